@@ -1,0 +1,1 @@
+"""The shell around `stages`: bytes, flags, colours, exit codes."""

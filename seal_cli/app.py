@@ -1,0 +1,102 @@
+"""The `seal` command: its subcommands, and how each of them ends."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+
+import typer
+
+from seal_cli.commands.adapt import adapt
+from seal_cli.commands.eval import evaluate
+from seal_cli.commands.filter import keep_best
+from seal_cli.commands.generate import generate
+from seal_cli.commands.report import report, schema
+from seal_cli.commands.sft import sft
+from seal_cli.commands.tasks import tasks
+
+HELP = """Self-adapting language models from the shell (SEAL, arXiv 2506.10943).
+
+Each stage reads a JSON object per line and writes it with one more section.
+
+\b
+  seal tasks      source → task lines
+  seal generate   task → edit lines: the model writes its own training data
+  seal adapt      edit → adapter lines, and PEFT directories
+  seal eval       adapter → score lines: answers without the passage
+  seal filter     score → sft lines: the best self-edits
+  seal sft        sft lines → a model directory, the next round's --model
+  seal report     score lines → a table and a plot
+
+\b
+One round on the tiny model:
+  seal tasks examples/tiny/train.jsonl --sample 20 |
+    seal generate --model examples/tiny/model -k 3 --max-tokens 170 |
+    seal adapt --out run/adapters --rank 8 --alpha 16 --epochs 4 |
+    seal eval --judge exact | seal filter > run/sft.jsonl
+  seal sft run/sft.jsonl --model examples/tiny/model --out run/model
+
+Exit codes: 0 done, 2 usage, 3 some records failed or unscored, 65 bad input, 66 input missing, 69 service
+unavailable, 70 bug, 73 output exists, 74 input/output error, 78 bad configuration, 130 interrupted, 141 closed pipe.
+"""
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "tasks": tasks,
+    "generate": generate,
+    "adapt": adapt,
+    "eval": evaluate,
+    "filter": keep_best,
+    "sft": sft,
+    "report": report,
+    "schema": schema,
+}
+
+
+def guarded(command: Callable[..., int]) -> Callable[..., int]:
+    """The command with every way of ending turned into an exit code and a plain message."""
+
+    @wraps(command)
+    def run(*arguments: object, **options: object) -> int:
+        from seal_cli import errors
+        from seal_cli.jsonl import UsageError
+
+        errors.exit_on_sigterm()
+        try:
+            return command(*arguments, **options)
+        except UsageError as error:
+            sys.stderr.write(f"seal: {error}\n")
+            return errors.USAGE
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+            return errors.report(error)
+
+    return run
+
+
+def make_app() -> typer.Typer:
+    app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+    for name, command in COMMANDS.items():
+        app.command(name, no_args_is_help=name in ("tasks", "report"))(guarded(command))
+    app.callback()(lambda: None)
+    return app
+
+
+def main() -> None:
+    """The console script. A command's return value is the exit code."""
+    app = make_app()
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        code = 130
+    except Exception as error:  # noqa: BLE001
+        code = usage_error(error)
+    sys.exit(code or 0)
+
+
+def usage_error(error: Exception) -> int:
+    """A wrong command line, said in one line with the way to the help."""
+    show = getattr(error, "format_message", None)
+    if show is None:
+        raise error
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "seal"
+    sys.stderr.write(f"seal: {show()} (see `{path} --help`)\n")
+    return getattr(error, "exit_code", 2)

@@ -1,0 +1,94 @@
+"""`seal adapt`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seal_cli import options as opt
+from stages.engines.base import FitConfig
+
+DEFAULT = FitConfig()
+
+
+def adapt(
+    file: opt.Input = None,
+    model: opt.Model = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the adapter directories go.")] = Path(
+        "adapters"
+    ),
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Adapters per self-edit.")] = 1,
+    show_data: Annotated[
+        bool, typer.Option("--show-data", help="Print the training sequences; train nothing.")
+    ] = False,
+    split_newlines: Annotated[bool, typer.Option(help="Every line of a self-edit is a sequence of its own.")] = True,
+    rank: Annotated[int, typer.Option(metavar="R", min=1, help="LoRA rank.")] = DEFAULT.rank,
+    alpha: Annotated[float, typer.Option(metavar="A", help="LoRA alpha; the update is scaled by alpha/rank.")] = (
+        DEFAULT.alpha
+    ),
+    dropout: Annotated[float, typer.Option(metavar="P", min=0, max=1, help="LoRA dropout.")] = DEFAULT.dropout,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A layer to adapt; repeat it. [default: peft's choice, q_proj and v_proj]"),
+    ] = None,
+    learning_rate: Annotated[float, typer.Option(metavar="LR", min=0)] = DEFAULT.learning_rate,
+    epochs: Annotated[int, typer.Option(metavar="N", min=1)] = DEFAULT.epochs,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Sequences per batch.")] = DEFAULT.batch_size,
+    accumulation: Annotated[int, typer.Option(metavar="N", min=1, help="Batches per step.")] = DEFAULT.accumulation,
+    schedule: Annotated[opt.Schedule, typer.Option(help="Learning rate over the steps.")] = opt.Schedule.linear,
+    warmup_steps: Annotated[int, typer.Option(metavar="N", min=0)] = DEFAULT.warmup_steps,
+    max_grad_norm: Annotated[float, typer.Option(metavar="X", min=0)] = DEFAULT.max_grad_norm,
+    weight_decay: Annotated[float, typer.Option(metavar="X", min=0)] = DEFAULT.weight_decay,
+    pad_mode: Annotated[opt.PadMode, typer.Option(help="eos: the end token is learned too.")] = opt.PadMode.eos,
+    output: opt.Output = None,
+    overwrite: opt.Overwrite = False,
+    limit: opt.Limit = None,
+    shard: opt.Shard = None,
+    seed: opt.Seed = 0,
+    trainer: Annotated[str, typer.Option(metavar="NAME", help="Who trains: peft, or package.module:Class.")] = "peft",
+    device: opt.DeviceName = "auto",
+    dtype: opt.Dtype = "auto",
+) -> int:
+    """Fine-tune the student on each self-edit, once per seed. edit → adapter lines, and PEFT directories under --out.
+
+    The defaults are the paper's (SEAL App. B). The training sequences are the self-edit's pieces, each under the
+    title, and the passage last.
+
+    \b
+    Examples:
+      seal adapt edits.jsonl --out adapters --seeds 3 -o adapters.jsonl
+      seal adapt edits.jsonl --rank 8 --alpha 16 --target q_proj --target v_proj --epochs 4
+      seal adapt edits.jsonl --show-data | jq -r '.sequences[]'
+    """
+    from seal_cli.jsonl import input_records
+    from seal_cli.models import choose_model, load_trainer
+    from seal_cli.run import Run
+    from stages import adapt as stage
+    from stages.domains.qa import QA
+
+    domain = QA(split_newlines=split_newlines)
+    config = FitConfig(
+        rank=rank,
+        alpha=alpha,
+        dropout=dropout,
+        targets=tuple(target or ()),
+        learning_rate=learning_rate,
+        epochs=epochs,
+        batch_size=batch_size,
+        accumulation=accumulation,
+        schedule=schedule.value,
+        warmup_steps=warmup_steps,
+        max_grad_norm=max_grad_norm,
+        weight_decay=weight_decay,
+        pad_mode=pad_mode.value,
+    )
+    with Run("adapt", output=output, overwrite=overwrite) as run:
+        records = run.read(input_records(file, ("edit",)), limit=limit, shard=shard)
+        if show_data:
+            run.write(stage.show_data(records, domain=domain), total=len(records))
+            return run.code
+        name = choose_model(model, (record.edit.model for record in records if record.edit))
+        fitter = load_trainer(trainer, name, device, dtype)
+        lines = stage.run(records, fitter, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed)
+        run.write(lines, total=len(records) * seeds)
+    return run.code

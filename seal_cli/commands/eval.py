@@ -1,0 +1,64 @@
+"""`seal eval`"""
+
+from typing import Annotated
+
+import typer
+
+from seal_cli import options as opt
+
+
+def evaluate(
+    file: opt.Input = None,
+    model: opt.Model = None,
+    judge: Annotated[
+        str, typer.Option("--judge", "-j", metavar="NAME", help="exact, lexical, or package.module:Class.")
+    ] = "lexical",
+    in_context: Annotated[bool, typer.Option("--in-context", help="Show the passage: the oracle row.")] = False,
+    max_tokens: opt.MaxTokens = 64,
+    chat: opt.Chat = False,
+    output: opt.Output = None,
+    overwrite: opt.Overwrite = False,
+    limit: opt.Limit = None,
+    shard: opt.Shard = None,
+    engine: opt.Engine = "hf",
+    device: opt.DeviceName = "auto",
+    dtype: opt.Dtype = "auto",
+    batch: opt.Batch = 64,
+) -> int:
+    """Answer each task's questions without its passage, with and without the adapter. adapter → score lines.
+
+    Task lines are answered by the model as it is: the baseline row. Answers are greedy. The baseline of a task is
+    asked once, however many adapters it has.
+
+    \b
+    Examples:
+      seal eval adapters.jsonl -o scores.jsonl
+      seal eval tasks.jsonl --model DIR                  (no update)
+      seal eval tasks.jsonl --model DIR --in-context     (passage in sight)
+    """
+    from dataclasses import replace
+
+    from seal_cli.console import note
+    from seal_cli.jsonl import input_records
+    from seal_cli.models import choose_model, load_engine
+    from seal_cli.run import Run
+    from stages import eval as stage
+    from stages.domains.qa import QA
+    from stages.judges.base import JUDGES
+    from stages.plugins import load_class
+
+    with Run("eval", output=output, overwrite=overwrite) as run:
+        grader = load_class("--judge", judge, JUDGES)()
+        records = run.read(input_records(file), limit=limit, shard=shard)
+        stage.check(records)
+        trained = {record.adapter.model for record in records if record.adapter}
+        name = choose_model(model, trained)
+        if trained - {name}:
+            note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(trained))}")
+        sampler = load_engine(engine, name, device, dtype, batch)
+        sampling = replace(stage.GREEDY, max_tokens=max_tokens)
+        scores = stage.run(
+            records, sampler, domain=QA(), judge=grader, sampling=sampling, in_context=in_context, chat=chat
+        )
+        run.write(scores, total=len(records))
+    return run.code

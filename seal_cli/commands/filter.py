@@ -1,0 +1,59 @@
+"""`seal filter`"""
+
+from typing import Annotated
+
+import typer
+
+from seal_cli import options as opt
+
+
+def keep_best(
+    file: opt.Input = None,
+    keep: Annotated[
+        str,
+        typer.Option(
+            "--keep",
+            metavar="RULE",
+            help="best, best:N, above:X (every value above X), gain (the best, if it beats the unadapted model), or "
+            "random (one of each context: the control).",
+        ),
+    ] = "best",
+    ties: Annotated[opt.Ties, typer.Option(help="What decides between equal values.")] = opt.Ties.first,
+    output: opt.Output = None,
+    overwrite: opt.Overwrite = False,
+    limit: opt.Limit = None,
+    seed: opt.Seed = 0,
+) -> int:
+    """Keep the best self-edits of each context as training pairs. score → sft lines.
+
+    The value of a self-edit is the exact mean over its seeds. One with an unscored answer is left out, neither
+    rewarded nor punished. Counts, ties and the reliability of the reward go to stderr.
+
+    \b
+    Examples:
+      seal filter scores.jsonl > sft.jsonl
+      seal filter scores.jsonl --keep gain --ties shortest -o sft.jsonl
+      seal tasks rank_iter0.json | seal filter | jq -r .completion
+    """
+    from dataclasses import asdict
+
+    from seal_cli.console import note
+    from seal_cli.jsonl import input_records
+    from seal_cli.run import Run
+    from stages import filter as stage
+
+    rule = stage.Keep.parse(keep)
+    with Run("filter", output=output, overwrite=overwrite) as run:
+        records = run.read(input_records(file, ("edit", "score")), limit=limit)
+        filtered = stage.run(records, keep=rule, ties=ties.value, seed=seed)
+        run.write(filtered.examples)
+        found = filtered.summary
+        run.counts.unscored = found.unscored
+        run.about["summary"] = asdict(found)
+        reliable = "unknown (it takes two seeds)" if found.reliability is None else f"{found.reliability:.2f}"
+        note(
+            f"seal filter: {found.contexts} contexts, {found.edits} self-edits, {found.kept} kept ({keep}); "
+            f"{found.ties} contexts tie for the best, in {found.below_baseline} the best does not beat the baseline; "
+            f"reliability of the reward {reliable}"
+        )
+    return run.code

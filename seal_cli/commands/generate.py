@@ -1,0 +1,67 @@
+"""`seal generate`"""
+
+from typing import Annotated
+
+import typer
+
+from seal_cli import options as opt
+from stages.engines.base import Sampling
+
+DEFAULT = Sampling()
+
+
+def generate(
+    file: opt.Input = None,
+    model: opt.Model = None,
+    template: Annotated[
+        str,
+        typer.Option(
+            "--template",
+            "-t",
+            metavar="NAME|FILE",
+            help="implications, implications-long, implications-very-long, rewrite, self-qa, none (passage only), "
+            "or a file with {title} and {context}.",
+        ),
+    ] = "implications",
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Self-edits per task.")] = 5,
+    temperature: opt.Temperature = DEFAULT.temperature,
+    top_p: opt.TopP = DEFAULT.top_p,
+    max_tokens: opt.MaxTokens = DEFAULT.max_tokens,
+    chat: opt.Chat = False,
+    output: opt.Output = None,
+    overwrite: opt.Overwrite = False,
+    limit: opt.Limit = None,
+    shard: opt.Shard = None,
+    seed: opt.Seed = 0,
+    engine: opt.Engine = "hf",
+    device: opt.DeviceName = "auto",
+    dtype: opt.Dtype = "auto",
+    batch: opt.Batch = 64,
+) -> int:
+    """Let the model write its own training data for each task: k self-edits a task. task → edit lines.
+
+    \b
+    Examples:
+      seal generate tasks.jsonl --model examples/tiny/model -k 5 -o edits.jsonl
+      seal tasks squad.json --limit 3 | seal generate --model DIR -t self-qa | jq -r .edit.completion
+      seal generate tasks.jsonl -t none            (the passage-only baseline; asks no model)
+    """
+    from seal_cli.jsonl import input_records
+    from seal_cli.models import choose_model, load_engine
+    from seal_cli.run import Run
+    from stages import generate as stage
+    from stages.domains.qa import NO_EDIT, QA
+
+    with Run("generate", output=output, overwrite=overwrite) as run:
+        records = run.read(input_records(file), limit=limit, shard=shard)
+        if template == NO_EDIT:
+            run.write(stage.passage_only(records))
+            return run.code
+        domain = QA()
+        stage.check_template(domain, records, template, chat=chat)
+        name = choose_model(model, (record.edit.model for record in records if record.edit))
+        sampling = Sampling(temperature, top_p, max_tokens, seed)
+        sampler = load_engine(engine, name, device, dtype, batch)
+        edits = stage.run(records, sampler, domain=domain, template=template, samples=k, sampling=sampling, chat=chat)
+        run.write(edits, total=k * sum(1 for _ in stage.unique_tasks(records)))
+    return run.code

@@ -1,0 +1,117 @@
+"""`seal report` and `seal schema`"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seal_cli import options as opt
+
+if TYPE_CHECKING:
+    from stages.report import Row
+
+
+def report(
+    files: Annotated[
+        list[str], typer.Argument(metavar="[LABEL=]FILE …", help="Score files. The same label again: another run.")
+    ],
+    against: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Compare every row with this one, paired by task.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the rows (PNG, PDF or SVG).")] = None,
+    json_rows: Annotated[
+        bool, typer.Option("--json", help="Also write the rows to stdout, one JSON line each.")
+    ] = False,
+    seed: opt.Seed = 0,
+) -> int:
+    """Tabulate score files on stderr: means with 95 % intervals over tasks, and paired comparisons.
+
+    A label that comes several times is one row of repeated runs, with the standard error of their mean.
+
+    \b
+    Examples:
+      seal report scores.jsonl
+      seal report none=none.jsonl self=edits.jsonl "round 1"=r1.jsonl --against self --plot ladder.png
+    """
+    from dataclasses import asdict
+
+    from seal_cli.console import note
+    from seal_cli.jsonl import claim_stdout, input_records, write_all
+    from stages import report as stage
+
+    stdout = claim_stdout()
+    named = [split_label(text) for text in files]
+    rows = stage.run(((label, input_records(path, ("score",))) for label, path in named), against=against, seed=seed)
+    show(rows, against)
+    if plot:
+        stage.plot(rows, plot)
+        note(f"seal report: plot in {plot}")
+    if json_rows:
+        import json
+
+        for row in rows:
+            write_all(stdout, (json.dumps(asdict(row), ensure_ascii=False) + "\n").encode())
+    return 3 if any(row.unscored for row in rows) else 0
+
+
+def split_label(text: str) -> tuple[str, Path]:
+    """`LABEL=FILE` or `FILE`, whose label is the file's name without its ending."""
+    label, equals, name = text.partition("=")
+    return (label, Path(name)) if equals else (Path(text).stem, Path(text))
+
+
+def show(rows: "list[Row]", against: str | None) -> None:
+    """The table on stderr: only columns that some row fills."""
+    from seal_cli.console import table
+
+    columns = ["row", "tasks", "questions", "mean %", "95 % interval", "by question %"]
+    repeated = any(row.runs > 1 for row in rows)
+    columns += ["runs", "± s.e."] if repeated else []
+    columns += ["unscored"] if any(row.unscored for row in rows) else []
+    columns += [f"gain on {against}", "95 % interval", "p"] if against else []
+    table(columns, [cells(row, columns, repeated, against is not None) for row in rows])
+
+
+def cells(row: "Row", columns: list[str], repeated: bool, compared: bool) -> list[str]:
+    found = [row.label, str(row.tasks), str(row.questions), percent(row.mean), span(row.low, row.high)]
+    found.append(percent(row.by_question))
+    found += [str(row.runs), percent(row.run_error)] if repeated else []
+    found += [str(row.unscored)] if "unscored" in columns else []
+    gain = "" if row.gain is None else f"{100 * row.gain:+.1f}"
+    p_value = "" if row.p_value is None else f"{row.p_value:.4f}"
+    return found + ([gain, span(row.gain_low, row.gain_high, "+"), p_value] if compared else [])
+
+
+def percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def span(low: float | None, high: float | None, sign: str = "") -> str:
+    """Two bounds in per cent; `sign` "+" shows the sign of both."""
+    return "" if low is None or high is None else f"{100 * low:{sign}.1f} … {100 * high:{sign}.1f}"
+
+
+def schema(
+    line: Annotated[
+        str | None, typer.Argument(help="record, sft, checkpoint or training_data; all if left out.")
+    ] = None,
+) -> int:
+    """Print the JSON Schema of the lines that stages read and write.
+
+    \b
+    Examples:
+      seal schema record > record.schema.json
+      seal schema | jq 'keys'
+    """
+    import json
+
+    from seal_cli.jsonl import claim_stdout, write_all
+    from stages.failures import BadConfig
+    from stages.records import schemas
+
+    known = schemas()
+    if line is not None and line not in known:
+        raise BadConfig(f"schema {line}: unknown; take one of {', '.join(known)}")
+    found = known if line is None else known[line]
+    write_all(claim_stdout(), (json.dumps(found, indent=1) + "\n").encode())
+    return 0

@@ -1,0 +1,45 @@
+"""`seal tasks`"""
+
+from typing import Annotated
+
+import typer
+
+from seal_cli import options as opt
+
+
+def tasks(
+    source: Annotated[str, typer.Argument(help="A file, a folder of texts, or a dataset's name.", show_default=False)],
+    output: opt.Output = None,
+    overwrite: opt.Overwrite = False,
+    sample: Annotated[int | None, typer.Option(metavar="N", min=1, help="Pick N tasks by the seed.")] = None,
+    skip: Annotated[int, typer.Option(metavar="M", min=0, help="Leave out the first M picks: disjoint samples.")] = 0,
+    seed: opt.Seed = 0,
+    limit: opt.Limit = None,
+    shard: opt.Shard = None,
+    split: Annotated[str, typer.Option(metavar="NAME", help="Which split of a dataset.")] = "train",
+) -> int:
+    """Read a source into task lines. What it already holds is kept: completions as edits, rewards as scores.
+
+    Known are SQuAD's JSON, lists and lines of {title, context, questions: [{question, answer}]}, .txt and .md files,
+    record lines, datasets with SQuAD's columns, and the official SEAL files.
+
+    \b
+    Examples:
+      seal tasks squad.json -o tasks.jsonl
+      seal tasks examples/tiny/train.jsonl --sample 50 --seed 1 --skip 50
+      seal tasks rajpurkar/squad --split validation --sample 200
+      seal tasks notes.md | seal generate --model DIR
+    """
+    from seal_cli.console import note
+    from seal_cli.run import Run
+    from stages import tasks as stage
+
+    with Run("tasks", output=output, overwrite=overwrite) as run:
+        picked = stage.Sample(sample, seed, skip) if sample else None
+        lines = run.read(stage.run(source, sample=picked, split=split), limit=limit, shard=shard)
+        if picked:
+            ids = list(dict.fromkeys(line.task.id for line in lines))
+            run.about["sample"] = {**vars(picked), "source": source, "tasks": ids}
+            note(f"seal tasks: sampled {len(ids)} tasks of {source} (seed {seed}, skip {skip})")
+        run.write(lines, total=len(lines))
+    return run.code

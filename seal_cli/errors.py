@@ -1,0 +1,67 @@
+"""Exit codes, and how an error leaves the process: one plain line on stderr, never a traceback for a user's mistake."""
+
+import errno
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+from stages import failures
+
+DONE = 0
+USAGE = 2
+INCOMPLETE = 3  # finished, but some records failed or stayed unscored
+BUG = 70
+IO_ERROR = 74
+INTERRUPTED = 128 + signal.SIGINT
+CLOSED_PIPE = 128 + signal.SIGPIPE
+TERMINATED = 128 + signal.SIGTERM
+CODES: dict[type[failures.SealError], int] = {
+    failures.BadInput: 65,
+    failures.MissingInput: 66,
+    failures.Unavailable: 69,
+    failures.ExistingOutput: 73,
+    failures.BadConfig: 78,
+}
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code of an error that ended a command."""
+    if isinstance(error, failures.SealError):
+        return next(code for kind, code in CODES.items() if isinstance(error, kind))
+    if isinstance(error, BrokenPipeError):
+        return CLOSED_PIPE
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return IO_ERROR if isinstance(error, OSError) else BUG
+
+
+def report(error: BaseException) -> int:
+    """Says on stderr what went wrong and returns the exit code. A closed pipe is silent."""
+    code = code_of(error)
+    if code == BUG:
+        traceback.print_exception(error, file=sys.stderr)
+        sys.stderr.write("seal: this is a bug in seal; please report the lines above\n")
+    elif code == INTERRUPTED:
+        sys.stderr.write("seal: interrupted\n")
+    elif code == IO_ERROR:
+        sys.stderr.write(f"seal: {_io_message(error)}\n")
+    elif code != CLOSED_PIPE:
+        sys.stderr.write(f"seal: {error}\n")
+    return code
+
+
+def _io_message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"no space left on the device ({error.filename or 'standard output'}); free some and run the same again"
+    return str(error)
+
+
+def exit_on_sigterm() -> None:
+    """Makes SIGTERM unwind like an error, so that files are closed and temporary names removed."""
+
+    def leave(signum: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, leave)

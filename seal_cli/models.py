@@ -1,0 +1,47 @@
+"""From flags to engines: which model a stage uses, and the classes behind --engine, --trainer and --judge."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from stages.engines.models import Device, check_model
+from stages.failures import BadConfig
+from stages.plugins import load_class
+
+ENGINES = {"hf": "stages.engines.hf:HFEngine"}
+TRAINERS = {"peft": "stages.engines.lora:PeftTrainer"}
+
+
+def choose_model(flag: str | None, named: Iterable[str]) -> str:
+    """--model, or the one model that all lines name. Raises BadConfig where there is none, or more than one."""
+    if flag is None:
+        names = sorted({name for name in named if name not in ("none", "unknown")})
+        if len(names) != 1:
+            found = f"the lines name {', '.join(names)}" if names else "the lines name none"
+            raise BadConfig(f"which model? {found}: give --model DIR")
+        flag = names[0]
+    check_model(flag)
+    return flag
+
+
+def quiet_libraries() -> None:
+    """No progress bars and no advice from transformers and datasets on our stderr."""
+    import datasets
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def load_engine(name: str, model: str, device: str, dtype: str, batch: int) -> Any:
+    """The sampling engine, loaded. Custom classes get (model, device=, batch_size=)."""
+    kind = load_class("--engine", name, ENGINES)
+    quiet_libraries()
+    return kind(model, device=Device(device, dtype), batch_size=batch)
+
+
+def load_trainer(name: str, model: str, device: str, dtype: str) -> Any:
+    """The inner trainer, loaded. Custom classes get (model, device=)."""
+    kind = load_class("--trainer", name, TRAINERS)
+    quiet_libraries()
+    return kind(model, device=Device(device, dtype))

@@ -1,0 +1,54 @@
+"""Flags that several commands share: one name, one meaning, one help text."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+IN_OUT, MODELS, TRAINING = "Input and output", "Model", "Training"
+
+
+class Ties(StrEnum):
+    first = "first"
+    random = "random"
+    shortest = "shortest"
+
+
+class Schedule(StrEnum):
+    linear = "linear"
+    cosine = "cosine"
+    constant = "constant"
+
+
+class PadMode(StrEnum):
+    eos = "eos"
+    none = "none"
+
+
+Input = Annotated[
+    Path | None, typer.Argument(metavar="FILE", help="JSON lines; - or nothing reads stdin.", show_default=False)
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write here, complete or not at all, instead of to stdout."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after N input lines.", show_default=False)]
+Shard = Annotated[
+    str | None, typer.Option(metavar="I/N", help="Work on part I of N; a task falls to a part by its id.")
+]
+Seed = Annotated[int, typer.Option(metavar="S", help="The run's seed; each record derives its own from it.")]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="DIR|NAME", help="A model directory or hub name. [default: the one that the lines name]"),
+]
+RequiredModel = Annotated[str, typer.Option(metavar="DIR|NAME", help="A model directory or hub name.")]
+Engine = Annotated[str, typer.Option(metavar="NAME", help="Who samples: hf, or package.module:Class.")]
+DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[str, typer.Option(metavar="NAME", help="auto, float32 or bfloat16. auto: bfloat16 on a GPU.")]
+Batch = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Completions per forward pass.")]
+Chat = Annotated[bool, typer.Option("--chat/--no-chat", help="Put prompts through the model's chat template.")]
+Temperature = Annotated[float, typer.Option(metavar="T", min=0.0, help="0 is greedy.")]
+TopP = Annotated[float, typer.Option(metavar="P", min=0.0, max=1.0, help="Nucleus sampling; 1 keeps all tokens.")]
+MaxTokens = Annotated[int, typer.Option(metavar="N", min=1, help="Most tokens of a completion.")]

@@ -1,0 +1,101 @@
+"""One run of a stage: input limited and sharded, lines written and counted, the closing line, the exit code."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from seal_cli import errors
+from seal_cli.console import Counts, closing_line, counted, meter, note
+from seal_cli.jsonl import FileSink, Sink, StdoutSink, claim_stdout
+from stages.failures import BadConfig
+from stages.records import Frozen, Record, content_id
+
+
+class Run:
+    """A context manager around a stage. Use `read` for what goes in, `write` for what comes out, `code` at the end."""
+
+    def __init__(self, stage: str, *, output: Path | None, overwrite: bool) -> None:
+        self.stage = stage
+        self.started = time.monotonic()
+        self.counts = Counts()
+        self.about: dict[str, Any] = {}  # what else the manifest says
+        self.stack = ExitStack()
+        descriptor = claim_stdout()
+        self.file = FileSink(output, overwrite=overwrite) if output else None
+        self.sink: Sink = self.file or StdoutSink(descriptor)
+
+    def read(self, records: Iterable[Record], *, limit: int | None = None, shard: str | None = None) -> list[Record]:
+        """All records that this run works on. Everything is read before a model is loaded: the stage before is done."""
+        chosen = in_shard(records, shard) if shard else records
+        return list(counted(islice(chosen, limit), self.counts))
+
+    def write(self, lines: Iterable[Frozen], *, total: int | None = None) -> None:
+        """Writes each line as it comes, with progress."""
+        progress = meter(self.stage, total)
+        try:
+            for line in lines:
+                self.sink.write(line)
+                self._count(line)
+                progress.step()
+        finally:
+            progress.close()
+
+    def _count(self, line: Frozen) -> None:
+        self.counts.written += 1
+        if isinstance(line, Record):
+            fault = line.adapter.fault if line.adapter else None
+            self.counts.failed += fault == "training"
+            self.counts.unreadable += fault == "edit"
+            self.counts.unscored += bool(line.score and line.score.value is None)
+
+    @property
+    def code(self) -> int:
+        """0, or 3 when a training failed or a record stayed unscored. Unreadable self-edits are data, not failures."""
+        return errors.INCOMPLETE if self.counts.unscored or self.counts.failed else errors.DONE
+
+    def __enter__(self) -> "Run":
+        if self.file:
+            self.stack.enter_context(self.file)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stack.__exit__(kind, error, trace)
+        if kind is None:
+            seconds = time.monotonic() - self.started
+            if self.file:
+                write_manifest(self.file, self.stage, self.counts, seconds, self.about)
+            note(closing_line(self.stage, self.counts, seconds))
+
+
+def write_manifest(file: FileSink, stage: str, counts: Counts, seconds: float, about: dict[str, Any]) -> None:
+    """FILE.manifest.json: which command made FILE, from what versions, with which counts and hash."""
+    packages = ("seal-toolkit", "torch", "transformers", "peft", "trl")
+    manifest = {
+        "stage": stage,
+        "command": sys.argv[1:],
+        "versions": {name: version(name) for name in packages},
+        "counts": vars(counts),
+        "seconds": round(seconds, 3),
+        "sha256": file.digest.hexdigest(),
+        **about,
+    }
+    path = file.path.with_name(file.path.name + ".manifest.json")
+    path.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def in_shard(records: Iterable[Record], shard: str) -> Iterator[Record]:
+    """The records whose task falls to shard i of n by its id. All lines of a task stay together."""
+    part, _, whole = shard.partition("/")
+    if not (part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
+        raise BadConfig(f"--shard {shard}: take i/n with 1 ≤ i ≤ n, for example 1/4")
+    wanted, count = int(part) - 1, int(whole)
+    return (record for record in records if int(content_id("shard", record.task.id), 16) % count == wanted)

@@ -1,0 +1,146 @@
+"""What stages and engines say to each other: requests and completions, jobs and results. Imports nothing heavy.
+
+A prompt is written by a domain and rendered here, once, for sampling and for training alike.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Prompt = str | Sequence[Mapping[str, str]]  # text, or the messages of a chat
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a completion is drawn. Defaults: SEAL App. B, self-edit generation for knowledge incorporation."""
+
+    temperature: float = 1.0  # SEAL App. B; 0 is greedy
+    top_p: float = 0.95  # SEAL App. B
+    max_tokens: int = 8192  # official make_squad_data default
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion asked for. Requests with different adapters, samplings and lengths mix freely in one call."""
+
+    id: str
+    prompt: Prompt
+    sampling: Sampling
+    adapter: Path | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The text that came back, without the end token. finish "length": it was cut at max_tokens."""
+
+    id: str
+    text: str
+    finish: Literal["stop", "length"]
+    tokens: int
+
+
+def in_order(requests: Iterable[Request], completions: Iterable[Completion]) -> Iterator[Completion]:
+    """Completions in the order of their requests, each as soon as all before it are there."""
+    arriving = iter(completions)
+    waiting: dict[str, Completion] = {}
+    for request in requests:
+        while request.id not in waiting:
+            completion = next(arriving)
+            waiting[completion.id] = completion
+        yield waiting.pop(request.id)
+
+
+class Engine(Protocol):
+    """Who samples. `model` is the name that records carry."""
+
+    model: str
+
+    def sample(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """One completion per request, in any order, as they finish."""
+        ...
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training sequence. The loss is on the completion; an empty prompt puts it on every token."""
+
+    prompt: Prompt
+    completion: str
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A self-edit turned into training data, with the hyper-parameters it chose itself (fields of FitConfig)."""
+
+    examples: tuple[Example, ...]
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The inner update. Defaults: SEAL App. B and the official TTT server, single-passage knowledge incorporation."""
+
+    rank: int = 32  # SEAL App. B
+    alpha: float = 64.0  # SEAL App. B
+    dropout: float = 0.0  # official TTT server
+    targets: tuple[str, ...] = ()  # empty: peft's default for the architecture, as the official code (q_proj, v_proj)
+    learning_rate: float = 1e-3  # SEAL App. B
+    epochs: int = 10  # SEAL App. B
+    batch_size: int = 1  # SEAL App. B
+    accumulation: int = 1  # official TTT server
+    schedule: Literal["linear", "constant", "cosine"] = "linear"  # HF Trainer's default, which the official code keeps
+    warmup_steps: int = 0  # HF Trainer's default
+    max_grad_norm: float = 1.0  # HF Trainer's default
+    weight_decay: float = 0.0  # HF Trainer's default
+    pad_mode: Literal["eos", "none"] = "eos"  # one end token is learned; the official code learns pads up to 2048
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """One adapter to train: what, how, from which seed, and the directory it is written to."""
+
+    id: str
+    lesson: Lesson
+    config: FitConfig
+    seed: int
+    out: Path
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What came of a job. `error` is a failure of this training alone (it diverged); path is then None."""
+
+    id: str
+    path: Path | None
+    sequences: int
+    tokens: int
+    steps: int
+    loss_first: float
+    loss_last: float
+    error: str | None = None
+
+
+class Trainer(Protocol):
+    """Who trains. Many jobs at once; results leave as jobs finish, in any order."""
+
+    model: str
+
+    def fit(self, jobs: Iterable[FitJob]) -> Iterator[FitResult]: ...
+
+
+@dataclass(frozen=True)
+class SftConfig:
+    """The outer update. Defaults: SEAL App. B, supervised fine-tuning on the kept self-edits."""
+
+    full: bool = False  # fine-tune every weight instead of a LoRA that is merged
+    rank: int = 64  # SEAL App. B
+    alpha: float = 128.0  # SEAL App. B
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # App. B
+    learning_rate: float = 3e-4  # SEAL App. B
+    epochs: int = 2  # SEAL App. B
+    batch_size: int = 10  # SEAL App. B: examples per optimizer step
+    micro_batch: int = 1  # examples per forward pass; any divisor of batch_size trains the same
+    max_grad_norm: float = 1.0  # HF Trainer's default
+    seed: int = 0

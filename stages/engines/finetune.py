@@ -1,0 +1,126 @@
+"""The outer update through trl: supervised fine-tuning on kept self-edits, loss on the completion only (SEAL App. B).
+
+Examples are tokenised here with their loss mask, as everywhere in `stages`; trl gets ids and labels.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.engines.base import Example, SftConfig
+from stages.engines.lora import is_linear
+from stages.engines.models import Device, load_model, load_tokenizer
+from stages.engines.text import example_tokens
+from stages.failures import BadConfig
+from stages.records import Checkpoint
+
+
+class TrlFinetuner:
+    """Fine-tunes one model on prompt-completion examples and writes it as an ordinary model directory."""
+
+    def __init__(self, model: str, *, device: Device = Device()) -> None:
+        self.model = model
+        self.device = device
+        self.tokenizer = load_tokenizer(model)
+
+    def finetune(self, examples: Sequence[Example], config: SftConfig, out: Path) -> Checkpoint:
+        """The checkpoint that now lies in `out`, whole: it is built under a temporary name and renamed."""
+        from transformers import set_seed
+
+        if config.batch_size % config.micro_batch:
+            raise BadConfig(f"--micro-batch {config.micro_batch}: does not divide --batch-size {config.batch_size}")
+        set_seed(config.seed)
+        network = load_model(self.model, self.device)
+        steps, losses = self._train(network, examples, config)
+        save_model(network, self.tokenizer, out)
+        return Checkpoint(
+            model=str(out),
+            base=self.model,
+            examples=len(examples),
+            steps=steps,
+            loss_first=losses[0],
+            loss_last=losses[-1],
+            fit={key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()},
+        )
+
+    def _train(self, network: Any, examples: Sequence[Example], config: SftConfig) -> tuple[int, list[float]]:
+        """Trains the network in place: all weights, or a LoRA that is merged. Returns steps and logged losses."""
+        from datasets import Dataset
+        from transformers import PrinterCallback, ProgressCallback
+        from trl import SFTTrainer
+
+        tokens = [example_tokens(self.tokenizer, example, end=True) for example in examples]
+        rows = Dataset.from_list([{"input_ids": list(t.ids), "labels": t.labels} for t in tokens])
+        network.requires_grad_(config.full)
+        with tempfile.TemporaryDirectory() as scratch:
+            trainer = SFTTrainer(
+                model=network,
+                args=settings(config, network, scratch),
+                train_dataset=rows,
+                processing_class=self.tokenizer,
+                peft_config=None if config.full else outer_lora(network, config),
+            )
+            trainer.remove_callback(PrinterCallback)
+            trainer.remove_callback(ProgressCallback)
+            trainer.train()
+        if not config.full:
+            trainer.model.merge_and_unload()
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        return trainer.state.global_step, losses
+
+
+def settings(config: SftConfig, network: Any, scratch: str) -> Any:
+    """trl's settings, with its defaults that depend on the device set from the model itself."""
+    import torch
+    from trl import SFTConfig
+
+    on_gpu = network.device.type == "cuda"
+    return SFTConfig(
+        output_dir=scratch,
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        per_device_train_batch_size=config.micro_batch,
+        gradient_accumulation_steps=config.batch_size // config.micro_batch,
+        max_grad_norm=config.max_grad_norm,
+        lr_scheduler_type="linear",
+        seed=config.seed,
+        bf16=on_gpu and network.dtype == torch.bfloat16,
+        gradient_checkpointing=on_gpu,
+        use_cpu=not on_gpu,
+        max_length=None,
+        packing=False,
+        logging_steps=1,
+        disable_tqdm=True,
+        report_to=[],
+        save_strategy="no",
+    )
+
+
+def outer_lora(network: Any, config: SftConfig) -> Any:
+    """The outer LoRA. Raises BadConfig naming the model's own linear layers where a target does not exist."""
+    from peft import LoraConfig
+
+    there = {name.rpartition(".")[2] for name, part in network.named_modules() if is_linear(part)}
+    absent = [target for target in config.targets if target not in there]
+    if absent:
+        raise BadConfig(f"--target {', '.join(absent)}: not in this model, which has {', '.join(sorted(there))}")
+    return LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=0.0,
+        target_modules=list(config.targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def save_model(network: Any, tokenizer: Any, out: Path) -> None:
+    """Model and tokenizer as safetensors under a temporary name, then renamed."""
+    partial = out.with_name(out.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    network.save_pretrained(str(partial))
+    tokenizer.save_pretrained(str(partial))
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)

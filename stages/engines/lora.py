@@ -1,0 +1,156 @@
+"""The peft trainer: one LoRA at a time, a plain loop. The oracle that faster trainers are held against.
+
+Mirrors HF Trainer's defaults (AdamW, linear decay, clip 1.0, loss per target token), as the official code relies on
+them, without its padding to 2048 tokens. Seeds are the job's own: the initial weights and one shuffle per epoch.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from stages.engines.base import FitConfig, FitJob, FitResult
+from stages.engines.models import Device, load_model, load_tokenizer
+from stages.engines.text import Tokens, example_tokens
+from stages.failures import BadConfig
+from stages.records import derive_seed
+
+
+class PeftTrainer:
+    """Trains each job alone with peft and returns the model untouched."""
+
+    def __init__(self, model: str, *, device: Device = Device()) -> None:
+        self.model = model
+        self.tokenizer = load_tokenizer(model)
+        self.network = load_model(model, device)
+
+    def fit(self, jobs: Iterable[FitJob]) -> Iterator[FitResult]:
+        """One result per job, in order, each after its directory is complete."""
+        for job in jobs:
+            with torch.random.fork_rng():
+                result = self._fit(job)
+            yield result
+
+    def _fit(self, job: FitJob) -> FitResult:
+        end = job.config.pad_mode == "eos"
+        sequences = [example_tokens(self.tokenizer, example, end=end) for example in job.lesson.examples]
+        torch.manual_seed(job.seed)
+        student = add_lora(self.network, job.config)
+        try:
+            losses = train(student, sequences, job.config, job.seed)
+            error = diverged(losses)
+            path = None if error else save_adapter(student, job.out)
+        finally:
+            student.unload()
+        return FitResult(
+            id=job.id,
+            path=path,
+            sequences=len(sequences),
+            tokens=sum(len(sequence.ids) for sequence in sequences),
+            steps=len(losses),
+            loss_first=losses[0],
+            loss_last=losses[-1],
+            error=error,
+        )
+
+
+def add_lora(network: Any, config: FitConfig) -> Any:
+    """The network with a fresh LoRA drawn from the global generator. Raises BadConfig for targets it does not have."""
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=list(config.targets) or None,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(network, settings)
+    except ValueError as error:
+        names = sorted({name.rpartition(".")[2] for name, part in network.named_modules() if is_linear(part)})
+        wanted = ", ".join(config.targets) or "none given, and peft has no default for this architecture"
+        raise BadConfig(f"--target {wanted}: {_sentence(error)}; this model has {', '.join(names)}") from None
+
+
+def is_linear(part: Any) -> bool:
+    return isinstance(part, torch.nn.Linear)
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).split(". ", 1)[0].split("\n", 1)[0]
+
+
+def train(student: Any, sequences: Sequence[Tokens], config: FitConfig, seed: int) -> list[float]:
+    """Fits the student in place. Returns the mean loss per target token of every step."""
+    steps = list(batches(len(sequences), config, seed))
+    weights = [weight for weight in student.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(config, len(steps)))
+    losses = []
+    student.train()
+    for step in steps:
+        loss = mean_loss(student, [sequences[place] for place in step])
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.detach())
+    student.eval()
+    return [float(loss) for loss in torch.stack(losses).tolist()]
+
+
+def batches(count: int, config: FitConfig, seed: int) -> Iterator[list[int]]:
+    """The sequences of each optimizer step: a shuffle per epoch from the job's own seed; the last may be short."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "order"))
+    size = config.batch_size * config.accumulation
+    for _ in range(config.epochs):
+        order = torch.randperm(count, generator=generator).tolist()
+        yield from (order[start : start + size] for start in range(0, count, size))
+
+
+def learning_rate_factor(config: FitConfig, steps: int) -> Callable[[int], float]:
+    """Share of the learning rate at step t: warm-up, then transformers' linear, cosine or constant schedule."""
+
+    def factor(step: int) -> float:
+        if step < config.warmup_steps:
+            return step / config.warmup_steps
+        left = (steps - step) / max(1, steps - config.warmup_steps)
+        if config.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * (1 - left)))
+        return left if config.schedule == "linear" else 1.0
+
+    return factor
+
+
+def mean_loss(student: Any, batch: Sequence[Tokens]) -> torch.Tensor:
+    """Cross-entropy per target token of the whole batch. Causal: right pads never reach real tokens."""
+    longest = max(len(sequence.ids) for sequence in batch)
+    device = student.device
+    ids = torch.tensor([[*sequence.ids, *[0] * (longest - len(sequence.ids))] for sequence in batch], device=device)
+    labels = torch.tensor([[*s.labels, *[-100] * (longest - len(s.ids))] for s in batch], device=device)
+    logits = student(input_ids=ids, use_cache=False).logits[:, :-1]  # (batch, longest - 1, vocabulary)
+    wide = logits.flatten(0, 1)
+    return cross_entropy(wide if wide.dtype == torch.float64 else wide.float(), labels[:, 1:].flatten())
+
+
+def diverged(losses: Sequence[float]) -> str | None:
+    """What to write on the line of a training that ended in NaN or infinity, else None."""
+    bad = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), None)
+    return None if bad is None else f"training diverged: the loss is {losses[bad]} at step {bad + 1} of {len(losses)}"
+
+
+def save_adapter(student: Any, out: Path) -> Path:
+    """Writes the PEFT directory under a temporary name and renames it: it is complete or absent."""
+    partial = out.with_name(out.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    student.save_pretrained(str(partial), save_embedding_layers=False)
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)
+    return out

@@ -1,0 +1,103 @@
+"""Loading checkpoints: tokenizer and model of a directory or a hub name, on a device, with errors that name the fix."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where and in what precision a model computes. auto: cuda and bfloat16 on a GPU machine, else float32 on CPU."""
+
+    name: str = "auto"
+    dtype: str = "auto"
+
+    def resolve(self) -> tuple[Any, Any]:
+        """(torch.device, torch.dtype). Raises BadConfig for an unknown name or an absent GPU."""
+        import torch
+
+        gpu = torch.cuda.is_available()
+        name = ("cuda" if gpu else "cpu") if self.name == "auto" else self.name
+        if name.startswith("cuda") and not gpu:
+            raise BadConfig(f"--device {self.name}: no GPU that this torch can use; take --device cpu")
+        known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+        dtype = ("bfloat16" if name.startswith("cuda") else "float32") if self.dtype == "auto" else self.dtype
+        try:
+            return torch.device(name), known[dtype]
+        except KeyError:
+            raise BadConfig(f"--dtype {self.dtype}: take one of auto, {', '.join(known)}") from None
+        except RuntimeError:
+            raise BadConfig(f"--device {self.name}: take auto, cpu, cuda or cuda:N") from None
+
+
+def check_model(name: str) -> None:
+    """Raises before anything heavy is imported if `name` is a path without a model in it."""
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise BadInput(f"--model {name}: not a model directory (it has no config.json)")
+        return
+    if path.exists():
+        raise BadInput(f"--model {name}: a file, but a model is a directory with config.json and safetensors")
+    if path.is_absolute() or name.startswith(".") or name.count("/") != 1:
+        raise MissingInput(f"--model {name}: no such directory (hub names look like owner/name)")
+
+
+def load_tokenizer(name: str) -> Any:
+    """The model's tokenizer, with a pad token (its end token where it has none)."""
+    from transformers import AutoTokenizer
+
+    check_model(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise _unloadable(name, error) from None
+    if tokenizer.eos_token_id is None:
+        raise BadInput(f"--model {name}: its tokenizer has no end token (eos_token)")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(name: str, device: Device) -> Any:
+    """The causal language model in eval mode, weights frozen, its progress bars off."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    check_model(name)
+    logging.disable_progress_bar()
+    place, dtype = device.resolve()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True).to(place)
+    except (OSError, ValueError) as error:
+        raise _unloadable(name, error) from None
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def _unloadable(name: str, error: Exception) -> Exception:
+    """A broken directory is bad input; a hub that cannot be reached is an unavailable service."""
+    first = str(error).strip().split("\n", 1)[0]
+    if Path(name).is_dir():
+        return BadInput(f"--model {name}: cannot be loaded: {first}")
+    return Unavailable(f"--model {name}: not a directory here and not to be had from the hub: {first}")
+
+
+def adapter_config(path: Path) -> dict[str, Any]:
+    """The PEFT settings of an adapter directory. Raises MissingInput or BadInput if it is none, or not safetensors."""
+    settings, weights = path / "adapter_config.json", path / "adapter_model.safetensors"
+    if not path.is_dir():
+        raise MissingInput(f"adapter {path}: no such directory (run `seal adapt` again, or from its working directory)")
+    if not weights.is_file():
+        kind = "only a .bin, which is not read" if (path / "adapter_model.bin").is_file() else "no weights"
+        raise BadInput(f"adapter {path}: {kind}; it needs adapter_model.safetensors")
+    try:
+        found = json.loads(settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"adapter {path}: adapter_config.json cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise BadInput(f"adapter {path}: adapter_config.json is not an object")
+    return found

@@ -1,0 +1,136 @@
+"""adapter → score: the student answers the task's questions with the passage out of sight (SEAL section 3.1).
+
+Lines without an adapter are answered by the model as it is: the baseline row, or with `in_context` the oracle row.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from stages.domains.base import Domain, Query
+from stages.engines.base import Engine, Request, Sampling
+from stages.failures import BadInput
+from stages.judges.base import Case, Judge, Verdict
+from stages.records import Answer, Record, Score
+
+GREEDY = Sampling(temperature=0.0, top_p=1.0, max_tokens=64)  # official query server: greedy, 64 tokens
+
+
+@dataclass(frozen=True)
+class Graded:
+    """The predictions and verdicts of one set of queries, in their order. A prediction is None where none was made."""
+
+    predictions: tuple[str | None, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+def run(
+    records: Iterable[Record],
+    engine: Engine,
+    *,
+    domain: Domain,
+    judge: Judge,
+    sampling: Sampling = GREEDY,
+    in_context: bool = False,
+    chat: bool = False,
+) -> Iterator[Record]:
+    """A score for each line, in order. The baseline of a task is answered once, however many adapters it has.
+
+    Reads all lines first: requests are batched across them, and the stage before has then left the device.
+    """
+    lines = list(records)
+    check(lines)
+    queries = {line.task.id: list(domain.queries(line.task, in_context=in_context, chat=chat)) for line in lines}
+    requests = list(_requests(lines, queries, sampling))
+    completions = engine.sample(requests)
+    texts: dict[str, str] = {}
+    baselines: dict[str, Graded] = {}
+    for line in lines:
+        asked = queries[line.task.id]
+        owners = [line.task.id, *([line.adapter.id] if line.adapter and line.adapter.path else [])]
+        while not all(f"{owner}/{query.id}" in texts for owner in owners for query in asked):
+            completion = next(completions)
+            texts[completion.id] = completion.text
+        if line.task.id not in baselines:
+            baselines[line.task.id] = _grade(asked, [texts[f"{line.task.id}/{query.id}"] for query in asked], judge)
+        yield line.grow(score=_score(line, asked, texts, baselines[line.task.id], engine.model, judge))
+
+
+def check(lines: Sequence[Record]) -> None:
+    """Raises BadInput for lines that cannot be scored or would be counted twice."""
+    seen: set[str] = set()
+    for line in lines:
+        owner = line.adapter.id if line.adapter else line.task.id
+        if not line.task.questions:
+            raise BadInput(f"task {line.task.title!r} has no questions; `seal eval` needs at least one")
+        if line.edit and not line.adapter:
+            raise BadInput(f"task {line.task.title!r} has an edit but no adapter (run `seal adapt` first)")
+        if line.adapter and not line.adapter.path and not line.adapter.error:
+            raise BadInput(f"adapter {line.adapter.id} was imported without its weights (run `seal adapt` first)")
+        if owner in seen:
+            raise BadInput(f"{'adapter' if line.adapter else 'task'} {owner} occurs twice; each line must be another")
+        seen.add(owner)
+
+
+def _requests(lines: Sequence[Record], queries: dict[str, list[Query]], sampling: Sampling) -> Iterator[Request]:
+    """The baseline's questions before the first line of each task, then each adapter's."""
+    asked: set[str] = set()
+    for line in lines:
+        if line.task.id not in asked:
+            asked.add(line.task.id)
+            yield from (Request(f"{line.task.id}/{q.id}", q.prompt, sampling) for q in queries[line.task.id])
+        if line.adapter and line.adapter.path:
+            path, owner = Path(line.adapter.path), line.adapter.id
+            yield from (Request(f"{owner}/{q.id}", q.prompt, sampling, path) for q in queries[line.task.id])
+
+
+def _grade(queries: Sequence[Query], predictions: Sequence[str], judge: Judge) -> Graded:
+    """Verdicts in the order of the queries; an empty answer is wrong without asking the judge (SEAL App. B)."""
+    pairs = list(zip(queries, predictions, strict=True))
+    verdicts = judge.grade(Case(query.question, query.gold, text) for query, text in pairs if text.strip())
+    graded = tuple(next(verdicts) if text.strip() else Verdict(False, "empty answer") for _, text in pairs)
+    return Graded(tuple(predictions), graded)
+
+
+def _score(
+    line: Record, queries: Sequence[Query], texts: dict[str, str], baseline: Graded, model: str, judge: Judge
+) -> Score:
+    """The line's score. Without an adapter the value is the plain model's accuracy and there is no baseline."""
+    adapter = line.adapter
+    if adapter is None:
+        return _build(queries, baseline, None, model, judge.name)
+    if adapter.path is None:
+        lost = Verdict(False if adapter.fault == "edit" else None, adapter.error)
+        own = Graded((None,) * len(queries), (lost,) * len(queries))
+    else:
+        own = _grade(queries, [texts[f"{adapter.id}/{query.id}"] for query in queries], judge)
+    return _build(queries, own, baseline, model, judge.name)
+
+
+def _build(queries: Sequence[Query], own: Graded, baseline: Graded | None, model: str, judge: str) -> Score:
+    answers = tuple(
+        Answer(
+            id=query.id,
+            prediction=own.predictions[i],
+            correct=own.verdicts[i].correct,
+            reason=own.verdicts[i].reason,
+            baseline_prediction=baseline.predictions[i] if baseline else None,
+            baseline_correct=baseline.verdicts[i].correct if baseline else None,
+        )
+        for i, query in enumerate(queries)
+    )
+    return Score(
+        value=accuracy([answer.correct for answer in answers]),
+        baseline=accuracy([answer.baseline_correct for answer in answers]),
+        model=model,
+        judge=judge,
+        answers=answers,
+    )
+
+
+def accuracy(verdicts: Sequence[bool | None]) -> float | None:
+    """Share of right answers, or None as soon as one is unscored: nothing unscored becomes a reward."""
+    if not verdicts or any(verdict is None for verdict in verdicts):
+        return None
+    return float(Fraction(sum(map(bool, verdicts)), len(verdicts)))

@@ -1,0 +1,33 @@
+"""The two kinds of failure, never mixed.
+
+*The model's* failures are data: `BadEdit` is caught by the stage, written on the line, and counts as value 0.
+*Ours* are errors: every `SealError` ends the run with the message below and the shell's exit code for its class.
+"""
+
+
+class BadEdit(ValueError):
+    """A self-edit that cannot be turned into training data. The model's failure: recorded, value 0, the run goes on."""
+
+
+class SealError(Exception):
+    """Ours. The message names the value that was found and the next move."""
+
+
+class BadInput(SealError):
+    """A line or file that is there but is not what the stage reads."""
+
+
+class MissingInput(SealError):
+    """A file or directory that is not there."""
+
+
+class BadConfig(SealError):
+    """Options that contradict each other, or that name something unknown."""
+
+
+class Unavailable(SealError):
+    """A service or device that this run needs and cannot reach."""
+
+
+class ExistingOutput(SealError):
+    """The output is there already; results are never overwritten unasked."""

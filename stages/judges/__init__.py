@@ -1,0 +1,1 @@
+"""Judges decide whether an answer is right, and may leave it unscored."""

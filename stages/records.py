@@ -1,0 +1,216 @@
+"""The record: one JSON line that grows by one section per stage. Read this file first.
+
+    {"v": 1, "task": …}                                   `seal tasks`
+    {"v": 1, "task": …, "edit": …}                        `seal generate`
+    {"v": 1, "task": …, "edit": …, "adapter": …}          `seal adapt`
+    {"v": 1, "task": …, …, "score": …}                    `seal eval`
+
+Records are frozen. Every key of a section is present once the section is, and has one type. Ids come from content,
+never from position. `SftExample` and `Checkpoint` are the lines that `seal filter` and `seal sft` write.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, Strict
+
+T = TypeVar("T")
+Many = Annotated[tuple[T, ...], Strict(False)]  # a JSON list, kept frozen; its items stay strictly typed
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Section = Literal["edit", "adapter", "score"]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Message(Frozen):
+    """One turn of a chat prompt."""
+
+    role: str
+    content: str
+
+
+class Question(Frozen):
+    """A question about the passage, answered without it. The answer is the gold answer."""
+
+    id: str
+    question: str
+    answer: str
+
+
+class Task(Frozen):
+    """What is to be learned, and the questions that measure it."""
+
+    id: str
+    domain: Literal["qa"]
+    title: str
+    context: str
+    questions: Many[Question]
+
+
+class SelfEdit(Frozen):
+    """What the editor model wrote about the task, verbatim, and how it was asked."""
+
+    id: str
+    sample: int  # 0 … k-1: which of the k samples of this task
+    model: str
+    template: str
+    prompt: str | Many[Message]
+    completion: str
+    finish: Literal["stop", "length", "unknown"]  # unknown: imported from a file that does not say
+    tokens: int | None  # None: imported from a file that does not say
+    sampling: dict[str, Any]
+    error: str | None
+
+
+class TrainStats(Frozen):
+    """What one inner training did: sequences per epoch, tokens per epoch, optimizer steps, loss per target token."""
+
+    sequences: int
+    tokens: int
+    steps: int
+    loss_first: float
+    loss_last: float
+
+
+class Adapter(Frozen):
+    """The student's update. `fault` says whose an `error` is: the edit's (value 0) or the training's (unscored)."""
+
+    id: str
+    seed: int
+    model: str
+    path: str | None
+    fit: dict[str, Any]
+    train: TrainStats | None
+    fault: Literal["edit", "training"] | None
+    error: str | None
+
+
+class Answer(Frozen):
+    """One graded answer. `correct` None means unscored, with the reason; it is never the same as wrong."""
+
+    id: str
+    prediction: str | None
+    correct: bool | None
+    reason: str | None
+    baseline_prediction: str | None
+    baseline_correct: bool | None
+
+
+class Score(Frozen):
+    """Accuracy of the adapted model (`value`) and of the unadapted one (`baseline`), passage out of sight.
+
+    `value` is None as soon as one answer is unscored; `answers` is empty where only a mean was imported.
+    """
+
+    value: Share | None
+    baseline: Share | None
+    model: str
+    judge: str
+    answers: Many[Answer]
+
+
+class Record(Frozen):
+    """One line of the pipe."""
+
+    v: Literal[1] = 1
+    task: Task
+    edit: SelfEdit | None = None
+    adapter: Adapter | None = None
+    score: Score | None = None
+
+    def grow(self, **sections: Frozen | None) -> "Record":
+        """A copy with one section more, replaced, or (None) dropped."""
+        return self.model_copy(update=sections)
+
+
+class SftExample(Frozen):
+    """A kept self-edit in the prompt-completion form that trainers read. value and baseline are means over seeds."""
+
+    prompt: str | Many[Message]
+    completion: str
+    task_id: str
+    edit_id: str
+    value: Share
+    baseline: Share | None
+
+
+class Checkpoint(Frozen):
+    """The model that `seal sft` wrote: the next round's --model."""
+
+    model: str
+    base: str
+    examples: int
+    steps: int
+    loss_first: float
+    loss_last: float
+    fit: dict[str, Any]
+
+
+class TrainingData(Frozen):
+    """The training sequences of one self-edit, as `seal adapt --show-data` prints them."""
+
+    task_id: str
+    edit_id: str
+    sequences: Many[str]
+
+
+Line = Record | SftExample | Checkpoint | TrainingData
+LINES: dict[str, type[Frozen]] = {
+    "record": Record,
+    "sft": SftExample,
+    "checkpoint": Checkpoint,
+    "training_data": TrainingData,
+}
+
+
+def to_json(line: Frozen) -> str:
+    """The line as JSON text without a newline: absent sections are left out, null fields are kept."""
+    absent = {name for name in ("edit", "adapter", "score") if getattr(line, name, 0) is None}
+    return json.dumps(line.model_dump(mode="json", exclude=absent), ensure_ascii=False, allow_nan=False)
+
+
+def content_id(*parts: Any) -> str:
+    """16 hex digits that depend on the content of `parts` (JSON values) and on nothing else."""
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def derive_seed(run_seed: int, record_id: str, replica: int = 0) -> int:
+    """A 32-bit seed from identity, so that order, sharding and resuming never change a result."""
+    digest = hashlib.sha256(f"{run_seed}:{record_id}:{replica}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def make_task(
+    title: str, context: str, questions: Iterable[tuple[str, str]], ids: Iterable[str | None] | None = None
+) -> Task:
+    """A question-answering task from a passage and its (question, gold answer) pairs.
+
+    `ids` gives the questions' own ids where the source has them. Otherwise an id is the hash of question and answer; a
+    pair that occurs again in the same passage gets a count behind it.
+    """
+    pairs = [(question.strip(), answer.strip()) for question, answer in questions]
+    given = list(ids) if ids is not None else [None] * len(pairs)
+    seen: dict[str, int] = {}
+    made = []
+    for (question, answer), known in zip(pairs, given, strict=True):
+        name = known or content_id(question, answer)[:8]
+        seen[name] = seen.get(name, 0) + 1
+        unique = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        made.append(Question(id=unique, question=question, answer=answer))
+    return Task(
+        id=content_id("qa", title, context, pairs),
+        domain="qa",
+        title=title,
+        context=context,
+        questions=tuple(made),
+    )
+
+
+def schemas() -> Mapping[str, dict[str, Any]]:
+    """JSON Schema of every line that a stage reads or writes, by the name of the line."""
+    return {name: model.model_json_schema() for name, model in LINES.items()}

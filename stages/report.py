@@ -1,0 +1,159 @@
+"""score → rows: mean accuracies with intervals, paired comparisons, and a plot.
+
+The task is the unit of sampling: a task's answers share a passage, so intervals resample tasks, not questions.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.failures import BadConfig, BadInput
+from stages.records import Record
+
+Floats = NDArray[np.float64]
+RESAMPLES = 10_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """One run of one row: per task the mean over its scored lines, and right and asked answers."""
+
+    by_task: Mapping[str, float]
+    right: int
+    asked: int
+    unscored: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. Accuracies are 0..1; low and high bound the 95 % interval of `mean`."""
+
+    label: str
+    mean: float  # over tasks (macro)
+    low: float
+    high: float
+    by_question: float  # over questions (micro)
+    tasks: int
+    questions: int
+    unscored: int
+    runs: int
+    run_error: float | None  # standard error of the mean over runs, where the row has several files
+    gain: float | None  # paired difference to the chosen row, over the tasks that both have
+    gain_low: float | None
+    gain_high: float | None
+    p_value: float | None  # two-sided sign-flip test of the paired difference
+
+
+def run(files: Iterable[tuple[str, Iterable[Record]]], *, against: str | None = None, seed: int = 0) -> list[Row]:
+    """A row per label, in order of first appearance; files with the same label are repeated runs of one row."""
+    groups: dict[str, list[TaskScores]] = {}
+    for label, records in files:
+        groups.setdefault(label, []).append(read_scores(label, records))
+    if against is not None and against not in groups:
+        raise BadConfig(f"--against {against}: no such row; there are {', '.join(groups)}")
+    reference = pooled(groups[against]) if against is not None else None
+    return [make_row(label, scores, None if label == against else reference, seed) for label, scores in groups.items()]
+
+
+def read_scores(label: str, records: Iterable[Record]) -> TaskScores:
+    """Means per task over the lines that are scored. Raises BadInput where none is."""
+    values: dict[str, list[float]] = {}
+    right = asked = unscored = 0
+    for record in records:
+        if record.score is None:
+            raise BadInput(f"{label}: task {record.task.id} has no score (run `seal eval` first)")
+        if record.score.value is None:
+            unscored += 1
+            continue
+        values.setdefault(record.task.id, []).append(record.score.value)
+        right += sum(bool(answer.correct) for answer in record.score.answers)
+        asked += len(record.score.answers)
+    if not values:
+        raise BadInput(f"{label}: no scored line{f' ({unscored} unscored)' if unscored else ''}")
+    means = {task: float(np.mean(scores)) for task, scores in values.items()}
+    return TaskScores(means, right, asked, unscored)
+
+
+def pooled(runs: Sequence[TaskScores]) -> dict[str, float]:
+    """Mean per task over the runs that have it."""
+    tasks = {task for scores in runs for task in scores.by_task}
+    return {task: float(np.mean([s.by_task[task] for s in runs if task in s.by_task])) for task in sorted(tasks)}
+
+
+def make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, float] | None, seed: int) -> Row:
+    values = pooled(runs)
+    low, high = interval(np.array(list(values.values())), seed)
+    asked = sum(scores.asked for scores in runs)
+    means = [float(np.mean(list(scores.by_task.values()))) for scores in runs]
+    gain = compare(values, reference, seed) if reference is not None else (None, None, None, None)
+    return Row(
+        label=label,
+        mean=float(np.mean(means)),
+        low=low,
+        high=high,
+        by_question=sum(scores.right for scores in runs) / asked if asked else float(np.mean(means)),
+        tasks=len(values),
+        questions=asked,
+        unscored=sum(scores.unscored for scores in runs),
+        runs=len(runs),
+        run_error=float(np.std(means, ddof=1) / len(means) ** 0.5) if len(means) > 1 else None,
+        gain=gain[0],
+        gain_low=gain[1],
+        gain_high=gain[2],
+        p_value=gain[3],
+    )
+
+
+def interval(values: Floats, seed: int) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean over tasks."""
+    draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.quantile(values[draws].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def compare(
+    values: Mapping[str, float], reference: Mapping[str, float], seed: int
+) -> tuple[float | None, float | None, float | None, float | None]:
+    """(mean difference, low, high, p) over the tasks that both rows have; all None where they share none."""
+    shared = sorted(values.keys() & reference.keys())
+    if not shared:
+        return None, None, None, None
+    difference = np.array([values[task] - reference[task] for task in shared])
+    low, high = interval(difference, seed)
+    return float(difference.mean()), low, high, sign_flip(difference, seed)
+
+
+def sign_flip(difference: Floats, seed: int) -> float:
+    """Two-sided p-value of the mean difference when each task's sign is a coin toss; never 0 (Phipson & Smyth 2010)."""
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (RESAMPLES, len(difference)))
+    extreme = np.abs((signs * difference).mean(1)) >= abs(difference.mean()) - 1e-12
+    return float((extreme.sum() + 1) / (RESAMPLES + 1))
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """A bar per row with its interval, as PNG, PDF or SVG by the file's ending."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        raise BadConfig("--plot needs matplotlib: pip install 'seal-toolkit[plot]'") from None
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure: Any = Figure(figsize=(1.6 + 1.1 * len(rows), 4.2), layout="constrained")
+    axes = figure.subplots()
+    means = [100 * row.mean for row in rows]
+    errors = [[100 * (row.mean - row.low) for row in rows], [100 * (row.high - row.mean) for row in rows]]
+    axes.bar(range(len(rows)), means, yerr=errors, capsize=4, color="#4c72b0", ecolor="#333333", width=0.65)
+    for place, row in enumerate(rows):
+        axes.annotate(f"{means[place]:.1f}", (place, 100 * row.high), (0, 4), textcoords="offset points", ha="center")
+    axes.set_xticks(range(len(rows)), [row.label.replace(" ", "\n", 1) for row in rows])
+    axes.set_ylabel("accuracy without the passage (%)")
+    axes.set_ylim(0, min(100, 1.15 * max(100 * row.high for row in rows) + 5))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"mean over {rows[0].tasks} passages, 95 % interval", fontsize=10)
+    figure.savefig(path, dpi=150)
