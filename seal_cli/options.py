@@ -52,3 +52,4 @@ Chat = Annotated[bool, typer.Option("--chat/--no-chat", help="Put prompts throug
 Temperature = Annotated[float, typer.Option(metavar="T", min=0.0, help="0 is greedy.")]
 TopP = Annotated[float, typer.Option(metavar="P", min=0.0, max=1.0, help="Nucleus sampling; 1 keeps all tokens.")]
 MaxTokens = Annotated[int, typer.Option(metavar="N", min=1, help="Most tokens of a completion.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the input and the model, say what would be done, stop.")]

@@ -5,17 +5,21 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seal_cli import errors
 from seal_cli.console import Counts, closing_line, counted, meter, note
 from seal_cli.jsonl import FileSink, Sink, StdoutSink, claim_stdout
 from stages.failures import BadConfig
 from stages.records import Frozen, Record, content_id
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 class Run:
@@ -46,6 +50,10 @@ class Run:
                 progress.step()
         finally:
             progress.close()
+
+    def plan(self, text: str, settings: "DataclassInstance") -> None:
+        """What a dry run says instead of doing it."""
+        note(f"seal {self.stage}: would {text}; {json.dumps(asdict(settings))}")
 
     def _count(self, line: Frozen) -> None:
         self.counts.written += 1

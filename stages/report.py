@@ -39,7 +39,7 @@ class Row:
     high: float
     by_question: float  # over questions (micro)
     tasks: int
-    questions: int
+    answers: int
     unscored: int
     runs: int
     run_error: float | None  # standard error of the mean over runs, where the row has several files
@@ -98,7 +98,7 @@ def make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, flo
         high=high,
         by_question=sum(scores.right for scores in runs) / asked if asked else float(np.mean(means)),
         tasks=len(values),
-        questions=asked,
+        answers=asked,
         unscored=sum(scores.unscored for scores in runs),
         runs=len(runs),
         run_error=float(np.std(means, ddof=1) / len(means) ** 0.5) if len(means) > 1 else None,

@@ -45,6 +45,7 @@ def adapt(
     limit: opt.Limit = None,
     shard: opt.Shard = None,
     seed: opt.Seed = 0,
+    dry_run: opt.DryRun = False,
     trainer: Annotated[str, typer.Option(metavar="NAME", help="Who trains: peft, or package.module:Class.")] = "peft",
     device: opt.DeviceName = "auto",
     dtype: opt.Dtype = "auto",
@@ -82,12 +83,15 @@ def adapt(
         weight_decay=weight_decay,
         pad_mode=pad_mode.value,
     )
-    with Run("adapt", output=output, overwrite=overwrite) as run:
+    with Run("adapt", output=None if dry_run else output, overwrite=overwrite) as run:
         records = run.read(input_records(file, ("edit",)), limit=limit, shard=shard)
         if show_data:
             run.write(stage.show_data(records, domain=domain), total=len(records))
             return run.code
         name = choose_model(model, (record.edit.model for record in records if record.edit))
+        if dry_run:
+            run.plan(f"train {len(records) * seeds} adapters of {name}", config)
+            return run.code
         fitter = load_trainer(trainer, name, device, dtype)
         lines = stage.run(records, fitter, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed)
         run.write(lines, total=len(records) * seeds)

@@ -20,6 +20,7 @@ def evaluate(
     overwrite: opt.Overwrite = False,
     limit: opt.Limit = None,
     shard: opt.Shard = None,
+    dry_run: opt.DryRun = False,
     engine: opt.Engine = "hf",
     device: opt.DeviceName = "auto",
     dtype: opt.Dtype = "auto",
@@ -47,7 +48,7 @@ def evaluate(
     from stages.judges.base import JUDGES
     from stages.plugins import load_class
 
-    with Run("eval", output=output, overwrite=overwrite) as run:
+    with Run("eval", output=None if dry_run else output, overwrite=overwrite) as run:
         grader = load_class("--judge", judge, JUDGES)()
         records = run.read(input_records(file), limit=limit, shard=shard)
         stage.check(records)
@@ -55,8 +56,11 @@ def evaluate(
         name = choose_model(model, trained)
         if trained - {name}:
             note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(trained))}")
-        sampler = load_engine(engine, name, device, dtype, batch)
         sampling = replace(stage.GREEDY, max_tokens=max_tokens)
+        if dry_run:
+            run.plan(f"score {len(records)} lines with {name} and the judge {grader.name}", sampling)
+            return run.code
+        sampler = load_engine(engine, name, device, dtype, batch)
         scores = stage.run(
             records, sampler, domain=QA(), judge=grader, sampling=sampling, in_context=in_context, chat=chat
         )

@@ -33,6 +33,7 @@ def generate(
     limit: opt.Limit = None,
     shard: opt.Shard = None,
     seed: opt.Seed = 0,
+    dry_run: opt.DryRun = False,
     engine: opt.Engine = "hf",
     device: opt.DeviceName = "auto",
     dtype: opt.Dtype = "auto",
@@ -52,7 +53,7 @@ def generate(
     from stages import generate as stage
     from stages.domains.qa import NO_EDIT, QA
 
-    with Run("generate", output=output, overwrite=overwrite) as run:
+    with Run("generate", output=None if dry_run else output, overwrite=overwrite) as run:
         records = run.read(input_records(file), limit=limit, shard=shard)
         if template == NO_EDIT:
             run.write(stage.passage_only(records))
@@ -61,7 +62,11 @@ def generate(
         stage.check_template(domain, records, template, chat=chat)
         name = choose_model(model, (record.edit.model for record in records if record.edit))
         sampling = Sampling(temperature, top_p, max_tokens, seed)
+        total = k * sum(1 for _ in stage.unique_tasks(records))
+        if dry_run:
+            run.plan(f"ask {name} for {total} self-edits", sampling)
+            return run.code
         sampler = load_engine(engine, name, device, dtype, batch)
         edits = stage.run(records, sampler, domain=domain, template=template, samples=k, sampling=sampling, chat=chat)
-        run.write(edits, total=k * sum(1 for _ in stage.unique_tasks(records)))
+        run.write(edits, total=total)
     return run.code

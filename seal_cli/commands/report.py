@@ -64,7 +64,7 @@ def show(rows: "list[Row]", against: str | None) -> None:
     """The table on stderr: only columns that some row fills."""
     from seal_cli.console import table
 
-    columns = ["row", "tasks", "questions", "mean %", "95 % interval", "by question %"]
+    columns = ["row", "tasks", "answers", "mean %", "95 % interval", "by question %"]
     repeated = any(row.runs > 1 for row in rows)
     columns += ["runs", "± s.e."] if repeated else []
     columns += ["unscored"] if any(row.unscored for row in rows) else []
@@ -73,7 +73,7 @@ def show(rows: "list[Row]", against: str | None) -> None:
 
 
 def cells(row: "Row", columns: list[str], repeated: bool, compared: bool) -> list[str]:
-    found = [row.label, str(row.tasks), str(row.questions), percent(row.mean), span(row.low, row.high)]
+    found = [row.label, str(row.tasks), str(row.answers), percent(row.mean), span(row.low, row.high)]
     found.append(percent(row.by_question))
     found += [str(row.runs), percent(row.run_error)] if repeated else []
     found += [str(row.unscored)] if "unscored" in columns else []

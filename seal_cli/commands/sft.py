@@ -33,6 +33,7 @@ def sft(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out and the output if they exist.")] = False,
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
+    dry_run: opt.DryRun = False,
     device: opt.DeviceName = "auto",
     dtype: opt.Dtype = "auto",
 ) -> int:
@@ -67,9 +68,12 @@ def sft(
         max_grad_norm=max_grad_norm,
         seed=seed,
     )
-    with Run("sft", output=output, overwrite=overwrite) as run:
+    with Run("sft", output=None if dry_run else output, overwrite=overwrite) as run:
         examples = list(counted(input_examples(file), run.counts))[:limit]
         choose_model(model, ())
+        if dry_run:
+            run.plan(f"train {model} on {len(examples)} examples and write {out}", config)
+            return run.code
         quiet_libraries()
         from stages.engines.finetune import TrlFinetuner
 

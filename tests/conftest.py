@@ -1,0 +1,90 @@
+"""Shared fixtures: random small models made on the spot, the shipped tiny model, and the paper's files where present."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, set_seed
+
+ROOT = Path(__file__).parents[1]
+PAPER = ROOT.parent / "shared" / "data" / "seal_paper"
+END = "<|endoftext|>"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|endoftext|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def paper_file(name: str) -> Path:
+    """A file of the paper's own data; skips the test where it is absent."""
+    path = PAPER / name
+    if not path.is_file():
+        pytest.skip(f"the paper's {name} is not beside the project")
+    return path
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level, no merges worth mentioning: every text has tokens, and decoding gives the text back."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=[END, "<|im_start|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["the answer to the question is in the passage"] * 20, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
+
+
+def make_model(folder: Path, kind: str = "llama", seed: int = 0) -> Path:
+    """A random causal language model directory of about 20,000 weights."""
+    set_seed(seed)
+    sizes = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 48,
+        "max_position_embeddings": 512,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+        "initializer_range": 0.2,
+    }
+    model = (
+        LlamaForCausalLM(LlamaConfig(**sizes))
+        if kind.startswith("llama")
+        else Qwen3ForCausalLM(Qwen3Config(head_dim=16, **sizes))
+    )
+    model.save_pretrained(folder)
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = CHAT_TEMPLATE if kind == "llama-chat" else None
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama with a byte-level tokenizer and no chat template."""
+    return make_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def qwen_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen3."""
+    return make_model(tmp_path_factory.mktemp("qwen"), "qwen3")
+
+
+@pytest.fixture(scope="session")
+def chat_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random chat model: its turns end with the end token."""
+    return make_model(tmp_path_factory.mktemp("chat"), "llama-chat")
