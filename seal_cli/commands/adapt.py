@@ -29,7 +29,9 @@ def adapt(
     dropout: Annotated[float, typer.Option(metavar="P", min=0, max=1, help="LoRA dropout.")] = DEFAULT.dropout,
     target: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A layer to adapt; repeat it. [default: peft's choice, q_proj and v_proj]"),
+        typer.Option(
+            metavar="NAME", help="A layer to adapt (repeat it), or all-linear. [default: peft's choice: q_proj, v_proj]"
+        ),
     ] = None,
     learning_rate: Annotated[float, typer.Option(metavar="LR", min=0)] = DEFAULT.learning_rate,
     epochs: Annotated[int, typer.Option(metavar="N", min=1)] = DEFAULT.epochs,

@@ -20,7 +20,9 @@ def sft(
     alpha: Annotated[float, typer.Option(metavar="A", help="LoRA alpha.")] = DEFAULT.alpha,
     target: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A layer to adapt; repeat it. [default: all linear layers of a Llama block]"),
+        typer.Option(
+            metavar="NAME", help="A layer to adapt (repeat it), or all-linear. [default: the seven of a Llama block]"
+        ),
     ] = None,
     learning_rate: Annotated[float, typer.Option(metavar="LR", min=0)] = DEFAULT.learning_rate,
     epochs: Annotated[int, typer.Option(metavar="N", min=1)] = DEFAULT.epochs,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.engines.base import Example, SftConfig
-from stages.engines.lora import is_linear
+from stages.engines.lora import ALL_LINEAR, is_linear, peft_targets
 from stages.engines.models import Device, load_model, load_tokenizer
 from stages.engines.text import example_tokens
 from stages.failures import BadConfig
@@ -103,14 +103,14 @@ def outer_lora(network: Any, config: SftConfig) -> Any:
     from peft import LoraConfig
 
     there = {name.rpartition(".")[2] for name, part in network.named_modules() if is_linear(part)}
-    absent = [target for target in config.targets if target not in there]
+    absent = [target for target in config.targets if target not in there | {ALL_LINEAR}]
     if absent:
         raise BadConfig(f"--target {', '.join(absent)}: not in this model, which has {', '.join(sorted(there))}")
     return LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=0.0,
-        target_modules=list(config.targets),
+        target_modules=peft_targets(config.targets),
         task_type="CAUSAL_LM",
     )
 

@@ -19,6 +19,8 @@ from stages.engines.text import Tokens, example_tokens
 from stages.failures import BadConfig
 from stages.records import derive_seed
 
+ALL_LINEAR = "all-linear"
+
 
 class PeftTrainer:
     """Trains each job alone with peft and returns the model untouched."""
@@ -66,7 +68,7 @@ def add_lora(network: Any, config: FitConfig) -> Any:
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules=list(config.targets) or None,
+        target_modules=peft_targets(config.targets),
         task_type="CAUSAL_LM",
     )
     try:
@@ -75,6 +77,11 @@ def add_lora(network: Any, config: FitConfig) -> Any:
         names = sorted({name.rpartition(".")[2] for name, part in network.named_modules() if is_linear(part)})
         wanted = ", ".join(config.targets) or "none given, and peft has no default for this architecture"
         raise BadConfig(f"--target {wanted}: {_sentence(error)}; this model has {', '.join(names)}") from None
+
+
+def peft_targets(targets: Sequence[str]) -> list[str] | str | None:
+    """As peft says it: a list of names, "all-linear" for every linear layer of the blocks, None for its own choice."""
+    return ALL_LINEAR if list(targets) == [ALL_LINEAR] else list(targets) or None
 
 
 def is_linear(part: Any) -> bool:

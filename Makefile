@@ -1,0 +1,129 @@
+# make help shows what there is. The round's variables have defaults that work: the tiny world.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SECONDEXPANSION:
+.PHONY: help setup test check format lint types demo round ladder tiny-model bench clean
+
+PYTHON ?= python3
+VENV   ?= .venv
+SEAL   ?= $(VENV)/bin/seal
+
+MODEL    ?= examples/tiny/model#          the model of round 1
+TASKS    ?= examples/tiny/train.jsonl#    what it learns to write self-edits for
+HELDOUT  ?= examples/tiny/heldout.jsonl#  what the ladder is measured on
+RUN      ?= runs/tiny#                    everything a run makes
+ROUND    ?= 1
+SEED     ?= 0
+CONTEXTS ?= 50#                           tasks of a round; rounds share none
+K        ?= 5#                            self-edits per task
+SEEDS    ?= 2#                            adapters per self-edit
+HELD_K   ?= 3#                            self-edits per held-out task
+ROUNDS   ?= 2#                            rounds on the ladder
+
+# The tiny world's recipe. For the paper's settings leave them empty: they are the commands' defaults.
+GENERATE ?= --max-tokens 170 --top-p 1
+ADAPT    ?= --rank 8 --alpha 16 --target all-linear --learning-rate 2e-3 --schedule constant --epochs 4
+EVAL     ?= --judge exact
+FILTER   ?=
+SFT      ?= --rank 16 --alpha 32 --learning-rate 2e-3 --epochs 4 --batch-size 8 --micro-batch 8
+
+# ---- set-up and tests
+
+INSTALLED := $(VENV)/.installed
+EXTRAS    := plot,dev$(if $(shell nvidia-smi -L 2>/dev/null | grep -m1 GPU),$(comma)vllm)
+comma     := ,
+
+help: ## Show the targets and the round's variables
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "Variables of a round (make round ROUND=2 RUN=runs/mine …):"
+	@printf '  %-9s %s\n' $(foreach name,MODEL TASKS HELDOUT RUN ROUND SEED CONTEXTS K SEEDS HELD_K ROUNDS \
+	  GENERATE ADAPT EVAL FILTER SFT,$(name) '$($(name))')
+
+setup: $(INSTALLED) ## Make a virtual environment with pinned dependencies (with vLLM on a GPU machine)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@echo "installing into $(VENV) (once; two minutes)" >&2
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+test: $(INSTALLED) ## Run the tests
+	$(VENV)/bin/pytest
+
+check: lint types test ## Format, lint, types and tests
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+
+types: $(INSTALLED)
+	$(VENV)/bin/mypy
+
+format: $(INSTALLED) ## Put the code into the house's format
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(INSTALLED) ## Run the benchmarks, one JSON line each
+	@for file in tests/bench/bench_*.py; do $(VENV)/bin/python $$file; done
+
+clean: ## Remove the virtual environment and all runs
+	rm -rf $(VENV) runs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+
+# ---- the main job
+
+demo: $(INSTALLED) ## Two ReST-EM rounds on the tiny world, with a table and a plot
+	@examples/tiny/demo.sh
+
+tiny-model: $(INSTALLED) ## Train the tiny model from scratch into runs/tiny-model
+	$(VENV)/bin/python -m examples.tiny.build --out runs/tiny-model
+
+round: $(RUN)/round-$(ROUND)/model.jsonl ## Build RUN/round-ROUND/{edits,adapters,scores,sft}.jsonl and its model
+
+before   = $(if $(filter-out 1,$1),$(RUN)/round-$(shell echo $$(($1 - 1)))/$2)
+model_of = $(or $(call before,$1,model),$(MODEL))
+
+$(RUN)/round-%/tasks.jsonl: | $(INSTALLED)
+	$(SEAL) tasks $(TASKS) --sample $(CONTEXTS) --skip $$(($(CONTEXTS) * ($* - 1))) --seed $(SEED) --overwrite -o $@
+
+$(RUN)/round-%/edits.jsonl: $(RUN)/round-%/tasks.jsonl $$(call before,$$*,model.jsonl)
+	$(SEAL) generate $< --model $(call model_of,$*) -k $(K) --seed $(SEED) $(GENERATE) --overwrite -o $@
+
+$(RUN)/round-%/adapters.jsonl: $(RUN)/round-%/edits.jsonl
+	$(SEAL) adapt $< --model $(call model_of,$*) --out $(@D)/adapters --seeds $(SEEDS) --seed $(SEED) $(ADAPT) --overwrite -o $@
+
+$(RUN)/round-%/scores.jsonl: $(RUN)/round-%/adapters.jsonl
+	$(SEAL) eval $< $(EVAL) --overwrite -o $@
+
+$(RUN)/round-%/sft.jsonl: $(RUN)/round-%/scores.jsonl
+	$(SEAL) filter $< --seed $(SEED) $(FILTER) --overwrite -o $@
+
+$(RUN)/round-%/model.jsonl: $(RUN)/round-%/sft.jsonl
+	$(SEAL) sft $< --model $(call model_of,$*) --out $(@D)/model --seed $(SEED) $(SFT) --overwrite -o $@
+
+# ---- the ladder: how well each model's self-edits teach it held-out passages
+
+RUNGS := none passage self $(shell seq -f 'round-%g' $(ROUNDS))
+HELD  := $(RUNGS:%=$(RUN)/heldout/%.jsonl)
+
+ladder: $(HELD) ## Measure every round on held-out tasks: a table, and RUN/ladder.png
+	$(SEAL) report none=$(word 1,$^) passage=$(word 2,$^) self=$(word 3,$^) \
+	  $(foreach n,$(wordlist 4,$(words $(RUNGS)),$(RUNGS)),"$(subst -, ,$n)"=$(RUN)/heldout/$n.jsonl) \
+	  --against self --plot $(RUN)/ladder.png --seed $(SEED)
+
+held = $(SEAL) adapt --model $1 --out $(@D)/adapters --seed $(SEED) $(ADAPT) | $(SEAL) eval $(EVAL) --overwrite -o $@
+
+$(RUN)/heldout/none.jsonl: $(HELDOUT) | $(INSTALLED)
+	$(SEAL) eval $< --model $(MODEL) $(EVAL) --overwrite -o $@
+
+$(RUN)/heldout/passage.jsonl: $(HELDOUT) | $(INSTALLED)
+	$(SEAL) generate $< --template none | $(call held,$(MODEL))
+
+$(RUN)/heldout/self.jsonl: $(HELDOUT) | $(INSTALLED)
+	$(SEAL) generate $< --model $(MODEL) -k $(HELD_K) --seed $(SEED) $(GENERATE) | $(call held,$(MODEL))
+
+$(RUN)/heldout/round-%.jsonl: $(RUN)/round-%/model.jsonl $(HELDOUT)
+	$(SEAL) generate $(HELDOUT) --model $(<D)/model -k $(HELD_K) --seed $(SEED) $(GENERATE) | $(call held,$(<D)/model)
