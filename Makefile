@@ -25,7 +25,7 @@ ROUNDS   ?= 2#                            rounds on the ladder
 
 # The tiny world's recipe. For the paper's settings leave them empty: they are the commands' defaults.
 GENERATE ?= --max-tokens 170 --top-p 1
-ADAPT    ?= --rank 8 --alpha 16 --target all-linear --learning-rate 2e-3 --schedule constant --epochs 4
+ADAPT    ?= --rank 8 --alpha 16 --target all-linear --learning-rate 6e-3 --schedule constant --epochs 4
 EVAL     ?= --judge exact
 FILTER   ?=
 SFT      ?= --rank 16 --alpha 32 --learning-rate 2e-3 --epochs 4 --batch-size 8 --micro-batch 8

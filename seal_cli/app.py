@@ -83,7 +83,7 @@ def main() -> None:
     """The console script. A command's return value is the exit code."""
     app = make_app()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="seal", standalone_mode=False)
     except typer.Abort:
         code = 130
     except Exception as error:  # noqa: BLE001
@@ -98,5 +98,6 @@ def usage_error(error: Exception) -> int:
         raise error
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "seal"
-    sys.stderr.write(f"seal: {show()} (see `{path} --help`)\n")
+    bare = type(error).__name__ == "NoArgsIsHelpError"  # its message is the whole help
+    sys.stderr.write(f"{show()}\n" if bare else f"seal: {show()} (see `{path} --help`)\n")
     return getattr(error, "exit_code", 2)

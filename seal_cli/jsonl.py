@@ -27,7 +27,7 @@ def claim_stdout() -> int:
 def open_lines(path: Path | None) -> tuple[Iterator[bytes], str]:
     """(lines, name for messages) of a file, or of stdin for None and `-`."""
     if path is None or str(path) == "-":
-        if sys.stdin.isatty():
+        if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("reads JSON lines: give a file, or pipe them in (`seal tasks FILE | seal generate …`)")
         return iter(sys.stdin.buffer), "stdin"
     if path.is_dir():

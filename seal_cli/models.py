@@ -8,7 +8,7 @@ from stages.failures import BadConfig
 from stages.plugins import load_class
 
 ENGINES = {"hf": "stages.engines.hf:HFEngine"}
-TRAINERS = {"peft": "stages.engines.lora:PeftTrainer"}
+TRAINERS = {"batched": "stages.engines.many:ManyTrainer", "peft": "stages.engines.lora:PeftTrainer"}
 
 
 def choose_model(flag: str | None, named: Iterable[str]) -> str:

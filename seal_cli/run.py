@@ -103,7 +103,7 @@ def write_manifest(file: FileSink, stage: str, counts: Counts, seconds: float, a
 def in_shard(records: Iterable[Record], shard: str) -> Iterator[Record]:
     """The records whose task falls to shard i of n by its id. All lines of a task stay together."""
     part, _, whole = shard.partition("/")
-    if not (part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
+    if not (part.isdecimal() and whole.isdecimal() and 1 <= int(part) <= int(whole)):
         raise BadConfig(f"--shard {shard}: take i/n with 1 ≤ i ≤ n, for example 1/4")
     wanted, count = int(part) - 1, int(whole)
     return (record for record in records if int(content_id("shard", record.task.id), 16) % count == wanted)

@@ -60,7 +60,7 @@ def edit_of(record: Record) -> SelfEdit:
 
 def _job(edit: SelfEdit, lesson: Lesson, model: str, config: FitConfig, seed: int, out: Path) -> FitJob:
     own = replace(config, **lesson.chosen)
-    job_id = content_id(edit.id, model, seed, asdict(own))
+    job_id = content_id(edit.id, model, seed, asdict(own), [asdict(example) for example in lesson.examples])
     return FitJob(job_id, lesson, own, seed, out / job_id)
 
 

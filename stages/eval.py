@@ -64,6 +64,8 @@ def check(lines: Sequence[Record]) -> None:
         owner = line.adapter.id if line.adapter else line.task.id
         if not line.task.questions:
             raise BadInput(f"task {line.task.title!r} has no questions; `seal eval` needs at least one")
+        if len({question.id for question in line.task.questions}) < len(line.task.questions):
+            raise BadInput(f"task {line.task.title!r} has two questions with one id; give each its own")
         if line.edit and not line.adapter:
             raise BadInput(f"task {line.task.title!r} has an edit but no adapter (run `seal adapt` first)")
         if line.adapter and not line.adapter.path and not line.adapter.error:

@@ -53,7 +53,7 @@ class Keep:
                 return cls("best", count=int(argument or 1))
             if rule == "above" and 0 <= Fraction(argument) < 1:
                 return cls("above", threshold=Fraction(argument))
-        except ValueError:
+        except (ValueError, ZeroDivisionError):
             pass
         if text == "gain":
             return cls("gain")
@@ -94,8 +94,8 @@ def run(records: Iterable[Record], *, keep: Keep = Keep(), ties: Ties = "first",
         edits=len(candidates),
         kept=len(chosen),
         unscored=sum(candidate.unscored for candidate in candidates),
-        ties=sum(_tied(group) for group in contexts.values()),
-        below_baseline=sum(not max(group, key=lambda c: c.value).gains for group in contexts.values()),
+        ties=sum(len(_best(group)) > 1 for group in contexts.values()),
+        below_baseline=sum(not any(c.gains for c in _best(group)) for group in contexts.values()),
         reliability=reliability(list(contexts.values())),
     )
     return Filtered(tuple(_example(candidate) for candidate in chosen), summary)
@@ -107,9 +107,8 @@ def collect(records: Iterable[Record]) -> list[Candidate]:
     seen: set[tuple[str, str]] = set()
     for record in records:
         if record.edit is None or record.score is None:
-            raise BadInput(
-                f"task {record.task.id} has no {'edit' if record.edit is None else 'score'} to be filtered by"
-            )
+            missing = "edit (run `seal generate` first)" if record.edit is None else "score (run `seal eval` first)"
+            raise BadInput(f"task {record.task.id} has no {missing}")
         key = record.edit.id, record.adapter.id if record.adapter else ""
         if key in seen:
             raise BadInput(f"self-edit {key[0]}, adapter {key[1] or 'none'}: scored twice; each line must be another")
@@ -149,7 +148,7 @@ def _choose(group: Sequence[Candidate], keep: Keep, ties: Ties, seed: int) -> li
     if keep.rule == "above":
         return [candidate for candidate in group if candidate.value > keep.threshold]
     order = _tie_order(ties, seed)
-    ranked = sorted(group, key=lambda c: (-c.value, order(c)))
+    ranked = sorted(group, key=lambda c: (-c.value, order(c), c.edit.sample, c.edit.id))
     if keep.rule == "gain":
         return [best for best in ranked[:1] if best.gains]
     return ranked[: keep.count]
@@ -165,9 +164,10 @@ def _tie_order(ties: Ties, seed: int) -> Callable[[Candidate], int]:
     return orders[ties]
 
 
-def _tied(group: Sequence[Candidate]) -> bool:
+def _best(group: Sequence[Candidate]) -> list[Candidate]:
+    """The self-edits that share the best value."""
     best = max(candidate.value for candidate in group)
-    return sum(candidate.value == best for candidate in group) > 1
+    return [candidate for candidate in group if candidate.value == best]
 
 
 def _example(candidate: Candidate) -> SftExample:

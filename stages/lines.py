@@ -15,6 +15,7 @@ from stages.failures import BadInput
 from stages.records import Frozen, Record, Section
 
 L = TypeVar("L", bound=Frozen)
+DEPTH = 100  # lists and objects within one another; pydantic cannot write more than some 250
 MAKERS: dict[Section, str] = {"edit": "seal generate", "adapter": "seal adapt", "score": "seal eval"}
 
 
@@ -32,14 +33,16 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _without_surrogates(value: Any) -> Any:
+def _without_surrogates(value: Any, depth: int = 0) -> Any:
     """Text with lone surrogates (half of a character, which UTF-8 cannot carry) replaced by U+FFFD."""
+    if depth > DEPTH:
+        raise ValueError("nested too deeply")
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
+        return [_without_surrogates(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+        return {_without_surrogates(key): _without_surrogates(item, depth + 1) for key, item in value.items()}
     return value
 
 
@@ -79,7 +82,7 @@ def _why(error: jsonlines.InvalidLineError) -> str:
     if isinstance(cause, json.JSONDecodeError):
         tail = ": the line ends early, is the file cut off?" if cause.pos >= len(cause.doc.rstrip()) else ""
         return f"not JSON: {cause.msg} at column {cause.colno}{tail}"
-    return f"not JSON: {cause or 'null'}"
+    return f"not JSON: {cause}" if cause else "a JSON null, but each line must be a JSON object"
 
 
 def validate(kind: type[L], value: Any, where: str) -> L:
@@ -87,11 +90,16 @@ def validate(kind: type[L], value: Any, where: str) -> L:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the line"
-        found = json.dumps(first["input"], ensure_ascii=False, default=str)
-        found = found if len(found) <= 60 else found[:57] + "…"
-        raise BadInput(f"{where}: {field}: {first['msg'].lower()} (found {found})") from None
+        raise BadInput(f"{where}: {problem(error)}") from None
+
+
+def problem(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line: the field, what is needed, what was found."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "the line"
+    found = json.dumps(first["input"], ensure_ascii=False, default=str)
+    found = found if len(found) <= 60 else found[:57] + "…"
+    return f"{field}: {first['msg'].lower()} (found {found})"
 
 
 def read_records(lines: Iterable[bytes], name: str, needs: Iterable[Section] = ()) -> Iterator[Record]:

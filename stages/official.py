@@ -8,9 +8,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from stages.domains.qa import QA, TEMPLATES
 from stages.failures import BadInput
-from stages.lines import parse_json
+from stages.lines import parse_json, problem
 from stages.records import Adapter, Answer, Record, Score, SelfEdit, Task, content_id, make_task
 
 UNKNOWN = "unknown"
@@ -24,7 +26,7 @@ def read_task(entry: Mapping[str, Any], where: str) -> Task:
         return make_task(entry["title"], entry["context"], pairs)
     except KeyError as error:
         raise BadInput(f"{where}: no {error.args[0]!r}; a task needs title, context and questions") from None
-    except (TypeError, AttributeError):
+    except (TypeError, AttributeError, ValidationError):
         raise BadInput(f"{where}: title and context must be text, questions a list of question and answer") from None
 
 
@@ -32,17 +34,30 @@ def from_list(entries: list[dict[str, Any]], path: Path) -> Iterator[Record]:
     """Task lines, or one edit line per completion where the entries have completions."""
     about = _read_meta(path)
     for number, entry in enumerate(entries):
-        task = read_task(entry, f"{path}: [{number}]")
+        where = f"{path}: [{number}]"
+        task = read_task(entry, where)
         if "completions" not in entry:
             yield Record(task=task)
-        for sample, completion in enumerate(entry.get("completions", [])):
+        for sample, completion in enumerate(_completions(entry, where)):
             yield Record(task=task, edit=_edit(task, entry, completion, sample, about))
+
+
+def _completions(entry: Mapping[str, Any], where: str) -> list[str]:
+    """The entry's self-edits. Raises BadInput where they or their prompt are not text."""
+    found = entry.get("completions", [])
+    texts = isinstance(found, list) and all(isinstance(text, str) for text in found)
+    if not texts or not isinstance(entry.get("prompt", ""), str):
+        raise BadInput(f"{where}: prompt must be text, completions a list of texts")
+    return list(found)
 
 
 def _read_meta(path: Path) -> Mapping[str, Any]:
     """The `.meta` file that the official generator writes beside its output: the model and how it was sampled."""
     meta = path.with_name(path.name + ".meta")
-    found = parse_json(meta.read_text(encoding="utf-8")) if meta.is_file() else {}
+    try:
+        found = parse_json(meta.read_text(encoding="utf-8")) if meta.is_file() else {}
+    except ValueError as error:
+        raise BadInput(f"{meta}: not JSON: {error} (mend it, or move it away)") from None
     return found if isinstance(found, dict) else {}
 
 
@@ -77,7 +92,9 @@ def from_rewards(document: Mapping[str, Any], path: Path) -> Iterator[Record]:
         try:
             for sample, completion in enumerate(article["completions"]):
                 yield from _completion_scores(document, article, completion, sample, about)
-        except (KeyError, TypeError, AttributeError) as error:
+        except ValidationError as error:
+            raise BadInput(f"{where}: not an official reward file ({problem(error)})") from None
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BadInput(f"{where}: not an official reward file ({error!r})") from None
 
 

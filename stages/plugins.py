@@ -14,7 +14,7 @@ def load_class(flag: str, name: str, table: Mapping[str, str]) -> Any:
     """The class behind a name of the table or a "module:Class" path. Raises BadConfig with the names that exist."""
     path = table.get(name, name)
     module_name, colon, class_name = path.partition(":")
-    if not colon:
+    if not colon or not module_name or module_name.startswith("."):
         raise BadConfig(f"{flag} {name}: unknown; take one of {', '.join(table)}, or package.module:Class")
     try:
         return getattr(import_module(module_name), class_name)

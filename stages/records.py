@@ -12,6 +12,7 @@ never from position. `SftExample` and `Checkpoint` are the lines that `seal filt
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from itertools import chain, count
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
@@ -195,12 +196,12 @@ def make_task(
     """
     pairs = [(question.strip(), answer.strip()) for question, answer in questions]
     given = list(ids) if ids is not None else [None] * len(pairs)
-    seen: dict[str, int] = {}
+    used: set[str] = set()
     made = []
     for (question, answer), known in zip(pairs, given, strict=True):
         name = known or content_id(question, answer)[:8]
-        seen[name] = seen.get(name, 0) + 1
-        unique = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        unique = next(free for free in chain([name], (f"{name}-{n}" for n in count(2))) if free not in used)
+        used.add(unique)
         made.append(Question(id=unique, question=question, answer=answer))
     return Task(
         id=content_id("qa", title, context, pairs),

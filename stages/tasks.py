@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from stages import official
 from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
-from stages.lines import parse_json, read_objects, validate
+from stages.lines import parse_json, problem, read_objects, validate
 from stages.records import Record, derive_seed, make_task
 
 TEXTS = (".txt", ".md")
@@ -96,7 +98,7 @@ def load_json(path: Path) -> Iterator[Record]:
 def _is_object(line: bytes) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -133,15 +135,18 @@ def _is_list(document: Any) -> bool:
 def from_squad(document: Mapping[str, Any], path: Path) -> Iterator[Record]:
     """SQuAD v1.1's own layout: data → paragraphs → qas. The first of several gold answers is taken."""
     for a, article in enumerate(document["data"]):
-        for p, paragraph in enumerate(article.get("paragraphs", [])):
-            where = f"{path}: data[{a}].paragraphs[{p}]"
-            try:
+        where = f"{path}: data[{a}]"
+        try:
+            for p, paragraph in enumerate(article["paragraphs"]):
+                where = f"{path}: data[{a}].paragraphs[{p}]"
                 answered = [qa for qa in paragraph["qas"] if qa["answers"]]
                 pairs = [(qa["question"], qa["answers"][0]["text"]) for qa in answered]
                 task = make_task(article["title"], paragraph["context"], pairs, [qa.get("id") for qa in answered])
-            except (KeyError, TypeError, AttributeError) as error:
-                raise BadInput(f"{where}: not SQuAD v1.1 ({error!r})") from None
-            yield Record(task=task)
+                yield Record(task=task)
+        except ValidationError as error:
+            raise BadInput(f"{where}: not SQuAD v1.1 ({problem(error)})") from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BadInput(f"{where}: not SQuAD v1.1 ({error!r})") from None
 
 
 Reader = Callable[[Any, Path], Iterator[Record]]

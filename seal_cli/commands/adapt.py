@@ -48,7 +48,10 @@ def adapt(
     shard: opt.Shard = None,
     seed: opt.Seed = 0,
     dry_run: opt.DryRun = False,
-    trainer: Annotated[str, typer.Option(metavar="NAME", help="Who trains: peft, or package.module:Class.")] = "peft",
+    trainer: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="batched (many at once), peft (one at a time), or package.module:Class."),
+    ] = "batched",
     device: opt.DeviceName = "auto",
     dtype: opt.Dtype = "auto",
 ) -> int:

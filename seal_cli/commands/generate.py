@@ -56,7 +56,7 @@ def generate(
     with Run("generate", output=None if dry_run else output, overwrite=overwrite) as run:
         records = run.read(input_records(file), limit=limit, shard=shard)
         if template == NO_EDIT:
-            run.write(stage.passage_only(records))
+            run.write(() if dry_run else stage.passage_only(records))
             return run.code
         domain = QA()
         stage.check_template(domain, records, template, chat=chat)

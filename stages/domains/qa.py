@@ -89,7 +89,10 @@ def read_template(template: str) -> str:
         raise BadConfig(
             f"--template {template}: unknown; take one of {known}, or a file with {{title}} and {{context}}"
         )
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadConfig(f"--template {template}: not UTF-8 (byte {error.start})") from None
     missing = [name for name in ("{title}", "{context}") if name not in text]
     if missing:
         raise BadConfig(f"--template {template}: the file does not contain {' and '.join(missing)}")

@@ -92,7 +92,7 @@ class FitConfig:
     accumulation: int = 1  # official TTT server
     schedule: Literal["linear", "constant", "cosine"] = "linear"  # HF Trainer's default, which the official code keeps
     warmup_steps: int = 0  # HF Trainer's default
-    max_grad_norm: float = 1.0  # HF Trainer's default
+    max_grad_norm: float = 1.0  # HF Trainer's default; 0 does not clip
     weight_decay: float = 0.0  # HF Trainer's default
     pad_mode: Literal["eos", "none"] = "eos"  # one end token is learned; the official code learns pads up to 2048
 
@@ -142,5 +142,5 @@ class SftConfig:
     epochs: int = 2  # SEAL App. B
     batch_size: int = 10  # SEAL App. B: examples per optimizer step
     micro_batch: int = 1  # examples per forward pass; any divisor of batch_size trains the same
-    max_grad_norm: float = 1.0  # HF Trainer's default
+    max_grad_norm: float = 1.0  # HF Trainer's default; 0 does not clip
     seed: int = 0

@@ -3,15 +3,14 @@
 Examples are tokenised here with their loss mask, as everywhere in `stages`; trl gets ids and labels.
 """
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from stages.engines.base import Example, SftConfig
-from stages.engines.lora import ALL_LINEAR, is_linear, peft_targets
-from stages.engines.models import Device, load_model, load_tokenizer
+from stages.engines.lora import check_targets, overflowed, peft_targets
+from stages.engines.models import Device, load_model, load_tokenizer, whole_directory
 from stages.engines.text import example_tokens
 from stages.failures import BadConfig
 from stages.records import Checkpoint
@@ -65,6 +64,8 @@ class TrlFinetuner:
             trainer.remove_callback(PrinterCallback)
             trainer.remove_callback(ProgressCallback)
             trainer.train()
+        if overflowed(trainer.model.parameters()):
+            raise BadConfig(f"--learning-rate {config.learning_rate}: the training diverged; take a smaller one")
         if not config.full:
             trainer.model.merge_and_unload()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -92,6 +93,7 @@ def settings(config: SftConfig, network: Any, scratch: str) -> Any:
         max_length=None,
         packing=False,
         logging_steps=1,
+        logging_nan_inf_filter=False,
         disable_tqdm=True,
         report_to=[],
         save_strategy="no",
@@ -102,10 +104,7 @@ def outer_lora(network: Any, config: SftConfig) -> Any:
     """The outer LoRA. Raises BadConfig naming the model's own linear layers where a target does not exist."""
     from peft import LoraConfig
 
-    there = {name.rpartition(".")[2] for name, part in network.named_modules() if is_linear(part)}
-    absent = [target for target in config.targets if target not in there | {ALL_LINEAR}]
-    if absent:
-        raise BadConfig(f"--target {', '.join(absent)}: not in this model, which has {', '.join(sorted(there))}")
+    check_targets(network, config.targets)
     return LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -116,11 +115,7 @@ def outer_lora(network: Any, config: SftConfig) -> Any:
 
 
 def save_model(network: Any, tokenizer: Any, out: Path) -> None:
-    """Model and tokenizer as safetensors under a temporary name, then renamed."""
-    partial = out.with_name(out.name + ".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    network.save_pretrained(str(partial))
-    tokenizer.save_pretrained(str(partial))
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    """Model and tokenizer as safetensors: the directory is complete or absent."""
+    with whole_directory(out) as partial:
+        network.save_pretrained(str(partial))
+        tokenizer.save_pretrained(str(partial))

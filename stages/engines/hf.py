@@ -1,18 +1,18 @@
-"""The transformers engine: batched generation in process, with or without a PEFT adapter.
+"""The transformers engine: batched generation in process, the adapters of many requests in one batch."""
 
-Simplified on purpose: one adapter answers at a time. Requests of the same adapter share a batch.
-"""
-
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import GenerationConfig, LogitsProcessorList
 
+from stages.engines.answers import Batch, Lora, make_batches, read_lora
 from stages.engines.base import Completion, Request
 from stages.engines.models import Device, adapter_config, load_model, load_tokenizer
 from stages.engines.sampling import SeededSampling
+from stages.engines.stack import EqualRows, Stack
 from stages.engines.text import end_tokens, prompt_ids
 from stages.failures import BadInput
 
@@ -30,28 +30,65 @@ class HFEngine:
         self.slot = AdapterSlot(self.network)
 
     def sample(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions batch by batch; the requests of each adapter are answered together."""
-        groups: dict[Path | None, list[Request]] = {}
+        """Completions batch by batch: first those without an adapter, then many adapters at a time."""
+        groups: dict[Path | None, list[Request]] = {None: []}
         for request in requests:
             groups.setdefault(request.adapter, []).append(request)
+        yield from self._alone(None, groups.pop(None))
+        left: list[Path | None] = []
+        for batch in make_batches(self._stackable(groups, left), self.batch_size):
+            yield from self._together(batch)
+        for adapter in left:
+            yield from self._alone(adapter, groups[adapter])
+
+    def _stackable(
+        self, groups: Mapping[Path | None, Sequence[Request]], left: list[Path | None]
+    ) -> Iterator[tuple[Lora, Sequence[Request]]]:
+        """Adapters that can share a batch, read one after the other; the others are put on the list `left`."""
         for adapter, group in groups.items():
-            network = self.slot.use(adapter)
-            for start in range(0, len(group), self.batch_size):
-                yield from self._complete(network, group[start : start + self.batch_size])
+            lora = read_lora(adapter, self.network) if adapter and self._fits(None) else None
+            if lora is None:
+                left.append(adapter)
+            else:
+                yield lora, group
+
+    def _alone(self, adapter: Path | None, group: Sequence[Request]) -> Iterator[Completion]:
+        """The requests of one adapter, or of the model as it is."""
+        network = self.slot.use(adapter)
+        for start in range(0, len(group), self.batch_size):
+            yield from self._complete(network, group[start : start + self.batch_size])
+        self.slot.use(None)
+
+    def _together(self, batch: Batch) -> Iterator[Completion]:
+        """One batch of several adapters, stacked on the model."""
+        first, count = batch.members[0][0], len(batch.members)
+        with Stack(self.network, first.layers, rank=first.rank, slots=count) as stack:
+            for slot, (lora, _) in enumerate(batch.members):
+                stack.load(slot, lora.state, lora.scale)
+            stack.lay(count, EqualRows(count))
+            completions = list(self._complete(self.network, [request for request, _ in batch.rows]))
+        for completion, (_, counts) in zip(completions, batch.rows, strict=True):
+            if counts:
+                yield completion
 
     @torch.inference_mode()
     def _complete(self, network: Any, batch: Sequence[Request]) -> Iterator[Completion]:
         prompts = [prompt_ids(self.tokenizer, request.prompt) for request in batch]
+        limits = [self._limit(request, len(prompt)) for request, prompt in zip(batch, prompts, strict=True)]
+        if len(batch) > 1 and not self._fits(max(map(len, prompts)) + max(limits)):
+            for request in batch:
+                yield from self._complete(network, [request])
+            return
         ids, mask = self._left_pad(prompts)  # (batch, longest prompt)
         samplers = SeededSampling([request.sampling for request in batch], ids.device)
         grown = network.generate(
             input_ids=ids,
             attention_mask=mask,
-            generation_config=self._settings(batch, ids.shape[1]),
+            generation_config=self._settings(max(limits)),
             logits_processor=LogitsProcessorList([samplers]),
         )
-        for request, row in zip(batch, grown[:, ids.shape[1] :].tolist(), strict=True):
-            yield self._completion(request, row)
+        for request, limit, row in zip(batch, limits, grown[:, ids.shape[1] :].tolist(), strict=True):
+            yield self._completion(request.id, row[:limit])
 
     def _left_pad(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         longest = max(map(len, prompts))
@@ -60,27 +97,37 @@ class HFEngine:
         mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
         return ids.to(self.network.device), mask.to(self.network.device)
 
-    def _settings(self, batch: Sequence[Request], prompt_length: int) -> GenerationConfig:
-        """Greedy over the processed scores, up to what was asked or what the model's context still holds."""
-        context = getattr(self.network.config, "max_position_embeddings", None)
-        asked = max(request.sampling.max_tokens for request in batch)
+    def _limit(self, request: Request, prompt_length: int) -> int:
+        """Most tokens of this completion: what was asked, or what the context still holds after its own prompt."""
+        asked, context = request.sampling.max_tokens, self._context
         room = asked if context is None else min(asked, context - prompt_length)
         if room < 1:
             raise BadInput(f"a prompt of {prompt_length} tokens leaves no room in {self.model}'s context of {context}")
+        return room
+
+    @property
+    def _context(self) -> int | None:
+        return getattr(self.network.config, "max_position_embeddings", None)
+
+    def _fits(self, length: int | None) -> bool:
+        """Whether a batch may grow this long. Rotary positions never end: rows past their own limit are just cut."""
+        rotary = hasattr(self.network.config, "rope_parameters")
+        return rotary or self._context is None or (length is not None and length <= self._context)
+
+    def _settings(self, max_new_tokens: int) -> GenerationConfig:
+        """Greedy over the processed scores."""
         return GenerationConfig(
-            max_new_tokens=room,
+            max_new_tokens=max_new_tokens,
             do_sample=False,
             eos_token_id=sorted(self.ends),
             pad_token_id=self.tokenizer.pad_token_id,
         )
 
-    def _completion(self, request: Request, row: Sequence[int]) -> Completion:
-        """The row up to its end token, or cut at the request's own max_tokens."""
+    def _completion(self, request_id: str, row: Sequence[int]) -> Completion:
+        """The row (cut at its own limit) up to its end token."""
         stop = next((place for place, token in enumerate(row) if token in self.ends), len(row))
-        kept = row[: min(stop, request.sampling.max_tokens)]
-        text = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        done = stop < len(row) and stop <= request.sampling.max_tokens
-        return Completion(request.id, text, "stop" if done else "length", len(kept))
+        text = self.tokenizer.decode(row[:stop], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return Completion(request_id, text, "stop" if stop < len(row) else "length", stop)
 
 
 class AdapterSlot:
@@ -96,21 +143,35 @@ class AdapterSlot:
         if path is None:
             self._clear()
             return self.network
-        from peft import PeftModel, set_peft_model_state_dict
-        from safetensors.torch import load_file
-
         shape = adapter_config(path)
         try:
             if shape != self.shape:
-                self._clear()
-                self.wrapped = PeftModel.from_pretrained(self.network, str(path)).eval()
-                self.shape = shape
-            else:
-                set_peft_model_state_dict(self.wrapped, load_file(path / "adapter_model.safetensors"))
-        except (RuntimeError, ValueError, OSError) as error:
-            first = str(error).strip().split("\n", 1)[0]
+                self._rebuild(path, shape)
+            self._load(path)
+        except (RuntimeError, ValueError, OSError, SafetensorError) as error:
+            self._clear()
+            first = " ".join(str(error).split())[:200]
             raise BadInput(f"adapter {path}: does not fit this model: {first}") from None
         return self.wrapped
+
+    def _rebuild(self, path: Path, shape: dict[str, Any]) -> None:
+        from peft import PeftConfig, get_peft_model
+
+        self._clear()
+        settings = PeftConfig.from_pretrained(str(path))
+        settings.base_model_name_or_path = None  # peft warns where the model has moved since
+        self.wrapped = get_peft_model(self.network, settings).eval()
+        self.shape = shape
+
+    def _load(self, path: Path) -> None:
+        """Copies the adapter's weights into the slot. Raises ValueError where the two do not cover each other."""
+        from peft import set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        loaded = set_peft_model_state_dict(self.wrapped, load_file(path / "adapter_model.safetensors"))
+        missing = [key for key in loaded.missing_keys if self.wrapped.base_model.prefix in key]
+        if missing or loaded.unexpected_keys:
+            raise ValueError(f"no weight for {missing[0]}" if missing else f"no layer for {loaded.unexpected_keys[0]}")
 
     def _clear(self) -> None:
         if self.wrapped is not None:

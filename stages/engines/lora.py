@@ -5,8 +5,7 @@ them, without its padding to 2048 tokens. Seeds are the job's own: the initial w
 """
 
 import math
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from stages.engines.base import FitConfig, FitJob, FitResult
-from stages.engines.models import Device, load_model, load_tokenizer
+from stages.engines.models import Device, load_model, load_tokenizer, whole_directory
 from stages.engines.text import Tokens, example_tokens
 from stages.failures import BadConfig
 from stages.records import derive_seed
@@ -44,7 +43,7 @@ class PeftTrainer:
         student = add_lora(self.network, job.config)
         try:
             losses = train(student, sequences, job.config, job.seed)
-            error = diverged(losses)
+            error = diverged(losses) or overflowed(student.parameters())
             path = None if error else save_adapter(student, job.out)
         finally:
             student.unload()
@@ -64,6 +63,7 @@ def add_lora(network: Any, config: FitConfig) -> Any:
     """The network with a fresh LoRA drawn from the global generator. Raises BadConfig for targets it does not have."""
     from peft import LoraConfig, get_peft_model
 
+    check_targets(network, config.targets)
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -73,10 +73,25 @@ def add_lora(network: Any, config: FitConfig) -> Any:
     )
     try:
         return get_peft_model(network, settings)
-    except ValueError as error:
-        names = sorted({name.rpartition(".")[2] for name, part in network.named_modules() if is_linear(part)})
-        wanted = ", ".join(config.targets) or "none given, and peft has no default for this architecture"
-        raise BadConfig(f"--target {wanted}: {_sentence(error)}; this model has {', '.join(names)}") from None
+    except ValueError:
+        there = ", ".join(sorted(layer_names(network)))
+        raise BadConfig(f"no --target given, and peft has no default for this architecture: take of {there}") from None
+
+
+def check_targets(network: Any, targets: Sequence[str]) -> None:
+    """Raises BadConfig naming the model's own linear layers where a target is none of them."""
+    there = layer_names(network)
+    absent = [target for target in targets if target.rpartition(".")[2] not in there]
+    if absent and list(targets) != [ALL_LINEAR]:
+        raise BadConfig(f"--target {', '.join(absent)}: not in this model, which has {', '.join(sorted(there))}")
+
+
+def layer_names(network: Any) -> set[str]:
+    """Last names of the layers that a LoRA can sit on. GPT-2's are transformers' own Conv1D."""
+    from transformers.pytorch_utils import Conv1D
+
+    linear = torch.nn.Linear, Conv1D
+    return {name.rpartition(".")[2] for name, part in network.named_modules() if isinstance(part, linear)}
 
 
 def peft_targets(targets: Sequence[str]) -> list[str] | str | None:
@@ -84,26 +99,20 @@ def peft_targets(targets: Sequence[str]) -> list[str] | str | None:
     return ALL_LINEAR if list(targets) == [ALL_LINEAR] else list(targets) or None
 
 
-def is_linear(part: Any) -> bool:
-    return isinstance(part, torch.nn.Linear)
-
-
-def _sentence(error: Exception) -> str:
-    return str(error).split(". ", 1)[0].split("\n", 1)[0]
-
-
 def train(student: Any, sequences: Sequence[Tokens], config: FitConfig, seed: int) -> list[float]:
     """Fits the student in place. Returns the mean loss per target token of every step."""
     steps = list(batches(len(sequences), config, seed))
     weights = [weight for weight in student.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
+    rate, decay = config.learning_rate, config.weight_decay
+    optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)  # as HF Trainer
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(config, len(steps)))
     losses = []
     student.train()
     for step in steps:
         loss = mean_loss(student, [sequences[place] for place in step])
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
+        if config.max_grad_norm > 0:  # 0: no clipping, as in HF Trainer
+            torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
@@ -152,12 +161,36 @@ def diverged(losses: Sequence[float]) -> str | None:
     return None if bad is None else f"training diverged: the loss is {losses[bad]} at step {bad + 1} of {len(losses)}"
 
 
+def overflowed(weights: Iterable[torch.Tensor]) -> str | None:
+    """The same for weights that the last step, whose loss nobody saw, turned into NaN or infinity."""
+    fine = all(bool(weight.isfinite().all()) for weight in weights)
+    return None if fine else "training diverged: a weight is not finite after the last step"
+
+
 def save_adapter(student: Any, out: Path) -> Path:
-    """Writes the PEFT directory under a temporary name and renames it: it is complete or absent."""
-    partial = out.with_name(out.name + ".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    student.save_pretrained(str(partial), save_embedding_layers=False)
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    """Writes the PEFT directory: it is complete or absent."""
+    with whole_directory(out) as partial:
+        student.save_pretrained(str(partial), save_embedding_layers=False)
+    return out
+
+
+def write_adapter(
+    out: Path, state: Mapping[str, torch.Tensor], config: FitConfig, targets: Sequence[str], base: str
+) -> Path:
+    """Writes weights under peft's names as a PEFT directory, complete or absent."""
+    from peft import LoraConfig
+    from safetensors.torch import save_file
+
+    settings = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=sorted({name.rpartition(".")[2] for name in targets}),
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base,
+        inference_mode=True,
+    )
+    with whole_directory(out) as partial:
+        settings.save_pretrained(str(partial))
+        save_file(dict(state), partial / "adapter_model.safetensors", metadata={"format": "pt"})
     return out

@@ -1,6 +1,9 @@
 """Loading checkpoints: tokenizer and model of a directory or a hub name, on a device, with errors that name the fix."""
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,18 +67,22 @@ def load_tokenizer(name: str) -> Any:
 
 def load_model(name: str, device: Device) -> Any:
     """The causal language model in eval mode, weights frozen, its progress bars off."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     check_model(name)
     logging.disable_progress_bar()
     place, dtype = device.resolve()
+    settings = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True).to(place)
-    except (OSError, ValueError) as error:
+        model, loaded = AutoModelForCausalLM.from_pretrained(name, **settings)
+    except (OSError, ValueError, SafetensorError) as error:
         raise _unloadable(name, error) from None
+    if loaded["missing_keys"]:  # transformers would draw them at random
+        raise BadInput(f"--model {name}: no weights for {min(loaded['missing_keys'])}; the checkpoint is not whole")
     model.requires_grad_(False)
-    return model.eval()
+    return model.to(place).eval()
 
 
 def _unloadable(name: str, error: Exception) -> Exception:
@@ -84,6 +91,22 @@ def _unloadable(name: str, error: Exception) -> Exception:
     if Path(name).is_dir():
         return BadInput(f"--model {name}: cannot be loaded: {first}")
     return Unavailable(f"--model {name}: not a directory here and not to be had from the hub: {first}")
+
+
+@contextmanager
+def whole_directory(out: Path) -> Iterator[Path]:
+    """A temporary directory to fill, renamed to `out` at the end: it is complete or absent. Raises OSError."""
+    from safetensors import SafetensorError
+
+    partial = out.with_name(out.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except SafetensorError as error:  # its word for a full disk
+        raise OSError(f"{partial}: {error}") from None
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)
 
 
 def adapter_config(path: Path) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def keep_top_p(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
         return logits
     ordered, index = logits.sort(descending=True, dim=-1)
     share = ordered.softmax(-1)
-    before = share.cumsum(-1) - share  # mass of the tokens likelier than this one; 0 for the first, which always stays
-    ordered = ordered.masked_fill(before >= top_p, float("-inf"))
+    outside = share.cumsum(-1) - share >= top_p  # by the mass of the tokens likelier than this one
+    outside[:, 0] = False  # the likeliest always stays
+    ordered = ordered.masked_fill(outside, float("-inf"))
     return torch.empty_like(logits).scatter_(-1, index, ordered)

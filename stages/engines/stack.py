@@ -1,0 +1,150 @@
+"""Many LoRA adapters on one frozen model: stacked weights, one forward and backward for all of them.
+
+The adapters' parameters are disjoint, so the gradient of the sum of their losses is each one's own gradient. All
+parameters of an adapter are one row of a flat matrix; what the layers see are views of it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Layout(Protocol):
+    """How the rows of a pass fall to the slots."""
+
+    def delta(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Each slot's B·A on its own part of x; a (slots, rank, in), b (slots, out, rank)."""
+        ...
+
+
+@dataclass(frozen=True)
+class EqualRows:
+    """A batch in which each slot has the same number of rows, one slot after the other."""
+
+    slots: int
+
+    def delta(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """x (slots · rows, length, in) → (slots · rows, length, out)."""
+        inner = torch.bmm(x.reshape(self.slots, -1, x.shape[-1]), a.transpose(1, 2))
+        return torch.bmm(inner, b.transpose(1, 2)).view(*x.shape[:-1], -1)
+
+
+class StackedLinear(nn.Module):
+    """A frozen linear layer plus each slot's own scaled B·A on its own tokens."""
+
+    def __init__(self, base: nn.Linear, name: str, stack: "Stack") -> None:
+        super().__init__()
+        self.base, self.name = base, name
+        self.stack = [stack]  # in a list, so that the stack is no submodule
+        self.a: Tensor | None = None  # (slots, rank, in) of this pass
+        self.b: Tensor | None = None  # (slots, out, rank)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (rows, length, in) → (rows, length, out), laid out as the stack's layout says."""
+        y: Tensor = self.base(x)
+        stack = self.stack[0]
+        if self.a is None or self.b is None or stack.layout is None:
+            return y
+        scaled = self.b * stack.scale[: len(self.b)]
+        return y + stack.layout.delta(x, self.a.to(x.dtype), scaled.to(x.dtype))
+
+
+class Stack:
+    """`slots` adapters of one rank on target layers of a model. A context manager: the model is restored at the end.
+
+    weights, grads, and the optimizer's moments are (slots, n) with one row per adapter.
+    """
+
+    def __init__(self, network: nn.Module, targets: Sequence[str], *, rank: int, slots: int) -> None:
+        self.network, self.targets, self.rank = network, list(targets), rank
+        self.layout: Layout | None = None
+        self.layers = list(self._wrap(targets))
+        width = sum(self.size_of(layer) for layer in self.layers)
+        first = next(network.parameters())
+        self.device = first.device
+        dtype = first.dtype if first.dtype in (torch.float32, torch.float64) else torch.float32
+        self.weights, self.grads = (torch.zeros(slots, width, dtype=dtype, device=self.device) for _ in range(2))
+        self.scale = torch.ones(slots, 1, 1, dtype=dtype, device=self.device)
+
+    def _wrap(self, targets: Sequence[str]) -> Iterator[StackedLinear]:
+        wanted = set(targets)
+        for name, part in list(self.network.named_modules()):
+            if name in wanted and isinstance(part, nn.Linear):
+                parent, _, own = name.rpartition(".")
+                layer = StackedLinear(part, name, self)
+                setattr(self.network.get_submodule(parent), own, layer)
+                yield layer
+
+    def __enter__(self) -> "Stack":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for layer in self.layers:
+            parent, _, own = layer.name.rpartition(".")
+            setattr(self.network.get_submodule(parent), own, layer.base)
+
+    def size_of(self, layer: StackedLinear) -> int:
+        return self.rank * (layer.base.in_features + layer.base.out_features)
+
+    def views(self, rows: Tensor) -> Iterator[tuple[StackedLinear, Tensor, Tensor]]:
+        """(layer, A (k, rank, in), B (k, out, rank)) as views of flat rows (k, n)."""
+        start = 0
+        for layer in self.layers:
+            middle = start + self.rank * layer.base.in_features
+            end = start + self.size_of(layer)
+            yield (
+                layer,
+                rows[:, start:middle].unflatten(1, (self.rank, -1)),
+                rows[:, middle:end].unflatten(1, (-1, self.rank)),
+            )
+            start = end
+
+    def lay(self, slots: int, layout: Layout) -> None:
+        """Lays the first `slots` rows into the layers for passes without gradients."""
+        self.layout = layout
+        for layer, a, b in self.views(self.weights[:slots]):
+            layer.a, layer.b = a, b
+
+    def bind(self, slots: int, layout: Layout) -> None:
+        """Lays the first `slots` rows into the layers, as leaves whose gradients land in `grads`."""
+        self.layout = layout
+        grads = self.views(self.grads[:slots])
+        for (layer, a, b), (_, grad_a, grad_b) in zip(self.views(self.weights[:slots]), grads, strict=True):
+            layer.a, layer.b = a.detach().requires_grad_(), b.detach().requires_grad_()
+            layer.a.grad, layer.b.grad = grad_a, grad_b
+
+    def initialise(self, slot: int, seed: int, scale: float) -> None:
+        """A fresh adapter with the very draws that peft makes from this seed, in the order of the layers."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for layer, a, b in self.views(self.weights[slot : slot + 1]):
+                down = nn.Linear(layer.base.in_features, self.rank, bias=False)
+                nn.Linear(self.rank, layer.base.out_features, bias=False)
+                nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
+                a[0].copy_(down.weight.detach())
+                b[0].zero_()
+        self.scale[slot] = scale
+
+    def state(self, slot: int) -> dict[str, Tensor]:
+        """The adapter under peft's names, on the CPU."""
+        found = {}
+        for layer, a, b in self.views(self.weights[slot : slot + 1]):
+            found[f"base_model.model.{layer.name}.lora_A.weight"] = a[0].cpu().clone()
+            found[f"base_model.model.{layer.name}.lora_B.weight"] = b[0].cpu().clone()
+        return found
+
+    def load(self, slot: int, state: Mapping[str, Tensor], scale: float) -> None:
+        """Puts an adapter under peft's names into a slot."""
+        for layer, a, b in self.views(self.weights[slot : slot + 1]):
+            a[0].copy_(state[f"base_model.model.{layer.name}.lora_A.weight"])
+            b[0].copy_(state[f"base_model.model.{layer.name}.lora_B.weight"])
+        self.scale[slot] = scale
+
+    def move(self, source: int, to: int) -> None:
+        """Copies a slot over another, so that the slots in use stay the first ones."""
+        self.weights[to] = self.weights[source]
+        self.scale[to] = self.scale[source]

@@ -1,0 +1,75 @@
+"""`seal` as a process of its own, and the files that it is given."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.records import Frozen, to_json
+from tests.conftest import ROOT
+
+SEAL = (sys.executable, "-m", "seal_cli")
+CALM = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "NO_COLOR": "1"}
+SMALL_LORA = ("--rank", "2", "--alpha", "4", "--epochs", "2", "--learning-rate", "1e-2")
+
+
+@dataclass(frozen=True)
+class Finished:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """stdout, every line of which must be a JSON object."""
+        found = [json.loads(line) for line in self.out.split("\n")[:-1]]
+        assert all(isinstance(line, dict) for line in found)
+        return found
+
+
+def surroundings(**more: str) -> dict[str, str]:
+    return {**os.environ, **CALM, "PYTHONPATH": str(ROOT), **more}
+
+
+def seal(*arguments: object, stdin: str | bytes | None = None, cwd: Path | None = None, **env: str) -> Finished:
+    """Runs the command to its end. Without stdin it reads an empty one."""
+    data = stdin.encode() if isinstance(stdin, str) else stdin or b""
+    command = [*SEAL, *map(str, arguments)]
+    run = subprocess.run(command, input=data, capture_output=True, cwd=cwd, env=surroundings(**env), timeout=240)
+    return Finished(run.returncode, run.stdout.decode(), run.stderr.decode())
+
+
+def pipe(line: str, *, cwd: Path) -> Finished:
+    """A shell line in which `seal` is our command; its code is that of the last stage that failed."""
+    script = f'set -o pipefail; seal() {{ {sys.executable} -m seal_cli "$@"; }}; {line}'
+    run = subprocess.run(
+        ["bash", "-c", script], stdin=subprocess.DEVNULL, capture_output=True, cwd=cwd, env=surroundings(), timeout=400
+    )
+    return Finished(run.returncode, run.stdout.decode(), run.stderr.decode())
+
+
+def jsonl(lines: Iterable[Frozen]) -> str:
+    return "".join(to_json(line) + "\n" for line in lines)
+
+
+def passages(count: int) -> str:
+    """A source of `count` small tasks, one JSON object a line."""
+    rows = []
+    for n in range(count):
+        question = {"question": f"What colour is inn {n}?", "answer": ("red", "blue", "green")[n % 3]}
+        rows.append({"title": f"Inn {n}", "context": f"Inn number {n} has a colour.", "questions": [question]})
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve tasks as people have them."""
+    path = tmp_path_factory.mktemp("source") / "inns.jsonl"
+    path.write_text(passages(12))
+    return path

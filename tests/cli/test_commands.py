@@ -1,0 +1,206 @@
+"""Whole rounds in the shell, with random small models: what each command adds, and that the same seed repeats it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.records import Checkpoint, Record, SftExample
+from tests.cli.conftest import SMALL_LORA, Finished, jsonl, pipe, seal
+from tests.conftest import paper_file
+from tests.stages.invented import a_line, a_task, numbered
+
+ROUND = (
+    "seal generate tasks.jsonl --model model -k 2 --max-tokens 12 --seed 3 | "
+    "seal adapt --out adapters --seeds 2 --seed 3 " + " ".join(SMALL_LORA) + " | "
+    "seal eval --judge lexical --max-tokens 8"
+)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+@pytest.fixture(scope="module")
+def round_one(model_dir: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which one round has run, a command at a time, each with -o."""
+    folder = tmp_path_factory.mktemp("round")
+    (folder / "model").symlink_to(model_dir)
+    commands = [
+        f"seal tasks {source} --limit 2 -o tasks.jsonl",
+        "seal generate tasks.jsonl --model model -k 2 --max-tokens 12 --seed 3 -o edits.jsonl",
+        f"seal adapt edits.jsonl --out adapters --seeds 2 --seed 3 {' '.join(SMALL_LORA)} -o adapters.jsonl",
+        "seal eval adapters.jsonl --judge lexical --max-tokens 8 -o scores.jsonl",
+        "seal filter scores.jsonl -o sft.jsonl",
+        "seal sft sft.jsonl --model model --out next --rank 2 --epochs 1 -o checkpoint.jsonl",
+    ]
+    for command in commands:
+        run = pipe(command, cwd=folder)
+        assert (run.code, run.out) == (0, ""), run.err
+        assert len(run.err.splitlines()) <= 2, run.err  # the closing line, and the filter's findings
+    return folder
+
+
+def test_each_stage_adds_its_section_and_changes_no_other(round_one: Path) -> None:
+    tasks, edits, adapters, scores = (rows(round_one / f"{n}.jsonl") for n in ("tasks", "edits", "adapters", "scores"))
+    assert (len(tasks), len(edits), len(adapters), len(scores)) == (2, 4, 8, 8)
+    assert [line.keys() for line in (tasks[0], edits[0], adapters[0], scores[0])] == [
+        {"v", "task"},
+        {"v", "task", "edit"},
+        {"v", "task", "edit", "adapter"},
+        {"v", "task", "edit", "adapter", "score"},
+    ]
+    assert [{**line, "score": None} for line in scores] == [{**line, "score": None} for line in adapters]
+    assert {json.dumps(line["edit"]) for line in adapters} == {json.dumps(line["edit"]) for line in edits}
+    assert len({line["adapter"]["seed"] for line in adapters}) == 8
+    for line in scores:
+        Record.model_validate_json(json.dumps(line))
+        assert {answer["id"] for answer in line["score"]["answers"]} == {q["id"] for q in line["task"]["questions"]}
+        assert (round_one / line["adapter"]["path"] / "adapter_model.safetensors").is_file()
+
+
+def test_a_round_ends_in_a_model_that_the_next_one_loads(round_one: Path) -> None:
+    pairs = rows(round_one / "sft.jsonl")
+    (made,) = rows(round_one / "checkpoint.jsonl")
+    assert [SftExample.model_validate_json(json.dumps(pair)).task_id for pair in pairs] == [
+        line["task"]["id"] for line in rows(round_one / "tasks.jsonl")
+    ]
+    checkpoint = Checkpoint.model_validate_json(json.dumps(made))
+    assert (checkpoint.model, checkpoint.base, checkpoint.examples) == ("next", "model", 2)
+    chained = pipe("seal eval tasks.jsonl --model next --judge exact --max-tokens 4", cwd=round_one)
+    assert chained.code == 0
+    assert [line["score"]["baseline"] for line in chained.lines] == [None, None]
+
+
+def test_every_output_of_a_round_has_a_true_manifest(round_one: Path) -> None:
+    counts = {
+        "tasks": (2, 2),
+        "edits": (2, 4),
+        "adapters": (4, 8),
+        "scores": (8, 8),
+        "sft": (8, 2),
+        "checkpoint": (2, 1),
+    }
+    for name, (read, written) in counts.items():
+        manifest = json.loads((round_one / f"{name}.jsonl.manifest.json").read_text())
+        assert manifest["sha256"] == hashlib.sha256((round_one / f"{name}.jsonl").read_bytes()).hexdigest()
+        assert (manifest["counts"]["read"], manifest["counts"]["written"]) == (read, written)
+    left = {path.name for path in round_one.rglob("*.part")}
+    assert not left
+
+
+def test_the_same_round_in_one_pipe_gives_the_same_bytes(round_one: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").symlink_to((round_one / "model").resolve())
+    (tmp_path / "tasks.jsonl").write_text((round_one / "tasks.jsonl").read_text())
+    again = pipe(ROUND, cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert again.out == (round_one / "scores.jsonl").read_text()
+    for line in again.lines:
+        weights = Path(line["adapter"]["path"]) / "adapter_model.safetensors"
+        assert (tmp_path / weights).read_bytes() == (round_one / weights).read_bytes()
+
+
+def test_real_passages_go_through_a_whole_round(model_dir: Path, tmp_path: Path) -> None:
+    squad = paper_file("squad_val.json")
+    run = pipe(
+        f"seal tasks {squad} --sample 2 --seed 4 | "
+        f"seal generate --model {model_dir} -t self-qa -k 1 --max-tokens 16 | "
+        f"seal adapt --out adapters --rank 2 --epochs 1 | seal eval | seal filter --keep best:2 --ties shortest",
+        cwd=tmp_path,
+    )
+    if "leaves no room" in run.err:
+        pytest.fail(run.err)
+    assert run.code == 0, run.err
+    assert len(run.lines) == 2
+    assert all(0 <= line["value"] <= 1 and line["prompt"].endswith("Question 1: ") for line in run.lines)
+
+
+def test_a_training_that_diverges_is_recorded_and_ends_with_3(round_one: Path) -> None:
+    wild = ("--learning-rate", "1e30", "--target", "q_proj", "--target", "k_proj", "--rank", "2", "--epochs", "3")
+    run = seal("adapt", "edits.jsonl", "--limit", "1", "--out", "wild", *wild, cwd=round_one)
+    (line,) = run.lines
+    assert run.code == 3, run.err
+    assert (line["adapter"]["fault"], line["adapter"]["path"], line["adapter"]["train"]) == ("training", None, None)
+    assert line["adapter"]["error"].startswith("training diverged: ")
+    assert "seal adapt: 1 in, 1 out, 1 failed, 0 unscored, " in run.err
+
+
+def test_show_data_prints_the_training_sequences_and_trains_nothing(round_one: Path) -> None:
+    shown = seal("adapt", "edits.jsonl", "--show-data", "--out", "none", cwd=round_one)
+    assert shown.code == 0
+    assert [line["edit_id"] for line in shown.lines] == [line["edit"]["id"] for line in rows(round_one / "edits.jsonl")]
+    assert all(line["sequences"][-1].endswith("has a colour.") for line in shown.lines)
+    assert not (round_one / "none").exists()
+
+
+# ---- schema and report
+
+
+def test_the_schema_describes_the_lines_that_stages_write(round_one: Path) -> None:
+    schemas = json.loads(seal("schema").out)
+    assert schemas.keys() == {"record", "sft", "checkpoint", "training_data"}
+    assert json.loads(seal("schema", "record").out) == schemas["record"]
+    for kind, name in (("record", "scores"), ("sft", "sft"), ("checkpoint", "checkpoint")):
+        for line in rows(round_one / f"{name}.jsonl"):
+            assert_fits(line, schemas[kind], schemas[kind])
+
+
+def assert_fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> None:
+    """The part of JSON Schema that names keys: properties, required, additionalProperties, $ref, anyOf, items."""
+    if "$ref" in schema:
+        schema = whole["$defs"][schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema and isinstance(value, dict):
+        schema = next(choice for choice in schema["anyOf"] if "$ref" in choice)
+        schema = whole["$defs"][schema["$ref"].rpartition("/")[2]]
+    if isinstance(value, list):
+        for item in value:
+            assert_fits(item, schema.get("items", {}), whole)
+    if isinstance(value, dict) and "properties" in schema:
+        assert schema["additionalProperties"] is False
+        assert set(schema.get("required", [])) <= value.keys() <= schema["properties"].keys()
+        for key, item in value.items():
+            assert_fits(item, schema["properties"][key], whole)
+
+
+@pytest.fixture
+def score_files(tmp_path: Path) -> Path:
+    tasks = [numbered(f"Town {n}", 4) for n in range(6)]
+    (tmp_path / "none.jsonl").write_text(jsonl(a_line(task, [True, False, False, False]) for task in tasks))
+    (tmp_path / "self.jsonl").write_text(jsonl(a_line(task, [True, True, True, False]) for task in tasks))
+    return tmp_path
+
+
+def reported(*arguments: str, cwd: Path) -> Finished:
+    run = seal("report", *arguments, cwd=cwd)
+    assert run.code == 0, run.err
+    return run
+
+
+def test_a_report_is_a_table_on_stderr(score_files: Path) -> None:
+    run = reported("none.jsonl", "ours=self.jsonl", "--against", "none", cwd=score_files)
+    assert run.out == ""
+    cells = {line.split()[0]: line.split() for line in run.err.splitlines() if line.strip()}
+    assert cells["none"][1:4] == ["6", "24", "25.0"]
+    assert cells["ours"][1:4] == ["6", "24", "75.0"]
+    assert "+50.0" in cells["ours"]
+    assert "\x1b" not in run.err
+
+
+def test_a_report_gives_its_rows_as_json_lines_and_as_a_picture(score_files: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run = reported("none.jsonl", "self.jsonl", "--json", "--plot", "ladder.png", cwd=score_files)
+    assert [(row["label"], row["mean"], row["tasks"]) for row in run.lines] == [("none", 0.25, 6), ("self", 0.75, 6)]
+    assert (score_files / "ladder.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert "seal report: plot in ladder.png" in run.err
+
+
+def test_the_unscored_are_told_and_end_with_3(tmp_path: Path) -> None:
+    lines = [a_line(a_task("Ada"), [True, False]), a_line(a_task("Bo"), [True, None])]
+    (tmp_path / "scores.jsonl").write_text(jsonl(lines))
+    told = seal("report", "scores.jsonl", "--json", cwd=tmp_path)
+    assert (told.code, told.lines[0]["mean"], told.lines[0]["unscored"]) == (3, 0.5, 1)
+    kept = seal("filter", "scores.jsonl", cwd=tmp_path)
+    assert (kept.code, len(kept.lines)) == (3, 1)
+    assert "seal filter: 2 in, 1 out, 0 failed, 1 unscored, " in kept.err

@@ -1,0 +1,186 @@
+"""How commands fail: the exit code, and one plain line that names the value and the next move."""
+
+import os
+import pty
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from stages.records import Record
+from tests.cli.conftest import SEAL, jsonl, passages, seal, surroundings
+from tests.stages.invented import a_line, a_task, an_adapter, an_edit
+
+TASK = a_task()
+EDIT = an_edit(TASK)
+TASKS, EDITS = jsonl([Record(task=TASK)]), jsonl([Record(task=TASK, edit=EDIT)])
+ADAPTERS = jsonl([Record(task=TASK, edit=EDIT, adapter=an_adapter(EDIT))])
+SCORES = jsonl([a_line(TASK, [True, False])])
+NO_EDIT = "has a task but no edit (run `seal generate` first)"
+
+USAGE = [
+    (["generate", "--modell", "x"], "seal: No such option: --modell"),
+    (["sft", "x.jsonl"], "Missing option"),
+    (["generate", "-k", "0"], "Invalid value for '-k': "),
+    (["adapt", "--epochs", "many"], "Invalid value for '--epochs'"),
+    (["polish"], "No such command 'polish'"),
+    (["generate", "--top-p", "1.5"], "Invalid value for '--top-p'"),
+]
+FAILURES = [
+    # code, arguments, stdin, words
+    (66, ["tasks", "absent.json"], "", "seal: absent.json: no such file or folder"),
+    (66, ["filter", "absent.jsonl"], "", "seal: absent.jsonl: no such file"),
+    (66, ["report", "absent.jsonl"], "", "seal: absent.jsonl: no such file"),
+    (65, ["filter", "."], "", "seal: .: a folder; give a file of JSON lines"),
+    (65, ["filter"], SCORES + SCORES[:-40], "seal: stdin:2: not JSON: "),
+    (65, ["filter"], TASKS, f"seal: stdin:1: {NO_EDIT}"),
+    (65, ["adapt"], TASKS, f"seal: stdin:1: {NO_EDIT}"),
+    (65, ["filter"], EDITS, "seal: stdin:1: has a task and an edit but no score (run `seal eval` first)"),
+    (65, ["report", "-"], ADAPTERS, "stdin:1: has a task and an edit and an adapter but no score (run `seal eval`"),
+    (65, ["eval", "--model", "."], EDITS, "seal: task 'Ada' has an edit but no adapter (run `seal adapt` first)"),
+    (
+        65,
+        ["sft", "--model", "x/y", "--out", "z"],
+        SCORES,
+        "stdin:1: a record, but `seal sft` reads training pairs (r",
+    ),
+    (65, ["adapt"], passages(1), "stdin:1: an object with title, context, questions, not a record (run `seal tasks`"),
+    (65, ["generate", "--model", "."], TASKS, "--model .: not a model directory (it has no config.json)"),
+    (66, ["generate", "--model", "./absent"], TASKS, "--model ./absent: no such directory (hub names look like owner/"),
+    (66, ["adapt", "--model", "absent"], EDITS, "--model absent: no such directory (hub names look like owner/name)"),
+    (78, ["generate"], TASKS, "which model? the lines name none: give --model DIR"),
+    (78, ["generate", "-t", "poem"], TASKS, "--template poem: unknown; take one of implications, implications-long"),
+    (66, ["generate", "-t", "poem.txt"], TASKS, "--template poem.txt: no such file (the named templates are impl"),
+    (78, ["filter", "--keep", "worst"], SCORES, "--keep worst: take best, best:N (N ≥ 1), above:X (0 ≤ X < 1), gain"),
+    (78, ["filter", "--keep", "best:0"], SCORES, "--keep best:0: take best, best:N"),
+    (
+        78,
+        ["eval", "--judge", "kind"],
+        ADAPTERS,
+        "--judge kind: unknown; take one of exact, lexical, or package.m",
+    ),
+    (78, ["generate", "--shard", "3/2"], TASKS, "--shard 3/2: take i/n with 1 ≤ i ≤ n, for example 1/4"),
+    (78, ["generate", "--shard", "²/3"], TASKS, "--shard ²/3: take i/n with 1 ≤ i ≤ n, for example 1/4"),
+    (78, ["schema", "poem"], "", "schema poem: unknown; take one of record, sft, checkpoint, training_data"),
+    (78, ["report", "-", "--against", "b"], SCORES, "--against b: no such row; there are "),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), USAGE)
+def test_a_wrong_command_line_is_usage_error_2_with_the_way_to_the_help(arguments: list[str], words: str) -> None:
+    failed = seal(*arguments)
+    assert (failed.code, failed.out) == (2, "")
+    assert words in failed.err
+    assert "--help`)" in failed.err
+    assert failed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("code", "arguments", "stdin", "words"), FAILURES)
+def test_a_failure_is_one_line_and_the_code_of_its_kind(
+    code: int, arguments: list[str], stdin: str, words: str, tmp_path: Path
+) -> None:
+    failed = seal(*arguments, stdin=stdin, cwd=tmp_path)
+    assert words in failed.err
+    assert (failed.code, failed.out) == (code, "")
+    assert failed.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_was_cut_off_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "edits.jsonl").write_text(EDITS + EDITS[: len(EDITS) // 2])
+    failed = seal("adapt", "edits.jsonl", "--model", "x/y", cwd=tmp_path)
+    assert failed.code == 65
+    assert failed.err.startswith("seal: edits.jsonl:2: not JSON: ")
+
+
+# ---- stdin
+
+
+@pytest.mark.parametrize("command", ["generate", "filter"])
+def test_a_terminal_as_stdin_gives_one_line_of_help_and_does_not_hang(command: str) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        run = subprocess.run(
+            [*SEAL, command], stdin=theirs, capture_output=True, text=True, env=surroundings(), timeout=30
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "seal: reads JSON lines: give a file, or pipe them in (`seal tasks FILE | seal generate …`)\n"
+
+
+def test_a_closed_stdin_is_said() -> None:
+    run = subprocess.run(
+        ["bash", "-c", f"{' '.join(SEAL)} filter <&-"], capture_output=True, text=True, env=surroundings()
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith("seal: reads JSON lines: give a file")
+
+
+# ---- signals
+
+LONG_WORK = ("-k", "500", "--max-tokens", "100", "--batch", "1")
+SLOW = """
+import time
+from stages.engines.base import Completion
+
+
+class Engine:
+    def __init__(self, model, *, device, batch_size):
+        self.model = model
+
+    def sample(self, requests):
+        for number, request in enumerate(requests):
+            yield Completion(request.id, f"text {number}", "stop", 3)
+            time.sleep(0.2)
+"""
+
+
+def started(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
+    command = [*SEAL, *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+        env=surroundings(),
+    )
+
+
+def wait_for_text(path: Path, seconds: float = 120.0) -> None:
+    until = time.monotonic() + seconds
+    while not (path.is_file() and path.stat().st_size):
+        assert time.monotonic() < until, f"nothing in {path}"
+        time.sleep(0.05)
+
+
+def test_ctrl_c_while_a_model_works_ends_with_130_and_keeps_what_was_done_in_the_part_file(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tasks.jsonl").write_text(TASKS)
+    run = started("generate", "tasks.jsonl", "--model", model_dir, *LONG_WORK, "-o", "edits.jsonl", cwd=tmp_path)
+    wait_for_text(tmp_path / "edits.jsonl.part")
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert (run.returncode, out, err) == (130, b"", b"seal: interrupted\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["edits.jsonl.part", "tasks.jsonl"]
+
+
+def test_sigterm_while_an_engine_works_ends_with_143_after_whole_lines(tmp_path: Path) -> None:
+    (tmp_path / "tasks.jsonl").write_text(TASKS)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "slow.py").write_text(SLOW)
+    run = started("generate", "tasks.jsonl", "--model", ".", "--engine", "slow:Engine", "-k", "100", cwd=tmp_path)
+    assert run.stdout is not None
+    first = run.stdout.readline()
+    run.send_signal(signal.SIGTERM)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 143
+    assert b"Traceback" not in err
+    lines = (first + out).decode().split("\n")
+    assert lines.pop() == ""
+    assert 1 <= len([Record.model_validate_json(line) for line in lines]) < 100

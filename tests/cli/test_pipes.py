@@ -1,0 +1,180 @@
+"""stdin and stdout: what is read, what is written, and who may print where."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stages.records import Record, content_id
+from tests.cli.conftest import SEAL, jsonl, passages, pipe, seal, surroundings
+from tests.stages.invented import a_line, a_task, an_adapter, an_edit, numbered
+
+SCORES = jsonl(a_line(a_task(f"Town {n}"), [True, n % 2 == 0]) for n in range(3))
+LOUD = """
+import os
+from stages.engines.base import Completion
+from stages.judges.base import Verdict
+
+
+def shout():
+    print("a library prints")
+    os.write(1, b"a library writes to fd 1\\n")
+    os.system("echo a child prints")
+
+
+class Engine:
+    def __init__(self, model, *, device, batch_size):
+        shout()
+        self.model = model
+
+    def sample(self, requests):
+        for request in requests:
+            shout()
+            yield Completion(request.id, "a \\x1b[31mred\\x00 answer \\u2028 \\ud800", "stop", 3)
+
+
+class Doubtful:
+    name = "doubtful"
+
+    def grade(self, cases):
+        for case in cases:
+            shout()
+            yield Verdict(None, "timeout")
+"""
+
+
+def test_head_ends_a_pipe_silently_with_141(tmp_path: Path) -> None:
+    (tmp_path / "many.jsonl").write_text(passages(4000))
+    ended = pipe("seal tasks many.jsonl | head -1; echo ${PIPESTATUS[0]}", cwd=tmp_path)
+    first, code = ended.out.splitlines()
+    assert Record.model_validate_json(first)
+    assert (code, ended.err) == ("141", "")
+
+
+@pytest.mark.parametrize("arguments", [["tasks", "{source}"], ["schema"], ["report", "{scores}", "--json"]])
+def test_a_full_disk_behind_stdout_is_74(arguments: list[str], source: Path, tmp_path: Path) -> None:
+    (tmp_path / "scores.jsonl").write_text(SCORES)
+    named = [text.format(source=source, scores=tmp_path / "scores.jsonl") for text in arguments]
+    with Path("/dev/full").open("wb") as full:
+        run = subprocess.run([*SEAL, *named], stdout=full, stderr=subprocess.PIPE, env=surroundings(), text=True)
+    assert run.returncode == 74
+    assert run.stderr.endswith(
+        "seal: no space left on the device (standard output); free some and run the same again\n"
+    )
+    assert "Traceback" not in run.stderr
+
+
+def test_stdout_carries_records_alone_whoever_prints(tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(LOUD)
+    (tmp_path / "config.json").write_text("{}")
+    task = a_task()
+    edit = an_edit(task)
+    lines = jsonl([Record(task=task, edit=edit, adapter=an_adapter(edit))])
+    arguments = ("--model", tmp_path, "--engine", "loud:Engine", "--judge", "loud:Doubtful")
+    scored = seal("eval", *arguments, stdin=lines, cwd=tmp_path)
+    (line,) = scored.lines
+    answers = line["score"]["answers"]
+    assert [answer["prediction"] for answer in answers] == ["a \x1b[31mred\x00 answer \u2028 ?"] * 2
+    assert [(answer["correct"], answer["reason"]) for answer in answers] == [(None, "timeout")] * 2
+    for shout in ("a library prints", "a library writes to fd 1", "a child prints"):
+        assert shout in scored.err
+    assert scored.code == 3  # unscored
+    assert "seal eval: 1 in, 1 out, 0 failed, 1 unscored, " in scored.err
+
+
+# ---- what is read
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda line: line.replace('"temperature": 1.0', '"temperature": NaN'), "not JSON: NaN is not JSON"),
+        (lambda line: line.replace('"temperature": 1.0', '"temperature": -Infinity'), "-Infinity is not JSON"),
+        (lambda line: line.replace('"temperature": 1.0', '"temperature": 1e999'), "not JSON: "),
+        (lambda line: line.replace("1.0", "[" * 200 + "]" * 200, 1), "not JSON: nested too deeply"),
+        (lambda line: line.replace("1.0", "[" * 700 + "]" * 700, 1), "not JSON: nested too deeply"),
+        (lambda line: line.replace("1.0", "[" * 100_000 + "]" * 100_000, 1), "not JSON: nested too deeply"),
+        (lambda line: "[1, 2]\n", "a JSON list, but each line must be a JSON object"),
+        (lambda line: "null\n", "a JSON null, but each line must be a JSON object"),
+        (lambda line: line.replace('"sample": 0', '"sample": "0"'), 'edit.sample: input should be a valid integer (fou'),
+        (lambda line: line.replace('"sample": 0', '"sample": 0, "colour": 1'), "edit.colour: extra inputs are not"),
+        (lambda line: line.encode().replace(b"Velm", b"\xff\xfe", 1), "not UTF-8 (byte "),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_not_strict_json_or_no_record_is_65_with_its_place(spoil, words: str) -> None:
+    good = jsonl([a_line(a_task(), [True, False])])
+    bad = spoil(good)
+    failed = seal("filter", stdin=good.encode() + (bad if isinstance(bad, bytes) else bad.encode()))
+    assert (failed.code, failed.out) == (65, "")
+    assert failed.err.startswith("seal: stdin:2: ")
+    assert words in failed.err
+    assert failed.err.count("\n") == 1
+
+
+def test_byte_order_marks_crlf_blank_lines_and_u2028_are_read() -> None:
+    tasks = [a_task("Ada \u2028 line"), a_task("Bo")]
+    plain = jsonl(a_line(task, [True, False]) for task in tasks)
+    odd = b"\xef\xbb\xbf" + plain.replace("\n", "\r\n\r\n  \r\n").encode().removesuffix(b"\n")
+    assert seal("filter", stdin=odd).out == seal("filter", stdin=plain).out
+    assert len(seal("filter", stdin=odd).lines) == 2
+
+
+def test_half_a_character_becomes_a_replacement_character() -> None:
+    line = jsonl([a_line(a_task(), [True, False], completion="HERE")]).replace('"HERE"', '"half \\ud800."')
+    (kept,) = seal("filter", stdin=line).lines
+    assert kept["completion"] == "half \ufffd."
+
+
+@pytest.mark.parametrize("command", ["filter", "generate"])
+def test_no_lines_in_is_no_lines_out(command: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    model = [] if command == "filter" else ["--model", str(tmp_path), "-t", "none"]
+    ended = seal(command, *model)
+    assert (ended.code, ended.out) == (0, "")
+    assert f"seal {command}: 0 in, 0 out, 0 failed, 0 unscored, " in ended.err
+
+
+# ---- parts of the input
+
+
+def ids(text: str) -> list[str]:
+    return [json.loads(line)["task"]["id"] for line in text.splitlines()]
+
+
+def test_shards_together_are_the_whole_and_keep_the_lines_of_a_task_together(source: Path) -> None:
+    whole = seal("tasks", source).out
+    parts = [seal("tasks", source, "--shard", f"{i}/3").out for i in (1, 2, 3)]
+    assert sorted(line for part in parts for line in part.splitlines()) == sorted(whole.splitlines())
+    assert all(parts)
+    lines = [a_line(numbered(f"T{n % 4}", 1), [True], sample=n) for n in range(12)]
+    shards = [seal("tasks", "/dev/stdin", "--shard", f"{i}/2", stdin=jsonl(lines)) for i in (1, 2)]
+    assert {*ids(shards[0].out)}.isdisjoint(ids(shards[1].out))
+
+
+def test_limit_stops_after_that_many_lines(source: Path) -> None:
+    whole = seal("tasks", source).out
+    limited = seal("tasks", source, "--limit", "5")
+    assert limited.out.splitlines() == whole.splitlines()[:5]
+    assert "seal tasks: 5 in, 5 out, " in limited.err
+
+
+def test_samples_with_skips_are_disjoint_and_depend_on_the_seed_alone(source: Path, tmp_path: Path) -> None:
+    first = seal("tasks", source, "--sample", "4", "--seed", "1")
+    second = seal("tasks", source, "--sample", "8", "--seed", "1", "--skip", "4")
+    assert len(ids(first.out)) == 4
+    assert sorted(ids(first.out) + ids(second.out)) == sorted(ids(seal("tasks", source).out))
+    assert "sampled 4 tasks of " in first.err
+    backwards = tmp_path / "backwards.jsonl"
+    backwards.write_text("".join(reversed(source.read_text().splitlines(keepends=True))))
+    assert sorted(ids(seal("tasks", backwards, "--sample", "4", "--seed", "1").out)) == sorted(ids(first.out))
+    assert sorted(ids(seal("tasks", source, "--sample", "4", "--seed", "2").out)) != sorted(ids(first.out))
+    failed = seal("tasks", source, "--sample", "9", "--skip", "4")
+    assert failed.code == 78
+    assert "--sample 9 --skip 4: the source has only 12 tasks" in failed.err
+
+
+def test_passage_only_lines_ask_no_model_and_carry_content_ids(source: Path) -> None:
+    lines = seal("generate", "-t", "none", stdin=seal("tasks", source, "--limit", "2").out).lines
+    assert [line["edit"]["completion"] for line in lines] == ["", ""]
+    assert [line["edit"]["id"] for line in lines] == [content_id(line["task"]["id"], "none") for line in lines]

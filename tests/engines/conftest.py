@@ -1,0 +1,80 @@
+"""What the tests of the engines share: tokenizers of other habits, and adapters made without our own trainer."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+from transformers.utils import logging
+
+from tests.conftest import END, make_tokenizer
+
+logging.disable_progress_bar()
+START = "<|im_start|>"
+
+
+@pytest.fixture(scope="session")
+def starting_tokenizer() -> PreTrainedTokenizerFast:
+    """Puts a start token before every text."""
+    return templated(f"{START} $A")
+
+
+@pytest.fixture(scope="session")
+def ending_tokenizer() -> PreTrainedTokenizerFast:
+    """Puts the end token behind every text."""
+    return templated(f"$A {END}")
+
+
+def templated(template: str) -> PreTrainedTokenizerFast:
+    tokenizer = make_tokenizer()
+    tokenizer._tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=[(END, 0), (START, 1)])
+    return tokenizer
+
+
+def make_adapter(base: Path, folder: Path, *, rank: int = 2, seed: int = 0, targets: tuple[str, ...] = ()) -> Path:
+    """A PEFT directory with random weights on both sides, so that it changes the answers."""
+    set_seed(seed)
+    network = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    settings = LoraConfig(
+        r=rank,
+        lora_alpha=4 * rank,
+        target_modules=list(targets) or None,
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
+    )
+    get_peft_model(network, settings).save_pretrained(folder)
+    return folder
+
+
+def make_llama(folder: Path, **sizes: int) -> Path:
+    """A random Llama that differs from `model_dir` in these sizes."""
+    set_seed(1)
+    usual = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 48,
+        "eos_token_id": 0,
+        "bos_token_id": None,
+    }
+    LlamaForCausalLM(LlamaConfig(**{**usual, **sizes})).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As if the disk were full: the kernel refuses to let a file grow beyond `size` bytes."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)

@@ -1,0 +1,201 @@
+"""The outer update: against independent loops, for where its loss is, and for what it writes."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from stages.engines.base import Example, SftConfig
+from stages.engines.finetune import TrlFinetuner
+from stages.engines.models import Device
+from stages.failures import BadConfig
+from stages.records import Checkpoint
+from tests.conftest import END, make_tokenizer
+from tests.engines.conftest import files_of_at_most
+
+FLOAT32 = Device("cpu", "float32")
+LORA = SftConfig(rank=2, alpha=8.0, targets=("q_proj", "down_proj"), learning_rate=1e-2, epochs=3, batch_size=2)
+FULL = SftConfig(full=True, learning_rate=1e-3, epochs=3, batch_size=2)
+WILD = replace(LORA, learning_rate=1e30, targets=("q_proj", "k_proj"))
+EXAMPLES = [
+    Example("Passage: The inn is red.\nImplications:\n", "The inn has a colour."),
+    Example("Passage:\n", "It is old, and nobody has painted it for years."),
+    Example("Passage: Who painted it? It was Ada, in spring.\n", "Ada paints."),
+    Example("P", "a"),
+]
+Weights = dict[str, torch.Tensor]
+
+
+def tune(model: Path, out: Path, config: SftConfig, examples: list[Example] = EXAMPLES) -> Checkpoint:
+    return TrlFinetuner(str(model), device=FLOAT32).finetune(examples, config, out)
+
+
+def weights_of(folder: Path) -> Weights:
+    return load_file(folder / "model.safetensors")
+
+
+def distance(first: Weights, second: Weights) -> float:
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+# ---- the same training written down a second time
+
+
+def plain_loop(folder: Path, example: Example, config: SftConfig) -> tuple[Weights, list[float]]:
+    """One example, one step an epoch, loss on its completion and end token; a LoRA is merged by hand."""
+    torch.manual_seed(config.seed)
+    network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    student: Any = network
+    if not config.full:
+        settings = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets))
+        student = get_peft_model(network, settings)
+    trained = [weight for weight in student.parameters() if weight.requires_grad]
+    optimizer, losses = torch.optim.AdamW(trained, weight_decay=0.0), []
+    for step in range(config.epochs):
+        loss = completion_loss(student, example)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
+        optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / config.epochs)
+        optimizer.step()
+        losses.append(loss.item())
+    return merged(student, config) if not config.full else dict(network.state_dict()), losses
+
+
+def completion_loss(student: Any, example: Example) -> torch.Tensor:
+    tokenizer = make_tokenizer()
+    prompt, text = (tokenizer(part)["input_ids"] for part in (str(example.prompt), example.completion + END))
+    chances = student(input_ids=torch.tensor([prompt + text])).logits[0].log_softmax(-1)
+    return -chances[range(len(prompt) - 1, len(prompt) + len(text) - 1), text].mean()
+
+
+def merged(student: Any, config: SftConfig) -> Weights:
+    """Every weight of the base; alpha/rank · B A is added where there is an adapter."""
+    state = {name.removeprefix("base_model.model."): weight.detach() for name, weight in student.state_dict().items()}
+    found = {name.replace(".base_layer", ""): weight for name, weight in state.items() if ".lora_" not in name}
+    for name in list(found):
+        stem = name.removesuffix(".weight")
+        if f"{stem}.lora_A.default.weight" in state:
+            a, b = state[f"{stem}.lora_A.default.weight"], state[f"{stem}.lora_B.default.weight"]
+            found[name] = found[name] + config.alpha / config.rank * b @ a
+    return found
+
+
+@pytest.mark.parametrize("config", [LORA, FULL], ids=["lora", "full"])
+def test_training_on_one_example_equals_an_independent_loop(model_dir: Path, tmp_path: Path, config: SftConfig) -> None:
+    checkpoint = tune(model_dir, tmp_path / "tuned", replace(config, batch_size=1), EXAMPLES[:1])
+    expected, losses = plain_loop(model_dir, EXAMPLES[0], config)
+    assert distance(weights_of(tmp_path / "tuned"), expected) < 2e-6
+    assert (checkpoint.loss_first, checkpoint.loss_last) == pytest.approx((losses[0], losses[-1]), abs=1e-3)
+    assert checkpoint.steps == len(losses)
+
+
+# ---- what is trained
+
+
+def test_a_lora_changes_its_targets_alone_and_by_no_more_than_its_rank(model_dir: Path, tmp_path: Path) -> None:
+    tune(model_dir, tmp_path / "tuned", LORA)
+    before, after = weights_of(model_dir), weights_of(tmp_path / "tuned")
+    assert after.keys() == before.keys()
+    for name in before:
+        if any(f".{target}." in name for target in LORA.targets):
+            assert int(torch.linalg.matrix_rank((after[name] - before[name]).double(), atol=1e-5)) == LORA.rank
+        else:
+            assert torch.equal(after[name], before[name])
+
+
+def test_a_full_training_changes_every_weight(model_dir: Path, tmp_path: Path) -> None:
+    tune(model_dir, tmp_path / "tuned", FULL)
+    before, after = weights_of(model_dir), weights_of(tmp_path / "tuned")
+    assert all(not torch.equal(after[name], before[name]) for name in before)
+
+
+def test_the_prompt_carries_no_loss(model_dir: Path, tmp_path: Path) -> None:
+    example = EXAMPLES[1]
+    checkpoint = tune(model_dir, tmp_path / "tuned", replace(FULL, epochs=1, batch_size=1), [example])
+    network = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    everything = Example("P", str(example.prompt)[1:] + example.completion)
+    assert checkpoint.loss_first == pytest.approx(completion_loss(network, example).item(), abs=1e-3)
+    assert checkpoint.loss_first != pytest.approx(completion_loss(network, everything).item(), abs=1e-2)
+
+
+def test_the_loss_falls_on_examples_seen_again(model_dir: Path, tmp_path: Path) -> None:
+    checkpoint = tune(model_dir, tmp_path / "tuned", replace(LORA, epochs=12, learning_rate=5e-2), EXAMPLES[:2])
+    assert checkpoint.loss_last < checkpoint.loss_first - 1
+    assert (checkpoint.examples, checkpoint.steps) == (2, 12)
+
+
+def test_the_size_of_a_forward_pass_does_not_change_the_training(model_dir: Path, tmp_path: Path) -> None:
+    sizes = {micro: replace(LORA, batch_size=4, micro_batch=micro) for micro in (1, 2, 4)}
+    for micro, config in sizes.items():
+        tune(model_dir, tmp_path / str(micro), config)
+    one = weights_of(tmp_path / "1")
+    assert distance(weights_of(model_dir), one) > 1e-3
+    assert distance(one, weights_of(tmp_path / "2")) < 2e-5
+    assert distance(one, weights_of(tmp_path / "4")) < 2e-5
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(model_dir: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        torch.manual_seed(ord(name))  # the state that it starts from plays no part
+        tune(model_dir, tmp_path / name, replace(LORA, seed=seed))
+    a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_a_chat_model_learns_from_chat_prompts(chat_dir: Path, tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "Who?"}]
+    checkpoint = tune(chat_dir, tmp_path / "tuned", replace(LORA, epochs=8), [Example(messages, "Ada.")])
+    assert checkpoint.loss_last < checkpoint.loss_first
+    assert AutoTokenizer.from_pretrained(tmp_path / "tuned").chat_template
+
+
+# ---- what is written
+
+
+def test_the_result_is_an_ordinary_model_directory(qwen_dir: Path, tmp_path: Path) -> None:
+    checkpoint = tune(qwen_dir, tmp_path / "new" / "tuned", LORA)
+    folder = tmp_path / "new" / "tuned"
+    assert (checkpoint.model, checkpoint.base) == (str(folder), str(qwen_dir))
+    assert checkpoint.fit["targets"] == ["q_proj", "down_proj"]
+    assert [path.name for path in folder.parent.iterdir()] == ["tuned"]
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"config.json", "model.safetensors", "tokenizer.json"}
+    assert not [name for name in names if "adapter" in name]
+    loaded = AutoModelForCausalLM.from_pretrained(folder)
+    assert type(loaded).__name__ == "Qwen3ForCausalLM"
+    assert distance(dict(loaded.state_dict()), weights_of(folder)) == 0
+    assert AutoTokenizer.from_pretrained(folder)("a red inn")["input_ids"] == make_tokenizer()("a red inn")["input_ids"]
+
+
+def test_the_directory_is_absent_when_its_writing_fails(model_dir: Path, tmp_path: Path) -> None:
+    with files_of_at_most(20_000), pytest.raises(OSError, match="File too large"):
+        tune(model_dir, tmp_path / "tuned", replace(LORA, epochs=1))
+    assert not (tmp_path / "tuned").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (replace(LORA, batch_size=10, micro_batch=4), "--micro-batch 4: does not divide --batch-size 10"),
+        (replace(LORA, targets=("q_proj", "query")), "--target query: not in this model, which has down_proj, gate"),
+        (
+            replace(LORA, learning_rate=1e30, targets=("q_proj", "k_proj")),
+            "--learning-rate 1e+30: the training diverged; take a smaller one",
+        ),
+    ],
+)
+def test_settings_that_cannot_work_are_named_and_nothing_is_written(
+    model_dir: Path, tmp_path: Path, config: SftConfig, words: str
+) -> None:
+    with pytest.raises(BadConfig) as caught:
+        tune(model_dir, tmp_path / "tuned", config)
+    assert str(caught.value).startswith(words)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,137 @@
+"""Loading models and adapters: what comes back, and the words of what cannot be loaded."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from stages.engines.models import Device, adapter_config, check_model, load_model, load_tokenizer
+from stages.failures import BadConfig, BadInput, MissingInput, SealError
+from tests.engines.conftest import make_adapter, make_llama
+
+
+def test_a_model_is_loaded_frozen_in_eval_mode_and_in_the_wished_precision(model_dir: Path) -> None:
+    network = load_model(str(model_dir), Device("cpu", "float64"))
+    assert network.dtype == torch.float64
+    assert not network.training
+    assert not any(weight.requires_grad for weight in network.parameters())
+
+
+def test_a_tokenizer_without_pad_token_pads_with_its_end_token(model_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(model_dir, tmp_path / "model")
+    settings = tmp_path / "model" / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "pad_token": None}))
+    tokenizer = load_tokenizer(str(tmp_path / "model"))
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id == 0
+
+
+def test_a_tokenizer_without_end_token_is_refused(model_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(model_dir, tmp_path / "model")
+    settings = tmp_path / "model" / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "eos_token": None}))
+    with pytest.raises(BadInput, match="its tokenizer has no end token"):
+        load_tokenizer(str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("empty", BadInput, "not a model directory (it has no config.json)"),
+        ("file", BadInput, "a file, but a model is a directory"),
+        ("absent", MissingInput, "no such directory (hub names look like owner/name)"),
+    ],
+)
+def test_what_is_no_model_is_named_before_anything_is_loaded(
+    tmp_path: Path, name: str, kind: type[SealError], words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(kind) as caught:
+        check_model(str(tmp_path / name))
+    assert words in str(caught.value)
+    assert f"--model {tmp_path / name}" in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [None, b"torn"])
+def test_a_model_directory_without_readable_weights_is_bad_input(
+    model_dir: Path, tmp_path: Path, data: bytes | None
+) -> None:
+    shutil.copytree(model_dir, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.unlink() if data is None else weights.write_bytes(data)
+    with pytest.raises(BadInput, match="cannot be loaded: "):
+        load_model(str(tmp_path / "model"), Device("cpu"))
+
+
+def test_a_checkpoint_that_lacks_a_weight_is_refused_instead_of_filled_at_random(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model_dir, tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BadInput, match=r"no weights for model\.layers\.1\.mlp\.up_proj\.weight; the checkpoint is not"):
+        load_model(str(tmp_path / "model"), Device("cpu"))
+
+
+def test_tied_weights_are_not_missing(tmp_path: Path) -> None:
+    tied = make_llama(tmp_path / "tied", tie_word_embeddings=True)
+    assert "lm_head.weight" not in load_file(tied / "model.safetensors")
+    load_model(str(tied), Device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        (Device("cpu", "float16"), "--dtype float16: take one of auto, float32, bfloat16, float64"),
+        (Device("tpot"), "--device tpot: take auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_an_unknown_device_or_precision_names_those_that_exist(device: Device, words: str) -> None:
+    with pytest.raises(BadConfig, match=words):
+        device.resolve()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_an_absent_gpu_is_said_and_auto_takes_the_cpu_in_float32() -> None:
+    assert Device().resolve() == (torch.device("cpu"), torch.float32)
+    with pytest.raises(BadConfig, match="--device cuda: no GPU that this torch can use; take --device cpu"):
+        Device("cuda").resolve()
+
+
+def test_an_adapters_settings_are_read(model_dir: Path, tmp_path: Path) -> None:
+    assert adapter_config(make_adapter(model_dir, tmp_path / "adapter", rank=3))["r"] == 3
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "words"),
+    [
+        (lambda folder: shutil.rmtree(folder), MissingInput, "no such directory (run `seal adapt` again"),
+        (
+            lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"),
+            BadInput,
+            "only a .bin, which is not read; it needs adapter_model.safetensors",
+        ),
+        (
+            lambda folder: (folder / "adapter_model.safetensors").unlink(),
+            BadInput,
+            "no weights; it needs adapter_model.safetensors",
+        ),
+        (lambda folder: (folder / "adapter_config.json").unlink(), BadInput, "adapter_config.json cannot be read"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{"), BadInput, "adapter_config.json cannot"),
+        (lambda folder: (folder / "adapter_config.json").write_text("[]"), BadInput, "adapter_config.json is not an"),
+    ],
+)
+def test_what_is_no_adapter_is_named(
+    model_dir: Path, tmp_path: Path, spoil: Callable[[Path], object], kind: type[SealError], words: str
+) -> None:
+    folder = make_adapter(model_dir, tmp_path / "adapter")
+    spoil(folder)
+    with pytest.raises(kind) as caught:
+        adapter_config(folder)
+    assert words in str(caught.value)
+    assert str(folder) in str(caught.value)

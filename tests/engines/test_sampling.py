@@ -1,0 +1,100 @@
+"""Draws that depend on the request alone: against softmax, against a naive top_p, and row against row."""
+
+import pytest
+import torch
+
+from stages.engines.base import Sampling
+from stages.engines.sampling import SeededSampling, keep_top_p
+
+CPU = torch.device("cpu")
+NOWHERE = torch.zeros(0)  # the ids so far, which play no part
+LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -0.5, -1.0, -2.0, 3.0])
+DRAWS = 6000
+
+
+def drawn(rows: list[Sampling], logits: torch.Tensor) -> list[int]:
+    """The token that each row draws first."""
+    return SeededSampling(rows, CPU)(NOWHERE, logits.expand(len(rows), -1)).argmax(-1).tolist()
+
+
+def chi_square(tokens: list[int], chances: torch.Tensor) -> float:
+    """Pearson's statistic of the counts against the chances, over the tokens that have one."""
+    counts = torch.bincount(torch.tensor(tokens), minlength=len(chances))
+    assert counts[chances == 0].sum() == 0
+    expected = chances[chances > 0] * len(tokens)
+    return float(((counts[chances > 0] - expected) ** 2 / expected).sum())
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 1.5])
+def test_draws_of_many_seeds_follow_softmax(temperature: float) -> None:
+    rows = [Sampling(temperature, 1.0, 1, seed) for seed in range(DRAWS)]
+    chances = (LOGITS / temperature).softmax(-1)
+    assert chi_square(drawn(rows, LOGITS), chances) < 35  # 7 degrees of freedom: one in 100,000
+    assert chi_square(drawn(rows, LOGITS), LOGITS.softmax(-1).flip(0)) > 1000  # the measure can fail
+
+
+def test_draws_of_one_row_follow_softmax_step_after_step() -> None:
+    sampler = SeededSampling([Sampling(1.0, 1.0, 1, 5)], CPU)
+    tokens = [int(sampler(NOWHERE, LOGITS[None]).argmax()) for _ in range(DRAWS)]
+    assert chi_square(tokens, LOGITS.softmax(-1)) < 35
+
+
+def test_draws_under_top_p_follow_the_cut_softmax() -> None:
+    rows = [Sampling(1.0, 0.8, 1, seed) for seed in range(DRAWS)]
+    chances = naive_top_p(LOGITS, 0.8).softmax(-1)
+    assert 1 < int((chances > 0).sum()) < len(LOGITS)
+    assert chi_square(drawn(rows, LOGITS), chances) < 30
+
+
+def naive_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Takes the likeliest tokens one by one until their mass reaches top_p."""
+    shares, mass, kept = logits.double().softmax(-1), 0.0, torch.full_like(logits, float("-inf"))
+    for token in sorted(range(len(logits)), key=lambda place: -float(shares[place])):
+        kept[token] = logits[token]
+        mass += float(shares[token])
+        if mass >= top_p:
+            break
+    return kept
+
+
+@pytest.mark.parametrize("top_p", [0.0, 0.01, 0.3, 0.5, 0.9, 0.999])
+def test_top_p_keeps_what_a_naive_construction_keeps(top_p: float) -> None:
+    logits = torch.randn((20, 50), generator=torch.Generator().manual_seed(0)) * 2
+    cut = keep_top_p(logits.clone(), torch.full((20, 1), top_p))
+    assert torch.equal(cut, torch.stack([naive_top_p(row, top_p) for row in logits]))
+
+
+def test_top_p_of_each_row_is_its_own() -> None:
+    cut = keep_top_p(LOGITS.repeat(3, 1), torch.tensor([[1.0], [0.5], [0.9]]))
+    assert torch.equal(cut[0], LOGITS)
+    assert torch.equal(cut[1], naive_top_p(LOGITS, 0.5))
+    assert torch.equal(cut[2], naive_top_p(LOGITS, 0.9))
+
+
+def test_rows_of_temperature_zero_stay_as_they_are() -> None:
+    rows = [Sampling(0.0, 0.5, 1, 1), Sampling(1.0, 1.0, 1, 2), Sampling(0.0, 1.0, 1, 3)]
+    scores = SeededSampling(rows, CPU)(NOWHERE, LOGITS.repeat(3, 1))
+    assert torch.equal(scores[[0, 2]], LOGITS.repeat(2, 1))
+    assert not torch.equal(scores[1], LOGITS)
+
+
+def test_a_row_draws_the_same_alone_and_among_others() -> None:
+    wanted = Sampling(1.0, 0.9, 1, 42)
+    others = [Sampling(0.0), Sampling(2.0, 1.0, 1, 1), Sampling(1.0, 0.2, 1, 2)]
+    alone = SeededSampling([wanted], CPU)
+    among = SeededSampling([*others, wanted], CPU)
+    for step in range(5):
+        logits = torch.randn((4, 30), generator=torch.Generator().manual_seed(step))
+        assert torch.equal(alone(NOWHERE, logits[3:])[0], among(NOWHERE, logits)[3])
+
+
+def test_different_seeds_draw_differently() -> None:
+    first = [Sampling(1.0, 1.0, 1, 0), Sampling(1.0, 1.0, 1, 1)]
+    scores = SeededSampling(first, CPU)(NOWHERE, LOGITS.repeat(2, 1))
+    assert not torch.equal(scores[0], scores[1])
+
+
+def test_the_models_scores_are_left_alone() -> None:
+    scores = LOGITS.repeat(1, 1)
+    SeededSampling([Sampling(0.5, 0.5, 1, 0)], CPU)(NOWHERE, scores)
+    assert torch.equal(scores[0], LOGITS)

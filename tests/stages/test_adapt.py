@@ -1,0 +1,126 @@
+"""edit → adapter, with a trainer that finishes the last job first and loses some."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stages import adapt
+from stages.domains.qa import QA
+from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson
+from stages.failures import BadEdit, BadInput
+from stages.records import Record, SelfEdit, Task, derive_seed
+from tests.stages.invented import a_line, a_task, an_edit
+
+OUT = Path("adapters")
+
+
+class Pretender:
+    """Trains nothing, says so backwards, and diverges on texts with "diverge" in them."""
+
+    model = "student"
+
+    def __init__(self) -> None:
+        self.jobs: list[FitJob] = []
+
+    def fit(self, jobs: Iterable[FitJob]) -> Iterator[FitResult]:
+        self.jobs = list(jobs)
+        for job in reversed(self.jobs):
+            lost = any("diverge" in example.completion for example in job.lesson.examples)
+            path, error = (None, "the loss is not finite") if lost else (job.out, None)
+            yield FitResult(job.id, path, len(job.lesson.examples), 20, 10, 2.0, 1.0, error)
+
+
+class Picky(QA):
+    """A domain that cannot read every self-edit, and lets one choose its own epochs."""
+
+    def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
+        if "unreadable" in edit.completion:
+            raise BadEdit("not JSON")
+        return Lesson((Example("", edit.completion),), {"epochs": 2})
+
+
+def edited(*completions: str) -> list[Record]:
+    task = a_task()
+    return [Record(task=task, edit=an_edit(task, n, completion)) for n, completion in enumerate(completions)]
+
+
+def test_each_edit_gets_an_adapter_per_seed_that_belongs_to_it() -> None:
+    records = list(adapt.run(edited("one", "two"), Pretender(), domain=QA(), out=OUT, seeds=3))
+    assert [record.edit.completion for record in records if record.edit] == ["two"] * 3 + ["one"] * 3
+    for record in records:
+        assert record.adapter is not None
+        assert record.adapter.path == str(OUT / record.adapter.id)
+        assert record.edit is not None
+        assert record.adapter.seed in {derive_seed(0, record.edit.id, replica) for replica in range(3)}
+    assert len({record.adapter.id for record in records if record.adapter}) == 6
+
+
+def test_an_adapter_says_how_it_was_trained() -> None:
+    config = FitConfig(rank=4, targets=("q_proj",))
+    (record,) = adapt.run(edited("one"), Pretender(), domain=QA(), out=OUT, config=config)
+    adapter = record.adapter
+    assert adapter is not None and adapter.train is not None
+    assert (adapter.model, adapter.fit["rank"], adapter.fit["targets"]) == ("student", 4, ("q_proj",))
+    assert (adapter.train.sequences, adapter.train.steps, adapter.train.loss_last) == (2, 10, 1.0)
+    assert (adapter.fault, adapter.error) == (None, None)
+
+
+def test_an_unreadable_edit_is_the_models_failure_and_the_run_goes_on() -> None:
+    records = list(adapt.run(edited("unreadable", "one"), Pretender(), domain=Picky(), out=OUT, seeds=2))
+    assert [record.adapter.fault for record in records if record.adapter] == ["edit", None, None]
+    lost = records[0].adapter
+    assert lost is not None
+    assert (lost.path, lost.train, lost.error) == (None, None, "not JSON")
+
+
+def test_a_failed_training_is_ours_and_the_run_goes_on() -> None:
+    records = list(adapt.run(edited("diverge", "one"), Pretender(), domain=QA(), out=OUT))
+    assert [record.adapter.fault for record in records if record.adapter] == [None, "training"]
+    lost = records[1].adapter
+    assert lost is not None
+    assert (lost.path, lost.train, lost.error) == (None, None, "the loss is not finite")
+
+
+def test_a_self_edit_may_choose_its_own_hyper_parameters() -> None:
+    trainer = Pretender()
+    list(adapt.run(edited("one"), trainer, domain=Picky(), out=OUT, config=FitConfig(rank=4)))
+    assert (trainer.jobs[0].config.epochs, trainer.jobs[0].config.rank) == (2, 4)
+
+
+def one_id(domain: QA, *, config: FitConfig = FitConfig(), run_seed: int = 0, text: str = "one\ntwo") -> str:
+    (record,) = adapt.run(edited(text), Pretender(), domain=domain, out=OUT, config=config, run_seed=run_seed)
+    assert record.adapter is not None
+    return record.adapter.id
+
+
+def test_an_adapter_is_identified_by_what_it_was_trained_on_and_how() -> None:
+    qa = QA()
+    assert one_id(qa) == one_id(qa)
+    others = {one_id(QA(split_newlines=False)), one_id(qa, config=FitConfig(rank=4)), one_id(qa, run_seed=1)}
+    assert len(others | {one_id(qa), one_id(qa, text="one")}) == 5
+
+
+def test_an_edit_that_comes_twice_is_refused() -> None:
+    with pytest.raises(BadInput) as caught:
+        list(adapt.run(edited("one") * 2, Pretender(), domain=QA(), out=OUT))
+    assert str(caught.value).endswith("of 'Ada' occurs twice; each line must be another")
+    assert str(caught.value).startswith(f"self-edit {an_edit(a_task(), 0, 'one').id} ")
+
+
+def test_a_line_without_an_edit_names_the_stage_before() -> None:
+    with pytest.raises(BadInput) as caught:
+        list(adapt.run([Record(task=a_task())], Pretender(), domain=QA(), out=OUT))
+    assert str(caught.value) == f"task {a_task().id} has no edit (run `seal generate` first)"
+
+
+def test_an_old_score_does_not_outlive_a_new_adapter() -> None:
+    scored = a_line(a_task(), [True, True])
+    (record,) = adapt.run([scored], Pretender(), domain=QA(), out=OUT)
+    assert record.score is None
+
+
+def test_the_training_data_is_shown_without_training() -> None:
+    (data,) = adapt.show_data(edited("one\ntwo"), domain=QA())
+    assert data.sequences == ("Ada\none", "Ada\ntwo", f"Ada\n{a_task().context}")
+    assert data.task_id == a_task().id

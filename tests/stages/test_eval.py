@@ -1,0 +1,170 @@
+"""adapter → score, with an engine that answers the last question first and a judge that leaves some unscored."""
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from stages import eval as stage
+from stages import filter as keeping
+from stages.domains.qa import QA
+from stages.engines.base import Request
+from stages.failures import BadInput
+from stages.judges.base import Case, Verdict
+from stages.judges.exact import Exact
+from stages.records import Record, make_task
+from tests.stages.invented import Backwards, a_task, an_adapter, an_edit, numbered
+
+GOLD = {"Where was Ada born?": "Velm", "What did Ada build?": "a bridge"}
+
+
+class Unsure:
+    """Leaves unscored whatever contains "hm"."""
+
+    name = "unsure"
+
+    def __init__(self) -> None:
+        self.cases: list[Case] = []
+
+    def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
+        for case in cases:
+            self.cases.append(case)
+            yield Verdict(None, "timeout") if "hm" in case.prediction else Verdict(case.prediction == case.gold)
+
+
+def student(request: Request) -> str:
+    """Knows Velm once adapted, and the bridge always."""
+    if "born" in str(request.prompt):
+        return "Velm" if request.adapter else "in a town"
+    return "a bridge"
+
+
+def adapted(seed: int = 0, sample: int = 0, **lost: str) -> Record:
+    task = a_task()
+    edit = an_edit(task, sample)
+    return Record(task=task, edit=edit, adapter=an_adapter(edit, seed, **lost))
+
+
+def test_an_adapter_is_scored_beside_the_model_as_it_was() -> None:
+    (record,) = stage.run([adapted()], Backwards(student), domain=QA(), judge=Exact())
+    score = record.score
+    assert score is not None
+    assert (score.value, score.baseline, score.model, score.judge) == (1.0, 0.5, "student", "exact")
+    first = score.answers[0]
+    assert (first.prediction, first.correct, first.baseline_prediction, first.baseline_correct) == (
+        *("Velm", True),
+        *("in a town", False),
+    )
+
+
+def test_the_baseline_is_asked_once_however_many_adapters_a_task_has() -> None:
+    engine = Backwards(student)
+    lines = [adapted(seed, sample) for sample in range(2) for seed in range(3)]
+    records = list(stage.run(lines, engine, domain=QA(), judge=Exact()))
+    assert [record.adapter for record in records] == [line.adapter for line in lines]
+    assert sum(request.adapter is None for request in engine.asked) == 2
+    assert len(engine.asked) == 2 + 6 * 2
+
+
+def test_a_line_without_an_adapter_is_the_model_as_it_is() -> None:
+    (record,) = stage.run([Record(task=a_task())], Backwards(student), domain=QA(), judge=Exact())
+    assert record.score is not None
+    assert (record.score.value, record.score.baseline) == (0.5, None)
+    assert [answer.baseline_correct for answer in record.score.answers] == [None, None]
+
+
+def test_questions_are_asked_greedily_and_without_the_passage() -> None:
+    engine = Backwards(student)
+    list(stage.run([Record(task=a_task())], engine, domain=QA(), judge=Exact()))
+    assert {(request.sampling.temperature, request.sampling.max_tokens) for request in engine.asked} == {(0.0, 64)}
+    assert not any(a_task().context in str(request.prompt) for request in engine.asked)
+    list(stage.run([Record(task=a_task())], engine, domain=QA(), judge=Exact(), in_context=True))
+    assert all(a_task().context in str(request.prompt) for request in engine.asked[2:])
+
+
+def test_one_unscored_answer_leaves_the_value_open_and_filter_leaves_the_edit_out() -> None:
+    def doubtful(request: Request) -> str:
+        return "hm" if request.adapter and "born" in str(request.prompt) else "a bridge"
+
+    records = list(stage.run([adapted()], Backwards(doubtful), domain=QA(), judge=Unsure()))
+    score = records[0].score
+    assert score is not None
+    assert (score.value, score.baseline) == (None, 0.5)
+    assert [(answer.correct, answer.reason) for answer in score.answers] == [(None, "timeout"), (True, None)]
+    filtered = keeping.run(records)
+    assert (filtered.examples, filtered.summary.unscored) == ((), 1)
+
+
+def test_an_empty_answer_is_wrong_without_asking_the_judge() -> None:
+    judge = Unsure()
+    engine = Backwards(lambda request: " \n" if "born" in str(request.prompt) else "a bridge")
+    (record,) = stage.run([Record(task=a_task())], engine, domain=QA(), judge=judge)
+    assert record.score is not None
+    answers = [(answer.correct, answer.reason) for answer in record.score.answers]
+    assert answers == [(False, "empty answer"), (True, None)]
+    assert [case.prediction for case in judge.cases] == ["a bridge"]
+
+
+def test_an_unreadable_edit_is_worth_nothing() -> None:
+    (record,) = stage.run([adapted(fault="edit")], Backwards(student), domain=QA(), judge=Exact())
+    assert record.score is not None
+    assert (record.score.value, record.score.baseline) == (0.0, 0.5)
+    assert {(a.prediction, a.correct, a.reason) for a in record.score.answers} == {(None, False, "the edit failed")}
+
+
+def test_a_failed_training_is_unscored() -> None:
+    (record,) = stage.run([adapted(fault="training")], Backwards(student), domain=QA(), judge=Exact())
+    assert record.score is not None
+    assert (record.score.value, record.score.baseline) == (None, 0.5)
+    assert {(a.correct, a.reason) for a in record.score.answers} == {(None, "the training failed")}
+
+
+def test_answers_belong_to_their_questions_however_they_arrive() -> None:
+    lines = [Record(task=numbered(title, 7)) for title in ("Ada", "Bo")]
+    engine = Backwards(lambda request: str(request.prompt).split("Question ")[1].split(" about")[0])
+    for record in stage.run(lines, engine, domain=QA(), judge=Exact()):
+        assert record.score is not None
+        assert [answer.prediction for answer in record.score.answers] == [str(n) for n in range(7)]
+
+
+def test_every_question_is_judged_with_its_own_gold_answer() -> None:
+    judge = Unsure()
+    list(stage.run([adapted()], Backwards(student), domain=QA(), judge=judge))
+    assert {case.question: case.gold for case in judge.cases} == GOLD
+
+
+def refusal(*lines: Record) -> str:
+    with pytest.raises(BadInput) as caught:
+        stage.check(lines)
+    return str(caught.value)
+
+
+def test_lines_that_cannot_be_scored_name_what_is_missing() -> None:
+    task, edit = a_task(), an_edit(a_task())
+    assert refusal(Record(task=task, edit=edit)) == "task 'Ada' has an edit but no adapter (run `seal adapt` first)"
+    assert refusal(Record(task=a_task(pairs=[]))) == "task 'Ada' has no questions; `seal eval` needs at least one"
+    imported = an_adapter(edit, path=None)
+    assert refusal(Record(task=task, edit=edit, adapter=imported)) == (
+        f"adapter {imported.id} was imported without its weights (run `seal adapt` first)"
+    )
+
+
+def test_lines_that_would_count_twice_are_refused() -> None:
+    bare, line = Record(task=a_task()), adapted()
+    assert line.adapter is not None
+    assert refusal(bare, bare) == f"task {bare.task.id} occurs twice; each line must be another"
+    assert refusal(line, line) == f"adapter {line.adapter.id} occurs twice; each line must be another"
+    stage.check([bare, line, adapted(seed=1)])
+
+
+def test_two_questions_with_one_id_are_refused() -> None:
+    task = make_task("Ada", "context", [("q", "a"), ("r", "b")])
+    twins = task.model_copy(update={"questions": tuple(q.model_copy(update={"id": "x"}) for q in task.questions)})
+    assert refusal(Record(task=twins)) == "task 'Ada' has two questions with one id; give each its own"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "share"),
+    [([True, False, False], 1 / 3), ([True, None], None), ([None], None), ([], None), ([False], 0.0)],
+)
+def test_accuracy_is_a_share_or_nothing(verdicts: list[bool | None], share: float | None) -> None:
+    assert stage.accuracy(verdicts) == share

@@ -1,0 +1,110 @@
+"""The judges: SQuAD's normalisation, and enough of the gold words."""
+
+import re
+import string
+from itertools import count, islice
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from stages import tasks
+from stages.judges.base import JUDGES, Case, Judge
+from stages.judges.exact import Exact, normalise
+from stages.judges.lexical import Lexical, recall
+from stages.plugins import load_class
+from tests.conftest import paper_file
+
+WORDS = st.lists(
+    st.sampled_from(["Velm", "bridge", "1854", "Ada", "théâtre", "an", "The", "a"]), min_size=1, max_size=6
+)
+
+
+def verdict(judge: Judge, gold: str, prediction: str, question: str = "Where was Ada born?") -> bool | None:
+    (found,) = judge.grade([Case(question, gold, prediction)])
+    return found.correct
+
+
+@given(st.text())
+@example("An 'a-n' the\u2003A.N.")
+@settings(deadline=None)
+def test_normalising_is_what_the_squad_script_does(text: str) -> None:
+    lowered = "".join(letter for letter in text.lower() if letter not in set(string.punctuation))
+    assert normalise(text) == " ".join(re.sub(r"\b(a|an|the)\b", " ", lowered).split())
+
+
+@given(st.text())
+@settings(deadline=None)
+def test_normalised_text_has_no_punctuation_articles_or_double_spaces_and_stays_so(text: str) -> None:
+    found = normalise(text)
+    assert normalise(found) == found
+    assert not set(found) & set(string.punctuation)
+    assert not re.search(r"\b(a|an|the)\b", found)
+    assert found.split() == found.split(" ") or found == ""
+
+
+@given(WORDS, st.data())
+@settings(deadline=None)
+def test_case_articles_and_punctuation_change_no_exact_verdict(words: list[str], data: st.DataObject) -> None:
+    decorate = st.sampled_from([str.upper, str.title, "the {}".format, '"{}",'.format, " {}\n".format])
+    gold = " ".join(words)
+    prediction = " ".join(data.draw(decorate)(word) for word in words)
+    assert verdict(Exact(), gold, prediction) == bool(normalise(gold))
+
+
+@pytest.mark.parametrize("judge", [Exact(), Lexical()])
+def test_an_empty_answer_is_wrong_also_to_an_empty_gold(judge: Judge) -> None:
+    assert verdict(judge, "Velm", "") is False
+    assert verdict(judge, "", "") is False
+    assert verdict(judge, "the", "a ...") is False
+
+
+def test_exact_wants_all_words_and_no_others() -> None:
+    assert verdict(Exact(), "the Velm bridge", "Velm Bridge.") is True
+    assert verdict(Exact(), "Velm", "in Velm") is False
+
+
+def test_lexical_wants_three_quarters_of_the_telling_words() -> None:
+    gold = "north south east west"
+    assert verdict(Lexical(), gold, "It lies north, east and south.") is True
+    assert verdict(Lexical(), gold, "It lies north and east.") is False
+
+
+def test_words_of_the_question_do_not_count_as_an_answer() -> None:
+    case = Case("Who built the old bridge?", "the bridge builder Ada", "the old bridge")
+    assert recall(case) == 0.0
+    assert recall(Case("Who built it?", "the bridge builder Ada", "the bridge")) == pytest.approx(1 / 3)
+
+
+def test_a_gold_answer_that_the_question_contains_is_still_graded() -> None:
+    assert verdict(Lexical(), "Ada", "It was Ada", "Was it Ada or Bo?") is True
+    assert verdict(Lexical(), "Ada", "It was Bo", "Was it Ada or Bo?") is False
+
+
+@pytest.mark.parametrize("judge", [Exact(), Lexical()])
+def test_verdicts_stream_in_the_order_of_the_cases(judge: Judge) -> None:
+    endless = (Case("q", f"word{n}", f"word{n}" if n % 2 else "no") for n in count())
+    assert [found.correct for found in islice(judge.grade(endless), 4)] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_the_table_names_judges_by_their_own_names(name: str) -> None:
+    assert load_class("--judge", name, JUDGES)().name == name
+
+
+@pytest.mark.paper_data
+def test_lexical_agrees_with_the_papers_judge_more_often_than_exact() -> None:
+    agreed = {"exact": 0, "lexical": 0}
+    cases: list[Case] = []
+    official: list[bool | None] = []
+    for record in tasks.run(str(paper_file("rank_iter0.json"))):
+        assert record.score is not None
+        for question, answer in zip(record.task.questions, record.score.answers, strict=True):
+            cases.append(Case(question.question, question.answer, answer.prediction or ""))
+            official.append(answer.correct)
+    for judge in (Exact(), Lexical()):
+        agreed[judge.name] = sum(
+            found.correct == known for found, known in zip(judge.grade(cases), official, strict=True)
+        )
+    assert agreed["lexical"] / len(cases) > 0.85
+    assert agreed["exact"] / len(cases) < 0.75

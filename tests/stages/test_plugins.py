@@ -1,0 +1,32 @@
+"""Names to classes."""
+
+import pytest
+
+from stages.failures import BadConfig
+from stages.judges.base import JUDGES
+from stages.judges.exact import Exact
+from stages.plugins import load_class
+
+
+def test_a_name_of_the_table_gives_its_class() -> None:
+    assert load_class("--judge", "exact", JUDGES) is Exact
+
+
+def test_a_class_of_another_package_is_named_by_its_path() -> None:
+    assert load_class("--judge", "stages.judges.exact:Exact", {}) is Exact
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("exacct", "--judge exacct: unknown; take one of exact, lexical, or package.module:Class"),
+        ("no.such:Judge", "--judge no.such:Judge: No module named 'no'"),
+        ("stages.judges.exact:Exakt", "--judge stages.judges.exact:Exakt: stages.judges.exact has no Exakt"),
+        (":Exact", "--judge :Exact: unknown; take one of exact, lexical, or package.module:Class"),
+        (".judges:Exact", "--judge .judges:Exact: unknown; take one of exact, lexical, or package.module:Class"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_what_exists(name: str, words: str) -> None:
+    with pytest.raises(BadConfig) as caught:
+        load_class("--judge", name, JUDGES)
+    assert str(caught.value) == words

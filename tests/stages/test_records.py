@@ -1,0 +1,119 @@
+"""The record: strict, frozen, identified by content."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from stages.records import LINES, Question, Record, Task, content_id, derive_seed, make_task, schemas, to_json
+from tests.stages.invented import a_line, a_score, a_task, an_edit
+
+PAIR = st.tuples(st.text(max_size=3), st.text(max_size=3))
+
+
+def test_an_id_depends_on_the_content_and_on_nothing_else() -> None:
+    assert content_id("qa", {"b": 1, "a": 2}) == content_id("qa", {"a": 2, "b": 1})
+    assert content_id("qa", "ab", "c") != content_id("qa", "a", "bc")
+    assert content_id("Ada", "Velm") == "613106905d7ffade"
+
+
+def test_a_seed_is_the_same_in_every_process_whatever_the_hash_seed() -> None:
+    code = "from stages.records import derive_seed as d, content_id as c; print(d(1, 'x', 2), c('x'))"
+    runs = [
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True)
+        for seed in ("1", "2")
+    ]
+    assert runs[0].stdout.decode().split() == runs[1].stdout.decode().split()
+    assert runs[0].stdout.decode().split() == [str(derive_seed(1, "x", 2)), content_id("x")]
+
+
+def test_seeds_differ_by_run_by_record_and_by_replica() -> None:
+    seeds = {derive_seed(run, name, replica) for run in (0, 1) for name in ("a", "b") for replica in range(3)}
+    assert len(seeds) == 12
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_a_task_is_identified_by_its_text_not_by_its_questions_ids() -> None:
+    named = make_task("Ada", "context", [("q", "a")], ["5733be28"])
+    assert named.questions[0].id == "5733be28"
+    assert named.id == make_task("Ada", "context", [(" q ", "a\n")]).id
+    assert named.id != make_task("Ada", "context", [("q", "b")]).id
+
+
+def test_a_pair_that_occurs_again_gets_a_count_behind_its_id() -> None:
+    first, second, third = make_task("Ada", "context", [("q", "a")] * 3).questions
+    assert (second.id, third.id) == (f"{first.id}-2", f"{first.id}-3")
+
+
+@given(st.lists(st.tuples(PAIR, st.sampled_from([None, "x", "x-2", "y"])), max_size=6))
+@settings(deadline=None)
+def test_questions_of_a_task_never_share_an_id(questions: list[tuple[tuple[str, str], str | None]]) -> None:
+    task = make_task("Ada", "context", [pair for pair, _ in questions], [known for _, known in questions])
+    assert len({question.id for question in task.questions}) == len(questions)
+
+
+def test_ids_and_questions_must_be_as_many() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        make_task("Ada", "context", [("q", "a")], [])
+
+
+def test_a_record_cannot_be_changed() -> None:
+    record = Record(task=a_task())
+    with pytest.raises(ValidationError, match="frozen"):
+        record.task = a_task("Bo")  # type: ignore[misc]
+
+
+def test_growing_a_record_leaves_the_old_one_as_it_was() -> None:
+    record = Record(task=a_task())
+    grown = record.grow(edit=an_edit(record.task))
+    assert (record.edit, grown.grow(edit=None)) == (None, record)
+    assert grown.edit == an_edit(record.task)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"v": 2},
+        {"extra": 1},
+        {"task": {"id": 1, "domain": "qa", "title": "t", "context": "c", "questions": []}},
+        {"task": {"id": "a", "domain": "arc", "title": "t", "context": "c", "questions": []}},
+        {"task": {"id": "a", "domain": "qa", "title": "t", "context": "c", "questions": "none"}},
+    ],
+)
+def test_a_wrong_type_an_unknown_key_or_version_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Record.model_validate(Record(task=a_task()).model_dump(mode="json") | change)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "0.5"])
+def test_an_accuracy_outside_of_0_to_1_is_refused(value: Any) -> None:
+    score = a_score(a_task(), [True, False]).model_dump()
+    with pytest.raises(ValidationError):
+        type(a_score(a_task(), [True, True])).model_validate(score | {"value": value})
+
+
+def test_absent_sections_are_left_out_and_null_fields_are_kept() -> None:
+    task_only = json.loads(to_json(Record(task=a_task())))
+    assert list(task_only) == ["v", "task"]
+    scored = json.loads(to_json(a_line(a_task(), [None, True])))
+    assert list(scored) == ["v", "task", "edit", "adapter", "score"]
+    assert scored["score"]["value"] is None
+    assert scored["edit"]["error"] is None
+
+
+def test_every_line_has_a_schema_that_names_its_fields() -> None:
+    assert set(schemas()) == set(LINES)
+    for name, kind in LINES.items():
+        assert set(schemas()[name]["properties"]) == set(kind.model_fields)
+
+
+def test_a_title_that_json_cannot_carry_is_still_identified() -> None:
+    assert content_id("half \ud83d") != content_id("half ?")
+    assert isinstance(
+        Task(id="a", domain="qa", title="t", context="c", questions=(Question(id="", question="", answer=""),)), Task
+    )

@@ -1,0 +1,232 @@
+"""Sources: what people have, read into records."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages import tasks
+from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
+from stages.records import Record, to_json
+from tests.conftest import paper_file
+from tests.stages.invented import a_line, a_task, an_edit
+
+OWN = {"title": "Ada", "context": "Ada built a bridge.", "questions": [{"question": "Who?", "answer": "Ada"}]}
+SQUAD = {
+    "version": "1.1",
+    "data": [
+        {
+            "title": "Ada",
+            "paragraphs": [
+                {
+                    "context": "Ada built a bridge.",
+                    "qas": [
+                        {"id": "57", "question": "Who?", "answers": [{"text": "Ada"}, {"text": "she"}]},
+                        {"id": "58", "question": "Why?", "answers": []},
+                    ],
+                }
+            ],
+        }
+    ],
+}
+
+
+def load(tmp_path: Path, content: Any, name: str = "source.json") -> list[Record]:
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return list(tasks.run(str(path)))
+
+
+def refusal(tmp_path: Path, content: Any, name: str = "source.json") -> str:
+    with pytest.raises(BadInput) as caught:
+        load(tmp_path, content, name)
+    assert str(caught.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(str(tmp_path / name))
+
+
+def test_squads_own_layout_gives_its_ids_its_first_answers_and_no_unanswerable_question(tmp_path: Path) -> None:
+    (record,) = load(tmp_path, SQUAD)
+    (question,) = record.task.questions
+    assert (question.id, question.question, question.answer) == ("57", "Who?", "Ada")
+    assert (record.task.title, record.edit) == ("Ada", None)
+
+
+def test_the_same_passage_is_the_same_task_in_every_layout(tmp_path: Path) -> None:
+    layouts = [
+        load(tmp_path, SQUAD),
+        load(tmp_path, [OWN]),
+        load(tmp_path, OWN, "one.jsonl"),
+        load(tmp_path, json.dumps(OWN).encode() + b"\r\n\n", "crlf.jsonl"),
+        load(tmp_path, b"\xef\xbb\xbf" + json.dumps([OWN], indent=1).encode()),
+        list(tasks.group_rows([row("Ada")])),
+    ]
+    assert len({record.task.id for records in layouts for record in records}) == 1
+
+
+@pytest.mark.parametrize("name", ["lines.jsonl", "lines.ndjson", "lines.json", "lines.txt.gz"])
+def test_record_lines_come_back_as_they_are(tmp_path: Path, name: str) -> None:
+    lines = [a_line(a_task(title), [True, None]) for title in ("Ada", "Bo")]
+    assert load(tmp_path, "\n".join(map(to_json, lines)).encode(), name) == lines
+
+
+def test_a_single_record_line_is_not_taken_for_a_document(tmp_path: Path) -> None:
+    line = a_line(a_task(), [True, False])
+    assert load(tmp_path, to_json(line).encode(), "one.json") == [line]
+
+
+def test_own_texts_are_tasks_without_questions(tmp_path: Path) -> None:
+    (tmp_path / "Bo.txt").write_text("\ufeffBo was here.\n", encoding="utf-8")
+    (tmp_path / "Ada.md").write_text("Ada\u2028was here.", encoding="utf-8")
+    (tmp_path / "notes.pdf").write_bytes(b"%PDF")
+    found = [record.task for record in tasks.run(str(tmp_path))]
+    assert [(task.title, task.context) for task in found] == [("Ada", "Ada\u2028was here."), ("Bo", "Bo was here.")]
+    assert [task.questions for task in found] == [(), ()]
+    assert next(tasks.run(str(tmp_path / "Bo.txt"))).task == found[1]
+
+
+def test_a_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path, b"caf\xe9", "latin.txt") == ": not UTF-8 (byte 3)"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"rows": [], "features": 1}, ": an object with rows, features; known are SQuAD, a list of"),
+        ([1, 2], ": list; known are SQuAD"),
+        (b"{\n broken", ": not JSON: Expecting property name"),
+        (b"", ": not JSON: Expecting value"),
+        (b"[" * 99_999, ": not JSON: nested too deeply"),
+        (b"[NaN]", ": not JSON: NaN is not JSON"),
+        (b"\xff\xfe[\x00]\x00", ": not JSON: 'utf-8' codec can't decode"),
+        ([{"context": "c"}], ": [0]: no 'title'; a task needs title, context and questions"),
+        ([OWN, {**OWN, "questions": [{"question": "q"}]}], ": [1]: no 'answer'; a task needs"),
+        ([{**OWN, "title": 3}], ": [0]: title and context must be text, questions a list of question and answer"),
+        ([{**OWN, "questions": None}], ": [0]: title and context must be text"),
+        ({"data": [1]}, ": data[0]: not SQuAD v1.1 ("),
+        ({"data": [{"title": "Ada", "paragraphs": [{"qas": []}]}]}, ": data[0].paragraphs[0]: not SQuAD v1.1 (KeyEr"),
+        (
+            {"data": [{"title": 3, "paragraphs": [{"context": "c", "qas": []}]}]},
+            ": data[0].paragraphs[0]: not SQuAD v1.1 (title: input should be a valid string (found 3))",
+        ),
+    ],
+)
+def test_a_document_that_is_not_understood_is_refused_with_its_place(tmp_path: Path, content: Any, words: str) -> None:
+    assert refusal(tmp_path, content).startswith(words)
+
+
+def test_a_bad_line_is_named_by_its_number(tmp_path: Path) -> None:
+    good = json.dumps(OWN).encode()
+    assert refusal(tmp_path, good + b"\n\n" + good[:-3], "a.jsonl").startswith(":3: not JSON: ")
+    assert refusal(tmp_path, good + b'\n{"title": "Ada"}', "b.jsonl").startswith(":2: no 'context'; a task needs")
+    assert refusal(tmp_path, b'{"task": 1}\n', "c.jsonl").startswith(":1: task: input should be")
+
+
+@given(st.binary(max_size=40) | st.lists(st.sampled_from('[]{},:"d1'), max_size=12).map(lambda x: "".join(x).encode()))
+@settings(deadline=None)
+def test_any_file_is_records_or_bad_input(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    for name in ("any.json", "any.jsonl", "any.txt"):
+        path = tmp_path_factory.getbasetemp() / name
+        path.write_bytes(content)
+        try:
+            assert all(isinstance(record, Record) for record in tasks.run(str(path)))
+        except BadInput as error:
+            assert str(error).startswith(f"{path}:")
+
+
+@pytest.mark.parametrize("source", ["nowhere.json", "nowhere.txt", "./nowhere", "/nowhere/at/all"])
+def test_a_file_that_is_not_there_is_missing_input(source: str) -> None:
+    with pytest.raises(MissingInput) as caught:
+        tasks.run(source)
+    assert str(caught.value) == f"{source}: no such file or folder"
+
+
+def test_a_name_that_is_no_dataset_either_says_what_to_check() -> None:
+    with pytest.raises(Unavailable) as caught:
+        tasks.run("nobody/no-such-dataset")
+    assert str(caught.value).startswith("nobody/no-such-dataset: neither a file here nor a dataset that can be loaded")
+    assert str(caught.value).endswith("check the name, or give a local file")
+
+
+def row(title: str, question: str = "Who?", answers: tuple[str, ...] = ("Ada", "she")) -> dict[str, Any]:
+    return {"title": title, "context": "Ada built a bridge.", "question": question, "answers": {"text": answers}}
+
+
+def test_rows_of_a_passage_become_one_task_also_when_they_lie_apart() -> None:
+    rows = [row("Ada"), row("Bo"), row("Ada", "What?", ("a bridge",)), row("Ada", "Why?", ())]
+    first, second = (record.task for record in tasks.group_rows(rows))
+    assert [question.answer for question in first.questions] == ["Ada", "a bridge"]
+    assert (first.title, second.title) == ("Ada", "Bo")
+
+
+def test_a_folder_of_data_files_is_read_as_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "squad"
+    folder.mkdir()
+    lines = [json.dumps(row(title)) for title in ("Ada", "Ada", "Bo")]
+    (folder / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert [len(record.task.questions) for record in tasks.run(str(folder))] == [2, 1]
+    with pytest.raises(BadConfig, match="--split test: "):
+        tasks.run(str(folder), split="test")
+
+
+def test_a_dataset_with_other_columns_is_told_which_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "train.csv").write_text("title,text\nAda,Ada was here\n", encoding="utf-8")
+    with pytest.raises(BadInput, match="no column answers, context, question; it has title, text"):
+        tasks.run(str(folder))
+
+
+LINES = [a_line(a_task(f"T{n}"), [True, False], sample=sample) for n in range(12) for sample in range(2)]
+
+
+def test_a_sample_keeps_all_lines_of_its_tasks_in_their_order() -> None:
+    picked = list(tasks.pick(LINES, tasks.Sample(5, seed=1)))
+    kept = {line.task.id for line in picked}
+    assert len(kept) == 5
+    assert picked == [line for line in LINES if line.task.id in kept]
+
+
+def test_samples_behind_one_another_share_no_task() -> None:
+    parts = [{line.task.id for line in tasks.pick(LINES, tasks.Sample(4, skip=skip))} for skip in (0, 4, 8)]
+    assert len(set.union(*parts)) == 12
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 99))
+@settings(deadline=None, max_examples=30)
+def test_a_sample_does_not_depend_on_the_order_of_the_source(shuffle: random.Random, seed: int) -> None:
+    shuffled = list(LINES)
+    shuffle.shuffle(shuffled)
+    wanted = {line.task.id for line in tasks.pick(LINES, tasks.Sample(3, seed))}
+    assert {line.task.id for line in tasks.pick(shuffled, tasks.Sample(3, seed))} == wanted
+
+
+def test_another_seed_picks_other_tasks() -> None:
+    picks = {frozenset(line.task.id for line in tasks.pick(LINES, tasks.Sample(3, seed))) for seed in range(9)}
+    assert len(picks) > 5
+
+
+def test_a_sample_larger_than_the_source_is_refused() -> None:
+    with pytest.raises(BadConfig) as caught:
+        tasks.pick(LINES, tasks.Sample(10, skip=3))
+    assert str(caught.value) == "--sample 10 --skip 3: the source has only 12 tasks"
+
+
+def test_lines_that_are_read_keep_their_sections(tmp_path: Path) -> None:
+    line = Record(task=a_task(), edit=an_edit(a_task()))
+    assert load(tmp_path, to_json(line).encode(), "edits.jsonl")[0].edit == line.edit
+
+
+@pytest.mark.paper_data
+def test_the_papers_validation_set_has_2067_tasks_and_10570_questions() -> None:
+    records = list(tasks.run(str(paper_file("squad_val.json"))))
+    assert len({record.task.id for record in records}) == len(records) == 2067
+    assert sum(len(record.task.questions) for record in records) == 10_570

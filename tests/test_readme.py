@@ -1,0 +1,82 @@
+"""README and help say only what is there: every command, flag, make target and file they name exists, and the reverse."""
+
+import re
+import shlex
+
+import pytest
+import typer.main
+
+from seal_cli.app import COMMANDS, HELP, make_app
+from seal_cli.errors import CODES
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+GROUP = typer.main.get_command(make_app())
+EPILOGUES = [GROUP.commands[name].help or "" for name in COMMANDS]
+TEXTS = {"README": README, "the help of seal": HELP, **dict(zip(COMMANDS, EPILOGUES, strict=True))}
+
+
+def flags_of(command: str) -> set[str]:
+    params = GROUP.commands[command].params
+    return {flag for param in params for flag in (*param.opts, *param.secondary_opts)} | {"--help"}
+
+
+def seal_calls(text: str) -> list[tuple[str, str]]:
+    """(command, rest of the call) for each `seal COMMAND …` up to a pipe, a backtick, a comment or the end of the line."""
+    joined = text.replace("\\\n", " ").replace("|\n", "| ")
+    found = re.findall(r"(?:^|[`|;]|\s{2})\s*seal ([a-z]+)((?: (?:[^|`#>(\n]|\([a-z] )*)?)", joined, re.MULTILINE)
+    return [(command, rest) for command, rest in found if command in COMMANDS]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_flag_that_a_text_shows_exists(name: str) -> None:
+    calls = seal_calls(TEXTS[name])
+    assert calls or name == "schema"
+    for command, rest in calls:
+        used = {word.split("=")[0] for word in shlex.split(rest, posix=False) if word.startswith("-") and word != "-"}
+        assert used <= flags_of(command), f"{name}: seal {command} has no {', '.join(used - flags_of(command))}"
+
+
+def test_every_flag_in_the_readmes_prose_exists() -> None:
+    every = set().union(*(flags_of(command) for command in COMMANDS))
+    prose = set(re.findall(r"`(--[a-z-]+)", README))
+    assert prose
+    assert prose <= every, f"no command has {', '.join(prose - every)}"
+
+
+def test_every_command_is_in_the_readme_and_in_the_help() -> None:
+    for command in COMMANDS:
+        assert f"seal {command}" in README
+        assert re.search(rf"\b{command}\b", HELP) or command == "schema"
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))
+    assert {"demo", "test", "round"} <= named <= targets
+
+
+def test_every_make_variable_in_the_readme_exists() -> None:
+    named = set(re.findall(r"\b([A-Z]+)=", "\n".join(re.findall(r"^make .*", README, re.MULTILINE))))
+    assert named <= set(re.findall(r"^([A-Z_]+) +\?=", MAKEFILE, re.MULTILINE))
+
+
+def test_every_file_of_the_project_that_the_readme_names_exists() -> None:
+    named = set(re.findall(r"\b((?:examples|stages|seal_cli|tests)/[\w./-]*\w)", README))
+    assert named
+    for path in named:
+        assert (ROOT / path).exists(), path
+
+
+def test_the_readmes_exit_codes_are_the_programs() -> None:
+    table = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", README, re.MULTILINE) for code in row.split(",")}
+    assert set(CODES.values()) <= table
+    assert {0, 2, 3, 70, 74, 130, 141, 143} <= table
+
+
+def test_every_example_in_a_help_text_belongs_to_its_command() -> None:
+    for command in COMMANDS:
+        text = GROUP.commands[command].help or ""
+        assert "Examples:" in text
+        assert any(called == command for called, _ in seal_calls(text))
