@@ -4,7 +4,6 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDARY:
-.SECONDEXPANSION:
 .PHONY: help setup test check format lint types demo round ladder tiny-model bench clean
 
 PYTHON ?= python3
@@ -83,26 +82,31 @@ tiny-model: $(INSTALLED) ## Train the tiny model from scratch into runs/tiny-mod
 
 round: $(RUN)/round-$(ROUND)/model.jsonl ## Build RUN/round-ROUND/{edits,adapters,scores,sft}.jsonl and its model
 
-before   = $(if $(filter-out 1,$1),$(RUN)/round-$(shell echo $$(($1 - 1)))/$2)
-model_of = $(or $(call before,$1,model),$(MODEL))
+# The rules of round $1: $2 is the model it starts from, $3 the line that says that this model is there.
+define rules
+$(RUN)/round-$1/tasks.jsonl: | $(INSTALLED)
+	$(SEAL) tasks $(TASKS) --sample $(CONTEXTS) --skip $$$$(($(CONTEXTS) * ($1 - 1))) --seed $(SEED) --overwrite -o $$@
 
-$(RUN)/round-%/tasks.jsonl: | $(INSTALLED)
-	$(SEAL) tasks $(TASKS) --sample $(CONTEXTS) --skip $$(($(CONTEXTS) * ($* - 1))) --seed $(SEED) --overwrite -o $@
+$(RUN)/round-$1/edits.jsonl: $(RUN)/round-$1/tasks.jsonl $3
+	$(SEAL) generate $$< --model $2 -k $(K) --seed $(SEED) $(GENERATE) --overwrite -o $$@
 
-$(RUN)/round-%/edits.jsonl: $(RUN)/round-%/tasks.jsonl $$(call before,$$*,model.jsonl)
-	$(SEAL) generate $< --model $(call model_of,$*) -k $(K) --seed $(SEED) $(GENERATE) --overwrite -o $@
+$(RUN)/round-$1/adapters.jsonl: $(RUN)/round-$1/edits.jsonl
+	$(SEAL) adapt $$< --model $2 --out $$(@D)/adapters --seeds $(SEEDS) --seed $(SEED) $(ADAPT) --overwrite -o $$@
 
-$(RUN)/round-%/adapters.jsonl: $(RUN)/round-%/edits.jsonl
-	$(SEAL) adapt $< --model $(call model_of,$*) --out $(@D)/adapters --seeds $(SEEDS) --seed $(SEED) $(ADAPT) --overwrite -o $@
+$(RUN)/round-$1/scores.jsonl: $(RUN)/round-$1/adapters.jsonl
+	$(SEAL) eval $$< $(EVAL) --overwrite -o $$@
 
-$(RUN)/round-%/scores.jsonl: $(RUN)/round-%/adapters.jsonl
-	$(SEAL) eval $< $(EVAL) --overwrite -o $@
+$(RUN)/round-$1/sft.jsonl: $(RUN)/round-$1/scores.jsonl
+	$(SEAL) filter $$< --seed $(SEED) $(FILTER) --overwrite -o $$@
 
-$(RUN)/round-%/sft.jsonl: $(RUN)/round-%/scores.jsonl
-	$(SEAL) filter $< --seed $(SEED) $(FILTER) --overwrite -o $@
+$(RUN)/round-$1/model.jsonl: $(RUN)/round-$1/sft.jsonl
+	$(SEAL) sft $$< --model $2 --out $$(@D)/model --seed $(SEED) $(SFT) --overwrite -o $$@
+endef
 
-$(RUN)/round-%/model.jsonl: $(RUN)/round-%/sft.jsonl
-	$(SEAL) sft $< --model $(call model_of,$*) --out $(@D)/model --seed $(SEED) $(SFT) --overwrite -o $@
+after = $(call rules,$1,$(RUN)/round-$2/model,$(RUN)/round-$2/model.jsonl)
+$(eval $(call rules,1,$(MODEL),))
+$(foreach pair,$(shell seq 2 99 | awk '{print $$1 ":" $$1 - 1}'),$(eval $(call \
+  after,$(firstword $(subst :, ,$(pair))),$(lastword $(subst :, ,$(pair))))))
 
 # ---- the ladder: how well each model's self-edits teach it held-out passages
 

@@ -24,13 +24,16 @@ def choose_model(flag: str | None, named: Iterable[str]) -> str:
 
 
 def quiet_libraries() -> None:
-    """No progress bars and no advice from transformers and datasets on our stderr."""
+    """No progress bars and no advice from transformers, datasets and torch on our stderr."""
+    import warnings
+
     import datasets
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", "grad and param do not obey")  # stacked adapters' gradients are views
 
 
 def load_engine(name: str, model: str, device: str, dtype: str, batch: int) -> Any:

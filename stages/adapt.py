@@ -37,9 +37,11 @@ def run(
             if job.id in jobs:
                 raise BadInput(f"self-edit {edit.id} of {record.task.title!r} occurs twice; each line must be another")
             jobs[job.id] = record, job
-    for result in trainer.fit(job for _, job in jobs.values()):
-        record, job = jobs[result.id]
+    for result in trainer.fit([job for _, job in jobs.values()]):
+        record, job = jobs.pop(result.id)
         yield record.grow(adapter=_trained(job, trainer.model, result), score=None)
+    if jobs:
+        raise RuntimeError(f"the trainer gave no result for {len(jobs)} jobs, the first is {next(iter(jobs))}")
 
 
 def show_data(records: Iterable[Record], *, domain: Domain) -> Iterator[TrainingData]:

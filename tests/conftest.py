@@ -1,4 +1,4 @@
-"""Shared fixtures: random small models made on the spot, the shipped tiny model, and the paper's files where present."""
+"""Shared fixtures: random small models made on the spot, and the paper's files where present."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 PAPER = ROOT.parent / "shared" / "data" / "seal_paper"
 END = "<|endoftext|>"
 CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|endoftext|>\n{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|endoftext|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 

@@ -1,4 +1,4 @@
-"""README and help say only what is there: every command, flag, make target and file they name exists, and the reverse."""
+"""README and help say only what is there: every command, flag, target and file they name exists, and the reverse."""
 
 import re
 import shlex
@@ -23,7 +23,7 @@ def flags_of(command: str) -> set[str]:
 
 
 def seal_calls(text: str) -> list[tuple[str, str]]:
-    """(command, rest of the call) for each `seal COMMAND …` up to a pipe, a backtick, a comment or the end of the line."""
+    """(command, rest of the call) for each `seal COMMAND …` up to a pipe, a backtick, a comment or the line's end."""
     joined = text.replace("\\\n", " ").replace("|\n", "| ")
     found = re.findall(r"(?:^|[`|;]|\s{2})\s*seal ([a-z]+)((?: (?:[^|`#>(\n]|\([a-z] )*)?)", joined, re.MULTILINE)
     return [(command, rest) for command, rest in found if command in COMMANDS]

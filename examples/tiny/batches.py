@@ -68,6 +68,7 @@ def exact_share(model: PreTrainedModel, batch: Batch) -> float:
     """Share of documents of which every target token is the arg-max: greedy exact match, teacher-forced."""
     hidden = model.model(input_ids=batch.inputs, use_cache=False).last_hidden_state[:, :-1]
     targets = batch.targets[:, 1:]
-    guesses = model.lm_head(hidden).argmax(-1)
-    right = ((guesses == targets) | (targets == IGNORED)).all(1)
-    return float(right.float().mean())
+    counted = targets != IGNORED
+    right = torch.ones_like(counted)
+    right[counted] = model.lm_head(hidden[counted]).argmax(-1) == targets[counted]
+    return float(right.all(1).float().mean())

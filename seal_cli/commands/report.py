@@ -40,7 +40,7 @@ def report(
     from stages import report as stage
 
     stdout = claim_stdout()
-    named = [split_label(text) for text in files]
+    named = split_labels(files)
     rows = stage.run(((label, input_records(path, ("score",))) for label, path in named), against=against, seed=seed)
     show(rows, against)
     if plot:
@@ -54,10 +54,14 @@ def report(
     return 3 if any(row.unscored for row in rows) else 0
 
 
-def split_label(text: str) -> tuple[str, Path]:
-    """`LABEL=FILE` or `FILE`, whose label is the file's name without its ending."""
-    label, equals, name = text.partition("=")
-    return (label, Path(name)) if equals else (Path(text).stem, Path(text))
+def split_labels(texts: list[str]) -> list[tuple[str, Path]]:
+    """(label, path) of `LABEL=FILE`, or of `FILE`: its name without the ending, its path where names are the same."""
+    named = [text.rpartition("=") for text in texts]
+    stems = [Path(path).stem for _, equals, path in named if not equals]
+    return [
+        (label if equals else Path(path).stem if stems.count(Path(path).stem) == 1 else path, Path(path))
+        for label, equals, path in named
+    ]
 
 
 def show(rows: "list[Row]", against: str | None) -> None:

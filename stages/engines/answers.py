@@ -42,7 +42,8 @@ def read_lora(path: Path, network: nn.Module) -> Lora | None:
     except SafetensorError:
         return None
     names = {match[1] for match in map(WEIGHT.fullmatch, state) if match}
-    layers = tuple(name for name, part in network.named_modules() if name in names and isinstance(part, nn.Linear))
+    linear = (name for name, part in network.named_modules() if isinstance(part, nn.Linear))
+    layers = tuple(name for name in linear if name in names)
     rank = config["r"]
     if len(state) != 2 * len(layers) or not all(
         _fits(state, name, network.get_submodule(name), rank) for name in layers

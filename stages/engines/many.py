@@ -4,6 +4,7 @@ Every step takes the next step of every adapter in work. As one ends, the next j
 first, since the longest chain bounds the run. Jobs of another rank or other targets form a stack of their own.
 """
 
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -125,7 +126,7 @@ class ManyTrainer:
         ).last_hidden_state[0]  # (total, hidden)
         head = self.network.get_output_embeddings()
         total, losses = ChunkedCrossEntropy.apply(hidden[chosen], head, packing.targets[chosen], weight)  # type: ignore[no-untyped-call]
-        total.backward()
+        quiet_backward(total)
         return torch.zeros(slots, dtype=losses.dtype, device=losses.device).index_add_(0, owners, losses * weight)
 
     def _finish(self, resident: Resident, stack: Stack, slot: int) -> FitResult:
@@ -143,6 +144,13 @@ class ManyTrainer:
             loss_last=losses[-1],
             error=error,
         )
+
+
+def quiet_backward(loss: Tensor) -> None:
+    """backward() without torch's remark that gradients which are views of a stack are not laid out as it likes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
+        loss.backward()  # type: ignore[no-untyped-call]
 
 
 def cost(resident: Resident) -> int:

@@ -128,7 +128,7 @@ class Packing:
 
 def loop_delta(x: Tensor, a: Tensor, b: Tensor, packing: Packing) -> Tensor:
     """Slot by slot: the plain way, in any precision."""
-    spans = x.split(packing.spans)
+    spans = torch.split(x, packing.spans)
     return torch.cat([span @ a[slot].T @ b[slot].T for slot, span in enumerate(spans)])
 
 

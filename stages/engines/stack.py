@@ -62,7 +62,7 @@ class Stack:
     def __init__(self, network: nn.Module, targets: Sequence[str], *, rank: int, slots: int) -> None:
         self.network, self.targets, self.rank = network, list(targets), rank
         self.layout: Layout | None = None
-        self.layers = list(self._wrap(targets))
+        self.layers = list(self._layers(targets))
         width = sum(self.size_of(layer) for layer in self.layers)
         first = next(network.parameters())
         self.device = first.device
@@ -70,22 +70,24 @@ class Stack:
         self.weights, self.grads = (torch.zeros(slots, width, dtype=dtype, device=self.device) for _ in range(2))
         self.scale = torch.ones(slots, 1, 1, dtype=dtype, device=self.device)
 
-    def _wrap(self, targets: Sequence[str]) -> Iterator[StackedLinear]:
+    def _layers(self, targets: Sequence[str]) -> Iterator[StackedLinear]:
         wanted = set(targets)
-        for name, part in list(self.network.named_modules()):
+        for name, part in self.network.named_modules():
             if name in wanted and isinstance(part, nn.Linear):
-                parent, _, own = name.rpartition(".")
-                layer = StackedLinear(part, name, self)
-                setattr(self.network.get_submodule(parent), own, layer)
-                yield layer
+                yield StackedLinear(part, name, self)
+
+    def _put(self, name: str, part: nn.Module) -> None:
+        parent, _, own = name.rpartition(".")
+        setattr(self.network.get_submodule(parent), own, part)
 
     def __enter__(self) -> "Stack":
+        for layer in self.layers:
+            self._put(layer.name, layer)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         for layer in self.layers:
-            parent, _, own = layer.name.rpartition(".")
-            setattr(self.network.get_submodule(parent), own, layer.base)
+            self._put(layer.name, layer.base)
 
     def size_of(self, layer: StackedLinear) -> int:
         return self.rank * (layer.base.in_features + layer.base.out_features)
@@ -96,11 +98,8 @@ class Stack:
         for layer in self.layers:
             middle = start + self.rank * layer.base.in_features
             end = start + self.size_of(layer)
-            yield (
-                layer,
-                rows[:, start:middle].unflatten(1, (self.rank, -1)),
-                rows[:, middle:end].unflatten(1, (-1, self.rank)),
-            )
+            down, up = rows[:, start:middle], rows[:, middle:end]
+            yield layer, down.view(len(rows), self.rank, -1), up.view(len(rows), -1, self.rank)
             start = end
 
     def lay(self, slots: int, layout: Layout) -> None:

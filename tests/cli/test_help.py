@@ -9,16 +9,7 @@ import pytest
 from seal_cli.app import COMMANDS
 from tests.cli.conftest import seal, surroundings
 
-HEAVY = (
-    "torch",
-    "transformers",
-    "datasets",
-    "peft",
-    "trl",
-    "numpy",
-    "matplotlib",
-    "jsonlines",
-)  # pydantic is typer's own
+HEAVY = ("torch", "transformers", "datasets", "peft", "trl", "numpy", "matplotlib", "jsonlines")  # typer has pydantic
 LOADED = """
 import json, sys
 from seal_cli.app import main
