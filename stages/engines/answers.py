@@ -60,7 +60,7 @@ def _fits(state: Mapping[str, Tensor], name: str, layer: Any, rank: int) -> bool
 
 @dataclass(frozen=True)
 class Batch:
-    """Requests of several adapters, the same number of rows for each: short ones are filled with their first request."""
+    """Requests of several adapters, equally many rows for each: short ones are filled with their first request."""
 
     members: Sequence[tuple[Lora, Sequence[Request]]]
 
