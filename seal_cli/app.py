@@ -31,8 +31,8 @@ Each stage reads a JSON object per line and writes it with one more section.
 One round on the tiny model:
   seal tasks examples/tiny/train.jsonl --sample 20 |
     seal generate --model examples/tiny/model -k 3 --max-tokens 170 |
-    seal adapt --out run/adapters --rank 8 --alpha 16 --epochs 4 |
-    seal eval --judge exact | seal filter > run/sft.jsonl
+    seal adapt --out run/adapters --target all-linear --learning-rate 6e-3 --epochs 4 |
+    seal eval --judge exact | seal filter -o run/sft.jsonl
   seal sft run/sft.jsonl --model examples/tiny/model --out run/model
 
 Exit codes: 0 done, 2 usage, 3 some records failed or unscored, 65 bad input, 66 input missing, 69 service

@@ -24,15 +24,17 @@ def choose_model(flag: str | None, named: Iterable[str]) -> str:
 
 
 def quiet_libraries() -> None:
-    """No progress bars and no advice from transformers, datasets and torch on our stderr."""
+    """No progress bars and no advice from transformers, datasets, the hub and torch on our stderr."""
     import warnings
 
     import datasets
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    hub_logging.set_verbosity_error()
     warnings.filterwarnings("ignore", "grad and param do not obey")  # stacked adapters' gradients are views
 
 

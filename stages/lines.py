@@ -80,8 +80,11 @@ def _why(error: jsonlines.InvalidLineError) -> str:
     if isinstance(cause, UnicodeDecodeError):
         return f"not UTF-8 (byte {cause.start} of the line)"
     if isinstance(cause, json.JSONDecodeError):
-        tail = ": the line ends early, is the file cut off?" if cause.pos >= len(cause.doc.rstrip()) else ""
-        return f"not JSON: {cause.msg} at column {cause.colno}{tail}"
+        what = cause.msg.removesuffix(" starting at")
+        early = what == "Unterminated string" or cause.pos >= len(cause.doc.rstrip())
+        return (
+            f"not JSON: {what} at column {cause.colno}{': the line ends early, is the file cut off?' if early else ''}"
+        )
     return f"not JSON: {cause}" if cause else "a JSON null, but each line must be a JSON object"
 
 

@@ -16,7 +16,17 @@ from stages.engines.base import Request
 from stages.engines.models import adapter_config
 
 WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
-EXTRAS = ("use_dora", "lora_bias", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out")
+EXTRAS = (
+    "use_dora",
+    "lora_bias",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "fan_in_fan_out",
+    "exclude_modules",
+    "layers_to_transform",
+    "alora_invocation_tokens",
+)
 
 
 @dataclass(frozen=True)
@@ -42,15 +52,20 @@ def read_lora(path: Path, network: nn.Module) -> Lora | None:
     except SafetensorError:
         return None
     names = {match[1] for match in map(WEIGHT.fullmatch, state) if match}
-    linear = (name for name, part in network.named_modules() if isinstance(part, nn.Linear))
+    linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
     layers = tuple(name for name in linear if name in names)
     rank = config["r"]
-    if len(state) != 2 * len(layers) or not all(
-        _fits(state, name, network.get_submodule(name), rank) for name in layers
-    ):
+    whole = len(state) == 2 * len(layers) and layers == _targeted(linear, config.get("target_modules"))
+    if not whole or not all(_fits(state, name, network.get_submodule(name), rank) for name in layers):
         return None
     scale = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
     return Lora(rank, layers, scale, state)
+
+
+def _targeted(linear: Sequence[str], targets: Any) -> tuple[str, ...]:
+    """The layers that peft would adapt for a list of last names; none for a pattern, which is left to peft."""
+    ends = tuple(f".{target}" for target in targets) if isinstance(targets, list) else ()
+    return tuple(name for name in linear if f".{name}".endswith(ends))
 
 
 def _fits(state: Mapping[str, Tensor], name: str, layer: Any, rank: int) -> bool:

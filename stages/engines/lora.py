@@ -152,7 +152,8 @@ def mean_loss(student: Any, batch: Sequence[Tokens]) -> torch.Tensor:
     labels = torch.tensor([[*s.labels, *[-100] * (longest - len(s.ids))] for s in batch], device=device)
     logits = student(input_ids=ids, use_cache=False).logits[:, :-1]  # (batch, longest - 1, vocabulary)
     wide = logits.flatten(0, 1)
-    return cross_entropy(wide if wide.dtype == torch.float64 else wide.float(), labels[:, 1:].flatten())
+    wide, targets = wide if wide.dtype == torch.float64 else wide.float(), labels[:, 1:].flatten()
+    return cross_entropy(wide, targets, reduction="sum") / (targets >= 0).sum().clamp(min=1)  # 0 where all is silent
 
 
 def diverged(losses: Sequence[float]) -> str | None:
@@ -181,11 +182,12 @@ def write_adapter(
     from peft import LoraConfig
     from safetensors.torch import save_file
 
+    given = () if list(config.targets) == [ALL_LINEAR] else config.targets
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules=sorted({name.rpartition(".")[2] for name in targets}),
+        target_modules=sorted(given or {name.rpartition(".")[2] for name in targets}),
         task_type="CAUSAL_LM",
         base_model_name_or_path=base,
         inference_mode=True,

@@ -17,22 +17,26 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: nn.Linear, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """(weighted sum of the losses, losses). The losses carry no gradient."""
-        grad, losses = torch.empty_like(hidden), []
+        grad = torch.empty_like(hidden)
+        losses = torch.empty(hidden.shape[0], dtype=wide(hidden.dtype), device=hidden.device)
         for start in range(0, hidden.shape[0], CHUNK):
             rows = slice(start, start + CHUNK)
-            logits = head(hidden[rows])
-            logits = logits if logits.dtype == torch.float64 else logits.float()
+            logits = head(hidden[rows]).to(losses.dtype)
             normaliser = logits.logsumexp(-1, keepdim=True)
             place = target[rows, None]
-            losses.append((normaliser - logits.gather(1, place))[:, 0])
+            losses[rows] = (normaliser - logits.gather(1, place))[:, 0]
             share = logits.sub_(normaliser).exp_()
             share.scatter_add_(1, place, -torch.ones_like(place, dtype=share.dtype))
             grad[rows] = share.mul_(weight[rows, None]).to(hidden.dtype) @ head.weight
         ctx.save_for_backward(grad)
-        found = torch.cat(losses)
-        ctx.mark_non_differentiable(found)
-        return (found * weight).sum(), found
+        ctx.mark_non_differentiable(losses)
+        return (losses * weight).sum(), losses
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         return ctx.saved_tensors[0] * grads[0], None, None, None
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The precision in which losses are taken: float64 for a float64 model, else float32."""
+    return dtype if dtype == torch.float64 else torch.float32

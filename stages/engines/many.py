@@ -118,12 +118,7 @@ class ManyTrainer:
         owners = packing.owners[chosen]
         count = torch.bincount(owners, minlength=slots).clamp(min=1).to(stack.weights.dtype)
         weight = count.reciprocal()[owners]  # the sum of the jobs' mean losses, not their mean
-        hidden = self.network.base_model(
-            input_ids=packing.ids[None],
-            position_ids=packing.positions[None],
-            use_cache=False,
-            packing=packing,
-        ).last_hidden_state[0]  # (total, hidden)
+        hidden = self.network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]  # (total, hidden)
         head = self.network.get_output_embeddings()
         total, losses = ChunkedCrossEntropy.apply(hidden[chosen], head, packing.targets[chosen], weight)  # type: ignore[no-untyped-call]
         quiet_backward(total)
@@ -178,8 +173,16 @@ def release(slot: int, residents: list[Resident], stack: Stack, optimizer: Stack
 
 def target_names(network: Any, targets: Sequence[str]) -> list[str]:
     """Full names of the layers that peft would adapt, in its order. Raises BadConfig as peft's own choice does."""
-    wrapped = add_lora(network, FitConfig(rank=1, targets=tuple(targets)))
+    with torch.random.fork_rng():  # peft draws weights that nobody needs
+        wrapped = add_lora(network, FitConfig(rank=1, targets=tuple(targets)))
     try:
-        return [name for name, part in wrapped.get_base_model().named_modules() if hasattr(part, "lora_A")]
+        parts = wrapped.get_base_model().named_modules()
+        layers = {name: part.base_layer for name, part in parts if hasattr(part, "lora_A")}
     finally:
         wrapped.unload()
+    for name, layer in layers.items():
+        if layer is network.get_output_embeddings() or not isinstance(layer, torch.nn.Linear):
+            raise BadConfig(
+                f"layer {name}: not a linear layer inside the blocks, as --trainer batched needs; use --trainer peft"
+            )
+    return list(layers)

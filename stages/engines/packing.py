@@ -77,6 +77,11 @@ class Packing:
     def positions(self) -> Tensor:
         return self.spread([range(len(sequence.ids)) for _, sequence in self.starts], 0)
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the model is called with, the packing aside. No mask: `attend` knows who sees whom."""
+        return {"input_ids": self.ids[None], "position_ids": self.positions[None], "use_cache": False}
+
     @cached_property
     def targets(self) -> Tensor:
         """The token that each position must predict, -100 where there is no loss: (total,)."""
@@ -195,14 +200,24 @@ def packed_attention(network: Any) -> Iterator[None]:
 
 @torch.no_grad()
 def check_packable(network: Any) -> None:
-    """Raises BadConfig unless the model's logits are its output layer on its last hidden states, packed or not."""
-    ids = torch.arange(2, 6, device=network.device)
-    positions = torch.arange(4, device=network.device)
-    packing = Packing([[Tokens(tuple(ids.tolist()), 0)]], network.device)
-    plain = network(input_ids=ids[None], use_cache=False).logits[0]
+    """Raises BadConfig unless each sequence's packed logits are its own, from the output layer on the last states."""
+    rows = [Tokens((2, 3, 4, 5), 0), Tokens((6, 7, 2), 0)]  # two: a layer that is no attention could mix them
+    packing = Packing([[row] for row in rows], network.device)
+    plain = torch.cat([own_logits(network, row) for row in rows])
     with packed_attention(network):
-        hidden = network.base_model(input_ids=ids[None], position_ids=positions[None], use_cache=False, packing=packing)
-    packed = network.get_output_embeddings()(hidden.last_hidden_state[0])
+        hidden = network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
+    packed = network.get_output_embeddings()(hidden)
     tolerance = 1e-3 if plain.dtype in (torch.float32, torch.float64) else 0.1
     if not torch.allclose(plain, packed, rtol=tolerance, atol=tolerance * float(plain.abs().max())):
         raise BadConfig("this architecture cannot be trained packed (its logits differ); use --trainer peft")
+    with torch.random.fork_rng():
+        trained = own_logits(network.train(), rows[0])
+        network.eval()
+    if not torch.allclose(plain[: len(trained)], trained, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
+        raise BadConfig("this model has dropout of its own, which cannot be trained packed; use --trainer peft")
+
+
+def own_logits(network: Any, row: Tokens) -> Tensor:
+    """The model's own logits of one sequence alone: (length, vocabulary)."""
+    logits: Tensor = network(input_ids=torch.tensor([row.ids], device=network.device), use_cache=False).logits[0]
+    return logits

@@ -119,12 +119,13 @@ class Stack:
     def initialise(self, slot: int, seed: int, scale: float) -> None:
         """A fresh adapter with the very draws that peft makes from this seed, in the order of the layers."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # manual_seed would seed the GPUs too
             for layer, a, b in self.views(self.weights[slot : slot + 1]):
                 down = nn.Linear(layer.base.in_features, self.rank, bias=False)
                 nn.Linear(self.rank, layer.base.out_features, bias=False)
                 nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
-                a[0].copy_(down.weight.detach())
+                dtype = layer.base.weight.dtype  # peft rounds its draws to the base's precision before it widens them
+                a[0].copy_(down.weight.detach().to(dtype if dtype.is_floating_point else a.dtype))
                 b[0].zero_()
         self.scale[slot] = scale
 

@@ -36,7 +36,9 @@ def templated(template: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def make_adapter(base: Path, folder: Path, *, rank: int = 2, seed: int = 0, targets: tuple[str, ...] = ()) -> Path:
+def make_adapter(
+    base: Path, folder: Path, *, rank: int = 2, seed: int = 0, targets: tuple[str, ...] = (), dora: bool = False
+) -> Path:
     """A PEFT directory with random weights on both sides, so that it changes the answers."""
     set_seed(seed)
     network = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -45,6 +47,7 @@ def make_adapter(base: Path, folder: Path, *, rank: int = 2, seed: int = 0, targ
         lora_alpha=4 * rank,
         target_modules=list(targets) or None,
         init_lora_weights=False,
+        use_dora=dora,
         task_type="CAUSAL_LM",
     )
     get_peft_model(network, settings).save_pretrained(folder)

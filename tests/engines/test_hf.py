@@ -211,12 +211,14 @@ def test_other_seeds_draw_other_texts_and_the_same_seed_the_same(engine: HFEngin
 
 @pytest.fixture(scope="module")
 def adapters(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A and B of one shape, C of another rank on other layers."""
+    """A and B of one shape, C of another rank on other layers, D and E of a kind that cannot share a batch."""
     folder = tmp_path_factory.mktemp("adapters")
     return {
         "A": make_adapter(model_dir, folder / "A", seed=1),
         "B": make_adapter(model_dir, folder / "B", seed=2),
         "C": make_adapter(model_dir, folder / "C", seed=3, rank=5, targets=("k_proj", "gate_proj")),
+        "D": make_adapter(model_dir, folder / "D", seed=4, dora=True),
+        "E": make_adapter(model_dir, folder / "E", seed=5, dora=True),
     }
 
 
@@ -231,7 +233,7 @@ def test_an_adapter_answers_as_pefts_own_model_does(
 
 
 def test_adapters_take_turns_without_leaving_a_trace(model_dir: Path, adapters: dict[str, Path]) -> None:
-    turns: list[Path | None] = [adapters[name] if name else None for name in ("A", "", "B", "A", "C", "", "A", "B")]
+    turns: list[Path | None] = [adapters[name] if name else None for name in ["A", "", *"BACDED", "", *"DAB"]]
     engine = HFEngine(str(model_dir), device=FLOAT32)
     before = {name: weight.clone() for name, weight in engine.network.state_dict().items()}
     for adapter in turns:
@@ -244,7 +246,7 @@ def test_adapters_take_turns_without_leaving_a_trace(model_dir: Path, adapters: 
 
 
 def test_requests_of_several_adapters_mix_in_one_call(engine: HFEngine, adapters: dict[str, Path]) -> None:
-    choices = [None, adapters["A"], adapters["C"], adapters["B"], None, adapters["A"]]
+    choices = [None, *(adapters[name] for name in "ACDBEDA"), None]
     requests = [Request(str(i), PROMPTS[i % 4], GREEDY, adapter) for i, adapter in enumerate(choices)]
     found = answers(engine, requests)
     assert found == [completion for request in requests for completion in engine.sample([request])]
