@@ -3,7 +3,6 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.SECONDARY:
 .PHONY: help setup test check format lint types demo round ladder tiny-model bench clean
 
 PYTHON ?= python3

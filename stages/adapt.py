@@ -67,22 +67,25 @@ def _job(edit: SelfEdit, lesson: Lesson, model: str, config: FitConfig, seed: in
 
 
 def _trained(job: FitJob, model: str, result: FitResult) -> Adapter:
-    stats = TrainStats(
-        sequences=result.sequences,
-        tokens=result.tokens,
-        steps=result.steps,
-        loss_first=result.loss_first,
-        loss_last=result.loss_last,
-    )
     return Adapter(
         id=job.id,
         seed=job.seed,
         model=model,
         path=None if result.path is None else str(result.path),
         fit=asdict(job.config),
-        train=None if result.error else stats,
+        train=None if result.error else _stats(result),
         fault="training" if result.error else None,
         error=result.error,
+    )
+
+
+def _stats(result: FitResult) -> TrainStats:
+    return TrainStats(
+        sequences=result.sequences,
+        tokens=result.tokens,
+        steps=result.steps,
+        loss_first=result.loss_first,
+        loss_last=result.loss_last,
     )
 
 

@@ -137,6 +137,8 @@ def sign_flip(difference: Floats, seed: int) -> float:
 
 def plot(rows: Sequence[Row], path: Path) -> None:
     """A bar per row with its interval, as PNG, PDF or SVG by the file's ending."""
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise BadConfig(f"--plot {path}: the file must end in .png, .pdf or .svg")
     try:
         import matplotlib
     except ModuleNotFoundError:

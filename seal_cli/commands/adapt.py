@@ -93,6 +93,8 @@ def adapt(
         if show_data:
             run.write(stage.show_data(records, domain=domain), total=len(records))
             return run.code
+        if not records:
+            return run.code
         name = choose_model(model, (record.edit.model for record in records if record.edit))
         if dry_run:
             run.plan(f"train {len(records) * seeds} adapters of {name}", config)

@@ -52,6 +52,8 @@ def evaluate(
         grader = load_class("--judge", judge, JUDGES)()
         records = run.read(input_records(file), limit=limit, shard=shard)
         stage.check(records)
+        if not records:
+            return run.code
         trained = {record.adapter.model for record in records if record.adapter}
         name = choose_model(model, trained)
         if trained - {name}:

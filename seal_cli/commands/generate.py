@@ -60,6 +60,8 @@ def generate(
             return run.code
         domain = QA()
         stage.check_template(domain, records, template, chat=chat)
+        if not records:
+            return run.code
         name = choose_model(model, (record.edit.model for record in records if record.edit))
         sampling = Sampling(temperature, top_p, max_tokens, seed)
         total = k * sum(1 for _ in stage.unique_tasks(records))

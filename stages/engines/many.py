@@ -104,7 +104,7 @@ class ManyTrainer:
     def _step(self, residents: Sequence[Resident], stack: Stack, optimizer: StackedAdamW) -> None:
         """The next optimizer step of every resident: the sum of their losses, each the mean over its own targets."""
         rows = [resident.batch for resident in residents]
-        packing = Packing(rows, self.network.device, self.path)
+        packing = Packing(rows, self.network.device, path_for(stack, self.path))
         losses = self._forward_backward(packing, stack)
         optimizer.step([resident.update() for resident in residents])
         for resident, loss in zip(residents, losses, strict=True):
@@ -139,6 +139,13 @@ class ManyTrainer:
             loss_last=losses[-1],
             error=error,
         )
+
+
+def path_for(stack: Stack, path: str) -> str:
+    """The path, but bmm where the grouped kernel cannot take the stack: sizes must be multiples of 8, never float64."""
+    sizes = {stack.rank} | {size for each in stack.layers for size in (each.base.in_features, each.base.out_features)}
+    fits = stack.weights.dtype != torch.float64 and all(size % 8 == 0 for size in sizes)
+    return path if fits or path != "grouped" else "bmm"
 
 
 def quiet_backward(loss: Tensor) -> None:

@@ -63,7 +63,9 @@ def test_a_models_own_output_layer_gives_the_models_own_loss(tmp_path: Path, tie
     ids = torch.tensor([[5, 9, 200, 31, 77, 5]])
     hidden = network.model(input_ids=ids).last_hidden_state[0, :-1].requires_grad_()
     expected = network(input_ids=ids, labels=ids).loss
-    total, _ = ChunkedCrossEntropy.apply(hidden, network.lm_head, ids[0, 1:], torch.full((5,), 0.2, dtype=torch.float64))
+    total, _ = ChunkedCrossEntropy.apply(
+        hidden, network.lm_head, ids[0, 1:], torch.full((5,), 0.2, dtype=torch.float64)
+    )
     assert float(total.detach()) == pytest.approx(float(expected), abs=1e-6)  # transformers takes its loss in float32
     exact = cross_entropy(network.lm_head(hidden), ids[0, 1:])
     assert float(total.detach()) == pytest.approx(float(exact.detach()), abs=1e-13)

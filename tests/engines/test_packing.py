@@ -77,7 +77,9 @@ def test_spans_of_the_grouped_path_are_filled_with_tokens_without_loss() -> None
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=3), min_size=1, max_size=8), st.sampled_from([*PATHS]))
+@given(
+    st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=3), min_size=1, max_size=8), st.sampled_from([*PATHS])
+)
 def test_every_token_is_in_one_group_of_sequences_of_similar_length(lengths: list[list[int]], path: str) -> None:
     packing = Packing([[sequence(length) for length in slot] for slot in lengths], CPU, path)
     places = torch.cat([places for _, _, places in packing.groups])
@@ -182,7 +184,9 @@ def test_a_slot_that_is_not_finite_spoils_no_other_slot(path: str, dtype: torch.
     clean, poisoned = low_rank(path, dtype), low_rank(path, dtype, poison=True)
     rows = torch.tensor([*range(8), *range(48, 88)])
     for place, chosen in enumerate((rows, None, torch.tensor([0, 2, 3]), torch.tensor([0, 2, 3]))):
-        first, second = (tensors[place][0, rows] if chosen is None else tensors[place][chosen] for tensors in (clean, poisoned))
+        first, second = (
+            tensors[place][0, rows] if chosen is None else tensors[place][chosen] for tensors in (clean, poisoned)
+        )
         assert torch.allclose(first, second, rtol=1e-5, atol=1e-6)
 
 
@@ -218,7 +222,9 @@ UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
         "its logits differ",
     ),
     "own attention": (
-        lambda: BloomForCausalLM(BloomConfig(vocab_size=300, hidden_size=32, n_layer=2, n_head=2, initializer_range=0.2)),
+        lambda: BloomForCausalLM(
+            BloomConfig(vocab_size=300, hidden_size=32, n_layer=2, n_head=2, initializer_range=0.2)
+        ),
         "its logits differ",
     ),
     "attention dropout": (lambda: LlamaForCausalLM(LlamaConfig(attention_dropout=0.2, **SIZES)), "dropout of its own"),
@@ -253,7 +259,9 @@ def test_sequences_up_to_a_sliding_window_are_packed_and_longer_ones_refused() -
 
     def gap(rows: Sequence[Sequence[Tokens]]) -> float:
         with torch.no_grad():
-            alone = [network.model(input_ids=torch.tensor([row.ids])).last_hidden_state[0] for slot in rows for row in slot]
+            alone = [
+                network.model(input_ids=torch.tensor([row.ids])).last_hidden_state[0] for slot in rows for row in slot
+            ]
             return float((packed_hidden(network, rows) - torch.cat(alone)).abs().max())
 
     assert gap([[sequence(8), sequence(3)], [sequence(7)]]) < 1e-5  # its norms are float32

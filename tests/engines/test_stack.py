@@ -13,7 +13,12 @@ from stages.engines.packing import Packing, packed_attention
 from stages.engines.stack import EqualRows, Stack
 from tests.engines.exact import BEYOND_ROUNDING, exact_model, sequence, snapshot
 
-CHOICES = {"default": (), "all": ("all-linear",), "some": ("k_proj", "down_proj"), "one": ("layers.1.self_attn.q_proj",)}
+CHOICES = {
+    "default": (),
+    "all": ("all-linear",),
+    "some": ("k_proj", "down_proj"),
+    "one": ("layers.1.self_attn.q_proj",),
+}
 RANK, ALPHA = 3, 7.0
 State = dict[str, torch.Tensor]
 
@@ -56,7 +61,9 @@ def frozen(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval().requires_grad_(False)
 
 
-def logits_by_peft(folder: Path, targets: tuple[str, ...], state: State, scale: float, ids: torch.Tensor) -> torch.Tensor:
+def logits_by_peft(
+    folder: Path, targets: tuple[str, ...], state: State, scale: float, ids: torch.Tensor
+) -> torch.Tensor:
     student = peft_model(exact_model(folder), targets)
     set_scale(student, scale)
     assert not set_peft_model_state_dict(student, state).unexpected_keys
@@ -78,7 +85,9 @@ def test_the_initial_weights_are_bitwise_pefts_from_the_same_seed(
     for slot, seed in ((2, 7), (0, 123456789), (1, 7)):
         stack.initialise(slot, seed, ALPHA / RANK)
     for slot, seed in enumerate((123456789, 7, 7)):
-        expected = get_peft_model_state_dict(peft_model(AutoModelForCausalLM.from_pretrained(qwen_dir, dtype=dtype), targets, seed))
+        expected = get_peft_model_state_dict(
+            peft_model(AutoModelForCausalLM.from_pretrained(qwen_dir, dtype=dtype), targets, seed)
+        )
         found = stack.state(slot)
         assert list(found) == list(expected)
         assert all(found[name].dtype == expected[name].dtype for name in found)

@@ -68,6 +68,16 @@ def test_only_what_is_missing_is_made_again(rounds: Path) -> None:
     assert "seal adapt" not in again
 
 
+def test_the_ladder_measures_every_round_on_held_out_tasks(rounds: Path, tmp_path: Path) -> None:
+    held_out = tmp_path / "heldout.jsonl"
+    tasks = (ROOT / "examples/tiny/heldout.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    held_out.write_text("".join(tasks[:2]), encoding="utf-8")
+    make("--jobs=2", "ladder", folder=rounds, HELDOUT=str(held_out), HELD_K="1", ROUNDS="2")
+    assert (rounds / "ladder.png").read_bytes().startswith(b"\x89PNG")
+    for row in ("none", "passage", "self", "round-1", "round-2"):
+        assert [line["score"]["judge"] for line in lines(rounds / f"heldout/{row}.jsonl")] == ["exact"] * 2  # type: ignore[index]
+
+
 def test_the_loop_as_a_pipe_gives_the_next_model(tmp_path: Path) -> None:
     done = run(["examples/tiny/loop.sh"], RUN=str(tmp_path), CONTEXTS="2", K="2")
     assert json.loads(done.stdout)["model"] == str(tmp_path / "model")

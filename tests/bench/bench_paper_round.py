@@ -1,0 +1,189 @@
+"""The paper's whole inner loop on a random-weight model of Qwen2.5-7B's shape: adapt 750 adapters, answer 3,375 questions.
+
+Speed does not depend on the weights, so none are needed. One JSON line a part:
+
+    python tests/bench/bench_paper_round.py --gpu                  the real size, on a GPU
+    python tests/bench/bench_paper_round.py --gpu --slice 1/8      an eighth of the jobs, scaled up and said so
+    python tests/bench/bench_paper_round.py                        a toy of the same shape on a CPU: proves that it runs
+
+Source of the jobs: the first 50 passages × 5 self-edits × 3 seeds of the official iter0_train.json (SEAL App. B: LoRA r 32
+on q and v, 10 epochs, batch 1); invented passages where the file is absent.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from stages import adapt, tasks
+from stages import eval as evaluate
+from stages.domains.qa import QA
+from stages.engines.base import FitConfig
+from stages.engines.hf import HFEngine
+from stages.engines.many import ManyTrainer
+from stages.judges.lexical import Lexical
+from stages.records import Record, SelfEdit, content_id, make_task
+
+ROOT = Path(__file__).parents[2]
+PAPER = ROOT.parent / "shared/data/seal_paper/iter0_train.json"
+PASSAGES, EDITS, SEEDS = 50, 5, 3  # SEAL App. B: one round
+QWEN_7B = {
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+}  # the published config.json of Qwen2.5-7B
+TOY = {**QWEN_7B, "hidden_size": 56, "intermediate_size": 296, "num_hidden_layers": 2, "vocab_size": 2048}
+
+
+def make_network(shape: dict[str, int], device: torch.device, dtype: torch.dtype) -> Any:
+    """A random model of the shape, made on the device: 15 GB never touch a disk."""
+    config = Qwen2Config(
+        **shape, max_position_embeddings=4096, tie_word_embeddings=False, eos_token_id=0, pad_token_id=0
+    )
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            network = Qwen2ForCausalLM(config)
+    finally:
+        torch.set_default_dtype(before)
+    return network.requires_grad_(False).eval()
+
+
+def make_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE trained on the texts themselves: about as many tokens as Qwen's own makes of them."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    size = min(vocabulary, 16_000)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=["<|end|>"], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")  # noqa: S106
+
+
+def edit_lines() -> list[Record]:
+    """The round's edit lines: real ones, or invented ones of like length."""
+    if PAPER.is_file():
+        records = tasks.run(str(PAPER))
+        kept: dict[str, list[Record]] = {}
+        for record in records:
+            kept.setdefault(record.task.id, []).append(record)
+        return [line for lines in islice(kept.values(), PASSAGES) for line in lines[:EDITS]]
+    return [invented(passage, sample) for passage in range(PASSAGES) for sample in range(EDITS)]
+
+
+def invented(passage: int, sample: int) -> Record:
+    words = [f"word{(passage * 7919 + sample * 104729 + i * i) % 9973}" for i in range(600)]
+    task = make_task(f"passage {passage}", " ".join(words[:120]), [(f"What is {i}?", words[i]) for i in range(5)])
+    lines = "\n".join(" ".join(words[start : start + 20]) for start in range(120, 360, 20))
+    edit = SelfEdit(
+        id=content_id(task.id, sample),
+        sample=sample,
+        model="invented",
+        template="implications",
+        prompt="",
+        completion=lines,
+        finish="stop",
+        tokens=None,
+        sampling={},
+        error=None,
+    )
+    return Record(task=task, edit=edit)
+
+
+def dense_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Measured FLOP/s of a large square matrix product: what the card can do, not what its sheet says."""
+    size = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(8):
+        synchronise(device)
+        start = time.perf_counter()
+        a @ b
+        synchronise(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def say(part: str, **figures: Any) -> None:
+    print(json.dumps({"bench": f"paper round, {part}", **figures}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gpu", action="store_true", help="Qwen2.5-7B's shape in bfloat16 on the first GPU")
+    parser.add_argument("--slice", default="1/1", help="1/N: only every N-th self-edit; figures of a round are scaled")
+    parser.add_argument("--slots", type=int, help="adapters in work at a time")
+    parser.add_argument("--epochs", type=int, default=FitConfig.epochs)
+    options = parser.parse_args()
+    share = int(options.slice.partition("/")[2])
+    device = torch.device("cuda" if options.gpu else "cpu")
+    dtype = torch.bfloat16 if options.gpu else torch.float32
+    lines = edit_lines()
+    texts = [line.task.context + "\n" + (line.edit.completion if line.edit else "") for line in lines]
+    shape = QWEN_7B if options.gpu else TOY
+    tokenizer, network = make_tokenizer(texts, shape["vocab_size"]), make_network(shape, device, dtype)
+    measure(lines[:: share if options.gpu else max(share, 50)], network, tokenizer, options, len(lines))
+
+
+def measure(lines: list[Record], network: Any, tokenizer: Any, options: argparse.Namespace, whole: int) -> None:
+    """Adapts and answers the lines, and prints what each part took and what a whole round would take."""
+    device, scale = network.device, whole / len(lines)
+    rate = dense_rate(device, network.dtype)
+    trainer = ManyTrainer("random", loaded=(tokenizer, network), slots=options.slots)
+    engine = HFEngine("random", loaded=(tokenizer, network), batch_size=256 if options.gpu else 32)
+    weights = sum(p.numel() for p in network.parameters()) - network.get_input_embeddings().weight.numel()
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as out:
+        start = time.perf_counter()
+        config = FitConfig(epochs=options.epochs)
+        done = list(adapt.run(lines, trainer, domain=QA(), out=Path(out), config=config, seeds=SEEDS))
+        synchronise(device)
+        seconds = time.perf_counter() - start
+        tokens = options.epochs * sum(line.adapter.train.tokens for line in done if line.adapter and line.adapter.train)
+        flop = 4 * weights * tokens  # forward 2, backward 2: the frozen weights take no gradient
+        say(
+            "adapt",
+            adapters=len(done),
+            seconds=round(seconds, 1),
+            seconds_per_round=round(seconds * scale, 1),
+            tokens_per_s=round(tokens / seconds),
+            dense_rate_share=round(flop / seconds / rate, 3),
+            dense_tflops=round(rate / 1e12, 2),
+            peak_gb=round(torch.cuda.max_memory_allocated() / 1e9, 1) if options.gpu else None,
+            slots=trainer.slots,
+        )
+        start = time.perf_counter()
+        answers = sum(len(line.task.questions) for line in evaluate.run(done, engine, domain=QA(), judge=Lexical()))
+        synchronise(device)
+        seconds = time.perf_counter() - start
+        say(
+            "eval",
+            answers=answers,
+            seconds=round(seconds, 1),
+            seconds_per_round=round(seconds * scale, 1),
+            answers_per_s=round(answers / seconds, 1),
+        )
+
+
+if __name__ == "__main__":
+    main()
