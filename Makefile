@@ -31,8 +31,8 @@ SFT      ?= --rank 16 --alpha 32 --learning-rate 2e-3 --epochs 4 --batch-size 8 
 # ---- set-up and tests
 
 INSTALLED := $(VENV)/.installed
-EXTRAS    := plot,dev$(if $(shell nvidia-smi -L 2>/dev/null | grep -m1 GPU),$(comma)vllm)
 comma     := ,
+EXTRAS    := plot,dev$(if $(shell nvidia-smi -L 2>/dev/null | grep -m1 GPU),$(comma)vllm)
 
 help: ## Show the targets and the round's variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -18,13 +18,22 @@ from stages.failures import BadInput
 
 
 class HFEngine:
-    """Samples from a transformers model. `batch_size` is the most completions in one forward pass."""
+    """Samples from a transformers model. `batch_size` is the most completions in one forward pass.
 
-    def __init__(self, model: str, *, device: Device = Device(), batch_size: int = 64) -> None:
+    `loaded` is a (tokenizer, network) that is in memory already; the model is then only a name.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: Device = Device(),
+        batch_size: int = 64,
+        loaded: tuple[Any, Any] | None = None,
+    ) -> None:
         self.model = model
         self.batch_size = batch_size
-        self.tokenizer = load_tokenizer(model)
-        self.network = load_model(model, device)
+        self.tokenizer, self.network = loaded or (load_tokenizer(model), load_model(model, device))
         self.ends = end_tokens(self.tokenizer, self.network)
         self.network.generation_config = GenerationConfig()  # the request says how to sample, not the checkpoint
         self.slot = AdapterSlot(self.network)

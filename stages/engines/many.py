@@ -50,7 +50,10 @@ class Resident:
 
 
 class ManyTrainer:
-    """Trains all jobs on one model. `slots` adapters are in work at a time; `path` is one of loop, bmm and grouped."""
+    """Trains all jobs on one model. `slots` adapters are in work at a time; `path` is one of loop, bmm and grouped.
+
+    `loaded` is a (tokenizer, network) that is in memory already; the model is then only a name.
+    """
 
     def __init__(
         self,
@@ -59,12 +62,12 @@ class ManyTrainer:
         device: Device = Device(),
         slots: int | None = None,
         path: str | None = None,
+        loaded: tuple[Any, Any] | None = None,
     ) -> None:
         self.model = model
-        self.tokenizer = load_tokenizer(model)
-        self.network = load_model(model, device)
+        self.tokenizer, self.network = loaded or (load_tokenizer(model), load_model(model, device))
         gpu = self.network.device.type == "cuda"
-        self.path = path or ("grouped" if gpu else "bmm")
+        self.path = path or ("grouped" if gpu and self.network.dtype == torch.bfloat16 else "bmm")
         self.slots = slots or (64 if gpu else 16)
         check_packable(self.network)
 

@@ -1,17 +1,19 @@
-"""The paper's whole inner loop on a random-weight model of Qwen2.5-7B's shape: adapt 750 adapters, answer 3,375 questions.
+"""The paper's inner loop on a random-weight model of Qwen2.5-7B's shape: 750 adapters, 3,375 answers.
 
 Speed does not depend on the weights, so none are needed. One JSON line a part:
 
     python tests/bench/bench_paper_round.py --gpu                  the real size, on a GPU
     python tests/bench/bench_paper_round.py --gpu --slice 1/8      an eighth of the jobs, scaled up and said so
+    ADAPTERS=/dev/shm python …                                     adapters on a memory disk
     python tests/bench/bench_paper_round.py                        a toy of the same shape on a CPU: proves that it runs
 
-Source of the jobs: the first 50 passages × 5 self-edits × 3 seeds of the official iter0_train.json (SEAL App. B: LoRA r 32
-on q and v, 10 epochs, batch 1); invented passages where the file is absent.
+Source of the jobs: the first 50 passages × 5 self-edits × 3 seeds of the official iter0_train.json (SEAL App. B: LoRA
+r 32 on q and v, 10 epochs, batch 1); invented passages where the file is absent.
 """
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -153,7 +155,7 @@ def measure(lines: list[Record], network: Any, tokenizer: Any, options: argparse
     trainer = ManyTrainer("random", loaded=(tokenizer, network), slots=options.slots)
     engine = HFEngine("random", loaded=(tokenizer, network), batch_size=256 if options.gpu else 32)
     weights = sum(p.numel() for p in network.parameters()) - network.get_input_embeddings().weight.numel()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as out:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("ADAPTERS")) as out:
         start = time.perf_counter()
         config = FitConfig(epochs=options.epochs)
         done = list(adapt.run(lines, trainer, domain=QA(), out=Path(out), config=config, seeds=SEEDS))

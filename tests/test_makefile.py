@@ -1,0 +1,50 @@
+"""The Makefile's promises that need no model: its help, its set-up, and what a failing recipe leaves behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+
+def make(*arguments: str, path: str = "", folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    environment = {**inherited, "PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]}
+    command = ["make", "--no-print-directory", "-f", str(ROOT / "Makefile"), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def script(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    (folder / name).chmod(0o755)
+
+
+def test_help_is_the_default_and_names_every_target_of_the_readme() -> None:
+    text = make().stdout
+    for target in ("demo", "test", "setup", "check", "round", "ladder", "bench", "clean", "tiny-model"):
+        assert f"make {target} " in text
+
+
+def test_vllm_is_installed_only_where_a_gpu_is(tmp_path: Path) -> None:
+    script(tmp_path, "nvidia-smi", 'echo "GPU 0: some card"')
+    with_gpu = make("-n", "-B", "setup", path=str(tmp_path)).stdout
+    assert "'.[plot,dev,vllm]'" in with_gpu
+    script(tmp_path, "nvidia-smi", "exit 9")
+    assert "'.[plot,dev]'" in make("-n", "-B", "setup", path=str(tmp_path)).stdout
+
+
+def test_an_old_python_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    as_if_old = "import sys; sys.version_info = (3, 10, 0); exec(sys.argv[1])"
+    script(tmp_path, "old-python", f'exec {sys.executable} -c "{as_if_old}" "$2"')
+    done = make("-B", "setup", f"PYTHON={tmp_path}/old-python", f"VENV={tmp_path}/venv")
+    assert done.returncode != 0
+    assert "Python 3.11 or newer is needed: make PYTHON=python3.11" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_a_recipe_that_fails_leaves_no_target_behind(tmp_path: Path) -> None:
+    script(tmp_path, "seal", 'for last; do :; done; mkdir -p "$(dirname "$last")"; echo half > "$last"; exit 3')
+    done = make("round", "INSTALLED=", f"SEAL={tmp_path}/seal", f"RUN={tmp_path}/run", "ROUND=1")
+    assert done.returncode != 0
+    assert not (tmp_path / "run/round-1/tasks.jsonl").exists()
