@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check format lint types demo round ladder tiny-model bench clean
+.PHONY: help setup test check format lint types demo round ladder tiny-model bench clean clean-runs FORCE
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -21,12 +21,14 @@ SEEDS    ?= 2#                            adapters per self-edit
 HELD_K   ?= 3#                            self-edits per held-out task
 ROUNDS   ?= 2#                            rounds on the ladder
 
-# The tiny world's recipe. For the paper's settings leave them empty: they are the commands' defaults.
+# Flags of the stages. The tiny model has a recipe of its own; any other model gets the commands' defaults, the paper's.
+ifeq ($(MODEL),examples/tiny/model)
 GENERATE ?= --max-tokens 170 --top-p 1
 ADAPT    ?= --rank 8 --alpha 16 --target all-linear --learning-rate 6e-3 --schedule constant --epochs 4
 EVAL     ?= --judge exact
-FILTER   ?=
 SFT      ?= --rank 16 --alpha 32 --learning-rate 2e-3 --epochs 4 --batch-size 8 --micro-batch 8
+endif
+FILTER   ?=
 
 # ---- set-up and tests
 
@@ -68,8 +70,11 @@ format: $(INSTALLED) ## Put the code into the house's format
 bench: $(INSTALLED) ## Run the benchmarks, one JSON line each
 	@for file in tests/bench/bench_*.py; do $(VENV)/bin/python $$file; done
 
-clean: ## Remove the virtual environment and all runs
-	rm -rf $(VENV) runs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+clean-runs: ## Remove all runs
+	rm -rf runs
+
+clean: ## Remove the virtual environment and caches, not the runs
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 # ---- the main job
 
@@ -81,22 +86,36 @@ tiny-model: $(INSTALLED) ## Train the tiny model from scratch into runs/tiny-mod
 
 round: $(RUN)/round-$(ROUND)/model.jsonl ## Build RUN/round-ROUND/{edits,adapters,scores,sft}.jsonl and its model
 
+# 3 says that a stage is finished, but that some trainings failed or some answers stayed unscored: its lines say which.
+partial := || [ $$? -eq 3 ]
+
+# A run keeps to the settings it was begun with: what is there already would not be made again with others.
+NAMES    := MODEL TASKS HELDOUT SEED CONTEXTS K SEEDS HELD_K GENERATE ADAPT EVAL FILTER SFT
+SETTINGS := $(RUN)/settings
+$(SETTINGS): FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(foreach name,$(NAMES),'$(name)=$(subst ','\'',$($(name)))') > $@.new
+	@[ ! -f $@ ] || diff $@ $@.new >&2 || { echo "$(RUN) was begun with other settings (< above): take another RUN," \
+	  "or remove $@ to go on with the new ones (>)" >&2; rm $@.new; exit 1; }
+	@mv $@.new $@
+FORCE:
+
 # The rules of round $1: $2 is the model it starts from, $3 the line that says that this model is there.
 define rules
-$(RUN)/round-$1/tasks.jsonl: | $(INSTALLED)
+$(RUN)/round-$1/tasks.jsonl: | $(INSTALLED) $(SETTINGS)
 	$(SEAL) tasks $(TASKS) --sample $(CONTEXTS) --skip $$$$(($(CONTEXTS) * ($1 - 1))) --seed $(SEED) --overwrite -o $$@
 
 $(RUN)/round-$1/edits.jsonl: $(RUN)/round-$1/tasks.jsonl $3
 	$(SEAL) generate $$< --model $2 -k $(K) --seed $(SEED) $(GENERATE) --overwrite -o $$@
 
 $(RUN)/round-$1/adapters.jsonl: $(RUN)/round-$1/edits.jsonl
-	$(SEAL) adapt $$< --model $2 --out $$(@D)/adapters --seeds $(SEEDS) --seed $(SEED) $(ADAPT) --overwrite -o $$@
+	$(SEAL) adapt $$< --model $2 --out $$(@D)/adapters --seeds $(SEEDS) --seed $(SEED) $(ADAPT) --overwrite -o $$@ $$(partial)
 
 $(RUN)/round-$1/scores.jsonl: $(RUN)/round-$1/adapters.jsonl
-	$(SEAL) eval $$< $(EVAL) --overwrite -o $$@
+	$(SEAL) eval $$< $(EVAL) --overwrite -o $$@ $$(partial)
 
 $(RUN)/round-$1/sft.jsonl: $(RUN)/round-$1/scores.jsonl
-	$(SEAL) filter $$< --seed $(SEED) $(FILTER) --overwrite -o $$@
+	$(SEAL) filter $$< --seed $(SEED) $(FILTER) --overwrite -o $$@ $$(partial)
 
 $(RUN)/round-$1/model.jsonl: $(RUN)/round-$1/sft.jsonl
 	$(SEAL) sft $$< --model $2 --out $$(@D)/model --seed $(SEED) $(SFT) --overwrite -o $$@
@@ -115,17 +134,18 @@ HELD  := $(RUNGS:%=$(RUN)/heldout/%.jsonl)
 ladder: $(HELD) ## Measure every round on held-out tasks: a table, and RUN/ladder.png
 	$(SEAL) report none=$(word 1,$^) passage=$(word 2,$^) self=$(word 3,$^) \
 	  $(foreach n,$(wordlist 4,$(words $(RUNGS)),$(RUNGS)),"$(subst -, ,$n)"=$(RUN)/heldout/$n.jsonl) \
-	  --against self --plot $(RUN)/ladder.png --seed $(SEED)
+	  --against self --plot $(RUN)/ladder.png --seed $(SEED) $(partial)
 
-held = $(SEAL) adapt --model $1 --out $(@D)/adapters --seed $(SEED) $(ADAPT) | $(SEAL) eval $(EVAL) --overwrite -o $@
+held = { $(SEAL) adapt --model $1 --out $(@D)/adapters --seed $(SEED) $(ADAPT) $(partial); } | \
+  { $(SEAL) eval $(EVAL) --overwrite -o $@ $(partial); }
 
-$(RUN)/heldout/none.jsonl: $(HELDOUT) | $(INSTALLED)
-	$(SEAL) eval $< --model $(MODEL) $(EVAL) --overwrite -o $@
+$(RUN)/heldout/none.jsonl: $(HELDOUT) | $(INSTALLED) $(SETTINGS)
+	$(SEAL) eval $< --model $(MODEL) $(EVAL) --overwrite -o $@ $(partial)
 
-$(RUN)/heldout/passage.jsonl: $(HELDOUT) | $(INSTALLED)
+$(RUN)/heldout/passage.jsonl: $(HELDOUT) | $(INSTALLED) $(SETTINGS)
 	$(SEAL) generate $< --template none | $(call held,$(MODEL))
 
-$(RUN)/heldout/self.jsonl: $(HELDOUT) | $(INSTALLED)
+$(RUN)/heldout/self.jsonl: $(HELDOUT) | $(INSTALLED) $(SETTINGS)
 	$(SEAL) generate $< --model $(MODEL) -k $(HELD_K) --seed $(SEED) $(GENERATE) | $(call held,$(MODEL))
 
 $(RUN)/heldout/round-%.jsonl: $(RUN)/round-%/model.jsonl $(HELDOUT)

@@ -8,7 +8,7 @@ import typer
 
 from seal_cli.commands.adapt import adapt
 from seal_cli.commands.eval import evaluate
-from seal_cli.commands.filter import keep_best
+from seal_cli.commands.filter import filter_scores
 from seal_cli.commands.generate import generate
 from seal_cli.commands.report import report, schema
 from seal_cli.commands.sft import sft
@@ -31,12 +31,14 @@ Each stage reads a JSON object per line and writes it with one more section.
 One round on the tiny model:
   seal tasks examples/tiny/train.jsonl --sample 20 |
     seal generate --model examples/tiny/model -k 3 --max-tokens 170 |
-    seal adapt --out run/adapters --target all-linear --learning-rate 6e-3 --epochs 4 |
+    seal adapt --out run/adapters --rank 8 --alpha 16 --target all-linear --learning-rate 6e-3
+      --schedule constant --epochs 4 |
     seal eval --judge exact | seal filter -o run/sft.jsonl
   seal sft run/sft.jsonl --model examples/tiny/model --out run/model
 
 Exit codes: 0 done, 2 usage, 3 some records failed or unscored, 65 bad input, 66 input missing, 69 service
-unavailable, 70 bug, 73 output exists, 74 input/output error, 78 bad configuration, 130 interrupted, 141 closed pipe.
+unavailable, 70 bug, 73 output exists, 74 input/output error, 75 out of memory, 78 bad configuration, 130 interrupted,
+141 closed pipe.
 """
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -44,7 +46,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "generate": generate,
     "adapt": adapt,
     "eval": evaluate,
-    "filter": keep_best,
+    "filter": filter_scores,
     "sft": sft,
     "report": report,
     "schema": schema,

@@ -14,6 +14,7 @@ USAGE = 2
 INCOMPLETE = 3  # finished, but some records failed or stayed unscored
 BUG = 70
 IO_ERROR = 74
+TRY_AGAIN = 75
 INTERRUPTED = 128 + signal.SIGINT
 CLOSED_PIPE = 128 + signal.SIGPIPE
 TERMINATED = 128 + signal.SIGTERM
@@ -34,6 +35,8 @@ def code_of(error: BaseException) -> int:
         return CLOSED_PIPE
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        return TRY_AGAIN
     return IO_ERROR if isinstance(error, OSError) else BUG
 
 
@@ -45,6 +48,8 @@ def report(error: BaseException) -> int:
         sys.stderr.write("seal: this is a bug in seal; please report the lines above\n")
     elif code == INTERRUPTED:
         sys.stderr.write("seal: interrupted\n")
+    elif code == TRY_AGAIN:
+        sys.stderr.write("seal: the device is out of memory; lower --slots (adapt) or --batch (generate, eval)\n")
     elif code == IO_ERROR:
         sys.stderr.write(f"seal: {_io_message(error)}\n")
     elif code != CLOSED_PIPE:

@@ -45,8 +45,11 @@ def load_engine(name: str, model: str, device: str, dtype: str, batch: int) -> A
     return kind(model, device=Device(device, dtype), batch_size=batch)
 
 
-def load_trainer(name: str, model: str, device: str, dtype: str) -> Any:
-    """The inner trainer, loaded. Custom classes get (model, device=)."""
+def load_trainer(name: str, model: str, device: str, dtype: str, slots: int | None = None) -> Any:
+    """The inner trainer, loaded. Custom classes get (model, device=), and slots= where --slots is given."""
+    if slots is not None and name == "peft":
+        raise BadConfig(f"--slots {slots}: peft trains one adapter at a time; use --trainer batched")
     kind = load_class("--trainer", name, TRAINERS)
     quiet_libraries()
-    return kind(model, device=Device(device, dtype))
+    more = {} if slots is None else {"slots": slots}
+    return kind(model, device=Device(device, dtype), **more)

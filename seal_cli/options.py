@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-IN_OUT, MODELS, TRAINING = "Input and output", "Model", "Training"
-
 
 class Ties(StrEnum):
     first = "first"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -90,7 +90,7 @@ def write_manifest(file: FileSink, stage: str, counts: Counts, seconds: float, a
     manifest = {
         "stage": stage,
         "command": sys.argv[1:],
-        "versions": {name: version(name) for name in packages},
+        "versions": {name: version_of(name) for name in packages},
         "counts": vars(counts),
         "seconds": round(seconds, 3),
         "sha256": file.digest.hexdigest(),
@@ -98,6 +98,14 @@ def write_manifest(file: FileSink, stage: str, counts: Counts, seconds: float, a
     }
     path = file.path.with_name(file.path.name + ".manifest.json")
     path.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def version_of(package: str) -> str:
+    """The installed version; "unknown" where seal runs from a checkout that is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def in_shard(records: Iterable[Record], shard: str) -> Iterator[Record]:

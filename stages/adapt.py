@@ -7,7 +7,7 @@ from pathlib import Path
 from stages.domains.base import Domain
 from stages.engines.base import FitConfig, FitJob, FitResult, Lesson, Trainer
 from stages.failures import BadEdit, BadInput
-from stages.records import Adapter, Record, SelfEdit, TrainingData, TrainStats, content_id, derive_seed
+from stages.records import Adapter, Record, SelfEdit, TrainingData, TrainStats, content_id, edit_seed
 
 
 def run(
@@ -33,7 +33,7 @@ def run(
             yield record.grow(adapter=_unreadable(edit, trainer.model, config, error), score=None)
             continue
         for replica in range(seeds):
-            job = _job(edit, lesson, trainer.model, config, derive_seed(run_seed, edit.id, replica), out)
+            job = _job(edit, lesson, trainer.model, config, edit_seed(run_seed, record.task.id, edit, replica), out)
             if job.id in jobs:
                 raise BadInput(f"self-edit {edit.id} of {record.task.title!r} occurs twice; each line must be another")
             jobs[job.id] = record, job

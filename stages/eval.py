@@ -9,12 +9,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from stages.domains.base import Domain, Query
-from stages.engines.base import Engine, Request, Sampling
+from stages.engines.base import ANSWERING, Engine, Request, Sampling
 from stages.failures import BadInput
 from stages.judges.base import Case, Judge, Verdict
-from stages.records import Answer, Record, Score
-
-GREEDY = Sampling(temperature=0.0, top_p=1.0, max_tokens=64)  # official query server: greedy, 64 tokens
+from stages.records import Answer, Record, Score, Task
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ def run(
     *,
     domain: Domain,
     judge: Judge,
-    sampling: Sampling = GREEDY,
+    sampling: Sampling = ANSWERING,
     in_context: bool = False,
     chat: bool = False,
 ) -> Iterator[Record]:
@@ -60,7 +58,10 @@ def run(
 def check(lines: Sequence[Record]) -> None:
     """Raises BadInput for lines that cannot be scored or would be counted twice."""
     seen: set[str] = set()
+    tasks: dict[str, Task] = {}
     for line in lines:
+        if tasks.setdefault(line.task.id, line.task) != line.task:
+            raise BadInput(f"two different tasks have the id {line.task.id}; give each its own")
         owner = line.adapter.id if line.adapter else line.task.id
         if not line.task.questions:
             raise BadInput(f"task {line.task.title!r} has no questions; `seal eval` needs at least one")

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Literal
 
 from stages.failures import BadConfig, BadInput
-from stages.records import Record, Score, SelfEdit, SftExample, derive_seed
+from stages.records import Record, Score, SelfEdit, SftExample, edit_seed
 
 Ties = Literal["first", "random", "shortest"]
 
@@ -28,6 +28,7 @@ class Candidate:
 
     @property
     def baseline(self) -> Fraction | None:
+        """Mean accuracy of the unadapted model, exact; None where it was not measured."""
         return sum(self.baselines, Fraction(0)) / len(self.baselines) if self.baselines else None
 
     @property
@@ -77,6 +78,8 @@ class Summary:
 
 @dataclass(frozen=True)
 class Filtered:
+    """The kept pairs, in the order of their contexts, and what is to be said about them."""
+
     examples: tuple[SftExample, ...]
     summary: Summary
 
@@ -88,6 +91,9 @@ def run(records: Iterable[Record], *, keep: Keep = Keep(), ties: Ties = "first",
     for candidate in candidates:
         if not candidate.unscored:
             contexts.setdefault(candidate.task_id, []).append(candidate)
+    for candidate in candidates:
+        if not candidate.edit.prompt:
+            raise BadInput(f"self-edit {candidate.edit.id} has no prompt to learn from ({candidate.edit.template})")
     chosen = [kept for group in contexts.values() for kept in _choose(group, keep, ties, seed)]
     summary = Summary(
         contexts=len({candidate.task_id for candidate in candidates}),
@@ -95,10 +101,16 @@ def run(records: Iterable[Record], *, keep: Keep = Keep(), ties: Ties = "first",
         kept=len(chosen),
         unscored=sum(candidate.unscored for candidate in candidates),
         ties=sum(len(_best(group)) > 1 for group in contexts.values()),
-        below_baseline=sum(not any(c.gains for c in _best(group)) for group in contexts.values()),
+        below_baseline=sum(_loses(group) for group in contexts.values()),
         reliability=reliability(list(contexts.values())),
     )
     return Filtered(tuple(_example(candidate) for candidate in chosen), summary)
+
+
+def _loses(group: Sequence[Candidate]) -> bool:
+    """Whether the best self-edits of a context all fail to beat a baseline that is known."""
+    best = _best(group)
+    return any(c.baseline is not None for c in best) and not any(c.gains for c in best)
 
 
 def collect(records: Iterable[Record]) -> list[Candidate]:
@@ -144,7 +156,7 @@ def _exact(score: Score, verdict: Callable[..., bool | None], mean: float | None
 
 def _choose(group: Sequence[Candidate], keep: Keep, ties: Ties, seed: int) -> list[Candidate]:
     if keep.rule == "random":
-        return [min(group, key=lambda c: derive_seed(seed, c.edit.id))]
+        return [min(group, key=lambda c: edit_seed(seed, c.task_id, c.edit))]
     if keep.rule == "above":
         return [candidate for candidate in group if candidate.value > keep.threshold]
     order = _tie_order(ties, seed)
@@ -158,7 +170,7 @@ def _tie_order(ties: Ties, seed: int) -> Callable[[Candidate], int]:
     """What decides between equal values: the sample's number, a draw from the seed, or the shorter completion."""
     orders: dict[Ties, Callable[[Candidate], int]] = {
         "first": lambda c: c.edit.sample,
-        "random": lambda c: derive_seed(seed, c.edit.id),
+        "random": lambda c: edit_seed(seed, c.task_id, c.edit),
         "shortest": lambda c: len(c.edit.completion),
     }
     return orders[ties]

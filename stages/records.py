@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, count
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Strict(False)]  # a JSON list, kept frozen; its items stay strictly typed
@@ -113,6 +113,15 @@ class Score(Frozen):
     judge: str
     answers: Many[Answer]
 
+    @model_validator(mode="after")
+    def _value_is_the_share_of_right_answers(self) -> "Score":
+        verdicts = [answer.correct for answer in self.answers]
+        if verdicts and (self.value is None) != (None in verdicts):
+            raise ValueError("value must be null exactly when an answer is unscored")
+        if verdicts and self.value is not None and abs(self.value - sum(map(bool, verdicts)) / len(verdicts)) > 1e-9:
+            raise ValueError("value must be the share of right answers")
+        return self
+
 
 class Record(Frozen):
     """One line of the pipe."""
@@ -184,6 +193,11 @@ def derive_seed(run_seed: int, record_id: str, replica: int = 0) -> int:
     """A 32-bit seed from identity, so that order, sharding and resuming never change a result."""
     digest = hashlib.sha256(f"{run_seed}:{record_id}:{replica}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
+
+
+def edit_seed(run_seed: int, task_id: str, edit: SelfEdit, replica: int = 0) -> int:
+    """A seed from what the self-edit says, not from who wrote it: a model that moved trains the same adapters."""
+    return derive_seed(run_seed, content_id(task_id, edit.template, edit.sample, edit.completion), replica)
 
 
 def make_task(

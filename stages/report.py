@@ -15,7 +15,7 @@ from stages.failures import BadConfig, BadInput
 from stages.records import Record
 
 Floats = NDArray[np.float64]
-RESAMPLES = 10_000
+AT_ONCE, ROUNDS = 500, 20  # 10,000 resamples, a few at a time: memory stays small for many tasks
 LEVEL = 0.95
 
 
@@ -86,6 +86,7 @@ def pooled(runs: Sequence[TaskScores]) -> dict[str, float]:
 
 
 def make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, float] | None, seed: int) -> Row:
+    """One row from its runs; compared with the reference's means per task where there is one."""
     values = pooled(runs)
     low, high = interval(np.array(list(values.values())), seed)
     asked = sum(scores.asked for scores in runs)
@@ -93,7 +94,7 @@ def make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, flo
     gain = compare(values, reference, seed) if reference is not None else (None, None, None, None)
     return Row(
         label=label,
-        mean=float(np.mean(means)),
+        mean=float(np.mean(list(values.values()))),
         low=low,
         high=high,
         by_question=sum(scores.right for scores in runs) / asked if asked else float(np.mean(means)),
@@ -111,8 +112,9 @@ def make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, flo
 
 def interval(values: Floats, seed: int) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean over tasks."""
-    draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.quantile(values[draws].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    generator = np.random.default_rng(seed)
+    means = [values[generator.integers(0, len(values), (AT_ONCE, len(values)))].mean(1) for _ in range(ROUNDS)]
+    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -130,15 +132,22 @@ def compare(
 
 def sign_flip(difference: Floats, seed: int) -> float:
     """Two-sided p-value of the mean difference when each task's sign is a coin toss; never 0 (Phipson & Smyth 2010)."""
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (RESAMPLES, len(difference)))
-    extreme = np.abs((signs * difference).mean(1)) >= abs(difference.mean()) - 1e-12
-    return float((extreme.sum() + 1) / (RESAMPLES + 1))
+    generator = np.random.default_rng(seed)
+    extreme = 0
+    for _ in range(ROUNDS):
+        signs = generator.choice([-1.0, 1.0], (AT_ONCE, len(difference)))
+        extreme += int((np.abs((signs * difference).mean(1)) >= abs(difference.mean()) - 1e-12).sum())
+    return (extreme + 1) / (AT_ONCE * ROUNDS + 1)
+
+
+def check_plot(path: Path) -> None:
+    """Raises BadConfig for a file that cannot be drawn, before anything is computed."""
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise BadConfig(f"--plot {path}: the file must end in .png, .pdf or .svg")
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
     """A bar per row with its interval, as PNG, PDF or SVG by the file's ending."""
-    if path.suffix not in (".png", ".pdf", ".svg"):
-        raise BadConfig(f"--plot {path}: the file must end in .png, .pdf or .svg")
     try:
         import matplotlib
     except ModuleNotFoundError:
@@ -149,7 +158,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     figure: Any = Figure(figsize=(1.6 + 1.1 * len(rows), 4.2), layout="constrained")
     axes = figure.subplots()
     means = [100 * row.mean for row in rows]
-    errors = [[100 * (row.mean - row.low) for row in rows], [100 * (row.high - row.mean) for row in rows]]
+    errors = [[100 * max(0.0, end) for end in (row.mean - row.low for row in rows)]]
+    errors.append([100 * max(0.0, row.high - row.mean) for row in rows])
     axes.bar(range(len(rows)), means, yerr=errors, capsize=4, color="#4c72b0", ecolor="#333333", width=0.65)
     for place, row in enumerate(rows):
         axes.annotate(f"{means[place]:.1f}", (place, 100 * row.high), (0, 4), textcoords="offset points", ha="center")

@@ -4,6 +4,7 @@ What a source already holds is kept: files with completions give edit lines, fil
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +50,13 @@ def pick(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
 
 
 def load(source: str, split: str = "train") -> Iterator[Record]:
-    """Records of one source. Raises MissingInput, BadInput or Unavailable with what to do."""
+    """Records of one source; `-` is lines on stdin. Raises MissingInput, BadInput or Unavailable with what to do."""
     path = Path(source)
+    if source == "-":
+        return load_lines(sys.stdin.buffer, "stdin")
     if path.is_dir():
         return load_folder(path, split)
-    if path.suffix in TEXTS and path.is_file():
+    if path.suffix.lower() in TEXTS and path.is_file():
         return iter([from_text(path)])
     if path.is_file():
         return load_json(path)
@@ -64,10 +67,12 @@ def load(source: str, split: str = "train") -> Iterator[Record]:
 
 def load_folder(path: Path, split: str) -> Iterator[Record]:
     """A folder of texts gives a task each; any other folder is read as a dataset."""
-    texts = sorted(file for file in path.iterdir() if file.suffix in TEXTS and file.is_file())
+    texts = sorted(file for file in path.iterdir() if file.suffix.lower() in TEXTS and file.is_file())
     data = [file for file in path.iterdir() if file.suffix in (*JSON_FILES, ".parquet", ".csv")]
     if texts and not data:
         return (from_text(file) for file in texts)
+    if not data:
+        raise BadInput(f"{path}: a folder without texts (.txt, .md) and without data (.json, .jsonl, .parquet, .csv)")
     return load_hub(str(path), split)
 
 
@@ -140,6 +145,8 @@ def from_squad(document: Mapping[str, Any], path: Path) -> Iterator[Record]:
             for p, paragraph in enumerate(article["paragraphs"]):
                 where = f"{path}: data[{a}].paragraphs[{p}]"
                 answered = [qa for qa in paragraph["qas"] if qa["answers"]]
+                if paragraph["qas"] and not answered:  # SQuAD 2: none of them can be answered from the passage
+                    continue
                 pairs = [(qa["question"], qa["answers"][0]["text"]) for qa in answered]
                 task = make_task(article["title"], paragraph["context"], pairs, [qa.get("id") for qa in answered])
                 yield Record(task=task)

@@ -43,8 +43,45 @@ def test_an_old_python_is_refused_with_the_way_out(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
+WRITES = 'for last; do :; done; mkdir -p "$(dirname "$last")"; echo a line > "$last"; [ $1 != adapt ] || exit '
+
+
+def run_with(seal: str, folder: Path, *settings: str) -> subprocess.CompletedProcess[str]:
+    """A round with a script in place of seal."""
+    script(folder, "seal", seal)
+    return make("round", "INSTALLED=", f"SEAL={folder}/seal", f"RUN={folder}/run", "ROUND=1", *settings)
+
+
 def test_a_recipe_that_fails_leaves_no_target_behind(tmp_path: Path) -> None:
-    script(tmp_path, "seal", 'for last; do :; done; mkdir -p "$(dirname "$last")"; echo half > "$last"; exit 3')
-    done = make("round", "INSTALLED=", f"SEAL={tmp_path}/seal", f"RUN={tmp_path}/run", "ROUND=1")
+    assert run_with(f"{WRITES} 70", tmp_path).returncode != 0
+    assert (tmp_path / "run/round-1/edits.jsonl").exists()
+    assert not (tmp_path / "run/round-1/adapters.jsonl").exists()
+
+
+def test_a_stage_that_finished_with_some_failures_keeps_its_file_and_the_round_goes_on(tmp_path: Path) -> None:
+    assert run_with(f"{WRITES} 3", tmp_path).returncode == 0
+    assert (tmp_path / "run/round-1/adapters.jsonl").exists()
+    assert (tmp_path / "run/round-1/model.jsonl").exists()
+
+
+def test_a_run_refuses_to_go_on_with_other_settings(tmp_path: Path) -> None:
+    assert run_with(f"{WRITES} 0", tmp_path, "SEED=1").returncode == 0
+    done = run_with(f"{WRITES} 0", tmp_path, "SEED=2", "-B")
     assert done.returncode != 0
-    assert not (tmp_path / "run/round-1/tasks.jsonl").exists()
+    assert "< SEED=1" in done.stderr
+    assert "take another RUN" in done.stderr
+
+
+def test_the_tiny_recipe_is_for_the_tiny_model_alone() -> None:
+    recipe = "--learning-rate 6e-3"
+    tiny = make("-n", "round", "INSTALLED=", "RUN=/nowhere").stdout
+    other = make("-n", "round", "INSTALLED=", "RUN=/nowhere", "MODEL=owner/name").stdout
+    assert recipe in tiny
+    assert recipe not in other
+
+
+def test_the_recipe_is_the_same_in_the_makefile_the_readme_and_the_script() -> None:
+    recipe = "--rank 8 --alpha 16 --target all-linear --learning-rate 6e-3 --schedule constant --epochs 4"
+    for name in ("Makefile", "README.md", "examples/tiny/loop.sh", "seal_cli/app.py"):
+        text = " ".join((ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ").split())
+        assert recipe in text, name

@@ -52,6 +52,10 @@ def adapt(
         str,
         typer.Option(metavar="NAME", help="batched (many at once), peft (one at a time), or package.module:Class."),
     ] = "batched",
+    slots: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Adapters in work at a time. [default: 16 on a CPU, 64 on a GPU]"),
+    ] = None,
     device: opt.DeviceName = "auto",
     dtype: opt.Dtype = "auto",
 ) -> int:
@@ -66,6 +70,8 @@ def adapt(
       seal adapt edits.jsonl --rank 8 --alpha 16 --target q_proj --target v_proj --epochs 4
       seal adapt edits.jsonl --show-data | jq -r '.sequences[]'
     """
+    from dataclasses import asdict
+
     from seal_cli.jsonl import input_records
     from seal_cli.models import choose_model, load_trainer
     from seal_cli.run import Run
@@ -96,10 +102,11 @@ def adapt(
         if not records:
             return run.code
         name = choose_model(model, (record.edit.model for record in records if record.edit))
+        run.about |= {"model": name, "trainer": trainer, "seeds": seeds, "seed": seed, "fit": asdict(config)}
         if dry_run:
             run.plan(f"train {len(records) * seeds} adapters of {name}", config)
             return run.code
-        fitter = load_trainer(trainer, name, device, dtype)
+        fitter = load_trainer(trainer, name, device, dtype, slots)
         lines = stage.run(records, fitter, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed)
         run.write(lines, total=len(records) * seeds)
     return run.code

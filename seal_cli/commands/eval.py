@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from seal_cli import options as opt
+from stages.engines.base import ANSWERING
 
 
 def evaluate(
@@ -14,7 +15,7 @@ def evaluate(
         str, typer.Option("--judge", "-j", metavar="NAME", help="exact, lexical, or package.module:Class.")
     ] = "lexical",
     in_context: Annotated[bool, typer.Option("--in-context", help="Show the passage: the oracle row.")] = False,
-    max_tokens: opt.MaxTokens = 64,
+    max_tokens: opt.MaxTokens = ANSWERING.max_tokens,
     chat: opt.Chat = False,
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
@@ -37,7 +38,7 @@ def evaluate(
       seal eval tasks.jsonl --model DIR                  (no update)
       seal eval tasks.jsonl --model DIR --in-context     (passage in sight)
     """
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from seal_cli.console import note
     from seal_cli.jsonl import input_records
@@ -58,7 +59,8 @@ def evaluate(
         name = choose_model(model, trained)
         if trained - {name}:
             note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(trained))}")
-        sampling = replace(stage.GREEDY, max_tokens=max_tokens)
+        sampling = replace(ANSWERING, max_tokens=max_tokens)
+        run.about |= {"model": name, "judge": grader.name, "in_context": in_context, "chat": chat, **asdict(sampling)}
         if dry_run:
             run.plan(f"score {len(records)} lines with {name} and the judge {grader.name}", sampling)
             return run.code

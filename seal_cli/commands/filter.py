@@ -7,7 +7,7 @@ import typer
 from seal_cli import options as opt
 
 
-def keep_best(
+def filter_scores(
     file: opt.Input = None,
     keep: Annotated[
         str,

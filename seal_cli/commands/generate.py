@@ -47,6 +47,8 @@ def generate(
       seal tasks squad.json --limit 3 | seal generate --model DIR -t self-qa | jq -r .edit.completion
       seal generate tasks.jsonl -t none            (the passage-only baseline; asks no model)
     """
+    from dataclasses import asdict
+
     from seal_cli.jsonl import input_records
     from seal_cli.models import choose_model, load_engine
     from seal_cli.run import Run
@@ -65,6 +67,7 @@ def generate(
         name = choose_model(model, (record.edit.model for record in records if record.edit))
         sampling = Sampling(temperature, top_p, max_tokens, seed)
         total = k * sum(1 for _ in stage.unique_tasks(records))
+        run.about |= {"model": name, "template": template, "k": k, "chat": chat, "sampling": asdict(sampling)}
         if dry_run:
             run.plan(f"ask {name} for {total} self-edits", sampling)
             return run.code

@@ -40,6 +40,8 @@ def report(
     from stages import report as stage
 
     stdout = claim_stdout()
+    if plot:
+        stage.check_plot(plot)
     named = split_labels(files)
     rows = stage.run(((label, input_records(path, ("score",))) for label, path in named), against=against, seed=seed)
     show(rows, against)
@@ -56,7 +58,7 @@ def report(
 
 def split_labels(texts: list[str]) -> list[tuple[str, Path]]:
     """(label, path) of `LABEL=FILE`, or of `FILE`: its name without the ending, its path where names are the same."""
-    named = [text.rpartition("=") for text in texts]
+    named = [("", "", text) if Path(text).is_file() else text.rpartition("=") for text in texts]
     stems = [Path(path).stem for _, equals, path in named if not equals]
     return [
         (label if equals else Path(path).stem if stems.count(Path(path).stem) == 1 else path, Path(path))

@@ -56,6 +56,8 @@ def sft(
     from stages.engines.models import Device
     from stages.failures import ExistingOutput
 
+    if not out.name or (out.exists() and not (out / "config.json").is_file()):
+        raise ExistingOutput(f"--out {out}: is there and is no model directory; give another one")
     if out.exists() and not overwrite:
         raise ExistingOutput(f"--out {out}: exists already; give --overwrite, or another directory")
     config = SftConfig(

@@ -8,7 +8,9 @@ from seal_cli import options as opt
 
 
 def tasks(
-    source: Annotated[str, typer.Argument(help="A file, a folder of texts, or a dataset's name.", show_default=False)],
+    source: Annotated[
+        str, typer.Argument(help="A file, a folder of texts, a dataset's name, or - for stdin.", show_default=False)
+    ],
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
     sample: Annotated[int | None, typer.Option(metavar="N", min=1, help="Pick N tasks by the seed.")] = None,
@@ -33,7 +35,10 @@ def tasks(
     from seal_cli.console import note
     from seal_cli.run import Run
     from stages import tasks as stage
+    from stages.failures import BadConfig
 
+    if skip and not sample:
+        raise BadConfig(f"--skip {skip}: leaves out the first picks of a sample; give --sample N with it")
     with Run("tasks", output=output, overwrite=overwrite) as run:
         picked = stage.Sample(sample, seed, skip) if sample else None
         lines = run.read(stage.run(source, sample=picked, split=split), limit=limit, shard=shard)

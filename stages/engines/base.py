@@ -21,6 +21,9 @@ class Sampling:
     seed: int = 0
 
 
+ANSWERING = Sampling(temperature=0.0, top_p=1.0, max_tokens=64)  # official query server: greedy, 64 tokens
+
+
 @dataclass(frozen=True)
 class Request:
     """One completion asked for. Requests with different adapters, samplings and lengths mix freely in one call."""

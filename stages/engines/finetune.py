@@ -5,6 +5,7 @@ Examples are tokenised here with their loss mask, as everywhere in `stages`; trl
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,11 @@ class TrlFinetuner:
         if config.batch_size % config.micro_batch:
             raise BadConfig(f"--micro-batch {config.micro_batch}: does not divide --batch-size {config.batch_size}")
         set_seed(config.seed)
-        network = load_model(self.model, self.device)
+        wide = config.full and self.device.dtype == "auto"  # bfloat16 weights would round small updates away
+        network = load_model(self.model, replace(self.device, dtype="float32") if wide else self.device)
         steps, losses = self._train(network, examples, config)
+        if wide and network.device.type == "cuda":
+            network.to(dtype=self.device.resolve()[1])
         save_model(network, self.tokenizer, out)
         return Checkpoint(
             model=str(out),
@@ -87,7 +91,7 @@ def settings(config: SftConfig, network: Any, scratch: str) -> Any:
         max_grad_norm=config.max_grad_norm,
         lr_scheduler_type="linear",
         seed=config.seed,
-        bf16=on_gpu and network.dtype == torch.bfloat16,
+        bf16=on_gpu and (config.full or network.dtype == torch.bfloat16),
         gradient_checkpointing=on_gpu,
         use_cpu=not on_gpu,
         max_length=None,

@@ -146,6 +146,7 @@ class AdapterSlot:
         self.network = network
         self.shape: dict[str, Any] | None = None
         self.wrapped: Any = None
+        self.biases: dict[str, torch.Tensor] = {}  # the model's own, where an adapter brings others
 
     def use(self, path: Path | None) -> Any:
         """The model with this adapter, or the bare model for None. Raises MissingInput or BadInput for a bad one."""
@@ -168,6 +169,9 @@ class AdapterSlot:
 
         self._clear()
         settings = PeftConfig.from_pretrained(str(path))
+        if shape.get("bias", "none") != "none":
+            own = self.network.named_parameters()
+            self.biases = {name: weight.detach().clone() for name, weight in own if name.endswith("bias")}
         settings.base_model_name_or_path = None  # peft warns where the model has moved since
         self.wrapped = get_peft_model(self.network, settings).eval()
         self.shape = shape
@@ -185,4 +189,6 @@ class AdapterSlot:
     def _clear(self) -> None:
         if self.wrapped is not None:
             self.wrapped.unload()
-        self.wrapped = self.shape = None
+        for name, weight in self.biases.items():  # peft writes biases into the model and leaves them there
+            self.network.get_parameter(name).requires_grad_(False).copy_(weight)
+        self.wrapped, self.shape, self.biases = None, None, {}

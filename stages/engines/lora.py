@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from stages.engines.base import FitConfig, FitJob, FitResult
 from stages.engines.models import Device, load_model, load_tokenizer, whole_directory
-from stages.engines.text import Tokens, example_tokens
+from stages.engines.text import Tokens, lesson_tokens
 from stages.failures import BadConfig
 from stages.records import derive_seed
 
@@ -38,7 +38,7 @@ class PeftTrainer:
 
     def _fit(self, job: FitJob) -> FitResult:
         end = job.config.pad_mode == "eos"
-        sequences = [example_tokens(self.tokenizer, example, end=end) for example in job.lesson.examples]
+        sequences = lesson_tokens(self.tokenizer, self.network, job.lesson, end=end)
         torch.manual_seed(job.seed)
         student = add_lora(self.network, job.config)
         try:

@@ -20,7 +20,7 @@ from stages.engines.losses import ChunkedCrossEntropy
 from stages.engines.models import Device, load_model, load_tokenizer
 from stages.engines.packing import Packing, check_packable, packed_attention
 from stages.engines.stack import Stack
-from stages.engines.text import Tokens, example_tokens
+from stages.engines.text import Tokens, lesson_tokens
 from stages.failures import BadConfig
 
 
@@ -101,7 +101,7 @@ class ManyTrainer:
 
     def _prepare(self, job: FitJob) -> Resident:
         end = job.config.pad_mode == "eos"
-        sequences = [example_tokens(self.tokenizer, example, end=end) for example in job.lesson.examples]
+        sequences = lesson_tokens(self.tokenizer, self.network, job.lesson, end=end)
         return Resident(job, sequences, list(batches(len(sequences), job.config, job.seed)))
 
     def _step(self, residents: Sequence[Resident], stack: Stack, optimizer: StackedAdamW) -> None:

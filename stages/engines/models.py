@@ -103,10 +103,12 @@ def whole_directory(out: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
+        shutil.rmtree(out, ignore_errors=True)
+        partial.rename(out)
     except SafetensorError as error:  # its word for a full disk
         raise OSError(f"{partial}: {error}") from None
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def adapter_config(path: Path) -> dict[str, Any]:

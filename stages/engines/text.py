@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.engines.base import Example, Prompt
-from stages.failures import BadConfig
+from jinja2 import TemplateError
+
+from stages.engines.base import Example, Lesson, Prompt
+from stages.failures import BadConfig, BadInput
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,10 @@ def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
     if not tokenizer.chat_template:
         raise BadConfig(f"{tokenizer.name_or_path} has no chat template; use --no-chat")
     messages = [dict(message) for message in prompt]
-    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    try:
+        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    except TemplateError as error:  # some refuse a system turn
+        raise BadConfig(f"the chat template of {tokenizer.name_or_path} refuses the prompt: {error}") from None
 
 
 def example_tokens(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
@@ -44,6 +49,20 @@ def example_tokens(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
         front, back = [], prompt_ids(tokenizer, example.completion)
     tail = [tokenizer.eos_token_id] if end else []
     return Tokens(tuple(front + back + tail), len(front))
+
+
+def lesson_tokens(tokenizer: Any, network: Any, lesson: Lesson, *, end: bool) -> list[Tokens]:
+    """The sequences of a lesson. Raises BadInput for one that the model's context cannot hold."""
+    context = getattr(network.config, "max_position_embeddings", None)
+    sequences = [example_tokens(tokenizer, example, end=end) for example in lesson.examples]
+    for example, sequence in zip(lesson.examples, sequences, strict=True):
+        if context is not None and len(sequence.ids) > context:
+            start = example.completion[:50]
+            raise BadInput(
+                f"a training sequence of {len(sequence.ids)} tokens ({start!r}…) is longer than the model's context of "
+                f"{context}; split the passage into several tasks"
+            )
+    return sequences
 
 
 def end_tokens(tokenizer: Any, model: Any) -> set[int]:

@@ -31,7 +31,7 @@ MODEL = ROOT / "examples/tiny/model"
 TASKS = int(os.environ.get("TASKS", "4"))
 REPEATS = int(os.environ.get("REPEATS", "3"))
 RECIPE = FitConfig(
-    rank=8, alpha=16, targets=("all-linear",), learning_rate=2e-3, schedule="constant", epochs=4
+    rank=8, alpha=16, targets=("all-linear",), learning_rate=6e-3, schedule="constant", epochs=4
 )  # the tiny world's
 
 

@@ -77,9 +77,18 @@ def test_a_run_that_fails_halfway_leaves_no_finished_file(tmp_path: Path) -> Non
 
 def test_an_existing_model_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
     refused = seal("sft", "sft.jsonl", "--model", "x/y", "--out", tmp_path / "model")
     assert refused.code == 73
     assert refused.err == f"seal: --out {tmp_path / 'model'}: exists already; give --overwrite, or another directory\n"
+
+
+def test_a_folder_that_is_no_model_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("keep me")
+    refused = seal("sft", "sft.jsonl", "--model", "x/y", "--out", tmp_path, "--overwrite")
+    assert refused.code == 73
+    assert "is there and is no model directory" in refused.err
+    assert (tmp_path / "precious.txt").exists()
 
 
 TASK = a_task()
@@ -116,3 +125,16 @@ def test_a_dry_run_without_a_model_writes_nothing_either(tmp_path: Path) -> None
     assert (planned.code, planned.out) == (0, "")
     assert f"seal sft: would train x/y on 2 examples and write {tmp_path / 'new'}; " in planned.err
     assert names(tmp_path) == []
+
+
+def test_a_skip_without_a_sample_is_refused(tmp_path: Path) -> None:
+    done = seal("tasks", "-", "--skip", 3, stdin="")
+    assert done.code == 78
+    assert "give --sample N with it" in done.err
+
+
+def test_tasks_reads_lines_from_stdin() -> None:
+    line = '{"title": "T", "context": "C", "questions": [{"question": "Q?", "answer": "A"}]}'
+    done = seal("tasks", "-", stdin=line)
+    assert done.code == 0
+    assert json.loads(done.out)["task"]["title"] == "T"

@@ -17,6 +17,7 @@ from stages.engines.base import Completion, Request, Sampling
 from stages.engines.hf import HFEngine
 from stages.failures import MissingInput
 from tests.conftest import make_tokenizer
+from tests.engines.conftest import make_llama
 from tests.engines.exact import FLOAT32, snapshot
 
 GREEDY = Sampling(0.0, 1.0, 10)
@@ -169,6 +170,17 @@ def test_each_question_has_its_own_limit_and_draws(model_dir: Path, adapters: di
     engine = HFEngine(str(model_dir), device=FLOAT32, batch_size=1)
     for request in requests:
         assert [together[request.id]] == list(engine.sample([request]))
+
+
+def test_an_adapter_with_biases_of_the_model_leaves_the_models_own(tmp_path: Path) -> None:
+    base = make_llama(tmp_path / "model", attention_bias=True)
+    folder = make_adapter(base, tmp_path / "adapter", 1, {"bias": "all"})
+    engine = HFEngine(str(base), device=FLOAT32)
+    before = snapshot(engine.network)
+    (answer,) = engine.sample([Request("a", QUESTIONS[1], GREEDY, folder)])
+    network = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folder)
+    assert answer.text == make_tokenizer().decode(naive(network.eval(), QUESTIONS[1]))
+    assert snapshot(engine.network) == before
 
 
 def test_an_adapter_trained_by_nobody_answers_as_the_model(model_dir: Path, tmp_path: Path, expected: Any) -> None:

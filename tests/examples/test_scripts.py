@@ -12,6 +12,7 @@ from tests.conftest import ROOT, paper_file
 
 SEAL = Path(sys.executable).with_name("seal")
 SMALL = {"CONTEXTS": "2", "K": "2", "SEEDS": "1", "SEED": "3"}
+HELD_OUT = (ROOT / "examples/tiny/heldout.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:2]
 
 
 def run(command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
@@ -25,13 +26,25 @@ def run(command: list[str], **variables: str) -> subprocess.CompletedProcess[str
 
 def make(*arguments: str, folder: Path, **variables: str) -> str:
     """`make` with the installed seal and a run folder of its own. Returns what it printed."""
-    settings = [f"{name}={value}" for name, value in {**SMALL, **variables}.items()]
+    held_out = folder / "heldout.jsonl"
+    if not held_out.exists():
+        held_out.write_text("".join(HELD_OUT), encoding="utf-8")
+    chosen = {**SMALL, "HELDOUT": str(held_out), "HELD_K": "1", **variables}
+    settings = [f"{name}={value}" for name, value in chosen.items()]
     command = ["make", "--no-print-directory", *arguments, f"RUN={folder}", f"SEAL={SEAL}", "INSTALLED=", *settings]
     return run(command).stdout
 
 
 def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def invented_squad(path: Path) -> Path:
+    """Two paragraphs in SQuAD's own layout."""
+    qas = [{"id": "q", "question": "What is red?", "answers": [{"text": "the door", "answer_start": 0}]}]
+    paragraphs = [{"context": f"The door of house {n} is red.", "qas": qas} for n in (1, 2)]
+    path.write_text(json.dumps({"data": [{"title": "Houses", "paragraphs": paragraphs}]}), encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +81,8 @@ def test_only_what_is_missing_is_made_again(rounds: Path) -> None:
     assert "seal adapt" not in again
 
 
-def test_the_ladder_measures_every_round_on_held_out_tasks(rounds: Path, tmp_path: Path) -> None:
-    held_out = tmp_path / "heldout.jsonl"
-    tasks = (ROOT / "examples/tiny/heldout.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    held_out.write_text("".join(tasks[:2]), encoding="utf-8")
-    make("--jobs=2", "ladder", folder=rounds, HELDOUT=str(held_out), HELD_K="1", ROUNDS="2")
+def test_the_ladder_measures_every_round_on_held_out_tasks(rounds: Path) -> None:
+    make("--jobs=2", "ladder", folder=rounds, ROUNDS="2")
     assert (rounds / "ladder.png").read_bytes().startswith(b"\x89PNG")
     for row in ("none", "passage", "self", "round-1", "round-2"):
         assert [line["score"]["judge"] for line in lines(rounds / f"heldout/{row}.jsonl")] == ["exact"] * 2  # type: ignore[index]
@@ -85,8 +95,9 @@ def test_the_loop_as_a_pipe_gives_the_next_model(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "sft.jsonl")) == 2
 
 
-def test_a_squad_round_runs_on_real_passages(tmp_path: Path) -> None:
-    source = paper_file("squad_val.json")
+@pytest.mark.parametrize("real", [True, False], ids=["real passages", "an invented file"])
+def test_a_squad_round_runs(tmp_path: Path, real: bool) -> None:
+    source = paper_file("squad_val.json") if real else invented_squad(tmp_path / "squad.json")
     run(
         ["examples/squad/round.sh"],
         **SMALL,

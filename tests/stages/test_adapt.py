@@ -9,7 +9,7 @@ from stages import adapt
 from stages.domains.qa import QA
 from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson
 from stages.failures import BadEdit, BadInput
-from stages.records import Record, SelfEdit, Task, derive_seed
+from stages.records import Record, SelfEdit, Task, edit_seed
 from tests.stages.invented import a_line, a_task, an_edit
 
 OUT = Path("adapters")
@@ -52,7 +52,7 @@ def test_each_edit_gets_an_adapter_per_seed_that_belongs_to_it() -> None:
         assert record.adapter is not None
         assert record.adapter.path == str(OUT / record.adapter.id)
         assert record.edit is not None
-        assert record.adapter.seed in {derive_seed(0, record.edit.id, replica) for replica in range(3)}
+        assert record.adapter.seed in {edit_seed(0, record.task.id, record.edit, replica) for replica in range(3)}
     assert len({record.adapter.id for record in records if record.adapter}) == 6
 
 
@@ -124,3 +124,26 @@ def test_the_training_data_is_shown_without_training() -> None:
     (data,) = adapt.show_data(edited("one\ntwo"), domain=QA())
     assert data.sequences == ("Ada\none", "Ada\ntwo", f"Ada\n{a_task().context}")
     assert data.task_id == a_task().id
+
+
+def test_a_model_that_moved_trains_with_the_same_seeds() -> None:
+    def seeds(editor: str) -> set[int]:
+        lines = [
+            line.grow(edit=line.edit.model_copy(update={"id": editor, "model": editor}))
+            for line in edited("one")
+            if line.edit
+        ]
+        found = adapt.run(lines, Pretender(), domain=QA(), out=OUT, seeds=3)
+        return {record.adapter.seed for record in found if record.adapter}
+
+    assert seeds("runs/a/model") == seeds("/elsewhere/model")
+    assert len(seeds("x")) == 3
+
+
+def test_a_trainer_that_forgets_a_job_is_a_bug_and_not_a_shorter_file() -> None:
+    class Forgetful(Pretender):
+        def fit(self, jobs: Iterable[FitJob]) -> Iterator[FitResult]:
+            yield from list(super().fit(jobs))[1:]
+
+    with pytest.raises(RuntimeError, match="no result for 1 jobs"):
+        list(adapt.run(edited("one", "two"), Forgetful(), domain=QA(), out=OUT))

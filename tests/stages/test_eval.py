@@ -168,3 +168,10 @@ def test_two_questions_with_one_id_are_refused() -> None:
 )
 def test_accuracy_is_a_share_or_nothing(verdicts: list[bool | None], share: float | None) -> None:
     assert stage.accuracy(verdicts) == share
+
+
+def test_two_different_tasks_of_one_id_are_refused() -> None:
+    first = a_task()
+    other = first.model_copy(update={"title": "Somebody else"})
+    with pytest.raises(BadInput, match=f"two different tasks have the id {first.id}; give each its own"):
+        stage.check([Record(task=first), Record(task=other)])

@@ -262,3 +262,12 @@ def test_the_papers_rewards_tie_in_22_contexts_and_are_a_third_signal() -> None:
     assert (summary.contexts, summary.edits, summary.kept, summary.unscored) == (50, 250, 50, 0)
     assert (summary.ties, summary.below_baseline) == (22, 10)
     assert summary.reliability == pytest.approx(0.32, abs=0.01)
+
+
+def test_a_self_edit_without_a_prompt_is_no_training_pair() -> None:
+    lines = context("A", [[1]], of=2)
+    bare = [
+        line.grow(edit=line.edit.model_copy(update={"prompt": "", "template": "none"})) for line in lines if line.edit
+    ]
+    with pytest.raises(BadInput, match=r"has no prompt to learn from \(none\)"):
+        stage.run(bare)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stages.records import LINES, Question, Record, Task, content_id, derive_seed, make_task, schemas, to_json
+from stages.records import LINES, Question, Record, Score, Task, content_id, derive_seed, make_task, schemas, to_json
 from tests.stages.invented import a_line, a_score, a_task, an_edit
 
 PAIR = st.tuples(st.text(max_size=3), st.text(max_size=3))
@@ -117,3 +117,15 @@ def test_a_title_that_json_cannot_carry_is_still_identified() -> None:
     assert isinstance(
         Task(id="a", domain="qa", title="t", context="c", questions=(Question(id="", question="", answer=""),)), Task
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "right"),
+    [(0.5, [True, None]), (None, [True, False]), (0.4, [True, False])],
+    ids=["unscored", "null", "other"],
+)
+def test_a_score_whose_value_is_not_its_answers_is_refused(value: float | None, right: list[bool | None]) -> None:
+    answers = a_score(a_task(), [True, False]).answers
+    graded = [answer.model_copy(update={"correct": correct}) for answer, correct in zip(answers, right, strict=True)]
+    with pytest.raises(ValidationError, match="value must be"):
+        Score(value=value, baseline=None, model="m", judge="j", answers=tuple(graded))

@@ -145,3 +145,8 @@ def test_the_papers_first_round_gains_over_no_adapter_beyond_doubt() -> None:
     assert (round(base.mean, 4), round(ours.mean, 4)) == (0.3187, 0.4018)
     assert (ours.tasks, ours.answers) == (50, 3375)
     assert ours.p_value is not None and ours.p_value < 0.01
+
+
+def test_a_plot_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(BadConfig, match=r"--plot x.foo: the file must end in .png, .pdf or .svg"):
+        report.check_plot(Path("x.foo"))

@@ -230,3 +230,16 @@ def test_the_papers_validation_set_has_2067_tasks_and_10570_questions() -> None:
     records = list(tasks.run(str(paper_file("squad_val.json"))))
     assert len({record.task.id for record in records}) == len(records) == 2067
     assert sum(len(record.task.questions) for record in records) == 10_570
+
+
+def test_a_paragraph_whose_questions_have_no_answer_is_left_out(tmp_path: Path) -> None:
+    unanswerable = {"context": "Nothing.", "qas": [{"id": "n", "question": "Who?", "answers": []}]}
+    answered = {"context": "Ada.", "qas": [{"id": "y", "question": "Who?", "answers": [{"text": "Ada"}]}]}
+    path = tmp_path / "squad2.json"
+    path.write_text(json.dumps({"data": [{"title": "T", "paragraphs": [unanswerable, answered]}]}))
+    assert [record.task.context for record in tasks.run(str(path))] == ["Ada."]
+
+
+def test_a_folder_without_texts_or_data_says_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"without texts \(.txt, .md\) and without data"):
+        tasks.run(str(tmp_path))
