@@ -10,6 +10,8 @@ from typing import Any
 
 from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
 
+PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
+
 
 @dataclass(frozen=True)
 class Device:
@@ -125,4 +127,9 @@ def adapter_config(path: Path) -> dict[str, Any]:
         raise BadInput(f"adapter {path}: adapter_config.json cannot be read: {error}") from None
     if not isinstance(found, dict):
         raise BadInput(f"adapter {path}: adapter_config.json is not an object")
+    start = found.get("init_lora_weights", True)
+    if start not in PLAIN_STARTS:
+        raise BadInput(
+            f"adapter {path}: begun with {start}, which changes the base model; convert it to plain LoRA first"
+        )
     return found

@@ -135,3 +135,10 @@ def test_what_is_no_adapter_is_named(
         adapter_config(folder)
     assert words in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+def test_an_adapter_that_would_change_the_base_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "init_lora_weights": "pissa"}')
+    with pytest.raises(BadInput, match="begun with pissa, which changes the base model; convert it"):
+        adapter_config(tmp_path)
