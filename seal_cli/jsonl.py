@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 from stages.failures import BadInput, ExistingOutput, MissingInput
@@ -99,14 +98,9 @@ class FileSink:
         os.fsync(folder)
         os.close(folder)
 
-    def __enter__(self) -> "FileSink":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, *, complete: bool) -> None:
         """Publishes when all went well; otherwise what is there stays in FILE.part."""
-        if kind is None:
+        if complete:
             self.publish()
         else:
             os.close(self.descriptor)

@@ -24,9 +24,7 @@ def choose_model(flag: str | None, named: Iterable[str]) -> str:
 
 
 def quiet_libraries() -> None:
-    """No progress bars and no advice from transformers, datasets, the hub and torch on our stderr."""
-    import warnings
-
+    """No progress bars and no advice from transformers, datasets and the hub on our stderr."""
     import datasets
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
@@ -35,7 +33,6 @@ def quiet_libraries() -> None:
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
     hub_logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", "grad and param do not obey")  # stacked adapters' gradients are views
 
 
 def load_engine(name: str, model: str, device: str, dtype: str, batch: int) -> Any:

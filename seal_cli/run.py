@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -30,7 +29,6 @@ class Run:
         self.started = time.monotonic()
         self.counts = Counts()
         self.about: dict[str, Any] = {}  # what else the manifest says
-        self.stack = ExitStack()
         descriptor = claim_stdout()
         self.file = FileSink(output, overwrite=overwrite) if output else None
         self.sink: Sink = self.file or StdoutSink(descriptor)
@@ -69,14 +67,13 @@ class Run:
         return errors.INCOMPLETE if self.counts.unscored or self.counts.failed else errors.DONE
 
     def __enter__(self) -> "Run":
-        if self.file:
-            self.stack.enter_context(self.file)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stack.__exit__(kind, error, trace)
+        if self.file:
+            self.file.close(complete=kind is None)
         if kind is None:
             seconds = time.monotonic() - self.started
             if self.file:

@@ -85,10 +85,7 @@ class ManyTrainer:
         names = target_names(self.network, targets)
         queue = deque(sorted((self._prepare(job) for job in jobs), key=cost, reverse=True))
         slots = min(self.slots, len(jobs))
-        with (
-            packed_attention(self.network),
-            Stack(self.network, names, rank=rank, slots=slots) as stack,
-        ):
+        with packed_attention(self.network), Stack(self.network, names, rank=rank, slots=slots) as stack:
             optimizer = StackedAdamW(stack.weights, stack.grads)
             residents: list[Resident] = []
             while queue or residents:

@@ -7,6 +7,7 @@ parameters of an adapter are one row of a flat matrix; what the layers see are v
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -67,8 +68,13 @@ class Stack:
         first = next(network.parameters())
         self.device = first.device
         dtype = first.dtype if first.dtype in (torch.float32, torch.float64) else torch.float32
-        self.weights, self.grads = (torch.zeros(slots, width, dtype=dtype, device=self.device) for _ in range(2))
+        self.weights = torch.zeros(slots, width, dtype=dtype, device=self.device)
         self.scale = torch.ones(slots, 1, 1, dtype=dtype, device=self.device)
+
+    @cached_property
+    def grads(self) -> Tensor:
+        """Made when first asked for: answering needs none."""
+        return torch.zeros_like(self.weights)
 
     def _layers(self, targets: Sequence[str]) -> Iterator[StackedLinear]:
         wanted = set(targets)
