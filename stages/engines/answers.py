@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from stages.engines.base import Request
 from stages.engines.models import adapter_config
+from stages.engines.stack import EqualRows, Stack
 
 WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 EXTRAS = (
@@ -39,7 +41,12 @@ class Lora:
     state: Mapping[str, Tensor]
 
 
-def read_lora(path: Path, network: nn.Module) -> Lora | None:
+def linear_layers(network: nn.Module) -> dict[str, nn.Linear]:
+    """The layers that LoRA can adapt, by name, in the order of the model."""
+    return {name: part for name, part in network.named_modules() if isinstance(part, nn.Linear)}
+
+
+def read_lora(path: Path, linear: Mapping[str, nn.Linear]) -> Lora | None:
     """The adapter, or None if it is more than plain LoRA or does not fit the model: then peft has the say."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -52,56 +59,69 @@ def read_lora(path: Path, network: nn.Module) -> Lora | None:
     except SafetensorError:
         return None
     names = {match[1] for match in map(WEIGHT.fullmatch, state) if match}
-    linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
     layers = tuple(name for name in linear if name in names)
     rank = config["r"]
     whole = len(state) == 2 * len(layers) and layers == _targeted(linear, config.get("target_modules"))
-    if not whole or not all(_fits(state, name, network.get_submodule(name), rank) for name in layers):
+    if not whole or not all(_fits(state, name, linear[name], rank) for name in layers):
         return None
     scale = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
     return Lora(rank, layers, scale, state)
 
 
-def _targeted(linear: Sequence[str], targets: Any) -> tuple[str, ...]:
+def _targeted(linear: Iterable[str], targets: Any) -> tuple[str, ...]:
     """The layers that peft would adapt for a list of last names; none for a pattern, which is left to peft."""
     ends = tuple(f".{target}" for target in targets) if isinstance(targets, list) else ()
     return tuple(name for name in linear if f".{name}".endswith(ends))
 
 
-def _fits(state: Mapping[str, Tensor], name: str, layer: Any, rank: int) -> bool:
+def _fits(state: Mapping[str, Tensor], name: str, layer: nn.Linear, rank: int) -> bool:
     shapes = [tuple(state[f"base_model.model.{name}.lora_{side}.weight"].shape) for side in "AB"]
     return shapes == [(rank, layer.in_features), (layer.out_features, rank)]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Requests of several adapters, equally many rows for each: short ones are filled with their first request."""
-
-    members: Sequence[tuple[Lora, Sequence[Request]]]
-
-    @property
-    def rows(self) -> list[tuple[Request, bool]]:
-        """(request, whether its completion counts) in the order of the batch."""
-        longest = max(len(requests) for _, requests in self.members)
-        found = []
-        for _, requests in self.members:
-            found += [(request, True) for request in requests]
-            found += [(requests[0], False)] * (longest - len(requests))
-        return found
+Batch = Sequence[tuple[Lora, Sequence[Request]]]  # adapters of one shape, each with its requests
 
 
 def make_batches(groups: Iterable[tuple[Lora, Sequence[Request]]], size: int) -> Iterator[Batch]:
     """Batches of at most `size` rows (one adapter's requests may be split), each of adapters of one shape, in order."""
-    members: list[tuple[Lora, Sequence[Request]]] = []
-    longest = 0
+    batch: list[tuple[Lora, Sequence[Request]]] = []
     for lora, requests in groups:
         for start in range(0, len(requests), size):
             piece = requests[start : start + size]
-            other = bool(members) and (lora.rank, lora.layers) != (members[0][0].rank, members[0][0].layers)
-            if members and (other or max(longest, len(piece)) * (len(members) + 1) > size):
-                yield Batch(members)
-                members, longest = [], 0
-            members.append((lora, piece))
-            longest = max(longest, len(piece))
-    if members:
-        yield Batch(members)
+            other = bool(batch) and (lora.rank, lora.layers) != (batch[0][0].rank, batch[0][0].layers)
+            if other or sum(len(rows) for _, rows in batch) + len(piece) > size:
+                yield batch
+                batch = []
+            batch.append((lora, piece))
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class SlotRows:
+    """A batch in which each slot has rows of its own number, anywhere."""
+
+    places: Tensor  # (slots, most rows of a slot): the row at each place; row 0 where a slot has fewer
+    rows: Tensor  # (rows,): the place of each row in the flat `places`
+
+    @classmethod
+    def of(cls, slots: Sequence[int], count: int, device: torch.device) -> "SlotRows":
+        """For a batch whose rows belong to these of `count` slots."""
+        owned = [[row for row, slot in enumerate(slots) if slot == own] for own in range(count)]
+        most = max(map(len, owned))
+        places = [rows + [0] * (most - len(rows)) for rows in owned]
+        place_of = {row: slot * most + place for slot, rows in enumerate(owned) for place, row in enumerate(rows)}
+        order = [place_of[row] for row in range(len(slots))]
+        return cls(torch.tensor(places, device=device), torch.tensor(order, device=device))
+
+    def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+        """x (rows, length, in), y (rows, length, out); a (slots, rank, in), b (slots, out, rank) as `lay` laid them."""
+        spread = x[self.places].flatten(1, 2)  # (slots, places · length, in)
+        grown = torch.bmm(torch.bmm(spread, a.transpose(1, 2)), b.transpose(1, 2))
+        return y + grown.view(-1, *y.shape[1:])[self.rows]
+
+
+def lay_rows(stack: Stack, count: int, slots: Sequence[int]) -> None:
+    """Tells the stack, laid for `count` slots, which slot each row of the next passes belongs to."""
+    equal = [slot for slot in range(count) for _ in range(len(slots) // count)]
+    stack.layout = EqualRows(count) if list(slots) == equal else SlotRows.of(slots, count, stack.device)

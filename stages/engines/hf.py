@@ -1,6 +1,7 @@
 """The transformers engine: batched generation in process, the adapters of many requests in one batch."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ import torch
 from safetensors import SafetensorError
 from transformers import GenerationConfig, LogitsProcessorList
 
-from stages.engines.answers import Batch, Lora, make_batches, read_lora
+from stages.engines.answers import Batch, Lora, SlotRows, lay_rows, linear_layers, make_batches, read_lora
 from stages.engines.base import Completion, Request
+from stages.engines.decoding import Lay, Row, complete, decodable, left_padded
 from stages.engines.models import Device, adapter_config, load_model, load_tokenizer
 from stages.engines.sampling import SeededSampling
-from stages.engines.stack import EqualRows, Stack
+from stages.engines.stack import Stack
 from stages.engines.text import end_tokens, prompt_ids
 from stages.failures import BadInput
 
@@ -37,6 +39,7 @@ class HFEngine:
         self.ends = end_tokens(self.tokenizer, self.network)
         self.network.generation_config = GenerationConfig()  # the request says how to sample, not the checkpoint
         self.slot = AdapterSlot(self.network)
+        self.decodable = decodable(self.network)
 
     def sample(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions batch by batch: first those without an adapter, then many adapters at a time."""
@@ -54,8 +57,9 @@ class HFEngine:
         self, groups: Mapping[Path | None, Sequence[Request]], left: list[Path | None]
     ) -> Iterator[tuple[Lora, Sequence[Request]]]:
         """Adapters that can share a batch, read one after the other; the others are put on the list `left`."""
+        linear = linear_layers(self.network)
         for adapter, group in groups.items():
-            lora = read_lora(adapter, self.network) if adapter and self._fits(None) else None
+            lora = read_lora(adapter, linear) if adapter and self._fits(None) else None
             if lora is None:
                 left.append(adapter)
             else:
@@ -65,46 +69,55 @@ class HFEngine:
         """The requests of one adapter, or of the model as it is."""
         network = self.slot.use(adapter)
         for start in range(0, len(group), self.batch_size):
-            yield from self._complete(network, group[start : start + self.batch_size])
+            batch = group[start : start + self.batch_size]
+            yield from self._complete(network, batch, [0] * len(batch), lambda slots: None)
         self.slot.use(None)
 
     def _together(self, batch: Batch) -> Iterator[Completion]:
         """One batch of several adapters, stacked on the model."""
-        first, count = batch.members[0][0], len(batch.members)
+        (first, _), count = batch[0], len(batch)
+        requests = [request for _, own in batch for request in own]
+        slots = [slot for slot, (_, own) in enumerate(batch) for _ in own]
         with Stack(self.network, first.layers, rank=first.rank, slots=count) as stack:
-            for slot, (lora, _) in enumerate(batch.members):
+            for slot, (lora, _) in enumerate(batch):
                 stack.load(slot, lora.state, lora.scale)
-            stack.lay(count, EqualRows(count))
-            completions = list(self._complete(self.network, [request for request, _ in batch.rows]))
-        for completion, (_, counts) in zip(completions, batch.rows, strict=True):
-            if counts:
-                yield completion
+            stack.lay(count, SlotRows.of(slots, count, stack.device))
+            completions = list(self._complete(self.network, requests, slots, partial(lay_rows, stack, count)))
+        yield from completions
 
-    @torch.inference_mode()
-    def _complete(self, network: Any, batch: Sequence[Request]) -> Iterator[Completion]:
+    def _complete(self, network: Any, batch: Sequence[Request], slots: Sequence[int], lay: Lay) -> Iterator[Completion]:
         prompts = [prompt_ids(self.tokenizer, request.prompt) for request in batch]
         limits = [self._limit(request, len(prompt)) for request, prompt in zip(batch, prompts, strict=True)]
         if len(batch) > 1 and not self._fits(max(map(len, prompts)) + max(limits)):
             for request in batch:
-                yield from self._complete(network, [request])
+                yield from self._complete(network, [request], [0], lay)
             return
-        ids, mask = self._left_pad(prompts)  # (batch, longest prompt)
-        samplers = SeededSampling([request.sampling for request in batch], ids.device)
-        grown = network.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=self._settings(max(limits)),
-            logits_processor=LogitsProcessorList([samplers]),
-        )
-        for request, limit, row in zip(batch, limits, grown[:, ids.shape[1] :].tolist(), strict=True):
-            yield self._completion(request.id, row[:limit])
+        rows = [Row(*row) for row in zip(prompts, limits, slots, strict=True)]
+        samplers = SeededSampling([request.sampling for request in batch], self.network.device)
+        if self.decodable and network is self.network:
+            pad = self.tokenizer.pad_token_id
+            texts = complete(network, rows, samplers, ends=self.ends, pad=pad, lay=lay)
+        else:
+            texts = self._generate(network, rows, samplers)
+        for request, text in zip(batch, texts, strict=True):
+            yield self._completion(request.id, text)
 
-    def _left_pad(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        longest = max(map(len, prompts))
+    @torch.inference_mode()
+    def _generate(self, network: Any, rows: Sequence[Row], samplers: SeededSampling) -> list[list[int]]:
+        """The tokens after each prompt by transformers' own loop, where ours is not for the model: greedy."""
         pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
-        mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-        return ids.to(self.network.device), mask.to(self.network.device)
+        ids, mask = left_padded([row.prompt for row in rows], pad, self.network.device)  # (rows, longest prompt)
+        settings = GenerationConfig(
+            max_new_tokens=max(row.limit for row in rows),
+            do_sample=False,
+            eos_token_id=sorted(self.ends),
+            pad_token_id=pad,
+        )
+        processors = LogitsProcessorList([samplers])
+        grown = network.generate(
+            input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=processors
+        )
+        return [text[: row.limit] for text, row in zip(grown[:, ids.shape[1] :].tolist(), rows, strict=True)]
 
     def _limit(self, request: Request, prompt_length: int) -> int:
         """Most tokens of this completion: what was asked, or what the context still holds after its own prompt."""
@@ -122,15 +135,6 @@ class HFEngine:
         """Whether a batch may grow this long. Rotary positions never end: rows past their own limit are just cut."""
         rotary = hasattr(self.network.config, "rope_parameters")
         return rotary or self._context is None or (length is not None and length <= self._context)
-
-    def _settings(self, max_new_tokens: int) -> GenerationConfig:
-        """Greedy over the processed scores."""
-        return GenerationConfig(
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=sorted(self.ends),
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
 
     def _completion(self, request_id: str, row: Sequence[int]) -> Completion:
         """The row (cut at its own limit) up to its end token."""

@@ -12,9 +12,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, set_seed
 
-from stages.engines.answers import Lora, make_batches, read_lora
+from stages.engines.answers import Lora, SlotRows, lay_rows, linear_layers, make_batches, read_lora
 from stages.engines.base import Completion, Request, Sampling
 from stages.engines.hf import HFEngine
+from stages.engines.stack import EqualRows, Stack
 from stages.failures import MissingInput
 from tests.conftest import make_tokenizer
 from tests.engines.conftest import make_llama
@@ -114,7 +115,7 @@ def right(requests: Sequence[Request], completions: Sequence[Completion], expect
 @pytest.mark.parametrize("name", KINDS)
 def test_only_plain_adapters_share_a_batch(model_dir: Path, adapters: dict[str, Path], name: str) -> None:
     network = AutoModelForCausalLM.from_pretrained(model_dir)
-    lora = read_lora(adapters[name], network)
+    lora = read_lora(adapters[name], linear_layers(network))
     assert (lora is not None) == KINDS[name][1]
     if lora is not None:
         settings = KINDS[name][0]
@@ -145,6 +146,46 @@ def test_a_mixture_of_all_kinds_is_answered_as_peft_answers_each(
     before = snapshot(engine.network)
     right(requests, list(engine.sample(requests)), expected)
     assert snapshot(engine.network) == before
+
+
+def test_transformers_own_loop_gives_the_same_answers(
+    model_dir: Path, adapters: dict[str, Path], expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [*ask("A", adapters, QUESTIONS[:2]), *ask("", adapters, QUESTIONS), *ask("B", adapters, QUESTIONS[1:])]
+    requests.append(replace(requests[0], id="cut", sampling=replace(GREEDY, max_tokens=3)))
+    engine = HFEngine(str(model_dir), device=FLOAT32)
+    answers = {answer.id: answer for answer in engine.sample(requests)}
+    engine.decodable = False
+    monkeypatch.setattr("stages.engines.hf.complete", None)
+    assert {answer.id: answer for answer in engine.sample(requests)} == answers
+    right(requests[:-1], [answer for answer in answers.values() if answer.id != "cut"], expected)
+    assert answers["cut"].tokens == 3
+
+
+def test_questions_of_one_adapter_may_end_before_those_of_the_others(
+    model_dir: Path, adapters: dict[str, Path], expected: Any
+) -> None:
+    requests = [
+        replace(request, sampling=replace(GREEDY, max_tokens=2 if name in ("A", "rslora") else 10))
+        for name in ("A", "B", "rslora")
+        for request in ask(name, adapters, QUESTIONS)
+    ]
+    for answer in HFEngine(str(model_dir), device=FLOAT32).sample(requests):
+        name, number = answer.id.split()
+        tokens = expected[name, QUESTIONS[int(number)]][: 10 if name == "B" else 2]
+        assert answer.text == make_tokenizer().decode(tokens)
+
+
+def test_an_adapter_that_wakes_at_certain_words_is_answered_as_peft_answers_it(model_dir: Path, tmp_path: Path) -> None:
+    wake = list(make_tokenizer()("?")["input_ids"])
+    folder = make_adapter(model_dir, tmp_path / "adapter", 1, {"alora_invocation_tokens": wake, "lora_alpha": 64})
+    network = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32), folder)
+    ids = torch.tensor([make_tokenizer()(QUESTIONS[1])["input_ids"]])
+    grown = network.eval().generate(input_ids=ids, max_new_tokens=10, do_sample=False)[0, ids.shape[1] :].tolist()
+    engine = HFEngine(str(model_dir), device=FLOAT32)
+    (answer,) = engine.sample([Request("a", QUESTIONS[1], GREEDY, folder)])
+    (plain,) = engine.sample([Request("a", QUESTIONS[1], GREEDY)])
+    assert answer.text == make_tokenizer().decode(grown) != plain.text
 
 
 def test_unequal_numbers_of_questions_share_a_batch(model_dir: Path, adapters: dict[str, Path], expected: Any) -> None:
@@ -209,6 +250,36 @@ def test_adapters_in_bfloat16_on_disk_are_answered_as_peft_answers_them(
         assert answer.text == make_tokenizer().decode(tokens[int(answer.id)])
 
 
+# ---- which row belongs to which adapter
+
+
+@pytest.mark.parametrize("slots", [[0, 1, 2], [0, 0, 1, 1, 2, 2], [0, 0, 2], [2, 0, 1, 0], [1], [2, 1, 0]])
+def test_each_row_gets_the_adapter_of_its_slot(model_dir: Path, adapters: dict[str, Path], slots: list[int]) -> None:
+    network = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float64).requires_grad_(False)
+    loras = [read_lora(adapters[name], linear_layers(network)) for name in ("A", "B", "A")]
+    first, name = loras[0], "model.layers.1.self_attn.v_proj"
+    assert first
+    x = torch.randn((len(slots), 3, 32), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    base = network.get_submodule(name)
+    with Stack(network, first.layers, rank=first.rank, slots=3) as stack:
+        for slot, lora in enumerate(loras):
+            assert lora
+            stack.load(slot, lora.state, 1.0 + slot)
+        stack.lay(3, SlotRows.of(slots, 3, stack.device))
+        lay_rows(stack, 3, slots)
+        found = network.get_submodule(name)(x)
+    for row, slot in enumerate(slots):
+        a, b = (loras[slot].state[f"base_model.model.{name}.lora_{side}.weight"].double() for side in "AB")  # type: ignore[union-attr]
+        assert torch.allclose(found[row], base(x[row]) + (1.0 + slot) * x[row] @ a.T @ b.T, rtol=1e-12, atol=1e-12)
+
+
+def test_rows_that_lie_in_equal_numbers_are_not_gathered(model_dir: Path) -> None:
+    stack = Stack(AutoModelForCausalLM.from_pretrained(model_dir), [], rank=2, slots=2)
+    for slots, kind in (([0, 0, 1, 1], EqualRows), ([0, 1, 0, 1], SlotRows), ([0, 1, 1], SlotRows)):
+        lay_rows(stack, 2, slots)
+        assert type(stack.layout) is kind
+
+
 # ---- one after the other
 
 
@@ -239,13 +310,14 @@ def lora(rank: int = 2, layers: tuple[str, ...] = ("q",)) -> Lora:
 def sizes(groups: Sequence[tuple[Lora, int]], size: int) -> list[list[int]]:
     """How many requests of each adapter are in each batch."""
     some = ((each, [Request(str(n), "a", GREEDY) for n in range(count)]) for each, count in groups)
-    return [[len(requests) for _, requests in batch.members] for batch in make_batches(some, size)]
+    return [[len(requests) for _, requests in batch] for batch in make_batches(some, size)]
 
 
-def test_a_batch_is_never_larger_than_asked_fillings_included() -> None:
+def test_a_batch_is_never_larger_than_asked() -> None:
     same = lora()
     assert sizes([(same, 2), (same, 2), (same, 2)], 4) == [[2, 2], [2]]
-    assert sizes([(same, 1), (same, 1), (same, 3)], 6) == [[1, 1], [3]]
+    assert sizes([(same, 1), (same, 1), (same, 3)], 6) == [[1, 1, 3]]
+    assert sizes([(same, 1), (same, 1), (same, 3)], 4) == [[1, 1], [3]]
     assert sizes([(same, 7)], 3) == [[3], [3], [1]]
     assert sizes([(same, 1), (same, 1)], 1) == [[1], [1]]
     assert sizes([], 4) == []

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stages.engines.base import Sampling
-from stages.engines.sampling import SeededSampling, keep_top_p
+from stages.engines.sampling import FEW, SeededSampling, keep_top_p
 
 CPU = torch.device("cpu")
 NOWHERE = torch.zeros(0)  # the ids so far, which play no part
@@ -64,6 +64,16 @@ def test_top_p_keeps_what_a_naive_construction_keeps(top_p: float) -> None:
     assert torch.equal(cut, torch.stack([naive_top_p(row, top_p) for row in logits]))
 
 
+def test_top_p_may_need_many_tokens() -> None:
+    flat = torch.randn((4, 40 * FEW), generator=torch.Generator().manual_seed(0)) / 10
+    steep = 30 * flat[:1]
+    logits = torch.cat([flat, steep])
+    cut = keep_top_p(logits, torch.full((5, 1), 0.9))
+    assert torch.equal(cut, torch.stack([naive_top_p(row, 0.9) for row in logits]))
+    kept = cut.isfinite().sum(-1)
+    assert kept[:4].min() > 10 * FEW > FEW > kept[4]
+
+
 def test_top_p_of_each_row_is_its_own() -> None:
     cut = keep_top_p(LOGITS.repeat(3, 1), torch.tensor([[1.0], [0.5], [0.9]]))
     assert torch.equal(cut[0], LOGITS)
@@ -86,6 +96,18 @@ def test_a_row_draws_the_same_alone_and_among_others() -> None:
     for step in range(5):
         logits = torch.randn((4, 30), generator=torch.Generator().manual_seed(step))
         assert torch.equal(alone(NOWHERE, logits[3:])[0], among(NOWHERE, logits)[3])
+
+
+def test_rows_that_stay_go_on_drawing_where_they_are() -> None:
+    rows = [Sampling(1.0, 0.9, 1, 1), Sampling(0.0), Sampling(2.0, 1.0, 1, 2), Sampling(0.5, 0.5, 1, 3)]
+    all_rows, some = SeededSampling(rows, CPU), SeededSampling(rows, CPU)
+    logits = torch.randn((4, 30), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(all_rows(NOWHERE, logits), some(NOWHERE, logits))
+    some = some.keep([1, 2, 3])
+    expected = all_rows(NOWHERE, logits)
+    assert torch.equal(expected[1:], some(NOWHERE, logits[1:]))
+    assert not torch.equal(expected, SeededSampling(rows, CPU)(NOWHERE, logits))
+    assert torch.equal(all_rows(NOWHERE, logits)[[3]], some.keep([2])(NOWHERE, logits[3:]))
 
 
 def test_different_seeds_draw_differently() -> None:
