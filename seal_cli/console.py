@@ -44,7 +44,12 @@ def closing_line(stage: str, counts: Counts, seconds: float) -> str:
 
 
 class Meter(Protocol):
+    """Progress of a stage in lines, and where the work is training in tokens too: a Watch of stages.engines.base."""
+
     def step(self) -> None: ...
+    def expect(self, tokens: int) -> None: ...
+    def trained(self, tokens: int) -> None: ...
+    def note(self, text: str) -> None: ...
     def close(self) -> None: ...
 
 
@@ -53,25 +58,65 @@ def meter(stage: str, total: int | None) -> Meter:
     return Bar(stage, total) if sys.stderr.isatty() else PlainMeter(stage, total)
 
 
+@dataclass
+class Pace:
+    """How fast tokens are trained. The clock starts when the trainer knows how many there are."""
+
+    tokens: int = 0
+    expected: int = 0
+    started: float = 0.0
+
+    def expect(self, tokens: int) -> None:
+        self.expected, self.started = tokens, time.monotonic()
+
+    @property
+    def per_second(self) -> float:
+        return self.tokens / max(1e-9, time.monotonic() - self.started)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to the end, None where nothing is known."""
+        return (self.expected - self.tokens) / self.per_second if self.tokens and self.expected else None
+
+
 class PlainMeter:
-    """`seal adapt: 120/500, 14 s, 44 s left`, at most every ten seconds."""
+    """`seal adapt: 120/500, 5,210 tokens/s, 14 s, 44 s left`, at most every ten seconds."""
 
     def __init__(self, stage: str, total: int | None) -> None:
         self.stage, self.total, self.done = stage, total, 0
+        self.pace = Pace()
         self.started = self.shown = time.monotonic()
 
     def step(self) -> None:
         self.done += 1
+        self._show()
+
+    def expect(self, tokens: int) -> None:
+        self.pace.expect(tokens)
+
+    def trained(self, tokens: int) -> None:
+        self.pace.tokens += tokens
+        self._show()
+
+    def note(self, text: str) -> None:
+        note(f"seal {self.stage}: {text}")
+
+    def _show(self) -> None:
         now = time.monotonic()
         if now - self.shown >= EVERY_S:
             self.shown = now
             note(self._line(now - self.started))
 
     def _line(self, seconds: float) -> str:
+        """Long trainings go first, so that the tokens tell the time left better than the lines."""
+        rate = f", {self.pace.per_second:,.0f} tokens/s" if self.pace.tokens else ""
         if not self.total:
-            return f"seal {self.stage}: {self.done}, {seconds:.0f} s"
-        left = seconds / self.done * (self.total - self.done)
-        return f"seal {self.stage}: {self.done}/{self.total}, {seconds:.0f} s, {left:.0f} s left"
+            return f"seal {self.stage}: {self.done}{rate}, {seconds:.0f} s"
+        left = self.pace.left_s
+        if left is None and self.done:
+            left = seconds / self.done * (self.total - self.done)
+        end = "" if left is None else f", {left:.0f} s left"
+        return f"seal {self.stage}: {self.done}/{self.total}{rate}, {seconds:.0f} s{end}"
 
     def close(self) -> None:
         pass
@@ -82,22 +127,43 @@ class Bar:
 
     def __init__(self, stage: str, total: int | None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        self.stage, self.pace, self.done = stage, Pace(), 0
         self.progress = Progress(
             TextColumn(f"seal {stage}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[lines]}"),
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
             redirect_stdout=False,
         )
-        self.task = self.progress.add_task(stage, total=total)
+        self.total = total
+        self.task = self.progress.add_task(stage, total=total, lines=self._lines(), rate="")
         self.progress.start()
 
+    def _lines(self) -> str:
+        return f"{self.done}/{self.total}" if self.total else f"{self.done}"
+
     def step(self) -> None:
-        self.progress.advance(self.task)
+        self.done += 1
+        self.progress.update(self.task, advance=0 if self.pace.expected else 1, lines=self._lines())
+
+    def expect(self, tokens: int) -> None:
+        """From here on the bar and the time left go by tokens."""
+        self.pace.expect(tokens)
+        self.progress.reset(self.task, total=tokens, lines=self._lines(), rate="")
+
+    def trained(self, tokens: int) -> None:
+        self.pace.tokens += tokens
+        self.progress.update(
+            self.task, advance=tokens if self.pace.expected else 0, rate=f"{self.pace.per_second:,.0f} tokens/s"
+        )
+
+    def note(self, text: str) -> None:
+        self.progress.console.print(clean(f"seal {self.stage}: {text}"), markup=False, highlight=False)
 
     def close(self) -> None:
         self.progress.stop()

@@ -23,6 +23,7 @@ CODES: dict[type[failures.SealError], int] = {
     failures.MissingInput: 66,
     failures.Unavailable: 69,
     failures.ExistingOutput: 73,
+    failures.OutOfMemory: TRY_AGAIN,
     failures.BadConfig: 78,
 }
 
@@ -48,8 +49,10 @@ def report(error: BaseException) -> int:
         sys.stderr.write("seal: this is a bug in seal; please report the lines above\n")
     elif code == INTERRUPTED:
         sys.stderr.write("seal: interrupted\n")
-    elif code == TRY_AGAIN:
-        sys.stderr.write("seal: the device is out of memory; lower --slots (adapt) or --batch (generate, eval)\n")
+    elif code == TRY_AGAIN and not isinstance(error, failures.SealError):
+        sys.stderr.write(
+            "seal: out of device memory: lower --slots (adapt), --micro-batch (sft) or --batch (generate, eval)\n"
+        )
     elif code == IO_ERROR:
         sys.stderr.write(f"seal: {_io_message(error)}\n")
     elif code != CLOSED_PIPE:

@@ -19,9 +19,13 @@ class Schedule(StrEnum):
     constant = "constant"
 
 
-class PadMode(StrEnum):
-    eos = "eos"
-    none = "none"
+def token_budget(value: str) -> int | None:
+    """auto, or a number of tokens. Raises typer.BadParameter otherwise."""
+    if value == "auto":
+        return None
+    if value.isdecimal() and int(value):
+        return int(value)
+    raise typer.BadParameter(f"{value!r} is neither auto nor a number of tokens")
 
 
 Input = Annotated[

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from seal_cli import errors
-from seal_cli.console import Counts, closing_line, counted, meter, note
+from seal_cli.console import Counts, Meter, closing_line, counted, meter, note
 from seal_cli.jsonl import FileSink, Sink, StdoutSink, claim_stdout
 from stages.failures import BadConfig
 from stages.records import Frozen, Record, content_id
@@ -38,9 +38,9 @@ class Run:
         chosen = in_shard(records, shard) if shard else records
         return list(counted(islice(chosen, limit), self.counts))
 
-    def write(self, lines: Iterable[Frozen], *, total: int | None = None) -> None:
-        """Writes each line as it comes, with progress."""
-        progress = meter(self.stage, total)
+    def write(self, lines: Iterable[Frozen], *, progress: Meter | None = None, total: int | None = None) -> None:
+        """Writes each line as it comes, with progress: a meter that the stage knows too, or one of `total` lines."""
+        progress = progress or meter(self.stage, total)
         try:
             for line in lines:
                 self.sink.write(line)

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from stages.domains.base import Domain
-from stages.engines.base import FitConfig, FitJob, FitResult, Lesson, Trainer
+from stages.engines.base import FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
 from stages.failures import BadEdit, BadInput
 from stages.records import Adapter, Record, SelfEdit, TrainingData, TrainStats, content_id, edit_seed
 
@@ -19,6 +19,7 @@ def run(
     config: FitConfig = FitConfig(),
     seeds: int = 1,
     run_seed: int = 0,
+    watch: Watch = Unwatched(),
 ) -> Iterator[Record]:
     """`seeds` adapters of each self-edit as PEFT directories under `out`, as they finish.
 
@@ -37,7 +38,7 @@ def run(
             if job.id in jobs:
                 raise BadInput(f"self-edit {edit.id} of {record.task.title!r} occurs twice; each line must be another")
             jobs[job.id] = record, job
-    for result in trainer.fit([job for _, job in jobs.values()]):
+    for result in trainer.fit([job for _, job in jobs.values()], watch):
         record, job = jobs.pop(result.id)
         yield record.grow(adapter=_trained(job, trainer.model, result), score=None)
     if jobs:

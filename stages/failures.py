@@ -1,12 +1,17 @@
 """The two kinds of failure, never mixed.
 
 *The model's* failures are data: `BadEdit` is caught by the stage, written on the line, and counts as value 0.
-*Ours* are errors: every `SealError` ends the run with the message below and the shell's exit code for its class.
+*Ours* are errors. `Untrainable` concerns one line alone, which says so and stays unscored; every `SealError` ends the
+run with its message and the shell's exit code for its class.
 """
 
 
 class BadEdit(ValueError):
     """A self-edit that cannot be turned into training data. The model's failure: recorded, value 0, the run goes on."""
+
+
+class Untrainable(ValueError):
+    """A job that cannot be trained as it is. Ours: its line says so and stays unscored; the others go on."""
 
 
 class SealError(Exception):
@@ -27,6 +32,10 @@ class BadConfig(SealError):
 
 class Unavailable(SealError):
     """A service or device that this run needs and cannot reach."""
+
+
+class OutOfMemory(SealError):
+    """The smallest piece of work does not fit into the device's memory."""
 
 
 class ExistingOutput(SealError):

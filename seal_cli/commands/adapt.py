@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from seal_cli import options as opt
-from stages.engines.base import FitConfig
+from stages.engines.base import FitConfig, PadMode
 
 DEFAULT = FitConfig()
 
@@ -41,7 +41,17 @@ def adapt(
     warmup_steps: Annotated[int, typer.Option(metavar="N", min=0)] = DEFAULT.warmup_steps,
     max_grad_norm: Annotated[float, typer.Option(metavar="X", min=0)] = DEFAULT.max_grad_norm,
     weight_decay: Annotated[float, typer.Option(metavar="X", min=0)] = DEFAULT.weight_decay,
-    pad_mode: Annotated[opt.PadMode, typer.Option(help="eos: the end token is learned too.")] = opt.PadMode.eos,
+    pad_mode: Annotated[
+        str,
+        typer.Option(
+            metavar="MODE",
+            help="What is learned behind a sequence: none, eos (one end token), full (end tokens up to --pad-to: the "
+            "official recipe), sampled:M (M of those, weighted).",
+        ),
+    ] = DEFAULT.pad_mode,
+    pad_to: Annotated[int, typer.Option(metavar="N", min=2, help="Tokens up to which full and sampled pad.")] = (
+        DEFAULT.pad_to
+    ),
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
     limit: opt.Limit = None,
@@ -54,8 +64,12 @@ def adapt(
     ] = "batched",
     slots: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Adapters in work at a time. [default: 16 on a CPU, 64 on a GPU]"),
+        typer.Option(metavar="N", min=1, help="Adapters in work at a time. [default: 64, fewer where memory is short]"),
     ] = None,
+    tokens_per_step: Annotated[
+        str,
+        typer.Option(metavar="N|auto", help="Most tokens of one pass. auto: what memory holds; it shrinks if need be."),
+    ] = "auto",
     device: opt.DeviceName = "auto",
     dtype: opt.Dtype = "auto",
 ) -> int:
@@ -72,12 +86,14 @@ def adapt(
     """
     from dataclasses import asdict
 
+    from seal_cli.console import meter
     from seal_cli.jsonl import input_records
     from seal_cli.models import choose_model, load_trainer
     from seal_cli.run import Run
     from stages import adapt as stage
     from stages.domains.qa import QA
 
+    PadMode.parse(pad_mode)
     domain = QA(split_newlines=split_newlines)
     config = FitConfig(
         rank=rank,
@@ -92,7 +108,8 @@ def adapt(
         warmup_steps=warmup_steps,
         max_grad_norm=max_grad_norm,
         weight_decay=weight_decay,
-        pad_mode=pad_mode.value,
+        pad_mode=pad_mode,
+        pad_to=pad_to,
     )
     with Run("adapt", output=None if dry_run else output, overwrite=overwrite) as run:
         records = run.read(input_records(file, ("edit",)), limit=limit, shard=shard)
@@ -106,7 +123,12 @@ def adapt(
         if dry_run:
             run.plan(f"train {len(records) * seeds} adapters of {name}", config)
             return run.code
-        fitter = load_trainer(trainer, name, device, dtype, slots)
-        lines = stage.run(records, fitter, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed)
-        run.write(lines, total=len(records) * seeds)
+        fitter = load_trainer(
+            trainer, name, device, dtype, slots=slots, tokens_per_step=opt.token_budget(tokens_per_step)
+        )
+        watch = meter("adapt", len(records) * seeds)
+        lines = stage.run(
+            records, fitter, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed, watch=watch
+        )
+        run.write(lines, progress=watch)
     return run.code

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from stages.failures import BadConfig
+
 Prompt = str | Sequence[Mapping[str, str]]  # text, or the messages of a chat
 
 
@@ -82,6 +84,31 @@ class Lesson:
 
 
 @dataclass(frozen=True)
+class PadMode:
+    """What is learned behind a sequence: nothing, one end token, or end tokens up to a fixed length.
+
+    `full` is the official recipe, whose loss is 98 % pads at 2048 tokens; `sampled:M` takes M of the pads, each
+    weighted by how many it stands for, and comes close to it at a fraction of the cost.
+    """
+
+    end: bool  # one end token is learned
+    padded: bool
+    samples: int | None = None  # pads per sequence; None: all
+
+    @classmethod
+    def parse(cls, text: str) -> "PadMode":
+        """From none, eos, sampled:M or full. Raises BadConfig for anything else."""
+        name, _, count = text.partition(":")
+        if text in ("none", "eos"):
+            return cls(end=text == "eos", padded=False)
+        if text == "full":
+            return cls(end=False, padded=True)
+        if name == "sampled" and count.isdecimal() and int(count):
+            return cls(end=False, padded=True, samples=int(count))
+        raise BadConfig(f"--pad-mode {text}: take none, eos, full or sampled:M, for example sampled:32")
+
+
+@dataclass(frozen=True)
 class FitConfig:
     """The inner update. Defaults: SEAL App. B and the official TTT server, single-passage knowledge incorporation."""
 
@@ -97,7 +124,8 @@ class FitConfig:
     warmup_steps: int = 0  # HF Trainer's default
     max_grad_norm: float = 1.0  # HF Trainer's default; 0 does not clip
     weight_decay: float = 0.0  # HF Trainer's default
-    pad_mode: Literal["eos", "none"] = "eos"  # one end token is learned; the official code learns pads up to 2048
+    pad_mode: str = "eos"  # see PadMode; the official code is "full", another recipe (it learns the pads too)
+    pad_to: int = 2048  # official TTT server: tokens up to which `full` and `sampled:M` pad
 
 
 @dataclass(frozen=True)
@@ -125,12 +153,43 @@ class FitResult:
     error: str | None = None
 
 
+def failed(job: FitJob, error: object) -> FitResult:
+    """The result of a job that was not begun."""
+    return FitResult(job.id, None, 0, 0, 0, float("nan"), float("nan"), str(error))
+
+
+class Watch(Protocol):
+    """Who looks on while a trainer works."""
+
+    def expect(self, tokens: int) -> None:
+        """So many tokens are to be trained in all: real ones, once an epoch, pads not counted."""
+        ...
+
+    def trained(self, tokens: int) -> None:
+        """So many more are done."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+        ...
+
+
+class Unwatched:
+    """A Watch that looks away."""
+
+    def expect(self, tokens: int) -> None: ...
+    def trained(self, tokens: int) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
 class Trainer(Protocol):
     """Who trains. Many jobs at once; results leave as jobs finish, in any order."""
 
     model: str
 
-    def fit(self, jobs: Iterable[FitJob]) -> Iterator[FitResult]: ...
+    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
+        """One result per job. A job that cannot be trained gives a result with its error; the others go on."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from stages.engines.base import FitConfig, FitJob, FitResult
+from stages.engines.base import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
 from stages.engines.models import Device, load_model, load_tokenizer, whole_directory
 from stages.engines.text import Tokens, lesson_tokens
-from stages.failures import BadConfig
+from stages.failures import BadConfig, Untrainable
 from stages.records import derive_seed
 
 ALL_LINEAR = "all-linear"
@@ -29,16 +29,20 @@ class PeftTrainer:
         self.tokenizer = load_tokenizer(model)
         self.network = load_model(model, device)
 
-    def fit(self, jobs: Iterable[FitJob]) -> Iterator[FitResult]:
+    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
         """One result per job, in order, each after its directory is complete."""
         for job in jobs:
+            try:
+                sequences = lesson_tokens(self.tokenizer, self.network, job.lesson, job.config)
+            except Untrainable as error:
+                yield failed(job, error)
+                continue
             with torch.random.fork_rng():
-                result = self._fit(job)
+                result = self._fit(job, sequences)
             yield result
+            watch.trained(job.config.epochs * result.tokens)
 
-    def _fit(self, job: FitJob) -> FitResult:
-        end = job.config.pad_mode == "eos"
-        sequences = lesson_tokens(self.tokenizer, self.network, job.lesson, end=end)
+    def _fit(self, job: FitJob, sequences: Sequence[Tokens]) -> FitResult:
         torch.manual_seed(job.seed)
         student = add_lora(self.network, job.config)
         try:
@@ -145,15 +149,25 @@ def learning_rate_factor(config: FitConfig, steps: int) -> Callable[[int], float
 
 
 def mean_loss(student: Any, batch: Sequence[Tokens]) -> torch.Tensor:
-    """Cross-entropy per target token of the whole batch. Causal: right pads never reach real tokens."""
-    longest = max(len(sequence.ids) for sequence in batch)
-    device = student.device
-    ids = torch.tensor([[*sequence.ids, *[0] * (longest - len(sequence.ids))] for sequence in batch], device=device)
-    labels = torch.tensor([[*s.labels, *[-100] * (longest - len(s.ids))] for s in batch], device=device)
-    logits = student(input_ids=ids, use_cache=False).logits[:, :-1]  # (batch, longest - 1, vocabulary)
+    """Cross-entropy per target of the whole batch, pads weighted. Causal: right pads never reach real tokens."""
+    longest = max(len(sequence.cells) for sequence in batch)
+    columns = zip(*(right_padded(sequence, longest) for sequence in batch), strict=True)
+    ids, positions, targets, weights, mask = (torch.tensor(column, device=student.device) for column in columns)
+    padded = any(sequence.pads for sequence in batch)
+    seen = {"position_ids": positions, "attention_mask": mask} if padded else {}  # pads are never seen
+    logits = student(input_ids=ids, use_cache=False, **seen).logits  # (batch, longest, vocabulary)
     wide = logits.flatten(0, 1)
-    wide, targets = wide if wide.dtype == torch.float64 else wide.float(), labels[:, 1:].flatten()
-    return cross_entropy(wide, targets, reduction="sum") / (targets >= 0).sum().clamp(min=1)  # 0 where all is silent
+    wide = wide if wide.dtype == torch.float64 else wide.float()
+    losses = cross_entropy(wide, targets.flatten(), reduction="none")  # 0 where there is no target
+    return (losses * weights.flatten()).sum() / weights.sum().clamp(min=1)  # 0 where all is silent
+
+
+def right_padded(sequence: Tokens, to: int) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
+    """(ids, positions, targets, weights of the targets, 1 for what may be seen), each filled up to `to`."""
+    filling = [(0, 0, -100, 0)] * (to - len(sequence.cells))
+    ids, positions, targets, weights = (list(column) for column in zip(*sequence.cells, *filling, strict=True))
+    weights = [weight if target >= 0 else 0 for target, weight in zip(targets, weights, strict=True)]
+    return ids, positions, targets, weights, [1] * len(sequence.ids) + [0] * (to - len(sequence.ids))
 
 
 def diverged(losses: Sequence[float]) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CHUNK = 4096  # hidden states whose logits are held at a time
+CHUNK = {"cpu": 2**19, "cuda": 2**28}  # logits held at a time: what a cache holds, or a GB in float32
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -19,13 +19,13 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         """(weighted sum of the losses, losses). The losses carry no gradient."""
         grad = torch.empty_like(hidden)
         losses = torch.empty(hidden.shape[0], dtype=wide(hidden.dtype), device=hidden.device)
-        for start in range(0, hidden.shape[0], CHUNK):
-            rows = slice(start, start + CHUNK)
-            logits = head(hidden[rows]).to(losses.dtype)
-            normaliser = logits.logsumexp(-1, keepdim=True)
+        size = chunk_rows(head, hidden.device)
+        for start in range(0, hidden.shape[0], size):
+            rows = slice(start, start + size)
+            chances = head(hidden[rows]).to(losses.dtype).log_softmax(-1)
             place = target[rows, None]
-            losses[rows] = (normaliser - logits.gather(1, place))[:, 0]
-            share = logits.sub_(normaliser).exp_()
+            losses[rows] = -chances.gather(1, place)[:, 0]
+            share = chances.exp_()
             share.scatter_add_(1, place, -torch.ones_like(place, dtype=share.dtype))
             grad[rows] = share.mul_(weight[rows, None]).to(hidden.dtype) @ head.weight
         ctx.save_for_backward(grad)
@@ -35,6 +35,11 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         return ctx.saved_tensors[0] * grads[0], None, None, None
+
+
+def chunk_rows(head: nn.Linear, device: torch.device) -> int:
+    """Hidden states whose logits are held at a time."""
+    return max(1, CHUNK.get(device.type, 2**19) // len(head.weight))
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

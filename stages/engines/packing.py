@@ -1,223 +1,242 @@
-"""Many sequences as one row of tokens, and attention that keeps them apart.
+"""Many sequences in one forward pass: which cell of `[1, total]` belongs to whom.
 
-Tokens of one slot (one job's adapter) lie together, slot after slot: `[1, total]`. Attention runs per group of
-sequences of similar length, so that padding costs little; the model's own code is not touched.
+Rows of similar length lie together as rectangles, so that attention and low-rank products are batched products of
+views. Where each slot's cells must be one span (`grouped`), rows keep the order of the slots, and attention gathers.
+The pads that the official recipe learns lie behind the sequences, in rectangles of their own.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import accumulate
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grouped_mm, scaled_dot_product_attention
-from torch.nn.utils.rnn import pad_sequence
-from transformers import AttentionInterface
 
 from stages.engines.text import Tokens
-from stages.failures import BadConfig
 
-ATTENTION = "seal_packed"
-LENGTH_RATIO = 1.3  # longest to shortest sequence of an attention group: at most 30 % of a group's columns are padding
+T = TypeVar("T", int, float)
+LENGTH_RATIO = 1.3  # longest to shortest row of a block: at most 30 % of its cells are filling
+ALIGNED = 8  # the grouped kernel wants each slot's span to be a multiple of this
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence in a pass: whose it is, and the share of one of its targets in its job's mean loss."""
+
+    slot: int
+    tokens: Tokens
+    share: float = 1.0
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens.ids)
+
+    @property
+    def pads(self) -> int:
+        return len(self.tokens.pads.positions) if self.tokens.pads else 0
+
+    @property
+    def cells(self) -> int:
+        return self.length + self.pads
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Rows of `length` cells each: a view where they lie together, else gathered from `cells`."""
+
+    slots: Sequence[int]  # of each row
+    length: int
+    cells: slice | Tensor  # of the pass; (rows · length,) where it is a tensor
+
+    def take(self, x: Tensor) -> Tensor:
+        """(total, ...) → (rows, length, ...)"""
+        own = x.index_select(0, self.cells) if isinstance(self.cells, Tensor) else x[self.cells]
+        return own.view(len(self.slots), self.length, *x.shape[1:])
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of similar length, and their pads, if any: pads of row i see the sequence of row i where `seen` says so."""
+
+    sequences: Rectangle
+    pads: Rectangle | None = None
+    seen: Tensor | None = None  # (rows, 1, 1, length) bool
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Which token belongs to which sequence and slot. `rows[s]` are the sequences of slot s in this pass."""
+    """The layout of one pass: `total` cells, filling included."""
 
-    rows: Sequence[Sequence[Tokens]]
+    rows: Sequence[Row]
     device: torch.device
-    path: str = "loop"  # how the slots' low-rank products are taken: a key of PATHS
-
-    def delta(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Each slot's B·A on its own tokens. x (1, total, in), a (slots, rank, in), b (slots, out, rank)."""
-        return PATHS[self.path](x[0], a, b, self)[None]
+    path: str = "bmm"  # how the slots' low-rank products are taken: a key of lowrank.PATHS
+    varlen: bool = False  # attention by torch's kernel for ragged rows, which only some GPUs have
 
     @property
-    def multiple(self) -> int:
-        """Each slot's span is filled up to a multiple of this with tokens that carry no loss."""
-        return 8 if self.path == "grouped" else 1
+    def by_slot(self) -> bool:
+        """Whether each slot's cells are one span. Else rows are ordered by length."""
+        return self.path == "grouped"
+
+    @cached_property
+    def ordered(self) -> list[Row]:
+        """The rows in the order of their cells."""
+        return sorted(self.rows, key=(lambda row: row.slot) if self.by_slot else (lambda row: (row.pads, row.length)))
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """Places (in `ordered`) of rows of similar length, shortest first."""
+        order = sorted(range(len(self.rows)), key=lambda i: (self.ordered[i].pads, self.ordered[i].length))
+        found: list[list[int]] = []
+        for i in order:
+            if not found or not _alike(self.ordered[found[-1][0]], self.ordered[i]):
+                found.append([])
+            found[-1].append(i)
+        return found
+
+    @cached_property
+    def starts(self) -> list[tuple[int, int]]:
+        """First cell of each row's sequence and of its pads, in the order of `ordered`."""
+        found: list[tuple[int, int]] = []
+        if self.by_slot:
+            ends = dict(zip(self.slots, accumulate(self.spans), strict=True))
+            places = {slot: ends[slot] - span for slot, span in zip(self.slots, self.spans, strict=True)}
+            for row in self.ordered:
+                start = places[row.slot]
+                found.append((start, start + row.length))
+                places[row.slot] = start + row.cells
+            return found
+        start = 0
+        for group in self.groups:
+            length, pads = self._longest(group)
+            behind = start + length * len(group)
+            found += [(start + place * length, behind + place * pads) for place in range(len(group))]
+            start = behind + pads * len(group)
+        return found
+
+    @cached_property
+    def slots(self) -> list[int]:
+        """Slots that have rows, in order."""
+        return sorted({row.slot for row in self.rows})
 
     @cached_property
     def spans(self) -> list[int]:
-        """Tokens of each slot, filling included."""
-        sizes = [sum(len(sequence.ids) for sequence in slot) for slot in self.rows]
-        return [-(-size // self.multiple) * self.multiple for size in sizes]
+        """Cells of each of the slots where they lie together, filled up to the kernel's multiple."""
+        sizes = dict.fromkeys(self.slots, 0)
+        for row in self.rows:
+            sizes[row.slot] += row.cells
+        return [-(-size // ALIGNED) * ALIGNED for size in sizes.values()]
 
     @cached_property
     def total(self) -> int:
-        return sum(self.spans)
+        return sum(self.spans) if self.by_slot else sum(len(group) * sum(self._longest(group)) for group in self.groups)
 
-    @cached_property
-    def starts(self) -> list[tuple[int, Tokens]]:
-        """(first position, sequence) of every sequence."""
-        found, base = [], 0
-        for slot, span in zip(self.rows, self.spans, strict=True):
-            place = base
-            for sequence in slot:
-                found.append((place, sequence))
-                place += len(sequence.ids)
-            base += span
-        return found
+    def _longest(self, group: Sequence[int]) -> tuple[int, int]:
+        """Most tokens of a sequence, and most pads."""
+        rows = [self.ordered[i] for i in group]
+        return max(row.length for row in rows), max(row.pads for row in rows)
 
-    def spread(self, values: Sequence[Sequence[int]], fill: int) -> Tensor:
-        """One value per token of every sequence, `fill` elsewhere: (total,) on the device."""
+    # ---- what each cell holds: (total,) on the CPU
+
+    def _spread(self, values: Sequence[Sequence[T]], fill: T) -> Tensor:
+        """One value for each token and pad of every row, `fill` elsewhere."""
         flat = [fill] * self.total
-        for (start, _), row in zip(self.starts, values, strict=True):
-            flat[start : start + len(row)] = row
-        return torch.tensor(flat).to(self.device, non_blocking=True)
+        for row, (start, behind), own in zip(self.ordered, self.starts, values, strict=True):
+            flat[start : start + row.length] = own[: row.length]
+            flat[behind : behind + row.pads] = own[row.length :]
+        return torch.tensor(flat, dtype=torch.float64 if isinstance(fill, float) else torch.int64)
 
     @cached_property
     def ids(self) -> Tensor:
-        return self.spread([sequence.ids for _, sequence in self.starts], 0)
+        return self._spread([[cell[0] for cell in row.tokens.cells] for row in self.ordered], 0)
 
     @cached_property
     def positions(self) -> Tensor:
-        return self.spread([range(len(sequence.ids)) for _, sequence in self.starts], 0)
+        return self._spread([[cell[1] for cell in row.tokens.cells] for row in self.ordered], 0)
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """The token that each cell must predict, -100 where there is no loss."""
+        return self._spread([[cell[2] for cell in row.tokens.cells] for row in self.ordered], -100)
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """Share of each cell's target in its job's mean loss."""
+        return self._spread([[cell[3] * row.share for cell in row.tokens.cells] for row in self.ordered], 0.0)
+
+    @cached_property
+    def owners(self) -> Tensor:
+        """The slot of each cell that is no filling."""
+        return self._spread([[row.slot] * (row.cells) for row in self.ordered], 0)
 
     @property
     def inputs(self) -> dict[str, Any]:
         """What the model is called with, the packing aside. No mask: `attend` knows who sees whom."""
-        return {"input_ids": self.ids[None], "position_ids": self.positions[None], "use_cache": False}
+        ids, positions = (tensor[None].to(self.device, non_blocking=True) for tensor in (self.ids, self.positions))
+        return {"input_ids": ids, "position_ids": positions, "use_cache": False}
+
+    # ---- for the kernels
 
     @cached_property
-    def targets(self) -> Tensor:
-        """The token that each position must predict, -100 where there is no loss: (total,)."""
-        return self.spread([[*sequence.labels[1:], -100] for _, sequence in self.starts], -100)
+    def blocks(self) -> list[Block]:
+        return [self._block(group) for group in self.groups]
 
     @cached_property
-    def owners(self) -> Tensor:
-        """The slot of each position: (total,)."""
-        spans = torch.tensor(self.spans)
-        return torch.repeat_interleave(torch.arange(len(self.spans)), spans).to(self.device)
+    def rectangles(self) -> list[Rectangle]:
+        """The blocks' parts, one after the other."""
+        return [part for block in self.blocks for part in (block.sequences, block.pads) if part]
+
+    @cached_property
+    def members(self) -> Tensor:
+        """The slot of each row of the rectangles."""
+        return torch.tensor([slot for rectangle in self.rectangles for slot in rectangle.slots]).to(self.device)
+
+    def _block(self, group: Sequence[int]) -> Block:
+        rows, (length, pads) = [self.ordered[i] for i in group], self._longest(group)
+        sequences = self._rectangle(rows, length, [(self.starts[i][0], self.ordered[i].length) for i in group])
+        if not pads:
+            return Block(sequences)
+        seen = torch.arange(length) < torch.tensor([row.length for row in rows])[:, None, None, None]
+        places = [(self.starts[i][1], self.ordered[i].pads) for i in group]
+        return Block(sequences, self._rectangle(rows, pads, places), seen.to(self.device))
+
+    def _rectangle(self, rows: Sequence[Row], length: int, places: Sequence[tuple[int, int]]) -> Rectangle:
+        """Filling is the row's own: behind it where rows lie together, else its first cell once more."""
+        slots, first = [row.slot for row in rows], places[0][0]
+        if not self.by_slot:
+            return Rectangle(slots, length, slice(first, first + length * len(rows)))
+        cells = [start + (i if i < own else 0) for start, own in places for i in range(length)]
+        return Rectangle(slots, length, torch.tensor(cells).to(self.device))
+
+    @cached_property
+    def back(self) -> Tensor | None:
+        """Place of each cell among the rectangles' cells, one rectangle after the other; None: they are in order.
+
+        Filling of a span takes the first cell of its slot.
+        """
+        if not self.by_slot:
+            return None
+        cells = torch.cat(
+            [rectangle.cells.cpu() for rectangle in self.rectangles if isinstance(rectangle.cells, Tensor)]
+        )
+        firsts = torch.tensor(list(accumulate(self.spans, initial=0))[:-1]).repeat_interleave(torch.tensor(self.spans))
+        order = torch.arange(len(cells))  # of a cell that is there more than once the first place is its own
+        places = torch.full((self.total,), -1).scatter_reduce_(0, cells, order, "amin", include_self=False)
+        return torch.where(places >= 0, places, places[firsts]).to(self.device)
 
     @cached_property
     def offsets(self) -> Tensor:
-        """End of each slot's span, as grouped_mm wants them: int32 (slots,)."""
+        """End of each slot's span, as grouped_mm wants them: int32."""
         return torch.tensor(self.spans).cumsum(0).to(self.device, torch.int32)
 
     @cached_property
-    def slot_grid(self) -> tuple[Tensor, Tensor]:
-        """(gather, scatter): positions as (slots, longest span), and back. Fill repeats the slot's own first token."""
-        return self._grid(range(len(self.spans)), self._bounds)
-
-    @cached_property
-    def _bounds(self) -> list[tuple[int, int]]:
-        """(start, length) of every slot."""
-        ends = torch.tensor(self.spans).cumsum(0).tolist()
-        return [(end - span, span) for end, span in zip(ends, self.spans, strict=True)]
-
-    def _grid(self, chosen: Sequence[int], bounds: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        spans = [torch.arange(start, start + length) for start, length in (bounds[i] for i in chosen)]
-        grid = pad_sequence(spans, batch_first=True, padding_value=-1)
-        real = (grid >= 0).flatten().nonzero()[:, 0]
-        grid = torch.where(grid >= 0, grid, grid[:, :1])
-        return grid.to(self.device), real.to(self.device)
-
-    @cached_property
-    def groups(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """(gather (rows, longest), real cells, their positions) of each group of sequences of similar length."""
-        bounds = [(start, len(sequence.ids)) for start, sequence in self.starts]
-        order = sorted((i for i in range(len(bounds)) if bounds[i][1]), key=lambda i: bounds[i][1])
-        found, first = [], 0
-        while first < len(order):
-            limit = LENGTH_RATIO * bounds[order[first]][1]
-            last = next((i for i in range(first, len(order)) if bounds[order[i]][1] > limit), len(order))
-            grid, real = self._grid(order[first:last], bounds)
-            found.append((grid, real, grid.flatten()[real]))
-            first = last
-        return found
+    def boundaries(self) -> tuple[Tensor, int]:
+        """Where each row begins and the last ends, as varlen_attn wants them (int32), and the longest row."""
+        starts = torch.tensor([start for start, _ in self.starts] + [self.total], dtype=torch.int32)
+        return starts.to(self.device), int(starts.diff().max())
 
 
-def loop_delta(x: Tensor, a: Tensor, b: Tensor, packing: Packing) -> Tensor:
-    """Slot by slot: the plain way, in any precision."""
-    spans = torch.split(x, packing.spans)
-    return torch.cat([span @ a[slot].T @ b[slot].T for slot, span in enumerate(spans)])
-
-
-def bmm_delta(x: Tensor, a: Tensor, b: Tensor, packing: Packing) -> Tensor:
-    """All slots at once, padded to the longest span: the CPU's way."""
-    gather, scatter = packing.slot_grid
-    inner = torch.bmm(x[gather], a.transpose(1, 2))  # (slots, longest, rank)
-    return torch.bmm(inner, b.transpose(1, 2)).flatten(0, 1)[scatter]
-
-
-def grouped_delta(x: Tensor, a: Tensor, b: Tensor, packing: Packing) -> Tensor:
-    """All slots at once, ragged: the GPU's way. Spans and rank must be multiples of 8; there is no float64 kernel."""
-    inner = grouped_mm(x, a.transpose(1, 2), offs=packing.offsets)
-    return grouped_mm(inner, b.transpose(1, 2), offs=packing.offsets)
-
-
-PATHS: dict[str, Callable[[Tensor, Tensor, Tensor, Packing], Tensor]] = {
-    "loop": loop_delta,
-    "bmm": bmm_delta,
-    "grouped": grouped_delta,
-}
-
-
-def attend(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    packing: Packing | None = None,
-    sliding_window: int | None = None,
-    **more: Any,
-) -> tuple[Tensor, None]:
-    """transformers' attention function for packed tokens: causal, each sequence alone.
-
-    query (1, heads, total, size), key and value (1, key heads, total, size) → (1, total, heads, size).
-    """
-    if packing is None or more.get("softcap") is not None:
-        raise BadConfig("this architecture's attention cannot be packed; use --trainer peft")
-    grouped = query.shape[1] != key.shape[1]
-    mixed = query.new_zeros(query.shape[2], query.shape[1], query.shape[3])  # (total, heads, size)
-    for grid, real, places in packing.groups:
-        if sliding_window is not None and grid.shape[1] > sliding_window:
-            raise BadConfig(f"a sequence is longer than the model's window of {sliding_window}; use --trainer peft")
-        q, k, v = (tensor[0].transpose(0, 1)[grid].transpose(1, 2) for tensor in (query, key, value))
-        out = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=grouped)
-        mixed = mixed.index_copy(0, places, out.transpose(1, 2).flatten(0, 1)[real])
-    return mixed[None], None
-
-
-@contextmanager
-def packed_attention(network: Any) -> Iterator[None]:
-    """Within, the model's attention is `attend`; afterwards, also after an error, its own again."""
-    own = network.config._attn_implementation
-    AttentionInterface.register(ATTENTION, attend)
-    network.set_attn_implementation(ATTENTION)
-    try:
-        yield
-    finally:
-        network.set_attn_implementation(own)
-
-
-@torch.no_grad()
-def check_packable(network: Any) -> None:
-    """Raises BadConfig unless each sequence's packed logits are its own, from the output layer on the last states."""
-    rows = [Tokens((2, 3, 4, 5), 0), Tokens((6, 7, 2), 0)]  # two: a layer that is no attention could mix them
-    packing = Packing([[row] for row in rows], network.device)
-    plain = torch.cat([own_logits(network, row) for row in rows])
-    with packed_attention(network):
-        hidden = network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
-    packed = network.get_output_embeddings()(hidden)
-    tolerance = 1e-3 if plain.dtype in (torch.float32, torch.float64) else 0.1
-    if not torch.allclose(plain, packed, rtol=tolerance, atol=tolerance * float(plain.abs().max())):
-        raise BadConfig("this architecture cannot be trained packed (its logits differ); use --trainer peft")
-    with torch.random.fork_rng():
-        trained = own_logits(network.train(), rows[0])
-        network.eval()
-    if not torch.allclose(plain[: len(trained)], trained, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
-        raise BadConfig("this model has dropout of its own, which cannot be trained packed; use --trainer peft")
-
-
-def own_logits(network: Any, row: Tokens) -> Tensor:
-    """The model's own logits of one sequence alone: (length, vocabulary)."""
-    logits: Tensor = network(input_ids=torch.tensor([row.ids], device=network.device), use_cache=False).logits[0]
-    return logits
+def _alike(first: Row, other: Row) -> bool:
+    """Whether the two may share a block; `first` is the shortest of it."""
+    return other.pads == first.pads and other.length <= LENGTH_RATIO * first.length

@@ -17,8 +17,11 @@ from torch import Tensor, nn
 class Layout(Protocol):
     """How the rows of a pass fall to the slots."""
 
-    def delta(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Each slot's B·A on its own part of x; a (slots, rank, in), b (slots, out, rank)."""
+    def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+        """y plus each slot's B·A on its own part of x; a (slots, rank, in), b (slots, out, rank).
+
+        scale (slots, 1, 1) is that of the adapters; what `lay` laid holds it already.
+        """
         ...
 
 
@@ -28,10 +31,10 @@ class EqualRows:
 
     slots: int
 
-    def delta(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """x (slots · rows, length, in) → (slots · rows, length, out)."""
+    def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+        """x (slots · rows, length, in), y (slots · rows, length, out); a and b as `lay` laid them."""
         inner = torch.bmm(x.reshape(self.slots, -1, x.shape[-1]), a.transpose(1, 2))
-        return torch.bmm(inner, b.transpose(1, 2)).view(*x.shape[:-1], -1)
+        return y + torch.bmm(inner, b.transpose(1, 2)).view(y.shape)
 
 
 class StackedLinear(nn.Module):
@@ -50,8 +53,7 @@ class StackedLinear(nn.Module):
         stack = self.stack[0]
         if self.a is None or self.b is None or stack.layout is None:
             return y
-        scaled = self.b * stack.scale[: len(self.b)]
-        return y + stack.layout.delta(x, self.a.to(x.dtype), scaled.to(x.dtype))
+        return stack.layout.add(y, x, self.a, self.b, stack.scale[: len(self.b)])
 
 
 class Stack:
@@ -109,14 +111,21 @@ class Stack:
             start = end
 
     def lay(self, slots: int, layout: Layout) -> None:
-        """Lays the first `slots` rows into the layers for passes without gradients."""
+        """Lays the first `slots` rows into the layers for passes without gradients, scaled and cast once for all."""
         self.layout = layout
         for layer, a, b in self.views(self.weights[:slots]):
-            layer.a, layer.b = a, b
+            own = layer.base.weight.dtype
+            dtype = own if own.is_floating_point else a.dtype
+            layer.a, layer.b = a.to(dtype), (b * self.scale[:slots]).to(dtype)
 
-    def bind(self, slots: int, layout: Layout) -> None:
-        """Lays the first `slots` rows into the layers, as leaves whose gradients land in `grads`."""
-        self.layout = layout
+    def bind(self, slots: int) -> None:
+        """Lays the first `slots` rows into the layers, as leaves whose gradients land in `grads`.
+
+        What is bound already stays as it is: views that were made once serve all steps.
+        """
+        first = self.layers[0].a
+        if first is not None and first.requires_grad and len(first) == slots:
+            return
         grads = self.views(self.grads[:slots])
         for (layer, a, b), (_, grad_a, grad_b) in zip(self.views(self.weights[:slots]), grads, strict=True):
             layer.a, layer.b = a.detach().requires_grad_(), b.detach().requires_grad_()

@@ -1,26 +1,58 @@
 """Prompts and examples as token ids: one place, for sampling and for training alike."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from jinja2 import TemplateError
 
-from stages.engines.base import Example, Lesson, Prompt
-from stages.failures import BadConfig, BadInput
+from stages.engines.base import Example, FitConfig, Lesson, PadMode, Prompt
+from stages.failures import BadConfig, Untrainable
+
+
+@dataclass(frozen=True)
+class Pads:
+    """End tokens behind a sequence, which the official recipe trains on. Each sees the sequence and no other pad.
+
+    Each must predict another `token`; weights[i] says for how many pads the one at positions[i] stands.
+    """
+
+    token: int
+    positions: tuple[int, ...] = ()
+    weights: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """A training sequence: ids, and how many of them at the front carry no loss."""
+    """A training sequence: ids, how many of them at the front carry no loss, and the pads behind them, if any."""
 
     ids: tuple[int, ...]
     silent: int
+    pads: Pads | None = None
 
     @property
     def labels(self) -> list[int]:
         """The ids with -100 where there is no loss, as transformers expects them."""
         return [-100] * self.silent + list(self.ids[self.silent :])
+
+    @cached_property
+    def cells(self) -> list[tuple[int, int, int, int]]:
+        """(token, position, the token it must predict or -100, weight of that) of each token and of each pad behind.
+
+        The last token predicts the first pad where there are pads.
+        """
+        end = -100 if self.pads is None else self.pads.token
+        targets = [*self.labels[1:], end]
+        own = [(token, place, targets[place], 1) for place, token in enumerate(self.ids)]
+        pads = self.pads or Pads(end)
+        return own + [(end, place, end, weight) for place, weight in zip(pads.positions, pads.weights, strict=True)]
+
+    @cached_property
+    def weight(self) -> int:
+        """Targets that the sequence has in its job's mean loss, pads by what they stand for."""
+        return sum(weight for _, _, target, weight in self.cells if target >= 0)
 
 
 def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
@@ -51,18 +83,41 @@ def example_tokens(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
     return Tokens(tuple(front + back + tail), len(front))
 
 
-def lesson_tokens(tokenizer: Any, network: Any, lesson: Lesson, *, end: bool) -> list[Tokens]:
-    """The sequences of a lesson. Raises BadInput for one that the model's context cannot hold."""
+def lesson_tokens(tokenizer: Any, network: Any, lesson: Lesson, config: FitConfig) -> list[Tokens]:
+    """The sequences of a lesson, padded as the configuration says.
+
+    Raises Untrainable for one that is too long for the model's context or for --pad-to, BadConfig where --pad-to
+    itself is.
+    """
     context = getattr(network.config, "max_position_embeddings", None)
-    sequences = [example_tokens(tokenizer, example, end=end) for example in lesson.examples]
+    mode = PadMode.parse(config.pad_mode)
+    if mode.padded and context is not None and config.pad_to > context:
+        raise BadConfig(f"--pad-to {config.pad_to}: the model's context is {context}; give --pad-to {context}")
+    limit, what = (config.pad_to, "--pad-to") if mode.padded else (context, "the model's context of")
+    sequences = [example_tokens(tokenizer, example, end=mode.end) for example in lesson.examples]
     for example, sequence in zip(lesson.examples, sequences, strict=True):
-        if context is not None and len(sequence.ids) > context:
-            start = example.completion[:50]
-            raise BadInput(
-                f"a training sequence of {len(sequence.ids)} tokens ({start!r}…) is longer than the model's context of "
-                f"{context}; split the passage into several tasks"
+        if limit is not None and len(sequence.ids) > limit:
+            raise Untrainable(
+                f"a training sequence of {len(sequence.ids)} tokens ({example.completion[:50]!r}…) is longer than "
+                f"{what} {limit}; split the passage into several tasks"
             )
+    if mode.padded:
+        return [padded(sequence, mode.samples, config.pad_to, tokenizer.eos_token_id) for sequence in sequences]
     return sequences
+
+
+def padded(sequence: Tokens, samples: int | None, to: int, token: int) -> Tokens:
+    """The sequence with pads up to `to` tokens: all of them, or `samples` that each stand for a stratum of equal size.
+
+    The last of the `to` tokens predicts nothing, as in transformers. A stratum is represented by its middle.
+    """
+    first, count = len(sequence.ids), max(0, to - 1 - len(sequence.ids))
+    kept = min(count, count if samples is None else samples)
+    if len(sequence.ids) == to:
+        return sequence
+    edges = [first + (count * i + kept // 2) // kept for i in range(kept + 1)] if kept else []
+    positions = tuple((start + end - 1) // 2 for start, end in pairwise(edges))
+    return replace(sequence, pads=Pads(token, positions, tuple(end - start for start, end in pairwise(edges))))
 
 
 def end_tokens(tokenizer: Any, model: Any) -> set[int]:

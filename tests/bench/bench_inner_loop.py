@@ -1,14 +1,13 @@
-"""Inner training on real self-edits, from the official recipe to many adapters at once; then their answers.
+"""Inner training on real self-edits, from the official recipe to many adapters at once; its growth and its memory.
 
     python tests/bench/bench_inner_loop.py
-    JOBS=64 SEQUENCES=100 EPOCHS=10 REPEATS=5 MODELS=tiny python …     whole lessons
+    JOBS=64 EPOCHS=10 REPEATS=5 MODELS=tiny python …
 
-One JSON line a measurement: the median of REPEATS runs, in which the contenders take turns; `times_hf_trainer` is the
-median of the ratios within a turn, to HF Trainer un-padded on the same jobs. `tokens` are real ones (times epochs),
-pads not counted; every way includes what it does once a job (set-up, the written adapter). The official recipe pads
-each sequence to 2048 end tokens and trains on them all: PADDED_STEPS of its steps are measured and scaled to the jobs,
-which it says. Self-edits: the official iter0_train.json where present, else invented ones; the first SEQUENCES examples
-of one self-edit a passage.
+One JSON line a measurement: the median of REPEATS runs, in which the contenders take turns; `times_…` are medians of
+the ratios within a turn. `tokens` are real ones (times epochs), pads not counted; every way includes what it does once
+a job (set-up, the written adapter). The official recipe pads each sequence to 2048 end tokens and trains on them all:
+PADDED_STEPS of its steps are measured in each turn and scaled to the jobs, which it says. Self-edits: the official
+iter0_train.json where present, else invented ones; one self-edit a passage, all its sequences.
 """
 
 import json
@@ -17,7 +16,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,8 @@ from transformers import PrinterCallback, Qwen3Config, Qwen3ForCausalLM, Trainer
 from transformers.utils import logging
 
 from stages.domains.qa import QA
-from stages.engines.base import FitConfig, FitJob, Request, Sampling
-from stages.engines.hf import HFEngine
+from stages.engines.base import FitConfig, FitJob
+from stages.engines.group import Group
 from stages.engines.lora import PeftTrainer, add_lora
 from stages.engines.many import ManyTrainer
 from stages.engines.text import example_tokens
@@ -36,14 +34,15 @@ from stages.records import Record
 
 ROOT = Path(__file__).parents[2]
 PADDED = 2048  # official TTT server
+SLOTS = (1, 8, 32)
+GROWTH = (1, 2, 4, 8)
 
 
 USUAL = {
-    "tiny": {"JOBS": 32, "SEQUENCES": 4, "EPOCHS": 2, "REPEATS": 3, "PADDED_STEPS": 4, "ADAPTERS": 16},
-    "40M": {"JOBS": 32, "SEQUENCES": 2, "EPOCHS": 1, "REPEATS": 1, "PADDED_STEPS": 1, "ADAPTERS": 8},
-}  # a few minutes on one slow core
+    "tiny": {"JOBS": 32, "EPOCHS": 2, "REPEATS": 3, "PADDED_STEPS": 6},
+    "40M": {"JOBS": 32, "EPOCHS": 1, "REPEATS": 3, "PADDED_STEPS": 2},
+}  # some minutes on one core
 MODELS = os.environ.get("MODELS", "tiny,40M").split(",")
-GREEDY = Sampling(0.0, 1.0, 16)
 Sizes = Mapping[str, int]
 Work = Callable[[], object]
 
@@ -59,16 +58,21 @@ def make_40m(folder: Path, texts: Sequence[str]) -> Path:
     return folder
 
 
-def make_jobs(lines: Sequence[Record], out: Path, sizes: Sizes) -> list[FitJob]:
-    """One job for each self-edit of a passage of its own, cut to SEQUENCES examples."""
+def model_for(name: str, folder: Path, lines: Sequence[Record]) -> Path:
+    """The tiny model, or a random larger one with a tokenizer of its own."""
+    if name == "tiny":
+        return ROOT / "examples/tiny/model"
+    texts = [f"{line.task.context}\n{line.edit.completion}" for line in lines if line.edit]
+    return make_40m(folder, texts)
+
+
+def make_jobs(lines: Sequence[Record], out: Path, sizes: Sizes, *, times: int = 1) -> list[FitJob]:
+    """One job for each self-edit of a passage of its own; `times` as many, the same with other seeds."""
     firsts = {line.task.id: line for line in reversed(lines)}
     chosen = [*firsts.values(), *lines][: sizes["JOBS"]]
-    lessons = [QA().lesson(line.task, line.edit) for line in chosen if line.edit]
-    most, config = sizes["SEQUENCES"], FitConfig(epochs=sizes["EPOCHS"])  # else SEAL App. B
-    return [
-        FitJob(f"{place}", replace(lesson, examples=lesson.examples[:most]), config, place, out / f"{place}")
-        for place, lesson in enumerate(lessons)
-    ]
+    lessons = [QA().lesson(line.task, line.edit) for line in chosen if line.edit] * times
+    config = FitConfig(epochs=sizes["EPOCHS"])  # else SEAL App. B
+    return [FitJob(f"{place}", lesson, config, place, out / f"{place}") for place, lesson in enumerate(lessons)]
 
 
 def hf_trainer(trainer: PeftTrainer, job: FitJob, out: Path, *, pad: int = 0, steps: int = -1) -> None:
@@ -77,8 +81,8 @@ def hf_trainer(trainer: PeftTrainer, job: FitJob, out: Path, *, pad: int = 0, st
     data = []
     for example in job.lesson.examples:
         ids = list(example_tokens(trainer.tokenizer, example, end=True).ids)
-        ids += [end] * (pad - len(ids))
-        data.append({"input_ids": ids, "labels": ids})
+        more = [end] * (pad - len(ids))
+        data.append({"input_ids": ids + more, "labels": ids + more, "attention_mask": [1] * len(ids) + [0] * len(more)})
     torch.manual_seed(job.seed)
     student = add_lora(trainer.network, job.config)
     settings = TrainingArguments(
@@ -123,62 +127,80 @@ def say(**figures: Any) -> None:
 
 def bench_training(name: str, model: Path, jobs: Sequence[FitJob], out: Path, sizes: Sizes) -> None:
     peft = PeftTrainer(str(model))
+    official = f"official recipe, padded to {PADDED} (scaled from {sizes['PADDED_STEPS']} steps)"
+    steps = sizes["EPOCHS"] * sum(len(job.lesson.examples) for job in jobs)
     works: dict[str, Work] = {
+        official: lambda: hf_trainer(peft, jobs[0], out, pad=PADDED, steps=sizes["PADDED_STEPS"]),
         "HF Trainer, un-padded": lambda: [hf_trainer(peft, job, out) for job in jobs],
-        "PeftTrainer": lambda: list(peft.fit(jobs)),
+        "lean loop (PeftTrainer)": lambda: list(peft.fit(jobs)),
     }
-    for slots in (1, 8, 32):
+    for slots in SLOTS:
         many = ManyTrainer(str(model), slots=slots)
-        works[f"ManyTrainer, {slots} slots"] = lambda many=many: list(many.fit(jobs))  # type: ignore[misc]
+        works[f"ManyTrainer, {slots} at once"] = lambda many=many: list(many.fit(jobs))  # type: ignore[misc]
     seconds = turns(works, sizes["REPEATS"])
-    results = list(peft.fit(jobs))
-    tokens, steps = sizes["EPOCHS"] * sum(result.tokens for result in results), sum(result.steps for result in results)
-    about = {"bench": "inner training", "model": name, "jobs": len(jobs), "steps": steps, "tokens": tokens}
-    about["repeats"] = sizes["REPEATS"]
-    base = seconds["HF Trainer, un-padded"]
-    start = time.perf_counter()
-    hf_trainer(peft, jobs[0], out, pad=PADDED, steps=sizes["PADDED_STEPS"])
-    padded = (time.perf_counter() - start) / sizes["PADDED_STEPS"] * steps
-    rows = {
-        f"official recipe, padded to {PADDED} (scaled from {sizes['PADDED_STEPS']} steps)": [padded] * sizes["REPEATS"],
-        **seconds,
-    }
-    for trainer, times in rows.items():
+    seconds[official] = [each * steps / sizes["PADDED_STEPS"] for each in seconds[official]]
+    tokens = sizes["EPOCHS"] * sum(result.tokens for result in ManyTrainer(str(model)).fit(jobs))
+    for trainer, times in seconds.items():
         taken = statistics.median(times)
-        rates = {"jobs_per_s": round(len(jobs) / taken, 3), "tokens_per_s": round(tokens / taken, 1)}
-        say(**about, trainer=trainer, seconds=round(taken, 3), **rates, times_hf_trainer=ratio(base, times))
-
-
-def bench_answers(name: str, model: Path, lines: Sequence[Record], adapters: Sequence[Path], repeats: int) -> None:
-    """The questions of a passage to each adapter: by peft one adapter after the other, and many in a batch."""
-    engine = HFEngine(str(model))
-    firsts = list({line.task.id: line for line in lines}.values())
-    groups = [
-        [
-            Request(f"{path.name} {q.id}", q.prompt, GREEDY, path)
-            for q in QA().queries(line.task, in_context=False, chat=False)
-        ]
-        for path, line in zip(adapters, firsts, strict=False)
-    ]
-    together = [request for group in groups for request in group]
-    works: dict[str, Work] = {
-        "peft, one adapter after the other": lambda: [list(engine._alone(group[0].adapter, group)) for group in groups],
-        "many adapters in a batch": lambda: list(engine.sample(together)),
-    }
-    seconds = turns(works, repeats)
-    for way, times in seconds.items():
-        taken = statistics.median(times)
-        figures = {"adapters": len(groups), "answers": len(together), "answers_per_s": round(len(together) / taken, 2)}
-        faster = ratio(seconds["peft, one adapter after the other"], times)
         say(
-            bench="answers",
+            bench="inner training",
             model=name,
-            engine=way,
+            trainer=trainer,
+            jobs=len(jobs),
+            steps=steps,
+            tokens=tokens,
+            repeats=sizes["REPEATS"],
             seconds=round(taken, 3),
-            repeats=repeats,
-            **figures,
-            times_peft=faster,
+            jobs_per_s=round(len(jobs) / taken, 3),
+            tokens_per_s=round(tokens / taken, 1),
+            times_official=ratio(seconds[official], times),
+            times_hf_unpadded=ratio(seconds["HF Trainer, un-padded"], times),
+            times_lean_loop=ratio(seconds["lean loop (PeftTrainer)"], times),
         )
+
+
+def bench_growth(name: str, model: Path, lines: Sequence[Record], out: Path, sizes: Sizes) -> None:
+    """Jobs × {1, 2, 4, 8}: what a real token costs should not depend on how many there are."""
+    few = {**sizes, "JOBS": max(1, sizes["JOBS"] // 4)}
+    works: dict[str, Work] = {}
+    tokens = {}
+    for times in GROWTH:
+        jobs, many = make_jobs(lines, out, few, times=times), ManyTrainer(str(model), slots=few["JOBS"])
+        works[f"× {times}"] = lambda many=many, jobs=jobs: list(many.fit(jobs))  # type: ignore[misc]
+        tokens[f"× {times}"] = sizes["EPOCHS"] * sum(result.tokens for result in many.fit(jobs))
+    seconds = turns(works, sizes["REPEATS"])
+    for jobs_, times_ in seconds.items():
+        taken = statistics.median(times_)
+        say(
+            bench="growth",
+            model=name,
+            jobs=f"{few['JOBS']} {jobs_}",
+            tokens=tokens[jobs_],
+            repeats=sizes["REPEATS"],
+            seconds=round(taken, 3),
+            us_per_token=round(1e6 * taken / tokens[jobs_], 1),
+        )
+
+
+def bench_memory(name: str, model: Path, jobs: Sequence[FitJob]) -> None:
+    """What each adapter and each token of a pass keep: the stack's and the optimizer's bytes, and autograd's."""
+    plans: list[dict[str, float]] = []
+    own = Group._tokens_that_fit
+
+    def plan(self: Group) -> int:
+        tokens = own(self)
+        weights = self.stack.weights
+        each = self.saved(48) - self.saved(16)
+        adapter = 4 * weights[0].numel() * weights.element_size()  # weights, gradient, two moments
+        plans.append({"adapter_mb": adapter / 1e6, "token_kb": each / 32 / 1e3, "tokens_per_step": tokens})
+        return tokens
+
+    Group._tokens_that_fit = plan  # type: ignore[method-assign]
+    try:
+        next(iter(ManyTrainer(str(model)).fit(jobs)))
+    finally:
+        Group._tokens_that_fit = own  # type: ignore[method-assign]
+    say(bench="memory", model=name, **{key: round(value, 3) for key, value in plans[0].items()})
 
 
 def main() -> None:
@@ -188,21 +210,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
             out = Path(folder) / name
-            texts = [
-                example.completion
-                for line in lines
-                if line.edit
-                for example in QA().lesson(line.task, line.edit).examples
-            ]
-            model = (
-                ROOT / "examples/tiny/model"
-                if name == "tiny"
-                else make_40m(out / "model", [str(text) for text in texts])
-            )
+            model = model_for(name, out / "model", lines)
             sizes = {key: int(os.environ.get(key, usual)) for key, usual in USUAL[name].items()}
             jobs = make_jobs(lines, out, sizes)
+            bench_memory(name, model, jobs)
+            bench_growth(name, model, lines, out, sizes)
             bench_training(name, model, jobs, out / "hf", sizes)
-            bench_answers(name, model, lines, [job.out for job in jobs[: sizes["ADAPTERS"]]], max(3, sizes["REPEATS"]))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from stages.engines.attention import packed_attention
 from stages.engines.models import Device
-from stages.engines.packing import Packing, packed_attention
+from stages.engines.packing import Packing, Row
 from stages.engines.text import Tokens
 
 FLOAT64, FLOAT32 = Device("cpu", "float64"), Device("cpu", "float32")
@@ -41,11 +42,22 @@ def sequence(length: int, seed: int = 0, silent: int = 0) -> Tokens:
     return Tokens(tuple(ids.tolist()), silent)
 
 
-def packed_hidden(network: Any, rows: Sequence[Sequence[Tokens]], path: str = "loop") -> torch.Tensor:
-    """Last hidden states of all the sequences in one pass: (total, hidden)."""
-    packing = Packing(rows, network.device, path)
+def packed(rows: Sequence[Sequence[Tokens]], path: str = "loop") -> Packing:
+    """`rows[s]` are the sequences of slot s."""
+    return Packing([Row(slot, tokens) for slot, each in enumerate(rows) for tokens in each], torch.device("cpu"), path)
+
+
+def pieces(packing: Packing, values: torch.Tensor) -> list[torch.Tensor]:
+    """The values (total, ...) of each sequence without its pads, in the order in which the rows were given."""
+    starts = {id(row): start for row, (start, _) in zip(packing.ordered, packing.starts, strict=True)}
+    return [values[starts[id(row)] :][: row.length] for row in packing.rows]
+
+
+def packed_hidden(network: Any, rows: Sequence[Sequence[Tokens]], path: str = "loop") -> list[torch.Tensor]:
+    """Last hidden states of each sequence, all in one pass."""
+    packing = packed(rows, path)
     with packed_attention(network):
-        return network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
+        return pieces(packing, network.base_model(**packing.inputs, packing=packing).last_hidden_state[0])
 
 
 def weights_of(folder: Path) -> Weights:

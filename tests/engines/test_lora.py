@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
-    Trainer,
-    TrainingArguments,
     get_scheduler,
     set_seed,
 )
@@ -24,9 +22,9 @@ from stages.engines.base import Example, FitConfig, FitJob, Lesson
 from stages.engines.lora import PeftTrainer, learning_rate_factor
 from stages.engines.models import Device
 from stages.failures import BadConfig
-from stages.records import derive_seed
-from tests.conftest import END, make_tokenizer
+from tests.conftest import make_tokenizer
 from tests.engines.conftest import files_of_at_most
+from tests.engines.plain import encoded, hf_trainer, plain_loop
 
 FLOAT64, FLOAT32 = Device("cpu", "float64"), Device("cpu", "float32")
 TEXTS = ("The inn is red.", "a", "The door of the inn is blue and heavy.", "Who painted it? Ada.", "It is old")
@@ -52,72 +50,7 @@ def trainer(model_dir: Path) -> PeftTrainer:
     return PeftTrainer(str(model_dir), device=FLOAT32)
 
 
-# ---- the oracle of the oracle: the same training written down a second time
-
-
-def encoded(job: FitJob) -> list[tuple[list[int], list[int]]]:
-    """(ids, labels) of each sequence, by hand."""
-    tokenizer, found = make_tokenizer(), []
-    for example in job.lesson.examples:
-        front = tokenizer(str(example.prompt))["input_ids"]
-        back = tokenizer(example.completion + (END if job.config.pad_mode == "eos" else ""))["input_ids"]
-        found.append((front + back, [-100] * len(front) + back))
-    return found
-
-
-def step_orders(job: FitJob, count: int) -> list[list[int]]:
-    generator = torch.Generator().manual_seed(derive_seed(job.seed, "order"))
-    size, steps = job.config.batch_size * job.config.accumulation, []
-    for _ in range(job.config.epochs):
-        order = torch.randperm(count, generator=generator).tolist()
-        steps += [order[start : start + size] for start in range(0, count, size)]
-    return steps
-
-
-def plain_loop(folder: Path, job: FitJob) -> tuple[Weights, list[float]]:
-    """One sequence per forward pass, no padding; AdamW; the learning rate set by hand at each step."""
-    config = job.config
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
-    torch.manual_seed(job.seed)
-    targets = list(config.targets) or ["q_proj", "v_proj"]
-    student = get_peft_model(network, LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets))
-    trained = [weight for weight in student.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(trained, weight_decay=config.weight_decay, foreach=False)
-    rows = encoded(job)
-    steps, losses = step_orders(job, len(rows)), []
-    for number, step in enumerate(steps):
-        loss = step_loss(student, [rows[place] for place in step])
-        optimizer.zero_grad()
-        loss.backward()
-        clip(trained, config.max_grad_norm)
-        optimizer.param_groups[0]["lr"] = config.learning_rate * by_hand(config, number, len(steps))
-        optimizer.step()
-        losses.append(loss.item())
-    return get_peft_model_state_dict(student), losses
-
-
-def step_loss(student: Any, rows: list[tuple[list[int], list[int]]]) -> torch.Tensor:
-    """Minus the mean log-probability of every target token of the step."""
-    total, count = torch.zeros((), dtype=torch.float64), 0
-    for ids, labels in rows:
-        chances = student(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
-        for place, label in enumerate(labels[1:]):
-            if label != -100:
-                total, count = total - chances[place, label], count + 1
-    return total / count
-
-
-def clip(weights: list[torch.Tensor], most: float) -> None:
-    norm = torch.sqrt(sum((weight.grad**2).sum() for weight in weights))
-    if most and norm > most:
-        for weight in weights:
-            weight.grad *= most / (norm + 1e-6)  # torch's own guard against 0
-
-
-def by_hand(config: FitConfig, step: int, steps: int) -> float:
-    if step < config.warmup_steps:
-        return step / config.warmup_steps
-    return 1.0 if config.schedule == "constant" else 1 - (step - config.warmup_steps) / (steps - config.warmup_steps)
+# ---- the same training written down a second time
 
 
 @pytest.mark.parametrize(
@@ -154,25 +87,7 @@ def test_a_qwen3_trains_as_the_independent_loop_does(qwen_dir: Path, tmp_path: P
 def test_a_training_in_float32_is_close_to_hf_trainers(model_dir: Path, trainer: PeftTrainer, tmp_path: Path) -> None:
     job = make_job(tmp_path)
     list(trainer.fit([job]))
-    network = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
-    torch.manual_seed(job.seed)
-    student = get_peft_model(network, LoraConfig(r=3, lora_alpha=6.0, target_modules=["q_proj", "v_proj"]))
-    rows = encoded(job)
-    ordered = [rows[place] for step in step_orders(job, len(rows)) for place in step]
-    settings = TrainingArguments(
-        output_dir=str(tmp_path / "hf"),
-        num_train_epochs=1,
-        per_device_train_batch_size=1,
-        learning_rate=SMALL.learning_rate,
-        train_sampling_strategy="sequential",
-        use_cpu=True,
-        report_to=[],
-        save_strategy="no",
-        disable_tqdm=True,
-    )
-    data = [{"input_ids": ids, "labels": labels} for ids, labels in ordered]
-    Trainer(student, settings, train_dataset=data).train()
-    expected, found = get_peft_model_state_dict(student), weights_of(tmp_path / "job")
+    expected, found = hf_trainer(model_dir, job, encoded(job), tmp_path / "hf"), weights_of(tmp_path / "job")
     assert max(float((found[name] - expected[name]).abs().max()) for name in found) < 1e-5
 
 

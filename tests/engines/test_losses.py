@@ -33,7 +33,7 @@ def weights(dtype: torch.dtype = torch.float64) -> torch.Tensor:
 @pytest.mark.parametrize("bias", [False, True], ids=["plain", "biased"])
 @pytest.mark.parametrize("chunk", [1, 4, 12, 13, 14, 4096])
 def test_values_and_gradients_are_torchs(monkeypatch: pytest.MonkeyPatch, chunk: int, bias: bool) -> None:
-    monkeypatch.setattr(losses, "CHUNK", chunk)
+    monkeypatch.setattr(losses, "CHUNK", {"cpu": chunk * WORDS})
     hidden, head, target = case(bias=bias)
     expected = cross_entropy(head(hidden), target, reduction="none")
     (gradient,) = torch.autograd.grad((expected * weights()).sum(), hidden)
@@ -99,7 +99,7 @@ def test_giant_logits_do_not_overflow() -> None:
 
 
 def test_a_hidden_state_that_is_not_finite_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "CHUNK", 5)
+    monkeypatch.setattr(losses, "CHUNK", {"cpu": 5 * WORDS})
     hidden, head, target = case()
     clean, _ = ChunkedCrossEntropy.apply(hidden, head, target, weights())
     (expected,) = torch.autograd.grad(clean, hidden)

@@ -8,10 +8,13 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM
 
-from stages.engines.many import quiet_backward, target_names
-from stages.engines.packing import Packing, packed_attention
+from stages.engines.attention import packed_attention
+from stages.engines.group import quiet_backward
+from stages.engines.lowrank import PackedRows
+from stages.engines.many import target_names
+from stages.engines.packing import Packing
 from stages.engines.stack import EqualRows, Stack
-from tests.engines.exact import BEYOND_ROUNDING, exact_model, sequence, snapshot
+from tests.engines.exact import BEYOND_ROUNDING, exact_model, packed, pieces, sequence, snapshot
 
 CHOICES = {
     "default": (),
@@ -121,16 +124,22 @@ def test_a_batch_of_adapters_gives_each_ones_own_logits(model_dir: Path, targets
         assert float((found[mine] - plain[mine]).abs().max()) > 1e-3
 
 
+def backward(network: Any, stack: Stack, packing: Packing, *, slots: int) -> None:
+    """Of the sum of squares of all that is no filling."""
+    with packed_attention(network):
+        stack.bind(slots)
+        stack.layout = PackedRows(packing)
+        hidden = network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
+        quiet_backward(torch.cat(pieces(packing, hidden)).square().sum())
+
+
 @pytest.mark.parametrize("path", ["loop", "bmm"])
 def test_gradients_of_all_slots_at_once_are_pefts_one_by_one(model_dir: Path, path: str) -> None:
     network = exact_model(model_dir)
     stack, states = filled(network, ("all-linear",), 4)  # the last slot is idle
     rows = [[sequence(9), sequence(4)], [sequence(1)], [sequence(30)]]
-    packing = Packing(rows, network.device, path)
-    with stack, packed_attention(network):
-        stack.bind(3, packing)
-        hidden = network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
-        quiet_backward(hidden.square().sum())
+    with stack:
+        backward(network, stack, packed(rows, path), slots=3)
     stack.weights.copy_(stack.grads)
     for slot, sequences in enumerate(rows):
         student = peft_model(exact_model(model_dir), ("all-linear",))
@@ -147,15 +156,14 @@ def test_gradients_of_all_slots_at_once_are_pefts_one_by_one(model_dir: Path, pa
     assert not stack.grads[3].any()
 
 
-def test_gradients_add_up_until_they_are_cleared_and_land_in_the_stack(model_dir: Path) -> None:
+@pytest.mark.parametrize("path", ["loop", "bmm"])
+def test_gradients_add_up_until_they_are_cleared_and_land_in_the_stack(model_dir: Path, path: str) -> None:
     network = exact_model(model_dir)
     stack, _ = filled(network, (), 2)
-    packing = Packing([[sequence(5)], [sequence(6)]], network.device, "bmm")
     found = []
-    with stack, packed_attention(network):
+    with stack:
         for _ in range(2):
-            stack.bind(2, packing)
-            quiet_backward(network.base_model(**packing.inputs, packing=packing).last_hidden_state.square().sum())
+            backward(network, stack, packed([[sequence(5)], [sequence(6)]], path), slots=2)
             found.append(stack.grads.clone())
     assert found[0].any()
     assert torch.allclose(found[1], 2 * found[0], rtol=1e-12)

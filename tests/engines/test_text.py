@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from stages.engines.base import Example, Lesson
+from stages.engines.base import Example, FitConfig, Lesson
 from stages.engines.models import Device, load_model, load_tokenizer
 from stages.engines.text import Tokens, end_tokens, example_tokens, lesson_tokens, prompt_ids
-from stages.failures import BadConfig, BadInput
+from stages.failures import BadConfig, Untrainable
 from tests.conftest import END, make_tokenizer
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
@@ -98,5 +98,5 @@ def test_a_chat_template_that_refuses_a_turn_is_said_plainly(chat_dir: Path) -> 
 def test_a_sequence_longer_than_the_models_context_is_refused(model_dir: Path) -> None:
     tokenizer, network = load_tokenizer(str(model_dir)), load_model(str(model_dir), Device("cpu"))
     long = Lesson((Example("", "short"), Example("", "passage " * 600)))
-    with pytest.raises(BadInput, match=r"longer than the model's context of 512; split the passage"):
-        lesson_tokens(tokenizer, network, long, end=True)
+    with pytest.raises(Untrainable, match=r"longer than the model's context of 512; split the passage"):
+        lesson_tokens(tokenizer, network, long, FitConfig())

@@ -7,7 +7,7 @@ import pytest
 
 from stages import adapt
 from stages.domains.qa import QA
-from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson
+from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson, Unwatched, Watch
 from stages.failures import BadEdit, BadInput
 from stages.records import Record, SelfEdit, Task, edit_seed
 from tests.stages.invented import a_line, a_task, an_edit
@@ -23,7 +23,7 @@ class Pretender:
     def __init__(self) -> None:
         self.jobs: list[FitJob] = []
 
-    def fit(self, jobs: Iterable[FitJob]) -> Iterator[FitResult]:
+    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
         self.jobs = list(jobs)
         for job in reversed(self.jobs):
             lost = any("diverge" in example.completion for example in job.lesson.examples)
@@ -142,7 +142,7 @@ def test_a_model_that_moved_trains_with_the_same_seeds() -> None:
 
 def test_a_trainer_that_forgets_a_job_is_a_bug_and_not_a_shorter_file() -> None:
     class Forgetful(Pretender):
-        def fit(self, jobs: Iterable[FitJob]) -> Iterator[FitResult]:
+        def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
             yield from list(super().fit(jobs))[1:]
 
     with pytest.raises(RuntimeError, match="no result for 1 jobs"):

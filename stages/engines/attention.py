@@ -1,0 +1,124 @@
+"""Attention that keeps packed sequences apart, put in place of the model's own for as long as it is needed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from stages.engines.packing import Block, Packing, Row
+from stages.engines.text import Tokens
+from stages.failures import BadConfig
+
+ATTENTION = "seal_packed"
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    packing: Packing | None = None,
+    sliding_window: int | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention function for packed tokens: causal, each sequence alone.
+
+    query (1, heads, total, size), key and value (1, key heads, total, size) → (1, total, heads, size).
+    """
+    if packing is None or more.get("softcap") is not None:
+        raise BadConfig("this architecture's attention cannot be packed; use --trainer peft")
+    if sliding_window is not None and int(packing.positions.max()) >= sliding_window:
+        raise BadConfig(f"a sequence is longer than the model's window of {sliding_window}; use --trainer peft")
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (total, heads, size)
+    if packing.varlen and not any(block.pads for block in packing.blocks):
+        return ragged(q, k, v, scaling, packing)[None], None
+    pieces = [piece for block in packing.blocks for piece in attend_block(block, q, k, v, scaling)]
+    mixed = torch.cat(pieces)
+    return (mixed if packing.back is None else mixed.index_select(0, packing.back))[None], None
+
+
+def attend_block(block: Block, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Iterator[Tensor]:
+    """Outputs (rows · length, heads, size) of the block's sequences, then of their pads."""
+    several = q.shape[1] != k.shape[1]
+    keys, values = (block.sequences.take(each).transpose(1, 2) for each in (k, v))  # (rows, key heads, length, size)
+    own = block.sequences.take(q).transpose(1, 2)
+    out = scaled_dot_product_attention(own, keys, values, is_causal=True, scale=scale, enable_gqa=several)
+    yield out.transpose(1, 2).flatten(0, 1)
+    if block.pads:
+        own = block.pads.take(q).transpose(1, 2)
+        out = scaled_dot_product_attention(own, keys, values, block.seen, scale=scale, enable_gqa=several)
+        yield out.transpose(1, 2).flatten(0, 1)
+
+
+def ragged(q: Tensor, k: Tensor, v: Tensor, scale: float | None, packing: Packing) -> Tensor:
+    """The same by torch's kernel for rows of any length (torch 2.11 and newer, on a GPU, in half precision)."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    starts, longest = packing.boundaries
+    shared = q.shape[1] // k.shape[1]
+    k, v = (each.repeat_interleave(shared, dim=1) if shared > 1 else each for each in (k, v))
+    out = varlen_attn(q, k, v, starts, starts, longest, longest, scale=scale, window_size=(-1, 0))
+    return out if isinstance(out, Tensor) else out[0]
+
+
+@contextmanager
+def packed_attention(network: Any) -> Iterator[None]:
+    """Within, the model's attention is `attend`; afterwards, also after an error, its own again."""
+    own = network.config._attn_implementation
+    AttentionInterface.register(ATTENTION, attend)
+    network.set_attn_implementation(ATTENTION)
+    try:
+        yield
+    finally:
+        network.set_attn_implementation(own)
+
+
+@torch.no_grad()
+def check_packable(network: Any) -> None:
+    """Raises BadConfig unless each sequence's packed logits are its own, from the output layer on the last states."""
+    rows = [Tokens((2, 3, 4, 5), 0), Tokens((6, 7, 2), 0)]  # two: a layer that is no attention could mix them
+    plain = torch.cat([own_logits(network, row) for row in rows])
+    packed = packed_logits(network, rows)
+    tolerance = 1e-3 if plain.dtype in (torch.float32, torch.float64) else 0.1
+    if not torch.allclose(plain, packed, rtol=tolerance, atol=tolerance * float(plain.abs().max())):
+        raise BadConfig("this architecture cannot be trained packed (its logits differ); use --trainer peft")
+    with torch.random.fork_rng():
+        trained = own_logits(network.train(), rows[0])
+        network.eval()
+    if not torch.allclose(plain[: len(trained)], trained, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
+        raise BadConfig("this model has dropout of its own, which cannot be trained packed; use --trainer peft")
+
+
+def has_ragged_kernel(network: Any) -> bool:
+    """Whether `ragged` runs on this device, for this model, and gives what the blocks give. Builds differ."""
+    rows = [Tokens((2, 3, 4, 5), 0), Tokens((6, 7, 2), 0)]
+    try:
+        with torch.no_grad():
+            blocks, ragged = (packed_logits(network, rows, path="grouped", varlen=each) for each in (False, True))
+    except (ImportError, RuntimeError, TypeError, ValueError):
+        return False
+    return torch.allclose(blocks, ragged, rtol=0.1, atol=0.1 * float(blocks.abs().max()))
+
+
+def packed_logits(network: Any, rows: list[Tokens], **options: Any) -> Tensor:
+    """Logits of the rows in one pass, each as a slot of its own, one row after the other: (total, vocabulary)."""
+    packing = Packing([Row(slot, row) for slot, row in enumerate(rows)], network.device, **options)
+    with packed_attention(network):
+        hidden = network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
+    places = dict(zip((row.slot for row in packing.ordered), packing.starts, strict=True))
+    states = [hidden[places[slot][0] :][: len(row.ids)] for slot, row in enumerate(rows)]
+    logits: Tensor = network.get_output_embeddings()(torch.cat(states))
+    return logits
+
+
+def own_logits(network: Any, row: Tokens) -> Tensor:
+    """The model's own logits of one sequence alone: (length, vocabulary)."""
+    logits: Tensor = network(input_ids=torch.tensor([row.ids], device=network.device), use_cache=False).logits[0]
+    return logits

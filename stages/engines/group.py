@@ -1,0 +1,198 @@
+"""A group of jobs of one rank and the same targets, trained as one stack: who is in work, a step, what comes of it."""
+
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.engines.adamw import StackedAdamW, Update
+from stages.engines.base import FitJob, FitResult, Watch
+from stages.engines.lora import diverged, learning_rate_factor, overflowed, write_adapter
+from stages.engines.losses import ChunkedCrossEntropy, chunk_rows
+from stages.engines.lowrank import PackedRows
+from stages.engines.memory import Budget, out_of_memory, saved_bytes, tokens_that_fit
+from stages.engines.packing import Packing, Row
+from stages.engines.stack import Stack
+from stages.engines.text import Tokens
+
+
+@dataclass
+class Resident:
+    """A job in a slot: its sequences, the batches of its steps, and the losses so far (on the device)."""
+
+    job: FitJob
+    sequences: Sequence[Tokens]
+    steps: Sequence[Sequence[int]]
+    losses: list[Tensor] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return len(self.losses) == len(self.steps)
+
+    def rows(self, slot: int) -> Iterator[Row]:
+        """The sequences of its next step. The loss of a step is the mean over all its targets."""
+        batch = [self.sequences[place] for place in self.steps[len(self.losses)]]
+        share = 1 / max(1, sum(tokens.weight for tokens in batch))
+        return (Row(slot, tokens, share) for tokens in batch)
+
+    def update(self) -> Update:
+        config = self.job.config
+        rate = config.learning_rate * learning_rate_factor(config, len(self.steps))(len(self.losses))
+        return Update(rate, config.max_grad_norm, config.weight_decay)
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens of the whole job: its length as a chain of steps, and what it costs."""
+        return sum(len(self.sequences[place].ids) for step in self.steps for place in step)
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How passes are computed: the path of the low-rank products, attention's kernel, and the budget in tokens."""
+
+    path: str
+    varlen: bool
+    tokens: int | None  # None: what the memory holds
+
+
+class Group:
+    """Trains jobs as slots of a stack that lies on the network. Call `run` once."""
+
+    def __init__(self, network: Any, stack: Stack, ways: Ways, watch: Watch) -> None:
+        self.network, self.stack, self.watch = network, stack, watch
+        self.path, self.varlen = path_for(stack, ways.path), ways.varlen
+        self.optimizer = StackedAdamW(stack.weights, stack.grads)
+        self.residents: list[Resident] = []
+        self.budget = Budget(ways.tokens or self._tokens_that_fit())
+
+    def run(self, jobs: Sequence[Resident], model: str) -> Iterator[FitResult]:
+        """Results as jobs finish, each after its directory is complete. The longest jobs go first."""
+        queue = deque(sorted(jobs, key=lambda job: job.tokens, reverse=True))
+        while queue or self.residents:
+            while queue and len(self.residents) < len(self.stack.weights):
+                self._admit(queue.popleft())
+            self._step()
+            for slot in [slot for slot, resident in enumerate(self.residents) if resident.done][::-1]:
+                yield self._finish(slot, model)
+                self._release(slot)
+
+    def _admit(self, resident: Resident) -> None:
+        """Gives the job the next free slot, with peft's own initial weights."""
+        slot, config = len(self.residents), resident.job.config
+        self.stack.initialise(slot, resident.job.seed, config.alpha / config.rank)
+        self.optimizer.reset(slot)
+        self.residents.append(resident)
+
+    def _release(self, slot: int) -> None:
+        """Frees a slot; the last one in use moves there, so that those in use stay the first."""
+        last = self.residents.pop()
+        self.stack.move(len(self.residents), slot)
+        self.optimizer.move(len(self.residents), slot)
+        if slot < len(self.residents):
+            self.residents[slot] = last
+
+    # ---- a step
+
+    def _step(self) -> None:
+        """The next optimizer step of every resident: the sum of their losses, each the mean over its own targets."""
+        rows = sorted((row for slot, each in enumerate(self.residents) for row in each.rows(slot)), key=self._order)
+        losses = self._gradients(rows)
+        while losses is None:
+            self.budget.shrink(rows)
+            self.watch.note(f"memory ran out: from here on at most {self.budget.tokens} tokens in one pass")
+            losses = self._gradients(rows)
+        self.optimizer.step([resident.update() for resident in self.residents])
+        for resident, loss in zip(self.residents, losses.unbind(), strict=True):
+            resident.losses.append(loss)
+        self.watch.trained(sum(row.length for row in rows))
+
+    def _order(self, row: Row) -> tuple[int, int]:
+        """Slot by slot where spans must lie together, else rows of similar length into one pass."""
+        return (row.slot, 0) if self.path == "grouped" else (row.pads, row.length)
+
+    def _gradients(self, rows: Sequence[Row]) -> Tensor | None:
+        """Leaves each slot's gradient in the stack and returns each slot's loss (slots,); None if memory ran out."""
+        slots = len(self.residents)
+        losses = torch.zeros(slots, dtype=self.stack.weights.dtype, device=self.stack.device)
+        self.stack.bind(slots)
+        try:
+            for part in self.budget.passes(rows):
+                self._pass(Packing(part, self.stack.device, self.path, self.varlen), losses)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        else:
+            return losses
+        self.stack.grads.zero_()
+        if self.stack.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _pass(self, packing: Packing, losses: Tensor) -> None:
+        """Adds the pass's gradients to the stack's and its losses to `losses`."""
+        chosen = (packing.targets >= 0).nonzero()[:, 0]
+        targets, owners = packing.targets[chosen].to(losses.device), packing.owners[chosen].to(losses.device)
+        weights = packing.weights[chosen].to(losses.device, losses.dtype)
+        hidden = self._hidden(packing).index_select(0, chosen.to(losses.device))
+        head = self.network.get_output_embeddings()
+        total, each = ChunkedCrossEntropy.apply(hidden, head, targets, weights)  # type: ignore[no-untyped-call]
+        quiet_backward(total)
+        losses.index_add_(0, owners, (each * weights).to(losses.dtype))
+
+    def _hidden(self, packing: Packing) -> Tensor:
+        """Last hidden states of all cells: (total, hidden)."""
+        self.stack.layout = PackedRows(packing)
+        hidden: Tensor = self.network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
+        return hidden
+
+    def _tokens_that_fit(self) -> int:
+        """By a trial of two short sequences."""
+        head = self.network.get_output_embeddings()
+        logits = 3 * 4 * chunk_rows(head, self.stack.device) * len(head.weight)
+        stacked = self.stack.weights.numel() * self.stack.weights.element_size()
+        try:
+            return tokens_that_fit(self.saved, 3 * stacked + logits, self.stack.device)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            return 1
+
+    def saved(self, length: int) -> int:
+        """Bytes that autograd keeps of a pass of one sequence."""
+        self.stack.bind(1)
+        packing = Packing([Row(0, Tokens((1,) * length, 0))], self.stack.device, self.path, self.varlen)
+        return saved_bytes(lambda: self._hidden(packing))
+
+    def _finish(self, slot: int, model: str) -> FitResult:
+        resident = self.residents[slot]
+        job, losses = resident.job, torch.stack(resident.losses).tolist()
+        error = diverged(losses) or overflowed([self.stack.weights[slot]])
+        state = {} if error else self.stack.state(slot)
+        return FitResult(
+            id=job.id,
+            path=None if error else write_adapter(job.out, state, job.config, self.stack.targets, model),
+            sequences=len(resident.sequences),
+            tokens=sum(len(sequence.ids) for sequence in resident.sequences),
+            steps=len(losses),
+            loss_first=losses[0],
+            loss_last=losses[-1],
+            error=error,
+        )
+
+
+def path_for(stack: Stack, path: str) -> str:
+    """The path, but bmm where the grouped kernel cannot take the stack: sizes must be multiples of 8, never float64."""
+    sizes = {stack.rank} | {size for each in stack.layers for size in (each.base.in_features, each.base.out_features)}
+    fits = stack.weights.dtype != torch.float64 and all(size % 8 == 0 for size in sizes)
+    return path if fits or path != "grouped" else "bmm"
+
+
+def quiet_backward(loss: Tensor) -> None:
+    """backward() without torch's remark that gradients which are views of a stack are not laid out as it likes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
+        loss.backward()  # type: ignore[no-untyped-call]

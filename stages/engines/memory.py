@@ -1,0 +1,99 @@
+"""How much fits: adapters in work and tokens of a pass, from the device's free memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.engines.packing import Row
+from stages.failures import OutOfMemory
+
+# More gains nothing: a GPU is saturated, a CPU's cache is full (tests/bench/bench_inner_loop.py).
+MOST_ADAPTERS = {"cuda": 64, "cpu": 64}
+MOST_TOKENS = {"cuda": 16_384, "cpu": 2048}
+SHARE = 0.8  # of the free memory that a pass may plan with; the rest is for what is not counted
+
+
+@dataclass
+class Budget:
+    """Most tokens of one forward and backward pass. It shrinks when the device's memory runs out."""
+
+    tokens: int
+
+    def passes(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """The rows, in their order, in passes of at most so many tokens; a longer row makes a pass of its own."""
+        found: list[Row] = []
+        used = 0
+        for row in rows:
+            if found and used + row.cells > self.tokens:
+                yield found
+                found, used = [], 0
+            found.append(row)
+            used += row.cells
+        if found:
+            yield found
+
+    def shrink(self, rows: Sequence[Row]) -> None:
+        """Half of what the largest pass had. Raises OutOfMemory where that was a single sequence."""
+        largest = max(self.passes(rows), key=lambda each: sum(row.cells for row in each))
+        cells = sum(row.cells for row in largest)
+        if len(largest) == 1:
+            raise OutOfMemory(
+                f"a sequence of {cells} tokens does not fit into the device's memory; take fewer --slots, "
+                "--dtype bfloat16, or a smaller --pad-to or --pad-mode"
+            )
+        self.tokens = max(1, cells // 2)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether this is the device's memory running out. A CPU's allocator has no class of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that can still be had."""
+    if device.type == "cuda":
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + held
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def adapters_that_fit(network: Any, names: Sequence[str], rank: int) -> int:
+    """How many adapters of these layers to work on at once: fp32 masters, gradients, two moments and a working copy.
+
+    They may take half of the free memory.
+    """
+    layers = [network.get_submodule(name) for name in names]
+    width: int = rank * sum(layer.in_features + layer.out_features for layer in layers)
+    room = free_bytes(network.device) // 2 // (5 * width * 4)
+    return max(1, min(room, MOST_ADAPTERS.get(network.device.type, 16)))
+
+
+def tokens_that_fit(saved: Callable[[int], int], reserved: int, device: torch.device) -> int:
+    """Tokens of a pass, where `saved(length)` are the bytes kept for the backward pass of a sequence so long.
+
+    The slope between two lengths counts: weights that are kept whatever the length are part of `reserved`.
+    """
+    short, long = 16, 48
+    each = max(1, (saved(long) - saved(short)) // (long - short))
+    room = int(SHARE * (free_bytes(device) - reserved))
+    return max(1, min(room // each, MOST_TOKENS.get(device.type, 512)))
+
+
+def saved_bytes(forward: Callable[[], Any]) -> int:
+    """Bytes that autograd keeps for the backward pass of `forward`, each storage counted once."""
+    storages: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        kept = forward()  # held until all is counted: a freed storage's address may be given out again
+    del kept
+    return sum(storages.values())
