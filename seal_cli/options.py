@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from stages.failures import BadConfig
+
 
 class Ties(StrEnum):
     first = "first"
@@ -20,12 +22,12 @@ class Schedule(StrEnum):
 
 
 def token_budget(value: str) -> int | None:
-    """auto, or a number of tokens. Raises typer.BadParameter otherwise."""
+    """auto, or a number of tokens. Raises BadConfig for anything else."""
     if value == "auto":
         return None
     if value.isdecimal() and int(value):
         return int(value)
-    raise typer.BadParameter(f"{value!r} is neither auto nor a number of tokens")
+    raise BadConfig(f"--tokens-per-step {value}: take auto or a number of tokens, for example 4096")
 
 
 Input = Annotated[

@@ -94,6 +94,7 @@ def adapt(
     from stages.domains.qa import QA
 
     PadMode.parse(pad_mode)
+    budget = opt.token_budget(tokens_per_step)
     domain = QA(split_newlines=split_newlines)
     config = FitConfig(
         rank=rank,
@@ -123,9 +124,7 @@ def adapt(
         if dry_run:
             run.plan(f"train {len(records) * seeds} adapters of {name}", config)
             return run.code
-        fitter = load_trainer(
-            trainer, name, device, dtype, slots=slots, tokens_per_step=opt.token_budget(tokens_per_step)
-        )
+        fitter = load_trainer(trainer, name, device, dtype, slots=slots, tokens_per_step=budget)
         watch = meter("adapt", len(records) * seeds)
         lines = stage.run(
             records, fitter, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed, watch=watch

@@ -188,3 +188,38 @@ def test_the_unscored_are_told_and_end_with_3(tmp_path: Path) -> None:
     kept = seal("filter", "scores.jsonl", cwd=tmp_path)
     assert (kept.code, len(kept.lines)) == (3, 1)
     assert "seal filter: 2 in, 1 out, 0 failed, 1 unscored, " in kept.err
+
+
+def test_a_self_edit_too_long_for_the_model_ends_alone_and_is_never_a_reward(
+    round_one: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    edits = rows(round_one / "edits.jsonl")[:2]
+    edits[1]["edit"]["completion"] = "word " * 900  # one sequence beyond a context of 512
+    (tmp_path / "edits.jsonl").write_text("".join(json.dumps(edit) + "\n" for edit in edits))
+    trained = pipe(f"seal adapt edits.jsonl --model {model_dir} {' '.join(SMALL_LORA)}", cwd=tmp_path)
+    assert trained.code == 3
+    assert "seal adapt: 2 in, 2 out, 1 failed" in trained.err
+    lost, fine = sorted(trained.lines, key=lambda line: line["adapter"]["path"] is not None)
+    assert lost["edit"]["id"] == edits[1]["edit"]["id"]
+    assert (lost["adapter"]["fault"], lost["adapter"]["train"]) == ("training", None)
+    assert "is longer than the model's context of 512; split the passage" in lost["adapter"]["error"]
+    assert fine["adapter"]["error"] is None
+    scored = seal("eval", "--max-tokens", 4, stdin=trained.out, cwd=tmp_path)
+    assert scored.code == 3
+    assert [line["score"]["value"] is None for line in scored.lines] == [
+        line["adapter"]["path"] is None for line in trained.lines
+    ]
+
+
+@pytest.mark.parametrize("mode", ["none", "sampled:4", "full"])
+def test_pads_and_the_tokens_of_a_step_are_flags_and_the_record_says_which_pads(
+    round_one: Path, model_dir: Path, tmp_path: Path, mode: str
+) -> None:
+    edits = (round_one / "edits.jsonl").read_text().splitlines(keepends=True)[0]
+    common = ["--model", model_dir, "--pad-mode", mode, "--pad-to", 500, "--rank", 2, "--epochs", 1]
+    (line,) = seal("adapt", *common, "--tokens-per-step", 600, stdin=edits, cwd=tmp_path).lines
+    assert (line["adapter"]["fit"]["pad_mode"], line["adapter"]["fit"]["pad_to"]) == (mode, 500)
+    (again,) = seal("adapt", *common, "--trainer", "peft", stdin=edits, cwd=tmp_path).lines
+    first, second = (each["adapter"]["train"] for each in (line, again))
+    assert first["loss_first"] == pytest.approx(second["loss_first"], rel=1e-5)
+    assert first["loss_last"] == pytest.approx(second["loss_last"], rel=1e-4)

@@ -53,6 +53,21 @@ FAILURES = [
     (78, ["generate"], TASKS, "which model? the lines name none: give --model DIR"),
     (78, ["generate", "-t", "poem"], TASKS, "--template poem: unknown; take one of implications, implications-long"),
     (66, ["generate", "-t", "poem.txt"], TASKS, "--template poem.txt: no such file (the named templates are impl"),
+    (78, ["adapt", "--tokens-per-step", "lots"], EDITS, "--tokens-per-step lots: take auto or a number of tokens, f"),
+    (78, ["adapt", "--tokens-per-step", "0"], EDITS, "--tokens-per-step 0: take auto or a number of tokens, for ex"),
+    (78, ["adapt", "--pad-mode", "some"], EDITS, "--pad-mode some: take none, eos, full or sampled:M, for example sam"),
+    (
+        78,
+        ["adapt", "--trainer", "peft", "--model", "x/y", "--slots", "3"],
+        EDITS,
+        "--slots 3: peft trains one sequence",
+    ),
+    (
+        78,
+        ["adapt", "--trainer", "peft", "--model", "x/y", "--tokens-per-step", "9"],
+        EDITS,
+        "--tokens-per-step 9: peft trains one sequence of one adapter at a time; use --trainer batched",
+    ),
     (78, ["filter", "--keep", "worst"], SCORES, "--keep worst: take best, best:N (N ≥ 1), above:X (0 ≤ X < 1), gain"),
     (78, ["filter", "--keep", "best:0"], SCORES, "--keep best:0: take best, best:N"),
     (
