@@ -1,5 +1,6 @@
 """From flags to engines: which model a stage uses, and the classes behind --engine, --trainer and --judge."""
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,13 +26,12 @@ def choose_model(flag: str | None, named: Iterable[str]) -> str:
 
 def quiet_libraries() -> None:
     """No progress bars and no advice from transformers, datasets and the hub on our stderr."""
-    import datasets
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # read when datasets is imported, which few stages need
     hub_logging.set_verbosity_error()
 
 

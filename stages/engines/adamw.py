@@ -1,4 +1,4 @@
-"""AdamW for a stack of adapters, one optimizer a row: its own learning rate, step count, clip and decay.
+"""AdamW for a stack of adapters: each row has its own learning rate, step count, clip and decay.
 
 The numbers are those of torch.optim.AdamW and clip_grad_norm_ on the adapter alone (betas .9 and .999, eps 1e-8, the
 fused kernel: HF Trainer's defaults). Row by row is also the fast way on a CPU, whose cache holds a row but no stack.
@@ -21,30 +21,30 @@ class Update:
 
 
 class StackedAdamW:
-    """Optimizers of the rows of (slots, n) weights. A row's moments begin anew with `reset`."""
+    """An optimizer over the rows of (slots, n) weights, each a parameter group of its own."""
 
     def __init__(self, weights: Tensor, grads: Tensor) -> None:
         self.weights, self.grads = weights, grads
         self.leaves = [row.detach().requires_grad_() for row in weights]
-        for leaf, grad in zip(self.leaves, grads, strict=True):
-            leaf.grad = grad
-        self.optimizers = [torch.optim.AdamW([leaf], fused=True) for leaf in self.leaves]
+        self.optimizer = torch.optim.AdamW([{"params": [leaf]} for leaf in self.leaves], fused=True)
 
     def reset(self, slot: int) -> None:
-        self.optimizers[slot].state.clear()
+        """The row's moments and step count begin anew."""
+        self.optimizer.state.pop(self.leaves[slot], None)
 
     def move(self, source: int, to: int) -> None:
         """Row `to` goes on with the moments and step count of `source`, which begins anew."""
         if source != to:
-            self.reset(to)
-            self.optimizers[to].state[self.leaves[to]] = self.optimizers[source].state.pop(self.leaves[source])
+            self.optimizer.state[self.leaves[to]] = self.optimizer.state.pop(self.leaves[source])
 
     def step(self, updates: Sequence[Update]) -> None:
         """Updates the first len(updates) rows from their gradients, and clears the gradients."""
-        for leaf, optimizer, update in zip(self.leaves, self.optimizers, updates, strict=False):
-            if update.max_grad_norm > 0:  # 0: no clipping, as in HF Trainer
-                torch.nn.utils.clip_grad_norm_([leaf], update.max_grad_norm)
-            (group,) = optimizer.param_groups
-            group["lr"], group["weight_decay"] = update.learning_rate, update.weight_decay
-            optimizer.step()
+        for slot, (leaf, group) in enumerate(zip(self.leaves, self.optimizer.param_groups, strict=True)):
+            leaf.grad = self.grads[slot] if slot < len(updates) else None  # None: the row rests
+            if slot < len(updates):
+                update = updates[slot]
+                group["lr"], group["weight_decay"] = update.learning_rate, update.weight_decay
+                if update.max_grad_norm > 0:  # 0: no clipping, as in HF Trainer
+                    torch.nn.utils.clip_grad_norm_([leaf], update.max_grad_norm)
+        self.optimizer.step()
         self.grads[: len(updates)].zero_()

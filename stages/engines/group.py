@@ -3,6 +3,7 @@
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +60,9 @@ class Ways:
     tokens: int | None  # None: what the memory holds
 
 
+MOST_UNWRITTEN = 8  # finished adapters that may wait for the disk
+
+
 class Group:
     """Trains jobs as slots of a stack that lies on the network. Call `run` once."""
 
@@ -72,13 +76,20 @@ class Group:
     def run(self, jobs: Sequence[Resident], model: str) -> Iterator[FitResult]:
         """Results as jobs finish, each after its directory is complete. The longest jobs go first."""
         queue = deque(sorted(jobs, key=lambda job: job.tokens, reverse=True))
-        while queue or self.residents:
-            while queue and len(self.residents) < len(self.stack.weights):
-                self._admit(queue.popleft())
-            self._step()
-            for slot in [slot for slot, resident in enumerate(self.residents) if resident.done][::-1]:
-                yield self._finish(slot, model)
-                self._release(slot)
+        written: deque[Future[FitResult]] = deque()
+        with ThreadPoolExecutor(max_workers=1) as writer:  # the device does not wait for the disk
+            while queue or self.residents:
+                while queue and len(self.residents) < len(self.stack.weights):
+                    self._admit(queue.popleft())
+                self._step()
+                for slot in [slot for slot, resident in enumerate(self.residents) if resident.done][::-1]:
+                    row = self.stack.weights[slot].clone()  # the next job takes the slot
+                    written.append(writer.submit(outcome, self.residents[slot], row, self.stack, model))
+                    self._release(slot)
+                while written and (written[0].done() or len(written) > MOST_UNWRITTEN):
+                    yield written.popleft().result()
+            while written:
+                yield written.popleft().result()
 
     def _admit(self, resident: Resident) -> None:
         """Gives the job the next free slot, with peft's own initial weights."""
@@ -167,21 +178,21 @@ class Group:
         packing = Packing([Row(0, Tokens((1,) * length, 0))], self.stack.device, self.path, self.varlen)
         return saved_bytes(lambda: self._hidden(packing))
 
-    def _finish(self, slot: int, model: str) -> FitResult:
-        resident = self.residents[slot]
-        job, losses = resident.job, torch.stack(resident.losses).tolist()
-        error = diverged(losses) or overflowed([self.stack.weights[slot]])
-        state = {} if error else self.stack.state(slot)
-        return FitResult(
-            id=job.id,
-            path=None if error else write_adapter(job.out, state, job.config, self.stack.targets, model),
-            sequences=len(resident.sequences),
-            tokens=sum(len(sequence.ids) for sequence in resident.sequences),
-            steps=len(losses),
-            loss_first=losses[0],
-            loss_last=losses[-1],
-            error=error,
-        )
+
+def outcome(resident: Resident, row: Tensor, stack: Stack, model: str) -> FitResult:
+    """What came of a job whose weights are now `row`: its directory, complete, or why there is none."""
+    job, losses = resident.job, torch.stack(resident.losses).tolist()
+    error = diverged(losses) or overflowed([row])
+    return FitResult(
+        id=job.id,
+        path=None if error else write_adapter(job.out, stack.named(row), job.config, stack.targets, model),
+        sequences=len(resident.sequences),
+        tokens=sum(len(sequence.ids) for sequence in resident.sequences),
+        steps=len(losses),
+        loss_first=losses[0],
+        loss_last=losses[-1],
+        error=error,
+    )
 
 
 def path_for(stack: Stack, path: str) -> str:

@@ -146,8 +146,12 @@ class Stack:
 
     def state(self, slot: int) -> dict[str, Tensor]:
         """The adapter under peft's names, on the CPU."""
+        return self.named(self.weights[slot])
+
+    def named(self, row: Tensor) -> dict[str, Tensor]:
+        """The same of any flat row (n,)."""
         found = {}
-        for layer, a, b in self.views(self.weights[slot : slot + 1]):
+        for layer, a, b in self.views(row[None]):
             found[f"base_model.model.{layer.name}.lora_A.weight"] = a[0].cpu().clone()
             found[f"base_model.model.{layer.name}.lora_B.weight"] = b[0].cpu().clone()
         return found

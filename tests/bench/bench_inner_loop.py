@@ -104,6 +104,15 @@ def hf_trainer(trainer: PeftTrainer, job: FitJob, out: Path, *, pad: int = 0, st
     student.unload()
 
 
+def real_tokens(tokenizer: Any, jobs: Sequence[FitJob]) -> int:
+    """Times epochs, pads not counted."""
+    return sum(
+        job.config.epochs * len(example_tokens(tokenizer, example, end=True).ids)
+        for job in jobs
+        for example in job.lesson.examples
+    )
+
+
 def turns(works: Mapping[str, Work], repeats: int) -> dict[str, list[float]]:
     """Seconds of each work, the works taking turns."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
@@ -139,7 +148,7 @@ def bench_training(name: str, model: Path, jobs: Sequence[FitJob], out: Path, si
         works[f"ManyTrainer, {slots} at once"] = lambda many=many: list(many.fit(jobs))  # type: ignore[misc]
     seconds = turns(works, sizes["REPEATS"])
     seconds[official] = [each * steps / sizes["PADDED_STEPS"] for each in seconds[official]]
-    tokens = sizes["EPOCHS"] * sum(result.tokens for result in ManyTrainer(str(model)).fit(jobs))
+    tokens = real_tokens(peft.tokenizer, jobs)
     for trainer, times in seconds.items():
         taken = statistics.median(times)
         say(
@@ -161,13 +170,13 @@ def bench_training(name: str, model: Path, jobs: Sequence[FitJob], out: Path, si
 
 def bench_growth(name: str, model: Path, lines: Sequence[Record], out: Path, sizes: Sizes) -> None:
     """Jobs × {1, 2, 4, 8}: what a real token costs should not depend on how many there are."""
-    few = {**sizes, "JOBS": max(1, sizes["JOBS"] // 4)}
+    few = {**sizes, "JOBS": max(1, sizes["JOBS"] // 8)}
     works: dict[str, Work] = {}
     tokens = {}
     for times in GROWTH:
         jobs, many = make_jobs(lines, out, few, times=times), ManyTrainer(str(model), slots=few["JOBS"])
         works[f"× {times}"] = lambda many=many, jobs=jobs: list(many.fit(jobs))  # type: ignore[misc]
-        tokens[f"× {times}"] = sizes["EPOCHS"] * sum(result.tokens for result in many.fit(jobs))
+        tokens[f"× {times}"] = real_tokens(many.tokenizer, jobs)
     seconds = turns(works, sizes["REPEATS"])
     for jobs_, times_ in seconds.items():
         taken = statistics.median(times_)

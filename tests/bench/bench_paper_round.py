@@ -5,6 +5,7 @@ Speed does not depend on the weights, so none are needed. One JSON line a part:
     python tests/bench/bench_paper_round.py --gpu                  the real size, on a GPU
     python tests/bench/bench_paper_round.py --gpu --slice 1/8      an eighth of the jobs, scaled up and said so
     ADAPTERS=/dev/shm python …                                     adapters on a memory disk
+    python tests/bench/bench_paper_round.py --gpu --slice 1/25 --profile      which kernels take the time
     python tests/bench/bench_paper_round.py                        a toy of the same shape on a CPU: proves that it runs
 
 Source of the jobs: the first 50 passages × 5 self-edits × 3 seeds of the official iter0_train.json (SEAL App. B: LoRA
@@ -12,11 +13,14 @@ r 32 on q and v, 10 epochs, batch 1); invented passages where the file is absent
 """
 
 import argparse
+import contextlib
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -136,7 +140,9 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="Qwen2.5-7B's shape in bfloat16 on the first GPU")
     parser.add_argument("--slice", default="1/1", help="1/N: only every N-th self-edit; figures of a round are scaled")
     parser.add_argument("--slots", type=int, help="adapters in work at a time")
+    parser.add_argument("--tokens-per-step", type=int, help="most tokens of one pass")
     parser.add_argument("--epochs", type=int, default=FitConfig.epochs)
+    parser.add_argument("--profile", action="store_true", help="also the kernels of some steps, costliest first")
     options = parser.parse_args()
     share = int(options.slice.partition("/")[2])
     device = torch.device("cuda" if options.gpu else "cpu")
@@ -145,46 +151,108 @@ def main() -> None:
     texts = [line.task.context + "\n" + (line.edit.completion if line.edit else "") for line in lines]
     shape = QWEN_7B if options.gpu else TOY
     tokenizer, network = make_tokenizer(texts, shape["vocab_size"]), make_network(shape, device, dtype)
-    measure(lines[:: share if options.gpu else max(share, 50)], network, tokenizer, options, len(lines))
-
-
-def measure(lines: list[Record], network: Any, tokenizer: Any, options: argparse.Namespace, whole: int) -> None:
-    """Adapts and answers the lines, and prints what each part took and what a whole round would take."""
-    device, scale = network.device, whole / len(lines)
-    rate = dense_rate(device, network.dtype)
-    trainer = ManyTrainer("random", loaded=(tokenizer, network), slots=options.slots)
-    engine = HFEngine("random", loaded=(tokenizer, network), batch_size=256 if options.gpu else 32)
-    weights = sum(p.numel() for p in network.parameters()) - network.get_input_embeddings().weight.numel()
+    limits = {"slots": options.slots, "tokens_per_step": options.tokens_per_step}
+    trainer = ManyTrainer("random", loaded=(tokenizer, network), **limits)
+    engine = HFEngine("random", loaded=(tokenizer, network), batch_size=256 if options.gpu else 64)
+    chosen, config = lines[:: share if options.gpu else max(share, 50)], FitConfig(epochs=options.epochs)
     with tempfile.TemporaryDirectory(dir=os.environ.get("ADAPTERS")) as out:
-        start = time.perf_counter()
-        config = FitConfig(epochs=options.epochs)
-        done = list(adapt.run(lines, trainer, domain=QA(), out=Path(out), config=config, seeds=SEEDS))
-        synchronise(device)
-        seconds = time.perf_counter() - start
-        tokens = options.epochs * sum(line.adapter.train.tokens for line in done if line.adapter and line.adapter.train)
-        flop = 4 * weights * tokens  # forward 2, backward 2: the frozen weights take no gradient
-        say(
-            "adapt",
-            adapters=len(done),
-            seconds=round(seconds, 1),
-            seconds_per_round=round(seconds * scale, 1),
-            tokens_per_s=round(tokens / seconds),
-            dense_rate_share=round(flop / seconds / rate, 3),
-            dense_tflops=round(rate / 1e12, 2),
-            peak_gb=round(torch.cuda.max_memory_allocated() / 1e9, 1) if options.gpu else None,
-            slots=trainer.slots,
-        )
-        start = time.perf_counter()
-        answers = sum(len(line.task.questions) for line in evaluate.run(done, engine, domain=QA(), judge=Lexical()))
-        synchronise(device)
-        seconds = time.perf_counter() - start
-        say(
-            "eval",
-            answers=answers,
-            seconds=round(seconds, 1),
-            seconds_per_round=round(seconds * scale, 1),
-            answers_per_s=round(answers / seconds, 1),
-        )
+        if options.profile:
+            profile_steps(chosen, trainer, config, Path(out) / "profile")
+        done = measure_adapt(chosen, trainer, config, Path(out), len(lines))
+        measure_eval(done, engine, len(lines) / len(chosen))
+
+
+def measure_adapt(lines: list[Record], trainer: ManyTrainer, config: FitConfig, out: Path, whole: int) -> list[Record]:
+    """Trains all adapters of the lines and prints what it took and what a whole round would."""
+    network, plans = trainer.network, Plans()
+    device, scale = network.device, whole / len(lines)
+    weights = sum(p.numel() for p in network.parameters()) - network.get_input_embeddings().weight.numel()
+    rate = dense_rate(device, network.dtype)
+    start = time.perf_counter()
+    done = list(adapt.run(lines, trainer, domain=QA(), out=out, config=config, seeds=SEEDS, watch=plans))
+    synchronise(device)
+    seconds = time.perf_counter() - start
+    flop = 4 * weights * plans.tokens  # forward 2, backward 2: the frozen weights take no gradient
+    say(
+        "adapt",
+        adapters=len(done),
+        failed=sum(1 for line in done if line.adapter and line.adapter.error),
+        steps=plans.steps,
+        tokens=plans.tokens,
+        seconds=round(seconds, 1),
+        seconds_per_round=round(seconds * scale, 1),
+        tokens_per_s=round(plans.tokens / seconds),
+        ms_per_step=round(1e3 * seconds / plans.steps, 1),
+        dense_rate_share=round(flop / seconds / rate, 3),
+        dense_tflops=round(rate / 1e12, 2),
+        peak_gb=round(torch.cuda.max_memory_allocated() / 1e9, 1) if device.type == "cuda" else None,
+        path=trainer.ways.path,
+        varlen=trainer.ways.varlen,
+        notes=plans.notes,
+    )
+    return done
+
+
+def measure_eval(done: list[Record], engine: HFEngine, scale: float) -> None:
+    """Answers the questions of all adapters, and each task's once without."""
+    start = time.perf_counter()
+    scored = evaluate.run(done, engine, domain=QA(), judge=Lexical())
+    answers = sum(len(line.task.questions) for line in scored)
+    synchronise(engine.network.device)
+    seconds = time.perf_counter() - start
+    say(
+        "eval",
+        answers=answers,
+        seconds=round(seconds, 1),
+        seconds_per_round=round(seconds * scale, 1),
+        answers_per_s=round(answers / seconds, 1),
+    )
+
+
+@dataclass
+class Plans:
+    """A Watch that counts."""
+
+    tokens: int = 0
+    steps: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def expect(self, tokens: int) -> None: ...
+
+    def trained(self, tokens: int) -> None:
+        self.tokens += tokens
+        self.steps += 1
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+class Enough(Exception):
+    """Raised out of a run of which some steps are enough."""
+
+
+@dataclass
+class Some(Plans):
+    """Stops the run after `most` steps."""
+
+    most: int = 6
+
+    def trained(self, tokens: int) -> None:
+        super().trained(tokens)
+        if self.steps >= self.most:
+            raise Enough
+
+
+def profile_steps(lines: list[Record], trainer: ManyTrainer, config: FitConfig, out: Path) -> None:
+    """The first steps under torch's profiler: a table on stderr, costliest kernels first."""
+    from torch.profiler import ProfilerActivity, profile
+
+    gpu = trainer.network.device.type == "cuda"
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
+    with profile(activities=kinds) as profiler, contextlib.suppress(Enough):
+        list(adapt.run(lines, trainer, domain=QA(), out=out, config=config, seeds=SEEDS, watch=Some()))
+    order = "self_device_time_total" if gpu else "self_cpu_time_total"
+    print(profiler.key_averages().table(sort_by=order, row_limit=30), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from stages import eval as evaluate
 from stages.domains.qa import QA
 from stages.engines.base import FitConfig, Sampling
 from stages.engines.hf import HFEngine
-from stages.engines.lora import PeftTrainer
+from stages.engines.many import ManyTrainer
 from stages.judges.exact import Exact
 from stages.lines import read_records
 
@@ -58,7 +58,7 @@ def main() -> None:
     say("seal --help", help_time, 1, "starts")
     with (ROOT / "examples/tiny/heldout.jsonl").open("rb") as file:
         tasks = list(islice(read_records(file, "heldout"), TASKS))
-    engine, trainer = HFEngine(str(MODEL)), PeftTrainer(str(MODEL))
+    engine, trainer = HFEngine(str(MODEL)), ManyTrainer(str(MODEL))
     sampling = Sampling(top_p=1.0, max_tokens=170)
     edits = list(generate.run(tasks, engine, domain=QA(), samples=2, sampling=sampling))
     write = lambda: list(generate.run(tasks, engine, domain=QA(), samples=2, sampling=sampling))  # noqa: E731
@@ -66,10 +66,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as out:
         train = lambda: list(adapt.run(edits, trainer, domain=QA(), out=Path(out), config=RECIPE))  # noqa: E731
         adapters = train()
-        say("adapt, peft, one at a time", median_seconds(train), len(adapters), "adapters")
+        say("adapt", median_seconds(train), len(adapters), "adapters")
         answer = lambda: list(evaluate.run(adapters, engine, domain=QA(), judge=Exact()))  # noqa: E731
         answers = sum(len(line.task.questions) for line in adapters)
-        say("eval, peft, one adapter at a time", median_seconds(answer), answers, "answers")
+        say("eval", median_seconds(answer), answers, "answers")
 
 
 if __name__ == "__main__":

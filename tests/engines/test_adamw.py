@@ -101,7 +101,7 @@ def test_idle_rows_keep_weights_moments_and_gradients() -> None:
     optimizer.step([UPDATES[2]])  # with weight decay
     for row in (1, 2):
         assert torch.equal(optimizer.weights[row], before[row])
-        assert optimizer.optimizers[row].state[optimizer.leaves[row]]["step"] == 1
+        assert optimizer.optimizer.state[optimizer.leaves[row]]["step"] == 1
         assert bool((optimizer.grads[row] == 1).all())
     assert not torch.equal(optimizer.weights[0], before[0])
 

@@ -20,6 +20,8 @@ from transformers import (
     MistralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     set_seed,
 )
 
@@ -404,11 +406,12 @@ def saved(network: Any, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "tolerance"),
     [
+        (lambda: Qwen2ForCausalLM(Qwen2Config(**ROTARY)), BEYOND_ROUNDING),  # biases on q, k and v
         (lambda: MistralForCausalLM(MistralConfig(**ROTARY)), BEYOND_ROUNDING),
         (lambda: Gemma3ForCausalLM(Gemma3TextConfig(head_dim=16, **ROTARY)), 1e-9),  # norms in float32
         (lambda: OPTForCausalLM(OPTConfig(dropout=0.0, ffn_dim=48, word_embed_proj_dim=32, **SIZES)), BEYOND_ROUNDING),
     ],
-    ids=["mistral", "gemma3", "opt"],
+    ids=["qwen2", "mistral", "gemma3", "opt"],
 )
 def test_other_architectures_train_as_peft_trains_them(tmp_path: Path, make: Any, tolerance: float) -> None:
     set_seed(0)
