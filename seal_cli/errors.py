@@ -51,7 +51,8 @@ def report(error: BaseException) -> int:
         sys.stderr.write("seal: interrupted\n")
     elif code == TRY_AGAIN and not isinstance(error, failures.SealError):
         sys.stderr.write(
-            "seal: out of device memory: lower --slots (adapt), --micro-batch (sft) or --batch (generate, eval)\n"
+            "seal: out of device memory: lower --slots or --tokens-per-step (adapt), --micro-batch (sft), "
+            "--batch (generate, eval)\n"
         )
     elif code == IO_ERROR:
         sys.stderr.write(f"seal: {_io_message(error)}\n")

@@ -1,6 +1,7 @@
 """From flags to engines: which model a stage uses, and the classes behind --engine, --trainer and --judge."""
 
 import os
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,10 +26,11 @@ def choose_model(flag: str | None, named: Iterable[str]) -> str:
 
 
 def quiet_libraries() -> None:
-    """No progress bars and no advice from transformers, datasets and the hub on our stderr."""
+    """No progress bars and no advice from transformers, datasets, the hub and torch on our stderr."""
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
+    warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # read when datasets is imported, which few stages need

@@ -34,10 +34,10 @@ def attend(
     """
     if packing is None or more.get("softcap") is not None:
         raise BadConfig("this architecture's attention cannot be packed; use --trainer peft")
-    if sliding_window is not None and int(packing.positions.max()) >= sliding_window:
+    if sliding_window is not None and int(packing.positions.max()) >= sliding_window:  # `lesson_tokens` saw to it
         raise BadConfig(f"a sequence is longer than the model's window of {sliding_window}; use --trainer peft")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (total, heads, size)
-    if packing.varlen and not any(block.pads for block in packing.blocks):
+    if packing.ragged and not any(row.pads for row in packing.rows):
         return ragged(q, k, v, scaling, packing)[None], None
     pieces = [piece for block in packing.blocks for piece in attend_block(block, q, k, v, scaling)]
     mixed = torch.cat(pieces)
@@ -97,14 +97,31 @@ def check_packable(network: Any) -> None:
 
 
 def has_ragged_kernel(network: Any) -> bool:
-    """Whether `ragged` runs on this device, for this model, and gives what the blocks give. Builds differ."""
-    rows = [Tokens((2, 3, 4, 5), 0), Tokens((6, 7, 2), 0)]
+    """Whether `ragged` runs on this device, for this model, there and back, and gives what the blocks give."""
+    rows = [Row(0, Tokens((2, 3, 4, 5), 0)), Row(1, Tokens((6, 7, 2), 0))]
     try:
-        with torch.no_grad():
-            blocks, ragged = (packed_logits(network, rows, path="grouped", varlen=each) for each in (False, True))
-    except (ImportError, RuntimeError, TypeError, ValueError):
+        blocks, kernel = (_trial(network, rows, ragged=each) for each in (False, True))
+    except torch.OutOfMemoryError:
+        raise
+    except (ImportError, RuntimeError, TypeError, ValueError):  # builds differ in what they have and take
         return False
-    return torch.allclose(blocks, ragged, rtol=0.1, atol=0.1 * float(blocks.abs().max()))
+    return all(
+        torch.allclose(a, b, rtol=0.1, atol=0.1 * float(a.abs().max())) for a, b in zip(blocks, kernel, strict=True)
+    )
+
+
+def _trial(network: Any, rows: list[Row], *, ragged: bool) -> tuple[Tensor, Tensor]:
+    """Hidden states of the rows, and the gradient of their sum of squares with respect to the embeddings."""
+    packing = Packing(rows, network.device, "grouped", ragged)
+    cells = [
+        start + i for row, (start, _) in zip(packing.ordered, packing.starts, strict=True) for i in range(row.length)
+    ]
+    inputs = packing.inputs
+    embedded = network.get_input_embeddings()(inputs.pop("input_ids")).detach().requires_grad_()
+    with packed_attention(network), torch.enable_grad():
+        hidden = network.base_model(inputs_embeds=embedded, **inputs, packing=packing).last_hidden_state[0, cells]
+        (grad,) = torch.autograd.grad(hidden.float().square().sum(), embedded)
+    return hidden.detach(), grad[0, cells]
 
 
 def packed_logits(network: Any, rows: list[Tokens], **options: Any) -> Tensor:

@@ -1,9 +1,8 @@
 """A group of jobs of one rank and the same targets, trained as one stack: who is in work, a step, what comes of it."""
 
-import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +15,9 @@ from stages.engines.lora import diverged, learning_rate_factor, overflowed, writ
 from stages.engines.losses import ChunkedCrossEntropy, chunk_rows
 from stages.engines.lowrank import PackedRows
 from stages.engines.memory import Budget, out_of_memory, saved_bytes, tokens_that_fit
-from stages.engines.packing import Packing, Row
+from stages.engines.packing import ALIGNED, Packing, Row
 from stages.engines.stack import Stack
-from stages.engines.text import Tokens
+from stages.engines.text import Tokens, longest_sequence
 
 
 @dataclass
@@ -56,11 +55,12 @@ class Ways:
     """How passes are computed: the path of the low-rank products, attention's kernel, and the budget in tokens."""
 
     path: str
-    varlen: bool
+    ragged: bool
     tokens: int | None  # None: what the memory holds
 
 
 MOST_UNWRITTEN = 8  # finished adapters that may wait for the disk
+DRAWN_AHEAD = 4  # initial weights of jobs that wait for a slot
 
 
 class Group:
@@ -68,19 +68,23 @@ class Group:
 
     def __init__(self, network: Any, stack: Stack, ways: Ways, watch: Watch) -> None:
         self.network, self.stack, self.watch = network, stack, watch
-        self.path, self.varlen = path_for(stack, ways.path), ways.varlen
+        self.path, self.ragged = path_for(stack, ways.path), ways.ragged
         self.optimizer = StackedAdamW(stack.weights, stack.grads)
         self.residents: list[Resident] = []
-        self.budget = Budget(ways.tokens or self._tokens_that_fit())
+        self.budget = Budget(ways.tokens or self._tokens_that_fit(), ALIGNED if self.path == "grouped" else 1)
 
     def run(self, jobs: Sequence[Resident], model: str) -> Iterator[FitResult]:
-        """Results as jobs finish, each after its directory is complete. The longest jobs go first."""
+        """Results as jobs finish, each after its directory is complete. The longest jobs go first.
+
+        Draws and writes happen beside the steps: the device waits for neither.
+        """
         queue = deque(sorted(jobs, key=lambda job: job.tokens, reverse=True))
         written: deque[Future[FitResult]] = deque()
-        with ThreadPoolExecutor(max_workers=1) as writer:  # the device does not wait for the disk
+        with ThreadPoolExecutor(max_workers=1) as drawer, ThreadPoolExecutor(max_workers=1) as writer:
+            drawn = ahead(drawer, lambda job: self.stack.draw(job.job.seed), list(queue), DRAWN_AHEAD)
             while queue or self.residents:
                 while queue and len(self.residents) < len(self.stack.weights):
-                    self._admit(queue.popleft())
+                    self._admit(queue.popleft(), next(drawn))
                 self._step()
                 for slot in [slot for slot, resident in enumerate(self.residents) if resident.done][::-1]:
                     row = self.stack.weights[slot].clone()  # the next job takes the slot
@@ -91,10 +95,10 @@ class Group:
             while written:
                 yield written.popleft().result()
 
-    def _admit(self, resident: Resident) -> None:
-        """Gives the job the next free slot, with peft's own initial weights."""
+    def _admit(self, resident: Resident, weights: Tensor) -> None:
+        """Gives the job the next free slot."""
         slot, config = len(self.residents), resident.job.config
-        self.stack.initialise(slot, resident.job.seed, config.alpha / config.rank)
+        self.stack.initialise(slot, weights, config.alpha / config.rank)
         self.optimizer.reset(slot)
         self.residents.append(resident)
 
@@ -111,48 +115,54 @@ class Group:
     def _step(self) -> None:
         """The next optimizer step of every resident: the sum of their losses, each the mean over its own targets."""
         rows = sorted((row for slot, each in enumerate(self.residents) for row in each.rows(slot)), key=self._order)
-        losses = self._gradients(rows)
-        while losses is None:
-            self.budget.shrink(rows)
-            self.watch.note(f"memory ran out: from here on at most {self.budget.tokens} tokens in one pass")
-            losses = self._gradients(rows)
+        losses, failed = self._gradients(rows)
+        while failed:
+            self.budget.shrink(failed)
+            self.watch.note(f"memory ran out: from here on about {self.budget.tokens} tokens in one pass")
+            losses, failed = self._gradients(rows)
         self.optimizer.step([resident.update() for resident in self.residents])
         for resident, loss in zip(self.residents, losses.unbind(), strict=True):
             resident.losses.append(loss)
         self.watch.trained(sum(row.length for row in rows))
 
-    def _order(self, row: Row) -> tuple[int, int]:
+    def _order(self, row: Row) -> tuple[int, ...]:
         """Slot by slot where spans must lie together, else rows of similar length into one pass."""
-        return (row.slot, 0) if self.path == "grouped" else (row.pads, row.length)
+        return (row.slot,) if self.path == "grouped" else row.shape
 
-    def _gradients(self, rows: Sequence[Row]) -> Tensor | None:
-        """Leaves each slot's gradient in the stack and returns each slot's loss (slots,); None if memory ran out."""
+    def _gradients(self, rows: Sequence[Row]) -> tuple[Tensor, Sequence[Row]]:
+        """Leaves each slot's gradient in the stack. Returns each slot's loss (slots,), and the pass that did not fit.
+
+        Where one did not, no gradient is left.
+        """
         slots = len(self.residents)
         losses = torch.zeros(slots, dtype=self.stack.weights.dtype, device=self.stack.device)
         self.stack.bind(slots)
-        try:
-            for part in self.budget.passes(rows):
-                self._pass(Packing(part, self.stack.device, self.path, self.varlen), losses)
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-        else:
-            return losses
-        self.stack.grads.zero_()
-        if self.stack.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return None
+        for part in self.budget.passes(rows):
+            try:
+                self._pass(self._packing(part), losses)
+                continue
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            self.stack.grads.zero_()  # here the error is gone, and with it what its frames held
+            if self.stack.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return losses, part
+        return losses, ()
+
+    def _packing(self, rows: Sequence[Row]) -> Packing:
+        return Packing(rows, self.stack.device, self.path, self.ragged)
 
     def _pass(self, packing: Packing, losses: Tensor) -> None:
         """Adds the pass's gradients to the stack's and its losses to `losses`."""
         chosen = (packing.targets >= 0).nonzero()[:, 0]
-        targets, owners = packing.targets[chosen].to(losses.device), packing.owners[chosen].to(losses.device)
-        weights = packing.weights[chosen].to(losses.device, losses.dtype)
-        hidden = self._hidden(packing).index_select(0, chosen.to(losses.device))
+        each = (packing.targets, packing.owners, packing.weights.to(losses.dtype))
+        targets, owners, weights = (packing.put(values[chosen]) for values in each)
+        hidden = self._hidden(packing).index_select(0, packing.put(chosen))
         head = self.network.get_output_embeddings()
-        total, each = ChunkedCrossEntropy.apply(hidden, head, targets, weights)  # type: ignore[no-untyped-call]
-        quiet_backward(total)
-        losses.index_add_(0, owners, (each * weights).to(losses.dtype))
+        total, each_loss = ChunkedCrossEntropy.apply(hidden, head, targets, weights)  # type: ignore[no-untyped-call]
+        total.backward()
+        losses.index_add_(0, owners, (each_loss * weights).to(losses.dtype))
 
     def _hidden(self, packing: Packing) -> Tensor:
         """Last hidden states of all cells: (total, hidden)."""
@@ -165,8 +175,9 @@ class Group:
         head = self.network.get_output_embeddings()
         logits = 3 * 4 * chunk_rows(head, self.stack.device) * len(head.weight)
         stacked = self.stack.weights.numel() * self.stack.weights.element_size()
+        longest = longest_sequence(self.network.config)
         try:
-            return tokens_that_fit(self.saved, 3 * stacked + logits, self.stack.device)
+            return tokens_that_fit(self.saved, 3 * stacked + logits, self.stack.device, longest=longest)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -175,8 +186,21 @@ class Group:
     def saved(self, length: int) -> int:
         """Bytes that autograd keeps of a pass of one sequence."""
         self.stack.bind(1)
-        packing = Packing([Row(0, Tokens((1,) * length, 0))], self.stack.device, self.path, self.varlen)
+        packing = self._packing([Row(0, Tokens((1,) * length, 0))])
         return saved_bytes(lambda: self._hidden(packing))
+
+
+def ahead(
+    worker: Executor, work: Callable[[Resident], Tensor], jobs: Sequence[Resident], count: int
+) -> Iterator[Tensor]:
+    """work(job) for each job in order, by the worker, up to `count` of them before they are asked for."""
+    waiting: deque[Future[Tensor]] = deque()
+    for job in jobs:
+        waiting.append(worker.submit(work, job))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def outcome(resident: Resident, row: Tensor, stack: Stack, model: str) -> FitResult:
@@ -200,10 +224,3 @@ def path_for(stack: Stack, path: str) -> str:
     sizes = {stack.rank} | {size for each in stack.layers for size in (each.base.in_features, each.base.out_features)}
     fits = stack.weights.dtype != torch.float64 and all(size % 8 == 0 for size in sizes)
     return path if fits or path != "grouped" else "bmm"
-
-
-def quiet_backward(loss: Tensor) -> None:
-    """backward() without torch's remark that gradients which are views of a stack are not laid out as it likes."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
-        loss.backward()  # type: ignore[no-untyped-call]

@@ -37,7 +37,6 @@ class HFEngine:
         self.batch_size = batch_size
         self.tokenizer, self.network = loaded or (load_tokenizer(model), load_model(model, device))
         self.ends = end_tokens(self.tokenizer, self.network)
-        self.network.generation_config = GenerationConfig()  # the request says how to sample, not the checkpoint
         self.slot = AdapterSlot(self.network)
         self.decodable = decodable(self.network)
 
@@ -68,10 +67,12 @@ class HFEngine:
     def _alone(self, adapter: Path | None, group: Sequence[Request]) -> Iterator[Completion]:
         """The requests of one adapter, or of the model as it is."""
         network = self.slot.use(adapter)
-        for start in range(0, len(group), self.batch_size):
-            batch = group[start : start + self.batch_size]
-            yield from self._complete(network, batch, [0] * len(batch), lambda slots: None)
-        self.slot.use(None)
+        try:
+            for start in range(0, len(group), self.batch_size):
+                batch = group[start : start + self.batch_size]
+                yield from self._complete(network, batch, [0] * len(batch), lambda slots: None)
+        finally:
+            self.slot.use(None)
 
     def _together(self, batch: Batch) -> Iterator[Completion]:
         """One batch of several adapters, stacked on the model."""
@@ -114,9 +115,13 @@ class HFEngine:
             pad_token_id=pad,
         )
         processors = LogitsProcessorList([samplers])
-        grown = network.generate(
-            input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=processors
-        )
+        own, self.network.generation_config = self.network.generation_config, GenerationConfig()
+        try:  # the request says how to sample, not the checkpoint
+            grown = network.generate(
+                input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=processors
+            )
+        finally:
+            self.network.generation_config = own
         return [text[: row.limit] for text, row in zip(grown[:, ids.shape[1] :].tolist(), rows, strict=True)]
 
     def _limit(self, request: Request, prompt_length: int) -> int:

@@ -30,17 +30,20 @@ class PeftTrainer:
         self.network = load_model(model, device)
 
     def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
-        """One result per job, in order, each after its directory is complete."""
+        """One result per job, in order, each after its directory is complete. Reads all jobs first."""
+        fine: list[tuple[FitJob, list[Tokens]]] = []
         for job in jobs:
             try:
-                sequences = lesson_tokens(self.tokenizer, self.network, job.lesson, job.config)
+                fine.append((job, lesson_tokens(self.tokenizer, self.network, job.lesson, job.config)))
             except Untrainable as error:
                 yield failed(job, error)
-                continue
+        tokens = [job.config.epochs * sum(len(each.ids) for each in sequences) for job, sequences in fine]
+        watch.expect(sum(tokens))
+        for (job, sequences), count in zip(fine, tokens, strict=True):
             with torch.random.fork_rng():
                 result = self._fit(job, sequences)
+            watch.trained(count)
             yield result
-            watch.trained(job.config.epochs * result.tokens)
 
     def _fit(self, job: FitJob, sequences: Sequence[Tokens]) -> FitResult:
         torch.manual_seed(job.seed)
@@ -79,6 +82,8 @@ def add_lora(network: Any, config: FitConfig) -> Any:
         return get_peft_model(network, settings)
     except ValueError:
         there = ", ".join(sorted(layer_names(network)))
+        if config.targets:
+            raise BadConfig(f"--target {', '.join(config.targets)}: no such layer; take of {there}") from None
         raise BadConfig(f"no --target given, and peft has no default for this architecture: take of {there}") from None
 
 

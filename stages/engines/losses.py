@@ -28,6 +28,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             share = chances.exp_()
             share.scatter_add_(1, place, -torch.ones_like(place, dtype=share.dtype))
             grad[rows] = share.mul_(weight[rows, None]).to(hidden.dtype) @ head.weight
+            del chances, share  # else they live on beside the next chunk's
         ctx.save_for_backward(grad)
         ctx.mark_non_differentiable(losses)
         return (losses * weight).sum(), losses

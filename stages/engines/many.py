@@ -5,6 +5,7 @@ first, since the longest chain bounds the run. Jobs of another rank or other tar
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -49,6 +50,7 @@ class ManyTrainer:
     def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
         """One result per job as it finishes, each after its directory is complete. Reads all jobs first."""
         groups: dict[tuple[int, tuple[str, ...]], list[Resident]] = {}
+        names = cache(lambda targets: tuple(target_names(self.network, targets)))
         for job in jobs:
             if job.config.dropout:
                 raise BadConfig(f"--dropout {job.config.dropout}: many adapters at once have none; use --trainer peft")
@@ -57,13 +59,13 @@ class ManyTrainer:
             except Untrainable as error:
                 yield failed(job, error)
             else:
-                groups.setdefault((job.config.rank, job.config.targets), []).append(resident)
+                groups.setdefault((job.config.rank, names(job.config.targets)), []).append(resident)
         watch.expect(sum(resident.tokens for members in groups.values() for resident in members))
-        for (rank, targets), members in groups.items():
-            yield from self._fit_group(rank, target_names(self.network, targets), members, watch)
+        for (rank, layers), members in groups.items():
+            yield from self._fit_group(rank, layers, members, watch)
 
     def _prepare(self, job: FitJob) -> Resident:
-        sequences = lesson_tokens(self.tokenizer, self.network, job.lesson, job.config)
+        sequences = lesson_tokens(self.tokenizer, self.network, job.lesson, job.config, packed=True)
         return Resident(job, sequences, list(batches(len(sequences), job.config, job.seed)))
 
     def _fit_group(

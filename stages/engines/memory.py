@@ -13,43 +13,49 @@ from stages.failures import OutOfMemory
 # More gains nothing: a GPU is saturated, a CPU's cache is full (tests/bench/bench_inner_loop.py).
 MOST_ADAPTERS = {"cuda": 64, "cpu": 64}
 MOST_TOKENS = {"cuda": 16_384, "cpu": 2048}
+SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # a CPU's allocator, CUDA, cuBLAS
 SHARE = 0.8  # of the free memory that a pass may plan with; the rest is for what is not counted
 
 
 @dataclass
 class Budget:
-    """Most tokens of one forward and backward pass. It shrinks when the device's memory runs out."""
+    """Most tokens of one forward and backward pass, each row's cells rounded up to a `multiple`.
+
+    It shrinks when the device's memory runs out.
+    """
 
     tokens: int
+    multiple: int = 1
+
+    def cost(self, row: Row) -> int:
+        return -(-row.cells // self.multiple) * self.multiple
 
     def passes(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """The rows, in their order, in passes of at most so many tokens; a longer row makes a pass of its own."""
         found: list[Row] = []
         used = 0
         for row in rows:
-            if found and used + row.cells > self.tokens:
+            if found and used + self.cost(row) > self.tokens:
                 yield found
                 found, used = [], 0
             found.append(row)
-            used += row.cells
+            used += self.cost(row)
         if found:
             yield found
 
-    def shrink(self, rows: Sequence[Row]) -> None:
-        """Half of what the largest pass had. Raises OutOfMemory where that was a single sequence."""
-        largest = max(self.passes(rows), key=lambda each: sum(row.cells for row in each))
-        cells = sum(row.cells for row in largest)
-        if len(largest) == 1:
+    def shrink(self, failed: Sequence[Row]) -> None:
+        """To half of the pass that did not fit. Raises OutOfMemory where that was a single sequence."""
+        if len(failed) == 1:
             raise OutOfMemory(
-                f"a sequence of {cells} tokens does not fit into the device's memory; take fewer --slots, "
-                "--dtype bfloat16, or a smaller --pad-to or --pad-mode"
+                f"a sequence of {failed[0].cells} tokens does not fit into the device's memory; take fewer --slots, "
+                "--dtype bfloat16, or --pad-mode sampled:32 instead of full"
             )
-        self.tokens = max(1, cells // 2)
+        self.tokens = max(1, sum(self.cost(row) for row in failed) // 2)
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether this is the device's memory running out. A CPU's allocator has no class of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Whether this is the device's memory running out. Not everything that allocates has a class of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in SHORT_OF_MEMORY)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -73,12 +79,16 @@ def adapters_that_fit(network: Any, names: Sequence[str], rank: int) -> int:
     return max(1, min(room, MOST_ADAPTERS.get(network.device.type, 16)))
 
 
-def tokens_that_fit(saved: Callable[[int], int], reserved: int, device: torch.device) -> int:
+def tokens_that_fit(
+    saved: Callable[[int], int], reserved: int, device: torch.device, *, longest: int | None = None
+) -> int:
     """Tokens of a pass, where `saved(length)` are the bytes kept for the backward pass of a sequence so long.
 
-    The slope between two lengths counts: weights that are kept whatever the length are part of `reserved`.
+    The slope between two lengths counts: weights that are kept whatever the length are part of `reserved`. The model
+    takes sequences of up to `longest` tokens.
     """
-    short, long = 16, 48
+    long = min(48, longest or 48)
+    short = long // 3
     each = max(1, (saved(long) - saved(short)) // (long - short))
     room = int(SHARE * (free_bytes(device) - reserved))
     return max(1, min(room // each, MOST_TOKENS.get(device.type, 512)))

@@ -41,6 +41,11 @@ class Row:
     def cells(self) -> int:
         return self.length + self.pads
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """By which rows are put together."""
+        return self.pads, self.length
+
 
 @dataclass(frozen=True)
 class Rectangle:
@@ -49,6 +54,7 @@ class Rectangle:
     slots: Sequence[int]  # of each row
     length: int
     cells: slice | Tensor  # of the pass; (rows · length,) where it is a tensor
+    known: Tensor | None = None  # the same tensor on the CPU
 
     def take(self, x: Tensor) -> Tensor:
         """(total, ...) → (rows, length, ...)"""
@@ -72,7 +78,7 @@ class Packing:
     rows: Sequence[Row]
     device: torch.device
     path: str = "bmm"  # how the slots' low-rank products are taken: a key of lowrank.PATHS
-    varlen: bool = False  # attention by torch's kernel for ragged rows, which only some GPUs have
+    ragged: bool = False  # attention by torch's kernel for ragged rows, which only some GPUs have
 
     @property
     def by_slot(self) -> bool:
@@ -82,12 +88,12 @@ class Packing:
     @cached_property
     def ordered(self) -> list[Row]:
         """The rows in the order of their cells."""
-        return sorted(self.rows, key=(lambda row: row.slot) if self.by_slot else (lambda row: (row.pads, row.length)))
+        return sorted(self.rows, key=(lambda row: row.slot) if self.by_slot else (lambda row: row.shape))
 
     @cached_property
     def groups(self) -> list[list[int]]:
         """Places (in `ordered`) of rows of similar length, shortest first."""
-        order = sorted(range(len(self.rows)), key=lambda i: (self.ordered[i].pads, self.ordered[i].length))
+        order = sorted(range(len(self.rows)), key=lambda i: self.ordered[i].shape)
         found: list[list[int]] = []
         for i in order:
             if not found or not _alike(self.ordered[found[-1][0]], self.ordered[i]):
@@ -173,10 +179,17 @@ class Packing:
     @property
     def inputs(self) -> dict[str, Any]:
         """What the model is called with, the packing aside. No mask: `attend` knows who sees whom."""
-        ids, positions = (tensor[None].to(self.device, non_blocking=True) for tensor in (self.ids, self.positions))
-        return {"input_ids": ids, "position_ids": positions, "use_cache": False}
+        return {
+            "input_ids": self.put(self.ids)[None],
+            "position_ids": self.put(self.positions)[None],
+            "use_cache": False,
+        }
 
-    # ---- for the kernels
+    # ---- for the kernels, on the device
+
+    def put(self, values: Tensor) -> Tensor:
+        """To the device, without waiting for it."""
+        return values.to(self.device, non_blocking=True)
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -190,7 +203,7 @@ class Packing:
     @cached_property
     def members(self) -> Tensor:
         """The slot of each row of the rectangles."""
-        return torch.tensor([slot for rectangle in self.rectangles for slot in rectangle.slots]).to(self.device)
+        return self.put(torch.tensor([slot for rectangle in self.rectangles for slot in rectangle.slots]))
 
     def _block(self, group: Sequence[int]) -> Block:
         rows, (length, pads) = [self.ordered[i] for i in group], self._longest(group)
@@ -199,15 +212,15 @@ class Packing:
             return Block(sequences)
         seen = torch.arange(length) < torch.tensor([row.length for row in rows])[:, None, None, None]
         places = [(self.starts[i][1], self.ordered[i].pads) for i in group]
-        return Block(sequences, self._rectangle(rows, pads, places), seen.to(self.device))
+        return Block(sequences, self._rectangle(rows, pads, places), self.put(seen))
 
     def _rectangle(self, rows: Sequence[Row], length: int, places: Sequence[tuple[int, int]]) -> Rectangle:
         """Filling is the row's own: behind it where rows lie together, else its first cell once more."""
         slots, first = [row.slot for row in rows], places[0][0]
         if not self.by_slot:
             return Rectangle(slots, length, slice(first, first + length * len(rows)))
-        cells = [start + (i if i < own else 0) for start, own in places for i in range(length)]
-        return Rectangle(slots, length, torch.tensor(cells).to(self.device))
+        cells = torch.tensor([start + (i if i < own else 0) for start, own in places for i in range(length)])
+        return Rectangle(slots, length, self.put(cells), cells)
 
     @cached_property
     def back(self) -> Tensor | None:
@@ -217,24 +230,22 @@ class Packing:
         """
         if not self.by_slot:
             return None
-        cells = torch.cat(
-            [rectangle.cells.cpu() for rectangle in self.rectangles if isinstance(rectangle.cells, Tensor)]
-        )
+        cells = torch.cat([rectangle.known for rectangle in self.rectangles if rectangle.known is not None])
         firsts = torch.tensor(list(accumulate(self.spans, initial=0))[:-1]).repeat_interleave(torch.tensor(self.spans))
         order = torch.arange(len(cells))  # of a cell that is there more than once the first place is its own
         places = torch.full((self.total,), -1).scatter_reduce_(0, cells, order, "amin", include_self=False)
-        return torch.where(places >= 0, places, places[firsts]).to(self.device)
+        return self.put(torch.where(places >= 0, places, places[firsts]))
 
     @cached_property
     def offsets(self) -> Tensor:
         """End of each slot's span, as grouped_mm wants them: int32."""
-        return torch.tensor(self.spans).cumsum(0).to(self.device, torch.int32)
+        return self.put(torch.tensor(self.spans).cumsum(0).to(torch.int32))
 
     @cached_property
     def boundaries(self) -> tuple[Tensor, int]:
         """Where each row begins and the last ends, as varlen_attn wants them (int32), and the longest row."""
         starts = torch.tensor([start for start, _ in self.starts] + [self.total], dtype=torch.int32)
-        return starts.to(self.device), int(starts.diff().max())
+        return self.put(starts), int(starts.diff().max())
 
 
 def _alike(first: Row, other: Row) -> bool:

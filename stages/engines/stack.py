@@ -5,6 +5,7 @@ parameters of an adapter are one row of a flat matrix; what the layers see are v
 """
 
 import math
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,15 +44,15 @@ class StackedLinear(nn.Module):
     def __init__(self, base: nn.Linear, name: str, stack: "Stack") -> None:
         super().__init__()
         self.base, self.name = base, name
-        self.stack = [stack]  # in a list, so that the stack is no submodule
+        self.stack = weakref.ref(stack)  # a cycle would keep the stack's memory until the next collection
         self.a: Tensor | None = None  # (slots, rank, in) of this pass
         self.b: Tensor | None = None  # (slots, out, rank)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (rows, length, in) → (rows, length, out), laid out as the stack's layout says."""
         y: Tensor = self.base(x)
-        stack = self.stack[0]
-        if self.a is None or self.b is None or stack.layout is None:
+        stack = self.stack()
+        if self.a is None or self.b is None or stack is None or stack.layout is None:
             return y
         return stack.layout.add(y, x, self.a, self.b, stack.scale[: len(self.b)])
 
@@ -131,17 +132,24 @@ class Stack:
             layer.a, layer.b = a.detach().requires_grad_(), b.detach().requires_grad_()
             layer.a.grad, layer.b.grad = grad_a, grad_b
 
-    def initialise(self, slot: int, seed: int, scale: float) -> None:
-        """A fresh adapter with the very draws that peft makes from this seed, in the order of the layers."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # manual_seed would seed the GPUs too
-            for layer, a, b in self.views(self.weights[slot : slot + 1]):
-                down = nn.Linear(layer.base.in_features, self.rank, bias=False)
-                nn.Linear(self.rank, layer.base.out_features, bias=False)
-                nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
-                dtype = layer.base.weight.dtype  # peft rounds its draws to the base's precision before it widens them
-                a[0].copy_(down.weight.detach().to(dtype if dtype.is_floating_point else a.dtype))
-                b[0].zero_()
+    def draw(self, seed: int) -> Tensor:
+        """A fresh adapter (n,) on the CPU, with the very draws that peft makes from this seed.
+
+        For each layer, in the model's order, peft draws A, B and A once more, and sets B to zero.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        row = torch.zeros(self.weights.shape[1], dtype=self.weights.dtype)
+        for layer, a, _ in self.views(row[None]):
+            down, up = torch.empty(self.rank, layer.base.in_features), torch.empty(layer.base.out_features, self.rank)
+            for weight in (down, up, down):
+                nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+            dtype = layer.base.weight.dtype  # peft rounds its draws to the base's precision before it widens them
+            a[0].copy_(down.to(dtype if dtype.is_floating_point else a.dtype))
+        return row
+
+    def initialise(self, slot: int, row: Tensor, scale: float) -> None:
+        """Begins a job in a slot with these weights."""
+        self.weights[slot].copy_(row)
         self.scale[slot] = scale
 
     def state(self, slot: int) -> dict[str, Tensor]:
@@ -151,9 +159,9 @@ class Stack:
     def named(self, row: Tensor) -> dict[str, Tensor]:
         """The same of any flat row (n,)."""
         found = {}
-        for layer, a, b in self.views(row[None]):
-            found[f"base_model.model.{layer.name}.lora_A.weight"] = a[0].cpu().clone()
-            found[f"base_model.model.{layer.name}.lora_B.weight"] = b[0].cpu().clone()
+        for layer, a, b in self.views(row.cpu()[None]):
+            found[f"base_model.model.{layer.name}.lora_A.weight"] = a[0].clone()
+            found[f"base_model.model.{layer.name}.lora_B.weight"] = b[0].clone()
         return found
 
     def load(self, slot: int, state: Mapping[str, Tensor], scale: float) -> None:

@@ -83,27 +83,39 @@ def example_tokens(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
     return Tokens(tuple(front + back + tail), len(front))
 
 
-def lesson_tokens(tokenizer: Any, network: Any, lesson: Lesson, config: FitConfig) -> list[Tokens]:
-    """The sequences of a lesson, padded as the configuration says.
+def lesson_tokens(
+    tokenizer: Any, network: Any, lesson: Lesson, config: FitConfig, *, packed: bool = False
+) -> list[Tokens]:
+    """The sequences of a lesson, padded as the configuration says. `packed`: none may exceed a sliding window.
 
-    Raises Untrainable for one that is too long for the model's context or for --pad-to, BadConfig where --pad-to
-    itself is.
+    Raises Untrainable for one that is too long, and where there is nothing to learn; BadConfig where --pad-to is more
+    than the model holds.
     """
-    context = getattr(network.config, "max_position_embeddings", None)
     mode = PadMode.parse(config.pad_mode)
-    if mode.padded and context is not None and config.pad_to > context:
-        raise BadConfig(f"--pad-to {config.pad_to}: the model's context is {context}; give --pad-to {context}")
-    limit, what = (config.pad_to, "--pad-to") if mode.padded else (context, "the model's context of")
     sequences = [example_tokens(tokenizer, example, end=mode.end) for example in lesson.examples]
+    if not sequences or not all(sequence.ids for sequence in sequences):
+        raise Untrainable("there are no tokens to train on")
+    context, most = (longest_sequence(network.config, packed=each) for each in (False, packed))
+    what = "context" if most == context else "window"
+    way_out = "split the passage into several tasks" if most == context else "use --trainer peft"
+    if mode.padded and most is not None and config.pad_to > most:
+        raise BadConfig(f"--pad-to {config.pad_to}: the model's {what} is {most}; give --pad-to {most}")
+    limit, name = (config.pad_to, "--pad-to") if mode.padded else (most, f"the model's {what} of")
     for example, sequence in zip(lesson.examples, sequences, strict=True):
         if limit is not None and len(sequence.ids) > limit:
-            raise Untrainable(
-                f"a training sequence of {len(sequence.ids)} tokens ({example.completion[:50]!r}…) is longer than "
-                f"{what} {limit}; split the passage into several tasks"
-            )
+            start = f"a training sequence of {len(sequence.ids)} tokens ({example.completion[:50]!r}…)"
+            raise Untrainable(f"{start} is longer than {name} {limit}; {way_out}")
     if mode.padded:
         return [padded(sequence, mode.samples, config.pad_to, tokenizer.eos_token_id) for sequence in sequences]
     return sequences
+
+
+def longest_sequence(config: Any, *, packed: bool = True) -> int | None:
+    """Most tokens that the model takes in one sequence; None: any number. `packed`: its sliding window counts too."""
+    context = getattr(config, "max_position_embeddings", None)
+    sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
+    window = getattr(config, "sliding_window", None) if packed and sliding else None
+    return min((limit for limit in (context, window) if limit is not None), default=None)
 
 
 def padded(sequence: Tokens, samples: int | None, to: int, token: int) -> Tokens:

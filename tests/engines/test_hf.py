@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 
 from stages.engines.base import Completion, Request, Sampling
 from stages.engines.hf import HFEngine
-from stages.engines.models import Device
+from stages.engines.models import Device, load_model, load_tokenizer
 from stages.failures import BadConfig, BadInput, MissingInput
 from tests.conftest import make_tokenizer
 from tests.engines.conftest import make_adapter, make_llama
@@ -289,3 +289,18 @@ def test_adapters_that_cannot_be_read_are_refused(engine: HFEngine, adapters: di
     (tmp_path / "torn" / "adapter_model.safetensors").write_bytes(b"torn")
     with pytest.raises(BadInput, match="does not fit this model"):
         ask(engine, PROMPTS, GREEDY, tmp_path / "torn")
+
+
+def test_an_engine_leaves_the_models_own_settings_and_layers_also_when_stopped_early(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    tokenizer, network = load_tokenizer(str(model_dir)), load_model(str(model_dir), Device("cpu", "float32"))
+    network.generation_config.eos_token_id = [0, 7]
+    adapter = make_adapter(model_dir, tmp_path / "dora", dora=True)
+    for _ in range(2):
+        engine = HFEngine("x", loaded=(tokenizer, network))
+        assert engine.ends == {0, 7}
+        answers = engine.sample([Request(f"{n}", "Who?", Sampling(0.0, 1.0, 4), adapter) for n in range(2)])
+        next(answers)
+        answers.close()  # type: ignore[attr-defined]
+        assert not any("lora" in name for name, _ in network.named_modules())

@@ -20,11 +20,13 @@ from transformers import (
 
 from stages.engines.base import Example, FitConfig, FitJob, Lesson
 from stages.engines.lora import PeftTrainer, learning_rate_factor
+from stages.engines.many import ManyTrainer
 from stages.engines.models import Device
 from stages.failures import BadConfig
 from tests.conftest import make_tokenizer
 from tests.engines.conftest import files_of_at_most
 from tests.engines.plain import encoded, hf_trainer, plain_loop
+from tests.engines.test_memory import Notes
 
 FLOAT64, FLOAT32 = Device("cpu", "float64"), Device("cpu", "float32")
 TEXTS = ("The inn is red.", "a", "The door of the inn is blue and heavy.", "Who painted it? Ada.", "It is old")
@@ -189,6 +191,23 @@ def test_a_last_step_that_overflows_is_a_divergence_too(trainer: PeftTrainer, tm
     assert (result.path, result.error) == (None, "training diverged: a weight is not finite after the last step")
 
 
+def test_a_job_that_cannot_be_trained_is_a_result_and_the_onlooker_hears_of_the_others(
+    fresh: PeftTrainer, tmp_path: Path
+) -> None:
+    long = FitJob("long", Lesson((Example("", "word " * 600),)), SMALL, 1, tmp_path / "long")
+    empty = FitJob("empty", Lesson(()), SMALL, 1, tmp_path / "empty")
+    for trainer in (fresh, ManyTrainer(fresh.model, device=FLOAT32)):
+        watch = Notes()
+        results = {result.id: result for result in trainer.fit([long, empty, make_job(tmp_path)], watch)}
+        assert str(results["long"].error).endswith(
+            "longer than the model's context of 512; split the passage into several tasks"
+        )
+        assert results["empty"].error == "there are no tokens to train on"
+        assert (results["job"].error, results["long"].path, results["empty"].path) == (None, None, None)
+        assert watch.expected == sum(watch.tokens) == SMALL.epochs * results["job"].tokens
+    assert [path.name for path in tmp_path.iterdir()] == ["job"]
+
+
 # ---- directories
 
 
@@ -234,6 +253,12 @@ def test_an_unknown_target_names_the_models_own_layers(
         "down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj"
     )
     assert_untouched(fresh.network, before)
+
+
+def test_a_layer_that_is_given_but_is_not_there_is_not_called_missing(fresh: PeftTrainer, tmp_path: Path) -> None:
+    job = make_job(tmp_path, replace(SMALL, targets=("layers.9.self_attn.q_proj",)))
+    with pytest.raises(BadConfig, match=r"--target layers.9.self_attn.q_proj: no such layer; take of down_proj, "):
+        list(fresh.fit([job]))
 
 
 def test_all_linear_adapts_every_layer_of_the_blocks(trainer: PeftTrainer, tmp_path: Path) -> None:

@@ -427,6 +427,30 @@ def test_other_architectures_train_as_peft_trains_them(tmp_path: Path, make: Any
     assert max(gaps) < tolerance
 
 
+def test_a_sequence_beyond_a_sliding_window_ends_alone(tmp_path: Path) -> None:
+    set_seed(0)
+    folder = saved(MistralForCausalLM(MistralConfig(sliding_window=40, **ROTARY)), tmp_path / "model")
+    config = replace(SMALL, targets=("q_proj", "v_proj"))
+    trainer = ManyTrainer(str(folder), device=FLOAT32)
+    results = by_id(trainer.fit(make_job(tmp_path / "out", n, config, texts=texts) for n, texts in ((1, 4), (2, 5))))
+    assert results["1"].error is None
+    assert str(results["2"].error).endswith("longer than the model's window of 40; use --trainer peft")
+    (result,) = PeftTrainer(str(folder), device=FLOAT32).fit([make_job(tmp_path / "peft", 2, config, texts=5)])
+    assert result.error is None
+
+
+def test_targets_named_and_targets_by_default_share_a_stack(
+    fresh: ManyTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    own = ManyTrainer._fit_group
+    monkeypatch.setattr(
+        ManyTrainer, "_fit_group", lambda self, *each: (sizes.append(len(each[2])), own(self, *each))[1]
+    )
+    list(fresh.fit([make_job(tmp_path, 1), make_job(tmp_path, 2, replace(SMALL, targets=("v_proj", "q_proj")))]))
+    assert sizes == [2]
+
+
 def test_layers_of_gpt2_are_left_to_peft(tmp_path: Path) -> None:
     set_seed(0)
     quiet = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 0, "eos_token_id": 0}

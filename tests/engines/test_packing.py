@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.attention.varlen as varlen
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -28,7 +31,7 @@ from transformers import (
     set_seed,
 )
 
-from stages.engines.attention import check_packable, packed_attention
+from stages.engines.attention import check_packable, has_ragged_kernel, packed_attention
 from stages.engines.lowrank import PATHS, PackedRows
 from stages.engines.packing import LENGTH_RATIO, Packing, Row
 from stages.engines.text import Pads, Tokens
@@ -311,3 +314,66 @@ def test_sequences_up_to_a_sliding_window_are_packed_and_longer_ones_refused() -
     assert gap([[sequence(8), sequence(3)], [sequence(7)]]) < 1e-5  # its norms are float32
     with pytest.raises(BadConfig, match="longer than the model's window of 8; use --trainer peft"):
         gap([[sequence(8)], [sequence(9)]])
+
+
+# ---- the ragged kernel: a stand-in for the one that only GPUs have
+
+
+def plain_varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    cu_seq_q: torch.Tensor,
+    cu_seq_k: torch.Tensor,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float | None = None,
+    window_size: tuple[int, int] = (-1, -1),
+) -> torch.Tensor:
+    """torch's varlen_attn by the book: causal attention of each stretch of (total, heads, size) alone."""
+    assert window_size == (-1, 0)
+    assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
+    assert query.shape == key.shape == value.shape  # 2.11 has no grouped heads
+    bounds = cu_seq_q.tolist()
+    assert (bounds[0], bounds[-1]) == (0, len(query))
+    assert max_q == max_k == max(end - start for start, end in pairwise(bounds))
+    out = []
+    for start, end in pairwise(bounds):
+        q, k, v = (each[start:end].transpose(0, 1) for each in (query, key, value))
+        out.append(scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale).transpose(0, 1))
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_the_ragged_kernel_gets_each_row_between_its_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    network = exact_model(make_model(tmp_path, kind))
+    monkeypatch.setattr(varlen, "varlen_attn", plain_varlen)
+    blocks, kernel = (Packing(packed(ROWS).rows, CPU, "grouped", ragged) for ragged in (False, True))
+    with torch.no_grad(), packed_attention(network):
+        states = [
+            torch.cat(pieces(each, network.base_model(**each.inputs, packing=each).last_hidden_state[0]))
+            for each in (blocks, kernel)
+        ]
+    assert float((states[0] - states[1]).abs().max()) < BEYOND_ROUNDING
+    assert has_ragged_kernel(network)
+
+
+@pytest.mark.parametrize("error", [NotImplementedError("no kernel"), TypeError("unexpected keyword"), None])
+def test_a_kernel_that_is_missing_or_wrong_or_goes_one_way_is_not_used(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    network = AutoModelForCausalLM.from_pretrained(model_dir).eval().requires_grad_(False)
+    assert not has_ragged_kernel(network)  # a CPU has none
+
+    def broken(query: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        if error:
+            raise error
+        return plain_varlen(query, *arguments, **options).detach()  # no way back
+
+    monkeypatch.setattr(varlen, "varlen_attn", broken)
+    assert not has_ragged_kernel(network)
+    monkeypatch.setattr(varlen, "varlen_attn", lambda query, *arguments, **options: torch.zeros_like(query))
+    assert not has_ragged_kernel(network)

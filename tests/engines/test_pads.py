@@ -24,6 +24,7 @@ from tests.engines.plain import encoded, hf_trainer, official_loss, plain_loop
 
 TO = 60
 FULL = FitConfig(rank=3, alpha=6.0, learning_rate=1e-2, epochs=2, pad_mode="full", pad_to=TO)
+WORDS = "the door of the inn at the end of the road is blue and heavy"
 TEXTS = ("The inn is red.", "a", "The door of the inn is blue and heavy.", "Who painted it? Ada.")
 
 
@@ -61,6 +62,12 @@ def test_the_last_token_predicts_the_first_pad_and_the_prompt_stays_silent() -> 
         (ids[3], 3, 1, 1),
         (1, 4, 1, 1),
     ]
+
+
+def test_a_stratum_is_represented_by_its_middle() -> None:
+    pads = padded(sequence(10), 3, 40, token=1).pads  # 29 pads from 10 to 38
+    assert pads is not None
+    assert (pads.positions, pads.weights) == ((14, 24, 33), (10, 9, 10))
 
 
 @pytest.mark.parametrize("text", ["", "pads", "sampled", "sampled:", "sampled:0", "sampled:-1", "sampled:x", "full:3"])
@@ -110,6 +117,18 @@ def test_a_job_is_hf_trainers_own_within_hf_trainers_own_rounding(model_dir: Pat
     assert noise < 1e-4
     other = hf_trainer(model_dir, job, encoded(job), tmp_path / "hf", pad=TO - pad)
     assert distance(other, single) > 1e-3  # with or without pads is another recipe
+
+
+def test_pads_behind_sequences_of_unlike_lengths_in_one_block_see_their_own_sequence_alone(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    config = replace(FULL, pad_mode="sampled:3", batch_size=4)
+    lesson = Lesson(tuple(Example("", WORDS[:length]) for length in (40, 44, 48, 52)))  # one block, filled up
+    for name, kind in (("peft", PeftTrainer), ("many", ManyTrainer)):
+        trainer: Any = kind(str(model_dir), device=FLOAT64)
+        exact_norms(trainer.network)
+        list(trainer.fit([FitJob(name, lesson, config, 3, tmp_path / name)]))
+    assert distance(weights_of(tmp_path / "many"), weights_of(tmp_path / "peft")) < BEYOND_ROUNDING
 
 
 def test_the_paths_agree_on_pads_in_float32(model_dir: Path, tmp_path: Path) -> None:

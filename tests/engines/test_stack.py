@@ -1,5 +1,7 @@
 """The stacked adapters against peft's own: initial weights, outputs, gradients; and the model afterwards."""
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,6 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from transformers import AutoModelForCausalLM
 
 from stages.engines.attention import packed_attention
-from stages.engines.group import quiet_backward
 from stages.engines.lowrank import PackedRows
 from stages.engines.many import target_names
 from stages.engines.packing import Packing
@@ -86,7 +87,7 @@ def test_the_initial_weights_are_bitwise_pefts_from_the_same_seed(
     stack = Stack(network, target_names(network, targets), rank=RANK, slots=3)
     stack.weights.fill_(9.0)  # what an earlier job left
     for slot, seed in ((2, 7), (0, 123456789), (1, 7)):
-        stack.initialise(slot, seed, ALPHA / RANK)
+        stack.initialise(slot, stack.draw(seed), ALPHA / RANK)
     for slot, seed in enumerate((123456789, 7, 7)):
         expected = get_peft_model_state_dict(
             peft_model(AutoModelForCausalLM.from_pretrained(qwen_dir, dtype=dtype), targets, seed)
@@ -101,7 +102,7 @@ def test_an_initial_draw_does_not_touch_the_global_generator(model_dir: Path) ->
     network = AutoModelForCausalLM.from_pretrained(model_dir)
     before = torch.get_rng_state()
     stack = Stack(network, target_names(network, ()), rank=RANK, slots=1)
-    stack.initialise(0, 5, 1.0)
+    stack.draw(5)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -130,7 +131,7 @@ def backward(network: Any, stack: Stack, packing: Packing, *, slots: int) -> Non
         stack.bind(slots)
         stack.layout = PackedRows(packing)
         hidden = network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
-        quiet_backward(torch.cat(pieces(packing, hidden)).square().sum())
+        torch.cat(pieces(packing, hidden)).square().sum().backward()
 
 
 @pytest.mark.parametrize("path", ["loop", "bmm"])
@@ -213,3 +214,18 @@ def test_the_model_is_itself_again_after_an_error(model_dir: Path) -> None:
     with pytest.raises(KeyError), stack:
         raise KeyError
     assert snapshot(network) == before
+
+
+def test_a_stack_that_is_left_is_gone_at_once(model_dir: Path) -> None:
+    network = frozen(model_dir)
+    gc.disable()  # nothing but counting references may free it: its memory is wanted for the next
+    try:
+        stack, _ = filled(network, ("all-linear",), 2)
+        with stack:
+            stack.lay(2, EqualRows(2))
+            network(input_ids=torch.tensor([[5, 6], [7, 8]]))
+            weights = weakref.ref(stack.weights)
+        del stack
+        assert weights() is None
+    finally:
+        gc.enable()
