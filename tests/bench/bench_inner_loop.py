@@ -29,6 +29,7 @@ from stages.engines.base import FitConfig, FitJob
 from stages.engines.group import Group
 from stages.engines.lora import PeftTrainer, add_lora
 from stages.engines.many import ManyTrainer
+from stages.engines.models import Device
 from stages.engines.text import example_tokens
 from stages.records import Record
 
@@ -146,6 +147,8 @@ def bench_training(name: str, model: Path, jobs: Sequence[FitJob], out: Path, si
     for slots in SLOTS:
         many = ManyTrainer(str(model), slots=slots)
         works[f"ManyTrainer, {slots} at once"] = lambda many=many: list(many.fit(jobs))  # type: ignore[misc]
+    half = ManyTrainer(str(model), slots=SLOTS[-1], device=Device(dtype="bfloat16"))
+    works[f"ManyTrainer, {SLOTS[-1]} at once, bfloat16"] = lambda: list(half.fit(jobs))
     seconds = turns(works, sizes["REPEATS"])
     seconds[official] = [each * steps / sizes["PADDED_STEPS"] for each in seconds[official]]
     tokens = real_tokens(peft.tokenizer, jobs)

@@ -4,7 +4,7 @@ Speed does not depend on the weights, so none are needed. One JSON line a part:
 
     python tests/bench/bench_paper_round.py --gpu                  the real size, on a GPU
     python tests/bench/bench_paper_round.py --gpu --slice 1/8      an eighth of the jobs, scaled up and said so
-    ADAPTERS=/dev/shm python …                                     adapters on a memory disk
+    python … --adapters /dev/shm                                   adapters on a memory disk
     python tests/bench/bench_paper_round.py --gpu --slice 1/25 --profile      which kernels take the time
     python tests/bench/bench_paper_round.py                        a toy of the same shape on a CPU: proves that it runs
 
@@ -15,7 +15,6 @@ r 32 on q and v, 10 epochs, batch 1); invented passages where the file is absent
 import argparse
 import contextlib
 import json
-import os
 import sys
 import tempfile
 import time
@@ -142,6 +141,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, help="adapters in work at a time")
     parser.add_argument("--tokens-per-step", type=int, help="most tokens of one pass")
     parser.add_argument("--epochs", type=int, default=FitConfig.epochs)
+    parser.add_argument("--adapters", metavar="DIR", help="where the adapters lie meanwhile")
     parser.add_argument("--profile", action="store_true", help="also the kernels of some steps, costliest first")
     options = parser.parse_args()
     share = int(options.slice.partition("/")[2])
@@ -155,7 +155,7 @@ def main() -> None:
     trainer = ManyTrainer("random", loaded=(tokenizer, network), **limits)
     engine = HFEngine("random", loaded=(tokenizer, network), batch_size=256 if options.gpu else 64)
     chosen, config = lines[:: share if options.gpu else max(share, 50)], FitConfig(epochs=options.epochs)
-    with tempfile.TemporaryDirectory(dir=os.environ.get("ADAPTERS")) as out:
+    with tempfile.TemporaryDirectory(dir=options.adapters) as out:
         if options.profile:
             profile_steps(chosen, trainer, config, Path(out) / "profile")
         done = measure_adapt(chosen, trainer, config, Path(out), len(lines))
@@ -187,7 +187,7 @@ def measure_adapt(lines: list[Record], trainer: ManyTrainer, config: FitConfig, 
         dense_tflops=round(rate / 1e12, 2),
         peak_gb=round(torch.cuda.max_memory_allocated() / 1e9, 1) if device.type == "cuda" else None,
         path=trainer.ways.path,
-        varlen=trainer.ways.varlen,
+        ragged=trainer.ways.ragged,
         notes=plans.notes,
     )
     return done
