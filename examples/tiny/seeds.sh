@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The demo for several seeds, and its control: a random self-edit is kept instead of the best. Mean and standard error
-# of each row over the seeds. About ten minutes a seed and as much for its control, on two cores.
+# of each row over the seeds. Three minutes a seed and two for its control, on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seeds=${*:-0 1 2}

@@ -68,7 +68,11 @@ def adapt(
     ] = None,
     tokens_per_step: Annotated[
         str,
-        typer.Option(metavar="N|auto", help="Most tokens of one pass. auto: what memory holds; it shrinks if need be."),
+        typer.Option(
+            metavar="N|auto",
+            help="Most tokens of one pass. auto: what memory holds, up to 16384 on a GPU and 2048 on a CPU. It shrinks "
+            "when memory runs out.",
+        ),
     ] = "auto",
     device: opt.DeviceName = "auto",
     dtype: opt.Dtype = "auto",

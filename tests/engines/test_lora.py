@@ -25,8 +25,8 @@ from stages.engines.models import Device
 from stages.failures import BadConfig
 from tests.conftest import make_tokenizer
 from tests.engines.conftest import files_of_at_most
+from tests.engines.jobs import Notes
 from tests.engines.plain import encoded, hf_trainer, plain_loop
-from tests.engines.test_memory import Notes
 
 FLOAT64, FLOAT32 = Device("cpu", "float64"), Device("cpu", "float32")
 TEXTS = ("The inn is red.", "a", "The door of the inn is blue and heavy.", "Who painted it? Ada.", "It is old")

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,6 @@ import torch
 from peft import PeftModel
 from transformers import (
     AutoModelForCausalLM,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    GPT2Config,
-    GPT2LMHeadModel,
-    MistralConfig,
-    MistralForCausalLM,
-    OPTConfig,
-    OPTForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    set_seed,
 )
 
 from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson
@@ -30,56 +18,9 @@ from stages.engines.lora import PeftTrainer
 from stages.engines.many import ManyTrainer, target_names
 from stages.engines.models import Device
 from stages.engines.stack import EqualRows, Stack
-from stages.failures import BadConfig
-from tests.conftest import make_model, make_tokenizer
+from tests.conftest import make_model
 from tests.engines.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, distance, exact_norms, snapshot, weights_of
-
-TEXTS = (
-    "The inn is red.",
-    "a",
-    "The door of the inn is blue and heavy.",
-    "Who painted it? Ada.",
-    "It is " + "very " * 12,
-)
-SMALL = FitConfig(rank=3, alpha=6.0, learning_rate=1e-2, epochs=2)
-ALL = ("all-linear",)
-# Lengths of the lesson, and its settings: no two jobs alike.
-KINDS: tuple[tuple[int, FitConfig], ...] = (
-    (5, SMALL),
-    (2, replace(SMALL, learning_rate=3e-3, epochs=5, weight_decay=0.1)),
-    (4, replace(SMALL, batch_size=2, accumulation=2, warmup_steps=1, schedule="constant")),
-    (1, replace(SMALL, epochs=7, schedule="cosine", warmup_steps=3, max_grad_norm=0.05)),
-    (3, replace(SMALL, alpha=1.0, max_grad_norm=0.0, pad_mode="none", learning_rate=3e-2)),
-    (5, replace(SMALL, batch_size=3, schedule="cosine", weight_decay=0.3)),
-    (3, replace(SMALL, rank=5)),
-    (4, replace(SMALL, rank=5, targets=ALL, batch_size=4)),
-    (2, replace(SMALL, rank=5, targets=ALL, learning_rate=1e-3)),
-    (3, replace(SMALL, targets=("k_proj", "down_proj"), accumulation=2)),
-    (2, replace(SMALL, targets=("layers.1.self_attn.q_proj",))),
-)
-
-
-def make_job(folder: Path, number: int, config: FitConfig = SMALL, *, texts: int = 3) -> FitJob:
-    """Job `number` has examples, a prompt and a seed of its own."""
-    examples = [Example("", f"{number} {text}") for text in TEXTS[:texts]]
-    examples[-1] = Example("Is it old? ", f"{number} {TEXTS[texts - 1]}")
-    return FitJob(f"{number}", Lesson(tuple(examples)), config, 17 * number, folder / f"{number}")
-
-
-def make_jobs(folder: Path) -> list[FitJob]:
-    return [make_job(folder, number, config, texts=texts) for number, (texts, config) in enumerate(KINDS)]
-
-
-def many(folder: Path, **options: Any) -> ManyTrainer:
-    """In float64, norms included."""
-    trainer = ManyTrainer(str(folder), device=FLOAT64, **options)
-    exact_norms(trainer.network)
-    return trainer
-
-
-def by_id(results: Iterator[FitResult]) -> dict[str, FitResult]:
-    found = {result.id: result for result in results}
-    return dict(sorted(found.items()))
+from tests.engines.jobs import ALL, KINDS, SMALL, by_id, make_job, make_jobs, many
 
 
 def same_results(first: FitResult, second: FitResult) -> bool:
@@ -348,113 +289,3 @@ def test_peft_loads_an_adapter_and_gives_the_logits_of_the_stack(model_dir: Path
             expected = PeftModel.from_pretrained(base, str(job.out)).eval()(input_ids=ids).logits[0]
         assert float((found[slot] - expected).abs().max()) < BEYOND_ROUNDING
         assert float((expected - plain).abs().max()) > 0.01
-
-
-# ---- what is refused
-
-
-def test_dropout_is_refused_before_anything_is_trained(fresh: ManyTrainer, tmp_path: Path) -> None:
-    jobs = [make_job(tmp_path, 1), make_job(tmp_path, 2, replace(SMALL, dropout=0.1))]
-    with pytest.raises(BadConfig, match=r"--dropout 0.1: .*use --trainer peft"):
-        list(fresh.fit(jobs))
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("targets", [("query",), ("q_proj", "query"), ("input_layernorm",)])
-def test_an_unknown_target_is_refused_as_peft_refuses_it(
-    fresh: ManyTrainer, model_dir: Path, tmp_path: Path, targets: tuple[str, ...]
-) -> None:
-    before = snapshot(fresh.network)
-    job = make_job(tmp_path, 1, replace(SMALL, targets=targets))
-    words = []
-    for trainer in (fresh, PeftTrainer(str(model_dir), device=FLOAT32)):
-        with pytest.raises(BadConfig) as caught:
-            list(trainer.fit([job]))
-        words.append(str(caught.value))
-    assert words[0] == words[1]
-    assert f"--target {targets[-1]}: not in this model, which has " in words[0]
-    assert snapshot(fresh.network) == before
-
-
-def test_the_output_layer_is_left_to_peft(fresh: ManyTrainer, tmp_path: Path) -> None:
-    before = snapshot(fresh.network)
-    with pytest.raises(BadConfig, match=r"layer lm_head: .*use --trainer peft"):
-        list(fresh.fit([make_job(tmp_path, 1, replace(SMALL, targets=("q_proj", "lm_head")))]))
-    assert snapshot(fresh.network) == before
-
-
-# ---- other architectures: the same as peft, or refused
-
-SIZES: dict[str, Any] = {
-    "vocab_size": 300,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "eos_token_id": 0,
-    "bos_token_id": None,
-    "pad_token_id": 0,
-}
-ROTARY: dict[str, Any] = {**SIZES, "num_key_value_heads": 1, "intermediate_size": 48, "initializer_range": 0.2}
-
-
-def saved(network: Any, folder: Path) -> Path:
-    network.save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("make", "tolerance"),
-    [
-        (lambda: Qwen2ForCausalLM(Qwen2Config(**ROTARY)), BEYOND_ROUNDING),  # biases on q, k and v
-        (lambda: MistralForCausalLM(MistralConfig(**ROTARY)), BEYOND_ROUNDING),
-        (lambda: Gemma3ForCausalLM(Gemma3TextConfig(head_dim=16, **ROTARY)), 1e-9),  # norms in float32
-        (lambda: OPTForCausalLM(OPTConfig(dropout=0.0, ffn_dim=48, word_embed_proj_dim=32, **SIZES)), BEYOND_ROUNDING),
-    ],
-    ids=["qwen2", "mistral", "gemma3", "opt"],
-)
-def test_other_architectures_train_as_peft_trains_them(tmp_path: Path, make: Any, tolerance: float) -> None:
-    set_seed(0)
-    folder = saved(make(), tmp_path / "model")
-    config = replace(SMALL, targets=("q_proj", "v_proj"))
-    exact, peft = tolerance == BEYOND_ROUNDING, PeftTrainer(str(folder), device=FLOAT64)
-    trainer = ManyTrainer(str(folder), device=FLOAT64, slots=2)
-    for network in (peft.network, trainer.network) if exact else ():
-        exact_norms(network)
-    for name, each in (("peft", peft), ("many", trainer)):
-        list(each.fit([make_job(tmp_path / name, number, config, texts=2 + number) for number in range(3)]))
-    gaps = [distance(weights_of(tmp_path / "peft" / name), weights_of(tmp_path / "many" / name)) for name in "012"]
-    assert max(gaps) < tolerance
-
-
-def test_a_sequence_beyond_a_sliding_window_ends_alone(tmp_path: Path) -> None:
-    set_seed(0)
-    folder = saved(MistralForCausalLM(MistralConfig(sliding_window=40, **ROTARY)), tmp_path / "model")
-    config = replace(SMALL, targets=("q_proj", "v_proj"))
-    trainer = ManyTrainer(str(folder), device=FLOAT32)
-    results = by_id(trainer.fit(make_job(tmp_path / "out", n, config, texts=texts) for n, texts in ((1, 4), (2, 5))))
-    assert results["1"].error is None
-    assert str(results["2"].error).endswith("longer than the model's window of 40; use --trainer peft")
-    (result,) = PeftTrainer(str(folder), device=FLOAT32).fit([make_job(tmp_path / "peft", 2, config, texts=5)])
-    assert result.error is None
-
-
-def test_targets_named_and_targets_by_default_share_a_stack(
-    fresh: ManyTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes = []
-    own = ManyTrainer._fit_group
-    monkeypatch.setattr(
-        ManyTrainer, "_fit_group", lambda self, *each: (sizes.append(len(each[2])), own(self, *each))[1]
-    )
-    list(fresh.fit([make_job(tmp_path, 1), make_job(tmp_path, 2, replace(SMALL, targets=("v_proj", "q_proj")))]))
-    assert sizes == [2]
-
-
-def test_layers_of_gpt2_are_left_to_peft(tmp_path: Path) -> None:
-    set_seed(0)
-    quiet = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 0, "eos_token_id": 0}
-    config = GPT2Config(n_positions=64, n_embd=32, n_layer=1, n_head=2, vocab_size=300, **quiet)
-    trainer = ManyTrainer(str(saved(GPT2LMHeadModel(config), tmp_path / "model")), device=FLOAT32)
-    with pytest.raises(BadConfig, match=r"c_attn: .*use --trainer peft"):
-        list(trainer.fit([make_job(tmp_path / "out", 1)]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,28 +19,11 @@ from stages.engines.memory import Budget, adapters_that_fit, out_of_memory, save
 from stages.engines.packing import Row
 from stages.failures import OutOfMemory
 from tests.engines.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, distance, exact_norms, sequence, snapshot, weights_of
+from tests.engines.jobs import Notes
 
 CPU = torch.device("cpu")
 CONFIG = FitConfig(rank=3, alpha=6.0, learning_rate=1e-2, epochs=2)
 WORDS = "the door of the inn at the end of the road is blue and heavy and old"
-
-
-@dataclass
-class Notes:
-    """A Watch that writes down what it is told."""
-
-    expected: int = 0
-    tokens: list[int] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def expect(self, tokens: int) -> None:
-        self.expected += tokens
-
-    def trained(self, tokens: int) -> None:
-        self.tokens.append(tokens)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def make_jobs(folder: Path, count: int = 5) -> list[FitJob]:
