@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson
+from stages.engines.group import MOST_UNWRITTEN
 from stages.engines.lora import PeftTrainer
 from stages.engines.many import ManyTrainer, target_names
 from stages.engines.models import Device
@@ -201,12 +202,14 @@ def test_sequences_of_one_token_train_beside_long_ones_as_peft_trains_them(model
 
 
 def test_results_arrive_while_other_jobs_have_not_begun_longest_first(model_dir: Path, tmp_path: Path) -> None:
-    jobs = [make_job(tmp_path, number, texts=number) for number in (2, 5, 1, 4, 3)]
-    seen = []
-    for result in ManyTrainer(str(model_dir), device=FLOAT32, slots=1).fit(jobs):
+    jobs = [make_job(tmp_path, number, replace(SMALL, epochs=1 + number)) for number in range(MOST_UNWRITTEN + 4)]
+    arrived = []
+    for result in ManyTrainer(str(model_dir), device=FLOAT32, slots=1).fit(jobs[::2] + jobs[1::2]):
         assert (tmp_path / result.id / "adapter_model.safetensors").is_file()  # complete when its result arrives
-        seen.append((result.id, len(list(tmp_path.iterdir()))))
-    assert seen == [("5", 1), ("4", 2), ("3", 3), ("2", 4), ("1", 5)]
+        if not arrived:  # however slow the disk is
+            assert not (tmp_path / "0").exists()
+        arrived.append(result.id)
+    assert arrived == [job.id for job in jobs[::-1]]
 
 
 def test_a_short_job_does_not_wait_for_a_long_one(model_dir: Path, tmp_path: Path) -> None:
@@ -250,7 +253,10 @@ def test_the_model_is_itself_again_when_the_consumer_stops_early(fresh: ManyTrai
     first = next(results)
     results.close()  # type: ignore[attr-defined]
     assert snapshot(fresh.network) == before
-    assert [path.name for path in tmp_path.iterdir()] == [first.id]
+    there = list(tmp_path.iterdir())  # others may have been finished in the same step
+    assert first.id in {path.name for path in there}
+    assert len(there) < len(KINDS)
+    assert all((path / "adapter_model.safetensors").is_file() and path.suffix != ".part" for path in there)
 
 
 def test_training_does_not_touch_the_global_generator(fresh: ManyTrainer, tmp_path: Path) -> None:
