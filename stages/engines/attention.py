@@ -14,6 +14,7 @@ from stages.engines.text import Tokens
 from stages.failures import BadConfig
 
 ATTENTION = "seal_packed"
+TRIAL = [Tokens((6, 7, 2), 0), Tokens((2, 3, 4, 5), 0)]  # two: a layer that is no attention could mix them
 
 
 def attend(
@@ -83,14 +84,13 @@ def packed_attention(network: Any) -> Iterator[None]:
 @torch.no_grad()
 def check_packable(network: Any) -> None:
     """Raises BadConfig unless each sequence's packed logits are its own, from the output layer on the last states."""
-    rows = [Tokens((2, 3, 4, 5), 0), Tokens((6, 7, 2), 0)]  # two: a layer that is no attention could mix them
-    plain = torch.cat([own_logits(network, row) for row in rows])
-    packed = packed_logits(network, rows)
+    plain = torch.cat([own_logits(network, row) for row in TRIAL])
+    packed = packed_logits(network)
     tolerance = 1e-3 if plain.dtype in (torch.float32, torch.float64) else 0.1
     if not torch.allclose(plain, packed, rtol=tolerance, atol=tolerance * float(plain.abs().max())):
         raise BadConfig("this architecture cannot be trained packed (its logits differ); use --trainer peft")
     with torch.random.fork_rng():
-        trained = own_logits(network.train(), rows[0])
+        trained = own_logits(network.train(), TRIAL[0])
         network.eval()
     if not torch.allclose(plain[: len(trained)], trained, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
         raise BadConfig("this model has dropout of its own, which cannot be trained packed; use --trainer peft")
@@ -98,9 +98,8 @@ def check_packable(network: Any) -> None:
 
 def has_ragged_kernel(network: Any) -> bool:
     """Whether `ragged` runs on this device, for this model, there and back, and gives what the blocks give."""
-    rows = [Row(0, Tokens((2, 3, 4, 5), 0)), Row(1, Tokens((6, 7, 2), 0))]
     try:
-        blocks, kernel = (_trial(network, rows, ragged=each) for each in (False, True))
+        blocks, kernel = (there_and_back(network, ragged=each) for each in (False, True))
     except torch.OutOfMemoryError:
         raise
     except (ImportError, RuntimeError, TypeError, ValueError):  # builds differ in what they have and take
@@ -110,28 +109,29 @@ def has_ragged_kernel(network: Any) -> bool:
     )
 
 
-def _trial(network: Any, rows: list[Row], *, ragged: bool) -> tuple[Tensor, Tensor]:
-    """Hidden states of the rows, and the gradient of their sum of squares with respect to the embeddings."""
-    packing = Packing(rows, network.device, "grouped", ragged)
-    cells = [
-        start + i for row, (start, _) in zip(packing.ordered, packing.starts, strict=True) for i in range(row.length)
-    ]
+def trial_packing(network: Any, path: str, *, ragged: bool = False) -> Packing:
+    """The trial's sequences, each in a slot of its own, in the order in which they are listed."""
+    return Packing([Row(slot, row) for slot, row in enumerate(TRIAL)], network.device, path, ragged)
+
+
+def there_and_back(network: Any, *, ragged: bool) -> tuple[Tensor, Tensor]:
+    """Hidden states of the trial, and the gradient of their sum of squares with respect to the embeddings."""
+    packing = trial_packing(network, "grouped", ragged=ragged)
     inputs = packing.inputs
     embedded = network.get_input_embeddings()(inputs.pop("input_ids")).detach().requires_grad_()
     with packed_attention(network), torch.enable_grad():
-        hidden = network.base_model(inputs_embeds=embedded, **inputs, packing=packing).last_hidden_state[0, cells]
-        (grad,) = torch.autograd.grad(hidden.float().square().sum(), embedded)
-    return hidden.detach(), grad[0, cells]
+        hidden = network.base_model(inputs_embeds=embedded, **inputs, packing=packing).last_hidden_state[0]
+        own = torch.cat(packing.pieces(hidden))
+        (grad,) = torch.autograd.grad(own.float().square().sum(), embedded)
+    return own.detach(), torch.cat(packing.pieces(grad[0]))
 
 
-def packed_logits(network: Any, rows: list[Tokens], **options: Any) -> Tensor:
-    """Logits of the rows in one pass, each as a slot of its own, one row after the other: (total, vocabulary)."""
-    packing = Packing([Row(slot, row) for slot, row in enumerate(rows)], network.device, **options)
+def packed_logits(network: Any) -> Tensor:
+    """Logits of the trial in one pass, one sequence after the other: (tokens, vocabulary)."""
+    packing = trial_packing(network, "bmm")
     with packed_attention(network):
         hidden = network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
-    places = dict(zip((row.slot for row in packing.ordered), packing.starts, strict=True))
-    states = [hidden[places[slot][0] :][: len(row.ids)] for slot, row in enumerate(rows)]
-    logits: Tensor = network.get_output_embeddings()(torch.cat(states))
+    logits: Tensor = network.get_output_embeddings()(torch.cat(packing.pieces(hidden)))
     return logits
 
 

@@ -11,7 +11,7 @@ from stages.engines.packing import Row
 from stages.failures import OutOfMemory
 
 # More gains nothing: a GPU is saturated, a CPU's cache is full (tests/bench/bench_inner_loop.py).
-MOST_ADAPTERS = {"cuda": 64, "cpu": 64}
+MOST_ADAPTERS = 64
 MOST_TOKENS = {"cuda": 16_384, "cpu": 2048}
 SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # a CPU's allocator, CUDA, cuBLAS
 SHARE = 0.8  # of the free memory that a pass may plan with; the rest is for what is not counted
@@ -76,7 +76,7 @@ def adapters_that_fit(network: Any, names: Sequence[str], rank: int) -> int:
     layers = [network.get_submodule(name) for name in names]
     width: int = rank * sum(layer.in_features + layer.out_features for layer in layers)
     room = free_bytes(network.device) // 2 // (5 * width * 4)
-    return max(1, min(room, MOST_ADAPTERS.get(network.device.type, 16)))
+    return max(1, min(room, MOST_ADAPTERS))
 
 
 def tokens_that_fit(

@@ -174,7 +174,7 @@ class Packing:
     @cached_property
     def owners(self) -> Tensor:
         """The slot of each cell that is no filling."""
-        return self._spread([[row.slot] * (row.cells) for row in self.ordered], 0)
+        return self._spread([[row.slot] * row.cells for row in self.ordered], 0)
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -184,6 +184,10 @@ class Packing:
             "position_ids": self.put(self.positions)[None],
             "use_cache": False,
         }
+
+    def pieces(self, values: Tensor) -> list[Tensor]:
+        """The values (total, ...) of each sequence, without its pads, in the order of `ordered`."""
+        return [values[start : start + row.length] for row, (start, _) in zip(self.ordered, self.starts, strict=True)]
 
     # ---- for the kernels, on the device
 

@@ -152,12 +152,8 @@ class Stack:
         self.weights[slot].copy_(row)
         self.scale[slot] = scale
 
-    def state(self, slot: int) -> dict[str, Tensor]:
-        """The adapter under peft's names, on the CPU."""
-        return self.named(self.weights[slot])
-
     def named(self, row: Tensor) -> dict[str, Tensor]:
-        """The same of any flat row (n,)."""
+        """An adapter (n,) under peft's names, on the CPU."""
         found = {}
         for layer, a, b in self.views(row.cpu()[None]):
             found[f"base_model.model.{layer.name}.lora_A.weight"] = a[0].clone()

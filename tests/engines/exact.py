@@ -49,8 +49,8 @@ def packed(rows: Sequence[Sequence[Tokens]], path: str = "loop") -> Packing:
 
 def pieces(packing: Packing, values: torch.Tensor) -> list[torch.Tensor]:
     """The values (total, ...) of each sequence without its pads, in the order in which the rows were given."""
-    starts = {id(row): start for row, (start, _) in zip(packing.ordered, packing.starts, strict=True)}
-    return [values[starts[id(row)] :][: row.length] for row in packing.rows]
+    own = dict(zip(map(id, packing.ordered), packing.pieces(values), strict=True))
+    return [own[id(row)] for row in packing.rows]
 
 
 def packed_hidden(network: Any, rows: Sequence[Sequence[Tokens]], path: str = "loop") -> list[torch.Tensor]:

@@ -215,7 +215,7 @@ def test_adapters_in_work_take_at_most_half_of_the_free_memory(
     network = ManyTrainer(str(model_dir), device=FLOAT32).network
     names = ["model.layers.0.self_attn.q_proj"]  # 32 → 32
     each = 5 * 4 * 2 * 64  # masters, gradients, two moments and a copy, in float32, of rank 2
-    for free, count in ((20 * each, 10), (3 * each, 1), (0, 1), (10**12, memory.MOST_ADAPTERS["cpu"])):
+    for free, count in ((20 * each, 10), (3 * each, 1), (0, 1), (10**12, memory.MOST_ADAPTERS)):
         monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
         assert adapters_that_fit(network, names, 2) == count
 

@@ -42,7 +42,7 @@ def random_state(stack: Stack, seed: int) -> State:
     generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.randn(weight.shape, generator=generator, dtype=weight.dtype) / 3
-        for name, weight in stack.state(0).items()
+        for name, weight in stack.named(stack.weights[0]).items()
     }
 
 
@@ -92,7 +92,7 @@ def test_the_initial_weights_are_bitwise_pefts_from_the_same_seed(
         expected = get_peft_model_state_dict(
             peft_model(AutoModelForCausalLM.from_pretrained(qwen_dir, dtype=dtype), targets, seed)
         )
-        found = stack.state(slot)
+        found = stack.named(stack.weights[slot])
         assert list(found) == list(expected)
         assert all(found[name].dtype == expected[name].dtype for name in found)
         assert all(torch.equal(found[name], expected[name]) for name in found)
@@ -151,7 +151,7 @@ def test_gradients_of_all_slots_at_once_are_pefts_one_by_one(model_dir: Path, pa
             body(input_ids=torch.tensor([row.ids])).last_hidden_state.square().sum().backward()
         for name, weight in student.named_parameters():
             if weight.requires_grad:
-                found = stack.state(slot)[name.replace(".default", "")]
+                found = stack.named(stack.weights[slot])[name.replace(".default", "")]
                 assert weight.grad is not None
                 assert float((found - weight.grad).abs().max()) < 1e-12 * max(1.0, float(weight.grad.abs().max()))
     assert not stack.grads[3].any()
@@ -178,7 +178,7 @@ def test_an_adapter_comes_out_as_it_went_in_and_moves_whole(model_dir: Path) -> 
     stack, states = filled(network, ("all-linear",), 3)
     stack.move(2, 0)
     for slot, kept in ((0, 2), (1, 1), (2, 2)):
-        found = stack.state(slot)
+        found = stack.named(stack.weights[slot])
         assert found.keys() == states[kept].keys()
         assert all(torch.equal(found[name], states[kept][name]) for name in found)
     assert stack.scale.flatten().tolist() == [2.5, 1.5, 2.5]
@@ -186,7 +186,7 @@ def test_an_adapter_comes_out_as_it_went_in_and_moves_whole(model_dir: Path) -> 
 
 def test_a_state_that_came_out_is_no_view_of_the_stack(model_dir: Path) -> None:
     stack, states = filled(exact_model(model_dir), (), 1)
-    found = stack.state(0)
+    found = stack.named(stack.weights[0])
     stack.weights.zero_()
     assert all(torch.equal(found[name], states[0][name]) for name in found)
 
