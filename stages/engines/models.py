@@ -107,6 +107,9 @@ def whole_directory(out: Path) -> Iterator[Path]:
         yield partial
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
+    except OSError as error:
+        error.filename = error.filename or str(partial)  # a full disk under an open file names none
+        raise
     except SafetensorError as error:  # its word for a full disk
         raise OSError(f"{partial}: {error}") from None
     finally:
