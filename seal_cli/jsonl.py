@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from stages.disk import write_all
 from stages.failures import BadInput, ExistingOutput, MissingInput
 from stages.lines import read_objects, read_records, validate
 from stages.records import Frozen, Record, Section, SftExample, to_json
@@ -108,10 +109,3 @@ class FileSink:
 
 def encode(line: Frozen) -> bytes:
     return to_json(line).encode("utf-8", "replace") + b"\n"
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Writes every byte, however short the single writes are."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -36,8 +36,9 @@ def report(
     from dataclasses import asdict
 
     from seal_cli.console import note
-    from seal_cli.jsonl import claim_stdout, input_records, write_all
+    from seal_cli.jsonl import claim_stdout, input_records
     from stages import report as stage
+    from stages.disk import write_all
 
     stdout = claim_stdout()
     if plot:
@@ -111,7 +112,8 @@ def schema(
     """
     import json
 
-    from seal_cli.jsonl import claim_stdout, write_all
+    from seal_cli.jsonl import claim_stdout
+    from stages.disk import write_all
     from stages.failures import BadConfig
     from stages.records import schemas
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stages.disk import whole_directory
 from stages.engines.base import Example, SftConfig
 from stages.engines.lora import check_targets, overflowed, peft_targets
-from stages.engines.models import Device, load_model, load_tokenizer, whole_directory
+from stages.engines.models import Device, load_model, load_tokenizer
 from stages.engines.text import example_tokens
 from stages.failures import BadConfig
 from stages.records import Checkpoint
@@ -120,6 +121,11 @@ def outer_lora(network: Any, config: SftConfig) -> Any:
 
 def save_model(network: Any, tokenizer: Any, out: Path) -> None:
     """Model and tokenizer as safetensors: the directory is complete or absent."""
+    from safetensors import SafetensorError
+
     with whole_directory(out) as partial:
-        network.save_pretrained(str(partial))
+        try:
+            network.save_pretrained(str(partial))
+        except SafetensorError as error:  # its word for a full disk
+            raise OSError(f"{partial}: {error}") from None
         tokenizer.save_pretrained(str(partial))

@@ -12,13 +12,16 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from stages.disk import whole_directory, write_file
 from stages.engines.base import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
-from stages.engines.models import Device, load_model, load_tokenizer, whole_directory
+from stages.engines.models import Device, load_model, load_tokenizer
 from stages.engines.text import Tokens, lesson_tokens
 from stages.failures import BadConfig, Untrainable
 from stages.records import derive_seed
 
 ALL_LINEAR = "all-linear"
+WEIGHTS = "adapter_model.safetensors"
+METADATA = {"format": "pt"}
 
 
 class PeftTrainer:
@@ -188,10 +191,12 @@ def overflowed(weights: Iterable[torch.Tensor]) -> str | None:
 
 
 def save_adapter(student: Any, out: Path) -> Path:
-    """Writes the PEFT directory: it is complete or absent."""
-    with whole_directory(out) as partial:
-        student.save_pretrained(str(partial), save_embedding_layers=False)
-    return out
+    """Writes a trained peft model's LoRA as a PEFT directory: it is complete or absent."""
+    from peft import get_peft_model_state_dict
+
+    settings = student.peft_config["default"]
+    settings.inference_mode = True
+    return write_directory(out, settings, get_peft_model_state_dict(student, save_embedding_layers=False))
 
 
 def write_adapter(
@@ -199,7 +204,6 @@ def write_adapter(
 ) -> Path:
     """Writes weights under peft's names as a PEFT directory, complete or absent."""
     from peft import LoraConfig
-    from safetensors.torch import save_file
 
     given = () if list(config.targets) == [ALL_LINEAR] else config.targets
     settings = LoraConfig(
@@ -211,7 +215,14 @@ def write_adapter(
         base_model_name_or_path=base,
         inference_mode=True,
     )
+    return write_directory(out, settings, state)
+
+
+def write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor]) -> Path:
+    """peft's two files, the weights as safetensors."""
+    from safetensors.torch import save
+
     with whole_directory(out) as partial:
         settings.save_pretrained(str(partial))
-        save_file(dict(state), partial / "adapter_model.safetensors", metadata={"format": "pt"})
+        write_file(partial / WEIGHTS, save({name: weight.contiguous() for name, weight in state.items()}, METADATA))
     return out

@@ -1,9 +1,6 @@
 """Loading checkpoints: tokenizer and model of a directory or a hub name, on a device, with errors that name the fix."""
 
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,27 +90,6 @@ def _unloadable(name: str, error: Exception) -> Exception:
     if Path(name).is_dir():
         return BadInput(f"--model {name}: cannot be loaded: {first}")
     return Unavailable(f"--model {name}: not a directory here and not to be had from the hub: {first}")
-
-
-@contextmanager
-def whole_directory(out: Path) -> Iterator[Path]:
-    """A temporary directory to fill, renamed to `out` at the end: it is complete or absent. Raises OSError."""
-    from safetensors import SafetensorError
-
-    partial = out.with_name(out.name + ".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        shutil.rmtree(out, ignore_errors=True)
-        partial.rename(out)
-    except OSError as error:
-        error.filename = error.filename or str(partial)  # a full disk under an open file names none
-        raise
-    except SafetensorError as error:  # its word for a full disk
-        raise OSError(f"{partial}: {error}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def adapter_config(path: Path) -> dict[str, Any]:
