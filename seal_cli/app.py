@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -86,6 +87,7 @@ def make_app() -> typer.Typer:
 def main() -> None:
     """The console script. A command's return value is the exit code."""
     spare_the_collector()
+    sum_alike()
     app = make_app()
     try:
         code = app(prog_name="seal", standalone_mode=False)
@@ -103,6 +105,15 @@ def spare_the_collector() -> None:
     """
     gc.set_threshold(100_000, 20, 20)
     atexit.register(gc.freeze)
+
+
+def sum_alike() -> None:
+    """Makes MKL take each row of a matrix product the same way, however many rows there are (Intel's strict CNR).
+
+    On an x86 CPU in float32 an adapter is then the same to the last bit in any order, shard or resumed run. It costs
+    nothing that can be measured. Must be set before torch is imported.
+    """
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
 def usage_error(error: Exception) -> int:

@@ -1,8 +1,9 @@
 """Many sequences in one forward pass: which cell of `[1, total]` belongs to whom.
 
 Rows of similar length lie together as rectangles, so that attention and low-rank products are batched products of
-views. Where each slot's cells must be one span (`grouped`), rows keep the order of the slots, and attention gathers.
-The pads that the official recipe learns lie behind the sequences, in rectangles of their own.
+views. A row's width depends on its own length alone, so that its numbers do not depend on its neighbours. Where each
+slot's cells must be one span (`grouped`), rows keep the order of the slots, and attention gathers. The pads that the
+official recipe learns lie behind the sequences, in rectangles of their own.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from torch import Tensor
 from stages.engines.text import Tokens
 
 T = TypeVar("T", int, float)
-LENGTH_RATIO = 1.3  # longest to shortest row of a block: at most 30 % of its cells are filling
+WIDTHS_PER_OCTAVE = 4  # widths of rectangles are 16, 20, 24, 28, 32, 40 …: at most a quarter of a row is filling
 ALIGNED = 8  # the grouped kernel wants each slot's span to be a multiple of this
 
 
@@ -115,7 +116,7 @@ class Packing:
             return found
         start = 0
         for group in self.groups:
-            length, pads = self._longest(group)
+            length, pads = self._size(group)
             behind = start + length * len(group)
             found += [(start + place * length, behind + place * pads) for place in range(len(group))]
             start = behind + pads * len(group)
@@ -136,12 +137,12 @@ class Packing:
 
     @cached_property
     def total(self) -> int:
-        return sum(self.spans) if self.by_slot else sum(len(group) * sum(self._longest(group)) for group in self.groups)
+        return sum(self.spans) if self.by_slot else sum(len(group) * sum(self._size(group)) for group in self.groups)
 
-    def _longest(self, group: Sequence[int]) -> tuple[int, int]:
-        """Most tokens of a sequence, and most pads."""
-        rows = [self.ordered[i] for i in group]
-        return max(row.length for row in rows), max(row.pads for row in rows)
+    def _size(self, group: Sequence[int]) -> tuple[int, int]:
+        """Cells of a sequence, filling included, and pads behind it: the same for all rows of a group."""
+        first = self.ordered[group[0]]
+        return width_of(first.length), first.pads
 
     # ---- what each cell holds: (total,) on the CPU
 
@@ -210,7 +211,7 @@ class Packing:
         return self.put(torch.tensor([slot for rectangle in self.rectangles for slot in rectangle.slots]))
 
     def _block(self, group: Sequence[int]) -> Block:
-        rows, (length, pads) = [self.ordered[i] for i in group], self._longest(group)
+        rows, (length, pads) = [self.ordered[i] for i in group], self._size(group)
         sequences = self._rectangle(rows, length, [(self.starts[i][0], self.ordered[i].length) for i in group])
         if not pads:
             return Block(sequences)
@@ -253,5 +254,11 @@ class Packing:
 
 
 def _alike(first: Row, other: Row) -> bool:
-    """Whether the two may share a block; `first` is the shortest of it."""
-    return other.pads == first.pads and other.length <= LENGTH_RATIO * first.length
+    """Whether the two may share a block."""
+    return other.pads == first.pads and width_of(other.length) == width_of(first.length)
+
+
+def width_of(length: int) -> int:
+    """Cells of a rectangle's row for a sequence so long: the next of a fixed scale."""
+    step = 2 ** max(0, (length - 1).bit_length() - 1) // WIDTHS_PER_OCTAVE or 1
+    return -(-length // step) * step

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.engines.lowrank import PATHS
-from stages.engines.packing import LENGTH_RATIO, Packing, Row
+from stages.engines.packing import Packing, Row, width_of
 from stages.engines.text import Pads, Tokens
 from tests.engines.exact import packed, sequence
 
@@ -76,10 +76,16 @@ def test_rows_of_a_block_are_of_like_length(lengths: list[list[tuple[int, int]]]
     packing = packed([[with_pads(*each) for each in slot] for slot in lengths], path)
     for group, block in zip(packing.groups, packing.blocks, strict=True):
         rows = [packing.ordered[place] for place in group]
-        assert block.sequences.length == max(row.length for row in rows)
-        assert block.sequences.length <= LENGTH_RATIO * min(row.length for row in rows)
+        assert {width_of(row.length) for row in rows} == {block.sequences.length}
         assert (block.pads is None) == (rows[0].pads == 0)
         assert {row.pads for row in rows} == {block.pads.length if block.pads else 0}
+
+
+def test_the_width_of_a_row_depends_on_its_own_length_alone_and_wastes_at_most_a_quarter() -> None:
+    widths = [width_of(length) for length in range(1, 3000)]
+    assert widths == sorted(widths)
+    assert all(length <= width <= max(length + 1, 1.25 * length) for length, width in enumerate(widths, start=1))
+    assert [width_of(length) for length in (1, 8, 9, 16, 17, 33, 100)] == [1, 8, 10, 16, 20, 40, 112]
 
 
 def with_pads(length: int, pads: int) -> Tokens:
