@@ -1,5 +1,18 @@
-"""`python -m seal_cli` is `seal`."""
+"""The console script, and `python -m seal_cli`. Ctrl-C counts from the first import on."""
 
-from seal_cli.app import main
+import os
+import signal
+import sys
 
-main()
+
+def main() -> None:
+    try:
+        from seal_cli.app import main as run
+    except KeyboardInterrupt:
+        sys.stderr.write("seal: interrupted\n")
+        os._exit(128 + signal.SIGINT)
+    run()
+
+
+if __name__ == "__main__":
+    main()

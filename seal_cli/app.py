@@ -10,12 +10,15 @@ from functools import wraps
 import typer
 
 from seal_cli.commands.adapt import adapt
+from seal_cli.commands.doctor import doctor
 from seal_cli.commands.eval import evaluate
 from seal_cli.commands.filter import filter_scores
 from seal_cli.commands.generate import generate
+from seal_cli.commands.merge import merge
 from seal_cli.commands.report import report, schema
 from seal_cli.commands.sft import sft
 from seal_cli.commands.tasks import tasks
+from seal_cli.console import clean
 
 HELP = """Self-adapting language models from the shell (SEAL, arXiv 2506.10943).
 
@@ -29,6 +32,8 @@ Each stage reads a JSON object per line and writes it with one more section.
   seal filter     score → sft lines: the best self-edits
   seal sft        sft lines → a model directory, the next round's --model
   seal report     score lines → a table and a plot
+  seal merge      shards → the whole
+  seal doctor     is all that a run needs here? what is wrong, and what to type
 
 \b
 One round on the tiny model:
@@ -52,6 +57,8 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "filter": filter_scores,
     "sft": sft,
     "report": report,
+    "merge": merge,
+    "doctor": doctor,
     "schema": schema,
 }
 
@@ -64,7 +71,7 @@ def guarded(command: Callable[..., int]) -> Callable[..., int]:
         from seal_cli import errors
         from seal_cli.jsonl import UsageError
 
-        errors.exit_on_sigterm()
+        errors.exit_on_signals()
         try:
             return command(*arguments, **options)
         except UsageError as error:
@@ -124,5 +131,5 @@ def usage_error(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "seal"
     bare = type(error).__name__ == "NoArgsIsHelpError"  # its message is the whole help
-    sys.stderr.write(f"{show()}\n" if bare else f"seal: {show()} (see `{path} --help`)\n")
+    sys.stderr.write(f"{show()}\n" if bare else clean(f"seal: {show()} (see `{path} --help`)\n"))
     return getattr(error, "exit_code", 2)

@@ -32,14 +32,16 @@ class Counts:
     failed: int = 0
     unscored: int = 0
     unreadable: int = 0
+    rejected: int = 0
 
 
 def closing_line(stage: str, counts: Counts, seconds: float) -> str:
     """`seal adapt: 250 in, 500 out, 0 failed, 0 unscored, 61.2 s`"""
+    rejected = f", {counts.rejected} rejected" if counts.rejected else ""
     unreadable = f", {counts.unreadable} unreadable self-edits" if counts.unreadable else ""
     return (
         f"seal {stage}: {counts.read} in, {counts.written} out, {counts.failed} failed, "
-        f"{counts.unscored} unscored{unreadable}, {seconds:.1f} s"
+        f"{counts.unscored} unscored{rejected}{unreadable}, {seconds:.1f} s"
     )
 
 
@@ -47,6 +49,7 @@ class Meter(Protocol):
     """Progress of a stage in lines, and where the work is training in tokens too: a Watch of stages.engines.base."""
 
     def step(self) -> None: ...
+    def begun(self, names: Iterable[str]) -> None: ...
     def expect(self, tokens: int) -> None: ...
     def trained(self, tokens: int) -> None: ...
     def note(self, text: str) -> None: ...
@@ -90,6 +93,9 @@ class PlainMeter:
     def step(self) -> None:
         self.done += 1
         self._show()
+
+    def begun(self, names: Iterable[str]) -> None:
+        pass
 
     def expect(self, tokens: int) -> None:
         self.pace.expect(tokens)
@@ -150,6 +156,9 @@ class Bar:
     def step(self) -> None:
         self.done += 1
         self.progress.update(self.task, advance=0 if self.pace.expected else 1, lines=self._lines())
+
+    def begun(self, names: Iterable[str]) -> None:
+        pass
 
     def expect(self, tokens: int) -> None:
         """From here on the bar and the time left go by tokens."""

@@ -7,6 +7,7 @@ import traceback
 from types import FrameType
 from typing import NoReturn
 
+from seal_cli.console import clean, note
 from stages import failures
 
 DONE = 0
@@ -24,6 +25,9 @@ CODES: dict[type[failures.SealError], int] = {
     failures.Unavailable: 69,
     failures.ExistingOutput: 73,
     failures.OutOfMemory: TRY_AGAIN,
+    failures.Locked: TRY_AGAIN,
+    failures.NoSpace: IO_ERROR,
+    failures.Crashed: BUG,
     failures.BadConfig: 78,
 }
 
@@ -44,8 +48,8 @@ def code_of(error: BaseException) -> int:
 def report(error: BaseException) -> int:
     """Says on stderr what went wrong and returns the exit code. A closed pipe is silent."""
     code = code_of(error)
-    if code == BUG:
-        traceback.print_exception(error, file=sys.stderr)
+    if code == BUG and not isinstance(error, failures.SealError):
+        sys.stderr.write(clean("".join(traceback.format_exception(error))))
         sys.stderr.write("seal: this is a bug in seal; please report the lines above\n")
     elif code == INTERRUPTED:
         sys.stderr.write("seal: interrupted\n")
@@ -54,10 +58,10 @@ def report(error: BaseException) -> int:
             "seal: out of device memory: lower --slots or --tokens-per-step (adapt), --micro-batch (sft), "
             "--batch (generate, eval)\n"
         )
-    elif code == IO_ERROR:
-        sys.stderr.write(f"seal: {_io_message(error)}\n")
+    elif code == IO_ERROR and not isinstance(error, failures.SealError):
+        note(f"seal: {_io_message(error)}")
     elif code != CLOSED_PIPE:
-        sys.stderr.write(f"seal: {error}\n")
+        note(f"seal: {error}")
     return code
 
 
@@ -67,10 +71,12 @@ def _io_message(error: BaseException) -> str:
     return str(error)
 
 
-def exit_on_sigterm() -> None:
-    """Makes SIGTERM unwind like an error, so that files are closed and temporary names removed."""
+def exit_on_signals() -> None:
+    """Makes SIGTERM, and the terminal's end, unwind like an error, so that files are closed and temporary names go."""
 
     def leave(signum: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(TERMINATED)
+        raise SystemExit(128 + signum)
 
-    signal.signal(signal.SIGTERM, leave)
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup
+            signal.signal(signum, leave)

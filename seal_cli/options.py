@@ -37,7 +37,28 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write here, complete or not at all, instead of to stdout."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace the output if it exists, and what an interrupted run with other settings left."
+    ),
+]
+Journal = Annotated[
+    Path | None,
+    typer.Option(
+        "--journal",
+        metavar="DIR",
+        help="In a pipe: keep finished lines here too. The same command again passes them on and goes on.",
+        show_default=False,
+    ),
+]
+Rejects = Annotated[
+    Path | None,
+    typer.Option("--rejects", metavar="FILE", help="Write bad input lines here, with the reason.", show_default=False),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad input line.")]
+MaxRejects = Annotated[int, typer.Option(metavar="N", min=0, help="Bad input lines after which to stop.")]
+MOST_REJECTS = 100
 Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after N input lines.", show_default=False)]
 Shard = Annotated[
     str | None, typer.Option(metavar="I/N", help="Work on part I of N; a task falls to a part by its id.")

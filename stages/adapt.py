@@ -1,46 +1,80 @@
 """edit → adapter: the student is fine-tuned on each self-edit, once per seed (SEAL section 3, inner loop)."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from stages.disk import remove_partials
 from stages.domains.base import Domain
 from stages.engines.base import FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
 from stages.failures import BadEdit, BadInput
+from stages.plan import Plan
 from stages.records import Adapter, Record, SelfEdit, TrainingData, TrainStats, content_id, edit_seed
 
 
-def run(
+@dataclass(frozen=True)
+class Piece:
+    """One line to be made: by training a job, or, where the self-edit cannot be read, made already."""
+
+    record: Record
+    job: FitJob | None = None
+    line: Record | None = None
+
+
+def pieces(
     records: Iterable[Record],
-    trainer: Trainer,
+    model: str,
     *,
     domain: Domain,
     out: Path,
     config: FitConfig = FitConfig(),
     seeds: int = 1,
     run_seed: int = 0,
-    watch: Watch = Unwatched(),
-) -> Iterator[Record]:
-    """`seeds` adapters of each self-edit as PEFT directories under `out`, as they finish.
-
-    A self-edit that cannot be read gives a line with its error and no adapter; the run goes on.
-    """
-    jobs: dict[str, tuple[Record, FitJob]] = {}
+) -> dict[str, Piece]:
+    """The lines to be made by their adapters' ids. Raises BadInput for a self-edit that comes twice."""
+    found: dict[str, Piece] = {}
     for record in records:
-        edit = edit_of(record)
+        edit, bare = edit_of(record), record.grow(adapter=None, score=None)
         try:
             lesson = domain.lesson(record.task, edit)
         except BadEdit as error:
-            yield record.grow(adapter=_unreadable(edit, trainer.model, config, error), score=None)
-            continue
-        for replica in range(seeds):
-            job = _job(edit, lesson, trainer.model, config, edit_seed(run_seed, record.task.id, edit, replica), out)
-            if job.id in jobs:
-                raise BadInput(f"self-edit {edit.id} of {record.task.title!r} occurs twice; each line must be another")
-            jobs[job.id] = record, job
-    for result in trainer.fit([job for _, job in jobs.values()], watch):
-        record, job = jobs.pop(result.id)
-        yield record.grow(adapter=_trained(job, trainer.model, result), score=None)
+            adapter = _unreadable(edit, model, config, error)
+            made = {adapter.id: Piece(bare, line=bare.grow(adapter=adapter))}
+        else:
+            own = [edit_seed(run_seed, record.task.id, edit, replica) for replica in range(seeds)]
+            jobs = (_job(edit, lesson, model, config, seed, out) for seed in own)
+            made = {job.id: Piece(bare, job) for job in jobs}
+        if made.keys() & found.keys():
+            raise BadInput(f"self-edit {edit.id} of {record.task.title!r} occurs twice; each line must be another")
+        found |= made
+    return found
+
+
+def plan(todo: Mapping[str, Piece], intact: Callable[[Path], bool]) -> Plan:
+    """The lines of these pieces; a finished one counts as long as its adapter directory is `intact`."""
+
+    def still_there(line: Record) -> bool:
+        return line.adapter is None or line.adapter.path is None or intact(Path(line.adapter.path))
+
+    wanted = {key: piece.record for key, piece in todo.items()}
+    return Plan("adapter", wanted, lambda line: line.adapter.id if line.adapter else "", still_there)
+
+
+def run(
+    todo: Mapping[str, Piece], trainer: Trainer, *, keys: Collection[str] | None = None, watch: Watch = Unwatched()
+) -> Iterator[Record]:
+    """The lines of these pieces, or of these `keys` of them, as they are made, their PEFT directories complete.
+
+    A self-edit that cannot be read gives a line with its error and no adapter; the run goes on.
+    """
+    chosen = {key: piece for key, piece in todo.items() if keys is None or key in keys}
+    yield from (piece.line for piece in chosen.values() if piece.line)
+    jobs = {key: piece.job for key, piece in chosen.items() if piece.job}
+    for folder in {job.out.parent for job in jobs.values()}:
+        remove_partials(folder, jobs.keys())
+    for result in trainer.fit(list(jobs.values()), watch):
+        job = jobs.pop(result.id)
+        yield chosen[result.id].record.grow(adapter=_trained(job, trainer.model, result))
     if jobs:
         raise RuntimeError(f"the trainer gave no result for {len(jobs)} jobs, the first is {next(iter(jobs))}")
 

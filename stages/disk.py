@@ -7,9 +7,11 @@ of them fail.
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from stages.failures import NoSpace
 
 PART = ".part"
 
@@ -64,13 +66,21 @@ def named(error: OSError, path: Path) -> OSError:
     return error
 
 
+def make_folder(path: Path) -> None:
+    """The folder, and those above it, with names that are on the disk: what lies in it must not vanish with it."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
+
+
 @contextmanager
 def whole_directory(out: Path) -> Iterator[Path]:
     """A temporary directory to fill, renamed to `out` at the end: it is complete or absent. Raises OSError.
 
     It has a name of its own, so that two processes that build the same directory never mix. One of them wins.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     partial = Path(tempfile.mkdtemp(prefix=f"{out.name}.", suffix=PART, dir=out.parent))
     try:
         yield partial
@@ -98,8 +108,22 @@ def _publish(partial: Path, out: Path) -> None:
     shutil.rmtree(before, ignore_errors=True)
 
 
-def remove_partials(out: Path) -> None:
-    """Removes what a process that was killed left of building `out`."""
-    for path in out.parent.glob(f"{out.name}.*{PART}"):
-        with suppress(OSError):
-            shutil.rmtree(path)
+def remove_partials(folder: Path, names: Collection[str]) -> None:
+    """Removes what killed processes left in `folder` of building directories of these names."""
+    for path in folder.glob(f"*{PART}"):
+        if path.name.partition(".")[0] in names:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Raises NoSpace unless the disk under `folder` has room for so many bytes."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise NoSpace(
+            f"{folder}: {what} need {megabytes(needed)} and {megabytes(free)} are free; free some, or give another disk"
+        )
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -3,15 +3,16 @@
 Lines without an adapter are answered by the model as it is: the baseline row, or with `in_context` the oracle row.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from stages.domains.base import Domain, Query
-from stages.engines.base import ANSWERING, Engine, Request, Sampling
+from stages.engines.base import ANSWERING, Engine, Renamed, Request, Sampling, Unwatched, Watch
 from stages.failures import BadInput
 from stages.judges.base import Case, Judge, Verdict
+from stages.plan import Plan
 from stages.records import Answer, Record, Score, Task
 
 
@@ -23,6 +24,16 @@ class Graded:
     verdicts: tuple[Verdict, ...]
 
 
+def plan(records: Iterable[Record]) -> Plan:
+    """A line for each line that is read."""
+    return Plan("score", {owner_of(record): record.grow(score=None) for record in records}, owner_of)
+
+
+def owner_of(record: Record) -> str:
+    """Whose answers the line's are: its adapter's, or the plain model's for its task."""
+    return record.adapter.id if record.adapter else record.task.id
+
+
 def run(
     records: Iterable[Record],
     engine: Engine,
@@ -32,27 +43,43 @@ def run(
     sampling: Sampling = ANSWERING,
     in_context: bool = False,
     chat: bool = False,
+    keys: Collection[str] | None = None,
+    known: Iterable[Record] = (),
+    watch: Watch = Unwatched(),
 ) -> Iterator[Record]:
-    """A score for each line, in order. The baseline of a task is answered once, however many adapters it has.
+    """A score for each line, in order; for these `keys` (see `plan`) only.
 
-    Reads all lines first: requests are batched across them, and the stage before has then left the device.
+    The baseline of a task is answered once, however many adapters it has, and not at all where a `known` score line of
+    the same settings has it. Reads all lines first: requests are batched across them, and the stage before has then
+    left the device.
     """
     lines = list(records)
     check(lines)
+    lines = [line for line in lines if keys is None or owner_of(line) in keys]
     queries = {line.task.id: list(domain.queries(line.task, in_context=in_context, chat=chat)) for line in lines}
-    requests = list(_requests(lines, queries, sampling))
-    completions = engine.sample(requests)
+    baselines = {line.task.id: graded for line in known if (graded := baseline_of(line)) is not None}
+    requests = list(_requests(lines, queries, sampling, baselines))
+    owners = {request.id: key for key, request in requests}
+    completions = engine.sample([request for _, request in requests], Renamed(watch, owners))
     texts: dict[str, str] = {}
-    baselines: dict[str, Graded] = {}
     for line in lines:
         asked = queries[line.task.id]
-        owners = [line.task.id, *([line.adapter.id] if line.adapter and line.adapter.path else [])]
-        while not all(f"{owner}/{query.id}" in texts for owner in owners for query in asked):
-            completion = next(completions)
-            texts[completion.id] = completion.text
+        for owner in _askers(line, baselines):
+            while not all(f"{owner}/{query.id}" in texts for query in asked):
+                completion = next(completions)
+                texts[completion.id] = completion.text
         if line.task.id not in baselines:
             baselines[line.task.id] = _grade(asked, [texts[f"{line.task.id}/{query.id}"] for query in asked], judge)
         yield line.grow(score=_score(line, asked, texts, baselines[line.task.id], engine.model, judge))
+
+
+def baseline_of(line: Record) -> Graded | None:
+    """The plain model's answers to the task's questions, if a finished score line holds them."""
+    if line.score is None or line.adapter is None:
+        return None
+    answers = line.score.answers
+    verdicts = tuple(Verdict(answer.baseline_correct, None) for answer in answers)
+    return Graded(tuple(answer.baseline_prediction for answer in answers), verdicts)
 
 
 def check(lines: Sequence[Record]) -> None:
@@ -62,7 +89,7 @@ def check(lines: Sequence[Record]) -> None:
     for line in lines:
         if tasks.setdefault(line.task.id, line.task) != line.task:
             raise BadInput(f"two different tasks have the id {line.task.id}; give each its own")
-        owner = line.adapter.id if line.adapter else line.task.id
+        owner = owner_of(line)
         if not line.task.questions:
             raise BadInput(f"task {line.task.title!r} has no questions; `seal eval` needs at least one")
         if len({question.id for question in line.task.questions}) < len(line.task.questions):
@@ -76,16 +103,30 @@ def check(lines: Sequence[Record]) -> None:
         seen.add(owner)
 
 
-def _requests(lines: Sequence[Record], queries: dict[str, list[Query]], sampling: Sampling) -> Iterator[Request]:
-    """The baseline's questions before the first line of each task, then each adapter's."""
-    asked: set[str] = set()
+def adapters(lines: Iterable[Record]) -> Iterator[tuple[Path, str]]:
+    """(directory, the model that it was trained on) of each line that has an adapter."""
     for line in lines:
-        if line.task.id not in asked:
-            asked.add(line.task.id)
-            yield from (Request(f"{line.task.id}/{q.id}", q.prompt, sampling) for q in queries[line.task.id])
         if line.adapter and line.adapter.path:
-            path, owner = Path(line.adapter.path), line.adapter.id
-            yield from (Request(f"{owner}/{q.id}", q.prompt, sampling, path) for q in queries[line.task.id])
+            yield Path(line.adapter.path), line.adapter.model
+
+
+def _askers(line: Record, baselines: Collection[str]) -> list[str]:
+    """Whose answers a line needs: the plain model's where they are not known, and its adapter's."""
+    plain = [] if line.task.id in baselines else [line.task.id]
+    return plain + ([line.adapter.id] if line.adapter and line.adapter.path else [])
+
+
+def _requests(
+    lines: Sequence[Record], queries: dict[str, list[Query]], sampling: Sampling, known: Collection[str]
+) -> Iterator[tuple[str, Request]]:
+    """(key of the line, request): the baseline's questions before the first line of each task, then each adapter's."""
+    asked = set(known)
+    for line in lines:
+        for owner in _askers(line, asked):
+            path = None if owner == line.task.id else Path(line.adapter.path or "") if line.adapter else None
+            for query in queries[line.task.id]:
+                yield owner_of(line), Request(f"{owner}/{query.id}", query.prompt, sampling, path)
+        asked.add(line.task.id)
 
 
 def _grade(queries: Sequence[Query], predictions: Sequence[str], judge: Judge) -> Graded:

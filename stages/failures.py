@@ -40,3 +40,15 @@ class OutOfMemory(SealError):
 
 class ExistingOutput(SealError):
     """The output is there already; results are never overwritten unasked."""
+
+
+class NoSpace(SealError):
+    """The disk cannot hold what is about to be written."""
+
+
+class Locked(SealError):
+    """Another process works on the same output."""
+
+
+class Crashed(SealError):
+    """The process that did the work was killed, and no record can be named that did it."""

@@ -1,13 +1,24 @@
 """task → edit: the model reads a passage and writes its own training data for it (SEAL section 3)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, replace
 from itertools import islice
 
 from stages.domains.base import Domain
 from stages.domains.qa import NO_EDIT
-from stages.engines.base import Engine, Prompt, Request, Sampling, in_order
+from stages.engines.base import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch, in_order
+from stages.plan import Plan
 from stages.records import Record, SelfEdit, Task, content_id, derive_seed
+
+
+def plan(records: Iterable[Record], *, samples: int) -> Plan:
+    """A line for each sample of each task."""
+    tasks = {key_of(task, sample): Record(task=task) for task in unique_tasks(records) for sample in range(samples)}
+    return Plan("edit", tasks, lambda line: key_of(line.task, line.edit.sample if line.edit else 0))
+
+
+def key_of(task: Task, sample: int) -> str:
+    return f"{task.id}/{sample}"
 
 
 def run(
@@ -19,30 +30,38 @@ def run(
     samples: int = 5,  # SEAL App. B: k = 5
     sampling: Sampling = Sampling(),
     chat: bool = False,
+    keys: Collection[str] | None = None,
+    watch: Watch = Unwatched(),
 ) -> Iterator[Record]:
-    """`samples` self-edits of each task, in the order of the tasks. Lines of the same task count once."""
+    """`samples` self-edits of each task, in the order of the tasks; of these `keys` only. A task counts once."""
     asked: list[tuple[Task, int, Prompt, Request]] = []
     for task in unique_tasks(records):
         prompt = domain.edit_prompt(task, template, chat=chat)
         for sample in range(samples):
-            own = replace(sampling, seed=derive_seed(sampling.seed, task.id, sample))
-            asked.append((task, sample, prompt, Request(f"{task.id}/{sample}", prompt, own)))
+            key, own = key_of(task, sample), replace(sampling, seed=derive_seed(sampling.seed, task.id, sample))
+            if keys is None or key in keys:
+                asked.append((task, sample, prompt, Request(key, prompt, own)))
     requests = [request for *_, request in asked]
-    completions = in_order(requests, engine.sample(requests))
+    completions = in_order(requests, engine.sample(requests, watch))
     for (task, sample, prompt, request), completion in zip(asked, completions, strict=True):
-        edit = SelfEdit(
-            id=content_id(task.id, engine.model, template, sample, completion.text),
-            sample=sample,
-            model=engine.model,
-            template=template,
-            prompt=prompt if isinstance(prompt, str) else tuple(prompt),  # type: ignore[arg-type]
-            completion=completion.text,
-            finish=completion.finish,
-            tokens=completion.tokens,
-            sampling=asdict(request.sampling),
-            error=None,
-        )
-        yield Record(task=task, edit=edit)
+        yield Record(task=task, edit=_edit(task, sample, prompt, request, completion, engine.model, template))
+
+
+def _edit(
+    task: Task, sample: int, prompt: Prompt, request: Request, completion: Completion, model: str, template: str
+) -> SelfEdit:
+    return SelfEdit(
+        id=content_id(task.id, model, template, sample, completion.text),
+        sample=sample,
+        model=model,
+        template=template,
+        prompt=prompt if isinstance(prompt, str) else tuple(prompt),  # type: ignore[arg-type]
+        completion=completion.text,
+        finish=completion.finish,
+        tokens=completion.tokens,
+        sampling=asdict(request.sampling),
+        error=None,
+    )
 
 
 def passage_only(records: Iterable[Record]) -> Iterator[Record]:

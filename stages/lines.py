@@ -1,120 +1,210 @@
-"""JSON lines in: the reading rules, and which sections a stage needs.
+"""JSON lines in: the reading rules, which sections a stage needs, and what becomes of a bad line.
 
 Bytes are split on newlines only (U+2028 is legal inside a JSON string); a byte-order mark and CRLF are accepted;
-NaN, Infinity and over-deep nesting are not JSON; lone surrogates in text become U+FFFD.
+NaN, Infinity, numbers beyond 64 bits, a key that occurs twice and over-deep nesting are refused; lone surrogates in
+text become U+FFFD. A bad line is told to `refuse`, and reading goes on behind it; `stop`, the default, ends the run.
 """
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeVar
 
 import jsonlines
 from pydantic import ValidationError
 
 from stages.failures import BadInput
 from stages.records import Frozen, Record, Section
+from stages.strict_json import Fault, parse_json, settled, why
 
 L = TypeVar("L", bound=Frozen)
-DEPTH = 100  # lists and objects within one another; pydantic cannot write more than some 250
+T = TypeVar("T")
+LONGEST = 32 * 2**20  # bytes of a line; a passage with its self-edit has some 20,000
+LONGEST_REASON = 300  # characters
+LONGEST_ENTRY = 10_000  # bytes of a bad entry of a whole document that its reject keeps
 MAKERS: dict[Section, str] = {"edit": "seal generate", "adapter": "seal adapt", "score": "seal eval"}
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Strict JSON. Raises ValueError for anything that another JSON reader would not accept."""
+class BadLine(BadInput):
+    """What is wrong with one line or entry, without its place. Its reader makes a Reject of it."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A line that cannot be used. `line` 0: an entry of a whole document, which the reason names."""
+
+    source: str
+    line: int  # from 1
+    offset: int  # bytes before the line in its source
+    reason: str  # one line of text
+    raw: bytes  # the line without its newline; of a line beyond LONGEST its beginning
+
+    @property
+    def where(self) -> str:
+        """`source:line`, or `source` where there is no line."""
+        return f"{self.source}:{self.line}" if self.line else self.source
+
+
+Refuse = Callable[[Reject], None]  # told of each bad line; raises to stop the run
+
+
+def stop(reject: Reject) -> None:
+    """Raises BadInput: one bad line ends the run."""
+    raise BadInput(f"{reject.where}: {reject.reason}")
+
+
+def reject_entry(source: str, reason: str, entry: object) -> Reject:
+    """The reject of one entry (JSON values) of a whole document; the reason begins with its place."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-        json.dumps(value, allow_nan=False)  # an overflowing number such as 1e999 reads as infinity
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    return _without_surrogates(value)
+        raw = json.dumps(entry, ensure_ascii=False, default=_found).encode("utf-8", "backslashreplace")
+    except (RecursionError, ValueError):
+        raw = b""
+    return Reject(source, 0, 0, one_line(reason), whole_characters(raw[:LONGEST_ENTRY]))
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def _found(value: object) -> object:
+    return value.found if isinstance(value, Fault) else str(value)
 
 
-def _without_surrogates(value: Any, depth: int = 0) -> Any:
-    """Text with lone surrogates (half of a character, which UTF-8 cannot carry) replaced by U+FFFD."""
-    if depth > DEPTH:
-        raise ValueError("nested too deeply")
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_without_surrogates(item, depth + 1) for item in value]
-    if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item, depth + 1) for key, item in value.items()}
+def whole_characters(raw: bytes) -> bytes:
+    """UTF-8 text that was cut anywhere, without the half character at its end. Other bytes as they are."""
+    for cut in range(min(4, len(raw))):
+        try:
+            raw[: len(raw) - cut].decode()
+        except UnicodeDecodeError:
+            continue
+        return raw[: len(raw) - cut]
+    return raw
+
+
+def one_line(text: str) -> str:
+    """Text from a bad file fit to be shown: one line, nothing that does not print, not too long."""
+    cut = text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in cut)
+
+
+def read_objects(lines: Iterable[bytes], name: str, refuse: Refuse = stop) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, object) of every line that holds a JSON object; where is `name:line`."""
+    counted = _Counted(lines)
+    return ((f"{name}:{counted.number}", value) for value in _read(counted, name, lambda value: value, refuse))
+
+
+def read_lines(
+    lines: Iterable[bytes], name: str, make: Callable[[dict[str, Any]], T], refuse: Refuse = stop
+) -> Iterator[T]:
+    """What `make` makes of the object on each line that is not empty; it raises BadLine for a line to be refused."""
+    return _read(_Counted(lines), name, make, refuse)
+
+
+def _read(counted: "_Counted", name: str, make: Callable[[dict[str, Any]], T], refuse: Refuse) -> Iterator[T]:
+    reader = jsonlines.Reader(counted, loads=parse_json)
+    while True:
+        try:
+            made = make(_object(reader, counted))
+        except EOFError:
+            return
+        except BadLine as error:
+            refuse(Reject(name, counted.number, counted.offset, one_line(str(error)), counted.raw))
+        else:
+            yield made
+
+
+def _object(reader: jsonlines.Reader, counted: "_Counted") -> dict[str, Any]:
+    """The next object. Raises BadLine for a line that holds none, EOFError at the end."""
+    try:
+        value = reader.read(allow_none=True, skip_empty=True)
+    except jsonlines.InvalidLineError as error:
+        if counted.length > LONGEST:
+            raise BadLine(f"{counted.length:,} bytes long; {LONGEST:,} are the most") from None
+        raise BadLine(why(error.__cause__ or error)) from None
+    if not isinstance(value, dict):
+        kind = "null" if value is None else type(value).__name__
+        raise BadLine(f"a JSON {kind}, but each line must be a JSON object")
     return value
 
 
-def read_objects(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where, object) of every non-empty line; where is `name:line`. Raises BadInput at the first bad line."""
-    reader = jsonlines.Reader(enumerate_lines := _Counted(lines), loads=parse_json)
-    values = reader.iter(skip_empty=True)
-    while True:
+def read_entries(
+    entries: Iterable[tuple[str, Any]], name: str, make: Callable[[Any], list[Record]], refuse: Refuse = stop
+) -> Iterator[Record]:
+    """The records that `make` makes of each (place, entry) of a whole document: all of an entry's records, or none."""
+    for place, entry in entries:
         try:
-            value = next(values)
-        except StopIteration:
-            return
-        except jsonlines.InvalidLineError as error:
-            raise BadInput(f"{name}:{error.lineno}: {_why(error)}") from None
-        where = f"{name}:{enumerate_lines.count}"
-        if not isinstance(value, dict):
-            raise BadInput(f"{where}: a JSON {type(value).__name__}, but each line must be a JSON object")
-        yield where, value
+            found = make(settled(entry))
+        except (BadLine, Fault) as error:
+            refuse(reject_entry(name, f"{place}: {error}", entry))
+        else:
+            yield from found
+
+
+class CutLine(bytes):
+    """The beginning of a line that is longer than LONGEST."""
+
+    left_out: int = 0  # bytes of the line, without its newline, that are not here
+
+
+def bounded_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file. A line without end does not fill the memory: what is beyond LONGEST is passed over."""
+    while line := file.readline(LONGEST + 1):
+        if line.endswith(b"\n") or len(line) <= LONGEST:
+            yield line
+            continue
+        cut = CutLine(line)
+        while (piece := file.readline(2**20)) and not piece.endswith(b"\n"):
+            cut.left_out += len(piece)
+        cut.left_out += len(piece.removesuffix(b"\n"))
+        yield cut
 
 
 class _Counted:
-    """Lines, and how many have been handed out."""
+    """Lines, and the place of the one that was handed out last."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
-        self.lines, self.count = lines, 0
+        self.lines = lines
+        self.number = self.offset = self.length = 0  # length: bytes without the newline
+        self.raw = b""
 
     def __iter__(self) -> Iterator[bytes]:
+        end = 0
         for line in self.lines:
-            self.count += 1
-            yield line
+            self.number, self.offset, self.raw = self.number + 1, end, line.removesuffix(b"\n")
+            self.length = len(self.raw) + (line.left_out if isinstance(line, CutLine) else 0)
+            end += self.length + 1
+            yield self.raw if self.length <= LONGEST else b"\xff"  # refused unread
 
 
-def _why(error: jsonlines.InvalidLineError) -> str:
-    cause = error.__cause__
-    if isinstance(cause, UnicodeDecodeError):
-        return f"not UTF-8 (byte {cause.start} of the line)"
-    if isinstance(cause, json.JSONDecodeError):
-        what = cause.msg.removesuffix(" starting at")
-        early = what == "Unterminated string" or cause.pos >= len(cause.doc.rstrip())
-        return (
-            f"not JSON: {what} at column {cause.colno}{': the line ends early, is the file cut off?' if early else ''}"
-        )
-    return f"not JSON: {cause}" if cause else "a JSON null, but each line must be a JSON object"
-
-
-def validate(kind: type[L], value: Any, where: str) -> L:
-    """The object as a `kind` line. Raises BadInput naming the field, what was found and what is needed."""
+def validate(kind: type[L], value: Any) -> L:
+    """The object as a `kind` line. Raises BadLine naming the field, what was found and what is needed."""
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise BadInput(f"{where}: {problem(error)}") from None
+        raise BadLine(problem(error)) from None
 
 
 def problem(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line: the field, what is needed, what was found."""
+    """The first thing that is wrong: the field, what is needed, what was found."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "the line"
+    field = ".".join(str(part)[:40] for part in first["loc"]) or "the line"
     found = json.dumps(first["input"], ensure_ascii=False, default=str)
     found = found if len(found) <= 60 else found[:57] + "…"
     return f"{field}: {first['msg'].lower()} (found {found})"
 
 
-def read_records(lines: Iterable[bytes], name: str, needs: Iterable[Section] = ()) -> Iterator[Record]:
-    """Records that have every section in `needs`. Raises BadInput naming the stage that makes what is missing."""
-    for where, value in read_objects(lines, name):
-        if "task" not in value:
-            raise BadInput(f"{where}: {_describe(value)}, not a record (run `seal tasks` first)")
-        record = validate(Record, value, where)
-        for section in needs:
-            if getattr(record, section) is None:
-                raise BadInput(f"{where}: has {_sections(record)} but no {section} (run `{MAKERS[section]}` first)")
-        yield record
+def read_records(
+    lines: Iterable[bytes], name: str, needs: Iterable[Section] = (), refuse: Refuse = stop
+) -> Iterator[Record]:
+    """Records that have every section in `needs`. What is missing is told with the stage that makes it."""
+    wanted = tuple(needs)
+    return read_lines(lines, name, lambda value: _record(value, wanted), refuse)
+
+
+def _record(value: dict[str, Any], needs: tuple[Section, ...]) -> Record:
+    if "task" not in value:
+        raise BadLine(f"{_describe(value)}, not a record (run `seal tasks` first)")
+    record = validate(Record, value)
+    for section in needs:
+        if getattr(record, section) is None:
+            raise BadLine(f"has {_sections(record)} but no {section} (run `{MAKERS[section]}` first)")
+    return record
 
 
 def _sections(record: Record) -> str:
@@ -128,5 +218,5 @@ def _sections(record: Record) -> str:
 def _describe(value: dict[str, Any]) -> str:
     if {"prompt", "completion"} <= value.keys():
         return "a training pair from `seal filter`"
-    keys = ", ".join(list(value)[:4]) or "nothing"
+    keys = ", ".join(key[:40] for key in list(value)[:4]) or "nothing"
     return f"an object with {keys}"

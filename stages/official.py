@@ -12,42 +12,49 @@ from pydantic import ValidationError
 
 from stages.domains.qa import QA, TEMPLATES
 from stages.failures import BadInput
-from stages.lines import parse_json, problem
+from stages.lines import BadLine, Refuse, problem, read_entries, stop
 from stages.records import Adapter, Answer, Record, Score, SelfEdit, Task, content_id, make_task
+from stages.strict_json import Fault, parse_json, settled, why
 
 UNKNOWN = "unknown"
 REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
 
 
-def read_task(entry: Mapping[str, Any], where: str) -> Task:
-    """`{title, context, questions: [{question, answer}]}` as a task. Raises BadInput naming the key that is missing."""
+def read_task(entry: Mapping[str, Any]) -> Task:
+    """`{title, context, questions: [{question, answer}]}` as a task. Raises BadLine naming the key that is missing."""
     try:
-        pairs = [(question["question"], question["answer"]) for question in entry.get("questions", [])]
+        questions = entry.get("questions", [])
+        if not isinstance(questions, list):
+            raise TypeError
+        pairs = [(question["question"], question["answer"]) for question in questions]
         return make_task(entry["title"], entry["context"], pairs)
     except KeyError as error:
-        raise BadInput(f"{where}: no {error.args[0]!r}; a task needs title, context and questions") from None
+        raise BadLine(f"no {error.args[0]!r}; a task needs title, context and questions") from None
     except (TypeError, AttributeError, ValidationError):
-        raise BadInput(f"{where}: title and context must be text, questions a list of question and answer") from None
+        raise BadLine("title and context must be text, questions a list of question and answer") from None
 
 
-def from_list(entries: list[dict[str, Any]], path: Path) -> Iterator[Record]:
+def from_list(entries: list[Any], path: Path, refuse: Refuse = stop) -> Iterator[Record]:
     """Task lines, or one edit line per completion where the entries have completions."""
     about = _read_meta(path)
-    for number, entry in enumerate(entries):
-        where = f"{path}: [{number}]"
-        task = read_task(entry, where)
-        if "completions" not in entry:
-            yield Record(task=task)
-        for sample, completion in enumerate(_completions(entry, where)):
-            yield Record(task=task, edit=_edit(task, entry, completion, sample, about))
+    places = ((f"[{number}]", entry) for number, entry in enumerate(entries))
+    return read_entries(places, str(path), lambda entry: _entry_records(entry, about), refuse)
 
 
-def _completions(entry: Mapping[str, Any], where: str) -> list[str]:
-    """The entry's self-edits. Raises BadInput where they or their prompt are not text."""
-    found = entry.get("completions", [])
+def _entry_records(entry: Mapping[str, Any], about: Mapping[str, Any]) -> list[Record]:
+    task = read_task(entry)
+    if "completions" not in entry:
+        return [Record(task=task)]
+    texts = enumerate(_completions(entry))
+    return [Record(task=task, edit=_edit(task, entry, text, sample, about)) for sample, text in texts]
+
+
+def _completions(entry: Mapping[str, Any]) -> list[str]:
+    """The entry's self-edits. Raises BadLine where they or their prompt are not text."""
+    found = entry["completions"]
     texts = isinstance(found, list) and all(isinstance(text, str) for text in found)
     if not texts or not isinstance(entry.get("prompt", ""), str):
-        raise BadInput(f"{where}: prompt must be text, completions a list of texts")
+        raise BadLine("prompt must be text, completions a list of texts")
     return list(found)
 
 
@@ -55,10 +62,12 @@ def _read_meta(path: Path) -> Mapping[str, Any]:
     """The `.meta` file that the official generator writes beside its output: the model and how it was sampled."""
     meta = path.with_name(path.name + ".meta")
     try:
-        found = parse_json(meta.read_text(encoding="utf-8")) if meta.is_file() else {}
+        found = parse_json(meta.read_text(encoding="utf-8-sig")) if meta.is_file() else {}
     except ValueError as error:
-        raise BadInput(f"{meta}: not JSON: {error} (mend it, or move it away)") from None
-    return found if isinstance(found, dict) else {}
+        raise BadInput(f"{meta}: {why(error)} (mend it, or move it away)") from None
+    if not isinstance(found, dict) or not isinstance(found.get("model", UNKNOWN), str):
+        raise BadInput(f"{meta}: must be an object whose model is text (mend it, or move it away)")
+    return found
 
 
 def _edit(task: Task, entry: Mapping[str, Any], text: str, sample: int, about: Mapping[str, Any]) -> SelfEdit:
@@ -84,27 +93,37 @@ def _template_of(task: Task, prompt: str) -> str:
     return next((name for name in TEMPLATES if domain.edit_prompt(task, name, chat=False) == prompt), "custom")
 
 
-def from_rewards(document: Mapping[str, Any], path: Path) -> Iterator[Record]:
+def from_rewards(document: Mapping[str, Any], path: Path, refuse: Refuse = stop) -> Iterator[Record]:
     """One score line per completion and repetition; one per completion where the file has only means."""
-    about = {"model": document.get("model", UNKNOWN)}
-    for number, article in enumerate(document["articles"]):
-        where = f"{path}: articles[{number}]"
-        try:
-            for sample, completion in enumerate(article["completions"]):
-                yield from _completion_scores(document, article, completion, sample, about)
-        except ValidationError as error:
-            raise BadInput(f"{where}: not an official reward file ({problem(error)})") from None
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BadInput(f"{where}: not an official reward file ({error!r})") from None
+    try:
+        about = settled({name: value for name, value in document.items() if name != "articles"})
+    except Fault as error:
+        raise BadInput(f"{path}: {error}") from None
+    if not isinstance(about.get("model", UNKNOWN), str) or not isinstance(about.get("lora_params", {}), dict):
+        raise BadInput(f"{path}: not an official reward file (model must be text, lora_params an object)")
+    places = ((f"articles[{number}]", article) for number, article in enumerate(document["articles"]))
+    return read_entries(places, str(path), lambda article: _article_scores(about, article), refuse)
+
+
+def _article_scores(about: Mapping[str, Any], article: Any) -> list[Record]:
+    """All lines of a passage, or BadLine: a passage with some of its self-edits gone would be compared wrongly."""
+    try:
+        completions = list(enumerate(article["completions"]))
+        return [line for sample, text in completions for line in _completion_scores(about, article, text, sample)]
+    except ValidationError as error:
+        raise BadLine(f"not an official reward file ({problem(error)})") from None
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise BadLine(f"not an official reward file ({error!r})") from None
 
 
 def _completion_scores(
-    document: Mapping[str, Any], article: Mapping[str, Any], completion: Mapping[str, Any], sample: int, about: Any
+    document: Mapping[str, Any], article: Mapping[str, Any], completion: Mapping[str, Any], sample: int
 ) -> Iterator[Record]:
     graded = completion["questions"]
     first = [question for question in graded if question["rep"] == graded[0]["rep"]]
     pairs = [(question["question"], question["answer"]) for question in first]
     task = make_task(article["title"], article["context"], pairs)
+    about = {"model": document.get("model", UNKNOWN)}
     edit = _edit(task, article, completion["text"], sample, about)
     record = Record(task=task, edit=edit)
     if not graded:

@@ -11,6 +11,7 @@ never from position. `SftExample` and `Checkpoint` are the lines that `seal filt
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from itertools import chain, count
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Strict(False)]  # a JSON list, kept frozen; its items stay strictly typed
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+CONTROL = re.compile("[\x7f-\x9f]")
 Section = Literal["edit", "adapter", "score"]
 
 
@@ -178,9 +180,13 @@ LINES: dict[str, type[Frozen]] = {
 
 
 def to_json(line: Frozen) -> str:
-    """The line as JSON text without a newline: absent sections are left out, null fields are kept."""
+    """The line as JSON text without a newline: absent sections are left out, null fields are kept.
+
+    Characters that would steer a terminal are escaped. JSON itself sees only to those below the space.
+    """
     absent = {name for name in ("edit", "adapter", "score") if getattr(line, name, 0) is None}
-    return json.dumps(line.model_dump(mode="json", exclude=absent), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(line.model_dump(mode="json", exclude=absent), ensure_ascii=False, allow_nan=False)
+    return CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def content_id(*parts: Any) -> str:

@@ -5,17 +5,28 @@ What a source already holds is kept: files with completions give edit lines, fil
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from stages import official
+from stages import official, squad
 from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
-from stages.lines import parse_json, problem, read_objects, validate
+from stages.lines import (
+    LONGEST,
+    LONGEST_ENTRY,
+    BadLine,
+    Refuse,
+    Reject,
+    bounded_lines,
+    one_line,
+    read_lines,
+    stop,
+    validate,
+)
 from stages.records import Record, derive_seed, make_task
+from stages.strict_json import Fault, parse_loosely, settled, why
 
 TEXTS = (".txt", ".md")
 JSON_FILES = (".json", ".jsonl", ".ndjson")
@@ -30,9 +41,12 @@ class Sample:
     skip: int = 0
 
 
-def run(source: str, *, sample: Sample | None = None, split: str = "train") -> Iterator[Record]:
-    """Records of a file, a folder of texts, or a dataset name, in the order of the source."""
-    records = load(source, split)
+def run(source: str, *, sample: Sample | None = None, split: str = "train", refuse: Refuse = stop) -> Iterator[Record]:
+    """Records of a file, a folder of texts, or a dataset name, in the order of the source.
+
+    A line, passage or text that cannot be used is told to `refuse`.
+    """
+    records = load(source, split, refuse)
     return pick(records, sample) if sample else records
 
 
@@ -49,55 +63,75 @@ def pick(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
     return (line for line in lines if line.task.id in chosen)
 
 
-def load(source: str, split: str = "train") -> Iterator[Record]:
+def load(source: str, split: str = "train", refuse: Refuse = stop) -> Iterator[Record]:
     """Records of one source; `-` is lines on stdin. Raises MissingInput, BadInput or Unavailable with what to do."""
     path = Path(source)
     if source == "-":
-        return load_lines(sys.stdin.buffer, "stdin")
+        return read_lines(bounded_lines(sys.stdin.buffer), "stdin", from_line, refuse)
     if path.is_dir():
-        return load_folder(path, split)
+        return load_folder(path, split, refuse)
     if path.suffix.lower() in TEXTS and path.is_file():
-        return iter([from_text(path)])
+        return load_texts([path], refuse)
     if path.is_file():
-        return load_json(path)
+        return load_json(path, refuse)
     if path.suffix in (*TEXTS, *JSON_FILES) or path.is_absolute() or source.startswith("."):
         raise MissingInput(f"{source}: no such file or folder")
-    return load_hub(source, split)
+    return load_hub(source, split, refuse)
 
 
-def load_folder(path: Path, split: str) -> Iterator[Record]:
+def load_folder(path: Path, split: str, refuse: Refuse) -> Iterator[Record]:
     """A folder of texts gives a task each; any other folder is read as a dataset."""
     texts = sorted(file for file in path.iterdir() if file.suffix.lower() in TEXTS and file.is_file())
     data = [file for file in path.iterdir() if file.suffix in (*JSON_FILES, ".parquet", ".csv")]
     if texts and not data:
-        return (from_text(file) for file in texts)
+        return load_texts(texts, refuse)
     if not data:
         raise BadInput(f"{path}: a folder without texts (.txt, .md) and without data (.json, .jsonl, .parquet, .csv)")
-    return load_hub(str(path), split)
+    return load_hub(str(path), split, refuse)
 
 
-def from_text(path: Path) -> Record:
-    """An own text as a task without questions: its title is the file's name."""
+def load_texts(paths: Iterable[Path], refuse: Refuse) -> Iterator[Record]:
+    """Own texts as tasks without questions: the title of each is its file's name."""
+    for path in paths:
+        raw = read_start(path)
+        try:
+            record = from_text(path.stem, raw)
+        except BadLine as error:
+            refuse(Reject(str(path), 0, 0, str(error), raw[:LONGEST_ENTRY]))
+        else:
+            yield record
+
+
+def read_start(path: Path) -> bytes:
+    """What a file holds, and no more of it than shows that it is too long."""
+    with path.open("rb") as file:
+        return file.read(LONGEST + 1)
+
+
+def from_text(title: str, raw: bytes) -> Record:
+    """An own text as a task without questions. Raises BadLine for bytes that are not UTF-8."""
+    if len(raw) > LONGEST:
+        raise BadLine(f"more than {LONGEST:,} bytes, too long for one passage; split it into several files")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 (byte {error.start})") from None
-    return Record(task=make_task(path.stem, text.strip(), []))
+        raise BadLine(f"not UTF-8 (byte {error.start})") from None
+    return Record(task=make_task(settled(title), text.replace("\r\n", "\n").replace("\r", "\n").strip(), []))
 
 
-def load_json(path: Path) -> Iterator[Record]:
+def load_json(path: Path, refuse: Refuse) -> Iterator[Record]:
     """One JSON document in a layout we know, or JSON lines."""
-    text = path.read_bytes()
+    raw = path.read_bytes()
     try:
-        document = parse_json(text.decode("utf-8-sig"))
-    except ValueError as whole:
-        first = text.split(b"\n", 1)[0].strip()
-        if path.suffix == ".json" and not _is_object(first):
-            raise BadInput(f"{path}: not JSON: {whole}") from None
-        return load_lines(text.split(b"\n"), str(path))
-    if isinstance(document, dict) and ("task" in document or path.suffix in (".jsonl", ".ndjson")):
-        return load_lines(text.split(b"\n"), str(path))
-    return from_document(document, path)
+        document = parse_loosely(raw.decode("utf-8-sig"))
+    except ValueError as error:
+        if path.suffix == ".json" and not any(map(_is_object, raw.split(b"\n", 3)[:3])):
+            raise BadInput(f"{path}: {why(error)}") from None
+        return load_lines(raw, path, refuse)
+    lines = path.suffix in (".jsonl", ".ndjson") and not isinstance(document, list)
+    if lines or (isinstance(document, dict) and "task" in document):
+        return load_lines(raw, path, refuse)
+    return from_document(document, path, refuse)
 
 
 def _is_object(line: bytes) -> bool:
@@ -107,21 +141,29 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
-def load_lines(lines: Iterable[bytes], name: str) -> Iterator[Record]:
-    """Record lines as they are, and `{title, context, questions}` lines as tasks."""
-    for where, value in read_objects(lines, name):
-        yield validate(Record, value, where) if "task" in value else Record(task=official.read_task(value, where))
+def load_lines(raw: bytes, path: Path, refuse: Refuse) -> Iterator[Record]:
+    """A file's record lines as they are, and its `{title, context, questions}` lines as tasks."""
+    return read_lines(bounded_lines(BytesIO(raw)), str(path), from_line, refuse)
 
 
-def from_document(document: Any, path: Path) -> Iterator[Record]:
-    """A whole JSON document, told apart by its keys."""
+def from_line(value: dict[str, Any]) -> Record:
+    """A record line, or a `{title, context, questions}` line. Raises BadLine for any other object."""
+    return validate(Record, value) if "task" in value else Record(task=official.read_task(value))
+
+
+def from_document(document: Any, path: Path, refuse: Refuse) -> Iterator[Record]:
+    """A whole JSON document, told apart by its keys. Raises BadInput for one of no known layout."""
+    if isinstance(document, Fault):
+        raise BadInput(f"{path}: {document}")
     for fits, read in LAYOUTS:
         if fits(document):
-            return read(document, path)
-    found = f"an object with {', '.join(list(document)[:5])}" if isinstance(document, dict) else type(document).__name__
+            return read(document, path, refuse)
+    keys = ", ".join(key[:40] for key in list(document)[:5]) if isinstance(document, dict) else ""
+    found = f"an object with {keys or 'nothing'}" if isinstance(document, dict) else type(document).__name__
     raise BadInput(
-        f"{path}: {found}; known are SQuAD, a list of {{title, context, questions}} (with completions or not), "
-        "official reward files (articles), and record lines"
+        one_line(f"{path}: {found}")
+        + "; known are SQuAD, a list of {title, context, questions} (with completions or not), official reward files "
+        "(articles), and record lines"
     )
 
 
@@ -134,40 +176,22 @@ def _is_rewards(document: Any) -> bool:
 
 
 def _is_list(document: Any) -> bool:
-    return isinstance(document, list) and all(isinstance(entry, dict) for entry in document)
+    """A list that may be one of tasks: something in it is an object, good or bad."""
+    return isinstance(document, list) and (not document or any(isinstance(e, dict | Fault) for e in document))
 
 
-def from_squad(document: Mapping[str, Any], path: Path) -> Iterator[Record]:
-    """SQuAD v1.1's own layout: data → paragraphs → qas. The first of several gold answers is taken."""
-    for a, article in enumerate(document["data"]):
-        where = f"{path}: data[{a}]"
-        try:
-            for p, paragraph in enumerate(article["paragraphs"]):
-                where = f"{path}: data[{a}].paragraphs[{p}]"
-                answered = [qa for qa in paragraph["qas"] if qa["answers"]]
-                if paragraph["qas"] and not answered:  # SQuAD 2: none of them can be answered from the passage
-                    continue
-                pairs = [(qa["question"], qa["answers"][0]["text"]) for qa in answered]
-                task = make_task(article["title"], paragraph["context"], pairs, [qa.get("id") for qa in answered])
-                yield Record(task=task)
-        except ValidationError as error:
-            raise BadInput(f"{where}: not SQuAD v1.1 ({problem(error)})") from None
-        except (KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"{where}: not SQuAD v1.1 ({error!r})") from None
-
-
-Reader = Callable[[Any, Path], Iterator[Record]]
+Reader = Callable[[Any, Path, Refuse], Iterator[Record]]
 LAYOUTS: tuple[tuple[Callable[[Any], bool], Reader], ...] = (
-    (_is_squad, from_squad),
+    (_is_squad, squad.from_squad),
     (_is_rewards, official.from_rewards),
     (_is_list, official.from_list),
 )
 
 
-def load_hub(name: str, split: str) -> Iterator[Record]:
+def load_hub(name: str, split: str, refuse: Refuse) -> Iterator[Record]:
     """A dataset by name or folder, through `datasets`, with SQuAD's columns: one task per passage."""
     from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetBuildError, DatasetNotFoundError
 
     try:
         rows = load_dataset(name, split=split)
@@ -176,24 +200,15 @@ def load_hub(name: str, split: str) -> Iterator[Record]:
             f"{name}: neither a file here nor a dataset that can be loaded ({_first_line(error)}); check the name, or "
             "give a local file"
         ) from None
+    except DatasetBuildError as error:
+        raise BadInput(f"{name}: {_first_line(error.__cause__ or error)}") from None
     except ValueError as error:
         raise BadConfig(f"{name} --split {split}: {_first_line(error)}") from None
     missing = {"title", "context", "question", "answers"} - set(rows.column_names)
     if missing:
         raise BadInput(f"{name}: no column {', '.join(sorted(missing))}; it has {', '.join(rows.column_names)}")
-    return group_rows(rows)
+    return squad.group_rows(rows, name, refuse)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0] or type(error).__name__
-
-
-def group_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Record]:
-    """One task per (title, context), in order of first appearance. Reads everything: rows of a passage may be apart."""
-    passages: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["answers"]["text"]:
-            passages.setdefault((row["title"], row["context"]), []).append(row)
-    for (title, context), group in passages.items():
-        pairs = [(row["question"], row["answers"]["text"][0]) for row in group]
-        yield Record(task=make_task(title, context, pairs, [row.get("id") for row in group]))
+def _first_line(error: BaseException) -> str:
+    return one_line(str(error).split("\n", 1)[0]) or type(error).__name__

@@ -54,9 +54,13 @@ def adapt(
     ),
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
+    journal: opt.Journal = None,
     limit: opt.Limit = None,
     shard: opt.Shard = None,
     seed: opt.Seed = 0,
+    rejects: opt.Rejects = None,
+    strict: opt.Strict = False,
+    max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
     dry_run: opt.DryRun = False,
     trainer: Annotated[
         str,
@@ -90,12 +94,14 @@ def adapt(
     """
     from dataclasses import asdict
 
-    from seal_cli.console import meter
     from seal_cli.jsonl import input_records
     from seal_cli.models import choose_model, load_trainer
+    from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import adapt as stage
     from stages.domains.qa import QA
+    from stages.engines.adapters import is_whole
+    from stages.engines.models import fingerprint
 
     PadMode.parse(pad_mode)
     budget = opt.token_budget(tokens_per_step)
@@ -116,22 +122,24 @@ def adapt(
         pad_mode=pad_mode,
         pad_to=pad_to,
     )
-    with Run("adapt", output=None if dry_run else output, overwrite=overwrite) as run:
-        records = run.read(input_records(file, ("edit",)), limit=limit, shard=shard)
-        if show_data:
-            run.write(stage.show_data(records, domain=domain), total=len(records))
-            return run.code
-        if not records:
+    bad = Rejects(rejects, strict=strict, most=max_rejects)
+    with Run("adapt", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
+        records = run.read(input_records(file, ("edit",), bad), limit=limit, shard=shard)
+        selected = {"split_newlines": split_newlines, "limit": limit, "shard": shard}
+        if show_data or not records:
+            run.settle(selected)
+            run.write(stage.show_data(records, domain=domain) if show_data else ())
             return run.code
         name = choose_model(model, (record.edit.model for record in records if record.edit))
-        run.about |= {"model": name, "trainer": trainer, "seeds": seeds, "seed": seed, "fit": asdict(config)}
+        todo = stage.pieces(records, name, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed)
         if dry_run:
-            run.plan(f"train {len(records) * seeds} adapters of {name}", config)
+            run.would(f"train {len(todo)} adapters of {name}", config)
             return run.code
-        fitter = load_trainer(trainer, name, device, dtype, slots=slots, tokens_per_step=budget)
-        watch = meter("adapt", len(records) * seeds)
-        lines = stage.run(
-            records, fitter, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed, watch=watch
+        trained = {"model": name, "weights": fingerprint(name), "trainer": trainer, "dtype": dtype, "out": str(out)}
+        fitted = {"seeds": seeds, "seed": seed, "fit": asdict(config)}
+        run.settle({**selected, **trained, **fitted}, stage.plan(todo, is_whole))
+        run.produce(
+            lambda: load_trainer(trainer, name, device, dtype, slots=slots, tokens_per_step=budget),
+            lambda fitter, keys, watch: stage.run(todo, fitter, keys=set(keys), watch=watch),
         )
-        run.write(lines, progress=watch)
     return run.code

@@ -19,8 +19,12 @@ def evaluate(
     chat: opt.Chat = False,
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
+    journal: opt.Journal = None,
     limit: opt.Limit = None,
     shard: opt.Shard = None,
+    rejects: opt.Rejects = None,
+    strict: opt.Strict = False,
+    max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
     dry_run: opt.DryRun = False,
     engine: opt.Engine = "hf",
     device: opt.DeviceName = "auto",
@@ -43,30 +47,48 @@ def evaluate(
     from seal_cli.console import note
     from seal_cli.jsonl import input_records
     from seal_cli.models import choose_model, load_engine
+    from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import eval as stage
     from stages.domains.qa import QA
+    from stages.engines.adapters import check_adapters
+    from stages.engines.models import fingerprint
     from stages.judges.base import JUDGES
     from stages.plugins import load_class
 
-    with Run("eval", output=None if dry_run else output, overwrite=overwrite) as run:
+    bad = Rejects(rejects, strict=strict, most=max_rejects)
+    with Run("eval", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
         grader = load_class("--judge", judge, JUDGES)()
-        records = run.read(input_records(file), limit=limit, shard=shard)
+        records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard)
         stage.check(records)
+        selected = {"judge": grader.name, "limit": limit, "shard": shard}
         if not records:
+            run.settle(selected)
             return run.code
         trained = {record.adapter.model for record in records if record.adapter}
         name = choose_model(model, trained)
         if trained - {name}:
             note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(trained))}")
+        check_adapters(stage.adapters(records), name)
         sampling = replace(ANSWERING, max_tokens=max_tokens)
-        run.about |= {"model": name, "judge": grader.name, "in_context": in_context, "chat": chat, **asdict(sampling)}
         if dry_run:
-            run.plan(f"score {len(records)} lines with {name} and the judge {grader.name}", sampling)
+            run.would(f"score {len(records)} lines with {name} and the judge {grader.name}", sampling)
             return run.code
-        sampler = load_engine(engine, name, device, dtype, batch)
-        scores = stage.run(
-            records, sampler, domain=QA(), judge=grader, sampling=sampling, in_context=in_context, chat=chat
+        asked = {"in_context": in_context, "chat": chat, "sampling": asdict(sampling), "engine": engine, "dtype": dtype}
+        run.settle({**selected, **asked, "model": name, "weights": fingerprint(name)}, stage.plan(records))
+        run.produce(
+            lambda: load_engine(engine, name, device, dtype, batch),
+            lambda sampler, keys, watch: stage.run(
+                records,
+                sampler,
+                domain=QA(),
+                judge=grader,
+                sampling=sampling,
+                in_context=in_context,
+                chat=chat,
+                keys=set(keys),
+                known=run.known,
+                watch=watch,
+            ),
         )
-        run.write(scores, total=len(records))
     return run.code

@@ -22,7 +22,11 @@ def filter_scores(
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
     limit: opt.Limit = None,
+    shard: opt.Shard = None,
     seed: opt.Seed = 0,
+    rejects: opt.Rejects = None,
+    strict: opt.Strict = False,
+    max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
 ) -> int:
     """Keep the best self-edits of each context as training pairs. score → sft lines.
 
@@ -39,12 +43,15 @@ def filter_scores(
 
     from seal_cli.console import note
     from seal_cli.jsonl import input_records
+    from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import filter as stage
 
     rule = stage.Keep.parse(keep)
-    with Run("filter", output=output, overwrite=overwrite) as run:
-        records = run.read(input_records(file, ("edit", "score")), limit=limit)
+    bad = Rejects(rejects, strict=strict, most=max_rejects)
+    with Run("filter", output=output, overwrite=overwrite, rejects=bad) as run:
+        records = run.read(input_records(file, ("edit", "score"), bad), limit=limit, shard=shard)
+        run.settle({"keep": keep, "ties": ties.value, "seed": seed, "limit": limit, "shard": shard})
         filtered = stage.run(records, keep=rule, ties=ties.value, seed=seed)
         run.write(filtered.examples)
         found = filtered.summary

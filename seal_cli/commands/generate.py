@@ -30,9 +30,13 @@ def generate(
     chat: opt.Chat = False,
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
+    journal: opt.Journal = None,
     limit: opt.Limit = None,
     shard: opt.Shard = None,
     seed: opt.Seed = 0,
+    rejects: opt.Rejects = None,
+    strict: opt.Strict = False,
+    max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
     dry_run: opt.DryRun = False,
     engine: opt.Engine = "hf",
     device: opt.DeviceName = "auto",
@@ -51,27 +55,47 @@ def generate(
 
     from seal_cli.jsonl import input_records
     from seal_cli.models import choose_model, load_engine
+    from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import generate as stage
-    from stages.domains.qa import NO_EDIT, QA
+    from stages.domains.qa import NO_EDIT, QA, template_text
+    from stages.engines.models import fingerprint
 
-    with Run("generate", output=None if dry_run else output, overwrite=overwrite) as run:
-        records = run.read(input_records(file), limit=limit, shard=shard)
+    bad = Rejects(rejects, strict=strict, most=max_rejects)
+    with Run("generate", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
+        records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard)
+        selected = {"template": template, "limit": limit, "shard": shard}
         if template == NO_EDIT:
+            run.settle(selected)
             run.write(() if dry_run else stage.passage_only(records))
             return run.code
         domain = QA()
         stage.check_template(domain, records, template, chat=chat)
         if not records:
+            run.settle(selected)
             return run.code
         name = choose_model(model, (record.edit.model for record in records if record.edit))
         sampling = Sampling(temperature, top_p, max_tokens, seed)
-        total = k * sum(1 for _ in stage.unique_tasks(records))
-        run.about |= {"model": name, "template": template, "k": k, "chat": chat, "sampling": asdict(sampling)}
+        plan = stage.plan(records, samples=k)
         if dry_run:
-            run.plan(f"ask {name} for {total} self-edits", sampling)
+            run.would(f"ask {name} for {len(plan.wanted)} self-edits", sampling)
             return run.code
-        sampler = load_engine(engine, name, device, dtype, batch)
-        edits = stage.run(records, sampler, domain=domain, template=template, samples=k, sampling=sampling, chat=chat)
-        run.write(edits, total=total)
+        asked = {"text": template_text(template), "k": k, "chat": chat, "sampling": asdict(sampling)}
+        run.settle(
+            {**selected, **asked, "model": name, "weights": fingerprint(name), "engine": engine, "dtype": dtype}, plan
+        )
+        run.produce(
+            lambda: load_engine(engine, name, device, dtype, batch),
+            lambda sampler, keys, watch: stage.run(
+                records,
+                sampler,
+                domain=domain,
+                template=template,
+                samples=k,
+                sampling=sampling,
+                chat=chat,
+                keys=set(keys),
+                watch=watch,
+            ),
+        )
     return run.code

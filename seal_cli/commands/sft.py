@@ -1,12 +1,15 @@
 """`seal sft`"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seal_cli import options as opt
 from stages.engines.base import SftConfig
+
+if TYPE_CHECKING:
+    from stages.records import Checkpoint
 
 DEFAULT = SftConfig()
 
@@ -34,7 +37,11 @@ def sft(
     output: opt.Output = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out and the output if they exist.")] = False,
     limit: opt.Limit = None,
+    shard: opt.Shard = None,
     seed: opt.Seed = 0,
+    rejects: opt.Rejects = None,
+    strict: opt.Strict = False,
+    max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
     dry_run: opt.DryRun = False,
     device: opt.DeviceName = "auto",
     dtype: opt.Dtype = "auto",
@@ -48,18 +55,16 @@ def sft(
       seal sft sft.jsonl --model examples/tiny/model --out round-1/model
       seal filter scores.jsonl | seal sft --model DIR --out next --full --learning-rate 1e-5
     """
-    from seal_cli.console import counted
+    from dataclasses import asdict
+
     from seal_cli.jsonl import input_examples
     from seal_cli.models import choose_model, quiet_libraries
+    from seal_cli.rejects import Rejects
     from seal_cli.run import Run
+    from seal_cli.settings import digest_of
     from stages import sft as stage
-    from stages.engines.models import Device
-    from stages.failures import ExistingOutput
+    from stages.engines.models import Device, fingerprint
 
-    if not out.name or (out.exists() and not (out / "config.json").is_file()):
-        raise ExistingOutput(f"--out {out}: is there and is no model directory; give another one")
-    if out.exists() and not overwrite:
-        raise ExistingOutput(f"--out {out}: exists already; give --overwrite, or another directory")
     config = SftConfig(
         full=full,
         rank=rank,
@@ -72,14 +77,48 @@ def sft(
         max_grad_norm=max_grad_norm,
         seed=seed,
     )
-    with Run("sft", output=None if dry_run else output, overwrite=overwrite) as run:
-        examples = list(counted(input_examples(file), run.counts))[:limit]
+    check_target(out, overwrite=overwrite)
+    bad = Rejects(rejects, strict=strict, most=max_rejects)
+    with Run("sft", output=output, overwrite=overwrite, rejects=bad, dry=dry_run) as run:
+        examples = run.read(input_examples(file, bad), limit=limit, shard=shard)
         choose_model(model, ())
         if dry_run:
-            run.plan(f"train {model} on {len(examples)} examples and write {out}", config)
+            run.would(f"train {model} on {len(examples)} examples and write {out}", config)
             return run.code
-        quiet_libraries()
-        from stages.engines.finetune import TrlFinetuner
+        weights = {"model": model, "weights": fingerprint(model), "dtype": dtype, "out": str(out)}
+        run.settle({**weights, "fit": asdict(config), "limit": limit, "shard": shard})
+        digest = digest_of({**run.settings, "input": run.input.hexdigest()})
+        made = existing(out, digest, overwrite=overwrite)
+        if made is None:
+            quiet_libraries()
+            from stages.engines.finetune import TrlFinetuner
 
-        run.write([stage.run(examples, TrlFinetuner(model, device=Device(device, dtype)), out=out, config=config)])
+            trainer = TrlFinetuner(model, device=Device(device, dtype), run=digest)
+            made = stage.run(examples, trainer, out=out, config=config)
+        run.write([made])
     return run.code
+
+
+def check_target(out: Path, *, overwrite: bool) -> None:
+    """Raises ExistingOutput for a folder that could not be replaced, or that no `seal sft` wrote."""
+    from stages.engines.models import ABOUT
+    from stages.failures import ExistingOutput
+
+    if not out.name or (out.exists() and not (out / "config.json").is_file()):
+        raise ExistingOutput(f"--out {out}: is there and is no model directory; give another one")
+    if out.exists() and not overwrite and not (out / ABOUT).is_file():
+        raise ExistingOutput(f"--out {out}: exists already; give --overwrite, or another directory")
+
+
+def existing(out: Path, digest: str, *, overwrite: bool) -> "Checkpoint | None":
+    """The checkpoint that is there already, made by this very run. Raises ExistingOutput for another run's."""
+    from seal_cli.console import note
+    from stages.engines.models import read_checkpoint
+    from stages.failures import ExistingOutput
+
+    made = read_checkpoint(out, digest)
+    if made:
+        note(f"seal sft: {out} was made from the same examples with the same settings; nothing to train")
+    elif out.exists() and not overwrite:
+        raise ExistingOutput(f"--out {out}: exists already; give --overwrite, or another directory")
+    return made

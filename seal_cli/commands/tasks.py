@@ -18,6 +18,9 @@ def tasks(
     seed: opt.Seed = 0,
     limit: opt.Limit = None,
     shard: opt.Shard = None,
+    rejects: opt.Rejects = None,
+    strict: opt.Strict = False,
+    max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
     split: Annotated[str, typer.Option(metavar="NAME", help="Which split of a dataset.")] = "train",
 ) -> int:
     """Read a source into task lines. What it already holds is kept: completions as edits, rewards as scores.
@@ -33,15 +36,18 @@ def tasks(
       seal tasks notes.md | seal generate --model DIR
     """
     from seal_cli.console import note
+    from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import tasks as stage
     from stages.failures import BadConfig
 
     if skip and not sample:
         raise BadConfig(f"--skip {skip}: leaves out the first picks of a sample; give --sample N with it")
-    with Run("tasks", output=output, overwrite=overwrite) as run:
+    bad = Rejects(rejects, strict=strict, most=max_rejects)
+    with Run("tasks", output=output, overwrite=overwrite, rejects=bad) as run:
         picked = stage.Sample(sample, seed, skip) if sample else None
-        lines = run.read(stage.run(source, sample=picked, split=split), limit=limit, shard=shard)
+        lines = run.read(stage.run(source, sample=picked, split=split, refuse=bad), limit=limit, shard=shard)
+        run.settle({"source": source, "split": split, "sample": sample, "skip": skip, "seed": seed, "shard": shard})
         if picked:
             ids = list(dict.fromkeys(line.task.id for line in lines))
             run.about["sample"] = {**vars(picked), "source": source, "tasks": ids}

@@ -55,7 +55,7 @@ class QA:
         if chat and template in CHAT_TEMPLATES:
             turns = CHAT_TEMPLATES[template]
             return [{"role": role, "content": fill(text, task)} for role, text in turns]
-        text = fill(TEMPLATES.get(template) or read_template(template), task)
+        text = fill(template_text(template), task)
         return [{"role": "user", "content": text}] if chat else text
 
     def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
@@ -77,6 +77,11 @@ def fill(template: str, task: Task, question: str = "") -> str:
     """Puts title, context and question into the template, in one pass: braces in a passage mean nothing."""
     values = {"title": task.title, "context": task.context, "question": question}
     return FIELD.sub(lambda match: values[match[1]], template)
+
+
+def template_text(template: str) -> str:
+    """The text of a named template or of a file."""
+    return TEMPLATES.get(template) or read_template(template)
 
 
 def read_template(template: str) -> str:

@@ -57,16 +57,6 @@ def in_order(requests: Iterable[Request], completions: Iterable[Completion]) -> 
         yield waiting.pop(request.id)
 
 
-class Engine(Protocol):
-    """Who samples. `model` is the name that records carry."""
-
-    model: str
-
-    def sample(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """One completion per request, in any order, as they finish."""
-        ...
-
-
 @dataclass(frozen=True)
 class Example:
     """One training sequence. The loss is on the completion; an empty prompt puts it on every token."""
@@ -159,7 +149,11 @@ def failed(job: FitJob, error: object) -> FitResult:
 
 
 class Watch(Protocol):
-    """Who looks on while a trainer works."""
+    """Who looks on while a trainer or an engine works."""
+
+    def begun(self, names: Iterable[str]) -> None:
+        """The work on these jobs or requests begins: were the process to die now, one of them may have killed it."""
+        ...
 
     def expect(self, tokens: int) -> None:
         """So many tokens are to be trained in all: real ones, once an epoch, pads not counted."""
@@ -177,9 +171,40 @@ class Watch(Protocol):
 class Unwatched:
     """A Watch that looks away."""
 
+    def begun(self, names: Iterable[str]) -> None: ...
     def expect(self, tokens: int) -> None: ...
     def trained(self, tokens: int) -> None: ...
     def note(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A Watch that tells another one which lines are begun, where the work has other names."""
+
+    watch: Watch
+    names: Mapping[str, str]
+
+    def begun(self, names: Iterable[str]) -> None:
+        self.watch.begun(dict.fromkeys(self.names[name] for name in names))
+
+    def expect(self, tokens: int) -> None:
+        self.watch.expect(tokens)
+
+    def trained(self, tokens: int) -> None:
+        self.watch.trained(tokens)
+
+    def note(self, text: str) -> None:
+        self.watch.note(text)
+
+
+class Engine(Protocol):
+    """Who samples. `model` is the name that records carry."""
+
+    model: str
+
+    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+        """One completion per request, in any order, as they finish."""
+        ...
 
 
 class Trainer(Protocol):

@@ -3,26 +3,30 @@
 Examples are tokenised here with their loss mask, as everywhere in `stages`; trl gets ids and labels.
 """
 
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stages.disk import whole_directory
+from stages.disk import remove_partials, whole_directory, write_file
 from stages.engines.base import Example, SftConfig
 from stages.engines.lora import check_targets, overflowed, peft_targets
-from stages.engines.models import Device, load_model, load_tokenizer
+from stages.engines.models import ABOUT, Device, load_model, load_tokenizer
 from stages.engines.text import example_tokens
 from stages.failures import BadConfig
 from stages.records import Checkpoint
 
 
 class TrlFinetuner:
-    """Fine-tunes one model on prompt-completion examples and writes it as an ordinary model directory."""
+    """Fine-tunes one model on prompt-completion examples and writes it as an ordinary model directory.
 
-    def __init__(self, model: str, *, device: Device = Device()) -> None:
-        self.model = model
+    `run` is a name for model, examples and settings together, which the directory then carries.
+    """
+
+    def __init__(self, model: str, *, device: Device = Device(), run: str = "") -> None:
+        self.model, self.run = model, run
         self.device = device
         self.tokenizer = load_tokenizer(model)
 
@@ -38,8 +42,7 @@ class TrlFinetuner:
         steps, losses = self._train(network, examples, config)
         if wide and network.device.type == "cuda":
             network.to(dtype=self.device.resolve()[1])
-        save_model(network, self.tokenizer, out)
-        return Checkpoint(
+        checkpoint = Checkpoint(
             model=str(out),
             base=self.model,
             examples=len(examples),
@@ -48,6 +51,8 @@ class TrlFinetuner:
             loss_last=losses[-1],
             fit={key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()},
         )
+        save_model(network, self.tokenizer, out, {"run": self.run, "checkpoint": checkpoint.model_dump(mode="json")})
+        return checkpoint
 
     def _train(self, network: Any, examples: Sequence[Example], config: SftConfig) -> tuple[int, list[float]]:
         """Trains the network in place: all weights, or a LoRA that is merged. Returns steps and logged losses."""
@@ -119,13 +124,15 @@ def outer_lora(network: Any, config: SftConfig) -> Any:
     )
 
 
-def save_model(network: Any, tokenizer: Any, out: Path) -> None:
-    """Model and tokenizer as safetensors: the directory is complete or absent."""
+def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]) -> None:
+    """Model and tokenizer as safetensors, and what made them: the directory is complete or absent."""
     from safetensors import SafetensorError
 
+    remove_partials(out.parent, {out.name})
     with whole_directory(out) as partial:
         try:
             network.save_pretrained(str(partial))
         except SafetensorError as error:  # its word for a full disk
             raise OSError(f"{partial}: {error}") from None
         tokenizer.save_pretrained(str(partial))
+        write_file(partial / ABOUT, (json.dumps(about, indent=1) + "\n").encode())

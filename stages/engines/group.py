@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stages.engines.adamw import StackedAdamW, Update
 from stages.engines.base import FitJob, FitResult, Watch
-from stages.engines.lora import diverged, learning_rate_factor, overflowed, write_adapter
+from stages.engines.lora import Base, diverged, learning_rate_factor, overflowed, write_adapter
 from stages.engines.losses import ChunkedCrossEntropy, chunk_rows
 from stages.engines.lowrank import PackedRows
 from stages.engines.memory import Budget, out_of_memory, saved_bytes, tokens_that_fit
@@ -73,7 +73,7 @@ class Group:
         self.residents: list[Resident] = []
         self.budget = Budget(ways.tokens or self._tokens_that_fit(), ALIGNED if self.path == "grouped" else 1)
 
-    def run(self, jobs: Sequence[Resident], model: str) -> Iterator[FitResult]:
+    def run(self, jobs: Sequence[Resident], base: Base) -> Iterator[FitResult]:
         """Results as jobs finish, each after its directory is complete. The longest jobs go first.
 
         Draws and writes happen beside the steps: the device waits for neither.
@@ -88,7 +88,7 @@ class Group:
                 self._step()
                 for slot in [slot for slot, resident in enumerate(self.residents) if resident.done][::-1]:
                     row = self.stack.weights[slot].clone()  # the next job takes the slot
-                    written.append(writer.submit(outcome, self.residents[slot], row, self.stack, model))
+                    written.append(writer.submit(outcome, self.residents[slot], row, self.stack, base))
                     self._release(slot)
                 while written and (written[0].done() or len(written) > MOST_UNWRITTEN):
                     yield written.popleft().result()
@@ -98,6 +98,7 @@ class Group:
     def _admit(self, resident: Resident, weights: Tensor) -> None:
         """Gives the job the next free slot."""
         slot, config = len(self.residents), resident.job.config
+        self.watch.begun([resident.job.id])
         self.stack.initialise(slot, weights, config.alpha / config.rank)
         self.optimizer.reset(slot)
         self.residents.append(resident)
@@ -203,13 +204,13 @@ def ahead(
         yield waiting.popleft().result()
 
 
-def outcome(resident: Resident, row: Tensor, stack: Stack, model: str) -> FitResult:
+def outcome(resident: Resident, row: Tensor, stack: Stack, base: Base) -> FitResult:
     """What came of a job whose weights are now `row`: its directory, complete, or why there is none."""
     job, losses = resident.job, torch.stack(resident.losses).tolist()
     error = diverged(losses) or overflowed([row])
     return FitResult(
         id=job.id,
-        path=None if error else write_adapter(job.out, stack.named(row), job.config, stack.targets, model),
+        path=None if error else write_adapter(job.out, stack.named(row), job.config, stack.targets, base),
         sequences=len(resident.sequences),
         tokens=sum(len(sequence.ids) for sequence in resident.sequences),
         steps=len(losses),

@@ -10,13 +10,14 @@ from safetensors import SafetensorError
 from transformers import GenerationConfig, LogitsProcessorList
 
 from stages.engines.answers import Batch, Lora, SlotRows, lay_rows, linear_layers, make_batches, read_lora
-from stages.engines.base import Completion, Request
+from stages.engines.base import Completion, Request, Unwatched, Watch
 from stages.engines.decoding import Lay, Row, complete, decodable, left_padded
+from stages.engines.memory import out_of_memory
 from stages.engines.models import Device, adapter_config, load_model, load_tokenizer
 from stages.engines.sampling import SeededSampling
 from stages.engines.stack import Stack
 from stages.engines.text import end_tokens, prompt_ids
-from stages.failures import BadInput
+from stages.failures import BadInput, OutOfMemory
 
 
 class HFEngine:
@@ -39,9 +40,11 @@ class HFEngine:
         self.ends = end_tokens(self.tokenizer, self.network)
         self.slot = AdapterSlot(self.network)
         self.decodable = decodable(self.network)
+        self.watch: Watch = Unwatched()
 
-    def sample(self, requests: Iterable[Request]) -> Iterator[Completion]:
+    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
         """Completions batch by batch: first those without an adapter, then many adapters at a time."""
+        self.watch = watch
         groups: dict[Path | None, list[Request]] = {None: []}
         for request in requests:
             groups.setdefault(request.adapter, []).append(request)
@@ -87,21 +90,46 @@ class HFEngine:
         yield from completions
 
     def _complete(self, network: Any, batch: Sequence[Request], slots: Sequence[int], lay: Lay) -> Iterator[Completion]:
+        """The requests in one batch, or in halves where memory or the model's context cannot hold it."""
         prompts = [prompt_ids(self.tokenizer, request.prompt) for request in batch]
         limits = [self._limit(request, len(prompt)) for request, prompt in zip(batch, prompts, strict=True)]
-        if len(batch) > 1 and not self._fits(max(map(len, prompts)) + max(limits)):
-            for request in batch:
-                yield from self._complete(network, [request], [0], lay)
-            return
+        most = self.batch_size if self._fits(max(map(len, prompts)) + max(limits)) else 1
         rows = [Row(*row) for row in zip(prompts, limits, slots, strict=True)]
-        samplers = SeededSampling([request.sampling for request in batch], self.network.device)
-        if self.decodable and network is self.network:
-            pad = self.tokenizer.pad_token_id
-            texts = complete(network, rows, samplers, ends=self.ends, pad=pad, lay=lay)
-        else:
-            texts = self._generate(network, rows, samplers)
+        texts = None
+        if len(batch) <= most:
+            self.watch.begun(request.id for request in batch)
+            texts = self._texts(network, rows, batch, lay)
+        if texts is None:
+            half = min(most, -(-len(batch) // 2))
+            for part in (slice(None, half), slice(half, None)):
+                yield from self._complete(network, batch[part], slots[part], lay)
+            return
         for request, text in zip(batch, texts, strict=True):
             yield self._completion(request.id, text)
+
+    def _texts(self, network: Any, rows: Sequence[Row], batch: Sequence[Request], lay: Lay) -> list[list[int]] | None:
+        """The tokens after each prompt, or None where memory ran out: then smaller batches from here on."""
+        samplers = SeededSampling([request.sampling for request in batch], self.network.device)
+        try:
+            if self.decodable and network is self.network:
+                return complete(network, rows, samplers, ends=self.ends, pad=self.tokenizer.pad_token_id, lay=lay)
+            return self._generate(network, rows, samplers)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        self._shrink(rows)
+        return None
+
+    def _shrink(self, rows: Sequence[Row]) -> None:
+        if self.network.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(rows) == 1:
+            raise OutOfMemory(
+                f"a prompt of {len(rows[0].prompt)} tokens and up to {rows[0].limit} after it do not fit into the "
+                "device's memory; take a smaller --max-tokens, or --dtype bfloat16"
+            )
+        self.batch_size = -(-len(rows) // 2)
+        self.watch.note(f"memory ran out: from here on {self.batch_size} completions at a time (see --batch)")
 
     @torch.inference_mode()
     def _generate(self, network: Any, rows: Sequence[Row], samplers: SeededSampling) -> list[list[int]]:

@@ -4,8 +4,10 @@ Mirrors HF Trainer's defaults (AdamW, linear decay, clip 1.0, loss per target to
 them, without its padding to 2048 tokens. Seeds are the job's own: the initial weights and one shuffle per epoch.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,23 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from stages.disk import whole_directory, write_file
+from stages.engines.adapters import BASE
 from stages.engines.base import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
-from stages.engines.models import Device, load_model, load_tokenizer
+from stages.engines.models import Device, fingerprint, load_model, load_tokenizer
 from stages.engines.text import Tokens, lesson_tokens
 from stages.failures import BadConfig, Untrainable
 from stages.records import derive_seed
 
 ALL_LINEAR = "all-linear"
 WEIGHTS = "adapter_model.safetensors"
-METADATA = {"format": "pt"}
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that adapters are trained on: its name, and the fingerprint of its weights."""
+
+    name: str
+    weights: str
 
 
 class PeftTrainer:
@@ -31,6 +41,7 @@ class PeftTrainer:
         self.model = model
         self.tokenizer = load_tokenizer(model)
         self.network = load_model(model, device)
+        self.weights = fingerprint(model)
 
     def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
         """One result per job, in order, each after its directory is complete. Reads all jobs first."""
@@ -43,6 +54,7 @@ class PeftTrainer:
         tokens = [job.config.epochs * sum(len(each.ids) for each in sequences) for job, sequences in fine]
         watch.expect(sum(tokens))
         for (job, sequences), count in zip(fine, tokens, strict=True):
+            watch.begun([job.id])
             with torch.random.fork_rng():
                 result = self._fit(job, sequences)
             watch.trained(count)
@@ -54,7 +66,7 @@ class PeftTrainer:
         try:
             losses = train(student, sequences, job.config, job.seed)
             error = diverged(losses) or overflowed(student.parameters())
-            path = None if error else save_adapter(student, job.out)
+            path = None if error else save_adapter(student, job.out, self.weights)
         finally:
             student.unload()
         return FitResult(
@@ -190,17 +202,17 @@ def overflowed(weights: Iterable[torch.Tensor]) -> str | None:
     return None if fine else "training diverged: a weight is not finite after the last step"
 
 
-def save_adapter(student: Any, out: Path) -> Path:
+def save_adapter(student: Any, out: Path, weights: str) -> Path:
     """Writes a trained peft model's LoRA as a PEFT directory: it is complete or absent."""
     from peft import get_peft_model_state_dict
 
     settings = student.peft_config["default"]
     settings.inference_mode = True
-    return write_directory(out, settings, get_peft_model_state_dict(student, save_embedding_layers=False))
+    return write_directory(out, settings, get_peft_model_state_dict(student, save_embedding_layers=False), weights)
 
 
 def write_adapter(
-    out: Path, state: Mapping[str, torch.Tensor], config: FitConfig, targets: Sequence[str], base: str
+    out: Path, state: Mapping[str, torch.Tensor], config: FitConfig, targets: Sequence[str], base: "Base"
 ) -> Path:
     """Writes weights under peft's names as a PEFT directory, complete or absent."""
     from peft import LoraConfig
@@ -212,17 +224,38 @@ def write_adapter(
         lora_dropout=config.dropout,
         target_modules=sorted(given or {name.rpartition(".")[2] for name in targets}),
         task_type="CAUSAL_LM",
-        base_model_name_or_path=base,
+        base_model_name_or_path=base.name,
         inference_mode=True,
     )
-    return write_directory(out, settings, state)
+    return write_directory(out, settings, state, base.weights)
 
 
-def write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor]) -> Path:
-    """peft's two files, the weights as safetensors."""
+def write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor], weights: str) -> Path:
+    """peft's two files, the weights as safetensors. Their metadata names the base model's weights."""
     from safetensors.torch import save
 
+    data = save({name: weight.contiguous() for name, weight in state.items()}, {"format": "pt", BASE: weights})
     with whole_directory(out) as partial:
         settings.save_pretrained(str(partial))
-        write_file(partial / WEIGHTS, save({name: weight.contiguous() for name, weight in state.items()}, METADATA))
+        order_sets(partial / "adapter_config.json")
+        write_file(partial / WEIGHTS, ordered_header(data))
     return out
+
+
+def order_sets(path: Path) -> None:
+    """Puts peft's settings that are sets in order: equal adapters are equal bytes."""
+    settings = json.loads(path.read_bytes())
+    for key in ("target_modules", "exclude_modules"):
+        if isinstance(settings.get(key), list):
+            settings[key].sort()
+    write_file(path, json.dumps(settings, indent=2, sort_keys=True).encode())
+
+
+def ordered_header(data: bytes) -> bytes:
+    """The safetensors file with its metadata in order: its writer has them in any, and equal adapters unlike bytes."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + data[end:]

@@ -10,15 +10,18 @@ from typing import Any
 
 import torch
 
+from stages.disk import check_space
 from stages.engines.attention import check_packable, has_ragged_kernel, packed_attention
 from stages.engines.base import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
 from stages.engines.group import Group, Resident, Ways
-from stages.engines.lora import add_lora, batches
+from stages.engines.lora import Base, add_lora, batches
 from stages.engines.memory import adapters_that_fit
-from stages.engines.models import Device, load_model, load_tokenizer
+from stages.engines.models import Device, fingerprint, load_model, load_tokenizer
 from stages.engines.stack import Stack
 from stages.engines.text import lesson_tokens
 from stages.failures import BadConfig, Untrainable
+
+SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most
 
 
 class ManyTrainer:
@@ -43,6 +46,7 @@ class ManyTrainer:
         self.tokenizer, self.network = loaded or (load_tokenizer(model), load_model(model, device))
         gpu = self.network.device.type == "cuda" and self.network.dtype == torch.bfloat16
         check_packable(self.network)
+        self.weights = fingerprint(model)
         self.ways = Ways(
             path or ("grouped" if gpu else "bmm"), gpu and has_ragged_kernel(self.network), tokens_per_step
         )
@@ -73,7 +77,9 @@ class ManyTrainer:
     ) -> Iterator[FitResult]:
         slots = min(len(members), self.slots or adapters_that_fit(self.network, names, rank))
         with packed_attention(self.network), Stack(self.network, names, rank=rank, slots=slots) as stack:
-            yield from Group(self.network, stack, self.ways, watch).run(members, self.model)
+            needed = len(members) * (stack.weights[0].nbytes + SETTINGS_BYTES)
+            check_space(members[0].job.out.parent, needed, f"{len(members)} adapters")
+            yield from Group(self.network, stack, self.ways, watch).run(members, Base(self.model, self.weights))
 
 
 def target_names(network: Any, targets: Sequence[str]) -> list[str]:

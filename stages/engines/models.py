@@ -1,12 +1,17 @@
 """Loading checkpoints: tokenizer and model of a directory or a hub name, on a device, with errors that name the fix."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
+from stages.records import Checkpoint
 
+ABOUT = "seal.json"  # in a model directory that `seal sft` wrote: which run made it, and its line
+MODEL_FILES = ("config.json", "tokenizer*", "*.safetensors")
+SAMPLE, SAMPLES = 4096, 512  # bytes of a sample, samples of a file
 PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
 
 
@@ -48,13 +53,54 @@ def check_model(name: str) -> None:
         raise MissingInput(f"--model {name}: no such directory (hub names look like owner/name)")
 
 
+def fingerprint(name: str) -> str:
+    """What tells a model's weights from others under the same name: a digest of its files, or a hub name's revision.
+
+    Of each weights file the header and samples from all over it are read, so that a large model takes no longer.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        return _revision(name)
+    found = hashlib.sha256()
+    for path in sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern)):
+        size = path.stat().st_size
+        found.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            for start in range(0, size, max(SAMPLE, size // SAMPLES)):
+                file.seek(start)
+                found.update(file.read(SAMPLE))
+    return found.hexdigest()[:16]
+
+
+def _revision(name: str) -> str:
+    """The commit of a hub model in the local cache; "unknown" before it has been downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "config.json")
+    return Path(config).parent.name if isinstance(config, str) else "unknown"
+
+
+def read_checkpoint(out: Path, run: str) -> Checkpoint | None:
+    """The line of the model in `out`, if that very run made it and it is whole."""
+    from stages.engines.headers import read_header
+
+    try:
+        about = json.loads((out / ABOUT).read_bytes())
+        files = list(out.glob("*.safetensors"))
+        if about["run"] != run or not all(read_header(path) for path in files) or not files:
+            return None
+        return Checkpoint.model_validate(about["checkpoint"])
+    except (OSError, ValueError, KeyError, TypeError, BadInput):
+        return None
+
+
 def load_tokenizer(name: str) -> Any:
     """The model's tokenizer, with a pad token (its end token where it has none)."""
     from transformers import AutoTokenizer
 
     check_model(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _unloadable(name, error) from None
     if tokenizer.eos_token_id is None:
@@ -73,7 +119,7 @@ def load_model(name: str, device: Device) -> Any:
     check_model(name)
     logging.disable_progress_bar()
     place, dtype = device.resolve()
-    settings = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    settings = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, "trust_remote_code": False}
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(name, **settings)
     except (OSError, ValueError, SafetensorError) as error:
@@ -102,7 +148,7 @@ def adapter_config(path: Path) -> dict[str, Any]:
         raise BadInput(f"adapter {path}: {kind}; it needs adapter_model.safetensors")
     try:
         found = json.loads(settings.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"adapter {path}: adapter_config.json cannot be read: {error}") from None
     if not isinstance(found, dict):
         raise BadInput(f"adapter {path}: adapter_config.json is not an object")

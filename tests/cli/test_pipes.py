@@ -29,7 +29,7 @@ class Engine:
         shout()
         self.model = model
 
-    def sample(self, requests):
+    def sample(self, requests, watch):
         for request in requests:
             shout()
             yield Completion(request.id, "a \\x1b[31mred\\x00 answer \\u2028 \\ud800", "stop", 3)
@@ -108,7 +108,7 @@ def test_a_line_that_is_not_strict_json_or_no_record_is_65_with_its_place(
 ) -> None:
     good = jsonl([a_line(a_task(), [True, False])])
     bad = spoil(good)
-    failed = seal("filter", stdin=good.encode() + (bad if isinstance(bad, bytes) else bad.encode()))
+    failed = seal("filter", "--strict", stdin=good.encode() + (bad if isinstance(bad, bytes) else bad.encode()))
     assert (failed.code, failed.out) == (65, "")
     assert failed.err.startswith("seal: stdin:2: ")
     assert words in failed.err

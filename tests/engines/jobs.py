@@ -1,6 +1,6 @@
 """What the tests of the trainers share: jobs of unlike settings, a float64 trainer, and someone who looks on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,10 @@ class Notes:
     expected: int = 0
     tokens: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
+
+    def begun(self, names: Iterable[str]) -> None:
+        self.started += names
 
     def expect(self, tokens: int) -> None:
         self.expected += tokens

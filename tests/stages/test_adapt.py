@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stages import adapt
 from stages.domains.qa import QA
-from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson, Unwatched, Watch
+from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
 from stages.failures import BadEdit, BadInput
 from stages.records import Record, SelfEdit, Task, edit_seed
 from tests.stages.invented import a_line, a_task, an_edit
@@ -45,8 +46,12 @@ def edited(*completions: str) -> list[Record]:
     return [Record(task=task, edit=an_edit(task, n, completion)) for n, completion in enumerate(completions)]
 
 
+def adapted(records: Iterable[Record], trainer: Trainer, **settings: Any) -> Iterator[Record]:
+    return adapt.run(adapt.pieces(records, trainer.model, **settings), trainer)
+
+
 def test_each_edit_gets_an_adapter_per_seed_that_belongs_to_it() -> None:
-    records = list(adapt.run(edited("one", "two"), Pretender(), domain=QA(), out=OUT, seeds=3))
+    records = list(adapted(edited("one", "two"), Pretender(), domain=QA(), out=OUT, seeds=3))
     assert [record.edit.completion for record in records if record.edit] == ["two"] * 3 + ["one"] * 3
     for record in records:
         assert record.adapter is not None
@@ -58,7 +63,7 @@ def test_each_edit_gets_an_adapter_per_seed_that_belongs_to_it() -> None:
 
 def test_an_adapter_says_how_it_was_trained() -> None:
     config = FitConfig(rank=4, targets=("q_proj",))
-    (record,) = adapt.run(edited("one"), Pretender(), domain=QA(), out=OUT, config=config)
+    (record,) = adapted(edited("one"), Pretender(), domain=QA(), out=OUT, config=config)
     adapter = record.adapter
     assert adapter is not None and adapter.train is not None
     assert (adapter.model, adapter.fit["rank"], adapter.fit["targets"]) == ("student", 4, ("q_proj",))
@@ -67,7 +72,7 @@ def test_an_adapter_says_how_it_was_trained() -> None:
 
 
 def test_an_unreadable_edit_is_the_models_failure_and_the_run_goes_on() -> None:
-    records = list(adapt.run(edited("unreadable", "one"), Pretender(), domain=Picky(), out=OUT, seeds=2))
+    records = list(adapted(edited("unreadable", "one"), Pretender(), domain=Picky(), out=OUT, seeds=2))
     assert [record.adapter.fault for record in records if record.adapter] == ["edit", None, None]
     lost = records[0].adapter
     assert lost is not None
@@ -75,7 +80,7 @@ def test_an_unreadable_edit_is_the_models_failure_and_the_run_goes_on() -> None:
 
 
 def test_a_failed_training_is_ours_and_the_run_goes_on() -> None:
-    records = list(adapt.run(edited("diverge", "one"), Pretender(), domain=QA(), out=OUT))
+    records = list(adapted(edited("diverge", "one"), Pretender(), domain=QA(), out=OUT))
     assert [record.adapter.fault for record in records if record.adapter] == [None, "training"]
     lost = records[1].adapter
     assert lost is not None
@@ -84,12 +89,12 @@ def test_a_failed_training_is_ours_and_the_run_goes_on() -> None:
 
 def test_a_self_edit_may_choose_its_own_hyper_parameters() -> None:
     trainer = Pretender()
-    list(adapt.run(edited("one"), trainer, domain=Picky(), out=OUT, config=FitConfig(rank=4)))
+    list(adapted(edited("one"), trainer, domain=Picky(), out=OUT, config=FitConfig(rank=4)))
     assert (trainer.jobs[0].config.epochs, trainer.jobs[0].config.rank) == (2, 4)
 
 
 def one_id(domain: QA, *, config: FitConfig = FitConfig(), run_seed: int = 0, text: str = "one\ntwo") -> str:
-    (record,) = adapt.run(edited(text), Pretender(), domain=domain, out=OUT, config=config, run_seed=run_seed)
+    (record,) = adapted(edited(text), Pretender(), domain=domain, out=OUT, config=config, run_seed=run_seed)
     assert record.adapter is not None
     return record.adapter.id
 
@@ -103,20 +108,20 @@ def test_an_adapter_is_identified_by_what_it_was_trained_on_and_how() -> None:
 
 def test_an_edit_that_comes_twice_is_refused() -> None:
     with pytest.raises(BadInput) as caught:
-        list(adapt.run(edited("one") * 2, Pretender(), domain=QA(), out=OUT))
+        list(adapted(edited("one") * 2, Pretender(), domain=QA(), out=OUT))
     assert str(caught.value).endswith("of 'Ada' occurs twice; each line must be another")
     assert str(caught.value).startswith(f"self-edit {an_edit(a_task(), 0, 'one').id} ")
 
 
 def test_a_line_without_an_edit_names_the_stage_before() -> None:
     with pytest.raises(BadInput) as caught:
-        list(adapt.run([Record(task=a_task())], Pretender(), domain=QA(), out=OUT))
+        list(adapted([Record(task=a_task())], Pretender(), domain=QA(), out=OUT))
     assert str(caught.value) == f"task {a_task().id} has no edit (run `seal generate` first)"
 
 
 def test_an_old_score_does_not_outlive_a_new_adapter() -> None:
     scored = a_line(a_task(), [True, True])
-    (record,) = adapt.run([scored], Pretender(), domain=QA(), out=OUT)
+    (record,) = adapted([scored], Pretender(), domain=QA(), out=OUT)
     assert record.score is None
 
 
@@ -133,7 +138,7 @@ def test_a_model_that_moved_trains_with_the_same_seeds() -> None:
             for line in edited("one")
             if line.edit
         ]
-        found = adapt.run(lines, Pretender(), domain=QA(), out=OUT, seeds=3)
+        found = adapted(lines, Pretender(), domain=QA(), out=OUT, seeds=3)
         return {record.adapter.seed for record in found if record.adapter}
 
     assert seeds("runs/a/model") == seeds("/elsewhere/model")
@@ -146,4 +151,4 @@ def test_a_trainer_that_forgets_a_job_is_a_bug_and_not_a_shorter_file() -> None:
             yield from list(super().fit(jobs))[1:]
 
     with pytest.raises(RuntimeError, match="no result for 1 jobs"):
-        list(adapt.run(edited("one", "two"), Forgetful(), domain=QA(), out=OUT))
+        list(adapted(edited("one", "two"), Forgetful(), domain=QA(), out=OUT))

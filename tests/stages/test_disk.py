@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.disk import remove_partials, replace_file, whole_directory
+from stages.disk import check_space, remove_partials, replace_file, whole_directory
+from stages.failures import NoSpace
 
 
 def names(folder: Path) -> list[str]:
@@ -88,5 +89,13 @@ def test_what_a_killed_process_left_of_a_directory_is_removed_and_nothing_else(t
     for name in ("one", "one.x1.part", "one.x2.old.part", "onetwo.x.part", "two.x.part"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("")
-    remove_partials(tmp_path / "one")
+    remove_partials(tmp_path, {"one", "three"})
     assert names(tmp_path) == ["one", "onetwo.x.part", "two.x.part"]
+
+
+def test_what_does_not_fit_on_the_disk_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    check_space(tmp_path / "new" / "adapters", 1000, "3 adapters")
+    with pytest.raises(
+        NoSpace, match=r"adapters: 3 adapters need 1,000,000,000,000.0 MB and [\d,.]+ MB are free; free"
+    ):
+        check_space(tmp_path / "new" / "adapters", 10**18, "3 adapters")

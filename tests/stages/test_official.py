@@ -10,6 +10,7 @@ import pytest
 
 from stages import tasks
 from stages.failures import BadInput
+from stages.lines import Reject
 from stages.records import Record
 from tests.conftest import paper_file
 
@@ -124,6 +125,54 @@ def test_a_file_with_means_only_gives_one_line_per_completion(tmp_path: Path) ->
 )
 def test_another_layout_is_refused_with_its_place(tmp_path: Path, article: dict[str, Any], words: str) -> None:
     assert words in refusal(tmp_path, a_reward_file(**article))
+
+
+def split(tmp_path: Path, document: Any) -> tuple[list[str], list[Reject]]:
+    """The titles that are read, and the rejects."""
+    path = tmp_path / "official.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    rejects: list[Reject] = []
+    return [record.task.title for record in tasks.run(str(path), refuse=rejects.append)], rejects
+
+
+def test_a_bad_entry_is_told_and_the_others_read(tmp_path: Path) -> None:
+    titles, rejects = split(tmp_path, [ENTRY, ENTRY | {"prompt": 3}, ENTRY | {"title": "Bo"}])
+    assert titles == ["Ada", "Ada", "Bo", "Bo"]
+    assert [reject.reason for reject in rejects] == ["[1]: prompt must be text, completions a list of texts"]
+    assert json.loads(rejects[0].raw) == ENTRY | {"prompt": 3}
+
+
+def test_of_a_bad_article_no_completion_is_read_so_that_none_is_compared_with_fewer(tmp_path: Path) -> None:
+    document = a_reward_file()
+    (article,) = document["articles"]
+    bad = json.loads(json.dumps(article))
+    del bad["completions"][1]["questions"][3]["rep"]
+    nan = json.loads(json.dumps(article))
+    nan["completions"][0]["stats"]["adapter_mean"] = float("nan")
+    document["articles"] = [bad, article, nan, None]
+    titles, rejects = split(tmp_path, document)
+    assert titles == ["Ada"] * 4
+    assert [reject.reason for reject in rejects] == [
+        "articles[0]: not an official reward file (KeyError('rep'))",
+        "articles[2]: not JSON: NaN is not JSON",
+        """articles[3]: not an official reward file (TypeError("'NoneType' object is not subscriptable"))""",
+    ]
+
+
+@pytest.mark.parametrize("about", [{"model": None}, {"model": {}}, {"lora_params": 3}, {"lora_params": {"a": 1e999}}])
+def test_what_is_said_of_the_whole_reward_file_must_be_right(tmp_path: Path, about: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=r"official\.json: not "):
+        split(tmp_path, a_reward_file() | about)
+
+
+@pytest.mark.parametrize(
+    "text", ["3", "[]", '{"model": null}', '{"model": 3}', '{"k": NaN}', '{"k": 1, "k": 1}', "\udcff"]
+)
+def test_a_meta_file_that_says_nothing_sure_is_refused(tmp_path: Path, text: str) -> None:
+    meta = tmp_path / "official.json.meta"
+    meta.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(BadInput, match=r"official\.json\.meta: .*\(mend it, or move it away\)$"):
+        split(tmp_path, [ENTRY])
 
 
 @pytest.mark.paper_data

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from stages import tasks
 from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
 from stages.records import Record, to_json
+from stages.squad import group_rows
 from tests.conftest import paper_file
+from tests.stages.bad_input import row
 from tests.stages.invented import a_line, a_task, an_edit
 
 OWN = {"title": "Ada", "context": "Ada built a bridge.", "questions": [{"question": "Who?", "answer": "Ada"}]}
@@ -63,7 +65,7 @@ def test_the_same_passage_is_the_same_task_in_every_layout(tmp_path: Path) -> No
         load(tmp_path, OWN, "one.jsonl"),
         load(tmp_path, json.dumps(OWN).encode() + b"\r\n\n", "crlf.jsonl"),
         load(tmp_path, b"\xef\xbb\xbf" + json.dumps([OWN], indent=1).encode()),
-        list(tasks.group_rows([row("Ada")])),
+        list(group_rows([row("Ada")], "hub")),
     ]
     assert len({record.task.id for records in layouts for record in records}) == 1
 
@@ -101,8 +103,8 @@ def test_a_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         (b"{\n broken", ": not JSON: Expecting property name"),
         (b"", ": not JSON: Expecting value"),
         (b"[" * 99_999, ": not JSON: nested too deeply"),
-        (b"[NaN]", ": not JSON: NaN is not JSON"),
-        (b"\xff\xfe[\x00]\x00", ": not JSON: 'utf-8' codec can't decode"),
+        (b"[NaN]", ": [0]: not JSON: NaN is not JSON"),
+        (b"\xff\xfe[\x00]\x00", ": not UTF-8 (byte 0)"),
         ([{"context": "c"}], ": [0]: no 'title'; a task needs title, context and questions"),
         ([OWN, {**OWN, "questions": [{"question": "q"}]}], ": [1]: no 'answer'; a task needs"),
         ([{**OWN, "title": 3}], ": [0]: title and context must be text, questions a list of question and answer"),
@@ -152,17 +154,6 @@ def test_a_name_that_is_no_dataset_either_says_what_to_check() -> None:
     assert str(caught.value).endswith("check the name, or give a local file")
 
 
-def row(title: str, question: str = "Who?", answers: tuple[str, ...] = ("Ada", "she")) -> dict[str, Any]:
-    return {"title": title, "context": "Ada built a bridge.", "question": question, "answers": {"text": answers}}
-
-
-def test_rows_of_a_passage_become_one_task_also_when_they_lie_apart() -> None:
-    rows = [row("Ada"), row("Bo"), row("Ada", "What?", ("a bridge",)), row("Ada", "Why?", ())]
-    first, second = (record.task for record in tasks.group_rows(rows))
-    assert [question.answer for question in first.questions] == ["Ada", "a bridge"]
-    assert (first.title, second.title) == ("Ada", "Bo")
-
-
 def test_a_folder_of_data_files_is_read_as_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "squad"
@@ -172,6 +163,15 @@ def test_a_folder_of_data_files_is_read_as_a_dataset(tmp_path: Path, monkeypatch
     assert [len(record.task.questions) for record in tasks.run(str(folder))] == [2, 1]
     with pytest.raises(BadConfig, match="--split test: "):
         tasks.run(str(folder), split="test")
+
+
+def test_a_folder_of_broken_data_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "train.jsonl").write_bytes(b'{"title": \x00 [\n\xff')
+    with pytest.raises(BadInput, match=f"^{folder}: "):
+        tasks.run(str(folder))
 
 
 def test_a_dataset_with_other_columns_is_told_which_are_missing(

@@ -1,0 +1,70 @@
+"""`seal merge`"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seal_cli import options as opt
+
+if TYPE_CHECKING:
+    from stages.merge import Shard
+
+
+def merge(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE …", help="The outputs of --shard 1/N … N/N, in any order.")
+    ],
+    missing: Annotated[
+        bool,
+        typer.Option("--missing", help="Only print the numbers of the shards that are not there, as 3,5-7, to stdout."),
+    ] = False,
+    output: opt.Output = None,
+    overwrite: opt.Overwrite = False,
+) -> int:
+    """Put the shards of a run together. shards → the lines of the whole.
+
+    The manifest beside each file (write shards with -o) says which shard it is and how it was made. Refused are gaps,
+    a shard or line that is there twice, shards of different runs, and files that changed since they were written.
+
+    \b
+    Examples:
+      seal adapt edits.jsonl --shard 3/8 -o adapters-3.jsonl
+      seal merge adapters-*.jsonl -o adapters.jsonl
+      sbatch --array=$(seal merge adapters-*.jsonl --missing) job.sh
+    """
+    from seal_cli.jsonl import claim_stdout
+    from seal_cli.run import Run
+    from stages import merge as stage
+    from stages.disk import write_all
+
+    shards = [read_shard(path) for path in files]
+    if missing:
+        stage.check(shards)
+        write_all(claim_stdout(), f"{stage.array(stage.missing(shards))}\n".encode())
+        return 0
+    with Run("merge", output=output, overwrite=overwrite) as run:
+        lines = run.read(stage.run(shards))
+        run.settle({"of": dict(shards[0].common), "shards": len(shards)})
+        run.write(lines, total=len(lines))
+    return run.code
+
+
+def read_shard(path: Path) -> "Shard":
+    """A shard and what its manifest says. Raises BadInput for a file that is not finished, or not as it was written."""
+    from seal_cli import manifest
+    from seal_cli.jsonl import input_examples, input_records
+    from stages.failures import BadInput, MissingInput
+    from stages.merge import Shard
+
+    if not path.is_file():
+        part = path.with_name(f"{path.name}.part")
+        left = f"it is not finished ({part} is there: run its command again)" if part.exists() else "no such file"
+        raise MissingInput(f"{path}: {left}")
+    made = manifest.read(path)
+    if not isinstance(made.get("settings"), dict):
+        raise BadInput(f"{path}: has no manifest beside it, which tells its shard (write shards with -o)")
+    if not manifest.is_whole(path, made):
+        raise BadInput(f"{path}: was changed since it was written; run its command again")
+    settings = made["settings"]
+    return Shard(str(path), settings, input_examples(path) if settings["stage"] == "filter" else input_records(path))

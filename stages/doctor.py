@@ -1,0 +1,165 @@
+"""→ findings: what this machine, a model, its adapters, a server and a judge are like before a run depends on them.
+
+Nothing is changed or downloaded. Every check ends as findings; none of them raises.
+"""
+
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.engines import endpoint, health
+from stages.engines.directories import Adapter, misfits, model_tensors, read_adapter
+from stages.engines.headers import TensorInfo
+from stages.engines.models import Device
+from stages.failures import MissingInput, SealError, Unavailable
+from stages.findings import Finding, fine, held, of_error, unknown, wrong
+from stages.judges.base import JUDGES, Case
+from stages.machine import check_disk, check_memory, size
+from stages.packages import check_packages
+from stages.plugins import load_class
+
+__all__ = ["SERVICES", "Finding", "Wanted", "run"]
+
+SERVICES = ("server", "judge server")  # checks that are wrong only while somebody else's machine is
+RIGHT = Case("What colour is the inn?", gold="red", prediction="red")
+WRONG = Case("What colour is the inn?", gold="red", prediction="blue")
+TAKE_ANOTHER = "give another --model, or copy or download it again"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be checked beside the machine."""
+
+    model: str | None = None
+    adapters: tuple[Path, ...] = ()
+    base_url: str | None = None
+    judge: str | None = None
+    device: Device = Device()
+    out: Path = Path()
+    deep: bool = False
+
+
+def run(wanted: Wanted, *, key: str | None = None) -> Iterator[Finding]:
+    """One finding per check, as soon as it is known. `key` is sent to the server and is part of no finding."""
+    yield from held("packages", "pip install -e . again", lambda: check_packages(platform.python_version()))
+    yield from held("device", "--device cpu, or see nvidia-smi", lambda: health.check_device(wanted.device))
+    yield from held("memory", "see /proc/meminfo", check_memory)
+    yield from held("disk", "give another directory with --out", lambda: check_disk(wanted.out))
+    if wanted.model is not None:
+        yield from check_model(wanted.model, wanted.device, wanted.deep)
+    for path in wanted.adapters:
+        yield from check_adapter(path, wanted.model)
+    if (url := wanted.base_url) is not None:
+        yield from endpoint.check_server(url, key)
+    if (judge := wanted.judge) is not None:
+        yield from check_judge(judge)
+
+
+def check_model(name: str, device: Device, deep: bool) -> Iterator[Finding]:
+    """Its place, settings, tokenizer and weights; with `deep` and where all of that is well, one token."""
+    try:
+        finding, folder = health.place_of(name)
+    except Exception as error:  # noqa: BLE001
+        yield of_error("model", error, TAKE_ANOTHER)
+        return
+    yield finding
+    if folder is None:
+        return
+    well = True
+    for finding in _model_parts(folder, device):
+        well = well and finding.ok is not False
+        yield finding
+    if deep and well:
+        yield from held("model forward", TAKE_ANOTHER, lambda: health.check_forward(folder, device))
+    elif deep:
+        yield unknown("model forward", "not tried, because of what is wrong above")
+
+
+def _model_parts(folder: Path, device: Device) -> Iterator[Finding]:
+    yield from held("model config", TAKE_ANOTHER, lambda: health.check_config(folder))
+    yield from held("model tokenizer", TAKE_ANOTHER, lambda: health.check_tokenizer(folder))
+    yield from held("model weights", TAKE_ANOTHER, lambda: check_weights(folder, device))
+
+
+def check_weights(folder: Path, device: Device) -> Iterator[Finding]:
+    """Whole files, and whether they fit into the memory that is free where they would go."""
+    tensors = model_tensors(folder)
+    stored = size(sum(tensor.bytes for tensor in tensors.values()))
+    yield fine("model weights", f"{len(tensors)} tensors, {stored}, every file whole")
+    yield from held("model memory", "--device cpu, or see nvidia-smi", lambda: check_room(tensors, device))
+
+
+def check_room(tensors: Mapping[str, TensorInfo], device: Device) -> Iterator[Finding]:
+    """Weights alone; training and long prompts need more."""
+    free, each, where = health.room(device)
+    need = sum(tensor.elements for tensor in tensors.values()) * each
+    told = f"{size(need)} {where}, {size(free)} free"
+    if need < free:
+        yield fine("model memory", told)
+    else:
+        yield wrong("model memory", told, "take a smaller model or a larger machine, or end what else runs here")
+
+
+def check_adapter(path: Path, model: str | None) -> Iterator[Finding]:
+    """Settings and weights, the base model, and with a model whether every target is there in its shape."""
+    try:
+        adapter = read_adapter(path)
+    except Exception as error:  # noqa: BLE001
+        yield of_error("adapter", error, "make it again with `seal adapt`, or copy it again")
+        return
+    kind = adapter.config.get("peft_type")
+    about = f"{len(adapter.targets)} layers of the rank it says" if adapter.targets else f"peft_type {kind}: no LoRA"
+    told = f"{path}: {adapter.tensors} tensors, {about}"
+    yield fine("adapter", told) if adapter.targets else unknown("adapter", told)
+    if adapter.base:
+        yield fine("adapter base", f"{path}: trained on {adapter.base}")
+    else:
+        yield unknown("adapter base", f"{path}: does not name its model", "tell `seal eval` with --model")
+    if model is not None and adapter.targets:
+        yield from held("adapter fit", TAKE_ANOTHER, lambda: check_fit(path, adapter, model))
+
+
+def check_fit(path: Path, adapter: Adapter, model: str) -> Iterator[Finding]:
+    try:
+        folder = health.place_of(model)[1]
+        if folder is None:
+            raise MissingInput(f"{model} is not here")
+        tensors = model_tensors(folder)
+    except SealError:
+        yield unknown("adapter fit", f"{path}: the weights of {model} cannot be read")
+        return
+    bad, unclear = misfits(adapter, tensors)
+    if bad:
+        told = f"{path}: {len(bad)} of {len(adapter.targets)} layers do not fit {model}: {bad[0]}"
+        yield wrong("adapter fit", told, f"--model {adapter.base or 'DIR'}: the model that it was trained on")
+    elif unclear:
+        yield unknown("adapter fit", f"{path}: {len(unclear)} layers cannot be compared: {unclear[0]}")
+    else:
+        yield fine("adapter fit", f"{path}: all {len(adapter.targets)} layers are in {model}, with fitting shapes")
+
+
+def check_judge(name: str) -> Iterator[Finding]:
+    """It grades a right answer as right and a wrong one as wrong."""
+    advice = f"take one of {', '.join(JUDGES)}, or mend the class"
+    try:
+        judge = load_class("--judge", name, JUDGES)()
+        verdicts = [verdict for verdict, _ in zip(judge.grade([RIGHT, WRONG]), range(3), strict=False)]
+        given = [verdict.correct for verdict in verdicts]
+    except Unavailable as error:
+        yield of_error("judge server", error, "start the server that it asks")
+    except Exception as error:  # noqa: BLE001
+        yield of_error("judge", error, advice)
+    else:
+        yield judged(name, given, [verdict.reason for verdict in verdicts], advice)
+
+
+def judged(name: str, given: list[bool | None], reasons: list[str | None], advice: str) -> Finding:
+    if given == [True, False]:
+        return fine("judge", f"{name}: takes a right answer as right and a wrong one as wrong")
+    if len(given) != 2:
+        return wrong("judge", f"{name}: gives {len(given)} verdicts on 2 answers", advice)
+    right, wrongly = given
+    if right is not False and wrongly is not True:
+        return unknown("judge", f"{name}: left an answer unscored ({next(filter(None, reasons), 'no reason given')})")
+    return wrong("judge", f"{name}: graded a right answer as {right} and a wrong one as {wrongly}", advice)

@@ -1,0 +1,92 @@
+"""shards → the whole: the outputs of `--shard i/n` put together, when every shard is there just once."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from stages.failures import BadConfig, BadInput, MissingInput
+from stages.records import Record, SftExample
+
+IGNORED = ("shard", "out")  # settings in which the shards of one run differ
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One finished output: its name for messages, the settings that made it (as its manifest says), and its lines."""
+
+    name: str
+    settings: Mapping[str, Any]
+    lines: Iterable[Record | SftExample]
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """(i, n) of `--shard i/n`. Raises BadInput for a file that is no shard."""
+        part, _, count = str(self.settings.get("shard") or "").partition("/")
+        if not (part.isdecimal() and count.isdecimal()):
+            raise BadInput(f"{self.name}: was not made with --shard; there is nothing to merge it with")
+        return int(part), int(count)
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """The settings that all shards of a run share."""
+        return {key: value for key, value in self.settings.items() if key not in IGNORED}
+
+
+def run(shards: Sequence[Shard]) -> Iterator[Record | SftExample]:
+    """All lines, shard 1 first. Raises MissingInput for gaps, BadInput for what is there twice or does not belong."""
+    check(shards)
+    absent = missing(shards)
+    if absent:
+        count = shards[0].place[1]
+        raise MissingInput(f"shards {array(absent)} of {count} are missing: run these (sbatch --array={array(absent)})")
+    seen: dict[tuple[str, ...], str] = {}
+    for shard in sorted(shards, key=lambda shard: shard.place):
+        for line in shard.lines:
+            other = seen.setdefault(identity(line), shard.name)
+            if other != shard.name:
+                raise BadInput(f"{shard.name}: has a line of task {task_of(line)} that is in {other} too")
+            yield line
+
+
+def check(shards: Sequence[Shard]) -> None:
+    """Raises BadConfig for shards of different runs, BadInput for one that is there twice."""
+    found: dict[int, Shard] = {}
+    for shard in shards:
+        part, count = shard.place
+        if count != shards[0].place[1]:
+            raise BadConfig(f"{shard.name}: is of {count} shards, but {shards[0].name} of {shards[0].place[1]}")
+        if other := differing(shard, shards[0]):
+            raise BadConfig(f"{shard.name}: was made with another {other} than {shards[0].name}")
+        if part in found:
+            raise BadInput(f"{shard.name}: is shard {part}, and so is {found[part].name}; give each once")
+        found[part] = shard
+
+
+def differing(shard: Shard, other: Shard) -> str | None:
+    """A setting in which two shards differ. One without any lines knows few of its settings."""
+    both = shard.common.keys() & other.common.keys()
+    return next((key for key in sorted(both) if shard.common[key] != other.common[key]), None)
+
+
+def missing(shards: Sequence[Shard]) -> list[int]:
+    """The numbers of the shards that are not there."""
+    there = {shard.place[0] for shard in shards}
+    return [part for part in range(1, shards[0].place[1] + 1) if part not in there] if shards else []
+
+
+def array(numbers: Sequence[int]) -> str:
+    """`3,5-7`, as job arrays are asked for."""
+    runs = [[number for _, number in group] for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    return ",".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def identity(line: Record | SftExample) -> tuple[str, ...]:
+    """What no other line of a run has."""
+    if isinstance(line, SftExample):
+        return line.task_id, line.edit_id
+    return line.task.id, line.edit.id if line.edit else "", line.adapter.id if line.adapter else ""
+
+
+def task_of(line: Record | SftExample) -> str:
+    return line.task_id if isinstance(line, SftExample) else line.task.id

@@ -1,0 +1,29 @@
+"""What a stage is to make, line by line, known before any work is done: so that a run can go on where another ended."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from stages.records import Record, Section
+
+
+def whole(line: Record) -> bool:
+    """For stages whose lines name no files."""
+    return True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The lines to be made, in order. A line's key comes from its content: another order or a shard changes none.
+
+    `wanted` says for each key what its line will be without the section that the stage adds; `intact` whether what a
+    finished line names is still there.
+    """
+
+    section: Section
+    wanted: Mapping[str, Record]
+    key_of: Callable[[Record], str]
+    intact: Callable[[Record], bool] = whole
+
+    def has(self, line: Record) -> bool:
+        """Whether a finished line is one of these, made from the same input."""
+        return self.wanted.get(self.key_of(line)) == line.grow(**{self.section: None})

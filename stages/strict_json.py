@@ -1,0 +1,115 @@
+"""JSON as every reader of JSON understands it. What Python's reader takes beyond that is refused with a reason.
+
+`parse_json` reads one value. `parse_loosely` reads a whole document in which single entries may be bad: a Fault stands
+where something is wrong, and `settled` raises it, so that a reader can give up the entry and not the document.
+"""
+
+import json
+import math
+import re
+from collections import Counter
+from typing import Any
+
+DEPTH = 100  # lists and objects within one another; pydantic cannot write more than some 250
+DIGITS = 20  # of an integer: 64 bits
+MOST_VALUES = 200_000  # in a line or entry; a task with 1,000 questions has 10,000. Each may become an error message
+STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # the last one may lack its end
+TOO_MANY = f"not usable: more than {MOST_VALUES:,} values in one object"
+
+
+class Fault(ValueError):
+    """Something that is not strict JSON, as an error or in the place of the value that was `found`."""
+
+    def __init__(self, reason: str, found: object = None) -> None:
+        super().__init__(reason)
+        self.found = found
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Strict JSON. Raises ValueError for anything that another JSON reader would not accept or read otherwise."""
+    text = text.decode() if isinstance(text, bytes) else text
+    if text.count(",") > MOST_VALUES and STRINGS.sub("", text).count(",") > MOST_VALUES:
+        raise Fault(TOO_MANY)  # before they fill the memory
+    return settled(parse_loosely(text))
+
+
+def parse_loosely(text: str) -> Any:
+    """JSON with a Fault in the place of each value that is wrong. Raises ValueError for what is not JSON at all."""
+    try:
+        return json.loads(
+            text, parse_constant=_constant, parse_int=_integer, parse_float=_number, object_pairs_hook=_object
+        )
+    except RecursionError:
+        raise Fault("not JSON: nested too deeply") from None
+
+
+def _constant(name: str) -> Fault:
+    return Fault(f"not JSON: {name} is not JSON", name)
+
+
+def _integer(digits: str) -> int | Fault:
+    value = int(digits) if len(digits) <= DIGITS else None
+    if value is None or not -(2**63) <= value < 2**64:
+        count = len(digits.lstrip("-"))
+        return Fault(f"not JSON: an integer of {count} digits, which 64 bits do not hold", digits)
+    return value
+
+
+def _number(digits: str) -> float | Fault:
+    value = float(digits)
+    return value if math.isfinite(value) else Fault(f"not JSON: {digits[:40]} is larger than any number", digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Fault:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Fault(f"the key {_repeated(pairs)!r} occurs twice", found)
+
+
+def _repeated(pairs: list[tuple[str, Any]]) -> str:
+    return Counter(key for key, _ in pairs).most_common(1)[0][0][:40]
+
+
+def settled(value: Any) -> Any:
+    """The value with its lone surrogates (half of a character, which UTF-8 cannot carry) replaced by U+FFFD.
+
+    Raises ValueError for over-deep nesting, for too many values, and for the first Fault in it.
+    """
+    return _Settler().settled(value, 0)
+
+
+class _Settler:
+    def __init__(self) -> None:
+        self.values = 0
+
+    def settled(self, value: Any, depth: int) -> Any:
+        self.values += 1
+        if self.values > MOST_VALUES:
+            raise Fault(TOO_MANY)
+        if depth > DEPTH:
+            raise Fault("not JSON: nested too deeply")
+        if isinstance(value, str):
+            return _without_surrogates(value)
+        if isinstance(value, list):
+            return [self.settled(item, depth + 1) for item in value]
+        if isinstance(value, dict):
+            pairs = [(_without_surrogates(key), self.settled(item, depth + 1)) for key, item in value.items()]
+            value = _object(pairs)
+        if isinstance(value, Fault):
+            raise value
+        return value
+
+
+def _without_surrogates(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def why(error: BaseException) -> str:
+    """What is wrong with a text that `parse_json` refused, in one line."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 (byte {error.start})"
+    if isinstance(error, json.JSONDecodeError):
+        what = error.msg.removesuffix(" at").removesuffix(" starting")
+        place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
+        early = what == "Unterminated string" or error.pos >= len(error.doc.rstrip())
+        return f"not JSON: {what} at {place}{': the line ends early, is the file cut off?' if early else ''}"
+    return str(error) if isinstance(error, Fault) else f"not JSON: {error}"

@@ -1,0 +1,322 @@
+"""What a crash leaves, the same command goes on from: journals of files and of pipes, refusals, locks."""
+
+import fcntl
+import hashlib
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seal_cli.journal import Journal
+from stages.failures import ExistingOutput, Locked
+from stages.records import Record
+from tests.cli.conftest import Finished, jsonl, seal
+from tests.stages.invented import a_task
+
+SETTINGS = {"stage": "test", "rank": 4, "fit": {"rate": 0.1, "epochs": 3}}
+
+
+def key(line: bytes) -> str | None:
+    return line[:1].decode() if line.endswith(b".\n") else None
+
+
+def opened(folder: Path) -> Journal:
+    return Journal(folder / "out.part", folder / "out.part.json")
+
+
+def loaded(folder: Path) -> list[bytes]:
+    journal = opened(folder)
+    found = list(journal.load(key))
+    journal.close()
+    return found
+
+
+# ---- the journal
+
+
+@pytest.mark.parametrize("torn", [b"c thi", b"c thi\n", b"\0\0\0\0", b"\0\0\0.\n\0\0"])
+def test_what_a_crash_tore_off_is_cut_away_and_the_rest_is_kept(tmp_path: Path, torn: bytes) -> None:
+    (tmp_path / "out.part").write_bytes(b"a first.\nb second.\n" + torn)
+    assert [line for line in loaded(tmp_path) if b"\0" not in line] == [b"a first.\n", b"b second.\n"]
+    journal = opened(tmp_path)
+    list(journal.load(key))
+    journal.append("c", b"c third.\n")
+    journal.close()
+    assert loaded(tmp_path)[-1] == b"c third.\n"
+
+
+def test_of_two_lines_with_one_key_the_later_counts_and_damage_in_the_middle_costs_that_line_alone(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "out.part").write_bytes(b"a first.\n?\nb second.\na again.\n")
+    assert sorted(loaded(tmp_path)) == [b"a again.\n", b"b second.\n"]
+
+
+def test_a_published_file_has_the_lines_in_the_order_asked_for_and_the_journal_is_gone(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    journal.begin(SETTINGS, anew=False, ways="")
+    for name in "bca":
+        journal.append(name, f"{name}.\n".encode())
+    journal.arrange(["a", "b"])
+    digest = journal.digest(["a", "b"])
+    journal.publish(tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == b"a.\nb.\n"
+    assert digest == hashlib.sha256(b"a.\nb.\n").hexdigest()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_other_settings_are_refused_by_name_and_thrown_away_when_asked(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    journal.begin(SETTINGS, anew=False, ways="")
+    journal.append("a", b"a.\n")
+    journal.close()
+    other = {**SETTINGS, "rank": 8, "fit": {"rate": 0.1, "epochs": 4}}
+    journal = opened(tmp_path)
+    words = "made with other settings: fit.epochs was 3 and is 4 now, rank was 4 and is 8 now; go home"
+    with pytest.raises(ExistingOutput, match=words):
+        journal.begin(other, anew=False, ways="go home")
+    journal.close()
+    assert loaded(tmp_path) == [b"a.\n"]
+    journal = opened(tmp_path)
+    journal.begin(other, anew=True, ways="")
+    assert list(journal.load(key)) == []
+    journal.close()
+
+
+def test_lines_without_their_settings_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "out.part").write_bytes(b"a.\n")
+    journal = opened(tmp_path)
+    with pytest.raises(ExistingOutput, match="it is there, but not the settings it was made with"):
+        journal.begin(SETTINGS, anew=False, ways="")
+    journal.close()
+
+
+def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    with pytest.raises(Locked, match="another process is writing it"):
+        opened(tmp_path)
+    first.append("a", b"a.\n")
+    first.close()
+    opened(tmp_path).close()
+
+
+def test_a_journal_that_was_published_while_another_waited_for_its_lock_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between open and lock the file may be renamed: what was locked is then somebody's finished file."""
+    (tmp_path / "out.part").write_bytes(b"a.\n")
+    flock, tries = fcntl.flock, []
+
+    def renamed_just_before(descriptor: int, how: int) -> None:
+        if not tries:
+            (tmp_path / "out.part").rename(tmp_path / "out")
+        tries.append(descriptor)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", renamed_just_before)
+    journal = opened(tmp_path)
+    assert len(tries) == 2
+    journal.append("b", b"b.\n")
+    journal.close()
+    assert (tmp_path / "out").read_bytes() == b"a.\n"
+
+
+# ---- the commands
+
+FRAGILE = """
+import os, signal
+from pathlib import Path
+from stages.engines.base import Completion
+
+
+class Engine:
+    def __init__(self, model, *, device, batch_size):
+        self.model = model
+        self.batch_size = batch_size
+
+    def sample(self, requests, watch):
+        requests = list(requests)
+        for start in range(0, len(requests), self.batch_size):
+            batch = requests[start:start + self.batch_size]
+            watch.begun(request.id for request in batch)
+            with open("asked", "a") as asked:
+                asked.writelines(f"{request.id}\\n" for request in batch)
+            for request in batch:
+                if Path("stop").exists() and request.id.endswith(Path("stop").read_text()):
+                    os.kill(os.getppid() if Path("all").exists() else os.getpid(), signal.SIGKILL)
+                    signal.pause()
+                if "POISON" in request.prompt:
+                    os.kill(os.getpid(), signal.SIGSEGV)
+            for request in batch:
+                yield Completion(request.id, f"about {request.id} é", "stop", 3)
+
+
+class Unloadable:
+    def __init__(self, model, *, device, batch_size):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+OPTIONS = ("--model", ".", "--engine", "fragile:Engine", "-k", "3")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder with four tasks and an engine that can be made to die."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    (tmp_path / "tasks.jsonl").write_text(jsonl(Record(task=a_task(name)) for name in ("Ada", "Bo", "Cy", "Di")))
+    return tmp_path
+
+
+def generate(place: Path, *more: str, batch: int = 1) -> Finished:
+    return seal("generate", "tasks.jsonl", *OPTIONS, "--batch", batch, *more, cwd=place)
+
+
+def asked(place: Path) -> list[str]:
+    return (place / "asked").read_text().split()
+
+
+def lines(text: str) -> list[str]:
+    return text.splitlines(keepends=True)
+
+
+def killed_halfway(place: Path, *more: str) -> Finished:
+    """A run whose processes are all killed at the second sample of the third task."""
+    tasks = [json.loads(line)["task"]["id"] for line in lines((place / "tasks.jsonl").read_text())]
+    (place / "stop").write_text(f"{tasks[2]}/1")
+    (place / "all").touch()
+    died = generate(place, *more)
+    (place / "stop").unlink()
+    (place / "all").unlink()
+    return died
+
+
+def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_bytes(place: Path) -> None:
+    whole = generate(place).out
+    (place / "asked").unlink()
+    died = killed_halfway(place, "-o", "edits.jsonl")
+    assert died.code == -signal.SIGKILL
+    assert len(lines((place / "edits.jsonl.part").read_text())) == 7
+    again = generate(place, "-o", "edits.jsonl")
+    assert again.code == 0
+    assert "seal generate: goes on: 7 of 12 lines are in edits.jsonl.part\n" in again.err
+    assert (place / "edits.jsonl").read_text() == whole
+    assert len(asked(place)) == 13  # one of them twice
+    assert sorted(path.name for path in place.glob("edits*")) == ["edits.jsonl", "edits.jsonl.manifest.json"]
+
+
+def test_the_journal_of_a_pipe_passes_on_what_is_done_and_goes_on(place: Path) -> None:
+    whole = generate(place).out
+    died = killed_halfway(place, "--journal", "kept")
+    assert died.out == "".join(lines(whole)[:7])
+    (place / "asked").unlink()
+    again = generate(place, "--journal", "kept")
+    assert (again.code, again.out) == (0, whole)
+    assert len(asked(place)) == 5
+    once_more = generate(place, "--journal", "kept")
+    assert (once_more.code, once_more.out) == (0, whole)
+    assert len(asked(place)) == 5
+
+
+def test_a_finished_command_run_again_has_nothing_to_do(place: Path) -> None:
+    first = generate(place, "-o", "edits.jsonl")
+    before = {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
+    again = generate(place, "-o", "edits.jsonl")
+    assert (first.code, again.code) == (0, 0)
+    assert "edits.jsonl is complete already; nothing to do" in again.err
+    assert {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
+
+
+def test_other_settings_input_or_content_are_refused_with_the_ways_out(place: Path) -> None:
+    generate(place, "-o", "edits.jsonl")
+    ways = "give the same settings and input to go on, --overwrite to begin anew, or another file with -o"
+    for more, words in (
+        (("--temperature", "0.5"), "sampling.temperature was 1.0 and is 0.5 now"),
+        (("--limit", "2"), "limit was None and is 2 now"),
+    ):
+        refused = generate(place, "-o", "edits.jsonl", *more)
+        assert (refused.code, refused.err) == (73, f"seal: edits.jsonl: made with other settings: {words}; {ways}\n")
+    tasks = (place / "tasks.jsonl").read_text()
+    (place / "tasks.jsonl").write_text("".join(lines(tasks)[:2]))
+    assert "made from other input" in generate(place, "-o", "edits.jsonl").err
+    (place / "tasks.jsonl").write_text(tasks)
+    with (place / "edits.jsonl").open("a") as file:
+        file.write("\n")
+    refused = generate(place, "-o", "edits.jsonl")
+    assert (refused.code, "was changed since it was written" in refused.err) == (73, True)
+    assert generate(place, "-o", "edits.jsonl", "--overwrite").code == 0
+
+
+def test_an_unfinished_file_is_not_gone_on_with_under_other_settings_or_input(place: Path) -> None:
+    killed_halfway(place, "-o", "edits.jsonl")
+    part = (place / "edits.jsonl.part").read_bytes()
+    refused = generate(place, "-o", "edits.jsonl", "--top-p", "0.5")
+    assert refused.code == 73
+    assert "edits.jsonl.part: made with other settings: sampling.top_p was 0.95 and is 0.5 now; " in refused.err
+    tasks = (place / "tasks.jsonl").read_text()
+    (place / "tasks.jsonl").write_text("".join(lines(tasks)[1:]))
+    refused = generate(place, "-o", "edits.jsonl")
+    assert refused.code == 73
+    assert "edits.jsonl.part: holds 3 lines that are not of this input" in refused.err
+    assert (place / "edits.jsonl.part").read_bytes() == part
+    (place / "asked").unlink()
+    done = generate(place, "-o", "edits.jsonl", "--overwrite")  # what is of this input is kept
+    assert done.code == 0
+    assert len(asked(place)) == 5
+    assert len(lines((place / "edits.jsonl").read_text())) == 9
+
+
+def test_input_in_another_order_gives_the_same_lines_in_that_order(place: Path) -> None:
+    whole = lines(generate(place).out)
+    killed_halfway(place, "-o", "edits.jsonl")
+    (place / "tasks.jsonl").write_text("".join(lines((place / "tasks.jsonl").read_text())[::-1]))
+    assert generate(place, "-o", "edits.jsonl").code == 0
+    assert lines((place / "edits.jsonl").read_text()) == whole[9:] + whole[6:9] + whole[3:6] + whole[:3]
+
+
+def test_another_models_weights_under_the_same_name_are_other_settings(place: Path) -> None:
+    killed_halfway(place, "-o", "edits.jsonl")
+    (place / "config.json").write_text('{"hidden_size": 2}')
+    refused = generate(place, "-o", "edits.jsonl")
+    assert (refused.code, "weights was" in refused.err) == (73, True)
+
+
+# ---- workers
+
+
+def test_a_record_that_kills_its_worker_twice_is_rejected_and_the_run_goes_on(place: Path) -> None:
+    with (place / "tasks.jsonl").open("a") as file:
+        file.write(jsonl(Record(task=a_task(name)) for name in ("POISON", "Ed")))
+    done = generate(place, "-o", "edits.jsonl", "--rejects", "bad.jsonl", batch=4)
+    assert done.code == 3, done.err
+    titles = [json.loads(line)["task"]["title"] for line in lines((place / "edits.jsonl").read_text())]
+    assert titles == [name for name in ("Ada", "Bo", "Cy", "Di", "Ed") for _ in range(3)]
+    rejects = [json.loads(line) for line in lines((place / "bad.jsonl").read_text())]
+    assert [json.loads(reject["text"])["task"]["title"] for reject in rejects] == ["POISON"] * 3
+    assert {reject["reason"] for reject in rejects} == {"its worker died twice, the last time of SIGSEGV"}
+    assert "the worker died of SIGSEGV with 4 records in work; tried once more, each alone" in done.err
+    assert "15 out, 0 failed, 0 unscored, 3 rejected" in done.err
+    again = generate(place, "-o", "edits.jsonl", "--rejects", "bad.jsonl", batch=4)
+    assert (again.code, "complete already" in again.err) == (3, True)
+
+
+def test_a_worker_that_dies_before_any_record_is_in_work_ends_the_run(place: Path) -> None:
+    more = ("--model", ".", "--engine", "fragile:Unloadable", "-o", "edits.jsonl")
+    died = seal("generate", "tasks.jsonl", *more, cwd=place)
+    assert died.code == 75
+    assert died.err == (
+        "seal: the worker was killed before any record was in work, most likely by a system that was out of memory\n"
+    )
+
+
+def test_a_worker_does_not_outlive_the_process_that_the_shell_sees(place: Path) -> None:
+    (place / "fragile.py").write_text(
+        FRAGILE.replace("watch.begun(request", 'Path("pid").write_text(str(os.getpid())); watch.begun(request')
+    )
+    died = killed_halfway(place, "-o", "edits.jsonl")
+    assert died.code == -signal.SIGKILL
+    time.sleep(0.2)
+    status = Path("/proc") / (place / "pid").read_text() / "status"
+    assert not status.exists() or "State:\tZ" in status.read_text()  # at most its parent has yet to hear of it

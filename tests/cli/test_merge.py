@@ -1,0 +1,56 @@
+"""`seal merge` on the files that --shard and -o wrote."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import seal
+
+
+@pytest.fixture
+def shards(source: Path, tmp_path: Path) -> Path:
+    for part in (1, 2, 3):
+        assert seal("tasks", source, "--shard", f"{part}/3", "-o", tmp_path / f"tasks-{part}.jsonl").code == 0
+    return tmp_path
+
+
+def test_the_shards_of_a_run_are_the_whole_run(source: Path, shards: Path) -> None:
+    done = seal("merge", "tasks-2.jsonl", "tasks-3.jsonl", "tasks-1.jsonl", "-o", "tasks.jsonl", cwd=shards)
+    assert done.code == 0, done.err
+    whole = seal("tasks", source).out
+    assert sorted((shards / "tasks.jsonl").read_text().splitlines()) == sorted(whole.splitlines())
+    again = seal("merge", "tasks-1.jsonl", "tasks-2.jsonl", "tasks-3.jsonl", "-o", "tasks.jsonl", cwd=shards)
+    assert (again.code, "complete already" in again.err) == (0, True)
+
+
+def test_missing_shards_are_printed_for_a_job_array(shards: Path) -> None:
+    asked = seal("merge", "tasks-2.jsonl", "--missing", cwd=shards)
+    assert (asked.code, asked.out) == (0, "1,3\n")
+    refused = seal("merge", "tasks-2.jsonl", "-o", "tasks.jsonl", cwd=shards)
+    assert (refused.code, refused.err) == (
+        66,
+        "seal: shards 1,3 of 3 are missing: run these (sbatch --array=1,3)\n",
+    )
+    assert not list(shards.glob("tasks.jsonl*"))
+
+
+def test_files_that_are_not_what_a_shard_wrote_are_refused(shards: Path) -> None:
+    (shards / "tasks-1.jsonl").write_text("")
+    changed = seal("merge", "tasks-1.jsonl", "tasks-2.jsonl", "tasks-3.jsonl", cwd=shards)
+    assert (changed.code, "tasks-1.jsonl: was changed since it was written" in changed.err) == (65, True)
+    (shards / "tasks-1.jsonl.manifest.json").unlink()
+    bare = seal("merge", "tasks-1.jsonl", cwd=shards)
+    assert (bare.code, "tasks-1.jsonl: has no manifest beside it" in bare.err) == (65, True)
+    (shards / "tasks-1.jsonl").rename(shards / "tasks-1.jsonl.part")
+    unfinished = seal("merge", "tasks-1.jsonl", cwd=shards)
+    assert unfinished.code == 66
+    assert "tasks-1.jsonl: it is not finished (tasks-1.jsonl.part is there: run its command again)" in unfinished.err
+
+
+def test_the_manifest_of_the_whole_says_how_its_shards_were_made(shards: Path) -> None:
+    seal("merge", *(f"tasks-{part}.jsonl" for part in (1, 2, 3)), "-o", "tasks.jsonl", cwd=shards)
+    manifest = json.loads((shards / "tasks.jsonl.manifest.json").read_text())
+    assert manifest["stage"] == "merge"
+    assert (manifest["settings"]["of"]["stage"], manifest["settings"]["shards"]) == ("tasks", 3)
+    assert manifest["counts"]["written"] == 12

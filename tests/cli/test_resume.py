@@ -1,0 +1,169 @@
+"""Adapters and scores that a crash left: what is whole is kept, what is not is made again, to the same bytes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages.engines.headers import read_header
+from tests.cli.conftest import SMALL_LORA, Finished, passages, seal
+
+ADAPT = ("adapt", "edits.jsonl", "--out", "ad", *SMALL_LORA, "--seeds", "2", "-o", "adapters.jsonl")
+EVAL = ("eval", "adapters.jsonl", "--max-tokens", "6", "-o", "scores.jsonl")
+
+
+@pytest.fixture(scope="module")
+def done(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with edits of three tasks, their adapters and scores."""
+    folder = tmp_path_factory.mktemp("done")
+    (folder / "model").symlink_to(model_dir)
+    (folder / "own.jsonl").write_text(passages(3))
+    made = (
+        seal("tasks", "own.jsonl", "-o", "tasks.jsonl", cwd=folder),
+        seal(
+            "generate",
+            "tasks.jsonl",
+            "--model",
+            "model",
+            "-k",
+            "2",
+            "--max-tokens",
+            "8",
+            "-o",
+            "edits.jsonl",
+            cwd=folder,
+        ),
+        seal(*ADAPT, cwd=folder),
+        seal(*EVAL, cwd=folder),
+    )
+    assert [each.code for each in made] == [0] * 4, made
+    return folder
+
+
+@pytest.fixture
+def place(done: Path, tmp_path: Path) -> Path:
+    shutil.copytree(done, tmp_path / "run", symlinks=True)
+    return tmp_path / "run"
+
+
+def interrupt(folder: Path, name: str, *, kept: int) -> list[str]:
+    """As if the command had been killed after so many lines, the last of them torn; returns the lines kept."""
+    path = folder / name
+    lines = path.read_text().splitlines(keepends=True)
+    manifest = path.with_name(f"{name}.manifest.json")
+    settings = json.loads(manifest.read_text())["settings"]
+    path.with_name(f"{name}.part.json").write_text(json.dumps(settings))
+    path.with_name(f"{name}.part").write_text("".join(lines[:kept]) + lines[kept][:100])
+    path.unlink()
+    manifest.unlink()
+    return lines[:kept]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def adapter_of(line: str) -> Path:
+    return Path(json.loads(line)["adapter"]["path"])
+
+
+def again(place: Path, *command: str) -> Finished:
+    finished = seal(*command, cwd=place)
+    assert finished.code == 0, finished.err
+    return finished
+
+
+def test_adapters_that_are_whole_are_kept_and_the_others_are_trained_to_the_same_bytes(place: Path, done: Path) -> None:
+    lines = interrupt(place, "adapters.jsonl", kept=6)
+    vanished, cut, other_rank, *kept = [place / adapter_of(line) for line in lines]
+    shutil.rmtree(vanished)
+    with (cut / "adapter_model.safetensors").open("r+b") as file:
+        file.truncate(900)
+    config = json.loads((other_rank / "adapter_config.json").read_text())
+    (other_rank / "adapter_config.json").write_text(json.dumps({**config, "r": 3}))
+    before = [(path / "adapter_model.safetensors").stat().st_mtime_ns for path in kept]
+    finished = again(place, *ADAPT)
+    assert "goes on: 3 of 12 lines are in adapters.jsonl.part" in finished.err
+    assert (place / "adapters.jsonl").read_bytes() == (done / "adapters.jsonl").read_bytes()
+    assert contents(place / "ad") == contents(done / "ad")
+    assert [(path / "adapter_model.safetensors").stat().st_mtime_ns for path in kept] == before
+
+
+def test_directories_that_a_killed_process_was_building_are_removed_and_those_of_others_left_alone(
+    place: Path, done: Path
+) -> None:
+    interrupt(place, "adapters.jsonl", kept=6)
+    orphan = adapter_of((done / "adapters.jsonl").read_text().splitlines()[8])
+    (place / f"{orphan}.x3k.part").mkdir()
+    (place / f"{orphan}.x3k.old.part").mkdir()
+    (place / "ad" / "another.y.part").mkdir()
+    again(place, *ADAPT)
+    assert sorted(path.name for path in (place / "ad").glob("*.part")) == ["another.y.part"]
+    assert contents(place / "ad") == contents(done / "ad")
+
+
+@pytest.mark.parametrize("kept", [1, 5, 11])
+def test_scores_go_on_and_ask_for_no_baseline_twice(place: Path, done: Path, kept: int) -> None:
+    interrupt(place, "scores.jsonl", kept=kept)
+    again(place, *EVAL)
+    assert (place / "scores.jsonl").read_bytes() == (done / "scores.jsonl").read_bytes()
+
+
+def test_lines_in_another_order_and_in_shards_give_the_same_adapters_and_scores(place: Path, done: Path) -> None:
+    edits = (place / "edits.jsonl").read_text().splitlines(keepends=True)
+    (place / "edits.jsonl").write_text("".join(edits[::-1]))
+    shutil.rmtree(place / "ad")
+    found: list[str] = []
+    for part in (2, 1):
+        adapted = ("adapt", "edits.jsonl", *ADAPT[2:-1], f"a{part}.jsonl", "--shard", f"{part}/2")
+        again(place, *adapted)
+        again(place, "eval", f"a{part}.jsonl", *EVAL[2:-1], f"s{part}.jsonl")
+        found += (place / f"s{part}.jsonl").read_text().splitlines()
+    assert sorted(found) == sorted((done / "scores.jsonl").read_text().splitlines())
+    assert contents(place / "ad") == contents(done / "ad")
+
+
+# ---- adapters are looked at before they are used
+
+
+def refusal(place: Path) -> str:
+    (place / "scores.jsonl").unlink()
+    refused = seal(*EVAL, cwd=place)
+    assert refused.code in (65, 66)
+    assert refused.err.count("\n") == 1
+    return refused.err
+
+
+def test_an_adapter_of_another_shape_is_refused_before_a_model_is_loaded(place: Path) -> None:
+    config = json.loads((place / "model" / "config.json").read_text())
+    shutil.copytree(place / "model", place / "other")
+    (place / "model").unlink()
+    (place / "other").rename(place / "model")
+    weights = place / "model" / "model.safetensors"
+    assert read_header(weights)["model.layers.0.self_attn.q_proj.weight"].shape == (32, 32)
+    data = weights.read_bytes()
+    weights.write_bytes(data.replace(b'"shape":[32,32]', b'"shape":[16,64]'))
+    assert config["hidden_size"] == 32
+    assert "does not fit model: " in refusal(place)
+
+
+def test_an_adapter_that_was_trained_on_other_weights_of_the_same_name_is_refused(place: Path) -> None:
+    shutil.copytree(place / "model", place / "other")
+    (place / "model").unlink()
+    (place / "other").rename(place / "model")
+    weights = place / "model" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-7] ^= 1
+    weights.write_bytes(data)
+    assert "was trained on other weights than model has now; run `seal adapt` again, or give the mod" in refusal(place)
+
+
+def test_a_damaged_adapter_is_named(place: Path) -> None:
+    line = (place / "adapters.jsonl").read_text().splitlines()[5]
+    weights = place / adapter_of(line) / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert f"seal: {adapter_of(line) / 'adapter_model.safetensors'}: " in refusal(place)
+    weights.unlink()
+    (weights.parent / "adapter_model.bin").write_bytes(b"pickle")
+    assert "only a .bin, which is not read" in seal(*EVAL, cwd=place).err
