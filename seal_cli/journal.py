@@ -143,11 +143,6 @@ class Journal:
         self.settings.unlink(missing_ok=True)
         os.close(self.descriptor)
 
-    def discard(self) -> None:
-        """Nothing of it is needed."""
-        self.clear()
-        self.close()
-
     def _is(self, keys: list[str]) -> bool:
         """Whether the journal holds just these lines, in this order."""
         end = 0

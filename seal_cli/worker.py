@@ -26,7 +26,6 @@ GRACE_S = 5.0  # from asking a worker to end until it is killed
 STRIKES = 2  # deaths of its worker after which a record is rejected
 IN_VAIN = 5  # deaths in a row without a finished line between them: it is not the records
 DEATH_SIGNAL = 1  # Linux: prctl(PR_SET_PDEATHSIG)
-Work = Callable[[Sequence[Sequence[str]]], None]  # does groups of keys one after the other
 
 
 class Flight:
@@ -72,7 +71,7 @@ class Suspects:
         fresh = [key for key in left if not self.strikes[key]]
         return ([fresh] if fresh else []) + [[key] for key in left if self.strikes[key]]
 
-    def struck(self, flying: Sequence[str], signum: int, progress: bool) -> list[str]:
+    def struck(self, flying: Sequence[str], signum: int, *, progress: bool) -> list[str]:
         """Those that are to be rejected after this death. Raises Crashed where no record can be blamed."""
         name = signal.Signals(signum).name
         self.in_vain = 0 if progress else self.in_vain + 1

@@ -57,7 +57,7 @@ def reject_entry(source: str, reason: str, entry: object) -> Reject:
     """The reject of one entry (JSON values) of a whole document; the reason begins with its place."""
     try:
         raw = json.dumps(entry, ensure_ascii=False, default=_found).encode("utf-8", "backslashreplace")
-    except (RecursionError, ValueError):
+    except RecursionError:
         raw = b""
     return Reject(source, 0, 0, one_line(reason), whole_characters(raw[:LONGEST_ENTRY]))
 

@@ -1,7 +1,7 @@
 """What a stage is to make, line by line, known before any work is done: so that a run can go on where another ended."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
 from stages.records import Record, Section
 
@@ -27,3 +27,7 @@ class Plan:
     def has(self, line: Record) -> bool:
         """Whether a finished line is one of these, made from the same input."""
         return self.wanted.get(self.key_of(line)) == line.grow(**{self.section: None})
+
+    def without(self, keys: Collection[str]) -> "Plan":
+        """The same without these lines."""
+        return replace(self, wanted={key: line for key, line in self.wanted.items() if key not in keys})

@@ -25,9 +25,10 @@ def check_adapters(adapters: Iterable[tuple[Path, str]], model: str) -> None:
 
     With each path comes the name of the model that it was trained on: another model of this name is refused.
     """
+    found = dict(adapters)
     weights = fingerprint(model)
-    tensors = model_tensors(Path(model)) if Path(model).is_dir() else None
-    for path, trained_on in dict(adapters).items():
+    tensors = model_tensors(Path(model)) if found and Path(model).is_dir() else None
+    for path, trained_on in found.items():
         adapter = read_adapter(path)
         bad, _ = misfits(adapter, tensors) if tensors is not None else ([], [])
         if bad:

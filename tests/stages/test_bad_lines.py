@@ -130,6 +130,14 @@ def test_a_bad_entry_is_kept_as_text_that_is_cut_between_characters(text: str, p
     assert json.dumps(entry, ensure_ascii=False).startswith(reject.raw.decode())
 
 
+def test_a_bad_entry_with_half_a_character_or_endless_nesting_can_be_kept() -> None:
+    assert reject_entry("f", "[0]: bad", {"a": "\ud800é"}).raw == '{"a": "\\ud800é"}'.encode()
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert reject_entry("f", "[0]: bad", nested).raw == b""
+
+
 # ---- time and memory
 
 
