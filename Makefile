@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check format lint types demo round ladder tiny-model bench clean clean-runs FORCE
+.PHONY: help setup test check format lint types demo round ladder tiny-model bench torture clean clean-runs FORCE
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -69,6 +69,9 @@ format: $(INSTALLED) ## Put the code into the house's format
 
 bench: $(INSTALLED) ## Run the benchmarks, one JSON line each
 	@for file in tests/bench/bench_*.py; do $(VENV)/bin/python $$file; done
+
+torture: $(INSTALLED) ## Make every file operation of the stages fail, one by one (SHORT=1: a few of them)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.torture $(if $(SHORT),--short)
 
 clean-runs: ## Remove all runs
 	rm -rf runs
@@ -136,8 +139,10 @@ ladder: $(HELD) ## Measure every round on held-out tasks: a table, and RUN/ladde
 	  $(foreach n,$(wordlist 4,$(words $(RUNGS)),$(RUNGS)),"$(subst -, ,$n)"=$(RUN)/heldout/$n.jsonl) \
 	  --against self --plot $(RUN)/ladder.png --seed $(SEED) $(partial)
 
-held = { $(SEAL) adapt --model $1 --out $(@D)/adapters --seed $(SEED) $(ADAPT) $(partial); } | \
-  { $(SEAL) eval $(EVAL) --overwrite -o $@ $(partial); }
+# Stages in a pipe keep what is done in $(kept): a run that ends early goes on from there.
+kept = --overwrite --journal $(@:.jsonl=.journal)
+held = { $(SEAL) adapt --model $1 --out $(@D)/adapters --seed $(SEED) $(ADAPT) $(kept) $(partial); } | \
+  { $(SEAL) eval $(EVAL) --overwrite -o $@ $(partial); } && rm -rf $(@:.jsonl=.journal)
 
 $(RUN)/heldout/none.jsonl: $(HELDOUT) | $(INSTALLED) $(SETTINGS)
 	$(SEAL) eval $< --model $(MODEL) $(EVAL) --overwrite -o $@ $(partial)
@@ -146,7 +151,7 @@ $(RUN)/heldout/passage.jsonl: $(HELDOUT) | $(INSTALLED) $(SETTINGS)
 	$(SEAL) generate $< --template none | $(call held,$(MODEL))
 
 $(RUN)/heldout/self.jsonl: $(HELDOUT) | $(INSTALLED) $(SETTINGS)
-	$(SEAL) generate $< --model $(MODEL) -k $(HELD_K) --seed $(SEED) $(GENERATE) | $(call held,$(MODEL))
+	$(SEAL) generate $< --model $(MODEL) -k $(HELD_K) --seed $(SEED) $(GENERATE) $(kept) | $(call held,$(MODEL))
 
 $(RUN)/heldout/round-%.jsonl: $(RUN)/round-%/model.jsonl $(HELDOUT)
-	$(SEAL) generate $(HELDOUT) --model $(<D)/model -k $(HELD_K) --seed $(SEED) $(GENERATE) | $(call held,$(<D)/model)
+	$(SEAL) generate $(HELDOUT) --model $(<D)/model -k $(HELD_K) --seed $(SEED) $(GENERATE) $(kept) | $(call held,$(<D)/model)

@@ -15,7 +15,7 @@ from typing import Any
 
 from seal_cli.console import note
 from seal_cli.settings import differences, to_bytes
-from stages.disk import PART, named, rename, replace_file, write_all
+from stages.disk import PART, make_folder, named, rename, replace_file, write_all
 from stages.failures import ExistingOutput, Locked
 
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # some network file systems
@@ -30,7 +30,7 @@ class Journal:
         self.path, self.settings = path, settings
         self.spans: dict[str, tuple[int, int]] = {}  # key → (start, length) of its line
         self.end = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self.descriptor = lock(path)
 
     # ---- at the start

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from seal_cli.console import note
-from stages.disk import named, write_all
+from stages.disk import make_folder, named, write_all
 from stages.failures import BadInput, ExistingOutput
 from stages.lines import Reject, stop
 
@@ -47,7 +47,7 @@ class Rejects:
             return
         try:
             if self.descriptor is None:
-                self.file.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(self.file.parent)
                 self.descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             write_all(self.descriptor, encode(reject))
         except OSError as error:

@@ -33,7 +33,7 @@ Make = Callable[[Any, Sequence[str], Watch], Iterator[Record]]  # (what was load
 
 
 class Run:
-    """A context manager: `read` what goes in, `settle` how, `write` or `produce` what comes out, and the exit `code`."""
+    """A context manager: `read` what goes in, `settle` how, `write` or `produce` what comes out, and `code`."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Run:
             if undone and not died:
                 raise RuntimeError(f"the stage made no line for {undone[0]}")
             flying = [key for key in dict.fromkeys(flight.keys()) if key in undone]
-            for key in suspects.struck(flying, died, progress=len(undone) < len(left)) if died else ():
+            for key in suspects.struck(flying, died, progress=len(undone) < len(left)) if died and undone else ():
                 rejected.add(key)
                 self.refuse(poison(plan.wanted[key], died))
         self.plan = plan.without(rejected)

@@ -75,6 +75,8 @@ class Suspects:
         """Those that are to be rejected after this death. Raises Crashed where no record can be blamed."""
         name = signal.Signals(signum).name
         self.in_vain = 0 if progress else self.in_vain + 1
+        if not flying and progress:
+            return []
         if not flying or self.in_vain >= IN_VAIN:
             when = "before any record was in work" if not flying else f"{IN_VAIN} times in a row"
             if signum == signal.SIGKILL:

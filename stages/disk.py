@@ -5,6 +5,7 @@ of them fail.
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from stages.failures import NoSpace
 
 PART = ".part"
+PARTIAL = re.compile(r"(.+)\.[a-z0-9_]{8}(\.old)?\.part")  # what mkdtemp makes of a directory's name, and `_publish`
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -111,7 +113,8 @@ def _publish(partial: Path, out: Path) -> None:
 def remove_partials(folder: Path, names: Collection[str]) -> None:
     """Removes what killed processes left in `folder` of building directories of these names."""
     for path in folder.glob(f"*{PART}"):
-        if path.name.partition(".")[0] in names:
+        partial = PARTIAL.fullmatch(path.name)
+        if partial and partial[1] in names:
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -111,11 +111,16 @@ def check_target(out: Path, *, overwrite: bool) -> None:
 
 
 def existing(out: Path, digest: str, *, overwrite: bool) -> "Checkpoint | None":
-    """The checkpoint that is there already, made by this very run. Raises ExistingOutput for another run's."""
+    """The checkpoint that is there already, made by this very run. Raises ExistingOutput for another run's.
+
+    What a killed run left beside it is removed.
+    """
     from seal_cli.console import note
+    from stages.disk import remove_partials
     from stages.engines.models import read_checkpoint
     from stages.failures import ExistingOutput
 
+    remove_partials(out.parent, {out.name})
     made = read_checkpoint(out, digest)
     if made:
         note(f"seal sft: {out} was made from the same examples with the same settings; nothing to train")

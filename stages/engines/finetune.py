@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stages.disk import remove_partials, whole_directory, write_file
+from stages.disk import whole_directory, write_file
 from stages.engines.base import Example, SftConfig
 from stages.engines.lora import check_targets, overflowed, peft_targets
 from stages.engines.models import ABOUT, Device, load_model, load_tokenizer
@@ -128,7 +128,6 @@ def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]
     """Model and tokenizer as safetensors, and what made them: the directory is complete or absent."""
     from safetensors import SafetensorError
 
-    remove_partials(out.parent, {out.name})
     with whole_directory(out) as partial:
         try:
             network.save_pretrained(str(partial))

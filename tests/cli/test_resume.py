@@ -95,11 +95,11 @@ def test_directories_that_a_killed_process_was_building_are_removed_and_those_of
 ) -> None:
     interrupt(place, "adapters.jsonl", kept=6)
     orphan = adapter_of((done / "adapters.jsonl").read_text().splitlines()[8])
-    (place / f"{orphan}.x3k.part").mkdir()
-    (place / f"{orphan}.x3k.old.part").mkdir()
-    (place / "ad" / "another.y.part").mkdir()
+    (place / f"{orphan}.x3k_9abc.part").mkdir()
+    (place / f"{orphan}.x3k_9abc.old.part").mkdir()
+    (place / "ad" / "another.yyyyyyyy.part").mkdir()
     again(place, *ADAPT)
-    assert sorted(path.name for path in (place / "ad").glob("*.part")) == ["another.y.part"]
+    assert sorted(path.name for path in (place / "ad").glob("*.part")) == ["another.yyyyyyyy.part"]
     assert contents(place / "ad") == contents(done / "ad")
 
 

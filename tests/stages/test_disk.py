@@ -86,11 +86,17 @@ def test_a_directory_keeps_its_name_when_the_new_one_cannot_take_it(
 
 
 def test_what_a_killed_process_left_of_a_directory_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("one", "one.x1.part", "one.x2.old.part", "onetwo.x.part", "two.x.part"):
+    kept = ["one", "one.v2.abcd_234.part", "onetwo.abcd_234.part", "two.abcd_234.part"]
+    for name in (*kept, "one.abcd_234.part", "one.abcd_235.old.part"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("")
     remove_partials(tmp_path, {"one", "three"})
-    assert names(tmp_path) == ["one", "onetwo.x.part", "two.x.part"]
+    assert names(tmp_path) == kept
+    with whole_directory(tmp_path / "one.v2") as partial:
+        remove_partials(tmp_path, {"one"})
+        assert partial.exists()
+        remove_partials(tmp_path, {"one.v2"})
+        partial.mkdir()
 
 
 def test_what_does_not_fit_on_the_disk_is_refused_before_it_is_written(tmp_path: Path) -> None:

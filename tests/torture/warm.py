@@ -1,0 +1,39 @@
+"""Everything that a stage may import, imported once, so that a trial costs a fork."""
+
+import gc
+import importlib
+import os
+import warnings
+
+MODULES = """
+torch transformers peft peft.tuners.lora trl accelerate datasets safetensors.torch pydantic rich.table jsonlines
+transformers.models.llama.modeling_llama transformers.generation.utils torch.optim.adamw
+seal_cli.app seal_cli.run seal_cli.models seal_cli.jsonl seal_cli.console
+stages.adapt stages.eval stages.filter stages.generate stages.sft stages.tasks stages.report stages.official
+stages.engines.hf stages.engines.many stages.engines.lora stages.engines.finetune
+stages.judges.exact stages.judges.lexical stages.domains.qa tests.conftest
+""".split()  # noqa: SIM905
+CANARY = "sk-canary-5f1d0c2e9b"
+CALM = {
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "NO_COLOR": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "OPENAI_API_KEY": CANARY,
+    "HF_TOKEN": CANARY,
+    "JUDGE_API_KEY": CANARY,
+}
+
+
+def warm() -> None:
+    """Raises ImportError where a module is gone."""
+    os.environ.update(CALM)
+    warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")
+    for name in MODULES:
+        importlib.import_module(name)
+    import torch
+    from trl import SFTConfig, SFTTrainer  # noqa: F401
+
+    torch.set_num_threads(1)
+    gc.freeze()
