@@ -26,6 +26,7 @@ class Rejects:
         self.file, self.strict, self.most = file, strict, most
         self.count = 0
         self.closed = False
+        self.held: str | None = None  # what is said of the first: not before it is clear that the run goes on
         self.first: str | None = None
         self.descriptor: int | None = None
         if file:
@@ -39,8 +40,18 @@ class Rejects:
         self._keep(reject)
         if self.most is not None and self.count > self.most:
             raise BadInput(self._too_many(reject))
+        said = f"seal: {reject.where}: {reject.reason} ({'line' if reject.line else 'entry'} rejected)"
+        if self.count == 1:
+            self.held = said
+            return
+        self._say_held()
         if self.count <= SAID:
-            note(f"seal: {reject.where}: {reject.reason} ({'line' if reject.line else 'entry'} rejected)")
+            note(said)
+
+    def _say_held(self) -> None:
+        if self.held:
+            note(self.held)
+        self.held = None
 
     def _keep(self, reject: Reject) -> None:
         if not self.file:
@@ -61,12 +72,20 @@ class Rejects:
         )
 
     def check(self, good: int) -> None:
-        """To be called when reading is over. Raises BadInput for the first bad line if there was no good one."""
+        """To be called when reading is over. Raises BadInput for the first bad line if there was no good one.
+
+        Where it was the only line, its error is all there is to say.
+        """
         if self.first and not good:
+            self.closed = self.closed or self.count == 1
+            self.held = None
             raise BadInput(self.first)
+        self._say_held()
 
     def close(self) -> None:
         """Says how many there were, once."""
+        if not self.closed:
+            self._say_held()
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None

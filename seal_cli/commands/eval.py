@@ -69,7 +69,8 @@ def evaluate(
         name = choose_model(model, trained)
         if trained - {name}:
             note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(trained))}")
-        check_adapters(stage.adapters(records), name)
+        if engine == "hf":  # others may read theirs elsewhere
+            check_adapters(stage.adapters(records), name)
         sampling = replace(ANSWERING, max_tokens=max_tokens)
         if dry_run:
             run.would(f"score {len(records)} lines with {name} and the judge {grader.name}", sampling)

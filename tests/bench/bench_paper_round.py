@@ -18,7 +18,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -162,6 +162,10 @@ def main() -> None:
         measure_eval(done, engine, len(lines) / len(chosen))
 
 
+def pieces(lines: Sequence[Record], trainer: Any, out: Path, config: FitConfig) -> Mapping[str, adapt.Piece]:
+    return adapt.pieces(lines, trainer.model, domain=QA(), out=out, config=config, seeds=SEEDS)
+
+
 def measure_adapt(lines: list[Record], trainer: ManyTrainer, config: FitConfig, out: Path, whole: int) -> list[Record]:
     """Trains all adapters of the lines and prints what it took and what a whole round would."""
     network, plans = trainer.network, Plans()
@@ -169,7 +173,7 @@ def measure_adapt(lines: list[Record], trainer: ManyTrainer, config: FitConfig, 
     weights = sum(p.numel() for p in network.parameters()) - network.get_input_embeddings().weight.numel()
     rate = dense_rate(device, network.dtype)
     start = time.perf_counter()
-    done = list(adapt.run(lines, trainer, domain=QA(), out=out, config=config, seeds=SEEDS, watch=plans))
+    done = list(adapt.run(pieces(lines, trainer, out, config), trainer, watch=plans))
     synchronise(device)
     seconds = time.perf_counter() - start
     flop = 4 * weights * plans.tokens  # forward 2, backward 2: the frozen weights take no gradient
@@ -251,7 +255,7 @@ def profile_steps(lines: list[Record], trainer: ManyTrainer, config: FitConfig, 
     gpu = trainer.network.device.type == "cuda"
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
     with profile(activities=kinds) as profiler, contextlib.suppress(Enough):
-        list(adapt.run(lines, trainer, domain=QA(), out=out, config=config, seeds=SEEDS, watch=Some()))
+        list(adapt.run(pieces(lines, trainer, out, config), trainer, watch=Some()))
     order = "self_device_time_total" if gpu else "self_cpu_time_total"
     print(profiler.key_averages().table(sort_by=order, row_limit=30), file=sys.stderr)
 

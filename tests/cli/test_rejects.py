@@ -164,6 +164,25 @@ def test_without_one_good_line_the_first_bad_one_ends_the_run() -> None:
         rejects.check(good=0)
 
 
+def test_of_a_single_line_that_is_bad_only_its_error_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rejects = Rejects(tmp_path / "bad.jsonl", strict=False, most=MOST)
+    rejects(bad())
+    with pytest.raises(BadInput):
+        rejects.check(good=0)
+    rejects.close()
+    assert capsys.readouterr().err == ""
+    assert len(kept(tmp_path / "bad.jsonl")) == 1
+
+
+def test_a_bad_line_is_said_as_soon_as_reading_is_over(capsys: pytest.CaptureFixture[str]) -> None:
+    rejects = Rejects(None, strict=False, most=MOST)
+    rejects(bad())
+    rejects.check(good=1)
+    assert capsys.readouterr().err == "seal: in.jsonl:12: not JSON: it ends early (line rejected)\n"
+
+
 def test_a_line_is_written_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
     write = os.write

@@ -109,6 +109,8 @@ def test_a_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         ([OWN, {**OWN, "questions": [{"question": "q"}]}], ": [1]: no 'answer'; a task needs"),
         ([{**OWN, "title": 3}], ": [0]: title and context must be text, questions a list of question and answer"),
         ([{**OWN, "questions": None}], ": [0]: title and context must be text"),
+        ([{**OWN, "questions": {}}], ": [0]: title and context must be text"),
+        (b'{"data": [], "data": []}', ": the key 'data' occurs twice"),
         ({"data": [1]}, ": data[0]: not SQuAD v1.1 ("),
         ({"data": [{"title": "Ada", "paragraphs": [{"qas": []}]}]}, ": data[0].paragraphs[0]: not SQuAD v1.1 (KeyEr"),
         (
