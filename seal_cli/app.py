@@ -32,7 +32,7 @@ Each stage reads a JSON object per line and writes it with one more section.
   seal filter     score → sft lines: the best self-edits
   seal sft        sft lines → a model directory, the next round's --model
   seal report     score lines → a table and a plot
-  seal merge      shards → the whole
+  seal merge      the shards of a run → its lines
   seal doctor     is all that a run needs here? what is wrong, and what to type
 
 \b
@@ -44,9 +44,11 @@ One round on the tiny model:
     seal eval --judge exact | seal filter -o run/sft.jsonl
   seal sft run/sft.jsonl --model examples/tiny/model --out run/model
 
-Exit codes: 0 done, 2 usage, 3 some records failed or unscored, 65 bad input, 66 input missing, 69 service
-unavailable, 70 bug, 73 output exists, 74 input/output error, 75 out of memory, 78 bad configuration, 130 interrupted,
-141 closed pipe.
+After a crash, run the same command again: with -o FILE, or --journal DIR in a pipe, it goes on where it was.
+
+Exit codes: 0 done, 2 usage, 3 some records failed, unscored or rejected, 65 bad input, 66 input missing, 69 service
+unavailable, 70 bug, 73 output exists, 74 input/output error, 75 try again (out of memory, or output in use), 78 bad
+configuration, 130 interrupted, 141 closed pipe.
 """
 
 COMMANDS: dict[str, Callable[..., int]] = {

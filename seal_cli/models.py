@@ -44,12 +44,17 @@ def load_engine(name: str, model: str, device: str, dtype: str, batch: int) -> A
     return kind(model, device=Device(device, dtype), batch_size=batch)
 
 
+def check_limits(name: str, **limits: int | None) -> None:
+    """Raises BadConfig for limits of a pass that this trainer does not have."""
+    for key, value in limits.items() if name == "peft" else ():
+        if value is not None:
+            flag = f"--{key.replace('_', '-')} {value}"
+            raise BadConfig(f"{flag}: peft trains one sequence of one adapter at a time; use --trainer batched")
+
+
 def load_trainer(name: str, model: str, device: str, dtype: str, **limits: int | None) -> Any:
     """The inner trainer, loaded. Custom classes get (model, device=), and slots= and tokens_per_step= where given."""
     given = {key: value for key, value in limits.items() if value is not None}
-    for key, value in given.items() if name == "peft" else ():
-        flag = f"--{key.replace('_', '-')} {value}"
-        raise BadConfig(f"{flag}: peft trains one sequence of one adapter at a time; use --trainer batched")
     kind = load_class("--trainer", name, TRAINERS)
     quiet_libraries()
     return kind(model, device=Device(device, dtype), **given)

@@ -13,7 +13,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from itertools import chain, count
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
@@ -22,6 +21,8 @@ T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Strict(False)]  # a JSON list, kept frozen; its items stay strictly typed
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 CONTROL = re.compile("[\x7f-\x9f]")
+Id = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
 Section = Literal["edit", "adapter", "score"]
 
 
@@ -39,7 +40,7 @@ class Message(Frozen):
 class Question(Frozen):
     """A question about the passage, answered without it. The answer is the gold answer."""
 
-    id: str
+    id: Id
     question: str
     answer: str
 
@@ -47,7 +48,7 @@ class Question(Frozen):
 class Task(Frozen):
     """What is to be learned, and the questions that measure it."""
 
-    id: str
+    id: Id
     domain: Literal["qa"]
     title: str
     context: str
@@ -57,14 +58,14 @@ class Task(Frozen):
 class SelfEdit(Frozen):
     """What the editor model wrote about the task, verbatim, and how it was asked."""
 
-    id: str
-    sample: int  # 0 … k-1: which of the k samples of this task
+    id: Id
+    sample: Count  # 0 … k-1: which of the k samples of this task
     model: str
     template: str
     prompt: str | Many[Message]
     completion: str
     finish: Literal["stop", "length", "unknown"]  # unknown: imported from a file that does not say
-    tokens: int | None  # None: imported from a file that does not say
+    tokens: Count | None  # None: imported from a file that does not say
     sampling: dict[str, Any]
     error: str | None
 
@@ -72,9 +73,9 @@ class SelfEdit(Frozen):
 class TrainStats(Frozen):
     """What one inner training did: sequences per epoch, tokens per epoch, optimizer steps, loss per target token."""
 
-    sequences: int
-    tokens: int
-    steps: int
+    sequences: Count
+    tokens: Count
+    steps: Count
     loss_first: float
     loss_last: float
 
@@ -82,7 +83,7 @@ class TrainStats(Frozen):
 class Adapter(Frozen):
     """The student's update. `fault` says whose an `error` is: the edit's (value 0) or the training's (unscored)."""
 
-    id: str
+    id: Id
     seed: int
     model: str
     path: str | None
@@ -217,10 +218,14 @@ def make_task(
     pairs = [(question.strip(), answer.strip()) for question, answer in questions]
     given = list(ids) if ids is not None else [None] * len(pairs)
     used: set[str] = set()
+    following: dict[str, int] = {}  # the next count to try behind a name
     made = []
     for (question, answer), known in zip(pairs, given, strict=True):
         name = known or content_id(question, answer)[:8]
-        unique = next(free for free in chain([name], (f"{name}-{n}" for n in count(2))) if free not in used)
+        unique, n = name, following.get(name, 2)
+        while unique in used:
+            unique, n = f"{name}-{n}", n + 1
+        following[name] = n
         used.add(unique)
         made.append(Question(id=unique, question=question, answer=answer))
     return Task(

@@ -80,3 +80,9 @@ def test_every_example_in_a_help_text_belongs_to_its_command() -> None:
         text = GROUP.commands[command].help or ""
         assert "Examples:" in text
         assert any(called == command for called, _ in seal_calls(text))
+
+
+def test_every_test_that_the_readme_names_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)`", README)
+    assert len(named) > 15
+    assert [name for name in named if not (ROOT / name).is_file()] == []

@@ -95,7 +95,7 @@ def adapt(
     from dataclasses import asdict
 
     from seal_cli.jsonl import input_records
-    from seal_cli.models import choose_model, load_trainer
+    from seal_cli.models import check_limits, choose_model, load_trainer
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import adapt as stage
@@ -105,6 +105,7 @@ def adapt(
 
     PadMode.parse(pad_mode)
     budget = opt.token_budget(tokens_per_step)
+    check_limits(trainer, slots=slots, tokens_per_step=budget)
     domain = QA(split_newlines=split_newlines)
     config = FitConfig(
         rank=rank,

@@ -47,7 +47,8 @@ def tasks(
     with Run("tasks", output=output, overwrite=overwrite, rejects=bad) as run:
         picked = stage.Sample(sample, seed, skip) if sample else None
         lines = run.read(stage.run(source, sample=picked, split=split, refuse=bad), limit=limit, shard=shard)
-        run.settle({"source": source, "split": split, "sample": sample, "skip": skip, "seed": seed, "shard": shard})
+        chosen = {"sample": sample, "skip": skip, "seed": seed, "limit": limit, "shard": shard}
+        run.settle({"source": source, "split": split, **chosen})
         if picked:
             ids = list(dict.fromkeys(line.task.id for line in lines))
             run.about["sample"] = {**vars(picked), "source": source, "tasks": ids}

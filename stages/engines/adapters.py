@@ -8,6 +8,7 @@ from stages.engines.headers import read_header
 from stages.engines.models import fingerprint
 from stages.failures import BadInput, MissingInput
 
+UNKNOWN = "unknown"  # the fingerprint of a model that was in memory already
 BASE = "base"  # in the metadata of the weights: the fingerprint of the model that they were trained on
 
 
@@ -34,7 +35,7 @@ def check_adapters(adapters: Iterable[tuple[Path, str]], model: str) -> None:
         if bad:
             raise BadInput(f"adapter {path}: does not fit {model}: {bad[0]}")
         base = read_header(path / "adapter_model.safetensors").metadata.get(BASE)
-        if trained_on == model and base not in (None, weights):
+        if trained_on == model and base not in (None, UNKNOWN, weights):
             raise BadInput(
                 f"adapter {path}: was trained on other weights than {model} has now; run `seal adapt` again, or give "
                 "the model that it was trained on with --model"

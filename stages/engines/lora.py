@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from stages.disk import whole_directory, write_file
+from stages.disk import check_space, whole_directory, write_file
 from stages.engines.adapters import BASE
 from stages.engines.base import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
 from stages.engines.models import Device, fingerprint, load_model, load_tokenizer
@@ -24,6 +24,7 @@ from stages.records import derive_seed
 
 ALL_LINEAR = "all-linear"
 WEIGHTS = "adapter_model.safetensors"
+SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,22 @@ class PeftTrainer:
                 yield failed(job, error)
         tokens = [job.config.epochs * sum(len(each.ids) for each in sequences) for job, sequences in fine]
         watch.expect(sum(tokens))
+        self._check_space([job for job, _ in fine])
         for (job, sequences), count in zip(fine, tokens, strict=True):
             watch.begun([job.id])
             with torch.random.fork_rng():
                 result = self._fit(job, sequences)
             watch.trained(count)
             yield result
+
+    def _check_space(self, jobs: Sequence[FitJob]) -> None:
+        """Raises NoSpace before the first of these is trained. The first one's size stands for all."""
+        for job in jobs[:1]:
+            with torch.random.fork_rng():
+                student = add_lora(self.network, job.config)
+            size = sum(weight.nbytes for weight in student.parameters() if weight.requires_grad)
+            student.unload()
+            check_space(job.out.parent, len(jobs) * (size + SETTINGS_BYTES), f"{len(jobs)} adapters")
 
     def _fit(self, job: FitJob, sequences: Sequence[Tokens]) -> FitResult:
         torch.manual_seed(job.seed)

@@ -11,17 +11,16 @@ from typing import Any
 import torch
 
 from stages.disk import check_space
+from stages.engines.adapters import UNKNOWN
 from stages.engines.attention import check_packable, has_ragged_kernel, packed_attention
 from stages.engines.base import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
 from stages.engines.group import Group, Resident, Ways
-from stages.engines.lora import Base, add_lora, batches
+from stages.engines.lora import SETTINGS_BYTES, Base, add_lora, batches
 from stages.engines.memory import adapters_that_fit
 from stages.engines.models import Device, fingerprint, load_model, load_tokenizer
 from stages.engines.stack import Stack
 from stages.engines.text import lesson_tokens
 from stages.failures import BadConfig, Untrainable
-
-SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most
 
 
 class ManyTrainer:
@@ -46,7 +45,7 @@ class ManyTrainer:
         self.tokenizer, self.network = loaded or (load_tokenizer(model), load_model(model, device))
         gpu = self.network.device.type == "cuda" and self.network.dtype == torch.bfloat16
         check_packable(self.network)
-        self.weights = fingerprint(model)
+        self.weights = UNKNOWN if loaded else fingerprint(model)
         self.ways = Ways(
             path or ("grouped" if gpu else "bmm"), gpu and has_ragged_kernel(self.network), tokens_per_step
         )

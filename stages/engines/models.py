@@ -73,11 +73,14 @@ def fingerprint(name: str) -> str:
 
 
 def _revision(name: str) -> str:
-    """The commit of a hub model in the local cache; "unknown" before it has been downloaded."""
-    from huggingface_hub import try_to_load_from_cache
+    """The commit of a hub model, whose settings are downloaded for it. Raises Unavailable where they cannot be had."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
 
-    config = try_to_load_from_cache(name, "config.json")
-    return Path(config).parent.name if isinstance(config, str) else "unknown"
+    try:
+        return Path(hf_hub_download(name, "config.json")).parent.name
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise _unloadable(name, error) from None
 
 
 def read_checkpoint(out: Path, run: str) -> Checkpoint | None:

@@ -201,3 +201,33 @@ def test_sigterm_while_an_engine_works_ends_with_143_after_whole_lines(tmp_path:
     lines = (first + out).decode().split("\n")
     assert lines.pop() == ""
     assert 1 <= len([Record.model_validate_json(line) for line in lines]) < 100
+
+
+STUCK = """
+from pathlib import Path
+
+
+class Engine:
+    def __init__(self, model, *, device, batch_size):
+        Path("loading").write_text("now")
+        sum(range(10**13))  # in C, deaf to signals: as a model that is read for minutes
+"""
+
+
+@pytest.mark.parametrize(("first", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_model_that_loads_and_hears_no_signal_is_ended_all_the_same(
+    tmp_path: Path, first: signal.Signals, code: int
+) -> None:
+    (tmp_path / "tasks.jsonl").write_text(TASKS)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "stuck.py").write_text(STUCK)
+    options = ("--model", ".", "--engine", "stuck:Engine", "-o", "edits.jsonl")
+    run = started("generate", "tasks.jsonl", *options, cwd=tmp_path)
+    wait_for_text(tmp_path / "loading")
+    run.send_signal(first)
+    time.sleep(0.3)
+    run.send_signal(signal.SIGINT)  # the impatient do it twice; without it five seconds pass
+    out, err = run.communicate(timeout=10)
+    assert (run.returncode, out) == (code, b"")
+    assert b"Traceback" not in err
+    assert not list(tmp_path.glob("*.part"))

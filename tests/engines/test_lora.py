@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from stages.engines.base import Example, FitConfig, FitJob, Lesson
 from stages.engines.lora import PeftTrainer, learning_rate_factor
 from stages.engines.many import ManyTrainer
 from stages.engines.models import Device
-from stages.failures import BadConfig
+from stages.failures import BadConfig, NoSpace
 from tests.conftest import make_tokenizer
 from tests.engines.conftest import files_of_at_most
 from tests.engines.jobs import Notes
@@ -279,3 +280,15 @@ def test_an_architecture_without_default_targets_asks_for_one(tmp_path: Path) ->
     (result,) = trainer.fit([make_job(tmp_path, replace(SMALL, targets=("qkv_proj",)))])
     assert result.error is None
     shutil.rmtree(tmp_path / "phi")
+
+
+@pytest.mark.parametrize("kind", [PeftTrainer, ManyTrainer])
+def test_a_disk_that_cannot_hold_the_adapters_is_said_before_the_first_is_trained(
+    kind: Any, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = list(kind(str(model_dir)).fit([make_job(tmp_path / "fits")]))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2 * 9_000))
+    with pytest.raises(NoSpace, match=r"full: 2 adapters need 0\.\d MB and 0\.0 MB are free; free some, or give"):
+        list(kind(str(model_dir)).fit([replace(make_job(tmp_path / "full"), id=name) for name in "ab"]))
+    assert made[0].error is None
+    assert not (tmp_path / "full").exists()

@@ -115,7 +115,7 @@ def test_every_line_has_a_schema_that_names_its_fields() -> None:
 def test_a_title_that_json_cannot_carry_is_still_identified() -> None:
     assert content_id("half \ud83d") != content_id("half ?")
     assert isinstance(
-        Task(id="a", domain="qa", title="t", context="c", questions=(Question(id="", question="", answer=""),)), Task
+        Task(id="a", domain="qa", title="t", context="c", questions=(Question(id="q", question="", answer=""),)), Task
     )
 
 
