@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from seal_cli import errors
 from seal_cli.console import Meter, note
@@ -37,7 +37,7 @@ class Flight:
     meter: Meter
 
     def __init__(self) -> None:
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the run)
+        self.file = in_memory()
 
     def clear(self) -> None:
         os.ftruncate(self.file.fileno(), 0)
@@ -57,6 +57,13 @@ class Flight:
 
     def note(self, text: str) -> None:
         self.meter.note(text)
+
+
+def in_memory() -> BinaryIO:
+    """A file that two processes share and no full disk can touch; on other systems than Linux one on the disk."""
+    if sys.platform == "linux":
+        return os.fdopen(os.memfd_create("seal"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 @dataclass

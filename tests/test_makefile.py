@@ -1,6 +1,7 @@
 """The Makefile's promises that need no model: its help, its set-up, and what a failing recipe leaves behind."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,16 @@ def test_the_recipe_is_the_same_in_the_makefile_the_readme_and_the_script() -> N
     for name in ("Makefile", "README.md", "examples/tiny/loop.sh", "seal_cli/app.py"):
         text = " ".join((ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ").split())
         assert recipe in text, name
+
+
+def test_recipes_write_lines_with_o_and_never_by_a_redirection() -> None:
+    """A shell would make the file before the stage has said that it can be made."""
+    recipes = make("-n", "-B", "round", "ladder", "INSTALLED=", "RUN=/nowhere", "ROUND=2").stdout
+    stages = [line for line in recipes.splitlines() if re.match(r"\S*bin/seal (?!report)", line)]
+    assert len(stages) >= 15
+    for line in stages:
+        assert "-o /nowhere/" in line
+        assert not re.search(r"[^&2]>", line)
+    in_pipes = [part for line in stages for part in line.split(" | {")[:-1] if "--template none" not in part]
+    assert len(in_pipes) >= 7
+    assert all("--journal /nowhere/" in part for part in in_pipes)
