@@ -146,5 +146,12 @@ def lines_made(case: Case, outcome: Outcome) -> int:
     return sum(line[1:] == ("write", case.lines) for line in outcome.trace)
 
 
+def lines_lost(case: Case, room: Room, outcome: Outcome) -> int:
+    """Finished lines that a crash has taken. All but the last were finished: the next was begun after them."""
+    if case.lines is None or (case.output and (room.work / case.output).exists()):
+        return 0
+    return max(lines_made(case, outcome) - 1 - lines_in(case, room), 0)
+
+
 def last_line(text: str) -> str:
     return (text.strip().splitlines() or ["(it said nothing)"])[-1][:300]

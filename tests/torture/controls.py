@@ -65,6 +65,7 @@ def has_journal() -> bool:
 TABLE = (
     Control("no-repair", "generate", ("torn",), leave_torn_lines, "run again, ", has_journal),
     Control("no-sync", "tasks", ("power", "power-names"), forget_to_sync, "not whole"),
+    Control("no-sync-of-lines", "generate", ("power", "power-names"), forget_to_sync, "lines are gone"),
     Control("no-rename", "tasks", ("kill", "kill-after", "full"), publish_by_writing, "not whole"),
 )
 CONTROLS = {control.name: control for control in TABLE}

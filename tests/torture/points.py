@@ -64,7 +64,7 @@ def strike(world: World, point: Point, room_name: str) -> Verdict:
         return Verdict(point, (), None)
     verdict = Verdict(point, (), first.hit, canaries=len(list(checks.canaries(room))), room=str(room.folder))
     problems = list(checks.after_fault(case, room, reference, first, fault))
-    lines_before = checks.lines_in(case, room)
+    lines_before, lost = checks.lines_in(case, room), checks.lines_lost(case, room, first)
     named, before = checks.named_paths(room.work), checks.finished_adapters(room)
     again = world.run(room, case, Blow(patch=patch))
     problems += checks.after_rerun(case, room, reference, again)
@@ -73,6 +73,7 @@ def strike(world: World, point: Point, room_name: str) -> Verdict:
     redone = max(lines, 0) + sum(after.get(name) != before[name] for name in named & before.keys())
     in_flight = len(before.keys() - named) if case.arguments[0] == "adapt" else 0
     problems += [f"{redone} finished lines or adapters were made again"] if redone else []
+    problems += [f"{lost} finished lines are gone"] if lost else []
     keys = verdict.canaries + len(list(checks.canaries(room)))
     problems += ["a planted key came out"] if keys else []
     return replace(verdict, problems=tuple(problems), redone=redone, in_flight=in_flight, canaries=keys)
