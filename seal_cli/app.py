@@ -95,6 +95,7 @@ def make_app() -> typer.Typer:
 
 def main() -> None:
     """The console script. A command's return value is the exit code."""
+    see_to_stderr()
     spare_the_collector()
     sum_alike()
     app = make_app()
@@ -105,6 +106,13 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001
         code = usage_error(error)
     sys.exit(code or 0)
+
+
+def see_to_stderr() -> None:
+    """Who closed it (`2>&-`) wants to hear nothing. Records have a descriptor of their own; fd 1 is pointed there."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        os.dup2(sys.stderr.fileno(), 2)
 
 
 def spare_the_collector() -> None:

@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -18,9 +19,10 @@ def clean(text: str) -> str:
 
 
 def note(text: str) -> None:
-    """One line on stderr."""
-    sys.stderr.write(f"{clean(text)}\n")
-    sys.stderr.flush()
+    """One line on stderr. Work never ends because nobody can be told of it."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{clean(text)}\n")
+        sys.stderr.flush()
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Meter(Protocol):
 
     def step(self) -> None: ...
     def begun(self, names: Iterable[str]) -> None: ...
+    def settled(self, names: Iterable[str]) -> None: ...
     def expect(self, tokens: int) -> None: ...
     def trained(self, tokens: int) -> None: ...
     def note(self, text: str) -> None: ...
@@ -95,6 +98,9 @@ class PlainMeter:
         self._show()
 
     def begun(self, names: Iterable[str]) -> None:
+        pass
+
+    def settled(self, names: Iterable[str]) -> None:
         pass
 
     def expect(self, tokens: int) -> None:
@@ -158,6 +164,9 @@ class Bar:
         self.progress.update(self.task, advance=0 if self.pace.expected else 1, lines=self._lines())
 
     def begun(self, names: Iterable[str]) -> None:
+        pass
+
+    def settled(self, names: Iterable[str]) -> None:
         pass
 
     def expect(self, tokens: int) -> None:

@@ -2,12 +2,11 @@
 
 import errno
 import signal
-import sys
 import traceback
 from types import FrameType
 from typing import NoReturn
 
-from seal_cli.console import clean, note
+from seal_cli.console import note
 from stages import failures
 
 DONE = 0
@@ -36,11 +35,11 @@ def code_of(error: BaseException) -> int:
     """The exit code of an error that ended a command."""
     if isinstance(error, failures.SealError):
         return next(code for kind, code in CODES.items() if isinstance(error, kind))
-    if isinstance(error, BrokenPipeError):
+    if type(error).__name__ == "ClosedPipe":  # ours, of seal_cli.jsonl
         return CLOSED_PIPE
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported here
         return TRY_AGAIN
     return IO_ERROR if isinstance(error, OSError) else BUG
 
@@ -49,14 +48,14 @@ def report(error: BaseException) -> int:
     """Says on stderr what went wrong and returns the exit code. A closed pipe is silent."""
     code = code_of(error)
     if code == BUG and not isinstance(error, failures.SealError):
-        sys.stderr.write(clean("".join(traceback.format_exception(error))))
-        sys.stderr.write("seal: this is a bug in seal; please report the lines above\n")
+        note("".join(traceback.format_exception(error)).rstrip())
+        note("seal: this is a bug in seal; please report the lines above")
     elif code == INTERRUPTED:
-        sys.stderr.write("seal: interrupted\n")
+        note("seal: interrupted")
     elif code == TRY_AGAIN and not isinstance(error, failures.SealError):
-        sys.stderr.write(
-            "seal: out of device memory: lower --slots or --tokens-per-step (adapt), --micro-batch (sft), "
-            "--batch (generate, eval)\n"
+        note(
+            "seal: out of memory: lower --slots or --tokens-per-step (adapt), --micro-batch (sft), "
+            "--batch (generate, eval)"
         )
     elif code == IO_ERROR and not isinstance(error, failures.SealError):
         note(f"seal: {_io_message(error)}")

@@ -49,11 +49,10 @@ class Journal:
             self.clear()
         replace_file(self.settings, to_bytes(settings))
 
-    @property
-    def stage(self) -> str | None:
-        """The stage whose lines are there."""
+    def is_cheap(self, stage: str) -> bool:
+        """Whether what is there are lines of this stage that cost nothing: of a run without a plan."""
         there = self._settings_there()
-        return there.get("stage") if isinstance(there, dict) else None
+        return isinstance(there, dict) and there.get("stage") == stage and not there.get("resumes", True)
 
     def is_of(self, settings: Mapping[str, Any]) -> bool:
         """Whether what is there, if anything, was made with these settings."""
@@ -113,6 +112,16 @@ class Journal:
             raise named(error, self.path) from None
         self.spans[key] = self.end, len(line)
         self.end += len(line)
+
+    def sync(self) -> None:
+        """All lines are on the disk when this returns."""
+        os.fsync(self.descriptor)
+
+    def whole_lines(self, start: int) -> bytes:
+        """What has been appended from `start` on, up to the last whole line; also by another process."""
+        size = os.fstat(self.descriptor).st_size
+        data = os.pread(self.descriptor, max(0, size - start), start)
+        return data[: data.rfind(b"\n") + 1]
 
     def _bytes(self, start: int, length: int) -> bytes:
         return os.pread(self.descriptor, length, start)

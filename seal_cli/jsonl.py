@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stages.disk import write_all
 from stages.failures import BadInput, MissingInput
 from stages.lines import BadLine, Refuse, bounded_lines, read_lines, read_records, stop, validate
 from stages.records import Frozen, Record, Section, SftExample, to_json
@@ -60,3 +61,15 @@ def _example(value: dict[str, Any]) -> SftExample:
 
 def encode(line: Frozen) -> bytes:
     return to_json(line).encode("utf-8", "replace") + b"\n"
+
+
+class ClosedPipe(Exception):
+    """Whoever read our stdout is gone: `| head` has seen enough."""
+
+
+def to_stdout(descriptor: int, data: bytes) -> None:
+    """Raises ClosedPipe, which is silent, unlike the broken pipe of a server."""
+    try:
+        write_all(descriptor, data)
+    except BrokenPipeError:
+        raise ClosedPipe from None

@@ -22,12 +22,17 @@ def path_of(output: Path) -> Path:
 
 
 def read(output: Path) -> dict[str, Any]:
-    """The manifest beside a file; empty where there is none that can be read."""
+    """The manifest beside a file; empty where there is none that can be read, or one that `write` did not make."""
     try:
         found = json.loads(path_of(output).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) and are_counts(found.get("counts")) else {}
+
+
+def are_counts(found: object) -> bool:
+    """Whether this is an object of whole numbers. True is none."""
+    return isinstance(found, dict) and all(type(value) is int for value in found.values())
 
 
 def write(output: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -57,11 +62,14 @@ def version_of(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """The commit of seal's own checkout, if it runs from one."""
+    """The commit of seal's own checkout, if it runs from one and there is a git to ask."""
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():
         return None
-    told = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    try:
+        told = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
     return told.stdout.strip() or None
 
 

@@ -3,9 +3,10 @@
 import os
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from stages.engines.models import Device, check_model
+from stages.engines.models import Device, check_model, fingerprint
 from stages.failures import BadConfig
 from stages.plugins import load_class
 
@@ -14,15 +15,34 @@ TRAINERS = {"batched": "stages.engines.many:ManyTrainer", "peft": "stages.engine
 
 
 def choose_model(flag: str | None, named: Iterable[str]) -> str:
-    """--model, or the one model that all lines name. Raises BadConfig where there is none, or more than one."""
+    """--model, or the one model that all lines name, as `plain` has it. Raises BadConfig for none, or more than one."""
     if flag is None:
-        names = sorted({name for name in named if name not in ("none", "unknown")})
+        names = sorted({plain(name) for name in named if name not in ("none", "unknown")})
         if len(names) != 1:
             found = f"the lines name {', '.join(names)}" if names else "the lines name none"
             raise BadConfig(f"which model? {found}: give --model DIR")
         flag = names[0]
     check_model(flag)
-    return flag
+    return plain(flag)
+
+
+def plain(name: str) -> str:
+    """`m/` as `m`, where it is a directory here: the settings of a run name it one way."""
+    return name.rstrip("/") or "/" if Path(name).is_dir() else name
+
+
+def weights_of(name: str, device: str, dtype: str) -> dict[str, str]:
+    """What a run's settings say of its model: name, fingerprint, kind of device, precision. Nothing for no name."""
+    if not name:
+        return {}
+    kind = device.partition(":")[0] if device != "auto" else "cuda" if has_gpu() else "cpu"
+    precision = dtype if dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
+    return {"model": name, "weights": fingerprint(name), "device": kind, "dtype": precision}
+
+
+def has_gpu() -> bool:
+    """Whether torch will most likely find one. It is not imported here, in the process that forks."""
+    return Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
 
 
 def quiet_libraries() -> None:

@@ -3,10 +3,12 @@
 import base64
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from seal_cli.console import note
-from stages.disk import make_folder, named, write_all
+from seal_cli.journal import lock
+from stages.disk import PART, make_folder, named, rename, write_all
 from stages.failures import BadInput, ExistingOutput
 from stages.lines import Reject, stop
 
@@ -18,26 +20,31 @@ BEGIN = b'{"source": '  # of every line of a rejects file
 class Rejects:
     """Called with each bad line. `strict`: the first one ends the run; otherwise more than `most` do (None: never).
 
-    With a `file` each is written to it as it comes: {"source", "line", "offset", "reason", "text", "base64"}, where
-    text is null unless the line is UTF-8, and base64 is null if it is.
+    With a `file` each is written to FILE.part as it comes: {"source", "line", "offset", "reason", "text", "base64"},
+    where text is null unless the line is UTF-8, and base64 is null if it is. `close` makes it FILE. Raises
+    ExistingOutput for a `file` that is one of `others`, the input and the output, or that holds anything else.
     """
 
-    def __init__(self, file: Path | None, *, strict: bool, most: int | None) -> None:
+    def __init__(
+        self, file: Path | None, *, strict: bool, most: int | None, others: Iterable[Path | None] = ()
+    ) -> None:
         self.file, self.strict, self.most = file, strict, most
         self.count = 0
         self.closed = False
+        self.quiet = False  # where an error says it all
         self.held: str | None = None  # what is said of the first: not before it is clear that the run goes on
         self.first: str | None = None
         self.descriptor: int | None = None
         if file:
-            _make_way(file)
+            _check_apart(file, [other for other in others if other])
+            _check_free(file)
 
     def __call__(self, reject: Reject) -> None:
         if self.strict:
             stop(reject)
+        self._keep(reject)
         self.count += 1
         self.first = self.first or f"{reject.where}: {reject.reason}"
-        self._keep(reject)
         if self.most is not None and self.count > self.most:
             raise BadInput(self._too_many(reject))
         said = f"seal: {reject.where}: {reject.reason} ({'line' if reject.line else 'entry'} rejected)"
@@ -56,13 +63,15 @@ class Rejects:
     def _keep(self, reject: Reject) -> None:
         if not self.file:
             return
+        part = part_of(self.file)
         try:
             if self.descriptor is None:
-                make_folder(self.file.parent)
-                self.descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+                make_folder(part.parent)
+                self.descriptor = lock(part)
+                os.ftruncate(self.descriptor, 0)  # what a killed run left
             write_all(self.descriptor, encode(reject))
         except OSError as error:
-            raise named(error, self.file) from None
+            raise named(error, part) from None
 
     def _too_many(self, reject: Reject) -> str:
         kept = f"see them in {self.file}" if self.file else "keep them with --rejects FILE"
@@ -77,35 +86,76 @@ class Rejects:
         Where it was the only line, its error is all there is to say.
         """
         if self.first and not good:
-            self.closed = self.closed or self.count == 1
+            self.quiet = self.count == 1
             self.held = None
             raise BadInput(self.first)
         self._say_held()
 
-    def close(self) -> None:
-        """Says how many there were, once."""
-        if not self.closed:
+    def close(self, *, ended_well: bool = True, keep: bool = False) -> None:
+        """FILE, with the rejects of this run, after an error too; says how many there were. Once.
+
+        Without any, the FILE of a run before goes if this one `ended_well`. `keep` (the output was complete already)
+        leaves FILE as it is, and says nothing.
+        """
+        if self.closed:
+            return
+        self.closed, self.quiet = True, self.quiet or keep
+        if not self.quiet:
             self._say_held()
-        if self.descriptor is not None:
-            os.close(self.descriptor)
-            self.descriptor = None
-        if self.count and not self.closed:
+        if self.file and self.descriptor is not None:
+            self._finish(self.file, self.descriptor, keep=keep)
+        elif self.file and ended_well and not keep and _is_rejects(self.file):
+            self.file.unlink()
+        if self.count and not self.quiet:
             lines = "1 line" if self.count == 1 else f"{self.count} lines"
             note(f"seal: {lines} rejected, {f'see {self.file}' if self.file else 'give --rejects FILE to keep them'}")
-        self.closed = True
+
+    def _finish(self, file: Path, descriptor: int, *, keep: bool) -> None:
+        """FILE.part becomes FILE, or goes; the lock ends last."""
+        part = part_of(file)
+        try:
+            if keep or not self.count:
+                part.unlink(missing_ok=True)
+                return
+            os.fsync(descriptor)
+            rename(part, file)
+        except OSError as error:
+            raise named(error, part) from None
+        finally:
+            os.close(descriptor)
+            self.descriptor = None
 
 
-def _make_way(file: Path) -> None:
-    """Removes the rejects of a run before. Raises ExistingOutput for a file that holds anything else."""
+def part_of(file: Path) -> Path:
+    """What is written to before it becomes the file."""
+    return Path(f"{file}{PART}")
+
+
+def _check_apart(file: Path, others: Iterable[Path]) -> None:
+    """Neither FILE nor FILE.part may be a file that the run reads or writes, by whatever name."""
+    mine = {os.path.realpath(path) for path in (file, part_of(file))}
+    if any(os.path.realpath(path) in mine for other in others for path in (other, part_of(other))):
+        raise ExistingOutput(f"--rejects {file}: is the input or the output; give a file of its own")
+
+
+def _check_free(file: Path) -> None:
+    """Raises ExistingOutput unless the file is absent or holds the rejects of a run before."""
     if file.is_dir():
         raise ExistingOutput(f"{file}: a folder; give a file with --rejects")
-    if not file.is_file():  # absent, or a device
+    if not file.exists():
         return
-    with file.open("rb") as old:
-        begin = old.read(len(BEGIN))
-    if begin not in (b"", BEGIN):
+    if not file.is_file():
+        raise ExistingOutput(f"{file}: a device or a pipe; give a file with --rejects")
+    if not _is_rejects(file):
         raise ExistingOutput(f"{file}: exists and is no file of rejected lines; give another file with --rejects")
-    file.unlink()
+
+
+def _is_rejects(file: Path) -> bool:
+    """Whether a run could have made the file."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as old:
+        return old.read(len(BEGIN)) in (b"", BEGIN)
 
 
 def encode(reject: Reject) -> bytes:

@@ -19,7 +19,7 @@ from seal_cli.rejects import Rejects
 from seal_cli.target import Target
 from seal_cli.worker import Flight, Suspects, run_worker
 from stages.engines.base import Watch
-from stages.failures import BadConfig
+from stages.failures import BadConfig, BadInput
 from stages.lines import Reject
 from stages.plan import Plan
 from stages.records import Frozen, Record, SftExample, content_id
@@ -51,6 +51,7 @@ class Run:
         self.about: dict[str, Any] = {}  # what else the manifest says
         self.settings: dict[str, Any] = {"stage": stage}
         self.plan: Plan | None = None
+        self.empty = True  # not a line has come in, whatever its shard
         self.known: list[Record] = []  # finished lines of a run before
         self.input = hashlib.sha256()
         self.refuse = rejects or Rejects(None, strict=True, most=None)
@@ -60,23 +61,32 @@ class Run:
 
     def read(self, items: Iterable[Item], *, limit: int | None = None, shard: str | None = None) -> list[Item]:
         """All lines that this run works on. Everything is read before a model is loaded: the stage before is done."""
-        chosen = in_shard(items, shard) if shard else items
+        seen = self._seen(items)
+        chosen = in_shard(seen, shard) if shard else seen
         found = list(counted(islice(chosen, limit), self.counts))
         self.refuse.check(self.counts.read)
         for item in found:
             self.input.update(encode(item))
         return found
 
+    def _seen(self, items: Iterable[Item]) -> Iterator[Item]:
+        for item in items:
+            self.empty = False
+            yield item
+
     def settle(self, settings: Mapping[str, Any], plan: Plan | None = None) -> None:
         """Fixes how lines are made. With a plan the run goes on where the one before ended; without, it begins anew.
 
         Raises ExistingOutput where another run's results are there.
         """
+        if plan and self.empty and self.target.journal:
+            raise BadInput("no input lines; did the stage before end early?")
         plain: dict[str, Any] = json.loads(json.dumps(settings))
-        self.settings, self.plan = {"stage": self.stage, **plain}, plan
+        self.settings, self.plan = {"stage": self.stage, "resumes": plan is not None, **plain}, plan
         self.known = self.target.settle(self.settings, plan, self.input.hexdigest())
         if self.target.complete:
-            self.counts = Counts(**self.target.complete["counts"])
+            made = self.target.complete.get("counts", {})
+            self.counts = Counts(**{key: made.get(key, 0) for key in vars(self.counts)})
 
     # ---- what comes out
 
@@ -107,16 +117,21 @@ class Run:
         flight, suspects, rejected = Flight(), Suspects(), set[str]()
         while left := [key for key in plan.wanted if key not in journal.spans and key not in rejected]:
             groups = suspects.groups(left)
-            died = run_worker(lambda groups=groups: self._work(load, make, groups, flight))  # type: ignore[misc]
+            died = self._run_worker(lambda groups=groups: self._work(load, make, groups, flight))  # type: ignore[misc]
             self.known = self.target.load(plan, journal)
-            undone = [key for key in left if key not in journal.spans]
+            self.target.pass_on()
+            undone = dict.fromkeys(key for key in left if key not in journal.spans)
             if undone and not died:
-                raise RuntimeError(f"the stage made no line for {undone[0]}")
-            flying = [key for key in dict.fromkeys(flight.keys()) if key in undone]
+                raise RuntimeError(f"the stage made no line for {next(iter(undone))}")
+            flying = [key for key in flight.in_work() if key in undone]
             for key in suspects.struck(flying, died, progress=len(undone) < len(left)) if died and undone else ():
                 rejected.add(key)
                 self.refuse(poison(plan.wanted[key], died))
         self.plan = plan.without(rejected)
+
+    def _run_worker(self, work: Callable[[], None]) -> int:
+        attend = None if self.target.output else self.target.pass_on
+        return run_worker(work, attend, self.target.descriptors)
 
     def _work(self, load: Load, make: Make, groups: Sequence[Sequence[str]], flight: Flight | None) -> None:
         """One group of keys after the other; with `flight` in a worker."""
@@ -162,7 +177,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.refuse.close()
+        self.refuse.close(ended_well=kind is None, keep=self.target.complete is not None)
         if kind is not None:
             self.target.close()
             return

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def to_bytes(settings: Mapping[str, Any]) -> bytes:
-    return (json.dumps(settings, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode("utf-8", "replace")
+    return (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode()
 
 
 def digest_of(settings: Mapping[str, Any]) -> str:

@@ -10,9 +10,8 @@ from typing import Any
 from seal_cli import manifest
 from seal_cli.console import note
 from seal_cli.journal import Journal
-from seal_cli.jsonl import UsageError, claim_stdout, encode
+from seal_cli.jsonl import UsageError, claim_stdout, encode, to_stdout
 from seal_cli.settings import differences
-from stages.disk import write_all
 from stages.failures import BadInput, ExistingOutput
 from stages.lines import validate
 from stages.plan import Plan
@@ -24,7 +23,9 @@ class Target:
     """Opened before anything is read: a file that is in the way is told at once. `settle` says how lines are made."""
 
     def __init__(self, stage: str, output: Path | None, *, overwrite: bool, journal: Path | None, dry: bool) -> None:
-        self.stage, self.output, self.overwrite = stage, None if dry else output, overwrite
+        self.stage, self.overwrite = stage, overwrite
+        self.output = None if dry or output is None else resolved(output)
+        self.passed = 0  # bytes of the journal that are on stdout
         self.settings: Mapping[str, Any] = {"stage": stage}
         self.complete: dict[str, Any] | None = None  # the manifest of FILE where this very run made it already
         self.stdout = claim_stdout()
@@ -34,11 +35,11 @@ class Target:
         if folder and self.output:
             raise UsageError("-o FILE keeps a journal of its own; leave out --journal, or -o")
         if folder:
+            if folder.exists() and not folder.is_dir():
+                raise ExistingOutput(f"--journal {folder}: a file; give a directory")
             return Journal(folder / f"{self.stage}.jsonl", folder / f"{self.stage}.json")
         if not self.output:
             return None
-        if self.output.is_dir():
-            raise ExistingOutput(f"{self.output}: a folder; give a file with -o")
         if self.output.exists() and not self.overwrite and manifest.read(self.output).get("stage") != self.stage:
             raise ExistingOutput(f"{self.output}: exists already; give --overwrite, or another file with -o")
         part = f"{self.output.name}.part"
@@ -52,32 +53,42 @@ class Target:
         Without a plan the run begins anew. Raises ExistingOutput where another run's results are there.
         """
         self.settings = settings
-        if self.output and self.output.exists() and not self.overwrite:
-            self._compare(self.output, manifest.read(self.output), plan, source)
+        old: list[Record] = []
+        if self.output and self.output.exists():
+            old = self._compare(self.output, manifest.read(self.output), plan, source)
         if self.journal is None or self.complete:
             return []
-        cheap = plan is None and self.journal.stage == self.stage
+        cheap = plan is None and self.journal.is_cheap(self.stage)
         self.journal.begin(settings, anew=self.overwrite or cheap, ways=self._ways())
         if plan:
-            return self._resume(plan, self.journal)
+            return self._resume(plan, self.journal, old)
         self.journal.clear()
         return []
 
-    def _compare(self, output: Path, made: dict[str, Any], plan: Plan | None, source: str) -> None:
-        """With the run that made the file which is there. A cheap stage is run once more, and its lines compared."""
-        if made.get("settings") != self.settings:
+    def _compare(self, output: Path, made: dict[str, Any], plan: Plan | None, source: str) -> list[Record]:
+        """Lines of the file that is there which this run would make, too: if it made it, or one of less input."""
+        same = made.get("settings") == self.settings
+        if not same and not self.overwrite:
             raise ExistingOutput(f"{output}: {differences(made.get('settings'), self.settings)}; {self._ways()}")
-        if not manifest.is_whole(output, made):
+        whole = same and manifest.is_whole(output, made)
+        if not whole and not self.overwrite:
             raise ExistingOutput(f"{output}: was changed since it was written; {self._ways()}")
-        if plan and made.get("input") != source:
+        if plan is None or not whole:
+            return []  # a cheap stage is run once more, and its lines compared
+        lines = [parsed(line) for line in output.read_bytes().split(b"\n")[:-1]]
+        mine = [line for line in lines if plan.has(line)]
+        if len(mine) < len(lines) and not self.overwrite:
             raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
-        self.complete = made if plan else None
+        intact = [line for line in mine if plan.intact(line)]
+        if made.get("input") == source and len(intact) == len(lines) and not self.overwrite:
+            self.complete = made
+        return intact
 
     def _ways(self) -> str:
         what, other = ("-o", "file") if self.output else ("--journal", "directory")
         return f"give the same settings and input to go on, --overwrite to begin anew, or another {other} with {what}"
 
-    def _resume(self, plan: Plan, journal: Journal) -> list[Record]:
+    def _resume(self, plan: Plan, journal: Journal, old: list[Record]) -> list[Record]:
         lines = self.load(plan, journal)
         mine = [line for line in lines if plan.has(line)]
         if len(mine) < len(lines) and not self.overwrite:
@@ -86,13 +97,21 @@ class Target:
                 f"{journal.path}: holds {len(lines) - len(mine)} lines that are not of this input, the first of task "
                 f"{other.task.id}; {self._ways()}"
             )
-        known = [line for line in mine if plan.intact(line)]
-        journal.keep({plan.key_of(line) for line in known})
+        known = {plan.key_of(line): line for line in mine if plan.intact(line)}
+        journal.keep(known)
+        for line in old:
+            if known.setdefault(plan.key_of(line), line) is line:
+                journal.append(plan.key_of(line), encode(line), synced=False)
+        journal.sync()
+        self._replay(plan, journal, known)
+        return list(known.values())
+
+    def _replay(self, plan: Plan, journal: Journal, known: Mapping[str, Record]) -> None:
+        self.passed = journal.end
         if known:
             note(f"seal {self.stage}: goes on: {len(known)} of {len(plan.wanted)} lines are in {journal.path}")
-        for line in known if not self.output else ():
-            write_all(self.stdout, encode(line))
-        return known
+        for line in known.values() if not self.output else ():
+            to_stdout(self.stdout, encode(line))
 
     def load(self, plan: Plan, journal: Journal) -> list[Record]:
         """The lines of the journal that are whole; what a crash tore off its end is cut away."""
@@ -101,12 +120,27 @@ class Target:
     # ---- what comes
 
     def emit(self, key: str, line: Frozen, *, synced: bool = True) -> None:
-        """One line more; with a journal it survives when this returns."""
+        """One line more, to the journal, where it survives when this returns, or where there is none to stdout."""
         data = encode(line)
         if self.journal:
             self.journal.append(key, data, synced=synced)
-        if not self.output:
-            write_all(self.stdout, data)
+        if not self.output and not (self.journal and synced):
+            to_stdout(self.stdout, data)
+
+    def pass_on(self) -> None:
+        """What a worker has appended to the journal of a pipe goes to stdout, whole lines only, each once.
+
+        The worker itself could be killed between the two.
+        """
+        if self.journal and not self.output:
+            data = self.journal.whole_lines(self.passed)
+            self.passed += len(data)
+            to_stdout(self.stdout, data)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What no process but this one and its worker may hold open: stdout, and the journal with its lock."""
+        return [self.stdout, *([self.journal.descriptor] if self.journal else [])]
 
     def publish(self, keys: list[str] | None, facts: Mapping[str, Any]) -> None:
         """FILE, with the lines of these keys in this order (None: as they came), and its manifest. Last of all."""
@@ -118,13 +152,15 @@ class Target:
         elif self.complete:
             self._is_there(journal, ours=journal.is_of(self.settings))
         else:
-            self._publish(self.output, journal, list(journal.spans) if keys is None else keys, facts)
+            self._publish(self.output, journal, keys, facts)
 
-    def _publish(self, output: Path, journal: Journal, keys: list[str], facts: Mapping[str, Any]) -> None:
+    def _publish(self, output: Path, journal: Journal, planned: list[str] | None, facts: Mapping[str, Any]) -> None:
+        keys = list(journal.spans) if planned is None else planned
         journal.arrange(keys)
         digest = journal.digest(keys)
-        if output.exists() and not self.overwrite:
+        if planned is None and output.exists() and not self.overwrite:
             if manifest.read(output).get("sha256") != digest:
+                journal.clear()
                 raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
             self._is_there(journal, ours=True)
             return
@@ -141,6 +177,15 @@ class Target:
         """After an error: what is there stays for the next run of the same command."""
         if self.journal:
             self.journal.close()
+
+
+def resolved(output: Path) -> Path:
+    """The file behind a link. Raises ExistingOutput for a device, a pipe or a folder, which no rename may replace."""
+    real = output.resolve() if output.is_symlink() else output
+    if real.exists() and not real.is_file():
+        kind = "a folder" if real.is_dir() else "a device or pipe"
+        raise ExistingOutput(f"{output}: {kind}; give a file with -o, or leave -o out for stdout")
+    return real
 
 
 def key_of(plan: Plan, line: bytes) -> str | None:

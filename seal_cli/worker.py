@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import BinaryIO, NoReturn
 
@@ -23,6 +24,7 @@ from seal_cli.console import Meter, note
 from stages.failures import Crashed, OutOfMemory
 
 GRACE_S = 5.0  # from asking a worker to end until it is killed
+ATTEND_S = 0.02  # between two looks at what the worker has written
 STRIKES = 2  # deaths of its worker after which a record is rejected
 IN_VAIN = 5  # deaths in a row without a finished line between them: it is not the records
 DEATH_SIGNAL = 1  # Linux: prctl(PR_SET_PDEATHSIG)
@@ -43,11 +45,22 @@ class Flight:
         os.ftruncate(self.file.fileno(), 0)
 
     def begun(self, names: Iterable[str]) -> None:
-        text = "".join(f"{name}\n" for name in names).encode()
+        self._write("+", names)
+
+    def settled(self, names: Iterable[str]) -> None:
+        self._write("-", names)
+
+    def _write(self, sign: str, names: Iterable[str]) -> None:
+        text = "".join(f"{sign}{name}\n" for name in names).encode()
         os.pwrite(self.file.fileno(), text, os.fstat(self.file.fileno()).st_size)
 
-    def keys(self) -> list[str]:
-        return os.pread(self.file.fileno(), os.fstat(self.file.fileno()).st_size, 0).decode().split("\n")[:-1]
+    def in_work(self) -> list[str]:
+        """Begun, and not settled since."""
+        told = os.pread(self.file.fileno(), os.fstat(self.file.fileno()).st_size, 0).decode().split("\n")[:-1]
+        count = Counter[str]()
+        for line in told:
+            count[line[1:]] += 1 if line[0] == "+" else -1
+        return [key for key in count if count[key] > 0]
 
     def expect(self, tokens: int) -> None:
         self.meter.expect(tokens)
@@ -81,8 +94,10 @@ class Suspects:
     def struck(self, flying: Sequence[str], signum: int, *, progress: bool) -> list[str]:
         """Those that are to be rejected after this death. Raises Crashed where no record can be blamed."""
         name = signal.Signals(signum).name
-        self.in_vain = 0 if progress else self.in_vain + 1
+        guilty = [key for key in flying if self.strikes[key] + 1 >= STRIKES]
+        self.in_vain = 0 if progress or guilty else self.in_vain + 1
         if not flying and progress:
+            note(f"seal: the worker died of {name}; another goes on")
             return []
         if not flying or self.in_vain >= IN_VAIN:
             when = "before any record was in work" if not flying else f"{IN_VAIN} times in a row"
@@ -90,32 +105,48 @@ class Suspects:
                 raise OutOfMemory(f"the worker was killed {when}, most likely by a system that was out of memory")
             raise Crashed(f"the worker died of {name} {when}: it is not a record's doing (see `seal doctor`)")
         self.strikes.update(flying)
-        guilty = [key for key in flying if self.strikes[key] >= STRIKES]
         alone = "rejected" if guilty else "tried once more, each alone"
         note(f"seal: the worker died of {name} with {len(flying)} records in work; {alone}")
         return guilty
 
 
-def run_worker(work: Callable[[], None]) -> int:
-    """Forks, does the work in the child and waits for it: 0, or the signal that killed it. Other ends are ours too."""
+def run_worker(work: Callable[[], None], attend: Callable[[], None] | None, private: Sequence[int]) -> int:
+    """Forks, does the work in the child and waits for it: 0, or the signal that killed it. Other ends are ours too.
+
+    While it waits it attends to something, now and then. `private` descriptors are the worker's, not its children's.
+    """
     sys.stderr.flush()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have it ignored
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        _be_worker(work, parent)
+        _be_worker(work, parent, private)
     try:
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    except BaseException:  # Ctrl-C, SIGTERM
+        status = os.waitstatus_to_exitcode(_wait(child, attend))
+    except BaseException:  # Ctrl-C, SIGTERM, a closed pipe
         _end(child)
         raise
     if status > 0:  # it has said why
         raise SystemExit(status)
     if -status in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         raise SystemExit(128 - status)
+    if status and sys.stderr.isatty():
+        sys.stderr.write("\x1b[?25h")  # the cursor, which its bar had hidden
     return -status
 
 
-def _be_worker(work: Callable[[], None], parent: int) -> NoReturn:
+def _wait(child: int, attend: Callable[[], None] | None) -> int:
+    if attend is None:
+        return os.waitpid(child, 0)[1]
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        attend()
+        if ended:
+            return status
+        time.sleep(ATTEND_S)
+
+
+def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int]) -> NoReturn:
     """Never returns: the stack above belongs to the parent. Ctrl-C comes by way of the parent."""
     code = errors.BUG
     try:
@@ -123,16 +154,33 @@ def _be_worker(work: Callable[[], None], parent: int) -> NoReturn:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _leave_once)
         _die_with(parent)
+        os.register_at_fork(after_in_child=partial(_let_go, private))
         work()
         code = errors.DONE
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else errors.BUG
+        code = end.code if isinstance(end.code, int) and end.code else errors.BUG
+        if not isinstance(end.code, int) or not end.code:
+            note(f"seal: the engine ended the process ({end.code!r}); it should raise an error instead")
     except BaseException as error:  # noqa: BLE001
         code = errors.report(error)
     finally:
-        with suppress(Exception):
-            sys.stderr.flush()
-        os._exit(code)
+        _leave(code)
+
+
+def _let_go(descriptors: Sequence[int]) -> None:
+    """A child of the worker that outlives it must hold neither the reader of our stdout nor the lock."""
+    for descriptor in descriptors:
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends what multiprocessing has started; the rest of Python's end belongs to the parent."""
+    with suppress(Exception):
+        sys.stderr.flush()
+        if "multiprocessing.util" in sys.modules:
+            sys.modules["multiprocessing.util"]._exit_function()
+    os._exit(code)
 
 
 def _leave_once(signum: int, frame: FrameType | None) -> NoReturn:

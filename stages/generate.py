@@ -7,6 +7,7 @@ from itertools import islice
 from stages.domains.base import Domain
 from stages.domains.qa import NO_EDIT
 from stages.engines.base import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch, in_order
+from stages.failures import BadInput
 from stages.plan import Plan
 from stages.records import Record, SelfEdit, Task, content_id, derive_seed
 
@@ -64,9 +65,11 @@ def _edit(
     )
 
 
-def passage_only(records: Iterable[Record]) -> Iterator[Record]:
+def passage_only(records: Iterable[Record], *, keys: Collection[str] | None = None) -> Iterator[Record]:
     """One empty self-edit per task: the baseline that trains on the passage alone. Asks no model."""
     for task in unique_tasks(records):
+        if keys is not None and key_of(task, 0) not in keys:
+            continue
         edit = SelfEdit(
             id=content_id(task.id, NO_EDIT),
             sample=0,
@@ -89,9 +92,12 @@ def check_template(domain: Domain, records: Iterable[Record], template: str, *, 
 
 
 def unique_tasks(records: Iterable[Record]) -> Iterator[Task]:
-    """The tasks of the lines, each once."""
-    seen: set[str] = set()
+    """The tasks of the lines, each once. Raises BadInput for two that share an id."""
+    seen: dict[str, Task] = {}
     for record in records:
-        if record.task.id not in seen:
-            seen.add(record.task.id)
-            yield record.task
+        task = record.task
+        if task.id not in seen:
+            seen[task.id] = task
+            yield task
+        elif seen[task.id] != task:
+            raise BadInput(f"two different tasks have the id {task.id}; give each its own")

@@ -50,23 +50,31 @@ def run(shards: Sequence[Shard]) -> Iterator[Record | SftExample]:
 
 
 def check(shards: Sequence[Shard]) -> None:
-    """Raises BadConfig for shards of different runs, BadInput for one that is there twice."""
+    """Raises BadConfig for shards of different runs, BadInput for one that is there twice.
+
+    A shard without any lines knows few settings, so that each is compared with what all before it know together.
+    """
     found: dict[int, Shard] = {}
+    known: dict[str, Shard] = {}  # the first that has this setting
     for shard in shards:
         part, count = shard.place
         if count != shards[0].place[1]:
             raise BadConfig(f"{shard.name}: is of {count} shards, but {shards[0].name} of {shards[0].place[1]}")
-        if other := differing(shard, shards[0]):
-            raise BadConfig(f"{shard.name}: was made with another {other} than {shards[0].name}")
+        for key, value in sorted(shard.common.items()):
+            other = known.setdefault(key, shard)
+            if other.common[key] != value:
+                raise BadConfig(f"{shard.name}: was made with another {key} than {other.name}")
         if part in found:
             raise BadInput(f"{shard.name}: is shard {part}, and so is {found[part].name}; give each once")
         found[part] = shard
 
 
-def differing(shard: Shard, other: Shard) -> str | None:
-    """A setting in which two shards differ. One without any lines knows few of its settings."""
-    both = shard.common.keys() & other.common.keys()
-    return next((key for key in sorted(both) if shard.common[key] != other.common[key]), None)
+def settings_of(shards: Sequence[Shard]) -> dict[str, Any]:
+    """The settings of the run: all that its shards know together, in whatever order they are given."""
+    found: dict[str, Any] = {}
+    for shard in sorted(shards, key=lambda shard: shard.place):
+        found = shard.common | found
+    return found
 
 
 def missing(shards: Sequence[Shard]) -> list[int]:

@@ -67,6 +67,8 @@ def load(source: str, split: str = "train", refuse: Refuse = stop) -> Iterator[R
     """Records of one source; `-` is lines on stdin. Raises MissingInput, BadInput or Unavailable with what to do."""
     path = Path(source)
     if source == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise MissingInput("-: nothing to read on stdin; give a file, or pipe lines in")
         return read_lines(bounded_lines(sys.stdin.buffer), "stdin", from_line, refuse)
     if path.is_dir():
         return load_folder(path, split, refuse)

@@ -95,13 +95,12 @@ def adapt(
     from dataclasses import asdict
 
     from seal_cli.jsonl import input_records
-    from seal_cli.models import check_limits, choose_model, load_trainer
+    from seal_cli.models import check_limits, choose_model, load_trainer, weights_of
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import adapt as stage
     from stages.domains.qa import QA
     from stages.engines.adapters import is_whole
-    from stages.engines.models import fingerprint
 
     PadMode.parse(pad_mode)
     budget = opt.token_budget(tokens_per_step)
@@ -123,22 +122,22 @@ def adapt(
         pad_mode=pad_mode,
         pad_to=pad_to,
     )
-    bad = Rejects(rejects, strict=strict, most=max_rejects)
+    bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("adapt", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
         records = run.read(input_records(file, ("edit",), bad), limit=limit, shard=shard)
         selected = {"split_newlines": split_newlines, "limit": limit, "shard": shard}
-        if show_data or not records:
-            run.settle(selected)
-            run.write(stage.show_data(records, domain=domain) if show_data else ())
+        if show_data:
+            run.settle({**selected, "show_data": True})
+            run.write(stage.show_data(records, domain=domain), total=len(records))
             return run.code
-        name = choose_model(model, (record.edit.model for record in records if record.edit))
+        named = (record.edit.model for record in records if record.edit)
+        name = choose_model(model, named) if records or model else ""
         todo = stage.pieces(records, name, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed)
         if dry_run:
             run.would(f"train {len(todo)} adapters of {name}", config)
             return run.code
-        trained = {"model": name, "weights": fingerprint(name), "trainer": trainer, "dtype": dtype, "out": str(out)}
-        fitted = {"seeds": seeds, "seed": seed, "fit": asdict(config)}
-        run.settle({**selected, **trained, **fitted}, stage.plan(todo, is_whole))
+        fitted = {"trainer": trainer, "out": str(out), "seeds": seeds, "seed": seed, "fit": asdict(config)}
+        run.settle({**selected, **fitted, **weights_of(name, device, dtype)}, stage.plan(todo, is_whole))
         run.produce(
             lambda: load_trainer(trainer, name, device, dtype, slots=slots, tokens_per_step=budget),
             lambda fitter, keys, watch: stage.run(todo, fitter, keys=set(keys), watch=watch),

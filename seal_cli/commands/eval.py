@@ -46,44 +46,40 @@ def evaluate(
 
     from seal_cli.console import note
     from seal_cli.jsonl import input_records
-    from seal_cli.models import choose_model, load_engine
+    from seal_cli.models import choose_model, load_engine, weights_of
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import eval as stage
     from stages.domains.qa import QA
     from stages.engines.adapters import check_adapters
-    from stages.engines.models import fingerprint
     from stages.judges.base import JUDGES
     from stages.plugins import load_class
 
-    bad = Rejects(rejects, strict=strict, most=max_rejects)
+    bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("eval", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
-        grader = load_class("--judge", judge, JUDGES)()
+        kind = load_class("--judge", judge, JUDGES)
         records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard)
         stage.check(records)
-        selected = {"judge": grader.name, "limit": limit, "shard": shard}
-        if not records:
-            run.settle(selected)
-            return run.code
         trained = {record.adapter.model for record in records if record.adapter}
-        name = choose_model(model, trained)
+        name = choose_model(model, trained) if records or model else ""
         if trained - {name}:
             note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(trained))}")
         if engine == "hf":  # others may read theirs elsewhere
             check_adapters(stage.adapters(records), name)
         sampling = replace(ANSWERING, max_tokens=max_tokens)
         if dry_run:
-            run.would(f"score {len(records)} lines with {name} and the judge {grader.name}", sampling)
+            run.would(f"score {len(records)} lines with {name} and the judge {judge}", sampling)
             return run.code
-        asked = {"in_context": in_context, "chat": chat, "sampling": asdict(sampling), "engine": engine, "dtype": dtype}
-        run.settle({**selected, **asked, "model": name, "weights": fingerprint(name)}, stage.plan(records))
+        asked = {"judge": judge, "in_context": in_context, "chat": chat, "sampling": asdict(sampling), "engine": engine}
+        chosen = {**asked, **weights_of(name, device, dtype), "limit": limit, "shard": shard}
+        run.settle(chosen, stage.plan(records))
         run.produce(
-            lambda: load_engine(engine, name, device, dtype, batch),
-            lambda sampler, keys, watch: stage.run(
+            lambda: (load_engine(engine, name, device, dtype, batch), kind()),
+            lambda loaded, keys, watch: stage.run(
                 records,
-                sampler,
+                loaded[0],
                 domain=QA(),
-                judge=grader,
+                judge=loaded[1],
                 sampling=sampling,
                 in_context=in_context,
                 chat=chat,

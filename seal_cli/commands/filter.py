@@ -48,7 +48,7 @@ def filter_scores(
     from stages import filter as stage
 
     rule = stage.Keep.parse(keep)
-    bad = Rejects(rejects, strict=strict, most=max_rejects)
+    bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("filter", output=output, overwrite=overwrite, rejects=bad) as run:
         records = run.read(input_records(file, ("edit", "score"), bad), limit=limit, shard=shard)
         run.settle({"keep": keep, "ties": ties.value, "seed": seed, "limit": limit, "shard": shard})

@@ -54,36 +54,35 @@ def generate(
     from dataclasses import asdict
 
     from seal_cli.jsonl import input_records
-    from seal_cli.models import choose_model, load_engine
+    from seal_cli.models import choose_model, load_engine, weights_of
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import generate as stage
     from stages.domains.qa import NO_EDIT, QA, template_text
-    from stages.engines.models import fingerprint
 
-    bad = Rejects(rejects, strict=strict, most=max_rejects)
+    bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("generate", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
         records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard)
         selected = {"template": template, "limit": limit, "shard": shard}
         if template == NO_EDIT:
-            run.settle(selected)
-            run.write(() if dry_run else stage.passage_only(records))
+            plan = stage.plan(records, samples=1)
+            if dry_run:
+                run.would(f"write {len(plan.wanted)} empty self-edits", DEFAULT)
+                return run.code
+            run.settle(selected, plan)
+            run.produce(lambda: None, lambda _, keys, watch: stage.passage_only(records, keys=set(keys)))
             return run.code
         domain = QA()
         stage.check_template(domain, records, template, chat=chat)
-        if not records:
-            run.settle(selected)
-            return run.code
-        name = choose_model(model, (record.edit.model for record in records if record.edit))
-        sampling = Sampling(temperature, top_p, max_tokens, seed)
         plan = stage.plan(records, samples=k)
+        named = (record.edit.model for record in records if record.edit)
+        name = choose_model(model, named) if records or model else ""
+        sampling = Sampling(temperature, top_p, max_tokens, seed)
         if dry_run:
             run.would(f"ask {name} for {len(plan.wanted)} self-edits", sampling)
             return run.code
-        asked = {"text": template_text(template), "k": k, "chat": chat, "sampling": asdict(sampling)}
-        run.settle(
-            {**selected, **asked, "model": name, "weights": fingerprint(name), "engine": engine, "dtype": dtype}, plan
-        )
+        asked = {"text": template_text(template), "k": k, "chat": chat, "sampling": asdict(sampling), "engine": engine}
+        run.settle({**selected, **asked, **weights_of(name, device, dtype)}, plan)
         run.produce(
             lambda: load_engine(engine, name, device, dtype, batch),
             lambda sampler, keys, watch: stage.run(

@@ -41,11 +41,13 @@ def merge(
     shards = [read_shard(path) for path in files]
     if missing:
         stage.check(shards)
-        write_all(claim_stdout(), f"{stage.array(stage.missing(shards))}\n".encode())
+        absent = stage.missing(shards)
+        write_all(claim_stdout(), f"{stage.array(absent)}\n".encode() if absent else b"")
         return 0
     with Run("merge", output=output, overwrite=overwrite) as run:
         lines = run.read(stage.run(shards))
-        run.settle({"of": dict(shards[0].common), "shards": len(shards)})
+        run.settle({"of": stage.settings_of(shards), "shards": len(shards)})
+        run.counts.rejected += sum(map(rejected_in, files))
         run.write(lines, total=len(lines))
     return run.code
 
@@ -62,9 +64,18 @@ def read_shard(path: Path) -> "Shard":
         left = f"it is not finished ({part} is there: run its command again)" if part.exists() else "no such file"
         raise MissingInput(f"{path}: {left}")
     made = manifest.read(path)
-    if not isinstance(made.get("settings"), dict):
+    settings = made.get("settings")
+    if not isinstance(settings, dict):
         raise BadInput(f"{path}: has no manifest beside it, which tells its shard (write shards with -o)")
     if not manifest.is_whole(path, made):
         raise BadInput(f"{path}: was changed since it was written; run its command again")
-    settings = made["settings"]
-    return Shard(str(path), settings, input_examples(path) if settings["stage"] == "filter" else input_records(path))
+    examples = settings.get("stage") == "filter"
+    return Shard(str(path), settings, input_examples(path) if examples else input_records(path))
+
+
+def rejected_in(path: Path) -> int:
+    """How many input lines the shard's run rejected, as its manifest says."""
+    from seal_cli import manifest
+
+    found = manifest.read(path).get("counts", {}).get("rejected", 0)
+    return found if isinstance(found, int) else 0

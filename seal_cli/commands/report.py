@@ -36,9 +36,8 @@ def report(
     from dataclasses import asdict
 
     from seal_cli.console import note
-    from seal_cli.jsonl import claim_stdout, input_records
+    from seal_cli.jsonl import claim_stdout, input_records, to_stdout
     from stages import report as stage
-    from stages.disk import write_all
 
     stdout = claim_stdout()
     if plot:
@@ -53,7 +52,7 @@ def report(
         import json
 
         for row in rows:
-            write_all(stdout, (json.dumps(asdict(row), ensure_ascii=False) + "\n").encode())
+            to_stdout(stdout, (json.dumps(asdict(row), ensure_ascii=False) + "\n").encode())
     return 3 if any(row.unscored for row in rows) else 0
 
 
@@ -112,8 +111,7 @@ def schema(
     """
     import json
 
-    from seal_cli.jsonl import claim_stdout
-    from stages.disk import write_all
+    from seal_cli.jsonl import claim_stdout, to_stdout
     from stages.failures import BadConfig
     from stages.records import schemas
 
@@ -121,5 +119,5 @@ def schema(
     if line is not None and line not in known:
         raise BadConfig(f"schema {line}: unknown; take one of {', '.join(known)}")
     found = known if line is None else known[line]
-    write_all(claim_stdout(), (json.dumps(found, indent=1) + "\n").encode())
+    to_stdout(claim_stdout(), (json.dumps(found, indent=1) + "\n").encode())
     return 0

@@ -77,15 +77,15 @@ def sft(
         max_grad_norm=max_grad_norm,
         seed=seed,
     )
-    check_target(out, overwrite=overwrite)
-    bad = Rejects(rejects, strict=strict, most=max_rejects)
+    check_target(out, model, overwrite=overwrite)
+    bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("sft", output=output, overwrite=overwrite, rejects=bad, dry=dry_run) as run:
         examples = run.read(input_examples(file, bad), limit=limit, shard=shard)
-        choose_model(model, ())
+        name = choose_model(model, ())
         if dry_run:
-            run.would(f"train {model} on {len(examples)} examples and write {out}", config)
+            run.would(f"train {name} on {len(examples)} examples and write {out}", config)
             return run.code
-        weights = {"model": model, "weights": fingerprint(model), "dtype": dtype, "out": str(out)}
+        weights = {"model": name, "weights": fingerprint(name), "dtype": dtype, "out": str(out)}
         run.settle({**weights, "fit": asdict(config), "limit": limit, "shard": shard})
         digest = digest_of({**run.settings, "input": run.input.hexdigest()})
         made = existing(out, digest, overwrite=overwrite)
@@ -93,17 +93,21 @@ def sft(
             quiet_libraries()
             from stages.engines.finetune import TrlFinetuner
 
-            trainer = TrlFinetuner(model, device=Device(device, dtype), run=digest)
+            trainer = TrlFinetuner(name, device=Device(device, dtype), run=digest)
             made = stage.run(examples, trainer, out=out, config=config)
         run.write([made])
     return run.code
 
 
-def check_target(out: Path, *, overwrite: bool) -> None:
-    """Raises ExistingOutput for a folder that could not be replaced, or that no `seal sft` wrote."""
+def check_target(out: Path, model: str, *, overwrite: bool) -> None:
+    """Raises ExistingOutput for a folder that must or could not be replaced, or that no `seal sft` wrote."""
     from stages.engines.models import ABOUT
     from stages.failures import ExistingOutput
 
+    if out.is_symlink():
+        raise ExistingOutput(f"--out {out}: a symlink; give the directory itself")
+    if Path(model).is_dir() and out.resolve() == Path(model).resolve():
+        raise ExistingOutput(f"--out {out}: is the model that is trained; give another directory")
     if not out.name or (out.exists() and not (out / "config.json").is_file()):
         raise ExistingOutput(f"--out {out}: is there and is no model directory; give another one")
     if out.exists() and not overwrite and not (out / ABOUT).is_file():

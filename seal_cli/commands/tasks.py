@@ -1,5 +1,6 @@
 """`seal tasks`"""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,7 +44,7 @@ def tasks(
 
     if skip and not sample:
         raise BadConfig(f"--skip {skip}: leaves out the first picks of a sample; give --sample N with it")
-    bad = Rejects(rejects, strict=strict, most=max_rejects)
+    bad = Rejects(rejects, strict=strict, most=max_rejects, others=(Path(source), output))
     with Run("tasks", output=output, overwrite=overwrite, rejects=bad) as run:
         picked = stage.Sample(sample, seed, skip) if sample else None
         lines = run.read(stage.run(source, sample=picked, split=split, refuse=bad), limit=limit, shard=shard)

@@ -155,6 +155,10 @@ class Watch(Protocol):
         """The work on these jobs or requests begins: were the process to die now, one of them may have killed it."""
         ...
 
+    def settled(self, names: Iterable[str]) -> None:
+        """The work on these is over, whatever came of it."""
+        ...
+
     def expect(self, tokens: int) -> None:
         """So many tokens are to be trained in all: real ones, once an epoch, pads not counted."""
         ...
@@ -172,6 +176,7 @@ class Unwatched:
     """A Watch that looks away."""
 
     def begun(self, names: Iterable[str]) -> None: ...
+    def settled(self, names: Iterable[str]) -> None: ...
     def expect(self, tokens: int) -> None: ...
     def trained(self, tokens: int) -> None: ...
     def note(self, text: str) -> None: ...
@@ -185,7 +190,10 @@ class Renamed:
     names: Mapping[str, str]
 
     def begun(self, names: Iterable[str]) -> None:
-        self.watch.begun(dict.fromkeys(self.names[name] for name in names))
+        self.watch.begun(self.names[name] for name in names)
+
+    def settled(self, names: Iterable[str]) -> None:
+        self.watch.settled(self.names[name] for name in names)
 
     def expect(self, tokens: int) -> None:
         self.watch.expect(tokens)

@@ -13,7 +13,7 @@ from typing import Any
 from stages.disk import whole_directory, write_file
 from stages.engines.base import Example, SftConfig
 from stages.engines.lora import check_targets, overflowed, peft_targets
-from stages.engines.models import ABOUT, Device, load_model, load_tokenizer
+from stages.engines.models import ABOUT, Device, load_model, load_tokenizer, sizes_in
 from stages.engines.text import example_tokens
 from stages.failures import BadConfig
 from stages.records import Checkpoint
@@ -125,7 +125,7 @@ def outer_lora(network: Any, config: SftConfig) -> Any:
 
 
 def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]) -> None:
-    """Model and tokenizer as safetensors, and what made them: the directory is complete or absent."""
+    """Model and tokenizer as safetensors, what made them, and their sizes: the directory is complete or absent."""
     from safetensors import SafetensorError
 
     with whole_directory(out) as partial:
@@ -134,4 +134,6 @@ def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]
         except SafetensorError as error:  # its word for a full disk
             raise OSError(f"{partial}: {error}") from None
         tokenizer.save_pretrained(str(partial))
-        write_file(partial / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
+        names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
+        told = {**about, "files": sizes_in(partial, names)}
+        write_file(partial / ABOUT, (json.dumps(told, indent=1) + "\n").encode())

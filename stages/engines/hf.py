@@ -99,6 +99,7 @@ class HFEngine:
         if len(batch) <= most:
             self.watch.begun(request.id for request in batch)
             texts = self._texts(network, rows, batch, lay)
+            self.watch.settled(request.id for request in batch)
         if texts is None:
             half = min(most, -(-len(batch) // 2))
             for part in (slice(None, half), slice(half, None)):

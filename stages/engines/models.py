@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,21 @@ from typing import Any
 from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
 from stages.records import Checkpoint
 
-ABOUT = "seal.json"  # in a model directory that `seal sft` wrote: which run made it, and its line
-MODEL_FILES = ("config.json", "tokenizer*", "*.safetensors")
+ABOUT = "seal.json"  # in a directory that `seal sft` wrote: which run made it, its line, and the sizes of its files
+MODEL_FILES = (  # whatever changes what a model says
+    "config.json",
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "tokenizer*",
+    "vocab.*",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template*",
+    "*.jinja",
+    "*.model",
+    "*.safetensors",
+)
 SAMPLE, SAMPLES = 4096, 512  # bytes of a sample, samples of a file
 PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
 
@@ -62,7 +76,7 @@ def fingerprint(name: str) -> str:
     if not folder.is_dir():
         return _revision(name)
     found = hashlib.sha256()
-    for path in sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern)):
+    for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file()}):
         size = path.stat().st_size
         found.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:
@@ -90,11 +104,18 @@ def read_checkpoint(out: Path, run: str) -> Checkpoint | None:
     try:
         about = json.loads((out / ABOUT).read_bytes())
         files = list(out.glob("*.safetensors"))
-        if about["run"] != run or not all(read_header(path) for path in files) or not files:
+        if about["run"] != run or about["files"] != sizes_in(out, about["files"]):
+            return None
+        if not all(read_header(path) for path in files) or not files:
             return None
         return Checkpoint.model_validate(about["checkpoint"])
     except (OSError, ValueError, KeyError, TypeError, BadInput):
         return None
+
+
+def sizes_in(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """{name: bytes} of these files in a model directory. Raises OSError for one that is not there."""
+    return {name: (folder / name).stat().st_size for name in names}
 
 
 def load_tokenizer(name: str) -> Any:

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ import pytest
 from seal_cli.journal import Journal
 from stages.failures import ExistingOutput, Locked
 from stages.records import Record
-from tests.cli.conftest import Finished, jsonl, seal
-from tests.stages.invented import a_task
+from tests.cli.conftest import Finished, jsonl, pipe, seal
+from tests.stages.invented import a_task, an_edit
 
 SETTINGS = {"stage": "test", "rank": 4, "fit": {"rate": 0.1, "epochs": 3}}
 
@@ -210,7 +211,9 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_bytes(place: P
 def test_the_journal_of_a_pipe_passes_on_what_is_done_and_goes_on(place: Path) -> None:
     whole = generate(place).out
     died = killed_halfway(place, "--journal", "kept")
-    assert died.out == "".join(lines(whole)[:7])
+    assert whole.startswith(died.out)
+    assert died.out in ("", *("".join(lines(whole)[:count]) for count in range(1, 8)))
+    assert (place / "kept" / "generate.jsonl").read_text() == "".join(lines(whole)[:7])
     (place / "asked").unlink()
     again = generate(place, "--journal", "kept")
     assert (again.code, again.out) == (0, whole)
@@ -283,6 +286,66 @@ def test_another_models_weights_under_the_same_name_are_other_settings(place: Pa
     assert (refused.code, "weights was" in refused.err) == (73, True)
 
 
+def test_input_that_has_grown_costs_only_what_is_new_and_a_finished_file_is_gone_on_with(place: Path) -> None:
+    whole = generate(place).out
+    tasks = (place / "tasks.jsonl").read_text()
+    (place / "tasks.jsonl").write_text("".join(lines(tasks)[1:3]))
+    assert generate(place, "-o", "edits.jsonl").code == 0
+    (place / "asked").unlink()
+    (place / "tasks.jsonl").write_text(tasks)
+    grown = generate(place, "-o", "edits.jsonl")
+    assert grown.code == 0, grown.err
+    assert len(asked(place)) == 6
+    assert (place / "edits.jsonl").read_text() == whole
+
+
+def test_overwrite_keeps_what_is_of_the_same_settings_and_input_and_makes_the_file_new(place: Path) -> None:
+    generate(place, "-o", "edits.jsonl")
+    before, whole = (place / "edits.jsonl").stat().st_mtime_ns, (place / "edits.jsonl").read_text()
+    (place / "asked").unlink()
+    assert generate(place, "-o", "edits.jsonl", "--overwrite").code == 0
+    assert (place / "edits.jsonl").stat().st_mtime_ns > before  # make goes by the time
+    assert (place / "edits.jsonl").read_text() == whole
+    assert not (place / "asked").exists()
+
+
+@pytest.mark.parametrize("where", [("-o", "edits.jsonl"), ("--journal", "kept")])
+def test_no_input_at_all_never_costs_what_is_done(place: Path, where: tuple[str, str]) -> None:
+    """The stage before has failed: a pipe then ends as if there were nothing to do."""
+    killed_halfway(place, *where)
+    part = place / ("edits.jsonl.part" if where[0] == "-o" else "kept/generate.jsonl")
+    done = part.read_bytes()
+    for more in ((), ("--overwrite",)):
+        refused = seal("generate", *OPTIONS, *where, *more, stdin="", cwd=place)
+        assert (refused.code, "no input lines; did the stage before end early?" in refused.err) == (65, True)
+        assert part.read_bytes() == done
+    refused = seal("generate", "tasks.jsonl", "-t", "none", *where, cwd=place)
+    assert (refused.code, "made with other settings: " in refused.err) == (73, True)
+    assert part.read_bytes() == done
+
+
+def test_show_data_is_not_taken_for_the_adapters_that_are_there(place: Path) -> None:
+    (place / "adapters.jsonl.part").write_text('{"hours": "of work"}\n')
+    (place / "adapters.jsonl.part.json").write_text('{"stage": "adapt", "resumes": true}')
+    task = a_task()
+    edits = jsonl([Record(task=task, edit=an_edit(task))])
+    refused = seal("adapt", "--show-data", "-o", "adapters.jsonl", stdin=edits, cwd=place)
+    assert (refused.code, "show_data was None and is True now" in refused.err) == (73, True)
+    assert (place / "adapters.jsonl.part").read_text() == '{"hours": "of work"}\n'
+
+
+def test_only_files_are_replaced(place: Path) -> None:
+    os.mkfifo(place / "fifo")
+    (place / "real").mkdir()
+    (place / "link.jsonl").symlink_to("real/edits.jsonl")
+    for name, words in (("/dev/null", "a device or pipe"), ("fifo", "a device or pipe"), ("real", "a folder")):
+        refused = generate(place, "-o", name, "--overwrite")
+        assert (refused.code, f"{name}: {words}; give a file with -o" in refused.err) == (73, True)
+    assert generate(place, "-o", "link.jsonl").code == 0
+    assert (place / "link.jsonl").is_symlink()
+    assert len(lines((place / "real" / "edits.jsonl").read_text())) == 12
+
+
 # ---- workers
 
 
@@ -320,3 +383,55 @@ def test_a_worker_does_not_outlive_the_process_that_the_shell_sees(place: Path) 
     time.sleep(0.2)
     status = Path("/proc") / (place / "pid").read_text() / "status"
     assert not status.exists() or "State:\tZ" in status.read_text()  # at most its parent has yet to hear of it
+
+
+def test_a_task_that_kills_every_worker_costs_its_own_samples_alone(place: Path) -> None:
+    tasks = (place / "tasks.jsonl").read_text()
+    (place / "tasks.jsonl").write_text(jsonl([Record(task=a_task("POISON"))]) + "".join(lines(tasks)[:2]))
+    done = seal("generate", "tasks.jsonl", *OPTIONS[:-1], "7", "--batch", 4, "-o", "edits.jsonl", cwd=place)
+    assert done.code == 3, done.err
+    assert "14 out, 0 failed, 0 unscored, 7 rejected" in done.err
+
+
+def test_a_worker_that_is_killed_in_a_pipe_loses_and_doubles_nothing(place: Path) -> None:
+    whole = generate(place).out
+    for stop in ("/0", "/2"):
+        (place / "stop").write_text(stop)
+        once = FRAGILE.replace("os.kill(os.getppid()", 'Path("stop").unlink(); os.kill(os.getppid()')
+        (place / "fragile.py").write_text(once)
+        done = generate(place, "--journal", f"kept{stop}")
+        assert (done.code, sorted(lines(done.out))) == (0, sorted(lines(whole)))  # suspects come last
+        assert "the worker died of SIGKILL" in done.err
+
+
+DAEMON = """
+import multiprocessing, time
+import fragile
+
+
+class Engine(fragile.Engine):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True).start()
+"""
+
+
+def test_children_of_an_engine_hold_neither_the_pipe_nor_the_lock(place: Path) -> None:
+    (place / "daemon.py").write_text(DAEMON)
+    before = time.monotonic()
+    for name in ("one", "one", "two"):
+        options = ("--model", ".", "--engine", "daemon:Engine", "-k", "1")
+        assert seal("generate", "tasks.jsonl", *options, "--journal", name, cwd=place).code == 0
+    assert time.monotonic() - before < 50
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+def test_a_stderr_that_cannot_be_written_stops_no_work(place: Path, redirection: str) -> None:
+    ended = pipe(f"seal generate tasks.jsonl {' '.join(OPTIONS)} -o edits.jsonl {redirection}", cwd=place)
+    assert ended.code == 0
+    assert len(lines((place / "edits.jsonl").read_text())) == 12
+
+
+def test_a_parent_that_ignores_the_end_of_children_changes_nothing(place: Path) -> None:
+    command = f"trap '' CHLD; seal generate tasks.jsonl {' '.join(OPTIONS)} -o edits.jsonl"
+    assert pipe(command, cwd=place).code == 0

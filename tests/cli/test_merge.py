@@ -1,7 +1,9 @@
 """`seal merge` on the files that --shard and -o wrote."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +56,37 @@ def test_the_manifest_of_the_whole_says_how_its_shards_were_made(shards: Path) -
     assert manifest["stage"] == "merge"
     assert (manifest["settings"]["of"]["stage"], manifest["settings"]["shards"]) == ("tasks", 3)
     assert manifest["counts"]["written"] == 12
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """The manifest beside a file, changed in place."""
+    manifest = path.with_name(f"{path.name}.manifest.json")
+    found = json.loads(manifest.read_text())
+    change(found)
+    manifest.write_text(json.dumps(found))
+
+
+def test_the_manifest_does_not_depend_on_the_order_of_the_files(shards: Path) -> None:
+    rewrite(shards / "tasks-1.jsonl", lambda made: made["settings"].pop("seed"))  # as a shard without lines has it
+    told = []
+    for order in ("123", "321", "213"):
+        done = seal("merge", *(f"tasks-{part}.jsonl" for part in order), "-o", f"{order}.jsonl", cwd=shards)
+        assert done.code == 0, done.err
+        told.append(json.loads((shards / f"{order}.jsonl.manifest.json").read_text())["settings"])
+    assert told[0] == told[1] == told[2]
+    assert told[0]["of"]["seed"] == 0
+
+
+def test_lines_that_the_shards_rejected_are_counted_in_the_whole(shards: Path) -> None:
+    rewrite(shards / "tasks-1.jsonl", lambda made: made["counts"].update(rejected=2))
+    rewrite(shards / "tasks-2.jsonl", lambda made: made["counts"].pop("rejected"))
+    rewrite(shards / "tasks-3.jsonl", lambda made: made["counts"].update(rejected=1))
+    names = [f"tasks-{part}.jsonl" for part in (1, 2, 3)]
+    done = seal("merge", *names, "-o", "tasks.jsonl", cwd=shards)
+    assert (done.code, ", 3 rejected, " in done.err) == (3, True)
+    assert json.loads((shards / "tasks.jsonl.manifest.json").read_text())["counts"]["rejected"] == 3
+
+
+def test_nothing_is_printed_when_no_shard_is_missing(shards: Path) -> None:
+    asked = seal("merge", *(f"tasks-{part}.jsonl" for part in (1, 2, 3)), "--missing", cwd=shards)
+    assert (asked.code, asked.out, asked.err) == (0, "", "")

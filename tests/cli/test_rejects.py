@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seal_cli.rejects import MOST, Rejects, encode
-from stages.failures import BadInput, ExistingOutput
+from seal_cli.journal import lock
+from seal_cli.rejects import MOST, Rejects, encode, part_of
+from stages.failures import BadInput, ExistingOutput, Locked
 from stages.lines import Reject
 
 
 def bad(line: int = 12, raw: bytes = b'{"a"', source: str = "in.jsonl") -> Reject:
     return Reject(source, line, 7, "not JSON: it ends early", raw)
+
+
+def old(file: Path) -> bytes:
+    """Makes the file of a run before."""
+    file.write_bytes(encode(bad(99)))
+    return file.read_bytes()
 
 
 def kept(file: Path) -> list[dict[str, Any]]:
@@ -38,14 +47,17 @@ def test_strict_ends_the_run_at_the_first_bad_line_with_its_plain_message(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_bad_line_is_in_the_file_as_soon_as_it_is_known(tmp_path: Path) -> None:
+def test_every_bad_line_is_in_the_partial_file_as_soon_as_it_is_known(tmp_path: Path) -> None:
     file = tmp_path / "new" / "bad.jsonl"
     rejects = Rejects(file, strict=False, most=MOST)
     assert not file.parent.exists()
     rejects(bad())
     about = {"source": "in.jsonl", "line": 12, "offset": 7, "reason": "not JSON: it ends early"}
-    assert kept(file) == [{**about, "text": '{"a"', "base64": None}]
+    assert kept(part_of(file)) == [{**about, "text": '{"a"', "base64": None}]
     rejects(bad(13, b"caf\xe9"))
+    assert not file.exists()
+    rejects.close()
+    assert list(file.parent.iterdir()) == [file]
     assert kept(file)[1] == {**about, "line": 13, "text": None, "base64": base64.b64encode(b"caf\xe9").decode()}
     assert rejects.count == 2
 
@@ -62,6 +74,7 @@ def test_the_bytes_of_a_line_come_back_whatever_they_are(raw: bytes, source: str
 def test_a_source_whose_name_is_no_utf_8_is_kept(tmp_path: Path) -> None:
     rejects = Rejects(tmp_path / "bad.jsonl", strict=False, most=MOST)
     rejects(bad(source="caf\udce9.jsonl"))
+    rejects.close()
     assert kept(tmp_path / "bad.jsonl")[0]["source"] == "caf\udce9.jsonl"
 
 
@@ -101,17 +114,150 @@ def test_without_bad_lines_nothing_is_said_and_no_file_made(tmp_path: Path, caps
     assert capsys.readouterr().err == ""
 
 
-def test_the_rejects_of_a_run_before_are_removed(tmp_path: Path) -> None:
+def test_the_rejects_of_a_run_before_are_replaced_only_at_the_end(tmp_path: Path) -> None:
     file = tmp_path / "bad.jsonl"
-    for line in (1, 2):
-        rejects = Rejects(file, strict=False, most=MOST)
-        assert not file.exists()
-        rejects(bad(line))
-        rejects.close()
-        assert [found["line"] for found in kept(file)] == [line]
-    file.write_bytes(b"")
+    before = old(file)
+    rejects = Rejects(file, strict=False, most=MOST)
+    rejects(bad(1))
+    assert file.read_bytes() == before
+    rejects.close()
+    assert [found["line"] for found in kept(file)] == [1]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_before_the_first_bad_line_nothing_on_the_disk_is_changed(tmp_path: Path) -> None:
+    file = tmp_path / "bad.jsonl"
+    before, left = old(file), old(part_of(file))
     Rejects(file, strict=False, most=MOST)
+    assert (file.read_bytes(), part_of(file).read_bytes()) == (before, left)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_run_that_ends_well_without_bad_lines_removes_those_of_a_run_before(tmp_path: Path, empty: bool) -> None:
+    file = tmp_path / "bad.jsonl"
+    file.write_bytes(b"" if empty else old(file))
+    rejects = Rejects(file, strict=False, most=MOST)
+    rejects.close()
     assert not file.exists()
+    old(file)
+    rejects.close()
+    assert file.exists()
+
+
+def test_after_an_error_without_bad_lines_those_of_a_run_before_stay(tmp_path: Path) -> None:
+    file = tmp_path / "bad.jsonl"
+    before = old(file)
+    rejects = Rejects(file, strict=True, most=None)
+    with pytest.raises(BadInput):
+        rejects(bad())
+    rejects.close(ended_well=False)
+    assert file.read_bytes() == before
+
+
+def test_what_took_the_name_during_the_run_is_not_removed(tmp_path: Path) -> None:
+    file = tmp_path / "bad.jsonl"
+    rejects = Rejects(file, strict=False, most=MOST)
+    file.write_bytes(b"notes")
+    rejects.close()
+    assert file.read_bytes() == b"notes"
+
+
+def test_after_an_error_too_the_bad_lines_are_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bad.jsonl"
+    old(file)
+    rejects = Rejects(file, strict=False, most=MOST)
+    rejects(bad(1))
+    rejects.close(ended_well=False)
+    assert [found["line"] for found in kept(file)] == [1]
+    assert capsys.readouterr().err.endswith(f"seal: 1 line rejected, see {file}\n")
+
+
+@pytest.mark.parametrize("ended_well", [False, True])
+@pytest.mark.parametrize("lines", [0, 1, 2])
+def test_where_the_output_was_complete_already_the_file_stays_and_nothing_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lines: int, ended_well: bool
+) -> None:
+    file = tmp_path / "bad.jsonl"
+    before = old(file)
+    rejects = Rejects(file, strict=False, most=MOST)
+    for line in range(lines):
+        rejects(bad(line))
+    capsys.readouterr()
+    rejects.close(ended_well=ended_well, keep=True)
+    rejects.close()
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+    assert capsys.readouterr().err == ""
+
+
+def test_what_a_killed_run_left_is_not_mixed_with_the_lines_of_this_one(tmp_path: Path) -> None:
+    file = tmp_path / "bad.jsonl"
+    old(part_of(file))
+    rejects = Rejects(file, strict=False, most=MOST)
+    rejects(bad(1))
+    rejects.close()
+    assert [found["line"] for found in kept(file)] == [1]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from seal_cli.rejects import Rejects
+from stages.lines import Reject
+rejects = Rejects(Path(sys.argv[1]), strict=False, most=None)
+rejects(Reject("other.jsonl", 1, 0, "not JSON", b"{"))
+print("written", flush=True)
+sys.stdin.read()
+rejects.close()
+"""
+
+
+def test_two_processes_never_write_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bad.jsonl"
+    command = [sys.executable, "-c", WRITER, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"written\n"
+        rejects = Rejects(file, strict=False, most=MOST)
+        with pytest.raises(Locked, match=r"bad\.jsonl\.part: another process is writing it"):
+            rejects(bad())
+        rejects.close(ended_well=False)
+        assert [found["source"] for found in kept(part_of(file))] == ["other.jsonl"]
+        other.communicate()
+    assert other.returncode == 0
+    assert [found["source"] for found in kept(file)] == ["other.jsonl"]
+    assert capsys.readouterr().err == ""  # no file to see
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_lock_ends_with_the_run(tmp_path: Path, keep: bool) -> None:
+    file = tmp_path / "bad.jsonl"
+    rejects = Rejects(file, strict=False, most=MOST)
+    rejects(bad())
+    rejects.close(keep=keep)
+    os.close(lock(part_of(file)))
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "out.jsonl", "out.jsonl.part", "new/../in.jsonl", "link.jsonl"])
+def test_the_input_and_the_output_are_no_file_of_rejects(tmp_path: Path, name: str) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "in.jsonl").touch()
+    (tmp_path / "link.jsonl").symlink_to("in.jsonl")
+    others = (None, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    file = tmp_path / name
+    with pytest.raises(ExistingOutput) as caught:
+        Rejects(file, strict=False, most=MOST, others=others)
+    assert str(caught.value) == f"--rejects {file}: is the input or the output; give a file of its own"
+    Rejects(tmp_path / "bad.jsonl", strict=False, most=MOST, others=others)
+
+
+def test_an_input_that_has_the_name_of_the_partial_file_is_not_overwritten(tmp_path: Path) -> None:
+    with pytest.raises(ExistingOutput, match="is the input or the output"):
+        Rejects(tmp_path / "bad.jsonl", strict=False, most=MOST, others=[tmp_path / "bad.jsonl.part"])
+
+
+def test_without_a_file_the_others_do_not_matter(tmp_path: Path) -> None:
+    Rejects(None, strict=False, most=MOST, others=[tmp_path / "in.jsonl"])
 
 
 @pytest.mark.parametrize("content", [b'{"v": 1, "task": {}}\n', b"notes", b'{"source"'])
@@ -128,6 +274,13 @@ def test_a_folder_is_no_file_of_rejects(tmp_path: Path) -> None:
         Rejects(tmp_path, strict=False, most=MOST)
 
 
+def test_a_pipe_and_a_device_are_no_files_of_rejects(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for file in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(ExistingOutput, match=f"^{file}: a device or a pipe; give a file with --rejects$"):
+            Rejects(file, strict=False, most=MOST)
+
+
 @pytest.mark.parametrize("most", [0, 1, 100])
 def test_more_than_the_limit_end_the_run_with_the_last_one_kept(tmp_path: Path, most: int) -> None:
     file = tmp_path / "bad.jsonl"
@@ -140,6 +293,7 @@ def test_more_than_the_limit_end_the_run_with_the_last_one_kept(tmp_path: Path, 
         f"in.jsonl:{most + 1}: not JSON: it ends early; with this line more than --max-rejects {most} are rejected: "
         f"see them in {file}, or raise --max-rejects"
     )
+    rejects.close(ended_well=False)
     assert len(kept(file)) == most + 1
 
 
@@ -186,15 +340,45 @@ def test_a_bad_line_is_said_as_soon_as_reading_is_over(capsys: pytest.CaptureFix
 def test_a_line_is_written_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
     write = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, data: written.append(len(data)) or write(descriptor, data))
+
+    def count(descriptor: int, data: bytes) -> int:
+        written.append(len(data))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", count)
     rejects = Rejects(tmp_path / "bad.jsonl", strict=False, most=None)
     for line in range(3):
         rejects(bad(line, b"x" * 100_000))
     assert len(written) == 3
-    assert sum(written) == (tmp_path / "bad.jsonl").stat().st_size
+    assert sum(written) == part_of(tmp_path / "bad.jsonl").stat().st_size
 
 
-def test_a_full_disk_is_named_with_the_file() -> None:
-    rejects = Rejects(Path("/dev/full"), strict=False, most=None)
-    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
-        rejects(bad())
+def test_a_full_disk_is_named_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "bad.jsonl"
+    before = old(file)
+    rejects = Rejects(file, strict=False, most=None)
+    with monkeypatch.context() as patch, Path("/dev/full").open("wb", buffering=0) as full:
+        write = os.write
+        patch.setattr(os, "write", lambda _, data: write(full.fileno(), data))
+        with pytest.raises(OSError, match=r"No space left on device: '.*bad\.jsonl\.part'"):
+            rejects(bad())
+    rejects.close(ended_well=False)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_lines_that_cannot_be_synced_do_not_become_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "bad.jsonl"
+    before = old(file)
+    rejects = Rejects(file, strict=False, most=None)
+    rejects(bad())
+
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"Input/output error: '.*bad\.jsonl\.part'"):
+        rejects.close()
+    rejects.close()
+    assert file.read_bytes() == before
+    os.close(lock(part_of(file)))

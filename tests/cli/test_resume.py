@@ -90,6 +90,15 @@ def test_adapters_that_are_whole_are_kept_and_the_others_are_trained_to_the_same
     assert [(path / "adapter_model.safetensors").stat().st_mtime_ns for path in kept] == before
 
 
+def test_adapters_that_vanished_after_the_run_are_trained_again_by_the_same_command(place: Path, done: Path) -> None:
+    shutil.rmtree(place / adapter_of((place / "adapters.jsonl").read_text().splitlines()[4]))
+    finished = again(place, *ADAPT)
+    assert "goes on: 11 of 12 lines are in adapters.jsonl.part" in finished.err
+    assert contents(place / "ad") == contents(done / "ad")
+    assert (place / "adapters.jsonl").read_bytes() == (done / "adapters.jsonl").read_bytes()
+    assert "complete already" in again(place, *ADAPT).err
+
+
 def test_directories_that_a_killed_process_was_building_are_removed_and_those_of_others_left_alone(
     place: Path, done: Path
 ) -> None:

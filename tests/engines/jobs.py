@@ -69,6 +69,9 @@ class Notes:
     def begun(self, names: Iterable[str]) -> None:
         self.started += names
 
+    def settled(self, names: Iterable[str]) -> None:
+        pass
+
     def expect(self, tokens: int) -> None:
         self.expected += tokens
 

@@ -9,8 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stages.engines.models import Device, adapter_config, check_model, load_model, load_tokenizer
+from stages.engines.finetune import save_model
+from stages.engines.models import (
+    ABOUT,
+    Device,
+    adapter_config,
+    check_model,
+    fingerprint,
+    load_model,
+    load_tokenizer,
+    read_checkpoint,
+)
 from stages.failures import BadConfig, BadInput, MissingInput, SealError
+from stages.records import Checkpoint
 from tests.engines.conftest import make_adapter, make_llama
 
 
@@ -142,3 +153,101 @@ def test_an_adapter_that_would_change_the_base_model_is_refused(tmp_path: Path) 
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "init_lora_weights": "pissa"}')
     with pytest.raises(BadInput, match="begun with pissa, which changes the base model; convert it"):
         adapter_config(tmp_path)
+
+
+# ---- which weights a name stands for
+
+
+@pytest.fixture
+def model(model_dir: Path, tmp_path: Path) -> Path:
+    """A model of our own to change, with every file that some models have."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_dir, folder)
+    for name in ("chat_template.jinja", "vocab.json", "merges.txt", "spiece.model"):
+        (folder / name).write_text("one")
+    return folder
+
+
+def flip(path: Path, place: int) -> None:
+    """Another byte in this place of a file."""
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        "generation_config.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "vocab.json",
+        "merges.txt",
+        "spiece.model",
+    ],
+)
+def test_another_model_file_is_another_model(model: Path, name: str) -> None:
+    before = fingerprint(str(model))
+    flip(model / name, 0)
+    edited = fingerprint(str(model))
+    (model / name).unlink()
+    assert len({before, edited, fingerprint(str(model))}) == 3
+
+
+@pytest.mark.parametrize("place", [5_000, -1])
+def test_another_byte_of_the_weights_is_another_model(model: Path, place: int) -> None:
+    before = fingerprint(str(model))
+    flip(model / "model.safetensors", place)
+    assert fingerprint(str(model)) != before
+
+
+def test_what_lies_beside_a_model_does_not_change_it(model: Path) -> None:
+    before = fingerprint(str(model))
+    for name in ("README.md", ABOUT, "x.manifest.json"):
+        (model / name).write_text("{}")
+    (model / "tokenizer-backup").mkdir()
+    assert fingerprint(str(model)) == before
+
+
+# ---- a model that a run made
+
+
+LINE = Checkpoint(model="tuned", base="m", examples=1, steps=1, loss_first=2.0, loss_last=1.0, fit={})
+
+
+@pytest.fixture
+def tuned(chat_dir: Path, tmp_path: Path) -> Path:
+    """What a finished training leaves."""
+    network, tokenizer = load_model(str(chat_dir), Device("cpu")), load_tokenizer(str(chat_dir))
+    about = {"run": "r", "checkpoint": LINE.model_dump(mode="json")}
+    save_model(network, tokenizer, tmp_path / "tuned", about)
+    return tmp_path / "tuned"
+
+
+def test_a_whole_model_is_known_by_the_run_that_made_it_whatever_lies_beside_it(tuned: Path) -> None:
+    files = {path.name: path.stat().st_size for path in tuned.iterdir() if path.name != ABOUT}
+    assert json.loads((tuned / ABOUT).read_text())["files"] == files
+    (tuned / "README.md").write_text("mine")
+    assert read_checkpoint(tuned, "r") == LINE
+    assert read_checkpoint(tuned, "another") is None
+
+
+def test_a_model_that_lost_a_file_or_a_part_of_one_is_not_whole(tuned: Path) -> None:
+    for path in [path for path in tuned.iterdir() if path.name != ABOUT]:
+        data = path.read_bytes()
+        path.unlink()
+        assert read_checkpoint(tuned, "r") is None
+        path.write_bytes(data[:-1])
+        assert read_checkpoint(tuned, "r") is None
+        path.write_bytes(data)
+    assert read_checkpoint(tuned, "r") == LINE
+
+
+@pytest.mark.parametrize("files", [None, [], ["config.json"], "config.json", {"config.json": "long"}, {"a": 1}])
+def test_a_model_whose_sizes_cannot_be_told_is_not_whole(tuned: Path, files: object) -> None:
+    about = json.loads((tuned / ABOUT).read_text())
+    (tuned / ABOUT).write_text(json.dumps({**about, "files": files}))
+    assert read_checkpoint(tuned, "r") is None
+    (tuned / ABOUT).write_text(json.dumps({key: about[key] for key in ("run", "checkpoint")}))
+    assert read_checkpoint(tuned, "r") is None

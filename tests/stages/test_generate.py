@@ -5,7 +5,7 @@ import pytest
 from stages import generate
 from stages.domains.qa import NO_EDIT, QA
 from stages.engines.base import Request, Sampling
-from stages.failures import BadConfig
+from stages.failures import BadConfig, BadInput
 from stages.records import Record, derive_seed
 from tests.stages.invented import Backwards, a_task
 
@@ -40,6 +40,17 @@ def test_an_edit_says_who_wrote_it_and_how_it_was_asked() -> None:
 def test_lines_of_the_same_task_count_once() -> None:
     records = list(generate.run([ADA, BO, ADA], Backwards(name_and_sample), domain=QA(), samples=2))
     assert [record.task.title for record in records] == ["Ada", "Ada", "Bo", "Bo"]
+
+
+def test_two_different_tasks_with_one_id_are_refused() -> None:
+    other = Record(task=BO.task.model_copy(update={"id": ADA.task.id}))
+    words = f"two different tasks have the id {ADA.task.id}; give each its own"
+    with pytest.raises(BadInput, match=words):
+        generate.plan([ADA, other], samples=2)
+    with pytest.raises(BadInput, match=words):
+        list(generate.run([ADA, other], Backwards(name_and_sample), domain=QA()))
+    with pytest.raises(BadInput, match=words):
+        list(generate.passage_only([ADA, ADA, other]))
 
 
 def test_every_sample_has_its_own_seed_and_other_tasks_do_not_change_it() -> None:

@@ -1,5 +1,7 @@
 """Shards become the whole, or the reason why not."""
 
+from itertools import permutations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,3 +61,18 @@ def test_shards_of_different_runs_are_refused() -> None:
 def test_directories_of_adapters_may_differ_and_an_empty_shard_knows_few_settings() -> None:
     empty = Shard("file-3", {"stage": "tasks", "shard": "3/3"}, [])
     assert list(merge.run([shard(1, out="a"), shard(2, out="b"), empty])) == LINES[1] + LINES[2]
+
+
+EMPTY = Shard("file-1", {"stage": "tasks", "limit": None, "shard": "1/3"}, [])
+
+
+@pytest.mark.parametrize("order", list(permutations((EMPTY, shard(2), shard(3, seed=5)))))
+def test_an_empty_shard_never_hides_that_two_others_differ(order: tuple[Shard, ...]) -> None:
+    with pytest.raises(BadConfig, match="was made with another seed than file-"):
+        list(merge.run(order))
+
+
+@pytest.mark.parametrize("order", list(permutations((EMPTY, shard(2, fit="a"), shard(3, fit="a", model="m")))))
+def test_the_settings_of_a_run_are_all_that_its_shards_know_in_any_order(order: tuple[Shard, ...]) -> None:
+    merge.check(order)
+    assert merge.settings_of(order) == {"stage": "tasks", "limit": None, "seed": 0, "fit": "a", "model": "m"}
