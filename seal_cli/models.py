@@ -60,7 +60,8 @@ def quiet_libraries() -> None:
 def load_engine(name: str, model: str, device: str, dtype: str, batch: int) -> Any:
     """The sampling engine, loaded. Custom classes get (model, device=, batch_size=)."""
     kind = load_class("--engine", name, ENGINES)
-    quiet_libraries()
+    if name in ENGINES:
+        quiet_libraries()
     return kind(model, device=Device(device, dtype), batch_size=batch)
 
 
@@ -76,5 +77,6 @@ def load_trainer(name: str, model: str, device: str, dtype: str, **limits: int |
     """The inner trainer, loaded. Custom classes get (model, device=), and slots= and tokens_per_step= where given."""
     given = {key: value for key, value in limits.items() if value is not None}
     kind = load_class("--trainer", name, TRAINERS)
-    quiet_libraries()
+    if name in TRAINERS:
+        quiet_libraries()
     return kind(model, device=Device(device, dtype), **given)

@@ -57,10 +57,13 @@ class Flight:
     def in_work(self) -> list[str]:
         """Begun, and not settled since."""
         told = os.pread(self.file.fileno(), os.fstat(self.file.fileno()).st_size, 0).decode().split("\n")[:-1]
-        count = Counter[str]()
+        begun: dict[str, None] = {}
         for line in told:
-            count[line[1:]] += 1 if line[0] == "+" else -1
-        return [key for key in count if count[key] > 0]
+            if line[0] == "+":
+                begun[line[1:]] = None
+            else:
+                begun.pop(line[1:], None)
+        return list(begun)
 
     def expect(self, tokens: int) -> None:
         self.meter.expect(tokens)

@@ -74,6 +74,7 @@ class HFEngine:
             for start in range(0, len(group), self.batch_size):
                 batch = group[start : start + self.batch_size]
                 yield from self._complete(network, batch, [0] * len(batch), lambda slots: None)
+                self.watch.settled(request.id for request in batch)  # whoever asked has them all
         finally:
             self.slot.use(None)
 
@@ -88,6 +89,7 @@ class HFEngine:
             stack.lay(count, SlotRows.of(slots, count, stack.device))
             completions = list(self._complete(self.network, requests, slots, partial(lay_rows, stack, count)))
         yield from completions
+        self.watch.settled(request.id for request in requests)
 
     def _complete(self, network: Any, batch: Sequence[Request], slots: Sequence[int], lay: Lay) -> Iterator[Completion]:
         """The requests in one batch, or in halves where memory or the model's context cannot hold it."""
@@ -99,7 +101,6 @@ class HFEngine:
         if len(batch) <= most:
             self.watch.begun(request.id for request in batch)
             texts = self._texts(network, rows, batch, lay)
-            self.watch.settled(request.id for request in batch)
         if texts is None:
             half = min(most, -(-len(batch) // 2))
             for part in (slice(None, half), slice(half, None)):
