@@ -19,7 +19,6 @@ from stages.disk import PART, make_folder, named, rename, replace_file, write_al
 from stages.failures import ExistingOutput, Locked
 
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # some network file systems
-CHUNK = 1 << 20
 Key = Callable[[bytes], str | None]  # the identity of a line; None for one that cannot be read
 
 
@@ -71,8 +70,8 @@ class Journal:
         os.ftruncate(self.descriptor, 0)
         self.spans, self.end = {}, 0
 
-    def load(self, key_of: Key) -> Iterator[bytes]:
-        """The lines that can be read, after what a crash tore off is cut away. Of two with one key the later counts."""
+    def load(self, key_of: Key) -> None:
+        """Finds the lines that can be read, and cuts off what a crash tore. Of two with one key the later counts."""
         self.spans, self.end = {}, 0
         good = 0
         for line in self._lines():
@@ -83,8 +82,6 @@ class Journal:
             self.end += len(line)
         if good < self.end:
             self._cut(good)
-        for start, length in list(self.spans.values()):
-            yield self._bytes(start, length)
 
     def keep(self, keys: Collection[str]) -> None:
         """Of the lines that are there only these count."""
@@ -123,13 +120,10 @@ class Journal:
         data = os.pread(self.descriptor, max(0, size - start), start)
         return data[: data.rfind(b"\n") + 1]
 
-    def _bytes(self, start: int, length: int) -> bytes:
-        return os.pread(self.descriptor, length, start)
-
     def lines(self, keys: Iterable[str]) -> Iterator[bytes]:
         """The lines of these keys."""
-        for key in keys:
-            yield self._bytes(*self.spans[key])
+        for start, length in (self.spans[key] for key in keys):
+            yield os.pread(self.descriptor, length, start)
 
     # ---- at the end
 
@@ -144,7 +138,7 @@ class Journal:
         """From here on the journal holds the lines of these keys alone, in this order, and all of it is on the disk."""
         if not self._is(keys):
             self._write_sorted(keys)
-        os.fsync(self.descriptor)
+        self.sync()
 
     def publish(self, path: Path) -> None:
         """The journal becomes a finished file."""

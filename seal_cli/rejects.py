@@ -12,7 +12,6 @@ from stages.disk import PART, make_folder, named, rename, write_all
 from stages.failures import BadInput, ExistingOutput
 from stages.lines import Reject, stop
 
-MOST = 100  # --max-rejects
 SAID = 5  # rejects that are shown; the others are only counted
 BEGIN = b'{"source": '  # of every line of a rejects file
 

@@ -162,12 +162,16 @@ class Run:
             self.counts.unreadable += fault == "edit"
             self.counts.unscored += bool(line.score and line.score.value is None)
 
+    def _tally(self) -> None:
+        """Rejects: of this run, or of the one that made what is there."""
+        self.counts.rejected = max(self.counts.rejected, self.refuse.count)
+
     # ---- the end
 
     @property
     def code(self) -> int:
         """0, or 3 when a training failed, a line stayed unscored or was rejected. Unreadable self-edits are data."""
-        self.counts.rejected = max(self.counts.rejected, self.refuse.count)
+        self._tally()
         left = self.counts.unscored or self.counts.failed or self.counts.rejected
         return errors.INCOMPLETE if left else errors.DONE
 
@@ -182,7 +186,7 @@ class Run:
             self.target.close()
             return
         seconds = time.monotonic() - self.started
-        self.counts.rejected = max(self.counts.rejected, self.refuse.count)
+        self._tally()
         facts = {"counts": vars(self.counts), "seconds": round(seconds, 3), "input": self.input.hexdigest()}
         self.target.publish(list(self.plan.wanted) if self.plan else None, {**self.about, **facts})
         note(closing_line(self.stage, self.counts, seconds))

@@ -115,7 +115,19 @@ class Target:
 
     def load(self, plan: Plan, journal: Journal) -> list[Record]:
         """The lines of the journal that are whole; what a crash tore off its end is cut away."""
-        return [parsed(line) for line in journal.load(lambda line: key_of(plan, line))]
+        found: dict[str, Record] = {}
+
+        def key_of(line: bytes) -> str | None:
+            try:
+                record = parsed(line) if line.endswith(b"\n") else None
+            except (ValueError, BadInput):
+                return None
+            if record:
+                found[plan.key_of(record)] = record
+            return plan.key_of(record) if record else None
+
+        journal.load(key_of)
+        return list(found.values())
 
     # ---- what comes
 
@@ -186,14 +198,6 @@ def resolved(output: Path) -> Path:
         kind = "a folder" if real.is_dir() else "a device or pipe"
         raise ExistingOutput(f"{output}: {kind}; give a file with -o, or leave -o out for stdout")
     return real
-
-
-def key_of(plan: Plan, line: bytes) -> str | None:
-    """The key of a journal's line; None where a crash has left no whole line."""
-    try:
-        return plan.key_of(parsed(line)) if line.endswith(b"\n") else None
-    except (ValueError, BadInput):
-        return None
 
 
 def parsed(line: bytes) -> Record:

@@ -161,8 +161,9 @@ def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int]) ->
         work()
         code = errors.DONE
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) and end.code else errors.BUG
-        if not isinstance(end.code, int) or not end.code:
+        if isinstance(end.code, int) and end.code:
+            code = end.code
+        else:
             note(f"seal: the engine ended the process ({end.code!r}); it should raise an error instead")
     except BaseException as error:  # noqa: BLE001
         code = errors.report(error)

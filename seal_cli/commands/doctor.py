@@ -95,12 +95,12 @@ def show(finding: "Finding", stdout: int | None) -> None:
     from dataclasses import asdict
 
     from seal_cli.console import note
-    from stages.disk import write_all
+    from seal_cli.jsonl import to_stdout
 
     advice = f" → {finding.advice}" if finding.advice else ""
     note(f"{WORDS[finding.ok]:<8}{finding.check}: {finding.found}{advice}")
     if stdout is not None:
-        write_all(stdout, (json.dumps(asdict(finding), ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+        to_stdout(stdout, (json.dumps(asdict(finding), ensure_ascii=False) + "\n").encode("utf-8", "replace"))
 
 
 def close(findings: "list[Finding]", seconds: float) -> int:

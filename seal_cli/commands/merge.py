@@ -33,16 +33,15 @@ def merge(
       seal merge adapters-*.jsonl -o adapters.jsonl
       sbatch --array=$(seal merge adapters-*.jsonl --missing) job.sh
     """
-    from seal_cli.jsonl import claim_stdout
+    from seal_cli.jsonl import claim_stdout, to_stdout
     from seal_cli.run import Run
     from stages import merge as stage
-    from stages.disk import write_all
 
     shards = [read_shard(path) for path in files]
     if missing:
         stage.check(shards)
         absent = stage.missing(shards)
-        write_all(claim_stdout(), f"{stage.array(absent)}\n".encode() if absent else b"")
+        to_stdout(claim_stdout(), f"{stage.array(absent)}\n".encode() if absent else b"")
         return 0
     with Run("merge", output=output, overwrite=overwrite) as run:
         lines = run.read(stage.run(shards))

@@ -53,6 +53,16 @@ def test_head_ends_a_pipe_silently_with_141(tmp_path: Path) -> None:
     assert (code, ended.err) == ("141", "")
 
 
+@pytest.mark.parametrize("command", ["schema", "doctor --json", "merge tasks.jsonl --missing"])
+def test_every_command_that_writes_to_a_closed_pipe_ends_with_141_and_no_words_of_it(
+    command: str, source: Path, tmp_path: Path
+) -> None:
+    assert seal("tasks", source, "--shard", "1/3", "-o", tmp_path / "tasks.jsonl").code == 0
+    ended = pipe(f"(sleep 0.2; seal {command}; echo $? > code) | true", cwd=tmp_path)
+    assert (tmp_path / "code").read_text() == "141\n", ended.err
+    assert "pipe" not in ended.err.lower()
+
+
 @pytest.mark.parametrize("arguments", [["tasks", "{source}"], ["schema"], ["report", "{scores}", "--json"]])
 def test_a_full_disk_behind_stdout_is_74(arguments: list[str], source: Path, tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").write_text(SCORES)

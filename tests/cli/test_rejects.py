@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seal_cli.journal import lock
-from seal_cli.rejects import MOST, Rejects, encode, part_of
+from seal_cli.options import MOST_REJECTS as MOST
+from seal_cli.rejects import Rejects, encode, part_of
 from stages.failures import BadInput, ExistingOutput, Locked
 from stages.lines import Reject
 
@@ -30,10 +31,6 @@ def old(file: Path) -> bytes:
 
 def kept(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
-
-
-def test_by_default_a_hundred_bad_lines_are_borne() -> None:
-    assert MOST == 100
 
 
 def test_strict_ends_the_run_at_the_first_bad_line_with_its_plain_message(
