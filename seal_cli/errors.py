@@ -27,6 +27,7 @@ CODES: dict[type[failures.SealError], int] = {
     failures.Locked: TRY_AGAIN,
     failures.NoSpace: IO_ERROR,
     failures.Crashed: BUG,
+    failures.Denied: 77,
     failures.BadConfig: 78,
 }
 

@@ -34,6 +34,10 @@ class Unavailable(SealError):
     """A service or device that this run needs and cannot reach."""
 
 
+class Denied(SealError):
+    """A service that is there and refuses us: no key, a bad one, or nothing left to pay with."""
+
+
 class OutOfMemory(SealError):
     """The smallest piece of work does not fit into the device's memory."""
 

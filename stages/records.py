@@ -23,6 +23,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 CONTROL = re.compile("[\x7f-\x9f]")
 Id = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
+# refused: the editor would not say more; failed: there is no completion, for `error`; unknown: whoever wrote does not say
+Finish = Literal["stop", "length", "refused", "failed", "unknown"]
 Section = Literal["edit", "adapter", "score"]
 
 
@@ -64,8 +66,8 @@ class SelfEdit(Frozen):
     template: str
     prompt: str | Many[Message]
     completion: str
-    finish: Literal["stop", "length", "unknown"]  # unknown: imported from a file that does not say
-    tokens: Count | None  # None: imported from a file that does not say
+    finish: Finish
+    tokens: Count | None  # None: whoever wrote it does not say
     sampling: dict[str, Any]
     error: str | None
 

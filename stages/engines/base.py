@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from stages.failures import BadConfig
 
+Finish = Literal["stop", "length", "refused", "failed", "unknown"]
 Prompt = str | Sequence[Mapping[str, str]]  # text, or the messages of a chat
 
 
@@ -38,12 +39,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """The text that came back, without the end token. finish "length": it was cut at max_tokens."""
+    """The text that came back, without the end token. finish "length": it was cut at max_tokens.
+
+    "refused": the model would not say more. "failed": there is no text, for `error`; ours, never a wrong answer.
+    "unknown", and None for `tokens`: the server does not say.
+    """
 
     id: str
     text: str
-    finish: Literal["stop", "length"]
-    tokens: int
+    finish: Finish
+    tokens: int | None
+    error: str | None = None
 
 
 def in_order(requests: Iterable[Request], completions: Iterable[Completion]) -> Iterator[Completion]:
