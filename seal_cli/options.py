@@ -15,6 +15,11 @@ class Ties(StrEnum):
     shortest = "shortest"
 
 
+class Unscored(StrEnum):
+    leave_out = "leave-out"
+    pessimistic = "pessimistic"
+
+
 class Schedule(StrEnum):
     linear = "linear"
     cosine = "cosine"

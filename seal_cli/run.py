@@ -158,7 +158,8 @@ class Run:
         self.counts.written += 1
         if isinstance(line, Record):
             fault = line.adapter.fault if line.adapter else None
-            self.counts.failed += fault == "training"
+            unwritten = line.edit is not None and line.edit.finish == "failed" and line.adapter is None
+            self.counts.failed += fault == "training" or unwritten
             self.counts.unreadable += fault == "edit"
             self.counts.unscored += bool(line.score and line.score.value is None)
 

@@ -36,9 +36,9 @@ def pieces(
     for record in records:
         edit, bare = edit_of(record), record.grow(adapter=None, score=None)
         try:
-            lesson = domain.lesson(record.task, edit)
-        except BadEdit as error:
-            adapter = _unreadable(edit, model, config, error)
+            lesson = lesson_of(domain, record)
+        except (BadEdit, Unwritten) as error:
+            adapter = _without_training(edit, model, config, error)
             made = {adapter.id: Piece(bare, line=bare.grow(adapter=adapter))}
         else:
             own = [edit_seed(run_seed, record.task.id, edit, replica) for replica in range(seeds)]
@@ -83,9 +83,26 @@ def show_data(records: Iterable[Record], *, domain: Domain) -> Iterator[Training
     """The training sequences of each self-edit, without training."""
     for record in records:
         edit = edit_of(record)
-        examples = domain.lesson(record.task, edit).examples
+        try:
+            examples = lesson_of(domain, record).examples
+        except (BadEdit, Unwritten):
+            examples = ()
         sequences = tuple(f"{example.prompt}{example.completion}" for example in examples)
         yield TrainingData(task_id=record.task.id, edit_id=edit.id, sequences=sequences)
+
+
+class Unwritten(ValueError):
+    """There is no self-edit, since whoever was to write it could not be asked. Ours: the line stays unscored."""
+
+
+def lesson_of(domain: Domain, record: Record) -> Lesson:
+    """The training data of the line's self-edit. Raises BadEdit or Unwritten where there is none."""
+    edit = edit_of(record)
+    if edit.finish == "failed":
+        raise Unwritten(f"there is no self-edit ({edit.error}); run `seal generate` again")
+    if edit.error is not None:
+        raise BadEdit(edit.error)
+    return domain.lesson(record.task, edit)
 
 
 def edit_of(record: Record) -> SelfEdit:
@@ -124,7 +141,8 @@ def _stats(result: FitResult) -> TrainStats:
     )
 
 
-def _unreadable(edit: SelfEdit, model: str, config: FitConfig, error: BadEdit) -> Adapter:
+def _without_training(edit: SelfEdit, model: str, config: FitConfig, error: BadEdit | Unwritten) -> Adapter:
+    """Whose fault it is decides the reward: a self-edit that cannot be used is worth 0, one that never came nothing."""
     return Adapter(
         id=content_id(edit.id, model, "unreadable"),
         seed=0,
@@ -132,6 +150,6 @@ def _unreadable(edit: SelfEdit, model: str, config: FitConfig, error: BadEdit) -
         path=None,
         fit=asdict(config),
         train=None,
-        fault="edit",
+        fault="edit" if isinstance(error, BadEdit) else "training",
         error=str(error),
     )

@@ -3,17 +3,21 @@
 Lines without an adapter are answered by the model as it is: the baseline row, or with `in_context` the oracle row.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from stages.domains.base import Domain, Query
-from stages.engines.base import ANSWERING, Engine, Renamed, Request, Sampling, Unwatched, Watch
+from stages.engines.base import ANSWERING, Completion, Engine, Renamed, Request, Sampling, Unwatched, Watch
 from stages.failures import BadInput
+from stages.grading import Item, in_groups
 from stages.judges.base import Case, Judge, Verdict
 from stages.plan import Plan
-from stages.records import Answer, Record, Score, Task
+from stages.records import Answer, Record, Task
+from stages.scores import make_score
+
+Queries = Mapping[str, Sequence[Query]]  # by the task's id
+NOBODY = ""  # for whom a line waits that needs no answers
 
 
 @dataclass(frozen=True)
@@ -24,14 +28,35 @@ class Graded:
     verdicts: tuple[Verdict, ...]
 
 
+@dataclass(frozen=True)
+class Answered:
+    """All answers of one owner: an adapter, or the plain model for a task."""
+
+    owner: str
+    task_id: str
+    completions: tuple[Completion, ...]  # in the order of the task's queries
+
+
 def plan(records: Iterable[Record]) -> Plan:
-    """A line for each line that is read."""
-    return Plan("score", {owner_of(record): record.grow(score=None) for record in records}, owner_of)
+    """A line for each line that is read. One that lacks an answer, which the engine failed to give, is made again."""
+    wanted = {owner_of(record): record.grow(score=None) for record in records}
+    return Plan("score", wanted, owner_of, is_answered)
 
 
 def owner_of(record: Record) -> str:
     """Whose answers the line's are: its adapter's, or the plain model's for its task."""
     return record.adapter.id if record.adapter else record.task.id
+
+
+def is_answered(line: Record) -> bool:
+    """Whether every question of a finished line has its answers, right, wrong or not yet judged."""
+    answers = line.score.answers if line.score else ()
+    own = line.adapter is None or line.adapter.path is not None
+    plain = line.adapter is not None
+    return all(
+        not (own and answer.prediction is None) and not (plain and answer.baseline_prediction is None)
+        for answer in answers
+    )
 
 
 def run(
@@ -47,7 +72,7 @@ def run(
     known: Iterable[Record] = (),
     watch: Watch = Unwatched(),
 ) -> Iterator[Record]:
-    """A score for each line, in order; for these `keys` (see `plan`) only.
+    """A score for each line, as its answers are there; for these `keys` (see `plan`) only.
 
     The baseline of a task is answered once, however many adapters it has, and not at all where a `known` score line of
     the same settings has it. Reads all lines first: requests are batched across them, and the stage before has then
@@ -57,20 +82,36 @@ def run(
     check(lines)
     lines = [line for line in lines if keys is None or owner_of(line) in keys]
     queries = {line.task.id: list(domain.queries(line.task, in_context=in_context, chat=chat)) for line in lines}
-    baselines = {line.task.id: graded for line in known if (graded := baseline_of(line)) is not None}
-    requests = list(_requests(lines, queries, sampling, baselines))
+    done = {line.task.id: graded for line in known if (graded := baseline_of(line)) is not None}
+    requests = list(_requests(lines, queries, sampling, done))
     owners = {request.id: key for key, request in requests}
     completions = engine.sample([request for _, request in requests], Renamed(watch, owners))
-    texts: dict[str, str] = {}
-    for line in lines:
-        asked = queries[line.task.id]
-        for owner in _askers(line, baselines):
-            while not all(f"{owner}/{query.id}" in texts for query in asked):
-                completion = next(completions)
-                texts[completion.id] = completion.text
-        if line.task.id not in baselines:
-            baselines[line.task.id] = _grade(asked, [texts[f"{line.task.id}/{query.id}"] for query in asked], judge)
-        yield line.grow(score=_score(line, asked, texts, baselines[line.task.id], engine.model, judge))
+    groups = ((each, _items(each, queries)) for each in _answered(lines, queries, done, completions))
+    waiting = _Waiting(lines, done)
+    yield from (_line(line, queries, done, engine.model, judge) for line in waiting.ready(NOBODY))
+    for answered, verdicts in in_groups(groups, judge):
+        predictions = tuple(None if each.error else each.text for each in answered.completions)
+        done[answered.owner] = Graded(predictions, verdicts)
+        for line in waiting.ready(answered.owner):
+            yield _line(line, queries, done, engine.model, judge)
+
+
+class _Waiting:
+    """The lines whose answers are not all there, by those whose answers they wait for."""
+
+    def __init__(self, lines: Sequence[Record], done: Collection[str]) -> None:
+        self.lacking = {owner_of(line): set(_askers(line, done)) for line in lines}
+        self.waiting: dict[str, list[Record]] = {}
+        for line in lines:
+            for owner in self.lacking[owner_of(line)] or {NOBODY}:
+                self.waiting.setdefault(owner, []).append(line)
+
+    def ready(self, owner: str) -> list[Record]:
+        """The lines that have waited for this owner alone."""
+        touched = self.waiting.pop(owner, [])
+        for line in touched:
+            self.lacking[owner_of(line)].discard(owner)
+        return [line for line in touched if not self.lacking[owner_of(line)]]
 
 
 def baseline_of(line: Record) -> Graded | None:
@@ -117,7 +158,7 @@ def _askers(line: Record, baselines: Collection[str]) -> list[str]:
 
 
 def _requests(
-    lines: Sequence[Record], queries: dict[str, list[Query]], sampling: Sampling, known: Collection[str]
+    lines: Sequence[Record], queries: Queries, sampling: Sampling, known: Collection[str]
 ) -> Iterator[tuple[str, Request]]:
     """(key of the line, request): the baseline's questions before the first line of each task, then each adapter's."""
     asked = set(known)
@@ -129,52 +170,51 @@ def _requests(
         asked.add(line.task.id)
 
 
-def _grade(queries: Sequence[Query], predictions: Sequence[str], judge: Judge) -> Graded:
-    """Verdicts in the order of the queries; an empty answer is wrong without asking the judge (SEAL App. B)."""
-    pairs = list(zip(queries, predictions, strict=True))
-    verdicts = judge.grade(Case(query.question, query.gold, text) for query, text in pairs if text.strip())
-    graded = tuple(next(verdicts) if text.strip() else Verdict(False, "empty answer") for _, text in pairs)
-    return Graded(tuple(predictions), graded)
+def _answered(
+    lines: Sequence[Record], queries: Queries, known: Collection[str], completions: Iterable[Completion]
+) -> Iterator[Answered]:
+    """Each owner's answers as soon as the last of them has come."""
+    tasks = {owner: line.task.id for line in lines for owner in _askers(line, known)}
+    missing = {owner: len(queries[task]) for owner, task in tasks.items()}
+    places = {f"{owner}/{query.id}": owner for owner, task in tasks.items() for query in queries[task]}
+    texts: dict[str, Completion] = {}
+    for completion in completions:
+        texts[completion.id] = completion
+        owner = places[completion.id]
+        missing[owner] -= 1
+        if not missing[owner]:
+            own = (texts.pop(f"{owner}/{query.id}") for query in queries[tasks[owner]])
+            yield Answered(owner, tasks[owner], tuple(own))
 
 
-def _score(
-    line: Record, queries: Sequence[Query], texts: dict[str, str], baseline: Graded, model: str, judge: Judge
-) -> Score:
-    """The line's score. Without an adapter the value is the plain model's accuracy and there is no baseline."""
-    adapter = line.adapter
+def _items(answered: Answered, queries: Queries) -> list[Item]:
+    """What the judge is to grade. An answer that the engine failed to give is unscored, never wrong."""
+    return [
+        Verdict(None, each.error) if each.error else Case(query.question, query.gold, each.text)
+        for query, each in zip(queries[answered.task_id], answered.completions, strict=True)
+    ]
+
+
+def _line(line: Record, queries: Queries, done: Mapping[str, Graded], model: str, judge: Judge) -> Record:
+    """The line with its score. Without an adapter the value is the plain model's accuracy; there is no baseline."""
+    asked, plain, adapter = queries[line.task.id], done[line.task.id], line.adapter
     if adapter is None:
-        return _build(queries, baseline, None, model, judge.name)
-    if adapter.path is None:
+        own, before = plain, None
+    elif adapter.path is None:
         lost = Verdict(False if adapter.fault == "edit" else None, adapter.error)
-        own = Graded((None,) * len(queries), (lost,) * len(queries))
+        own, before = Graded((None,) * len(asked), (lost,) * len(asked)), plain
     else:
-        own = _grade(queries, [texts[f"{adapter.id}/{query.id}"] for query in queries], judge)
-    return _build(queries, own, baseline, model, judge.name)
+        own, before = done[adapter.id], plain
+    answers = [_answer(query, place, own, before) for place, query in enumerate(asked)]
+    return line.grow(score=make_score(answers, model=model, judge=judge.name))
 
 
-def _build(queries: Sequence[Query], own: Graded, baseline: Graded | None, model: str, judge: str) -> Score:
-    answers = tuple(
-        Answer(
-            id=query.id,
-            prediction=own.predictions[i],
-            correct=own.verdicts[i].correct,
-            reason=own.verdicts[i].reason,
-            baseline_prediction=baseline.predictions[i] if baseline else None,
-            baseline_correct=baseline.verdicts[i].correct if baseline else None,
-        )
-        for i, query in enumerate(queries)
+def _answer(query: Query, place: int, own: Graded, before: Graded | None) -> Answer:
+    return Answer(
+        id=query.id,
+        prediction=own.predictions[place],
+        correct=own.verdicts[place].correct,
+        reason=own.verdicts[place].reason,
+        baseline_prediction=before.predictions[place] if before else None,
+        baseline_correct=before.verdicts[place].correct if before else None,
     )
-    return Score(
-        value=accuracy([answer.correct for answer in answers]),
-        baseline=accuracy([answer.baseline_correct for answer in answers]),
-        model=model,
-        judge=judge,
-        answers=answers,
-    )
-
-
-def accuracy(verdicts: Sequence[bool | None]) -> float | None:
-    """Share of right answers, or None as soon as one is unscored: nothing unscored becomes a reward."""
-    if not verdicts or any(verdict is None for verdict in verdicts):
-        return None
-    return float(Fraction(sum(map(bool, verdicts)), len(verdicts)))

@@ -5,36 +5,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from stages.candidates import Candidate, Unscored, best_of, collect, reliability
 from stages.failures import BadConfig, BadInput
-from stages.records import Record, Score, SelfEdit, SftExample, edit_seed
+from stages.records import Record, SftExample, edit_seed
 
 Ties = Literal["first", "random", "shortest"]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A self-edit with one exact accuracy per seed. Unscored: one of its answers has no verdict."""
-
-    task_id: str
-    edit: SelfEdit
-    values: tuple[Fraction, ...]
-    baselines: tuple[Fraction, ...]
-    unscored: bool
-
-    @property
-    def value(self) -> Fraction:
-        """Mean over seeds, exact: equal rewards are equal."""
-        return sum(self.values, Fraction(0)) / len(self.values)
-
-    @property
-    def baseline(self) -> Fraction | None:
-        """Mean accuracy of the unadapted model, exact; None where it was not measured."""
-        return sum(self.baselines, Fraction(0)) / len(self.baselines) if self.baselines else None
-
-    @property
-    def gains(self) -> bool:
-        """Whether it beats the unadapted model. Without a baseline it cannot be said to."""
-        return self.baseline is not None and self.value > self.baseline
 
 
 @dataclass(frozen=True)
@@ -70,7 +45,7 @@ class Summary:
     contexts: int
     edits: int
     kept: int
-    unscored: int  # self-edits left out because an answer has no verdict
+    unscored: int  # self-edits of which an answer has no verdict: left out, or taken at their lower bound
     ties: int  # contexts in which several self-edits share the best value
     below_baseline: int  # contexts whose best self-edit does not beat the unadapted model
     reliability: float | None  # share of the between-edit variance that is not seed noise, 0..1
@@ -84,12 +59,22 @@ class Filtered:
     summary: Summary
 
 
-def run(records: Iterable[Record], *, keep: Keep = Keep(), ties: Ties = "first", seed: int = 0) -> Filtered:
-    """The kept self-edits in the order of their contexts. Reads everything first: a ranking needs all rewards."""
-    candidates = collect(records)
+def run(
+    records: Iterable[Record],
+    *,
+    keep: Keep = Keep(),
+    ties: Ties = "first",
+    unscored: Unscored = "leave-out",
+    seed: int = 0,
+) -> Filtered:
+    """The kept self-edits in the order of their contexts. Reads everything first: a ranking needs all rewards.
+
+    A self-edit with an unscored answer is left out, or with "pessimistic" worth what it is worth at least.
+    """
+    candidates = collect(records, unscored)
     contexts: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        if not candidate.unscored:
+        if not candidate.unscored or (unscored == "pessimistic" and candidate.values):
             contexts.setdefault(candidate.task_id, []).append(candidate)
     for candidate in candidates:
         if not candidate.edit.prompt:
@@ -100,7 +85,7 @@ def run(records: Iterable[Record], *, keep: Keep = Keep(), ties: Ties = "first",
         edits=len(candidates),
         kept=len(chosen),
         unscored=sum(candidate.unscored for candidate in candidates),
-        ties=sum(len(_best(group)) > 1 for group in contexts.values()),
+        ties=sum(len(best_of(group)) > 1 for group in contexts.values()),
         below_baseline=sum(_loses(group) for group in contexts.values()),
         reliability=reliability(list(contexts.values())),
     )
@@ -109,49 +94,8 @@ def run(records: Iterable[Record], *, keep: Keep = Keep(), ties: Ties = "first",
 
 def _loses(group: Sequence[Candidate]) -> bool:
     """Whether the best self-edits of a context all fail to beat a baseline that is known."""
-    best = _best(group)
+    best = best_of(group)
     return any(c.baseline is not None for c in best) and not any(c.gains for c in best)
-
-
-def collect(records: Iterable[Record]) -> list[Candidate]:
-    """One candidate per self-edit, its seeds together. Raises BadInput for a line that comes twice."""
-    groups: dict[str, list[Record]] = {}
-    seen: set[tuple[str, str]] = set()
-    for record in records:
-        if record.edit is None or record.score is None:
-            missing = "edit (run `seal generate` first)" if record.edit is None else "score (run `seal eval` first)"
-            raise BadInput(f"task {record.task.id} has no {missing}")
-        key = record.edit.id, record.adapter.id if record.adapter else ""
-        if key in seen:
-            raise BadInput(f"self-edit {key[0]}, adapter {key[1] or 'none'}: scored twice; each line must be another")
-        seen.add(key)
-        groups.setdefault(record.edit.id, []).append(record)
-    return [_candidate(group) for group in groups.values()]
-
-
-def _candidate(group: Sequence[Record]) -> Candidate:
-    edit = group[0].edit
-    scores = [record.score for record in group if record.score is not None]
-    if edit is None:
-        raise BadInput("a score line without an edit")
-    values = [_exact(score, lambda answer: answer.correct, score.value) for score in scores]
-    baselines = [_exact(score, lambda answer: answer.baseline_correct, score.baseline) for score in scores]
-    return Candidate(
-        task_id=group[0].task.id,
-        edit=edit,
-        values=tuple(value for value in values if value is not None),
-        baselines=tuple(baseline for baseline in baselines if baseline is not None),
-        unscored=any(value is None for value in values),
-    )
-
-
-def _exact(score: Score, verdict: Callable[..., bool | None], mean: float | None) -> Fraction | None:
-    """The accuracy as a fraction of the answers; the imported mean, as written, where there are no answers."""
-    if mean is None:
-        return None
-    if not score.answers:
-        return Fraction(str(mean))
-    return Fraction(sum(bool(verdict(answer)) for answer in score.answers), len(score.answers))
 
 
 def _choose(group: Sequence[Candidate], keep: Keep, ties: Ties, seed: int) -> list[Candidate]:
@@ -176,12 +120,6 @@ def _tie_order(ties: Ties, seed: int) -> Callable[[Candidate], int]:
     return orders[ties]
 
 
-def _best(group: Sequence[Candidate]) -> list[Candidate]:
-    """The self-edits that share the best value."""
-    best = max(candidate.value for candidate in group)
-    return [candidate for candidate in group if candidate.value == best]
-
-
 def _example(candidate: Candidate) -> SftExample:
     return SftExample(
         prompt=candidate.edit.prompt,
@@ -191,29 +129,3 @@ def _example(candidate: Candidate) -> SftExample:
         value=float(candidate.value),
         baseline=None if candidate.baseline is None else float(candidate.baseline),
     )
-
-
-def reliability(contexts: Sequence[Sequence[Candidate]]) -> float | None:
-    """Share of the variance between the self-edits of a context that is not seed noise, 0..1.
-
-    One-way random effects, pooled over contexts: 1 - (noise variance / seeds) / variance of the edits' means. None
-    where no self-edit has two seeds, where seeds differ in number, or where the edits do not differ at all.
-    """
-    groups = [group for group in contexts if len(group) > 1]
-    seeds = {len(candidate.values) for group in groups for candidate in group}
-    if len(seeds) != 1 or seeds == {1}:
-        return None
-    count = seeds.pop()
-    between = _pooled_variance([[candidate.value for candidate in group] for group in groups])
-    within = _pooled_variance([candidate.values for group in groups for candidate in group])
-    return None if between == 0 else float(max(Fraction(0), 1 - within / count / between))
-
-
-def _pooled_variance(samples: Sequence[Sequence[Fraction]]) -> Fraction:
-    """Mean squared deviation from each sample's own mean, over the pooled degrees of freedom."""
-    squares, freedom = Fraction(0), 0
-    for sample in samples:
-        mean = sum(sample, Fraction(0)) / len(sample)
-        squares += sum(((value - mean) ** 2 for value in sample), Fraction(0))
-        freedom += len(sample) - 1
-    return squares / freedom

@@ -6,16 +6,21 @@ from itertools import islice
 
 from stages.domains.base import Domain
 from stages.domains.qa import NO_EDIT
-from stages.engines.base import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch, in_order
+from stages.engines.base import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch
 from stages.failures import BadInput
 from stages.plan import Plan
 from stages.records import Record, SelfEdit, Task, content_id, derive_seed
 
 
 def plan(records: Iterable[Record], *, samples: int) -> Plan:
-    """A line for each sample of each task."""
+    """A line for each sample of each task. One whose completion the engine failed to give is asked for again."""
     tasks = {key_of(task, sample): Record(task=task) for task in unique_tasks(records) for sample in range(samples)}
-    return Plan("edit", tasks, lambda line: key_of(line.task, line.edit.sample if line.edit else 0))
+    return Plan("edit", tasks, lambda line: key_of(line.task, line.edit.sample if line.edit else 0), is_written)
+
+
+def is_written(line: Record) -> bool:
+    """Whether the editor has answered, were it with a refusal."""
+    return line.edit is None or line.edit.finish != "failed"
 
 
 def key_of(task: Task, sample: int) -> str:
@@ -34,17 +39,16 @@ def run(
     keys: Collection[str] | None = None,
     watch: Watch = Unwatched(),
 ) -> Iterator[Record]:
-    """`samples` self-edits of each task, in the order of the tasks; of these `keys` only. A task counts once."""
-    asked: list[tuple[Task, int, Prompt, Request]] = []
+    """`samples` self-edits of each task as they come; of these `keys` only. A task counts once."""
+    asked: dict[str, tuple[Task, int, Prompt, Request]] = {}
     for task in unique_tasks(records):
         prompt = domain.edit_prompt(task, template, chat=chat)
         for sample in range(samples):
             key, own = key_of(task, sample), replace(sampling, seed=derive_seed(sampling.seed, task.id, sample))
             if keys is None or key in keys:
-                asked.append((task, sample, prompt, Request(key, prompt, own)))
-    requests = [request for *_, request in asked]
-    completions = in_order(requests, engine.sample(requests, watch))
-    for (task, sample, prompt, request), completion in zip(asked, completions, strict=True):
+                asked[key] = task, sample, prompt, Request(key, prompt, own)
+    for completion in engine.sample([request for *_, request in asked.values()], watch):
+        task, sample, prompt, request = asked.pop(completion.id)
         yield Record(task=task, edit=_edit(task, sample, prompt, request, completion, engine.model, template))
 
 
@@ -61,7 +65,7 @@ def _edit(
         finish=completion.finish,
         tokens=completion.tokens,
         sampling=asdict(request.sampling),
-        error=None,
+        error=completion.error,
     )
 
 

@@ -166,4 +166,6 @@ def _repetition(
 
 def _score(about: Mapping[str, Any], value: float, baseline: float, answers: tuple[Answer, ...]) -> Score:
     model = str(about.get("model", UNKNOWN))
-    return Score(value=value, baseline=baseline, model=model, judge=REWARD_JUDGE, answers=answers)
+    return Score(
+        value=value, bounds=(value, value), baseline=baseline, model=model, judge=REWARD_JUDGE, answers=answers
+    )

@@ -12,7 +12,8 @@ never from position. `SftExample` and `Checkpoint` are the lines that `seal filt
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from operator import sub
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
@@ -23,7 +24,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 CONTROL = re.compile("[\x7f-\x9f]")
 Id = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
-# refused: the editor would not say more; failed: there is no completion, for `error`; unknown: whoever wrote does not say
+# refused: it would not say more; failed: there is no completion, for `error`; unknown: its source does not say
 Finish = Literal["stop", "length", "refused", "failed", "unknown"]
 Section = Literal["edit", "adapter", "score"]
 
@@ -109,10 +110,12 @@ class Answer(Frozen):
 class Score(Frozen):
     """Accuracy of the adapted model (`value`) and of the unadapted one (`baseline`), passage out of sight.
 
-    `value` is None as soon as one answer is unscored; `answers` is empty where only a mean was imported.
+    `value` is None as soon as one answer is unscored; `bounds` say what it could be, with those answers wrong and with
+    them right. `answers` is empty where only a mean was imported.
     """
 
     value: Share | None
+    bounds: Annotated[tuple[Share, Share], Strict(False)] | None = None  # None: in lines that do not say
     baseline: Share | None
     model: str
     judge: str
@@ -125,7 +128,13 @@ class Score(Frozen):
             raise ValueError("value must be null exactly when an answer is unscored")
         if verdicts and self.value is not None and abs(self.value - sum(map(bool, verdicts)) / len(verdicts)) > 1e-9:
             raise ValueError("value must be the share of right answers")
+        if verdicts and self.bounds and max(map(abs, map(sub, self.bounds, _bounds(verdicts)))) > 1e-9:
+            raise ValueError("bounds must be the shares of right answers with the unscored ones wrong, and right")
         return self
+
+
+def _bounds(verdicts: Sequence[bool | None]) -> tuple[float, float]:
+    return verdicts.count(True) / len(verdicts), 1 - verdicts.count(False) / len(verdicts)
 
 
 class Record(Frozen):

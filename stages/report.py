@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.failures import BadConfig, BadInput
-from stages.records import Record
+from stages.records import Record, Score
+from stages.scores import bounds
 
 Floats = NDArray[np.float64]
 AT_ONCE, ROUNDS = 500, 20  # 10,000 resamples, a few at a time: memory stays small for many tasks
@@ -21,12 +22,17 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class TaskScores:
-    """One run of one row: per task the mean over its scored lines, and right and asked answers."""
+    """One run of one row: per task the mean over its lines of the share of right among scored answers.
+
+    Answers without a verdict move no mean; `least` and `most` are the mean over all tasks with them wrong, and right.
+    """
 
     by_task: Mapping[str, float]
     right: int
-    asked: int
-    unscored: int
+    scored: int  # answers
+    unscored: int  # answers; a line that names none counts as one
+    least: float
+    most: float
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,10 @@ class Row:
     high: float
     by_question: float  # over questions (micro)
     tasks: int
-    answers: int
-    unscored: int
+    answers: int  # scored
+    unscored: int  # answers without a verdict
+    least: float  # the mean if all unscored answers are wrong
+    most: float  # and if all are right
     runs: int
     run_error: float | None  # standard error of the mean over runs, where the row has several files
     gain: float | None  # paired difference to the chosen row, over the tasks that both have
@@ -61,22 +69,33 @@ def run(files: Iterable[tuple[str, Iterable[Record]]], *, against: str | None = 
 
 
 def read_scores(label: str, records: Iterable[Record]) -> TaskScores:
-    """Means per task over the lines that are scored. Raises BadInput where none is."""
+    """Means per task over scored answers. Raises BadInput where there is none."""
     values: dict[str, list[float]] = {}
-    right = asked = unscored = 0
+    ends: dict[str, list[tuple[float, float]]] = {}
+    right = scored = unscored = 0
     for record in records:
-        if record.score is None:
+        score = record.score
+        if score is None:
             raise BadInput(f"{label}: task {record.task.id} has no score (run `seal eval` first)")
-        if record.score.value is None:
-            unscored += 1
-            continue
-        values.setdefault(record.task.id, []).append(record.score.value)
-        right += sum(bool(answer.correct) for answer in record.score.answers)
-        asked += len(record.score.answers)
+        given = [answer.correct for answer in score.answers if answer.correct is not None]
+        value = sum(given) / len(given) if given and score.value is None else score.value
+        if value is not None:
+            values.setdefault(record.task.id, []).append(value)
+        ends.setdefault(record.task.id, []).append(ends_of(score))
+        right, scored = right + sum(given), scored + len(given)
+        unscored += len(score.answers) - len(given) if score.answers else score.value is None
     if not values:
-        raise BadInput(f"{label}: no scored line{f' ({unscored} unscored)' if unscored else ''}")
-    means = {task: float(np.mean(scores)) for task, scores in values.items()}
-    return TaskScores(means, right, asked, unscored)
+        raise BadInput(f"{label}: no scored answer{f' ({unscored} unscored)' if unscored else ''}")
+    means = {task: float(np.mean(shares)) for task, shares in values.items()}
+    low, high = np.mean([np.mean(pairs, axis=0) for pairs in ends.values()], axis=0)
+    return TaskScores(means, right, scored, unscored, float(low), float(high))
+
+
+def ends_of(score: Score) -> tuple[float, float]:
+    """The bounds of a score's value."""
+    if score.value is not None:
+        return score.value, score.value
+    return bounds([answer.correct for answer in score.answers]) or (0.0, 1.0)
 
 
 def pooled(runs: Sequence[TaskScores]) -> dict[str, float]:
@@ -89,7 +108,7 @@ def make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, flo
     """One row from its runs; compared with the reference's means per task where there is one."""
     values = pooled(runs)
     low, high = interval(np.array(list(values.values())), seed)
-    asked = sum(scores.asked for scores in runs)
+    scored = sum(scores.scored for scores in runs)
     means = [float(np.mean(list(scores.by_task.values()))) for scores in runs]
     gain = compare(values, reference, seed) if reference is not None else (None, None, None, None)
     return Row(
@@ -97,10 +116,12 @@ def make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, flo
         mean=float(np.mean(list(values.values()))),
         low=low,
         high=high,
-        by_question=sum(scores.right for scores in runs) / asked if asked else float(np.mean(means)),
+        by_question=sum(scores.right for scores in runs) / scored if scored else float(np.mean(means)),
         tasks=len(values),
-        answers=asked,
+        answers=scored,
         unscored=sum(scores.unscored for scores in runs),
+        least=float(np.mean([scores.least for scores in runs])),
+        most=float(np.mean([scores.most for scores in runs])),
         runs=len(runs),
         run_error=float(np.std(means, ddof=1) / len(means) ** 0.5) if len(means) > 1 else None,
         gain=gain[0],

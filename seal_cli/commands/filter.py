@@ -19,6 +19,10 @@ def filter_scores(
         ),
     ] = "best",
     ties: Annotated[opt.Ties, typer.Option(help="What decides between equal values.")] = opt.Ties.first,
+    unscored: Annotated[
+        opt.Unscored,
+        typer.Option(help="Self-edits with unscored answers: left out, or worth what they are worth at least."),
+    ] = opt.Unscored.leave_out,
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
     limit: opt.Limit = None,
@@ -31,7 +35,8 @@ def filter_scores(
     """Keep the best self-edits of each context as training pairs. score → sft lines.
 
     The value of a self-edit is the exact mean over its seeds. One with an unscored answer is left out, neither
-    rewarded nor punished. Counts, ties and the reliability of the reward go to stderr.
+    rewarded nor punished; --unscored pessimistic takes such answers as wrong, and those of the unadapted model as
+    right. Counts, ties and the reliability of the reward go to stderr.
 
     \b
     Examples:
@@ -51,15 +56,17 @@ def filter_scores(
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("filter", output=output, overwrite=overwrite, rejects=bad) as run:
         records = run.read(input_records(file, ("edit", "score"), bad), limit=limit, shard=shard)
-        run.settle({"keep": keep, "ties": ties.value, "seed": seed, "limit": limit, "shard": shard})
-        filtered = stage.run(records, keep=rule, ties=ties.value, seed=seed)
+        chosen = {"keep": keep, "ties": ties.value, "unscored": unscored.value, "seed": seed}
+        run.settle({**chosen, "limit": limit, "shard": shard})
+        filtered = stage.run(records, keep=rule, ties=ties.value, unscored=unscored.value, seed=seed)
         run.write(filtered.examples)
         found = filtered.summary
-        run.counts.unscored = found.unscored
+        run.counts.unscored = found.unscored if unscored is opt.Unscored.leave_out else 0
         run.about["summary"] = asdict(found)
         reliable = "unknown (it takes two seeds)" if found.reliability is None else f"{found.reliability:.2f}"
         note(
             f"seal filter: {found.contexts} contexts, {found.edits} self-edits, {found.kept} kept ({keep}); "
+            f"{f'{found.unscored} with unscored answers ({unscored.value}); ' if found.unscored else ''}"
             f"{found.ties} contexts tie for the best, in {found.below_baseline} the best does not beat the baseline; "
             f"reliability of the reward {reliable}"
         )

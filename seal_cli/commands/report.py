@@ -26,7 +26,9 @@ def report(
 ) -> int:
     """Tabulate score files on stderr: means with 95 % intervals over tasks, and paired comparisons.
 
-    A label that comes several times is one row of repeated runs, with the standard error of their mean.
+    Means are over scored answers. Where some are unscored, the table also says how many, and between what the mean
+    would lie with all of them wrong and all of them right. A label that comes several times is one row of repeated
+    runs, with the standard error of their mean.
 
     \b
     Examples:
@@ -73,7 +75,7 @@ def show(rows: "list[Row]", against: str | None) -> None:
     columns = ["row", "tasks", "answers", "mean %", "95 % interval", "by question %"]
     repeated = any(row.runs > 1 for row in rows)
     columns += ["runs", "± s.e."] if repeated else []
-    columns += ["unscored"] if any(row.unscored for row in rows) else []
+    columns += ["unscored", "mean if wrong … right"] if any(row.unscored for row in rows) else []
     columns += [f"gain on {against}", "95 % interval", "p"] if against else []
     table(columns, [cells(row, columns, repeated, against is not None) for row in rows])
 
@@ -82,7 +84,7 @@ def cells(row: "Row", columns: list[str], repeated: bool, compared: bool) -> lis
     found = [row.label, str(row.tasks), str(row.answers), percent(row.mean), span(row.low, row.high)]
     found.append(percent(row.by_question))
     found += [str(row.runs), percent(row.run_error)] if repeated else []
-    found += [str(row.unscored)] if "unscored" in columns else []
+    found += [str(row.unscored), span(row.least, row.most)] if "unscored" in columns else []
     gain = "" if row.gain is None else f"{100 * row.gain:+.1f}"
     p_value = "" if row.p_value is None else f"{row.p_value:.4f}"
     return found + ([gain, span(row.gain_low, row.gain_high, "+"), p_value] if compared else [])

@@ -52,17 +52,6 @@ class Completion:
     error: str | None = None
 
 
-def in_order(requests: Iterable[Request], completions: Iterable[Completion]) -> Iterator[Completion]:
-    """Completions in the order of their requests, each as soon as all before it are there."""
-    arriving = iter(completions)
-    waiting: dict[str, Completion] = {}
-    for request in requests:
-        while request.id not in waiting:
-            completion = next(arriving)
-            waiting[completion.id] = completion
-        yield waiting.pop(request.id)
-
-
 @dataclass(frozen=True)
 class Example:
     """One training sequence. The loss is on the completion; an empty prompt puts it on every token."""

@@ -184,7 +184,7 @@ def test_the_unscored_are_told_and_end_with_3(tmp_path: Path) -> None:
     lines = [a_line(a_task("Ada"), [True, False]), a_line(a_task("Bo"), [True, None])]
     (tmp_path / "scores.jsonl").write_text(jsonl(lines))
     told = seal("report", "scores.jsonl", "--json", cwd=tmp_path)
-    assert (told.code, told.lines[0]["mean"], told.lines[0]["unscored"]) == (3, 0.5, 1)
+    assert (told.code, told.lines[0]["mean"], told.lines[0]["unscored"]) == (3, 0.75, 1)
     kept = seal("filter", "scores.jsonl", cwd=tmp_path)
     assert (kept.code, len(kept.lines)) == (3, 1)
     assert "seal filter: 2 in, 1 out, 0 failed, 1 unscored, " in kept.err

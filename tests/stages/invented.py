@@ -79,6 +79,10 @@ def a_line(
     return Record(task=task, edit=edit, adapter=an_adapter(edit, seed), score=a_score(task, right, before))
 
 
+class Lost(Exception):
+    """What the answer function of an engine raises for an answer that the engine fails to give."""
+
+
 class Backwards:
     """An engine that asks a function for each answer and gives the last answer first."""
 
@@ -90,4 +94,7 @@ class Backwards:
         batch = list(requests)
         self.asked += batch
         for request in reversed(batch):
-            yield Completion(request.id, self.answer(request), "stop", 3)
+            try:
+                yield Completion(request.id, self.answer(request), "stop", 3)
+            except Lost as error:
+                yield Completion(request.id, "", "failed", None, error=str(error))

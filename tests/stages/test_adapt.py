@@ -71,6 +71,18 @@ def test_an_adapter_says_how_it_was_trained() -> None:
     assert (adapter.fault, adapter.error) == (None, None)
 
 
+def test_a_self_edit_that_never_came_is_no_failure_of_the_model() -> None:
+    (line,) = edited("")
+    assert line.edit is not None
+    never = line.grow(edit=line.edit.model_copy(update={"finish": "failed", "error": "timeout: no answer"}))
+    refused = line.grow(edit=line.edit.model_copy(update={"id": "r", "finish": "refused", "error": "it would not"}))
+    first, second = (record.adapter for record in adapted([never, refused], Pretender(), domain=QA(), out=OUT))
+    assert first is not None and second is not None
+    assert (first.fault, first.path) == ("training", None)
+    assert first.error == "there is no self-edit (timeout: no answer); run `seal generate` again"
+    assert (second.fault, second.error, second.path) == ("edit", "it would not", None)
+
+
 def test_an_unreadable_edit_is_the_models_failure_and_the_run_goes_on() -> None:
     records = list(adapted(edited("unreadable", "one"), Pretender(), domain=Picky(), out=OUT, seeds=2))
     assert [record.adapter.fault for record in records if record.adapter] == ["edit", None, None]

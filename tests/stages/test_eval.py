@@ -12,7 +12,7 @@ from stages.failures import BadInput
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import Exact
 from stages.records import Record, make_task
-from tests.stages.invented import Backwards, a_task, an_adapter, an_edit, numbered
+from tests.stages.invented import Backwards, Lost, a_task, an_adapter, an_edit, numbered
 
 GOLD = {"Where was Ada born?": "Velm", "What did Ada build?": "a bridge"}
 
@@ -60,7 +60,7 @@ def test_the_baseline_is_asked_once_however_many_adapters_a_task_has() -> None:
     engine = Backwards(student)
     lines = [adapted(seed, sample) for sample in range(2) for seed in range(3)]
     records = list(stage.run(lines, engine, domain=QA(), judge=Exact()))
-    assert [record.adapter for record in records] == [line.adapter for line in lines]
+    assert {stage.owner_of(record) for record in records} == {stage.owner_of(line) for line in lines}
     assert sum(request.adapter is None for request in engine.asked) == 2
     assert len(engine.asked) == 2 + 6 * 2
 
@@ -132,6 +132,47 @@ def test_every_question_is_judged_with_its_own_gold_answer() -> None:
     assert {case.question: case.gold for case in judge.cases} == GOLD
 
 
+def test_an_answer_that_the_engine_failed_to_give_is_unscored_and_asked_for_again() -> None:
+    def shaky(request: Request) -> str:
+        if request.adapter and "born" in str(request.prompt):
+            raise Lost("api_error: status 500")
+        return student(request)
+
+    judge = Unsure()
+    lines = [adapted(), adapted(1, fault="edit"), Record(task=a_task("Bo"))]
+    plan = stage.plan(lines)
+    records = {
+        stage.owner_of(record): record
+        for record in stage.run(lines, Backwards(shaky), domain=QA(), judge=judge, keys=set(plan.wanted))
+    }
+    first, unreadable, plain = (records[stage.owner_of(line)] for line in lines)
+    assert first.score is not None
+    assert (first.score.value, first.score.bounds, first.score.baseline) == (None, (0.5, 1.0), 0.5)
+    answer = first.score.answers[0]
+    assert (answer.prediction, answer.correct, answer.reason) == (None, None, "api_error: status 500")
+    assert all(case.prediction for case in judge.cases)
+    assert [plan.intact(line) for line in (first, unreadable, plain)] == [False, True, True]
+
+
+def test_a_line_whose_plain_answers_failed_is_made_again() -> None:
+    def shaky(request: Request) -> str:
+        if request.adapter is None:
+            raise Lost("timeout")
+        return student(request)
+
+    (record,) = stage.run([adapted()], Backwards(shaky), domain=QA(), judge=Exact())
+    assert record.score is not None
+    assert (record.score.value, record.score.baseline) == (1.0, None)
+    assert not stage.plan([adapted()]).intact(record)
+
+
+def test_a_line_leaves_as_soon_as_its_own_answers_are_there() -> None:
+    lines = [adapted(seed) for seed in range(3)] + [Record(task=a_task("Bo"))]
+    engine = Backwards(student)
+    first = next(stage.run(lines, engine, domain=QA(), judge=Exact()))
+    assert first.task.title == "Bo"
+
+
 def refusal(*lines: Record) -> str:
     with pytest.raises(BadInput) as caught:
         stage.check(lines)
@@ -160,14 +201,6 @@ def test_two_questions_with_one_id_are_refused() -> None:
     task = make_task("Ada", "context", [("q", "a"), ("r", "b")])
     twins = task.model_copy(update={"questions": tuple(q.model_copy(update={"id": "x"}) for q in task.questions)})
     assert refusal(Record(task=twins)) == "task 'Ada' has two questions with one id; give each its own"
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "share"),
-    [([True, False, False], 1 / 3), ([True, None], None), ([None], None), ([], None), ([False], 0.0)],
-)
-def test_accuracy_is_a_share_or_nothing(verdicts: list[bool | None], share: float | None) -> None:
-    assert stage.accuracy(verdicts) == share
 
 
 def test_two_different_tasks_of_one_id_are_refused() -> None:

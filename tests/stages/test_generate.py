@@ -7,7 +7,7 @@ from stages.domains.qa import NO_EDIT, QA
 from stages.engines.base import Request, Sampling
 from stages.failures import BadConfig, BadInput
 from stages.records import Record, derive_seed
-from tests.stages.invented import Backwards, a_task
+from tests.stages.invented import Backwards, Lost, a_task
 
 ADA, BO = Record(task=a_task("Ada")), Record(task=a_task("Bo"))
 
@@ -16,10 +16,30 @@ def name_and_sample(request: Request) -> str:
     return f"{'Ada' if 'Ada' in str(request.prompt) else 'Bo'} {request.id[-1]}"
 
 
-def test_samples_come_in_the_order_of_the_tasks_however_they_arrive() -> None:
+def test_samples_leave_as_they_come_and_belong_to_their_tasks() -> None:
     records = generate.run([ADA, BO], Backwards(name_and_sample, "editor"), domain=QA(), samples=3)
     edits = [(record.task.title, record.edit.sample, record.edit.completion) for record in records if record.edit]
-    assert edits == [(name, sample, f"{name} {sample}") for name in ("Ada", "Bo") for sample in range(3)]
+    assert edits == [(name, sample, f"{name} {sample}") for name in ("Bo", "Ada") for sample in (2, 1, 0)]
+
+
+def one_is_lost(request: Request) -> str:
+    if request.id.endswith("/1"):
+        raise Lost("timeout: no answer within 5 s")
+    return "a line"
+
+
+def test_a_completion_that_never_came_is_told_on_its_line_and_asked_for_again() -> None:
+    plan = generate.plan([ADA], samples=3)
+    records = {
+        record.edit.sample: record
+        for record in generate.run([ADA], Backwards(one_is_lost), domain=QA(), samples=3)
+        if record.edit
+    }
+    lost = records[1].edit
+    assert lost is not None
+    assert (lost.completion, lost.finish, lost.tokens) == ("", "failed", None)
+    assert lost.error == "timeout: no answer within 5 s"
+    assert [plan.intact(records[sample]) for sample in range(3)] == [True, False, True]
 
 
 def test_an_edit_says_who_wrote_it_and_how_it_was_asked() -> None:
@@ -39,7 +59,7 @@ def test_an_edit_says_who_wrote_it_and_how_it_was_asked() -> None:
 
 def test_lines_of_the_same_task_count_once() -> None:
     records = list(generate.run([ADA, BO, ADA], Backwards(name_and_sample), domain=QA(), samples=2))
-    assert [record.task.title for record in records] == ["Ada", "Ada", "Bo", "Bo"]
+    assert [record.task.title for record in records] == ["Bo", "Bo", "Ada", "Ada"]
 
 
 def test_two_different_tasks_with_one_id_are_refused() -> None:

@@ -45,11 +45,24 @@ def test_a_score_without_answers_counts_by_its_mean() -> None:
     assert (row.mean, row.by_question, row.answers) == (0.25, 0.25, 0)
 
 
-def test_unscored_lines_are_counted_and_move_no_mean() -> None:
+def test_unscored_answers_are_counted_and_move_no_mean() -> None:
     scored = lines([3, 1])
-    row = one_row([*scored, a_line(numbered("T9", 2), [True, None])])
-    assert (row.unscored, row.tasks) == (1, 2)
+    row = one_row([*scored, a_line(numbered("T9", 2), [None, None])])
+    assert (row.unscored, row.answers, row.tasks) == (2, 8, 2)
     assert row.mean == one_row(scored).mean
+    assert (row.least, row.most) == (pytest.approx((0.75 + 0.25 + 0) / 3), pytest.approx((0.75 + 0.25 + 1) / 3))
+
+
+def test_the_scored_answers_of_a_line_count_whatever_became_of_the_others() -> None:
+    row = one_row([a_line(numbered("T1", 4), [True, False, True, None])])
+    assert (row.mean, row.by_question) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert (row.answers, row.unscored, row.least, row.most) == (3, 1, 0.5, 0.75)
+
+
+def test_where_all_is_scored_the_bounds_are_the_mean() -> None:
+    row = one_row(lines([3, 1, 4]))
+    assert row.least == row.most == row.mean
+    assert row.unscored == 0
 
 
 def test_the_interval_is_as_wide_as_theory_says() -> None:
@@ -121,9 +134,9 @@ def test_files_without_scores_are_refused_by_their_label() -> None:
     with pytest.raises(BadInput) as caught:
         one_row([Record(task=a_task())])
     assert str(caught.value) == f"row: task {a_task().id} has no score (run `seal eval` first)"
-    with pytest.raises(BadInput, match=r"^row: no scored line \(1 unscored\)$"):
-        one_row([a_line(a_task(), [None, True])])
-    with pytest.raises(BadInput, match=r"^row: no scored line$"):
+    with pytest.raises(BadInput, match=r"^row: no scored answer \(2 unscored\)$"):
+        one_row([a_line(a_task(), [None, None])])
+    with pytest.raises(BadInput, match=r"^row: no scored answer$"):
         one_row([])
 
 

@@ -1,0 +1,124 @@
+"""Self-edits as candidates: their rewards over the seeds, exact, and what these rewards are worth."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from stages.failures import BadInput
+from stages.records import Record, Score, SelfEdit
+from stages.scores import least, most
+
+Unscored = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A self-edit with one exact accuracy per seed.
+
+    Unscored: one of its answers has no verdict; `values` are then those of the other seeds, or lower bounds.
+    """
+
+    task_id: str
+    edit: SelfEdit
+    values: tuple[Fraction, ...]
+    baselines: tuple[Fraction, ...]
+    unscored: bool
+
+    @property
+    def value(self) -> Fraction:
+        """Mean over seeds, exact: equal rewards are equal."""
+        return sum(self.values, Fraction(0)) / len(self.values)
+
+    @property
+    def baseline(self) -> Fraction | None:
+        """Mean accuracy of the unadapted model, exact; None where it was not measured."""
+        return sum(self.baselines, Fraction(0)) / len(self.baselines) if self.baselines else None
+
+    @property
+    def gains(self) -> bool:
+        """Whether it beats the unadapted model. Without a baseline it cannot be said to."""
+        return self.baseline is not None and self.value > self.baseline
+
+
+def collect(records: Iterable[Record], unscored: Unscored = "leave-out") -> list[Candidate]:
+    """One candidate per self-edit, its seeds together. Raises BadInput for a line that comes twice."""
+    groups: dict[str, list[Record]] = {}
+    seen: set[tuple[str, str]] = set()
+    for record in records:
+        if record.edit is None or record.score is None:
+            missing = "edit (run `seal generate` first)" if record.edit is None else "score (run `seal eval` first)"
+            raise BadInput(f"task {record.task.id} has no {missing}")
+        key = record.edit.id, record.adapter.id if record.adapter else ""
+        if key in seen:
+            raise BadInput(f"self-edit {key[0]}, adapter {key[1] or 'none'}: scored twice; each line must be another")
+        seen.add(key)
+        groups.setdefault(record.edit.id, []).append(record)
+    return [_candidate(group, unscored) for group in groups.values()]
+
+
+def _candidate(group: Sequence[Record], unscored: Unscored) -> Candidate:
+    edit = group[0].edit
+    scores = [record.score for record in group if record.score is not None]
+    if edit is None:
+        raise BadInput("a score line without an edit")
+    values = [_value(score, unscored) for score in scores]
+    baselines = [_baseline(score, unscored) for score in scores]
+    return Candidate(
+        task_id=group[0].task.id,
+        edit=edit,
+        values=tuple(value for value in values if value is not None),
+        baselines=tuple(baseline for baseline in baselines if baseline is not None),
+        unscored=any(score.value is None for score in scores),
+    )
+
+
+def _value(score: Score, unscored: Unscored) -> Fraction | None:
+    """The accuracy as a fraction of the answers; the imported mean, as written, where there are no answers."""
+    if score.value is None and unscored == "leave-out":
+        return None
+    if not score.answers:
+        return None if score.value is None else Fraction(str(score.value))
+    return least([answer.correct for answer in score.answers])
+
+
+def _baseline(score: Score, unscored: Unscored) -> Fraction | None:
+    """The plain model's accuracy, or its upper bound. None where it was not measured."""
+    asked = any(answer.baseline_prediction is not None for answer in score.answers)
+    if score.baseline is None and (unscored == "leave-out" or not asked):
+        return None
+    if not score.answers:
+        return Fraction(str(score.baseline))
+    return most([answer.baseline_correct for answer in score.answers])
+
+
+def best_of(group: Sequence[Candidate]) -> list[Candidate]:
+    """The self-edits that share the best value."""
+    best = max(candidate.value for candidate in group)
+    return [candidate for candidate in group if candidate.value == best]
+
+
+def reliability(contexts: Sequence[Sequence[Candidate]]) -> float | None:
+    """Share of the variance between the self-edits of a context that is not seed noise, 0..1.
+
+    One-way random effects, pooled over contexts: 1 - (noise variance / seeds) / variance of the edits' means. None
+    where no self-edit has two seeds, where seeds differ in number, or where the edits do not differ at all.
+    """
+    groups = [group for group in contexts if len(group) > 1]
+    seeds = {len(candidate.values) for group in groups for candidate in group}
+    if len(seeds) != 1 or seeds == {1}:
+        return None
+    count = seeds.pop()
+    between = _pooled_variance([[candidate.value for candidate in group] for group in groups])
+    within = _pooled_variance([candidate.values for group in groups for candidate in group])
+    return None if between == 0 else float(max(Fraction(0), 1 - within / count / between))
+
+
+def _pooled_variance(samples: Sequence[Sequence[Fraction]]) -> Fraction:
+    """Mean squared deviation from each sample's own mean, over the pooled degrees of freedom."""
+    squares, freedom = Fraction(0), 0
+    for sample in samples:
+        mean = sum(sample, Fraction(0)) / len(sample)
+        squares += sum(((value - mean) ** 2 for value in sample), Fraction(0))
+        freedom += len(sample) - 1
+    return squares / freedom
