@@ -14,6 +14,7 @@ from seal_cli.commands.doctor import doctor
 from seal_cli.commands.eval import evaluate
 from seal_cli.commands.filter import filter_scores
 from seal_cli.commands.generate import generate
+from seal_cli.commands.judge import judge
 from seal_cli.commands.merge import merge
 from seal_cli.commands.report import report, schema
 from seal_cli.commands.sft import sft
@@ -29,6 +30,7 @@ Each stage reads a JSON object per line and writes it with one more section.
   seal generate   task → edit lines: the model writes its own training data
   seal adapt      edit → adapter lines, and PEFT directories
   seal eval       adapter → score lines: answers without the passage
+  seal judge      score → score lines: stored answers graded by another judge
   seal filter     score → sft lines: the best self-edits
   seal sft        sft lines → a model directory, the next round's --model
   seal report     score lines → a table and a plot
@@ -47,8 +49,8 @@ One round on the tiny model:
 After a crash, run the same command again: with -o FILE, or --journal DIR in a pipe, it goes on where it was.
 
 Exit codes: 0 done, 2 usage, 3 some records failed, unscored or rejected, 65 bad input, 66 input missing, 69 service
-unavailable, 70 bug, 73 output exists, 74 input/output error, 75 try again (out of memory, or output in use), 78 bad
-configuration, 130 interrupted, 141 closed pipe.
+unavailable, 70 bug, 73 output exists, 74 input/output error, 75 try again (out of memory, or output in use), 77 refused
+by a service (no key, or a bad one), 78 bad configuration, 130 interrupted, 141 closed pipe.
 """
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -56,6 +58,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "generate": generate,
     "adapt": adapt,
     "eval": evaluate,
+    "judge": judge,
     "filter": filter_scores,
     "sft": sft,
     "report": report,

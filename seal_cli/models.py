@@ -1,4 +1,4 @@
-"""From flags to engines: which model a stage uses, and the classes behind --engine, --trainer and --judge."""
+"""From flags to models: which one a stage uses, and the trainer behind --trainer."""
 
 import os
 import warnings
@@ -10,7 +10,6 @@ from stages.engines.models import Device, check_model, fingerprint
 from stages.failures import BadConfig
 from stages.plugins import load_class
 
-ENGINES = {"hf": "stages.engines.hf:HFEngine"}
 TRAINERS = {"batched": "stages.engines.many:ManyTrainer", "peft": "stages.engines.lora:PeftTrainer"}
 
 
@@ -55,14 +54,6 @@ def quiet_libraries() -> None:
     logging.disable_progress_bar()
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # read when datasets is imported, which few stages need
     hub_logging.set_verbosity_error()
-
-
-def load_engine(name: str, model: str, device: str, dtype: str, batch: int) -> Any:
-    """The sampling engine, loaded. Custom classes get (model, device=, batch_size=)."""
-    kind = load_class("--engine", name, ENGINES)
-    if name in ENGINES:
-        quiet_libraries()
-    return kind(model, device=Device(device, dtype), batch_size=batch)
 
 
 def check_limits(name: str, **limits: int | None) -> None:

@@ -74,11 +74,80 @@ Model = Annotated[
     typer.Option(metavar="DIR|NAME", help="A model directory or hub name. [default: the one that the lines name]"),
 ]
 RequiredModel = Annotated[str, typer.Option(metavar="DIR|NAME", help="A model directory or hub name.")]
-Engine = Annotated[str, typer.Option(metavar="NAME", help="Who samples: hf, or package.module:Class.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="Who samples: hf (transformers), vllm, openai (a server), or package.module:Class."
+    ),
+]
 DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(metavar="NAME", help="auto, float32 or bfloat16. auto: bfloat16 on a GPU.")]
-Batch = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Completions per forward pass.")]
-Chat = Annotated[bool, typer.Option("--chat/--no-chat", help="Put prompts through the model's chat template.")]
+Batch = Annotated[
+    int | None,
+    typer.Option("--batch", metavar="N", min=1, help="Most completions at once. [default: 64, vllm: 256]"),
+]
+Chat = Annotated[
+    bool | None,
+    typer.Option(
+        "--chat/--no-chat",
+        help="Put prompts through the model's chat template. [default: no; yes for OpenAI's own models]",
+        show_default=False,
+    ),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="The server of --engine openai; key: OPENAI_API_KEY. [default: OpenAI's]",
+        show_default=False,
+    ),
+]
+Concurrency = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Most calls to a server at once. [default: 16]")
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(metavar="S", min=0.1, help="Seconds for an answer of a server. [default: 600; of a judge 60]"),
+]
+RetryFor = Annotated[
+    float | None,
+    typer.Option(metavar="S", min=0.0, help="Seconds for which a call that fails is tried again. [default: 300]"),
+]
+MaxLoras = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Adapters at once on the device (vllm), on the server (openai). [default: 8]"
+    ),
+]
+MemoryFraction = Annotated[
+    float | None,
+    typer.Option(metavar="F", min=0.01, max=1.0, help="Share of the GPU that vllm takes. [default: 0.9]"),
+]
+EmitBatch = Annotated[
+    Path | None,
+    typer.Option("--emit-batch", metavar="FILE", help="Write the calls here for a batch service; send none."),
+]
+FromBatch = Annotated[
+    list[Path] | None,
+    typer.Option("--from-batch", metavar="FILE", help="Take the answers from what the batch service gave; repeat."),
+]
+Judge = Annotated[
+    str,
+    typer.Option(
+        "--judge",
+        "-j",
+        metavar="NAME",
+        help="exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class.",
+    ),
+]
+Cache = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|none",
+        help="Where verdicts of openai:… are kept. [default: seal/verdicts.sqlite in the user's cache]",
+        show_default=False,
+    ),
+]
 Temperature = Annotated[float, typer.Option(metavar="T", min=0.0, help="0 is greedy.")]
 TopP = Annotated[float, typer.Option(metavar="P", min=0.0, max=1.0, help="Nucleus sampling; 1 keeps all tokens.")]
 MaxTokens = Annotated[int, typer.Option(metavar="N", min=1, help="Most tokens of a completion.")]

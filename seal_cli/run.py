@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item", bound=Record | SftExample)
 Load = Callable[[], Any]
 Make = Callable[[Any, Sequence[str], Watch], Iterator[Record]]  # (what was loaded, keys, watch) → their lines
+Tell = Callable[[Any], object]  # says on stderr what became of what was loaded
 
 
 class Run:
@@ -101,10 +102,14 @@ class Run:
         finally:
             progress.close()
 
-    def produce(self, load: Load, make: Make) -> None:
-        """The planned lines that are not there yet: what `load` returns (a model) makes them."""
+    def produce(self, load: Load, make: Make, tell: Tell = lambda loaded: None) -> None:
+        """The planned lines that are not there yet: what `load` returns (a model) makes them.
+
+        At the end, however it ends, `tell` may say what it has done.
+        """
         if self.plan is None or self.target.complete:
             return
+        make = telling(make, tell)
         if self.target.journal is None:
             self._work(load, make, [list(self.plan.wanted)], None)
             return
@@ -191,6 +196,18 @@ class Run:
         facts = {"counts": vars(self.counts), "seconds": round(seconds, 3), "input": self.input.hexdigest()}
         self.target.publish(list(self.plan.wanted) if self.plan else None, {**self.about, **facts})
         note(closing_line(self.stage, self.counts, seconds))
+
+
+def telling(make: Make, tell: Tell) -> Make:
+    """The same lines; when they have all been made, or making them has failed, what made them is told of."""
+
+    def make_and_tell(loaded: Any, keys: Sequence[str], watch: Watch) -> Iterator[Record]:
+        try:
+            yield from make(loaded, keys, watch)
+        finally:
+            tell(loaded)
+
+    return make_and_tell
 
 
 def poison(record: Record, signum: int) -> Reject:

@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.domains.base import Domain, Query
 from stages.engines.base import ANSWERING, Completion, Engine, Renamed, Request, Sampling, Unwatched, Watch
 from stages.failures import BadInput
-from stages.grading import Item, in_groups
+from stages.grading import Item, in_groups, owner_of
 from stages.judges.base import Case, Judge, Verdict
 from stages.plan import Plan
 from stages.records import Answer, Record, Task
@@ -41,11 +41,6 @@ def plan(records: Iterable[Record]) -> Plan:
     """A line for each line that is read. One that lacks an answer, which the engine failed to give, is made again."""
     wanted = {owner_of(record): record.grow(score=None) for record in records}
     return Plan("score", wanted, owner_of, is_answered)
-
-
-def owner_of(record: Record) -> str:
-    """Whose answers the line's are: its adapter's, or the plain model's for its task."""
-    return record.adapter.id if record.adapter else record.task.id
 
 
 def is_answered(line: Record) -> bool:

@@ -1,7 +1,7 @@
 """task → edit: the model reads a passage and writes its own training data for it (SEAL section 3)."""
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
 from stages.domains.base import Domain
@@ -27,44 +27,71 @@ def key_of(task: Task, sample: int) -> str:
     return f"{task.id}/{sample}"
 
 
+@dataclass(frozen=True)
+class Writing:
+    """How self-edits are asked for."""
+
+    domain: Domain
+    template: str = "implications"
+    samples: int = 5  # SEAL App. B: k = 5
+    sampling: Sampling = Sampling()
+    chat: bool = False
+
+    def prompt(self, task: Task) -> Prompt:
+        """Raises BadConfig for an unknown template."""
+        return self.domain.edit_prompt(task, self.template, chat=self.chat)
+
+
+@dataclass(frozen=True)
+class Sought:
+    """A self-edit that is to be written: which sample of which task, and the request for it."""
+
+    task: Task
+    sample: int
+    request: Request
+
+
 def run(
     records: Iterable[Record],
     engine: Engine,
+    writing: Writing,
     *,
-    domain: Domain,
-    template: str = "implications",
-    samples: int = 5,  # SEAL App. B: k = 5
-    sampling: Sampling = Sampling(),
-    chat: bool = False,
     keys: Collection[str] | None = None,
     watch: Watch = Unwatched(),
 ) -> Iterator[Record]:
-    """`samples` self-edits of each task as they come; of these `keys` only. A task counts once."""
-    asked: dict[str, tuple[Task, int, Prompt, Request]] = {}
+    """The self-edits of each task as they come; of these `keys` (see `plan`) only. A task counts once."""
+    asked = {sought.request.id: sought for sought in _sought(records, writing, keys)}
+    for completion in engine.sample([sought.request for sought in asked.values()], watch):
+        sought = asked.pop(completion.id)
+        yield Record(task=sought.task, edit=_edit(sought, completion, engine.model, writing.template))
+
+
+def requests(records: Iterable[Record], writing: Writing) -> Iterator[Request]:
+    """What an engine would be asked, without asking it."""
+    return (sought.request for sought in _sought(records, writing, None))
+
+
+def _sought(records: Iterable[Record], writing: Writing, keys: Collection[str] | None) -> Iterator[Sought]:
     for task in unique_tasks(records):
-        prompt = domain.edit_prompt(task, template, chat=chat)
-        for sample in range(samples):
+        prompt, sampling = writing.prompt(task), writing.sampling
+        for sample in range(writing.samples):
             key, own = key_of(task, sample), replace(sampling, seed=derive_seed(sampling.seed, task.id, sample))
             if keys is None or key in keys:
-                asked[key] = task, sample, prompt, Request(key, prompt, own)
-    for completion in engine.sample([request for *_, request in asked.values()], watch):
-        task, sample, prompt, request = asked.pop(completion.id)
-        yield Record(task=task, edit=_edit(task, sample, prompt, request, completion, engine.model, template))
+                yield Sought(task, sample, Request(key, prompt, own))
 
 
-def _edit(
-    task: Task, sample: int, prompt: Prompt, request: Request, completion: Completion, model: str, template: str
-) -> SelfEdit:
+def _edit(sought: Sought, completion: Completion, model: str, template: str) -> SelfEdit:
+    prompt = sought.request.prompt
     return SelfEdit(
-        id=content_id(task.id, model, template, sample, completion.text),
-        sample=sample,
+        id=content_id(sought.task.id, model, template, sought.sample, completion.text),
+        sample=sought.sample,
         model=model,
         template=template,
         prompt=prompt if isinstance(prompt, str) else tuple(prompt),  # type: ignore[arg-type]
         completion=completion.text,
         finish=completion.finish,
         tokens=completion.tokens,
-        sampling=asdict(request.sampling),
+        sampling=asdict(sought.request.sampling),
         error=completion.error,
     )
 
@@ -89,10 +116,10 @@ def passage_only(records: Iterable[Record], *, keys: Collection[str] | None = No
         yield Record(task=task, edit=edit)
 
 
-def check_template(domain: Domain, records: Iterable[Record], template: str, *, chat: bool) -> None:
+def check_template(records: Iterable[Record], writing: Writing) -> None:
     """Raises for an unknown template before a model is loaded."""
     for task in islice(unique_tasks(records), 1):
-        domain.edit_prompt(task, template, chat=chat)
+        writing.prompt(task)
 
 
 def unique_tasks(records: Iterable[Record]) -> Iterator[Task]:

@@ -60,11 +60,13 @@ def main() -> None:
         tasks = list(islice(read_records(file, "heldout"), TASKS))
     engine, trainer = HFEngine(str(MODEL)), ManyTrainer(str(MODEL))
     sampling = Sampling(top_p=1.0, max_tokens=170)
-    edits = list(generate.run(tasks, engine, domain=QA(), samples=2, sampling=sampling))
-    write = lambda: list(generate.run(tasks, engine, domain=QA(), samples=2, sampling=sampling))  # noqa: E731
+    writing = generate.Writing(QA(), samples=2, sampling=sampling)
+    edits = list(generate.run(tasks, engine, writing))
+    write = lambda: list(generate.run(tasks, engine, writing))  # noqa: E731
     say("generate, 2 a task", median_seconds(write), len(edits), "self_edits")
     with tempfile.TemporaryDirectory() as out:
-        train = lambda: list(adapt.run(edits, trainer, domain=QA(), out=Path(out), config=RECIPE))  # noqa: E731
+        pieces = adapt.pieces(edits, trainer.model, domain=QA(), out=Path(out), config=RECIPE)
+        train = lambda: list(adapt.run(pieces, trainer))  # noqa: E731
         adapters = train()
         say("adapt", median_seconds(train), len(adapters), "adapters")
         answer = lambda: list(evaluate.run(adapters, engine, domain=QA(), judge=Exact()))  # noqa: E731

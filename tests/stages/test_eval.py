@@ -9,6 +9,7 @@ from stages import filter as keeping
 from stages.domains.qa import QA
 from stages.engines.base import Request
 from stages.failures import BadInput
+from stages.grading import owner_of
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import Exact
 from stages.records import Record, make_task
@@ -60,7 +61,7 @@ def test_the_baseline_is_asked_once_however_many_adapters_a_task_has() -> None:
     engine = Backwards(student)
     lines = [adapted(seed, sample) for sample in range(2) for seed in range(3)]
     records = list(stage.run(lines, engine, domain=QA(), judge=Exact()))
-    assert {stage.owner_of(record) for record in records} == {stage.owner_of(line) for line in lines}
+    assert {owner_of(record) for record in records} == {owner_of(line) for line in lines}
     assert sum(request.adapter is None for request in engine.asked) == 2
     assert len(engine.asked) == 2 + 6 * 2
 
@@ -142,10 +143,10 @@ def test_an_answer_that_the_engine_failed_to_give_is_unscored_and_asked_for_agai
     lines = [adapted(), adapted(1, fault="edit"), Record(task=a_task("Bo"))]
     plan = stage.plan(lines)
     records = {
-        stage.owner_of(record): record
+        owner_of(record): record
         for record in stage.run(lines, Backwards(shaky), domain=QA(), judge=judge, keys=set(plan.wanted))
     }
-    first, unreadable, plain = (records[stage.owner_of(line)] for line in lines)
+    first, unreadable, plain = (records[owner_of(line)] for line in lines)
     assert first.score is not None
     assert (first.score.value, first.score.bounds, first.score.baseline) == (None, (0.5, 1.0), 0.5)
     answer = first.score.answers[0]

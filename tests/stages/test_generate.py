@@ -6,6 +6,7 @@ from stages import generate
 from stages.domains.qa import NO_EDIT, QA
 from stages.engines.base import Request, Sampling
 from stages.failures import BadConfig, BadInput
+from stages.generate import Writing
 from stages.records import Record, derive_seed
 from tests.stages.invented import Backwards, Lost, a_task
 
@@ -17,7 +18,7 @@ def name_and_sample(request: Request) -> str:
 
 
 def test_samples_leave_as_they_come_and_belong_to_their_tasks() -> None:
-    records = generate.run([ADA, BO], Backwards(name_and_sample, "editor"), domain=QA(), samples=3)
+    records = generate.run([ADA, BO], Backwards(name_and_sample, "editor"), Writing(QA(), samples=3))
     edits = [(record.task.title, record.edit.sample, record.edit.completion) for record in records if record.edit]
     assert edits == [(name, sample, f"{name} {sample}") for name in ("Bo", "Ada") for sample in (2, 1, 0)]
 
@@ -32,7 +33,7 @@ def test_a_completion_that_never_came_is_told_on_its_line_and_asked_for_again() 
     plan = generate.plan([ADA], samples=3)
     records = {
         record.edit.sample: record
-        for record in generate.run([ADA], Backwards(one_is_lost), domain=QA(), samples=3)
+        for record in generate.run([ADA], Backwards(one_is_lost), Writing(QA(), samples=3))
         if record.edit
     }
     lost = records[1].edit
@@ -44,7 +45,7 @@ def test_a_completion_that_never_came_is_told_on_its_line_and_asked_for_again() 
 
 def test_an_edit_says_who_wrote_it_and_how_it_was_asked() -> None:
     sampling = Sampling(temperature=0.5, max_tokens=9, seed=4)
-    (record,) = generate.run([ADA], Backwards(name_and_sample, "editor"), domain=QA(), samples=1, sampling=sampling)
+    (record,) = generate.run([ADA], Backwards(name_and_sample, "editor"), Writing(QA(), samples=1, sampling=sampling))
     edit = record.edit
     assert edit is not None
     assert (edit.model, edit.template, edit.finish, edit.tokens) == ("editor", "implications", "stop", 3)
@@ -58,7 +59,7 @@ def test_an_edit_says_who_wrote_it_and_how_it_was_asked() -> None:
 
 
 def test_lines_of_the_same_task_count_once() -> None:
-    records = list(generate.run([ADA, BO, ADA], Backwards(name_and_sample), domain=QA(), samples=2))
+    records = list(generate.run([ADA, BO, ADA], Backwards(name_and_sample), Writing(QA(), samples=2)))
     assert [record.task.title for record in records] == ["Bo", "Bo", "Ada", "Ada"]
 
 
@@ -68,27 +69,27 @@ def test_two_different_tasks_with_one_id_are_refused() -> None:
     with pytest.raises(BadInput, match=words):
         generate.plan([ADA, other], samples=2)
     with pytest.raises(BadInput, match=words):
-        list(generate.run([ADA, other], Backwards(name_and_sample), domain=QA()))
+        list(generate.run([ADA, other], Backwards(name_and_sample), Writing(QA())))
     with pytest.raises(BadInput, match=words):
         list(generate.passage_only([ADA, ADA, other]))
 
 
 def test_every_sample_has_its_own_seed_and_other_tasks_do_not_change_it() -> None:
     alone, beside = Backwards(name_and_sample), Backwards(name_and_sample)
-    list(generate.run([ADA], alone, domain=QA()))
-    list(generate.run([BO, ADA], beside, domain=QA()))
+    list(generate.run([ADA], alone, Writing(QA())))
+    list(generate.run([BO, ADA], beside, Writing(QA())))
     seeds = {request.id: request.sampling.seed for request in beside.asked}
     assert len(set(seeds.values())) == 10
     assert {request.id: request.sampling.seed for request in alone.asked}.items() <= seeds.items()
 
 
 def test_equal_completions_of_two_samples_are_two_edits() -> None:
-    records = generate.run([ADA], Backwards(lambda _: "the same"), domain=QA(), samples=2)
+    records = generate.run([ADA], Backwards(lambda _: "the same"), Writing(QA(), samples=2))
     assert len({record.edit.id for record in records if record.edit}) == 2
 
 
 def test_a_chat_prompt_is_kept_as_messages() -> None:
-    (record,) = generate.run([ADA], Backwards(name_and_sample), domain=QA(), samples=1, chat=True)
+    (record,) = generate.run([ADA], Backwards(name_and_sample), Writing(QA(), samples=1, chat=True))
     assert record.edit is not None
     assert [message.role for message in record.edit.prompt if not isinstance(message, str)] == ["system", "user"]
 
@@ -104,6 +105,6 @@ def test_the_passage_only_baseline_is_one_empty_edit_per_task() -> None:
 
 def test_an_unknown_template_is_refused_before_anything_is_asked() -> None:
     with pytest.raises(BadConfig, match="--template implied: unknown; take one of implications"):
-        generate.check_template(QA(), [ADA], "implied", chat=False)
-    generate.check_template(QA(), [ADA], "rewrite", chat=False)
-    generate.check_template(QA(), [], "anything", chat=False)
+        generate.check_template([ADA], Writing(QA(), "implied"))
+    generate.check_template([ADA], Writing(QA(), "rewrite"))
+    generate.check_template([], Writing(QA(), "anything"))

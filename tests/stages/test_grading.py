@@ -62,6 +62,7 @@ def test_every_group_gets_its_own_verdicts_in_order_however_far_a_judge_looks_ah
     found = list(in_groups(enumerate(groups), judge))
     assert found == [(number, tuple(map(expected, items))) for number, items in enumerate(groups)]
     assert all(case.prediction.strip() for case in judge.taken)
+    assert len(judge.taken) == len(set(judge.taken))
 
 
 def test_a_group_leaves_as_soon_as_it_is_graded() -> None:
@@ -70,11 +71,22 @@ def test_a_group_leaves_as_soon_as_it_is_graded() -> None:
     def groups() -> Iterator[tuple[int, list[Item]]]:
         for number in range(100):
             asked["groups"] += 1
-            yield number, [right(), wrong()]
+            yield number, [right(), Case("q", "Velm", f"town {number}")]
 
     found = list(islice(in_groups(groups(), Ahead(0)), 3))
     assert [number for number, _ in found] == [0, 1, 2]
     assert asked["groups"] == 3
+
+
+def test_an_answer_that_was_graded_is_not_asked_again_even_if_it_stayed_unscored() -> None:
+    class Down(Ahead):
+        def verdict(self, case: Case) -> Verdict:
+            return LOST
+
+    judge = Down(0)
+    found = list(in_groups([(0, [right(), wrong()]), (1, [right()])], judge))
+    assert found == [(0, (LOST, LOST)), (1, (LOST,))]
+    assert len(judge.taken) == 2
 
 
 class Short:

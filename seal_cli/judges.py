@@ -1,0 +1,76 @@
+"""From --judge and its flags to a judge, and what a run says of it."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seal_cli import engines
+from seal_cli.console import note
+from seal_cli.services import ServiceFlags, calls_told, connect, key_from, refuse_given
+from stages.judges.base import Case, Judge
+from stages.judges.choose import KEYS, check_judge, make_judge, served
+from stages.services.base import Call, Transport
+
+TIMEOUT_S = 60.0  # for a verdict of one word
+
+
+@dataclass(frozen=True)
+class JudgeFlags:
+    text: str
+    cache: str | None = None
+    service: ServiceFlags = ServiceFlags()
+
+    def check(self, *, asks: bool = True) -> None:
+        """Raises for a judge that cannot be had, or if it is asked without a key, before any model is loaded."""
+        check_judge(self.text, key_from(KEYS), asks=asks)
+        if not self.served:
+            refuse_given({"--cache": self.cache}, f"the judge {self.text} needs none")
+
+    @property
+    def served(self) -> bool:
+        return served(self.text) is not None
+
+    @property
+    def cache_file(self) -> Path | None:
+        """--cache, or a file in the user's cache; None for no cache."""
+        if self.cache is not None:
+            return None if self.cache == "none" else Path(self.cache)
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(root) / "seal" / "verdicts.sqlite"
+
+    def settings(self) -> str:
+        """What a run's settings say of the judge: its server may move."""
+        found = served(self.text)
+        return f"openai:{found.model}" if found else self.text
+
+    def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
+        """What the judge would be asked: the cases whose verdicts are not in the cache."""
+        from stages.services.batch import BatchAnswers
+
+        judge: Any = self.load(BatchAnswers(()))
+        found: Iterator[Call] = judge.calls(cases)
+        return found
+
+    def load(self, transport: Transport | None = None) -> Judge:
+        """The judge, asking over HTTP or through `transport`."""
+
+        def reach(url: str) -> Transport:
+            return transport or connect(url, KEYS, self.service, timeout_s=TIMEOUT_S)
+
+        return make_judge(self.text, reach, self.cache_file)
+
+
+def tell(stage: str, judge: Any, beside: Any = None) -> None:
+    """Calls made, cached and failed, and their cost, of a judge behind a server; nothing of any other.
+
+    The same of an engine `beside` it.
+    """
+    engines.tell(stage, beside)
+    if not hasattr(judge, "transport"):
+        return
+    failed = {reason: count for reason, count in judge.unscored.items() if count}
+    reasons = ", ".join(f"{reason} {count}" for reason, count in failed.items())
+    told = [f"{judge.cached} cached", f"{sum(failed.values())} failed{f' ({reasons})' if failed else ''}"]
+    note(f"seal {stage}: judge {judge.name}: {calls_told(judge.transport.tally, told)}")

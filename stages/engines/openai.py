@@ -1,0 +1,182 @@
+"""The engine behind a server: completions and chat of any OpenAI-compatible one, and the adapters of a vLLM server."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stages.engines.base import Completion, Finish, Prompt, Request, Unwatched, Watch
+from stages.engines.served import Greeting, Loras, room_for, unloading
+from stages.failures import SealError
+from stages.services.base import Call, Failure, LimitName, Reply, Transport, renamed
+
+FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
+NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint
+TIDY_S = 1.0  # for taking adapters off the server where the work was broken off
+TRIES = 3  # of one request, where the server says how it wants to be asked
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request on its way: how often it was sent, last to which model, and most tokens by what the server said."""
+
+    request: Request
+    tries: int = 0
+    model: str = ""
+    limit: int | None = None
+
+
+class OpenAIEngine:
+    """Asks through a transport. `max_loras`: adapters that are on the server at once, loaded and unloaded by us."""
+
+    def __init__(
+        self,
+        model: str,
+        transport: Transport,
+        *,
+        server: Greeting = Greeting(),
+        max_loras: int = 8,
+        limit_name: LimitName = "max_tokens",
+    ) -> None:
+        self.model, self.transport, self.server, self.limit_name = model, transport, server, limit_name
+        self.asked: dict[str, Asked] = {}
+        self.stash: deque[Reply] = deque()  # came while we waited for another one
+        self.loras = Loras(self._ask, max_loras)
+
+    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+        """Completions as they come: requests without an adapter first, then adapter by adapter."""
+        self.transport.watch = watch
+        groups: dict[Path | None, list[Request]] = {None: []}
+        for request in requests:
+            groups.setdefault(request.adapter, []).append(request)
+        left = Counter({path: len(group) for path, group in groups.items()})
+        try:
+            for request in (request for group in groups.values() for request in group):
+                while not self.transport.room or self.loras.must_wait(request.adapter):
+                    yield from self._take(left, wait=True)
+                self._submit(Asked(request))
+                yield from self._take(left, wait=False)
+            while self.asked:
+                yield from self._take(left, wait=True)
+        finally:
+            self._tidy()
+
+    # ---- there
+
+    def _submit(self, asked: Asked) -> None:
+        request = asked.request
+        model = self.loras.name_of(request.adapter) if request.adapter else self.model
+        self.asked[request.id] = replace(asked, model=model, tries=asked.tries + 1)
+        call = call_of(request, model, self.limit_name, asked.limit)
+        self.transport.submit(replace(call, body={**call.body, **(NEUTRAL if self.server.vllm else {})}))
+
+    def _ask(self, call: Call) -> Reply:
+        """The reply to one call, waited for; what else comes meanwhile is kept."""
+        while not self.transport.room:
+            self.stash.extend(self.transport.take(wait=True))
+        self.transport.submit(call)
+        while True:
+            replies = self.transport.take(wait=True)
+            mine = next((reply for reply in replies if reply.id == call.id), None)
+            self.stash.extend(reply for reply in replies if reply.id != call.id)
+            if mine:
+                return mine
+
+    def _tidy(self) -> None:
+        """Takes our adapters off the server, as far as it answers soon."""
+        until = time.monotonic() + TIDY_S
+        with suppress(SealError):
+            for name in self.loras.names.values():
+                self.transport.submit(unloading(name))
+            while self.loras.names and self.transport.open and time.monotonic() < until:
+                self.transport.take(wait=False)
+                time.sleep(0.01)
+        self.loras.names.clear()
+
+    # ---- and back
+
+    def _take(self, left: Counter[Path | None], *, wait: bool) -> Iterator[Completion]:
+        replies = list(self.stash) or self.transport.take(wait=wait)
+        self.stash.clear()
+        for reply in replies:
+            asked = self.asked.pop(reply.id)
+            again = self._again(asked, reply.failure)
+            if again:
+                self._submit(again)
+                continue
+            left[asked.request.adapter] -= 1
+            if asked.request.adapter and not left[asked.request.adapter]:
+                self.loras.unload(asked.request.adapter)
+            yield completion(reply)
+
+    def _again(self, asked: Asked, failure: Failure | None) -> Asked | None:
+        """The request as it is to be sent once more, where the server has said what to change."""
+        if failure is None or asked.tries >= TRIES:
+            return None
+        if failure.status == 404 and asked.request.adapter:
+            self.loras.forget(asked.request.adapter, asked.model)  # the server was started anew
+            return asked
+        if name := renamed(failure, self.limit_name):
+            self.limit_name = name
+            return asked
+        room = room_for(failure.detail) if failure.status == 400 else None
+        return (
+            replace(asked, limit=room) if room and room < (asked.limit or asked.request.sampling.max_tokens) else None
+        )
+
+
+def call_of(request: Request, model: str, limit_name: LimitName, limit: int | None = None) -> Call:
+    """What is sent for a request. A text goes to completions, messages go to chat."""
+    sampling = request.sampling
+    body: dict[str, Any] = {
+        "model": model,
+        **asking(request.prompt),
+        limit_name: limit or sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+    }
+    path = "completions" if isinstance(request.prompt, str) else "chat/completions"
+    return Call(request.id, path, body, lenient=request.adapter is not None)
+
+
+def asking(prompt: Prompt) -> dict[str, Any]:
+    return {"prompt": prompt} if isinstance(prompt, str) else {"messages": [dict(turn) for turn in prompt]}
+
+
+def completion(reply: Reply) -> Completion:
+    """What a reply says. One without a text is a failure of the service, not of the model."""
+    if reply.body is None:
+        return lost(reply.id, str(reply.failure or "api_error: no answer"))
+    choice = first(reply.body.get("choices"))
+    message = choice.get("message")
+    source = message if isinstance(message, Mapping) else choice
+    text = source.get("content" if source is message else "text")
+    refusal, reason = source.get("refusal"), choice.get("finish_reason")
+    finish: Finish = FINISHES.get(reason, "unknown") if isinstance(reason, str) else "unknown"
+    if finish == "refused" or (isinstance(refusal, str) and refusal):
+        told = f"refused: {str(refusal or 'the content filter of the server')[:200]}"
+        return Completion(reply.id, text if isinstance(text, str) else "", "refused", tokens(reply.body), error=told)
+    if not isinstance(text, str) or reason == "abort":
+        return lost(reply.id, "unparsable: the reply has no text" if reason != "abort" else "api_error: aborted")
+    return Completion(reply.id, text, finish, tokens(reply.body))
+
+
+def lost(request_id: str, error: str) -> Completion:
+    return Completion(request_id, "", "failed", None, error=error)
+
+
+def first(choices: object) -> Mapping[str, Any]:
+    """The first choice; empty where there is none."""
+    found = choices[0] if isinstance(choices, Sequence) and choices else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def tokens(body: Mapping[str, Any]) -> int | None:
+    """Tokens of the completion, if the server says."""
+    usage = body.get("usage")
+    count = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
+    return count if type(count) is int and count >= 0 else None

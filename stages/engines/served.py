@@ -1,0 +1,107 @@
+"""What is particular to servers: what one says of itself, the adapters that vLLM holds, the length of a context."""
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.engines.endpoint import KEY_NAME, START, TIMEOUT_S, Answer, ask, check_key, checked_url, unreachable, within
+from stages.failures import BadConfig, BadInput, Denied, SealError, Unavailable
+from stages.services.base import Call, Failure, Reply
+
+CONTEXT = re.compile(r"maximum context length (?:of|is) (\d+)")
+PROMPT = re.compile(r"(\d+) (?:input tokens|in the (?:messages|prompt))")
+ALLOW = "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora --max-lora-rank R --max-loras N"
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What a server says of itself. models None: it does not say."""
+
+    models: tuple[str, ...] | None = None
+    vllm: bool = False
+
+
+def greet(url: str, key: str | None, timeout_s: float = TIMEOUT_S) -> Greeting:
+    """Asks a server for its models, once. Raises Unavailable where none answers, Denied where it refuses the key."""
+    base = checked_url(url)
+    check_key(key)
+    try:
+        answer = within(timeout_s, lambda: ask(f"{base}/models", key, timeout_s))
+    except Exception as error:  # noqa: BLE001
+        raise Unavailable("; ".join(unreachable(base, error, timeout_s))) from None
+    if answer.status in (401, 403):
+        told = f"refuses the key in {KEY_NAME}" if key else f"asks for a key, and {KEY_NAME} is not set"
+        raise Denied(f"{base}: {told} (status {answer.status}); export {KEY_NAME}=…")
+    return said(answer) if answer.status == 200 else Greeting()
+
+
+def said(answer: Answer) -> Greeting:
+    """The models of a list; nothing where it is none."""
+    try:
+        rows = json.loads(answer.body)["data"]
+        return Greeting(tuple(str(row["id"]) for row in rows), any(row.get("owned_by") == "vllm" for row in rows))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Greeting()
+
+
+def room_for(detail: str) -> int | None:
+    """Tokens that a completion may have, where the server refuses since context and prompt leave no more."""
+    context, prompt = CONTEXT.search(detail), PROMPT.search(detail)
+    room = int(context[1]) - int(prompt[1]) if context and prompt else 0
+    return room if room > 0 else None
+
+
+class Loras:
+    """The adapters that we have put on the server, at most `most` at once. A name is never used again."""
+
+    def __init__(self, ask: Callable[[Call], Reply], most: int) -> None:
+        self.ask, self.most = ask, most
+        self.run = secrets.token_hex(4)
+        self.loaded = 0  # so far
+        self.names: dict[Path, str] = {}
+
+    def must_wait(self, path: Path | None) -> bool:
+        """Whether this adapter is not on the server and there is no place for it."""
+        return path is not None and path not in self.names and len(self.names) >= self.most
+
+    def name_of(self, path: Path) -> str:
+        """The adapter's name on the server, where it is put if it is not there. Raises for one that cannot be."""
+        if path not in self.names:
+            self.loaded += 1
+            name = f"seal-{self.run}-{self.loaded}"
+            body = {"lora_name": name, "lora_path": str(path.resolve())}
+            reply = self.ask(Call(f"load {name}", "load_lora_adapter", body, lenient=True, plain=True))
+            if reply.failure:
+                raise unloadable(path, reply.failure)
+            self.names[path] = name
+        return self.names[path]
+
+    def forget(self, path: Path, name: str) -> None:
+        """The server has lost it."""
+        if self.names.get(path) == name:
+            del self.names[path]
+
+    def unload(self, path: Path) -> None:
+        """Nobody asks for it any more. That the server has lost it already is all the same."""
+        name = self.names.pop(path, None)
+        if name is not None:
+            self.ask(unloading(name))
+
+
+def unloading(name: str) -> Call:
+    return Call(f"unload {name}", "unload_lora_adapter", {"lora_name": name}, lenient=True, plain=True)
+
+
+def unloadable(path: Path, failure: Failure) -> SealError:
+    """Why an adapter cannot be put on the server, and what to do."""
+    detail = failure.detail
+    if "rank" in detail:
+        return BadConfig(f"adapter {path}: {detail}; start the server with a larger --max-lora-rank")
+    if failure.status == 404 and str(path) not in detail:
+        return BadConfig(f"the server takes no adapters at run time ({detail}); {ALLOW}")
+    if failure.status in (400, 404):
+        return BadInput(f"adapter {path}: the server cannot read it ({detail}); it must see the same files")
+    return Unavailable(f"adapter {path}: not loaded ({failure}); {START}")

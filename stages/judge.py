@@ -1,0 +1,91 @@
+"""score → score: stored answers graded by another judge. No model runs."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from stages.failures import BadInput
+from stages.grading import Item, in_groups, is_empty, owner_of
+from stages.judges.base import Case, Judge, Verdict
+from stages.plan import Plan
+from stages.records import Answer, Record, Score, content_id
+from stages.scores import make_score
+
+
+def plan(records: Iterable[Record]) -> Plan:
+    """A line for each line that is read. One that the judge could not wholly grade is graded again."""
+    return Plan("score", {key_of(line): line.grow(score=None) for line in records}, key_of, is_graded)
+
+
+def key_of(line: Record) -> str:
+    """Whose answers, and which: other answers of the same adapter are another line."""
+    answers = score_of(line).answers
+    said = [[answer.id, answer.prediction, answer.baseline_prediction] for answer in answers]
+    return f"{owner_of(line)}/{content_id(said)}"
+
+
+def is_graded(line: Record) -> bool:
+    """Whether every answer that there is has its verdict."""
+    return not any(
+        (answer.prediction is not None and answer.correct is None)
+        or (answer.baseline_prediction is not None and answer.baseline_correct is None)
+        for answer in score_of(line).answers
+    )
+
+
+def check(lines: Iterable[Record]) -> None:
+    """Raises BadInput for lines without answers, with answers to other questions, or that come twice."""
+    seen: set[str] = set()
+    for line in lines:
+        owner, score = owner_of(line), score_of(line)
+        if not score.answers:
+            raise BadInput(f"task {line.task.id}: its score is a mean without answers; there is nothing to grade")
+        asked = {question.id for question in line.task.questions}
+        strange = next((answer.id for answer in score.answers if answer.id not in asked), None)
+        if strange is not None:
+            raise BadInput(f"task {line.task.id}: an answer to {strange}, which is none of its questions")
+        if owner in seen:
+            raise BadInput(f"{'adapter' if line.adapter else 'task'} {owner} occurs twice; each line must be another")
+        seen.add(owner)
+
+
+def run(records: Iterable[Record], judge: Judge, *, keys: Collection[str] | None = None) -> Iterator[Record]:
+    """Each line with its answers, and those of the plain model, graded anew; of these `keys` only.
+
+    An answer that was never given keeps what the line says of it: wrong for a self-edit that could not be used,
+    unscored where the engine failed.
+    """
+    lines = (line for line in records if keys is None or key_of(line) in keys)
+    for line, verdicts in in_groups(((line, cases(line)) for line in lines), judge):
+        score, half = score_of(line), len(verdicts) // 2
+        pairs = zip(score.answers, verdicts[:half], verdicts[half:], strict=True)
+        answers = [_graded(answer, own, plain) for answer, own, plain in pairs]
+        yield line.grow(score=make_score(answers, model=score.model, judge=judge.name))
+
+
+def cases(line: Record) -> Sequence[Item]:
+    """The answers of a line, then those of the plain model; where one was not given, its verdict as it was."""
+    questions, answers = {question.id: question for question in line.task.questions}, score_of(line).answers
+
+    def item(answer: Answer, prediction: str | None, verdict: Verdict) -> Item:
+        question = questions[answer.id]
+        return verdict if prediction is None else Case(question.question, question.answer, prediction)
+
+    own = [item(each, each.prediction, Verdict(each.correct, each.reason)) for each in answers]
+    return own + [item(each, each.baseline_prediction, Verdict(each.baseline_correct)) for each in answers]
+
+
+def all_cases(lines: Iterable[Record]) -> Iterator[Case]:
+    """What a judge would be asked about these lines, each case once."""
+    items = (item for line in lines for item in cases(line))
+    return iter(dict.fromkeys(item for item in items if isinstance(item, Case) and not is_empty(item)))
+
+
+def score_of(line: Record) -> Score:
+    """The line's score. Raises BadInput where there is none."""
+    if line.score is None:
+        raise BadInput(f"task {line.task.id} has no score (run `seal eval` first)")
+    return line.score
+
+
+def _graded(answer: Answer, own: Verdict, plain: Verdict) -> Answer:
+    update = {"correct": own.correct, "reason": own.reason, "baseline_correct": plain.correct}
+    return answer.model_copy(update=update)

@@ -1,0 +1,150 @@
+"""The judge of the paper: a model behind an OpenAI-compatible server says yes or no (SEAL App. B, GPT-4.1).
+
+It is asked at temperature 0. What is neither yes nor no, and a call that failed, leave the answer unscored.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stages.judges.base import Case, Verdict
+from stages.judges.cache import Cache
+from stages.records import content_id
+from stages.services.base import Call, LimitName, Reply, Transport, renamed
+
+PROMPT = (  # SEAL App. B, official query server
+    "You are a grading assistant. Your job is to determine whether a student's answer correctly answers the question "
+    "based solely on the provided gold answer. Do not use any outside knowledge. The student answer can include "
+    "additional information, but it must at least fully convey the gold answer and must not contradict it. Ignore "
+    "style, phrasing, or extra details that do not affect correctness. Respond ONLY with 'yes' or 'no'.\n\n"
+    "Question: {question}\nGold answer: {gold}\nStudent answer: {prediction}\n"
+    "Is the student answer correct based solely on the gold answer? Respond 'yes' or 'no'."
+)
+FIELD = re.compile(r"\{(question|gold|prediction)\}")
+VERDICT = re.compile(r"[\s`'\"*_.!(\[]*(yes|no)[\s`'\"*_.!)\]]*", re.IGNORECASE)
+MAX_TOKENS = 16  # a word, its punctuation, and a little room
+FAILURES = ("api_error", "timeout", "unparsable", "refused", "truncated")
+
+
+def parse(text: str) -> bool | None:
+    """True for yes, False for no, None for anything else: "yes and no", "not sure", "INCORRECT", an essay."""
+    match = VERDICT.fullmatch(text)
+    return None if match is None else match[1].lower() == "yes"
+
+
+def prompt(case: Case) -> str:
+    """The question to the judge. Braces in an answer mean nothing."""
+    values = {"question": case.question, "gold": case.gold, "prediction": case.prediction}
+    return FIELD.sub(lambda match: values[match[1]], PROMPT)
+
+
+@dataclass
+class Asked:
+    """The cases of one call of `grade` by their ids, in the order in which they came, and the verdicts that came."""
+
+    order: deque[str] = field(default_factory=deque)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    waiting: dict[str, Case] = field(default_factory=dict)
+
+    def heads(self) -> Iterator[Verdict]:
+        """The verdicts that are next in order, as far as they are there."""
+        while self.order and self.order[0] in self.verdicts:
+            yield self.verdicts[self.order.popleft()]
+
+
+class OpenAI:
+    """Asks through a transport, many cases at once; a `cache` is asked first."""
+
+    def __init__(
+        self, model: str, transport: Transport, cache: Cache | None = None, *, limit_name: LimitName = "max_tokens"
+    ) -> None:
+        self.name = f"openai:{model}"
+        self.model, self.transport, self.cache, self.limit_name = model, transport, cache, limit_name
+        self.cached = 0
+        self.unscored: dict[str, int] = dict.fromkeys(FAILURES, 0)
+
+    def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
+        """One verdict per case, in order, as they come."""
+        asked = Asked()
+        for case in cases:
+            name = id_of(case)
+            asked.order.append(name)
+            if name not in asked.verdicts and name not in asked.waiting:
+                yield from self._begin(name, case, asked)
+            yield from self._settle(self.transport.take(wait=False), asked)
+        while asked.waiting:
+            yield from self._settle(self.transport.take(wait=True), asked)
+        yield from asked.heads()
+
+    def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
+        """What would be sent: a call for each case whose verdict is not in the cache."""
+        return (self.call(case) for case in cases if self.known(case) is None)
+
+    def _begin(self, name: str, case: Case, asked: Asked) -> Iterator[Verdict]:
+        known = self.known(case)
+        if known is not None:
+            self.cached += 1
+            asked.verdicts[name] = Verdict(known)
+            return
+        while not self.transport.room:
+            yield from self._settle(self.transport.take(wait=True), asked)
+        asked.waiting[name] = case
+        self.transport.submit(self.call(case))
+
+    def known(self, case: Case) -> bool | None:
+        """The cached verdict; None where there is none."""
+        raw = self.cache.get(case) if self.cache else None
+        return None if raw is None else parse(raw)
+
+    def call(self, case: Case) -> Call:
+        messages = [{"role": "user", "content": prompt(case)}]
+        body = {"model": self.model, "messages": messages, "temperature": 0, self.limit_name: MAX_TOKENS}
+        return Call(id_of(case), "chat/completions", body)
+
+    def _settle(self, replies: Iterable[Reply], asked: Asked) -> Iterator[Verdict]:
+        for reply in replies:
+            case = asked.waiting[reply.id]
+            if name := renamed(reply.failure, self.limit_name):
+                self.limit_name = name
+                self.transport.submit(self.call(case))
+                continue
+            verdict = self._verdict(asked.waiting.pop(reply.id), reply)
+            if verdict.correct is None:
+                self.unscored[str(verdict.reason).partition(":")[0]] += 1
+            asked.verdicts[reply.id] = verdict
+        yield from asked.heads()
+
+    def _verdict(self, case: Case, reply: Reply) -> Verdict:
+        if reply.body is None:
+            return Verdict(None, str(reply.failure or "api_error: no answer"))
+        text, finish = said(reply.body)
+        if finish == "content_filter":
+            return Verdict(None, "refused: the server's content filter")
+        if text is None:
+            return Verdict(None, "unparsable: the reply has no text")
+        if self.cache and finish != "length":
+            self.cache.put(case, text)
+        found = parse(text)
+        if found is not None:
+            return Verdict(found)
+        reason = "truncated" if finish == "length" else "unparsable"
+        return Verdict(None, f"{reason}: neither yes nor no: {text[:60]!r}")
+
+
+def id_of(case: Case) -> str:
+    return content_id(case.question, case.gold, case.prediction)
+
+
+def said(body: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """(text, finish reason) of the first choice of a chat completion; None for what is not there."""
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    text = message.get("content") if isinstance(message, dict) else None
+    refusal = message.get("refusal") if isinstance(message, dict) else None
+    finish = choice.get("finish_reason") if isinstance(choice, dict) else None
+    if isinstance(refusal, str) and refusal and not text:
+        return refusal, "content_filter"
+    return text if isinstance(text, str) else None, finish if isinstance(finish, str) else None
