@@ -12,18 +12,20 @@ from stages.engines import endpoint, health
 from stages.engines.directories import Adapter, misfits, model_tensors, read_adapter
 from stages.engines.headers import TensorInfo
 from stages.engines.models import Device
-from stages.failures import MissingInput, SealError, Unavailable
+from stages.failures import Denied, MissingInput, SealError, Unavailable
 from stages.findings import Finding, fine, held, of_error, unknown, wrong
+from stages.judges import choose
 from stages.judges.base import JUDGES, Case
 from stages.machine import check_disk, check_memory, size
 from stages.packages import check_packages
-from stages.plugins import load_class
+from stages.services.base import Transport
 
 __all__ = ["SERVICES", "Finding", "Wanted", "run"]
 
 SERVICES = ("server", "judge server")  # checks that are wrong only while somebody else's machine is
 RIGHT = Case("What colour is the inn?", gold="red", prediction="red")
 WRONG = Case("What colour is the inn?", gold="red", prediction="blue")
+JUDGE_TIMEOUT_S, JUDGE_RETRY_S = 30.0, 2.0
 TAKE_ANOTHER = "give another --model, or copy or download it again"
 
 
@@ -40,8 +42,8 @@ class Wanted:
     deep: bool = False
 
 
-def run(wanted: Wanted, *, key: str | None = None) -> Iterator[Finding]:
-    """One finding per check, as soon as it is known. `key` is sent to the server and is part of no finding."""
+def run(wanted: Wanted, *, key: str | None = None, judge_key: str | None = None) -> Iterator[Finding]:
+    """One finding per check, as soon as it is known. Keys go to the server and to the judge's, and into no finding."""
     yield from held("packages", "pip install -e . again", lambda: check_packages(platform.python_version()))
     yield from held("device", "--device cpu, or see nvidia-smi", lambda: health.check_device(wanted.device))
     yield from held("memory", "see /proc/meminfo", check_memory)
@@ -53,7 +55,7 @@ def run(wanted: Wanted, *, key: str | None = None) -> Iterator[Finding]:
     if (url := wanted.base_url) is not None:
         yield from endpoint.check_server(url, key)
     if (judge := wanted.judge) is not None:
-        yield from check_judge(judge)
+        yield from check_judge(judge, key if judge_key is None else judge_key)
 
 
 def check_model(name: str, device: Device, deep: bool) -> Iterator[Finding]:
@@ -139,19 +141,27 @@ def check_fit(path: Path, adapter: Adapter, model: str) -> Iterator[Finding]:
         yield fine("adapter fit", f"{path}: all {len(adapter.targets)} layers are in {model}, with fitting shapes")
 
 
-def check_judge(name: str) -> Iterator[Finding]:
-    """It grades a right answer as right and a wrong one as wrong."""
+def check_judge(name: str, key: str | None = None) -> Iterator[Finding]:
+    """It grades a right answer as right and a wrong one as wrong. A judge behind a server is asked twice, no cache."""
     advice = f"take one of {', '.join(JUDGES)}, or mend the class"
     try:
-        judge = load_class("--judge", name, JUDGES)()
+        choose.check_judge(name, key)
+        judge = choose.make_judge(name, lambda url: reach(url, key), None)
         verdicts = [verdict for verdict, _ in zip(judge.grade([RIGHT, WRONG]), range(3), strict=False)]
         given = [verdict.correct for verdict in verdicts]
-    except Unavailable as error:
+    except (Unavailable, Denied) as error:
         yield of_error("judge server", error, "start the server that it asks")
     except Exception as error:  # noqa: BLE001
         yield of_error("judge", error, advice)
     else:
         yield judged(name, given, [verdict.reason for verdict in verdicts], advice)
+
+
+def reach(url: str, key: str | None) -> Transport:
+    """A transport that does not try for long."""
+    from stages.services.http import Server
+
+    return Server(url, key=key, concurrency=2, timeout_s=JUDGE_TIMEOUT_S, retry_for_s=JUDGE_RETRY_S)
 
 
 def judged(name: str, given: list[bool | None], reasons: list[str | None], advice: str) -> Finding:

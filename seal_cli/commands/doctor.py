@@ -24,7 +24,7 @@ def doctor(
         str | None, typer.Option(metavar="URL", help="Ask this OpenAI-compatible server; key: OPENAI_API_KEY.")
     ] = None,
     judge: Annotated[
-        str | None, typer.Option("--judge", "-j", metavar="NAME", help="exact, lexical, or package.module:Class.")
+        str | None, typer.Option("--judge", "-j", metavar="NAME", help="Let this judge grade two answers.")
     ] = None,
     device: opt.DeviceName = "auto",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where a run would write.")] = Path(),
@@ -46,19 +46,20 @@ def doctor(
       seal doctor --model DIR --adapter run/adapters/a --adapter run/adapters/b
       seal doctor --base-url http://localhost:8000/v1 --json
     """
-    import os
     import time
 
     from seal_cli.jsonl import claim_stdout
+    from seal_cli.services import ENGINE_KEYS, key_from
     from stages import doctor as stage
     from stages.engines.models import Device
+    from stages.judges.choose import KEYS
 
     stdout, started = claim_stdout(), time.monotonic()
     if model is not None:
         quieten()
     wanted = stage.Wanted(model, tuple(adapter or ()), base_url, judge, Device(device), out, deep)
     findings = []
-    for raw in stage.run(wanted, key=os.environ.get("OPENAI_API_KEY")):
+    for raw in stage.run(wanted, key=key_from(ENGINE_KEYS), judge_key=key_from(KEYS)):
         finding = readable(raw)
         findings.append(finding)
         show(finding, stdout if json_lines else None)

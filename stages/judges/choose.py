@@ -13,7 +13,7 @@ from stages.judges.cache import Cache
 from stages.plugins import load_class
 from stages.services.base import HOSTED, Transport, limit_name_of
 
-SERVED = re.compile(r"openai:(?P<model>.+?)(?:@(?P<url>https?://.*))?")
+SERVED = re.compile(r"openai:(?P<model>[^@].*?)(?:@(?P<url>https?://.*))?")
 KEYS = ("SEAL_JUDGE_API_KEY", "OPENAI_API_KEY")  # the first that is set
 
 

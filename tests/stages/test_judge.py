@@ -1,0 +1,130 @@
+"""score → score: stored answers graded again."""
+
+import pytest
+
+from stages import judge as stage
+from stages.failures import BadInput
+from stages.judges.base import Case, Verdict
+from stages.judges.exact import Exact
+from stages.records import Answer, Record, Score
+from stages.scores import make_score
+from tests.stages.invented import a_line, a_task, an_adapter, an_edit
+from tests.stages.test_eval import Unsure
+
+
+def answered(*said: str | None, plain: tuple[str | None, ...] = (), fault: str | None = None, seed: int = 0) -> Record:
+    """A line whose answers were all taken as right by a careless judge."""
+    task, edit = a_task(), an_edit(a_task())
+    answers = [
+        Answer(
+            id=question.id,
+            prediction=text,
+            correct=(text is not None) or (False if fault == "edit" else None),
+            reason=None if text is not None else "the reason of old",
+            baseline_prediction=before,
+            baseline_correct=None if before is None else True,
+        )
+        for question, text, before in zip(task.questions, said, plain or (None,) * len(said), strict=True)
+    ]
+    adapter = an_adapter(edit, seed, fault=fault)
+    return Record(task=task, edit=edit, adapter=adapter, score=make_score(answers, model="student", judge="careless"))
+
+
+def regraded(*lines: Record) -> list[Score]:
+    return [line.score for line in stage.run(lines, Exact()) if line.score]
+
+
+def test_answers_and_those_of_the_plain_model_get_the_other_judges_verdicts() -> None:
+    (score,) = regraded(answered("Velm", "a house", plain=("a town", "a bridge")))
+    assert [(answer.correct, answer.baseline_correct) for answer in score.answers] == [(True, False), (False, True)]
+    assert (score.value, score.baseline, score.bounds, score.judge) == (0.5, 0.5, (0.5, 0.5), "exact")
+    assert score.model == "student"
+
+
+def test_what_was_said_stays_word_for_word() -> None:
+    line = answered(" Velm \n", "", plain=("a town", ""))
+    (score,) = regraded(line)
+    assert line.score is not None
+    before = [(answer.id, answer.prediction, answer.baseline_prediction) for answer in line.score.answers]
+    assert [(answer.id, answer.prediction, answer.baseline_prediction) for answer in score.answers] == before
+
+
+def test_an_answer_that_was_never_given_keeps_its_verdict() -> None:
+    unusable, lost = regraded(answered(None, None, fault="edit"), answered(None, "Velm", seed=1))
+    assert (unusable.value, [answer.reason for answer in unusable.answers]) == (0.0, ["the reason of old"] * 2)
+    assert lost.value is None
+    assert [(answer.correct, answer.reason) for answer in lost.answers] == [(None, "the reason of old"), (False, None)]
+
+
+def test_an_empty_answer_is_wrong_without_asking() -> None:
+    judge = Unsure()
+    (line,) = stage.run([answered("", "hm")], judge)
+    assert line.score is not None
+    assert [answer.correct for answer in line.score.answers] == [False, None]
+    assert [case.prediction for case in judge.cases] == ["hm"]
+
+
+def test_the_same_answer_is_asked_once_however_many_lines_have_it() -> None:
+    judge = Unsure()
+    lines = [answered("Velm", "a bridge", plain=("a town", "a bridge"), seed=seed) for seed in range(5)]
+    assert len(list(stage.run(lines, judge))) == 5
+    assert len(judge.cases) == 3
+    assert list(stage.all_cases(lines)) == [
+        Case(question.question, question.answer, text)
+        for question, text in zip(
+            [*a_task().questions, a_task().questions[0]], ["Velm", "a bridge", "a town"], strict=True
+        )
+    ]
+
+
+def test_what_a_judge_could_not_grade_is_graded_again() -> None:
+    lines = [answered("Velm", "hm"), answered("Velm", "a bridge", seed=1), answered(None, "Velm", seed=2)]
+    plan = stage.plan(lines)
+    made = list(stage.run(lines, Unsure(), keys=set(plan.wanted)))
+    assert all(map(plan.has, made))
+    assert [plan.intact(line) for line in made] == [False, True, True]
+    plain = next(iter(stage.run([answered("Velm", "Velm", plain=("hm", "x"))], Unsure())))
+    assert not plan.intact(plain)
+
+
+def test_other_answers_of_the_same_adapter_are_another_line() -> None:
+    first, second = stage.plan([answered("Velm", "x")]), answered("Velm", "y")
+    assert not first.has(second)
+    assert first.has(answered("Velm", "x"))
+
+
+def test_the_verdicts_of_old_do_not_make_another_line() -> None:
+    line = a_line(a_task(), [True, False])
+    assert stage.plan([line]).has(a_line(a_task(), [False, None]))
+
+
+def refusal(*lines: Record) -> str:
+    with pytest.raises(BadInput) as caught:
+        stage.check(lines)
+    return str(caught.value)
+
+
+def test_lines_that_cannot_be_graded_name_why() -> None:
+    task = a_task()
+    mean = Score(value=0.5, baseline=None, model="m", judge="j", answers=())
+    assert refusal(Record(task=task, score=mean)) == (
+        f"task {task.id}: its score is a mean without answers; there is nothing to grade"
+    )
+    line = answered("Velm", "x")
+    assert refusal(line, line).endswith("occurs twice; each line must be another")
+    strange = line.grow(task=a_task(pairs=[("Another question?", "Velm"), ("And one more?", "x")]))
+    assert "which is none of its questions" in refusal(strange)
+    assert refusal(Record(task=task)) == f"task {task.id} has no score (run `seal eval` first)"
+
+
+def test_a_verdict_is_never_taken_from_the_old_judge_where_there_is_an_answer() -> None:
+    class Silent:
+        name = "silent"
+
+        def grade(self, cases):  # type: ignore[no-untyped-def]
+            return (Verdict(None, "timeout") for _ in cases)
+
+    (line,) = stage.run([answered("Velm", "a bridge", plain=("Velm", "x"))], Silent())
+    assert line.score is not None
+    assert [(answer.correct, answer.baseline_correct) for answer in line.score.answers] == [(None, None)] * 2
+    assert (line.score.value, line.score.bounds) == (None, (0.0, 1.0))
