@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import judge, tasks
@@ -43,6 +43,7 @@ def test_the_plain_models_answers_count_once_per_task() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
+@settings(deadline=None)
 def test_kappa_is_what_the_table_of_both_judges_says(pairs: list[tuple[bool, bool]]) -> None:
     first = context("Ada", [[old for old, _ in pairs]], [None] * len(pairs))
     second = context("Ada", [[new for _, new in pairs]], [None] * len(pairs))

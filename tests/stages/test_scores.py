@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import filter as keeping
@@ -25,6 +25,7 @@ def test_accuracy_is_a_share_or_nothing(verdicts: list[bool | None], share: floa
 
 
 @given(VERDICTS, st.randoms())
+@settings(deadline=None)
 def test_however_the_unscored_are_graded_the_value_is_within_its_bounds(
     verdicts: list[bool | None], draw: random.Random
 ) -> None:
@@ -38,6 +39,7 @@ def test_however_the_unscored_are_graded_the_value_is_within_its_bounds(
 
 
 @given(VERDICTS)
+@settings(deadline=None)
 def test_a_score_carries_its_bounds_and_can_be_read_again(verdicts: list[bool | None]) -> None:
     answers = [
         Answer(id=str(n), prediction="x", correct=v, reason=None, baseline_prediction=None, baseline_correct=None)
