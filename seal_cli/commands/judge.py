@@ -99,7 +99,9 @@ def compare(before: "Sequence[Record]", after: "Sequence[Record]") -> None:
     names = [", ".join(sorted({line.score.judge for line in lines if line.score})) for lines in (before, after)]
     note(f"seal judge: {names[1]} against {names[0]}: {verdicts(found)}")
     if found.contexts:
-        loss = "" if found.loss is None else f", which forgoes {100 * float(found.loss):.1f} points of {names[0]}'s reward"
+        loss = (
+            "" if found.loss is None else f", which forgoes {100 * float(found.loss):.1f} points of {names[0]}'s reward"
+        )
         note(
             f"seal judge: in {found.changed} of {found.contexts} contexts another self-edit is the best"
             f"{loss if found.changed else ''}"
