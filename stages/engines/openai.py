@@ -119,7 +119,7 @@ class OpenAIEngine:
         if failure.status == 404 and asked.request.adapter:
             self.loras.forget(asked.request.adapter, asked.model)  # the server was started anew
             return asked
-        if name := renamed(failure, self.limit_name):
+        if name := renamed(failure):
             self.limit_name = name
             return asked
         room = room_for(failure.detail) if failure.status == 400 else None

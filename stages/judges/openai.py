@@ -47,6 +47,7 @@ class Asked:
     order: deque[str] = field(default_factory=deque)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     waiting: dict[str, Case] = field(default_factory=dict)
+    again: set[str] = field(default_factory=set)  # sent a second time, since the server wanted it otherwise
 
     def heads(self) -> Iterator[Verdict]:
         """The verdicts that are next in order, as far as they are there."""
@@ -106,8 +107,9 @@ class OpenAI:
     def _settle(self, replies: Iterable[Reply], asked: Asked) -> Iterator[Verdict]:
         for reply in replies:
             case = asked.waiting[reply.id]
-            if name := renamed(reply.failure, self.limit_name):
+            if (name := renamed(reply.failure)) and reply.id not in asked.again:
                 self.limit_name = name
+                asked.again.add(reply.id)
                 self.transport.submit(self.call(case))
                 continue
             verdict = self._verdict(asked.waiting.pop(reply.id), reply)

@@ -237,3 +237,9 @@ def test_the_limit_is_renamed_over_http_too() -> None:
     refusal = does.status(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
     verdicts, calls = graded(in_turn(refusal, does.ok("yes")), cases(1))
     assert (verdicts, calls) == ([Verdict(True)], 2)
+
+
+def test_a_server_that_is_never_content_is_not_asked_for_ever() -> None:
+    refusal = does.status(400, "Use 'max_completion_tokens' instead.")
+    (verdict,), calls = graded(always(refusal), cases(1))
+    assert (verdict.correct, calls) == (None, 2)

@@ -1,4 +1,4 @@
-"""The judges: SQuAD's normalisation, and enough of the gold words."""
+"""The judges: SQuAD's normalisation, and what holds of every judge."""
 
 import re
 import string
@@ -8,12 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stages import tasks
 from stages.judges.base import JUDGES, Case, Judge
 from stages.judges.exact import Exact, normalise
-from stages.judges.lexical import Lexical, recall
+from stages.judges.lexical import Lexical
 from stages.plugins import load_class
-from tests.conftest import paper_file
 
 WORDS = st.lists(
     st.sampled_from(["Velm", "bridge", "1854", "Ada", "théâtre", "an", "The", "a"]), min_size=1, max_size=6
@@ -64,23 +62,6 @@ def test_exact_wants_all_words_and_no_others() -> None:
     assert verdict(Exact(), "Velm", "in Velm") is False
 
 
-def test_lexical_wants_three_quarters_of_the_telling_words() -> None:
-    gold = "north south east west"
-    assert verdict(Lexical(), gold, "It lies north, east and south.") is True
-    assert verdict(Lexical(), gold, "It lies north and east.") is False
-
-
-def test_words_of_the_question_do_not_count_as_an_answer() -> None:
-    case = Case("Who built the old bridge?", "the bridge builder Ada", "the old bridge")
-    assert recall(case) == 0.0
-    assert recall(Case("Who built it?", "the bridge builder Ada", "the bridge")) == pytest.approx(1 / 3)
-
-
-def test_a_gold_answer_that_the_question_contains_is_still_graded() -> None:
-    assert verdict(Lexical(), "Ada", "It was Ada", "Was it Ada or Bo?") is True
-    assert verdict(Lexical(), "Ada", "It was Bo", "Was it Ada or Bo?") is False
-
-
 @pytest.mark.parametrize("judge", [Exact(), Lexical()])
 def test_verdicts_stream_in_the_order_of_the_cases(judge: Judge) -> None:
     endless = (Case("q", f"word{n}", f"word{n}" if n % 2 else "no") for n in count())
@@ -90,21 +71,3 @@ def test_verdicts_stream_in_the_order_of_the_cases(judge: Judge) -> None:
 @pytest.mark.parametrize("name", JUDGES)
 def test_the_table_names_judges_by_their_own_names(name: str) -> None:
     assert load_class("--judge", name, JUDGES)().name == name
-
-
-@pytest.mark.paper_data
-def test_lexical_agrees_with_the_papers_judge_more_often_than_exact() -> None:
-    agreed = {"exact": 0, "lexical": 0}
-    cases: list[Case] = []
-    official: list[bool | None] = []
-    for record in tasks.run(str(paper_file("rank_iter0.json"))):
-        assert record.score is not None
-        for question, answer in zip(record.task.questions, record.score.answers, strict=True):
-            cases.append(Case(question.question, question.answer, answer.prediction or ""))
-            official.append(answer.correct)
-    for judge in (Exact(), Lexical()):
-        agreed[judge.name] = sum(
-            found.correct == known for found, known in zip(judge.grade(cases), official, strict=True)
-        )
-    assert agreed["lexical"] / len(cases) > 0.85
-    assert agreed["exact"] / len(cases) < 0.75

@@ -1,0 +1,287 @@
+"""The engine behind a server: what is asked, what comes back, and the adapters that are put there and taken off."""
+
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.engines.base import ANSWERING, Completion, Request, Sampling
+from stages.engines.openai import OpenAIEngine
+from stages.engines.served import Greeting, greet, room_for
+from stages.failures import BadConfig, BadInput, Denied, Unavailable
+from tests.engines.serving import JSON, served
+from tests.services import behaviours as does
+from tests.services.adapters import Adapters
+from tests.services.asking import serving
+from tests.services.scripts import Script, always, echoes, in_turn, prompt_of
+
+SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=11, seed=5)
+
+
+def request(name: str, adapter: str | None = None, prompt: Any = None) -> Request:
+    return Request(name, prompt or f"say {name}", SAMPLING, Path(adapter) if adapter else None)
+
+
+def said(script: Script, requests: Iterable[Request], *, server: Greeting = Greeting(), **named: Any) -> dict[str, Any]:
+    """{id: completion}, and under "asked" what the server was asked."""
+    most = named.pop("max_loras", 8)
+    with serving(script, **named) as (there, transport):
+        engine = OpenAIEngine("m", transport, server=server, max_loras=most)
+        found: dict[str, Any] = {completion.id: completion for completion in engine.sample(requests)}
+        return {**found, "asked": there.asked}
+
+
+def one(script: Script, **named: Any) -> Completion:
+    found: Completion = said(script, [request("0")], **named)["0"]
+    return found
+
+
+def test_a_text_goes_to_completions_and_messages_go_to_chat() -> None:
+    turns = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hello"}]
+    found = said(echoes, [request("text"), request("chat", prompt=turns)])
+    assert (found["text"].text, found["chat"].text) == ("say text", "hello")
+    asked = {asked.path: asked.body for asked in found["asked"]}
+    settings = {"model": "m", "max_tokens": 11, "temperature": 0.7, "top_p": 0.9, "seed": 5}
+    assert asked["/v1/completions"] == {**settings, "prompt": "say text"}
+    assert asked["/v1/chat/completions"] == {**settings, "messages": turns}
+
+
+def test_vllm_is_told_to_leave_the_checkpoints_own_sampling_aside() -> None:
+    found = said(echoes, [request("0")], server=Greeting(("m",), vllm=True))
+    body = found["asked"][0].body
+    assert (body["top_k"], body["min_p"], body["repetition_penalty"]) == (-1, 0.0, 1.0)
+
+
+def test_answers_leave_as_they_come() -> None:
+    def first_is_slow(n: int, body: Any) -> does.Behaviour:
+        return does.slow(5) if prompt_of(body) == "say 0" else does.ok("quick")
+
+    with serving(first_is_slow, concurrency=4) as (_, transport):
+        completions = OpenAIEngine("m", transport).sample(request(str(n)) for n in range(9))
+        assert {completion.id for completion in islice(completions, 8)} == {str(n) for n in range(1, 9)}
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "finish", "text", "tokens"),
+    [
+        (does.ok("done"), "stop", "done", 2),
+        (does.ok("cut", finish="length"), "length", "cut", 2),
+        (does.ok("who knows", finish=None), "unknown", "who knows", 2),
+        (does.ok("odd", finish="tool_calls"), "unknown", "odd", 2),
+        (does.ok("", usage=None), "stop", "", None),
+        (does.ok("x", usage={"completion_tokens": "many"}), "stop", "x", None),
+        (does.ok("x", usage={"completion_tokens": -1}), "stop", "x", None),
+        (does.ok("x", usage=[3]), "stop", "x", None),
+    ],
+)
+def test_what_the_server_says_of_an_answer_is_kept(
+    behaviour: does.Behaviour, finish: str, text: str, tokens: int | None
+) -> None:
+    assert one(always(behaviour)) == Completion("0", text, finish, tokens)  # type: ignore[arg-type]
+
+
+def test_a_refusal_is_the_models_own() -> None:
+    found = one(always(does.ok("I will", finish="content_filter")))
+    assert (found.finish, found.text) == ("refused", "I will")
+    assert str(found.error).startswith("refused: ")
+    message = {"role": "assistant", "content": None, "refusal": "I can't help with that."}
+    spoken = one(always(does.body({"choices": [{"message": message, "finish_reason": "stop"}]})))
+    assert (spoken.finish, spoken.text, spoken.error) == ("refused", "", "refused: I can't help with that.")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (does.body({}), "unparsable: the reply has no text"),
+        (does.body({"choices": []}), "unparsable: the reply has no text"),
+        (does.body({"choices": [7]}), "unparsable: the reply has no text"),
+        (does.ok(None), "unparsable: the reply has no text"),
+        (does.ok("half", finish="abort"), "api_error: aborted"),
+        (does.status(413, "too large"), "api_error: "),
+        (does.status(422, "no"), "api_error: "),
+    ],
+)
+def test_an_answer_without_a_text_is_a_failure_of_the_service(behaviour: does.Behaviour, error: str) -> None:
+    found = one(always(behaviour))
+    assert (found.finish, found.text, found.tokens) == ("failed", "", None)
+    assert str(found.error).startswith(error)
+
+
+def test_what_concerns_every_call_ends_the_run() -> None:
+    for code, kind in ((401, Denied), (403, Denied), (402, Denied), (404, BadConfig)):
+        with pytest.raises(kind):
+            one(always(does.status(code)))
+    with pytest.raises(Unavailable):
+        said(always(does.status(500)), [request(str(n)) for n in range(9)])
+
+
+def test_answers_before_the_end_are_not_lost() -> None:
+    with serving(in_turn(does.ok("a"), does.ok("b"), does.die()), concurrency=1) as (_, transport):
+        found = []
+        with pytest.raises(Unavailable):
+            for completion in OpenAIEngine("m", transport).sample(request(str(n)) for n in range(9)):
+                found.append(completion.id)
+    assert found == ["0", "1"]
+
+
+# ---- what a server wants otherwise
+
+
+def test_a_completion_gets_what_the_context_has_left() -> None:
+    refusal = does.status(
+        400,
+        "This model's maximum context length is 40 tokens. You requested 11 output tokens and 33 input tokens.",
+    )
+    found = said(in_turn(refusal, does.ok("short", finish="length")), [request("0")])
+    assert found["0"].text == "short"
+    assert [asked.body["max_tokens"] for asked in found["asked"]] == [11, 7]
+
+
+@pytest.mark.parametrize(
+    ("detail", "room"),
+    [
+        ("maximum context length is 8192 tokens. However, you requested 9000 (1000 in the messages, 8000 in", 7192),
+        ("maximum context length is 100 tokens. However, you requested 5 output tokens and 100 input tokens", None),
+        ("maximum context length is 100 tokens.", None),
+        ("something else", None),
+    ],
+)
+def test_the_room_is_read_from_what_servers_say(detail: str, room: int | None) -> None:
+    assert room_for(detail) == room
+
+
+def test_a_prompt_that_never_fits_fails_alone() -> None:
+    refusal = does.status(400, "maximum context length is 40 tokens; 11 output tokens and 33 input tokens")
+    found = said(always(refusal), [request("0")])
+    assert found["0"].finish == "failed"
+    assert len(found["asked"]) == 2
+
+
+def test_the_limit_is_renamed_for_all_that_follow() -> None:
+    def picky(n: int, body: Any) -> does.Behaviour:
+        words = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+        return does.status(400, words) if "max_tokens" in body else does.ok("fine")
+
+    found = said(picky, [request(str(n)) for n in range(9)], concurrency=2)
+    assert [found[str(n)].text for n in range(9)] == ["fine"] * 9
+    first_new = next(n for n, asked in enumerate(found["asked"]) if "max_completion_tokens" in asked.body)
+    assert sum("max_tokens" in asked.body for asked in found["asked"]) <= 4  # those that were on their way
+    assert first_new <= 4
+
+
+# ---- adapters
+
+
+def test_each_adapter_answers_for_itself() -> None:
+    script = Adapters()
+    requests = [request(f"{n}-{name}", name) for n in range(3) for name in ("one", "two")] + [request("plain")]
+    found = said(script, requests)
+    assert found["plain"].text == "no adapter: say plain"
+    for asked in requests[:-1]:
+        assert found[asked.id].text == f"{asked.adapter}: say {asked.id}"
+    assert script.there == {}  # all were taken off
+    assert len(script.names) == 2
+
+
+def test_no_more_are_on_the_server_than_there_is_room_for() -> None:
+    script = Adapters(most=3)
+    requests = [request(f"{n}-{name}", f"a{name}") for name in range(12) for n in range(4)]
+    found = said(script, requests, max_loras=3, concurrency=16)
+    assert all(found[asked.id].text.startswith(f"{asked.adapter}: ") for asked in requests)
+    assert (script.most_there, len(script.names), script.there) == (3, 12, {})
+
+
+def test_a_name_is_never_used_again() -> None:
+    script = Adapters()
+    with serving(script) as (_, transport):
+        engine = OpenAIEngine("m", transport)
+        for _ in range(3):
+            assert [found.finish for found in engine.sample([request("0", "one")])] == ["stop"]
+        other = OpenAIEngine("m", transport)
+        assert [found.finish for found in other.sample([request("0", "one")])] == ["stop"]
+    assert len(script.names) == len(set(script.names)) == 4
+
+
+def test_a_server_that_was_started_anew_gets_its_adapters_again() -> None:
+    script = Adapters(forgets_after=5)
+    requests = [request(f"{n}-{name}", name) for name in ("one", "two") for n in range(6)]
+    found = said(script, requests, concurrency=4)
+    assert all(found[asked.id].text == f"{asked.adapter}: say {asked.id}" for asked in requests)
+    assert len(script.names) > 2
+
+
+def test_a_lost_adapter_is_never_a_wrong_answer() -> None:
+    def forgetful(n: int, body: Any) -> does.Behaviour:
+        return does.raw(b"Success", "text/plain") if "lora_name" in body else does.status(404, "does not exist")
+
+    found = said(forgetful, [request("0", "one")])
+    assert found["0"].finish == "failed"
+    assert found["0"].error.startswith("api_error: ")
+
+
+@pytest.mark.parametrize(
+    ("script", "adapter", "kind", "words"),
+    [
+        (Adapters(), "nowhere", BadInput, "the server cannot read it .* it must see the same files"),
+        (Adapters(), "rank", BadConfig, "start the server with a larger --max-lora-rank"),
+        (always(does.status(404, "Not Found")), "one", BadConfig, "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"),
+    ],
+)
+def test_an_adapter_that_cannot_be_put_there_says_what_to_do(
+    script: Script, adapter: str, kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        said(script, [request("0", adapter)])
+
+
+def test_adapters_are_taken_off_when_the_work_is_broken_off() -> None:
+    script = Adapters()
+    with serving(script, concurrency=2) as (_, transport):
+        completions = OpenAIEngine("m", transport).sample([request(str(n), "one") for n in range(50)])
+        next(completions)
+        assert len(script.there) == 1
+        completions.close()
+        assert script.there == {}
+
+
+# ---- the greeting
+
+
+def test_a_server_says_which_models_it_has_and_whether_it_is_vllm() -> None:
+    body = b'{"data": [{"id": "a", "owned_by": "vllm"}, {"id": "b"}]}'
+    with served(lambda asked: (200, JSON, body)) as server:
+        assert greet(server.url, None) == Greeting(("a", "b"), vllm=True)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"data": 1}', b'{"data": [1]}', b'{"data": [{}]}', b"<html>", b"[" * 9999]
+)
+def test_a_list_that_is_none_says_nothing(body: bytes) -> None:
+    with served(lambda asked: (200, JSON, body)) as server:
+        assert greet(server.url, None) == Greeting()
+
+
+@pytest.mark.parametrize("code", [404, 405, 500])
+def test_a_server_without_a_list_may_still_answer(code: int) -> None:
+    with served(lambda asked: (code, JSON, b"")) as server:
+        assert greet(server.url, None) == Greeting()
+
+
+def test_nobody_there_is_told_at_once() -> None:
+    with pytest.raises(Unavailable, match="refuses the connection; start the server"):
+        greet("http://127.0.0.1:9/v1", None)
+
+
+def test_a_key_that_is_refused_or_missing_is_told_at_once() -> None:
+    with served(lambda asked: (401, JSON, b"")) as server:
+        with pytest.raises(Denied, match="refuses the key in OPENAI_API_KEY"):
+            greet(server.url, "sk-canary")
+        with pytest.raises(Denied, match="asks for a key, and OPENAI_API_KEY is not set"):
+            greet(server.url, None)
+
+
+def test_answering_is_greedy() -> None:
+    found = said(echoes, [Request("0", "q", ANSWERING)])
+    assert (found["asked"][0].body["temperature"], found["asked"][0].body["top_p"]) == (0.0, 1.0)
