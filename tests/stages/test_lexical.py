@@ -1,4 +1,4 @@
-"""The lexical judge: which words tell, what makes two of them one, what the rules decide, what the weights are worth."""
+"""The lexical judge: which words tell, what makes two of them one, what rules decide, what the weights are worth."""
 
 from collections.abc import Callable
 
@@ -130,6 +130,11 @@ def test_every_measure_has_its_weight_and_is_explained_by_an_example() -> None:
     }
     assert log_odds(found) == pytest.approx(sum(WEIGHTS[name] * found[name] for name in WEIGHTS))
     assert measures(read(Case("When?", "not in 1854", "in 1854")))["denial"] == -1.0
+
+
+def test_a_number_that_the_question_gives_is_not_asked_for() -> None:
+    assert measures(read(Case("Until when, from 1854?", "1854 to 1860", "1860")))["numbers_missing"] == 0.0
+    assert measures(read(Case("Until when, from 1854?", "1854 to 1860", "1854")))["numbers_missing"] == 1.0
 
 
 @given(ANY, ANY, ANY)

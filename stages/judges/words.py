@@ -1,0 +1,132 @@
+"""Words made comparable: case, accents, punctuation, endings, ways to write a number, and scripts without spaces.
+
+Everything takes time linear in the text. Only English endings are known; other languages are compared by the beginnings
+of their words, and scripts that write no spaces letter by letter.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+
+LONGEST = 40  # letters: what is longer is no English word
+SHORTEST_SHARED = 5  # letters that two words must at least begin with, if they are to count as one
+LONGEST_ENDING = 3  # letters by which each of two such words may go on differently
+CHOICE = "or"
+NOT = "not"
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+ARTICLES = frozenset({"a", "an", "the"})
+FUNCTION_WORDS = ARTICLES | set(
+    _listed(
+        "of in on at by for to from with as and or but nor so than then that this these those it its he she they them "
+        "his her their we our you your i my me him who whom whose which what when where why how is are was were be "
+        "been being am do does did done has have had having will would can could might shall should must there "
+        "here also about into over under after before during between through such some any all both each more most "
+        "other only very just s t"
+    )
+)
+DENIALS = _listed(
+    "no never none nor neither without cannot nobody nothing isnt wasnt arent werent dont doesnt didnt hasnt havent "
+    "hadnt wont wouldnt cant couldnt shouldnt"
+)
+UNITS = _listed(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+ORDINALS = _listed(
+    "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
+    "fifteenth sixteenth seventeenth eighteenth nineteenth"
+)
+TENS = _listed("twenty thirty forty fifty sixty seventy eighty ninety")
+NUMBERS = {word: number for names in (UNITS, ORDINALS) for number, word in enumerate(names)}
+ROUND = {word: 10 * ten for ten, name in enumerate(TENS, start=2) for word in (name, name[:-1] + "ieth")}
+ERAS_AND_SIGNS = {"bce": "bc", "ce": "ad", "percentage": "percent", "usa": "us"}
+SAME = {word: str(number) for word, number in (NUMBERS | ROUND).items()}
+SAME |= dict.fromkeys(DENIALS, NOT) | ERAS_AND_SIGNS
+
+GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")  # 1,854
+INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")  # u.s. and b.c., once folded
+COMPOUND = re.compile(rf"\b({'|'.join(TENS)})\s+({'|'.join(UNITS[1:10] + ORDINALS[1:10])})\b")  # twenty one
+ENDED = re.compile(r"(?<=\d)(?:st|nd|rd|th|s)\b")  # 19th, 1980s
+TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\d\s.]+")
+ACCENTS = range(0x300, 0x370)
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+WRITTEN_OUT = {"%": " percent ", "&": " and ", ".": "."} | dict.fromkeys("'’ʼ`", "")
+
+
+class _Folded(dict[int, str]):
+    """What becomes of each letter, found when it is first met; for `str.translate`."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = found = _fold(chr(code))
+        return found
+
+
+def _fold(letter: str) -> str:
+    """Small and without accents; a digit of any script in ours; a space for what is no letter."""
+    if letter in WRITTEN_OUT:
+        return WRITTEN_OUT[letter]
+    digit = unicodedata.decimal(letter, None)
+    if digit is not None:
+        return str(digit)
+    parts = unicodedata.normalize("NFKD", letter.upper().casefold()).casefold()
+    kept = "".join(
+        part if unicodedata.category(part)[0] in "LMN" else " " for part in parts if ord(part) not in ACCENTS
+    )
+    return f" {kept} " if UNSPACED.match(kept) else kept
+
+
+FOLDED = _Folded()
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in order, as they are to be compared; numbers in digits, every denial as `not`."""
+    folded = GROUPED.sub("", text).translate(FOLDED)
+    folded = ENDED.sub(" ", INITIALS.sub(lambda found: found[0].replace(".", "") + " ", folded))
+    folded = COMPOUND.sub(lambda found: str(ROUND[found[1]] + NUMBERS[found[2]]), folded)
+    return [_plain(word) for word in TOKEN.findall(folded)]
+
+
+def _plain(word: str) -> str:
+    return word.lstrip("0") or "0" if word[0].isdigit() else SAME.get(word, word)
+
+
+def is_number(word: str) -> bool:
+    return word[0].isdigit()
+
+
+def content(found: Iterable[str]) -> list[str]:
+    """The words that say something: all but the function words."""
+    return [word for word in found if word not in FUNCTION_WORDS]
+
+
+def stem(word: str) -> str:
+    """Without its English ending (Snowball); unchanged if it is not written in ASCII letters."""
+    return _english(word) if len(word) <= LONGEST and word.isascii() and word.isalpha() else word
+
+
+@lru_cache(maxsize=1 << 16)
+def _english(word: str) -> str:
+    from snowballstemmer.english_stemmer import EnglishStemmer  # type: ignore[import-untyped]
+
+    return str(EnglishStemmer().stemWord(word))  # a new one each time: it works on a state of its own
+
+
+def keys(word: str) -> frozenset[str]:
+    """Two words count as one if they share a key: their stems are equal, or begin alike and differ in the ending."""
+    if is_number(word):
+        return frozenset({word})
+    known = stem(word)
+    shortest = max(SHORTEST_SHARED, len(known) - LONGEST_ENDING)
+    return frozenset({known} | {known[:length] for length in range(shortest, len(known))})
+
+
+def all_keys(found: Iterable[str]) -> frozenset[str]:
+    return frozenset(key for word in set(found) for key in keys(word))
