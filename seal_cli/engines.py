@@ -143,5 +143,4 @@ SERVER_S = "a server does the work with --engine openai, on its own device"
 def tell(stage: str, engine: Any) -> None:
     """Calls, tokens and cost of an engine behind a server; nothing of any other."""
     if hasattr(engine, "transport"):
-        tally = engine.transport.tally
-        note(f"seal {stage}: {engine.model}: {calls_told(tally, [f'{tally.failed} failed'])}")
+        note(f"seal {stage}: {engine.model}: {calls_told(engine.transport.tally, [f'{engine.failed} failed'])}")

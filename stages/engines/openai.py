@@ -43,6 +43,7 @@ class OpenAIEngine:
     ) -> None:
         self.model, self.transport, self.server, self.limit_name = model, transport, server, limit_name
         self.asked: dict[str, Asked] = {}
+        self.failed = 0  # requests without an answer, for whatever reason
         self.stash: deque[Reply] = deque()  # came while we waited for another one
         self.loras = Loras(self._ask, max_loras)
 
@@ -110,7 +111,9 @@ class OpenAIEngine:
             left[asked.request.adapter] -= 1
             if asked.request.adapter and not left[asked.request.adapter]:
                 self.loras.unload(asked.request.adapter)
-            yield completion(reply)
+            found = completion(reply)
+            self.failed += found.finish == "failed"
+            yield found
 
     def _again(self, asked: Asked, failure: Failure | None) -> Asked | None:
         """The request as it is to be sent once more, where the server has said what to change."""
