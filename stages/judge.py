@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from stages.engines.base import Unwatched, Watch
 from stages.failures import BadInput
 from stages.grading import Item, in_groups, is_empty, owner_of
 from stages.judges.base import Case, Judge, Verdict
@@ -47,18 +48,27 @@ def check(lines: Iterable[Record]) -> None:
         seen.add(owner)
 
 
-def run(records: Iterable[Record], judge: Judge, *, keys: Collection[str] | None = None) -> Iterator[Record]:
+def run(
+    records: Iterable[Record], judge: Judge, *, keys: Collection[str] | None = None, watch: Watch = Unwatched()
+) -> Iterator[Record]:
     """Each line with its answers, and those of the plain model, graded anew; of these `keys` only.
 
     An answer that was never given keeps what the line says of it: wrong for a self-edit that could not be used,
     unscored where the engine failed.
     """
-    lines = (line for line in records if keys is None or key_of(line) in keys)
-    for line, verdicts in in_groups(((line, cases(line)) for line in lines), judge):
+
+    def begun() -> Iterator[tuple[Record, Sequence[Item]]]:
+        for line in records:
+            if keys is None or key_of(line) in keys:
+                watch.begun([key_of(line)])
+                yield line, cases(line)
+
+    for line, verdicts in in_groups(begun(), judge):
         score, half = score_of(line), len(verdicts) // 2
         pairs = zip(score.answers, verdicts[:half], verdicts[half:], strict=True)
         answers = [_graded(answer, own, plain) for answer, own, plain in pairs]
         yield line.grow(score=make_score(answers, model=score.model, judge=judge.name))
+        watch.settled([key_of(line)])
 
 
 def cases(line: Record) -> Sequence[Item]:

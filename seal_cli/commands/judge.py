@@ -72,7 +72,7 @@ def judge(
         made: list[Record] = []
         run.produce(
             lambda: grader.load(batches.answers()),
-            lambda loaded, keys, watch: kept(stage.run(records, loaded, keys=set(keys)), made),
+            lambda loaded, keys, watch: kept(stage.run(records, loaded, keys=set(keys), watch=watch), made),
             tell=lambda loaded: judges.tell("judge", loaded),
         )
         compare(records, run.known or made)

@@ -70,6 +70,7 @@ class OpenAIEngine:
     def _submit(self, asked: Asked) -> None:
         request = asked.request
         model = self.loras.name_of(request.adapter) if request.adapter else self.model
+        self.transport.watch.begun([request.id])
         self.asked[request.id] = replace(asked, model=model, tries=asked.tries + 1)
         call = call_of(request, model, self.limit_name, asked.limit)
         self.transport.submit(replace(call, body={**call.body, **(NEUTRAL if self.server.vllm else {})}))
@@ -114,6 +115,7 @@ class OpenAIEngine:
             found = completion(reply)
             self.failed += found.finish == "failed"
             yield found
+            self.transport.watch.settled([reply.id])
 
     def _again(self, asked: Asked, failure: Failure | None) -> Asked | None:
         """The request as it is to be sent once more, where the server has said what to change."""

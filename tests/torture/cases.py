@@ -8,7 +8,8 @@ ADAPT = ("adapt", "--model", "{model}", "--out", "adapters", *SMALL_LORA)
 EVAL = ("eval", "--judge", "exact", "--max-tokens", "6", "--batch", "2")
 TRAIN: tuple[str, ...] = ("sft", "sft.jsonl", "--model", "{model}", "--out", "model", *SMALL_LORA, "--batch-size", "2")
 TRAIN += ("--micro-batch", "1")
-RESUMING = ("generate", "adapt", "eval")
+JUDGE = ("judge", "--judge", "exact")
+RESUMING = ("generate", "adapt", "eval", "judge")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ TABLE = (  # in the order in which they feed each other
     to_file("generate", (*GENERATE, "tasks.jsonl"), "edits.jsonl", "tasks.jsonl"),
     to_file("adapt", (*ADAPT, "edits.jsonl"), "adapters.jsonl", "edits.jsonl"),
     to_file("eval", (*EVAL, "adapters.jsonl"), "scores.jsonl", "adapters.jsonl", "adapters"),
+    to_file("judge", (*JUDGE, "scores.jsonl"), "regraded.jsonl", "scores.jsonl"),
     FILTER,
     SFT,
     MERGE,
@@ -76,6 +78,7 @@ TABLE = (  # in the order in which they feed each other
     in_pipe("generate", GENERATE, "tasks.jsonl"),
     in_pipe("adapt", ADAPT, "edits.jsonl"),
     in_pipe("eval", EVAL, "adapters.jsonl", "adapters"),
+    in_pipe("judge", JUDGE, "scores.jsonl", "scores.jsonl"),
 )
 FEEDING = (piece(1), piece(2))  # run once, for those that read what they make
 CASES = {case.name: case for case in TABLE}
