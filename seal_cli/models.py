@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.engines.models import Device, check_model, fingerprint
-from stages.failures import BadConfig
+from stages.failures import BadConfig, MissingInput
 from stages.plugins import load_class
 
 TRAINERS = {"batched": "stages.engines.many:ManyTrainer", "peft": "stages.engines.lora:PeftTrainer"}
@@ -20,9 +20,18 @@ def choose_model(flag: str | None, named: Iterable[str]) -> str:
         if len(names) != 1:
             found = f"the lines name {', '.join(names)}" if names else "the lines name none"
             raise BadConfig(f"which model? {found}: give --model DIR")
-        flag = names[0]
+        return plain(named_model(names[0]))
     check_model(flag)
     return plain(flag)
+
+
+def named_model(name: str) -> str:
+    """The model that the lines name, which may be an editor that is nowhere here. Raises as `check_model` does."""
+    try:
+        check_model(name)
+    except MissingInput:
+        raise MissingInput(f"the lines name {name}, which is no model here: give --model DIR") from None
+    return name
 
 
 def plain(name: str) -> str:

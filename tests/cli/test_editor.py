@@ -34,7 +34,7 @@ def test_the_student_must_be_named_where_the_editor_is_no_model_here(tmp_path: P
         edits = seal("generate", "-k", 1, *asked, stdin=jsonl([Record(task=a_task())]), cwd=tmp_path)
     run = seal("adapt", "--out", "a", stdin=edits.out, cwd=tmp_path)
     assert run.code == 66
-    assert "--model gpt-9: no such directory" in run.err
+    assert "seal: the lines name gpt-9, which is no model here: give --model DIR" in run.err
 
 
 def test_a_server_answers_with_the_students_adapters(tmp_path: Path, model_dir: Path) -> None:

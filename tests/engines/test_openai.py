@@ -193,6 +193,21 @@ def test_no_more_are_on_the_server_than_there_is_room_for() -> None:
     assert (script.most_there, len(script.names), script.there) == (3, 12, {})
 
 
+def test_no_adapter_is_loaded_while_plain_requests_are_on_their_way() -> None:
+    adapters = Adapters()
+
+    def script(n: int, body: Any) -> does.Behaviour:
+        behaviour = adapters(n, body)
+        return does.slow(0.2, behaviour) if body.get("model") == "m" else behaviour
+
+    requests = [request("first", "one"), *(request(str(n)) for n in range(5))]
+    found = said(script, requests, concurrency=16)
+    plain = [asked.at_s for asked in found["asked"] if asked.body.get("model") == "m"]
+    others = [asked.at_s for asked in found["asked"] if asked.body.get("model") != "m"]
+    assert len(plain) == 5
+    assert min(others) >= max(plain) + 0.2
+
+
 def test_a_name_is_never_used_again() -> None:
     script = Adapters()
     with serving(script) as (_, transport):
