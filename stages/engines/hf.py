@@ -16,7 +16,7 @@ from stages.engines.memory import out_of_memory
 from stages.engines.models import Device, adapter_config, load_model, load_tokenizer
 from stages.engines.sampling import SeededSampling
 from stages.engines.stack import Stack
-from stages.engines.text import end_tokens, prompt_ids
+from stages.engines.text import decoded, end_tokens, prompt_ids, token_limit
 from stages.failures import BadInput, OutOfMemory
 
 
@@ -94,7 +94,8 @@ class HFEngine:
     def _complete(self, network: Any, batch: Sequence[Request], slots: Sequence[int], lay: Lay) -> Iterator[Completion]:
         """The requests in one batch, or in halves where memory or the model's context cannot hold it."""
         prompts = [prompt_ids(self.tokenizer, request.prompt) for request in batch]
-        limits = [self._limit(request, len(prompt)) for request, prompt in zip(batch, prompts, strict=True)]
+        rooms = zip(batch, prompts, strict=True)
+        limits = [token_limit(each.sampling, len(prompt), self._context, self.model) for each, prompt in rooms]
         most = self.batch_size if self._fits(max(map(len, prompts)) + max(limits)) else 1
         rows = [Row(*row) for row in zip(prompts, limits, slots, strict=True)]
         texts = None
@@ -107,7 +108,7 @@ class HFEngine:
                 yield from self._complete(network, batch[part], slots[part], lay)
             return
         for request, text in zip(batch, texts, strict=True):
-            yield self._completion(request.id, text)
+            yield decoded(self.tokenizer, self.ends, request.id, text)
 
     def _texts(self, network: Any, rows: Sequence[Row], batch: Sequence[Request], lay: Lay) -> list[list[int]] | None:
         """The tokens after each prompt, or None where memory ran out: then smaller batches from here on."""
@@ -154,14 +155,6 @@ class HFEngine:
             self.network.generation_config = own
         return [text[: row.limit] for text, row in zip(grown[:, ids.shape[1] :].tolist(), rows, strict=True)]
 
-    def _limit(self, request: Request, prompt_length: int) -> int:
-        """Most tokens of this completion: what was asked, or what the context still holds after its own prompt."""
-        asked, context = request.sampling.max_tokens, self._context
-        room = asked if context is None else min(asked, context - prompt_length)
-        if room < 1:
-            raise BadInput(f"a prompt of {prompt_length} tokens leaves no room in {self.model}'s context of {context}")
-        return room
-
     @property
     def _context(self) -> int | None:
         return getattr(self.network.config, "max_position_embeddings", None)
@@ -170,12 +163,6 @@ class HFEngine:
         """Whether a batch may grow this long. Rotary positions never end: rows past their own limit are just cut."""
         rotary = hasattr(self.network.config, "rope_parameters")
         return rotary or self._context is None or (length is not None and length <= self._context)
-
-    def _completion(self, request_id: str, row: Sequence[int]) -> Completion:
-        """The row (cut at its own limit) up to its end token."""
-        stop = next((place for place, token in enumerate(row) if token in self.ends), len(row))
-        text = self.tokenizer.decode(row[:stop], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return Completion(request_id, text, "stop" if stop < len(row) else "length", stop)
 
 
 class AdapterSlot:

@@ -1,6 +1,6 @@
-"""Prompts and examples as token ids: one place, for sampling and for training alike."""
+"""Prompts and examples as token ids, and ids as completions: one place, for sampling and for training alike."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -8,8 +8,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from stages.engines.base import Example, FitConfig, Lesson, PadMode, Prompt
-from stages.failures import BadConfig, Untrainable
+from stages.engines.base import Completion, Example, FitConfig, Lesson, PadMode, Prompt, Sampling
+from stages.failures import BadConfig, BadInput, Untrainable
 
 
 @dataclass(frozen=True)
@@ -136,3 +136,18 @@ def end_tokens(tokenizer: Any, model: Any) -> set[int]:
     """Every token at which this model stops: the tokenizer's end token and those of its generation settings."""
     more = model.generation_config.eos_token_id
     return {tokenizer.eos_token_id, *(more if isinstance(more, Sequence) else [] if more is None else [more])}
+
+
+def token_limit(sampling: Sampling, prompt_length: int, context: int | None, model: str) -> int:
+    """Most tokens of a completion: what was asked, or what the model's context still holds after the prompt."""
+    room = sampling.max_tokens if context is None else min(sampling.max_tokens, context - prompt_length)
+    if room < 1:
+        raise BadInput(f"a prompt of {prompt_length} tokens leaves no room in {model}'s context of {context}")
+    return room
+
+
+def decoded(tokenizer: Any, ends: Container[int], request_id: str, row: Sequence[int]) -> Completion:
+    """The completion that these tokens (cut at their own limit) are, up to the first end token."""
+    stop = next((place for place, token in enumerate(row) if token in ends), len(row))
+    text = tokenizer.decode(row[:stop], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return Completion(request_id, text, "stop" if stop < len(row) else "length", stop)

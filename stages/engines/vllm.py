@@ -1,0 +1,174 @@
+"""The vLLM engine: continuous batching in this process, adapters of many requests at once.
+
+Each of the samples of one prompt is a request with a seed of its own; they share the prompt through the prefix cache.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from stages.engines.base import Completion, Request, Sampling, Unwatched, Watch
+from stages.engines.models import Device, load_tokenizer
+from stages.engines.text import decoded, end_tokens, prompt_ids, token_limit
+from stages.engines.vllm_adapters import OTHERWISE, SLOTS, check_fit, lora_needs, patterned
+from stages.engines.vllm_start import (
+    OUT_OF_MEMORY,
+    Sizes,
+    check_vllm,
+    explained,
+    load_blank,
+    load_skeleton,
+    quiet,
+    reason,
+    set_environment,
+    start,
+    weights_of,
+)
+from stages.failures import BadInput, OutOfMemory, SealError
+
+LEAST_TOP_P = 1e-6  # keeps the likeliest token alone, as 0 does elsewhere; vLLM refuses 0
+__all__ = ["VLLMEngine", "check_vllm", "lora_needs"]
+
+
+class VLLMEngine:
+    """Samples with vLLM, whose state is the process's: one engine at a time. `batch_size`: most completions in work.
+
+    `max_rank` is the largest rank among the adapters (None: there will be none), `slots` how many of them may be in
+    one batch, `memory_fraction` the share of the device's memory that vLLM takes for itself. Draws are vLLM's own:
+    the same for the same seed, but not those of the other engines.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: Device = Device(),
+        batch_size: int = 256,
+        max_rank: int | None = None,
+        slots: int | None = None,
+        memory_fraction: float | None = None,
+    ) -> None:
+        check_vllm()
+        set_environment()
+        self.model = model
+        self.sizes = Sizes(batch_size, max_rank, slots or SLOTS, memory_fraction)
+        self.tokenizer = load_tokenizer(model)
+        skeleton = load_skeleton(model)
+        self.ends = end_tokens(self.tokenizer, skeleton)
+        self.weights = weights_of(skeleton)
+        self.llm = start(model, device, self.sizes)
+        self.context = context_of(skeleton.config, self.llm)
+        self.numbers = count(1)  # of requests and adapters: none is used twice
+        needs_blank = max_rank is not None and device.resolve()[0].type == "cpu"
+        self.blank = load_blank(self.llm, next(self.numbers), skeleton) if needs_blank else None
+        self._try_out()
+
+    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+        """Completions as they finish: first those without an adapter, then adapter after adapter, `slots` at a time."""
+        waiting = deque(grouped(requests))
+        flying: dict[str, Request] = {}
+        loras: dict[Path, Any] = {}  # an adapter is read anew by each call
+        try:
+            while waiting or flying:
+                self._top_up(waiting, flying, loras, watch)
+                for key, row, finish in self._step():
+                    request = flying.pop(key)
+                    yield self._completion(request.id, row, finish)
+                    watch.settled([request.id])
+        finally:
+            with suppress(Exception):  # a step that failed may have left vLLM unable to
+                self.llm.abort_request(list(flying))
+
+    def _top_up(
+        self, waiting: deque[Request], flying: dict[str, Request], loras: dict[Path, Any], watch: Watch
+    ) -> None:
+        """Hands requests over until vLLM has a full batch, of as many adapters as it has slots for."""
+        in_work = {request.adapter for request in flying.values() if request.adapter}
+        while waiting and len(flying) < self.sizes.batch_size:
+            adapter = waiting[0].adapter
+            if adapter and adapter not in in_work:
+                if len(in_work) == self.sizes.slots:
+                    return
+                if adapter not in loras:
+                    loras[adapter] = self._load(adapter)
+                in_work.add(adapter)
+            request = waiting.popleft()
+            watch.begun([request.id])
+            flying[self._ask(request, loras[adapter] if adapter else self.blank)] = request
+
+    def _ask(self, request: Request, lora: Any) -> str:
+        """Hands one request over; the key of its answer. Raises BadInput where its prompt leaves no room."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        prompt, sampling, key = prompt_ids(self.tokenizer, request.prompt), request.sampling, str(next(self.numbers))
+        params = SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p or LEAST_TOP_P,
+            seed=sampling.seed,
+            max_tokens=token_limit(sampling, len(prompt), self.context, self.model),
+            stop_token_ids=sorted(self.ends),
+            ignore_eos=True,  # it knows no other end than these
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        self.llm.add_request(key, {"prompt_token_ids": prompt}, params, lora_request=lora)
+        return key
+
+    def _step(self) -> list[tuple[str, list[int], str]]:
+        """One token for every request in work. (key, tokens, why it ended) of those that this finished."""
+        with explained(self.model, self.sizes):
+            ended = [output for output in self.llm.step() if output.finished]
+        return [(each.request_id, list(each.outputs[0].token_ids), each.outputs[0].finish_reason) for each in ended]
+
+    def _completion(self, request_id: str, row: list[int], finish: str) -> Completion:
+        if finish in ("stop", "length"):
+            return decoded(self.tokenizer, self.ends, request_id, row)
+        return Completion(request_id, "", "failed", None, f"vLLM ended it with {finish}")
+
+    def _load(self, adapter: Path) -> Any:
+        """Reads an adapter into vLLM. Raises BadInput or MissingInput naming the directory."""
+        from vllm.lora.peft_helper import PEFTHelper
+        from vllm.lora.request import LoRARequest
+
+        settings = check_fit(adapter, self.weights, self.model, self.sizes.max_rank).config
+        if patterned(settings) and "rank_pattern" not in PEFTHelper.__dataclass_fields__:
+            raise BadInput(f"adapter {adapter}: layers of different ranks, which this vLLM mistakes; take a newer one")
+        number = next(self.numbers)
+        lora = LoRARequest(str(number), number, str(adapter.absolute()))
+        try:
+            self.llm.add_lora(lora)
+        except Exception as error:
+            raise refused(adapter, error) from error
+        return lora
+
+    def _try_out(self) -> None:
+        """One token, so that what vLLM cannot run here is said now, not in the middle of the work."""
+        with quiet():
+            self._ask(Request("", "a", Sampling(0.0, 1.0, 1)), self.blank)
+            while self.llm.has_unfinished_requests():
+                self._step()
+
+
+def grouped(requests: Iterable[Request]) -> Iterator[Request]:
+    """Those without an adapter first, then each adapter's together, in the order in which they come up."""
+    groups: dict[Path | None, list[Request]] = {None: []}
+    for request in requests:
+        groups.setdefault(request.adapter, []).append(request)
+    return (request for group in groups.values() for request in group)
+
+
+def context_of(config: Any, llm: Any) -> int:
+    """Most tokens of a prompt and its completion: what the model says, as for the other engines, and vLLM holds."""
+    most: int = llm.model_config.max_model_len
+    return min(most, getattr(config, "max_position_embeddings", None) or most)
+
+
+def refused(adapter: Path, error: Exception) -> SealError:
+    """What vLLM said when it was to read this adapter."""
+    if OUT_OF_MEMORY.search(str(error)):
+        return OutOfMemory(f"adapter {adapter}: no memory left for it ({reason(error)}); take a smaller --max-loras")
+    return BadInput(f"adapter {adapter}: vLLM cannot use it: {reason(error)}; {OTHERWISE}")

@@ -1,0 +1,84 @@
+"""What vLLM must know of the adapters before it starts, and which of them it cannot take. Imports nothing heavy."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stages.engines.directories import Adapter, lora_ranks, misfits, read_adapter
+from stages.engines.headers import TensorInfo
+from stages.failures import BadInput
+
+SLOTS = 8  # adapters in one batch: their memory is reserved, and each costs a little in every step
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes for max_lora_rank (its config/lora.py)
+FEATURES = {  # settings of PEFT that vLLM has nothing for; some of them it would not even notice
+    "use_dora": "DoRA",
+    "lora_bias": "a bias in lora_B",
+    "modules_to_save": "whole layers beside the LoRA (modules_to_save)",
+    "trainable_token_indices": "single tokens of the embedding",
+    "alora_invocation_tokens": "activated LoRA",
+    "layer_replication": "replicated layers",
+    "use_qalora": "QALoRA",
+    "use_bdlora": "block-diagonal LoRA",
+}
+OTHERWISE = "--engine hf can use it"
+
+
+class LoraNeeds(NamedTuple):
+    """What a run's adapters ask of vLLM: the largest rank, None where there is no adapter, and how many they are."""
+
+    rank: int | None
+    adapters: int
+
+
+def lora_needs(adapters: Iterable[Path]) -> LoraNeeds:
+    """From the adapters' settings and headers. Raises MissingInput or BadInput for one that vLLM could not use."""
+    ranks = [rank_of(path, readable(path)) for path in dict.fromkeys(adapters)]
+    return LoraNeeds(max(ranks, default=None), len(ranks))
+
+
+def readable(path: Path) -> Adapter:
+    """The adapter, if it is a LoRA of a kind that vLLM knows."""
+    adapter = read_adapter(path)
+    kind = adapter.config.get("peft_type")
+    if kind != "LORA":
+        raise BadInput(f"adapter {path}: is {kind}, and vLLM takes LoRA alone; {OTHERWISE}")
+    unknown = [words for key, words in FEATURES.items() if adapter.config.get(key)]
+    if adapter.config.get("bias", "none") != "none":
+        unknown.append("biases of the model (bias)")
+    if unknown:
+        raise BadInput(f"adapter {path}: has {unknown[0]}, which vLLM cannot use; {OTHERWISE}")
+    return adapter
+
+
+def rank_of(path: Path, adapter: Adapter) -> int:
+    """The largest rank that its settings name: what vLLM goes by."""
+    rank = max(lora_ranks(path, adapter.config))
+    if rank > RANKS[-1]:
+        raise BadInput(f"adapter {path}: rank {rank}, and vLLM takes {RANKS[-1]} at most; {OTHERWISE}")
+    return rank
+
+
+def slot_rank(rank: int) -> int:
+    """The smallest rank that vLLM can make room for that holds this one."""
+    return next(size for size in RANKS if size >= rank)
+
+
+def check_fit(path: Path, weights: Mapping[str, TensorInfo], model: str, most: int | None) -> Adapter:
+    """The adapter. Raises BadInput where it cannot be used on these weights: vLLM would just skip layers that it lacks.
+
+    `most`: the largest rank that vLLM was started for, None for none.
+    """
+    adapter = readable(path)
+    rank = rank_of(path, adapter)
+    if most is None or rank > most:
+        room = "no adapter" if most is None else f"rank {most}"
+        raise BadInput(f"adapter {path}: rank {rank}, but vLLM was started for {room}; give max_rank={rank}")
+    bad, _ = misfits(adapter, weights)
+    if bad:
+        raise BadInput(f"adapter {path}: does not fit {model}: {bad[0]}")
+    return adapter
+
+
+def patterned(config: Mapping[str, Any]) -> bool:
+    """Whether some layers have a rank or an alpha of their own."""
+    return bool(config.get("rank_pattern") or config.get("alpha_pattern"))

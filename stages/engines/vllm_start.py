@@ -1,0 +1,199 @@
+"""Starting vLLM inside this process: its environment, its settings, and its failures in our words."""
+
+import json
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from stages.engines.headers import TensorInfo
+from stages.engines.models import Device
+from stages.engines.vllm_adapters import slot_rank
+from stages.failures import BadConfig, BadInput, OutOfMemory, SealError
+
+OURS = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # no second process: ours is the worker already, and SIGTERM must end it
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # stdout is data
+    "VLLM_NO_USAGE_STATS": "1",
+}
+UNLESS_SET = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_HOST_IP": "127.0.0.1",  # else it looks for the machine's own
+    **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),  # torch.distributed listens, even to itself
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+}
+CPU_CACHE_BYTES = 1 << 30  # for keys and values, where no --memory-fraction is given; VLLM_CPU_KVCACHE_SPACE is obeyed
+DTYPES = ("float32", "bfloat16")
+INSTEAD = "use --engine hf"
+OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|ALLOC_FAILED")  # CUDA, a CPU's allocator, cuBLAS
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large vLLM is to make itself. max_rank None: it takes no adapters."""
+
+    batch_size: int
+    max_rank: int | None
+    slots: int
+    memory_fraction: float | None
+
+
+def check_vllm() -> None:
+    """Raises BadConfig where vLLM is not installed. It is not imported: that takes many seconds."""
+    found = find_spec("vllm")
+    if found is None or found.origin is None:
+        raise BadConfig("--engine vllm needs vLLM: pip install 'seal-toolkit[vllm]' (or --engine hf)")
+
+
+def set_environment() -> None:
+    """What can be said to vLLM and torch in no other way. It must come before they are imported."""
+    os.environ.update(OURS)
+    for name, value in UNLESS_SET.items():
+        os.environ.setdefault(name, value)
+
+
+def load_skeleton(model: str) -> Any:
+    """The transformers model without memory for its weights: its settings, its layers, and whether all are there.
+
+    vLLM does not notice a missing half of the layers that it fuses, such as q_proj.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    settings = {"device_map": "meta", "use_safetensors": True, "output_loading_info": True, "trust_remote_code": False}
+    try:
+        network, loaded = AutoModelForCausalLM.from_pretrained(model, **settings)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BadInput(f"--model {model}: cannot be loaded: {reason(error)}") from None
+    if loaded["missing_keys"]:
+        raise BadInput(f"--model {model}: no weights for {min(loaded['missing_keys'])}; the checkpoint is not whole")
+    return network
+
+
+def weights_of(network: Any) -> Mapping[str, TensorInfo]:
+    """Names and shapes of a model's weights, as the header of a file has them."""
+    return {name: TensorInfo("F32", tuple(weight.shape)) for name, weight in network.state_dict().items()}
+
+
+def start(model: str, device: Device, sizes: Sizes) -> Any:
+    """vLLM's engine with the model in it; nothing of it is left running when the process ends."""
+    place, dtype = chosen(device)
+    with quiet(), explained(model, sizes):
+        from vllm.engine.arg_utils import EngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        if current_platform.device_type != place:
+            other = current_platform.device_type or "nothing here"
+            raise BadConfig(f"--device {device.name}: the vLLM here computes on {other}, not on {place}; {INSTEAD}")
+        return LLMEngine.from_engine_args(EngineArgs(model=model, dtype=dtype, **arguments(sizes, place == "cpu")))
+
+
+def chosen(device: Device) -> tuple[str, str]:
+    """(cpu or cuda, the precision's name). Raises BadConfig for what vLLM does not have."""
+    place, dtype = device.resolve()
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise BadConfig(f"--dtype {name}: vLLM takes {' or '.join(DTYPES)}; {INSTEAD}")
+    if place.index:
+        raise BadConfig(f"--device {device.name}: vLLM takes the first GPU it sees; set CUDA_VISIBLE_DEVICES instead")
+    return place.type, name
+
+
+def arguments(sizes: Sizes, on_cpu: bool) -> dict[str, Any]:
+    """EngineArgs: what is asked is in the requests, so the checkpoint's own sampling settings play no part."""
+    found: dict[str, Any] = {
+        "load_format": "safetensors",
+        "trust_remote_code": False,
+        "skip_tokenizer_init": True,  # prompts and answers are token ids
+        "generation_config": "vllm",
+        "enable_prefix_caching": True,
+        "seed": 0,
+        "max_num_seqs": sizes.batch_size,
+        "enforce_eager": on_cpu,
+        "use_tqdm_on_load": False,
+        "disable_log_stats": True,
+    }
+    if sizes.memory_fraction is not None:
+        found["gpu_memory_utilization"] = sizes.memory_fraction
+    elif on_cpu:
+        found["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
+    if sizes.max_rank is not None:
+        slots = sizes.slots + on_cpu  # one is for the blank
+        found |= {"enable_lora": True, "max_lora_rank": slot_rank(sizes.max_rank), "max_loras": slots}
+    return found
+
+
+def load_blank(llm: Any, number: int, network: Any) -> Any:
+    """An adapter that changes nothing, for good in a slot of its own: the LoRARequest of requests without an adapter.
+
+    On a CPU vLLM 0.32 gives these the adapter in its last slot where others in the batch have one
+    (github.com/vllm-project/vllm/pull/48421).
+    """
+    import torch
+    from safetensors.torch import save_file
+    from vllm.lora.request import LoRARequest
+
+    name, layer = next(found for found in network.named_modules() if isinstance(found[1], torch.nn.Linear))
+    shapes = {"A": (1, layer.in_features), "B": (layer.out_features, 1)}
+    zeros = {f"base_model.model.{name}.lora_{side}.weight": torch.zeros(shape) for side, shape in shapes.items()}
+    settings = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": [name]}
+    with TemporaryDirectory() as folder:
+        Path(folder, "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+        save_file(zeros, Path(folder, "adapter_model.safetensors"))
+        blank = LoRARequest("blank", number, folder)
+        llm.add_lora(blank)
+        llm.pin_lora(number)
+    return blank
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what vLLM and torch say of themselves while they are imported and set up."""
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def explained(model: str, sizes: Sizes) -> Iterator[None]:
+    """vLLM's errors as ours: which class it takes for which cause changes from version to version."""
+    try:
+        yield
+    except SealError:
+        raise
+    except ImportError as error:
+        raise BadConfig(f"--engine vllm: the vLLM that is installed cannot be imported: {reason(error)}") from error
+    except Exception as error:
+        raise translated(model, sizes, error) from error
+
+
+def translated(model: str, sizes: Sizes, error: Exception) -> SealError:
+    """One of ours that says what to change."""
+    text = str(error)
+    share = "--memory-fraction" if sizes.memory_fraction is None else f"--memory-fraction {sizes.memory_fraction}"
+    if re.search(r"on startup is less than desired", text):
+        return OutOfMemory(f"{share}: so much memory is not free ({reason(error)}); take a smaller one")
+    if re.search(r"cache blocks|KV cache|on kv cache allocation", text):
+        return OutOfMemory(f"{share}: no room for {model}'s context ({reason(error)}); take a larger one, or {INSTEAD}")
+    if OUT_OF_MEMORY.search(text):
+        return OutOfMemory(f"{model} does not fit into the device's memory with {share} ({reason(error)}); {INSTEAD}")
+    return BadInput(f"--model {model}: vLLM cannot run it: {reason(error)}; {INSTEAD}")
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error that says something, in at most 200 characters."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line.removeprefix("Value error, ") for line in lines if line and "validation error" not in line]
+    return (said[0] if said else type(error).__name__)[:200].rstrip(".")

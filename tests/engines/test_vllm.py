@@ -1,0 +1,142 @@
+"""What can be said of vLLM without it: whether it is there, what adapters need, and its errors in our words."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.engines.base import Request, Sampling
+from stages.engines.models import Device
+from stages.engines.vllm import check_vllm, grouped, lora_needs, refused
+from stages.engines.vllm_adapters import RANKS, slot_rank
+from stages.engines.vllm_start import Sizes, chosen, translated
+from stages.failures import BadConfig, BadInput, MissingInput, OutOfMemory
+from tests.conftest import ROOT
+from tests.engines.test_answers import make_adapter
+
+SIZES = Sizes(64, None, 8, None)
+
+
+def test_vllm_that_is_not_installed_is_said_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.engines.vllm_start.find_spec", lambda name: None)
+    with pytest.raises(BadConfig) as caught:
+        check_vllm()
+    assert str(caught.value) == "--engine vllm needs vLLM: pip install 'seal-toolkit[vllm]' (or --engine hf)"
+
+
+def test_looking_for_vllm_and_at_adapters_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from contextlib import suppress; from stages.engines.vllm import check_vllm, lora_needs\n"
+        "with suppress(Exception): check_vllm()\n"
+        "assert lora_needs([]) == (None, 0)\n"
+        "print(*(name for name in ('torch', 'transformers', 'vllm') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+# ---- adapters
+
+
+def test_the_largest_rank_counts_and_each_adapter_once(model_dir: Path, tmp_path: Path) -> None:
+    a = make_adapter(model_dir, tmp_path / "a", 1, {"r": 3})
+    b = make_adapter(
+        model_dir, tmp_path / "b", 1, {"r": 2, "rank_pattern": {"v_proj": 9}, "alpha_pattern": {"q_proj": 1}}
+    )
+    assert lora_needs([a, b, a]) == (9, 2)
+    assert lora_needs([a]) == (3, 1)
+
+
+@pytest.mark.parametrize(("rank", "size"), [(1, 1), (2, 8), (8, 8), (9, 16), (257, 320), (512, 512)])
+def test_vllm_makes_room_for_certain_ranks_only(rank: int, size: int) -> None:
+    assert slot_rank(rank) == size
+    assert size in RANKS
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"use_dora": True}, "has DoRA, which vLLM cannot use; --engine hf can use it"),
+        ({"lora_bias": True}, "has a bias in lora_B, which"),
+        ({"bias": "lora_only"}, r"has biases of the model \(bias\), which"),
+        ({"modules_to_save": ["lm_head"]}, r"has whole layers beside the LoRA \(modules_to_save\), which"),
+        ({"trainable_token_indices": [3]}, "has single tokens of the embedding, which"),
+        ({"alora_invocation_tokens": [3]}, "has activated LoRA, which"),
+        ({"r": 513}, "rank 513, and vLLM takes 512 at most; --engine hf can use it"),
+    ],
+)
+def test_an_adapter_that_vllm_cannot_use_is_named(
+    model_dir: Path, tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    folder = make_adapter(model_dir, tmp_path / "adapter", 1, settings)
+    with pytest.raises(BadInput, match=rf"adapter .*/adapter: {words}"):
+        lora_needs([folder])
+
+
+def test_an_adapter_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingInput, match=r"adapter .*/absent: no such directory"):
+        lora_needs([tmp_path / "absent"])
+
+
+def test_requests_of_one_adapter_lie_together_behind_those_without() -> None:
+    names = ["b", "", "a", "b", "", "a"]
+    requests = [Request(f"{name}{n}", "?", Sampling(), Path(name) if name else None) for n, name in enumerate(names)]
+    assert [each.id for each in grouped(requests)] == ["1", "4", "b0", "b3", "a2", "a5"]
+
+
+# ---- what it is asked for, and its errors
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        (Device("cpu", "float64"), "--dtype float64: vLLM takes float32 or bfloat16; use --engine hf"),
+        (Device("cpu:1"), "--device cpu:1: vLLM takes the first GPU it sees; set CUDA_VISIBLE_DEVICES instead"),
+    ],
+)
+def test_devices_that_vllm_does_not_have_are_refused(device: Device, words: str) -> None:
+    with pytest.raises(BadConfig, match=words):
+        chosen(device)
+
+
+FREE = "Free memory on device cuda:0 (3.1/79.2 GiB) on startup is less than desired GPU memory utilization (0.92)."
+CACHE = (
+    "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the engine."
+)
+LONG = "To serve at least one request with the model's max seq len (32768), 7 GiB KV cache is needed.\nSee the pages."
+ARCHITECTURE = (
+    "1 validation error for ModelConfig\n  Value error, Model architectures ['Foo'] are not supported for now."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        (FREE, OutOfMemory, "--memory-fraction 0.9: so much memory is not free .*; take a smaller one"),
+        (
+            CACHE,
+            OutOfMemory,
+            "--memory-fraction 0.9: no room for m's context .*; take a larger one, or use --engine hf",
+        ),
+        (LONG, OutOfMemory, "--memory-fraction 0.9: no room for m's context .*max seq len"),
+        ("CUDA out of memory. Tried to", OutOfMemory, "m does not fit into the device's memory with --memory-fraction"),
+        (ARCHITECTURE, BadInput, "--model m: vLLM cannot run it: Model architectures .* not supported for now; use"),
+        ("", BadInput, "--model m: vLLM cannot run it: ValueError; use --engine hf"),
+    ],
+)
+def test_an_error_of_vllm_becomes_one_line_that_says_what_to_change(text: str, kind: type, words: str) -> None:
+    error = translated("m", replace(SIZES, memory_fraction=0.9), ValueError(text))
+    assert type(error) is kind
+    assert re.match(words, str(error))
+    assert "\n" not in str(error)
+
+
+def test_an_adapter_that_vllm_refuses_is_named() -> None:
+    error = refused(Path("out/a"), ValueError("expected target modules in {'qkv_proj'} but received ['gate'].\nmore"))
+    assert str(error).startswith("adapter out/a: vLLM cannot use it: expected target modules in")
+    assert str(error).endswith("; --engine hf can use it")
+    assert isinstance(refused(Path("a"), RuntimeError("CUDA out of memory")), OutOfMemory)
