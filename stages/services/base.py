@@ -5,20 +5,32 @@ what concerns every call ends the run: a service that is gone (Unavailable), tha
 such model (BadConfig).
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from stages.engines.base import Watch
+
+HOSTED = "https://api.openai.com/v1"  # OpenAI's own service
+LimitName = Literal["max_tokens", "max_completion_tokens"]
+INSTEAD = re.compile(r"\b[Uu]se '?(max_tokens|max_completion_tokens)'? instead")
 Reason = Literal["api_error", "timeout", "refused", "truncated", "unparsable"]
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request. `path` is below the base URL ("chat/completions"); the body is JSON."""
+    """One request. `path` is below the base URL ("chat/completions"); the body is JSON.
+
+    `lenient`: status 404 is this call's failure and does not end the run, for a model that may have been unloaded.
+    `plain`: the answer is text, not JSON; the reply has it as {"text": …} (vLLM's load_lora_adapter).
+    """
 
     id: str
     path: str
     body: Mapping[str, Any]
+    lenient: bool = False
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,7 @@ class Failure:
 
     reason: Reason
     detail: str  # one line, without keys
+    status: int | None = None  # of the last answer, where one came
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
@@ -57,6 +70,7 @@ class Transport(Protocol):
     """Who carries calls: over HTTP, or from a file of answers. One thread asks it."""
 
     tally: Tally
+    watch: Watch  # is told, by the thread that asks, of trouble that lasts
 
     @property
     def room(self) -> bool:
@@ -91,3 +105,14 @@ def send(transport: Transport, calls: Iterable[Call]) -> Iterator[Reply]:
         yield from transport.take(wait=False)
     while transport.open:
         yield from transport.take(wait=True)
+
+
+def limit_name_of(url: str) -> LimitName:
+    """What a server calls the most tokens of a completion: OpenAI renamed it, others keep the old name."""
+    return "max_completion_tokens" if url == HOSTED else "max_tokens"
+
+
+def renamed(failure: Failure | None) -> LimitName | None:
+    """The name that a server wants instead, where it has refused a call for the one that it was given."""
+    match = INSTEAD.search(failure.detail) if failure is not None and failure.status == 400 else None
+    return None if match is None else "max_tokens" if match[1] == "max_tokens" else "max_completion_tokens"

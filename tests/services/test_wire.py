@@ -1,0 +1,169 @@
+"""What goes over the wire and what does not: the key goes to one server, in one header, and comes out nowhere."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from stages.failures import BadConfig
+from stages.services.http import Server
+from tests.conftest import ROOT
+from tests.services.asking import CANARY, SLACK_S, answered, call, outcome, serving
+from tests.services.behaviours import Behaviour, body, cut_off, echo, hang, ok, raw, redirect, status
+from tests.services.scripted import scripted
+from tests.services.scripts import always, in_turn
+
+SENT = {
+    *("host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length"),
+    "authorization",
+}
+MEDDLING = {
+    "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+    "OPENAI_API_KEY": "sk-another-one",
+    "OPENAI_ADMIN_KEY": "sk-admin-one",
+    "OPENAI_ORG_ID": "org-one",
+    "OPENAI_PROJECT_ID": "proj-one",
+    "OPENAI_CUSTOM_HEADERS": "Authorization: Bearer sk-custom\nX-Custom: one",
+}
+
+
+@pytest.mark.parametrize("key", [CANARY, None])
+def test_nothing_but_the_key_that_was_given_is_sent(key: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in MEDDLING.items():
+        monkeypatch.setenv(name, value)
+    with serving(always(ok()), key=key) as (there, server):
+        outcome(there, server, [call("0", "ü \ud800 \u2028")])
+        (sent,) = there.asked
+    assert sent.path == "/v1/chat/completions"
+    assert sent.headers.get("authorization") == (f"Bearer {key}" if key else None)
+    assert set(sent.headers) == (SENT if key else SENT - {"authorization"})
+    assert sent.body == {"model": "m", "messages": [{"role": "user", "content": "ü \ufffd \u2028"}]}
+
+
+def test_an_empty_key_is_none() -> None:
+    with serving(always(ok()), key="") as (there, server):
+        outcome(there, server, [call("0")])
+        assert "authorization" not in there.asked[0].headers
+
+
+def test_no_redirect_is_followed_and_the_key_stays() -> None:
+    with scripted(always(ok())) as other:
+        out = answered(redirect(f"{other.url}/chat/completions?key={CANARY}"))
+        assert f"redirects to {other.url}/chat/completions?key=(key) (status 307)" in str(out.error)
+        assert other.asked == [] and other.lists == 0
+
+
+def test_connections_are_kept_for_the_next_call() -> None:
+    with serving(always(ok()), concurrency=1) as (there, server):
+        outcome(there, server, [call(str(number)) for number in range(20)])
+        assert there.connections == 1
+
+
+@pytest.mark.parametrize("text", [f"x {CANARY} y", f"Bearer {CANARY}"])
+def test_an_answer_that_holds_the_key_loses_it(text: str) -> None:
+    out = answered(ok(text))
+    assert list(out.texts.values()) == [text.replace(CANARY, "(key)")]
+
+
+def test_a_dummy_key_is_left_in_what_a_model_says() -> None:
+    out = answered(ok("the glass is EMPTY"), key="EMPTY")
+    assert list(out.texts.values()) == ["the glass is EMPTY"]
+
+
+def test_https_to_a_server_without_it_is_told_at_once() -> None:
+    with scripted(always(ok())) as there:
+        server = Server(there.url.replace("http:", "https:"), key=CANARY)
+        server.submit(call("0"))
+        with pytest.raises(BadConfig, match="does not speak TLS; take http:// instead of https:// in --base-url"):
+            server.take(wait=True)
+        server.close()
+
+
+def test_an_unknown_host_is_told() -> None:
+    server = Server("http://nowhere.invalid/v1", key=None, retry_for_s=0.1)
+    server.submit(call("0"))
+    with pytest.raises(Exception, match=r"http://nowhere.invalid/v1: .*, for ") as caught:
+        server.take(wait=True)
+    assert type(caught.value).__name__ == "Unavailable"
+    server.close()
+
+
+# ---- in a process of its own
+
+ASK = """
+import sys, traceback
+from stages.failures import SealError
+from stages.services.base import Call
+from stages.services.http import Server
+
+for url in sys.argv[3:]:
+    server = Server(url, key=sys.argv[1], retry_for_s=float(sys.argv[2]), timeout_s=60.0)
+    for name in range(8):
+        server.submit(Call(str(name), "chat/completions", {"model": "m", "prompt": "x"}))
+    print("asked", flush=True)
+    try:
+        while server.open:
+            for reply in server.take(wait=True):
+                print(reply)
+    except SealError:
+        traceback.print_exc()
+"""
+
+
+def process(urls: list[str], retry_for_s: float, folder: Path, code: str = ASK) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, CANARY, str(retry_for_s), *urls],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "OPENAI_LOG": "debug", "PYTHONPATH": str(ROOT)},
+    )
+
+
+LEAKS: list[Behaviour] = [
+    echo(401),
+    echo(400),
+    echo(503),
+    redirect(CANARY),
+    cut_off(),
+    status(404),
+    raw(CANARY.encode(), CANARY),
+    raw(CANARY.encode(), status=500),
+    body({"choices": [], "said": CANARY}),
+    raw(b"{}", x_echo=CANARY),
+]
+
+
+def test_no_log_and_no_traceback_holds_the_key(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        there = [stack.enter_context(scripted(always(leak))) for leak in LEAKS]
+        out, err = process([one.url for one in there], 0.2, tmp_path).communicate(timeout=60)
+        assert all(one.asked[0].headers["authorization"] == f"Bearer {CANARY}" for one in there)
+    assert out.count("asked\n") == len(LEAKS) and "(key)" in out and "(key)" in err
+    assert CANARY not in out + err
+    assert "DEBUG]" not in err and "retry_scheduled" not in err
+
+
+@pytest.mark.parametrize(("name", "raised", "code"), [("SIGINT", "", -2), ("SIGTERM", "143", 143)])
+def test_a_signal_ends_the_process_at_once_though_all_connections_hang(
+    name: str, raised: str, code: int, tmp_path: Path
+) -> None:
+    handler = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n" if raised else ""
+    with scripted(in_turn(*[hang()] * 6, status(500, Retry_After="60"))) as there:
+        running = process([there.url], 100.0, tmp_path, handler + ASK)
+        assert running.stdout is not None and running.stdout.readline() == "asked\n"
+        while len(there.asked) < 8:
+            time.sleep(0.01)
+        time.sleep(0.2)  # until it waits
+        started = time.monotonic()
+        running.send_signal(getattr(signal, name))
+        _, err = running.communicate(timeout=30)
+        assert time.monotonic() - started < SLACK_S  # 0.3 s where nothing else runs; a call that is waited for takes 60
+    assert running.returncode == code
+    assert CANARY not in err
