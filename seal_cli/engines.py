@@ -91,10 +91,13 @@ class EngineFlags:
 
     def check_adapters(self, adapters: Iterable[tuple[Path, str]], model: str) -> None:
         """Raises for an adapter that cannot be used. A server may see files that we do not."""
+        found = list(adapters)
         if self.name in ("hf", "vllm"):  # others may read theirs elsewhere
-            check_adapters(adapters, model)
-        elif self.served:
-            for path, _ in adapters:
+            check_adapters(found, model)
+        if self.name == "vllm":
+            self._vllm([path for path, _ in found])
+        if self.served:
+            for path, _ in found:
                 if path.exists():
                     read_adapter(path)
 

@@ -50,6 +50,7 @@ def connect(url: str, keys: Sequence[str], flags: ServiceFlags, *, timeout_s: fl
     return Server(
         url,
         key=key_from(keys),
+        key_name=next((name for name in keys if os.environ.get(name)), keys[-1]),
         concurrency=flags.concurrency or 16,
         timeout_s=flags.timeout_s or timeout_s,
         retry_for_s=300.0 if flags.retry_for_s is None else flags.retry_for_s,

@@ -1,5 +1,6 @@
 """The engine behind a server: completions and chat of any OpenAI-compatible one, and the adapters of a vLLM server."""
 
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -80,7 +81,8 @@ class OpenAIEngine:
         model = self.loras.name_of(request.adapter) if request.adapter else self.model
         self.transport.watch.begun([request.id])
         self.asked[request.id] = replace(asked, model=model, tries=asked.tries + 1)
-        call = call_of(request, model, self.limit_name, asked.limit)
+        limit = min(asked.limit or request.sampling.max_tokens, self.server.context or sys.maxsize)
+        call = call_of(request, model, self.limit_name, limit)
         self.transport.submit(replace(call, body={**call.body, **(NEUTRAL if self.server.vllm else {})}))
 
     def _ask(self, call: Call) -> Reply:
@@ -153,7 +155,7 @@ def call_of(request: Request, model: str, limit_name: LimitName, limit: int | No
         "seed": sampling.seed,
     }
     path = "completions" if isinstance(request.prompt, str) else "chat/completions"
-    return Call(request.id, path, body, lenient=request.adapter is not None)
+    return Call(request.id, path, body, final=(404,) if request.adapter else ())
 
 
 def asking(prompt: Prompt) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from stages.engines.endpoint import KEY_NAME, START, TIMEOUT_S, Answer, ask, che
 from stages.failures import BadConfig, BadInput, Denied, SealError, Unavailable
 from stages.services.base import Call, Failure, Reply
 
+WHOLE = re.compile(r"max_model_len=(\d+)")
 CONTEXT = re.compile(r"maximum context length (?:of|is) (\d+)")
 PROMPT = re.compile(r"(\d+) (?:input tokens|in the (?:messages|prompt))")
 ALLOW = "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora --max-lora-rank R --max-loras N"
@@ -18,10 +19,11 @@ ALLOW = "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora -
 
 @dataclass(frozen=True)
 class Greeting:
-    """What a server says of itself. models None: it does not say."""
+    """What a server says of itself; None: it does not say. context: tokens of its longest, where it is vLLM."""
 
     models: tuple[str, ...] | None = None
     vllm: bool = False
+    context: int | None = None
 
 
 def greet(url: str, key: str | None, timeout_s: float = TIMEOUT_S) -> Greeting:
@@ -42,13 +44,17 @@ def said(answer: Answer) -> Greeting:
     """The models of a list; nothing where it is none."""
     try:
         rows = json.loads(answer.body)["data"]
-        return Greeting(tuple(str(row["id"]) for row in rows), any(row.get("owned_by") == "vllm" for row in rows))
+        contexts = [row.get("max_model_len") for row in rows if row.get("owned_by") == "vllm"]
+        longest = max((length for length in contexts if type(length) is int and length > 0), default=None)
+        return Greeting(tuple(str(row["id"]) for row in rows), bool(contexts), longest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Greeting()
 
 
 def room_for(detail: str) -> int | None:
-    """Tokens that a completion may have, where the server refuses since context and prompt leave no more."""
+    """Tokens that a completion may be asked for, where a server refuses since context and prompt leave no more."""
+    if whole := WHOLE.search(detail):
+        return int(whole[1])
     context, prompt = CONTEXT.search(detail), PROMPT.search(detail)
     room = int(context[1]) - int(prompt[1]) if context and prompt else 0
     return room if room > 0 else None
@@ -73,7 +79,7 @@ class Loras:
             self.loaded += 1
             name = f"seal-{self.run}-{self.loaded}"
             body = {"lora_name": name, "lora_path": str(path.resolve())}
-            reply = self.ask(Call(f"load {name}", "load_lora_adapter", body, lenient=True, plain=True))
+            reply = self.ask(Call(f"load {name}", "load_lora_adapter", body, final=(404, 500), plain=True))
             if reply.failure:
                 raise unloadable(path, reply.failure)
             self.names[path] = name
@@ -92,16 +98,18 @@ class Loras:
 
 
 def unloading(name: str) -> Call:
-    return Call(f"unload {name}", "unload_lora_adapter", {"lora_name": name}, lenient=True, plain=True)
+    return Call(f"unload {name}", "unload_lora_adapter", {"lora_name": name}, final=(404, 500), plain=True)
 
 
 def unloadable(path: Path, failure: Failure) -> SealError:
     """Why an adapter cannot be put on the server, and what to do."""
     detail = failure.detail
-    if "rank" in detail:
+    if "max_lora_rank" in detail:
         return BadConfig(f"adapter {path}: {detail}; start the server with a larger --max-lora-rank")
-    if failure.status == 404 and str(path) not in detail:
+    if "No adapter found" in detail:
+        return BadInput(f"adapter {path}: the server does not find it ({detail}); it must see the same files")
+    if failure.status in (404, 405):
         return BadConfig(f"the server takes no adapters at run time ({detail}); {ALLOW}")
-    if failure.status in (400, 404):
-        return BadInput(f"adapter {path}: the server cannot read it ({detail}); it must see the same files")
+    if failure.status in (400, 500):
+        return BadInput(f"adapter {path}: the server cannot load it ({detail}); --engine hf may")
     return Unavailable(f"adapter {path}: not loaded ({failure}); {START}")

@@ -15,7 +15,6 @@ from stages.strict_json import parse_json
 
 PASSING = (408, 409, 425, 429)  # and 5xx: what the same request may get past later
 CROWDED = (429, 503, 529)  # too many requests at once
-NOT_HERE = 404
 LATER = "try again later, or see the server's log"
 FEWER = "try again later, with fewer calls at a time"
 NOT_AN_API = "correct --base-url if this is not the address of an OpenAI-compatible API, or see the server's log"
@@ -82,7 +81,7 @@ def status_inside(error: object) -> int:
 def judged_status(base: str, key: str | None, call: Call, heard: Heard) -> Verdict:
     error = parsed_error(heard.body)
     failure = failed(heard.status, error, key)
-    if failure.reason == "refused" or (heard.status == NOT_HERE and call.lenient):
+    if failure.reason == "refused" or heard.status in call.final:
         return failure
     out_of_credit = heard.status == 429 and "insufficient_quota" in (field(error, "code"), field(error, "type"))
     status = 402 if out_of_credit else heard.status

@@ -22,14 +22,15 @@ Reason = Literal["api_error", "timeout", "refused", "truncated", "unparsable"]
 class Call:
     """One request. `path` is below the base URL ("chat/completions"); the body is JSON.
 
-    `lenient`: status 404 is this call's failure and does not end the run, for a model that may have been unloaded.
+    `final`: statuses that are this call's own failure: they neither end the run (404, for an adapter that may have been
+    unloaded) nor pass (500, with which vLLM answers for an adapter that it cannot load).
     `plain`: the answer is text, not JSON; the reply has it as {"text": …} (vLLM's load_lora_adapter).
     """
 
     id: str
     path: str
     body: Mapping[str, Any]
-    lenient: bool = False
+    final: tuple[int, ...] = ()
     plain: bool = False
 
 

@@ -8,7 +8,8 @@ import queue
 import threading
 
 from stages.engines.base import Unwatched, Watch
-from stages.engines.endpoint import check_key, checked_url
+from stages.engines.endpoint import KEY_NAME, check_key, checked_url
+from stages.failures import Denied
 from stages.services.base import Call, Reply, Tally
 from stages.services.gate import Gate
 from stages.services.tries import Closed, GivenUp, Tries
@@ -30,6 +31,7 @@ class Server:
         timeout_s: float = 120.0,
         retry_for_s: float = 300.0,
         watch: Watch = Unwatched(),
+        key_name: str = KEY_NAME,
     ) -> None:
         """Raises BadConfig for an address or a key that cannot be used."""
         base, key = checked_url(base_url), key or None
@@ -37,6 +39,7 @@ class Server:
         silence()
         self.tally = Tally()
         self.watch = watch
+        self._key_name = key_name  # in the environment
         self._concurrency = concurrency
         self._wire = Wire(base, key, timeout_s)
         self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
@@ -76,10 +79,14 @@ class Server:
             replies = self._arrived(wait=True)
         self.tally.retries = self._tries.retries
         if self._error is not None and not replies:
-            raise self._error from None
+            raise self._named(self._error) from None
         self._open -= len(replies)
         count(self.tally, replies)
         return replies
+
+    def _named(self, error: BaseException) -> BaseException:
+        """The error, which tells by name where the key is from."""
+        return Denied(str(error).replace(KEY_NAME, self._key_name)) if isinstance(error, Denied) else error
 
     def _arrived(self, *, wait: bool) -> list[Reply]:
         """What has come, without calls given up after which nothing came: where the service is gone they stay open."""

@@ -18,6 +18,7 @@ HELD = (  # the others take as long again; python -m tests.services.table runs t
     "dies after 3, back after 0.5 s",
     "Ctrl-C in the middle",
     "judge: INCORRECT",
+    "judge: 401",
     "judge: a share fails for good",
     "judge: dies after 5 answers",
     "judge: Ctrl-C in the middle",

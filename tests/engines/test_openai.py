@@ -145,6 +145,8 @@ def test_a_completion_gets_what_the_context_has_left() -> None:
         ("maximum context length is 8192 tokens. However, you requested 9000 (1000 in the messages, 8000 in", 7192),
         ("maximum context length is 100 tokens. However, you requested 5 output tokens and 100 input tokens", None),
         ("maximum context length is 100 tokens.", None),
+        ("max_tokens=8192 cannot be greater than max_model_len=1024. Please request fewer output tokens.", 1024),
+        ("maximum context length is 1024 tokens. Your prompt contains 15000 characters (for 1024 input tokens)", None),
         ("something else", None),
     ],
 )
@@ -239,9 +241,11 @@ def test_a_lost_adapter_is_never_a_wrong_answer() -> None:
 @pytest.mark.parametrize(
     ("script", "adapter", "kind", "words"),
     [
-        (Adapters(), "nowhere", BadInput, "the server cannot read it .* it must see the same files"),
+        (Adapters(), "nowhere", BadInput, "the server does not find it .* it must see the same files"),
         (Adapters(), "rank", BadConfig, "start the server with a larger --max-lora-rank"),
         (always(does.status(404, "Not Found")), "one", BadConfig, "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"),
+        (always(does.status(500, "cut short")), "one", BadInput, "the server cannot load it .*cut short"),
+        (always(does.status(503)), "one", Unavailable, "not loaded .api_error: status 503"),
     ],
 )
 def test_an_adapter_that_cannot_be_put_there_says_what_to_do(
@@ -265,9 +269,16 @@ def test_adapters_are_taken_off_when_the_work_is_broken_off() -> None:
 
 
 def test_a_server_says_which_models_it_has_and_whether_it_is_vllm() -> None:
-    body = b'{"data": [{"id": "a", "owned_by": "vllm"}, {"id": "b"}]}'
+    body = b'{"data": [{"id": "a", "owned_by": "vllm", "max_model_len": 1024}, {"id": "b"}]}'
     with served(lambda asked: (200, JSON, body)) as server:
-        assert greet(server.url, None) == Greeting(("a", "b"), vllm=True)
+        assert greet(server.url, None) == Greeting(("a", "b"), vllm=True, context=1024)
+    with served(lambda asked: (200, JSON, b'{"data": [{"id": "b", "max_model_len": 7}]}')) as server:
+        assert greet(server.url, None) == Greeting(("b",))
+
+
+def test_no_more_is_asked_for_than_the_context_that_vllm_tells() -> None:
+    found = said(echoes, [request("0")], server=Greeting(("m",), vllm=True, context=7))
+    assert found["asked"][0].body["max_tokens"] == 7
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,10 @@ class Adapters:
         if name in self.names:
             return status(400, f"The lora adapter '{name}' has already been loaded.")
         if "nowhere" in path:
-            return status(404, f"Loading lora {name} failed: No adapter found for {path}")
+            return status(404, f"Loading lora {name} failed: No adapter found for <path>")
         if "rank" in path:
-            return status(400, "LoRA rank 64 is greater than max_lora_rank 16.")
+            words = "Worker failed with error 'LoRA rank 17 is greater than max_lora_rank 16.'"
+            return status(500, f"Call to add_lora method failed: {words}")
         self.there[name] = path
         self.names.append(name)
         self.most_there = max(self.most_there, len(self.there))

@@ -51,7 +51,7 @@ class Outcome:
         return str(reply.failure)
 
 
-def call(name: str, prompt: str | None = None, **more: bool) -> Call:
+def call(name: str, prompt: str | None = None, **more: Any) -> Call:
     body = {"model": "m", "messages": [{"role": "user", "content": name if prompt is None else prompt}]}
     return Call(name, PATH, body, **more)
 

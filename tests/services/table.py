@@ -155,7 +155,7 @@ FAILURES = (
     Failing("judge: content filter", one_prompt(does.ok("", "content_filter")), 3, "refused 2", lost=1, stage="judge"),
     Failing("judge: 400 for one answer", one_prompt(does.status(400)), 3, "api_error 2", lost=1, stage="judge"),
     Failing("judge: a share fails for good", lambda h: poison(0.3, does.status(400), h), 3, "api_error", 8, 5, "judge"),
-    Failing("judge: 401", ever(does.status(401)), 77, "SEAL_JUDGE_API_KEY|OPENAI_API_KEY", 0, stage="judge"),
+    Failing("judge: 401", ever(does.status(401)), 77, "refuses the key in SEAL_JUDGE_API_KEY", 0, stage="judge"),
     Failing("judge: dies after 5 answers", after(5, does.die()), 69, "refuses the connection", 1, stage="judge"),
     Failing("judge: Ctrl-C in the middle", slowly, 130, "interrupted", 1, stage="judge", interrupt=True),
 )
@@ -223,7 +223,7 @@ def run(failing: Failing, folder: Path) -> Row:
 
 
 def start(words: list[str], folder: Path) -> "subprocess.Popen[bytes]":
-    env = surroundings(OPENAI_API_KEY=CANARY)
+    env = surroundings(OPENAI_API_KEY=CANARY, SEAL_JUDGE_API_KEY=CANARY)
     return subprocess.Popen(words, cwd=folder, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 

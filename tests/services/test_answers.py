@@ -191,8 +191,8 @@ def test_a_forgotten_v1_is_the_advice() -> None:
         server.close()
 
 
-def test_a_lenient_call_is_told_of_a_missing_model() -> None:
-    (reply,) = asked(always(status(404)), [call("0", lenient=True)]).replies
+def test_a_call_that_asks_for_it_is_told_of_a_missing_model() -> None:
+    (reply,) = asked(always(status(404)), [call("0", final=(404,))]).replies
     assert reply.failure == Failure("api_error", "status 404: The model `m` does not exist.", 404)
 
 

@@ -9,8 +9,8 @@ MODULES = """
 torch transformers peft peft.tuners.lora trl accelerate datasets safetensors.torch pydantic rich.table jsonlines
 transformers.models.llama.modeling_llama transformers.generation.utils torch.optim.adamw
 seal_cli.app seal_cli.run seal_cli.models seal_cli.jsonl seal_cli.console
-stages.adapt stages.eval stages.filter stages.generate stages.judge stages.sft stages.tasks stages.report stages.official
-stages.engines.hf stages.engines.many stages.engines.lora stages.engines.finetune
+stages.adapt stages.eval stages.filter stages.generate stages.judge stages.sft stages.tasks stages.report
+stages.official stages.engines.hf stages.engines.many stages.engines.lora stages.engines.finetune
 stages.judges.exact stages.judges.lexical stages.domains.qa tests.conftest
 """.split()  # noqa: SIM905
 CANARY = "sk-canary-5f1d0c2e9b"
