@@ -214,7 +214,14 @@ class AdapterSlot:
 
     def _clear(self) -> None:
         if self.wrapped is not None:
+            own = {  # peft leaves the adapter's copies of whole layers (modules_to_save) in the model
+                name: layer.original_module
+                for name, layer in self.network.named_modules()
+                if hasattr(layer, "original_module")
+            }
             self.wrapped.unload()
+            for name, layer in own.items():
+                self.network.set_submodule(name, layer)
         for name, weight in self.biases.items():  # peft writes biases into the model and leaves them there
             self.network.get_parameter(name).requires_grad_(False).copy_(weight)
         self.wrapped, self.shape, self.biases = None, None, {}

@@ -44,6 +44,7 @@ KINDS: dict[str, tuple[dict[str, Any], bool]] = {
     "ranks": ({"rank_pattern": {"q_proj": 3}}, False),
     "some": ({"layers_to_transform": [1]}, False),
     "pattern": ({"target_modules": r".*layers\.0\..*_proj"}, False),
+    "saved": ({"modules_to_save": ["lm_head"]}, False),
 }
 
 

@@ -37,7 +37,7 @@ QUESTIONS = (
     "Is it old?",
 )
 USABLE: dict[str, dict[str, Any]] = {
-    **{name: settings for name, (settings, _) in KINDS.items() if name not in ("dora", "bias")},
+    **{name: settings for name, (settings, _) in KINDS.items() if name not in ("dora", "bias", "saved")},
     "alphas": {"alpha_pattern": {"v_proj": 32}},
     "embedding": {"target_modules": ["embed_tokens", "q_proj"]},
     "wide": {"r": 9},
