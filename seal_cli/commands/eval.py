@@ -100,4 +100,6 @@ def evaluate(
             ),
             tell=lambda loaded: judges.tell("eval", loaded[1], beside=loaded[0]),
         )
+        if run.counts.unscored and grader.served:
+            note(f"seal eval: what the judge left unscored it is asked again by: seal judge FILE -j {judge}")
     return run.code

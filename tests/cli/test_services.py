@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.table import FAILURES, Failing, run
+from tests.cli.conftest import jsonl, seal
+from tests.services.asking import CANARY
+from tests.services.behaviours import Behaviour, echo, ok
+from tests.services.scripted import scripted
+from tests.services.scripts import always
+from tests.services.table import FAILURES, Failing, run, scores, tasks
 
 HELD = (  # the others take as long again; python -m tests.services.table runs them all
     "none",
@@ -32,3 +37,52 @@ def test_a_failing_server_ends_as_the_table_says_and_the_same_command_goes_on(fa
 
 def test_the_table_has_what_is_held() -> None:
     assert set(HELD) <= {row.name for row in FAILURES}
+
+
+@pytest.mark.parametrize("behaviour", [ok("yes"), echo(401), echo(400), echo(500)], ids=["200", "401", "400", "500"])
+def test_a_key_is_in_no_output_log_cache_or_manifest(behaviour: Behaviour, tmp_path: Path) -> None:
+    (tmp_path / "tasks.jsonl").write_text(jsonl(tasks()))
+    (tmp_path / "scores.jsonl").write_text(jsonl(scores()))
+    keys = {"OPENAI_API_KEY": CANARY, "SEAL_JUDGE_API_KEY": CANARY, "OPENAI_LOG": "debug"}
+    calls = ("--retry-for", "0.5", "--rejects", "rejects.jsonl")
+    with scripted(always(behaviour)) as server:
+        ways = (
+            ("generate", "tasks.jsonl", "--engine", "openai", "--model", "m", "--base-url", server.url),
+            ("judge", "scores.jsonl", "-j", f"openai:m@{server.url}", "--cache", "v.sqlite"),
+        )
+        for number, way in enumerate(ways):
+            for end in ((), ("-o", f"out-{number}.jsonl"), ("--journal", f"journal-{number}")):
+                told = seal(*way, *calls, *end, cwd=tmp_path, **keys)
+                assert told.code in (0, 3, 69, 77)
+                assert CANARY not in told.out + told.err
+        assert {asked.headers["authorization"] for asked in server.asked} == {f"Bearer {CANARY}"}
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or CANARY.encode() not in path.read_bytes(), path
+
+
+def test_a_model_here_is_graded_by_a_server_and_verdicts_are_paid_for_once(tmp_path: Path, model_dir: Path) -> None:
+    (tmp_path / "tasks.jsonl").write_text(jsonl(tasks()))
+    with scripted(always(ok("no", usage={"prompt_tokens": 9, "completion_tokens": 1, "cost": 0.25}))) as server:
+        way = ("eval", "tasks.jsonl", "--model", model_dir, "--max-tokens", 4, "-j", f"openai:m@{server.url}")
+        first = seal(*way, "--cache", "v.sqlite", cwd=tmp_path)
+        calls = len(server.asked)
+        second = seal(*way, "--cache", "v.sqlite", cwd=tmp_path)
+        assert 0 < len(server.asked) == calls
+    assert (first.code, second.code) == (0, 0)
+    assert first.out == second.out
+    assert {line["score"]["judge"] for line in first.lines} == {"openai:m"}
+    told = f"judge openai:m: {calls} calls, 0 cached, 0 failed, 0 tried again, {9 * calls} + {calls} tokens"
+    assert f"{told}, cost {0.25 * calls:.4g}" in first.err
+    assert f"judge openai:m: 0 calls, {calls} cached, 0 failed" in second.err
+
+
+def test_what_a_judge_left_unscored_is_told_with_the_way_to_grade_it(tmp_path: Path, model_dir: Path) -> None:
+    with scripted(always(ok("perhaps"))) as server:
+        way = ("--model", model_dir, "--max-tokens", 4, "-j", f"openai:m@{server.url}", "--cache", "none")
+        run = seal("eval", *way, stdin=jsonl(tasks()[:1]), cwd=tmp_path)
+    assert run.code == 3
+    assert "asked again by: seal judge FILE -j openai:m@" in run.err
+    (line,) = run.lines
+    assert line["score"]["value"] is None
+    assert line["score"]["bounds"] == [0.0, 1.0]
+    assert {answer["reason"] for answer in line["score"]["answers"]} == {"unparsable: neither yes nor no: 'perhaps'"}
