@@ -1,12 +1,13 @@
 """OpenAI's batch files: calls written to one instead of being sent, and answers read from those that came back."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from seal_cli.console import note
 from seal_cli.jsonl import UsageError
-from stages.disk import replace_file
+from seal_cli.services import refuse_given
+from stages.disk import make_folder, replace_file
 from stages.failures import BadConfig, ExistingOutput
 from stages.services.base import Call, Transport
 
@@ -20,16 +21,18 @@ class Batches:
     def __bool__(self) -> bool:
         return bool(self.file or self.files)
 
-    def check(self, served: bool, needs: str) -> None:
-        """Raises for files without a server that could have answered, and for what would be written over."""
+    def check(self, served: bool, needs: str, *, overwrite: bool, unused: Mapping[str, object]) -> None:
+        """Raises for files without a server that could have answered, for what is there already, for unused flags."""
         if self and not served:
             raise BadConfig(f"{'--emit-batch' if self.file else '--from-batch'}: only with {needs}")
         if self.file and self.files:
             raise UsageError("--emit-batch writes calls and --from-batch reads their answers: one after the other")
         if self.file and self.output:
             raise UsageError("--emit-batch writes calls, not lines: leave out -o, and give it with --from-batch")
-        if self.file and self.file.exists():
-            raise ExistingOutput(f"--emit-batch {self.file}: is there already; give another file")
+        if self.file and self.file.exists() and not overwrite:
+            raise ExistingOutput(f"--emit-batch {self.file}: is there already; give --overwrite, or another file")
+        if self:
+            refuse_given(unused, "no server is asked")
 
     def emit(self, calls: Iterable[Call]) -> None:
         """The calls in one file, complete or not at all."""
@@ -37,6 +40,7 @@ class Batches:
 
         lines = [json.dumps(line, ensure_ascii=False) for line in write_batch(calls)]
         if self.file:
+            make_folder(self.file.parent)
             replace_file(self.file, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
         note(f"seal {self.stage}: {len(lines)} calls in {self.file}; give the answers with --from-batch")
 

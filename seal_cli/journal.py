@@ -28,6 +28,7 @@ class Journal:
     def __init__(self, path: Path, settings: Path) -> None:
         self.path, self.settings = path, settings
         self.spans: dict[str, tuple[int, int]] = {}  # key → (start, length) of its line
+        self.dropped: set[int] = set()  # starts of lines that are there and do not count
         self.end = 0
         make_folder(path.parent)
         self.descriptor = lock(path)
@@ -68,7 +69,7 @@ class Journal:
     def clear(self) -> None:
         """Begins anew."""
         os.ftruncate(self.descriptor, 0)
-        self.spans, self.end = {}, 0
+        self.spans, self.end, self.dropped = {}, 0, set()
 
     def load(self, key_of: Key) -> None:
         """Finds the lines that can be read, and cuts off what a crash tore. Of two with one key the later counts."""
@@ -76,7 +77,9 @@ class Journal:
         good = 0
         for line in self._lines():
             key = key_of(line)
-            if key is not None:
+            if key is not None and self.end in self.dropped:
+                good = self.end + len(line)
+            elif key is not None:
                 self.spans[key] = self.end, len(line)
                 good = self.end + len(line)
             self.end += len(line)
@@ -84,7 +87,8 @@ class Journal:
             self._cut(good)
 
     def keep(self, keys: Collection[str]) -> None:
-        """Of the lines that are there only these count."""
+        """Of the lines that are there only these count, also when they are loaded once more."""
+        self.dropped |= {start for key, (start, _) in self.spans.items() if key not in keys}
         self.spans = {key: span for key, span in self.spans.items() if key in keys}
 
     def _lines(self) -> Iterator[bytes]:

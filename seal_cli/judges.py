@@ -9,7 +9,9 @@ from typing import Any
 from seal_cli import engines
 from seal_cli.console import note
 from seal_cli.services import ServiceFlags, calls_told, connect, key_from, refuse_given
-from stages.judges.base import Case, Judge
+from stages.engines.served import greet
+from stages.judges.base import JUDGES, Case, Judge
+from stages.judges.cache import check_cache
 from stages.judges.choose import KEYS, check_judge, make_judge, served
 from stages.services.base import Call, Transport
 
@@ -22,9 +24,19 @@ class JudgeFlags:
     cache: str | None = None
     service: ServiceFlags = ServiceFlags()
 
-    def check(self, *, asks: bool = True) -> None:
-        """Raises for a judge that cannot be had, or if it is asked without a key, before any model is loaded."""
+    @property
+    def offline(self) -> bool:
+        """Whether it answers here and always: nobody has to be reached."""
+        return self.text in JUDGES
+
+    def check(self, *, asks: bool = True, others: Iterable[Path | None] = ()) -> None:
+        """Raises for a judge that cannot be had, or if it is asked without a key, before any model is loaded.
+
+        `others`: the run's own files, none of which may be the cache.
+        """
         check_judge(self.text, key_from(KEYS), asks=asks)
+        if self.served and self.cache_file:
+            check_cache(self.cache_file, others)
         if not self.served:
             refuse_given({"--cache": self.cache}, f"the judge {self.text} needs none")
 
@@ -40,10 +52,16 @@ class JudgeFlags:
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(root) / "seal" / "verdicts.sqlite"
 
-    def settings(self) -> str:
-        """What a run's settings say of the judge: its server may move."""
+    def greet(self) -> None:
+        """Raises where the judge's server does not answer or refuses the key: later it would cost a model's work."""
         found = served(self.text)
-        return f"openai:{found.model}" if found else self.text
+        if found:
+            greet(found.url, key_from(KEYS))
+
+    def settings(self) -> str:
+        """What a run's settings say of the judge. Another server may have another model under the same name."""
+        found = served(self.text)
+        return f"openai:{found.model}@{found.url}" if found else self.text
 
     def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
         """What the judge would be asked: the cases whose verdicts are not in the cache."""

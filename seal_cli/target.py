@@ -127,7 +127,7 @@ class Target:
             return plan.key_of(record) if record else None
 
         journal.load(key_of)
-        return list(found.values())
+        return [line for key, line in found.items() if key in journal.spans]
 
     # ---- what comes
 

@@ -6,6 +6,7 @@ work are suspects: they are tried once more, each alone, and one that kills its 
 """
 
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -51,7 +52,7 @@ class Flight:
         self._write("-", names)
 
     def _write(self, sign: str, names: Iterable[str]) -> None:
-        text = "".join(f"{sign}{name}\n" for name in names).encode()
+        text = "".join(f"{sign}{json.dumps(name)}\n" for name in names).encode()
         os.pwrite(self.file.fileno(), text, os.fstat(self.file.fileno()).st_size)
 
     def in_work(self) -> list[str]:
@@ -59,10 +60,11 @@ class Flight:
         told = os.pread(self.file.fileno(), os.fstat(self.file.fileno()).st_size, 0).decode().split("\n")[:-1]
         begun: dict[str, None] = {}
         for line in told:
+            name = json.loads(line[1:])
             if line[0] == "+":
-                begun[line[1:]] = None
+                begun[name] = None
             else:
-                begun.pop(line[1:], None)
+                begun.pop(name, None)
         return list(begun)
 
     def expect(self, tokens: int) -> None:

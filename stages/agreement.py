@@ -115,10 +115,10 @@ def _plain(lines: Iterable[tuple[Record, Record]]) -> dict[str, list[Pair]]:
 def _contexts(first: Sequence[Record], second: Sequence[Record]) -> list[tuple[list[Candidate], list[Candidate]]]:
     """Per context its self-edits by either judge: those that both have wholly scored, at least two of them."""
     old, new = (
-        {candidate.edit.id: candidate for candidate in collect(line for line in lines if line.edit)}
+        {(found.task_id, found.edit.id): found for found in collect(line for line in lines if line.edit)}
         for lines in (first, second)
     )
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[tuple[str, str]]] = {}
     for name in old:
         if not old[name].unscored and not new[name].unscored:
             groups.setdefault(old[name].task_id, []).append(name)

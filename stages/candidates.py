@@ -16,7 +16,8 @@ Unscored = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answ
 class Candidate:
     """A self-edit with one exact accuracy per seed.
 
-    Unscored: one of its answers has no verdict; `values` are then those of the other seeds, or lower bounds.
+    Unscored: one of its answers has no verdict; `values` are then those of the other seeds, or lower bounds. Graded:
+    one of them has.
     """
 
     task_id: str
@@ -24,6 +25,7 @@ class Candidate:
     values: tuple[Fraction, ...]
     baselines: tuple[Fraction, ...]
     unscored: bool
+    graded: bool
 
     @property
     def value(self) -> Fraction:
@@ -43,17 +45,17 @@ class Candidate:
 
 def collect(records: Iterable[Record], unscored: Unscored = "leave-out") -> list[Candidate]:
     """One candidate per self-edit, its seeds together. Raises BadInput for a line that comes twice."""
-    groups: dict[str, list[Record]] = {}
-    seen: set[tuple[str, str]] = set()
+    groups: dict[tuple[str, str], list[Record]] = {}  # ids of edits need not differ from task to task
+    seen: set[tuple[str, str, str]] = set()
     for record in records:
         if record.edit is None or record.score is None:
             missing = "edit (run `seal generate` first)" if record.edit is None else "score (run `seal eval` first)"
             raise BadInput(f"task {record.task.id} has no {missing}")
-        key = record.edit.id, record.adapter.id if record.adapter else ""
-        if key in seen:
-            raise BadInput(f"self-edit {key[0]}, adapter {key[1] or 'none'}: scored twice; each line must be another")
-        seen.add(key)
-        groups.setdefault(record.edit.id, []).append(record)
+        edit, adapter = record.edit.id, record.adapter.id if record.adapter else ""
+        if (record.task.id, edit, adapter) in seen:
+            raise BadInput(f"self-edit {edit}, adapter {adapter or 'none'}: scored twice; each line must be another")
+        seen.add((record.task.id, edit, adapter))
+        groups.setdefault((record.task.id, edit), []).append(record)
     return [_candidate(group, unscored) for group in groups.values()]
 
 
@@ -70,6 +72,7 @@ def _candidate(group: Sequence[Record], unscored: Unscored) -> Candidate:
         values=tuple(value for value in values if value is not None),
         baselines=tuple(baseline for baseline in baselines if baseline is not None),
         unscored=any(score.value is None for score in scores),
+        graded=any(score.value is not None or any(a.correct is not None for a in score.answers) for score in scores),
     )
 
 

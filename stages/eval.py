@@ -6,6 +6,7 @@ Lines without an adapter are answered by the model as it is: the baseline row, o
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from stages.domains.base import Domain, Query
 from stages.engines.base import ANSWERING, Completion, Engine, Renamed, Request, Sampling, Unwatched, Watch
@@ -13,11 +14,12 @@ from stages.failures import BadInput
 from stages.grading import Item, in_groups, owner_of
 from stages.judges.base import Case, Judge, Verdict
 from stages.plan import Plan
-from stages.records import Answer, Record, Task
+from stages.records import Answer, Record, Task, content_id
 from stages.scores import make_score
 
 Queries = Mapping[str, Sequence[Query]]  # by the task's id
-NOBODY = ""  # for whom a line waits that needs no answers
+Owner = tuple[Literal["task", "adapter", "nobody"], str]  # whose answers: the plain model's for a task, an adapter's
+NOBODY: Owner = ("nobody", "")  # for whom a line waits that needs no answers
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Graded:
 class Answered:
     """All answers of one owner: an adapter, or the plain model for a task."""
 
-    owner: str
+    owner: Owner
     task_id: str
     completions: tuple[Completion, ...]  # in the order of the task's queries
 
@@ -46,10 +48,9 @@ def plan(records: Iterable[Record]) -> Plan:
 def is_answered(line: Record) -> bool:
     """Whether every question of a finished line has its answers, right, wrong or not yet judged."""
     answers = line.score.answers if line.score else ()
-    own = line.adapter is None or line.adapter.path is not None
-    plain = line.adapter is not None
+    own, baseline = line.adapter is None or line.adapter.path is not None, line.adapter is not None
     return all(
-        not (own and answer.prediction is None) and not (plain and answer.baseline_prediction is None)
+        not (own and answer.prediction is None) and not (baseline and answer.baseline_prediction is None)
         for answer in answers
     )
 
@@ -77,7 +78,7 @@ def run(
     check(lines)
     lines = [line for line in lines if keys is None or owner_of(line) in keys]
     queries = {line.task.id: list(domain.queries(line.task, in_context=in_context, chat=chat)) for line in lines}
-    done = {line.task.id: graded for line in known if (graded := baseline_of(line)) is not None}
+    done: dict[Owner, Graded] = {plain(line): graded for line in known if (graded := baseline_of(line)) is not None}
     requests = list(_requests(lines, queries, sampling, done))
     owners = {request.id: key for key, request in requests}
     completions = engine.sample([request for _, request in requests], Renamed(watch, owners))
@@ -94,14 +95,14 @@ def run(
 class _Waiting:
     """The lines whose answers are not all there, by those whose answers they wait for."""
 
-    def __init__(self, lines: Sequence[Record], done: Collection[str]) -> None:
-        self.lacking = {owner_of(line): set(_askers(line, done)) for line in lines}
-        self.waiting: dict[str, list[Record]] = {}
+    def __init__(self, lines: Sequence[Record], done: Collection[Owner]) -> None:
+        self.lacking = {owner_of(line): set(_owners(line, done)) for line in lines}
+        self.waiting: dict[Owner, list[Record]] = {}
         for line in lines:
             for owner in self.lacking[owner_of(line)] or {NOBODY}:
                 self.waiting.setdefault(owner, []).append(line)
 
-    def ready(self, owner: str) -> list[Record]:
+    def ready(self, owner: Owner) -> list[Record]:
         """The lines that have waited for this owner alone."""
         touched = self.waiting.pop(owner, [])
         for line in touched:
@@ -110,10 +111,10 @@ class _Waiting:
 
 
 def baseline_of(line: Record) -> Graded | None:
-    """The plain model's answers to the task's questions, if a finished score line holds them."""
-    if line.score is None or line.adapter is None:
+    """The plain model's answers to the task's questions, if a finished score line holds all of them."""
+    answers = line.score.answers if line.score and line.adapter else ()
+    if not answers or any(answer.baseline_prediction is None for answer in answers):
         return None
-    answers = line.score.answers
     verdicts = tuple(Verdict(answer.baseline_correct, None) for answer in answers)
     return Graded(tuple(answer.baseline_prediction for answer in answers), verdicts)
 
@@ -146,39 +147,52 @@ def adapters(lines: Iterable[Record]) -> Iterator[tuple[Path, str]]:
             yield Path(line.adapter.path), line.adapter.model
 
 
-def _askers(line: Record, baselines: Collection[str]) -> list[str]:
+def plain(line: Record) -> Owner:
+    return "task", line.task.id
+
+
+def adapted(line: Record) -> Owner:
+    return "adapter", line.adapter.id if line.adapter else ""
+
+
+def _owners(line: Record, known: Collection[Owner]) -> list[Owner]:
     """Whose answers a line needs: the plain model's where they are not known, and its adapter's."""
-    plain = [] if line.task.id in baselines else [line.task.id]
-    return plain + ([line.adapter.id] if line.adapter and line.adapter.path else [])
+    baseline = [] if plain(line) in known else [plain(line)]
+    return baseline + ([adapted(line)] if line.adapter and line.adapter.path else [])
+
+
+def _request_id(owner: Owner, query: Query) -> str:
+    """Ids of tasks, adapters and questions hold whatever people like."""
+    return content_id(*owner, query.id)
 
 
 def _requests(
-    lines: Sequence[Record], queries: Queries, sampling: Sampling, known: Collection[str]
+    lines: Sequence[Record], queries: Queries, sampling: Sampling, known: Collection[Owner]
 ) -> Iterator[tuple[str, Request]]:
     """(key of the line, request): the baseline's questions before the first line of each task, then each adapter's."""
     asked = set(known)
     for line in lines:
-        for owner in _askers(line, asked):
-            path = None if owner == line.task.id else Path(line.adapter.path or "") if line.adapter else None
+        for owner in _owners(line, asked):
+            path = Path(line.adapter.path) if owner == adapted(line) and line.adapter and line.adapter.path else None
             for query in queries[line.task.id]:
-                yield owner_of(line), Request(f"{owner}/{query.id}", query.prompt, sampling, path)
-        asked.add(line.task.id)
+                yield owner_of(line), Request(_request_id(owner, query), query.prompt, sampling, path)
+        asked.add(plain(line))
 
 
 def _answered(
-    lines: Sequence[Record], queries: Queries, known: Collection[str], completions: Iterable[Completion]
+    lines: Sequence[Record], queries: Queries, known: Collection[Owner], completions: Iterable[Completion]
 ) -> Iterator[Answered]:
     """Each owner's answers as soon as the last of them has come."""
-    tasks = {owner: line.task.id for line in lines for owner in _askers(line, known)}
+    tasks = {owner: line.task.id for line in lines for owner in _owners(line, known)}
     missing = {owner: len(queries[task]) for owner, task in tasks.items()}
-    places = {f"{owner}/{query.id}": owner for owner, task in tasks.items() for query in queries[task]}
+    places = {_request_id(owner, query): owner for owner, task in tasks.items() for query in queries[task]}
     texts: dict[str, Completion] = {}
     for completion in completions:
         texts[completion.id] = completion
         owner = places[completion.id]
         missing[owner] -= 1
         if not missing[owner]:
-            own = (texts.pop(f"{owner}/{query.id}") for query in queries[tasks[owner]])
+            own = (texts.pop(_request_id(owner, query)) for query in queries[tasks[owner]])
             yield Answered(owner, tasks[owner], tuple(own))
 
 
@@ -190,16 +204,16 @@ def _items(answered: Answered, queries: Queries) -> list[Item]:
     ]
 
 
-def _line(line: Record, queries: Queries, done: Mapping[str, Graded], model: str, judge: Judge) -> Record:
+def _line(line: Record, queries: Queries, done: Mapping[Owner, Graded], model: str, judge: Judge) -> Record:
     """The line with its score. Without an adapter the value is the plain model's accuracy; there is no baseline."""
-    asked, plain, adapter = queries[line.task.id], done[line.task.id], line.adapter
+    asked, baseline, adapter = queries[line.task.id], done[plain(line)], line.adapter
     if adapter is None:
-        own, before = plain, None
+        own, before = baseline, None
     elif adapter.path is None:
         lost = Verdict(False if adapter.fault == "edit" else None, adapter.error)
-        own, before = Graded((None,) * len(asked), (lost,) * len(asked)), plain
+        own, before = Graded((None,) * len(asked), (lost,) * len(asked)), baseline
     else:
-        own, before = done[adapter.id], plain
+        own, before = done[adapted(line)], baseline
     answers = [_answer(query, place, own, before) for place, query in enumerate(asked)]
     return line.grow(score=make_score(answers, model=model, judge=judge.name))
 

@@ -69,12 +69,13 @@ def run(
 ) -> Filtered:
     """The kept self-edits in the order of their contexts. Reads everything first: a ranking needs all rewards.
 
-    A self-edit with an unscored answer is left out, or with "pessimistic" worth what it is worth at least.
+    A self-edit with an unscored answer is left out, or with "pessimistic" worth what it is worth at least; one without
+    any verdict is left out either way.
     """
     candidates = collect(records, unscored)
     contexts: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        if not candidate.unscored or (unscored == "pessimistic" and candidate.values):
+        if not candidate.unscored or (unscored == "pessimistic" and candidate.graded):
             contexts.setdefault(candidate.task_id, []).append(candidate)
     for candidate in candidates:
         if not candidate.edit.prompt:

@@ -2,9 +2,9 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from stages.judges.base import Case, Judge, Verdict
+from stages.judges.base import Case, Judge, Verdict, paired
 from stages.records import Record
 
 K = TypeVar("K")
@@ -18,53 +18,71 @@ def owner_of(record: Record) -> str:
 
 
 def in_groups(groups: Iterable[tuple[K, Sequence[Item]]], judge: Judge) -> Iterator[tuple[K, tuple[Verdict, ...]]]:
-    """The verdicts of each group, in order, as soon as the judge has given them.
+    """The verdicts of each group as soon as it has them all.
 
     An empty answer is wrong without asking (SEAL App. B), and what was asked before is not asked again. A judge that
     grades many cases at once takes them ahead.
     """
-    waiting: deque[tuple[K, Sequence[Item]]] = deque()
-    asked: deque[Case] = deque()
-    known: dict[Case, Verdict | None] = {}  # None: asked
+    waiting: Waiting[K] = Waiting()
 
     def cases() -> Iterator[Case]:
         for key, items in groups:
-            waiting.append((key, items))
-            for item in items:
-                if isinstance(item, Case) and item not in known and not is_empty(item):
-                    known[item] = None
-                    asked.append(item)
-                    yield item
+            yield from waiting.add(key, items)
 
-    for verdict in judge.grade(cases()):
-        if not asked:
-            raise RuntimeError(f"the judge {judge.name} gave too many verdicts")
-        known[asked.popleft()] = verdict
-        yield from _whole(waiting, known)
-    yield from _whole(waiting, known)
-    if waiting:
+    for case, verdict in paired(judge, cases()):
+        waiting.settle(case, verdict)
+        yield from waiting.whole()
+    yield from waiting.whole()
+    if waiting.groups:
         raise RuntimeError(f"the judge {judge.name} gave too few verdicts")
+
+
+class Waiting(Generic[K]):
+    """Groups that lack verdicts, and all verdicts so far."""
+
+    def __init__(self) -> None:
+        self.groups: dict[int, tuple[K, Sequence[Item]]] = {}
+        self.lacking: dict[int, set[Case]] = {}
+        self.known: dict[Case, Verdict | None] = {}  # None: asked
+        self.askers: dict[Case, list[int]] = {}
+        self.ready: deque[int] = deque()
+        self.added = 0
+
+    def add(self, key: K, items: Sequence[Item]) -> Iterator[Case]:
+        """One group more; the cases of it that are to be asked."""
+        number, self.added = self.added, self.added + 1
+        open_cases = {item: None for item in items if isinstance(item, Case) and not is_empty(item)}
+        lacking = {case for case in open_cases if self.known.get(case) is None}
+        self.groups[number], self.lacking[number] = (key, items), lacking
+        if not lacking:
+            self.ready.append(number)
+        for case in lacking:  # before any is asked: verdicts may come while it is
+            self.askers.setdefault(case, []).append(number)
+        for case in open_cases:
+            if case not in self.known:
+                self.known[case] = None
+                yield case
+
+    def settle(self, case: Case, verdict: Verdict) -> None:
+        self.known[case] = verdict
+        for number in self.askers.pop(case, ()):
+            self.lacking[number].discard(case)
+            if not self.lacking[number]:
+                self.ready.append(number)
+
+    def whole(self) -> Iterator[tuple[K, tuple[Verdict, ...]]]:
+        """The groups that have got all their verdicts since it was last asked."""
+        while self.ready:
+            number = self.ready.popleft()
+            key, items = self.groups.pop(number)
+            del self.lacking[number]
+            yield key, tuple(self._verdict(item) for item in items)
+
+    def _verdict(self, item: Item) -> Verdict:
+        if isinstance(item, Verdict):
+            return item
+        return EMPTY if is_empty(item) else self.known[item] or Verdict(None, "api_error: no verdict")
 
 
 def is_empty(case: Case) -> bool:
     return not case.prediction.strip()
-
-
-def _whole(
-    waiting: deque[tuple[K, Sequence[Item]]], known: dict[Case, Verdict | None]
-) -> Iterator[tuple[K, tuple[Verdict, ...]]]:
-    """The groups at the front that have all their verdicts."""
-    while waiting:
-        key, items = waiting[0]
-        found = [_verdict(item, known) for item in items]
-        whole = tuple(verdict for verdict in found if verdict)
-        if len(whole) < len(found):
-            return
-        waiting.popleft()
-        yield key, whole
-
-
-def _verdict(item: Item, known: dict[Case, Verdict | None]) -> Verdict | None:
-    if isinstance(item, Verdict):
-        return item
-    return EMPTY if is_empty(item) else known.get(item)

@@ -43,9 +43,17 @@ def check(lines: Iterable[Record]) -> None:
         strange = next((answer.id for answer in score.answers if answer.id not in asked), None)
         if strange is not None:
             raise BadInput(f"task {line.task.id}: an answer to {strange}, which is none of its questions")
+        if any(is_right_unsaid(answer) for answer in score.answers):
+            raise BadInput(f"task {line.task.id}: an answer that was never given is graded as right")
         if owner in seen:
             raise BadInput(f"{'adapter' if line.adapter else 'task'} {owner} occurs twice; each line must be another")
         seen.add(owner)
+
+
+def is_right_unsaid(answer: Answer) -> bool:
+    """Whether a verdict is there, right, for what was not said: it would pass from judge to judge."""
+    own = answer.prediction is None and answer.correct is True
+    return own or (answer.baseline_prediction is None and answer.baseline_correct is True)
 
 
 def run(

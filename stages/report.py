@@ -40,10 +40,10 @@ class Row:
     """A line of the table. Accuracies are 0..1; low and high bound the 95 % interval of `mean`."""
 
     label: str
-    mean: float  # over tasks (macro)
-    low: float
-    high: float
-    by_question: float  # over questions (micro)
+    mean: float | None  # over tasks (macro); None where no answer is scored
+    low: float | None
+    high: float | None
+    by_question: float | None  # over questions (micro)
     tasks: int
     answers: int  # scored
     unscored: int  # answers without a verdict
@@ -69,7 +69,7 @@ def run(files: Iterable[tuple[str, Iterable[Record]]], *, against: str | None = 
 
 
 def read_scores(label: str, records: Iterable[Record]) -> TaskScores:
-    """Means per task over scored answers. Raises BadInput where there is none."""
+    """Means per task over scored answers. Raises BadInput where there is no line."""
     values: dict[str, list[float]] = {}
     ends: dict[str, list[tuple[float, float]]] = {}
     right = scored = unscored = 0
@@ -84,8 +84,8 @@ def read_scores(label: str, records: Iterable[Record]) -> TaskScores:
         ends.setdefault(record.task.id, []).append(ends_of(score))
         right, scored = right + sum(given), scored + len(given)
         unscored += len(score.answers) - len(given) if score.answers else score.value is None
-    if not values:
-        raise BadInput(f"{label}: no scored answer{f' ({unscored} unscored)' if unscored else ''}")
+    if not ends:
+        raise BadInput(f"{label}: no score lines")
     means = {task: float(np.mean(shares)) for task, shares in values.items()}
     low, high = np.mean([np.mean(pairs, axis=0) for pairs in ends.values()], axis=0)
     return TaskScores(means, right, scored, unscored, float(low), float(high))
@@ -107,16 +107,16 @@ def pooled(runs: Sequence[TaskScores]) -> dict[str, float]:
 def make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, float] | None, seed: int) -> Row:
     """One row from its runs; compared with the reference's means per task where there is one."""
     values = pooled(runs)
-    low, high = interval(np.array(list(values.values())), seed)
+    low, high = interval(np.array(list(values.values())), seed) if values else (None, None)
     scored = sum(scores.scored for scores in runs)
-    means = [float(np.mean(list(scores.by_task.values()))) for scores in runs]
+    means = [mean for scores in runs if (mean := mean_of(scores.by_task)) is not None]
     gain = compare(values, reference, seed) if reference is not None else (None, None, None, None)
     return Row(
         label=label,
-        mean=float(np.mean(list(values.values()))),
+        mean=mean_of(values),
         low=low,
         high=high,
-        by_question=sum(scores.right for scores in runs) / scored if scored else float(np.mean(means)),
+        by_question=sum(scores.right for scores in runs) / scored if scored else mean_of(dict(enumerate(means))),
         tasks=len(values),
         answers=scored,
         unscored=sum(scores.unscored for scores in runs),
@@ -129,6 +129,10 @@ def make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, flo
         gain_high=gain[2],
         p_value=gain[3],
     )
+
+
+def mean_of(values: Mapping[Any, float]) -> float | None:
+    return float(np.mean(list(values.values()))) if values else None
 
 
 def interval(values: Floats, seed: int) -> tuple[float, float]:
@@ -168,7 +172,7 @@ def check_plot(path: Path) -> None:
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """A bar per row with its interval, as PNG, PDF or SVG by the file's ending."""
+    """A bar per row with its interval, as PNG, PDF or SVG by the file's ending. A row without a mean has no bar."""
     try:
         import matplotlib
     except ModuleNotFoundError:
@@ -176,17 +180,18 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
+    bars = [(100 * (row.mean or 0.0), 100 * (row.low or 0.0), 100 * (row.high or 0.0)) for row in rows]
     figure: Any = Figure(figsize=(1.6 + 1.1 * len(rows), 4.2), layout="constrained")
     axes = figure.subplots()
-    means = [100 * row.mean for row in rows]
-    errors = [[100 * max(0.0, end) for end in (row.mean - row.low for row in rows)]]
-    errors.append([100 * max(0.0, row.high - row.mean) for row in rows])
+    errors = [[max(0.0, mean - low) for mean, low, _ in bars], [max(0.0, high - mean) for mean, _, high in bars]]
+    means = [mean for mean, _, _ in bars]
     axes.bar(range(len(rows)), means, yerr=errors, capsize=4, color="#4c72b0", ecolor="#333333", width=0.65)
-    for place, row in enumerate(rows):
-        axes.annotate(f"{means[place]:.1f}", (place, 100 * row.high), (0, 4), textcoords="offset points", ha="center")
+    for place, (row, (mean, _, high)) in enumerate(zip(rows, bars, strict=True)):
+        told = "unscored" if row.mean is None else f"{mean:.1f}"
+        axes.annotate(told, (place, high), (0, 4), textcoords="offset points", ha="center")
     axes.set_xticks(range(len(rows)), [row.label.replace(" ", "\n", 1) for row in rows])
     axes.set_ylabel("accuracy without the passage (%)")
-    axes.set_ylim(0, min(100, 1.15 * max(100 * row.high for row in rows) + 5))
+    axes.set_ylim(0, min(100, 1.15 * max(high for _, _, high in bars) + 5))
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(f"mean over {rows[0].tasks} passages, 95 % interval", fontsize=10)
     figure.savefig(path, dpi=150)

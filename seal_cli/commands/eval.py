@@ -60,13 +60,14 @@ def evaluate(
     from seal_cli.services import ServiceFlags
     from stages import eval as stage
     from stages.domains.qa import QA
+    from stages.judges.steadfast import Steadfast
 
     service = ServiceFlags(concurrency, timeout, retry_for)
     grader = judges.JudgeFlags(judge, cache, service)
     student = engines.EngineFlags(engine, device, dtype, batch, base_url, max_loras, memory_fraction, service)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("eval", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
-        grader.check()
+        grader.check(others=(file, output))
         student.check(judge_served=grader.served)
         records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard)
         stage.check(records)
@@ -80,6 +81,7 @@ def evaluate(
         if dry_run:
             run.would(f"score {len(records)} lines with {name} and the judge {judge}", sampling)
             return run.code
+        grader.greet()
         chats = student.chats if chat is None else chat
         asked = {"judge": grader.settings(), "in_context": in_context, "chat": chats, "sampling": asdict(sampling)}
         chosen = {**asked, **student.settings(name), "limit": limit, "shard": shard}
@@ -90,7 +92,7 @@ def evaluate(
                 records,
                 loaded[0],
                 domain=QA(),
-                judge=loaded[1],
+                judge=Steadfast(loaded[1], lambda text: note(f"seal eval: {text}")),
                 sampling=sampling,
                 in_context=in_context,
                 chat=chats,
@@ -100,6 +102,6 @@ def evaluate(
             ),
             tell=lambda loaded: judges.tell("eval", loaded[1], beside=loaded[0]),
         )
-        if run.counts.unscored and grader.served:
+        if run.counts.unscored and not grader.offline:
             note(f"seal eval: what the judge left unscored it is asked again by: seal judge FILE -j {judge}")
     return run.code

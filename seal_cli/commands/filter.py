@@ -60,6 +60,9 @@ def filter_scores(
         run.settle({**chosen, "limit": limit, "shard": shard})
         filtered = stage.run(records, keep=rule, ties=ties.value, unscored=unscored.value, seed=seed)
         run.write(filtered.examples)
+        graders = sorted({record.score.judge for record in records if record.score})
+        if len(graders) > 1:
+            note(f"seal filter: note: the lines were graded by different judges: {', '.join(graders)}")
         found = filtered.summary
         run.counts.unscored = found.unscored if unscored is opt.Unscored.leave_out else 0
         run.about["summary"] = asdict(found)

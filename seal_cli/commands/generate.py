@@ -80,7 +80,8 @@ def generate(
     batches = Batches("generate", emit_batch, from_batch, output)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("generate", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
-        batches.check(editor.served, "--engine openai")
+        asks_model = editor.served and template != NO_EDIT
+        batches.check(asks_model, "--engine openai", overwrite=overwrite, unused=service.given())
         editor.check(asks=not batches)
         records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard)
         selected = {"template": template, "limit": limit, "shard": shard}

@@ -56,8 +56,8 @@ def judge(
     batches = Batches("judge", emit_batch, from_batch, output)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("judge", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
-        batches.check(grader.served, "an openai:… judge")
-        grader.check(asks=not batches)
+        batches.check(grader.served, "an openai:… judge", overwrite=overwrite, unused=grader.service.given())
+        grader.check(asks=not batches, others=(file, output))
         if not grader.served:
             refuse_given(grader.service.given(), f"the judge {judge} asks no server")
         records = run.read(input_records(file, ("score",), bad), limit=limit, shard=shard)
@@ -75,7 +75,7 @@ def judge(
             lambda loaded, keys, watch: kept(stage.run(records, loaded, keys=set(keys), watch=watch), made),
             tell=lambda loaded: judges.tell("judge", loaded),
         )
-        compare(records, run.known or made)
+    compare(records, run.known or made)
     return run.code
 
 

@@ -47,6 +47,9 @@ def report(
     named = split_labels(files)
     rows = stage.run(((label, input_records(path, ("score",))) for label, path in named), against=against, seed=seed)
     show(rows, against)
+    for row in rows:
+        if row.mean is None:
+            note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
     if plot:
         stage.plot(rows, plot)
         note(f"seal report: plot in {plot}")

@@ -129,7 +129,7 @@ class OpenAIEngine:
 
     def _again(self, asked: Asked, failure: Failure | None) -> Asked | None:
         """The request as it is to be sent once more, where the server has said what to change."""
-        if failure is None or asked.tries >= TRIES:
+        if failure is None or asked.tries >= TRIES or not self.transport.live:
             return None
         if failure.status == 404 and asked.request.adapter:
             self.loras.forget(asked.request.adapter, asked.model)  # the server was started anew

@@ -34,7 +34,7 @@ def greet(url: str, key: str | None, timeout_s: float = TIMEOUT_S) -> Greeting:
         answer = within(timeout_s, lambda: ask(f"{base}/models", key, timeout_s))
     except Exception as error:  # noqa: BLE001
         raise Unavailable("; ".join(unreachable(base, error, timeout_s))) from None
-    if answer.status in (401, 403):
+    if answer.status == 401:  # 403 may forbid the list alone
         told = f"refuses the key in {KEY_NAME}" if key else f"asks for a key, and {KEY_NAME} is not set"
         raise Denied(f"{base}: {told} (status {answer.status}); export {KEY_NAME}=…")
     return said(answer) if answer.status == 200 else Greeting()

@@ -1,8 +1,9 @@
 """The protocol of a judge, and the table of those that come with `seal`."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,49 @@ class Judge(Protocol):
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         """One verdict per case, in order."""
         ...
+
+
+@runtime_checkable
+class Eager(Protocol):
+    """A judge that need not keep the order: a slow verdict then holds back no other."""
+
+    def grade_any(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+        """The verdict on each case, as they come."""
+        ...
+
+
+def paired(judge: Judge, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+    """Each case with its verdict, as they come. Raises RuntimeError for a verdict on nothing."""
+    if isinstance(judge, Eager):
+        yield from judge.grade_any(cases)
+        return
+    asked: deque[Case] = deque()
+
+    def kept() -> Iterator[Case]:
+        for case in cases:
+            asked.append(case)
+            yield case
+
+    for verdict in judge.grade(kept()):
+        if not asked:
+            raise RuntimeError(f"the judge {judge.name} gave too many verdicts")
+        yield asked.popleft(), verdict
+
+
+def ordered(judge: Eager, cases: Iterable[Case]) -> Iterator[Verdict]:
+    """The verdicts of such a judge in the order of the cases."""
+    order: deque[Case] = deque()
+    verdicts: dict[Case, Verdict] = {}
+
+    def kept() -> Iterator[Case]:
+        for case in cases:
+            order.append(case)
+            yield case
+
+    for case, verdict in judge.grade_any(kept()):
+        verdicts[case] = verdict
+        while order and order[0] in verdicts:
+            yield verdicts[order.popleft()]
 
 
 JUDGES = {"exact": "stages.judges.exact:Exact", "lexical": "stages.judges.lexical:Lexical"}

@@ -1,12 +1,16 @@
 """Verdicts that were paid for, on disk (sqlite3), shared by all runs and by runs at the same time.
 
-What is kept is the judge's answer as it came; the verdict is parsed from it each time it is read.
+What is kept is the judge's answer as it came; the verdict is parsed from it each time it is read. A file's
+`user_version` tells who can read it. What was kept before there were versions (0) does not say which server answered:
+its table, `verdicts`, stays in the file as it is, beside ours, and is not read.
 """
 
+import errno
 import hashlib
 import json
+import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,20 +18,29 @@ from stages.failures import BadConfig, NoSpace
 from stages.judges.base import Case
 
 T = TypeVar("T")
+VERSION = 2
 PATIENCE_S = 60.0  # for another process that writes
 TABLE = (
-    "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, model TEXT NOT NULL, template TEXT NOT NULL, "
-    "question TEXT NOT NULL, gold TEXT NOT NULL, answer TEXT NOT NULL, raw TEXT NOT NULL, at TEXT NOT NULL)"
+    "CREATE TABLE IF NOT EXISTS served_verdicts (key TEXT PRIMARY KEY, server TEXT NOT NULL, model TEXT NOT NULL, "
+    "template TEXT NOT NULL, question TEXT NOT NULL, gold TEXT NOT NULL, answer TEXT NOT NULL, raw TEXT NOT NULL, "
+    "at TEXT NOT NULL)"
 )
-READ = "SELECT raw FROM verdicts WHERE key = ?"
-WRITE = "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, datetime('now'))"
+READ = "SELECT raw FROM served_verdicts WHERE key = ?"
+WRITE = (
+    "INSERT OR REPLACE INTO served_verdicts (key, server, model, template, question, gold, answer, raw, at) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, datetime('now'))"
+)
+WAYS_OUT = "give another file with --cache FILE, or --cache none"
 
 
 class Cache:
-    """The answers of one judge model to one prompt template."""
+    """The answers of one judge model behind one server to one prompt template.
 
-    def __init__(self, path: Path, model: str, template: str) -> None:
-        self.path, self.model = path, model
+    Raises BadConfig for a file that cannot be read or written, or that a newer seal made; NoSpace for a full disk.
+    """
+
+    def __init__(self, path: Path, model: str, template: str, server: str) -> None:
+        self.path, self.model, self.server = path, model, server
         self.template = hashlib.sha256(template.encode()).hexdigest()[:16]
         self.database = self._asked(self._open)
 
@@ -38,18 +51,49 @@ class Cache:
 
     def put(self, case: Case, raw: str) -> None:
         """Keeps an answer; it is on the disk when this returns."""
-        texts = map(plain, (case.question, case.gold, case.prediction, raw))
-        self._asked(lambda: self.database.execute(WRITE, (self._key(case), self.model, self.template, *texts)))
+        self._asked(lambda: self.database.execute(WRITE, self._row(case, raw)))
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None)
-        database.execute(TABLE)
+        try:
+            self._prepare(database)
+        except BaseException:
+            database.close()
+            raise
         return database
 
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        """Whatever could keep a verdict from being written is noticed here, before one is paid for."""
+        database.execute("BEGIN IMMEDIATE")
+        if self._version(database) < VERSION:
+            database.execute(TABLE)
+            database.execute(f"PRAGMA user_version = {VERSION}")
+        database.execute("COMMIT")
+        database.execute("BEGIN IMMEDIATE")
+        database.execute(WRITE, self._row(Case("", "", ""), ""))
+        database.execute("ROLLBACK")
+
+    def _version(self, database: sqlite3.Connection) -> int:
+        """The file's. Raises BadConfig for one that is not ours to write to."""
+        version = int(database.execute("PRAGMA user_version").fetchone()[0])
+        if version > VERSION:
+            raise BadConfig(f"--cache {self.path}: made by a newer seal (version {version}, not {VERSION}); {WAYS_OUT}")
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if version < VERSION and tables and "verdicts" not in tables:
+            raise BadConfig(f"--cache {self.path}: a database of something else ({min(tables)}); {WAYS_OUT}")
+        return version
+
+    def _row(self, case: Case, raw: str) -> tuple[str, ...]:
+        texts = map(plain, (case.question, case.gold, case.prediction, raw))
+        return (self._key(case), self.server, self.model, self.template, *texts)
+
     def _key(self, case: Case) -> str:
-        """Judge model, template, question, gold answer and answer: what the verdict depends on."""
-        parts = [self.model, self.template, case.question, case.gold, case.prediction]
+        """Server, judge model, template, question, gold answer and answer: what the verdict depends on.
+
+        Servers call different models by the same name (llama.cpp's takes any name).
+        """
+        parts = [self.server, self.model, self.template, case.question, case.gold, case.prediction]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _asked(self, work: Callable[[], T]) -> T:
@@ -57,9 +101,32 @@ class Cache:
             return work()
         except (sqlite3.Error, OSError) as error:
             told = f"--cache {self.path}: {error}"
-            if "full" in str(error):
-                raise NoSpace(f"{told}; free some space, or give another file") from None
-            raise BadConfig(f"{told}; give another file with --cache, or --cache none") from None
+            if is_full(error):
+                raise NoSpace(f"{told}; free some space, or {WAYS_OUT}") from None
+            raise BadConfig(f"{told}; {WAYS_OUT}") from None
+
+
+def is_full(error: sqlite3.Error | OSError) -> bool:
+    """Whether the disk is full; sqlite's own errors have a code that tells, and its wrapper's errors have none."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOSPC
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL  # the low byte of an extended code
+
+
+def check_cache(path: Path, others: Iterable[Path | None]) -> None:
+    """Raises BadConfig where the cache, or sqlite's journal beside it, is one of the run's own files by any name."""
+    mine = (path, Path(f"{path}-journal"))
+    for other in others:
+        if other is not None and any(is_same(file, other) for file in mine):
+            raise BadConfig(f"--cache {path}: is {other}, which this run reads or writes; {WAYS_OUT}")
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file, through links of either kind, or would be once it is there."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def plain(text: str) -> str:

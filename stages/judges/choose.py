@@ -13,7 +13,11 @@ from stages.judges.cache import Cache
 from stages.plugins import load_class
 from stages.services.base import HOSTED, Transport, limit_name_of
 
-SERVED = re.compile(r"openai:(?P<model>[^@].*?)(?:@(?P<url>https?://.*))?")
+SERVED = re.compile(r"openai:(?P<model>[^@].*?)(?:@(?P<url>[a-z][a-z0-9+.-]*://.*))?", re.IGNORECASE)
+ADDRESS = re.compile(  # behind an @, without the http:// that would make it a URL
+    r".*/v1.*|(localhost|127\.|\[|https?:|//).*|\d+(\.\d+){3}.*|[\w.-]+:\d{1,5}(/.*)?", re.IGNORECASE
+)
+WRITE = "write openai:NAME@http://HOST:PORT/v1"
 KEYS = ("SEAL_JUDGE_API_KEY", "OPENAI_API_KEY")  # the first that is set
 
 
@@ -31,11 +35,32 @@ def served(text: str) -> Served | None:
         return None
     match = SERVED.fullmatch(text)
     if match is None:
-        raise BadConfig(f"--judge {text}: give a model, as in openai:gpt-4.1 or openai:NAME@http://localhost:8000/v1")
+        raise BadConfig(f"--judge {shown(text)}: give a model, as in openai:gpt-4.1 or openai:NAME@http://HOST:PORT/v1")
+    if match["url"] is None and has_address(match["model"]):
+        raise BadConfig(f"--judge {shown(text)}: an address, but no http or https URL behind a name and @; {WRITE}")
     try:
         return Served(match["model"], checked_url(match["url"] or HOSTED))
     except BadConfig as error:
-        raise BadConfig(str(error).replace("--base-url", "--judge")) from None
+        wrong = str(error).partition("; ")[0].replace("--base-url", f"--judge {shown(text)}")
+        raise BadConfig(f"{wrong}; {WRITE}, and a key in {KEYS[1]}") from None
+
+
+def has_address(model: str) -> bool:
+    """Whether a model's name holds what was meant as a server: it would be sent to OpenAI's own instead.
+
+    org/name@main and llama3:8b are names.
+    """
+    _, at, behind = model.partition("@")
+    login, _, last = behind.rpartition("@")  # name:password@host
+    return "://" in model or ":" in login or bool(at and ADDRESS.fullmatch(last))
+
+
+def shown(text: str) -> str:
+    """What of openai:… can be repeated: nothing behind an @, and no name and password before it."""
+    name, at, _ = text.removeprefix("openai:").rpartition("@")
+    if not at:
+        return text
+    return "openai:…" if ":" in name or "@" in name else f"openai:{name}@…"
 
 
 def check_judge(text: str, key: str | None, *, asks: bool = True) -> None:
@@ -46,26 +71,34 @@ def check_judge(text: str, key: str | None, *, asks: bool = True) -> None:
         return
     check_key(key)
     if asks and key is None and found.url == HOSTED:
-        raise Denied(f"--judge {text}: needs a key; export OPENAI_API_KEY=… (or {KEYS[0]}=…)")
+        raise Denied(f"--judge {shown(text)}: needs a key; export OPENAI_API_KEY=… (or {KEYS[0]}=…)")
 
 
-def make_judge(text: str, connect: Callable[[str], Transport], cache: Path | None) -> Judge:
-    """The judge; `connect` gives the transport to a server's URL, `cache` is where its verdicts are kept."""
+def make_judge(
+    text: str, connect: Callable[[str], Transport], cache: Path | None, *, timeout_s: float | None = None
+) -> Judge:
+    """The judge; `connect` gives the transport to a server's URL, `cache` is where its verdicts are kept.
+
+    `timeout_s`: how long a command:… may be silent, if not as long as it may by default.
+    """
     found = served(text)
     if found is None:
-        judge: Judge = class_or_command(text)()
+        judge: Judge = class_or_command(text, timeout_s)()
         return judge
     from stages.judges.openai import PROMPT, OpenAI
 
-    kept = Cache(cache, found.model, PROMPT) if cache else None
+    kept = Cache(cache, found.model, PROMPT, found.url) if cache else None
     return OpenAI(found.model, connect(found.url), kept, limit_name=limit_name_of(found.url))
 
 
-def class_or_command(text: str) -> Any:
+def class_or_command(text: str, timeout_s: float | None = None) -> Any:
     """What makes a judge that needs no server. Raises BadConfig where there is none."""
     if text.startswith("command:"):
         from stages.judges.command import Command
 
-        command = Command(text.removeprefix("command:"))
+        line = text.removeprefix("command:")
+        command = Command(line) if timeout_s is None else Command(line, timeout_s=timeout_s)
         return lambda: command
+    if "@" in text:
+        raise BadConfig(f"--judge {re.split('[:@]', text)[0]}…: no judge's name has an @; {WRITE}")
     return load_class("--judge", text, JUDGES)

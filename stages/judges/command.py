@@ -1,32 +1,35 @@
 """A judge that is a program: it reads {"id", "question", "gold", "prediction"} and writes {"id", "correct", "reason"}.
 
-One JSON object a line, in any order; `correct` is true, false or null for an answer that it leaves unscored. It is
-started once and may answer line by line or all at the end.
+One JSON object a line, in any order; `id` as it came, `correct` is true, false or null for an answer that it leaves
+unscored. It is started once, may answer line by line or all at the end, and ends by itself at the end of its input.
 """
 
 import json
-import queue
 import shlex
 import signal
-import subprocess
-import threading
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from itertools import chain
 from shutil import which
-from typing import IO
+from typing import Any
 
 from stages.failures import BadConfig, Unavailable
 from stages.judges.base import Case, Verdict
+from stages.judges.program import Program
 from stages.strict_json import parse_json
 
+TIMEOUT_S = 600.0  # without any verdict while answers wait; a program may load a model first
+GRACE_S = 5.0  # to end by itself after its last verdict: it may write a summary
+POLL_S = 0.05  # between two looks at whether the program still runs
 MOST_SHOWN = 200  # characters of what a program wrote
+OPEN, TOLD = 0, {True: 1, False: 2, None: 3}  # the state of a case: without a verdict, or with which
 
 
 class Command:
     """The program with its arguments, as in a shell but without one: command:./grade.py --strict"""
 
-    def __init__(self, line: str) -> None:
-        self.name = f"command:{line}"
+    def __init__(self, line: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.name, self.timeout_s = f"command:{line}", timeout_s
         try:
             self.words = shlex.split(line)
         except ValueError as error:
@@ -37,93 +40,145 @@ class Command:
             raise BadConfig(f"--judge {self.name}: no program {self.words[0]} that can be run (chmod +x?)")
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
-        """One verdict per case, in order. Raises Unavailable where the program ends before it has given them."""
-        talk = Talk(self.name, self.words)
-        asked, given = 0, 0
+        """One verdict per case, in order.
+
+        Raises Unavailable where the program ends before it has given them, is silent for `timeout_s`, or says with its
+        exit code that something is wrong; BadConfig where what it writes are no verdicts on these cases.
+        """
+        source = iter(cases)
+        for first in source:  # none: nobody is asked
+            yield from self._grade(chain([first], source))
+
+    def _grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
+        talk = Talk(self)
         try:
             for case in cases:
-                talk.ask(asked, case)
-                asked += 1
-                while (verdict := talk.answer(given, wait=False)) is not None:
-                    given += 1
-                    yield verdict
+                talk.ask(case)
+                yield from talk.verdicts(wait=False)
             talk.end()
-            for number in range(given, asked):
-                verdict = talk.answer(number, wait=True)
-                if verdict is not None:
-                    yield verdict
+            yield from talk.verdicts(wait=True)
+            talk.finish()
         finally:
-            talk.close()
+            talk.program.kill()
 
 
 class Talk:
     """One run of the program: cases go in by number, verdicts come out by number."""
 
-    def __init__(self, name: str, words: list[str]) -> None:
-        self.name = name
-        self.verdicts: dict[int, Verdict] = {}
-        self.lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    def __init__(self, judge: Command) -> None:
+        self.name, self.timeout_s = judge.name, judge.timeout_s
+        self.states = bytearray()  # (cases asked,): OPEN or TOLD
+        self.given = 0
+        self.waiting: dict[int, Verdict] = {}  # verdicts before whose turn it is
+        self.stirred = time.monotonic()  # when the program last took a case or gave a verdict, or we began to wait
         try:
-            self.program = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.program = Program(judge.words)
         except OSError as error:
-            raise BadConfig(f"--judge {name}: cannot be started: {error.strerror}") from None
-        threading.Thread(target=_read, args=(self.program.stdout, self.lines), daemon=True).start()
+            raise BadConfig(f"--judge {self.name}: cannot be started: {error.strerror}") from None
 
-    def ask(self, number: int, case: Case) -> None:
-        said = {"id": str(number), "question": case.question, "gold": case.gold, "prediction": case.prediction}
-        data = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-        assert self.program.stdin is not None  # noqa: S101
-        try:
-            self.program.stdin.write(data)
-            self.program.stdin.flush()
-        except BrokenPipeError:
-            raise self._gone() from None
+    def ask(self, case: Case) -> None:
+        said = {"id": str(len(self.states)), "question": case.question, "gold": case.gold}
+        line = json.dumps(said | {"prediction": case.prediction}, ensure_ascii=False)
+        if not self._listen(0):
+            raise self._gone()
+        self.states.append(OPEN)
+        self._send(line.encode("utf-8", "replace") + b"\n")
 
     def end(self) -> None:
         """There are no more cases."""
-        assert self.program.stdin is not None  # noqa: S101
-        with suppress(BrokenPipeError):
-            self.program.stdin.close()
+        self._send(None)
 
-    def answer(self, number: int, *, wait: bool) -> Verdict | None:
-        """The verdict on a case; None where it has not come. Raises Unavailable where it cannot come any more."""
-        while number not in self.verdicts and (wait or not self.lines.empty()):
-            line = self.lines.get()
-            if line is None:
-                raise self._gone()
+    def verdicts(self, *, wait: bool) -> Iterator[Verdict]:
+        """Those whose turn it is: all that are there, or all that were asked for."""
+        while self.given < len(self.states):
+            if self.given in self.waiting:
+                self.given += 1
+                yield self.waiting.pop(self.given - 1)
+                self.stirred = time.monotonic()
+            elif wait:
+                self._wait(POLL_S)
+            elif self.program.lines.empty() or not self._listen(0):
+                return
+
+    def finish(self) -> None:
+        """Lets the program end by itself. Raises Unavailable where its exit code says that something is wrong."""
+        limit = time.monotonic() + GRACE_S
+        while time.monotonic() < limit and self._listen(POLL_S):
+            pass
+        code = self.program.code(max(0.0, limit - time.monotonic()))
+        if code is None:
+            self.program.stop()
+        elif code:
+            advice = "see what it says, and let it end with 0 if its verdicts are good"
+            raise Unavailable(f"--judge {self.name}: {ending(code)} after its last verdict; {advice}")
+
+    def _send(self, line: bytes | None) -> None:
+        self.stirred = time.monotonic()
+        while not self.program.write(line, POLL_S):
+            self._wait(0)
+
+    def _gone(self) -> Unavailable:
+        code = self.program.code(GRACE_S)
+        how = "closed its output" if code is None else ending(code)
+        return Unavailable(f"--judge {self.name}: {how} before it had graded all answers; the same command goes on")
+
+    def _wait(self, wait_s: float) -> None:
+        """Takes the next line, if it comes. Raises Unavailable where none can come any more, or it takes too long."""
+        if not self._listen(wait_s):
+            raise self._gone()
+        if time.monotonic() - self.stirred > self.timeout_s:
+            told = f"gave no verdict for {self.timeout_s:g} s while answers waited"
+            raise Unavailable(f"--judge {self.name}: {told}; see whether it hangs; the same command goes on")
+
+    def _listen(self, wait_s: float) -> bool:
+        """Takes the next line, if one comes in this time. False: none will come any more."""
+        line = self.program.read(wait_s)
+        if line and not line.isspace():
             self._take(line)
-        return self.verdicts.pop(number, None)
+            self.stirred = time.monotonic()
+        return line is not None
 
     def _take(self, line: bytes) -> None:
-        if not line.strip():
-            return
+        number, verdict = self._parsed(line)
+        state = TOLD[verdict.correct]
+        if self.states[number] == OPEN:
+            self.states[number], self.waiting[number] = state, verdict
+        elif self.states[number] != state:
+            raise BadConfig(f'--judge {self.name}: gave two verdicts for the id "{number}" that contradict each other')
+
+    def _parsed(self, line: bytes) -> tuple[int, Verdict]:
         try:
             found = parse_json(line)
-            number = int(found["id"])
+            name = found["id"]
         except (ValueError, TypeError, KeyError):
             shown = line[:MOST_SHOWN].decode("utf-8", "replace").strip()
             raise BadConfig(f'--judge {self.name}: wrote {shown!r}, which is no {{"id", "correct"}}') from None
-        correct, reason = found.get("correct", ""), found.get("reason")
-        if correct is None:
-            self.verdicts[number] = Verdict(None, str(reason or "the judge gave no reason")[:MOST_SHOWN])
-        elif isinstance(correct, bool):
-            self.verdicts[number] = Verdict(correct, str(reason)[:MOST_SHOWN] if reason else None)
-        else:
-            self.verdicts[number] = Verdict(None, f"unparsable: correct is {str(correct)[:60]!r}")
+        number = self._number(name)
+        if number is None:
+            told = f"gave a verdict for the id {json.dumps(name, ensure_ascii=False)[:MOST_SHOWN]}"
+            raise BadConfig(f"--judge {self.name}: {told}, which no case has; write each id as it came, a string")
+        return number, verdict_of(found)
 
-    def _gone(self) -> Unavailable:
-        code = self.program.wait()
-        how = f"ended with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
-        return Unavailable(f"--judge {self.name}: {how} before it had graded all answers; the same command goes on")
-
-    def close(self) -> None:
-        self.program.kill()
-        self.program.wait()
+    def _number(self, name: object) -> int | None:
+        """The case that has exactly this id; none where it was never asked."""
+        if not isinstance(name, str) or not name.isdecimal() or len(name) > len(str(len(self.states))):
+            return None
+        number = int(name)
+        return number if str(number) == name and number < len(self.states) else None
 
 
-def _read(file: IO[bytes], lines: "queue.SimpleQueue[bytes | None]") -> None:
-    """In a thread of its own, so that the program can always write."""
-    with suppress(OSError, ValueError):
-        for line in file:
-            lines.put(line)
-    lines.put(None)
+def verdict_of(found: dict[str, Any]) -> Verdict:
+    correct, reason = found.get("correct", ""), found.get("reason")
+    if correct is None:
+        return Verdict(None, str(reason or "the judge gave no reason")[:MOST_SHOWN])
+    if isinstance(correct, bool):
+        return Verdict(correct, str(reason)[:MOST_SHOWN] if reason else None)
+    return Verdict(None, f"unparsable: correct is {str(correct)[:60]!r}")
+
+
+def ending(code: int) -> str:
+    """How a process has ended, in words."""
+    if code >= 0:
+        return f"ended with code {code}"
+    named = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {named.get(-code, f'signal {-code}')}"

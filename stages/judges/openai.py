@@ -4,12 +4,10 @@ It is asked at temperature 0. What is neither yes nor no, and a call that failed
 """
 
 import re
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from stages.judges.base import Case, Verdict
+from stages.judges.base import Case, Verdict, ordered
 from stages.judges.cache import Cache
 from stages.records import content_id
 from stages.services.base import Call, LimitName, Reply, Transport, renamed
@@ -40,21 +38,6 @@ def prompt(case: Case) -> str:
     return FIELD.sub(lambda match: values[match[1]], PROMPT)
 
 
-@dataclass
-class Asked:
-    """The cases of one call of `grade` by their ids, in the order in which they came, and the verdicts that came."""
-
-    order: deque[str] = field(default_factory=deque)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
-    waiting: dict[str, Case] = field(default_factory=dict)
-    again: set[str] = field(default_factory=set)  # sent a second time, since the server wanted it otherwise
-
-    def heads(self) -> Iterator[Verdict]:
-        """The verdicts that are next in order, as far as they are there."""
-        while self.order and self.order[0] in self.verdicts:
-            yield self.verdicts[self.order.popleft()]
-
-
 class OpenAI:
     """Asks through a transport, many cases at once; a `cache` is asked first."""
 
@@ -64,35 +47,35 @@ class OpenAI:
         self.name = f"openai:{model}"
         self.model, self.transport, self.cache, self.limit_name = model, transport, cache, limit_name
         self.cached = 0
+        self.again: set[str] = set()  # calls that were sent a second time, since the server wanted it otherwise
         self.unscored: dict[str, int] = dict.fromkeys(FAILURES, 0)
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         """One verdict per case, in order, as they come."""
-        asked = Asked()
+        return ordered(self, cases)
+
+    def grade_any(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+        """The verdict on each case, as they come. A case that comes again while it is asked is not asked twice."""
+        waiting: dict[str, list[Case]] = {}
         for case in cases:
-            name = id_of(case)
-            asked.order.append(name)
-            if name not in asked.verdicts and name not in asked.waiting:
-                yield from self._begin(name, case, asked)
-            yield from self._settle(self.transport.take(wait=False), asked)
-        while asked.waiting:
-            yield from self._settle(self.transport.take(wait=True), asked)
-        yield from asked.heads()
+            known, name = self.known(case), id_of(case)
+            if known is not None:
+                self.cached += 1
+                yield case, Verdict(known)
+            elif name in waiting:
+                waiting[name].append(case)
+            else:
+                while not self.transport.room:
+                    yield from self._settle(self.transport.take(wait=True), waiting)
+                waiting[name] = [case]
+                self.transport.submit(self.call(case))
+            yield from self._settle(self.transport.take(wait=False), waiting)
+        while waiting:
+            yield from self._settle(self.transport.take(wait=True), waiting)
 
     def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
         """What would be sent: a call for each case whose verdict is not in the cache."""
         return (self.call(case) for case in cases if self.known(case) is None)
-
-    def _begin(self, name: str, case: Case, asked: Asked) -> Iterator[Verdict]:
-        known = self.known(case)
-        if known is not None:
-            self.cached += 1
-            asked.verdicts[name] = Verdict(known)
-            return
-        while not self.transport.room:
-            yield from self._settle(self.transport.take(wait=True), asked)
-        asked.waiting[name] = case
-        self.transport.submit(self.call(case))
 
     def known(self, case: Case) -> bool | None:
         """The cached verdict; None where there is none."""
@@ -104,19 +87,19 @@ class OpenAI:
         body = {"model": self.model, "messages": messages, "temperature": 0, self.limit_name: MAX_TOKENS}
         return Call(id_of(case), "chat/completions", body)
 
-    def _settle(self, replies: Iterable[Reply], asked: Asked) -> Iterator[Verdict]:
+    def _settle(self, replies: Iterable[Reply], waiting: dict[str, list[Case]]) -> Iterator[tuple[Case, Verdict]]:
         for reply in replies:
-            case = asked.waiting[reply.id]
-            if (name := renamed(reply.failure)) and reply.id not in asked.again:
+            name = renamed(reply.failure) if self.transport.live else None
+            if name and reply.id not in self.again:
                 self.limit_name = name
-                asked.again.add(reply.id)
-                self.transport.submit(self.call(case))
+                self.again.add(reply.id)
+                self.transport.submit(self.call(waiting[reply.id][0]))
                 continue
-            verdict = self._verdict(asked.waiting.pop(reply.id), reply)
+            cases = waiting.pop(reply.id)
+            verdict = self._verdict(cases[0], reply)
             if verdict.correct is None:
                 self.unscored[str(verdict.reason).partition(":")[0]] += 1
-            asked.verdicts[reply.id] = verdict
-        yield from asked.heads()
+            yield from ((case, verdict) for case in cases)
 
     def _verdict(self, case: Case, reply: Reply) -> Verdict:
         if reply.body is None:
@@ -126,13 +109,14 @@ class OpenAI:
             return Verdict(None, "refused: the server's content filter")
         if text is None:
             return Verdict(None, "unparsable: the reply has no text")
-        if self.cache and finish != "length":
+        if finish not in ("stop", None):
+            return Verdict(
+                None, f"{'truncated' if finish == 'length' else 'api_error'}: ended by {finish}: {text[:60]!r}"
+            )
+        if self.cache:
             self.cache.put(case, text)
         found = parse(text)
-        if found is not None:
-            return Verdict(found)
-        reason = "truncated" if finish == "length" else "unparsable"
-        return Verdict(None, f"{reason}: neither yes nor no: {text[:60]!r}")
+        return Verdict(found, None if found is not None else f"unparsable: neither yes nor no: {text[:60]!r}")
 
 
 def id_of(case: Case) -> str:

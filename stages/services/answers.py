@@ -10,7 +10,7 @@ from stages.failures import SealError
 from stages.services.base import Call, Failure, Reason
 from stages.services.pauses import asked_pause_s
 from stages.services.refusals import refused
-from stages.services.secrecy import quoted, without_secret
+from stages.services.secrecy import quoted, without_secret, without_secrets
 from stages.strict_json import parse_json
 
 PASSING = (408, 409, 425, 429)  # and 5xx: what the same request may get past later
@@ -60,7 +60,8 @@ def judged(base: str, key: str | None, call: Call, heard: Heard) -> Verdict:
     if call.plain:
         return {"text": without_secret(heard.body.decode("utf-8", "replace"), key)}
     try:
-        body = parse_json(without_secret(heard.body.decode("utf-8-sig"), key))
+        text = heard.body.decode("utf-8-sig")
+        body = without_secrets(parse_json(text), text, key)
     except ValueError:
         kind = quoted(heard.headers.get("content-type", "no type"), key)[:80]
         found = "answers broken JSON" if "json" in kind else f"answers something that is not JSON ({kind})"

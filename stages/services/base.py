@@ -74,6 +74,11 @@ class Transport(Protocol):
     watch: Watch  # is told, by the thread that asks, of trouble that lasts
 
     @property
+    def live(self) -> bool:
+        """Whether a call that is changed and sent again can be answered."""
+        ...
+
+    @property
     def room(self) -> bool:
         """Whether another call may be submitted now."""
         ...

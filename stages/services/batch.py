@@ -50,18 +50,24 @@ class Answer:
         if self.status is None:
             code, words = field(self.error, "code") or "no response", quoted(message(self.error), None)
             return Reply(call.id, None, Failure("api_error", f"{code}: {words}" if words else code))
-        if not 200 <= self.status < 300:
+        if not self.good:
             return Reply(call.id, None, failed(self.status, self.body, None))
         if not isinstance(self.body, dict):
             return Reply(call.id, None, Failure("unparsable", "answers JSON that is no object", self.status))
         return Reply(call.id, self.body)
 
+    @property
+    def good(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
 
 class BatchAnswers:
     """A Transport that sends nothing: the calls are answered from a batch's output and error files."""
 
+    live = False
+
     def __init__(self, paths: Iterable[Path], watch: Watch = Unwatched()) -> None:
-        """Raises MissingInput, and BadInput for a line that is no answer or contradicts another."""
+        """Without files nothing is answered. Raises MissingInput, and BadInput for a line that is no answer."""
         files = tuple(paths)
         self.tally, self.watch = Tally(), watch
         self._names = " and ".join(str(path) for path in files)
@@ -89,32 +95,47 @@ class BatchAnswers:
 
     def take(self, *, wait: bool) -> list[Reply]:
         """Calls without an answer are kept back until one has been found. Raises BadInput where none is."""
-        if self._found or not self._answers:
+        if self._found or not self._names:
             self._replies, self._missing = self._replies + self._missing, []
         elif wait and self._missing:
-            raise BadInput(
-                f"{self._names}: answers none of these calls; was the batch made with other settings or other input?"
-                " Write the batch again with these flags, or give the flags that it was written with"
-            )
+            raise self._unfit()
         replies, self._replies = self._replies, []
         count(self.tally, replies)
         return replies
+
+    def _unfit(self) -> BadInput:
+        if not self._answers:
+            return BadInput(
+                f"{self._names}: holds no answers; give the batch's output file once the batch is done,"
+                " and its error file too, where calls have failed"
+            )
+        return BadInput(
+            f"{self._names}: answers none of these calls; was the batch made with other settings or other input?"
+            " Write the batch again with these flags, or give the flags that it was written with"
+        )
 
     def close(self) -> None:
         self._replies, self._missing = [], []
 
 
 def read_answers(paths: Iterable[Path]) -> dict[str, Answer]:
-    """The answers of all files by their custom_id."""
+    """The answers of all files by their custom_id: a success before any failure, and the last of failures.
+
+    A batch whose failed calls were sent again has both. Raises BadInput for two successes that are not the same.
+    """
     answers: dict[str, Answer] = {}
     places: dict[str, str] = {}
     for where, line in read_files(paths):
         name, answer = parsed(where, line)
-        if answers.setdefault(name, answer) != answer:
+        known = answers.get(name)
+        if known and known.good and not answer.good:
+            continue
+        if known and known.good and known != answer:
             raise BadInput(
                 f"{where}: answers {quoted(name, None)} otherwise than {places[name]}; give one batch's files"
             )
-        places.setdefault(name, where)
+        if known != answer:
+            answers[name], places[name] = answer, where
     return answers
 
 

@@ -22,6 +22,8 @@ Came = Reply | GivenUp | str | BaseException  # a str is a note
 class Server:
     """A Transport over HTTP. A call is tried for `retry_for_s`; a request that was begun has its whole `timeout_s`."""
 
+    live = True
+
     def __init__(
         self,
         base_url: str,
@@ -50,6 +52,7 @@ class Server:
         self._lock = threading.Lock()
         self._closed, self._open = False, 0
         self._doubtful: list[Reply] = []  # of calls given up since the last answer
+        self._last: list[Reply] = []  # held back: the error that it may be part of must find a call open
         self._error: BaseException | None = None
 
     @property
@@ -77,6 +80,7 @@ class Server:
         replies = self._arrived(wait=False)
         while wait and self._open and not replies and self._error is None:
             replies = self._arrived(wait=True)
+        replies = self._checked(replies, wait=wait)
         self.tally.retries = self._tries.retries
         if self._error is not None and not replies:
             raise self._named(self._error) from None
@@ -84,13 +88,25 @@ class Server:
         count(self.tally, replies)
         return replies
 
+    def _checked(self, replies: list[Reply], *, wait: bool) -> list[Reply]:
+        """The replies, less one where all calls have failed alike; none where who waits has no more calls to submit."""
+        error = self._tries.alike.error() if self._error is None and self._open == len(replies) else None
+        if error is None:
+            return replies
+        if wait and self.room:
+            self._error = error
+            return []
+        kept = 1 if wait and len(replies) == 1 else len(replies) - 1
+        self._last = replies[kept:]
+        return replies[:kept]
+
     def _named(self, error: BaseException) -> BaseException:
         """The error, which tells by name where the key is from."""
         return Denied(str(error).replace(KEY_NAME, self._key_name)) if isinstance(error, Denied) else error
 
     def _arrived(self, *, wait: bool) -> list[Reply]:
         """What has come, without calls given up after which nothing came: where the service is gone they stay open."""
-        replies = []
+        replies, self._last = self._last, []
         for came in self._queued(wait=wait):
             if isinstance(came, Reply):
                 replies.append(came)

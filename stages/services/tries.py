@@ -10,6 +10,7 @@ import stamina
 from stamina.instrumentation import set_on_retry_hooks
 
 from stages.failures import SealError, Unavailable
+from stages.services.alike import Alike
 from stages.services.answers import Heard, Trouble, Verdict, judged
 from stages.services.base import Call, Failure, Reply
 from stages.services.gate import Gate
@@ -34,6 +35,7 @@ class Tries:
     def __init__(self, wire: Wire, key: str | None, gate: Gate, retry_for_s: float, say: Callable[[str], None]) -> None:
         set_on_retry_hooks(())  # they log each retry; structlog's does so to stdout
         self.retries = 0
+        self.alike = Alike(wire.base)
         self._wire, self._key, self._gate, self._retry_for_s, self._say = wire, key, gate, retry_for_s, say
         self._pulse = Pulse()
         self._over = threading.Event()
@@ -73,6 +75,7 @@ class Tries:
                 self._pulse.beat()
                 if isinstance(verdict, SealError):
                     raise verdict
+                self.alike.hear(call, verdict if isinstance(verdict, Failure) else None)
                 return reply(call, verdict)
         raise AssertionError("stamina ends with an answer or an error")
 

@@ -6,14 +6,12 @@ because its exceptions hold the request with its headers.
 
 import json
 import logging
-import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakSet
 
 import httpx2
 import openai
@@ -22,6 +20,7 @@ from stages.engines.endpoint import unreachable
 from stages.failures import BadConfig
 from stages.services.answers import LATER, Heard, Trouble
 from stages.services.base import Failure
+from stages.services.deadlines import Connection, Deadlines
 
 MOST_BYTES = 64 * 2**20  # of an answer
 MOST_ERROR_BYTES = 2**16  # of an answer that is no success
@@ -33,56 +32,85 @@ SENT = (  # what else the SDK would tell of this machine or take from the enviro
 )
 
 
+@dataclass(frozen=True)
+class Line:
+    """What one thread asks through."""
+
+    client: openai.OpenAI
+    http: httpx2.Client
+    connection: Connection
+
+
 class Wire:
-    """Carries requests to one server. Asked from many threads."""
+    """Carries requests to one server, each for at most `timeout_s`. Asked from many threads."""
 
     def __init__(self, base: str, key: str | None, timeout_s: float) -> None:
         self.base, self.timeout_s = base, timeout_s
         self._authorization = f"Bearer {key}" if key else openai.omit
-        self._sockets = Sockets()
-        timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S))
-        transport = httpx2.Client(
+        self._key = key or ""
+        self._trust = httpx2.create_ssl_context()  # takes 50 ms to make, so all lines share it
+        self._deadlines = Deadlines(timeout_s)
+        self._lines: list[Line] = []
+        self._mine = threading.local()
+
+    @property
+    def _line(self) -> Line:
+        """Of the thread that asks. Each has its own, so that it is known which connection its request is on."""
+        if not hasattr(self._mine, "line"):
+            self._mine.line = self._connected(Connection())
+            self._lines.append(self._mine.line)
+        line: Line = self._mine.line
+        return line
+
+    def _connected(self, connection: Connection) -> Line:
+        timeout = httpx2.Timeout(self.timeout_s, connect=min(self.timeout_s, CONNECT_S))
+
+        def prepare(request: httpx2.Request) -> None:
+            request.headers = httpx2.Headers([pair for pair in request.headers.items() if pair[0].lower() in SENT])
+            request.extensions |= {"trace": connection.trace}
+
+        http = httpx2.Client(
             timeout=timeout,
             limits=httpx2.Limits(),
             follow_redirects=False,
-            event_hooks={"request": [self._prepare], "response": [self._bound]},
+            verify=self._trust,
+            event_hooks={"request": [prepare], "response": [bound]},
         )
-        self._client = openai.OpenAI(
-            api_key=key or "",
+        client = openai.OpenAI(
+            api_key=self._key,
             admin_api_key="",
             organization="",
             project="",
             webhook_secret="",
-            base_url=base,
+            base_url=self.base,
             max_retries=0,
             timeout=timeout,
-            http_client=transport,
+            http_client=http,
         )
+        return Line(client, http, connection)
 
     def ask(self, path: str, body: Mapping[str, Any]) -> Heard | Trouble | Failure | BadConfig:
         """What the server answers, whatever it is, or why there is no whole answer."""
-        try:
-            response = self._client.post(
-                f"/{path}",
-                cast_to=httpx2.Response,
-                content=encoded(body),
-                options={"headers": {"Authorization": self._authorization}},
-            )
-        except openai.APIStatusError as error:
-            response = error.response
-        except Exception as error:  # noqa: BLE001
-            return self._unheard(error)
+        line = self._line
+        with self._deadlines.watching(line.connection):
+            try:
+                response = line.client.post(
+                    f"/{path}",
+                    cast_to=httpx2.Response,
+                    content=encoded(body),
+                    options={"headers": {"Authorization": self._authorization}},
+                )
+            except openai.APIStatusError as error:
+                response = error.response
+            except Exception as error:  # noqa: BLE001
+                return self._late if line.connection.cut else self._unheard(error)
+        if line.connection.cut and response.is_success:  # its end may be ours
+            return self._late
         return Heard(response.status_code, dict(response.headers), response.content)
 
-    def _prepare(self, request: httpx2.Request) -> None:
-        request.headers = httpx2.Headers([pair for pair in request.headers.items() if pair[0].lower() in SENT])
-        request.extensions |= {"trace": self._sockets.trace, "until": time.monotonic() + self.timeout_s}
-
-    def _bound(self, response: httpx2.Response) -> None:
-        """Limits the time and the size of a body, of which the SDK would wait for any."""
-        response.request.extensions["begun"] = True
-        if isinstance(response.stream, httpx2.SyncByteStream):
-            response.stream = Body(response.stream, response.is_success, response.request.extensions["until"])
+    @property
+    def _late(self) -> Trouble:
+        return Trouble("timeout", f"no answer within {self.timeout_s:g} s", LATER)
 
     def _unheard(self, error: Exception) -> Trouble | Failure | BadConfig:
         begun = isinstance(error, openai.APIConnectionError) and "begun" in error.request.extensions
@@ -92,7 +120,7 @@ class Wire:
         if any(isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError) for cause in causes):
             return self._unconnected(causes)
         if any(isinstance(cause, httpx2.TimeoutException) for cause in causes):
-            return Trouble("timeout", f"no answer within {self.timeout_s:g} s", LATER)
+            return self._late
         if begun:
             return Trouble("truncated", "sends an answer that is cut off", LATER)
         if any("disconnected" in str(cause) for cause in causes) or any(isinstance(c, OSError) for c in causes):
@@ -116,22 +144,31 @@ class Wire:
 
     def abort(self) -> None:
         """Ends every request that is under way."""
-        self._sockets.abort()
+        self._deadlines.abort()
 
     def close(self) -> None:
         """When no request is under way."""
-        self._client.close()
+        self._deadlines.abort()
+        for line in self._lines:
+            line.http.close()
 
 
 class TooLong(httpx2.ReadError):
     pass
 
 
-class Body(httpx2.SyncByteStream):
-    """The bytes of an answer, up to a number and a moment. Of an error's body, as many as come."""
+def bound(response: httpx2.Response) -> None:
+    """Limits the size of a body, of which the SDK would take any."""
+    response.request.extensions["begun"] = True
+    if isinstance(response.stream, httpx2.SyncByteStream):
+        response.stream = Body(response.stream, response.is_success)
 
-    def __init__(self, stream: httpx2.SyncByteStream, good: bool, until: float) -> None:
-        self._stream, self._good, self._until = stream, good, until
+
+class Body(httpx2.SyncByteStream):
+    """The bytes of an answer, up to a number. Of an error's body, as many as come."""
+
+    def __init__(self, stream: httpx2.SyncByteStream, good: bool) -> None:
+        self._stream, self._good = stream, good
 
     def __iter__(self) -> Iterator[bytes]:
         if self._good:
@@ -145,36 +182,10 @@ class Body(httpx2.SyncByteStream):
             most -= len(piece)
             if most < 0:
                 raise TooLong("")
-            if time.monotonic() > self._until:  # the socket's own limit begins anew with each piece
-                raise httpx2.ReadTimeout("")
             yield piece
 
     def close(self) -> None:
         self._stream.close()
-
-
-class Sockets:
-    """The connections of a client, so that one can end them: a thread that reads is not woken when they are closed."""
-
-    def __init__(self) -> None:
-        self._all: WeakSet[socket.socket] = WeakSet()
-        self._lock = threading.Lock()
-        self._aborted = False
-
-    def trace(self, event: str, told: Mapping[str, Any]) -> None:
-        """Told by httpcore of everything that it does."""
-        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            with self._lock:
-                self._all.add(told["return_value"].get_extra_info("socket"))
-            if self._aborted:
-                self.abort()
-
-    def abort(self) -> None:
-        with self._lock:
-            self._aborted = True
-            for one in self._all:
-                with suppress(OSError):
-                    socket.socket.shutdown(one, socket.SHUT_RDWR)  # of TLS too: its own is for the thread that reads
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from seal_cli.journal import Journal
 from stages.failures import ExistingOutput, Locked
 from stages.records import Record
 from tests.cli.conftest import Finished, jsonl, pipe, seal
-from tests.stages.invented import a_task, an_edit
+from tests.stages.invented import a_line, a_task, an_edit, numbered
 
 SETTINGS = {"stage": "test", "rank": 4, "fit": {"rate": 0.1, "epochs": 3}}
 
@@ -437,3 +437,59 @@ def test_a_stderr_that_cannot_be_written_stops_no_work(place: Path, redirection:
 def test_a_parent_that_ignores_the_end_of_children_changes_nothing(place: Path) -> None:
     command = f"trap '' CHLD; seal generate tasks.jsonl {' '.join(OPTIONS)} -o edits.jsonl"
     assert pipe(command, cwd=place).code == 0
+
+
+SHAKY = """
+import os, signal
+from pathlib import Path
+from stages.judges.base import Verdict
+
+
+class Judge:
+    name = "shaky"
+
+    def grade(self, cases):
+        for number, case in enumerate(cases):
+            if Path("unsure").exists() and number == 4:
+                os.kill(os.getppid(), signal.SIGKILL)
+                signal.pause()
+            if Path("deadly").exists():
+                Path("deadly").unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield Verdict(None, "timeout") if Path("unsure").exists() else Verdict(True)
+"""
+
+
+def test_a_line_that_is_to_be_made_again_is_not_taken_for_done_when_a_worker_dies(tmp_path: Path) -> None:
+    (tmp_path / "shaky.py").write_text(SHAKY)
+    scores = [a_line(numbered(name, 2), [False, False]) for name in ("Ada", "Bo", "Cy")]
+    said = [
+        line.score.answers[n].model_copy(update={"prediction": f"{line.task.title} {n}"})
+        for line in scores
+        for n in range(2)
+        if line.score
+    ]
+    lines_of = [
+        line.grow(score=line.score.model_copy(update={"answers": tuple(said[2 * place : 2 * place + 2])}))
+        for place, line in enumerate(scores)
+        if line.score
+    ]
+    (tmp_path / "scores.jsonl").write_text(jsonl(lines_of))
+    way = ("judge", "scores.jsonl", "-j", "shaky:Judge", "-o", "out.jsonl")
+    (tmp_path / "unsure").touch()
+    assert seal(*way, cwd=tmp_path).code == -signal.SIGKILL
+    assert b"timeout" in (tmp_path / "out.jsonl.part").read_bytes()
+    (tmp_path / "unsure").unlink()
+    (tmp_path / "deadly").touch()
+    done = seal(*way, cwd=tmp_path)
+    assert (done.code, "the worker died of SIGKILL" in done.err) == (0, True), done.err
+    scored = [json.loads(line)["score"]["value"] for line in lines((tmp_path / "out.jsonl").read_text())]
+    assert scored == [1.0, 1.0, 1.0]
+
+
+def test_ids_with_line_breaks_are_ids_to_a_worker_too(place: Path) -> None:
+    odd = a_task("POISON").model_copy(update={"id": "one\n\n-two\n+"})
+    (place / "tasks.jsonl").write_text(jsonl([Record(task=odd), Record(task=a_task("Ada"))]))
+    done = generate(place, "-o", "edits.jsonl", batch=6)
+    assert done.code == 3, done.err
+    assert "3 out, 0 failed, 0 unscored, 3 rejected" in done.err

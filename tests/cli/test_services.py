@@ -1,19 +1,22 @@
 """Servers that fail: what the stages do, by the table of tests/services/table.py."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from stages.records import Record
 from tests.cli.conftest import jsonl, seal
 from tests.services.asking import CANARY
-from tests.services.behaviours import Behaviour, echo, ok
+from tests.services.behaviours import Behaviour, die, echo, echo_escaped, ok
 from tests.services.scripted import scripted
-from tests.services.scripts import always
+from tests.services.scripts import always, in_turn
 from tests.services.table import FAILURES, Failing, run, scores, tasks
 
 HELD = (  # the others take as long again; python -m tests.services.table runs them all
     "none",
     "400 for one prompt",
+    "400 for ever",
     "401 that repeats the key",
     "429, Retry-After as a date",
     "500 for ever",
@@ -39,7 +42,10 @@ def test_the_table_has_what_is_held() -> None:
     assert set(HELD) <= {row.name for row in FAILURES}
 
 
-@pytest.mark.parametrize("behaviour", [ok("yes"), echo(401), echo(400), echo(500)], ids=["200", "401", "400", "500"])
+ECHOES = [ok("yes"), echo(401), echo(400), echo(500), echo_escaped(200), echo_escaped(400)]
+
+
+@pytest.mark.parametrize("behaviour", ECHOES, ids=["200", "401", "400", "500", "200 escaped", "400 escaped"])
 def test_a_key_is_in_no_output_log_cache_or_manifest(behaviour: Behaviour, tmp_path: Path) -> None:
     (tmp_path / "tasks.jsonl").write_text(jsonl(tasks()))
     (tmp_path / "scores.jsonl").write_text(jsonl(scores()))
@@ -53,7 +59,7 @@ def test_a_key_is_in_no_output_log_cache_or_manifest(behaviour: Behaviour, tmp_p
         for number, way in enumerate(ways):
             for end in ((), ("-o", f"out-{number}.jsonl"), ("--journal", f"journal-{number}")):
                 told = seal(*way, *calls, *end, cwd=tmp_path, **keys)
-                assert told.code in (0, 3, 69, 77)
+                assert told.code in (0, 3, 69, 77, 78)
                 assert CANARY not in told.out + told.err
         assert {asked.headers["authorization"] for asked in server.asked} == {f"Bearer {CANARY}"}
     for path in tmp_path.rglob("*"):
@@ -86,3 +92,51 @@ def test_what_a_judge_left_unscored_is_told_with_the_way_to_grade_it(tmp_path: P
     assert line["score"]["value"] is None
     assert line["score"]["bounds"] == [0.0, 1.0]
     assert {answer["reason"] for answer in line["score"]["answers"]} == {"unparsable: neither yes nor no: 'perhaps'"}
+
+
+def test_a_judge_that_is_not_there_or_refuses_the_key_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")  # no model, if one looked
+    way = ("eval", "--model", ".", "--retry-for", "0.5")
+    gone = seal(*way, "-j", "openai:m@http://127.0.0.1:9/v1", stdin=jsonl(tasks()), cwd=tmp_path)
+    assert (gone.code, "refuses the connection; start the server" in gone.err) == (69, True)
+
+
+def test_a_judge_that_goes_away_costs_no_answer(tmp_path: Path, model_dir: Path) -> None:
+    (tmp_path / "tasks.jsonl").write_text(jsonl(tasks()))
+    script = in_turn(ok("yes"), ok("no"), ok("yes"), die())
+    with scripted(script) as server:
+        way = ("eval", "tasks.jsonl", "--model", model_dir, "--max-tokens", 4, "-j", f"openai:m@{server.url}")
+        run = seal(*way, "--retry-for", "0.5", "--concurrency", 1, "-o", "scores.jsonl", cwd=tmp_path)
+    assert run.code == 3, run.err
+    assert "the judge openai:m is out of reach, and answers stay unscored from here on: http://127.0.0.1" in run.err
+    lines = [Record.model_validate_json(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    answers = [answer for line in lines if line.score for answer in line.score.answers]
+    assert all(answer.prediction is not None for answer in answers)
+    assert [line.score.value for line in lines if line.score and line.score.value is None]
+    assert {str(a.reason).split(":")[0] for a in answers if a.correct is None} == {"api_error"}
+    with scripted(always(ok("yes"))) as server:
+        again = seal("judge", "scores.jsonl", "-j", f"openai:m@{server.url}", "--cache", "none", cwd=tmp_path)
+    assert again.code == 0
+    assert all(line["score"]["value"] is not None for line in again.lines)
+
+
+def test_a_cache_that_is_a_file_of_the_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "scores.jsonl").write_text(jsonl(scores()))
+    for name in ("scores.jsonl", "out.jsonl"):
+        way = ("judge", "scores.jsonl", "-j", "openai:m@http://127.0.0.1:9/v1", "--cache", name, "-o", "out.jsonl")
+        run = seal(*way, cwd=tmp_path)
+        assert (run.code, f"--cache {name}" in run.err) == (78, True)
+    assert (tmp_path / "scores.jsonl").read_text() == jsonl(scores())
+
+
+def test_another_servers_judge_of_the_same_name_is_another_judge(tmp_path: Path) -> None:
+    (tmp_path / "scores.jsonl").write_text(jsonl(scores()))
+    way = ("judge", "scores.jsonl", "--cache", "v.sqlite", "-o", "out.jsonl")
+    with scripted(always(ok("yes"))) as first, scripted(always(ok("no"))) as second:
+        assert seal(*way, "-j", f"openai:m@{first.url}", cwd=tmp_path).code == 0
+        refused = seal(*way, "-j", f"openai:m@{second.url}", cwd=tmp_path)
+        assert (refused.code, "judge was 'openai:m@" in refused.err) == (73, True)
+        other = seal(*way, "-j", f"openai:m@{second.url}", "--overwrite", cwd=tmp_path)
+        assert (other.code, len(second.asked)) == (0, len(first.asked))
+    values = [json.loads(line)["score"]["value"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert values == [0.0] * 8

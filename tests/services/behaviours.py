@@ -126,6 +126,19 @@ def echo(code: int) -> Behaviour:
     return reply
 
 
+def echo_escaped(code: int) -> Behaviour:
+    """An answer or an error that repeats the key where JSON may hold it, in JSON's escapes."""
+
+    def reply(exchange: Exchange) -> None:
+        sent = exchange.handler.headers.get("Authorization", "")
+        error = {"error": {"message": f"not good: {sent}", "param": sent, "code": sent}}
+        told = error if code >= 300 else {**completion(exchange.handler.path, sent), sent: [sent]}
+        escaped = "".join(f"\\u{ord(character):04x}" for character in sent)
+        exchange.send(code, json.dumps(told).replace(sent, escaped).encode())
+
+    return reply
+
+
 # ---- broken ways
 
 
@@ -171,17 +184,6 @@ def cut_off(code: int = 200) -> Behaviour:
         content = json.dumps(completion(exchange.handler.path, "yes")).encode()
         exchange.send(code, content[:-9], headers={"Content-Length": str(len(content))})
         exchange.drop()
-
-    return reply
-
-
-def drip(every_s: float) -> Behaviour:
-    """A body that comes byte by byte, slowly."""
-
-    def reply(exchange: Exchange) -> None:
-        exchange.send(200, b"", headers={"Content-Length": "100000"})
-        while not exchange.server.closed.wait(every_s):
-            exchange.handler.wfile.write(b" ")
 
     return reply
 

@@ -114,6 +114,7 @@ GONE = r"try again later|see the server's log|start the server"
 FAILURES = (
     Failing("none", lambda healthy: healthy, 0, FINE),
     Failing("400 for one prompt", one_prompt(does.status(400, "odd prompt")), 3, "1 failed", lost=1),
+    Failing("400 for ever", ever(does.status(400)), 78, r"refuses every call in the same words.*--model", 7, 7),
     Failing("401", ever(does.status(401)), 77, r"refuses the key in OPENAI_API_KEY.*status 401", 0),
     Failing("401 that repeats the key", ever(does.echo(401)), 77, "OPENAI_API_KEY", 0),
     Failing("402", ever(does.status(402)), 77, "402", 0),
@@ -213,7 +214,7 @@ def run(failing: Failing, folder: Path) -> Row:
         _, err = process.communicate(timeout=60)
         calls, seconds = len(server.asked), time.monotonic() - started
     there = lines_in(folder)
-    with scripted(HEALTHY[failing.stage]) as server:
+    with scripted(HEALTHY[failing.stage], port=server.port) as server:  # where it was: another judge is another run
         second = start(command(failing.stage, server.url), folder)
         _, again = second.communicate(timeout=60)
     out = folder / "out.jsonl"

@@ -11,6 +11,7 @@ import pytest
 from stages.failures import BadInput, MissingInput
 from stages.services.base import Call, Failure, Reply, send
 from stages.services.batch import BatchAnswers, custom_id, write_batch
+from stages.services.http import Server
 from tests.services.asking import call, calls
 from tests.services.behaviours import completion
 
@@ -130,8 +131,41 @@ def test_answers_to_none_of_the_calls_are_other_settings(folder: Path) -> None:
     assert answers.tally.calls == 0
 
 
-def test_files_without_lines_answer_nothing(folder: Path) -> None:
-    assert all(reply.failure for reply in replies(calls(2), written("out.jsonl")))
+def test_files_without_lines_are_not_the_answers(folder: Path) -> None:
+    answers = BatchAnswers([written("out.jsonl"), written("errors.jsonl", b"\n")])
+    with pytest.raises(BadInput) as caught:
+        list(send(answers, calls(2)))
+    assert str(caught.value).startswith("out.jsonl and errors.jsonl: holds no answers; give the batch's output file")
+    assert answers.tally.calls == 0
+
+
+def test_without_files_nothing_is_answered() -> None:
+    assert all(reply.failure for reply in replies(calls(2)))
+
+
+def test_what_is_changed_and_sent_again_is_answered_by_a_server_alone() -> None:
+    assert (BatchAnswers(()).live, Server.live) == (False, True)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_a_success_wins_over_errors_in_whatever_order_files_are_given(folder: Path, order: tuple[int, ...]) -> None:
+    one = call("0")
+    files = [written("errors.jsonl", lost(one)), written("out.jsonl", line(one)), written("bad.jsonl", line(one, 500))]
+    (reply,) = replies([one], *(files[number] for number in order))
+    assert reply == Reply("0", GOOD)
+
+
+def test_the_later_of_two_errors_counts(folder: Path) -> None:
+    first, second = written("first.jsonl", lost(call("0"))), written("second.jsonl", line(call("0"), 500, None))
+    for files, words in (((first, second), "status 500"), ((second, first), "batch_expired")):
+        (reply,) = replies([call("0")], *files)
+        assert reply.failure is not None and words in reply.failure.detail
+
+
+def test_two_successes_contradict_each_other_also_with_an_error_between(folder: Path) -> None:
+    good, other = written("good.jsonl", line(call("0"))), written("other.jsonl", line(call("0"), body={"choices": []}))
+    with pytest.raises(BadInput, match=r"other\.jsonl:1: answers [0-9a-f]{32} otherwise than good\.jsonl:1"):
+        BatchAnswers([good, written("errors.jsonl", lost(call("0"))), other])
 
 
 def test_the_same_answer_twice_is_fine_and_another_one_is_not(folder: Path) -> None:

@@ -14,7 +14,7 @@ from stages.failures import BadConfig
 from stages.services.http import Server
 from tests.conftest import ROOT
 from tests.services.asking import CANARY, SLACK_S, answered, call, outcome, serving
-from tests.services.behaviours import Behaviour, body, cut_off, echo, hang, ok, raw, redirect, status
+from tests.services.behaviours import Behaviour, body, cut_off, echo, echo_escaped, hang, ok, raw, redirect, status
 from tests.services.scripted import scripted
 from tests.services.scripts import always, in_turn
 
@@ -130,6 +130,10 @@ LEAKS: list[Behaviour] = [
     echo(401),
     echo(400),
     echo(503),
+    echo_escaped(200),
+    echo_escaped(400),
+    echo_escaped(401),
+    raw(CANARY.replace("s", "\\u0073").encode(), status=500),
     redirect(CANARY),
     cut_off(),
     status(404),

@@ -97,3 +97,26 @@ def test_exact_match_is_no_stand_in_for_the_papers_judge() -> None:
     assert found.overall is not None and found.overall < 0.65
     assert found.on_wrong is not None and found.on_wrong > 0.99
     assert found.loss is not None and found.loss > Fraction(1, 10)
+
+
+def test_a_self_edit_that_either_judge_left_unscored_is_no_choice() -> None:
+    whole = context("Ada", [[True], [False], [True]])
+    torn = context("Ada", [[None], [False], [True]])
+    for first, second in ((whole, torn), (torn, whole)):
+        found = compare(first, second)
+        assert (found.contexts, found.changed, found.loss) == (1, 0, 0)
+
+
+def test_the_plain_models_verdicts_are_those_of_the_first_line() -> None:
+    task = numbered("Ada", 1)
+    lines = [
+        a_line(task, [True], sample=sample, completion="x" * (sample + 1), before=[before])
+        for sample, before in enumerate([True, None])
+    ]
+    assert (compare(lines, lines).both_right, compare(lines, lines).unscored_first) == (3, 0)
+
+
+def test_self_edits_of_different_tasks_with_one_id_are_not_one() -> None:
+    lines = context("Ada", [[True], [False]]) + context("Bo", [[False], [True]])
+    twins = [line.grow(edit=line.edit.model_copy(update={"id": f"e{line.edit.sample}"})) for line in lines if line.edit]
+    assert (compare(twins, twins).contexts, compare(twins, twins).changed) == (2, 0)

@@ -1,7 +1,6 @@
 """A program as a judge: real ones, in Python and shell, that behave and misbehave."""
 
-import sys
-from collections.abc import Callable, Iterator
+import json
 from itertools import count, islice
 from pathlib import Path
 
@@ -10,28 +9,13 @@ import pytest
 from stages.failures import BadConfig, Unavailable
 from stages.judges.base import Case, Verdict
 from stages.judges.command import Command
-
-START = "import sys, json\ncases = (json.loads(line) for line in sys.stdin)\n"
-SAY = "def say(**line):\n    print(json.dumps(line), flush=True)\n"
-RIGHT, WRONG = Case("q", "Velm", "Velm"), Case("q", "Velm", "Ada")
-
-
-Program = Callable[[str], Command]
+from tests.stages.programs import EQUAL, RIGHT, WRONG, Program, judges_in
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
+def program(tmp_path: Path) -> Program:
     """Makes a judge of Python code."""
-
-    def make(code: str) -> Command:
-        file = tmp_path / "grade.py"
-        file.write_text(START + SAY + code)
-        return Command(f"{sys.executable} {file}")
-
-    yield make
-
-
-EQUAL = "for case in cases:\n    say(id=case['id'], correct=case['gold'] == case['prediction'])\n"
+    return judges_in(tmp_path)
 
 
 def test_it_is_given_all_of_a_case_and_its_verdicts_are_taken(program: Program) -> None:
@@ -96,11 +80,37 @@ def test_a_program_that_is_not_there_is_told_at_once() -> None:
         Command("grade 'x")
 
 
-def test_no_program_is_left_behind(program: Program) -> None:
-    verdicts = program(EQUAL + "import time\ntime.sleep(60)\n").grade(RIGHT for _ in count())
-    next(verdicts)
-    verdicts.close()
-
-
 def test_nobody_is_asked_where_there_is_nothing_to_grade(program: Program) -> None:
     assert list(program(EQUAL).grade([])) == []
+
+
+# ---- whose verdicts
+
+
+def test_verdicts_that_contradict_each_other_are_refused(program: Program) -> None:
+    for second in ("False", "None"):
+        judge = program(f"for c in cases:\n    for g in (True, {second}):\n        say(id=c['id'], correct=g)\n")
+        with pytest.raises(BadConfig, match='gave two verdicts for the id "0" that contradict each other'):
+            list(judge.grade([RIGHT] * 2))
+
+
+def test_a_contradiction_after_the_last_verdict_is_refused_too(program: Program) -> None:
+    late = "import time\ntime.sleep(0.3)\nsay(id='1', correct=True)\n"
+    with pytest.raises(BadConfig, match='the id "1" that contradict'):
+        list(program(EQUAL + late).grade([RIGHT, WRONG]))
+
+
+def test_the_same_verdict_may_come_twice(program: Program) -> None:
+    twice = "for c in cases:\n    for _ in 'ab':\n        say(id=c['id'], correct=c['gold'] == c['prediction'])\n"
+    assert [each.correct for each in program(twice).grade([RIGHT, WRONG] * 50)] == [True, False] * 50
+
+
+@pytest.mark.parametrize(
+    "name", [3.9, 0, 0.0, True, None, "00", "-0", " 0", "0\n", "+0", "٠", "²", "", "2", "9" * 5000, ["0"], {"0": 0}]
+)
+def test_a_verdict_needs_exactly_an_id_that_was_sent(program: Program, name: object) -> None:
+    judge = program(f"next(cases)\nsay(id={name!r}, correct=True)\n" + EQUAL)
+    shown = json.dumps(name, ensure_ascii=False)[:100]
+    with pytest.raises(BadConfig, match="which no case has; write each id as it came, a string") as caught:
+        list(judge.grade([RIGHT]))
+    assert f"gave a verdict for the id {shown}" in str(caught.value)

@@ -174,6 +174,59 @@ def test_a_line_leaves_as_soon_as_its_own_answers_are_there() -> None:
     assert first.task.title == "Bo"
 
 
+def with_ids(task_id: str, *question_ids: str) -> Record:
+    task = a_task(task_id)
+    questions = (q.model_copy(update={"id": i}) for q, i in zip(task.questions, question_ids, strict=False))
+    return Record(task=task.model_copy(update={"id": task_id, "questions": tuple(questions)}))
+
+
+def test_ids_may_hold_whatever_people_like() -> None:
+    lines = [
+        with_ids("a", "b/c", "d"),
+        with_ids("a/b", "c", "x"),
+        with_ids("n\n\nn", "\n", "/"),
+        with_ids("é" * 999, "", "'"),
+    ]
+    records = list(stage.run(lines, Backwards(student), domain=QA(), judge=Exact()))
+    assert {record.task.id for record in records} == {line.task.id for line in lines}
+    assert all(record.score and record.score.value == 0.5 for record in records)
+
+
+def test_a_task_and_its_adapter_may_have_the_same_id() -> None:
+    line = adapted()
+    assert line.adapter is not None
+    twin = line.grow(adapter=line.adapter.model_copy(update={"id": line.task.id}))
+    (record,) = stage.run([twin], Backwards(student), domain=QA(), judge=Exact())
+    assert record.score is not None
+    assert (record.score.value, record.score.baseline) == (1.0, 0.5)
+
+
+def known_line(before: str | None, correct: bool | None) -> Record:
+    """A finished line of another seed, with these answers of the plain model."""
+    (line,) = stage.run([adapted(seed=9)], Backwards(student), domain=QA(), judge=Exact())
+    assert line.score is not None
+    update = {"baseline_prediction": before, "baseline_correct": correct}
+    answers = tuple(answer.model_copy(update=update) for answer in line.score.answers)
+    return line.grow(score=line.score.model_copy(update={"answers": answers, "baseline": None}))
+
+
+def test_a_baseline_that_is_known_but_unscored_stays_unscored() -> None:
+    engine = Backwards(student)
+    (record,) = stage.run([adapted()], engine, domain=QA(), judge=Exact(), known=[known_line("in a town", None)])
+    assert record.score is not None
+    assert all(request.adapter for request in engine.asked)
+    assert [answer.baseline_correct for answer in record.score.answers] == [None, None]
+    assert record.score.baseline is None
+
+
+def test_a_baseline_that_the_engine_failed_to_give_is_asked_again() -> None:
+    engine = Backwards(student)
+    (record,) = stage.run([adapted()], engine, domain=QA(), judge=Exact(), known=[known_line(None, None)])
+    assert record.score is not None
+    assert record.score.baseline == 0.5
+    assert sum(request.adapter is None for request in engine.asked) == 2
+
+
 def refusal(*lines: Record) -> str:
     with pytest.raises(BadInput) as caught:
         stage.check(lines)

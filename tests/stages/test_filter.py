@@ -271,3 +271,47 @@ def test_a_self_edit_without_a_prompt_is_no_training_pair() -> None:
     ]
     with pytest.raises(BadInput, match=r"has no prompt to learn from \(none\)"):
         stage.run(bare)
+
+
+# ---- unscored answers, and ids that are not one's own
+
+
+def unscored(right: list[bool | None], before: list[bool | None], **named: object) -> Record:
+    return a_line(numbered("Ada", len(right)), right, before=before, **named)  # type: ignore[arg-type]
+
+
+def test_self_edits_of_different_tasks_with_one_id_are_not_one() -> None:
+    lines = [a_line(numbered(title, 2), [title == "Ada", True]) for title in ("Ada", "Bo")]
+    twins = [line.grow(edit=line.edit.model_copy(update={"id": "e0"})) for line in lines if line.edit]
+    kept = stage.run(twins).examples
+    assert [(example.edit_id, example.value) for example in kept] == [("e0", 1.0), ("e0", 0.5)]
+
+
+def test_a_pessimistic_baseline_is_as_high_as_it_could_be() -> None:
+    gains = unscored([True, True, None], [False, None, None])  # 2/3 at least, against 2/3 at most
+    assert stage.run([gains], keep=Keep.parse("gain"), unscored="pessimistic").examples == ()
+    surely = unscored([True, True, None], [False, None, False])  # against 1/3 at most
+    (kept,) = stage.run([surely], keep=Keep.parse("gain"), unscored="pessimistic").examples
+    assert (kept.value, kept.baseline) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+
+
+def test_a_baseline_that_was_never_measured_is_not_taken_as_the_highest() -> None:
+    line = unscored([True, None], [None, None])
+    assert line.score is not None
+    answers = tuple(answer.model_copy(update={"baseline_prediction": None}) for answer in line.score.answers)
+    bare = line.grow(score=line.score.model_copy(update={"answers": answers}))
+    (kept,) = stage.run([bare], unscored="pessimistic").examples
+    assert (kept.value, kept.baseline) == (0.5, None)
+
+
+def test_a_self_edit_without_any_verdict_is_never_kept() -> None:
+    line = unscored([None, None], [True, True])
+    for rule in ("best", "random", "best:3"):
+        filtered = stage.run([line], keep=Keep.parse(rule), unscored="pessimistic")
+        assert (filtered.examples, filtered.summary.unscored) == ((), 1)
+
+
+def test_a_seed_without_any_verdict_counts_as_nothing_where_another_has_some() -> None:
+    lines = [unscored([True, True], [False, False], seed=0), unscored([None, None], [False, False], seed=1)]
+    (kept,) = stage.run(lines, unscored="pessimistic").examples
+    assert kept.value == 0.5

@@ -55,12 +55,13 @@ def expected(item: Item) -> Verdict:
 
 @given(st.lists(st.lists(ITEMS, max_size=4), max_size=8), st.integers(0, 5))
 @settings(deadline=None)
-def test_every_group_gets_its_own_verdicts_in_order_however_far_a_judge_looks_ahead(
+def test_every_group_gets_its_own_verdicts_however_far_a_judge_looks_ahead(
     groups: list[list[Item]], ahead: int
 ) -> None:
     judge = Ahead(ahead)
     found = list(in_groups(enumerate(groups), judge))
-    assert found == [(number, tuple(map(expected, items))) for number, items in enumerate(groups)]
+    assert len(found) == len(groups)
+    assert dict(found) == {number: tuple(map(expected, items)) for number, items in enumerate(groups)}
     assert all(case.prediction.strip() for case in judge.taken)
     assert len(judge.taken) == len(set(judge.taken))
 
@@ -104,3 +105,25 @@ class Short:
 def test_a_judge_that_miscounts_is_an_error_and_no_reward(verdicts: int, what: str) -> None:
     with pytest.raises(RuntimeError, match=f"the judge short gave too {what} verdicts"):
         list(in_groups([(0, [right(), wrong()])], Short(verdicts)))
+
+
+class Shuffled(Ahead):
+    """A judge that gives the last verdict first, and says on what."""
+
+    def grade_any(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+        held = list(cases)
+        self.taken += held
+        yield from ((case, self.verdict(case)) for case in reversed(held))
+
+
+@given(st.lists(st.lists(ITEMS, max_size=4), max_size=8))
+@settings(deadline=None)
+def test_every_group_gets_its_own_verdicts_in_whatever_order_they_come(groups: list[list[Item]]) -> None:
+    found = list(in_groups(enumerate(groups), Shuffled(0)))
+    assert len(found) == len(groups)
+    assert dict(found) == {number: tuple(map(expected, items)) for number, items in enumerate(groups)}
+
+
+def test_a_slow_verdict_holds_back_its_own_group_alone() -> None:
+    groups = [(number, [Case("q", "Velm", f"town {number}")]) for number in range(4)]
+    assert [number for number, _ in in_groups(groups, Shuffled(0))] == [3, 2, 1, 0]

@@ -128,3 +128,20 @@ def test_a_verdict_is_never_taken_from_the_old_judge_where_there_is_an_answer() 
     assert line.score is not None
     assert [(answer.correct, answer.baseline_correct) for answer in line.score.answers] == [(None, None)] * 2
     assert (line.score.value, line.score.bounds) == (None, (0.0, 1.0))
+
+
+def test_a_baseline_that_was_never_given_stays_without_a_verdict() -> None:
+    (score,) = regraded(answered("Velm", "x"))
+    assert [answer.baseline_correct for answer in score.answers] == [None, None]
+    assert score.baseline is None
+
+
+def test_what_was_never_said_cannot_be_right() -> None:
+    line = answered(None, "Velm", fault="edit")
+    assert line.score is not None
+    first, second = line.score.answers
+    lying = make_score((first.model_copy(update={"correct": True}), second), model="m", judge="j")
+    words = "an answer that was never given is graded as right"
+    assert words in refusal(line.grow(score=lying))
+    lying = make_score((first.model_copy(update={"baseline_correct": True}), second), model="m", judge="j")
+    assert words in refusal(line.grow(score=lying))

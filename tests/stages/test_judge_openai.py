@@ -89,7 +89,7 @@ def cases(number: int) -> list[Case]:
 def graded(script: Script, asked: list[Case], cache: Path | None = None, **named: object) -> tuple[list[Verdict], int]:
     """(verdicts, calls that the server saw)."""
     with serving(script, **named) as (there, server):  # type: ignore[arg-type]
-        judge = OpenAI("m", server, Cache(cache, "m", PROMPT) if cache else None)
+        judge = OpenAI("m", server, Cache(cache, "m", PROMPT, "http://here") if cache else None)
         return list(judge.grade(asked)), len(there.asked)
 
 
@@ -126,6 +126,8 @@ FAILURES = [
     (does.ok("yes and no"), "unparsable: ", "neither yes nor no: 'yes and no'"),
     (does.ok("INCORRECT"), "unparsable: ", "'INCORRECT'"),
     (does.ok("yes, because it is", finish="length"), "truncated: ", "'yes, because it is'"),
+    (does.ok("yes", finish="length"), "truncated: ", "ended by length: 'yes'"),
+    (does.ok("no", finish="abort"), "api_error: ", "ended by abort: 'no'"),
     (does.ok("", finish="content_filter"), "refused: ", "content filter"),
     (does.body({"choices": []}), "unparsable: ", "the reply has no text"),
     (does.ok(None), "unparsable: ", "the reply has no text"),
@@ -176,7 +178,7 @@ def test_cached_and_asked_verdicts_keep_their_order(tmp_path: Path) -> None:
     file = tmp_path / "v.sqlite"
     graded(by_answer, cases(30)[::2], file)
     with serving(by_answer, concurrency=4) as (there, server):
-        judge = OpenAI("m", server, Cache(file, "m", PROMPT))
+        judge = OpenAI("m", server, Cache(file, "m", PROMPT, "http://here"))
         verdicts = list(judge.grade(cases(30)))
         assert (judge.cached, len(there.asked)) == (15, 15)
     assert [verdict.correct for verdict in verdicts] == [n % 3 == 0 for n in range(30)]
@@ -193,17 +195,19 @@ def test_cached_verdicts_are_not_held_back_by_cases_to_come(tmp_path: Path) -> N
                 asked.append(case)
                 yield case
 
-        first = next(OpenAI("m", server, Cache(file, "m", PROMPT)).grade(coming()))
+        first = next(OpenAI("m", server, Cache(file, "m", PROMPT, "http://here")).grade(coming()))
     assert (first, len(asked)) == (Verdict(True), 1)
 
 
-def test_the_same_case_twice_is_asked_once() -> None:
-    verdicts, calls = graded(by_answer, [*cases(3), *cases(3)])
-    assert ([verdict.correct for verdict in verdicts], calls) == ([True, False, False] * 2, 3)
+def test_a_case_that_comes_again_while_it_is_asked_is_not_asked_twice() -> None:
+    verdicts, calls = graded(always(does.slow(0.3, does.ok("yes"))), [*cases(3), *cases(3)])
+    assert ([verdict.correct for verdict in verdicts], calls) == ([True] * 6, 3)
 
 
 class Renaming:
     """A transport whose model knows only max_completion_tokens."""
+
+    live = True
 
     def __init__(self) -> None:
         self.tally, self.watch, self.replies, self.bodies = Tally(), Unwatched(), list[Reply](), list[Call]()

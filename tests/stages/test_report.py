@@ -134,10 +134,19 @@ def test_files_without_scores_are_refused_by_their_label() -> None:
     with pytest.raises(BadInput) as caught:
         one_row([Record(task=a_task())])
     assert str(caught.value) == f"row: task {a_task().id} has no score (run `seal eval` first)"
-    with pytest.raises(BadInput, match=r"^row: no scored answer \(2 unscored\)$"):
-        one_row([a_line(a_task(), [None, None])])
-    with pytest.raises(BadInput, match=r"^row: no scored answer$"):
+    with pytest.raises(BadInput, match=r"^row: no score lines$"):
         one_row([])
+
+
+def test_a_row_without_a_scored_answer_has_no_mean_and_stops_no_other_row(tmp_path: Path) -> None:
+    files = [("base", lines([1, 2])), ("lost", [a_line(a_task(), [None, None])])]
+    base, lost = report.run(files, against="base")
+    assert (lost.mean, lost.low, lost.high, lost.by_question, lost.gain) == (None, None, None, None, None)
+    assert (lost.answers, lost.unscored, lost.tasks, lost.least, lost.most) == (0, 2, 0, 0.0, 1.0)
+    assert base.mean is not None
+    pytest.importorskip("matplotlib")
+    report.plot([base, lost], tmp_path / "rows.png")
+    assert (tmp_path / "rows.png").stat().st_size > 1000
 
 
 def test_the_plot_is_written_in_the_format_of_its_name(tmp_path: Path) -> None:
