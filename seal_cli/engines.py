@@ -53,8 +53,11 @@ class EngineFlags:
         """Whether prompts are chats unless a flag says otherwise: OpenAI's own models take nothing else."""
         return self.served and self.url == HOSTED
 
-    def check(self, *, judge_served: bool = False, asks: bool = True) -> None:
-        """Raises for flags that would do nothing, and where vLLM or, if it is asked, a server's key is missing."""
+    def check(self, *, unused: Mapping[str, object] | None = None, asks: bool = True) -> None:
+        """Raises for flags that would do nothing, and where vLLM or, if it is asked, a server's key is missing.
+
+        `unused`: those of a server that the judge beside it has no use for either; without a judge all of them.
+        """
         if self.served:
             here = {"--device": self.device, "--dtype": self.dtype}
             refuse_given({flag: None if value == "auto" else value for flag, value in here.items()}, SERVER_S)
@@ -63,8 +66,8 @@ class EngineFlags:
                 raise Denied(f"{HOSTED}: needs a key; export OPENAI_API_KEY=…, or give another --base-url")
         else:
             refuse_given({"--base-url": self.base_url}, f"--engine {self.name} asks no server; give --engine openai")
-            if not judge_served:
-                refuse_given(self.service.given(), "no server is asked; give --engine openai, or an openai:… judge")
+            given = self.service.given() if unused is None else unused
+            refuse_given(given, "no server is asked; give --engine openai, or an openai:… judge")
         if self.name not in ("vllm", "openai"):
             refuse_given({"--max-loras": self.max_loras}, f"--engine {self.name} stacks as many as --batch holds")
         if self.name != "vllm":

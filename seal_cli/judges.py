@@ -1,7 +1,7 @@
 """From --judge and its flags to a judge, and what a run says of it."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from seal_cli import engines
 from seal_cli.console import note
 from seal_cli.services import ServiceFlags, calls_told, connect, key_from, refuse_given
+from stages.disk import PART
 from stages.engines.served import greet
 from stages.judges.base import JUDGES, Case, Judge
 from stages.judges.cache import check_cache
@@ -36,7 +37,8 @@ class JudgeFlags:
         """
         check_judge(self.text, key_from(KEYS), asks=asks)
         if self.served and self.cache_file:
-            check_cache(self.cache_file, others)
+            given = [path for path in others if path]
+            check_cache(self.cache_file, [*given, *(path.with_name(f"{path.name}{PART}") for path in given)])
         if not self.served:
             refuse_given({"--cache": self.cache}, f"the judge {self.text} needs none")
 
@@ -51,6 +53,13 @@ class JudgeFlags:
             return None if self.cache == "none" else Path(self.cache)
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(root) / "seal" / "verdicts.sqlite"
+
+    def unused(self) -> Mapping[str, object]:
+        """The flags of servers that this judge has no use for."""
+        given = dict(self.service.given())
+        if self.text.startswith("command:"):
+            del given["--timeout"]
+        return {} if self.served else given
 
     def greet(self) -> None:
         """Raises where the judge's server does not answer or refuses the key: later it would cost a model's work."""
@@ -77,7 +86,7 @@ class JudgeFlags:
         def reach(url: str) -> Transport:
             return transport or connect(url, KEYS, self.service, timeout_s=TIMEOUT_S)
 
-        return make_judge(self.text, reach, self.cache_file)
+        return make_judge(self.text, reach, self.cache_file, timeout_s=self.service.timeout_s)
 
 
 def tell(stage: str, judge: Any, beside: Any = None) -> None:

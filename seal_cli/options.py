@@ -107,7 +107,11 @@ Concurrency = Annotated[
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option(metavar="S", min=0.1, help="Seconds for an answer of a server. [default: 600; of a judge 60]"),
+    typer.Option(
+        metavar="S",
+        min=0.1,
+        help="Seconds for an answer of a server, or of a command:… judge. [default: 600; of openai:… 60]",
+    ),
 ]
 RetryFor = Annotated[
     float | None,

@@ -68,7 +68,7 @@ def evaluate(
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("eval", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
         grader.check(others=(file, output))
-        student.check(judge_served=grader.served)
+        student.check(unused=grader.unused())
         records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard)
         stage.check(records)
         trained = {record.adapter.model for record in records if record.adapter}

@@ -58,8 +58,7 @@ def judge(
     with Run("judge", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
         batches.check(grader.served, "an openai:… judge", overwrite=overwrite, unused=grader.service.given())
         grader.check(asks=not batches, others=(file, output))
-        if not grader.served:
-            refuse_given(grader.service.given(), f"the judge {judge} asks no server")
+        refuse_given(grader.unused(), f"the judge {judge} asks no server")
         records = run.read(input_records(file, ("score",), bad), limit=limit, shard=shard)
         stage.check(records)
         if dry_run:

@@ -118,7 +118,7 @@ def test_verdicts_come_while_cases_still_come() -> None:
         endless: Iterator[Case] = (Case("q", "Velm", str(n)) for n in count())
         found = list(islice(OpenAI("m", server).grade(endless), 10))
         assert found == [Verdict(False)] * 10
-        assert len(there.asked) <= 10 + 3
+        assert len(there.asked) < 40  # and not all of them
 
 
 FAILURES = [
