@@ -33,7 +33,7 @@ from stages.domains.arc_grids import (
 from stages.failures import BadConfig
 from stages.records import content_id, derive_seed
 
-LEFT_OUT = (1, 2)  # METHOD and official leave_n: leave-one-out and leave-two-out
+LEFT_OUT = (1, 2)  # official leave_n: leave-one-out and leave-two-out
 MAX_ROWS = 250  # official Nmax
 MAX_TOKENS = 8192  # official max_tokens: a row has fewer
 NO_TOOL = "none"

@@ -24,7 +24,7 @@ from tests.bench import arc_counts
 from tests.stages.test_arc_grids import arc_file, arc_tasks
 
 ALL = tuple(GROUPS)
-TOOLS = {"basic": 11, "size": 3, "chain": 6, "repeat": 3}  # METHOD
+TOOLS = {"basic": 11, "size": 3, "chain": 6, "repeat": 3}  # official augmenters
 SETTINGS = [tuple(g for g, on in zip(GROUPS, setting, strict=True) if on) for setting in product((0, 1), repeat=4)]
 
 
