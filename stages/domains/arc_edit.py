@@ -27,12 +27,12 @@ TRAINING = ("strategy", "learning_rate", "num_train_epochs")
 
 BATCH_SIZE = 2  # official self-edit.py, without accumulation
 MAX_STEPS = 375  # official self-edit.py: a self-edit that needs more is not trained
-# The paper's oracle (test-time training by hand, SEAL section 3.2) learns at 1e-4. A thousandth of that, at AdamW's step of about
-# one learning rate, moves no weight by more than 4e-5 in 375 steps; a thousand times that moves each further in one
-# step than LoRA's first weights are large.
+# The paper's oracle (test-time training by hand) learns at 1e-4. A thousandth of that, at AdamW's step of about one
+# learning rate, moves no weight by more than 4e-5 in 375 steps; a thousand times that moves each further in one step
+# than LoRA's first weights are large.
 MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-7, 1e-1
 MIN_EPOCHS, MAX_EPOCHS = 1, MAX_STEPS  # an epoch has a step at least; official: 0 epochs are what a failed edit gets
-MAX_CHARACTERS = 16_384  # of a completion: 128 tokens (SEAL App. A) of at most 128 characters
+MAX_CHARACTERS = 16_384  # of a completion: 128 tokens (the paper's few-shot setting) of at most 128 characters
 
 STRING = r'"(?:[^"\\]++|\\.)*+"'
 MARKS = re.compile(rf"{STRING}|[{{}}]", re.DOTALL)
