@@ -61,11 +61,12 @@ class JudgeFlags:
             del given["--timeout"]
         return {} if self.served else given
 
-    def greet(self) -> None:
-        """Raises where the judge's server does not answer or refuses the key: later it would cost a model's work."""
+    def reached(self) -> "JudgeFlags":
+        """The same. Raises where its server does not answer or refuses the key: later it would cost a model's work."""
         found = served(self.text)
         if found:
             greet(found.url, key_from(KEYS))
+        return self
 
     def settings(self) -> str:
         """What a run's settings say of the judge. Another server may have another model under the same name."""

@@ -81,18 +81,17 @@ def evaluate(
         if dry_run:
             run.would(f"score {len(records)} lines with {name} and the judge {judge}", sampling)
             return run.code
-        grader.greet()
         chats = student.chats if chat is None else chat
         asked = {"judge": grader.settings(), "in_context": in_context, "chat": chats, "sampling": asdict(sampling)}
         chosen = {**asked, **student.settings(name), "limit": limit, "shard": shard}
         run.settle(chosen, stage.plan(records))
         run.produce(
-            lambda: (student.load(name, list(adapters)), grader.load()),
+            lambda: (grader.reached().load(), student.load(name, list(adapters))),
             lambda loaded, keys, watch: stage.run(
                 records,
-                loaded[0],
+                loaded[1],
                 domain=QA(),
-                judge=Steadfast(loaded[1], lambda text: note(f"seal eval: {text}")),
+                judge=Steadfast(loaded[0], lambda text: note(f"seal eval: {text}")),
                 sampling=sampling,
                 in_context=in_context,
                 chat=chats,
@@ -100,7 +99,7 @@ def evaluate(
                 known=run.known,
                 watch=watch,
             ),
-            tell=lambda loaded: judges.tell("eval", loaded[1], beside=loaded[0]),
+            tell=lambda loaded: judges.tell("eval", loaded[0], beside=loaded[1]),
         )
         if run.counts.unscored and not grader.offline:
             note(f"seal eval: what the judge left unscored it is asked again by: seal judge FILE -j {judge}")

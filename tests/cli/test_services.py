@@ -114,6 +114,8 @@ def test_a_judge_that_goes_away_costs_no_answer(tmp_path: Path, model_dir: Path)
     assert all(answer.prediction is not None for answer in answers)
     assert [line.score.value for line in lines if line.score and line.score.value is None]
     assert {str(a.reason).split(":")[0] for a in answers if a.correct is None} == {"api_error"}
+    done = seal(*way, "-o", "scores.jsonl", cwd=tmp_path)  # nobody is asked where nothing is to be done
+    assert (done.code, "complete already; nothing to do" in done.err) == (3, True)
     with scripted(always(ok("yes"))) as server:
         again = seal("judge", "scores.jsonl", "-j", f"openai:m@{server.url}", "--cache", "none", cwd=tmp_path)
     assert again.code == 0
