@@ -20,7 +20,7 @@ from tests.services.scripts import PASSING, always, echoes, flaky, in_turn, pois
 def test_a_service_that_dies_is_gone_after_one_call_s_time() -> None:
     out = asked(in_turn(ok(), ok(), die()), calls(50), concurrency=4, retry_for_s=1.0)
     assert isinstance(out.error, Unavailable)
-    assert ": refuses the connection, for 0." in str(out.error)
+    assert ": refuses the connection, for " in str(out.error)
     assert str(out.error).endswith("; start the server (for example: vllm serve MODEL), or correct --base-url")
     assert len(out.replies) <= 2 and all(reply.body for reply in out.replies)
     assert out.seconds < 1.0 + SLACK_S
