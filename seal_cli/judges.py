@@ -37,7 +37,7 @@ class JudgeFlags:
         """
         check_judge(self.text, key_from(KEYS), asks=asks)
         if self.served and self.cache_file:
-            given = [path for path in others if path]
+            given = [path for path in others if path and path.name]
             check_cache(self.cache_file, [*given, *(path.with_name(f"{path.name}{PART}") for path in given)])
         if not self.served:
             refuse_given({"--cache": self.cache}, f"the judge {self.text} needs none")
