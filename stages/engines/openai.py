@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from stages.engines.base import Completion, Finish, Prompt, Request, Unwatched, 
 from stages.engines.served import Greeting, Loras, room_for, unloading
 from stages.failures import SealError
 from stages.services.base import Call, Failure, LimitName, Reply, Transport, renamed
+from stages.services.choices import said
 
 FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
 NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint
@@ -166,28 +167,20 @@ def completion(reply: Reply) -> Completion:
     """What a reply says. One without a text is a failure of the service, not of the model."""
     if reply.body is None:
         return lost(reply.id, str(reply.failure or "api_error: no answer"))
-    choice = first(reply.body.get("choices"))
-    message = choice.get("message")
-    source = message if isinstance(message, Mapping) else choice
-    text = source.get("content" if source is message else "text")
-    refusal, reason = source.get("refusal"), choice.get("finish_reason")
-    finish: Finish = FINISHES.get(reason, "unknown") if isinstance(reason, str) else "unknown"
-    if finish == "refused" or (isinstance(refusal, str) and refusal):
-        told = f"refused: {str(refusal or 'the content filter of the server')[:200]}"
-        return Completion(reply.id, text if isinstance(text, str) else "", "refused", tokens(reply.body), error=told)
-    if not isinstance(text, str) or reason == "abort":
-        return lost(reply.id, "unparsable: the reply has no text" if reason != "abort" else "api_error: aborted")
-    return Completion(reply.id, text, finish, tokens(reply.body))
+    found = said(reply.body)
+    finish: Finish = FINISHES.get(found.finish or "", "unknown")
+    if finish == "refused" or found.refusal:
+        told = f"refused: {(found.refusal or 'the content filter of the server')[:200]}"
+        return Completion(reply.id, found.text or "", "refused", tokens(reply.body), error=told)
+    if found.text is None:
+        return lost(reply.id, "unparsable: the reply has no text")
+    if found.finish == "abort":
+        return lost(reply.id, "api_error: aborted")
+    return Completion(reply.id, found.text, finish, tokens(reply.body))
 
 
 def lost(request_id: str, error: str) -> Completion:
     return Completion(request_id, "", "failed", None, error=error)
-
-
-def first(choices: object) -> Mapping[str, Any]:
-    """The first choice; empty where there is none."""
-    found = choices[0] if isinstance(choices, Sequence) and choices else None
-    return found if isinstance(found, Mapping) else {}
 
 
 def tokens(body: Mapping[str, Any]) -> int | None:

@@ -5,6 +5,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from stages.engines.endpoint import KEY_NAME, START, TIMEOUT_S, Answer, ask, check_key, checked_url, unreachable, within
@@ -32,7 +33,7 @@ def greet(url: str, key: str | None, timeout_s: float = TIMEOUT_S) -> Greeting:
     check_key(key)
     try:
         answer = within(timeout_s, lambda: ask(f"{base}/models", key, timeout_s))
-    except Exception as error:  # noqa: BLE001
+    except (OSError, HTTPException) as error:
         raise Unavailable("; ".join(unreachable(base, error, timeout_s))) from None
     if answer.status == 401:  # 403 may forbid the list alone
         told = f"refuses the key in {KEY_NAME}" if key else f"asks for a key, and {KEY_NAME} is not set"

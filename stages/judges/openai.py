@@ -4,13 +4,13 @@ It is asked at temperature 0. What is neither yes nor no, and a call that failed
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from stages.judges.base import Case, Verdict, ordered
 from stages.judges.cache import Cache
 from stages.records import content_id
 from stages.services.base import Call, LimitName, Reply, Transport, renamed
+from stages.services.choices import said
 
 PROMPT = (  # SEAL App. B, official query server
     "You are a grading assistant. Your job is to determine whether a student's answer correctly answers the question "
@@ -104,8 +104,9 @@ class OpenAI:
     def _verdict(self, case: Case, reply: Reply) -> Verdict:
         if reply.body is None:
             return Verdict(None, str(reply.failure or "api_error: no answer"))
-        text, finish = said(reply.body)
-        if finish == "content_filter":
+        found = said(reply.body)
+        text, finish = found.text, found.finish
+        if finish == "content_filter" or (found.refusal and not text):
             return Verdict(None, "refused: the server's content filter")
         if text is None:
             return Verdict(None, "unparsable: the reply has no text")
@@ -115,22 +116,9 @@ class OpenAI:
             )
         if self.cache:
             self.cache.put(case, text)
-        found = parse(text)
-        return Verdict(found, None if found is not None else f"unparsable: neither yes nor no: {text[:60]!r}")
+        right = parse(text)
+        return Verdict(right, None if right is not None else f"unparsable: neither yes nor no: {text[:60]!r}")
 
 
 def id_of(case: Case) -> str:
     return content_id(case.question, case.gold, case.prediction)
-
-
-def said(body: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """(text, finish reason) of the first choice of a chat completion; None for what is not there."""
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    text = message.get("content") if isinstance(message, dict) else None
-    refusal = message.get("refusal") if isinstance(message, dict) else None
-    finish = choice.get("finish_reason") if isinstance(choice, dict) else None
-    if isinstance(refusal, str) and refusal and not text:
-        return refusal, "content_filter"
-    return text if isinstance(text, str) else None, finish if isinstance(finish, str) else None

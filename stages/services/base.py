@@ -6,7 +6,7 @@ such model (BadConfig).
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -100,17 +100,6 @@ class Transport(Protocol):
     def close(self) -> None:
         """Gives up what is open. Nothing is waited for."""
         ...
-
-
-def send(transport: Transport, calls: Iterable[Call]) -> Iterator[Reply]:
-    """The replies as they come. Calls are taken as there is room for them, so that few are ahead of the replies."""
-    for call in calls:
-        while not transport.room:
-            yield from transport.take(wait=True)
-        transport.submit(call)
-        yield from transport.take(wait=False)
-    while transport.open:
-        yield from transport.take(wait=True)
 
 
 def limit_name_of(url: str) -> LimitName:

@@ -8,7 +8,7 @@ from typing import Any
 
 from stages.engines.base import Unwatched
 from stages.failures import SealError
-from stages.services.base import Call, Reply, Tally, send
+from stages.services.base import Call, Reply, Tally, Transport
 from stages.services.http import Server
 from tests.services.behaviours import Behaviour
 from tests.services.scripted import Scripted, scripted
@@ -18,6 +18,17 @@ CANARY = "sk-canary-51a7f0e2b9d3"
 PATH = "chat/completions"
 TRIED_S = 0.3  # that a call is tried, unless a test says otherwise
 SLACK_S = 3.0  # for a machine that is busy with other work; what should not be waited for takes longer
+
+
+def send(transport: Transport, calls: Iterable[Call]) -> Iterator[Reply]:
+    """The replies as they come. Calls are taken as there is room for them, so that few are ahead of the replies."""
+    for call in calls:
+        while not transport.room:
+            yield from transport.take(wait=True)
+        transport.submit(call)
+        yield from transport.take(wait=False)
+    while transport.open:
+        yield from transport.take(wait=True)
 
 
 @dataclass
