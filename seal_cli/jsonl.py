@@ -8,8 +8,9 @@ from typing import Any
 
 from stages.disk import write_all
 from stages.failures import BadInput, MissingInput
+from stages.frozen import Frozen
 from stages.lines import BadLine, Refuse, bounded_lines, read_lines, read_records, stop, validate
-from stages.records import Frozen, Record, Section, SftExample, to_json
+from stages.records import Record, Section, SftExample, to_json
 
 
 class UsageError(Exception):

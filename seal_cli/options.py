@@ -90,7 +90,7 @@ Chat = Annotated[
     bool | None,
     typer.Option(
         "--chat/--no-chat",
-        help="Put prompts through the model's chat template. [default: no; yes for OpenAI's own models]",
+        help="Put prompts through the model's chat template. [default: no; yes for ARC and for OpenAI's own models]",
         show_default=False,
     ),
 ]
@@ -152,7 +152,4 @@ Cache = Annotated[
         show_default=False,
     ),
 ]
-Temperature = Annotated[float, typer.Option(metavar="T", min=0.0, help="0 is greedy.")]
-TopP = Annotated[float, typer.Option(metavar="P", min=0.0, max=1.0, help="Nucleus sampling; 1 keeps all tokens.")]
-MaxTokens = Annotated[int, typer.Option(metavar="N", min=1, help="Most tokens of a completion.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the input and the model, say what would be done, stop.")]

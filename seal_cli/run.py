@@ -20,9 +20,10 @@ from seal_cli.target import Target
 from seal_cli.worker import Flight, Suspects, run_worker
 from stages.engines.base import Watch
 from stages.failures import BadConfig, BadInput
+from stages.frozen import Frozen
 from stages.lines import Reject
 from stages.plan import Plan
-from stages.records import Frozen, Record, SftExample, content_id
+from stages.records import Record, SftExample, content_id
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -126,6 +127,9 @@ class Run:
             self.known = self.target.load(plan, journal)
             self.target.pass_on()
             undone = dict.fromkeys(key for key in left if key not in journal.spans)
+            if undone and not died and plan.optional:
+                rejected.update(undone)
+                break
             if undone and not died:
                 raise RuntimeError(f"the stage made no line for {next(iter(undone))}")
             flying = [key for key in flight.in_work() if key in undone]
@@ -163,9 +167,10 @@ class Run:
         self.counts.written += 1
         if isinstance(line, Record):
             fault = line.adapter.fault if line.adapter else None
-            unwritten = line.edit is not None and line.edit.finish == "failed" and line.adapter is None
-            self.counts.failed += fault == "training" or unwritten
-            self.counts.unreadable += fault == "edit"
+            written = line.edit if line.adapter is None else None
+            lost = written is not None and written.finish == "failed"
+            self.counts.failed += fault == "training" or lost
+            self.counts.unreadable += fault == "edit" or bool(written and written.error and not lost)
             self.counts.unscored += bool(line.score and line.score.value is None)
 
     def _tally(self) -> None:

@@ -13,9 +13,10 @@ from seal_cli.journal import Journal
 from seal_cli.jsonl import UsageError, claim_stdout, encode, to_stdout
 from seal_cli.settings import differences
 from stages.failures import BadInput, ExistingOutput
+from stages.frozen import Frozen
 from stages.lines import validate
 from stages.plan import Plan
-from stages.records import Frozen, Record
+from stages.records import Record
 from stages.strict_json import parse_json
 
 

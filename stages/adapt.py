@@ -6,10 +6,10 @@ from pathlib import Path
 
 from stages.disk import remove_partials
 from stages.domains.base import Domain
-from stages.engines.base import FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
+from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
 from stages.failures import BadEdit, BadInput
 from stages.plan import Plan
-from stages.records import Adapter, Record, SelfEdit, TrainingData, TrainStats, content_id, edit_seed
+from stages.records import Adapter, Line, Record, SelfEdit, TrainStats, content_id, edit_seed
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def pieces(
             jobs = (_job(edit, lesson, model, config, seed, out) for seed in own)
             made = {job.id: Piece(bare, job) for job in jobs}
         if made.keys() & found.keys():
-            raise BadInput(f"self-edit {edit.id} of {record.task.title!r} occurs twice; each line must be another")
+            raise BadInput(f"self-edit {edit.id} of {record.task.name!r} occurs twice; each line must be another")
         found |= made
     return found
 
@@ -79,16 +79,9 @@ def run(
         raise RuntimeError(f"the trainer gave no result for {len(jobs)} jobs, the first is {next(iter(jobs))}")
 
 
-def show_data(records: Iterable[Record], *, domain: Domain) -> Iterator[TrainingData]:
-    """The training sequences of each self-edit, without training."""
-    for record in records:
-        edit = edit_of(record)
-        try:
-            examples = lesson_of(domain, record).examples
-        except (BadEdit, Unwritten):
-            examples = ()
-        sequences = tuple(f"{example.prompt}{example.completion}" for example in examples)
-        yield TrainingData(task_id=record.task.id, edit_id=edit.id, sequences=sequences)
+def show_data(records: Iterable[Record], *, domain: Domain) -> Iterator[Line]:
+    """The training data of each self-edit, without training."""
+    return (domain.shown(record.task, edit_of(record)) for record in records)
 
 
 class Unwritten(ValueError):
@@ -114,8 +107,14 @@ def edit_of(record: Record) -> SelfEdit:
 
 def _job(edit: SelfEdit, lesson: Lesson, model: str, config: FitConfig, seed: int, out: Path) -> FitJob:
     own = replace(config, **lesson.chosen)
-    job_id = content_id(edit.id, model, seed, asdict(own), [asdict(example) for example in lesson.examples])
+    job_id = content_id(edit.id, model, seed, asdict(own), [_identity(example) for example in lesson.examples])
     return FitJob(job_id, lesson, own, seed, out / job_id)
+
+
+def _identity(example: Example) -> Mapping[str, object]:
+    """What of an example an adapter's id depends on."""
+    text = {"prompt": example.prompt, "completion": example.completion}
+    return {**text, "whole": True} if example.whole else text
 
 
 def _trained(job: FitJob, model: str, result: FitResult) -> Adapter:

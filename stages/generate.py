@@ -1,21 +1,31 @@
-"""task → edit: the model reads a passage and writes its own training data for it (SEAL section 3)."""
+"""task → edit: the model reads a task and writes its own training data for it (SEAL section 3)."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
+from typing import Any
 
+from stages.choices import Choices
 from stages.domains.base import Domain
-from stages.domains.qa import NO_EDIT
 from stages.engines.base import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch
-from stages.failures import BadInput
+from stages.failures import BadEdit, BadInput
 from stages.plan import Plan
 from stages.records import Record, SelfEdit, Task, content_id, derive_seed
 
+BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
 
-def plan(records: Iterable[Record], *, samples: int) -> Plan:
-    """A line for each sample of each task. One whose completion the engine failed to give is asked for again."""
+
+def plan(records: Iterable[Record], *, samples: int, unique: bool = False) -> Plan:
+    """A line for each sample of each task. One whose completion the engine failed to give is asked for again.
+
+    `unique`: samples that repeat another may be left out.
+    """
     tasks = {key_of(task, sample): Record(task=task) for task in unique_tasks(records) for sample in range(samples)}
-    return Plan("edit", tasks, lambda line: key_of(line.task, line.edit.sample if line.edit else 0), is_written)
+    return Plan("edit", tasks, line_key, is_written, optional=unique)
+
+
+def line_key(line: Record) -> str:
+    return key_of(line.task, line.edit.sample if line.edit else 0)
 
 
 def is_written(line: Record) -> bool:
@@ -29,17 +39,32 @@ def key_of(task: Task, sample: int) -> str:
 
 @dataclass(frozen=True)
 class Writing:
-    """How self-edits are asked for."""
+    """How self-edits are asked for.
+
+    `retries`: how often a self-edit that cannot be read is asked for again; the last one counts. `unique`: so is one
+    that chooses what an earlier sample of its task chose, and in the end it is left out. `structured`: the engine may
+    write nothing but what the domain's schema allows.
+    """
 
     domain: Domain
     template: str = "implications"
     samples: int = 5  # SEAL App. B: k = 5
     sampling: Sampling = Sampling()
     chat: bool = False
+    retries: int = 0
+    unique: bool = False
+    structured: bool = False
 
     def prompt(self, task: Task) -> Prompt:
         """Raises BadConfig for an unknown template."""
         return self.domain.edit_prompt(task, self.template, chat=self.chat)
+
+    def request(self, task: Task, sample: int, attempt: int, prompt: Prompt) -> Request:
+        """The request for a sample of a task; another attempt has another seed."""
+        seed = derive_seed(self.sampling.seed, task.id, sample)
+        own = derive_seed(seed, task.id, attempt) if attempt else seed
+        schema = self.domain.schema() if self.structured else None
+        return Request(key_of(task, sample), prompt, replace(self.sampling, seed=own), schema=schema)
 
 
 @dataclass(frozen=True)
@@ -57,61 +82,137 @@ def run(
     writing: Writing,
     *,
     keys: Collection[str] | None = None,
+    known: Iterable[Record] = (),
     watch: Watch = Unwatched(),
 ) -> Iterator[Record]:
-    """The self-edits of each task as they come; of these `keys` (see `plan`) only. A task counts once."""
-    asked = {sought.request.id: sought for sought in _sought(records, writing, keys)}
+    """The self-edits of each task as they come; of these `keys` (see `plan`) only. A task counts once.
+
+    `known` are finished lines, which others must not repeat where `writing` is unique.
+    """
+    seen = Choices(known)
+    waiting = list(_sought(records, writing, keys))
+    for attempt in range(writing.retries + 1):
+        last, again = attempt == writing.retries, []
+        for sought, line in _settled(_asked(waiting, engine, writing, watch), waiting, writing.unique):
+            repeated = writing.unique and seen.has(line)
+            if (repeated or is_unreadable(line)) and not last:
+                again.append(sought)
+            elif not repeated:
+                seen.add(line)
+                yield line
+        if not again:
+            return
+        watch.note(f"{len(again)} self-edits are asked for again")
+        waiting = [_another(sought, writing, attempt + 1) for sought in again]
+
+
+def _asked(
+    waiting: Sequence[Sought], engine: Engine, writing: Writing, watch: Watch
+) -> Iterator[tuple[Sought, Record]]:
+    """Each sought self-edit with its line, as they come."""
+    asked = {sought.request.id: sought for sought in waiting}
     for completion in engine.sample([sought.request for sought in asked.values()], watch):
         sought = asked.pop(completion.id)
-        yield Record(task=sought.task, edit=_edit(sought, completion, engine.model, writing.template))
+        yield sought, Record(task=sought.task, edit=_edit(sought, completion, engine.model, writing))
+
+
+def _settled(
+    found: Iterable[tuple[Sought, Record]], waiting: Sequence[Sought], unique: bool
+) -> Iterator[tuple[Sought, Record]]:
+    """The same as they come; with `unique` task by task, each task's in the order of their samples.
+
+    Which of two equal ones is the second then depends on nothing but their numbers.
+    """
+    if not unique:
+        yield from found
+        return
+    missing: dict[str, int] = {}
+    for sought in waiting:
+        missing[sought.task.id] = missing.get(sought.task.id, 0) + 1
+    there: dict[str, list[tuple[Sought, Record]]] = {}
+    for sought, line in found:
+        group = there.setdefault(sought.task.id, [])
+        group.append((sought, line))
+        if len(group) == missing[sought.task.id]:
+            yield from sorted(there.pop(sought.task.id), key=lambda pair: pair[0].sample)
+
+
+def is_unreadable(line: Record) -> bool:
+    """Whether there is a completion that is no self-edit: the model's failure."""
+    return line.edit is not None and line.edit.error is not None and is_written(line)
 
 
 def requests(records: Iterable[Record], writing: Writing) -> Iterator[Request]:
-    """What an engine would be asked, without asking it."""
+    """What an engine would be asked at first, without asking it."""
     return (sought.request for sought in _sought(records, writing, None))
 
 
 def _sought(records: Iterable[Record], writing: Writing, keys: Collection[str] | None) -> Iterator[Sought]:
     for task in unique_tasks(records):
-        prompt, sampling = writing.prompt(task), writing.sampling
+        prompt = writing.prompt(task)
         for sample in range(writing.samples):
-            key, own = key_of(task, sample), replace(sampling, seed=derive_seed(sampling.seed, task.id, sample))
-            if keys is None or key in keys:
-                yield Sought(task, sample, Request(key, prompt, own))
+            if keys is None or key_of(task, sample) in keys:
+                yield Sought(task, sample, writing.request(task, sample, 0, prompt))
 
 
-def _edit(sought: Sought, completion: Completion, model: str, template: str) -> SelfEdit:
-    prompt = sought.request.prompt
+def _another(sought: Sought, writing: Writing, attempt: int) -> Sought:
+    request = writing.request(sought.task, sought.sample, attempt, sought.request.prompt)
+    return replace(sought, request=request)
+
+
+def _edit(sought: Sought, completion: Completion, model: str, writing: Writing) -> SelfEdit:
+    prompt, chosen, error = sought.request.prompt, None, completion.error
+    if completion.finish != "failed":
+        try:
+            chosen = writing.domain.choice(completion.text)
+        except BadEdit as bad:
+            error = str(bad)
     return SelfEdit(
-        id=content_id(sought.task.id, model, template, sought.sample, completion.text),
+        id=content_id(sought.task.id, model, writing.template, sought.sample, completion.text),
         sample=sought.sample,
         model=model,
-        template=template,
+        template=writing.template,
         prompt=prompt if isinstance(prompt, str) else tuple(prompt),  # type: ignore[arg-type]
         completion=completion.text,
         finish=completion.finish,
         tokens=completion.tokens,
-        sampling=asdict(sought.request.sampling),
-        error=completion.error,
+        sampling=_sampling(sought.request),
+        error=error,
+        chosen=chosen,
     )
 
 
-def passage_only(records: Iterable[Record], *, keys: Collection[str] | None = None) -> Iterator[Record]:
-    """One empty self-edit per task: the baseline that trains on the passage alone. Asks no model."""
+def _sampling(request: Request) -> dict[str, Any]:
+    found = asdict(request.sampling)
+    return {**found, "structured": True} if request.schema else found
+
+
+def settings(writing: Writing) -> Mapping[str, Any]:
+    """What a run's settings say of how self-edits are asked for."""
+    ways = {"retries": writing.retries, "unique": writing.unique, "structured": writing.structured}
+    given = {name: value for name, value in ways.items() if value}
+    return {"k": writing.samples, "chat": writing.chat, "sampling": asdict(writing.sampling), **given}
+
+
+def by_hand(
+    records: Iterable[Record], domain: Domain, template: str, text: str, *, keys: Collection[str] | None = None
+) -> Iterator[Record]:
+    """The same self-edit for every task, which no model wrote: passage-only is an empty one, the oracle a human's."""
     for task in unique_tasks(records):
         if keys is not None and key_of(task, 0) not in keys:
             continue
         edit = SelfEdit(
-            id=content_id(task.id, NO_EDIT),
+            id=content_id(task.id, template, text) if text else content_id(task.id, template),
             sample=0,
-            model=NO_EDIT,
-            template=NO_EDIT,
+            model=BY_HAND,
+            template=template,
             prompt="",
-            completion="",
+            completion=text,
             finish="stop",
             tokens=0,
             sampling={},
             error=None,
+            chosen=domain.choice(text),
         )
         yield Record(task=task, edit=edit)
 

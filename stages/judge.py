@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from stages.domains.qa import passage_task
 from stages.engines.base import Unwatched, Watch
 from stages.failures import BadInput
 from stages.grading import Item, in_groups, is_empty, owner_of
 from stages.judges.base import Case, Judge, Verdict
 from stages.plan import Plan
-from stages.records import Answer, Record, Score, content_id
+from stages.records import Answer, QaTask, Record, Score, content_id
 from stages.scores import make_score
 
 
@@ -37,6 +38,8 @@ def check(lines: Iterable[Record]) -> None:
     seen: set[str] = set()
     for line in lines:
         owner, score = owner_of(line), score_of(line)
+        if not isinstance(line.task, QaTask):
+            raise BadInput(f"task {line.task.id}: grids are compared cell by cell; there is nothing to judge")
         if not score.answers:
             raise BadInput(f"task {line.task.id}: its score is a mean without answers; there is nothing to grade")
         asked = {question.id for question in line.task.questions}
@@ -81,7 +84,8 @@ def run(
 
 def cases(line: Record) -> Sequence[Item]:
     """The answers of a line, then those of the plain model; where one was not given, its verdict as it was."""
-    questions, answers = {question.id: question for question in line.task.questions}, score_of(line).answers
+    questions = {question.id: question for question in passage_task(line.task).questions}
+    answers = score_of(line).answers
 
     def item(answer: Answer, prediction: str | None, verdict: Verdict) -> Item:
         question = questions[answer.id]

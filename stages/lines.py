@@ -14,7 +14,8 @@ import jsonlines
 from pydantic import ValidationError
 
 from stages.failures import BadInput
-from stages.records import Frozen, Record, Section
+from stages.frozen import Frozen
+from stages.records import TAGS, Record, Section
 from stages.strict_json import Fault, parse_json, settled, why
 
 L = TypeVar("L", bound=Frozen)
@@ -183,7 +184,7 @@ def validate(kind: type[L], value: Any) -> L:
 def problem(error: ValidationError) -> str:
     """The first thing that is wrong: the field, what is needed, what was found."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part)[:40] for part in first["loc"]) or "the line"
+    field = ".".join(str(part)[:40] for part in first["loc"] if part not in TAGS) or "the line"
     found = json.dumps(first["input"], ensure_ascii=False, default=str)
     found = found if len(found) <= 60 else found[:57] + "…"
     return f"{field}: {first['msg'].lower()} (found {found})"

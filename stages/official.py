@@ -10,17 +10,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stages.domains.qa import QA, TEMPLATES
+from stages.domains.qa import QA, TEMPLATES, passage_task
 from stages.failures import BadInput
 from stages.lines import BadLine, Refuse, problem, read_entries, stop
-from stages.records import Adapter, Answer, Record, Score, SelfEdit, Task, content_id, make_task
+from stages.records import Adapter, Answer, QaTask, Record, Score, SelfEdit, content_id, make_task
 from stages.strict_json import Fault, parse_json, settled, why
 
 UNKNOWN = "unknown"
 REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
 
 
-def read_task(entry: Mapping[str, Any]) -> Task:
+def read_task(entry: Mapping[str, Any]) -> QaTask:
     """`{title, context, questions: [{question, answer}]}` as a task. Raises BadLine naming the key that is missing."""
     try:
         questions = entry.get("questions", [])
@@ -70,7 +70,7 @@ def _read_meta(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _edit(task: Task, entry: Mapping[str, Any], text: str, sample: int, about: Mapping[str, Any]) -> SelfEdit:
+def _edit(task: QaTask, entry: Mapping[str, Any], text: str, sample: int, about: Mapping[str, Any]) -> SelfEdit:
     prompt = entry.get("prompt", "")
     model = str(about.get("model", UNKNOWN))
     known = {name: about[name] for name in ("temperature", "top_p", "max_tokens") if name in about}
@@ -88,7 +88,7 @@ def _edit(task: Task, entry: Mapping[str, Any], text: str, sample: int, about: M
     )
 
 
-def _template_of(task: Task, prompt: str) -> str:
+def _template_of(task: QaTask, prompt: str) -> str:
     domain = QA()
     return next((name for name in TEMPLATES if domain.edit_prompt(task, name, chat=False) == prompt), "custom")
 
@@ -157,7 +157,7 @@ def _repetition(
             baseline_prediction=row["baseline_answer"],
             baseline_correct=row["baseline_correct"],
         )
-        for question, row in zip(record.task.questions, graded, strict=True)
+        for question, row in zip(passage_task(record.task).questions, graded, strict=True)
     )
     value = sum(row["adapter_correct"] for row in graded) / len(graded)
     baseline = sum(row["baseline_correct"] for row in graded) / len(graded)

@@ -16,13 +16,14 @@ class Plan:
     """The lines to be made, in order. A line's key comes from its content: another order or a shard changes none.
 
     `wanted` says for each key what its line will be without the section that the stage adds; `intact` whether what a
-    finished line names is still there.
+    finished line names is still there. `optional`: whoever makes the lines may leave some out.
     """
 
     section: Section
     wanted: Mapping[str, Record]
     key_of: Callable[[Record], str]
     intact: Callable[[Record], bool] = whole
+    optional: bool = False
 
     def has(self, line: Record) -> bool:
         """Whether a finished line is one of these, made from the same input."""

@@ -14,23 +14,17 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from operator import sub
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import Discriminator, Field, Strict, Tag, model_validator
 
-T = TypeVar("T")
-Many = Annotated[tuple[T, ...], Strict(False)]  # a JSON list, kept frozen; its items stay strictly typed
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+from stages.arc_records import ArcChoice, ArcTask, ArcTrainingData, GridRows, Vote
+from stages.frozen import Count, Frozen, Id, Many, Share
+
 CONTROL = re.compile("[\x7f-\x9f]")
-Id = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=0)]
 # refused: it would not say more; failed: there is no completion, for `error`; unknown: its source does not say
 Finish = Literal["stop", "length", "refused", "failed", "unknown"]
 Section = Literal["edit", "adapter", "score"]
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Message(Frozen):
@@ -48,8 +42,8 @@ class Question(Frozen):
     answer: str
 
 
-class Task(Frozen):
-    """What is to be learned, and the questions that measure it."""
+class QaTask(Frozen):
+    """A passage that is to be learned, and the questions that measure it."""
 
     id: Id
     domain: Literal["qa"]
@@ -57,9 +51,21 @@ class Task(Frozen):
     context: str
     questions: Many[Question]
 
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.title
+
+
+Task = QaTask | ArcTask
+
 
 class SelfEdit(Frozen):
-    """What the editor model wrote about the task, verbatim, and how it was asked."""
+    """What the editor model wrote about the task, verbatim, and how it was asked.
+
+    `chosen` is how a few-shot self-edit reads; null for one that is text to train on, and for one that cannot be read,
+    for `error`.
+    """
 
     id: Id
     sample: Count  # 0 … k-1: which of the k samples of this task
@@ -71,6 +77,7 @@ class SelfEdit(Frozen):
     tokens: Count | None  # None: whoever wrote it does not say
     sampling: dict[str, Any]
     error: str | None
+    chosen: ArcChoice | None = None  # None also: in lines that do not say
 
 
 class TrainStats(Frozen):
@@ -107,6 +114,25 @@ class Answer(Frozen):
     baseline_correct: bool | None
 
 
+class GridAnswer(Answer):
+    """The answer to one test input of an ARC task. `prediction` is the first attempt as text, "" where there is none.
+
+    It is right if one of the two attempts is the solution, cell by cell.
+    """
+
+    attempts: Many[GridRows]
+    votes: Many[Vote]
+
+
+def _kind(answer: Any) -> str:
+    """Which of the two an answer is: only one about grids has votes."""
+    return "grids" if (isinstance(answer, dict) and "votes" in answer) or isinstance(answer, GridAnswer) else "text"
+
+
+AnyAnswer = Annotated[Annotated[GridAnswer, Tag("grids")] | Annotated[Answer, Tag("text")], Discriminator(_kind)]
+TAGS = ("qa", "arc", "grids", "text")  # of the unions: they stand in the places that pydantic names
+
+
 class Score(Frozen):
     """Accuracy of the adapted model (`value`) and of the unadapted one (`baseline`), passage out of sight.
 
@@ -119,7 +145,7 @@ class Score(Frozen):
     baseline: Share | None
     model: str
     judge: str
-    answers: Many[Answer]
+    answers: Many[AnyAnswer]
 
     @model_validator(mode="after")
     def _value_is_the_share_of_right_answers(self) -> "Score":
@@ -141,7 +167,7 @@ class Record(Frozen):
     """One line of the pipe."""
 
     v: Literal[1] = 1
-    task: Task
+    task: Annotated[Task, Field(discriminator="domain")]
     edit: SelfEdit | None = None
     adapter: Adapter | None = None
     score: Score | None = None
@@ -182,12 +208,13 @@ class TrainingData(Frozen):
     sequences: Many[str]
 
 
-Line = Record | SftExample | Checkpoint | TrainingData
+Line = Record | SftExample | Checkpoint | TrainingData | ArcTrainingData
 LINES: dict[str, type[Frozen]] = {
     "record": Record,
     "sft": SftExample,
     "checkpoint": Checkpoint,
     "training_data": TrainingData,
+    "arc_training_data": ArcTrainingData,
 }
 
 
@@ -220,7 +247,7 @@ def edit_seed(run_seed: int, task_id: str, edit: SelfEdit, replica: int = 0) -> 
 
 def make_task(
     title: str, context: str, questions: Iterable[tuple[str, str]], ids: Iterable[str | None] | None = None
-) -> Task:
+) -> QaTask:
     """A question-answering task from a passage and its (question, gold answer) pairs.
 
     `ids` gives the questions' own ids where the source has them. Otherwise an id is the hash of question and answer; a
@@ -239,7 +266,7 @@ def make_task(
         following[name] = n
         used.add(unique)
         made.append(Question(id=unique, question=question, answer=answer))
-    return Task(
+    return QaTask(
         id=content_id("qa", title, context, pairs),
         domain="qa",
         title=title,

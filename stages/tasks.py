@@ -1,17 +1,17 @@
-"""source → task: reads what people have into records. SQuAD, own texts, hub datasets, and the official SEAL files.
+"""source → task: reads what people have into records. SQuAD, ARC, own texts, hub datasets, official SEAL files.
 
 What a source already holds is kept: files with completions give edit lines, files with rewards give score lines.
 """
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from stages import official, squad
+from stages import arc_files, official, squad
 from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
 from stages.lines import (
     LONGEST,
@@ -41,13 +41,34 @@ class Sample:
     skip: int = 0
 
 
-def run(source: str, *, sample: Sample | None = None, split: str = "train", refuse: Refuse = stop) -> Iterator[Record]:
-    """Records of a file, a folder of texts, or a dataset name, in the order of the source.
+def run(
+    source: str,
+    *,
+    sample: Sample | None = None,
+    ids: Collection[str] = (),
+    split: str = "train",
+    solutions: Path | None = None,
+    refuse: Refuse = stop,
+) -> Iterator[Record]:
+    """Records of a file, a folder of texts or ARC tasks, or a dataset name, in the order of the source.
 
-    A line, passage or text that cannot be used is told to `refuse`.
+    A line, passage or text that cannot be used is told to `refuse`. `ids`: of these tasks only. `solutions`: the file
+    of ARC's solutions, where it does not lie beside the tasks.
     """
-    records = load(source, split, refuse)
+    found = load(source, split, refuse, solutions)
+    records = only(found, ids) if ids else found
     return pick(records, sample) if sample else records
+
+
+def only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
+    """The lines of these tasks. Raises BadConfig at the end for an id that none has."""
+    missing = dict.fromkeys(ids)
+    for record in records:
+        if record.task.id in ids:
+            missing.pop(record.task.id, None)
+            yield record
+    if missing:
+        raise BadConfig(f"--ids {next(iter(missing))}: no task has this id (seal tasks SOURCE | jq -r .task.id)")
 
 
 def pick(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
@@ -63,32 +84,37 @@ def pick(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
     return (line for line in lines if line.task.id in chosen)
 
 
-def load(source: str, split: str = "train", refuse: Refuse = stop) -> Iterator[Record]:
+def load(source: str, split: str = "train", refuse: Refuse = stop, solutions: Path | None = None) -> Iterator[Record]:
     """Records of one source; `-` is lines on stdin. Raises MissingInput, BadInput or Unavailable with what to do."""
     path = Path(source)
+    if solutions and not (path.is_dir() or path.suffix == ".json"):
+        raise BadConfig(f"--solutions {solutions}: only for ARC tasks in a .json file or a folder")
     if source == "-":
         if sys.stdin is None or sys.stdin.isatty():
             raise MissingInput("-: nothing to read on stdin; give a file, or pipe lines in")
         return read_lines(bounded_lines(sys.stdin.buffer), "stdin", from_line, refuse)
     if path.is_dir():
-        return load_folder(path, split, refuse)
+        return load_folder(path, split, refuse, solutions)
     if path.suffix.lower() in TEXTS and path.is_file():
         return load_texts([path], refuse)
     if path.is_file():
-        return load_json(path, refuse)
+        return load_json(path, refuse, solutions)
     if path.suffix in (*TEXTS, *JSON_FILES) or path.is_absolute() or source.startswith("."):
         raise MissingInput(f"{source}: no such file or folder")
     return load_hub(source, split, refuse)
 
 
-def load_folder(path: Path, split: str, refuse: Refuse) -> Iterator[Record]:
-    """A folder of texts gives a task each; any other folder is read as a dataset."""
+def load_folder(path: Path, split: str, refuse: Refuse, solutions: Path | None) -> Iterator[Record]:
+    """A folder of texts gives a task each, one of ARC tasks too; any other folder is read as a dataset."""
     texts = sorted(file for file in path.iterdir() if file.suffix.lower() in TEXTS and file.is_file())
     data = [file for file in path.iterdir() if file.suffix in (*JSON_FILES, ".parquet", ".csv")]
     if texts and not data:
         return load_texts(texts, refuse)
     if not data:
         raise BadInput(f"{path}: a folder without texts (.txt, .md) and without data (.json, .jsonl, .parquet, .csv)")
+    grids = sorted(file for file in data if file.suffix == ".json")
+    if grids and arc_files.is_folder_of_tasks(grids):
+        return arc_files.from_folder(grids, refuse, solutions)
     return load_hub(str(path), split, refuse)
 
 
@@ -121,7 +147,7 @@ def from_text(title: str, raw: bytes) -> Record:
     return Record(task=make_task(settled(title), text.replace("\r\n", "\n").replace("\r", "\n").strip(), []))
 
 
-def load_json(path: Path, refuse: Refuse) -> Iterator[Record]:
+def load_json(path: Path, refuse: Refuse, solutions: Path | None = None) -> Iterator[Record]:
     """One JSON document in a layout we know, or JSON lines."""
     raw = path.read_bytes()
     try:
@@ -133,7 +159,7 @@ def load_json(path: Path, refuse: Refuse) -> Iterator[Record]:
     lines = path.suffix in (".jsonl", ".ndjson") and not isinstance(document, list)
     if lines or (isinstance(document, dict) and "task" in document):
         return load_lines(raw, path, refuse)
-    return from_document(document, path, refuse)
+    return from_document(document, path, refuse, solutions)
 
 
 def _is_object(line: bytes) -> bool:
@@ -153,10 +179,14 @@ def from_line(value: dict[str, Any]) -> Record:
     return validate(Record, value) if "task" in value else Record(task=official.read_task(value))
 
 
-def from_document(document: Any, path: Path, refuse: Refuse) -> Iterator[Record]:
+def from_document(document: Any, path: Path, refuse: Refuse, solutions: Path | None = None) -> Iterator[Record]:
     """A whole JSON document, told apart by its keys. Raises BadInput for one of no known layout."""
     if isinstance(document, Fault):
         raise BadInput(f"{path}: {document}")
+    if arc_files.is_task(document) or arc_files.is_challenges(document):
+        return arc_files.from_arc(document, path, refuse, solutions)
+    if solutions:
+        raise BadConfig(f"--solutions {solutions}: {path} does not hold ARC tasks")
     for fits, read in LAYOUTS:
         if fits(document):
             return read(document, path, refuse)
@@ -164,8 +194,8 @@ def from_document(document: Any, path: Path, refuse: Refuse) -> Iterator[Record]
     found = f"an object with {keys or 'nothing'}" if isinstance(document, dict) else type(document).__name__
     raise BadInput(
         one_line(f"{path}: {found}")
-        + "; known are SQuAD, a list of {title, context, questions} (with completions or not), official reward files "
-        "(articles), and record lines"
+        + "; known are SQuAD, ARC tasks, a list of {title, context, questions} (with completions or not), official "
+        "reward files (articles), and record lines"
     )
 
 

@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from seal_cli import options as opt
-from stages.engines.base import FitConfig, PadMode
-
-DEFAULT = FitConfig()
+from seal_cli.domains import default
+from stages.engines.base import PadMode
 
 
 def adapt(
@@ -19,39 +18,72 @@ def adapt(
     ),
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Adapters per self-edit.")] = 1,
     show_data: Annotated[
-        bool, typer.Option("--show-data", help="Print the training sequences; train nothing.")
+        bool, typer.Option("--show-data", help="Print the training sequences, or grids; train nothing.")
     ] = False,
-    split_newlines: Annotated[bool, typer.Option(help="Every line of a self-edit is a sequence of its own.")] = True,
-    rank: Annotated[int, typer.Option(metavar="R", min=1, help="LoRA rank.")] = DEFAULT.rank,
-    alpha: Annotated[float, typer.Option(metavar="A", help="LoRA alpha; the update is scaled by alpha/rank.")] = (
-        DEFAULT.alpha
-    ),
-    dropout: Annotated[float, typer.Option(metavar="P", min=0, max=1, help="LoRA dropout.")] = DEFAULT.dropout,
+    split_newlines: Annotated[
+        bool | None,
+        typer.Option(
+            "--split-newlines/--no-split-newlines",
+            help="Every line of a self-edit is a sequence of its own. [default: yes]",
+        ),
+    ] = None,
+    chat: Annotated[
+        bool | None,
+        typer.Option(
+            "--chat/--no-chat",
+            help="Put ARC tasks through the student's chat template. [default: yes]",
+            show_default=False,
+        ),
+    ] = None,
+    rank: Annotated[int | None, typer.Option(metavar="R", min=1, help=f"LoRA rank. {default('fit', 'rank')}")] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(metavar="A", help=f"LoRA alpha; the update is scaled by alpha/rank. {default('fit', 'alpha')}"),
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(metavar="P", min=0, max=1, help=f"LoRA dropout. {default('fit', 'dropout')}")
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="A layer to adapt (repeat it), or all-linear. [default: peft's choice: q_proj, v_proj]"
+            metavar="NAME",
+            help="A layer to adapt (repeat it), or all-linear. [default: peft's choice: q_proj, v_proj; ARC: q, v, "
+            "gate, up, down]",
         ),
     ] = None,
-    learning_rate: Annotated[float, typer.Option(metavar="LR", min=0)] = DEFAULT.learning_rate,
-    epochs: Annotated[int, typer.Option(metavar="N", min=1)] = DEFAULT.epochs,
-    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Sequences per batch.")] = DEFAULT.batch_size,
-    accumulation: Annotated[int, typer.Option(metavar="N", min=1, help="Batches per step.")] = DEFAULT.accumulation,
-    schedule: Annotated[opt.Schedule, typer.Option(help="Learning rate over the steps.")] = opt.Schedule.linear,
-    warmup_steps: Annotated[int, typer.Option(metavar="N", min=0)] = DEFAULT.warmup_steps,
-    max_grad_norm: Annotated[float, typer.Option(metavar="X", min=0)] = DEFAULT.max_grad_norm,
-    weight_decay: Annotated[float, typer.Option(metavar="X", min=0)] = DEFAULT.weight_decay,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="LR", min=0, help="[default: 0.001; ARC: what the self-edit says]"),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="[default: 10; ARC: what the self-edit says]")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help=f"Sequences per batch. {default('fit', 'batch_size')}")
+    ] = None,
+    accumulation: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help=f"Batches per step. {default('fit', 'accumulation')}")
+    ] = None,
+    schedule: Annotated[
+        opt.Schedule | None, typer.Option(help=f"Learning rate over the steps. {default('fit', 'schedule')}")
+    ] = None,
+    warmup_steps: Annotated[int | None, typer.Option(metavar="N", min=0, help=default("fit", "warmup_steps"))] = None,
+    max_grad_norm: Annotated[float | None, typer.Option(metavar="X", min=0, help=default("fit", "max_grad_norm"))] = (
+        None
+    ),
+    weight_decay: Annotated[float | None, typer.Option(metavar="X", min=0, help=default("fit", "weight_decay"))] = None,
     pad_mode: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="MODE",
             help="What is learned behind a sequence: none, eos (one end token), full (end tokens up to --pad-to: the "
-            "official recipe), sampled:M (M of those, weighted).",
+            f"official recipe), sampled:M (M of those, weighted). {default('fit', 'pad_mode')}",
         ),
-    ] = DEFAULT.pad_mode,
-    pad_to: Annotated[int, typer.Option(metavar="N", min=2, help="Tokens up to which full and sampled pad.")] = (
-        DEFAULT.pad_to
-    ),
+    ] = None,
+    pad_to: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=2, help=f"Tokens up to which full and sampled pad. {default('fit', 'pad_to')}"),
+    ] = None,
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
     journal: opt.Journal = None,
@@ -84,54 +116,60 @@ def adapt(
     """Fine-tune the student on each self-edit, once per seed. edit → adapter lines, and PEFT directories under --out.
 
     The defaults are the paper's (SEAL App. B). The training sequences are the self-edit's pieces, each under the
-    title, and the passage last.
+    title, and the passage last; of an ARC task, the training tasks that the self-edit's tools make of the
+    demonstrations.
 
     \b
     Examples:
       seal adapt edits.jsonl --out adapters --seeds 3 -o adapters.jsonl
       seal adapt edits.jsonl --rank 8 --alpha 16 --target q_proj --target v_proj --epochs 4
       seal adapt edits.jsonl --show-data | jq -r '.sequences[]'
+      seal adapt arc-edits.jsonl --show-data | jq -r '.tasks[].tool' | sort | uniq -c
     """
     from dataclasses import asdict
 
+    from seal_cli.domains import domain_of, fit_config, trained_domain
     from seal_cli.jsonl import input_records
     from seal_cli.models import check_limits, choose_model, load_trainer, weights_of
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import adapt as stage
-    from stages.domains.qa import QA
     from stages.engines.adapters import is_whole
 
-    PadMode.parse(pad_mode)
+    PadMode.parse(pad_mode or "none")
     budget = opt.token_budget(tokens_per_step)
     check_limits(trainer, slots=slots, tokens_per_step=budget)
-    domain = QA(split_newlines=split_newlines)
-    config = FitConfig(
-        rank=rank,
-        alpha=alpha,
-        dropout=dropout,
-        targets=tuple(target or ()),
-        learning_rate=learning_rate,
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulation=accumulation,
-        schedule=schedule.value,
-        warmup_steps=warmup_steps,
-        max_grad_norm=max_grad_norm,
-        weight_decay=weight_decay,
-        pad_mode=pad_mode,
-        pad_to=pad_to,
-    )
+    given = {
+        "rank": rank,
+        "alpha": alpha,
+        "dropout": dropout,
+        "targets": tuple(target) if target else None,
+        "learning_rate": learning_rate,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "accumulation": accumulation,
+        "schedule": schedule.value if schedule else None,
+        "warmup_steps": warmup_steps,
+        "max_grad_norm": max_grad_norm,
+        "weight_decay": weight_decay,
+        "pad_mode": pad_mode,
+        "pad_to": pad_to,
+    }
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("adapt", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
         records = run.read(input_records(file, ("edit",), bad), limit=limit, shard=shard)
-        selected = {"split_newlines": split_newlines, "limit": limit, "shard": shard}
+        kind, _ = domain_of(records)
+        config = fit_config(kind, given)
+        named = [record.edit.model for record in records if record.edit]
+        unnamed = show_data and model is None and (kind == "qa" or set(named) <= {"none"})
+        name = choose_model(model, named) if (records or model) and not unnamed else ""
+        domain = trained_domain(kind, model=name, config=config, seed=seed, split_newlines=split_newlines, chat=chat)
+        ways = {"split_newlines": split_newlines is not False} if kind == "qa" else {"chat": chat is not False}
+        selected = {**ways, "limit": limit, "shard": shard}
         if show_data:
             run.settle({**selected, "show_data": True})
             run.write(stage.show_data(records, domain=domain), total=len(records))
             return run.code
-        named = (record.edit.model for record in records if record.edit)
-        name = choose_model(model, named) if records or model else ""
         todo = stage.pieces(records, name, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed)
         if dry_run:
             run.would(f"train {len(todo)} adapters of {name}", config)

@@ -5,15 +5,34 @@ from typing import Annotated
 import typer
 
 from seal_cli import options as opt
-from stages.engines.base import ANSWERING
+from seal_cli.domains import default
+
+DEFAULT_JUDGE = "lexical"
 
 
 def evaluate(
     file: opt.Input = None,
     model: opt.Model = None,
-    judge: opt.Judge = "lexical",
-    in_context: Annotated[bool, typer.Option("--in-context", help="Show the passage: the oracle row.")] = False,
-    max_tokens: opt.MaxTokens = ANSWERING.max_tokens,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            "--judge",
+            "-j",
+            metavar="NAME",
+            help="exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class; ARC's grids need none. "
+            f"[default: {DEFAULT_JUDGE}]",
+        ),
+    ] = None,
+    in_context: Annotated[
+        bool,
+        typer.Option(
+            "--in-context", help="Show the passage: the oracle row. ARC: ask once, after all demonstrations, no vote."
+        ),
+    ] = False,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help=f"Most tokens of an answer. {default('answering', 'max_tokens')}"),
+    ] = None,
     chat: opt.Chat = None,
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
@@ -42,6 +61,9 @@ def evaluate(
     asked once, however many adapters it has. What a server or a judge fails to say stays unscored, never wrong; the
     same command asks the engine again, `seal judge` the judge.
 
+    An ARC test is put in many ways, with one demonstration left out, in other orders, turned and mirrored; the
+    predictions are turned back and vote for two attempts, and every vote is on the line.
+
     \b
     Examples:
       seal eval adapters.jsonl -o scores.jsonl
@@ -49,40 +71,48 @@ def evaluate(
       seal eval tasks.jsonl --model DIR --in-context     (passage in sight)
       seal eval adapters.jsonl --engine openai --base-url http://localhost:8000/v1 --model NAME
       seal eval adapters.jsonl --judge openai:gpt-4.1 -o scores.jsonl
+      seal eval arc-adapters.jsonl | jq -c '.score.answers[].attempts[0]'
     """
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from seal_cli import engines, judges
     from seal_cli.console import note
+    from seal_cli.domains import domain_of, sampling
     from seal_cli.jsonl import input_records
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
-    from seal_cli.services import ServiceFlags
+    from seal_cli.services import ServiceFlags, refuse_given
     from stages import eval as stage
-    from stages.domains.qa import QA
+    from stages.domains.base import DOMAINS, Domain
     from stages.judges.steadfast import Steadfast
+    from stages.plugins import load_class
 
     service = ServiceFlags(concurrency, timeout, retry_for)
-    grader = judges.JudgeFlags(judge, cache, service)
+    grader = judges.JudgeFlags(judge or DEFAULT_JUDGE, cache, service)
     student = engines.EngineFlags(engine, device, dtype, batch, base_url, max_loras, memory_fraction, service)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("eval", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
         grader.check(others=(file, output))
         student.check(unused=grader.unused())
         records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard)
-        stage.check(records)
+        kind, defaults = domain_of(records)
+        domain: Domain = load_class("--domain", kind, DOMAINS)()
+        if domain.judge:
+            refuse_given({"--judge": judge}, "ARC's grids are compared cell by cell; leave it out")
+        stage.check(records, domain)
         trained = {record.adapter.model for record in records if record.adapter}
         name = student.choose(model, trained) if records or model else ""
         if trained - {name}:
             note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(trained))}")
         adapters = dict(stage.adapters(records))
         student.check_adapters(adapters.items(), name)
-        sampling = replace(ANSWERING, max_tokens=max_tokens)
+        answering = sampling(defaults.answering, max_tokens=max_tokens)
         if dry_run:
-            run.would(f"score {len(records)} lines with {name} and the judge {judge}", sampling)
+            run.would(f"score {len(records)} lines with {name} and the judge {domain.judge or grader.text}", answering)
             return run.code
-        chats = student.chats if chat is None else chat
-        asked = {"judge": grader.settings(), "in_context": in_context, "chat": chats, "sampling": asdict(sampling)}
+        chats = (defaults.chat or student.chats) if chat is None else chat
+        graded = domain.judge or grader.settings()
+        asked = {"judge": graded, "in_context": in_context, "chat": chats, "sampling": asdict(answering)}
         chosen = {**asked, **student.settings(name), "limit": limit, "shard": shard}
         run.settle(chosen, stage.plan(records))
         run.produce(
@@ -90,9 +120,9 @@ def evaluate(
             lambda loaded, keys, watch: stage.run(
                 records,
                 loaded[1],
-                domain=QA(),
+                domain=domain,
                 judge=Steadfast(loaded[0], lambda text: note(f"seal eval: {text}")),
-                sampling=sampling,
+                sampling=answering,
                 in_context=in_context,
                 chat=chats,
                 keys=set(keys),
@@ -102,5 +132,5 @@ def evaluate(
             tell=lambda loaded: judges.tell("eval", loaded[0], beside=loaded[1]),
         )
         if run.counts.unscored and not grader.offline:
-            note(f"seal eval: what the judge left unscored it is asked again by: seal judge FILE -j {judge}")
+            note(f"seal eval: what the judge left unscored it is asked again by: seal judge FILE -j {grader.text}")
     return run.code

@@ -14,6 +14,16 @@ def tasks(
     ],
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--ids", metavar="ID|FILE", help="Only this task (repeat it), or those of a file, one id a line."),
+    ] = None,
+    solutions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="ARC's solutions. [default: the file beside …challenges….json, if it is there]"
+        ),
+    ] = None,
     sample: Annotated[int | None, typer.Option(metavar="N", min=1, help="Pick N tasks by the seed.")] = None,
     skip: Annotated[int, typer.Option(metavar="M", min=0, help="Leave out the first M picks: disjoint samples.")] = 0,
     seed: opt.Seed = 0,
@@ -27,7 +37,8 @@ def tasks(
     """Read a source into task lines. What it already holds is kept: completions as edits, rewards as scores.
 
     Known are SQuAD's JSON, lists and lines of {title, context, questions: [{question, answer}]}, .txt and .md files,
-    record lines, datasets with SQuAD's columns, and the official SEAL files.
+    ARC's challenges, single tasks and folders of them, record lines, datasets with SQuAD's columns, and the official
+    SEAL files.
 
     \b
     Examples:
@@ -35,6 +46,7 @@ def tasks(
       seal tasks examples/tiny/train.jsonl --sample 50 --seed 1 --skip 50
       seal tasks rajpurkar/squad --split validation --sample 200
       seal tasks notes.md | seal generate --model DIR
+      seal tasks arc-agi_training_challenges.json --ids 007bbfb7 --ids 00d62c1b
     """
     from seal_cli.console import note
     from seal_cli.rejects import Rejects
@@ -47,12 +59,24 @@ def tasks(
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(Path(source), output))
     with Run("tasks", output=output, overwrite=overwrite, rejects=bad) as run:
         picked = stage.Sample(sample, seed, skip) if sample else None
-        lines = run.read(stage.run(source, sample=picked, split=split, refuse=bad), limit=limit, shard=shard)
+        names = wanted(ids or [])
+        found = stage.run(source, sample=picked, ids=names, split=split, solutions=solutions, refuse=bad)
+        lines = run.read(found, limit=limit, shard=shard)
         chosen = {"sample": sample, "skip": skip, "seed": seed, "limit": limit, "shard": shard}
-        run.settle({"source": source, "split": split, **chosen})
+        more = {"ids": names or None, "solutions": str(solutions) if solutions else None}
+        run.settle({"source": source, "split": split, **chosen, **more})
         if picked:
             ids = list(dict.fromkeys(line.task.id for line in lines))
             run.about["sample"] = {**vars(picked), "source": source, "tasks": ids}
             note(f"seal tasks: sampled {len(ids)} tasks of {source} (seed {seed}, skip {skip})")
         run.write(lines, total=len(lines))
     return run.code
+
+
+def wanted(texts: list[str]) -> list[str]:
+    """The ids that are given, those in files too, each once."""
+    found: list[str] = []
+    for text in texts:
+        path = Path(text)
+        found += path.read_text(encoding="utf-8", errors="replace").split() if path.is_file() else [text]
+    return list(dict.fromkeys(found))

@@ -74,20 +74,20 @@ def parse_edit(completion: str) -> ArcEdit:
     )
 
 
-def steps(rows: int, epoch_count: int) -> int:
+def steps(rows: int, epoch_count: int, rows_a_step: int = BATCH_SIZE) -> int:
     """Optimizer steps of a training, as HF Trainer counts them: the last batch of an epoch may be short.
 
     The official code compares rows x epochs // 2 instead, which for an odd number of rows counts too few.
     """
-    return -(-rows // BATCH_SIZE) * epoch_count
+    return -(-rows // rows_a_step) * epoch_count
 
 
-def check_steps(edit: ArcEdit, rows: int) -> None:
+def check_steps(edit: ArcEdit, rows: int, rows_a_step: int = BATCH_SIZE) -> None:
     """Raises BadEdit where the training would take more than 375 steps."""
-    needed = steps(rows, edit.epochs)
+    needed = steps(rows, edit.epochs, rows_a_step)
     if needed > MAX_STEPS:
         trained = f"{edit.epochs} epochs over {rows} rows"
-        raise BadEdit(f"{trained} are {needed} steps of {BATCH_SIZE}, more than the {MAX_STEPS} that are allowed")
+        raise BadEdit(f"{trained} are {needed} steps of {rows_a_step}, more than the {MAX_STEPS} that are allowed")
 
 
 # ---- the values

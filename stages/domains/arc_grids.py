@@ -1,10 +1,10 @@
 """ARC grids: the tools that make new training tasks, the variants asked at evaluation, and recolouring.
 
-A grid is a tuple of rows of colours 0 to 9, with sides of 1 to 30. The tools and their groups are those of SEAL's
-few-shot code (arXiv 2506.10943, `self-edit.py`), which takes them from the test-time-training code for ARC (Akyürek et
-al., arXiv 2411.07279; github ekinakyurek/marc, `arclib/augmenters.py`). There and here a tool changes the input and the
-output of every pair of a task alike, also one that changes sizes. Rotations are counter-clockwise, as np.rot90; axis 0
-runs down the rows. The functions are our own, without numpy: tests hold them to it.
+The tools and their groups are those of SEAL's few-shot code (arXiv 2506.10943, `self-edit.py`), which takes them from
+the test-time-training code for ARC (Akyürek et al., arXiv 2411.07279; github ekinakyurek/marc, `arclib/augmenters.py`).
+There and here a tool changes the input and the output of every pair of a task alike, also one that changes sizes.
+Rotations are counter-clockwise, as np.rot90; axis 0 runs down the rows. The functions are our own, without numpy: tests
+hold them to it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,29 +12,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
+from stages.grids import COLOUR_COUNT, Grid
+
 T = TypeVar("T")
-Grid = tuple[tuple[int, ...], ...]
 Tool = Callable[[Grid], Grid]
 Colours = tuple[int, ...]  # the new colour of each colour 0 … 9
 
-MAX_SIDE = 30  # ARC-AGI-1; official: a task with a longer side is dropped
-COLOUR_COUNT = 10  # ARC-AGI-1; 0 is the background
 MAX_SHIFT = 3  # official RandomTranslateXY: randint(0, min(4, side))
 FACTOR = 2  # official: every size and repeat tool doubles
-
-
-def make_grid(rows: object) -> Grid:
-    """The grid of a JSON list of rows. Raises ValueError for what is not a grid."""
-    if not isinstance(rows, list | tuple) or not all(isinstance(row, list | tuple) for row in rows):
-        raise ValueError("a grid is a list of rows")
-    grid = tuple(map(tuple, rows))
-    if not 1 <= len(grid) <= MAX_SIDE or not 1 <= len(grid[0]) <= MAX_SIDE:
-        raise ValueError(f"the sides of a grid are 1 to {MAX_SIDE} long")
-    if any(len(row) != len(grid[0]) for row in grid):
-        raise ValueError("the rows of a grid are equally long")
-    if not all(type(colour) is int and 0 <= colour < COLOUR_COUNT for row in grid for colour in row):
-        raise ValueError("the colours of a grid are whole numbers from 0 to 9")
-    return grid
 
 
 def longest_side(grid: Grid) -> int:

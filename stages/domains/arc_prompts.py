@@ -9,10 +9,10 @@ goes through the template, and has a generation prompt behind the answer too, wh
 
 from collections.abc import Sequence
 
-from stages.domains.arc_grids import Grid
 from stages.domains.arc_text import END, digits_text, numpy_text
 from stages.domains.arc_training import Pair, Puzzle
 from stages.engines.base import Example
+from stages.grids import Grid
 
 Messages = list[dict[str, str]]
 
@@ -68,10 +68,14 @@ ARROW = " -> "
 
 def edit_prompt(demonstrations: Sequence[Pair]) -> Messages:
     """The messages that ask for a self-edit: the demonstrations as rows of digits, then the choices."""
-    shown = "".join(
+    return messages(EDIT_SYSTEM, demonstrations_text(demonstrations) + EDIT_RULE + EDIT_CHOICES)
+
+
+def demonstrations_text(demonstrations: Sequence[Pair]) -> str:
+    """Each demonstration as two grids of digits, a blank line behind each."""
+    return "".join(
         f"Input:\n{digits_text(pair.input)}\n\nOutput:\n{digits_text(pair.output)}\n\n" for pair in demonstrations
     )
-    return messages(EDIT_SYSTEM, shown + EDIT_RULE + EDIT_CHOICES)
 
 
 def task_prompt(demonstrations: Sequence[Pair], test_input: Grid) -> Messages:
@@ -85,9 +89,17 @@ def answer(output: Grid) -> str:
     return numpy_text(output) + END
 
 
-def example(puzzle: Puzzle) -> Example:
-    """A puzzle as a training sequence, with the loss on the answer (train_using_output_tokens)."""
-    return Example(task_prompt(puzzle.shown, puzzle.asked.input), answer(puzzle.asked.output))
+def example(puzzle: Puzzle, *, whole: bool, chat: bool = True) -> Example:
+    """A puzzle as a training sequence: the loss on the answer (train_using_output_tokens), or on all tokens."""
+    turns, said = task_prompt(puzzle.shown, puzzle.asked.input), answer(puzzle.asked.output)
+    return Example(turns, said, whole=whole) if chat else Example(as_text(turns), f" {said}", whole=whole)
+
+
+def as_text(turns: Messages) -> str:
+    """The same for a model that has no chat template; the paper has none such. It ends without a space, since most
+    tokenizers take a space together with what follows it.
+    """
+    return "\n".join(turn["content"].rstrip() for turn in turns)
 
 
 def messages(system: str, user: str) -> Messages:

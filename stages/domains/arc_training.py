@@ -19,9 +19,7 @@ from random import Random
 
 from stages.domains.arc_grids import (
     GROUPS,
-    MAX_SIDE,
     TRANSLATE,
-    Grid,
     Tool,
     colour_permutation,
     colours,
@@ -31,6 +29,7 @@ from stages.domains.arc_grids import (
     translation,
 )
 from stages.failures import BadConfig
+from stages.grids import MAX_SIDE, Grid
 from stages.records import content_id, derive_seed
 
 LEFT_OUT = (1, 2)  # official leave_n: leave-one-out and leave-two-out

@@ -1,35 +1,108 @@
-"""The protocol of a domain. Domains import no torch."""
+"""The protocol of a domain, and the table of those that come with `seal`. Domains import no torch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from stages.engines.base import Lesson, Prompt
-from stages.records import SelfEdit, Task
+from stages.arc_records import ArcChoice, ArcTrainingData, Vote
+from stages.engines.base import Completion, Lesson, Prompt
+from stages.failures import BadInput
+from stages.grids import Grid
+from stages.judges.base import Case, Verdict
+from stages.records import Record, SelfEdit, Task, TrainingData
+
+DOMAINS = {"qa": "stages.domains.qa:QA", "arc": "stages.domains.arc:Arc"}
 
 
 @dataclass(frozen=True)
 class Query:
-    """One question to put to the student: its id within the task, the prompt, and the gold answer."""
+    """One question to put to the student: its id within the task, and the prompt."""
 
     id: str
     prompt: Prompt
-    question: str
-    gold: str
+
+
+@dataclass(frozen=True)
+class Poll:
+    """The attempts at a test's output, and the predictions that voted for them."""
+
+    attempts: tuple[Grid, ...] = ()
+    votes: tuple[Vote, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the student's completions come to for one answer of the line, and what a judge is asked about it.
+
+    `item` is a case for the judge, or a verdict that needs none. `prediction` None: the engine gave no answer.
+    """
+
+    id: str
+    prediction: str | None
+    item: Case | Verdict
+    poll: Poll | None = None  # where answers are grids
 
 
 class Domain(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def judge(self) -> str | None:
+        """What a score names as its judge where none is asked; None: one is."""
+        ...
+
+    # ---- self-edits
+
     def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
         """The prompt that asks for a self-edit. Raises BadConfig for an unknown template."""
         ...
+
+    def text_of(self, template: str) -> str:
+        """What the template says, whatever the task. Raises BadConfig for an unknown one."""
+        ...
+
+    def written(self, template: str) -> str | None:
+        """The self-edit that a template stands for without asking a model; None: a model is asked."""
+        ...
+
+    def choice(self, completion: str) -> ArcChoice | None:
+        """How the self-edit reads, where it is not text to train on. Raises BadEdit where it cannot be read."""
+        ...
+
+    def schema(self) -> Mapping[str, Any] | None:
+        """The JSON Schema that a self-edit obeys; None: it is text."""
+        ...
+
+    # ---- training
 
     def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
         """The self-edit as training data. Raises BadEdit where the model's text cannot be used."""
         ...
 
-    def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
-        """The task's questions, without its passage unless `in_context`."""
+    def shown(self, task: Task, edit: SelfEdit) -> TrainingData | ArcTrainingData:
+        """The training data of a self-edit as a line to look at."""
         ...
+
+    # ---- answers
+
+    def check(self, task: Task) -> None:
+        """Raises BadInput for a task that cannot be scored."""
+        ...
+
+    def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
+        """What the student is asked about a task: its questions, without its passage unless `in_context`."""
+        ...
+
+    def replies(self, task: Task, completions: Sequence[Completion], *, in_context: bool) -> Iterator[Reply]:
+        """What the completions, in the order of the queries, come to."""
+        ...
+
+
+def domain_of(lines: Iterable[Record]) -> str:
+    """The one domain of all lines; "qa" where there are none. Raises BadInput where they differ."""
+    found = sorted({line.task.domain for line in lines})
+    if len(found) > 1:
+        ways = f"""take them apart: jq -c 'select(.task.domain == "{found[0]}")'"""
+        raise BadInput(f"the lines are of more than one domain, {' and '.join(found)}; {ways}")
+    return found[0] if found else "qa"

@@ -5,14 +5,15 @@ in-context prompt is ours: the paper has no oracle row with the passage in sight
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.domains.base import Query
-from stages.engines.base import Example, Lesson, Prompt
-from stages.failures import BadConfig, MissingInput
-from stages.records import SelfEdit, Task
+from stages.domains.base import Query, Reply
+from stages.engines.base import Completion, Example, Lesson, Prompt
+from stages.failures import BadConfig, BadInput, MissingInput
+from stages.judges.base import Case, Verdict
+from stages.records import QaTask, SelfEdit, Task, TrainingData
 
 NO_EDIT = "none"  # the passage-only baseline: nothing is written, the student is trained on the passage alone
 LIST_PROMPT = (
@@ -49,31 +50,74 @@ class QA:
 
     split_newlines: bool = True
     name: str = "qa"
+    judge: None = None  # one is asked
 
     def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
         """The prompt of a named template, or of a file that contains {title} and {context}."""
+        task = passage_task(task)
         if chat and template in CHAT_TEMPLATES:
             turns = CHAT_TEMPLATES[template]
             return [{"role": role, "content": fill(text, task)} for role, text in turns]
         text = fill(template_text(template), task)
         return [{"role": "user", "content": text}] if chat else text
 
+    def text_of(self, template: str) -> str:
+        """The template, with its places for title and context."""
+        return template_text(template)
+
+    def written(self, template: str) -> str | None:
+        """The empty self-edit of the passage-only baseline."""
+        return "" if template == NO_EDIT else None
+
+    def choice(self, completion: str) -> None:
+        """Every completion is text to train on."""
+
+    def schema(self) -> None:
+        """There is none."""
+
     def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
         """Every sequence of the self-edit under the title, then the passage; loss on all tokens."""
-        written = edit.template != NO_EDIT
+        task, written = passage_task(task), edit.template != NO_EDIT
         sequences = training_sequences(task, edit.completion, self.split_newlines) if written else [passage(task)]
         return Lesson(tuple(Example("", text) for text in sequences))
 
+    def shown(self, task: Task, edit: SelfEdit) -> TrainingData:
+        """The training sequences."""
+        texts = () if edit.error is not None else tuple(each.completion for each in self.lesson(task, edit).examples)
+        return TrainingData(task_id=task.id, edit_id=edit.id, sequences=texts)
+
+    def check(self, task: Task) -> None:
+        """Raises BadInput for a task without questions, or with two that share an id."""
+        questions = passage_task(task).questions
+        if not questions:
+            raise BadInput(f"task {task.name!r} has no questions; `seal eval` needs at least one")
+        if len({question.id for question in questions}) < len(questions):
+            raise BadInput(f"task {task.name!r} has two questions with one id; give each its own")
+
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
         """One query per question; the closed-book prompt is the paper's (App. B)."""
-        template = IN_CONTEXT_PROMPT if in_context else QUESTION_PROMPT
+        task, template = passage_task(task), IN_CONTEXT_PROMPT if in_context else QUESTION_PROMPT
         for question in task.questions:
             text = fill(template, task, question.question)
-            prompt: Prompt = [{"role": "user", "content": text}] if chat else text
-            yield Query(question.id, prompt, question.question, question.answer)
+            yield Query(question.id, [{"role": "user", "content": text}] if chat else text)
+
+    def replies(self, task: Task, completions: Sequence[Completion], *, in_context: bool) -> Iterator[Reply]:
+        """One per question, for the judge. An answer that the engine failed to give is unscored, never wrong."""
+        for question, each in zip(passage_task(task).questions, completions, strict=True):
+            if each.error is not None:
+                yield Reply(question.id, None, Verdict(None, each.error))
+            else:
+                yield Reply(question.id, each.text, Case(question.question, question.answer, each.text))
 
 
-def fill(template: str, task: Task, question: str = "") -> str:
+def passage_task(task: Task) -> QaTask:
+    """The task, if it is one of this domain. Raises BadInput otherwise."""
+    if not isinstance(task, QaTask):
+        raise BadInput(f"task {task.id} is of the domain {task.domain}, not of qa")
+    return task
+
+
+def fill(template: str, task: QaTask, question: str = "") -> str:
     """Puts title, context and question into the template, in one pass: braces in a passage mean nothing."""
     values = {"title": task.title, "context": task.context, "question": question}
     return FIELD.sub(lambda match: values[match[1]], template)
@@ -104,12 +148,12 @@ def read_template(template: str) -> str:
     return text
 
 
-def passage(task: Task) -> str:
+def passage(task: QaTask) -> str:
     """The passage as a training sequence, always the last one of a lesson."""
     return f"{task.title}\n{task.context}".strip()
 
 
-def training_sequences(task: Task, completion: str, split_newlines: bool = True) -> list[str]:
+def training_sequences(task: QaTask, completion: str, split_newlines: bool = True) -> list[str]:
     """The sequences a self-edit is trained as: each piece under the title, the passage last (SEAL App. B)."""
     segments = [piece.strip() for piece in completion.split("---") if piece.strip()] or [completion.strip()]
     pieces = split_lines(completion, segments) if split_newlines else segments

@@ -29,12 +29,16 @@ ANSWERING = Sampling(temperature=0.0, top_p=1.0, max_tokens=64)  # official quer
 
 @dataclass(frozen=True)
 class Request:
-    """One completion asked for. Requests with different adapters, samplings and lengths mix freely in one call."""
+    """One completion asked for. Requests with different adapters, samplings and lengths mix freely in one call.
+
+    `schema`: a JSON Schema that the completion must obey, for engines that can see to it.
+    """
 
     id: str
     prompt: Prompt
     sampling: Sampling
     adapter: Path | None = None
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,11 @@ class Completion:
 
 @dataclass(frozen=True)
 class Example:
-    """One training sequence. The loss is on the completion; an empty prompt puts it on every token."""
+    """One training sequence. The loss is on the completion; on every token where `whole`, or without a prompt."""
 
     prompt: Prompt
     completion: str
+    whole: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.domains.arc_grids import make_grid
 from stages.domains.arc_training import Pair, counts
+from stages.grids import make_grid
 
 ARC = Path(__file__).parents[3] / "shared" / "data" / "arc"
 CHALLENGES = (

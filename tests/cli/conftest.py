@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from stages.records import Frozen, to_json
+from stages.frozen import Frozen
+from stages.records import to_json
 from tests.conftest import ROOT
 
 SEAL = (sys.executable, "-m", "seal_cli")

@@ -22,9 +22,9 @@ from stages.domains.arc_edit import (
     ArcEdit,
     parse_edit,
 )
-from stages.domains.arc_grids import make_grid
 from stages.domains.arc_text import BadGrid, digits_text, numpy_text, read_grid
 from stages.failures import BadEdit
+from stages.grids import make_grid
 
 JUNK = (
     *("{", "}", "[", "]", '"', "'", ",", ":", "\\", "\n", " ", "`", "```", "```json\n", "true", "True", "None", "NaN"),

@@ -17,8 +17,9 @@ from typing import Any
 from seal_cli.jsonl import input_examples, input_records
 from stages import tasks
 from stages.failures import BadInput
+from stages.frozen import Frozen
 from stages.lines import LONGEST_ENTRY, LONGEST_REASON, Refuse, Reject
-from stages.records import LINES, Frozen, to_json
+from stages.records import LINES, to_json
 from tests.stages.bad_lines import EXAMPLE, RECORD, TASK, bad_lines
 
 Read = Callable[[Path, Refuse], Iterable[Frozen]]

@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 from stages.domains.arc_grids import (
     GROUPS,
     VARIANTS,
-    Grid,
     colour_permutation,
     colours,
-    make_grid,
     recoloured,
     shuffled,
     translation,
 )
 from stages.domains.arc_training import Pair
+from stages.grids import Grid, make_grid
 from tests.bench import arc_counts
 
 Array = np.ndarray[Any, Any]

@@ -30,7 +30,7 @@ def test_a_task_without_demonstrations_has_the_instruction_alone() -> None:
 
 
 def test_a_training_example_learns_the_output_and_its_end_mark() -> None:
-    made = example(Puzzle((FIRST,), SECOND))
+    made = example(Puzzle((FIRST,), SECOND), whole=False)
     assert made.prompt == task_prompt([FIRST], SECOND.input)
     assert made.completion == answer(SECOND.output) == "[[8]\n [9]]#"
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stages.domains.arc_grids import Grid
 from stages.domains.arc_text import MAX_CHARACTERS, BadGrid, digits_text, numpy_text, read_grid
+from stages.grids import Grid
 from tests.stages.test_arc_grids import grids
 
 GRID = ((2, 0, 2), (0, 2, 0))

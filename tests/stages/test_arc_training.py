@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.domains import arc_training
-from stages.domains.arc_grids import GROUPS, Grid, make_grid, transpose
+from stages.domains.arc_grids import GROUPS, transpose
 from stages.domains.arc_training import (
     Pair,
     Puzzle,
@@ -20,6 +20,7 @@ from stages.domains.arc_training import (
     leave_out,
     leave_out_rows,
 )
+from stages.grids import Grid, make_grid
 from tests.bench import arc_counts
 from tests.stages.test_arc_grids import arc_file, arc_tasks
 

@@ -229,7 +229,7 @@ def test_a_baseline_that_the_engine_failed_to_give_is_asked_again() -> None:
 
 def refusal(*lines: Record) -> str:
     with pytest.raises(BadInput) as caught:
-        stage.check(lines)
+        stage.check(lines, QA())
     return str(caught.value)
 
 
@@ -248,7 +248,7 @@ def test_lines_that_would_count_twice_are_refused() -> None:
     assert line.adapter is not None
     assert refusal(bare, bare) == f"task {bare.task.id} occurs twice; each line must be another"
     assert refusal(line, line) == f"adapter {line.adapter.id} occurs twice; each line must be another"
-    stage.check([bare, line, adapted(seed=1)])
+    stage.check([bare, line, adapted(seed=1)], QA())
 
 
 def test_two_questions_with_one_id_are_refused() -> None:
@@ -261,4 +261,4 @@ def test_two_different_tasks_of_one_id_are_refused() -> None:
     first = a_task()
     other = first.model_copy(update={"title": "Somebody else"})
     with pytest.raises(BadInput, match=f"two different tasks have the id {first.id}; give each its own"):
-        stage.check([Record(task=first), Record(task=other)])
+        stage.check([Record(task=first), Record(task=other)], QA())

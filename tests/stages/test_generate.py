@@ -71,7 +71,7 @@ def test_two_different_tasks_with_one_id_are_refused() -> None:
     with pytest.raises(BadInput, match=words):
         list(generate.run([ADA, other], Backwards(name_and_sample), Writing(QA())))
     with pytest.raises(BadInput, match=words):
-        list(generate.passage_only([ADA, ADA, other]))
+        list(generate.by_hand([ADA, ADA, other], QA(), NO_EDIT, ""))
 
 
 def test_every_sample_has_its_own_seed_and_other_tasks_do_not_change_it() -> None:
@@ -95,7 +95,7 @@ def test_a_chat_prompt_is_kept_as_messages() -> None:
 
 
 def test_the_passage_only_baseline_is_one_empty_edit_per_task() -> None:
-    records = list(generate.passage_only([ADA, ADA, BO]))
+    records = list(generate.by_hand([ADA, ADA, BO], QA(), NO_EDIT, ""))
     assert [(record.task.title, record.edit.completion) for record in records if record.edit] == [
         ("Ada", ""),
         ("Bo", ""),

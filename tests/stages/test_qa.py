@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from stages import tasks
 from stages.adapt import show_data
+from stages.domains.base import Reply
 from stages.domains.qa import NO_EDIT, QA, TEMPLATES, fill, training_sequences
+from stages.engines.base import Completion
 from stages.failures import BadConfig, MissingInput
+from stages.judges.base import Case, Verdict
 from stages.records import Task, make_task
 from tests.conftest import paper_file
 from tests.stages.invented import a_task, an_edit
@@ -140,7 +143,17 @@ def test_the_question_is_asked_without_the_passage_unless_in_context() -> None:
     )
     assert a_task().context not in closed.prompt
     assert a_task().context in opened.prompt
-    assert (closed.question, closed.gold) == (opened.question, opened.gold) == ("Where was Ada born?", "Velm")
+    assert closed.id == opened.id == a_task().questions[0].id
+
+
+def test_a_reply_is_a_case_for_the_judge_unless_the_engine_failed() -> None:
+    (first, second) = a_task().questions
+    said, lost = Completion("a", "in Velm", "stop", 3), Completion("b", "", "failed", None, error="timeout: no answer")
+    replies = list(QA().replies(a_task(), [said, lost], in_context=False))
+    assert replies == [
+        Reply(first.id, "in Velm", Case("Where was Ada born?", "Velm", "in Velm")),
+        Reply(second.id, None, Verdict(None, "timeout: no answer")),
+    ]
 
 
 def test_a_chat_model_is_asked_in_messages() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stages.records import LINES, Question, Record, Score, Task, content_id, derive_seed, make_task, schemas, to_json
+from stages.records import LINES, QaTask, Question, Record, Score, content_id, derive_seed, make_task, schemas, to_json
 from tests.stages.invented import a_line, a_score, a_task, an_edit
 
 PAIR = st.tuples(st.text(max_size=3), st.text(max_size=3))
@@ -115,7 +115,8 @@ def test_every_line_has_a_schema_that_names_its_fields() -> None:
 def test_a_title_that_json_cannot_carry_is_still_identified() -> None:
     assert content_id("half \ud83d") != content_id("half ?")
     assert isinstance(
-        Task(id="a", domain="qa", title="t", context="c", questions=(Question(id="q", question="", answer=""),)), Task
+        QaTask(id="a", domain="qa", title="t", context="c", questions=(Question(id="q", question="", answer=""),)),
+        QaTask,
     )
 
 

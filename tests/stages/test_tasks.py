@@ -98,7 +98,7 @@ def test_a_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"rows": [], "features": 1}, ": an object with rows, features; known are SQuAD, a list of"),
+        ({"rows": [], "features": 1}, ": an object with rows, features; known are SQuAD, ARC tasks, a list of"),
         ([1, 2], ": list; known are SQuAD"),
         (b"{\n broken", ": not JSON: Expecting property name"),
         (b"", ": not JSON: Expecting value"),

@@ -1,0 +1,115 @@
+"""Reads ARC: files of many tasks, with their solutions beside them, and files of one task each.
+
+    challenges   {id: {"train": [{"input", "output"}], "test": [{"input"}]}}     (ARC-AGI-1 as on Kaggle)
+    solutions    {id: [output of each test]}
+    one task     {"train": [{"input", "output"}], "test": [{"input", "output"}]}     (the original repository)
+
+The id of a task is its key, or the name of its file without the ending.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.arc_records import ArcTask
+from stages.failures import BadInput, MissingInput
+from stages.lines import LONGEST, BadLine, Refuse, read_entries, reject_entry, stop, validate
+from stages.records import Record
+from stages.strict_json import Fault, parse_loosely, why
+
+PARTS = {"train", "test"}
+
+
+def is_task(document: Any) -> bool:
+    """Whether a document is one task."""
+    return isinstance(document, dict) and document.keys() >= PARTS and isinstance(document["train"], list | Fault)
+
+
+def is_challenges(document: Any) -> bool:
+    """Whether a document is tasks by their ids: some good ones suffice, others are rejected one by one."""
+    return isinstance(document, dict) and any(map(is_task, document.values()))
+
+
+def from_arc(
+    document: Mapping[str, Any], path: Path, refuse: Refuse = stop, solutions: Path | None = None
+) -> Iterator[Record]:
+    """A task for each key of a file, or the file's one task.
+
+    `solutions`: their file; without it the one beside it that is called solutions instead of challenges, if any.
+    """
+    tasks = {path.stem: document} if is_task(document) else document
+    file = solutions or beside(path)
+    known = read_solutions(file) if file else {}
+    places = ((key, [key, task, known.get(key)]) for key, task in tasks.items())
+    return read_entries(places, str(path), lambda entry: [arc_record(*entry)], refuse)
+
+
+def arc_record(task_id: str, task: Any, solved: Any = None) -> Record:
+    """One task as a line. Raises BadLine for one that is none, and for solutions that are not those of its tests."""
+    if not is_task(task):
+        raise BadLine("not an ARC task: train and test must be lists of pairs")
+    test = [{"output": None, **pair} if isinstance(pair, dict) else pair for pair in listed(task["test"])]
+    if solved is not None:
+        if not isinstance(solved, list) or len(solved) != len(test):
+            raise BadLine(f"has {len(test)} tests, but its solutions are not {len(test)} grids")
+        test = [with_solution(pair, output) for pair, output in zip(test, solved, strict=True)]
+    return Record(task=validate(ArcTask, {"id": task_id, "domain": "arc", "train": task["train"], "test": test}))
+
+
+def listed(value: Any) -> list[Any]:
+    """The value, if it is a list. Raises BadLine otherwise."""
+    if not isinstance(value, list):
+        raise BadLine("test must be a list of pairs")
+    return value
+
+
+def with_solution(pair: Any, output: Any) -> Any:
+    """A test with its output. Raises BadLine where it has another one already."""
+    if isinstance(pair, dict) and pair.get("output") not in (None, output):
+        raise BadLine("a test has another output than its solution")
+    return {**pair, "output": output} if isinstance(pair, dict) else pair
+
+
+def beside(path: Path) -> Path | None:
+    """The solutions that lie beside a file of challenges: the same name with the one word for the other."""
+    file = path.with_name(path.name.replace("challenges", "solutions"))
+    return file if file != path and file.is_file() else None
+
+
+def read_solutions(path: Path) -> Mapping[str, Any]:
+    """Outputs by task. Raises MissingInput or BadInput."""
+    if not path.is_file():
+        raise MissingInput(f"--solutions {path}: no such file")
+    try:
+        document = parse_loosely(path.read_bytes().decode("utf-8-sig"))
+    except ValueError as error:
+        raise BadInput(f"{path}: {why(error)}") from None
+    if not isinstance(document, dict):
+        raise BadInput(f"{path}: not ARC solutions, which are an object with a list of grids for each task")
+    return document
+
+
+def is_folder_of_tasks(files: Iterable[Path]) -> bool:
+    """Whether one of the JSON files of a folder is an ARC task: then all are to be."""
+    return any(is_task(read_document(file)) for file in files)
+
+
+def from_folder(files: list[Path], refuse: Refuse = stop, solutions: Path | None = None) -> Iterator[Record]:
+    """A task for each file; one that is none is told to `refuse`."""
+    for path in files:
+        document = read_document(path)
+        if is_task(document):
+            yield from from_arc(document, path, refuse, solutions)
+        else:
+            reason = f": {document}" if isinstance(document, str) else ""
+            refuse(reject_entry(str(path), f"not an ARC task{reason}", document))
+
+
+def read_document(path: Path) -> Any:
+    """The JSON document of a file, or as text what is wrong with it."""
+    if path.stat().st_size > LONGEST:
+        return f"more than {LONGEST:,} bytes"
+    try:
+        return parse_loosely(path.read_bytes().decode("utf-8-sig"))
+    except ValueError as error:
+        return why(error)

@@ -1,0 +1,181 @@
+"""Few-shot learning (SEAL, arXiv 2506.10943, few-shot): a self-edit chooses how a model is trained on demonstrations.
+
+The model sees a task's demonstrations and says as JSON which tools make training tasks of them, what the loss is on,
+the learning rate and the epochs. The adapted model is then put the task's tests. Grids are compared cell by cell.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from stages.arc_records import ArcChoice, ArcTask, ArcTrainingData, Demonstration, TrainingGrids
+from stages.domains.arc_edit import ALL_TOKENS, BATCH_SIZE, ArcEdit, check_steps, parse_edit
+from stages.domains.arc_prompts import (
+    EDIT_CHOICES,
+    EDIT_SYSTEM,
+    as_text,
+    demonstrations_text,
+    edit_prompt,
+    example,
+    messages,
+)
+from stages.domains.arc_templates import PLACE, SCHEMA, TEMPLATE, text_of, written_by_hand
+from stages.domains.arc_training import MAX_TOKENS, Pair, Puzzle, TrainingTask, training_set
+from stages.domains.arc_votes import first_attempt, poll, prompt, tests_of, vote, ways
+from stages.domains.base import Poll, Query, Reply
+from stages.engines.base import Completion, Example, Lesson, Prompt
+from stages.failures import BadEdit, BadInput
+from stages.grids import Grid
+from stages.judges.base import Verdict
+from stages.records import SelfEdit, Task
+
+
+def anything_fits(_: Example) -> bool:
+    """No row is too long."""
+    return True
+
+
+@dataclass(frozen=True)
+class Arc:
+    """The `arc` domain.
+
+    `fits` says which training rows are short enough, `rows_a_step` how many make an optimizer step, `chat` whether
+    they go through the student's chat template, `seed` what draws among them.
+    """
+
+    seed: int = 0
+    rows_a_step: int = BATCH_SIZE
+    chat: bool = True
+    fits: Callable[[Example], bool] = anything_fits
+    name: str = "arc"
+    judge: str = "grids"
+
+    # ---- self-edits
+
+    def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
+        """The paper's prompt, or a file's with the demonstrations at {demonstrations}."""
+        shown = pairs_of(grid_task(task))
+        if template == TEMPLATE:
+            turns = edit_prompt(shown)
+        else:
+            turns = messages(EDIT_SYSTEM, text_of(template).replace(PLACE, demonstrations_text(shown)))
+        return turns if chat else f"{as_text(turns)}\n\n"
+
+    def text_of(self, template: str) -> str:
+        """What the template says. Raises BadConfig or MissingInput for one that there is not."""
+        return EDIT_CHOICES if template == TEMPLATE else text_of(template)
+
+    def written(self, template: str) -> str | None:
+        """The self-edit of a human: `oracle`, or one of yours, `oracle:FILE`."""
+        return written_by_hand(template)
+
+    def choice(self, completion: str) -> ArcChoice:
+        """What the self-edit chose. Raises BadEdit where it cannot be read."""
+        return choice_of(parse_edit(completion))
+
+    def schema(self) -> Mapping[str, Any]:
+        """Keys and types; the bounds of numbers are not part of it."""
+        return SCHEMA
+
+    # ---- training
+
+    def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
+        """The training tasks that the self-edit's tools make. Raises BadEdit for too many steps, too."""
+        found = parse_edit(edit.completion)
+        whole = found.strategy == ALL_TOKENS
+        rows = self.rows(task, found)
+        return Lesson(tuple(example(row.puzzle, whole=whole, chat=self.chat) for row in rows), found.chosen)
+
+    def rows(self, task: Task, edit: ArcEdit) -> tuple[TrainingTask, ...]:
+        """The training tasks themselves. Raises BadEdit where they are more steps than are allowed."""
+        rows = training_rows(pairs_of(grid_task(task)), edit.groups, self.seed, self.fits, self.chat)
+        check_steps(edit, len(rows), self.rows_a_step)
+        return rows
+
+    def shown(self, task: Task, edit: SelfEdit) -> ArcTrainingData:
+        """The training tasks as grids, each with its tool; none, and the reason, for a failed self-edit."""
+        chosen, error = None, edit.error
+        rows: tuple[TrainingTask, ...] = ()
+        try:
+            found = parse_edit(edit.completion)
+            chosen, rows = choice_of(found), self.rows(task, found) if error is None else ()
+        except BadEdit as bad:
+            error = error or str(bad)
+        made = tuple(grids_of(row) for row in rows)
+        return ArcTrainingData(task_id=task.id, edit_id=edit.id, chosen=chosen, error=error, tasks=made)
+
+    # ---- answers
+
+    def check(self, task: Task) -> None:
+        """Raises BadInput for a task without tests, or with a test that comes twice."""
+        ids = [test_id for test_id, _, _ in tests_of(grid_task(task))]
+        if not ids:
+            raise BadInput(f"task {task.id} has no test; `seal eval` needs at least one")
+        if len(set(ids)) < len(ids):
+            raise BadInput(f"task {task.id} has two tests with one input; take one out")
+
+    def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
+        """Every test in every way; with `in_context` once each, after all demonstrations, without a vote."""
+        task = grid_task(task)
+        for test_id, test_input, _ in tests_of(task):
+            for way in ways(task, in_context=in_context):
+                turns = prompt(task, test_input, way)
+                yield Query(f"{test_id}/{way.name}", turns if chat else as_text(turns))
+
+    def replies(self, task: Task, completions: Sequence[Completion], *, in_context: bool) -> Iterator[Reply]:
+        """Two attempts for each test, and whether one of them is the solution."""
+        task, left = grid_task(task), iter(completions)
+        asked = ways(task, in_context=in_context)
+        for test_id, _, solution in tests_of(task):
+            found = poll([vote(way, next(left)) for way in asked])
+            failed = next((each.error for each in found.votes if each.prediction is None), None)
+            said = None if failed else first_attempt(found)
+            yield Reply(test_id, said, Verdict(None, failed) if failed else graded(found, solution), found)
+
+
+def graded(found: Poll, solution: Grid | None) -> Verdict:
+    """Whether one of the attempts is the solution; an answer without a grid is the model's failure."""
+    if solution is None:
+        return Verdict(None, "no solution is known")
+    reason = None if found.attempts else f"no prediction is a grid: {found.votes[0].error}"
+    return Verdict(solution in found.attempts, reason)
+
+
+@lru_cache(maxsize=1024)
+def training_rows(
+    shown: tuple[Pair, ...], groups: tuple[str, ...], seed: int, fits: Callable[[Example], bool], chat: bool
+) -> tuple[TrainingTask, ...]:
+    """The rows of a task and a setting of the switches: many self-edits of a task have the same."""
+
+    def length(puzzle: Puzzle) -> int:
+        return 0 if fits(example(puzzle, whole=True, chat=chat)) else MAX_TOKENS
+
+    return training_set(shown, groups, seed=seed, length=length)
+
+
+def grid_task(task: Task) -> ArcTask:
+    """The task, if it is one of this domain. Raises BadInput otherwise."""
+    if not isinstance(task, ArcTask):
+        raise BadInput(f"task {task.id} is of the domain {task.domain}, not of arc")
+    return task
+
+
+def pairs_of(task: ArcTask) -> tuple[Pair, ...]:
+    return tuple(Pair(pair.input, pair.output) for pair in task.train)
+
+
+def choice_of(edit: ArcEdit) -> ArcChoice:
+    return ArcChoice(
+        tools=edit.groups,
+        strategy=edit.strategy,
+        learning_rate=edit.learning_rate,
+        epochs=edit.epochs,
+        repairs=edit.repairs,
+    )
+
+
+def grids_of(row: TrainingTask) -> TrainingGrids:
+    shown = tuple(Demonstration(input=pair.input, output=pair.output) for pair in row.puzzle.shown)
+    asked = Demonstration(input=row.puzzle.asked.input, output=row.puzzle.asked.output)
+    return TrainingGrids(tool=row.tool, permuted=row.permuted, train=shown, test=asked)
