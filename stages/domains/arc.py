@@ -21,10 +21,10 @@ from stages.domains.arc_prompts import (
     messages,
 )
 from stages.domains.arc_templates import PLACE, SCHEMA, TEMPLATE, text_of, written_by_hand
-from stages.domains.arc_training import MAX_TOKENS, Pair, Puzzle, TrainingTask, training_set
+from stages.domains.arc_training import Pair, Puzzle, TrainingTask, training_set
 from stages.domains.arc_votes import first_attempt, poll, prompt, tests_of, vote, ways
 from stages.domains.base import Poll, Query, Reply
-from stages.engines.base import Completion, Example, Lesson, Prompt
+from stages.engines.base import MAX_ROW_TOKENS, Completion, Example, Lesson, Prompt
 from stages.failures import BadEdit, BadInput
 from stages.grids import Grid
 from stages.judges.base import Verdict
@@ -149,7 +149,7 @@ def training_rows(
     """The rows of a task and a setting of the switches: many self-edits of a task have the same."""
 
     def length(puzzle: Puzzle) -> int:
-        return 0 if fits(example(puzzle, whole=True, chat=chat)) else MAX_TOKENS
+        return 0 if fits(example(puzzle, whole=True, chat=chat)) else MAX_ROW_TOKENS
 
     return training_set(shown, groups, seed=seed, length=length)
 

@@ -28,13 +28,13 @@ from stages.domains.arc_grids import (
     shuffled,
     translation,
 )
+from stages.engines.base import MAX_ROW_TOKENS
 from stages.failures import BadConfig
 from stages.grids import MAX_SIDE, Grid
 from stages.records import content_id, derive_seed
 
 LEFT_OUT = (1, 2)  # official leave_n: leave-one-out and leave-two-out
 MAX_ROWS = 250  # official Nmax
-MAX_TOKENS = 8192  # official max_tokens: a row has fewer
 NO_TOOL = "none"
 
 
@@ -95,7 +95,7 @@ def training_set(
     drawn = sorted(rows, key=lambda row: content_id("row", seed, identity_of(row.puzzle)))
     short: list[TrainingTask] = []
     for row in drawn:
-        if len(short) < MAX_ROWS and length(row.puzzle) < MAX_TOKENS:
+        if len(short) < MAX_ROWS and length(row.puzzle) < MAX_ROW_TOKENS:
             short.append(row)
     return tuple(short)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from stages.failures import BadConfig
 
+MAX_ROW_TOKENS = 8192  # official self-edit.py, max_tokens: a row of few-shot training has fewer
 Finish = Literal["stop", "length", "refused", "failed", "unknown"]
 Prompt = str | Sequence[Mapping[str, str]]  # text, or the messages of a chat
 

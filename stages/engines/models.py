@@ -120,12 +120,13 @@ def sizes_in(folder: Path, names: Iterable[str]) -> dict[str, int]:
 
 def load_tokenizer(name: str) -> Any:
     """The model's tokenizer, with a pad token (its end token where it has none)."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoTokenizer
 
     check_model(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise _unloadable(name, error) from None
     if tokenizer.eos_token_id is None:
         raise BadInput(f"--model {name}: its tokenizer has no end token (eos_token)")
@@ -136,6 +137,7 @@ def load_tokenizer(name: str) -> Any:
 
 def load_model(name: str, device: Device) -> Any:
     """The causal language model in eval mode, weights frozen, its progress bars off."""
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -146,7 +148,7 @@ def load_model(name: str, device: Device) -> Any:
     settings = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, "trust_remote_code": False}
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(name, **settings)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
         raise _unloadable(name, error) from None
     if loaded["missing_keys"]:  # transformers would draw them at random
         raise BadInput(f"--model {name}: no weights for {min(loaded['missing_keys'])}; the checkpoint is not whole")

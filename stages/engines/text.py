@@ -1,7 +1,8 @@
 """Prompts and examples as token ids, and ids as completions: one place, for sampling and for training alike."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,9 @@ from jinja2 import TemplateError
 
 from stages.engines.base import Completion, Example, FitConfig, Lesson, PadMode, Prompt, Sampling
 from stages.failures import BadConfig, BadInput, Untrainable
+
+TODAY = datetime(2024, 7, 26)  # for templates that ask: the day of Llama 3.2's own template where it has no clock
+SAID = "[said]"  # stands for what an assistant says
 
 
 @dataclass(frozen=True)
@@ -62,25 +66,54 @@ def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
         return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
     if not tokenizer.chat_template:
         raise BadConfig(f"{tokenizer.name_or_path} has no chat template; use --no-chat")
-    messages = [dict(message) for message in prompt]
     try:
-        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+        return list(rendered(tokenizer, prompt, add_generation_prompt=True))
     except TemplateError as error:  # some refuse a system turn
         raise BadConfig(f"the chat template of {tokenizer.name_or_path} refuses the prompt: {error}") from None
 
 
-def example_tokens(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
-    """The example's ids, loss on the completion (on all tokens where the prompt is empty).
+def rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], **settings: bool) -> Any:
+    """What the chat template makes of the messages: the same on every day, and without thoughts before the answer.
 
-    `end` adds the end token as a last target, so that the model learns where to stop.
+    Its clock stands still (Llama 3.2's writes the date into the system turn); a template that can think (Qwen3's) is
+    told not to, since a self-edit or an answer begins at once. A server renders chats itself.
+    """
+    turns, still = [dict(message) for message in messages], TODAY.strftime
+    return tokenizer.apply_chat_template(
+        turns, return_dict=False, strftime_now=still, enable_thinking=False, **settings
+    )
+
+
+def turn_end(tokenizer: Any) -> int:
+    """The special token that the chat template puts behind what the assistant says; the end token where it has none.
+
+    They differ where a base model's tokenizer has a chat template (Qwen2.5), and in Gemma and Phi-3.
+    """
+    if not tokenizer.chat_template:
+        return int(tokenizer.eos_token_id)
+    try:
+        turns = [{"role": "user", "content": "Say it."}, {"role": "assistant", "content": SAID}]
+        _, said, behind = rendered(tokenizer, turns, tokenize=False).rpartition(SAID)
+    except TemplateError:
+        return int(tokenizer.eos_token_id)
+    ids = tokenizer(behind, add_special_tokens=False)["input_ids"] if said else []
+    special = (each for each in ids if tokenizer.decode([each], skip_special_tokens=True) != tokenizer.decode([each]))
+    return int(next(special, tokenizer.eos_token_id))
+
+
+def example_tokens(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
+    """The example's ids, loss on the completion (on all tokens where the prompt is empty, or the example `whole`).
+
+    `end` adds a last target, so that the model learns where to stop: the end token, behind a chat that of its turns.
     """
     if example.prompt:
         front = prompt_ids(tokenizer, example.prompt)
         back = list(tokenizer(example.completion, add_special_tokens=False)["input_ids"])
     else:
         front, back = [], prompt_ids(tokenizer, example.completion)
-    tail = [tokenizer.eos_token_id] if end else []
-    return Tokens(tuple(front + back + tail), len(front))
+    chat = not isinstance(example.prompt or "", str)
+    tail = [turn_end(tokenizer) if chat else tokenizer.eos_token_id] if end else []
+    return Tokens(tuple(front + back + tail), 0 if example.whole else len(front))
 
 
 def lesson_tokens(
@@ -133,9 +166,10 @@ def padded(sequence: Tokens, samples: int | None, to: int, token: int) -> Tokens
 
 
 def end_tokens(tokenizer: Any, model: Any) -> set[int]:
-    """Every token at which this model stops: the tokenizer's end token and those of its generation settings."""
+    """Every token at which this model stops: the tokenizer's end token, its chat's, and those of the settings."""
     more = model.generation_config.eos_token_id
-    return {tokenizer.eos_token_id, *(more if isinstance(more, Sequence) else [] if more is None else [more])}
+    declared = more if isinstance(more, Sequence) else [] if more is None else [more]
+    return {tokenizer.eos_token_id, turn_end(tokenizer), *declared}
 
 
 def token_limit(sampling: Sampling, prompt_length: int, context: int | None, model: str) -> int:

@@ -11,7 +11,6 @@ from stages.domains import arc_training
 from stages.domains.arc_grids import GROUPS
 from stages.domains.arc_training import (
     MAX_ROWS,
-    MAX_TOKENS,
     Pair,
     Puzzle,
     counts,
@@ -19,6 +18,7 @@ from stages.domains.arc_training import (
     leave_out_rows,
     training_set,
 )
+from stages.engines.base import MAX_ROW_TOKENS
 from stages.failures import BadConfig
 from tests.bench import arc_counts
 from tests.stages.test_arc_grids import arc_tasks
@@ -69,12 +69,12 @@ def test_long_rows_are_left_out_before_the_cut() -> None:
     pairs = some_pairs(4)
 
     def length(puzzle: Puzzle) -> int:
-        return MAX_TOKENS - (int(identity_of(puzzle), 16) % 2)
+        return MAX_ROW_TOKENS - (int(identity_of(puzzle), 16) % 2)
 
     rows = training_set(pairs, ALL, seed=0, length=length)
     assert len(rows) == MAX_ROWS
-    assert all(length(row.puzzle) == MAX_TOKENS - 1 for row in rows)
-    assert training_set(pairs, ALL, seed=0, length=lambda puzzle: MAX_TOKENS) == ()
+    assert all(length(row.puzzle) == MAX_ROW_TOKENS - 1 for row in rows)
+    assert training_set(pairs, ALL, seed=0, length=lambda puzzle: MAX_ROW_TOKENS) == ()
 
 
 def test_few_rows_are_all_kept() -> None:

@@ -1,0 +1,98 @@
+"""How many tokens an example has, for a process that plans the work and loads no model.
+
+Where a bound settles whether an example fits, neither transformers nor the tokenizer is loaded.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stages.engines.base import MAX_ROW_TOKENS, Example
+from stages.engines.directories import read_object
+from stages.engines.models import check_model, load_tokenizer
+from stages.failures import BadInput, Unavailable
+
+MARKS = 256  # tokens that a template and a tokenizer may put around a text: Llama 3.2 puts some 30 around a system's
+ANY_CONTEXT = 2048  # tokens for which no hub model's settings are read: but for GPT-2's like, all hold so many
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """The lengths of examples in tokens of this model: a directory, or a hub name.
+
+    Raises MissingInput or BadInput for a path without a model.
+    """
+
+    model: str
+
+    def __post_init__(self) -> None:
+        check_model(self.model)
+
+    def fits(self, example: Example) -> bool:
+        """Whether the example is a row to train on: of fewer than 8192 tokens, and no more than the model's context."""
+        return self._within(self.tokens(example))
+
+    def tokens(self, example: Example) -> int:
+        """Its tokens with the end token behind, as they are trained; only a bound of them where that one fits.
+
+        Raises BadConfig for a chat where the model has no chat template, if it comes to counting.
+        """
+        bound = most_tokens(example)
+        if bound is not None and self._within(bound):
+            return bound
+        from stages.engines.text import example_tokens
+
+        return len(example_tokens(self._tokenizer, example, end=True).ids)
+
+    @cached_property
+    def limit(self) -> int:
+        """Most tokens of a row. Raises BadInput or Unavailable where the model's settings cannot be read."""
+        folder = Path(self.model)
+        written = stated_context(read_object(folder / "config.json")) if folder.is_dir() else None
+        context = written or self._loaded_context()
+        return min(MAX_ROW_TOKENS - 1, context or MAX_ROW_TOKENS)
+
+    def _within(self, count: int) -> bool:
+        return (count <= ANY_CONTEXT and not Path(self.model).is_dir()) or count <= self.limit
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self.model)
+
+    def _loaded_context(self) -> int | None:
+        """The context as transformers has it, under any name and with its defaults."""
+        from huggingface_hub.errors import StrictDataclassError
+        from transformers import AutoConfig
+
+        try:
+            config = AutoConfig.from_pretrained(self.model, trust_remote_code=False).get_text_config()
+        except (OSError, ValueError, StrictDataclassError) as error:
+            first = str(error).strip().split("\n", 1)[0]
+            kind = BadInput if Path(self.model).is_dir() else Unavailable
+            raise kind(f"--model {self.model}: its settings cannot be read: {first}") from None
+        return getattr(config, "max_position_embeddings", None)
+
+
+def most_tokens(example: Example) -> int | None:
+    """A bound by the length of the texts, if they are ASCII: each token stands for one of their bytes or more.
+
+    None for others: some tokenizers lengthen them first (Unicode normalization). Where there is no system turn, a
+    template may say more of its own than the bound allows for.
+    """
+    found = list(texts(example))
+    return sum(len(text) + MARKS for text in found) if all(text.isascii() for text in found) else None
+
+
+def texts(example: Example) -> Iterator[str]:
+    """The texts of the example, those of a chat turn by turn."""
+    yield from [example.prompt] if isinstance(example.prompt, str) else (turn["content"] for turn in example.prompt)
+    yield example.completion
+
+
+def stated_context(config: Mapping[str, Any]) -> int | None:
+    """The context that the settings of a model state, or those of the text part of a larger one."""
+    part = config.get("text_config", config)
+    context = part.get("max_position_embeddings") if isinstance(part, dict) else None
+    return context if type(context) is int else None
