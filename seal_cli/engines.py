@@ -38,6 +38,7 @@ class EngineFlags:
     max_loras: int | None = None
     memory_fraction: float | None = None
     service: ServiceFlags = ServiceFlags()
+    structured: bool = False
 
     @property
     def served(self) -> bool:
@@ -140,7 +141,7 @@ class EngineFlags:
 
         rank, count = lora_needs(adapters)
         slots = min(count, self.max_loras or MAX_LORAS) or None
-        return {"max_rank": rank, "slots": slots, "memory_fraction": self.memory_fraction}
+        return {"max_rank": rank, "slots": slots, "memory_fraction": self.memory_fraction, "structured": self.structured}
 
 
 SERVER_S = "a server does the work with --engine openai, on its own device"

@@ -162,7 +162,7 @@ def _another(sought: Sought, writing: Writing, attempt: int) -> Sought:
 
 def _edit(sought: Sought, completion: Completion, model: str, writing: Writing) -> SelfEdit:
     prompt, chosen, error = sought.request.prompt, None, completion.error
-    if completion.finish != "failed":
+    if error is None:
         try:
             chosen = writing.domain.choice(completion.text)
         except BadEdit as bad:

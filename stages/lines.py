@@ -187,7 +187,7 @@ def problem(error: ValidationError) -> str:
     field = ".".join(str(part)[:40] for part in first["loc"] if part not in TAGS) or "the line"
     found = json.dumps(first["input"], ensure_ascii=False, default=str)
     found = found if len(found) <= 60 else found[:57] + "…"
-    return f"{field}: {first['msg'].lower()} (found {found})"
+    return f"{field}: {first['msg'].lower().removeprefix('value error, ')} (found {found})"
 
 
 def read_records(

@@ -106,7 +106,7 @@ def generate(
     from stages.plugins import load_class
 
     service = ServiceFlags(concurrency, timeout, retry_for)
-    editor = engines.EngineFlags(engine, device, dtype, batch, base_url, None, memory_fraction, service)
+    editor = engines.EngineFlags(engine, device, dtype, batch, base_url, None, memory_fraction, service, structured)
     batches = Batches("generate", emit_batch, from_batch, output)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("generate", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:

@@ -99,7 +99,8 @@ class Arc:
         rows: tuple[TrainingTask, ...] = ()
         try:
             found = parse_edit(edit.completion)
-            chosen, rows = choice_of(found), self.rows(task, found) if error is None else ()
+            chosen = choice_of(found)
+            rows = self.rows(task, found) if error is None else ()
         except BadEdit as bad:
             error = error or str(bad)
         made = tuple(grids_of(row) for row in rows)

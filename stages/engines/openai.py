@@ -155,8 +155,15 @@ def call_of(request: Request, model: str, limit_name: LimitName, limit: int | No
         "top_p": sampling.top_p,
         "seed": sampling.seed,
     }
+    if request.schema:
+        body["response_format"] = obeying(request.schema)
     path = "completions" if isinstance(request.prompt, str) else "chat/completions"
     return Call(request.id, path, body, final=(404,) if request.adapter else ())
+
+
+def obeying(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Structured output, as OpenAI and vLLM take it."""
+    return {"type": "json_schema", "json_schema": {"name": "self_edit", "strict": True, "schema": dict(schema)}}
 
 
 def asking(prompt: Prompt) -> dict[str, Any]:

@@ -37,8 +37,8 @@ class VLLMEngine:
     """Samples with vLLM, whose state is the process's: one engine at a time. `batch_size`: most completions in work.
 
     `max_rank` is the largest rank among the adapters (None: there will be none), `slots` how many of them may be in
-    one batch, `memory_fraction` the share of the device's memory that vLLM takes for itself. Draws are vLLM's own:
-    the same for the same seed, but not those of the other engines.
+    one batch, `memory_fraction` the share of the device's memory that vLLM takes for itself; requests may have a
+    schema where it is `structured`. Draws are vLLM's own: the same for the same seed, but not those of other engines.
     """
 
     def __init__(
@@ -50,11 +50,12 @@ class VLLMEngine:
         max_rank: int | None = None,
         slots: int | None = None,
         memory_fraction: float | None = None,
+        structured: bool = False,
     ) -> None:
         check_vllm()
         set_environment()
         self.model = model
-        self.sizes = Sizes(batch_size, max_rank, slots or SLOTS, memory_fraction)
+        self.sizes = Sizes(batch_size, max_rank, slots or SLOTS, memory_fraction, structured)
         self.tokenizer = load_tokenizer(model)
         skeleton = load_skeleton(model)
         self.ends = end_tokens(self.tokenizer, skeleton)
@@ -102,7 +103,7 @@ class VLLMEngine:
     def _ask(self, request: Request, lora: Any) -> str:
         """Hands one request over; the key of its answer. Raises BadInput where its prompt leaves no room."""
         from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         prompt, sampling, key = prompt_ids(self.tokenizer, request.prompt), request.sampling, str(next(self.numbers))
         params = SamplingParams(
@@ -114,6 +115,7 @@ class VLLMEngine:
             ignore_eos=True,  # it knows no other end than these
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
+            structured_outputs=StructuredOutputsParams(json=dict(request.schema)) if request.schema else None,
         )
         self.llm.add_request(key, {"prompt_token_ids": prompt}, params, lora_request=lora)
         return key

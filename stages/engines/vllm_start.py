@@ -44,6 +44,7 @@ class Sizes:
     max_rank: int | None
     slots: int
     memory_fraction: float | None
+    structured: bool = False
 
 
 def check_vllm() -> None:
@@ -115,7 +116,7 @@ def arguments(sizes: Sizes, on_cpu: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "load_format": "safetensors",
         "trust_remote_code": False,
-        "skip_tokenizer_init": True,  # prompts and answers are token ids
+        "skip_tokenizer_init": not sizes.structured,  # prompts and answers are token ids; a schema is about text
         "generation_config": "vllm",
         "enable_prefix_caching": True,
         "seed": 0,

@@ -1,6 +1,7 @@
 """The engine behind a server: what is asked, what comes back, and the adapters that are put there and taken off."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,15 @@ def test_a_text_goes_to_completions_and_messages_go_to_chat() -> None:
     settings = {"model": "m", "max_tokens": 11, "temperature": 0.7, "top_p": 0.9, "seed": 5}
     assert asked["/v1/completions"] == {**settings, "prompt": "say text"}
     assert asked["/v1/chat/completions"] == {**settings, "messages": turns}
+
+
+def test_a_schema_goes_with_the_request_that_has_one() -> None:
+    asked = replace(request("bound"), schema={"type": "object"})
+    found = said(echoes, [asked, request("free")])["asked"]
+    bodies = {each.body["prompt"]: each.body for each in found}
+    obeyed = {"type": "json_schema", "json_schema": {"name": "self_edit", "strict": True, "schema": {"type": "object"}}}
+    assert bodies["say bound"]["response_format"] == obeyed
+    assert "response_format" not in bodies["say free"]
 
 
 def test_vllm_is_told_to_leave_the_checkpoints_own_sampling_aside() -> None:

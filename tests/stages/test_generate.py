@@ -1,14 +1,19 @@
 """task → edit, with an engine that answers out of order."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from stages import generate
+from stages.domains.arc import Arc
 from stages.domains.qa import NO_EDIT, QA
 from stages.engines.base import Request, Sampling
 from stages.failures import BadConfig, BadInput
 from stages.generate import Writing
-from stages.records import Record, derive_seed
+from stages.records import Record, SelfEdit, derive_seed
 from tests.stages.invented import Backwards, Lost, a_task
+from tests.stages.invented_grids import a_choice, an_arc_task
 
 ADA, BO = Record(task=a_task("Ada")), Record(task=a_task("Bo"))
 
@@ -108,3 +113,113 @@ def test_an_unknown_template_is_refused_before_anything_is_asked() -> None:
         generate.check_template([ADA], Writing(QA(), "implied"))
     generate.check_template([ADA], Writing(QA(), "rewrite"))
     generate.check_template([], Writing(QA(), "anything"))
+
+
+# ---- self-edits that can be wrong, and the same twice
+
+MIRROR, OTHER = Record(task=an_arc_task("mirror")), Record(task=an_arc_task("other"))
+
+
+def scripted(answers: dict[str, list[str]]) -> Callable[[Request], str]:
+    """Answers in turn for each request id."""
+    left = {key: iter(texts) for key, texts in answers.items()}
+    return lambda request: next(left[request.id])
+
+
+def written(answers: dict[str, list[str]], **ways: Any) -> tuple[dict[str, SelfEdit], Backwards]:
+    """The self-edits by task and sample, and the engine that was asked."""
+    known, records = ways.pop("known", ()), ways.pop("records", [MIRROR])
+    engine = Backwards(scripted(answers), "editor")
+    writing = Writing(Arc(), "tools", samples=len(answers) // len(records), chat=True, **ways)
+    lines = list(generate.run(records, engine, writing, known=known))
+    return {generate.line_key(line): line.edit for line in lines if line.edit}, engine
+
+
+def test_a_self_edit_that_cannot_be_read_says_why_on_its_line() -> None:
+    found, _ = written({"mirror/0": [a_choice("basic", epochs=4)], "mirror/1": ["I would rotate it."]})
+    good, bad = found["mirror/0"], found["mirror/1"]
+    assert (good.error, bad.error) == (None, "there is no JSON object in the completion")
+    assert good.chosen is not None and (good.chosen.tools, good.chosen.epochs) == (("basic",), 4)
+    assert (bad.chosen, bad.completion, bad.finish) == (None, "I would rotate it.", "stop")
+
+
+def test_it_is_asked_for_again_no_more_often_than_allowed() -> None:
+    answers = {"mirror/0": ["no", "{}", a_choice()], "mirror/1": ["no", "none", "never", "yes?"]}
+    found, engine = written(answers, retries=2)
+    assert found["mirror/0"].error is None and found["mirror/0"].completion == a_choice()
+    assert (found["mirror/1"].completion, found["mirror/1"].chosen) == ("never", None)
+    assert len(engine.asked) == 6
+    seeds = {request.sampling.seed for request in engine.asked}
+    assert len(seeds) == 6  # another try has another seed
+    assert found["mirror/0"].sampling["seed"] in seeds
+
+
+def test_the_first_try_does_not_depend_on_how_often_one_may_try() -> None:
+    _, once = written({"mirror/0": ["no"]})
+    _, twice = written({"mirror/0": ["no", "no"]}, retries=1)
+    assert once.asked == twice.asked[:1]
+
+
+def test_a_completion_that_never_came_is_not_the_models_failure() -> None:
+    def lost(request: Request) -> str:
+        raise Lost("timeout: no answer")
+
+    engine = Backwards(lost)
+    (line,) = generate.run([MIRROR], engine, Writing(Arc(), "tools", samples=1, chat=True, retries=3))
+    assert line.edit is not None and (line.edit.finish, line.edit.error) == ("failed", "timeout: no answer")
+    assert len(engine.asked) == 1
+
+
+SAME = f"```json\n{a_choice('basic')}\n```"  # chooses what a_choice("basic") does
+
+
+def test_of_equal_choices_the_one_with_the_lowest_number_stays() -> None:
+    answers = {"mirror/0": [a_choice("basic")], "mirror/1": [a_choice("size")], "mirror/2": [SAME]}
+    found, _ = written(answers, unique=True)
+    assert found.keys() == {"mirror/0", "mirror/1"}
+    assert len(written(answers)[0]) == 3
+
+
+def test_equal_choices_are_asked_for_again_where_that_is_allowed() -> None:
+    answers = {
+        "mirror/0": [a_choice("basic")],
+        "mirror/1": [SAME, a_choice("size")],
+        "mirror/2": [SAME, a_choice("size"), a_choice("chain")],
+    }
+    found, engine = written(answers, unique=True, retries=2)
+    assert [found[f"mirror/{n}"].completion for n in range(3)] == [
+        a_choice("basic"),
+        a_choice("size"),
+        a_choice("chain"),
+    ]
+    assert len(engine.asked) == 6
+
+
+def test_tasks_may_choose_the_same_and_failures_are_never_equal() -> None:
+    answers = {f"{task}/{n}": [a_choice("basic") if n == 0 else "no"] for task in ("mirror", "other") for n in range(3)}
+    found, _ = written(answers, unique=True, records=[MIRROR, OTHER])
+    assert len(found) == 6
+
+
+def test_a_run_that_goes_on_does_not_repeat_what_is_there() -> None:
+    answers = {"mirror/0": [a_choice("basic")], "mirror/1": [SAME], "mirror/2": [a_choice("size")]}
+    engine = Backwards(scripted(answers), "editor")
+    writing = Writing(Arc(), "tools", samples=3, chat=True, unique=True)
+    first = [line for line in generate.run([MIRROR], engine, writing) if line.edit and line.edit.sample == 0]
+    engine = Backwards(scripted(answers), "editor")
+    rest = generate.run([MIRROR], engine, writing, keys={"mirror/1", "mirror/2"}, known=first)
+    assert [line.edit.sample for line in rest if line.edit] == [2]
+
+
+def test_only_structured_requests_have_a_schema() -> None:
+    _, free = written({"mirror/0": [a_choice()]})
+    found, bound = written({"mirror/0": [a_choice()]}, structured=True)
+    assert [request.schema for request in (*free.asked, *bound.asked)] == [None, Arc().schema()]
+    assert found["mirror/0"].sampling["structured"] is True
+
+
+def test_a_humans_self_edit_is_a_line_too() -> None:
+    (line,) = generate.by_hand([MIRROR, MIRROR], Arc(), "oracle", a_choice("basic"))
+    assert line.edit is not None
+    assert (line.edit.model, line.edit.template, line.edit.prompt) == ("none", "oracle", "")
+    assert line.edit.chosen is not None and line.edit.chosen.tools == ("basic",)
