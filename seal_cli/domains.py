@@ -48,8 +48,8 @@ def fit_config(domain: str, given: Mapping[str, Any]) -> FitConfig:
 
 def refuse_writing(domain: str, engine: str, batched: bool, retries: int, *, unique: bool, structured: bool) -> None:
     """Raises BadConfig for ways of writing self-edits that this domain or this engine has not."""
-    given = {"--retry-invalid": retries or None, "--unique": "" if unique else None}
-    given["--structured"] = "" if structured else None
+    given = {"--retry-invalid": retries or None, "--unique": unique or None}
+    given["--structured"] = structured or None
     if domain == "qa":
         refuse_given(given, "a self-edit about a passage is text, and every text can be trained on; it is for ARC")
     if batched:
@@ -65,13 +65,17 @@ def trained_domain(
     if domain == "qa":
         from stages.domains.qa import QA
 
-        way = {None: None, True: "", False: ""}[chat]
-        refuse_given({"--chat": way}, "passages are trained on as text; only ARC tasks go through a chat template")
+        given = {"--chat": chat or None, "--no-chat": True if chat is False else None}
+        refuse_given(given, "passages are trained on as text; only ARC tasks go through a chat template")
         return QA(split_newlines=split_newlines is not False)
     from stages.domains.arc import Arc, anything_fits
     from stages.engines.lengths import Lengths
 
-    refuse_given({"--split-newlines": split_newlines}, "an ARC self-edit has no sequences to split")
+    lines = {
+        "--split-newlines": split_newlines or None,
+        "--no-split-newlines": True if split_newlines is False else None,
+    }
+    refuse_given(lines, "an ARC self-edit has no sequences to split")
     fits = Lengths(model).fits if model else anything_fits
     rows = config.batch_size * config.accumulation
     return Arc(seed=seed, rows_a_step=rows, chat=chat is not False, fits=fits)

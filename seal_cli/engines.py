@@ -141,7 +141,12 @@ class EngineFlags:
 
         rank, count = lora_needs(adapters)
         slots = min(count, self.max_loras or MAX_LORAS) or None
-        return {"max_rank": rank, "slots": slots, "memory_fraction": self.memory_fraction, "structured": self.structured}
+        return {
+            "max_rank": rank,
+            "slots": slots,
+            "memory_fraction": self.memory_fraction,
+            "structured": self.structured,
+        }
 
 
 SERVER_S = "a server does the work with --engine openai, on its own device"

@@ -35,7 +35,7 @@ def refuse_given(flags: Mapping[str, object], why: str) -> None:
     """Raises BadConfig for the first of these flags that was given: it would do nothing."""
     for flag, value in flags.items():
         if value is not None:
-            raise BadConfig(f"{flag} {value}: {why}")
+            raise BadConfig(f"{flag if value is True else f'{flag} {value}'}: {why}")
 
 
 def key_from(names: Sequence[str]) -> str | None:

@@ -1,0 +1,176 @@
+"""The few-shot loop in the shell, with a random chat model: it solves nothing, but every stage does its work."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Finished, pipe, seal
+from tests.conftest import make_model
+from tests.stages.invented_grids import a_choice
+
+TASKS = {
+    "mirror": {
+        "train": [{"input": [[1, 2]], "output": [[2, 1]]}, {"input": [[3, 4]], "output": [[4, 3]]}],
+        "test": [{"input": [[5, 6]]}, {"input": [[7, 0]]}],
+    },
+    "turn": {
+        "train": [{"input": [[1], [2]], "output": [[2], [1]]}, {"input": [[3], [1]], "output": [[1], [3]]}],
+        "test": [{"input": [[5], [6]]}],
+    },
+}
+SOLUTIONS = {"mirror": [[[6, 5]], [[0, 7]]], "turn": [[[6], [5]]]}
+SHORT = "--max-tokens 16"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tasks with their solutions, and a random chat model in whose context they have room."""
+    found = tmp_path_factory.mktemp("arc")
+    (found / "my_challenges.json").write_text(json.dumps(TASKS))
+    (found / "my_solutions.json").write_text(json.dumps(SOLUTIONS))
+    (found / "mine.json").write_text(a_choice("basic", learning_rate=1e-2, epochs=1))
+    make_model(found / "model", "llama-chat")
+    config = json.loads((found / "model" / "config.json").read_text())
+    (found / "model" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
+    assert pipe("seal tasks my_challenges.json -o tasks.jsonl", cwd=found).code == 0
+    return found
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+@pytest.fixture(scope="module")
+def scored(folder: Path) -> Finished:
+    """A self-edit by hand, trained on and measured, each stage with its file."""
+    return pipe(
+        "seal generate tasks.jsonl -t oracle:mine.json -o oracle.jsonl && "
+        "seal adapt oracle.jsonl --model model --out adapters --rank 2 -o adapters.jsonl && "
+        f"seal eval adapters.jsonl {SHORT} -o scores.jsonl",
+        cwd=folder,
+    )
+
+
+def test_a_self_edit_by_hand_is_trained_on_and_measured(folder: Path, scored: Finished) -> None:
+    assert scored.code == 0, scored.err
+    lines = rows(folder / "scores.jsonl")
+    assert [line["task"]["id"] for line in lines] == ["mirror", "turn"]
+    for line in lines:
+        assert line["edit"]["chosen"]["tools"] == ["basic"]
+        fit = line["adapter"]["fit"]
+        assert (fit["rank"], fit["alpha"], fit["batch_size"], fit["schedule"], fit["warmup_steps"]) == (
+            2,
+            16,
+            2,
+            "cosine",
+            11,
+        )
+        assert (fit["learning_rate"], fit["epochs"]) == (1e-2, 1)
+        assert fit["targets"] == ["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"]
+        assert line["adapter"]["train"]["steps"] == -(-line["adapter"]["train"]["sequences"] // 2)
+        assert (line["score"]["judge"], line["score"]["value"], line["score"]["baseline"]) == ("grids", 0, 0)
+    answers = lines[0]["score"]["answers"]
+    assert len(answers) == 2
+    variants = [vote["variant"] for vote in answers[0]["votes"]]
+    assert variants[:2] == ["identity", "identity"] and len(variants) == 7
+    assert all(
+        vote["prediction"] is not None and vote["grid"] is None and vote["error"] for vote in answers[0]["votes"]
+    )
+
+
+def test_the_training_tasks_are_shown_as_grids(folder: Path, scored: Finished) -> None:
+    shown = pipe("seal adapt oracle.jsonl --show-data", cwd=folder)
+    limited = pipe("seal adapt oracle.jsonl --model model --show-data", cwd=folder)
+    assert shown.code == limited.code == 0, shown.err
+    assert shown.lines == limited.lines
+    (first, _) = shown.lines
+    assert (first["task_id"], first["error"], first["chosen"]["epochs"]) == ("mirror", None, 1)
+    assert len(first["tasks"]) == rows(folder / "adapters.jsonl")[0]["adapter"]["train"]["sequences"]
+    assert {"tool", "permuted", "train", "test"} == first["tasks"][0].keys()
+    assert {task["tool"] for task in first["tasks"]} >= {"none", "rotate_90"}
+
+
+def test_a_models_self_edits_are_parsed_counted_and_worth_nothing_where_they_fail(folder: Path) -> None:
+    asked = "seal generate tasks.jsonl --model model -k 2 --max-tokens 8 --retry-invalid 1 -o edits.jsonl"
+    run = pipe(asked, cwd=folder)
+    assert run.code == 0, run.err
+    assert "seal generate: 4 self-edits are asked for again" in run.err
+    assert "seal generate: 0 of 4 self-edits can be read (0.0 %)" in run.err
+    lines = rows(folder / "edits.jsonl")
+    assert all(line["edit"]["error"] == "there is no JSON object in the completion" for line in lines)
+    assert lines[0]["edit"]["prompt"][1]["content"].startswith("Input:\n1 2\n\nOutput:\n2 1\n\n")
+    again = pipe(asked, cwd=folder)
+    assert (again.code, "nothing to do" in again.err) == (0, True)
+    assert "seal generate: 0 of 4 self-edits can be read (0.0 %)" in again.err
+    end = pipe(f"seal adapt edits.jsonl --out adapters | seal eval {SHORT} | seal filter --keep above:0.99", cwd=folder)
+    assert (end.code, end.out) == (0, ""), end.err
+    assert "4 unreadable self-edits" in end.err
+
+
+def test_the_in_context_row_asks_once(folder: Path) -> None:
+    run = pipe(f"seal eval tasks.jsonl --model model --in-context {SHORT}", cwd=folder)
+    assert run.code == 0, run.err
+    assert [len(answer["votes"]) for line in run.lines for answer in line["score"]["answers"]] == [1, 1, 1]
+
+
+def test_unsolved_tests_have_predictions_and_no_verdict(folder: Path) -> None:
+    (folder / "unsolved.json").write_text(json.dumps(TASKS))
+    run = pipe(f"seal tasks unsolved.json --ids turn | seal eval --model model {SHORT}", cwd=folder)
+    assert run.code == 3, run.err
+    (line,) = run.lines
+    (answer,) = line["score"]["answers"]
+    assert (line["score"]["value"], line["score"]["bounds"]) == (None, [0, 1])
+    assert (answer["correct"], answer["reason"]) == (None, "no solution is known")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (
+            "adapt oracle.jsonl --model model --learning-rate 1e-3",
+            78,
+            "--learning-rate 0.001: an ARC self-edit chooses it",
+        ),
+        (
+            "adapt oracle.jsonl --model model --epochs 3",
+            78,
+            "--epochs 3: an ARC self-edit chooses it; write one yourself",
+        ),
+        ("adapt oracle.jsonl --model model --no-split-newlines", 78, "an ARC self-edit has no sequences to split"),
+        ("adapt oracle.jsonl", 78, "which model? the lines name none: give --model DIR"),
+        ("eval adapters.jsonl --judge exact", 78, "--judge exact: ARC's grids are compared cell by cell; leave it out"),
+        (
+            "generate tasks.jsonl --model model -t implications",
+            78,
+            "--template implications: unknown; the templates of ARC",
+        ),
+        ("generate tasks.jsonl --model model --structured", 78, "--engine hf cannot; give vllm or openai"),
+        ("judge scores.jsonl", 65, "task mirror: grids are compared cell by cell; there is nothing to judge"),
+        ("generate inns.jsonl --model model --unique", 78, "a self-edit about a passage is text"),
+        (
+            "generate inns.jsonl --model model --retry-invalid 2",
+            78,
+            "--retry-invalid 2: a self-edit about a passage is text",
+        ),
+        ("adapt inn-edits.jsonl --model model --chat", 78, "--chat: passages are trained on as text"),
+        ("generate both.jsonl --model model", 65, "the lines are of more than one domain, arc and qa; take them apart"),
+        ("tasks my_challenges.json --ids nope", 78, "--ids nope: no task has this id"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    folder: Path, source: Path, scored: Finished, command: str, code: int, words: str
+) -> None:
+    inns = seal("tasks", source, "--limit", 1)
+    (folder / "inns.jsonl").write_text(inns.out)
+    (folder / "inn-edits.jsonl").write_text(seal("generate", "-t", "none", stdin=inns.out).out)
+    (folder / "both.jsonl").write_text(inns.out + (folder / "tasks.jsonl").read_text())
+    run = pipe(f"seal {command}", cwd=folder)
+    assert (run.code, words in run.err) == (code, True), run.err
+
+
+def test_ids_may_stand_in_a_file(folder: Path) -> None:
+    (folder / "wanted.txt").write_text("turn\n")
+    run = pipe("seal tasks my_challenges.json --ids wanted.txt", cwd=folder)
+    assert [line["task"]["id"] for line in run.lines] == ["turn"]
