@@ -20,6 +20,9 @@ K        ?= 5#                            self-edits per task
 SEEDS    ?= 2#                            adapters per self-edit
 HELD_K   ?= 3#                            self-edits per held-out task
 ROUNDS   ?= 2#                            rounds on the ladder
+ROWS     ?= none passage self#            rows of the ladder before the rounds (ARC: in-context none self)
+LAST     ?=#                              rows behind them (ARC: oracle)
+ORACLE   ?= oracle#                       the template of the row oracle
 
 # Flags of the stages. The tiny model has a recipe of its own; any other model gets the commands' defaults, the paper's.
 ifeq ($(MODEL),examples/tiny/model)
@@ -43,7 +46,7 @@ help: ## Show the targets and the round's variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "Variables of a round (make round ROUND=2 RUN=runs/mine …):"
 	@printf '  %-9s %s\n' $(foreach name,MODEL TASKS HELDOUT RUN ROUND SEED CONTEXTS K SEEDS HELD_K ROUNDS \
-	  GENERATE ADAPT EVAL FILTER SFT,$(name) '$($(name))')
+	  ROWS LAST ORACLE GENERATE ADAPT EVAL FILTER SFT,$(name) '$($(name))')
 
 setup: $(INSTALLED) ## Make a virtual environment with pinned dependencies (with vLLM on a GPU machine)
 
@@ -111,7 +114,7 @@ round: $(RUN)/round-$(ROUND)/model.jsonl ## Build RUN/round-ROUND/{edits,adapter
 partial := || [ $$? -eq 3 ]
 
 # A run keeps to the settings it was begun with: what is there already would not be made again with others.
-NAMES    := MODEL TASKS HELDOUT SEED CONTEXTS K SEEDS HELD_K GENERATE ADAPT EVAL FILTER SFT
+NAMES    := MODEL TASKS HELDOUT SEED CONTEXTS K SEEDS HELD_K ORACLE GENERATE ADAPT EVAL FILTER SFT
 SETTINGS := $(RUN)/settings
 $(SETTINGS): FORCE
 	@mkdir -p $(@D)
@@ -149,27 +152,34 @@ $(foreach pair,$(shell seq 2 99 | awk '{print $$1 ":" $$1 - 1}'),$(eval $(call \
 
 # ---- the ladder: how well each model's self-edits teach it held-out passages
 
-RUNGS := none passage self $(shell seq -f 'round-%g' $(ROUNDS))
+RUNGS := $(ROWS) $(shell seq -f 'round-%g' $(ROUNDS)) $(LAST)
 HELD  := $(RUNGS:%=$(RUN)/heldout/%.jsonl)
 
 ladder: $(HELD) ## Measure every round on held-out tasks: a table, and RUN/ladder.png
-	$(SEAL) report none=$(word 1,$^) passage=$(word 2,$^) self=$(word 3,$^) \
-	  $(foreach n,$(wordlist 4,$(words $(RUNGS)),$(RUNGS)),"$(subst -, ,$n)"=$(RUN)/heldout/$n.jsonl) \
-	  --against self --plot $(RUN)/ladder.png --seed $(SEED) $(partial)
+	$(SEAL) report $(foreach n,$(RUNGS),"$(subst -, ,$n)"=$(RUN)/heldout/$n.jsonl) --against self --plot $(RUN)/ladder.png --seed $(SEED) $(partial)
 
 # Stages in a pipe keep what is done in $(kept): a run that ends early goes on from there.
 kept = --overwrite --journal $(@:.jsonl=.journal)
 held = { $(SEAL) adapt --model $1 --out $(@D)/adapters --seed $(SEED) $(ADAPT) $(kept) $(partial); } | \
   { $(SEAL) eval $(EVAL) --overwrite -o $@ $(partial); } && rm -rf $(@:.jsonl=.journal)
 
-$(RUN)/heldout/none.jsonl: $(HELDOUT) | $(INSTALLED) $(SETTINGS)
+$(RUN)/heldout/tasks.jsonl: $(HELDOUT) | $(INSTALLED) $(SETTINGS)
+	$(SEAL) tasks $< --overwrite -o $@
+
+$(RUN)/heldout/none.jsonl: $(RUN)/heldout/tasks.jsonl
 	$(SEAL) eval $< --model $(MODEL) $(EVAL) --overwrite -o $@ $(partial)
 
-$(RUN)/heldout/passage.jsonl: $(HELDOUT) | $(INSTALLED) $(SETTINGS)
+$(RUN)/heldout/in-context.jsonl: $(RUN)/heldout/tasks.jsonl
+	$(SEAL) eval $< --model $(MODEL) --in-context $(EVAL) --overwrite -o $@ $(partial)
+
+$(RUN)/heldout/passage.jsonl: $(RUN)/heldout/tasks.jsonl
 	$(SEAL) generate $< --template none | $(call held,$(MODEL))
 
-$(RUN)/heldout/self.jsonl: $(HELDOUT) | $(INSTALLED) $(SETTINGS)
+$(RUN)/heldout/oracle.jsonl: $(RUN)/heldout/tasks.jsonl
+	$(SEAL) generate $< --template $(ORACLE) | $(call held,$(MODEL))
+
+$(RUN)/heldout/self.jsonl: $(RUN)/heldout/tasks.jsonl
 	$(SEAL) generate $< --model $(MODEL) -k $(HELD_K) --seed $(SEED) $(GENERATE) $(kept) | $(call held,$(MODEL))
 
-$(RUN)/heldout/round-%.jsonl: $(RUN)/round-%/model.jsonl $(HELDOUT)
-	$(SEAL) generate $(HELDOUT) --model $(<D)/model -k $(HELD_K) --seed $(SEED) $(GENERATE) $(kept) | $(call held,$(<D)/model)
+$(RUN)/heldout/round-%.jsonl: $(RUN)/round-%/model.jsonl $(RUN)/heldout/tasks.jsonl
+	$(SEAL) generate $(RUN)/heldout/tasks.jsonl --model $(<D)/model -k $(HELD_K) --seed $(SEED) $(GENERATE) $(kept) | $(call held,$(<D)/model)
