@@ -165,10 +165,10 @@ def sign_flip(difference: Floats, seed: int) -> float:
     return (extreme + 1) / (AT_ONCE * ROUNDS + 1)
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Path, flag: str = "--plot") -> None:
     """Raises BadConfig for a file that cannot be drawn, before anything is computed."""
     if path.suffix not in (".png", ".pdf", ".svg"):
-        raise BadConfig(f"--plot {path}: the file must end in .png, .pdf or .svg")
+        raise BadConfig(f"{flag} {path}: the file must end in .png, .pdf or .svg")
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
@@ -190,8 +190,9 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         told = "unscored" if row.mean is None else f"{mean:.1f}"
         axes.annotate(told, (place, high), (0, 4), textcoords="offset points", ha="center")
     axes.set_xticks(range(len(rows)), [row.label.replace(" ", "\n", 1) for row in rows])
-    axes.set_ylabel("accuracy without the passage (%)")
+    axes.set_ylabel("accuracy (%)")
     axes.set_ylim(0, min(100, 1.15 * max(high for _, _, high in bars) + 5))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"mean over {rows[0].tasks} passages, 95 % interval", fontsize=10)
+    tasks = f"{rows[0].tasks} task{'' if rows[0].tasks == 1 else 's'}"
+    axes.set_title(f"mean over {tasks}, 95 % interval", fontsize=10)
     figure.savefig(path, dpi=150)

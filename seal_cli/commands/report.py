@@ -8,6 +8,7 @@ import typer
 from seal_cli import options as opt
 
 if TYPE_CHECKING:
+    from stages.records import Section
     from stages.report import Row
 
 
@@ -19,6 +20,13 @@ def report(
         str | None, typer.Option(metavar="LABEL", help="Compare every row with this one, paired by task.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the rows (PNG, PDF or SVG).")] = None,
+    arc: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the grids of ARC lines (PNG, PDF or SVG).")
+    ] = None,
+    view: Annotated[bool, typer.Option("--view", help="Show the grids and votes of ARC lines on stderr.")] = False,
+    task: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only lines of this task in --arc and --view (repeat it).")
+    ] = None,
     json_rows: Annotated[
         bool, typer.Option("--json", help="Also write the rows to stdout, one JSON line each.")
     ] = False,
@@ -30,35 +38,50 @@ def report(
     would lie with all of them wrong and all of them right. A label that comes several times is one row of repeated
     runs, with the standard error of their mean.
 
+    --arc and --view show ARC lines as grids: demonstrations, tests, attempts and solutions. They take lines of any
+    stage; there is a table where all lines have a score.
+
     \b
     Examples:
       seal report scores.jsonl
       seal report none=none.jsonl self=edits.jsonl "round 1"=r1.jsonl --against self --plot ladder.png
+      seal report arc-scores.jsonl --arc grids.png --task 0a1d4ef5 --task 00576224
+      head -1 arc-scores.jsonl | seal report - --view
     """
-    from dataclasses import asdict
-
     from seal_cli.console import note
-    from seal_cli.jsonl import claim_stdout, input_records, to_stdout
+    from seal_cli.grids import Picks
+    from seal_cli.jsonl import claim_stdout, input_records
     from stages import report as stage
 
     stdout = claim_stdout()
-    if plot:
-        stage.check_plot(plot)
-    named = split_labels(files)
-    rows = stage.run(((label, input_records(path, ("score",))) for label, path in named), against=against, seed=seed)
-    show(rows, against)
-    for row in rows:
-        if row.mean is None:
-            note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
+    picks = Picks(arc, view, tuple(task or ()), labelled=len(files) > 1)
+    for flag, path in (("--plot", plot), ("--arc", arc)):
+        if path:
+            stage.check_plot(path, flag)
+    needs: tuple[Section, ...] = () if picks.wanted and not (against or plot or json_rows) else ("score",)
+    read = ((label, picks.passing(label, input_records(path, needs))) for label, path in split_labels(files))
+    rows = stage.run(read, against=against, seed=seed)
+    picks.check()
+    if not picks.unscored:
+        show(rows, against)
+    picks.show()
     if plot:
         stage.plot(rows, plot)
         note(f"seal report: plot in {plot}")
     if json_rows:
-        import json
+        write(rows, stdout)
+    return 3 if any(row.unscored for row in rows) and not picks.unscored else 0
 
-        for row in rows:
-            to_stdout(stdout, (json.dumps(asdict(row), ensure_ascii=False) + "\n").encode())
-    return 3 if any(row.unscored for row in rows) else 0
+
+def write(rows: "list[Row]", stdout: int) -> None:
+    """The rows as JSON lines."""
+    import json
+    from dataclasses import asdict
+
+    from seal_cli.jsonl import to_stdout
+
+    for row in rows:
+        to_stdout(stdout, (json.dumps(asdict(row), ensure_ascii=False) + "\n").encode())
 
 
 def split_labels(texts: list[str]) -> list[tuple[str, Path]]:
@@ -73,7 +96,7 @@ def split_labels(texts: list[str]) -> list[tuple[str, Path]]:
 
 def show(rows: "list[Row]", against: str | None) -> None:
     """The table on stderr: only columns that some row fills."""
-    from seal_cli.console import table
+    from seal_cli.console import note, table
 
     columns = ["row", "tasks", "answers", "mean %", "95 % interval", "by question %"]
     repeated = any(row.runs > 1 for row in rows)
@@ -81,6 +104,9 @@ def show(rows: "list[Row]", against: str | None) -> None:
     columns += ["unscored", "mean if wrong … right"] if any(row.unscored for row in rows) else []
     columns += [f"gain on {against}", "95 % interval", "p"] if against else []
     table(columns, [cells(row, columns, repeated, against is not None) for row in rows])
+    for row in rows:
+        if row.mean is None:
+            note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
 
 
 def cells(row: "Row", columns: list[str], repeated: bool, compared: bool) -> list[str]:

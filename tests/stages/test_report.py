@@ -157,6 +157,16 @@ def test_the_plot_is_written_in_the_format_of_its_name(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes().startswith(start)
 
 
+@pytest.mark.parametrize(("tasks", "title"), [(1, "mean over 1 task, 95 % interval"), (2, "mean over 2 tasks, 95 %")])
+def test_the_plots_words_are_true_of_every_domain(tasks: int, title: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    report.plot([one_row(lines([1] * tasks))], tmp_path / "rows.svg")
+    words = (tmp_path / "rows.svg").read_text()  # each text is also a comment there
+    assert "<!-- accuracy (%) -->" in words
+    assert f"<!-- {title}" in words
+    assert "passage" not in words
+
+
 @pytest.mark.paper_data
 def test_the_papers_first_round_gains_over_no_adapter_beyond_doubt() -> None:
     adapted = list(tasks.run(str(paper_file("rank_iter0.json"))))
@@ -172,3 +182,5 @@ def test_the_papers_first_round_gains_over_no_adapter_beyond_doubt() -> None:
 def test_a_plot_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(BadConfig, match=r"--plot x.foo: the file must end in .png, .pdf or .svg"):
         report.check_plot(Path("x.foo"))
+    with pytest.raises(BadConfig, match=r"--arc x.PNG: the file must end in .png, .pdf or .svg"):
+        report.check_plot(Path("x.PNG"), "--arc")
