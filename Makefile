@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-vllm check format lint types demo round ladder tiny-model bench torture clean clean-runs FORCE
+.PHONY: help setup test test-vllm check format lint types demo demo-arc round ladder tiny-model bench torture clean clean-runs FORCE
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -104,6 +104,9 @@ clean: ## Remove the virtual environments and caches, not the runs
 
 demo: $(INSTALLED) ## Two ReST-EM rounds on the tiny world, with a table and a plot
 	@examples/tiny/demo.sh
+
+demo-arc: $(INSTALLED) ## One round of few-shot learning on tiny ARC puzzles, with a table and pictures
+	@examples/tiny/arc/demo.sh
 
 tiny-model: $(INSTALLED) ## Train the tiny model from scratch into runs/tiny-model
 	$(VENV)/bin/python -m examples.tiny.build --out runs/tiny-model

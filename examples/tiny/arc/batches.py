@@ -1,0 +1,49 @@
+"""Documents as token batches: some parts of a document carry the loss, others do not."""
+
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from examples.tiny.arc.documents import Document
+from examples.tiny.batches import GROUPED_BATCHES, IGNORED, Batch
+
+Encoded = tuple[list[int], list[int]]  # ids, and targets of the same length
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> Encoded:
+    """The ids of all parts; the targets are IGNORED where the loss does not count."""
+    pieces = tokenizer([part.text for part in document], add_special_tokens=False)["input_ids"]
+    targets = [
+        token if part.counted else IGNORED for piece, part in zip(pieces, document, strict=True) for token in piece
+    ]
+    return [token for piece in pieces for token in piece], targets
+
+
+def pad(encoded: Sequence[Encoded]) -> Batch:
+    """Pad with id 0 on the right; no attention mask is needed under a causal mask."""
+    longest = max(len(ids) for ids, _ in encoded)
+    inputs = torch.zeros(len(encoded), longest, dtype=torch.long)
+    targets = torch.full((len(encoded), longest), IGNORED)
+    for row, (ids, wanted) in enumerate(encoded):
+        inputs[row, : len(ids)] = torch.tensor(ids)
+        targets[row, : len(ids)] = torch.tensor(wanted)
+    return Batch(inputs, targets)
+
+
+def stream(
+    draw: Callable[[], Document], tokens: int, tokenizer: PreTrainedTokenizerFast, rng: Random
+) -> Iterator[Batch]:
+    """Endless batches of about `tokens` cells, of documents alike in length, in random order."""
+    while True:
+        encoded = sorted(
+            (encode(tokenizer, draw()) for _ in range(32 * GROUPED_BATCHES)), key=lambda pair: len(pair[0])
+        )
+        groups: list[list[Encoded]] = [[]]
+        for one in encoded:
+            if groups[-1] and (len(groups[-1]) + 1) * len(one[0]) > tokens:
+                groups.append([])
+            groups[-1].append(one)
+        rng.shuffle(groups)
+        yield from map(pad, groups)
