@@ -1,17 +1,19 @@
 """What commands do otherwise for tasks of one domain than of another: their defaults, and flags that only one has."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from seal_cli.console import note
 from seal_cli.services import refuse_given
 from stages.domains.defaults import DEFAULTS, Defaults
-from stages.engines.base import FitConfig, Sampling
+from stages.engines.base import Example, FitConfig, PadMode, Sampling
+from stages.failures import BadConfig, BadInput
 
 if TYPE_CHECKING:
     from stages.domains.arc import Arc
     from stages.domains.qa import QA
-    from stages.records import Record
+    from stages.engines.lengths import Lengths
 
 CHOSEN = {"--learning-rate": "learning_rate", "--epochs": "epochs"}
 
@@ -25,11 +27,13 @@ def default(section: str, name: str = "") -> str:
     return f"[default: {told['qa']}]" if told["qa"] == told["arc"] else f"[default: {told['qa']}; ARC: {told['arc']}]"
 
 
-def domain_of(records: "Iterable[Record]") -> tuple[str, Defaults]:
-    """The name of the one domain of all lines, and its defaults. Raises BadInput where they differ."""
-    from stages.domains.base import domain_of as only
-
-    name = only(records)
+def domain_of(found: Collection[str]) -> tuple[str, Defaults]:
+    """The one domain of all lines, and its defaults; "qa" where there are no lines. Raises BadInput for several."""
+    if len(found) > 1:
+        names = sorted(found)
+        ways = f"""take them apart: jq -c 'select(.task.domain == "{names[0]}")'"""
+        raise BadInput(f"the lines are of more than one domain, {' and '.join(names)}; {ways}")
+    name = next(iter(found), "qa")
     return name, DEFAULTS[name]
 
 
@@ -46,6 +50,25 @@ def fit_config(domain: str, given: Mapping[str, Any]) -> FitConfig:
     return replace(DEFAULTS[domain].fit, **{name: value for name, value in given.items() if value is not None})
 
 
+def answered_chat(given: bool | None, usual: bool, trained: Collection[bool]) -> bool:
+    """Whether questions go through a chat template: as the flag says, or as the adapters' training tasks did.
+
+    `trained`: how they did, of adapters that say. Raises BadConfig where these differ from the flag or each other.
+    """
+    if len(trained) > 1:
+        raise BadConfig("some adapters were trained on chats, others on text; take them apart by .adapter.fit.chat")
+    if given is not None and trained and given not in trained:
+        flag, way = ("--chat", "text") if given else ("--no-chat", "chats")
+        raise BadConfig(f"{flag}: the adapters were trained on {way}; leave it out")
+    return next(iter(trained), usual) if given is None else given
+
+
+def refuse_asking(template: str, **given: object) -> None:
+    """Raises BadConfig for flags of a model that nobody asks."""
+    flags = {("-k" if name == "k" else f"--{name.replace('_', '-')}"): value for name, value in given.items()}
+    refuse_given(flags, f"--template {template} asks no model; leave it out")
+
+
 def refuse_writing(domain: str, engine: str, batched: bool, retries: int, *, unique: bool, structured: bool) -> None:
     """Raises BadConfig for ways of writing self-edits that this domain or this engine has not."""
     given = {"--retry-invalid": retries or None, "--unique": unique or None}
@@ -56,6 +79,26 @@ def refuse_writing(domain: str, engine: str, batched: bool, retries: int, *, uni
         refuse_given({"--retry-invalid": retries or None}, "a batch answers once")
     if engine not in ("vllm", "openai"):
         refuse_given({"--structured": given["--structured"]}, f"--engine {engine} cannot; give vllm or openai")
+
+
+class Fitting:
+    """Says which rows a model takes, and remembers how many it does not."""
+
+    def __init__(self, lengths: "Lengths") -> None:
+        self.lengths, self.left_out = lengths, 0
+
+    def __call__(self, example: Example) -> bool:
+        fits = self.lengths.fits(example)
+        self.left_out += not fits
+        return fits
+
+
+def tell_left_out(domain: "QA | Arc") -> None:
+    """On stderr how many training tasks were too long, if any."""
+    fits = getattr(domain, "fits", None)
+    if isinstance(fits, Fitting) and fits.left_out:
+        model, most = fits.lengths.model, fits.lengths.limit
+        note(f"seal adapt: note: {fits.left_out} training tasks are longer than {model}'s {most} tokens, and left out")
 
 
 def trained_domain(
@@ -76,6 +119,7 @@ def trained_domain(
         "--no-split-newlines": True if split_newlines is False else None,
     }
     refuse_given(lines, "an ARC self-edit has no sequences to split")
-    fits = Lengths(model).fits if model else anything_fits
+    padded = config.pad_to if PadMode.parse(config.pad_mode).padded else None
+    fits = Fitting(Lengths(model, padded)) if model else anything_fits
     rows = config.batch_size * config.accumulation
     return Arc(seed=seed, rows_a_step=rows, chat=chat is not False, fits=fits)

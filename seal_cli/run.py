@@ -54,6 +54,7 @@ class Run:
         self.settings: dict[str, Any] = {"stage": stage}
         self.plan: Plan | None = None
         self.empty = True  # not a line has come in, whatever its shard
+        self.domains: set[str] = set()  # of all lines that came in, whatever their shard
         self.known: list[Record] = []  # finished lines of a run before
         self.input = hashlib.sha256()
         self.refuse = rejects or Rejects(None, strict=True, most=None)
@@ -74,6 +75,8 @@ class Run:
     def _seen(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:
             self.empty = False
+            if isinstance(item, Record):
+                self.domains.add(item.task.domain)
             yield item
 
     def settle(self, settings: Mapping[str, Any], plan: Plan | None = None) -> None:
@@ -122,7 +125,7 @@ class Run:
         """Worker after worker, until every line is there or its record is rejected."""
         flight, suspects, rejected = Flight(), Suspects(), set[str]()
         while left := [key for key in plan.wanted if key not in journal.spans and key not in rejected]:
-            groups = suspects.groups(left)
+            groups = suspects.groups(left, plan.unit_of)
             died = self._run_worker(lambda groups=groups: self._work(load, make, groups, flight))  # type: ignore[misc]
             self.known = self.target.load(plan, journal)
             self.target.pass_on()

@@ -91,10 +91,14 @@ class Suspects:
     strikes: Counter[str] = field(default_factory=Counter)
     in_vain: int = 0
 
-    def groups(self, left: Sequence[str]) -> list[list[str]]:
-        """All that were never in work at a death together, then each suspect alone."""
-        fresh = [key for key in left if not self.strikes[key]]
-        return ([fresh] if fresh else []) + [[key] for key in left if self.strikes[key]]
+    def groups(self, left: Sequence[str], unit_of: Callable[[str], str] | None = None) -> list[list[str]]:
+        """All that were never in work at a death together, then each suspect alone, or with the others of its unit."""
+        units: dict[str, list[str]] = {}
+        for key in left:
+            units.setdefault(unit_of(key) if unit_of else key, []).append(key)
+        suspects = [unit for unit in units.values() if any(self.strikes[key] for key in unit)]
+        fresh = [key for unit in units.values() if unit not in suspects for key in unit]
+        return ([fresh] if fresh else []) + suspects
 
     def struck(self, flying: Sequence[str], signum: int, *, progress: bool) -> list[str]:
         """Those that are to be rejected after this death. Raises Crashed where no record can be blamed."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from stages.disk import remove_partials
 from stages.domains.base import Domain
 from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
-from stages.failures import BadEdit, BadInput
+from stages.failures import BadEdit, BadInput, Untrainable
 from stages.plan import Plan
 from stages.records import Adapter, Line, Record, SelfEdit, TrainStats, content_id, edit_seed
 
@@ -33,16 +33,17 @@ def pieces(
 ) -> dict[str, Piece]:
     """The lines to be made by their adapters' ids. Raises BadInput for a self-edit that comes twice."""
     found: dict[str, Piece] = {}
+    names = _Names()
     for record in records:
         edit, bare = edit_of(record), record.grow(adapter=None, score=None)
         try:
             lesson = lesson_of(domain, record)
-        except (BadEdit, Unwritten) as error:
+        except (BadEdit, Unwritten, Untrainable) as error:
             adapter = _without_training(edit, model, config, error)
             made = {adapter.id: Piece(bare, line=bare.grow(adapter=adapter))}
         else:
             own = [edit_seed(run_seed, record.task.id, edit, replica) for replica in range(seeds)]
-            jobs = (_job(edit, lesson, model, config, seed, out) for seed in own)
+            jobs = (_job(edit, lesson, model, config, seed, out, names) for seed in own)
             made = {job.id: Piece(bare, job) for job in jobs}
         if made.keys() & found.keys():
             raise BadInput(f"self-edit {edit.id} of {record.task.name!r} occurs twice; each line must be another")
@@ -105,16 +106,35 @@ def edit_of(record: Record) -> SelfEdit:
     return record.edit
 
 
-def _job(edit: SelfEdit, lesson: Lesson, model: str, config: FitConfig, seed: int, out: Path) -> FitJob:
+class _Names:
+    """What an adapter's id has of its examples, worked out once for lessons that share them."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[tuple[Example, ...], object]] = {}  # kept, so that no other gets the number
+
+    def of(self, lesson: Lesson) -> object:
+        """The examples themselves; of one that chooses hyper-parameters, whose rows are many, a digest."""
+        if id(lesson.examples) not in self.known:
+            every = [_identity(example) for example in lesson.examples]
+            self.known[id(lesson.examples)] = lesson.examples, content_id(every) if lesson.chosen else every
+        return self.known[id(lesson.examples)][1]
+
+
+def _job(edit: SelfEdit, lesson: Lesson, model: str, config: FitConfig, seed: int, out: Path, names: _Names) -> FitJob:
     own = replace(config, **lesson.chosen)
-    job_id = content_id(edit.id, model, seed, asdict(own), [_identity(example) for example in lesson.examples])
+    job_id = content_id(edit.id, model, seed, asdict(own), names.of(lesson))
     return FitJob(job_id, lesson, own, seed, out / job_id)
 
 
 def _identity(example: Example) -> Mapping[str, object]:
-    """What of an example an adapter's id depends on."""
     text = {"prompt": example.prompt, "completion": example.completion}
     return {**text, "whole": True} if example.whole else text
+
+
+def _fit_of(job: FitJob) -> dict[str, object]:
+    """Every hyper-parameter used; of examples with prompts also whether these were chats."""
+    prompts = [example.prompt for example in job.lesson.examples if example.prompt]
+    return {**asdict(job.config), **({"chat": not isinstance(prompts[0], str)} if prompts else {})}
 
 
 def _trained(job: FitJob, model: str, result: FitResult) -> Adapter:
@@ -123,7 +143,7 @@ def _trained(job: FitJob, model: str, result: FitResult) -> Adapter:
         seed=job.seed,
         model=model,
         path=None if result.path is None else str(result.path),
-        fit=asdict(job.config),
+        fit=_fit_of(job),
         train=None if result.error else _stats(result),
         fault="training" if result.error else None,
         error=result.error,
@@ -140,14 +160,17 @@ def _stats(result: FitResult) -> TrainStats:
     )
 
 
-def _without_training(edit: SelfEdit, model: str, config: FitConfig, error: BadEdit | Unwritten) -> Adapter:
+def _without_training(
+    edit: SelfEdit, model: str, config: FitConfig, error: BadEdit | Unwritten | Untrainable
+) -> Adapter:
     """Whose fault it is decides the reward: a self-edit that cannot be used is worth 0, one that never came nothing."""
+    chosen = {"learning_rate": edit.chosen.learning_rate, "epochs": edit.chosen.epochs} if edit.chosen else {}
     return Adapter(
         id=content_id(edit.id, model, "unreadable"),
         seed=0,
         model=model,
         path=None,
-        fit=asdict(config),
+        fit={**asdict(config), **chosen},
         train=None,
         fault="edit" if isinstance(error, BadEdit) else "training",
         error=str(error),

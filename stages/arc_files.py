@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.arc_records import ArcTask
-from stages.failures import BadInput, MissingInput
+from stages.failures import BadConfig, BadInput, MissingInput
 from stages.lines import LONGEST, BadLine, Refuse, read_entries, reject_entry, stop, validate
 from stages.records import Record
 from stages.strict_json import Fault, parse_loosely, why
@@ -36,12 +36,19 @@ def from_arc(
     """A task for each key of a file, or the file's one task.
 
     `solutions`: their file; without it the one beside it that is called solutions instead of challenges, if any.
+    Raises BadConfig for one that is named and knows none of the tasks.
     """
     tasks = {path.stem: document} if is_task(document) else document
     file = solutions or beside(path)
     known = read_solutions(file) if file else {}
+    if solutions and not known.keys() & tasks.keys():
+        raise BadConfig(f"--solutions {solutions}: has no solution of {next(iter(tasks))} or any other task of {path}")
+    return records_of(tasks, known, str(path), refuse)
+
+
+def records_of(tasks: Mapping[str, Any], known: Mapping[str, Any], name: str, refuse: Refuse) -> Iterator[Record]:
     places = ((key, [key, task, known.get(key)]) for key, task in tasks.items())
-    return read_entries(places, str(path), lambda entry: [arc_record(*entry)], refuse)
+    return read_entries(places, name, lambda entry: [arc_record(*entry)], refuse)
 
 
 def arc_record(task_id: str, task: Any, solved: Any = None) -> Record:
@@ -85,21 +92,32 @@ def read_solutions(path: Path) -> Mapping[str, Any]:
     except ValueError as error:
         raise BadInput(f"{path}: {why(error)}") from None
     if not isinstance(document, dict):
-        raise BadInput(f"{path}: not ARC solutions, which are an object with a list of grids for each task")
+        found = f" ({document})" if isinstance(document, Fault) else ""
+        raise BadInput(f"{path}: not ARC solutions, which are an object with a list of grids for each task{found}")
     return document
 
 
 def is_folder_of_tasks(files: Iterable[Path]) -> bool:
-    """Whether one of the JSON files of a folder is an ARC task: then all are to be."""
-    return any(is_task(read_document(file)) for file in files)
+    """Whether one of the JSON files of a folder is an ARC task: then all are to be.
+
+    Raises BadInput where one has many of them.
+    """
+    for file in files:
+        document = read_document(file)
+        if is_challenges(document):
+            raise BadInput(f"{file.parent}: a folder with a file of ARC challenges; give that file: {file}")
+        if is_task(document):
+            return True
+    return False
 
 
 def from_folder(files: list[Path], refuse: Refuse = stop, solutions: Path | None = None) -> Iterator[Record]:
     """A task for each file; one that is none is told to `refuse`."""
+    known = read_solutions(solutions) if solutions else {}
     for path in files:
         document = read_document(path)
         if is_task(document):
-            yield from from_arc(document, path, refuse, solutions)
+            yield from records_of({path.stem: document}, known, str(path), refuse)
         else:
             reason = f": {document}" if isinstance(document, str) else ""
             refuse(reject_entry(str(path), f"not an ARC task{reason}", document))

@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.domains.base import Domain, Poll, Query, Reply
 from stages.engines.base import ANSWERING, Completion, Engine, Renamed, Request, Sampling, Unwatched, Watch
 from stages.failures import BadInput
-from stages.grading import in_groups, owner_of
+from stages.grading import in_groups, owner_of, settled
 from stages.judges.base import Judge, Verdict
 from stages.owners import NOBODY, Owner, Waiting, adapted, owners, plain
 from stages.plan import Plan
@@ -79,8 +79,8 @@ def run(
     queries = {line.task.id: list(domain.queries(line.task, in_context=in_context, chat=chat)) for line in lines}
     done: dict[Owner, Graded] = {plain(line): graded for line in known if (graded := baseline_of(line)) is not None}
     requests = list(_requests(lines, queries, sampling, done))
-    owners = {request.id: key for key, request in requests}
-    completions = engine.sample([request for _, request in requests], Renamed(watch, owners))
+    keys_of = {request.id: key for key, request in requests}
+    completions = engine.sample([request for _, request in requests], Renamed(watch, keys_of))
 
     def replies(each: Answered) -> tuple[Reply, ...]:
         return tuple(domain.replies(each.task, each.completions, in_context=in_context))
@@ -89,7 +89,7 @@ def run(
     groups = (((owner, said), [reply.item for reply in said]) for owner, said in found)
     waiting, judge_name = Waiting(lines, done), domain.judge or judge.name
     yield from (_line(line, done, engine.model, judge_name) for line in waiting.ready(NOBODY))
-    for (owner, said), verdicts in in_groups(groups, judge):
+    for (owner, said), verdicts in settled(groups) if domain.judge else in_groups(groups, judge):
         done[owner] = Graded(said, verdicts)
         for line in waiting.ready(owner):
             yield _line(line, done, engine.model, judge_name)
@@ -102,10 +102,14 @@ def baseline_of(line: Record) -> Graded | None:
         return None
     verdicts = [Verdict(answer.baseline_correct, None) for answer in answers]
     replies = [
-        Reply(answer.id, answer.baseline_prediction, verdict, Poll() if isinstance(answer, GridAnswer) else None)
+        Reply(answer.id, answer.baseline_prediction, verdict, baseline_poll(answer))
         for answer, verdict in zip(answers, verdicts, strict=True)
     ]
     return Graded(tuple(replies), tuple(verdicts))
+
+
+def baseline_poll(answer: Answer) -> Poll | None:
+    return Poll(answer.baseline_attempts) if isinstance(answer, GridAnswer) else None
 
 
 def check(lines: Sequence[Record], domain: Domain) -> None:
@@ -203,4 +207,6 @@ def _answer(reply: Reply, verdict: Verdict, before: tuple[Reply, Verdict] | None
     }
     if reply.poll is None:
         return Answer.model_validate(found)
-    return GridAnswer.model_validate({**found, "attempts": reply.poll.attempts, "votes": reply.poll.votes})
+    tried = before[0].poll.attempts if before and before[0].poll else ()
+    poll = {"attempts": reply.poll.attempts, "votes": reply.poll.votes, "baseline_attempts": tried}
+    return GridAnswer.model_validate({**found, **poll})

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
-from stages.choices import Choices
+from stages.choices import Choices, is_written
 from stages.domains.base import Domain
 from stages.engines.base import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch
 from stages.failures import BadEdit, BadInput
@@ -21,16 +21,16 @@ def plan(records: Iterable[Record], *, samples: int, unique: bool = False) -> Pl
     `unique`: samples that repeat another may be left out.
     """
     tasks = {key_of(task, sample): Record(task=task) for task in unique_tasks(records) for sample in range(samples)}
-    return Plan("edit", tasks, line_key, is_written, optional=unique)
+    return Plan("edit", tasks, line_key, is_written, optional=unique, unit_of=task_of if unique else None)
 
 
 def line_key(line: Record) -> str:
     return key_of(line.task, line.edit.sample if line.edit else 0)
 
 
-def is_written(line: Record) -> bool:
-    """Whether the editor has answered, were it with a refusal."""
-    return line.edit is None or line.edit.finish != "failed"
+def task_of(key: str) -> str:
+    """The task of a key."""
+    return key.rpartition("/")[0]
 
 
 def key_of(task: Task, sample: int) -> str:
@@ -82,24 +82,26 @@ def run(
     writing: Writing,
     *,
     keys: Collection[str] | None = None,
-    known: Iterable[Record] = (),
+    seen: Choices | None = None,
     watch: Watch = Unwatched(),
 ) -> Iterator[Record]:
     """The self-edits of each task as they come; of these `keys` (see `plan`) only. A task counts once.
 
-    `known` are finished lines, which others must not repeat where `writing` is unique.
+    `seen` knows the choices of finished lines, which others must not repeat where `writing` is unique, and counts.
     """
-    seen = Choices(known)
-    waiting = list(_sought(records, writing, keys))
+    seen = seen or Choices()
+    waiting, lost = list(_sought(records, writing, keys)), set[str]()
     for attempt in range(writing.retries + 1):
-        last, again = attempt == writing.retries, []
+        again = []
         for sought, line in _settled(_asked(waiting, engine, writing, watch), waiting, writing.unique):
-            repeated = writing.unique and seen.has(line)
-            if (repeated or is_unreadable(line)) and not last:
+            worth = seen.worth(line, unique=writing.unique)
+            if writing.unique and sought.task.id in lost:
+                continue  # an earlier sample of the task never came: this one waits for it, too
+            if worth in ("unreadable", "repeat") and attempt < writing.retries:
                 again.append(sought)
-            elif not repeated:
-                seen.add(line)
-                yield line
+            elif worth != "repeat":
+                lost |= {sought.task.id} if worth == "lost" else set()
+                yield seen.added(line)
         if not again:
             return
         watch.note(f"{len(again)} self-edits are asked for again")
@@ -114,6 +116,8 @@ def _asked(
     for completion in engine.sample([sought.request for sought in asked.values()], watch):
         sought = asked.pop(completion.id)
         yield sought, Record(task=sought.task, edit=_edit(sought, completion, engine.model, writing))
+    if asked:
+        raise RuntimeError(f"the engine gave no completion for {len(asked)} requests, the first is {next(iter(asked))}")
 
 
 def _settled(
@@ -135,11 +139,6 @@ def _settled(
         group.append((sought, line))
         if len(group) == missing[sought.task.id]:
             yield from sorted(there.pop(sought.task.id), key=lambda pair: pair[0].sample)
-
-
-def is_unreadable(line: Record) -> bool:
-    """Whether there is a completion that is no self-edit: the model's failure."""
-    return line.edit is not None and line.edit.error is not None and is_written(line)
 
 
 def requests(records: Iterable[Record], writing: Writing) -> Iterator[Request]:

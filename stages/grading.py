@@ -37,6 +37,14 @@ def in_groups(groups: Iterable[tuple[K, Sequence[Item]]], judge: Judge) -> Itera
         raise RuntimeError(f"the judge {judge.name} gave too few verdicts")
 
 
+def settled(groups: Iterable[tuple[K, Sequence[Item]]]) -> Iterator[tuple[K, tuple[Verdict, ...]]]:
+    """The same where no answer needs a judge: each group as it comes. Raises RuntimeError for one that does."""
+    for key, items in groups:
+        if any(isinstance(item, Case) for item in items):
+            raise RuntimeError("an answer needs a judge, but there is none")
+        yield key, tuple(item for item in items if isinstance(item, Verdict))
+
+
 class Waiting(Generic[K]):
     """Groups that lack verdicts, and all verdicts so far."""
 

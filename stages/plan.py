@@ -17,6 +17,7 @@ class Plan:
 
     `wanted` says for each key what its line will be without the section that the stage adds; `intact` whether what a
     finished line names is still there. `optional`: whoever makes the lines may leave some out.
+    `unit_of`: keys of one unit are worked on together; None: each may be alone.
     """
 
     section: Section
@@ -24,6 +25,7 @@ class Plan:
     key_of: Callable[[Record], str]
     intact: Callable[[Record], bool] = whole
     optional: bool = False
+    unit_of: Callable[[str], str] | None = None
 
     def has(self, line: Record) -> bool:
         """Whether a finished line is one of these, made from the same input."""

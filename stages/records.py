@@ -117,11 +117,13 @@ class Answer(Frozen):
 class GridAnswer(Answer):
     """The answer to one test input of an ARC task. `prediction` is the first attempt as text, "" where there is none.
 
-    It is right if one of the two attempts is the solution, cell by cell.
+    It is right if one of the two attempts is the solution, cell by cell. `votes` has every prediction of the adapted
+    model; those of the plain one are on the line of its own row.
     """
 
     attempts: Many[GridRows]
     votes: Many[Vote]
+    baseline_attempts: Many[GridRows]
 
 
 def _kind(answer: Any) -> str:

@@ -157,7 +157,7 @@ def load_json(path: Path, refuse: Refuse, solutions: Path | None = None) -> Iter
             raise BadInput(f"{path}: {why(error)}") from None
         return load_lines(raw, path, refuse)
     lines = path.suffix in (".jsonl", ".ndjson") and not isinstance(document, list)
-    if lines or (isinstance(document, dict) and "task" in document):
+    if lines or (isinstance(document, dict) and "task" in document and not arc_files.is_challenges(document)):
         return load_lines(raw, path, refuse)
     return from_document(document, path, refuse, solutions)
 

@@ -128,7 +128,7 @@ def adapt(
     """
     from dataclasses import asdict
 
-    from seal_cli.domains import domain_of, fit_config, trained_domain
+    from seal_cli.domains import domain_of, fit_config, tell_left_out, trained_domain
     from seal_cli.jsonl import input_records
     from seal_cli.models import check_limits, choose_model, load_trainer, weights_of
     from seal_cli.rejects import Rejects
@@ -158,7 +158,7 @@ def adapt(
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("adapt", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
         records = run.read(input_records(file, ("edit",), bad), limit=limit, shard=shard)
-        kind, _ = domain_of(records)
+        kind, _ = domain_of(run.domains)
         config = fit_config(kind, given)
         named = [record.edit.model for record in records if record.edit]
         unnamed = show_data and model is None and (kind == "qa" or set(named) <= {"none"})
@@ -171,6 +171,7 @@ def adapt(
             run.write(stage.show_data(records, domain=domain), total=len(records))
             return run.code
         todo = stage.pieces(records, name, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed)
+        tell_left_out(domain)
         if dry_run:
             run.would(f"train {len(todo)} adapters of {name}", config)
             return run.code

@@ -77,7 +77,7 @@ def evaluate(
 
     from seal_cli import engines, judges
     from seal_cli.console import note
-    from seal_cli.domains import domain_of, sampling
+    from seal_cli.domains import answered_chat, domain_of, sampling
     from seal_cli.jsonl import input_records
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
@@ -95,7 +95,7 @@ def evaluate(
         grader.check(others=(file, output))
         student.check(unused=grader.unused())
         records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard)
-        kind, defaults = domain_of(records)
+        kind, defaults = domain_of(run.domains)
         domain: Domain = load_class("--domain", kind, DOMAINS)()
         if domain.judge:
             refuse_given({"--judge": judge}, "ARC's grids are compared cell by cell; leave it out")
@@ -110,7 +110,8 @@ def evaluate(
         if dry_run:
             run.would(f"score {len(records)} lines with {name} and the judge {domain.judge or grader.text}", answering)
             return run.code
-        chats = (defaults.chat or student.chats) if chat is None else chat
+        fits = [line.adapter.fit for line in records if line.adapter and line.adapter.path]
+        chats = answered_chat(chat, defaults.chat or student.chats, {fit["chat"] for fit in fits if "chat" in fit})
         graded = domain.judge or grader.settings()
         asked = {"judge": graded, "in_context": in_context, "chat": chats, "sampling": asdict(answering)}
         chosen = {**asked, **student.settings(name), "limit": limit, "shard": shard}

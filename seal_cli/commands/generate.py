@@ -1,12 +1,15 @@
 """`seal generate`"""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seal_cli import options as opt
 from seal_cli.domains import default
 from stages.engines.base import Sampling
+
+if TYPE_CHECKING:
+    from stages.choices import Choices
 
 
 def generate(
@@ -95,13 +98,13 @@ def generate(
 
     from seal_cli import engines
     from seal_cli.batches import Batches
-    from seal_cli.console import note
-    from seal_cli.domains import domain_of, refuse_writing, sampling
+    from seal_cli.domains import domain_of, refuse_asking, refuse_writing, sampling
     from seal_cli.jsonl import input_records
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from seal_cli.services import ServiceFlags
     from stages import generate as stage
+    from stages.choices import Choices
     from stages.domains.base import DOMAINS, Domain
     from stages.plugins import load_class
 
@@ -114,7 +117,7 @@ def generate(
         batches.check(asks_model, "--engine openai", overwrite=overwrite, unused=service.given())
         editor.check(asks=not batches)
         records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard)
-        kind, defaults = domain_of(records)
+        kind, defaults = domain_of(run.domains)
         domain: Domain = load_class("--domain", kind, DOMAINS)()
         refuse_writing(kind, engine, bool(batches), retry_invalid, unique=unique, structured=structured)
         chosen, samples = template or defaults.template, k or defaults.samples
@@ -122,6 +125,8 @@ def generate(
         written = domain.written(chosen)
         text = domain.text_of(chosen) if written is None else written
         if written is not None:
+            asking = {"k": k, "model": model, "temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+            refuse_asking(chosen, **asking, retry_invalid=retry_invalid or None, unique=unique or None)
             plan = stage.plan(records, samples=1)
             if dry_run:
                 run.would(f"write {len(plan.wanted)} self-edits without asking a model", Sampling())
@@ -146,14 +151,12 @@ def generate(
             return run.code
         run.settle({**selected, "text": text, **stage.settings(writing), **editor.settings(name)}, plan)
         run.produce(
-            lambda: editor.load(name, transport=batches.answers()),
-            lambda sampler, keys, watch: stage.run(
-                records, sampler, writing, keys=set(keys), known=run.known, watch=watch
+            lambda: (editor.load(name, transport=batches.answers()), Choices(run.known)),
+            lambda loaded, keys, watch: stage.run(
+                records, loaded[0], writing, keys=set(keys), seen=loaded[1], watch=watch
             ),
-            tell=lambda sampler: engines.tell("generate", sampler),
+            tell=lambda loaded: tell(*loaded, read=domain.schema() is not None),
         )
-    if domain.schema():
-        note(f"seal generate: {validity(run.counts.written - run.counts.failed, run.counts.unreadable)}")
     return run.code
 
 
@@ -162,7 +165,11 @@ def by_hand(template: str | None) -> bool:
     return template is not None and template.partition(":")[0] in ("none", "oracle")
 
 
-def validity(written: int, unreadable: int) -> str:
-    """`41 of 60 self-edits can be read (68.3 %)`"""
-    share = f" ({100 * (written - unreadable) / written:.1f} %)" if written else ""
-    return f"{written - unreadable} of {written} self-edits can be read{share}"
+def tell(engine: object, choices: "Choices", *, read: bool) -> None:
+    """Calls and cost of a server; with `read` also how many completions could be read."""
+    from seal_cli import engines
+    from seal_cli.console import note
+
+    engines.tell("generate", engine)
+    if read:
+        note(f"seal generate: {choices.told}")

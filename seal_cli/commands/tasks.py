@@ -1,11 +1,15 @@
 """`seal tasks`"""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seal_cli import options as opt
+
+if TYPE_CHECKING:
+    from stages.records import Record
 
 
 def tasks(
@@ -70,13 +74,35 @@ def tasks(
             run.about["sample"] = {**vars(picked), "source": source, "tasks": ids}
             note(f"seal tasks: sampled {len(ids)} tasks of {source} (seed {seed}, skip {skip})")
         run.write(lines, total=len(lines))
+    if unsolved := without_solution(lines):
+        note(f"seal tasks: note: {unsolved} of {len(lines)} tasks lack a solution; `seal eval` leaves those unscored")
     return run.code
 
 
 def wanted(texts: list[str]) -> list[str]:
     """The ids that are given, those in files too, each once."""
+    from stages.failures import BadConfig
+
     found: list[str] = []
     for text in texts:
         path = Path(text)
-        found += path.read_text(encoding="utf-8", errors="replace").split() if path.is_file() else [text]
+        listed = path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if is_file(path) else [text]
+        named = [line.strip() for line in listed if line.strip()]
+        if not named:
+            raise BadConfig(f"--ids {text}: there is no id in it")
+        found += named
     return list(dict.fromkeys(found))
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no name that is too long for one is."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def without_solution(lines: "Iterable[Record]") -> int:
+    """How many ARC tasks have a test whose output is not known."""
+    tasks = [line.task for line in lines if line.task.domain == "arc"]
+    return sum(any(pair.output is None for pair in task.test) for task in tasks)

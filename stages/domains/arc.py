@@ -5,7 +5,7 @@ the learning rate and the epochs. The adapted model is then put the task's tests
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -25,7 +25,7 @@ from stages.domains.arc_training import Pair, Puzzle, TrainingTask, training_set
 from stages.domains.arc_votes import first_attempt, poll, prompt, tests_of, vote, ways
 from stages.domains.base import Poll, Query, Reply
 from stages.engines.base import MAX_ROW_TOKENS, Completion, Example, Lesson, Prompt
-from stages.failures import BadEdit, BadInput
+from stages.failures import BadEdit, BadInput, Untrainable
 from stages.grids import Grid
 from stages.judges.base import Verdict
 from stages.records import SelfEdit, Task
@@ -81,17 +81,25 @@ class Arc:
     # ---- training
 
     def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
-        """The training tasks that the self-edit's tools make. Raises BadEdit for too many steps, too."""
-        found = parse_edit(edit.completion)
-        whole = found.strategy == ALL_TOKENS
-        rows = self.rows(task, found)
-        return Lesson(tuple(example(row.puzzle, whole=whole, chat=self.chat) for row in rows), found.chosen)
+        """The training tasks that the self-edit's tools make.
 
-    def rows(self, task: Task, edit: ArcEdit) -> tuple[TrainingTask, ...]:
-        """The training tasks themselves. Raises BadEdit where they are more steps than are allowed."""
-        rows = training_rows(pairs_of(grid_task(task)), edit.groups, self.seed, self.fits, self.chat)
-        check_steps(edit, len(rows), self.rows_a_step)
-        return rows
+        Raises BadEdit for too many steps, too, Untrainable where no row is short enough, and BadInput where the line
+        says otherwise than the self-edit does.
+        """
+        found = parse_edit(edit.completion)
+        if edit.chosen not in (None, choice_of(found)):
+            ways = "change the completion, and leave chosen out: jq 'del(.edit.chosen)'"
+            raise BadInput(f"self-edit {edit.id} of {task.name!r}: chosen is not what its completion says; {ways}")
+        made = self.training(task, found)
+        if not made.tasks:
+            raise Untrainable(f"no training task of {task.name!r} is short enough for the model")
+        return Lesson(made.on_all if found.strategy == ALL_TOKENS else made.on_answers, found.chosen)
+
+    def training(self, task: Task, edit: ArcEdit) -> "Training":
+        """What the self-edit's tools make. Raises BadEdit for more steps than are allowed."""
+        made = training_rows(pairs_of(grid_task(task)), edit.groups, self.seed, self.fits, self.chat)
+        check_steps(edit, len(made.tasks), self.rows_a_step)
+        return made
 
     def shown(self, task: Task, edit: SelfEdit) -> ArcTrainingData:
         """The training tasks as grids, each with its tool; none, and the reason, for a failed self-edit."""
@@ -100,7 +108,7 @@ class Arc:
         try:
             found = parse_edit(edit.completion)
             chosen = choice_of(found)
-            rows = self.rows(task, found) if error is None else ()
+            rows = self.training(task, found).tasks if error is None else ()
         except BadEdit as bad:
             error = error or str(bad)
         made = tuple(grids_of(row) for row in rows)
@@ -126,10 +134,11 @@ class Arc:
 
     def replies(self, task: Task, completions: Sequence[Completion], *, in_context: bool) -> Iterator[Reply]:
         """Two attempts for each test, and whether one of them is the solution."""
-        task, left = grid_task(task), iter(completions)
+        task = grid_task(task)
         asked = ways(task, in_context=in_context)
-        for test_id, _, solution in tests_of(task):
-            found = poll([vote(way, next(left)) for way in asked])
+        for place, (test_id, _, solution) in enumerate(tests_of(task)):
+            own = completions[place * len(asked) : (place + 1) * len(asked)]
+            found = poll([vote(way, each) for way, each in zip(asked, own, strict=True)])
             failed = next((each.error for each in found.votes if each.prediction is None), None)
             said = None if failed else first_attempt(found)
             yield Reply(test_id, said, Verdict(None, failed) if failed else graded(found, solution), found)
@@ -143,16 +152,29 @@ def graded(found: Poll, solution: Grid | None) -> Verdict:
     return Verdict(solution in found.attempts, reason)
 
 
-@lru_cache(maxsize=1024)
+@dataclass(frozen=True)
+class Training:
+    """Training tasks, and each as a row: with the loss on the answer, and on all tokens."""
+
+    tasks: tuple[TrainingTask, ...]
+    on_answers: tuple[Example, ...]
+    on_all: tuple[Example, ...]
+
+
+@lru_cache(maxsize=64)  # many self-edits of a task choose the same tools, and they come together
 def training_rows(
     shown: tuple[Pair, ...], groups: tuple[str, ...], seed: int, fits: Callable[[Example], bool], chat: bool
-) -> tuple[TrainingTask, ...]:
-    """The rows of a task and a setting of the switches: many self-edits of a task have the same."""
+) -> Training:
+    """What a setting of the switches makes."""
+    made: dict[Puzzle, Example] = {}
 
     def length(puzzle: Puzzle) -> int:
-        return 0 if fits(example(puzzle, whole=True, chat=chat)) else MAX_ROW_TOKENS
+        made[puzzle] = example(puzzle, whole=False, chat=chat)
+        return 0 if fits(made[puzzle]) else MAX_ROW_TOKENS
 
-    return training_set(shown, groups, seed=seed, length=length)
+    rows = training_set(shown, groups, seed=seed, length=length)
+    examples = tuple(made[row.puzzle] for row in rows)
+    return Training(rows, examples, tuple(replace(each, whole=True) for each in examples))
 
 
 def grid_task(task: Task) -> ArcTask:

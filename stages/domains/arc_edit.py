@@ -34,6 +34,7 @@ MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-7, 1e-1
 MIN_EPOCHS, MAX_EPOCHS = 1, MAX_STEPS  # an epoch has a step at least; official: 0 epochs are what a failed edit gets
 MAX_CHARACTERS = 16_384  # of a completion: 128 tokens (the paper's few-shot setting) of at most 128 characters
 
+BLANKS = " \t\r\n"  # JSON's
 STRING = r'"(?:[^"\\]++|\\.)*+"'
 MARKS = re.compile(rf"{STRING}|[{{}}]", re.DOTALL)
 FENCE = re.compile(r"```[A-Za-z]*\s(.*)```", re.DOTALL)
@@ -161,7 +162,8 @@ def read_json(completion: str) -> tuple[Any, tuple[str, ...]]:
     try:
         return parse_json(text), tuple(repairs)
     except ValueError as error:
-        raise BadEdit(f"the self-edit cannot be read: {why(error)}") from None
+        reason = why(error).partition(": the line ends early")[0]  # a hint about files
+        raise BadEdit(f"the self-edit cannot be read: {reason}") from None
 
 
 def unfenced(text: str) -> str:
@@ -179,7 +181,7 @@ def only_object(text: str) -> str:
         raise BadEdit("the JSON object has no end: is the completion cut off?")
     if "{" in text[end:]:
         raise BadEdit("there is more than one JSON object in the completion")
-    around = text[:start].strip() or text[end:].strip()
+    around = text[:start].strip(BLANKS) or text[end:].strip(BLANKS)
     return text[start:end] if around else text
 
 

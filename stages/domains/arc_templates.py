@@ -52,10 +52,10 @@ def text_of(template: str) -> str:
 
 def written_by_hand(template: str) -> str | None:
     """The self-edit of a human: `oracle`, or one of yours, `oracle:FILE`; None for a template that a model is asked."""
-    name, _, file = template.partition(":")
+    name, colon, file = template.partition(":")
     if name != ORACLE:
         return None
-    return read_oracle(Path(file)) if file else ORACLE_EDIT
+    return read_oracle(Path(file)) if colon else ORACLE_EDIT
 
 
 def read_template(template: str) -> str:

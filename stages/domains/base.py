@@ -1,15 +1,14 @@
 """The protocol of a domain, and the table of those that come with `seal`. Domains import no torch."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stages.arc_records import ArcChoice, ArcTrainingData, Vote
 from stages.engines.base import Completion, Lesson, Prompt
-from stages.failures import BadInput
 from stages.grids import Grid
 from stages.judges.base import Case, Verdict
-from stages.records import Record, SelfEdit, Task, TrainingData
+from stages.records import SelfEdit, Task, TrainingData
 
 DOMAINS = {"qa": "stages.domains.qa:QA", "arc": "stages.domains.arc:Arc"}
 
@@ -97,12 +96,3 @@ class Domain(Protocol):
     def replies(self, task: Task, completions: Sequence[Completion], *, in_context: bool) -> Iterator[Reply]:
         """What the completions, in the order of the queries, come to."""
         ...
-
-
-def domain_of(lines: Iterable[Record]) -> str:
-    """The one domain of all lines; "qa" where there are none. Raises BadInput where they differ."""
-    found = sorted({line.task.domain for line in lines})
-    if len(found) > 1:
-        ways = f"""take them apart: jq -c 'select(.task.domain == "{found[0]}")'"""
-        raise BadInput(f"the lines are of more than one domain, {' and '.join(found)}; {ways}")
-    return found[0] if found else "qa"

@@ -16,7 +16,7 @@ from stages.engines.memory import out_of_memory
 from stages.engines.models import Device, adapter_config, load_model, load_tokenizer
 from stages.engines.sampling import SeededSampling
 from stages.engines.stack import Stack
-from stages.engines.text import decoded, end_tokens, prompt_ids, token_limit
+from stages.engines.text import decoded, end_tokens, prompt_ids, token_limit, without_room
 from stages.failures import BadInput, OutOfMemory
 
 
@@ -43,11 +43,18 @@ class HFEngine:
         self.watch: Watch = Unwatched()
 
     def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
-        """Completions batch by batch: first those without an adapter, then many adapters at a time."""
+        """Completions batch by batch: first those without an adapter, then many adapters at a time.
+
+        A prompt that leaves no room in the model's context fails alone.
+        """
         self.watch = watch
         groups: dict[Path | None, list[Request]] = {None: []}
         for request in requests:
-            groups.setdefault(request.adapter, []).append(request)
+            failed = without_room(self.tokenizer, request, self._context, self.model)
+            if failed:
+                yield failed
+            else:
+                groups.setdefault(request.adapter, []).append(request)
         yield from self._alone(None, groups.pop(None))
         left: list[Path | None] = []
         for batch in make_batches(self._stackable(groups, left), self.batch_size):

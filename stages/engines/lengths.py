@@ -26,6 +26,7 @@ class Lengths:
     """
 
     model: str
+    most: int | None = None  # tokens that a sequence is padded to
 
     def __post_init__(self) -> None:
         check_model(self.model)
@@ -52,10 +53,12 @@ class Lengths:
         folder = Path(self.model)
         written = stated_context(read_object(folder / "config.json")) if folder.is_dir() else None
         context = written or self._loaded_context()
-        return min(MAX_ROW_TOKENS - 1, context or MAX_ROW_TOKENS)
+        return min(MAX_ROW_TOKENS - 1, context or MAX_ROW_TOKENS, self.most or MAX_ROW_TOKENS)
 
     def _within(self, count: int) -> bool:
-        return (count <= ANY_CONTEXT and not Path(self.model).is_dir()) or count <= self.limit
+        if self.most is None and count <= ANY_CONTEXT and not Path(self.model).is_dir():
+            return True
+        return count <= self.limit
 
     @cached_property
     def _tokenizer(self) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from stages.engines.base import Completion, Example, FitConfig, Lesson, PadMode, Prompt, Sampling
+from stages.engines.base import Completion, Example, FitConfig, Lesson, PadMode, Prompt, Request, Sampling
+from stages.engines.lengths import most_tokens
 from stages.failures import BadConfig, BadInput, Untrainable
 
 TODAY = datetime(2024, 7, 26)  # for templates that ask: the day of Llama 3.2's own template where it has no clock
@@ -178,6 +179,18 @@ def token_limit(sampling: Sampling, prompt_length: int, context: int | None, mod
     if room < 1:
         raise BadInput(f"a prompt of {prompt_length} tokens leaves no room in {model}'s context of {context}")
     return room
+
+
+def without_room(tokenizer: Any, request: Request, context: int | None, model: str) -> Completion | None:
+    """What comes of a request whose prompt fills the model's context: ours, and its own; None where there is room."""
+    bound = most_tokens(Example(request.prompt, ""))
+    if context is None or (bound is not None and bound < context):
+        return None
+    try:
+        token_limit(request.sampling, len(prompt_ids(tokenizer, request.prompt)), context, model)
+    except BadInput as error:
+        return Completion(request.id, "", "failed", None, error=str(error))
+    return None
 
 
 def decoded(tokenizer: Any, ends: Container[int], request_id: str, row: Sequence[int]) -> Completion:

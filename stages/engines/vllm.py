@@ -12,7 +12,7 @@ from typing import Any
 
 from stages.engines.base import Completion, Request, Sampling, Unwatched, Watch
 from stages.engines.models import Device, load_tokenizer
-from stages.engines.text import decoded, end_tokens, prompt_ids, token_limit
+from stages.engines.text import decoded, end_tokens, prompt_ids, token_limit, without_room
 from stages.engines.vllm_adapters import OTHERWISE, SLOTS, check_fit, lora_needs, patterned
 from stages.engines.vllm_start import (
     OUT_OF_MEMORY,
@@ -69,7 +69,10 @@ class VLLMEngine:
 
     def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
         """Completions as they finish: first those without an adapter, then adapter after adapter, `slots` at a time."""
-        waiting = deque(grouped(requests))
+        known = list(requests)
+        failed = {each.id: each for request in known if (each := self._without_room(request))}
+        yield from failed.values()
+        waiting = deque(grouped(request for request in known if request.id not in failed))
         flying: dict[str, Request] = {}
         loras: dict[Path, Any] = {}  # an adapter is read anew by each call
         try:
@@ -100,8 +103,11 @@ class VLLMEngine:
             watch.begun([request.id])
             flying[self._ask(request, loras[adapter] if adapter else self.blank)] = request
 
+    def _without_room(self, request: Request) -> Completion | None:
+        return without_room(self.tokenizer, request, self.context, self.model)
+
     def _ask(self, request: Request, lora: Any) -> str:
-        """Hands one request over; the key of its answer. Raises BadInput where its prompt leaves no room."""
+        """Hands one request over; the key of its answer."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 

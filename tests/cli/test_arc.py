@@ -97,13 +97,13 @@ def test_a_models_self_edits_are_parsed_counted_and_worth_nothing_where_they_fai
     run = pipe(asked, cwd=folder)
     assert run.code == 0, run.err
     assert "seal generate: 4 self-edits are asked for again" in run.err
-    assert "seal generate: 0 of 4 self-edits can be read (0.0 %)" in run.err
+    assert "seal generate: 0 of 8 completions can be read (0.0 %)" in run.err
     lines = rows(folder / "edits.jsonl")
     assert all(line["edit"]["error"] == "there is no JSON object in the completion" for line in lines)
     assert lines[0]["edit"]["prompt"][1]["content"].startswith("Input:\n1 2\n\nOutput:\n2 1\n\n")
     again = pipe(asked, cwd=folder)
     assert (again.code, "nothing to do" in again.err) == (0, True)
-    assert "seal generate: 0 of 4 self-edits can be read (0.0 %)" in again.err
+    assert "4 unreadable self-edits" in again.err
     end = pipe(f"seal adapt edits.jsonl --out adapters | seal eval {SHORT} | seal filter --keep above:0.99", cwd=folder)
     assert (end.code, end.out) == (0, ""), end.err
     assert "4 unreadable self-edits" in end.err
@@ -157,6 +157,18 @@ def test_unsolved_tests_have_predictions_and_no_verdict(folder: Path) -> None:
         ("adapt inn-edits.jsonl --model model --chat", 78, "--chat: passages are trained on as text"),
         ("generate both.jsonl --model model", 65, "the lines are of more than one domain, arc and qa; take them apart"),
         ("tasks my_challenges.json --ids nope", 78, "--ids nope: no task has this id"),
+        ("tasks my_challenges.json --ids empty.txt", 78, "--ids empty.txt: there is no id in it"),
+        ("tasks my_challenges.json --ids " + "x" * 5000, 78, ": no task has this id"),
+        (
+            "tasks my_challenges.json --solutions mine.json",
+            78,
+            "has no solution of mirror or any other task of my_chall",
+        ),
+        ("tasks .", 65, "a folder with a file of ARC challenges; give that file: "),
+        ("generate tasks.jsonl -t oracle -k 3", 78, "-k 3: --template oracle asks no model; leave it out"),
+        ("generate tasks.jsonl -t oracle --unique", 78, "--unique: --template oracle asks no model; leave it out"),
+        ("generate tasks.jsonl -t oracle:", 66, "--template oracle:.: no such file"),
+        ("eval adapters.jsonl --no-chat", 78, "--no-chat: the adapters were trained on chats; leave it out"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
@@ -165,6 +177,7 @@ def test_what_makes_no_sense_is_refused(
     inns = seal("tasks", source, "--limit", 1)
     (folder / "inns.jsonl").write_text(inns.out)
     (folder / "inn-edits.jsonl").write_text(seal("generate", "-t", "none", stdin=inns.out).out)
+    (folder / "empty.txt").write_text("\n \n")
     (folder / "both.jsonl").write_text(inns.out + (folder / "tasks.jsonl").read_text())
     run = pipe(f"seal {command}", cwd=folder)
     assert (run.code, words in run.err) == (code, True), run.err
@@ -174,3 +187,78 @@ def test_ids_may_stand_in_a_file(folder: Path) -> None:
     (folder / "wanted.txt").write_text("turn\n")
     run = pipe("seal tasks my_challenges.json --ids wanted.txt", cwd=folder)
     assert [line["task"]["id"] for line in run.lines] == ["turn"]
+
+
+def test_shards_of_few_tasks_are_the_whole_also_where_some_are_empty(folder: Path, scored: Finished) -> None:
+    def made(name: str, command: str) -> str:
+        for part in range(1, 6):
+            run = pipe(f"seal {command} --shard {part}/5 -o {name}-{part}.jsonl", cwd=folder)
+            assert run.code == 0, run.err
+        merged = pipe(f"seal merge {name}-*.jsonl -o {name}.jsonl", cwd=folder)
+        assert merged.code == 0, merged.err
+        return (folder / f"{name}.jsonl").read_text()
+
+    oracle = made("some-oracle", "generate tasks.jsonl -t oracle:mine.json")
+    assert sorted(oracle.splitlines()) == sorted((folder / "oracle.jsonl").read_text().splitlines())
+    made("some-edits", "generate tasks.jsonl --model model -k 1 --max-tokens 4 --unique --retry-invalid 1")
+    adapters = made("some-adapters", "adapt oracle.jsonl --model model --out adapters --rank 2 --chat")
+    assert sorted(adapters.splitlines()) == sorted((folder / "adapters.jsonl").read_text().splitlines())
+    scores = made("some-scores", f"eval adapters.jsonl {SHORT}")
+    assert sorted(scores.splitlines()) == sorted((folder / "scores.jsonl").read_text().splitlines())
+
+
+def test_a_model_trained_on_text_is_asked_in_text(folder: Path, scored: Finished) -> None:
+    trained = pipe("seal adapt oracle.jsonl --model model --out adapters --rank 2 --no-chat -o plain.jsonl", cwd=folder)
+    assert trained.code == 0, trained.err
+    assert {line["adapter"]["fit"]["chat"] for line in rows(folder / "plain.jsonl")} == {False}
+    assert {line["adapter"]["fit"]["chat"] for line in rows(folder / "adapters.jsonl")} == {True}
+    asked = pipe(f"seal eval plain.jsonl {SHORT} -o plain-scores.jsonl", cwd=folder)
+    assert asked.code == 0, asked.err
+    settings = json.loads((folder / "plain-scores.jsonl.manifest.json").read_text())["settings"]
+    assert settings["chat"] is False
+    mixed = pipe(f"cat plain.jsonl adapters.jsonl | seal eval {SHORT}", cwd=folder)
+    assert (mixed.code, "some adapters were trained on chats, others on text" in mixed.err) == (78, True)
+
+
+def test_rows_that_a_model_has_no_room_for_are_left_out_and_told(folder: Path, tmp_path: Path) -> None:
+    make_model(tmp_path / "small", "llama-chat")  # a context of 512 bytes
+    pairs = [{"input": [[colour] * 7], "output": [[0] * 7]} for colour in (1, 2, 3)]
+    (tmp_path / "row.json").write_text(json.dumps({"train": pairs, "test": pairs[:1]}))
+    oracle = "seal tasks row.json | seal generate -t oracle | seal adapt"
+    few, every = (pipe(f"{oracle} --model {model} --show-data", cwd=tmp_path) for model in ("small", folder / "model"))
+    assert 0 < len(few.lines[0]["tasks"]) < len(every.lines[0]["tasks"])
+    told = pipe(f"{oracle} --model small --dry-run", cwd=tmp_path)
+    assert "training tasks are longer than small's 512 tokens, and left out" in told.err
+    none = pipe(f"{oracle} --model small --pad-mode full --pad-to 40 --out a", cwd=tmp_path)
+    assert none.code == 3, none.err
+    (line,) = none.lines
+    assert line["adapter"]["error"] == "no training task of 'row' is short enough for the model"
+    assert line["adapter"]["fault"] == "training"
+
+
+def test_the_seed_draws_among_the_training_tasks_and_larger_steps_are_fewer(folder: Path, scored: Finished) -> None:
+    shown = [
+        pipe(f"seal adapt oracle.jsonl --show-data --seed {seed}", cwd=folder).lines[0]["tasks"] for seed in (0, 1)
+    ]
+    assert shown[0] != shown[1]
+    (folder / "long.json").write_text(a_choice("basic", "size", "chain", "repeat", epochs=7))
+    long = "seal generate tasks.jsonl -t oracle:long.json | seal adapt --show-data"
+    assert {line["error"] is None for line in pipe(long, cwd=folder).lines} == {False}
+    larger = pipe(f"{long} --batch-size 2 --accumulation 2", cwd=folder).lines
+    assert {line["error"] is None for line in larger} == {True}
+
+
+def test_a_prompt_without_room_leaves_its_own_answer_unscored(folder: Path, tmp_path: Path) -> None:
+    make_model(tmp_path / "small", "llama-chat")
+    wide = {"train": [{"input": [[1] * 30], "output": [[2] * 30]}] * 9, "test": [{"input": [[1]], "output": [[2]]}]}
+    (tmp_path / "both.json").write_text(json.dumps({"wide": wide, "turn": TASKS["turn"]}))
+    (tmp_path / "both_solutions.json").write_text(json.dumps(SOLUTIONS))
+    run = pipe(
+        "seal tasks both.json --solutions both_solutions.json | seal eval --model small --in-context --max-tokens 4",
+        cwd=tmp_path,
+    )
+    assert run.code == 3, run.err
+    values = {line["task"]["id"]: line["score"]["value"] for line in run.lines}
+    assert values == {"wide": None, "turn": 0}
+    reason = next(line for line in run.lines if line["task"]["id"] == "wide")["score"]["answers"][0]["reason"]
+    assert reason.endswith("leaves no room in small's context of 512")

@@ -176,9 +176,13 @@ def test_learned_positions_are_never_overrun(tmp_path: Path) -> None:
     assert [completion.tokens for completion in together] == [4, 59, 1]
 
 
-def test_a_prompt_that_fills_the_context_is_an_error(engine: HFEngine) -> None:
-    with pytest.raises(BadInput, match=r"a prompt of 512 tokens leaves no room in .*'s context of 512"):
-        list(engine.sample([Request("a", "x" * 512, GREEDY)]))
+def test_a_prompt_that_fills_the_context_fails_alone(engine: HFEngine) -> None:
+    requests = [Request("a", "x" * 512, GREEDY), Request("b", PROMPTS[0], GREEDY)]
+    found = {completion.id: completion for completion in engine.sample(requests)}
+    assert (found["a"].finish, found["a"].text, found["a"].tokens) == ("failed", "", None)
+    error = f"a prompt of 512 tokens leaves no room in {engine.model}'s context of 512"
+    assert found["a"].error == error
+    assert [found["b"]] == list(engine.sample(requests[1:]))
 
 
 # ---- drawn answers

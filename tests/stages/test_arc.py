@@ -13,11 +13,9 @@ from stages.domains.arc_templates import ORACLE_EDIT, SCHEMA
 from stages.domains.arc_text import numpy_text
 from stages.domains.arc_training import training_set
 from stages.domains.arc_votes import ways
-from stages.domains.base import domain_of
 from stages.engines.base import Completion, Example
-from stages.failures import BadConfig, BadEdit, BadInput, MissingInput
+from stages.failures import BadConfig, BadEdit, BadInput, MissingInput, Untrainable
 from stages.grids import Grid
-from stages.records import Record
 from tests.stages.invented import a_task
 from tests.stages.invented_grids import a_choice, an_arc_edit, an_arc_task
 
@@ -35,6 +33,7 @@ def test_a_self_edit_is_asked_for_in_messages_or_as_one_text() -> None:
     assert isinstance(text, str) and not isinstance(turns, str)
     assert [turn["role"] for turn in turns] == ["system", "user"]
     assert turns[1]["content"].startswith("Input:\n1 2 3\n\nOutput:\n3 2 1\n\nInput:\n4 0 5")
+    assert turns[1]["content"].count("Output:\n") == 3
     assert text == f"{EDIT_SYSTEM}\n{turns[1]['content'].rstrip()}\n\n"
 
 
@@ -278,8 +277,36 @@ def test_a_task_that_cannot_be_scored_is_refused() -> None:
         Arc().check(a_task())
 
 
-def test_lines_of_two_domains_are_told_apart_by_the_user() -> None:
-    lines = [Record(task=TASK), Record(task=a_task())]
-    with pytest.raises(BadInput, match=r"more than one domain, arc and qa; take them apart: jq -c 'select"):
-        domain_of(lines)
-    assert [domain_of(lines[:1]), domain_of(lines[1:]), domain_of([])] == ["arc", "qa", "qa"]
+# ---- what a line must not say
+
+
+def test_a_line_that_says_otherwise_than_its_self_edit_is_refused() -> None:
+    edit = an_arc_edit(TASK, a_choice("basic"))
+    chosen = Arc().choice(edit.completion)
+    assert Arc().lesson(TASK, edit.model_copy(update={"chosen": chosen})).chosen["epochs"] == 2
+    other = edit.model_copy(update={"chosen": chosen.model_copy(update={"epochs": 3})})
+    with pytest.raises(BadInput, match=r"of 'mirror': chosen is not what its completion says; change the completion"):
+        Arc().lesson(TASK, other)
+
+
+def test_a_task_of_which_no_row_fits_cannot_be_trained_on() -> None:
+    with pytest.raises(Untrainable, match="no training task of 'mirror' is short enough for the model"):
+        Arc(fits=lambda example: False).lesson(TASK, an_arc_edit(TASK, a_choice()))
+
+
+def test_rows_are_measured_as_they_are_trained() -> None:
+    """As text where the model has no chat template."""
+    seen: list[Example] = []
+
+    def look(example: Example) -> bool:
+        seen.append(example)
+        return True
+
+    examples = Arc(chat=False, fits=look).lesson(TASK, an_arc_edit(TASK, a_choice("size"))).examples
+    assert set(examples) <= set(seen)
+
+
+def test_self_edits_that_choose_the_same_tools_share_their_rows() -> None:
+    one, other = (Arc().lesson(TASK, an_arc_edit(TASK, a_choice("basic", epochs=n))) for n in (1, 2))
+    assert one.examples is other.examples
+    assert Arc(seed=1).lesson(TASK, an_arc_edit(TASK, a_choice("basic"))).examples != one.examples

@@ -64,6 +64,7 @@ def an_answer(test_id: str, truth: Grid | None, votes: Sequence[Vote], **changed
         "baseline_correct": None,
         "attempts": attempts,
         "votes": tuple(votes),
+        "baseline_attempts": (),
     }
     return GridAnswer.model_validate({**found, **changed})
 

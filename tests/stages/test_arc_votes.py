@@ -98,3 +98,9 @@ def test_of_equals_the_earlier_is_the_attempt() -> None:
 def test_what_is_no_grid_has_no_vote() -> None:
     assert poll(votes(None, None, A, None)).attempts == (A,)
     assert poll(votes(None, None)).attempts == ()
+
+
+def test_the_choices_that_are_turned_are_drawn() -> None:
+    tasks = (an_arc_task(str(n), shown=numbered(4)) for n in range(20))
+    turned = {way.shown for task in tasks for way in ways(task, in_context=False) if way.variant == "flip_0"}
+    assert len(turned) > 5

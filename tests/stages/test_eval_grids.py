@@ -1,11 +1,11 @@
 """adapter → score where answers are grids: votes on the line, one baseline for all, nothing unscored that is wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from stages import eval as stage
 from stages.domains.arc import Arc
 from stages.domains.arc_votes import ways
-from stages.engines.base import Request
+from stages.engines.base import Completion, Request, Unwatched, Watch
 from stages.judges.exact import Exact
 from stages.records import GridAnswer, Record
 from tests.stages.invented import Backwards, Lost, an_adapter
@@ -59,6 +59,10 @@ def test_the_plain_model_is_asked_once_for_all_adapters_of_a_task() -> None:
     (again,) = scored([adapted(2)], engine, known=lines)
     assert len(engine.asked) == WAYS
     assert again.score is not None and again.score.baseline == 0.0
+    (answer,) = again.score.answers
+    assert isinstance(answer, GridAnswer) and answer.baseline_attempts == (((8, 1, 2),),)
+    (failed,) = scored([adapted(3, fault="edit")], grids(lambda request: True), known=lines)
+    assert failed.score is not None and isinstance(failed.score.answers[0], GridAnswer)
 
 
 def test_a_failed_self_edit_is_wrong_without_a_vote() -> None:
@@ -94,3 +98,23 @@ def test_a_line_is_the_same_when_it_is_read_back() -> None:
 
     lines = scored([adapted(), adapted(1, fault="edit")], grids(lambda request: True))
     assert list(read_records([to_json(line).encode() for line in lines], "f")) == lines
+
+
+def test_a_line_leaves_with_its_last_vote() -> None:
+    """Not with the last of the whole run: what is done is then safe."""
+    others = [an_arc_task(name) for name in ("one", "two", "three")]
+    engine, out = grids(lambda request: True), []
+    whole = engine.sample
+
+    def sample(requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+        for number, completion in enumerate(whole(requests, watch), 1):
+            yield completion
+            asked.append((number, len(out)))
+
+    asked: list[tuple[int, int]] = []
+    engine.sample = sample  # type: ignore[method-assign]
+    records = [Record(task=task) for task in others]
+    for line in stage.run(records, engine, domain=Arc(), judge=Exact(), chat=True):
+        out.append(line)
+    assert [there for _, there in asked][-1] >= 2
+    assert len(out) == 3

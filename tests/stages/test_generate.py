@@ -1,14 +1,15 @@
 """task → edit, with an engine that answers out of order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
 from stages import generate
+from stages.choices import Choices
 from stages.domains.arc import Arc
 from stages.domains.qa import NO_EDIT, QA
-from stages.engines.base import Request, Sampling
+from stages.engines.base import Completion, Request, Sampling, Unwatched, Watch
 from stages.failures import BadConfig, BadInput
 from stages.generate import Writing
 from stages.records import Record, SelfEdit, derive_seed
@@ -128,10 +129,10 @@ def scripted(answers: dict[str, list[str]]) -> Callable[[Request], str]:
 
 def written(answers: dict[str, list[str]], **ways: Any) -> tuple[dict[str, SelfEdit], Backwards]:
     """The self-edits by task and sample, and the engine that was asked."""
-    known, records = ways.pop("known", ()), ways.pop("records", [MIRROR])
+    records, seen = ways.pop("records", [MIRROR]), ways.pop("seen", None)
     engine = Backwards(scripted(answers), "editor")
     writing = Writing(Arc(), "tools", samples=len(answers) // len(records), chat=True, **ways)
-    lines = list(generate.run(records, engine, writing, known=known))
+    lines = list(generate.run(records, engine, writing, seen=seen))
     return {generate.line_key(line): line.edit for line in lines if line.edit}, engine
 
 
@@ -207,7 +208,7 @@ def test_a_run_that_goes_on_does_not_repeat_what_is_there() -> None:
     writing = Writing(Arc(), "tools", samples=3, chat=True, unique=True)
     first = [line for line in generate.run([MIRROR], engine, writing) if line.edit and line.edit.sample == 0]
     engine = Backwards(scripted(answers), "editor")
-    rest = generate.run([MIRROR], engine, writing, keys={"mirror/1", "mirror/2"}, known=first)
+    rest = generate.run([MIRROR], engine, writing, keys={"mirror/1", "mirror/2"}, seen=Choices(first))
     assert [line.edit.sample for line in rest if line.edit] == [2]
 
 
@@ -223,3 +224,49 @@ def test_a_humans_self_edit_is_a_line_too() -> None:
     assert line.edit is not None
     assert (line.edit.model, line.edit.template, line.edit.prompt) == ("none", "oracle", "")
     assert line.edit.chosen is not None and line.edit.chosen.tools == ("basic",)
+
+
+def test_completions_are_counted_as_they_come() -> None:
+    answers = {"mirror/0": ["no", a_choice("basic")], "mirror/1": [SAME, SAME], "mirror/2": ["no", "never"]}
+    seen = Choices()
+    found, _ = written(answers, unique=True, retries=1, seen=seen)
+    assert found.keys() == {"mirror/1", "mirror/2"}  # the first to choose basic was sample 1
+    assert (seen.completions, seen.readable, seen.repeats) == (5, 2, 1)
+    assert seen.told == "2 of 5 completions can be read (40.0 %), 1 repeat another of their task"
+
+
+def test_a_completion_that_never_came_holds_back_the_later_samples_of_its_task() -> None:
+    """Or it would be the repeat itself when it is asked for again, and the file not that of a run without failures."""
+    answers = {f"{task}/{n}": [a_choice("basic", epochs=n + 1)] for task in ("mirror", "other") for n in range(3)}
+    say = scripted(answers)
+
+    def failing(request: Request) -> str:
+        if request.id == "mirror/1":
+            raise Lost("timeout: no answer")
+        return say(request)
+
+    writing = Writing(Arc(), "tools", samples=3, chat=True, unique=True)
+    lines = list(generate.run([MIRROR, OTHER], Backwards(failing), writing))
+    assert sorted(map(generate.line_key, lines)) == ["mirror/0", "mirror/1", "other/0", "other/1", "other/2"]
+    assert generate.plan([MIRROR], samples=3, unique=True).unit_of is not None
+
+
+def test_an_engine_that_loses_a_request_is_a_bug_also_where_lines_may_be_left_out() -> None:
+    class Forgetful(Backwards):
+        def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+            yield from super().sample(list(requests)[1:])
+
+    for unique in (False, True):
+        writing = Writing(Arc(), "tools", samples=2, chat=True, unique=unique)
+        with pytest.raises(RuntimeError, match="no completion for 1 requests, the first is mirror/0"):
+            list(generate.run([MIRROR], Forgetful(lambda request: a_choice()), writing))
+
+
+def test_a_killed_run_by_hand_goes_on_with_what_is_missing() -> None:
+    lines = list(generate.by_hand([MIRROR, OTHER], Arc(), "oracle", a_choice(), keys={"other/0"}))
+    assert [line.task.id for line in lines] == ["other"]
+
+
+def test_lines_are_wanted_one_and_all_unless_they_are_to_be_distinct() -> None:
+    assert not generate.plan([MIRROR], samples=3).optional
+    assert generate.plan([MIRROR], samples=3, unique=True).optional
