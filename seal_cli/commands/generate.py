@@ -125,7 +125,7 @@ def generate(
         written = domain.written(chosen)
         text = domain.text_of(chosen) if written is None else written
         if written is not None:
-            asking = {"k": k, "model": model, "temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+            asking = {"k": k, "temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
             refuse_asking(chosen, **asking, retry_invalid=retry_invalid or None, unique=unique or None)
             plan = stage.plan(records, samples=1)
             if dry_run:
