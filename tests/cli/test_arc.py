@@ -125,6 +125,17 @@ def test_unsolved_tests_have_predictions_and_no_verdict(folder: Path) -> None:
     assert (answer["correct"], answer["reason"]) == (None, "no solution is known")
 
 
+@pytest.fixture(scope="module")
+def strange(folder: Path, source: Path, scored: Finished) -> Path:
+    """The folder with tasks of the other domain, alone and among the puzzles."""
+    inns = seal("tasks", source, "--limit", 1)
+    (folder / "inns.jsonl").write_text(inns.out)
+    (folder / "inn-edits.jsonl").write_text(seal("generate", "-t", "none", stdin=inns.out).out)
+    (folder / "empty.txt").write_text("\n \n")
+    (folder / "both.jsonl").write_text(inns.out + (folder / "tasks.jsonl").read_text())
+    return folder
+
+
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [
@@ -171,15 +182,8 @@ def test_unsolved_tests_have_predictions_and_no_verdict(folder: Path) -> None:
         ("eval adapters.jsonl --no-chat", 78, "--no-chat: the adapters were trained on chats; leave it out"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
-    folder: Path, source: Path, scored: Finished, command: str, code: int, words: str
-) -> None:
-    inns = seal("tasks", source, "--limit", 1)
-    (folder / "inns.jsonl").write_text(inns.out)
-    (folder / "inn-edits.jsonl").write_text(seal("generate", "-t", "none", stdin=inns.out).out)
-    (folder / "empty.txt").write_text("\n \n")
-    (folder / "both.jsonl").write_text(inns.out + (folder / "tasks.jsonl").read_text())
-    run = pipe(f"seal {command}", cwd=folder)
+def test_what_makes_no_sense_is_refused(strange: Path, command: str, code: int, words: str) -> None:
+    run = pipe(f"seal {command}", cwd=strange)
     assert (run.code, words in run.err) == (code, True), run.err
 
 
@@ -191,11 +195,12 @@ def test_ids_may_stand_in_a_file(folder: Path) -> None:
 
 def test_shards_of_few_tasks_are_the_whole_also_where_some_are_empty(folder: Path, scored: Finished) -> None:
     def made(name: str, command: str) -> str:
-        for part in range(1, 6):
-            run = pipe(f"seal {command} --shard {part}/5 -o {name}-{part}.jsonl", cwd=folder)
+        for part in range(1, 4):
+            run = pipe(f"seal {command} --shard {part}/3 -o {name}-{part}.jsonl", cwd=folder)
             assert run.code == 0, run.err
         merged = pipe(f"seal merge {name}-*.jsonl -o {name}.jsonl", cwd=folder)
         assert merged.code == 0, merged.err
+        assert min(len(rows(folder / f"{name}-{part}.jsonl")) for part in (1, 2, 3)) == 0
         return (folder / f"{name}.jsonl").read_text()
 
     oracle = made("some-oracle", "generate tasks.jsonl -t oracle:mine.json")

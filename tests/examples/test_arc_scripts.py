@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.conftest import ROOT
 from tests.examples.test_scripts import SEAL, lines, run
+from tests.stages.invented_grids import a_choice
 
 WORLD = ROOT / "examples/tiny/arc"
 FLAGS = {
@@ -31,13 +32,13 @@ def two_puzzles(folder: Path) -> Path:
 
 def test_a_few_shot_round_makes_the_next_model(tmp_path: Path) -> None:
     puzzles = str(WORLD / "train_challenges.json")
-    small = {"CONTEXTS": "2", "K": "3", "SEEDS": "1", "SEED": "3", "FILTER": "--keep best"}
+    small = {"CONTEXTS": "2", "K": "2", "SEEDS": "1", "SEED": "3", "FILTER": "--keep best"}
     run(["examples/arc/round.sh"], **FLAGS, **small, RUN=str(tmp_path), TASKS=puzzles)
     folder = tmp_path / "round-1"
     sizes = {name: len(lines(folder / f"{name}.jsonl")) for name in ("tasks", "edits", "adapters", "scores", "sft")}
-    assert sizes == {"tasks": 2, "edits": 6, "adapters": 6, "scores": 6, "sft": 2}
+    assert sizes == {"tasks": 2, "edits": 4, "adapters": 4, "scores": 4, "sft": 2}
     chosen = [line["edit"]["chosen"] for line in lines(folder / "edits.jsonl")]  # type: ignore[index]
-    assert sum(choice is not None for choice in chosen) >= 3  # the model writes JSON, mostly
+    assert sum(choice is not None for choice in chosen) >= 2  # the model writes JSON, mostly
     fits = [line["adapter"]["fit"] for line in lines(folder / "adapters.jsonl")]  # type: ignore[index]
     assert {(fit["rank"], fit["alpha"], fit["schedule"], fit["batch_size"]) for fit in fits} == {(8, 16, "cosine", 2)}
     assert {line["score"]["judge"] for line in lines(folder / "scores.jsonl")} == {"grids"}  # type: ignore[index]
@@ -50,7 +51,8 @@ def test_a_few_shot_round_makes_the_next_model(tmp_path: Path) -> None:
 
 def test_the_rows_of_the_few_shot_ladder(tmp_path: Path) -> None:
     chosen = {**FLAGS, "HELDOUT": str(two_puzzles(tmp_path)), "HELD_K": "1", "ROUNDS": "0", "SEED": "1"}
-    chosen |= {"ROWS": "in-context none self", "LAST": "oracle", "ORACLE": f"oracle:{WORLD}/oracle.json"}
+    (tmp_path / "mine.json").write_text(a_choice(learning_rate=3e-3, epochs=2))
+    chosen |= {"ROWS": "in-context none self", "LAST": "oracle", "ORACLE": f"oracle:{tmp_path}/mine.json"}
     settings = [f"{name}={value}" for name, value in chosen.items()]
     where = [f"RUN={tmp_path}/run", f"SEAL={SEAL}", "INSTALLED="]
     run(["make", "--no-print-directory", "--jobs=2", "ladder", *where, *settings])
@@ -61,4 +63,4 @@ def test_the_rows_of_the_few_shot_ladder(tmp_path: Path) -> None:
     assert set(votes["in-context"].values()) == {1}
     assert votes["none"] == votes["oracle"]
     assert min(votes["none"].values()) > 10
-    assert {line["edit"]["template"] for line in found["oracle"]} == {f"oracle:{WORLD}/oracle.json"}  # type: ignore[index]
+    assert {line["edit"]["template"] for line in found["oracle"]} == {chosen["ORACLE"]}  # type: ignore[index]
