@@ -12,9 +12,9 @@ As there, all inputs of a task are translated alike and all outputs alike, but t
 task with two demonstrations gives rows without any.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations
 from random import Random
 
 from stages.domains.arc_grids import (
@@ -169,16 +169,3 @@ def permuted(puzzle: Puzzle, seed: int, *, recolour: bool) -> Puzzle:
 def identity_of(puzzle: Puzzle) -> str:
     """An id that depends on the grids of the puzzle and their order alone."""
     return content_id("puzzle", [pair.grids for pair in puzzle.pairs])
-
-
-def counts(demonstrations: Sequence[Pair], *, seed: int) -> Mapping[str, tuple[int, int]]:
-    """How many rows (leave-one-out, leave-two-out) each setting of the switches gives, before any limit.
-
-    A setting is four digits, 1 for on: basic, size, chain, repeat.
-    """
-    found = {}
-    for switches in product("01", repeat=len(GROUPS)):
-        groups = [group for group, switch in zip(GROUPS, switches, strict=True) if switch == "1"]
-        one, two = (len(leave_out_rows(demonstrations, count, groups, seed=seed)) for count in LEFT_OUT)
-        found["".join(switches)] = (one, two)
-    return found

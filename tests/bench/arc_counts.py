@@ -10,10 +10,12 @@ a copy with other colours, another order or a translation is one that is there a
 import json
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
-from stages.domains.arc_training import Pair, counts
+from stages.domains.arc_grids import GROUPS
+from stages.domains.arc_training import LEFT_OUT, Pair, leave_out_rows
 from stages.grids import make_grid
 
 ARC = Path(__file__).parents[3] / "shared" / "data" / "arc"
@@ -28,6 +30,19 @@ def tasks(folder: Path = ARC) -> Iterator[tuple[str, tuple[Pair, ...]]]:
     for name in CHALLENGES:
         for task, parts in json.loads((folder / name).read_text(encoding="utf-8")).items():
             yield task, tuple(Pair(make_grid(pair["input"]), make_grid(pair["output"])) for pair in parts["train"])
+
+
+def counts(demonstrations: Sequence[Pair], *, seed: int) -> Mapping[str, tuple[int, int]]:
+    """How many rows (leave-one-out, leave-two-out) each setting of the switches gives, before any limit.
+
+    A setting is four digits, 1 for on: basic, size, chain, repeat.
+    """
+    found = {}
+    for switches in product("01", repeat=len(GROUPS)):
+        groups = [group for group, switch in zip(GROUPS, switches, strict=True) if switch == "1"]
+        one, two = (len(leave_out_rows(demonstrations, count, groups, seed=seed)) for count in LEFT_OUT)
+        found["".join(switches)] = (one, two)
+    return found
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ from stages.domains.arc_training import (
     MAX_ROWS,
     Pair,
     Puzzle,
-    counts,
     identity_of,
     leave_out_rows,
     training_set,
@@ -21,6 +20,7 @@ from stages.domains.arc_training import (
 from stages.engines.base import MAX_ROW_TOKENS
 from stages.failures import BadConfig
 from tests.bench import arc_counts
+from tests.bench.arc_counts import counts
 from tests.stages.test_arc_grids import arc_tasks
 from tests.stages.test_arc_training import ALL, SETTINGS, demonstrations, puzzles, rows_of, some_pairs
 
