@@ -55,6 +55,8 @@ class Run:
         self.plan: Plan | None = None
         self.empty = True  # not a line has come in, whatever its shard
         self.domains: set[str] = set()  # of all lines that came in, whatever their shard
+        self.editors: set[str] = set()  # the models that their self-edits name, and
+        self.students: set[str] = set()  # their adapters
         self.known: list[Record] = []  # finished lines of a run before
         self.input = hashlib.sha256()
         self.refuse = rejects or Rejects(None, strict=True, most=None)
@@ -77,6 +79,8 @@ class Run:
             self.empty = False
             if isinstance(item, Record):
                 self.domains.add(item.task.domain)
+                self.editors |= {item.edit.model} if item.edit else set()
+                self.students |= {item.adapter.model} if item.adapter else set()
             yield item
 
     def settle(self, settings: Mapping[str, Any], plan: Plan | None = None) -> None:

@@ -160,9 +160,8 @@ def adapt(
         records = run.read(input_records(file, ("edit",), bad), limit=limit, shard=shard)
         kind, _ = domain_of(run.domains)
         config = fit_config(kind, given)
-        named = [record.edit.model for record in records if record.edit]
-        unnamed = show_data and model is None and (kind == "qa" or set(named) <= {"none"})
-        name = choose_model(model, named) if (records or model) and not unnamed else ""
+        unnamed = show_data and model is None and (kind == "qa" or run.editors <= {"none"})
+        name = choose_model(model, run.editors) if (model or not run.empty) and not unnamed else ""
         domain = trained_domain(kind, model=name, config=config, seed=seed, split_newlines=split_newlines, chat=chat)
         ways = {"split_newlines": split_newlines is not False} if kind == "qa" else {"chat": chat is not False}
         selected = {**ways, "limit": limit, "shard": shard}
@@ -173,7 +172,8 @@ def adapt(
         todo = stage.pieces(records, name, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed)
         tell_left_out(domain)
         if dry_run:
-            run.would(f"train {len(todo)} adapters of {name}", config)
+            own = ", each at the learning rate and for the epochs that its self-edit says" if kind == "arc" else ""
+            run.would(f"train {len(todo)} adapters of {name}{own}", config)
             return run.code
         fitted = {"trainer": trainer, "out": str(out), "seeds": seeds, "seed": seed, "fit": asdict(config)}
         run.settle({**selected, **fitted, **weights_of(name, device, dtype)}, stage.plan(todo, is_whole))

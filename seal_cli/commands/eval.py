@@ -100,8 +100,8 @@ def evaluate(
         if domain.judge:
             refuse_given({"--judge": judge}, "ARC's grids are compared cell by cell; leave it out")
         stage.check(records, domain)
-        trained = {record.adapter.model for record in records if record.adapter}
-        name = student.choose(model, trained) if records or model else ""
+        trained = run.students
+        name = student.choose(model, trained) if model or not run.empty else ""
         if trained - {name}:
             note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(trained))}")
         adapters = dict(stage.adapters(records))

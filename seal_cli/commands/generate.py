@@ -141,8 +141,7 @@ def generate(
         writing = stage.Writing(domain, chosen, samples, asked, chats, retry_invalid, unique, structured)
         stage.check_template(records, writing)
         plan = stage.plan(records, samples=samples, unique=unique)
-        named = (record.edit.model for record in records if record.edit)
-        name = editor.choose(model, named) if records or model else ""
+        name = editor.choose(model, run.editors) if model or not run.empty else ""
         if dry_run:
             run.would(f"ask {name} for {len(plan.wanted)} self-edits", writing.sampling)
             return run.code

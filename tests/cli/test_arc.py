@@ -22,6 +22,7 @@ TASKS = {
 }
 SOLUTIONS = {"mirror": [[[6, 5]], [[0, 7]]], "turn": [[[6], [5]]]}
 SHORT = "--max-tokens 16"
+EMPTY = (1,)  # parts of five into which neither task falls
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (found / "model" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
     assert pipe("seal tasks my_challenges.json -o tasks.jsonl", cwd=found).code == 0
     return found
+
+
+def settings(path: Path) -> dict[str, Any]:
+    """What a file was made with, but for the part of the tasks."""
+    found = json.loads(path.with_name(f"{path.name}.manifest.json").read_text())["settings"]
+    return {key: value for key, value in found.items() if key != "shard"}
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -193,23 +200,24 @@ def test_ids_may_stand_in_a_file(folder: Path) -> None:
     assert [line["task"]["id"] for line in run.lines] == ["turn"]
 
 
-def test_shards_of_few_tasks_are_the_whole_also_where_some_are_empty(folder: Path, scored: Finished) -> None:
-    def made(name: str, command: str) -> str:
-        for part in range(1, 4):
-            run = pipe(f"seal {command} --shard {part}/3 -o {name}-{part}.jsonl", cwd=folder)
-            assert run.code == 0, run.err
-        merged = pipe(f"seal merge {name}-*.jsonl -o {name}.jsonl", cwd=folder)
-        assert merged.code == 0, merged.err
-        assert min(len(rows(folder / f"{name}-{part}.jsonl")) for part in (1, 2, 3)) == 0
-        return (folder / f"{name}.jsonl").read_text()
-
-    oracle = made("some-oracle", "generate tasks.jsonl -t oracle:mine.json")
-    assert sorted(oracle.splitlines()) == sorted((folder / "oracle.jsonl").read_text().splitlines())
-    made("some-edits", "generate tasks.jsonl --model model -k 1 --max-tokens 4 --unique --retry-invalid 1")
-    adapters = made("some-adapters", "adapt oracle.jsonl --model model --out adapters --rank 2 --chat")
-    assert sorted(adapters.splitlines()) == sorted((folder / "adapters.jsonl").read_text().splitlines())
-    scores = made("some-scores", f"eval adapters.jsonl {SHORT}")
-    assert sorted(scores.splitlines()) == sorted((folder / "scores.jsonl").read_text().splitlines())
+@pytest.mark.parametrize(
+    ("command", "whole"),
+    [
+        ("generate tasks.jsonl -t oracle:mine.json", "oracle"),
+        ("generate tasks.jsonl --model model -k 1 --max-tokens 4 --unique --retry-invalid 1", ""),
+        ("adapt oracle.jsonl --model model --out adapters --rank 2", "adapters"),
+        (f"eval adapters.jsonl {SHORT}", "scores"),
+    ],
+)
+def test_a_shard_without_a_task_is_made_with_the_settings_of_the_others(
+    folder: Path, scored: Finished, command: str, whole: str
+) -> None:
+    """Or the shards could not be merged."""
+    runs = [pipe(f"seal {command} --shard {part}/5 -o shard-{part}.jsonl --overwrite", cwd=folder) for part in EMPTY]
+    assert [run.code for run in runs] == [0] * len(EMPTY), runs[0].err
+    assert [rows(folder / f"shard-{part}.jsonl") for part in EMPTY] == [[]] * len(EMPTY)
+    found = settings(folder / f"shard-{EMPTY[0]}.jsonl")
+    assert not whole or found == settings(folder / f"{whole}.jsonl")
 
 
 def test_a_model_trained_on_text_is_asked_in_text(folder: Path, scored: Finished) -> None:
@@ -225,16 +233,18 @@ def test_a_model_trained_on_text_is_asked_in_text(folder: Path, scored: Finished
     assert (mixed.code, "some adapters were trained on chats, others on text" in mixed.err) == (78, True)
 
 
-def test_rows_that_a_model_has_no_room_for_are_left_out_and_told(folder: Path, tmp_path: Path) -> None:
+def test_rows_that_a_model_has_no_room_for_are_left_out_and_told(tmp_path: Path) -> None:
     make_model(tmp_path / "small", "llama-chat")  # a context of 512 bytes
     pairs = [{"input": [[colour] * 7], "output": [[0] * 7]} for colour in (1, 2, 3)]
     (tmp_path / "row.json").write_text(json.dumps({"train": pairs, "test": pairs[:1]}))
-    oracle = "seal tasks row.json | seal generate -t oracle | seal adapt"
-    few, every = (pipe(f"{oracle} --model {model} --show-data", cwd=tmp_path) for model in ("small", folder / "model"))
-    assert 0 < len(few.lines[0]["tasks"]) < len(every.lines[0]["tasks"])
-    told = pipe(f"{oracle} --model small --dry-run", cwd=tmp_path)
+    assert pipe("seal tasks row.json | seal generate -t oracle > oracle.jsonl", cwd=tmp_path).code == 0
+    shown = [pipe(f"seal adapt oracle.jsonl {way} --show-data", cwd=tmp_path) for way in ("--model small", "")]
+    few, every = (len(run.lines[0]["tasks"]) for run in shown)
+    assert 0 < few < every
+    told = pipe("seal adapt oracle.jsonl --model small --dry-run", cwd=tmp_path)
     assert "training tasks are longer than small's 512 tokens, and left out" in told.err
-    none = pipe(f"{oracle} --model small --pad-mode full --pad-to 40 --out a", cwd=tmp_path)
+    assert "would train 1 adapters of small, each at the learning rate and for the epochs that its" in told.err
+    none = pipe("seal adapt oracle.jsonl --model small --pad-mode full --pad-to 40 --out a", cwd=tmp_path)
     assert none.code == 3, none.err
     (line,) = none.lines
     assert line["adapter"]["error"] == "no training task of 'row' is short enough for the model"

@@ -32,17 +32,17 @@ def two_puzzles(folder: Path) -> Path:
 
 def test_a_few_shot_round_makes_the_next_model(tmp_path: Path) -> None:
     puzzles = str(WORLD / "train_challenges.json")
-    small = {"CONTEXTS": "2", "K": "2", "SEEDS": "1", "SEED": "3", "FILTER": "--keep best"}
+    small = {"CONTEXTS": "1", "K": "2", "SEEDS": "1", "SEED": "3", "FILTER": "--keep best"}
     run(["examples/arc/round.sh"], **FLAGS, **small, RUN=str(tmp_path), TASKS=puzzles)
     folder = tmp_path / "round-1"
     sizes = {name: len(lines(folder / f"{name}.jsonl")) for name in ("tasks", "edits", "adapters", "scores", "sft")}
-    assert sizes == {"tasks": 2, "edits": 4, "adapters": 4, "scores": 4, "sft": 2}
+    assert sizes == {"tasks": 1, "edits": 2, "adapters": 2, "scores": 2, "sft": 1}
     chosen = [line["edit"]["chosen"] for line in lines(folder / "edits.jsonl")]  # type: ignore[index]
-    assert sum(choice is not None for choice in chosen) >= 2  # the model writes JSON, mostly
+    assert sum(choice is not None for choice in chosen) >= 1
     fits = [line["adapter"]["fit"] for line in lines(folder / "adapters.jsonl")]  # type: ignore[index]
     assert {(fit["rank"], fit["alpha"], fit["schedule"], fit["batch_size"]) for fit in fits} == {(8, 16, "cosine", 2)}
     assert {line["score"]["judge"] for line in lines(folder / "scores.jsonl")} == {"grids"}  # type: ignore[index]
-    (kept, _) = lines(folder / "sft.jsonl")
+    (kept,) = lines(folder / "sft.jsonl")
     assert isinstance(kept["prompt"], list) and len(kept["prompt"]) == 2
     assert (folder / "model" / "chat_template.jinja").is_file() or "chat_template" in (
         folder / "model" / "tokenizer_config.json"
