@@ -71,14 +71,16 @@ def refuse_asking(template: str, **given: object) -> None:
 
 def refuse_writing(domain: str, engine: str, batched: bool, retries: int, *, unique: bool, structured: bool) -> None:
     """Raises BadConfig for ways of writing self-edits that this domain or this engine has not."""
-    given = {"--retry-invalid": retries or None, "--unique": unique or None}
-    given["--structured"] = structured or None
+    again, bound = {"--retry-invalid": retries or None}, {"--structured": structured or None}
     if domain == "qa":
-        refuse_given(given, "a self-edit about a passage is text, and every text can be trained on; it is for ARC")
+        refuse_given(
+            {**again, "--unique": unique or None, **bound},
+            "a self-edit about a passage is text, and every text can be trained on; it is for ARC",
+        )
     if batched:
-        refuse_given({"--retry-invalid": retries or None}, "a batch answers once")
+        refuse_given(again, "a batch answers once")
     if engine not in ("vllm", "openai"):
-        refuse_given({"--structured": given["--structured"]}, f"--engine {engine} cannot; give vllm or openai")
+        refuse_given(bound, f"--engine {engine} cannot; give vllm or openai")
 
 
 class Fitting:

@@ -96,8 +96,13 @@ class Suspects:
         units: dict[str, list[str]] = {}
         for key in left:
             units.setdefault(unit_of(key) if unit_of else key, []).append(key)
-        suspects = [unit for unit in units.values() if any(self.strikes[key] for key in unit)]
-        fresh = [key for unit in units.values() if unit not in suspects for key in unit]
+        fresh: list[str] = []
+        suspects: list[list[str]] = []
+        for unit in units.values():
+            if any(self.strikes[key] for key in unit):
+                suspects.append(unit)
+            else:
+                fresh += unit
         return ([fresh] if fresh else []) + suspects
 
     def struck(self, flying: Sequence[str], signum: int, *, progress: bool) -> list[str]:

@@ -133,8 +133,8 @@ def _identity(example: Example) -> Mapping[str, object]:
 
 def _fit_of(job: FitJob) -> dict[str, object]:
     """Every hyper-parameter used; of examples with prompts also whether these were chats."""
-    prompts = [example.prompt for example in job.lesson.examples if example.prompt]
-    return {**asdict(job.config), **({"chat": not isinstance(prompts[0], str)} if prompts else {})}
+    prompt = job.lesson.examples[0].prompt if job.lesson.examples else ""  # a lesson's are all of one kind
+    return {**asdict(job.config), **({"chat": not isinstance(prompt, str)} if prompt else {})}
 
 
 def _trained(job: FitJob, model: str, result: FitResult) -> Adapter:

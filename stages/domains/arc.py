@@ -24,7 +24,7 @@ from stages.domains.arc_templates import PLACE, SCHEMA, TEMPLATE, text_of, writt
 from stages.domains.arc_training import Pair, Puzzle, TrainingTask, training_set
 from stages.domains.arc_votes import first_attempt, poll, prompt, tests_of, vote, ways
 from stages.domains.base import Poll, Query, Reply
-from stages.engines.base import MAX_ROW_TOKENS, Completion, Example, Lesson, Prompt
+from stages.engines.base import Completion, Example, Lesson, Prompt
 from stages.failures import BadEdit, BadInput, Untrainable
 from stages.grids import Grid
 from stages.judges.base import Verdict
@@ -168,11 +168,11 @@ def training_rows(
     """What a setting of the switches makes."""
     made: dict[Puzzle, Example] = {}
 
-    def length(puzzle: Puzzle) -> int:
+    def is_short(puzzle: Puzzle) -> bool:
         made[puzzle] = example(puzzle, whole=False, chat=chat)
-        return 0 if fits(made[puzzle]) else MAX_ROW_TOKENS
+        return fits(made[puzzle])
 
-    rows = training_set(shown, groups, seed=seed, length=length)
+    rows = training_set(shown, groups, seed=seed, is_short=is_short)
     examples = tuple(made[row.puzzle] for row in rows)
     return Training(rows, examples, tuple(replace(each, whole=True) for each in examples))
 

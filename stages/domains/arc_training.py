@@ -28,7 +28,6 @@ from stages.domains.arc_grids import (
     shuffled,
     translation,
 )
-from stages.engines.base import MAX_ROW_TOKENS
 from stages.failures import BadConfig
 from stages.grids import MAX_SIDE, Grid
 from stages.records import content_id, derive_seed
@@ -84,9 +83,9 @@ class PairTool:
 
 
 def training_set(
-    demonstrations: Sequence[Pair], groups: Collection[str], *, seed: int, length: Callable[[Puzzle], int]
+    demonstrations: Sequence[Pair], groups: Collection[str], *, seed: int, is_short: Callable[[Puzzle], bool]
 ) -> tuple[TrainingTask, ...]:
-    """The rows to train on: at most 250, each of fewer than 8192 tokens by the caller's `length`.
+    """The rows to train on: at most 250, each short enough by the caller's `is_short`.
 
     Where there are more, which ones stay is drawn by each row's content, after the long ones are out (official
     process_task). That draw also orders them. Raises BadConfig for an unknown group.
@@ -95,7 +94,7 @@ def training_set(
     drawn = sorted(rows, key=lambda row: content_id("row", seed, identity_of(row.puzzle)))
     short: list[TrainingTask] = []
     for row in drawn:
-        if len(short) < MAX_ROWS and length(row.puzzle) < MAX_ROW_TOKENS:
+        if len(short) < MAX_ROWS and is_short(row.puzzle):
             short.append(row)
     return tuple(short)
 

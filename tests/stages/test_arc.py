@@ -108,7 +108,7 @@ def test_the_schema_admits_what_the_parser_reads() -> None:
 
 def test_a_lesson_is_the_training_set_of_the_tools_with_the_chosen_hyper_parameters() -> None:
     lesson = Arc().lesson(TASK, an_arc_edit(TASK, a_choice("basic", learning_rate=3e-4, epochs=3)))
-    rows = training_set(pairs_of(TASK), ("basic",), seed=0, length=lambda puzzle: 0)
+    rows = training_set(pairs_of(TASK), ("basic",), seed=0, is_short=lambda puzzle: True)
     assert len(lesson.examples) == len(rows) > 20
     assert lesson.chosen == {"learning_rate": 3e-4, "epochs": 3}
     assert [example.completion for example in lesson.examples] == [
@@ -152,7 +152,7 @@ def test_more_steps_than_are_allowed_are_a_failed_edit() -> None:
 def test_training_tasks_are_shown_as_grids_with_their_tools() -> None:
     shown = Arc().shown(TASK, an_arc_edit(TASK, a_choice("size")))
     assert isinstance(shown, ArcTrainingData)
-    rows = training_set(pairs_of(TASK), ("size",), seed=0, length=lambda puzzle: 0)
+    rows = training_set(pairs_of(TASK), ("size",), seed=0, is_short=lambda puzzle: True)
     assert [(task.tool, task.permuted) for task in shown.tasks] == [(row.tool, row.permuted) for row in rows]
     assert {task.tool for task in shown.tasks} == {"none", "resolution_x2", "height_x2", "width_x2"}
     doubled = next(task for task in shown.tasks if task.tool == "height_x2" and not task.permuted)

@@ -17,7 +17,6 @@ from stages.domains.arc_training import (
     leave_out_rows,
     training_set,
 )
-from stages.engines.base import MAX_ROW_TOKENS
 from stages.failures import BadConfig
 from tests.bench import arc_counts
 from tests.bench.arc_counts import counts
@@ -25,26 +24,28 @@ from tests.stages.test_arc_grids import arc_tasks
 from tests.stages.test_arc_training import ALL, SETTINGS, demonstrations, puzzles, rows_of, some_pairs
 
 
+def every(puzzle: Puzzle) -> bool:
+    """None is too long."""
+    return True
+
+
 @given(demonstrations(), st.permutations(ALL), st.integers(0, 5))
 @settings(deadline=None, max_examples=20)
 def test_the_same_seed_gives_the_same_set_in_any_order_of_groups(
     pairs: tuple[Pair, ...], groups: list[str], seed: int
 ) -> None:
-    def short(puzzle: Puzzle) -> int:
-        return 1
-
-    one, other = (training_set(pairs, names, seed=seed, length=short) for names in (ALL, groups))
+    one, other = (training_set(pairs, names, seed=seed, is_short=every) for names in (ALL, groups))
     assert one == other
 
 
 def test_the_same_seed_gives_the_same_set_in_any_order_of_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = some_pairs(3, height=2, width=2, palette=2)
     before = puzzles(rows_of(pairs))
-    chosen = training_set(pairs, ALL, seed=0, length=lambda puzzle: 1)
+    chosen = training_set(pairs, ALL, seed=0, is_short=every)
     backwards = {group: dict([*GROUPS[group].items()][::-1]) for group in [*GROUPS][::-1]}
     monkeypatch.setattr(arc_training, "GROUPS", backwards)
     assert puzzles(rows_of(pairs)) == before
-    again = training_set(pairs, ALL, seed=0, length=lambda puzzle: 1)
+    again = training_set(pairs, ALL, seed=0, is_short=every)
     assert [row.puzzle for row in again] == [row.puzzle for row in chosen]
 
 
@@ -57,7 +58,7 @@ def test_another_seed_gives_another_set() -> None:
 def test_at_most_250_rows_are_kept_and_another_seed_keeps_others() -> None:
     pairs = some_pairs(4)
     assert len(rows_of(pairs)) > 2 * MAX_ROWS
-    one, other = (training_set(pairs, ALL, seed=seed, length=lambda puzzle: 1) for seed in (0, 1))
+    one, other = (training_set(pairs, ALL, seed=seed, is_short=every) for seed in (0, 1))
     assert len(one) == len(other) == MAX_ROWS
     first, second = ({row for row in rows if not row.permuted and row.tool != "translate"} for rows in (one, other))
     assert len(first - second) > 20
@@ -68,17 +69,17 @@ def test_at_most_250_rows_are_kept_and_another_seed_keeps_others() -> None:
 def test_long_rows_are_left_out_before_the_cut() -> None:
     pairs = some_pairs(4)
 
-    def length(puzzle: Puzzle) -> int:
-        return MAX_ROW_TOKENS - (int(identity_of(puzzle), 16) % 2)
+    def is_short(puzzle: Puzzle) -> bool:
+        return int(identity_of(puzzle), 16) % 2 == 0
 
-    rows = training_set(pairs, ALL, seed=0, length=length)
+    rows = training_set(pairs, ALL, seed=0, is_short=is_short)
     assert len(rows) == MAX_ROWS
-    assert all(length(row.puzzle) == MAX_ROW_TOKENS - 1 for row in rows)
-    assert training_set(pairs, ALL, seed=0, length=lambda puzzle: MAX_ROW_TOKENS) == ()
+    assert all(is_short(row.puzzle) for row in rows)
+    assert training_set(pairs, ALL, seed=0, is_short=lambda puzzle: False) == ()
 
 
 def test_few_rows_are_all_kept() -> None:
-    rows = training_set(some_pairs(3), (), seed=0, length=lambda puzzle: 1)
+    rows = training_set(some_pairs(3), (), seed=0, is_short=every)
     assert set(rows) == set(rows_of(some_pairs(3), ()))
 
 
