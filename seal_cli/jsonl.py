@@ -9,6 +9,7 @@ from typing import Any
 from stages.disk import write_all
 from stages.failures import BadInput, MissingInput
 from stages.frozen import Frozen
+from stages.kinds import examine, look_at_folder
 from stages.lines import BadLine, Refuse, bounded_lines, read_lines, read_records, stop, validate
 from stages.records import Record, Section, SftExample, to_json
 
@@ -25,16 +26,21 @@ def claim_stdout() -> int:
 
 
 def open_lines(path: Path | None) -> tuple[Iterator[bytes], str]:
-    """(lines, name for messages) of a file, or of stdin for None and `-`."""
+    """(lines, name for messages) of a file, or of stdin for None and `-`.
+
+    Raises BadInput for what is no file of lines, with what it is: a folder at once, a file when it is read.
+    """
     if path is None or str(path) == "-":
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("reads JSON lines: give a file, or pipe them in (`seal tasks FILE | seal generate …`)")
-        return bounded_lines(sys.stdin.buffer), "stdin"
+        return examine(bounded_lines(sys.stdin.buffer), "stdin"), "stdin"
     if path.is_dir():
-        raise BadInput(f"{path}: a folder; give a file of JSON lines")
+        kind = look_at_folder(path)
+        what = f" ({kind.tell(str(path))})" if kind else f", or make some: seal tasks {path}"
+        raise BadInput(f"{path}: a folder; give a file of JSON lines{what}")
     if not path.exists():
         raise MissingInput(f"{path}: no such file")
-    return _lines_of(path), str(path)
+    return examine(_lines_of(path), str(path)), str(path)
 
 
 def _lines_of(path: Path) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from stages.failures import BadInput
 from stages.frozen import Frozen
+from stages.kinds import look_at_keys
 from stages.records import TAGS, Record, Section
 from stages.strict_json import Fault, parse_json, settled, why
 
@@ -200,7 +201,7 @@ def read_records(
 
 def _record(value: dict[str, Any], needs: tuple[Section, ...]) -> Record:
     if "task" not in value:
-        raise BadLine(f"{_describe(value)}, not a record (run `seal tasks` first)")
+        raise BadLine(_describe(value))
     record = validate(Record, value)
     for section in needs:
         if getattr(record, section) is None:
@@ -217,7 +218,10 @@ def _sections(record: Record) -> str:
 
 
 def _describe(value: dict[str, Any]) -> str:
-    if {"prompt", "completion"} <= value.keys():
-        return "a training pair from `seal filter`"
+    """What an object is that is no record, and what to do."""
+    if kind := look_at_keys(value):
+        return kind.tell("stdin")
     keys = ", ".join(key[:40] for key in list(value)[:4]) or "nothing"
-    return f"an object with {keys}"
+    pair = {"prompt", "completion"} <= value.keys()
+    found = "a training pair from `seal filter`" if pair else f"an object with {keys}"
+    return f"{found}, not a record (run `seal tasks` first)"

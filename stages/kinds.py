@@ -1,0 +1,243 @@
+"""What a file looks like that is neither a source nor lines, and the next command to type.
+
+Told by its first bytes, by the keys of its JSON, by its name; a folder by what lies in it. `seal tasks` and the reader
+of JSON lines ask the same tables, so that a file is called the same wherever it is given.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from stages.failures import BadInput
+
+TEXTS = (".txt", ".md", ".markdown", ".rst")
+HEAD = 64 * 2**10  # bytes from which a file is told
+HEAD_LINES = 1000
+KEY = re.compile(rb'^\s{0,4}"([^"\\]{1,40})"\s*:', re.MULTILINE)  # of a JSON document over several lines
+SMALL = 4_000  # bytes: a longer text with {title} and {context} in it speaks about templates
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What something is, and what to do with it: {file} and {folder} stand for its path and the folder it lies in."""
+
+    name: str
+    way: str
+
+    def tell(self, path: str) -> str:
+        """Both in one line. A stream has no path, so that its way is shown with FILE."""
+        known = path if path != "stdin" else "FILE"
+        made = re.sub(r"\.manifest\.json$|\.part\.json$", "", known)
+        ways = {"{file}": known, "{folder}": str(Path(known).parent), "{lines}": made}
+        text = self.way
+        for place, value in ways.items():
+            text = text.replace(place, shlex.quote(value))
+        return f"{self.name}; {text}"
+
+
+MODEL_WAY = "a model is given by its folder: --model {folder}"
+SPREAD = Kind(
+    "a JSON document over several lines, not an object on each line",
+    "make tasks of it with `seal tasks {file}`, or lines with `jq -c . {file}`",
+)
+LIST = Kind(
+    "a JSON list, not an object on each line",
+    "make tasks of it with `seal tasks {file}`, or lines with `jq -c '.[]' {file}`",
+)
+TEMPLATE = Kind(
+    "a prompt template, with {title} and {context} in it", "`seal generate --template {file}` writes with it"
+)
+TEXT = Kind("a text, not JSON lines", "make a task of it: `seal tasks {file} | seal generate --model DIR`")
+TABLE = Kind("a table", "make lines of it: one JSON object of title, context and questions for each passage")
+SOLUTIONS = Kind(
+    "ARC's solutions",
+    "give the challenges: `seal tasks CHALLENGES.json --solutions {file}` (those beside it are found)",
+)
+UTF16 = Kind(
+    "not UTF-8 (byte 0) but UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 {file} > NEW, and give NEW under its ending"
+)
+PARQUET = Kind("a parquet file", "a folder of them with SQuAD's columns is read: seal tasks {folder}")
+PICTURE = Kind("a picture", "give the text that it shows")
+ADAPTER = Kind("a PEFT adapter", "`seal eval LINES` takes adapters from the lines that `seal adapt` wrote; give those")
+MODEL = Kind("a model", "a model is given with --model {file}")
+
+BYTES: tuple[tuple[bytes, Kind], ...] = (
+    (b"\x1f\x8b", Kind("a gzip file", "unpack it first: gunzip -k {file}")),
+    (b"BZh", Kind("a bzip2 file", "unpack it first: bunzip2 -k {file}")),
+    (b"\xfd7zXZ\x00", Kind("an xz file", "unpack it first: unxz -k {file}")),
+    (b"\x28\xb5\x2f\xfd", Kind("a zstd file", "unpack it first: unzstd {file}")),
+    (b"PK\x03\x04", Kind("a zip archive, as .xlsx, .docx and .pt are", "unpack it (unzip {file}) or save it as text")),
+    (b"PAR1", PARQUET),
+    (b"ARROW1", Kind("an Arrow file", "a dataset is given by its folder: seal tasks {folder}")),
+    (
+        b"SQLite format 3\x00",
+        Kind("a sqlite file, as the judge's cache is", "a cache is given with --cache {file}; here give JSON lines"),
+    ),
+    (b"%PDF", Kind("a PDF", "take its text: pdftotext {file} - | seal tasks - --title TITLE")),
+    (b"\x89PNG", PICTURE),
+    (b"\xff\xd8\xff", PICTURE),
+    (b"GIF8", PICTURE),
+    (b"\xff\xfe", UTF16),
+    (b"\xfe\xff", UTF16),
+    (b"\x7fELF", Kind("a program", "give JSON lines, or `seal tasks` a text")),
+)
+WEIGHTS = Kind("weights (safetensors)", "a model is given by its folder: --model {folder}")
+ARCHIVE = Kind("a tar archive", "unpack it first: tar -xf {file}")
+
+KEYS: tuple[tuple[frozenset[str], Kind], ...] = (
+    (
+        frozenset({"stage", "command", "settings", "digest"}),
+        Kind("a manifest, which says how an output was made", "give the output that it lies beside: {lines}"),
+    ),
+    (
+        frozenset({"stage", "resumes"}),
+        Kind("the settings of a run", "give the lines that it wrote, which lie beside it: {lines}"),
+    ),
+    (
+        frozenset({"source", "line", "offset", "reason", "text"}),
+        Kind("rejected lines", "mend them: jq -r .text {file}, and give those"),
+    ),
+    (frozenset({"peft_type"}), Kind("the configuration of a PEFT adapter", ADAPTER.way)),
+    (frozenset({"model_type"}), Kind("the configuration of a model", MODEL_WAY)),
+    (frozenset({"architectures"}), Kind("the configuration of a model", MODEL_WAY)),
+    (frozenset({"transformers_version"}), Kind("the configuration of a model", MODEL_WAY)),
+    (frozenset({"tokenizer_class"}), Kind("the configuration of a tokenizer", MODEL_WAY)),
+    (frozenset({"eos_token"}), Kind("the configuration of a tokenizer", MODEL_WAY)),
+    (frozenset({"added_tokens", "normalizer"}), Kind("a tokenizer", MODEL_WAY)),
+    (frozenset({"weight_map"}), Kind("the index of a model's weights", MODEL_WAY)),
+    (
+        frozenset({"custom_id"}),
+        Kind("calls or answers of a batch service", "answers are given with --from-batch {file}, beside the lines"),
+    ),
+    (
+        frozenset({"task_id", "edit_id", "sequences"}),
+        Kind("training data as `seal adapt --show-data` prints it", "give the edit lines that it was made from"),
+    ),
+    (
+        frozenset({"task_id", "edit_id", "tasks"}),
+        Kind("training data as `seal adapt --show-data` prints it", "give the edit lines that it was made from"),
+    ),
+    (
+        frozenset({"model", "base", "examples", "steps"}),
+        Kind("the line of a checkpoint", "the model that it names is given with --model: jq -r .model {file}"),
+    ),
+    (frozenset({"$defs"}), Kind("a JSON Schema", "give lines that fit it")),
+)
+
+
+def look_at_bytes(head: bytes) -> Kind | None:
+    """What a file is by its first bytes; None for text of any sort."""
+    if head[257:262] == b"ustar":
+        return ARCHIVE
+    if head[8:10] == b'{"' and 2 <= int.from_bytes(head[:8], "little") < 2**27:
+        return WEIGHTS
+    return next((kind for start, kind in BYTES if head.startswith(start)), None)
+
+
+def look_at_keys(value: Any) -> Kind | None:
+    """What a JSON value is by its keys; None for one of no kind that is known here."""
+    if not isinstance(value, Mapping):
+        return None
+    if is_solutions(value):
+        return SOLUTIONS
+    return next((kind for keys, kind in KEYS if keys <= value.keys()), None)
+
+
+def look_at_folder(path: Path) -> Kind | None:
+    """A PEFT adapter or a model; None for any other folder."""
+    if (path / "adapter_config.json").is_file():
+        return ADAPTER
+    tokens = (path / "tokenizer.json", path / "tokenizer_config.json", path / "model.safetensors")
+    return MODEL if (path / "config.json").is_file() and any(file.is_file() for file in tokens) else None
+
+
+def look_at_lines(head: bytes, name: str) -> Kind | None:
+    """What the beginning of a file shows that is read for JSON lines; None where it may be lines, good or bad."""
+    if kind := look_at_bytes(head):
+        return kind
+    if any(map(is_object, head.split(b"\n", 3)[:3])):
+        return None
+    if is_list(head):
+        return LIST
+    if is_spread(head):
+        keys = {key.decode("utf-8", "replace"): None for key in KEY.findall(head)}
+        return look_at_keys(keys) or SPREAD
+    if is_template(head):
+        return TEMPLATE
+    suffix = Path(name).suffix.lower()
+    return TEXT if suffix in TEXTS else TABLE if suffix in (".csv", ".tsv") else None
+
+
+def examine(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The lines as they are. Raises BadInput where their beginning shows a file of another kind.
+
+    No more is read ahead than the first line, if that is a JSON object.
+    """
+    rest, head, size = iter(lines), list[bytes](), 0
+    for line in rest:
+        head.append(line)
+        size += len(line)
+        if is_object(line) or size > HEAD or len(head) >= HEAD_LINES:
+            break
+    if kind := look_at_lines(b"".join(line.removesuffix(b"\n") + b"\n" for line in head)[: 2 * HEAD], name):
+        raise BadInput(f"{name}: {kind.tell(name)}")
+    yield from chain(head, rest)
+
+
+def is_object(line: bytes) -> bool:
+    """Whether a line is a JSON object, as far as its size lets it be looked at; a byte-order mark may lie before it."""
+    if len(line) > HEAD:
+        return line.lstrip().startswith(b"{")
+    try:
+        return isinstance(json.loads(line.decode("utf-8-sig")), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def is_spread(head: bytes) -> bool:
+    """Whether the beginning of a file is that of JSON values over several lines: no line ends inside a token."""
+    text = head.decode("utf-8-sig", "replace").strip()
+    first, _, more = text.partition("\n")
+    if first[:1] not in ("{", "[") or not more.strip():
+        return False
+    text = text if len(head) <= HEAD else text.rpartition("\n")[0].strip()
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(text)
+    except (ValueError, RecursionError):
+        return False
+    return end > len(first)
+
+
+def is_list(head: bytes) -> bool:
+    """Whether the beginning of a file is that of a list of objects: on one line, or over several."""
+    text = head.decode("utf-8-sig", "replace").lstrip()
+    if not text.startswith("[") or not text[1:].lstrip().startswith("{"):
+        return False
+    first = text.partition("\n")[0]
+    return is_spread(head) or len(head) > HEAD or first.rstrip().endswith("]")
+
+
+def is_template(head: bytes) -> bool:
+    """Whether a text is one that `seal generate --template` fills in."""
+    return len(head) <= SMALL and b"{title}" in head and b"{context}" in head
+
+
+def is_solutions(value: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is ARC's solutions: lists of grids by the tasks' ids."""
+    return bool(value) and all(_is_grids(item) for item in list(value.values())[:9])
+
+
+def _is_grids(value: Any) -> bool:
+    """Lists of lists of lists of whole numbers, as far as their first entries show."""
+    for _ in range(3):
+        if not isinstance(value, list) or not value:
+            return False
+        value = value[0]
+    return type(value) is int
