@@ -84,7 +84,7 @@ class Picks:
             for label, record, task in self.lines[:VIEWED]:
                 view(record, task, label)
             self.tell_rest("the terminal", VIEWED, ", or with `head -1 FILE | seal report - --view`")
-        if self.arc:
+        if self.arc and self.lines:
             draw([sheet(record, task, label) for label, record, task in self.lines], self.arc)
             note(f"seal report: grids in {self.arc}")
             self.tell_rest(str(self.arc), MOST)

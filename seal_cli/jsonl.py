@@ -10,7 +10,7 @@ from stages.disk import write_all
 from stages.failures import BadInput, MissingInput
 from stages.frozen import Frozen
 from stages.kinds import examine, look_at_folder
-from stages.lines import BadLine, Refuse, bounded_lines, read_lines, read_records, stop, validate
+from stages.lines import BadLine, Lines, Refuse, bounded_lines, read_lines, read_records, stop, validate
 from stages.records import Record, Section, SftExample, to_json
 
 
@@ -48,13 +48,13 @@ def _lines_of(path: Path) -> Iterator[bytes]:
         yield from bounded_lines(file)
 
 
-def input_records(path: Path | None, needs: tuple[Section, ...] = (), refuse: Refuse = stop) -> Iterator[Record]:
+def input_records(path: Path | None, needs: tuple[Section, ...] = (), refuse: Refuse = stop) -> Lines[Record]:
     """Records of a file or of stdin that have every section in `needs`. Other lines are told to `refuse`."""
     lines, name = open_lines(path)
     return read_records(lines, name, needs, refuse)
 
 
-def input_examples(path: Path | None, refuse: Refuse = stop) -> Iterator[SftExample]:
+def input_examples(path: Path | None, refuse: Refuse = stop) -> Lines[SftExample]:
     """The lines that `seal filter` wrote. Records and anything else are told to `refuse`."""
     lines, name = open_lines(path)
     return read_lines(lines, name, _example, refuse)

@@ -64,6 +64,9 @@ Rejects = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad input line.")]
 MaxRejects = Annotated[int, typer.Option(metavar="N", min=0, help="Bad input lines after which to stop.")]
 MOST_REJECTS = 100
+AllowEmpty = Annotated[
+    bool, typer.Option("--allow-empty", help="Take an input without lines: the output then has none either.")
+]
 Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after N input lines.", show_default=False)]
 Shard = Annotated[
     str | None, typer.Option(metavar="I/N", help="Work on part I of N; a task falls to a part by its id.")

@@ -21,7 +21,7 @@ from seal_cli.worker import Flight, Suspects, run_worker
 from stages.engines.base import Watch
 from stages.failures import BadConfig, BadInput
 from stages.frozen import Frozen
-from stages.lines import Reject
+from stages.lines import Lines, Reject
 from stages.plan import Plan
 from stages.records import Record, SftExample, content_id
 
@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 Item = TypeVar("Item", bound=Record | SftExample)
 Load = Callable[[], Any]
 Make = Callable[[Any, Sequence[str], Watch], Iterator[Record]]  # (what was loaded, keys, watch) → their lines
+BEFORE = {
+    "generate": "the stage before (`seal tasks`)",
+    "adapt": "the stage before (`seal generate`)",
+    "eval": "the stage before (`seal adapt`, or `seal tasks`)",
+    "judge": "the stage before (`seal eval`)",
+    "filter": "the stage before (`seal eval`)",
+    "sft": "the stage before (`seal filter`; if it kept nothing, loosen --keep)",
+    "merge": "the stage that made the shards",
+}
 Tell = Callable[[Any], object]  # says on stderr what became of what was loaded
 
 
@@ -53,7 +62,7 @@ class Run:
         self.about: dict[str, Any] = {}  # what else the manifest says
         self.settings: dict[str, Any] = {"stage": stage}
         self.plan: Plan | None = None
-        self.empty = True  # not a line has come in, whatever its shard
+        self.came = 0  # lines that came in, whatever their shard
         self.domains: set[str] = set()  # of all lines that came in, whatever their shard
         self.editors: set[str] = set()  # the models that their self-edits name, and
         self.students: set[str] = set()  # their adapters
@@ -64,19 +73,37 @@ class Run:
 
     # ---- what goes in
 
-    def read(self, items: Iterable[Item], *, limit: int | None = None, shard: str | None = None) -> list[Item]:
-        """All lines that this run works on. Everything is read before a model is loaded: the stage before is done."""
+    @property
+    def empty(self) -> bool:
+        """Whether not a line has come in. A shard that none falls to may well be of a file with lines."""
+        return not self.came
+
+    def read(
+        self,
+        items: Iterable[Item],
+        *,
+        limit: int | None = None,
+        shard: str | None = None,
+        allow_empty: bool = False,
+        name: str = "",
+    ) -> list[Item]:
+        """All lines that this run works on. Everything is read before a model is loaded: the stage before is done.
+
+        Raises BadInput where none came, unless that is allowed; `name` is that of an input that is no file of lines.
+        """
         seen = self._seen(items)
         chosen = in_shard(seen, shard) if shard else seen
         found = list(counted(islice(chosen, limit), self.counts))
-        self.refuse.check(self.counts.read)
+        self.refuse.check(self.came)
+        if self.empty and not allow_empty:
+            raise BadInput(none_came(self.stage, items.name if isinstance(items, Lines) else name))
         for item in found:
             self.input.update(encode(item))
         return found
 
     def _seen(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:
-            self.empty = False
+            self.came += 1
             if isinstance(item, Record):
                 self.domains.add(item.task.domain)
                 self.editors |= {item.edit.model} if item.edit else set()
@@ -88,8 +115,6 @@ class Run:
 
         Raises ExistingOutput where another run's results are there.
         """
-        if plan and self.empty and self.target.journal:
-            raise BadInput("no input lines; did the stage before end early?")
         plain: dict[str, Any] = json.loads(json.dumps(settings))
         self.settings, self.plan = {"stage": self.stage, "resumes": plan is not None, **plain}, plan
         self.known = self.target.settle(self.settings, plan, self.input.hexdigest())
@@ -98,6 +123,12 @@ class Run:
             self.counts = Counts(**{key: made.get(key, 0) for key in vars(self.counts)})
 
     # ---- what comes out
+
+    def write_none(self, settings: Mapping[str, Any]) -> int:
+        """What becomes of no lines, where they are allowed: an output without any. No model is looked at."""
+        self.settle(settings)
+        self.write(())
+        return self.code
 
     def write(self, lines: Iterable[Frozen], *, total: int | None = None) -> None:
         """Lines that cost little: each is written as it comes. FILE is complete or absent, and made anew."""
@@ -115,7 +146,7 @@ class Run:
 
         At the end, however it ends, `tell` may say what it has done.
         """
-        if self.plan is None or self.target.complete:
+        if self.plan is None or self.target.complete or not self.plan.wanted:
             return
         make = telling(make, tell)
         if self.target.journal is None:
@@ -220,6 +251,15 @@ def telling(make: Make, tell: Tell) -> Make:
             tell(loaded)
 
     return make_and_tell
+
+
+def none_came(stage: str, name: str) -> str:
+    """What is wrong with an input without lines, and where to look: at the stage before, which has said more."""
+    if stage == "tasks":
+        return f"{name}: no task in it; give another source, or --allow-empty where none is right"
+    before = BEFORE[stage]
+    told = f"no lines came; see what {before} says" if name == "stdin" else f"no lines in it; run {before} again"
+    return f"{name}: {told}, or give --allow-empty where none is right"
 
 
 def poison(record: Record, signum: int) -> Reject:

@@ -69,6 +69,8 @@ class Target:
     def _compare(self, output: Path, made: dict[str, Any], plan: Plan | None, source: str) -> list[Record]:
         """Lines of the file that is there which this run would make, too: if it made it, or one of less input."""
         same = made.get("settings") == self.settings
+        if not same and is_blank(output, made):
+            return []
         if not same and not self.overwrite:
             raise ExistingOutput(f"{output}: {differences(made.get('settings'), self.settings)}; {self._ways()}")
         whole = same and manifest.is_whole(output, made)
@@ -172,11 +174,13 @@ class Target:
         journal.arrange(keys)
         digest = journal.digest(keys)
         if planned is None and output.exists() and not self.overwrite:
-            if manifest.read(output).get("sha256") != digest:
+            made = manifest.read(output)
+            if made.get("sha256") != digest and not is_blank(output, made):
                 journal.clear()
                 raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
-            self._is_there(journal, ours=True)
-            return
+            if made.get("sha256") == digest:
+                self._is_there(journal, ours=True)
+                return
         manifest.write(output, self.settings, {**facts, "sha256": digest})
         journal.publish(output)
 
@@ -190,6 +194,11 @@ class Target:
         """After an error: what is there stays for the next run of the same command."""
         if self.journal:
             self.journal.close()
+
+
+def is_blank(output: Path, made: Mapping[str, Any]) -> bool:
+    """Whether a run has made the file, and without a line: there is nothing in it that another run could lose."""
+    return bool(made) and output.stat().st_size == 0
 
 
 def resolved(output: Path) -> Path:

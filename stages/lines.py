@@ -8,7 +8,7 @@ text become U+FFFD. A bad line is told to `refuse`, and reading goes on behind i
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import jsonlines
 from pydantic import ValidationError
@@ -91,11 +91,32 @@ def read_objects(lines: Iterable[bytes], name: str, refuse: Refuse = stop) -> It
     return ((f"{name}:{counted.number}", value) for value in _read(counted, name, lambda value: value, refuse))
 
 
+class Lines(Generic[T]):
+    """What was made of the lines of a file, one after the other, and the place of the one that came last."""
+
+    def __init__(
+        self, lines: Iterable[bytes], name: str, make: Callable[[dict[str, Any]], T], refuse: Refuse = stop
+    ) -> None:
+        self.name, self._counted = name, _Counted(lines)
+        self._items = _read(self._counted, name, make, refuse)
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        return next(self._items)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """(line from 1, bytes before it) of what came last."""
+        return self._counted.number, self._counted.offset
+
+
 def read_lines(
     lines: Iterable[bytes], name: str, make: Callable[[dict[str, Any]], T], refuse: Refuse = stop
-) -> Iterator[T]:
+) -> Lines[T]:
     """What `make` makes of the object on each line that is not empty; it raises BadLine for a line to be refused."""
-    return _read(_Counted(lines), name, make, refuse)
+    return Lines(lines, name, make, refuse)
 
 
 def _read(counted: "_Counted", name: str, make: Callable[[dict[str, Any]], T], refuse: Refuse) -> Iterator[T]:
@@ -193,7 +214,7 @@ def problem(error: ValidationError) -> str:
 
 def read_records(
     lines: Iterable[bytes], name: str, needs: Iterable[Section] = (), refuse: Refuse = stop
-) -> Iterator[Record]:
+) -> Lines[Record]:
     """Records that have every section in `needs`. What is missing is told with the stage that makes it."""
     wanted = tuple(needs)
     return read_lines(lines, name, lambda value: _record(value, wanted), refuse)

@@ -57,19 +57,31 @@ class Row:
     p_value: float | None  # two-sided sign-flip test of the paired difference
 
 
-def run(files: Iterable[tuple[str, Iterable[Record]]], *, against: str | None = None, seed: int = 0) -> list[Row]:
-    """A row per label, in order of first appearance; files with the same label are repeated runs of one row."""
+def run(
+    files: Iterable[tuple[str, Iterable[Record]]],
+    *,
+    against: str | None = None,
+    seed: int = 0,
+    allow_empty: bool = False,
+) -> list[Row]:
+    """A row per label, in order of first appearance; files with the same label are repeated runs of one row.
+
+    Raises BadInput for a file without lines, unless these are allowed: then it is left out.
+    """
     groups: dict[str, list[TaskScores]] = {}
     for label, records in files:
-        groups.setdefault(label, []).append(read_scores(label, records))
+        if scores := read_scores(label, records):
+            groups.setdefault(label, []).append(scores)
+        elif not allow_empty:
+            raise BadInput(f"{label}: no lines in it; run the stage before (`seal eval`) again, or give --allow-empty")
     if against is not None and against not in groups:
         raise BadConfig(f"--against {against}: no such row; there are {', '.join(groups)}")
     reference = pooled(groups[against]) if against is not None else None
     return [make_row(label, scores, None if label == against else reference, seed) for label, scores in groups.items()]
 
 
-def read_scores(label: str, records: Iterable[Record]) -> TaskScores:
-    """Means per task over scored answers. Raises BadInput where there is no line."""
+def read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
+    """Means per task over scored answers; None where there is no line."""
     values: dict[str, list[float]] = {}
     ends: dict[str, list[tuple[float, float]]] = {}
     right = scored = unscored = 0
@@ -85,7 +97,7 @@ def read_scores(label: str, records: Iterable[Record]) -> TaskScores:
         right, scored = right + sum(given), scored + len(given)
         unscored += len(score.answers) - len(given) if score.answers else score.value is None
     if not ends:
-        raise BadInput(f"{label}: no score lines")
+        return None
     means = {task: float(np.mean(shares)) for task, shares in values.items()}
     low, high = np.mean([np.mean(pairs, axis=0) for pairs in ends.values()], axis=0)
     return TaskScores(means, right, scored, unscored, float(low), float(high))

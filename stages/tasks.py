@@ -61,13 +61,13 @@ def run(
 
 
 def only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
-    """The lines of these tasks. Raises BadConfig at the end for an id that none has."""
-    missing = dict.fromkeys(ids)
+    """The lines of these tasks. Raises BadConfig at the end for an id that none has; of no lines nothing is asked."""
+    missing, record = dict.fromkeys(ids), None
     for record in records:
         if record.task.id in ids:
             missing.pop(record.task.id, None)
             yield record
-    if missing:
+    if missing and record:
         raise BadConfig(f"--ids {next(iter(missing))}: no task has this id (seal tasks SOURCE | jq -r .task.id)")
 
 
@@ -78,7 +78,7 @@ def pick(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
     """
     lines = list(records)
     ids = sorted({line.task.id for line in lines}, key=lambda task_id: (derive_seed(sample.seed, task_id), task_id))
-    if len(ids) < sample.skip + sample.size:
+    if lines and len(ids) < sample.skip + sample.size:
         raise BadConfig(f"--sample {sample.size} --skip {sample.skip}: the source has only {len(ids)} tasks")
     chosen = set(ids[sample.skip : sample.skip + sample.size])
     return (line for line in lines if line.task.id in chosen)

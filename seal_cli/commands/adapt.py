@@ -93,6 +93,7 @@ def adapt(
     rejects: opt.Rejects = None,
     strict: opt.Strict = False,
     max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
+    allow_empty: opt.AllowEmpty = False,
     dry_run: opt.DryRun = False,
     trainer: Annotated[
         str,
@@ -157,11 +158,13 @@ def adapt(
     }
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("adapt", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
-        records = run.read(input_records(file, ("edit",), bad), limit=limit, shard=shard)
+        records = run.read(input_records(file, ("edit",), bad), limit=limit, shard=shard, allow_empty=allow_empty)
+        if run.empty:
+            return run.write_none({"limit": limit, "shard": shard})
         kind, _ = domain_of(run.domains)
         config = fit_config(kind, given)
         unnamed = show_data and model is None and (kind == "qa" or run.editors <= {"none"})
-        name = choose_model(model, run.editors) if (model or not run.empty) and not unnamed else ""
+        name = "" if unnamed else choose_model(model, run.editors)
         domain = trained_domain(kind, model=name, config=config, seed=seed, split_newlines=split_newlines, chat=chat)
         ways = {"split_newlines": split_newlines is not False} if kind == "qa" else {"chat": chat is not False}
         selected = {**ways, "limit": limit, "shard": shard}

@@ -42,6 +42,7 @@ def evaluate(
     rejects: opt.Rejects = None,
     strict: opt.Strict = False,
     max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
+    allow_empty: opt.AllowEmpty = False,
     dry_run: opt.DryRun = False,
     engine: opt.Engine = "hf",
     device: opt.DeviceName = "auto",
@@ -94,14 +95,16 @@ def evaluate(
     with Run("eval", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
         grader.check(others=(file, output))
         student.check(unused=grader.unused())
-        records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard)
+        records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard, allow_empty=allow_empty)
+        if run.empty:
+            return run.write_none({"limit": limit, "shard": shard})
         kind, defaults = domain_of(run.domains)
         domain: Domain = load_class("--domain", kind, DOMAINS)()
         if domain.judge:
             refuse_given({"--judge": judge}, "ARC's grids are compared cell by cell; leave it out")
         stage.check(records, domain)
         trained = run.students
-        name = student.choose(model, trained) if model or not run.empty else ""
+        name = student.choose(model, trained)
         if trained - {name}:
             note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(trained))}")
         adapters = dict(stage.adapters(records))

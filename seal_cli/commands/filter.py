@@ -31,6 +31,7 @@ def filter_scores(
     rejects: opt.Rejects = None,
     strict: opt.Strict = False,
     max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
+    allow_empty: opt.AllowEmpty = False,
 ) -> int:
     """Keep the best self-edits of each context as training pairs. score → sft lines.
 
@@ -55,7 +56,9 @@ def filter_scores(
     rule = stage.Keep.parse(keep)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("filter", output=output, overwrite=overwrite, rejects=bad) as run:
-        records = run.read(input_records(file, ("edit", "score"), bad), limit=limit, shard=shard)
+        records = run.read(
+            input_records(file, ("edit", "score"), bad), limit=limit, shard=shard, allow_empty=allow_empty
+        )
         chosen = {"keep": keep, "ties": ties.value, "unscored": unscored.value, "seed": seed}
         run.settle({**chosen, "limit": limit, "shard": shard})
         filtered = stage.run(records, keep=rule, ties=ties.value, unscored=unscored.value, seed=seed)
@@ -64,6 +67,8 @@ def filter_scores(
         if len(graders) > 1:
             note(f"seal filter: note: the lines were graded by different judges: {', '.join(graders)}")
         found = filtered.summary
+        if records and not found.kept:
+            note("seal filter: note: nothing is kept, and `seal sft` has nothing to train on; loosen --keep")
         run.counts.unscored = found.unscored if unscored is opt.Unscored.leave_out else 0
         run.about["summary"] = asdict(found)
         reliable = "unknown (it takes two seeds)" if found.reliability is None else f"{found.reliability:.2f}"

@@ -64,6 +64,7 @@ def generate(
     rejects: opt.Rejects = None,
     strict: opt.Strict = False,
     max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
+    allow_empty: opt.AllowEmpty = False,
     dry_run: opt.DryRun = False,
     engine: opt.Engine = "hf",
     device: opt.DeviceName = "auto",
@@ -116,7 +117,11 @@ def generate(
         asks_model = editor.served and not by_hand(template)
         batches.check(asks_model, "--engine openai", overwrite=overwrite, unused=service.given())
         editor.check(asks=not batches)
-        records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard)
+        records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard, allow_empty=allow_empty)
+        if run.empty:
+            if emit_batch:
+                batches.emit(())
+            return run.write_none({"limit": limit, "shard": shard})
         kind, defaults = domain_of(run.domains)
         domain: Domain = load_class("--domain", kind, DOMAINS)()
         refuse_writing(kind, engine, bool(batches), retry_invalid, unique=unique, structured=structured)
@@ -141,7 +146,7 @@ def generate(
         writing = stage.Writing(domain, chosen, samples, asked, chats, retry_invalid, unique, structured)
         stage.check_template(records, writing)
         plan = stage.plan(records, samples=samples, unique=unique)
-        name = editor.choose(model, run.editors) if model or not run.empty else ""
+        name = editor.choose(model, run.editors)
         if dry_run:
             run.would(f"ask {name} for {len(plan.wanted)} self-edits", writing.sampling)
             return run.code

@@ -22,6 +22,7 @@ def judge(
     rejects: opt.Rejects = None,
     strict: opt.Strict = False,
     max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
+    allow_empty: opt.AllowEmpty = False,
     dry_run: opt.DryRun = False,
     concurrency: opt.Concurrency = None,
     timeout: opt.Timeout = None,
@@ -59,7 +60,7 @@ def judge(
         batches.check(grader.served, "an openai:… judge", overwrite=overwrite, unused=grader.service.given())
         grader.check(asks=not batches, others=(file, output))
         refuse_given(grader.unused(), f"the judge {judge} asks no server")
-        records = run.read(input_records(file, ("score",), bad), limit=limit, shard=shard)
+        records = run.read(input_records(file, ("score",), bad), limit=limit, shard=shard, allow_empty=allow_empty)
         stage.check(records)
         if dry_run:
             run.would(f"grade {len(records)} lines with {judge}", grader.service)

@@ -21,6 +21,7 @@ def merge(
     ] = False,
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
+    allow_empty: opt.AllowEmpty = False,
 ) -> int:
     """Put the shards of a run together. shards → the lines of the whole.
 
@@ -44,9 +45,10 @@ def merge(
         to_stdout(claim_stdout(), f"{stage.array(absent)}\n".encode() if absent else b"")
         return 0
     with Run("merge", output=output, overwrite=overwrite) as run:
-        lines = run.read(stage.run(shards))
+        told = allow_empty or any(count_in(path, "read") for path in files)  # filter may have kept nothing of them
+        lines = run.read(stage.run(shards), allow_empty=told, name=f"{len(shards)} shards")
         run.settle({"of": stage.settings_of(shards), "shards": len(shards)})
-        run.counts.rejected += sum(map(rejected_in, files))
+        run.counts.rejected += sum(count_in(path, "rejected") for path in files)
         run.write(lines, total=len(lines))
     return run.code
 
@@ -72,9 +74,9 @@ def read_shard(path: Path) -> "Shard":
     return Shard(str(path), settings, input_examples(path) if examples else input_records(path))
 
 
-def rejected_in(path: Path) -> int:
-    """How many input lines the shard's run rejected, as its manifest says."""
+def count_in(path: Path, what: str) -> int:
+    """How many input lines the shard's run has read, or rejected, as its manifest says."""
     from seal_cli import manifest
 
-    found = manifest.read(path).get("counts", {}).get("rejected", 0)
+    found = manifest.read(path).get("counts", {}).get(what, 0)
     return found if isinstance(found, int) else 0

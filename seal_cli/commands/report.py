@@ -30,6 +30,7 @@ def report(
     json_rows: Annotated[
         bool, typer.Option("--json", help="Also write the rows to stdout, one JSON line each.")
     ] = False,
+    allow_empty: opt.AllowEmpty = False,
     seed: opt.Seed = 0,
 ) -> int:
     """Tabulate score files on stderr: means with 95 % intervals over tasks, and paired comparisons.
@@ -59,13 +60,16 @@ def report(
         if path:
             stage.check_plot(path, flag)
     needs: tuple[Section, ...] = () if picks.wanted and not (against or plot or json_rows) else ("score",)
-    read = ((label, picks.passing(label, input_records(path, needs))) for label, path in split_labels(files))
-    rows = stage.run(read, against=against, seed=seed)
+    named = split_labels(files)
+    read = ((label, picks.passing(label, input_records(path, needs))) for label, path in named)
+    rows = stage.run(read, against=against, seed=seed, allow_empty=allow_empty)
+    for label in dict.fromkeys(label for label, _ in named if label not in {row.label for row in rows}):
+        note(f"seal report: {label}: no lines in it; left out")
     picks.check()
-    if not picks.unscored:
+    if rows and not picks.unscored:
         show(rows, against)
     picks.show()
-    if plot:
+    if plot and rows:
         stage.plot(rows, plot)
         note(f"seal report: plot in {plot}")
     if json_rows:

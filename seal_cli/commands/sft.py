@@ -42,6 +42,7 @@ def sft(
     rejects: opt.Rejects = None,
     strict: opt.Strict = False,
     max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
+    allow_empty: opt.AllowEmpty = False,
     dry_run: opt.DryRun = False,
     device: opt.DeviceName = "auto",
     dtype: opt.Dtype = "auto",
@@ -57,6 +58,7 @@ def sft(
     """
     from dataclasses import asdict
 
+    from seal_cli.console import note
     from seal_cli.jsonl import input_examples
     from seal_cli.models import choose_model, quiet_libraries
     from seal_cli.rejects import Rejects
@@ -80,7 +82,10 @@ def sft(
     check_target(out, model, overwrite=overwrite)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("sft", output=output, overwrite=overwrite, rejects=bad, dry=dry_run) as run:
-        examples = run.read(input_examples(file, bad), limit=limit, shard=shard)
+        examples = run.read(input_examples(file, bad), limit=limit, shard=shard, allow_empty=allow_empty)
+        if run.empty:
+            note("seal sft: no examples, no model: nothing is trained")
+            return run.write_none({"limit": limit, "shard": shard})
         name = choose_model(model, ())
         if dry_run:
             run.would(f"train {name} on {len(examples)} examples and write {out}", config)

@@ -36,6 +36,7 @@ def tasks(
     rejects: opt.Rejects = None,
     strict: opt.Strict = False,
     max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
+    allow_empty: opt.AllowEmpty = False,
     split: Annotated[str, typer.Option(metavar="NAME", help="Which split of a dataset.")] = "train",
 ) -> int:
     """Read a source into task lines. What it already holds is kept: completions as edits, rewards as scores.
@@ -65,7 +66,9 @@ def tasks(
         picked = stage.Sample(sample, seed, skip) if sample else None
         names = wanted(ids or [])
         found = stage.run(source, sample=picked, ids=names, split=split, solutions=solutions, refuse=bad)
-        lines = run.read(found, limit=limit, shard=shard)
+        lines = run.read(
+            found, limit=limit, shard=shard, allow_empty=allow_empty, name="stdin" if source == "-" else source
+        )
         chosen = {"sample": sample, "skip": skip, "seed": seed, "limit": limit, "shard": shard}
         more = {"ids": names or None, "solutions": str(solutions) if solutions else None}
         run.settle({"source": source, "split": split, **chosen, **more})

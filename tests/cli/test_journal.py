@@ -319,7 +319,10 @@ def test_no_input_at_all_never_costs_what_is_done(place: Path, where: tuple[str,
     done = part.read_bytes()
     for more in ((), ("--overwrite",)):
         refused = seal("generate", *OPTIONS, *where, *more, stdin="", cwd=place)
-        assert (refused.code, "no input lines; did the stage before end early?" in refused.err) == (65, True)
+        assert (refused.code, "no lines came; see what the stage before" in refused.err) == (
+            65,
+            True,
+        )
         assert part.read_bytes() == done
     refused = seal("generate", "tasks.jsonl", "-t", "none", *where, cwd=place)
     assert (refused.code, "made with other settings: " in refused.err) == (73, True)

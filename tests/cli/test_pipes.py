@@ -139,15 +139,6 @@ def test_half_a_character_becomes_a_replacement_character() -> None:
     assert kept["completion"] == "half \ufffd."
 
 
-@pytest.mark.parametrize("command", ["filter", "generate"])
-def test_no_lines_in_is_no_lines_out(command: str, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    model = [] if command == "filter" else ["--model", str(tmp_path), "-t", "none"]
-    ended = seal(command, *model)
-    assert (ended.code, ended.out) == (0, "")
-    assert f"seal {command}: 0 in, 0 out, 0 failed, 0 unscored, " in ended.err
-
-
 # ---- parts of the input
 
 

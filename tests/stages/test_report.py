@@ -134,7 +134,9 @@ def test_files_without_scores_are_refused_by_their_label() -> None:
     with pytest.raises(BadInput) as caught:
         one_row([Record(task=a_task())])
     assert str(caught.value) == f"row: task {a_task().id} has no score (run `seal eval` first)"
-    with pytest.raises(BadInput, match=r"^row: no score lines$"):
+    with pytest.raises(
+        BadInput, match=r"^row: no lines in it; run the stage before \(`seal eval`\) again, or give --allow-empty$"
+    ):
         one_row([])
 
 
