@@ -33,6 +33,16 @@ SFT      ?= --rank 16 --alpha 32 --learning-rate 2e-3 --epochs 4 --batch-size 8 
 endif
 FILTER   ?=
 
+# RUN's name stands in rules and in shell lines.
+hash := \#
+semicolon := ;
+open := (
+close := )
+odd := $(strip $(foreach each,: % = ' " ` \ $$ & | < > * ? [ ] { } ~ ! $(hash) $(semicolon) $(open) $(close),$(findstring $(each),$(RUN))))
+ifneq ($(words $(RUN))/$(RUN)/$(odd),1/$(strip $(RUN))/)
+$(error RUN="$(RUN)": give a folder's name, without blanks and without what make or the shell read otherwise$(if $(odd),: $(odd)))
+endif
+
 # ---- set-up and tests
 
 INSTALLED := $(VENV)/.installed
@@ -113,76 +123,67 @@ tiny-model: $(INSTALLED) ## Train the tiny model from scratch into runs/tiny-mod
 
 round: $(RUN)/round-$(ROUND)/model.jsonl ## Build RUN/round-ROUND/{edits,adapters,scores,sft}.jsonl and its model
 
-# 3 says that a stage is finished, but that some trainings failed or some answers stayed unscored: its lines say which.
-partial := || [ $$? -eq 3 ]
+# ---- the files of a run
 
-# A run keeps to the settings it was begun with: what is there already would not be made again with others.
-NAMES    := MODEL TASKS HELDOUT SEED CONTEXTS K SEEDS HELD_K ORACLE GENERATE ADAPT EVAL FILTER SFT
-SETTINGS := $(RUN)/settings
-$(SETTINGS): FORCE
-	@mkdir -p $(@D)
-	@printf '%s\n' $(foreach name,$(NAMES),'$(name)=$(subst ','\'',$($(name)))') > $@.new
-	@[ ! -f $@ ] || diff $@ $@.new >&2 || { echo "$(RUN) was begun with other settings (< above): take another RUN," \
-	  "or remove $@ to go on with the new ones (>)" >&2; rm $@.new; exit 1; }
-	@mv $@.new $@
+# Any file may be made by hand or by another program, and is then kept. Of the stages' own, the manifest says by which
+# command, and since when: where the command is another one now, or what the file was made from has changed meanwhile,
+# it is made again, and what is made from it. Nothing else remembers settings. A stage itself keeps what it can.
+made_py = $(firstword $(wildcard $(VENV)/bin/python) $(PYTHON)) -I -S seal_cli/made.py
+asked = $(or $(filter yes no,$(shell $(made_py) $1)),$(error $(made_py): failed))
+again = $(if $(wildcard $@.manifest.json),$(if $(filter yes,$(call asked,again $(RUN) $@ "$(needs)" $(stage))),FORCE))
 FORCE:
 
-# The rules of round $1: $2 is the model it starts from, $3 the line that says that this model is there.
+recipe = $(if $(filter yes,$(call asked,by-hand $@)),@touch -c $@,$(SEAL) $(stage) --overwrite -o $@ || $(made_py) ended $$? $@)
+
+# File $1, made from the files $2 by the stage's arguments $3.
+define made
+.PRECIOUS: $1
+$1: private needs = $2
+$1: private stage = $3
+$1: $2 $$$$(again) | $(INSTALLED)
+	$$(recipe)
+
+endef
+.SECONDEXPANSION:
+
+# The files of round $1: $2 is the model it starts from, $3 the line that says that this model is there.
+in = $(RUN)/round-$1
 define rules
-$(RUN)/round-$1/tasks.jsonl: | $(INSTALLED) $(SETTINGS)
-	$(SEAL) tasks $(TASKS) --sample $(CONTEXTS) --skip $$$$(($(CONTEXTS) * ($1 - 1))) --seed $(SEED) --overwrite -o $$@
-
-$(RUN)/round-$1/edits.jsonl: $(RUN)/round-$1/tasks.jsonl $3
-	$(SEAL) generate $$< --model $2 -k $(K) --seed $(SEED) $(GENERATE) --overwrite -o $$@
-
-$(RUN)/round-$1/adapters.jsonl: $(RUN)/round-$1/edits.jsonl
-	$(SEAL) adapt $$< --model $2 --out $$(@D)/adapters --seeds $(SEEDS) --seed $(SEED) $(ADAPT) --overwrite -o $$@ $$(partial)
-
-$(RUN)/round-$1/scores.jsonl: $(RUN)/round-$1/adapters.jsonl
-	$(SEAL) eval $$< $(EVAL) --overwrite -o $$@ $$(partial)
-
-$(RUN)/round-$1/sft.jsonl: $(RUN)/round-$1/scores.jsonl
-	$(SEAL) filter $$< --seed $(SEED) $(FILTER) --overwrite -o $$@ $$(partial)
-
-$(RUN)/round-$1/model.jsonl: $(RUN)/round-$1/sft.jsonl
-	$(SEAL) sft $$< --model $2 --out $$(@D)/model --seed $(SEED) $(SFT) --overwrite -o $$@
+$(call made,$(in)/tasks.jsonl,,tasks $$(TASKS) --sample $$(CONTEXTS) --skip $$$$(($$(CONTEXTS) * ($1 - 1))) --seed $$(SEED))
+$(call made,$(in)/edits.jsonl,$(in)/tasks.jsonl $3,generate $(in)/tasks.jsonl --model $2 -k $$(K) --seed $$(SEED) $$(GENERATE))
+$(call made,$(in)/adapters.jsonl,$(in)/edits.jsonl,adapt $(in)/edits.jsonl --model $2 --out $(in)/adapters --seeds $$(SEEDS) --seed $$(SEED) $$(ADAPT))
+$(call made,$(in)/scores.jsonl,$(in)/adapters.jsonl,eval $(in)/adapters.jsonl --model $2 $$(EVAL))
+$(call made,$(in)/sft.jsonl,$(in)/scores.jsonl,filter $(in)/scores.jsonl --seed $$(SEED) $$(FILTER))
+$(call made,$(in)/model.jsonl,$(in)/sft.jsonl,sft $(in)/sft.jsonl --model $2 --out $(in)/model --seed $$(SEED) $$(SFT))
 endef
 
-after = $(call rules,$1,$(RUN)/round-$2/model,$(RUN)/round-$2/model.jsonl)
-$(eval $(call rules,1,$(MODEL),))
-$(foreach pair,$(shell seq 2 99 | awk '{print $$1 ":" $$1 - 1}'),$(eval $(call \
-  after,$(firstword $(subst :, ,$(pair))),$(lastword $(subst :, ,$(pair))))))
+before = $(RUN)/round-$1/model
+numbers := $(shell echo 1 $(ROUND) $(ROUNDS) '$(MAKECMDGOALS)' | grep -oE '(^| |round-)[0-9]+' | grep -oE '[0-9]+' | sort -n | tail -1 | xargs seq)
+$(eval $(call rules,1,$$(MODEL),))
+$(foreach pair,$(join $(numbers:%=%:),$(wordlist 2,$(words $(numbers)),$(numbers))),$(if $(filter-out %:,$(pair)),$(eval $(call \
+  rules,$(lastword $(subst :, ,$(pair))),$(call before,$(firstword $(subst :, ,$(pair)))),$(call before,$(firstword $(subst :, ,$(pair)))).jsonl))))
 
 # ---- the ladder: how well each model's self-edits teach it held-out passages
 
 RUNGS := $(ROWS) $(shell seq -f 'round-%g' $(ROUNDS)) $(LAST)
-HELD  := $(RUNGS:%=$(RUN)/heldout/%.jsonl)
+held  := $(RUN)/heldout
+HELD  := $(RUNGS:%=$(held)/%.jsonl)
 
 ladder: $(HELD) ## Measure every round on held-out tasks: a table, and RUN/ladder.png
-	$(SEAL) report $(foreach n,$(RUNGS),"$(subst -, ,$n)"=$(RUN)/heldout/$n.jsonl) --against self --plot $(RUN)/ladder.png --seed $(SEED) $(partial)
+	$(SEAL) report $(foreach n,$(RUNGS),"$(subst -, ,$n)"=$(held)/$n.jsonl) --against self --plot $(RUN)/ladder.png --seed $(SEED) || [ $$? -eq 3 ]
 
-# Stages in a pipe keep what is done in $(kept): a run that ends early goes on from there.
-kept = --overwrite --journal $(@:.jsonl=.journal)
-held = { $(SEAL) adapt --model $1 --out $(@D)/adapters --seed $(SEED) $(ADAPT) $(kept) $(partial); } | \
-  { $(SEAL) eval $(EVAL) --overwrite -o $@ $(partial); } && rm -rf $(@:.jsonl=.journal)
+# The files of row $1: the model $2, which the files $3 say is there, is tested after its training on what $4 generates.
+define row
+$(call made,$(held)/$1/edits.jsonl,$(held)/tasks.jsonl $3,generate $(held)/tasks.jsonl $4)
+$(call made,$(held)/$1/adapters.jsonl,$(held)/$1/edits.jsonl,adapt $(held)/$1/edits.jsonl --model $2 --out $(held)/adapters --seed $$(SEED) $$(ADAPT))
+$(call made,$(held)/$1.jsonl,$(held)/$1/adapters.jsonl,eval $(held)/$1/adapters.jsonl --model $2 $$(EVAL))
+endef
+writes = --model $1 -k $$(HELD_K) --seed $$(SEED) $$(GENERATE)
 
-$(RUN)/heldout/tasks.jsonl: $(HELDOUT) | $(INSTALLED) $(SETTINGS)
-	$(SEAL) tasks $< --overwrite -o $@
-
-$(RUN)/heldout/none.jsonl: $(RUN)/heldout/tasks.jsonl
-	$(SEAL) eval $< --model $(MODEL) $(EVAL) --overwrite -o $@ $(partial)
-
-$(RUN)/heldout/in-context.jsonl: $(RUN)/heldout/tasks.jsonl
-	$(SEAL) eval $< --model $(MODEL) --in-context $(EVAL) --overwrite -o $@ $(partial)
-
-$(RUN)/heldout/passage.jsonl: $(RUN)/heldout/tasks.jsonl
-	$(SEAL) generate $< --template none | $(call held,$(MODEL))
-
-$(RUN)/heldout/oracle.jsonl: $(RUN)/heldout/tasks.jsonl
-	$(SEAL) generate $< --template $(ORACLE) | $(call held,$(MODEL))
-
-$(RUN)/heldout/self.jsonl: $(RUN)/heldout/tasks.jsonl
-	$(SEAL) generate $< --model $(MODEL) -k $(HELD_K) --seed $(SEED) $(GENERATE) $(kept) | $(call held,$(MODEL))
-
-$(RUN)/heldout/round-%.jsonl: $(RUN)/round-%/model.jsonl $(RUN)/heldout/tasks.jsonl
-	$(SEAL) generate $(RUN)/heldout/tasks.jsonl --model $(<D)/model -k $(HELD_K) --seed $(SEED) $(GENERATE) $(kept) | $(call held,$(<D)/model)
+$(eval $(call made,$(held)/tasks.jsonl,$$(HELDOUT),tasks $$(HELDOUT)))
+$(eval $(call made,$(held)/none.jsonl,$(held)/tasks.jsonl,eval $(held)/tasks.jsonl --model $$(MODEL) $$(EVAL)))
+$(eval $(call made,$(held)/in-context.jsonl,$(held)/tasks.jsonl,eval $(held)/tasks.jsonl --model $$(MODEL) --in-context $$(EVAL)))
+$(eval $(call row,passage,$$(MODEL),,--template none))
+$(eval $(call row,oracle,$$(MODEL),,--template $$(ORACLE)))
+$(eval $(call row,self,$$(MODEL),,$(call writes,$$(MODEL))))
+$(foreach n,$(numbers),$(eval $(call row,round-$n,$(call before,$n),$(call before,$n).jsonl,$(call writes,$(call before,$n)))))

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -57,7 +58,7 @@ class Run:
         dry: bool = False,
     ) -> None:
         self.stage = stage
-        self.started = time.monotonic()
+        self.started, self.began = time.monotonic(), datetime.now(UTC)
         self.counts = Counts()
         self.about: dict[str, Any] = {}  # what else the manifest says
         self.settings: dict[str, Any] = {"stage": stage}
@@ -236,7 +237,8 @@ class Run:
             return
         seconds = time.monotonic() - self.started
         self._tally()
-        facts = {"counts": vars(self.counts), "seconds": round(seconds, 3), "input": self.input.hexdigest()}
+        times = {"began": self.began.isoformat(), "seconds": round(seconds, 3)}
+        facts = {"counts": vars(self.counts), **times, "input": self.input.hexdigest()}
         self.target.publish(list(self.plan.wanted) if self.plan else None, {**self.about, **facts})
         note(closing_line(self.stage, self.counts, seconds))
 

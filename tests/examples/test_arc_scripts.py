@@ -45,5 +45,5 @@ def test_the_rows_of_the_few_shot_ladder() -> None:
     assert any(
         line.startswith(f"seal eval {held} --model {FLAGS['MODEL']} --in-context {FLAGS['EVAL']}") for line in done
     )
-    assert any(line.startswith(f"seal generate {held} --template oracle:mine.json | ") for line in done)
+    assert any(line.startswith(f"seal generate {held} --template oracle:mine.json --overwrite -o ") for line in done)
     assert any(line.startswith(f"seal tasks {WORLD}/heldout_challenges.json") for line in done)
