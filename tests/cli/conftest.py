@@ -1,4 +1,7 @@
-"""`seal` as a process of its own, and the files that it is given."""
+"""`seal` as a process, and the files that it is given.
+
+`seal` and `pipe` fork it from a process that has its imports; SEAL is the command from its start.
+"""
 
 import json
 import os
@@ -14,9 +17,9 @@ import pytest
 from stages.frozen import Frozen
 from stages.records import to_json
 from tests.conftest import ROOT
+from tests.forked import CALM, READ_ON_IMPORT, forked_seal
 
 SEAL = (sys.executable, "-m", "seal_cli")
-CALM = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "NO_COLOR": "1"}
 SMALL_LORA = ("--rank", "2", "--alpha", "4", "--epochs", "2", "--learning-rate", "1e-2")
 
 
@@ -41,14 +44,15 @@ def surroundings(**more: str) -> dict[str, str]:
 def seal(*arguments: object, stdin: str | bytes | None = None, cwd: Path | None = None, **env: str) -> Finished:
     """Runs the command to its end. Without stdin it reads an empty one."""
     data = stdin.encode() if isinstance(stdin, str) else stdin or b""
-    command = [*SEAL, *map(str, arguments)]
+    begin = SEAL if any(name.startswith(READ_ON_IMPORT) for name in env) else (forked_seal(),)
+    command = [*begin, *map(str, arguments)]
     run = subprocess.run(command, input=data, capture_output=True, cwd=cwd, env=surroundings(**env), timeout=240)
     return Finished(run.returncode, run.stdout.decode(), run.stderr.decode())
 
 
 def pipe(line: str, *, cwd: Path) -> Finished:
     """A shell line in which `seal` is our command; its code is that of the last stage that failed."""
-    script = f'set -o pipefail; seal() {{ {sys.executable} -m seal_cli "$@"; }}; {line}'
+    script = f'set -o pipefail; seal() {{ {forked_seal()} "$@"; }}; {line}'
     run = subprocess.run(
         ["bash", "-c", script], stdin=subprocess.DEVNULL, capture_output=True, cwd=cwd, env=surroundings(), timeout=400
     )

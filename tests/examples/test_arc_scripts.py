@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 from tests.examples.test_scripts import lines, run
+from tests.forked import forked_seal
 
 WORLD = ROOT / "examples/tiny/arc"
 FLAGS = {
@@ -17,7 +18,7 @@ FLAGS = {
 def test_a_few_shot_round_makes_the_next_model(tmp_path: Path) -> None:
     puzzles = str(WORLD / "train_challenges.json")
     small = {"CONTEXTS": "1", "K": "2", "SEEDS": "1", "SEED": "3", "FILTER": "--keep best"}
-    run(["examples/arc/round.sh"], **FLAGS, **small, RUN=str(tmp_path), TASKS=puzzles)
+    run(["examples/arc/round.sh"], **FLAGS, **small, RUN=str(tmp_path), TASKS=puzzles, SEAL=str(forked_seal()))
     folder = tmp_path / "round-1"
     sizes = {name: len(lines(folder / f"{name}.jsonl")) for name in ("tasks", "edits", "adapters", "scores", "sft")}
     assert sizes == {"tasks": 1, "edits": 2, "adapters": 2, "scores": 2, "sft": 1}

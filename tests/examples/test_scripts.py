@@ -3,14 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, paper_file
+from tests.forked import forked_seal
 
-SEAL = Path(sys.executable).with_name("seal")
 SMALL = {"CONTEXTS": "2", "K": "2", "SEEDS": "1", "SEED": "3"}
 HELD_OUT = (ROOT / "examples/tiny/heldout.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:2]
 
@@ -25,13 +24,21 @@ def run(command: list[str], **variables: str) -> subprocess.CompletedProcess[str
 
 
 def make(*arguments: str, folder: Path, **variables: str) -> str:
-    """`make` with the installed seal and a run folder of its own. Returns what it printed."""
+    """`make` with a run folder of its own. Returns what it printed."""
     held_out = folder / "heldout.jsonl"
     if not held_out.exists():
         held_out.write_text("".join(HELD_OUT), encoding="utf-8")
     chosen = {**SMALL, "HELDOUT": str(held_out), "HELD_K": "1", **variables}
     settings = [f"{name}={value}" for name, value in chosen.items()]
-    command = ["make", "--no-print-directory", *arguments, f"RUN={folder}", f"SEAL={SEAL}", "INSTALLED=", *settings]
+    command = [
+        "make",
+        "--no-print-directory",
+        *arguments,
+        f"RUN={folder}",
+        f"SEAL={forked_seal()}",
+        "INSTALLED=",
+        *settings,
+    ]
     return run(command).stdout
 
 
@@ -106,5 +113,6 @@ def test_a_squad_round_runs(tmp_path: Path, real: bool) -> None:
         TASKS=str(source),
         GENERATE="--max-tokens 40",
         ADAPT="--epochs 1",
+        SEAL=str(forked_seal()),
     )
     assert len(lines(tmp_path / "round-1" / "scores.jsonl")) == 4

@@ -1,0 +1,44 @@
+"""Stands for a `seal` process: hands its streams, folder and environment to the fork server and ends as the child ends.
+
+python -IS tests/fork_client.py SOCKET ARGUMENT …
+"""
+
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+from contextlib import suppress
+
+
+def main() -> None:
+    streams = [number for number in range(3) if is_open(number)]
+    while os.open(os.devnull, os.O_RDWR) < 3:  # nothing of ours gets the number of a stream that is closed
+        pass
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(sys.argv[1])
+    about = {"arguments": sys.argv[2:], "folder": os.getcwd(), "environment": dict(os.environ), "streams": streams}  # noqa: PTH109
+    request = json.dumps(about).encode()
+    socket.send_fds(server, [struct.pack("!I", len(request))], streams or [server.fileno()])
+    server.sendall(request)
+    for stream in range(3):
+        os.close(stream)
+    (code,) = struct.unpack("!i", server.recv(4, socket.MSG_WAITALL))
+    if code < 0:
+        with suppress(OSError):  # there is no other way than the default for SIGKILL
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code & 255)
+
+
+def is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()
