@@ -12,7 +12,7 @@ from torch import Tensor
 from stages.engines.adamw import StackedAdamW, Update
 from stages.engines.base import FitJob, FitResult, Watch
 from stages.engines.lora import Base, diverged, learning_rate_factor, overflowed, write_adapter
-from stages.engines.losses import ChunkedCrossEntropy, chunk_rows
+from stages.engines.losses import ChunkedCrossEntropy, bytes_of_loss
 from stages.engines.lowrank import PackedRows
 from stages.engines.memory import Budget, out_of_memory, saved_bytes, tokens_that_fit
 from stages.engines.packing import ALIGNED, Packing, Row
@@ -173,16 +173,18 @@ class Group:
 
     def _tokens_that_fit(self) -> int:
         """By a trial of two short sequences."""
-        head = self.network.get_output_embeddings()
-        logits = 3 * 4 * chunk_rows(head, self.stack.device) * len(head.weight)
         stacked = self.stack.weights.numel() * self.stack.weights.element_size()
         longest = longest_sequence(self.network.config)
         try:
-            return tokens_that_fit(self.saved, 3 * stacked + logits, self.stack.device, longest=longest)
+            return tokens_that_fit(self.needed, 3 * stacked, self.stack.device, longest=longest)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
             return 1
+
+    def needed(self, length: int) -> int:
+        """Bytes of a pass of one sequence: what autograd keeps, and the loss of its tokens, all of them targets."""
+        return self.saved(length) + length * bytes_of_loss(self.network.get_output_embeddings())
 
     def saved(self, length: int) -> int:
         """Bytes that autograd keeps of a pass of one sequence."""

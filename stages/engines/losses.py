@@ -1,35 +1,46 @@
-"""Cross-entropy of chosen hidden states, without ever holding all their logits."""
+"""Cross-entropy of hidden states over a large vocabulary, without ever holding their logits.
+
+The output layer is read once for all states of a pass, a chunk of words at a time: a chunk's logits are taken, used
+and dropped while a cache still holds them (the online softmax of FlashAttention, over words). Kept apart are a state's
+target and all other words. With z the log of the others' summed exponentials minus the target's logit,
+
+    loss = log(1 + e^z),    gradient = 1 / (1 + e^-z) · (mean row of the others, by their chances - the target's row),
+
+so a loss near 0 and its gradient keep all their digits, in bfloat16 too, where 1 - p would be rounded away.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
-CHUNK = {"cpu": 2**19, "cuda": 2**28}  # logits held at a time: what a cache holds, or a GB in float32
+# Words of a chunk. A chunk's logits are (states, words), its part of the output layer is (words, hidden).
+#
+# CPU: 1024 words of 640 to 896 numbers are 2.6 to 3.7 MB of weights, which a second-level or shared cache still holds
+# when the backward product reads them, and 128 states have 0.5 MB of logits. One thread, 262,144 words, 640 wide: 77
+# GFLOP/s at 128 states, 75 with chunks of 2048 words, 70 with 512, and 57 with all words at once, which is also five
+# passes over 134 MB of logits.
+#
+# GPU, on paper: a pass has up to 16,384 states (memory.MOST_TOKENS), so 16,384 words are at most 2^28 logits, a GB in
+# float32. 151,936 words are 10 chunks and 262,144 are 16, of some 15 kernels each: about a millisecond of launches, and
+# products of 16,384 columns, where tensor cores want 128 to 256 rows and as many columns to be busy.
+CHUNK = {"cpu": 1024, "cuda": 16_384}
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
     """Per-token losses (n,) of hidden states (n, hidden) under an output layer that is not trained.
 
-    The gradient with respect to the hidden states is made in the forward pass, chunk by chunk, already times `weight`.
+    The gradient with respect to the hidden states is made in the forward pass, already times `weight`.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: nn.Linear, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """(weighted sum of the losses, losses). The losses carry no gradient."""
-        grad = torch.empty_like(hidden)
-        losses = torch.empty(hidden.shape[0], dtype=wide(hidden.dtype), device=hidden.device)
-        size = chunk_rows(head, hidden.device)
-        for start in range(0, hidden.shape[0], size):
-            rows = slice(start, start + size)
-            chances = head(hidden[rows]).to(losses.dtype).log_softmax(-1)
-            place = target[rows, None]
-            losses[rows] = -chances.gather(1, place)[:, 0]
-            share = chances.exp_()
-            share.scatter_add_(1, place, -torch.ones_like(place, dtype=share.dtype))
-            grad[rows] = share.mul_(weight[rows, None]).to(hidden.dtype) @ head.weight
-            del chances, share  # else they live on beside the next chunk's
-        ctx.save_for_backward(grad)
+        gap, mean = against_others(hidden, head, target)
+        losses = torch.logaddexp(gap, torch.zeros_like(gap))[:, 0]
+        mean.sub_(head.weight[target]).mul_(gap.sigmoid_().mul_(weight[:, None]))
+        ctx.save_for_backward(mean.to(hidden.dtype))
         ctx.mark_non_differentiable(losses)
         return (losses * weight).sum(), losses
 
@@ -38,9 +49,49 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         return ctx.saved_tensors[0] * grads[0], None, None, None
 
 
-def chunk_rows(head: nn.Linear, device: torch.device) -> int:
-    """Hidden states whose logits are held at a time."""
-    return max(1, CHUNK.get(device.type, 2**19) // len(head.weight))
+def against_others(hidden: Tensor, head: nn.Linear, target: Tensor) -> tuple[Tensor, Tensor]:
+    """What the words that are not the target say, for each state.
+
+    (log of their summed exponentials minus the target's logit (n, 1), mean of their rows by their chances (n, hidden)).
+    """
+    count, dtype, size = len(hidden), wide(hidden.dtype), chunk_words(head, hidden.device)
+    top = hidden.new_full((count, 1), torch.finfo(dtype).min, dtype=dtype)  # the others' largest logit so far
+    total, own = torch.zeros_like(top), torch.zeros_like(top)  # of exp(logit - top); the target's logit
+    mean = hidden.new_zeros(hidden.shape, dtype=dtype)  # of rows, times `total` until the end
+    for start in range(0, len(head.weight), size):
+        words = head.weight[start : start + size]
+        bias = None if head.bias is None else head.bias[start : start + size]
+        logits = linear(hidden, words, bias).to(dtype)  # (n, words)
+        place = target - start
+        here = ((place >= 0) & (place < len(words)))[:, None]
+        place = place.clamp_(0, len(words) - 1)[:, None]
+        found = logits.gather(1, place)
+        own = torch.where(here, found, own)
+        logits.scatter_(1, place, found.masked_fill_(here, float("-inf")))
+        higher = torch.maximum(top, logits.amax(1, keepdim=True))
+        shares, fade = logits.sub_(higher).exp_(), top.sub_(higher).exp_()
+        total.mul_(fade).add_(shares.sum(1, keepdim=True))
+        if dtype == hidden.dtype:
+            mean.mul_(fade).addmm_(shares, words)
+        else:
+            mean.mul_(fade).add_(shares.to(hidden.dtype) @ words)
+        top = higher
+        del logits, shares  # else they live on beside the next chunk's
+    return top.sub_(own).add_(total.log()), mean.div_(total)
+
+
+def chunk_words(head: nn.Linear, device: torch.device) -> int:
+    """Words whose logits are held at a time."""
+    return min(len(head.weight), CHUNK.get(device.type, 1024))
+
+
+def bytes_of_loss(head: nn.Linear) -> int:
+    """Memory that the loss of one hidden state takes at most, beside what is kept of it for the backward pass."""
+    words, width = chunk_words(head, head.weight.device), head.weight.shape[1]
+    own = head.weight.dtype.itemsize
+    full = wide(head.weight.dtype).itemsize
+    logits = words * (full if own == full else full + own)  # narrow ones are widened, and narrowed again
+    return logits + width * (2 * full + 2 * own)  # sums and the target's rows, and what is handed on
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

@@ -12,8 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.engines import memory
+from stages.engines import losses, memory
 from stages.engines.base import Example, FitConfig, FitJob, Lesson
+from stages.engines.group import Group
+from stages.engines.losses import bytes_of_loss
 from stages.engines.many import ManyTrainer
 from stages.engines.memory import Budget, adapters_that_fit, out_of_memory, saved_bytes, tokens_that_fit
 from stages.engines.packing import Row
@@ -209,6 +211,24 @@ def test_the_plan_follows_the_free_memory_and_stops_where_more_gains_nothing(mon
     assert planned(0) == 1
 
 
+def test_the_loss_of_a_token_is_planned_for_and_does_not_grow_with_the_vocabulary(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "CHUNK", {"cpu": 100})
+    own, plans = Group._tokens_that_fit, []
+
+    def plan(group: Group) -> int:
+        head = group.network.get_output_embeddings()
+        plans.append((group.needed(48) - group.saved(48), 48 * bytes_of_loss(head), len(head.weight)))
+        return own(group)
+
+    monkeypatch.setattr(Group, "_tokens_that_fit", plan)
+    list(many(model_dir).fit(make_jobs(tmp_path, 1)))
+    ((planned, needed, words),) = plans
+    assert planned == needed >= 48 * 100 * 8  # float64
+    assert needed < 48 * words * 8
+
+
 def test_adapters_in_work_take_at_most_half_of_the_free_memory(
     model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,7 +244,7 @@ def test_a_trainer_without_limits_plans_from_the_memory_that_is_there(
     model_dir: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plans = {}
-    for free in (6_600_000, 7_200_000):  # 6.3 MB are for logits
+    for free in (600_000, 1_200_000):  # a token keeps 6.8 KB, and 3.4 KB go to its loss
         monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
         trainer = many(model_dir)
         with memory_for(trainer, 100_000, RuntimeError("unused")) as tried:
