@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 from functools import wraps
+from inspect import Parameter, signature
+from typing import Annotated
 
 import typer
 
@@ -19,30 +21,20 @@ from seal_cli.commands.merge import merge
 from seal_cli.commands.report import report, schema
 from seal_cli.commands.sft import sft
 from seal_cli.commands.tasks import tasks
-from seal_cli.console import clean
+from seal_cli.console import be_quiet, clean
+from seal_cli.help import Command, Group, wrong_value
+from seal_cli.options import Quiet
 
 HELP = """Self-adapting language models from the shell (SEAL, arXiv 2506.10943).
 
 Each stage reads a JSON object per line and writes it with one more section.
 
 \b
-  seal tasks      source → task lines
-  seal generate   task → edit lines: the model writes its own training data
-  seal adapt      edit → adapter lines, and PEFT directories
-  seal eval       adapter → score lines: answers without the passage
-  seal judge      score → score lines: stored answers graded by another judge
-  seal filter     score → sft lines: the best self-edits
-  seal sft        sft lines → a model directory, the next round's --model
-  seal report     score lines → a table and a plot
-  seal merge      the shards of a run → its lines
-  seal doctor     is all that a run needs here? what is wrong, and what to type
-
-\b
 One round on the tiny model:
   seal tasks examples/tiny/train.jsonl --sample 20 |
     seal generate --model examples/tiny/model -k 3 --max-tokens 170 |
-    seal adapt --out run/adapters --rank 8 --alpha 16 --target all-linear --learning-rate 6e-3
-      --schedule constant --epochs 4 |
+    seal adapt --out run/adapters --rank 8 --alpha 16 --target all-linear
+      --learning-rate 6e-3 --schedule constant --epochs 4 |
     seal eval --judge exact | seal filter -o run/sft.jsonl
   seal sft run/sft.jsonl --model examples/tiny/model --out run/model
 
@@ -53,29 +45,31 @@ unavailable, 70 bug, 73 output exists, 74 input/output error, 75 try again (out 
 by a service (no key, or a bad one), 78 bad configuration, 130 interrupted, 141 closed pipe.
 """
 
-COMMANDS: dict[str, Callable[..., int]] = {
-    "tasks": tasks,
-    "generate": generate,
-    "adapt": adapt,
-    "eval": evaluate,
-    "judge": judge,
-    "filter": filter_scores,
-    "sft": sft,
-    "report": report,
-    "merge": merge,
-    "doctor": doctor,
-    "schema": schema,
+COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
+    "tasks": (tasks, "source → task lines"),
+    "generate": (generate, "task → edit lines: the model writes its own training data"),
+    "adapt": (adapt, "edit → adapter lines, and PEFT directories"),
+    "eval": (evaluate, "adapter → score lines: answers without the passage"),
+    "judge": (judge, "score → score lines: stored answers graded by another judge"),
+    "filter": (filter_scores, "score → sft lines: the best self-edits"),
+    "sft": (sft, "sft lines → a model directory, the next round's --model"),
+    "report": (report, "score lines → a table and a plot"),
+    "merge": (merge, "the shards of a run → its lines"),
+    "doctor": (doctor, "what is wrong with this machine or model, and what to type"),
+    "schema": (schema, "the JSON Schema of every line"),
 }
 
 
 def guarded(command: Callable[..., int]) -> Callable[..., int]:
-    """The command with every way of ending turned into an exit code and a plain message."""
+    """The command with `--quiet`, and with every way of ending turned into an exit code and a plain message."""
 
     @wraps(command)
-    def run(*arguments: object, **options: object) -> int:
+    def run(*arguments: object, quiet: bool = False, **options: object) -> int:
         from seal_cli import errors
         from seal_cli.jsonl import UsageError
 
+        if quiet:
+            be_quiet()
         errors.exit_on_signals()
         try:
             return command(*arguments, **options)
@@ -85,15 +79,45 @@ def guarded(command: Callable[..., int]) -> Callable[..., int]:
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
             return errors.report(error)
 
+    asked = signature(command)
+    more = Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
+    run.__signature__ = asked.replace(parameters=[*asked.parameters.values(), more])  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, "quiet": Quiet}
     return run
 
 
 def make_app() -> typer.Typer:
-    app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-    for name, command in COMMANDS.items():
-        app.command(name, no_args_is_help=name in ("tasks", "report"))(guarded(command))
-    app.callback()(lambda: None)
+    settings = {"help_option_names": ["-h", "--help"]}
+    app = typer.Typer(
+        cls=Group,
+        help=HELP,
+        no_args_is_help=True,
+        add_completion=True,
+        rich_markup_mode=None,
+        context_settings=settings,
+    )
+    for name, (command, does) in COMMANDS.items():
+        bare = name in ("tasks", "report")
+        app.command(name, cls=Command, short_help=does, no_args_is_help=bare)(guarded(command))
+    app.callback()(start)
     return app
+
+
+def show_version(wanted: bool) -> None:
+    """Prints the version of the installed package and ends."""
+    if wanted:
+        from seal_cli.manifest import version_of
+
+        sys.stdout.write(f"seal {version_of('seal-toolkit') or 'from a checkout that is not installed'}\n")
+        raise typer.Exit
+
+
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Print seal's version and end.")
+    ] = False,
+) -> None:
+    """What comes before a command."""
 
 
 def main() -> None:
@@ -144,5 +168,6 @@ def usage_error(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "seal"
     bare = type(error).__name__ == "NoArgsIsHelpError"  # its message is the whole help
-    sys.stderr.write(f"{show()}\n" if bare else clean(f"seal: {show()} (see `{path} --help`)\n"))
+    said = wrong_value(error) or show()
+    sys.stderr.write(f"{said}\n" if bare else clean(f"seal: {said} (see `{path} --help`)\n"))
     return getattr(error, "exit_code", 2)

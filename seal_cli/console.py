@@ -1,12 +1,16 @@
 """All that is for human eyes, on stderr: progress, the closing line, tables, notes."""
 
+import os
 import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 T = TypeVar("T")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -18,16 +22,43 @@ def clean(text: str) -> str:
     return CONTROL.sub("", text)
 
 
-def note(text: str) -> None:
+def say(text: str) -> None:
     """One line on stderr. Work never ends because nobody can be told of it."""
     with suppress(OSError, ValueError):
         sys.stderr.write(f"{clean(text)}\n")
         sys.stderr.flush()
 
 
+class Hush:
+    """Whether `-q` was given: then only errors, and input lines that are left out, are said."""
+
+    on = False
+
+
+def be_quiet() -> None:
+    """From here on notes and progress are not shown. A forked worker inherits it."""
+    Hush.on = True
+
+
+def note(text: str) -> None:
+    """One line on stderr that can be done without: not said after `-q`."""
+    if not Hush.on:
+        say(text)
+
+
+def terminal(*, stderr: bool = True) -> "Console":
+    """rich's console for stderr or stdout. With NO_COLOR it writes no escape codes at all, bold included."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, color_system=None if os.environ.get("NO_COLOR") else "auto")
+
+
 @dataclass
 class Counts:
-    """What went through a stage. failed and unscored are ours; unreadable self-edits are the model's failures."""
+    """What went through a stage. failed and unscored are ours.
+
+    unreadable: self-edits worth 0, the model's failures: they cannot be read, or ask for more steps than are allowed.
+    """
 
     read: int = 0
     written: int = 0
@@ -40,10 +71,10 @@ class Counts:
 def closing_line(stage: str, counts: Counts, seconds: float) -> str:
     """`seal adapt: 250 in, 500 out, 0 failed, 0 unscored, 61.2 s`"""
     rejected = f", {counts.rejected} rejected" if counts.rejected else ""
-    unreadable = f", {counts.unreadable} unreadable self-edits" if counts.unreadable else ""
+    worthless = f", {counts.unreadable} self-edits worth 0" if counts.unreadable else ""
     return (
         f"seal {stage}: {counts.read} in, {counts.written} out, {counts.failed} failed, "
-        f"{counts.unscored} unscored{rejected}{unreadable}, {seconds:.1f} s"
+        f"{counts.unscored} unscored{rejected}{worthless}, {seconds:.1f} s"
     )
 
 
@@ -61,7 +92,7 @@ class Meter(Protocol):
 
 def meter(stage: str, total: int | None) -> Meter:
     """A bar on a terminal; elsewhere a plain line now and then."""
-    return Bar(stage, total) if sys.stderr.isatty() else PlainMeter(stage, total)
+    return Bar(stage, total) if sys.stderr.isatty() and not Hush.on else PlainMeter(stage, total)
 
 
 @dataclass
@@ -138,7 +169,6 @@ class Bar:
     """A rich progress bar that vanishes when the stage is done."""
 
     def __init__(self, stage: str, total: int | None) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.stage, self.pace, self.done = stage, Pace(), 0
@@ -148,7 +178,7 @@ class Bar:
             TextColumn("{task.fields[lines]}"),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=terminal(),
             transient=True,
             redirect_stdout=False,
         )
@@ -197,7 +227,6 @@ def counted(items: Iterable[T], counts: Counts) -> Iterator[T]:
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A plain table on stderr, first column left, numbers right."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -206,7 +235,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         drawn.add_column(column, justify="left" if place == 0 else "right", no_wrap=True)
     for row in rows:
         drawn.add_row(*(Text(clean(cell)) for cell in row))
-    console = Console(stderr=True)
+    console = terminal()
     if not console.is_terminal:
         console.width = 160
     console.print(drawn)

@@ -6,7 +6,7 @@ import traceback
 from types import FrameType
 from typing import NoReturn
 
-from seal_cli.console import note
+from seal_cli.console import say
 from stages import failures
 
 DONE = 0
@@ -49,19 +49,19 @@ def report(error: BaseException) -> int:
     """Says on stderr what went wrong and returns the exit code. A closed pipe is silent."""
     code = code_of(error)
     if code == BUG and not isinstance(error, failures.SealError):
-        note("".join(traceback.format_exception(error)).rstrip())
-        note("seal: this is a bug in seal; please report the lines above")
+        say("".join(traceback.format_exception(error)).rstrip())
+        say("seal: this is a bug in seal; please report the lines above")
     elif code == INTERRUPTED:
-        note("seal: interrupted")
+        say("seal: interrupted")
     elif code == TRY_AGAIN and not isinstance(error, failures.SealError):
-        note(
+        say(
             "seal: out of memory: lower --slots or --tokens-per-step (adapt), --micro-batch (sft), "
             "--batch (generate, eval)"
         )
     elif code == IO_ERROR and not isinstance(error, failures.SealError):
-        note(f"seal: {_io_message(error)}")
+        say(f"seal: {_io_message(error)}")
     elif code != CLOSED_PIPE:
-        note(f"seal: {error}")
+        say(f"seal: {error}")
     return code
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seal_cli.console import clean, note
+from seal_cli.console import clean, note, terminal
 from stages.arc_pictures import MOST, PALETTE, draw
 from stages.arc_records import ArcTask, Vote
 from stages.arc_sheets import Panel, Strip, counted, sheet
@@ -104,7 +104,7 @@ class Block:
 
 def view(line: Record, task: ArcTask, label: str = "") -> None:
     """One line as far as it has come: demonstrations, tests, attempts, solutions, votes."""
-    console = Console(stderr=True)
+    console = terminal()
     console.width = console.width if console.is_terminal else WIDTH
     seen = sheet(line, task, label)
     say(console, seen.title, "bold")

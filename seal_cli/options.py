@@ -1,5 +1,6 @@
 """Flags that several commands share: one name, one meaning, one help text."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +35,17 @@ def token_budget(value: str) -> int | None:
         return int(value)
     raise BadConfig(f"--tokens-per-step {value}: take auto or a number of tokens, for example 4096")
 
+
+def offer(*values: str) -> Callable[[str], list[str]]:
+    """Completes an option's value in the shell from these."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    return complete
+
+
+JUDGES = ("exact", "lexical", "openai:gpt-4.1", "command:")
 
 Input = Annotated[
     Path | None, typer.Argument(metavar="FILE", help="JSON lines; - or nothing reads stdin.", show_default=False)
@@ -80,11 +92,25 @@ RequiredModel = Annotated[str, typer.Option(metavar="DIR|NAME", help="A model di
 Engine = Annotated[
     str,
     typer.Option(
-        metavar="NAME", help="Who samples: hf (transformers), vllm, openai (a server), or package.module:Class."
+        metavar="NAME",
+        help="Who samples: hf (transformers), vllm, openai (a server), or package.module:Class.",
+        autocompletion=offer("hf", "vllm", "openai"),
     ),
 ]
-DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
-Dtype = Annotated[str, typer.Option(metavar="NAME", help="auto, float32 or bfloat16. auto: bfloat16 on a GPU.")]
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.", autocompletion=offer("auto", "cpu", "cuda")
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="auto, float32 or bfloat16. auto: bfloat16 on a GPU.",
+        autocompletion=offer("auto", "float32", "bfloat16"),
+    ),
+]
 Batch = Annotated[
     int | None,
     typer.Option("--batch", metavar="N", min=1, help="Most completions at once. [default: 64, vllm: 256]"),
@@ -145,6 +171,7 @@ Judge = Annotated[
         "-j",
         metavar="NAME",
         help="exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class.",
+        autocompletion=offer(*JUDGES),
     ),
 ]
 Cache = Annotated[
@@ -156,3 +183,6 @@ Cache = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the input and the model, say what would be done, stop.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only errors and rejected lines on stderr: no progress, no counts.")
+]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from seal_cli.console import note
+from seal_cli.console import say
 from seal_cli.journal import lock
 from stages.disk import PART, make_folder, named, rename, write_all
 from stages.failures import BadInput, ExistingOutput
@@ -52,11 +52,11 @@ class Rejects:
             return
         self._say_held()
         if self.count <= SAID:
-            note(said)
+            say(said)
 
     def _say_held(self) -> None:
         if self.held:
-            note(self.held)
+            say(self.held)
         self.held = None
 
     def _keep(self, reject: Reject) -> None:
@@ -107,7 +107,7 @@ class Rejects:
             self.file.unlink()
         if self.count and not self.quiet:
             lines = "1 line" if self.count == 1 else f"{self.count} lines"
-            note(f"seal: {lines} rejected, {f'see {self.file}' if self.file else 'give --rejects FILE to keep them'}")
+            say(f"seal: {lines} rejected, {f'see {self.file}' if self.file else 'give --rejects FILE to keep them'}")
 
     def _finish(self, file: Path, descriptor: int, *, keep: bool) -> None:
         """FILE.part becomes FILE, or goes; the lock ends last."""

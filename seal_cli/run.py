@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seal_cli import errors
-from seal_cli.console import Counts, Meter, closing_line, counted, meter, note
+from seal_cli.console import Counts, Meter, closing_line, counted, meter, note, say
 from seal_cli.journal import Journal
 from seal_cli.jsonl import encode
+from seal_cli.reasons import Reasons
 from seal_cli.rejects import Rejects
 from seal_cli.target import Target
 from seal_cli.worker import Flight, Suspects, run_worker
@@ -59,7 +60,7 @@ class Run:
     ) -> None:
         self.stage = stage
         self.started, self.began = time.monotonic(), datetime.now(UTC)
-        self.counts = Counts()
+        self.counts, self.reasons = Counts(), Reasons()
         self.about: dict[str, Any] = {}  # what else the manifest says
         self.settings: dict[str, Any] = {"stage": stage}
         self.plan: Plan | None = None
@@ -200,11 +201,12 @@ class Run:
 
     def would(self, text: str, settings: "DataclassInstance") -> None:
         """What a dry run says instead of doing it."""
-        note(f"seal {self.stage}: would {text}; {json.dumps(asdict(settings))}")
+        say(f"seal {self.stage}: would {text}; {json.dumps(asdict(settings))}")
 
     def _count(self, line: Frozen) -> None:
         self.counts.written += 1
         if isinstance(line, Record):
+            self.reasons.add(line)
             fault = line.adapter.fault if line.adapter else None
             written = line.edit if line.adapter is None else None
             lost = written is not None and written.finish == "failed"
@@ -240,6 +242,8 @@ class Run:
         times = {"began": self.began.isoformat(), "seconds": round(seconds, 3)}
         facts = {"counts": vars(self.counts), **times, "input": self.input.hexdigest()}
         self.target.publish(list(self.plan.wanted) if self.plan else None, {**self.about, **facts})
+        for told in self.reasons.told():
+            say(f"seal {self.stage}: {told}")
         note(closing_line(self.stage, self.counts, seconds))
 
 

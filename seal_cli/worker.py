@@ -21,7 +21,7 @@ from types import FrameType
 from typing import BinaryIO, NoReturn
 
 from seal_cli import errors
-from seal_cli.console import Meter, note
+from seal_cli.console import Meter, say
 from stages.failures import Crashed, OutOfMemory
 
 GRACE_S = 5.0  # from asking a worker to end until it is killed
@@ -111,7 +111,7 @@ class Suspects:
         guilty = [key for key in flying if self.strikes[key] + 1 >= STRIKES]
         self.in_vain = 0 if progress or guilty else self.in_vain + 1
         if not flying and progress:
-            note(f"seal: the worker died of {name}; another goes on")
+            say(f"seal: the worker died of {name}; another goes on")
             return []
         if not flying or self.in_vain >= IN_VAIN:
             when = "before any record was in work" if not flying else f"{IN_VAIN} times in a row"
@@ -120,7 +120,7 @@ class Suspects:
             raise Crashed(f"the worker died of {name} {when}: it is not a record's doing (see `seal doctor`)")
         self.strikes.update(flying)
         alone = "rejected" if guilty else "tried once more, each alone"
-        note(f"seal: the worker died of {name} with {len(flying)} records in work; {alone}")
+        say(f"seal: the worker died of {name} with {len(flying)} records in work; {alone}")
         return guilty
 
 
@@ -175,7 +175,7 @@ def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int]) ->
         if isinstance(end.code, int) and end.code:
             code = end.code
         else:
-            note(f"seal: the engine ended the process ({end.code!r}); it should raise an error instead")
+            say(f"seal: the engine ended the process ({end.code!r}); it should raise an error instead")
     except BaseException as error:  # noqa: BLE001
         code = errors.report(error)
     finally:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stages.domains.base import Domain, Poll, Query, Reply
-from stages.engines.base import ANSWERING, Completion, Engine, Renamed, Request, Sampling, Unwatched, Watch
+from stages.engines.base import ANSWERING, Completion, Engine, Prompt, Renamed, Request, Sampling, Unwatched, Watch
 from stages.failures import BadInput
 from stages.grading import in_groups, owner_of, settled
 from stages.judges.base import Judge, Verdict
@@ -93,6 +93,12 @@ def run(
         done[owner] = Graded(said, verdicts)
         for line in waiting.ready(owner):
             yield _line(line, done, engine.model, judge_name)
+
+
+def prompts(lines: Iterable[Record], domain: Domain, *, in_context: bool, chat: bool) -> Iterator[Prompt]:
+    """What would be asked about each task, once, without asking it."""
+    tasks = {line.task.id: line.task for line in lines}
+    return (query.prompt for task in tasks.values() for query in domain.queries(task, in_context=in_context, chat=chat))
 
 
 def baseline_of(line: Record) -> Graded | None:

@@ -48,7 +48,7 @@ def test_every_flag_in_the_readmes_prose_exists() -> None:
 def test_every_command_is_in_the_readme_and_in_the_help() -> None:
     for command in COMMANDS:
         assert f"seal {command}" in README
-        assert re.search(rf"\b{command}\b", HELP) or command == "schema"
+        assert GROUP.commands[command].short_help
 
 
 def test_every_make_target_in_the_readme_exists() -> None:

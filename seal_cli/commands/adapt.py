@@ -78,6 +78,7 @@ def adapt(
             metavar="MODE",
             help="What is learned behind a sequence: none, eos (one end token), full (end tokens up to --pad-to: the "
             f"official recipe), sampled:M (M of those, weighted). {default('fit', 'pad_mode')}",
+            autocompletion=opt.offer("none", "eos", "full", "sampled:32"),
         ),
     ] = None,
     pad_to: Annotated[
@@ -97,7 +98,11 @@ def adapt(
     dry_run: opt.DryRun = False,
     trainer: Annotated[
         str,
-        typer.Option(metavar="NAME", help="batched (many at once), peft (one at a time), or package.module:Class."),
+        typer.Option(
+            metavar="NAME",
+            help="batched (many at once), peft (one at a time), or package.module:Class.",
+            autocompletion=opt.offer("batched", "peft"),
+        ),
     ] = "batched",
     slots: Annotated[
         int | None,
@@ -129,6 +134,7 @@ def adapt(
     """
     from dataclasses import asdict
 
+    from seal_cli.contexts import count_untrainable
     from seal_cli.domains import domain_of, fit_config, tell_left_out, trained_domain
     from seal_cli.jsonl import input_records
     from seal_cli.models import check_limits, choose_model, load_trainer, weights_of
@@ -177,6 +183,7 @@ def adapt(
         if dry_run:
             own = ", each at the learning rate and for the epochs that its self-edit says" if kind == "arc" else ""
             run.would(f"train {len(todo)} adapters of {name}{own}", config)
+            count_untrainable(run, name, (piece.job for piece in todo.values() if piece.job))
             return run.code
         fitted = {"trainer": trainer, "out": str(out), "seeds": seeds, "seed": seed, "fit": asdict(config)}
         run.settle({**selected, **fitted, **weights_of(name, device, dtype)}, stage.plan(todo, is_whole))

@@ -24,7 +24,14 @@ def doctor(
         str | None, typer.Option(metavar="URL", help="Ask this OpenAI-compatible server; key: OPENAI_API_KEY.")
     ] = None,
     judge: Annotated[
-        str | None, typer.Option("--judge", "-j", metavar="NAME", help="Let this judge grade two answers.")
+        str | None,
+        typer.Option(
+            "--judge",
+            "-j",
+            metavar="NAME",
+            help="Let this judge grade two answers.",
+            autocompletion=opt.offer(*opt.JUDGES),
+        ),
     ] = None,
     device: opt.DeviceName = "auto",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where a run would write.")] = Path(),
@@ -95,11 +102,12 @@ def show(finding: "Finding", stdout: int | None) -> None:
     import json
     from dataclasses import asdict
 
-    from seal_cli.console import note
+    from seal_cli.console import note, say
     from seal_cli.jsonl import to_stdout
 
     advice = f" → {finding.advice}" if finding.advice else ""
-    note(f"{WORDS[finding.ok]:<8}{finding.check}: {finding.found}{advice}")
+    tell = say if finding.ok is False else note
+    tell(f"{WORDS[finding.ok]:<8}{finding.check}: {finding.found}{advice}")
     if stdout is not None:
         to_stdout(stdout, (json.dumps(asdict(finding), ensure_ascii=False) + "\n").encode("utf-8", "replace"))
 

@@ -21,6 +21,7 @@ def evaluate(
             metavar="NAME",
             help="exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class; ARC's grids need none. "
             f"[default: {DEFAULT_JUDGE}]",
+            autocompletion=opt.offer(*opt.JUDGES),
         ),
     ] = None,
     in_context: Annotated[
@@ -78,6 +79,7 @@ def evaluate(
 
     from seal_cli import engines, judges
     from seal_cli.console import note
+    from seal_cli.contexts import count_crowded
     from seal_cli.domains import answered_chat, domain_of, sampling
     from seal_cli.jsonl import input_records
     from seal_cli.rejects import Rejects
@@ -110,11 +112,12 @@ def evaluate(
         adapters = dict(stage.adapters(records))
         student.check_adapters(adapters.items(), name)
         answering = sampling(defaults.answering, max_tokens=max_tokens)
-        if dry_run:
-            run.would(f"score {len(records)} lines with {name} and the judge {domain.judge or grader.text}", answering)
-            return run.code
         fits = [line.adapter.fit for line in records if line.adapter and line.adapter.path]
         chats = answered_chat(chat, defaults.chat or student.chats, {fit["chat"] for fit in fits if "chat" in fit})
+        if dry_run:
+            run.would(f"score {len(records)} lines with {name} and the judge {domain.judge or grader.text}", answering)
+            count_crowded(run, name, stage.prompts(records, domain, in_context=in_context, chat=chats))
+            return run.code
         graded = domain.judge or grader.settings()
         asked = {"judge": graded, "in_context": in_context, "chat": chats, "sampling": asdict(answering)}
         chosen = {**asked, **student.settings(name), "limit": limit, "shard": shard}

@@ -16,6 +16,7 @@ def filter_scores(
             metavar="RULE",
             help="best, best:N, above:X (every value above X), gain (the best, if it beats the unadapted model), or "
             "random (one of each context: the control).",
+            autocompletion=opt.offer("best", "best:2", "above:0.5", "gain", "random"),
         ),
     ] = "best",
     ties: Annotated[opt.Ties, typer.Option(help="What decides between equal values.")] = opt.Ties.first,

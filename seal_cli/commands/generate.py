@@ -11,6 +11,11 @@ from stages.engines.base import Sampling
 if TYPE_CHECKING:
     from stages.choices import Choices
 
+TEMPLATES = (  # what a shell completes; the domains know them
+    *("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "none"),
+    *("tools", "oracle", "oracle:"),
+)
+
 
 def generate(
     file: opt.Input = None,
@@ -24,6 +29,7 @@ def generate(
             help="implications, implications-long, implications-very-long, rewrite, self-qa, none (passage only), "
             "or a file with {title} and {context}. For ARC: tools, oracle or oracle:FILE (a self-edit by hand), or a "
             f"file with {{demonstrations}}. {default('template')}",
+            autocompletion=opt.offer(*TEMPLATES),
         ),
     ] = None,
     k: Annotated[
@@ -99,6 +105,7 @@ def generate(
 
     from seal_cli import engines
     from seal_cli.batches import Batches
+    from seal_cli.contexts import count_crowded
     from seal_cli.domains import domain_of, refuse_asking, refuse_writing, sampling
     from seal_cli.jsonl import input_records
     from seal_cli.rejects import Rejects
@@ -149,6 +156,7 @@ def generate(
         name = editor.choose(model, run.editors)
         if dry_run:
             run.would(f"ask {name} for {len(plan.wanted)} self-edits", writing.sampling)
+            count_crowded(run, name, (request.prompt for request in stage.requests(records, writing)))
             return run.code
         if emit_batch:
             batches.emit(editor.calls(name, stage.requests(records, writing)))

@@ -6,6 +6,7 @@ no redirect is followed, and neither the key nor the body of an error is ever pa
 import http.client
 import json
 import queue
+import re
 import socket
 import ssl
 import threading
@@ -26,6 +27,8 @@ MOST_BYTES = 10_000_000  # of an answer; a list of models has a few thousand
 SHOWN, SHOWN_LETTERS = 3, 80  # model names, and letters of one
 START = "start the server (for example: vllm serve MODEL), or correct --base-url"
 HIDDEN = "(key)"
+ENDPOINTS = ("/chat/completions", "/completions", "/models")  # what people copy along with the address
+VERSION = re.compile(r"v\d+\w*")  # v1, v2, v1beta
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,18 @@ def checked_url(url: str) -> str:
     if parts.username is not None or parts.query or parts.fragment or " " in url or port == 0:
         raise BadConfig(f"--base-url: more than host, port and path; {advice}, and a key in {KEY_NAME}")
     return SplitResult(parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "").geturl()
+
+
+def corrected_base(base: str) -> str | None:
+    """The address that was most likely meant: without an endpoint's own path, with /v1 where no version is named.
+
+    None where the address has a version of its own (Azure, /v2, /v1beta): its server knows best.
+    """
+    for path in ENDPOINTS:
+        if base.endswith(path):
+            return base.removesuffix(path)
+    named = any(VERSION.fullmatch(part) for part in urlsplit(base).path.split("/"))
+    return None if named else f"{base}/v1"
 
 
 def check_key(key: str | None) -> None:
@@ -151,8 +166,8 @@ def judged(base: str, answer: Answer, key: str | None) -> Finding:
             )
         return wrong(check, f"asks for a key, and {KEY_NAME} is not set (status {status})", f"export {KEY_NAME}=…")
     if status == 404:
-        forgot = not base.endswith("/v1")
-        advice = f"--base-url {base}/v1" if forgot else f"see what is there: curl {base}/models"
+        other = corrected_base(base)
+        advice = f"--base-url {other}" if other else f"see what is there: curl {base}/models"
         return wrong(check, f"has no {base}/models (status 404)", advice)
     if 300 <= status < 400:
         target = hidden(answer.location, key)[:200]

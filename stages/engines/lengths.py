@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stages.engines.base import MAX_ROW_TOKENS, Example
+from stages.engines.base import MAX_ROW_TOKENS, Example, Prompt
 from stages.engines.directories import read_object
 from stages.engines.models import check_model, load_tokenizer
 from stages.failures import BadInput, Unavailable
@@ -41,19 +41,42 @@ class Lengths:
         Raises BadConfig for a chat where the model has no chat template, if it comes to counting.
         """
         bound = most_tokens(example)
-        if bound is not None and self._within(bound):
-            return bound
+        return bound if bound is not None and self._within(bound) else self._exact(example, end=True)
+
+    def _exact(self, example: Example, *, end: bool) -> int:
         from stages.engines.text import example_tokens
 
-        return len(example_tokens(self._tokenizer, example, end=True).ids)
+        return len(example_tokens(self._tokenizer, example, end=end).ids)
+
+    def leaves_room(self, prompt: Prompt) -> bool:
+        """Whether the model's context holds at least one token more than the prompt."""
+        if self.context is None:
+            return True
+        bound = most_tokens(Example(prompt, ""))
+        if bound is not None and bound < self.context:
+            return True
+        from stages.engines.text import prompt_ids
+
+        return len(prompt_ids(self._tokenizer, prompt)) < self.context
+
+    def holds(self, example: Example, *, end: bool) -> bool:
+        """Whether the example, `end`: with the end token behind it, is no longer than the model's context."""
+        if self.context is None:
+            return True
+        bound = most_tokens(example)
+        return (bound is not None and bound <= self.context) or self._exact(example, end=end) <= self.context
+
+    @cached_property
+    def context(self) -> int | None:
+        """Tokens that the model takes; None: any number. Raises BadInput or Unavailable without its settings."""
+        folder = Path(self.model)
+        written = stated_context(read_object(folder / "config.json")) if folder.is_dir() else None
+        return written or self._loaded_context()
 
     @cached_property
     def limit(self) -> int:
         """Most tokens of a row. Raises BadInput or Unavailable where the model's settings cannot be read."""
-        folder = Path(self.model)
-        written = stated_context(read_object(folder / "config.json")) if folder.is_dir() else None
-        context = written or self._loaded_context()
-        return min(MAX_ROW_TOKENS - 1, context or MAX_ROW_TOKENS, self.most or MAX_ROW_TOKENS)
+        return min(MAX_ROW_TOKENS - 1, self.context or MAX_ROW_TOKENS, self.most or MAX_ROW_TOKENS)
 
     def _within(self, count: int) -> bool:
         if self.most is None and count <= ANY_CONTEXT and not Path(self.model).is_dir():

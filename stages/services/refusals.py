@@ -1,6 +1,6 @@
 """Answers that end the run, because every other call would get the same: each names the value and the next move."""
 
-from stages.engines.endpoint import KEY_NAME
+from stages.engines.endpoint import KEY_NAME, corrected_base
 from stages.failures import BadConfig, Denied, SealError
 from stages.services.base import Call
 from stages.services.secrecy import quoted
@@ -33,7 +33,7 @@ def missing(base: str, call: Call, found: str) -> BadConfig:
     model = str(call.body.get("model", ""))
     if model and "model" in found.lower():
         return BadConfig(f"{base}: has no model {model} ({found}); give one of its own as --model: curl {base}/models")
-    if not base.endswith("/v1"):
-        return BadConfig(f"{base}: has no {base}/{call.path} ({found}); give --base-url {base}/v1")
+    if other := corrected_base(base):
+        return BadConfig(f"{base}: has no {base}/{call.path} ({found}); give --base-url {other}")
     advice = f"correct --base-url or --model {model}, see what is there: curl {base}/models"
     return BadConfig(f"{base}: has no {base}/{call.path} ({found}); {advice}")

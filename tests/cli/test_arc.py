@@ -110,10 +110,10 @@ def test_a_models_self_edits_are_parsed_counted_and_worth_nothing_where_they_fai
     assert lines[0]["edit"]["prompt"][1]["content"].startswith("Input:\n1 2\n\nOutput:\n2 1\n\n")
     again = pipe(asked, cwd=folder)
     assert (again.code, "nothing to do" in again.err) == (0, True)
-    assert "4 unreadable self-edits" in again.err
+    assert "4 self-edits worth 0" in again.err
     end = pipe(f"seal adapt edits.jsonl --out adapters | seal eval {SHORT} | seal filter --keep above:0.99", cwd=folder)
     assert (end.code, end.out) == (0, ""), end.err
-    assert "4 unreadable self-edits" in end.err
+    assert "4 self-edits worth 0" in end.err
 
 
 def test_the_in_context_row_asks_once(folder: Path) -> None:

@@ -92,3 +92,15 @@ def test_a_bar_goes_by_tokens_as_soon_as_they_are_known(monkeypatch: pytest.Monk
     bar.close()
     assert "seal adapt: memory ran out" in screen.getvalue()
     assert isinstance(bar.progress.console, Console)
+
+
+def test_without_colour_there_is_no_bold_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    console.terminal().print("loud", style="bold red")
+    assert screen.getvalue() == "loud\n"
+    monkeypatch.delenv("NO_COLOR")
+    console.terminal().print("loud", style="bold red")
+    assert "\x1b[1;31m" in screen.getvalue()

@@ -103,7 +103,7 @@ DRY = {
 def test_a_dry_run_checks_says_and_writes_nothing(command: str, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
-    (model / "config.json").write_text("{}")
+    (model / "config.json").write_text('{"max_position_embeddings": 1024}')
     lines, words = DRY[command]
     more = ["--out", str(tmp_path / "adapters")] if command == "adapt" else []
     options = ("--model", model, "-o", tmp_path / "out.jsonl", *more, "--dry-run")
@@ -112,6 +112,20 @@ def test_a_dry_run_checks_says_and_writes_nothing(command: str, tmp_path: Path) 
     assert f"seal {command}: {words.format(model=model)}" in planned.err
     assert names(tmp_path) == ["model"]
     assert seal(command, "--model", "./absent", "--dry-run", stdin=jsonl(lines), cwd=tmp_path).code == 66
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [("generate", "1 prompts leave no room"), ("adapt", "1 trainings have a")]
+)
+def test_a_dry_run_sees_what_the_models_context_cannot_hold(
+    command: str, words: str, model_dir: Path, tmp_path: Path
+) -> None:
+    long = a_task("Bo").model_copy(update={"context": "word " * 120})  # 600 bytes, of which none are merged; it has 512
+    lines = [Record(task=task, edit=an_edit(task) if command == "adapt" else None) for task in (TASK, long)]
+    planned = seal(command, "--model", model_dir, "--dry-run", stdin=jsonl(lines), cwd=tmp_path)
+    assert planned.code == 3
+    assert f"seal {command}: {words}" in planned.err
+    assert f"{model_dir}'s context of 512 tokens" in planned.err
 
 
 def test_a_dry_run_without_a_model_writes_nothing_either(tmp_path: Path) -> None:

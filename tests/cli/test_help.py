@@ -1,12 +1,17 @@
 """Help is complete, quick to load, and goes where it belongs."""
 
 import json
+import os
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+import typer.main
 
-from seal_cli.app import COMMANDS
+from seal_cli.app import COMMANDS, make_app
+from seal_cli.help import TITLE_OF
 from tests.cli.conftest import seal, surroundings
 
 HEAVY = ("torch", "transformers", "datasets", "peft", "trl", "numpy", "matplotlib", "jsonlines")  # typer has pydantic
@@ -31,20 +36,33 @@ def test_no_help_loads_a_heavy_library() -> None:
     assert not loaded & set(HEAVY)
 
 
-def test_the_help_names_every_command_and_goes_to_stdout() -> None:
-    helped = seal("--help")
-    assert (helped.code, helped.err) == (0, "")
-    assert "Usage: seal [OPTIONS] COMMAND" in helped.out
+@pytest.fixture(scope="module")
+def helps() -> dict[str, str]:
+    """What `--help` of seal and of each command prints on a terminal of 80 columns."""
+    found = {command: seal(*command.split(), "--help", COLUMNS="80") for command in ("", *COMMANDS)}
+    assert {(helped.code, helped.err) for helped in found.values()} == {(0, "")}
+    return {command: helped.out for command, helped in found.items()}
+
+
+def test_the_help_names_every_command_and_goes_to_stdout(helps: dict[str, str]) -> None:
+    assert "Usage: seal [OPTIONS] COMMAND" in helps[""]
     for command in COMMANDS:
-        assert f"\n  {command} " in helped.out
+        assert f"\n  {command} " in helps[""]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_commands_help_has_examples_of_that_command(command: str) -> None:
-    helped = seal(command, "--help")
-    assert (helped.code, helped.err) == (0, "")
-    _, _, examples = helped.out.partition("Examples:\n")
+def test_each_commands_help_has_examples_of_that_command(helps: dict[str, str], command: str) -> None:
+    _, _, examples = helps[command].partition("Examples:\n")
     assert f"seal {command} " in examples.split("\n\n")[0]
+
+
+def test_no_line_of_the_help_is_wider_than_80_columns_or_cut_off(helps: dict[str, str]) -> None:
+    for told in helps.values():
+        usage, _, rest = told.partition("\n")
+        assert "..." not in rest
+        assert len(usage) <= 80
+        before, _, examples = rest.partition("Examples:\n")
+        assert [line for line in (before + examples.partition("\n\n")[2]).splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("arguments", [(), ("tasks",), ("report",)])
@@ -53,3 +71,55 @@ def test_without_arguments_the_help_is_the_answer(arguments: tuple[str, ...]) ->
     assert (asked.code, asked.out) == (2, "")
     assert asked.err.startswith(f"Usage: {' '.join(['seal', *arguments])} ")
     assert asked.err.count("--help") == 1
+
+
+def test_options_stand_under_titles_the_stages_own_first(helps: dict[str, str]) -> None:
+    told = helps["adapt"]
+    titles = [line for line in told.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles == ["Arguments:", "Options:", "Training:", "Engine and device:", "Lines in and out:"]
+    own, training = told.partition("Options:\n")[2].split("Training:\n")
+    assert "--seeds" in own
+    assert "--rank" in training.partition("Engine and device:")[0]
+
+
+def test_each_title_names_options_that_some_command_has() -> None:
+    group = typer.main.get_command(make_app())
+    there = {param.name for command in group.commands.values() for param in command.params}  # type: ignore[attr-defined]
+    assert set(TITLE_OF) - there <= {"help", "allow_empty"}
+
+
+def test_h_is_help_everywhere(helps: dict[str, str]) -> None:
+    assert seal("-h", COLUMNS="80").out == helps[""]
+    assert seal("filter", "-h", COLUMNS="80").out == helps["filter"]
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    asked = seal("--version")
+    assert (asked.code, asked.out) == (0, f"seal {version('seal-toolkit')}\n")
+
+
+def test_bash_completes_commands_options_and_values(tmp_path: Path) -> None:
+    """The script that --show-completion prints, asked as bash asks it when Tab is pressed."""
+    offered = {
+        "seal ad": "adapt",
+        "seal adapt --sched": "--schedule",
+        "seal adapt --schedule ''": "linear cosine constant",
+        "seal eval --judge l": "lexical",
+        "seal generate -t self": "self-qa",
+        "seal tasks ''": "",  # a file: the shell's own completion
+    }
+    (tmp_path / "seal").write_text(f'#!/bin/sh\nexec {sys.executable} -m seal_cli "$@"\n')
+    (tmp_path / "seal").chmod(0o755)
+    tab = 'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _seal_completion seal; echo "${COMPREPLY[@]}"'
+    asked = "".join(f"COMP_WORDS=({words}); {tab}\n" for words in offered)
+    script = f'eval "$(seal --show-completion bash)"\n{asked}'
+    env = surroundings(PATH=f"{tmp_path}:{os.environ['PATH']}")
+    run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=env, check=True)
+    assert run.stdout.split("\n")[:-1] == list(offered.values())
+
+
+def test_a_wrong_value_is_named_with_its_option() -> None:
+    assert seal("adapt", "--rank", "x").err == "seal: --rank x: should be a valid integer (see `seal adapt --help`)\n"
+    told = seal("adapt", "--schedule", "step").err
+    assert told.startswith("seal: --schedule step: 'step' is not one of 'linear', 'cosine', 'constant' (see")
+    assert seal("filter", "--limit", "0").err.startswith("seal: --limit 0: should be greater than or equal to 1 (see")

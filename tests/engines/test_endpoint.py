@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.engines.endpoint import check_server
+from stages.engines.endpoint import check_server, corrected_base
 from stages.findings import Finding
 from tests.engines.serving import JSON, Reply, echo, served
 
@@ -63,6 +63,20 @@ def test_a_refused_key_is_told_by_the_name_of_its_variable(status: int) -> None:
     absent = answered(status, key=None)
     assert absent.found == f"asks for a key, and OPENAI_API_KEY is not set (status {status})"
     assert absent.advice == "export OPENAI_API_KEY=…"
+
+
+@pytest.mark.parametrize(
+    ("base", "meant"),
+    [
+        ("http://localhost:8000", "http://localhost:8000/v1"),
+        ("http://host/openai", "http://host/openai/v1"),
+        ("http://host/v1/chat/completions", "http://host/v1"),
+        ("http://host/api/v2", None),
+        ("http://host/v1beta/openai", None),
+    ],
+)
+def test_an_address_with_a_version_of_its_own_gets_no_second_one(base: str, meant: str | None) -> None:
+    assert corrected_base(base) == meant
 
 
 def test_a_forgotten_v1_is_the_advice() -> None:

@@ -1,0 +1,88 @@
+"""The commonest reasons for failed, worthless and unscored lines are said at the end of a run."""
+
+from seal_cli.reasons import Reasons
+from stages.records import Adapter, Answer, Record, Score, SelfEdit, make_task
+
+TASK = make_task("Inn", "The inn is red.", [("What colour?", "red"), ("What is red?", "the inn")])
+
+
+def edit(error: str | None, finish: str = "stop") -> Record:
+    found = SelfEdit.model_validate(
+        {
+            **{
+                "id": "e",
+                "sample": 0,
+                "model": "m",
+                "template": "t",
+                "prompt": "p",
+                "completion": "",
+                "finish": finish,
+            },
+            **{"tokens": 0, "sampling": {}, "error": error},
+        }
+    )
+    return Record(task=TASK, edit=found)
+
+
+def adapter(error: str | None, fault: str | None = "training") -> Record:
+    found = Adapter.model_validate(
+        {
+            **{"id": "a", "seed": 0, "model": "m", "path": None, "fit": {}, "train": None},
+            **{"fault": fault, "error": error},
+        }
+    )
+    return edit(None).grow(adapter=found)
+
+
+def scored(*reasons: str | None) -> Record:
+    answers = [
+        Answer(
+            id=str(place),
+            prediction="red",
+            correct=None if reason else True,
+            reason=reason,
+            baseline_prediction=None,
+            baseline_correct=None,
+        )
+        for place, reason in enumerate(reasons)
+    ]
+    return adapter("ignored").grow(score=Score(value=None, baseline=None, model="m", judge="j", answers=tuple(answers)))
+
+
+def told(*lines: Record) -> list[str]:
+    reasons = Reasons()
+    for line in lines:
+        reasons.add(line)
+    return [*reasons.told()]
+
+
+def test_lines_that_went_well_give_no_reason() -> None:
+    assert told(edit(None), adapter(None, None)) == []
+
+
+def test_reasons_that_differ_in_numbers_alone_are_one() -> None:
+    first, second = (adapter(f"training diverged: the loss is nan at step {step} of 40") for step in (3, 17))
+    assert told(first, second) == ["failed, 2 times: training diverged: the loss is nan at step 3 of 40"]
+
+
+def test_the_models_failures_and_ours_are_told_apart() -> None:
+    many = adapter("9 epochs over 250 rows are 1125 steps of 2, more than the 375 that are allowed", "edit")
+    assert told(many, edit("no JSON object"), edit("the server is gone", "failed")) == [
+        "worth 0, once: 9 epochs over 250 rows are 1125 steps of 2, more than the 375 that are allowed",
+        "worth 0, once: no JSON object",
+        "failed, once: the server is gone",
+    ]
+
+
+def test_a_score_line_tells_why_its_answers_are_unscored_and_nothing_older() -> None:
+    assert told(scored("timeout", None), scored("timeout", "timeout")) == ["unscored, 2 times: timeout"]
+
+
+def test_three_reasons_are_told_and_the_others_counted() -> None:
+    lines = [adapter(word) for word in ("a", "b", "b", "c", "c", "c", "d", "d", "d", "d")]
+    assert told(*lines) == [
+        "failed, 4 times: d",
+        "failed, 3 times: c",
+        "failed, 2 times: b",
+        "and one more reason, once",
+    ]
