@@ -20,8 +20,9 @@ def count_crowded(run: "Run", model: str, prompts: "Iterable[Prompt]") -> None:
 
     if not Path(model).is_dir():
         return
-    lengths = Lengths(model)
-    crowded = sum(not lengths.leaves_room(prompt) for prompt in prompts)
+    lengths, asked = Lengths(model), list(prompts)
+    fits = {id(prompt): lengths.leaves_room(prompt) for prompt in {id(prompt): prompt for prompt in asked}.values()}
+    crowded = sum(not fits[id(prompt)] for prompt in asked)  # the samples of a task share their prompt
     run.counts.failed += crowded
     if crowded:
         say(

@@ -115,12 +115,12 @@ def test_a_dry_run_checks_says_and_writes_nothing(command: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("command", "words"), [("generate", "1 prompts leave no room"), ("adapt", "1 trainings have a")]
+    ("command", "words"), [("generate", "5 prompts leave no room"), ("adapt", "1 trainings have a")]
 )
 def test_a_dry_run_sees_what_the_models_context_cannot_hold(
     command: str, words: str, model_dir: Path, tmp_path: Path
 ) -> None:
-    long = a_task("Bo").model_copy(update={"context": "word " * 120})  # 600 bytes, of which none are merged; it has 512
+    long = a_task("Bo").model_copy(update={"context": "word " * 120})  # 600 tokens
     lines = [Record(task=task, edit=an_edit(task) if command == "adapt" else None) for task in (TASK, long)]
     planned = seal(command, "--model", model_dir, "--dry-run", stdin=jsonl(lines), cwd=tmp_path)
     assert planned.code == 3
