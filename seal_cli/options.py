@@ -107,7 +107,7 @@ Dtype = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="auto, float32 or bfloat16. auto: bfloat16 on a GPU.",
+        help="auto, float32 or bfloat16. auto: bfloat16 on a GPU alone.",
         autocompletion=offer("auto", "float32", "bfloat16"),
     ),
 ]

@@ -34,6 +34,7 @@ def doctor(
         ),
     ] = None,
     device: opt.DeviceName = "auto",
+    dtype: opt.Dtype = "auto",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where a run would write.")] = Path(),
     deep: Annotated[bool, typer.Option("--deep", help="Also load the model and let it say one token.")] = False,
     json_lines: Annotated[
@@ -64,7 +65,7 @@ def doctor(
     stdout, started = claim_stdout(), time.monotonic()
     if model is not None:
         quieten()
-    wanted = stage.Wanted(model, tuple(adapter or ()), base_url, judge, Device(device), out, deep)
+    wanted = stage.Wanted(model, tuple(adapter or ()), base_url, judge, Device(device, dtype), out, deep)
     findings = []
     for raw in stage.run(wanted, key=key_from(ENGINE_KEYS), judge_key=key_from(KEYS)):
         finding = readable(raw)

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,10 @@ class Device:
     dtype: str = "auto"
 
     def resolve(self) -> tuple[Any, Any]:
-        """(torch.device, torch.dtype). Raises BadConfig for an unknown name or an absent GPU."""
+        """(torch.device, torch.dtype).
+
+        Raises BadConfig for an unknown name, an absent GPU, or bfloat16 on a CPU that only emulates it.
+        """
         import torch
 
         gpu = torch.cuda.is_available()
@@ -47,11 +52,39 @@ class Device:
         known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
         dtype = ("bfloat16" if name.startswith("cuda") else "float32") if self.dtype == "auto" else self.dtype
         try:
-            return torch.device(name), known[dtype]
+            found = torch.device(name), known[dtype]
         except KeyError:
             raise BadConfig(f"--dtype {self.dtype}: take one of auto, {', '.join(known)}") from None
         except RuntimeError:
             raise BadConfig(f"--device {self.name}: take auto, cpu, cuda or cuda:N") from None
+        if name == "cpu" and dtype == "bfloat16" and not multiplies_bfloat16():
+            slow = "this CPU has no bfloat16 products and only emulates them, several times slower than float32"
+            raise BadConfig(f"--dtype bfloat16: {slow}; take --dtype float32 or auto")
+        return found
+
+
+BFLOAT16_SETS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # instruction sets, the last two those of arm64
+
+
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether the CPU has products in bfloat16, and torch's kernels (oneDNN) take them here.
+
+    Instruction sets say so, not a trial: the times of short products on a busy machine differ by more than the two do.
+    """
+    import torch
+
+    ask = getattr(torch.cpu, "get_capabilities", None)  # torch 2.12 and newer
+    if ask is not None:
+        has = any(ask().get(name) for name in BFLOAT16_SETS)
+    else:
+        has = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    try:  # it also knows of ONEDNN_MAX_CPU_ISA, and on arm64 of bf16
+        taken = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # a torch without oneDNN
+        return False
+    arm = ask is None and platform.machine() in ("aarch64", "arm64")
+    return taken and (has or arm)
 
 
 def check_model(name: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from stages.engines import models
 from stages.engines.finetune import save_model
 from stages.engines.models import (
     ABOUT,
@@ -18,6 +19,7 @@ from stages.engines.models import (
     fingerprint,
     load_model,
     load_tokenizer,
+    multiplies_bfloat16,
     read_checkpoint,
 )
 from stages.failures import BadConfig, BadInput, MissingInput, SealError
@@ -112,6 +114,48 @@ def test_an_absent_gpu_is_said_and_auto_takes_the_cpu_in_float32() -> None:
     assert Device().resolve() == (torch.device("cpu"), torch.float32)
     with pytest.raises(BadConfig, match="--device cuda: no GPU that this torch can use; take --device cpu"):
         Device("cuda").resolve()
+
+
+@pytest.mark.parametrize("name", ["cpu", "auto"])
+def test_bfloat16_on_a_cpu_that_only_emulates_it_is_refused_and_nothing_else_is(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(models, "multiplies_bfloat16", lambda: True)
+    assert Device(name, "bfloat16").resolve() == (torch.device("cpu"), torch.bfloat16)
+    monkeypatch.setattr(models, "multiplies_bfloat16", lambda: False)
+    with pytest.raises(
+        BadConfig, match=r"--dtype bfloat16: this CPU .* only emulates .*; take --dtype float32 or auto"
+    ):
+        Device(name, "bfloat16").resolve()
+    for dtype in ("auto", "float32", "float64"):
+        assert Device(name, dtype).resolve()[1] != torch.bfloat16
+
+
+def test_a_gpus_bfloat16_is_not_the_cpus_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(models, "multiplies_bfloat16", lambda: False)
+    for device in (Device(), Device("cuda:1", "bfloat16")):
+        assert device.resolve()[1] == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("sets", "onednn", "native"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, True, False),
+        ({"avx512_bf16": True}, True, True),
+        ({"avx512_bf16": True}, False, False),  # ONEDNN_MAX_CPU_ISA=AVX2
+        ({"amx_bf16": True}, True, True),
+        ({"architecture": "arm64", "bf16": True}, True, True),
+        ({"architecture": "arm64", "bf16": False}, True, False),
+    ],
+)
+def test_the_machine_says_whether_it_multiplies_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, sets: dict[str, object], onednn: bool, native: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: sets, raising=False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn, raising=False)
+    assert multiplies_bfloat16.__wrapped__() == native
 
 
 def test_an_adapters_settings_are_read(model_dir: Path, tmp_path: Path) -> None:
