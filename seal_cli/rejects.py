@@ -29,6 +29,7 @@ class Rejects:
     ) -> None:
         self.file, self.strict, self.most = file, strict, most
         self.count = 0
+        self.mentioned = 0  # lines in FILE that are no rejects
         self.closed = False
         self.quiet = False  # where an error says it all
         self.held: str | None = None  # what is said of the first: not before it is clear that the run goes on
@@ -53,6 +54,11 @@ class Rejects:
         self._say_held()
         if self.count <= SAID:
             say(said)
+
+    def mention(self, source: str, reason: str) -> None:
+        """Something that was left out and is no bad line: FILE has it too, but it is not counted."""
+        self._keep(Reject(source, 0, 0, reason, b""))
+        self.mentioned += 1
 
     def _say_held(self) -> None:
         if self.held:
@@ -113,7 +119,7 @@ class Rejects:
         """FILE.part becomes FILE, or goes; the lock ends last."""
         part = part_of(file)
         try:
-            if keep or not self.count:
+            if keep or not (self.count or self.mentioned):
                 part.unlink(missing_ok=True)
                 return
             os.fsync(descriptor)

@@ -7,13 +7,13 @@
 The id of a task is its key, or the name of its file without the ending.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from stages.arc_records import ArcTask
 from stages.failures import BadConfig, BadInput, MissingInput
-from stages.lines import LONGEST, BadLine, Refuse, read_entries, reject_entry, stop, validate
+from stages.lines import BadLine, Refuse, read_entries, validate
 from stages.records import Record
 from stages.strict_json import Fault, parse_loosely, why
 
@@ -30,20 +30,40 @@ def is_challenges(document: Any) -> bool:
     return isinstance(document, dict) and any(map(is_task, document.values()))
 
 
-def from_arc(
-    document: Mapping[str, Any], path: Path, refuse: Refuse = stop, solutions: Path | None = None
-) -> Iterator[Record]:
-    """A task for each key of a file, or the file's one task.
+class Solutions:
+    """The outputs of tests: of the file that is named, or of the one beside each file of challenges.
 
-    `solutions`: their file; without it the one beside it that is called solutions instead of challenges, if any.
-    Raises BadConfig for one that is named and knows none of the tasks.
+    That one is called solutions instead of challenges. Raises MissingInput or BadInput for the file that is named.
     """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
+        self.known = read_solutions(file) if file else {}
+        self.unsolved: str | None = None  # where the first tasks lie that the named file does not know
+        self.used = False
+
+    def of(self, tasks: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+        """What is known for the tasks of a file. Raises BadInput for bad solutions beside it."""
+        if self.file is None:
+            near = beside(path)
+            return read_solutions(near) if near else {}
+        if self.known.keys() & tasks.keys():
+            self.used = True
+        else:
+            self.unsolved = self.unsolved or f"has no solution of {next(iter(tasks))} or any other task of {path}"
+        return self.known
+
+    def check(self, source: str) -> None:
+        """To be called when all is read. Raises BadConfig where the named file was of no use."""
+        if self.file and not self.used:
+            none = f"only for ARC tasks in a .json file or a folder; {source} does not hold ARC tasks"
+            raise BadConfig(f"--solutions {self.file}: {self.unsolved or none}")
+
+
+def from_arc(document: Mapping[str, Any], path: Path, refuse: Refuse, solutions: Solutions) -> Iterator[Record]:
+    """A task for each key of a file, or the file's one task, which is called as the file."""
     tasks = {path.stem: document} if is_task(document) else document
-    file = solutions or beside(path)
-    known = read_solutions(file) if file else {}
-    if solutions and not known.keys() & tasks.keys():
-        raise BadConfig(f"--solutions {solutions}: has no solution of {next(iter(tasks))} or any other task of {path}")
-    return records_of(tasks, known, str(path), refuse)
+    return records_of(tasks, solutions.of(tasks, path), str(path), refuse)
 
 
 def records_of(tasks: Mapping[str, Any], known: Mapping[str, Any], name: str, refuse: Refuse) -> Iterator[Record]:
@@ -95,39 +115,3 @@ def read_solutions(path: Path) -> Mapping[str, Any]:
         found = f" ({document})" if isinstance(document, Fault) else ""
         raise BadInput(f"{path}: not ARC solutions, which are an object with a list of grids for each task{found}")
     return document
-
-
-def is_folder_of_tasks(files: Iterable[Path]) -> bool:
-    """Whether one of the JSON files of a folder is an ARC task: then all are to be.
-
-    Raises BadInput where one has many of them.
-    """
-    for file in files:
-        document = read_document(file)
-        if is_challenges(document):
-            raise BadInput(f"{file.parent}: a folder with a file of ARC challenges; give that file: {file}")
-        if is_task(document):
-            return True
-    return False
-
-
-def from_folder(files: list[Path], refuse: Refuse = stop, solutions: Path | None = None) -> Iterator[Record]:
-    """A task for each file; one that is none is told to `refuse`."""
-    known = read_solutions(solutions) if solutions else {}
-    for path in files:
-        document = read_document(path)
-        if is_task(document):
-            yield from records_of({path.stem: document}, known, str(path), refuse)
-        else:
-            reason = f": {document}" if isinstance(document, str) else ""
-            refuse(reject_entry(str(path), f"not an ARC task{reason}", document))
-
-
-def read_document(path: Path) -> Any:
-    """The JSON document of a file, or as text what is wrong with it."""
-    if path.stat().st_size > LONGEST:
-        return f"more than {LONGEST:,} bytes"
-    try:
-        return parse_loosely(path.read_bytes().decode("utf-8-sig"))
-    except ValueError as error:
-        return why(error)

@@ -29,6 +29,11 @@ class Kind:
     name: str
     way: str
 
+    @property
+    def short(self) -> str:
+        """What it is counted as: its name without article and explanation."""
+        return re.sub(r"^(an?|the) |,.*", "", self.name)
+
     def tell(self, path: str) -> str:
         """Both in one line. A stream has no path, so that its way is shown with FILE."""
         known = path if path != "stdin" else "FILE"
@@ -38,6 +43,14 @@ class Kind:
         for place, value in ways.items():
             text = text.replace(place, shlex.quote(value))
         return f"{self.name}; {text}"
+
+
+class Foreign(BadInput):
+    """A file of another kind than its reader reads."""
+
+    def __init__(self, kind: Kind, path: str) -> None:
+        super().__init__(f"{path}: {kind.tell(path)}")
+        self.kind = kind
 
 
 MODEL_WAY = "a model is given by its folder: --model {folder}"
@@ -61,6 +74,7 @@ SOLUTIONS = Kind(
 UTF16 = Kind(
     "not UTF-8 (byte 0) but UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 {file} > NEW, and give NEW under its ending"
 )
+PAIRS = Kind("training pairs", "train on them: seal sft {file} --model DIR")
 PARQUET = Kind("a parquet file", "a folder of them with SQuAD's columns is read: seal tasks {folder}")
 PICTURE = Kind("a picture", "give the text that it shows")
 ADAPTER = Kind("a PEFT adapter", "`seal eval LINES` takes adapters from the lines that `seal adapt` wrote; give those")
@@ -185,7 +199,7 @@ def examine(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
         if is_object(line) or size > HEAD or len(head) >= HEAD_LINES:
             break
     if kind := look_at_lines(b"".join(line.removesuffix(b"\n") + b"\n" for line in head)[: 2 * HEAD], name):
-        raise BadInput(f"{name}: {kind.tell(name)}")
+        raise Foreign(kind, name)
     yield from chain(head, rest)
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from stages import squad
 from stages.domains.qa import QA, TEMPLATES, passage_task
 from stages.failures import BadInput
 from stages.lines import BadLine, Refuse, problem, read_entries, stop
 from stages.records import Adapter, Answer, QaTask, Record, Score, SelfEdit, content_id, make_task
 from stages.strict_json import Fault, parse_json, settled, why
+from stages.texts import check_passage
 
 UNKNOWN = "unknown"
 REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
@@ -27,21 +29,30 @@ def read_task(entry: Mapping[str, Any]) -> QaTask:
         if not isinstance(questions, list):
             raise TypeError
         pairs = [(question["question"], question["answer"]) for question in questions]
-        return make_task(entry["title"], entry["context"], pairs)
+        task = make_task(entry["title"], entry["context"], pairs)
     except KeyError as error:
         raise BadLine(f"no {error.args[0]!r}; a task needs title, context and questions") from None
     except (TypeError, AttributeError, ValidationError):
         raise BadLine("title and context must be text, questions a list of question and answer") from None
+    check_passage(task.context)
+    return task
 
 
-def from_list(entries: list[Any], path: Path, refuse: Refuse = stop) -> Iterator[Record]:
-    """Task lines, or one edit line per completion where the entries have completions."""
+def from_list(
+    entries: list[Any], path: Path, refuse: Refuse = stop, rows: squad.Rows | None = None
+) -> Iterator[Record]:
+    """Task lines, or one edit line per completion where the entries have completions; rows go to `rows`."""
     about = _read_meta(path)
     places = ((f"[{number}]", entry) for number, entry in enumerate(entries))
-    return read_entries(places, str(path), lambda entry: _entry_records(entry, about), refuse)
+    return read_entries(places, str(path), lambda entry: _entry_records(entry, about, rows, str(path)), refuse)
 
 
-def _entry_records(entry: Mapping[str, Any], about: Mapping[str, Any]) -> list[Record]:
+def _entry_records(
+    entry: Mapping[str, Any], about: Mapping[str, Any], rows: squad.Rows | None, name: str
+) -> list[Record]:
+    if rows is not None and squad.is_row(entry):
+        rows.add(entry, name)
+        return []
     task = read_task(entry)
     if "completions" not in entry:
         return [Record(task=task)]

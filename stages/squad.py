@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from stages.lines import BadLine, Refuse, problem, read_entries, reject_entry, stop
 from stages.records import Record, make_task
 from stages.strict_json import settled
+from stages.texts import check_passage
 
 
 def from_squad(document: Mapping[str, Any], path: Path, refuse: Refuse = stop) -> Iterator[Record]:
@@ -39,6 +40,7 @@ def _squad_records(article: Any) -> list[Record]:
             return []
         pairs = [(qa["question"], qa["answers"][0]["text"]) for qa in answered]
         ids = [qa.get("id") for qa in answered]
+        check_passage(paragraph["context"])
         return [Record(task=make_task(article["title"], paragraph["context"], pairs, ids))]
     except ValidationError as error:
         raise BadLine(f"not SQuAD v1.1 ({problem(error)})") from None
@@ -46,19 +48,64 @@ def _squad_records(article: Any) -> list[Record]:
         raise BadLine(f"not SQuAD v1.1 ({error!r})") from None
 
 
+def is_row(value: Any) -> bool:
+    """Whether a JSON value is a row of a dataset: a passage with one question."""
+    return isinstance(value, dict) and "question" in value and "questions" not in value and "task" not in value
+
+
+class Rows:
+    """Rows, gathered into a task for each (title, context), in order of first appearance: those of one may be apart.
+
+    A row that another file has as well is taken once; `repeated` has the file's name for each of these.
+    """
+
+    def __init__(self) -> None:
+        self.passages: dict[tuple[str, str], list[tuple[str, str, str | None]]] = {}
+        self.files: dict[tuple[str, ...], str] = {}  # title, context, question, answer, id → its first file
+        self.repeated: list[str] = []
+
+    def add(self, row: Mapping[str, Any], name: str) -> None:
+        """One more, of the file called so. One without an answer is passed over. Raises BadLine for a bad one."""
+        texts = [row.get("title"), row.get("context"), row.get("question")]
+        answers = _answers(row)
+        if answers is None or not all(isinstance(text, str) for text in [*texts, *answers[:1]]):
+            table = "; a table cannot hold that: give JSON lines" if isinstance(row.get("answers"), str) else ""
+            raise BadLine(f"title, context and question must be text, answers an object with a list text{table}")
+        check_passage(row["context"])
+        if not answers:
+            return
+        title, context, question, answer = map(settled, [*texts, answers[0]])
+        known = None if row.get("id") is None else str(row["id"])
+        if self.files.setdefault((title, context, question, answer, known or ""), name) != name:
+            self.repeated.append(name)
+        else:
+            self.passages.setdefault((title, context), []).append((question, answer, known))
+
+    def take(self) -> Iterator[Record]:
+        """The tasks, which are then here no more."""
+        passages, self.passages, self.files = self.passages, {}, {}
+        for (title, context), group in passages.items():
+            yield Record(task=make_task(title, context, [pair[:2] for pair in group], [pair[2] for pair in group]))
+
+
+def _answers(row: Mapping[str, Any]) -> list[Any] | None:
+    """The gold answers of a row: as SQuAD has them, or one `answer`. None where there is neither."""
+    found = row.get("answers")
+    if isinstance(found, Mapping):
+        found = found.get("text")
+    elif "answers" not in row and "answer" in row:
+        found = [row["answer"]]
+    else:
+        return None
+    return list(found) if isinstance(found, list | tuple) else None
+
+
 def group_rows(rows: Iterable[Mapping[str, Any]], name: str, refuse: Refuse = stop) -> Iterator[Record]:
-    """One task per (title, context), in order of first appearance. Reads everything: rows of a passage may be apart."""
-    passages: dict[tuple[str, str], list[tuple[str, str, str | None]]] = {}
+    """One task per (title, context). Reads everything first."""
+    found = Rows()
     for number, row in enumerate(rows):
-        texts = [row["title"], row["context"], row["question"]]
-        answers = row["answers"].get("text") if isinstance(row["answers"], Mapping) else None
-        if not isinstance(answers, list | tuple) or not all(isinstance(text, str) for text in [*texts, *answers[:1]]):
-            what = "title, context and question must be text, answers an object with a list text"
-            refuse(reject_entry(name, f"rows[{number}]: {what}", row))
-        elif answers:
-            title, context, question = map(settled, texts)
-            known = row.get("id")
-            asked = (question, settled(answers[0]), None if known is None else str(known))
-            passages.setdefault((title, context), []).append(asked)
-    for (title, context), group in passages.items():
-        yield Record(task=make_task(title, context, [pair[:2] for pair in group], [pair[2] for pair in group]))
+        try:
+            found.add(row, name)
+        except BadLine as error:
+            refuse(reject_entry(name, f"rows[{number}]: {error}", row))
+    return found.take()

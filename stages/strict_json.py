@@ -106,10 +106,19 @@ def _without_surrogates(text: str) -> str:
 def why(error: BaseException) -> str:
     """What is wrong with a text that `parse_json` refused, in one line."""
     if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8 (byte {error.start})"
+        return explain_bytes(error)
     if isinstance(error, json.JSONDecodeError):
         what = error.msg.removesuffix(" at").removesuffix(" starting")
         place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
         early = what == "Unterminated string" or error.pos >= len(error.doc.rstrip())
         return f"not JSON: {what} at {place}{': the line ends early, is the file cut off?' if early else ''}"
     return str(error) if isinstance(error, Fault) else f"not JSON: {error}"
+
+
+def explain_bytes(error: UnicodeDecodeError) -> str:
+    """What is wrong with bytes that are not UTF-8; where they look like Western European text, the way out."""
+    at, raw = error.start, error.object
+    beside = raw[max(0, at - 1) : at] + raw[at + 1 : at + 2]
+    western = beside.strip().isalpha() and b"\0" not in raw
+    way = "; if it is Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW" if western else ""
+    return f"not UTF-8 (byte {at}){way}"

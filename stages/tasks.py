@@ -1,35 +1,30 @@
-"""source → task: reads what people have into records. SQuAD, ARC, own texts, hub datasets, official SEAL files.
+"""sources → tasks: reads what people have into records. SQuAD, ARC, own texts, hub datasets, official SEAL files.
 
 What a source already holds is kept: files with completions give edit lines, files with rewards give score lines.
 """
 
-import json
+import os
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 
-from stages import arc_files, official, squad
+from stages import arc_files, squad
+from stages.documents import Empty, Reading
 from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
-from stages.lines import (
-    LONGEST,
-    LONGEST_ENTRY,
-    BadLine,
-    Refuse,
-    Reject,
-    bounded_lines,
-    one_line,
-    read_lines,
-    stop,
-    validate,
-)
-from stages.records import Record, derive_seed, make_task
-from stages.strict_json import Fault, parse_loosely, settled, why
+from stages.folders import JSON_FILES, TABLES, LeaveOut, Omission, holds_tables, ignore, mode_of, suggest
+from stages.kinds import TEXTS
+from stages.lines import Refuse, Reject, one_line, stop
+from stages.records import Record, derive_seed
+from stages.repeats import TWICE, Repeats
+from stages.sources import open_file, open_stream, read_folder
 
-TEXTS = (".txt", ".md")
-JSON_FILES = (".json", ".jsonl", ".ndjson")
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+FILE_ENDINGS = (*TEXTS, *JSON_FILES, *TABLES, ".gz", ".zip", ".pdf", ".html", ".docx", ".xlsx", ".tex", ".log", ".xml")
 
 
 @dataclass(frozen=True)
@@ -42,22 +37,38 @@ class Sample:
 
 
 def run(
-    source: str,
-    *,
+    *sources: str,
     sample: Sample | None = None,
     ids: Collection[str] = (),
-    split: str = "train",
+    split: str | None = None,
     solutions: Path | None = None,
+    title: str | None = None,
+    mine: Collection[tuple[int, int]] = (),
     refuse: Refuse = stop,
+    leave_out: LeaveOut = ignore,
+    note: Callable[[str], object] = ignore,
+    allow_empty: bool = False,
 ) -> Iterator[Record]:
-    """Records of a file, a folder of texts or ARC tasks, or a dataset name, in the order of the source.
+    """Records of files, folders, dataset names and `-` (stdin), in the order of the sources.
 
-    A line, passage or text that cannot be used is told to `refuse`. `ids`: of these tasks only. `solutions`: the file
-    of ARC's solutions, where it does not lie beside the tasks.
+    A line, passage or text that cannot be used is told to `refuse`; a file of a kind that is not read, and content
+    that is there twice, to `leave_out`; what else there is to know to `note`. `ids`: of these tasks only.
+    `solutions`: the file of ARC's solutions, where it does not lie beside the tasks. `title`: of a text on stdin.
+    `mine`: files of this run, by device and inode. `allow_empty`: a source may be without a task. Raises MissingInput,
+    BadInput or Unavailable with what to do, for the first record at once.
     """
-    found = load(source, split, refuse, solutions)
+    solved = arc_files.Solutions(solutions)
+    reading = Reading(refuse, leave_out, note, split, title, frozenset(mine), solved, allow_empty=allow_empty)
+    check_sources(sources, reading)
+    found = begin(read_sources(sources, reading))
     records = only(found, ids) if ids else found
     return pick(records, sample) if sample else records
+
+
+def begin(records: Iterator[Record]) -> Iterator[Record]:
+    """The records, the first of which is read at once."""
+    first = next(records, None)
+    return chain(() if first is None else [first], records)
 
 
 def only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
@@ -84,153 +95,123 @@ def pick(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
     return (line for line in lines if line.task.id in chosen)
 
 
-def load(source: str, split: str = "train", refuse: Refuse = stop, solutions: Path | None = None) -> Iterator[Record]:
-    """Records of one source; `-` is lines on stdin. Raises MissingInput, BadInput or Unavailable with what to do."""
-    path = Path(source)
-    if solutions and not (path.is_dir() or path.suffix == ".json"):
-        raise BadConfig(f"--solutions {solutions}: only for ARC tasks in a .json file or a folder")
-    if source == "-":
-        if sys.stdin is None or sys.stdin.isatty():
-            raise MissingInput("-: nothing to read on stdin; give a file, or pipe lines in")
-        return read_lines(bounded_lines(sys.stdin.buffer), "stdin", from_line, refuse)
-    if path.is_dir():
-        return load_folder(path, split, refuse, solutions)
-    if path.suffix.lower() in TEXTS and path.is_file():
-        return load_texts([path], refuse)
-    if path.is_file():
-        return load_json(path, refuse, solutions)
-    if path.suffix in (*TEXTS, *JSON_FILES) or path.is_absolute() or source.startswith("."):
-        raise MissingInput(f"{source}: no such file or folder")
-    return load_hub(source, split, refuse)
+def check_sources(sources: Collection[str], reading: Reading) -> None:
+    """Raises MissingInput for the first source that is not there, BadConfig for what does not fit the sources."""
+    streams = [source for source in sources if source == "-" or is_stream(source)]
+    if streams.count("-") > 1:
+        raise BadConfig("-: stdin can be read once")
+    if "-" in streams and (sys.stdin is None or sys.stdin.isatty()):
+        raise MissingInput("-: nothing to read on stdin; give a file, or pipe lines in")
+    if reading.title and not streams:
+        raise BadConfig(f"--title {reading.title}: only for what comes on stdin (-); a file's title is its name")
+    files = [source for source in sources if source in streams or S_ISREG(mode_of(source))]
+    if reading.split and len(files) == len(sources):
+        raise BadConfig(f"--split {reading.split}: only for a dataset or a folder, which {files[0]} is not")
+    for source in sources:
+        mode = mode_of(source)
+        if S_ISSOCK(mode) or S_ISBLK(mode):
+            raise BadInput(f"{source}: a socket or a device; give a file, a folder, or - for stdin")
+        if source != "-" and not mode and not is_hub_name(source):
+            link = ", but a link to nothing" if os.path.lexists(source) else ""
+            raise MissingInput(f"{source}: no such file or folder{link}{suggest(Path(source))}")
 
 
-def load_folder(path: Path, split: str, refuse: Refuse, solutions: Path | None) -> Iterator[Record]:
-    """A folder of texts gives a task each, one of ARC tasks too; any other folder is read as a dataset."""
-    texts = sorted(file for file in path.iterdir() if file.suffix.lower() in TEXTS and file.is_file())
-    data = [file for file in path.iterdir() if file.suffix in (*JSON_FILES, ".parquet", ".csv")]
-    if texts and not data:
-        return load_texts(texts, refuse)
-    if not data:
-        raise BadInput(f"{path}: a folder without texts (.txt, .md) and without data (.json, .jsonl, .parquet, .csv)")
-    grids = sorted(file for file in data if file.suffix == ".json")
-    if grids and arc_files.is_folder_of_tasks(grids):
-        return arc_files.from_folder(grids, refuse, solutions)
-    return load_hub(str(path), split, refuse)
+def is_stream(source: str) -> bool:
+    """Whether a path is that of a pipe or a terminal's device, which is read from beginning to end, once."""
+    return S_ISFIFO(mode_of(source)) or S_ISCHR(mode_of(source))
 
 
-def load_texts(paths: Iterable[Path], refuse: Refuse) -> Iterator[Record]:
-    """Own texts as tasks without questions: the title of each is its file's name."""
-    for path in paths:
-        raw = read_start(path)
-        try:
-            record = from_text(path.stem, raw)
-        except BadLine as error:
-            refuse(Reject(str(path), 0, 0, str(error), raw[:LONGEST_ENTRY]))
-        else:
+def is_hub_name(source: str) -> bool:
+    """Whether a source that is not here may be the name of a dataset: `name` or `owner/name`, and nothing here."""
+    first = source.partition("/")[0]
+    local = os.path.lexists(source) or ("/" in source and os.path.lexists(first))
+    return bool(HUB_NAME.fullmatch(source)) and not local and not source.lower().endswith(FILE_ENDINGS)
+
+
+def read_sources(sources: Collection[str], reading: Reading) -> Iterator[Record]:
+    """The records of all sources. What two files have in common is read once; a single file is taken as it is."""
+    single = len(sources) == 1 and not any(S_ISDIR(mode_of(source)) for source in sources)
+    repeats = None if single else Repeats()
+    for source in sources:
+        yield from read_source(source, reading, repeats)
+    reading.solutions.check(" ".join(sources))
+
+
+def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
+    """The records of one source. Raises BadInput where nothing in it is of use, with what was found."""
+    left: Counter[str] = Counter()
+    bad: list[str] = []
+
+    def leave_out(omission: Omission) -> None:
+        left[omission.kind] += 1
+        reading.leave_out(omission)
+
+    def refuse(reject: Reject) -> None:
+        bad[:] = [reject.where]
+        reading.refuse(reject)
+
+    counted = replace(reading, leave_out=leave_out, refuse=refuse)
+    made = False
+    try:
+        for record in open_source(source, counted, repeats):
+            made = True
             yield record
+    except Empty:
+        pass
+    if not (made or bad or left[TWICE] or reading.allow_empty):
+        reading.solutions.check(source)
+        raise BadInput(f"{'stdin' if source == '-' else source}: {nothing_in(source, left)}")
 
 
-def read_start(path: Path) -> bytes:
-    """What a file holds, and no more of it than shows that it is too long."""
-    with path.open("rb") as file:
-        return file.read(LONGEST + 1)
+def nothing_in(source: str, left: Counter[str]) -> str:
+    """Why a source makes no task."""
+    if not S_ISDIR(mode_of(source)):
+        return "no task in it; give another source, or --allow-empty where none is right"
+    found = ", ".join(f"{count} {kind}" for kind, count in left.most_common(5))
+    lacks = f"without texts ({', '.join(TEXTS)}) and without data ({', '.join(JSON_FILES)}, or nothing but tables)"
+    return f"a folder {lacks}; {f'it holds {found}' if found else 'it is empty'}"
 
 
-def from_text(title: str, raw: bytes) -> Record:
-    """An own text as a task without questions. Raises BadLine for bytes that are not UTF-8."""
-    if len(raw) > LONGEST:
-        raise BadLine(f"more than {LONGEST:,} bytes, too long for one passage; split it into several files")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadLine(f"not UTF-8 (byte {error.start})") from None
-    return Record(task=make_task(settled(title), text.replace("\r\n", "\n").replace("\r", "\n").strip(), []))
+def open_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
+    """The records of a source, and at its end the tasks of the rows that it has."""
+    path = Path(source)
+    if S_ISDIR(mode_of(source)) and not holds_tables(path):
+        yield from read_folder(path, reading, repeats or Repeats())
+        found: Iterator[Record] = iter(())
+    elif source == "-":
+        found = open_stream(sys.stdin.buffer, "stdin", reading)
+    elif is_stream(source):
+        found = open_stream(path.open("rb"), source, reading)
+    elif S_ISREG(mode_of(source)):
+        found = open_file(path, path.stem, reading)
+    else:
+        found = load_hub(source, reading.split or "train", reading.refuse)
+    found = chain(found, take_rows(reading))
+    yield from repeats.leave_out(found, source, reading.leave_out, reading.refuse) if repeats else found
 
 
-def load_json(path: Path, refuse: Refuse, solutions: Path | None = None) -> Iterator[Record]:
-    """One JSON document in a layout we know, or JSON lines."""
-    raw = path.read_bytes()
-    try:
-        document = parse_loosely(raw.decode("utf-8-sig"))
-    except ValueError as error:
-        if path.suffix == ".json" and not any(map(_is_object, raw.split(b"\n", 3)[:3])):
-            raise BadInput(f"{path}: {why(error)}") from None
-        return load_lines(raw, path, refuse)
-    lines = path.suffix in (".jsonl", ".ndjson") and not isinstance(document, list)
-    if lines or (isinstance(document, dict) and "task" in document and not arc_files.is_challenges(document)):
-        return load_lines(raw, path, refuse)
-    return from_document(document, path, refuse, solutions)
-
-
-def _is_object(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def load_lines(raw: bytes, path: Path, refuse: Refuse) -> Iterator[Record]:
-    """A file's record lines as they are, and its `{title, context, questions}` lines as tasks."""
-    return read_lines(bounded_lines(BytesIO(raw)), str(path), from_line, refuse)
-
-
-def from_line(value: dict[str, Any]) -> Record:
-    """A record line, or a `{title, context, questions}` line. Raises BadLine for any other object."""
-    return validate(Record, value) if "task" in value else Record(task=official.read_task(value))
-
-
-def from_document(document: Any, path: Path, refuse: Refuse, solutions: Path | None = None) -> Iterator[Record]:
-    """A whole JSON document, told apart by its keys. Raises BadInput for one of no known layout."""
-    if isinstance(document, Fault):
-        raise BadInput(f"{path}: {document}")
-    if arc_files.is_task(document) or arc_files.is_challenges(document):
-        return arc_files.from_arc(document, path, refuse, solutions)
-    if solutions:
-        raise BadConfig(f"--solutions {solutions}: {path} does not hold ARC tasks")
-    for fits, read in LAYOUTS:
-        if fits(document):
-            return read(document, path, refuse)
-    keys = ", ".join(key[:40] for key in list(document)[:5]) if isinstance(document, dict) else ""
-    found = f"an object with {keys or 'nothing'}" if isinstance(document, dict) else type(document).__name__
-    raise BadInput(
-        one_line(f"{path}: {found}")
-        + "; known are SQuAD, ARC tasks, a list of {title, context, questions} (with completions or not), official "
-        "reward files (articles), and record lines"
-    )
-
-
-def _is_squad(document: Any) -> bool:
-    return isinstance(document, dict) and isinstance(document.get("data"), list)
-
-
-def _is_rewards(document: Any) -> bool:
-    return isinstance(document, dict) and isinstance(document.get("articles"), list)
-
-
-def _is_list(document: Any) -> bool:
-    """A list that may be one of tasks: something in it is an object, good or bad."""
-    return isinstance(document, list) and (not document or any(isinstance(e, dict | Fault) for e in document))
-
-
-Reader = Callable[[Any, Path, Refuse], Iterator[Record]]
-LAYOUTS: tuple[tuple[Callable[[Any], bool], Reader], ...] = (
-    (_is_squad, squad.from_squad),
-    (_is_rewards, official.from_rewards),
-    (_is_list, official.from_list),
-)
+def take_rows(reading: Reading) -> Iterator[Record]:
+    """The tasks of the rows that were gathered; those that were in two files are told."""
+    yield from reading.rows.take()
+    for name in reading.rows.repeated:
+        reading.leave_out(Omission(name, TWICE, "a row is in another file already"))
+    reading.rows.repeated.clear()
 
 
 def load_hub(name: str, split: str, refuse: Refuse) -> Iterator[Record]:
-    """A dataset by name or folder, through `datasets`, with SQuAD's columns: one task per passage."""
-    from datasets import load_dataset
+    """A dataset by name, or a folder of tables, through `datasets`, with SQuAD's columns: one task per passage."""
+    from datasets import disable_progress_bars, load_dataset
     from datasets.exceptions import DatasetBuildError, DatasetNotFoundError
 
+    disable_progress_bars()
     try:
         rows = load_dataset(name, split=split)
     except (DatasetNotFoundError, ConnectionError, OSError) as error:
+        if mode_of(name):
+            raise BadInput(f"{name}: a folder of tables that cannot be read ({_first_line(error)})") from None
         raise Unavailable(
             f"{name}: neither a file here nor a dataset that can be loaded ({_first_line(error)}); check the name, or "
-            "give a local file"
+            f"give a local file{suggest(Path(name))}"
         ) from None
     except DatasetBuildError as error:
         raise BadInput(f"{name}: {_first_line(error.__cause__ or error)}") from None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from stat import S_ISDIR
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,8 +14,11 @@ if TYPE_CHECKING:
 
 
 def tasks(
-    source: Annotated[
-        str, typer.Argument(help="A file, a folder of texts, a dataset's name, or - for stdin.", show_default=False)
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Files, folders, datasets' names, or - for stdin.", show_default=False
+        ),
     ],
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
@@ -37,23 +41,37 @@ def tasks(
     strict: opt.Strict = False,
     max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
     allow_empty: opt.AllowEmpty = False,
-    split: Annotated[str, typer.Option(metavar="NAME", help="Which split of a dataset.")] = "train",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which split of a dataset, or of a folder with files called so. [default: train; of a folder all]",
+            show_default=False,
+        ),
+    ] = None,
+    title: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Of a text on stdin. [default: its first heading]", show_default=False),
+    ] = None,
 ) -> int:
-    """Read a source into task lines. What it already holds is kept: completions as edits, rewards as scores.
+    """Read sources into task lines. What they already hold is kept: completions as edits, rewards as scores.
 
-    Known are SQuAD's JSON, lists and lines of {title, context, questions: [{question, answer}]}, .txt and .md files,
-    ARC's challenges, single tasks and folders of them, record lines, datasets with SQuAD's columns, and the official
-    SEAL files.
+    Known are texts (.txt, .md, .markdown, .rst), SQuAD's JSON, lists and lines of {title, context, questions:
+    [{question, answer}]}, ARC's challenges and single tasks, record lines, datasets with SQuAD's columns, and the
+    official SEAL files. Folders are read to any depth; what is left out is said. The same content is taken once.
 
     \b
     Examples:
       seal tasks squad.json -o tasks.jsonl
+      seal tasks notes/ more.md questions.jsonl -o tasks.jsonl
+      pdftotext paper.pdf - | seal tasks - --title "A paper"
       seal tasks examples/tiny/train.jsonl --sample 50 --seed 1 --skip 50
       seal tasks rajpurkar/squad --split validation --sample 200
       seal tasks notes.md | seal generate --model DIR
       seal tasks arc-agi_training_challenges.json --ids 007bbfb7 --ids 00d62c1b
     """
     from seal_cli.console import note
+    from seal_cli.omissions import Omissions, find_own_files
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import tasks as stage
@@ -61,21 +79,38 @@ def tasks(
 
     if skip and not sample:
         raise BadConfig(f"--skip {skip}: leaves out the first picks of a sample; give --sample N with it")
-    bad = Rejects(rejects, strict=strict, most=max_rejects, others=(Path(source), output))
+    bad = Rejects(rejects, strict=strict, most=max_rejects, others=(*map(Path, sources), output))
+    left = Omissions(bad)
     with Run("tasks", output=output, overwrite=overwrite, rejects=bad) as run:
         picked = stage.Sample(sample, seed, skip) if sample else None
         names = wanted(ids or [])
-        found = stage.run(source, sample=picked, ids=names, split=split, solutions=solutions, refuse=bad)
-        lines = run.read(
-            found, limit=limit, shard=shard, allow_empty=allow_empty, name="stdin" if source == "-" else source
+        mine = find_own_files(run.target.stdout, output, rejects)
+        found = stage.run(
+            *sources,
+            sample=picked,
+            ids=names,
+            split=split,
+            solutions=solutions,
+            title=title,
+            mine=mine,
+            refuse=bad,
+            leave_out=left,
+            note=lambda text: note(f"seal tasks: note: {text}"),
+            allow_empty=allow_empty,
         )
+        lines = run.read(found, limit=limit, shard=shard, allow_empty=allow_empty, name=" ".join(sources))
+        left.tell()
+        source = sources[0] if len(sources) == 1 else sources
         chosen = {"sample": sample, "skip": skip, "seed": seed, "limit": limit, "shard": shard}
         more = {"ids": names or None, "solutions": str(solutions) if solutions else None}
-        run.settle({"source": source, "split": split, **chosen, **more})
+        more |= {"title": title} if title else {}
+        default = None if any(map(is_folder, sources)) else "train"
+        run.settle({"source": source, "split": split or default, **chosen, **more})
+        run.about |= {"sources": sources, "left_out": left.facts()}
         if picked:
             ids = list(dict.fromkeys(line.task.id for line in lines))
             run.about["sample"] = {**vars(picked), "source": source, "tasks": ids}
-            note(f"seal tasks: sampled {len(ids)} tasks of {source} (seed {seed}, skip {skip})")
+            note(f"seal tasks: sampled {len(ids)} tasks of {' '.join(sources)} (seed {seed}, skip {skip})")
         run.write(lines, total=len(lines))
     if unsolved := without_solution(lines):
         note(f"seal tasks: note: {unsolved} of {len(lines)} tasks lack a solution; `seal eval` leaves those unscored")
@@ -95,6 +130,13 @@ def wanted(texts: list[str]) -> list[str]:
             raise BadConfig(f"--ids {text}: there is no id in it")
         found += named
     return list(dict.fromkeys(found))
+
+
+def is_folder(source: str) -> bool:
+    """Whether a source is a folder here."""
+    from stages.folders import mode_of
+
+    return S_ISDIR(mode_of(source))
 
 
 def is_file(path: Path) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 from seal_cli.jsonl import input_examples, input_records
 from stages import tasks
 from stages.failures import BadInput
+from stages.folders import Omission
 from stages.frozen import Frozen
 from stages.lines import LONGEST_ENTRY, LONGEST_REASON, Refuse, Reject
 from stages.records import LINES, to_json
@@ -201,12 +202,13 @@ def feed_texts(folder: Path, seed: int, count: int) -> Counter[str]:
         (folder / f"{n:06}.txt").write_text(f"Zoë {n}!", encoding="utf-8")
         (folder / f"{n:06}-{chr(0xDC80 + n % 128)}.md").write_bytes(line)
     rejects: list[Reject] = []
-    found = list(tasks_of(folder, rejects.append))
+    left: list[Omission] = []
+    found = list(tasks.run(str(folder), refuse=rejects.append, leave_out=left.append))
     texts = check_records(found)
     assert numbers(texts) >= set(range(count))
-    assert len(found) + len(rejects) == 2 * count
-    assert all(reject.line == 0 and reject.reason.startswith("not UTF-8 (byte ") for reject in rejects)
-    return Counter(records=len(found) - count, rejects=len(rejects))
+    assert len(found) + len(rejects) + len(left) == 2 * count
+    assert all(reject.line == 0 and reject.reason.startswith(("not UTF-8 (byte ", "empty")) for reject in rejects)
+    return Counter(records=len(found) - count, rejects=len(rejects), left_out=len(left))
 
 
 Feed = Callable[[Path, int, int], Counter[str]]

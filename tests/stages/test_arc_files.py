@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stages.arc_records import ArcTask
+from stages.documents import KNOWN
 from stages.failures import BadConfig, BadInput, MissingInput
 from stages.lines import Reject
 from stages.tasks import Sample, run
@@ -74,8 +75,8 @@ def test_a_folder_gives_a_task_for_each_file_and_rejects_what_is_none(tmp_path: 
     assert list(read(str(tmp_path), refuse=rejects.append)) == ["a", "b"]
     assert [Path(reject.source).name for reject in rejects] == ["c.json", "d.json"]
     assert [reject.reason for reject in rejects] == [
-        "not an ARC task",
-        "not an ARC task: not JSON: Expecting property name enclosed in double quotes at column 2",
+        f"an object with train; {KNOWN}",
+        "not JSON: Expecting property name enclosed in double quotes at column 2",
     ]
 
 

@@ -92,7 +92,9 @@ def test_own_texts_are_tasks_without_questions(tmp_path: Path) -> None:
 
 
 def test_a_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path, b"caf\xe9", "latin.txt") == ": not UTF-8 (byte 3)"
+    way = "; if it is Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+    assert refusal(tmp_path, b"caf\xe9", "latin.txt") == f": not UTF-8 (byte 3){way}"
+    assert refusal(tmp_path, b"\xff\xff", "other.txt") == ": not UTF-8 (byte 0)"
 
 
 @pytest.mark.parametrize(
@@ -156,24 +158,18 @@ def test_a_name_that_is_no_dataset_either_says_what_to_check() -> None:
     assert str(caught.value).endswith("check the name, or give a local file")
 
 
-def test_a_folder_of_data_files_is_read_as_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "squad"
-    folder.mkdir()
+def test_rows_of_a_dataset_in_a_folder_become_a_task_for_each_passage(tmp_path: Path) -> None:
     lines = [json.dumps(row(title)) for title in ("Ada", "Ada", "Bo")]
-    (folder / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    assert [len(record.task.questions) for record in tasks.run(str(folder))] == [2, 1]
-    with pytest.raises(BadConfig, match="--split test: "):
-        tasks.run(str(folder), split="test")
+    (tmp_path / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert [len(record.task.questions) for record in tasks.run(str(tmp_path))] == [2, 1]
+    with pytest.raises(BadConfig, match="--split test: no file is called so; leave it out to read all of them"):
+        tasks.run(str(tmp_path), split="test")
 
 
-def test_a_folder_of_broken_data_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "broken"
-    folder.mkdir()
-    (folder / "train.jsonl").write_bytes(b'{"title": \x00 [\n\xff')
-    with pytest.raises(BadInput, match=f"^{folder}: "):
-        tasks.run(str(folder))
+def test_a_broken_line_of_a_folder_is_named_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(b'{"title": \x00 [\n\xff')
+    with pytest.raises(BadInput, match=f"^{tmp_path}/train.jsonl:1: not JSON: "):
+        tasks.run(str(tmp_path))
 
 
 def test_a_dataset_with_other_columns_is_told_which_are_missing(
@@ -242,6 +238,12 @@ def test_a_paragraph_whose_questions_have_no_answer_is_left_out(tmp_path: Path) 
     assert [record.task.context for record in tasks.run(str(path))] == ["Ada."]
 
 
-def test_a_folder_without_texts_or_data_says_what_it_lacks(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"without texts \(.txt, .md\) and without data"):
+def test_a_folder_without_texts_or_data_says_what_it_lacks_and_what_it_holds(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadInput, match=r"without texts \(.txt, .md, .markdown, .rst\) and without data .*; it is empty$"
+    ):
+        tasks.run(str(tmp_path))
+    for name in ("a.pdf", "b.pdf", ".hidden.md", "LICENSE"):
+        (tmp_path / name).write_text("%PDF")
+    with pytest.raises(BadInput, match=r"; it holds 2 \.pdf, 1 hidden, 1 without an ending$"):
         tasks.run(str(tmp_path))

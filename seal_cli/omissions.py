@@ -1,0 +1,77 @@
+"""What a source holds that is left out: counted by kind, a few files named, the rest in the file of rejects."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from seal_cli.console import note
+from seal_cli.manifest import path_of
+from seal_cli.rejects import Rejects, part_of
+from stages.folders import JSON_FILES, Omission
+from stages.kinds import TEXTS
+from stages.repeats import TWICE
+
+NAMED = 3  # files of a kind that are named on stderr, and
+READ = f"read are {', '.join((*TEXTS, *JSON_FILES))}"
+KEPT = 20  # in the manifest
+
+
+class Omissions:
+    """Called with each file or folder that is left out. Each is written to the rejects' FILE as well, and is none."""
+
+    def __init__(self, rejects: Rejects) -> None:
+        self.rejects = rejects
+        self.counts: Counter[str] = Counter()
+        self.files: dict[str, list[str]] = {}
+        self.reasons: dict[str, str] = {}
+
+    def __call__(self, omission: Omission) -> None:
+        self.counts[omission.kind] += 1
+        files = self.files.setdefault(omission.kind, [])
+        if len(files) < KEPT:
+            files.append(omission.path)
+        self.reasons.setdefault(omission.kind, omission.reason)
+        self.rejects.mention(omission.path, f"left out: {omission.reason or omission.kind}")
+
+    def tell(self) -> None:
+        """The kinds with their counts, and the first files of each, in one line; what is there twice in another."""
+        kinds = [kind for kind, _ in self.counts.most_common() if kind != TWICE]
+        if kinds:
+            count = sum(self.counts[kind] for kind in kinds)
+            told = ", ".join(
+                f"{self.counts[kind]} {kind} ({named(self.files[kind], self.counts[kind])})" for kind in kinds
+            )
+            note(f"seal tasks: left out {count} {'file' if count == 1 else 'files'}: {told}; {READ}")
+        if twice := self.counts[TWICE]:
+            what = "1 task is there" if twice == 1 else f"{twice} tasks are there"
+            note(
+                f"seal tasks: note: {what} more than once and taken once: {self.files[TWICE][0]}: {self.reasons[TWICE]}"
+            )
+
+    def facts(self) -> list[dict[str, Any]]:
+        """For the manifest: each kind with its count and its first files."""
+        return [{"kind": kind, "count": self.counts[kind], "files": files} for kind, files in self.files.items()]
+
+
+def named(files: list[str], count: int) -> str:
+    """The first files by name, and how many more there are."""
+    more = count - min(len(files), NAMED)
+    return ", ".join(files[:NAMED]) + (f" and {more} more" if more else "")
+
+
+def find_own_files(stdout: int, *outputs: Path | None) -> set[tuple[int, int]]:
+    """The files that a run writes, by device and inode, as far as they are there: none of them is a source."""
+    found = [os.fstat(stdout)]
+    for path in all_files(path for path in outputs if path):
+        if path.exists():
+            found.append(path.stat())
+    return {(each.st_dev, each.st_ino) for each in found}
+
+
+def all_files(outputs: Iterable[Path]) -> Iterable[Path]:
+    """The outputs, and what lies beside them while and after they are written."""
+    for path in outputs:
+        part = part_of(path)
+        yield from (path, part, part.with_name(f"{part.name}.json"), path_of(path))

@@ -1,0 +1,255 @@
+"""JSON as a source: lines of tasks or records, or one document in a layout that is known.
+
+Lines are read as they come; a document is read whole. Which of the two it is shows in the first lines.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+from stages import arc_files, official, squad
+from stages.arc_files import Solutions
+from stages.failures import BadConfig, BadInput
+from stages.folders import JSON_FILES, LeaveOut, ignore
+from stages.kinds import HEAD, PAIRS, Foreign, Kind, is_object, is_spread, look_at_bytes, look_at_keys
+from stages.lines import (
+    LONGEST,
+    BadLine,
+    Refuse,
+    bounded_lines,
+    one_line,
+    read_entries,
+    read_lines,
+    stop,
+    validate,
+)
+from stages.records import Record
+from stages.strict_json import Fault, parse_json, parse_loosely, why
+from stages.texts import check_passage
+
+LINE_FILES = (".jsonl", ".ndjson")
+FIRST = 3  # lines from which it is told whether a file holds lines
+LINE_KEYS = frozenset({"task", "title", "context", "question"})
+KNOWN = (
+    "known are SQuAD, ARC tasks, a list of {title, context, questions} (with completions or not), official "
+    "reward files (articles), and record lines"
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How sources are read, and who is told of what.
+
+    `refuse` is told of what is bad, `leave_out` of what is left out, `note` of what else there is to know. `title` is
+    that of a text, or the id of an ARC task, that comes on stdin. `mine` are files of this run itself, by device and
+    inode. `split` None: of a dataset train, of a folder everything.
+    """
+
+    refuse: Refuse = stop
+    leave_out: LeaveOut = ignore
+    note: Callable[[str], object] = ignore
+    split: str | None = None
+    title: str | None = None
+    mine: frozenset[tuple[int, int]] = frozenset()
+    solutions: Solutions = field(default_factory=Solutions)
+    rows: squad.Rows = field(default_factory=squad.Rows)
+    allow_empty: bool = False  # a source without a task is none to complain of
+
+
+class Empty(BadInput):
+    """A file or stream with nothing in it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name}: empty")
+
+
+class Source(Protocol):
+    """What is read of a file or a stream."""
+
+    def readline(self, limit: int = -1, /) -> bytes: ...
+    def read(self, limit: int = -1, /) -> bytes: ...
+
+
+class Rewound:
+    """A stream whose first lines were looked at, from its beginning."""
+
+    def __init__(self, head: list[bytes], rest: BinaryIO) -> None:
+        self.head, self.rest = b"".join(head), rest
+
+    def readline(self, limit: int = -1, /) -> bytes:
+        limit = limit if limit >= 0 else LONGEST
+        line, newline, _ = self.head[:limit].partition(b"\n")
+        found = line + newline
+        self.head = self.head[len(found) :]
+        return found if newline or len(found) == limit else found + self.rest.readline(limit - len(found))
+
+    def read(self, limit: int = -1, /) -> bytes:
+        found, self.head = self.head, b""
+        return found + self.rest.read(max(0, limit - len(found)) if limit >= 0 else -1)
+
+
+def read_head(file: BinaryIO) -> list[bytes]:
+    """The first lines of a file: up to one that may be a line of a source, and no more than tell what it is."""
+    head: list[bytes] = []
+    told = size = 0
+    while told < FIRST and size <= HEAD and (line := file.readline(LONGEST + 1)):
+        head.append(line)
+        size += len(line)
+        told += bool(line.strip(b"\xef\xbb\xbf \t\r\n"))
+        if is_line(line):
+            break
+    return head
+
+
+def is_line(line: bytes) -> bool:
+    """Whether a line is a JSON object that may be a task, a record or a row."""
+    try:
+        value = parse_json(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and not LINE_KEYS.isdisjoint(value) and not arc_files.is_challenges(value)
+
+
+def open_json(path: Path, reading: Reading) -> Iterator[Record]:
+    """The records of a file. Raises BadInput, at once, for one that holds no lines and no document that is known."""
+    file = path.open("rb")
+    try:
+        head = read_head(file)
+        file.seek(0)
+        return read_json(file, head, path, reading, close=file.close)
+    except BaseException:
+        file.close()
+        raise
+
+
+def read_json(
+    file: Source, head: list[bytes], path: Path, reading: Reading, *, close: Callable[[], None]
+) -> Iterator[Record]:
+    """The records of a file or stream that begins with `head`; `close` is called when all is read."""
+    start = b"".join(head)
+    lines = path.suffix.lower() in LINE_FILES
+    if not start.strip(b"\xef\xbb\xbf \t\r\n\0") and path.suffix.lower() != ".json":
+        raise Empty(str(path))
+    if kind := look_at_bytes(start) or (look_at_first(head) if lines else None):
+        raise Foreign(kind, str(path))
+    if (lines or any(map(is_line, head))) and not is_document(start):
+        return closing(load_lines(file, path, reading), close)
+    raw = file.read()
+    close()
+    return from_whole(raw, path, reading)
+
+
+def look_at_first(head: list[bytes]) -> Kind | None:
+    """What a file of lines is by its first one; None where that may be a task, or is bad."""
+    try:
+        first = parse_json(next(filter(bytes.strip, head)).decode("utf-8-sig"))
+    except (ValueError, RecursionError, StopIteration):
+        return None
+    pair = isinstance(first, dict) and (
+        first.keys() >= {"prompt", "completion"} or isinstance(first.get("messages"), list)
+    )
+    return PAIRS if pair and LINE_KEYS.isdisjoint(first) else look_at_keys(first)
+
+
+def is_document(start: bytes) -> bool:
+    """Whether what a file of lines begins with is a document all the same: a list, or one over several lines."""
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return is_spread(start) or (text[:1] == b"[" and text[1:].lstrip()[:1] in (b"{", b"]"))
+
+
+def closing(records: Iterator[Record], close: Callable[[], None]) -> Iterator[Record]:
+    """The records; then `close`."""
+    try:
+        yield from records
+    finally:
+        close()
+
+
+def load_lines(file: Source, path: Path, reading: Reading) -> Iterator[Record]:
+    """Record lines as they are, `{title, context, questions}` lines as tasks; rows are gathered."""
+    lines = bounded_lines(cast("BinaryIO", file))
+    found = read_lines(lines, str(path), lambda value: from_line(value, reading.rows, str(path)), reading.refuse)
+    return (record for record in found if record is not None)
+
+
+def from_line(value: dict[str, Any], rows: squad.Rows, name: str) -> Record | None:
+    """A record line, or a `{title, context, questions}` line; None for a row, which `rows` keeps. Raises BadLine."""
+    if squad.is_row(value):
+        rows.add(value, name)
+        return None
+    if "task" not in value:
+        if LINE_KEYS.isdisjoint(value) and (kind := look_at_keys(value)):
+            raise BadLine(kind.tell("stdin"))
+        return Record(task=official.read_task(value))
+    record = validate(Record, value)
+    if record.task.domain == "qa":
+        check_passage(record.task.context)
+    return record
+
+
+def from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
+    """The records of a whole file: of one document, or of lines whose first ones are bad."""
+    try:
+        document = parse_loosely(raw.decode("utf-8-sig"))
+    except ValueError as error:
+        if any(map(is_object, raw.split(b"\n", FIRST)[:FIRST])):
+            return load_lines(BytesIO(raw), path, reading)
+        way = ""
+        if is_spread(raw[:HEAD]) and "Extra data" in str(error):
+            way = f"; several documents become lines with: jq -c . {path}"
+        elif path.suffix.lower() not in JSON_FILES:
+            way = f"; a text under such a name is read with: seal tasks - --title TITLE < {path}"
+        raise BadInput(f"{path}: {why(error)}{way}") from None
+    if isinstance(document, dict) and not LINE_KEYS.isdisjoint(document) and not arc_files.is_challenges(document):
+        return read_entries(
+            [("the object", document)], str(path), lambda value: _one(value, path, reading), reading.refuse
+        )
+    return from_document(document, path, reading)
+
+
+def _one(value: dict[str, Any], path: Path, reading: Reading) -> list[Record]:
+    record = from_line(value, reading.rows, str(path))
+    return [] if record is None else [record]
+
+
+def from_document(document: Any, path: Path, reading: Reading) -> Iterator[Record]:
+    """A whole JSON document, told apart by its keys. Raises BadInput for one of no known layout."""
+    if isinstance(document, Fault):
+        raise BadInput(f"{path}: {document}")
+    if arc_files.is_task(document) and str(path) == "stdin":
+        if not reading.title:
+            raise BadConfig("stdin: an ARC task has no name there; give --title ID")
+        document = {reading.title: document}
+    if arc_files.is_task(document) or arc_files.is_challenges(document):
+        return arc_files.from_arc(document, path, reading.refuse, reading.solutions)
+    for fits, read in LAYOUTS:
+        if fits(document):
+            return read(document, path, reading)
+    if kind := look_at_keys(document):
+        raise Foreign(kind, str(path))
+    keys = ", ".join(key[:40] for key in list(document)[:5]) if isinstance(document, dict) else ""
+    found = f"an object with {keys or 'nothing'}" if isinstance(document, dict) else type(document).__name__
+    raise BadInput(one_line(f"{path}: {found}") + f"; {KNOWN}")
+
+
+def _is_squad(document: Any) -> bool:
+    return isinstance(document, dict) and isinstance(document.get("data"), list)
+
+
+def _is_rewards(document: Any) -> bool:
+    return isinstance(document, dict) and isinstance(document.get("articles"), list)
+
+
+def _is_list(document: Any) -> bool:
+    """A list that may be one of tasks: something in it is an object, good or bad."""
+    return isinstance(document, list) and (not document or any(isinstance(e, dict | Fault) for e in document))
+
+
+Read = Callable[[Any, Path, Reading], Iterator[Record]]
+LAYOUTS: tuple[tuple[Callable[[Any], bool], Read], ...] = (
+    (_is_squad, lambda document, path, reading: squad.from_squad(document, path, reading.refuse)),
+    (_is_rewards, lambda document, path, reading: official.from_rewards(document, path, reading.refuse)),
+    (_is_list, lambda document, path, reading: official.from_list(document, path, reading.refuse, reading.rows)),
+)

@@ -1,0 +1,137 @@
+"""Where records are read from: a file, a stream, a folder of files."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from stages.documents import Empty, Reading, Rewound, is_document, is_line, open_json, read_head, read_json
+from stages.failures import BadConfig, BadInput
+from stages.folders import JSON_FILES, Omission, reject_file, tell_unreadable, walk
+from stages.kinds import (
+    SOLUTIONS,
+    TABLE,
+    TEMPLATE,
+    TEXTS,
+    Foreign,
+    is_object,
+    is_template,
+    look_at_bytes,
+    look_at_folder,
+)
+from stages.lines import LONGEST, LONGEST_ENTRY, BadLine
+from stages.records import Record
+from stages.repeats import Repeats
+from stages.texts import find_title, from_text, read_start, title_of
+
+BEGINNING = re.compile(rb"\s*(\{|\[\s*(\{|\]|\"|$))")  # of JSON, rather than of a text
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "dev", "val"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}  # as `datasets` tells them by the names of files
+
+
+def open_file(path: Path, title: str, reading: Reading) -> Iterator[Record]:
+    """The records of a file. Raises BadInput, at once, where it is of no kind that is read."""
+    suffix = path.suffix.lower()
+    if suffix in TEXTS:
+        return open_text(path, title, reading)
+    if suffix in (".csv", ".tsv"):
+        raise Foreign(TABLE, str(path))
+    return open_json(path, reading)
+
+
+def open_text(path: Path, title: str, reading: Reading) -> Iterator[Record]:
+    """An own text as a task. Raises Foreign for a prompt template, and for what is no text whatever its name."""
+    raw = read_start(path)
+    if kind := look_at_bytes(raw) or (TEMPLATE if is_template(raw) else None):
+        raise Foreign(kind, str(path))
+    return _text(raw, title, str(path), reading)
+
+
+def _text(raw: bytes, title: str, name: str, reading: Reading) -> Iterator[Record]:
+    try:
+        record = from_text(title, raw)
+    except BadLine as error:
+        reading.refuse(reject_file(name, str(error), raw[:LONGEST_ENTRY]))
+    else:
+        yield record
+
+
+def open_stream(file: BinaryIO, name: str, reading: Reading) -> Iterator[Record]:
+    """The records of a stream: JSON, or a text. Raises BadInput for what is neither, BadConfig for a missing title."""
+    head = read_head(file)
+    start, stream = b"".join(head), Rewound(head, file)
+    if kind := look_at_bytes(start):
+        raise Foreign(kind, name)
+    if any(map(is_object, head)) or is_document(start) or BEGINNING.match(start.removeprefix(b"\xef\xbb\xbf")):
+        if reading.title and any(map(is_line, head)):
+            raise BadConfig(f"--title {reading.title}: what comes on {name} is JSON, which says its titles itself")
+        return read_json(stream, head, Path(name), reading, close=lambda: None)
+    raw = stream.read(LONGEST + 1)
+    if not raw.strip(b"\xef\xbb\xbf \t\r\n\0"):
+        raise Empty(name)
+    title = reading.title or find_title(raw.decode("utf-8-sig", "replace"))
+    if not title:
+        raise BadConfig(f"{name}: a text without a heading (# …): give --title TITLE; JSON would begin with {{ or [")
+    return _text(raw, title, name, reading)
+
+
+def read_folder(root: Path, reading: Reading, repeats: Repeats) -> Iterator[Record]:
+    """The records of all files in a folder and its folders; what is left out, and what is bad, is told.
+
+    Raises Foreign for the folder of a model or an adapter, BadConfig where no file is of the split that is asked for.
+    """
+    if kind := look_at_folder(root):
+        raise Foreign(kind, str(root))
+    fits, splits = False, set[str]()
+    for path in walk(root, leave_out=reading.leave_out, refuse=reading.refuse, mine=reading.mine):
+        suffix = path.suffix.lower()
+        if suffix not in (*TEXTS, *JSON_FILES):
+            reading.leave_out(Omission(str(path), suffix or "without an ending"))
+        elif reading.split and not is_of_split(path.relative_to(root), reading.split):
+            reading.leave_out(Omission(str(path), f"not of the split {reading.split}"))
+        else:
+            fits = True
+            splits |= {name for name in SPLITS if suffix in JSON_FILES and is_of_split(path.relative_to(root), name)}
+            records = guard(open_in_folder(path, root, reading), path, reading)
+            yield from repeats.leave_out(records, str(path), reading.leave_out, reading.refuse)
+    if len(splits) > 1 and not reading.split:
+        reading.note(f"{root} has files of {' and '.join(sorted(splits))}, and all are read; --split NAME takes one")
+    if reading.split and not fits:
+        raise BadConfig(f"{root} --split {reading.split}: no file is called so; leave it out to read all of them")
+
+
+def is_of_split(path: Path, split: str) -> bool:
+    """Whether the name of a file, or of a folder that it lies in, says that it is of the split."""
+    words = re.split(r"[^a-z0-9]+", path.with_suffix("").as_posix().lower())
+    return not set(words).isdisjoint(SPLITS.get(split, (split.lower(),)))
+
+
+def open_in_folder(path: Path, root: Path, reading: Reading) -> Iterator[Record]:
+    """The records of a file of a folder: another kind of file is left out there, and a bad one costs itself alone."""
+    try:
+        return open_file(path, title_of(path, root), reading)
+    except Foreign as error:
+        if error.kind is not SOLUTIONS or not has_challenges(path):
+            reading.leave_out(Omission(str(path), error.kind.short, str(error)))
+    except BadInput as error:
+        reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))
+    except OSError as error:
+        tell_unreadable(path, error, reading.leave_out, reading.refuse)
+    return iter(())
+
+
+def has_challenges(path: Path) -> bool:
+    """Whether ARC's challenges lie beside their solutions, which are then read with them."""
+    other = path.with_name(path.name.replace("solutions", "challenges"))
+    return other != path and other.is_file()
+
+
+def guard(records: Iterator[Record], path: Path, reading: Reading) -> Iterator[Record]:
+    """The records of a file of a folder, as far as it can be read."""
+    try:
+        yield from records
+    except OSError as error:
+        tell_unreadable(path, error, reading.leave_out, reading.refuse)

@@ -1,0 +1,71 @@
+"""Own texts as tasks without questions: what is one, what it is called, and what is wrong with one that is none."""
+
+import re
+from pathlib import Path
+
+from stages.lines import LONGEST, BadLine
+from stages.records import Record, make_task
+from stages.strict_json import explain_bytes, settled
+
+MARKED = re.compile(r"#{1,6}[ \t]+(\S.*)")
+RULES = ("=", "-", "~", "*", "^", "+")  # with which reStructuredText underlines a heading
+
+
+def read_start(path: Path) -> bytes:
+    """What a file holds, and no more of it than shows that it is too long."""
+    with path.open("rb") as file:
+        return file.read(LONGEST + 1)
+
+
+def from_text(title: str, raw: bytes) -> Record:
+    """A text as a task without questions. Raises BadLine for bytes that are not UTF-8, or that say nothing."""
+    if len(raw) > LONGEST:
+        raise BadLine(f"more than {LONGEST:,} bytes, too long for one passage; split it into several files")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadLine(explain_bytes(error)) from None
+    if is_blank(text):
+        raise BadLine("empty: there is nothing in it to learn")
+    return Record(task=make_task(clean_title(title), text.replace("\r\n", "\n").replace("\r", "\n").strip(), []))
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to be seen in a text: only blanks, byte-order marks, control characters."""
+    return not any(letter.isprintable() and not letter.isspace() for letter in text)
+
+
+def check_passage(context: object) -> None:
+    """Raises BadLine for a passage in which there is nothing to be learned."""
+    if isinstance(context, str) and is_blank(context):
+        raise BadLine("context is empty: there is nothing in it to learn")
+
+
+def clean_title(name: str) -> str:
+    """A name as a title: what is no text in it replaced, control characters and line ends as blanks."""
+    return "".join(letter if letter.isprintable() else " " for letter in settled(name)).strip() or name
+
+
+def find_title(text: str) -> str | None:
+    """The first heading of a text: `# so`, underlined with =, or its first line if that is underlined at all.
+
+    A line over the first one makes it a heading if it is as long: front matter (---) is none.
+    """
+    first = before = over = ""
+    for line in text.split("\n"):
+        if marked := MARKED.match(line):
+            return marked[1].rstrip("# \t\r")
+        found = line.strip()
+        rule = len(found) > 2 and found == found[0] * len(found) and found[0] in RULES
+        if rule and before and (found[0] == "=" or (before == first and not 0 < len(over) < len(before))):
+            return before
+        if rule and not first:
+            over = found
+        before = "" if rule else found
+        first = first or before
+    return None
+
+
+def title_of(path: Path, root: Path) -> str:
+    """A text's title: its file's name, with the folders that lie between it and the source, without the ending."""
+    return path.relative_to(root).with_suffix("").as_posix()

@@ -1,0 +1,168 @@
+"""A file and a stream as a source: JSON or text, or what else it is; and paths that are not there."""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import tasks
+from stages.failures import BadConfig, BadInput, MissingInput
+from stages.records import to_json
+from tests.stages.invented import a_line, a_task
+from tests.stages.test_folders import GRIDS, fill, read, titles
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            {"one": [[[4]]]},
+            "source.json: ARC's solutions; give the challenges: `seal tasks CHALLENGES.json --solutions ",
+        ),
+        ('{"prompt": "p", "completion": "c"}', "source.json: an object with prompt, completion; known are"),
+        (
+            '{\n"a": 1\n}\n{\n"a": 2\n}',
+            "source.json: not JSON: Extra data at line 4, column 1; several documents become",
+        ),
+        ({"model_type": "x"}, "source.json: the configuration of a model; a model is given by its folder"),
+        (b"PAR1", "source.json: a parquet file; a folder of them"),
+        ([], "source.json: no task in it; give another source, or --allow-empty where none is right"),
+    ],
+)
+def test_a_file_that_is_no_source_is_called_by_its_name(tmp_path: Path, content: Any, words: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        read(fill(tmp_path, {"source.json": content}) / "source.json")
+    assert str(caught.value).replace(f"{tmp_path}/", "").startswith(words)
+
+
+def test_a_prompt_template_and_training_pairs_are_called_so(tmp_path: Path) -> None:
+    fill(
+        tmp_path,
+        {"t.txt": "Read.\n{title}\n{context}\n", "sft.jsonl": {"prompt": "p", "completion": "c"}, "a.csv": "1"},
+    )
+    for name, words in (
+        ("t.txt", "a prompt template, with"),
+        ("sft.jsonl", "training pairs; train"),
+        ("a.csv", "a table; "),
+    ):
+        with pytest.raises(BadInput, match=f"{name}: {words}"):
+            read(tmp_path / name)
+
+
+def test_a_document_over_several_lines_is_read_whatever_its_ending(tmp_path: Path) -> None:
+    own = {"title": "T", "context": "C", "questions": []}
+    record = json.loads(to_json(a_line(a_task("R"), [True, None])))
+    for name, content in (("a.jsonl", own), ("b.json", own), ("c.jsonl", record), ("d.jsonl", [own, record["task"]])):
+        path = fill(tmp_path, {name: json.dumps(content, indent=1)}) / name
+        assert titles(read(path)[0])[0] in ("T", "R")
+
+
+@pytest.mark.parametrize(
+    "name", ["notes/adda.md", "notes/", "nots/ada.md", "notes/ada.txt", "nowhere.csv", "a b", "~/x"]
+)
+def test_a_path_that_is_not_there_is_missing_and_its_neighbours_are_named(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fill(tmp_path, {"notes/ada.md": "A"}))
+    near = {"notes/adda.md": "notes/ada.md", "nots/ada.md": "notes", "notes/ada.txt": "notes/ada.md"}.get(name)
+    if name == "notes/":
+        assert titles(read(name)[0]) == ["ada"]
+        return
+    with pytest.raises(MissingInput) as caught:
+        read(name)
+    assert str(caught.value) == f"{name}: no such file or folder" + (f"; did you mean {near}?" if near else "")
+
+
+def test_one_missing_source_of_several_is_told_before_any_is_read(tmp_path: Path) -> None:
+    with pytest.raises(MissingInput, match=r"nowhere\.md: no such file or folder"):
+        tasks.run(str(fill(tmp_path, {"a.md": "A"})), "nowhere.md")
+
+
+# ---- streams
+
+
+class Stdin:
+    """A stdin that is no terminal."""
+
+    def __init__(self, content: bytes) -> None:
+        self.buffer = io.BytesIO(content)
+
+    def isatty(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("content", "title", "context"),
+    [
+        (b"# Ada #\n\nShe built it.", "Ada", "# Ada #\n\nShe built it."),
+        (b"Intro\n\n## Bo\nx", "Bo", "Intro\n\n## Bo\nx"),
+        (b"\xef\xbb\xbfAda\n===\ntext", "Ada", "Ada\n===\ntext"),
+        (b"===\nAda\n===\ntext", "Ada", "===\nAda\n===\ntext"),
+        (b"Ada B.\n---\ntext", "Ada B.", "Ada B.\n---\ntext"),
+        (b"\n---\nAda\n---\ntext", "Ada", "---\nAda\n---\ntext"),
+        (b"[a link](x) # no\n# Yes\n", "Yes", "[a link](x) # no\n# Yes"),
+    ],
+)
+def test_a_text_on_stdin_has_its_first_heading_as_title(
+    content: bytes, title: str, context: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Stdin(content))
+    ((record,), rejects, _) = read("-")
+    assert (record.task.name, record.task.context, rejects) == (title, context, [])  # type: ignore[union-attr]
+    monkeypatch.setattr(sys, "stdin", Stdin(content))
+    assert titles(read("-", title="Mine")[0]) == ["Mine"]
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        (b"no heading", BadConfig, "stdin: a text without a heading (# …): give --title TITLE"),
+        (b"---\ntitle: x\n---\ntext", BadConfig, "stdin: a text without a heading"),
+        (b"", BadInput, "stdin: no task in it; give another source, or --allow-empty where none is right"),
+        (b"\n \n", BadInput, "stdin: no task in it"),
+        (b"\x1f\x8b\x08", BadInput, "stdin: a gzip file; unpack it first: gunzip -k FILE"),
+        (json.dumps(GRIDS).encode(), BadConfig, "stdin: an ARC task has no name there; give --title ID"),
+        (b'{"model_type": 1}', BadInput, "stdin: the configuration of a model"),
+    ],
+)
+def test_what_stdin_lacks_is_said(
+    content: bytes, error: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Stdin(content))
+    with pytest.raises(error) as caught:
+        read("-")
+    assert str(caught.value).startswith(words)
+
+
+def test_documents_and_lines_come_on_stdin_beside_other_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"title": "Own", "context": "C", "questions": []}
+    path = fill(tmp_path, {"a.md": "A"}) / "a.md"
+    for content in (
+        json.dumps([own], indent=1),
+        json.dumps(own) + "\n" + json.dumps({**own, "title": "Two"}) + "\n",
+        json.dumps(own, indent=2),
+    ):
+        monkeypatch.setattr(sys, "stdin", Stdin(content.encode()))
+        assert titles(read(path, "-")[0])[:2] == ["a", "Own"]
+    monkeypatch.setattr(sys, "stdin", Stdin(json.dumps(GRIDS).encode()))
+    assert titles(read("-", title="0a1b")[0]) == ["0a1b"]
+    with pytest.raises(BadConfig, match="--title T: only for what comes on stdin"):
+        read(path, title="T")
+    with pytest.raises(BadConfig, match="stdin can be read once"):
+        read("-", "-")
+
+
+def test_a_pipe_with_a_name_is_read_like_stdin() -> None:
+    ours, theirs = os.pipe()
+    os.write(theirs, b"# Piped\ntext")
+    os.close(theirs)
+    try:
+        assert titles(read(f"/dev/fd/{ours}")[0]) == ["Piped"]
+    finally:
+        os.close(ours)
