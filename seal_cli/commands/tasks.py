@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 def tasks(
     sources: Annotated[
         list[str],
-        typer.Argument(
-            metavar="SOURCE...", help="Files, folders, datasets' names, or - for stdin.", show_default=False
-        ),
+        typer.Argument(metavar="SOURCE", help="Files, folders, datasets' names, or - for stdin.", show_default=False),
     ],
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
