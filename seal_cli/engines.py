@@ -1,6 +1,6 @@
 """From --engine and its flags to an engine: hf and vllm load a model here, openai asks a server."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from typing import Any
 from seal_cli.console import note
 from seal_cli.models import choose_model, plain, quiet_libraries, weights_of
 from seal_cli.services import ENGINE_KEYS, ServiceFlags, calls_told, connect, key_from, refuse_given
-from stages.engines.adapters import check_adapters
+from stages.engines.adapters import adapter_check
 from stages.engines.base import Request
 from stages.engines.directories import read_adapter
 from stages.engines.models import Device
-from stages.failures import BadConfig, Denied
+from stages.failures import BadConfig, BadInput, Denied, MissingInput
 from stages.plugins import load_class
 from stages.services.base import HOSTED, Call, Transport, limit_name_of
 
@@ -93,17 +93,31 @@ class EngineFlags:
         about = {"model": model} if self.served else weights_of(model, self.device, self.dtype)
         return {"engine": self.name, **about}
 
-    def check_adapters(self, adapters: Iterable[tuple[Path, str]], model: str) -> None:
-        """Raises for an adapter that cannot be used. A server may see files that we do not."""
-        found = list(adapters)
-        if self.name in ("hf", "vllm"):  # others may read theirs elsewhere
-            check_adapters(found, model)
-        if self.name == "vllm":
-            self._vllm([path for path, _ in found])
+    def lost_adapters(self, adapters: Iterable[tuple[Path, str]], model: str) -> dict[Path, str]:
+        """Which of them cannot be used, and why. A server may see files that we do not; so may engines of others.
+
+        Raises for the first where none can: then it is more than one line's trouble.
+        """
+        found, lost = list(adapters), dict[Path, Exception]()
+        check = self._adapter_check(model) if found else no_check
+        for path, trained_on in found:
+            try:
+                check(path, trained_on)
+            except (BadInput, MissingInput, OSError) as error:
+                lost[path] = error
+        if lost and len(lost) == len(found):
+            raise next(iter(lost.values()))
+        return {path: str(error) for path, error in lost.items()}
+
+    def _adapter_check(self, model: str) -> Callable[[Path, str], object]:
         if self.served:
-            for path, _ in found:
-                if path.exists():
-                    read_adapter(path)
+            return lambda path, _: read_adapter(path) if path.exists() else None
+        if self.name not in ("hf", "vllm"):
+            return no_check
+        fits = adapter_check(model)
+        if self.name == "hf":
+            return fits
+        return lambda path, trained_on: (fits(path, trained_on), self._vllm([path]))
 
     def load(self, model: str, adapters: Sequence[Path] = (), transport: Transport | None = None) -> Any:
         """The engine, loaded, for requests with these adapters; behind a server it may get another `transport`.
@@ -147,6 +161,10 @@ class EngineFlags:
             "memory_fraction": self.memory_fraction,
             "structured": self.structured,
         }
+
+
+def no_check(path: Path, trained_on: str) -> None:
+    """For engines that may read their adapters elsewhere."""
 
 
 SERVER_S = "a server does the work with --engine openai, on its own device"

@@ -17,13 +17,13 @@ from seal_cli.console import Counts, Meter, closing_line, counted, meter, note, 
 from seal_cli.journal import Journal
 from seal_cli.jsonl import encode
 from seal_cli.reasons import Reasons
-from seal_cli.rejects import Rejects
+from seal_cli.rejects import SAID, Rejects
 from seal_cli.target import Target
 from seal_cli.worker import Flight, Suspects, run_worker
 from stages.engines.base import Watch
 from stages.failures import BadConfig, BadInput
 from stages.frozen import Frozen
-from stages.lines import Lines, Reject
+from stages.lines import BadLine, Lines, Reject, one_line
 from stages.plan import Plan
 from stages.records import Record, SftExample, content_id
 
@@ -63,6 +63,7 @@ class Run:
         self.counts, self.reasons = Counts(), Reasons()
         self.about: dict[str, Any] = {}  # what else the manifest says
         self.settings: dict[str, Any] = {"stage": stage}
+        self.places: list[tuple[str, int, int]] = []  # (name, line, bytes before it) of each item that was read
         self.plan: Plan | None = None
         self.came = 0  # lines that came in, whatever their shard
         self.domains: set[str] = set()  # of all lines that came in, whatever their shard
@@ -95,13 +96,46 @@ class Run:
         """
         seen = self._seen(items)
         chosen = in_shard(seen, shard) if shard else seen
-        found = list(counted(islice(chosen, limit), self.counts))
+        found = []
+        for item in counted(islice(chosen, limit), self.counts):
+            found.append(item)
+            self.places.append((items.name, *items.place) if isinstance(items, Lines) else (name, 0, 0))
         self.refuse.check(self.came)
         if self.empty and not allow_empty:
             raise BadInput(none_came(self.stage, items.name if isinstance(items, Lines) else name))
         for item in found:
             self.input.update(encode(item))
         return found
+
+    def sift(self, items: Sequence[Item], check: Callable[[Item], object]) -> list[Item]:
+        """Of what `read` gave, the items that `check` takes. One for which it raises BadLine is rejected.
+
+        Raises BadInput where it takes none.
+        """
+        places, self.places, good = self.places, [], []
+        self.input = hashlib.sha256()
+        for item, place in zip(items, places, strict=True):
+            data = encode(item)
+            try:
+                check(item)
+            except BadLine as error:
+                self.refuse(Reject(*place, one_line(str(error)), data.rstrip(b"\n")))
+                continue
+            good.append(item)
+            self.places.append(place)
+            self.input.update(data)
+        self.counts.read = len(good)
+        if items:
+            self.refuse.check(len(good))
+        return good
+
+    def tell_lost(self, items: Sequence[Item], reason_of: Callable[[Item], str | None]) -> None:
+        """Says of which lines the work cannot be done, and why: they are carried, unscored."""
+        found = [(place, why) for item, place in zip(items, self.places, strict=True) if (why := reason_of(item))]
+        for (name, line, _), why in found[:SAID]:
+            note(f"seal {self.stage}: {name}:{line}: {why} (it stays unscored)")
+        if len(found) > SAID:
+            note(f"seal {self.stage}: {len(found) - SAID} more lines stay unscored; their answers say why")
 
     def _seen(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:

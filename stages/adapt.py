@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from stages.disk import remove_partials
+from stages.distinct import Distinct
 from stages.domains.base import Domain
 from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
-from stages.failures import BadEdit, BadInput, Untrainable
+from stages.failures import BadEdit, Untrainable
+from stages.lines import BadLine
 from stages.plan import Plan
 from stages.records import Adapter, Line, Record, SelfEdit, TrainStats, content_id, edit_seed
 
@@ -31,24 +33,49 @@ def pieces(
     seeds: int = 1,
     run_seed: int = 0,
 ) -> dict[str, Piece]:
-    """The lines to be made by their adapters' ids. Raises BadInput for a self-edit that comes twice."""
-    found: dict[str, Piece] = {}
-    names = _Names()
+    """The lines to be made by their adapters' ids. Raises BadLine for a self-edit that comes twice."""
+    gathered = Pieces(model, domain=domain, out=out, config=config, seeds=seeds, run_seed=run_seed)
     for record in records:
+        gathered.add(record)
+    return gathered.found
+
+
+class Pieces:
+    """The lines to be made by their adapters' ids: `add` takes record after record."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        domain: Domain,
+        out: Path,
+        config: FitConfig = FitConfig(),
+        seeds: int = 1,
+        run_seed: int = 0,
+    ) -> None:
+        self.model, self.domain, self.out, self.config = model, domain, out, config
+        self.seeds, self.run_seed = seeds, run_seed
+        self.found: dict[str, Piece] = {}
+        self.distinct, self.names = Distinct(), _Names()
+
+    def add(self, record: Record) -> None:
+        """Raises BadLine for a self-edit that comes twice, and for one that its line contradicts."""
+        edit, made = edit_of(record), self._made(record)
+        if made.keys() & self.found.keys():
+            raise BadLine(f"self-edit {edit.id} of {record.task.name!r} occurs twice; each line must be another")
+        self.distinct.add_task(record.task)
+        self.found |= made
+
+    def _made(self, record: Record) -> dict[str, Piece]:
         edit, bare = edit_of(record), record.grow(adapter=None, score=None)
         try:
-            lesson = lesson_of(domain, record)
+            lesson = lesson_of(self.domain, record)
         except (BadEdit, Unwritten, Untrainable) as error:
-            adapter = _without_training(edit, model, config, error)
-            made = {adapter.id: Piece(bare, line=bare.grow(adapter=adapter))}
-        else:
-            own = [edit_seed(run_seed, record.task.id, edit, replica) for replica in range(seeds)]
-            jobs = (_job(edit, lesson, model, config, seed, out, names) for seed in own)
-            made = {job.id: Piece(bare, job) for job in jobs}
-        if made.keys() & found.keys():
-            raise BadInput(f"self-edit {edit.id} of {record.task.name!r} occurs twice; each line must be another")
-        found |= made
-    return found
+            adapter = _without_training(edit, self.model, self.config, error)
+            return {adapter.id: Piece(bare, line=bare.grow(adapter=adapter))}
+        own = [edit_seed(self.run_seed, record.task.id, edit, replica) for replica in range(self.seeds)]
+        jobs = (_job(edit, lesson, self.model, self.config, seed, self.out, self.names) for seed in own)
+        return {job.id: Piece(bare, job) for job in jobs}
 
 
 def plan(todo: Mapping[str, Piece], intact: Callable[[Path], bool]) -> Plan:
@@ -100,9 +127,9 @@ def lesson_of(domain: Domain, record: Record) -> Lesson:
 
 
 def edit_of(record: Record) -> SelfEdit:
-    """The line's self-edit. Raises BadInput where there is none."""
+    """The line's self-edit. Raises BadLine where there is none."""
     if record.edit is None:
-        raise BadInput(f"task {record.task.id} has no edit (run `seal generate` first)")
+        raise BadLine(f"task {record.task.id} has no edit (run `seal generate` first)")
     return record.edit
 
 

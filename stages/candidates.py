@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from stages.failures import BadInput
+from stages.distinct import Distinct
+from stages.lines import BadLine
 from stages.records import Record, Score, SelfEdit
 from stages.scores import least, most
 
@@ -44,31 +45,45 @@ class Candidate:
 
 
 def collect(records: Iterable[Record], unscored: Unscored = "leave-out") -> list[Candidate]:
-    """One candidate per self-edit, its seeds together. Raises BadInput for a line that comes twice."""
+    """One candidate per self-edit, its seeds together. Raises BadLine for a line that is none, or comes twice."""
     groups: dict[tuple[str, str], list[Record]] = {}  # ids of edits need not differ from task to task
-    seen: set[tuple[str, str, str]] = set()
+    check = Comparable()
     for record in records:
-        if record.edit is None or record.score is None:
-            missing = "edit (run `seal generate` first)" if record.edit is None else "score (run `seal eval` first)"
-            raise BadInput(f"task {record.task.id} has no {missing}")
-        edit, adapter = record.edit.id, record.adapter.id if record.adapter else ""
-        if (record.task.id, edit, adapter) in seen:
-            raise BadInput(f"self-edit {edit}, adapter {adapter or 'none'}: scored twice; each line must be another")
-        seen.add((record.task.id, edit, adapter))
-        groups.setdefault((record.task.id, edit), []).append(record)
+        check(record)
+        groups.setdefault((record.task.id, edit_of(record).id), []).append(record)
     return [_candidate(group, unscored) for group in groups.values()]
 
 
+class Comparable:
+    """Called with line after line: raises BadLine for one that is no candidate, or comes twice."""
+
+    def __init__(self) -> None:
+        self.distinct = Distinct()
+
+    def __call__(self, record: Record) -> None:
+        edit, adapter = edit_of(record), record.adapter.id if record.adapter else ""
+        if record.score is None:
+            raise BadLine(f"task {record.task.id} has no score (run `seal eval` first)")
+        if not edit.prompt:
+            raise BadLine(f"self-edit {edit.id} has no prompt to learn from ({edit.template})")
+        key = record.task.id, edit.id, adapter
+        self.distinct.add(record.task, key, f"self-edit {edit.id}, adapter {adapter or 'none'}: scored twice")
+
+
+def edit_of(record: Record) -> SelfEdit:
+    """The line's self-edit. Raises BadLine where there is none."""
+    if record.edit is None:
+        raise BadLine(f"task {record.task.id} has no edit (run `seal generate` first)")
+    return record.edit
+
+
 def _candidate(group: Sequence[Record], unscored: Unscored) -> Candidate:
-    edit = group[0].edit
     scores = [record.score for record in group if record.score is not None]
-    if edit is None:
-        raise BadInput("a score line without an edit")
     values = [_value(score, unscored) for score in scores]
     baselines = [_baseline(score, unscored) for score in scores]
     return Candidate(
         task_id=group[0].task.id,
-        edit=edit,
+        edit=edit_of(group[0]),
         values=tuple(value for value in values if value is not None),
         baselines=tuple(baseline for baseline in baselines if baseline is not None),
         unscored=any(score.value is None for score in scores),

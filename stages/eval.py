@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from stages.distinct import Distinct
 from stages.domains.base import Domain, Poll, Query, Reply
 from stages.engines.base import ANSWERING, Completion, Engine, Prompt, Renamed, Request, Sampling, Unwatched, Watch
-from stages.failures import BadInput
 from stages.grading import in_groups, owner_of, settled
 from stages.judges.base import Judge, Verdict
+from stages.lines import BadLine
 from stages.owners import NOBODY, Owner, Waiting, adapted, owners, plain
 from stages.plan import Plan
 from stages.records import Adapter, Answer, GridAnswer, Record, Task, content_id
@@ -65,17 +66,20 @@ def run(
     chat: bool = False,
     keys: Collection[str] | None = None,
     known: Iterable[Record] = (),
+    lost: Mapping[str, str] = {},
     watch: Watch = Unwatched(),
 ) -> Iterator[Record]:
     """A score for each line, as its answers are there; for these `keys` (see `plan`) only.
 
     The baseline of a task is answered once, however many adapters it has, and not at all where a `known` score line of
     the same settings has it. Reads all lines first: requests are batched across them, and the stage before has then
-    left the device.
+    left the device. Of an adapter whose path is `lost`, the answers stay unscored for the reason that stands there.
+    Raises BadInput for lines that cannot be scored or would be counted twice.
     """
-    lines = list(records)
-    check(lines, domain)
-    lines = [line for line in lines if keys is None or owner_of(line) in keys]
+    there = list(records)
+    check(there, domain)
+    there = [line for line in there if keys is None or owner_of(line) in keys]
+    lines, named = [without_lost(line, lost) for line in there], {owner_of(line): line.adapter for line in there}
     queries = {line.task.id: list(domain.queries(line.task, in_context=in_context, chat=chat)) for line in lines}
     done: dict[Owner, Graded] = {plain(line): graded for line in known if (graded := baseline_of(line)) is not None}
     requests = list(_requests(lines, queries, sampling, done))
@@ -88,11 +92,16 @@ def run(
     found = ((each.owner, replies(each)) for each in _answered(lines, queries, done, completions))
     groups = (((owner, said), [reply.item for reply in said]) for owner, said in found)
     waiting, judge_name = Waiting(lines, done), domain.judge or judge.name
-    yield from (_line(line, done, engine.model, judge_name) for line in waiting.ready(NOBODY))
+
+    def scored(owner: Owner) -> Iterator[Record]:
+        for line in waiting.ready(owner):
+            made = _line(line, done, engine.model, judge_name)
+            yield made.grow(adapter=named[owner_of(line)])
+
+    yield from scored(NOBODY)
     for (owner, said), verdicts in settled(groups) if domain.judge else in_groups(groups, judge):
         done[owner] = Graded(said, verdicts)
-        for line in waiting.ready(owner):
-            yield _line(line, done, engine.model, judge_name)
+        yield from scored(owner)
 
 
 def prompts(lines: Iterable[Record], domain: Domain, *, in_context: bool, chat: bool) -> Iterator[Prompt]:
@@ -118,22 +127,36 @@ def baseline_poll(answer: Answer) -> Poll | None:
     return Poll(answer.baseline_attempts) if isinstance(answer, GridAnswer) else None
 
 
-def check(lines: Sequence[Record], domain: Domain) -> None:
-    """Raises BadInput for lines that cannot be scored or would be counted twice."""
-    seen: set[str] = set()
-    tasks: dict[str, Task] = {}
+def check(lines: Iterable[Record], domain: Domain) -> None:
+    """Raises BadLine for lines that cannot be scored or would be counted twice."""
+    test = Scorable(domain)
     for line in lines:
-        if tasks.setdefault(line.task.id, line.task) != line.task:
-            raise BadInput(f"two different tasks have the id {line.task.id}; give each its own")
-        owner = owner_of(line)
-        domain.check(line.task)
+        test(line)
+
+
+class Scorable:
+    """Called with line after line: raises BadLine for one that cannot be scored, or would be counted twice."""
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain, self.distinct = domain, Distinct()
+
+    def __call__(self, line: Record) -> None:
+        self.domain.check(line.task)
         if line.edit and not line.adapter:
-            raise BadInput(f"task {line.task.name!r} has an edit but no adapter (run `seal adapt` first)")
+            raise BadLine(f"task {line.task.name!r} has an edit but no adapter (run `seal adapt` first)")
         if line.adapter and not line.adapter.path and not line.adapter.error:
-            raise BadInput(f"adapter {line.adapter.id} was imported without its weights (run `seal adapt` first)")
-        if owner in seen:
-            raise BadInput(f"{'adapter' if line.adapter else 'task'} {owner} occurs twice; each line must be another")
-        seen.add(owner)
+            raise BadLine(f"adapter {line.adapter.id} was imported without its weights (run `seal adapt` first)")
+        owner = owner_of(line)
+        self.distinct.add(line.task, owner, f"{'adapter' if line.adapter else 'task'} {owner} occurs twice")
+
+
+def without_lost(line: Record, lost: Mapping[str, str]) -> Record:
+    """The line as if its training had failed, where the adapter that it names cannot be used."""
+    path = line.adapter.path if line.adapter else None
+    if line.adapter is None or path is None or path not in lost:
+        return line
+    update = {"path": None, "fault": "training", "error": lost[path]}
+    return line.grow(adapter=line.adapter.model_copy(update=update))
 
 
 def adapters(lines: Iterable[Record]) -> Iterator[tuple[Path, str]]:

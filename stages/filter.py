@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Literal
 
 from stages.candidates import Candidate, Unscored, best_of, collect, reliability
-from stages.failures import BadConfig, BadInput
+from stages.failures import BadConfig
 from stages.records import Record, SftExample, edit_seed
 
 Ties = Literal["first", "random", "shortest"]
@@ -77,9 +77,6 @@ def run(
     for candidate in candidates:
         if not candidate.unscored or (unscored == "pessimistic" and candidate.graded):
             contexts.setdefault(candidate.task_id, []).append(candidate)
-    for candidate in candidates:
-        if not candidate.edit.prompt:
-            raise BadInput(f"self-edit {candidate.edit.id} has no prompt to learn from ({candidate.edit.template})")
     chosen = [kept for group in contexts.values() for kept in _choose(group, keep, ties, seed)]
     summary = Summary(
         contexts=len({candidate.task_id for candidate in candidates}),

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from stages.choices import Choices, is_written
+from stages.distinct import Distinct
 from stages.domains.base import Domain
 from stages.engines.base import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch
 from stages.failures import BadEdit, BadInput
@@ -214,6 +215,16 @@ def by_hand(
             chosen=domain.choice(text),
         )
         yield Record(task=task, edit=edit)
+
+
+class Writable:
+    """Called with line after line: raises BadLine for one whose task has the id of another."""
+
+    def __init__(self) -> None:
+        self.distinct = Distinct()
+
+    def __call__(self, line: Record) -> None:
+        self.distinct.add_task(line.task)
 
 
 def check_template(records: Iterable[Record], writing: Writing) -> None:

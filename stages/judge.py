@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from stages.distinct import Distinct
 from stages.domains.qa import passage_task
 from stages.engines.base import Unwatched, Watch
 from stages.failures import BadInput
 from stages.grading import Item, in_groups, is_empty, owner_of
 from stages.judges.base import Case, Judge, Verdict
+from stages.lines import BadLine
 from stages.plan import Plan
 from stages.records import Answer, QaTask, Record, Score, content_id
 from stages.scores import make_score
@@ -34,23 +36,33 @@ def is_graded(line: Record) -> bool:
 
 
 def check(lines: Iterable[Record]) -> None:
-    """Raises BadInput for lines without answers, with answers to other questions, or that come twice."""
-    seen: set[str] = set()
+    """Raises BadLine for lines without answers, with answers to other questions, or that come twice."""
+    test = Gradable()
     for line in lines:
-        owner, score = owner_of(line), score_of(line)
-        if not isinstance(line.task, QaTask):
-            raise BadInput(f"task {line.task.id}: grids are compared cell by cell; there is nothing to judge")
+        test(line)
+
+
+class Gradable:
+    """Called with line after line: raises BadLine for one whose answers cannot be graded, or that comes twice."""
+
+    def __init__(self) -> None:
+        self.distinct = Distinct()
+
+    def __call__(self, line: Record) -> None:
+        owner, score, task = owner_of(line), score_of(line), line.task
+        if not isinstance(task, QaTask):
+            raise BadLine(f"task {task.id}: grids are compared cell by cell; there is nothing to judge")
         if not score.answers:
-            raise BadInput(f"task {line.task.id}: its score is a mean without answers; there is nothing to grade")
-        asked = {question.id for question in line.task.questions}
+            raise BadLine(f"task {task.id}: its score is a mean without answers; there is nothing to grade")
+        asked = {question.id for question in task.questions}
+        if len(asked) < len(task.questions):
+            raise BadLine(f"task {task.id}: two of its questions have one id; give each its own")
         strange = next((answer.id for answer in score.answers if answer.id not in asked), None)
         if strange is not None:
-            raise BadInput(f"task {line.task.id}: an answer to {strange}, which is none of its questions")
+            raise BadLine(f"task {task.id}: an answer to {strange}, which is none of its questions")
         if any(is_right_unsaid(answer) for answer in score.answers):
-            raise BadInput(f"task {line.task.id}: an answer that was never given is graded as right")
-        if owner in seen:
-            raise BadInput(f"{'adapter' if line.adapter else 'task'} {owner} occurs twice; each line must be another")
-        seen.add(owner)
+            raise BadLine(f"task {task.id}: an answer that was never given is graded as right")
+        self.distinct.add(task, owner, f"{'adapter' if line.adapter else 'task'} {owner} occurs twice")
 
 
 def is_right_unsaid(answer: Answer) -> bool:

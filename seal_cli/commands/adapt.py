@@ -178,7 +178,9 @@ def adapt(
             run.settle({**selected, "show_data": True})
             run.write(stage.show_data(records, domain=domain), total=len(records))
             return run.code
-        todo = stage.pieces(records, name, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed)
+        gathered = stage.Pieces(name, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed)
+        run.sift(records, gathered.add)
+        todo = gathered.found
         tell_left_out(domain)
         if dry_run:
             own = ", each at the learning rate and for the epochs that its self-edit says" if kind == "arc" else ""

@@ -76,6 +76,7 @@ def evaluate(
       seal eval arc-adapters.jsonl | jq -c '.score.answers[].attempts[0]'
     """
     from dataclasses import asdict
+    from pathlib import Path
 
     from seal_cli import engines, judges
     from seal_cli.console import note
@@ -104,13 +105,17 @@ def evaluate(
         domain: Domain = load_class("--domain", kind, DOMAINS)()
         if domain.judge:
             refuse_given({"--judge": judge}, "ARC's grids are compared cell by cell; leave it out")
-        stage.check(records, domain)
+        records = run.sift(records, stage.Scorable(domain))
         trained = run.students
         name = student.choose(model, trained)
         if trained - {name}:
             note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(trained))}")
         adapters = dict(stage.adapters(records))
-        student.check_adapters(adapters.items(), name)
+        unusable = student.lost_adapters(adapters.items(), name)
+        named = {line.adapter.path for line in records if line.adapter and line.adapter.path}
+        lost = {path: unusable[Path(path)] for path in named if Path(path) in unusable}
+        run.tell_lost(records, lambda line: lost.get((line.adapter and line.adapter.path) or ""))
+        usable = [path for path in adapters if path not in unusable]
         answering = sampling(defaults.answering, max_tokens=max_tokens)
         fits = [line.adapter.fit for line in records if line.adapter and line.adapter.path]
         chats = answered_chat(chat, defaults.chat or student.chats, {fit["chat"] for fit in fits if "chat" in fit})
@@ -123,7 +128,7 @@ def evaluate(
         chosen = {**asked, **student.settings(name), "limit": limit, "shard": shard}
         run.settle(chosen, stage.plan(records))
         run.produce(
-            lambda: (grader.reached().load(), student.load(name, list(adapters))),
+            lambda: (grader.reached().load(), student.load(name, usable)),
             lambda loaded, keys, watch: stage.run(
                 records,
                 loaded[1],
@@ -134,6 +139,7 @@ def evaluate(
                 chat=chats,
                 keys=set(keys),
                 known=run.known,
+                lost=lost,
                 watch=watch,
             ),
             tell=lambda loaded: judges.tell("eval", loaded[0], beside=loaded[1]),

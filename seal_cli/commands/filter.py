@@ -53,6 +53,7 @@ def filter_scores(
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import filter as stage
+    from stages.candidates import Comparable
 
     rule = stage.Keep.parse(keep)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
@@ -60,6 +61,7 @@ def filter_scores(
         records = run.read(
             input_records(file, ("edit", "score"), bad), limit=limit, shard=shard, allow_empty=allow_empty
         )
+        records = run.sift(records, Comparable())
         chosen = {"keep": keep, "ties": ties.value, "unscored": unscored.value, "seed": seed}
         run.settle({**chosen, "limit": limit, "shard": shard})
         filtered = stage.run(records, keep=rule, ties=ties.value, unscored=unscored.value, seed=seed)

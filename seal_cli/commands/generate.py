@@ -129,6 +129,7 @@ def generate(
             if emit_batch:
                 batches.emit(())
             return run.write_none({"limit": limit, "shard": shard})
+        records = run.sift(records, stage.Writable())
         kind, defaults = domain_of(run.domains)
         domain: Domain = load_class("--domain", kind, DOMAINS)()
         refuse_writing(kind, engine, bool(batches), retry_invalid, unique=unique, structured=structured)

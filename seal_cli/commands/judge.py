@@ -61,7 +61,7 @@ def judge(
         grader.check(asks=not batches, others=(file, output))
         refuse_given(grader.unused(), f"the judge {judge} asks no server")
         records = run.read(input_records(file, ("score",), bad), limit=limit, shard=shard, allow_empty=allow_empty)
-        stage.check(records)
+        records = run.sift(records, stage.Gradable())
         if dry_run:
             run.would(f"grade {len(records)} lines with {judge}", grader.service)
             return run.code

@@ -28,6 +28,7 @@ from stages.engines.base import Completion, Example, Lesson, Prompt
 from stages.failures import BadEdit, BadInput, Untrainable
 from stages.grids import Grid
 from stages.judges.base import Verdict
+from stages.lines import BadLine
 from stages.records import SelfEdit, Task
 
 
@@ -83,13 +84,13 @@ class Arc:
     def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
         """The training tasks that the self-edit's tools make.
 
-        Raises BadEdit for too many steps, too, Untrainable where no row is short enough, and BadInput where the line
+        Raises BadEdit for too many steps, too, Untrainable where no row is short enough, and BadLine where the line
         says otherwise than the self-edit does.
         """
         found = parse_edit(edit.completion)
         if edit.chosen not in (None, choice_of(found)):
             ways = "change the completion, and leave chosen out: jq 'del(.edit.chosen)'"
-            raise BadInput(f"self-edit {edit.id} of {task.name!r}: chosen is not what its completion says; {ways}")
+            raise BadLine(f"self-edit {edit.id} of {task.name!r}: chosen is not what its completion says; {ways}")
         made = self.training(task, found)
         if not made.tasks:
             raise Untrainable(f"no training task of {task.name!r} is short enough for the model")
@@ -117,12 +118,12 @@ class Arc:
     # ---- answers
 
     def check(self, task: Task) -> None:
-        """Raises BadInput for a task without tests, or with a test that comes twice."""
+        """Raises BadLine for a task without tests, or with a test that comes twice."""
         ids = [test_id for test_id, _, _ in tests_of(grid_task(task))]
         if not ids:
-            raise BadInput(f"task {task.id} has no test; `seal eval` needs at least one")
+            raise BadLine(f"task {task.id} has no test; `seal eval` needs at least one")
         if len(set(ids)) < len(ids):
-            raise BadInput(f"task {task.id} has two tests with one input; take one out")
+            raise BadLine(f"task {task.id} has two tests with one input; take one out")
 
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
         """Every test in every way; with `in_context` once each, after all demonstrations, without a vote."""

@@ -86,7 +86,7 @@ class Domain(Protocol):
     # ---- answers
 
     def check(self, task: Task) -> None:
-        """Raises BadInput for a task that cannot be scored."""
+        """Raises BadLine for a task that cannot be scored."""
         ...
 
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:

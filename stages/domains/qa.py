@@ -13,6 +13,7 @@ from stages.domains.base import Query, Reply
 from stages.engines.base import Completion, Example, Lesson, Prompt
 from stages.failures import BadConfig, BadInput, MissingInput
 from stages.judges.base import Case, Verdict
+from stages.lines import BadLine
 from stages.records import QaTask, SelfEdit, Task, TrainingData
 
 NO_EDIT = "none"  # the passage-only baseline: nothing is written, the student is trained on the passage alone
@@ -87,12 +88,12 @@ class QA:
         return TrainingData(task_id=task.id, edit_id=edit.id, sequences=texts)
 
     def check(self, task: Task) -> None:
-        """Raises BadInput for a task without questions, or with two that share an id."""
+        """Raises BadLine for a task without questions, or with two that share an id."""
         questions = passage_task(task).questions
         if not questions:
-            raise BadInput(f"task {task.name!r} has no questions; `seal eval` needs at least one")
+            raise BadLine(f"task {task.name!r} has no questions; `seal eval` needs at least one")
         if len({question.id for question in questions}) < len(questions):
-            raise BadInput(f"task {task.name!r} has two questions with one id; give each its own")
+            raise BadLine(f"task {task.name!r} has two questions with one id; give each its own")
 
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
         """One query per question; the closed-book prompt is the paper's (App. B)."""

@@ -1,6 +1,6 @@
 """Adapter directories before they are used: whole, of the rank they say, made for this model's layers and weights."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from stages.engines.directories import misfits, model_tensors, read_adapter
@@ -21,15 +21,16 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def check_adapters(adapters: Iterable[tuple[Path, str]], model: str) -> None:
-    """Raises before a model is loaded for an adapter that cannot be used on it, naming the directory and what is wrong.
+def adapter_check(model: str) -> Callable[[Path, str], None]:
+    """Called with an adapter and the name of the model that it was trained on, before a model is loaded.
 
-    With each path comes the name of the model that it was trained on: another model of this name is refused.
+    Raises BadInput or MissingInput for one that cannot be used on `model`, naming the directory and what is wrong:
+    another model of the same name is refused. Raises at once where the model itself is not whole.
     """
-    found = dict(adapters)
     weights = fingerprint(model)
-    tensors = model_tensors(Path(model)) if found and Path(model).is_dir() else None
-    for path, trained_on in found.items():
+    tensors = model_tensors(Path(model)) if Path(model).is_dir() else None
+
+    def check(path: Path, trained_on: str) -> None:
         adapter = read_adapter(path)
         bad, _ = misfits(adapter, tensors) if tensors is not None else ([], [])
         if bad:
@@ -40,3 +41,5 @@ def check_adapters(adapters: Iterable[tuple[Path, str]], model: str) -> None:
                 f"adapter {path}: was trained on other weights than {model} has now; run `seal adapt` again, or give "
                 "the model that it was trained on with --model"
             )
+
+    return check

@@ -39,7 +39,7 @@ FAILURES = [
     (65, ["adapt"], TASKS, f"seal: stdin:1: {NO_EDIT}"),
     (65, ["filter"], EDITS, "seal: stdin:1: has a task and an edit but no score (run `seal eval` first)"),
     (65, ["report", "-"], ADAPTERS, "stdin:1: has a task and an edit and an adapter but no score (run `seal eval`"),
-    (65, ["eval", "--model", "."], EDITS, "seal: task 'Ada' has an edit but no adapter (run `seal adapt` first)"),
+    (65, ["eval", "--model", "."], EDITS, "seal: stdin:1: task 'Ada' has an edit but no adapter (run `seal adapt` f"),
     (
         65,
         ["sft", "--model", "x/y", "--out", "z"],

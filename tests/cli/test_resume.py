@@ -168,11 +168,38 @@ def test_an_adapter_that_was_trained_on_other_weights_of_the_same_name_is_refuse
     assert "was trained on other weights than model has now; run `seal adapt` again, or give the mod" in refusal(place)
 
 
-def test_a_damaged_adapter_is_named(place: Path) -> None:
-    line = (place / "adapters.jsonl").read_text().splitlines()[5]
-    weights = place / adapter_of(line) / "adapter_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
-    assert f"seal: {adapter_of(line) / 'adapter_model.safetensors'}: " in refusal(place)
-    weights.unlink()
-    (weights.parent / "adapter_model.bin").write_bytes(b"pickle")
-    assert "only a .bin, which is not read" in seal(*EVAL, cwd=place).err
+def test_of_a_damaged_or_lost_adapter_the_answers_stay_unscored_until_it_is_there_again(place: Path) -> None:
+    lines = (place / "adapters.jsonl").read_text().splitlines()
+    damaged, lost = adapter_of(lines[3]), adapter_of(lines[5])
+    (place / "adapters.jsonl").write_text(
+        (place / "adapters.jsonl").read_text().replace(f'"path": "{lost}"', f'"path": "./{lost}"')
+    )
+    whole = (place / "scores.jsonl").read_text().replace(f'"path": "{lost}"', f'"path": "./{lost}"').splitlines()
+    (place / "scores.jsonl").unlink()
+    weights = place / damaged / "adapter_model.safetensors"
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1])
+    (place / lost).rename(place / "elsewhere")
+    partly = seal(*EVAL, "--rejects", "bad.jsonl", cwd=place)
+    assert partly.code == 3
+    assert f"seal eval: adapters.jsonl:4: {damaged / 'adapter_model.safetensors'}: " in partly.err
+    assert f"seal eval: adapters.jsonl:6: adapter {lost}: no such directory (run `seal adapt` again" in partly.err
+    found = (place / "scores.jsonl").read_text().splitlines()
+    assert [line for line in found if adapter_of(line) not in (damaged, lost)] == [
+        line for line in whole if adapter_of(line) not in (damaged, lost)
+    ]
+    unscored = [json.loads(line)["score"] for line in found if adapter_of(line) == lost]
+    assert [score["value"] for score in unscored] == [None]
+    assert "no such directory" in unscored[0]["answers"][0]["reason"]
+    weights.write_bytes(data)
+    (place / "elsewhere").rename(place / lost)
+    assert "goes on: 10 of 12 lines are in" in again(place, *EVAL).err
+    assert (place / "scores.jsonl").read_text().splitlines() == whole
+
+
+def test_an_adapter_without_safetensors_is_named(place: Path) -> None:
+    for line in (place / "adapters.jsonl").read_text().splitlines():
+        weights = place / adapter_of(line) / "adapter_model.safetensors"
+        weights.unlink(missing_ok=True)
+        (weights.parent / "adapter_model.bin").write_bytes(b"pickle")
+    assert "only a .bin, which is not read" in refusal(place)

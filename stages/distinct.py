@@ -1,0 +1,28 @@
+"""Lines that must differ from one another: one task for each id, and no line twice."""
+
+from collections.abc import Hashable
+
+from stages.lines import BadLine
+from stages.records import Task
+
+
+class Distinct:
+    """What has been there. A line that is refused counts for nothing."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, int] = {}  # a hash of each task by its id
+        self.seen: set[Hashable] = set()
+
+    def add_task(self, task: Task) -> None:
+        """Raises BadLine for another task of a known id."""
+        if self.tasks.setdefault(task.id, hash(task)) != hash(task):
+            raise BadLine(f"two different tasks have the id {task.id}; give each its own")
+
+    def add(self, task: Task, key: Hashable, told: str) -> None:
+        """A line about this task. Raises BadLine for another task of a known id, and for a known key."""
+        if task.id in self.tasks:
+            self.add_task(task)
+        if key in self.seen:
+            raise BadLine(f"{told}; each line must be another")
+        self.tasks[task.id] = hash(task)
+        self.seen.add(key)

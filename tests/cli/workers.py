@@ -1,0 +1,28 @@
+"""An engine and a trainer that cost nothing, for `--engine` and `--trainer`."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from stages.engines.base import Completion, FitJob, FitResult, Request, Unwatched, Watch
+
+
+class Echo:
+    """Says the end of what it is asked."""
+
+    def __init__(self, model: str, *, device: object, batch_size: int) -> None:
+        self.model = model
+
+    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+        for request in requests:
+            yield Completion(request.id, str(request.prompt)[-20:], "stop", 5)
+
+
+class Pretend:
+    """Trains nothing, and says where the adapter would lie."""
+
+    def __init__(self, model: str, *, device: object) -> None:
+        self.model = model
+
+    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
+        for job in jobs:
+            yield FitResult(job.id, Path(job.out), 1, 10, 1, 2.0, 1.0)
