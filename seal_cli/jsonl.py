@@ -8,6 +8,7 @@ from typing import Any
 
 from stages.disk import write_all
 from stages.failures import BadInput, MissingInput
+from stages.folders import suggest
 from stages.frozen import Frozen
 from stages.kinds import examine, look_at_folder
 from stages.lines import BadLine, Lines, Refuse, bounded_lines, read_lines, read_records, stop, validate
@@ -39,7 +40,7 @@ def open_lines(path: Path | None) -> tuple[Iterator[bytes], str]:
         what = f" ({kind.tell(str(path))})" if kind else f", or make some: seal tasks {path}"
         raise BadInput(f"{path}: a folder; give a file of JSON lines{what}")
     if not path.exists():
-        raise MissingInput(f"{path}: no such file")
+        raise MissingInput(f"{path}: no such file{suggest(path)}")
     return examine(_lines_of(path), str(path)), str(path)
 
 

@@ -13,9 +13,10 @@ from stages.folders import JSON_FILES, Omission
 from stages.kinds import TEXTS
 from stages.repeats import TWICE
 
-NAMED = 3  # files of a kind that are named on stderr, and
-READ = f"read are {', '.join((*TEXTS, *JSON_FILES))}"
+KINDS = 5  # that are named on stderr, with
+NAMED = 3  # files of each, and
 KEPT = 20  # in the manifest
+READ = f"read are {', '.join((*TEXTS, *JSON_FILES))}"
 
 
 class Omissions:
@@ -40,10 +41,12 @@ class Omissions:
         kinds = [kind for kind, _ in self.counts.most_common() if kind != TWICE]
         if kinds:
             count = sum(self.counts[kind] for kind in kinds)
-            told = ", ".join(
-                f"{self.counts[kind]} {kind} ({named(self.files[kind], self.counts[kind])})" for kind in kinds
-            )
-            note(f"seal tasks: left out {count} {'file' if count == 1 else 'files'}: {told}; {READ}")
+            told = [
+                f"{self.counts[kind]} {kind} ({named(self.files[kind], self.counts[kind])})" for kind in kinds[:KINDS]
+            ]
+            rest = sum(self.counts[kind] for kind in kinds[KINDS:])
+            told += [f"{rest} of {len(kinds) - KINDS} other kinds"] if rest else []
+            note(f"seal tasks: left out {count} {'file' if count == 1 else 'files'}: {', '.join(told)}; {READ}")
         if twice := self.counts[TWICE]:
             what = "1 task is there" if twice == 1 else f"{twice} tasks are there"
             note(

@@ -23,7 +23,7 @@ from stages.records import Record, derive_seed
 from stages.repeats import TWICE, Repeats
 from stages.sources import open_file, open_stream, read_folder
 
-HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
 FILE_ENDINGS = (*TEXTS, *JSON_FILES, *TABLES, ".gz", ".zip", ".pdf", ".html", ".docx", ".xlsx", ".tex", ".log", ".xml")
 
 
@@ -108,12 +108,23 @@ def check_sources(sources: Collection[str], reading: Reading) -> None:
     if reading.split and len(files) == len(sources):
         raise BadConfig(f"--split {reading.split}: only for a dataset or a folder, which {files[0]} is not")
     for source in sources:
-        mode = mode_of(source)
+        mode = mode_of(source) if source else 0
         if S_ISSOCK(mode) or S_ISBLK(mode):
             raise BadInput(f"{source}: a socket or a device; give a file, a folder, or - for stdin")
         if source != "-" and not mode and not is_hub_name(source):
-            link = ", but a link to nothing" if os.path.lexists(source) else ""
-            raise MissingInput(f"{source}: no such file or folder{link}{suggest(Path(source))}")
+            raise MissingInput(f"{source or repr(source)}: {missing(source)}")
+
+
+def missing(source: str) -> str:
+    """Why there is nothing under a source's name, and what may have been meant."""
+    if "://" in source:
+        return f"an address; fetch it first: curl -LO {source}"
+    if not source:
+        return "no such file or folder (is a variable of the shell not set?)"
+    link = ", but a link to nothing" if os.path.lexists(source) else ""
+    bare = "" if "/" in source or Path(source).suffix.lower() in FILE_ENDINGS else "; a dataset is called OWNER/NAME"
+    near = "" if link else suggest(Path(source))
+    return f"no such file or folder{link}{near}{bare if near else ''}"
 
 
 def is_stream(source: str) -> bool:
@@ -122,9 +133,9 @@ def is_stream(source: str) -> bool:
 
 
 def is_hub_name(source: str) -> bool:
-    """Whether a source that is not here may be the name of a dataset: `name` or `owner/name`, and nothing here."""
-    first = source.partition("/")[0]
-    local = os.path.lexists(source) or ("/" in source and os.path.lexists(first))
+    """Whether a source that is not here may be the name of a dataset: `owner/name`, or a `name` like none here."""
+    owner, slash, _ = source.partition("/")
+    local = os.path.lexists(source) or (os.path.lexists(owner) if slash else bool(suggest(Path(source))))
     return bool(HUB_NAME.fullmatch(source)) and not local and not source.lower().endswith(FILE_ENDINGS)
 
 

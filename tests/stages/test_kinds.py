@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seal_cli.jsonl import input_records
-from stages.failures import BadInput
+from stages.failures import BadInput, MissingInput
 from stages.kinds import BYTES, KEYS, TEXTS, examine
 from stages.lines import Reject
 from stages.records import Record, to_json
@@ -140,3 +140,9 @@ def test_a_folder_is_said_to_be_a_model_or_an_adapter(tmp_path: Path) -> None:
         input_records(tmp_path)
     with pytest.raises(BadInput, match=r"a folder; give a file of JSON lines, or make some: seal tasks "):
         input_records(tmp_path.parent)
+
+
+def test_a_file_that_is_not_there_is_named_with_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "edits.jsonl").write_bytes(RECORD)
+    with pytest.raises(MissingInput, match=rf"edit.jsonl: no such file; did you mean {tmp_path}/edits.jsonl\?"):
+        input_records(tmp_path / "edit.jsonl")

@@ -77,6 +77,50 @@ def test_a_path_that_is_not_there_is_missing_and_its_neighbours_are_named(
     assert str(caught.value) == f"{name}: no such file or folder" + (f"; did you mean {near}?" if near else "")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("note", "; did you mean notes?; a dataset is called OWNER/NAME"),
+        ("READM.md", "; did you mean README.md?"),
+        ("gone.md", ", but a link to nothing"),
+        ("x" * 300, ""),
+        ("", " (is a variable of the shell not set?)"),
+    ],
+)
+def test_a_name_that_is_like_one_here_is_no_dataset(
+    tmp_path: Path, name: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fill(tmp_path, {"notes/ada.md": "A", "README.md": "R"}))
+    (tmp_path / "gone.md").symlink_to("nowhere")
+    with pytest.raises(MissingInput) as caught:
+        read(name)
+    assert str(caught.value) == f"{name or repr(name)}: no such file or folder{words}"
+
+
+def test_what_may_be_the_name_of_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(fill(tmp_path, {"notes/ada.md": "A"}))
+    named = (
+        "squad",
+        "rajpurkar/squad",
+        "o/data-v1.1",
+        "notes/x",
+        "o/x.csv",
+        "a/b/c",
+        "./x",
+        "o/x ",
+        "squad.json",
+        "notes",
+    )
+    assert [name for name in named if tasks.is_hub_name(name)] == ["squad", "rajpurkar/squad", "o/data-v1.1"]
+
+
+def test_an_address_is_to_be_fetched_first() -> None:
+    with pytest.raises(
+        MissingInput, match=r"https://host/a\.json: an address; fetch it first: curl -LO https://host/a"
+    ):
+        read("https://host/a.json")
+
+
 def test_one_missing_source_of_several_is_told_before_any_is_read(tmp_path: Path) -> None:
     with pytest.raises(MissingInput, match=r"nowhere\.md: no such file or folder"):
         tasks.run(str(fill(tmp_path, {"a.md": "A"})), "nowhere.md")
