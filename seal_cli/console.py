@@ -4,16 +4,17 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 T = TypeVar("T")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+WIDE = 160  # columns where there is no terminal
 EVERY_S = 10.0  # between two plain progress lines when stderr is no terminal
 
 
@@ -46,11 +47,14 @@ def note(text: str) -> None:
         say(text)
 
 
-def terminal(*, stderr: bool = True) -> "Console":
-    """rich's console for stderr or stdout. With NO_COLOR it writes no escape codes at all, bold included."""
+def terminal(file: TextIO | None = None) -> "Console":
+    """rich's console for stderr, or another file. With NO_COLOR it writes no escape codes at all, bold included."""
     from rich.console import Console
 
-    return Console(stderr=stderr, color_system=None if os.environ.get("NO_COLOR") else "auto")
+    console = Console(file=file, stderr=file is None, color_system=None if os.environ.get("NO_COLOR") else "auto")
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.width = WIDE
+    return console
 
 
 @dataclass
@@ -222,20 +226,3 @@ def counted(items: Iterable[T], counts: Counts) -> Iterator[T]:
     for item in items:
         counts.read += 1
         yield item
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A plain table on stderr, first column left, numbers right."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if place == 0 else "right", no_wrap=True)
-    for row in rows:
-        drawn.add_row(*(Text(clean(cell)) for cell in row))
-    console = terminal()
-    if not console.is_terminal:
-        console.width = 160
-    console.print(drawn)

@@ -1,4 +1,4 @@
-"""`--arc` and `--view` of `seal report`: which lines they show; and a line on the terminal, all of it on stderr."""
+"""Which lines `--arc` and `--view` of `seal report` show, and an ARC line in text: its grids and its votes."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seal_cli.console import clean, note, terminal
+from seal_cli.console import clean, note
+from seal_cli.passages import print_text, view_passage
 from stages.arc_pictures import MOST, PALETTE, draw
 from stages.arc_records import ArcTask, Vote
 from stages.arc_sheets import Panel, Strip, counted, sheet
@@ -23,7 +24,6 @@ from stages.records import GridAnswer, Record, Score
 VIEWED = 3  # lines on the terminal
 NAMED = 10  # tasks in a message
 NO_SCORE = Score(value=None, baseline=None, model="", judge="", answers=())
-WIDTH = 160  # columns where stderr is no terminal
 ARROW, GAP, APART = " → ", "   ", "      "  # behind an input, between grids, between strips
 STYLES = {None: "dim", True: "bold green", False: "bold red"}
 
@@ -36,7 +36,7 @@ class Picks:
     view: bool
     tasks: tuple[str, ...]  # only lines of these; of all where there are none
     labelled: bool  # lines are shown with the label of their file
-    lines: list[tuple[str, Record, ArcTask]] = field(default_factory=list)  # the first MOST
+    lines: list[tuple[str, Record]] = field(default_factory=list)  # the first MOST
     count: int = 0
     unscored: int = 0  # lines that have no score, of all
     known: dict[str, None] = field(default_factory=dict)  # tasks of all lines, in their order
@@ -60,13 +60,12 @@ class Picks:
             yield record if record.score else record.grow(score=NO_SCORE)
 
     def pick(self, label: str, record: Record) -> None:
-        if not isinstance(record.task, ArcTask):
-            flag, does = ("--arc", "draws") if self.arc else ("--view", "shows")
-            told = f"{label}: task {record.task.name!r} is about a passage; {flag} {does} ARC tasks"
-            raise BadInput(f"{told} (leave {flag} out, or pick lines with --task ID)")
+        if self.arc and not isinstance(record.task, ArcTask):
+            told = f"{label}: task {record.task.name!r} is about a passage; --arc draws ARC tasks"
+            raise BadInput(f"{told} (leave --arc out, take --view, or pick lines with --task ID)")
         self.count += 1
         if len(self.lines) < MOST:
-            self.lines.append((label if self.labelled else "", record, record.task))
+            self.lines.append((label if self.labelled else "", record))
 
     def check(self) -> None:
         """Raises BadConfig for a task that no line is about."""
@@ -76,16 +75,17 @@ class Picks:
                 more = f" and {len(self.known) - NAMED} more" if len(self.known) > NAMED else ""
                 raise BadConfig(f"--task {task}: no line is about it; there are {', '.join(named)}{more}")
 
-    def show(self) -> None:
-        """Both, and how to see what is left out."""
+    def show(self, console: Console) -> None:
+        """The lines in text on the console, the picture into its file, and how to see what is left out."""
         if self.unscored:
             note(f"seal report: no table: {counted(self.unscored, 'line')} without a score (run `seal eval` first)")
         if self.view:
-            for label, record, task in self.lines[:VIEWED]:
-                view(record, task, label)
-            self.tell_rest("the terminal", VIEWED, ", or with `head -1 FILE | seal report - --view`")
+            for label, record in self.lines[:VIEWED]:
+                show = view_grids if isinstance(record.task, ArcTask) else view_passage
+                show(console, record, label)
+            self.tell_rest("the view", VIEWED, ", or with `head -1 FILE | seal report - --view`")
         if self.arc and self.lines:
-            draw([sheet(record, task, label) for label, record, task in self.lines], self.arc)
+            draw([sheet(record, arc_task(record), label) for label, record in self.lines], self.arc)
             note(f"seal report: grids in {self.arc}")
             self.tell_rest(str(self.arc), MOST)
 
@@ -102,26 +102,28 @@ class Block:
     width: int
 
 
-def view(line: Record, task: ArcTask, label: str = "") -> None:
+def arc_task(line: Record) -> ArcTask:
+    """The line's task. Raises BadInput for another domain's."""
+    if not isinstance(line.task, ArcTask):
+        raise BadInput(f"task {line.task.name!r} is about a passage, which has no grids")
+    return line.task
+
+
+def view_grids(console: Console, line: Record, label: str = "") -> None:
     """One line as far as it has come: demonstrations, tests, attempts, solutions, votes."""
-    console = terminal()
-    console.width = console.width if console.is_terminal else WIDTH
+    task = arc_task(line)
     seen = sheet(line, task, label)
-    say(console, seen.title, "bold")
+    print_text(console, seen.title, "bold")
     for fact in seen.facts:
-        say(console, fact)
+        print_text(console, fact)
     show_strips(console, seen.demonstrations)
     answers = {answer.id: answer for answer in line.score.answers} if line.score else {}
     for strip, (test_id, _, truth) in zip(seen.tests, tests_of(task), strict=True):
-        say(console, strip.title, "bold")
+        print_text(console, strip.title, "bold")
         show_strips(console, [strip])
         answer = answers.get(test_id)
         if isinstance(answer, GridAnswer) and answer.votes:
             show_votes(console, answer, truth)
-
-
-def say(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(clean(text), style))
 
 
 # ---- grids
@@ -206,7 +208,9 @@ def show_votes(console: Console, answer: GridAnswer, truth: Grid | None) -> None
         drawn.add_row(*(Text(clean(one_line(cell))) for cell in told))
     console.print(drawn)
     kinds = Counter(outcome(vote, answer, truth).partition(":")[0] for vote in answer.votes)
-    say(console, f"{counted(len(answer.votes), 'vote')}: {', '.join(f'{kinds[kind]} {kind}' for kind in kinds)}\n")
+    print_text(
+        console, f"{counted(len(answer.votes), 'vote')}: {', '.join(f'{kinds[kind]} {kind}' for kind in kinds)}\n"
+    )
 
 
 def outcome(vote: Vote, answer: GridAnswer, truth: Grid | None) -> str:

@@ -3,6 +3,8 @@
 The task is the unit of sampling: a task's answers share a passage, so intervals resample tasks, not questions.
 """
 
+import textwrap
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from stages.records import Record, Score
 from stages.scores import bounds
 
 Floats = NDArray[np.float64]
+LABEL_WIDTH, LABEL_LINES = 12, 4  # letters and lines of a label under its bar
 AT_ONCE, ROUNDS = 500, 20  # 10,000 resamples, a few at a time: memory stays small for many tasks
 LEVEL = 0.95
 
@@ -192,19 +195,35 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    bars = [(100 * (row.mean or 0.0), 100 * (row.low or 0.0), 100 * (row.high or 0.0)) for row in rows]
     figure: Any = Figure(figsize=(1.6 + 1.1 * len(rows), 4.2), layout="constrained")
-    axes = figure.subplots()
+    draw_bars(figure.subplots(), rows)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a label in a script that the font lacks
+        figure.savefig(path, dpi=150)
+
+
+def draw_bars(axes: Any, rows: Sequence[Row]) -> None:
+    """The bars with their means above them, inside the axes; the number of tasks under each where it differs."""
+    bars = [(100 * (row.mean or 0.0), 100 * (row.low or 0.0), 100 * (row.high or 0.0)) for row in rows]
     errors = [[max(0.0, mean - low) for mean, low, _ in bars], [max(0.0, high - mean) for mean, _, high in bars]]
     means = [mean for mean, _, _ in bars]
     axes.bar(range(len(rows)), means, yerr=errors, capsize=4, color="#4c72b0", ecolor="#333333", width=0.65)
     for place, (row, (mean, _, high)) in enumerate(zip(rows, bars, strict=True)):
         told = "unscored" if row.mean is None else f"{mean:.1f}"
-        axes.annotate(told, (place, high), (0, 4), textcoords="offset points", ha="center")
-    axes.set_xticks(range(len(rows)), [row.label.replace(" ", "\n", 1) for row in rows])
+        axes.annotate(told, (place, max(mean, high)), (0, 4), textcoords="offset points", ha="center")
+    counts = sorted({row.tasks for row in rows})
+    labels = [wrap_label(row.label) + ("" if len(counts) == 1 else f"\nn = {row.tasks}") for row in rows]
+    axes.set_xticks(range(len(rows)), labels, parse_math=False)
     axes.set_ylabel("accuracy (%)")
-    axes.set_ylim(0, min(100, 1.15 * max(high for _, _, high in bars) + 5))
+    top = 1.12 * max(max(mean, high) for mean, _, high in bars) + 5  # room for the number above the highest bar
+    axes.set_ylim(0, top)
+    axes.set_yticks([tick for tick in axes.get_yticks() if tick <= min(100, top)])
     axes.spines[["top", "right"]].set_visible(False)
-    tasks = f"{rows[0].tasks} task{'' if rows[0].tasks == 1 else 's'}"
-    axes.set_title(f"mean over {tasks}, 95 % interval", fontsize=10)
-    figure.savefig(path, dpi=150)
+    tasks = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    axes.set_title(f"mean over {tasks} task{'' if counts[-1] == 1 else 's'}, 95 % interval", fontsize=10)
+
+
+def wrap_label(label: str) -> str:
+    """The label in lines that are no wider than a bar's place; what is beyond four lines is left out."""
+    lines = textwrap.wrap(label, LABEL_WIDTH, max_lines=LABEL_LINES, placeholder="…")
+    return "\n".join(lines) or label

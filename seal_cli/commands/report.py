@@ -1,5 +1,9 @@
 """`seal report` and `seal schema`"""
 
+import json
+import os
+from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,8 +12,16 @@ import typer
 from seal_cli import options as opt
 
 if TYPE_CHECKING:
+    from seal_cli.grids import Picks
     from stages.records import Section
     from stages.report import Row
+
+
+class Format(StrEnum):
+    table = "table"
+    md = "md"
+    csv = "csv"
+    jsonl = "jsonl"
 
 
 def report(
@@ -19,73 +31,116 @@ def report(
     against: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Compare every row with this one, paired by task.")
     ] = None,
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format", help="A table for people or in Markdown; CSV or JSON lines with every field, not rounded."
+        ),
+    ] = Format.table,
+    json_rows: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the rows (PNG, PDF or SVG).")] = None,
     arc: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw the grids of ARC lines (PNG, PDF or SVG).")
     ] = None,
-    view: Annotated[bool, typer.Option("--view", help="Show the grids and votes of ARC lines on stderr.")] = False,
+    view: Annotated[
+        bool,
+        typer.Option("--view", help="Also show lines: passage, self-edit, training data, answers; of ARC the grids."),
+    ] = False,
     task: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Only lines of this task in --arc and --view (repeat it).")
     ] = None,
-    json_rows: Annotated[
-        bool, typer.Option("--json", help="Also write the rows to stdout, one JSON line each.")
-    ] = False,
     allow_empty: opt.AllowEmpty = False,
     seed: opt.Seed = 0,
 ) -> int:
-    """Tabulate score files on stderr: means with 95 % intervals over tasks, and paired comparisons.
+    """Tabulate score files: means with 95 % intervals over tasks, and paired comparisons.
 
     Means are over scored answers. Where some are unscored, the table also says how many, and between what the mean
     would lie with all of them wrong and all of them right. A label that comes several times is one row of repeated
-    runs, with the standard error of their mean.
+    runs, with the standard error of their mean. A table that is too wide for the terminal is stacked.
 
-    --arc and --view show ARC lines as grids: demonstrations, tests, attempts and solutions. They take lines of any
-    stage; there is a table where all lines have a score.
+    --view shows what is on a line, --arc draws ARC lines as grids: demonstrations, tests, attempts and solutions. Both
+    take lines of any stage; there is a table where all lines have a score.
 
     \b
     Examples:
       seal report scores.jsonl
       seal report none=none.jsonl self=edits.jsonl "round 1"=r1.jsonl --against self --plot ladder.png
+      seal report scores.jsonl --format csv > rows.csv
+      head -1 scores.jsonl | seal report - --view
       seal report arc-scores.jsonl --arc grids.png --task 0a1d4ef5 --task 00576224
-      head -1 arc-scores.jsonl | seal report - --view
     """
-    from seal_cli.console import note
+    from seal_cli.console import note, terminal
     from seal_cli.grids import Picks
     from seal_cli.jsonl import claim_stdout, input_records
     from stages import report as stage
 
     stdout = claim_stdout()
+    chosen = Format.jsonl if json_rows else form
     picks = Picks(arc, view, tuple(task or ()), labelled=len(files) > 1)
+    check_view(picks, chosen)
     for flag, path in (("--plot", plot), ("--arc", arc)):
         if path:
             stage.check_plot(path, flag)
-    needs: tuple[Section, ...] = () if picks.wanted and not (against or plot or json_rows) else ("score",)
     named = split_labels(files)
+    tell_repeated(named)
+    needs: tuple[Section, ...] = () if picks.wanted and not (against or plot or json_rows) else ("score",)
     read = ((label, picks.passing(label, input_records(path, needs))) for label, path in named)
     rows = stage.run(read, against=against, seed=seed, allow_empty=allow_empty)
     for label in dict.fromkeys(label for label, _ in named if label not in {row.label for row in rows}):
         note(f"seal report: {label}: no lines in it; left out")
     picks.check()
     if rows and not picks.unscored:
-        show(rows, against)
-    picks.show()
+        write(rows, against, chosen, stdout)
+    with os.fdopen(os.dup(stdout), "w", errors="replace") as out:
+        picks.show(terminal(out))
     if plot and rows:
         stage.plot(rows, plot)
         note(f"seal report: plot in {plot}")
-    if json_rows:
-        write(rows, stdout)
     return 3 if any(row.unscored for row in rows) and not picks.unscored else 0
 
 
-def write(rows: "list[Row]", stdout: int) -> None:
-    """The rows as JSON lines."""
-    import json
-    from dataclasses import asdict
+def check_view(picks: "Picks", form: Format) -> None:
+    """Raises BadConfig where lines for people would come between rows for programs."""
+    from stages.failures import BadConfig
 
+    if picks.view and form in (Format.csv, Format.jsonl):
+        raise BadConfig(f"--view shows lines to people, --format {form.value} is for programs; leave one of them out")
+
+
+def tell_repeated(named: "list[tuple[str, Path]]") -> None:
+    """Says which file is given twice. Raises BadConfig for one that would count as two runs of one row."""
+    from seal_cli.console import say
+    from stages.failures import BadConfig
+
+    labels: dict[Path, list[str]] = {}
+    for label, path in named:
+        labels.setdefault(path.resolve(), []).append(label)
+    for path, own in labels.items():
+        if len(set(own)) < len(own):
+            raise BadConfig(f"{path.name}: given twice as {own[0]!r}: a file is not two runs; leave one out")
+        if len(own) > 1:
+            say(f"seal report: note: {' and '.join(own)} are the same file, {path.name}")
+
+
+def write(rows: "list[Row]", against: str | None, form: Format, stdout: int) -> None:
+    """The rows on stdout: for people only columns that some row fills, for programs every field, not rounded."""
+    from seal_cli.console import note
     from seal_cli.jsonl import to_stdout
+    from seal_cli.tables import as_csv, as_markdown, as_text, width_of
 
+    if form is Format.jsonl:
+        told = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+    elif form is Format.csv:
+        told = as_csv(list(asdict(rows[0])), [list(asdict(row).values()) for row in rows])
+    else:
+        columns = column_names(rows, against)
+        told_cells = [cells(row, columns) for row in rows]
+        table = form is Format.table
+        told = as_text(columns, told_cells, width_of(stdout)) if table else as_markdown(columns, told_cells)
+    to_stdout(stdout, told.encode("utf-8", "replace"))
     for row in rows:
-        to_stdout(stdout, (json.dumps(asdict(row), ensure_ascii=False) + "\n").encode())
+        if row.mean is None:
+            note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
 
 
 def split_labels(texts: list[str]) -> list[tuple[str, Path]]:
@@ -98,29 +153,22 @@ def split_labels(texts: list[str]) -> list[tuple[str, Path]]:
     ]
 
 
-def show(rows: "list[Row]", against: str | None) -> None:
-    """The table on stderr: only columns that some row fills."""
-    from seal_cli.console import note, table
-
+def column_names(rows: "list[Row]", against: str | None) -> list[str]:
     columns = ["row", "tasks", "answers", "mean %", "95 % interval", "by question %"]
-    repeated = any(row.runs > 1 for row in rows)
-    columns += ["runs", "± s.e."] if repeated else []
+    columns += ["runs", "± s.e."] if any(row.runs > 1 for row in rows) else []
     columns += ["unscored", "mean if wrong … right"] if any(row.unscored for row in rows) else []
-    columns += [f"gain on {against}", "95 % interval", "p"] if against else []
-    table(columns, [cells(row, columns, repeated, against is not None) for row in rows])
-    for row in rows:
-        if row.mean is None:
-            note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
+    return columns + ([f"gain on {against}", "its 95 % interval", "p"] if against else [])
 
 
-def cells(row: "Row", columns: list[str], repeated: bool, compared: bool) -> list[str]:
+def cells(row: "Row", columns: list[str]) -> list[str]:
+    """The row under these columns."""
     found = [row.label, str(row.tasks), str(row.answers), percent(row.mean), span(row.low, row.high)]
     found.append(percent(row.by_question))
-    found += [str(row.runs), percent(row.run_error)] if repeated else []
+    found += [str(row.runs), percent(row.run_error)] if "runs" in columns else []
     found += [str(row.unscored), span(row.least, row.most)] if "unscored" in columns else []
     gain = "" if row.gain is None else f"{100 * row.gain:+.1f}"
     p_value = "" if row.p_value is None else f"{row.p_value:.4f}"
-    return found + ([gain, span(row.gain_low, row.gain_high, "+"), p_value] if compared else [])
+    return found + ([gain, span(row.gain_low, row.gain_high, "+"), p_value] if columns[-1] == "p" else [])
 
 
 def percent(share: float | None) -> str:
@@ -144,8 +192,6 @@ def schema(
       seal schema record > record.schema.json
       seal schema | jq 'keys'
     """
-    import json
-
     from seal_cli.jsonl import claim_stdout, to_stdout
     from stages.failures import BadConfig
     from stages.records import schemas

@@ -1,6 +1,8 @@
 """Whole rounds in the shell, with random small models: what each command adds, and that the same seed repeats it."""
 
+import csv
 import hashlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -162,14 +164,48 @@ def reported(*arguments: str, cwd: Path) -> Finished:
     return run
 
 
-def test_a_report_is_a_table_on_stderr(score_files: Path) -> None:
+def test_a_report_is_a_table_on_stdout(score_files: Path) -> None:
     run = reported("none.jsonl", "ours=self.jsonl", "--against", "none", cwd=score_files)
-    assert run.out == ""
-    cells = {line.split()[0]: line.split() for line in run.err.splitlines() if line.strip()}
+    assert run.err == ""
+    cells = {line.split()[0]: line.split() for line in run.out.splitlines() if line.strip()}
     assert cells["none"][1:4] == ["6", "24", "25.0"]
     assert cells["ours"][1:4] == ["6", "24", "75.0"]
     assert "+50.0" in cells["ours"]
-    assert "\x1b" not in run.err
+    assert "\x1b" not in run.out
+
+
+def test_a_report_in_csv_has_every_field_unrounded(score_files: Path) -> None:
+    run = reported("none.jsonl", "self.jsonl", "--format", "csv", cwd=score_files)
+    first, second = csv.DictReader(io.StringIO(run.out))
+    assert (first["label"], first["mean"], first["gain"]) == ("none", "0.25", "")
+    assert second["by_question"] == "0.75"
+    refused = seal("report", "none.jsonl", "--format", "csv", "--view", cwd=score_files)
+    assert (refused.code, refused.out) == (78, "")
+    assert "--format csv is for programs; leave one of them out" in refused.err
+
+
+def test_a_file_is_not_two_runs_of_one_row(score_files: Path) -> None:
+    twice = seal("report", "a=none.jsonl", "a=./none.jsonl", cwd=score_files)
+    assert (twice.code, twice.out) == (78, "")
+    assert twice.err == "seal: none.jsonl: given twice as 'a': a file is not two runs; leave one out\n"
+    told = reported("a=none.jsonl", "b=none.jsonl", cwd=score_files)
+    assert told.err == "seal report: note: a and b are the same file, none.jsonl\n"
+
+
+def test_a_line_about_a_passage_is_viewed_with_all_that_is_known_of_it(score_files: Path) -> None:
+    first = (score_files / "none.jsonl").read_text().splitlines(keepends=True)[0]
+    seen = seal("report", "-", "--view", stdin=first)
+    assert (seen.code, seen.err) == (0, "")
+    for words in (
+        "passage\nT0 was born in Velm.",
+        "self-edit by editor, implications\nA line.\n",
+        "2 training sequences\n  1  T0\n     A line.\n  2  T0\n     T0 was born",
+        "score 0.25, without the adapter 0.00, by the judge exact\n",
+        "Question 0 about T0?\n  gold      answer 0\n  ✓ answer  Velm\n  ✗ before  a town\n",
+    ):
+        assert words in seen.out
+    bare = seal("report", "-", "--view", stdin=jsonl([Record(task=a_task())]))
+    assert "not answered yet: " in bare.out
 
 
 def test_a_report_gives_its_rows_as_json_lines_and_as_a_picture(score_files: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import stdev
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,3 +187,31 @@ def test_a_plot_of_an_unknown_kind_is_refused() -> None:
         report.check_plot(Path("x.foo"))
     with pytest.raises(BadConfig, match=r"--arc x.PNG: the file must end in .png, .pdf or .svg"):
         report.check_plot(Path("x.PNG"), "--arc")
+
+
+def drawn(rows: Sequence[report.Row]) -> Any:
+    """The axes of the plot, laid out, with the figure behind them."""
+    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(1.6 + 1.1 * len(rows), 4.2), layout="constrained")
+    axes = figure.subplots()
+    report.draw_bars(axes, rows)
+    figure.draw_without_rendering()
+    return axes
+
+
+def test_a_plot_keeps_its_numbers_below_the_title_and_its_labels_inside_the_picture() -> None:
+    label = "a very long label with $signs^ and averyveryveryverylongsingleword behind it"
+    axes = drawn(report.run([("all", lines([4, 4, 4])), (label, lines([1]))]))
+    title = axes.title.get_window_extent()
+    assert [text.get_text() for text in axes.texts] == ["100.0", "25.0"]
+    assert all(not text.get_window_extent().overlaps(title) for text in axes.texts)
+    box, labels = axes.figure.bbox, [text.get_window_extent() for text in axes.get_xticklabels()]
+    assert all(box.x0 <= each.x0 and each.x1 <= box.x1 and each.y0 >= box.y0 for each in labels)
+    assert not labels[0].overlaps(labels[1])
+    assert max(axes.get_yticks()) <= 100
+
+
+def test_a_plot_says_how_many_tasks_each_row_has_where_they_differ() -> None:
+    axes = drawn(report.run([("all", lines([4, 4, 4])), ("short", lines([1]))]))
+    assert axes.get_title() == "mean over 1 to 3 tasks, 95 % interval"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["all\nn = 3", "short\nn = 1"]
+    assert drawn(report.run([("all", lines([4]))])).get_title() == "mean over 1 task, 95 % interval"
