@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-WIDE = 160  # columns where there is no terminal
+WIDE = 200  # columns where there is no terminal
 EVERY_S = 10.0  # between two plain progress lines when stderr is no terminal
 
 
@@ -52,9 +52,20 @@ def terminal(file: TextIO | None = None) -> "Console":
     from rich.console import Console
 
     console = Console(file=file, stderr=file is None, color_system=None if os.environ.get("NO_COLOR") else "auto")
-    if not console.is_terminal and not os.environ.get("COLUMNS"):
-        console.width = WIDE
+    if file is not None or not console.is_terminal:
+        console.width = width_of(2 if file is None else file.fileno())
     return console
+
+
+def width_of(descriptor: int) -> int:
+    """Columns of the terminal behind a descriptor; of a file COLUMNS, or many."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(descriptor).columns or WIDE
+    except OSError:
+        return WIDE
 
 
 @dataclass

@@ -2,13 +2,11 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 
 from seal_cli.console import clean
 
 Rows = Sequence[Sequence[str]]
-NO_TERMINAL = 200  # columns of a file
 GAP = 2  # blanks between two columns
 
 
@@ -54,17 +52,6 @@ def as_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([columns, *rows])
     return out.getvalue()
-
-
-def width_of(descriptor: int) -> int:
-    """Columns of the terminal behind a descriptor; COLUMNS where it is none, or many."""
-    given = os.environ.get("COLUMNS", "")
-    if given.isdecimal() and int(given):
-        return int(given)
-    try:
-        return os.get_terminal_size(descriptor).columns or NO_TERMINAL
-    except OSError:
-        return NO_TERMINAL
 
 
 def pad(cell: str, width: int, *, left: bool) -> str:

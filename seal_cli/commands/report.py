@@ -124,9 +124,9 @@ def tell_repeated(named: "list[tuple[str, Path]]") -> None:
 
 def write(rows: "list[Row]", against: str | None, form: Format, stdout: int) -> None:
     """The rows on stdout: for people only columns that some row fills, for programs every field, not rounded."""
-    from seal_cli.console import note
+    from seal_cli.console import note, width_of
     from seal_cli.jsonl import to_stdout
-    from seal_cli.tables import as_csv, as_markdown, as_text, width_of
+    from seal_cli.tables import as_csv, as_markdown, as_text
 
     if form is Format.jsonl:
         told = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)

@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_help_has_an_example_of_the_picture_and_one_of_the_view() -> None:
     helped = seal("report", "--help").out
     assert "\n    seal report arc-scores.jsonl --arc grids.png --task " in helped
-    assert "\n    head -1 arc-scores.jsonl | seal report - --view\n" in helped
+    assert "\n    head -1 scores.jsonl | seal report - --view\n" in helped
     assert all(f"\n  {flag} " in helped for flag in ("--arc FILE.png", "--view", "--task ID"))
 
 
@@ -269,7 +269,7 @@ def test_lines_without_a_score_are_shown_without_a_table(flags: Sequence[str], f
     assert ("tasks: puzzle-0\nnot answered yet\n" in run.out) == ("--view" in flags)
 
 
-@pytest.mark.parametrize("flags", [["--json"], ["--plot", "rows.png"], ["--against", "tasks"]])
+@pytest.mark.parametrize("flags", [["--plot", "rows.png"], ["--against", "tasks"]])
 def test_what_needs_scores_refuses_lines_without_them(flags: Sequence[str], folder: Path) -> None:
     run = seal("report", "tasks.jsonl", "--view", *flags, cwd=folder)
     assert (run.code, run.out) == (65, "")

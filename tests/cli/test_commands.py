@@ -159,7 +159,7 @@ def score_files(tmp_path: Path) -> Path:
 
 
 def reported(*arguments: str, cwd: Path) -> Finished:
-    run = seal("report", *arguments, cwd=cwd)
+    run = seal("report", *arguments, cwd=cwd, COLUMNS="200")
     assert run.code == 0, run.err
     return run
 
@@ -197,11 +197,11 @@ def test_a_line_about_a_passage_is_viewed_with_all_that_is_known_of_it(score_fil
     seen = seal("report", "-", "--view", stdin=first)
     assert (seen.code, seen.err) == (0, "")
     for words in (
-        "passage\nT0 was born in Velm.",
+        "passage\nTown 0 was born in Velm.",
         "self-edit by editor, implications\nA line.\n",
-        "2 training sequences\n  1  T0\n     A line.\n  2  T0\n     T0 was born",
+        "2 training sequences\n  1  Town 0\n     A line.\n  2  Town 0\n     Town 0 was born",
         "score 0.25, without the adapter 0.00, by the judge exact\n",
-        "Question 0 about T0?\n  gold      answer 0\n  ✓ answer  Velm\n  ✗ before  a town\n",
+        "Question 0 about Town 0?\n  gold      answer 0\n  ✓ answer  Velm\n  ✗ before  a town\n",
     ):
         assert words in seen.out
     bare = seal("report", "-", "--view", stdin=jsonl([Record(task=a_task())]))
