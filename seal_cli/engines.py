@@ -11,9 +11,10 @@ from seal_cli.services import ENGINE_KEYS, ServiceFlags, calls_told, connect, ke
 from stages.engines.adapters import adapter_check
 from stages.engines.base import Request
 from stages.engines.directories import read_adapter
+from stages.engines.guarded import GuardedEngine
 from stages.engines.models import Device
 from stages.failures import BadConfig, BadInput, Denied, MissingInput
-from stages.plugins import load_class
+from stages.plugins import check_name, load_class
 from stages.services.base import HOSTED, Call, Transport, limit_name_of
 
 ENGINES = {
@@ -59,6 +60,7 @@ class EngineFlags:
 
         `unused`: those of a server that the judge beside it has no use for either; without a judge all of them.
         """
+        check_name("--engine", self.name, ENGINES)
         if self.served:
             here = {"--device": self.device, "--dtype": self.dtype}
             refuse_given({flag: None if value == "auto" else value for flag, value in here.items()}, SERVER_S)
@@ -132,8 +134,10 @@ class EngineFlags:
         more: dict[str, Any] = {}
         if self.name == "vllm":
             more = self._vllm(adapters)
-        batch = self.batch or BATCHES.get(self.name, 64)
-        return kind(model, device=Device(self.device, self.dtype), batch_size=batch, **more)
+        batch, device = self.batch or BATCHES.get(self.name, 64), Device(self.device, self.dtype)
+        if self.name not in ENGINES:
+            return GuardedEngine(self.name, kind, model, device=device, batch_size=batch)
+        return kind(model, device=device, batch_size=batch, **more)
 
     def _connected(self, model: str, transport: Transport | None) -> Any:
         from stages.engines.openai import OpenAIEngine

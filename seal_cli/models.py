@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from stages.engines.guarded import GuardedTrainer
 from stages.engines.models import Device, check_model, fingerprint
 from stages.failures import BadConfig, MissingInput
-from stages.plugins import load_class
+from stages.plugins import check_name, load_class
 
 TRAINERS = {"batched": "stages.engines.many:ManyTrainer", "peft": "stages.engines.lora:PeftTrainer"}
 
@@ -66,7 +67,8 @@ def quiet_libraries() -> None:
 
 
 def check_limits(name: str, **limits: int | None) -> None:
-    """Raises BadConfig for limits of a pass that this trainer does not have."""
+    """Raises BadConfig for a trainer that there is not, and for limits of a pass that it does not have."""
+    check_name("--trainer", name, TRAINERS)
     for key, value in limits.items() if name == "peft" else ():
         if value is not None:
             flag = f"--{key.replace('_', '-')} {value}"
@@ -79,4 +81,5 @@ def load_trainer(name: str, model: str, device: str, dtype: str, **limits: int |
     kind = load_class("--trainer", name, TRAINERS)
     if name in TRAINERS:
         quiet_libraries()
-    return kind(model, device=Device(device, dtype), **given)
+        return kind(model, device=Device(device, dtype), **given)
+    return GuardedTrainer(name, kind, model, device=Device(device, dtype), **given)

@@ -16,6 +16,7 @@ from stages.failures import Denied, MissingInput, SealError, Unavailable
 from stages.findings import Finding, fine, held, of_error, unknown, wrong
 from stages.judges import choose
 from stages.judges.base import JUDGES, Case
+from stages.judges.guarded import GuardedJudge
 from stages.machine import check_disk, check_memory, size
 from stages.packages import check_packages
 from stages.services.base import Transport
@@ -147,7 +148,8 @@ def check_judge(name: str, key: str | None = None) -> Iterator[Finding]:
     try:
         choose.check_judge(name, key)
         judge = choose.make_judge(name, lambda url: reach(url, key), None)
-        verdicts = [verdict for verdict, _ in zip(judge.grade([RIGHT, WRONG]), range(3), strict=False)]
+        grade = judge.give if isinstance(judge, GuardedJudge) else judge.grade
+        verdicts = [verdict for verdict, _ in zip(grade([RIGHT, WRONG]), range(3), strict=False)]
         given = [verdict.correct for verdict in verdicts]
     except (Unavailable, Denied) as error:
         yield of_error("judge server", error, "start the server that it asks")

@@ -1,24 +1,207 @@
 """Names to classes: a table of "module:Class" strings, imported when first used.
 
-Others add theirs without touching ours: `--judge mypackage.judges:Strict`.
+Others add theirs without touching ours: `--judge mypackage.judges:Strict`. What goes wrong in a class of others is
+theirs: `Theirs` tells it with their file and line.
 """
 
-from collections.abc import Mapping
+import inspect
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
 
-from stages.failures import BadConfig
+from stages.failures import BadConfig, SealError
+
+T = TypeVar("T")
+ANY_CLASS = "package.module:Class"
+OURS = tuple(str(Path(__file__).parents[1] / name) for name in ("stages", "seal_cli"))
+INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+LONGEST = 200  # characters of an error's text
 
 
-def load_class(flag: str, name: str, table: Mapping[str, str]) -> Any:
-    """The class behind a name of the table or a "module:Class" path. Raises BadConfig with the names that exist."""
-    path = table.get(name, name)
-    module_name, colon, class_name = path.partition(":")
-    if not colon or not module_name or module_name.startswith("."):
-        raise BadConfig(f"{flag} {name}: unknown; take one of {', '.join(table)}, or package.module:Class")
+def load_class(flag: str, name: str, table: Mapping[str, str], *, more: Sequence[str] = ()) -> Any:
+    """The class behind a name of the table or a "module:Class" path. Raises BadConfig with the names that exist.
+
+    `more`: what else the flag takes, for the message. Modules in the working folder are found, too.
+    """
+    check_name(flag, name, table, more=more)
+    module_name, _, class_name = table.get(name, name).partition(":")
+    module = _imported(flag, name, module_name)
+    found = getattr(module, class_name, None)
+    if found is None:
+        own = [each for each, value in vars(module).items() if _is_class_of(module, value)]
+        raise BadConfig(f"{flag} {name}: {module_name} has no {class_name}; it has {', '.join(own) or 'no class'}")
+    if not callable(found):
+        raise BadConfig(f"{flag} {name}: is a {type(found).__name__}, not a class")
+    return found
+
+
+def check_name(flag: str, name: str, table: Mapping[str, str], *, more: Sequence[str] = ()) -> None:
+    """Raises BadConfig for a name that stands for nothing, with all that there are. Nothing is imported."""
+    module_name, colon, class_name = table.get(name, name).partition(":")
+    if not colon or not class_name or not module_name or module_name.startswith("."):
+        like = get_close_matches(name.lower(), [*table, *(each.partition(":")[0] for each in more)], 1)
+        meant = f" (did you mean {like[0]}?)" if like else ""
+        raise BadConfig(f"{flag} {name}: unknown{meant}; take one of {', '.join([*table, *more])}, or {ANY_CLASS}")
+    if name in table:
+        return
+    _see_working_folder()
+    top = module_name.partition(".")[0]
     try:
-        return getattr(import_module(module_name), class_name)
+        there = top in sys.modules or find_spec(top) is not None
+    except (ImportError, ValueError):
+        there = False
+    if not there:
+        raise BadConfig(f"{flag} {name}: No module named {top!r}")
+
+
+def _see_working_folder() -> None:
+    """`python -m` has it on the path; a console script has not."""
+    folder = str(Path.cwd())
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.append(folder)
+
+
+def _imported(flag: str, name: str, module_name: str) -> ModuleType:
+    try:
+        return import_module(module_name)
     except ModuleNotFoundError as error:
-        raise BadConfig(f"{flag} {name}: {error}") from None
-    except AttributeError:
-        raise BadConfig(f"{flag} {name}: {module_name} has no {class_name}") from None
+        if error.name and f"{module_name}.".startswith(f"{error.name}."):
+            raise BadConfig(f"{flag} {name}: {error}") from None
+        raise blame(f"{flag} {name}", error) from error
+    except (Exception, SystemExit) as error:
+        raise blame(f"{flag} {name}", error) from error
+
+
+def _is_class_of(module: ModuleType, value: object) -> bool:
+    return inspect.isclass(value) and value.__module__ == module.__name__ and not value.__name__.startswith("_")
+
+
+def blame(told: str, error: BaseException, code: object = None) -> BadConfig:
+    """An error of somebody else's code in one line, with its file and line; `code` is where it is where no frame is."""
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = " ".join(said.split())[:LONGEST]
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    place = _place_of(error) or _definition_of(code)
+    return BadConfig(f"{told}: {what}{f' ({place})' if place else ''}; mend it, then the same command goes on")
+
+
+def _place_of(error: BaseException) -> str | None:
+    """`judges.py:12, in grade: return table[case.gold]`: the last frame of a file of theirs."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_shown(error.filename)}:{error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    foreign = [frame for frame in frames if not _within(frame.filename, OURS)]
+    own = [frame for frame in foreign if not _within(frame.filename, INSTALLED)] or foreign
+    if not own:
+        return None
+    inside = f", in {own[-1].name}" if own[-1].name != "<module>" else ""
+    return f"{_shown(own[-1].filename)}:{own[-1].lineno}{inside}: {own[-1].line}"
+
+
+def _within(file: str, folders: Iterable[str]) -> bool:
+    return any(Path(file).is_relative_to(folder) for folder in folders)
+
+
+def _definition_of(code: Any) -> str | None:
+    with suppress(TypeError, OSError):
+        return f"{_shown(str(inspect.getsourcefile(code)))}:{inspect.getsourcelines(code)[1]}"
+    return None
+
+
+def _shown(file: str) -> str:
+    """The path as the user would type it."""
+    with suppress(ValueError):
+        return str(Path(file).relative_to(Path.cwd()))
+    return file
+
+
+class Passed(Generic[T]):
+    """What is handed to a class of others, item by item. `error`: what went wrong in making one, which is ours."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self.items = iter(items)
+        self.error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        try:
+            return next(self.items)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+class Theirs:
+    """An object of a class that is not ours: made, and called, so that its errors are told as its own."""
+
+    def __init__(self, flag: str, name: str, kind: Any, *arguments: Any, **settings: Any) -> None:
+        self.told = f"{flag} {name}"
+        self.code: Any = kind
+        with self._guarded(None):
+            self.made = kind(*arguments, **settings)
+        self.code = type(self.made)
+
+    def text(self, field: str, needs: str) -> str:
+        """A text that the object must have. Raises BadConfig where it has none; `needs` says what it is."""
+        with self._guarded(None):
+            found = getattr(self.made, field, None)
+        if not isinstance(found, str) or not found:
+            raise self.wrong(f"has no text as its {field}; {needs}")
+        return found
+
+    def method(self, name: str, needs: str) -> Callable[..., Any]:
+        """A method that the object must have."""
+        found = getattr(self.made, name, None)
+        if not callable(found):
+            raise self.wrong(f"has no {name}; {needs}")
+        return found  # type: ignore[no-any-return]
+
+    def each(self, call: Callable[..., Any], *arguments: Any, passed: Passed[Any] | None = None) -> Iterator[Any]:
+        """What the call gives, one after the other. `passed`: what it takes from us meanwhile."""
+        self.code = inspect.unwrap(call)
+        with self._guarded(passed):
+            items = iter(call(*arguments))
+        while True:
+            with self._guarded(passed):
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+
+    def wrong(self, what: str) -> BadConfig:
+        """What is wrong with the class or with what it gave, and where it is written."""
+        place = _definition_of(self.code)
+        return BadConfig(f"{self.told}: {what}{f' ({place})' if place else ''}")
+
+    @contextmanager
+    def _guarded(self, passed: Passed[Any] | None) -> Iterator[None]:
+        try:
+            yield
+        except (SealError, MemoryError):
+            raise
+        except Exception as error:
+            if (passed and error is passed.error) or type(error).__name__ == "OutOfMemoryError":
+                raise
+            raise blame(self.told, error, self.code) from error
+
+
+def shown(value: object) -> str:
+    """A value of others in an error: not too long, whatever its repr does."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:79]}…"

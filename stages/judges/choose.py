@@ -10,6 +10,7 @@ from stages.engines.endpoint import check_key, checked_url
 from stages.failures import BadConfig, Denied
 from stages.judges.base import JUDGES, Judge
 from stages.judges.cache import Cache
+from stages.judges.guarded import GuardedJudge
 from stages.plugins import load_class
 from stages.services.base import HOSTED, Transport, limit_name_of
 
@@ -18,6 +19,7 @@ ADDRESS = re.compile(  # behind an @, without the http:// that would make it a U
     r".*/v1.*|(localhost|127\.|\[|https?:|//).*|\d+(\.\d+){3}.*|[\w.-]+:\d{1,5}(/.*)?", re.IGNORECASE
 )
 WRITE = "write openai:NAME@http://HOST:PORT/v1"
+FORMS = ("openai:MODEL[@URL]", "command:PROGRAM")  # what --judge takes beside the table and classes of others
 KEYS = ("SEAL_JUDGE_API_KEY", "OPENAI_API_KEY")  # the first that is set
 
 
@@ -83,7 +85,8 @@ def make_judge(
     """
     found = served(text)
     if found is None:
-        judge: Judge = class_or_command(text, timeout_s)()
+        kind = class_or_command(text, timeout_s)
+        judge: Judge = kind() if text in JUDGES or text.startswith("command:") else GuardedJudge(text, kind)
         return judge
     from stages.judges.openai import PROMPT, OpenAI
 
@@ -101,4 +104,4 @@ def class_or_command(text: str, timeout_s: float | None = None) -> Any:
         return lambda: command
     if "@" in text:
         raise BadConfig(f"--judge {re.split('[:@]', text)[0]}…: no judge's name has an @; {WRITE}")
-    return load_class("--judge", text, JUDGES)
+    return load_class("--judge", text, JUDGES, more=FORMS)

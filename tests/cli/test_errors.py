@@ -74,7 +74,7 @@ FAILURES = [
         78,
         ["eval", "--judge", "kind"],
         ADAPTERS,
-        "--judge kind: unknown; take one of exact, lexical, or package.m",
+        "--judge kind: unknown; take one of exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Cl",
     ),
     (78, ["generate", "--shard", "3/2"], TASKS, "--shard 3/2: take i/n with 1 ≤ i ≤ n, for example 1/4"),
     (78, ["generate", "--shard", "²/3"], TASKS, "--shard ²/3: take i/n with 1 ≤ i ≤ n, for example 1/4"),

@@ -1,0 +1,90 @@
+"""Engines and trainers of others: what goes wrong in them is told as their own, and what they give is looked at."""
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from stages.engines.base import Completion, Finish, FitJob, FitResult, Request, Unwatched, Watch
+from stages.plugins import Theirs, shown
+
+ENGINE_NEEDS = "an engine has a model and sample(requests, watch), as in stages.engines.base"
+TRAINER_NEEDS = "a trainer has a model and fit(jobs, watch), as in stages.engines.base"
+
+
+class GuardedEngine:
+    """Samples as the class does. Raises BadConfig, with its file and line, where it raises or gives anything else."""
+
+    def __init__(self, name: str, kind: Any, model: str, **settings: Any) -> None:
+        self.theirs = Theirs("--engine", name, kind, model, **settings)
+        self.model = self.theirs.text("model", ENGINE_NEEDS)
+        self.method = self.theirs.method("sample", ENGINE_NEEDS)
+
+    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+        """One completion per request."""
+        asked = list(requests)
+        left = {request.id for request in asked}
+        for found in self.theirs.each(self.method, asked, watch):
+            if fault := fault_of_completion(found):
+                raise self.theirs.wrong(f"gave {shown(found)}, which {fault}")
+            if found.id not in left:
+                raise self.theirs.wrong(f"gave a completion for {shown(found.id)}, which no request waits for")
+            left.remove(found.id)
+            yield found
+        if left:
+            raise self.theirs.wrong(f"gave no completion for {len(left)} of {len(asked)} requests")
+
+
+class GuardedTrainer:
+    """Trains as the class does. Raises BadConfig, with its file and line, where it raises or gives anything else."""
+
+    def __init__(self, name: str, kind: Any, model: str, **settings: Any) -> None:
+        self.theirs = Theirs("--trainer", name, kind, model, **settings)
+        self.model = self.theirs.text("model", TRAINER_NEEDS)
+        self.method = self.theirs.method("fit", TRAINER_NEEDS)
+
+    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
+        """One result per job."""
+        asked = list(jobs)
+        left = {job.id for job in asked}
+        for found in self.theirs.each(self.method, asked, watch):
+            if fault := fault_of_result(found):
+                raise self.theirs.wrong(f"gave {shown(found)}, which {fault}")
+            if found.id not in left:
+                raise self.theirs.wrong(f"gave a result for {shown(found.id)}, which is no job that waits")
+            left.remove(found.id)
+            yield found
+        if left:
+            raise self.theirs.wrong(f"gave no result for {len(left)} of {len(asked)} jobs")
+
+
+def fault_of_completion(found: object) -> str | None:
+    """Why this is no completion; None where it is one. A failed one without its error would be a wrong answer."""
+    if not isinstance(found, Completion):
+        return "is no Completion(id, text, finish, tokens, error)"
+    if not isinstance(found.text, str) or not (found.error is None or isinstance(found.error, str)):
+        return "has a text or an error that is none"
+    if found.finish not in get_args(Finish):
+        return f"ends with none of {', '.join(get_args(Finish))}"
+    if not (found.tokens is None or is_count(found.tokens)):
+        return "has tokens that are no number"
+    return 'is "failed" without an error' if found.finish == "failed" and not found.error else None
+
+
+def fault_of_result(found: object) -> str | None:
+    """Why this is no result of a training; None where it is one."""
+    if not isinstance(found, FitResult):
+        return "is no FitResult(id, path, sequences, tokens, steps, loss_first, loss_last, error)"
+    if found.error is not None:
+        return None if isinstance(found.error, str) else "has an error that is no text"
+    if not isinstance(found.path, Path | str):
+        return "has neither a path nor an error"
+    if not all(map(is_count, (found.sequences, found.tokens, found.steps))):
+        return "has sequences, tokens or steps that are no number"
+    losses = found.loss_first, found.loss_last
+    finite = all(isinstance(loss, int | float) and math.isfinite(loss) for loss in losses)
+    return None if finite else "has a loss that is no finite number"
+
+
+def is_count(value: object) -> bool:
+    return type(value) is int and value >= 0

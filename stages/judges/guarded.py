@@ -1,0 +1,68 @@
+"""A judge of others: what goes wrong in it is told as its own, and what it gives must be verdicts on what was asked."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeGuard
+
+from stages.judges.base import Case, Eager, Verdict, ordered
+from stages.plugins import Passed, Theirs, shown
+
+NEEDS = "a judge has a name and grade(cases), as in stages.judges.base"
+
+
+class GuardedJudge:
+    """Grades as the class does. Raises BadConfig, with its file and line, where it raises or gives anything else."""
+
+    def __init__(self, text: str, kind: Any) -> None:
+        self.theirs = Theirs("--judge", text, kind)
+        self.name = self.theirs.text("name", NEEDS)
+        self.eager = isinstance(self.theirs.made, Eager)
+        self.method = self.theirs.method("grade_any" if self.eager else "grade", NEEDS)
+
+    def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
+        """One verdict per case, in order."""
+        return ordered(self, cases)
+
+    def grade_any(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+        """The verdict on each case, as they come."""
+        waiting: dict[Case, None] = {}  # in the order in which they were taken
+
+        def taken() -> Iterator[Case]:
+            for case in cases:
+                waiting[case] = None
+                yield case
+
+        passed = Passed(taken())
+        for given in self.theirs.each(self.method, passed, passed=passed):
+            case, verdict = self._pair(given, next(iter(waiting), None))
+            if case not in waiting:
+                raise self.theirs.wrong(f"gave {shown(given)}, and no case was waiting for that")
+            del waiting[case]
+            yield case, self._checked(verdict)
+        if waiting:
+            raise self.theirs.wrong(f"gave no verdict on {len(waiting)} of the answers that it took")
+        if next(passed, None) is not None:
+            raise self.theirs.wrong("ended before it had taken all answers")
+
+    def give(self, cases: Iterable[Case]) -> Iterator[Verdict]:
+        """Verdict after verdict, whether it took an answer for each or not: for those who count them."""
+        given = self.theirs.each(self.method, cases)
+        return (self._checked(self._pair(each, None)[1]) for each in given)
+
+    def _checked(self, verdict: object) -> Verdict:
+        if not is_verdict(verdict):
+            needs = "Verdict(correct, reason) with correct True, False or None (stages.judges.base)"
+            raise self.theirs.wrong(f"gave {shown(verdict)}, which is no {needs}")
+        return verdict
+
+    def _pair(self, given: Any, first: Case | None) -> tuple[Any, Any]:
+        """The case and its verdict; a judge that keeps the order gives the verdict alone."""
+        if not self.eager:
+            return first, given
+        return given if isinstance(given, tuple) and len(given) == 2 else (None, given)
+
+
+def is_verdict(found: object) -> TypeGuard[Verdict]:
+    """Whether this is a verdict: right, wrong or unscored, and with a reason that is text, if any."""
+    if not isinstance(found, Verdict):
+        return False
+    return isinstance(found.correct, bool | None) and isinstance(found.reason, str | None)
