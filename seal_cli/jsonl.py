@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from stages.failures import BadInput, MissingInput
 from stages.folders import suggest
 from stages.frozen import Frozen
 from stages.kinds import examine, look_at_folder
-from stages.lines import BadLine, Lines, Refuse, bounded_lines, read_lines, read_records, stop, validate
+from stages.lines import Lines, Refuse, bounded_lines, read_lines, read_records, stop, validate
+from stages.pairs import TrainingPair, read_pair
 from stages.records import Record, Section, SftExample, to_json
 
 
@@ -55,16 +56,24 @@ def input_records(path: Path | None, needs: tuple[Section, ...] = (), refuse: Re
     return read_records(lines, name, needs, refuse)
 
 
-def input_examples(path: Path | None, refuse: Refuse = stop) -> Lines[SftExample]:
-    """The lines that `seal filter` wrote. Records and anything else are told to `refuse`."""
+def input_examples(path: Path, refuse: Refuse = stop) -> Lines[SftExample]:
+    """The lines that `seal filter` wrote. Anything else is told to `refuse`."""
     lines, name = open_lines(path)
-    return read_lines(lines, name, _example, refuse)
+    return read_lines(lines, name, lambda value: validate(SftExample, value), refuse)
 
 
-def _example(value: dict[str, Any]) -> SftExample:
-    if "task" in value:
-        raise BadLine("a record, but `seal sft` reads training pairs (run `seal filter` first)")
-    return validate(SftExample, value)
+def input_pairs(
+    path: Path | None, refuse: Refuse = stop, check: Callable[[TrainingPair], object] = bool
+) -> Lines[TrainingPair]:
+    """What `seal sft` learns from, whoever wrote it. `check` may raise BadLine for one that a model cannot learn."""
+    lines, name = open_lines(path)
+
+    def checked(value: dict[str, Any]) -> TrainingPair:
+        pair = read_pair(value)
+        check(pair)
+        return pair
+
+    return read_lines(lines, name, checked, refuse)
 
 
 def encode(line: Frozen) -> bytes:

@@ -24,13 +24,14 @@ from stages.engines.base import Watch
 from stages.failures import BadConfig, BadInput
 from stages.frozen import Frozen
 from stages.lines import BadLine, Lines, Reject, one_line
+from stages.pairs import TrainingPair
 from stages.plan import Plan
 from stages.records import Record, SftExample, content_id
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Item = TypeVar("Item", bound=Record | SftExample)
+Item = TypeVar("Item", bound=Record | SftExample | TrainingPair)
 Load = Callable[[], Any]
 Make = Callable[[Any, Sequence[str], Watch], Iterator[Record]]  # (what was loaded, keys, watch) → their lines
 BEFORE = {
@@ -317,5 +318,5 @@ def in_shard(items: Iterable[Item], shard: str) -> Iterator[Item]:
     return (item for item in items if int(content_id("shard", task_id(item)), 16) % count == wanted)
 
 
-def task_id(item: Record | SftExample) -> str:
+def task_id(item: Record | SftExample | TrainingPair) -> str:
     return item.task.id if isinstance(item, Record) else item.task_id

@@ -22,8 +22,8 @@ from stages.lines import (
     one_line,
     read_entries,
     read_lines,
+    record_of,
     stop,
-    validate,
 )
 from stages.records import Record
 from stages.strict_json import Fault, parse_json, parse_loosely, why
@@ -183,7 +183,7 @@ def from_line(value: dict[str, Any], rows: squad.Rows, name: str) -> Record | No
         if LINE_KEYS.isdisjoint(value) and (kind := look_at_keys(value)):
             raise BadLine(kind.tell("stdin"))
         return Record(task=official.read_task(value))
-    record = validate(Record, value)
+    record = record_of(value)
     if record.task.domain == "qa":
         check_passage(record.task.context)
     return record

@@ -8,6 +8,7 @@ text become U+FFFD. A bad line is told to `refuse`, and reading goes on behind i
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, BinaryIO, Generic, TypeVar
 
 import jsonlines
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from stages.failures import BadInput
 from stages.frozen import Frozen
+from stages.handmade import complete
 from stages.kinds import look_at_keys
 from stages.records import TAGS, Record, Section
 from stages.strict_json import Fault, parse_json, settled, why
@@ -23,8 +25,13 @@ L = TypeVar("L", bound=Frozen)
 T = TypeVar("T")
 LONGEST = 32 * 2**20  # bytes of a line; a passage with its self-edit has some 20,000
 LONGEST_REASON = 300  # characters
+NEEDED = {  # where pydantic's own words do not say it
+    "union_tag_not_found": "needs context and questions, or train and test (ARC)",
+    "extra_forbidden": "extra inputs are not permitted; put what is your own under meta",
+}
 LONGEST_ENTRY = 10_000  # bytes of a bad entry of a whole document that its reject keeps
-MAKERS: dict[Section, str] = {"edit": "seal generate", "adapter": "seal adapt", "score": "seal eval"}
+MOST_FAULTS = 20  # of a line that are told
+MAKERS = {"task": "seal tasks", "edit": "seal generate", "adapter": "seal adapt", "score": "seal eval"}
 
 
 class BadLine(BadInput):
@@ -204,12 +211,36 @@ def validate(kind: type[L], value: Any) -> L:
 
 
 def problem(error: ValidationError) -> str:
-    """The first thing that is wrong: the field, what is needed, what was found."""
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part)[:40] for part in first["loc"] if part not in TAGS) or "the line"
-    found = json.dumps(first["input"], ensure_ascii=False, default=str)
-    found = found if len(found) <= 60 else found[:57] + "…"
-    return f"{field}: {first['msg'].lower().removeprefix('value error, ')} (found {found})"
+    """All that is wrong: the fields, what is needed and which stage makes it, and what was found."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    found: dict[int, str] = {}  # what several keys are missing in may be long
+    for fault in error.errors(include_url=False)[:MOST_FAULTS]:
+        needed, place = NEEDED.get(fault["type"]) or fault["msg"].lower().removeprefix("value error, "), fault["loc"]
+        if fault["type"] == "missing" and place[0] in MAKERS:
+            needed += f", made by `{MAKERS[place[0]]}`"
+        value = fault["input"]
+        known = found[id(value)] = found.get(id(value)) or excerpt(value)
+        groups.setdefault((needed, known), []).append(_field(place))
+    return "; ".join(
+        f"{field}: {needed} (found {known}){', also ' if more else ''}{', '.join(more)}"
+        for (needed, known), (field, *more) in groups.items()
+    )
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    """`task.context`, without the tags that pydantic puts behind what has several kinds: a task, and each answer."""
+    before = ("", "", *place)
+    kinds = (
+        last == "task" or (isinstance(last, int) and behind == "answers") for behind, last in pairwise(before[:-1])
+    )
+    named = [str(part)[:40] for part, kind in zip(place, kinds, strict=True) if not (kind and part in TAGS)]
+    return ".".join(named) or "the line"
+
+
+def excerpt(value: object) -> str:
+    """A value as JSON, or the beginning of it."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 52 else f"{text[:51]}…"
 
 
 def read_records(
@@ -223,16 +254,25 @@ def read_records(
 def _record(value: dict[str, Any], needs: tuple[Section, ...]) -> Record:
     if "task" not in value:
         raise BadLine(_describe(value))
-    record = validate(Record, value)
-    for section in needs:
-        if getattr(record, section) is None:
-            raise BadLine(f"has {_sections(record)} but no {section} (run `{MAKERS[section]}` first)")
+    absent = [section for section in needs if value.get(section) is None]
+    missing = ", ".join(f"no {each} (run `{MAKERS[each]}` first)" for each in absent)
+    try:
+        record = record_of(value)
+    except BadLine as error:
+        raise BadLine(f"{error}; {missing}" if absent else str(error)) from None
+    if absent:
+        raise BadLine(f"has {_sections(record)} but {missing}")
     return record
+
+
+def record_of(value: dict[str, Any]) -> Record:
+    """The object as a record, what it leaves out derived. Raises BadLine naming all that is wrong."""
+    return validate(Record, complete(value))
 
 
 def _sections(record: Record) -> str:
     there = ["a task"]
-    for section in MAKERS:
+    for section in list(MAKERS)[1:]:
         if getattr(record, section) is not None:
             there.append(f"{'an' if section != 'score' else 'a'} {section}")
     return " and ".join(there)

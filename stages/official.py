@@ -11,27 +11,30 @@ from typing import Any
 from pydantic import ValidationError
 
 from stages import squad
-from stages.domains.qa import QA, TEMPLATES, passage_task
+from stages.domains.qa import passage_task
 from stages.failures import BadInput
+from stages.handmade import UNKNOWN, template_of
 from stages.lines import BadLine, Refuse, problem, read_entries, stop
 from stages.records import Adapter, Answer, QaTask, Record, Score, SelfEdit, content_id, make_task
 from stages.strict_json import Fault, parse_json, settled, why
 from stages.texts import check_passage
 
-UNKNOWN = "unknown"
+NEEDS = "a task needs title, context and questions"
 REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
 
 
 def read_task(entry: Mapping[str, Any]) -> QaTask:
     """`{title, context, questions: [{question, answer}]}` as a task. Raises BadLine naming the key that is missing."""
     try:
+        if "title" not in entry and "context" not in entry:
+            raise BadLine(f"no 'title'; {NEEDS} (no 'context' either)")
         questions = entry.get("questions", [])
         if not isinstance(questions, list):
             raise TypeError
         pairs = [(question["question"], question["answer"]) for question in questions]
         task = make_task(entry["title"], entry["context"], pairs)
     except KeyError as error:
-        raise BadLine(f"no {error.args[0]!r}; a task needs title, context and questions") from None
+        raise BadLine(f"no {error.args[0]!r}; {NEEDS}") from None
     except (TypeError, AttributeError, ValidationError):
         raise BadLine("title and context must be text, questions a list of question and answer") from None
     check_passage(task.context)
@@ -89,7 +92,7 @@ def _edit(task: QaTask, entry: Mapping[str, Any], text: str, sample: int, about:
         id=content_id(task.id, model, prompt, sample, text),
         sample=sample,
         model=model,
-        template=_template_of(task, prompt),
+        template=template_of(task, prompt),
         prompt=prompt,
         completion=text,
         finish="unknown",
@@ -97,11 +100,6 @@ def _edit(task: QaTask, entry: Mapping[str, Any], text: str, sample: int, about:
         sampling=known,
         error=None,
     )
-
-
-def _template_of(task: QaTask, prompt: str) -> str:
-    domain = QA()
-    return next((name for name in TEMPLATES if domain.edit_prompt(task, name, chat=False) == prompt), "custom")
 
 
 def from_rewards(document: Mapping[str, Any], path: Path, refuse: Refuse = stop) -> Iterator[Record]:
@@ -177,6 +175,5 @@ def _repetition(
 
 def _score(about: Mapping[str, Any], value: float, baseline: float, answers: tuple[Answer, ...]) -> Score:
     model = str(about.get("model", UNKNOWN))
-    return Score(
-        value=value, bounds=(value, value), baseline=baseline, model=model, judge=REWARD_JUDGE, answers=answers
-    )
+    score = Score(value=value, baseline=baseline, model=model, judge=REWARD_JUDGE, answers=answers)
+    return score.model_copy(update={"bounds": (value, value)})

@@ -1,13 +1,17 @@
 """README and help say only what is there: every command, flag, target and file they name exists, and the reverse."""
 
+import json
 import re
 import shlex
+import sys
+from pathlib import Path
 
 import pytest
 import typer.main
 
 from seal_cli.app import COMMANDS, HELP, make_app
 from seal_cli.errors import CODES
+from tests.cli.conftest import pipe
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,6 +84,18 @@ def test_every_example_in_a_help_text_belongs_to_its_command() -> None:
         text = GROUP.commands[command].help or ""
         assert "Examples:" in text
         assert any(called == command for called, _ in seal_calls(text))
+
+
+def test_the_readmes_program_in_the_place_of_generate_makes_lines_that_are_trained_on(tmp_path: Path) -> None:
+    (block,) = (text for text in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "python -c" in text)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    run = pipe(block.replace("python -c", f"{sys.executable} -c"), cwd=tmp_path)
+    assert run.code == 0, run.err
+    lines = [json.loads(line) for line in (tmp_path / "adapters.jsonl").read_text().splitlines()]
+    assert len({line["edit"]["id"] for line in lines}) == 3
+    for line in lines:
+        assert line["edit"]["completion"].count("\n") == line["task"]["context"].count(". ")
+        assert (tmp_path / line["adapter"]["path"] / "adapter_model.safetensors").is_file()
 
 
 def test_every_test_that_the_readme_names_is_there() -> None:

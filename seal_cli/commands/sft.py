@@ -1,7 +1,7 @@
 """`seal sft`"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,9 @@ from seal_cli import options as opt
 from stages.engines.base import SftConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stages.pairs import TrainingPair
     from stages.records import Checkpoint
 
 DEFAULT = SftConfig()
@@ -49,6 +52,8 @@ def sft(
 ) -> int:
     """Train the model on kept self-edits, loss on the completion only. sft lines → a model directory for --model.
 
+    Any line will do that has prompt and completion, each as text or as messages, or messages (a chat): every turn of
+    the assistant in the completion, or in messages, is learned behind the turns before it. Other keys are left alone.
     The defaults are the paper's (SEAL App. B). One line on stdout names the checkpoint.
 
     \b
@@ -59,7 +64,7 @@ def sft(
     from dataclasses import asdict
 
     from seal_cli.console import note
-    from seal_cli.jsonl import input_examples
+    from seal_cli.jsonl import input_pairs
     from seal_cli.models import choose_model, quiet_libraries
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
@@ -82,13 +87,16 @@ def sft(
     check_target(out, model, overwrite=overwrite)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("sft", output=output, overwrite=overwrite, rejects=bad, dry=dry_run) as run:
-        examples = run.read(input_examples(file, bad), limit=limit, shard=shard, allow_empty=allow_empty)
+        pairs = run.read(
+            input_pairs(file, bad, template_check(model)), limit=limit, shard=shard, allow_empty=allow_empty
+        )
         if run.empty:
             note("seal sft: no examples, no model: nothing is trained")
             return run.write_none({"limit": limit, "shard": shard})
         name = choose_model(model, ())
         if dry_run:
-            run.would(f"train {name} on {len(examples)} examples and write {out}", config)
+            count = sum(1 for pair in pairs for _ in pair.examples)
+            run.would(f"train {name} on {count} examples and write {out}", config)
             return run.code
         weights = {"model": name, "weights": fingerprint(name), "dtype": dtype, "out": str(out)}
         run.settle({**weights, "fit": asdict(config), "limit": limit, "shard": shard})
@@ -99,9 +107,41 @@ def sft(
             from stages.engines.finetune import TrlFinetuner
 
             trainer = TrlFinetuner(name, device=Device(device, dtype), run=digest)
-            made = stage.run(examples, trainer, out=out, config=config)
+            made = stage.run(pairs, trainer, out=out, config=config)
         run.write([made])
     return run.code
+
+
+def template_check(model: str) -> "Callable[[TrainingPair], None]":
+    """Raises BadLine for a chat that the model's template refuses, BadConfig where it has none.
+
+    The tokenizer is loaded when the first chat comes.
+    """
+    from functools import cache
+
+    from seal_cli.models import quiet_libraries
+    from stages.engines.models import load_tokenizer
+    from stages.engines.text import prompt_ids
+    from stages.failures import BadConfig
+    from stages.lines import BadLine
+
+    @cache
+    def tokenizer() -> Any:
+        quiet_libraries()
+        found = load_tokenizer(model)
+        if not found.chat_template:
+            raise BadConfig(f"--model {model}: has no chat template; give a chat model, or text instead of messages")
+        return found
+
+    def check(pair: "TrainingPair") -> None:
+        for example in pair.examples if pair.is_chat else ():
+            loaded = tokenizer()
+            try:
+                prompt_ids(loaded, example.prompt)
+            except BadConfig as error:
+                raise BadLine(str(error)) from None
+
+    return check
 
 
 def check_target(out: Path, model: str, *, overwrite: bool) -> None:

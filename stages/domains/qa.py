@@ -158,7 +158,8 @@ def training_sequences(task: QaTask, completion: str, split_newlines: bool = Tru
     """The sequences a self-edit is trained as: each piece under the title, the passage last (SEAL App. B)."""
     segments = [piece.strip() for piece in completion.split("---") if piece.strip()] or [completion.strip()]
     pieces = split_lines(completion, segments) if split_newlines else segments
-    return [f"{task.title}\n{piece}" for piece in pieces] + [passage(task)]
+    head = f"{task.title}\n" if task.title else ""
+    return [f"{head}{piece}" for piece in pieces] + [passage(task)]
 
 
 def split_lines(completion: str, segments: list[str]) -> list[str]:

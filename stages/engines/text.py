@@ -105,7 +105,8 @@ def turn_end(tokenizer: Any) -> int:
 def example_tokens(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
     """The example's ids, loss on the completion (on all tokens where the prompt is empty, or the example `whole`).
 
-    `end` adds a last target, so that the model learns where to stop: the end token, behind a chat that of its turns.
+    `end` adds a last target, so that the model learns where to stop: the end token, behind a chat that of its turns. A
+    completion that ends with it already gets no other.
     """
     if example.prompt:
         front = prompt_ids(tokenizer, example.prompt)
@@ -114,6 +115,7 @@ def example_tokens(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
         front, back = [], prompt_ids(tokenizer, example.completion)
     chat = not isinstance(example.prompt or "", str)
     tail = [turn_end(tokenizer) if chat else tokenizer.eos_token_id] if end else []
+    tail = [] if back[-1:] == tail else tail
     return Tokens(tuple(front + back + tail), 0 if example.whole else len(front))
 
 

@@ -1,12 +1,18 @@
-"""`seal sft` and the directory that it writes: what is never replaced, and what is trained again."""
+"""`seal sft`: lines of others, and the directory that it writes: what is never replaced, and what is trained again."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from seal_cli.commands.sft import template_check
+from stages.failures import BadConfig
+from stages.lines import BadLine
+from stages.pairs import TrainingPair, read_pair
 from stages.records import SftExample
 from tests.cli.conftest import SMALL_LORA, Finished, jsonl, seal
+from tests.conftest import make_tokenizer, paper_file
 
 PAIRS = jsonl(
     SftExample(
@@ -58,3 +64,53 @@ def test_a_whole_model_is_not_trained_again_and_one_that_lost_a_file_is(place: P
     mended = sft(place, "next", "--overwrite")
     assert (mended.code, mended.out, "nothing to train" in mended.err) == (0, first.out, False)
     assert (place / "next" / "tokenizer.json").is_file()
+
+
+# ---- lines of others
+
+CHAT = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ada."}]}
+STRICT = (
+    "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('no system turns') }}"
+    "{% endif %}{{ message['content'] }}<|endoftext|>{% endfor %}"
+)
+
+
+def a_chat(*roles: str) -> TrainingPair:
+    return read_pair({"messages": [{"role": role, "content": "x"} for role in roles]})
+
+
+def test_a_chat_that_the_models_template_refuses_is_a_bad_line(tmp_path: Path, model_dir: Path) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = STRICT
+    shutil.copytree(model_dir, tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    check = template_check(str(tmp_path / "model"))
+    check(a_chat("user", "assistant"))
+    with pytest.raises(BadLine, match="refuses the prompt: no system turns"):
+        check(a_chat("system", "user", "assistant"))
+
+
+def test_a_model_without_a_chat_template_is_told_at_the_first_chat(model_dir: Path) -> None:
+    check = template_check(str(model_dir))
+    check(read_pair({"prompt": "p", "completion": "c"}))
+    with pytest.raises(BadConfig, match="has no chat template; give a chat model, or text instead of messages"):
+        check(a_chat("user", "assistant"))
+
+
+def test_lines_of_trl_are_trained_on_and_a_bad_one_is_rejected(chat_dir: Path, tmp_path: Path) -> None:
+    trl = [
+        {"prompt": "Read.", "completion": " Ada."},
+        {"prompt": CHAT["messages"][:1], "completion": CHAT["messages"][1:]},
+        CHAT,
+    ]
+    lines = "".join(f"{json.dumps(line)}\n" for line in [*trl, {"text": "Ada."}])
+    run = seal("sft", "--model", chat_dir, "--out", tmp_path / "next", *SMALL_LORA, stdin=lines, cwd=tmp_path)
+    assert (run.code, [line["examples"] for line in run.lines]) == (3, [3])
+    assert "stdin:4: an object with text: no prompt and no completion; `seal sft` learns from" in run.err
+
+
+@pytest.mark.paper_data
+def test_the_official_sft_file_is_taken_line_by_line(tmp_path: Path, model_dir: Path) -> None:
+    official = paper_file("sft_best1of5_iter0.jsonl")
+    run = seal("sft", official, "--model", model_dir, "--out", tmp_path / "next", "--dry-run")
+    assert (run.code, "on 50 examples" in run.err) == (0, True)

@@ -12,8 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.engines.base import Example, SftConfig
 from stages.engines.finetune import TrlFinetuner
-from stages.engines.models import Device
+from stages.engines.models import Device, load_tokenizer
+from stages.engines.text import example_tokens
 from stages.failures import BadConfig
+from stages.pairs import read_pair
 from stages.records import Checkpoint
 from tests.conftest import END, make_tokenizer
 from tests.engines.conftest import files_of_at_most
@@ -155,6 +157,42 @@ def test_a_chat_model_learns_from_chat_prompts(chat_dir: Path, tmp_path: Path) -
     checkpoint = tune(chat_dir, tmp_path / "tuned", replace(LORA, epochs=8), [Example(messages, "Ada.")])
     assert checkpoint.loss_last < checkpoint.loss_first
     assert AutoTokenizer.from_pretrained(tmp_path / "tuned").chat_template
+
+
+@pytest.mark.parametrize(
+    ("line", "shown", "learned"),
+    [
+        ({"prompt": "Q: Who?\nA:", "completion": " Ada."}, f"Q: Who?\nA: Ada.{END}", [f" Ada.{END}"]),
+        ({"prompt": "P", "completion": f"Ada.{END}"}, f"PAda.{END}", [f"Ada.{END}"]),
+        ({"prompt": "", "completion": "Ada."}, f"Ada.{END}", [f"Ada.{END}"]),
+        (
+            {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ada."}]},
+            f"<|im_start|>user\nWho?{END}\n<|im_start|>assistant\nAda.{END}",
+            [f"Ada.{END}"],
+        ),
+        (
+            {
+                "prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "A?"}],
+                "completion": [
+                    {"role": "assistant", "content": "a"},
+                    {"role": "user", "content": "B?"},
+                    {"role": "assistant", "content": "b"},
+                ],
+            },
+            f"<|im_start|>system\nS{END}\n<|im_start|>user\nA?{END}\n<|im_start|>assistant\na{END}\n"
+            f"<|im_start|>user\nB?{END}\n<|im_start|>assistant\nb{END}",
+            [f"a{END}", f"b{END}"],
+        ),
+    ],
+    ids=["text", "ended already", "no prompt", "messages", "two turns"],
+)
+def test_lines_of_others_are_learned_on_their_completions_alone(
+    chat_dir: Path, line: dict[str, Any], shown: str, learned: list[str]
+) -> None:
+    tokenizer = load_tokenizer(str(chat_dir))
+    tokens = [example_tokens(tokenizer, example, end=True) for example in read_pair(line).examples]
+    assert tokenizer.decode(tokens[-1].ids) == shown
+    assert [tokenizer.decode([label for label in each.labels if label >= 0]) for each in tokens] == learned
 
 
 # ---- what is written

@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from seal_cli.jsonl import input_examples, input_records
+from seal_cli.jsonl import input_examples, input_pairs, input_records
 from stages import tasks
 from stages.failures import BadInput
 from stages.folders import Omission
 from stages.frozen import Frozen
 from stages.lines import LONGEST_ENTRY, LONGEST_REASON, Refuse, Reject
+from stages.pairs import TrainingPair
 from stages.records import LINES, to_json
-from tests.stages.bad_lines import EXAMPLE, RECORD, TASK, bad_lines
+from tests.stages.bad_lines import CHAT, EXAMPLE, RECORD, TASK, bad_lines
 
 Read = Callable[[Path, Refuse], Iterable[Frozen]]
 
@@ -34,6 +35,8 @@ LINE_READERS: dict[str, tuple[bytes, Read]] = {
     "records": (RECORD, lambda path, refuse: input_records(path, (), refuse)),
     "records with needs": (RECORD, lambda path, refuse: input_records(path, ("edit", "adapter", "score"), refuse)),
     "sft examples": (EXAMPLE, input_examples),
+    "training pairs": (EXAMPLE, input_pairs),
+    "training chats": (CHAT, input_pairs),
     "task lines": (TASK, tasks_of),
     "record lines as tasks": (RECORD, tasks_of),
 }
@@ -73,7 +76,7 @@ def check_records(found: Iterable[Frozen]) -> str:
     lines = [to_json(record) for record in found]
     kinds = [type(record) for record in found]
     for kind, line, record in zip(kinds, lines, found, strict=True):
-        assert kind in LINES.values()
+        assert kind in (*LINES.values(), TrainingPair)
         assert kind.model_validate_json(line.encode()) == record
     return "\n".join(lines)
 

@@ -13,6 +13,10 @@ from tests.stages.invented import a_line, a_task
 
 RECORD = to_json(a_line(a_task("Zoë"), [True, None])).encode()
 EXAMPLE = to_json(SftExample(prompt="p", completion="Zoë", task_id="t", edit_id="e", value=0.5, baseline=None)).encode()
+CHAT = json.dumps(
+    {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Zoë"}], "id": 7},
+    ensure_ascii=False,
+).encode()
 TASK = json.dumps(
     {"title": "Zoë", "context": "Zoë built a bridge.", "questions": [{"question": "Who?", "answer": "Zoë"}]},
     ensure_ascii=False,
