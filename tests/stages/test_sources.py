@@ -1,5 +1,6 @@
 """A file and a stream as a source: JSON or text, or what else it is; and paths that are not there."""
 
+import contextlib
 import io
 import json
 import os
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from stages import tasks
 from stages.failures import BadConfig, BadInput, MissingInput
-from stages.records import to_json
+from stages.records import Record, to_json
 from tests.stages.invented import a_line, a_task
 from tests.stages.test_folders import GRIDS, fill, read, titles
 
@@ -124,6 +127,32 @@ def test_an_address_is_to_be_fetched_first() -> None:
 def test_one_missing_source_of_several_is_told_before_any_is_read(tmp_path: Path) -> None:
     with pytest.raises(MissingInput, match=r"nowhere\.md: no such file or folder"):
         tasks.run(str(fill(tmp_path, {"a.md": "A"})), "nowhere.md")
+
+
+PIECES = b'\n|}|]|{|[|,|\0|"title": "T"|"context": "C"|"question": 1|"train": [|"data": [|# H\n|\x1f\x8b|PAR1|\xff\xfe'
+PARTS = st.binary(max_size=9) | st.sampled_from([*PIECES.split(b"|"), b"{title}{context}"])
+
+
+@given(st.lists(PARTS, max_size=12))
+@example([b"[" * 70_000, b"\n", b"["])
+@example([b'{"a": ' * 70_000])
+@settings(deadline=None, max_examples=60)
+def test_any_bytes_in_any_file_or_stream_are_records_rejects_omissions_or_one_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "any-bytes"
+    names = ("any.json", "any.JSONL", "any.md", "any.csv", "any")
+    fill(folder, dict.fromkeys(names, b"".join(parts)) | {"good.md": "good"})
+    assert "good" in titles(read(folder)[0])
+    for name in names:
+        try:
+            assert all(isinstance(record, Record) for record in read(folder / name)[0])
+        except BadInput as error:
+            assert str(error).startswith(f"{folder / name}: ") and str(error).isprintable()
+    for title in (None, "T"):
+        with contextlib.suppress(BadInput, BadConfig), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdin", Stdin(b"".join(parts)))
+            assert all(isinstance(record, Record) for record in read("-", title=title)[0])
 
 
 # ---- streams
