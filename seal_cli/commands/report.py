@@ -12,8 +12,11 @@ import typer
 from seal_cli import options as opt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from seal_cli.grids import Picks
-    from stages.records import Section
+    from seal_cli.rejects import Rejects
+    from stages.records import Record, Section
     from stages.report import Row
 
 
@@ -49,6 +52,9 @@ def report(
     task: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Only lines of this task in --arc and --view (repeat it).")
     ] = None,
+    rejects: opt.Rejects = None,
+    strict: opt.Strict = False,
+    max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
     allow_empty: opt.AllowEmpty = False,
     seed: opt.Seed = 0,
 ) -> int:
@@ -71,7 +77,8 @@ def report(
     """
     from seal_cli.console import note, terminal
     from seal_cli.grids import Picks
-    from seal_cli.jsonl import claim_stdout, input_records
+    from seal_cli.jsonl import claim_stdout
+    from seal_cli.rejects import Rejects
     from stages import report as stage
 
     stdout = claim_stdout()
@@ -84,8 +91,14 @@ def report(
     named = split_labels(files)
     tell_repeated(named)
     needs: tuple[Section, ...] = () if picks.wanted and not (against or plot or json_rows) else ("score",)
-    read = ((label, picks.passing(label, input_records(path, needs))) for label, path in named)
-    rows = stage.run(read, against=against, seed=seed, allow_empty=allow_empty)
+    bad = Rejects(rejects, strict=strict, most=max_rejects, others=[path for _, path in named])
+    read = ((label, picks.passing(label, good_lines(path, needs, bad))) for label, path in named)
+    try:
+        rows = stage.run(read, against=against, seed=seed, allow_empty=allow_empty)
+    except BaseException:
+        bad.close(ended_well=False)
+        raise
+    bad.close()
     for label in dict.fromkeys(label for label, _ in named if label not in {row.label for row in rows}):
         note(f"seal report: {label}: no lines in it; left out")
     picks.check()
@@ -96,7 +109,19 @@ def report(
     if plot and rows:
         stage.plot(rows, plot)
         note(f"seal report: plot in {plot}")
-    return 3 if any(row.unscored for row in rows) and not picks.unscored else 0
+    return 3 if bad.count or (any(row.unscored for row in rows) and not picks.unscored) else 0
+
+
+def good_lines(path: Path, needs: "tuple[Section, ...]", bad: "Rejects") -> "Iterator[Record]":
+    """The lines of one file that can be used. Raises BadInput for the first bad one where no line is good."""
+    from seal_cli.jsonl import input_records
+
+    before, good = bad.count, 0
+    for record in input_records(path, needs, bad):
+        good += 1
+        yield record
+    if bad.count > before:
+        bad.check(good)
 
 
 def check_view(picks: "Picks", form: Format) -> None:

@@ -176,3 +176,17 @@ def test_only_the_shard_of_a_bad_line_rejects_it(here: Path) -> None:
     assert sorted(each.code for each in ended) == [0, 3]
     whole = run_inside(*EVAL, stdin=text(lines), cwd=here)
     assert sorted(ended[0].out.splitlines() + ended[1].out.splitlines()) == sorted(whole.out.splitlines())
+
+
+def test_a_report_leaves_out_a_bad_line_and_says_so(here: Path) -> None:
+    (here / "a.jsonl").write_text(text(SCORES))
+    (here / "b.jsonl").write_text(text([SCORES[0], edited("Cy"), SCORES[1]]))
+    alone = run_inside("report", "self=a.jsonl", "--json", cwd=here)
+    mixed = run_inside("report", "self=b.jsonl", "--json", "--rejects", "bad.jsonl", cwd=here)
+    assert (mixed.code, mixed.out) == (3, alone.out)
+    assert "seal: b.jsonl:2: has a task and an edit but no score (run `seal eval` first) (line rejected)\n" in mixed.err
+    assert json.loads((here / "bad.jsonl").read_text())["line"] == 2
+    (here / "c.jsonl").write_text(text([edited("Cy"), edited("Di")]))
+    for files, more in (("a.jsonl", "b.jsonl"), ("--strict",)), (("a.jsonl", "c.jsonl"), ()):
+        refused = run_inside("report", *files, "--json", *more, cwd=here)
+        assert (refused.code, refused.out) == (65, "")
