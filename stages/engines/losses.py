@@ -9,6 +9,7 @@ target and all other words. With z the log of the others' summed exponentials mi
 so a loss near 0 and its gradient keep all their digits, in bfloat16 too, where 1 - p would be rounded away.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -54,13 +55,11 @@ def against_others(hidden: Tensor, head: nn.Linear, target: Tensor) -> tuple[Ten
 
     (log of their summed exponentials minus the target's logit (n, 1), mean of their rows by their chances (n, hidden)).
     """
-    count, dtype, size = len(hidden), wide(hidden.dtype), chunk_words(head, hidden.device)
+    count, dtype = len(hidden), wide(hidden.dtype)
     top = hidden.new_full((count, 1), torch.finfo(dtype).min, dtype=dtype)  # the others' largest logit so far
     total, own = torch.zeros_like(top), torch.zeros_like(top)  # of exp(logit - top); the target's logit
     mean = hidden.new_zeros(hidden.shape, dtype=dtype)  # of rows, times `total` until the end
-    for start in range(0, len(head.weight), size):
-        words = head.weight[start : start + size]
-        bias = None if head.bias is None else head.bias[start : start + size]
+    for start, words, bias in chunks(head, hidden.device):
         logits = linear(hidden, words, bias).to(dtype)  # (n, words)
         place = target - start
         here = ((place >= 0) & (place < len(words)))[:, None]
@@ -78,6 +77,19 @@ def against_others(hidden: Tensor, head: nn.Linear, target: Tensor) -> tuple[Ten
         top = higher
         del logits, shares  # else they live on beside the next chunk's
     return top.sub_(own).add_(total.log()), mean.div_(total)
+
+
+def chunked_linear(head: nn.Linear, x: Tensor) -> Tensor:
+    """The layer's output (..., words), a chunk of words at a time."""
+    return torch.cat([linear(x, words, bias) for _, words, bias in chunks(head, x.device)], dim=-1)
+
+
+def chunks(head: nn.Linear, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+    """(number of the first word, rows of the output layer, their biases) of each chunk."""
+    size = chunk_words(head, device)
+    for start in range(0, len(head.weight), size):
+        part = slice(start, start + size)
+        yield start, head.weight[part], None if head.bias is None else head.bias[part]
 
 
 def chunk_words(head: nn.Linear, device: torch.device) -> int:

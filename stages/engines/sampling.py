@@ -4,69 +4,137 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stages.engines.base import Sampling
 
 FEW = 64  # of the likeliest tokens: most often they hold the mass of top_p
+TRIES = 8  # draws that are looked at one by one, before a whole row is sorted
+NEVER = float("-inf")
+WORD = (1 << 64) - 1
+GOLDEN = 0x9E3779B97F4A7C15  # splitmix64 (Steele, Lea and Flood 2014): the step of its counter, and its two factors
+FIRST, SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 class SeededSampling:
     """A logits processor: the argmax of its scores is a draw from softmax(logits / temperature) cut to top_p.
 
-    Each row has its own generator (Gumbel noise), so neighbours, order and batch size change nothing but rounding.
-    Rows of temperature 0 stay greedy.
+    The noise of a word (Gumbel's) follows from the row's seed, the number of the token and the word, so neighbours,
+    order and batch size change nothing but rounding, and only words that can be drawn need any. Rows of temperature 0
+    stay greedy.
     """
 
-    def __init__(self, rows: Sequence[Sampling], device: torch.device) -> None:
-        self.rows, self.device = rows, device
+    def __init__(self, rows: Sequence[Sampling], device: torch.device, step: int = 0) -> None:
+        self.rows, self.device, self.step = rows, device, step
         self.drawn = [row for row, sampling in enumerate(rows) if sampling.temperature > 0]
-        self.generators = [torch.Generator(device).manual_seed(rows[row].seed) for row in self.drawn]
         self.temperature = self._column([rows[row].temperature for row in self.drawn], device)
         self.top_p = self._column([rows[row].top_p for row in self.drawn], device)
 
     def keep(self, rows: Sequence[int]) -> "SeededSampling":
         """The same for some of the rows alone: each goes on drawing where it is."""
-        own = dict(zip(self.drawn, self.generators, strict=True))
-        kept = SeededSampling([self.rows[row] for row in rows], self.device)
-        kept.generators = [own[row] for row in rows if row in own]
-        return kept
+        return SeededSampling([self.rows[row] for row in rows], self.device, self.step)
 
     @staticmethod
-    def _column(values: Sequence[float], device: torch.device) -> torch.Tensor:
+    def _column(values: Sequence[float], device: torch.device) -> Tensor:
         return torch.tensor(values, device=device)[:, None]  # (drawn rows, 1)
 
-    def __call__(self, input_ids: Any, scores: torch.Tensor) -> torch.Tensor:
-        """scores (rows, vocabulary) → the same with noise on the rows that are drawn."""
+    def __call__(self, input_ids: Any, scores: Tensor) -> Tensor:
+        """scores (rows, vocabulary) → the same with noise on the rows that are drawn, and -inf on words that are cut.
+
+        One call a token.
+        """
+        step, self.step = self.step, self.step + 1
         if not self.drawn:
             return scores
-        logits = keep_top_p(scores[self.drawn].float() / self.temperature, self.top_p)
-        noise = torch.empty_like(logits)
-        for row, generator in zip(noise, self.generators, strict=True):
-            row.exponential_(generator=generator)
-        logits -= noise.log_()
+        logits = scores[self.drawn].float() / self.temperature
+        keys = torch.tensor([[key(self.rows[row].seed, step)] for row in self.drawn], device=self.device)
         noisy = scores.float().clone()
-        noisy[self.drawn] = logits
+        noisy[self.drawn] = draw(logits, self.top_p, keys)
         return noisy
 
 
-def keep_top_p(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+def draw(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
+    """Noisy logits (rows, vocabulary) whose argmax is drawn; top_p and keys (rows, 1).
+
+    Where FEW of the likeliest words reach top_p, only those get noise.
+    """
+    likeliest, words = logits.topk(min(FEW, logits.shape[-1]))
+    least, within = _least_kept(likeliest, logits, top_p)
+    few = with_noise(likeliest.masked_fill(likeliest < least, NEVER), words, keys)
+    noisy = torch.full_like(logits, NEVER).scatter_(1, words, few)
+    beyond = (~within).nonzero()[:, 0]
+    if len(beyond):
+        noisy[beyond] = draw_among_many(logits[beyond], top_p[beyond], keys[beyond])
+    return noisy
+
+
+def draw_among_many(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
+    """As `draw`, without sorting: the word drawn is looked at, and if it is cut, the next one.
+
+    After TRIES words the rows that still have none are sorted.
+    """
+    noisy = with_noise(logits, torch.arange(logits.shape[-1], device=logits.device), keys)
+    open_rows = (top_p < 1).nonzero()[:, 0]
+    chances = logits.softmax(-1) if len(open_rows) else logits
+    for _ in range(TRIES):
+        if not len(open_rows):
+            return noisy
+        own, word = logits[open_rows], noisy[open_rows].argmax(-1, keepdim=True)
+        likelier = chances[open_rows].masked_fill_(own <= own.gather(1, word), 0).sum(-1, keepdim=True)
+        cut = (likelier >= top_p[open_rows])[:, 0]
+        open_rows = open_rows[cut]
+        noisy[open_rows, word[cut, 0]] = NEVER
+    if len(open_rows):
+        kept = keep_top_p(logits[open_rows], top_p[open_rows]) > NEVER
+        noisy[open_rows] = noisy[open_rows].masked_fill(~kept, NEVER)
+    return noisy
+
+
+def keep_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
     """Logits (rows, vocabulary) outside the smallest set of likeliest tokens with mass top_p (rows, 1) become -inf.
 
     Tokens exactly as likely as the last of the set stay too. A whole row is sorted only where FEW tokens do not reach.
     """
     if bool((top_p >= 1).all()):
         return logits
-    least, within = _least_kept(logits, top_p, min(FEW, logits.shape[-1]))
+    least, within = _least_kept(logits.topk(min(FEW, logits.shape[-1]))[0], logits, top_p)
     beyond = (~within).nonzero()[:, 0]
     if len(beyond):
-        least[beyond], _ = _least_kept(logits[beyond], top_p[beyond], logits.shape[-1])
-    return logits.masked_fill(logits < least, float("-inf"))
+        own = logits[beyond]
+        least[beyond], _ = _least_kept(own.sort(-1, descending=True)[0], own, top_p[beyond])
+    return logits.masked_fill(logits < least, NEVER)
 
 
-def _least_kept(logits: torch.Tensor, top_p: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(the least logit of the set (rows, 1), whether the set ends within the `count` likeliest (rows,))."""
-    likeliest, _ = logits.topk(count)
+def _least_kept(likeliest: Tensor, logits: Tensor, top_p: Tensor) -> tuple[Tensor, Tensor]:
+    """(the least logit of the set (rows, 1), whether the set ends within the likeliest, which are in order (rows,))."""
     share = (likeliest - logits.logsumexp(-1, keepdim=True)).exp()
     kept = share.cumsum(-1) - share < top_p  # by the mass of the tokens likelier than this one
     last = kept.sum(-1, keepdim=True).clamp(min=1) - 1  # the likeliest always stays
     return likeliest.gather(-1, last), ~kept[:, -1]
+
+
+def with_noise(logits: Tensor, words: Tensor, keys: Tensor) -> Tensor:
+    """Logits (rows, n) of these words, ids (n,) or (rows, n), each with the Gumbel noise of its row's key (rows, 1)."""
+    mixed = words + keys  # int64 wraps around, as splitmix64 wants it
+    for shift, factor in ((30, FIRST), (27, SECOND)):
+        mixed = (mixed ^ _shifted(mixed, shift)) * signed(factor)
+    chance = _shifted(mixed, 32).float().add_(0.5).mul_(2.0**-32)  # (0, 1): small ones keep all their digits
+    return logits - chance.neg_().log1p_().neg_().log_()
+
+
+def key(seed: int, step: int) -> int:
+    """Where the words' noise begins for this token of this request: a counter far from all others."""
+    mixed = (seed + GOLDEN * (step + 1)) & WORD
+    for shift, factor in ((30, FIRST), (27, SECOND)):
+        mixed = (mixed ^ mixed >> shift) * factor & WORD
+    return signed(mixed ^ mixed >> 31)
+
+
+def signed(word: int) -> int:
+    """The 64 bits as torch's int64 has them."""
+    return word - (1 << 64) if word >> 63 else word
+
+
+def _shifted(words: Tensor, by: int) -> Tensor:
+    """To the right, filled with zeros."""
+    return (words >> by) & ((1 << (64 - by)) - 1)

@@ -2,12 +2,15 @@
 
     python tests/bench/bench_inner_loop.py
     JOBS=64 EPOCHS=10 REPEATS=5 MODELS=tiny python …
+    MODELS=qwen2.5-0.5b,gemma3-270m python …      real vocabularies: some ten minutes on one core, 12 GB
 
 One JSON line a measurement: the median of REPEATS runs, in which the contenders take turns; `times_…` are medians of
 the ratios within a turn. `tokens` are real ones (times epochs), pads not counted; every way includes what it does once
 a job (set-up, the written adapter). The official recipe pads each sequence to 2048 end tokens and trains on them all:
-PADDED_STEPS of its steps are measured in each turn and scaled to the jobs, which it says. Self-edits: the official
-iter0_train.json where present, else invented ones; one self-edit a passage, all its sequences.
+PADDED_STEPS of its steps are measured in each turn and scaled to the jobs, which it says. `of_dense_rate` is the share
+of the machine's measured rate of products that 4 operations a weight and token are (forward, and backward to what is
+below). Self-edits: the official iter0_train.json where present, else invented ones; one self-edit a passage, its first
+EXAMPLES sequences (0: all).
 """
 
 import json
@@ -20,51 +23,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_paper_round import edit_lines, make_tokenizer
-from transformers import PrinterCallback, Qwen3Config, Qwen3ForCausalLM, Trainer, TrainingArguments, set_seed
+from bench_paper_round import dense_rate, edit_lines
+from shapes import LARGE, model_of
+from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.utils import logging
 
 from stages.domains.qa import QA
-from stages.engines.base import FitConfig, FitJob
+from stages.engines.base import FitConfig, FitJob, Lesson
 from stages.engines.group import Group
 from stages.engines.lora import PeftTrainer, add_lora
+from stages.engines.losses import bytes_of_loss
 from stages.engines.many import ManyTrainer
-from stages.engines.models import Device
+from stages.engines.models import Device, multiplies_bfloat16
 from stages.engines.text import example_tokens
 from stages.records import Record
 
-ROOT = Path(__file__).parents[2]
 PADDED = 2048  # official TTT server
-SLOTS = (1, 8, 32)
 GROWTH = (1, 2, 4, 8)
-
-
+SMALL = {"JOBS": 32, "EPOCHS": 2, "REPEATS": 3, "PADDED_STEPS": 6, "EXAMPLES": 0}
 USUAL = {
-    "tiny": {"JOBS": 32, "EPOCHS": 2, "REPEATS": 3, "PADDED_STEPS": 6},
-    "40M": {"JOBS": 32, "EPOCHS": 1, "REPEATS": 3, "PADDED_STEPS": 2},
+    "tiny": SMALL,
+    "40M": {**SMALL, "EPOCHS": 1, "PADDED_STEPS": 2},
+    **{key: {"JOBS": 8, "EPOCHS": 1, "REPEATS": 1, "PADDED_STEPS": 1, "EXAMPLES": 3} for key in LARGE},
 }  # some minutes on one core
 MODELS = os.environ.get("MODELS", "tiny,40M").split(",")
 Sizes = Mapping[str, int]
 Work = Callable[[], object]
-
-
-def make_40m(folder: Path, texts: Sequence[str]) -> Path:
-    """A random Qwen3 of 40 M weights."""
-    set_seed(0)
-    shape = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8, "head_dim": 64}
-    heads = {"num_attention_heads": 8, "num_key_value_heads": 4}
-    ends = {"eos_token_id": 0, "pad_token_id": 0, "bos_token_id": None, "tie_word_embeddings": True}
-    Qwen3ForCausalLM(Qwen3Config(vocab_size=16_000, **shape, **heads, **ends)).save_pretrained(folder)
-    make_tokenizer(texts, 16_000).save_pretrained(folder)
-    return folder
-
-
-def model_for(name: str, folder: Path, lines: Sequence[Record]) -> Path:
-    """The tiny model, or a random larger one with a tokenizer of its own."""
-    if name == "tiny":
-        return ROOT / "examples/tiny/model"
-    texts = [f"{line.task.context}\n{line.edit.completion}" for line in lines if line.edit]
-    return make_40m(folder, texts)
 
 
 def make_jobs(lines: Sequence[Record], out: Path, sizes: Sizes, *, times: int = 1) -> list[FitJob]:
@@ -72,6 +56,8 @@ def make_jobs(lines: Sequence[Record], out: Path, sizes: Sizes, *, times: int = 
     firsts = {line.task.id: line for line in reversed(lines)}
     chosen = [*firsts.values(), *lines][: sizes["JOBS"]]
     lessons = [QA().lesson(line.task, line.edit) for line in chosen if line.edit] * times
+    most = sizes["EXAMPLES"] or None
+    lessons = [Lesson(lesson.examples[:most], lesson.chosen) for lesson in lessons]
     config = FitConfig(epochs=sizes["EPOCHS"])  # else SEAL App. B
     return [FitJob(f"{place}", lesson, config, place, out / f"{place}") for place, lesson in enumerate(lessons)]
 
@@ -135,8 +121,12 @@ def say(**figures: Any) -> None:
     print(json.dumps({**figures, "threads": torch.get_num_threads()}), flush=True)
 
 
-def bench_training(name: str, model: Path, jobs: Sequence[FitJob], out: Path, sizes: Sizes) -> None:
-    peft = PeftTrainer(str(model))
+def slots_of(name: str) -> Sequence[int]:
+    return (1, 8) if name in LARGE else (1, 8, 32)
+
+
+def bench_training(name: str, peft: PeftTrainer, jobs: Sequence[FitJob], out: Path, sizes: Sizes) -> None:
+    model, loaded = peft.model, (peft.tokenizer, peft.network)  # one in memory for all
     official = f"official recipe, padded to {PADDED} (scaled from {sizes['PADDED_STEPS']} steps)"
     steps = sizes["EPOCHS"] * sum(len(job.lesson.examples) for job in jobs)
     works: dict[str, Work] = {
@@ -144,11 +134,13 @@ def bench_training(name: str, model: Path, jobs: Sequence[FitJob], out: Path, si
         "HF Trainer, un-padded": lambda: [hf_trainer(peft, job, out) for job in jobs],
         "lean loop (PeftTrainer)": lambda: list(peft.fit(jobs)),
     }
-    for slots in SLOTS:
-        many = ManyTrainer(str(model), slots=slots)
+    for slots in slots_of(name):
+        many = ManyTrainer(model, slots=slots, loaded=loaded)
         works[f"ManyTrainer, {slots} at once"] = lambda many=many: list(many.fit(jobs))  # type: ignore[misc]
-    half = ManyTrainer(str(model), slots=SLOTS[-1], device=Device(dtype="bfloat16"))
-    works[f"ManyTrainer, {SLOTS[-1]} at once, bfloat16"] = lambda: list(half.fit(jobs))
+    if torch.cuda.is_available() or multiplies_bfloat16():
+        half = ManyTrainer(model, slots=slots, device=Device(dtype="bfloat16"))
+        works[f"ManyTrainer, {slots} at once, bfloat16"] = lambda: list(half.fit(jobs))
+    dense, weights = dense_rate(peft.network.device, peft.network.dtype), linear_weights(peft.network)
     seconds = turns(works, sizes["REPEATS"])
     seconds[official] = [each * steps / sizes["PADDED_STEPS"] for each in seconds[official]]
     tokens = real_tokens(peft.tokenizer, jobs)
@@ -168,16 +160,25 @@ def bench_training(name: str, model: Path, jobs: Sequence[FitJob], out: Path, si
             times_official=ratio(seconds[official], times),
             times_hf_unpadded=ratio(seconds["HF Trainer, un-padded"], times),
             times_lean_loop=ratio(seconds["lean loop (PeftTrainer)"], times),
+            times_one_at_once=ratio(seconds["ManyTrainer, 1 at once"], times),
+            of_dense_rate=round(4 * weights * tokens / taken / dense, 2),
         )
+    say(bench="machine", model=name, dense_gflops=round(dense / 1e9, 1))
 
 
-def bench_growth(name: str, model: Path, lines: Sequence[Record], out: Path, sizes: Sizes) -> None:
+def linear_weights(network: Any) -> int:
+    """Weights of all linear layers, the output layer among them: a token multiplies each once."""
+    return sum(part.weight.numel() for part in network.modules() if isinstance(part, torch.nn.Linear))
+
+
+def bench_growth(name: str, peft: PeftTrainer, lines: Sequence[Record], out: Path, sizes: Sizes) -> None:
     """Jobs × {1, 2, 4, 8}: what a real token costs should not depend on how many there are."""
     few = {**sizes, "JOBS": max(1, sizes["JOBS"] // 8)}
     works: dict[str, Work] = {}
     tokens = {}
     for times in GROWTH:
-        jobs, many = make_jobs(lines, out, few, times=times), ManyTrainer(str(model), slots=few["JOBS"])
+        jobs = make_jobs(lines, out, few, times=times)
+        many = ManyTrainer(peft.model, slots=few["JOBS"], loaded=(peft.tokenizer, peft.network))
         works[f"× {times}"] = lambda many=many, jobs=jobs: list(many.fit(jobs))  # type: ignore[misc]
         tokens[f"× {times}"] = real_tokens(many.tokenizer, jobs)
     seconds = turns(works, sizes["REPEATS"])
@@ -194,8 +195,11 @@ def bench_growth(name: str, model: Path, lines: Sequence[Record], out: Path, siz
         )
 
 
-def bench_memory(name: str, model: Path, jobs: Sequence[FitJob]) -> None:
-    """What each adapter and each token of a pass keep: the stack's and the optimizer's bytes, and autograd's."""
+def bench_memory(name: str, peft: PeftTrainer, jobs: Sequence[FitJob]) -> None:
+    """What each adapter and each token of a pass take: the stack's and the optimizer's bytes, autograd's, the loss's.
+
+    `logits_kb` is what a token's logits in float32 would be.
+    """
     plans: list[dict[str, float]] = []
     own = Group._tokens_that_fit
 
@@ -204,12 +208,14 @@ def bench_memory(name: str, model: Path, jobs: Sequence[FitJob]) -> None:
         weights = self.stack.weights
         each = self.saved(48) - self.saved(16)
         adapter = 4 * weights[0].numel() * weights.element_size()  # weights, gradient, two moments
-        plans.append({"adapter_mb": adapter / 1e6, "token_kb": each / 32 / 1e3, "tokens_per_step": tokens})
+        head = self.network.get_output_embeddings()
+        kept = {"adapter_mb": adapter / 1e6, "token_kb": each / 32 / 1e3, "loss_kb": bytes_of_loss(head) / 1e3}
+        plans.append({**kept, "logits_kb": len(head.weight) * 4 / 1e3, "tokens_per_step": tokens})
         return tokens
 
     Group._tokens_that_fit = plan  # type: ignore[method-assign]
     try:
-        next(iter(ManyTrainer(str(model)).fit(jobs)))
+        next(iter(ManyTrainer(peft.model, loaded=(peft.tokenizer, peft.network)).fit(jobs[:1])))
     finally:
         Group._tokens_that_fit = own  # type: ignore[method-assign]
     say(bench="memory", model=name, **{key: round(value, 3) for key, value in plans[0].items()})
@@ -219,15 +225,16 @@ def main() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     lines = edit_lines()
+    texts = [f"{line.task.context}\n{line.edit.completion}" for line in lines if line.edit]
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
             out = Path(folder) / name
-            model = model_for(name, out / "model", lines)
+            peft = PeftTrainer(str(model_of(name, out / "model", texts)))
             sizes = {key: int(os.environ.get(key, usual)) for key, usual in USUAL[name].items()}
             jobs = make_jobs(lines, out, sizes)
-            bench_memory(name, model, jobs)
-            bench_growth(name, model, lines, out, sizes)
-            bench_training(name, model, jobs, out / "hf", sizes)
+            bench_memory(name, peft, jobs)
+            bench_growth(name, peft, lines, out, sizes)
+            bench_training(name, peft, jobs, out / "hf", sizes)
 
 
 if __name__ == "__main__":

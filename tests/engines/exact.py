@@ -28,7 +28,9 @@ def exact_norms(network: Any) -> Any:
 
 
 def exact_norm(self: Any, x: torch.Tensor) -> torch.Tensor:
-    return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+    gemma = type(self).__name__.startswith("Gemma")  # its weights are what is added to 1
+    weight, least = (1 + self.weight, self.eps) if gemma else (self.weight, self.variance_epsilon)
+    return weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + least)
 
 
 def exact_model(folder: Path) -> Any:

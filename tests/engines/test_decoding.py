@@ -7,12 +7,22 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from torch import nn
 from transformers import AutoModelForCausalLM, set_seed
 from transformers.cache_utils import DynamicLayer
 
-from stages.engines import decoding
+from stages.engines import decoding, losses
 from stages.engines.base import Sampling
-from stages.engines.decoding import RoomyLayer, Row, cheapest_groups, complete, decodable, groups_of, left_padded
+from stages.engines.decoding import (
+    RoomyLayer,
+    Row,
+    cheapest_groups,
+    chunked_output,
+    complete,
+    decodable,
+    groups_of,
+    left_padded,
+)
 from stages.engines.sampling import SeededSampling
 
 USUAL = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "eos_token_id": 0}
@@ -26,6 +36,10 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "a window in some layers": (
         "Gemma3TextConfig",
         {**WIDE, "sliding_window": 6, "layer_types": ["sliding_attention", "full_attention"]},
+    ),
+    "a window that holds all": (
+        "Gemma3TextConfig",
+        {**WIDE, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"]},
     ),
     "parallel blocks": ("GPTNeoXConfig", {**USUAL, "intermediate_size": 48}),
 }
@@ -149,11 +163,31 @@ def test_a_token_is_written_beside_the_others_not_with_a_copy_of_them_all() -> N
     assert len(set(places[2:])) == 1
 
 
+@pytest.mark.parametrize("kind", ["rotary", "parallel blocks"])
+def test_the_output_layer_in_chunks_of_words_says_the_same_and_is_put_back(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    network = make(OURS[kind])
+    head = network.get_output_embeddings()
+    expected = [naive(network, ids, LIMIT) for ids in PROMPTS]
+    for words in (1, 7, 299):
+        monkeypatch.setattr(losses, "CHUNK", {"cpu": words})
+        assert greedy(network, [Row(ids, LIMIT) for ids in PROMPTS]) == expected
+    with chunked_output(network):
+        x = torch.randn(3, 5, head.in_features)
+        assert torch.allclose(head(x), nn.functional.linear(x, head.weight, head.bias), atol=1e-5)
+        assert "forward" in vars(head)
+    with pytest.raises(ZeroDivisionError), chunked_output(network):
+        raise ZeroDivisionError
+    assert "forward" not in vars(head)
+
+
 # ---- what is read once
 
 
-def test_a_beginning_that_rows_share_is_read_once() -> None:
-    network = make(OURS["rotary"])
+@pytest.mark.parametrize("kind", ["rotary", "a window that holds all"])
+def test_a_beginning_that_rows_share_is_read_once(kind: str) -> None:
+    network = make(OURS[kind])
     rows = [Row(PASSAGE + prompt(length), 1, slot) for slot in (0, 1) for length in (2, 4, 3)]
     told: list[Sequence[int]] = []
     sampler = SeededSampling([Sampling(0.0)] * 6, torch.device("cpu"))

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from stages.engines import sampling
 from stages.engines.base import Sampling
-from stages.engines.sampling import FEW, SeededSampling, keep_top_p
+from stages.engines.sampling import FEW, SeededSampling, draw, keep_top_p, key, with_noise
 
 CPU = torch.device("cpu")
 NOWHERE = torch.zeros(0)  # the ids so far, which play no part
@@ -120,3 +121,47 @@ def test_the_models_scores_are_left_alone() -> None:
     scores = LOGITS.repeat(1, 1)
     SeededSampling([Sampling(0.5, 0.5, 1, 0)], CPU)(NOWHERE, scores)
     assert torch.equal(scores[0], LOGITS)
+
+
+# ---- large vocabularies
+
+
+@pytest.mark.parametrize("tries", [8, 1, 0])
+@pytest.mark.parametrize("top_p", [0.02, 0.3, 0.95, 1.0])
+def test_a_draw_among_many_is_the_best_of_the_noisy_that_are_kept(
+    monkeypatch: pytest.MonkeyPatch, top_p: float, tries: int
+) -> None:
+    monkeypatch.setattr(sampling, "TRIES", tries)
+    logits = torch.randn((6, 60 * FEW), generator=torch.Generator().manual_seed(1)) / 4
+    logits[0] *= 40  # few words reach top_p here, many in the others
+    shares = torch.full((6, 1), top_p)
+    keys = torch.tensor([[key(seed, 3)] for seed in range(6)])
+    kept = keep_top_p(logits, shares)
+    expected = with_noise(kept, torch.arange(60 * FEW), keys).argmax(-1)
+    assert torch.equal(draw(logits, shares, keys).argmax(-1), expected)
+
+
+def test_a_draw_that_top_p_seldom_cuts_sorts_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "keep_top_p", lambda *each: pytest.fail("sorted"))
+    logits = torch.zeros(4, 40 * FEW)
+    logits[:, 1000:1010] = 1.0  # no word is alike another by rounding alone
+    for step in range(20):
+        draw(logits, torch.full((4, 1), 0.95), torch.tensor([[key(seed, step)] for seed in range(4)]))
+
+
+def test_noise_is_gumbels_for_all_words_seeds_and_steps() -> None:
+    words = torch.arange(50_000)
+    keys = torch.tensor([[key(seed, step)] for seed in (0, 1, -1, 2**63 + 5) for step in (0, 1, 700)])
+    noise = with_noise(torch.zeros(12, 50_000), words, keys)
+    assert bool(noise.isfinite().all())
+    assert torch.allclose(noise.mean(1), torch.tensor(0.5772), atol=0.03)  # Euler's constant
+    assert torch.allclose(noise.var(1), torch.tensor(torch.pi**2 / 6), atol=0.06)
+    apart = torch.corrcoef(torch.cat([noise, noise[:1].roll(1, 1)])) - torch.eye(13)
+    assert float(apart.abs().max()) < 0.03  # six standard deviations
+
+
+def test_a_words_noise_does_not_depend_on_the_other_candidates() -> None:
+    words = torch.tensor([[7, 200_000, 3], [3, 7, 1]])
+    keys = torch.tensor([[key(5, 2)]] * 2)
+    first, second = with_noise(torch.zeros(2, 3), words, keys).tolist()
+    assert (first[0], first[2]) == (second[1], second[0])
