@@ -109,7 +109,7 @@ def run(
 
 def show_data(records: Iterable[Record], *, domain: Domain) -> Iterator[Line]:
     """The training data of each self-edit, without training."""
-    return (domain.shown(record.task, edit_of(record)) for record in records)
+    return (domain.shown(each.task, edit_of(each)).model_copy(update={"meta": each.meta}) for each in records)
 
 
 class Unwritten(ValueError):

@@ -13,7 +13,7 @@ from typing import Any
 
 from stages.arc_records import ArcTask
 from stages.failures import BadConfig, BadInput, MissingInput
-from stages.lines import BadLine, Refuse, read_entries, validate
+from stages.lines import BadLine, Refuse, meta_of, read_entries, validate
 from stages.records import Record
 from stages.strict_json import Fault, parse_loosely, why
 
@@ -80,7 +80,8 @@ def arc_record(task_id: str, task: Any, solved: Any = None) -> Record:
         if not isinstance(solved, list) or len(solved) != len(test):
             raise BadLine(f"has {len(test)} tests, but its solutions are not {len(test)} grids")
         test = [with_solution(pair, output) for pair, output in zip(test, solved, strict=True)]
-    return Record(task=validate(ArcTask, {"id": task_id, "domain": "arc", "train": task["train"], "test": test}))
+    found = validate(ArcTask, {"id": task_id, "domain": "arc", "train": task["train"], "test": test})
+    return Record(task=found, meta=meta_of(task))
 
 
 def listed(value: Any) -> list[Any]:

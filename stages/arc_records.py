@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stages.frozen import Count, Frozen, Id, Many
+from stages.frozen import Count, Frozen, Id, Many, Meta
 from stages.grids import Grid, make_grid
 
 GridRows = Annotated[Grid, BeforeValidator(make_grid)]  # in JSON a list of rows
@@ -82,3 +82,4 @@ class ArcTrainingData(Frozen):
     chosen: ArcChoice | None
     error: str | None  # why the self-edit cannot be carried out
     tasks: Many[TrainingGrids]
+    meta: Meta | None = None

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Literal
 
 from stages.distinct import Distinct
+from stages.frozen import Meta
 from stages.lines import BadLine
 from stages.records import Record, Score, SelfEdit
 from stages.scores import least, most
@@ -27,6 +28,7 @@ class Candidate:
     baselines: tuple[Fraction, ...]
     unscored: bool
     graded: bool
+    meta: Meta | None = None
 
     @property
     def value(self) -> Fraction:
@@ -65,7 +67,9 @@ class Comparable:
         if record.score is None:
             raise BadLine(f"task {record.task.id} has no score (run `seal eval` first)")
         if not edit.prompt:
-            raise BadLine(f"self-edit {edit.id} has no prompt to learn from ({edit.template})")
+            raise BadLine(
+                f"self-edit {edit.id} has no prompt to learn from ({edit.template}); give it one: edit.prompt"
+            )
         key = record.task.id, edit.id, adapter
         self.distinct.add(record.task, key, f"self-edit {edit.id}, adapter {adapter or 'none'}: scored twice")
 
@@ -88,6 +92,7 @@ def _candidate(group: Sequence[Record], unscored: Unscored) -> Candidate:
         baselines=tuple(baseline for baseline in baselines if baseline is not None),
         unscored=any(score.value is None for score in scores),
         graded=any(score.value is not None or any(a.correct is not None for a in score.answers) for score in scores),
+        meta=group[0].meta,
     )
 
 

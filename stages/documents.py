@@ -19,6 +19,7 @@ from stages.lines import (
     BadLine,
     Refuse,
     bounded_lines,
+    meta_of,
     one_line,
     read_entries,
     read_lines,
@@ -182,7 +183,7 @@ def from_line(value: dict[str, Any], rows: squad.Rows, name: str) -> Record | No
     if "task" not in value:
         if LINE_KEYS.isdisjoint(value) and (kind := look_at_keys(value)):
             raise BadLine(kind.tell("stdin"))
-        return Record(task=official.read_task(value))
+        return Record(task=official.read_task(value), meta=meta_of(value))
     record = record_of(value)
     if record.task.domain == "qa":
         check_passage(record.task.context)

@@ -126,4 +126,5 @@ def _example(candidate: Candidate) -> SftExample:
         edit_id=candidate.edit.id,
         value=float(candidate.value),
         baseline=None if candidate.baseline is None else float(candidate.baseline),
+        meta=candidate.meta,
     )

@@ -1,6 +1,6 @@
 """What every line of the pipe is made of: frozen models that know all their keys, and the types of their fields."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
@@ -9,6 +9,7 @@ Many = Annotated[tuple[T, ...], Strict(False)]  # a JSON list, kept frozen; its 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Id = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
+Meta = dict[str, Any]  # what whoever made a line wants to find on those that are made of it
 
 
 class Frozen(BaseModel):

@@ -21,7 +21,7 @@ def plan(records: Iterable[Record], *, samples: int, unique: bool = False) -> Pl
 
     `unique`: samples that repeat another may be left out.
     """
-    tasks = {key_of(task, sample): Record(task=task) for task in unique_tasks(records) for sample in range(samples)}
+    tasks = {key_of(line.task, sample): line for line in unique_tasks(records) for sample in range(samples)}
     return Plan("edit", tasks, line_key, is_written, optional=unique, unit_of=task_of if unique else None)
 
 
@@ -72,9 +72,13 @@ class Writing:
 class Sought:
     """A self-edit that is to be written: which sample of which task, and the request for it."""
 
-    task: Task
+    line: Record
     sample: int
     request: Request
+
+    @property
+    def task(self) -> Task:
+        return self.line.task
 
 
 def run(
@@ -116,7 +120,7 @@ def _asked(
     asked = {sought.request.id: sought for sought in waiting}
     for completion in engine.sample([sought.request for sought in asked.values()], watch):
         sought = asked.pop(completion.id)
-        yield sought, Record(task=sought.task, edit=_edit(sought, completion, engine.model, writing))
+        yield sought, sought.line.grow(edit=_edit(sought, completion, engine.model, writing))
     if asked:
         raise RuntimeError(f"the engine gave no completion for {len(asked)} requests, the first is {next(iter(asked))}")
 
@@ -148,11 +152,11 @@ def requests(records: Iterable[Record], writing: Writing) -> Iterator[Request]:
 
 
 def _sought(records: Iterable[Record], writing: Writing, keys: Collection[str] | None) -> Iterator[Sought]:
-    for task in unique_tasks(records):
-        prompt = writing.prompt(task)
+    for line in unique_tasks(records):
+        prompt = writing.prompt(line.task)
         for sample in range(writing.samples):
-            if keys is None or key_of(task, sample) in keys:
-                yield Sought(task, sample, writing.request(task, sample, 0, prompt))
+            if keys is None or key_of(line.task, sample) in keys:
+                yield Sought(line, sample, writing.request(line.task, sample, 0, prompt))
 
 
 def _another(sought: Sought, writing: Writing, attempt: int) -> Sought:
@@ -198,7 +202,8 @@ def by_hand(
     records: Iterable[Record], domain: Domain, template: str, text: str, *, keys: Collection[str] | None = None
 ) -> Iterator[Record]:
     """The same self-edit for every task, which no model wrote: passage-only is an empty one, the oracle a human's."""
-    for task in unique_tasks(records):
+    for line in unique_tasks(records):
+        task = line.task
         if keys is not None and key_of(task, 0) not in keys:
             continue
         edit = SelfEdit(
@@ -214,7 +219,7 @@ def by_hand(
             error=None,
             chosen=domain.choice(text),
         )
-        yield Record(task=task, edit=edit)
+        yield line.grow(edit=edit)
 
 
 class Writable:
@@ -229,17 +234,17 @@ class Writable:
 
 def check_template(records: Iterable[Record], writing: Writing) -> None:
     """Raises for an unknown template before a model is loaded."""
-    for task in islice(unique_tasks(records), 1):
-        writing.prompt(task)
+    for line in islice(unique_tasks(records), 1):
+        writing.prompt(line.task)
 
 
-def unique_tasks(records: Iterable[Record]) -> Iterator[Task]:
-    """The tasks of the lines, each once. Raises BadInput for two that share an id."""
+def unique_tasks(records: Iterable[Record]) -> Iterator[Record]:
+    """A line for each task, with the meta of its first. Raises BadInput for two tasks that share an id."""
     seen: dict[str, Task] = {}
     for record in records:
         task = record.task
         if task.id not in seen:
             seen[task.id] = task
-            yield task
+            yield Record(task=task, meta=record.meta)
         elif seen[task.id] != task:
             raise BadInput(f"two different tasks have the id {task.id}; give each its own")

@@ -6,7 +6,7 @@ text become U+FFFD. A bad line is told to `refuse`, and reading goes on behind i
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, BinaryIO, Generic, TypeVar
@@ -15,7 +15,7 @@ import jsonlines
 from pydantic import ValidationError
 
 from stages.failures import BadInput
-from stages.frozen import Frozen
+from stages.frozen import Frozen, Meta
 from stages.handmade import complete
 from stages.kinds import look_at_keys
 from stages.records import TAGS, Record, Section
@@ -241,6 +241,14 @@ def excerpt(value: object) -> str:
     """A value as JSON, or the beginning of it."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 52 else f"{text[:51]}…"
+
+
+def meta_of(entry: Mapping[str, Any]) -> Meta | None:
+    """What a source's entry carries for its lines. Raises BadLine where it is no object."""
+    found = entry.get("meta")
+    if found is None or isinstance(found, dict):
+        return found
+    raise BadLine(f"meta: must be an object (found {excerpt(found)})")
 
 
 def read_records(

@@ -14,7 +14,7 @@ from stages import squad
 from stages.domains.qa import passage_task
 from stages.failures import BadInput
 from stages.handmade import UNKNOWN, template_of
-from stages.lines import BadLine, Refuse, problem, read_entries, stop
+from stages.lines import BadLine, Refuse, meta_of, problem, read_entries, stop
 from stages.records import Adapter, Answer, QaTask, Record, Score, SelfEdit, content_id, make_task
 from stages.strict_json import Fault, parse_json, settled, why
 from stages.texts import check_passage
@@ -58,9 +58,10 @@ def _entry_records(
         return []
     task = read_task(entry)
     if "completions" not in entry:
-        return [Record(task=task)]
+        return [Record(task=task, meta=meta_of(entry))]
     texts = enumerate(_completions(entry))
-    return [Record(task=task, edit=_edit(task, entry, text, sample, about)) for sample, text in texts]
+    bare = Record(task=task, meta=meta_of(entry))
+    return [bare.grow(edit=_edit(task, entry, text, sample, about)) for sample, text in texts]
 
 
 def _completions(entry: Mapping[str, Any]) -> list[str]:
@@ -134,7 +135,7 @@ def _completion_scores(
     task = make_task(article["title"], article["context"], pairs)
     about = {"model": document.get("model", UNKNOWN)}
     edit = _edit(task, article, completion["text"], sample, about)
-    record = Record(task=task, edit=edit)
+    record = Record(task=task, edit=edit, meta=meta_of(article))
     if not graded:
         stats = completion["stats"]
         yield record.grow(score=_score(about, stats["adapter_mean"], stats["baseline_mean"], ()))

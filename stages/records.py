@@ -6,7 +6,8 @@
     {"v": 1, "task": …, …, "score": …}                    `seal eval`
 
 Records are frozen. Every key of a section is present once the section is, and has one type. Ids come from content,
-never from position. `SftExample` and `Checkpoint` are the lines that `seal filter` and `seal sft` write.
+never from position. A line may carry `meta`, any JSON object: stages hand it on and make nothing of it.
+`SftExample` and `Checkpoint` are the lines that `seal filter` and `seal sft` write.
 """
 
 import hashlib
@@ -19,7 +20,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Strict, Tag, model_validator
 
 from stages.arc_records import ArcChoice, ArcTask, ArcTrainingData, GridRows, Vote
-from stages.frozen import Count, Frozen, Id, Many, Share
+from stages.fields import describe
+from stages.frozen import Count, Frozen, Id, Many, Meta, Share
 
 CONTROL = re.compile("[\x7f-\x9f]")
 # refused: it would not say more; failed: there is no completion, for `error`; unknown: its source does not say
@@ -173,6 +175,7 @@ class Record(Frozen):
     edit: SelfEdit | None = None
     adapter: Adapter | None = None
     score: Score | None = None
+    meta: Meta | None = None
 
     def grow(self, **sections: Frozen | None) -> "Record":
         """A copy with one section more, replaced, or (None) dropped."""
@@ -188,6 +191,7 @@ class SftExample(Frozen):
     edit_id: str
     value: Share
     baseline: Share | None
+    meta: Meta | None = None  # that of its first seed's line
 
 
 class Checkpoint(Frozen):
@@ -208,6 +212,7 @@ class TrainingData(Frozen):
     task_id: str
     edit_id: str
     sequences: Many[str]
+    meta: Meta | None = None
 
 
 Line = Record | SftExample | Checkpoint | TrainingData | ArcTrainingData
@@ -225,7 +230,7 @@ def to_json(line: Frozen) -> str:
 
     Characters that would steer a terminal are escaped. JSON itself sees only to those below the space.
     """
-    absent = {name for name in ("edit", "adapter", "score") if getattr(line, name, 0) is None}
+    absent = {name for name in ("edit", "adapter", "score", "meta") if getattr(line, name, 0) is None}
     text = json.dumps(line.model_dump(mode="json", exclude=absent), ensure_ascii=False, allow_nan=False)
     return CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
@@ -279,4 +284,4 @@ def make_task(
 
 def schemas() -> Mapping[str, dict[str, Any]]:
     """JSON Schema of every line that a stage reads or writes, by the name of the line."""
-    return {name: model.model_json_schema() for name, model in LINES.items()}
+    return {name: describe(model.model_json_schema()) for name, model in LINES.items()}

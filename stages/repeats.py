@@ -41,4 +41,4 @@ def fingerprint(record: Record) -> str:
         if not task.questions:
             return content_id("text", task.context)
         return content_id("qa", task.title, task.context, [(q.question, q.answer) for q in task.questions])
-    return content_id(to_json(record))
+    return content_id(to_json(record.grow(meta=None)))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from stages.fields import DERIVED, FIELDS
 from stages.records import LINES, QaTask, Question, Record, Score, content_id, derive_seed, make_task, schemas, to_json
 from tests.stages.invented import a_line, a_score, a_task, an_edit
 
@@ -110,6 +112,34 @@ def test_every_line_has_a_schema_that_names_its_fields() -> None:
     assert set(schemas()) == set(LINES)
     for name, kind in LINES.items():
         assert set(schemas()[name]["properties"]) == set(kind.model_fields)
+
+
+def objects(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object that a schema describes, by its title."""
+    for part in [schema, *schema.get("$defs", {}).values()]:
+        yield part["title"], part
+
+
+def test_every_field_of_every_line_is_described() -> None:
+    described = {}
+    for schema in schemas().values():
+        assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+        for title, part in objects(schema):
+            texts = {name: field.get("description", "") for name, field in part["properties"].items()}
+            assert all(len(text) > 7 and text.endswith(".") for text in texts.values()), (title, texts)
+            assert part["description"], title
+            described[title] = set(texts)
+    assert {title: set(fields) for title, fields in FIELDS.items()} == described
+
+
+def test_a_schema_requires_what_no_reader_derives() -> None:
+    for title, part in (pair for schema in schemas().values() for pair in objects(schema)):
+        assert set(part["required"]) <= set(part["properties"])
+        assert not set(part["required"]) & DERIVED.get(title, frozenset())
+    record = schemas()["record"]
+    assert record["required"] == ["task"]
+    needs = {title: part["required"] for title, part in objects(record)}
+    assert (needs["QaTask"], needs["SelfEdit"], needs["Adapter"]) == (["context"], ["completion"], ["path"])
 
 
 def test_a_title_that_json_cannot_carry_is_still_identified() -> None:
