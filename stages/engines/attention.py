@@ -41,7 +41,7 @@ def attend(
     if packing.ragged and not any(row.pads for row in packing.rows):
         return ragged(q, k, v, scaling, packing)[None], None
     pieces = [piece for block in packing.blocks for piece in attend_block(block, q, k, v, scaling)]
-    mixed = torch.cat(pieces)
+    mixed = torch.cat([*pieces, v.new_zeros(packing.total - packing.taken, *q.shape[1:2], *v.shape[2:])])
     return (mixed if packing.back is None else mixed.index_select(0, packing.back))[None], None
 
 

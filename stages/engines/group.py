@@ -156,9 +156,10 @@ class Group:
 
     def _pass(self, packing: Packing, losses: Tensor) -> None:
         """Adds the pass's gradients to the stack's and its losses to `losses`."""
-        chosen = (packing.targets >= 0).nonzero()[:, 0]
+        chosen, counted = packing.chosen
         each = (packing.targets, packing.owners, packing.weights.to(losses.dtype))
         targets, owners, weights = (packing.put(values[chosen]) for values in each)
+        weights[counted:] = 0
         hidden = self._hidden(packing).index_select(0, packing.put(chosen))
         head = self.network.get_output_embeddings()
         total, each_loss = ChunkedCrossEntropy.apply(hidden, head, targets, weights)  # type: ignore[no-untyped-call]

@@ -23,7 +23,9 @@ def loop(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Pac
     for rectangle in packing.rectangles:
         for slot, row in zip(rectangle.slots, rectangle.take(x[0]), strict=True):
             pieces.append(row @ a[slot].to(x.dtype).T @ (b[slot] * scale[slot]).to(x.dtype).T)
-    return y + torch.cat(pieces)[None]
+    out = y.clone()
+    out[0, : packing.taken] += torch.cat(pieces)
+    return out
 
 
 def blockwise(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Packing) -> Tensor:
@@ -61,6 +63,8 @@ class Blockwise(torch.autograd.Function):
         a, b, scale, packing = ctx.stack
         slots, grad = packing.members, grads[0].contiguous()
         grad_x = torch.empty_like(x) if ctx.needs_input_grad[1] else None
+        if grad_x is not None:
+            grad_x[0, packing.taken :] = 0  # the filling
         grad_a, grad_b = torch.empty_like(down), torch.empty_like(up)
         first = 0
         for part in packing.rectangles:

@@ -1,9 +1,10 @@
 """Many sequences in one forward pass: which cell of `[1, total]` belongs to whom.
 
 Rows of similar length lie together as rectangles, so that attention and low-rank products are batched products of
-views. A row's width depends on its own length alone, so that its numbers do not depend on its neighbours. Where each
-slot's cells must be one span (`grouped`), rows keep the order of the slots, and attention gathers. The pads that the
-official recipe learns lie behind the sequences, in rectangles of their own.
+views. A row's numbers do not depend on its neighbours (invariance.py): its width depends on its own length alone, and
+a pass is filled up to a number of cells of which each is computed alike. Where each slot's cells must be one span
+(`grouped`), rows keep the order of the slots, and attention gathers. The pads that the official recipe learns lie
+behind the sequences, in rectangles of their own.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from stages.engines.text import Tokens
 
 T = TypeVar("T", int, float)
 WIDTHS_PER_OCTAVE = 4  # widths of rectangles are 16, 20, 24, 28, 32, 40 …: at most a quarter of a row is filling
-ALIGNED = 8  # the grouped kernel wants each slot's span to be a multiple of this
+ALIGNED = 8  # the grouped kernel wants each slot's span to be a multiple of this, a CPU's products all rows together
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,16 @@ class Packing:
         sizes = dict.fromkeys(self.slots, 0)
         for row in self.rows:
             sizes[row.slot] += row.cells
-        return [-(-size // ALIGNED) * ALIGNED for size in sizes.values()]
+        return [align(size) for size in sizes.values()]
 
     @cached_property
-    def total(self) -> int:
+    def taken(self) -> int:
+        """Cells of the rectangles; behind them there is only filling."""
         return sum(self.spans) if self.by_slot else sum(len(group) * sum(self._size(group)) for group in self.groups)
+
+    @property
+    def total(self) -> int:
+        return align(self.taken)
 
     def _size(self, group: Sequence[int]) -> tuple[int, int]:
         """Cells of a sequence, filling included, and pads behind it: the same for all rows of a group."""
@@ -176,6 +182,12 @@ class Packing:
     def owners(self) -> Tensor:
         """The slot of each cell that is no filling."""
         return self._spread([[row.slot] * row.cells for row in self.ordered], 0)
+
+    @cached_property
+    def chosen(self) -> tuple[Tensor, int]:
+        """Cells that have a target, the last of them again to fill up to a multiple of `ALIGNED`; how many count."""
+        cells = (self.targets >= 0).nonzero()[:, 0]
+        return torch.cat([cells, cells[-1:].expand(align(len(cells)) - len(cells))]), len(cells)
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -256,6 +268,11 @@ class Packing:
 def _alike(first: Row, other: Row) -> bool:
     """Whether the two may share a block."""
     return other.pads == first.pads and width_of(other.length) == width_of(first.length)
+
+
+def align(cells: int) -> int:
+    """So many cells and the filling that makes them a multiple of `ALIGNED`."""
+    return -(-cells // ALIGNED) * ALIGNED
 
 
 def width_of(length: int) -> int:
