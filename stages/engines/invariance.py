@@ -6,7 +6,7 @@ measured (torch 2.13, float32) of a CPU's operations, and what the trainer does 
     products    MKL takes 1 to 3 rows by another kernel than more, in older modes also the last 1 to 3 of any number.
                 So a pass, and the states that are scored, are filled up to a multiple of 8 rows (packing.align).
     SiLU, GELU  torch takes the last few numbers of a thread's share one by one, with another exp than the 32 at a time
-                before. 8 rows of any multiple of 4 numbers are whole blocks; shares of several threads need not be.
+    sigmoid     before. 8 rows of any multiple of 4 numbers are whole blocks; shares of several threads need not be.
     low-rank    MKL's kernel for a batch of products depends on the batch, unless told not to (MKL_CBWR, seal_cli.app).
     attention   one sequence with one key head is computed by all threads, several are shared out among them.
 

@@ -39,8 +39,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, head: nn.Linear, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """(weighted sum of the losses, losses). The losses carry no gradient."""
         gap, mean = against_others(hidden, head, target)
-        losses = torch.logaddexp(gap, torch.zeros_like(gap))[:, 0]
-        mean.sub_(head.weight[target]).mul_(gap.sigmoid_().mul_(weight[:, None]))
+        losses = (gap.clamp(min=0) + gap.abs().neg_().exp_().log1p_())[:, 0]
+        share = gap.neg_().exp_().add_(1).reciprocal_()  # not sigmoid nor logaddexp: see invariance.py
+        mean.sub_(head.weight[target]).mul_(share.mul_(weight[:, None]))
         ctx.save_for_backward(mean.to(hidden.dtype))
         ctx.mark_non_differentiable(losses)
         return (losses * weight).sum(), losses

@@ -16,10 +16,11 @@ CPU = torch.device("cpu")
 
 def test_rows_of_like_length_lie_together_and_positions_begin_anew() -> None:
     packing = packed([[Tokens((7, 8, 9), 2), Tokens((5,), 0)], [Tokens((3, 4, 2), 0)]])
-    assert packing.ids.tolist() == [5, 7, 8, 9, 3, 4, 2]
-    assert packing.positions.tolist() == [0, 0, 1, 2, 0, 1, 2]
-    assert packing.owners.tolist() == [0, 0, 0, 0, 1, 1, 1]
-    assert packing.targets.tolist() == [-100, -100, 9, -100, 4, 2, -100]
+    assert packing.taken == 7
+    assert packing.ids.tolist() == [5, 7, 8, 9, 3, 4, 2, 0]
+    assert packing.positions.tolist() == [0, 0, 1, 2, 0, 1, 2, 0]
+    assert packing.owners.tolist() == [0, 0, 0, 0, 1, 1, 1, 0]
+    assert packing.targets.tolist() == [-100, -100, 9, -100, 4, 2, -100, -100]
     assert [(part.slots, part.length, part.cells) for part in packing.rectangles] == [
         ([0], 1, slice(0, 1)),
         ([0, 1], 3, slice(1, 7)),
@@ -29,10 +30,10 @@ def test_rows_of_like_length_lie_together_and_positions_begin_anew() -> None:
 def test_pads_lie_behind_the_sequences_of_their_block_with_weights_of_their_own() -> None:
     padded = Tokens((7, 8, 9), 0, Pads(1, (4, 6), (2, 3)))
     packing = Packing([Row(0, padded, 0.5), Row(1, replace(padded, ids=(5, 6, 4)), 0.25)], CPU)
-    assert packing.ids.tolist() == [7, 8, 9, 5, 6, 4, 1, 1, 1, 1]
-    assert packing.positions.tolist() == [0, 1, 2, 0, 1, 2, 4, 6, 4, 6]
-    assert packing.targets.tolist() == [8, 9, 1, 6, 4, 1, 1, 1, 1, 1]
-    assert packing.weights.tolist() == [0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 1.0, 1.5, 0.5, 0.75]
+    assert packing.ids.tolist() == [7, 8, 9, 5, 6, 4, 1, 1, 1, 1, *[0] * 6]
+    assert packing.positions.tolist() == [0, 1, 2, 0, 1, 2, 4, 6, 4, 6, *[0] * 6]
+    assert packing.targets.tolist() == [8, 9, 1, 6, 4, 1, 1, 1, 1, 1, *[-100] * 6]
+    assert packing.weights.tolist() == [0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 1.0, 1.5, 0.5, 0.75, *[0.0] * 6]
     assert [part.cells for part in packing.rectangles] == [slice(0, 6), slice(6, 10)]
 
 
@@ -43,6 +44,16 @@ def test_spans_of_the_grouped_path_keep_slots_together_and_are_filled_with_token
     assert packing.offsets.tolist() == [8, 16, 32]
     assert [start for start, _ in packing.starts] == [0, 8, 16]
     assert len(packing.ids) == len(packing.positions) == len(packing.owners) == 32
+
+
+def test_a_pass_and_the_states_that_are_scored_are_filled_up_to_a_multiple_of_eight_rows() -> None:
+    packing = packed([[Tokens((7, 8, 9), 0)], [Tokens((3, 4), 0)]])
+    assert (packing.taken, packing.total) == (5, 8)
+    cells, counted = packing.chosen
+    assert (counted, cells.tolist()) == (3, [0, 2, 3, 3, 3, 3, 3, 3])
+    assert packing.targets[cells[:counted]].tolist() == [4, 8, 9]
+    assert len(packed([[sequence(9)]]).chosen[0]) == packed([[sequence(9)]]).chosen[1] == 8
+    assert len(packed([[Tokens((7,), 0)]]).chosen[0]) == 0
 
 
 LENGTHS = st.lists(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)), min_size=1, max_size=3), min_size=1)
