@@ -46,7 +46,7 @@ class Shape:
     rank: int = 8
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], rank: int = 8) -> "Shape":
+    def of(cls, config: Mapping[str, Any]) -> "Shape":
         """By the settings in a model's config.json; what they do not say stays as above."""
 
         def size(name: str, usual: int) -> int:
@@ -56,7 +56,7 @@ class Shape:
         hidden, heads = size("hidden_size", cls.hidden), size("num_attention_heads", cls.heads)
         head_size = size("head_dim", max(1, hidden // heads))
         key_heads = size("num_key_value_heads", heads)
-        return cls(hidden, size("intermediate_size", 4 * hidden), heads, key_heads, head_size, rank)
+        return cls(hidden, size("intermediate_size", 4 * hidden), heads, key_heads, head_size)
 
 
 def trials(shape: Shape, dtype: torch.dtype) -> Iterator[Trial]:

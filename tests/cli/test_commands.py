@@ -13,6 +13,7 @@ import pytest
 from stages.engines.base import Request, Sampling
 from stages.engines.hf import HFEngine
 from stages.records import Checkpoint, Record, SftExample
+from tests.bits import assert_same
 from tests.cli.conftest import SMALL_LORA, Finished, jsonl, pipe, seal
 from tests.conftest import PAPER
 from tests.stages.invented import a_line, a_task, numbered
@@ -97,10 +98,11 @@ def test_the_same_round_in_one_pipe_gives_the_same_lines_and_weights(round_one: 
     (tmp_path / "tasks.jsonl").write_text((round_one / "tasks.jsonl").read_text())
     again = pipe(ROUND, cwd=tmp_path)
     assert again.code == 0, again.err
-    assert sorted(again.out.splitlines()) == sorted((round_one / "scores.jsonl").read_text().splitlines())
+    here, there = (sorted(text.splitlines(True)) for text in (again.out, (round_one / "scores.jsonl").read_text()))
+    assert_same({"scores.jsonl": "".join(here).encode()}, {"scores.jsonl": "".join(there).encode()})
     for line in again.lines:
-        weights = Path(line["adapter"]["path"]) / "adapter_model.safetensors"
-        assert (tmp_path / weights).read_bytes() == (round_one / weights).read_bytes()
+        weights = f"{line['adapter']['path']}/adapter_model.safetensors"
+        assert_same(*({weights: (folder / weights).read_bytes()} for folder in (tmp_path, round_one)))
 
 
 def test_a_training_that_diverges_is_recorded_and_ends_with_3(round_one: Path) -> None:

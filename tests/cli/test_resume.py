@@ -1,4 +1,7 @@
-"""Adapters and scores that a crash left: what is whole is kept, what is not is made again, to the same bytes."""
+"""Adapters and scores that a crash left: what is whole is kept, what is not is made again, to the same bytes.
+
+The same to the last digits where no more is promised (tests/bits.py).
+"""
 
 import json
 import shutil
@@ -7,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.engines.headers import read_header
+from tests.bits import assert_same
 from tests.cli.conftest import SMALL_LORA, Finished, passages, seal
 
 ADAPT = ("adapt", "edits.jsonl", "--out", "ad", *SMALL_LORA, "--seeds", "2", "-o", "adapters.jsonl")
@@ -64,6 +68,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def stored(folder: Path, name: str) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes()}
+
+
 def adapter_of(line: str) -> Path:
     return Path(json.loads(line)["adapter"]["path"])
 
@@ -85,8 +93,8 @@ def test_adapters_that_are_whole_are_kept_and_the_others_are_trained_to_the_same
     before = [(path / "adapter_model.safetensors").stat().st_mtime_ns for path in kept]
     finished = again(place, *ADAPT)
     assert "goes on: 3 of 12 lines are in adapters.jsonl.part" in finished.err
-    assert (place / "adapters.jsonl").read_bytes() == (done / "adapters.jsonl").read_bytes()
-    assert contents(place / "ad") == contents(done / "ad")
+    assert_same(stored(place, "adapters.jsonl"), stored(done, "adapters.jsonl"))
+    assert_same(contents(place / "ad"), contents(done / "ad"))
     assert [(path / "adapter_model.safetensors").stat().st_mtime_ns for path in kept] == before
 
 
@@ -94,8 +102,8 @@ def test_adapters_that_vanished_after_the_run_are_trained_again_by_the_same_comm
     shutil.rmtree(place / adapter_of((place / "adapters.jsonl").read_text().splitlines()[4]))
     finished = again(place, *ADAPT)
     assert "goes on: 11 of 12 lines are in adapters.jsonl.part" in finished.err
-    assert contents(place / "ad") == contents(done / "ad")
-    assert (place / "adapters.jsonl").read_bytes() == (done / "adapters.jsonl").read_bytes()
+    assert_same(contents(place / "ad"), contents(done / "ad"))
+    assert_same(stored(place, "adapters.jsonl"), stored(done, "adapters.jsonl"))
     assert "complete already" in again(place, *ADAPT).err
 
 
@@ -109,14 +117,14 @@ def test_directories_that_a_killed_process_was_building_are_removed_and_those_of
     (place / "ad" / "another.yyyyyyyy.part").mkdir()
     again(place, *ADAPT)
     assert sorted(path.name for path in (place / "ad").glob("*.part")) == ["another.yyyyyyyy.part"]
-    assert contents(place / "ad") == contents(done / "ad")
+    assert_same(contents(place / "ad"), contents(done / "ad"))
 
 
 @pytest.mark.parametrize("kept", [1, 5, 11])
 def test_scores_go_on_and_ask_for_no_baseline_twice(place: Path, done: Path, kept: int) -> None:
     interrupt(place, "scores.jsonl", kept=kept)
     again(place, *EVAL)
-    assert (place / "scores.jsonl").read_bytes() == (done / "scores.jsonl").read_bytes()
+    assert_same(stored(place, "scores.jsonl"), stored(done, "scores.jsonl"))
 
 
 def test_lines_in_another_order_and_in_shards_give_the_same_adapters_and_scores(place: Path, done: Path) -> None:
@@ -129,8 +137,9 @@ def test_lines_in_another_order_and_in_shards_give_the_same_adapters_and_scores(
         again(place, *adapted)
         again(place, "eval", f"a{part}.jsonl", *EVAL[2:-1], f"s{part}.jsonl")
         found += (place / f"s{part}.jsonl").read_text().splitlines()
-    assert sorted(found) == sorted((done / "scores.jsonl").read_text().splitlines())
-    assert contents(place / "ad") == contents(done / "ad")
+    scores = {"scores.jsonl": ("\n".join(sorted(found)) + "\n").encode()}
+    assert_same(scores, {"scores.jsonl": b"".join(sorted((done / "scores.jsonl").read_bytes().splitlines(True)))})
+    assert_same(contents(place / "ad"), contents(done / "ad"))
 
 
 # ---- adapters are looked at before they are used

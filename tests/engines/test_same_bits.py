@@ -1,21 +1,18 @@
-"""In float32 on an x86 CPU an adapter is the same to the last bit, whoever is trained beside it: bytes can be compared.
+"""In float32 an adapter is the same to the last bit, whoever is trained beside it, where the machine keeps rows apart.
 
-The command and tests/conftest.py tell MKL to take each row of a product the same way (MKL_CBWR), and a row's rectangle
-is as wide as its own length says. Without the one or the other most of these jobs differ in their last bits.
+It does on x86 with one thread (stages/engines/invariance.py says why). Where it does not, the last digits differ.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from stages.engines.base import FitJob
 from stages.engines.many import ManyTrainer
+from tests.bits import assert_same, promised
 from tests.engines.exact import FLOAT32
 from tests.engines.jobs import KINDS, make_job
-
-pytestmark = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="other libraries sum in other orders")
 
 
 def jobs(folder: Path) -> list[FitJob]:
@@ -25,7 +22,7 @@ def jobs(folder: Path) -> list[FitJob]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.parent.name: path.read_bytes() for path in folder.glob("*/adapter_model.safetensors")}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("*/adapter_model.safetensors")}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +37,7 @@ def alone(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[di
 @pytest.mark.parametrize(
     ("slots", "tokens", "order"), [(64, None, 1), (64, None, -1), (3, None, 1), (5, 40, -1), (1, 2000, 1)]
 )
-def test_an_adapter_is_the_same_to_the_last_bit_in_any_company(
+def test_an_adapter_is_the_same_in_any_company_as_far_as_is_promised_here(
     model_dir: Path,
     alone: tuple[dict[str, bytes], dict[str, float]],
     tmp_path: Path,
@@ -50,5 +47,7 @@ def test_an_adapter_is_the_same_to_the_last_bit_in_any_company(
 ) -> None:
     trainer = ManyTrainer(str(model_dir), device=FLOAT32, slots=slots, tokens_per_step=tokens)
     losses = {result.id: result.loss_last for result in trainer.fit(jobs(tmp_path)[::order])}
-    assert (files(tmp_path), losses) == alone
+    weights, own_losses = alone
+    assert_same(files(tmp_path), weights)
+    assert losses == (own_losses if promised() else pytest.approx(own_losses, rel=1e-4))
     assert len(losses) == 2 * len(KINDS)

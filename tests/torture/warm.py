@@ -16,6 +16,7 @@ stages.judges.exact stages.judges.lexical stages.domains.qa tests.conftest
 CANARY = "sk-canary-5f1d0c2e9b"
 CALM = {
     "OMP_NUM_THREADS": "1",
+    "MKL_CBWR": "AUTO,STRICT",  # as the command sets it
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "NO_COLOR": "1",
