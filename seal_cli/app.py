@@ -154,8 +154,8 @@ def spare_the_collector() -> None:
 def sum_alike() -> None:
     """Makes MKL take each row of a matrix product the same way, however many rows there are (Intel's strict CNR).
 
-    On an x86 CPU in float32 an adapter is then the same to the last bit in any order, shard or resumed run. It costs
-    nothing that can be measured. Must be set before torch is imported.
+    One of the things that make an adapter the same to the last bit in any company (stages/engines/invariance.py). It
+    costs nothing that can be measured. Must be set before torch is imported.
     """
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 

@@ -46,7 +46,11 @@ class Wanted:
 def run(wanted: Wanted, *, key: str | None = None, judge_key: str | None = None) -> Iterator[Finding]:
     """One finding per check, as soon as it is known. Keys go to the server and to the judge's, and into no finding."""
     yield from held("packages", "pip install -e . again", lambda: check_packages(platform.python_version()))
-    yield from held("device", "--device cpu, or see nvidia-smi", lambda: health.check_device(wanted.device))
+    device = list(held("device", "--device cpu, or see nvidia-smi", lambda: health.check_device(wanted.device)))
+    yield from device
+    if all(finding.ok is not False for finding in device):
+        folder = Path(wanted.model or "")
+        yield from held("same bits", "--device cpu", lambda: health.check_bits(wanted.device, folder))
     yield from held("memory", "see /proc/meminfo", check_memory)
     yield from held("disk", "give another directory with --out", lambda: check_disk(wanted.out))
     if wanted.model is not None:

@@ -123,7 +123,8 @@ def adapt(
 
     The defaults are the paper's (SEAL App. B). The training sequences are the self-edit's pieces, each under the
     title, and the passage last; of an ARC task, the training tasks that the self-edit's tools make of the
-    demonstrations.
+    demonstrations. An adapter does not depend on what is trained beside it: to the last bit where `seal doctor` says
+    so (same bits), else to the last digits.
 
     \b
     Examples:

@@ -12,7 +12,7 @@ from typing import Any
 from stages.engines.directories import read_object
 from stages.engines.headers import shown
 from stages.engines.models import Device, check_model, load_model
-from stages.failures import BadInput, MissingInput
+from stages.failures import BadInput, MissingInput, SealError
 from stages.findings import Finding, fine, unknown, wrong
 from stages.machine import free_memory, size
 
@@ -38,6 +38,44 @@ def check_device(device: Device) -> Iterator[Finding]:
         yield unknown("device", f"{told} is right; there is an NVIDIA driver, but torch {torch.__version__}", advice)
     else:
         yield fine("device", f"{told} is right")
+
+
+def check_bits(device: Device, folder: Path) -> Iterator[Finding]:
+    """Whether adapters of this model, else of a small one, have the same bits whatever is trained beside them."""
+    import torch
+
+    from stages.engines.invariance import Shape, variant_operations
+
+    place, dtype = device.resolve()
+    kind, among = str(dtype).removeprefix("torch."), "--slots, order, shards and resumed runs"
+    if place.type != "cpu":
+        yield unknown("same bits", f"{kind} on {place}: an adapter's last digits may change with {among}")
+        return
+    shape, threads = Shape.of(settings_of(folder)), torch.get_num_threads()
+    names, alone = variant_operations(shape, dtype), []
+    if names and threads > 1:
+        torch.set_num_threads(1)
+        try:
+            alone = variant_operations(shape, dtype)
+        finally:
+            torch.set_num_threads(threads)
+    told = f"{kind} on {threads} thread{'s' * (threads > 1)}"
+    if not names:
+        yield fine("same bits", f"{told}: an adapter is the same to the last bit, whatever {among} are")
+    else:
+        advice = "OMP_NUM_THREADS=1 makes it the same to the last bit" if threads > 1 and not alone else None
+        told = f"{told}: {' and '.join(names)} depend on what is computed beside them"
+        yield unknown("same bits", f"{told}; an adapter's last digits may change with {among}", advice)
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """A model's config.json, or its part on text. Nothing where it cannot be read: that is for other checks to tell."""
+    try:
+        config = read_object(folder / "config.json")
+    except (SealError, OSError):
+        return {}
+    part = config.get("text_config")
+    return part if isinstance(part, dict) else config
 
 
 def describe(place: Any) -> str:

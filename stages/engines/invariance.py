@@ -25,6 +25,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention, silu
 from stages.engines.packing import align
 
 FEW, MANY = 13, 61  # sequences of a trial
+LARGEST = 4096  # of the sizes that are tried: beyond, kernels choose no more
 WIDTHS = (8, 20, 28, 40, 56)  # of sequences whose attention is tried
 COMPANIES = tuple(
     slice(start, start + count)
@@ -51,7 +52,7 @@ class Shape:
 
         def size(name: str, usual: int) -> int:
             found = config.get(name)
-            return found if type(found) is int and found > 0 else usual
+            return min(found, LARGEST) if type(found) is int and found > 0 else usual
 
         hidden, heads = size("hidden_size", cls.hidden), size("num_attention_heads", cls.heads)
         head_size = size("head_dim", max(1, hidden // heads))

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from stages.engines import health
-from stages.engines.health import check_config, check_device, check_forward, check_tokenizer, place_of, room
+from stages.engines import health, invariance
+from stages.engines.health import check_bits, check_config, check_device, check_forward, check_tokenizer, place_of, room
 from stages.engines.models import Device
 from stages.failures import BadInput, MissingInput
 from stages.findings import Finding, held
@@ -60,6 +60,48 @@ def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch: pytest.MonkeyPatch, tm
     assert found.ok is None
     assert "there is an NVIDIA driver, but torch" in found.found
     assert list(check_device(Device("cpu")))[1].ok is True
+
+
+@pytest.mark.parametrize(
+    ("variant", "ok", "words", "advice"),
+    [
+        ({}, True, "float32 on 3 threads: an adapter is the same to the last bit, whatever --slots, order, ", None),
+        (
+            {3: ["attention", "activations"]},
+            None,
+            "float32 on 3 threads: attention and activations depend on what is computed beside them; an adapter's last",
+            "OMP_NUM_THREADS=1 makes it the same to the last bit",
+        ),
+        ({3: ["products"], 1: ["products"]}, None, "float32 on 3 threads: products depend on what is ", None),
+    ],
+)
+def test_which_promise_holds_is_told_for_as_many_threads_as_there_are_and_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variant: dict[int, list[str]],
+    ok: bool | None,
+    words: str,
+    advice: str | None,
+) -> None:
+    threads = [3]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(invariance, "variant_operations", lambda shape, dtype: variant.get(threads[-1], []))
+    (found,) = check_bits(Device("cpu"), tmp_path)
+    assert (found.ok, found.advice) == (ok, advice)
+    assert found.found.startswith(words)
+    assert threads[-1] == 3
+
+
+def test_the_sizes_are_the_models_and_a_broken_model_has_none(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[invariance.Shape] = []
+    monkeypatch.setattr(invariance, "variant_operations", lambda shape, dtype: asked.append(shape) or [])
+    for changed in ({"hidden_size": 48}, {"text_config": {"hidden_size": 64}}):
+        change(model / "config.json", **changed)
+        assert only(lambda: check_bits(Device("cpu"), model)).ok is True
+    (model / "config.json").write_text("{")
+    assert only(lambda: check_bits(Device("cpu"), model)).ok is True
+    assert [shape.hidden for shape in asked] == [48, 64, invariance.Shape.hidden]
 
 
 def test_a_gpu_is_told_by_name_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:

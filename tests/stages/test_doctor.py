@@ -22,7 +22,13 @@ from tests.engines.conftest import make_adapter, make_llama
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CPU = Device("cpu")
-MACHINE = {"cpu", "device", "memory", "disk", "files", "locks", "python", "torch", "transformers", "peft", "trl"}
+MACHINE = {"cpu", "device", "same bits", "memory", "disk", "files", "locks"} | {
+    "python",
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+}
 
 
 @pytest.fixture
