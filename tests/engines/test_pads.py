@@ -19,7 +19,7 @@ from stages.engines.stack import Stack
 from stages.engines.text import lesson_tokens, padded
 from stages.failures import BadConfig
 from tests.conftest import make_model, make_tokenizer
-from tests.engines.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, distance, exact_norms, sequence, weights_of
+from tests.engines.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, Weights, distance, exact_norms, sequence, weights_of
 from tests.engines.plain import encoded, hf_trainer, official_loss, plain_loop
 
 TO = 60
@@ -103,9 +103,13 @@ def test_full_is_the_official_recipe_in_float64(tmp_path: Path, kind: str, batch
         assert distance(weights_of(tmp_path / name), expected) < BEYOND_ROUNDING, name
 
 
+def mean_distance(first: Weights, second: Weights) -> float:
+    return float(torch.cat([(first[name] - weight).abs().flatten() for name, weight in second.items()]).mean())
+
+
 @pytest.mark.parametrize("mode", ["full", "none"])
 def test_a_job_is_hf_trainers_own_within_hf_trainers_own_rounding(model_dir: Path, tmp_path: Path, mode: str) -> None:
-    # With some seeds (11, 13, 14, 16) Adam amplifies the rounding of either trainer by a hundred and more; not with 12.
+    # On average: of single weights Adam amplifies the rounding by a hundred and more, of which ones depends on the CPU.
     job = replace(make_job(tmp_path, replace(FULL, pad_mode=mode)), seed=12)
     list(ManyTrainer(str(model_dir), device=FLOAT32).fit([job]))
     pad = TO if mode == "full" else 0
@@ -113,11 +117,10 @@ def test_a_job_is_hf_trainers_own_within_hf_trainers_own_rounding(model_dir: Pat
         hf_trainer(model_dir, job, encoded(job), tmp_path / "hf", pad=pad, dtype=dtype)
         for dtype in (torch.float32, torch.float64)
     )
-    noise = distance(single, {name: weight.float() for name, weight in double.items()})
-    assert distance(weights_of(job.out), single) < 2 * noise
-    assert noise < 1e-4
+    assert mean_distance(weights_of(job.out), single) < 1e-6
+    assert mean_distance(single, {name: weight.float() for name, weight in double.items()}) < 1e-6
     other = hf_trainer(model_dir, job, encoded(job), tmp_path / "hf", pad=TO - pad)
-    assert distance(other, single) > 1e-3  # with or without pads is another recipe
+    assert mean_distance(other, single) > 1e-4  # with or without pads is another recipe
 
 
 def test_pads_behind_sequences_of_unlike_lengths_in_one_block_see_their_own_sequence_alone(
