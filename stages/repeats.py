@@ -15,7 +15,7 @@ class Repeats:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.seen: dict[str, int] = {}  # fingerprint → its file
-        self.called: dict[str, int] = {}  # id of an ARC task → its file
+        self.called: dict[str, tuple[str, int]] = {}  # id of an ARC task → what it says, its file
 
     def leave_out(self, records: Iterator[Record], name: str, leave_out: LeaveOut, refuse: Refuse) -> Iterator[Record]:
         """The records of one file that none before it has. Another ARC task under the same id is told to `refuse`."""
@@ -26,11 +26,13 @@ class Repeats:
             if first != mine:
                 leave_out(Omission(name, TWICE, f"{record.task.name} is in {self.names[first]} already"))
                 continue
-            other = self.called.setdefault(record.task.id, mine) if record.task.domain == "arc" else mine
-            if other != mine and record.edit is None:
-                reason = f"{record.task.id}: another task is called so in {self.names[other]}; rename one of them"
-                refuse(reject_file(name, reason, to_json(record).encode("utf-8", "replace")))
-                continue
+            if record.task.domain == "arc":
+                says = fingerprint(Record(task=record.task))
+                known, other = self.called.setdefault(record.task.id, (says, mine))
+                if known != says and other != mine:
+                    reason = f"{record.task.id}: another task is called so in {self.names[other]}; rename one of them"
+                    refuse(reject_file(name, reason, to_json(record).encode("utf-8", "replace")))
+                    continue
             yield record
 
 

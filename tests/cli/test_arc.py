@@ -182,7 +182,7 @@ def strange(folder: Path, source: Path, scored: Finished) -> Path:
             78,
             "has no solution of mirror or any other task of my_chall",
         ),
-        ("tasks .", 65, "a folder with a file of ARC challenges; give that file: "),
+        ("tasks my_solutions.json", 65, "ARC's solutions; give the challenges: `seal tasks CHALLENGES.json --solution"),
         ("generate tasks.jsonl -t oracle -k 3", 78, "-k 3: --template oracle asks no model; leave it out"),
         ("generate tasks.jsonl -t oracle --unique", 78, "--unique: --template oracle asks no model; leave it out"),
         ("generate tasks.jsonl -t oracle:", 66, "--template oracle:.: no such file"),

@@ -14,7 +14,7 @@ from stages.kinds import TEXTS
 from stages.lines import Reject
 from stages.records import Record, to_json
 from tests.stages.bad_input import row
-from tests.stages.invented import a_line, a_task
+from tests.stages.invented import a_line, a_task, an_edit
 
 GRIDS = {"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[3]], "output": [[4]]}]}
 
@@ -212,6 +212,14 @@ def test_arc_files_of_a_folder_are_read_with_their_solutions_and_a_name_stands_f
     assert [to_json(record) for record in found] == [to_json(next(tasks.run(str(tmp_path / "y" / "one.json"))))]
     assert reject.reason == f"one: another task is called so in {tmp_path / 'x_challenges.json'}; rename one of them"
     assert kinds(left) == [("one.json", "twice"), ("lonely_solutions.json", "ARC's solutions")]
+
+
+def test_self_edits_of_an_arc_task_lie_beside_the_task_itself(tmp_path: Path) -> None:
+    (task,), _, _ = read(fill(tmp_path, {"one.json": GRIDS}) / "one.json")
+    fill(tmp_path, {"edits.jsonl": to_json(task.grow(edit=an_edit(a_task()))), "zz.jsonl": to_json(task)})
+    found, rejects, left = read(tmp_path)
+    assert [record.edit is None for record in found] == [False, True]
+    assert (rejects, kinds(left)) == ([], [("zz.jsonl", "twice")])
 
 
 def test_a_split_picks_the_files_that_are_called_so(tmp_path: Path) -> None:
