@@ -2,12 +2,12 @@
 
 import os
 import re
+import shutil
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 WIDE = 200  # columns where there is no terminal
-EVERY_S = 10.0  # between two plain progress lines when stderr is no terminal
 
 
 def clean(text: str) -> str:
@@ -23,10 +22,28 @@ def clean(text: str) -> str:
     return CONTROL.sub("", text)
 
 
+class Screen:
+    """Whether a bar may be on the last line of the terminal, drawn by this process or its parent."""
+
+    drawn = False
+
+
+def erased() -> str:
+    """What empties the line that the cursor is on; with NO_COLOR without an escape code."""
+    if os.environ.get("NO_COLOR"):
+        return f"\r{' ' * (shutil.get_terminal_size().columns - 1)}\r"
+    return "\r\x1b[2K"
+
+
 def say(text: str) -> None:
     """One line on stderr. Work never ends because nobody can be told of it."""
+    write(f"{erased() if Screen.drawn else ''}{clean(text)}\n")
+
+
+def write(text: str) -> None:
+    """Text on stderr, as it is."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"{clean(text)}\n")
+        sys.stderr.write(text)
         sys.stderr.flush()
 
 
@@ -91,145 +108,6 @@ def closing_line(stage: str, counts: Counts, seconds: float) -> str:
         f"seal {stage}: {counts.read} in, {counts.written} out, {counts.failed} failed, "
         f"{counts.unscored} unscored{rejected}{worthless}, {seconds:.1f} s"
     )
-
-
-class Meter(Protocol):
-    """Progress of a stage in lines, and where the work is training in tokens too: a Watch of stages.engines.base."""
-
-    def step(self) -> None: ...
-    def begun(self, names: Iterable[str]) -> None: ...
-    def settled(self, names: Iterable[str]) -> None: ...
-    def expect(self, tokens: int) -> None: ...
-    def trained(self, tokens: int) -> None: ...
-    def note(self, text: str) -> None: ...
-    def close(self) -> None: ...
-
-
-def meter(stage: str, total: int | None) -> Meter:
-    """A bar on a terminal; elsewhere a plain line now and then."""
-    return Bar(stage, total) if sys.stderr.isatty() and not Hush.on else PlainMeter(stage, total)
-
-
-@dataclass
-class Pace:
-    """How fast tokens are trained. The clock starts when the trainer knows how many there are."""
-
-    tokens: int = 0
-    expected: int = 0
-    started: float = 0.0
-
-    def expect(self, tokens: int) -> None:
-        self.expected, self.started = tokens, time.monotonic()
-
-    @property
-    def per_second(self) -> float:
-        return self.tokens / max(1e-9, time.monotonic() - self.started)
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds to the end, None where nothing is known."""
-        return (self.expected - self.tokens) / self.per_second if self.tokens and self.expected else None
-
-
-class PlainMeter:
-    """`seal adapt: 120/500, 5,210 tokens/s, 14 s, 44 s left`, at most every ten seconds."""
-
-    def __init__(self, stage: str, total: int | None) -> None:
-        self.stage, self.total, self.done = stage, total, 0
-        self.pace = Pace()
-        self.started = self.shown = time.monotonic()
-
-    def step(self) -> None:
-        self.done += 1
-        self._show()
-
-    def begun(self, names: Iterable[str]) -> None:
-        pass
-
-    def settled(self, names: Iterable[str]) -> None:
-        pass
-
-    def expect(self, tokens: int) -> None:
-        self.pace.expect(tokens)
-
-    def trained(self, tokens: int) -> None:
-        self.pace.tokens += tokens
-        self._show()
-
-    def note(self, text: str) -> None:
-        note(f"seal {self.stage}: {text}")
-
-    def _show(self) -> None:
-        now = time.monotonic()
-        if now - self.shown >= EVERY_S:
-            self.shown = now
-            note(self._line(now - self.started))
-
-    def _line(self, seconds: float) -> str:
-        """Long trainings go first, so that the tokens tell the time left better than the lines."""
-        rate = f", {self.pace.per_second:,.0f} tokens/s" if self.pace.tokens else ""
-        if not self.total:
-            return f"seal {self.stage}: {self.done}{rate}, {seconds:.0f} s"
-        left = self.pace.left_s
-        if left is None and self.done:
-            left = seconds / self.done * (self.total - self.done)
-        end = "" if left is None else f", {left:.0f} s left"
-        return f"seal {self.stage}: {self.done}/{self.total}{rate}, {seconds:.0f} s{end}"
-
-    def close(self) -> None:
-        pass
-
-
-class Bar:
-    """A rich progress bar that vanishes when the stage is done."""
-
-    def __init__(self, stage: str, total: int | None) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.stage, self.pace, self.done = stage, Pace(), 0
-        self.progress = Progress(
-            TextColumn(f"seal {stage}"),
-            BarColumn(),
-            TextColumn("{task.fields[lines]}"),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=terminal(),
-            transient=True,
-            redirect_stdout=False,
-        )
-        self.total = total
-        self.task = self.progress.add_task(stage, total=total, lines=self._lines(), rate="")
-        self.progress.start()
-
-    def _lines(self) -> str:
-        return f"{self.done}/{self.total}" if self.total else f"{self.done}"
-
-    def step(self) -> None:
-        self.done += 1
-        self.progress.update(self.task, advance=0 if self.pace.expected else 1, lines=self._lines())
-
-    def begun(self, names: Iterable[str]) -> None:
-        pass
-
-    def settled(self, names: Iterable[str]) -> None:
-        pass
-
-    def expect(self, tokens: int) -> None:
-        """From here on the bar and the time left go by tokens."""
-        self.pace.expect(tokens)
-        self.progress.reset(self.task, total=tokens, lines=self._lines(), rate="")
-
-    def trained(self, tokens: int) -> None:
-        self.pace.tokens += tokens
-        self.progress.update(
-            self.task, advance=tokens if self.pace.expected else 0, rate=f"{self.pace.per_second:,.0f} tokens/s"
-        )
-
-    def note(self, text: str) -> None:
-        self.progress.console.print(clean(f"seal {self.stage}: {text}"), markup=False, highlight=False)
-
-    def close(self) -> None:
-        self.progress.stop()
 
 
 def counted(items: Iterable[T], counts: Counts) -> Iterator[T]:

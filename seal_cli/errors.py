@@ -45,6 +45,12 @@ def code_of(error: BaseException) -> int:
     return IO_ERROR if isinstance(error, OSError) else BUG
 
 
+def is_signal(error: BaseException) -> bool:
+    """Whether it is how Ctrl-C, SIGTERM or the terminal's end reaches us."""
+    code = getattr(error, "code", None)
+    return isinstance(error, KeyboardInterrupt) or code in (INTERRUPTED, TERMINATED, 128 + signal.SIGHUP)
+
+
 def report(error: BaseException) -> int:
     """Says on stderr what went wrong and returns the exit code. A closed pipe is silent."""
     code = code_of(error)

@@ -19,6 +19,7 @@ from stages.disk import PART, make_folder, named, rename, replace_file, write_al
 from stages.failures import ExistingOutput, Locked
 
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # some network file systems
+COUNTED = 2**20  # bytes that are read at once to count lines
 Key = Callable[[bytes], str | None]  # the identity of a line; None for one that cannot be read
 
 
@@ -123,6 +124,13 @@ class Journal:
         size = os.fstat(self.descriptor).st_size
         data = os.pread(self.descriptor, max(0, size - start), start)
         return data[: data.rfind(b"\n") + 1]
+
+    def count(self, keys: Iterable[str]) -> int:
+        """How many lines of these keys were there when it was loaded, and how many whole ones have come since."""
+        found, start = sum(key in self.spans for key in keys), self.end
+        while data := os.pread(self.descriptor, COUNTED, start):
+            found, start = found + data.count(b"\n"), start + len(data)
+        return found
 
     def lines(self, keys: Iterable[str]) -> Iterator[bytes]:
         """The lines of these keys."""

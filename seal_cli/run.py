@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -13,20 +12,24 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seal_cli import errors
-from seal_cli.console import Counts, Meter, closing_line, counted, meter, note, say
+from seal_cli.before import none_came
+from seal_cli.console import Counts, closing_line, counted, note, say
+from seal_cli.display import Display
 from seal_cli.journal import Journal
-from seal_cli.jsonl import encode
+from seal_cli.jsonl import ClosedPipe, encode
+from seal_cli.progress import Progress
 from seal_cli.reasons import Reasons
 from seal_cli.rejects import SAID, Rejects
+from seal_cli.shards import in_shard
 from seal_cli.target import Target
-from seal_cli.worker import Flight, Suspects, run_worker
+from seal_cli.worker import Flight, Suspects, poison, run_worker
 from stages.engines.base import Watch
-from stages.failures import BadConfig, BadInput
+from stages.failures import BadInput
 from stages.frozen import Frozen
 from stages.lines import BadLine, Lines, Reject, one_line
 from stages.pairs import TrainingPair
 from stages.plan import Plan
-from stages.records import Record, SftExample, content_id
+from stages.records import Record, SftExample
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -34,15 +37,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item", bound=Record | SftExample | TrainingPair)
 Load = Callable[[], Any]
 Make = Callable[[Any, Sequence[str], Watch], Iterator[Record]]  # (what was loaded, keys, watch) → their lines
-BEFORE = {
-    "generate": "the stage before (`seal tasks`)",
-    "adapt": "the stage before (`seal generate`)",
-    "eval": "the stage before (`seal adapt`, or `seal tasks`)",
-    "judge": "the stage before (`seal eval`)",
-    "filter": "the stage before (`seal eval`)",
-    "sft": "the stage before (`seal filter`; if it kept nothing, loosen --keep)",
-    "merge": "the stage that made the shards",
-}
 Tell = Callable[[Any], object]  # says on stderr what became of what was loaded
 
 
@@ -61,6 +55,10 @@ class Run:
     ) -> None:
         self.stage = stage
         self.started, self.began = time.monotonic(), datetime.now(UTC)
+        self.seconds = 0.0  # until the lines were there
+        self.progress = Progress(stage)
+        self.display = Display(self.progress)
+        self.costly = False  # work has begun that one would not like to do again
         self.counts, self.reasons = Counts(), Reasons()
         self.about: dict[str, Any] = {}  # what else the manifest says
         self.settings: dict[str, Any] = {"stage": stage}
@@ -104,6 +102,7 @@ class Run:
         self.refuse.check(self.came)
         if self.empty and not allow_empty:
             raise BadInput(none_came(self.stage, items.name if isinstance(items, Lines) else name))
+        self.progress.phase("planning")
         for item in found:
             self.input.update(encode(item))
         return found
@@ -141,6 +140,7 @@ class Run:
     def _seen(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:
             self.came += 1
+            self.progress.read()
             if isinstance(item, Record):
                 self.domains.add(item.task.domain)
                 self.editors |= {item.edit.model} if item.edit else set()
@@ -169,14 +169,12 @@ class Run:
 
     def write(self, lines: Iterable[Frozen], *, total: int | None = None) -> None:
         """Lines that cost little: each is written as it comes. FILE is complete or absent, and made anew."""
-        progress = meter(self.stage, total)
-        try:
-            for number, line in enumerate(lines):
-                self.target.emit(str(number), line, synced=False)
-                self._count(line)
-                progress.step()
-        finally:
-            progress.close()
+        self.progress.begin(total)
+        self.progress.phase("writing")
+        for number, line in enumerate(lines):
+            self.target.emit(str(number), line, synced=False)
+            self._count(line)
+            self.progress.step()
 
     def produce(self, load: Load, make: Make, tell: Tell = lambda loaded: None) -> None:
         """The planned lines that are not there yet: what `load` returns (a model) makes them.
@@ -185,9 +183,10 @@ class Run:
         """
         if self.plan is None or self.target.complete or not self.plan.wanted:
             return
-        make = telling(make, tell)
+        make, self.costly = telling(make, tell), True
         if self.target.journal is None:
-            self._work(load, make, [list(self.plan.wanted)], None)
+            with self.display.apart(self.target.descriptors):
+                self._work(load, make, [list(self.plan.wanted)], None)
             return
         self._supervise(self.plan, self.target.journal, load, make)
         for line in self.known:
@@ -195,7 +194,7 @@ class Run:
 
     def _supervise(self, plan: Plan, journal: Journal, load: Load, make: Make) -> None:
         """Worker after worker, until every line is there or its record is rejected."""
-        flight, suspects, rejected = Flight(), Suspects(), set[str]()
+        flight, suspects, rejected = Flight(self.progress), Suspects(), set[str]()
         while left := [key for key in plan.wanted if key not in journal.spans and key not in rejected]:
             groups = suspects.groups(left, plan.unit_of)
             died = self._run_worker(lambda groups=groups: self._work(load, make, groups, flight))  # type: ignore[misc]
@@ -215,24 +214,22 @@ class Run:
 
     def _run_worker(self, work: Callable[[], None]) -> int:
         attend = None if self.target.output else self.target.pass_on
-        return run_worker(work, attend, self.target.descriptors)
+        self.display.pause()  # no thread is taken along
+        return run_worker(work, attend, self.target.descriptors, self.display.start)
 
     def _work(self, load: Load, make: Make, groups: Sequence[Sequence[str]], flight: Flight | None) -> None:
         """One group of keys after the other; with `flight` in a worker."""
-        progress: Meter = meter(self.stage, sum(map(len, groups)))
-        if flight:
-            flight.meter = progress
-        try:
-            loaded = load()
-            for keys in groups:
-                if flight:
-                    flight.clear()
-                for line in make(loaded, keys, flight or progress):
-                    self.target.emit(self.plan.key_of(line) if self.plan else "", line)
-                    self._count(line)
-                    progress.step()
-        finally:
-            progress.close()
+        self.progress.begin(sum(map(len, groups)))
+        self.progress.phase("loading")
+        loaded = load()
+        for keys in groups:
+            self.progress.prepare()
+            if flight:
+                flight.clear()
+            for line in make(loaded, keys, flight or self.progress):
+                self.target.emit(self.plan.key_of(line) if self.plan else "", line)
+                self._count(line)
+                self.progress.step()
 
     def would(self, text: str, settings: "DataclassInstance") -> None:
         """What a dry run says instead of doing it."""
@@ -263,23 +260,42 @@ class Run:
         return errors.INCOMPLETE if left else errors.DONE
 
     def __enter__(self) -> "Run":
+        self.display.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.refuse.close(ended_well=kind is None, keep=self.target.complete is not None)
-        if kind is not None:
+        try:
+            self.refuse.close(ended_well=kind is None, keep=self.target.complete is not None)
+            if kind is None:
+                self._publish()
+        except BaseException as failed:
+            self._end(failed)
+            raise
+        self._end(error)
+        if error is not None:
             self.target.close()
             return
-        seconds = time.monotonic() - self.started
-        self._tally()
-        times = {"began": self.began.isoformat(), "seconds": round(seconds, 3)}
-        facts = {"counts": vars(self.counts), **times, "input": self.input.hexdigest()}
-        self.target.publish(list(self.plan.wanted) if self.plan else None, {**self.about, **facts})
         for told in self.reasons.told():
             say(f"seal {self.stage}: {told}")
-        note(closing_line(self.stage, self.counts, seconds))
+        note(closing_line(self.stage, self.counts, self.seconds))
+
+    def _publish(self) -> None:
+        self.progress.phase("writing")
+        self.seconds = time.monotonic() - self.started
+        self._tally()
+        times = {"began": self.began.isoformat(), "seconds": round(self.seconds, 3)}
+        facts = {"counts": vars(self.counts), **times, "input": self.input.hexdigest()}
+        self.target.publish(list(self.plan.wanted) if self.plan else None, {**self.about, **facts})
+
+    def _end(self, error: BaseException | None) -> None:
+        """No progress any more; of work that has ended early, what is safe."""
+        self.display.stop()
+        if self.costly and error is not None and not isinstance(error, ClosedPipe):
+            told = self.target.kept(self.plan, self.counts.written, asked=errors.is_signal(error))
+            if told:
+                say(f"seal {self.stage}: {told}")
 
 
 def telling(make: Make, tell: Tell) -> Make:
@@ -292,31 +308,3 @@ def telling(make: Make, tell: Tell) -> Make:
             tell(loaded)
 
     return make_and_tell
-
-
-def none_came(stage: str, name: str) -> str:
-    """What is wrong with an input without lines, and where to look: at the stage before, which has said more."""
-    if stage == "tasks":
-        return f"{name}: no task in it; give another source, or --allow-empty where none is right"
-    before = BEFORE[stage]
-    told = f"no lines came; see what {before} says" if name == "stdin" else f"no lines in it; run {before} again"
-    return f"{name}: {told}, or give --allow-empty where none is right"
-
-
-def poison(record: Record, signum: int) -> Reject:
-    """A record whose work killed its worker twice."""
-    reason = f"its worker died twice, the last time of {signal.Signals(signum).name}"
-    return Reject(f"task {record.task.id}", 0, 0, reason, encode(record).rstrip(b"\n"))
-
-
-def in_shard(items: Iterable[Item], shard: str) -> Iterator[Item]:
-    """The lines whose task falls to shard i of n by its id. All lines of a task stay together."""
-    part, _, whole = shard.partition("/")
-    if not (part.isdecimal() and whole.isdecimal() and 1 <= int(part) <= int(whole)):
-        raise BadConfig(f"--shard {shard}: take i/n with 1 ≤ i ≤ n, for example 1/4")
-    wanted, count = int(part) - 1, int(whole)
-    return (item for item in items if int(content_id("shard", task_id(item)), 16) % count == wanted)
-
-
-def task_id(item: Record | SftExample | TrainingPair) -> str:
-    return item.task.id if isinstance(item, Record) else item.task_id

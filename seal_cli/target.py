@@ -190,6 +190,23 @@ class Target:
             journal.clear()
         journal.close()
 
+    def kept(self, plan: Plan | None, written: int, *, asked: bool) -> str | None:
+        """What is safe of a run that ends early, as it was `asked` to or by an error, and what to do.
+
+        `written` lines have left this process. None where there is nothing to say beside the error.
+        """
+        how = "interrupted" if asked else "ended early"
+        if plan is None:
+            return f"{how}: nothing is kept; the same command begins anew" if asked else None
+        done, whole = self.journal.count(plan.wanted) if self.journal else written, len(plan.wanted)
+        if not done:
+            return f"{how}: 0 of {whole} lines done; the same command begins anew" if asked else None
+        if self.journal is None:
+            return f"{how}: {done} of {whole} lines done, none kept; with -o FILE or --journal DIR it could go on"
+        if not self.journal.path.exists():
+            return None
+        return f"{how}: {done} of {whole} lines done and kept in {self.journal.path}; the same command goes on"
+
     def close(self) -> None:
         """After an error: what is there stays for the next run of the same command."""
         if self.journal:

@@ -21,8 +21,14 @@ from types import FrameType
 from typing import BinaryIO, NoReturn
 
 from seal_cli import errors
-from seal_cli.console import Meter, say
+from seal_cli.console import say
+from seal_cli.display import let_go
+from seal_cli.jsonl import encode
+from seal_cli.progress import Progress
+from stages.engines.base import Unit
 from stages.failures import Crashed, OutOfMemory
+from stages.lines import Reject
+from stages.records import Record
 
 GRACE_S = 5.0  # from asking a worker to end until it is killed
 ATTEND_S = 0.02  # between two looks at what the worker has written
@@ -34,22 +40,24 @@ DEATH_SIGNAL = 1  # Linux: prctl(PR_SET_PDEATHSIG)
 class Flight:
     """The keys that a worker has begun, where they can be read when it is dead.
 
-    A Watch in front of a meter, which only the worker has: a bar on the screen is drawn by a thread.
+    A Watch in front of the run's progress, which the parent shows.
     """
 
-    meter: Meter
-
-    def __init__(self) -> None:
-        self.file = in_memory()
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.file = progress, in_memory()
 
     def clear(self) -> None:
         os.ftruncate(self.file.fileno(), 0)
 
     def begun(self, names: Iterable[str]) -> None:
-        self._write("+", names)
+        known = list(names)
+        self._write("+", known)
+        self.progress.begun(known)
 
     def settled(self, names: Iterable[str]) -> None:
-        self._write("-", names)
+        known = list(names)
+        self._write("-", known)
+        self.progress.settled(known)
 
     def _write(self, sign: str, names: Iterable[str]) -> None:
         text = "".join(f"{sign}{json.dumps(name)}\n" for name in names).encode()
@@ -67,14 +75,23 @@ class Flight:
                 begun.pop(name, None)
         return list(begun)
 
-    def expect(self, tokens: int) -> None:
-        self.meter.expect(tokens)
+    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
+        self.progress.expect(amount, unit, steps=steps)
 
     def trained(self, tokens: int) -> None:
-        self.meter.trained(tokens)
+        self.progress.trained(tokens)
+
+    def advance(self, amount: int) -> None:
+        self.progress.advance(amount)
+
+    def wrote(self, tokens: int, ended: int = 0) -> None:
+        self.progress.wrote(tokens, ended)
+
+    def phase(self, name: str) -> None:
+        self.progress.phase(name)
 
     def note(self, text: str) -> None:
-        self.meter.note(text)
+        self.progress.note(text)
 
 
 def in_memory() -> BinaryIO:
@@ -124,10 +141,22 @@ class Suspects:
         return guilty
 
 
-def run_worker(work: Callable[[], None], attend: Callable[[], None] | None, private: Sequence[int]) -> int:
+def poison(record: Record, signum: int) -> Reject:
+    """A record whose work killed its worker twice."""
+    reason = f"its worker died twice, the last time of {signal.Signals(signum).name}"
+    return Reject(f"task {record.task.id}", 0, 0, reason, encode(record).rstrip(b"\n"))
+
+
+def run_worker(
+    work: Callable[[], None],
+    attend: Callable[[], None] | None,
+    private: Sequence[int],
+    forked: Callable[[], object] = lambda: None,
+) -> int:
     """Forks, does the work in the child and waits for it: 0, or the signal that killed it. Other ends are ours too.
 
-    While it waits it attends to something, now and then. `private` descriptors are the worker's, not its children's.
+    While it waits it attends to something, now and then. `private` descriptors are the worker's, not its children's;
+    `forked` is called in the parent, where from then on there may be threads.
     """
     sys.stderr.flush()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have it ignored
@@ -136,6 +165,7 @@ def run_worker(work: Callable[[], None], attend: Callable[[], None] | None, priv
     if child == 0:
         _be_worker(work, parent, private)
     try:
+        forked()
         status = os.waitstatus_to_exitcode(_wait(child, attend))
     except BaseException:  # Ctrl-C, SIGTERM, a closed pipe
         _end(child)
@@ -144,8 +174,6 @@ def run_worker(work: Callable[[], None], attend: Callable[[], None] | None, priv
         raise SystemExit(status)
     if -status in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         raise SystemExit(128 - status)
-    if status and sys.stderr.isatty():
-        sys.stderr.write("\x1b[?25h")  # the cursor, which its bar had hidden
     return -status
 
 
@@ -168,7 +196,7 @@ def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int]) ->
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _leave_once)
         _die_with(parent)
-        os.register_at_fork(after_in_child=partial(_let_go, private))
+        os.register_at_fork(after_in_child=partial(let_go, private))
         work()
         code = errors.DONE
     except SystemExit as end:
@@ -180,13 +208,6 @@ def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int]) ->
         code = errors.report(error)
     finally:
         _leave(code)
-
-
-def _let_go(descriptors: Sequence[int]) -> None:
-    """A child of the worker that outlives it must hold neither the reader of our stdout nor the lock."""
-    for descriptor in descriptors:
-        with suppress(OSError):
-            os.close(descriptor)
 
 
 def _leave(code: int) -> NoReturn:

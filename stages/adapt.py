@@ -97,6 +97,7 @@ def run(
     """
     chosen = {key: piece for key, piece in todo.items() if keys is None or key in keys}
     yield from (piece.line for piece in chosen.values() if piece.line)
+    watch.phase("preparing")
     jobs = {key: piece.job for key, piece in chosen.items() if piece.job}
     for folder in {job.out.parent for job in jobs.values()}:
         remove_partials(folder, jobs.keys())

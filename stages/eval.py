@@ -4,7 +4,7 @@ What is asked, and what the answers come to, is the domain's. Lines without an a
 is: the baseline row, or with `in_context` the oracle row.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,11 +84,14 @@ def run(
     done: dict[Owner, Graded] = {plain(line): graded for line in known if (graded := baseline_of(line)) is not None}
     requests = list(_requests(lines, queries, sampling, done))
     keys_of = {request.id: key for key, request in requests}
+    watch.expect(len(requests), "requests")
     completions = engine.sample([request for _, request in requests], Renamed(watch, keys_of))
 
     def replies(each: Answered) -> tuple[Reply, ...]:
         return tuple(domain.replies(each.task, each.completions, in_context=in_context))
 
+    if not domain.judge:
+        completions = _then(completions, lambda: watch.phase("judging"))
     found = ((each.owner, replies(each)) for each in _answered(lines, queries, done, completions))
     groups = (((owner, said), [reply.item for reply in said]) for owner, said in found)
     waiting, judge_name = Waiting(lines, done), domain.judge or judge.name
@@ -108,6 +111,12 @@ def prompts(lines: Iterable[Record], domain: Domain, *, in_context: bool, chat: 
     """What would be asked about each task, once, without asking it."""
     tasks = {line.task.id: line.task for line in lines}
     return (query.prompt for task in tasks.values() for query in domain.queries(task, in_context=in_context, chat=chat))
+
+
+def _then(completions: Iterable[Completion], work: Callable[[], object]) -> Iterator[Completion]:
+    """The same, and behind the last one some work."""
+    yield from completions
+    work()
 
 
 def baseline_of(line: Record) -> Graded | None:

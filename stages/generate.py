@@ -118,6 +118,7 @@ def _asked(
 ) -> Iterator[tuple[Sought, Record]]:
     """Each sought self-edit with its line, as they come."""
     asked = {sought.request.id: sought for sought in waiting}
+    watch.expect(len(asked), "requests")
     for completion in engine.sample([sought.request for sought in asked.values()], watch):
         sought = asked.pop(completion.id)
         yield sought, sought.line.grow(edit=_edit(sought, completion, engine.model, writing))

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
+from stages.engines.base import Unwatched, Watch
 from stages.judges.base import Case, Judge, Verdict, paired
 from stages.records import Record
 
@@ -17,7 +18,9 @@ def owner_of(record: Record) -> str:
     return record.adapter.id if record.adapter else record.task.id
 
 
-def in_groups(groups: Iterable[tuple[K, Sequence[Item]]], judge: Judge) -> Iterator[tuple[K, tuple[Verdict, ...]]]:
+def in_groups(
+    groups: Iterable[tuple[K, Sequence[Item]]], judge: Judge, watch: Watch = Unwatched()
+) -> Iterator[tuple[K, tuple[Verdict, ...]]]:
     """The verdicts of each group as soon as it has them all.
 
     An empty answer is wrong without asking (SEAL App. B), and what was asked before is not asked again. A judge that
@@ -31,6 +34,7 @@ def in_groups(groups: Iterable[tuple[K, Sequence[Item]]], judge: Judge) -> Itera
 
     for case, verdict in paired(judge, cases()):
         waiting.settle(case, verdict)
+        watch.advance(1)
         yield from waiting.whole()
     yield from waiting.whole()
     if waiting.groups:

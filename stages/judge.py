@@ -80,13 +80,15 @@ def run(
     unscored where the engine failed.
     """
 
-    def begun() -> Iterator[tuple[Record, Sequence[Item]]]:
-        for line in records:
-            if keys is None or key_of(line) in keys:
-                watch.begun([key_of(line)])
-                yield line, cases(line)
+    lines = [line for line in records if keys is None or key_of(line) in keys]
+    watch.expect(sum(1 for _ in all_cases(lines)), "verdicts")
 
-    for line, verdicts in in_groups(begun(), judge):
+    def begun() -> Iterator[tuple[Record, Sequence[Item]]]:
+        for line in lines:
+            watch.begun([key_of(line)])
+            yield line, cases(line)
+
+    for line, verdicts in in_groups(begun(), judge, watch):
         score, half = score_of(line), len(verdicts) // 2
         pairs = zip(score.answers, verdicts[:half], verdicts[half:], strict=True)
         answers = [_graded(answer, own, plain) for answer, own, plain in pairs]

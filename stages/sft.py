@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from stages.engines.base import Example, SftConfig
+from stages.engines.base import Example, SftConfig, Unwatched, Watch
 from stages.failures import BadInput
 from stages.pairs import TrainingPair
 from stages.records import Checkpoint
@@ -13,14 +13,21 @@ from stages.records import Checkpoint
 class Finetuner(Protocol):
     model: str
 
-    def finetune(self, examples: list[Example], config: SftConfig, out: Path) -> Checkpoint: ...
+    def finetune(
+        self, examples: list[Example], config: SftConfig, out: Path, watch: Watch = Unwatched()
+    ) -> Checkpoint: ...
 
 
 def run(
-    pairs: Iterable[TrainingPair], finetuner: Finetuner, *, out: Path, config: SftConfig = SftConfig()
+    pairs: Iterable[TrainingPair],
+    finetuner: Finetuner,
+    *,
+    out: Path,
+    config: SftConfig = SftConfig(),
+    watch: Watch = Unwatched(),
 ) -> Checkpoint:
     """Trains on all pairs and returns the line that names the new model. Raises BadInput where there is nothing."""
     examples = [example for pair in pairs for example in pair.examples]
     if not examples:
         raise BadInput("no examples to train on: `seal filter` kept nothing (see its counts; loosen --keep)")
-    return finetuner.finetune(examples, config, out)
+    return finetuner.finetune(examples, config, out, watch)

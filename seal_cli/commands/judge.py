@@ -47,6 +47,8 @@ def judge(
     """
     from seal_cli import judges
     from seal_cli.batches import Batches
+    from seal_cli.console import note
+    from seal_cli.display import shown
     from seal_cli.jsonl import input_records
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
@@ -75,7 +77,10 @@ def judge(
             lambda loaded, keys, watch: kept(stage.run(records, loaded, keys=set(keys), watch=watch), made),
             tell=lambda loaded: judges.tell("judge", loaded),
         )
-    compare(records, run.known or made)
+    with shown("judge", "comparing"):
+        told = list(compare(records, run.known or made))
+    for line in told:
+        note(f"seal judge: {line}")
     return run.code
 
 
@@ -86,9 +91,8 @@ def kept(lines: "Iterable[Record]", made: "list[Record]") -> "Iterator[Record]":
         yield line
 
 
-def compare(before: "Sequence[Record]", after: "Sequence[Record]") -> None:
-    """The agreement on stderr, on the lines that there are."""
-    from seal_cli.console import note
+def compare(before: "Sequence[Record]", after: "Sequence[Record]") -> "Iterator[str]":
+    """The agreement in words, on the lines that there are."""
     from stages.agreement import compare as agree
     from stages.judge import key_of
 
@@ -97,15 +101,13 @@ def compare(before: "Sequence[Record]", after: "Sequence[Record]") -> None:
         return
     found = agree([line for line in before if key_of(line) in there], after)
     names = [", ".join(sorted({line.score.judge for line in lines if line.score})) for lines in (before, after)]
-    note(f"seal judge: {names[1]} against {names[0]}: {verdicts(found)}")
+    yield f"{names[1]} against {names[0]}: {verdicts(found)}"
     if found.contexts:
         loss = (
             "" if found.loss is None else f", which forgoes {100 * float(found.loss):.1f} points of {names[0]}'s reward"
         )
-        note(
-            f"seal judge: in {found.changed} of {found.contexts} contexts another self-edit is the best"
-            f"{loss if found.changed else ''}"
-        )
+        changed = f"in {found.changed} of {found.contexts} contexts another self-edit is the best"
+        yield changed + (loss if found.changed else "")
 
 
 def verdicts(found: "Agreement") -> str:

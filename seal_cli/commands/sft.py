@@ -103,11 +103,14 @@ def sft(
         digest = digest_of({**run.settings, "input": run.input.hexdigest()})
         made = existing(out, digest, overwrite=overwrite)
         if made is None:
-            quiet_libraries()
-            from stages.engines.finetune import TrlFinetuner
+            run.costly = True
+            run.progress.phase("loading")
+            with run.display.apart(run.target.descriptors):
+                quiet_libraries()
+                from stages.engines.finetune import TrlFinetuner
 
-            trainer = TrlFinetuner(name, device=Device(device, dtype), run=digest)
-            made = stage.run(pairs, trainer, out=out, config=config)
+                trainer = TrlFinetuner(name, device=Device(device, dtype), run=digest)
+                made = stage.run(pairs, trainer, out=out, config=config, watch=run.progress)
         run.write([made])
     return run.code
 

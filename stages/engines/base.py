@@ -12,6 +12,7 @@ from stages.failures import BadConfig
 
 MAX_ROW_TOKENS = 8192  # official self-edit.py, max_tokens: a row of few-shot training has fewer
 Finish = Literal["stop", "length", "refused", "failed", "unknown"]
+Unit = Literal["tokens", "requests", "verdicts"]  # what work is counted in
 Prompt = str | Sequence[Mapping[str, str]]  # text, or the messages of a chat
 
 
@@ -160,12 +161,29 @@ class Watch(Protocol):
         """The work on these is over, whatever came of it."""
         ...
 
-    def expect(self, tokens: int) -> None:
-        """So many tokens are to be trained in all: real ones, once an epoch, pads not counted."""
+    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
+        """So much is to be done in all.
+
+        tokens: to be trained, real ones, once an epoch, pads not counted; where the number of optimizer steps is known,
+        these too, since a step of few tokens is not as quick as they are few. requests: each is begun, and then
+        settled. verdicts: to be given.
+        """
         ...
 
     def trained(self, tokens: int) -> None:
         """So many more are done."""
+        ...
+
+    def advance(self, amount: int) -> None:
+        """So many verdicts or optimizer steps more are done."""
+        ...
+
+    def wrote(self, tokens: int, ended: int = 0) -> None:
+        """So many tokens of completions more, with which so many completions of the batch in work have ended."""
+        ...
+
+    def phase(self, name: str) -> None:
+        """What is done from here on, as a participle: training, judging."""
         ...
 
     def note(self, text: str) -> None:
@@ -178,8 +196,11 @@ class Unwatched:
 
     def begun(self, names: Iterable[str]) -> None: ...
     def settled(self, names: Iterable[str]) -> None: ...
-    def expect(self, tokens: int) -> None: ...
+    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None: ...
     def trained(self, tokens: int) -> None: ...
+    def advance(self, amount: int) -> None: ...
+    def wrote(self, tokens: int, ended: int = 0) -> None: ...
+    def phase(self, name: str) -> None: ...
     def note(self, text: str) -> None: ...
 
 
@@ -196,11 +217,20 @@ class Renamed:
     def settled(self, names: Iterable[str]) -> None:
         self.watch.settled(self.names[name] for name in names)
 
-    def expect(self, tokens: int) -> None:
-        self.watch.expect(tokens)
+    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
+        self.watch.expect(amount, unit, steps=steps)
 
     def trained(self, tokens: int) -> None:
         self.watch.trained(tokens)
+
+    def advance(self, amount: int) -> None:
+        self.watch.advance(amount)
+
+    def wrote(self, tokens: int, ended: int = 0) -> None:
+        self.watch.wrote(tokens, ended)
+
+    def phase(self, name: str) -> None:
+        self.watch.phase(name)
 
     def note(self, text: str) -> None:
         self.watch.note(text)

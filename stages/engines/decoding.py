@@ -23,6 +23,7 @@ from stages.engines.sampling import SeededSampling
 ROOM = 64  # tokens by which a cache grows
 SHARES = (0.0, 0.5, 0.95)  # of its prompt that a row may have in common with its group; the cheapest grouping is taken
 Lay = Callable[[Sequence[int]], object]  # told the slot of each row before every pass whose rows are others
+Tell = Callable[[int, int], object]  # told after every pass how many tokens were written, and how many rows have ended
 
 
 @dataclass(frozen=True)
@@ -194,24 +195,36 @@ def chunked_output(network: Any) -> Iterator[None]:
 
 @torch.inference_mode()
 def complete(
-    network: Any, rows: Sequence[Row], sampler: SeededSampling, *, ends: Collection[int], pad: int, lay: Lay
+    network: Any,
+    rows: Sequence[Row],
+    sampler: SeededSampling,
+    *,
+    ends: Collection[int],
+    pad: int,
+    lay: Lay,
+    tell: Tell = lambda tokens, ended: None,
 ) -> list[list[int]]:
     """The tokens that follow each prompt, up to its end token (which is among them) or its limit."""
     most = 2 * max(len(row.prompt) for row in rows) + max(row.limit for row in rows)  # prefixes, suffixes, and texts
     decoder = Decoder(network, pad, lay, most=most)
     with chunked_output(network):
-        return _grow(decoder, rows, sampler, ends)
+        return _grow(decoder, rows, sampler, ends, tell)
 
 
-def _grow(decoder: Decoder, rows: Sequence[Row], sampler: SeededSampling, ends: Collection[int]) -> list[list[int]]:
+def _grow(
+    decoder: Decoder, rows: Sequence[Row], sampler: SeededSampling, ends: Collection[int], tell: Tell
+) -> list[list[int]]:
     logits, live = decoder.read(rows), list(range(len(rows)))  # the row at each place of the batch
     texts: list[list[int]] = [[] for _ in rows]
+    writing = len(rows)
     while True:
         tokens = sampler(None, logits.float()).argmax(-1)
         for row, token in zip(live, tokens.tolist(), strict=True):
             if not _finished(texts[row], rows[row], ends):
                 texts[row].append(token)
         going = [place for place, row in enumerate(live) if not _finished(texts[row], rows[row], ends)]
+        tell(writing, writing - len(going))
+        writing = len(going)
         if not going:
             return texts
         if len(going) <= 0.75 * len(live):  # a copy of the cache costs about a step

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.disk import whole_directory, write_file
-from stages.engines.base import Example, SftConfig
+from stages.engines.base import Example, SftConfig, Unwatched, Watch
 from stages.engines.lora import check_targets, overflowed, peft_targets
 from stages.engines.models import ABOUT, Device, load_model, load_tokenizer, sizes_in
 from stages.engines.text import example_tokens
@@ -30,7 +30,9 @@ class TrlFinetuner:
         self.device = device
         self.tokenizer = load_tokenizer(model)
 
-    def finetune(self, examples: Sequence[Example], config: SftConfig, out: Path) -> Checkpoint:
+    def finetune(
+        self, examples: Sequence[Example], config: SftConfig, out: Path, watch: Watch = Unwatched()
+    ) -> Checkpoint:
         """The checkpoint that now lies in `out`, whole: it is built under a temporary name and renamed."""
         from transformers import set_seed
 
@@ -39,7 +41,8 @@ class TrlFinetuner:
         set_seed(config.seed)
         wide = config.full and self.device.dtype == "auto"  # bfloat16 weights would round small updates away
         network = load_model(self.model, replace(self.device, dtype="float32") if wide else self.device)
-        steps, losses = self._train(network, examples, config)
+        steps, losses = self._train(network, examples, config, watch)
+        watch.phase("writing")
         if wide and network.device.type == "cuda":
             network.to(dtype=self.device.resolve()[1])
         checkpoint = Checkpoint(
@@ -54,7 +57,9 @@ class TrlFinetuner:
         save_model(network, self.tokenizer, out, {"run": self.run, "checkpoint": checkpoint.model_dump(mode="json")})
         return checkpoint
 
-    def _train(self, network: Any, examples: Sequence[Example], config: SftConfig) -> tuple[int, list[float]]:
+    def _train(
+        self, network: Any, examples: Sequence[Example], config: SftConfig, watch: Watch
+    ) -> tuple[int, list[float]]:
         """Trains the network in place: all weights, or a LoRA that is merged. Returns steps and logged losses."""
         from datasets import Dataset
         from transformers import PrinterCallback, ProgressCallback
@@ -73,6 +78,7 @@ class TrlFinetuner:
             )
             trainer.remove_callback(PrinterCallback)
             trainer.remove_callback(ProgressCallback)
+            trainer.add_callback(told_to(watch, sum(len(t.ids) for t in tokens), len(tokens), config))
             trainer.train()
         if overflowed(trainer.model.parameters()):
             raise BadConfig(f"--learning-rate {config.learning_rate}: the training diverged; take a smaller one")
@@ -80,6 +86,25 @@ class TrlFinetuner:
             trainer.model.merge_and_unload()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         return trainer.state.global_step, losses
+
+
+def told_to(watch: Watch, tokens: int, examples: int, config: SftConfig) -> Any:
+    """trl's callback that tells the watch, after every pass, a pass's share of all tokens: which they are, it hides."""
+    from transformers import TrainerCallback
+
+    total, passes, done = tokens * config.epochs, -(-examples // config.micro_batch) * config.epochs, 0
+
+    class Teller(TrainerCallback):  # type: ignore[misc]
+        def on_substep_end(self, *_: Any, **__: Any) -> None:
+            nonlocal done
+            if done < passes:
+                watch.trained(total * (done + 1) // passes - total * done // passes)
+            done += 1
+
+        on_step_end = on_substep_end  # the last pass of a step
+
+    watch.expect(total)
+    return Teller()
 
 
 def settings(config: SftConfig, network: Any, scratch: str) -> Any:

@@ -71,6 +71,7 @@ class Group:
         self.path, self.ragged = path_for(stack, ways.path), ways.ragged
         self.optimizer = StackedAdamW(stack.weights, stack.grads)
         self.residents: list[Resident] = []
+        self.told = 0  # tokens of this step that the watch has been told of
         self.budget = Budget(ways.tokens or self._tokens_that_fit(), ALIGNED if self.path == "grouped" else 1)
 
     def run(self, jobs: Sequence[Resident], base: Base) -> Iterator[FitResult]:
@@ -116,6 +117,7 @@ class Group:
     def _step(self) -> None:
         """The next optimizer step of every resident: the sum of their losses, each the mean over its own targets."""
         rows = sorted((row for slot, each in enumerate(self.residents) for row in each.rows(slot)), key=self._order)
+        self.told = 0
         losses, failed = self._gradients(rows)
         while failed:
             self.budget.shrink(failed)
@@ -124,7 +126,7 @@ class Group:
         self.optimizer.step([resident.update() for resident in self.residents])
         for resident, loss in zip(self.residents, losses.unbind(), strict=True):
             resident.losses.append(loss)
-        self.watch.trained(sum(row.length for row in rows))
+        self.watch.advance(1)
 
     def _order(self, row: Row) -> tuple[int, ...]:
         """Slot by slot where spans must lie together, else rows of similar length into one pass."""
@@ -138,9 +140,12 @@ class Group:
         slots = len(self.residents)
         losses = torch.zeros(slots, dtype=self.stack.weights.dtype, device=self.stack.device)
         self.stack.bind(slots)
+        done = 0
         for part in self.budget.passes(rows):
             try:
                 self._pass(self._packing(part), losses)
+                done += sum(row.length for row in part)
+                self._tell(done)
                 continue
             except RuntimeError as error:
                 if not out_of_memory(error):
@@ -150,6 +155,12 @@ class Group:
                 torch.cuda.empty_cache()
             return losses, part
         return losses, ()
+
+    def _tell(self, done: int) -> None:
+        """So many tokens of the step are done; those that a pass which did not fit has sent back count once."""
+        if done > self.told:
+            self.watch.trained(done - self.told)
+            self.told = done
 
     def _packing(self, rows: Sequence[Row]) -> Packing:
         return Packing(rows, self.stack.device, self.path, self.ragged)

@@ -41,6 +41,7 @@ class HFEngine:
         self.slot = AdapterSlot(self.network)
         self.decodable = decodable(self.network)
         self.watch: Watch = Unwatched()
+        self.in_work: set[str] = set()  # requests that the watch has been told of
 
     def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
         """Completions batch by batch: first those without an adapter, then many adapters at a time.
@@ -81,7 +82,7 @@ class HFEngine:
             for start in range(0, len(group), self.batch_size):
                 batch = group[start : start + self.batch_size]
                 yield from self._complete(network, batch, [0] * len(batch), lambda slots: None)
-                self.watch.settled(request.id for request in batch)  # whoever asked has them all
+                self._settle(batch)
         finally:
             self.slot.use(None)
 
@@ -96,7 +97,18 @@ class HFEngine:
             stack.lay(count, SlotRows.of(slots, count, stack.device))
             completions = list(self._complete(self.network, requests, slots, partial(lay_rows, stack, count)))
         yield from completions
-        self.watch.settled(request.id for request in requests)
+        self._settle(requests)
+
+    def _begin(self, batch: Sequence[Request]) -> None:
+        """Tells the watch, once: not again of the halves of a batch that did not fit."""
+        begun = [request.id for request in batch if request.id not in self.in_work]
+        self.in_work.update(begun)
+        self.watch.begun(begun)
+
+    def _settle(self, batch: Sequence[Request]) -> None:
+        """Whoever asked has all the completions."""
+        self.in_work.clear()
+        self.watch.settled(request.id for request in batch)
 
     def _complete(self, network: Any, batch: Sequence[Request], slots: Sequence[int], lay: Lay) -> Iterator[Completion]:
         """The requests in one batch, or in halves where memory or the model's context cannot hold it."""
@@ -107,7 +119,7 @@ class HFEngine:
         rows = [Row(*row) for row in zip(prompts, limits, slots, strict=True)]
         texts = None
         if len(batch) <= most:
-            self.watch.begun(request.id for request in batch)
+            self._begin(batch)
             texts = self._texts(network, rows, batch, lay)
         if texts is None:
             half = min(most, -(-len(batch) // 2))
@@ -122,7 +134,8 @@ class HFEngine:
         samplers = SeededSampling([request.sampling for request in batch], self.network.device)
         try:
             if self.decodable and network is self.network:
-                return complete(network, rows, samplers, ends=self.ends, pad=self.tokenizer.pad_token_id, lay=lay)
+                pad, tell = self.tokenizer.pad_token_id, self.watch.wrote
+                return complete(network, rows, samplers, ends=self.ends, pad=pad, lay=lay, tell=tell)
             return self._generate(network, rows, samplers)
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -152,7 +165,7 @@ class HFEngine:
             eos_token_id=sorted(self.ends),
             pad_token_id=pad,
         )
-        processors = LogitsProcessorList([samplers])
+        processors = LogitsProcessorList([samplers, self._tell])
         own, self.network.generation_config = self.network.generation_config, GenerationConfig()
         try:  # the request says how to sample, not the checkpoint
             grown = network.generate(
@@ -161,6 +174,11 @@ class HFEngine:
         finally:
             self.network.generation_config = own
         return [text[: row.limit] for text, row in zip(grown[:, ids.shape[1] :].tolist(), rows, strict=True)]
+
+    def _tell(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """A processor of logits that only looks on: each row gets another token."""
+        self.watch.wrote(len(ids))
+        return logits
 
     @property
     def _context(self) -> int | None:

@@ -55,12 +55,10 @@ class PeftTrainer:
         tokens = [job.config.epochs * sum(len(each.ids) for each in sequences) for job, sequences in fine]
         watch.expect(sum(tokens))
         self._check_space([job for job, _ in fine])
-        for (job, sequences), count in zip(fine, tokens, strict=True):
+        for job, sequences in fine:
             watch.begun([job.id])
             with torch.random.fork_rng():
-                result = self._fit(job, sequences)
-            watch.trained(count)
-            yield result
+                yield self._fit(job, sequences, watch)
 
     def _check_space(self, jobs: Sequence[FitJob]) -> None:
         """Raises NoSpace before the first of these is trained. The first one's size stands for all."""
@@ -71,11 +69,11 @@ class PeftTrainer:
             student.unload()
             check_space(job.out.parent, len(jobs) * (size + SETTINGS_BYTES), f"{len(jobs)} adapters")
 
-    def _fit(self, job: FitJob, sequences: Sequence[Tokens]) -> FitResult:
+    def _fit(self, job: FitJob, sequences: Sequence[Tokens], watch: Watch) -> FitResult:
         torch.manual_seed(job.seed)
         student = add_lora(self.network, job.config)
         try:
-            losses = train(student, sequences, job.config, job.seed)
+            losses = train(student, sequences, job.config, job.seed, watch)
             error = diverged(losses) or overflowed(student.parameters())
             path = None if error else save_adapter(student, job.out, self.weights)
         finally:
@@ -134,7 +132,9 @@ def peft_targets(targets: Sequence[str]) -> list[str] | str | None:
     return ALL_LINEAR if list(targets) == [ALL_LINEAR] else list(targets) or None
 
 
-def train(student: Any, sequences: Sequence[Tokens], config: FitConfig, seed: int) -> list[float]:
+def train(
+    student: Any, sequences: Sequence[Tokens], config: FitConfig, seed: int, watch: Watch = Unwatched()
+) -> list[float]:
     """Fits the student in place. Returns the mean loss per target token of every step."""
     steps = list(batches(len(sequences), config, seed))
     weights = [weight for weight in student.parameters() if weight.requires_grad]
@@ -152,6 +152,7 @@ def train(student: Any, sequences: Sequence[Tokens], config: FitConfig, seed: in
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.detach())
+        watch.trained(sum(len(sequences[place].ids) for place in step))
     student.eval()
     return [float(loss) for loss in torch.stack(losses).tolist()]
 

@@ -6,6 +6,7 @@ first, since the longest chain bounds the run. Jobs of another rank or other tar
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from heapq import heapreplace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from stages.engines.attention import check_packable, has_ragged_kernel, packed_a
 from stages.engines.base import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
 from stages.engines.group import Group, Resident, Ways
 from stages.engines.lora import SETTINGS_BYTES, Base, add_lora, batches
-from stages.engines.memory import adapters_that_fit
+from stages.engines.memory import MOST_ADAPTERS, adapters_that_fit
 from stages.engines.models import Device, fingerprint, load_model, load_tokenizer
 from stages.engines.stack import Stack
 from stages.engines.text import lesson_tokens
@@ -63,7 +64,9 @@ class ManyTrainer:
                 yield failed(job, error)
             else:
                 groups.setdefault((job.config.rank, names(job.config.targets)), []).append(resident)
-        watch.expect(sum(resident.tokens for members in groups.values() for resident in members))
+        tokens = sum(resident.tokens for members in groups.values() for resident in members)
+        steps = sum(steps_in_all(members, self.slots or MOST_ADAPTERS) for members in groups.values())
+        watch.expect(tokens, steps=steps)
         for (rank, layers), members in groups.items():
             yield from self._fit_group(rank, layers, members, watch)
 
@@ -79,6 +82,14 @@ class ManyTrainer:
             needed = len(members) * (stack.weights[0].nbytes + SETTINGS_BYTES)
             check_space(members[0].job.out.parent, needed, f"{len(members)} adapters")
             yield from Group(self.network, stack, self.ways, watch).run(members, Base(self.model, self.weights))
+
+
+def steps_in_all(members: Sequence[Resident], slots: int) -> int:
+    """Optimizer steps of a group in so many slots, the longest jobs first: those of the slot that is longest in use."""
+    ends = [0] * slots
+    for resident in sorted(members, key=lambda job: job.tokens, reverse=True):
+        heapreplace(ends, ends[0] + len(resident.steps))
+    return max(ends)
 
 
 def target_names(network: Any, targets: Sequence[str]) -> list[str]:

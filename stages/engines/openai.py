@@ -125,6 +125,7 @@ class OpenAIEngine:
                 self.loras.unload(asked.request.adapter)
             found = completion(reply)
             self.failed += found.finish == "failed"
+            self.transport.watch.wrote(found.tokens or 0)
             yield found
             self.transport.watch.settled([reply.id])
 

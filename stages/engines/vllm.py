@@ -80,6 +80,7 @@ class VLLMEngine:
                 self._top_up(waiting, flying, loras, watch)
                 for key, row, finish in self._step():
                     request = flying.pop(key)
+                    watch.wrote(len(row))
                     yield self._completion(request.id, row, finish)
                     watch.settled([request.id])
         finally:

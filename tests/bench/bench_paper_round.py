@@ -18,7 +18,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from stages import adapt, tasks
 from stages import eval as evaluate
 from stages.domains.qa import QA
-from stages.engines.base import FitConfig
+from stages.engines.base import FitConfig, Unwatched
 from stages.engines.hf import HFEngine
 from stages.engines.many import ManyTrainer
 from stages.judges.lexical import Lexical
@@ -214,16 +214,12 @@ def measure_eval(done: list[Record], engine: HFEngine, scale: float) -> None:
 
 
 @dataclass
-class Plans:
+class Plans(Unwatched):
     """A Watch that counts."""
 
     tokens: int = 0
     steps: int = 0
     notes: list[str] = field(default_factory=list)
-
-    def begun(self, names: Iterable[str]) -> None: ...
-    def settled(self, names: Iterable[str]) -> None: ...
-    def expect(self, tokens: int) -> None: ...
 
     def trained(self, tokens: int) -> None:
         self.tokens += tokens

@@ -182,7 +182,9 @@ def test_ctrl_c_while_a_model_works_ends_with_130_and_keeps_what_was_done_in_the
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=60)
     assert (run.returncode, out) == (130, b"")
-    assert err.splitlines()[-1] == b"seal: interrupted"
+    done = len((tmp_path / "edits.jsonl.part").read_bytes().splitlines())
+    kept = f"{done} of 500 lines done and kept in edits.jsonl.part; the same command goes on"
+    assert err.decode().splitlines()[-2:] == [f"seal generate: interrupted: {kept}", "seal: interrupted"]
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["edits.jsonl.part", "edits.jsonl.part.json", "tasks.jsonl"]
 
@@ -201,6 +203,8 @@ def test_sigterm_while_an_engine_works_ends_with_143_after_whole_lines(tmp_path:
     lines = (first + out).decode().split("\n")
     assert lines.pop() == ""
     assert 1 <= len([Record.model_validate_json(line) for line in lines]) < 100
+    kept = f"{len(lines)} of 100 lines done, none kept; with -o FILE or --journal DIR it could go on"
+    assert err.decode().splitlines()[-1] == f"seal generate: interrupted: {kept}"
 
 
 STUCK = """

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson
+from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson, Unit, Unwatched
 from stages.engines.many import ManyTrainer
 from tests.engines.exact import FLOAT64, exact_norms
 
@@ -58,10 +58,12 @@ def by_id(results: Iterator[FitResult]) -> dict[str, FitResult]:
 
 
 @dataclass
-class Notes:
+class Notes(Unwatched):
     """A Watch that writes down what it is told."""
 
     expected: int = 0
+    steps: int = 0
+    stepped: int = 0
     tokens: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
@@ -69,11 +71,12 @@ class Notes:
     def begun(self, names: Iterable[str]) -> None:
         self.started += names
 
-    def settled(self, names: Iterable[str]) -> None:
-        pass
+    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
+        self.expected += amount
+        self.steps += steps
 
-    def expect(self, tokens: int) -> None:
-        self.expected += tokens
+    def advance(self, amount: int) -> None:
+        self.stepped += amount
 
     def trained(self, tokens: int) -> None:
         self.tokens.append(tokens)

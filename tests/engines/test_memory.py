@@ -262,5 +262,5 @@ def test_the_onlooker_hears_of_all_real_tokens_and_of_each_step(model_dir: Path,
     watch, jobs = Notes(), make_jobs(tmp_path)
     results = list(many(model_dir).fit(jobs, watch))
     assert watch.expected == sum(watch.tokens) == CONFIG.epochs * sum(result.tokens for result in results)
-    assert len(watch.tokens) == max(result.steps for result in results)
+    assert len(watch.tokens) == watch.stepped == watch.steps == max(result.steps for result in results)
     assert watch.notes == []
