@@ -11,6 +11,7 @@ passes with its gaps, for whoever validates it to name.
 """
 
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,10 @@ UNKNOWN = "unknown"  # the model, judge or way of ending that a line does not na
 CUSTOM = "custom"  # the template of a prompt that is none of ours
 GAP = "(derived)"  # in the place of what could be derived, were the rest of the line right
 Section = dict[str, Any]
-EDIT = frozenset({"id", "sample", "model", "template", "prompt", "finish", "tokens", "sampling", "error"})
-ADAPTER = frozenset({"id", "seed", "model", "path", "fit", "train", "fault", "error"})
-SCORE = frozenset({"value", "bounds", "baseline", "model", "judge", "answers"})
-NEVER_NULL = frozenset(
-    {"id", "sample", "model", "template", "prompt", "finish", "sampling", "seed", "fit", "judge", "answers"}
-)
+TASK = itemgetter("id", "title", "questions")  # what null does not say, of each section
+EDIT = itemgetter("id", "sample", "model", "template", "prompt", "finish", "sampling")
+ADAPTER = itemgetter("id", "seed", "model", "fit")
+SCORE = itemgetter("model", "judge", "answers")
 ANSWER = ("prediction", "correct", "reason", "baseline_prediction", "baseline_correct")
 GRIDS = ("attempts", "votes", "baseline_attempts")
 
@@ -48,9 +47,12 @@ def complete(line: Section) -> Section:
     return found
 
 
-def has_all(section: Section, keys: frozenset[str]) -> bool:
-    """Whether the section says all of these itself; null says something of some of them."""
-    return section.keys() >= keys and all(section[key] is not None for key in keys & NEVER_NULL)
+def says(section: Section, said: Callable[[Section], tuple[Any, ...]], *nullable: str) -> bool:
+    """Whether the section has all of these itself: what is `said` not null, the others in any way."""
+    try:
+        return None not in said(section) and all(key in section for key in nullable)
+    except KeyError:
+        return False
 
 
 def derive(section: Section, **values: Any) -> Section:
@@ -67,20 +69,24 @@ def extend(section: Section, **values: Any) -> Section:
 
 
 def _with_task(task: Section) -> Section:
-    shapes = {"qa": task.keys() & {"context", "questions"}, "arc": task.keys() & {"train", "test"}}
-    fitting = [name for name, keys in shapes.items() if keys]
-    domain = task.get("domain") or (fitting[0] if len(fitting) == 1 else None)
+    domain = task.get("domain") or shape_of(task)
     if domain == "arc":
         return _with_grids(task)
     return _with_questions(task) if domain == "qa" else task
 
 
+def shape_of(task: Section) -> str | None:
+    """The domain of a task that does not say it: a passage, or grids; None where it is neither or both."""
+    shapes = {"qa": task.keys() & {"context", "questions"}, "arc": task.keys() & {"train", "test"}}
+    fitting = [name for name, keys in shapes.items() if keys]
+    return fitting[0] if len(fitting) == 1 else None
+
+
 def _with_questions(task: Section) -> Section:
+    if says(task, TASK) and task.get("domain") and _are_named(task["questions"]):
+        return task
     found = derive(task, domain="qa", title="", questions=[])
     questions = found["questions"]
-    named = isinstance(questions, list) and all(isinstance(q, dict) and q.get("id") is not None for q in questions)
-    if named and found.get("id") is not None:
-        return found
     try:
         pairs = [(each["question"], each["answer"]) for each in questions]
         made = make_task(found["title"], found["context"], pairs, [each.get("id") for each in questions])
@@ -92,6 +98,10 @@ def _with_questions(task: Section) -> Section:
         return {**found, "questions": own}
     texts = [{"question": each.question, "answer": each.answer} for each in made.questions]
     return {**found, "id": made.id, "questions": [each | text for each, text in zip(own, texts, strict=True)]}
+
+
+def _are_named(questions: Any) -> bool:
+    return isinstance(questions, list) and all(type(each) is dict and each.get("id") is not None for each in questions)
 
 
 def _with_grids(task: Section) -> Section:
@@ -110,7 +120,7 @@ def _items(value: Any) -> list[Any]:
 def _with_edit(edit: Section, line: Section) -> Section:
     domain = line["task"].get("domain")
     reads = domain == "arc" and edit.get("error") is None and "chosen" not in edit
-    if has_all(edit, EDIT) and not reads:
+    if says(edit, EDIT, "tokens", "error") and not reads:
         return edit
     found = derive(edit, model=UNKNOWN, sample=0, finish=UNKNOWN, sampling={})
     found = extend(found, tokens=None, error=None, chosen=None)
@@ -179,7 +189,7 @@ def _reading(edit: Section, task: Task) -> Section:
 
 
 def _with_adapter(adapter: Section, line: Section) -> Section:
-    if has_all(adapter, ADAPTER):
+    if says(adapter, ADAPTER, "path", "train", "fault", "error"):
         return adapter
     error = adapter.get("error")
     found = derive(adapter, seed=0, fit={}, fault="training" if error else None)
@@ -203,7 +213,7 @@ def base_of(path: Any) -> str:
 
 
 def _with_score(score: Section, line: Section) -> Section:
-    if has_all(score, SCORE):
+    if says(score, SCORE, "value", "bounds", "baseline"):
         return score
     answers = [_with_verdicts(each) for each in _items(score.get("answers"))]
     adapter = line.get("adapter")
