@@ -170,7 +170,7 @@ def adapt(
             return run.write_none({"limit": limit, "shard": shard})
         kind, _ = domain_of(run.domains)
         config = fit_config(kind, given)
-        unnamed = show_data and model is None and (kind == "qa" or run.editors <= {"none"})
+        unnamed = show_data and model is None and (kind == "qa" or run.editors <= {"none", "unknown"})
         name = "" if unnamed else choose_model(model, run.editors)
         domain = trained_domain(kind, model=name, config=config, seed=seed, split_newlines=split_newlines, chat=chat)
         ways = {"split_newlines": split_newlines is not False} if kind == "qa" else {"chat": chat is not False}
