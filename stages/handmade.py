@@ -36,15 +36,15 @@ GRIDS = ("attempts", "votes", "baseline_attempts")
 
 def complete(line: Section) -> Section:
     """The line with all keys of its sections, as far as they can be derived. Keys that are null count as left out."""
-    task = line.get("task")
-    if not isinstance(task, dict):
+    if "task" not in line:
         return line
-    found = {**line, "task": _with_task(task)}
+    task = line["task"]
+    known = {**line, "task": _with_task(task) if isinstance(task, dict) else {}}
     for name, fill in FILLERS.items():
         section = line.get(name)
         if isinstance(section, dict):
-            found[name] = fill(section, found)
-    return found
+            known[name] = fill(section, known)
+    return known if isinstance(task, dict) else {**known, "task": task}
 
 
 def says(section: Section, said: Callable[[Section], tuple[Any, ...]], *nullable: str) -> bool:

@@ -27,6 +27,7 @@ LONGEST = 32 * 2**20  # bytes of a line; a passage with its self-edit has some 2
 LONGEST_REASON = 300  # characters
 NEEDED = {  # where pydantic's own words do not say it
     "union_tag_not_found": "needs context and questions, or train and test (ARC)",
+    "tuple_type": "input should be a list",
     "extra_forbidden": "extra inputs are not permitted; put what is your own under meta",
 }
 LONGEST_ENTRY = 10_000  # bytes of a bad entry of a whole document that its reject keeps

@@ -195,6 +195,8 @@ def test_a_score_by_hand_is_its_value_or_what_its_answers_come_to() -> None:
         ({"task": TASK, "edit": {}, "adapter": {}, "score": {}}, [], "score.value: field required, made by `seal eva"),
         ({"task": {"context": 3}}, ["edit"], "(found 3); no edit (run `seal generate` first)"),
         ({"task": TASK}, ["edit", "score"], "no edit (run `seal generate` first), no score (run `seal eval` first)"),
+        ({"task": [], "edit": {"completion": "x"}}, [], "task: input should be a valid dictionary or object"),
+        ({"task": {**TASK, "questions": "x"}}, [], 'task.questions: input should be a list (found "x")'),
         ({"task": {**TASK, "train": []}}, [], "task: needs context and questions, or train and test (ARC)"),
     ],
 )  # fmt: skip
@@ -206,6 +208,7 @@ def test_all_that_is_missing_is_named_at_once_with_the_stage_that_makes_it(
 
 def test_what_could_be_derived_is_never_said_to_be_missing() -> None:
     told = refusal({"task": {"context": 1}, "edit": {}, "adapter": {}, "score": {}})
+    told += refusal({"task": [], "edit": {}, "adapter": {}, "score": {}})
     for field in (
         "id",
         "sample",
