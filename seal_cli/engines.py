@@ -95,11 +95,8 @@ class EngineFlags:
         about = {"model": model} if self.served else weights_of(model, self.device, self.dtype)
         return {"engine": self.name, **about}
 
-    def lost_adapters(self, adapters: Iterable[tuple[Path, str]], model: str) -> dict[Path, str]:
-        """Which of them cannot be used, and why. A server may see files that we do not; so may engines of others.
-
-        Raises for the first where none can: then it is more than one line's trouble.
-        """
+    def lost_adapters(self, adapters: Iterable[tuple[Path, str]], model: str) -> dict[Path, Exception]:
+        """Which of them cannot be used, and why. A server may see files that we do not; so may engines of others."""
         found, lost = list(adapters), dict[Path, Exception]()
         check = self._adapter_check(model) if found else no_check
         for path, trained_on in found:
@@ -107,9 +104,7 @@ class EngineFlags:
                 check(path, trained_on)
             except (BadInput, MissingInput, OSError) as error:
                 lost[path] = error
-        if lost and len(lost) == len(found):
-            raise next(iter(lost.values()))
-        return {path: str(error) for path, error in lost.items()}
+        return lost
 
     def _adapter_check(self, model: str) -> Callable[[Path, str], object]:
         if self.served:

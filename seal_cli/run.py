@@ -129,9 +129,9 @@ class Run:
             self.refuse.check(len(good))
         return good
 
-    def tell_lost(self, items: Sequence[Item], reason_of: Callable[[Item], str | None]) -> None:
-        """Says of which lines the work cannot be done, and why: they are carried, unscored."""
-        found = [(place, why) for item, place in zip(items, self.places, strict=True) if (why := reason_of(item))]
+    def tell_lost(self, reasons: Sequence[str | None]) -> None:
+        """Says of which lines the work cannot be done, and why, line by line: they are carried, unscored."""
+        found = [(place, why) for why, place in zip(reasons, self.places, strict=True) if why]
         for (name, line, _), why in found[:SAID]:
             note(f"seal {self.stage}: {name}:{line}: {why} (it stays unscored)")
         if len(found) > SAID:

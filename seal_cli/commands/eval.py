@@ -112,9 +112,11 @@ def evaluate(
             note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(trained))}")
         adapters = dict(stage.adapters(records))
         unusable = student.lost_adapters(adapters.items(), name)
-        named = {line.adapter.path for line in records if line.adapter and line.adapter.path}
-        lost = {path: unusable[Path(path)] for path in named if Path(path) in unusable}
-        run.tell_lost(records, lambda line: lost.get((line.adapter and line.adapter.path) or ""))
+        named = [line.adapter.path if line.adapter and line.adapter.path else "" for line in records]
+        lost = {path: str(unusable[Path(path)]) for path in named if path and Path(path) in unusable}
+        if records and all(path in lost for path in named):  # more than one line's trouble
+            raise unusable[Path(named[0])]
+        run.tell_lost([lost.get(path) for path in named])
         usable = [path for path in adapters if path not in unusable]
         answering = sampling(defaults.answering, max_tokens=max_tokens)
         fits = [line.adapter.fit for line in records if line.adapter and line.adapter.path]

@@ -60,11 +60,13 @@ def read_lora(path: Path, linear: Mapping[str, nn.Linear]) -> Lora | None:
         return None
     names = {match[1] for match in map(WEIGHT.fullmatch, state) if match}
     layers = tuple(name for name in linear if name in names)
-    rank = config["r"]
+    rank, alpha = config["r"], config.get("lora_alpha")
+    if not isinstance(alpha, int | float):
+        return None
     whole = len(state) == 2 * len(layers) and layers == _targeted(linear, config.get("target_modules"))
     if not whole or not all(_fits(state, name, linear[name], rank) for name in layers):
         return None
-    scale = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     return Lora(rank, layers, scale, state)
 
 

@@ -235,3 +235,62 @@ def test_a_model_that_loads_and_hears_no_signal_is_ended_all_the_same(
     assert (run.returncode, out) == (code, b"")
     assert b"Traceback" not in err
     assert not list(tmp_path.glob("*.part"))
+
+
+FAULTY = """
+import os
+from stages.engines.base import Completion
+from stages.judges.base import Verdict
+
+
+class Judge:
+    name = "mine"
+
+    def grade(self, cases):
+        for case in cases:
+            if "Town 2" in case.question and not os.path.exists("mended"):
+                raise KeyError(case.gold)
+            yield Verdict(True)
+
+
+class Engine:
+    def __init__(self, model, *, device, batch_size):
+        self.model = model
+
+    def sample(self, requests, watch):
+        for request in requests:
+            if "Town 2" in request.prompt and not os.path.exists("mended"):
+                yield "nonsense"
+            yield Completion(request.id, "an answer", "stop", 2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["eval", "--engine", "tests.cli.workers:Echo", "--judge", "faulty:Judge"],
+            "seal: --judge faulty:Judge: KeyError: 'Velm' (faulty.py:13, in grade: raise KeyError(case.gold)); mend",
+        ),
+        (
+            ["generate", "-k", "1", "--engine", "faulty:Engine"],
+            "seal: --engine faulty:Engine: gave 'nonsense', which is no Completion(id, text, finish, tokens, error) (f",
+        ),
+    ],
+)
+def test_a_class_of_the_users_that_fails_is_no_bug_of_ours_and_what_was_done_stays(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    pairs = [[(f"What is in {name}?", "Velm")] for name in ("Town 0", "Town 1", "Town 2", "Town 3")]
+    tasks = [a_task(f"Town {n}", own) for n, own in enumerate(pairs)]
+    (tmp_path / "tasks.jsonl").write_text(jsonl(Record(task=task) for task in tasks))
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    command = (arguments[0], "tasks.jsonl", *arguments[1:], "--model", ".", "-o", "out.jsonl")
+    failed = seal(*command, cwd=tmp_path)
+    assert (failed.code, "bug in seal" in failed.err, "Traceback" in failed.err) == (78, False, False)
+    assert words in failed.err
+    assert (tmp_path / "out.jsonl.part").read_text().count("\n") == 2
+    (tmp_path / "mended").touch()
+    again = seal(*command, cwd=tmp_path)
+    assert (again.code, "goes on: 2 of 4 lines are in" in again.err) == (0, True)

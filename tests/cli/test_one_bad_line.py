@@ -190,3 +190,12 @@ def test_a_report_leaves_out_a_bad_line_and_says_so(here: Path) -> None:
     for files, more in (("a.jsonl", "b.jsonl"), ("--strict",)), (("a.jsonl", "c.jsonl"), ()):
         refused = run_inside("report", *files, "--json", *more, cwd=here)
         assert (refused.code, refused.out) == (65, "")
+
+
+def test_a_lost_adapter_among_lines_without_one_is_told_with_its_place_and_ends_nothing(here: Path) -> None:
+    lines = text([Record(task=task("Bo")), adapted("Ada", path="./gone")])
+    told = run_inside("eval", "--model", ".", "--dry-run", stdin=lines, cwd=here)
+    assert (told.code, "would score 2 lines with ." in told.err) == (0, True)
+    assert "seal eval: stdin:2: adapter gone: no such directory (run `seal adapt` again" in told.err
+    only = run_inside("eval", "--model", ".", "--dry-run", stdin=text([adapted("Ada", path="./gone")]), cwd=here)
+    assert (only.code, only.err.splitlines()[-1][:42]) == (66, "seal: adapter gone: no such directory (run")
