@@ -94,6 +94,7 @@ def sft(
             note("seal sft: no examples, no model: nothing is trained")
             return run.write_none({"limit": limit, "shard": shard})
         name = choose_model(model, ())
+        pairs = run.sift(pairs, length_check(name))
         if dry_run:
             count = sum(1 for pair in pairs for _ in pair.examples)
             run.would(f"train {name} on {count} examples and write {out}", config)
@@ -143,6 +144,20 @@ def template_check(model: str) -> "Callable[[TrainingPair], None]":
                 prompt_ids(loaded, example.prompt)
             except BadConfig as error:
                 raise BadLine(str(error)) from None
+
+    return check
+
+
+def length_check(model: str) -> "Callable[[TrainingPair], None]":
+    """Raises BadLine for a pair beyond the model's context: it would be learned at places that the model never sees."""
+    from stages.engines.lengths import Lengths
+    from stages.lines import BadLine
+
+    lengths = Lengths(model)
+
+    def check(pair: "TrainingPair") -> None:
+        if not all(lengths.holds(example, end=True) for example in pair.examples):
+            raise BadLine(f"longer than the {lengths.context} tokens that {model} takes; shorten it, or leave it out")
 
     return check
 

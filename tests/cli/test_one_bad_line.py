@@ -199,3 +199,10 @@ def test_a_lost_adapter_among_lines_without_one_is_told_with_its_place_and_ends_
     assert "seal eval: stdin:2: adapter gone: no such directory (run `seal adapt` again" in told.err
     only = run_inside("eval", "--model", ".", "--dry-run", stdin=text([adapted("Ada", path="./gone")]), cwd=here)
     assert (only.code, only.err.splitlines()[-1][:42]) == (66, "seal: adapter gone: no such directory (run")
+
+
+def test_a_pair_beyond_the_models_context_is_left_out_of_the_training(here: Path) -> None:
+    pairs = [json.dumps({"prompt": "Read.", "completion": said}) for said in ("short", "long " * 200, "brief")]
+    told = run_inside("sft", "--model", ".", "--out", "next", "--dry-run", stdin="\n".join(pairs), cwd=here)
+    assert (told.code, "would train . on 2 examples" in told.err) == (3, True), told.err
+    assert "seal: stdin:2: longer than the 512 tokens that . takes; shorten it, or leave it out (line reje" in told.err
