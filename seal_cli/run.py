@@ -93,19 +93,50 @@ class Run:
 
         Raises BadInput where none came, unless that is allowed; `name` is that of an input that is no file of lines.
         """
+        found = []
+        for item, place in self._placed(items, limit, shard, allow_empty=allow_empty, name=name):
+            found.append(item)
+            self.places.append(place)
+            self.input.update(encode(item))
+        return found
+
+    def stream(
+        self,
+        items: Iterable[Item],
+        check: Callable[[Item], object],
+        *,
+        limit: int | None = None,
+        shard: str | None = None,
+        allow_empty: bool = False,
+    ) -> Iterator[Item]:
+        """What `read` and `sift` give, as it comes, for a stage that need not hold it. Over before `settle`."""
+        good = 0
+        for item, place in self._placed(items, limit, shard, allow_empty=allow_empty):
+            data = encode(item)
+            try:
+                check(item)
+            except BadLine as error:
+                self.refuse(Reject(*place, one_line(str(error)), data.rstrip(b"\n")))
+                continue
+            good += 1
+            self.input.update(data)
+            yield item
+        if self.counts.read:
+            self.refuse.check(good)
+        self.counts.read = good
+
+    def _placed(
+        self, items: Iterable[Item], limit: int | None, shard: str | None, *, allow_empty: bool, name: str = ""
+    ) -> Iterator[tuple[Item, tuple[str, int, int]]]:
+        """The lines of this run, each with its file, line and offset there."""
         seen = self._seen(items)
         chosen = in_shard(seen, shard) if shard else seen
-        found = []
         for item in counted(islice(chosen, limit), self.counts):
-            found.append(item)
-            self.places.append((items.name, *items.place) if isinstance(items, Lines) else (name, 0, 0))
+            yield item, (items.name, *items.place) if isinstance(items, Lines) else (name, 0, 0)
         self.refuse.check(self.came)
         if self.empty and not allow_empty:
             raise BadInput(none_came(self.stage, items.name if isinstance(items, Lines) else name))
         self.progress.phase("planning")
-        for item in found:
-            self.input.update(encode(item))
-        return found
 
     def sift(self, items: Sequence[Item], check: Callable[[Item], object]) -> list[Item]:
         """Of what `read` gave, the items that `check` takes. One for which it raises BadLine is rejected.

@@ -83,7 +83,7 @@ def compare(first: Iterable[Record], second: Iterable[Record]) -> Agreement:
         unscored_first=sum(count for (old, _), count in counts.items() if old is None),
         unscored_second=sum(count for (_, new), count in counts.items() if new is None),
         contexts=len(contexts),
-        changed=sum(old.edit.id != new.edit.id for old, new in choices),
+        changed=sum(old.edit_id != new.edit_id for old, new in choices),
         loss=sum(lost, Fraction(0)) / len(lost) if lost else None,
     )
 
@@ -115,7 +115,7 @@ def _plain(lines: Iterable[tuple[Record, Record]]) -> dict[str, list[Pair]]:
 def _contexts(first: Sequence[Record], second: Sequence[Record]) -> list[tuple[list[Candidate], list[Candidate]]]:
     """Per context its self-edits by either judge: those that both have wholly scored, at least two of them."""
     old, new = (
-        {(found.task_id, found.edit.id): found for found in collect(line for line in lines if line.edit)}
+        {(found.task_id, found.edit_id): found for found in collect(line for line in lines if line.edit)}
         for lines in (first, second)
     )
     groups: dict[str, list[tuple[str, str]]] = {}
@@ -126,8 +126,8 @@ def _contexts(first: Sequence[Record], second: Sequence[Record]) -> list[tuple[l
 
 
 def _chosen(group: Sequence[Candidate]) -> Candidate:
-    return min(group, key=lambda candidate: (-candidate.value, candidate.edit.sample, candidate.edit.id))
+    return min(group, key=lambda candidate: (-candidate.value, candidate.sample, candidate.edit_id))
 
 
 def _same(candidate: Candidate, group: Sequence[Candidate]) -> Candidate:
-    return next(each for each in group if each.edit.id == candidate.edit.id)
+    return next(each for each in group if each.edit_id == candidate.edit_id)

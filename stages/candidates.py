@@ -1,29 +1,34 @@
 """Self-edits as candidates: their rewards over the seeds, exact, and what these rewards are worth."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Literal
 
 from stages.distinct import Distinct
 from stages.frozen import Meta
 from stages.lines import BadLine
-from stages.records import Record, Score, SelfEdit
+from stages.records import Record, Score, SelfEdit, edit_content
 from stages.scores import least, most
 
 Unscored = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """A self-edit with one exact accuracy per seed.
+    """A self-edit with one exact accuracy per seed. Its text is not here: there may be hundreds of thousands.
 
     Unscored: one of its answers has no verdict; `values` are then those of the other seeds, or lower bounds. Graded:
     one of them has.
     """
 
     task_id: str
-    edit: SelfEdit
+    edit_id: str
+    sample: int
+    content: str  # a digest of what it says: what `derive_seed` takes
+    length: int  # characters
+    kept: int  # what `keep` returned for it
     values: tuple[Fraction, ...]
     baselines: tuple[Fraction, ...]
     unscored: bool
@@ -33,12 +38,12 @@ class Candidate:
     @property
     def value(self) -> Fraction:
         """Mean over seeds, exact: equal rewards are equal."""
-        return sum(self.values, Fraction(0)) / len(self.values)
+        return mean(self.values)
 
     @property
     def baseline(self) -> Fraction | None:
         """Mean accuracy of the unadapted model, exact; None where it was not measured."""
-        return sum(self.baselines, Fraction(0)) / len(self.baselines) if self.baselines else None
+        return mean(self.baselines) if self.baselines else None
 
     @property
     def gains(self) -> bool:
@@ -46,14 +51,40 @@ class Candidate:
         return self.baseline is not None and self.value > self.baseline
 
 
-def collect(records: Iterable[Record], unscored: Unscored = "leave-out") -> list[Candidate]:
-    """One candidate per self-edit, its seeds together. Raises BadLine for a line that is none, or comes twice."""
-    groups: dict[tuple[str, str], list[Record]] = {}  # ids of edits need not differ from task to task
-    check = Comparable()
-    for record in records:
-        check(record)
-        groups.setdefault((record.task.id, edit_of(record).id), []).append(record)
-    return [_candidate(group, unscored) for group in groups.values()]
+def mean(values: Sequence[Fraction]) -> Fraction:
+    return shared(values[0] if len(values) == 1 else sum(values, Fraction(0)) / len(values))
+
+
+def shared(value: Fraction) -> Fraction:
+    """The same number, and the same object for equal ones: there are few different shares."""
+    return _share(value.numerator, value.denominator)
+
+
+@cache
+def _share(numerator: int, denominator: int) -> Fraction:
+    return Fraction(numerator, denominator)
+
+
+@dataclass(slots=True)
+class _Seeds:
+    """What the lines of one self-edit have said so far."""
+
+    sample: int
+    content: str
+    length: int
+    kept: int
+    meta: Meta | None
+    values: list[Fraction]
+    baselines: list[Fraction]
+    unscored: bool = False
+    graded: bool = False
+
+    def add(self, score: Score, unscored: Unscored) -> None:
+        value, baseline = _value(score, unscored), _baseline(score, unscored)
+        self.values += [] if value is None else [shared(value)]
+        self.baselines += [] if baseline is None else [shared(baseline)]
+        self.unscored = self.unscored or score.value is None
+        self.graded = self.graded or score.value is not None or any(a.correct is not None for a in score.answers)
 
 
 class Comparable:
@@ -81,18 +112,44 @@ def edit_of(record: Record) -> SelfEdit:
     return record.edit
 
 
-def _candidate(group: Sequence[Record], unscored: Unscored) -> Candidate:
-    scores = [record.score for record in group if record.score is not None]
-    values = [_value(score, unscored) for score in scores]
-    baselines = [_baseline(score, unscored) for score in scores]
+def collect(
+    records: Iterable[Record],
+    unscored: Unscored = "leave-out",
+    *,
+    keep: Callable[[SelfEdit], int] = lambda edit: 0,
+    check: Callable[[Record], object] | None = None,
+) -> list[Candidate]:
+    """One candidate per self-edit, its seeds together. No record is held.
+
+    `keep` is told each self-edit once, and returns its place. `check`, by default a Comparable, raises BadLine for a
+    line that is no candidate, or comes twice.
+    """
+    found: dict[tuple[str, str], _Seeds] = {}  # ids of edits need not differ from task to task
+    check = check or Comparable()
+    for record in records:
+        check(record)
+        edit, name = edit_of(record), (record.task.id, edit_of(record).id)
+        if name not in found:
+            content = edit_content(record.task.id, edit)
+            found[name] = _Seeds(edit.sample, content, len(edit.completion), keep(edit), record.meta, [], [])
+        if record.score:
+            found[name].add(record.score, unscored)
+    return [_candidate(task_id, edit_id, found.pop((task_id, edit_id))) for task_id, edit_id in list(found)]
+
+
+def _candidate(task_id: str, edit_id: str, seeds: _Seeds) -> Candidate:
     return Candidate(
-        task_id=group[0].task.id,
-        edit=edit_of(group[0]),
-        values=tuple(value for value in values if value is not None),
-        baselines=tuple(baseline for baseline in baselines if baseline is not None),
-        unscored=any(score.value is None for score in scores),
-        graded=any(score.value is not None or any(a.correct is not None for a in score.answers) for score in scores),
-        meta=group[0].meta,
+        task_id=task_id,
+        edit_id=edit_id,
+        sample=seeds.sample,
+        content=seeds.content,
+        length=seeds.length,
+        kept=seeds.kept,
+        values=tuple(seeds.values),
+        baselines=tuple(seeds.baselines),
+        unscored=seeds.unscored,
+        graded=seeds.graded,
+        meta=seeds.meta,
     )
 
 

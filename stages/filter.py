@@ -1,13 +1,18 @@
 """score → sft line: keeps the best self-edits and says how far the reward can be trusted (ReST-EM, SEAL section 3)."""
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Literal
 
 from stages.candidates import Candidate, Unscored, best_of, collect, reliability
+from stages.disk import named
 from stages.failures import BadConfig
-from stages.records import Record, SftExample, edit_seed
+from stages.records import Record, SelfEdit, SftExample, derive_seed
 
 Ties = Literal["first", "random", "shortest"]
 
@@ -53,10 +58,20 @@ class Summary:
 
 @dataclass(frozen=True)
 class Filtered:
-    """The kept pairs, in the order of their contexts, and what is to be said about them."""
+    """The kept self-edits, in the order of their contexts, and what is to be said about them."""
 
-    examples: tuple[SftExample, ...]
+    chosen: tuple[Candidate, ...]
+    texts: "Texts"
     summary: Summary
+
+    def pairs(self) -> Iterator[SftExample]:
+        """Their training pairs, one after the other."""
+        return map(self.texts.example, self.chosen)
+
+    @property
+    def examples(self) -> tuple[SftExample, ...]:
+        """All of them."""
+        return tuple(self.pairs())
 
 
 def run(
@@ -66,13 +81,18 @@ def run(
     ties: Ties = "first",
     unscored: Unscored = "leave-out",
     seed: int = 0,
+    check: Callable[[Record], object] | None = None,
 ) -> Filtered:
     """The kept self-edits in the order of their contexts. Reads everything first: a ranking needs all rewards.
 
+    Of what it reads it holds the rewards alone; the texts wait in a temporary file.
+
     A self-edit with an unscored answer is left out, or with "pessimistic" worth what it is worth at least; one without
-    any verdict is left out either way.
+    any verdict is left out either way. `check` is called with each line; by default it raises BadLine for one that is
+    no candidate, or comes twice.
     """
-    candidates = collect(records, unscored)
+    texts = Texts()
+    candidates = collect(records, unscored, keep=texts.add, check=check)
     contexts: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         if not candidate.unscored or (unscored == "pessimistic" and candidate.graded):
@@ -87,7 +107,7 @@ def run(
         below_baseline=sum(_loses(group) for group in contexts.values()),
         reliability=reliability(list(contexts.values())),
     )
-    return Filtered(tuple(_example(candidate) for candidate in chosen), summary)
+    return Filtered(tuple(chosen), texts, summary)
 
 
 def _loses(group: Sequence[Candidate]) -> bool:
@@ -98,11 +118,11 @@ def _loses(group: Sequence[Candidate]) -> bool:
 
 def _choose(group: Sequence[Candidate], keep: Keep, ties: Ties, seed: int) -> list[Candidate]:
     if keep.rule == "random":
-        return [min(group, key=lambda c: edit_seed(seed, c.task_id, c.edit))]
+        return [min(group, key=lambda c: derive_seed(seed, c.content))]
     if keep.rule == "above":
         return [candidate for candidate in group if candidate.value > keep.threshold]
     order = _tie_order(ties, seed)
-    ranked = sorted(group, key=lambda c: (-c.value, order(c), c.edit.sample, c.edit.id))
+    ranked = sorted(group, key=lambda c: (-c.value, order(c), c.sample, c.edit_id))
     if keep.rule == "gain":
         return [best for best in ranked[:1] if best.gains]
     return ranked[: keep.count]
@@ -111,20 +131,48 @@ def _choose(group: Sequence[Candidate], keep: Keep, ties: Ties, seed: int) -> li
 def _tie_order(ties: Ties, seed: int) -> Callable[[Candidate], int]:
     """What decides between equal values: the sample's number, a draw from the seed, or the shorter completion."""
     orders: dict[Ties, Callable[[Candidate], int]] = {
-        "first": lambda c: c.edit.sample,
-        "random": lambda c: edit_seed(seed, c.task_id, c.edit),
-        "shortest": lambda c: len(c.edit.completion),
+        "first": lambda c: c.sample,
+        "random": lambda c: derive_seed(seed, c.content),
+        "shortest": lambda c: c.length,
     }
     return orders[ties]
 
 
-def _example(candidate: Candidate) -> SftExample:
-    return SftExample(
-        prompt=candidate.edit.prompt,
-        completion=candidate.edit.completion,
-        task_id=candidate.task_id,
-        edit_id=candidate.edit.id,
-        value=float(candidate.value),
-        baseline=None if candidate.baseline is None else float(candidate.baseline),
-        meta=candidate.meta,
-    )
+class Texts:
+    """What self-edits were asked and what they say, in a temporary file, each by its place there."""
+
+    def __init__(self) -> None:
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115
+        self.end = 0
+
+    def add(self, edit: SelfEdit) -> int:
+        """Its place. Raises OSError where the disk is full."""
+        asked = edit.prompt if isinstance(edit.prompt, str) else [vars(message) for message in edit.prompt]
+        line = json.dumps({"prompt": asked, "completion": edit.completion}).encode() + b"\n"
+        place, self.end = self.end, self.end + len(line)
+        with _named_folder():
+            self.file.write(line)
+        return place
+
+    def example(self, candidate: Candidate) -> SftExample:
+        """The training pair of a candidate, with its text."""
+        with _named_folder():
+            self.file.seek(candidate.kept)
+            told = json.loads(self.file.readline())
+        return SftExample(
+            **told,
+            task_id=candidate.task_id,
+            edit_id=candidate.edit_id,
+            value=float(candidate.value),
+            baseline=None if candidate.baseline is None else float(candidate.baseline),
+            meta=candidate.meta,
+        )
+
+
+@contextmanager
+def _named_folder() -> Iterator[None]:
+    """An error of the temporary file names its folder: the file itself has no name."""
+    try:
+        yield
+    except OSError as error:
+        raise named(error, Path(tempfile.gettempdir())) from None

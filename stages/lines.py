@@ -18,6 +18,7 @@ from stages.failures import BadInput
 from stages.frozen import Frozen, Meta
 from stages.handmade import complete
 from stages.kinds import look_at_keys
+from stages.record_parser import RecordParser
 from stages.records import TAGS, Record, Section
 from stages.strict_json import Fault, parse_json, settled, why
 
@@ -103,10 +104,16 @@ class Lines(Generic[T]):
     """What was made of the lines of a file, one after the other, and the place of the one that came last."""
 
     def __init__(
-        self, lines: Iterable[bytes], name: str, make: Callable[[dict[str, Any]], T], refuse: Refuse = stop
+        self,
+        lines: Iterable[bytes],
+        name: str,
+        make: Callable[[Any], T],
+        refuse: Refuse = stop,
+        *,
+        parse: Callable[[str | bytes], Any] = parse_json,
     ) -> None:
         self.name, self._counted = name, _Counted(lines)
-        self._items = _read(self._counted, name, make, refuse)
+        self._items = _read(self._counted, name, make, refuse, parse=parse)
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -127,8 +134,15 @@ def read_lines(
     return Lines(lines, name, make, refuse)
 
 
-def _read(counted: "_Counted", name: str, make: Callable[[dict[str, Any]], T], refuse: Refuse) -> Iterator[T]:
-    reader = jsonlines.Reader(counted, loads=parse_json)
+def _read(
+    counted: "_Counted",
+    name: str,
+    make: Callable[[Any], T],
+    refuse: Refuse,
+    *,
+    parse: Callable[[str | bytes], Any] = parse_json,
+) -> Iterator[T]:
+    reader = jsonlines.Reader(counted, loads=parse)
     while True:
         try:
             made = make(_object(reader, counted))
@@ -140,15 +154,15 @@ def _read(counted: "_Counted", name: str, make: Callable[[dict[str, Any]], T], r
             yield made
 
 
-def _object(reader: jsonlines.Reader, counted: "_Counted") -> dict[str, Any]:
-    """The next object. Raises BadLine for a line that holds none, EOFError at the end."""
+def _object(reader: jsonlines.Reader, counted: "_Counted") -> dict[str, Any] | Record:
+    """The next object, or the record that the parser made of one. Raises BadLine for none, EOFError at the end."""
     try:
         value = reader.read(allow_none=True, skip_empty=True)
     except jsonlines.InvalidLineError as error:
         if counted.length > LONGEST:
             raise BadLine(f"{counted.length:,} bytes long; {LONGEST:,} are the most") from None
         raise BadLine(why(error.__cause__ or error)) from None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict | Record):
         kind = "null" if value is None else type(value).__name__
         raise BadLine(f"a JSON {kind}, but each line must be a JSON object")
     return value
@@ -257,21 +271,26 @@ def read_records(
 ) -> Lines[Record]:
     """Records that have every section in `needs`. What is missing is told with the stage that makes it."""
     wanted = tuple(needs)
-    return read_lines(lines, name, lambda value: _record(value, wanted), refuse)
+    return Lines(lines, name, lambda value: _record(value, wanted), refuse, parse=RecordParser().parse)
 
 
-def _record(value: dict[str, Any], needs: tuple[Section, ...]) -> Record:
-    if "task" not in value:
+def _record(value: dict[str, Any] | Record, needs: tuple[Section, ...]) -> Record:
+    if not isinstance(value, Record) and "task" not in value:
         raise BadLine(_describe(value))
-    absent = [section for section in needs if value.get(section) is None]
+    absent = [section for section in needs if lacks(value, section)]
     missing = ", ".join(f"no {each} (run `{MAKERS[each]}` first)" for each in absent)
     try:
-        record = record_of(value)
+        record = value if isinstance(value, Record) else record_of(value)
     except BadLine as error:
         raise BadLine(f"{error}; {missing}" if absent else str(error)) from None
     if absent:
         raise BadLine(f"has {_sections(record)} but {missing}")
     return record
+
+
+def lacks(value: dict[str, Any] | Record, section: Section) -> bool:
+    found = getattr(value, section) if isinstance(value, Record) else value.get(section)
+    return found is None
 
 
 def record_of(value: dict[str, Any]) -> Record:

@@ -230,9 +230,29 @@ def to_json(line: Frozen) -> str:
 
     Characters that would steer a terminal are escaped. JSON itself sees only to those below the space.
     """
-    absent = {name for name in ("edit", "adapter", "score", "meta") if getattr(line, name, 0) is None}
-    text = json.dumps(line.model_dump(mode="json", exclude=absent), ensure_ascii=False, allow_nan=False)
-    return CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    if not isinstance(line, Record):
+        unsaid = {"meta"} if getattr(line, "meta", 0) is None else set()
+        return _escape(line.model_dump(mode="json", exclude=unsaid))
+    there = [(name, getattr(line, name)) for name in Record.model_fields]
+    told = [f'"{name}": {_section(name, value)}' for name, value in there if value is not None]
+    return f"{{{', '.join(told)}}}"
+
+
+_written: dict[str, tuple[Frozen, str]] = {}  # per section the last one, and its text: lines in a row share tasks
+
+
+def _section(name: str, value: Any) -> str:
+    if not isinstance(value, Frozen):
+        return _escape(value)
+    last = _written.get(name)
+    if last is None or last[0] is not value:
+        last = _written[name] = value, _escape(value.model_dump(mode="json"))
+    return last[1]
+
+
+def _escape(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return text if text.isascii() and "\x7f" not in text else CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def content_id(*parts: Any) -> str:
@@ -249,7 +269,12 @@ def derive_seed(run_seed: int, record_id: str, replica: int = 0) -> int:
 
 def edit_seed(run_seed: int, task_id: str, edit: SelfEdit, replica: int = 0) -> int:
     """A seed from what the self-edit says, not from who wrote it: a model that moved trains the same adapters."""
-    return derive_seed(run_seed, content_id(task_id, edit.template, edit.sample, edit.completion), replica)
+    return derive_seed(run_seed, edit_content(task_id, edit), replica)
+
+
+def edit_content(task_id: str, edit: SelfEdit) -> str:
+    """The content id of what a self-edit says, whoever wrote it."""
+    return content_id(task_id, edit.template, edit.sample, edit.completion)
 
 
 def make_task(

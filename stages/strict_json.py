@@ -37,17 +37,21 @@ def parse_loosely(text: str) -> Any:
     """JSON with a Fault in the place of each value that is wrong. Raises ValueError for what is not JSON at all."""
     try:
         return json.loads(
-            text, parse_constant=_constant, parse_int=_integer, parse_float=_number, object_pairs_hook=_object
+            text,
+            parse_constant=refuse_constant,
+            parse_int=make_integer,
+            parse_float=make_float,
+            object_pairs_hook=make_object,
         )
     except RecursionError:
         raise Fault("not JSON: nested too deeply") from None
 
 
-def _constant(name: str) -> Fault:
+def refuse_constant(name: str) -> Fault:
     return Fault(f"not JSON: {name} is not JSON", name)
 
 
-def _integer(digits: str) -> int | Fault:
+def make_integer(digits: str) -> int | Fault:
     value = int(digits) if len(digits) <= DIGITS else None
     if value is None or not -(2**63) <= value < 2**64:
         count = len(digits.lstrip("-"))
@@ -55,12 +59,12 @@ def _integer(digits: str) -> int | Fault:
     return value
 
 
-def _number(digits: str) -> float | Fault:
+def make_float(digits: str) -> float | Fault:
     value = float(digits)
     return value if math.isfinite(value) else Fault(f"not JSON: {digits[:40]} is larger than any number", digits)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Fault:
+def make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Fault:
     found = dict(pairs)
     return found if len(found) == len(pairs) else Fault(f"the key {_repeated(pairs)!r} occurs twice", found)
 
@@ -93,7 +97,7 @@ class _Settler:
             return [self.settled(item, depth + 1) for item in value]
         if isinstance(value, dict):
             pairs = [(_without_surrogates(key), self.settled(item, depth + 1)) for key, item in value.items()]
-            value = _object(pairs)
+            value = make_object(pairs)
         if isinstance(value, Fault):
             raise value
         return value

@@ -18,6 +18,7 @@ SMALL = {
     "PADDED_STEPS": "1",
     "ADAPTERS": "2",
     "TASKS": "1",
+    "LINES": "60",
 }
 
 
@@ -34,6 +35,7 @@ def lines_of(script: str, *arguments: str) -> list[dict[str, Any]]:
     [
         ("bench_inner_loop.py", [], {"inner training", "growth", "memory"}),
         ("bench_answers.py", [], {"answers"}),
+        ("bench_lines.py", [], {"filter", "tasks", "judge", "merge", "report"}),
         ("bench_paper_round.py", ["--epochs", "1", "--profile"], {"paper round, adapt", "paper round, eval"}),
     ],
 )

@@ -1,10 +1,13 @@
 """`seal filter`"""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seal_cli import options as opt
+
+if TYPE_CHECKING:
+    from stages.records import Record
 
 
 def filter_scores(
@@ -58,19 +61,25 @@ def filter_scores(
     rule = stage.Keep.parse(keep)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("filter", output=output, overwrite=overwrite, rejects=bad) as run:
-        records = run.read(
-            input_records(file, ("edit", "score"), bad), limit=limit, shard=shard, allow_empty=allow_empty
+        comparable, graders = Comparable(), set[str]()
+
+        def check(record: "Record") -> None:
+            comparable(record)
+            if record.score:
+                graders.add(record.score.judge)
+
+        lines = input_records(file, ("edit", "score"), bad)
+        records = run.stream(lines, check, limit=limit, shard=shard, allow_empty=allow_empty)
+        filtered = stage.run(
+            records, keep=rule, ties=ties.value, unscored=unscored.value, seed=seed, check=lambda line: None
         )
-        records = run.sift(records, Comparable())
         chosen = {"keep": keep, "ties": ties.value, "unscored": unscored.value, "seed": seed}
         run.settle({**chosen, "limit": limit, "shard": shard})
-        filtered = stage.run(records, keep=rule, ties=ties.value, unscored=unscored.value, seed=seed)
-        run.write(filtered.examples)
-        graders = sorted({record.score.judge for record in records if record.score})
+        run.write(filtered.pairs())
         if len(graders) > 1:
-            note(f"seal filter: note: the lines were graded by different judges: {', '.join(graders)}")
+            note(f"seal filter: note: the lines were graded by different judges: {', '.join(sorted(graders))}")
         found = filtered.summary
-        if records and not found.kept:
+        if found.edits and not found.kept:
             note("seal filter: note: nothing is kept, and `seal sft` has nothing to train on; loosen --keep")
         run.counts.unscored = found.unscored if unscored is opt.Unscored.leave_out else 0
         run.about["summary"] = asdict(found)

@@ -33,9 +33,9 @@ def lines() -> Iterator[Record]:
     number = 0
     while True:
         pairs = [(f"What is {prose(number + n, 9)}?", prose(number + n, 3)) for n in range(QUESTIONS)]
-        task = make_task(f"Passage {number}", prose(number, 80), pairs)
+        task = make_task(f"Passage {number}", prose(number, 42), pairs)
         for sample in range(EDITS):
-            completion = prose(number + sample, 70)
+            completion = prose(number + sample, 42)
             edit = SelfEdit(
                 id=content_id(task.id, sample, completion),
                 sample=sample,
@@ -60,7 +60,14 @@ def scored(record: Record, edit: SelfEdit, seed: int, number: int) -> Record:
     train = TrainStats(sequences=6, tokens=640, steps=60, loss_first=2.5, loss_last=0.25)
     path = f"adapters/{content_id(edit.id, seed)}"
     adapter = Adapter(
-        id=content_id(edit.id, seed), seed=seed, model="student", path=path, fit=fit, train=train, fault=None, error=None
+        id=content_id(edit.id, seed),
+        seed=seed,
+        model="student",
+        path=path,
+        fit=fit,
+        train=train,
+        fault=None,
+        error=None,
     )
     answers = [
         Answer(
@@ -110,7 +117,13 @@ def main() -> None:
         write(folder / "scores.jsonl", LINES)
         for part in ("1/2", "2/2"):
             shard = ["tasks", "scores.jsonl", "--shard", part, "-o", f"shard{part[0]}.jsonl"]
-            subprocess.run([*SEAL, *shard], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, stderr=-3)
+            subprocess.run(
+                [*SEAL, *shard],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                check=True,
+                stderr=subprocess.DEVNULL,
+            )
         for stage in STAGES:
             measure(stage.split()[0], [*stage.split(), "-o", "out.jsonl", "--overwrite"], LINES, folder)
         measure("report", ["report", "scores.jsonl"], LINES, folder)

@@ -2,6 +2,8 @@
 
 import json
 import random
+import weakref
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -315,3 +317,20 @@ def test_a_seed_without_any_verdict_counts_as_nothing_where_another_has_some() -
     lines = [unscored([True, True], [False, False], seed=0), unscored([None, None], [False, False], seed=1)]
     (kept,) = stage.run(lines, unscored="pessimistic").examples
     assert kept.value == 0.5
+
+
+def test_no_line_is_held_while_the_others_are_read() -> None:
+    alive: list[weakref.ref[Record]] = []
+    most = 0
+
+    def lines() -> Iterator[Record]:
+        nonlocal most
+        for n in range(60):
+            line = a_line(numbered(f"T{n // 6}", 2), [True, n % 2 == 0], sample=n % 6)
+            alive.append(weakref.ref(line))
+            yield line
+            del line
+            most = max(most, sum(known() is not None for known in alive))
+
+    assert len(stage.run(lines()).examples) == 10
+    assert most <= 3

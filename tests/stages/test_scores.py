@@ -95,7 +95,7 @@ FAILING = pytest.mark.parametrize(
 
 @FAILING
 def test_failed_calls_move_no_kept_reward_at_all(share: float, seed: int) -> None:
-    truth = {candidate.edit.id: candidate for candidate in collect(world(seed))}
+    truth = {candidate.edit_id: candidate for candidate in collect(world(seed))}
     lines = with_failures(world(seed), share, seed)
     for keep in ("best", "best:3", "above:0.3", "gain", "random"):
         for example in keeping.run(lines, keep=keeping.Keep.parse(keep)).examples:
@@ -104,7 +104,7 @@ def test_failed_calls_move_no_kept_reward_at_all(share: float, seed: int) -> Non
 
 @FAILING
 def test_a_pessimistic_reward_is_the_lower_bound_and_never_more_than_the_truth(share: float, seed: int) -> None:
-    truth = {candidate.edit.id: candidate for candidate in collect(world(seed))}
+    truth = {candidate.edit_id: candidate for candidate in collect(world(seed))}
     lines = with_failures(world(seed), share, seed)
     ends: dict[str, list[float]] = {}
     for line in lines:
