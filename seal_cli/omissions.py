@@ -14,9 +14,9 @@ from stages.kinds import TEXTS
 from stages.repeats import TWICE
 
 KINDS = 5  # that are named on stderr, with
-NAMED = 3  # files of each, and
+NAMED_FILES = 3  # files of each, and
 KEPT = 20  # in the manifest
-READ = f"read are {', '.join((*TEXTS, *JSON_FILES))}"
+KNOWN_ENDINGS = f"read are {', '.join((*TEXTS, *JSON_FILES))}"
 
 
 class Omissions:
@@ -42,11 +42,14 @@ class Omissions:
         if kinds:
             count = sum(self.counts[kind] for kind in kinds)
             told = [
-                f"{self.counts[kind]} {kind} ({named(self.files[kind], self.counts[kind])})" for kind in kinds[:KINDS]
+                f"{self.counts[kind]} {kind} ({name_files(self.files[kind], self.counts[kind])})"
+                for kind in kinds[:KINDS]
             ]
+            see = f"; see {self.rejects.file}" if self.rejects.file else ""
             rest = sum(self.counts[kind] for kind in kinds[KINDS:])
             told += [f"{rest} of {len(kinds) - KINDS} other kinds"] if rest else []
-            note(f"seal tasks: left out {count} {'file' if count == 1 else 'files'}: {', '.join(told)}; {READ}")
+            files = "file" if count == 1 else "files"
+            note(f"seal tasks: left out {count} {files}: {', '.join(told)}; {KNOWN_ENDINGS}{see}")
         if twice := self.counts[TWICE]:
             what = "1 task is there" if twice == 1 else f"{twice} tasks are there"
             note(
@@ -58,10 +61,10 @@ class Omissions:
         return [{"kind": kind, "count": self.counts[kind], "files": files} for kind, files in self.files.items()]
 
 
-def named(files: list[str], count: int) -> str:
+def name_files(files: list[str], count: int) -> str:
     """The first files by name, and how many more there are."""
-    more = count - min(len(files), NAMED)
-    return ", ".join(files[:NAMED]) + (f" and {more} more" if more else "")
+    more = count - min(len(files), NAMED_FILES)
+    return ", ".join(files[:NAMED_FILES]) + (f" and {more} more" if more else "")
 
 
 def find_own_files(stdout: int, *outputs: Path | None) -> set[tuple[int, int]]:

@@ -13,7 +13,7 @@ from stages import arc_files, official, squad
 from stages.arc_files import Solutions
 from stages.failures import BadConfig, BadInput
 from stages.folders import JSON_FILES, LeaveOut, ignore
-from stages.kinds import HEAD, PAIRS, Foreign, Kind, is_object, is_spread, look_at_bytes, look_at_keys
+from stages.kinds import HEAD, SFT_PAIRS, Foreign, Kind, is_object, is_spread, look_at_bytes, look_at_keys
 from stages.lines import (
     LONGEST,
     BadLine,
@@ -31,7 +31,7 @@ from stages.strict_json import Fault, parse_json, parse_loosely, why
 from stages.texts import check_passage
 
 LINE_FILES = (".jsonl", ".ndjson")
-FIRST = 3  # lines from which it is told whether a file holds lines
+FIRST_LINES = 3  # lines from which it is told whether a file holds lines
 LINE_KEYS = frozenset({"task", "title", "context", "question"})
 KNOWN = (
     "known are SQuAD, ARC tasks, a list of {title, context, questions} (with completions or not), official "
@@ -66,7 +66,7 @@ class Empty(BadInput):
         super().__init__(f"{name}: empty")
 
 
-class Source(Protocol):
+class Readable(Protocol):
     """What is read of a file or a stream."""
 
     def readline(self, limit: int = -1, /) -> bytes: ...
@@ -95,7 +95,7 @@ def read_head(file: BinaryIO) -> list[bytes]:
     """The first lines of a file: up to one that may be a line of a source, and no more than tell what it is."""
     head: list[bytes] = []
     told = size = 0
-    while told < FIRST and size <= HEAD and (line := file.readline(LONGEST + 1)):
+    while told < FIRST_LINES and size <= HEAD and (line := file.readline(LONGEST + 1)):
         head.append(line)
         size += len(line)
         told += bool(line.strip(b"\xef\xbb\xbf \t\r\n"))
@@ -119,14 +119,14 @@ def open_json(path: Path, reading: Reading) -> Iterator[Record]:
     try:
         head = read_head(file)
         file.seek(0)
-        return read_json(file, head, path, reading, close=file.close)
+        return read_opened(file, head, path, reading, close=file.close)
     except BaseException:
         file.close()
         raise
 
 
-def read_json(
-    file: Source, head: list[bytes], path: Path, reading: Reading, *, close: Callable[[], None]
+def read_opened(
+    file: Readable, head: list[bytes], path: Path, reading: Reading, *, close: Callable[[], None]
 ) -> Iterator[Record]:
     """The records of a file or stream that begins with `head`; `close` is called when all is read."""
     start = b"".join(head)
@@ -136,7 +136,7 @@ def read_json(
     if kind := look_at_bytes(start) or (look_at_first(head) if lines else None):
         raise Foreign(kind, str(path))
     if (lines or any(map(is_line, head))) and not is_document(start):
-        return closing(load_lines(file, path, reading), close)
+        return close_after(load_lines(file, path, reading), close)
     raw = file.read()
     close()
     return from_whole(raw, path, reading)
@@ -151,7 +151,7 @@ def look_at_first(head: list[bytes]) -> Kind | None:
     pair = isinstance(first, dict) and (
         first.keys() >= {"prompt", "completion"} or isinstance(first.get("messages"), list)
     )
-    return PAIRS if pair and LINE_KEYS.isdisjoint(first) else look_at_keys(first)
+    return SFT_PAIRS if pair and LINE_KEYS.isdisjoint(first) else look_at_keys(first)
 
 
 def is_document(start: bytes) -> bool:
@@ -160,7 +160,7 @@ def is_document(start: bytes) -> bool:
     return is_spread(start) or (text[:1] == b"[" and text[1:].lstrip()[:1] in (b"{", b"]"))
 
 
-def closing(records: Iterator[Record], close: Callable[[], None]) -> Iterator[Record]:
+def close_after(records: Iterator[Record], close: Callable[[], None]) -> Iterator[Record]:
     """The records; then `close`."""
     try:
         yield from records
@@ -168,7 +168,7 @@ def closing(records: Iterator[Record], close: Callable[[], None]) -> Iterator[Re
         close()
 
 
-def load_lines(file: Source, path: Path, reading: Reading) -> Iterator[Record]:
+def load_lines(file: Readable, path: Path, reading: Reading) -> Iterator[Record]:
     """Record lines as they are, `{title, context, questions}` lines as tasks; rows are gathered."""
     lines = bounded_lines(cast("BinaryIO", file))
     found = read_lines(lines, str(path), lambda value: from_line(value, reading.rows, str(path)), reading.refuse)
@@ -195,7 +195,7 @@ def from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
     try:
         document = parse_loosely(raw.decode("utf-8-sig"))
     except ValueError as error:
-        if any(map(is_object, raw.split(b"\n", FIRST)[:FIRST])):
+        if any(map(is_object, raw.split(b"\n", FIRST_LINES)[:FIRST_LINES])):
             return load_lines(BytesIO(raw), path, reading)
         way = ""
         if is_spread(raw[:HEAD]) and "Extra data" in str(error):

@@ -17,7 +17,9 @@ from stages.lines import Refuse, Reject, stop
 
 JSON_FILES = (".json", ".jsonl", ".ndjson")
 TABLES = (".parquet", ".arrow", ".csv", ".tsv")
-ABOUT = re.compile(r"(readme|licen[cs]e|dataset_infos?|dataset_dict|state)\b", re.IGNORECASE)  # of a stored dataset
+OF_DATASET = re.compile(
+    r"(readme|licen[cs]e|dataset_infos?|dataset_dict|state)\b", re.IGNORECASE
+)  # of a stored dataset
 OWN = re.compile(r".*\.(manifest|part)\.json")  # what a run of ours lays beside its output
 MOST_NAMES = 10_000  # of a folder that are compared with a name that is not there
 
@@ -140,7 +142,7 @@ def holds_tables(root: Path) -> bool:
             found.add(suffix)
         elif suffix in (*TEXTS, *JSON_FILES):
             about = True
-            if not ABOUT.match(path.name):
+            if not OF_DATASET.match(path.name):
                 return False
     return bool(found) and (not about or bool(found & {".parquet", ".arrow"}))
 

@@ -66,7 +66,7 @@ TEMPLATE = Kind(
     "a prompt template, with {title} and {context} in it", "`seal generate --template {file}` writes with it"
 )
 TEXT = Kind("a text, not JSON lines", "make a task of it: `seal tasks {file} | seal generate --model DIR`")
-TABLE = Kind("a table", "make lines of it: one JSON object of title, context and questions for each passage")
+TABLE_FILE = Kind("a table", "make lines of it: one JSON object of title, context and questions for each passage")
 SOLUTIONS = Kind(
     "ARC's solutions",
     "give the challenges: `seal tasks CHALLENGES.json --solutions {file}` (those beside it are found)",
@@ -74,11 +74,13 @@ SOLUTIONS = Kind(
 UTF16 = Kind(
     "not UTF-8 (byte 0) but UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 {file} > NEW, and give NEW under its ending"
 )
-PAIRS = Kind("training pairs", "train on them: seal sft {file} --model DIR")
+SFT_PAIRS = Kind("training pairs", "train on them: seal sft {file} --model DIR")
 PARQUET = Kind("a parquet file", "a folder of them with SQuAD's columns is read: seal tasks {folder}")
 PICTURE = Kind("a picture", "give the text that it shows")
-ADAPTER = Kind("a PEFT adapter", "`seal eval LINES` takes adapters from the lines that `seal adapt` wrote; give those")
-MODEL = Kind("a model", "a model is given with --model {file}")
+PEFT_FOLDER = Kind(
+    "a PEFT adapter", "`seal eval LINES` takes adapters from the lines that `seal adapt` wrote; give those"
+)
+MODEL_FOLDER = Kind("a model", "a model is given with --model {file}")
 
 BYTES: tuple[tuple[bytes, Kind], ...] = (
     (b"\x1f\x8b", Kind("a gzip file", "unpack it first: gunzip -k {file}")),
@@ -100,7 +102,7 @@ BYTES: tuple[tuple[bytes, Kind], ...] = (
     (b"\xfe\xff", UTF16),
     (b"\x7fELF", Kind("a program", "give JSON lines, or `seal tasks` a text")),
 )
-WEIGHTS = Kind("weights (safetensors)", "a model is given by its folder: --model {folder}")
+SAFETENSORS = Kind("weights (safetensors)", "a model is given by its folder: --model {folder}")
 ARCHIVE = Kind("a tar archive", "unpack it first: tar -xf {file}")
 
 KEYS: tuple[tuple[frozenset[str], Kind], ...] = (
@@ -116,7 +118,7 @@ KEYS: tuple[tuple[frozenset[str], Kind], ...] = (
         frozenset({"source", "line", "offset", "reason", "text"}),
         Kind("rejected lines", "mend them: jq -r .text {file}, and give those"),
     ),
-    (frozenset({"peft_type"}), Kind("the configuration of a PEFT adapter", ADAPTER.way)),
+    (frozenset({"peft_type"}), Kind("the configuration of a PEFT adapter", PEFT_FOLDER.way)),
     (frozenset({"model_type"}), Kind("the configuration of a model", MODEL_WAY)),
     (frozenset({"architectures"}), Kind("the configuration of a model", MODEL_WAY)),
     (frozenset({"transformers_version"}), Kind("the configuration of a model", MODEL_WAY)),
@@ -149,7 +151,7 @@ def look_at_bytes(head: bytes) -> Kind | None:
     if head[257:262] == b"ustar":
         return ARCHIVE
     if head[8:10] == b'{"' and 2 <= int.from_bytes(head[:8], "little") < 2**27:
-        return WEIGHTS
+        return SAFETENSORS
     return next((kind for start, kind in BYTES if head.startswith(start)), None)
 
 
@@ -165,9 +167,9 @@ def look_at_keys(value: Any) -> Kind | None:
 def look_at_folder(path: Path) -> Kind | None:
     """A PEFT adapter or a model; None for any other folder."""
     if (path / "adapter_config.json").is_file():
-        return ADAPTER
+        return PEFT_FOLDER
     tokens = (path / "tokenizer.json", path / "tokenizer_config.json", path / "model.safetensors")
-    return MODEL if (path / "config.json").is_file() and any(file.is_file() for file in tokens) else None
+    return MODEL_FOLDER if (path / "config.json").is_file() and any(file.is_file() for file in tokens) else None
 
 
 def look_at_lines(head: bytes, name: str) -> Kind | None:
@@ -184,7 +186,7 @@ def look_at_lines(head: bytes, name: str) -> Kind | None:
     if is_template(head):
         return TEMPLATE
     suffix = Path(name).suffix.lower()
-    return TEXT if suffix in TEXTS else TABLE if suffix in (".csv", ".tsv") else None
+    return TEXT if suffix in TEXTS else TABLE_FILE if suffix in (".csv", ".tsv") else None
 
 
 def examine(lines: Iterable[bytes], name: str) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ class Repeats:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.seen: dict[str, int] = {}  # fingerprint → its file
+        self.seen: dict[str, int] = {}  # digest → its file
         self.called: dict[str, tuple[str, int]] = {}  # id of an ARC task → what it says, its file
 
     def leave_out(self, records: Iterator[Record], name: str, leave_out: LeaveOut, refuse: Refuse) -> Iterator[Record]:
@@ -22,12 +22,12 @@ class Repeats:
         self.names.append(name)
         mine = len(self.names) - 1
         for record in records:
-            first = self.seen.setdefault(fingerprint(record), mine)
+            first = self.seen.setdefault(digest_content(record), mine)
             if first != mine:
                 leave_out(Omission(name, TWICE, f"{record.task.name} is in {self.names[first]} already"))
                 continue
             if record.task.domain == "arc":
-                says = fingerprint(Record(task=record.task))
+                says = digest_content(Record(task=record.task))
                 known, other = self.called.setdefault(record.task.id, (says, mine))
                 if known != says and other != mine:
                     reason = f"{record.task.id}: another task is called so in {self.names[other]}; rename one of them"
@@ -36,7 +36,7 @@ class Repeats:
             yield record
 
 
-def fingerprint(record: Record) -> str:
+def digest_content(record: Record) -> str:
     """Equal for lines that say the same. A text is its words, whatever its title; a passage not its questions' ids."""
     task = record.task
     if record.edit is None and record.adapter is None and record.score is None and isinstance(task, QaTask):

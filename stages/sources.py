@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from stages.documents import Empty, Reading, Rewound, is_document, is_line, open_json, read_head, read_json
+from stages.documents import Empty, Reading, Rewound, is_document, is_line, open_json, read_head, read_opened
 from stages.failures import BadConfig, BadInput
 from stages.folders import JSON_FILES, Omission, reject_file, tell_unreadable, walk
 from stages.kinds import (
     SOLUTIONS,
-    TABLE,
+    TABLE_FILE,
     TEMPLATE,
     TEXTS,
     Foreign,
@@ -38,7 +38,7 @@ def open_file(path: Path, title: str, reading: Reading) -> Iterator[Record]:
     if suffix in TEXTS:
         return open_text(path, title, reading)
     if suffix in (".csv", ".tsv"):
-        raise Foreign(TABLE, str(path))
+        raise Foreign(TABLE_FILE, str(path))
     return open_json(path, reading)
 
 
@@ -68,7 +68,7 @@ def open_stream(file: BinaryIO, name: str, reading: Reading) -> Iterator[Record]
     if any(map(is_object, head)) or is_document(start) or BEGINNING.match(start.removeprefix(b"\xef\xbb\xbf")):
         if reading.title and any(map(is_line, head)):
             raise BadConfig(f"--title {reading.title}: what comes on {name} is JSON, which says its titles itself")
-        return read_json(stream, head, Path(name), reading, close=lambda: None)
+        return read_opened(stream, head, Path(name), reading, close=lambda: None)
     raw = stream.read(LONGEST + 1)
     if not raw.strip(b"\xef\xbb\xbf \t\r\n\0"):
         raise Empty(name)

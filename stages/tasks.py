@@ -112,10 +112,10 @@ def check_sources(sources: Collection[str], reading: Reading) -> None:
         if S_ISSOCK(mode) or S_ISBLK(mode):
             raise BadInput(f"{source}: a socket or a device; give a file, a folder, or - for stdin")
         if source != "-" and not mode and not is_hub_name(source):
-            raise MissingInput(f"{source or repr(source)}: {missing(source)}")
+            raise MissingInput(f"{source or repr(source)}: {explain_missing(source)}")
 
 
-def missing(source: str) -> str:
+def explain_missing(source: str) -> str:
     """Why there is nothing under a source's name, and what may have been meant."""
     if "://" in source:
         return f"an address; fetch it first: curl -LO {source}"

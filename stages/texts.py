@@ -25,19 +25,19 @@ def from_text(title: str, raw: bytes) -> Record:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadLine(explain_bytes(error)) from None
-    if is_blank(text):
+    if is_void(text):
         raise BadLine("empty: there is nothing in it to learn")
     return Record(task=make_task(clean_title(title), text.replace("\r\n", "\n").replace("\r", "\n").strip(), []))
 
 
-def is_blank(text: str) -> bool:
+def is_void(text: str) -> bool:
     """Whether there is nothing to be seen in a text: only blanks, byte-order marks, control characters."""
     return not any(letter.isprintable() and not letter.isspace() for letter in text)
 
 
 def check_passage(context: object) -> None:
     """Raises BadLine for a passage in which there is nothing to be learned."""
-    if isinstance(context, str) and is_blank(context):
+    if isinstance(context, str) and is_void(context):
         raise BadLine("context is empty: there is nothing in it to learn")
 
 

@@ -45,7 +45,8 @@ def test_what_a_folder_holds_besides_is_said_kept_and_no_failure(tmp_path: Path)
     assert done.code == 0
     assert done.err.splitlines()[:2] == [
         "seal tasks: left out 5 files: 4 .csv (notes/deep/w.csv, notes/x.csv, notes/y.csv and 1 more), "
-        "1 hidden (notes/.hidden); read are .txt, .md, .markdown, .rst, .json, .jsonl, .ndjson",
+        "1 hidden (notes/.hidden); read are .txt, .md, .markdown, .rst, .json, .jsonl, .ndjson; "
+        "see notes/rejects.jsonl",
         "seal tasks: note: 1 task is there more than once and taken once: more.md: more is in notes/a.md already",
     ]
     lines = [json.loads(line) for line in (notes / "tasks.jsonl").read_text().splitlines()]

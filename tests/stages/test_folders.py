@@ -187,6 +187,24 @@ def test_several_sources_of_different_kinds_are_read_in_their_order_and_the_same
     assert left[1].reason == f"copy is in {tmp_path / 'a.md'} already"
 
 
+def test_ids_samples_and_solutions_reach_over_all_sources(tmp_path: Path) -> None:
+    unsolved = {**GRIDS, "test": [{"input": [[3]]}]}
+    fill(tmp_path, {"a/one.json": unsolved, "b.json": {"two": unsolved, "three": unsolved}})
+    fill(tmp_path, {"s.json": {"one": [[[1]]], "three": [[[2]]]}, "other.json": {"four": [[[1]]]}})
+    sources = (tmp_path / "a", tmp_path / "b.json")
+    found, _, _ = read(*sources, ids=["three", "one"], solutions=tmp_path / "s.json")
+    outputs = {record.task.id: record.task.test[0].output for record in found}  # type: ignore[union-attr]
+    assert outputs == {"one": ((1,),), "three": ((2,),)}
+    samples = [titles(read(*sources, sample=tasks.Sample(1, skip=skip))[0]) for skip in range(3)]
+    assert sorted(name for sample in samples for name in sample) == ["one", "three", "two"]
+    with pytest.raises(
+        BadConfig, match=r"--solutions .*other.json: has no solution of one or any other task of .*one.js"
+    ):
+        read(*sources, solutions=tmp_path / "other.json")
+    with pytest.raises(BadConfig, match=r"--ids four: no task has this id"):
+        read(*sources, ids=["four"])
+
+
 def test_rows_of_a_passage_in_several_files_are_one_task(tmp_path: Path) -> None:
     fill(
         tmp_path,
