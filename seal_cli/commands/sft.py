@@ -9,7 +9,7 @@ from seal_cli import options as opt
 from stages.engines.base import SftConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from stages.pairs import TrainingPair
     from stages.records import Checkpoint
@@ -94,7 +94,7 @@ def sft(
             note("seal sft: no examples, no model: nothing is trained")
             return run.write_none({"limit": limit, "shard": shard})
         name = choose_model(model, ())
-        pairs = run.sift(pairs, length_check(name))
+        tell_long(pairs, name)
         if dry_run:
             count = sum(1 for pair in pairs for _ in pair.examples)
             run.would(f"train {name} on {count} examples and write {out}", config)
@@ -148,18 +148,15 @@ def template_check(model: str) -> "Callable[[TrainingPair], None]":
     return check
 
 
-def length_check(model: str) -> "Callable[[TrainingPair], None]":
-    """Raises BadLine for a pair beyond the model's context: it would be learned at places that the model never sees."""
+def tell_long(pairs: "Sequence[TrainingPair]", model: str) -> None:
+    """Says how many pairs are beyond the model's context: they are learned at places that it has never seen."""
+    from seal_cli.console import note
     from stages.engines.lengths import Lengths
-    from stages.lines import BadLine
 
     lengths = Lengths(model)
-
-    def check(pair: "TrainingPair") -> None:
-        if not all(lengths.holds(example, end=True) for example in pair.examples):
-            raise BadLine(f"longer than the {lengths.context} tokens that {model} takes; shorten it, or leave it out")
-
-    return check
+    long = sum(not all(lengths.holds(example, end=True) for example in pair.examples) for pair in pairs)
+    if long:
+        note(f"seal sft: note: {long} of {len(pairs)} pairs are longer than the {lengths.context} tokens of {model}")
 
 
 def check_target(out: Path, model: str, *, overwrite: bool) -> None:

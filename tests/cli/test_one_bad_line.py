@@ -201,8 +201,8 @@ def test_a_lost_adapter_among_lines_without_one_is_told_with_its_place_and_ends_
     assert (only.code, only.err.splitlines()[-1][:42]) == (66, "seal: adapter gone: no such directory (run")
 
 
-def test_a_pair_beyond_the_models_context_is_left_out_of_the_training(here: Path) -> None:
+def test_pairs_beyond_the_models_context_are_told_and_trained_on(here: Path) -> None:
     pairs = [json.dumps({"prompt": "Read.", "completion": said}) for said in ("short", "long " * 200, "brief")]
     told = run_inside("sft", "--model", ".", "--out", "next", "--dry-run", stdin="\n".join(pairs), cwd=here)
-    assert (told.code, "would train . on 2 examples" in told.err) == (3, True), told.err
-    assert "seal: stdin:2: longer than the 512 tokens that . takes; shorten it, or leave it out (line reje" in told.err
+    assert (told.code, "would train . on 3 examples" in told.err) == (0, True), told.err
+    assert "seal sft: note: 1 of 3 pairs are longer than the 512 tokens of .\n" in told.err
