@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python tests/bench/bench_answers.py
     ADAPTERS=64 TOKENS=64 BATCH=256 REPEATS=5 MODELS=tiny python …      longer answers, larger batches
+    MODELS=qwen2.5-0.5b,gemma3-270m python …      real vocabularies: some minutes
 
 One JSON line a contender: the median of REPEATS runs, in which the contenders take turns; `times_one_by_one` is the
 median of the ratios within a turn, to peft one prompt at a time. Every way includes reading its adapters from disk.
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_inner_loop import ROOT, make_40m, ratio, say, turns
+from bench_inner_loop import ratio, say, turns
 from bench_paper_round import edit_lines
 from peft import LoraConfig, PeftModel, get_peft_model
+from shapes import LARGE, model_of
 from transformers import AutoModelForCausalLM, set_seed
 from transformers.utils import logging
 
@@ -33,9 +35,10 @@ from stages.records import Record
 USUAL = {
     "tiny": {"ADAPTERS": 32, "TOKENS": 16, "BATCH": 0, "REPEATS": 3},
     "40M": {"ADAPTERS": 12, "TOKENS": 16, "BATCH": 0, "REPEATS": 3},
+    **{key: {"ADAPTERS": 4, "TOKENS": 8, "BATCH": 0, "REPEATS": 1} for key in LARGE},
 }  # two minutes on one core; BATCH 0 is the engine's own default
 MODELS = os.environ.get("MODELS", "tiny,40M").split(",")
-NOISE = {"tiny": 0.02, "40M": 0.05}  # the size of B's weights: answers change, and stay answers
+NOISE = {"tiny": 0.02}  # else 0.05: the size of B's weights: answers change, and stay answers
 Answers = dict[str, str]
 
 
@@ -120,7 +123,7 @@ class Peft:
 
 def bench(name: str, model: Path, lines: Sequence[Record], out: Path) -> None:
     sizes = {key: int(os.environ.get(key, usual)) for key, usual in USUAL[name].items()}
-    groups = make_requests(lines, make_adapters(model, out, sizes["ADAPTERS"], NOISE[name]), sizes["TOKENS"])
+    groups = make_requests(lines, make_adapters(model, out, sizes["ADAPTERS"], NOISE.get(name, 0.05)), sizes["TOKENS"])
     requests = [request for group in groups for request in group]
     engine = HFEngine(str(model), **({"batch_size": sizes["BATCH"]} if sizes["BATCH"] else {}))
     peft, answers = Peft(model, engine), dict[str, Answers]()
@@ -160,8 +163,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
             out = Path(folder) / name
-            model = ROOT / "examples/tiny/model" if name == "tiny" else make_40m(out / "model", texts)
-            bench(name, model, lines, out)
+            bench(name, model_of(name, out / "model", texts), lines, out)
 
 
 if __name__ == "__main__":

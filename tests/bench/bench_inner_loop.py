@@ -3,6 +3,8 @@
     python tests/bench/bench_inner_loop.py
     JOBS=64 EPOCHS=10 REPEATS=5 MODELS=tiny python …
     MODELS=qwen2.5-0.5b,gemma3-270m python …      real vocabularies: some ten minutes on one core, 12 GB
+    PARTS=training python …                       or memory, growth
+    CLOCK=cpu python …                            seconds of this process alone, on a machine that others use too
 
 One JSON line a measurement: the median of REPEATS runs, in which the contenders take turns; `times_…` are medians of
 the ratios within a turn. `tokens` are real ones (times epochs), pads not counted; every way includes what it does once
@@ -47,6 +49,8 @@ USUAL = {
     **{key: {"JOBS": 8, "EPOCHS": 1, "REPEATS": 1, "PADDED_STEPS": 1, "EXAMPLES": 3} for key in LARGE},
 }  # some minutes on one core
 MODELS = os.environ.get("MODELS", "tiny,40M").split(",")
+PARTS = os.environ.get("PARTS", "memory,growth,training").split(",")
+now = time.process_time if os.environ.get("CLOCK") == "cpu" else time.perf_counter
 Sizes = Mapping[str, int]
 Work = Callable[[], object]
 
@@ -105,11 +109,11 @@ def turns(works: Mapping[str, Work], repeats: int) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
-            start = time.perf_counter()
+            start = now()
             work()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(now() - start)
     return seconds
 
 
@@ -140,7 +144,7 @@ def bench_training(name: str, peft: PeftTrainer, jobs: Sequence[FitJob], out: Pa
     if torch.cuda.is_available() or multiplies_bfloat16():
         half = ManyTrainer(model, slots=slots, device=Device(dtype="bfloat16"))
         works[f"ManyTrainer, {slots} at once, bfloat16"] = lambda: list(half.fit(jobs))
-    dense, weights = dense_rate(peft.network.device, peft.network.dtype), linear_weights(peft.network)
+    dense, weights = dense_rate(peft.network.device, peft.network.dtype, now), linear_weights(peft.network)
     seconds = turns(works, sizes["REPEATS"])
     seconds[official] = [each * steps / sizes["PADDED_STEPS"] for each in seconds[official]]
     tokens = real_tokens(peft.tokenizer, jobs)
@@ -162,8 +166,8 @@ def bench_training(name: str, peft: PeftTrainer, jobs: Sequence[FitJob], out: Pa
             times_lean_loop=ratio(seconds["lean loop (PeftTrainer)"], times),
             times_one_at_once=ratio(seconds["ManyTrainer, 1 at once"], times),
             of_dense_rate=round(4 * weights * tokens / taken / dense, 2),
+            dense_gflops=round(dense / 1e9, 1),
         )
-    say(bench="machine", model=name, dense_gflops=round(dense / 1e9, 1))
 
 
 def linear_weights(network: Any) -> int:
@@ -232,9 +236,12 @@ def main() -> None:
             peft = PeftTrainer(str(model_of(name, out / "model", texts)))
             sizes = {key: int(os.environ.get(key, usual)) for key, usual in USUAL[name].items()}
             jobs = make_jobs(lines, out, sizes)
-            bench_memory(name, peft, jobs)
-            bench_growth(name, peft, lines, out, sizes)
-            bench_training(name, peft, jobs, out / "hf", sizes)
+            if "memory" in PARTS:
+                bench_memory(name, peft, jobs)
+            if "growth" in PARTS:
+                bench_growth(name, peft, lines, out, sizes)
+            if "training" in PARTS:
+                bench_training(name, peft, jobs, out / "hf", sizes)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -111,17 +111,17 @@ def invented(passage: int, sample: int) -> Record:
     return Record(task=task, edit=edit)
 
 
-def dense_rate(device: torch.device, dtype: torch.dtype) -> float:
+def dense_rate(device: torch.device, dtype: torch.dtype, now: Callable[[], float] = time.perf_counter) -> float:
     """Measured FLOP/s of a large square matrix product: what the card can do, not what its sheet says."""
     size = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
     for _ in range(8):
         synchronise(device)
-        start = time.perf_counter()
+        start = now()
         a @ b
         synchronise(device)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, now() - start)
     return 2 * size**3 / best
 
 
