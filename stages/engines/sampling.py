@@ -14,6 +14,7 @@ NEVER = float("-inf")
 WORD = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15  # splitmix64 (Steele, Lea and Flood 2014): the step of its counter, and its two factors
 FIRST, SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+ROUNDS = ((16, 0x21F0AAAD), (15, 0x735A2D97))  # lowbias32 (C. Wellons, hash-prospector): shifts and factors
 
 
 class SeededSampling:
@@ -47,14 +48,14 @@ class SeededSampling:
         if not self.drawn:
             return scores
         logits = scores[self.drawn].float() / self.temperature
-        keys = torch.tensor([[key(self.rows[row].seed, step)] for row in self.drawn], device=self.device)
+        keys = [key(self.rows[row].seed, step) for row in self.drawn]
         noisy = scores.float().clone()
-        noisy[self.drawn] = draw(logits, self.top_p, keys)
+        noisy[self.drawn] = draw(logits, self.top_p, torch.tensor(keys, dtype=torch.int32, device=self.device))
         return noisy
 
 
 def draw(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
-    """Noisy logits (rows, vocabulary) whose argmax is drawn; top_p and keys (rows, 1).
+    """Noisy logits (rows, vocabulary) whose argmax is drawn; top_p (rows, 1), keys (rows, 2).
 
     Where FEW of the likeliest words reach top_p, only those get noise.
     """
@@ -63,8 +64,8 @@ def draw(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
     few = with_noise(likeliest.masked_fill(likeliest < least, NEVER), words, keys)
     noisy = torch.full_like(logits, NEVER).scatter_(1, words, few)
     beyond = (~within).nonzero()[:, 0]
-    if len(beyond):
-        noisy[beyond] = draw_among_many(logits[beyond], top_p[beyond], keys[beyond])
+    for rows in beyond.split(1 if beyond.device.type == "cpu" else max(1, len(beyond))):  # a cache holds one row
+        noisy[rows] = draw_among_many(logits[rows], top_p[rows], keys[rows])
     return noisy
 
 
@@ -114,27 +115,31 @@ def _least_kept(likeliest: Tensor, logits: Tensor, top_p: Tensor) -> tuple[Tenso
 
 
 def with_noise(logits: Tensor, words: Tensor, keys: Tensor) -> Tensor:
-    """Logits (rows, n) of these words, ids (n,) or (rows, n), each with the Gumbel noise of its row's key (rows, 1)."""
-    mixed = words + keys  # int64 wraps around, as splitmix64 wants it
-    for shift, factor in ((30, FIRST), (27, SECOND)):
-        mixed = (mixed ^ _shifted(mixed, shift)) * signed(factor)
-    chance = _shifted(mixed, 32).float().add_(0.5).mul_(2.0**-32)  # (0, 1): small ones keep all their digits
+    """Logits (rows, n) of these words, ids (n,) or (rows, n), each with the Gumbel noise of its row's keys."""
+    mixed = words.to(torch.int32)
+    for number in range(2):
+        mixed = mixed ^ keys[:, number : number + 1]
+        for shift, factor in ROUNDS:
+            mixed.bitwise_xor_(_shifted(mixed, shift)).mul_(factor)
+        mixed.bitwise_xor_(_shifted(mixed, 16))
+    chance = _shifted(mixed, 1).float().add_(0.5).mul_(2.0**-31)  # (0, 1): small ones keep all their digits
     return logits - chance.neg_().log1p_().neg_().log_()
 
 
-def key(seed: int, step: int) -> int:
-    """Where the words' noise begins for this token of this request: a counter far from all others."""
+def key(seed: int, step: int) -> tuple[int, int]:
+    """Where the words' noise begins for this token of this request: 64 bits in halves, by splitmix64."""
     mixed = (seed + GOLDEN * (step + 1)) & WORD
     for shift, factor in ((30, FIRST), (27, SECOND)):
         mixed = (mixed ^ mixed >> shift) * factor & WORD
-    return signed(mixed ^ mixed >> 31)
+    mixed ^= mixed >> 31
+    return signed(mixed >> 32), signed(mixed & 0xFFFFFFFF)
 
 
-def signed(word: int) -> int:
-    """The 64 bits as torch's int64 has them."""
-    return word - (1 << 64) if word >> 63 else word
+def signed(half: int) -> int:
+    """The 32 bits as torch's int32 has them."""
+    return half - (1 << 32) if half >> 31 else half
 
 
 def _shifted(words: Tensor, by: int) -> Tensor:
     """To the right, filled with zeros."""
-    return (words >> by) & ((1 << (64 - by)) - 1)
+    return (words >> by).bitwise_and_((1 << (32 - by)) - 1)

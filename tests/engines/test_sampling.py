@@ -1,5 +1,7 @@
 """Draws that depend on the request alone: against softmax, against a naive top_p, and row against row."""
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 
@@ -126,6 +128,11 @@ def test_the_models_scores_are_left_alone() -> None:
 # ---- large vocabularies
 
 
+def keys_of(draws: Iterable[tuple[int, int]]) -> torch.Tensor:
+    """Of (seed, step)."""
+    return torch.tensor([key(seed, step) for seed, step in draws], dtype=torch.int32)
+
+
 @pytest.mark.parametrize("tries", [8, 1, 0])
 @pytest.mark.parametrize("top_p", [0.02, 0.3, 0.95, 1.0])
 def test_a_draw_among_many_is_the_best_of_the_noisy_that_are_kept(
@@ -135,7 +142,7 @@ def test_a_draw_among_many_is_the_best_of_the_noisy_that_are_kept(
     logits = torch.randn((6, 60 * FEW), generator=torch.Generator().manual_seed(1)) / 4
     logits[0] *= 40  # few words reach top_p here, many in the others
     shares = torch.full((6, 1), top_p)
-    keys = torch.tensor([[key(seed, 3)] for seed in range(6)])
+    keys = keys_of((seed, 3) for seed in range(6))
     kept = keep_top_p(logits, shares)
     expected = with_noise(kept, torch.arange(60 * FEW), keys).argmax(-1)
     assert torch.equal(draw(logits, shares, keys).argmax(-1), expected)
@@ -146,12 +153,12 @@ def test_a_draw_that_top_p_seldom_cuts_sorts_no_row(monkeypatch: pytest.MonkeyPa
     logits = torch.zeros(4, 40 * FEW)
     logits[:, 1000:1010] = 1.0  # no word is alike another by rounding alone
     for step in range(20):
-        draw(logits, torch.full((4, 1), 0.95), torch.tensor([[key(seed, step)] for seed in range(4)]))
+        draw(logits, torch.full((4, 1), 0.95), keys_of((seed, step) for seed in range(4)))
 
 
 def test_noise_is_gumbels_for_all_words_seeds_and_steps() -> None:
     words = torch.arange(50_000)
-    keys = torch.tensor([[key(seed, step)] for seed in (0, 1, -1, 2**63 + 5) for step in (0, 1, 700)])
+    keys = keys_of((seed, step) for seed in (0, 1, -1, 2**63 + 5) for step in (0, 1, 700))
     noise = with_noise(torch.zeros(12, 50_000), words, keys)
     assert bool(noise.isfinite().all())
     assert torch.allclose(noise.mean(1), torch.tensor(0.5772), atol=0.03)  # Euler's constant
@@ -162,6 +169,6 @@ def test_noise_is_gumbels_for_all_words_seeds_and_steps() -> None:
 
 def test_a_words_noise_does_not_depend_on_the_other_candidates() -> None:
     words = torch.tensor([[7, 200_000, 3], [3, 7, 1]])
-    keys = torch.tensor([[key(5, 2)]] * 2)
+    keys = keys_of([(5, 2)] * 2)
     first, second = with_noise(torch.zeros(2, 3), words, keys).tolist()
     assert (first[0], first[2]) == (second[1], second[0])
