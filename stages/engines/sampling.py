@@ -64,7 +64,9 @@ def draw(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
     few = with_noise(likeliest.masked_fill(likeliest < least, NEVER), words, keys)
     noisy = torch.full_like(logits, NEVER).scatter_(1, words, few)
     beyond = (~within).nonzero()[:, 0]
-    for rows in beyond.split(1 if beyond.device.type == "cpu" else max(1, len(beyond))):  # a cache holds one row
+    at_once = 1 if beyond.device.type == "cpu" else max(1, len(beyond))  # a cache holds one row
+    for start in range(0, len(beyond), at_once):
+        rows = beyond[start : start + at_once]
         noisy[rows] = draw_among_many(logits[rows], top_p[rows], keys[rows])
     return noisy
 
