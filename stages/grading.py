@@ -1,10 +1,9 @@
 """Answers in groups, such as those of one line, to their verdicts: a judge sees one long stream of cases, each once."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from stages.engines.base import Unwatched, Watch
 from stages.judges.base import Case, Judge, Verdict, paired
 from stages.records import Record
 
@@ -19,12 +18,12 @@ def owner_of(record: Record) -> str:
 
 
 def in_groups(
-    groups: Iterable[tuple[K, Sequence[Item]]], judge: Judge, watch: Watch = Unwatched()
+    groups: Iterable[tuple[K, Sequence[Item]]], judge: Judge, tell: Callable[[Case], object] = lambda case: None
 ) -> Iterator[tuple[K, tuple[Verdict, ...]]]:
     """The verdicts of each group as soon as it has them all.
 
     An empty answer is wrong without asking (SEAL App. B), and what was asked before is not asked again. A judge that
-    grades many cases at once takes them ahead.
+    grades many cases at once takes them ahead. Each case that was graded is told to `tell`.
     """
     waiting: Waiting[K] = Waiting()
 
@@ -34,7 +33,7 @@ def in_groups(
 
     for case, verdict in paired(judge, cases()):
         waiting.settle(case, verdict)
-        watch.advance(1)
+        tell(case)
         yield from waiting.whole()
     yield from waiting.whole()
     if waiting.groups:

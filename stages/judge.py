@@ -7,7 +7,7 @@ from stages.domains.qa import passage_task
 from stages.engines.base import Unwatched, Watch
 from stages.failures import BadInput
 from stages.grading import Item, in_groups, is_empty, owner_of
-from stages.judges.base import Case, Judge, Verdict
+from stages.judges.base import Case, Judge, Remembering, Verdict
 from stages.lines import BadLine
 from stages.plan import Plan
 from stages.records import Answer, QaTask, Record, Score, content_id
@@ -81,14 +81,17 @@ def run(
     """
 
     lines = [line for line in records if keys is None or key_of(line) in keys]
-    watch.expect(sum(1 for _ in all_cases(lines)), "verdicts")
+    asked = {
+        case for case in all_cases(lines) if not (isinstance(judge, Remembering) and judge.known(case) is not None)
+    }
+    watch.expect(len(asked), "verdicts")
 
     def begun() -> Iterator[tuple[Record, Sequence[Item]]]:
         for line in lines:
             watch.begun([key_of(line)])
             yield line, cases(line)
 
-    for line, verdicts in in_groups(begun(), judge, watch):
+    for line, verdicts in in_groups(begun(), judge, lambda case: watch.advance(case in asked)):
         score, half = score_of(line), len(verdicts) // 2
         pairs = zip(score.answers, verdicts[:half], verdicts[half:], strict=True)
         answers = [_graded(answer, own, plain) for answer, own, plain in pairs]

@@ -40,6 +40,15 @@ class Eager(Protocol):
         ...
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """A judge that keeps its verdicts: one that it has costs no time."""
+
+    def known(self, case: Case) -> bool | None:
+        """The verdict that is kept; None where there is none."""
+        ...
+
+
 def paired(judge: Judge, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
     """Each case with its verdict, as they come. Raises RuntimeError for a verdict on nothing."""
     if isinstance(judge, Eager):

@@ -40,6 +40,8 @@ def tell(work: Progress, name: str, *values: Any) -> None:
     elif name == "step":
         for _ in range(values[0]):
             work.step()
+    elif name == "expect":
+        work.expect(values[0], values[1], steps=sum(values[2:]))
     else:
         getattr(work, name)(*values)
 

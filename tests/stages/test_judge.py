@@ -3,6 +3,7 @@
 import pytest
 
 from stages import judge as stage
+from stages.engines.base import Unit, Unwatched
 from stages.failures import BadInput
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import Exact
@@ -145,3 +146,30 @@ def test_what_was_never_said_cannot_be_right() -> None:
     assert words in refusal(line.grow(score=lying))
     lying = make_score((first.model_copy(update={"baseline_correct": True}), second), model="m", judge="j")
     assert words in refusal(line.grow(score=lying))
+
+
+class Remembering(Exact):
+    """Knows its verdict on every answer but one."""
+
+    def known(self, case: Case) -> bool | None:
+        return None if case.prediction == "a house" else True
+
+
+class Counting(Unwatched):
+    """What is expected, and what of it is done."""
+
+    def __init__(self) -> None:
+        self.expected, self.done = list[tuple[int, str]](), 0
+
+    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
+        self.expected.append((amount, unit))
+
+    def advance(self, amount: int) -> None:
+        self.done += amount
+
+
+@pytest.mark.parametrize(("judge", "verdicts"), [(Exact(), 4), (Remembering(), 1)])
+def test_the_work_is_counted_in_verdicts_that_are_not_known_already(judge: Exact, verdicts: int) -> None:
+    watch = Counting()
+    list(stage.run([answered("Velm", "a house", plain=("a town", "a bridge"))], judge, watch=watch))
+    assert (watch.expected, watch.done) == ([(verdicts, "verdicts")], verdicts)
