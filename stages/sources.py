@@ -97,7 +97,7 @@ def read_folder(root: Path, reading: Reading, repeats: Repeats) -> Iterator[Reco
             splits |= {name for name in SPLITS if suffix in JSON_FILES and is_of_split(path.relative_to(root), name)}
             records = guard(open_in_folder(path, root, reading), path, reading)
             yield from repeats.leave_out(records, str(path), reading.leave_out, reading.refuse)
-    if len(splits) > 1 and not reading.split:
+    if len(splits) > 1 and not reading.split and reading.rows.files:  # a dataset, not tasks that are called so
         reading.note(f"{root} has files of {' and '.join(sorted(splits))}, and all are read; --split NAME takes one")
     if reading.split and not fits:
         raise BadConfig(f"{root} --split {reading.split}: no file is called so; leave it out to read all of them")

@@ -245,8 +245,11 @@ def test_a_split_picks_the_files_that_are_called_so(tmp_path: Path) -> None:
     told: list[str] = []
     assert len(read(tmp_path, note=told.append)[0]) == 3
     assert told == [f"{tmp_path} has files of train and validation, and all are read; --split NAME takes one"]
+    fill(tmp_path / "arc", {"training.json": GRIDS, "test.json": {"two": GRIDS}})
+    read(tmp_path / "arc", note=told.append)
+    assert len(told) == 1
     found, _, left = read(tmp_path, split="validation")
-    assert (titles(found), [omission.kind for omission in left]) == (["B"], ["not of the split validation"] * 2)
+    assert (titles(found), [omission.kind for omission in left]) == (["B"], ["not of the split validation"] * 4)
     with pytest.raises(BadConfig, match=r"--split test: only for a dataset or a folder, which .*train.jsonl is not"):
         read(tmp_path / "train.jsonl", split="test")
 
