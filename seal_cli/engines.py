@@ -8,7 +8,8 @@ from typing import Any
 from seal_cli.console import note
 from seal_cli.models import choose_model, plain, quiet_libraries, weights_of
 from seal_cli.services import ENGINE_KEYS, ServiceFlags, calls_told, connect, key_from, refuse_given
-from stages.engines.adapters import adapter_check
+from stages.adapter_paths import missing_adapter
+from stages.engines.adapters import adapter_check, find_moved, foreign
 from stages.engines.base import Request
 from stages.engines.directories import read_adapter
 from stages.engines.guarded import GuardedEngine
@@ -95,15 +96,20 @@ class EngineFlags:
         about = {"model": model} if self.served else weights_of(model, self.device, self.dtype)
         return {"engine": self.name, **about}
 
-    def lost_adapters(self, adapters: Iterable[tuple[Path, str]], model: str) -> dict[Path, Exception]:
-        """Which of them cannot be used, and why. A server may see files that we do not; so may engines of others."""
+    def lost_adapters(
+        self, adapters: Iterable[tuple[Path, str]], model: str, folders: Sequence[Path] = ()
+    ) -> dict[Path, Exception]:
+        """Which of them cannot be used, and why. A server may see files that we do not; so may engines of others.
+
+        `folders`: from which their paths are told, which a message names.
+        """
         found, lost = list(adapters), dict[Path, Exception]()
         check = self._adapter_check(model) if found else no_check
         for path, trained_on in found:
             try:
                 check(path, trained_on)
             except (BadInput, MissingInput, OSError) as error:
-                lost[path] = error
+                lost[path] = missing_adapter(path, folders) if folders and not path.is_dir() else error
         return lost
 
     def _adapter_check(self, model: str) -> Callable[[Path, str], object]:
@@ -115,6 +121,14 @@ class EngineFlags:
         if self.name == "hf":
             return fits
         return lambda path, trained_on: (fits(path, trained_on), self._vllm([path]))
+
+    def find_moved(self, adapters: Mapping[Path, str], folders: Sequence[Path]) -> str | None:
+        """The model that all these were trained on, where its name leads nowhere; see `stages.engines.adapters`."""
+        return None if self.served else find_moved(adapters, folders)
+
+    def foreign(self, adapters: Mapping[Path, str], model: str) -> set[str]:
+        """The models other than this one that the adapters were trained on. A server's goes by its name alone."""
+        return set(adapters.values()) - {model} if self.served else foreign(adapters.items(), model)
 
     def load(self, model: str, adapters: Sequence[Path] = (), transport: Transport | None = None) -> Any:
         """The engine, loaded, for requests with these adapters; behind a server it may get another `transport`.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seal_cli.console import note
-from seal_cli.settings import differences, to_bytes
+from seal_cli.settings import are_alike, differences, to_bytes
 from stages.disk import PART, make_folder, named, rename, replace_file, write_all
 from stages.failures import ExistingOutput, Locked
 
@@ -42,7 +42,7 @@ class Journal:
         `anew` throws away what was made with others instead. `ways` are the ways out that the message names.
         """
         there = self._settings_there()
-        if there == settings:
+        if are_alike(there, settings):
             return
         if os.fstat(self.descriptor).st_size:
             if not anew:
@@ -57,7 +57,8 @@ class Journal:
 
     def is_of(self, settings: Mapping[str, Any]) -> bool:
         """Whether what is there, if anything, was made with these settings."""
-        return self._settings_there() in (None, settings)
+        there = self._settings_there()
+        return there is None or are_alike(there, settings)
 
     def _settings_there(self) -> Any:
         try:

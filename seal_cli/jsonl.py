@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from stages.adapter_paths import folders_of, locate
 from stages.disk import write_all
 from stages.failures import BadInput, MissingInput
 from stages.folders import suggest
@@ -74,6 +75,12 @@ def input_pairs(
         return pair
 
     return read_lines(lines, name, checked, refuse)
+
+
+def with_places(records: Iterable[Record], file: Path | None) -> Iterator[Record]:
+    """The lines of a file with the paths to their adapters told from here."""
+    folders = folders_of(file)
+    return (locate(record, folders) for record in records)
 
 
 def encode(line: Frozen) -> bytes:

@@ -49,6 +49,11 @@ def weights_of(name: str, device: str, dtype: str) -> dict[str, str]:
     return {"model": name, "weights": fingerprint(name), "device": kind, "dtype": precision}
 
 
+def identity_of(name: str) -> str:
+    """What ids know a model by: a directory by what is in it, so that they do not change when it moves."""
+    return fingerprint(name) if Path(name).is_dir() else name
+
+
 def has_gpu() -> bool:
     """Whether torch will most likely find one. It is not imported here, in the process that forks."""
     return Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""

@@ -23,6 +23,7 @@ from seal_cli.rejects import SAID, Rejects
 from seal_cli.shards import in_shard
 from seal_cli.target import Target
 from seal_cli.worker import Flight, Suspects, poison, run_worker
+from stages.adapter_paths import without_path
 from stages.engines.base import Watch
 from stages.failures import BadInput
 from stages.frozen import Frozen
@@ -97,7 +98,7 @@ class Run:
         for item, place in self._placed(items, limit, shard, allow_empty=allow_empty, name=name):
             found.append(item)
             self.places.append(place)
-            self.input.update(encode(item))
+            self.input.update(portable_bytes(item))
         return found
 
     def stream(
@@ -154,7 +155,7 @@ class Run:
                 continue
             good.append(item)
             self.places.append(place)
-            self.input.update(data)
+            self.input.update(portable_bytes(item))
         self.counts.read = len(good)
         if items:
             self.refuse.check(len(good))
@@ -327,6 +328,11 @@ class Run:
             told = self.target.kept(self.plan, self.counts.written, asked=errors.is_signal(error))
             if told:
                 say(f"seal {self.stage}: {told}")
+
+
+def portable_bytes(item: Item) -> bytes:
+    """What an input line says, wherever its adapter lies."""
+    return encode(without_path(item) if isinstance(item, Record) else item)
 
 
 def telling(make: Make, tell: Tell) -> Make:

@@ -11,7 +11,8 @@ from seal_cli import manifest
 from seal_cli.console import note
 from seal_cli.journal import Journal
 from seal_cli.jsonl import UsageError, claim_stdout, encode, to_stdout
-from seal_cli.settings import differences
+from seal_cli.settings import are_alike, differences
+from stages.adapter_paths import folders_of, locate, path_from, relate
 from stages.failures import BadInput, ExistingOutput
 from stages.frozen import Frozen
 from stages.lines import validate
@@ -68,7 +69,7 @@ class Target:
 
     def _compare(self, output: Path, made: dict[str, Any], plan: Plan | None, source: str) -> list[Record]:
         """Lines of the file that is there which this run would make, too: if it made it, or one of less input."""
-        same = made.get("settings") == self.settings
+        same = are_alike(made.get("settings"), self.settings)
         if not same and is_blank(output, made):
             return []
         if not same and not self.overwrite:
@@ -78,7 +79,7 @@ class Target:
             raise ExistingOutput(f"{output}: was changed since it was written; {self._ways()}")
         if plan is None or not whole:
             return []  # a cheap stage is run once more, and its lines compared
-        lines = [parsed(line) for line in output.read_bytes().split(b"\n")[:-1]]
+        lines = [parsed(line, output) for line in output.read_bytes().split(b"\n")[:-1]]
         mine = [line for line in lines if plan.has(line)]
         if len(mine) < len(lines) and not self.overwrite:
             raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
@@ -104,7 +105,7 @@ class Target:
         journal.keep(known)
         for line in old:
             if known.setdefault(plan.key_of(line), line) is line:
-                journal.append(plan.key_of(line), encode(line), synced=False)
+                journal.append(plan.key_of(line), self._kept(journal, line), synced=False)
         journal.sync()
         self._replay(plan, journal, known)
         return list(known.values())
@@ -122,7 +123,7 @@ class Target:
 
         def key_of(line: bytes) -> str | None:
             try:
-                record = parsed(line) if line.endswith(b"\n") else None
+                record = parsed(line, journal.path) if line.endswith(b"\n") else None
             except (ValueError, BadInput):
                 return None
             if record:
@@ -136,11 +137,19 @@ class Target:
 
     def emit(self, key: str, line: Frozen, *, synced: bool = True) -> None:
         """One line more, to the journal, where it survives when this returns, or where there is none to stdout."""
-        data = encode(line)
         if self.journal:
-            self.journal.append(key, data, synced=synced)
+            self.journal.append(key, self._kept(self.journal, line), synced=synced)
         if not self.output and not (self.journal and synced):
-            to_stdout(self.stdout, data)
+            to_stdout(self.stdout, encode(line))
+
+    def _kept(self, journal: Journal, line: Frozen) -> bytes:
+        """The line for a file: its adapter's path is told from the file's folder, and both may move."""
+        return encode(relate(line, journal.path.parent) if isinstance(line, Record) else line)
+
+    def tell_place(self, path: Path) -> str:
+        """A path as the settings of the run name it: from the folder of what keeps its lines, if there is one."""
+        whole = str(path.absolute())
+        return path_from(self.journal.path.parent, whole) if self.journal else whole
 
     def pass_on(self) -> None:
         """What a worker has appended to the journal of a pipe goes to stdout, whole lines only, each once.
@@ -150,7 +159,9 @@ class Target:
         if self.journal and not self.output:
             data = self.journal.whole_lines(self.passed)
             self.passed += len(data)
-            to_stdout(self.stdout, data)
+            for line in data.split(b"\n")[:-1]:
+                named = b'"adapter": {' in line
+                to_stdout(self.stdout, encode(parsed(line, self.journal.path)) if named else line + b"\n")
 
     @property
     def descriptors(self) -> list[int]:
@@ -227,5 +238,6 @@ def resolved(output: Path) -> Path:
     return real
 
 
-def parsed(line: bytes) -> Record:
-    return validate(Record, parse_json(line))
+def parsed(line: bytes, file: Path) -> Record:
+    """A line of a file."""
+    return locate(validate(Record, parse_json(line)), folders_of(file))

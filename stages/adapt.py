@@ -32,16 +32,20 @@ def pieces(
     config: FitConfig = FitConfig(),
     seeds: int = 1,
     run_seed: int = 0,
+    identity: str | None = None,
 ) -> dict[str, Piece]:
     """The lines to be made by their adapters' ids. Raises BadLine for a self-edit that comes twice."""
-    gathered = Pieces(model, domain=domain, out=out, config=config, seeds=seeds, run_seed=run_seed)
+    mine = Pieces(model, domain=domain, out=out, config=config, seeds=seeds, run_seed=run_seed, identity=identity)
     for record in records:
-        gathered.add(record)
-    return gathered.found
+        mine.add(record)
+    return mine.found
 
 
 class Pieces:
-    """The lines to be made by their adapters' ids: `add` takes record after record."""
+    """The lines to be made by their adapters' ids: `add` takes record after record.
+
+    `identity` is what tells the model from others in ids, if its name does not.
+    """
 
     def __init__(
         self,
@@ -52,8 +56,10 @@ class Pieces:
         config: FitConfig = FitConfig(),
         seeds: int = 1,
         run_seed: int = 0,
+        identity: str | None = None,
     ) -> None:
-        self.model, self.domain, self.out, self.config = model, domain, out, config
+        self.model, self.identity = model, identity or model
+        self.domain, self.out, self.config = domain, out, config
         self.seeds, self.run_seed = seeds, run_seed
         self.found: dict[str, Piece] = {}
         self.distinct, self.names = Distinct(), _Names()
@@ -71,10 +77,10 @@ class Pieces:
         try:
             lesson = lesson_of(self.domain, record)
         except (BadEdit, Unwritten, Untrainable) as error:
-            adapter = _without_training(edit, self.model, self.config, error)
+            adapter = _without_training(edit, self.model, self.identity, self.config, error)
             return {adapter.id: Piece(bare, line=bare.grow(adapter=adapter))}
         own = [edit_seed(self.run_seed, record.task.id, edit, replica) for replica in range(self.seeds)]
-        jobs = (_job(edit, lesson, self.model, self.config, seed, self.out, self.names) for seed in own)
+        jobs = (_job(edit, lesson, self.identity, self.config, seed, self.out, self.names) for seed in own)
         return {job.id: Piece(bare, job) for job in jobs}
 
 
@@ -148,9 +154,9 @@ class _Names:
         return self.known[id(lesson.examples)][1]
 
 
-def _job(edit: SelfEdit, lesson: Lesson, model: str, config: FitConfig, seed: int, out: Path, names: _Names) -> FitJob:
+def _job(edit: SelfEdit, lesson: Lesson, base: str, config: FitConfig, seed: int, out: Path, names: _Names) -> FitJob:
     own = replace(config, **lesson.chosen)
-    job_id = content_id(edit.id, model, seed, asdict(own), names.of(lesson))
+    job_id = content_id(edit.id, base, seed, asdict(own), names.of(lesson))
     return FitJob(job_id, lesson, own, seed, out / job_id)
 
 
@@ -189,12 +195,12 @@ def _stats(result: FitResult) -> TrainStats:
 
 
 def _without_training(
-    edit: SelfEdit, model: str, config: FitConfig, error: BadEdit | Unwritten | Untrainable
+    edit: SelfEdit, model: str, base: str, config: FitConfig, error: BadEdit | Unwritten | Untrainable
 ) -> Adapter:
     """Whose fault it is decides the reward: a self-edit that cannot be used is worth 0, one that never came nothing."""
     chosen = {"learning_rate": edit.chosen.learning_rate, "epochs": edit.chosen.epochs} if edit.chosen else {}
     return Adapter(
-        id=content_id(edit.id, model, "unreadable"),
+        id=content_id(edit.id, base, "unreadable"),
         seed=0,
         model=model,
         path=None,

@@ -55,6 +55,7 @@ class Writing:
     retries: int = 0
     unique: bool = False
     structured: bool = False
+    identity: str | None = None  # what tells the model from others in ids, if its name does not
 
     def prompt(self, task: Task) -> Prompt:
         """Raises BadConfig for an unknown template."""
@@ -173,7 +174,7 @@ def _edit(sought: Sought, completion: Completion, model: str, writing: Writing) 
         except BadEdit as bad:
             error = str(bad)
     return SelfEdit(
-        id=content_id(sought.task.id, model, writing.template, sought.sample, completion.text),
+        id=content_id(sought.task.id, writing.identity or model, writing.template, sought.sample, completion.text),
         sample=sought.sample,
         model=model,
         template=writing.template,

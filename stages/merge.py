@@ -30,7 +30,8 @@ class Shard:
     @property
     def common(self) -> dict[str, Any]:
         """The settings that all shards of a run share."""
-        return {key: value for key, value in self.settings.items() if key not in IGNORED}
+        known = IGNORED if not self.settings.get("weights") else (*IGNORED, "model")  # it may lie elsewhere
+        return {key: value for key, value in self.settings.items() if key not in known}
 
 
 def run(shards: Sequence[Shard]) -> Iterator[Record | SftExample]:

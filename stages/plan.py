@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
+from stages.adapter_paths import are_equal
 from stages.records import Record, Section
 
 
@@ -29,7 +30,8 @@ class Plan:
 
     def has(self, line: Record) -> bool:
         """Whether a finished line is one of these, made from the same input."""
-        return self.wanted.get(self.key_of(line)) == line.grow(**{self.section: None})
+        wanted = self.wanted.get(self.key_of(line))
+        return wanted is not None and are_equal(wanted, line.grow(**{self.section: None}))
 
     def without(self, keys: Collection[str]) -> "Plan":
         """The same without these lines."""

@@ -138,7 +138,7 @@ def adapt(
     from seal_cli.contexts import count_untrainable
     from seal_cli.domains import domain_of, fit_config, tell_left_out, trained_domain
     from seal_cli.jsonl import input_records
-    from seal_cli.models import check_limits, choose_model, load_trainer, weights_of
+    from seal_cli.models import check_limits, choose_model, identity_of, load_trainer, weights_of
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import adapt as stage
@@ -179,7 +179,8 @@ def adapt(
             run.settle({**selected, "show_data": True})
             run.write(stage.show_data(records, domain=domain), total=len(records))
             return run.code
-        gathered = stage.Pieces(name, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed)
+        base = identity_of(name)
+        gathered = stage.Pieces(name, domain=domain, out=out, config=config, seeds=seeds, run_seed=seed, identity=base)
         run.sift(records, gathered.add)
         todo = gathered.found
         tell_left_out(domain)
@@ -188,7 +189,13 @@ def adapt(
             run.would(f"train {len(todo)} adapters of {name}{own}", config)
             count_untrainable(run, name, (piece.job for piece in todo.values() if piece.job))
             return run.code
-        fitted = {"trainer": trainer, "out": str(out), "seeds": seeds, "seed": seed, "fit": asdict(config)}
+        fitted = {
+            "trainer": trainer,
+            "out": run.target.tell_place(out),
+            "seeds": seeds,
+            "seed": seed,
+            "fit": asdict(config),
+        }
         run.settle({**selected, **fitted, **weights_of(name, device, dtype)}, stage.plan(todo, is_whole))
         run.produce(
             lambda: load_trainer(trainer, name, device, dtype, slots=slots, tokens_per_step=budget),

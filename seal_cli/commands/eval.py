@@ -82,11 +82,12 @@ def evaluate(
     from seal_cli.console import note
     from seal_cli.contexts import count_crowded
     from seal_cli.domains import answered_chat, domain_of, sampling
-    from seal_cli.jsonl import input_records
+    from seal_cli.jsonl import input_records, with_places
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from seal_cli.services import ServiceFlags, refuse_given
     from stages import eval as stage
+    from stages.adapter_paths import folders_of
     from stages.domains.base import DOMAINS, Domain
     from stages.judges.steadfast import Steadfast
     from stages.plugins import load_class
@@ -98,7 +99,8 @@ def evaluate(
     with Run("eval", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
         grader.check(others=(file, output))
         student.check(unused=grader.unused())
-        records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard, allow_empty=allow_empty)
+        lines = run.read(input_records(file, refuse=bad), limit=limit, shard=shard, allow_empty=allow_empty)
+        records = list(with_places(lines, file))
         if run.empty:
             return run.write_none({"limit": limit, "shard": shard})
         kind, defaults = domain_of(run.domains)
@@ -106,18 +108,17 @@ def evaluate(
         if domain.judge:
             refuse_given({"--judge": judge}, "ARC's grids are compared cell by cell; leave it out")
         records = run.sift(records, stage.Scorable(domain))
-        trained = run.students
-        name = student.choose(model, trained)
-        if trained - {name}:
-            note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(trained))}")
-        adapters = dict(stage.adapters(records))
-        unusable = student.lost_adapters(adapters.items(), name)
+        adapters, folders = dict(stage.adapters(records)), folders_of(file)
+        name = student.choose(model or student.find_moved(adapters, folders), run.students)
+        unusable = student.lost_adapters(adapters.items(), name, folders)
         named = [line.adapter.path if line.adapter and line.adapter.path else "" for line in records]
         lost = {path: str(unusable[Path(path)]) for path in named if path and Path(path) in unusable}
         if records and all(path in lost for path in named):  # more than one line's trouble
             raise unusable[Path(named[0])]
         run.tell_lost([lost.get(path) for path in named])
         usable = [path for path in adapters if path not in unusable]
+        if others := student.foreign({path: adapters[path] for path in usable}, name):
+            note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(others))}")
         answering = sampling(defaults.answering, max_tokens=max_tokens)
         fits = [line.adapter.fit for line in records if line.adapter and line.adapter.path]
         chats = answered_chat(chat, defaults.chat or student.chats, {fit["chat"] for fit in fits if "chat" in fit})

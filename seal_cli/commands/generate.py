@@ -103,11 +103,14 @@ def generate(
       seal generate tasks.jsonl --engine openai --base-url http://localhost:8000/v1 --model NAME
     """
 
+    from dataclasses import replace
+
     from seal_cli import engines
     from seal_cli.batches import Batches
     from seal_cli.contexts import count_crowded
     from seal_cli.domains import domain_of, refuse_asking, refuse_writing, sampling
     from seal_cli.jsonl import input_records
+    from seal_cli.models import identity_of
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from seal_cli.services import ServiceFlags
@@ -162,6 +165,7 @@ def generate(
         if emit_batch:
             batches.emit(editor.calls(name, stage.requests(records, writing)))
             return run.code
+        writing = replace(writing, identity=name if editor.served else identity_of(name))
         run.settle({**selected, "text": text, **stage.settings(writing), **editor.settings(name)}, plan)
         run.produce(
             lambda: (editor.load(name, transport=batches.answers()), Choices(run.known)),

@@ -49,7 +49,7 @@ def judge(
     from seal_cli.batches import Batches
     from seal_cli.console import note
     from seal_cli.display import shown
-    from seal_cli.jsonl import input_records
+    from seal_cli.jsonl import input_records, with_places
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from seal_cli.services import ServiceFlags, refuse_given
@@ -62,8 +62,8 @@ def judge(
         batches.check(grader.served, "an openai:… judge", overwrite=overwrite, unused=grader.service.given())
         grader.check(asks=not batches, others=(file, output))
         refuse_given(grader.unused(), f"the judge {judge} asks no server")
-        records = run.read(input_records(file, ("score",), bad), limit=limit, shard=shard, allow_empty=allow_empty)
-        records = run.sift(records, stage.Gradable())
+        lines = run.read(input_records(file, ("score",), bad), limit=limit, shard=shard, allow_empty=allow_empty)
+        records = run.sift(list(with_places(lines, file)), stage.Gradable())
         if dry_run:
             run.would(f"grade {len(records)} lines with {judge}", grader.service)
             return run.code

@@ -56,7 +56,7 @@ def merge(
 def read_shard(path: Path) -> "Shard":
     """A shard and what its manifest says. Raises BadInput for a file that is not finished, or not as it was written."""
     from seal_cli import manifest
-    from seal_cli.jsonl import input_examples, input_records
+    from seal_cli.jsonl import input_examples, input_records, with_places
     from stages.failures import BadInput, MissingInput
     from stages.merge import Shard
 
@@ -71,7 +71,8 @@ def read_shard(path: Path) -> "Shard":
     if not manifest.is_whole(path, made):
         raise BadInput(f"{path}: was changed since it was written; run its command again")
     examples = settings.get("stage") == "filter"
-    return Shard(str(path), settings, input_examples(path) if examples else input_records(path))
+    lines = input_examples(path) if examples else with_places(input_records(path), path)
+    return Shard(str(path), settings, lines)
 
 
 def count_in(path: Path, what: str) -> int:

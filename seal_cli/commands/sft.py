@@ -99,9 +99,9 @@ def sft(
             count = sum(1 for pair in pairs for _ in pair.examples)
             run.would(f"train {name} on {count} examples and write {out}", config)
             return run.code
-        weights = {"model": name, "weights": fingerprint(name), "dtype": dtype, "out": str(out)}
+        weights = {"model": name, "weights": fingerprint(name), "dtype": dtype, "out": run.target.tell_place(out)}
         run.settle({**weights, "fit": asdict(config), "limit": limit, "shard": shard})
-        digest = digest_of({**run.settings, "input": run.input.hexdigest()})
+        digest = digest_of({**run.settings, "out": None, "input": run.input.hexdigest()})  # wherever the run lies
         made = existing(out, digest, overwrite=overwrite)
         if made is None:
             run.costly = True

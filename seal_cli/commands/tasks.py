@@ -69,6 +69,7 @@ def tasks(
       seal tasks arc-agi_training_challenges.json --ids 007bbfb7 --ids 00d62c1b
     """
     from seal_cli.console import note
+    from seal_cli.jsonl import with_places
     from seal_cli.omissions import Omissions, find_own_files
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
@@ -97,6 +98,7 @@ def tasks(
             allow_empty=allow_empty,
         )
         lines = run.read(found, limit=limit, shard=shard, allow_empty=allow_empty, name=" ".join(sources))
+        lines = list(with_places(lines, Path(sources[0])))
         left.tell()
         source = sources[0] if len(sources) == 1 else sources
         chosen = {"sample": sample, "skip": skip, "seed": seed, "limit": limit, "shard": shard}

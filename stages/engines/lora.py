@@ -246,12 +246,18 @@ def write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor],
     """peft's two files, the weights as safetensors. Their metadata names the base model's weights."""
     from safetensors.torch import save
 
+    settings.base_model_name_or_path = place_of(settings.base_model_name_or_path)
     data = save({name: weight.contiguous() for name, weight in state.items()}, {"format": "pt", BASE: weights})
     with whole_directory(out) as partial:
         settings.save_pretrained(str(partial))
         order_sets(partial / "adapter_config.json")
         write_file(partial / WEIGHTS, ordered_header(data))
     return out
+
+
+def place_of(name: str) -> str:
+    """What others find the model by, from whatever folder: a directory's real path; a hub's name as it is."""
+    return str(Path(name).resolve()) if name and Path(name).is_dir() else name
 
 
 def order_sets(path: Path) -> None:

@@ -201,7 +201,7 @@ def adapter_config(path: Path) -> dict[str, Any]:
     """The PEFT settings of an adapter directory. Raises MissingInput or BadInput if it is none, or not safetensors."""
     settings, weights = path / "adapter_config.json", path / "adapter_model.safetensors"
     if not path.is_dir():
-        raise MissingInput(f"adapter {path}: no such directory (run `seal adapt` again, or from its working directory)")
+        raise MissingInput(f"adapter {path}: no such directory (run `seal adapt` again, or copy it there)")
     if not weights.is_file():
         kind = "only a .bin, which is not read" if (path / "adapter_model.bin").is_file() else "no weights"
         raise BadInput(f"adapter {path}: {kind}; it needs adapter_model.safetensors")

@@ -3,6 +3,7 @@
 The same to the last digits where no more is promised (tests/bits.py).
 """
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from stages.engines.headers import read_header
 from tests.bits import assert_same
 from tests.cli.conftest import SMALL_LORA, Finished, passages, seal
+from tests.cli.inside import run_inside
 
 ADAPT = ("adapt", "edits.jsonl", "--out", "ad", *SMALL_LORA, "--seeds", "2", "-o", "adapters.jsonl")
 EVAL = ("eval", "adapters.jsonl", "--max-tokens", "6", "-o", "scores.jsonl")
@@ -183,7 +185,7 @@ def test_of_a_damaged_or_lost_adapter_the_answers_stay_unscored_until_it_is_ther
     (place / "adapters.jsonl").write_text(
         (place / "adapters.jsonl").read_text().replace(f'"path": "{lost}"', f'"path": "./{lost}"')
     )
-    whole = (place / "scores.jsonl").read_text().replace(f'"path": "{lost}"', f'"path": "./{lost}"').splitlines()
+    whole = (place / "scores.jsonl").read_text().splitlines()
     (place / "scores.jsonl").unlink()
     weights = place / damaged / "adapter_model.safetensors"
     data = weights.read_bytes()
@@ -212,3 +214,103 @@ def test_an_adapter_without_safetensors_is_named(place: Path) -> None:
         weights.unlink(missing_ok=True)
         (weights.parent / "adapter_model.bin").write_bytes(b"pickle")
     assert "only a .bin, which is not read" in refusal(place)
+
+
+# ---- a run that has moved
+
+
+@pytest.fixture
+def moved(place: Path, tmp_path: Path) -> Path:
+    """The run at another place, its model at a third; the adapters of the first are gone with it."""
+    shutil.copytree(place / "model", tmp_path / "weights")
+    (place / "model").unlink()
+    return place.rename(tmp_path / "elsewhere")
+
+
+def at(folder: Path, command: tuple[str, ...], model: Path) -> list[str]:
+    """The same command with absolute paths, as it is typed in any other folder."""
+    own = [str(folder / word) if word == "ad" or word.endswith(".jsonl") else word for word in command]
+    return [*own, "--model", str(model)]
+
+
+def test_a_run_that_has_moved_with_its_model_elsewhere_is_complete(moved: Path, tmp_path: Path) -> None:
+    for command in (ADAPT, EVAL):
+        again_ = run_inside(*at(moved, command, tmp_path / "weights"), cwd=tmp_path)
+        assert (again_.code, "is complete already; nothing to do" in again_.err) == (0, True), again_.err
+        assert "adapters were trained on" not in again_.err and "`seal adapt`" not in again_.err
+
+
+def test_an_interrupted_run_goes_on_where_it_has_moved(moved: Path, done: Path, tmp_path: Path) -> None:
+    for name, command in (("adapters.jsonl", ADAPT), ("scores.jsonl", EVAL)):
+        interrupt(moved, name, kept=11)
+        with (moved / f"{name}.part").open("r+") as part:
+            part.truncate(0)
+            part.write((done / name).read_text())
+        finished = run_inside(*at(moved, command, tmp_path / "weights"), cwd=tmp_path)
+        assert finished.code == 0, finished.err
+        assert f"goes on: 12 of 12 lines are in {moved}/{name}.part" in finished.err
+        assert (moved / name).read_bytes() == (done / name).read_bytes()
+
+
+def test_a_model_that_has_moved_with_the_run_is_known_by_its_weights(place: Path, tmp_path: Path) -> None:
+    """The lines name `/…/run/model`, which is gone; beside them is one of that name, and one with other weights."""
+    lines = (place / "adapters.jsonl").read_text().replace('"model": "model"', f'"model": "{tmp_path}/gone/model"')
+    (place / "adapters.jsonl").write_text(lines)
+    found = run_inside("eval", place / "adapters.jsonl", "--dry-run", cwd=tmp_path)
+    assert (found.code, f"would score 12 lines with {place}/model" in found.err) == (0, True), found.err
+    real = (place / "model").resolve()
+    (place / "model").unlink()
+    shutil.copytree(real, place / "model")
+    (place / "model" / "generation_config.json").unlink()
+    other = run_inside("eval", place / "adapters.jsonl", "--dry-run", cwd=tmp_path)
+    assert other.code == 66
+    assert f"the lines name {tmp_path}/gone/model, which is no model here: give --model DIR" in other.err
+
+
+def test_lines_that_left_their_adapters_behind_say_where_these_were_looked_for(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "part.jsonl").write_text((place / "adapters.jsonl").read_text().splitlines(keepends=True)[0])
+    refused = run_inside("eval", "part.jsonl", "--model", place / "model", cwd=tmp_path)
+    name = adapter_of((tmp_path / "part.jsonl").read_text())
+    assert (refused.code, f"looked for at {tmp_path}/{name};" in refused.err) == (66, True), refused.err
+    inside = run_inside("eval", tmp_path / "part.jsonl", "--dry-run", cwd=place)
+    assert inside.code == 0, inside.err
+    piped = run_inside("eval", "--dry-run", stdin=(tmp_path / "part.jsonl").read_text(), cwd=place)
+    assert piped.code == 0, piped.err
+
+
+def test_the_lines_of_shards_in_several_folders_still_find_their_adapters(place: Path, tmp_path: Path) -> None:
+    whole = (place / "adapters.jsonl").read_text().splitlines(keepends=True)
+    manifest = json.loads((place / "adapters.jsonl.manifest.json").read_text())
+    for part in (1, 2):
+        folder = tmp_path / f"machine-{part}"
+        folder.mkdir()
+        (place / "ad").rename(folder / "ad") if part == 2 else shutil.copytree(place / "ad", folder / "ad")
+        text = "".join(whole[part - 1 :: 2])
+        (folder / "a.jsonl").write_text(text)
+        settings = {**manifest["settings"], "shard": f"{part}/2", "model": f"/home/{part}/model"}
+        made = {**manifest, "settings": settings, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        (folder / "a.jsonl.manifest.json").write_text(json.dumps(made))
+    done = run_inside("merge", "machine-1/a.jsonl", "machine-2/a.jsonl", "-o", "all.jsonl", cwd=tmp_path)
+    assert done.code == 0, done.err
+    for line in (tmp_path / "all.jsonl").read_text().splitlines():
+        assert (tmp_path / adapter_of(line) / "adapter_config.json").is_file()
+
+
+def test_a_journal_tells_from_its_folder_and_stdout_from_here_and_the_adapter_names_its_model_absolutely(
+    place: Path,
+) -> None:
+    edits = (place / "edits.jsonl").read_text().splitlines(keepends=True)
+    command = ("adapt", "--out", "ad", *SMALL_LORA, "--seeds", "2", "--model", "model", "--journal", "journal")
+    (place / "journal").mkdir()
+    lines = [json.loads(line) for line in (place / "adapters.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["adapter"]["path"] = f"../{line['adapter']['path']}"
+    (place / "journal/adapt.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    settings = json.loads((place / "adapters.jsonl.manifest.json").read_text())["settings"]
+    (place / "journal/adapt.json").write_text(json.dumps({**settings, "out": "../ad"}))
+    finished = run_inside(*command, stdin="".join(edits), cwd=place)
+    assert finished.code == 0, finished.err
+    assert [line["adapter"]["path"] for line in finished.lines] == [f"ad/{line['adapter']['id']}" for line in lines]
+    for line in finished.lines:
+        config = json.loads((place / line["adapter"]["path"] / "adapter_config.json").read_text())
+        assert config["base_model_name_or_path"] == str((place / "model").resolve())

@@ -165,7 +165,11 @@ def test_an_adapters_settings_are_read(model_dir: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "kind", "words"),
     [
-        (lambda folder: shutil.rmtree(folder), MissingInput, "no such directory (run `seal adapt` again"),
+        (
+            lambda folder: shutil.rmtree(folder),
+            MissingInput,
+            "no such directory (run `seal adapt` again",
+        ),
         (
             lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"),
             BadInput,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,21 +72,21 @@ def named_paths(work: Path) -> set[str]:
                 value = json.loads(line)
             except ValueError:
                 continue
-            found |= set(paths_in(value))
+            found |= {os.path.relpath(path, work) for path in paths_in(value, work, file.parent)}
     return found
 
 
-def paths_in(value: Any) -> Iterator[str]:
-    """`adapter.path` of a record and `model` of a checkpoint, however deep a journal wraps them."""
+def paths_in(value: Any, work: Path, folder: Path) -> Iterator[Path]:
+    """`adapter.path` of a record, told from its file's folder, and `model` of a checkpoint, however deep they lie."""
     if not isinstance(value, dict):
         return
     if {"base", "examples"} <= value.keys():
-        yield str(value["model"])
+        yield work / value["model"]
     adapter = value.get("adapter")
     if isinstance(adapter, dict) and adapter.get("path"):
-        yield str(adapter["path"])
+        yield folder / adapter["path"]
     for inner in value.values():
-        yield from paths_in(inner)
+        yield from paths_in(inner, work, folder)
 
 
 def after_rerun(case: Case, room: Room, reference: Reference, outcome: Outcome) -> Iterator[str]:
