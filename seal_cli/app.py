@@ -15,6 +15,7 @@ from seal_cli.commands.adapt import adapt
 from seal_cli.commands.doctor import doctor
 from seal_cli.commands.eval import evaluate
 from seal_cli.commands.filter import filter_scores
+from seal_cli.commands.gc import collect
 from seal_cli.commands.generate import generate
 from seal_cli.commands.judge import judge
 from seal_cli.commands.merge import merge
@@ -55,6 +56,7 @@ COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "sft": (sft, "sft lines → a model directory, the next round's --model"),
     "report": (report, "score lines → a table and a plot"),
     "merge": (merge, "the shards of a run → its lines"),
+    "gc": (collect, "a run → its adapters that no line names, listed or removed"),
     "doctor": (doctor, "what is wrong with this machine or model, and what to type"),
     "schema": (schema, "the JSON Schema of every line"),
 }

@@ -4,7 +4,6 @@ The journal of `-o FILE` is FILE.part, which becomes FILE when the run is comple
 DIR/STAGE.jsonl and stays. One process holds it at a time, by a lock that ends with the process, however it ends.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -15,10 +14,9 @@ from typing import Any
 
 from seal_cli.console import note
 from seal_cli.settings import are_alike, differences, to_bytes
-from stages.disk import PART, make_folder, named, rename, replace_file, write_all
+from stages.disk import NO_LOCKS, PART, make_folder, named, rename, replace_file, write_all
 from stages.failures import ExistingOutput, Locked
 
-NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # some network file systems
 COUNTED = 2**20  # bytes that are read at once to count lines
 Key = Callable[[bytes], str | None]  # the identity of a line; None for one that cannot be read
 

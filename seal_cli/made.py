@@ -61,7 +61,9 @@ def why_again(run: str, file: str, inputs: list[str], arguments: list[str]) -> s
     if old != new:
         gone = " ".join(each for each in options(old) if each not in options(new))
         come = " ".join(each for each in options(new) if each not in options(old))
-        return f"was made with {gone or 'less'}, and it is {come or 'less'} now"
+        if gone and come:
+            return f"was made with {gone}, and it is {come} now"
+        return f"was made without {come}" if come else f"was made with {gone or 'these in another order'}"
     for path in inputs:
         if is_later(Path(path), made.get("began")):
             return f"{path} has changed while it was made"

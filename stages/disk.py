@@ -4,6 +4,8 @@ Everything that must survive a crash goes through here, by the functions of `os`
 of them fail.
 """
 
+import errno
+import fcntl
 import os
 import re
 import shutil
@@ -12,9 +14,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.failures import NoSpace
+from stages.failures import Locked, NoSpace
 
 PART = ".part"
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # some network file systems
 PARTIAL = re.compile(r"(.+)\.[a-z0-9_]{8}(\.old)?\.part")  # what mkdtemp makes of a directory's name, and `_publish`
 
 
@@ -116,6 +119,35 @@ def remove_partials(folder: Path, names: Collection[str]) -> None:
         partial = PARTIAL.fullmatch(path.name)
         if partial and partial[1] in names:
             shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def folder_in_use(path: Path) -> Iterator[None]:
+    """The folder is there, and nobody tidies it up meanwhile. Others may use it, too."""
+    make_folder(path)
+    descriptor = lock_at_once(path, fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def lock_at_once(path: Path, kind: int) -> int:
+    """A descriptor of a file or folder with a lock on it, where its file system has locks.
+
+    Raises Locked where another process has one that does not go with it.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Locked(f"{path}: another process is working there; wait for its end") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            os.close(descriptor)
+            raise named(error, path) from None
+    return descriptor
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-STAGES = ("tasks", "generate", "adapt", "eval", "judge", "filter", "sft", "report", "doctor", "merge")
+STAGES = ("tasks", "generate", "adapt", "eval", "judge", "filter", "sft", "report", "doctor", "merge", "gc")
 LIBRARY = sorted((ROOT / "stages").rglob("*.py"))
 HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "pydantic", "matplotlib")
 

@@ -159,7 +159,7 @@ def test_a_changed_flag_makes_its_stage_again_and_what_is_made_from_it(
     looked = rounds(finished, "-n", setting)
     assert set(made_by(looked)) == expected
     first = made_by(looked)[0].replace(" ", "/")
-    assert f"round-{first}.jsonl: was made with " in looked.stderr
+    assert f"round-{first}.jsonl: was made with" in looked.stderr
     assert "it is made again, and what is made from it" in looked.stderr
 
 

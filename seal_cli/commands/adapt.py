@@ -133,6 +133,7 @@ def adapt(
       seal adapt edits.jsonl --show-data | jq -r '.sequences[]'
       seal adapt arc-edits.jsonl --show-data | jq -r '.tasks[].tool' | sort | uniq -c
     """
+    from contextlib import nullcontext
     from dataclasses import asdict
 
     from seal_cli.contexts import count_untrainable
@@ -142,6 +143,7 @@ def adapt(
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import adapt as stage
+    from stages.disk import folder_in_use
     from stages.engines.adapters import is_whole
 
     PadMode.parse(pad_mode or "none")
@@ -197,8 +199,9 @@ def adapt(
             "fit": asdict(config),
         }
         run.settle({**selected, **fitted, **weights_of(name, device, dtype)}, stage.plan(todo, is_whole))
-        run.produce(
-            lambda: load_trainer(trainer, name, device, dtype, slots=slots, tokens_per_step=budget),
-            lambda fitter, keys, watch: stage.run(todo, fitter, keys=set(keys), watch=watch),
-        )
+        with nullcontext() if run.target.complete else folder_in_use(out):
+            run.produce(
+                lambda: load_trainer(trainer, name, device, dtype, slots=slots, tokens_per_step=budget),
+                lambda fitter, keys, watch: stage.run(todo, fitter, keys=set(keys), watch=watch),
+            )
     return run.code

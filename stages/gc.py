@@ -1,0 +1,146 @@
+"""run → what it need not keep: adapter directories that no line names, and what killed runs left of building some."""
+
+import fcntl
+import fnmatch
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stages.adapter_paths import candidates, folders_of
+from stages.disk import PARTIAL, lock_at_once
+from stages.engines.adapters import BASE
+from stages.engines.headers import read_header
+from stages.engines.models import ABOUT, MODEL_FILES
+from stages.failures import BadInput, MissingInput
+
+ID = re.compile("[0-9a-f]{16}")
+ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
+LINES = (".jsonl", ".ndjson", ".part")
+PACKED = (".jsonl.gz", ".jsonl.zst", ".jsonl.xz", ".jsonl.bz2")
+
+
+@dataclass(frozen=True)
+class Waste:
+    """A directory that may go, and the bytes of its files. `finished`: an adapter; else one that was being built."""
+
+    path: Path
+    size: int
+    finished: bool
+
+
+@dataclass
+class Finds:
+    """What lies in the folder of a run, links aside."""
+
+    lines: list[Path] = field(default_factory=list)
+    documents: list[Path] = field(default_factory=list)  # other JSON, which may quote lines
+    adapters: list[Path] = field(default_factory=list)
+    leftovers: list[Path] = field(default_factory=list)
+
+
+def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
+    """The adapters that no line in `folder` names, and the leftovers; with `remove` each is gone when it is told.
+
+    Only what `seal adapt` and `seal sft` write is taken, and nothing behind a link. Raises Locked while a run writes
+    there, BadInput where there are no lines at all: then every adapter would go.
+    """
+    found = survey(folder)
+    with ExitStack() as held:
+        for path in found.lines:
+            held.callback(os.close, lock_at_once(path, fcntl.LOCK_SH))
+        for path in sorted({each.parent for each in (*found.adapters, *found.leftovers)}):
+            held.callback(os.close, lock_at_once(path, fcntl.LOCK_EX))
+        paths, ids = named(found)
+        lost = [path for path in found.adapters if os.path.realpath(path) not in paths and path.name not in ids]
+        for path in (*lost, *found.leftovers):
+            waste = Waste(path, size_of(path), path in lost)
+            if remove:
+                shutil.rmtree(path)
+            yield waste
+
+
+def survey(folder: Path) -> Finds:
+    """Raises MissingInput or BadInput for what is no folder of a run."""
+    if not folder.is_dir():
+        raise (BadInput if folder.exists() else MissingInput)(f"{folder}: no folder; give that of a run")
+    found = Finds()
+    for place, folders, files in os.walk(folder):
+        for name in sorted(folders):
+            path = Path(place, name)
+            kind = found.adapters if is_adapter(path) else found.leftovers if is_leftover(path) else None
+            if kind is not None:
+                kind.append(path)
+                folders.remove(name)
+        for path in (Path(place, name) for name in sorted(files)):
+            if path.name.endswith(PACKED):
+                raise BadInput(f"{path}: its lines may name adapters and are not read; unpack it, or move it away")
+            if path.suffix in LINES or path.with_name(f"{path.name}.manifest.json").exists():
+                found.lines.append(path)
+            elif path.suffix == ".json":
+                found.documents.append(path)
+    if not found.lines:
+        raise BadInput(f"{folder}: holds no JSON lines, so that no adapter is named; give the folder with lines in it")
+    return found
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether `seal adapt` wrote the directory, and nobody has put anything else into it."""
+    if not ID.fullmatch(path.name) or contents(path) != ADAPTER:
+        return False
+    try:
+        return BASE in read_header(path / "adapter_model.safetensors").metadata
+    except (BadInput, MissingInput, OSError):
+        return False
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a killed run was building the directory, an adapter's or a model's."""
+    partial, files = PARTIAL.fullmatch(path.name), contents(path)
+    if not partial or files is None:
+        return False
+    known = ADAPTER if ID.fullmatch(partial[1]) else (*MODEL_FILES, ABOUT)
+    return all(any(fnmatch.fnmatch(name, pattern) for pattern in known) for name in files)
+
+
+def contents(path: Path) -> set[str] | None:
+    """The names of its files; None for a link, and for a directory that holds anything but files."""
+    if path.is_symlink():
+        return None
+    entries = list(os.scandir(path))
+    return {entry.name for entry in entries} if all(entry.is_file(follow_symlinks=False) for entry in entries) else None
+
+
+def named(found: Finds) -> tuple[set[str], set[str]]:
+    """(real paths, ids) of the adapters that lines name; ids where a path leads nowhere or a line cannot be read."""
+    paths: set[str] = set()
+    ids = {match[0] for path in found.documents for match in ID.finditer(path.read_text("utf-8", "replace"))}
+    for file in found.lines:
+        folders = folders_of(file)
+        with file.open("rb") as lines:
+            for line in lines:
+                told = adapter_path(line) if b'"adapter"' in line else ""
+                if told is None:
+                    ids |= set(ID.findall(line.decode("utf-8", "replace")))
+                elif told:
+                    there = [place for place in candidates(told, Path(told).name, folders) if os.path.isdir(place)]  # noqa: PTH112
+                    paths |= {os.path.realpath(place) for place in there}
+                    ids |= set() if there else {Path(told).name}
+    return paths, ids
+
+
+def adapter_path(line: bytes) -> str | None:
+    """The path to the adapter of a line; "" where it names none, None where it cannot be read."""
+    try:
+        adapter = json.loads(line).get("adapter") or {}
+        return str(adapter.get("path") or "")
+    except (ValueError, RecursionError, AttributeError):
+        return None
+
+
+def size_of(path: Path) -> int:
+    return sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(path))

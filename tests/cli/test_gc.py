@@ -1,0 +1,140 @@
+"""`seal gc`: what no line names is listed, and removed when that is asked for; nothing else is touched."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from stages.disk import folder_in_use
+from tests.cli.conftest import Finished
+from tests.cli.inside import run_inside
+
+NAMED, LOST, OLD = "0123456789abcdef", "fedcba9876543210", "00000000ffffffff"
+
+
+def an_adapter(folder: Path, base: str | None = "1234") -> Path:
+    """A directory as `seal adapt` writes it; without a base as another program does."""
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    metadata = {"format": "pt", **({"base": base} if base else {})}
+    weight = {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}
+    header = json.dumps({"__metadata__": metadata, "w.lora_A.weight": weight}).encode()
+    (folder / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    return folder
+
+
+def a_line(path: str) -> str:
+    return json.dumps({"v": 1, "adapter": {"id": Path(path).name, "path": path}}) + "\n"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run with an adapter that a line names, and one that none does."""
+    folder = tmp_path / "run"
+    for name in (NAMED, LOST):
+        an_adapter(folder / "round-1/adapters" / name)
+    (folder / "round-1/adapters.jsonl").write_text(a_line(f"adapters/{NAMED}"))
+    return folder
+
+
+def gc(folder: Path, *flags: str) -> Finished:
+    return run_inside("gc", folder.name, *flags, cwd=folder.parent)
+
+
+def listed(folder: Path) -> list[str]:
+    done = gc(folder)
+    assert done.code == 0, done.err
+    return done.out.splitlines()
+
+
+def test_what_no_line_names_is_listed_and_removed_only_when_asked(run: Path) -> None:
+    looked = gc(run)
+    assert (looked.code, looked.out) == (0, f"run/round-1/adapters/{LOST}\n")
+    assert "seal gc: 1 adapters that no line names, 0 unfinished directories, 0.0 MB; nothing removed: give --rem" in (
+        looked.err
+    )
+    assert (run / "round-1/adapters" / LOST).is_dir()
+    removed = gc(run, "--remove")
+    assert (removed.code, removed.out) == (0, looked.out)
+    assert sorted(path.name for path in (run / "round-1/adapters").iterdir()) == [NAMED]
+    assert "nothing to remove" in gc(run).err
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("round-1/scores.jsonl.part", a_line(f"adapters/{LOST}")),
+        ("journal/adapt.jsonl", a_line(f"../round-1/adapters/{LOST}")),
+        ("round-1/old.jsonl", a_line(f"/home/gone/run/round-1/adapters/{LOST}")),
+        ("elsewhere.jsonl", a_line(f"some/folder/that/is/gone/{LOST}")),
+        ("round-1/torn.jsonl.part", a_line(f"adapters/{LOST}")[:-5]),
+        ("all.json", f"[{a_line(f'round-1/adapters/{LOST}')}]"),
+    ],
+    ids=["unfinished", "a journal", "moved", "lost", "torn", "a document"],
+)
+def test_whoever_names_an_adapter_keeps_it(run: Path, file: str, text: str) -> None:
+    (run / file).parent.mkdir(exist_ok=True)
+    (run / file).write_text(text)
+    assert listed(run) == []
+
+
+def test_of_two_adapters_with_one_id_the_one_that_is_named_stays(run: Path) -> None:
+    an_adapter(run / "copy" / NAMED)
+    assert set(listed(run)) == {f"run/copy/{NAMED}", f"run/round-1/adapters/{LOST}"}
+
+
+def test_what_killed_runs_left_behind_goes_too(run: Path) -> None:
+    left = [f"round-1/adapters/{OLD}.abcd_123.part", f"round-1/adapters/{OLD}.abcd_123.old.part"]
+    left.append("round-1/model.k2j3h4g5.part")
+    for name in left:
+        (run / name).mkdir()
+    (run / left[0] / "adapter_config.json").touch()
+    (run / left[2] / "model-00001-of-00002.safetensors").touch()
+    (run / "round-1/notes.backup12.part").mkdir()
+    (run / "round-1/notes.backup12.part/mine.txt").touch()
+    assert set(listed(run)) == {f"run/{name}" for name in (*left, f"round-1/adapters/{LOST}")}
+    gc(run, "--remove")
+    assert (run / "round-1/notes.backup12.part/mine.txt").exists()
+    assert not any((run / name).exists() for name in left)
+
+
+def test_nothing_is_touched_that_seal_did_not_write(run: Path) -> None:
+    outside = an_adapter(run.parent / "outside" / LOST)
+    adapters = run / "round-1/adapters"
+    an_adapter(adapters / "1111111111111111", base=None)
+    (an_adapter(adapters / "2222222222222222") / "notes.txt").write_text("mine")
+    an_adapter(adapters / "my-adapter")
+    (adapters / "3333333333333333").symlink_to(outside)
+    (run / "linked").symlink_to(run.parent / "outside")
+    (adapters / "4444444444444444").mkdir()
+    assert listed(run) == [f"run/round-1/adapters/{LOST}"]
+    gc(run, "--remove")
+    assert len(list(adapters.iterdir())) == 6
+    assert outside.is_dir()
+
+
+def test_a_run_that_is_at_work_is_left_alone(run: Path) -> None:
+    (run / "scores.jsonl.part").touch()
+    with (run / "scores.jsonl.part").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        refused = gc(run, "--remove")
+    assert (refused.code, "run/scores.jsonl.part: another process is working there" in refused.err) == (75, True)
+    with folder_in_use(run / "round-1/adapters"), folder_in_use(run / "round-1/adapters"):
+        refused = gc(run, "--remove")
+    assert (refused.code, "run/round-1/adapters: another process is working there" in refused.err) == (75, True)
+    assert (run / "round-1/adapters" / LOST).is_dir()
+    descriptor = os.open(run / "round-1/adapters", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nothing holds it any more
+    os.close(descriptor)
+
+
+def test_a_folder_in_which_lines_cannot_name_anything_is_refused(run: Path) -> None:
+    bare = run_inside("gc", "run/round-1/adapters", cwd=run.parent)
+    assert (bare.code, "holds no JSON lines, so that no adapter is named" in bare.err) == (65, True)
+    (run / "more.jsonl.gz").touch()
+    packed = gc(run, "--remove")
+    assert (packed.code, "run/more.jsonl.gz: its lines may name adapters" in packed.err) == (65, True)
+    assert run_inside("gc", "nowhere", cwd=run).code == 66
+    assert (run / "round-1/adapters" / LOST).is_dir()
