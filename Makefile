@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-vllm check format lint types demo demo-arc round ladder tiny-model bench torture clean clean-runs FORCE
+.PHONY: help setup test test-fast test-vllm check format lint types demo demo-arc round ladder tiny-model bench torture clean clean-runs FORCE
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -69,6 +69,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 test: $(INSTALLED) ## Run the tests
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest --numprocesses 2 --dist worksteal
+
+test-fast: $(INSTALLED) ## Run the tests that need neither a model nor a process: 30 seconds
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest --numprocesses 2 --dist worksteal -m fast --hypothesis-profile fast tests/stages
 
 test-vllm: $(VLLM)/.installed ## Run the tests of vLLM, on a CPU where there is no GPU (installs it: 1.3 GB)
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m vllm tests/vllm

@@ -1,15 +1,22 @@
 """Shared fixtures: random small models made on the spot, and the paper's files where present."""
 
+import ast
 import os
+import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as the command sets it, before torch is imported
 
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, set_seed
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT.parent / "shared" / "data" / "seal_paper"
@@ -29,9 +36,10 @@ def paper_file(name: str) -> Path:
     return path
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer() -> "PreTrainedTokenizerFast":
     """Byte-level, no merges worth mentioning: every text has tokens, and decoding gives the text back."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -48,6 +56,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 def make_model(folder: Path, kind: str = "llama", seed: int = 0) -> Path:
     """A random causal language model directory of about 20,000 weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM, set_seed
+
     set_seed(seed)
     sizes = {
         "vocab_size": 300,
@@ -90,3 +100,56 @@ def qwen_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chat_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random chat model: its turns end with the end token."""
     return make_model(tmp_path_factory.mktemp("chat"), "llama-chat")
+
+
+# ---- the fast tier: `make test-fast`
+
+FAST = ("stages",)  # folders of tests that can belong to it
+SLOW_IMPORTS = ("torch", "transformers", "peft", "trl", "datasets", "matplotlib", "subprocess", "multiprocessing")
+SLOW_MODULES = (
+    "stages.engines.hf",
+    "stages.machine",
+    "tests.services",
+    "tests.stages.arc_fuzz",
+    "tests.stages.bad_input.FEEDS",
+    "tests.stages.programs",
+)
+MODELS = {"model_dir", "qwen_dir", "chat_dir"}
+STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.system")
+settings.register_profile("fast", max_examples=5, deadline=None)
+_running: list[str] = []  # the test of the fast tier that runs now
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what belongs to the fast tier: no model, no process, by what a test's file imports and it asks for."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if item.path.parent.name in FAST and not fixtures & MODELS and not is_slow(item.path):
+            item.add_marker("fast")
+
+
+@cache
+def is_slow(file: Path) -> bool:
+    """Whether a file of tests imports, at any place, what takes seconds or starts processes."""
+    names = []
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+    return any(f"{name}.".startswith(f"{slow}.") for name in names for slow in SLOW_IMPORTS + SLOW_MODULES)
+
+
+def _watch(event: str, arguments: object) -> None:
+    if _running and event in STARTS:
+        raise AssertionError(f"{_running[-1]} is of the fast tier and starts a process ({event})")
+
+
+sys.addaudithook(_watch)
+
+
+@pytest.fixture(autouse=True)
+def _no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test of the fast tier that starts a process fails, and says so."""
+    if request.node.get_closest_marker("fast"):
+        _running.append(request.node.nodeid)
+    yield
+    _running.clear()
