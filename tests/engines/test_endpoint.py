@@ -163,7 +163,7 @@ def listening(reply: bytes | None, every_s: float = 0.0) -> Iterator[str]:
                     peer.sendall(bytes([byte]))
                     time.sleep(every_s)
                 if reply is None:
-                    time.sleep(3)
+                    time.sleep(30)
 
         threading.Thread(target=serve, daemon=True).start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -182,7 +182,7 @@ def test_a_silent_server_is_given_up_in_time() -> None:
     with listening(None) as url:
         started = time.monotonic()
         (finding,) = checked(url, timeout_s=0.3)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8
     assert finding.found == f"{url}: no answer within 0.3 s"
 
 
@@ -190,7 +190,7 @@ def test_a_server_that_drips_is_given_up_in_time() -> None:
     with listening(b"HTTP/1.1 200 OK\r\n" + 99 * b"x", every_s=0.1) as url:
         started = time.monotonic()
         (finding,) = checked(url, timeout_s=0.5)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8
     assert "no answer within" in finding.found
 
 

@@ -30,7 +30,7 @@ def judges_in(folder: Path) -> Program:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """What is inside takes less time than this."""
+    """What is inside takes less time than this: far more than it needs, and less than what must not be waited for."""
     started = time.monotonic()
     yield
     assert time.monotonic() - started < seconds

@@ -42,13 +42,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_child_that_holds_the_output_open_is_not_waited_for() -> None:
-    with within(5), pytest.raises(Unavailable, match="ended with code 0 before it had graded all answers"):
+    with within(20), pytest.raises(Unavailable, match="ended with code 0 before it had graded all answers"):
         list(Command("sh -c 'sleep 25 & exit 0'").grade([RIGHT]))
 
 
 def test_all_verdicts_are_taken_where_a_child_holds_the_output_open(program: Program, place: Path) -> None:
     judge = program(CHILD + "for c in list(cases):\n    say(id=c['id'], correct=True)\n")
-    with within(6):
+    with within(20):
         assert list(judge.grade([RIGHT] * 5000)) == [Verdict(True)] * 5000
     assert is_gone(pid_in(place / "child"))
 
@@ -80,7 +80,7 @@ def test_a_program_that_does_not_end_is_asked_to_and_then_made_to(
     asked = "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: open('asked', 'w').close())\n"
     me = "import os\nopen('me', 'w').write(f'{os.getpid()}\\n')\n"
     stays = "while True:\n    time.sleep(1)\n"
-    with within(5):
+    with within(20):
         assert list(program(asked + me + EQUAL + stays).grade([RIGHT])) == [Verdict(True)]
     assert (place / "asked").exists()
     assert is_gone(pid_in(place / "me"))
@@ -90,7 +90,7 @@ def test_the_program_and_its_children_end_with_whoever_asks(program: Program, pl
     me = "import os\nopen('me', 'w').write(f'{os.getpid()}\\n')\n"
     verdicts = program(CHILD + me + EQUAL + "import time\ntime.sleep(60)\n").grade(RIGHT for _ in count())
     next(verdicts)
-    with within(4):
+    with within(20):
         verdicts.close()  # type: ignore[attr-defined]
         assert is_gone(pid_in(place / "me"))
         assert is_gone(pid_in(place / "child"))
@@ -102,7 +102,7 @@ def test_the_program_ends_where_no_case_can_be_made(program: Program, place: Pat
         pid_in(place / "child")
         raise RuntimeError("no more cases")
 
-    with within(4), pytest.raises(RuntimeError, match="no more cases"):
+    with within(20), pytest.raises(RuntimeError, match="no more cases"):
         list(program(CHILD + "import time\ntime.sleep(60)\n").grade(cases()))
     assert is_gone(pid_in(place / "child"))
 
@@ -135,7 +135,7 @@ def test_ctrl_c_ends_both_at_once(program: Program, place: Path) -> None:
     here = {**os.environ, "PYTHONPATH": str(Path(command.__file__).parents[2])}
     asker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env=here, process_group=0)
     child = pid_in(place / "child")
-    with within(3):
+    with within(20):
         os.killpg(asker.pid, signal.SIGINT)
         assert asker.wait(10) == 130
     assert is_gone(child)
@@ -156,18 +156,18 @@ def test_a_case_is_with_the_program_before_the_next_is_made(program: Program, pl
 
 def test_a_program_that_reads_nothing_is_given_up_in_time(program: Program) -> None:
     judge = program("import time\ntime.sleep(60)\n", timeout_s=1)
-    with within(5), pytest.raises(Unavailable, match=r"grade\.py: gave no verdict for 1 s while answers waited"):
+    with within(20), pytest.raises(Unavailable, match=r"grade\.py: gave no verdict for 1 s while answers waited"):
         list(judge.grade([LONG] * 3000))
 
 
 def test_a_program_that_reads_all_and_says_nothing_is_given_up_in_time(program: Program) -> None:
     judge = program("list(cases)\nimport time\ntime.sleep(60)\n", timeout_s=1)
-    with within(5), pytest.raises(Unavailable, match="no verdict for 1 s"):
+    with within(20), pytest.raises(Unavailable, match="no verdict for 1 s"):
         list(judge.grade([RIGHT] * 3))
 
 
 def test_a_program_that_ends_while_it_is_written_to_is_noticed(program: Program) -> None:
-    with within(5), pytest.raises(Unavailable, match="ended with code 3 before it had graded all answers"):
+    with within(20), pytest.raises(Unavailable, match="ended with code 3 before it had graded all answers"):
         list(program("import time\ntime.sleep(0.5)\nsys.exit(3)\n").grade([LONG] * 3000))
 
 
@@ -175,7 +175,7 @@ def test_a_program_that_closes_its_output_is_noticed_though_it_stays(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "GRACE_S", 0.5)
-    with within(5), pytest.raises(Unavailable, match="closed its output before it had graded all answers"):
+    with within(20), pytest.raises(Unavailable, match="closed its output before it had graded all answers"):
         list(program("import os, time\nos.close(1)\ntime.sleep(60)\n").grade([RIGHT]))
 
 
