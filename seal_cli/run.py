@@ -99,6 +99,7 @@ class Run:
             found.append(item)
             self.places.append(place)
             self.input.update(portable_bytes(item))
+        self.refuse.check(self.came)
         return found
 
     def stream(
@@ -122,8 +123,7 @@ class Run:
             good += 1
             self.input.update(data)
             yield item
-        if self.counts.read:
-            self.refuse.check(good)
+        self.refuse.check(good if self.counts.read else self.came)
         self.counts.read = good
 
     def _placed(
@@ -134,7 +134,8 @@ class Run:
         chosen = in_shard(seen, shard) if shard else seen
         for item in counted(islice(chosen, limit), self.counts):
             yield item, (items.name, *items.place) if isinstance(items, Lines) else (name, 0, 0)
-        self.refuse.check(self.came)
+        if self.empty:
+            self.refuse.check(0)
         if self.empty and not allow_empty:
             raise BadInput(none_came(self.stage, items.name if isinstance(items, Lines) else name))
         self.progress.phase("planning")
