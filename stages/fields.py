@@ -178,6 +178,10 @@ DERIVED: Mapping[str, frozenset[str]] = {  # what stages/handmade.py fills in
     "Score": frozenset(FIELDS["Score"]) - {"value"},
     "Answer": frozenset(FIELDS["Answer"]) - {"id"},
     "GridAnswer": frozenset(FIELDS["Answer"]) - {"id"},
+    "SftExample": frozenset({"task_id", "edit_id", "value", "baseline"}),
+}
+OPEN = {  # lines of which other keys are left alone
+    "SftExample": "`seal sft` also takes other keys, completions of messages, and messages instead of both."
 }
 
 
@@ -193,4 +197,7 @@ def _described(name: str, schema: Schema) -> Schema:
     for field in fields.values():
         field.pop("discriminator", None)  # OpenAPI's, and the key that it names may be left out
     required = [key for key in schema.get("required", ()) if key not in derived]
-    return {**schema, "properties": fields, "required": required}
+    more: Schema = {}
+    if name in OPEN:
+        more = {"description": f"{schema['description']} {OPEN[name]}", "additionalProperties": True}
+    return {**schema, **more, "properties": fields, "required": required}

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stages.lines import BadLine, Refuse, problem, read_entries, reject_entry, stop
+from stages.lines import BadLine, Refuse, meta_of, problem, read_entries, reject_entry, stop
 from stages.records import Record, make_task
 from stages.strict_json import settled
 from stages.texts import check_passage
@@ -41,7 +41,8 @@ def _squad_records(article: Any) -> list[Record]:
         pairs = [(qa["question"], qa["answers"][0]["text"]) for qa in answered]
         ids = [qa.get("id") for qa in answered]
         check_passage(paragraph["context"])
-        return [Record(task=make_task(article["title"], paragraph["context"], pairs, ids))]
+        task = make_task(article["title"], paragraph["context"], pairs, ids)
+        return [Record(task=task, meta=meta_of(paragraph))]
     except ValidationError as error:
         raise BadLine(f"not SQuAD v1.1 ({problem(error)})") from None
     except (LookupError, TypeError, AttributeError, ValueError) as error:

@@ -207,7 +207,7 @@ def span(low: float | None, high: float | None, sign: str = "") -> str:
 
 def schema(
     line: Annotated[
-        str | None, typer.Argument(help="record, sft, checkpoint or training_data; all if left out.")
+        str | None, typer.Argument(help="record, sft, checkpoint, training_data or arc_training_data; all if left out.")
     ] = None,
 ) -> int:
     """Print the JSON Schema of the lines that stages read and write.

@@ -87,6 +87,7 @@ def test_sources_keep_it(tmp_path: Path) -> None:
         "record.jsonl": {"task": {"context": "C"}, "meta": META},
         "list.json": [own],
         "edits.json": [{**own, "prompt": "Say:", "completions": ["a", "b"]}],
+        "squad.json": {"data": [{"title": "Ada", "paragraphs": [{"context": "C", "qas": [], "meta": META}]}]},
         "arc.json": {"swap": {**pairs, "meta": META}},
         "one.json": {**pairs, "meta": META},
         "rewards.json": {"articles": [{**own, "prompt": "Say:", "completions": [rewarded]}]},
