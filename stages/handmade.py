@@ -11,6 +11,7 @@ passes with its gaps, for whoever validates it to name.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stages.arc_records import ArcTask
-from stages.failures import BadConfig, BadEdit, BadInput, MissingInput
+from stages.failures import BadEdit, BadInput, MissingInput
 from stages.records import QaTask, Task, content_id, make_task
 from stages.scores import accuracy, bounds
 
@@ -34,8 +35,11 @@ ANSWER = ("prediction", "correct", "reason", "baseline_prediction", "baseline_co
 GRIDS = ("attempts", "votes", "baseline_attempts")
 
 
-def complete(line: Section) -> Section:
-    """The line with all keys of its sections, as far as they can be derived. Keys that are null count as left out."""
+def complete(line: Section, folder: Path = Path()) -> Section:
+    """The line with all keys of its sections, as far as they can be derived. Keys that are null count as left out.
+
+    `folder`: where the line's file lies, from which paths on it may be told.
+    """
     if "task" not in line:
         return line
     task = line["task"]
@@ -43,7 +47,7 @@ def complete(line: Section) -> Section:
     for name, fill in FILLERS.items():
         section = line.get(name)
         if isinstance(section, dict):
-            known[name] = fill(section, known)
+            known[name] = fill(section, known, folder)
     return known if isinstance(task, dict) else {**known, "task": task}
 
 
@@ -117,7 +121,7 @@ def _items(value: Any) -> list[Any]:
 # ---- self-edits
 
 
-def _with_edit(edit: Section, line: Section) -> Section:
+def _with_edit(edit: Section, line: Section, folder: Path) -> Section:
     domain = line["task"].get("domain")
     reads = domain == "arc" and edit.get("error") is None and "chosen" not in edit
     if says(edit, EDIT, "tokens", "error") and not reads:
@@ -188,31 +192,34 @@ def _reading(edit: Section, task: Task) -> Section:
 # ---- adapters and scores
 
 
-def _with_adapter(adapter: Section, line: Section) -> Section:
+def _with_adapter(adapter: Section, line: Section, folder: Path) -> Section:
     if says(adapter, ADAPTER, "path", "train", "fault", "error"):
         return adapter
     error = adapter.get("error")
     found = derive(adapter, seed=0, fit={}, fault="training" if error else None)
     found = extend(found, train=None, fault=None, error=None, **({"path": None} if error else {}))
     if found.get("model") is None:
-        found["model"] = base_of(found.get("path"))
+        found["model"] = base_of(found.get("path"), folder)
     edit = line["edit"].get("id") if isinstance(line.get("edit"), dict) else None
     made = [line["task"].get("id"), edit, found["model"], found.get("path"), found["seed"], error]
     return derive(found, id=content_id("adapter", *made))
 
 
-def base_of(path: Any) -> str:
-    """The model that an adapter directory says it was trained on; `unknown` where it does not, or is not there."""
+def base_of(path: Any, folder: Path) -> str:
+    """The model that an adapter directory says it was trained on; `unknown` where it does not, or is not there.
+
+    Its path is told from the folder, or from the working folder.
+    """
     from stages.engines.directories import read_object
 
-    try:
-        found = read_object(Path(path) / "adapter_config.json").get("base_model_name_or_path")
-    except (MissingInput, BadInput, BadConfig, TypeError, ValueError, OSError):
-        return UNKNOWN
-    return found if isinstance(found, str) and found else UNKNOWN
+    for place in (folder / path, Path(path)) if isinstance(path, str) else ():
+        with suppress(MissingInput, BadInput, ValueError, OSError):
+            found = read_object(place / "adapter_config.json").get("base_model_name_or_path")
+            return found if isinstance(found, str) and found else UNKNOWN
+    return UNKNOWN
 
 
-def _with_score(score: Section, line: Section) -> Section:
+def _with_score(score: Section, line: Section, folder: Path) -> Section:
     if says(score, SCORE, "value", "bounds", "baseline"):
         return score
     answers = [_with_verdicts(each) for each in _items(score.get("answers"))]
@@ -236,7 +243,7 @@ def _with_verdicts(answer: Any) -> Any:
     return extend(answer, **dict.fromkeys(ANSWER), **grids)
 
 
-FILLERS: Mapping[str, Callable[[Section, Section], Section]] = {
+FILLERS: Mapping[str, Callable[[Section, Section, Path], Section]] = {
     "edit": _with_edit,
     "adapter": _with_adapter,
     "score": _with_score,

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 import jsonlines
@@ -270,17 +271,17 @@ def read_records(
     lines: Iterable[bytes], name: str, needs: Iterable[Section] = (), refuse: Refuse = stop
 ) -> Lines[Record]:
     """Records that have every section in `needs`. What is missing is told with the stage that makes it."""
-    wanted = tuple(needs)
-    return Lines(lines, name, lambda value: _record(value, wanted), refuse, parse=RecordParser().parse)
+    wanted, folder = tuple(needs), Path(name).parent
+    return Lines(lines, name, lambda value: _record(value, wanted, folder), refuse, parse=RecordParser().parse)
 
 
-def _record(value: dict[str, Any] | Record, needs: tuple[Section, ...]) -> Record:
+def _record(value: dict[str, Any] | Record, needs: tuple[Section, ...], folder: Path = Path()) -> Record:
     if not isinstance(value, Record) and "task" not in value:
         raise BadLine(_describe(value))
     absent = [section for section in needs if lacks(value, section)]
     missing = ", ".join(f"no {each} (run `{MAKERS[each]}` first)" for each in absent)
     try:
-        record = value if isinstance(value, Record) else record_of(value)
+        record = value if isinstance(value, Record) else record_of(value, folder)
     except BadLine as error:
         raise BadLine(f"{error}; {missing}" if absent else str(error)) from None
     if absent:
@@ -293,9 +294,9 @@ def lacks(value: dict[str, Any] | Record, section: Section) -> bool:
     return found is None
 
 
-def record_of(value: dict[str, Any]) -> Record:
+def record_of(value: dict[str, Any], folder: Path = Path()) -> Record:
     """The object as a record, what it leaves out derived. Raises BadLine naming all that is wrong."""
-    return validate(Record, complete(value))
+    return validate(Record, complete(value, folder))
 
 
 def _sections(record: Record) -> str:

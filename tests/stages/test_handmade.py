@@ -144,6 +144,10 @@ def test_an_adapter_by_hand_names_its_base_model(tmp_path: Path) -> None:
     line = read({"task": TASK, "adapter": {"path": str(tmp_path)}}, "adapter")
     assert line.adapter
     assert (line.adapter.model, line.adapter.seed, line.adapter.fault) == ("student", 0, None)
+    text = json.dumps({"task": TASK, "adapter": {"path": tmp_path.name}}).encode()
+    (beside,) = read_records([text], str(tmp_path.parent / "adapters.jsonl"))
+    assert beside.adapter
+    assert beside.adapter.model == "student"
     gone = read({"task": TASK, "adapter": {"path": str(tmp_path / "gone")}}).adapter
     assert gone
     assert gone.model == "unknown"
