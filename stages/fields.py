@@ -180,9 +180,6 @@ DERIVED: Mapping[str, frozenset[str]] = {  # what stages/handmade.py fills in
     "GridAnswer": frozenset(FIELDS["Answer"]) - {"id"},
     "SftExample": frozenset({"task_id", "edit_id", "value", "baseline"}),
 }
-OPEN = {  # lines of which other keys are left alone
-    "SftExample": "`seal sft` also takes other keys, completions of messages, and messages instead of both."
-}
 
 
 def describe(schema: Schema) -> Schema:
@@ -197,7 +194,4 @@ def _described(name: str, schema: Schema) -> Schema:
     for field in fields.values():
         field.pop("discriminator", None)  # OpenAPI's, and the key that it names may be left out
     required = [key for key in schema.get("required", ()) if key not in derived]
-    more: Schema = {}
-    if name in OPEN:
-        more = {"description": f"{schema['description']} {OPEN[name]}", "additionalProperties": True}
-    return {**schema, **more, "properties": fields, "required": required}
+    return {**schema, "properties": fields, "required": required}
