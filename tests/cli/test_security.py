@@ -108,7 +108,7 @@ def test_control_characters_of_a_line_never_reach_a_terminal(tmp_path: Path) -> 
         assert ended.err or ended is table
         assert not STEERING & set(ended.err), ended.err
         assert not STEERING & set(ended.out), ended.out
-    assert (twice.code, table.code, wrong.code, unknown.code, absent.code) == (65, 0, 78, 2, 66)
+    assert (twice.code, table.code, wrong.code, unknown.code, absent.code) == (3, 0, 78, 2, 66)
 
 
 def test_a_key_in_the_environment_is_in_nothing_that_a_run_leaves(model_dir: Path, tmp_path: Path) -> None:
