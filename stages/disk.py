@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stages.failures import Locked, NoSpace
@@ -123,13 +123,17 @@ def remove_partials(folder: Path, names: Collection[str]) -> None:
 
 @contextmanager
 def folder_in_use(path: Path) -> Iterator[None]:
-    """The folder is there, and nobody tidies it up meanwhile. Others may use it, too."""
+    """The folder is there, and nobody tidies it up meanwhile. Others may use it, too. One made in vain goes again."""
+    is_new = not path.exists()
     make_folder(path)
     descriptor = lock_at_once(path, fcntl.LOCK_SH)
     try:
         yield
     finally:
         os.close(descriptor)
+        if is_new:
+            with suppress(OSError):  # there is something in it
+                path.rmdir()
 
 
 def lock_at_once(path: Path, kind: int) -> int:

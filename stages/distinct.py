@@ -12,11 +12,16 @@ class Distinct:
     def __init__(self) -> None:
         self.tasks: dict[str, int] = {}  # a hash of each task by its id
         self.seen: set[Hashable] = set()
+        self.last: Task | None = None  # lines in a row share their task, which is then the same object
 
     def add_task(self, task: Task) -> None:
         """Raises BadLine for another task of a known id."""
-        if self.tasks.setdefault(task.id, hash(task)) != hash(task):
+        if task is self.last:
+            return
+        own = hash(task)
+        if self.tasks.setdefault(task.id, own) != own:
             raise BadLine(f"two different tasks have the id {task.id}; give each its own")
+        self.last = task
 
     def add(self, task: Task, key: Hashable, told: str) -> None:
         """A line about this task. Raises BadLine for another task of a known id, and for a known key."""
@@ -24,5 +29,5 @@ class Distinct:
             self.add_task(task)
         if key in self.seen:
             raise BadLine(f"{told}; each line must be another")
-        self.tasks[task.id] = hash(task)
+        self.add_task(task)
         self.seen.add(key)

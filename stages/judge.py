@@ -80,23 +80,25 @@ def run(
     unscored where the engine failed.
     """
 
-    lines = [line for line in records if keys is None or key_of(line) in keys]
+    every = ((key_of(line), line) for line in records)
+    keyed = [(key, line) for key, line in every if keys is None or key in keys]
+    lines = [line for _, line in keyed]
     asked = {
         case for case in all_cases(lines) if not (isinstance(judge, Remembering) and judge.known(case) is not None)
     }
     watch.expect(len(asked), "verdicts")
 
-    def begun() -> Iterator[tuple[Record, Sequence[Item]]]:
-        for line in lines:
-            watch.begun([key_of(line)])
-            yield line, cases(line)
+    def begun() -> Iterator[tuple[tuple[str, Record], Sequence[Item]]]:
+        for key, line in keyed:
+            watch.begun([key])
+            yield (key, line), cases(line)
 
-    for line, verdicts in in_groups(begun(), judge, lambda case: watch.advance(case in asked)):
+    for (key, line), verdicts in in_groups(begun(), judge, lambda case: watch.advance(case in asked)):
         score, half = score_of(line), len(verdicts) // 2
         pairs = zip(score.answers, verdicts[:half], verdicts[half:], strict=True)
         answers = [_graded(answer, own, plain) for answer, own, plain in pairs]
         yield line.grow(score=make_score(answers, model=score.model, judge=judge.name))
-        watch.settled([key_of(line)])
+        watch.settled([key])
 
 
 def cases(line: Record) -> Sequence[Item]:

@@ -149,10 +149,15 @@ def template_check(model: str) -> "Callable[[TrainingPair], None]":
 
 
 def tell_long(pairs: "Sequence[TrainingPair]", model: str) -> None:
-    """Says how many pairs are beyond the model's context: they are learned at places that it has never seen."""
+    """Says how many pairs are beyond the model's context: they are learned at places that it has never seen.
+
+    Of a hub model, which may not be here yet, nothing is said.
+    """
     from seal_cli.console import note
     from stages.engines.lengths import Lengths
 
+    if not Path(model).is_dir():
+        return
     lengths = Lengths(model)
     long = sum(not all(lengths.holds(example, end=True) for example in pair.examples) for pair in pairs)
     if long:

@@ -93,9 +93,9 @@ def write(path: Path, count: int, **dropped: None) -> None:
 def measure(name: str, arguments: list[str], count: int, folder: Path) -> None:
     """The command in a process of its own; its peak memory is what the system says of it."""
     started = time.perf_counter()
-    process = subprocess.Popen(
-        [*SEAL, *arguments], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE
-    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [*SEAL, *arguments]
+    process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr
     said = process.stderr.read().decode()
     _, status, used = os.wait4(process.pid, 0)

@@ -50,7 +50,8 @@ def test_what_is_wrong_comes_with_what_to_do_and_78(tmp_path: Path) -> None:
     assert line(done, "model").startswith("wrong   model: --model ")
     assert " → " in line(done, "model")
     assert line(done, "judge") == (
-        "wrong   judge: --judge kind: unknown → take one of exact, lexical, or package.module:Class"
+        "wrong   judge: --judge kind: unknown → take one of exact, lexical, openai:MODEL[@URL], command:PROGRAM, or "
+        "package.module:Class"
     )
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from examples.tiny.arc.documents import COPIES, EVERYTHING, MOVED, Document, Library, stained, task_document
 from examples.tiny.arc.tasks import PAIRS, PER_PAIR, challenges, main, make_tasks, pairs_of, solutions
 from examples.tiny.arc.world import CHANGES, KEEP, MOVES, STAY, Rule, Task, make_palette, make_rule, make_task
-from stages.arc_files import from_arc
+from stages.arc_files import Solutions, from_arc
 from stages.domains.arc_text import BadGrid, read_grid
 from stages.domains.arc_training import Pair
+from stages.lines import stop
 
 ARC = Path(__file__).parents[2] / "examples" / "tiny" / "arc"
 FILES = tuple(PER_PAIR)
@@ -151,7 +152,8 @@ def test_ids_are_unique_and_name_the_rule() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_the_product_reads_the_files(name: str) -> None:
     path = ARC / f"{name}_challenges.json"
-    records = {record.task.id: record.task for record in from_arc(json.loads(path.read_text()), path)}
+    found = from_arc(json.loads(path.read_text()), path, stop, Solutions())
+    records = {record.task.id: record.task for record in found}
     for task_id, task in make_tasks(name).items():
         read = records.pop(task_id)
         assert [Pair(pair.input, pair.output) for pair in read.train] == list(task.demonstrations)  # type: ignore[union-attr]
