@@ -89,11 +89,27 @@ def check_packable(network: Any) -> None:
     tolerance = 1e-3 if plain.dtype in (torch.float32, torch.float64) else 0.1
     if not torch.allclose(plain, packed, rtol=tolerance, atol=tolerance * float(plain.abs().max())):
         raise BadConfig("this architecture cannot be trained packed (its logits differ); use --trainer peft")
+    if not ends_in_output_layer(network):
+        raise BadConfig("this architecture changes logits behind its output layer; use --trainer peft")
     with torch.random.fork_rng():
         trained = own_logits(network.train(), TRIAL[0])
         network.eval()
     if not torch.allclose(plain[: len(trained)], trained, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
         raise BadConfig("this model has dropout of its own, which cannot be trained packed; use --trainer peft")
+
+
+def ends_in_output_layer(network: Any) -> bool:
+    """Whether the logits are, bit for bit, what the output layer puts out: not capped, not scaled.
+
+    The loss is taken from that. Small logits hardly differ from capped ones, so no tolerance would do.
+    """
+    made: list[Tensor] = []
+    hook = network.get_output_embeddings().register_forward_hook(lambda layer, given, out: made.append(out[0].clone()))
+    try:
+        logits = own_logits(network, TRIAL[0])
+    finally:
+        hook.remove()
+    return len(made) == 1 and torch.equal(made[0].to(logits.dtype), logits)
 
 
 def has_ragged_kernel(network: Any) -> bool:

@@ -11,6 +11,7 @@ from stages.engines.base import Sampling
 FEW = 64  # of the likeliest tokens: most often they hold the mass of top_p
 TRIES = 8  # draws that are looked at one by one, before a whole row is sorted
 NEVER = float("-inf")
+MOST_CHANCE = 1 - 2.0**-24  # the largest float32 below 1
 WORD = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15  # splitmix64 (Steele, Lea and Flood 2014): the step of its counter, and its two factors
 FIRST, SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -47,7 +48,8 @@ class SeededSampling:
         step, self.step = self.step, self.step + 1
         if not self.drawn:
             return scores
-        logits = scores[self.drawn].float() / self.temperature
+        logits = scores[self.drawn].float()
+        logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature  # else a small one overflows
         keys = [key(self.rows[row].seed, step) for row in self.drawn]
         noisy = scores.float().clone()
         noisy[self.drawn] = draw(logits, self.top_p, torch.tensor(keys, dtype=torch.int32, device=self.device))
@@ -124,7 +126,8 @@ def with_noise(logits: Tensor, words: Tensor, keys: Tensor) -> Tensor:
         for shift, factor in ROUNDS:
             mixed.bitwise_xor_(_shifted(mixed, shift)).mul_(factor)
         mixed.bitwise_xor_(_shifted(mixed, 16))
-    chance = _shifted(mixed, 1).float().add_(0.5).mul_(2.0**-31)  # (0, 1): small ones keep all their digits
+    chance = _shifted(mixed, 1).float().add_(0.5).mul_(2.0**-31)  # small ones keep all their digits
+    chance.clamp_(max=MOST_CHANCE)  # 1 would never be drawn, not even where no other word can be
     return logits - chance.neg_().log1p_().neg_().log_()
 
 

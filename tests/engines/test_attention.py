@@ -134,6 +134,12 @@ GPT2 = {"n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size"
 UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
     "softcap": (lambda: Gemma2ForCausalLM(Gemma2Config(head_dim=16, **SIZES)), "attention cannot be packed"),
     "scaled logits": (lambda: GraniteForCausalLM(GraniteConfig(logits_scaling=8.0, **SIZES)), "its logits differ"),
+    "capped logits": (
+        lambda: Gemma2ForCausalLM(
+            Gemma2Config(head_dim=16, attn_logit_softcapping=None, **{**SIZES, "initializer_range": 0.02})
+        ),
+        "changes logits behind its output layer",
+    ),
     "convolution": (
         lambda: Lfm2ForCausalLM(Lfm2Config(layer_types=["conv", "full_attention"], **SIZES)),
         "its logits differ",

@@ -84,6 +84,12 @@ def test_top_p_of_each_row_is_its_own() -> None:
     assert torch.equal(cut[2], naive_top_p(LOGITS, 0.9))
 
 
+@pytest.mark.parametrize("temperature", [1e-5, 1e-38, 1e-42, 1e-300])
+@pytest.mark.parametrize("top_p", [0.95, 1.0])
+def test_a_temperature_close_to_zero_draws_the_likeliest(temperature: float, top_p: float) -> None:
+    assert set(drawn([Sampling(temperature, top_p, 1, seed) for seed in range(5)], LOGITS)) == {7}
+
+
 def test_rows_of_temperature_zero_stay_as_they_are() -> None:
     rows = [Sampling(0.0, 0.5, 1, 1), Sampling(1.0, 1.0, 1, 2), Sampling(0.0, 1.0, 1, 3)]
     scores = SeededSampling(rows, CPU)(NOWHERE, LOGITS.repeat(3, 1))
@@ -172,3 +178,11 @@ def test_a_words_noise_does_not_depend_on_the_other_candidates() -> None:
     keys = keys_of([(5, 2)] * 2)
     first, second = with_noise(torch.zeros(2, 3), words, keys).tolist()
     assert (first[0], first[2]) == (second[1], second[0])
+
+
+@pytest.mark.parametrize("top_p", [0.95, 1.0])
+def test_the_only_word_that_can_be_drawn_is_drawn_with_any_noise(top_p: float) -> None:
+    logits = torch.full((1, 9), -50.0)
+    logits[0, 5] = 50.0
+    worst = torch.tensor([[0, 89_543_499]], dtype=torch.int32)  # a key that gives word 5 the largest of all chances
+    assert int(draw(logits, torch.tensor([[top_p]]), worst).argmax()) == 5
