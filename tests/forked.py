@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,8 +18,8 @@ READ_ON_IMPORT = ("CUDA", "HF_", "MKL_", "OMP_", "PYTHON", "TORCH", "TRANSFORMER
 @cache
 def forked_seal() -> Path:
     """The executable. The first call in a test process starts its server, which ends with that process."""
-    folder = tempfile.TemporaryDirectory(prefix="seal-")
-    path, socket = Path(folder.name) / "seal", Path(folder.name) / "socket"
+    folder = Path(tempfile.mkdtemp(prefix="seal-"))
+    path, socket = folder / "seal", folder / "socket"
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.fork_server", socket],
         cwd=ROOT,
@@ -30,6 +31,12 @@ def forked_seal() -> Path:
     assert server.stdout.readline() == b"ready\n"
     path.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {ROOT}/tests/fork_client.py {socket} "$@"\n')
     path.chmod(0o755)
-    atexit.register(folder.cleanup)
+    atexit.register(remove, folder, os.getpid())
     atexit.register(server.stdin.close)
     return path
+
+
+def remove(folder: Path, owner: int) -> None:
+    """Removes the folder, but not in a forked child, which may run its parent's exit functions."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,5 +1,6 @@
 """A command that the fork server makes cannot be told from one that starts by itself."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.forked import CALM, READ_ON_IMPORT, forked_seal
+from tests.forked import CALM, READ_ON_IMPORT, forked_seal, remove
 
 REAL = f"{sys.executable} -m seal_cli"
 
@@ -56,3 +57,13 @@ def test_a_command_ends_with_who_stands_for_it() -> None:
 def test_what_is_read_on_import_makes_a_process_of_its_own() -> None:
     assert not any(name.startswith(READ_ON_IMPORT) for name in ("OPENAI_API_KEY", "NO_COLOR", "TERM"))
     assert all(name.startswith(READ_ON_IMPORT) for name in ("HF_HUB_OFFLINE", "PYTHONHASHSEED", "OMP_NUM_THREADS"))
+
+
+def test_a_forked_child_that_runs_exit_functions_leaves_the_server_alone() -> None:
+    path = forked_seal()
+    child = os.fork()
+    if child == 0:
+        remove(path.parent, os.getppid())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert path.is_file()

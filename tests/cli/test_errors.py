@@ -237,7 +237,8 @@ def test_a_model_that_loads_and_hears_no_signal_is_ended_all_the_same(
     time.sleep(0.3)
     run.send_signal(signal.SIGINT)  # the impatient do it twice; without it five seconds pass
     out, err = run.communicate(timeout=60)
-    assert (run.returncode, out) == (code, b"")
+    assert run.returncode in (code, 130)  # the second's, where a busy machine shows both at once
+    assert out == b""
     assert b"Traceback" not in err
     assert not list(tmp_path.glob("*.part"))
 
