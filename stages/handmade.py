@@ -198,25 +198,42 @@ def _with_adapter(adapter: Section, line: Section, folder: Path) -> Section:
     error = adapter.get("error")
     found = derive(adapter, seed=0, fit={}, fault="training" if error else None)
     found = extend(found, train=None, fault=None, error=None, **({"path": None} if error else {}))
+    place = find_adapter(found.get("path"), folder)
     if found.get("model") is None:
-        found["model"] = base_of(found.get("path"), folder)
+        found["model"] = base_of(place)
+    if found.get("id") is not None:
+        return found
     edit = line["edit"].get("id") if isinstance(line.get("edit"), dict) else None
     made = [line["task"].get("id"), edit, found["model"], found.get("path"), found["seed"], error]
-    return derive(found, id=content_id("adapter", *made))
+    return {**found, "id": content_id("adapter", *made, *digest_weights(place))}
 
 
-def base_of(path: Any, folder: Path) -> str:
-    """The model that an adapter directory says it was trained on; `unknown` where it does not, or is not there.
+def find_adapter(path: Any, folder: Path) -> Path | None:
+    """The adapter directory, whose path is told from the folder, or from the working folder; None where it is not."""
+    for place in (folder / path, Path(path)) if isinstance(path, str) else ():
+        with suppress(ValueError, OSError):
+            if (place / "adapter_config.json").is_file():
+                return place
+    return None
 
-    Its path is told from the folder, or from the working folder.
-    """
+
+def base_of(place: Path | None) -> str:
+    """The model that an adapter directory says it was trained on; `unknown` where it does not, or is not there."""
     from stages.engines.directories import read_object
 
-    for place in (folder / path, Path(path)) if isinstance(path, str) else ():
-        with suppress(MissingInput, BadInput, ValueError, OSError):
-            found = read_object(place / "adapter_config.json").get("base_model_name_or_path")
-            return found if isinstance(found, str) and found else UNKNOWN
+    with suppress(MissingInput, BadInput, ValueError, OSError):
+        found = read_object(place / "adapter_config.json").get("base_model_name_or_path") if place else None
+        return found if isinstance(found, str) and found else UNKNOWN
     return UNKNOWN
+
+
+def digest_weights(place: Path | None) -> list[str]:
+    """What tells an adapter from one that is trained anew into the same directory. Nothing where it is not there."""
+    from stages.engines.models import fingerprint
+
+    with suppress(OSError):
+        return [fingerprint(str(place))] if place else []
+    return []
 
 
 def _with_score(score: Section, line: Section, folder: Path) -> Section:

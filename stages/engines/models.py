@@ -15,6 +15,7 @@ from stages.records import Checkpoint
 ABOUT = "seal.json"  # in a directory that `seal sft` wrote: which run made it, its line, and the sizes of its files
 MODEL_FILES = (  # whatever changes what a model says
     "config.json",
+    "adapter_config.json",  # transformers takes an adapter that lies in the model's folder
     "generation_config.json",
     "model.safetensors.index.json",
     "tokenizer*",

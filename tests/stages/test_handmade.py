@@ -153,6 +153,21 @@ def test_an_adapter_by_hand_names_its_base_model(tmp_path: Path) -> None:
     assert gone.model == "unknown"
 
 
+@pytest.mark.parametrize("changed", ["adapter_model.safetensors", "adapter_config.json"])
+def test_an_adapter_that_is_trained_anew_into_its_directory_is_another(tmp_path: Path, changed: str) -> None:
+    def told() -> str:
+        line = read({"task": TASK, "adapter": {"path": str(tmp_path)}}, "adapter")
+        assert line.adapter
+        return line.adapter.id
+
+    (tmp_path / "adapter_config.json").write_text('{"r": 4}')
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"one")
+    first = told()
+    assert told() == first
+    (tmp_path / changed).write_text('{"r": 8}')
+    assert told() != first
+
+
 def test_one_adapter_on_many_lines_has_an_id_on_each() -> None:
     tasks = [TASK, {**TASK, "title": "Bo"}]
     lines = [{"task": task, "edit": {"completion": text}} for task in tasks for text in "ab"]
