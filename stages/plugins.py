@@ -106,6 +106,13 @@ def _place_of(error: BaseException) -> str | None:
     return f"{_shown(own[-1].filename)}:{own[-1].lineno}{inside}: {own[-1].line}"
 
 
+def _interrupts(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, or a signal that ends the process: a handler of ours raised it in the middle of theirs."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = bool(frames) and _within(frames[-1].filename, OURS)
+    return isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and ours)
+
+
 def _within(file: str, folders: Iterable[str]) -> bool:
     return any(Path(file).is_relative_to(folder) for folder in folders)
 
@@ -192,8 +199,8 @@ class Theirs:
             yield
         except (SealError, MemoryError):
             raise
-        except Exception as error:
-            if (passed and error is passed.error) or type(error).__name__ == "OutOfMemoryError":
+        except BaseException as error:
+            if (passed and error is passed.error) or type(error).__name__ == "OutOfMemoryError" or _interrupts(error):
                 raise
             raise blame(self.told, error, self.code) from error
 

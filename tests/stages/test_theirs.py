@@ -1,5 +1,6 @@
 """A judge, an engine or a trainer of others that fails: the error is theirs, with their file and line; never ours."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from seal_cli import errors
 from stages.engines.base import Completion, FitConfig, FitJob, FitResult, Lesson, Request, Sampling
 from stages.engines.guarded import GuardedEngine, GuardedTrainer
 from stages.failures import BadConfig, OutOfMemory, Unavailable
@@ -113,6 +115,9 @@ GRADING = [
     ("yield Verdict(True); yield Verdict(True)", "gave Verdict(correct=True, reason=None), and no case was waiting"),
     ("'nothing'; yield from ()", "gave no verdict on 3 of the answers that it took"),
     ("yield Verdict(True); return", "ended before it had taken all answers"),
+    ("raise SystemExit(3)", "SystemExit: 3 (NAME.py:6, in grade: raise SystemExit(3)); mend it"),
+    ("import sys; sys.exit()", "SystemExit (NAME.py:6, in grade: import sys; sys.exit()); mend it"),
+    ("raise GeneratorExit", "GeneratorExit (NAME.py:6, in grade: raise GeneratorExit); mend it"),
     ("return 7", "TypeError: 'int' object is not iterable (NAME.py:4); mend it"),
 ]
 
@@ -135,6 +140,20 @@ def test_what_goes_wrong_in_making_the_answers_is_not_the_judges(write: Callable
 
     with pytest.raises(KeyError, match="ours"):
         graded(write(GOOD + "yield Verdict(True)"), failing())
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_a_signal_in_the_middle_of_a_judge_is_not_the_judges(write: Callable[[str], str], kind: type) -> None:
+    text = "import os, signal\n" + GOOD + "os.kill(os.getpid(), signal.SIGTERM); yield Verdict(True)"
+    before = signal.getsignal(signal.SIGTERM)
+    errors.exit_on_signals()
+    if kind is KeyboardInterrupt:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(kind):
+            graded(write(text))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_judge_may_say_itself_that_its_service_is_gone(write: Callable[[str], str]) -> None:
