@@ -4,9 +4,10 @@ import atexit
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import Parameter, signature
+from math import isfinite
 from typing import Annotated
 
 import typer
@@ -62,7 +63,7 @@ COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
 }
 
 
-def guarded(command: Callable[..., int]) -> Callable[..., int]:
+def guarded(name: str, command: Callable[..., int]) -> Callable[..., int]:
     """The command with `--quiet`, and with every way of ending turned into an exit code and a plain message."""
 
     @wraps(command)
@@ -74,6 +75,7 @@ def guarded(command: Callable[..., int]) -> Callable[..., int]:
             be_quiet()
         errors.exit_on_signals()
         try:
+            check_numbers(name, options)
             return command(*arguments, **options)
         except UsageError as error:
             sys.stderr.write(f"seal: {error}\n")
@@ -88,6 +90,17 @@ def guarded(command: Callable[..., int]) -> Callable[..., int]:
     return run
 
 
+def check_numbers(command: str, options: Mapping[str, object]) -> None:
+    """Raises UsageError for infinity and nan: JSON lines, which say what was asked for, have no such number."""
+    from seal_cli.jsonl import UsageError
+
+    for name, value in options.items():
+        if isinstance(value, float) and not isfinite(value):
+            raise UsageError(
+                f"--{name.replace('_', '-')} {value}: should be a finite number (see `seal {command} --help`)"
+            )
+
+
 def make_app() -> typer.Typer:
     settings = {"help_option_names": ["-h", "--help"]}
     app = typer.Typer(
@@ -100,7 +113,7 @@ def make_app() -> typer.Typer:
     )
     for name, (command, does) in COMMANDS.items():
         bare = name in ("tasks", "report")
-        app.command(name, cls=Command, short_help=does, no_args_is_help=bare)(guarded(command))
+        app.command(name, cls=Command, short_help=does, no_args_is_help=bare)(guarded(name, command))
     app.callback()(start)
     return app
 

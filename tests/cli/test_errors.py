@@ -25,6 +25,8 @@ USAGE = [
     (["sft", "x.jsonl"], "Missing option"),
     (["generate", "-k", "0"], "seal: -k 0: should be greater than or equal to 1 "),
     (["adapt", "--epochs", "many"], "seal: --epochs many: should be a valid integer "),
+    (["adapt", "--out", "x", "--learning-rate", "inf"], "seal: --learning-rate inf: should be a finite number"),
+    (["sft", "--out", "x", "--model", "y", "--alpha", "nan"], "seal: --alpha nan: should be a finite number"),
     (["polish"], "No such command 'polish'"),
     (["generate", "--top-p", "1.5"], "seal: --top-p 1.5: should be less than or equal to 1 "),
 ]
