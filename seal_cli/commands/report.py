@@ -75,7 +75,7 @@ def report(
       head -1 scores.jsonl | seal report - --view
       seal report arc-scores.jsonl --arc grids.png --task 0a1d4ef5 --task 00576224
     """
-    from seal_cli.console import note, terminal
+    from seal_cli.console import note
     from seal_cli.grids import Picks
     from seal_cli.jsonl import claim_stdout
     from seal_cli.rejects import Rejects
@@ -104,8 +104,7 @@ def report(
     picks.check()
     if rows and not picks.unscored:
         write(rows, against, chosen, stdout)
-    with os.fdopen(os.dup(stdout), "w", errors="replace") as out:
-        picks.show(terminal(out))
+    show(picks, stdout)
     if plot and rows:
         stage.plot(rows, plot)
         note(f"seal report: plot in {plot}")
@@ -166,6 +165,18 @@ def write(rows: "list[Row]", against: str | None, form: Format, stdout: int) -> 
     for row in rows:
         if row.mean is None:
             note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
+
+
+def show(picks: "Picks", stdout: int) -> None:
+    """The chosen lines on stdout, in the colours of its terminal, and the picture."""
+    from seal_cli.console import terminal
+    from seal_cli.jsonl import to_stdout
+
+    with os.fdopen(os.dup(stdout), "w") as out:
+        console = terminal(out)
+        with console.capture() as shown:  # rich itself would end the process at a closed pipe
+            picks.show(console)
+    to_stdout(stdout, shown.get().encode("utf-8", "replace"))
 
 
 def split_labels(texts: list[str]) -> list[tuple[str, Path]]:

@@ -53,7 +53,9 @@ def test_head_ends_a_pipe_silently_with_141(tmp_path: Path) -> None:
     assert (code, ended.err) == ("141", "")
 
 
-@pytest.mark.parametrize("command", ["schema", "doctor --json", "merge tasks.jsonl --missing"])
+@pytest.mark.parametrize(
+    "command", ["schema", "doctor --json", "merge tasks.jsonl --missing", "report tasks.jsonl --view"]
+)
 def test_every_command_that_writes_to_a_closed_pipe_ends_with_141_and_no_words_of_it(
     command: str, source: Path, tmp_path: Path
 ) -> None:
