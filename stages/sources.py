@@ -13,6 +13,7 @@ from stages.kinds import (
     TABLE_FILE,
     TEMPLATE,
     TEXTS,
+    UTF16,
     Foreign,
     is_object,
     is_template,
@@ -114,7 +115,9 @@ def open_in_folder(path: Path, root: Path, reading: Reading) -> Iterator[Record]
     try:
         return open_file(path, title_of(path, root), reading)
     except Foreign as error:
-        if error.kind is not SOLUTIONS or not has_challenges(path):
+        if error.kind is UTF16:
+            reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))
+        elif error.kind is not SOLUTIONS or not has_challenges(path):
             reading.leave_out(Omission(str(path), error.kind.short, str(error)))
     except BadInput as error:
         reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))
