@@ -66,7 +66,7 @@ def why_again(run: str, file: str, inputs: list[str], arguments: list[str]) -> s
         return f"was made without {come}" if come else f"was made with {gone or 'these in another order'}"
     for path in inputs:
         if is_later(Path(path), made.get("began")):
-            return f"{path} has changed while it was made"
+            return f"{path} has changed since it was begun"
     return None
 
 

@@ -74,7 +74,7 @@ SOLUTIONS = Kind(
 UTF16 = Kind(
     "not UTF-8 (byte 0) but UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 {file} > NEW, and give NEW under its ending"
 )
-SFT_PAIRS = Kind("training pairs", "train on them: seal sft {file} --model DIR")
+SFT_PAIRS = Kind("training pairs", "train on them: seal sft {file} --model DIR --out NEW")
 PARQUET = Kind("a parquet file", "a folder of them with SQuAD's columns is read: seal tasks {folder}")
 PICTURE = Kind("a picture", "give the text that it shows")
 PEFT_FOLDER = Kind(

@@ -24,7 +24,9 @@ ALIASES = {  # what others call them, and as what they can be read
     ("instruction", "output"): "{prompt: .instruction, completion: .output}",
     ("question", "answer"): "{prompt: .question, completion: .answer}",
     ("prompt", "chosen"): "{prompt, completion: .chosen}",
-    ("conversations",): "{messages: [.conversations[] | {role: .from, content: .value}]}",
+    ("conversations",): (
+        '{messages: [.conversations[] | {role: ({human: "user", gpt: "assistant"}[.from] // .from), content: .value}]}'
+    ),
 }
 Turns = Sequence[Mapping[str, Any]]
 

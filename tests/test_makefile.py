@@ -213,7 +213,7 @@ def test_what_was_made_while_its_input_changed_is_made_again(place: Path) -> Non
     assert made_by(rounds(place)) == ["2 sft", "2 model"]
     again = rounds(place, "-n")
     assert made_by(again) == ["2 sft", "2 model"]
-    assert "/round-2/scores.jsonl has changed while it was made" in again.stderr
+    assert "/round-2/scores.jsonl has changed since it was begun" in again.stderr
 
 
 def test_a_file_that_another_make_finishes_as_ours_is_refused_is_not_deleted(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def test_lines_of_one_prompt_or_one_task_stay_together() -> None:
         ({"text": "t"}, """(jq -c '{prompt: "", completion: .text}')"""),
         ({"prompt": "p", "response": "r"}, "an object with prompt, response: no completion; `seal sft` learns from"),
         ({"instruction": "i", "output": "o"}, "(jq -c '{prompt: .instruction, completion: .output}')"),
+        ({"conversations": []}, '{role: ({human: "user", gpt: "assistant"}[.from] // .from), content: .value}]}'),
         ({}, "an object with nothing: no prompt and no completion"),
         ({"task": {"id": "t"}, "edit": {}}, "a record, but `seal sft` reads training pairs (run `seal filter` first)"),
     ],
