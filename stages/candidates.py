@@ -163,13 +163,14 @@ def _value(score: Score, unscored: Unscored) -> Fraction | None:
 
 
 def _baseline(score: Score, unscored: Unscored) -> Fraction | None:
-    """The plain model's accuracy, or its upper bound. None where it was not measured."""
+    """The plain model's accuracy, or its upper bound; as written where no answer has a verdict. None: not measured."""
     asked = any(answer.baseline_prediction is not None for answer in score.answers)
     if score.baseline is None and (unscored == "leave-out" or not asked):
         return None
-    if not score.answers:
+    verdicts = [answer.baseline_correct for answer in score.answers]
+    if score.baseline is not None and verdicts.count(None) == len(verdicts):
         return Fraction(str(score.baseline))
-    return most([answer.baseline_correct for answer in score.answers])
+    return most(verdicts)
 
 
 def best_of(group: Sequence[Candidate]) -> list[Candidate]:

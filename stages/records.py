@@ -160,6 +160,10 @@ class Score(Frozen):
             raise ValueError("value must be the share of right answers")
         if verdicts and self.bounds and max(map(abs, map(sub, self.bounds, _bounds(verdicts)))) > 1e-9:
             raise ValueError("bounds must be the shares of right answers with the unscored ones wrong, and right")
+        before = [answer.baseline_correct for answer in self.answers]
+        told = self.baseline is not None and before.count(None) < len(before)  # else it is a mean without verdicts
+        if told and (None in before or abs((self.baseline or 0) - before.count(True) / len(before)) > 1e-9):
+            raise ValueError("baseline must be the share of right baseline answers, null where one is unscored")
         return self
 
 

@@ -176,6 +176,21 @@ def test_one_adapter_on_many_lines_has_an_id_on_each() -> None:
     assert len({adapter.id for adapter in ids if adapter}) == 6
 
 
+@pytest.mark.parametrize("before", [[True, True], [True, None]])
+def test_a_baseline_that_its_answers_contradict_is_refused(before: list[bool | None]) -> None:
+    answers = [{"id": str(place), "correct": True, "baseline_correct": each} for place, each in enumerate(before)]
+    with pytest.raises(BadInput, match="baseline must be the share of right baseline answers"):
+        read({"task": TASK, "score": {"baseline": 0.5, "answers": answers}}, "score")
+
+
+def test_a_baseline_by_hand_beside_answers_of_the_adapter_alone_counts_as_written() -> None:
+    answers = [{"id": "1", "correct": True}, {"id": "2", "correct": False}]
+    edit = {"completion": "It is red."}
+    line = read({"task": TASK, "edit": edit, "score": {"baseline": 0.4, "answers": answers}}, "score")
+    (kept,) = filter.run([line], keep=filter.Keep("gain")).examples
+    assert (kept.value, kept.baseline) == (0.5, 0.4)
+
+
 def test_an_adapter_that_failed_elsewhere_is_unscored_unless_the_line_says_whose_fault_it_is() -> None:
     failed = read({"task": TASK, "adapter": {"error": "out of memory", "model": "m"}}).adapter
     assert failed
