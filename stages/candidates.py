@@ -92,6 +92,7 @@ class Comparable:
 
     def __init__(self) -> None:
         self.distinct = Distinct()
+        self.edits: dict[tuple[str, str], int] = {}  # a hash of what each self-edit says by its names
 
     def __call__(self, record: Record) -> None:
         edit, adapter = edit_of(record), record.adapter.id if record.adapter else ""
@@ -101,8 +102,12 @@ class Comparable:
             raise BadLine(
                 f"self-edit {edit.id} has no prompt to learn from ({edit.template}); give it one: edit.prompt"
             )
-        key = record.task.id, edit.id, adapter
+        name, says = (record.task.id, edit.id), hash((edit.prompt, edit.completion))
+        if self.edits.get(name, says) != says:  # else they would pass for seeds of one
+            raise BadLine(f"two different self-edits of task {record.task.id} have the id {edit.id}; give each its own")
+        key = (*name, adapter)
         self.distinct.add(record.task, key, f"self-edit {edit.id}, adapter {adapter or 'none'}: scored twice")
+        self.edits[name] = says
 
 
 def edit_of(record: Record) -> SelfEdit:

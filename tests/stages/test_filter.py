@@ -200,7 +200,9 @@ def test_a_best_edit_that_does_not_beat_the_unadapted_model_is_counted() -> None
 def test_lines_that_cannot_be_ranked_or_come_twice_are_refused() -> None:
     line = a_line(a_task(), [True, True])
     assert line.edit is not None and line.adapter is not None
+    other = a_line(a_task(), [True, True], seed=1).grow(edit=line.edit.model_copy(update={"completion": "Another."}))
     for lines, words in (
+        ([line, other], f"two different self-edits of task {line.task.id} have the id {line.edit.id}; give each its"),
         ([line.grow(edit=None)], f"task {line.task.id} has no edit (run `seal generate` first)"),
         ([line.grow(score=None)], f"task {line.task.id} has no score (run `seal eval` first)"),
         (
