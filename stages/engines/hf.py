@@ -1,6 +1,7 @@
 """The transformers engine: batched generation in process, the adapters of many requests in one batch."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from stages.engines.models import Device, adapter_config, load_model, load_token
 from stages.engines.sampling import SeededSampling
 from stages.engines.stack import Stack
 from stages.engines.text import decoded, end_tokens, prompt_ids, token_limit, without_room
-from stages.failures import BadInput, OutOfMemory
+from stages.failures import BadInput, MissingInput, OutOfMemory
 
 
 class HFEngine:
@@ -46,7 +47,8 @@ class HFEngine:
     def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
         """Completions batch by batch: first those without an adapter, then many adapters at a time.
 
-        A prompt that leaves no room in the model's context fails alone.
+        A prompt that leaves no room in the model's context fails alone, and so do the requests of an adapter that
+        cannot be used.
         """
         self.watch = watch
         groups: dict[Path | None, list[Request]] = {None: []}
@@ -69,7 +71,9 @@ class HFEngine:
         """Adapters that can share a batch, read one after the other; the others are put on the list `left`."""
         linear = linear_layers(self.network)
         for adapter, group in groups.items():
-            lora = read_lora(adapter, linear) if adapter and self._fits(None) else None
+            lora = None
+            with suppress(BadInput, MissingInput, OSError):  # said when it is asked alone
+                lora = read_lora(adapter, linear) if adapter and self._fits(None) else None
             if lora is None:
                 left.append(adapter)
             else:
@@ -77,7 +81,13 @@ class HFEngine:
 
     def _alone(self, adapter: Path | None, group: Sequence[Request]) -> Iterator[Completion]:
         """The requests of one adapter, or of the model as it is."""
-        network = self.slot.use(adapter)
+        try:
+            network = self.slot.use(adapter)
+        except (BadInput, MissingInput) as error:
+            self._begin(group)
+            yield from (Completion(request.id, "", "failed", None, error=str(error)) for request in group)
+            self._settle(group)
+            return
         try:
             for start in range(0, len(group), self.batch_size):
                 batch = group[start : start + self.batch_size]
