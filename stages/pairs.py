@@ -113,6 +113,8 @@ def _turn_faults(place: str, turn: Any) -> Iterator[str]:
     learned = turn.get("role") == LEARNED and not place.startswith("prompt.")
     if learned and turn.get("content") == "":
         yield f"{place}.content: is empty; there is nothing to learn"
+    if learned and turn.get("weight") not in (None, 1):  # OpenAI's sign for a turn that is not learned
+        yield f"{place}.weight: is {excerpt(turn['weight'])}, but every turn of an {LEARNED} is learned; put it into prompt"
     if turn.get("tool_calls"):
         yield f"{place}.tool_calls: calls of tools are not learned; write them into content"
 

@@ -102,6 +102,10 @@ def test_lines_of_one_prompt_or_one_task_stay_together() -> None:
         ({"messages": [USER]}, "messages: no turn of an assistant behind another turn"),
         ({"messages": [ADA]}, "messages: no turn of an assistant behind another turn"),
         ({"messages": [USER, {**ADA, "tool_calls": [{"id": 1}]}]}, "messages.1.tool_calls: calls of tools are not"),
+        (
+            {"messages": [USER, {**ADA, "weight": 0}]},
+            "messages.1.weight: is 0, but every turn of an assistant is learned",
+        ),
         ({"prompt": "p", "completion": [ADA]}, "prompt is text, but completion messages"),
         ({"text": "t"}, "no prompt and no completion; `seal sft` learns from prompt and completion, each text or"),
         ({"text": "t"}, """(jq -c '{prompt: "", completion: .text}')"""),
