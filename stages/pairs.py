@@ -114,7 +114,8 @@ def _turn_faults(place: str, turn: Any) -> Iterator[str]:
     if learned and turn.get("content") == "":
         yield f"{place}.content: is empty; there is nothing to learn"
     if learned and turn.get("weight") not in (None, 1):  # OpenAI's sign for a turn that is not learned
-        yield f"{place}.weight: is {excerpt(turn['weight'])}, but every turn of an {LEARNED} is learned; put it into prompt"
+        given = excerpt(turn["weight"])
+        yield f"{place}.weight: is {given}, but every turn of an {LEARNED} is learned; put it into prompt"
     if turn.get("tool_calls"):
         yield f"{place}.tool_calls: calls of tools are not learned; write them into content"
 
