@@ -19,6 +19,7 @@ TEXTS = (".txt", ".md", ".markdown", ".rst")
 HEAD = 64 * 2**10  # bytes from which a file is told
 HEAD_LINES = 1000
 KEY = re.compile(rb'^\s{0,4}"([^"\\]{1,40})"\s*:', re.MULTILINE)  # of a JSON document over several lines
+ANY_KEY = re.compile(rb'[{,]\s*"([^"\\]{1,40})"\s*:')  # of JSON objects, however deep
 SMALL = 4_000  # bytes: a longer text with {title} and {context} in it speaks about templates
 
 
@@ -62,6 +63,8 @@ LIST = Kind(
     "a JSON list, not an object on each line",
     "make tasks of it with `seal tasks {file}`, or lines with `jq -c '.[]' {file}`",
 )
+LINES_SPREAD = Kind(SPREAD.name, "make lines of it with `jq -c . {file}`")
+LINES_LISTED = Kind(LIST.name, "make lines of it with `jq -c '.[]' {file}`")
 TEMPLATE = Kind(
     "a prompt template, with {title} and {context} in it", "`seal generate --template {file}` writes with it"
 )
@@ -179,10 +182,10 @@ def look_at_lines(head: bytes, name: str) -> Kind | None:
     if any(map(is_object, head.split(b"\n", 3)[:3])):
         return None
     if is_list(head):
-        return LIST
+        return LINES_LISTED if holds_lines(head) else LIST
     if is_spread(head):
         keys = {key.decode("utf-8", "replace"): None for key in KEY.findall(head)}
-        return look_at_keys(keys) or SPREAD
+        return look_at_keys(keys) or (LINES_SPREAD if holds_lines(head) else SPREAD)
     if is_template(head):
         return TEMPLATE
     suffix = Path(name).suffix.lower()
@@ -229,6 +232,12 @@ def is_spread(head: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return end > len(first)
+
+
+def holds_lines(head: bytes) -> bool:
+    """Whether the objects in the beginning of a file are records or training pairs, which no source of tasks has."""
+    keys = set(ANY_KEY.findall(head))
+    return b"task" in keys or (b"context" not in keys and bool(keys & {b"prompt", b"messages"}))
 
 
 def is_list(head: bytes) -> bool:

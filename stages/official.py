@@ -26,6 +26,8 @@ REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their
 def read_task(entry: Mapping[str, Any]) -> QaTask:
     """`{title, context, questions: [{question, answer}]}` as a task. Raises BadLine naming the key that is missing."""
     try:
+        if isinstance(entry.get("task"), dict):
+            raise BadLine("a record in a list; make lines of it: jq -c '.[]' FILE")
         if "title" not in entry and "context" not in entry:
             raise BadLine(f"no 'title'; {NEEDS} (no 'context' either)")
         questions = entry.get("questions", [])

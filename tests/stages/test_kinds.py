@@ -43,6 +43,18 @@ def refusal(tmp_path: Path, content: bytes, name: str = "file.jsonl") -> str:
         (b'{\n "a": 1\n}\n{\n "a": 2\n}\n', "file.jsonl: a JSON document over several lines, "),  # as jq prints it
         (b'[{"a": 1},\n{"a": 2}]', "file.jsonl: a JSON list, not an object on each line; make tasks of it with `seal"),
         (b'[{"a": 1}, {"a": 2}]', "file.jsonl: a JSON list, "),
+        (
+            b'[{"task": {"context": "c"}}]',
+            "file.jsonl: a JSON list, not an object on each line; make lines of it with `jq",
+        ),
+        (
+            b'[{"prompt": "p",\n "completion": "c"}]',
+            "file.jsonl: a JSON list, not an object on each line; make lines of",
+        ),
+        (
+            b'{\n "messages": []\n}',
+            "file.jsonl: a JSON document over several lines, not an object on each line; make lin",
+        ),
         (b'{\n "stage": "tasks",\n "command": [],\n "settings": {},\n "digest": ""\n}', "file.jsonl: a manifest, whic"),
         (b'{\n "peft_type": "LORA"\n}', "file.jsonl: the configuration of a PEFT adapter; `seal eval LINES` takes"),
         (b'{\n "model_type": "qwen3"\n}', "file.jsonl: the configuration of a model; a model is given by its folder"),
