@@ -88,8 +88,9 @@ def test_a_self_edit_repeats_a_fact_only_after_all_others_of_its_type(seed: int)
     entity = entity_of(seed)
     pure = Style(shares={"D": 1.0, "I": 0.0001, "R": 0.0001, "V": 0.0001, "W": 0.0001, "Q": 0.0001}, concentration=100)
     lines = make_self_edit(entity, random.Random(seed), pure)
+    direct = [line for line in lines if classify_line(entity, line) == "D"]  # once in a while there is another
     stated = Counter(
-        fact.value for line in lines for fact in entity.facts if line.rstrip(".").split()[-1] == fact.value
+        fact.value for line in direct for fact in entity.facts if line.rstrip(".").split()[-1] == fact.value
     )
     assert max(stated.values(), default=0) <= 2
 
