@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from stages.report import Row
 
 
+KINDS = ("adapter", "edit", "task")  # what a line is about: the last section that it has
+
+
 class Format(StrEnum):
     table = "table"
     md = "md"
@@ -112,11 +115,20 @@ def report(
 
 
 def good_lines(path: Path, needs: "tuple[Section, ...]", bad: "Rejects") -> "Iterator[Record]":
-    """The lines of one file that can be used. Raises BadInput for the first bad one where no line is good."""
-    from seal_cli.jsonl import input_records
+    """The lines of one file that can be used, each once. Raises BadInput for the first bad one where none is good."""
+    from seal_cli.jsonl import encode, input_records
+    from stages.distinct import Distinct
+    from stages.lines import BadLine, Reject
 
-    before, good = bad.count, 0
-    for record in input_records(path, needs, bad):
+    before, good, distinct = bad.count, 0, Distinct()
+    records = input_records(path, needs, bad)
+    for record in records:
+        kind, known = next((name, part.id) for name in KINDS if (part := getattr(record, name)))
+        try:
+            distinct.add(record.task, (record.task.id, known), f"{kind} {known} occurs twice")
+        except BadLine as error:
+            bad(Reject(records.name, *records.place, str(error), encode(record).rstrip(b"\n")))
+            continue
         good += 1
         yield record
     if bad.count > before:

@@ -186,6 +186,10 @@ def test_a_report_leaves_out_a_bad_line_and_says_so(here: Path) -> None:
     assert (mixed.code, mixed.out) == (3, alone.out)
     assert "seal: b.jsonl:2: has a task and an edit but no score (run `seal eval` first) (line rejected)\n" in mixed.err
     assert json.loads((here / "bad.jsonl").read_text())["line"] == 2
+    (here / "b.jsonl").write_text(text([*SCORES, SCORES[0]]))
+    twice = run_inside("report", "self=b.jsonl", "--json", cwd=here)
+    assert (twice.code, twice.out) == (3, alone.out)
+    assert f"b.jsonl:{len(SCORES) + 1}: " in twice.err and "occurs twice; each line must be another" in twice.err
     (here / "c.jsonl").write_text(text([edited("Cy"), edited("Di")]))
     for files, more in (("a.jsonl", "b.jsonl"), ("--strict",)), (("a.jsonl", "c.jsonl"), ()):
         refused = run_inside("report", *files, "--json", *more, cwd=here)
