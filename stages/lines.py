@@ -201,6 +201,9 @@ def bounded_lines(file: BinaryIO) -> Iterator[bytes]:
         yield cut
 
 
+BOM = b"\xef\xbb\xbf"
+
+
 class _Counted:
     """Lines, and the place of the one that was handed out last."""
 
@@ -215,6 +218,8 @@ class _Counted:
             self.number, self.offset, self.raw = self.number + 1, end, line.removesuffix(b"\n")
             self.length = len(self.raw) + (line.left_out if isinstance(line, CutLine) else 0)
             end += self.length + 1
+            if self.number == 1 and self.raw.strip() == BOM:  # an empty stream of a Windows program
+                continue
             yield self.raw if self.length <= LONGEST else b"\xff"  # refused unread
 
 

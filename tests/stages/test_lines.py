@@ -84,6 +84,7 @@ def test_half_characters_become_the_replacement_character(text: str) -> None:
 
 def test_a_byte_order_mark_crlf_and_blank_lines_are_accepted() -> None:
     assert read(b"\xef\xbb\xbf" + LINE + b"\r\n\r\n  \n" + LINE) == read(LINE) * 2
+    assert (read(b"\xef\xbb\xbf"), read(b"\xef\xbb\xbf\r\n" + LINE)) == ([], read(LINE))
 
 
 def test_a_line_separator_inside_a_string_does_not_end_the_line() -> None:
