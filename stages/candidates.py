@@ -87,6 +87,17 @@ class _Seeds:
         self.graded = self.graded or score.value is not None or any(a.correct is not None for a in score.answers)
 
 
+def worth_what_it_was_not(record: Record) -> str | None:
+    """What contradicts the line's value: of what failed for us there is none, and of the model's failures it is 0."""
+    edit, adapter, value = record.edit, record.adapter, record.score.value if record.score else None
+    if value is not None and edit and edit.finish == "failed":
+        return f"it was never written ({edit.error}), but has the value {value:g}"
+    if value is not None and adapter and adapter.fault == "training":
+        return f"its training failed ({adapter.error}), but it has the value {value:g}"
+    error = (edit and edit.error) or (adapter and adapter.fault == "edit" and adapter.error)
+    return f"it cannot be used ({error}), but has the value {value:g}" if value and error else None
+
+
 class Comparable:
     """Called with line after line: raises BadLine for one that is no candidate, or comes twice."""
 
@@ -98,6 +109,8 @@ class Comparable:
         edit, adapter = edit_of(record), record.adapter.id if record.adapter else ""
         if record.score is None:
             raise BadLine(f"task {record.task.id} has no score (run `seal eval` first)")
+        if contradiction := worth_what_it_was_not(record):
+            raise BadLine(f"self-edit {edit.id}: {contradiction}; score it again with `seal eval`, or leave it out")
         if not edit.prompt:
             raise BadLine(
                 f"self-edit {edit.id} has no prompt to learn from ({edit.template}); give it one: edit.prompt"

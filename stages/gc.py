@@ -44,12 +44,15 @@ class Finds:
 
 
 def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
-    """The adapters that no line in `folder` names, and the leftovers; with `remove` each is gone when it is told.
+    """The adapters that no line in `folder`, beside it or in the working folder names, and the leftovers.
+
+    With `remove` each is gone when it is told.
 
     Only what `seal adapt` and `seal sft` write is taken, and nothing behind a link. Raises Locked while a run writes
     there, BadInput where there are no lines at all: then every adapter would go.
     """
     found = survey(folder)
+    found.lines += lines_beside(folder)
     with ExitStack() as held:
         for path in found.lines:
             held.callback(os.close, lock_at_once(path, fcntl.LOCK_SH))
@@ -86,6 +89,13 @@ def survey(folder: Path) -> Finds:
     if not found.lines:
         raise BadInput(f"{folder}: holds no JSON lines, so that no adapter is named; give the folder with lines in it")
     return found
+
+
+def lines_beside(folder: Path) -> list[Path]:
+    """Lines in the working folder and in that above: `seal adapt --out run/adapters -o here.jsonl` puts them there."""
+    inside = folder.resolve()
+    places = {place for place in (Path.cwd(), inside.parent) if place != inside and inside not in place.parents}
+    return sorted(path for place in places for path in place.iterdir() if path.suffix in LINES and path.is_file())
 
 
 def is_adapter(path: Path) -> bool:

@@ -23,7 +23,12 @@ def key_of(line: Record) -> str:
     """Whose answers, and which: other answers of the same adapter are another line."""
     answers = score_of(line).answers
     said = [[answer.id, answer.prediction, answer.baseline_prediction] for answer in answers]
-    return f"{owner_of(line)}/{content_id(said)}"
+    return f"{whose(line)}/{content_id(said)}"
+
+
+def whose(line: Record) -> str:
+    """The adapter's id; of a line by hand that names none, the self-edit's; else the task's."""
+    return line.edit.id if line.edit and not line.adapter else owner_of(line)
 
 
 def is_graded(line: Record) -> bool:
@@ -49,7 +54,7 @@ class Gradable:
         self.distinct = Distinct()
 
     def __call__(self, line: Record) -> None:
-        owner, score, task = owner_of(line), score_of(line), line.task
+        owner, score, task = whose(line), score_of(line), line.task
         if not isinstance(task, QaTask):
             raise BadLine(f"task {task.id}: grids are compared cell by cell; there is nothing to judge")
         if not score.answers:
@@ -62,7 +67,9 @@ class Gradable:
             raise BadLine(f"task {task.id}: an answer to {strange}, which is none of its questions")
         if any(is_right_unsaid(answer) for answer in score.answers):
             raise BadLine(f"task {task.id}: an answer that was never given is graded as right")
-        self.distinct.add(task, owner, f"{'adapter' if line.adapter else 'task'} {owner} occurs twice")
+        self.distinct.add(
+            task, owner, f"{'adapter' if line.adapter else 'self-edit' if line.edit else 'task'} {owner} occurs twice"
+        )
 
 
 def is_right_unsaid(answer: Answer) -> bool:

@@ -138,3 +138,8 @@ def test_a_folder_in_which_lines_cannot_name_anything_is_refused(run: Path) -> N
     assert (packed.code, "run/more.jsonl.gz: its lines may name adapters" in packed.err) == (65, True)
     assert run_inside("gc", "nowhere", cwd=run).code == 66
     assert (run / "round-1/adapters" / LOST).is_dir()
+
+
+def test_lines_beside_a_run_and_in_the_working_folder_name_its_adapters_too(run: Path) -> None:
+    (run.parent / "adapters.jsonl").write_text(a_line(f"run/round-1/adapters/{LOST}"))
+    assert listed(run) == []

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import weakref
 from collections.abc import Iterator
 from fractions import Fraction
@@ -336,3 +337,21 @@ def test_no_line_is_held_while_the_others_are_read() -> None:
 
     assert len(stage.run(lines()).examples) == 10
     assert most <= 3
+
+
+def test_a_value_that_contradicts_its_line_is_no_reward() -> None:
+    line = a_line(a_task(), [True, True])
+    assert line.edit and line.adapter
+    never = line.grow(edit=line.edit.model_copy(update={"finish": "failed", "error": "the server is gone"}))
+    diverged = line.grow(adapter=line.adapter.model_copy(update={"fault": "training", "error": "the loss is nan"}))
+    unreadable = line.grow(edit=line.edit.model_copy(update={"error": "no JSON object"}))
+    for bad, words in (
+        (never, "was never written"),
+        (diverged, "its training failed (the loss is nan), but it has the value 1"),
+        (unreadable, "it cannot be used (no JSON object), but has the value 1"),
+    ):
+        with pytest.raises(BadInput, match=re.escape(words)):
+            stage.run([bad])
+    worthless = a_line(a_task("Bo"), [False, False])
+    assert worthless.edit
+    stage.run([worthless.grow(edit=worthless.edit.model_copy(update={"error": "no JSON object"}))])

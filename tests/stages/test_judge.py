@@ -173,3 +173,9 @@ def test_the_work_is_counted_in_verdicts_that_are_not_known_already(judge: Exact
     watch = Counting()
     list(stage.run([answered("Velm", "a house", plain=("a town", "a bridge"))], judge, watch=watch))
     assert (watch.expected, watch.done) == ([(verdicts, "verdicts")], verdicts)
+
+
+def test_self_edits_by_hand_without_an_adapter_are_lines_of_their_own() -> None:
+    lines = [a_line(a_task(), [True, False], sample=sample).grow(adapter=None) for sample in (0, 1)]
+    stage.check(lines)
+    assert len({stage.key_of(line) for line in lines}) == 2
