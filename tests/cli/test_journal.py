@@ -417,7 +417,14 @@ import fragile
 class Engine(fragile.Engine):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True).start()
+        begun = multiprocessing.get_context("fork").Event()
+        multiprocessing.get_context("fork").Process(target=rest, args=(begun,), daemon=True).start()
+        begun.wait()  # Python forgets a signal that comes while a fork is under way
+
+
+def rest(begun):
+    begun.set()
+    time.sleep(60)
 """
 
 
