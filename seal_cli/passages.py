@@ -58,7 +58,7 @@ def print_sequences(console: Console, line: Record, edit: SelfEdit) -> None:
 
 
 def print_answers(console: Console, line: Record, task: QaTask) -> None:
-    """Each question with its gold answer, the prediction and its verdict, and the plain model's."""
+    """Each question with its gold answers, the prediction and its verdict, and the plain model's."""
     if line.score is None:
         print_text(console, f"not answered yet: {len(task.questions)} questions\n")
         return
@@ -70,7 +70,7 @@ def print_answers(console: Console, line: Record, task: QaTask) -> None:
         question = asked.get(answer.id)
         if question:
             print_text(console, one_line(question.question))
-            print_text(console, one_line(f"  gold      {question.answer}"))
+            print_text(console, one_line(f"  gold      {' | '.join(question.golds)}"))
         for text, style in verdicts_of(answer):
             print_text(console, text, style)
     console.print()

@@ -38,7 +38,8 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "Question": {
         "id": "Identifies it within the task; a hash of question and answer where nobody gave another.",
         "question": "What is asked.",
-        "answer": "The gold answer.",
+        "answer": "The gold answer; of several the first.",
+        "other_answers": "The further gold answers, any of which counts as well; left out where there are none.",
     },
     "ArcTask": {
         "id": ID,

@@ -92,7 +92,9 @@ def _with_questions(task: Section) -> Section:
     found = derive(task, domain="qa", title="", questions=[])
     questions = found["questions"]
     try:
-        pairs = [(each["question"], each["answer"]) for each in questions]
+        pairs = [(each["question"], [each["answer"], *_items(each.get("other_answers"))]) for each in questions]
+        if any(not isinstance(each.get("other_answers"), list | None) for each in questions):
+            raise TypeError
         made = make_task(found["title"], found["context"], pairs, [each.get("id") for each in questions])
     except (TypeError, LookupError, AttributeError, ValidationError):
         gaps = [derive(each, id=GAP) if isinstance(each, dict) else each for each in _items(questions)]
@@ -100,7 +102,7 @@ def _with_questions(task: Section) -> Section:
     own = [derive(each, id=made.questions[place].id) for place, each in enumerate(questions)]
     if found.get("id") is not None:
         return {**found, "questions": own}
-    texts = [{"question": each.question, "answer": each.answer} for each in made.questions]
+    texts = [each.model_dump(mode="json", exclude={"id"}) for each in made.questions]
     return {**found, "id": made.id, "questions": [each | text for each, text in zip(own, texts, strict=True)]}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from stages.distinct import Distinct
-from stages.domains.qa import passage_task
+from stages.domains.qa import case_of, passage_task
 from stages.engines.base import Unwatched, Watch
 from stages.failures import BadInput
 from stages.grading import Item, in_groups, is_empty, owner_of
@@ -115,7 +115,7 @@ def cases(line: Record) -> Sequence[Item]:
 
     def item(answer: Answer, prediction: str | None, verdict: Verdict) -> Item:
         question = questions[answer.id]
-        return verdict if prediction is None else Case(question.question, question.answer, prediction)
+        return verdict if prediction is None else case_of(question, prediction)
 
     own = [item(each, each.prediction, Verdict(each.correct, each.reason)) for each in answers]
     return own + [item(each, each.baseline_prediction, Verdict(each.baseline_correct)) for each in answers]

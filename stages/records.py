@@ -5,16 +5,17 @@
     {"v": 1, "task": …, "edit": …, "adapter": …}          `seal adapt`
     {"v": 1, "task": …, …, "score": …}                    `seal eval`
 
-Records are frozen. Every key of a section is present once the section is, and has one type. Ids come from content,
-never from position. A line may carry `meta`, any JSON object: stages hand it on and make nothing of it.
-`SftExample` and `Checkpoint` are the lines that `seal filter` and `seal sft` write.
+Records are frozen. Every key of a section is present once the section is, and has one type; of a question with one gold
+answer `other_answers` is left out. Ids come from content, never from position. A line may carry `meta`, any JSON object:
+stages hand it on and make nothing of it. `SftExample` and `Checkpoint` are the lines that `seal filter` and `seal sft`
+write.
 """
 
 import hashlib
 import json
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from operator import sub
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Strict, Tag, model_validator
@@ -37,11 +38,17 @@ class Message(Frozen):
 
 
 class Question(Frozen):
-    """A question about the passage, answered without it. The answer is the gold answer."""
+    """A question about the passage, answered without it, and its gold answers: any one of them counts."""
 
     id: Id
     question: str
-    answer: str
+    answer: str  # the first of them
+    other_answers: Many[str] = Field((), exclude_if=operator.not_)  # the key is there where there are some
+
+    @property
+    def golds(self) -> tuple[str, ...]:
+        """All gold answers, the first first."""
+        return (self.answer, *self.other_answers)
 
 
 class QaTask(Frozen):
@@ -158,7 +165,7 @@ class Score(Frozen):
             raise ValueError("value must be null exactly when an answer is unscored")
         if verdicts and self.value is not None and abs(self.value - sum(map(bool, verdicts)) / len(verdicts)) > 1e-9:
             raise ValueError("value must be the share of right answers")
-        if verdicts and self.bounds and max(map(abs, map(sub, self.bounds, _bounds(verdicts)))) > 1e-9:
+        if verdicts and self.bounds and max(map(abs, map(operator.sub, self.bounds, _bounds(verdicts)))) > 1e-9:
             raise ValueError("bounds must be the shares of right answers with the unscored ones wrong, and right")
         before = [answer.baseline_correct for answer in self.answers]
         told = self.baseline is not None and before.count(None) < len(before)  # else it is a mean without verdicts
@@ -282,33 +289,41 @@ def edit_content(task_id: str, edit: SelfEdit) -> str:
 
 
 def make_task(
-    title: str, context: str, questions: Iterable[tuple[str, str]], ids: Iterable[str | None] | None = None
+    title: str,
+    context: str,
+    questions: Iterable[tuple[str, str | Sequence[str]]],
+    ids: Iterable[str | None] | None = None,
 ) -> QaTask:
-    """A question-answering task from a passage and its (question, gold answer) pairs.
+    """A question-answering task from a passage and its questions, each with its gold answer or all of them.
 
-    `ids` gives the questions' own ids where the source has them. Otherwise an id is the hash of question and answer; a
-    pair that occurs again in the same passage gets a count behind it.
+    `ids` gives the questions' own ids where the source has them. Otherwise an id is the hash of question and gold
+    answers; what occurs again in the same passage gets a count behind it. Of equal gold answers one is kept.
     """
-    pairs = [(question.strip(), answer.strip()) for question, answer in questions]
-    given = list(ids) if ids is not None else [None] * len(pairs)
+    asked = [(question.strip(), *_distinct(answers)) for question, answers in questions]
+    given = list(ids) if ids is not None else [None] * len(asked)
     used: set[str] = set()
     following: dict[str, int] = {}  # the next count to try behind a name
     made = []
-    for (question, answer), known in zip(pairs, given, strict=True):
-        name = known or content_id(question, answer)[:8]
+    for (question, answer, *others), known in zip(asked, given, strict=True):
+        name = known or content_id(question, answer, *others)[:8]
         unique, n = name, following.get(name, 2)
         while unique in used:
             unique, n = f"{name}-{n}", n + 1
         following[name] = n
         used.add(unique)
-        made.append(Question(id=unique, question=question, answer=answer))
+        made.append(Question(id=unique, question=question, answer=answer, other_answers=tuple(others)))
     return QaTask(
-        id=content_id("qa", title, context, pairs),
+        id=content_id("qa", title, context, asked),
         domain="qa",
         title=title,
         context=context,
         questions=tuple(made),
     )
+
+
+def _distinct(answers: str | Sequence[str]) -> list[str]:
+    """Gold answers without the blanks around them, each once."""
+    return list(dict.fromkeys(answer.strip() for answer in ([answers] if isinstance(answers, str) else answers)))
 
 
 def schemas() -> Mapping[str, dict[str, Any]]:

@@ -42,5 +42,5 @@ def digest_content(record: Record) -> str:
     if record.edit is None and record.adapter is None and record.score is None and isinstance(task, QaTask):
         if not task.questions:
             return content_id("text", task.context)
-        return content_id("qa", task.title, task.context, [(q.question, q.answer) for q in task.questions])
+        return content_id("qa", task.title, task.context, [(q.question, *q.golds) for q in task.questions])
     return content_id(to_json(record.grow(meta=None)))

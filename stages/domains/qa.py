@@ -14,7 +14,7 @@ from stages.engines.base import Completion, Example, Lesson, Prompt
 from stages.failures import BadConfig, BadInput, MissingInput
 from stages.judges.base import Case, Verdict
 from stages.lines import BadLine
-from stages.records import QaTask, SelfEdit, Task, TrainingData
+from stages.records import QaTask, Question, SelfEdit, Task, TrainingData
 
 NO_EDIT = "none"  # the passage-only baseline: nothing is written, the student is trained on the passage alone
 LIST_PROMPT = (
@@ -108,7 +108,12 @@ class QA:
             if each.error is not None:
                 yield Reply(question.id, None, Verdict(None, each.error))
             else:
-                yield Reply(question.id, each.text, Case(question.question, question.answer, each.text))
+                yield Reply(question.id, each.text, case_of(question, each.text))
+
+
+def case_of(question: Question, prediction: str) -> Case:
+    """An answer to the question as a judge sees it, with all gold answers."""
+    return Case(question.question, question.answer, prediction, question.other_answers)
 
 
 def passage_task(task: Task) -> QaTask:

@@ -8,11 +8,20 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Case:
-    """An answer to be graded against the gold answer of its question."""
+    """An answer to be graded against the gold answers of its question: any one of them counts.
+
+    `gold` is the first, which is the only one of most questions; `golds` are all.
+    """
 
     question: str
     gold: str
     prediction: str
+    other_golds: tuple[str, ...] = ()
+
+    @property
+    def golds(self) -> tuple[str, ...]:
+        """All gold answers: one at least, the first first."""
+        return (self.gold, *self.other_golds)
 
 
 @dataclass(frozen=True)

@@ -34,14 +34,14 @@ WAYS_OUT = "give another file with --cache FILE, or --cache none"
 
 
 class Cache:
-    """The answers of one judge model behind one server to one prompt template.
+    """The answers of one judge model behind one server to one prompt template; `several`: that for several gold answers.
 
     Raises BadConfig for a file that cannot be read or written, or that a newer seal made; NoSpace for a full disk.
     """
 
-    def __init__(self, path: Path, model: str, template: str, server: str) -> None:
+    def __init__(self, path: Path, model: str, template: str, server: str, several: str = "") -> None:
         self.path, self.model, self.server = path, model, server
-        self.template = hashlib.sha256(template.encode()).hexdigest()[:16]
+        self.templates = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in (template, several)]
         self.database = self._asked(self._open)
 
     def get(self, case: Case) -> str | None:
@@ -85,15 +85,20 @@ class Cache:
         return version
 
     def _row(self, case: Case, raw: str) -> tuple[str, ...]:
-        texts = map(plain, (case.question, case.gold, case.prediction, raw))
-        return (self._key(case), self.server, self.model, self.template, *texts)
+        gold = json.dumps(case.golds, ensure_ascii=False) if case.other_golds else case.gold
+        texts = map(plain, (case.question, gold, case.prediction, raw))
+        return (self._key(case), self.server, self.model, self._template(case), *texts)
+
+    def _template(self, case: Case) -> str:
+        return self.templates[bool(case.other_golds)]
 
     def _key(self, case: Case) -> str:
-        """Server, judge model, template, question, gold answer and answer: what the verdict depends on.
+        """Server, judge model, template, question, gold answers and answer: what the verdict depends on.
 
         Servers call different models by the same name (llama.cpp's takes any name).
         """
-        parts = [self.server, self.model, self.template, case.question, case.gold, case.prediction]
+        gold = case.golds if case.other_golds else case.gold
+        parts = [self.server, self.model, self._template(case), case.question, gold, case.prediction]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _asked(self, work: Callable[[], T]) -> T:

@@ -88,9 +88,9 @@ def make_judge(
         kind = class_or_command(text, timeout_s)
         judge: Judge = kind() if text in JUDGES or text.startswith("command:") else GuardedJudge(text, kind)
         return judge
-    from stages.judges.openai import PROMPT, OpenAI
+    from stages.judges.openai import PROMPT, SEVERAL, OpenAI
 
-    kept = Cache(cache, found.model, PROMPT, found.url) if cache else None
+    kept = Cache(cache, found.model, PROMPT, found.url, SEVERAL) if cache else None
     return OpenAI(found.model, connect(found.url), kept, limit_name=limit_name_of(found.url))
 
 

@@ -1,6 +1,7 @@
-"""A judge that is a program: it reads {"id", "question", "gold", "prediction"} and writes {"id", "correct", "reason"}.
+"""A judge that is a program: it reads {"id", "question", "gold", "golds", "prediction"} and writes verdicts.
 
-One JSON object a line, in any order; `id` as it came, `correct` is true, false or null for an answer that it leaves
+A verdict is {"id", "correct", "reason"}. `golds` are all gold answers, any of which counts; `gold` is the first. One
+JSON object a line, in any order; `id` as it came, `correct` is true, false or null for an answer that it leaves
 unscored. It is started once, may answer line by line or all at the end, and ends by itself at the end of its input.
 """
 
@@ -78,7 +79,8 @@ class Talk:
 
     def ask(self, case: Case) -> None:
         said = {"id": str(len(self.states)), "question": case.question, "gold": case.gold}
-        line = json.dumps(said | {"prediction": case.prediction}, ensure_ascii=False)
+        said |= {"golds": case.golds, "prediction": case.prediction}
+        line = json.dumps(said, ensure_ascii=False)
         if not self._listen(0):
             raise self._gone()
         self.states.append(OPEN)

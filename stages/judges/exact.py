@@ -16,11 +16,11 @@ def normalise(text: str) -> str:
 
 
 class Exact:
-    """Right if gold and answer are equal once normalised. An empty answer is wrong, also to an empty gold."""
+    """Right if the answer equals a gold answer once normalised. An empty answer is wrong, also to an empty gold."""
 
     name = "exact"
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         for case in cases:
             answer = normalise(case.prediction)
-            yield Verdict(bool(answer) and answer == normalise(case.gold))
+            yield Verdict(bool(answer) and answer in map(normalise, case.golds))

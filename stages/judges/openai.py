@@ -20,6 +20,12 @@ PROMPT = (  # SEAL App. B, official query server
     "Question: {question}\nGold answer: {gold}\nStudent answer: {prediction}\n"
     "Is the student answer correct based solely on the gold answer? Respond 'yes' or 'no'."
 )
+SEVERAL = (  # the same for a question with several gold answers, which the paper's have not
+    PROMPT.replace("the provided gold answer", "any one of the provided gold answers")
+    .replace("convey the gold answer", "convey one of the gold answers")
+    .replace("Gold answer: {gold}", "Gold answers:\n{gold}")
+    .replace("on the gold answer?", "on any one of the gold answers?")
+)
 FIELD = re.compile(r"\{(question|gold|prediction)\}")
 VERDICT = re.compile(r"[\s`'\"*_.!(\[]*(yes|no)[\s`'\"*_.!)\]]*", re.IGNORECASE)
 MAX_TOKENS = 16  # a word, its punctuation, and a little room
@@ -33,9 +39,10 @@ def parse(text: str) -> bool | None:
 
 
 def prompt(case: Case) -> str:
-    """The question to the judge. Braces in an answer mean nothing."""
-    values = {"question": case.question, "gold": case.gold, "prediction": case.prediction}
-    return FIELD.sub(lambda match: values[match[1]], PROMPT)
+    """The question to the judge; several gold answers are listed. Braces in an answer mean nothing."""
+    gold = "\n".join(f"- {gold}" for gold in case.golds) if case.other_golds else case.gold
+    values = {"question": case.question, "gold": gold, "prediction": case.prediction}
+    return FIELD.sub(lambda match: values[match[1]], SEVERAL if case.other_golds else PROMPT)
 
 
 class OpenAI:
@@ -121,4 +128,4 @@ class OpenAI:
 
 
 def id_of(case: Case) -> str:
-    return content_id(case.question, case.gold, case.prediction)
+    return content_id(case.question, case.gold, case.prediction, *case.other_golds)

@@ -2,6 +2,7 @@
 
 import sqlite3
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -15,6 +16,21 @@ from stages.judges.cache import Cache
 
 HERE = "http://localhost:8000/v1"
 CASE = Case("Where was Ada born?", "Velm", "in Velm")
+
+
+def test_a_verdict_for_several_gold_answers_is_one_for_just_these(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "verdicts.sqlite", "judge", "template", HERE, "several")
+    several = replace(CASE, other_golds=("Vel", "Vell"))
+    cache.put(several, "yes")
+    assert cache.get(several) == "yes"
+    others = [CASE, replace(several, other_golds=("Vel",)), replace(several, other_golds=("Vell", "Vel"))]
+    assert [cache.get(case) for case in others] == [None] * 3
+    assert Cache(cache.path, "judge", "template", HERE, "another").get(several) is None
+
+
+def test_a_verdict_that_an_older_seal_kept_is_still_known(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "verdicts.sqlite", "judge", "template", HERE)
+    assert cache._key(CASE) == "704f13d0588ec3f01a371ad694ed51e89ca2ce26f38697a526f345a7ac80910a"
 
 
 def test_what_was_kept_is_known_to_the_next_run(tmp_path: Path) -> None:
@@ -34,8 +50,10 @@ def test_what_was_kept_is_known_to_the_next_run(tmp_path: Path) -> None:
         ("judge", "template", HERE, Case(CASE.question, "Vel", CASE.prediction)),
         ("judge", "template", HERE, Case(CASE.question, CASE.gold, "in Velm ")),
         ("judge", "template", HERE, Case(CASE.question + CASE.gold, "", CASE.prediction)),
+        ("judge", "template", HERE, Case(CASE.question, CASE.gold, CASE.prediction, ("Vel",))),
+        ("judge", "template", HERE, Case(CASE.question, '["Velm", "Vel"]', CASE.prediction)),
     ],
-    ids=["model", "template", "server", "question", "gold", "answer", "the same letters, divided otherwise"],
+    ids=["model", "template", "server", "question", "gold", "answer", "divided otherwise", "more golds", "a list"],
 )
 def test_another_judge_template_server_question_gold_or_answer_is_not_the_same(
     tmp_path: Path, model: str, template: str, server: str, case: Case

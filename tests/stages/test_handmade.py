@@ -64,6 +64,14 @@ def test_ids_that_are_given_stay_and_their_text_too() -> None:
     assert task.questions[1].question == "What did Ada build? "
 
 
+def test_further_gold_answers_by_hand_are_those_of_seal_tasks() -> None:
+    pair = {"question": "Where?", "answer": "Velm ", "other_answers": ["in Velm", "Velm"]}
+    task = read({"task": {"context": "C", "questions": [pair]}}).task
+    assert task == make_task("", "C", [("Where?", ["Velm", "in Velm"])])
+    with pytest.raises(BadInput, match="task.questions.0.other_answers: input should be a list"):
+        read({"task": {"context": "C", "questions": [{**pair, "other_answers": "in Velm"}]}})
+
+
 def test_a_passage_alone_is_a_task_without_title_and_questions() -> None:
     assert read({"task": {"context": "C"}}).task == make_task("", "C", [])
     edit = an_edit(make_task("", "C", []), completion="One.")

@@ -13,7 +13,7 @@ from stages.engines.base import Unwatched
 from stages.failures import Denied, Unavailable
 from stages.judges.base import Case, Verdict
 from stages.judges.cache import Cache
-from stages.judges.openai import MAX_TOKENS, PROMPT, OpenAI, parse, prompt
+from stages.judges.openai import MAX_TOKENS, PROMPT, SEVERAL, OpenAI, parse, prompt
 from stages.services.base import Call, Failure, Reply, Tally
 from tests.services import behaviours as does
 from tests.services.asking import serving
@@ -79,7 +79,15 @@ def test_the_prompt_holds_question_gold_and_answer_whatever_they_say() -> None:
     text = prompt(Case("Who {gold}?", "{prediction}", "{question}"))
     assert "Question: Who {gold}?\nGold answer: {prediction}\nStudent answer: {question}\n" in text
     assert text.startswith("You are a grading assistant. ")
-    assert PROMPT.count("{") == 3
+    assert PROMPT.count("{") == SEVERAL.count("{") == 3
+
+
+def test_the_prompt_lists_several_gold_answers_and_asks_for_any_one_of_them() -> None:
+    text = prompt(Case("Who won?", "Denver Broncos", "The Broncos", ("Broncos", "{prediction}")))
+    assert "Gold answers:\n- Denver Broncos\n- Broncos\n- {prediction}\nStudent answer: The Broncos\n" in text
+    assert "provided gold answer." not in text
+    assert text.count("any one of the") == 2
+    assert "convey one of the gold answers and must not contradict it" in text
 
 
 def cases(number: int) -> list[Case]:

@@ -57,6 +57,16 @@ def test_an_empty_answer_is_wrong_also_to_an_empty_gold(judge: Judge) -> None:
     assert verdict(judge, "the", "a ...") is False
 
 
+@given(st.lists(st.sampled_from(["Velm", "1854", "the bridge", "Ada Brook"]), min_size=1, unique=True), st.data())
+@settings(deadline=None)
+def test_an_answer_is_right_if_it_is_to_any_of_the_gold_answers(golds: list[str], data: st.DataObject) -> None:
+    prediction = data.draw(st.sampled_from(["Velm", "in 1854", "bridge", "Ada", "Bo"]))
+    case = Case("What is told?", golds[0], prediction, tuple(golds[1:]))
+    for judge in (Exact(), Lexical()):
+        (found,) = judge.grade([case])
+        assert found.correct == any(verdict(judge, gold, prediction, case.question) for gold in golds)
+
+
 def test_exact_wants_all_words_and_no_others() -> None:
     assert verdict(Exact(), "the Velm bridge", "Velm Bridge.") is True
     assert verdict(Exact(), "Velm", "in Velm") is False

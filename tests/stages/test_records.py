@@ -47,6 +47,26 @@ def test_a_task_is_identified_by_its_text_not_by_its_questions_ids() -> None:
     assert named.id != make_task("Ada", "context", [("q", "b")]).id
 
 
+def test_gold_answers_are_kept_once_and_the_first_is_the_answer() -> None:
+    task = make_task("Ada", "context", [("q", ["a", " b", "a ", "b"]), ("r", "c")])
+    assert [question.golds for question in task.questions] == [("a", "b"), ("c",)]
+    assert (task.questions[0].answer, task.questions[0].other_answers) == ("a", ("b",))
+
+
+def test_ids_are_of_all_gold_answers_and_those_of_one_are_as_ever() -> None:
+    one = make_task("Ada", "context", [("q", ["a", "a"])])
+    assert one == make_task("Ada", "context", [("q", "a")])
+    assert (one.id, one.questions[0].id) == ("b8a7448989dc26ee", "238ca9a3")
+    several = make_task("Ada", "context", [("q", ["a", "b"])])
+    assert several.id != one.id
+    assert several.questions[0].id != one.questions[0].id
+
+
+def test_a_line_that_names_no_other_answers_has_one() -> None:
+    question = {"id": "1", "question": "q", "answer": "a"}
+    assert Question.model_validate(question).golds == ("a",)
+
+
 def test_a_pair_that_occurs_again_gets_a_count_behind_its_id() -> None:
     first, second, third = make_task("Ada", "context", [("q", "a")] * 3).questions
     assert (second.id, third.id) == (f"{first.id}-2", f"{first.id}-3")
