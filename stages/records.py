@@ -6,9 +6,9 @@
     {"v": 1, "task": …, …, "score": …}                    `seal eval`
 
 Records are frozen. Every key of a section is present once the section is, and has one type; of a question with one gold
-answer `other_answers` is left out. Ids come from content, never from position. A line may carry `meta`, any JSON object:
-stages hand it on and make nothing of it. `SftExample` and `Checkpoint` are the lines that `seal filter` and `seal sft`
-write.
+answer `other_answers` is left out. Ids come from content, never from position. A line may carry `meta`, any JSON
+object: stages hand it on and make nothing of it. `SftExample` and `Checkpoint` are the lines that `seal filter` and
+`seal sft` write.
 """
 
 import hashlib

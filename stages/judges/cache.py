@@ -34,7 +34,7 @@ WAYS_OUT = "give another file with --cache FILE, or --cache none"
 
 
 class Cache:
-    """The answers of one judge model behind one server to one prompt template; `several`: that for several gold answers.
+    """The answers of one judge model behind one server to one prompt template, `several` where golds are several.
 
     Raises BadConfig for a file that cannot be read or written, or that a newer seal made; NoSpace for a full disk.
     """

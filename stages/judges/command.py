@@ -79,8 +79,7 @@ class Talk:
 
     def ask(self, case: Case) -> None:
         said = {"id": str(len(self.states)), "question": case.question, "gold": case.gold}
-        said |= {"golds": case.golds, "prediction": case.prediction}
-        line = json.dumps(said, ensure_ascii=False)
+        line = json.dumps({**said, "golds": case.golds, "prediction": case.prediction}, ensure_ascii=False)
         if not self._listen(0):
             raise self._gone()
         self.states.append(OPEN)

@@ -19,7 +19,9 @@ def program(tmp_path: Path) -> Program:
 
 
 def test_it_is_given_all_of_a_case_and_its_verdicts_are_taken(program: Program) -> None:
-    judge = program("for c in cases:\n    say(id=c['id'], correct=len(c) == 5 and c['golds'] == [c['gold']], reason='r')\n")
+    judge = program(
+        "for c in cases:\n    say(id=c['id'], correct=len(c) == 5 and c['golds'] == [c['gold']], reason='r')\n"
+    )
     assert list(judge.grade([RIGHT, Case("q", "a", "b", ("c",))])) == [Verdict(True, "r"), Verdict(False, "r")]
 
 

@@ -68,7 +68,7 @@ def test_further_gold_answers_by_hand_are_those_of_seal_tasks() -> None:
     pair = {"question": "Where?", "answer": "Velm ", "other_answers": ["in Velm", "Velm"]}
     task = read({"task": {"context": "C", "questions": [pair]}}).task
     assert task == make_task("", "C", [("Where?", ["Velm", "in Velm"])])
-    with pytest.raises(BadInput, match="task.questions.0.other_answers: input should be a list"):
+    with pytest.raises(BadInput, match=r"task\.questions\.0\.other_answers: input should be a list"):
         read({"task": {"context": "C", "questions": [{**pair, "other_answers": "in Velm"}]}})
 
 
