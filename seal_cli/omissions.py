@@ -9,14 +9,14 @@ from typing import Any
 from seal_cli.console import note
 from seal_cli.manifest import path_of
 from seal_cli.rejects import Rejects, part_of
-from stages.folders import JSON_FILES, Omission
+from stages.folders import JSON_FILES, TABLES, Omission
 from stages.kinds import TEXTS
 from stages.repeats import TWICE
 
 KINDS = 5  # that are named on stderr, with
 NAMED_FILES = 3  # files of each, and
 KEPT = 20  # in the manifest
-KNOWN_ENDINGS = f"read are {', '.join((*TEXTS, *JSON_FILES))}"
+KNOWN_ENDINGS = f"read are {', '.join((*TEXTS, *JSON_FILES, *TABLES))}"
 
 
 class Omissions:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from stages import arc_files, official, squad
 from stages.arc_files import Solutions
+from stages.columns import Columns
 from stages.failures import BadConfig, BadInput
 from stages.folders import JSON_FILES, LeaveOut, ignore
 from stages.kinds import HEAD, SFT_PAIRS, Foreign, Kind, is_object, is_spread, look_at_bytes, look_at_keys
@@ -45,7 +46,8 @@ class Reading:
 
     `refuse` is told of what is bad, `leave_out` of what is left out, `note` of what else there is to know. `title` is
     that of a text, or the id of an ARC task, that comes on stdin. `mine` are files of this run itself, by device and
-    inode. `split` None: of a dataset train, of a folder everything.
+    inode. `split` None: of a dataset train, of a folder everything. `config` is that of a dataset, `columns` are the
+    user's own names for those of rows.
     """
 
     refuse: Refuse = stop
@@ -56,6 +58,8 @@ class Reading:
     mine: frozenset[tuple[int, int]] = frozenset()
     solutions: Solutions = field(default_factory=Solutions)
     rows: squad.Rows = field(default_factory=squad.Rows)
+    config: str | None = None
+    columns: Columns = field(default_factory=Columns)
     allow_empty: bool = False  # a source without a task is none to complain of
 
 
@@ -133,7 +137,7 @@ def read_opened(
     lines = path.suffix.lower() in LINE_FILES
     if not start.strip(b"\xef\xbb\xbf \t\r\n\0") and path.suffix.lower() != ".json":
         raise Empty(str(path))
-    if kind := look_at_bytes(start) or (look_at_first(head) if lines else None):
+    if kind := look_at_bytes(start) or (look_at_first(head) if lines and not reading.columns.names else None):
         raise Foreign(kind, str(path))
     if (lines or any(map(is_line, head))) and not is_document(start):
         return close_after(load_lines(file, path, reading), close)
@@ -171,14 +175,16 @@ def close_after(records: Iterator[Record], close: Callable[[], None]) -> Iterato
 def load_lines(file: Readable, path: Path, reading: Reading) -> Iterator[Record]:
     """Record lines as they are, `{title, context, questions}` lines as tasks; rows are gathered."""
     lines = bounded_lines(cast("BinaryIO", file))
-    found = read_lines(lines, str(path), lambda value: from_line(value, reading.rows, str(path)), reading.refuse)
+    found = read_lines(lines, str(path), lambda value: from_line(value, reading, str(path)), reading.refuse)
     return (record for record in found if record is not None)
 
 
-def from_line(value: dict[str, Any], rows: squad.Rows, name: str) -> Record | None:
-    """A record line, or a `{title, context, questions}` line; None for a row, which `rows` keeps. Raises BadLine."""
+def from_line(value: dict[str, Any], reading: Reading, name: str) -> Record | None:
+    """A record line, or a `{title, context, questions}` line; None for a row, which is gathered. Raises BadLine."""
+    if "task" not in value:
+        value = reading.columns.rename(value)
     if squad.is_row(value):
-        rows.add(value, name)
+        reading.rows.add(value, name)
         return None
     if "task" not in value:
         if LINE_KEYS.isdisjoint(value) and (kind := look_at_keys(value)):
@@ -203,7 +209,8 @@ def from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
         elif path.suffix.lower() not in JSON_FILES:
             way = f"; a text under such a name is read with: seal tasks - --title TITLE < {path}"
         raise BadInput(f"{path}: {why(error)}{way}") from None
-    if isinstance(document, dict) and not LINE_KEYS.isdisjoint(document) and not arc_files.is_challenges(document):
+    keys = LINE_KEYS.union(reading.columns.names.values())
+    if isinstance(document, dict) and not keys.isdisjoint(document) and not arc_files.is_challenges(document):
         return read_entries(
             [("the object", document)], str(path), lambda value: _one(value, path, reading), reading.refuse
         )
@@ -211,7 +218,7 @@ def from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
 
 
 def _one(value: dict[str, Any], path: Path, reading: Reading) -> list[Record]:
-    record = from_line(value, reading.rows, str(path))
+    record = from_line(value, reading, str(path))
     return [] if record is None else [record]
 
 
@@ -248,9 +255,13 @@ def _is_list(document: Any) -> bool:
     return isinstance(document, list) and (not document or any(isinstance(e, dict | Fault) for e in document))
 
 
+def _read_list(document: list[Any], path: Path, reading: Reading) -> Iterator[Record]:
+    return official.from_list(document, path, reading.refuse, reading.rows, reading.columns.rename)
+
+
 Read = Callable[[Any, Path, Reading], Iterator[Record]]
 LAYOUTS: tuple[tuple[Callable[[Any], bool], Read], ...] = (
     (_is_squad, lambda document, path, reading: squad.from_squad(document, path, reading.refuse)),
     (_is_rewards, lambda document, path, reading: official.from_rewards(document, path, reading.refuse)),
-    (_is_list, lambda document, path, reading: official.from_list(document, path, reading.refuse, reading.rows)),
+    (_is_list, _read_list),
 )

@@ -105,7 +105,7 @@ def tell_unreadable(path: Path, error: OSError, leave_out: LeaveOut, refuse: Ref
     """A text or data file, or a folder, that cannot be read is a bad one; any other is left out."""
     if path.name.startswith("."):
         leave_out(Omission(str(path), "hidden"))
-    elif path.suffix.lower() in (*TEXTS, *JSON_FILES) or error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
+    elif path.suffix.lower() in (*TEXTS, *JSON_FILES, *TABLES) or error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
         refuse(reject_file(path, f"cannot be read ({error.strerror}{_of_link(path)})"))
     else:
         leave_out(Omission(str(path), "link to nothing" if path.is_symlink() else "unreadable"))

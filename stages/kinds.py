@@ -69,7 +69,7 @@ TEMPLATE = Kind(
     "a prompt template, with {title} and {context} in it", "`seal generate --template {file}` writes with it"
 )
 TEXT = Kind("a text, not JSON lines", "make a task of it: `seal tasks {file} | seal generate --model DIR`")
-TABLE_FILE = Kind("a table", "make lines of it: one JSON object of title, context and questions for each passage")
+TABLE_FILE = Kind("a table", "make tasks of it: seal tasks {file}")
 SOLUTIONS = Kind(
     "ARC's solutions",
     "give the challenges: `seal tasks CHALLENGES.json --solutions {file}` (those beside it are found)",
@@ -78,7 +78,8 @@ UTF16 = Kind(
     "not UTF-8 (byte 0) but UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 {file} > NEW, and give NEW under its ending"
 )
 SFT_PAIRS = Kind("training pairs", "train on them: seal sft {file} --model DIR --out NEW")
-PARQUET = Kind("a parquet file", "a folder of them with SQuAD's columns is read: seal tasks {folder}")
+PARQUET = Kind("a parquet file", "make tasks of it: seal tasks {file}")
+ARROW = Kind("an Arrow file", "make tasks of it: seal tasks {file}")
 PICTURE = Kind("a picture", "give the text that it shows")
 PEFT_FOLDER = Kind(
     "a PEFT adapter", "`seal eval LINES` takes adapters from the lines that `seal adapt` wrote; give those"
@@ -92,7 +93,7 @@ BYTES: tuple[tuple[bytes, Kind], ...] = (
     (b"\x28\xb5\x2f\xfd", Kind("a zstd file", "unpack it first: unzstd {file}")),
     (b"PK\x03\x04", Kind("a zip archive, as .xlsx, .docx and .pt are", "unpack it (unzip {file}) or save it as text")),
     (b"PAR1", PARQUET),
-    (b"ARROW1", Kind("an Arrow file", "a dataset is given by its folder: seal tasks {folder}")),
+    (b"ARROW1", ARROW),
     (
         b"SQLite format 3\x00",
         Kind("a sqlite file, as the judge's cache is", "a cache is given with --cache {file}; here give JSON lines"),
@@ -153,6 +154,8 @@ def look_at_bytes(head: bytes) -> Kind | None:
     """What a file is by its first bytes; None for text of any sort."""
     if head[257:262] == b"ustar":
         return ARCHIVE
+    if head[1:4:2] == b"\0\0" and head[0] and head[2]:  # without a byte-order mark
+        return UTF16
     if head[8:10] == b'{"' and 2 <= int.from_bytes(head[:8], "little") < 2**27:
         return SAFETENSORS
     return next((kind for start, kind in BYTES if head.startswith(start)), None)

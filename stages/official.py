@@ -3,7 +3,7 @@
 The layouts are those of the published data and result files of the paper's code (arXiv 2506.10943).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,23 @@ def read_task(entry: Mapping[str, Any]) -> QaTask:
 
 
 def from_list(
-    entries: list[Any], path: Path, refuse: Refuse = stop, rows: squad.Rows | None = None
+    entries: list[Any],
+    path: Path,
+    refuse: Refuse = stop,
+    rows: squad.Rows | None = None,
+    rename: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
 ) -> Iterator[Record]:
-    """Task lines, or one edit line per completion where the entries have completions; rows go to `rows`."""
+    """Task lines, or one edit line per completion where the entries have completions; rows go to `rows`.
+
+    `rename` puts the layout's names for the user's own.
+    """
     about = _read_meta(path)
     places = ((f"[{number}]", entry) for number, entry in enumerate(entries))
-    return read_entries(places, str(path), lambda entry: _entry_records(entry, about, rows, str(path)), refuse)
+
+    def make(entry: Any) -> list[Record]:
+        return _entry_records(rename(entry) if isinstance(entry, dict) else entry, about, rows, str(path))
+
+    return read_entries(places, str(path), make, refuse)
 
 
 def _entry_records(

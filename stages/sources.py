@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from stages.columns import Columnless
 from stages.documents import Empty, Reading, Rewound, is_document, is_line, open_json, read_head, read_opened
 from stages.failures import BadConfig, BadInput
-from stages.folders import JSON_FILES, Omission, reject_file, tell_unreadable, walk
+from stages.folders import JSON_FILES, TABLES, Omission, reject_file, tell_unreadable, walk
 from stages.kinds import (
+    ARROW,
+    PARQUET,
     SOLUTIONS,
-    TABLE_FILE,
     TEMPLATE,
     TEXTS,
     UTF16,
@@ -23,14 +25,11 @@ from stages.kinds import (
 from stages.lines import LONGEST, LONGEST_ENTRY, BadLine
 from stages.records import Record
 from stages.repeats import Repeats
+from stages.splits import Selection, select
+from stages.tables import Damaged, open_table
 from stages.texts import find_title, from_text, read_start, title_of
 
 BEGINNING = re.compile(rb"\s*(\{|\[\s*(\{|\]|\"|$))")  # of JSON, rather than of a text
-SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "dev", "val"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}  # as `datasets` tells them by the names of files
 
 
 def open_file(path: Path, title: str, reading: Reading) -> Iterator[Record]:
@@ -38,9 +37,14 @@ def open_file(path: Path, title: str, reading: Reading) -> Iterator[Record]:
     suffix = path.suffix.lower()
     if suffix in TEXTS:
         return open_text(path, title, reading)
-    if suffix in (".csv", ".tsv"):
-        raise Foreign(TABLE_FILE, str(path))
-    return open_json(path, reading)
+    if suffix in TABLES:
+        return open_table(path, reading)
+    try:
+        return open_json(path, reading)
+    except Foreign as error:
+        if error.kind in (PARQUET, ARROW):
+            return open_table(path, reading)
+        raise
 
 
 def open_text(path: Path, title: str, reading: Reading) -> Iterator[Record]:
@@ -86,39 +90,39 @@ def read_folder(root: Path, reading: Reading, repeats: Repeats) -> Iterator[Reco
     """
     if kind := look_at_folder(root):
         raise Foreign(kind, str(root))
-    fits, splits = False, set[str]()
+    chosen, fits, splits = select(root, reading), False, set[str]()
     for path in walk(root, leave_out=reading.leave_out, refuse=reading.refuse, mine=reading.mine):
         suffix = path.suffix.lower()
-        if suffix not in (*TEXTS, *JSON_FILES):
+        if suffix not in (*TEXTS, *JSON_FILES, *TABLES):
             reading.leave_out(Omission(str(path), suffix or "without an ending"))
-        elif reading.split and not is_of_split(path.relative_to(root), reading.split):
-            reading.leave_out(Omission(str(path), f"not of the split {reading.split}"))
+        elif reason := chosen.leave(path):
+            reading.leave_out(Omission(str(path), reason))
         else:
             fits = True
-            splits |= {name for name in SPLITS if suffix in JSON_FILES and is_of_split(path.relative_to(root), name)}
-            records = guard(open_in_folder(path, root, reading), path, reading)
+            splits |= chosen.name_splits(path.relative_to(root)) if suffix in (*JSON_FILES, *TABLES) else set()
+            records = guard(open_in_folder(path, chosen, reading), path, reading)
             yield from repeats.leave_out(records, str(path), reading.leave_out, reading.refuse)
-    if len(splits) > 1 and not reading.split and reading.rows.files:  # a dataset, not tasks that are called so
+    if len(splits) > 1 and not chosen.split and reading.rows.files:  # a dataset, not tasks that are called so
         reading.note(f"{root} has files of {' and '.join(sorted(splits))}, and all are read; --split NAME takes one")
-    if reading.split and not fits:
-        raise BadConfig(f"{root} --split {reading.split}: no file is called so; leave it out to read all of them")
+    if chosen.split and not fits:
+        known = f"it has {', '.join(sorted(chosen.found))}" if chosen.found else "leave it out to read all of them"
+        raise BadConfig(f"{root} --split {chosen.split}: no file is called so; {known}")
 
 
-def is_of_split(path: Path, split: str) -> bool:
-    """Whether the name of a file, or of a folder that it lies in, says that it is of the split."""
-    words = re.split(r"[^a-z0-9]+", path.with_suffix("").as_posix().lower())
-    return not set(words).isdisjoint(SPLITS.get(split, (split.lower(),)))
-
-
-def open_in_folder(path: Path, root: Path, reading: Reading) -> Iterator[Record]:
+def open_in_folder(path: Path, chosen: Selection, reading: Reading) -> Iterator[Record]:
     """The records of a file of a folder: another kind of file is left out there, and a bad one costs itself alone."""
     try:
-        return open_file(path, title_of(path, root), reading)
+        return open_file(path, title_of(path, chosen.root), reading)
     except Foreign as error:
         if error.kind is UTF16:
             reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))
         elif error.kind is not SOLUTIONS or not has_challenges(path):
             reading.leave_out(Omission(str(path), error.kind.short, str(error)))
+    except Columnless as error:
+        if chosen.is_dataset:
+            reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))
+        else:
+            reading.leave_out(Omission(str(path), f"{path.suffix.lower()} without the columns of a task", str(error)))
     except BadInput as error:
         reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))
     except OSError as error:
@@ -138,3 +142,5 @@ def guard(records: Iterator[Record], path: Path, reading: Reading) -> Iterator[R
         yield from records
     except OSError as error:
         tell_unreadable(path, error, reading.leave_out, reading.refuse)
+    except Damaged as error:
+        reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))

@@ -7,24 +7,41 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
+from typing import Any
 
-from stages import arc_files, squad
+from stages import arc_files
+from stages.columns import Columns
 from stages.documents import Empty, Reading
 from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
-from stages.folders import JSON_FILES, TABLES, LeaveOut, Omission, holds_tables, ignore, mode_of, suggest
+from stages.folders import JSON_FILES, TABLES, LeaveOut, Omission, ignore, mode_of, suggest
 from stages.kinds import TEXTS
 from stages.lines import Refuse, Reject, one_line, stop
 from stages.records import Record, derive_seed
 from stages.repeats import TWICE, Repeats
 from stages.sources import open_file, open_stream, read_folder
+from stages.tables import from_rows
 
 HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
 FILE_ENDINGS = (*TEXTS, *JSON_FILES, *TABLES, ".gz", ".zip", ".pdf", ".html", ".docx", ".xlsx", ".tex", ".log", ".xml")
+
+HUB_TIMEOUT_S = 10
+WAYS = (  # by the endings of what a folder holds that makes no task
+    (frozenset({".zip", ".gz", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z"}), "unpack it first, into the same folder"),
+    (frozenset({".py"}), "a dataset's script is not run: store its rows (to_parquet, to_json)"),
+    (
+        frozenset({".pdf", ".html", ".htm", ".docx", ".tex", ".xml", ".epub"}),
+        "take its text: pandoc -t plain FILE -o NEW.txt",
+    ),
+    (frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff"}), "give the text that the pictures show"),
+    (frozenset({".wav", ".mp3", ".flac", ".ogg", ".mp4"}), "give the text that is spoken"),
+    (frozenset({".incomplete", ".part", ".crdownload", ".download"}), "a download did not finish: fetch it again"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,8 @@ def run(
     ids: Collection[str] = (),
     split: str | None = None,
     solutions: Path | None = None,
+    config: str | None = None,
+    columns: Mapping[str, str] | None = None,
     title: str | None = None,
     mine: Collection[tuple[int, int]] = (),
     refuse: Refuse = stop,
@@ -53,12 +72,14 @@ def run(
 
     A line, passage or text that cannot be used is told to `refuse`; a file of a kind that is not read, and content
     that is there twice, to `leave_out`; what else there is to know to `note`. `ids`: of these tasks only.
+    `columns`: the user's own names for columns of rows, by those of the layout; `config`: of a dataset.
     `solutions`: the file of ARC's solutions, where it does not lie beside the tasks. `title`: of a text on stdin.
     `mine`: files of this run, by device and inode. `allow_empty`: a source may be without a task. Raises MissingInput,
     BadInput or Unavailable with what to do, for the first record at once.
     """
     solved = arc_files.Solutions(solutions)
     reading = Reading(refuse, leave_out, note, split, title, frozenset(mine), solved, allow_empty=allow_empty)
+    reading = replace(reading, config=config, columns=Columns(columns))
     check_sources(sources, reading)
     found = begin(read_sources(sources, reading))
     records = only(found, ids) if ids else found
@@ -105,8 +126,9 @@ def check_sources(sources: Collection[str], reading: Reading) -> None:
     if reading.title and not streams:
         raise BadConfig(f"--title {reading.title}: only for what comes on stdin (-); a file's title is its name")
     files = [source for source in sources if source in streams or S_ISREG(mode_of(source))]
-    if reading.split and len(files) == len(sources):
-        raise BadConfig(f"--split {reading.split}: only for a dataset or a folder, which {files[0]} is not")
+    for flag, value in (("--split", reading.split), ("--config", reading.config)):
+        if value and len(files) == len(sources):
+            raise BadConfig(f"{flag} {value}: only for a dataset or a folder, which {files[0]} is not")
     for source in sources:
         mode = mode_of(source) if source else 0
         if S_ISSOCK(mode) or S_ISBLK(mode):
@@ -146,6 +168,7 @@ def read_sources(sources: Collection[str], reading: Reading) -> Iterator[Record]
     for source in sources:
         yield from read_source(source, reading, repeats)
     reading.solutions.check(" ".join(sources))
+    reading.columns.check_use(" ".join(sources))
 
 
 def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
@@ -175,18 +198,19 @@ def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
 
 
 def nothing_in(source: str, left: Counter[str]) -> str:
-    """Why a source makes no task."""
+    """Why a source makes no task, and what may make it one."""
     if not S_ISDIR(mode_of(source)):
         return "no task in it; give another source, or --allow-empty where none is right"
     found = ", ".join(f"{count} {kind}" for kind, count in left.most_common(5))
-    lacks = f"without texts ({', '.join(TEXTS)}) and without data ({', '.join(JSON_FILES)}, or nothing but tables)"
-    return f"a folder {lacks}; {f'it holds {found}' if found else 'it is empty'}"
+    lacks = f"without texts ({', '.join(TEXTS)}) and without data ({', '.join((*JSON_FILES, *TABLES))})"
+    way = next((way for kinds, way in WAYS if not kinds.isdisjoint(left)), "")
+    return f"a folder {lacks}; {f'it holds {found}' if found else 'it is empty'}{way and f'; {way}'}"
 
 
 def open_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
     """The records of a source, and at its end the tasks of the rows that it has."""
     path = Path(source)
-    if S_ISDIR(mode_of(source)) and not holds_tables(path):
+    if S_ISDIR(mode_of(source)):
         yield from read_folder(path, reading, repeats or Repeats())
         found: Iterator[Record] = iter(())
     elif source == "-":
@@ -196,7 +220,7 @@ def open_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
     elif S_ISREG(mode_of(source)):
         found = open_file(path, path.stem, reading)
     else:
-        found = load_hub(source, reading.split or "train", reading.refuse)
+        found = load_hub(source, reading)
     found = chain(found, take_rows(reading))
     yield from repeats.leave_out(found, source, reading.leave_out, reading.refuse) if repeats else found
 
@@ -209,29 +233,60 @@ def take_rows(reading: Reading) -> Iterator[Record]:
     reading.rows.repeated.clear()
 
 
-def load_hub(name: str, split: str, refuse: Refuse) -> Iterator[Record]:
-    """A dataset by name, or a folder of tables, through `datasets`, with SQuAD's columns: one task per passage."""
-    from datasets import disable_progress_bars, load_dataset
+def load_hub(name: str, reading: Reading) -> Iterator[Record]:
+    """The records of a dataset by its name, through `datasets`; its rows are gathered.
+
+    Raises Unavailable where it is neither in the cache nor to be had, which is asked once.
+    """
+    split = reading.split or "train"
+    rows = fetch_rows(name, reading.config, split)
+    others = [other for other in rows.info.splits or () if other != split]
+    if others and not reading.split:
+        reading.note(f"of {name} the split {split} is read; --split NAME takes another ({', '.join(others)})")
+    places = ((f"rows[{number}]", row) for number, row in enumerate(rows))
+    return from_rows(rows.column_names, places, name, reading)
+
+
+def fetch_rows(name: str, config: str | None, split: str) -> Any:
+    """A split as `datasets` has it. Raises Unavailable, BadInput or BadConfig in one line."""
+    import datasets
     from datasets.exceptions import DatasetBuildError, DatasetNotFoundError
 
-    disable_progress_bars()
+    if name.isidentifier() and find_spec(f"datasets.packaged_modules.{name}"):  # it would read all files here
+        raise MissingInput(f"{name}: no such file or folder; a dataset is called OWNER/NAME")
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    look_for(name)
     try:
-        rows = load_dataset(name, split=split)
+        return datasets.load_dataset(name, config, split=split)
     except (DatasetNotFoundError, ConnectionError, OSError) as error:
-        if mode_of(name):
-            raise BadInput(f"{name}: a folder of tables that cannot be read ({_first_line(error)})") from None
         raise Unavailable(
             f"{name}: neither a file here nor a dataset that can be loaded ({_first_line(error)}); check the name, or "
             f"give a local file{suggest(Path(name))}"
         ) from None
-    except DatasetBuildError as error:
+    except (DatasetBuildError, RuntimeError) as error:  # as for a dataset that is a script
         raise BadInput(f"{name}: {_first_line(error.__cause__ or error)}") from None
     except ValueError as error:
-        raise BadConfig(f"{name} --split {split}: {_first_line(error)}") from None
-    missing = {"title", "context", "question", "answers"} - set(rows.column_names)
-    if missing:
-        raise BadInput(f"{name}: no column {', '.join(sorted(missing))}; it has {', '.join(rows.column_names)}")
-    return squad.group_rows(rows, name, refuse)
+        said = one_line(" ".join(str(error).split()))
+        raise BadConfig(f"{name}: {said} (--split NAME, --config NAME)") from None
+
+
+def look_for(name: str) -> None:
+    """Asks once whether there is a hub that knows the dataset; where there is none, only the cache is looked into.
+
+    `datasets` itself would ask again and again, for half a minute.
+    """
+    import datasets
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        HfApi().dataset_info(name, timeout=HUB_TIMEOUT_S)
+    except HfHubHTTPError:
+        pass  # `datasets` says what it means
+    except (HTTPError, OSError, OfflineModeIsEnabled):
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 from stat import S_ISDIR
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,6 +47,19 @@ def tasks(
             show_default=False,
         ),
     ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which config of a dataset, or of a folder's card.", show_default=False),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=OWN",
+            help="What a column of the rows is called, for example question=query (repeat it). NAME is id, title, "
+            "context, question, answer or answers.",
+            show_default=False,
+        ),
+    ] = None,
     title: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="Of a text on stdin. [default: its first heading]", show_default=False),
@@ -65,6 +78,7 @@ def tasks(
       pdftotext paper.pdf - | seal tasks - --title "A paper"
       seal tasks examples/tiny/train.jsonl --sample 50 --seed 1 --skip 50
       seal tasks rajpurkar/squad --split validation --sample 200
+      seal tasks nq.parquet --column question=query --column title=id
       seal tasks notes.md | seal generate --model DIR
       seal tasks arc-agi_training_challenges.json --ids 007bbfb7 --ids 00d62c1b
     """
@@ -83,12 +97,15 @@ def tasks(
     with Run("tasks", output=output, overwrite=overwrite, rejects=bad) as run:
         picked = stage.Sample(sample, seed, skip) if sample else None
         names = wanted(ids or [])
+        columns = pairs_of(column or [])
         mine = find_own_files(run.target.stdout, output, rejects)
         found = stage.run(
             *sources,
             sample=picked,
             ids=names,
             split=split,
+            config=config,
+            columns=columns,
             solutions=solutions,
             title=title,
             mine=mine,
@@ -102,8 +119,10 @@ def tasks(
         left.tell()
         source = sources[0] if len(sources) == 1 else sources
         chosen = {"sample": sample, "skip": skip, "seed": seed, "limit": limit, "shard": shard}
-        more = {"ids": names or None, "solutions": str(solutions) if solutions else None}
+        more: dict[str, Any] = {"ids": names or None, "solutions": str(solutions) if solutions else None}
         more |= {"title": title} if title else {}
+        more |= {"config": config} if config else {}
+        more |= {"columns": columns} if columns else {}
         default = None if any(map(is_folder, sources)) else "train"
         run.settle({"source": source, "split": split or default, **chosen, **more})
         run.about |= {"sources": sources, "left_out": left.facts()}
@@ -130,6 +149,20 @@ def wanted(texts: list[str]) -> list[str]:
             raise BadConfig(f"--ids {text}: there is no id in it")
         found += named
     return list(dict.fromkeys(found))
+
+
+def pairs_of(texts: list[str]) -> dict[str, str]:
+    """The values of --column: own names by those of the layout."""
+    from stages.failures import BadConfig
+
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, own = text.partition("=")
+        if not (name and equals and own):
+            raise BadConfig(f"--column {text}: take NAME=OWN, for example question=query")
+        if found.setdefault(name, own) != own:
+            raise BadConfig(f"--column {text}: {name} is {found[name]} already")
+    return found
 
 
 def is_folder(source: str) -> bool:

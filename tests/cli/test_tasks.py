@@ -44,18 +44,19 @@ def test_what_a_folder_holds_besides_is_said_kept_and_no_failure(tmp_path: Path)
     done = seal(*command, cwd=tmp_path)
     assert done.code == 0
     assert done.err.splitlines()[:2] == [
-        "seal tasks: left out 5 files: 4 .csv (notes/deep/w.csv, notes/x.csv, notes/y.csv and 1 more), "
-        "1 hidden (notes/.hidden); read are .txt, .md, .markdown, .rst, .json, .jsonl, .ndjson; "
-        "see notes/rejects.jsonl",
+        "seal tasks: left out 5 files: 4 .csv without the columns of a task (notes/deep/w.csv, notes/x.csv, "
+        "notes/y.csv and 1 more), 1 hidden (notes/.hidden); read are .txt, .md, .markdown, .rst, .json, .jsonl, "
+        ".ndjson, .parquet, .arrow, .csv, .tsv; see notes/rejects.jsonl",
         "seal tasks: note: 1 task is there more than once and taken once: more.md: more is in notes/a.md already",
     ]
     lines = [json.loads(line) for line in (notes / "tasks.jsonl").read_text().splitlines()]
     assert [line["task"]["title"] for line in lines] == ["a", "deep/b"]
     made = json.loads((notes / "tasks.jsonl.manifest.json").read_text())
     assert made["sources"] == ["notes", "more.md"]
-    assert {each["kind"]: each["count"] for each in made["left_out"]} == {".csv": 4, "hidden": 1, "twice": 1}
+    kinds = {each["kind"]: each["count"] for each in made["left_out"]}
+    assert kinds == {".csv without the columns of a task": 4, "hidden": 1, "twice": 1}
     reasons = [json.loads(line)["reason"] for line in (notes / "rejects.jsonl").read_text().splitlines()]
-    assert reasons.count("left out: .csv") == 4
+    assert sum(": no column title, context, question, answers; it has 1, 2" in reason for reason in reasons) == 4
     again = seal(*command, cwd=tmp_path)  # its own files lie in the source now
     assert (again.code, "is complete already" in again.err) == (0, True), again.err
 

@@ -32,7 +32,7 @@ def refusal(tmp_path: Path, content: bytes, name: str = "file.jsonl") -> str:
     ("content", "words"),
     [
         (b"\x1f\x8b\x08\x00rest", "file.jsonl: a gzip file; unpack it first: gunzip -k file.jsonl"),
-        (b"PAR1\x15\x04", "file.jsonl: a parquet file; a folder of them with SQuAD's columns is read: seal tasks "),
+        (b"PAR1\x15\x04", "file.jsonl: a parquet file; make tasks of it: seal tasks file.jsonl"),
         (b"SQLite format 3\x00\x10", "file.jsonl: a sqlite file, as the judge's cache is; a cache is given with --ca"),
         (b"%PDF-1.7\n", "file.jsonl: a PDF; take its text: pdftotext file.jsonl - | seal tasks - --title TITLE"),
         (b"PK\x03\x04\x14", "file.jsonl: a zip archive, as .xlsx, .docx and .pt are; unpack it"),

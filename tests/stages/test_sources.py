@@ -32,7 +32,7 @@ from tests.stages.test_folders import GRIDS, fill, read, titles
             "source.json: not JSON: Extra data at line 4, column 1; several documents become",
         ),
         ({"model_type": "x"}, "source.json: the configuration of a model; a model is given by its folder"),
-        (b"PAR1", "source.json: a parquet file; a folder of them"),
+        (b"PAR1", "source.json: not a whole parquet file: cut off or damaged ("),
         ([], "source.json: no task in it; give another source, or --allow-empty where none is right"),
     ],
 )
@@ -50,7 +50,7 @@ def test_a_prompt_template_and_training_pairs_are_called_so(tmp_path: Path) -> N
     for name, words in (
         ("t.txt", "a prompt template, with"),
         ("sft.jsonl", "training pairs; train"),
-        ("a.csv", "a table; "),
+        ("a.csv", "no column title, context, question, answers; it has 1; --column title=NAME says which"),
     ):
         with pytest.raises(BadInput, match=f"{name}: {words}"):
             read(tmp_path / name)
