@@ -12,6 +12,7 @@ from stages.failures import BadEdit, Untrainable
 from stages.lines import BadLine
 from stages.plan import Plan
 from stages.records import Adapter, Line, Record, SelfEdit, TrainStats, content_id, edit_seed
+from stages.thoughts import why_unsaid
 
 
 @dataclass(frozen=True)
@@ -120,14 +121,17 @@ def show_data(records: Iterable[Record], *, domain: Domain) -> Iterator[Line]:
 
 
 class Unwritten(ValueError):
-    """There is no self-edit, since whoever was to write it could not be asked. Ours: the line stays unscored."""
+    """There is no self-edit: whoever was to write it could not be asked, or thought to the end of its tokens.
+
+    The line stays unscored.
+    """
 
 
 def lesson_of(domain: Domain, record: Record) -> Lesson:
     """The training data of the line's self-edit. Raises BadEdit or Unwritten where there is none."""
     edit = edit_of(record)
-    if edit.finish == "failed":
-        raise Unwritten(f"there is no self-edit ({edit.error}); run `seal generate` again")
+    if edit.text is None:
+        raise Unwritten(f"there is no self-edit ({edit.error or why_unsaid(edit.finish)}); run `seal generate` again")
     if edit.error is not None:
         raise BadEdit(edit.error)
     return domain.lesson(record.task, edit)

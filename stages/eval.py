@@ -10,7 +10,18 @@ from pathlib import Path
 
 from stages.distinct import Distinct
 from stages.domains.base import Domain, Poll, Query, Reply
-from stages.engines.base import ANSWERING, Completion, Engine, Prompt, Renamed, Request, Sampling, Unwatched, Watch
+from stages.engines.base import (
+    ANSWERING,
+    Completion,
+    Engine,
+    Prompt,
+    Renamed,
+    Request,
+    Sampling,
+    Unwatched,
+    Watch,
+    tell_cut_off,
+)
 from stages.grading import in_groups, owner_of, settled
 from stages.judges.base import Judge, Verdict
 from stages.lines import BadLine
@@ -86,6 +97,7 @@ def run(
     keys_of = {request.id: key for key, request in requests}
     watch.expect(len(requests), "requests")
     completions = engine.sample([request for _, request in requests], Renamed(watch, keys_of))
+    completions = tell_cut_off(completions, watch, "answers")
 
     def replies(each: Answered) -> tuple[Reply, ...]:
         return tuple(domain.replies(each.task, each.completions, in_context=in_context))

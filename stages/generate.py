@@ -8,10 +8,11 @@ from typing import Any
 from stages.choices import Choices, is_written
 from stages.distinct import Distinct
 from stages.domains.base import Domain
-from stages.engines.base import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch
+from stages.engines.base import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch, tell_cut_off
 from stages.failures import BadEdit, BadInput
 from stages.plan import Plan
 from stages.records import Record, SelfEdit, Task, content_id, derive_seed
+from stages.thoughts import why_unsaid, without_thoughts
 
 BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
 
@@ -120,7 +121,8 @@ def _asked(
     """Each sought self-edit with its line, as they come."""
     asked = {sought.request.id: sought for sought in waiting}
     watch.expect(len(asked), "requests")
-    for completion in engine.sample([sought.request for sought in asked.values()], watch):
+    completions = engine.sample([sought.request for sought in asked.values()], watch)
+    for completion in tell_cut_off(completions, watch, "self-edits"):
         sought = asked.pop(completion.id)
         yield sought, sought.line.grow(edit=_edit(sought, completion, engine.model, writing))
     if asked:
@@ -168,9 +170,12 @@ def _another(sought: Sought, writing: Writing, attempt: int) -> Sought:
 
 def _edit(sought: Sought, completion: Completion, model: str, writing: Writing) -> SelfEdit:
     prompt, chosen, error = sought.request.prompt, None, completion.error
-    if error is None:
+    said = without_thoughts(completion.text)
+    if error is None and said is None:
+        error = why_unsaid(completion.finish)
+    elif error is None and said is not None:
         try:
-            chosen = writing.domain.choice(completion.text)
+            chosen = writing.domain.choice(said)
         except BadEdit as bad:
             error = str(bad)
     return SelfEdit(

@@ -23,6 +23,7 @@ from pydantic import Discriminator, Field, Strict, Tag, model_validator
 from stages.arc_records import ArcChoice, ArcTask, ArcTrainingData, GridRows, Vote
 from stages.fields import describe
 from stages.frozen import Count, Frozen, Id, Many, Meta, Share
+from stages.thoughts import without_thoughts
 
 CONTROL = re.compile("[\x7f-\x9f]")
 # refused: it would not say more; failed: there is no completion, for `error`; unknown: its source does not say
@@ -87,6 +88,11 @@ class SelfEdit(Frozen):
     sampling: dict[str, Any]
     error: str | None
     chosen: ArcChoice | None = None  # None also: in lines that do not say
+
+    @property
+    def text(self) -> str | None:
+        """What it says behind the model's thoughts; None where it never came, or ends within a thought."""
+        return None if self.finish == "failed" else without_thoughts(self.completion)
 
 
 class TrainStats(Frozen):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from stages.arc_records import ArcChoice, ArcTask, ArcTrainingData, Demonstration, TrainingGrids
+from stages.arc_records import ArcChoice, ArcTask, ArcTrainingData, Demonstration, TrainingGrids, Vote
 from stages.domains.arc_edit import ALL_TOKENS, BATCH_SIZE, ArcEdit, check_steps, parse_edit
 from stages.domains.arc_prompts import (
     EDIT_CHOICES,
@@ -30,6 +30,7 @@ from stages.grids import Grid
 from stages.judges.base import Verdict
 from stages.lines import BadLine
 from stages.records import SelfEdit, Task
+from stages.thoughts import without_thoughts
 
 
 def anything_fits(_: Example) -> bool:
@@ -141,8 +142,14 @@ class Arc:
             own = completions[place * len(asked) : (place + 1) * len(asked)]
             found = poll([vote(way, each) for way, each in zip(asked, own, strict=True)])
             failed = next((each.error for each in found.votes if each.prediction is None), None)
+            unsaid = failed or next((each.error for each in found.votes if is_unsaid(each)), None)
             said = None if failed else first_attempt(found)
-            yield Reply(test_id, said, Verdict(None, failed) if failed else graded(found, solution), found)
+            yield Reply(test_id, said, Verdict(None, unsaid) if unsaid else graded(found, solution), found)
+
+
+def is_unsaid(vote: Vote) -> bool:
+    """Whether the prediction ends within a thought: what it would have been nobody knows."""
+    return vote.grid is None and vote.prediction is not None and without_thoughts(vote.prediction) is None
 
 
 def graded(found: Poll, solution: Grid | None) -> Verdict:

@@ -19,6 +19,7 @@ from typing import Any
 from stages.domains.arc_grids import GROUPS
 from stages.failures import BadEdit
 from stages.strict_json import parse_json, why
+from stages.thoughts import why_unsaid, without_thoughts
 
 ALL_TOKENS, OUTPUT_TOKENS = STRATEGIES = ("train_using_all_tokens", "train_using_output_tokens")  # SEAL's prompt
 SWITCHES = {group: f"use_{group}_augmentations" for group in GROUPS}  # SEAL's prompt
@@ -147,12 +148,14 @@ def shown(value: Any) -> str:
 
 
 def read_json(completion: str) -> tuple[Any, tuple[str, ...]]:
-    """The JSON value of a completion and the names of the repairs it took. Raises BadEdit."""
-    if len(completion) > MAX_CHARACTERS:
+    """The JSON value of a completion, behind its thoughts, and the names of the repairs it took. Raises BadEdit."""
+    text = without_thoughts(completion)
+    if text is None:
+        raise BadEdit(why_unsaid("unknown"))
+    if len(text) > MAX_CHARACTERS:
         raise BadEdit(f"the completion is longer than {MAX_CHARACTERS} characters")
     with suppress(ValueError):
-        return parse_json(completion), ()
-    text = completion
+        return parse_json(text), ()
     repairs: list[str] = []
     for name, repair in REPAIRS.items():
         mended = repair(text)

@@ -20,6 +20,7 @@ from stages.domains.base import Poll
 from stages.engines.base import Completion
 from stages.grids import Grid
 from stages.records import content_id, derive_seed
+from stages.thoughts import why_unsaid, without_thoughts
 
 ORDERS = 2  # official permute_n: other orders of the same demonstrations
 ATTEMPTS = 2  # ARC-AGI-1
@@ -61,10 +62,13 @@ def prompt(task: ArcTask, test_input: Grid, way: Way) -> Messages:
 
 
 def vote(way: Way, completion: Completion) -> Vote:
-    """What a completion says of the output, turned back. The answer ends at the end mark."""
+    """What a completion says of the output behind its thoughts, turned back. The answer ends at the end mark."""
     text, error, grid = completion.text, completion.error, None
-    if error is None:
-        found = read_grid(text.partition(END)[0])
+    said = without_thoughts(text)
+    if error is None and said is None:
+        error = why_unsaid(completion.finish)
+    elif error is None and said is not None:
+        found = read_grid(said.partition(END)[0])
         grid, error = (None, found.reason) if isinstance(found, BadGrid) else (found, None)
     return Vote(
         variant=way.variant,

@@ -15,6 +15,7 @@ from stages.failures import BadConfig, BadInput, MissingInput
 from stages.judges.base import Case, Verdict
 from stages.lines import BadLine
 from stages.records import QaTask, Question, SelfEdit, Task, TrainingData
+from stages.thoughts import why_unsaid, without_thoughts
 
 NO_EDIT = "none"  # the passage-only baseline: nothing is written, the student is trained on the passage alone
 LIST_PROMPT = (
@@ -79,12 +80,13 @@ class QA:
     def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
         """Every sequence of the self-edit under the title, then the passage; loss on all tokens."""
         task, written = passage_task(task), edit.template != NO_EDIT
-        sequences = training_sequences(task, edit.completion, self.split_newlines) if written else [passage(task)]
+        sequences = training_sequences(task, edit.text or "", self.split_newlines) if written else [passage(task)]
         return Lesson(tuple(Example("", text) for text in sequences))
 
     def shown(self, task: Task, edit: SelfEdit) -> TrainingData:
         """The training sequences."""
-        texts = () if edit.error is not None else tuple(each.completion for each in self.lesson(task, edit).examples)
+        readable = edit.error is None and edit.text is not None
+        texts = tuple(each.completion for each in self.lesson(task, edit).examples) if readable else ()
         return TrainingData(task_id=task.id, edit_id=edit.id, sequences=texts)
 
     def check(self, task: Task) -> None:
@@ -103,12 +105,18 @@ class QA:
             yield Query(question.id, [{"role": "user", "content": text}] if chat else text)
 
     def replies(self, task: Task, completions: Sequence[Completion], *, in_context: bool) -> Iterator[Reply]:
-        """One per question, for the judge. An answer that the engine failed to give is unscored, never wrong."""
+        """One per question, for the judge: what was said behind the thoughts.
+
+        An answer that the engine failed to give, or that ends within a thought, is unscored, never wrong.
+        """
         for question, each in zip(passage_task(task).questions, completions, strict=True):
+            said = without_thoughts(each.text)
             if each.error is not None:
                 yield Reply(question.id, None, Verdict(None, each.error))
+            elif said is None:
+                yield Reply(question.id, each.text, Verdict(None, why_unsaid(each.finish)))
             else:
-                yield Reply(question.id, each.text, case_of(question, each.text))
+                yield Reply(question.id, each.text, case_of(question, said))
 
 
 def case_of(question: Question, prediction: str) -> Case:

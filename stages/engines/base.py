@@ -246,6 +246,16 @@ class Engine(Protocol):
         ...
 
 
+def tell_cut_off(completions: Iterable[Completion], watch: Watch, what: str) -> Iterator[Completion]:
+    """The same; behind the last one, how many were cut off. They count as they are, and may have gone on otherwise."""
+    asked = cut = 0
+    for completion in completions:
+        asked, cut = asked + 1, cut + (completion.finish == "length")
+        yield completion
+    if cut:
+        watch.note(f"{cut} of {asked} {what} were cut off at --max-tokens")
+
+
 class Trainer(Protocol):
     """Who trains. Many jobs at once; results leave as jobs finish, in any order."""
 

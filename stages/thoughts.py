@@ -1,0 +1,146 @@
+"""What a model says behind its thoughts. Only that is graded, trained on and compared; lines keep the whole text.
+
+A thought stands at the beginning of a completion, between marks. The opening one is missing where the chat template has
+written it already. A text that merely mentions such marks is left as it is.
+"""
+
+import re
+from collections.abc import Mapping
+
+PAIRS: Mapping[str, str] = {
+    "<think>": "</think>",  # DeepSeek-R1, QwQ, Qwen3, GLM-4.5, Hunyuan, MiniMax, Nemotron, OLMo 3, Phi-4, SmolLM3
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",  # EXAONE Deep
+    "<thoughts>": "</thoughts>",
+    "<reasoning>": "</reasoning>",
+    "<seed:think>": "</seed:think>",  # Seed-OSS
+    "<longcat_think>": "</longcat_think>",  # LongCat
+    "[THINK]": "[/THINK]",  # Magistral
+    "◁think▷": "◁/think▷",  # Kimi-VL
+    "<|begin_of_thought|>": "<|end_of_thought|>",  # Sky-T1, OpenThinker
+    "<|START_THINKING|>": "<|END_THINKING|>",  # Command A Reasoning
+    "<|inner_prefix|>": "<|inner_suffix|>",  # Apertus
+    "<|channel>thought": "<channel|>",  # Gemma 4
+    "Here is my thought process:": "Here is my response:",  # Granite 3.2
+    "Here's my thought process:": "Here's my response:",
+}
+WRAPPERS: Mapping[str, str] = {  # what the answer stands in, behind a thought
+    "<answer>": "</answer>",  # Hunyuan-A13B, R1-Zero
+    "<response>": "</response>",  # ERNIE 4.5
+    "<|begin_of_solution|>": "<|end_of_solution|>",  # Sky-T1, OpenThinker
+    "<|START_RESPONSE|>": "<|END_RESPONSE|>",  # Command A Reasoning
+}
+HARMONY = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>", "<|constrain|>")  # gpt-oss
+TOKENS = frozenset([*PAIRS, *PAIRS.values(), *WRAPPERS, *WRAPPERS.values(), *HARMONY, "<|channel>"])
+
+FIRST = re.compile(r"\s*+[<\[◁Ha]")  # every mark at the beginning starts with one of these: quicker to look for
+OPENING = re.compile(rf"\s*+({'|'.join(map(re.escape, PAIRS))})")
+NO_THOUGHT = re.compile(r"[ \t]*+\Z|[,;:!?)]|\.(?:\s|\Z)")  # behind an opening mark that is only mentioned
+OPENED = {close: mark for mark, close in PAIRS.items() if not close.startswith("Here")}  # those that a template opens
+CLOSING = re.compile("|".join(map(re.escape, OPENED)))
+CLOSING_SIGNS = ("/", "|>")  # each closing mark has one: quicker to look for
+MENTIONED = re.compile(r"""\s*+\Z|[.,;:!?)\]}"'`”’»]|[ \t]+[a-z]""")  # behind a closing mark within a sentence
+QUOTES = "\"'`(“‘«"
+WRAPPED = re.compile(rf"\s*+({'|'.join(map(re.escape, WRAPPERS))})")
+CHANNEL = re.compile(r"\s*+(?:<\|start\|>assistant\s*+)?<\|channel\|>")
+FINAL = re.compile(r"<\|channel\|>final[^<]*+(?:<\|constrain\|>[^<]*+)?<\|message\|>")
+MESSAGE_END = re.compile(r"<\|(?:end|return|call|start)\|>")
+BARE_CHANNEL = re.compile(r"\s*+analysis")  # what is left of harmony where its special tokens were dropped
+BARE_FINAL = "assistantfinal"
+Span = tuple[int, int]
+
+
+def without_thoughts(text: str) -> str | None:
+    """What stands behind the thoughts at the beginning, verbatim; all of a text that has none. Takes linear time.
+
+    None: the text ends within a thought.
+    """
+    found: Span | None = (0, len(text))
+    while found is not None:
+        start, end = found
+        found = _opened(text, start, end)
+        if found == (start, end):
+            found = _lone(text, start, end)
+        if found == (start, end):
+            return text[start:end]
+    return None
+
+
+def why_unsaid(finish: str) -> str:
+    """Why a completion that has ended in this way, within a thought, says nothing."""
+    if finish == "stop":
+        return "the model ended within its thought"
+    return "the model thought until --max-tokens; give it more"
+
+
+def joined(thought: str, answer: str | None) -> str:
+    """A thought and an answer that were told apart, as one text; without an answer the thought has no end."""
+    return f"<think>\n{thought}" if answer is None else f"<think>\n{thought}\n</think>\n\n{answer}"
+
+
+def opened_by(prompt: str) -> str:
+    """The mark, with the blanks behind it, by which a prompt ends in a thought that the model goes on with; else ""."""
+    stripped = prompt.rstrip()
+    return next((prompt[len(stripped) - len(mark) :] for mark in PAIRS if stripped.endswith(mark)), "")
+
+
+def begins_with_thought(text: str) -> bool:
+    """Whether a text begins with the opening mark of a thought."""
+    return OPENING.match(text) is not None or CHANNEL.match(text) is not None
+
+
+def _opened(text: str, start: int, end: int) -> Span | None:
+    """Where the text goes on behind a thought that opens it; None where that has no end, the whole where there is none.
+
+    It also opens with harmony's channels: analysis, and then final, which is the answer.
+    """
+    if not FIRST.match(text, start, end):
+        return start, end
+    if opening := OPENING.match(text, start, end):
+        if NO_THOUGHT.match(text, opening.end(), end):
+            return start, end
+        close = PAIRS[opening[1]]
+        place = text.find(close, opening.end(), end)
+        return None if place < 0 else _unwrapped(text, place + len(close), end)
+    if CHANNEL.match(text, start, end):
+        final = FINAL.search(text, start, end)
+        if final is None:
+            return None
+        ending = MESSAGE_END.search(text, final.end(), end)
+        return final.end(), ending.start() if ending else end
+    if bare := BARE_CHANNEL.match(text, start, end):
+        place = text.find(BARE_FINAL, bare.end(), end)
+        if place >= 0:
+            return place + len(BARE_FINAL), end
+        return None if text[bare.end() : bare.end() + 1].isupper() else (start, end)
+    return start, end
+
+
+def _lone(text: str, start: int, end: int) -> Span:
+    """Where the text goes on behind the end of a thought that the template has opened; the whole where there is none.
+
+    A mark behind its opening one, or within a sentence, is text about such marks.
+    """
+    if not any(sign in text for sign in CLOSING_SIGNS):
+        return start, end
+    for closing in CLOSING.finditer(text, start, end):
+        if not _is_mentioned(text, start, closing.start(), closing.end(), end):
+            opened = text.find(OPENED[closing[0]], start, closing.start()) >= 0
+            return (start, end) if opened else _unwrapped(text, closing.end(), end)
+    return start, end
+
+
+def _is_mentioned(text: str, start: int, mark: int, behind: int, end: int) -> bool:
+    """Whether the mark is a word of a sentence, or quoted: `the </think> tag`."""
+    before = text[max(start, mark - 2) : mark]
+    word = before[-1:] in (" ", "\t") and (before[:1].isalnum() or before[:1] in ",;")
+    return (not before or word or before[-1] in QUOTES) and MENTIONED.match(text, behind, end) is not None
+
+
+def _unwrapped(text: str, start: int, end: int) -> Span:
+    """The part without what some models wrap an answer in."""
+    wrapper = WRAPPED.match(text, start, end)
+    if wrapper is None:
+        return start, end
+    close = text.find(WRAPPERS[wrapper[1]], wrapper.end(), end)
+    return wrapper.end(), close if close >= 0 else end
