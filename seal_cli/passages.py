@@ -10,6 +10,7 @@ from stages.domains.qa import QA
 from stages.failures import BadInput
 from stages.lines import one_line
 from stages.records import Answer, QaTask, Record, SelfEdit
+from stages.thoughts import without_thoughts
 
 MARKS = {True: ("✓", "bold green"), False: ("✗", "bold red"), None: ("?", "bold yellow")}  # by verdict
 
@@ -30,12 +31,20 @@ def view_passage(console: Console, line: Record, label: str = "") -> None:
     print_text(console, one_line(", ".join(filter(None, names))), "bold")
     print_part(console, "passage", task.context)
     if line.edit:
-        print_part(console, f"self-edit by {line.edit.model}, {line.edit.template}", line.edit.completion)
+        print_part(console, f"self-edit by {line.edit.model}, {line.edit.template}", shown(line.edit.completion))
         print_part(console, "it cannot be used", line.edit.error)
         print_sequences(console, line, line.edit)
     if line.adapter:
         print_part(console, "adapter", line.adapter.error or line.adapter.path)
     print_answers(console, line, task)
+
+
+def shown(text: str) -> str:
+    """What a model said behind its thoughts, of which only the length is told."""
+    said = without_thoughts(text)
+    behind = "" if said is None else said.strip()
+    left_out = len(text) - len(said or "")
+    return f"(a thought of {left_out} characters) {behind}".strip() if left_out else behind
 
 
 def print_part(console: Console, title: str, text: str | None) -> None:
@@ -79,9 +88,9 @@ def print_answers(console: Console, line: Record, task: QaTask) -> None:
 def verdicts_of(answer: Answer) -> Iterator[tuple[str, str]]:
     """(line, style) of the prediction and of the plain model's, where there is one."""
     mark, style = MARKS[answer.correct]
-    said = "no answer" if answer.prediction is None else answer.prediction.strip()
+    said = "no answer" if answer.prediction is None else shown(answer.prediction)
     why = f" ({answer.reason})" if answer.reason else ""
     yield one_line(f"  {mark} answer  {said}{why}"), style
     if answer.baseline_prediction is not None:
         mark, style = MARKS[answer.baseline_correct]
-        yield one_line(f"  {mark} before  {answer.baseline_prediction.strip()}"), style
+        yield one_line(f"  {mark} before  {shown(answer.baseline_prediction)}"), style

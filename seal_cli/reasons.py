@@ -49,4 +49,4 @@ def reasons_of(line: Record) -> Iterator[tuple[str, str]]:
         if line.adapter.error:
             yield "worth 0" if line.adapter.fault == "edit" else "failed", line.adapter.error
     elif line.edit and line.edit.error:
-        yield "failed" if line.edit.finish == "failed" else "worth 0", line.edit.error
+        yield "failed" if line.edit.text is None else "worth 0", line.edit.error

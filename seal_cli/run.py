@@ -273,7 +273,7 @@ class Run:
             self.reasons.add(line)
             fault = line.adapter.fault if line.adapter else None
             written = line.edit if line.adapter is None else None
-            lost = written is not None and written.finish == "failed"
+            lost = written is not None and written.text is None
             self.counts.failed += fault == "training" or lost
             self.counts.unreadable += fault == "edit" or bool(written and written.error and not lost)
             self.counts.unscored += bool(line.score and line.score.value is None)

@@ -9,6 +9,7 @@ from stages.domains.arc_votes import tests_of
 from stages.grids import Grid
 from stages.lines import one_line
 from stages.records import AnyAnswer, GridAnswer, Record
+from stages.thoughts import without_thoughts
 
 VERDICTS = {True: "right", False: "wrong", None: "unscored"}
 
@@ -129,7 +130,7 @@ def before(answer: AnyAnswer | None, truth: Grid | None) -> Iterator[Panel]:
     """The first attempt without training; of a second the line says only whether it was right."""
     if answer is None or answer.baseline_prediction is None:
         return
-    grid = read_grid(answer.baseline_prediction)
+    grid = read_grid(without_thoughts(answer.baseline_prediction) or "")
     if isinstance(grid, BadGrid):
         yield Panel("without training", None, "no grid")
     else:

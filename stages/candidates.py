@@ -11,6 +11,7 @@ from stages.frozen import Meta
 from stages.lines import BadLine
 from stages.records import Record, Score, SelfEdit, edit_content
 from stages.scores import least, most
+from stages.thoughts import why_unsaid
 
 Unscored = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
 
@@ -27,7 +28,7 @@ class Candidate:
     edit_id: str
     sample: int
     content: str  # a digest of what it says: what `derive_seed` takes
-    length: int  # characters
+    length: int  # characters, without thoughts
     kept: int  # what `keep` returned for it
     values: tuple[Fraction, ...]
     baselines: tuple[Fraction, ...]
@@ -90,8 +91,10 @@ class _Seeds:
 def worth_what_it_was_not(record: Record) -> str | None:
     """What contradicts the line's value: of what failed for us there is none, and of the model's failures it is 0."""
     edit, adapter, value = record.edit, record.adapter, record.score.value if record.score else None
-    if value is not None and edit and edit.finish == "failed":
-        return f"it was never written ({edit.error}), but has the value {value:g}"
+    graded = record.score is not None and any(answer.correct is not None for answer in record.score.answers)
+    if (value is not None or graded) and edit and edit.text is None:
+        has = "verdicts" if value is None else f"the value {value:g}"
+        return f"it was never written ({edit.error or why_unsaid(edit.finish)}), but has {has}"
     if value is not None and adapter and adapter.fault == "training":
         return f"its training failed ({adapter.error}), but it has the value {value:g}"
     error = (edit and edit.error) or (adapter and adapter.fault == "edit" and adapter.error)
@@ -149,7 +152,7 @@ def collect(
         edit, name = edit_of(record), (record.task.id, edit_of(record).id)
         if name not in found:
             content = edit_content(record.task.id, edit)
-            found[name] = _Seeds(edit.sample, content, len(edit.completion), keep(edit), record.meta, [], [])
+            found[name] = _Seeds(edit.sample, content, len(edit.text or ""), keep(edit), record.meta, [], [])
         if record.score:
             found[name].add(record.score, unscored)
     return [_candidate(task_id, edit_id, found.pop((task_id, edit_id))) for task_id, edit_id in list(found)]

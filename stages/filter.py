@@ -13,6 +13,7 @@ from stages.candidates import Candidate, Unscored, best_of, collect, reliability
 from stages.disk import named
 from stages.failures import BadConfig
 from stages.records import Record, SelfEdit, SftExample, derive_seed
+from stages.thoughts import learnable
 
 Ties = Literal["first", "random", "shortest"]
 
@@ -139,7 +140,7 @@ def _tie_order(ties: Ties, seed: int) -> Callable[[Candidate], int]:
 
 
 class Texts:
-    """What self-edits were asked and what they say, in a temporary file, each by its place there."""
+    """What self-edits were asked and what is learned of them, in a temporary file, each by its place there."""
 
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile()  # noqa: SIM115
@@ -148,7 +149,7 @@ class Texts:
     def add(self, edit: SelfEdit) -> int:
         """Its place. Raises OSError where the disk is full."""
         asked = edit.prompt if isinstance(edit.prompt, str) else [vars(message) for message in edit.prompt]
-        line = json.dumps({"prompt": asked, "completion": edit.completion}).encode() + b"\n"
+        line = json.dumps({"prompt": asked, "completion": learnable(edit.completion)}).encode() + b"\n"
         place, self.end = self.end, self.end + len(line)
         with _named_folder():
             self.file.write(line)

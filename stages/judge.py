@@ -12,6 +12,9 @@ from stages.lines import BadLine
 from stages.plan import Plan
 from stages.records import Answer, QaTask, Record, Score, content_id
 from stages.scores import make_score
+from stages.thoughts import without_thoughts
+
+UNSAID = "the model thought until --max-tokens (of `seal eval`)"
 
 
 def plan(records: Iterable[Record]) -> Plan:
@@ -109,13 +112,19 @@ def run(
 
 
 def cases(line: Record) -> Sequence[Item]:
-    """The answers of a line, then those of the plain model; where one was not given, its verdict as it was."""
+    """The answers of a line behind their thoughts, then those of the plain model.
+
+    Where one was not given, its verdict as it was; one that ends within a thought is unscored.
+    """
     questions = {question.id: question for question in passage_task(line.task).questions}
     answers = score_of(line).answers
 
     def item(answer: Answer, prediction: str | None, verdict: Verdict) -> Item:
         question = questions[answer.id]
-        return verdict if prediction is None else case_of(question, prediction)
+        said = None if prediction is None else without_thoughts(prediction)
+        if said is not None:
+            return case_of(question, said)
+        return verdict if prediction is None else Verdict(None, answer.reason or UNSAID)
 
     own = [item(each, each.prediction, Verdict(each.correct, each.reason)) for each in answers]
     return own + [item(each, each.baseline_prediction, Verdict(each.baseline_correct)) for each in answers]

@@ -4,7 +4,8 @@
     {"messages": [{"role", "content"}]}                               a whole chat
 
 Every turn of an assistant in the completion, or in `messages`, is learned behind the turns before it (in trl's words:
-the completion alone, assistant turns only). Keys that are not named here may hold anything and are left alone.
+the completion alone, assistant turns only), without the thoughts that it begins with. Keys that are not named here may
+hold anything and are left alone, `reasoning_content` among them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from stages.engines.base import Example, Prompt
 from stages.frozen import Frozen, Many
 from stages.lines import BadLine, excerpt
 from stages.records import Message, content_id
+from stages.thoughts import learnable
 
 LEARNED = "assistant"  # the role of the turns that carry the loss
 NEEDS = "`seal sft` learns from prompt and completion, each text or messages, or from messages"
@@ -85,22 +87,31 @@ def read_pair(line: Mapping[str, Any]) -> TrainingPair:
 def _pair(line: Mapping[str, Any], prompt: str | Turns, completion: str | Turns) -> TrainingPair:
     given = line.get("task_id")
     known = given if isinstance(given, str) else content_id("sft", prompt or completion)
-    return TrainingPair(prompt=_messages(prompt), completion=_messages(completion), task_id=known)
+    return TrainingPair(prompt=_messages(prompt), completion=_messages(completion, learned=True), task_id=known)
 
 
-def _messages(value: str | Turns) -> str | tuple[Message, ...]:
+def _messages(value: str | Turns, *, learned: bool = False) -> str | tuple[Message, ...]:
+    """The text or the turns. `learned`: what the model says is without its thoughts."""
     if isinstance(value, str):
-        return value
-    return tuple(Message(role=turn["role"], content=turn["content"]) for turn in value)
+        return learnable(value) if learned else value
+    mine = [learned and turn["role"] == LEARNED for turn in value]
+    said = [learnable(turn["content"]) if own else turn["content"] for turn, own in zip(value, mine, strict=True)]
+    return tuple(Message(role=turn["role"], content=text) for turn, text in zip(value, said, strict=True))
 
 
 def _faults(name: str, value: Any, *, text: bool = True, empty: bool = False) -> list[str]:
     """What is wrong with a prompt, a completion or messages. `text`: it may be a text; `empty`: one of no letters."""
     if isinstance(value, str) and text:
-        return [] if value or empty else [f"{name}: is empty; there is nothing to learn"]
+        return [] if empty or (name == "prompt" and value) else [*_unlearnable(name, value)]
     if not isinstance(value, list) or not value:
         return [f"{name}: must be {'text or ' if text else ''}a list of messages (found {excerpt(value)})"]
     return [fault for place, turn in enumerate(value) for fault in _turn_faults(f"{name}.{place}", turn)]
+
+
+def _unlearnable(place: str, text: str) -> Iterator[str]:
+    """Why nothing can be learned of what a model says, if so."""
+    if not learnable(text):
+        yield f"{place}: is {'a thought alone' if text else 'empty'}; there is nothing to learn"
 
 
 def _turn_faults(place: str, turn: Any) -> Iterator[str]:
@@ -111,8 +122,8 @@ def _turn_faults(place: str, turn: Any) -> Iterator[str]:
         if not isinstance(turn.get(key), str):
             yield f"{place}.{key}: must be text (found {excerpt(turn.get(key))})"
     learned = turn.get("role") == LEARNED and not place.startswith("prompt.")
-    if learned and turn.get("content") == "":
-        yield f"{place}.content: is empty; there is nothing to learn"
+    if learned and isinstance(turn.get("content"), str):
+        yield from _unlearnable(f"{place}.content", turn["content"])
     if learned and turn.get("weight") not in (None, 1):  # OpenAI's sign for a turn that is not learned
         given = excerpt(turn["weight"])
         yield f"{place}.weight: is {given}, but every turn of an {LEARNED} is learned; put it into prompt"

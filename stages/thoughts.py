@@ -66,11 +66,17 @@ def without_thoughts(text: str) -> str | None:
     return None
 
 
+def learnable(text: str) -> str:
+    """The same as a training target: without the line ends behind a thought, and "" where nothing is behind it."""
+    said = without_thoughts(text) or ""
+    return said if len(said) == len(text) else said.lstrip("\n")
+
+
 def why_unsaid(finish: str) -> str:
     """Why a completion that has ended in this way, within a thought, says nothing."""
     if finish == "stop":
         return "the model ended within its thought"
-    return "the model thought until --max-tokens; give it more"
+    return "the model thought until --max-tokens; take more of them"
 
 
 def joined(thought: str, answer: str | None) -> str:
@@ -82,11 +88,6 @@ def opened_by(prompt: str) -> str:
     """The mark, with the blanks behind it, by which a prompt ends in a thought that the model goes on with; else ""."""
     stripped = prompt.rstrip()
     return next((prompt[len(stripped) - len(mark) :] for mark in PAIRS if stripped.endswith(mark)), "")
-
-
-def begins_with_thought(text: str) -> bool:
-    """Whether a text begins with the opening mark of a thought."""
-    return OPENING.match(text) is not None or CHANNEL.match(text) is not None
 
 
 def _opened(text: str, start: int, end: int) -> Span | None:

@@ -136,8 +136,8 @@ class HFEngine:
             for part in (slice(None, half), slice(half, None)):
                 yield from self._complete(network, batch[part], slots[part], lay)
             return
-        for request, text in zip(batch, texts, strict=True):
-            yield decoded(self.tokenizer, self.ends, request.id, text)
+        for request, prompt, text in zip(batch, prompts, texts, strict=True):
+            yield decoded(self.tokenizer, self.ends, request.id, text, prompt)
 
     def _texts(self, network: Any, rows: Sequence[Row], batch: Sequence[Request], lay: Lay) -> list[list[int]] | None:
         """The tokens after each prompt, or None where memory ran out: then smaller batches from here on."""

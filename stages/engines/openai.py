@@ -13,7 +13,8 @@ from stages.engines.base import Completion, Finish, Prompt, Request, Unwatched, 
 from stages.engines.served import Greeting, Loras, room_for, unloading
 from stages.failures import SealError
 from stages.services.base import Call, Failure, LimitName, Reply, Transport, renamed
-from stages.services.choices import said
+from stages.services.choices import Said, said
+from stages.thoughts import joined, why_unsaid, without_thoughts
 
 FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
 NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint
@@ -172,7 +173,11 @@ def asking(prompt: Prompt) -> dict[str, Any]:
 
 
 def completion(reply: Reply) -> Completion:
-    """What a reply says. One without a text is a failure of the service, not of the model."""
+    """What a reply says. One without a text is a failure of the service, not of the model.
+
+    A thought that the server tells apart is put before the text, as other servers leave it there; without a text it has
+    no end.
+    """
     if reply.body is None:
         return lost(reply.id, str(reply.failure or "api_error: no answer"))
     found = said(reply.body)
@@ -180,11 +185,36 @@ def completion(reply: Reply) -> Completion:
     if finish == "refused" or found.refusal:
         told = f"refused: {(found.refusal or 'the content filter of the server')[:200]}"
         return Completion(reply.id, found.text or "", "refused", tokens(reply.body), error=told)
-    if found.text is None:
-        return lost(reply.id, "unparsable: the reply has no text")
     if found.finish == "abort":
         return lost(reply.id, "api_error: aborted")
-    return Completion(reply.id, found.text, finish, tokens(reply.body))
+    text = whole_text(found)
+    if text is None or (not text and finish == "length"):
+        return lost(reply.id, without_text(found, thought=thinks(reply.body)))
+    return Completion(reply.id, text, finish, tokens(reply.body))
+
+
+def whole_text(found: Said) -> str | None:
+    """The text behind the thought, where that is told apart and not in the text, too (llama.cpp can do both)."""
+    if not found.thought or (found.text and without_thoughts(found.text) != found.text):
+        return found.text
+    if found.calls_tool and not found.text:
+        return None
+    cut_off = found.finish == "length" and not (found.text and found.text.strip())
+    return joined(found.thought, None if cut_off else found.text)
+
+
+def without_text(found: Said, *, thought: bool) -> str:
+    """Why there is none."""
+    if found.finish == "length":
+        return why_unsaid("length") if thought else "truncated: the reply has no text up to --max-tokens"
+    return f"unparsable: the reply {'calls a tool and ' if found.calls_tool else ''}has no text"
+
+
+def thinks(body: Mapping[str, Any]) -> bool:
+    """Whether the server counts tokens of a thought that it does not tell, as OpenAI's does."""
+    usage = body.get("usage")
+    details = usage.get("completion_tokens_details") if isinstance(usage, Mapping) else None
+    return bool(isinstance(details, Mapping) and details.get("reasoning_tokens"))
 
 
 def lost(request_id: str, error: str) -> Completion:

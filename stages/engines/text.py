@@ -12,9 +12,11 @@ from jinja2 import TemplateError
 from stages.engines.base import Completion, Example, FitConfig, Lesson, PadMode, Prompt, Request, Sampling
 from stages.engines.lengths import most_tokens
 from stages.failures import BadConfig, BadInput, Untrainable
+from stages.thoughts import TOKENS, opened_by, without_thoughts
 
 TODAY = datetime(2024, 7, 26)  # for templates that ask: the day of Llama 3.2's own template where it has no clock
 SAID = "[said]"  # stands for what an assistant says
+MARK_TOKENS = 16  # at the end of a prompt: no mark of a thought has more
 
 
 @dataclass(frozen=True)
@@ -195,8 +197,28 @@ def without_room(tokenizer: Any, request: Request, context: int | None, model: s
     return None
 
 
-def decoded(tokenizer: Any, ends: Container[int], request_id: str, row: Sequence[int]) -> Completion:
-    """The completion that these tokens (cut at their own limit) are, up to the first end token."""
+def decoded(
+    tokenizer: Any, ends: Container[int], request_id: str, row: Sequence[int], prompt: Sequence[int] = ()
+) -> Completion:
+    """The completion that these tokens (cut at their own limit) are, up to the first end token.
+
+    Where its prompt ends in the mark that opens a thought, the text begins with it: it says where the thought ends.
+    """
     stop = next((place for place, token in enumerate(row) if token in ends), len(row))
-    text = tokenizer.decode(row[:stop], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    opening = opened_by(tokenizer.decode(prompt[-MARK_TOKENS:], skip_special_tokens=False)) if prompt else ""
+    text = _decode(tokenizer, list(row[:stop]), opening)
     return Completion(request_id, text, "stop" if stop < len(row) else "length", stop)
+
+
+def _decode(tokenizer: Any, ids: list[int], opening: str) -> str:
+    """The text without special tokens, save those that mark thoughts where it begins with one (Magistral, gpt-oss)."""
+
+    def text_of(tokens: list[int], *, plain: bool) -> str:
+        return str(tokenizer.decode(tokens, skip_special_tokens=plain, clean_up_tokenization_spaces=False))
+
+    whole = opening + text_of(ids, plain=False)
+    if without_thoughts(whole) == whole:
+        return text_of(ids, plain=True)
+    names = {each: text_of([each], plain=False) for each in set(ids) if not text_of([each], plain=True)}
+    special = {each for each, name in names.items() if name and name not in TOKENS}
+    return opening + text_of([each for each in ids if each not in special], plain=False)

@@ -81,7 +81,7 @@ class VLLMEngine:
                 for key, row, finish in self._step():
                     request = flying.pop(key)
                     watch.wrote(len(row))
-                    yield self._completion(request.id, row, finish)
+                    yield self._completion(request, row, finish)
                     watch.settled([request.id])
         finally:
             with suppress(Exception):  # a step that failed may have left vLLM unable to
@@ -133,10 +133,10 @@ class VLLMEngine:
             ended = [output for output in self.llm.step() if output.finished]
         return [(each.request_id, list(each.outputs[0].token_ids), each.outputs[0].finish_reason) for each in ended]
 
-    def _completion(self, request_id: str, row: list[int], finish: str) -> Completion:
+    def _completion(self, request: Request, row: list[int], finish: str) -> Completion:
         if finish in ("stop", "length"):
-            return decoded(self.tokenizer, self.ends, request_id, row)
-        return Completion(request_id, "", "failed", None, f"vLLM ended it with {finish}")
+            return decoded(self.tokenizer, self.ends, request.id, row, prompt_ids(self.tokenizer, request.prompt))
+        return Completion(request.id, "", "failed", None, f"vLLM ended it with {finish}")
 
     def _load(self, adapter: Path) -> Any:
         """Reads an adapter into vLLM. Raises BadInput or MissingInput naming the directory."""

@@ -11,6 +11,7 @@ from stages.judges.cache import Cache
 from stages.records import content_id
 from stages.services.base import Call, LimitName, Reply, Transport, renamed
 from stages.services.choices import said
+from stages.thoughts import without_thoughts
 
 PROMPT = (  # SEAL App. B, official query server
     "You are a grading assistant. Your job is to determine whether a student's answer correctly answers the question "
@@ -33,8 +34,11 @@ FAILURES = ("api_error", "timeout", "unparsable", "refused", "truncated")
 
 
 def parse(text: str) -> bool | None:
-    """True for yes, False for no, None for anything else: "yes and no", "not sure", "INCORRECT", an essay."""
-    match = VERDICT.fullmatch(text)
+    """True for yes, False for no, None for anything else: "yes and no", "not sure", "INCORRECT", an essay.
+
+    What stands behind the judge's own thoughts is read.
+    """
+    match = VERDICT.fullmatch(without_thoughts(text) or "")
     return None if match is None else match[1].lower() == "yes"
 
 

@@ -1,8 +1,10 @@
 """What a completion says: the first choice of a server's answer, as chat and plain completions have it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # DeepSeek, SGLang, llama.cpp; vLLM, OpenRouter, Ollama
 
 
 @dataclass(frozen=True)
@@ -12,17 +14,34 @@ class Said:
     text: str | None
     finish: str | None
     refusal: str | None
+    thought: str | None = None  # where the server tells it apart from the text
+    calls_tool: bool = False
 
 
 def said(body: Mapping[str, Any]) -> Said:
-    """The first choice; all None where there is none."""
+    """The first choice; all None where there is none. A content in parts is its texts, one behind the other."""
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     choice = choice if isinstance(choice, dict) else {}
-    message = choice.get("message")
-    text = message.get("content") if isinstance(message, dict) else choice.get("text")
-    refusal = message.get("refusal") if isinstance(message, dict) else None
-    return Said(text_of(text), text_of(choice.get("finish_reason")), text_of(refusal) or None)
+    told = choice.get("message")
+    message = told if isinstance(told, dict) else choice
+    content = message.get("content" if "message" in choice else "text")
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    thoughts = [text_of(message.get(name)) for name in THOUGHTS]
+    return Said(
+        text=_texts(parts, "text") if parts else text_of(content),
+        finish=text_of(choice.get("finish_reason")),
+        refusal=text_of(message.get("refusal")) or _texts(parts, "refusal"),
+        thought=next(filter(None, thoughts), None) or _texts(parts, "thinking"),
+        calls_tool=bool(message.get("tool_calls") or message.get("function_call")),
+    )
+
+
+def _texts(parts: Sequence[Mapping[str, Any]], kind: str) -> str | None:
+    """The texts of the parts of this kind; None where there is none. Mistral's thoughts have parts themselves."""
+    found = [part.get(kind) for part in parts if part.get("type") in (kind, f"output_{kind}")]
+    texts = [_texts(each, "text") if isinstance(each, list) else text_of(each) for each in found]
+    return "".join(text for text in texts if text) if found else None
 
 
 def text_of(value: object) -> str | None:
