@@ -7,9 +7,9 @@ tokens in less time: what neighbours' prompts have in common is read once, finis
 import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -132,14 +132,17 @@ def left_padded(texts: Sequence[Sequence[int]], pad: int, device: torch.device) 
 class Decoder:
     """The model and the state of one batch: cache, mask (rows, places) and each row's next position."""
 
-    def __init__(self, network: Any, pad: int, lay: Lay, *, most: int | None = None) -> None:
-        """`most`: places that the cache will have at most. Where they lie in a layer's window, it needs none."""
+    def __init__(self, network: Any, pad: int, lay: Lay, *, most: int | None = None, share: bool = True) -> None:
+        """`most`: places that the cache will have at most. Where they lie in a layer's window, it needs none.
+
+        `share`: what prompts have in common may be read once, which puts pads behind it.
+        """
         self.network, self.pad, self.lay = network, pad, lay
         self.cache = DynamicCache(config=network.config)
         window = getattr(network.config.get_text_config(), "sliding_window", None)
         wide = window is not None and most is not None and most <= window
         plain = [wide or type(layer) is DynamicLayer for layer in self.cache.layers]
-        self.simple = all(plain)
+        self.simple = share and all(plain)
         pairs = zip(self.cache.layers, plain, strict=True)
         self.cache.layers = [RoomyLayer() if each else layer for layer, each in pairs]
         taken = inspect.signature(network.forward).parameters
@@ -203,10 +206,14 @@ def complete(
     pad: int,
     lay: Lay,
     tell: Tell = lambda tokens, ended: None,
+    share: bool = True,
 ) -> list[list[int]]:
-    """The tokens that follow each prompt, up to its end token (which is among them) or its limit."""
+    """The tokens that follow each prompt, up to its end token (which is among them) or its limit.
+
+    Without `share` each prompt is read whole, and those of one length without pads.
+    """
     most = 2 * max(len(row.prompt) for row in rows) + max(row.limit for row in rows)  # prefixes, suffixes, and texts
-    decoder = Decoder(network, pad, lay, most=most)
+    decoder = Decoder(network, pad, lay, most=most, share=share)
     with chunked_output(network):
         return _grow(decoder, rows, sampler, ends, tell)
 
@@ -236,3 +243,52 @@ def _grow(
 
 def _finished(text: Sequence[int], row: Row, ends: Collection[int]) -> bool:
     return bool(text) and (len(text) >= row.limit or text[-1] in ends)
+
+
+# ---- whether a model answers alike with others beside it
+
+START = (2, 3, 4, 5, 6, 7, 8, 9)
+PADDED = ((*START, 3), (6, 7, 8), (*START, 4, 5))  # pads behind a shared beginning, and before a prompt
+EQUAL = ((2, 3, 4), (6, 7, 8))
+Company = Literal["any", "equal", "none"]  # which prompts may share a batch: any, those of one length, or none
+
+
+@dataclass
+class Recorder:
+    """A sampler that notes the logits of every step and always takes the same token."""
+
+    token: int
+    seen: list[Tensor] = field(default_factory=list)  # (rows, vocabulary) each
+
+    def __call__(self, _: Any, logits: Tensor) -> Tensor:
+        self.seen.append(logits.detach().double().cpu())
+        forced = torch.zeros_like(logits)
+        forced[:, self.token] = 1
+        return forced
+
+    def keep(self, rows: Sequence[int]) -> "Recorder":
+        return self
+
+
+def company(run: Callable[[Sequence[Row], Any], object], network: Any, ends: Collection[int]) -> Company:
+    """Which prompts have the logits together that each has alone, at two tokens each.
+
+    `run` completes rows with a sampler. A model without attention may take pads for text; RWKV, in transformers, mixes
+    the rows of any batch.
+    """
+    token = next(each for each in range(3 + len(ends)) if each not in ends)
+    tolerance = 1e-3 if network.dtype in (torch.float32, torch.float64) else 0.05
+
+    def logits(prompts: Sequence[Sequence[int]]) -> Tensor:
+        """(steps, rows, vocabulary)"""
+        recorder = Recorder(token)
+        run([Row(prompt, 2) for prompt in prompts], recorder)
+        return torch.stack(recorder.seen)
+
+    def alike(prompts: Sequence[Sequence[int]]) -> bool:
+        together = logits(prompts)
+        alone = torch.cat([logits([prompt]) for prompt in prompts[:2]], dim=1)
+        gap, spread = together[:, :2] - alone, alone - alone.mean(-1, keepdim=True)
+        return bool((gap.norm(dim=-1) <= tolerance * spread.norm(dim=-1)).all())
+
+    return "any" if alike(PADDED) else "equal" if alike(EQUAL) else "none"

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from stages.engines.answers import Batch, Lora, SlotRows, lay_rows, linear_layers, make_batches, read_lora
 from stages.engines.base import Completion, Request, Unwatched, Watch
-from stages.engines.decoding import Lay, Row, complete, decodable, left_padded
+from stages.engines.decoding import Company, Lay, Row, company, complete, decodable, left_padded
 from stages.engines.memory import out_of_memory
 from stages.engines.models import Device, adapter_config, load_model, load_tokenizer
 from stages.engines.sampling import SeededSampling
@@ -41,6 +41,7 @@ class HFEngine:
         self.ends = end_tokens(self.tokenizer, self.network)
         self.slot = AdapterSlot(self.network)
         self.decodable = decodable(self.network)
+        self.company: dict[bool, Company] = {}  # which prompts may share a batch, by our loop or transformers' own
         self.watch: Watch = Unwatched()
         self.in_work: set[str] = set()  # requests that the watch has been told of
 
@@ -101,6 +102,8 @@ class HFEngine:
         (first, _), count = batch[0], len(batch)
         requests = [request for _, own in batch for request in own]
         slots = [slot for slot, (_, own) in enumerate(batch) for _ in own]
+        if len(requests) > 1:
+            self._company(self.network)  # tried without the stack
         with Stack(self.network, first.layers, rank=first.rank, slots=count) as stack:
             for slot, (lora, _) in enumerate(batch):
                 stack.load(slot, lora.state, lora.scale)
@@ -121,20 +124,27 @@ class HFEngine:
         self.watch.settled(request.id for request in batch)
 
     def _complete(self, network: Any, batch: Sequence[Request], slots: Sequence[int], lay: Lay) -> Iterator[Completion]:
-        """The requests in one batch, or in halves where memory or the model's context cannot hold it."""
+        """The requests in one batch, or in parts where memory, the context or a model that sees pads asks for it."""
         prompts = [prompt_ids(self.tokenizer, request.prompt) for request in batch]
         rooms = zip(batch, prompts, strict=True)
         limits = [token_limit(each.sampling, len(prompt), self._context, self.model) for each, prompt in rooms]
         most = self.batch_size if self._fits(max(map(len, prompts)) + max(limits)) else 1
         rows = [Row(*row) for row in zip(prompts, limits, slots, strict=True)]
+        lengths, together = sorted(set(map(len, prompts))), self._company(network) if len(batch) > 1 else "any"
+        if together == "equal" and len(lengths) > 1:
+            for length in lengths:
+                part = [place for place, prompt in enumerate(prompts) if len(prompt) == length]
+                yield from self._complete(network, [batch[i] for i in part], [slots[i] for i in part], lay)
+            return
+        most = 1 if together == "none" else most
         texts = None
         if len(batch) <= most:
             self._begin(batch)
             texts = self._texts(network, rows, batch, lay)
         if texts is None:
             half = min(most, -(-len(batch) // 2))
-            for part in (slice(None, half), slice(half, None)):
-                yield from self._complete(network, batch[part], slots[part], lay)
+            for piece in (slice(None, half), slice(half, None)):
+                yield from self._complete(network, batch[piece], slots[piece], lay)
             return
         for request, prompt, text in zip(batch, prompts, texts, strict=True):
             yield decoded(self.tokenizer, self.ends, request.id, text, prompt)
@@ -143,15 +153,37 @@ class HFEngine:
         """The tokens after each prompt, or None where memory ran out: then smaller batches from here on."""
         samplers = SeededSampling([request.sampling for request in batch], self.network.device)
         try:
-            if self.decodable and network is self.network:
-                pad, tell = self.tokenizer.pad_token_id, self.watch.wrote
-                return complete(network, rows, samplers, ends=self.ends, pad=pad, lay=lay, tell=tell)
-            return self._generate(network, rows, samplers)
+            if self._is_ours(network):
+                pad, share = self.tokenizer.pad_token_id, self.company.get(True, "any") == "any"
+                tell = self.watch.wrote
+                return complete(network, rows, samplers, ends=self.ends, pad=pad, lay=lay, tell=tell, share=share)
+            return self._generate(network, rows, [samplers, self._tell])
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
         self._shrink(rows)
         return None
+
+    def _is_ours(self, network: Any) -> bool:
+        """Whether our own loop completes: not with what peft has put around the model."""
+        return self.decodable and network is self.network
+
+    def _company(self, network: Any) -> Company:
+        """Which prompts may share a batch: tried once, on what will be used."""
+        ours = self._is_ours(network)
+        if ours not in self.company:
+            pad = self.tokenizer.pad_token_id
+
+            def run(rows: Sequence[Row], sampler: Any) -> object:
+                if ours:
+                    return complete(network, rows, sampler, ends=(), pad=pad, lay=lambda slots: None)
+                return self._generate(network, rows, [sampler])
+
+            self.company[ours] = found = company(run, network, self.ends)
+            if found != "any":
+                which = "prompts of one length together" if found == "equal" else "one prompt at a time"
+                self.watch.note(f"other prompts in a batch change what this model says: it completes {which}")
+        return self.company[ours]
 
     def _shrink(self, rows: Sequence[Row]) -> None:
         if self.network.device.type == "cuda":
@@ -165,7 +197,7 @@ class HFEngine:
         self.watch.note(f"memory ran out: from here on {self.batch_size} completions at a time (see --batch)")
 
     @torch.inference_mode()
-    def _generate(self, network: Any, rows: Sequence[Row], samplers: SeededSampling) -> list[list[int]]:
+    def _generate(self, network: Any, rows: Sequence[Row], processors: Sequence[Any]) -> list[list[int]]:
         """The tokens after each prompt by transformers' own loop, where ours is not for the model: greedy."""
         pad = self.tokenizer.pad_token_id
         ids, mask = left_padded([row.prompt for row in rows], pad, self.network.device)  # (rows, longest prompt)
@@ -175,11 +207,13 @@ class HFEngine:
             eos_token_id=sorted(self.ends),
             pad_token_id=pad,
         )
-        processors = LogitsProcessorList([samplers, self._tell])
         own, self.network.generation_config = self.network.generation_config, GenerationConfig()
         try:  # the request says how to sample, not the checkpoint
             grown = network.generate(
-                input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=processors
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=settings,
+                logits_processor=LogitsProcessorList(processors),
             )
         finally:
             self.network.generation_config = own
@@ -192,11 +226,11 @@ class HFEngine:
 
     @property
     def _context(self) -> int | None:
-        return getattr(self.network.config, "max_position_embeddings", None)
+        return getattr(self.network.config.get_text_config(), "max_position_embeddings", None)
 
     def _fits(self, length: int | None) -> bool:
         """Whether a batch may grow this long. Rotary positions never end: rows past their own limit are just cut."""
-        rotary = hasattr(self.network.config, "rope_parameters")
+        rotary = hasattr(self.network.config.get_text_config(), "rope_parameters")
         return rotary or self._context is None or (length is not None and length <= self._context)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from stages.engines import hf
 from stages.engines.base import Request, Sampling
+from stages.engines.decoding import Recorder
 from stages.engines.hf import HFEngine
 from stages.engines.models import Device
 from stages.failures import OutOfMemory
@@ -27,11 +28,13 @@ def room_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
         tried: list[int] = []
         complete = hf.complete
 
-        def tight(network: Any, rows: Sequence[Any], *more: Any, **options: Any) -> Any:
+        def tight(network: Any, rows: Sequence[Any], sampler: Any, **options: Any) -> Any:
+            if isinstance(sampler, Recorder):  # what may share a batch is tried first
+                return complete(network, rows, sampler, **options)
             tried.append(len(rows))
             if len(rows) > most:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-            return complete(network, rows, *more, **options)
+            return complete(network, rows, sampler, **options)
 
         monkeypatch.setattr(hf, "complete", tight)
         return tried
