@@ -63,7 +63,7 @@ class Journal:
             return json.loads(self.settings.read_bytes())
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, RecursionError):
             return {"settings": "unreadable"}
 
     def clear(self) -> None:

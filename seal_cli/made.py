@@ -29,7 +29,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
     """The manifest; empty where there is none that can be read."""
     try:
         found = json.loads(manifest_of(file).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

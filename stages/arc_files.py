@@ -13,6 +13,7 @@ from typing import Any
 
 from stages.arc_records import ArcTask
 from stages.failures import BadConfig, BadInput, MissingInput
+from stages.kinds import HEAD, look_at_bytes
 from stages.lines import BadLine, Refuse, meta_of, read_entries, validate
 from stages.records import Record
 from stages.strict_json import Fault, parse_loosely, why
@@ -108,8 +109,11 @@ def read_solutions(path: Path) -> Mapping[str, Any]:
     """Outputs by task. Raises MissingInput or BadInput."""
     if not path.is_file():
         raise MissingInput(f"--solutions {path}: no such file")
+    raw = path.read_bytes()
+    if kind := look_at_bytes(raw[:HEAD]):
+        raise BadInput(f"{path}: {kind.tell(str(path))}")
     try:
-        document = parse_loosely(path.read_bytes().decode("utf-8-sig"))
+        document = parse_loosely(raw.decode("utf-8-sig"))
     except ValueError as error:
         raise BadInput(f"{path}: {why(error)}") from None
     if not isinstance(document, dict):

@@ -256,7 +256,8 @@ def _is_list(document: Any) -> bool:
 
 
 def _read_list(document: list[Any], path: Path, reading: Reading) -> Iterator[Record]:
-    return official.from_list(document, path, reading.refuse, reading.rows, reading.columns.rename)
+    rename, note = reading.columns.rename, reading.note
+    return official.from_list(document, path, reading.refuse, reading.rows, rename=rename, note=note)
 
 
 Read = Callable[[Any, Path, Reading], Iterator[Record]]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.kinds import TEXTS, look_at_folder
+from stages.kinds import ANNEXED, TEXTS, look_at_folder
 from stages.lines import Refuse, Reject, stop
 
 JSON_FILES = (".json", ".jsonl", ".ndjson")
@@ -112,7 +112,16 @@ def tell_unreadable(path: Path, error: OSError, leave_out: LeaveOut, refuse: Ref
 
 
 def _of_link(path: Path) -> str:
-    return ", a link to nothing" if path.is_symlink() and not path.exists() else ""
+    return f", {explain_link(path)}" if path.is_symlink() and not path.exists() else ""
+
+
+def explain_link(path: Path) -> str:
+    """What a link is that leads to nothing."""
+    try:
+        annexed = "annex/objects/" in path.readlink().as_posix()
+    except OSError:
+        annexed = False
+    return ANNEXED.tell(str(path)) if annexed else "a link to nothing"
 
 
 def mode_of(source: str | Path) -> int:

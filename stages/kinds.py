@@ -77,6 +77,12 @@ SOLUTIONS = Kind(
 UTF16 = Kind(
     "not UTF-8 (byte 0) but UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 {file} > NEW, and give NEW under its ending"
 )
+LFS = Kind("a Git LFS pointer, not the file", "fetch it in its folder: git lfs pull")
+ANNEXED = Kind("a link of git-annex, not the file", "fetch it: git annex get {file}")
+PAGE = Kind("a web page or an XML answer of a server, not the file", "fetch it again, or take the text of the page")
+REPLY = Kind("what a server said, not the file", "see what it says: cat {file}, and fetch it again")
+UNFINISHED = Kind("a download that did not finish", "fetch it again")
+STAND_INS = (LFS, ANNEXED, PAGE, REPLY, UNFINISHED)  # what lies where a file ought to
 SFT_PAIRS = Kind("training pairs", "train on them: seal sft {file} --model DIR --out NEW")
 PARQUET = Kind("a parquet file", "make tasks of it: seal tasks {file}")
 ARROW = Kind("an Arrow file", "make tasks of it: seal tasks {file}")
@@ -106,6 +112,24 @@ BYTES: tuple[tuple[bytes, Kind], ...] = (
     (b"\xfe\xff", UTF16),
     (b"\x7fELF", Kind("a program", "give JSON lines, or `seal tasks` a text")),
 )
+STARTS: tuple[tuple[bytes, Kind], ...] = (  # of small letters, behind blanks
+    (b"version https://git-lfs.github.com/spec/", LFS),
+    (b"/annex/objects/", ANNEXED),
+    (b"<!doctype html", PAGE),
+    (b"<html", PAGE),
+    (b"<?xml", PAGE),
+)
+REPLIES = (
+    b"404: not found",
+    b"404 page not found",
+    b"not found",
+    b"entry not found",
+    b"repository not found",
+    b"access denied",
+    b"invalid username or password.",
+    b"invalid credentials in authorization header",
+)  # of GitHub, Hugging Face and plain web servers: the whole of a small file
+REPLY_KEYS = frozenset({"error", "errors", "message", "status", "detail", "documentation_url", "code", "statusCode"})
 SAFETENSORS = Kind("weights (safetensors)", "a model is given by its folder: --model {folder}")
 ARCHIVE = Kind("a tar archive", "unpack it first: tar -xf {file}")
 
@@ -150,6 +174,13 @@ KEYS: tuple[tuple[frozenset[str], Kind], ...] = (
 )
 
 
+def look_at_name(path: Path) -> Kind | None:
+    """What a file is by its name; None for one that may be read. FILE.part of a run of ours has FILE.part.json."""
+    suffix = path.suffix.lower()
+    torn = suffix == ".part" and not path.with_name(f"{path.name}.json").exists()
+    return UNFINISHED if torn or suffix in (".incomplete", ".crdownload", ".download") else None
+
+
 def look_at_bytes(head: bytes) -> Kind | None:
     """What a file is by its first bytes; None for text of any sort."""
     if head[257:262] == b"ustar":
@@ -158,7 +189,12 @@ def look_at_bytes(head: bytes) -> Kind | None:
         return UTF16
     if head[8:10] == b'{"' and 2 <= int.from_bytes(head[:8], "little") < 2**27:
         return SAFETENSORS
-    return next((kind for start, kind in BYTES if head.startswith(start)), None)
+    if kind := next((kind for start, kind in BYTES if head.startswith(start)), None):
+        return kind
+    text = head[:99].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if len(head) < len(text) + 9 and text.rstrip() in REPLIES:
+        return REPLY
+    return next((kind for start, kind in STARTS if text.startswith(start)), None)
 
 
 def look_at_keys(value: Any) -> Kind | None:
@@ -167,6 +203,8 @@ def look_at_keys(value: Any) -> Kind | None:
         return None
     if is_solutions(value):
         return SOLUTIONS
+    if value and value.keys() <= REPLY_KEYS:
+        return REPLY
     return next((kind for keys, kind in KEYS if keys <= value.keys()), None)
 
 

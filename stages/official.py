@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from stages import squad
 from stages.domains.qa import passage_task
 from stages.failures import BadInput
+from stages.folders import ignore
 from stages.handmade import UNKNOWN, template_of
 from stages.lines import BadLine, Refuse, meta_of, problem, read_entries, stop
 from stages.records import Adapter, Answer, QaTask, Record, Score, SelfEdit, content_id, make_task
@@ -20,6 +21,7 @@ from stages.strict_json import Fault, parse_json, settled, why
 from stages.texts import check_passage
 
 NEEDS = "a task needs title, context and questions"
+SAMPLED = ("temperature", "top_p", "max_tokens")  # of what a `.meta` file says
 REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
 
 
@@ -48,13 +50,16 @@ def from_list(
     path: Path,
     refuse: Refuse = stop,
     rows: squad.Rows | None = None,
+    *,
     rename: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    note: Callable[[str], object] = ignore,
 ) -> Iterator[Record]:
     """Task lines, or one edit line per completion where the entries have completions; rows go to `rows`.
 
     `rename` puts the layout's names for the user's own.
     """
-    about = _read_meta(path)
+    written = any(isinstance(entry, dict) and "completions" in entry for entry in entries)
+    about = _read_meta(path, note) if written else {}
     places = ((f"[{number}]", entry) for number, entry in enumerate(entries))
 
     def make(entry: Any) -> list[Record]:
@@ -86,22 +91,39 @@ def _completions(entry: Mapping[str, Any]) -> list[str]:
     return list(found)
 
 
-def _read_meta(path: Path) -> Mapping[str, Any]:
-    """The `.meta` file that the official generator writes beside its output: the model and how it was sampled."""
+def _read_meta(path: Path, note: Callable[[str], object]) -> Mapping[str, Any]:
+    """The `.meta` file that the official generator writes beside its output: the model and how it was sampled.
+
+    One that is broken, or somebody else's, is noted and costs nothing: the model is unknown then.
+    """
     meta = path.with_name(path.name + ".meta")
+    if not meta.is_file():
+        return {}
     try:
-        found = parse_json(meta.read_text(encoding="utf-8-sig")) if meta.is_file() else {}
+        found = parse_json(meta.read_text(encoding="utf-8-sig"))
+        wrong = _what_is_wrong(found)
     except ValueError as error:
-        raise BadInput(f"{meta}: {why(error)} (mend it, or move it away)") from None
-    if not isinstance(found, dict) or not isinstance(found.get("model", UNKNOWN), str):
-        raise BadInput(f"{meta}: must be an object whose model is text (mend it, or move it away)")
-    return found
+        found, wrong = {}, why(error)
+    except OSError as error:
+        found, wrong = {}, f"cannot be read ({error.strerror})"
+    if wrong:
+        note(f"{meta}: {wrong}; it is passed over, and what wrote the self-edits is unknown")
+        return {}
+    return dict(found)
+
+
+def _what_is_wrong(about: Any) -> str | None:
+    """Why a `.meta` file does not say how self-edits were written; None where it may."""
+    if not isinstance(about, dict) or not isinstance(about.get("model", UNKNOWN), str):
+        return "not an object whose model is text"
+    bad = [name for name in SAMPLED if not isinstance(about.get(name, 0), int | float)]
+    return f"its {bad[0]} is no number" if bad else None
 
 
 def _edit(task: QaTask, entry: Mapping[str, Any], text: str, sample: int, about: Mapping[str, Any]) -> SelfEdit:
     prompt = entry.get("prompt", "")
     model = str(about.get("model", UNKNOWN))
-    known = {name: about[name] for name in ("temperature", "top_p", "max_tokens") if name in about}
+    known = {name: about[name] for name in SAMPLED if name in about}
     return SelfEdit(
         id=content_id(task.id, model, prompt, sample, text),
         sample=sample,

@@ -13,6 +13,7 @@ from stages.kinds import (
     ARROW,
     PARQUET,
     SOLUTIONS,
+    STAND_INS,
     TEMPLATE,
     TEXTS,
     UTF16,
@@ -21,6 +22,7 @@ from stages.kinds import (
     is_template,
     look_at_bytes,
     look_at_folder,
+    look_at_name,
 )
 from stages.lines import LONGEST, LONGEST_ENTRY, BadLine
 from stages.records import Record
@@ -35,6 +37,8 @@ BEGINNING = re.compile(rb"\s*(\{|\[\s*(\{|\]|\"|$))")  # of JSON, rather than of
 def open_file(path: Path, title: str, reading: Reading) -> Iterator[Record]:
     """The records of a file. Raises BadInput, at once, where it is of no kind that is read."""
     suffix = path.suffix.lower()
+    if kind := look_at_name(path):
+        raise Foreign(kind, str(path))
     if suffix in TEXTS:
         return open_text(path, title, reading)
     if suffix in TABLES:
@@ -114,7 +118,7 @@ def open_in_folder(path: Path, chosen: Selection, reading: Reading) -> Iterator[
     try:
         return open_file(path, title_of(path, chosen.root), reading)
     except Foreign as error:
-        if error.kind is UTF16:
+        if error.kind in (UTF16, *STAND_INS):
             reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))
         elif error.kind is not SOLUTIONS or not has_challenges(path):
             reading.leave_out(Omission(str(path), error.kind.short, str(error)))

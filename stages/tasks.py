@@ -19,7 +19,7 @@ from stages import arc_files
 from stages.columns import Columns
 from stages.documents import Empty, Reading
 from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
-from stages.folders import JSON_FILES, TABLES, LeaveOut, Omission, ignore, mode_of, suggest
+from stages.folders import JSON_FILES, TABLES, LeaveOut, Omission, explain_link, ignore, mode_of, suggest
 from stages.kinds import TEXTS
 from stages.lines import Refuse, Reject, one_line, stop
 from stages.records import Record, derive_seed
@@ -34,10 +34,8 @@ HUB_TIMEOUT_S = 10
 WAYS = (  # by the endings of what a folder holds that makes no task
     (frozenset({".zip", ".gz", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z"}), "unpack it first, into the same folder"),
     (frozenset({".py"}), "a dataset's script is not run: store its rows (to_parquet, to_json)"),
-    (
-        frozenset({".pdf", ".html", ".htm", ".docx", ".tex", ".xml", ".epub"}),
-        "take its text: pandoc -t plain FILE -o NEW.txt",
-    ),
+    (frozenset({".pdf"}), "take its text: pdftotext FILE NEW.txt"),
+    (frozenset({".html", ".htm", ".docx", ".tex", ".xml", ".epub"}), "take its text: pandoc -t plain FILE -o NEW.txt"),
     (frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff"}), "give the text that the pictures show"),
     (frozenset({".wav", ".mp3", ".flac", ".ogg", ".mp4"}), "give the text that is spoken"),
     (frozenset({".incomplete", ".part", ".crdownload", ".download"}), "a download did not finish: fetch it again"),
@@ -143,7 +141,7 @@ def explain_missing(source: str) -> str:
         return f"an address; fetch it first: curl -LO {source}"
     if not source:
         return "no such file or folder (is a variable of the shell not set?)"
-    link = ", but a link to nothing" if os.path.lexists(source) else ""
+    link = f", but {explain_link(Path(source))}" if os.path.lexists(source) else ""
     bare = "" if "/" in source or Path(source).suffix.lower() in FILE_ENDINGS else "; a dataset is called OWNER/NAME"
     near = "" if link else suggest(Path(source))
     return f"no such file or folder{link}{near}{bare if near else ''}"

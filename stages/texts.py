@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from stages.failures import BadConfig
+from stages.kinds import HEAD, look_at_bytes
 from stages.lines import LONGEST, BadLine
 from stages.records import Record, make_task
 from stages.strict_json import explain_bytes, settled
@@ -15,6 +17,18 @@ def read_start(path: Path) -> bytes:
     """What a file holds, and no more of it than shows that it is too long."""
     with path.open("rb") as file:
         return file.read(LONGEST + 1)
+
+
+def read_given(path: Path, flag: str) -> str:
+    """The text of a file that a flag names: no byte-order mark, and newlines alone. Raises BadConfig for no text."""
+    raw = path.read_bytes()
+    if kind := look_at_bytes(raw[:HEAD]):
+        raise BadConfig(f"{flag}: {kind.tell(str(path))}")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadConfig(f"{flag}: {explain_bytes(error)}") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def from_text(title: str, raw: bytes) -> Record:

@@ -139,11 +139,12 @@ def tasks(
 def wanted(texts: list[str]) -> list[str]:
     """The ids that are given, those in files too, each once."""
     from stages.failures import BadConfig
+    from stages.texts import read_given
 
     found: list[str] = []
     for text in texts:
         path = Path(text)
-        listed = path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if is_file(path) else [text]
+        listed = read_given(path, f"--ids {text}").split("\n") if is_file(path) else [text]
         named = [line.strip() for line in listed if line.strip()]
         if not named:
             raise BadConfig(f"--ids {text}: there is no id in it")

@@ -7,6 +7,7 @@ from typing import Any
 
 from stages.domains.arc_edit import OUTPUT_TOKENS, STRATEGIES, SWITCHES, parse_edit
 from stages.failures import BadConfig, BadEdit, MissingInput
+from stages.texts import read_given
 
 TEMPLATE, ORACLE = "tools", "oracle"
 PLACE = "{demonstrations}"
@@ -66,7 +67,7 @@ def read_template(template: str) -> str:
         if path.suffix or "/" in template:
             raise MissingInput(f"--template {template}: no such file ({known})")
         raise BadConfig(f"--template {template}: unknown; {known}, or a file with {PLACE}")
-    text = read_text(path, f"--template {template}")
+    text = read_given(path, f"--template {template}")
     if PLACE not in text:
         raise BadConfig(f"--template {template}: the file does not contain {PLACE}")
     return text
@@ -77,7 +78,7 @@ def read_oracle(path: Path) -> str:
     flag = f"--template {ORACLE}:{path}"
     if not path.is_file():
         raise MissingInput(f"{flag}: no such file")
-    text = read_text(path, flag)
+    text = read_given(path, flag)
     try:
         found = parse_edit(text)
     except BadEdit as error:
@@ -85,10 +86,3 @@ def read_oracle(path: Path) -> str:
     if found.repairs:
         raise BadConfig(f"{flag}: not strict JSON ({', '.join(found.repairs)})")
     return text
-
-
-def read_text(path: Path, flag: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BadConfig(f"{flag}: not UTF-8 (byte {error.start})") from None

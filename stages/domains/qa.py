@@ -15,6 +15,7 @@ from stages.failures import BadConfig, BadInput, MissingInput
 from stages.judges.base import Case, Verdict
 from stages.lines import BadLine
 from stages.records import QaTask, Question, SelfEdit, Task, TrainingData
+from stages.texts import read_given
 from stages.thoughts import why_unsaid, without_thoughts
 
 NO_EDIT = "none"  # the passage-only baseline: nothing is written, the student is trained on the passage alone
@@ -152,10 +153,7 @@ def read_template(template: str) -> str:
         raise BadConfig(
             f"--template {template}: unknown; take one of {known}, or a file with {{title}} and {{context}}"
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BadConfig(f"--template {template}: not UTF-8 (byte {error.start})") from None
+    text = read_given(path, f"--template {template}")
     missing = [name for name in ("{title}", "{context}") if name not in text]
     if missing:
         raise BadConfig(f"--template {template}: the file does not contain {' and '.join(missing)}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from stages.engines.base import Unwatched, Watch
 from stages.failures import BadInput, MissingInput
+from stages.kinds import examine
 from stages.lines import bounded_lines, read_objects
 from stages.records import content_id
 from stages.services.answers import failed, field, message
@@ -143,7 +144,7 @@ def read_files(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in paths:
         try:
             with path.open("rb") as file:
-                yield from read_objects(bounded_lines(file), str(path))
+                yield from read_objects(examine(bounded_lines(file), str(path)), str(path))
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise MissingInput(f"{path}: {reason.lower()}; give the batch's output file") from None

@@ -76,13 +76,6 @@ def test_the_meta_file_names_the_model_and_its_sampling(tmp_path: Path) -> None:
     assert (edit.model, edit.sampling) == ("Qwen2.5", {"temperature": 1.0})
 
 
-def test_a_broken_meta_file_is_named(tmp_path: Path) -> None:
-    meta = tmp_path / "official.json.meta"
-    meta.write_text("{", encoding="utf-8")
-    assert refusal(tmp_path, [ENTRY]).startswith(f"{meta}: not JSON: ")
-    assert refusal(tmp_path, [ENTRY]).endswith("(mend it, or move it away)")
-
-
 @pytest.mark.parametrize("change", [{"completions": None}, {"completions": [3]}, {"completions": "x"}, {"prompt": 3}])
 def test_completions_that_are_no_texts_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     message = refusal(tmp_path, [ENTRY, ENTRY | change])
@@ -166,13 +159,39 @@ def test_what_is_said_of_the_whole_reward_file_must_be_right(tmp_path: Path, abo
 
 
 @pytest.mark.parametrize(
-    "text", ["3", "[]", '{"model": null}', '{"model": 3}', '{"k": NaN}', '{"k": 1, "k": 1}', "\udcff"]
+    ("text", "words"),
+    [
+        ("{", "not JSON: "),
+        ("3", "not an object whose model is text"),
+        ("[]", "not an object whose model is text"),
+        ('{"model": null}', "not an object whose model is text"),
+        ('{"temperature": "hot"}', "its temperature is no number"),
+        ('{"k": NaN}', "not JSON: NaN is not JSON"),
+        ('{"k": 1, "k": 1}', "the key 'k' occurs twice"),
+        ("\udcff", "not UTF-8 (byte 0)"),
+        ("version https://git-lfs.github.com/spec/v1\n", "not JSON: "),
+        ("[" * 9999, "not JSON: nested too deeply"),
+    ],
 )
-def test_a_meta_file_that_says_nothing_sure_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_meta_file_that_says_nothing_sure_is_a_note_and_costs_nothing(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "official.json").write_text(json.dumps([ENTRY]), encoding="utf-8")
     meta = tmp_path / "official.json.meta"
     meta.write_text(text, encoding="utf-8", errors="surrogateescape")
-    with pytest.raises(BadInput, match=r"official\.json\.meta: .*\(mend it, or move it away\)$"):
-        split(tmp_path, [ENTRY])
+    told: list[str] = []
+    found = list(tasks.run(str(tmp_path / "official.json"), note=told.append))
+    assert [record.edit.model for record in found if record.edit] == ["unknown"] * 2
+    (note,) = told
+    assert note.startswith(f"{meta}: {words}")
+    assert note.endswith("; it is passed over, and what wrote the self-edits is unknown")
+
+
+def test_what_lies_beside_tasks_without_self_edits_is_not_even_read(tmp_path: Path) -> None:
+    own = {"title": "T", "context": "C", "questions": []}
+    (tmp_path / "official.json").write_text(json.dumps([own]), encoding="utf-8")
+    (tmp_path / "official.json.meta").write_text("{")
+    told: list[str] = []
+    assert len(list(tasks.run(str(tmp_path / "official.json"), note=told.append))) == 1
+    assert told == []
 
 
 @pytest.mark.paper_data
