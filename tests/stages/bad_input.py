@@ -183,13 +183,10 @@ def feed_meta(folder: Path, seed: int, count: int) -> Counter[str]:
     counts: Counter[str] = Counter()
     for line in bad_lines(seed, count, b'{"model": "base", "temperature": 1.0, "top_p": 0.95, "max_tokens": 99}'):
         meta.write_bytes(line)
-        try:
-            check_records(list(tasks_of(path, no_reject)))
-            counts["taken"] += 1
-        except BadInput as error:
-            assert str(error).startswith(f"{meta}: ") and str(error).endswith("(mend it, or move it away)")
-            assert str(error).isprintable()
-            counts["refused"] += 1
+        notes: list[str] = []
+        check_records(list(tasks.run(str(path), refuse=no_reject, note=notes.append)))
+        assert all(note.startswith(f"{meta}: ") and note.isprintable() for note in notes)
+        counts["refused" if notes else "taken"] += 1
     return counts
 
 
