@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stages.engines import endpoint, health
 from stages.engines.directories import Adapter, misfits, model_tensors, read_adapter
-from stages.engines.headers import TensorInfo
+from stages.engines.headers import TensorInfo, shown
 from stages.engines.models import Device
 from stages.failures import Denied, MissingInput, SealError, Unavailable
 from stages.findings import Finding, fine, held, of_error, unknown, wrong
@@ -84,16 +84,22 @@ def check_model(name: str, device: Device, deep: bool) -> Iterator[Finding]:
 
 
 def _model_parts(folder: Path, device: Device) -> Iterator[Finding]:
-    yield from held("model config", TAKE_ANOTHER, lambda: health.check_config(folder))
-    yield from held("model tokenizer", TAKE_ANOTHER, lambda: health.check_tokenizer(folder))
-    yield from held("model weights", TAKE_ANOTHER, lambda: check_weights(folder, device))
+    config = list(held("model config", TAKE_ANOTHER, lambda: health.check_config(folder)))
+    yield from config
+    known = all(finding.ok is not False for finding in config)
+    for finding in held("model tokenizer", TAKE_ANOTHER, lambda: health.check_tokenizer(folder)):
+        if finding.found not in {each.found for each in config}:  # its settings are the model's
+            yield finding
+    yield from held("model weights", TAKE_ANOTHER, lambda: check_weights(folder, device, known))
 
 
-def check_weights(folder: Path, device: Device) -> Iterator[Finding]:
-    """Whole files, and whether they fit into the memory that is free where they would go."""
+def check_weights(folder: Path, device: Device, known: bool) -> Iterator[Finding]:
+    """Whole files, those of the class where it is known, and whether there is memory for them where they would go."""
     tensors = model_tensors(folder)
     stored = size(sum(tensor.bytes for tensor in tensors.values()))
-    yield fine("model weights", f"{len(tensors)} tensors, {stored}, every file whole")
+    beside = health.beside_weights(folder) if known else ()
+    more = f", {len(beside)} of them not for text (as {shown(beside[0])})" if beside else ""
+    yield fine("model weights", f"{len(tensors)} tensors, {stored}, every file whole{more}")
     yield from held("model memory", "--device cpu, or see nvidia-smi", lambda: check_room(tensors, device))
 
 

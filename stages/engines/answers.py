@@ -14,21 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from stages.engines.base import Request
-from stages.engines.models import adapter_config
+from stages.engines.directories import adapter_config
 from stages.engines.stack import EqualRows, Stack
 
 WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
-EXTRAS = (
-    "use_dora",
-    "lora_bias",
-    "rank_pattern",
-    "alpha_pattern",
-    "modules_to_save",
-    "fan_in_fan_out",
-    "exclude_modules",
-    "layers_to_transform",
-    "alora_invocation_tokens",
-)
+PLAIN = {  # settings with which an adapter is still two matrices a layer; any other, of whatever peft, is for peft
+    *("peft_type", "task_type", "peft_version", "base_model_name_or_path", "revision", "auto_mapping"),
+    *("inference_mode", "r", "lora_alpha", "use_rslora", "lora_dropout", "target_modules", "bias", "layers_pattern"),
+    *("init_lora_weights", "loftq_config", "eva_config", "lora_ga_config", "megatron_core", "qalora_group_size"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,9 @@ def read_lora(path: Path, linear: Mapping[str, nn.Linear]) -> Lora | None:
     from safetensors.torch import load_file
 
     config = adapter_config(path)
-    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or any(map(config.get, EXTRAS)):
+    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
+        return None
+    if any(value for key, value in config.items() if key not in PLAIN):
         return None
     try:
         state = load_file(path / "adapter_model.safetensors")

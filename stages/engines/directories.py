@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.engines.headers import TensorInfo, read_header, shown
-from stages.engines.models import adapter_config
+from stages.engines.headers import POINTER, POINTS, TensorInfo, read_header, shown
 from stages.failures import BadInput, MissingInput
 
 MOST_BYTES = 100_000_000  # of a file of settings; the longest index of shards has some 10 MB
@@ -16,6 +15,16 @@ INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 LORA = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(embedding_)?([AB])(?:\.weight)?")
 CONVERT = "take a revision with safetensors, or convert it (huggingface.co/docs/safetensors/convert-weights)"
 AGAIN = "make it again with `seal adapt`, or copy it again"
+PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
+PROMPTS = (
+    "PROMPT_TUNING",
+    "MULTITASK_PROMPT_TUNING",
+    "P_TUNING",
+    "PREFIX_TUNING",
+    "CPT",
+    "ADAPTION_PROMPT",
+    "CARTRIDGE",
+)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -25,7 +34,10 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES} bytes")
-        found = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        if data.startswith(POINTER):
+            raise BadInput(f"{path}: {POINTS}")
+        found = json.loads(data)
     except RecursionError:
         raise BadInput(f"{path}: nested too deeply; copy or download it again") from None
     except (OSError, ValueError) as error:
@@ -63,6 +75,32 @@ def _sharded(folder: Path) -> dict[str, TensorInfo]:
 def _plain(name: object) -> bool:
     """Whether this is a file's bare name: an index must not lead out of its folder."""
     return isinstance(name, str) and name.endswith(".safetensors") and Path(name).name == name and "\0" not in name
+
+
+def adapter_config(path: Path) -> dict[str, Any]:
+    """The PEFT settings of an adapter directory. Raises MissingInput or BadInput if it is none, or not safetensors."""
+    settings, weights = path / "adapter_config.json", path / "adapter_model.safetensors"
+    if not path.is_dir():
+        raise MissingInput(f"adapter {path}: no such directory (run `seal adapt` again, or copy it there)")
+    if not weights.is_file():
+        kind = "only a .bin, which is not read" if (path / "adapter_model.bin").is_file() else "no weights"
+        raise BadInput(f"adapter {path}: {kind}; it needs adapter_model.safetensors")
+    try:
+        found = json.loads(settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"adapter {path}: adapter_config.json cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise BadInput(f"adapter {path}: adapter_config.json is not an object")
+    method = found.get("peft_type")
+    if not isinstance(method, str) or method in PROMPTS:
+        told = f"peft_type {method} puts tokens before the prompt" if method else "its settings have no peft_type"
+        raise BadInput(f"adapter {path}: {told}; take an adapter of layers, as LoRA is")
+    start = found.get("init_lora_weights", True)
+    if start not in PLAIN_STARTS:
+        raise BadInput(
+            f"adapter {path}: begun with {start}, which changes the base model; convert it to plain LoRA first"
+        )
+    return found
 
 
 @dataclass(frozen=True)

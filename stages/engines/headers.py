@@ -20,6 +20,8 @@ MOST_DIMENSIONS = 64  # of a tensor, as in torch; the product of a million large
 MOST_DIGITS = 20  # of a 64-bit number
 SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character: JSON can say it, UTF-8 cannot
 AGAIN = "copy or download it again"
+POINTS = "a Git LFS pointer, not the file itself; fetch it with git lfs pull"
+POINTER = b"version https://git-lfs."  # how a file begins that stands for one in Git LFS
 BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
     **dict.fromkeys(("F32", "I32", "U32"), 32),
@@ -94,6 +96,8 @@ def _split(path: Path) -> tuple[bytes, int]:
         length = int.from_bytes(start, "little")
         if len(start) < LENGTH_BYTES:
             raise BadInput(f"{path}: {size} bytes, too short for a safetensors file; {AGAIN}")
+        if start == POINTER[:LENGTH_BYTES]:
+            raise BadInput(f"{path}: {POINTS}")
         if length > MOST_BYTES:
             raise BadInput(f"{path}: not safetensors (its header would be {length} bytes long)")
         if length > size - LENGTH_BYTES:

@@ -5,20 +5,20 @@ Nothing is downloaded, and no code that comes with a model is run.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.engines.checkpoints import text_part
 from stages.engines.directories import read_object
-from stages.engines.headers import shown
-from stages.engines.models import Device, check_model, load_model
+from stages.engines.loading import first_line, folder_of, load_network, load_settings
+from stages.engines.models import Device, check_model, load_model, load_tokenizer
 from stages.failures import BadInput, MissingInput, SealError
 from stages.findings import Finding, fine, unknown, wrong
 from stages.machine import free_memory, size
 
 DRIVER = Path("/proc/driver/nvidia/version")
 SIDE = 64  # of the trial's matrices: every device multiplies them at once, and the sum is exact in bfloat16
-LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 def check_device(device: Device) -> Iterator[Finding]:
@@ -71,11 +71,9 @@ def check_bits(device: Device, folder: Path) -> Iterator[Finding]:
 def settings_of(folder: Path) -> dict[str, Any]:
     """A model's config.json, or its part on text. Nothing where it cannot be read: that is for other checks to tell."""
     try:
-        config = read_object(folder / "config.json")
+        return dict(text_part(read_object(folder / "config.json")))
     except (SealError, OSError):
         return {}
-    part = config.get("text_config")
-    return part if isinstance(part, dict) else config
 
 
 def describe(place: Any) -> str:
@@ -99,33 +97,24 @@ def room(device: Device) -> tuple[int, int, str]:
 
 def cached_folder(name: str) -> Path | None:
     """The folder of a hub name in the local cache, or None. Raises BadInput for what is no hub name."""
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     check_model(name)
     try:
-        found = try_to_load_from_cache(name, "config.json")
-    except ValueError as error:
-        raise BadInput(f"--model {name}: no hub name ({str(error).splitlines()[0]})") from None
-    return Path(found).parent if isinstance(found, str) else None
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise BadInput(f"--model {name}: no hub name ({first_line(error)})") from None
+    return folder_of(name)
 
 
 def check_config(folder: Path) -> Iterator[Finding]:
     """An architecture of transformers' own that predicts the next token, and settings that it accepts."""
-    config = read_object(folder / "config.json")
-    kind, names = config.get("model_type"), texts(config.get("architectures"))
-    note = "; its own code (auto_map) will not be run" if config.get("auto_map") else ""
-    from transformers import AutoConfig
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
 
-    if not isinstance(kind, str) or kind not in CONFIG_MAPPING_NAMES:
-        told = f"model_type {shown(str(kind))} is none that this transformers knows{note}"
-        yield wrong("model config", told, "take a model of a known architecture, or pip install -U transformers")
-        return
-    if kind not in CAUSAL:
-        yield wrong("model config", f"{kind} is no causal language model", "take a model that generates text")
-        return
-    AutoConfig.from_pretrained(str(folder), **LOCAL)
+    config = read_object(folder / "config.json")
+    kind = load_settings(str(folder)).model_type
+    note = "; its own code (auto_map) will not be run" if config.get("auto_map") else ""
+    names = texts(config.get("architectures"))
     told = f"{kind}, {', '.join(names)[:200] or 'no architecture named'}{note}"
     if names and not {*names} & {*CAUSAL.values()}:
         yield unknown("model config", f"{told}: not the class for generating text")
@@ -139,17 +128,20 @@ def texts(found: object) -> list[str]:
 
 
 def check_tokenizer(folder: Path) -> Iterator[Finding]:
-    """It loads and has an end token."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), **LOCAL)
-    if tokenizer.eos_token_id is None:
-        yield wrong("model tokenizer", "it has no end token", "set eos_token in the model's tokenizer_config.json")
-        return
+    """It loads, has an end token, and the model has a row for each of its tokens."""
+    tokenizer = load_tokenizer(str(folder))
     template = "a" if tokenizer.chat_template else "no"
     yield fine(
         "model tokenizer", f"{len(tokenizer)} tokens, end token {tokenizer.eos_token!r}, {template} chat template"
     )
+
+
+def beside_weights(folder: Path) -> Sequence[str]:
+    """Weights that the class rightly leaves out. Raises as loading does; only headers are read, no weight."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    return load_network(str(folder), device_map="meta")[1]
 
 
 def check_forward(folder: Path, device: Device) -> Iterator[Finding]:

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import GenerationConfig, LogitsProcessorList
 
 from stages.engines.answers import Batch, Lora, SlotRows, lay_rows, linear_layers, make_batches, read_lora
 from stages.engines.base import Completion, Request, Unwatched, Watch
+from stages.engines.checkpoints import context_of
 from stages.engines.decoding import Company, Lay, Row, company, complete, decodable, left_padded
+from stages.engines.directories import adapter_config
 from stages.engines.memory import out_of_memory
-from stages.engines.models import Device, adapter_config, load_model, load_tokenizer
+from stages.engines.models import Device, load_model, load_tokenizer
 from stages.engines.sampling import SeededSampling
 from stages.engines.stack import Stack
 from stages.engines.text import decoded, end_tokens, prompt_ids, token_limit, without_room
-from stages.failures import BadInput, MissingInput, OutOfMemory
+from stages.failures import BadInput, MissingInput, OutOfMemory, SealError
 
 
 class HFEngine:
@@ -226,7 +227,7 @@ class HFEngine:
 
     @property
     def _context(self) -> int | None:
-        return getattr(self.network.config.get_text_config(), "max_position_embeddings", None)
+        return context_of(self.network.config)
 
     def _fits(self, length: int | None) -> bool:
         """Whether a batch may grow this long. Rotary positions never end: rows past their own limit are just cut."""
@@ -253,10 +254,13 @@ class AdapterSlot:
             if shape != self.shape:
                 self._rebuild(path, shape)
             self._load(path)
-        except (RuntimeError, ValueError, OSError, SafetensorError) as error:
+        except Exception as error:  # peft has many classes for what it cannot read
             self._clear()
+            if isinstance(error, SealError | MemoryError | torch.OutOfMemoryError):
+                raise
+            kind = "" if isinstance(error, RuntimeError | ValueError | OSError) else f"{type(error).__name__}: "
             first = " ".join(str(error).split())[:200]
-            raise BadInput(f"adapter {path}: does not fit this model: {first}") from None
+            raise BadInput(f"adapter {path}: does not fit this model: {kind}{first}") from None
         return self.wrapped
 
     def _rebuild(self, path: Path, shape: dict[str, Any]) -> None:
@@ -264,6 +268,9 @@ class AdapterSlot:
 
         self._clear()
         settings = PeftConfig.from_pretrained(str(path))
+        unknown = sorted(key for key, value in shape.items() if value and not hasattr(settings, key))
+        if unknown:  # peft would leave them out, and answer with another adapter
+            raise BadInput(f"adapter {path}: this peft does not know its {unknown[0]}; pip install -U peft")
         if shape.get("bias", "none") != "none":
             own = self.network.named_parameters()
             self.biases = {name: weight.detach().clone() for name, weight in own if name.endswith("bias")}

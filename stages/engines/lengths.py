@@ -3,16 +3,17 @@
 Where a bound settles whether an example fits, neither transformers nor the tokenizer is loaded.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from stages.engines.base import MAX_ROW_TOKENS, Example, Prompt
+from stages.engines.checkpoints import context_of
 from stages.engines.directories import read_object
+from stages.engines.loading import read_settings
 from stages.engines.models import check_model, load_tokenizer
-from stages.failures import BadInput, Unavailable
 
 MARKS = 256  # tokens that a template and a tokenizer may put around a text: Llama 3.2 puts some 30 around a system's
 ANY_CONTEXT = 2048  # tokens for which no hub model's settings are read: but for GPT-2's like, all hold so many
@@ -70,8 +71,8 @@ class Lengths:
     def context(self) -> int | None:
         """Tokens that the model takes; None: any number. Raises BadInput or Unavailable without its settings."""
         folder = Path(self.model)
-        written = stated_context(read_object(folder / "config.json")) if folder.is_dir() else None
-        return written or self._loaded_context()
+        written = context_of(read_object(folder / "config.json")) if folder.is_dir() else None
+        return written or context_of(read_settings(self.model))
 
     @cached_property
     def limit(self) -> int:
@@ -86,19 +87,6 @@ class Lengths:
     @cached_property
     def _tokenizer(self) -> Any:
         return load_tokenizer(self.model)
-
-    def _loaded_context(self) -> int | None:
-        """The context as transformers has it, under any name and with its defaults."""
-        from huggingface_hub.errors import StrictDataclassError
-        from transformers import AutoConfig
-
-        try:
-            config = AutoConfig.from_pretrained(self.model, trust_remote_code=False).get_text_config()
-        except (OSError, ValueError, StrictDataclassError) as error:
-            first = str(error).strip().split("\n", 1)[0]
-            kind = BadInput if Path(self.model).is_dir() else Unavailable
-            raise kind(f"--model {self.model}: its settings cannot be read: {first}") from None
-        return getattr(config, "max_position_embeddings", None)
 
 
 def most_tokens(example: Example) -> int | None:
@@ -115,10 +103,3 @@ def texts(example: Example) -> Iterator[str]:
     """The texts of the example, those of a chat turn by turn."""
     yield from [example.prompt] if isinstance(example.prompt, str) else (turn["content"] for turn in example.prompt)
     yield example.completion
-
-
-def stated_context(config: Mapping[str, Any]) -> int | None:
-    """The context that the settings of a model state, or those of the text part of a larger one."""
-    part = config.get("text_config", config)
-    context = part.get("max_position_embeddings") if isinstance(part, dict) else None
-    return context if type(context) is int else None

@@ -9,7 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
+from stages.engines.checkpoints import check_folder
+from stages.engines.headers import read_header
+from stages.engines.loading import library_errors, load_network, rows_of, unavailable
+from stages.failures import BadConfig, BadInput, MissingInput
 from stages.records import Checkpoint
 
 ABOUT = "seal.json"  # in a directory that `seal sft` wrote: which run made it, its line, and the sizes of its files
@@ -29,7 +32,6 @@ MODEL_FILES = (  # whatever changes what a model says
     "*.safetensors",
 )
 SAMPLE, SAMPLES = 4096, 512  # bytes of a sample, samples of a file
-PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,10 @@ def multiplies_bfloat16() -> bool:
 
 
 def check_model(name: str) -> None:
-    """Raises before anything heavy is imported if `name` is a path without a model in it."""
+    """Raises before anything heavy is imported if `name` is a path without a model in it, or one with an adapter."""
     path = Path(name)
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise BadInput(f"--model {name}: not a model directory (it has no config.json)")
+        check_folder(path, name)
         return
     if path.exists():
         raise BadInput(f"--model {name}: a file, but a model is a directory with config.json and safetensors")
@@ -128,13 +129,11 @@ def _revision(name: str) -> str:
     try:
         return Path(hf_hub_download(name, "config.json")).parent.name
     except (OSError, ValueError, HfHubHTTPError) as error:
-        raise _unloadable(name, error) from None
+        raise unavailable(name, error) from None
 
 
 def read_checkpoint(out: Path, run: str) -> Checkpoint | None:
     """The line of the model in `out`, if that very run made it and it is whole."""
-    from stages.engines.headers import read_header
-
     try:
         about = json.loads((out / ABOUT).read_bytes())
         files = list(out.glob("*.safetensors"))
@@ -153,68 +152,51 @@ def sizes_in(folder: Path, names: Iterable[str]) -> dict[str, int]:
 
 
 def load_tokenizer(name: str) -> Any:
-    """The model's tokenizer, with a pad token (its end token where it has none)."""
-    from huggingface_hub.errors import StrictDataclassError
+    """The model's tokenizer, with a pad token: its end token where it has none, or one that the model does not know.
+
+    Raises BadConfig for other tokens beyond the rows of the embedding.
+    """
     from transformers import AutoTokenizer
 
     check_model(name)
-    try:
+    with library_errors(name, "its tokenizer cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, StrictDataclassError) as error:
-        raise _unloadable(name, error) from None
     if tokenizer.eos_token_id is None:
-        raise BadInput(f"--model {name}: its tokenizer has no end token (eos_token)")
-    if tokenizer.pad_token_id is None:
+        way = "set eos_token in the model's tokenizer_config.json"
+        raise BadInput(f"--model {name}: its tokenizer has no end token (eos_token); {way}")
+    rows = rows_of(name)
+    if rows is not None:
+        check_ids(name, tokenizer, rows)
+    if tokenizer.pad_token_id is None or (rows is not None and tokenizer.pad_token_id >= rows):
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
+def check_ids(name: str, tokenizer: Any, rows: int) -> None:
+    """Raises BadConfig for a token that texts have and the embedding has no row for. The pad token is in no text."""
+    beyond = {number: text for text, number in tokenizer.get_vocab().items() if number >= rows}
+    if not beyond:
+        return
+    roles = {tokenizer.eos_token_id: "end token ", tokenizer.bos_token_id: "start token "}
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    template = str(tokenizer.chat_template or "")
+    for number, text in sorted(beyond.items(), key=lambda item: (item[0] not in roles, item[0])):
+        if number in roles or number not in special or text in template:
+            raise BadConfig(
+                f"--model {name}: its tokenizer's {roles.get(number, 'token ')}{text!r} has id {number}, but the "
+                f"embedding has {rows} rows; take the tokenizer that it was trained with, or give the model more rows "
+                "with resize_token_embeddings and save it"
+            )
+
+
 def load_model(name: str, device: Device) -> Any:
-    """The causal language model in eval mode, weights frozen, its progress bars off."""
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+    """The causal language model in eval mode, weights frozen, transformers' progress bars off."""
     from transformers.utils import logging
 
     check_model(name)
     logging.disable_progress_bar()
     place, dtype = device.resolve()
-    settings = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, "trust_remote_code": False}
-    try:
-        model, loaded = AutoModelForCausalLM.from_pretrained(name, **settings)
-    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
-        raise _unloadable(name, error) from None
-    if loaded["missing_keys"]:  # transformers would draw them at random
-        raise BadInput(f"--model {name}: no weights for {min(loaded['missing_keys'])}; the checkpoint is not whole")
-    model.requires_grad_(False)
-    return model.to(place).eval()
-
-
-def _unloadable(name: str, error: Exception) -> Exception:
-    """A broken directory is bad input; a hub that cannot be reached is an unavailable service."""
-    first = str(error).strip().split("\n", 1)[0]
-    if Path(name).is_dir():
-        return BadInput(f"--model {name}: cannot be loaded: {first}")
-    return Unavailable(f"--model {name}: not a directory here and not to be had from the hub: {first}")
-
-
-def adapter_config(path: Path) -> dict[str, Any]:
-    """The PEFT settings of an adapter directory. Raises MissingInput or BadInput if it is none, or not safetensors."""
-    settings, weights = path / "adapter_config.json", path / "adapter_model.safetensors"
-    if not path.is_dir():
-        raise MissingInput(f"adapter {path}: no such directory (run `seal adapt` again, or copy it there)")
-    if not weights.is_file():
-        kind = "only a .bin, which is not read" if (path / "adapter_model.bin").is_file() else "no weights"
-        raise BadInput(f"adapter {path}: {kind}; it needs adapter_model.safetensors")
-    try:
-        found = json.loads(settings.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"adapter {path}: adapter_config.json cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise BadInput(f"adapter {path}: adapter_config.json is not an object")
-    start = found.get("init_lora_weights", True)
-    if start not in PLAIN_STARTS:
-        raise BadInput(
-            f"adapter {path}: begun with {start}, which changes the base model; convert it to plain LoRA first"
-        )
-    return found
+    network, _ = load_network(name, dtype=dtype)
+    network.requires_grad_(False)
+    with library_errors(name):
+        return network.to(place).eval()

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from stages.engines.base import Completion, Example, FitConfig, Lesson, PadMode, Prompt, Request, Sampling
+from stages.engines.checkpoints import context_of, window_of
 from stages.engines.lengths import most_tokens
 from stages.failures import BadConfig, BadInput, Untrainable
 from stages.thoughts import TOKENS, opened_by, without_thoughts
@@ -150,9 +151,7 @@ def lesson_tokens(
 
 def longest_sequence(config: Any, *, packed: bool = True) -> int | None:
     """Most tokens that the model takes in one sequence; None: any number. `packed`: its sliding window counts too."""
-    context = getattr(config, "max_position_embeddings", None)
-    sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
-    window = getattr(config, "sliding_window", None) if packed and sliding else None
+    context, window = context_of(config), window_of(config) if packed else None
     return min((limit for limit in (context, window) if limit is not None), default=None)
 
 

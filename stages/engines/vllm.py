@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.engines.base import Completion, Request, Sampling, Unwatched, Watch
+from stages.engines.checkpoints import context_of
 from stages.engines.models import Device, load_tokenizer
 from stages.engines.text import decoded, end_tokens, prompt_ids, token_limit, without_room
 from stages.engines.vllm_adapters import OTHERWISE, SLOTS, check_fit, lora_needs, patterned
@@ -61,7 +62,7 @@ class VLLMEngine:
         self.ends = end_tokens(self.tokenizer, skeleton)
         self.weights = weights_of(skeleton)
         self.llm = start(model, device, self.sizes)
-        self.context = context_of(skeleton.config, self.llm)
+        self.context = held_context(skeleton.config, self.llm)
         self.numbers = count(1)  # of requests and adapters: none is used twice
         needs_blank = max_rank is not None and device.resolve()[0].type == "cpu"
         self.blank = load_blank(self.llm, next(self.numbers), skeleton) if needs_blank else None
@@ -170,10 +171,10 @@ def grouped(requests: Iterable[Request]) -> Iterator[Request]:
     return (request for group in groups.values() for request in group)
 
 
-def context_of(config: Any, llm: Any) -> int:
+def held_context(config: Any, llm: Any) -> int:
     """Most tokens of a prompt and its completion: what the model says, as for the other engines, and vLLM holds."""
     most: int = llm.model_config.max_model_len
-    return min(most, getattr(config, "max_position_embeddings", None) or most)
+    return min(most, context_of(config) or most)
 
 
 def refused(adapter: Path, error: Exception) -> SealError:

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from stages.engines.headers import TensorInfo
+from stages.engines.loading import load_network
 from stages.engines.models import Device
 from stages.engines.vllm_adapters import slot_rank
 from stages.failures import BadConfig, BadInput, OutOfMemory, SealError
@@ -66,19 +67,10 @@ def load_skeleton(model: str) -> Any:
 
     vLLM does not notice a missing half of the layers that it fuses, such as q_proj.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    settings = {"device_map": "meta", "use_safetensors": True, "output_loading_info": True, "trust_remote_code": False}
-    try:
-        network, loaded = AutoModelForCausalLM.from_pretrained(model, **settings)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise BadInput(f"--model {model}: cannot be loaded: {reason(error)}") from None
-    if loaded["missing_keys"]:
-        raise BadInput(f"--model {model}: no weights for {min(loaded['missing_keys'])}; the checkpoint is not whole")
-    return network
+    return load_network(model, device_map="meta")[0]
 
 
 def weights_of(network: Any) -> Mapping[str, TensorInfo]:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from stages.engines.directories import misfits, model_tensors, read_adapter, read_object
+from stages.engines.directories import adapter_config, misfits, model_tensors, read_adapter, read_object
 from stages.engines.headers import TensorInfo
-from stages.failures import BadInput, SealError
+from stages.failures import BadInput, MissingInput, SealError
 from tests.engines.conftest import make_adapter
 
 FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -203,3 +203,48 @@ def test_adapter_settings_of_any_type_are_read_or_refused(
         misfits(read_adapter(copy), {})
     except SealError as error:
         assert str(copy) in str(error)
+
+
+def test_an_adapters_settings_are_read(model_dir: Path, tmp_path: Path) -> None:
+    assert adapter_config(make_adapter(model_dir, tmp_path / "adapter", rank=3))["r"] == 3
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "words"),
+    [
+        (
+            lambda folder: shutil.rmtree(folder),
+            MissingInput,
+            "no such directory (run `seal adapt` again",
+        ),
+        (
+            lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"),
+            BadInput,
+            "only a .bin, which is not read; it needs adapter_model.safetensors",
+        ),
+        (
+            lambda folder: (folder / "adapter_model.safetensors").unlink(),
+            BadInput,
+            "no weights; it needs adapter_model.safetensors",
+        ),
+        (lambda folder: (folder / "adapter_config.json").unlink(), BadInput, "adapter_config.json cannot be read"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{"), BadInput, "adapter_config.json cannot"),
+        (lambda folder: (folder / "adapter_config.json").write_text("[]"), BadInput, "adapter_config.json is not an"),
+    ],
+)
+def test_what_is_no_adapter_is_named(
+    model_dir: Path, tmp_path: Path, spoil: Callable[[Path], object], kind: type[SealError], words: str
+) -> None:
+    folder = make_adapter(model_dir, tmp_path / "adapter")
+    spoil(folder)
+    with pytest.raises(kind) as caught:
+        adapter_config(folder)
+    assert words in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_an_adapter_that_would_change_the_base_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "init_lora_weights": "pissa"}')
+    with pytest.raises(BadInput, match="begun with pissa, which changes the base model; convert it"):
+        adapter_config(tmp_path)
