@@ -87,9 +87,7 @@ def _model_parts(folder: Path, device: Device) -> Iterator[Finding]:
     config = list(held("model config", TAKE_ANOTHER, lambda: health.check_config(folder)))
     yield from config
     known = all(finding.ok is not False for finding in config)
-    for finding in held("model tokenizer", TAKE_ANOTHER, lambda: health.check_tokenizer(folder)):
-        if finding.found not in {each.found for each in config}:  # its settings are the model's
-            yield finding
+    yield from held("model tokenizer", TAKE_ANOTHER, lambda: health.check_tokenizer(folder))
     yield from held("model weights", TAKE_ANOTHER, lambda: check_weights(folder, device, known))
 
 

@@ -161,7 +161,6 @@ def test_a_broken_model_is_refused_by_name_and_doctor_says_the_same_without_load
     found = list(doctor.check_model(str(folder), CPU, deep=False))
     wrong = [f"{finding.found}; {finding.advice}" for finding in found if finding.ok is False]
     assert any(words in told for told in wrong), wrong
-    assert len(set(wrong)) == len(wrong)
 
 
 @pytest.mark.parametrize(("folder", "name"), [(name, name) for name in FINE], indirect=["folder"])
