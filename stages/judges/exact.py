@@ -1,18 +1,40 @@
-"""The exact judge: equal after SQuAD v1.1 normalisation (case, punctuation, articles, spaces; arXiv 1606.05250)."""
+"""The exact judge: equal after SQuAD v1.1 normalisation (case, punctuation, articles, spaces; arXiv 1606.05250).
+
+Unlike there, what tells two answers apart is kept: an article is one only before a word (vitamin A), a sign that belongs
+to a letter stays (C++, A-, Na+), punctuation is that of every script, and a text of nothing else is compared as it is.
+"""
 
 import re
 import string
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from stages.judges.base import Case, Verdict
+from stages.judges.reading.letters import SHOWN, composed, mark_signs
 
-ARTICLES = re.compile(r"\b(a|an|the)\b")
-PUNCTUATION = str.maketrans("", "", string.punctuation)
+ARTICLES = re.compile(r"(?<![^\W_])(?<![.'’-])(?:an?|the)(?=\s+[\"'“‘(\[«]*[^\W_])")
+ALL_ARTICLES = frozenset({"a", "an", "the"})
+
+
+class _Kept(dict[int, int | str | None]):
+    """What becomes of each sign, found when it is first met; for `str.translate`."""
+
+    def __missing__(self, code: int) -> int | str | None:
+        punctuation = chr(code) in string.punctuation or unicodedata.category(chr(code))[0] == "P"
+        self[code] = found = None if punctuation else code
+        return found
+
+
+KEPT = _Kept(SHOWN)
 
 
 def normalise(text: str) -> str:
-    """Lower case, without punctuation and articles, single spaces."""
-    return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())
+    """Small letters, without punctuation and articles, single spaces. The text itself if nothing is left of it."""
+    folded = unicodedata.normalize("NFC", mark_signs(text).casefold().replace("i\u0307", "i"))  # İ
+    kept = ARTICLES.sub(" ", folded)
+    if ALL_ARTICLES.issuperset(kept.translate(KEPT).split()):
+        kept = folded  # The The
+    return " ".join(kept.translate(KEPT).split()) or composed(text).strip() or text.strip()
 
 
 class Exact:

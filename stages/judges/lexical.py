@@ -15,7 +15,10 @@ from dataclasses import dataclass, replace
 
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import normalise
-from stages.judges.words import ARTICLES, CHOICE, NOT, all_keys, content, is_number, keys, stem, words
+from stages.judges.reading.claims import candidates, claimed
+from stages.judges.reading.letters import is_marked, without_asides
+from stages.judges.reading.polarity import stated, wanted
+from stages.judges.words import ARTICLES, CHOICE, NOT, all_keys, content, has, is_number, keys, stem, words
 
 REACH = 3  # words after a `not` that it denies
 RELEASING = frozenset({"but", "only", "just", "merely"})  # not Bo but Ada; not only Ada
@@ -51,6 +54,7 @@ class Sides:
     """The words of a case. Telling: those of the gold answer that the question does not already contain."""
 
     case: Case
+    claim: str  # what counts of the answer
     asked: frozenset[str]  # stems
     gold: Sequence[str]
     answer: Sequence[str]
@@ -61,9 +65,10 @@ class Sides:
 def read(case: Case) -> Sides:
     """A gold answer that the question contains altogether is told by all its content words, else by all its words."""
     asked = frozenset(stem(word) for word in words(case.question))
-    gold, answer = words(case.gold), words(case.prediction)
+    claim = claimed(case.question, case.gold, case.prediction)
+    gold, answer = words(case.gold), words(claim)
     telling = _new(content(gold), asked) or unique(content(gold)) or unique(gold)
-    return Sides(case, asked, gold, answer, telling, _hits(telling, answer))
+    return Sides(case, claim, asked, gold, answer, telling, _hits(telling, answer))
 
 
 def unique(found: Iterable[str]) -> list[str]:
@@ -77,18 +82,42 @@ def _new(found: Iterable[str], asked: frozenset[str]) -> list[str]:
 
 def _hits(telling: Sequence[str], among: Sequence[str]) -> frozenset[str]:
     known = all_keys(among)
-    return frozenset(word for word in telling if not known.isdisjoint(keys(word)))
+    return frozenset(word for word in telling if has(word, known))
 
 
 def rule(sides: Sides) -> bool | None:
-    """The verdict where nothing is to be weighed: equal texts, no answer, no telling word in common, a denied one."""
+    """The verdict where nothing is to be weighed."""
     gold, answer = normalise(sides.case.gold), normalise(sides.case.prediction)
-    if (answer and answer == gold) or _same(sides.gold, sides.answer):
+    if answer and answer == gold:
         return True
-    if not sides.gold:
-        return bool(gold) and gold in answer  # signs alone, such as ∞
+    polarity = wanted(sides.case.gold)
+    if polarity is not None and (polarity.alone or stated(sides.claim) is not polarity.yes):
+        return stated(sides.claim) is polarity.yes
+    if not sides.gold:  # signs alone, such as ∞
+        signs = [word.strip(".,;:!?'\"") for word in sides.claim.split() if not words(word)]
+        return bool(gold) and [gold] == [sign for sign in signs if sign]
+    if _is_guess(sides):
+        return False
+    if _same(sides.gold, sides.answer):
+        return True
+    if not sides.hits.issuperset(_decisive(sides)):
+        return False
     matched = sides.hits if set(sides.telling) == {NOT} else sides.hits - {NOT}
     return False if not matched or _denied(sides) else None
+
+
+def _decisive(sides: Sides) -> frozenset[str]:
+    """Of the telling words the letters, numerals and formulas: without them it is another vitamin or another war."""
+    found = frozenset(word for word in sides.telling if is_marked(word))
+    return found.intersection(words(without_asides(sides.case.gold))) if found else found
+
+
+def _is_guess(sides: Sides) -> bool:
+    """Whether the answer is a list of candidates, of which only some are the gold answer, and this is no list."""
+    items = candidates(sides.claim)
+    if not items or len(candidates(sides.case.gold)) > 1 or CHOICE in sides.gold:
+        return False
+    return any(not _hits(sides.telling, words(item)) for item in items)
 
 
 def _same(gold: Sequence[str], answer: Sequence[str]) -> bool:

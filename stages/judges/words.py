@@ -1,13 +1,16 @@
 """Words made comparable: case, accents, punctuation, endings, ways to write a number, and scripts without spaces.
 
-Everything takes time linear in the text. Only English endings are known; other languages are compared by the beginnings
-of their words, and scripts that write no spaces letter by letter.
+Everything takes time linear in the text. Only English endings are known, and Korean particles; other languages are
+compared by the beginnings of their words. What stands without spaces in a script that writes none is one word.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
+
+from stages.judges.reading.letters import SHOWN, is_marked, mark, value
+from stages.judges.reading.unspaced import ALIKE, UNSPACED, forms, is_phrase, names_in, pairs
 
 LONGEST = 40  # letters: what is longer is no English word
 SHORTEST_SHARED = 5  # letters that two words must at least begin with, if they are to count as one
@@ -54,11 +57,19 @@ INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")  # u.s. and b.c., once folded
 COMPOUND = re.compile(rf"\b({'|'.join(TENS)})\s+({'|'.join(UNITS[1:10] + ORDINALS[1:10])})\b")  # twenty one
 ENDED = re.compile(r"(?<=\d)(?:st|nd|rd|th|s)\b")  # 19th, 1980s
 TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\d\s.]+")
-ACCENTS = range(0x300, 0x370)
-UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+ACCENTS = frozenset(  # of Latin, Greek and Cyrillic letters, Hebrew points, Arabic vowel signs; Indian signs are letters
+    code
+    for first, last in ((0x300, 0x36F), (0x591, 0x5C7), (0x610, 0x61A), (0x640, 0x640), (0x64B, 0x65F), (0x670, 0x670))
+    + ((0x6D6, 0x6ED), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF), (0x20D0, 0x20FF))
+    for code in range(first, last + 1)
 )
-WRITTEN_OUT = {"%": " percent ", "&": " and ", ".": "."} | dict.fromkeys("'’ʼ`", "")
+SIDE_BY_SIDE = re.compile(rf"(?<={UNSPACED.pattern})  (?={UNSPACED.pattern})")
+STROKED = str.maketrans({"đ": "d", "ł": "l", "ø": "o", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ħ": "h"})
+PARTICLE = re.compile(
+    "(?<=[가-힣]{2})(?:은|는|이|가|을|를|에|의|로|와|과|도|만|에서|으로|에게|까지|부터|이다|다|입니다|이에요|예요|이었다|였다)$"
+)
+WRITTEN_OUT = {"%": " percent ", "&": " and ", ".": "."} | dict.fromkeys("'’ʼ`·・", "")
+WRITTEN_OUT |= {chr(code): shown for code, shown in SHOWN.items()}
 
 
 class _Folded(dict[int, str]):
@@ -76,7 +87,7 @@ def _fold(letter: str) -> str:
     digit = unicodedata.decimal(letter, None)
     if digit is not None:
         return str(digit)
-    parts = unicodedata.normalize("NFKD", letter.upper().casefold()).casefold()
+    parts = unicodedata.normalize("NFKD", letter.upper().casefold()).casefold().translate(STROKED)
     kept = "".join(
         part if unicodedata.category(part)[0] in "LMN" else " " for part in parts if ord(part) not in ACCENTS
     )
@@ -88,7 +99,9 @@ FOLDED = _Folded()
 
 def words(text: str) -> list[str]:
     """The words of a text in order, as they are to be compared; numbers in digits, every denial as `not`."""
-    folded = GROUPED.sub("", text).translate(FOLDED)
+    folded = SIDE_BY_SIDE.sub("", GROUPED.sub("", mark(text)).translate(FOLDED))
+    if not folded.isascii():
+        folded = unicodedata.normalize("NFC", folded)  # Korean syllables
     folded = ENDED.sub(" ", INITIALS.sub(lambda found: found[0].replace(".", "") + " ", folded))
     folded = COMPOUND.sub(lambda found: str(ROUND[found[1]] + NUMBERS[found[2]]), folded)
     return [_plain(word) for word in TOKEN.findall(folded)]
@@ -108,8 +121,9 @@ def content(found: Iterable[str]) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """Without its English ending (Snowball); unchanged if it is not written in ASCII letters."""
-    return _english(word) if len(word) <= LONGEST and word.isascii() and word.isalpha() else word
+    """Without its English ending (Snowball) or its Korean particle."""
+    english = len(word) <= LONGEST and word.isascii() and word.isalpha() and not word[0].isupper()
+    return _english(word) if english else PARTICLE.sub("", word)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -120,8 +134,16 @@ def _english(word: str) -> str:
 
 
 def keys(word: str) -> frozenset[str]:
-    """Two words count as one if they share a key: their stems are equal, or begin alike and differ in the ending."""
-    if is_number(word):
+    """Two words count as one if they share a key: their stems are equal, or begin alike and differ in the ending.
+
+    A numeral has that of its number, too. Words with signs that are letters (Indian scripts) are compared whole.
+    """
+    if is_marked(word):
+        worth = value(word.upper()) if word in ("v", "x") or word[0].isupper() else None
+        return frozenset({word, word.lower() if len(word) > 1 else word, str(worth or word)})
+    if UNSPACED.match(word):
+        return forms(word)
+    if is_number(word) or not word.isalpha():
         return frozenset({word})
     known = stem(word)
     shortest = max(SHORTEST_SHARED, len(known) - LONGEST_ENDING)
@@ -129,4 +151,12 @@ def keys(word: str) -> frozenset[str]:
 
 
 def all_keys(found: Iterable[str]) -> frozenset[str]:
-    return frozenset(key for word in set(found) for key in keys(word))
+    """Those of every word, and of the names that stand within what is written without spaces."""
+    return frozenset(key for word in set(found) for key in (names_in(word) if UNSPACED.match(word) else keys(word)))
+
+
+def has(word: str, known: frozenset[str]) -> bool:
+    """Whether a word, or most of a phrase without spaces, is among what has these keys."""
+    if is_phrase(word):
+        return len(known & pairs(word)) >= ALIKE * len(pairs(word))
+    return not known.isdisjoint(keys(word))

@@ -1,0 +1,97 @@
+"""What an answer claims: not what it repeats of the prompt, not what it says it cannot say, and no list of candidates."""
+
+import re
+from collections.abc import Sequence
+
+LONGEST_QUESTION = 200  # words of it that are looked for
+SHORTEST_ECHO = 4  # words: a shorter question may be asked again in passing
+LONG = 75  # words; of a longer answer, the first and the last sentence count: it may be the passage
+SENTENCE = 40  # words of each of these two at most
+PASSAGE = re.compile(r"\s*(?:let's (?:read|answer)\b.*?:|passage:|context:)", re.IGNORECASE | re.DOTALL)
+LABEL = re.compile(r"(?:^|\n)[ \t]*(?:question(?: \d+)?:|topic:|passage:|context:|q:)", re.IGNORECASE)
+TOPIC = re.compile(r"^[ \t]*(?:question:)?[ \t]*topic:.*$", re.IGNORECASE | re.MULTILINE)
+ANSWER = re.compile(r"\b(?:final )?answer:", re.IGNORECASE)
+CLAUSES = re.compile(r"(?<=\w\w)(?<!\bDr)(?<!\bMr)(?<!\bSt)(?<!\bMrs)\.+(?=\s|$)|(?<=[!?。！？])|[;\n]+|,?\s(?:but|however|although)\b")
+
+WHO = r"\b(?:i|we)(?: am| are|'m|'re| have| would)?(?: \w+ly| just| still)?"
+TEXT = r"\b(?:passage|text|document|article|context|paragraph|source|information|story|question|it)\b(?: \w+){0,3}?"
+NOT = r"(?: not|n't|not| never| unable to| fails? to| cannot)"
+TELLING = "mention|say|state|specify|provide|indicate|identify|name|tell|contain|include|reveal|answer|clarify|give"
+KNOWING = "know|determine|confirm|verify|find|recall|remember|sure|certain|decide|think|believe|have|aware|see|comment"
+TOLD = "mentioned|stated|specified|provided|clear|certain|sure|determined|established|disclosed|possible to"
+REFUSALS = re.compile(
+    rf"{WHO}(?: ?(?:do|did|can|could|will|would))?{NOT}(?: \w+){{0,2}}? (?:{TELLING}|{KNOWING})\b"
+    rf"|{TEXT}(?: ?(?:does|do|did|is|was))?{NOT}(?: \w+){{0,2}}? (?:{TELLING}|{TOLD}|known)s?\b"
+    rf"|(?:\bnot|n't|\bnever|\bnowhere)(?: \w+){{0,2}}? (?:{TOLD}|known(?! for| as))\b"
+    r"|\b(?:cannot|can't|could not|couldn't) be (?:determined|said|known|answered|confirmed|verified|inferred)\b"
+    r"|\b(?:is|are|was|were|remains?|be) (?:unknown|unclear|uncertain|undetermined)\b|\b(?:unsure|unclear) (?:if|whether|who|what)\b"
+    r"|\b(?:impossible|hard|difficult) to (?:say|tell|know|determine)\b"
+    r"|\bno (?:information|mention|indication|idea|clue|reference|way (?:to|of))\b"
+    r"|\b(?:insufficient|not enough) (?:information|context|data|evidence)\b"
+    r"|\bas an? (?:ai|artificial|large language|language)\b.*(?:not|n't|unable|cannot)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+LEAD = re.compile(
+    r"(?:.*\beither\b|\W*(?:(?:the )?(?:correct |possible )?(?:answers?|options?|candidates?)(?: is| are| include| could be| "
+    r"may be| might be|:)|(?:it|that|this)(?:'s| is| was| could be| may be| might be| could have been)|one of|among))\s",
+    re.IGNORECASE | re.DOTALL,
+)
+CHOICE = re.compile(r"\s+or\s+|\s*/\s*|\bor\b", re.IGNORECASE)
+MAYBE = re.compile(r"\b(?:either|maybe|perhaps|possibly|probably)\b", re.IGNORECASE)
+ITEMS = re.compile(r"\s*(?:[,;\n、，；|•]\s*(?:or\b|and\b)?|\s/\s|(?<=[^\W\d_])/(?=[^\W\d_])|\bor\b|\band\b|&|(?<!\S)(?:\d+[.)]|[-*])\s)\s*", re.IGNORECASE)
+CLAUSE = re.compile(r"(?:in|on|at|for|with|by|to|such|which|who|where|while|when|that|is|was|were|are|as|from)\b", re.IGNORECASE)
+LONGEST_ITEM = 4  # words
+
+
+def claimed(question: str, gold: str, answer: str) -> str:
+    """The answer without the prompt and, unless the gold answer is one, refusals; of a long one its outer sentences."""
+    lines = (" ".join(line.split()) for line in answer.replace("’", "'").splitlines())
+    text = _without_prompt(question, "\n".join(filter(None, lines)))
+    return _outer_sentences(text if REFUSALS.search(f"it is {gold}") else _without_refusals(text))
+
+
+def _without_prompt(question: str, answer: str) -> str:
+    asked = question.split()
+    if len(asked) >= SHORTEST_ECHO:
+        echo = re.compile(r"\s+".join(map(re.escape, asked[:LONGEST_QUESTION])), re.IGNORECASE)
+        before, *behind = echo.split(answer)
+        if behind:
+            label = LABEL.search(before)
+            answer = "\n".join([before[: label.start()] if label else before, *behind])
+    if PASSAGE.match(answer):
+        answer = ANSWER.split(answer, maxsplit=1)[1] if ANSWER.search(answer) else ""
+    return TOPIC.sub("", answer)
+
+
+def _without_refusals(answer: str) -> str:
+    clauses = [clause for clause in CLAUSES.split(answer) if clause and clause.strip()]
+    refused = [REFUSALS.search(clause) is not None for clause in clauses]
+    if not any(refused):
+        return answer
+    kept = zip(clauses, refused, strict=True)
+    return ". ".join(clause for clause, is_refusal in kept if not is_refusal and not clause.rstrip().endswith("?"))
+
+
+def _outer_sentences(answer: str) -> str:
+    if answer.count(" ") < LONG or len(answer.split()) <= LONG:
+        return answer
+    sentences = [sentence.split() for sentence in CLAUSES.split(answer) if sentence and sentence.strip()]
+    return " ".join([*sentences[0][:SENTENCE], ".", *sentences[-1][-SENTENCE:]])
+
+
+def candidates(claim: str) -> Sequence[str]:
+    """The items of a claim that is nothing but a list of candidates: with an `or`, or four and more; else none."""
+    lead = LEAD.match(claim)
+    bare = claim[lead.end() :] if lead else claim
+    items = [item.strip(" .!?\"'()") for item in ITEMS.split(bare)]
+    items = [item for item in items if item]
+    if len(items) < 2 or any(len(item.split()) > LONGEST_ITEM for item in items):
+        return []
+    if CHOICE.search(bare):
+        apposition = len(items) == 2 and re.search(r",\s*or\b", bare) and not MAYBE.search(claim)
+        return [] if apposition else items
+    if any(CLAUSE.match(item) for item in items):
+        return []
+    alike = len({item[0].isupper() for item in items}) == 1 and re.search(r"\band\b|\n|&", bare)
+    return items if len(items) > 3 or len(items) == 3 and alike else []

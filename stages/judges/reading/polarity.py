@@ -1,0 +1,50 @@
+"""Yes or no: what a gold answer of that kind wants, and what an answer says."""
+
+import re
+from dataclasses import dataclass
+
+YES = "yes|yeah|yep|yup|true|correct|right|indeed|certainly|definitely|absolutely|affirmative|of course|sure|surely"
+NO = "no|nope|nay|false|incorrect|wrong|untrue|never|negative|not|neither"
+NO_DOUBT = re.compile(  # is a yes
+    r"\b(?:no|without(?: a| any)?|beyond(?: a| any)?) (?:doubt|question)\b|\bundoubtedly\b|\bdoubtless\b|"
+    r"\b(?:not|isn't|no) (?:false|wrong|incorrect|untrue)\b"
+)
+NOT_TRUE = re.compile(r"\b(?:not|isn't|wasn't|hardly) (?:really |quite |exactly |necessarily )?(?:true|correct|right|so|sure)\b")
+WANTED = re.compile(rf"\W*(?:(?P<yes>yes|true)|(?P<no>no|false))(?:\W*|(?P<more>[,;:.–—-]+\s.*))", re.DOTALL)
+FIRST = re.compile(
+    r"\W*(?:(?:well|oh|hmm|so|the (?:correct |right |short )?answer(?: here| to (?:this|that|the) question)?(?: is|:)|answer:|"
+    r"(?:that|this|it)(?:'s| is| was)|the (?:statement|claim|sentence) (?:is|was)|i think|i would say|i'd say)\W+)*"
+    rf"(?:(?P<yes>{YES})|(?P<no>{NO}))\b"
+)
+BOTH = re.compile(r"\b(?:yes (?:and|or) no|no (?:and|or) yes|yes/no|true or false|true/false|maybe|perhaps|possibly|it depends)\b")
+DENIAL = re.compile(r"\b(?:no|not|never|none|nobody|nothing|neither|nor|cannot|without|\w+n't|false|incorrect|untrue|wrong)\b")
+RELEASE = re.compile(r"\bnot (?:only|just|merely)\b")
+
+
+@dataclass(frozen=True)
+class Polarity:
+    """Of a gold answer. alone: it says nothing else."""
+
+    yes: bool
+    alone: bool
+
+
+def wanted(gold: str) -> Polarity | None:
+    """None if the gold answer is neither yes nor no."""
+    found = WANTED.fullmatch(gold.casefold())
+    return Polarity(found["yes"] is not None, found["more"] is None) if found else None
+
+
+def stated(answer: str) -> bool | None:
+    """Whether an answer says yes: by the word that it begins with, else by whether it denies something; None: neither."""
+    text = RELEASE.sub(" ", answer.casefold().replace("’", "'"))
+    text = NOT_TRUE.sub(" false ", NO_DOUBT.sub(" yes ", text))
+    if not text.strip() or BOTH.search(text):
+        return None
+    first = FIRST.match(text)
+    if first:
+        return first["yes"] is not None
+    said = re.findall(r"\b(?:(yes|true)|(no|false))\b(?=\W*(?:$|[.,;:!]))", text)
+    if said:
+        return bool(said[-1][0])
+    return DENIAL.search(text) is None
