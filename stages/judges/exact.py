@@ -1,7 +1,8 @@
 """The exact judge: equal after SQuAD v1.1 normalisation (case, punctuation, articles, spaces; arXiv 1606.05250).
 
-Unlike there, what tells two answers apart is kept: an article is one only before a word (vitamin A), a sign that belongs
-to a letter stays (C++, A-, Na+), punctuation is that of every script, and a text of nothing else is compared as it is.
+Unlike there, what tells two answers apart is kept: an `a` is an article only before a word (vitamin A), a sign that
+belongs to a letter stays (C++, A-, Na+). Punctuation is that of every script; a text of nothing else is compared as it
+is.
 """
 
 import re
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from stages.judges.base import Case, Verdict
 from stages.judges.reading.letters import SHOWN, composed, mark_signs
 
-ARTICLES = re.compile(r"(?<![^\W_])(?<![.'’-])(?:an?|the)(?=\s+[\"'“‘(\[«]*[^\W_])")
+ARTICLES = re.compile(r"(?<![\w.'’-])(?:an|the|a(?=\s+[\"'“‘(\[«]*[^\W_]))(?![\w'’-])")
 ALL_ARTICLES = frozenset({"a", "an", "the"})
 
 

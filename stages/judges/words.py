@@ -57,12 +57,9 @@ INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")  # u.s. and b.c., once folded
 COMPOUND = re.compile(rf"\b({'|'.join(TENS)})\s+({'|'.join(UNITS[1:10] + ORDINALS[1:10])})\b")  # twenty one
 ENDED = re.compile(r"(?<=\d)(?:st|nd|rd|th|s)\b")  # 19th, 1980s
 TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\d\s.]+")
-ACCENTS = frozenset(  # of Latin, Greek and Cyrillic letters, Hebrew points, Arabic vowel signs; Indian signs are letters
-    code
-    for first, last in ((0x300, 0x36F), (0x591, 0x5C7), (0x610, 0x61A), (0x640, 0x640), (0x64B, 0x65F), (0x670, 0x670))
-    + ((0x6D6, 0x6ED), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF), (0x20D0, 0x20FF))
-    for code in range(first, last + 1)
-)
+ACCENTED = "\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"  # of Latin, Greek and Cyrillic letters
+POINTED = "\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed"  # Hebrew points, Arabic vowel signs
+ACCENTS = re.compile(f"[{ACCENTED}{POINTED}]")  # the signs of Indian scripts are letters
 SIDE_BY_SIDE = re.compile(rf"(?<={UNSPACED.pattern})  (?={UNSPACED.pattern})")
 STROKED = str.maketrans({"đ": "d", "ł": "l", "ø": "o", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ħ": "h"})
 PARTICLE = re.compile(
@@ -87,10 +84,9 @@ def _fold(letter: str) -> str:
     digit = unicodedata.decimal(letter, None)
     if digit is not None:
         return str(digit)
-    parts = unicodedata.normalize("NFKD", letter.upper().casefold()).casefold().translate(STROKED)
-    kept = "".join(
-        part if unicodedata.category(part)[0] in "LMN" else " " for part in parts if ord(part) not in ACCENTS
-    )
+    parts = unicodedata.normalize("NFKD", letter.upper().casefold()).casefold()
+    parts = ACCENTS.sub("", parts).translate(STROKED)
+    kept = "".join(part if unicodedata.category(part)[0] in "LMN" else " " for part in parts)
     return f" {kept} " if UNSPACED.match(kept) else kept
 
 

@@ -1,4 +1,4 @@
-"""What an answer claims: not what it repeats of the prompt, not what it says it cannot say, and no list of candidates."""
+"""What an answer claims: not what it repeats of the prompt or says it cannot say; and no list of candidates."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,9 @@ PASSAGE = re.compile(r"\s*(?:let's (?:read|answer)\b.*?:|passage:|context:)", re
 LABEL = re.compile(r"(?:^|\n)[ \t]*(?:question(?: \d+)?:|topic:|passage:|context:|q:)", re.IGNORECASE)
 TOPIC = re.compile(r"^[ \t]*(?:question:)?[ \t]*topic:.*$", re.IGNORECASE | re.MULTILINE)
 ANSWER = re.compile(r"\b(?:final )?answer:", re.IGNORECASE)
-CLAUSES = re.compile(r"(?<=\w\w)(?<!\bDr)(?<!\bMr)(?<!\bSt)(?<!\bMrs)\.+(?=\s|$)|(?<=[!?。！？])|[;\n]+|,?\s(?:but|however|although)\b")
+CLAUSES = re.compile(
+    r"(?<=\w\w)(?<!\bDr)(?<!\bMr)(?<!\bSt)(?<!\bMrs)\.+(?=\s|$)|(?<=[!?。！？])|[;\n]+|,?\s(?:but|however|although)\b"
+)
 
 WHO = r"\b(?:i|we)(?: am| are|'m|'re| have| would)?(?: \w+ly| just| still)?"
 TEXT = r"\b(?:passage|text|document|article|context|paragraph|source|information|story|question|it)\b(?: \w+){0,3}?"
@@ -20,11 +22,12 @@ TELLING = "mention|say|state|specify|provide|indicate|identify|name|tell|contain
 KNOWING = "know|determine|confirm|verify|find|recall|remember|sure|certain|decide|think|believe|have|aware|see|comment"
 TOLD = "mentioned|stated|specified|provided|clear|certain|sure|determined|established|disclosed|possible to"
 REFUSALS = re.compile(
-    rf"{WHO}(?: ?(?:do|did|can|could|will|would))?{NOT}(?: \w+){{0,2}}? (?:{TELLING}|{KNOWING})\b"
+    rf"{WHO}(?: ?(?:do|did|ca|can|could|wo|will|would))?{NOT}(?: \w+){{0,2}}? (?:{TELLING}|{KNOWING})\b"
     rf"|{TEXT}(?: ?(?:does|do|did|is|was))?{NOT}(?: \w+){{0,2}}? (?:{TELLING}|{TOLD}|known)s?\b"
     rf"|(?:\bnot|n't|\bnever|\bnowhere)(?: \w+){{0,2}}? (?:{TOLD}|known(?! for| as))\b"
     r"|\b(?:cannot|can't|could not|couldn't) be (?:determined|said|known|answered|confirmed|verified|inferred)\b"
-    r"|\b(?:is|are|was|were|remains?|be) (?:unknown|unclear|uncertain|undetermined)\b|\b(?:unsure|unclear) (?:if|whether|who|what)\b"
+    r"|\b(?:is|are|was|were|remains?|be) (?:unknown|unclear|uncertain|undetermined)\b"
+    r"|\b(?:unsure|unclear) (?:if|whether|who|what)\b"
     r"|\b(?:impossible|hard|difficult) to (?:say|tell|know|determine)\b"
     r"|\bno (?:information|mention|indication|idea|clue|reference|way (?:to|of))\b"
     r"|\b(?:insufficient|not enough) (?:information|context|data|evidence)\b"
@@ -33,14 +36,20 @@ REFUSALS = re.compile(
 )
 
 LEAD = re.compile(
-    r"(?:.*\beither\b|\W*(?:(?:the )?(?:correct |possible )?(?:answers?|options?|candidates?)(?: is| are| include| could be| "
-    r"may be| might be|:)|(?:it|that|this)(?:'s| is| was| could be| may be| might be| could have been)|one of|among))\s",
+    r"(?:.*\beither\b|\W*(?:(?:the )?(?:correct |possible )?(?:answers?|options?|candidates?)(?: is| are| include| "
+    r"could be| may be| might be|:)|(?:it|that|this)(?:'s| is| was| could be| may be| might be| could have been)|one of|among))\s",
     re.IGNORECASE | re.DOTALL,
 )
 CHOICE = re.compile(r"\s+or\s+|\s*/\s*|\bor\b", re.IGNORECASE)
 MAYBE = re.compile(r"\b(?:either|maybe|perhaps|possibly|probably)\b", re.IGNORECASE)
-ITEMS = re.compile(r"\s*(?:[,;\n、，；|•]\s*(?:or\b|and\b)?|\s/\s|(?<=[^\W\d_])/(?=[^\W\d_])|\bor\b|\band\b|&|(?<!\S)(?:\d+[.)]|[-*])\s)\s*", re.IGNORECASE)
-CLAUSE = re.compile(r"(?:in|on|at|for|with|by|to|such|which|who|where|while|when|that|is|was|were|are|as|from)\b", re.IGNORECASE)
+ITEMS = re.compile(
+    r"\s?(?:[,;\n、，；|•]\s?(?:or\b|and\b)?|\s/\s|(?<=[^\W\d_])/(?=[^\W\d_])|"
+    r"\bor\b|\band\b|&|(?<!\S)(?:\d+[.)]|[-*])\s)\s?",
+    re.IGNORECASE,
+)
+CLAUSE = re.compile(
+    r"(?:in|on|at|for|with|by|to|such|which|who|where|while|when|that|is|was|were|are|as|from)\b", re.IGNORECASE
+)
 LONGEST_ITEM = 4  # words
 
 
@@ -94,4 +103,4 @@ def candidates(claim: str) -> Sequence[str]:
     if any(CLAUSE.match(item) for item in items):
         return []
     alike = len({item[0].isupper() for item in items}) == 1 and re.search(r"\band\b|\n|&", bare)
-    return items if len(items) > 3 or len(items) == 3 and alike else []
+    return items if len(items) > 3 or (len(items) == 3 and alike) else []

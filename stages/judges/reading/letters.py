@@ -1,7 +1,7 @@
-"""Letters and signs that tell answers apart: A and A+, C and C++, CO and CO₂, World War I and II, a vitamin and an article.
+"""Letters and signs that tell answers apart: A and A+, C and C++, CO and CO₂, World War I and II.
 
-`mark` writes them so that they survive what is done to words and punctuation, as code points of private use; SHOWN writes
-those out again: a letter that is a name, or a numeral, as capitals, a sign as itself, a formula's digit small.
+`mark` writes them so that they survive what is done to words and punctuation, as code points of private use; SHOWN
+writes those out again: a letter that is a name, or a numeral, as capitals, a sign as itself, a formula's digit small.
 """
 
 import re
@@ -42,13 +42,15 @@ LABELS = (  # behind these a letter is a name, and no article
     "section figure appendix exhibit schedule article chapter volume letter point case model war title form key act"
 )
 LABELLED = re.compile(rf"\b(?:{'|'.join(LABELS.split())})[ -][aist](?![\w'’])", re.IGNORECASE)
-START = r"(?<![\w'’.-])"
+START = r"(?<![\w'’./-])"
 NAMED = re.compile(
     rf"{START}[AISTaist](?=\s*(?:$|[^\w\s'’.\-]|[-.](?!\s*\w)))"  # vitamin A. (A) A, B and C
     rf"|{START}[AIST](?=-[A-Za-z])|{START}[ST](?= )|{START}A(?= (?:minor|major|flat)\b)"  # A-level, T cells
     r"|(?<=[a-z] )A(?= [a-z])"  # an A in maths
 )
-RULER = re.compile(r"\b(?!And|Yet|Now|Can|May|Did|Was|What|When|Where|How|Then|But|Yes|Today|That|Which|While)[A-Z][a-z]{2,} I(?= )")
+RULER = re.compile(
+    r"\b(?!And|Yet|Now|Can|May|Did|Was|What|When|Where|How|Then|But|Yes|Today|That|Which|While)[A-Z][a-z]{2,} I(?= )"
+)
 INITIAL = re.compile(r"(?<![\w'’.-])[A-Za-z]\.(?=\s*\w{2})|(?<=[a-z] )[A-Z](?= [A-Z][a-z])")  # John F. Kennedy
 BRACKETED = re.compile(r"\([^()]*\)")
 
@@ -106,8 +108,8 @@ def value(numeral: str) -> int | None:
 
 
 def is_marked(word: str) -> bool:
-    """Whether a word as `words` gives it must be in the answer: a letter, a numeral, a formula, a letter with a sign."""
-    return len(word) == 1 and word.isascii() and word.isalpha() or word[0].isupper() or word[-1] in SIGNS + SMALL
+    """Whether a word as `words` gives it is a letter, a numeral, a formula, or a letter with a sign."""
+    return (len(word) == 1 and word.isascii() and word.isalpha()) or word[0].isupper() or word[-1] in SIGNS + SMALL
 
 
 def without_asides(text: str) -> str:

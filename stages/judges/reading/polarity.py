@@ -9,15 +9,22 @@ NO_DOUBT = re.compile(  # is a yes
     r"\b(?:no|without(?: a| any)?|beyond(?: a| any)?) (?:doubt|question)\b|\bundoubtedly\b|\bdoubtless\b|"
     r"\b(?:not|isn't|no) (?:false|wrong|incorrect|untrue)\b"
 )
-NOT_TRUE = re.compile(r"\b(?:not|isn't|wasn't|hardly) (?:really |quite |exactly |necessarily )?(?:true|correct|right|so|sure)\b")
-WANTED = re.compile(rf"\W*(?:(?P<yes>yes|true)|(?P<no>no|false))(?:\W*|(?P<more>[,;:.–—-]+\s.*))", re.DOTALL)
+NOT_TRUE = re.compile(
+    r"\b(?:not|isn't|wasn't|hardly) (?:really |quite |exactly |necessarily )?(?:true|correct|right|so|sure)\b"
+)
+WANTED = re.compile(r"\W*(?:(?P<yes>yes|true)|(?P<no>no|false))(?:\W*|(?P<more>[,;:.–—-]+\s.*))", re.DOTALL)
 FIRST = re.compile(
-    r"\W*(?:(?:well|oh|hmm|so|the (?:correct |right |short )?answer(?: here| to (?:this|that|the) question)?(?: is|:)|answer:|"
-    r"(?:that|this|it)(?:'s| is| was)|the (?:statement|claim|sentence) (?:is|was)|i think|i would say|i'd say)\W+)*"
+    r"\W*(?:(?:well|oh|hmm|so|the (?:correct |right |short )?answer(?: here| to (?:this|that|the) question)?"
+    r"(?: is|:)|"
+    r"answer:|(?:that|this|it)(?:'s| is| was)|the (?:statement|claim|sentence) (?:is|was)|i think|i would say|i'd say)\W+)*"
     rf"(?:(?P<yes>{YES})|(?P<no>{NO}))\b"
 )
-BOTH = re.compile(r"\b(?:yes (?:and|or) no|no (?:and|or) yes|yes/no|true or false|true/false|maybe|perhaps|possibly|it depends)\b")
-DENIAL = re.compile(r"\b(?:no|not|never|none|nobody|nothing|neither|nor|cannot|without|\w+n't|false|incorrect|untrue|wrong)\b")
+BOTH = re.compile(
+    r"\b(?:yes (?:and|or) no|no (?:and|or) yes|yes/no|true or false|true/false|maybe|perhaps|possibly|it depends)\b"
+)
+DENIAL = re.compile(
+    r"\b(?:no|not|never|none|nobody|nothing|neither|nor|cannot|without|\w+n't|false|incorrect|untrue|wrong)\b"
+)
 RELEASE = re.compile(r"\bnot (?:only|just|merely)\b")
 
 
@@ -36,7 +43,7 @@ def wanted(gold: str) -> Polarity | None:
 
 
 def stated(answer: str) -> bool | None:
-    """Whether an answer says yes: by the word that it begins with, else by whether it denies something; None: neither."""
+    """Whether an answer says yes: by its first word, else by whether it denies something. None if it says neither."""
     text = RELEASE.sub(" ", answer.casefold().replace("’", "'"))
     text = NOT_TRUE.sub(" false ", NO_DOUBT.sub(" yes ", text))
     if not text.strip() or BOTH.search(text):

@@ -8,8 +8,7 @@ import re
 import unicodedata
 
 UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff]"
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 LONGEST = {"han": 8, "hiragana": 8, "katakana": 8}  # letters; a longer word is a phrase, compared by pairs of letters
 LONGEST_SPELT = 24  # where letters are sounds
@@ -24,13 +23,32 @@ KINDS = (
 JOINING = {  # what stands beside a name and is no part of it
     "han": tuple("是在的了为為有于於叫和与與或及而从從到以把被对對向由等吗嗎呢吧说說将將曾会會能可这這那就也都"),
     "hiragana": tuple("はがをにでとのもへや"),
-    "thai": tuple("เป็น คือ ที่ ใน ของ อยู่ และ หรือ มี ได้ จาก ถึง โดย ผ่าน ไป มา ครับ ค่ะ ประเทศ จังหวัด เมือง นคร ชื่อ".split()),
+    "thai": (
+        *("เป็น", "คือ", "ที่", "ใน", "ของ", "อยู่", "และ", "หรือ", "มี", "ได้", "จาก", "ถึง", "โดย", "ผ่าน", "ไป", "มา"),
+        *("ประเทศ", "จังหวัด", "เมือง", "นคร", "ชื่อ", "ครับ", "ค่ะ"),
+    ),
 }
 DENYING = ("不是", "并非", "並非", "不在", "没有", "沒有", "不叫", "ไม่ใช่")
 DENIED = ("ではな", "じゃな", "でない", "ではあり", "じゃあり")
 PLACE = tuple("市省县縣府州都氏様")  # 北京市 is 北京
 OTHERS = (  # 北京大学 is not
-    *("大学", "大學", "学院", "學院", "学校", "學校", "中学", "小学", "银行", "銀行", "机场", "機場", "空港", "公司", "医院"),
+    *(
+        "大学",
+        "大學",
+        "学院",
+        "學院",
+        "学校",
+        "學校",
+        "中学",
+        "小学",
+        "银行",
+        "銀行",
+        "机场",
+        "機場",
+        "空港",
+        "公司",
+        "医院",
+    ),
     *("日报", "新闻", "新聞", "国际", "國際", "地铁", "时报"),
     *"路街站駅湾灣海河江山岛島队隊人语語文话話城宫宮寺塔湖",
 )
@@ -86,7 +104,7 @@ def _begins(written: str, kinds: list[str], at: int) -> bool:
         return False
     if not before or here == "other" or before.endswith(JOINING.get(kinds[at - 1], ())):
         return True
-    return here != kinds[at - 1] and here != "hiragana" or kinds[max(0, at - 2) : at] == ["han", "han"] == [here] * 2
+    return (here != kinds[at - 1] and here != "hiragana") or kinds[max(0, at - 2) : at] == ["han", "han"] == [here] * 2
 
 
 def _ends(written: str, kinds: list[str], at: int, sentence: bool) -> bool:
