@@ -37,7 +37,8 @@ REFUSALS = re.compile(
 
 LEAD = re.compile(
     r"(?:.*\beither\b|\W*(?:(?:the )?(?:correct |possible )?(?:answers?|options?|candidates?)(?: is| are| include| "
-    r"could be| may be| might be|:)|(?:it|that|this)(?:'s| is| was| could be| may be| might be| could have been)|one of|among))\s",
+    r"could be| may be| might be|:)|(?:it|that|this)(?:'s| is| was| could be| may be| might be| could have been)"
+    r"|one of|among))\s",
     re.IGNORECASE | re.DOTALL,
 )
 CHOICE = re.compile(r"\s+or\s+|\s*/\s*|\bor\b", re.IGNORECASE)
