@@ -148,7 +148,7 @@ class HFEngine:
                 yield from self._complete(network, batch[piece], slots[piece], lay)
             return
         for request, prompt, text in zip(batch, prompts, texts, strict=True):
-            yield decoded(self.tokenizer, self.ends, request.id, text, prompt)
+            yield decoded(self.tokenizer, self.ends, request.id, text, prompt, chat=not isinstance(request.prompt, str))
 
     def _texts(self, network: Any, rows: Sequence[Row], batch: Sequence[Request], lay: Lay) -> list[list[int]] | None:
         """The tokens after each prompt, or None where memory ran out: then smaller batches from here on."""

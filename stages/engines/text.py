@@ -1,22 +1,19 @@
 """Prompts and examples as token ids, and ids as completions: one place, for sampling and for training alike."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from jinja2 import TemplateError
-
 from stages.engines.base import Completion, Example, FitConfig, Lesson, PadMode, Prompt, Request, Sampling
+from stages.engines.chats import Turn, blank_before, controls_of, finished, opened, turn_end
 from stages.engines.checkpoints import context_of, window_of
+from stages.engines.controls import Controls
 from stages.engines.lengths import most_tokens
 from stages.failures import BadConfig, BadInput, Untrainable
 from stages.thoughts import TOKENS, opened_by, without_thoughts
 
-TODAY = datetime(2024, 7, 26)  # for templates that ask: the day of Llama 3.2's own template where it has no clock
-SAID = "[said]"  # stands for what an assistant says
 MARK_TOKENS = 16  # at the end of a prompt: no mark of a thought has more
 
 
@@ -64,62 +61,37 @@ class Tokens:
 
 
 def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
-    """Ids of a text (with the start token where the model has one) or of chat messages up to the assistant's turn."""
+    """Ids of a text (with the start token where the model has one) or of chat messages up to the assistant's turn.
+
+    Control tokens are the tokenizer's and the template's alone: those that stand in the text are letters.
+    """
+    controls = controls_of(tokenizer)
     if isinstance(prompt, str):
-        ids = list(tokenizer(prompt)["input_ids"])
-        return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
-    if not tokenizer.chat_template:
-        raise BadConfig(f"{tokenizer.name_or_path} has no chat template; use --no-chat")
-    try:
-        return list(rendered(tokenizer, prompt, add_generation_prompt=True))
-    except TemplateError as error:  # some refuse a system turn
-        raise BadConfig(f"the chat template of {tokenizer.name_or_path} refuses the prompt: {error}") from None
-
-
-def rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], **settings: bool) -> Any:
-    """What the chat template makes of the messages: the same on every day, and without thoughts before the answer.
-
-    Its clock stands still (Llama 3.2's writes the date into the system turn); a template that can think (Qwen3's) is
-    told not to, since a self-edit or an answer begins at once. A server renders chats itself.
-    """
-    turns, still = [dict(message) for message in messages], TODAY.strftime
-    return tokenizer.apply_chat_template(
-        turns, return_dict=False, strftime_now=still, enable_thinking=False, **settings
-    )
-
-
-def turn_end(tokenizer: Any) -> int:
-    """The special token that the chat template puts behind what the assistant says; the end token where it has none.
-
-    They differ where a base model's tokenizer has a chat template (Qwen2.5), and in Gemma and Phi-3.
-    """
-    if not tokenizer.chat_template:
-        return int(tokenizer.eos_token_id)
-    try:
-        turns = [{"role": "user", "content": "Say it."}, {"role": "assistant", "content": SAID}]
-        _, said, behind = rendered(tokenizer, turns, tokenize=False).rpartition(SAID)
-    except TemplateError:
-        return int(tokenizer.eos_token_id)
-    ids = tokenizer(behind, add_special_tokens=False)["input_ids"] if said else []
-    special = (each for each in ids if tokenizer.decode([each], skip_special_tokens=True) != tokenizer.decode([each]))
-    return int(next(special, tokenizer.eos_token_id))
+        return controls.encode(controls.hide(prompt), start=True)
+    return controls.encode(opened(tokenizer, prompt).front)
 
 
 def example_tokens(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
     """The example's ids, loss on the completion (on all tokens where the prompt is empty, or the example `whole`).
 
-    `end` adds a last target, so that the model learns where to stop: the end token, behind a chat that of its turns. A
-    completion that ends with it already gets no other.
+    `end` adds a last target, so that the model learns where to stop: the end token, behind a chat what its template
+    puts there. A completion that ends with the text of it gets no other. Raises Untrainable for a completion that the
+    template does not write as it is.
     """
-    if example.prompt:
-        front = prompt_ids(tokenizer, example.prompt)
-        back = list(tokenizer(example.completion, add_special_tokens=False)["input_ids"])
+    controls = controls_of(tokenizer)
+    if not example.prompt:
+        tail = [tokenizer.eos_token_id] if end else []
+        return Tokens((*prompt_ids(tokenizer, example.completion), *tail), 0)
+    if isinstance(example.prompt, str):
+        said = example.completion.removesuffix(tokenizer.eos_token if end else "")
+        turn = Turn(controls.hide(example.prompt), controls.hide(said), "", (tokenizer.eos_token_id,))
     else:
-        front, back = [], prompt_ids(tokenizer, example.completion)
-    chat = not isinstance(example.prompt or "", str)
-    tail = [turn_end(tokenizer) if chat else tokenizer.eos_token_id] if end else []
-    tail = [] if back[-1:] == tail else tail
-    return Tokens(tuple(front + back + tail), 0 if example.whole else len(front))
+        turn = finished(tokenizer, example.prompt, example.completion)
+    starts = isinstance(example.prompt, str)
+    front = controls.encode(turn.front, start=starts)
+    text = turn.said + (turn.behind if end else "")
+    back = controls.continuation(turn.front, front, text, start=starts)
+    return Tokens((*front, *back, *(turn.ends if end else ())), 0 if example.whole else len(front))
 
 
 def lesson_tokens(
@@ -173,7 +145,7 @@ def end_tokens(tokenizer: Any, model: Any) -> set[int]:
     """Every token at which this model stops: the tokenizer's end token, its chat's, and those of the settings."""
     more = model.generation_config.eos_token_id
     declared = more if isinstance(more, Sequence) else [] if more is None else [more]
-    return {tokenizer.eos_token_id, turn_end(tokenizer), *declared}
+    return {tokenizer.eos_token_id, turn_end(tokenizer)[1][0], *declared}
 
 
 def token_limit(sampling: Sampling, prompt_length: int, context: int | None, model: str) -> int:
@@ -197,27 +169,27 @@ def without_room(tokenizer: Any, request: Request, context: int | None, model: s
 
 
 def decoded(
-    tokenizer: Any, ends: Container[int], request_id: str, row: Sequence[int], prompt: Sequence[int] = ()
+    tokenizer: Any,
+    ends: Container[int],
+    request_id: str,
+    row: Sequence[int],
+    prompt: Sequence[int] = (),
+    *,
+    chat: bool = False,
 ) -> Completion:
     """The completion that these tokens (cut at their own limit) are, up to the first end token.
 
-    Where its prompt ends in the mark that opens a thought, the text begins with it: it says where the thought ends.
+    Where its prompt ends in the mark that opens a thought, the text begins with it: it says where the thought ends. Of
+    a `chat` the blank that its template puts before what is said is left out.
     """
     stop = next((place for place, token in enumerate(row) if token in ends), len(row))
     opening = opened_by(tokenizer.decode(prompt[-MARK_TOKENS:], skip_special_tokens=False)) if prompt else ""
-    text = _decode(tokenizer, list(row[:stop]), opening)
+    text = _decode(controls_of(tokenizer), row[:stop], opening)
+    text = text.removeprefix(blank_before(tokenizer)) if chat else text
     return Completion(request_id, text, "stop" if stop < len(row) else "length", stop)
 
 
-def _decode(tokenizer: Any, ids: list[int], opening: str) -> str:
-    """The text without special tokens, save those that mark thoughts where it begins with one (Magistral, gpt-oss)."""
-
-    def text_of(tokens: list[int], *, plain: bool) -> str:
-        return str(tokenizer.decode(tokens, skip_special_tokens=plain, clean_up_tokenization_spaces=False))
-
-    whole = opening + text_of(ids, plain=False)
-    if without_thoughts(whole) == whole:
-        return text_of(ids, plain=True)
-    names = {each: text_of([each], plain=False) for each in set(ids) if not text_of([each], plain=True)}
-    special = {each for each, name in names.items() if name and name not in TOKENS}
-    return opening + text_of([each for each in ids if each not in special], plain=False)
+def _decode(controls: Controls, ids: Sequence[int], opening: str) -> str:
+    """The text without control tokens, save those that mark thoughts where it begins with one (Magistral, gpt-oss)."""
+    whole = opening + controls.decode(ids, keep=controls.ids)
+    return controls.decode(ids) if without_thoughts(whole) == whole else opening + controls.decode(ids, keep=TOKENS)

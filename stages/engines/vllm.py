@@ -136,7 +136,8 @@ class VLLMEngine:
 
     def _completion(self, request: Request, row: list[int], finish: str) -> Completion:
         if finish in ("stop", "length"):
-            return decoded(self.tokenizer, self.ends, request.id, row, prompt_ids(self.tokenizer, request.prompt))
+            prompt, chat = prompt_ids(self.tokenizer, request.prompt), not isinstance(request.prompt, str)
+            return decoded(self.tokenizer, self.ends, request.id, row, prompt, chat=chat)
         return Completion(request.id, "", "failed", None, f"vLLM ended it with {finish}")
 
     def _load(self, adapter: Path) -> Any:

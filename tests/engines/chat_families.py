@@ -54,6 +54,7 @@ class Family:
     written: Callable[[Turns], str]
     bos: str = ""
     thought: str = ""  # what a template that can think ends its prompts with, since it is told not to
+    trims: bool = False  # its template takes the blanks from a text's ends
 
 
 def llama_like(*, end: str = EOT) -> PreTrainedTokenizerFast:
@@ -123,8 +124,8 @@ def qwen_prompt(turns: Turns) -> str:
 
 
 FAMILIES = {
-    "llama": Family(llama_like(), EOT, llama_prompt, bos=BOS),
-    "llama with another end token": Family(llama_like(end=TEXT_END), EOT, llama_prompt, bos=BOS),
+    "llama": Family(llama_like(), EOT, llama_prompt, bos=BOS, trims=True),
+    "llama with another end token": Family(llama_like(end=TEXT_END), EOT, llama_prompt, bos=BOS, trims=True),
     "qwen": Family(qwen_like(), IM_END, qwen_prompt),
     "qwen with another end token": Family(qwen_like(end=PAD), IM_END, qwen_prompt),
     "thinking qwen": Family(qwen_like(thinking=True), IM_END, qwen_prompt, thought=NO_THOUGHT),

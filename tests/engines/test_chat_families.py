@@ -14,7 +14,8 @@ from stages.domains.arc_prompts import edit_prompt, example, task_prompt
 from stages.domains.arc_training import Pair, Puzzle
 from stages.domains.qa import QA
 from stages.engines.base import Example
-from stages.engines.text import Tokens, decoded, end_tokens, example_tokens, prompt_ids, turn_end
+from stages.engines.chats import turn_end
+from stages.engines.text import Tokens, decoded, end_tokens, example_tokens, prompt_ids
 from stages.records import QaTask
 from tests.engines.chat_families import (
     ASSISTANT,
@@ -73,7 +74,8 @@ def check(family: Family, made: Example) -> None:
     """Loss on the completion and its end, silence on the prompt that sampling has too, and nothing else."""
     tokens = example_tokens(family.tokenizer, made, end=True)
     learned = [label for label in tokens.labels if label != -100]
-    assert text(family.tokenizer, learned) == made.completion + family.end
+    said = made.completion.strip() if family.trims else made.completion
+    assert text(family.tokenizer, learned) == said + family.end
     assert targets(tokens) == learned
     assert tokens.weight == len(learned)
     assert text(family.tokenizer, tokens.ids[: tokens.silent]) == family.written(made.prompt) + family.thought
@@ -99,7 +101,7 @@ def test_the_loss_is_on_the_completion_alone_for_any_grids(family: Family, data:
         for _ in range(data.draw(st.integers(1, 4)))
     ]
     check(family, example(Puzzle(tuple(pairs[:-1]), pairs[-1]), whole=False))
-    check(family, Example(edit_prompt(pairs), data.draw(st.text(st.characters(codec="utf-8"), max_size=20)) + "\n"))
+    check(family, Example(edit_prompt(pairs), f" {data.draw(st.text(st.characters(codec='utf-8'), max_size=20))}.\n"))
 
 
 @families
@@ -134,14 +136,14 @@ def test_the_tokens_are_the_templates_own_of_the_finished_chat(family: Family, m
     assert text(family.tokenizer, theirs[len(ours) :]) == ("" if family.bos else "\n")
 
 
-def test_a_turn_is_learned_as_it_is_where_the_template_would_trim_it() -> None:
+def test_a_turn_is_learned_as_the_template_trims_it() -> None:
     tokenizer = llama_like()
     (_, user) = task_prompt([], grid(1, 1))
     front = text(tokenizer, prompt_ids(tokenizer, [user]))
     assert user["content"] == "[[0]] -> "
     assert front.endswith(f"\n\n[[0]] ->{EOT}{ASSISTANT['llama']}")  # in sampling and training alike
     tokens = example_tokens(tokenizer, Example([user], "\n a\n"), end=True)
-    assert text(tokenizer, tokens.ids) == f"{front}\n a\n{EOT}"
+    assert text(tokenizer, tokens.ids) == f"{front}a{EOT}"
 
 
 # ---- the day
@@ -149,10 +151,10 @@ def test_a_turn_is_learned_as_it_is_where_the_template_would_trim_it() -> None:
 
 def test_a_template_reads_no_clock() -> None:
     tokenizer = llama_like()
-    tokenizer.chat_template = "{{ strftime_now('%Y-%m-%d %H:%M') }} and {{ strftime_now(format='%d %b %Y') }}"
-    assert (
-        text(tokenizer, prompt_ids(tokenizer, [{"role": "user", "content": "x"}])) == "2024-07-26 00:00 and 26 Jul 2024"
-    )
+    day = "{{ strftime_now('%Y-%m-%d %H:%M') }} and {{ strftime_now(format='%d %b %Y') }}"
+    tokenizer.chat_template = day + "{% for turn in messages %}{{ ': ' + turn.content }}{% endfor %}"
+    front = text(tokenizer, prompt_ids(tokenizer, [{"role": "user", "content": "x"}]))
+    assert front == "2024-07-26 00:00 and 26 Jul 2024: x:"
 
 
 # ---- the end of a turn
@@ -192,7 +194,7 @@ def test_a_text_ends_with_the_tokenizers_end_token(tokenizer: PreTrainedTokenize
 def test_the_end_of_a_turn_is_the_templates_or_else_the_tokenizers(template: str | None, end: str) -> None:
     tokenizer = llama_like(end=TEXT_END)
     tokenizer.chat_template = template
-    assert turn_end(tokenizer) == tokenizer.convert_tokens_to_ids(end)
+    assert turn_end(tokenizer)[1] == (tokenizer.convert_tokens_to_ids(end),)
 
 
 def test_a_blank_that_decodes_to_nothing_is_no_end_of_a_turn() -> None:
@@ -203,13 +205,13 @@ def test_a_blank_that_decodes_to_nothing_is_no_end_of_a_turn() -> None:
     made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", extra_special_tokens=["</s>"])  # noqa: S106
     made.chat_template = "{% for turn in messages %}{{ turn.content + ' </s>' }}{% endfor %}"
     assert made(" </s>")["input_ids"] == [0, 1]
-    assert turn_end(made) == 1
+    assert turn_end(made) == (" ", (1,))
 
 
 def test_the_end_of_a_turn_is_found_in_a_tokenizer_read_from_a_directory(tmp_path: Path) -> None:
     llama_like(end=TEXT_END).save_pretrained(tmp_path)
     read = AutoTokenizer.from_pretrained(tmp_path)
-    assert (read.eos_token, turn_end(read)) == (TEXT_END, read.convert_tokens_to_ids(EOT))
+    assert (read.eos_token, turn_end(read)) == (TEXT_END, ("", (read.convert_tokens_to_ids(EOT),)))
     tokens = example_tokens(read, EXAMPLES["small grids"], end=True)
     assert tokens == example_tokens(llama_like(end=TEXT_END), EXAMPLES["small grids"], end=True)
 

@@ -104,7 +104,8 @@ def test_a_chat_prompt_is_answered_as_its_rendered_text(chat_dir: Path) -> None:
     rendered = "<|im_start|>user\nWho?<|endoftext|>\n<|im_start|>assistant\n"
     messages = [{"role": "user", "content": "Who?"}]
     (completion,) = chat.sample([Request("a", messages, GREEDY)])
-    assert [completion.text] == ask(chat, [rendered])
+    assert completion.text == naive_text(chat_dir, rendered, GREEDY.max_tokens)
+    assert ask(chat, [rendered]) != [completion.text]  # as a text its control tokens are letters
 
 
 def test_a_chat_prompt_for_a_model_without_template_is_an_error(engine: HFEngine) -> None:

@@ -129,7 +129,7 @@ def test_a_text_that_is_not_ascii_is_counted() -> None:
 @given(side=st.integers(1, 12), said=st.text(st.characters(codec="ascii"), max_size=30))
 def test_the_bound_is_never_too_small(family: Family, side: int, said: str) -> None:
     bare = [{"role": "system", "content": ""}, {"role": "user", "content": said}]
-    for made in (square(side), Example(bare, said), Example("", said), Example(said, said)):
+    for made in (square(side), Example(bare, f"{said}."), Example("", said), Example(said, said)):
         bound = most_tokens(made)
         assert bound is not None
         assert len(example_tokens(family.tokenizer, made, end=True).ids) <= bound

@@ -1,0 +1,135 @@
+"""Control tokens, as the end of a turn, are a template's or a tokenizer's to write: in a text they are letters.
+
+`hide` puts a name that no text can hold in the place of each in a text. `encode` makes it letters again, and what is
+then left of control tokens is a template's own.
+"""
+
+import json
+import re
+from collections.abc import Container, Sequence
+from functools import cached_property
+from secrets import token_hex
+from typing import Any
+
+SECRET = f"x{token_hex(8)}"  # another in every process: whoever writes a text cannot know it
+HIDDEN = re.compile(f"{SECRET}t([0-9]+);")
+BEHINDS = ("\n", ":", "x", " ")  # what a text may be put behind, to see how it goes on
+
+
+class Controls:
+    """The control tokens of one tokenizer: the special ones, and `marks`, others that its chat template writes."""
+
+    def __init__(self, tokenizer: Any, marks: frozenset[str] = frozenset()) -> None:
+        self.tokenizer = tokenizer
+        added = tokenizer.added_tokens_decoder
+        self.added = {str(token): number for number, token in added.items() if str(token)}
+        special = {*tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}
+        self.special = {number: str(tokenizer.convert_ids_to_tokens(number)) for number in special}
+        self.ids = {text: number for number, text in self.special.items()} | {text: self.added[text] for text in marks}
+        self.texts = sorted(self.ids, key=len, reverse=True)  # of two that begin alike, the longer one
+        self.pattern = re.compile("|".join(map(re.escape, self.texts)) or "(?!)")
+
+    def hide(self, text: str) -> str:
+        """The text with a name in the place of each control token."""
+        return self.pattern.sub(lambda found: f"{SECRET}t{self.texts.index(found[0])};", text)
+
+    def show(self, text: str) -> str:
+        """The text as it was before it was hidden."""
+        return HIDDEN.sub(lambda found: self.texts[int(found[1])], text)
+
+    def encode(self, text: str, *, start: bool = False) -> list[int]:
+        """Ids of a text in which what is hidden is letters; with the start token, if there is one, where `start`."""
+        if SECRET not in text:
+            ids = list(self.tokenizer(text, add_special_tokens=start)["input_ids"])
+        elif getattr(self.tokenizer, "backend_tokenizer", None) is None:
+            ids = self._piecewise(text, start)
+        else:
+            ids = self._by_name(text, start)
+        return ids[:-1] if start and ids and ids[-1] == self.tokenizer.eos_token_id else ids
+
+    def _piecewise(self, text: str, start: bool) -> list[int]:
+        """By a tokenizer in Python, which knows no names: piece by piece between the control tokens."""
+        ids: list[int] = []
+        for piece in re.split(f"({self.pattern.pattern})", text):
+            if piece in self.ids:
+                ids.append(self.ids[piece])
+            elif piece:
+                ids += self.tokenizer(self.show(piece), add_special_tokens=False, split_special_tokens=True)[
+                    "input_ids"
+                ]
+        return list(self.tokenizer.build_inputs_with_special_tokens(ids)) if start else ids
+
+    def _by_name(self, text: str, start: bool) -> list[int]:
+        """By a copy of the tokenizer that knows its control tokens under other names alone."""
+        copy, known = self._renamed
+        named = self.pattern.sub(lambda found: _name(self.texts.index(found[0])), text)
+        return [known.get(each, each) for each in copy.encode(self.show(named), add_special_tokens=start).ids]
+
+    @cached_property
+    def _renamed(self) -> tuple[Any, dict[int, int]]:
+        """The copy, and what the ids of its added tokens were before."""
+        from tokenizers import Tokenizer
+
+        names = {text: _name(place) for place, text in enumerate(self.texts)}
+        told = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        told["truncation"] = told["padding"] = None
+        for token in told["added_tokens"]:
+            token["content"] = names.get(token["content"], token["content"])
+        _rename(told["model"], names)
+        copy = Tokenizer.from_str(json.dumps(told))
+        known = ((copy.token_to_id(names.get(text, text)), number) for text, number in self.added.items())
+        return copy, {new: number for new, number in known if new is not None}
+
+    def continuation(self, before: str, front: Sequence[int], text: str, *, start: bool) -> list[int]:
+        """Ids of a text that goes on behind `before`, whose ids are `front`: none stands for a blank nobody wrote.
+
+        They are those of the whole, cut where `before` ends. Where a token would reach over that place, the text goes
+        on as it does behind another: a model that has read `before` cannot take back its last token either.
+        """
+        alone = self.encode(text)
+        if not self.adds_blanks or not text:
+            return alone
+        found, plain = [], self.show(text)
+        fronts = [(before, list(front), start), *((each, self.encode(each), False) for each in BEHINDS)]
+        for written, ids, starts in fronts:
+            whole = self.encode(written + text, start=starts)
+            if whole[: len(ids)] == ids:
+                found.append(whole[len(ids) :])
+                if self.decode(found[-1]) == plain:
+                    return found[-1]
+        return found[0] if found else alone  # of a tokenizer that does not keep a text to the letter
+
+    def decode(self, ids: Sequence[int], *, keep: Container[str] = ()) -> str:
+        """The text of tokens behind others: a first blank is a blank. Of the special ones those to `keep` alone."""
+        kept = [each for each in ids if each not in self.special or self.special[each] in keep]
+        if not self.adds_blanks:
+            return self._decode(kept)
+        end = self.tokenizer.eos_token_id
+        return self._decode([end, *kept]).removeprefix(self._decode([end]))
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    @cached_property
+    def adds_blanks(self) -> bool:
+        """Whether a text that stands alone is made to begin with a blank, as SentencePiece does."""
+        end = self.tokenizer.eos_token_id
+        alone = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        return self._decode([end, *alone]) != self._decode([end]) + "a"
+
+
+def _name(place: int) -> str:
+    return f"{SECRET}c{place};"
+
+
+def _rename(model: dict[str, Any], names: dict[str, str]) -> None:
+    """Control tokens that a model's own vocabulary has, too, under their new names: no text may come to them."""
+    vocabulary = model.get("vocab")
+    if isinstance(vocabulary, list):
+        model["vocab"] = [[names.get(text, text), score] for text, score in vocabulary]
+    elif isinstance(vocabulary, dict):
+        told = {text: name for text, name in names.items() if text != model.get("unk_token")}  # which goes by its text
+        model["vocab"] = {told.get(text, text): number for text, number in vocabulary.items()}
+    if "merges" in model:
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        model["merges"] = [pair for pair in pairs if not told.keys() & {*pair, "".join(pair)}]
