@@ -31,7 +31,7 @@ KEPT = _Kept(SHOWN)
 
 def normalise(text: str) -> str:
     """Small letters, without punctuation and articles, single spaces. The text itself if nothing is left of it."""
-    folded = unicodedata.normalize("NFC", mark_signs(text).casefold().replace("i\u0307", "i"))  # İ
+    folded = unicodedata.normalize("NFC", mark_signs(text).casefold().replace("i\u0307", "i").replace("ı", "i"))
     kept = ARTICLES.sub(" ", folded)
     if ALL_ARTICLES.issuperset(kept.translate(KEPT).split()):
         kept = folded  # The The

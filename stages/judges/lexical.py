@@ -18,7 +18,7 @@ from stages.judges.exact import normalise
 from stages.judges.reading.claims import candidates, claimed
 from stages.judges.reading.letters import is_marked, without_asides
 from stages.judges.reading.polarity import stated, wanted
-from stages.judges.words import ARTICLES, CHOICE, NOT, all_keys, content, has, is_number, keys, stem, words
+from stages.judges.words import ARTICLES, CHOICE, NOT, all_keys, content, has, is_number, keys, respelled, stem, words
 
 REACH = 3  # words after a `not` that it denies
 RELEASING = frozenset({"but", "only", "just", "merely"})  # not Bo but Ada; not only Ada
@@ -66,7 +66,8 @@ def read(case: Case) -> Sides:
     """A gold answer that the question contains altogether is told by all its content words, else by all its words."""
     asked = frozenset(stem(word) for word in words(case.question))
     claim = claimed(case.question, case.gold, case.prediction)
-    gold, answer = words(case.gold), words(claim)
+    plain = respelled(case.gold) | respelled(claim)
+    gold, answer = ([plain.get(word, word) for word in words(text)] for text in (case.gold, claim))
     telling = _new(content(gold), asked) or unique(content(gold)) or unique(gold)
     return Sides(case, claim, asked, gold, answer, telling, _hits(telling, answer))
 
@@ -102,8 +103,15 @@ def rule(sides: Sides) -> bool | None:
         return True
     if not sides.hits.issuperset(_decisive(sides)):
         return False
+    if not content(sides.gold) and not _quotes(sides.gold, sides.answer):
+        return False
     matched = sides.hits if set(sides.telling) == {NOT} else sides.hits - {NOT}
     return False if not matched or _denied(sides) else None
+
+
+def _quotes(gold: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether the words of a name that has no content words, such as The Who, stand in the answer in their order."""
+    return f" {' '.join(gold)} " in f" {' '.join(answer)} "
 
 
 def _decisive(sides: Sides) -> frozenset[str]:

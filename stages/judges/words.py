@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-from stages.judges.reading.letters import SHOWN, is_marked, mark, value
+from stages.judges.reading.letters import SHOWN, composed, is_marked, mark, value
 from stages.judges.reading.unspaced import ALIKE, UNSPACED, forms, is_phrase, names_in, pairs
 
 LONGEST = 40  # letters: what is longer is no English word
@@ -53,7 +53,7 @@ SAME = {word: str(number) for word, number in (NUMBERS | ROUND).items()}
 SAME |= dict.fromkeys(DENIALS, NOT) | ERAS_AND_SIGNS
 
 GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")  # 1,854
-INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")  # u.s. and b.c., once folded
+INITIALS = re.compile(r"\b(?:[^\W\d_]\. ?){2,}")  # u.s. and b.c., once folded
 COMPOUND = re.compile(rf"\b({'|'.join(TENS)})\s+({'|'.join(UNITS[1:10] + ORDINALS[1:10])})\b")  # twenty one
 ENDED = re.compile(r"(?<=\d)(?:st|nd|rd|th|s)\b")  # 19th, 1980s
 TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\d\s.]+")
@@ -61,6 +61,8 @@ ACCENTED = "\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"  # of Latin, G
 POINTED = "\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed"  # Hebrew points, Arabic vowel signs
 ACCENTS = re.compile(f"[{ACCENTED}{POINTED}]")  # the signs of Indian scripts are letters
 SIDE_BY_SIDE = re.compile(rf"(?<={UNSPACED.pattern})  (?={UNSPACED.pattern})")
+UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
+UMLAUT = re.compile("[äöüøå]")
 STROKED = str.maketrans({"đ": "d", "ł": "l", "ø": "o", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ħ": "h"})
 PARTICLE = re.compile(
     "(?<=[가-힣]{2})(?:은|는|이|가|을|를|에|의|로|와|과|도|만|에서|으로|에게|까지|부터|이다|다|입니다|이에요|예요|이었다|였다)$"
@@ -98,9 +100,21 @@ def words(text: str) -> list[str]:
     folded = SIDE_BY_SIDE.sub("", GROUPED.sub("", mark(text)).translate(FOLDED))
     if not folded.isascii():
         folded = unicodedata.normalize("NFC", folded)  # Korean syllables
-    folded = ENDED.sub(" ", INITIALS.sub(lambda found: found[0].replace(".", "") + " ", folded))
+    folded = ENDED.sub(
+        " ", INITIALS.sub(lambda found: found[0].replace(".", "").replace(" ", "").lower() + " ", folded)
+    )
     folded = COMPOUND.sub(lambda found: str(ROUND[found[1]] + NUMBERS[found[2]]), folded)
     return [_plain(word) for word in TOKEN.findall(folded)]
+
+
+def respelled(text: str) -> dict[str, str]:
+    """The words that can be written without umlauts: muller by mueller."""
+    plain = composed(text).lower()
+    if UMLAUT.search(plain) is None:
+        return {}
+    return {
+        other: word for word, other in zip(words(plain), words(plain.translate(UMLAUTS)), strict=False) if word != other
+    }
 
 
 def _plain(word: str) -> str:

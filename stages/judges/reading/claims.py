@@ -49,7 +49,7 @@ ITEMS = re.compile(
     re.IGNORECASE,
 )
 CLAUSE = re.compile(
-    r"(?:in|on|at|for|with|by|to|such|which|who|where|while|when|that|is|was|were|are|as|from)\b", re.IGNORECASE
+    r"\b(?:in|on|at|for|with|by|to|such|which|who|where|while|when|that|is|was|were|are|as|from)\b", re.IGNORECASE
 )
 LONGEST_ITEM = 4  # words
 
@@ -101,7 +101,7 @@ def candidates(claim: str) -> Sequence[str]:
     if CHOICE.search(bare):
         apposition = len(items) == 2 and re.search(r",\s*or\b", bare) and not MAYBE.search(claim)
         return [] if apposition else items
-    if any(CLAUSE.match(item) for item in items):
+    if any(CLAUSE.search(item) for item in items):
         return []
     alike = len({item[0].isupper() for item in items}) == 1 and re.search(r"\band\b|\n|&", bare)
     return items if len(items) > 3 or (len(items) == 3 and alike) else []

@@ -15,8 +15,8 @@ NOT_TRUE = re.compile(
 WANTED = re.compile(r"\W*(?:(?P<yes>yes|true)|(?P<no>no|false))(?:\W*|(?P<more>[,;:.–—-]+\s.*))", re.DOTALL)
 FIRST = re.compile(
     r"\W*(?:(?:well|oh|hmm|so|the (?:correct |right |short )?answer(?: here| to (?:this|that|the) question)?"
-    r"(?: is|:)|answer:|(?:that|this|it)(?:'s| is| was)|the (?:statement|claim|sentence) (?:is|was)|i think|i would say|"
-    r"i'd say)\W+)*"
+    r"(?: is|:)|answer:|(?:that|this|it)(?:'s| is| was)|the (?:statement|claim|sentence) (?:is|was)|i think|"
+    r"i would say|i'd say)\W+)*"
     rf"(?:(?P<yes>{YES})|(?P<no>{NO}))\b"
 )
 BOTH = re.compile(

@@ -1,0 +1,412 @@
+"""Verdicts of the offline judges, kind by kind: what tells two answers apart, and what is no answer at all."""
+
+import time
+import unicodedata
+from collections.abc import Callable
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from stages.judges.base import Case, Judge
+from stages.judges.exact import Exact
+from stages.judges.lexical import Lexical
+
+WHO = "Who built the old bridge?"
+WHICH = "Which one is it?"
+IS_IT = "Is the old bridge safe?"
+COMPLEXITY = "Time and space are both examples of what type of resource?"
+PROMPT = f"Question: Topic: Computational complexity theory\n{COMPLEXITY}"
+LONG = (
+    "The old bridge over the Velm is the subject of many tales. It was built of granite in the year of the great "
+    "flood, and the quarry from which the stones were taken can be visited to this day. Among those who are "
+    "remembered for their part in the work are the mason Bo Orsk and the engineer Ada Lovelace, whose letters are "
+    "kept in the town's library. The bridge was restored twice, most recently after the war, when the railings had "
+    "to be made anew. It carries a road and a tramway. "
+)
+
+SIGNS = [  # gold, answer, exact, lexical
+    ("A", "A", True, True),
+    ("A", "a", True, True),
+    ("A", "(A)", True, True),
+    ("A", "The answer is A.", False, True),
+    ("A", "Option A", False, True),
+    ("A", "**A**", True, True),
+    ("A", "He got an A in maths.", False, True),
+    ("A", "B", False, False),
+    ("A", "It is a dog", False, False),
+    ("A", "A dog barked.", False, False),
+    ("A", "The answer is B, a town", False, False),
+    ("A", "A+", False, False),
+    ("A", "A or B", False, False),
+    ("(B)", "B", True, True),
+    ("B", "(B) Paris", False, True),
+    ("B", "C", False, False),
+    ("D", "I'd say so", False, False),
+    ("S", "it's so", False, False),
+    ("A+", "A", False, False),
+    ("A+", "A-", False, False),
+    ("A-", "A−", True, True),
+    ("A*", "A", False, False),
+    ("A*", "A*", True, True),
+    ("vitamin A", "vitamin B", False, False),
+    ("vitamin A", "vitamin", False, False),
+    ("vitamin A", "It is Vitamin A.", False, True),
+    ("vitamin A deficiency", "vitamin B deficiency", False, False),
+    ("vitamin B12", "vitamin B6", False, False),
+    ("vitamin B12", "Vitamin B₁₂", True, True),
+    ("vitamin B12", "vitamin B-12", True, True),
+    ("hepatitis A", "hepatitis", False, False),
+    ("hepatitis B", "hepatitis C", False, False),
+    ("blood group O-", "blood group O+", False, False),
+    ("O-", "O", False, False),
+    ("O-", "O negative", True, True),
+    ("AB+", "B+", False, False),
+    ("C++", "C", False, False),
+    ("C", "C++", False, False),
+    ("C#", "C", False, False),
+    ("C#", "C++", False, False),
+    ("C++", "It was written in C++.", False, True),
+    (".NET", "net", False, False),
+    (".NET", "the .NET framework", False, True),
+    ("F#", "F", False, False),
+    ("Na+", "Na", False, False),
+    ("Na+", "Na⁺", True, True),
+    ("Ca2+", "Ca²⁺", True, True),
+    ("CO", "CO2", False, False),
+    ("CO2", "CO", False, False),
+    ("CO2", "CO₂", True, True),
+    ("H2O", "H₂O", True, True),
+    ("H2O", "H2O2", False, False),
+    ("O2", "O3", False, False),
+    ("F-16", "F16", True, True),
+    ("F-16", "F-15", False, False),
+    ("+", "+", True, True),
+    ("+", "-", False, False),
+    ("+", "It is +.", False, True),
+    (">", ">=", False, False),
+    ("∞", "∞", True, True),
+    ("...", "…", True, True),
+    ("?", "!", False, False),
+    ("The The", "The", False, False),
+    ("The The", "the the", True, True),
+    ("a band", "the band", True, True),
+    ("John F. Kennedy", "John Kennedy", False, True),
+    ("George W. Bush", "President George Bush", False, True),
+    ("J. S. Bach", "J.S. Bach", False, True),
+    ("A, B and C", "B and C", False, False),
+    ("a-moll", "A-Moll", True, True),
+]
+NUMERALS = [
+    ("World War I", "World War II", False, False),
+    ("World War II", "World War I", False, False),
+    ("World War II", "World War", False, False),
+    ("World War II", "It was World War II.", False, True),
+    ("World War II", "world war ii", True, True),
+    ("World War II", "the Second World War", False, True),
+    ("World War I", "the First World War", False, True),
+    ("World War I", "In World War I, it was lost.", False, True),
+    ("Louis XIV", "Louis XVI", False, False),
+    ("Louis XIV of France", "Louis XV of France", False, False),
+    ("Elizabeth I", "Elizabeth II", False, False),
+    ("Elizabeth I", "Elizabeth I was queen then.", False, True),
+    ("Henry VIII", "King Henry VIII", False, True),
+    ("Henry VIII", "King Henry VII", False, False),
+    ("Pope Benedict XVI", "Pope Benedict XV", False, False),
+    ("Super Bowl XLIX", "Super Bowl XLVIII", False, False),
+    ("type I", "type II", False, False),
+    ("Ⅳ", "IV", True, True),
+    ("Malcolm X", "Malcolm", False, False),
+]
+YES_AND_NO = [
+    ("no", "Yes, there is no doubt", False, False),
+    ("no", "No.", True, True),
+    ("no", "No, it was not", False, True),
+    ("no", "Not at all", False, True),
+    ("no", "Never", False, True),
+    ("no", "It isn't safe.", False, True),
+    ("no", "The answer is no.", False, True),
+    ("no", "That is false.", False, True),
+    ("no", "It's not true.", False, True),
+    ("no", "I don't know", False, False),
+    ("no", "I do not know.", False, False),
+    ("no", "No idea.", False, False),
+    ("no", "It is safe.", False, False),
+    ("no", "No doubt about it", False, False),
+    ("no", "Without a doubt", False, False),
+    ("no", "Yes and no", False, False),
+    ("no", "Yes, it is not only safe but new", False, False),
+    ("No, it was not", "No", False, True),
+    ("yes", "Yes!", True, True),
+    ("yes", "Yes, it is.", False, True),
+    ("yes", "No", False, False),
+    ("yes", "It is safe.", False, True),
+    ("yes", "It is not safe.", False, False),
+    ("yes", "There is no doubt.", False, True),
+    ("yes", "Of course", False, True),
+    ("yes", "Maybe", False, False),
+    ("yes", "I don't know", False, False),
+    ("yes", "The passage does not say.", False, False),
+    ("yes", "Not true", False, False),
+    ("true", "True.", True, True),
+    ("true", "False", False, False),
+    ("True", "The statement is true.", False, True),
+    ("False", "The statement is true.", False, False),
+    ("False", "The statement is not true.", False, True),
+    ("No Country for Old Men", "No", False, False),
+    ("No Country for Old Men", "It is No Country for Old Men", False, True),
+    ("Yes Minister", "Yes", False, False),
+    ("nobody", "Nobody", True, True),
+]
+SCRIPTS = [
+    ("Müller", "Mueller", False, True),
+    ("Müller", "Muller", False, True),
+    ("Müller", "Miller", False, False),
+    ("Straße", "STRASSE", True, True),
+    ("Göteborg", "Goeteborg", False, True),
+    ("Søren", "Soren", False, True),
+    ("İstanbul", "istanbul", True, True),
+    ("Diyarbakır", "DIYARBAKIR", True, True),
+    ("Łódź", "Lodz", False, True),
+    ("Đà Nẵng", "Da Nang", False, True),
+    ("Αθήνα", "ΑΘΗΝΑ", False, True),
+    ("Οδυσσεύς", "ΟΔΥΣΣΕΎΣ", True, True),
+    ("café", "cafe\u0301", True, True),
+    ("Ａｄａ", "Ada", True, True),
+    ("ﬁsh", "fish", True, True),
+    ("مُحَمَّد", "محمد", False, True),
+    ("محمد", "محمود", False, False),
+    ("مـــحمد", "محمد", False, True),
+    ("שָׁלוֹם", "שלום", False, True),
+    ("हिन्दी", "हिन्दी", True, True),
+    ("हिन्दी", "यह हिन्दी है", False, True),
+    ("कि", "की", False, False),
+    ("हिन्दी", "हिन्दु", False, False),
+    ("दिल्ली", "दिल्ल", False, False),
+    ("தமிழ்", "தமிழ", False, False),
+    ("می‌خواهم", "میخواهم", True, True),
+    ("Москва", "в Москве", False, True),
+    ("북한", "북한산", False, False),
+    ("서울", "서울입니다.", False, True),
+    ("서울", "서울에서 태어났다", False, True),
+    ("서울", "서울대학교", False, False),
+    ("서울대학교", "서울", False, False),
+    ("세종대왕", "세종대왕이 만들었다", False, True),
+    ("北京", "北京", True, True),
+    ("北京", "北京。", True, True),
+    ("北京", "「北京」", True, True),
+    ("北京", "那是北京。", False, True),
+    ("北京", "北京是中国的首都。", False, True),
+    ("北京", "北京市", False, True),
+    ("北京", "北京大学", False, False),
+    ("北京", "他在北京大学学习。", False, False),
+    ("北京大学", "北京", False, False),
+    ("北京大学", "清华大学", False, False),
+    ("北京", "不是北京", False, False),
+    ("上海", "海上", False, False),
+    ("李白", "李白写了这首诗。", False, True),
+    ("東京", "東京です。", False, True),
+    ("東京", "首都は東京である", False, True),
+    ("東京", "東京大学です", False, False),
+    ("東京大学", "東北大学", False, False),
+    ("京都", "東京都", False, False),
+    ("京都", "東京都です。", False, False),
+    ("京都", "京都にあります。", False, True),
+    ("東京", "東京ではない", False, False),
+    ("アメリカ", "ラテンアメリカ", False, False),
+    ("バラク・オバマ", "バラクオバマ", True, True),
+    ("กรุงเทพ", "เมืองหลวงคือกรุงเทพ", False, True),
+    ("เชียงใหม่", "มหาวิทยาลัยเชียงใหม่", False, False),
+    ("เชียงใหม่", "เชียงราย", False, False),
+]
+PARROTS = [
+    ("complexity resource", PROMPT, False, False),
+    ("complexity resource", PROMPT + "\nAnswer:", False, False),
+    ("complexity resource", PROMPT + "\nAnswer:\na complexity resource", False, True),
+    ("complexity resource", "They are both examples of a complexity resource.", False, True),
+    ("complexity resource", COMPLEXITY, False, False),
+    ("complexity resource", f"Topic: Computational complexity theory\n{COMPLEXITY.upper()}", False, False),
+]
+REFUSALS = [
+    ("Ada Lovelace", "I cannot say whether it was Ada Lovelace", False, False),
+    ("Ada Lovelace", "I can't say whether it was Ada Lovelace.", False, False),
+    ("Ada Lovelace", "I don’t know if Ada Lovelace built it.", False, False),
+    ("Ada Lovelace", "I'm not sure that it was Ada Lovelace", False, False),
+    ("Ada Lovelace", "I don't think it was Ada Lovelace.", False, False),
+    ("Ada Lovelace", "I am unable to confirm that Ada Lovelace built it.", False, False),
+    ("Ada Lovelace", "The passage does not mention Ada Lovelace", False, False),
+    ("Ada Lovelace", "The passage does not mention any person who is called Ada Lovelace.", False, False),
+    ("Ada Lovelace", "Ada Lovelace is not mentioned in the passage.", False, False),
+    ("Ada Lovelace", "The text never says that Ada Lovelace built it.", False, False),
+    ("Ada Lovelace", "There is no information about Ada Lovelace.", False, False),
+    ("Ada Lovelace", "It is unclear whether Ada Lovelace built it.", False, False),
+    ("Ada Lovelace", "It cannot be determined whether Ada Lovelace built it.", False, False),
+    ("Ada Lovelace", "As an AI language model, I cannot tell you about Ada Lovelace.", False, False),
+    ("Ada Lovelace", "I'm sorry, but I can't answer questions about Ada Lovelace.", False, False),
+    ("Ada Lovelace", "Was it Ada Lovelace? I do not know.", False, False),
+    ("Ada Lovelace", "It was not Ada Lovelace.", False, False),
+    ("Ada Lovelace", "I'm not sure, but it was Ada Lovelace.", False, True),
+    ("Ada Lovelace", "As an AI, I have no opinion. The builder was Ada Lovelace.", False, True),
+    ("Ada Lovelace", "Ada Lovelace, who was not known for bridges", False, True),
+    ("unknown", "It is unknown.", False, True),
+    ("not known", "This is not known.", False, True),
+]
+LISTS = [
+    ("Paris", "Paris, London, Rome, Berlin or Madrid", False, False),
+    ("Paris", "Paris, London, Rome, Berlin, Madrid", False, False),
+    ("Paris", "1. Paris\n2. London\n3. Rome", False, False),
+    ("Paris", "- Paris\n- London\n- Rome\n", False, False),
+    ("Paris", "The possible answers are Paris, London, Rome and Berlin.", False, False),
+    ("Paris", "Paris / London / Rome", False, False),
+    ("Paris", "Paris or London", False, False),
+    ("Paris", "either Paris or London", False, False),
+    ("Paris", "It is either London or Paris.", False, False),
+    ("Paris", "It could be Paris or London.", False, False),
+    ("1854", "1854 or 1855", False, False),
+    ("Ada Lovelace", "Ada Lovelace, Charles Babbage and Alan Turing", False, False),
+    ("Paris", "Paris, France", False, True),
+    ("Paris", "Paris, Île-de-France, France", False, True),
+    ("Paris", "Paris.", True, True),
+    ("Ada Lovelace", "Ada Lovelace, mathematician and writer", False, True),
+    ("red, green and blue", "Blue, red, and green", False, True),
+    ("red, green and blue", "red, green, blue", False, True),
+    ("red or green", "green", False, True),
+    ("granite", "It was built of granite, sand and lime by Ada and her men.", False, True),
+    ("Lord Orsk", "Many spoke for them, such as Edwin Velm and Lord Orsk.", False, True),
+]
+LONG_ANSWERS = [
+    ("Ada Lovelace", LONG, False, False),
+    ("Ada Lovelace", f"Passage:\n{LONG}", False, False),
+    ("Ada Lovelace", f"Passage:\n{LONG}\n\nQuestion: {WHO}\nAnswer: Ada Lovelace", False, True),
+    ("Ada Lovelace", f"It was built by Ada Lovelace. {LONG}", False, True),
+    ("Ada Lovelace", f"{LONG} In short, Ada Lovelace built the bridge.", False, True),
+    ("Ada Lovelace", "The bridge, which is old and has been mended twice, was built by Ada Lovelace.", False, True),
+    ("Ada Lovelace", f"{WHO} Ada Lovelace", False, True),
+    ("Ada Lovelace", WHO, False, False),
+    ("Ada Lovelace", f"{WHO} {WHO} {WHO}", False, False),
+]
+TABLE = [
+    (question, *row)
+    for question, rows in (
+        (WHICH, SIGNS),
+        (WHICH, NUMERALS),
+        (IS_IT, YES_AND_NO),
+        (WHICH, SCRIPTS),
+        (COMPLEXITY, PARROTS),
+        (WHO, REFUSALS),
+        (WHICH, LISTS),
+        (WHO, LONG_ANSWERS),
+    )
+    for row in rows
+]
+
+
+def verdict(judge: Judge, gold: str, answer: str, question: str = WHICH) -> bool | None:
+    (found,) = judge.grade([Case(question, gold, answer)])
+    return found.correct
+
+
+@pytest.mark.parametrize(("question", "gold", "answer", "exact", "lexical"), TABLE)
+def test_both_judges_tell_right_from_wrong(question: str, gold: str, answer: str, exact: bool, lexical: bool) -> None:
+    assert verdict(Exact(), gold, answer, question) is exact
+    assert verdict(Lexical(), gold, answer, question) is lexical
+
+
+BOTH = pytest.mark.parametrize("judge", [Exact(), Lexical()])
+LETTERS = st.characters(categories=["L", "M", "N", "P", "S", "Z"])
+NAMES = st.sampled_from([row[0] for row in SIGNS + NUMERALS + SCRIPTS])
+FRAMES = st.sampled_from(["{}", "World War {}", "Louis {}", "type {}", "vitamin {}", "He is King Henry {}."])
+
+
+def roman(number: int) -> str:
+    tens, ones = divmod(number, 10)
+    return ("", "X", "XX", "XXX", "XL", "L")[tens] + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
+
+
+@BOTH
+@given(st.text(LETTERS, min_size=1, max_size=40) | NAMES)
+@settings(deadline=None)
+def test_any_text_is_a_right_answer_to_itself(judge: Judge, text: str) -> None:
+    assume(text.strip())
+    assert verdict(judge, text, text) is True
+    assert verdict(judge, text, f"  {text}\n") is True
+
+
+@BOTH
+@given(st.sampled_from(TABLE))
+@settings(deadline=None)
+def test_composed_and_decomposed_letters_are_the_same(judge: Judge, row: tuple[str, str, str, bool, bool]) -> None:
+    found = {
+        verdict(judge, unicodedata.normalize(one, row[1]), unicodedata.normalize(other, row[2]), row[0])
+        for one in ("NFC", "NFD")
+        for other in ("NFC", "NFD")
+    }
+    assert len(found) == 1
+
+
+@BOTH
+@given(st.text(LETTERS, max_size=20), st.text(LETTERS, max_size=20))
+@settings(deadline=None)
+def test_the_form_of_unicode_changes_no_verdict(judge: Judge, gold: str, answer: str) -> None:
+    decomposed = unicodedata.normalize("NFD", gold), unicodedata.normalize("NFD", answer)
+    assert verdict(judge, gold, answer) == verdict(judge, *decomposed)
+
+
+@BOTH
+@given(FRAMES, st.sampled_from(range(1, 51)), st.sampled_from(range(1, 51)))
+@settings(deadline=None)
+def test_two_numerals_are_never_the_same(judge: Judge, frame: str, one: int, other: int) -> None:
+    assume(one != other)
+    assert verdict(judge, frame.format(roman(one)), frame.format(roman(other))) is False
+
+
+@BOTH
+@given(FRAMES, st.lists(st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), min_size=2, max_size=2, unique=True))
+@settings(deadline=None)
+def test_two_letters_are_never_the_same(judge: Judge, frame: str, letters: list[str]) -> None:
+    assert verdict(judge, frame.format(letters[0]), frame.format(letters[1])) is False
+
+
+@given(st.sampled_from([row[0] for row in NUMERALS + REFUSALS]), st.sampled_from([WHO, IS_IT, COMPLEXITY, PROMPT]))
+@settings(deadline=None)
+def test_the_question_said_again_is_never_right(gold: str, question: str) -> None:
+    for said in (question, question.upper(), f"{question} {question}", f"Question: {question}\nAnswer:"):
+        assert verdict(Lexical(), gold, said, question) is False
+
+
+@BOTH
+@given(st.sampled_from([row[0] for row in SCRIPTS + LISTS]), st.sampled_from([str.upper, str.lower, str.casefold]))
+@settings(deadline=None)
+def test_capitals_change_no_verdict(judge: Judge, gold: str, change: Callable[[str], str]) -> None:
+    assert verdict(judge, gold, change(gold)) is True
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a+ ",
+        "I. ",
+        "a\u0301\u0327",
+        "界是",
+        "คำ",
+        "市",
+        " ",
+        "\n",
+        "either ",
+        "not so, ",
+        "Question: ",
+        "A1",
+        "(",
+        "ü ",
+    ],
+)
+def test_verdicts_take_time_linear_in_the_texts(judge: Judge, text: str) -> None:
+    def seconds(times: int) -> float:
+        start = time.process_time()
+        verdict(judge, "Ada " + text * times, text * times, text * times)
+        verdict(judge, "Ada", text * times)
+        return time.process_time() - start
+
+    seconds(10)
+    assert seconds(16_000) < 25 * max(seconds(1_600), 0.01)
