@@ -7,7 +7,7 @@ from typing import Any
 from stages.failures import BadConfig, BadInput
 from stages.lines import BadLine, one_line
 
-COLUMNS = ("id", "title", "context", "question", "answer", "answers", "questions")
+COLUMNS = ("id", "title", "context", "question", "answer", "answers", "questions", "train", "test")
 SAME = frozenset({"answer", "answers"})  # of which one is read
 
 
@@ -46,6 +46,8 @@ class Columns:
         if missing := self._missing(found):
             raise BadInput(f"{place}: {missing}")
         here = set(found) - self.hidden | self.names.keys()
+        if here >= {"train", "test"}:  # ARC
+            return True
         asks = bool(here & {"question", "questions"})
         wants = [name for name in ("title", "context") if name not in here]
         wants += ["question"] if not asks and (wants or here & SAME) else []

@@ -14,7 +14,7 @@ from stages.arc_files import Solutions
 from stages.columns import Columns
 from stages.failures import BadConfig, BadInput
 from stages.folders import JSON_FILES, LeaveOut, ignore
-from stages.kinds import HEAD, SFT_PAIRS, Foreign, Kind, is_object, is_spread, look_at_bytes, look_at_keys
+from stages.kinds import HEAD, PAIRS, SFT_PAIRS, Foreign, Kind, is_object, is_spread, look_at_bytes, look_at_keys
 from stages.lines import (
     LONGEST,
     BadLine,
@@ -181,8 +181,10 @@ def load_lines(file: Readable, path: Path, reading: Reading) -> Iterator[Record]
 
 def from_line(value: dict[str, Any], reading: Reading, name: str) -> Record | None:
     """A record line, or a `{title, context, questions}` line; None for a row, which is gathered. Raises BadLine."""
-    if "task" not in value:
+    if not isinstance(value.get("task"), dict):
         value = reading.columns.rename(value)
+        if arc_files.is_task(value):
+            return arc_files.named_record(value, reading.solutions, name)
     if squad.is_row(value):
         reading.rows.add(value, name)
         return None
@@ -210,7 +212,8 @@ def from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
             way = f"; a text under such a name is read with: seal tasks - --title TITLE < {path}"
         raise BadInput(f"{path}: {why(error)}{way}") from None
     keys = LINE_KEYS.union(reading.columns.names.values())
-    if isinstance(document, dict) and not keys.isdisjoint(document) and not arc_files.is_challenges(document):
+    is_arc = arc_files.is_task(document) or arc_files.is_challenges(document)
+    if isinstance(document, dict) and not keys.isdisjoint(document) and not is_arc:
         return read_entries(
             [("the object", document)], str(path), lambda value: _one(value, path, reading), reading.refuse
         )
@@ -232,6 +235,8 @@ def from_document(document: Any, path: Path, reading: Reading) -> Iterator[Recor
         document = {reading.title: document}
     if arc_files.is_task(document) or arc_files.is_challenges(document):
         return arc_files.from_arc(document, path, reading.refuse, reading.solutions)
+    if isinstance(document, list) and document and look_at_keys(document[0]) is PAIRS:
+        raise Foreign(PAIRS, str(path))
     for fits, read in LAYOUTS:
         if fits(document):
             return read(document, path, reading)
@@ -264,5 +269,9 @@ Read = Callable[[Any, Path, Reading], Iterator[Record]]
 LAYOUTS: tuple[tuple[Callable[[Any], bool], Read], ...] = (
     (_is_squad, lambda document, path, reading: squad.from_squad(document, path, reading.refuse)),
     (_is_rewards, lambda document, path, reading: official.from_rewards(document, path, reading.refuse)),
+    (
+        arc_files.is_list_of_tasks,
+        lambda document, path, reading: arc_files.from_tasks(document, path, reading.refuse, reading.solutions),
+    ),
     (_is_list, _read_list),
 )

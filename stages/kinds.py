@@ -74,6 +74,14 @@ SOLUTIONS = Kind(
     "ARC's solutions",
     "give the challenges: `seal tasks CHALLENGES.json --solutions {file}` (those beside it are found)",
 )
+SUBMISSION = Kind(
+    "ARC answers (attempts), not tasks", "give the challenges that they answer: seal tasks CHALLENGES.json"
+)
+PAIRS = Kind(
+    "pairs of grids without a test, as re-arc has them",
+    "say which are shown and which asked: jq '{train: .[:3], test: .[3:4]}' {file} > NEW.json",
+)
+NUMBERS = Kind("rows of numbers, no text", 'an ARC task is JSON: {"train": [{"input", "output"}], "test": […]}')
 UTF16 = Kind(
     "not UTF-8 (byte 0) but UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 {file} > NEW, and give NEW under its ending"
 )
@@ -203,6 +211,10 @@ def look_at_keys(value: Any) -> Kind | None:
         return None
     if is_solutions(value):
         return SOLUTIONS
+    if is_submission(value):
+        return SUBMISSION
+    if isinstance(value.get("input"), list) and isinstance(value.get("output"), list):
+        return PAIRS
     if value and value.keys() <= REPLY_KEYS:
         return REPLY
     return next((kind for keys, kind in KEYS if keys <= value.keys()), None)
@@ -298,6 +310,12 @@ def is_template(head: bytes) -> bool:
 def is_solutions(value: Mapping[str, Any]) -> bool:
     """Whether a JSON object is ARC's solutions: lists of grids by the tasks' ids."""
     return bool(value) and all(_is_grids(item) for item in list(value.values())[:9])
+
+
+def is_submission(value: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is answers to ARC: lists of attempts by the tasks' ids."""
+    first = next(iter(value.values()), None)
+    return isinstance(first, list) and bool(first) and isinstance(first[0], dict) and "attempt_1" in first[0]
 
 
 def _is_grids(value: Any) -> bool:

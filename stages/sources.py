@@ -1,5 +1,6 @@
 """Where records are read from: a file, a stream, a folder of files."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from stages.failures import BadConfig, BadInput
 from stages.folders import JSON_FILES, TABLES, Omission, reject_file, tell_unreadable, walk
 from stages.kinds import (
     ARROW,
+    NUMBERS,
     PARQUET,
     SOLUTIONS,
     STAND_INS,
@@ -31,6 +33,7 @@ from stages.splits import Selection, select
 from stages.tables import Damaged, open_table
 from stages.texts import find_title, from_text, read_start, title_of
 
+ROWS = re.compile(rb"\s*(\d[ \t,]*)+\r?\n[\d\s,]*\d\s*")  # of numbers, two at least
 BEGINNING = re.compile(rb"\s*(\{|\[\s*(\{|\]|\"|$))")  # of JSON, rather than of a text
 
 
@@ -54,9 +57,23 @@ def open_file(path: Path, title: str, reading: Reading) -> Iterator[Record]:
 def open_text(path: Path, title: str, reading: Reading) -> Iterator[Record]:
     """An own text as a task. Raises Foreign for a prompt template, and for what is no text whatever its name."""
     raw = read_start(path)
-    if kind := look_at_bytes(raw) or (TEMPLATE if is_template(raw) else None):
+    kind = look_at_bytes(raw) or (TEMPLATE if is_template(raw) else NUMBERS if ROWS.fullmatch(raw) else None)
+    if kind:
         raise Foreign(kind, str(path))
+    if is_json(raw):
+        return open_json(path, reading)
     return _text(raw, title, str(path), reading)
+
+
+def is_json(raw: bytes) -> bool:
+    """Whether a text is JSON, by whatever name: a line that is an object, or a document of objects."""
+    if not BEGINNING.match(raw.removeprefix(b"\xef\xbb\xbf")):
+        return False
+    try:
+        found = json.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return is_object(raw.lstrip().partition(b"\n")[0])
+    return isinstance(found, dict) or any(isinstance(each, dict) for each in found)
 
 
 def _text(raw: bytes, title: str, name: str, reading: Reading) -> Iterator[Record]:
@@ -94,7 +111,8 @@ def read_folder(root: Path, reading: Reading, repeats: Repeats) -> Iterator[Reco
     """
     if kind := look_at_folder(root):
         raise Foreign(kind, str(root))
-    chosen, fits, splits = select(root, reading), False, set[str]()
+    chosen, fits = select(root, reading), False
+    splits, folders, grids = set[str](), set[str](), False  # splits that files are of; that their folders are of
     for path in walk(root, leave_out=reading.leave_out, refuse=reading.refuse, mine=reading.mine):
         suffix = path.suffix.lower()
         if suffix not in (*TEXTS, *JSON_FILES, *TABLES):
@@ -103,10 +121,15 @@ def read_folder(root: Path, reading: Reading, repeats: Repeats) -> Iterator[Reco
             reading.leave_out(Omission(str(path), reason))
         else:
             fits = True
-            splits |= chosen.name_splits(path.relative_to(root)) if suffix in (*JSON_FILES, *TABLES) else set()
+            name = path.relative_to(root)
+            splits |= chosen.name_splits(name) if suffix in (*JSON_FILES, *TABLES) else set()
+            folders |= chosen.name_splits(name.parent / "a") if suffix in JSON_FILES else set()
             records = guard(open_in_folder(path, chosen, reading), path, reading)
-            yield from repeats.leave_out(records, str(path), reading.leave_out, reading.refuse)
-    if len(splits) > 1 and not chosen.split and reading.rows.files:  # a dataset, not tasks that are called so
+            for record in repeats.leave_out(records, str(path), reading.leave_out, reading.refuse):
+                grids = grids or record.task.domain == "arc"
+                yield record
+    splits = folders if grids and not reading.rows.files else splits  # a file of ARC may be a task that is called test
+    if len(splits) > 1 and not chosen.split and (grids or reading.rows.files):
         reading.note(f"{root} has files of {' and '.join(sorted(splits))}, and all are read; --split NAME takes one")
     if chosen.split and not fits:
         known = f"it has {', '.join(sorted(chosen.found))}" if chosen.found else "leave it out to read all of them"

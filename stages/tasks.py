@@ -172,10 +172,12 @@ def read_sources(sources: Collection[str], reading: Reading) -> Iterator[Record]
 def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
     """The records of one source. Raises BadInput where nothing in it is of use, with what was found."""
     left: Counter[str] = Counter()
+    reasons: list[str] = []
     bad: list[str] = []
 
     def leave_out(omission: Omission) -> None:
         left[omission.kind] += 1
+        reasons[:] = reasons[:1] or ([omission.reason] if omission.reason else [])
         reading.leave_out(omission)
 
     def refuse(reject: Reject) -> None:
@@ -192,16 +194,16 @@ def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
         pass
     if not (made or bad or left[TWICE] or reading.allow_empty):
         reading.solutions.check(source)
-        raise BadInput(f"{'stdin' if source == '-' else source}: {nothing_in(source, left)}")
+        raise BadInput(f"{'stdin' if source == '-' else source}: {nothing_in(source, left, reasons)}")
 
 
-def nothing_in(source: str, left: Counter[str]) -> str:
+def nothing_in(source: str, left: Counter[str], reasons: list[str]) -> str:
     """Why a source makes no task, and what may make it one."""
     if not S_ISDIR(mode_of(source)):
         return "no task in it; give another source, or --allow-empty where none is right"
     found = ", ".join(f"{count} {kind}" for kind, count in left.most_common(5))
     lacks = f"without texts ({', '.join(TEXTS)}) and without data ({', '.join((*JSON_FILES, *TABLES))})"
-    way = next((way for kinds, way in WAYS if not kinds.isdisjoint(left)), "")
+    way = next((way for kinds, way in WAYS if not kinds.isdisjoint(left)), "".join(reasons[:1]))
     return f"a folder {lacks}; {f'it holds {found}' if found else 'it is empty'}{way and f'; {way}'}"
 
 

@@ -56,7 +56,7 @@ def tasks(
         typer.Option(
             metavar="NAME=OWN",
             help="What a column of the rows is called, for example question=query (repeat it). NAME is id, title, "
-            "context, question, answer or answers.",
+            "context, question, answer or answers; of ARC train or test.",
             show_default=False,
         ),
     ] = None,

@@ -1,9 +1,12 @@
 """ARC as people have it: challenges with their solutions, single tasks, folders of them."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from stages.arc_records import ArcTask
@@ -85,19 +88,19 @@ def test_a_folder_gives_a_task_for_each_file_and_rejects_what_is_none(tmp_path: 
     [
         (
             {**SWAP, "train": [{"input": [[1, 2], [3]], "output": [[1]]}]},
-            "swap: train.0.input: the rows of a",
+            "swap: train[0].input: the rows of a",
         ),
         (
             {**SWAP, "train": [{"input": [[1, 10]], "output": [[1]]}]},
-            "swap: train.0.input: the colours of a",
+            "swap: train[0].input: the colours of a",
         ),
         (
             {**SWAP, "train": [{"input": [[0] * 31], "output": [[1]]}]},
-            "swap: train.0.input: the sides of a",
+            "swap: train[0].input: the sides of a",
         ),
-        (trained({"input": [[1]]}), "swap: train.0.output: field required"),
-        (trained({"input": [[1]], "output": None}), "swap: train.0.output: a grid is a list"),
-        ({**SWAP, "train": []}, "swap: train: tuple should have at least 1 item"),
+        (trained({"input": [[1]]}), "swap: train[0]: has no output"),
+        (trained({"input": [[1]], "output": None}), "swap: train[0]: has no output"),
+        ({**SWAP, "train": []}, "swap: train is empty: a task has one pair"),
         ({**SWAP, "test": 3}, "swap: test must be a list of pairs"),
         ({**SWAP, "test": SWAP["test"][:1]}, "swap: has 1 tests, but its solutions are not 1 grids"),
         ({**SWAP, "test": [{"input": [[3, 4]], "output": [[9]]}, SWAP["test"][1]]}, "swap: a test has another output"),
@@ -111,6 +114,145 @@ def test_a_bad_task_is_rejected_alone(tmp_path: Path, task: Any, reason: str) ->
     assert list(read(source, refuse=rejects.append)) == ["flip"]
     (reject,) = rejects
     assert reject.reason.startswith(reason), reject.reason
+
+
+PAIR = {"input": [[5]], "output": [[6]]}
+TABLE = pa.Table.from_pylist([{"id": "flip", **FLIP}])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "ids"),
+    [
+        ("lines.jsonl", f"{json.dumps({'id': 'a', **FLIP})}\n{json.dumps({'task_id': 7, **SWAP})}\n", ["a", "7"]),
+        ("lines.json", f"{json.dumps({'id': 'a', **FLIP})}\n{json.dumps({'task': 'b', **SWAP})}\n", ["a", "b"]),
+        ("list.json", [{"name": "a", **FLIP}, {"name": "b", **SWAP}], ["a", "b"]),
+        ("one.txt", FLIP, ["one"]),
+        ("one.json", {**FLIP, "name": "x", "description": "d", "test": [{**PAIR, "note": 1}]}, ["one"]),
+        ("AboveBelow/one.json", FLIP, ["one"]),
+        ("columns.json", {"train": {"input": [[[1]], [[2]]], "output": [[[2]], [[3]]]}, "test": PAIR}, ["columns"]),
+    ],
+)
+def test_tasks_are_read_in_every_shape_that_people_keep_them_in(
+    tmp_path: Path, name: str, content: Any, ids: list[str]
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    written(tmp_path, name, content)
+    assert list(read(str(tmp_path / name))) == ids
+    assert list(read(str(tmp_path))) == ids
+
+
+def test_a_table_of_tasks_is_read_and_its_columns_may_have_other_names(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(TABLE, tmp_path / "a.parquet")
+    pyarrow.parquet.write_table(TABLE.rename_columns(["number", "fewshots", "question"]), tmp_path / "b.parquet")
+    first = read(str(tmp_path / "a.parquet"))
+    own = {"id": "number", "train": "fewshots", "test": "question"}
+    assert read(str(tmp_path / "b.parquet"), columns=own) == first == read(written(tmp_path, "flip.json", FLIP))
+
+
+def test_a_line_without_an_id_is_called_after_its_grids(tmp_path: Path) -> None:
+    first = read(written(tmp_path, "a.jsonl", json.dumps(FLIP)))
+    again = read(written(tmp_path, "b.jsonl", f"{json.dumps(SWAP)}\n{json.dumps(FLIP)}\n"))
+    assert list(again)[1:] == list(first)
+
+
+def test_named_solutions_are_those_of_lines_too(tmp_path: Path) -> None:
+    lines = written(tmp_path, "a.jsonl", json.dumps({"id": "swap", **SWAP}))
+    found = read(lines, solutions=Path(written(tmp_path, "s.json", SOLVED)))
+    assert outputs(found["swap"]) == [((4, 3),), ((6, 5),)]
+
+
+@pytest.mark.parametrize(
+    ("grid", "rows"),
+    [
+        ([[0]], ((0,),)),
+        ([[0] * 30] * 30, ((0,) * 30,) * 30),
+        ([[1.0, 2.0]], ((1, 2),)),
+        ([["1", "2"]], ((1, 2),)),
+        (["012", "345"], ((0, 1, 2), (3, 4, 5))),
+        (["0 1 2", "3,4, 5"], ((0, 1, 2), (3, 4, 5))),
+        ("012\n345\n", ((0, 1, 2), (3, 4, 5))),
+        ("[[0, 1], [2, 3]]", ((0, 1), (2, 3))),
+    ],
+)
+def test_a_grid_is_the_same_however_it_is_written(tmp_path: Path, grid: Any, rows: Any) -> None:
+    task = read(written(tmp_path, "a.json", {"train": [PAIR], "test": [{"input": grid, "output": grid}]}))["a"]
+    assert (task.test[0].input, task.test[0].output) == (rows, rows)
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ([[0] * 31] * 3, "the sides of a grid are 1 to 30 long (found 3 rows of 31)"),
+        ([[0]] * 31, "the sides of a grid are 1 to 30 long (found 31 rows of 1)"),
+        ([], "the sides of a grid are 1 to 30 long (found none)"),
+        ([[]], "the sides of a grid are 1 to 30 long (found 1 rows of 0)"),
+        ([[1, 2], [3]], "the rows of a grid are equally long (found 1 and 2 colours)"),
+        ([[10]], "the colours of a grid are whole numbers from 0 to 9 (found 10)"),
+        (["10 2"], 'the colours of a grid are whole numbers from 0 to 9 (found "10")'),
+        ([[-1]], "the colours of a grid are whole numbers from 0 to 9 (found -1)"),
+        ([[1.5]], "the colours of a grid are whole numbers from 0 to 9 (found 1.5)"),
+        ([[True]], "the colours of a grid are whole numbers from 0 to 9 (found true)"),
+        ([[None]], "the colours of a grid are whole numbers from 0 to 9 (found null)"),
+        (["a b"], 'the colours of a grid are whole numbers from 0 to 9 (found "a")'),
+        (3, "a grid is a list of rows (found 3)"),
+        ("[[0, 1", "not JSON: "),
+    ],
+)
+def test_a_grid_that_is_none_is_named_with_its_place(tmp_path: Path, grid: Any, words: str) -> None:
+    task = trained({"input": grid, "output": [[1]]})
+    for name, content in (("a.json", task), ("a.jsonl", {"id": "x", **task})):
+        with pytest.raises(BadInput) as caught:
+            read(written(tmp_path, name, content))
+        assert f"train[0].input: {words}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([PAIR] * 5, "pairs of grids without a test, as re-arc has them; say which are shown and which asked: jq "),
+        ({"a": [{"attempt_1": [[0]], "attempt_2": [[1]]}]}, "ARC answers (attempts), not tasks; give the challenges "),
+        ({"a": [[[0]]]}, "ARC's solutions; give the challenges: `seal tasks CHALLENGES.json --solutions "),
+    ],
+)
+def test_what_is_about_arc_and_no_task_is_called_what_it_is(tmp_path: Path, content: Any, words: str) -> None:
+    source = written(tmp_path, "a.json", content)
+    for name in (source, str(tmp_path)):
+        with pytest.raises(BadInput) as caught:
+            read(name)
+        assert f"{source}: {words}" in str(caught.value)
+    with pytest.raises(BadInput):
+        read(written(tmp_path, "b.jsonl", json.dumps(content[0] if isinstance(content, list) else content)))
+
+
+def test_a_grid_in_a_text_is_no_passage(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"a\.txt: rows of numbers, no text; an ARC task is JSON: "):
+        read(written(tmp_path, "a.txt", "0 1 0\n1,1,1\n"))
+    assert [line.task.name for line in run(written(tmp_path, "b.txt", "1874\nwas the year.\n"))] == ["b"]
+
+
+def test_the_way_out_for_pairs_without_a_test_works(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        read(written(tmp_path, "a b.json", [PAIR] * 5))
+    command = str(caught.value).rpartition(": jq ")[2]
+    done = subprocess.run(f"jq {command}", shell=True, cwd=tmp_path, check=False)  # noqa: S602
+    if done.returncode == 127:
+        pytest.skip("there is no jq here")
+    task = read(str(tmp_path / "NEW.json"))["NEW"]
+    assert (len(task.train), len(task.test)) == (3, 1)
+
+
+def test_training_and_evaluation_of_one_folder_are_told_and_a_split_takes_one(tmp_path: Path) -> None:
+    for name, task in (("training/a", FLIP), ("training/b", SWAP), ("evaluation/a", SWAP), ("evaluation/b", SWAP)):
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True, parents=True)
+        written(tmp_path / "data", f"{name}.json", task)
+    rejects: list[Reject] = []
+    told: list[str] = []
+    assert list(read(str(tmp_path), refuse=rejects.append, note=told.append)) == ["a", "b"]
+    assert told == [f"{tmp_path} has files of test and train, and all are read; --split NAME takes one"]
+    assert [reject.reason for reject in rejects] == [
+        f"a: another task is called so in {tmp_path}/data/evaluation/a.json; rename one of them"
+    ]
+    assert read(str(tmp_path), split="training")["a"].train[0].input == ((1,), (2,))
 
 
 def test_tasks_are_picked_by_their_ids(tmp_path: Path) -> None:
