@@ -64,6 +64,7 @@ def quiet_libraries() -> None:
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
+    warnings.filterwarnings("ignore", module=r"peft\.")
     warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
     logging.set_verbosity_error()
     logging.disable_progress_bar()

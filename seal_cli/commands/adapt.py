@@ -139,12 +139,12 @@ def adapt(
     from seal_cli.contexts import count_untrainable
     from seal_cli.domains import domain_of, fit_config, tell_left_out, trained_domain
     from seal_cli.jsonl import input_records
-    from seal_cli.models import check_limits, choose_model, identity_of, load_trainer, weights_of
+    from seal_cli.models import TRAINERS, check_limits, choose_model, identity_of, load_trainer, weights_of
     from seal_cli.rejects import Rejects
     from seal_cli.run import Run
     from stages import adapt as stage
     from stages.disk import folder_in_use
-    from stages.engines.adapters import is_whole
+    from stages.engines.adapters import is_whole, usable_on
 
     PadMode.parse(pad_mode or "none")
     budget = opt.token_budget(tokens_per_step)
@@ -198,7 +198,8 @@ def adapt(
             "seed": seed,
             "fit": asdict(config),
         }
-        run.settle({**selected, **fitted, **weights_of(name, device, dtype)}, stage.plan(todo, is_whole))
+        intact = usable_on(name) if trainer in TRAINERS else is_whole
+        run.settle({**selected, **fitted, **weights_of(name, device, dtype)}, stage.plan(todo, intact))
         with nullcontext() if run.target.complete else folder_in_use(out):
             run.produce(
                 lambda: load_trainer(trainer, name, device, dtype, slots=slots, tokens_per_step=budget),

@@ -1,6 +1,7 @@
 """Adapter directories before they are used: whole, of the rank they say, made for this model's layers and weights."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from stages.engines.directories import misfits, model_tensors, read_adapter
@@ -14,8 +15,18 @@ BASE = "base"  # in the metadata of the weights: the fingerprint of the model th
 
 def is_whole(path: Path) -> bool:
     """Whether the directory holds all that its files say. No weight is read."""
+    return passes(lambda: read_adapter(path))
+
+
+def usable_on(model: str) -> Callable[[Path], bool]:
+    """Whether an adapter that was trained on this model passes `adapter_check`, which is made when first asked for."""
+    check = cache(lambda: adapter_check(model))
+    return lambda path: passes(lambda: check()(path, model))
+
+
+def passes(check: Callable[[], object]) -> bool:
     try:
-        read_adapter(path)
+        check()
     except (BadInput, MissingInput):
         return False
     return True
@@ -57,6 +68,7 @@ def find_moved(adapters: Mapping[Path, str], folders: Iterable[Path]) -> str | N
 def adapter_check(model: str) -> Callable[[Path, str], None]:
     """Called with an adapter and the name of the model that it was trained on, before a model is loaded.
 
+    The one check that an adapter passes before its line is written, when it is used, and when its training is repeated.
     Raises BadInput or MissingInput for one that cannot be used on `model`, naming the directory and what is wrong:
     another model of the same name is refused. Raises at once where the model itself is not whole.
     """

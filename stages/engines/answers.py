@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from stages.engines.base import Request
 from stages.engines.directories import adapter_config
 from stages.engines.stack import EqualRows, Stack
+from stages.engines.targets import follows_rows, linear_layers
 
 WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 PLAIN = {  # settings with which an adapter is still two matrices a layer; any other, of whatever peft, is for peft
@@ -35,9 +36,10 @@ class Lora:
     state: Mapping[str, Tensor]
 
 
-def linear_layers(network: nn.Module) -> dict[str, nn.Linear]:
-    """The layers that LoRA can adapt, by name, in the order of the model."""
-    return {name: part for name, part in network.named_modules() if isinstance(part, nn.Linear)}
+def stackable_layers(network: nn.Module) -> dict[str, nn.Linear]:
+    """The linear layers that can have the adapters of many rows at once, by name, in the order of the model."""
+    layers = linear_layers(network)
+    return {name: part for name, part in layers.items() if isinstance(part, nn.Linear) and follows_rows(network, name)}
 
 
 def read_lora(path: Path, linear: Mapping[str, nn.Linear]) -> Lora | None:
@@ -111,6 +113,10 @@ class SlotRows:
         place_of = {row: slot * most + place for slot, rows in enumerate(owned) for place, row in enumerate(rows)}
         order = [place_of[row] for row in range(len(slots))]
         return cls(torch.tensor(places, device=device), torch.tensor(order, device=device))
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
 
     def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
         """x (rows, length, in), y (rows, length, out); a (slots, rank, in), b (slots, out, rank) as `lay` laid them."""

@@ -135,9 +135,10 @@ def read_adapter(path: Path) -> Adapter:
     header = read_header(path / "adapter_model.safetensors")
     targets = tuple(lora_targets(path, header)) if config.get("peft_type") == "LORA" else ()
     ranks = lora_ranks(path, config) if targets else set()
+    stacked = bool(config.get("target_parameters"))  # of experts that are one tensor: their ranks are put together
     for target in targets:
         for side, rank in (("lora_A", target.down[0]), ("lora_B", target.up[1])):
-            if rank not in ranks:
+            if rank not in ranks and not (stacked and any(rank % own == 0 for own in ranks)):
                 named = " or ".join(map(str, sorted(ranks)))
                 raise BadInput(f"adapter {path}: {side} of {shown(target.layer)} has rank {rank}, not {named}; {AGAIN}")
     return Adapter(config, len(header), targets)
@@ -167,20 +168,34 @@ def lora_targets(path: Path, tensors: Mapping[str, TensorInfo]) -> list[Target]:
 
 
 def misfits(adapter: Adapter, tensors: Mapping[str, TensorInfo]) -> tuple[list[str], list[str]]:
-    """(what does not fit this model, the layers for which headers cannot tell)."""
+    """(what does not fit this model, the layers for which headers cannot tell).
+
+    They cannot where a checkpoint has other names than the model in memory: transformers renames on loading.
+    """
     bad: list[str] = []
     unclear: list[str] = []
+    places = {place for name in tensors for place in places_of(name)}
     for target in adapter.targets:
-        weight = find_weight(target.layer, tensors)
+        layer = target.layer.replace(".base_layer", "")  # peft's word for a layer with two adapters on it
+        weight = find_weight(layer, tensors)
         if weight is None:
-            named = any(name == target.layer or name.startswith(f"{target.layer}.") for name in tensors)
-            tied = target.layer.rpartition(".")[2] == "lm_head"
-            (unclear if named or tied else bad).append(f"no layer {shown(target.layer)}")
+            named = any(name == layer or name.startswith(f"{layer}.") for name in tensors)
+            part = layer.rpartition(".")[2]
+            numbered = places_of(layer) and {place for place in places_of(layer) if place[1] == part} <= places
+            known = named or part == "lm_head" or numbered
+            (unclear if known else bad).append(f"no layer {shown(target.layer)}")
         elif len(target.down) > 2 or len(weight) != 2:
             unclear.append(f"{shown(target.layer)} is no matrix")
         elif (wanted := matrix(target)) != (weight[::-1] if turned(adapter, target) else weight):
             bad.append(f"{shown(target.layer)} is {weight[0]}×{weight[1]}, the adapter for {wanted[0]}×{wanted[1]}")
     return bad, unclear
+
+
+def places_of(name: str) -> set[tuple[str, str]]:
+    """(number, part) of each number and each other part of a tensor's or layer's name."""
+    parts = name.split(".")
+    numbers = [part for part in parts if part.isdecimal()]
+    return {(number, part) for number in numbers for part in parts if not part.isdecimal()}
 
 
 def matrix(target: Target) -> tuple[int, int]:

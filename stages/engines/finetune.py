@@ -12,8 +12,9 @@ from typing import Any
 
 from stages.disk import whole_directory, write_file
 from stages.engines.base import Example, SftConfig, Unwatched, Watch
-from stages.engines.lora import check_targets, overflowed, peft_targets
+from stages.engines.lora import overflowed
 from stages.engines.models import ABOUT, Device, load_model, load_tokenizer, sizes_in
+from stages.engines.targets import peft_targets
 from stages.engines.text import example_tokens
 from stages.failures import BadConfig
 from stages.records import Checkpoint
@@ -139,12 +140,11 @@ def outer_lora(network: Any, config: SftConfig) -> Any:
     """The outer LoRA. Raises BadConfig naming the model's own linear layers where a target does not exist."""
     from peft import LoraConfig
 
-    check_targets(network, config.targets)
     return LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=0.0,
-        target_modules=peft_targets(config.targets),
+        target_modules=peft_targets(network, config.targets),
         task_type="CAUSAL_LM",
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList
 
-from stages.engines.answers import Batch, Lora, SlotRows, lay_rows, linear_layers, make_batches, read_lora
+from stages.engines.answers import Batch, Lora, SlotRows, lay_rows, make_batches, read_lora, stackable_layers
 from stages.engines.base import Completion, Request, Unwatched, Watch
 from stages.engines.checkpoints import context_of
 from stages.engines.decoding import Company, Lay, Row, company, complete, decodable, left_padded
@@ -71,7 +71,7 @@ class HFEngine:
         self, groups: Mapping[Path | None, Sequence[Request]], left: list[Path | None]
     ) -> Iterator[tuple[Lora, Sequence[Request]]]:
         """Adapters that can share a batch, read one after the other; the others are put on the list `left`."""
-        linear = linear_layers(self.network)
+        linear = stackable_layers(self.network)
         for adapter, group in groups.items():
             lora = None
             with suppress(BadInput, MissingInput, OSError):  # said when it is asked alone

@@ -15,24 +15,39 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from stages.disk import check_space, whole_directory, write_file
-from stages.engines.adapters import BASE
+from stages.engines.adapters import BASE, UNKNOWN, adapter_check
 from stages.engines.base import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
 from stages.engines.models import Device, fingerprint, load_model, load_tokenizer
+from stages.engines.targets import ALL_LINEAR, peft_targets
 from stages.engines.text import Tokens, lesson_tokens
-from stages.failures import BadConfig, Untrainable
+from stages.failures import BadConfig, BadInput, MissingInput, Untrainable
 from stages.records import derive_seed
 
-ALL_LINEAR = "all-linear"
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most
 
 
 @dataclass(frozen=True)
 class Base:
-    """The model that adapters are trained on: its name, and the fingerprint of its weights."""
+    """The model that adapters are trained on: its name, the fingerprint of its weights, and what it takes."""
 
     name: str
-    weights: str
+    weights: str = UNKNOWN  # of a model that was in memory already
+    check: Callable[[Path, str], None] = lambda path, model: None
+
+    @classmethod
+    def of(cls, model: str) -> "Base":
+        """The model as it lies there. Raises as `adapter_check` does."""
+        return cls(model, fingerprint(model), adapter_check(model))
+
+    def accept(self, adapter: Path) -> None:
+        """Raises BadConfig for an adapter that `seal eval`, or this training repeated, would refuse."""
+        try:
+            self.check(adapter, self.name)
+        except (BadInput, MissingInput) as error:
+            raise BadConfig(
+                f"the adapter cannot be used as it was trained: {error}; take other layers with --target"
+            ) from None
 
 
 class PeftTrainer:
@@ -42,7 +57,7 @@ class PeftTrainer:
         self.model = model
         self.tokenizer = load_tokenizer(model)
         self.network = load_model(model, device)
-        self.weights = fingerprint(model)
+        self.base = Base.of(model)
 
     def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
         """One result per job, in order, each after its directory is complete. Reads all jobs first."""
@@ -75,7 +90,7 @@ class PeftTrainer:
         try:
             losses = train(student, sequences, job.config, job.seed, watch)
             error = diverged(losses) or overflowed(student.parameters())
-            path = None if error else save_adapter(student, job.out, self.weights)
+            path = None if error else save_adapter(student, job.out, self.base)
         finally:
             student.unload()
         return FitResult(
@@ -94,42 +109,14 @@ def add_lora(network: Any, config: FitConfig) -> Any:
     """The network with a fresh LoRA drawn from the global generator. Raises BadConfig for targets it does not have."""
     from peft import LoraConfig, get_peft_model
 
-    check_targets(network, config.targets)
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules=peft_targets(config.targets),
+        target_modules=peft_targets(network, config.targets),
         task_type="CAUSAL_LM",
     )
-    try:
-        return get_peft_model(network, settings)
-    except ValueError:
-        there = ", ".join(sorted(layer_names(network)))
-        if config.targets:
-            raise BadConfig(f"--target {', '.join(config.targets)}: no such layer; take of {there}") from None
-        raise BadConfig(f"no --target given, and peft has no default for this architecture: take of {there}") from None
-
-
-def check_targets(network: Any, targets: Sequence[str]) -> None:
-    """Raises BadConfig naming the model's own linear layers where a target is none of them."""
-    there = layer_names(network)
-    absent = [target for target in targets if target.rpartition(".")[2] not in there]
-    if absent and list(targets) != [ALL_LINEAR]:
-        raise BadConfig(f"--target {', '.join(absent)}: not in this model, which has {', '.join(sorted(there))}")
-
-
-def layer_names(network: Any) -> set[str]:
-    """Last names of the layers that a LoRA can sit on. GPT-2's are transformers' own Conv1D."""
-    from transformers.pytorch_utils import Conv1D
-
-    linear = torch.nn.Linear, Conv1D
-    return {name.rpartition(".")[2] for name, part in network.named_modules() if isinstance(part, linear)}
-
-
-def peft_targets(targets: Sequence[str]) -> list[str] | str | None:
-    """As peft says it: a list of names, "all-linear" for every linear layer of the blocks, None for its own choice."""
-    return ALL_LINEAR if list(targets) == [ALL_LINEAR] else list(targets) or None
+    return get_peft_model(network, settings)
 
 
 def train(
@@ -214,17 +201,17 @@ def overflowed(weights: Iterable[torch.Tensor]) -> str | None:
     return None if fine else "training diverged: a weight is not finite after the last step"
 
 
-def save_adapter(student: Any, out: Path, weights: str) -> Path:
+def save_adapter(student: Any, out: Path, base: Base) -> Path:
     """Writes a trained peft model's LoRA as a PEFT directory: it is complete or absent."""
     from peft import get_peft_model_state_dict
 
     settings = student.peft_config["default"]
     settings.inference_mode = True
-    return write_directory(out, settings, get_peft_model_state_dict(student, save_embedding_layers=False), weights)
+    return write_directory(out, settings, get_peft_model_state_dict(student, save_embedding_layers=False), base)
 
 
 def write_adapter(
-    out: Path, state: Mapping[str, torch.Tensor], config: FitConfig, targets: Sequence[str], base: "Base"
+    out: Path, state: Mapping[str, torch.Tensor], config: FitConfig, targets: Sequence[str], base: Base
 ) -> Path:
     """Writes weights under peft's names as a PEFT directory, complete or absent."""
     from peft import LoraConfig
@@ -239,19 +226,23 @@ def write_adapter(
         base_model_name_or_path=base.name,
         inference_mode=True,
     )
-    return write_directory(out, settings, state, base.weights)
+    return write_directory(out, settings, state, base)
 
 
-def write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor], weights: str) -> Path:
-    """peft's two files, the weights as safetensors. Their metadata names the base model's weights."""
+def write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor], base: Base) -> Path:
+    """peft's two files, the weights as safetensors. Their metadata names the base model's weights.
+
+    Nothing is published that the base does not accept.
+    """
     from safetensors.torch import save
 
     settings.base_model_name_or_path = place_of(settings.base_model_name_or_path)
-    data = save({name: weight.contiguous() for name, weight in state.items()}, {"format": "pt", BASE: weights})
+    data = save({name: weight.contiguous() for name, weight in state.items()}, {"format": "pt", BASE: base.weights})
     with whole_directory(out) as partial:
         settings.save_pretrained(str(partial))
         order_sets(partial / "adapter_config.json")
         write_file(partial / WEIGHTS, ordered_header(data))
+        base.accept(partial)
     return out
 
 

@@ -100,5 +100,9 @@ class PackedRows:
 
     packing: Packing
 
+    @property
+    def count(self) -> int:
+        return 1
+
     def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
         return PATHS[self.packing.path](y, x, a, b, scale, self.packing)

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from stages.disk import check_space
-from stages.engines.adapters import UNKNOWN
 from stages.engines.attention import check_packable, has_ragged_kernel, packed_attention
 from stages.engines.base import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
 from stages.engines.group import Group, Resident, Ways
 from stages.engines.lora import SETTINGS_BYTES, Base, add_lora, batches
 from stages.engines.memory import MOST_ADAPTERS, adapters_that_fit
-from stages.engines.models import Device, fingerprint, load_model, load_tokenizer
+from stages.engines.models import Device, load_model, load_tokenizer
 from stages.engines.stack import Stack
+from stages.engines.targets import follows_rows
 from stages.engines.text import lesson_tokens
 from stages.failures import BadConfig, Untrainable
 
@@ -46,7 +46,7 @@ class ManyTrainer:
         self.tokenizer, self.network = loaded or (load_tokenizer(model), load_model(model, device))
         gpu = self.network.device.type == "cuda" and self.network.dtype == torch.bfloat16
         check_packable(self.network)
-        self.weights = UNKNOWN if loaded else fingerprint(model)
+        self.base = Base(model) if loaded else Base.of(model)
         self.ways = Ways(
             path or ("grouped" if gpu else "bmm"), gpu and has_ragged_kernel(self.network), tokens_per_step
         )
@@ -81,7 +81,7 @@ class ManyTrainer:
         with packed_attention(self.network), Stack(self.network, names, rank=rank, slots=slots) as stack:
             needed = len(members) * (stack.weights[0].nbytes + SETTINGS_BYTES)
             check_space(members[0].job.out.parent, needed, f"{len(members)} adapters")
-            yield from Group(self.network, stack, self.ways, watch).run(members, Base(self.model, self.weights))
+            yield from Group(self.network, stack, self.ways, watch).run(members, self.base)
 
 
 def steps_in_all(members: Sequence[Resident], slots: int) -> int:
@@ -102,8 +102,8 @@ def target_names(network: Any, targets: Sequence[str]) -> list[str]:
     finally:
         wrapped.unload()
     for name, layer in layers.items():
-        if layer is network.get_output_embeddings() or not isinstance(layer, torch.nn.Linear):
-            raise BadConfig(
-                f"layer {name}: not a linear layer inside the blocks, as --trainer batched needs; use --trainer peft"
-            )
+        inside = layer is not network.get_output_embeddings() and isinstance(layer, torch.nn.Linear)
+        if not inside or not follows_rows(network, name):
+            needs = "not a linear layer inside the blocks that sees every token, as --trainer batched needs"
+            raise BadConfig(f"layer {name}: {needs}; use --trainer peft")
     return list(layers)

@@ -18,6 +18,11 @@ from torch import Tensor, nn
 class Layout(Protocol):
     """How the rows of a pass fall to the slots."""
 
+    @property
+    def count(self) -> int:
+        """Rows of the pass, or parts of it that are as long as each other."""
+        ...
+
     def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
         """y plus each slot's B·A on its own part of x; a (slots, rank, in), b (slots, out, rank).
 
@@ -31,6 +36,10 @@ class EqualRows:
     """A batch in which each slot has the same number of rows, one slot after the other."""
 
     slots: int
+
+    @property
+    def count(self) -> int:
+        return self.slots
 
     def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
         """x (slots · rows, length, in), y (slots · rows, length, out); a and b as `lay` laid them."""
@@ -49,12 +58,18 @@ class StackedLinear(nn.Module):
         self.b: Tensor | None = None  # (slots, out, rank)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (rows, length, in) → (rows, length, out), laid out as the stack's layout says."""
+        """x (rows, length, in) → (rows, length, out), laid out as the stack's layout says.
+
+        A model may give the rows' tokens one after the other: (rows · length, in), as OPT does.
+        """
         y: Tensor = self.base(x)
         stack = self.stack()
         if self.a is None or self.b is None or stack is None or stack.layout is None:
             return y
-        return stack.layout.add(y, x, self.a, self.b, stack.scale[: len(self.b)])
+        rows, shape = stack.layout.count, y.shape
+        if x.dim() == 2:
+            x, y = x.view(rows, -1, x.shape[-1]), y.view(rows, -1, shape[-1])
+        return stack.layout.add(y, x, self.a, self.b, stack.scale[: len(self.b)]).view(shape)
 
 
 class Stack:

@@ -32,31 +32,14 @@ from stages.records import Record
 from tests.cli.conftest import seal
 from tests.engines.architectures import ARCHITECTURES, make_architecture
 
-WORDS = [
-    "the",
-    "inn",
-    "by",
-    "an",
-    "old",
-    "bridge",
-    "has",
-    "a",
-    "red",
-    "door",
-    "and",
-    "bees",
-    "who",
-    "sell",
-    "honey",
-    "too",
-]
+PASSAGE = "The inn by the old bridge has a red door, and bees whose honey is sold there."
 TASKS = [
     {
         "title": f"Inn {n}",
-        "context": " ".join(WORDS[: 2 + 5 * n]),
-        "questions": [{"question": " ".join(["Who", *WORDS[: 4 * n]]) + "?", "answer": "red"}],
+        "context": PASSAGE[: 10 + 30 * n],
+        "questions": [{"question": f"Who says that {PASSAGE[: 25 * n]}?", "answer": "red"}],
     }
-    for n in (0, 2, 3)
+    for n in range(3)
 ]
 TOKENS = ("--max-tokens", "12", "--no-chat")
 LORA = ("--rank", "2", "--alpha", "8", "--epochs", "3", "--learning-rate", "2e-2")
@@ -94,7 +77,7 @@ class Trial:
             raise self.failed[name]
         if again or not out.exists():
             done = seal(*arguments, "-o", out.name, cwd=self.folder)
-            told = [line for line in done.err.splitlines() if not line.startswith(("seal ", "seal: note"))]
+            told = [line for line in done.err.splitlines() if not line.startswith(("seal ", "[transformers]"))]
             if done.code in (65, 78) and len(told) == 1 and told[0].startswith("seal: "):
                 self.failed[name] = Refused(f"{done.code} {told[0].removeprefix('seal: ')}")
                 raise self.failed[name]

@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, set_seed
 
-from stages.engines.answers import Lora, SlotRows, lay_rows, linear_layers, make_batches, read_lora
+from stages.engines.answers import Lora, SlotRows, lay_rows, make_batches, read_lora, stackable_layers
 from stages.engines.base import Completion, Request, Sampling
 from stages.engines.hf import HFEngine
 from stages.engines.stack import EqualRows, Stack
@@ -115,7 +115,7 @@ def right(requests: Sequence[Request], completions: Sequence[Completion], expect
 @pytest.mark.parametrize("name", KINDS)
 def test_only_plain_adapters_share_a_batch(model_dir: Path, adapters: dict[str, Path], name: str) -> None:
     network = AutoModelForCausalLM.from_pretrained(model_dir)
-    lora = read_lora(adapters[name], linear_layers(network))
+    lora = read_lora(adapters[name], stackable_layers(network))
     assert (lora is not None) == KINDS[name][1]
     if lora is not None:
         settings = KINDS[name][0]
@@ -256,7 +256,7 @@ def test_adapters_in_bfloat16_on_disk_are_answered_as_peft_answers_them(
 @pytest.mark.parametrize("slots", [[0, 1, 2], [0, 0, 1, 1, 2, 2], [0, 0, 2], [2, 0, 1, 0], [1], [2, 1, 0]])
 def test_each_row_gets_the_adapter_of_its_slot(model_dir: Path, adapters: dict[str, Path], slots: list[int]) -> None:
     network = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float64).requires_grad_(False)
-    loras = [read_lora(adapters[name], linear_layers(network)) for name in ("A", "B", "A")]
+    loras = [read_lora(adapters[name], stackable_layers(network)) for name in ("A", "B", "A")]
     first, name = loras[0], "model.layers.1.self_attn.v_proj"
     assert first
     x = torch.randn((len(slots), 3, 32), dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -275,7 +275,8 @@ def test_an_architecture_without_default_targets_asks_for_one(tmp_path: Path) ->
     Phi3ForCausalLM(config).save_pretrained(tmp_path / "phi")
     make_tokenizer().save_pretrained(tmp_path / "phi")
     trainer = PeftTrainer(str(tmp_path / "phi"), device=FLOAT32)
-    with pytest.raises(BadConfig, match="no --target given, and peft has no default for this architecture: take of "):
+    words = "no --target given, and peft has no default for this architecture: give --target all-linear, or take of "
+    with pytest.raises(BadConfig, match=words):
         list(trainer.fit([make_job(tmp_path)]))
     (result,) = trainer.fit([make_job(tmp_path, replace(SMALL, targets=("qkv_proj",)))])
     assert result.error is None
