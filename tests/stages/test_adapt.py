@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from stages import adapt
+from stages.domains.arc import Arc
 from stages.domains.qa import QA
 from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
 from stages.failures import BadEdit, BadInput
 from stages.records import Record, SelfEdit, Task, edit_seed
 from tests.stages.invented import a_line, a_task, an_edit
+from tests.stages.invented_grids import a_choice, an_arc_edit, an_arc_task
 
 OUT = Path("adapters")
 
@@ -164,3 +166,44 @@ def test_a_trainer_that_forgets_a_job_is_a_bug_and_not_a_shorter_file() -> None:
 
     with pytest.raises(RuntimeError, match="no result for 1 jobs"):
         list(adapted(edited("one", "two"), Forgetful(), domain=QA(), out=OUT))
+
+
+# ---- thoughts
+
+THOUGHT = "<think>\nShould I say that Ada is tall?\nNo.\n</think>\n\n"
+
+
+def test_nothing_of_a_thought_is_trained_on() -> None:
+    trainer = Pretender()
+    list(adapted(edited(f"{THOUGHT}one\ntwo", "one\ntwo"), trainer, domain=QA(), out=OUT))
+    first, second = (job.lesson for job in trainer.jobs)
+    assert first == second
+    assert [each.completion for each in first.examples][:2] == ["Ada\none", "Ada\ntwo"]
+    (shown, _) = adapt.show_data(edited(f"{THOUGHT}one\ntwo", "x"), domain=QA())
+    assert "tall" not in str(shown)
+
+
+@pytest.mark.parametrize("error", [None, "the model thought until --max-tokens; take more of them"])
+def test_a_self_edit_that_ends_within_its_thought_is_not_trained_and_not_worth_0(error: str | None) -> None:
+    task = a_task()
+    edit = an_edit(task, completion="<think>\nAda is").model_copy(update={"error": error, "finish": "length"})
+    trainer = Pretender()
+    (line,) = adapted([Record(task=task, edit=edit)], trainer, domain=QA(), out=OUT)
+    assert line.adapter is not None
+    assert (trainer.jobs, line.adapter.path, line.adapter.fault) == ([], None, "training")
+    assert "there is no self-edit (the model thought until --max-tokens" in str(line.adapter.error)
+    (shown,) = adapt.show_data([Record(task=task, edit=edit)], domain=QA())
+    assert shown.sequences == ()  # type: ignore[union-attr]
+
+
+def test_grids_are_made_by_what_stands_behind_the_thought() -> None:
+    task = an_arc_task()
+    lines = [
+        Record(task=task, edit=an_arc_edit(task, text, n))
+        for n, text in enumerate([f"<think>{{}}</think>{a_choice('size')}", a_choice("size"), "<think>{"])
+    ]
+    trainer = Pretender()
+    (lost, *_) = adapted(lines, trainer, domain=Arc(), out=OUT)
+    assert trainer.jobs[0].lesson == trainer.jobs[1].lesson
+    assert lost.adapter is not None
+    assert lost.adapter.fault == "training"

@@ -104,3 +104,13 @@ def test_the_choices_that_are_turned_are_drawn() -> None:
     tasks = (an_arc_task(str(n), shown=numbered(4)) for n in range(20))
     turned = {way.shown for task in tasks for way in ways(task, in_context=False) if way.variant == "flip_0"}
     assert len(turned) > 5
+
+
+def test_a_vote_is_what_stands_behind_the_thought() -> None:
+    way = Way("identity", (0,))
+    said = vote(way, Completion("a", "<think>\n[[9]]# or [[1]]#\n</think>\n\n[[1]]#", "stop", 9))
+    assert (said.grid, said.error) == (A, None)
+    assert said.prediction == "<think>\n[[9]]# or [[1]]#\n</think>\n\n[[1]]#"
+    unsaid = vote(way, Completion("a", "<think>\n[[9]]#", "length", 9))
+    assert (unsaid.grid, unsaid.prediction) == (None, "<think>\n[[9]]#")
+    assert unsaid.error == "the model thought until --max-tokens; take more of them"

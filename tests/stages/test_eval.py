@@ -1,13 +1,14 @@
 """adapter → score, with an engine that answers the last question first and a judge that leaves some unscored."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from stages import eval as stage
 from stages import filter as keeping
 from stages.domains.qa import QA
-from stages.engines.base import Request
+from stages.engines.base import Completion, Request, Unwatched, Watch
 from stages.failures import BadInput
 from stages.grading import owner_of
 from stages.judges.base import Case, Verdict
@@ -262,3 +263,76 @@ def test_two_different_tasks_of_one_id_are_refused() -> None:
     other = first.model_copy(update={"title": "Somebody else"})
     with pytest.raises(BadInput, match=f"two different tasks have the id {first.id}; give each its own"):
         stage.check([Record(task=first), Record(task=other)], QA())
+
+
+# ---- thoughts
+
+
+def thinker(request: Request) -> str:
+    """Thinks; about the bridge without an end where it is adapted."""
+    if "born" in str(request.prompt):
+        return "<think>\na town? No: hm.\n</think>\n\nVelm"
+    return "<think>\na bridge?" if request.adapter else "hm.\n</think>\na bridge"
+
+
+def test_what_is_graded_stands_behind_the_thought_and_the_line_keeps_both() -> None:
+    judge = Unsure()
+    (record,) = stage.run([Record(task=a_task())], Backwards(thinker), domain=QA(), judge=Exact())
+    list(stage.run([Record(task=a_task())], Backwards(thinker), domain=QA(), judge=judge))
+    assert record.score is not None
+    assert [(answer.correct, answer.prediction) for answer in record.score.answers] == [
+        (True, "<think>\na town? No: hm.\n</think>\n\nVelm"),
+        (True, "hm.\n</think>\na bridge"),
+    ]
+    assert {case.prediction.strip() for case in judge.cases} == {"Velm", "a bridge"}
+
+
+def test_an_answer_that_ends_within_its_thought_is_unscored_and_stays_so() -> None:
+    (record,) = stage.run([adapted()], Backwards(thinker), domain=QA(), judge=Exact())
+    score = record.score
+    assert score is not None
+    assert (score.value, score.bounds, score.baseline) == (None, (0.5, 1.0), 1.0)
+    assert (score.answers[1].prediction, score.answers[1].reason) == (
+        "<think>\na bridge?",
+        "the model ended within its thought",
+    )
+    assert stage.is_answered(record)  # the same command asks no more for it: it would think as long again
+    assert keeping.run([record]).summary.unscored == 1
+
+
+@pytest.mark.parametrize("finish", ["length", "unknown"])
+def test_a_thought_up_to_the_last_token_says_which_flag_gives_more(finish: str) -> None:
+    cut = [Completion(str(n), "<think>\nSo", finish, 64) for n in range(2)]  # type: ignore[arg-type]
+    items = [reply.item for reply in QA().replies(a_task(), cut, in_context=False)]
+    assert items == [Verdict(None, "the model thought until --max-tokens; take more of them")] * 2
+
+
+def test_nothing_behind_a_thought_is_an_empty_answer_and_wrong() -> None:
+    engine = Backwards(lambda request: "<think>\nVelm, a bridge\n</think>\n\n")
+    (record,) = stage.run([Record(task=a_task())], engine, domain=QA(), judge=Exact())
+    assert record.score is not None
+    assert [(answer.correct, answer.reason) for answer in record.score.answers] == [(False, "empty answer")] * 2
+
+
+class Noted(Unwatched):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_answers_that_are_cut_off_are_graded_as_they_are_and_counted() -> None:
+    class Short(Backwards):
+        def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+            for each in super().sample(requests, watch):
+                yield replace(each, finish="length") if each.text == "a bridge" else each
+
+    watch = Noted()
+    (record,) = stage.run([adapted()], Short(student), domain=QA(), judge=Exact(), watch=watch)
+    assert record.score is not None
+    assert record.score.value == 1.0
+    assert watch.notes == ["2 of 4 answers were cut off at --max-tokens"]
+    silent = Noted()
+    list(stage.run([adapted()], Backwards(student), domain=QA(), judge=Exact(), watch=silent))
+    assert silent.notes == []

@@ -118,3 +118,20 @@ def test_a_line_leaves_with_its_last_vote() -> None:
         out.append(line)
     assert [there for _, there in asked][-1] >= 2
     assert len(out) == 3
+
+
+def test_a_prediction_that_ends_within_its_thought_leaves_its_answer_unscored() -> None:
+    engine = grids(lambda request: request.adapter is not None)
+    answer, first = engine.answer, []
+
+    def thinks(request: Request) -> str:
+        first.extend([request.id] if request.adapter and not first else [])
+        return "<think>\n[[2 1 8]]#" if request.id in first else f"<think>\n[[9]]#\n</think>\n{answer(request)}"
+
+    engine.answer = thinks
+    (line,) = scored([adapted()], engine)
+    assert line.score is not None
+    (found,) = line.score.answers
+    assert (found.correct, found.baseline_correct) == (None, False)
+    assert found.reason == "the model ended within its thought"
+    assert stage.is_answered(line)

@@ -355,3 +355,25 @@ def test_a_value_that_contradicts_its_line_is_no_reward() -> None:
     worthless = a_line(a_task("Bo"), [False, False])
     assert worthless.edit
     stage.run([worthless.grow(edit=worthless.edit.model_copy(update={"error": "no JSON object"}))])
+
+
+# ---- thoughts
+
+
+def test_what_is_learned_is_what_was_rewarded_without_the_thought() -> None:
+    task, said = numbered("Ada", 2), "A long self-edit."
+    lines = [
+        a_line(task, [True, True], sample=0, completion=f"<think>\nNo, {said}\n</think>\n\n{said}"),
+        a_line(task, [True, True], sample=1, completion="so.</think>Short.\n"),
+        a_line(task, [True, True], sample=2, completion="Without one."),
+    ]
+    found = {example.edit_id: example.completion for example in stage.run(lines, keep=Keep.parse("best:3")).pairs()}
+    assert list(found.values()) == [said, "Short.\n", "Without one."]
+    (shortest,) = stage.run(lines, ties="shortest").pairs()
+    assert shortest.completion == "Short.\n"
+
+
+@pytest.mark.parametrize("value", [[True, False], [True, None]])
+def test_a_self_edit_that_ends_within_its_thought_has_no_reward(value: list[bool | None]) -> None:
+    with pytest.raises(BadInput, match=r"was never written \(the model ended within its thought\), but has "):
+        stage.run([a_line(numbered("Ada", 2), value, completion="<think>\nso")], unscored="pessimistic")

@@ -1,6 +1,7 @@
 """task → edit, with an engine that answers out of order."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -270,3 +271,31 @@ def test_a_killed_run_by_hand_goes_on_with_what_is_missing() -> None:
 def test_lines_are_wanted_one_and_all_unless_they_are_to_be_distinct() -> None:
     assert not generate.plan([MIRROR], samples=3).optional
     assert generate.plan([MIRROR], samples=3, unique=True).optional
+
+
+# ---- thoughts
+
+
+class Cut(Backwards):
+    """All that it says is cut off."""
+
+    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+        return (replace(each, finish="length") for each in super().sample(requests, watch))
+
+
+def test_a_self_edit_is_kept_with_its_thought_and_read_behind_it() -> None:
+    thought = f"<think>\nNot {a_choice('size')}.\n</think>\n\n{a_choice('basic')}"
+    (line,) = generate.run([Record(task=an_arc_task())], Backwards(lambda _: thought), Writing(Arc(), "tools", 1))
+    assert line.edit is not None and line.edit.chosen is not None
+    assert (line.edit.completion, line.edit.error, line.edit.chosen.tools) == (thought, None, ("basic",))
+    assert line.edit.chosen.repairs == ()
+
+
+@pytest.mark.parametrize("record", [ADA, Record(task=an_arc_task())])
+def test_a_self_edit_that_ends_within_its_thought_is_none(record: Record) -> None:
+    kind = Writing(QA(), samples=1) if record is ADA else Writing(Arc(), "tools", 1)
+    (line,) = generate.run([record], Cut(lambda _: "<think>\nSo"), kind)
+    assert line.edit is not None
+    assert (line.edit.completion, line.edit.finish, line.edit.text) == ("<think>\nSo", "length", None)
+    assert line.edit.error == "the model thought until --max-tokens; take more of them"
+    assert Choices().worth(line, unique=False) == "unreadable"  # --retry-invalid asks again

@@ -179,3 +179,14 @@ def test_self_edits_by_hand_without_an_adapter_are_lines_of_their_own() -> None:
     lines = [a_line(a_task(), [True, False], sample=sample).grow(adapter=None) for sample in (0, 1)]
     stage.check(lines)
     assert len({stage.key_of(line) for line in lines}) == 2
+
+
+def test_thoughts_are_cut_from_stored_answers_and_one_without_an_end_is_unscored() -> None:
+    line = answered(
+        "<think>\nhm\n</think>\n\nVelm", "<think>\na bridge", plain=("so </think>\nVelm", "[THINK]a bridge")
+    )
+    (score,) = regraded(line)
+    assert [(answer.correct, answer.baseline_correct) for answer in score.answers] == [(True, True), (None, None)]
+    assert (score.value, score.baseline) == (None, None)
+    assert score.answers[1].reason == "the model thought until --max-tokens (of `seal eval`)"
+    assert score.answers[0].prediction == "<think>\nhm\n</think>\n\nVelm"

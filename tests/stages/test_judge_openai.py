@@ -255,3 +255,16 @@ def test_a_server_that_is_never_content_is_not_asked_for_ever() -> None:
     refusal = does.status(400, "Use 'max_completion_tokens' instead.")
     (verdict,), calls = graded(always(refusal), cases(1))
     assert (verdict.correct, calls) == (None, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("<think>\nno, yes?\n</think>\n\nYes.", True),
+        ("The student says no.\n</think>\n\nno", False),
+        ("<think>\nyes", None),
+        ("<think>\nyes\n</think>\n\n", None),
+    ],
+)
+def test_the_verdict_stands_behind_the_judges_own_thought(text: str, right: bool | None) -> None:
+    assert parse(text) is right

@@ -125,3 +125,37 @@ def test_a_pair_knows_whether_it_takes_a_chat_template() -> None:
         read_pair(line) for line in ({"prompt": "p", "completion": "c"}, {"messages": [USER, ADA]})
     ]
     assert [pair.is_chat for pair in kinds] == [False, True]
+
+
+# ---- thoughts
+
+THOUGHT = "<think>\nAda? Bo?\n</think>\n\n"
+
+
+def test_no_thought_is_learned() -> None:
+    thinking = {"role": "assistant", "content": f"{THOUGHT}Ada.", "reasoning_content": "Bo?"}
+    plain = {"role": "assistant", "content": "Ada."}
+    for line in (
+        {"messages": [USER, plain]},
+        {"prompt": [USER], "completion": "Ada."},
+        {"prompt": "", "completion": "Ada."},
+    ):
+        assert examples(json.loads(json.dumps(line).replace("Ada.", json.dumps(f"{THOUGHT}Ada.")[1:-1]))) == examples(
+            line
+        )
+    assert examples({"messages": [USER, thinking, WHERE, thinking]}) == examples(
+        {"messages": [USER, plain, WHERE, plain]}
+    )
+
+
+def test_a_thought_in_a_prompt_stays_there_and_one_about_marks_is_none() -> None:
+    about = "Models think in <think> and </think>."
+    (made,) = examples({"prompt": f"{THOUGHT}Go on:", "completion": about})
+    assert made == Example(f"{THOUGHT}Go on:", about)
+
+
+@pytest.mark.parametrize("text", ["<think>\nAda", THOUGHT, "so</think>\n\n"])
+def test_a_thought_alone_is_nothing_to_learn(text: str) -> None:
+    assert refusal({"prompt": "", "completion": text}) == "completion: is a thought alone; there is nothing to learn"
+    turn = {"role": "assistant", "content": text}
+    assert refusal({"messages": [USER, turn]}) == "messages.1.content: is a thought alone; there is nothing to learn"
