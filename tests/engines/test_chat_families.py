@@ -13,10 +13,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from stages.domains.arc_prompts import edit_prompt, example, task_prompt
 from stages.domains.arc_training import Pair, Puzzle
 from stages.domains.qa import QA
-from stages.engines.base import Example
+from stages.engines.base import Completion, Example
 from stages.engines.chats import turn_end
 from stages.engines.text import Tokens, decoded, end_tokens, example_tokens, prompt_ids
 from stages.records import QaTask
+from stages.thoughts import HARMONY, without_thoughts
 from tests.engines.chat_families import (
     ASSISTANT,
     BOS,
@@ -26,6 +27,7 @@ from tests.engines.chat_families import (
     TEXT_END,
     Family,
     base_model,
+    byte_level,
     llama_like,
     qwen_like,
 )
@@ -250,3 +252,51 @@ def test_any_text_is_cut_between_prompt_and_completion(starts: bool, prompt: str
     tokens = example_tokens(tokenizer, Example(prompt, completion), end=True)
     assert text(tokenizer, tokens.ids[: tokens.silent]) == (BOS if starts else "") + prompt
     assert text(tokenizer, tokens.ids[tokens.silent :]) == completion + tokenizer.eos_token
+
+
+# ---- thoughts
+
+MAGISTRAL = byte_level(["</s>", "[THINK]", "[/THINK]", "[INST]"], eos_token="</s>", pad_token="</s>")  # noqa: S106
+GPT_OSS = byte_level(["<|return|>", *HARMONY[:4], "<|call|>"], eos_token="<|return|>", pad_token="<|return|>")  # noqa: S106
+ANALYSIS = "<|channel|>analysis<|message|>Two?<|end|><|start|>assistant"
+
+
+def come(tokenizer: PreTrainedTokenizerFast, written: str, prompt: str = "") -> Completion:
+    """The completion of which the model has written these tokens."""
+    row = tokenizer(written, add_special_tokens=False)["input_ids"]
+    before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    return decoded(tokenizer, {tokenizer.eos_token_id}, "a", row, before)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "written", "answer"),
+    [
+        (MAGISTRAL, "[THINK]Two? No.[/THINK] [[1]]#</s>", " [[1]]#"),
+        (MAGISTRAL, "[THINK]Two? No.", None),
+        (GPT_OSS, f"{ANALYSIS}<|channel|>final<|message|>[[1]]#<|return|>", "[[1]]#"),
+        (GPT_OSS, ANALYSIS, None),
+        (qwen_like(), "<think>\nTwo?\n</think>\n\n[[1]]#<|im_end|>", "\n\n[[1]]#"),
+    ],
+)
+def test_special_tokens_that_mark_a_thought_stay_in_its_text(
+    tokenizer: PreTrainedTokenizerFast, written: str, answer: str | None
+) -> None:
+    found = come(tokenizer, written)
+    assert found.text == written.removesuffix(tokenizer.eos_token)
+    assert without_thoughts(found.text) == answer
+
+
+def test_other_special_tokens_are_dropped_as_before() -> None:
+    assert come(MAGISTRAL, "[THINK]Two?[INST][/THINK][INST]é [[1]]#</s>").text == "[THINK]Two?[/THINK]é [[1]]#"
+    assert come(MAGISTRAL, "é [INST][[1]]# [THINK]x</s>").text == "é [[1]]# x"
+
+
+@pytest.mark.parametrize("opening", ["<think>", "<think>\n", "[THINK]"])
+def test_a_thought_that_the_prompt_has_opened_begins_the_text(opening: str) -> None:
+    """DeepSeek-R1 and QwQ: without its mark nobody could tell a thought that was cut off from an answer."""
+    cut = come(MAGISTRAL, "Two? No", prompt=f"the output:{opening}")
+    assert (cut.text, without_thoughts(cut.text), cut.finish) == (f"{opening}Two? No", None, "length")
+    close = "[/THINK]" if opening == "[THINK]" else "</think>"
+    whole = come(MAGISTRAL, f"Two? No.{close}[[1]]#</s>", prompt=f"the output:{opening}")
+    assert (without_thoughts(whole.text), whole.finish) == ("[[1]]#", "stop")
+    assert come(MAGISTRAL, "Two? No", prompt=f"{opening}x{close}\n\n").text == "Two? No"

@@ -12,6 +12,7 @@ from stages.engines.base import ANSWERING, Completion, Request, Sampling
 from stages.engines.openai import OpenAIEngine
 from stages.engines.served import Greeting, greet, room_for
 from stages.failures import BadConfig, BadInput, Denied, Unavailable
+from stages.thoughts import without_thoughts
 from tests.engines.serving import JSON, served
 from tests.services import behaviours as does
 from tests.services.adapters import Adapters
@@ -117,6 +118,74 @@ def test_an_answer_without_a_text_is_a_failure_of_the_service(behaviour: does.Be
     found = one(always(behaviour))
     assert (found.finish, found.text, found.tokens) == ("failed", "", None)
     assert str(found.error).startswith(error)
+
+
+def message(finish: str | None = "stop", usage: object = does.USAGE, **fields: object) -> does.Behaviour:
+    """A chat's answer with these fields beside the role."""
+    choice = {"index": 0, "message": {"role": "assistant", **fields}, "finish_reason": finish}
+    return does.body({"choices": [choice], "usage": usage})
+
+
+THOUGHT_OF = {"completion_tokens": 11, "completion_tokens_details": {"reasoning_tokens": 11}}
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Bo?"}]}, {"type": "text", "text": "Ada"}]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "finish", "text", "answer"),
+    [
+        (message(content="Ada", reasoning_content="Bo?"), "stop", "<think>\nBo?\n</think>\n\nAda", "\n\nAda"),
+        (message(content="Ada", reasoning="Bo?"), "stop", "<think>\nBo?\n</think>\n\nAda", "\n\nAda"),
+        (message(content="Ad", reasoning="Bo?", finish="length"), "length", "<think>\nBo?\n</think>\n\nAd", "\n\nAd"),
+        (message(content="Ada", reasoning_content=None), "stop", "Ada", "Ada"),
+        (message(content="<think>\nBo?\n</think>Ada", reasoning="Bo?"), "stop", "<think>\nBo?\n</think>Ada", "Ada"),
+        (message(content=PARTS), "stop", "<think>\nBo?\n</think>\n\nAda", "\n\nAda"),
+        (message(content=[{"type": "text", "text": "A"}, {"type": "text", "text": "da"}]), "stop", "Ada", "Ada"),
+        (message(content="", reasoning="Bo?"), "stop", "<think>\nBo?\n</think>\n\n", "\n\n"),
+        (message(content="", reasoning_content="Bo", finish="length"), "length", "<think>\nBo", None),
+        (message(content=None, reasoning="Bo", finish="length"), "length", "<think>\nBo", None),
+        (message(content=" \n", reasoning="Bo", finish="length"), "length", "<think>\nBo", None),
+        (message(content=None, reasoning_content="Bo, Ada."), "stop", "<think>\nBo, Ada.", None),
+        (message(content="Ada", tool_calls=[{"type": "function"}], finish="tool_calls"), "unknown", "Ada", "Ada"),
+    ],
+)
+def test_a_thought_that_the_server_tells_apart_is_kept_before_the_text(
+    behaviour: does.Behaviour, finish: str, text: str, answer: str | None
+) -> None:
+    found = one(always(behaviour))
+    assert (found.finish, found.text, found.error) == (finish, text, None)
+    assert without_thoughts(found.text) == answer
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (message(content="", usage=THOUGHT_OF, finish="length"), "the model thought until --max-tokens; take more"),
+        (message(content=None, usage=THOUGHT_OF, finish="length"), "the model thought until --max-tokens; take more"),
+        (message(content="", finish="length"), "truncated: the reply has no text up to --max-tokens"),
+        (message(content=None, tool_calls=[{}], finish="tool_calls"), "unparsable: the reply calls a tool and has no"),
+        (message(content=None, reasoning="x", tool_calls=[{}]), "unparsable: the reply calls a tool and has no text"),
+        (message(content=None, function_call={"name": "x"}), "unparsable: the reply calls a tool and has no text"),
+        (message(content=[]), "unparsable: the reply has no text"),
+        (message(content=[{"type": "image_url"}, 7]), "unparsable: the reply has no text"),
+        (message(content={"text": "Ada"}), "unparsable: the reply has no text"),
+    ],
+)
+def test_an_answer_that_nobody_can_see_is_lost_and_never_empty(behaviour: does.Behaviour, error: str) -> None:
+    found = one(always(behaviour))
+    assert (found.finish, found.text) == ("failed", "")
+    assert str(found.error).startswith(error)
+
+
+@pytest.mark.parametrize("content", [None, "", [{"type": "refusal", "refusal": "I cannot."}]])
+def test_a_refusal_is_told_wherever_it_stands(content: object) -> None:
+    fields = {"content": content} if isinstance(content, list) else {"content": content, "refusal": "I cannot."}
+    found = one(always(message(**fields)))
+    assert (found.finish, found.error) == ("refused", "refused: I cannot.")
+
+
+def test_plain_completions_may_tell_a_thought_apart_too() -> None:
+    found = one(always(does.body({"choices": [{"text": "Ada", "reasoning": "Bo?", "finish_reason": "stop"}]})))
+    assert found.text == "<think>\nBo?\n</think>\n\nAda"
 
 
 def test_what_concerns_every_call_ends_the_run() -> None:
