@@ -11,7 +11,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 META = "Any JSON object of yours. Stages hand it on; ids, seeds and results do not depend on it."
 CHAT_OR_TEXT = "text, or for a chat model the turns of a chat"
 OWN_ERROR = "Why it failed; null where it did not."
-PREDICTION = "What the adapted model answered, verbatim; null: it gave no answer."
+PREDICTION = "What the adapted model answered, verbatim, thoughts and all; null: it gave no answer."
 VERDICT = "Whether the answer is right; null: unscored, for `reason`, which is never the same as wrong."
 FIT = "Every hyper-parameter used, by name; rates per step, lengths in tokens."
 LOSS = "Mean loss per learned token, in nats,"
@@ -61,11 +61,11 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "model": "The editor; none: no model wrote it, unknown: the line does not say.",
         "template": "The name or file of the template that made the prompt; custom: none of ours.",
         "prompt": f"How the self-edit was asked for: {CHAT_OR_TEXT}. `seal sft` teaches the completion behind it.",
-        "completion": "What the editor wrote, verbatim.",
+        "completion": "What the editor wrote, verbatim. Thoughts at its beginning are not trained on.",
         "finish": "How it ended: stop (by itself), length (cut at max_tokens), refused, failed (lost), unknown.",
         "tokens": "Length of the completion in tokens; null: not known.",
         "sampling": "How it was drawn: temperature, top_p, max_tokens (tokens), seed.",
-        "error": "Why it cannot be read (the model's failure, worth 0) or never came (ours); null: neither.",
+        "error": "Why it cannot be read (worth 0), or never came or ends within a thought (unscored); null: neither.",
         "chosen": "What an ARC self-edit chose; null for text, and where it cannot be read.",
     },
     "Message": {
@@ -126,13 +126,13 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "Vote": {
         "variant": "How the task was turned, mirrored or reordered for this prediction.",
         "shown": "Places of the demonstrations in the prompt, from 0, in their order.",
-        "prediction": "What came back, verbatim; null: the engine failed, for `error`.",
+        "prediction": "What came back, verbatim, thoughts and all; null: the engine failed, for `error`.",
         "grid": "The grid that it stands for, turned back; null: it is no grid, for `error`.",
         "error": OWN_ERROR,
     },
     "SftExample": {
         "prompt": f"How the self-edit was asked for: {CHAT_OR_TEXT}. No loss is on it.",
-        "completion": "The self-edit that is learned.",
+        "completion": "The self-edit that is learned, without its thoughts.",
         "task_id": TASK_ID,
         "edit_id": EDIT_ID,
         "value": "Accuracy after the self-edit, mean over seeds, 0 to 1.",

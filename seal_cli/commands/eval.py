@@ -61,7 +61,8 @@ def evaluate(
 
     Task lines are answered by the model as it is: the baseline row. Answers are greedy. The baseline of a task is
     asked once, however many adapters it has. What a server or a judge fails to say stays unscored, never wrong; the
-    same command asks the engine again, `seal judge` the judge.
+    same command asks the engine again, `seal judge` the judge. Graded is what stands behind a thought (<think> …); the
+    whole text is the line's prediction. An answer that ends within its thought is unscored: give more --max-tokens.
 
     An ARC test is put in many ways, with one demonstration left out, in other orders, turned and mirrored; the
     predictions are turned back and vote for two attempts, and every vote is on the line.

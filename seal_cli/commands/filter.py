@@ -41,7 +41,8 @@ def filter_scores(
 
     The value of a self-edit is the exact mean over its seeds. One with an unscored answer is left out, neither
     rewarded nor punished; --unscored pessimistic takes such answers as wrong, and those of the unadapted model as
-    right. Counts, ties and the reliability of the reward go to stderr.
+    right. Counts, ties and the reliability of the reward go to stderr. A pair's completion is the self-edit without its
+    thoughts (<think> …), which is what was rewarded; the score lines keep them.
 
     \b
     Examples:

@@ -14,7 +14,7 @@ from stages.engines.lengths import most_tokens
 from stages.failures import BadConfig, BadInput, Untrainable
 from stages.thoughts import TOKENS, opened_by, without_thoughts
 
-MARK_TOKENS = 16  # at the end of a prompt: no mark of a thought has more
+MARK_TOKENS = 32  # at the end of a prompt: no mark of a thought has more
 
 
 @dataclass(frozen=True)

@@ -123,3 +123,16 @@ def test_a_batch_answers_once(folder: Path) -> None:
     calls = [json.loads(line) for line in (folder / "calls.jsonl").read_text().splitlines()]
     assert len(calls) == 30
     assert all("response_format" in call["body"] for call in calls)
+
+
+def test_thoughts_are_read_over_and_one_without_an_end_is_told_and_no_reward(folder: Path) -> None:
+    thought = ok(f"<think>\nNot {a_choice('size')}\n</think>\n\n{a_choice('basic')}")
+    with scripted(in_turn(*[thought] * 7, ok("<think>\nSo", finish="length"))) as server:
+        run = generate(folder, server, "--concurrency", 1)
+    edits = [line["edit"] for line in run.lines]
+    assert run.code == 3
+    assert [edit["chosen"]["tools"] for edit in edits if edit["chosen"]] == [["basic"]] * 7
+    assert [edit["completion"] for edit in edits if edit["error"]] == ["<think>\nSo"]
+    assert "seal generate: 1 of 8 self-edits were cut off at --max-tokens" in run.err
+    assert "failed, once: the model thought until --max-tokens; take more of them" in run.err
+    assert "1 failed" in run.err

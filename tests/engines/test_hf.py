@@ -317,3 +317,11 @@ def test_an_engine_leaves_the_models_own_settings_and_layers_also_when_stopped_e
         next(answers)
         answers.close()  # type: ignore[attr-defined]
         assert not any("lora" in name for name, _ in network.named_modules())
+
+
+def test_a_completion_begins_with_the_mark_of_a_thought_that_its_prompt_has_opened(engine: HFEngine) -> None:
+    for prompt in ("Who?\n<think>\n", "Who?\n"):
+        ids = make_tokenizer()(prompt)["input_ids"]
+        assert make_tokenizer().decode(ids) == prompt  # or this test shows nothing
+        (text,) = ask(engine, [prompt])
+        assert text.startswith("<think>\n") == ("<think>" in prompt)
