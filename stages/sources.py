@@ -133,7 +133,8 @@ def read_folder(root: Path, reading: Reading, repeats: Repeats) -> Iterator[Reco
         reading.note(f"{root} has files of {' and '.join(sorted(splits))}, and all are read; --split NAME takes one")
     if chosen.split and not fits:
         known = f"it has {', '.join(sorted(chosen.found))}" if chosen.found else "leave it out to read all of them"
-        raise BadConfig(f"{root} --split {chosen.split}: no file is called so; {known}")
+        part = "; --sample N takes a part of one" if "[" in chosen.split else ""
+        raise BadConfig(f"{root} --split {chosen.split}: no file is called so; {known}{part}")
 
 
 def open_in_folder(path: Path, chosen: Selection, reading: Reading) -> Iterator[Record]:

@@ -123,6 +123,6 @@ def explain_bytes(error: UnicodeDecodeError) -> str:
     """What is wrong with bytes that are not UTF-8; where they look like Western European text, the way out."""
     at, raw = error.start, error.object
     beside = raw[max(0, at - 1) : at] + raw[at + 1 : at + 2]
-    western = beside.strip().isalpha() and b"\0" not in raw
+    western = any(map(str.isalpha, map(chr, beside))) and beside.isascii() and b"\0" not in raw
     way = "; if it is Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW" if western else ""
     return f"not UTF-8 (byte {at}){way}"

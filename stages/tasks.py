@@ -192,6 +192,7 @@ def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
             yield record
     except Empty:
         pass
+    reading.columns.used |= bool(bad)  # whatever it was
     if not (made or bad or left[TWICE] or reading.allow_empty):
         reading.solutions.check(source)
         raise BadInput(f"{'stdin' if source == '-' else source}: {nothing_in(source, left, reasons)}")
@@ -256,12 +257,13 @@ def fetch_rows(name: str, config: str | None, split: str) -> Any:
         raise MissingInput(f"{name}: no such file or folder; a dataset is called OWNER/NAME")
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    look_for(name)
+    reached = reach_hub(name)
     try:
         return datasets.load_dataset(name, config, split=split)
     except (DatasetNotFoundError, ConnectionError, OSError) as error:
+        why = _first_line(error) if reached else "the hub cannot be reached, and the cache does not have it"
         raise Unavailable(
-            f"{name}: neither a file here nor a dataset that can be loaded ({_first_line(error)}); check the name, or "
+            f"{name}: neither a file here nor a dataset that can be loaded ({why}); check the name, or "
             f"give a local file{suggest(Path(name))}"
         ) from None
     except (DatasetBuildError, RuntimeError) as error:  # as for a dataset that is a script
@@ -271,8 +273,8 @@ def fetch_rows(name: str, config: str | None, split: str) -> Any:
         raise BadConfig(f"{name}: {said} (--split NAME, --config NAME)") from None
 
 
-def look_for(name: str) -> None:
-    """Asks once whether there is a hub that knows the dataset; where there is none, only the cache is looked into.
+def reach_hub(name: str) -> bool:
+    """Whether the hub answers, which is asked once; where it does not, only the cache is looked into from here on.
 
     `datasets` itself would ask again and again, for half a minute.
     """
@@ -284,9 +286,11 @@ def look_for(name: str) -> None:
     try:
         HfApi().dataset_info(name, timeout=HUB_TIMEOUT_S)
     except HfHubHTTPError:
-        pass  # `datasets` says what it means
+        return True  # `datasets` says what it means
     except (HTTPError, OSError, OfflineModeIsEnabled):
         constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+        return False
+    return True
 
 
 def _first_line(error: BaseException) -> str:

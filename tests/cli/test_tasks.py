@@ -6,7 +6,10 @@ import pty
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import SEAL, passages, pipe, seal, surroundings
+from tests.cli.inside import run_inside
 
 NOTHING = "seal: -: nothing to read on stdin; give a file, or pipe lines in\n"
 
@@ -77,3 +80,49 @@ def test_an_empty_text_is_rejected_and_a_text_on_stdin_read(tmp_path: Path) -> N
     done = pipe("cat a.md | seal tasks empty.md - --title Mine --limit 1", cwd=tmp_path)
     assert (done.code, [line["task"]["title"] for line in done.lines]) == (3, ["Mine"])
     assert "empty.md: empty: there is nothing in it to learn" in done.err
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "words"),
+    [
+        ({"train.csv": "title,context,question,answer\nT,C,Q,A\n"}, 0, ""),
+        ({"train.csv": ""}, 65, "json/train.csv: empty"),
+        ({"train.csv": "q,a\n1,2\n"}, 65, "json/train.csv: no column title, context, question, answers; it has q, a; "),
+        ({"train.csv": "title,context\nCafé,C\n".encode("latin-1")}, 65, "json/train.csv: not UTF-8 (byte 17); if it"),
+        ({"train.parquet": "PAR1 and no more"}, 65, "json/train.parquet: not a whole parquet file: cut off or damaged"),
+        (
+            {"train.parquet": "version https://git-lfs.github.com/spec/v1\n"},
+            65,
+            "json/train.parquet: a Git LFS pointer",
+        ),
+        ({"script.py": "print(1)"}, 65, "json: a folder without texts "),
+        ({"train.zip": "PK"}, 65, "json: a folder without texts "),
+        ({"a.png": "x"}, 65, "json: a folder without texts "),
+        ({"test.csv": "x", "validation.csv": "x"}, 78, "json: has the splits test, validation; --split NAME takes one"),
+        ({"en/a.csv": "x", "README.md": "---\nconfigs: 3\n---\n"}, 65, "json/README.md: a card that cannot be under"),
+    ],
+)
+def test_a_folder_of_any_kind_is_tasks_or_one_sentence(
+    tmp_path: Path, files: dict[str, str | bytes], code: int, words: str
+) -> None:
+    for name, content in files.items():
+        path = tmp_path / "json" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / "beside.csv").write_text("title,context,question,answer\nBeside,C,Q,A\n")
+    done = run_inside("tasks", "json", cwd=tmp_path)
+    assert (done.code, "Traceback" in done.err, "Beside" in done.out) == (code, False, False), done.err
+    assert words in done.err
+    assert len(done.err.splitlines()) == (2 if "card" in words else 1)
+
+
+def test_own_names_of_columns_are_part_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,text,q,a\nT,C,Who?,Ada\n")
+    own = [f"--column={pair}" for pair in ("title=name", "context=text", "question=q", "answer=a")]
+    done = run_inside("tasks", "a.csv", *own, "-o", "out.jsonl", cwd=tmp_path)
+    assert done.code == 0, done.err
+    settings = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())["settings"]
+    assert settings["columns"] == {"title": "name", "context": "text", "question": "q", "answer": "a"}
+    for bad in ("question", "question=", "=q", "query=q"):
+        assert run_inside("tasks", "a.csv", "--column", bad, cwd=tmp_path).code == 78
+    assert run_inside("tasks", "a.csv", *own, "--column", "title=q", cwd=tmp_path).code == 78

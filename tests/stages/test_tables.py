@@ -91,6 +91,12 @@ def test_a_name_that_no_row_has_or_that_nothing_asks_for_is_refused(tmp_path: Pa
         list(tasks.run(str(tmp_path / "a.md"), columns={"question": "q"}))
 
 
+def test_what_is_bad_is_said_before_the_names_that_it_might_have_had(tmp_path: Path) -> None:
+    fill(tmp_path, {"data/a.csv": "caf\xe9".encode("latin-1")})
+    with pytest.raises(BadInput, match=r"a\.csv: not UTF-8"):
+        list(tasks.run(str(tmp_path / "data"), columns={"question": "q"}))
+
+
 def test_two_columns_may_change_places_and_one_stand_for_two(tmp_path: Path) -> None:
     fill(tmp_path, {"a.csv": HEADER + "T,C,Ada,Who?\n"})
     found, _, _ = read(tmp_path / "a.csv", columns={"question": "answer", "answer": "question", "id": "title"})
