@@ -10,22 +10,26 @@ plain token recall (70 and 80 %), and far more often than by chance (32 and 26 %
 `python -m tests.bench.judge_agreement` prints these figures; with `--fit` the weights, and what each is worth.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import normalise
-from stages.judges.reading.claims import candidates, claimed
+from stages.judges.reading.claims import candidates, claimed, is_undecided
 from stages.judges.reading.letters import is_marked, without_asides
 from stages.judges.reading.polarity import stated, wanted
 from stages.judges.words import ARTICLES, CHOICE, NOT, all_keys, content, has, is_number, keys, respelled, stem, words
 
 REACH = 3  # words after a `not` that it denies
+INTERJECTED = re.compile(r"^\W*no\W+", re.IGNORECASE)  # No, it was Ada
+PASSED_OVER = re.compile(r"^(\W*not [^,.;]{1,40}),\s", re.IGNORECASE)  # not Bo, Ada
+SUBJECT = re.compile(r"^([^,.;]{1,60}?) (?:did|does|do|was|is|are|were|has|had|have|can|could|would)(?: not|n't)\b")
 RELEASING = frozenset({"but", "only", "just", "merely"})  # not Bo but Ada; not only Ada
 
 WEIGHTS: Mapping[str, float] = {
-    "constant": -2.89,  # an answer that shows nothing of the below is wrong
-    "recall": 4.92,  # share of the telling words that the answer has; where nothing else counts, 59 % will do
+    "constant": -2.91,  # an answer that shows nothing of the below is wrong
+    "recall": 4.95,  # share of the telling words that the answer has; where nothing else counts, 59 % will do
     "numbers_missing": -1.82,  # share of the gold answer's numbers that the answer lacks
     "choice": 1.97,  # the recall once more where the gold answer says "or": 42 % will do
     "denial": 1.79,  # 1 if gold answer and answer both deny something, -1 if only the gold answer does
@@ -123,6 +127,10 @@ def _decisive(sides: Sides) -> frozenset[str]:
 def _is_guess(sides: Sides) -> bool:
     """Whether the answer is a list of candidates, of which only some are the gold answer, and this is no list."""
     items = candidates(sides.claim)
+    if len(sides.gold) == 1 and is_marked(sides.gold[0]):  # which option it is
+        items = items or [word for word in unique(sides.answer) if is_marked(word)][2:]
+    if is_undecided(sides.claim) and not is_undecided(sides.case.gold):
+        return True
     if not items or len(candidates(sides.case.gold)) > 1 or CHOICE in sides.gold:
         return False
     return any(not _hits(sides.telling, words(item)) for item in items)
@@ -138,15 +146,20 @@ def _denied(sides: Sides) -> bool:
     """Whether every match stands shortly after a `not`, and neither question nor gold answer denies anything."""
     if NOT in sides.asked or NOT in sides.gold or NOT not in sides.answer:
         return False
+    claim = PASSED_OVER.sub(r"\1 but ", INTERJECTED.sub("", sides.claim))
+    subject = SUBJECT.match(claim)
+    if subject and set(sides.telling) <= set(words(subject[1])):
+        return True
     wanted, reach = all_keys(sides.telling), 0
-    interjected = normalise(sides.case.prediction).startswith("no ")  # No, it was Ada
-    for word in sides.answer[int(interjected) :]:
+    for word in words(claim):
         if word == NOT:
             reach = REACH + 1
         elif word in RELEASING:
             reach = 0
-        elif reach == 0 and not wanted.isdisjoint(keys(word)):
-            return False
+        elif not wanted.isdisjoint(keys(word)):
+            if reach == 0:
+                return False
+            reach = REACH  # for a name of several words
         reach = max(0, reach - 1)
     return True
 

@@ -15,6 +15,7 @@ from stages.judges.reading.unspaced import ALIKE, UNSPACED, forms, is_phrase, na
 LONGEST = 40  # letters: what is longer is no English word
 SHORTEST_SHARED = 5  # letters that two words must at least begin with, if they are to count as one
 LONGEST_ENDING = 3  # letters by which each of two such words may go on differently
+OF_NAMES = frozenset({"son", "ton", "dra", "ra", "ina", "na"})  # endings that make another name: Robertson
 CHOICE = "or"
 NOT = "not"
 
@@ -157,7 +158,9 @@ def keys(word: str) -> frozenset[str]:
         return frozenset({word})
     known = stem(word)
     shortest = max(SHORTEST_SHARED, len(known) - LONGEST_ENDING)
-    return frozenset({known} | {known[:length] for length in range(shortest, len(known))})
+    return frozenset(
+        {known} | {known[:length] for length in range(shortest, len(known)) if known[length:] not in OF_NAMES}
+    )
 
 
 def all_keys(found: Iterable[str]) -> frozenset[str]:

@@ -26,9 +26,11 @@ REFUSALS = re.compile(
     rf"|{TEXT}(?: ?(?:does|do|did|is|was))?{NOT}(?: \w+){{0,2}}? (?:{TELLING}|{TOLD}|known)s?\b"
     rf"|(?:\bnot|n't|\bnever|\bnowhere)(?: \w+){{0,2}}? (?:{TOLD}|known(?! for| as))\b"
     r"|\b(?:cannot|can't|could not|couldn't) be (?:determined|said|known|answered|confirmed|verified|inferred)\b"
-    r"|\b(?:is|are|was|were|remains?|be) (?:unknown|unclear|uncertain|undetermined)\b"
+    r"|\b(?:is|are|was|were|remains?|be|it's) (?:unknown|unclear|uncertain|undetermined)\b"
     r"|\b(?:unsure|unclear) (?:if|whether|who|what)\b"
     r"|\b(?:impossible|hard|difficult) to (?:say|tell|know|determine)\b"
+    r"|\b(?:refuses?|declines?) to\b|\b(?:nobody|no one) (?:knows|knew)\b"
+    rf"|\b(?:unable|not able) to (?:{TELLING}|{KNOWING})\b"
     r"|\bno (?:information|mention|indication|idea|clue|reference|way (?:to|of))\b"
     r"|\b(?:insufficient|not enough) (?:information|context|data|evidence)\b"
     r"|\bas an? (?:ai|artificial|large language|language)\b.*(?:not|n't|unable|cannot)\b",
@@ -42,9 +44,11 @@ LEAD = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 CHOICE = re.compile(r"\s+or\s+|\s*/\s*|\bor\b", re.IGNORECASE)
+STATED = re.compile(r"^.*\b(?:is|was|are|were|be|been|by|called|named)\b(?=\s\S)")
+PERHAPS = re.compile(r"\b(?:maybe|perhaps|possibly|might|could be|may be|could have|may have)\b", re.IGNORECASE)
 MAYBE = re.compile(r"\b(?:either|maybe|perhaps|possibly|probably)\b", re.IGNORECASE)
 ITEMS = re.compile(
-    r"\s?(?:[,;\n、，；|•]\s?(?:or\b|and\b)?|\s/\s|(?<=[^\W\d_])/(?=[^\W\d_])|"
+    r"\s?(?:[,;?\n、，；|•]\s?(?:or\b|and\b)?|\s/\s|(?<=[^\W\d_])/(?=[^\W\d_])|"
     r"\bor\b|\band\b|&|(?<!\S)(?:\d+[.)]|[-*])\s)\s?",
     re.IGNORECASE,
 )
@@ -94,8 +98,11 @@ def candidates(claim: str) -> Sequence[str]:
     """The items of a claim that is nothing but a list of candidates: with an `or`, or four and more; else none."""
     lead = LEAD.match(claim)
     bare = claim[lead.end() :] if lead else claim
-    items = [item.strip(" .!?\"'()") for item in ITEMS.split(bare)]
+    first, *others = ITEMS.split(bare)
+    items = [item.strip(" .!?\"'()") for item in (STATED.sub("", first), *others)]
     items = [item for item in items if item]
+    if len(items) == 2 and STATED.match(first) and not all(item[0].isupper() or item[0].isdigit() for item in items):
+        return []  # the term is naked seeds or gymnosperms
     if len(items) < 2 or any(len(item.split()) > LONGEST_ITEM for item in items):
         return []
     if CHOICE.search(bare):
@@ -103,5 +110,10 @@ def candidates(claim: str) -> Sequence[str]:
         return [] if apposition else items
     if any(CLAUSE.search(item) for item in items):
         return []
-    alike = len({item[0].isupper() for item in items}) == 1 and re.search(r"\band\b|\n|&", bare)
+    alike = len({item[0].isupper() for item in items}) == 1 and re.search(r"\band\b|[\n&|;?]", bare)
     return items if len(items) > 3 or (len(items) == 3 and alike) else []
+
+
+def is_undecided(claim: str) -> bool:
+    """Whether it might be one thing and might be another."""
+    return len(PERHAPS.findall(claim)) > 1

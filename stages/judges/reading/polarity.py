@@ -4,13 +4,16 @@ import re
 from dataclasses import dataclass
 
 YES = "yes|yeah|yep|yup|true|correct|right|indeed|certainly|definitely|absolutely|affirmative|of course|sure|surely"
-NO = "no|nope|nay|false|incorrect|wrong|untrue|never|negative|not|neither"
+NO = "no|hardly|nope|nay|false|incorrect|wrong|untrue|never|negative|not|neither"
 NO_DOUBT = re.compile(  # is a yes
     r"\b(?:no|without(?: a| any)?|beyond(?: a| any)?) (?:doubt|question)\b|\bundoubtedly\b|\bdoubtless\b|"
     r"\b(?:not|isn't|no) (?:false|wrong|incorrect|untrue)\b"
 )
 NOT_TRUE = re.compile(
     r"\b(?:not|isn't|wasn't|hardly) (?:really |quite |exactly |necessarily )?(?:true|correct|right|so|sure)\b"
+)
+SURELY = re.compile(
+    r"\b(?:definitely|certainly|absolutely|of course|indeed|surely|sure|probably|obviously|clearly) (?=not?\b)"
 )
 WANTED = re.compile(r"\W*(?:(?P<yes>yes|true)|(?P<no>no|false))(?:\W*|(?P<more>[,;:.–—-]+\s.*))", re.DOTALL)
 FIRST = re.compile(
@@ -48,10 +51,10 @@ def stated(answer: str) -> bool | None:
     text = NOT_TRUE.sub(" false ", NO_DOUBT.sub(" yes ", text))
     if not text.strip() or BOTH.search(text):
         return None
-    first = FIRST.match(text)
+    first = FIRST.match(SURELY.sub("", text))
     if first:
         return first["yes"] is not None
     said = re.findall(r"\b(?:(yes|true)|(no|false))\b(?=\W*(?:$|[.,;:!]))", text)
     if said:
         return bool(said[-1][0])
-    return DENIAL.search(text) is None
+    return None if text.rstrip().endswith("?") else DENIAL.search(text) is None
