@@ -132,7 +132,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     },
     "SftExample": {
         "prompt": f"How the self-edit was asked for: {CHAT_OR_TEXT}. No loss is on it.",
-        "completion": "The self-edit that is learned, without its thoughts.",
+        "completion": "The self-edit that is learned, without its thoughts; a message where the prompt is of messages.",
         "task_id": TASK_ID,
         "edit_id": EDIT_ID,
         "value": "Accuracy after the self-edit, mean over seeds, 0 to 1.",

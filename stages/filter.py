@@ -12,10 +12,12 @@ from typing import Literal
 from stages.candidates import Candidate, Unscored, best_of, collect, reliability
 from stages.disk import named
 from stages.failures import BadConfig
+from stages.pairs import LEARNED
 from stages.records import Record, SelfEdit, SftExample, derive_seed
 from stages.thoughts import learnable
 
 Ties = Literal["first", "random", "shortest"]
+NOTHING = -1  # the place of a text that says nothing
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Summary:
     edits: int
     kept: int
     unscored: int  # self-edits of which an answer has no verdict: left out, or taken at their lower bound
+    empty: int  # self-edits that say nothing to learn: never kept
     ties: int  # contexts in which several self-edits share the best value
     below_baseline: int  # contexts whose best self-edit does not beat the unadapted model
     reliability: float | None  # share of the between-edit variance that is not seed noise, 0..1
@@ -89,8 +92,8 @@ def run(
     Of what it reads it holds the rewards alone; the texts wait in a temporary file.
 
     A self-edit with an unscored answer is left out, or with "pessimistic" worth what it is worth at least; one without
-    any verdict is left out either way. `check` is called with each line; by default it raises BadLine for one that is
-    no candidate, or comes twice.
+    any verdict is left out either way. One that says nothing is never kept. `check` is called with each line; by
+    default it raises BadLine for one that is no candidate, or comes twice.
     """
     texts = Texts()
     candidates = collect(records, unscored, keep=texts.add, check=check)
@@ -98,12 +101,14 @@ def run(
     for candidate in candidates:
         if not candidate.unscored or (unscored == "pessimistic" and candidate.graded):
             contexts.setdefault(candidate.task_id, []).append(candidate)
-    chosen = [kept for group in contexts.values() for kept in _choose(group, keep, ties, seed)]
+    taught = [[each for each in group if each.kept != NOTHING] for group in contexts.values()]
+    chosen = [kept for group in taught if group for kept in _choose(group, keep, ties, seed)]
     summary = Summary(
         contexts=len({candidate.task_id for candidate in candidates}),
         edits=len(candidates),
         kept=len(chosen),
         unscored=sum(candidate.unscored for candidate in candidates),
+        empty=sum(candidate.kept == NOTHING for candidate in candidates),
         ties=sum(len(best_of(group)) > 1 for group in contexts.values()),
         below_baseline=sum(_loses(group) for group in contexts.values()),
         reliability=reliability(list(contexts.values())),
@@ -147,9 +152,15 @@ class Texts:
         self.end = 0
 
     def add(self, edit: SelfEdit) -> int:
-        """Its place. Raises OSError where the disk is full."""
-        asked = edit.prompt if isinstance(edit.prompt, str) else [vars(message) for message in edit.prompt]
-        line = json.dumps({"prompt": asked, "completion": learnable(edit.completion)}).encode() + b"\n"
+        """Its place, or NOTHING. Raises OSError where the disk is full."""
+        said = learnable(edit.completion)
+        if not said.strip():
+            return NOTHING
+        pair: dict[str, object] = {"prompt": edit.prompt, "completion": said}
+        if not isinstance(edit.prompt, str):  # trl takes messages behind messages alone
+            turn = {"role": LEARNED, "content": said}
+            pair = {"prompt": [vars(message) for message in edit.prompt], "completion": [turn]}
+        line = json.dumps(pair).encode() + b"\n"
         place, self.end = self.end, self.end + len(line)
         with _named_folder():
             self.file.write(line)

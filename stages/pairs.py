@@ -110,8 +110,8 @@ def _faults(name: str, value: Any, *, text: bool = True, empty: bool = False) ->
 
 def _unlearnable(place: str, text: str) -> Iterator[str]:
     """Why nothing can be learned of what a model says, if so."""
-    if not learnable(text):
-        yield f"{place}: is {'a thought alone' if text else 'empty'}; there is nothing to learn"
+    if not learnable(text).strip():
+        yield f"{place}: is {'a thought alone' if text.strip() else 'empty'}; there is nothing to learn"
 
 
 def _turn_faults(place: str, turn: Any) -> Iterator[str]:

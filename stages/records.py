@@ -200,10 +200,13 @@ class Record(Frozen):
 
 
 class SftExample(Frozen):
-    """A kept self-edit in the prompt-completion form that trainers read. value and baseline are means over seeds."""
+    """A kept self-edit in the prompt-completion form that trainers read: texts, or messages both.
+
+    value and baseline are means over seeds.
+    """
 
     prompt: str | Many[Message]
-    completion: str
+    completion: str | Many[Message]
     task_id: str
     edit_id: str
     value: Share

@@ -87,6 +87,7 @@ def filter_scores(
         reliable = "unknown (it takes two seeds)" if found.reliability is None else f"{found.reliability:.2f}"
         note(
             f"seal filter: {found.contexts} contexts, {found.edits} self-edits, {found.kept} kept ({keep}); "
+            f"{f'{found.empty} say nothing to learn; ' if found.empty else ''}"
             f"{f'{found.unscored} with unscored answers ({unscored.value}); ' if found.unscored else ''}"
             f"{found.ties} contexts tie for the best, in {found.below_baseline} the best does not beat the baseline; "
             f"reliability of the reward {reliable}"

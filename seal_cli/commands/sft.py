@@ -1,7 +1,7 @@
 """`seal sft`"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +9,7 @@ from seal_cli import options as opt
 from stages.engines.base import SftConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from stages.pairs import TrainingPair
     from stages.records import Checkpoint
@@ -89,13 +89,12 @@ def sft(
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("sft", output=output, overwrite=overwrite, rejects=bad, dry=dry_run) as run:
         pairs = run.read(
-            input_pairs(file, bad, template_check(model)), limit=limit, shard=shard, allow_empty=allow_empty
+            input_pairs(file, bad, pair_check(model, dry=dry_run)), limit=limit, shard=shard, allow_empty=allow_empty
         )
         if run.empty:
             note("seal sft: no examples, no model: nothing is trained")
             return run.write_none({"limit": limit, "shard": shard})
         name = choose_model(model, ())
-        tell_long(pairs, name)
         if dry_run:
             count = sum(1 for pair in pairs for _ in pair.examples)
             run.would(f"train {name} on {count} examples and write {out}", config)
@@ -117,52 +116,38 @@ def sft(
     return run.code
 
 
-def template_check(model: str) -> "Callable[[TrainingPair], None]":
-    """Raises BadLine for a chat that the model's template refuses, BadConfig where it has none.
+def pair_check(model: str, *, dry: bool = False) -> "Callable[[TrainingPair], None]":
+    """Raises BadLine for a pair that the model cannot learn: it is beyond its context, or no chat of its template.
 
-    The tokenizer is loaded when the first chat comes.
+    The tokenizer is loaded when a pair comes that must be counted. In a `dry` run a hub model, which may not be here
+    yet, is asked for chats alone.
     """
     from functools import cache
 
     from seal_cli.models import quiet_libraries
-    from stages.engines.models import load_tokenizer
-    from stages.engines.text import prompt_ids
-    from stages.failures import BadConfig
+    from stages.engines.lengths import NO_CHAT, Lengths
+    from stages.failures import BadConfig, Untrainable
     from stages.lines import BadLine
 
-    @cache
-    def tokenizer() -> Any:
-        quiet_libraries()
-        found = load_tokenizer(model)
-        if not found.chat_template:
-            raise BadConfig(f"--model {model}: has no chat template; give a chat model, or text instead of messages")
-        return found
+    lengths, quieten = Lengths(model), cache(quiet_libraries)
+    measured = Path(model).is_dir() or not dry
 
     def check(pair: "TrainingPair") -> None:
-        for example in pair.examples if pair.is_chat else ():
-            loaded = tokenizer()
+        for example in pair.examples:
+            if not pair.is_chat and (not measured or lengths.surely_holds(example)):
+                continue
+            quieten()
+            if pair.is_chat and not lengths.tokenizer.chat_template:
+                raise BadLine(f"--model {model}: has no chat template; give a chat model, or text instead of messages")
             try:
-                prompt_ids(loaded, example.prompt)
-            except BadConfig as error:
+                lengths.check(example)
+            except BadConfig as error:  # the template's
+                told = str(error).removesuffix(NO_CHAT)
+                raise BadLine(f"{told}; give it other turns, or text instead of messages") from None
+            except Untrainable as error:
                 raise BadLine(str(error)) from None
 
     return check
-
-
-def tell_long(pairs: "Sequence[TrainingPair]", model: str) -> None:
-    """Says how many pairs are beyond the model's context: they are learned at places that it has never seen.
-
-    Of a hub model, which may not be here yet, nothing is said.
-    """
-    from seal_cli.console import note
-    from stages.engines.lengths import Lengths
-
-    if not Path(model).is_dir():
-        return
-    lengths = Lengths(model)
-    long = sum(not all(lengths.holds(example, end=True) for example in pair.examples) for pair in pairs)
-    if long:
-        note(f"seal sft: note: {long} of {len(pairs)} pairs are longer than the {lengths.context} tokens of {model}")
 
 
 def check_target(out: Path, model: str, *, overwrite: bool) -> None:

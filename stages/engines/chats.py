@@ -13,13 +13,13 @@ from weakref import WeakKeyDictionary
 from jinja2 import TemplateError
 
 from stages.engines.controls import SECRET, Controls
+from stages.engines.lengths import NO_CHAT
 from stages.failures import BadConfig, Untrainable
 
 TODAY = datetime(2024, 7, 26)  # for templates that ask: the day of Llama 3.2's own template where it has no clock
 SAID = f"{SECRET}said"  # stands for what an assistant says
 FOREIGN = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)  # raised by templates
 MARK = re.compile(r"[<\[].*[>\]]", re.DOTALL)
-NO_CHAT = "; use --no-chat, or other turns"  # the next move where a template will not do
 Turns = Sequence[Mapping[str, str]]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from stages.disk import whole_directory, write_file
 from stages.engines.base import Example, SftConfig, Unwatched, Watch
+from stages.engines.chats import controls_of
 from stages.engines.lora import overflowed
 from stages.engines.models import ABOUT, Device, load_model, load_tokenizer, sizes_in
 from stages.engines.targets import peft_targets
@@ -67,6 +68,7 @@ class TrlFinetuner:
         from trl import SFTTrainer
 
         tokens = [example_tokens(self.tokenizer, example, end=True) for example in examples]
+        self._tell_controls(examples, watch)
         rows = Dataset.from_list([{"input_ids": list(t.ids), "labels": t.labels} for t in tokens])
         network.requires_grad_(config.full)
         with tempfile.TemporaryDirectory() as scratch:
@@ -87,6 +89,18 @@ class TrlFinetuner:
             trainer.model.merge_and_unload()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         return trainer.state.global_step, losses
+
+    def _tell_controls(self, examples: Sequence[Example], watch: Watch) -> None:
+        """Says of how many texts the control tokens, which others may have meant as such, are learned as letters."""
+        texts = [
+            f"{each.prompt}{each.completion.removesuffix(self.tokenizer.eos_token)}"
+            for each in examples
+            if isinstance(each.prompt, str)
+        ]
+        found = [match[0] for text in texts if (match := controls_of(self.tokenizer).pattern.search(text))]
+        if found:
+            told = f"{len(found)} of {len(examples)} examples have control tokens in their text ({found[0]})"
+            watch.note(f"{told}, which are learned as letters; give a chat as messages")
 
 
 def told_to(watch: Watch, tokens: int, examples: int, config: SftConfig) -> Any:

@@ -14,8 +14,10 @@ from stages.engines.checkpoints import context_of
 from stages.engines.directories import read_object
 from stages.engines.loading import read_settings
 from stages.engines.models import check_model, load_tokenizer
+from stages.failures import Untrainable
 
 MARKS = 256  # tokens that a template and a tokenizer may put around a text: Llama 3.2 puts some 30 around a system's
+NO_CHAT = "; use --no-chat, or other turns"  # the next move where a template will not do
 ANY_CONTEXT = 2048  # tokens for which no hub model's settings are read: but for GPT-2's like, all hold so many
 
 
@@ -47,7 +49,7 @@ class Lengths:
     def _exact(self, example: Example, *, end: bool) -> int:
         from stages.engines.text import example_tokens
 
-        return len(example_tokens(self._tokenizer, example, end=end).ids)
+        return len(example_tokens(self.tokenizer, example, end=end).ids)
 
     def leaves_room(self, prompt: Prompt) -> bool:
         """Whether the model's context holds at least one token more than the prompt."""
@@ -58,14 +60,26 @@ class Lengths:
             return True
         from stages.engines.text import prompt_ids
 
-        return len(prompt_ids(self._tokenizer, prompt)) < self.context
+        return len(prompt_ids(self.tokenizer, prompt)) < self.context
 
     def holds(self, example: Example, *, end: bool) -> bool:
         """Whether the example, `end`: with the end token behind it, is no longer than the model's context."""
-        if self.context is None:
-            return True
+        return self.surely_holds(example) or self._exact(example, end=end) <= (self.context or 0)
+
+    def surely_holds(self, example: Example) -> bool:
+        """Whether the model's context holds the example, by a bound of it: nothing is loaded to say so."""
         bound = most_tokens(example)
-        return (bound is not None and bound <= self.context) or self._exact(example, end=end) <= self.context
+        return self.context is None or (bound is not None and bound <= self.context)
+
+    def check(self, example: Example) -> None:
+        """Raises Untrainable for an example that, with its end, is longer than the model's context.
+
+        Also for a chat that the model's template does not write; BadConfig where that writes no such chat at all.
+        """
+        count = self._exact(example, end=True)
+        if self.context is not None and count > self.context:
+            start = overlong(example, count, f"the model's context of {self.context}")
+            raise Untrainable(f"{start}; shorten it, or take a model with a longer context")
 
     @cached_property
     def context(self) -> int | None:
@@ -85,7 +99,8 @@ class Lengths:
         return count <= self.limit
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def tokenizer(self) -> Any:
+        """The model's. Raises as `load_tokenizer` does."""
         return load_tokenizer(self.model)
 
 
@@ -97,6 +112,11 @@ def most_tokens(example: Example) -> int | None:
     """
     found = list(texts(example))
     return sum(len(text) + MARKS for text in found) if all(text.isascii() for text in found) else None
+
+
+def overlong(example: Example, count: int, limit: str) -> str:
+    """What is said of an example of so many tokens."""
+    return f"a training sequence of {count} tokens ({example.completion[:50]!r}…) is longer than {limit}"
 
 
 def texts(example: Example) -> Iterator[str]:

@@ -10,7 +10,7 @@ from stages.engines.base import Completion, Example, FitConfig, Lesson, PadMode,
 from stages.engines.chats import Turn, blank_before, controls_of, finished, opened, turn_end
 from stages.engines.checkpoints import context_of, window_of
 from stages.engines.controls import Controls
-from stages.engines.lengths import most_tokens
+from stages.engines.lengths import most_tokens, overlong
 from stages.failures import BadConfig, BadInput, Untrainable
 from stages.thoughts import TOKENS, opened_by, without_thoughts
 
@@ -114,8 +114,7 @@ def lesson_tokens(
     limit, name = (config.pad_to, "--pad-to") if mode.padded else (most, f"the model's {what} of")
     for example, sequence in zip(lesson.examples, sequences, strict=True):
         if limit is not None and len(sequence.ids) > limit:
-            start = f"a training sequence of {len(sequence.ids)} tokens ({example.completion[:50]!r}…)"
-            raise Untrainable(f"{start} is longer than {name} {limit}; {way_out}")
+            raise Untrainable(f"{overlong(example, len(sequence.ids), f'{name} {limit}')}; {way_out}")
     if mode.padded:
         return [padded(sequence, mode.samples, config.pad_to, tokenizer.eos_token_id) for sequence in sequences]
     return sequences

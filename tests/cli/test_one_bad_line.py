@@ -205,8 +205,21 @@ def test_a_lost_adapter_among_lines_without_one_is_told_with_its_place_and_ends_
     assert (only.code, only.err.splitlines()[-1][:42]) == (66, "seal: adapter gone: no such directory (run")
 
 
-def test_pairs_beyond_the_models_context_are_told_and_trained_on(here: Path) -> None:
+def test_pairs_beyond_the_models_context_are_left_out_by_name(here: Path) -> None:
     pairs = [json.dumps({"prompt": "Read.", "completion": said}) for said in ("short", "long " * 200, "brief")]
-    told = run_inside("sft", "--model", ".", "--out", "next", "--dry-run", stdin="\n".join(pairs), cwd=here)
-    assert (told.code, "would train . on 3 examples" in told.err) == (0, True), told.err
-    assert "seal sft: note: 1 of 3 pairs are longer than the 512 tokens of .\n" in told.err
+    dry = ("sft", "--model", ".", "--out", "next", "--dry-run", "--rejects", "bad.jsonl")
+    told = run_inside(*dry, stdin="\n".join(pairs), cwd=here)
+    assert (told.code, "would train . on 2 examples" in told.err) == (3, True), told.err
+    assert "seal: stdin:2: a training sequence of 1006 tokens ('long long" in told.err
+    assert "is longer than the model's context of 512; shorten it, or take a model with a longer context" in told.err
+    assert [json.loads(line)["text"] for line in (here / "bad.jsonl").read_text().splitlines()] == [pairs[1]]
+    alone = run_inside(*dry, stdin=pairs[1], cwd=here)
+    assert (alone.code, alone.err.startswith("seal: stdin:1: a training sequence of 1006")) == (65, True)
+
+
+def test_a_chat_alone_is_rejected_where_the_model_has_no_chat_template(here: Path) -> None:
+    chat = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ada."}]}
+    lines = [json.dumps({"prompt": "Read.", "completion": "short"}), json.dumps(chat)]
+    told = run_inside("sft", "--model", ".", "--out", "next", "--dry-run", stdin="\n".join(lines), cwd=here)
+    assert (told.code, "would train . on 1 examples" in told.err) == (3, True), told.err
+    assert "stdin:2: --model .: has no chat template; give a chat model, or text instead of messages" in told.err

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seal_cli.commands.sft import template_check
-from stages.failures import BadConfig
+from seal_cli.commands.sft import pair_check
 from stages.lines import BadLine
 from stages.pairs import TrainingPair, read_pair
 from stages.records import SftExample
@@ -84,17 +83,28 @@ def test_a_chat_that_the_models_template_refuses_is_a_bad_line(tmp_path: Path, m
     tokenizer.chat_template = STRICT
     shutil.copytree(model_dir, tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
-    check = template_check(str(tmp_path / "model"))
+    check = pair_check(str(tmp_path / "model"))
     check(a_chat("user", "assistant"))
-    with pytest.raises(BadLine, match="refuses the prompt: no system turns"):
+    with pytest.raises(
+        BadLine, match="refuses the prompt: no system turns; give it other turns, or text instead of messages"
+    ):
         check(a_chat("system", "user", "assistant"))
 
 
-def test_a_model_without_a_chat_template_is_told_at_the_first_chat(model_dir: Path) -> None:
-    check = template_check(str(model_dir))
+def test_a_chat_is_a_bad_line_for_a_model_without_a_chat_template(model_dir: Path) -> None:
+    check = pair_check(str(model_dir))
     check(read_pair({"prompt": "p", "completion": "c"}))
-    with pytest.raises(BadConfig, match="has no chat template; give a chat model, or text instead of messages"):
+    with pytest.raises(BadLine, match="has no chat template; give a chat model, or text instead of messages"):
         check(a_chat("user", "assistant"))
+
+
+def test_a_pair_beyond_the_positions_of_a_gpt2_is_a_bad_line(tmp_path: Path) -> None:
+    make_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_positions": 64, "vocab_size": 300}))
+    check = pair_check(str(tmp_path))
+    check(read_pair({"prompt": "p", "completion": "c" * 62}))
+    with pytest.raises(BadLine, match=r"a training sequence of 65 tokens .* is longer than the model's context of 64"):
+        check(read_pair({"prompt": "p", "completion": "c" * 63}))
 
 
 def test_lines_of_trl_are_trained_on_and_a_bad_one_is_rejected(chat_dir: Path, tmp_path: Path) -> None:
@@ -110,7 +120,8 @@ def test_lines_of_trl_are_trained_on_and_a_bad_one_is_rejected(chat_dir: Path, t
 
 
 @pytest.mark.paper_data
-def test_the_official_sft_file_is_taken_line_by_line(tmp_path: Path, model_dir: Path) -> None:
-    official = paper_file("sft_best1of5_iter0.jsonl")
-    run = seal("sft", official, "--model", model_dir, "--out", tmp_path / "next", "--dry-run")
+def test_the_official_sft_file_is_taken_line_by_line(place: Path) -> None:
+    official, settings = paper_file("sft_best1of5_iter0.jsonl"), place / "model" / "config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "max_position_embeddings": 32768}))
+    run = seal("sft", official, "--model", "model", "--out", "next", "--dry-run", cwd=place)
     assert (run.code, "on 50 examples" in run.err) == (0, True)

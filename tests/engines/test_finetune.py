@@ -1,24 +1,29 @@
 """The outer update: against independent loops, for where its loss is, and for what it writes."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import SFTConfig, SFTTrainer
 
-from stages.engines.base import Example, SftConfig
+from stages import filter as filter_stage
+from stages.engines.base import Example, SftConfig, Unwatched
 from stages.engines.finetune import TrlFinetuner
 from stages.engines.models import Device, load_tokenizer
 from stages.engines.text import example_tokens
 from stages.failures import BadConfig
 from stages.pairs import read_pair
-from stages.records import Checkpoint
+from stages.records import Checkpoint, Message, to_json
 from tests.conftest import END, make_tokenizer
 from tests.engines.conftest import files_of_at_most
+from tests.stages.invented import a_line, numbered
 
 FLOAT32 = Device("cpu", "float32")
 LORA = SftConfig(rank=2, alpha=8.0, targets=("q_proj", "down_proj"), learning_rate=1e-2, epochs=3, batch_size=2)
@@ -193,6 +198,42 @@ def test_lines_of_others_are_learned_on_their_completions_alone(
     tokens = [example_tokens(tokenizer, example, end=True) for example in read_pair(line).examples]
     assert tokenizer.decode(tokens[-1].ids) == shown
     assert [tokenizer.decode([label for label in each.labels if label >= 0]) for each in tokens] == learned
+
+
+@pytest.mark.parametrize("prompt", ["Read about Ødegård.\n", (Message(role="user", content="Read about Ødegård."),)])
+def test_trl_itself_takes_the_lines_of_filter_and_learns_the_same(
+    chat_dir: Path, tmp_path: Path, prompt: str | tuple[Message, ...]
+) -> None:
+    line = a_line(numbered("Ada", 1), [True], completion="An inn.\nIt is red.")
+    assert line.edit is not None
+    filtered = filter_stage.run([line.grow(edit=line.edit.model_copy(update={"prompt": prompt}))])
+    pair = json.loads(to_json(filtered.examples[0]))
+    rows = Dataset.from_list([{key: pair[key] for key in ("prompt", "completion")}])
+    trainer = SFTTrainer(
+        model=str(chat_dir),
+        args=SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to=[]),
+        train_dataset=rows,
+        processing_class=load_tokenizer(str(chat_dir)),
+    )
+    (theirs,) = trainer.train_dataset
+    (ours,) = [example_tokens(load_tokenizer(str(chat_dir)), example, end=True) for example in read_pair(pair).examples]
+    assert tuple(theirs["input_ids"][: len(ours.ids)]) == ours.ids
+    assert theirs["labels"][: len(ours.ids)] == ours.labels
+    assert make_tokenizer().decode(theirs["input_ids"][len(ours.ids) :]) == ("" if isinstance(prompt, str) else "\n")
+
+
+def test_control_tokens_in_texts_are_told_and_learned_as_letters(model_dir: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    class Listening(Unwatched):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    examples = [Example(f"A{END}.", "b"), Example("a", f"b{END}"), Example("a", "b")]
+    trainer, once = TrlFinetuner(str(model_dir), device=FLOAT32), replace(LORA, epochs=1)
+    trainer.finetune(examples, once, tmp_path / "out", Listening())
+    told = f"1 of 3 examples have control tokens in their text ({END}), which are learned as letters"
+    assert notes == [f"{told}; give a chat as messages"]
 
 
 # ---- what is written

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from stages import filter as stage
 from stages import tasks
+from stages.engines.base import Example
 from stages.failures import BadConfig, BadInput
 from stages.filter import Filtered, Keep, Ties
-from stages.records import Record, SftExample
+from stages.pairs import read_pair
+from stages.records import Message, Record, SftExample, to_json
 from tests.conftest import paper_file
 from tests.stages.invented import a_line, a_task, an_edit, numbered
 
@@ -103,6 +105,28 @@ def kept(lines: list[Record], keep: str = "best", ties: Ties = "first", seed: in
     return [
         numbers[example.edit_id] for example in stage.run(lines, keep=Keep.parse(keep), ties=ties, seed=seed).examples
     ]
+
+
+@pytest.mark.parametrize("empty", ["", " \n", "<think>hm</think>\n"])
+def test_a_self_edit_that_says_nothing_is_never_kept(empty: str) -> None:
+    task = numbered("Ada", 2)
+    lines = [a_line(task, verdicts(2, 2), sample=0, completion=empty), a_line(task, verdicts(1, 2), sample=1)]
+    for rule in ("best", "above:0", "gain", "random"):
+        filtered = stage.run(lines, keep=Keep.parse(rule))
+        assert {example.completion for example in filtered.examples} <= {"A line."}
+        assert filtered.summary.empty == 1
+    assert kept(lines) == [1]
+    assert kept(lines[:1]) == []
+
+
+def test_a_self_edit_asked_for_in_messages_is_learned_as_a_message() -> None:
+    line = a_line(numbered("Ada", 1), [True])
+    assert line.edit is not None
+    asked = (Message(role="user", content="Read."),)
+    (example,) = stage.run([line.grow(edit=line.edit.model_copy(update={"prompt": asked}))]).examples
+    assert example.completion == (Message(role="assistant", content="A line."),)
+    pair = read_pair(json.loads(to_json(example)))
+    assert list(pair.examples) == [Example([{"role": "user", "content": "Read."}], "A line.")]
 
 
 def test_better_edit_wins() -> None:
