@@ -12,11 +12,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.kinds import ANNEXED, TEXTS, look_at_folder
+from stages.kinds import ANNEXED, HEAD, STAND_INS, TEXTS, look_at_bytes, look_at_folder
 from stages.lines import Refuse, Reject, stop
 
 JSON_FILES = (".json", ".jsonl", ".ndjson")
 TABLES = (".parquet", ".arrow", ".csv", ".tsv")
+MODEL_ENDINGS = (".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken")  # that are read of its folder
 OF_DATASET = re.compile(
     r"(readme|licen[cs]e|dataset_infos?|dataset_dict|state)\b", re.IGNORECASE
 )  # of a stored dataset
@@ -122,6 +123,19 @@ def explain_link(path: Path) -> str:
     except OSError:
         annexed = False
     return ANNEXED.tell(str(path)) if annexed else "a link to nothing"
+
+
+def find_stand_in(folder: Path) -> str | None:
+    """The first file of a model or an adapter that stands for another one, and what to do; None where all are files."""
+    for path in sorted(each for each in folder.iterdir() if each.suffix.lower() in MODEL_ENDINGS):
+        if path.is_symlink() and not path.exists():
+            return f"{path}: {explain_link(path)}"
+        if path.is_file():
+            with path.open("rb") as file:
+                kind = look_at_bytes(file.read(HEAD))
+            if kind in STAND_INS:
+                return f"{path}: {kind.tell(str(path))}"
+    return None
 
 
 def mode_of(source: str | Path) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from stages.engines.directories import read_object
 from stages.engines.headers import shown
 from stages.failures import BadConfig, BadInput
+from stages.folders import find_stand_in
 
 TEXT_PARTS = ("text_config", "llm_config", "language_config")
 CONTEXT_KEYS = (  # of one family each but for the first
@@ -26,6 +27,8 @@ MERGE = "merge it into the model with peft's merge_and_unload"
 def check_folder(folder: Path, name: str) -> None:
     """Raises BadConfig or BadInput for a folder that holds no model, or one with an adapter in it."""
     settings, adapter = folder / "config.json", folder / "adapter_config.json"
+    if found := find_stand_in(folder):
+        raise BadInput(f"--model {name}: {found}")
     if not settings.is_file() or (any(folder.glob("*.gguf")) and not any(folder.glob("*.safetensors"))):
         raise _no_model(folder, name)
     if adapter.is_file():  # transformers would load both, and every baseline would be the adapter's

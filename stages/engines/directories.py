@@ -9,6 +9,7 @@ from typing import Any
 
 from stages.engines.headers import POINTER, POINTS, TensorInfo, read_header, shown
 from stages.failures import BadInput, MissingInput
+from stages.folders import find_stand_in
 
 MOST_BYTES = 100_000_000  # of a file of settings; the longest index of shards has some 10 MB
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
@@ -82,6 +83,8 @@ def adapter_config(path: Path) -> dict[str, Any]:
     settings, weights = path / "adapter_config.json", path / "adapter_model.safetensors"
     if not path.is_dir():
         raise MissingInput(f"adapter {path}: no such directory (run `seal adapt` again, or copy it there)")
+    if pointer := find_stand_in(path):
+        raise BadInput(f"adapter {path}: {pointer}")
     if not weights.is_file():
         kind = "only a .bin, which is not read" if (path / "adapter_model.bin").is_file() else "no weights"
         raise BadInput(f"adapter {path}: {kind}; it needs adapter_model.safetensors")

@@ -12,6 +12,8 @@ from stages import tasks
 from stages.domains.arc_templates import read_oracle
 from stages.domains.arc_templates import read_template as read_arc_template
 from stages.domains.qa import read_template
+from stages.engines.directories import adapter_config
+from stages.engines.models import check_model
 from stages.failures import BadConfig, BadInput, MissingInput, SealError
 from stages.services.batch import read_answers
 from tests.stages.test_folders import fill, kinds, read, titles
@@ -127,3 +129,24 @@ def test_texts_that_speak_of_such_things_are_texts(tmp_path: Path) -> None:
     fill(tmp_path, {"b.md": "<p align=center>A text</p>\n", "c.txt": "Not found was the ring, said Bilbo.\n"})
     found, rejects, left = read(tmp_path)
     assert (titles(found), rejects, kinds(left)) == (["a", "b", "c"], [], [])
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors", "merges.txt"]
+)
+@pytest.mark.parametrize(("content", "words"), STAND_INS[:3])
+def test_a_model_and_an_adapter_of_pointers_are_called_so_before_anything_is_loaded(
+    tmp_path: Path, name: str, content: str, words: str
+) -> None:
+    whole = {"config.json": {"model_type": "x"}, "adapter_config.json": {"peft_type": "LORA"}, "README.md": POINTER}
+    folder = fill(tmp_path, {**{f"m/{key}": value for key, value in whole.items()}, f"m/{name}": content}) / "m"
+    with pytest.raises(BadInput) as model:
+        check_model(str(folder))
+    with pytest.raises(BadInput) as adapter:
+        adapter_config(folder)
+    assert str(model.value).startswith(f"--model {folder}: {folder}/{name}: {words}")
+    assert str(adapter.value).startswith(f"adapter {folder}: {folder}/{name}: {words}")
+    (folder / name).unlink()
+    (folder / name).symlink_to(".git/annex/objects/x")
+    with pytest.raises(BadInput, match=f"{name}: a link of git-annex, not the file; fetch it: git annex get "):
+        check_model(str(folder))
