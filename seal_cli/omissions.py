@@ -12,6 +12,7 @@ from seal_cli.rejects import Rejects, part_of
 from stages.folders import JSON_FILES, TABLES, Omission
 from stages.kinds import TEXTS
 from stages.repeats import TWICE
+from stages.squad import UNANSWERED, UNASKED
 
 KINDS = 5  # that are named on stderr, with
 NAMED_FILES = 3  # files of each, and
@@ -37,8 +38,8 @@ class Omissions:
         self.rejects.mention(omission.path, f"left out: {omission.reason or omission.kind}")
 
     def tell(self) -> None:
-        """The kinds with their counts, and the first files of each, in one line; what is there twice in another."""
-        kinds = [kind for kind, _ in self.counts.most_common() if kind != TWICE]
+        """The kinds with their counts, and the first files of each, in one line; the other things in others."""
+        kinds = [kind for kind, _ in self.counts.most_common() if kind not in (TWICE, UNANSWERED, UNASKED)]
         if kinds:
             count = sum(self.counts[kind] for kind in kinds)
             told = [
@@ -50,6 +51,11 @@ class Omissions:
             told += [f"{rest} of {len(kinds) - KINDS} other kinds"] if rest else []
             files = "file" if count == 1 else "files"
             note(f"seal tasks: left out {count} {files}: {', '.join(told)}; {KNOWN_ENDINGS}{see}")
+        if unanswered := self.counts[UNANSWERED]:
+            what = f"{unanswered} question{'s' * (unanswered > 1)} without an answer left out"
+            passages = self.counts[UNASKED]
+            more = f", and {passages} passage{'s' * (passages > 1)} that had no other{'s' * (passages > 1)}"
+            note(f"seal tasks: {what}{more if passages else ''}; --unanswerable keep keeps them")
         if twice := self.counts[TWICE]:
             what = "1 task is there" if twice == 1 else f"{twice} tasks are there"
             note(

@@ -21,6 +21,11 @@ class Unscored(StrEnum):
     pessimistic = "pessimistic"
 
 
+class Unanswerable(StrEnum):
+    leave_out = "leave-out"
+    keep = "keep"
+
+
 class Schedule(StrEnum):
     linear = "linear"
     cosine = "cosine"

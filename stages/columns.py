@@ -5,7 +5,9 @@ from itertools import islice
 from typing import Any
 
 from stages.failures import BadConfig, BadInput
+from stages.golds import GOLDS
 from stages.lines import BadLine, one_line
+from stages.squad import NESTED
 
 COLUMNS = ("id", "title", "context", "question", "answer", "answers", "questions", "train", "test")
 SAME = frozenset({"answer", "answers"})  # of which one is read
@@ -48,10 +50,11 @@ class Columns:
         here = set(found) - self.hidden | self.names.keys()
         if here >= {"train", "test"}:  # ARC
             return True
-        asks = bool(here & {"question", "questions"})
-        wants = [name for name in ("title", "context") if name not in here]
-        wants += ["question"] if not asks and (wants or here & SAME) else []
-        wants += ["answers"] if "questions" not in here and not here & SAME and (asks or wants) else []
+        nested, golds = here & {*NESTED, "paragraphs"}, here.intersection(GOLDS)
+        asks = "question" in here or bool(nested)
+        wants = [] if here & {"context", "paragraphs"} else [name for name in ("title", "context") if name not in here]
+        wants += ["question"] if not asks and (wants or golds) else []
+        wants += ["answers"] if not nested and not golds and (asks or wants) else []
         if wants and "task" not in here:
             way = f"--column {wants[0]}=NAME says which of them that is"
             raise Columnless(f"{place}: no column {', '.join(wants)}; it has {name_some(found)}; {way}")

@@ -3,9 +3,10 @@
 Lines are read as they come; a document is read whole. Which of the two it is shows in the first lines.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -27,6 +28,7 @@ from stages.lines import (
     record_of,
     stop,
 )
+from stages.packed import open_plain, plain_name
 from stages.records import Record
 from stages.strict_json import Fault, parse_json, parse_loosely, why
 from stages.texts import check_passage
@@ -61,6 +63,13 @@ class Reading:
     config: str | None = None
     columns: Columns = field(default_factory=Columns)
     allow_empty: bool = False  # a source without a task is none to complain of
+    keep_unanswerable: bool = False
+    about: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by file, how its self-edits were written
+
+    @property
+    def unanswered(self) -> squad.Unanswered:
+        """What becomes of questions without an answer."""
+        return squad.Unanswered(self.keep_unanswerable, self.leave_out)
 
 
 class Empty(BadInput):
@@ -119,7 +128,7 @@ def is_line(line: bytes) -> bool:
 
 def open_json(path: Path, reading: Reading) -> Iterator[Record]:
     """The records of a file. Raises BadInput, at once, for one that holds no lines and no document that is known."""
-    file = path.open("rb")
+    file = open_plain(path)
     try:
         head = read_head(file)
         file.seek(0)
@@ -134,8 +143,9 @@ def read_opened(
 ) -> Iterator[Record]:
     """The records of a file or stream that begins with `head`; `close` is called when all is read."""
     start = b"".join(head)
-    lines = path.suffix.lower() in LINE_FILES
-    if not start.strip(b"\xef\xbb\xbf \t\r\n\0") and path.suffix.lower() != ".json":
+    ending = plain_name(path).suffix.lower()
+    lines = ending in LINE_FILES
+    if not start.strip(b"\xef\xbb\xbf \t\r\n\0") and ending != ".json":
         raise Empty(str(path))
     if kind := look_at_bytes(start) or (look_at_first(head) if lines and not reading.columns.names else None):
         raise Foreign(kind, str(path))
@@ -176,26 +186,45 @@ def load_lines(file: Readable, path: Path, reading: Reading) -> Iterator[Record]
     """Record lines as they are, `{title, context, questions}` lines as tasks; rows are gathered."""
     lines = bounded_lines(cast("BinaryIO", file))
     found = read_lines(lines, str(path), lambda value: from_line(value, reading, str(path)), reading.refuse)
-    return (record for record in found if record is not None)
+    return chain.from_iterable(found)
 
 
-def from_line(value: dict[str, Any], reading: Reading, name: str) -> Record | None:
-    """A record line, or a `{title, context, questions}` line; None for a row, which is gathered. Raises BadLine."""
-    if not isinstance(value.get("task"), dict):
-        value = reading.columns.rename(value)
-        if arc_files.is_task(value):
-            return arc_files.named_record(value, reading.solutions, name)
-    if squad.is_row(value):
-        reading.rows.add(value, name)
-        return None
-    if "task" not in value:
-        if LINE_KEYS.isdisjoint(value) and (kind := look_at_keys(value)):
-            raise BadLine(kind.tell("stdin"))
-        return Record(task=official.read_task(value), meta=meta_of(value))
-    record = record_of(value)
-    if record.task.domain == "qa":
-        check_passage(record.task.context)
-    return record
+def from_line(value: dict[str, Any], reading: Reading, name: str) -> list[Record]:
+    """The records of a line, row or object; none of a row of a passage, which `reading` gathers. Raises BadLine."""
+    if is_record(value):
+        record = record_of(value)
+        if record.task.domain == "qa":
+            check_passage(record.task.context)
+        return [record]
+    return [record for _, entry in squad.split_entry(value) for record in from_entry(entry, reading, name)]
+
+
+def is_record(value: Any) -> bool:
+    """Whether an object is a record, good or bad; a row of a table may have a column task."""
+    return isinstance(value, dict) and "task" in value and (isinstance(value["task"], dict) or "question" not in value)
+
+
+def from_entry(entry: Any, reading: Reading, name: str) -> list[Record]:
+    """The records of a passage, with its self-edits in official files; none of a row. Raises BadLine."""
+    if is_record(entry):
+        raise BadLine("a record in a list; make lines of it: jq -c '.[]' FILE")
+    entry = reading.columns.rename(entry) if isinstance(entry, dict) else entry
+    if arc_files.is_task(entry):
+        return [arc_files.named_record(entry, reading.solutions, name)]
+    if isinstance(entry, dict) and LINE_KEYS.isdisjoint(entry) and (kind := look_at_keys(entry)):
+        raise BadLine(kind.tell("stdin"))
+    if squad.is_row(entry):
+        reading.rows.add(entry, name, reading.unanswered)
+        return []
+    task = squad.read_passage(entry, reading.unanswered, name)
+    if task is None:
+        return []
+    record = Record(task=task, meta=meta_of(entry))
+    if "completions" not in entry:
+        return [record]
+    if name not in reading.about:
+        reading.about[name] = official.read_about(Path(name), reading.note)
+    return official.with_edits(record, entry, reading.about[name])
 
 
 def from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
@@ -215,14 +244,9 @@ def from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
     is_arc = arc_files.is_task(document) or arc_files.is_challenges(document)
     if isinstance(document, dict) and not keys.isdisjoint(document) and not is_arc:
         return read_entries(
-            [("the object", document)], str(path), lambda value: _one(value, path, reading), reading.refuse
+            [("the object", document)], str(path), lambda value: from_line(value, reading, str(path)), reading.refuse
         )
     return from_document(document, path, reading)
-
-
-def _one(value: dict[str, Any], path: Path, reading: Reading) -> list[Record]:
-    record = from_line(value, reading, str(path))
-    return [] if record is None else [record]
 
 
 def from_document(document: Any, path: Path, reading: Reading) -> Iterator[Record]:
@@ -260,18 +284,21 @@ def _is_list(document: Any) -> bool:
     return isinstance(document, list) and (not document or any(isinstance(e, dict | Fault) for e in document))
 
 
-def _read_list(document: list[Any], path: Path, reading: Reading) -> Iterator[Record]:
-    rename, note = reading.columns.rename, reading.note
-    return official.from_list(document, path, reading.refuse, reading.rows, rename=rename, note=note)
+def _from_entries(document: Any, path: Path, reading: Reading) -> Iterator[Record]:
+    """The records of a SQuAD document, or of a list of tasks, passages or rows."""
+    items = enumerate(document) if isinstance(document, list) else ()
+    places = chain.from_iterable(squad.split_entry(item, f"[{number}]") for number, item in items)
+    found = places if isinstance(document, list) else squad.split_entry(document)
+    return read_entries(found, str(path), lambda entry: from_entry(entry, reading, str(path)), reading.refuse)
 
 
 Read = Callable[[Any, Path, Reading], Iterator[Record]]
 LAYOUTS: tuple[tuple[Callable[[Any], bool], Read], ...] = (
-    (_is_squad, lambda document, path, reading: squad.from_squad(document, path, reading.refuse)),
+    (_is_squad, _from_entries),
     (_is_rewards, lambda document, path, reading: official.from_rewards(document, path, reading.refuse)),
     (
         arc_files.is_list_of_tasks,
         lambda document, path, reading: arc_files.from_tasks(document, path, reading.refuse, reading.solutions),
     ),
-    (_is_list, _read_list),
+    (_is_list, _from_entries),
 )

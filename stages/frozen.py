@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Strict(False)]  # a JSON list, kept frozen; its items stay strictly typed
@@ -10,6 +10,21 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Id = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
 Meta = dict[str, Any]  # what whoever made a line wants to find on those that are made of it
+
+
+def is_void(text: str) -> bool:
+    """Whether there is nothing to be seen in a text: only blanks, byte-order marks, control characters."""
+    return not any(letter.isprintable() and not letter.isspace() for letter in text)
+
+
+def check_seen(text: str) -> str:
+    """The text. Raises ValueError where there is nothing to be seen in it."""
+    if is_void(text):
+        raise ValueError("is empty")
+    return text
+
+
+Seen = Annotated[str, AfterValidator(check_seen)]
 
 
 class Frozen(BaseModel):

@@ -10,76 +10,24 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stages import squad
 from stages.domains.qa import passage_task
 from stages.failures import BadInput
-from stages.folders import ignore
 from stages.handmade import UNKNOWN, template_of
 from stages.lines import BadLine, Refuse, meta_of, problem, read_entries, stop
 from stages.records import Adapter, Answer, QaTask, Record, Score, SelfEdit, content_id, make_task
 from stages.strict_json import Fault, parse_json, settled, why
-from stages.texts import check_passage
 
-NEEDS = "a task needs title, context and questions"
 SAMPLED = ("temperature", "top_p", "max_tokens")  # of what a `.meta` file says
 REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
 
 
-def read_task(entry: Mapping[str, Any]) -> QaTask:
-    """`{title, context, questions: [{question, answer}]}` as a task. Raises BadLine naming the key that is missing."""
-    try:
-        if isinstance(entry.get("task"), dict):
-            raise BadLine("a record in a list; make lines of it: jq -c '.[]' FILE")
-        if "title" not in entry and "context" not in entry:
-            raise BadLine(f"no 'title'; {NEEDS} (no 'context' either)")
-        questions = entry.get("questions", [])
-        if not isinstance(questions, list):
-            raise TypeError
-        pairs = [(question["question"], question["answer"]) for question in questions]
-        task = make_task(entry["title"], entry["context"], pairs)
-    except KeyError as error:
-        raise BadLine(f"no {error.args[0]!r}; {NEEDS}") from None
-    except (TypeError, AttributeError, ValidationError):
-        raise BadLine("title and context must be text, questions a list of question and answer") from None
-    check_passage(task.context)
-    return task
+def with_edits(record: Record, entry: Mapping[str, Any], about: Mapping[str, Any]) -> list[Record]:
+    """A line for each completion of an entry; `about` says how they were written.
 
-
-def from_list(
-    entries: list[Any],
-    path: Path,
-    refuse: Refuse = stop,
-    rows: squad.Rows | None = None,
-    *,
-    rename: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
-    note: Callable[[str], object] = ignore,
-) -> Iterator[Record]:
-    """Task lines, or one edit line per completion where the entries have completions; rows go to `rows`.
-
-    `rename` puts the layout's names for the user's own.
+    Raises BadLine where the completions or their prompt are no text.
     """
-    written = any(isinstance(entry, dict) and "completions" in entry for entry in entries)
-    about = _read_meta(path, note) if written else {}
-    places = ((f"[{number}]", entry) for number, entry in enumerate(entries))
-
-    def make(entry: Any) -> list[Record]:
-        return _entry_records(rename(entry) if isinstance(entry, dict) else entry, about, rows, str(path))
-
-    return read_entries(places, str(path), make, refuse)
-
-
-def _entry_records(
-    entry: Mapping[str, Any], about: Mapping[str, Any], rows: squad.Rows | None, name: str
-) -> list[Record]:
-    if rows is not None and squad.is_row(entry):
-        rows.add(entry, name)
-        return []
-    task = read_task(entry)
-    if "completions" not in entry:
-        return [Record(task=task, meta=meta_of(entry))]
-    texts = enumerate(_completions(entry))
-    bare = Record(task=task, meta=meta_of(entry))
-    return [bare.grow(edit=_edit(task, entry, text, sample, about)) for sample, text in texts]
+    task, texts = passage_task(record.task), enumerate(_completions(entry))
+    return [record.grow(edit=_edit(task, entry, text, sample, about)) for sample, text in texts]
 
 
 def _completions(entry: Mapping[str, Any]) -> list[str]:
@@ -91,7 +39,7 @@ def _completions(entry: Mapping[str, Any]) -> list[str]:
     return list(found)
 
 
-def _read_meta(path: Path, note: Callable[[str], object]) -> Mapping[str, Any]:
+def read_about(path: Path, note: Callable[[str], object]) -> Mapping[str, Any]:
     """The `.meta` file that the official generator writes beside its output: the model and how it was sampled.
 
     One that is broken, or somebody else's, is noted and costs nothing: the model is unknown then.

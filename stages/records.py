@@ -18,11 +18,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Strict, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag, model_validator
 
 from stages.arc_records import ArcChoice, ArcTask, ArcTrainingData, GridRows, Vote
 from stages.fields import describe
-from stages.frozen import Count, Frozen, Id, Many, Meta, Share
+from stages.frozen import Count, Frozen, Id, Many, Meta, Seen, Share
 from stages.thoughts import without_thoughts
 
 CONTROL = re.compile("[\x7f-\x9f]")
@@ -43,8 +43,10 @@ class Question(Frozen):
 
     id: Id
     question: str
-    answer: str  # the first of them
-    other_answers: Many[str] = Field((), exclude_if=operator.not_)  # the key is there where there are some
+    answer: Seen  # the first of them
+    other_answers: Annotated[Many[Seen], BeforeValidator(lambda given: () if given is None else given)] = Field(
+        (), exclude_if=operator.not_
+    )  # the key is there where there are some
 
     @property
     def golds(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from stages.failures import BadConfig, BadInput
 from stages.folders import JSON_FILES, TABLES, Omission, reject_file, tell_unreadable, walk
 from stages.kinds import (
     ARROW,
+    HEAD,
     NUMBERS,
     PARQUET,
     SOLUTIONS,
@@ -27,10 +28,11 @@ from stages.kinds import (
     look_at_name,
 )
 from stages.lines import LONGEST, LONGEST_ENTRY, BadLine
+from stages.packed import Damaged, plain_name
 from stages.records import Record
 from stages.repeats import Repeats
 from stages.splits import Selection, select
-from stages.tables import Damaged, open_table
+from stages.tables import from_rows, is_csv, open_table, read_csv
 from stages.texts import find_title, from_text, read_start, title_of
 
 ROWS = re.compile(rb"\s*(\d[ \t,]*)+\r?\n[\d\s,]*\d\s*")  # of numbers, two at least
@@ -39,7 +41,7 @@ BEGINNING = re.compile(rb"\s*(\{|\[\s*(\{|\]|\"|$))")  # of JSON, rather than of
 
 def open_file(path: Path, title: str, reading: Reading) -> Iterator[Record]:
     """The records of a file. Raises BadInput, at once, where it is of no kind that is read."""
-    suffix = path.suffix.lower()
+    suffix = plain_name(path).suffix.lower()
     if kind := look_at_name(path):
         raise Foreign(kind, str(path))
     if suffix in TEXTS:
@@ -98,6 +100,8 @@ def open_stream(file: BinaryIO, name: str, reading: Reading) -> Iterator[Record]
     raw = stream.read(LONGEST + 1)
     if not raw.strip(b"\xef\xbb\xbf \t\r\n\0"):
         raise Empty(name)
+    if is_csv(raw[:HEAD], reading.columns):
+        return from_rows(*read_csv(raw, Path(name)), name, reading)
     title = reading.title or find_title(raw.decode("utf-8-sig", "replace"))
     if not title:
         raise BadConfig(f"{name}: a text without a heading (# …): give --title TITLE; JSON would begin with {{ or [")
@@ -114,9 +118,9 @@ def read_folder(root: Path, reading: Reading, repeats: Repeats) -> Iterator[Reco
     chosen, fits = select(root, reading), False
     splits, folders, grids = set[str](), set[str](), False  # splits that files are of; that their folders are of
     for path in walk(root, leave_out=reading.leave_out, refuse=reading.refuse, mine=reading.mine):
-        suffix = path.suffix.lower()
+        suffix = plain_name(path).suffix.lower()
         if suffix not in (*TEXTS, *JSON_FILES, *TABLES):
-            reading.leave_out(Omission(str(path), suffix or "without an ending"))
+            reading.leave_out(Omission(str(path), path.suffix.lower() or "without an ending"))
         elif reason := chosen.leave(path):
             reading.leave_out(Omission(str(path), reason))
         else:

@@ -1,57 +1,201 @@
-"""Reads SQuAD: its own JSON document, and the rows that dataset libraries make of it.
+"""Reads passages with their questions: SQuAD's own JSON, and what data sets and their libraries make of it.
 
-A passage with its questions is a task (Rajpurkar et al., arXiv 1606.05250; version 2.0, arXiv 1806.03822).
+    {data: [{title, paragraphs: [{context, qas: [{question, answers}]}]}]}      a document
+    {title, context, questions: [{question, answer}]}                           a passage (also qas, or qa_pairs)
+    {title, context, question, answers}                                         a row: one question of a passage
+
+Each of them is an entry, be it a line, an item of a list, or a document; `stages/golds.py` reads the answers. A passage
+with its questions is a task (Rajpurkar et al., arXiv 1606.05250; version 2.0, arXiv 1806.03822).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ValidationError
-
-from stages.lines import BadLine, Refuse, meta_of, problem, read_entries, reject_entry, stop
-from stages.records import Record, make_task
-from stages.strict_json import settled
+from stages.folders import LeaveOut, Omission, ignore
+from stages.frozen import is_void
+from stages.golds import GOLDS, gold_answers, unpack
+from stages.judges.several import UNANSWERABLE
+from stages.lines import BadLine, excerpt
+from stages.records import QaTask, Record, make_task
 from stages.texts import check_passage
 
-
-def from_squad(document: Mapping[str, Any], path: Path, refuse: Refuse = stop) -> Iterator[Record]:
-    """SQuAD v1.1's own layout: data → paragraphs → qas. The first of several gold answers is taken."""
-    return read_entries(_paragraphs(document["data"]), str(path), _squad_records, refuse)
-
-
-def _paragraphs(articles: list[Any]) -> Iterator[tuple[str, Any]]:
-    """(place, {title, paragraphs: [one]}); an article that is none stands for itself."""
-    for a, article in enumerate(articles):
-        paragraphs = article.get("paragraphs") if isinstance(article, dict) else None
-        if not isinstance(paragraphs, list):
-            yield f"data[{a}]", article
-            continue
-        for p, paragraph in enumerate(paragraphs):
-            yield f"data[{a}].paragraphs[{p}]", {"title": article.get("title"), "paragraphs": [paragraph]}
+NESTED = ("questions", "qas", "qa_pairs")
+ENTRIES = (
+    "known are rows of title, context, question and answer or answers, passages of title, context and questions "
+    "(or qas, qa_pairs), and SQuAD's data"
+)
+ASKING = re.compile(r"question|answer|quer(y|ies)|quiz|^qa|qas?$|^qs?$", re.IGNORECASE)  # keys that are of questions
+UNANSWERED = "question without an answer"  # the kinds of such omissions
+UNASKED = "passage without any other question"
 
 
-def _squad_records(article: Any) -> list[Record]:
-    """The task of an article's one paragraph; none where no question can be answered from the passage (SQuAD 2)."""
+@dataclass(frozen=True)
+class Posed:
+    """A question and its gold answers; none: it cannot be answered."""
+
+    question: str
+    golds: tuple[str, ...]
+    id: str | None
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """What becomes of questions without an answer: they are left out, which is told, or the answer is that."""
+
+    keep: bool = False
+    leave_out: LeaveOut = ignore
+
+    def sort_out(self, asked: Iterable[Posed], name: str) -> list[Posed] | None:
+        """The questions with their gold answers; None where there were some and none is left."""
+        found = unite(asked)
+        if self.keep:
+            return [each if each.golds else replace(each, golds=(UNANSWERABLE,)) for each in found]
+        kept = [each for each in found if each.golds]
+        for each in found:
+            if not each.golds:
+                self.leave_out(Omission(name, UNANSWERED, f"{UNANSWERED}: {each.question}"))
+        if found and not kept:
+            self.leave_out(Omission(name, UNASKED))
+        return None if found and not kept else kept
+
+
+DROPPED = Unanswered()
+
+
+def unite(asked: Iterable[Posed]) -> list[Posed]:
+    """The questions; one that comes again under its id has the gold answers of both."""
+    found: dict[object, Posed] = {}
+    for place, each in enumerate(asked):
+        key = (each.id, each.question.strip()) if each.id else place
+        known = found.get(key)
+        found[key] = replace(each, golds=known.golds + each.golds) if known else each
+    return list(found.values())
+
+
+def split_entry(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """(place, entry) of all passages and rows of a SQuAD document or article; anything else stands for itself."""
+    for key in ("data", "paragraphs"):
+        items = _unpacked(value.get(key)) if isinstance(value, dict) else None
+        if isinstance(items, list):
+            inherited = {"title": value["title"]} if key == "paragraphs" and "title" in value else {}
+            for number, item in enumerate(items):
+                inner = {**inherited, **item} if isinstance(item, dict) else item
+                yield from split_entry(inner, f"{place}{'.' if place else ''}{key}[{number}]")
+            return
+    yield place, value
+
+
+def _unpacked(value: Any) -> Any:
+    """A list that a table holds as text; anything else as it is."""
     try:
-        (paragraph,) = article["paragraphs"]
-        answered = [qa for qa in paragraph["qas"] if qa["answers"]]
-        if paragraph["qas"] and not answered:
-            return []
-        pairs = [(qa["question"], qa["answers"][0]["text"]) for qa in answered]
-        ids = [qa.get("id") for qa in answered]
-        check_passage(paragraph["context"])
-        task = make_task(article["title"], paragraph["context"], pairs, ids)
-        return [Record(task=task, meta=meta_of(paragraph))]
-    except ValidationError as error:
-        raise BadLine(f"not SQuAD v1.1 ({problem(error)})") from None
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise BadLine(f"not SQuAD v1.1 ({error!r})") from None
+        return unpack(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    except ValueError:
+        return value
 
 
 def is_row(value: Any) -> bool:
-    """Whether a JSON value is a row of a dataset: a passage with one question."""
-    return isinstance(value, dict) and "question" in value and "questions" not in value and "task" not in value
+    """Whether an entry is a row of a dataset: a passage with one question."""
+    return isinstance(value, dict) and "question" in value and not _nested(value)
+
+
+def _nested(entry: Mapping[str, Any]) -> list[str]:
+    return [key for key in NESTED if entry.get(key) is not None]
+
+
+def read_question(entry: Any, *, keep: bool) -> Posed:
+    """A question with its gold answers. Raises BadLine. `keep`: a blank answer is that of one that has none."""
+    if not isinstance(entry, Mapping) or "question" not in entry:
+        told = f"the keys {', '.join(map(str, entry))[:60]}" if isinstance(entry, Mapping) else excerpt(entry)
+        raise BadLine(f"a question must be an object of question and answer or answers (found {told})")
+    question, impossible = entry["question"], is_impossible(entry)
+    if not isinstance(question, str) or is_void(question):
+        raise BadLine(f"question must be text (found {excerpt(question)})")
+    try:
+        said = not impossible or any(key in entry for key in GOLDS)
+        golds = gold_answers(entry, may_be_blank=keep or bool(impossible)) if said else []
+    except BadLine as error:
+        raise BadLine(f"{error} ({excerpt(question)})") from None
+    if impossible and golds:
+        raise BadLine(f"a question that cannot be answered, and its answer is {excerpt(golds[0])}: {question[:60]}")
+    if keep and impossible is False and not golds:
+        raise BadLine(f"a question that can be answered, without an answer: {question[:60]}")
+    return Posed(question, tuple(golds), _id(entry))
+
+
+def is_impossible(entry: Mapping[str, Any]) -> bool | None:
+    """Whether a question says that it cannot be answered; None where it does not say. Raises BadLine."""
+    for key, denies in (("is_impossible", False), ("answerable", True)):
+        value = entry.get(key)
+        said = {"true": True, "false": False}.get(str(value).lower())
+        if value is not None and said is None:
+            raise BadLine(f"{key} must be true or false (found {excerpt(value)})")
+        if said is not None:
+            return said != denies
+    return None
+
+
+def _id(entry: Mapping[str, Any]) -> str | None:
+    found = entry.get("id") if entry.get("id") is not None else entry.get("qid")
+    if found is None or isinstance(found, str | int):
+        return None if found is None else str(found).strip() or None
+    raise BadLine(f"id must be text or a number (found {excerpt(found)})")
+
+
+def _heading(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Title and passage of an entry; without a title it is empty. Raises BadLine."""
+    title, context = entry.get("title"), entry.get("context")
+    if context is None:
+        raise BadLine(f"no 'context' ({', '.join(key[:40] for key in list(entry)[:6]) or 'nothing'}); {ENTRIES}")
+    if not isinstance(title, str | int | None) or not isinstance(context, str):
+        raise BadLine(f"title and context must be text (found {excerpt(title)}, {excerpt(context)})")
+    check_passage(context)
+    return "" if title is None else str(title), context
+
+
+def read_passage(entry: Any, unanswered: Unanswered, name: str) -> QaTask | None:
+    """The task of a passage; None where all its questions are left out. Raises BadLine for what is no passage."""
+    if not isinstance(entry, Mapping):
+        raise BadLine(f"{excerpt(entry)} is no passage; {ENTRIES}")
+    title, context = _heading(entry)
+    named = _nested(entry) or [key for key in NESTED if key in entry]
+    unread = [] if named else [str(key)[:40] for key, value in entry.items() if asks(str(key), value)]
+    if unread or len(named) > 1:
+        raise BadLine(f"cannot tell its questions by the keys {', '.join([*named, *unread])}; {ENTRIES}")
+    questions = _as_list(entry[named[0]], named[0]) if named else []
+    asked = unanswered.sort_out([read_question(each, keep=unanswered.keep) for each in questions], name)
+    if asked is None:
+        return None
+    return task_of(title, context, asked)
+
+
+def task_of(title: str, context: str, asked: Sequence[Posed]) -> QaTask:
+    """The task of a passage with these questions."""
+    return make_task(title, context, [(each.question, each.golds) for each in asked], [each.id for each in asked])
+
+
+def asks(key: str, value: Any) -> bool:
+    """Whether something of a passage is about questions by its key, or by the keys in it."""
+    if not isinstance(value, str | list | dict):
+        return False
+    first = value[0] if isinstance(value, list) and value else value
+    return bool(ASKING.search(key)) or (isinstance(first, dict) and any(map(ASKING.search, map(str, first))))
+
+
+def _as_list(value: Any, key: str) -> list[Any]:
+    """The questions of a passage, also from a text that was printed from them, or a list for each of their keys."""
+    try:
+        value = unpack(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise BadLine(f"{key} must be a list of question and answer ({error})") from None
+    if isinstance(value, dict) and isinstance(value.get("question"), list):
+        lengths = {len(each) if isinstance(each, list) else -1 for each in value.values()}
+        if len(lengths) == 1:
+            return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+    if not isinstance(value, list | tuple):
+        raise BadLine(f"{key} must be a list of question and answer (found {excerpt(value)})")
+    return list(value)
 
 
 class Rows:
@@ -61,52 +205,23 @@ class Rows:
     """
 
     def __init__(self) -> None:
-        self.passages: dict[tuple[str, str], list[tuple[str, str, str | None]]] = {}
-        self.files: dict[tuple[str, ...], str] = {}  # title, context, question, answer, id → its first file
+        self.passages: dict[tuple[str, str], list[Posed]] = {}
+        self.files: dict[tuple[str, str, Posed], str] = {}  # of each row the first file that has it
         self.repeated: list[str] = []
 
-    def add(self, row: Mapping[str, Any], name: str) -> None:
-        """One more, of the file called so. One without an answer is passed over. Raises BadLine for a bad one."""
-        texts = [row.get("title"), row.get("context"), row.get("question")]
-        answers = _answers(row)
-        if answers is None or not all(isinstance(text, str) for text in [*texts, *answers[:1]]):
-            table = "; a table cannot hold that: give JSON lines" if isinstance(row.get("answers"), str) else ""
-            raise BadLine(f"title, context and question must be text, answers an object with a list text{table}")
-        check_passage(row["context"])
-        if not answers:
-            return
-        title, context, question, answer = map(settled, [*texts, answers[0]])
-        known = None if row.get("id") is None else str(row["id"])
-        if self.files.setdefault((title, context, question, answer, known or ""), name) != name:
+    def add(self, row: Mapping[str, Any], name: str, unanswered: Unanswered = DROPPED) -> None:
+        """One more, of the file called so. Raises BadLine for a bad one."""
+        title, context = _heading(row)
+        posed = read_question(row, keep=unanswered.keep)
+        if self.files.setdefault((title, context, posed), name) != name:
             self.repeated.append(name)
         else:
-            self.passages.setdefault((title, context), []).append((question, answer, known))
+            self.passages.setdefault((title, context), []).append(posed)
 
-    def take(self) -> Iterator[Record]:
+    def take(self, unanswered: Unanswered = DROPPED) -> Iterator[Record]:
         """The tasks, which are then here no more."""
-        passages, self.passages, self.files = self.passages, {}, {}
+        passages, self.passages, files, self.files = self.passages, {}, self.files, {}
         for (title, context), group in passages.items():
-            yield Record(task=make_task(title, context, [pair[:2] for pair in group], [pair[2] for pair in group]))
-
-
-def _answers(row: Mapping[str, Any]) -> list[Any] | None:
-    """The gold answers of a row: as SQuAD has them, or one `answer`. None where there is neither."""
-    found = row.get("answers")
-    if isinstance(found, Mapping):
-        found = found.get("text")
-    elif "answers" not in row and "answer" in row:
-        found = [row["answer"]]
-    else:
-        return None
-    return list(found) if isinstance(found, list | tuple) else None
-
-
-def group_rows(rows: Iterable[Mapping[str, Any]], name: str, refuse: Refuse = stop) -> Iterator[Record]:
-    """One task per (title, context). Reads everything first."""
-    found = Rows()
-    for number, row in enumerate(rows):
-        try:
-            found.add(row, name)
-        except BadLine as error:
-            refuse(reject_entry(name, f"rows[{number}]: {error}", row))
-    return found.take()
+            posed = unanswered.sort_out(group, files[title, context, group[0]])
+            if posed is not None:
+                yield Record(task=task_of(title, context, posed))

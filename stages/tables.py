@@ -3,7 +3,6 @@
 A file is read for what it is, by its path: no builder of `datasets`, no cache and no network has a part in it.
 """
 
-import ast
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,34 +10,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stages.columns import Columns
 from stages.documents import Empty, Reading, from_line
 from stages.failures import BadInput
 from stages.kinds import ARROW, HEAD, PARQUET, Foreign, Kind, look_at_bytes
 from stages.lines import LONGEST, BadLine, one_line, read_entries
+from stages.packed import Damaged, open_plain, plain_name
 from stages.records import Record
-from stages.strict_json import explain_bytes, parse_json
+from stages.squad import NESTED
+from stages.strict_json import explain_bytes
 
 BATCH = 1000  # rows that are in memory at once, beside what is made of them
-OPTIONAL = ("id", "answer", "answers", "questions", "meta")  # without a value they are as if not there
 Row = Mapping[str, Any] | list[str]  # a list: a line with more or fewer fields than there are columns
 Rows = Iterator[tuple[str, Row]]  # each with its place
 
 
-class Damaged(BadInput):
-    """A table that cannot be read on."""
-
-
 def open_table(path: Path, reading: Reading) -> Iterator[Record]:
     """The records of a table; its rows are gathered. Raises BadInput, at once, where it is none or lacks columns."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         head = file.read(HEAD)
     if not head.strip(b"\xef\xbb\xbf \t\r\n"):
         raise Empty(str(path))
-    kind, is_text = look_at_bytes(head), path.suffix.lower() in (".csv", ".tsv")
+    kind, is_text = look_at_bytes(head), plain_name(path).suffix.lower() in (".csv", ".tsv")
     if kind and (is_text or kind not in (PARQUET, ARROW)):
         raise Foreign(kind, str(path))
-    columns, rows = read_csv(path) if is_text else read_arrow(path, kind)
-    return from_rows(columns, rows, str(path), reading)
+    if not is_text:
+        return from_rows(*read_arrow(path, kind), str(path), reading)
+    with open_plain(path) as file:
+        return from_rows(*read_csv(file.read(), path), str(path), reading)
 
 
 def from_rows(columns: list[str], rows: Rows, name: str, reading: Reading) -> Iterator[Record]:
@@ -49,26 +48,39 @@ def from_rows(columns: list[str], rows: Rows, name: str, reading: Reading) -> It
     def make(row: Row) -> list[Record]:
         if isinstance(row, list):
             raise BadLine(f"{len(row)} fields, but there are {len(columns)} columns")
-        there = {key: value for key, value in row.items() if value is not None or key not in OPTIONAL}
-        record = from_line(there, reading, name)
-        return [] if record is None else [record]
+        return from_line(dict(row), reading, name)
 
     return read_entries(rows, name, make, reading.refuse)
 
 
-def read_csv(path: Path) -> tuple[list[str], Rows]:
+def is_csv(start: bytes, columns: Columns) -> bool:
+    """Whether a stream begins with the columns of rows, rather than as a text."""
+    first = "".join(start.decode("utf-8-sig", "replace").lstrip().splitlines()[:1])
+    try:
+        named = next(csv.reader([first], delimiter=_delimiter(first, Path())), [])
+    except csv.Error:
+        return False
+    asking = {columns.names.get(name, name) for name in ("question", "paragraphs", *NESTED)}
+    return len(named) > 1 and (not asking.isdisjoint(named) or {"title", "context"} <= set(named))
+
+
+def _delimiter(first: str, path: Path) -> str:
+    """What divides the fields of the first line."""
+    return max("\t,;|" if plain_name(path).suffix.lower() == ".tsv" else ",;\t|", key=first.count)
+
+
+def read_csv(raw: bytes, path: Path) -> tuple[list[str], Rows]:
     """The columns and rows of text: fields between commas, semicolons, tabs or bars, as the first line has them.
 
-    All fields are text as they stand (007, NA); one without a letter is no value. Raises BadInput for other text.
+    All fields are text as they stand (007, NA); a blank one is no value. Raises BadInput for other text.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: {explain_bytes(error)}") from None
     first = text.lstrip().partition("\n")[0]
-    delimiters = "\t,;|" if path.suffix.lower() == ".tsv" else ",;\t|"
     csv.field_size_limit(LONGEST)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(delimiters, key=first.count), strict=True)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(first, path), strict=True)
     columns = next((line for line in _read_on(lines, path) if line), [])
     twice = next((name for name in columns if name and columns.count(name) > 1), None)
     if twice:
@@ -87,26 +99,7 @@ def _read_on(lines: Iterable[list[str]], path: Path) -> Iterator[list[str]]:
 def _row(columns: list[str], fields: list[str]) -> Row:
     if len(fields) != len(columns):
         return fields
-    row: dict[str, Any] = {name: field or None for name, field in zip(columns, fields, strict=True)}
-    return {name: _values(field) if name == "answers" else field for name, field in row.items()}
-
-
-def _values(field: Any) -> Any:
-    """What a field of several answers holds: JSON, or a list or dict as Python prints it; other text as it is.
-
-    numpy prints ['a' 'b'], which Python would read as one text: what is not printed alike is not taken.
-    """
-    if not field or field.lstrip()[:1] not in ("[", "{"):
-        return field
-    try:
-        return parse_json(field)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        value = ast.literal_eval(field.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return field
-    return value if repr(value) == field.strip() else field
+    return {name: field if field.strip() else None for name, field in zip(columns, fields, strict=True)}
 
 
 def read_arrow(path: Path, kind: Kind | None) -> tuple[list[str], Rows]:

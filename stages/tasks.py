@@ -22,9 +22,11 @@ from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
 from stages.folders import JSON_FILES, TABLES, LeaveOut, Omission, explain_link, ignore, mode_of, suggest
 from stages.kinds import TEXTS
 from stages.lines import Refuse, Reject, one_line, stop
+from stages.packed import plain_name
 from stages.records import Record, derive_seed
 from stages.repeats import TWICE, Repeats
 from stages.sources import open_file, open_stream, read_folder
+from stages.squad import UNANSWERED
 from stages.tables import from_rows
 
 HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
@@ -65,6 +67,7 @@ def run(
     leave_out: LeaveOut = ignore,
     note: Callable[[str], object] = ignore,
     allow_empty: bool = False,
+    keep_unanswerable: bool = False,
 ) -> Iterator[Record]:
     """Records of files, folders, dataset names and `-` (stdin), in the order of the sources.
 
@@ -72,12 +75,13 @@ def run(
     that is there twice, to `leave_out`; what else there is to know to `note`. `ids`: of these tasks only.
     `columns`: the user's own names for columns of rows, by those of the layout; `config`: of a dataset.
     `solutions`: the file of ARC's solutions, where it does not lie beside the tasks. `title`: of a text on stdin.
-    `mine`: files of this run, by device and inode. `allow_empty`: a source may be without a task. Raises MissingInput,
+    `mine`: files of this run, by device and inode. `allow_empty`: a source may be without a task.
+    `keep_unanswerable`: the answer to a question without one is that there is none. Raises MissingInput,
     BadInput or Unavailable with what to do, for the first record at once.
     """
     solved = arc_files.Solutions(solutions)
     reading = Reading(refuse, leave_out, note, split, title, frozenset(mine), solved, allow_empty=allow_empty)
-    reading = replace(reading, config=config, columns=Columns(columns))
+    reading = replace(reading, config=config, columns=Columns(columns), keep_unanswerable=keep_unanswerable)
     check_sources(sources, reading)
     found = begin(read_sources(sources, reading))
     records = only(found, ids) if ids else found
@@ -200,6 +204,9 @@ def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
 
 def nothing_in(source: str, left: Counter[str], reasons: list[str]) -> str:
     """Why a source makes no task, and what may make it one."""
+    if unanswered := left[UNANSWERED]:
+        what = "its one question has no answer" if unanswered == 1 else f"its {unanswered} questions have no answer"
+        return f"no task in it: {what}; --unanswerable keep takes them with the answer that there is none"
     if not S_ISDIR(mode_of(source)):
         return "no task in it; give another source, or --allow-empty where none is right"
     found = ", ".join(f"{count} {kind}" for kind, count in left.most_common(5))
@@ -219,7 +226,7 @@ def open_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
     elif is_stream(source):
         found = open_stream(path.open("rb"), source, reading)
     elif S_ISREG(mode_of(source)):
-        found = open_file(path, path.stem, reading)
+        found = open_file(path, plain_name(path).stem, reading)
     else:
         found = load_hub(source, reading)
     found = chain(found, take_rows(reading))
@@ -228,7 +235,7 @@ def open_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
 
 def take_rows(reading: Reading) -> Iterator[Record]:
     """The tasks of the rows that were gathered; those that were in two files are told."""
-    yield from reading.rows.take()
+    yield from reading.rows.take(reading.unanswered)
     for name in reading.rows.repeated:
         reading.leave_out(Omission(name, TWICE, "a row is in another file already"))
     reading.rows.repeated.clear()

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 from stages.failures import BadConfig
+from stages.frozen import is_void
 from stages.kinds import HEAD, look_at_bytes
 from stages.lines import LONGEST, BadLine
+from stages.packed import open_plain, plain_name
 from stages.records import Record, make_task
 from stages.strict_json import explain_bytes, settled
 
@@ -15,7 +17,7 @@ RULES = ("=", "-", "~", "*", "^", "+")  # with which reStructuredText underlines
 
 def read_start(path: Path) -> bytes:
     """What a file holds, and no more of it than shows that it is too long."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return file.read(LONGEST + 1)
 
 
@@ -42,11 +44,6 @@ def from_text(title: str, raw: bytes) -> Record:
     if is_void(text):
         raise BadLine("empty: there is nothing in it to learn")
     return Record(task=make_task(clean_title(title), text.replace("\r\n", "\n").replace("\r", "\n").strip(), []))
-
-
-def is_void(text: str) -> bool:
-    """Whether there is nothing to be seen in a text: only blanks, byte-order marks, control characters."""
-    return not any(letter.isprintable() and not letter.isspace() for letter in text)
 
 
 def check_passage(context: object) -> None:
@@ -82,4 +79,4 @@ def find_title(text: str) -> str | None:
 
 def title_of(path: Path, root: Path) -> str:
     """A text's title: its file's name, with the folders that lie between it and the source, without the ending."""
-    return path.relative_to(root).with_suffix("").as_posix()
+    return plain_name(path).relative_to(root).with_suffix("").as_posix()

@@ -60,6 +60,10 @@ def tasks(
             show_default=False,
         ),
     ] = None,
+    unanswerable: Annotated[
+        opt.Unanswerable,
+        typer.Option(help="Questions without an answer, as of SQuAD 2: left out, or right is who says there is none."),
+    ] = opt.Unanswerable.leave_out,
     title: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="Of a text on stdin. [default: its first heading]", show_default=False),
@@ -67,8 +71,9 @@ def tasks(
 ) -> int:
     """Read sources into task lines. What they already hold is kept: completions as edits, rewards as scores.
 
-    Known are texts (.txt, .md, .markdown, .rst), SQuAD's JSON, lists and lines of {title, context, questions:
-    [{question, answer}]}, ARC's challenges and single tasks, record lines, datasets with SQuAD's columns, and the
+    Known are texts (.txt, .md, .markdown, .rst), SQuAD's JSON (1.1 and 2.0), lists and lines of {title, context,
+    questions: [{question, answer}]}, rows of one question and its answers, tables, ARC's challenges and single tasks,
+    record lines, datasets with SQuAD's columns, and the
     official SEAL files. Folders are read to any depth; what is left out is said. The same content is taken once.
 
     \b
@@ -113,6 +118,7 @@ def tasks(
             leave_out=left,
             note=lambda text: note(f"seal tasks: note: {text}"),
             allow_empty=allow_empty,
+            keep_unanswerable=unanswerable is opt.Unanswerable.keep,
         )
         lines = run.read(found, limit=limit, shard=shard, allow_empty=allow_empty, name=" ".join(sources))
         lines = list(with_places(lines, Path(sources[0])))
@@ -123,6 +129,7 @@ def tasks(
         more |= {"title": title} if title else {}
         more |= {"config": config} if config else {}
         more |= {"columns": columns} if columns else {}
+        more |= {"unanswerable": unanswerable.value} if unanswerable is opt.Unanswerable.keep else {}
         default = None if any(map(is_folder, sources)) else "train"
         run.settle({"source": source, "split": split or default, **chosen, **more})
         run.about |= {"sources": sources, "left_out": left.facts()}

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from stages.judges.base import Case, Verdict
 from stages.judges.reading.letters import SHOWN, composed, mark_signs
+from stages.judges.several import any_gold
 
 ARTICLES = re.compile(r"(?<![\w.'’-])(?:an|the|a(?=\s+[\"'“‘(\[«]*[^\W_]))(?![\w'’-])")
 ALL_ARTICLES = frozenset({"a", "an", "the"})
@@ -45,5 +46,10 @@ class Exact:
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         for case in cases:
-            answer = normalise(case.prediction)
-            yield Verdict(bool(answer) and answer in map(normalise, case.golds))
+            yield Verdict(any_gold(case, is_equal))
+
+
+def is_equal(case: Case) -> bool:
+    """Whether the answer is the gold answer once normalised; any others are not looked at."""
+    answer = normalise(case.prediction)
+    return bool(answer) and answer == normalise(case.gold)

@@ -12,13 +12,14 @@ plain token recall (70 and 80 %), and far more often than by chance (32 and 26 %
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import normalise
 from stages.judges.reading.claims import candidates, claimed, is_undecided
 from stages.judges.reading.letters import is_marked, without_asides
 from stages.judges.reading.polarity import stated, wanted
+from stages.judges.several import any_gold
 from stages.judges.words import ARTICLES, CHOICE, NOT, all_keys, content, has, is_number, keys, respelled, stem, words
 
 REACH = 3  # words after a `not` that it denies
@@ -43,7 +44,7 @@ class Lexical:
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         for case in cases:
-            yield Verdict(any(is_right(replace(case, gold=gold, other_golds=())) for gold in case.golds))
+            yield Verdict(any_gold(case, is_right))
 
 
 def is_right(case: Case) -> bool:

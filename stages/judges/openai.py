@@ -5,9 +5,11 @@ It is asked at temperature 0. What is neither yes nor no, and a call that failed
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from stages.judges.base import Case, Verdict, ordered
 from stages.judges.cache import Cache
+from stages.judges.several import is_unanswerable
 from stages.records import content_id
 from stages.services.base import Call, LimitName, Reply, Transport, renamed
 from stages.services.choices import said
@@ -27,6 +29,7 @@ SEVERAL = (  # the same for a question with several gold answers, which the pape
     .replace("Gold answer: {gold}", "Gold answers:\n{gold}")
     .replace("on the gold answer?", "on any one of the gold answers?")
 )
+NO_ANSWER = "(none: the question cannot be answered; correct is a student who says so, or does not know)"
 FIELD = re.compile(r"\{(question|gold|prediction)\}")
 VERDICT = re.compile(r"[\s`'\"*_.!(\[]*(yes|no)[\s`'\"*_.!)\]]*", re.IGNORECASE)
 MAX_TOKENS = 16  # a word, its punctuation, and a little room
@@ -44,9 +47,16 @@ def parse(text: str) -> bool | None:
 
 def prompt(case: Case) -> str:
     """The question to the judge; several gold answers are listed. Braces in an answer mean nothing."""
+    case = as_told(case)
     gold = "\n".join(f"- {gold}" for gold in case.golds) if case.other_golds else case.gold
     values = {"question": case.question, "gold": gold, "prediction": case.prediction}
     return FIELD.sub(lambda match: values[match[1]], SEVERAL if case.other_golds else PROMPT)
+
+
+def as_told(case: Case) -> Case:
+    """The case as the model is told it: in words if there is no answer. Its verdict is kept as one on that."""
+    gold, *others = (NO_ANSWER if is_unanswerable(gold) else gold for gold in case.golds)
+    return replace(case, gold=gold, other_golds=tuple(others))
 
 
 class OpenAI:
@@ -90,7 +100,7 @@ class OpenAI:
 
     def known(self, case: Case) -> bool | None:
         """The cached verdict; None where there is none."""
-        raw = self.cache.get(case) if self.cache else None
+        raw = self.cache.get(as_told(case)) if self.cache else None
         return None if raw is None else parse(raw)
 
     def call(self, case: Case) -> Call:
@@ -126,7 +136,7 @@ class OpenAI:
                 None, f"{'truncated' if finish == 'length' else 'api_error'}: ended by {finish}: {text[:60]!r}"
             )
         if self.cache:
-            self.cache.put(case, text)
+            self.cache.put(as_told(case), text)
         right = parse(text)
         return Verdict(right, None if right is not None else f"unparsable: neither yes nor no: {text[:60]!r}")
 

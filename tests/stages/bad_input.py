@@ -28,7 +28,7 @@ Read = Callable[[Path, Refuse], Iterable[Frozen]]
 
 
 def tasks_of(path: Path, refuse: Refuse) -> Iterator[Frozen]:
-    return tasks.run(str(path), refuse=refuse)
+    return tasks.run(str(path), refuse=refuse, keep_unanswerable=True)  # each line is then a record or a reject
 
 
 LINE_READERS: dict[str, tuple[bytes, Read]] = {

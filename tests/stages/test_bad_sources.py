@@ -46,10 +46,10 @@ def test_bad_entries_of_a_list_are_told_by_their_number_and_the_others_read(tmp_
     assert titles == ["Ada", "Bo"]
     assert {(reject.where, reject.line, reject.offset) for reject in rejects} == {(str(tmp_path / "source.json"), 0, 0)}
     assert [(reject.reason[:30], reject.raw) for reject in rejects] == [
-        ("[1]: title and context must be", b"7"),
+        ("[1]: 7 is no passage; known ar", b"7"),
         ("[2]: the key 'title' occurs tw", b'{"title": 2}'),
         ("[3]: not JSON: NaN is not JSON", b'["NaN"]'),
-        ("[4]: no 'title'; a task needs ", b'{"a": 1}'),
+        ("[4]: no 'context' (a); known a", b'{"a": 1}'),
     ]
 
 

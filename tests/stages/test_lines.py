@@ -64,7 +64,7 @@ def test_a_damaged_line_is_a_record_or_a_bad_line_with_its_place(start: int, len
 def test_whatever_text_a_record_holds_it_is_read_back_as_it_was(
     title: str, context: str, completion: str, sampling: dict[str, Any]
 ) -> None:
-    task = make_task(title, context, [(title, completion)])
+    task = make_task(title, context, [(title, f"so: {completion}")])
     edit = an_edit(task, completion=completion).model_copy(update={"sampling": sampling})
     record = Record(task=task, edit=edit, adapter=an_adapter(edit))
     assert read(to_json(record).encode() + b"\n") == [record]

@@ -15,7 +15,7 @@ from stages.fields import DERIVED, FIELDS
 from stages.records import LINES, QaTask, Question, Record, Score, content_id, derive_seed, make_task, schemas, to_json
 from tests.stages.invented import a_line, a_score, a_task, an_edit
 
-PAIR = st.tuples(st.text(max_size=3), st.text(max_size=3))
+PAIR = st.tuples(st.text(max_size=3), st.text(max_size=3).map("a".__add__))
 
 
 def test_an_id_depends_on_the_content_and_on_nothing_else() -> None:
@@ -165,7 +165,7 @@ def test_a_schema_requires_what_no_reader_derives() -> None:
 def test_a_title_that_json_cannot_carry_is_still_identified() -> None:
     assert content_id("half \ud83d") != content_id("half ?")
     assert isinstance(
-        QaTask(id="a", domain="qa", title="t", context="c", questions=(Question(id="q", question="", answer=""),)),
+        QaTask(id="a", domain="qa", title="t", context="c", questions=(Question(id="q", question="", answer="a"),)),
         QaTask,
     )
 

@@ -162,7 +162,7 @@ def test_a_card_beside_lines_is_no_task_and_notes_are(tmp_path: Path) -> None:
         ({}, "it is empty"),
         ({"script.py": "import datasets"}, "it holds 1 .py; a dataset's script is not run: store its rows (to_parquet"),
         ({"train.zip": b"PK\x03\x04"}, "it holds 1 .zip; unpack it first, into the same folder"),
-        ({"train.jsonl.gz": b"\x1f\x8b"}, "it holds 1 .gz; unpack it first, into the same folder"),
+        ({"train.jsonl.zst": b"(\xb5/\xfd"}, "it holds 1 .zst; unpack it first, into the same folder"),
         ({"a.png": b"\x89PNG", "b.jpg": b"\xff\xd8"}, "it holds 1 .png, 1 .jpg; give the text that the pictures show"),
         ({"a.wav": b"RIFF"}, "it holds 1 .wav; give the text that is spoken"),
         ({"a.xml": "<a/>"}, "it holds 1 .xml; take its text: pandoc -t plain FILE -o NEW.txt"),

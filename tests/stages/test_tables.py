@@ -150,8 +150,10 @@ def test_other_delimiters_and_ends_of_lines_are_seen(tmp_path: Path, content: st
     [
         ("\"{'text': ['Ada'], 'answer_start': [0]}\"", "Ada"),  # as pandas prints a dict
         ('"{""text"": [""Ada""]}"', "Ada"),
-        ("\"{'text': array(['Ada'], dtype=object)}\"", None),
-        ("\"{'text': ['Ada' 'Bo']}\"", None),  # as numpy prints two, which Python reads as one
+        ("\"{'text': array(['Ada'], dtype=object)}\"", "Ada"),
+        ("\"{'text': ['Ada' 'Bo']}\"", "Ada"),  # as numpy prints two, which Python reads as one
+        ("\"{'text': ['Ada' ... 'Bo']}\"", None),
+        ("[so it is said]", None),
     ],
 )
 def test_answers_in_a_field_are_read_or_refused_but_never_guessed(
@@ -199,7 +201,7 @@ def test_a_bad_table_costs_itself_and_a_bad_row_the_row(tmp_path: Path) -> None:
     assert asked(found) == [("Who?", "Ada"), ("When?", "now")]
     assert [reject.reason[:38] for reject in rejects] == [
         "line 3: 2 fields, but there are 4 colu",
-        "line 4: title, context and question mu",
+        "line 4: no 'context' (title, context, ",
         "not a whole parquet file: cut off or d",
     ]
 

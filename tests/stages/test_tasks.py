@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from stages import tasks
 from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
+from stages.folders import Omission
 from stages.records import Record, to_json
-from stages.squad import group_rows
+from stages.squad import UNANSWERED, UNASKED
 from tests.conftest import paper_file
 from tests.stages.bad_input import row
 from tests.stages.invented import a_line, a_task, an_edit
@@ -51,21 +52,19 @@ def refusal(tmp_path: Path, content: Any, name: str = "source.json") -> str:
     return str(caught.value).removeprefix(str(tmp_path / name))
 
 
-def test_squads_own_layout_gives_its_ids_its_first_answers_and_no_unanswerable_question(tmp_path: Path) -> None:
+def test_squads_own_layout_gives_its_ids_all_its_answers_and_no_unanswerable_question(tmp_path: Path) -> None:
     (record,) = load(tmp_path, SQUAD)
     (question,) = record.task.questions
-    assert (question.id, question.question, question.answer) == ("57", "Who?", "Ada")
+    assert (question.id, question.question, question.golds) == ("57", "Who?", ("Ada", "she"))
     assert (record.task.title, record.edit) == ("Ada", None)
 
 
 def test_the_same_passage_is_the_same_task_in_every_layout(tmp_path: Path) -> None:
     layouts = [
-        load(tmp_path, SQUAD),
         load(tmp_path, [OWN]),
         load(tmp_path, OWN, "one.jsonl"),
         load(tmp_path, json.dumps(OWN).encode() + b"\r\n\n", "crlf.jsonl"),
         load(tmp_path, b"\xef\xbb\xbf" + json.dumps([OWN], indent=1).encode()),
-        list(group_rows([row("Ada")], "hub")),
     ]
     assert len({record.task.id for records in layouts for record in records}) == 1
 
@@ -107,17 +106,17 @@ def test_a_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         (b"[" * 99_999, ": not JSON: nested too deeply"),
         (b"[NaN]", ": [0]: not JSON: NaN is not JSON"),
         (b"\xff\xfe[\x00]\x00", ": not UTF-8 (byte 0)"),
-        ([{"context": "c"}], ": [0]: no 'title'; a task needs title, context and questions"),
-        ([OWN, {**OWN, "questions": [{"question": "q"}]}], ": [1]: no 'answer'; a task needs"),
-        ([{**OWN, "title": 3}], ": [0]: title and context must be text, questions a list of question and answer"),
-        ([{**OWN, "questions": None}], ": [0]: title and context must be text"),
-        ([{**OWN, "questions": {}}], ": [0]: title and context must be text"),
+        ([{"title": "t"}], ": [0]: no 'context' (title); known are rows of title, context, question and answer"),
+        ([OWN, {**OWN, "questions": [{"question": "q"}]}], ": [1]: a question without a key answer or answers"),
+        ([{**OWN, "title": []}], ": [0]: title and context must be text (found [], "),
+        ([{**OWN, "questions": None}], ": [0]: questions must be a list of question and answer (found null)"),
+        ([{**OWN, "questions": {}}], ": [0]: questions must be a list of question and answer (found {})"),
         (b'{"data": [], "data": []}', ": the key 'data' occurs twice"),
-        ({"data": [1]}, ": data[0]: not SQuAD v1.1 ("),
-        ({"data": [{"title": "Ada", "paragraphs": [{"qas": []}]}]}, ": data[0].paragraphs[0]: not SQuAD v1.1 (KeyEr"),
+        ({"data": [1]}, ": data[0]: 1 is no passage; known are rows"),
+        ({"data": [{"title": "Ada", "paragraphs": [{"qas": []}]}]}, ": data[0].paragraphs[0]: no 'context' (title, q"),
         (
-            {"data": [{"title": 3, "paragraphs": [{"context": "c", "qas": []}]}]},
-            ": data[0].paragraphs[0]: not SQuAD v1.1 (title: input should be a valid string (found 3))",
+            {"data": [{"title": {}, "paragraphs": [{"context": "c", "qas": []}]}]},
+            ": data[0].paragraphs[0]: title and context must be text (found {}, ",
         ),
     ],
 )
@@ -128,7 +127,7 @@ def test_a_document_that_is_not_understood_is_refused_with_its_place(tmp_path: P
 def test_a_bad_line_is_named_by_its_number(tmp_path: Path) -> None:
     good = json.dumps(OWN).encode()
     assert refusal(tmp_path, good + b"\n\n" + good[:-3], "a.jsonl").startswith(":3: not JSON: ")
-    assert refusal(tmp_path, good + b'\n{"title": "Ada"}', "b.jsonl").startswith(":2: no 'context'; a task needs")
+    assert refusal(tmp_path, good + b'\n{"title": "Ada"}', "b.jsonl").startswith(":2: no 'context' (title); known")
     assert refusal(tmp_path, b'{"task": 1}\n', "c.jsonl").startswith(":1: task: input should be")
 
 
@@ -219,12 +218,14 @@ def test_the_papers_validation_set_has_2067_tasks_and_10570_questions() -> None:
     assert sum(len(record.task.questions) for record in records) == 10_570
 
 
-def test_a_paragraph_whose_questions_have_no_answer_is_left_out(tmp_path: Path) -> None:
+def test_a_paragraph_whose_questions_have_no_answer_is_left_out_and_told(tmp_path: Path) -> None:
     unanswerable = {"context": "Nothing.", "qas": [{"id": "n", "question": "Who?", "answers": []}]}
     answered = {"context": "Ada.", "qas": [{"id": "y", "question": "Who?", "answers": [{"text": "Ada"}]}]}
     path = tmp_path / "squad2.json"
     path.write_text(json.dumps({"data": [{"title": "T", "paragraphs": [unanswerable, answered]}]}))
-    assert [record.task.context for record in tasks.run(str(path))] == ["Ada."]
+    told: list[Omission] = []
+    assert [record.task.context for record in tasks.run(str(path), leave_out=told.append)] == ["Ada."]
+    assert [(each.path, each.kind) for each in told] == [(str(path), UNANSWERED), (str(path), UNASKED)]
 
 
 def test_a_folder_without_texts_or_data_says_what_it_lacks_and_what_it_holds(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""One verdict from all gold answers of a question, of which one may be that it has no answer.
+
+Such a question (SQuAD 2, arXiv 1806.03822) has the gold answer `unanswerable`: right is who says that there is no
+answer, or does not know it, and names none all the same. Only English is understood.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from stages.judges.base import Case
+
+UNANSWERABLE = "unanswerable"
+SOURCE = "(?:passage|text|context|article|document|paragraph|question|information|source|author)"
+MISSING = (
+    "(?:unknown|unanswerable|unclear|unspecified|unstated|not (?:\\w+ly )?(?:answerable|known|stated|given|mentioned|"
+    "specified|provided|available|clear|said|told|sure|indicated|described|in the \\w+|possible to \\w+)|"
+    "impossible to (?:answer|say|tell|know|determine)|no answer)"
+)
+IS = "(?:is|was|are|were|remains)"
+UNABLE = "(?:cannot|can not|cant|could not|couldnt|unable to|not able to)"
+DECLINES = re.compile(
+    rf"(?:{MISSING}(?: (?:from|in|by|to|here)\b.*)?"
+    r"|n a|not enough information\b.*|insufficient information\b.*|no (?:information|idea|mention)\b.*"
+    rf"|(?:that |(?:this|the) {SOURCE} |this |it )?{UNABLE} be (?:answered|known|said|told|determined|inferred)\b.*"
+    r"|(?:(?:i|we) )?(?:really |simply |just )?(?:do not|dont|did not|didnt) know\b.*"
+    rf"|(?:i|we)(?: am| are| was| were)? {UNABLE} (?:answer|say|tell|know|determine|find)\b.*"
+    r"|(?:i am|im|we are) (?:not sure|unsure|not certain|uncertain|not aware)\b.*"
+    r"|(?:i|we) have no (?:idea|answer|information|way)\b.*"
+    r"|(?:no one|nobody) knows\b.*"
+    r"|there (?:(?:is|are|was|were) (?:no|not any|not enough|insufficient)|(?:isnt|arent) (?:any|enough))\s"
+    r"(?:answer|information|mention|way|indication|data|evidence|details?)\b.*"
+    rf"|(?:the |this )?{SOURCE}(?: itself| above| given)? (?:does not|doesnt|do not|dont|did not|didnt) "
+    r"(?:say|state|mention|specify|tell|provide|give|contain|include|indicate|answer|explain|have)\b.*"
+    r"|(?:the )?(?:question|answer) (?:has no answer|does not exist)\b.*"
+    rf"|(?:its|thats|(?:it|this|that) (?:is|was|remains)) {MISSING}\b.*"
+    rf"|(?:the|its|his|her|their)(?: (?!and\b|is\b|was\b|are\b|were\b)[a-z]+){{1,8}} {IS} {MISSING}\b.*"
+    rf"|(?:who|when|where|what|why|how|which|whether)(?: (?!and\b)[a-z]+){{1,8}} {IS} {MISSING}\b.*)"
+)
+OPENINGS = re.compile(
+    r"^(?:(?:no|sorry|unfortunately|well|answer|the answer is|the answer|im sorry|i am sorry)(?: |$)(?:but )?)+"
+)
+ANSWERS = re.compile(  # what follows names an answer after all
+    r"\b(?:but|however|maybe|perhaps|probably|possibly|likely|presumably|guess|think|believe|although|though|might|"
+    r"could be|may be|would say|instead|rather)\b"
+)
+REASONS = re.compile(rf"\b{SOURCE}\b.*\b(?:no|not|only|nothing|never|nor|without|\w+nt|cannot)\b")
+
+
+def any_gold(case: Case, is_right: Callable[[Case], bool]) -> bool:
+    """Whether the answer is right by any gold answer; `is_right` is asked about each as if it were the only one."""
+    return any(
+        is_declined(case.prediction)
+        if is_unanswerable(gold)
+        else is_right(replace(case, gold=gold, other_golds=()) if case.other_golds else case)
+        for gold in case.golds
+    )
+
+
+def is_unanswerable(gold: str) -> bool:
+    """Whether a gold answer says that there is no answer."""
+    return gold.strip().rstrip(".").lower() == UNANSWERABLE
+
+
+def is_declined(prediction: str) -> bool:
+    """Whether an answer says that there is none, or that it is not known, and says nothing else instead."""
+    text = re.sub(r"['’ʼ`]", "", prediction.lower())
+    sentences = [" ".join(re.findall(r"\w+", each)) for each in re.split(r"[.!?;:\n]+(?=\s|$)", text)]
+    first, *rest = [each for each in sentences if each] or [""]
+    first = OPENINGS.sub("", first, count=1) if not DECLINES.fullmatch(first) else first
+    while not first and rest:  # Sorry! I do not know
+        first, *rest = rest
+    return (
+        bool(DECLINES.fullmatch(first))
+        and not any(map(ANSWERS.search, (first, *rest)))
+        and all(DECLINES.fullmatch(each) or REASONS.search(each) for each in rest)
+    )
