@@ -200,8 +200,10 @@ def from_line(value: dict[str, Any], reading: Reading, name: str) -> list[Record
 
 
 def is_record(value: Any) -> bool:
-    """Whether an object is a record, good or bad; a row of a table may have a column task."""
-    return isinstance(value, dict) and "task" in value and (isinstance(value["task"], dict) or "question" not in value)
+    """Whether an object is a record, good or bad; other things may have a task that is a name."""
+    if not isinstance(value, dict) or "task" not in value:
+        return False
+    return isinstance(value["task"], dict) or value.keys().isdisjoint((*LINE_KEYS - {"task"}, "train", "paragraphs"))
 
 
 def from_entry(entry: Any, reading: Reading, name: str) -> list[Record]:
