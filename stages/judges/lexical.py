@@ -1,12 +1,13 @@
 """The lexical judge: how many of the gold answer's telling words the answer has. Offline, and open to inspection.
 
-Rules decide what is clear (equal, empty, nothing in common, denied), a few weighed measures the rest. The weights are
-fitted to GPT-4.1's verdicts on half of the questions of the official first-round result files. On the other half the
-judge agrees with 87.5 % (rank_iter0) and 89.2 % (…_prompt-self-qa) of the verdicts, exact match with 62 and 74 %,
-containment with 84 and 86 %, plain token recall with 84 and 87 %; with 86.6 and 89.1 % if equal answers count once. It
-knows no other wording of the same fact, and no contradiction beside the right words. The best of five self-edits that
-it picks is the best by GPT-4.1's verdicts, or one as good, in 68 and 76 % of the contexts: no more often than that of
-plain token recall (70 and 80 %), and far more often than by chance (32 and 26 %).
+Rules decide what is clear (equal, empty, nothing in common, denied, another letter or numeral, yes or no, a list of
+candidates), a few weighed measures the rest. What repeats the prompt or says that it cannot say counts for nothing. The
+weights are fitted to GPT-4.1's verdicts on half of the questions of the official first-round result files. On the other
+half the judge agrees with 87.5 % (rank_iter0) and 89.2 % (…_prompt-self-qa) of the verdicts, exact match with 62 and 74
+%, containment with 84 and 86 %, plain token recall with 84 and 87 %; with 86.5 and 89.3 % if equal answers count once.
+It knows no other wording of the same fact, and no contradiction beside the right words. The best of five self-edits
+that it picks is the best by GPT-4.1's verdicts, or one as good, in 68 and 76 % of the contexts: no more often than that
+of plain token recall (70 and 80 %), and far more often than by chance (32 and 26 %).
 `python -m tests.bench.judge_agreement` prints these figures; with `--fit` the weights, and what each is worth.
 """
 
@@ -26,6 +27,8 @@ REACH = 3  # words after a `not` that it denies
 INTERJECTED = re.compile(r"^\W*no\W+", re.IGNORECASE)  # No, it was Ada
 PASSED_OVER = re.compile(r"^(\W*not [^,.;]{1,40}),\s", re.IGNORECASE)  # not Bo, Ada
 SUBJECT = re.compile(r"^([^,.;]{1,60}?) (?:did|does|do|was|is|are|were|has|had|have|can|could|would)(?: not|n't)\b")
+OPPOSED = (("before", "after"), ("over", "under"), ("above", "below"), ("more", "less"), ("up", "down"), ("with", NOT))
+OPPOSITES = {one: other for pair in OPPOSED for one, other in (pair, pair[::-1]) if one != NOT}
 RELEASING = frozenset({"but", "only", "just", "merely"})  # not Bo but Ada; not only Ada
 
 WEIGHTS: Mapping[str, float] = {
@@ -110,7 +113,12 @@ def rule(sides: Sides) -> bool | None:
         return False
     if not content(sides.gold) and not _quotes(sides.gold, sides.answer):
         return False
-    matched = sides.hits if set(sides.telling) == {NOT} else sides.hits - {NOT}
+    if any(word not in sides.answer and OPPOSITES[word] in sides.answer for word in sides.gold if word in OPPOSITES):
+        return False
+    only_denies = set(sides.telling) == {NOT}
+    matched = sides.hits - {"" if only_denies else NOT}
+    if only_denies and RELEASING.intersection(sides.answer):
+        return False
     return False if not matched or _denied(sides) else None
 
 

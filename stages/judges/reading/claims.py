@@ -33,6 +33,9 @@ REFUSALS = re.compile(
     rf"|\b(?:unable|not able) to (?:{TELLING}|{KNOWING})\b"
     r"|\bno (?:information|mention|indication|idea|clue|reference|way (?:to|of))\b"
     r"|\b(?:insufficient|not enough) (?:information|context|data|evidence)\b"
+    r"|不知道|不清楚|(?:没有|沒有|没|未)(?:提|说|說)|无法|無法|わかりません|分かりません|不明|知りません"
+    r"|모르|알 수 없|ไม่ทราบ|ไม่รู้"
+    r"|\b(?:weiß nicht|nicht bekannt|ne sai[st] pas|no (?:lo )?sé|non (?:lo )?so|não sei|не знаю|неизвестно)\b"
     r"|\bas an? (?:ai|artificial|large language|language)\b.*(?:not|n't|unable|cannot)\b",
     re.IGNORECASE | re.DOTALL,
 )
@@ -43,13 +46,14 @@ LEAD = re.compile(
     r"|one of|among))\s",
     re.IGNORECASE | re.DOTALL,
 )
-CHOICE = re.compile(r"\s+or\s+|\s*/\s*|\bor\b", re.IGNORECASE)
+OR = r"\bor\b|或者|或(?![许許])|还是|還是|または|あるいは|또는|หรือ"
+CHOICE = re.compile(rf"/|{OR}", re.IGNORECASE)
 STATED = re.compile(r"^.*\b(?:is|was|are|were|be|been|by|called|named)\b(?=\s\S)")
 PERHAPS = re.compile(r"\b(?:maybe|perhaps|possibly|might|could be|may be|could have|may have)\b", re.IGNORECASE)
 MAYBE = re.compile(r"\b(?:either|maybe|perhaps|possibly|probably)\b", re.IGNORECASE)
 ITEMS = re.compile(
-    r"\s?(?:[,;?\n、，；|•]\s?(?:or\b|and\b)?|\s/\s|(?<=[^\W\d_])/(?=[^\W\d_])|"
-    r"\bor\b|\band\b|&|(?<!\S)(?:\d+[.)]|[-*])\s)\s?",
+    r"\s?(?:[,;?\n、，；|•]\s?(?:or\b|and\b)?|\s/\s|(?<=[^\W\d_])/(?=[^\W\d_])|(?<=\d\d\d\d)/(?=\d\d\d\d)|"
+    rf"{OR}|\band\b|&|(?<!\S)(?:\d+[.)]|[-*])\s)\s?",
     re.IGNORECASE,
 )
 CLAUSE = re.compile(
@@ -105,6 +109,9 @@ def candidates(claim: str) -> Sequence[str]:
         return []  # the term is naked seeds or gymnosperms
     if len(items) < 2 or any(len(item.split()) > LONGEST_ITEM for item in items):
         return []
+    units = {re.sub(r"[\d.,]", "", item) for item in items if re.search(r"\d", item)}
+    if len(items) == 2 == len(units):
+        return []  # 100 °C or 212 °F
     if CHOICE.search(bare):
         apposition = len(items) == 2 and re.search(r",\s*or\b", bare) and not MAYBE.search(claim)
         return [] if apposition else items

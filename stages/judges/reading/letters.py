@@ -26,6 +26,7 @@ SIGNED = re.compile(
     rf"(?<![\w+#*.@/&-])(?:{ATOMS}(?:\+\+|[+#])|(?:(?:[A-Z][a-z]?\d{{0,3}})+|[a-z])[-−–]|[A-Z]\*)(?![\w+#*−–-])"
 )  # C++, F#, a+, Na+; O-, Cl-; A*
 SPELLED = (
+    (re.compile(r"\b(n)o one\b", re.IGNORECASE), r"\1obody"),
     (re.compile(r"(?<![\w.])(?:\.|dot )net\b", re.IGNORECASE), "dotnet"),
     (re.compile(r"\b[Cc](?: plus plus|pp)\b"), "C++"),
     (re.compile(r"\b([A-G]) sharp\b"), r"\1#"),
