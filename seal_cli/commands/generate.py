@@ -87,8 +87,8 @@ def generate(
     """Let the model write its own training data for each task: k self-edits a task. task → edit lines.
 
     The editor may be another model than the student: the line says who wrote it. Lines leave as they are written. An
-    ARC self-edit that cannot be read is kept, with the reason as its error, and is worth 0. Thoughts (<think> …) stay in
-    edit.completion and are trained on by no stage; a self-edit that ends within its thought is unscored.
+    ARC self-edit that cannot be read is kept, with the reason as its error, and is worth 0. Thoughts (<think> …) stay
+    in edit.completion and are trained on by no stage; a self-edit that ends within its thought is unscored.
 
     With --engine openai, --emit-batch writes the calls to a file instead, for OpenAI's batch service, and the same
     command with --from-batch reads the answers.

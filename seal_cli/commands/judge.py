@@ -35,8 +35,7 @@ def judge(
 
     On stderr: how far the two judges agree (overall, by verdict, Cohen's κ), and in how many contexts another self-edit
     is the best. An answer that the judge fails to grade is unscored, never wrong; the same command asks again. Verdicts
-    of openai:… are kept in --cache and asked for once. Graded is what stands behind a thought (<think> …), and of a judge
-    read.
+    of openai:… are kept in --cache and asked for once. Graded is what stands behind a thought (<think> …).
 
     \b
     Examples:

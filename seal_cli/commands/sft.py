@@ -53,8 +53,8 @@ def sft(
     """Train the model on kept self-edits, loss on the completion only. sft lines → a model directory for --model.
 
     Any line will do that has prompt and completion, each as text or as messages, or messages (a chat): every turn of
-    the assistant in the completion, or in messages, is learned behind the turns before it, without the thoughts (<think>
-    …) that it begins with. Other keys are left alone.
+    the assistant in the completion, or in messages, is learned behind the turns before it, without the thoughts
+    (<think> …) that it begins with. Other keys are left alone.
     The defaults are the paper's (SEAL App. B). One line on stdout names the checkpoint.
 
     \b
