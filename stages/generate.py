@@ -12,7 +12,7 @@ from stages.engines.base import Completion, Engine, Prompt, Request, Sampling, U
 from stages.failures import BadEdit, BadInput
 from stages.plan import Plan
 from stages.records import Record, SelfEdit, Task, content_id, derive_seed
-from stages.thoughts import why_unsaid, without_thoughts
+from stages.thoughts import answer_of, why_unsaid
 
 BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
 
@@ -170,7 +170,7 @@ def _another(sought: Sought, writing: Writing, attempt: int) -> Sought:
 
 def _edit(sought: Sought, completion: Completion, model: str, writing: Writing) -> SelfEdit:
     prompt, chosen, error = sought.request.prompt, None, completion.error
-    said = without_thoughts(completion.text)
+    said = answer_of(completion.text, completion.finish)
     if error is None and said is None:
         error = why_unsaid(completion.finish)
     elif error is None and said is not None:

@@ -12,7 +12,7 @@ from stages.lines import BadLine
 from stages.plan import Plan
 from stages.records import Answer, QaTask, Record, Score, content_id
 from stages.scores import make_score
-from stages.thoughts import without_thoughts
+from stages.thoughts import BROKEN_OFF, CUT_OFF, answer_of, without_thoughts
 
 UNSAID = "the model thought until --max-tokens (of `seal eval`)"
 
@@ -121,13 +121,19 @@ def cases(line: Record) -> Sequence[Item]:
 
     def item(answer: Answer, prediction: str | None, verdict: Verdict) -> Item:
         question = questions[answer.id]
-        said = None if prediction is None else without_thoughts(prediction)
-        if said is not None:
-            return case_of(question, said)
-        return verdict if prediction is None else Verdict(None, answer.reason or UNSAID)
+        if prediction is None or (verdict.correct is None and verdict.reason in (CUT_OFF, BROKEN_OFF)):
+            return verdict
+        said = without_thoughts(prediction)
+        return Verdict(None, UNSAID) if said is None else case_of(question, said)
 
     own = [item(each, each.prediction, Verdict(each.correct, each.reason)) for each in answers]
-    return own + [item(each, each.baseline_prediction, Verdict(each.baseline_correct)) for each in answers]
+    return own + [item(each, each.baseline_prediction, _before(each)) for each in answers]
+
+
+def _before(answer: Answer) -> Verdict:
+    """The plain model's verdict as it was. Why it has none the line does not say, but an unsaid answer shows it."""
+    unsaid = answer_of(answer.baseline_prediction or "", "length") is None
+    return Verdict(answer.baseline_correct, CUT_OFF if unsaid else None)
 
 
 def all_cases(lines: Iterable[Record]) -> Iterator[Case]:

@@ -23,7 +23,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag, model_v
 from stages.arc_records import ArcChoice, ArcTask, ArcTrainingData, GridRows, Vote
 from stages.fields import describe
 from stages.frozen import Count, Frozen, Id, Many, Meta, Seen, Share
-from stages.thoughts import without_thoughts
+from stages.thoughts import answer_of
 
 CONTROL = re.compile("[\x7f-\x9f]")
 # refused: it would not say more; failed: there is no completion, for `error`; unknown: its source does not say
@@ -94,7 +94,7 @@ class SelfEdit(Frozen):
     @property
     def text(self) -> str | None:
         """What it says behind the model's thoughts; None where it never came, or ends within a thought."""
-        return None if self.finish == "failed" else without_thoughts(self.completion)
+        return None if self.finish == "failed" else answer_of(self.completion, self.finish)
 
 
 class TrainStats(Frozen):

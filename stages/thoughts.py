@@ -21,6 +21,7 @@ PAIRS: Mapping[str, str] = {
     "<|START_THINKING|>": "<|END_THINKING|>",  # Command A Reasoning
     "<|inner_prefix|>": "<|inner_suffix|>",  # Apertus
     "<|channel>thought": "<channel|>",  # Gemma 4
+    "<unused94>thought": "<unused95>",  # MedGemma
     "Here is my thought process:": "Here is my response:",  # Granite 3.2
     "Here's my thought process:": "Here's my response:",
 }
@@ -31,12 +32,14 @@ WRAPPERS: Mapping[str, str] = {  # what the answer stands in, behind a thought
     "<|START_RESPONSE|>": "<|END_RESPONSE|>",  # Command A Reasoning
 }
 HARMONY = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>", "<|constrain|>")  # gpt-oss
-TOKENS = frozenset([*PAIRS, *PAIRS.values(), *WRAPPERS, *WRAPPERS.values(), *HARMONY, "<|channel>"])
+TOKENS = frozenset([*PAIRS, *PAIRS.values(), *WRAPPERS, *WRAPPERS.values(), *HARMONY, "<|channel>", "<unused94>"])
 
 FIRST = re.compile(r"\s*+[<\[◁Ha]")  # every mark at the beginning starts with one of these: quicker to look for
 OPENING = re.compile(rf"\s*+({'|'.join(map(re.escape, PAIRS))})")
 NO_THOUGHT = re.compile(r"[ \t]*+\Z|[,;:!?)]|\.(?:\s|\Z)")  # behind an opening mark that is only mentioned
-OPENED = {close: mark for mark, close in PAIRS.items() if not close.startswith("Here")}  # those that a template opens
+OPENED = {
+    close: mark for mark, close in PAIRS.items() if not close.startswith(("Here", "<unused"))
+}  # those that a template opens
 CLOSING = re.compile("|".join(map(re.escape, OPENED)))
 CLOSING_SIGNS = ("/", "|>")  # each closing mark has one: quicker to look for
 MENTIONED = re.compile(r"""\s*+\Z|[.,;:!?)\]}"'`”’»]|[ \t]+[a-z]""")  # behind a closing mark within a sentence
@@ -47,6 +50,7 @@ FINAL = re.compile(r"<\|channel\|>final[^<]*+(?:<\|constrain\|>[^<]*+)?<\|messag
 MESSAGE_END = re.compile(r"<\|(?:end|return|call|start)\|>")
 BARE_CHANNEL = re.compile(r"\s*+analysis")  # what is left of harmony where its special tokens were dropped
 BARE_FINAL = "assistantfinal"
+CUT_OFF, BROKEN_OFF = "the model thought until --max-tokens; take more of them", "the model ended within its thought"
 Span = tuple[int, int]
 
 
@@ -66,6 +70,12 @@ def without_thoughts(text: str) -> str | None:
     return None
 
 
+def answer_of(text: str, finish: str) -> str | None:
+    """The same of a completion; None also where it was cut off before it could say anything behind its thought."""
+    said = without_thoughts(text)
+    return None if said != text and not (said or "").strip() and (said is None or finish == "length") else said
+
+
 def learnable(text: str) -> str:
     """The same as a training target: without the line ends behind a thought, and "" where nothing is behind it."""
     said = without_thoughts(text) or ""
@@ -73,10 +83,8 @@ def learnable(text: str) -> str:
 
 
 def why_unsaid(finish: str) -> str:
-    """Why a completion that has ended in this way, within a thought, says nothing."""
-    if finish == "stop":
-        return "the model ended within its thought"
-    return "the model thought until --max-tokens; take more of them"
+    """Why a completion that has ended in this way says nothing behind its thought."""
+    return BROKEN_OFF if finish == "stop" else CUT_OFF
 
 
 def joined(thought: str, answer: str | None) -> str:
@@ -126,8 +134,11 @@ def _lone(text: str, start: int, end: int) -> Span:
         return start, end
     for closing in CLOSING.finditer(text, start, end):
         if not _is_mentioned(text, start, closing.start(), closing.end(), end):
-            opened = text.find(OPENED[closing[0]], start, closing.start()) >= 0
-            return (start, end) if opened else _unwrapped(text, closing.end(), end)
+            if text.find(OPENED[closing[0]], start, closing.start()) >= 0:
+                return start, end
+            if start and not text[closing.end() : end].strip():  # it comes twice, before the answer and behind it
+                return start, closing.start()
+            return _unwrapped(text, closing.end(), end)
     return start, end
 
 

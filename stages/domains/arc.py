@@ -30,7 +30,7 @@ from stages.grids import Grid
 from stages.judges.base import Verdict
 from stages.lines import BadLine
 from stages.records import SelfEdit, Task
-from stages.thoughts import without_thoughts
+from stages.thoughts import BROKEN_OFF, CUT_OFF
 
 
 def anything_fits(_: Example) -> bool:
@@ -149,7 +149,7 @@ class Arc:
 
 def is_unsaid(vote: Vote) -> bool:
     """Whether the prediction ends within a thought: what it would have been nobody knows."""
-    return vote.grid is None and vote.prediction is not None and without_thoughts(vote.prediction) is None
+    return vote.prediction is not None and vote.error in (CUT_OFF, BROKEN_OFF)
 
 
 def graded(found: Poll, solution: Grid | None) -> Verdict:

@@ -20,7 +20,7 @@ from stages.domains.base import Poll
 from stages.engines.base import Completion
 from stages.grids import Grid
 from stages.records import content_id, derive_seed
-from stages.thoughts import why_unsaid, without_thoughts
+from stages.thoughts import answer_of, why_unsaid
 
 ORDERS = 2  # official permute_n: other orders of the same demonstrations
 ATTEMPTS = 2  # ARC-AGI-1
@@ -64,7 +64,7 @@ def prompt(task: ArcTask, test_input: Grid, way: Way) -> Messages:
 def vote(way: Way, completion: Completion) -> Vote:
     """What a completion says of the output behind its thoughts, turned back. The answer ends at the end mark."""
     text, error, grid = completion.text, completion.error, None
-    said = without_thoughts(text)
+    said = answer_of(text, completion.finish)
     if error is None and said is None:
         error = why_unsaid(completion.finish)
     elif error is None and said is not None:

@@ -16,7 +16,7 @@ from stages.judges.base import Case, Verdict
 from stages.lines import BadLine
 from stages.records import QaTask, Question, SelfEdit, Task, TrainingData
 from stages.texts import read_given
-from stages.thoughts import why_unsaid, without_thoughts
+from stages.thoughts import answer_of, why_unsaid
 
 NO_EDIT = "none"  # the passage-only baseline: nothing is written, the student is trained on the passage alone
 LIST_PROMPT = (
@@ -111,7 +111,7 @@ class QA:
         An answer that the engine failed to give, or that ends within a thought, is unscored, never wrong.
         """
         for question, each in zip(passage_task(task).questions, completions, strict=True):
-            said = without_thoughts(each.text)
+            said = answer_of(each.text, each.finish)
             if each.error is not None:
                 yield Reply(question.id, None, Verdict(None, each.error))
             elif said is None:

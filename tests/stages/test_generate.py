@@ -292,10 +292,11 @@ def test_a_self_edit_is_kept_with_its_thought_and_read_behind_it() -> None:
 
 
 @pytest.mark.parametrize("record", [ADA, Record(task=an_arc_task())])
-def test_a_self_edit_that_ends_within_its_thought_is_none(record: Record) -> None:
+@pytest.mark.parametrize("text", ["<think>\nSo", "<think>\nSo\n</think>\n"])
+def test_a_self_edit_that_ends_within_its_thought_is_none(record: Record, text: str) -> None:
     kind = Writing(QA(), samples=1) if record is ADA else Writing(Arc(), "tools", 1)
-    (line,) = generate.run([record], Cut(lambda _: "<think>\nSo"), kind)
+    (line,) = generate.run([record], Cut(lambda _: text), kind)
     assert line.edit is not None
-    assert (line.edit.completion, line.edit.finish, line.edit.text) == ("<think>\nSo", "length", None)
+    assert (line.edit.completion, line.edit.finish, line.edit.text) == (text, "length", None)
     assert line.edit.error == "the model thought until --max-tokens; take more of them"
     assert Choices().worth(line, unique=False) == "unreadable"  # --retry-invalid asks again

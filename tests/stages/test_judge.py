@@ -9,6 +9,7 @@ from stages.judges.base import Case, Verdict
 from stages.judges.exact import Exact
 from stages.records import Answer, Record, Score
 from stages.scores import make_score
+from stages.thoughts import CUT_OFF
 from tests.stages.invented import a_line, a_task, an_adapter, an_edit
 from tests.stages.test_eval import Unsure
 
@@ -190,3 +191,14 @@ def test_thoughts_are_cut_from_stored_answers_and_one_without_an_end_is_unscored
     assert (score.value, score.baseline) == (None, None)
     assert score.answers[1].reason == "the model thought until --max-tokens (of `seal eval`)"
     assert score.answers[0].prediction == "<think>\nhm\n</think>\n\nVelm"
+
+
+def test_an_answer_that_was_cut_off_right_behind_its_thought_stays_unscored() -> None:
+    thought = "<think>\nhm\n</think>\n"
+    line = answered(thought, thought, plain=(thought, thought))
+    assert line.score is not None
+    first, second = line.score.answers
+    first = first.model_copy(update={"correct": None, "reason": CUT_OFF, "baseline_correct": None})
+    (score,) = regraded(line.grow(score=make_score([first, second], model="student", judge="careless")))
+    assert [(each.correct, each.reason) for each in score.answers] == [(None, CUT_OFF), (False, "empty answer")]
+    assert [each.baseline_correct for each in score.answers] == [None, False]

@@ -6,12 +6,22 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stages.thoughts import HARMONY, PAIRS, WRAPPERS, joined, learnable, opened_by, why_unsaid, without_thoughts
+from stages.thoughts import (
+    HARMONY,
+    PAIRS,
+    WRAPPERS,
+    answer_of,
+    joined,
+    learnable,
+    opened_by,
+    why_unsaid,
+    without_thoughts,
+)
 
 ANSWERS = ["Paris", "\n\nParis is in France.\n", " ", "", "[[1, 2]]#", "the <b>bold</b> & the <brave>"]
 CLOSED = [f"{mark}\nLondon? No.\n{close}" for mark, close in PAIRS.items()]
 HARMONY_ANALYSIS = "<|channel|>analysis<|message|>London? No.<|end|><|start|>assistant"
-LONE = [close for close in PAIRS.values() if not close.startswith("Here")]
+LONE = [close for close in PAIRS.values() if not close.startswith(("Here", "<unused"))]
 
 
 @pytest.mark.parametrize("thought", CLOSED)
@@ -45,6 +55,7 @@ def test_a_thought_that_the_template_has_opened_ends_at_its_mark(close: str, tho
         ("<think></think>", ""),
         ("<think>x</think> He thinks.</think>Paris", "Paris"),
         ("Let me see. </think> Paris", " Paris"),
+        ("<think>x</think>Paris</think>\n", "Paris"),
     ],
 )
 def test_other_ways_of_thinking_are_known(text: str, said: str) -> None:
@@ -136,6 +147,15 @@ def test_a_prompt_says_that_it_has_opened_a_thought() -> None:
 def test_why_there_is_no_answer_says_what_to_do() -> None:
     assert why_unsaid("length") == why_unsaid("unknown") == "the model thought until --max-tokens; take more of them"
     assert why_unsaid("stop") == "the model ended within its thought"
+
+
+@pytest.mark.parametrize("thought", CLOSED)
+def test_what_is_cut_off_right_behind_its_thought_says_nothing_and_what_ends_there_is_empty(thought: str) -> None:
+    assert answer_of(f"{thought}\n\n", "length") is None
+    assert (answer_of(f"{thought}\n\n", "stop"), answer_of(thought, "unknown")) == ("\n\n", "")
+    assert answer_of(f"{thought}Par", "length") == "Par"
+    assert answer_of("\n\n", "length") == "\n\n"
+    assert answer_of("<think>\n", "stop") is None
 
 
 @pytest.mark.parametrize("piece", [*MARKS, "<think>a</think>", "a.</think>", "the </think> tag ", " ", "\n<", "a/"])
