@@ -155,8 +155,10 @@ def lock_at_once(path: Path, kind: int) -> int:
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raises NoSpace unless the disk under `folder` has room for so many bytes."""
+    """Raises NoSpace unless the disk under `folder` has room for so many bytes, OSError where we may not write."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise PermissionError(errno.EACCES, "cannot be written to", str(there))
     free = shutil.disk_usage(there).free
     if needed > free:
         raise NoSpace(

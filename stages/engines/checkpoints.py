@@ -70,7 +70,7 @@ def context_of(config: Any) -> int | None:
     Rotary positions that are stretched count as long as they then are.
     """
     config = text_part(config) if isinstance(config, Mapping) else config.get_text_config()
-    if _setting(config, "model_type") in UNLIMITED or _has_alibi(config):
+    if _setting(config, "model_type") in UNLIMITED or _setting(config, "alibi"):  # Falcon's
         return None
     stated = (_setting(config, key) for key in CONTEXT_KEYS)
     context = next((each for each in stated if type(each) is int and each > 0), None)
@@ -88,12 +88,6 @@ def window_of(config: Any) -> int | None:
 
 def _setting(config: Any, key: str) -> Any:
     return config.get(key) if isinstance(config, Mapping) else getattr(config, key, None)
-
-
-def _has_alibi(config: Any) -> bool:
-    """Whether distances take the place of positions: MPT says it of its attention, Falcon of the model."""
-    attention = _setting(config, "attn_config")
-    return bool(_setting(config, "alibi")) or bool(attention is not None and _setting(attention, "alibi"))
 
 
 def _stretched(config: Any, context: int) -> int:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.engines.headers import POINTER, POINTS, TensorInfo, read_header, shown
+from stages.engines.headers import TensorInfo, read_header, shown
 from stages.failures import BadInput, MissingInput
 from stages.folders import find_stand_in
+from stages.kinds import HEAD, STAND_INS, Foreign, look_at_bytes
 
 MOST_BYTES = 100_000_000  # of a file of settings; the longest index of shards has some 10 MB
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
@@ -36,8 +37,8 @@ def read_object(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES} bytes")
         data = path.read_bytes()
-        if data.startswith(POINTER):
-            raise BadInput(f"{path}: {POINTS}")
+        if (kind := look_at_bytes(data[:HEAD])) in STAND_INS:
+            raise Foreign(kind, str(path))
         found = json.loads(data)
     except RecursionError:
         raise BadInput(f"{path}: nested too deeply; copy or download it again") from None

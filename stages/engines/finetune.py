@@ -4,15 +4,16 @@ Examples are tokenised here with their loss mask, as everywhere in `stages`; trl
 """
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from stages.disk import whole_directory, write_file
+from stages.disk import PART, check_space, make_folder, whole_directory, write_file
 from stages.engines.base import Example, SftConfig, Unwatched, Watch
 from stages.engines.chats import controls_of
+from stages.engines.loading import first_line, library_errors
 from stages.engines.lora import overflowed
 from stages.engines.models import ABOUT, Device, load_model, load_tokenizer, sizes_in
 from stages.engines.targets import peft_targets
@@ -43,10 +44,12 @@ class TrlFinetuner:
         set_seed(config.seed)
         wide = config.full and self.device.dtype == "auto"  # bfloat16 weights would round small updates away
         network = load_model(self.model, replace(self.device, dtype="float32") if wide else self.device)
+        dtype = self.device.resolve()[1] if wide and network.device.type == "cuda" else network.dtype
+        for told in try_saving(network, self.tokenizer, out, self.model, dtype.itemsize):
+            watch.note(told)
         steps, losses = self._train(network, examples, config, watch)
         watch.phase("writing")
-        if wide and network.device.type == "cuda":
-            network.to(dtype=self.device.resolve()[1])
+        network.to(dtype=dtype)
         checkpoint = Checkpoint(
             model=str(out),
             base=self.model,
@@ -71,7 +74,7 @@ class TrlFinetuner:
         self._tell_controls(examples, watch)
         rows = Dataset.from_list([{"input_ids": list(t.ids), "labels": t.labels} for t in tokens])
         network.requires_grad_(config.full)
-        with tempfile.TemporaryDirectory() as scratch:
+        with TemporaryDirectory() as scratch:
             trainer = SFTTrainer(
                 model=network,
                 args=settings(config, network, scratch),
@@ -161,6 +164,57 @@ def outer_lora(network: Any, config: SftConfig) -> Any:
         target_modules=peft_targets(network, config.targets),
         task_type="CAUSAL_LM",
     )
+
+
+def try_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_bytes: int) -> list[str]:
+    """What is mended so that the model can be saved, as it will be when it is trained. Little is written.
+
+    Raises BadConfig for a model that cannot be saved, NoSpace or OSError where its directory cannot be.
+    """
+    if getattr(network, "hf_quantizer", None) is not None:
+        raise BadConfig(f"--model {name}: its weights are quantized, and sft writes whole ones; take one that is not")
+    mended = mend_generation(network.generation_config, name)
+    make_folder(out.parent)
+    check_space(out.parent, weight_bytes * network.num_parameters(), "the model's weights")
+    trial = TemporaryDirectory(prefix=f"{out.name}.", suffix=PART, dir=out.parent)
+    with trial as folder, library_errors(name, "cannot be saved, and so is not trained"):
+        network.save_pretrained(folder, state_dict=shared_weights(network))
+        tokenizer.save_pretrained(folder)
+    return mended
+
+
+def shared_weights(network: Any) -> dict[str, Any]:
+    """The first row of all weights that lie in one place, by which transformers sees whether it can save them."""
+    places: dict[int, list[str]] = {}
+    state = network.state_dict()
+    for key, weight in state.items():
+        places.setdefault(weight.untyped_storage().data_ptr(), []).append(key)
+    shared = [key for keys in places.values() if len(keys) > 1 for key in keys]
+    return {key: state[key][:1] if state[key].dim() else state[key] for key in shared}
+
+
+def mend_generation(config: Any, name: str) -> list[str]:
+    """Makes the settings of generation such that transformers saves them; what was changed. Here they are not used.
+
+    Raises BadConfig where they cannot be mended without a guess.
+    """
+    mended, file = list[str](), "generation_config.json"
+    if config.pad_token_id is not None and config.pad_token_id < 0:
+        config.pad_token_id = None
+        mended.append(f"{file} has a negative pad_token_id: the new model's has none")
+    try:
+        config.validate(strict=True)
+    except ValueError:
+        if config.do_sample is not True:  # sampling settings say that it is meant
+            config.do_sample = True
+            mended.append(f"{file} says how to sample but not do_sample: the new model's has do_sample true")
+    try:
+        config.validate(strict=True)
+    except ValueError as error:
+        lines = [line.removeprefix("- ") for line in str(error).splitlines() if line.startswith("- ")]
+        why = lines[0] if lines else first_line(error)
+        raise BadConfig(f"--model {name}: {file} cannot be saved again: {why}; mend it first") from None
+    return mended
 
 
 def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]) -> None:

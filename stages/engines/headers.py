@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
 
 from stages.failures import BadInput, MissingInput
+from stages.kinds import HEAD, STAND_INS, Foreign, look_at_bytes
 
 LENGTH_BYTES = 8
 MOST_BYTES = 100_000_000  # of a header, as in safetensors itself
@@ -20,8 +21,6 @@ MOST_DIMENSIONS = 64  # of a tensor, as in torch; the product of a million large
 MOST_DIGITS = 20  # of a 64-bit number
 SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character: JSON can say it, UTF-8 cannot
 AGAIN = "copy or download it again"
-POINTS = "a Git LFS pointer, not the file itself; fetch it with git lfs pull"
-POINTER = b"version https://git-lfs."  # how a file begins that stands for one in Git LFS
 BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
     **dict.fromkeys(("F32", "I32", "U32"), 32),
@@ -94,10 +93,11 @@ def _split(path: Path) -> tuple[bytes, int]:
     with path.open("rb") as file:
         start = file.read(LENGTH_BYTES)
         length = int.from_bytes(start, "little")
+        if (length > MOST_BYTES or size < HEAD) and (kind := look_at_bytes(start + file.read(HEAD))) in STAND_INS:
+            raise Foreign(kind, str(path))
+        file.seek(LENGTH_BYTES)
         if len(start) < LENGTH_BYTES:
             raise BadInput(f"{path}: {size} bytes, too short for a safetensors file; {AGAIN}")
-        if start == POINTER[:LENGTH_BYTES]:
-            raise BadInput(f"{path}: {POINTS}")
         if length > MOST_BYTES:
             raise BadInput(f"{path}: not safetensors (its header would be {length} bytes long)")
         if length > size - LENGTH_BYTES:

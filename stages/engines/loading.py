@@ -4,6 +4,7 @@ transformers fills weights that are not there at random, and leaves out weights 
 are in its report, which is read here.
 """
 
+import errno
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ TOKENIZERS = {  # files that hold one, and the packages that read them
     "*.model": ("sentencepiece", "protobuf"),
 }
 ON_GPUS = ("fp8", "mxfp8", "mxfp4", "nvfp4", "fbgemm_fp8")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))  # asking torch would begin CUDA in a process that forks later
 DTYPES = re.compile(r"(torch\.)?(auto|half|float|double|b?float16|float32|float64|float8_\w+)")
 FLASH = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3", "flash_attention_4": "flash-attn-4"}
@@ -65,6 +67,8 @@ def library_errors(name: str, told: str = "cannot be loaded", kind: type[SealErr
     except (SealError, MemoryError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:  # not the model's trouble
+            raise
         if isinstance(error, RuntimeError) and out_of_memory(error):
             raise OutOfMemory(f"--model {name}: does not fit into the memory; take --dtype bfloat16") from error
         folder = folder_of(name)

@@ -9,12 +9,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from stages.disk import check_space, whole_directory, write_file
+from stages.disk import PART, check_space, make_folder, whole_directory, write_file
 from stages.engines.adapters import BASE, UNKNOWN, adapter_check
 from stages.engines.base import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
 from stages.engines.models import Device, fingerprint, load_model, load_tokenizer
@@ -76,13 +77,18 @@ class PeftTrainer:
                 yield self._fit(job, sequences, watch)
 
     def _check_space(self, jobs: Sequence[FitJob]) -> None:
-        """Raises NoSpace before the first of these is trained. The first one's size stands for all."""
+        """Raises before the first of these is trained where it could not be saved. Its size stands for all."""
         for job in jobs[:1]:
             with torch.random.fork_rng():
                 student = add_lora(self.network, job.config)
-            size = sum(weight.nbytes for weight in student.parameters() if weight.requires_grad)
-            student.unload()
-            check_space(job.out.parent, len(jobs) * (size + SETTINGS_BYTES), f"{len(jobs)} adapters")
+            try:
+                size = sum(weight.nbytes for weight in student.parameters() if weight.requires_grad)
+                check_space(job.out.parent, len(jobs) * (size + SETTINGS_BYTES), f"{len(jobs)} adapters")
+                make_folder(job.out.parent)
+                with TemporaryDirectory(prefix=f"{job.out.name}.", suffix=PART, dir=job.out.parent) as folder:
+                    save_adapter(student, Path(folder) / "untrained", self.base)
+            finally:
+                student.unload()
 
     def _fit(self, job: FitJob, sequences: Sequence[Tokens], watch: Watch) -> FitResult:
         torch.manual_seed(job.seed)

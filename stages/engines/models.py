@@ -182,10 +182,12 @@ def check_ids(name: str, tokenizer: Any, rows: int) -> None:
     template = str(tokenizer.chat_template or "")
     for number, text in sorted(beyond.items(), key=lambda item: (item[0] not in roles, item[0])):
         if number in roles or number not in special or text in template:
+            last = max(beyond)
+            more = f" ({len(beyond)} are beyond, up to {beyond[last]!r} with id {last})" if len(beyond) > 1 else ""
             raise BadConfig(
                 f"--model {name}: its tokenizer's {roles.get(number, 'token ')}{text!r} has id {number}, but the "
-                f"embedding has {rows} rows; take the tokenizer that it was trained with, or give the model more rows "
-                "with resize_token_embeddings and save it"
+                f"embedding has {rows} rows{more}; take the tokenizer that it was trained with, or give the model more "
+                "rows with resize_token_embeddings and save it"
             )
 
 

@@ -1,6 +1,8 @@
 """The outer update: against independent loops, for where its loss is, and for what it writes."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,15 @@ from trl import SFTConfig, SFTTrainer
 
 from stages import filter as filter_stage
 from stages.engines.base import Example, SftConfig, Unwatched
-from stages.engines.finetune import TrlFinetuner
-from stages.engines.models import Device, load_tokenizer
+from stages.engines.finetune import TrlFinetuner, shared_weights, try_saving
+from stages.engines.models import Device, load_model, load_tokenizer
 from stages.engines.text import example_tokens
-from stages.failures import BadConfig
+from stages.failures import BadConfig, NoSpace
 from stages.pairs import read_pair
 from stages.records import Checkpoint, Message, to_json
 from tests.conftest import END, make_tokenizer
-from tests.engines.conftest import files_of_at_most
+from tests.engines.broken import edit
+from tests.engines.conftest import files_of_at_most, make_llama
 from tests.stages.invented import a_line, numbered
 
 FLOAT32 = Device("cpu", "float32")
@@ -278,3 +281,97 @@ def test_settings_that_cannot_work_are_named_and_nothing_is_written(
         tune(model_dir, tmp_path / "tuned", config)
     assert str(caught.value).startswith(words)
     assert not list(tmp_path.iterdir())
+
+
+# ---- what would fail at the end fails at the start
+
+
+@pytest.fixture
+def untrainable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that begins fails the test."""
+
+    def train(*arguments: object) -> None:
+        raise AssertionError("was trained")
+
+    monkeypatch.setattr(TrlFinetuner, "_train", train)
+
+
+class Noted(Unwatched):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_settings_that_sample_without_saying_so_are_mended_and_told(
+    model_dir: Path, tmp_path: Path, full: bool
+) -> None:
+    model, watch = Path(shutil.copytree(model_dir, tmp_path / "model")), Noted()
+    edit(model / "generation_config.json", temperature=0.6, top_p=0.9, pad_token_id=-1)
+    config = replace(FULL if full else LORA, epochs=1)
+    TrlFinetuner(str(model), device=FLOAT32).finetune(EXAMPLES[-1:], config, tmp_path / "out", watch)
+    written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert (written["temperature"], written["top_p"], written["do_sample"]) == (0.6, 0.9, True)
+    assert written["pad_token_id"] >= 0
+    assert [note.partition(":")[0] for note in watch.notes] == [
+        "generation_config.json has a negative pad_token_id",
+        "generation_config.json says how to sample but not do_sample",
+    ]
+    tune(tmp_path / "out", tmp_path / "next", config, EXAMPLES[-1:])
+
+
+@pytest.mark.usefixtures("untrainable")
+def test_settings_that_cannot_be_saved_again_are_refused_before_the_training(model_dir: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(model_dir, tmp_path / "model"))
+    edit(model / "generation_config.json", early_stopping=True)
+    with pytest.raises(BadConfig, match=r"generation_config\.json cannot be saved again: `early_stopping`: .* mend it"):
+        tune(model, tmp_path / "out", LORA)
+
+
+@pytest.mark.usefixtures("untrainable")
+@pytest.mark.parametrize("owner", ["transformers.PreTrainedModel", "transformers.PreTrainedTokenizerFast"])
+def test_what_a_library_cannot_save_is_not_trained(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str
+) -> None:
+    def refuse(*arguments: object, **named: object) -> None:
+        raise RuntimeError("some tensors share memory")
+
+    trainer = TrlFinetuner(str(model_dir), device=FLOAT32)
+    monkeypatch.setattr(f"{owner}.save_pretrained", refuse)
+    with pytest.raises(BadConfig, match="cannot be saved, and so is not trained: some tensors share memory"):
+        trainer.finetune(EXAMPLES, LORA, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("untrainable")
+def test_a_disk_that_could_not_hold_the_model_is_known_before_the_training(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=50_000))
+    with pytest.raises(NoSpace, match=r"the model's weights need 0\.\d MB and 0\.1 MB are free"):
+        tune(model_dir, tmp_path / "out", LORA)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("untrainable")
+def test_a_folder_that_cannot_be_written_to_is_known_before_the_training(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="cannot be written to"):
+        tune(model_dir, tmp_path / "out", LORA)
+
+
+def test_weights_in_one_place_are_tried_and_little_is_written(tmp_path: Path) -> None:
+    network = load_model(str(make_llama(tmp_path / "tied", tie_word_embeddings=True)), FLOAT32)
+    shared = shared_weights(network)
+    assert shared.keys() == {"model.embed_tokens.weight", "lm_head.weight"}
+    assert all(weight.shape == (1, 32) for weight in shared.values())
+    network.model.layers[0].mlp.gate_proj.weight = network.model.layers[1].mlp.gate_proj.weight
+    tokenizer = load_tokenizer(str(tmp_path / "tied"))
+    with pytest.raises(BadConfig, match="cannot be saved, and so is not trained: "):
+        try_saving(network, tokenizer, tmp_path / "out", str(tmp_path / "tied"), 4)
+    assert not (tmp_path / "out").exists()

@@ -101,7 +101,7 @@ WRONG = [
     (b"\x02\0\0\0\0\0\0", "7 bytes, too short for a safetensors file"),
     (raw(b"{}", length=1 << 60), f"not safetensors (its header would be {1 << 60} bytes long)"),
     (raw(b"{}", length=3), "cut off within its header of 3 bytes (10 are there); copy or download it again"),
-    (b"<!DOCTYPE html>  not found", "not safetensors (its header would be "),
+    (b"<!DOCTYPE html>  not found", "a web page or an XML answer of a server, not the file; fetch it again"),
     (raw(b'{"a": '), "its header is not JSON (Expecting value at character 6)"),
     (raw(b"\xff{}"), "its header is not UTF-8"),
     (raw(b"[]"), "its header is a JSON list, not an object"),

@@ -1,14 +1,22 @@
 """Checkpoints in the wild: what cannot be used as it is is named, with a way out, wherever it is loaded or checked."""
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import GPT2Config, GPT2Model
 
 from stages import doctor
+from stages.engines import loading
 from stages.engines.hf import HFEngine
+from stages.engines.loading import first_line, library_errors, load_network, rows_of
 from stages.engines.models import Device, load_model, load_tokenizer
-from stages.failures import BadConfig, BadInput, SealError
-from tests.engines.broken import BROKEN, break_model
+from stages.failures import BadConfig, BadInput, OutOfMemory, SealError
+from tests.conftest import make_tokenizer
+from tests.engines.broken import BROKEN, INDEX, SETTINGS, WEIGHTS, break_model, edit, more
 
 CPU = Device("cpu")
 QUANTIZED = "its weights are quantized with "
@@ -63,7 +71,7 @@ REFUSED: dict[str, tuple[type[SealError], str]] = {
     "turn beyond": (BadConfig, "token '<turn>' has id 287, but the embedding has 287 rows"),
     "words beyond": (
         BadConfig,
-        "token 'protein' has id 287, but the embedding has 287 rows; take the tokenizer that it w",
+        "token 'protein' has id 287, but the embedding has 287 rows (2 are beyond, up to 'kinase' with i",
     ),
     "bitsandbytes": (
         BadConfig,
@@ -116,7 +124,7 @@ REFUSED: dict[str, tuple[type[SealError], str]] = {
         "its tokenizer cannot be loaded: it needs code that comes with it (auto_map), which is ",
     ),
     "cut off": (BadInput, "model.safetensors: cut off: its header needs at least"),
-    "pointer": (BadInput, "model.safetensors: a Git LFS pointer"),
+    "pointer": (BadInput, "model.safetensors: a Git LFS pointer, not the file; fetch it in its folder: git lfs pull"),
     "tokenizer pointer": (BadInput, "tokenizer.json: a Git LFS pointer"),
     "settings pointer": (BadInput, "config.json: a Git LFS pointer"),
     "pickle": (BadInput, "only a .bin, which is not read; take a revision with safetensors, or convert it"),
@@ -170,3 +178,110 @@ def test_what_can_be_mended_or_does_no_harm_is_used(folder: Path, name: str) -> 
         HFEngine(str(folder), loaded=loaded).tokenizer.pad_token_id < loaded[1].get_input_embeddings().weight.shape[0]
     )
     assert all(finding.ok for finding in doctor.check_model(str(folder), CPU, deep=True))
+
+
+def test_words_beyond_the_embedding_are_counted_up_to_the_pad_token() -> None:
+    cases = Path(__file__).parents[2].parent / "shared" / "cases" / "models" / "pad_beyond_embedding"
+    if not cases.is_dir():
+        pytest.skip("the cases are not beside the project")
+    with pytest.raises(
+        BadConfig, match=r"'<x20>' has id 320, but the embedding has 320 rows \(11 are beyond, up to '\[PAD\]'"
+    ):
+        load_tokenizer(str(cases))
+
+
+# ---- weights that the class rightly leaves out, or has under other names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.vision_tower.encoder.layers.0.mlp.fc1.weight",
+        "visual.blocks.0.attn.qkv.weight",
+        "multi_modal_projector.linear.weight",
+        "mtp.layers.0.mlp.weight",
+        "v_head.summary.weight",
+        "model.layers.0.self_attn.rotary_emb.inv_freq",
+        "transformer.h.0.attn.masked_bias",
+    ],
+)
+def test_parts_that_no_text_goes_through_are_left_out_and_named(model_dir: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(model_dir, tmp_path / "model")
+    more(**{name.replace(".", "__"): (1,)})(tmp_path / "model")
+    for settings in ({"dtype": torch.float32}, {"device_map": "meta"}):
+        assert load_network(str(tmp_path / "model"), **settings)[1] in ([name], [])  # [] where transformers knows it
+    found = [finding for finding in doctor.check_model(str(tmp_path / "model"), CPU, deep=False) if finding.ok is False]
+    assert found == []
+
+
+def test_layers_that_predict_further_tokens_may_follow_the_others(model_dir: Path, tmp_path: Path) -> None:
+    folder = break_model(model_dir, tmp_path / "model", "fewer layers")
+    edit(folder / SETTINGS, num_nextn_predict_layers=1)
+    _, beside = load_network(str(folder), dtype=torch.float32)
+    assert len(beside) == 9
+    assert all(name.startswith("model.layers.1.") for name in beside)
+
+
+def test_a_checkpoint_of_the_bare_model_is_whole_where_the_head_is_tied(tmp_path: Path) -> None:
+    GPT2Model(GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=2)).save_pretrained(tmp_path / "bare")
+    make_tokenizer().save_pretrained(tmp_path / "bare")
+    assert not any(name.startswith("transformer.") for name in load_file(tmp_path / "bare" / WEIGHTS))
+    load_model(str(tmp_path / "bare"), CPU)
+
+
+def test_a_checkpoint_in_shards_is_read_as_one(model_dir: Path, tmp_path: Path) -> None:
+    network = load_model(str(model_dir), CPU)
+    network.save_pretrained(tmp_path / "model", max_shard_size="60KB")
+    assert (tmp_path / "model" / INDEX).is_file()
+    again = load_model(str(tmp_path / "model"), CPU)
+    assert all(torch.equal(one, other) for one, other in zip(network.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_rows_are_those_of_the_text_part_also_where_only_the_class_knows_them(tmp_path: Path, stated: bool) -> None:
+    text = {"model_type": "gemma3_text", "hidden_size": 32, **({"vocab_size": 77} if stated else {})}
+    edit(tmp_path / SETTINGS, model_type="gemma3", text_config=text)
+    assert rows_of(str(tmp_path)) == (77 if stated else 262_208)
+
+
+# ---- whose error it is
+
+
+def test_any_error_of_a_library_is_the_models_and_one_of_ours_stays_a_bug(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise LookupError("no such thing\n  in the library")
+
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", fail)
+    with pytest.raises(BadConfig, match="cannot be loaded: LookupError: no such thing; copy or download it"):
+        load_model(str(model_dir), CPU)
+    monkeypatch.undo()
+    monkeypatch.setattr(loading, "check_report", fail)
+    with pytest.raises(LookupError):
+        load_model(str(model_dir), CPU)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_memory_that_runs_out_is_not_the_models_fault(model_dir: Path, error: Exception) -> None:
+    with pytest.raises((MemoryError, OutOfMemory)), library_errors(str(model_dir)):
+        raise error
+
+
+def test_a_full_disk_is_not_the_models_fault(model_dir: Path) -> None:
+    with pytest.raises(OSError, match="No space"), library_errors(str(model_dir)):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("one\ntwo"), "one"),
+        (ValueError("\n  one   of:\n  two.\n"), "one of: two"),
+        (ValueError("Validation error for field 'x':\n  TypeError: bad"), "TypeError: bad"),
+        (ValueError(""), "ValueError"),
+        (ValueError("x" * 999), "x" * 300),
+    ],
+)
+def test_an_error_is_told_on_one_line(error: Exception, words: str) -> None:
+    assert first_line(error) == words
