@@ -274,7 +274,7 @@ def from_document(document: Any, path: Path, reading: Reading) -> Iterator[Recor
 
 
 def _is_squad(document: Any) -> bool:
-    return isinstance(document, dict) and isinstance(document.get("data"), list)
+    return isinstance(document, dict) and any(isinstance(document.get(key), list) for key in ("data", "paragraphs"))
 
 
 def _is_rewards(document: Any) -> bool:

@@ -24,7 +24,7 @@ def check_seen(text: str) -> str:
     return text
 
 
-Seen = Annotated[str, AfterValidator(check_seen)]
+Seen = Annotated[str, AfterValidator(check_seen), Field(json_schema_extra={"pattern": r"\S"})]
 
 
 class Frozen(BaseModel):

@@ -30,7 +30,8 @@ def gold_answers(entry: Mapping[str, Any], *, may_be_blank: bool) -> list[str]:
     """
     here = [key for key in GOLDS if key in entry]
     if not here:
-        raise BadLine("a question without a key answer or answers")
+        named = ", ".join(str(key)[:30] for key in list(entry)[:7])
+        raise BadLine(f"a question without a key answer or answers: it has {named}; {NEEDS}")
     found: list[str] = []
     for key in here:
         value = entry[key]

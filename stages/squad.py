@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stages.folders import LeaveOut, Omission, ignore
-from stages.frozen import is_void
+from stages.frozen import Meta, is_void
 from stages.golds import GOLDS, gold_answers, unpack
 from stages.judges.several import UNANSWERABLE
-from stages.lines import BadLine, excerpt
+from stages.lines import BadLine, excerpt, meta_of
 from stages.records import QaTask, Record, make_task
 from stages.texts import check_passage
 
 NESTED = ("questions", "qas", "qa_pairs")
 ENTRIES = (
     "known are rows of title, context, question and answer or answers, passages of title, context and questions "
-    "(or qas, qa_pairs), and SQuAD's data"
+    "(or qas, qa_pairs), and SQuAD's data; --column context=NAME where one is called otherwise"
 )
 ASKING = re.compile(r"question|answer|quer(y|ies)|quiz|^qa|qas?$|^qs?$", re.IGNORECASE)  # keys that are of questions
 UNANSWERED = "question without an answer"  # the kinds of such omissions
@@ -147,7 +147,8 @@ def _heading(entry: Mapping[str, Any]) -> tuple[str, str]:
     """Title and passage of an entry; without a title it is empty. Raises BadLine."""
     title, context = entry.get("title"), entry.get("context")
     if context is None:
-        raise BadLine(f"no 'context' ({', '.join(key[:40] for key in list(entry)[:6]) or 'nothing'}); {ENTRIES}")
+        keys = "it is null" if "context" in entry else ", ".join(key[:40] for key in list(entry)[:6]) or "nothing"
+        raise BadLine(f"no 'context' ({keys}); {ENTRIES}")
     if not isinstance(title, str | int | None) or not isinstance(context, str):
         raise BadLine(f"title and context must be text (found {excerpt(title)}, {excerpt(context)})")
     check_passage(context)
@@ -160,7 +161,8 @@ def read_passage(entry: Any, unanswered: Unanswered, name: str) -> QaTask | None
         raise BadLine(f"{excerpt(entry)} is no passage; {ENTRIES}")
     title, context = _heading(entry)
     named = _nested(entry) or [key for key in NESTED if key in entry]
-    unread = [] if named else [str(key)[:40] for key, value in entry.items() if asks(str(key), value)]
+    asking = [str(key)[:40] for key, value in entry.items() if asks(str(key), value)]
+    unread = [key for key in asking if not named or key == "question"]
     if unread or len(named) > 1:
         raise BadLine(f"cannot tell its questions by the keys {', '.join([*named, *unread])}; {ENTRIES}")
     questions = _as_list(entry[named[0]], named[0]) if named else []
@@ -207,21 +209,24 @@ class Rows:
     def __init__(self) -> None:
         self.passages: dict[tuple[str, str], list[Posed]] = {}
         self.files: dict[tuple[str, str, Posed], str] = {}  # of each row the first file that has it
+        self.metas: dict[tuple[str, str], Meta | None] = {}  # of each passage that of its first row
         self.repeated: list[str] = []
 
     def add(self, row: Mapping[str, Any], name: str, unanswered: Unanswered = DROPPED) -> None:
         """One more, of the file called so. Raises BadLine for a bad one."""
         title, context = _heading(row)
-        posed = read_question(row, keep=unanswered.keep)
+        posed, meta = read_question(row, keep=unanswered.keep), meta_of(row)
         if self.files.setdefault((title, context, posed), name) != name:
             self.repeated.append(name)
         else:
             self.passages.setdefault((title, context), []).append(posed)
+            self.metas.setdefault((title, context), meta)
 
     def take(self, unanswered: Unanswered = DROPPED) -> Iterator[Record]:
         """The tasks, which are then here no more."""
         passages, self.passages, files, self.files = self.passages, {}, self.files, {}
+        metas, self.metas = self.metas, {}
         for (title, context), group in passages.items():
             posed = unanswered.sort_out(group, files[title, context, group[0]])
             if posed is not None:
-                yield Record(task=task_of(title, context, posed))
+                yield Record(task=task_of(title, context, posed), meta=metas[title, context])

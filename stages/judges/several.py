@@ -59,7 +59,7 @@ def any_gold(case: Case, is_right: Callable[[Case], bool]) -> bool:
 
 def is_unanswerable(gold: str) -> bool:
     """Whether a gold answer says that there is no answer."""
-    return gold.strip().rstrip(".").lower() == UNANSWERABLE
+    return gold.strip().rstrip(".").lower() in (UNANSWERABLE, "cannotanswer", "no answer")  # QuAC's word, and others'
 
 
 def is_declined(prediction: str) -> bool:

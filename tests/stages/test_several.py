@@ -37,7 +37,7 @@ def listed(text: str) -> list[str]:
 
 @pytest.mark.parametrize("judge", [Exact(), Lexical()])
 def test_right_is_who_says_that_there_is_no_answer_and_names_none(judge: Exact | Lexical) -> None:
-    for gold in (UNANSWERABLE, "Unanswerable."):
+    for gold in (UNANSWERABLE, "Unanswerable.", "CANNOTANSWER", "No answer"):
         for texts, right in ((listed(DECLINED), True), (listed(ANSWERED), False)):
             found = judge.grade(Case("Who built it?", gold, text) for text in texts)
             assert {text: verdict.correct for text, verdict in zip(texts, found, strict=True)} == dict.fromkeys(

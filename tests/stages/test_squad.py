@@ -140,6 +140,7 @@ def test_a_question_that_comes_again_under_its_id_has_the_answers_of_both() -> N
         ({"items": [{"question": "Who?", "answer": "Ada"}]}, "items"),
         ({"answers": ["Ada"]}, "answers"),
         ({"questions": [{"question": "Q", "answer": "A"}], "qas": []}, "questions, qas"),
+        ({"questions": [{"question": "Q", "answer": "A"}], "question": "Who?"}, "questions, question"),
     ],
 )
 def test_a_passage_whose_questions_no_layout_takes_is_refused_by_its_keys(
@@ -159,6 +160,13 @@ def test_questions_that_are_no_questions_are_refused(tmp_path: Path, questions: 
         BadInput, match=r"(questions must be a list|a question must be an object) of question and answer"
     ):
         load(tmp_path, [{"title": "T", "context": "C.", "questions": questions}])
+
+
+def test_the_task_of_rows_carries_what_its_first_row_does(tmp_path: Path) -> None:
+    rows = [{**row("Ada"), "meta": {"from": 1}}, {**row("Ada", "Why?"), "meta": {"from": 2}}, row("Bo")]
+    assert [record.meta for record in group(*rows)] == [{"from": 1}, None]
+    with pytest.raises(BadInput, match="meta: must be an object"):
+        load(tmp_path, [{**row("Ada"), "meta": 3}])
 
 
 def test_a_passage_may_carry_what_asks_nothing(tmp_path: Path) -> None:
