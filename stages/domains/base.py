@@ -76,7 +76,7 @@ class Domain(Protocol):
     # ---- training
 
     def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
-        """The self-edit as training data. Raises BadEdit where the model's text cannot be used."""
+        """`edit.text`, which has no thoughts, as training data. Raises BadEdit where it cannot be used."""
         ...
 
     def shown(self, task: Task, edit: SelfEdit) -> TrainingData | ArcTrainingData:

@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """The text that came back, without the end token. finish "length": it was cut at max_tokens.
+    """The text that came back, thoughts and all, without the end token. finish "length": it was cut at max_tokens.
 
     "refused": the model would not say more. "failed": there is no text, for `error`; ours, never a wrong answer.
     "unknown", and None for `tokens`: the server does not say.

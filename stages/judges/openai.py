@@ -33,6 +33,7 @@ NO_ANSWER = "(none: the question cannot be answered; correct is a student who sa
 FIELD = re.compile(r"\{(question|gold|prediction)\}")
 VERDICT = re.compile(r"[\s`'\"*_.!(\[]*(yes|no)[\s`'\"*_.!)\]]*", re.IGNORECASE)
 MAX_TOKENS = 16  # a word, its punctuation, and a little room
+NO_TEXT = "unparsable: the reply has no text"
 FAILURES = ("api_error", "timeout", "unparsable", "refused", "truncated")
 
 
@@ -130,7 +131,7 @@ class OpenAI:
         if finish == "content_filter" or (found.refusal and not text):
             return Verdict(None, "refused: the server's content filter")
         if text is None:
-            return Verdict(None, "unparsable: the reply has no text")
+            return Verdict(None, "truncated: it thought to its last token" if finish == "length" else NO_TEXT)
         if finish not in ("stop", None):
             return Verdict(
                 None, f"{'truncated' if finish == 'length' else 'api_error'}: ended by {finish}: {text[:60]!r}"

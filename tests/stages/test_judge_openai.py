@@ -268,3 +268,10 @@ def test_a_server_that_is_never_content_is_not_asked_for_ever() -> None:
 )
 def test_the_verdict_stands_behind_the_judges_own_thought(text: str, right: bool | None) -> None:
     assert parse(text) is right
+
+
+def test_a_judge_that_thinks_to_its_last_token_gives_no_verdict() -> None:
+    message = {"role": "assistant", "content": None, "reasoning": "The student says yes"}
+    with serving(always(does.body({"choices": [{"message": message, "finish_reason": "length"}]}))) as (_, transport):
+        (verdict,) = OpenAI("m", transport).grade([Case("q", "gold", "gold")])
+    assert verdict == Verdict(None, "truncated: it thought to its last token")
