@@ -201,7 +201,7 @@ def test_a_bad_table_costs_itself_and_a_bad_row_the_row(tmp_path: Path) -> None:
     assert asked(found) == [("Who?", "Ada"), ("When?", "now")]
     assert [reject.reason[:38] for reject in rejects] == [
         "line 3: 2 fields, but there are 4 colu",
-        "line 4: no 'context' (title, context, ",
+        "line 4: no 'context' (it is null); kno",
         "not a whole parquet file: cut off or d",
     ]
 
