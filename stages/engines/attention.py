@@ -85,7 +85,12 @@ def packed_attention(network: Any) -> Iterator[None]:
 def check_packable(network: Any) -> None:
     """Raises BadConfig unless each sequence's packed logits are its own, from the output layer on the last states."""
     plain = torch.cat([own_logits(network, row) for row in TRIAL])
-    packed = packed_logits(network)
+    try:
+        packed = packed_logits(network)
+    except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:  # of transformers' model
+        raise BadConfig(
+            f"this architecture cannot be trained packed ({type(error).__name__} in it); use --trainer peft"
+        ) from error
     tolerance = 1e-3 if plain.dtype in (torch.float32, torch.float64) else 0.1
     if not torch.allclose(plain, packed, rtol=tolerance, atol=tolerance * float(plain.abs().max())):
         raise BadConfig("this architecture cannot be trained packed (its logits differ); use --trainer peft")

@@ -174,32 +174,26 @@ def lora_targets(path: Path, tensors: Mapping[str, TensorInfo]) -> list[Target]:
 def misfits(adapter: Adapter, tensors: Mapping[str, TensorInfo]) -> tuple[list[str], list[str]]:
     """(what does not fit this model, the layers for which headers cannot tell).
 
-    They cannot where a checkpoint has other names than the model in memory: transformers renames on loading.
+    They cannot where a checkpoint has other names than the model in memory, which transformers gives on loading, or
+    has a weight once that several layers share.
     """
     bad: list[str] = []
     unclear: list[str] = []
-    places = {place for name in tensors for place in places_of(name)}
+    parts = {part for name in tensors for part in name.split(".")}
     for target in adapter.targets:
         layer = target.layer.replace(".base_layer", "")  # peft's word for a layer with two adapters on it
         weight = find_weight(layer, tensors)
         if weight is None:
             named = any(name == layer or name.startswith(f"{layer}.") for name in tensors)
-            part = layer.rpartition(".")[2]
-            numbered = places_of(layer) and {place for place in places_of(layer) if place[1] == part} <= places
-            known = named or part == "lm_head" or numbered
+            own = layer.split(".")
+            renamed = any(map(str.isdecimal, own)) and {own[-1], *filter(str.isdecimal, own)} <= parts
+            known = named or own[-1] == "lm_head" or renamed
             (unclear if known else bad).append(f"no layer {shown(target.layer)}")
         elif len(target.down) > 2 or len(weight) != 2:
             unclear.append(f"{shown(target.layer)} is no matrix")
         elif (wanted := matrix(target)) != (weight[::-1] if turned(adapter, target) else weight):
             bad.append(f"{shown(target.layer)} is {weight[0]}×{weight[1]}, the adapter for {wanted[0]}×{wanted[1]}")
     return bad, unclear
-
-
-def places_of(name: str) -> set[tuple[str, str]]:
-    """(number, part) of each number and each other part of a tensor's or layer's name."""
-    parts = name.split(".")
-    numbers = [part for part in parts if part.isdecimal()]
-    return {(number, part) for number in numbers for part in parts if not part.isdecimal()}
 
 
 def matrix(target: Target) -> tuple[int, int]:

@@ -13,12 +13,12 @@ from typing import Any
 from stages.disk import PART, check_space, make_folder, whole_directory, write_file
 from stages.engines.base import Example, SftConfig, Unwatched, Watch
 from stages.engines.chats import controls_of
-from stages.engines.loading import first_line, library_errors
+from stages.engines.loading import first_line, library_errors, load_network
 from stages.engines.lora import overflowed
 from stages.engines.models import ABOUT, Device, load_model, load_tokenizer, sizes_in
 from stages.engines.targets import peft_targets
-from stages.engines.text import example_tokens
-from stages.failures import BadConfig
+from stages.engines.text import Tokens, example_tokens
+from stages.failures import BadConfig, BadInput, MissingInput
 from stages.records import Checkpoint
 
 
@@ -74,6 +74,12 @@ class TrlFinetuner:
         self._tell_controls(examples, watch)
         rows = Dataset.from_list([{"input_ids": list(t.ids), "labels": t.labels} for t in tokens])
         network.requires_grad_(config.full)
+        text = network.config.get_text_config()
+        of_experts = {
+            key: getattr(text, key) for key in ("router_aux_loss_coef", "output_router_logits") if hasattr(text, key)
+        }
+        if not config.full:
+            check_mergeable(network, config.targets)
         with TemporaryDirectory() as scratch:
             trainer = SFTTrainer(
                 model=network,
@@ -82,6 +88,7 @@ class TrlFinetuner:
                 processing_class=self.tokenizer,
                 peft_config=None if config.full else outer_lora(network, config),
             )
+            check_loss(trainer.model, tokens[0])
             trainer.remove_callback(PrinterCallback)
             trainer.remove_callback(ProgressCallback)
             trainer.add_callback(told_to(watch, sum(len(t.ids) for t in tokens), len(tokens), config))
@@ -89,7 +96,9 @@ class TrlFinetuner:
         if overflowed(trainer.model.parameters()):
             raise BadConfig(f"--learning-rate {config.learning_rate}: the training diverged; take a smaller one")
         if not config.full:
-            trainer.model.merge_and_unload()
+            merge(trainer.model, tokens[0])
+        for key, value in of_experts.items():  # trl writes its own into the model's settings
+            setattr(text, key, value)
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         return trainer.state.global_step, losses
 
@@ -104,6 +113,55 @@ class TrlFinetuner:
         if found:
             told = f"{len(found)} of {len(examples)} examples have control tokens in their text ({found[0]})"
             watch.note(f"{told}, which are learned as letters; give a chat as messages")
+
+
+def check_mergeable(network: Any, targets: Sequence[str]) -> None:
+    """Raises BadConfig for an output layer that is the embeddings, too: merged, a LoRA of the one changes both."""
+    head, embeddings = network.get_output_embeddings(), network.get_input_embeddings()
+    if head is None or embeddings is None or head.weight is not embeddings.weight:
+        return
+    name = next(name for name, part in network.named_modules() if part is head).rpartition(".")[2]
+    if name in {target.rpartition(".")[2] for target in targets}:
+        raise BadConfig(
+            f"--target {name}: in this model it has the embeddings' weights (tie_word_embeddings), which merging would "
+            "change, too; leave it out, or give --full"
+        )
+
+
+def check_loss(student: Any, tokens: Tokens) -> None:
+    """Raises BadConfig where trl's loss is not that of the model's own logits.
+
+    It takes the last hidden states through the output layer itself, and knows of some architectures what comes behind.
+    """
+    import torch
+    from trl.trainer import utils
+
+    if not hasattr(utils, "add_fused_lm_head"):  # trl before 1.16 takes the model's logits
+        return
+    ids = torch.tensor([tokens.ids[:16] if len(tokens.ids) > 1 else tokens.ids * 2], device=student.device)
+    student.eval()
+    with torch.no_grad():
+        own = student(input_ids=ids).logits[0, :-1].float().log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
+        try:
+            fused = student(input_ids=ids, labels=ids, fused_lm_head=True).log_probs
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BadConfig(f"trl cannot train this architecture ({error}); take another model") from error
+    if not torch.allclose(own, fused.flatten().float()[: len(own)], rtol=0.02, atol=0.02):
+        raise BadConfig("trl's loss is not that of this architecture's logits; take another model")
+
+
+def merge(student: Any, tokens: Tokens) -> None:
+    """Merges the LoRA into the model's weights. Raises BadConfig where the model then says something else."""
+    import torch
+
+    ids = torch.tensor([tokens.ids[:16]], device=student.device)
+    student.eval()
+    with torch.no_grad():
+        before = student(input_ids=ids).logits.double()
+        after = student.merge_and_unload()(input_ids=ids).logits.double()
+    tolerance = 1e-3 if student.dtype in (torch.float32, torch.float64) else 0.1
+    if not (after - before).norm() <= tolerance * (before - before.mean()).norm():
+        raise BadConfig("the LoRA, merged into the weights, says something else; take other layers with --target")
 
 
 def told_to(watch: Watch, tokens: int, examples: int, config: SftConfig) -> Any:
@@ -131,6 +189,7 @@ def settings(config: SftConfig, network: Any, scratch: str) -> Any:
     from trl import SFTConfig
 
     on_gpu = network.device.type == "cuda"
+    experts = {"router_aux_loss_coef": 0.0} if hasattr(SFTConfig, "router_aux_loss_coef") else {}  # trl 1.16
     return SFTConfig(
         output_dir=scratch,
         num_train_epochs=config.epochs,
@@ -150,6 +209,7 @@ def settings(config: SftConfig, network: Any, scratch: str) -> Any:
         disable_tqdm=True,
         report_to=[],
         save_strategy="no",
+        **experts,  # the loss is on the completion only
     )
 
 
@@ -217,6 +277,15 @@ def mend_generation(config: Any, name: str) -> list[str]:
     return mended
 
 
+def check_published(folder: Path) -> None:
+    """Raises BadConfig for a checkpoint that the stages would refuse: by the very functions that load one for them."""
+    try:
+        load_tokenizer(str(folder))
+        load_network(str(folder), device_map="meta")
+    except (BadConfig, BadInput, MissingInput) as error:
+        raise BadConfig(f"the model cannot be used as it was trained: {error}") from None
+
+
 def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]) -> None:
     """Model and tokenizer as safetensors, what made them, and their sizes: the directory is complete or absent."""
     from safetensors import SafetensorError
@@ -227,6 +296,7 @@ def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]
         except SafetensorError as error:  # its word for a full disk
             raise OSError(f"{partial}: {error}") from None
         tokenizer.save_pretrained(str(partial))
+        check_published(partial)
         names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
         told = {**about, "files": sizes_in(partial, names)}
         write_file(partial / ABOUT, (json.dumps(told, indent=1) + "\n").encode())

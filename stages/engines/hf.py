@@ -158,6 +158,7 @@ class HFEngine:
                 pad, share = self.tokenizer.pad_token_id, self.company.get(True, "any") == "any"
                 tell = self.watch.wrote
                 return complete(network, rows, samplers, ends=self.ends, pad=pad, lay=lay, tell=tell, share=share)
+            lay([row.slot for row in rows])
             return self._generate(network, rows, [samplers, self._tell])
         except RuntimeError as error:
             if not out_of_memory(error):

@@ -97,3 +97,16 @@ def test_what_would_not_be_accepted_is_not_written(model_dir: Path, tmp_path: Pa
     with pytest.raises(BadConfig, match=r"cannot be used as it was trained: adapter .* does not fit .*--target"):
         list(trainer.fit([make_job(tmp_path, 1)]))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_mixes_rows_answers_with_each_ones_own_adapter(tmp_path: Path) -> None:
+    model, asked = str(make_architecture("rwkv", tmp_path / "model")), Sampling(temperature=0.0, max_tokens=6)
+    jobs = [make_job(tmp_path / "out", n, replace(SMALL, targets=("all-linear",), learning_rate=0.1)) for n in (1, 2)]
+    paths = [result.path for result in PeftTrainer(model, device=FLOAT32).fit(jobs)]
+    requests = [Request(f"{n}/{prompt}", prompt, asked, path) for n, path in enumerate(paths) for prompt in PROMPTS[:3]]
+    texts = [
+        {each.id: each.text for each in HFEngine(model, device=FLOAT32, batch_size=size).sample(requests)}
+        for size in (1, 6)
+    ]
+    assert texts[0] == texts[1]
+    assert [texts[0][f"0/{prompt}"] for prompt in PROMPTS[:3]] != [texts[0][f"1/{prompt}"] for prompt in PROMPTS[:3]]
