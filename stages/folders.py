@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stages.kinds import ANNEXED, HEAD, STAND_INS, TEXTS, look_at_bytes, look_at_folder
 from stages.lines import Refuse, Reject, stop
+from stages.packed import plain_name
 
 JSON_FILES = (".json", ".jsonl", ".ndjson")
 TABLES = (".parquet", ".arrow", ".csv", ".tsv")
@@ -160,7 +161,7 @@ def holds_tables(root: Path) -> bool:
     found: set[str] = set()
     about = False
     for path in walk(root, refuse=lambda reject: None):
-        suffix = path.suffix.lower()
+        suffix = plain_name(path).suffix.lower()
         if suffix in TABLES:
             found.add(suffix)
         elif suffix in (*TEXTS, *JSON_FILES):

@@ -98,6 +98,7 @@ PICTURE = Kind("a picture", "give the text that it shows")
 PEFT_FOLDER = Kind(
     "a PEFT adapter", "`seal eval LINES` takes adapters from the lines that `seal adapt` wrote; give those"
 )
+DESCRIPTION = Kind("the description of a dataset", "give its folder: seal tasks {folder}")
 MODEL_FOLDER = Kind("a model", "a model is given with --model {file}")
 
 BYTES: tuple[tuple[bytes, Kind], ...] = (
@@ -178,6 +179,8 @@ KEYS: tuple[tuple[frozenset[str], Kind], ...] = (
         frozenset({"model", "base", "examples", "steps"}),
         Kind("the line of a checkpoint", "the model that it names is given with --model: jq -r .model {file}"),
     ),
+    (frozenset({"_data_files"}), DESCRIPTION),
+    (frozenset({"citation", "features"}), DESCRIPTION),
     (frozenset({"$defs"}), Kind("a JSON Schema", "give lines that fit it")),
 )
 

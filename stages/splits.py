@@ -10,6 +10,7 @@ from stages.documents import Reading
 from stages.failures import BadConfig
 from stages.folders import JSON_FILES, OF_DATASET, TABLES, holds_tables, walk
 from stages.lines import one_line
+from stages.packed import plain_name
 
 SPLITS = {
     "train": ("train", "training"),
@@ -120,7 +121,7 @@ def name_folders(root: Path) -> set[str]:
 
 def data_files(root: Path) -> Iterator[Path]:
     for path in walk(root, refuse=lambda reject: None):
-        if path.suffix.lower() in (*TABLES, *JSON_FILES) and not OF_DATASET.match(path.name):
+        if plain_name(path).suffix.lower() in (*TABLES, *JSON_FILES) and not OF_DATASET.match(path.name):
             yield path
 
 

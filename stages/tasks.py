@@ -19,7 +19,7 @@ from stages import arc_files
 from stages.columns import Columns
 from stages.documents import Empty, Reading
 from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
-from stages.folders import JSON_FILES, TABLES, LeaveOut, Omission, explain_link, ignore, mode_of, suggest
+from stages.folders import JSON_FILES, TABLES, LeaveOut, Omission, explain_link, ignore, mode_of, suggest, walk
 from stages.kinds import TEXTS
 from stages.lines import Refuse, Reject, one_line, stop
 from stages.packed import plain_name
@@ -207,7 +207,7 @@ def nothing_in(source: str, left: Counter[str], reasons: list[str]) -> str:
     if unanswered := left[UNANSWERED]:
         what = "its one question has no answer" if unanswered == 1 else f"its {unanswered} questions have no answer"
         return f"no task in it: {what}; --unanswerable keep takes them with the answer that there is none"
-    if not S_ISDIR(mode_of(source)):
+    if not S_ISDIR(mode_of(source)) or (not left and any(walk(Path(source), refuse=ignore))):
         return "no task in it; give another source, or --allow-empty where none is right"
     found = ", ".join(f"{count} {kind}" for kind, count in left.most_common(5))
     lacks = f"without texts ({', '.join(TEXTS)}) and without data ({', '.join((*JSON_FILES, *TABLES))})"

@@ -1,5 +1,6 @@
 """ARC as people have it: challenges with their solutions, single tasks, folders of them."""
 
+import csv
 import json
 import subprocess
 from pathlib import Path
@@ -146,6 +147,9 @@ def test_a_table_of_tasks_is_read_and_its_columns_may_have_other_names(tmp_path:
     pyarrow.parquet.write_table(TABLE.rename_columns(["number", "fewshots", "question"]), tmp_path / "b.parquet")
     first = read(str(tmp_path / "a.parquet"))
     own = {"id": "number", "train": "fewshots", "test": "question"}
+    with (tmp_path / "c.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([TABLE.column_names, ["flip", json.dumps(FLIP["train"]), str(FLIP["test"])]])
+    assert read(str(tmp_path / "c.csv")) == first
     assert read(str(tmp_path / "b.parquet"), columns=own) == first == read(written(tmp_path, "flip.json", FLIP))
 
 

@@ -178,6 +178,20 @@ def test_a_folder_without_anything_to_read_is_one_sentence(tmp_path: Path, files
     assert str(caught.value).startswith(f"{tmp_path}/data: a folder without texts {lacks}; {words}")
 
 
+def test_a_folder_whose_files_hold_no_row_is_not_called_empty(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.csv": "title,context,question,answer\n"})
+    with pytest.raises(BadInput, match=f"{tmp_path}: no task in it; give another source, or --allow-empty"):
+        read(tmp_path)
+
+
+def test_a_stored_dataset_beside_notes_is_read_without_its_descriptions(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.md": "A note.", "data-00000-of-00001.arrow": stored([row("A")], ".arrow")})
+    fill(tmp_path, {"state.json": {"_data_files": []}, "dataset_info.json": {"citation": "", "features": {}}})
+    found, rejects, left = read(tmp_path)
+    assert (titles(found), rejects) == (["a", "A"], [])
+    assert {kind for _, kind in kinds(left)} == {"description of a dataset"}
+
+
 def test_a_link_to_nothing_that_is_called_a_table_is_rejected(tmp_path: Path) -> None:
     fill(tmp_path, {"a.parquet": table("A")})
     (tmp_path / "b.parquet").symlink_to("nowhere")

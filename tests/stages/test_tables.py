@@ -206,6 +206,11 @@ def test_a_bad_table_costs_itself_and_a_bad_row_the_row(tmp_path: Path) -> None:
     ]
 
 
+def test_a_column_called_task_that_holds_words_is_somebody_elses(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.csv": "task,title,context,question,answer\nqa,T,C,Who?,Ada\n"})
+    assert asked(read(tmp_path / "a.csv")[0]) == [("Who?", "Ada")]
+
+
 def test_tables_of_one_folder_may_have_other_columns_and_kinds(tmp_path: Path) -> None:
     fill(tmp_path, {"a.parquet": stored([row("Ada")]), "b.parquet": stored([{**row("Bo"), "extra": 5}])})
     fill(tmp_path, {"c.csv": HEADER + "Cy,C,Q,A\n", "d.jsonl": json.dumps(row("Di"))})
