@@ -2,7 +2,7 @@
 
 Unlike there, what tells two answers apart is kept: an `a` is an article only before a word (vitamin A), a sign that
 belongs to a letter stays (C++, A-, Na+). Punctuation is that of every script; a text of nothing else is compared as it
-is.
+is. Numbers are compared as numbers: 7.4 is not 74, and one that is written otherwise is the same.
 """
 
 import re
@@ -11,10 +11,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from stages.judges.base import Case, Verdict
-from stages.judges.reading.letters import SHOWN, composed, mark_signs
+from stages.judges.reading.letters import NUMERAL, SHOWN, composed, mark_signs, value
+from stages.judges.reading.numbers import CURRENCIES, Style, split_numbers, style_of
 from stages.judges.several import any_gold
 
 ARTICLES = re.compile(r"(?<![\w.'’-])(?:an|the|a(?=\s+[\"'“‘(\[«]*[^\W_]))(?![\w'’-])")
+WAR_I = re.compile(r"(?<=\b[Ww]ar )I\b")
+CENTURY = re.compile(r"(?<=\d) +(?= centur)")  # behind a Roman numeral
 ALL_ARTICLES = frozenset({"a", "an", "the"})
 
 
@@ -39,6 +42,40 @@ def normalise(text: str) -> str:
     return " ".join(kept.translate(KEPT).split()) or composed(text).strip() or text.strip()
 
 
+def is_equal(case: Case) -> bool:
+    """Whether the answer is the gold answer once normalised, numbers as numbers; any others are not looked at."""
+    style = style_of(case.question, case.gold, case.prediction)
+    gold, answer = normalise(case.gold), normalise(case.prediction)
+    if answer and answer == gold and _numbers(case.gold, style) == _numbers(case.prediction, style):
+        return True
+    said = _with_numbers(case.prediction, style)
+    return bool(said) and said == _with_numbers(case.gold, style)
+
+
+def _numbers(text: str, style: Style) -> list[str]:
+    """Without the currency, which normalising drops as well."""
+    return [piece for known, piece in split_numbers(text, style) if known and piece not in CURRENCIES]
+
+
+def _with_numbers(text: str, style: Style) -> list[str]:
+    """The words once normalised, but each number as it is always written."""
+    tokens: dict[str, str] = {}
+
+    def stand_in(number: str) -> str:
+        tokens[f"number{len(tokens)}"] = number
+        return f" number{len(tokens) - 1} "
+
+    shown = CENTURY.sub("th", NUMERAL.sub(_in_digits, WAR_I.sub("1", composed(text))))
+    pieces = split_numbers(shown, style)
+    normal = normalise("".join(stand_in(piece) if known else piece for known, piece in pieces))
+    return [tokens.get(word, word) for word in normal.split()]
+
+
+def _in_digits(numeral: re.Match[str]) -> str:
+    number = value(numeral[0].upper())
+    return f" {number} " if number else numeral[0]
+
+
 class Exact:
     """Right if the answer equals a gold answer once normalised. An empty answer is wrong, also to an empty gold."""
 
@@ -47,9 +84,3 @@ class Exact:
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         for case in cases:
             yield Verdict(any_gold(case, is_equal))
-
-
-def is_equal(case: Case) -> bool:
-    """Whether the answer is the gold answer once normalised; any others are not looked at."""
-    answer = normalise(case.prediction)
-    return bool(answer) and answer == normalise(case.gold)

@@ -13,15 +13,32 @@ of plain token recall (70 and 80 %), and far more often than by chance (32 and 2
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import pairwise
 
 from stages.judges.base import Case, Verdict
-from stages.judges.exact import normalise
+from stages.judges.exact import is_equal, normalise
 from stages.judges.reading.claims import candidates, claimed, is_undecided
 from stages.judges.reading.letters import is_marked, without_asides
+from stages.judges.reading.numbers import Style, style_of
 from stages.judges.reading.polarity import stated, wanted
 from stages.judges.several import any_gold
-from stages.judges.words import ARTICLES, CHOICE, NOT, all_keys, content, has, is_number, keys, respelled, stem, words
+from stages.judges.words import (
+    ARTICLES,
+    CHOICE,
+    NOT,
+    all_keys,
+    content,
+    has,
+    is_number,
+    keys,
+    ranges,
+    respelled,
+    stem,
+    units,
+    words,
+)
 
 REACH = 3  # words after a `not` that it denies
 INTERJECTED = re.compile(r"^\W*no\W+", re.IGNORECASE)  # No, it was Ada
@@ -30,13 +47,18 @@ SUBJECT = re.compile(r"^([^,.;]{1,60}?) (?:did|does|do|was|is|are|were|has|had|h
 OPPOSED = (("before", "after"), ("over", "under"), ("above", "below"), ("more", "less"), ("up", "down"), ("with", NOT))
 OPPOSITES = {one: other for pair in OPPOSED for one, other in (pair, pair[::-1]) if one != NOT}
 RELEASING = frozenset({"but", "only", "just", "merely"})  # not Bo but Ada; not only Ada
+TELLING_UNITS = frozenset({"percent", "permille", "bc"})  # 5 % is not 5
+ROUGH = frozenset(  # before a number of the gold answer: another number may be meant
+    {"about", "almost", "approximately", "around", "c", "ca", "circa", "less", "more", "most", "near", "nearly", "over"}
+    | {"roughly", "some", "than", "under"}
+)
 
 WEIGHTS: Mapping[str, float] = {
-    "constant": -2.91,  # an answer that shows nothing of the below is wrong
-    "recall": 4.95,  # share of the telling words that the answer has; where nothing else counts, 59 % will do
-    "numbers_missing": -1.82,  # share of the gold answer's numbers that the answer lacks
-    "choice": 1.97,  # the recall once more where the gold answer says "or": 42 % will do
-    "denial": 1.79,  # 1 if gold answer and answer both deny something, -1 if only the gold answer does
+    "constant": -2.97,  # an answer that shows nothing of the below is wrong
+    "recall": 5.03,  # share of the telling words that the answer has; where nothing else counts, 59 % will do
+    "numbers_missing": -1.13,  # share of the gold answer's numbers that the answer lacks
+    "choice": 1.89,  # the recall once more where the gold answer says "or": 43 % will do
+    "denial": 1.80,  # 1 if gold answer and answer both deny something, -1 if only the gold answer does
 }
 
 
@@ -63,6 +85,7 @@ class Sides:
 
     case: Case
     claim: str  # what counts of the answer
+    style: Style  # of numbers
     asked: frozenset[str]  # stems
     gold: Sequence[str]
     answer: Sequence[str]
@@ -72,12 +95,14 @@ class Sides:
 
 def read(case: Case) -> Sides:
     """A gold answer that the question contains altogether is told by all its content words, else by all its words."""
-    asked = frozenset(stem(word) for word in words(case.question))
+    style = style_of(case.question, case.gold, case.prediction)
+    asked = frozenset(stem(word) for word in words(case.question, style))
     claim = claimed(case.question, case.gold, case.prediction)
     plain = respelled(case.gold) | respelled(claim)
-    gold, answer = ([plain.get(word, word) for word in words(text)] for text in (case.gold, claim))
+    gold, answer = ([plain.get(word, word) for word in words(text, style)] for text in (case.gold, claim))
     telling = _new(content(gold), asked) or unique(content(gold)) or unique(gold)
-    return Sides(case, claim, asked, gold, answer, telling, _hits(telling, answer))
+    hits = _hits(telling, answer) - _of_another_unit(gold, answer, asked)
+    return Sides(case, claim, style, asked, gold, answer, telling, hits)
 
 
 def unique(found: Iterable[str]) -> list[str]:
@@ -94,10 +119,23 @@ def _hits(telling: Sequence[str], among: Sequence[str]) -> frozenset[str]:
     return frozenset(word for word in telling if has(word, known))
 
 
+def _of_another_unit(gold: Sequence[str], answer: Sequence[str], asked: frozenset[str]) -> frozenset[str]:
+    """The numbers that the answer has with other units alone: 5 euros for $5, 5 % for 5; 5 for $5 is none of these."""
+    found, wanted = units(answer), units(gold)
+    shared = found.keys() & wanted.keys()
+    return frozenset(number for number in shared if not _agree(wanted[number], found[number], asked))
+
+
+def _agree(wanted: AbstractSet[str], found: AbstractSet[str], asked: frozenset[str]) -> bool:
+    if "" in wanted:
+        return any(unit not in TELLING_UNITS or unit in asked for unit in found)
+    return "" in found or not wanted.isdisjoint(found)
+
+
 def rule(sides: Sides) -> bool | None:
     """The verdict where nothing is to be weighed."""
-    gold, answer = normalise(sides.case.gold), normalise(sides.case.prediction)
-    if answer and answer == gold:
+    gold = normalise(sides.case.gold)
+    if is_equal(sides.case):
         return True
     polarity = wanted(sides.case.gold)
     if polarity is not None and (polarity.alone or stated(sides.claim) is not polarity.yes):
@@ -119,7 +157,17 @@ def rule(sides: Sides) -> bool | None:
     matched = sides.hits - {"" if only_denies else NOT}
     if only_denies and RELEASING.intersection(sides.answer):
         return False
-    return False if not matched or _denied(sides) else None
+    return False if not matched or _denied(sides) or _miscounts(sides) else None
+
+
+def _miscounts(sides: Sides) -> bool:
+    """Whether the answer has other numbers in place of the gold answer's, which are no rough ones, or 2-1 for 1-2."""
+    rough = {number for word, number in pairwise(sides.gold) if word in ROUGH}
+    others = {word for word in sides.answer if is_number(word)}.difference(sides.gold, sides.asked)
+    if others and not rough.issuperset(_missing(sides)):
+        return True
+    said = ranges(sides.answer)
+    return any((one, other) not in said and (other, one) in said for one, other in ranges(sides.gold))
 
 
 def _quotes(gold: Sequence[str], answer: Sequence[str]) -> bool:
@@ -142,7 +190,7 @@ def _is_guess(sides: Sides) -> bool:
         return True
     if not items or len(candidates(sides.case.gold)) > 1 or CHOICE in sides.gold:
         return False
-    return any(not _hits(sides.telling, words(item)) for item in items)
+    return any(not _hits(sides.telling, words(item, sides.style)) for item in items)
 
 
 def _same(gold: Sequence[str], answer: Sequence[str]) -> bool:
@@ -191,11 +239,19 @@ def log_odds(found: Mapping[str, float]) -> float:
 
 
 def _numbers_missing(sides: Sides) -> float:
-    """Of those that the question does not contain, if there are such."""
+    """The share of the gold answer's numbers that the answer has not."""
+    return len(_missing(sides)) / len(_numbers(sides)) if _numbers(sides) else 0.0
+
+
+def _numbers(sides: Sides) -> list[str]:
+    """Those of the gold answer that the question does not contain, if there are such."""
     numbers = [word for word in unique(sides.gold) if is_number(word)]
-    numbers = _new(numbers, sides.asked) or numbers
-    found = set(sides.answer)
-    return sum(word not in found for word in numbers) / len(numbers) if numbers else 0.0
+    return _new(numbers, sides.asked) or numbers
+
+
+def _missing(sides: Sides) -> list[str]:
+    found = set(sides.answer) - _of_another_unit(sides.gold, sides.answer, sides.asked)
+    return [word for word in _numbers(sides) if word not in found]
 
 
 def _denial(sides: Sides) -> float:

@@ -6,10 +6,14 @@ compared by the beginnings of their words. What stands without spaces in a scrip
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
+from itertools import pairwise
 
 from stages.judges.reading.letters import SHOWN, composed, is_marked, mark, value
+from stages.judges.reading.numbers import CURRENCIES, MEASURED, PLAIN, Style, is_fraction, split_numbers
 from stages.judges.reading.unspaced import ALIKE, UNSPACED, forms, is_phrase, names_in, pairs
 
 LONGEST = 40  # letters: what is longer is no English word
@@ -18,6 +22,7 @@ LONGEST_ENDING = 3  # letters by which each of two such words may go on differen
 OF_NAMES = frozenset({"son", "ton", "dra", "ra", "ina", "na"})  # endings that make another name: Robertson
 CHOICE = "or"
 NOT = "not"
+TO = "to"
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -25,38 +30,25 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 ARTICLES = frozenset({"a", "an", "the"})
-FUNCTION_WORDS = ARTICLES | set(
+FUNCTION_WORDS = ARTICLES.union(
+    CURRENCIES,
     _listed(
         "of in on at by for to from with as and or but nor so than then that this these those it its he she they them "
         "his her their we our you your i my me him who whom whose which what when where why how is are was were be "
         "been being am do does did done has have had having will would can could might shall should must there "
         "here also about into over under after before during between through such some any all both each more most "
         "other only very just s t"
-    )
+    ),
 )
 DENIALS = _listed(
     "no never none nor neither without cannot nobody nothing isnt wasnt arent werent dont doesnt didnt hasnt havent "
     "hadnt wont wouldnt cant couldnt shouldnt"
 )
-UNITS = _listed(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-)
-ORDINALS = _listed(
-    "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
-    "fifteenth sixteenth seventeenth eighteenth nineteenth"
-)
-TENS = _listed("twenty thirty forty fifty sixty seventy eighty ninety")
-NUMBERS = {word: number for names in (UNITS, ORDINALS) for number, word in enumerate(names)}
-ROUND = {word: 10 * ten for ten, name in enumerate(TENS, start=2) for word in (name, name[:-1] + "ieth")}
 ERAS_AND_SIGNS = {"bce": "bc", "ce": "ad", "percentage": "percent", "usa": "us"}
-SAME = {word: str(number) for word, number in (NUMBERS | ROUND).items()}
-SAME |= dict.fromkeys(DENIALS, NOT) | ERAS_AND_SIGNS
+SAME = dict.fromkeys(DENIALS, NOT) | ERAS_AND_SIGNS
 
-GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")  # 1,854
 INITIALS = re.compile(r"\b(?:[^\W\d_]\. ?){2,}")  # u.s. and b.c., once folded
-COMPOUND = re.compile(rf"\b({'|'.join(TENS)})\s+({'|'.join(UNITS[1:10] + ORDINALS[1:10])})\b")  # twenty one
-ENDED = re.compile(r"(?<=\d)(?:st|nd|rd|th|s)\b")  # 19th, 1980s
+JOINED = re.compile(r"(?<=\d)[:/-]")
 TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\d\s.]+")
 ACCENTED = "\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"  # of Latin, Greek and Cyrillic letters
 POINTED = "\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed"  # Hebrew points, Arabic vowel signs
@@ -96,16 +88,26 @@ def _fold(letter: str) -> str:
 FOLDED = _Folded()
 
 
-def words(text: str) -> list[str]:
+def words(text: str, style: Style = PLAIN) -> list[str]:
     """The words of a text in order, as they are to be compared; numbers in digits, every denial as `not`."""
-    folded = SIDE_BY_SIDE.sub("", GROUPED.sub("", mark(text)).translate(FOLDED))
+    pieces = split_numbers(mark(text), style)
+    return [word for known, piece in pieces for word in (_parts(piece) if known else _between(piece))]
+
+
+def _parts(number: str) -> list[str]:
+    """The 19th is number 19; 16:9, 4/4 and 9/11/2001 are several numbers."""
+    if not is_number(number):
+        return [number]
+    parts = [number] if is_fraction(number) else JOINED.split(number.removesuffix("th"))
+    return [word for part in parts for word in (TO, part)][1:]
+
+
+def _between(text: str) -> list[str]:
+    folded = SIDE_BY_SIDE.sub("", text.translate(FOLDED))
     if not folded.isascii():
         folded = unicodedata.normalize("NFC", folded)  # Korean syllables
-    folded = ENDED.sub(
-        " ", INITIALS.sub(lambda found: found[0].replace(".", "").replace(" ", "").lower() + " ", folded)
-    )
-    folded = COMPOUND.sub(lambda found: str(ROUND[found[1]] + NUMBERS[found[2]]), folded)
-    return [_plain(word) for word in TOKEN.findall(folded)]
+    folded = INITIALS.sub(lambda found: found[0].replace(".", "").replace(" ", "").lower() + " ", folded)
+    return [SAME.get(word, word) for word in TOKEN.findall(folded)]
 
 
 def respelled(text: str) -> dict[str, str]:
@@ -118,12 +120,23 @@ def respelled(text: str) -> dict[str, str]:
     }
 
 
-def _plain(word: str) -> str:
-    return word.lstrip("0") or "0" if word[0].isdigit() else SAME.get(word, word)
-
-
 def is_number(word: str) -> bool:
-    return word[0].isdigit()
+    return word[word[0] in "-±" :][:1].isdigit()
+
+
+def units(found: Sequence[str]) -> Mapping[str, AbstractSet[str]]:
+    """Each number with the units that follow it, "" where none does."""
+    known: defaultdict[str, set[str]] = defaultdict(set)
+    for word, following in pairwise([*found, ""]):
+        if is_number(word):
+            known[word].add(following if following in MEASURED else "")
+    return known
+
+
+def ranges(found: Sequence[str]) -> set[tuple[str, str]]:
+    """The numbers with "to" between them: ranges, scores, ratios, times."""
+    threes = zip(found, found[1:], found[2:], strict=False)
+    return {(one, other) for one, to, other in threes if to == TO and is_number(one) and is_number(other)}
 
 
 def content(found: Iterable[str]) -> list[str]:

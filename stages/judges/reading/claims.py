@@ -52,7 +52,7 @@ STATED = re.compile(r"^.*\b(?:is|was|are|were|be|been|by|called|named)\b(?=\s\S)
 PERHAPS = re.compile(r"\b(?:maybe|perhaps|possibly|might|could be|may be|could have|may have)\b", re.IGNORECASE)
 MAYBE = re.compile(r"\b(?:either|maybe|perhaps|possibly|probably)\b", re.IGNORECASE)
 ITEMS = re.compile(
-    r"\s?(?:[,;?\n、，；|•]\s?(?:or\b|and\b)?|\s/\s|(?<=[^\W\d_])/(?=[^\W\d_])|(?<=\d\d\d\d)/(?=\d\d\d\d)|"
+    r"\s?(?:(?:[;?\n、，；|•]|,(?!\d))\s?(?:or\b|and\b)?|\s/\s|(?<=[^\W\d_])/(?=[^\W\d_])|(?<=\d\d\d\d)/(?=\d\d\d\d)|"
     rf"{OR}|\band\b|&|(?<!\S)(?:\d+[.)]|[-*])\s)\s?",
     re.IGNORECASE,
 )

@@ -16,7 +16,10 @@ SHOWN = {ord(private): shown for shown, private in PRIVATE.items()}
 ERASED = dict.fromkeys(SHOWN, " ")  # a text that has them already
 DIGITS = {**dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", string.digits, strict=True)), **dict(zip(SMALL, string.digits, strict=True))}
 RAISED_SIGNS = str.maketrans({"⁺": "+", "⁻": "-", "♯": "#", "♭": " flat"})
-SHIFTED = re.compile(rf"(?<=[A-Za-z])[⁰¹²³⁴⁵⁶⁷⁸⁹{SMALL}]+|[⁰¹²³⁴⁵⁶⁷⁸⁹]+(?=[+-])")  # km², H₂O, SO₄²⁻; but 10² is not 102
+RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+SHIFTED = re.compile(  # km², H₂O, SO₄²⁻; but 10² is not 102
+    rf"(?<=[A-Za-z])[{RAISED}{SMALL}]+|(?<![\d{RAISED}])[{RAISED}]+(?=[+-])"
+)
 KEPT_APART = ("<super>", "<fraction>")
 
 ATOMS = r"(?=[A-Za-z])(?:[A-Za-z]{1,2}\d{1,3})*[A-Za-z]{0,2}"  # H2SO4, B12, F16, Na
