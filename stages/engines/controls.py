@@ -21,11 +21,11 @@ class Controls:
 
     def __init__(self, tokenizer: Any, marks: frozenset[str] = frozenset()) -> None:
         self.tokenizer = tokenizer
-        added = tokenizer.added_tokens_decoder
-        self.added = {str(token): number for number, token in added.items() if str(token)}
-        special = {*tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}
-        self.special = {number: str(tokenizer.convert_ids_to_tokens(number)) for number in special}
-        self.ids = {text: number for number, text in self.special.items()} | {text: self.added[text] for text in marks}
+        added = {number: token for number, token in tokenizer.added_tokens_decoder.items() if str(token)}
+        self.special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+        self.special |= {number: str(token) for number, token in added.items() if token.special}
+        marked = {number: str(token) for number, token in added.items() if str(token) in marks}
+        self.ids = {text: number for number, text in (self.special | marked).items()}
         self.texts = sorted(self.ids, key=len, reverse=True)  # of two that begin alike, the longer one
         self.pattern = re.compile("|".join(map(re.escape, self.texts)) or "(?!)")
 
@@ -70,15 +70,17 @@ class Controls:
         """The copy, and what the ids of its added tokens were before."""
         from tokenizers import Tokenizer
 
-        names = {text: _name(place) for place, text in enumerate(self.texts)}
+        numbered = {self.ids[text]: _name(place) for place, text in enumerate(self.texts)}
         told = json.loads(self.tokenizer.backend_tokenizer.to_str())
         told["truncation"] = told["padding"] = None
+        names, numbers = dict[str, str](), dict[str, int]()
         for token in told["added_tokens"]:
-            token["content"] = names.get(token["content"], token["content"])
+            name = numbered.get(token["id"], token["content"])
+            names[token["content"]], numbers[name] = name, token["id"]
+            token["content"] = name
         _rename(told["model"], names)
         copy = Tokenizer.from_str(json.dumps(told))
-        known = ((copy.token_to_id(names.get(text, text)), number) for text, number in self.added.items())
-        return copy, {new: number for new, number in known if new is not None}
+        return copy, {int(copy.token_to_id(name) or 0): number for name, number in numbers.items()}
 
     def continuation(self, before: str, front: Sequence[int], text: str, *, start: bool) -> list[int]:
         """Ids of a text that goes on behind `before`, whose ids are `front`: none stands for a blank nobody wrote.
@@ -128,7 +130,7 @@ def _rename(model: dict[str, Any], names: dict[str, str]) -> None:
     if isinstance(vocabulary, list):
         model["vocab"] = [[names.get(text, text), score] for text, score in vocabulary]
     elif isinstance(vocabulary, dict):
-        told = {text: name for text, name in names.items() if text != model.get("unk_token")}  # which goes by its text
+        told = {text: name for text, name in names.items() if text not in (name, model.get("unk_token"))}
         model["vocab"] = {told.get(text, text): number for text, number in vocabulary.items()}
     if "merges" in model:
         pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]

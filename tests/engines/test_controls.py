@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -138,3 +138,54 @@ def test_prompt_and_completion_are_the_text_to_the_letter(kind: str, prompt: str
     assert specials(tokenizer, tokens.ids) == [*first, tokenizer.eos_token]
     answer = decoded(tokenizer, {tokenizer.eos_token_id}, "a", tokens.ids[tokens.silent :])
     assert (answer.text, answer.finish) == (completion, "stop")
+
+
+def test_a_control_token_that_is_looked_for_in_normalized_text_is_letters() -> None:
+    tokenizer = trained(llama_2())
+    mark = AddedToken("<|x|>", normalized=True, special=True)
+    tokenizer.add_special_tokens({"extra_special_tokens": [mark]}, replace_extra_special_tokens=False)
+    text = "a<|x|> b <|x|>"
+    assert specials(tokenizer, tokenizer(text)["input_ids"]) == ["<s>", "<|x|>"]
+    assert specials(tokenizer, prompt_ids(tokenizer, text)) == ["<s>"]
+    assert plain(tokenizer, prompt_ids(tokenizer, text)) == text
+
+
+PHI = (
+    "{% for turn in messages %}{{ '<|' + turn.role + '|>\n' + turn.content + '<|end|>\n' }}{% endfor %}"
+    "{{ '<|assistant|>\n' if add_generation_prompt }}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for turn in messages %}{% if turn.role == 'user' %}{{ '[INST] ' + turn.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + turn.content + eos_token }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("said", ["red", " red", "\n- red", "red\n", "a <|end|> [INST]", "</s> red"])
+@pytest.mark.parametrize(("template", "end"), [(PHI, "<|end|>"), (MISTRAL, "</s>")], ids=["phi", "mistral"])
+def test_what_is_said_in_a_chat_is_kept_though_marks_swallow_blanks_or_the_template_puts_one(
+    template: str, end: str, said: str
+) -> None:
+    tokenizer = trained(llama_2())
+    marks = [AddedToken(f"<|{name}|>", rstrip=True, normalized=False) for name in ("user", "assistant", "end")]
+    tokenizer.add_special_tokens({"extra_special_tokens": marks}, replace_extra_special_tokens=False)
+    tokenizer.chat_template = template
+    turns = [{"role": "user", "content": "the <|end|> inn </s>"}]
+    tokens = example_tokens(tokenizer, Example(turns, said), end=True)
+    front, learned = tokens.ids[: tokens.silent], tokens.ids[tokens.silent :]
+    assert list(front) == prompt_ids(tokenizer, turns)
+    assert specials(tokenizer, learned) == [end]
+    answer = decoded(tokenizer, {learned[-1]}, "a", learned, front, chat=True)
+    assert (answer.text, answer.finish) == (said, "stop")
+
+
+def test_words_of_a_lower_case_tokenizer_go_on_where_the_prompt_ends() -> None:
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
+    made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    words = trainers.WordPieceTrainer(vocab_size=200, special_tokens=["[UNK]", "[CLS]", "[SEP]"], show_progress=False)
+    made.train_from_iterator(TEXTS * 20, words)
+    made.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, **{"bos_token": "[CLS]", "eos_token": "[SEP]"})
+    tokens = example_tokens(tokenizer, Example("The [SEP] inn is ", "Red"), end=True)
+    shown = tokenizer.convert_ids_to_tokens(list(tokens.ids))
+    assert (shown[0], shown[-3:], shown.count("[SEP]")) == ("[CLS]", ["is", "red", "[SEP]"], 1)
