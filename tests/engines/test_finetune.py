@@ -17,24 +17,16 @@ from trl import SFTConfig, SFTTrainer
 
 from stages import filter as filter_stage
 from stages.engines.base import Example, SftConfig, Unwatched
-<<<<<<< HEAD
 from stages.engines.finetune import TrlFinetuner, shared_weights, try_saving
-=======
-from stages.engines.finetune import TrlFinetuner
->>>>>>> ac4e983 (sft keeps to the loss of the completion, merges what was trained, and publishes what the stages load)
 from stages.engines.models import Device, load_model, load_tokenizer
 from stages.engines.text import example_tokens
 from stages.failures import BadConfig, NoSpace
 from stages.pairs import read_pair
 from stages.records import Checkpoint, Message, to_json
 from tests.conftest import END, make_tokenizer
-<<<<<<< HEAD
+from tests.engines.architectures import make_architecture
 from tests.engines.broken import edit
 from tests.engines.conftest import files_of_at_most, make_llama
-=======
-from tests.engines.architectures import make_architecture
-from tests.engines.conftest import files_of_at_most
->>>>>>> ac4e983 (sft keeps to the loss of the completion, merges what was trained, and publishes what the stages load)
 from tests.stages.invented import a_line, numbered
 
 FLOAT32 = Device("cpu", "float32")
@@ -292,7 +284,6 @@ def test_settings_that_cannot_work_are_named_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
-<<<<<<< HEAD
 # ---- what would fail at the end fails at the start
 
 
@@ -385,7 +376,8 @@ def test_weights_in_one_place_are_tried_and_little_is_written(tmp_path: Path) ->
     with pytest.raises(BadConfig, match="cannot be saved, and so is not trained: "):
         try_saving(network, tokenizer, tmp_path / "out", str(tmp_path / "tied"), 4)
     assert not (tmp_path / "out").exists()
-=======
+
+
 def test_an_output_layer_that_is_the_embeddings_is_not_merged(tmp_path: Path) -> None:
     folder = str(make_architecture("gemma", tmp_path / "gemma"))
     config = replace(LORA, targets=("q_proj", "lm_head"))
@@ -408,4 +400,3 @@ def test_a_loss_that_trl_does_not_know_is_refused(tmp_path: Path) -> None:
     folder = str(make_architecture("llama4_text", tmp_path / "llama4"))
     with pytest.raises(BadConfig, match=r"trl cannot train this architecture .*; take another model"):
         TrlFinetuner(folder, device=FLOAT32).finetune(EXAMPLES, replace(LORA, targets=("q_proj",)), tmp_path / "out")
->>>>>>> ac4e983 (sft keeps to the loss of the completion, merges what was trained, and publishes what the stages load)
