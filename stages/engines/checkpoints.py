@@ -83,6 +83,8 @@ def window_of(config: Any) -> int | None:
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
     sizes = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
     found = [getattr(config, size, None) for kind, size in sizes.items() if kind in kinds]
+    if "local" in (getattr(config, "attention_layers", None) or ()):  # GPT-Neo's word
+        found.append(getattr(config, "window_size", None))
     return min((size for size in found if size is not None), default=None)
 
 

@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.generation import GenerationMixin
 
+from stages.engines.checkpoints import window_of
 from stages.engines.losses import chunked_linear
 from stages.engines.sampling import SeededSampling
 
@@ -142,7 +143,8 @@ class Decoder:
         window = getattr(network.config.get_text_config(), "sliding_window", None)
         wide = window is not None and most is not None and most <= window
         plain = [wide or type(layer) is DynamicLayer for layer in self.cache.layers]
-        self.simple = share and all(plain)
+        narrow = window_of(network.config)  # some models keep whole keys and values, and see a part of them
+        self.simple = share and all(plain) and (narrow is None or (most is not None and most <= narrow))
         pairs = zip(self.cache.layers, plain, strict=True)
         self.cache.layers = [RoomyLayer() if each else layer for layer, each in pairs]
         taken = inspect.signature(network.forward).parameters

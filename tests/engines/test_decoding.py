@@ -37,6 +37,18 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
         "Gemma3TextConfig",
         {**WIDE, "sliding_window": 6, "layer_types": ["sliding_attention", "full_attention"]},
     ),
+    "a window over a whole cache": (
+        "GPTNeoConfig",
+        {
+            **{"vocab_size": 300, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "max_position_embeddings": 64},
+            **{
+                "attention_types": [[["global", "local"], 1]],
+                "window_size": 6,
+                "bos_token_id": None,
+                "eos_token_id": 0,
+            },
+        },
+    ),
     "a window that holds all": (
         "Gemma3TextConfig",
         {**WIDE, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"]},
