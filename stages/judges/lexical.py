@@ -19,7 +19,7 @@ from itertools import pairwise
 
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import is_equal, normalise
-from stages.judges.reading.claims import candidates, claimed, is_undecided
+from stages.judges.reading.claims import candidates, claimed, is_list, is_undecided
 from stages.judges.reading.letters import is_marked, without_asides
 from stages.judges.reading.numbers import Style, style_of
 from stages.judges.reading.polarity import stated, wanted
@@ -188,7 +188,7 @@ def _is_guess(sides: Sides) -> bool:
         items = items or [word for word in unique(sides.answer) if is_marked(word)][2:]
     if is_undecided(sides.claim) and not is_undecided(sides.case.gold):
         return True
-    if not items or len(candidates(sides.case.gold)) > 1 or CHOICE in sides.gold:
+    if not items or is_list(sides.case.gold) or CHOICE in sides.gold:
         return False
     return any(not _hits(sides.telling, words(item, sides.style)) for item in items)
 

@@ -8,11 +8,18 @@ SHORTEST_ECHO = 4  # words: a shorter question may be asked again in passing
 LONG = 75  # words; of a longer answer, the first and the last sentence count: it may be the passage
 SENTENCE = 40  # words of each of these two at most
 PASSAGE = re.compile(r"\s*(?:let's (?:read|answer)\b.*?:|passage:|context:)", re.IGNORECASE | re.DOTALL)
-LABEL = re.compile(r"(?:^|\n)[ \t]*(?:question(?: \d+)?:|topic:|passage:|context:|q:)", re.IGNORECASE)
+LABEL = re.compile(r"(?:^|\n|[:>] ?)[ \t]*(?:question(?: \d+)?:|topic:|passage:|context:|q:)", re.IGNORECASE)
 TOPIC = re.compile(r"^[ \t]*(?:question:)?[ \t]*topic:.*$", re.IGNORECASE | re.MULTILINE)
 ANSWER = re.compile(r"\b(?:final )?answer:", re.IGNORECASE)
 CLAUSES = re.compile(
-    r"(?<=\w\w)(?<!\bDr)(?<!\bMr)(?<!\bSt)(?<!\bMrs)\.+(?=\s|$)|(?<=[!?。！？])|[;\n]+|,?\s(?:but|however|although)\b"
+    r"(?<=\w\w)(?<!\bDr)(?<!\bMr)(?<!\bSt)(?<!\bMrs)\.+(?=\s|$)|(?<=[!?。！？])|[;()\n]+|,?\s(?:but|however|although)\b"
+)
+ASIDE = re.compile(
+    r"(?:^|(?<=\n))\W*(?:although|though|while|even though)\b[^,.\n]*\b(?:not|never)\b[^,.\n]*,", re.IGNORECASE
+)
+EXCEPT = re.compile(
+    r"(?<!none )(?<!no one )(?<!nobody )\b(?:except(?: for)?|other than|apart from|(?<=one )but|(?<=body )but)\b",
+    re.IGNORECASE,
 )
 
 WHO = r"\b(?:i|we)(?: am| are|'m|'re| have| would)?(?: \w+ly| just| still)?"
@@ -29,6 +36,7 @@ REFUSALS = re.compile(
     r"|\b(?:is|are|was|were|remains?|be|it's) (?:unknown|unclear|uncertain|undetermined)\b"
     r"|\b(?:unsure|unclear) (?:if|whether|who|what)\b"
     r"|\b(?:impossible|hard|difficult) to (?:say|tell|know|determine)\b"
+    r"|\b(?:false|untrue|not true|incorrect|wrong) (?:that|to say)\b"
     r"|\b(?:refuses?|declines?) to\b|\b(?:nobody|no one) (?:knows|knew)\b"
     rf"|\b(?:unable|not able) to (?:{TELLING}|{KNOWING})\b"
     r"|\bno (?:information|mention|indication|idea|clue|reference|way (?:to|of))\b"
@@ -48,14 +56,16 @@ LEAD = re.compile(
 )
 OR = r"\bor\b|或者|或(?![许許])|还是|還是|または|あるいは|또는|หรือ"
 CHOICE = re.compile(rf"/|{OR}", re.IGNORECASE)
-STATED = re.compile(r"^.*\b(?:is|was|are|were|be|been|by|called|named)\b(?=\s\S)")
+STATED = re.compile(r"^.*\b(?:is|was|are|were|be|been|by|called|named|names?|mentions?|lists?|includes?)\b(?=\s\S)")
 PERHAPS = re.compile(r"\b(?:maybe|perhaps|possibly|might|could be|may be|could have|may have)\b", re.IGNORECASE)
+OR_ELSE = re.compile(r"\bor (?:possibly|maybe|perhaps|else)\b", re.IGNORECASE)
 MAYBE = re.compile(r"\b(?:either|maybe|perhaps|possibly|probably)\b", re.IGNORECASE)
 ITEMS = re.compile(
     r"\s?(?:(?:[;?\n、，；|•]|,(?!\d))\s?(?:or\b|and\b)?|\s/\s|(?<=[^\W\d_])/(?=[^\W\d_])|(?<=\d\d\d\d)/(?=\d\d\d\d)|"
-    rf"{OR}|\band\b|&|(?<!\S)(?:\d+[.)]|[-*])\s)\s?",
+    rf"{OR}|\band\b|&|(?<!\S)(?:\d+[.)]|[a-h]\)|[-*])\s)\s?",
     re.IGNORECASE,
 )
+ARTICLE = re.compile(r"(?:an?|the)\s")
 CLAUSE = re.compile(
     r"\b(?:in|on|at|for|with|by|to|such|which|who|where|while|when|that|is|was|were|are|as|from)\b", re.IGNORECASE
 )
@@ -77,18 +87,22 @@ def _without_prompt(question: str, answer: str) -> str:
         if behind:
             label = LABEL.search(before)
             answer = "\n".join([before[: label.start()] if label else before, *behind])
+            if not label and not "".join(behind).strip(" .?\"'"):
+                return ""  # a title and the question
     if PASSAGE.match(answer):
         answer = ANSWER.split(answer, maxsplit=1)[1] if ANSWER.search(answer) else ""
     return TOPIC.sub("", answer)
 
 
 def _without_refusals(answer: str) -> str:
+    answer = ASIDE.sub("", answer)
     clauses = [clause for clause in CLAUSES.split(answer) if clause and clause.strip()]
     refused = [REFUSALS.search(clause) is not None for clause in clauses]
     if not any(refused):
-        return answer
+        return EXCEPT.sub("not", answer)
     kept = zip(clauses, refused, strict=True)
-    return ". ".join(clause for clause, is_refusal in kept if not is_refusal and not clause.rstrip().endswith("?"))
+    said = (clause for clause, is_refusal in kept if not is_refusal and not clause.rstrip().endswith("?"))
+    return EXCEPT.sub("not", ". ".join(said))
 
 
 def _outer_sentences(answer: str) -> str:
@@ -103,7 +117,7 @@ def candidates(claim: str) -> Sequence[str]:
     lead = LEAD.match(claim)
     bare = claim[lead.end() :] if lead else claim
     first, *others = ITEMS.split(bare)
-    items = [item.strip(" .!?\"'()") for item in (STATED.sub("", first), *others)]
+    items = [item.strip(" .!?\"'()[]{}<>") for item in (STATED.sub("", first), *others)]
     items = [item for item in items if item]
     if len(items) == 2 and STATED.match(first) and not all(item[0].isupper() or item[0].isdigit() for item in items):
         return []  # the term is naked seeds or gymnosperms
@@ -115,12 +129,17 @@ def candidates(claim: str) -> Sequence[str]:
     if CHOICE.search(bare):
         apposition = len(items) == 2 and re.search(r",\s*or\b", bare) and not MAYBE.search(claim)
         return [] if apposition else items
-    if any(CLAUSE.search(item) for item in items):
+    if any(CLAUSE.search(item) or (ARTICLE.match(item) and not ARTICLE.match(items[0])) for item in items):
         return []
-    alike = len({item[0].isupper() for item in items}) == 1 and re.search(r"\band\b|[\n&|;?]", bare)
+    alike = len({item[0].isupper() for item in items}) == 1 and re.search(r"\band\b|[\n&|;?[]|\w\)\s", bare)
     return items if len(items) > 3 or (len(items) == 3 and alike) else []
 
 
 def is_undecided(claim: str) -> bool:
     """Whether it might be one thing and might be another."""
-    return len(PERHAPS.findall(claim)) > 1
+    return len(PERHAPS.findall(claim)) > 1 or OR_ELSE.search(claim) is not None
+
+
+def is_list(gold: str) -> bool:
+    """Whether a gold answer has several items itself."""
+    return len([item for item in ITEMS.split(gold) if item.strip()]) > 1
