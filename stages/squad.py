@@ -128,7 +128,7 @@ def is_impossible(entry: Mapping[str, Any]) -> bool | None:
     """Whether a question says that it cannot be answered; None where it does not say. Raises BadLine."""
     for key, denies in (("is_impossible", False), ("answerable", True)):
         value = entry.get(key)
-        said = {"true": True, "false": False}.get(str(value).lower())
+        said = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
         if value is not None and said is None:
             raise BadLine(f"{key} must be true or false (found {excerpt(value)})")
         if said is not None:

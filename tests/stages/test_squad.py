@@ -188,6 +188,7 @@ NONE: list[dict[str, Any]] = [
     {"is_impossible": True, "answers": [], "plausible_answers": [{"text": "Bo"}]},
     {"is_impossible": True},
     {"is_impossible": "True", "answer": ""},
+    {"is_impossible": 1, "answers": {"text": []}},
     {"answerable": False, "answer": None},
 ]
 GOOD = {"question": "What?", "answer": "a bridge"}
