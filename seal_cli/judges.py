@@ -24,6 +24,7 @@ class JudgeFlags:
     text: str
     cache: str | None = None
     service: ServiceFlags = ServiceFlags()
+    max_tokens: int | None = None
 
     @property
     def offline(self) -> bool:
@@ -40,7 +41,8 @@ class JudgeFlags:
             given = [path for path in others if path and path.name]
             check_cache(self.cache_file, [*given, *(path.with_name(f"{path.name}{PART}") for path in given)])
         if not self.served:
-            refuse_given({"--cache": self.cache}, f"the judge {self.text} needs none")
+            given_for_nothing = {"--cache": self.cache, "--judge-max-tokens": self.max_tokens}
+            refuse_given(given_for_nothing, f"the judge {self.text} needs none")
 
     @property
     def served(self) -> bool:
@@ -87,7 +89,8 @@ class JudgeFlags:
         def reach(url: str) -> Transport:
             return transport or connect(url, KEYS, self.service, timeout_s=TIMEOUT_S)
 
-        return make_judge(self.text, reach, self.cache_file, timeout_s=self.service.timeout_s)
+        timeout_s = self.service.timeout_s
+        return make_judge(self.text, reach, self.cache_file, timeout_s=timeout_s, max_tokens=self.max_tokens)
 
 
 def tell(stage: str, judge: Any, beside: Any = None) -> None:

@@ -187,6 +187,16 @@ Cache = Annotated[
         show_default=False,
     ),
 ]
+JudgeMaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--judge-max-tokens",
+        metavar="N",
+        min=1,
+        help="Most tokens of an answer of openai:…; a judge that thinks needs some thousand. [default: 16]",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the input and the model, say what would be done, stop.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Only errors and rejected lines on stderr: no progress, no counts.")

@@ -56,6 +56,7 @@ def evaluate(
     timeout: opt.Timeout = None,
     retry_for: opt.RetryFor = None,
     cache: opt.Cache = None,
+    judge_max_tokens: opt.JudgeMaxTokens = None,
 ) -> int:
     """Answer each task's questions without its passage, with and without the adapter. adapter → score lines.
 
@@ -94,7 +95,7 @@ def evaluate(
     from stages.plugins import load_class
 
     service = ServiceFlags(concurrency, timeout, retry_for)
-    grader = judges.JudgeFlags(judge or DEFAULT_JUDGE, cache, service)
+    grader = judges.JudgeFlags(judge or DEFAULT_JUDGE, cache, service, judge_max_tokens)
     student = engines.EngineFlags(engine, device, dtype, batch, base_url, max_loras, memory_fraction, service)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("eval", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:

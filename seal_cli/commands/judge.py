@@ -28,6 +28,7 @@ def judge(
     timeout: opt.Timeout = None,
     retry_for: opt.RetryFor = None,
     cache: opt.Cache = None,
+    judge_max_tokens: opt.JudgeMaxTokens = None,
     emit_batch: opt.EmitBatch = None,
     from_batch: opt.FromBatch = None,
 ) -> int:
@@ -55,7 +56,7 @@ def judge(
     from seal_cli.services import ServiceFlags, refuse_given
     from stages import judge as stage
 
-    grader = judges.JudgeFlags(judge, cache, ServiceFlags(concurrency, timeout, retry_for))
+    grader = judges.JudgeFlags(judge, cache, ServiceFlags(concurrency, timeout, retry_for), judge_max_tokens)
     batches = Batches("judge", emit_batch, from_batch, output)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("judge", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:

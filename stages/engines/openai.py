@@ -5,21 +5,22 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from stages.engines.base import Completion, Finish, Prompt, Request, Unwatched, Watch
 from stages.engines.served import Greeting, Loras, room_for, unloading
 from stages.failures import SealError
-from stages.services.base import Call, Failure, LimitName, Reply, Transport, renamed
+from stages.services.base import Call, Failure, LimitName, Reply, Transport
 from stages.services.choices import Said, said
+from stages.services.dialect import Dialect
 from stages.thoughts import joined, why_unsaid, without_thoughts
 
 FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
 NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint
 TIDY_S = 1.0  # for taking adapters off the server where the work was broken off
-TRIES = 3  # of one request, where the server says how it wants to be asked
+TRIES = 6  # of one request, where the server says how it wants to be asked
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Asked:
     tries: int = 0
     model: str = ""
     limit: int | None = None
+    body: Mapping[str, Any] = field(default_factory=dict)  # as it was last sent
 
 
 class OpenAIEngine:
@@ -44,7 +46,8 @@ class OpenAIEngine:
         max_loras: int = 8,
         limit_name: LimitName = "max_tokens",
     ) -> None:
-        self.model, self.transport, self.server, self.limit_name = model, transport, server, limit_name
+        self.model, self.transport, self.server = model, transport, server
+        self.dialect = Dialect(limit_name)
         self.asked: dict[str, Asked] = {}
         self.failed = 0  # requests without an answer, for whatever reason
         self.stash: deque[Reply] = deque()  # came while we waited for another one
@@ -82,10 +85,11 @@ class OpenAIEngine:
         request = asked.request
         model = self.loras.name_of(request.adapter) if request.adapter else self.model
         self.transport.watch.begun([request.id])
-        self.asked[request.id] = replace(asked, model=model, tries=asked.tries + 1)
         limit = min(asked.limit or request.sampling.max_tokens, self.server.context or sys.maxsize)
-        call = call_of(request, model, self.limit_name, limit)
-        self.transport.submit(replace(call, body={**call.body, **(NEUTRAL if self.server.vllm else {})}))
+        call = call_of(request, model, self.dialect.limit_name, limit)
+        body = self.dialect.write({**call.body, **(NEUTRAL if self.server.vllm else {})})
+        self.asked[request.id] = replace(asked, model=model, tries=asked.tries + 1, body=body)
+        self.transport.submit(replace(call, body=body))
 
     def _ask(self, call: Call) -> Reply:
         """The reply to one call, waited for; what else comes meanwhile is kept."""
@@ -137,8 +141,10 @@ class OpenAIEngine:
         if failure.status == 404 and asked.request.adapter:
             self.loras.forget(asked.request.adapter, asked.model)  # the server was started anew
             return asked
-        if name := renamed(failure):
-            self.limit_name = name
+        told = self.dialect.learn(failure, asked.body, f"the server of {self.model}")
+        if told is not None:
+            if told:
+                self.transport.watch.note(told)
             return asked
         room = room_for(failure.detail) if failure.status == 400 else None
         return (

@@ -77,21 +77,27 @@ def check_judge(text: str, key: str | None, *, asks: bool = True) -> None:
 
 
 def make_judge(
-    text: str, connect: Callable[[str], Transport], cache: Path | None, *, timeout_s: float | None = None
+    text: str,
+    connect: Callable[[str], Transport],
+    cache: Path | None,
+    *,
+    timeout_s: float | None = None,
+    max_tokens: int | None = None,
 ) -> Judge:
     """The judge; `connect` gives the transport to a server's URL, `cache` is where its verdicts are kept.
 
-    `timeout_s`: how long a command:… may be silent, if not as long as it may by default.
+    `timeout_s`: how long a command:… may be silent, `max_tokens`: of an answer of openai:…, if not the default.
     """
     found = served(text)
     if found is None:
         kind = class_or_command(text, timeout_s)
         judge: Judge = kind() if text in JUDGES or text.startswith("command:") else GuardedJudge(text, kind)
         return judge
-    from stages.judges.openai import PROMPT, SEVERAL, OpenAI
+    from stages.judges.openai import MAX_TOKENS, PROMPT, SEVERAL, OpenAI
 
     kept = Cache(cache, found.model, PROMPT, found.url, SEVERAL) if cache else None
-    return OpenAI(found.model, connect(found.url), kept, limit_name=limit_name_of(found.url))
+    limit_name = limit_name_of(found.url)
+    return OpenAI(found.model, connect(found.url), kept, limit_name=limit_name, max_tokens=max_tokens or MAX_TOKENS)
 
 
 def class_or_command(text: str, timeout_s: float | None = None) -> Any:

@@ -11,8 +11,9 @@ from stages.judges.base import Case, Verdict, ordered
 from stages.judges.cache import Cache
 from stages.judges.several import is_unanswerable
 from stages.records import content_id
-from stages.services.base import Call, LimitName, Reply, Transport, renamed
+from stages.services.base import Call, LimitName, Reply, Transport
 from stages.services.choices import said
+from stages.services.dialect import Dialect
 from stages.thoughts import without_thoughts
 
 PROMPT = (  # SEAL App. B, official query server
@@ -64,12 +65,19 @@ class OpenAI:
     """Asks through a transport, many cases at once; a `cache` is asked first."""
 
     def __init__(
-        self, model: str, transport: Transport, cache: Cache | None = None, *, limit_name: LimitName = "max_tokens"
+        self,
+        model: str,
+        transport: Transport,
+        cache: Cache | None = None,
+        *,
+        limit_name: LimitName = "max_tokens",
+        max_tokens: int = MAX_TOKENS,
     ) -> None:
         self.name = f"openai:{model}"
-        self.model, self.transport, self.cache, self.limit_name = model, transport, cache, limit_name
+        self.model, self.transport, self.cache, self.max_tokens = model, transport, cache, max_tokens
+        self.dialect = Dialect(limit_name)
         self.cached = 0
-        self.again: set[str] = set()  # calls that were sent a second time, since the server wanted it otherwise
+        self.sent: dict[str, list[Call]] = {}  # each way in which an open call was sent
         self.unscored: dict[str, int] = dict.fromkeys(FAILURES, 0)
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
@@ -90,7 +98,7 @@ class OpenAI:
                 while not self.transport.room:
                     yield from self._settle(self.transport.take(wait=True), waiting)
                 waiting[name] = [case]
-                self.transport.submit(self.call(case))
+                self._submit(self.call(case))
             yield from self._settle(self.transport.take(wait=False), waiting)
         while waiting:
             yield from self._settle(self.transport.take(wait=True), waiting)
@@ -106,17 +114,28 @@ class OpenAI:
 
     def call(self, case: Case) -> Call:
         messages = [{"role": "user", "content": prompt(case)}]
-        body = {"model": self.model, "messages": messages, "temperature": 0, self.limit_name: MAX_TOKENS}
-        return Call(id_of(case), "chat/completions", body)
+        body = {"model": self.model, "messages": messages, "temperature": 0, self.dialect.limit_name: self.max_tokens}
+        return Call(id_of(case), "chat/completions", self.dialect.write(body))
+
+    def _submit(self, call: Call) -> None:
+        self.sent.setdefault(call.id, []).append(call)
+        self.transport.submit(call)
+
+    def _mended(self, case: Case, reply: Reply) -> Call | None:
+        """The call as the server wants it, where it has said so and was not yet asked so."""
+        told = self.dialect.learn(reply.failure, self.sent[reply.id][-1].body, f"the judge {self.name}")
+        if told:
+            self.transport.watch.note(told)
+        call = self.call(case)
+        return None if told is None or call in self.sent[reply.id] else call
 
     def _settle(self, replies: Iterable[Reply], waiting: dict[str, list[Case]]) -> Iterator[tuple[Case, Verdict]]:
         for reply in replies:
-            name = renamed(reply.failure) if self.transport.live else None
-            if name and reply.id not in self.again:
-                self.limit_name = name
-                self.again.add(reply.id)
-                self.transport.submit(self.call(waiting[reply.id][0]))
+            mended = self._mended(waiting[reply.id][0], reply) if self.transport.live else None
+            if mended:
+                self._submit(mended)
                 continue
+            self.sent.pop(reply.id, None)
             cases = waiting.pop(reply.id)
             verdict = self._verdict(cases[0], reply)
             if verdict.correct is None:
@@ -130,12 +149,14 @@ class OpenAI:
         text, finish = found.text, found.finish
         if finish == "content_filter" or (found.refusal and not text):
             return Verdict(None, "refused: the server's content filter")
+        if finish == "length":
+            said_so_far = f": {text[:60]!r}" if text and text.strip() else ""
+            more = "a judge that thinks needs more, give --judge-max-tokens"
+            return Verdict(None, f"truncated: no verdict within {self.max_tokens} tokens ({more}){said_so_far}")
         if text is None:
-            return Verdict(None, "truncated: it thought to its last token" if finish == "length" else NO_TEXT)
+            return Verdict(None, NO_TEXT)
         if finish not in ("stop", None):
-            return Verdict(
-                None, f"{'truncated' if finish == 'length' else 'api_error'}: ended by {finish}: {text[:60]!r}"
-            )
+            return Verdict(None, f"api_error: ended by {finish}: {text[:60]!r}")
         if self.cache:
             self.cache.put(as_told(case), text)
         right = parse(text)

@@ -5,6 +5,7 @@ import threading
 
 from stages.failures import BadConfig
 from stages.services.base import Call, Failure, renamed
+from stages.services.dialect import refused_parameter
 
 FIRST = 20  # calls that failed alike before any other answer: the others will
 FEWEST = 5  # where there were no more
@@ -52,7 +53,8 @@ class Alike:
 
 def of_this_call(call: Call, failure: Failure) -> bool:
     """Whether others need not fail so: the call expects it, or it may be mended, or it is about what was asked."""
-    mended = renamed(failure) is not None or TOO_LONG.search(failure.detail) is not None
+    mended = renamed(failure) is not None or refused_parameter(failure) in call.body
+    mended = mended or TOO_LONG.search(failure.detail) is not None
     return mended or failure.reason == "refused" or failure.status in (*call.final, TOO_LARGE)
 
 

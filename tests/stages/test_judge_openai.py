@@ -134,7 +134,7 @@ FAILURES = [
     (does.ok("yes and no"), "unparsable: ", "neither yes nor no: 'yes and no'"),
     (does.ok("INCORRECT"), "unparsable: ", "'INCORRECT'"),
     (does.ok("yes, because it is", finish="length"), "truncated: ", "'yes, because it is'"),
-    (does.ok("yes", finish="length"), "truncated: ", "ended by length: 'yes'"),
+    (does.ok("yes", finish="length"), "truncated: ", "truncated: no verdict within 16 tokens (a judge that thinks needs more, give --judge-max-tokens): 'yes'"),
     (does.ok("no", finish="abort"), "api_error: ", "ended by abort: 'no'"),
     (does.ok("", finish="content_filter"), "refused: ", "content filter"),
     (does.body({"choices": []}), "unparsable: ", "the reply has no text"),
@@ -274,4 +274,79 @@ def test_a_judge_that_thinks_to_its_last_token_gives_no_verdict() -> None:
     message = {"role": "assistant", "content": None, "reasoning": "The student says yes"}
     with serving(always(does.body({"choices": [{"message": message, "finish_reason": "length"}]}))) as (_, transport):
         (verdict,) = OpenAI("m", transport).grade([Case("q", "gold", "gold")])
-    assert verdict == Verdict(None, "truncated: it thought to its last token")
+    assert verdict.correct is None
+    assert str(verdict.reason).startswith("truncated: no verdict within 16 tokens")
+    assert "give --judge-max-tokens" in str(verdict.reason)
+
+
+class Thinker:
+    """A model as OpenAI's that think: no temperature but 1, another name of the limit, and enough tokens or no text."""
+
+    def __init__(self, needs: int) -> None:
+        self.needs = needs
+
+    def __call__(self, n: int, body: Any) -> Behaviour:
+        if "max_tokens" in body:
+            words = "Unsupported parameter: 'max_tokens' is not supported here. Use 'max_completion_tokens' instead."
+            return does.status(400, words, {"param": "max_tokens", "code": "unsupported_parameter"})
+        if body.get("temperature", 1) != 1:
+            words = "Unsupported value: 'temperature' does not support 0 here. Only the default (1) value is supported."
+            return does.status(400, words, {"param": "temperature", "code": "unsupported_value"})
+        message = {"role": "assistant", "content": "yes", "reasoning_content": "The student says no. No?"}
+        if body["max_completion_tokens"] < self.needs:
+            return does.body({"choices": [{"message": message | {"content": ""}, "finish_reason": "length"}]})
+        return does.body({"choices": [{"message": message, "finish_reason": "stop"}]})
+
+
+class Notes(Unwatched):
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+def test_a_judge_that_thinks_is_asked_without_what_it_refuses_which_is_told_once() -> None:
+    with serving(Thinker(needs=500)) as (there, transport):
+        transport.watch = notes = Notes()
+        judge = OpenAI("o9", transport, max_tokens=2000)
+        assert list(judge.grade(cases(40))) == [Verdict(True)] * 40
+        assert "temperature" not in there.asked[-1].body
+        assert there.asked[-1].body["max_completion_tokens"] == 2000
+        late = list(judge.grade([Case("another", "gold", "gold")]))
+    assert late == [Verdict(True)]
+    assert [note for note in notes.told if "temperature" in note] == [
+        "the judge openai:o9 does not take temperature 0: it is left out from here on, and the server's own counts"
+    ]
+    assert sum("max_completion_tokens" in note for note in notes.told) == 1
+
+
+def test_a_judge_with_too_few_tokens_to_think_gives_no_verdict_and_names_the_flag() -> None:
+    with serving(Thinker(needs=500)) as (_, transport):
+        (verdict,) = OpenAI("o9", transport).grade(cases(1))
+    assert verdict.correct is None
+    assert verdict.reason is not None and "--judge-max-tokens" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("words", "left_out"),
+    [
+        ("Unrecognized request argument supplied: temperature", True),
+        ("body.temperature: Extra inputs are not permitted", True),
+        ("`temperature` is deprecated for this model.", True),
+        ("This model does not support the temperature parameter", True),
+        ("Unsupported parameter: 'messages'", False),
+        ("the temperature is nice today", False),
+    ],
+)
+def test_what_a_server_refuses_is_left_out_however_it_says_so(words: str, left_out: bool) -> None:
+    def script(n: int, body: Any) -> Behaviour:
+        return does.status(400, words) if "temperature" in body else does.ok("yes")
+
+    (verdict,), calls = graded(script, cases(1))
+    assert (verdict.correct, calls) == ((True, 2) if left_out else (None, 1))
+
+
+def test_a_server_that_goes_on_to_refuse_what_it_was_not_given_is_not_asked_again() -> None:
+    (verdict,), calls = graded(always(does.status(400, "Unsupported parameter: 'temperature'")), cases(1))
+    assert (verdict.correct, calls) == (None, 2)
