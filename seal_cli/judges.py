@@ -13,7 +13,7 @@ from stages.disk import PART
 from stages.engines.served import greet
 from stages.judges.base import JUDGES, Case, Judge
 from stages.judges.cache import check_cache
-from stages.judges.choose import KEYS, check_judge, make_judge, served
+from stages.judges.choose import KEYS, check_judge, make_judge, served, told_of_judge
 from stages.services.base import Call, Transport
 
 TIMEOUT_S = 60.0  # for a verdict of one word
@@ -67,7 +67,8 @@ class JudgeFlags:
         """The same. Raises where its server does not answer or refuses the key: later it would cost a model's work."""
         found = served(self.text)
         if found:
-            greet(found.url, key_from(KEYS))
+            with told_of_judge():
+                greet(found.url, key_from(KEYS))
         return self
 
     def settings(self) -> str:

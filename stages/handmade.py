@@ -178,7 +178,7 @@ def _domain(task: Task) -> Any:
     from stages.domains.base import DOMAINS
     from stages.plugins import load_class
 
-    return load_class("--domain", task.domain, DOMAINS)()
+    return load_class("the domain", task.domain, DOMAINS)()
 
 
 def _reading(edit: Section, task: Task) -> Section:

@@ -106,7 +106,7 @@ def evaluate(
         if run.empty:
             return run.write_none({"limit": limit, "shard": shard})
         kind, defaults = domain_of(run.domains)
-        domain: Domain = load_class("--domain", kind, DOMAINS)()
+        domain: Domain = load_class("the domain", kind, DOMAINS)()
         if domain.judge:
             refuse_given({"--judge": judge}, "ARC's grids are compared cell by cell; leave it out")
         records = run.sift(records, stage.Scorable(domain))

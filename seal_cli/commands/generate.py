@@ -135,7 +135,7 @@ def generate(
             return run.write_none({"limit": limit, "shard": shard})
         records = run.sift(records, stage.Writable())
         kind, defaults = domain_of(run.domains)
-        domain: Domain = load_class("--domain", kind, DOMAINS)()
+        domain: Domain = load_class("the domain", kind, DOMAINS)()
         refuse_writing(kind, engine, bool(batches), retry_invalid, unique=unique, structured=structured)
         chosen, samples = template or defaults.template, k or defaults.samples
         selected = {"template": chosen, "limit": limit, "shard": shard}

@@ -1,13 +1,14 @@
 """From the text behind --judge to a judge: a name of the table, openai:MODEL[@URL], command:…, or a class of yours."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.engines.endpoint import check_key, checked_url
-from stages.failures import BadConfig, Denied
+from stages.failures import BadConfig, Denied, SealError
 from stages.judges.base import JUDGES, Judge
 from stages.judges.cache import Cache
 from stages.judges.guarded import GuardedJudge
@@ -45,6 +46,17 @@ def served(text: str) -> Served | None:
     except BadConfig as error:
         wrong = str(error).partition("; ")[0].replace("--base-url", f"--judge {shown(text)}")
         raise BadConfig(f"{wrong}; {WRITE}, and a key in {KEYS[1]}") from None
+
+
+@contextmanager
+def told_of_judge() -> Iterator[None]:
+    """What a server's trouble advises is said with --judge, which has a judge's address and model."""
+    try:
+        yield
+    except SealError as error:
+        told = re.sub(r"--base-url(?= http)", "--judge openai:NAME@URL with the URL", str(error))
+        told = told.replace("--base-url", "the URL in --judge").replace("as --model", "in --judge")
+        raise type(error)(told.replace("--model", "the model in --judge")) from None
 
 
 def has_address(model: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from stages.judges.base import Case, Verdict, ordered
 from stages.judges.cache import Cache
+from stages.judges.choose import told_of_judge
 from stages.judges.several import is_unanswerable
 from stages.records import content_id
 from stages.services.base import Call, LimitName, Reply, Transport
@@ -96,12 +97,12 @@ class OpenAI:
                 waiting[name].append(case)
             else:
                 while not self.transport.room:
-                    yield from self._settle(self.transport.take(wait=True), waiting)
+                    yield from self._settle(self._take(wait=True), waiting)
                 waiting[name] = [case]
                 self._submit(self.call(case))
-            yield from self._settle(self.transport.take(wait=False), waiting)
+            yield from self._settle(self._take(wait=False), waiting)
         while waiting:
-            yield from self._settle(self.transport.take(wait=True), waiting)
+            yield from self._settle(self._take(wait=True), waiting)
 
     def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
         """What would be sent: a call for each case whose verdict is not in the cache."""
@@ -116,6 +117,10 @@ class OpenAI:
         messages = [{"role": "user", "content": prompt(case)}]
         body = {"model": self.model, "messages": messages, "temperature": 0, self.dialect.limit_name: self.max_tokens}
         return Call(id_of(case), "chat/completions", self.dialect.write(body))
+
+    def _take(self, *, wait: bool) -> list[Reply]:
+        with told_of_judge():
+            return self.transport.take(wait=wait)
 
     def _submit(self, call: Call) -> None:
         self.sent.setdefault(call.id, []).append(call)

@@ -1,11 +1,14 @@
 """Help is complete, quick to load, and goes where it belongs."""
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -123,3 +126,19 @@ def test_a_wrong_value_is_named_with_its_option() -> None:
     told = seal("adapt", "--schedule", "step").err
     assert told.startswith("seal: --schedule step: 'step' is not one of 'linear', 'cosine', 'constant' (see")
     assert seal("filter", "--limit", "0").err.startswith("seal: --limit 0: should be greater than or equal to 1 (see")
+
+
+FOREIGN = {"--array", "--fit", "--enable-lora", "--max-lora-rank"}  # of sbatch, of our own benchmark, of vllm serve
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
+
+
+def test_every_flag_that_a_message_names_is_one_of_some_command() -> None:
+    group: Any = typer.main.get_command(make_app())
+    commands = [group, *group.commands.values()]
+    known = {
+        name for command in commands for option in command.params for name in [*option.opts, *option.secondary_opts]
+    }
+    for file in [*Path("seal_cli").rglob("*.py"), *Path("stages").rglob("*.py")]:
+        texts = [node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)]
+        named = {flag for text in texts if isinstance(text, str) for flag in FLAG.findall(text)}
+        assert named <= known | FOREIGN | {"--help"}, file

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.engines.base import Unwatched
-from stages.failures import Denied, Unavailable
+from stages.engines.served import greet
+from stages.failures import BadConfig, Denied, Unavailable
 from stages.judges.base import Case, Verdict
 from stages.judges.cache import Cache
+from stages.judges.choose import told_of_judge
 from stages.judges.openai import MAX_TOKENS, PROMPT, SEVERAL, OpenAI, parse, prompt
 from stages.services.base import Call, Failure, Reply, Tally
 from tests.services import behaviours as does
@@ -134,7 +136,11 @@ FAILURES = [
     (does.ok("yes and no"), "unparsable: ", "neither yes nor no: 'yes and no'"),
     (does.ok("INCORRECT"), "unparsable: ", "'INCORRECT'"),
     (does.ok("yes, because it is", finish="length"), "truncated: ", "'yes, because it is'"),
-    (does.ok("yes", finish="length"), "truncated: ", "truncated: no verdict within 16 tokens (a judge that thinks needs more, give --judge-max-tokens): 'yes'"),
+    (
+        does.ok("yes", finish="length"),
+        "truncated: ",
+        "truncated: no verdict within 16 tokens (a judge that thinks needs more, give --judge-max-tokens): 'yes'",
+    ),
     (does.ok("no", finish="abort"), "api_error: ", "ended by abort: 'no'"),
     (does.ok("", finish="content_filter"), "refused: ", "content filter"),
     (does.body({"choices": []}), "unparsable: ", "the reply has no text"),
@@ -350,3 +356,13 @@ def test_what_a_server_refuses_is_left_out_however_it_says_so(words: str, left_o
 def test_a_server_that_goes_on_to_refuse_what_it_was_not_given_is_not_asked_again() -> None:
     (verdict,), calls = graded(always(does.status(400, "Unsupported parameter: 'temperature'")), cases(1))
     assert (verdict.correct, calls) == (None, 2)
+
+
+def test_what_a_judges_server_is_in_trouble_for_is_mended_with_judge_which_has_no_base_url() -> None:
+    with told_of_judge(), pytest.raises(Unavailable, match="correct --base-url"):
+        greet("http://127.0.0.1:9/v1", None)
+    with pytest.raises(Unavailable, match="correct the URL in --judge"), told_of_judge():
+        greet("http://127.0.0.1:9/v1", None)
+    refusal = does.status(400, "Unsupported parameter: 'messages'")
+    with serving(always(refusal)) as (_, transport), pytest.raises(BadConfig, match="another model than m in --judge"):
+        list(OpenAI("m", transport).grade(cases(60)))
