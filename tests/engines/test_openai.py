@@ -257,7 +257,9 @@ def test_what_a_model_refuses_is_left_out_for_all_that_follow() -> None:
         refused = next((name for name in ("temperature", "top_p", "seed", "max_tokens") if name in body), None)
         if refused == "max_tokens":
             return does.status(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
-        return does.status(400, f"Unsupported parameter: '{refused}'", {"param": refused}) if refused else does.ok("fine")
+        return (
+            does.status(400, f"Unsupported parameter: '{refused}'", {"param": refused}) if refused else does.ok("fine")
+        )
 
     found = said(picky, [request(str(n)) for n in range(9)], concurrency=2)
     assert [found[str(n)].text for n in range(9)] == ["fine"] * 9
