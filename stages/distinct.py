@@ -1,4 +1,8 @@
-"""Lines that must differ from one another: one task for each id, and no line twice."""
+"""Lines that must differ from one another: one task for each id, and no line twice.
+
+The rule of every stage that reads lines: one that comes again, by the ids of what it is about and whatever else stands
+on it, is rejected with its place, and the first counts; so is one whose task is another under a known id.
+"""
 
 from collections.abc import Hashable
 
@@ -27,7 +31,11 @@ class Distinct:
         """A line about this task. Raises BadLine for another task of a known id, and for a known key."""
         if task.id in self.tasks:
             self.add_task(task)
-        if key in self.seen:
-            raise BadLine(f"{told}; each line must be another")
+        self.check(key, told)
         self.add_task(task)
         self.seen.add(key)
+
+    def check(self, key: Hashable, told: str) -> None:
+        """Raises BadLine for a known key."""
+        if key in self.seen:
+            raise BadLine(f"{told}; each line must be another")

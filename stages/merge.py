@@ -44,9 +44,11 @@ def run(shards: Sequence[Shard]) -> Iterator[Record | SftExample]:
     seen: dict[tuple[str, ...], str] = {}
     for shard in sorted(shards, key=lambda shard: shard.place):
         for line in shard.lines:
-            other = seen.setdefault(identity(line), shard.name)
-            if other != shard.name:
-                raise BadInput(f"{shard.name}: has a line of task {task_of(line)} that is in {other} too")
+            other = seen.get(identity(line))
+            if other is not None:
+                where = "there twice" if other == shard.name else f"in {other} too"
+                raise BadInput(f"{shard.name}: has a line of task {task_of(line)} that is {where}")
+            seen[identity(line)] = shard.name
             yield line
 
 

@@ -39,6 +39,7 @@ class TrainingPair(Frozen):
     prompt: str | Many[Message]
     completion: str | Many[Message]
     task_id: str  # lines of one task stay in one shard; of the prompt where the line names none
+    edit_id: str | None = None  # of a line that `seal filter` wrote: such a line counts once
 
     @property
     def is_chat(self) -> bool:
@@ -85,9 +86,14 @@ def read_pair(line: Mapping[str, Any]) -> TrainingPair:
 
 
 def _pair(line: Mapping[str, Any], prompt: str | Turns, completion: str | Turns) -> TrainingPair:
-    given = line.get("task_id")
+    given, edit = line.get("task_id"), line.get("edit_id")
     known = given if isinstance(given, str) else content_id("sft", prompt or completion)
-    return TrainingPair(prompt=_messages(prompt), completion=_messages(completion, learned=True), task_id=known)
+    return TrainingPair(
+        prompt=_messages(prompt),
+        completion=_messages(completion, learned=True),
+        task_id=known,
+        edit_id=edit if isinstance(edit, str) else None,
+    )
 
 
 def _messages(value: str | Turns, *, learned: bool = False) -> str | tuple[Message, ...]:

@@ -119,20 +119,25 @@ def sft(
 def pair_check(model: str, *, dry: bool = False) -> "Callable[[TrainingPair], None]":
     """Raises BadLine for a pair that the model cannot learn: it is beyond its context, or no chat of its template.
 
+    Also for a line of `seal filter` that comes twice; others may repeat what is to weigh more.
+
     The tokenizer is loaded when a pair comes that must be counted. In a `dry` run a hub model, which may not be here
     yet, is asked for chats alone.
     """
     from functools import cache
 
     from seal_cli.models import quiet_libraries
+    from stages.distinct import Distinct
     from stages.engines.lengths import NO_CHAT, Lengths
     from stages.failures import BadConfig, Untrainable
     from stages.lines import BadLine
 
-    lengths, quieten = Lengths(model), cache(quiet_libraries)
+    lengths, quieten, distinct = Lengths(model), cache(quiet_libraries), Distinct()
     measured = Path(model).is_dir() or not dry
 
     def check(pair: "TrainingPair") -> None:
+        key = (pair.task_id, pair.edit_id)
+        distinct.check(key, f"self-edit {pair.edit_id} of task {pair.task_id} occurs twice")
         for example in pair.examples:
             if not pair.is_chat and (not measured or lengths.surely_holds(example)):
                 continue
@@ -146,6 +151,8 @@ def pair_check(model: str, *, dry: bool = False) -> "Callable[[TrainingPair], No
                 raise BadLine(f"{told}; give it other turns, or text instead of messages") from None
             except Untrainable as error:
                 raise BadLine(str(error)) from None
+        if pair.edit_id is not None:
+            distinct.seen.add(key)
 
     return check
 

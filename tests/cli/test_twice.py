@@ -1,0 +1,78 @@
+"""A line that comes twice: one rule for all stages. The first counts, the other is rejected with its place."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seal_cli.commands.sft import pair_check
+from stages import adapt, eval, filter, merge
+from stages.domains.qa import QA
+from stages.failures import BadInput
+from stages.lines import BadLine
+from stages.merge import Shard
+from stages.pairs import read_pair
+from stages.records import Record, to_json
+from tests.cli.inside import run_inside
+from tests.stages.invented import a_line, a_task
+
+LINE = a_line(a_task(), [True, False])
+OTHER = a_line(a_task(), [True, True], sample=1, completion="Another.")
+UNSCORED = a_line(a_task(), [None, False])
+
+
+def reordered(line: Record) -> str:
+    return json.dumps(dict(reversed(json.loads(to_json(line)).items())))
+
+
+AGAIN = {
+    "the same bytes": to_json(LINE),
+    "keys in another order": reordered(LINE),
+    "other meta": to_json(LINE.grow(meta={"run": 2})),
+    "now without a verdict": to_json(UNSCORED),
+}
+
+
+@pytest.mark.parametrize("again", AGAIN.values(), ids=AGAIN.keys())
+@pytest.mark.parametrize(
+    "command", [("filter", "--keep", "best:9"), ("judge", "-j", "exact"), ("report", "--format", "jsonl")]
+)
+def test_the_second_is_rejected_and_the_first_counts(command: tuple[str, ...], again: str, tmp_path: Path) -> None:
+    file = tmp_path / "scores.jsonl"
+    file.write_text("\n".join([to_json(LINE), again, to_json(OTHER)]) + "\n")
+    alone = run_inside(*command, str(file), cwd=tmp_path).out
+    assert run_inside(*command, str(file), cwd=tmp_path).code == 3
+    told = run_inside(*command, str(file), "--rejects", "bad.jsonl", cwd=tmp_path).err
+    assert "scores.jsonl:2: " in told and "each line must be another" in told
+    assert json.loads((tmp_path / "bad.jsonl").read_text())["line"] == 2
+    file.write_text("\n".join([to_json(LINE), to_json(OTHER)]) + "\n")
+    assert run_inside(*command, str(file), cwd=tmp_path).out == alone
+
+
+def test_the_stages_that_load_models_refuse_it_alike(tmp_path: Path) -> None:
+    scorable = eval.Scorable(QA())
+    scorable(LINE)
+    pieces = adapt.Pieces("student", domain=QA(), out=tmp_path)
+    pieces.add(Record(task=LINE.task, edit=LINE.edit))
+    (kept,) = filter.run([LINE]).examples
+    pair, check = read_pair(json.loads(to_json(kept))), pair_check("examples/tiny/model", dry=True)
+    check(pair)
+    for refuse in (
+        lambda: scorable(LINE.grow(meta={"run": 2})),
+        lambda: pieces.add(Record(task=LINE.task, edit=LINE.edit, meta={"run": 2})),
+        lambda: check(pair),
+    ):
+        with pytest.raises(BadLine, match="occurs twice; each line must be another"):
+            refuse()
+
+
+def test_pairs_of_others_may_be_repeated() -> None:
+    pair, check = read_pair({"prompt": "Velm", "completion": "a town"}), pair_check("examples/tiny/model", dry=True)
+    check(pair)
+    check(pair)
+
+
+def test_a_shard_that_holds_a_line_twice_is_not_merged() -> None:
+    shard = Shard("one.jsonl", {"shard": "1/1"}, [LINE, LINE.grow(meta={"run": 2})])
+    with pytest.raises(BadInput, match=r"one.jsonl: has a line of task \w+ that is there twice"):
+        list(merge.run([shard]))
