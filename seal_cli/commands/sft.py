@@ -142,7 +142,8 @@ def pair_check(model: str, *, dry: bool = False) -> "Callable[[TrainingPair], No
             if not pair.is_chat and (not measured or lengths.surely_holds(example)):
                 continue
             quieten()
-            if pair.is_chat and not lengths.tokenizer.chat_template:
+            chats = bool(lengths.tokenizer.chat_template)  # a tokenizer that cannot be loaded is no line's fault
+            if pair.is_chat and not chats:
                 raise BadLine(f"--model {model}: has no chat template; give a chat model, or text instead of messages")
             try:
                 lengths.check(example)

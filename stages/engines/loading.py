@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from stages.engines.checkpoints import MERGE, text_part
+from stages.engines.checkpoints import MERGE, check_folder, text_part
 from stages.engines.directories import model_tensors, read_object
 from stages.engines.headers import shown
 from stages.failures import BadConfig, BadInput, MissingInput, OutOfMemory, SealError, Unavailable
@@ -60,8 +60,6 @@ def library_errors(name: str, told: str = "cannot be loaded", kind: type[SealErr
 
     Only calls of theirs belong in it: a bug of our own is to stay one.
     """
-    from stages.engines.memory import out_of_memory
-
     try:
         yield
     except (SealError, MemoryError):
@@ -69,7 +67,7 @@ def library_errors(name: str, told: str = "cannot be loaded", kind: type[SealErr
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:  # not the model's trouble
             raise
-        if isinstance(error, RuntimeError) and out_of_memory(error):
+        if isinstance(error, RuntimeError) and _out_of_memory(error):
             raise OutOfMemory(f"--model {name}: does not fit into the memory; take --dtype bfloat16") from error
         folder = folder_of(name)
         if not Path(name).is_dir() and (folder is None or isinstance(error, OSError)):
@@ -77,6 +75,12 @@ def library_errors(name: str, told: str = "cannot be loaded", kind: type[SealErr
         why = _tokenizer_fault(name, folder or Path(name), error) if "tokenizer" in told else None
         why = why or explained(error, read_object(folder / "config.json") if folder else {})
         raise kind(f"--model {name}: {told}: {why}") from error
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    from stages.engines.memory import out_of_memory  # with torch, which no process that forks imports unasked
+
+    return out_of_memory(error)
 
 
 def folder_of(name: str) -> Path | None:
@@ -177,6 +181,7 @@ def load_settings(name: str) -> Any:
     """
     folder = folder_of(name)
     if folder is not None:
+        check_folder(folder, name)
         written, generation = read_object(folder / "config.json"), folder / "generation_config.json"
         if generation.is_file():  # transformers passes over one that it cannot read, and over its end tokens
             read_object(generation)

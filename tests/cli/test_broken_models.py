@@ -61,6 +61,17 @@ def test_what_loading_finds_ends_the_command_in_one_sentence(
     assert "Traceback" not in done.err
 
 
+def test_a_tokenizer_that_cannot_be_used_is_no_fault_of_the_lines_that_are_counted_with_it(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    break_model(model_dir, tmp_path / "model", "words beyond")
+    lines = '{"prompt": "a", "completion": "ö"}\n' * 2
+    done = run_inside("sft", "--model", "model", "--out", "tuned", stdin=lines, cwd=tmp_path)
+    assert done.code == 78
+    assert "seal: --model model: its tokenizer's token 'protein' has id 287" in done.err
+    assert "stdin:1" not in done.err
+
+
 @pytest.mark.parametrize("name", ["adapter inside", "fewer layers", "end beyond", "gptq", "sentencepiece", "cut off"])
 def test_doctor_says_it_without_loading_the_model(model_dir: Path, tmp_path: Path, name: str) -> None:
     break_model(model_dir, tmp_path / "model", name)
