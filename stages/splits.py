@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.documents import Reading
-from stages.failures import BadConfig
+from stages.failures import BadConfig, BadInput
 from stages.folders import JSON_FILES, OF_DATASET, TABLES, holds_tables, walk
 from stages.lines import one_line
 from stages.packed import plain_name
@@ -82,7 +82,7 @@ class Selection:
 
 
 def select(root: Path, reading: Reading) -> Selection:
-    """What is read of a folder, with a note where that is not all of it. Raises BadConfig where it must be said."""
+    """What is read of a folder, with a note where that is not all of it. Raises BadInput where it must be said."""
     parts = read_card(root / "README.md", reading)
     is_dataset = parts is not None or holds_tables(root)
     chosen = Selection(root, is_dataset, reading.config, reading.split, parts or ())
@@ -94,7 +94,10 @@ def select(root: Path, reading: Reading) -> Selection:
 
 
 def pick_config(chosen: Selection, reading: Reading) -> str | None:
-    """The config that is read: the one that is asked for, or the card's only or default one. Raises BadConfig."""
+    """The config that is read: the one that is asked for, or the card's only or default one.
+
+    Raises BadConfig for one that there is not, BadInput where one must be asked for.
+    """
     names = list(dict.fromkeys(part.config for part in chosen.parts))
     if chosen.config in names:
         return chosen.config
@@ -106,7 +109,7 @@ def pick_config(chosen: Selection, reading: Reading) -> str | None:
         return chosen.config
     default = next((part.config for part in chosen.parts if part.is_default or part.config == "default"), None)
     if len(names) > 1 and default is None:
-        raise BadConfig(f"{chosen.root}: has the configs {', '.join(names)}; --config NAME takes one")
+        raise BadInput(f"{chosen.root}: has the configs {', '.join(names)}; --config NAME takes one")
     if len(names) > 1:
         others = ", ".join(name for name in names if name != default)
         reading.note(f"of {chosen.root} the config {default} is read; --config NAME takes another ({others})")
@@ -126,7 +129,7 @@ def data_files(root: Path) -> Iterator[Path]:
 
 
 def tell_splits(chosen: Selection, reading: Reading) -> None:
-    """Chooses the split of a dataset where none is asked for, and says so. Raises BadConfig where it cannot."""
+    """Chooses the split of a dataset where none is asked for, and says so. Raises BadInput where it cannot."""
     asked, chosen.split = chosen.split, None
     names = [path.relative_to(chosen.root) for path in data_files(chosen.root) if chosen.leave(path) is None]
     chosen.found = {split for name in names for split in chosen.name_splits(name)}
@@ -134,7 +137,7 @@ def tell_splits(chosen: Selection, reading: Reading) -> None:
     chosen.split = asked or ("train" if "train" in chosen.found else None)
     if asked is None and len(chosen.found) > 1:
         if chosen.split is None:  # so that train is not among them
-            raise BadConfig(f"{chosen.root}: has the splits {known}; --split NAME takes one")
+            raise BadInput(f"{chosen.root}: has the splits {known}; --split NAME takes one")
         reading.note(f"of {chosen.root} the split train is read; --split NAME takes another ({known})")
     folders = {name.parts[0] for name in names if len(name.parts) > 1 and not chosen.name_splits(Path(name.parts[0]))}
     if chosen.config is None and len(folders - chosen.found) > 1:

@@ -98,7 +98,7 @@ def test_an_empty_text_is_rejected_and_a_text_on_stdin_read(tmp_path: Path) -> N
         ({"script.py": "print(1)"}, 65, "json: a folder without texts "),
         ({"train.zip": "PK"}, 65, "json: a folder without texts "),
         ({"a.png": "x"}, 65, "json: a folder without texts "),
-        ({"test.csv": "x", "validation.csv": "x"}, 78, "json: has the splits test, validation; --split NAME takes one"),
+        ({"test.csv": "x", "validation.csv": "x"}, 65, "json: has the splits test, validation; --split NAME takes one"),
         ({"en/a.csv": "x", "README.md": "---\nconfigs: 3\n---\n"}, 65, "json/README.md: a card that cannot be under"),
     ],
 )
