@@ -1,4 +1,4 @@
-"""Which architectures every stage works on, or refuses in a sentence: tiny random models of each, through the commands.
+"""Which architectures every stage works on, or refuses in a sentence: tiny random models of each, by the commands.
 
     OMP_NUM_THREADS=1 python -m tests.bench.architectures                     all of them: some minutes
     python -m tests.bench.architectures mamba gpt2 --only generate            some models, some columns
@@ -318,6 +318,7 @@ def main() -> None:
     print()
     for text, where in reasons.items():
         print(f"{', '.join(where)}: {text}")
+    sys.exit(any(text.startswith("BROKEN") for text in reasons))
 
 
 if __name__ == "__main__":
