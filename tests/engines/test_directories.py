@@ -248,3 +248,16 @@ def test_an_adapter_that_would_change_the_base_model_is_refused(tmp_path: Path) 
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "init_lora_weights": "pissa"}')
     with pytest.raises(BadInput, match="begun with pissa, which changes the base model; convert it"):
         adapter_config(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING"])
+def test_an_adapter_that_puts_tokens_before_the_prompt_is_refused(adapter: Path, method: str) -> None:
+    setting(adapter, peft_type=method)
+    with pytest.raises(BadInput, match=f"peft_type {method} puts tokens before the prompt; take an adapter of layers"):
+        read_adapter(adapter)
+
+
+def test_an_adapter_without_its_method_is_refused(adapter: Path) -> None:
+    setting(adapter, peft_type=None)
+    with pytest.raises(BadInput, match="its settings have no peft_type"):
+        read_adapter(adapter)

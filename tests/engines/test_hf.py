@@ -325,3 +325,16 @@ def test_a_completion_begins_with_the_mark_of_a_thought_that_its_prompt_has_open
         assert make_tokenizer().decode(ids) == prompt  # or this test shows nothing
         (text,) = ask(engine, [prompt])
         assert text.startswith("<think>\n") == ("<think>" in prompt)
+
+
+def test_settings_that_this_peft_does_not_know_are_refused_unless_they_say_nothing(
+    engine: HFEngine, adapters: dict[str, Path], tmp_path: Path
+) -> None:
+    newer = Path(shutil.copytree(adapters["A"], tmp_path / "newer"))
+    settings = json.loads((newer / "adapter_config.json").read_text())
+    (newer / "adapter_config.json").write_text(json.dumps({**settings, "use_newthing": None}))
+    assert ask(engine, PROMPTS, GREEDY, newer) == ask(engine, PROMPTS, GREEDY, adapters["A"])
+    (newer / "adapter_config.json").write_text(json.dumps({**settings, "use_newthing": True}))
+    assert "this peft does not know its use_newthing; pip install -U peft" in refusal(engine, newer)
+    (newer / "adapter_config.json").write_text(json.dumps({**settings, "peft_type": "BRANDNEW"}))
+    assert "does not fit this model: KeyError: 'BRANDNEW'" in refusal(engine, newer)
