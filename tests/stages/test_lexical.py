@@ -162,6 +162,7 @@ def test_case_and_punctuation_change_no_verdict(
     question: list[str], gold: list[str], answer: list[str], data: st.DataObject
 ) -> None:
     plain = [" ".join(side) for side in (gold, answer, question)]
+    assume(plain[2].lower() not in plain[1].lower())  # quotation marks within a question hide that it is repeated
     decorated = [" ".join(data.draw(DECORATED)(word) for word in side) for side in (gold, answer, question)]
     assert verdict(*plain) == verdict(*decorated)
 

@@ -155,6 +155,12 @@ def test_a_comma_or_point_before_three_digits_is_read_by_the_language() -> None:
     assert style_of(german, "1.854").comma
 
 
+def test_decimals_of_a_version_are_its_parts() -> None:
+    for judge in (Exact(), Lexical()):
+        assert verdict(judge, "3.1", "3.10", "Which version?") is False
+        assert verdict(judge, "3.1", "3.10", "What does it cost?") is True
+
+
 def test_a_right_number_may_have_others_beside_it_and_a_rough_one_need_not_be_met() -> None:
     gold = "the bridge of 1854"
     assert verdict(Lexical(), gold, "the bridge of 1854, not that of 1860") is True

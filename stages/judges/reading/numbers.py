@@ -169,7 +169,7 @@ NO_NAMES = frozenset(
         "least most nearly of on only or over paid than the to under up was were with"
     )
 )
-VERSION = re.compile(r"\b(?:versions?|releases?) |\bv\.? ?\d", re.IGNORECASE)
+VERSION = re.compile(r"\b(?:versions?|releases?)\b|\bv\.? ?\d", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
