@@ -138,6 +138,9 @@ def test_prompt_and_completion_are_the_text_to_the_letter(kind: str, prompt: str
     assert specials(tokenizer, tokens.ids) == [*first, tokenizer.eos_token]
     answer = decoded(tokenizer, {tokenizer.eos_token_id}, "a", tokens.ids[tokens.silent :])
     assert (answer.text, answer.finish) == (completion, "stop")
+    alone = example_tokens(tokenizer, Example("", prompt), end=True)  # a training sequence of `seal adapt`
+    assert plain(tokenizer, alone.ids) == own + prompt
+    assert specials(tokenizer, alone.ids) == [*first, tokenizer.eos_token]
 
 
 def test_a_control_token_that_is_looked_for_in_normalized_text_is_letters() -> None:
