@@ -9,8 +9,6 @@ from seal_cli import options as opt
 from stages.engines.base import SftConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from stages.pairs import TrainingPair
     from stages.records import Checkpoint
 
@@ -72,6 +70,7 @@ def sft(
     from seal_cli.settings import digest_of
     from stages import sft as stage
     from stages.engines.models import Device, fingerprint
+    from stages.failures import BadConfig, BadInput
 
     config = SftConfig(
         full=full,
@@ -88,9 +87,13 @@ def sft(
     check_target(out, model, overwrite=overwrite)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("sft", output=output, overwrite=overwrite, rejects=bad, dry=dry_run) as run:
-        pairs = run.read(
-            input_pairs(file, bad, pair_check(model, dry=dry_run)), limit=limit, shard=shard, allow_empty=allow_empty
-        )
+        check = PairCheck(model, dry=dry_run)
+        try:
+            pairs = run.read(input_pairs(file, bad, check), limit=limit, shard=shard, allow_empty=allow_empty)
+        except BadInput as error:
+            if check.unwritten and check.unwritten == bad.count:  # it is the model that does not fit, not the lines
+                raise BadConfig(str(error)) from None
+            raise
         if run.empty:
             note("seal sft: no examples, no model: nothing is trained")
             return run.write_none({"limit": limit, "shard": shard})
@@ -116,46 +119,50 @@ def sft(
     return run.code
 
 
-def pair_check(model: str, *, dry: bool = False) -> "Callable[[TrainingPair], None]":
+class PairCheck:
     """Raises BadLine for a pair that the model cannot learn: it is beyond its context, or no chat of its template.
 
     Also for a line of `seal filter` that comes twice; others may repeat what is to weigh more.
 
     The tokenizer is loaded when a pair comes that must be counted. In a `dry` run a hub model, which may not be here
-    yet, is asked for chats alone.
+    yet, is asked for chats alone. `unwritten`: chats of which the template writes none like them.
     """
-    from functools import cache
 
-    from seal_cli.models import quiet_libraries
-    from stages.distinct import Distinct
-    from stages.engines.lengths import NO_CHAT, Lengths
-    from stages.failures import BadConfig, Untrainable
-    from stages.lines import BadLine
+    def __init__(self, model: str, *, dry: bool = False) -> None:
+        from stages.distinct import Distinct
+        from stages.engines.lengths import Lengths
 
-    lengths, quieten, distinct = Lengths(model), cache(quiet_libraries), Distinct()
-    measured = Path(model).is_dir() or not dry
+        self.model, self.lengths, self.unwritten = model, Lengths(model), 0
+        self.distinct, self.measured = Distinct(), Path(model).is_dir() or not dry
 
-    def check(pair: "TrainingPair") -> None:
+    def __call__(self, pair: "TrainingPair") -> None:
         key = (pair.task_id, pair.edit_id)
-        distinct.check(key, f"self-edit {pair.edit_id} of task {pair.task_id} occurs twice")
+        self.distinct.check(key, f"self-edit {pair.edit_id} of task {pair.task_id} occurs twice")
+        self._check_fit(pair)
+        if pair.edit_id is not None:
+            self.distinct.seen.add(key)
+
+    def _check_fit(self, pair: "TrainingPair") -> None:
+        from seal_cli.models import quiet_libraries
+        from stages.engines.lengths import NO_CHAT
+        from stages.failures import BadConfig, Untrainable
+        from stages.lines import BadLine
+
         for example in pair.examples:
-            if not pair.is_chat and (not measured or lengths.surely_holds(example)):
+            if not pair.is_chat and (not self.measured or self.lengths.surely_holds(example)):
                 continue
-            quieten()
-            chats = bool(lengths.tokenizer.chat_template)  # a tokenizer that cannot be loaded is no line's fault
-            if pair.is_chat and not chats:
-                raise BadLine(f"--model {model}: has no chat template; give a chat model, or text instead of messages")
+            quiet_libraries()
+            templated = bool(self.lengths.tokenizer.chat_template)  # one that cannot be loaded is no line's fault
             try:
-                lengths.check(example)
+                if pair.is_chat and not templated:
+                    raise BadConfig(f"--model {self.model}: has no chat template")
+                self.lengths.check(example)
             except BadConfig as error:  # the template's
+                self.unwritten += 1
                 told = str(error).removesuffix(NO_CHAT)
-                raise BadLine(f"{told}; give it other turns, or text instead of messages") from None
+                raise BadLine(f"{told}; give a chat model, or text instead of messages") from None
             except Untrainable as error:
                 raise BadLine(str(error)) from None
-        if pair.edit_id is not None:
-            distinct.seen.add(key)
-
-    return check
 
 
 def check_target(out: Path, model: str, *, overwrite: bool) -> None:

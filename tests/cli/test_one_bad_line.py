@@ -222,4 +222,7 @@ def test_a_chat_alone_is_rejected_where_the_model_has_no_chat_template(here: Pat
     lines = [json.dumps({"prompt": "Read.", "completion": "short"}), json.dumps(chat)]
     told = run_inside("sft", "--model", ".", "--out", "next", "--dry-run", stdin="\n".join(lines), cwd=here)
     assert (told.code, "would train . on 1 examples" in told.err) == (3, True), told.err
-    assert "stdin:2: --model .: has no chat template; give a chat model, or text instead of messages" in told.err
+    words = "--model .: has no chat template; give a chat model, or text instead of messages"
+    assert f"stdin:2: {words}" in told.err
+    alone = run_inside("sft", "--model", ".", "--out", "next", "--dry-run", stdin=lines[1], cwd=here)
+    assert (alone.code, alone.err) == (78, f"seal: stdin:1: {words}\n")

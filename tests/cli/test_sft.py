@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seal_cli.commands.sft import pair_check
+from seal_cli.commands.sft import PairCheck
 from stages.lines import BadLine
 from stages.pairs import TrainingPair, read_pair
 from stages.records import SftExample
@@ -83,16 +83,16 @@ def test_a_chat_that_the_models_template_refuses_is_a_bad_line(tmp_path: Path, m
     tokenizer.chat_template = STRICT
     shutil.copytree(model_dir, tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
-    check = pair_check(str(tmp_path / "model"))
+    check = PairCheck(str(tmp_path / "model"))
     check(a_chat("user", "assistant"))
     with pytest.raises(
-        BadLine, match="refuses the prompt: no system turns; give it other turns, or text instead of messages"
+        BadLine, match="refuses the prompt: no system turns; give a chat model, or text instead of messages"
     ):
         check(a_chat("system", "user", "assistant"))
 
 
 def test_a_chat_is_a_bad_line_for_a_model_without_a_chat_template(model_dir: Path) -> None:
-    check = pair_check(str(model_dir))
+    check = PairCheck(str(model_dir))
     check(read_pair({"prompt": "p", "completion": "c"}))
     with pytest.raises(BadLine, match="has no chat template; give a chat model, or text instead of messages"):
         check(a_chat("user", "assistant"))
@@ -101,7 +101,7 @@ def test_a_chat_is_a_bad_line_for_a_model_without_a_chat_template(model_dir: Pat
 def test_a_pair_beyond_the_positions_of_a_gpt2_is_a_bad_line(tmp_path: Path) -> None:
     make_tokenizer().save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_positions": 64, "vocab_size": 300}))
-    check = pair_check(str(tmp_path))
+    check = PairCheck(str(tmp_path))
     check(read_pair({"prompt": "p", "completion": "c" * 62}))
     with pytest.raises(BadLine, match=r"a training sequence of 65 tokens .* is longer than the model's context of 64"):
         check(read_pair({"prompt": "p", "completion": "c" * 63}))

@@ -64,7 +64,9 @@ def world(seed: int, contexts: int = 12, edits: int = 4, seeds: int = 2) -> list
             skill = draw.random()
             for replica in range(seeds):
                 right = [draw.random() < skill for _ in range(5)]
-                lines.append(a_line(task, right, sample=sample, seed=replica, completion="x" * sample, before=before))
+                lines.append(
+                    a_line(task, right, sample=sample, seed=replica, completion="x" * (sample + 1), before=before)
+                )
     return lines
 
 
