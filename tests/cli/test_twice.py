@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from seal_cli.commands.sft import pair_check
+from seal_cli.commands.sft import PairCheck
 from stages import adapt, eval, filter, merge
 from stages.domains.qa import QA
 from stages.failures import BadInput
@@ -55,7 +55,7 @@ def test_the_stages_that_load_models_refuse_it_alike(tmp_path: Path) -> None:
     pieces = adapt.Pieces("student", domain=QA(), out=tmp_path)
     pieces.add(Record(task=LINE.task, edit=LINE.edit))
     (kept,) = filter.run([LINE]).examples
-    pair, check = read_pair(json.loads(to_json(kept))), pair_check("examples/tiny/model", dry=True)
+    pair, check = read_pair(json.loads(to_json(kept))), PairCheck("examples/tiny/model", dry=True)
     check(pair)
     for refuse in (
         lambda: scorable(LINE.grow(meta={"run": 2})),
@@ -67,7 +67,7 @@ def test_the_stages_that_load_models_refuse_it_alike(tmp_path: Path) -> None:
 
 
 def test_pairs_of_others_may_be_repeated() -> None:
-    pair, check = read_pair({"prompt": "Velm", "completion": "a town"}), pair_check("examples/tiny/model", dry=True)
+    pair, check = read_pair({"prompt": "Velm", "completion": "a town"}), PairCheck("examples/tiny/model", dry=True)
     check(pair)
     check(pair)
 
