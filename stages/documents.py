@@ -236,10 +236,10 @@ def from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
     except ValueError as error:
         if any(map(is_object, raw.split(b"\n", FIRST_LINES)[:FIRST_LINES])):
             return load_lines(BytesIO(raw), path, reading)
-        way = ""
+        way, is_stream = "", str(path) == "stdin"
         if is_spread(raw[:HEAD]) and "Extra data" in str(error):
-            way = f"; several documents become lines with: jq -c . {path}"
-        elif path.suffix.lower() not in JSON_FILES:
+            way = f"; several documents become lines with: jq -c . {'FILE' if is_stream else path}"
+        elif path.suffix.lower() not in JSON_FILES and not is_stream:
             way = f"; a text under such a name is read with: seal tasks - --title TITLE < {path}"
         raise BadInput(f"{path}: {why(error)}{way}") from None
     keys = LINE_KEYS.union(reading.columns.names.values())

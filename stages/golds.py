@@ -9,6 +9,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from stages.frozen import is_void
@@ -19,6 +20,11 @@ PLAIN = "answer"
 GOLDS = (PLAIN, "answers", "other_answers", "aliases", "answer_aliases")  # beside a question
 INNER = ("text", "value", PLAIN, "aliases")  # of one answer that is an object
 NEEDS = "an answer is text, a list of texts, or an object with text, or with value and aliases"
+NO_ANSWER = ("cannotanswer", "no answer present.")  # QuAC's and MS MARCO's words for it
+OPTIONS = re.compile(r"(options|choices|candidates)|[A-H]|(option|choice|answer|ending|opt)[_ ]?([a-hA-H]|\d)")
+RIGHT_ONE = ("label", "correct_answer_id", "answerKey", "correct_option", "answer_idx")  # of several answers
+RIGHT = ("label", "is_correct", "correct")  # whether the answer beside it is right
+TRUTHS = ("ground_truth", "ground_truths", "gold_answer", "correct_answer", "reference_answer", "expected_answer")
 JOINED = re.compile(r"""['"]\s+['"]""")  # two texts, with nothing but blanks between them
 
 
@@ -39,7 +45,39 @@ def gold_answers(entry: Mapping[str, Any], *, may_be_blank: bool) -> list[str]:
             told = excerpt(entry.get("question"))
             raise BadLine(f"{key} of the question {told} is empty; one without an answer has null, or is_impossible")
         found += _texts(key, value)
-    return list(dict.fromkeys(text.strip() for text in found if not is_void(text)))
+    golds = list(dict.fromkeys(text.strip() for text in found if not is_void(text)))
+    golds = [] if all(gold.lower() in NO_ANSWER for gold in golds) else golds
+    if golds:
+        _check_right(entry, golds)
+    return golds
+
+
+def _check_right(entry: Mapping[str, Any], golds: list[str]) -> None:
+    """Raises BadLine where the answers are not those that are right: an option's letter, all options, a wrong one."""
+    told = excerpt(golds[0])
+    options = [text for key, value in entry.items() if OPTIONS.fullmatch(str(key)) for text in _listed(value)]
+    if len(options) > 1 and not {gold.lower() for gold in golds} <= {text.strip().lower() for text in options}:
+        raise BadLine(f"the answer {told} is none of its options; give the text of the right one as answer")
+    which = next((key for key in RIGHT_ONE if str(entry.get(key)) in map(str, range(len(golds)))), None)
+    if which and (len(golds) > 1 or (len(options) > 1 and len(golds) == len(options))):
+        found = f"{which} is {entry[which]}, as if one of the {len(golds)} answers were right"
+        raise BadLine(f"{found}; give that alone as answer, or leave {which} out")
+    if wrong := next((key for key in RIGHT if str(entry.get(key)).lower() in ("0", "false")), None):
+        raise BadLine(f"{wrong} is {entry[wrong]}, as if the answer {told} were wrong; leave the row or {wrong} out")
+    for key in TRUTHS:
+        texts = [text.strip() for text in _listed(entry.get(key)) if not is_void(text)]
+        if texts and set(golds).isdisjoint(texts):
+            raise BadLine(f"the answer {told} is another than {key}; --column answer={key} takes that")
+
+
+def _listed(value: Any) -> list[str]:
+    """The texts of options or right answers, were they under text beside their labels."""
+    value = value.get("text") if isinstance(value, Mapping) else value
+    with suppress(ValueError):
+        value = unpack(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") else value
+    each = value if isinstance(value, list | tuple) else [value]
+    inner = [item.get("text") if isinstance(item, Mapping) else item for item in each]
+    return [str(item) for item in inner if isinstance(item, str | int) and not isinstance(item, bool)]
 
 
 def _texts(key: str, value: Any) -> Iterator[str]:

@@ -85,6 +85,8 @@ NUMBERS = Kind("rows of numbers, no text", 'an ARC task is JSON: {"train": [{"in
 UTF16 = Kind(
     "not UTF-8 (byte 0) but UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 {file} > NEW, and give NEW under its ending"
 )
+UTF32 = Kind(UTF16.name.replace("16", "32"), UTF16.way.replace("16", "32"))
+UTF16BE = Kind(f"{UTF16.name}, big-endian", UTF16.way.replace("UTF-16", "UTF-16BE"))
 LFS = Kind("a Git LFS pointer, not the file", "fetch it in its folder: git lfs pull")
 ANNEXED = Kind("a link of git-annex, not the file", "fetch it: git annex get {file}")
 PAGE = Kind("a web page or an XML answer of a server, not the file", "fetch it again, or take the text of the page")
@@ -101,8 +103,10 @@ PEFT_FOLDER = Kind(
 DESCRIPTION = Kind("the description of a dataset", "give its folder: seal tasks {folder}")
 MODEL_FOLDER = Kind("a model", "a model is given with --model {file}")
 
+GZIP = Kind("a gzip file", "unpack it first: gunzip -k {file}")
+
 BYTES: tuple[tuple[bytes, Kind], ...] = (
-    (b"\x1f\x8b", Kind("a gzip file", "unpack it first: gunzip -k {file}")),
+    (b"\x1f\x8b", GZIP),
     (b"BZh", Kind("a bzip2 file", "unpack it first: bunzip2 -k {file}")),
     (b"\xfd7zXZ\x00", Kind("an xz file", "unpack it first: unxz -k {file}")),
     (b"\x28\xb5\x2f\xfd", Kind("a zstd file", "unpack it first: unzstd {file}")),
@@ -117,6 +121,8 @@ BYTES: tuple[tuple[bytes, Kind], ...] = (
     (b"\x89PNG", PICTURE),
     (b"\xff\xd8\xff", PICTURE),
     (b"GIF8", PICTURE),
+    (b"\xff\xfe\0\0", UTF32),
+    (b"\0\0\xfe\xff", UTF32),
     (b"\xff\xfe", UTF16),
     (b"\xfe\xff", UTF16),
     (b"\x7fELF", Kind("a program", "give JSON lines, or `seal tasks` a text")),
@@ -198,6 +204,8 @@ def look_at_bytes(head: bytes) -> Kind | None:
         return ARCHIVE
     if head[1:4:2] == b"\0\0" and head[0] and head[2]:  # without a byte-order mark
         return UTF16
+    if head[:4:2] == b"\0\0" and head[1:2].isascii() and head[1:4:2].strip(b"\0"):
+        return UTF16BE
     if head[8:10] == b'{"' and 2 <= int.from_bytes(head[:8], "little") < 2**27:
         return SAFETENSORS
     if kind := next((kind for start, kind in BYTES if head.startswith(start)), None):

@@ -20,6 +20,8 @@ from stages.kinds import (
     TEMPLATE,
     TEXTS,
     UTF16,
+    UTF16BE,
+    UTF32,
     Foreign,
     is_object,
     is_template,
@@ -146,7 +148,7 @@ def open_in_folder(path: Path, chosen: Selection, reading: Reading) -> Iterator[
     try:
         return open_file(path, title_of(path, chosen.root), reading)
     except Foreign as error:
-        if error.kind in (UTF16, *STAND_INS):
+        if error.kind in (UTF16, UTF16BE, UTF32, *STAND_INS):
             reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))
         elif error.kind is not SOLUTIONS or not has_challenges(path):
             reading.leave_out(Omission(str(path), error.kind.short, str(error)))

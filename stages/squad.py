@@ -26,7 +26,9 @@ ENTRIES = (
     "known are rows of title, context, question and answer or answers, passages of title, context and questions "
     "(or qas, qa_pairs), and SQuAD's data; --column context=NAME where one is called otherwise"
 )
-ASKING = re.compile(r"question|answer|quer(y|ies)|quiz|^qa|qas?$|^qs?$", re.IGNORECASE)  # keys that are of questions
+ASKING = re.compile(
+    r"question|answer|quer(y|ies)|quiz|^instructions?$|^responses?$|^qa|qas?$|^qs?$", re.IGNORECASE
+)  # keys that are of questions
 UNANSWERED = "question without an answer"  # the kinds of such omissions
 UNASKED = "passage without any other question"
 
@@ -70,7 +72,10 @@ def unite(asked: Iterable[Posed]) -> list[Posed]:
     for place, each in enumerate(asked):
         key = (each.id, each.question.strip()) if each.id else place
         known = found.get(key)
-        found[key] = replace(each, golds=known.golds + each.golds) if known else each
+        if known is None:
+            found[key] = each
+        elif more := tuple(gold for gold in each.golds if gold not in known.golds):
+            found[key] = replace(each, golds=known.golds + more)
     return list(found.values())
 
 
@@ -203,20 +208,23 @@ def _as_list(value: Any, key: str) -> list[Any]:
 class Rows:
     """Rows, gathered into a task for each (title, context), in order of first appearance: those of one may be apart.
 
-    A row that another file has as well is taken once; `repeated` has the file's name for each of these.
+    A row that another file has as well is taken once; `repeated` has the file's name for each of these, and `added` is
+    how many there were in all. `source` tells the sources apart, of which two may be the same file.
     """
 
     def __init__(self) -> None:
         self.passages: dict[tuple[str, str], list[Posed]] = {}
-        self.files: dict[tuple[str, str, Posed], str] = {}  # of each row the first file that has it
+        self.files: dict[tuple[str, str, Posed], tuple[int, str]] = {}  # of each row the first source and file with it
         self.metas: dict[tuple[str, str], Meta | None] = {}  # of each passage that of its first row
         self.repeated: list[str] = []
+        self.added = self.source = 0
 
     def add(self, row: Mapping[str, Any], name: str, unanswered: Unanswered = DROPPED) -> None:
         """One more, of the file called so. Raises BadLine for a bad one."""
         title, context = _heading(row)
         posed, meta = read_question(row, keep=unanswered.keep), meta_of(row)
-        if self.files.setdefault((title, context, posed), name) != name:
+        self.added += 1
+        if self.files.setdefault((title, context, posed), (self.source, name)) != (self.source, name):
             self.repeated.append(name)
         else:
             self.passages.setdefault((title, context), []).append(posed)
@@ -227,6 +235,6 @@ class Rows:
         passages, self.passages, files, self.files = self.passages, {}, self.files, {}
         metas, self.metas = self.metas, {}
         for (title, context), group in passages.items():
-            posed = unanswered.sort_out(group, files[title, context, group[0]])
+            posed = unanswered.sort_out(group, files[title, context, group[0]][1])
             if posed is not None:
                 yield Record(task=task_of(title, context, posed), meta=metas[title, context])

@@ -115,7 +115,9 @@ def why(error: BaseException) -> str:
         what = error.msg.removesuffix(" at").removesuffix(" starting")
         place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
         early = what == "Unterminated string" or error.pos >= len(error.doc.rstrip())
-        return f"not JSON: {what} at {place}{': the line ends early, is the file cut off?' if early else ''}"
+        joined = what == "Extra data" and error.lineno == 1 and error.doc[error.pos] == "{"
+        way = "; several objects in a line become lines with: jq -c . FILE" if joined else ""
+        return f"not JSON: {what} at {place}{': the line ends early, is the file cut off?' if early else way}"
     return str(error) if isinstance(error, Fault) else f"not JSON: {error}"
 
 

@@ -5,6 +5,7 @@ A file is read for what it is, by its path: no builder of `datasets`, no cache a
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,14 @@ from stages.columns import Columns
 from stages.documents import Empty, Reading, from_line
 from stages.failures import BadInput
 from stages.golds import unpack
-from stages.kinds import ARROW, HEAD, PARQUET, Foreign, Kind, look_at_bytes
+from stages.kinds import ARROW, GZIP, HEAD, PARQUET, Foreign, Kind, look_at_bytes
 from stages.lines import LONGEST, BadLine, one_line, read_entries
 from stages.packed import Damaged, open_plain, plain_name
 from stages.records import Record
 from stages.squad import NESTED
 from stages.strict_json import explain_bytes
 
+SEPARATOR = re.compile(r'"?sep=([,;|\t])"?')
 BATCH = 1000  # rows that are in memory at once, beside what is made of them
 Row = Mapping[str, Any] | list[str]  # a list: a line with more or fewer fields than there are columns
 Rows = Iterator[tuple[str, Row]]  # each with its place
@@ -36,6 +38,8 @@ def open_table(path: Path, reading: Reading) -> Iterator[Record]:
     if kind and (is_text or kind not in (PARQUET, ARROW)):
         raise Foreign(kind, str(path))
     if not is_text:
+        if plain_name(path) != path:
+            raise BadInput(f"{path}: {GZIP.tell(str(path))}")
         return from_rows(*read_arrow(path, kind), str(path), reading)
     with open_plain(path) as file:
         return from_rows(*read_csv(file.read(), path), str(path), reading)
@@ -43,6 +47,8 @@ def open_table(path: Path, reading: Reading) -> Iterator[Record]:
 
 def from_rows(columns: list[str], rows: Rows, name: str, reading: Reading) -> Iterator[Record]:
     """The records of rows with these columns. Raises Columnless, at once, where no task can be made of them."""
+    if twice := next((column for column in columns if column and columns.count(column) > 1), None):
+        raise BadInput(f"{name}: two columns are called {twice}; rename one of them")
     if not reading.columns.need(columns, name):
         reading.note(f"{name}: no column question, so that its passages are tasks without questions")
 
@@ -56,9 +62,9 @@ def from_rows(columns: list[str], rows: Rows, name: str, reading: Reading) -> It
 
 def is_csv(start: bytes, columns: Columns) -> bool:
     """Whether a stream begins with the columns of rows, rather than as a text."""
-    first = "".join(start.decode("utf-8-sig", "replace").lstrip().splitlines()[:1])
+    said, first = _first_line(start.decode("utf-8-sig", "replace"))
     try:
-        named = next(csv.reader([first], delimiter=_delimiter(first, Path())), [])
+        named = next(csv.reader([first.rstrip()], delimiter=said or _delimiter(first, Path())), [])
     except csv.Error:
         return False
     asking = {columns.names.get(name, name) for name in ("question", "paragraphs", *NESTED)}
@@ -79,14 +85,21 @@ def read_csv(raw: bytes, path: Path) -> tuple[list[str], Rows]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: {explain_bytes(error)}") from None
-    first = text.lstrip().partition("\n")[0]
+    said, first = _first_line(text)
     csv.field_size_limit(LONGEST)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(first, path), strict=True)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=said or _delimiter(first, path), strict=True)
+    if said:
+        next(lines)
     columns = next((line for line in _read_on(lines, path) if line), [])
-    twice = next((name for name in columns if name and columns.count(name) > 1), None)
-    if twice:
-        raise BadInput(f"{path}: two columns are called {twice}; rename one of them")
-    return columns, ((f"line {lines.line_num}", _row(columns, fields)) for fields in _read_on(lines, path) if fields)
+    filled = (fields for fields in _read_on(lines, path) if any(map(str.strip, fields)))
+    return columns, ((f"line {lines.line_num}", _row(columns, fields)) for fields in filled)
+
+
+def _first_line(text: str) -> tuple[str, str]:
+    """What the first line says divides fields (Excel's sep=;), if it does, and the line of the columns' names."""
+    first, second, *_ = [*re.split(r"[\r\n]+", text.lstrip(" \r\n"), maxsplit=2), ""]
+    said = SEPARATOR.fullmatch(first)
+    return (said[1], second) if said else ("", first)
 
 
 def _read_on(lines: Iterable[list[str]], path: Path) -> Iterator[list[str]]:

@@ -164,13 +164,25 @@ def is_hub_name(source: str) -> bool:
 
 
 def read_sources(sources: Collection[str], reading: Reading) -> Iterator[Record]:
-    """The records of all sources. What two files have in common is read once; a single file is taken as it is."""
+    """The records of all sources, and at the end the tasks of the rows that they have.
+
+    What two files have in common is read once; a single file is taken as it is.
+    """
     single = len(sources) == 1 and not any(S_ISDIR(mode_of(source)) for source in sources)
-    repeats = None if single else Repeats()
-    for source in sources:
-        yield from read_source(source, reading, repeats)
-    reading.solutions.check(" ".join(sources))
-    reading.columns.check_use(" ".join(sources))
+    repeats, found, name = None if single else Repeats(), 0, " ".join(sources)
+
+    def refuse(reject: Reject) -> None:
+        nonlocal found
+        found += 1
+        reading.refuse(reject)
+
+    for reading.rows.source, source in enumerate(sources):
+        for record in read_source(source, replace(reading, refuse=refuse), repeats):
+            found += 1
+            yield record
+    yield from take_rows("stdin" if name == "-" else name, reading, repeats, alone=not found)
+    reading.solutions.check(name)
+    reading.columns.check_use(name)
 
 
 def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
@@ -189,7 +201,7 @@ def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
         reading.refuse(reject)
 
     counted = replace(reading, leave_out=leave_out, refuse=refuse)
-    made = False
+    made, rows = False, reading.rows.added
     try:
         for record in open_source(source, counted, repeats):
             made = True
@@ -197,6 +209,7 @@ def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
     except Empty:
         pass
     reading.columns.used |= bool(bad)  # whatever it was
+    made = made or reading.rows.added > rows
     if not (made or bad or left[TWICE] or reading.allow_empty):
         reading.solutions.check(source)
         raise BadInput(f"{'stdin' if source == '-' else source}: {nothing_in(source, left, reasons)}")
@@ -216,7 +229,7 @@ def nothing_in(source: str, left: Counter[str], reasons: list[str]) -> str:
 
 
 def open_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
-    """The records of a source, and at its end the tasks of the rows that it has."""
+    """The records of a source; its rows are gathered."""
     path = Path(source)
     if S_ISDIR(mode_of(source)):
         yield from read_folder(path, reading, repeats or Repeats())
@@ -229,16 +242,28 @@ def open_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
         found = open_file(path, plain_name(path).stem, reading)
     else:
         found = load_hub(source, reading)
-    found = chain(found, take_rows(reading))
     yield from repeats.leave_out(found, source, reading.leave_out, reading.refuse) if repeats else found
 
 
-def take_rows(reading: Reading) -> Iterator[Record]:
-    """The tasks of the rows that were gathered; those that were in two files are told."""
-    yield from reading.rows.take(reading.unanswered)
-    for name in reading.rows.repeated:
-        reading.leave_out(Omission(name, TWICE, "a row is in another file already"))
-    reading.rows.repeated.clear()
+def take_rows(name: str, reading: Reading, repeats: Repeats | None, *, alone: bool) -> Iterator[Record]:
+    """The tasks of the rows of all sources, called `name`; those that were in two files are told.
+
+    Raises BadInput where none of their questions has an answer, and they were `alone`, without anything else.
+    """
+    left: Counter[str] = Counter()
+
+    def leave_out(omission: Omission) -> None:
+        left[omission.kind] += 1
+        reading.leave_out(omission)
+
+    found = reading.rows.take(replace(reading, leave_out=leave_out).unanswered)
+    for record in repeats.leave_out(found, name, leave_out, reading.refuse) if repeats else found:
+        alone = False
+        yield record
+    for file in reading.rows.repeated:
+        leave_out(Omission(file, TWICE, "a row is in another file already"))
+    if left[UNANSWERED] and alone and not reading.allow_empty:
+        raise BadInput(f"{name}: {nothing_in(name, left, [])}")
 
 
 def load_hub(name: str, reading: Reading) -> Iterator[Record]:

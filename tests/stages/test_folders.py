@@ -206,14 +206,31 @@ def test_ids_samples_and_solutions_reach_over_all_sources(tmp_path: Path) -> Non
         read(*sources, ids=["four"])
 
 
-def test_rows_of_a_passage_in_several_files_are_one_task(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_folder", [True, False])
+def test_rows_of_a_passage_in_several_files_are_one_task(tmp_path: Path, in_folder: bool) -> None:
     fill(
         tmp_path,
         {"a.jsonl": row("Ada"), "b.jsonl": {**row("Ada", "Why?"), "extra": 5}, "c.json": [row("Ada"), row("Bo")]},
     )
-    found, _, left = read(tmp_path)
+    found, _, left = read(*([tmp_path] if in_folder else sorted(tmp_path.iterdir())))
     assert [(record.task.name, len(record.task.questions)) for record in found] == [("Ada", 2), ("Bo", 1)]  # type: ignore[union-attr]
     assert kinds(left) == [("c.json", "twice")]
+
+
+def test_a_file_of_rows_that_is_given_twice_is_read_once(tmp_path: Path) -> None:
+    path = fill(tmp_path, {"a.jsonl": row("Ada")}) / "a.jsonl"
+    (record,), _, left = read(path, path)
+    assert (len(record.task.questions), kinds(left)) == (1, [("a.jsonl", "twice")])  # type: ignore[union-attr]
+
+
+def test_sources_of_which_one_has_only_rows_without_an_answer_are_read(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.jsonl": {**row("Ada"), "answers": []}, "b.jsonl": row("Bo")})
+    found, _, left = read(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert (titles(found), len(left)) == (["Bo"], 2)
+    with pytest.raises(BadInput, match=r"a.jsonl: no task in it: its one question has no answer; --unanswerable keep"):
+        read(tmp_path / "a.jsonl")
+    with pytest.raises(BadInput, match=r"b.jsonl: no task in it; give another source"):
+        read(tmp_path / "a.jsonl", fill(tmp_path, {"b.jsonl": ""}) / "b.jsonl")
 
 
 def test_a_row_with_one_answer_keeps_its_question(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from tests.stages.test_folders import GRIDS, fill, read, titles
             '{\n"a": 1\n}\n{\n"a": 2\n}',
             "source.json: not JSON: Extra data at line 4, column 1; several documents become",
         ),
+        ('{"a": 1}{"a": 2}', "source.json: not JSON: Extra data at column 9; several objects in a line become lines w"),
         ({"model_type": "x"}, "source.json: the configuration of a model; a model is given by its folder"),
         (b"PAR1", "source.json: not a whole parquet file: cut off or damaged ("),
         ([], "source.json: no task in it; give another source, or --allow-empty where none is right"),

@@ -98,6 +98,14 @@ def test_rows_of_a_passage_become_one_task_also_when_they_lie_apart() -> None:
         ({"is_impossible": True}, "a question that cannot be answered, and its answer is"),
         ({"answerable": False}, "a question that cannot be answered, and its answer is"),
         ({"is_impossible": "perhaps"}, "is_impossible must be true or false"),
+        ({"answers": "A", "options": ["Ada", "Bo"]}, "the answer 'A' is none of its options; give the text"),  # RACE
+        ({"answers": 0, "choices": {"text": ["Ada", "Bo"], "label": ["A", "B"]}}, "the answer '0' is none of its opt"),
+        ({"answers": "B", "A": "Ada", "B": "Bo"}, "the answer 'B' is none of its options"),
+        ({"answers": "1", "answer0": "Ada", "answer1": "Bo"}, "the answer '1' is none of its options"),
+        ({"correct_answer_id": 1}, "correct_answer_id is 1, as if one of the 2 answers were right"),  # QuAIL
+        ({"label": "0"}, "label is 0, as if one of the 2 answers were right"),  # ReClor
+        ({"answers": "Ada", "label": 0}, "label is 0, as if the answer 'Ada' were wrong"),  # MultiRC
+        ({"ground_truth": "Bo"}, "the answer 'Ada' is another than ground_truth; --column answer=ground_truth takes"),
     ],
 )
 def test_a_bad_row_is_told_by_its_number_and_the_others_read(
@@ -109,6 +117,14 @@ def test_a_bad_row_is_told_by_its_number_and_the_others_read(
     (reject,) = rejects
     assert reject.reason.startswith("[1]: ")
     assert words.replace("'", '"') in reject.reason.replace("'", '"')
+
+
+@pytest.mark.parametrize(
+    "more", [{"options": ["Ada", "she", "Bo"]}, {"label": 3}, {"correct": True}, {"ground_truth": ["she"]}]
+)
+def test_an_answer_that_its_options_or_labels_bear_out_is_read(tmp_path: Path, more: Mapping[str, Any]) -> None:
+    (task,) = load(tmp_path, [{**row("Ada"), **more}])
+    assert asked(task) == [("Who?", ("Ada", "she"))]
 
 
 def test_ids_that_are_numbers_are_the_questions_ids() -> None:
@@ -134,7 +150,8 @@ def test_a_question_that_comes_again_under_its_id_has_the_answers_of_both() -> N
     ("more", "named"),
     [
         ({"Question": "Who?", "Answer": "Ada"}, "Question, Answer"),
-        ({"query": "Who?", "response": "Ada"}, "query"),
+        ({"query": "Who?", "response": "Ada"}, "query, response"),
+        ({"instruction": "Who?", "output": "Ada"}, "instruction"),  # Dolly, Alpaca
         ({"qa": [{"q": "Who?", "a": "Ada"}]}, "qa"),
         ({"qaPairs": [["Who?", "Ada"]]}, "qaPairs"),
         ({"items": [{"question": "Who?", "answer": "Ada"}]}, "items"),
@@ -190,6 +207,8 @@ NONE: list[dict[str, Any]] = [
     {"is_impossible": "True", "answer": ""},
     {"is_impossible": 1, "answers": {"text": []}},
     {"answerable": False, "answer": None},
+    {"answers": [{"text": "CANNOTANSWER", "answer_start": 9}]},
+    {"answers": ["No Answer Present."]},
 ]
 GOOD = {"question": "What?", "answer": "a bridge"}
 

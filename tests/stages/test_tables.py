@@ -1,7 +1,9 @@
 """Tables: CSV, parquet and Arrow as rows, whatever their folder is called, and the user's own names of columns."""
 
+import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import tasks
+from stages.documents import Reading
 from stages.failures import BadConfig, BadInput, MissingInput, SealError
 from stages.lines import Reject
 from stages.records import Record
+from stages.sources import open_stream
 from tests.stages.bad_input import row
 from tests.stages.test_folders import fill, read, titles
 
@@ -23,9 +27,10 @@ HEADER = "title,context,question,answer\n"
 BUILDERS = ("json", "csv", "text", "parquet", "imagefolder", "webdataset", "arrow", "xml", "pandas", "lance")
 
 
-def stored(rows: list[Mapping[str, Any]], ending: str = ".parquet") -> bytes:
+def stored(rows: list[Mapping[str, Any]], ending: str = ".parquet", names: Sequence[str] = ()) -> bytes:
     """The rows as a file of that kind: .arrow as `datasets` writes it, .feather as pandas does."""
     table, sink = pa.Table.from_pylist(rows), pa.BufferOutputStream()
+    table = table.rename_columns([*names]) if names else table
     if ending == ".parquet":
         pyarrow.parquet.write_table(table, sink)
     else:
@@ -138,11 +143,16 @@ def test_fields_of_text_stay_as_they_stand(tmp_path: Path) -> None:
         "\ufeff" + HEADER + 'T,"One, two",Who?,Ada\n',
         HEADER.replace("\n", "\r\n") + '\r\nT,"One, two",Who?,Ada\r\n',
         "\n" + HEADER + 'T,"One, two",Who?,Ada',
+        "\ufeffsep=;\r\n" + HEADER.replace(",", ";") + "T;One, two;Who?;Ada\r\n",  # as Excel has them
+        '"sep=,"\n' + HEADER + 'T,"One, two",Who?,Ada\n,,,\n , ,,\n',
+        (HEADER + 'T,"One, two",Who?,Ada\n').replace("\n", "\r"),
     ],
 )
 def test_other_delimiters_and_ends_of_lines_are_seen(tmp_path: Path, content: str) -> None:
     (record,), _, _ = read(fill(tmp_path, {"a.csv": content}) / "a.csv")
-    assert (record.task.context, asked([record])) == ("One, two", [("Who?", "Ada")])  # type: ignore[union-attr]
+    streamed = open_stream(BytesIO(content.encode()), "stdin", reading := Reading())
+    for found in ([record], [*streamed, *reading.rows.take()]):
+        assert (found[0].task.context, asked(found)) == ("One, two", [("Who?", "Ada")])  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +184,8 @@ def test_answers_in_a_field_are_read_or_refused_but_never_guessed(
         ("a.csv", "title,context\n".encode("utf-16"), "not UTF-8 (byte 0) but UTF-16; convert it: iconv -f UTF-16"),
         ("a.csv", "title,context\n".encode("utf-16-le"), "not UTF-8 (byte 0) but UTF-16; convert it: iconv -f UTF-16"),
         ("a.csv", "title,title,context\n", "two columns are called title; rename one of them"),
+        ("a.csv", "title,context\n".encode("utf-32"), "not UTF-8 (byte 0) but UTF-32; convert it: iconv -f UTF-32 "),
+        ("a.csv", "title,context\n".encode("utf-16-be"), "not UTF-8 (byte 0) but UTF-16, big-endian; convert it: "),
         ("a.csv", "q,a\n1,2\n", "no column title, context, question, answers; it has q, a; --column title=NAME says"),
         ("a.csv", "title,context,question\n1,2,3\n", "no column answers; it has title, context, question; --column"),
         ("a.csv", "title,context,answer\n1,2,3\n", "no column question; it has title, context, answer; --column q"),
@@ -182,6 +194,8 @@ def test_answers_in_a_field_are_read_or_refused_but_never_guessed(
         ("a.parquet", b"hello there", "no parquet file, whatever its ending says"),
         ("a.parquet", stored([FLAT])[:-30], "not a whole parquet file: cut off or damaged (Parquet magic bytes "),
         ("a.parquet", stored([{"q": "x"}]), "no column title, context, question, answers; it has q; --column title"),
+        ("a.parquet", stored([FLAT], names=(*"abc", "c")), "two columns are called c; rename one of them"),
+        ("a.parquet.gz", gzip.compress(stored([FLAT])), "a gzip file; unpack it first: gunzip -k "),
         ("a.arrow", stored([FLAT], ".arrow")[:-600], "not a whole Arrow file: cut off or damaged ("),
         ("a.arrow", stored([FLAT], ".feather")[:-30], "not a whole Arrow file: cut off or damaged ("),
     ],
