@@ -26,6 +26,7 @@ from stages.engines.models import Device
 from stages.failures import BadConfig, NoSpace
 from tests.conftest import make_tokenizer
 from tests.engines.conftest import files_of_at_most
+from tests.engines.exact import BEYOND_ROUNDING
 from tests.engines.jobs import Notes
 from tests.engines.plain import encoded, hf_trainer, plain_loop
 
@@ -73,8 +74,8 @@ def test_a_whole_training_equals_an_independent_loop(model_dir: Path, tmp_path: 
     found = weights_of(tmp_path / "job")
     assert found.keys() == expected.keys()
     assert all(weight.dtype == torch.float64 for weight in found.values())
-    assert max(float((found[name] - expected[name]).abs().max()) for name in found) < 1e-12
-    assert (result.loss_first, result.loss_last) == pytest.approx((losses[0], losses[-1]), abs=1e-12)
+    assert max(float((found[name] - expected[name]).abs().max()) for name in found) < BEYOND_ROUNDING
+    assert (result.loss_first, result.loss_last) == pytest.approx((losses[0], losses[-1]), abs=BEYOND_ROUNDING)
     assert (result.steps, result.sequences) == (len(losses), len(TEXTS))
     assert result.tokens == sum(len(ids) for ids, _ in encoded(job))
 
@@ -84,7 +85,7 @@ def test_a_qwen3_trains_as_the_independent_loop_does(qwen_dir: Path, tmp_path: P
     list(PeftTrainer(str(qwen_dir), device=FLOAT64).fit([job]))
     expected, _ = plain_loop(qwen_dir, job)
     found = weights_of(tmp_path / "job")
-    assert max(float((found[name] - expected[name]).abs().max()) for name in expected) < 1e-12
+    assert max(float((found[name] - expected[name]).abs().max()) for name in expected) < BEYOND_ROUNDING
 
 
 def test_a_training_in_float32_is_close_to_hf_trainers(model_dir: Path, trainer: PeftTrainer, tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ def same_results(first: FitResult, second: FitResult) -> bool:
         return replace(result, path=None, loss_first=0.0, loss_last=0.0)
 
     losses = (first.loss_first, first.loss_last)
-    return bare(first) == bare(second) and losses == pytest.approx((second.loss_first, second.loss_last), abs=1e-12)
+    return bare(first) == bare(second) and losses == pytest.approx(
+        (second.loss_first, second.loss_last), abs=BEYOND_ROUNDING
+    )
 
 
 # ---- a whole run is peft's

@@ -99,7 +99,7 @@ def test_full_is_the_official_recipe_in_float64(tmp_path: Path, kind: str, batch
         trainer: Any = kind_of(str(folder), device=FLOAT64, **({"path": path} if path else {}))
         exact_norms(trainer.network)
         (result,) = trainer.fit([replace(job, out=tmp_path / name)])
-        assert (result.loss_first, result.loss_last) == pytest.approx((losses[0], losses[-1]), abs=1e-12)
+        assert (result.loss_first, result.loss_last) == pytest.approx((losses[0], losses[-1]), abs=BEYOND_ROUNDING)
         assert distance(weights_of(tmp_path / name), expected) < BEYOND_ROUNDING, name
 
 
