@@ -1,20 +1,23 @@
 """Attention that keeps packed sequences apart, put in place of the model's own for as long as it is needed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from stages.engines.packing import Block, Packing, Row
-from stages.engines.text import Tokens
+from stages.engines.targets import linear_layers
+from stages.engines.text import Tokens, longest_sequence
 from stages.failures import BadConfig
 
 ATTENTION = "seal_packed"
 TRIAL = [Tokens((6, 7, 2), 0), Tokens((2, 3, 4, 5), 0)]  # two: a layer that is no attention could mix them
+DRAWS, MANY = 4, 256  # passes, and their tokens, where a model draws numbers while it is trained
 
 
 def attend(
@@ -81,26 +84,117 @@ def packed_attention(network: Any) -> Iterator[None]:
         network.set_attn_implementation(own)
 
 
-@torch.no_grad()
 def check_packable(network: Any) -> None:
-    """Raises BadConfig unless each sequence's packed logits are its own, from the output layer on the last states."""
-    plain = torch.cat([own_logits(network, row) for row in TRIAL])
+    """Raises BadConfig unless each sequence's packed logits and gradients are its own, those that it is trained with.
+
+    A model may compute otherwise while it is trained: with dropout or noise, or with gradients that are not those of
+    its logits, as where it learns which experts to take. The batched trainer knows nothing of that.
+    """
+    plain = trial(network, TRIAL)
     try:
-        packed = packed_logits(network)
+        packed = trial(network, TRIAL, trial_packing(network, "bmm"))
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:  # of transformers' model
         raise BadConfig(
             f"this architecture cannot be trained packed ({type(error).__name__} in it); use --trainer peft"
         ) from error
-    tolerance = 1e-3 if plain.dtype in (torch.float32, torch.float64) else 0.1
-    if not torch.allclose(plain, packed, rtol=tolerance, atol=tolerance * float(plain.abs().max())):
+    exact = plain.logits.dtype in (torch.float32, torch.float64)
+    tolerance = 1e-3 if exact else 0.1
+    if not plain.says(packed, tolerance):
         raise BadConfig("this architecture cannot be trained packed (its logits differ); use --trainer peft")
-    if not ends_in_output_layer(network):
+    if not alike([plain.embedded], [packed.embedded], tolerance=1e-2 if exact else 0.2):
+        raise BadConfig("this architecture cannot be trained packed (its gradients differ); use --trainer peft")
+    with torch.no_grad():
+        direct = ends_in_output_layer(network)
+    if not direct:
         raise BadConfig("this architecture changes logits behind its output layer; use --trainer peft")
+    for own, trained in in_training(network, plain):
+        slopes = ([each.embedded, *each.layers] for each in (own, trained))
+        if not own.says(trained, 1e-3) or not alike(*slopes, tolerance=1e-2 if exact else 5e-2):
+            raise BadConfig(
+                f"{network.config.model_type} computes otherwise while it is trained (dropout, noise or gradients of "
+                "its own), which cannot be trained packed; use --trainer peft"
+            )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What training sees: logits, and the gradients of the loss at the embeddings and behind layers."""
+
+    logits: Tensor  # (tokens, vocabulary)
+    embedded: Tensor  # (tokens, hidden)
+    layers: Sequence[Tensor]  # at what each linear layer puts out, call by call
+
+    def says(self, other: "Seen", tolerance: float) -> bool:
+        atol = tolerance * float(self.logits.abs().max())
+        return torch.allclose(self.logits, other.logits, rtol=tolerance, atol=atol)
+
+
+def in_training(network: Any, plain: Seen) -> Iterator[tuple[Seen, Seen]]:
+    """What is seen in eval mode, and in training mode. Eval mode is on afterwards.
+
+    Of a model that draws numbers in training, many tokens are tried, too: chance need not do something to each.
+    """
     with torch.random.fork_rng():
-        trained = own_logits(network.train(), TRIAL[0])
-        network.eval()
-    if not torch.allclose(plain[: len(trained)], trained, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
-        raise BadConfig("this model has dropout of its own, which cannot be trained packed; use --trainer peft")
+        try:
+            before = chance(network)
+            yield plain, trial(network.train(), TRIAL)
+            if all(torch.equal(*each) for each in zip(before, chance(network), strict=True)):
+                return
+            length = min(MANY, longest_sequence(network.config) or MANY)
+            words = min(MANY, len(network.get_input_embeddings().weight) - 2)
+            row = Tokens(tuple(2 + place % words for place in range(length)), 0)
+            plain = trial(network.eval(), [row])
+            for _ in range(DRAWS):
+                yield plain, trial(network.train(), [row])
+        finally:
+            network.eval()
+
+
+def chance(network: Any) -> list[Tensor]:
+    """Where the generators stand that the network may draw from."""
+    own = [torch.cuda.get_rng_state(network.device)] if network.device.type == "cuda" else []
+    return [torch.get_rng_state(), *own]
+
+
+def trial(network: Any, rows: Sequence[Tokens], packing: Packing | None = None) -> Seen:
+    """There and back: each sequence alone, or all of them packed."""
+    leaves, layers = list[Tensor](), list[Tensor]()
+
+    def begin(layer: Any, given: Any, out: Tensor) -> Tensor:
+        leaves.append(out.detach().requires_grad_())
+        return leaves[-1].clone()  # a model may change it in place
+
+    def note(layer: Any, given: Any, out: Any) -> None:
+        parts = out if isinstance(out, tuple) else (out,)
+        layers.extend(each for each in parts if isinstance(each, Tensor) and each.requires_grad)
+
+    hooks = [layer.register_forward_hook(note) for layer in linear_layers(network).values()]
+    hooks.append(network.get_input_embeddings().register_forward_hook(begin))
+    try:
+        with torch.enable_grad():
+            own = packed_logits(network, packing) if packing else own_logits(network, rows)
+            losses = [
+                cross_entropy(each[:-1].float(), torch.tensor(row.ids[1:], device=each.device), reduction="sum")
+                for each, row in zip(own, rows, strict=True)
+            ]
+            grads = torch.autograd.grad(torch.stack(losses).sum(), [*leaves, *layers], allow_unused=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = [torch.zeros(1) if grad is None else grad for grad in grads]
+    embedded = torch.cat([each[0] for each in found[: len(leaves)]])
+    embedded = torch.cat(packing.pieces(embedded)) if packing else embedded
+    return Seen(torch.cat(own).detach(), embedded, found[len(leaves) :])
+
+
+def alike(some: Sequence[Tensor], others: Sequence[Tensor], *, tolerance: float) -> bool:
+    """Whether tensors differ by no more than this share of their length. What is all but nothing is no measure."""
+    if [each.shape for each in some] != [each.shape for each in others]:
+        return False
+    lengths = [float(each.float().norm()) for each in some]
+    least = 1e-4 * max(lengths, default=0.0)
+    gaps = [float((one.float() - other.float()).norm()) for one, other in zip(some, others, strict=True)]
+    return all(gap <= tolerance * max(length, least) for gap, length in zip(gaps, lengths, strict=True))
 
 
 def ends_in_output_layer(network: Any) -> bool:
@@ -111,7 +205,7 @@ def ends_in_output_layer(network: Any) -> bool:
     made: list[Tensor] = []
     hook = network.get_output_embeddings().register_forward_hook(lambda layer, given, out: made.append(out[0].clone()))
     try:
-        logits = own_logits(network, TRIAL[0])
+        (logits,) = own_logits(network, TRIAL[:1])
     finally:
         hook.remove()
     return len(made) == 1 and torch.equal(made[0].to(logits.dtype), logits)
@@ -147,16 +241,14 @@ def there_and_back(network: Any, *, ragged: bool) -> tuple[Tensor, Tensor]:
     return own.detach(), torch.cat(packing.pieces(grad[0]))
 
 
-def packed_logits(network: Any) -> Tensor:
-    """Logits of the trial in one pass, one sequence after the other: (tokens, vocabulary)."""
-    packing = trial_packing(network, "bmm")
+def packed_logits(network: Any, packing: Packing) -> list[Tensor]:
+    """Logits (length, vocabulary) of each sequence, all in one pass."""
     with packed_attention(network):
         hidden = network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
-    logits: Tensor = network.get_output_embeddings()(torch.cat(packing.pieces(hidden)))
-    return logits
+    return [network.get_output_embeddings()(each) for each in packing.pieces(hidden)]
 
 
-def own_logits(network: Any, row: Tokens) -> Tensor:
-    """The model's own logits of one sequence alone: (length, vocabulary)."""
-    logits: Tensor = network(input_ids=torch.tensor([row.ids], device=network.device), use_cache=False).logits[0]
-    return logits
+def own_logits(network: Any, rows: Sequence[Tokens]) -> list[Tensor]:
+    """The model's own logits (length, vocabulary) of each sequence alone."""
+    inputs = (torch.tensor([row.ids], device=network.device) for row in rows)
+    return [network(input_ids=ids, use_cache=False).logits[0] for ids in inputs]

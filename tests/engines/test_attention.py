@@ -25,6 +25,12 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PhimoeConfig,
+    PhimoeForCausalLM,
     set_seed,
 )
 
@@ -131,6 +137,23 @@ SIZES: dict[str, Any] = {
     "pad_token_id": 0,
 }
 GPT2 = {"n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 300}
+EXPERTS = {**SIZES, "num_local_experts": 4}
+OPT = {**SIZES, "dropout": 0.0, "ffn_dim": 48, "word_embed_proj_dim": 32}
+
+
+class OwnGradient(torch.nn.SiLU):
+    """In training the gradient passes as if the layer were not there; what comes out is the same."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        return x + (y - x).detach() if self.training else y
+
+
+def with_own_gradient(network: Any) -> Any:
+    network.model.layers[0].mlp.act_fn = OwnGradient()
+    return network
+
+
 UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
     "softcap": (lambda: Gemma2ForCausalLM(Gemma2Config(head_dim=16, **SIZES)), "attention cannot be packed"),
     "scaled logits": (lambda: GraniteForCausalLM(GraniteConfig(logits_scaling=8.0, **SIZES)), "its logits differ"),
@@ -150,8 +173,20 @@ UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         "its logits differ",
     ),
-    "attention dropout": (lambda: LlamaForCausalLM(LlamaConfig(attention_dropout=0.2, **SIZES)), "dropout of its own"),
-    "dropout": (lambda: GPT2LMHeadModel(GPT2Config(**GPT2)), "dropout of its own"),
+    "attention dropout": (lambda: LlamaForCausalLM(LlamaConfig(attention_dropout=0.2, **SIZES)), "while it is trained"),
+    "dropout": (lambda: GPT2LMHeadModel(GPT2Config(**GPT2)), "while it is trained"),
+    "noise": (lambda: MixtralForCausalLM(MixtralConfig(router_jitter_noise=0.1, **EXPERTS)), "while it is trained"),
+    "gradients of its own": (lambda: with_own_gradient(LlamaForCausalLM(LlamaConfig(**SIZES))), "llama computes other"),
+    "choice of experts": (lambda: PhimoeForCausalLM(PhimoeConfig(**EXPERTS)), "phimoe computes otherwise"),
+    "layers left out": (
+        lambda: OPTForCausalLM(OPTConfig(layerdrop=0.9, **OPT)),
+        "opt computes otherwise while it is trained",
+    ),
+}
+FIT: dict[str, Callable[[], Any]] = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
+    "experts": lambda: MixtralForCausalLM(MixtralConfig(**EXPERTS)),
+    "chance that does nothing": lambda: OPTForCausalLM(OPTConfig(**OPT)),
 }
 
 
@@ -166,6 +201,13 @@ def test_a_model_that_cannot_be_packed_is_refused_with_the_way_out(kind: str, dt
         check_packable(network)
     assert not network.training
     assert network.config._attn_implementation == own
+
+
+@pytest.mark.parametrize("kind", FIT)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_that_is_trained_as_it_answers_passes(kind: str, dtype: torch.dtype) -> None:
+    set_seed(0)
+    check_packable(FIT[kind]().to(dtype).eval())
 
 
 def test_the_check_draws_nothing_from_the_global_generator(model_dir: Path) -> None:
