@@ -11,11 +11,13 @@ What else a task or a pair holds is left alone. Grids may be rows of digits, or 
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from stages.arc_records import ArcTask
 from stages.failures import BadConfig, BadInput, MissingInput
+from stages.golds import unpack
 from stages.grids import COLOUR_COUNT, MAX_SIDE
 from stages.kinds import HEAD, look_at_bytes
 from stages.lines import BadLine, Refuse, excerpt, meta_of, read_entries, validate
@@ -92,10 +94,22 @@ def records_of(tasks: Mapping[str, Any], known: Mapping[str, Any], name: str, re
 
 def named_record(task: Mapping[str, Any], solutions: Solutions, name: str) -> Record:
     """A task that says itself what it is called. Raises BadLine for a bad one."""
-    known = next((str(task[key]) for key in ID_KEYS if isinstance(task.get(key), str | int) and task[key] != ""), None)
-    task_id = known or content_id("arc", task["train"], task["test"])
+    task_id = name_of(task) or content_id("arc", task["train"], task["test"])
     solved = solutions.of({task_id: task}, Path(name)).get(task_id) if solutions.file else None
     return arc_record(task_id, task, solved)
+
+
+def name_of(task: Mapping[str, Any]) -> str | None:
+    """What a task says that it is called."""
+    return next((str(task[key]) for key in ID_KEYS if isinstance(task.get(key), str | int) and task[key] != ""), None)
+
+
+def unpack_grids(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with the pairs of an ARC task that a column holds in text."""
+    texts = {part: row[part] for part in PARTS if isinstance(row.get(part), str) and row[part].lstrip()[:1] in "[{"}
+    with suppress(ValueError):
+        return row | {part: unpack(text) for part, text in texts.items()}
+    return row
 
 
 def from_tasks(tasks: list[Any], path: Path, refuse: Refuse, solutions: Solutions) -> Iterator[Record]:

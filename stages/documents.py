@@ -210,7 +210,7 @@ def from_entry(entry: Any, reading: Reading, name: str) -> list[Record]:
     """The records of a passage, with its self-edits in official files; none of a row. Raises BadLine."""
     if is_record(entry):
         raise BadLine("a record in a list; make lines of it: jq -c '.[]' FILE")
-    entry = reading.columns.rename(entry) if isinstance(entry, dict) else entry
+    entry = arc_files.unpack_grids(reading.columns.rename(entry)) if isinstance(entry, dict) else entry
     if arc_files.is_task(entry):
         return [arc_files.named_record(entry, reading.solutions, name)]
     if isinstance(entry, dict) and LINE_KEYS.isdisjoint(entry) and (kind := look_at_keys(entry)):
@@ -256,9 +256,10 @@ def from_document(document: Any, path: Path, reading: Reading) -> Iterator[Recor
     if isinstance(document, Fault):
         raise BadInput(f"{path}: {document}")
     if arc_files.is_task(document) and str(path) == "stdin":
-        if not reading.title:
+        name = reading.title or arc_files.name_of(document)
+        if not name:
             raise BadConfig("stdin: an ARC task has no name there; give --title ID")
-        document = {reading.title: document}
+        document = {name: document}
     if arc_files.is_task(document) or arc_files.is_challenges(document):
         return arc_files.from_arc(document, path, reading.refuse, reading.solutions)
     if isinstance(document, list) and document and look_at_keys(document[0]) is PAIRS:

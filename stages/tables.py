@@ -14,7 +14,6 @@ from typing import Any
 from stages.columns import Columns
 from stages.documents import Empty, Reading, from_line
 from stages.failures import BadInput
-from stages.golds import unpack
 from stages.kinds import ARROW, GZIP, HEAD, PARQUET, Foreign, Kind, look_at_bytes
 from stages.lines import LONGEST, BadLine, one_line, read_entries
 from stages.packed import Damaged, open_plain, plain_name
@@ -113,16 +112,7 @@ def _read_on(lines: Iterable[list[str]], path: Path) -> Iterator[list[str]]:
 def _row(columns: list[str], fields: list[str]) -> Row:
     if len(fields) != len(columns):
         return fields
-    row = {name: field if field.strip() else None for name, field in zip(columns, fields, strict=True)}
-    return {name: _pairs(field) if field and name in ("train", "test") else field for name, field in row.items()}
-
-
-def _pairs(field: str) -> Any:
-    """The grids of an ARC task, where a field holds them in text."""
-    try:
-        return unpack(field) if field.lstrip()[:1] in ("[", "{") else field
-    except ValueError:
-        return field
+    return {name: field if field.strip() else None for name, field in zip(columns, fields, strict=True)}
 
 
 def read_arrow(path: Path, kind: Kind | None) -> tuple[list[str], Rows]:

@@ -126,6 +126,7 @@ TABLE = pa.Table.from_pylist([{"id": "flip", **FLIP}])
     [
         ("lines.jsonl", f"{json.dumps({'id': 'a', **FLIP})}\n{json.dumps({'task_id': 7, **SWAP})}\n", ["a", "7"]),
         ("lines.json", f"{json.dumps({'id': 'a', **FLIP})}\n{json.dumps({'task': 'b', **SWAP})}\n", ["a", "b"]),
+        ("texts.jsonl", json.dumps({"id": "a", **{part: json.dumps(pairs) for part, pairs in FLIP.items()}}), ["a"]),
         ("list.json", [{"name": "a", **FLIP}, {"name": "b", **SWAP}], ["a", "b"]),
         ("one.txt", FLIP, ["one"]),
         ("one.json", {**FLIP, "name": "x", "description": "d", "test": [{**PAIR, "note": 1}]}, ["one"]),

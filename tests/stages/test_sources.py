@@ -226,6 +226,8 @@ def test_documents_and_lines_come_on_stdin_beside_other_sources(
         assert titles(read(path, "-")[0])[:2] == ["a", "Own"]
     monkeypatch.setattr(sys, "stdin", Stdin(json.dumps(GRIDS).encode()))
     assert titles(read("-", title="0a1b")[0]) == ["0a1b"]
+    monkeypatch.setattr(sys, "stdin", Stdin(json.dumps({"id": "0c", **GRIDS}).encode()))  # head -1 of lines
+    assert titles(read("-")[0]) == ["0c"]
     with pytest.raises(BadConfig, match="--title T: only for what comes on stdin"):
         read(path, title="T")
     with pytest.raises(BadConfig, match="stdin can be read once"):
