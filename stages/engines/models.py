@@ -31,6 +31,7 @@ MODEL_FILES = (  # whatever changes what a model says
     "*.model",
     "*.safetensors",
 )
+RARE = "a \U0002a6a5\ue000"  # a letter that hardly a vocabulary has, and one that is nobody's
 SAMPLE, SAMPLES = 4096, 512  # bytes of a sample, samples of a file
 
 
@@ -173,15 +174,21 @@ def load_tokenizer(name: str) -> Any:
 
 
 def check_ids(name: str, tokenizer: Any, rows: int) -> None:
-    """Raises BadConfig for a token that texts have and the embedding has no row for. The pad token is in no text."""
+    """Raises BadConfig for a token that comes of a text and that the embedding has no row for.
+
+    The pad token, and special ones that only stand in a text, do not: there they are letters (engines/controls.py).
+    """
     beyond = {number: text for text, number in tokenizer.get_vocab().items() if number >= rows}
     if not beyond:
         return
+    with library_errors(name, "its tokenizer cannot be used"):
+        written = set(tokenizer(RARE)["input_ids"])
     roles = {tokenizer.eos_token_id: "end token ", tokenizer.bos_token_id: "start token "}
+    roles |= {tokenizer.unk_token_id: "unknown token "} if tokenizer.unk_token_id in written else {}
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     template = str(tokenizer.chat_template or "")
     for number, text in sorted(beyond.items(), key=lambda item: (item[0] not in roles, item[0])):
-        if number in roles or number not in special or text in template:
+        if number in roles or number in written or number not in special or text in template:
             last = max(beyond)
             more = f" ({len(beyond)} are beyond, up to {beyond[last]!r} with id {last})" if len(beyond) > 1 else ""
             raise BadConfig(

@@ -158,6 +158,23 @@ def added(role: str, text: str, *, template: str | None = None) -> Callable[[Pat
     return apply
 
 
+def added_by_itself(folder: Path) -> None:
+    added("cls_token", "[CLS]")(folder)
+    place = json.loads((folder / SETTINGS).read_text())["vocab_size"]
+    special = {"[CLS]": {"id": "[CLS]", "ids": [place], "tokens": ["[CLS]"]}}
+    single = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    template = {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": special}
+    edit(folder / "tokenizer.json", post_processor=template)
+
+
+def unknown_beyond(folder: Path) -> None:
+    added("unk_token", "<unk>")(folder)
+    path = folder / "tokenizer.json"
+    model = json.loads(path.read_text())["model"]
+    place = json.loads((folder / SETTINGS).read_text())["vocab_size"]
+    edit(path, model={**model, "unk_token": "<unk>", "vocab": {**model["vocab"], "<unk>": place}}, pre_tokenizer=None)
+
+
 def added_words(folder: Path) -> None:
     tokenizer = fit_rows(folder)
     tokenizer.add_tokens(["protein", "kinase"])
@@ -204,6 +221,8 @@ BROKEN: dict[str, Callable[[Path], None]] = {
     "start beyond": added("bos_token", "<s>"),
     "turn beyond": added("additional_special_tokens", "<turn>", template="<turn>{{ messages[0]['content'] }}"),
     "words beyond": added_words,
+    "added beyond": added_by_itself,
+    "unknown beyond": unknown_beyond,
     "unused beyond": added("additional_special_tokens", "<image>"),
     "bitsandbytes": quantized("bitsandbytes", load_in_4bit=True, bnb_4bit_quant_type="nf4"),
     "gptq": quantized("gptq", bits=4, group_size=128),

@@ -11,9 +11,11 @@ from transformers import GPT2Config, GPT2Model
 
 from stages import doctor
 from stages.engines import loading
+from stages.engines.base import Example
 from stages.engines.hf import HFEngine
 from stages.engines.loading import first_line, library_errors, load_network, rows_of
 from stages.engines.models import Device, load_model, load_tokenizer
+from stages.engines.text import example_tokens, prompt_ids
 from stages.failures import BadConfig, BadInput, OutOfMemory, SealError
 from tests.conftest import make_tokenizer
 from tests.engines.broken import BROKEN, INDEX, SETTINGS, WEIGHTS, break_model, edit, more
@@ -69,6 +71,8 @@ REFUSED: dict[str, tuple[type[SealError], str]] = {
     ),
     "start beyond": (BadConfig, "start token '<s>' has id 287, but the embedding has 287 rows"),
     "turn beyond": (BadConfig, "token '<turn>' has id 287, but the embedding has 287 rows"),
+    "added beyond": (BadConfig, "token '[CLS]' has id 287, but the embedding has 287 rows"),
+    "unknown beyond": (BadConfig, "unknown token '<unk>' has id 287, but the embedding has 287 rows"),
     "words beyond": (
         BadConfig,
         "token 'protein' has id 287, but the embedding has 287 rows (2 are beyond, up to 'kinase' with i",
@@ -178,6 +182,22 @@ def test_what_can_be_mended_or_does_no_harm_is_used(folder: Path, name: str) -> 
         HFEngine(str(folder), loaded=loaded).tokenizer.pad_token_id < loaded[1].get_input_embeddings().weight.shape[0]
     )
     assert all(finding.ok for finding in doctor.check_model(str(folder), CPU, deep=True))
+
+
+@pytest.mark.parametrize("text", ["a <image> b", "<image>", "<image><image> \n"])
+@pytest.mark.parametrize("folder", ["unused beyond"], indirect=True)
+def test_a_special_token_beyond_the_embedding_that_a_text_has_is_letters(folder: Path, text: str) -> None:
+    tokenizer, rows = load_tokenizer(str(folder)), rows_of(str(folder))
+    assert tokenizer("<image>")["input_ids"] == [rows]
+    for prompt in ("", text):
+        sequence = example_tokens(tokenizer, Example(prompt, text), end=True).ids
+        for ids in (sequence, prompt_ids(tokenizer, text)):
+            assert rows is not None
+            assert max(ids) < rows
+            assert text in tokenizer.decode(ids)
+    for turns in ([{"role": "user", "content": text}], text):
+        tokenizer.chat_template = "{% for each in messages %}{{ each.content }}|{% endfor %}"
+        assert max(example_tokens(tokenizer, Example(turns, text), end=True).ids) < rows
 
 
 def test_words_beyond_the_embedding_are_counted_up_to_the_pad_token() -> None:
