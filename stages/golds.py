@@ -62,7 +62,7 @@ def _check_right(entry: Mapping[str, Any], golds: list[str]) -> None:
     if which and (len(golds) > 1 or (len(options) > 1 and len(golds) == len(options))):
         found = f"{which} is {entry[which]}, as if one of the {len(golds)} answers were right"
         raise BadLine(f"{found}; give that alone as answer, or leave {which} out")
-    if wrong := next((key for key in RIGHT if str(entry.get(key)).lower() in ("0", "false")), None):
+    if wrong := next((key for key in RIGHT if str(entry.get(key)).lower() in ("0", "0.0", "false")), None):
         raise BadLine(f"{wrong} is {entry[wrong]}, as if the answer {told} were wrong; leave the row or {wrong} out")
     for key in TRUTHS:
         texts = [text.strip() for text in _listed(entry.get(key)) if not is_void(text)]

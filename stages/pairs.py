@@ -23,6 +23,9 @@ NEEDS = "`seal sft` learns from prompt and completion, each text or messages, or
 ALIASES = {  # what others call them, and as what they can be read
     ("text",): '{prompt: "", completion: .text}',
     ("prompt", "response"): "{prompt, completion: .response}",
+    ("instruction", "input", "output"): (
+        r'{prompt: ([.instruction, .input // ""] | join("\n") | rtrimstr("\n")), completion: .output}'
+    ),
     ("instruction", "output"): "{prompt: .instruction, completion: .output}",
     ("question", "answer"): "{prompt: .question, completion: .answer}",
     ("prompt", "chosen"): "{prompt, completion: .chosen}",
@@ -77,6 +80,8 @@ def read_pair(line: Mapping[str, Any]) -> TrainingPair:
         wrong = _faults("messages", completion, text=False)
     else:
         raise BadLine(_without_pair(line, here))
+    if line.get("label") is False:  # KTO's sign for a completion that is not wanted
+        wrong.append("label: is false, as of a completion not to be learned; leave the line out, or the label")
     if wrong:
         raise BadLine("; ".join(wrong))
     pair = _pair(line, prompt, completion)

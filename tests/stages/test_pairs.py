@@ -110,6 +110,8 @@ def test_lines_of_one_prompt_or_one_task_stay_together() -> None:
         ({"text": "t"}, "no prompt and no completion; `seal sft` learns from prompt and completion, each text or"),
         ({"text": "t"}, """(jq -c '{prompt: "", completion: .text}')"""),
         ({"prompt": "p", "response": "r"}, "an object with prompt, response: no completion; `seal sft` learns from"),
+        ({"instruction": "i", "input": "x", "output": "o"}, r'[.instruction, .input // ""] | join("\n")'),
+        ({"prompt": "p", "completion": "c", "label": False}, "label: is false, as of a completion not to be learned"),
         ({"instruction": "i", "output": "o"}, "(jq -c '{prompt: .instruction, completion: .output}')"),
         ({"conversations": []}, '{role: ({human: "user", gpt: "assistant"}[.from] // .from), content: .value}]}'),
         ({}, "an object with nothing: no prompt and no completion"),
