@@ -99,6 +99,9 @@ def adapter_config(path: Path) -> dict[str, Any]:
     if not isinstance(method, str) or method in PROMPTS:
         told = f"peft_type {method} puts tokens before the prompt" if method else "its settings have no peft_type"
         raise BadInput(f"adapter {path}: {told}; take an adapter of layers, as LoRA is")
+    if found.get("layer_replication"):
+        way = "make that model, and train an adapter of it"
+        raise BadInput(f"adapter {path}: its layer_replication makes another model with more layers; {way}")
     start = found.get("init_lora_weights", True)
     if start not in PLAIN_STARTS:
         raise BadInput(

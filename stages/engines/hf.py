@@ -148,18 +148,33 @@ class HFEngine:
                 yield from self._complete(network, batch[piece], slots[piece], lay)
             return
         for request, prompt, text in zip(batch, prompts, texts, strict=True):
+            if text is None:
+                yield Completion(request.id, "", "failed", None, error=self._not_finite(request.adapter))
+                continue
             yield decoded(self.tokenizer, self.ends, request.id, text, prompt, chat=not isinstance(request.prompt, str))
 
-    def _texts(self, network: Any, rows: Sequence[Row], batch: Sequence[Request], lay: Lay) -> list[list[int]] | None:
-        """The tokens after each prompt, or None where memory ran out: then smaller batches from here on."""
+    def _not_finite(self, adapter: Path | None) -> str:
+        what = f"with adapter {adapter}" if adapter else self.model
+        way = "take another copy" if self.network.dtype == torch.float32 else "take another copy, or --dtype float32"
+        return f"the logits of the model {what} are not finite, so that it says nothing: its weights are broken; {way}"
+
+    def _texts(
+        self, network: Any, rows: Sequence[Row], batch: Sequence[Request], lay: Lay
+    ) -> list[list[int] | None] | None:
+        """The tokens after each prompt, None for those of broken logits.
+
+        None for all where memory ran out: then smaller batches from here on.
+        """
         samplers = SeededSampling([request.sampling for request in batch], self.network.device)
         try:
             if self._is_ours(network):
                 pad, share = self.tokenizer.pad_token_id, self.company.get(True, "any") == "any"
                 tell = self.watch.wrote
-                return complete(network, rows, samplers, ends=self.ends, pad=pad, lay=lay, tell=tell, share=share)
-            lay([row.slot for row in rows])
-            return self._generate(network, rows, [samplers, self._tell])
+                texts = complete(network, rows, samplers, ends=self.ends, pad=pad, lay=lay, tell=tell, share=share)
+            else:
+                lay([row.slot for row in rows])
+                texts = self._generate(network, rows, [samplers, self._tell])
+            return [None if place in samplers.broken else text for place, text in enumerate(texts)]
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise

@@ -14,7 +14,7 @@ from typing import Any
 
 from stages.engines.checkpoints import MERGE, check_folder, text_part
 from stages.engines.directories import model_tensors, read_object
-from stages.engines.headers import shown
+from stages.engines.headers import TensorInfo, shown
 from stages.failures import BadConfig, BadInput, MissingInput, OutOfMemory, SealError, Unavailable
 
 AGAIN = "copy or download it again"
@@ -184,7 +184,7 @@ def load_settings(name: str) -> Any:
         check_folder(folder, name)
         written, generation = read_object(folder / "config.json"), folder / "generation_config.json"
         if generation.is_file():  # transformers passes over one that it cannot read, and over its end tokens
-            read_object(generation)
+            _check_ends(name, read_object(generation).get("eos_token_id"))
         if fault := _unknown_kind(written):
             raise BadInput(f"--model {name}: cannot be loaded: {fault}")
         faults = (_unknown_dtype, _quantized, _flash)
@@ -194,6 +194,16 @@ def load_settings(name: str) -> Any:
     if fault := _not_causal(config):
         raise BadConfig(f"--model {name}: {fault}; take a causal language model, which writes on from a text")
     return config
+
+
+def _check_ends(name: str, found: object) -> None:
+    """Raises BadInput for end tokens that are no ids: the model would never stop, or transformers fail later."""
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(type(each) is int for each in ids):
+        told = f"generation_config.json says eos_token_id {shown(str(found))}"
+        raise BadInput(
+            f"--model {name}: {told}, which is no id of a token, nor a list of such; take it out, or mend it"
+        )
 
 
 def rows_of(name: str) -> int | None:
@@ -227,11 +237,11 @@ def _quantized(config: Mapping[str, Any]) -> str | None:
     """Why weights of fewer bits cannot be read here; None where they can, or where there are none."""
     from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
-    settings = config.get("quantization_config")
+    settings = config.get("quantization_config") or config.get("quantization")  # the latter is MLX's word
     if not isinstance(settings, dict) or not settings:
         return None
     bits = settings.get("load_in_4bit") or settings.get("load_in_8bit")
-    method = str(settings.get("quant_method") or ("bitsandbytes" if bits else None))
+    method = str(settings.get("quant_method") or ("bitsandbytes" if bits else "MLX"))
     kinds = {key.removesuffix("_4bit").removesuffix("_8bit") for key in AUTO_QUANTIZER_MAPPING}
     told, instead = f"its weights are quantized with {shown(method)}", "take the model that is not quantized"
     if method not in kinds:
@@ -291,9 +301,10 @@ def load_network(name: str, **settings: Any) -> tuple[Any, Sequence[str]]:
     from transformers import AutoModelForCausalLM
 
     config = load_settings(name)
+    stored: Mapping[str, TensorInfo] = {}
     if Path(name).is_dir():
         try:
-            model_tensors(Path(name))
+            stored = model_tensors(Path(name))
         except (BadInput, MissingInput) as error:
             raise BadInput(f"--model {name}: cannot be loaded: {error}") from None
     reading = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
@@ -310,7 +321,18 @@ def load_network(name: str, **settings: Any) -> tuple[Any, Sequence[str]]:
         text, "output_router_logits", None
     ):  # for a loss of training alone, which cannot be had of single tokens
         text.output_router_logits = False
-    return network, check_report(name, type(network).__name__, config, report)
+    beside = check_report(name, type(network).__name__, config, report)
+    _check_numbers(name, network, stored)
+    return network, beside
+
+
+def _check_numbers(name: str, network: Any, stored: Mapping[str, TensorInfo]) -> None:
+    """Raises BadConfig for whole numbers where the model computes with fractions: their scales are not there."""
+    whole = {key for key, info in stored.items() if info.dtype[0] in "IU"}
+    fractions = {key for key, weight in network.state_dict().items() if weight.is_floating_point()} if whole else set()
+    if wrong := sorted(whole & fractions):
+        told = f"{_among(wrong)} of whole numbers, as of quantized weights, and no scales for them"
+        raise BadConfig(f"--model {name}: {told}; take the model that is not quantized")
 
 
 def _drop_pad(config: Any) -> bool:

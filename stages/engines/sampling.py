@@ -31,10 +31,14 @@ class SeededSampling:
         self.drawn = [row for row, sampling in enumerate(rows) if sampling.temperature > 0]
         self.temperature = self._column([rows[row].temperature for row in self.drawn], device)
         self.top_p = self._column([rows[row].top_p for row in self.drawn], device)
+        self.places: Sequence[int] = range(len(rows))  # of the rows among those that it began with
+        self.broken: set[int] = set()  # places of rows that had logits from which nothing can be drawn
 
     def keep(self, rows: Sequence[int]) -> "SeededSampling":
         """The same for some of the rows alone: each goes on drawing where it is."""
-        return SeededSampling([self.rows[row] for row in rows], self.device, self.step)
+        kept = SeededSampling([self.rows[row] for row in rows], self.device, self.step)
+        kept.places, kept.broken = [self.places[row] for row in rows], self.broken
+        return kept
 
     @staticmethod
     def _column(values: Sequence[float], device: torch.device) -> Tensor:
@@ -46,6 +50,9 @@ class SeededSampling:
         One call a token.
         """
         step, self.step = self.step, self.step + 1
+        finite = scores.amax(-1).isfinite()  # NaN and infinity are the largest
+        if not bool(finite.all()):
+            self.broken.update(self.places[row] for row in (~finite).nonzero().flatten().tolist())
         if not self.drawn:
             return scores
         logits = scores[self.drawn].float()

@@ -98,7 +98,9 @@ def _checked(network: Any, targets: Sequence[str]) -> list[str] | None:
     names, given = layer_names(network), f"--target {', '.join(targets)}"
     absent = [target for target in targets if target.rpartition(".")[2] not in names]
     if absent:
-        raise BadConfig(f"--target {', '.join(absent)}: not in this model, which has {told(network)}")
+        raise BadConfig(
+            f"--target {', '.join(absent)}: not in this model, which has {told(network)}; or give --target {ALL_LINEAR}"
+        )
     for target in targets:
         if reason := names[target.rpartition(".")[2]]:
             raise BadConfig(f"--target {target}: {reason}; take of {told(network)}")

@@ -203,6 +203,9 @@ BROKEN: dict[str, Callable[[Path], None]] = {
     "bias unused": more(model__layers__0__self_attn__q_proj__bias=(32,)),
     "bias wanted": settings(attention_bias=True),
     "scales": more(model__layers__0__mlp__up_proj__weight_scale_inv=(1, 1)),
+    "no scales": reweighed(
+        lambda state: {name: each.to(torch.int8) if "up_proj" in name else each for name, each in state.items()}
+    ),
     "compiled prefix": renamed("", "_orig_mod."),
     "parallel prefix": renamed("", "module."),
     "peft prefix": renamed("", "base_model.model."),
@@ -233,6 +236,8 @@ BROKEN: dict[str, Callable[[Path], None]] = {
     "fp8": quantized("fp8", weight_block_size=[128, 128]),
     "mxfp4": quantized("mxfp4"),
     "unknown quantization": quantized("madeup"),
+    "mlx": settings(quantization={"group_size": 64, "bits": 4}),
+    "newer mlx": settings(quantization_config={"group_size": 64, "bits": 4}),
     "activation": settings(hidden_act="gelu_brandnew"),
     "rope": settings(rope_parameters={"rope_type": "brandnew", "rope_theta": 10000.0, "factor": 2.0}),
     "dtype": settings(dtype="float9"),
@@ -267,6 +272,8 @@ BROKEN: dict[str, Callable[[Path], None]] = {
     "negative layers": settings(num_hidden_layers=-1),
     "no heads": settings(num_attention_heads=0),
     "generation list": lambda folder: (folder / "generation_config.json").write_text("[]"),
+    "end of text": lambda folder: edit(folder / "generation_config.json", eos_token_id=["</s>"]),
+    "ends of lists": lambda folder: edit(folder / "generation_config.json", eos_token_id=[[0]]),
     "generation torn": lambda folder: (folder / "generation_config.json").write_text('{"temp'),
     "pad in settings": settings(pad_token_id=300),
 }

@@ -339,3 +339,39 @@ def test_no_more_adapters_are_drawn_than_a_batch_needs() -> None:
     batches = make_batches(groups(), 3)
     next(batches)
     assert drawn == [0, 1, 2, 3]
+
+
+def test_logits_that_are_not_finite_are_no_answers_and_leave_the_others_alone(
+    model_dir: Path, adapters: dict[str, Path], expected: dict[tuple[str, str], list[int]], tmp_path: Path
+) -> None:
+    """Of an adapter in a batch with others, of one that is asked alone, and of the model itself."""
+    broken = {name: tmp_path / name for name in ("A", "dora")}
+    for name, folder in broken.items():
+        shutil.copytree(adapters[name], folder)
+        weights = load_file(folder / "adapter_model.safetensors")
+        save_file({key: weight * float("nan") for key, weight in weights.items()}, folder / "adapter_model.safetensors")
+    engine = HFEngine(str(model_dir), device=FLOAT32)
+    lost = [Request(f"lost {name}", QUESTIONS[1], GREEDY, folder) for name, folder in broken.items()]
+    drawn = Sampling(temperature=1.0, max_tokens=5)
+    lost.append(Request("lost and drawn", QUESTIONS[1], drawn, broken["A"]))
+    fine = [request for name in ("A", "B", "dora") for request in ask(name, adapters, QUESTIONS)]
+    answers = list(engine.sample([*lost, *fine]))
+    right(fine, [each for each in answers if not each.id.startswith("lost")], expected)
+    failed = {each.id: each for each in answers if each.id.startswith("lost")}
+    assert {each.finish for each in failed.values()} == {"failed"}
+    assert all(f"with adapter {broken[name]} are not finite" in str(failed[f"lost {name}"].error) for name in broken)
+    engine.network.lm_head.weight.fill_(float("inf"))
+    (answer,) = engine.sample([Request("a", QUESTIONS[1], GREEDY)])
+    assert answer.finish == "failed"
+    assert f"the logits of the model {model_dir} are not finite" in str(answer.error)
+
+
+def test_an_adapter_with_more_layers_than_the_model_is_refused_and_leaves_it_as_it_is(
+    model_dir: Path, adapters: dict[str, Path], expected: dict[tuple[str, str], list[int]], tmp_path: Path
+) -> None:
+    more = make_adapter(model_dir, tmp_path / "more", 1, {"layer_replication": [[0, 2], [1, 2]]})
+    engine = HFEngine(str(model_dir), device=FLOAT32)
+    (answer,) = engine.sample([Request("more", QUESTIONS[1], GREEDY, more)])
+    assert "its layer_replication makes another model with more layers; " in str(answer.error)
+    requests = [*ask("", adapters, QUESTIONS[:2]), *ask("dora", adapters, QUESTIONS[:2])]
+    right(requests, list(engine.sample(requests)), expected)

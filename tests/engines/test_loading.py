@@ -42,6 +42,10 @@ REFUSED: dict[str, tuple[type[SealError], str]] = {
     ),
     "bias wanted": (BadConfig, "no weights for model.layers.0.self_attn.k_proj.bias and 7 more"),
     "scales": (BadConfig, "as of quantized weights; config.json lacks their quantization_config"),
+    "no scales": (
+        BadConfig,
+        "it holds 2 weights (as 'model.layers.0.mlp.up_proj.weight') of whole numbers, as of quant",
+    ),
     "compiled prefix": (
         BadConfig,
         "but for '_orig_mod.lm_head.weight'; save it again without _orig_mod. before the names",
@@ -95,6 +99,8 @@ REFUSED: dict[str, tuple[type[SealError], str]] = {
         f"{QUANTIZED}'mxfp4', which needs kernels; pip install kernels, or take the model that is not",
     ),
     "unknown quantization": (BadConfig, f"{QUANTIZED}'madeup', which transformers "),
+    "mlx": (BadConfig, f"{QUANTIZED}'MLX', which transformers "),
+    "newer mlx": (BadConfig, f"{QUANTIZED}'MLX', which transformers "),
     "activation": (BadConfig, "config.json says hidden_act 'gelu_brandnew', which transformers "),
     "rope": (BadConfig, "config.json says rope_type 'brandnew', which transformers "),
     "dtype": (BadConfig, "config.json says dtype 'float9', which torch does not have"),
@@ -145,6 +151,8 @@ REFUSED: dict[str, tuple[type[SealError], str]] = {
         "its settings cannot be read: ZeroDivisionError: integer modulo by zero; copy or download it",
     ),
     "generation list": (BadInput, "generation_config.json: a JSON list, not an object"),
+    "end of text": (BadInput, "which is no id of a token, nor a list of such; take it out, or mend it"),
+    "ends of lists": (BadInput, "generation_config.json says eos_token_id '[[0]]', which is no id of a token"),
     "generation torn": (BadInput, "generation_config.json: not JSON"),
 }
 FINE = ["tied yet both", "pad beyond", "pad beyond in both", "unused beyond", "pad in settings", "tokenizer class"]
