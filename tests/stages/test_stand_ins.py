@@ -29,7 +29,7 @@ STAND_INS = [
     ('<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "a web page or an XML answer of a server, not "),
     ("404: Not Found", "what a server said, not the file; see what it says: cat "),
     ("Entry not found\n", "what a server said, not the file; see what it says: cat "),
-    (gzip.compress(POINTER.encode()), "a gzip file; unpack it first: gunzip -k "),
+    (gzip.compress(POINTER.encode(), mtime=0), "a gzip file; unpack it first: gunzip -k "),
     ("a text\n".encode("utf-16"), "not UTF-8 (byte 0) but UTF-16; convert it: iconv -f UTF-16 -t UTF-8 "),
 ]
 SOURCES = ("a.jsonl", "a.json", "a.txt", "a.md", "a.csv", "a.parquet", "a.arrow", "a")

@@ -195,7 +195,7 @@ def test_answers_in_a_field_are_read_or_refused_but_never_guessed(
         ("a.parquet", stored([FLAT])[:-30], "not a whole parquet file: cut off or damaged (Parquet magic bytes "),
         ("a.parquet", stored([{"q": "x"}]), "no column title, context, question, answers; it has q; --column title"),
         ("a.parquet", stored([FLAT], names=(*"abc", "c")), "two columns are called c; rename one of them"),
-        ("a.parquet.gz", gzip.compress(stored([FLAT])), "a gzip file; unpack it first: gunzip -k "),
+        ("a.parquet.gz", gzip.compress(stored([FLAT]), mtime=0), "a gzip file; unpack it first: gunzip -k "),
         ("a.arrow", stored([FLAT], ".arrow")[:-600], "not a whole Arrow file: cut off or damaged ("),
         ("a.arrow", stored([FLAT], ".feather")[:-30], "not a whole Arrow file: cut off or damaged ("),
     ],
