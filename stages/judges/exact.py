@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from stages.judges.base import Case, Verdict
-from stages.judges.reading.letters import NUMERAL, SHOWN, composed, mark_signs, value
+from stages.judges.reading.letters import NUMERAL, SHOWN, composed, mark_signs, spell_out, value
 from stages.judges.reading.numbers import CURRENCIES, Style, split_numbers, style_of
 from stages.judges.several import any_gold
 
@@ -65,7 +65,7 @@ def _with_numbers(text: str, style: Style) -> list[str]:
         tokens[f"number{len(tokens)}"] = number
         return f" number{len(tokens) - 1} "
 
-    shown = CENTURY.sub("th", NUMERAL.sub(_in_digits, WAR_I.sub("1", composed(text))))
+    shown = CENTURY.sub("th", NUMERAL.sub(_in_digits, WAR_I.sub("1", spell_out(text))))
     pieces = split_numbers(shown, style)
     normal = normalise("".join(stand_in(piece) if known else piece for known, piece in pieces))
     return [tokens.get(word, word) for word in normal.split()]

@@ -19,7 +19,9 @@ from stages.judges.reading.unspaced import ALIKE, UNSPACED, forms, is_phrase, na
 LONGEST = 40  # letters: what is longer is no English word
 SHORTEST_SHARED = 5  # letters that two words must at least begin with, if they are to count as one
 LONGEST_ENDING = 3  # letters by which each of two such words may go on differently
-OF_NAMES = frozenset({"son", "ton", "dra", "ra", "ina", "na"})  # endings that make another name: Robertson
+OF_NAMES = frozenset(  # endings that make another name or thing: Robertson, Nigeria, neutrino, methanol
+    {"son", "ton", "dra", "ra", "ina", "na", "ia", "ez", "ino", "ol"}
+)
 CHOICE = "or"
 NOT = "not"
 TO = "to"
@@ -37,15 +39,16 @@ FUNCTION_WORDS = ARTICLES.union(
         "his her their we our you your i my me him who whom whose which what when where why how is are was were be "
         "been being am do does did done has have had having will would can could might shall should must there "
         "here also about into over under after before during between through such some any all both each more most "
-        "other only very just s t"
+        "other only very just s t approximately around circa roughly etwa environ в году год года"
     ),
 )
 DENIALS = _listed(
     "no never none nor neither without cannot nobody nothing isnt wasnt arent werent dont doesnt didnt hasnt havent "
-    "hadnt wont wouldnt cant couldnt shouldnt"
+    "hadnt wont wouldnt cant couldnt shouldnt nicht nie kein keine keinen pas jamais niet geen ikke inte nao не нет"
 )
-ERAS_AND_SIGNS = {"bce": "bc", "ce": "ad", "percentage": "percent", "usa": "us"}
-SAME = dict.fromkeys(DENIALS, NOT) | ERAS_AND_SIGNS
+SHORT_FORMS = {"bce": "bc", "ce": "ad", "percentage": "percent", "grey": "gray", "st": "saint", "mt": "mount"}
+SAME = dict.fromkeys(DENIALS, NOT) | SHORT_FORMS
+BRITISH = re.compile("(?<=[a-z]{3})o(u)r(?=(?:s|ed|ing|ful|ite|able|hood|ly)?$)|(?<=[a-z]{2}t)(re)$")  # colour, theatre
 
 INITIALS = re.compile(r"\b(?:[^\W\d_]\. ?){2,}")  # u.s. and b.c., once folded
 JOINED = re.compile(r"(?<=\d)[:/-]")
@@ -59,6 +62,7 @@ UMLAUT = re.compile("[äöüøå]")
 STROKED = str.maketrans({"đ": "d", "ł": "l", "ø": "o", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ħ": "h"})
 PARTICLE = re.compile(
     "(?<=[가-힣]{2})(?:은|는|이|가|을|를|에|의|로|와|과|도|만|에서|으로|에게|까지|부터|이다|다|입니다|이에요|예요|이었다|였다)$"
+    "|(?<=^[년월일명개살번])(?:입니다|이다|이에요|예요|에|은|는|이|가|을|를)$"  # behind a number
 )
 WRITTEN_OUT = {"%": " percent ", "&": " and ", ".": "."} | dict.fromkeys("'’ʼ`·・", "")
 WRITTEN_OUT |= {chr(code): shown for code, shown in SHOWN.items()}
@@ -147,7 +151,11 @@ def content(found: Iterable[str]) -> list[str]:
 def stem(word: str) -> str:
     """Without its English ending (Snowball) or its Korean particle."""
     english = len(word) <= LONGEST and word.isascii() and word.isalpha() and not word[0].isupper()
-    return _english(word) if english else PARTICLE.sub("", word)
+    return _english(BRITISH.sub(_american, word)) if english else PARTICLE.sub("", word)
+
+
+def _american(found: re.Match[str]) -> str:
+    return "or" if found[1] else "er"
 
 
 @lru_cache(maxsize=1 << 16)
@@ -170,7 +178,8 @@ def keys(word: str) -> frozenset[str]:
     if is_number(word) or not word.isalpha():
         return frozenset({word})
     known = stem(word)
-    shortest = max(SHORTEST_SHARED, len(known) - LONGEST_ENDING)
+    ending = max((len(each) for each in OF_NAMES if known.endswith(each)), default=LONGEST_ENDING + 1)
+    shortest = max(SHORTEST_SHARED, len(known) + 1 - min(ending, LONGEST_ENDING + 1))
     return frozenset(
         {known} | {known[:length] for length in range(shortest, len(known)) if known[length:] not in OF_NAMES}
     )

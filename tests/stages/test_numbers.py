@@ -28,7 +28,12 @@ half a million = 500,000 | one and a half million = 1.5 million | £5m = £5 mil
 1914–1918 = 1914 to 1918 | 24–10 = 24-10 | 09:30 = 9:30 | 10:30 p.m. = 10:30pm | twelve = 12 | twenty-one = 21
 one hundred and six = 106 | two hundred thousand = 200,000 | nineteenth = 19th | twenty-first = 21st
 World War II = World War Two | Louis XIV = Louis 14 | the XIX century = the 19th century | Ⅻ = 12 | ١٨٥٤ = 1854
-१२ = 12 | １２ = 12 | ٣٫١٤ = 3.14 | XIV = 14 | \\frac{1}{2} = 0.5 | $5 = 5 | F-16 = F16
+१२ = 12 | １２ = 12 | ٣٫١٤ = 3.14
+60 mph = 60 miles per hour | 100 km/h = 100 kilometres per hour | 10 km² = 10 square kilometers
+5 GB = 5 gigabytes | 3 sq mi = 3 square miles | 1 L = 1 litre
+500 ml = 500 milliliters | 50 Hz = 50 hertz | 90° = 90 degrees
+20¢ = 20 cents | 1,5 Millionen = 1.5 million | 2 Mrd. = 2 billion | 3 млн = 3 million
+XIV = 14 | \\frac{1}{2} = 0.5 | $5 = 5 | F-16 = F16
 """
 OTHER = """
 $1.5 million = $15 million | 7.4 = 74 | -5 = 5 | +5 = -5 | ±5 = 5 | 1/2 = 12 | 10² = 102 | 10^2 = 102 | 1e3 = 13
@@ -39,7 +44,8 @@ $1.5 million = $15 million | 7.4 = 74 | -5 = 5 | +5 = -5 | ±5 = 5 | 1/2 = 12 | 
 ½ = 2 | 1½ = 11/2 | one third = one half | 1914–1918 = 19141918 | 1914-18 = 1914-19 | World War I = World War II
 Elizabeth I = Elizabeth II | Louis XIV = Louis XVI | 4/4 = 44 | 9/11 = 911 | 2001-09-11 = 20010911
 twenty-one = 201 | 1854 = 1845 | 10³ = 10² | 12 of 15 = 1215 | 0.5 = 05 | 1,2 = 12 | 5-3 = 53
-192.168.0.1 = 192.16.80.1 | 100,000 = 1,00,00,000 | ١٨٥٤ = 1845
+60 mph = 60 km/h | 10 km² = 10 km | 5 GB = 5 MB | 500 ml = 500 l | $20 = 20 cents | 5 m/s = 5 m
+90° = 90 °C | 192.168.0.1 = 192.16.80.1 | 100,000 = 1,00,00,000 | ١٨٥٤ = 1845
 """
 
 

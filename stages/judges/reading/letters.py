@@ -30,11 +30,23 @@ SIGNED = re.compile(
 )  # C++, F#, a+, Na+; O-, Cl-; A*
 SPELLED = (
     (re.compile(r"\b(n)o one\b", re.IGNORECASE), r"\1obody"),
+    (re.compile(r"\b(?:N[or]|no\.) ?\.? ?(?=\d)|№ ?(?=\d)|(?<![\w&#])#(?=\d)"), "number "),
+    (re.compile(r"\bca?\. ?(?=\d)", re.IGNORECASE), "circa "),
+    (re.compile(r"\bww ?(?=(?:ii?|[12])\b)", re.IGNORECASE), "World War "),
     (re.compile(r"(?<![\w.])(?:\.|dot )net\b", re.IGNORECASE), "dotnet"),
     (re.compile(r"\b[Cc](?: plus plus|pp)\b"), "C++"),
     (re.compile(r"\b([A-G]) sharp\b"), r"\1#"),
     (re.compile(r"\b(AB|[ABO])[ -](?:pos(?:itive)?|plus)\b(?=\s*(?:$|[^\w\s]|blood|type))"), r"\1+"),
     (re.compile(r"\b(AB|[ABO])[ -](?:neg(?:ative)?|minus)\b(?=\s*(?:$|[^\w\s]|blood|type))"), r"\1-"),
+)
+
+NAMES = (  # of which one is short; where words are told apart
+    (re.compile(r"\bunited states(?: of america)?\b|\bu\.s\.(?:a\.)?(?![\w$])|\busa\b", re.IGNORECASE), "usa"),
+    (re.compile(r"\bUS\b(?!\$| dollars?\b)"), "usa"),
+    (re.compile(r"\bunited kingdom\b", re.IGNORECASE), "uk"),
+    (re.compile(r"\bunited nations\b", re.IGNORECASE), "un"),
+    (re.compile(r"\beuropean union\b", re.IGNORECASE), "eu"),
+    (re.compile(r"(?<![\w'’])(?:l|d|qu)['’](?=[aeiouyhàâæéèêëîïôœùû])", re.IGNORECASE), ""),  # l'eau
 )
 
 NUMERAL = re.compile(r"(?<![^\W_])(?:[IVX]{2,}|[ivx]{2,}|X[LC][IVX]*|[IVXLCDM]{3,}|Iii?)(?![^\W_])")
@@ -79,10 +91,15 @@ def _of_usual_width(letter: str) -> str:
 
 def mark_signs(text: str) -> str:
     """The composed text, in which a sign that belongs to a letter is marked: C++, O-, Na+."""
-    text = composed(text).translate(ERASED)
+    return SIGNED.sub(lambda found: re.sub(r"[-−–+#*]", _private_sign, found[0]), spell_out(text).translate(ERASED))
+
+
+def spell_out(text: str) -> str:
+    """The composed text, in which what is written in several ways is written in one: No. 5, WW2, O positive."""
+    text = composed(text)
     for spelled, written in SPELLED:
         text = spelled.sub(written, text)
-    return SIGNED.sub(lambda found: re.sub(r"[-−–+#*]", _private_sign, found[0]), text)
+    return text
 
 
 def _private_sign(found: re.Match[str]) -> str:
@@ -92,6 +109,8 @@ def _private_sign(found: re.Match[str]) -> str:
 def mark(text: str) -> str:
     """The text with all that is marked: signs, the digits of formulas, numerals, and letters that are no words."""
     text = HYPHEN.sub(r"\1", mark_signs(text))
+    for name, short in NAMES:
+        text = name.sub(short, text)
     text = FORMULA.sub(lambda found: re.sub(r"\d", lambda digit: PRIVATE[SMALL[int(digit[0])]], found[0]), text)
     text = NUMERAL.sub(lambda found: _private(found[0]) if value(found[0].upper()) else found[0], text)
     text = LABELLED.sub(lambda found: found[0][:-1] + _private(found[0][-1]), text)

@@ -62,7 +62,19 @@ NOT_COUNTED = {  # after these it is no number
 }
 
 ATTACHED = {"k": 3, "K": 3, "M": 6}  # 5k, 5M
-ABBREVIATED = {"mn": 6, "mln": 6, "mio": 6, "bn": 9, "mrd": 9, "tn": 12, "trn": 12, "ma": 6, "mya": 6}
+FOREIGN = _each("millionen|millones|milioni|milhões|miljoen|млн|миллион|миллиона|миллионов", "million") | _each(
+    "mrd|milliarde|milliarden|milliard|milliards|miliardi|miljard|млрд|миллиард|миллиарда|миллиардов", "billion"
+)
+ABBREVIATED = {name: SCALES[scale] for name, scale in FOREIGN.items()} | {
+    "mn": 6,
+    "mln": 6,
+    "mio": 6,
+    "bn": 9,
+    "tn": 12,
+    "trn": 12,
+    "ma": 6,
+    "mya": 6,
+}
 OF_MONEY = {"m": 6, "b": 9, "B": 9, "t": 12, "T": 12}  # $5m
 MONEY = (
     _each("$|us$|usd|dollar|dollars|us dollar|us dollars", "$")
@@ -100,6 +112,30 @@ MEASURES = (
     | _each("week|weeks", "week")
     | _each("month|months", "month")
     | _each("yr|yrs|year|years", "year")
+    | _each(
+        "km/h|kmh|kph|km per hour|kilometres per hour|kilometers per hour|kilometres an hour|kilometers an hour", "km/h"
+    )
+    | _each("mph|miles per hour|miles an hour", "mph")
+    | _each("m/s|m per second|metres per second|meters per second", "m/s")
+    | _each("km/s|km per second|kilometres per second|kilometers per second", "km/s")
+    | _each("km²|km2|km^2|sq km|square km|square kilometres|square kilometers|square kilometre", "km²")
+    | _each("m²|m2|m^2|sq m|square metres|square meters|square metre|square meter", "m²")
+    | _each("sq mi|square mi|square miles|square mile", "square mile")
+    | _each("sq ft|square feet|square foot", "square foot")
+    | _each("l|litre|litres|liter|liters", "litre")
+    | _each("ml|millilitre|millilitres|milliliter|milliliters", "ml")
+    | _each("kb|kilobyte|kilobytes", "kb")
+    | _each("mb|megabyte|megabytes", "mb")
+    | _each("gb|gigabyte|gigabytes", "gb")
+    | _each("tb|terabyte|terabytes", "tb")
+    | _each("w|watt|watts", "watt")
+    | _each("kw|kilowatt|kilowatts", "kw")
+    | _each("hz|hertz", "hertz")
+    | _each("khz|kilohertz", "khz")
+    | _each("mhz|megahertz", "mhz")
+    | _each("ghz|gigahertz", "ghz")
+    | _each("°|degree|degrees", "degree")
+    | _each("¢|cent|cents", "cent")
     | _each("am|a.m.", "am")
     | _each("pm|p.m.", "pm")
     | _each("bc|bce|b.c.|b.c.e.", "bc")
