@@ -39,7 +39,7 @@ FUNCTION_WORDS = ARTICLES.union(
         "his her their we our you your i my me him who whom whose which what when where why how is are was were be "
         "been being am do does did done has have had having will would can could might shall should must there "
         "here also about into over under after before during between through such some any all both each more most "
-        "other only very just s t approximately around circa roughly etwa environ в году год года"
+        "other only very just s t approximately around circa roughly etwa environ в году год года °"
     ),
 )
 DENIALS = _listed(

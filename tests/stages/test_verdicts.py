@@ -813,6 +813,8 @@ WILD = [  # question, gold, answer, exact, lexical: what data sets of questions 
     ("How long?", "5 kilometers (3.1 mi)", "3.1 miles", False, True),
     ("What?", "No. 5", "Number five", True, True),
     ("What?", "No. 5", "#5", True, True),
+    ("What?", "5 US dollars", "5 Canadian dollars", False, False),
+    ("What?", "100 degrees", "100 degrees Celsius", False, True),
     ("What?", "No. 5", "No. 6", False, False),
     ("What?", "the colour of the theatre", "color of a theater", False, True),
     ("What?", "grey", "gray", False, True),

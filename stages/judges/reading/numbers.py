@@ -83,8 +83,8 @@ MONEY = (
     | _each("¥|jpy|yen", "¥")
     | _each("₹|inr|rupee|rupees", "₹")
     | _each("₽|rub|rouble|roubles|ruble|rubles", "₽")
-    | _each("a$|aud", "A$")
-    | _each("c$|cad", "C$")
+    | _each("a$|aud|australian dollars", "A$")
+    | _each("c$|cad|canadian dollars", "C$")
     | {"hk$": "HK$", "nz$": "NZ$", "₩": "₩", "₺": "₺", "₪": "₪", "chf": "CHF"}
 )
 MEASURES = (
@@ -134,7 +134,7 @@ MEASURES = (
     | _each("khz|kilohertz", "khz")
     | _each("mhz|megahertz", "mhz")
     | _each("ghz|gigahertz", "ghz")
-    | _each("°|degree|degrees", "degree")
+    | _each("°|degree|degrees", "°")
     | _each("¢|cent|cents", "cent")
     | _each("am|a.m.", "am")
     | _each("pm|p.m.", "pm")
