@@ -317,6 +317,7 @@ def load_network(name: str, **settings: Any) -> tuple[Any, Sequence[str]]:
     if getattr(network, "_hf_peft_config_loaded", False):  # of a hub name; a directory's is seen before
         raise BadConfig(f"--model {name}: an adapter lies beside the model, and was loaded with it; {MERGE}")
     text = network.config.get_text_config()
+    text.return_dict = network.config.return_dict = True  # old settings may say that tuples come back
     if getattr(
         text, "output_router_logits", None
     ):  # for a loss of training alone, which cannot be had of single tokens

@@ -275,6 +275,7 @@ BROKEN: dict[str, Callable[[Path], None]] = {
     "end of text": lambda folder: edit(folder / "generation_config.json", eos_token_id=["</s>"]),
     "ends of lists": lambda folder: edit(folder / "generation_config.json", eos_token_id=[[0]]),
     "generation torn": lambda folder: (folder / "generation_config.json").write_text('{"temp'),
+    "tuples": settings(return_dict=False),
     "pad in settings": settings(pad_token_id=300),
 }
 

@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2Model
 
 from stages import doctor
 from stages.engines import loading
-from stages.engines.base import Example
+from stages.engines.base import Example, Request, Sampling
 from stages.engines.hf import HFEngine
 from stages.engines.loading import first_line, library_errors, load_network, rows_of
 from stages.engines.models import Device, load_model, load_tokenizer
@@ -155,7 +155,15 @@ REFUSED: dict[str, tuple[type[SealError], str]] = {
     "ends of lists": (BadInput, "generation_config.json says eos_token_id '[[0]]', which is no id of a token"),
     "generation torn": (BadInput, "generation_config.json: not JSON"),
 }
-FINE = ["tied yet both", "pad beyond", "pad beyond in both", "unused beyond", "pad in settings", "tokenizer class"]
+FINE = [
+    "tied yet both",
+    "pad beyond",
+    "pad beyond in both",
+    "unused beyond",
+    "pad in settings",
+    "tokenizer class",
+    "tuples",
+]
 
 
 def test_every_broken_model_has_its_sentence() -> None:
@@ -189,6 +197,8 @@ def test_what_can_be_mended_or_does_no_harm_is_used(folder: Path, name: str) -> 
     assert (
         HFEngine(str(folder), loaded=loaded).tokenizer.pad_token_id < loaded[1].get_input_embeddings().weight.shape[0]
     )
+    (answer,) = HFEngine(str(folder), loaded=loaded).sample([Request("a", "A house.", Sampling(max_tokens=2))])
+    assert answer.error is None
     assert all(finding.ok for finding in doctor.check_model(str(folder), CPU, deep=True))
 
 

@@ -251,7 +251,7 @@ def test_an_unknown_target_names_the_models_own_layers(
         list(fresh.fit([make_job(tmp_path, replace(SMALL, targets=targets))]))
     assert str(caught.value) == (
         f"--target {targets[-1]}: not in this model, which has "
-        "down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj"
+        "down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj; or give --target all-linear"
     )
     assert_untouched(fresh.network, before)
 
