@@ -323,7 +323,8 @@ def load_network(name: str, **settings: Any) -> tuple[Any, Sequence[str]]:
     ):  # for a loss of training alone, which cannot be had of single tokens
         text.output_router_logits = False
     beside = check_report(name, type(network).__name__, config, report)
-    _check_numbers(name, network, stored)
+    if getattr(network, "hf_quantizer", None) is None:
+        _check_numbers(name, network, stored)
     return network, beside
 
 
