@@ -16,8 +16,12 @@ NESTED = 8  # backslashes before a character: JSON in JSON in JSON has seven
 
 @lru_cache(maxsize=8)
 def spelling(key: str) -> re.Pattern[str]:
-    """The key with each character as it is, as in a URL, or as in JSON, which may be within JSON again."""
-    return re.compile("".join(spelled(character) for character in key))
+    """The key with each character as it is, as in a URL, or as in JSON, which may be within JSON again.
+
+    A very short one ("token") is a dummy, which is no part of a longer word (max_tokens).
+    """
+    written = "".join(spelled(character) for character in key)
+    return re.compile(rf"(?<!\w){written}(?!\w)" if len(key) < SECRET // 2 else written)
 
 
 def spelled(character: str) -> str:

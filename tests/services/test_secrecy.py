@@ -38,6 +38,13 @@ def test_a_short_key_is_no_secret_in_data() -> None:
     assert without_secret(f"x {KEY}", KEY) == "x (key)"
 
 
+@pytest.mark.parametrize("key", ["token", "k", "max"])
+def test_a_dummy_key_is_no_part_of_a_longer_word(key: str) -> None:
+    said = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+    assert quoted(said, key) == said
+    assert quoted(f"Bearer {key}: no such key", key) == "Bearer (key): no such key"
+
+
 def test_a_key_is_hidden_before_the_text_is_cut() -> None:
     text = quoted("x" * 195 + KEY, KEY)
     assert text == "x" * 195 + "(key)"
