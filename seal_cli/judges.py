@@ -11,7 +11,7 @@ from seal_cli.console import note
 from seal_cli.services import ServiceFlags, calls_told, connect, key_from, refuse_given
 from stages.disk import PART
 from stages.engines.served import greet
-from stages.judges.base import JUDGES, Case, Judge
+from stages.judges.base import JUDGES, RULES, Case, Judge
 from stages.judges.cache import check_cache
 from stages.judges.choose import KEYS, check_judge, make_judge, served, told_of_judge
 from stages.services.base import Call, Transport
@@ -72,7 +72,9 @@ class JudgeFlags:
         return self
 
     def settings(self) -> str:
-        """What a run's settings say of the judge. Another server may have another model under the same name."""
+        """What a run's settings say of the judge: its rules, or its server, too."""
+        if self.text in JUDGES:
+            return f"{self.text}, rules {RULES}"
         found = served(self.text)
         return f"openai:{found.model}@{found.url}" if found else self.text
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from stages.engines.memory import out_of_memory
 from stages.engines.packing import Block, Packing, Row
 from stages.engines.targets import linear_layers
 from stages.engines.text import Tokens, longest_sequence
@@ -90,10 +91,12 @@ def check_packable(network: Any) -> None:
     A model may compute otherwise while it is trained: with dropout or noise, or with gradients that are not those of
     its logits, as where it learns which experts to take. The batched trainer knows nothing of that.
     """
-    plain = trial(network, TRIAL)
     try:
+        plain = trial(network, TRIAL)
         packed = trial(network, TRIAL, trial_packing(network, "bmm"))
-    except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:  # of transformers' model
+    except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, RuntimeError) and out_of_memory(error):
+            raise
         raise BadConfig(
             f"this architecture cannot be trained packed ({type(error).__name__} in it); use --trainer peft"
         ) from error

@@ -199,7 +199,11 @@ def check_ids(name: str, tokenizer: Any, rows: int) -> None:
 
 
 def load_model(name: str, device: Device) -> Any:
-    """The causal language model in eval mode, weights frozen, transformers' progress bars off."""
+    """The causal language model in eval mode, weights frozen, transformers' progress bars off.
+
+    It has read two tokens: what cannot run in this precision on this device is told now and not as a bug later.
+    """
+    import torch
     from transformers.utils import logging
 
     check_model(name)
@@ -208,4 +212,7 @@ def load_model(name: str, device: Device) -> Any:
     network, _ = load_network(name, dtype=dtype)
     network.requires_grad_(False)
     with library_errors(name):
-        return network.to(place).eval()
+        network = network.to(place).eval()
+    with library_errors(name, f"does not run in {str(dtype).removeprefix('torch.')} on {place}"), torch.no_grad():
+        network(input_ids=torch.zeros(1, 2, dtype=torch.long, device=network.device))
+    return network

@@ -13,8 +13,10 @@ import pytest
 
 from seal_cli.journal import Journal
 from stages.failures import ExistingOutput, Locked
+from stages.judges.base import RULES
 from stages.records import Record
 from tests.cli.conftest import Finished, jsonl, pipe, seal
+from tests.cli.inside import run_inside
 from tests.stages.invented import a_line, a_task, an_edit, numbered
 
 SETTINGS = {"stage": "test", "rank": 4, "fit": {"rate": 0.1, "epochs": 3}}
@@ -286,6 +288,18 @@ def test_another_models_weights_under_the_same_name_are_other_settings(place: Pa
     (place / "config.json").write_text('{"hidden_size": 2}')
     refused = generate(place, "-o", "edits.jsonl")
     assert (refused.code, "weights was" in refused.err) == (73, True)
+
+
+def test_a_judge_with_other_rules_does_not_go_on_with_verdicts_of_the_old_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scores.jsonl").write_text(jsonl([a_line(numbered("Ada", 2), [True, False])]))
+    way = ("judge", "scores.jsonl", "-j", "lexical", "-o", "out.jsonl")
+    assert seal(*way, cwd=tmp_path).code == 0
+    monkeypatch.setattr("seal_cli.judges.RULES", RULES + 1)
+    refused = run_inside(*way, cwd=tmp_path)
+    assert refused.code == 73
+    assert f"lexical, rules {RULES + 1}" in refused.err
 
 
 def test_input_that_has_grown_costs_only_what_is_new_and_a_finished_file_is_gone_on_with(place: Path) -> None:

@@ -97,6 +97,12 @@ def test_tied_weights_are_not_missing(tmp_path: Path) -> None:
     load_model(str(tied), Device("cpu"))
 
 
+def test_a_model_that_loads_and_cannot_run_is_told_at_once(tmp_path: Path) -> None:
+    uneven = make_llama(tmp_path / "uneven", num_attention_heads=4, num_key_value_heads=3)
+    with pytest.raises(BadConfig, match=r"uneven: does not run in float32 on cpu: "):
+        load_model(str(uneven), Device("cpu", "float32"))
+
+
 @pytest.mark.parametrize(
     ("device", "words"),
     [
