@@ -143,7 +143,7 @@ def is_slow(file: Path) -> bool:
 
 
 def _watch(event: str, arguments: object) -> None:
-    fonts = isinstance(arguments, tuple) and str(arguments[0]) in FONTS
+    fonts = isinstance(arguments, tuple) and str(next(iter(arguments), "")) in FONTS
     if _running and event in STARTS and not fonts:
         raise AssertionError(f"{_running[-1]} is of the fast tier and starts a process ({event})")
 

@@ -1,5 +1,6 @@
 """`seal sft`"""
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ from seal_cli import options as opt
 from stages.engines.base import SftConfig
 
 if TYPE_CHECKING:
+    from stages.engines.lengths import Lengths
     from stages.pairs import TrainingPair
     from stages.records import Checkpoint
 
@@ -130,10 +132,16 @@ class PairCheck:
 
     def __init__(self, model: str, *, dry: bool = False) -> None:
         from stages.distinct import Distinct
+
+        self.model, self.unwritten = model, 0
+        self.distinct, self.measured = Distinct(), Path(model).is_dir() or not dry
+
+    @cached_property
+    def lengths(self) -> "Lengths":
+        """Looks at the model: without a pair nobody asks for one."""
         from stages.engines.lengths import Lengths
 
-        self.model, self.lengths, self.unwritten = model, Lengths(model), 0
-        self.distinct, self.measured = Distinct(), Path(model).is_dir() or not dry
+        return Lengths(self.model)
 
     def __call__(self, pair: "TrainingPair") -> None:
         key = (pair.task_id, pair.edit_id)
