@@ -93,3 +93,6 @@ def test_the_script_prints_one_json_object_a_line(
     else:
         assert {line["judge"] for line in lines if "judge" in line} >= {judge.name for judge in JUDGES}
         assert {line["picked by"] for line in lines if "picked by" in line} >= {"random", "GPT-4.1"}
+        told = [line for line in lines if line.get("judge") == "lexical" and line["counted"] == "verdicts"]
+        assert len(told) == 4  # two files, all questions and the held-out half
+        assert min(line["agreement"] for line in told) >= 0.87
