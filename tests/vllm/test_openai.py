@@ -57,6 +57,9 @@ def test_greedy_answers_are_those_of_transformers_with_adapters_and_without(
     assert ours.keys() == theirs.keys()
     for key, expected in theirs.items():
         assert same(ours[key].text, expected.text), key
+        if not expected.text.rstrip("\ufffd"):  # half characters alone, which the server leaves out: it says nothing
+            assert ours[key].finish == "failed"
+            continue
         assert (ours[key].finish, ours[key].tokens) == (expected.finish, expected.tokens)
     assert served_names(server) == before  # ours were taken off
 
@@ -82,8 +85,10 @@ def test_an_adapter_that_the_server_has_lost_is_put_there_again(
             (ours,) = served_names(server) - before
             call(server, "/v1/unload_lora_adapter", {"lora_name": ours})
         found.append(completion)
-    assert [completion.finish for completion in found if completion.finish == "failed"] == []
+    lost = [completion.error for completion in found if completion.finish == "failed"]
+    assert all("has no text" in str(error) for error in lost)  # half characters alone, which the server leaves out
     assert len(found) == len(WORDS)
+    assert len(lost) < len(found)
 
 
 def test_an_adapter_that_is_not_there_or_too_large_is_told_with_the_way_out(

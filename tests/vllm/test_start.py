@@ -81,7 +81,9 @@ def test_a_checkpoint_without_all_weights_is_refused(tmp_path: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.1.self_attn.q_proj.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(BadInput, match=r"no weights for model.layers.1.self_attn.q_proj.weight; the checkpoint is not"):
+    with pytest.raises(
+        BadConfig, match=r"no weights for model.layers.1.self_attn.q_proj.weight; the checkpoint is not"
+    ):
         start(folder)
 
 
