@@ -70,8 +70,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 test: $(INSTALLED) ## Run the tests
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest --numprocesses 2 --dist worksteal
 
+FAST := $(addprefix tests/,stages records sources domains scoring judges checks)
+
 test-fast: $(INSTALLED) ## Run the tests that need neither a model nor a process: 30 seconds
-	OMP_NUM_THREADS=1 $(VENV)/bin/pytest --numprocesses 2 --dist worksteal -m fast --hypothesis-profile fast tests/stages
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest --numprocesses 2 --dist worksteal -m fast --hypothesis-profile fast $(FAST)
 
 test-vllm: $(VLLM)/.installed ## Run the tests of vLLM, on a CPU where there is no GPU (installs it: 1.3 GB)
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m vllm tests/vllm
@@ -105,7 +107,7 @@ bench: $(INSTALLED) ## Run the benchmarks, one JSON line each
 	@for file in tests/bench/bench_*.py; do $(VENV)/bin/python $$file; done
 
 torture: $(INSTALLED) ## Make every file operation of the stages fail, one by one (SHORT=1: a few of them)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.torture $(if $(SHORT),--short)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.fault_injection $(if $(SHORT),--short)
 
 clean-runs: ## Remove all runs
 	rm -rf runs

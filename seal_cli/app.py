@@ -23,9 +23,9 @@ from seal_cli.commands.merge import merge
 from seal_cli.commands.report import report, schema
 from seal_cli.commands.sft import sft
 from seal_cli.commands.tasks import tasks
-from seal_cli.console import be_quiet, clean
+from seal_cli.flags.options import Quiet
 from seal_cli.help import Command, Group, wrong_value
-from seal_cli.options import Quiet
+from seal_cli.terminal.console import be_quiet, clean
 
 HELP = """Self-adapting language models from the shell (SEAL, arXiv 2506.10943).
 
@@ -68,20 +68,20 @@ def guarded(name: str, command: Callable[..., int]) -> Callable[..., int]:
 
     @wraps(command)
     def run(*arguments: object, quiet: bool = False, **options: object) -> int:
-        from seal_cli import errors
-        from seal_cli.jsonl import UsageError
+        from seal_cli import exit_codes
+        from seal_cli.runs.stdio import UsageError
 
         if quiet:
             be_quiet()
-        errors.exit_on_signals()
+        exit_codes.exit_on_signals()
         try:
             check_numbers(name, options)
             return command(*arguments, **options)
         except UsageError as error:
             sys.stderr.write(f"seal: {error}\n")
-            return errors.USAGE
+            return exit_codes.USAGE
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
-            return errors.report(error)
+            return exit_codes.report(error)
 
     asked = signature(command)
     more = Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
@@ -92,7 +92,7 @@ def guarded(name: str, command: Callable[..., int]) -> Callable[..., int]:
 
 def check_numbers(command: str, options: Mapping[str, object]) -> None:
     """Raises UsageError for infinity and nan: JSON lines, which say what was asked for, have no such number."""
-    from seal_cli.jsonl import UsageError
+    from seal_cli.runs.stdio import UsageError
 
     for name, value in options.items():
         if isinstance(value, float) and not isfinite(value):
@@ -121,7 +121,7 @@ def make_app() -> typer.Typer:
 def show_version(wanted: bool) -> None:
     """Prints the version of the installed package and ends."""
     if wanted:
-        from seal_cli.manifest import version_of
+        from seal_cli.runs.manifest import version_of
 
         sys.stdout.write(f"seal {version_of('seal-toolkit') or 'from a checkout that is not installed'}\n")
         raise typer.Exit
@@ -169,7 +169,7 @@ def spare_the_collector() -> None:
 def sum_alike() -> None:
     """Makes MKL take each row of a matrix product the same way, however many rows there are (Intel's strict CNR).
 
-    One of the things that make an adapter the same to the last bit in any company (stages/engines/invariance.py). It
+    One of the things that make an adapter the same to the last bit in any company (stages/checks/invariance.py). It
     costs nothing that can be measured. Must be set before torch is imported.
     """
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")

@@ -1,1 +1,1 @@
-"""The library: pure functions over records. `records.py` is the file to read first."""
+"""The library: pure functions over records. `records/record.py` is the file to read first."""

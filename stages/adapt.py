@@ -4,15 +4,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from stages.disk import remove_partials
-from stages.distinct import Distinct
 from stages.domains.base import Domain
-from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
-from stages.failures import BadEdit, Untrainable
-from stages.lines import BadLine
-from stages.plan import Plan
-from stages.records import Adapter, Line, Record, SelfEdit, TrainStats, content_id, edit_seed
-from stages.thoughts import why_unsaid
+from stages.errors import BadEdit, Untrainable
+from stages.files import remove_partials
+from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
+from stages.records.jsonl import BadLine
+from stages.records.plan import Plan
+from stages.records.record import Adapter, Line, Record, SelfEdit, TrainStats, content_id, edit_seed
+from stages.records.thoughts import why_unsaid
+from stages.sources.distinct import Distinct
 
 
 @dataclass(frozen=True)

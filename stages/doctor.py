@@ -8,17 +8,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.engines import endpoint, health
-from stages.engines.directories import Adapter, misfits, model_tensors, read_adapter
-from stages.engines.headers import TensorInfo, shown
-from stages.engines.models import Device
-from stages.failures import Denied, MissingInput, SealError, Unavailable
-from stages.findings import Finding, fine, held, of_error, unknown, wrong
-from stages.judges import choose
+from stages.checks import model as health
+from stages.checks.finding import Finding, fine, held, of_error, unknown, wrong
+from stages.checks.machine import check_disk, check_memory, size
+from stages.checks.packages import check_packages
+from stages.errors import Denied, MissingInput, SealError, Unavailable
+from stages.judges import factory
 from stages.judges.base import JUDGES, Case
 from stages.judges.guarded import GuardedJudge
-from stages.machine import check_disk, check_memory, size
-from stages.packages import check_packages
+from stages.models.inspection import Adapter, misfits, model_tensors, read_adapter
+from stages.models.loading import Device
+from stages.models.safetensors_header import TensorInfo, shown
+from stages.services import endpoint
 from stages.services.base import Transport
 
 __all__ = ["SERVICES", "Finding", "Wanted", "run"]
@@ -154,8 +155,8 @@ def check_judge(name: str, key: str | None = None) -> Iterator[Finding]:
     """It grades a right answer as right and a wrong one as wrong. A judge behind a server is asked twice, no cache."""
     advice = f"take one of {', '.join(JUDGES)}, or mend the class"
     try:
-        choose.check_judge(name, key)
-        judge = choose.make_judge(name, lambda url: reach(url, key), None)
+        factory.check_judge(name, key)
+        judge = factory.make_judge(name, lambda url: reach(url, key), None)
         grade = judge.give if isinstance(judge, GuardedJudge) else judge.grade
         verdicts = [verdict for verdict, _ in zip(grade([RIGHT, WRONG]), range(3), strict=False)]
         given = [verdict.correct for verdict in verdicts]
@@ -169,7 +170,7 @@ def check_judge(name: str, key: str | None = None) -> Iterator[Finding]:
 
 def reach(url: str, key: str | None) -> Transport:
     """A transport that does not try for long."""
-    from stages.services.http import Server
+    from stages.services.client import Server
 
     return Server(url, key=key, concurrency=2, timeout_s=JUDGE_TIMEOUT_S, retry_for_s=JUDGE_RETRY_S)
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stages.distinct import Distinct
 from stages.domains.base import Domain, Poll, Query, Reply
-from stages.engines.base import (
+from stages.interfaces import (
     ANSWERING,
     Completion,
     Engine,
@@ -22,13 +21,14 @@ from stages.engines.base import (
     Watch,
     tell_cut_off,
 )
-from stages.grading import in_groups, owner_of, settled
 from stages.judges.base import Judge, Verdict
-from stages.lines import BadLine
-from stages.owners import NOBODY, Owner, Waiting, adapted, owners, plain
-from stages.plan import Plan
-from stages.records import Adapter, Answer, GridAnswer, Record, Task, content_id
-from stages.scores import make_score
+from stages.records.jsonl import BadLine
+from stages.records.plan import Plan
+from stages.records.record import Adapter, Answer, GridAnswer, Record, Task, content_id
+from stages.scoring.grading import in_groups, owner_of, settled
+from stages.scoring.pending import NOBODY, Owner, Waiting, adapted, owners, plain
+from stages.scoring.score import make_score
+from stages.sources.distinct import Distinct
 
 Queries = Mapping[str, Sequence[Query]]  # by the task's id
 

@@ -9,12 +9,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from stages.candidates import Candidate, Unscored, best_of, collect, reliability
-from stages.disk import named
-from stages.failures import BadConfig
-from stages.pairs import LEARNED
-from stages.records import Record, SelfEdit, SftExample, derive_seed
-from stages.thoughts import learnable
+from stages.errors import BadConfig
+from stages.files import named
+from stages.records.pairs import LEARNED
+from stages.records.record import Record, SelfEdit, SftExample, derive_seed
+from stages.records.thoughts import learnable
+from stages.scoring.candidates import Candidate, Unscored, best_of, collect, reliability
 
 Ties = Literal["first", "random", "shortest"]
 NOTHING = -1  # the place of a text that says nothing

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages.adapter_paths import candidates, folders_of
-from stages.disk import PARTIAL, lock_at_once
-from stages.engines.adapters import BASE
-from stages.engines.headers import read_header
-from stages.engines.models import ABOUT, MODEL_FILES
-from stages.failures import BadInput, MissingInput
+from stages.errors import BadInput, MissingInput
+from stages.files import PARTIAL, lock_at_once
+from stages.models.adapter_checks import BASE
+from stages.models.loading import ABOUT, MODEL_FILES
+from stages.models.safetensors_header import read_header
+from stages.records.adapter_paths import candidates, folders_of
 
 ID = re.compile("[0-9a-f]{16}")
 ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}

@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
-from stages.choices import Choices, is_written
-from stages.distinct import Distinct
 from stages.domains.base import Domain
-from stages.engines.base import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch, tell_cut_off
-from stages.failures import BadEdit, BadInput
-from stages.plan import Plan
-from stages.records import Record, SelfEdit, Task, content_id, derive_seed
-from stages.thoughts import answer_of, why_unsaid
+from stages.errors import BadEdit, BadInput
+from stages.interfaces import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch, tell_cut_off
+from stages.records.plan import Plan
+from stages.records.record import Record, SelfEdit, Task, content_id, derive_seed
+from stages.records.thoughts import answer_of, why_unsaid
+from stages.scoring.duplicates import Choices, is_written
+from stages.sources.distinct import Distinct
 
 BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from stages.distinct import Distinct
 from stages.domains.qa import case_of, passage_task
-from stages.engines.base import Unwatched, Watch
-from stages.failures import BadInput
-from stages.grading import Item, in_groups, is_empty, owner_of
+from stages.errors import BadInput
+from stages.interfaces import Unwatched, Watch
 from stages.judges.base import Case, Judge, Remembering, Verdict
-from stages.lines import BadLine
-from stages.plan import Plan
-from stages.records import Answer, QaTask, Record, Score, content_id
-from stages.scores import make_score
-from stages.thoughts import BROKEN_OFF, CUT_OFF, answer_of, without_thoughts
+from stages.records.jsonl import BadLine
+from stages.records.plan import Plan
+from stages.records.record import Answer, QaTask, Record, Score, content_id
+from stages.records.thoughts import BROKEN_OFF, CUT_OFF, answer_of, without_thoughts
+from stages.scoring.grading import Item, in_groups, is_empty, owner_of
+from stages.scoring.score import make_score
+from stages.sources.distinct import Distinct
 
 UNSAID = "the model thought until --max-tokens (of `seal eval`)"
 

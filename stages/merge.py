@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from stages.failures import BadConfig, BadInput, MissingInput
-from stages.records import Record, SftExample
+from stages.errors import BadConfig, BadInput, MissingInput
+from stages.records.record import Record, SftExample
 
 IGNORED = ("shard", "out")  # settings in which the shards of one run differ
 

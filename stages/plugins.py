@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from stages.failures import BadConfig, SealError
+from stages.errors import BadConfig, SealError
 
 T = TypeVar("T")
 ANY_CLASS = "package.module:Class"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.failures import BadConfig, BadInput
-from stages.records import Record, Score
-from stages.scores import bounds
+from stages.errors import BadConfig, BadInput
+from stages.records.record import Record, Score
+from stages.scoring.score import bounds
 
 Floats = NDArray[np.float64]
 LABEL_WIDTH, LABEL_LINES = 12, 4  # letters and lines of a label under its bar

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from stages.engines.base import Example, SftConfig, Unwatched, Watch
-from stages.failures import BadInput
-from stages.pairs import TrainingPair
-from stages.records import Checkpoint
+from stages.errors import BadInput
+from stages.interfaces import Example, SftConfig, Unwatched, Watch
+from stages.records.pairs import TrainingPair
+from stages.records.record import Checkpoint
 
 
 class Finetuner(Protocol):

@@ -15,19 +15,29 @@ from pathlib import Path
 from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 from typing import Any
 
-from stages import arc_files
-from stages.columns import Columns
-from stages.documents import Empty, Reading
-from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
-from stages.folders import JSON_FILES, TABLES, LeaveOut, Omission, explain_link, ignore, mode_of, suggest, walk
-from stages.kinds import TEXTS
-from stages.lines import Refuse, Reject, one_line, stop
-from stages.packed import plain_name
-from stages.records import Record, derive_seed
-from stages.repeats import TWICE, Repeats
-from stages.sources import open_file, open_stream, read_folder
-from stages.squad import UNANSWERED
-from stages.tables import from_rows
+from stages.errors import BadConfig, BadInput, MissingInput, Unavailable
+from stages.file_kinds import TEXTS
+from stages.records.jsonl import Refuse, Reject, one_line, stop
+from stages.records.record import Record, derive_seed
+from stages.sources import arc
+from stages.sources.datasets.columns import Columns
+from stages.sources.datasets.compressed import plain_name
+from stages.sources.datasets.folders import (
+    JSON_FILES,
+    TABLES,
+    LeaveOut,
+    Omission,
+    explain_link,
+    ignore,
+    mode_of,
+    suggest,
+    walk,
+)
+from stages.sources.datasets.tables import from_rows
+from stages.sources.documents import Empty, Reading
+from stages.sources.opening import open_file, open_stream, read_folder
+from stages.sources.repeats import TWICE, Repeats
+from stages.sources.squad import UNANSWERED
 
 HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
 FILE_ENDINGS = (*TEXTS, *JSON_FILES, *TABLES, ".gz", ".zip", ".pdf", ".html", ".docx", ".xlsx", ".tex", ".log", ".xml")
@@ -79,7 +89,7 @@ def run(
     `keep_unanswerable`: the answer to a question without one is that there is none. Raises MissingInput,
     BadInput or Unavailable with what to do, for the first record at once.
     """
-    solved = arc_files.Solutions(solutions)
+    solved = arc.Solutions(solutions)
     reading = Reading(refuse, leave_out, note, split, title, frozenset(mine), solved, allow_empty=allow_empty)
     reading = replace(reading, config=config, columns=Columns(columns), keep_unanswerable=keep_unanswerable)
     check_sources(sources, reading)

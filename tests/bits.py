@@ -1,6 +1,6 @@
 """What is promised of adapters that were trained in other company, and how it is compared.
 
-The machine is asked (stages/engines/invariance.py): where no operation depends on a row's neighbours, all bytes are the
+The machine is asked (stages/checks/invariance.py): where no operation depends on a row's neighbours, all bytes are the
 same. Elsewhere weights and losses differ in their last digits, and nothing else differs.
 """
 
@@ -18,7 +18,7 @@ USUAL, LARGEST = 1e-6, 1e-3  # differences of weights, on average and at most: A
 @cache
 def promised() -> bool:
     """Whether adapters have the same bits in any company here: in float32, of the tests' models."""
-    from stages.engines.invariance import Shape, variant_operations
+    from stages.checks.invariance import Shape, variant_operations
 
     return not any(variant_operations(Shape(**SIZES, rank=rank)) for rank in RANKS)
 

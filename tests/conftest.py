@@ -107,15 +107,24 @@ def chat_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # ---- the fast tier: `make test-fast`
 
-FAST = ("stages",)  # folders of tests that can belong to it
+FAST = {
+    "stages",
+    "records",
+    "sources",
+    "domains",
+    "scoring",
+    "judges",
+    "checks",
+}  # folders of tests that can belong to it
 SLOW_IMPORTS = ("torch", "transformers", "peft", "trl", "datasets", "matplotlib", "subprocess", "multiprocessing")
 SLOW_MODULES = (
     "stages.engines.hf",
-    "stages.machine",
+    "stages.checks.machine",
     "tests.services",
-    "tests.stages.arc_fuzz",
-    "tests.stages.bad_input.FEEDS",
-    "tests.stages.programs",
+    "tests.tiny_models",
+    "tests.domains.arc_fuzz",
+    "tests.sources.bad_input.FEEDS",
+    "tests.judges.programs",
 )
 MODELS = {"model_dir", "qwen_dir", "chat_dir"}
 STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.system")

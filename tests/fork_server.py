@@ -24,14 +24,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-LIGHT = ("seal_cli.app", "seal_cli.run", "stages.records", "stages.official", "stages.report")
+LIGHT = ("seal_cli.app", "seal_cli.runs.run", "stages.records.record", "stages.sources.seal_official", "stages.report")
 MODEL = ("transformers.models.llama.modeling_llama", "transformers.generation.utils", "stages.engines.hf")
-TRAINER = ("peft", "peft.tuners.lora", "stages.engines.many", "stages.engines.lora", "torch.optim.adamw")
+TRAINER = ("peft", "peft.tuners.lora", "stages.trainers.batched.trainer", "stages.trainers.peft", "torch.optim.adamw")
 HEAVY: dict[str, Sequence[str]] = {
     "generate": MODEL,
     "adapt": MODEL + TRAINER,
     "eval": MODEL + TRAINER,
-    "sft": (*MODEL, *TRAINER, "trl", "trl.trainer.sft_trainer", "datasets", "stages.engines.finetune"),
+    "sft": (*MODEL, *TRAINER, "trl", "trl.trainer.sft_trainer", "datasets", "stages.trainers.sft"),
 }
 REQUEST = 4  # bytes of its length
 

@@ -10,7 +10,7 @@ import pytest
 import typer.main
 
 from seal_cli.app import COMMANDS, HELP, make_app
-from seal_cli.errors import CODES
+from seal_cli.exit_codes import CODES
 from tests.cli.conftest import pipe
 from tests.conftest import ROOT
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from seal_cli import options as opt
-from seal_cli.domains import default
-from stages.engines.base import PadMode
+from seal_cli.flags import options as opt
+from seal_cli.flags.domain import default
+from stages.interfaces import PadMode
 
 
 def adapt(
@@ -136,15 +136,15 @@ def adapt(
     from contextlib import nullcontext
     from dataclasses import asdict
 
-    from seal_cli.contexts import count_untrainable
-    from seal_cli.domains import domain_of, fit_config, tell_left_out, trained_domain
-    from seal_cli.jsonl import input_records
-    from seal_cli.models import TRAINERS, check_limits, choose_model, identity_of, load_trainer, weights_of
-    from seal_cli.rejects import Rejects
-    from seal_cli.run import Run
+    from seal_cli.flags.domain import domain_of, fit_config, tell_left_out, trained_domain
+    from seal_cli.flags.model import TRAINERS, check_limits, choose_model, identity_of, load_trainer, weights_of
+    from seal_cli.runs.contexts import count_untrainable
+    from seal_cli.runs.rejects import Rejects
+    from seal_cli.runs.run import Run
+    from seal_cli.runs.stdio import input_records
     from stages import adapt as stage
-    from stages.disk import folder_in_use
-    from stages.engines.adapters import is_whole, usable_on
+    from stages.files import folder_in_use
+    from stages.models.adapter_checks import is_whole, usable_on
 
     PadMode.parse(pad_mode or "none")
     budget = opt.token_budget(tokens_per_step)

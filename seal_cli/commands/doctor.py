@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seal_cli import options as opt
+from seal_cli.flags import options as opt
 
 if TYPE_CHECKING:
     from stages.doctor import Finding
@@ -56,11 +56,11 @@ def doctor(
     """
     import time
 
-    from seal_cli.jsonl import claim_stdout
-    from seal_cli.services import ENGINE_KEYS, key_from
+    from seal_cli.flags.service import ENGINE_KEYS, key_from
+    from seal_cli.runs.stdio import claim_stdout
     from stages import doctor as stage
-    from stages.engines.models import Device
-    from stages.judges.choose import KEYS
+    from stages.judges.factory import KEYS
+    from stages.models.loading import Device
 
     stdout, started = claim_stdout(), time.monotonic()
     if model is not None:
@@ -78,7 +78,7 @@ def quieten() -> None:
     """Libraries that cannot even be imported are for the checks to tell."""
     from contextlib import suppress
 
-    from seal_cli.models import quiet_libraries
+    from seal_cli.flags.model import quiet_libraries
 
     with suppress(Exception):
         quiet_libraries()
@@ -93,7 +93,7 @@ def readable(finding: "Finding") -> "Finding":
 
 
 def one_line(text: str) -> str:
-    from seal_cli.console import clean
+    from seal_cli.terminal.console import clean
 
     return " ".join(clean(text).split())
 
@@ -103,8 +103,8 @@ def show(finding: "Finding", stdout: int | None) -> None:
     import json
     from dataclasses import asdict
 
-    from seal_cli.console import note, say
-    from seal_cli.jsonl import to_stdout
+    from seal_cli.runs.stdio import to_stdout
+    from seal_cli.terminal.console import note, say
 
     advice = f" → {finding.advice}" if finding.advice else ""
     tell = say if finding.ok is False else note
@@ -115,15 +115,15 @@ def show(finding: "Finding", stdout: int | None) -> None:
 
 def close(findings: "list[Finding]", seconds: float) -> int:
     """The closing line, and the exit code: that of the worst finding."""
-    from seal_cli import errors
-    from seal_cli.console import note
+    from seal_cli import exit_codes
+    from seal_cli.terminal.console import note
     from stages.doctor import SERVICES
-    from stages.failures import BadConfig, Unavailable
+    from stages.errors import BadConfig, Unavailable
 
     counts = [sum(finding.ok is state for finding in findings) for state in WORDS]
     told = ", ".join(f"{count} {word}" for count, word in zip(counts, WORDS.values(), strict=True))
     note(f"seal doctor: {told}, {seconds:.1f} s")
     bad = {finding.check for finding in findings if finding.ok is False}
     if not bad:
-        return errors.DONE
-    return errors.CODES[Unavailable if bad <= set(SERVICES) else BadConfig]
+        return exit_codes.DONE
+    return exit_codes.CODES[Unavailable if bad <= set(SERVICES) else BadConfig]

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from seal_cli import options as opt
-from seal_cli.domains import default
+from seal_cli.flags import options as opt
+from seal_cli.flags.domain import default
 
 DEFAULT_JUDGE = "lexical"
 
@@ -80,19 +80,20 @@ def evaluate(
     from dataclasses import asdict
     from pathlib import Path
 
-    from seal_cli import engines, judges
-    from seal_cli.console import note
-    from seal_cli.contexts import count_crowded
-    from seal_cli.domains import answered_chat, domain_of, sampling
-    from seal_cli.jsonl import input_records, with_places
-    from seal_cli.rejects import Rejects
-    from seal_cli.run import Run
-    from seal_cli.services import ServiceFlags, refuse_given
+    from seal_cli.flags import engine as engines
+    from seal_cli.flags import judge as judges
+    from seal_cli.flags.domain import answered_chat, domain_of, sampling
+    from seal_cli.flags.service import ServiceFlags, refuse_given
+    from seal_cli.runs.contexts import count_crowded
+    from seal_cli.runs.rejects import Rejects
+    from seal_cli.runs.run import Run
+    from seal_cli.runs.stdio import input_records, with_places
+    from seal_cli.terminal.console import note
     from stages import eval as stage
-    from stages.adapter_paths import folders_of
     from stages.domains.base import DOMAINS, Domain
-    from stages.judges.steadfast import Steadfast
+    from stages.judges.fallback import Steadfast
     from stages.plugins import load_class
+    from stages.records.adapter_paths import folders_of
 
     service = ServiceFlags(concurrency, timeout, retry_for)
     grader = judges.JudgeFlags(judge or DEFAULT_JUDGE, cache, service, judge_max_tokens)

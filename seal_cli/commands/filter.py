@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seal_cli import options as opt
+from seal_cli.flags import options as opt
 
 if TYPE_CHECKING:
-    from stages.records import Record
+    from stages.records.record import Record
 
 
 def filter_scores(
@@ -52,12 +52,12 @@ def filter_scores(
     """
     from dataclasses import asdict
 
-    from seal_cli.console import note
-    from seal_cli.jsonl import input_records
-    from seal_cli.rejects import Rejects
-    from seal_cli.run import Run
+    from seal_cli.runs.rejects import Rejects
+    from seal_cli.runs.run import Run
+    from seal_cli.runs.stdio import input_records
+    from seal_cli.terminal.console import note
     from stages import filter as stage
-    from stages.candidates import Comparable
+    from stages.scoring.candidates import Comparable
 
     rule = stage.Keep.parse(keep)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))

@@ -24,10 +24,10 @@ def collect(
     """
     import time
 
-    from seal_cli.console import note
-    from seal_cli.jsonl import claim_stdout, to_stdout
+    from seal_cli.runs.stdio import claim_stdout, to_stdout
+    from seal_cli.terminal.console import note
     from stages import gc as stage
-    from stages.disk import megabytes
+    from stages.files import megabytes
 
     stdout, started, waste = claim_stdout(), time.monotonic(), []
     for each in stage.run(run, remove=remove):

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seal_cli import options as opt
-from seal_cli.domains import default
-from stages.engines.base import Sampling
+from seal_cli.flags import options as opt
+from seal_cli.flags.domain import default
+from stages.interfaces import Sampling
 
 if TYPE_CHECKING:
-    from stages.choices import Choices
+    from stages.scoring.duplicates import Choices
 
 TEMPLATES = (  # what a shell completes; the domains know them
     *("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "none"),
@@ -106,19 +106,19 @@ def generate(
 
     from dataclasses import replace
 
-    from seal_cli import engines
-    from seal_cli.batches import Batches
-    from seal_cli.contexts import count_crowded
-    from seal_cli.domains import domain_of, refuse_asking, refuse_writing, sampling
-    from seal_cli.jsonl import input_records
-    from seal_cli.models import identity_of
-    from seal_cli.rejects import Rejects
-    from seal_cli.run import Run
-    from seal_cli.services import ServiceFlags
+    from seal_cli.flags import engine as engines
+    from seal_cli.flags.batch import Batches
+    from seal_cli.flags.domain import domain_of, refuse_asking, refuse_writing, sampling
+    from seal_cli.flags.model import identity_of
+    from seal_cli.flags.service import ServiceFlags
+    from seal_cli.runs.contexts import count_crowded
+    from seal_cli.runs.rejects import Rejects
+    from seal_cli.runs.run import Run
+    from seal_cli.runs.stdio import input_records
     from stages import generate as stage
-    from stages.choices import Choices
     from stages.domains.base import DOMAINS, Domain
     from stages.plugins import load_class
+    from stages.scoring.duplicates import Choices
 
     service = ServiceFlags(concurrency, timeout, retry_for)
     editor = engines.EngineFlags(engine, device, dtype, batch, base_url, None, memory_fraction, service, structured)
@@ -185,8 +185,8 @@ def by_hand(template: str | None) -> bool:
 
 def tell(engine: object, choices: "Choices", *, read: bool) -> None:
     """Calls and cost of a server; with `read` also how many completions could be read."""
-    from seal_cli import engines
-    from seal_cli.console import note
+    from seal_cli.flags import engine as engines
+    from seal_cli.terminal.console import note
 
     engines.tell("generate", engine)
     if read:

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from seal_cli import options as opt
+from seal_cli.flags import options as opt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from stages.agreement import Agreement
-    from stages.records import Record
+    from stages.records.record import Record
+    from stages.scoring.agreement import Agreement
 
 
 def judge(
@@ -46,14 +46,14 @@ def judge(
       seal judge scores.jsonl -j openai:gpt-4.1 --from-batch answers.jsonl -o regraded.jsonl
       seal judge scores.jsonl -j "command:./grade.py --strict"
     """
-    from seal_cli import judges
-    from seal_cli.batches import Batches
-    from seal_cli.console import note
-    from seal_cli.display import shown
-    from seal_cli.jsonl import input_records, with_places
-    from seal_cli.rejects import Rejects
-    from seal_cli.run import Run
-    from seal_cli.services import ServiceFlags, refuse_given
+    from seal_cli.flags import judge as judges
+    from seal_cli.flags.batch import Batches
+    from seal_cli.flags.service import ServiceFlags, refuse_given
+    from seal_cli.runs.rejects import Rejects
+    from seal_cli.runs.run import Run
+    from seal_cli.runs.stdio import input_records, with_places
+    from seal_cli.terminal.console import note
+    from seal_cli.terminal.display import shown
     from stages import judge as stage
 
     grader = judges.JudgeFlags(judge, cache, ServiceFlags(concurrency, timeout, retry_for), judge_max_tokens)
@@ -94,8 +94,8 @@ def kept(lines: "Iterable[Record]", made: "list[Record]") -> "Iterator[Record]":
 
 def compare(before: "Sequence[Record]", after: "Sequence[Record]") -> "Iterator[str]":
     """The agreement in words, on the lines that there are."""
-    from stages.agreement import compare as agree
     from stages.judge import key_of
+    from stages.scoring.agreement import compare as agree
 
     there = {key_of(line) for line in after}
     if not there:

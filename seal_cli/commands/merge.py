@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seal_cli import options as opt
+from seal_cli.flags import options as opt
 
 if TYPE_CHECKING:
     from stages.merge import Shard
@@ -34,8 +34,8 @@ def merge(
       seal merge adapters-*.jsonl -o adapters.jsonl
       sbatch --array=$(seal merge adapters-*.jsonl --missing) job.sh
     """
-    from seal_cli.jsonl import claim_stdout, to_stdout
-    from seal_cli.run import Run
+    from seal_cli.runs.run import Run
+    from seal_cli.runs.stdio import claim_stdout, to_stdout
     from stages import merge as stage
 
     shards = [read_shard(path) for path in files]
@@ -55,9 +55,9 @@ def merge(
 
 def read_shard(path: Path) -> "Shard":
     """A shard and what its manifest says. Raises BadInput for a file that is not finished, or not as it was written."""
-    from seal_cli import manifest
-    from seal_cli.jsonl import input_examples, input_records, with_places
-    from stages.failures import BadInput, MissingInput
+    from seal_cli.runs import manifest
+    from seal_cli.runs.stdio import input_examples, input_records, with_places
+    from stages.errors import BadInput, MissingInput
     from stages.merge import Shard
 
     if not path.is_file():
@@ -77,7 +77,7 @@ def read_shard(path: Path) -> "Shard":
 
 def count_in(path: Path, what: str) -> int:
     """How many input lines the shard's run has read, or rejected, as its manifest says."""
-    from seal_cli import manifest
+    from seal_cli.runs import manifest
 
     found = manifest.read(path).get("counts", {}).get(what, 0)
     return found if isinstance(found, int) else 0

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seal_cli import options as opt
+from seal_cli.flags import options as opt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from seal_cli.grids import Picks
-    from seal_cli.rejects import Rejects
-    from stages.records import Record, Section
+    from seal_cli.runs.rejects import Rejects
+    from seal_cli.terminal.arc_view import Picks
+    from stages.records.record import Record, Section
     from stages.report import Row
 
 
@@ -78,10 +78,10 @@ def report(
       head -1 scores.jsonl | seal report - --view
       seal report arc-scores.jsonl --arc grids.png --task 0a1d4ef5 --task 00576224
     """
-    from seal_cli.console import note
-    from seal_cli.grids import Picks
-    from seal_cli.jsonl import claim_stdout
-    from seal_cli.rejects import Rejects
+    from seal_cli.runs.rejects import Rejects
+    from seal_cli.runs.stdio import claim_stdout
+    from seal_cli.terminal.arc_view import Picks
+    from seal_cli.terminal.console import note
     from stages import report as stage
 
     stdout = claim_stdout()
@@ -116,9 +116,9 @@ def report(
 
 def good_lines(path: Path, needs: "tuple[Section, ...]", bad: "Rejects") -> "Iterator[Record]":
     """The lines of one file that can be used, each once. Raises BadInput for the first bad one where none is good."""
-    from seal_cli.jsonl import encode, input_records
-    from stages.distinct import Distinct
-    from stages.lines import BadLine, Reject
+    from seal_cli.runs.stdio import encode, input_records
+    from stages.records.jsonl import BadLine, Reject
+    from stages.sources.distinct import Distinct
 
     before, good, distinct = bad.count, 0, Distinct()
     records = input_records(path, needs, bad)
@@ -137,7 +137,7 @@ def good_lines(path: Path, needs: "tuple[Section, ...]", bad: "Rejects") -> "Ite
 
 def check_view(picks: "Picks", form: Format) -> None:
     """Raises BadConfig where lines for people would come between rows for programs."""
-    from stages.failures import BadConfig
+    from stages.errors import BadConfig
 
     if picks.view and form in (Format.csv, Format.jsonl):
         raise BadConfig(f"--view shows lines to people, --format {form.value} is for programs; leave one of them out")
@@ -145,8 +145,8 @@ def check_view(picks: "Picks", form: Format) -> None:
 
 def tell_repeated(named: "list[tuple[str, Path]]") -> None:
     """Says which file is given twice. Raises BadConfig for one that would count as two runs of one row."""
-    from seal_cli.console import say
-    from stages.failures import BadConfig
+    from seal_cli.terminal.console import say
+    from stages.errors import BadConfig
 
     labels: dict[Path, list[str]] = {}
     for label, path in named:
@@ -160,9 +160,9 @@ def tell_repeated(named: "list[tuple[str, Path]]") -> None:
 
 def write(rows: "list[Row]", against: str | None, form: Format, stdout: int) -> None:
     """The rows on stdout: for people only columns that some row fills, for programs every field, not rounded."""
-    from seal_cli.console import note, width_of
-    from seal_cli.jsonl import to_stdout
-    from seal_cli.tables import as_csv, as_markdown, as_text
+    from seal_cli.runs.stdio import to_stdout
+    from seal_cli.terminal.console import note, width_of
+    from seal_cli.terminal.tables import as_csv, as_markdown, as_text
 
     if form is Format.jsonl:
         told = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
@@ -181,8 +181,8 @@ def write(rows: "list[Row]", against: str | None, form: Format, stdout: int) -> 
 
 def show(picks: "Picks", stdout: int) -> None:
     """The chosen lines on stdout, in the colours of its terminal, and the picture."""
-    from seal_cli.console import terminal
-    from seal_cli.jsonl import to_stdout
+    from seal_cli.runs.stdio import to_stdout
+    from seal_cli.terminal.console import terminal
 
     with os.fdopen(os.dup(stdout), "w") as out:
         console = terminal(out)
@@ -240,9 +240,9 @@ def schema(
       seal schema record > record.schema.json
       seal schema | jq 'keys'
     """
-    from seal_cli.jsonl import claim_stdout, to_stdout
-    from stages.failures import BadConfig
-    from stages.records import schemas
+    from seal_cli.runs.stdio import claim_stdout, to_stdout
+    from stages.errors import BadConfig
+    from stages.records.record import schemas
 
     known = schemas()
     if line is not None and line not in known:

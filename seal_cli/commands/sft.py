@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seal_cli import options as opt
-from stages.engines.base import SftConfig
+from seal_cli.flags import options as opt
+from stages.interfaces import SftConfig
 
 if TYPE_CHECKING:
-    from stages.engines.lengths import Lengths
-    from stages.pairs import TrainingPair
-    from stages.records import Checkpoint
+    from stages.records.pairs import TrainingPair
+    from stages.records.record import Checkpoint
+    from stages.tokens.token_counts import Lengths
 
 DEFAULT = SftConfig()
 
@@ -64,15 +64,15 @@ def sft(
     """
     from dataclasses import asdict
 
-    from seal_cli.console import note
-    from seal_cli.jsonl import input_pairs
-    from seal_cli.models import choose_model, quiet_libraries
-    from seal_cli.rejects import Rejects
-    from seal_cli.run import Run
-    from seal_cli.settings import digest_of
+    from seal_cli.flags.model import choose_model, quiet_libraries
+    from seal_cli.runs.rejects import Rejects
+    from seal_cli.runs.run import Run
+    from seal_cli.runs.settings import digest_of
+    from seal_cli.runs.stdio import input_pairs
+    from seal_cli.terminal.console import note
     from stages import sft as stage
-    from stages.engines.models import Device, fingerprint
-    from stages.failures import BadConfig, BadInput
+    from stages.errors import BadConfig, BadInput
+    from stages.models.loading import Device, fingerprint
 
     config = SftConfig(
         full=full,
@@ -113,7 +113,7 @@ def sft(
             run.progress.phase("loading")
             with run.display.apart(run.target.descriptors):
                 quiet_libraries()
-                from stages.engines.finetune import TrlFinetuner
+                from stages.trainers.sft import TrlFinetuner
 
                 trainer = TrlFinetuner(name, device=Device(device, dtype), run=digest)
                 made = stage.run(pairs, trainer, out=out, config=config, watch=run.progress)
@@ -131,7 +131,7 @@ class PairCheck:
     """
 
     def __init__(self, model: str, *, dry: bool = False) -> None:
-        from stages.distinct import Distinct
+        from stages.sources.distinct import Distinct
 
         self.model, self.unwritten = model, 0
         self.distinct, self.measured = Distinct(), Path(model).is_dir() or not dry
@@ -139,7 +139,7 @@ class PairCheck:
     @cached_property
     def lengths(self) -> "Lengths":
         """Looks at the model: without a pair nobody asks for one."""
-        from stages.engines.lengths import Lengths
+        from stages.tokens.token_counts import Lengths
 
         return Lengths(self.model)
 
@@ -151,10 +151,10 @@ class PairCheck:
             self.distinct.seen.add(key)
 
     def _check_fit(self, pair: "TrainingPair") -> None:
-        from seal_cli.models import quiet_libraries
-        from stages.engines.lengths import NO_CHAT
-        from stages.failures import BadConfig, Untrainable
-        from stages.lines import BadLine
+        from seal_cli.flags.model import quiet_libraries
+        from stages.errors import BadConfig, Untrainable
+        from stages.records.jsonl import BadLine
+        from stages.tokens.token_counts import NO_CHAT
 
         for example in pair.examples:
             if not pair.is_chat and (not self.measured or self.lengths.surely_holds(example)):
@@ -175,8 +175,8 @@ class PairCheck:
 
 def check_target(out: Path, model: str, *, overwrite: bool) -> None:
     """Raises ExistingOutput for a folder that must or could not be replaced, or that no `seal sft` wrote."""
-    from stages.engines.models import ABOUT
-    from stages.failures import ExistingOutput
+    from stages.errors import ExistingOutput
+    from stages.models.loading import ABOUT
 
     if out.is_symlink():
         raise ExistingOutput(f"--out {out}: a symlink; give the directory itself")
@@ -193,10 +193,10 @@ def existing(out: Path, digest: str, *, overwrite: bool) -> "Checkpoint | None":
 
     What a killed run left beside it is removed.
     """
-    from seal_cli.console import note
-    from stages.disk import remove_partials
-    from stages.engines.models import read_checkpoint
-    from stages.failures import ExistingOutput
+    from seal_cli.terminal.console import note
+    from stages.errors import ExistingOutput
+    from stages.files import remove_partials
+    from stages.models.loading import read_checkpoint
 
     remove_partials(out.parent, {out.name})
     made = read_checkpoint(out, digest)

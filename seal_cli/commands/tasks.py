@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seal_cli import options as opt
+from seal_cli.flags import options as opt
 
 if TYPE_CHECKING:
-    from stages.records import Record
+    from stages.records.record import Record
 
 
 def tasks(
@@ -87,13 +87,13 @@ def tasks(
       seal tasks notes.md | seal generate --model DIR
       seal tasks arc-agi_training_challenges.json --ids 007bbfb7 --ids 00d62c1b
     """
-    from seal_cli.console import note
-    from seal_cli.jsonl import with_places
-    from seal_cli.omissions import Omissions, find_own_files
-    from seal_cli.rejects import Rejects
-    from seal_cli.run import Run
+    from seal_cli.runs.omissions import Omissions, find_own_files
+    from seal_cli.runs.rejects import Rejects
+    from seal_cli.runs.run import Run
+    from seal_cli.runs.stdio import with_places
+    from seal_cli.terminal.console import note
     from stages import tasks as stage
-    from stages.failures import BadConfig
+    from stages.errors import BadConfig
 
     if skip and not sample:
         raise BadConfig(f"--skip {skip}: leaves out the first picks of a sample; give --sample N with it")
@@ -145,8 +145,8 @@ def tasks(
 
 def wanted(texts: list[str]) -> list[str]:
     """The ids that are given, those in files too, each once."""
-    from stages.failures import BadConfig
-    from stages.texts import read_given
+    from stages.errors import BadConfig
+    from stages.sources.texts import read_given
 
     found: list[str] = []
     for text in texts:
@@ -161,7 +161,7 @@ def wanted(texts: list[str]) -> list[str]:
 
 def pairs_of(texts: list[str]) -> dict[str, str]:
     """The values of --column: own names by those of the layout."""
-    from stages.failures import BadConfig
+    from stages.errors import BadConfig
 
     found: dict[str, str] = {}
     for text in texts:
@@ -175,7 +175,7 @@ def pairs_of(texts: list[str]) -> dict[str, str]:
 
 def is_folder(source: str) -> bool:
     """Whether a source is a folder here."""
-    from stages.folders import mode_of
+    from stages.sources.datasets.folders import mode_of
 
     return S_ISDIR(mode_of(source))
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from stages.arc_records import ArcChoice, ArcTrainingData, Vote
-from stages.engines.base import Completion, Lesson, Prompt
-from stages.grids import Grid
+from stages.interfaces import Completion, Lesson, Prompt
 from stages.judges.base import Case, Verdict
-from stages.records import SelfEdit, Task, TrainingData
+from stages.records.arc import ArcChoice, ArcTrainingData, Vote
+from stages.records.grid import Grid
+from stages.records.record import SelfEdit, Task, TrainingData
 
-DOMAINS = {"qa": "stages.domains.qa:QA", "arc": "stages.domains.arc:Arc"}
+DOMAINS = {"qa": "stages.domains.qa:QA", "arc": "stages.domains.arc.domain:Arc"}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.engines.base import ANSWERING, FitConfig, Sampling
+from stages.interfaces import ANSWERING, FitConfig, Sampling
 
 
 @dataclass(frozen=True)

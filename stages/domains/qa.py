@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.domains.base import Query, Reply
-from stages.engines.base import Completion, Example, Lesson, Prompt
-from stages.failures import BadConfig, BadInput, MissingInput
+from stages.errors import BadConfig, BadInput, MissingInput
+from stages.interfaces import Completion, Example, Lesson, Prompt
 from stages.judges.base import Case, Verdict
-from stages.lines import BadLine
-from stages.records import QaTask, Question, SelfEdit, Task, TrainingData
-from stages.texts import read_given
-from stages.thoughts import answer_of, why_unsaid
+from stages.records.jsonl import BadLine
+from stages.records.record import QaTask, Question, SelfEdit, Task, TrainingData
+from stages.records.thoughts import answer_of, why_unsaid
+from stages.sources.texts import read_given
 
 NO_EDIT = "none"  # the passage-only baseline: nothing is written, the student is trained on the passage alone
 LIST_PROMPT = (

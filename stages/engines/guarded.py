@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from stages.engines.base import Completion, Finish, FitJob, FitResult, Request, Unwatched, Watch
+from stages.interfaces import Completion, Finish, FitJob, FitResult, Request, Unwatched, Watch
 from stages.plugins import Theirs, shown
 
-ENGINE_NEEDS = "an engine has a model and sample(requests, watch), as in stages.engines.base"
-TRAINER_NEEDS = "a trainer has a model and fit(jobs, watch), as in stages.engines.base"
+ENGINE_NEEDS = "an engine has a model and sample(requests, watch), as in stages.interfaces"
+TRAINER_NEEDS = "a trainer has a model and fit(jobs, watch), as in stages.interfaces"
 
 
 class GuardedEngine:

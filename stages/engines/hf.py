@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList
 
-from stages.engines.answers import Batch, Lora, SlotRows, lay_rows, make_batches, read_lora, stackable_layers
-from stages.engines.base import Completion, Request, Unwatched, Watch
-from stages.engines.checkpoints import context_of
-from stages.engines.decoding import Company, Lay, Row, company, complete, decodable, left_padded
-from stages.engines.directories import adapter_config
-from stages.engines.memory import out_of_memory
-from stages.engines.models import Device, load_model, load_tokenizer
-from stages.engines.sampling import SeededSampling
-from stages.engines.stack import Stack
-from stages.engines.text import decoded, end_tokens, prompt_ids, token_limit, without_room
-from stages.failures import BadInput, MissingInput, OutOfMemory, SealError
+from stages.engines.hf_adapters import Batch, Lora, SlotRows, lay_rows, make_batches, read_lora, stackable_layers
+from stages.engines.hf_decoding import Company, Lay, Row, company, complete, decodable, left_padded
+from stages.engines.hf_sampling import SeededSampling
+from stages.errors import BadInput, MissingInput, OutOfMemory, SealError
+from stages.interfaces import Completion, Request, Unwatched, Watch
+from stages.models.checkpoints import context_of
+from stages.models.inspection import adapter_config
+from stages.models.loading import Device, load_model, load_tokenizer
+from stages.models.stacked_lora import Stack
+from stages.tokens.tokenization import decoded, end_tokens, prompt_ids, token_limit, without_room
+from stages.trainers.batched.memory import out_of_memory
 
 
 class HFEngine:

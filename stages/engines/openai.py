@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stages.engines.base import Completion, Finish, Prompt, Request, Unwatched, Watch
-from stages.engines.served import Greeting, Loras, room_for, unloading
-from stages.failures import SealError
+from stages.errors import SealError
+from stages.interfaces import Completion, Finish, Prompt, Request, Unwatched, Watch
+from stages.records.thoughts import joined, why_unsaid, without_thoughts
 from stages.services.base import Call, Failure, LimitName, Reply, Transport
 from stages.services.choices import Said, said
 from stages.services.dialect import Dialect
-from stages.thoughts import joined, why_unsaid, without_thoughts
+from stages.services.vllm_server import Greeting, Loras, room_for, unloading
 
 FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
 NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint

@@ -10,10 +10,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from stages.engines.base import Completion, Request, Sampling, Unwatched, Watch
-from stages.engines.checkpoints import context_of
-from stages.engines.models import Device, load_tokenizer
-from stages.engines.text import decoded, end_tokens, prompt_ids, token_limit, without_room
 from stages.engines.vllm_adapters import OTHERWISE, SLOTS, check_fit, lora_needs, patterned
 from stages.engines.vllm_start import (
     OUT_OF_MEMORY,
@@ -28,7 +24,11 @@ from stages.engines.vllm_start import (
     start,
     weights_of,
 )
-from stages.failures import BadInput, OutOfMemory, SealError
+from stages.errors import BadInput, OutOfMemory, SealError
+from stages.interfaces import Completion, Request, Sampling, Unwatched, Watch
+from stages.models.checkpoints import context_of
+from stages.models.loading import Device, load_tokenizer
+from stages.tokens.tokenization import decoded, end_tokens, prompt_ids, token_limit, without_room
 
 LEAST_TOP_P = 1e-6  # keeps the likeliest token alone, as 0 does elsewhere; vLLM refuses 0
 __all__ = ["VLLMEngine", "check_vllm", "lora_needs"]

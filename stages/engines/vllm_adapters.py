@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.engines.directories import Adapter, lora_ranks, misfits, read_adapter
-from stages.engines.headers import TensorInfo
-from stages.failures import BadInput
+from stages.errors import BadInput
+from stages.models.inspection import Adapter, lora_ranks, misfits, read_adapter
+from stages.models.safetensors_header import TensorInfo
 
 SLOTS = 8  # adapters in one batch: their memory is reserved, and each costs a little in every step
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes for max_lora_rank (its config/lora.py)

@@ -14,11 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from stages.engines.headers import TensorInfo
-from stages.engines.loading import load_network
-from stages.engines.models import Device
 from stages.engines.vllm_adapters import slot_rank
-from stages.failures import BadConfig, BadInput, OutOfMemory, SealError
+from stages.errors import BadConfig, BadInput, OutOfMemory, SealError
+from stages.models.loading import Device
+from stages.models.network import load_network
+from stages.models.safetensors_header import TensorInfo
 
 OURS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # no second process: ours is the worker already, and SIGTERM must end it

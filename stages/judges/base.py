@@ -11,7 +11,7 @@ class Case:
     """An answer to be graded against the gold answers of its question: any one of them counts.
 
     `gold` is the first, which is the only one of most questions; `golds` are all. The gold answer `unanswerable` is
-    that of a question without one: right is who says that there is none (stages/judges/several.py).
+    that of a question without one: right is who says that there is none (stages/judges/several_golds.py).
     """
 
     question: str

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from stages.failures import BadConfig, NoSpace
+from stages.errors import BadConfig, NoSpace
 from stages.judges.base import Case
 
 T = TypeVar("T")

@@ -14,10 +14,10 @@ from itertools import chain
 from shutil import which
 from typing import Any
 
-from stages.failures import BadConfig, Unavailable
+from stages.errors import BadConfig, Unavailable
 from stages.judges.base import Case, Verdict
 from stages.judges.program import Program
-from stages.strict_json import parse_json
+from stages.records.strict_json import parse_json
 
 TIMEOUT_S = 600.0  # without any verdict while answers wait; a program may load a model first
 GRACE_S = 5.0  # to end by itself after its last verdict: it may write a summary

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from stages.judges.base import Case, Verdict
 from stages.judges.reading.letters import NUMERAL, SHOWN, composed, mark_signs, spell_out, value
 from stages.judges.reading.numbers import CURRENCIES, Style, split_numbers, style_of
-from stages.judges.several import any_gold
+from stages.judges.several_golds import any_gold
 
 ARTICLES = re.compile(r"(?<![\w.'’-])(?:an|the|a(?=\s+[\"'“‘(\[«]*[^\W_]))(?![\w'’-])")
 WAR_I = re.compile(r"(?<=\b[Ww]ar )I\b")

@@ -23,8 +23,8 @@ from stages.judges.reading.claims import candidates, claimed, is_list, is_undeci
 from stages.judges.reading.letters import is_marked, without_asides
 from stages.judges.reading.numbers import Style, style_of
 from stages.judges.reading.polarity import stated, wanted
-from stages.judges.several import any_gold
-from stages.judges.words import (
+from stages.judges.several_golds import any_gold
+from stages.judges.text_normalization import (
     ARTICLES,
     CHOICE,
     NOT,

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 from stages.judges.base import Case, Verdict, ordered
 from stages.judges.cache import Cache
-from stages.judges.choose import told_of_judge
-from stages.judges.several import is_unanswerable
-from stages.records import content_id
+from stages.judges.factory import told_of_judge
+from stages.judges.several_golds import is_unanswerable
+from stages.records.record import content_id
+from stages.records.thoughts import without_thoughts
 from stages.services.base import Call, LimitName, Reply, Transport
 from stages.services.choices import said
 from stages.services.dialect import Dialect
-from stages.thoughts import without_thoughts
 
 PROMPT = (  # SEAL App. B, official query server
     "You are a grading assistant. Your job is to determine whether a student's answer correctly answers the question "

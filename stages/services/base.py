@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from stages.engines.base import Watch
+from stages.interfaces import Watch
 
 HOSTED = "https://api.openai.com/v1"  # OpenAI's own service
 LimitName = Literal["max_tokens", "max_completion_tokens"]

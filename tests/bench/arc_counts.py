@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-from stages.domains.arc_grids import GROUPS
-from stages.domains.arc_training import LEFT_OUT, Pair, leave_out_rows
-from stages.grids import make_grid
+from stages.domains.arc.training_set import LEFT_OUT, Pair, leave_out_rows
+from stages.domains.arc.transforms import GROUPS
+from stages.records.grid import make_grid
 
 ARC = Path(__file__).parents[3] / "shared" / "data" / "arc"
 CHALLENGES = (

@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.domains.qa import QA
-from stages.records import Record
+from stages.records.record import Record
 from tests.cli.conftest import seal
-from tests.engines.architectures import ARCHITECTURES, make_architecture
+from tests.models.architectures import ARCHITECTURES, make_architecture
 
 PASSAGE = "The inn by the old bridge has a red door, and bees whose honey is sold there."
 TASKS = [

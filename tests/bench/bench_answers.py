@@ -27,10 +27,10 @@ from transformers import AutoModelForCausalLM, set_seed
 from transformers.utils import logging
 
 from stages.domains.qa import QA
-from stages.engines.base import FitConfig, Request, Sampling
 from stages.engines.hf import HFEngine
-from stages.engines.text import end_tokens, prompt_ids
-from stages.records import Record
+from stages.interfaces import FitConfig, Request, Sampling
+from stages.records.record import Record
+from stages.tokens.tokenization import end_tokens, prompt_ids
 
 USUAL = {
     "tiny": {"ADAPTERS": 32, "TOKENS": 16, "BATCH": 0, "REPEATS": 3},

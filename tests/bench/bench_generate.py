@@ -24,12 +24,12 @@ from shapes import model_of
 from transformers.utils import logging
 
 from stages.domains.qa import QA
-from stages.engines.base import Prompt, Sampling
-from stages.engines.decoding import Decoder, Row, chunked_output, complete, left_padded
-from stages.engines.models import Device, load_model, load_tokenizer
-from stages.engines.sampling import SeededSampling
-from stages.engines.text import prompt_ids
-from stages.records import Record
+from stages.engines.hf_decoding import Decoder, Row, chunked_output, complete, left_padded
+from stages.engines.hf_sampling import SeededSampling
+from stages.interfaces import Prompt, Sampling
+from stages.models.loading import Device, load_model, load_tokenizer
+from stages.records.record import Record
+from stages.tokens.tokenization import prompt_ids
 
 MODELS = os.environ.get("MODELS", "tiny,40M").split(",")
 ROWS, TOKENS, REPEATS = (

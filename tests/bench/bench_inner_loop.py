@@ -31,14 +31,14 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.utils import logging
 
 from stages.domains.qa import QA
-from stages.engines.base import FitConfig, FitJob, Lesson
-from stages.engines.group import Group
-from stages.engines.lora import PeftTrainer, add_lora
-from stages.engines.losses import bytes_of_loss
-from stages.engines.many import ManyTrainer
-from stages.engines.models import Device, multiplies_bfloat16
-from stages.engines.text import example_tokens
-from stages.records import Record
+from stages.interfaces import FitConfig, FitJob, Lesson
+from stages.models.loading import Device, multiplies_bfloat16
+from stages.records.record import Record
+from stages.tokens.tokenization import example_tokens
+from stages.trainers.batched.chunked_loss import bytes_of_loss
+from stages.trainers.batched.loop import Group
+from stages.trainers.batched.trainer import ManyTrainer
+from stages.trainers.peft import PeftTrainer, add_lora
 
 PADDED = 2048  # official TTT server
 GROWTH = (1, 2, 4, 8)

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.records import Adapter, Answer, Record, SelfEdit, TrainStats, content_id, make_task, to_json
-from stages.scores import make_score
+from stages.records.record import Adapter, Answer, Record, SelfEdit, TrainStats, content_id, make_task, to_json
+from stages.scoring.score import make_score
 
 ROOT = Path(__file__).parents[2]
 LINES = int(os.environ.get("LINES", "20000"))

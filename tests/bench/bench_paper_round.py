@@ -30,11 +30,11 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from stages import adapt, tasks
 from stages import eval as evaluate
 from stages.domains.qa import QA
-from stages.engines.base import FitConfig, Unwatched
 from stages.engines.hf import HFEngine
-from stages.engines.many import ManyTrainer
+from stages.interfaces import FitConfig, Unwatched
 from stages.judges.lexical import Lexical
-from stages.records import Record, SelfEdit, content_id, make_task
+from stages.records.record import Record, SelfEdit, content_id, make_task
+from stages.trainers.batched.trainer import ManyTrainer
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT.parent / "shared/data/seal_paper/iter0_train.json"

@@ -20,11 +20,11 @@ from transformers.utils import logging
 from stages import adapt, generate
 from stages import eval as evaluate
 from stages.domains.qa import QA
-from stages.engines.base import FitConfig, Sampling
 from stages.engines.hf import HFEngine
-from stages.engines.many import ManyTrainer
+from stages.interfaces import FitConfig, Sampling
 from stages.judges.exact import Exact
-from stages.lines import read_records
+from stages.records.jsonl import read_records
+from stages.trainers.batched.trainer import ManyTrainer
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "examples/tiny/model"

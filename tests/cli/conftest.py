@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from stages.frozen import Frozen
-from stages.records import to_json
+from stages.records.frozen import Frozen
+from stages.records.record import to_json
 from tests.conftest import ROOT
 from tests.forked import CALM, READ_ON_IMPORT, forked_seal
 

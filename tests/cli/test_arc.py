@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import Finished, pipe, seal
 from tests.conftest import make_model
-from tests.stages.invented_grids import a_choice
+from tests.invented_grids import a_choice
 
 TASKS = {
     "mirror": {

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from stages.records import Record, to_json
+from stages.records.record import Record, to_json
 from tests.cli.conftest import Finished, seal
-from tests.stages.invented_grids import an_arc_task
+from tests.invented_grids import an_arc_task
 
 ENGINE = """
 import json, os, signal
 from pathlib import Path
-from stages.engines.base import Completion
-from tests.stages.invented_grids import a_choice
+from stages.interfaces import Completion
+from tests.invented_grids import a_choice
 
 TOOLS = [(), ("basic",), ("size",), ("basic", "size")]
 

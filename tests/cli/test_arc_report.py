@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
-from stages.arc_records import ArcTask
-from stages.grids import Grid
-from stages.records import Record
+from stages.records.arc import ArcTask
+from stages.records.grid import Grid
+from stages.records.record import Record
 from tests.cli.conftest import SEAL, jsonl, seal, surroundings
-from tests.stages.invented import a_line, a_task
-from tests.stages.test_arc_pictures import (
+from tests.domains.test_arc_plot import (
     COLOURS,
     MIXED,
     NOT_JSON,
@@ -30,6 +29,7 @@ from tests.stages.test_arc_pictures import (
     an_edit,
     plain,
 )
+from tests.invented import a_line, a_task
 
 DIGITS = {TRUTH: ["1 2", "3 4", "5 6"], WRONG: ["1 2", "3 4", "5 7"]}
 

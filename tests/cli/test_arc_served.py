@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from stages.records import Record, to_json
+from stages.records.record import Record, to_json
 from tests.cli.conftest import Finished, seal
+from tests.invented_grids import a_choice, an_arc_task
 from tests.services.behaviours import Behaviour, ok, status
 from tests.services.scripted import Scripted, scripted
 from tests.services.scripts import Script, always, in_turn
-from tests.stages.invented_grids import a_choice, an_arc_task
 
 TOOLS = ("basic", "size", "chain", "repeat")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.records import Record
+from stages.records.record import Record
 from tests.cli.conftest import jsonl, seal
-from tests.stages.invented import a_line, a_task
+from tests.invented import a_line, a_task
 
 GENERATE = ("generate", "tasks.jsonl", "-k", "2", "--engine", "openai", "--model", "gpt-9")
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from stages.records import Record
+from stages.records.record import Record
 from tests.cli.conftest import jsonl, seal
 from tests.cli.inside import run_inside
-from tests.engines.broken import BROKEN, break_model
-from tests.engines.conftest import make_adapter
-from tests.stages.invented import a_task, an_adapter, an_edit
+from tests.invented import a_task, an_adapter, an_edit
+from tests.models.broken import BROKEN, break_model
+from tests.tiny_models import make_adapter
 
 EDIT = an_edit(a_task())
 LINES = {

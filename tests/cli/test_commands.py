@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from stages.engines.base import Request, Sampling
 from stages.engines.hf import HFEngine
-from stages.records import Checkpoint, Record, SftExample
+from stages.interfaces import Request, Sampling
+from stages.records.record import Checkpoint, Record, SftExample
 from tests.bits import assert_same
 from tests.cli.conftest import SMALL_LORA, Finished, jsonl, pipe, seal
 from tests.conftest import PAPER
-from tests.stages.invented import a_line, a_task, numbered
+from tests.invented import a_line, a_task, numbered
 
 ROUND = (
     "seal generate tasks.jsonl --model model -k 2 --max-tokens 12 --seed 3 | "

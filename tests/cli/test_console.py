@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from seal_cli.console import Counts, Screen, closing_line, note, terminal
+from seal_cli.terminal.console import Counts, Screen, closing_line, note, terminal
 
 
 def test_a_note_is_a_line_of_its_own_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from seal_cli import display, progress
-from seal_cli.console import Hush, Screen
-from seal_cli.display import Display, drawn, share, shown
-from seal_cli.progress import Progress, Sight
+from seal_cli.terminal import display, progress
+from seal_cli.terminal.console import Hush, Screen
+from seal_cli.terminal.display import Display, drawn, share, shown
+from seal_cli.terminal.progress import Progress, Sight
 from tests.conftest import ROOT
 
 
@@ -206,8 +206,8 @@ def test_a_process_that_shows_ends_with_the_one_that_works() -> None:
     """However that ends: here it is killed in the middle. Whoever reads its stderr sees the end."""
     code = """if True:
         import os, signal
-        from seal_cli.display import Display
-        from seal_cli.progress import Progress
+        from seal_cli.terminal.display import Display
+        from seal_cli.terminal.progress import Progress
         with Display(Progress("generate")).apart([]):
             os.kill(os.getpid(), signal.SIGKILL)
     """

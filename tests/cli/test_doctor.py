@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from tests.cli.conftest import Finished, seal
-from tests.engines.conftest import make_adapter
-from tests.engines.serving import JSON, echo, served
+from tests.services.serving import JSON, echo, served
+from tests.tiny_models import make_adapter
 
 CANARY = "sk-canary-51a7f0e2"
 MODELS = json.dumps({"data": [{"id": "served"}]}).encode()

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from stages.engines.models import multiplies_bfloat16
-from stages.records import Record
+from stages.models.loading import multiplies_bfloat16
+from stages.records.record import Record
 from tests.cli.conftest import jsonl, seal
 from tests.cli.test_sft import PAIRS
-from tests.stages.invented import a_task, an_edit
+from tests.invented import a_task, an_edit
 
 WORDS = "--dtype bfloat16: this CPU has no bfloat16 products and only emulates them, several times slower than float32"
 TASK = Record(task=a_task())

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from stages.records import Record
+from stages.records.record import Record
 from tests.cli.conftest import SMALL_LORA, jsonl, seal
+from tests.invented import a_task
 from tests.services.adapters import Adapters
 from tests.services.behaviours import ok
 from tests.services.scripted import scripted
 from tests.services.scripts import always
-from tests.stages.invented import a_task
 
 
 def test_the_editor_need_not_be_the_student(tmp_path: Path, model_dir: Path) -> None:

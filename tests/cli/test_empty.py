@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from seal_cli.run import in_shard
-from stages.records import Record
+from seal_cli.runs.run import in_shard
+from stages.records.record import Record
 from tests.cli.conftest import jsonl, passages
 from tests.cli.inside import run_inside
-from tests.stages.invented import a_line, a_task
+from tests.invented import a_line, a_task
 
 SCORES = jsonl(a_line(a_task(f"Town {n}"), [True, n % 2 == 0]) for n in range(3))
 TASKS = jsonl([Record(task=a_task(f"Town {n}")) for n in range(3)])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.records import Record
+from stages.records.record import Record
 from tests.cli.conftest import SEAL, jsonl, passages, seal, surroundings
-from tests.stages.invented import a_line, a_task, an_adapter, an_edit
+from tests.invented import a_line, a_task, an_adapter, an_edit
 
 TASK = a_task()
 EDIT = an_edit(TASK)
@@ -142,7 +142,7 @@ def test_a_closed_stdin_is_said() -> None:
 LONG_WORK = ("-k", "500", "--max-tokens", "100", "--batch", "1")
 SLOW = """
 import time
-from stages.engines.base import Completion
+from stages.interfaces import Completion
 
 
 class Engine:
@@ -247,7 +247,7 @@ def test_a_model_that_loads_and_hears_no_signal_is_ended_all_the_same(
 
 FAULTY = """
 import os
-from stages.engines.base import Completion
+from stages.interfaces import Completion
 from stages.judges.base import Verdict
 
 

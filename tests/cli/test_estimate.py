@@ -2,7 +2,7 @@
 
 import pytest
 
-from seal_cli.estimate import Requests, Steady, at_least_some
+from seal_cli.terminal.estimate import Requests, Steady, at_least_some
 
 
 def test_steady_work_goes_by_the_speed_of_the_recent_half() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.records import Record
+from stages.records.record import Record
 from tests.cli.conftest import jsonl, seal
-from tests.stages.invented import a_line, a_task, an_edit
+from tests.invented import a_line, a_task, an_edit
 
 SCORES = jsonl([a_line(a_task(), [True, False]), a_line(a_task("Bo"), [False, False])])
 

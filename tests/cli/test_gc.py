@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.disk import folder_in_use
+from stages.files import folder_in_use
 from tests.cli.conftest import Finished
 from tests.cli.inside import run_inside
 

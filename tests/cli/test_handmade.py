@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stages.domains.arc_edit import SWITCHES
+from stages.domains.arc.self_edit import SWITCHES
 from tests.cli.conftest import SMALL_LORA, seal
-from tests.stages.invented_grids import MIRRORED, a_choice
+from tests.invented_grids import MIRRORED, a_choice
 
 QUESTION = {"question": "What colour is the inn?", "answer": "red"}
 TASK = {"context": "The inn is red. It is old.", "questions": [QUESTION]}

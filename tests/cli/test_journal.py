@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from seal_cli.journal import Journal
-from stages.failures import ExistingOutput, Locked
+from seal_cli.runs.journal import Journal
+from stages.errors import ExistingOutput, Locked
 from stages.judges.base import RULES
-from stages.records import Record
+from stages.records.record import Record
 from tests.cli.conftest import Finished, jsonl, pipe, seal
 from tests.cli.inside import run_inside
-from tests.stages.invented import a_line, a_task, an_edit, numbered
+from tests.invented import a_line, a_task, an_edit, numbered
 
 SETTINGS = {"stage": "test", "rank": 4, "fit": {"rate": 0.1, "epochs": 3}}
 
@@ -134,7 +134,7 @@ def test_a_journal_that_was_published_while_another_waited_for_its_lock_is_left_
 FRAGILE = """
 import os, signal
 from pathlib import Path
-from stages.engines.base import Completion
+from stages.interfaces import Completion
 
 
 class Engine:
@@ -296,7 +296,7 @@ def test_a_judge_with_other_rules_does_not_go_on_with_verdicts_of_the_old_ones(
     (tmp_path / "scores.jsonl").write_text(jsonl([a_line(numbered("Ada", 2), [True, False])]))
     way = ("judge", "scores.jsonl", "-j", "lexical", "-o", "out.jsonl")
     assert seal(*way, cwd=tmp_path).code == 0
-    monkeypatch.setattr("seal_cli.judges.RULES", RULES + 1)
+    monkeypatch.setattr("seal_cli.flags.judge.RULES", RULES + 1)
     refused = run_inside(*way, cwd=tmp_path)
     assert refused.code == 73
     assert f"lexical, rules {RULES + 1}" in refused.err

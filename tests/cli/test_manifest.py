@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from seal_cli import manifest
+from seal_cli.runs import manifest
 
 
 def test_a_machine_without_git_has_no_commit_to_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".git").mkdir()
-    monkeypatch.setattr(manifest, "__file__", str(tmp_path / "seal_cli" / "manifest.py"))
+    monkeypatch.setattr(manifest, "__file__", str(tmp_path / "seal_cli" / "runs" / "manifest.py"))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert manifest.commit() is None
     manifest.write(tmp_path / "out.jsonl", {"stage": "tasks"}, {"counts": {"read": 1}})

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from stages.frozen import Frozen
-from stages.records import QaTask, Record, to_json
+from stages.records.frozen import Frozen
+from stages.records.record import QaTask, Record, to_json
 from tests.cli.inside import run_inside
-from tests.stages.invented import a_line, a_score, a_task, an_adapter, an_edit
-from tests.stages.invented_grids import a_choice, an_arc_edit, an_arc_task
+from tests.invented import a_line, a_score, a_task, an_adapter, an_edit
+from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 
 ENGINE = ["--model", ".", "--engine", "tests.cli.workers:Echo"]
 GENERATE = ["generate", *ENGINE, "-k", "1"]
@@ -55,7 +55,7 @@ def puzzle(name: str, **update: object) -> Record:
 
 
 def chosen(name: str, said: str, chose: str) -> Record:
-    from stages.domains.arc import Arc
+    from stages.domains.arc.domain import Arc
 
     made = an_arc_task(name)
     edit = an_arc_edit(made, said).model_copy(update={"chosen": Arc().choice(chose)})

@@ -4,10 +4,10 @@ import io
 
 from rich.console import Console
 
-from seal_cli.passages import view_passage
-from stages.records import Record
-from stages.scores import make_score
-from tests.stages.invented import a_line, a_task, an_edit
+from seal_cli.terminal.passage_view import view_passage
+from stages.records.record import Record
+from stages.scoring.score import make_score
+from tests.invented import a_line, a_task, an_edit
 
 THOUGHT = "<think>\n" + "Ada? " * 200 + "\n</think>\n\n"
 LENGTH = len(THOUGHT.rstrip())

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from stages.records import Record, content_id
+from stages.records.record import Record, content_id
 from tests.cli.conftest import SEAL, jsonl, passages, pipe, seal, surroundings
-from tests.stages.invented import a_line, a_task, an_adapter, an_edit, numbered
+from tests.invented import a_line, a_task, an_adapter, an_edit, numbered
 
 SCORES = jsonl(a_line(a_task(f"Town {n}"), [True, n % 2 == 0]) for n in range(3))
 LOUD = """
 import os
-from stages.engines.base import Completion
+from stages.interfaces import Completion
 from stages.judges.base import Verdict
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seal_cli import progress
-from seal_cli.progress import Progress, Sight, told
+from seal_cli.terminal import progress
+from seal_cli.terminal.progress import Progress, Sight, told
 
 TRACES = json.loads((Path(__file__).parent / "traces.json").read_text())
 

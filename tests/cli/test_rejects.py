@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seal_cli.journal import lock
-from seal_cli.options import MOST_REJECTS as MOST
-from seal_cli.rejects import Rejects, encode, part_of
-from stages.failures import BadInput, ExistingOutput, Locked
-from stages.lines import Reject
+from seal_cli.flags.options import MOST_REJECTS as MOST
+from seal_cli.runs.journal import lock
+from seal_cli.runs.rejects import Rejects, encode, part_of
+from stages.errors import BadInput, ExistingOutput, Locked
+from stages.records.jsonl import Reject
 
 
 def bad(line: int = 12, raw: bytes = b'{"a"', source: str = "in.jsonl") -> Reject:
@@ -199,8 +199,8 @@ def test_what_a_killed_run_left_is_not_mixed_with_the_lines_of_this_one(tmp_path
 WRITER = """
 import sys
 from pathlib import Path
-from seal_cli.rejects import Rejects
-from stages.lines import Reject
+from seal_cli.runs.rejects import Rejects
+from stages.records.jsonl import Reject
 rejects = Rejects(Path(sys.argv[1]), strict=False, most=None)
 rejects(Reject("other.jsonl", 1, 0, "not JSON", b"{"))
 print("written", flush=True)

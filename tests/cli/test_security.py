@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.records import Record
+from stages.records.record import Record
 from tests.cli.conftest import SMALL_LORA, jsonl, seal
-from tests.stages.invented import a_line, a_task, an_edit
+from tests.invented import a_line, a_task, an_edit
 
 CANARY = "sk-canary-7f3a9"
 

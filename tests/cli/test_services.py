@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.records import Record
+from stages.records.record import Record
 from tests.cli.conftest import jsonl, seal
 from tests.services.asking import CANARY
 from tests.services.behaviours import Behaviour, die, echo, echo_escaped, ok

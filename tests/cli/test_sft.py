@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from seal_cli.commands.sft import PairCheck
-from stages.lines import BadLine
-from stages.pairs import TrainingPair, read_pair
-from stages.records import SftExample
+from stages.records.jsonl import BadLine
+from stages.records.pairs import TrainingPair, read_pair
+from stages.records.record import SftExample
 from tests.cli.conftest import SMALL_LORA, Finished, jsonl, seal
 from tests.conftest import make_tokenizer, paper_file
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seal_cli.tables import as_csv, as_markdown, as_text
+from seal_cli.terminal.tables import as_csv, as_markdown, as_text
 
 COLUMNS = ["row", "tasks", "mean %"]
 ROWS = [["none", "48", "12.6"], ["round 1", "48", "100.0"]]

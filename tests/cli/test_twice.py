@@ -8,13 +8,13 @@ import pytest
 from seal_cli.commands.sft import PairCheck
 from stages import adapt, eval, filter, merge
 from stages.domains.qa import QA
-from stages.failures import BadInput
-from stages.lines import BadLine
+from stages.errors import BadInput
 from stages.merge import Shard
-from stages.pairs import read_pair
-from stages.records import Record, to_json
+from stages.records.jsonl import BadLine
+from stages.records.pairs import read_pair
+from stages.records.record import Record, to_json
 from tests.cli.inside import run_inside
-from tests.stages.invented import a_line, a_task
+from tests.invented import a_line, a_task
 
 LINE = a_line(a_task(), [True, False])
 OTHER = a_line(a_task(), [True, True], sample=1, completion="Another.")

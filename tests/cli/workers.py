@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stages.engines.base import Completion, FitJob, FitResult, Request, Unwatched, Watch
+from stages.interfaces import Completion, FitJob, FitResult, Request, Unwatched, Watch
 
 
 class Echo:

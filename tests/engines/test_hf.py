@@ -13,12 +13,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, set_seed
 
-from stages.engines.base import Completion, Request, Sampling
 from stages.engines.hf import HFEngine
-from stages.engines.models import Device, load_model, load_tokenizer
-from stages.failures import BadConfig
+from stages.errors import BadConfig
+from stages.interfaces import Completion, Request, Sampling
+from stages.models.loading import Device, load_model, load_tokenizer
 from tests.conftest import make_tokenizer
-from tests.engines.conftest import make_adapter, make_llama
+from tests.tiny_models import make_adapter, make_llama
 
 FLOAT32 = Device("cpu", "float32")
 GREEDY = Sampling(0.0, 1.0, 12)

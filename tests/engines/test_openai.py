@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from stages.engines.base import ANSWERING, Completion, Request, Sampling
 from stages.engines.openai import OpenAIEngine
-from stages.engines.served import Greeting, greet, room_for
-from stages.failures import BadConfig, BadInput, Denied, Unavailable
-from stages.thoughts import without_thoughts
-from tests.engines.serving import JSON, served
+from stages.errors import BadConfig, BadInput, Denied, Unavailable
+from stages.interfaces import ANSWERING, Completion, Request, Sampling
+from stages.records.thoughts import without_thoughts
+from stages.services.vllm_server import Greeting, greet, room_for
 from tests.services import behaviours as does
 from tests.services.adapters import Adapters
 from tests.services.asking import serving
 from tests.services.scripts import Script, always, echoes, in_turn, prompt_of
+from tests.services.serving import JSON, served
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=11, seed=5)
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from stages.engines import hf
-from stages.engines.base import Request, Sampling
-from stages.engines.decoding import Recorder
 from stages.engines.hf import HFEngine
-from stages.engines.models import Device
-from stages.failures import OutOfMemory
-from tests.engines.conftest import make_adapter
-from tests.engines.jobs import Notes
+from stages.engines.hf_decoding import Recorder
+from stages.errors import OutOfMemory
+from stages.interfaces import Request, Sampling
+from stages.models.loading import Device
+from tests.tiny_models import make_adapter
+from tests.trainers.jobs import Notes
 
 FLOAT32 = Device("cpu", "float32")
 WARM = Sampling(1.0, 0.95, 12, 7)

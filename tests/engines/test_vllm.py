@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from stages.engines.base import Request, Sampling
-from stages.engines.models import Device
 from stages.engines.vllm import check_vllm, grouped, lora_needs, refused
 from stages.engines.vllm_adapters import RANKS, slot_rank
 from stages.engines.vllm_start import Sizes, chosen, translated
-from stages.failures import BadConfig, BadInput, MissingInput, OutOfMemory
+from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
+from stages.interfaces import Request, Sampling
+from stages.models.loading import Device
 from tests.conftest import ROOT
-from tests.engines.test_answers import make_adapter
+from tests.engines.test_hf_adapters import make_adapter
 
 SIZES = Sizes(64, None, 8, None)
 

@@ -20,14 +20,14 @@ from examples.tiny.arc.probes import EXAMS
 from examples.tiny.arc.tasks import make_tasks
 from examples.tiny.arc.tokenizer import ASSISTANT, END, build_tokenizer
 from examples.tiny.batches import IGNORED
-from stages.domains.arc_edit import MAX_LEARNING_RATE, MIN_LEARNING_RATE, parse_edit
-from stages.domains.arc_prompts import answer, edit_prompt, example, task_prompt
-from stages.domains.arc_training import Puzzle
-from stages.engines.base import Request, Sampling
+from stages.domains.arc.prompts import answer, edit_prompt, example, task_prompt
+from stages.domains.arc.self_edit import MAX_LEARNING_RATE, MIN_LEARNING_RATE, parse_edit
+from stages.domains.arc.training_set import Puzzle
 from stages.engines.hf import HFEngine
-from stages.engines.models import Device
-from stages.engines.text import example_tokens, prompt_ids
-from stages.failures import BadEdit
+from stages.errors import BadEdit
+from stages.interfaces import Request, Sampling
+from stages.models.loading import Device
+from stages.tokens.tokenization import example_tokens, prompt_ids
 
 ARC = Path(__file__).parents[2] / "examples" / "tiny" / "arc"
 MODEL = ARC / "model"

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from examples.tiny.arc.documents import COPIES, EVERYTHING, MOVED, Document, Library, stained, task_document
 from examples.tiny.arc.tasks import PAIRS, PER_PAIR, challenges, main, make_tasks, pairs_of, solutions
 from examples.tiny.arc.world import CHANGES, KEEP, MOVES, STAY, Rule, Task, make_palette, make_rule, make_task
-from stages.arc_files import Solutions, from_arc
-from stages.domains.arc_text import BadGrid, read_grid
-from stages.domains.arc_training import Pair
-from stages.lines import stop
+from stages.domains.arc.grid_text import BadGrid, read_grid
+from stages.domains.arc.training_set import Pair
+from stages.records.jsonl import stop
+from stages.sources.arc import Solutions, from_arc
 
 ARC = Path(__file__).parents[2] / "examples" / "tiny" / "arc"
 FILES = tuple(PER_PAIR)

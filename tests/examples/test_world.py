@@ -27,7 +27,7 @@ from examples.tiny.world import (
     make_self_edit,
 )
 from stages.domains import qa
-from stages.records import Record
+from stages.records.record import Record
 
 seeds = st.integers(0, 2**32)
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.engines.base import Unwatched
-from stages.failures import SealError
+from stages.errors import SealError
+from stages.interfaces import Unwatched
 from stages.services.base import Call, Reply, Tally, Transport
-from stages.services.http import Server
+from stages.services.client import Server
 from tests.services.behaviours import Behaviour
 from tests.services.scripted import Scripted, scripted
 from tests.services.scripts import Script, always

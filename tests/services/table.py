@@ -14,14 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.records import Record, to_json
+from stages.records.record import Record, to_json
 from tests.cli.conftest import SEAL, surroundings
+from tests.invented import a_line, a_task
 from tests.services import behaviours as does
 from tests.services.asking import CANARY
 from tests.services.behaviours import Behaviour
 from tests.services.scripted import scripted
 from tests.services.scripts import Script, always, echoes, flaky, poison, prompt_of
-from tests.stages.invented import a_line, a_task
 
 PATIENCE = ("--timeout", "0.5", "--retry-for", "1.5", "--concurrency", "2")
 WORK = {  # stage → its input, and the command that asks the server at {url} about it; both make LINES lines

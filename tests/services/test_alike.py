@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from stages.failures import BadConfig
-from stages.services.alike import FEWEST, FIRST
+from stages.errors import BadConfig
 from stages.services.base import Call
+from stages.services.uniform_failures import FEWEST, FIRST
 from tests.services.asking import SLACK_S, Outcome, asked, call, calls, serving
 from tests.services.behaviours import Behaviour, ok, status
 from tests.services.scripts import Script, always, in_turn, prompt_of

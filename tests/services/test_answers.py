@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.failures import BadConfig, Denied, SealError
-from stages.services.answers import Heard, Trouble, judged, message
+from stages.errors import BadConfig, Denied, SealError
 from stages.services.base import Failure
-from stages.services.http import Server
+from stages.services.client import Server
+from stages.services.responses import Heard, Trouble, judged, message
 from tests.services.asking import CANARY, SLACK_S, TRIED_S, answered, asked, call, calls, outcome, serving
 from tests.services.behaviours import (
     Behaviour,
@@ -134,7 +134,7 @@ def test_the_waits_between_tries_grow() -> None:
 
 
 def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.services.wire.MOST_BYTES", 100_000)
+    monkeypatch.setattr("stages.services.connection.MOST_BYTES", 100_000)
     out = answered(huge(3_000_000))
     assert (out.failure, out.asked) == ("unparsable: answers more than 100,000 bytes", 1)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from stages.failures import BadInput, MissingInput
+from stages.errors import BadInput, MissingInput
 from stages.services.base import Call, Failure, Reply
-from stages.services.batch import BatchAnswers, custom_id, write_batch
-from stages.services.http import Server
+from stages.services.batch_files import BatchAnswers, custom_id, write_batch
+from stages.services.client import Server
 from tests.services.asking import call, calls, send
 from tests.services.behaviours import completion
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from stages.services.answers import Heard, judged
 from stages.services.base import Failure
+from stages.services.responses import Heard, judged
 from tests.services.asking import answered, asked, call
 from tests.services.behaviours import completion, echo_escaped
 from tests.services.scripts import always

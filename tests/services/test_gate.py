@@ -6,7 +6,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.services.gate import Gate
+from stages.services.concurrency import Gate
 
 
 def entered(gate: Gate, count: int) -> list[float]:

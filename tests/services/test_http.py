@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from stages.failures import BadConfig
-from stages.services.http import Server
+from stages.errors import BadConfig
+from stages.services.client import Server
 from tests.services.asking import CANARY, SLACK_S, asked, call, calls, outcome, serving
 from tests.services.behaviours import (
     hang,

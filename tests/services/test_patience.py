@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.failures import Unavailable
+from stages.errors import Unavailable
 from tests.services.asking import SLACK_S, TRIED_S, answered, asked, calls
 from tests.services.behaviours import (
     Behaviour,

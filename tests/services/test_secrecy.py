@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.services.secrecy import quoted, without_key, without_secret
+from stages.services.redaction import quoted, without_key, without_secret
 
 KEY = "sk-canary-51a7f0e2/+="
 keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=60)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.failures import BadConfig
-from stages.services.http import Server
+from stages.errors import BadConfig
+from stages.services.client import Server
 from tests.conftest import ROOT
 from tests.services.asking import CANARY, SLACK_S, answered, call, outcome, serving
 from tests.services.behaviours import Behaviour, body, cut_off, echo, echo_escaped, hang, ok, raw, redirect, status
@@ -97,9 +97,9 @@ def test_an_unknown_host_is_told() -> None:
 
 ASK = """
 import sys, traceback
-from stages.failures import SealError
+from stages.errors import SealError
 from stages.services.base import Call
-from stages.services.http import Server
+from stages.services.client import Server
 
 for url in sys.argv[3:]:
     server = Server(url, key=sys.argv[1], retry_for_s=float(sys.argv[2]), timeout_s=60.0)

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from stages import adapt
-from stages.domains.arc import Arc
+from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA
-from stages.engines.base import Example, FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
-from stages.failures import BadEdit, BadInput
-from stages.records import Record, SelfEdit, Task, edit_seed
-from tests.stages.invented import a_line, a_task, an_edit
-from tests.stages.invented_grids import a_choice, an_arc_edit, an_arc_task
+from stages.errors import BadEdit, BadInput
+from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
+from stages.records.record import Record, SelfEdit, Task, edit_seed
+from tests.invented import a_line, a_task, an_edit
+from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 
 OUT = Path("adapters")
 

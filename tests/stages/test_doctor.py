@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages import doctor
+from stages.checks import model as health
+from stages.checks.finding import LONGEST, fine, held, of_error
 from stages.doctor import SERVICES, Finding, Wanted, run
-from stages.engines import health
-from stages.engines.models import Device
-from stages.failures import BadInput, Unavailable
-from stages.findings import LONGEST, fine, held, of_error
+from stages.errors import BadInput, Unavailable
 from stages.judges.base import Case, Verdict
-from tests.engines.conftest import make_adapter, make_llama
+from stages.models.loading import Device
+from tests.tiny_models import make_adapter, make_llama
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CPU = Device("cpu")

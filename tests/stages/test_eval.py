@@ -8,13 +8,13 @@ import pytest
 from stages import eval as stage
 from stages import filter as keeping
 from stages.domains.qa import QA
-from stages.engines.base import Completion, Request, Unwatched, Watch
-from stages.failures import BadInput
-from stages.grading import owner_of
+from stages.errors import BadInput
+from stages.interfaces import Completion, Request, Unwatched, Watch
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import Exact
-from stages.records import Record, make_task
-from tests.stages.invented import Backwards, Lost, a_task, an_adapter, an_edit, numbered
+from stages.records.record import Record, make_task
+from stages.scoring.grading import owner_of
+from tests.invented import Backwards, Lost, a_task, an_adapter, an_edit, numbered
 
 GOLD = {"Where was Ada born?": "Velm", "What did Ada build?": "a bridge"}
 

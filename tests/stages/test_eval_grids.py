@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from stages import eval as stage
-from stages.domains.arc import Arc
-from stages.domains.arc_votes import ways
-from stages.engines.base import Completion, Request, Unwatched, Watch
+from stages.domains.arc.domain import Arc
+from stages.domains.arc.voting import ways
+from stages.interfaces import Completion, Request, Unwatched, Watch
 from stages.judges.exact import Exact
-from stages.records import GridAnswer, Record
-from tests.stages.invented import Backwards, Lost, an_adapter
-from tests.stages.invented_grids import a_choice, an_arc_edit, an_arc_task
+from stages.records.record import GridAnswer, Record
+from tests.invented import Backwards, Lost, an_adapter
+from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 
 TASK = an_arc_task()
 WAYS = len(ways(TASK, in_context=False))
@@ -93,8 +93,8 @@ def test_one_lost_vote_leaves_the_answer_unscored_and_is_asked_for_again() -> No
 
 
 def test_a_line_is_the_same_when_it_is_read_back() -> None:
-    from stages.lines import read_records
-    from stages.records import to_json
+    from stages.records.jsonl import read_records
+    from stages.records.record import to_json
 
     lines = scored([adapted(), adapted(1, fault="edit")], grids(lambda request: True))
     assert list(read_records([to_json(line).encode() for line in lines], "f")) == lines

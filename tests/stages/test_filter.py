@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from stages import filter as stage
 from stages import tasks
-from stages.engines.base import Example
-from stages.failures import BadConfig, BadInput
+from stages.errors import BadConfig, BadInput
 from stages.filter import Filtered, Keep, Ties
-from stages.pairs import read_pair
-from stages.records import Message, Record, SftExample, to_json
+from stages.interfaces import Example
+from stages.records.pairs import read_pair
+from stages.records.record import Message, Record, SftExample, to_json
 from tests.conftest import paper_file
-from tests.stages.invented import a_line, a_task, an_edit, numbered
+from tests.invented import a_line, a_task, an_edit, numbered
 
 PAIRS = {
     "rank_iter0.json": "sft_best1of5_iter0.jsonl",

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from stages import generate
-from stages.choices import Choices
-from stages.domains.arc import Arc
+from stages.domains.arc.domain import Arc
 from stages.domains.qa import NO_EDIT, QA
-from stages.engines.base import Completion, Request, Sampling, Unwatched, Watch
-from stages.failures import BadConfig, BadInput
+from stages.errors import BadConfig, BadInput
 from stages.generate import Writing
-from stages.records import Record, SelfEdit, derive_seed
-from tests.stages.invented import Backwards, Lost, a_task
-from tests.stages.invented_grids import a_choice, an_arc_task
+from stages.interfaces import Completion, Request, Sampling, Unwatched, Watch
+from stages.records.record import Record, SelfEdit, derive_seed
+from stages.scoring.duplicates import Choices
+from tests.invented import Backwards, Lost, a_task
+from tests.invented_grids import a_choice, an_arc_task
 
 ADA, BO = Record(task=a_task("Ada")), Record(task=a_task("Bo"))
 

@@ -3,14 +3,14 @@
 import pytest
 
 from stages import judge as stage
-from stages.engines.base import Unit, Unwatched
-from stages.failures import BadInput
+from stages.errors import BadInput
+from stages.interfaces import Unit, Unwatched
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import Exact
-from stages.records import Answer, Record, Score
-from stages.scores import make_score
-from stages.thoughts import CUT_OFF
-from tests.stages.invented import a_line, a_task, an_adapter, an_edit
+from stages.records.record import Answer, Record, Score
+from stages.records.thoughts import CUT_OFF
+from stages.scoring.score import make_score
+from tests.invented import a_line, a_task, an_adapter, an_edit
 from tests.stages.test_eval import Unsure
 
 

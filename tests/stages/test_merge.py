@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import merge
-from stages.failures import BadConfig, BadInput, MissingInput
+from stages.errors import BadConfig, BadInput, MissingInput
 from stages.merge import Shard, array
-from stages.records import Record
-from tests.stages.invented import a_task
+from stages.records.record import Record
+from tests.invented import a_task
 
 LINES = {n: [Record(task=a_task(f"{n}{name}")) for name in "ab"] for n in (1, 2, 3)}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.failures import BadConfig
+from stages.errors import BadConfig
 from stages.judges.base import JUDGES
 from stages.judges.exact import Exact
 from stages.plugins import load_class

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from stages import report, tasks
-from stages.failures import BadConfig, BadInput
-from stages.records import Record, Score
+from stages.errors import BadConfig, BadInput
+from stages.records.record import Record, Score
 from tests.conftest import paper_file
-from tests.stages.invented import a_line, a_task, numbered
+from tests.invented import a_line, a_task, numbered
 
 
 def lines(rights: Sequence[int], of: int = 4, sample: int = 0) -> list[Record]:

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import tasks
-from stages.failures import BadConfig, BadInput, MissingInput, Unavailable
-from stages.folders import Omission
-from stages.records import Record, to_json
-from stages.squad import UNANSWERED, UNASKED
+from stages.errors import BadConfig, BadInput, MissingInput, Unavailable
+from stages.records.record import Record, to_json
+from stages.sources.datasets.folders import Omission
+from stages.sources.squad import UNANSWERED, UNASKED
 from tests.conftest import paper_file
-from tests.stages.bad_input import row
-from tests.stages.invented import a_line, a_task, an_edit
+from tests.invented import a_line, a_task, an_edit
+from tests.sources.bad_input import row
 
 OWN = {"title": "Ada", "context": "Ada built a bridge.", "questions": [{"question": "Who?", "answer": "Ada"}]}
 SQUAD = {

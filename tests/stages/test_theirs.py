@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from seal_cli import errors
-from stages.engines.base import Completion, FitConfig, FitJob, FitResult, Lesson, Request, Sampling
+from seal_cli import exit_codes
 from stages.engines.guarded import GuardedEngine, GuardedTrainer
-from stages.failures import BadConfig, OutOfMemory, Unavailable
+from stages.errors import BadConfig, OutOfMemory, Unavailable
+from stages.interfaces import Completion, FitConfig, FitJob, FitResult, Lesson, Request, Sampling
 from stages.judges.base import JUDGES, Case, Judge
-from stages.judges.choose import check_judge, make_judge
+from stages.judges.factory import check_judge, make_judge
 from stages.plugins import check_name, load_class
-from stages.services.batch import BatchAnswers
+from stages.services.batch_files import BatchAnswers
 
 CASES = [Case("q", "gold", f"answer {n}") for n in range(3)]
 IMPORTS = "from stages.judges.base import Verdict\n"
@@ -146,7 +146,7 @@ def test_what_goes_wrong_in_making_the_answers_is_not_the_judges(write: Callable
 def test_a_signal_in_the_middle_of_a_judge_is_not_the_judges(write: Callable[[str], str], kind: type) -> None:
     text = "import os, signal\n" + GOOD + "os.kill(os.getpid(), signal.SIGTERM); yield Verdict(True)"
     before = signal.getsignal(signal.SIGTERM)
-    errors.exit_on_signals()
+    exit_codes.exit_on_signals()
     if kind is KeyboardInterrupt:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -157,7 +157,7 @@ def test_a_signal_in_the_middle_of_a_judge_is_not_the_judges(write: Callable[[st
 
 
 def test_a_judge_may_say_itself_that_its_service_is_gone(write: Callable[[str], str]) -> None:
-    text = "from stages.failures import Unavailable\n" + GOOD + "raise Unavailable('mine is down')"
+    text = "from stages.errors import Unavailable\n" + GOOD + "raise Unavailable('mine is down')"
     with pytest.raises(Unavailable, match=r"^mine is down$"):
         graded(write(text))
 

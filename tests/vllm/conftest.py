@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from stages.engines.base import Completion, Request, Sampling
 from stages.engines.hf import HFEngine
-from stages.engines.models import Device
 from stages.engines.vllm import VLLMEngine
+from stages.interfaces import Completion, Request, Sampling
+from stages.models.loading import Device
 from tests.conftest import ROOT
-from tests.engines.conftest import make_llama
-from tests.engines.test_answers import KINDS, make_adapter
+from tests.engines.test_hf_adapters import KINDS, make_adapter
+from tests.tiny_models import make_llama
 from tests.vllm.server import serving
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from stages.engines.base import Request, Sampling, Unwatched
 from stages.engines.hf import HFEngine
 from stages.engines.vllm import VLLMEngine
-from stages.failures import BadInput, MissingInput
-from tests.engines.conftest import make_llama
-from tests.engines.test_answers import make_adapter
+from stages.errors import BadInput, MissingInput
+from stages.interfaces import Request, Sampling, Unwatched
+from tests.engines.test_hf_adapters import make_adapter
+from tests.tiny_models import make_llama
 from tests.vllm.conftest import GREEDY, NEEDS_VLLM, QUESTIONS, SIZES, answers, ask
 
 pytestmark = NEEDS_VLLM

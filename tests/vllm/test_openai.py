@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from stages.engines.base import Request, Sampling
 from stages.engines.hf import HFEngine
 from stages.engines.openai import OpenAIEngine
-from stages.engines.served import Greeting, greet
-from stages.failures import BadConfig, BadInput
-from stages.services.http import Server
-from tests.engines.test_answers import make_adapter
+from stages.errors import BadConfig, BadInput
+from stages.interfaces import Request, Sampling
+from stages.services.client import Server
+from stages.services.vllm_server import Greeting, greet
+from tests.engines.test_hf_adapters import make_adapter
 from tests.vllm.conftest import GREEDY, NEEDS_VLLM, QUESTIONS
 from tests.vllm.server import call
 

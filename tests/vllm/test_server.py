@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages.engines.base import Request
 from stages.engines.hf import HFEngine
-from tests.engines.test_answers import make_adapter
+from stages.interfaces import Request
+from tests.engines.test_hf_adapters import make_adapter
 from tests.vllm.conftest import GREEDY, NEEDS_VLLM, QUESTIONS, answers
 from tests.vllm.server import call
 

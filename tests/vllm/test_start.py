@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoConfig, GPTNeoForCausalLM
 
 from stages.engines.hf import HFEngine
-from stages.engines.models import Device
 from stages.engines.vllm import VLLMEngine
 from stages.engines.vllm_adapters import RANKS
-from stages.failures import BadConfig, BadInput, OutOfMemory
+from stages.errors import BadConfig, BadInput, OutOfMemory
+from stages.models.loading import Device
 from tests.conftest import ROOT, make_tokenizer
-from tests.engines.conftest import make_llama
-from tests.engines.test_answers import make_adapter
+from tests.engines.test_hf_adapters import make_adapter
+from tests.tiny_models import make_llama
 from tests.vllm.conftest import FLOAT32, NEEDS_VLLM, SIZES, TINY, answers, ask, running
 
 pytestmark = NEEDS_VLLM

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from stages.engines.base import Completion, Request, Sampling
 from stages.engines.openai import OpenAIEngine
-from stages.engines.served import greet
-from stages.services.http import Server
+from stages.interfaces import Completion, Request, Sampling
+from stages.services.client import Server
+from stages.services.vllm_server import greet
 from tests.vllm.conftest import NEEDS_VLLM, QUESTIONS, answers, running
 
 pytestmark = NEEDS_VLLM

@@ -13,13 +13,13 @@ from tests.vllm.conftest import NEEDS_VLLM
 pytestmark = NEEDS_VLLM
 WORK = """
 import os, signal, sys
-from seal_cli.worker import run_worker
+from seal_cli.runs.worker import run_worker
 
 def work():
     sys.stdin.close()
-    from seal_cli.models import quiet_libraries
-    from stages.engines.base import Request, Sampling
-    from stages.engines.models import Device
+    from seal_cli.flags.model import quiet_libraries
+    from stages.interfaces import Request, Sampling
+    from stages.models.loading import Device
     from stages.engines.vllm import VLLMEngine
     import psutil
 

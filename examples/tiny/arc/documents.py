@@ -12,10 +12,10 @@ from typing import NamedTuple
 from examples.tiny.arc.edits import make_edit
 from examples.tiny.arc.tokenizer import ASSISTANT, END, SYSTEM, USER
 from examples.tiny.arc.world import KEEP, MOVES, STAY, Task, make_palette, make_rule, make_task
-from stages.domains.arc_prompts import ARROW, TASK_SYSTEM, answer, edit_prompt
-from stages.domains.arc_text import numpy_text
-from stages.domains.arc_training import Pair
-from stages.grids import COLOUR_COUNT, Grid
+from stages.domains.arc.grid_text import numpy_text
+from stages.domains.arc.prompts import ARROW, TASK_SYSTEM, answer, edit_prompt
+from stages.domains.arc.training_set import Pair
+from stages.records.grid import COLOUR_COUNT, Grid
 
 
 class Part(NamedTuple):

@@ -8,7 +8,7 @@ import json
 import random
 from collections.abc import Callable
 
-from stages.domains.arc_edit import STRATEGIES, SWITCHES
+from stages.domains.arc.self_edit import STRATEGIES, SWITCHES
 
 RATES = tuple(f"{digit}e-{order}" for order in (2, 3, 3, 4, 4, 5) for digit in (1, 2, 3, 5))
 EPOCHS = (1, 2, 3, 5, 8, 10, 12, 15, 20, 25)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from examples.tiny.arc.world import CHANGES, MOVES, Task, make_palette, make_rule, make_task
-from stages.domains.arc_training import Pair
+from stages.domains.arc.training_set import Pair
 
 PAIRS = [(move, change) for move in MOVES for change in CHANGES]
 HELD_OUT = list(zip(MOVES, [*CHANGES] * 2, strict=True))

@@ -7,8 +7,8 @@ apart into bytes, so that every text can be written.
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from stages.domains import arc_prompts, arc_text
-from stages.domains.arc_edit import STRATEGIES, SWITCHES
+from stages.domains.arc import grid_text, prompts
+from stages.domains.arc.self_edit import STRATEGIES, SWITCHES
 
 END, SYSTEM, USER, ASSISTANT = "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"  # END has id 0
 CHAT_TEMPLATE = (
@@ -16,14 +16,14 @@ CHAT_TEMPLATE = (
     "<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-GRID_END, ARROW = "]]" + arc_text.END, "]]" + arc_prompts.ARROW  # behind an output, behind an input
+GRID_END, ARROW = "]]" + grid_text.END, "]]" + prompts.ARROW  # behind an output, behind an input
 DIGITS = [f"{before}{digit}" for before in (" ", "[[", "]\n [") for digit in range(10)]
 KEYS = [f'"{key}": ' for key in (*SWITCHES.values(), "data_generation", "training")]
 VALUES = [f'"{key}": ' for key in ("strategy", "learning_rate", "num_train_epochs")]
 PROMPTS = [
-    arc_prompts.EDIT_SYSTEM,
-    arc_prompts.EDIT_RULE + arc_prompts.EDIT_CHOICES,
-    arc_prompts.TASK_SYSTEM,
+    prompts.EDIT_SYSTEM,
+    prompts.EDIT_RULE + prompts.EDIT_CHOICES,
+    prompts.TASK_SYSTEM,
     "Input:\n",
     "\n\nOutput:\n",
     "\n\n",

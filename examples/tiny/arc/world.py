@@ -8,7 +8,8 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stages.domains.arc_grids import (
+from stages.domains.arc.training_set import Pair
+from stages.domains.arc.transforms import (
     colours,
     flip_0,
     flip_1,
@@ -16,8 +17,7 @@ from stages.domains.arc_grids import (
     rotate_180,
     transpose,
 )
-from stages.domains.arc_training import Pair
-from stages.grids import COLOUR_COUNT, Grid
+from stages.records.grid import COLOUR_COUNT, Grid
 
 Move = Callable[[Grid], Grid]
 

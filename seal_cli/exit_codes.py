@@ -1,0 +1,88 @@
+"""Exit codes, and how an error leaves the process: one plain line on stderr, never a traceback for a user's mistake."""
+
+import errno
+import signal
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+from seal_cli.terminal.console import say
+from stages import errors
+
+DONE = 0
+USAGE = 2
+INCOMPLETE = 3  # finished, but some records failed or stayed unscored
+BUG = 70
+IO_ERROR = 74
+TRY_AGAIN = 75
+INTERRUPTED = 128 + signal.SIGINT
+CLOSED_PIPE = 128 + signal.SIGPIPE
+TERMINATED = 128 + signal.SIGTERM
+CODES: dict[type[errors.SealError], int] = {
+    errors.BadInput: 65,
+    errors.MissingInput: 66,
+    errors.Unavailable: 69,
+    errors.ExistingOutput: 73,
+    errors.OutOfMemory: TRY_AGAIN,
+    errors.Locked: TRY_AGAIN,
+    errors.NoSpace: IO_ERROR,
+    errors.Crashed: BUG,
+    errors.Denied: 77,
+    errors.BadConfig: 78,
+}
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code of an error that ended a command."""
+    if isinstance(error, errors.SealError):
+        return next(code for kind, code in CODES.items() if isinstance(error, kind))
+    if type(error).__name__ == "ClosedPipe":  # ours, of seal_cli.runs.stdio
+        return CLOSED_PIPE
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported here
+        return TRY_AGAIN
+    return IO_ERROR if isinstance(error, OSError) else BUG
+
+
+def is_signal(error: BaseException) -> bool:
+    """Whether it is how Ctrl-C, SIGTERM or the terminal's end reaches us."""
+    code = getattr(error, "code", None)
+    return isinstance(error, KeyboardInterrupt) or code in (INTERRUPTED, TERMINATED, 128 + signal.SIGHUP)
+
+
+def report(error: BaseException) -> int:
+    """Says on stderr what went wrong and returns the exit code. A closed pipe is silent."""
+    code = code_of(error)
+    if code == BUG and not isinstance(error, errors.SealError):
+        say("".join(traceback.format_exception(error)).rstrip())
+        say("seal: this is a bug in seal; please report the lines above")
+    elif code == INTERRUPTED:
+        say("seal: interrupted")
+    elif code == TRY_AGAIN and not isinstance(error, errors.SealError):
+        say(
+            "seal: out of memory: lower --slots or --tokens-per-step (adapt), --micro-batch (sft), "
+            "--batch (generate, eval)"
+        )
+    elif code == IO_ERROR and not isinstance(error, errors.SealError):
+        say(f"seal: {_io_message(error)}")
+    elif code != CLOSED_PIPE:
+        say(f"seal: {error}")
+    return code
+
+
+def _io_message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"no space left on the device ({error.filename or 'standard output'}); free some and run the same again"
+    return str(error)
+
+
+def exit_on_signals() -> None:
+    """Makes SIGTERM, and the terminal's end, unwind like an error, so that files are closed and temporary names go."""
+
+    def leave(signum: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + signum)
+
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup
+            signal.signal(signum, leave)

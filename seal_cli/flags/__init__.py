@@ -1,0 +1,1 @@
+"""Flags that several commands share: one name, one meaning, one help text."""

@@ -1,0 +1,189 @@
+"""From --engine and its flags to an engine: hf and vllm load a model here, openai asks a server."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seal_cli.flags.model import choose_model, plain, quiet_libraries, weights_of
+from seal_cli.flags.service import ENGINE_KEYS, ServiceFlags, calls_told, connect, key_from, refuse_given
+from seal_cli.terminal.console import note
+from stages.engines.guarded import GuardedEngine
+from stages.errors import BadConfig, BadInput, Denied, MissingInput
+from stages.interfaces import Request
+from stages.models.adapter_checks import adapter_check, find_moved, foreign
+from stages.models.inspection import read_adapter
+from stages.models.loading import Device
+from stages.plugins import check_name, load_class
+from stages.records.adapter_paths import missing_adapter
+from stages.services.base import HOSTED, Call, Transport, limit_name_of
+
+ENGINES = {
+    "hf": "stages.engines.hf:HFEngine",
+    "vllm": "stages.engines.vllm:VLLMEngine",
+    "openai": "stages.engines.openai:OpenAIEngine",
+}
+TIMEOUT_S = 600.0  # for a completion; a self-edit may have 8192 tokens
+BATCHES = {"vllm": 256}
+MAX_LORAS = 8
+
+
+@dataclass(frozen=True)
+class EngineFlags:
+    """The flags of an engine; None where they were not given."""
+
+    name: str = "hf"
+    device: str = "auto"
+    dtype: str = "auto"
+    batch: int | None = None
+    base_url: str | None = None
+    max_loras: int | None = None
+    memory_fraction: float | None = None
+    service: ServiceFlags = ServiceFlags()
+    structured: bool = False
+
+    @property
+    def served(self) -> bool:
+        """Whether a server does the work."""
+        return self.name == "openai"
+
+    @property
+    def url(self) -> str:
+        return self.base_url or HOSTED
+
+    @property
+    def chats(self) -> bool:
+        """Whether prompts are chats unless a flag says otherwise: OpenAI's own models take nothing else."""
+        return self.served and self.url == HOSTED
+
+    def check(self, *, unused: Mapping[str, object] | None = None, asks: bool = True) -> None:
+        """Raises for flags that would do nothing, and where vLLM or, if it is asked, a server's key is missing.
+
+        `unused`: those of a server that the judge beside it has no use for either; without a judge all of them.
+        """
+        check_name("--engine", self.name, ENGINES)
+        if self.served:
+            here = {"--device": self.device, "--dtype": self.dtype}
+            refuse_given({flag: None if value == "auto" else value for flag, value in here.items()}, SERVER_S)
+            refuse_given({"--batch": self.batch}, "--engine openai has no batches; give --concurrency")
+            if asks and self.url == HOSTED and key_from(ENGINE_KEYS) is None:
+                raise Denied(f"{HOSTED}: needs a key; export OPENAI_API_KEY=…, or give another --base-url")
+        else:
+            refuse_given({"--base-url": self.base_url}, f"--engine {self.name} asks no server; give --engine openai")
+            given = self.service.given() if unused is None else unused
+            refuse_given(given, "no server is asked; give --engine openai, or an openai:… judge")
+        if self.name not in ("vllm", "openai"):
+            refuse_given({"--max-loras": self.max_loras}, f"--engine {self.name} stacks as many as --batch holds")
+        if self.name != "vllm":
+            refuse_given({"--memory-fraction": self.memory_fraction}, "only --engine vllm takes its memory beforehand")
+        else:
+            from stages.engines.vllm_start import check_vllm
+
+            check_vllm()
+
+    def choose(self, flag: str | None, named: Iterable[str]) -> str:
+        """The model: --model, or the one that all lines name, or the only one of a server."""
+        if not self.served:
+            return choose_model(flag, named)
+        names = sorted({plain(name) for name in named if name not in ("none", "unknown")})
+        if flag is None and len(names) != 1:
+            found = f"the lines name {', '.join(names)}" if names else "the lines name none"
+            raise BadConfig(f"which model? {found}: give --model NAME, as the server calls it")
+        return flag or names[0]
+
+    def settings(self, model: str) -> Mapping[str, Any]:
+        """What a run's settings say of engine and model. A server may move; what its model holds it does not say."""
+        about = {"model": model} if self.served else weights_of(model, self.device, self.dtype)
+        return {"engine": self.name, **about}
+
+    def lost_adapters(
+        self, adapters: Iterable[tuple[Path, str]], model: str, folders: Sequence[Path] = ()
+    ) -> dict[Path, Exception]:
+        """Which of them cannot be used, and why. A server may see files that we do not; so may engines of others.
+
+        `folders`: from which their paths are told, which a message names.
+        """
+        found, lost = list(adapters), dict[Path, Exception]()
+        check = self._adapter_check(model) if found else no_check
+        for path, trained_on in found:
+            try:
+                check(path, trained_on)
+            except (BadInput, MissingInput, OSError) as error:
+                lost[path] = missing_adapter(path, folders) if folders and not path.is_dir() else error
+        return lost
+
+    def _adapter_check(self, model: str) -> Callable[[Path, str], object]:
+        if self.served:
+            return lambda path, _: read_adapter(path) if path.exists() else None
+        if self.name not in ("hf", "vllm"):
+            return no_check
+        fits = adapter_check(model)
+        if self.name == "hf":
+            return fits
+        return lambda path, trained_on: (fits(path, trained_on), self._vllm([path]))
+
+    def find_moved(self, adapters: Mapping[Path, str], folders: Sequence[Path]) -> str | None:
+        """The model that all these were trained on, where its name leads nowhere."""
+        return None if self.served else find_moved(adapters, folders)
+
+    def foreign(self, adapters: Mapping[Path, str], model: str) -> set[str]:
+        """The models other than this one that the adapters were trained on. A server's goes by its name alone."""
+        return set(adapters.values()) - {model} if self.served else foreign(adapters.items(), model)
+
+    def load(self, model: str, adapters: Sequence[Path] = (), transport: Transport | None = None) -> Any:
+        """The engine, loaded, for requests with these adapters; behind a server it may get another `transport`.
+
+        Custom classes get (model, device=, batch_size=).
+        """
+        kind = load_class("--engine", self.name, ENGINES)
+        if self.served:
+            return self._connected(model, transport)
+        if self.name in ENGINES:
+            quiet_libraries()
+        more: dict[str, Any] = {}
+        if self.name == "vllm":
+            more = self._vllm(adapters)
+        batch, device = self.batch or BATCHES.get(self.name, 64), Device(self.device, self.dtype)
+        if self.name not in ENGINES:
+            return GuardedEngine(self.name, kind, model, device=device, batch_size=batch)
+        return kind(model, device=device, batch_size=batch, **more)
+
+    def _connected(self, model: str, transport: Transport | None) -> Any:
+        from stages.engines.openai import OpenAIEngine
+        from stages.services.vllm_server import Greeting, greet
+
+        server = Greeting() if transport else greet(self.url, key_from(ENGINE_KEYS))
+        reached = transport or connect(self.url, ENGINE_KEYS, self.service, timeout_s=TIMEOUT_S)
+        limit_name = limit_name_of(self.url)
+        return OpenAIEngine(model, reached, server=server, max_loras=self.max_loras or MAX_LORAS, limit_name=limit_name)
+
+    def calls(self, model: str, requests: Iterable[Request]) -> Iterator[Call]:
+        """What a server would be sent."""
+        from stages.engines.openai import call_of
+
+        return (call_of(request, model, limit_name_of(self.url)) for request in requests)
+
+    def _vllm(self, adapters: Sequence[Path]) -> dict[str, Any]:
+        from stages.engines.vllm_adapters import lora_needs
+
+        rank, count = lora_needs(adapters)
+        slots = min(count, self.max_loras or MAX_LORAS) or None
+        return {
+            "max_rank": rank,
+            "slots": slots,
+            "memory_fraction": self.memory_fraction,
+            "structured": self.structured,
+        }
+
+
+def no_check(path: Path, trained_on: str) -> None:
+    """For engines that may read their adapters elsewhere."""
+
+
+SERVER_S = "a server does the work with --engine openai, on its own device"
+
+
+def tell(stage: str, engine: Any) -> None:
+    """Calls, tokens and cost of an engine behind a server; nothing of any other."""
+    if hasattr(engine, "transport"):
+        note(f"seal {stage}: {engine.model}: {calls_told(engine.transport.tally, [f'{engine.failed} failed'])}")

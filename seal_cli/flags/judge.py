@@ -1,0 +1,110 @@
+"""From --judge and its flags to a judge, and what a run says of it."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seal_cli.flags import engine
+from seal_cli.flags.service import ServiceFlags, calls_told, connect, key_from, refuse_given
+from seal_cli.terminal.console import note
+from stages.files import PART
+from stages.judges.base import JUDGES, RULES, Case, Judge
+from stages.judges.cache import check_cache
+from stages.judges.factory import KEYS, check_judge, make_judge, served, told_of_judge
+from stages.services.base import Call, Transport
+from stages.services.vllm_server import greet
+
+TIMEOUT_S = 60.0  # for a verdict of one word
+
+
+@dataclass(frozen=True)
+class JudgeFlags:
+    text: str
+    cache: str | None = None
+    service: ServiceFlags = ServiceFlags()
+    max_tokens: int | None = None
+
+    @property
+    def offline(self) -> bool:
+        """Whether it answers here and always: nobody has to be reached."""
+        return self.text in JUDGES
+
+    def check(self, *, asks: bool = True, others: Iterable[Path | None] = ()) -> None:
+        """Raises for a judge that cannot be had, or if it is asked without a key, before any model is loaded.
+
+        `others`: the run's own files, none of which may be the cache.
+        """
+        check_judge(self.text, key_from(KEYS), asks=asks)
+        if self.served and self.cache_file:
+            given = [path for path in others if path and path.name]
+            check_cache(self.cache_file, [*given, *(path.with_name(f"{path.name}{PART}") for path in given)])
+        if not self.served:
+            given_for_nothing = {"--cache": self.cache, "--judge-max-tokens": self.max_tokens}
+            refuse_given(given_for_nothing, f"the judge {self.text} needs none")
+
+    @property
+    def served(self) -> bool:
+        return served(self.text) is not None
+
+    @property
+    def cache_file(self) -> Path | None:
+        """--cache, or a file in the user's cache; None for no cache."""
+        if self.cache is not None:
+            return None if self.cache == "none" else Path(self.cache)
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(root) / "seal" / "verdicts.sqlite"
+
+    def unused(self) -> Mapping[str, object]:
+        """The flags of servers that this judge has no use for."""
+        given = dict(self.service.given())
+        if self.text.startswith("command:"):
+            del given["--timeout"]
+        return {} if self.served else given
+
+    def reached(self) -> "JudgeFlags":
+        """The same. Raises where its server does not answer or refuses the key: later it would cost a model's work."""
+        found = served(self.text)
+        if found:
+            with told_of_judge():
+                greet(found.url, key_from(KEYS))
+        return self
+
+    def settings(self) -> str:
+        """What a run's settings say of the judge: its rules, or its server, too."""
+        if self.text in JUDGES:
+            return f"{self.text}, rules {RULES}"
+        found = served(self.text)
+        return f"openai:{found.model}@{found.url}" if found else self.text
+
+    def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
+        """What the judge would be asked: the cases whose verdicts are not in the cache."""
+        from stages.services.batch_files import BatchAnswers
+
+        judge: Any = self.load(BatchAnswers(()))
+        found: Iterator[Call] = judge.calls(cases)
+        return found
+
+    def load(self, transport: Transport | None = None) -> Judge:
+        """The judge, asking over HTTP or through `transport`."""
+
+        def reach(url: str) -> Transport:
+            return transport or connect(url, KEYS, self.service, timeout_s=TIMEOUT_S)
+
+        timeout_s = self.service.timeout_s
+        return make_judge(self.text, reach, self.cache_file, timeout_s=timeout_s, max_tokens=self.max_tokens)
+
+
+def tell(stage: str, judge: Any, beside: Any = None) -> None:
+    """Calls made, cached and failed, and their cost, of a judge behind a server; nothing of any other.
+
+    The same of an engine `beside` it.
+    """
+    engine.tell(stage, beside)
+    if not hasattr(judge, "transport"):
+        return
+    failed = {reason: count for reason, count in judge.unscored.items() if count}
+    reasons = ", ".join(f"{reason} {count}" for reason, count in failed.items())
+    told = [f"{judge.cached} cached", f"{sum(failed.values())} failed{f' ({reasons})' if failed else ''}"]
+    note(f"seal {stage}: judge {judge.name}: {calls_told(judge.transport.tally, told)}")

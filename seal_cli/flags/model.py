@@ -1,0 +1,91 @@
+"""From flags to models: which one a stage uses, and the trainer behind --trainer."""
+
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from stages.engines.guarded import GuardedTrainer
+from stages.errors import BadConfig, MissingInput
+from stages.models.loading import Device, check_model, fingerprint
+from stages.plugins import check_name, load_class
+
+TRAINERS = {"batched": "stages.trainers.batched.trainer:ManyTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
+
+
+def choose_model(flag: str | None, named: Iterable[str]) -> str:
+    """--model, or the one model that all lines name, as `plain` has it. Raises BadConfig for none, or more than one."""
+    if flag is None:
+        names = sorted({plain(name) for name in named if name not in ("none", "unknown")})
+        if len(names) != 1:
+            found = f"the lines name {', '.join(names)}" if names else "the lines name none"
+            raise BadConfig(f"which model? {found}: give --model DIR")
+        return plain(named_model(names[0]))
+    check_model(flag)
+    return plain(flag)
+
+
+def named_model(name: str) -> str:
+    """The model that the lines name, which may be an editor that is nowhere here. Raises as `check_model` does."""
+    try:
+        check_model(name)
+    except MissingInput:
+        raise MissingInput(f"the lines name {name}, which is no model here: give --model DIR") from None
+    return name
+
+
+def plain(name: str) -> str:
+    """`m/` as `m`, where it is a directory here: the settings of a run name it one way."""
+    return name.rstrip("/") or "/" if Path(name).is_dir() else name
+
+
+def weights_of(name: str, device: str, dtype: str) -> dict[str, str]:
+    """What a run's settings say of its model: name, fingerprint, kind of device, precision. Nothing for no name."""
+    if not name:
+        return {}
+    kind = device.partition(":")[0] if device != "auto" else "cuda" if has_gpu() else "cpu"
+    precision = dtype if dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
+    return {"model": name, "weights": fingerprint(name), "device": kind, "dtype": precision}
+
+
+def identity_of(name: str) -> str:
+    """What ids know a model by: a directory by what is in it, so that they do not change when it moves."""
+    return fingerprint(name) if Path(name).is_dir() else name
+
+
+def has_gpu() -> bool:
+    """Whether torch will most likely find one. It is not imported here, in the process that forks."""
+    return Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+
+
+def quiet_libraries() -> None:
+    """No progress bars and no advice from transformers, datasets, the hub and torch on our stderr."""
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
+    warnings.filterwarnings("ignore", module=r"peft\.")
+    warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # read when datasets is imported, which few stages need
+    hub_logging.set_verbosity_error()
+
+
+def check_limits(name: str, **limits: int | None) -> None:
+    """Raises BadConfig for a trainer that there is not, and for limits of a pass that it does not have."""
+    check_name("--trainer", name, TRAINERS)
+    for key, value in limits.items() if name == "peft" else ():
+        if value is not None:
+            flag = f"--{key.replace('_', '-')} {value}"
+            raise BadConfig(f"{flag}: peft trains one sequence of one adapter at a time; use --trainer batched")
+
+
+def load_trainer(name: str, model: str, device: str, dtype: str, **limits: int | None) -> Any:
+    """The inner trainer, loaded. Custom classes get (model, device=), and slots= and tokens_per_step= where given."""
+    given = {key: value for key, value in limits.items() if value is not None}
+    kind = load_class("--trainer", name, TRAINERS)
+    if name in TRAINERS:
+        quiet_libraries()
+        return kind(model, device=Device(device, dtype), **given)
+    return GuardedTrainer(name, kind, model, device=Device(device, dtype), **given)

@@ -1,0 +1,65 @@
+"""Servers from the shell: their flags, keys from the environment, and what a run says of the calls that it made."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from seal_cli.terminal.console import note
+from stages.errors import BadConfig
+from stages.interfaces import Unwatched
+from stages.services.base import Tally, Transport
+
+ENGINE_KEYS = ("OPENAI_API_KEY",)
+
+
+class Told(Unwatched):
+    """A Watch that passes on notes alone."""
+
+    def note(self, text: str) -> None:
+        note(f"seal: {text}")
+
+
+@dataclass(frozen=True)
+class ServiceFlags:
+    """--concurrency, --timeout and --retry-for; None where they were not given."""
+
+    concurrency: int | None = None
+    timeout_s: float | None = None
+    retry_for_s: float | None = None
+
+    def given(self) -> Mapping[str, object]:
+        return {"--concurrency": self.concurrency, "--timeout": self.timeout_s, "--retry-for": self.retry_for_s}
+
+
+def refuse_given(flags: Mapping[str, object], why: str) -> None:
+    """Raises BadConfig for the first of these flags that was given: it would do nothing."""
+    for flag, value in flags.items():
+        if value is not None:
+            raise BadConfig(f"{flag if value is True else f'{flag} {value}'}: {why}")
+
+
+def key_from(names: Sequence[str]) -> str | None:
+    """The first key that is set."""
+    return next((os.environ[name] for name in names if os.environ.get(name)), None)
+
+
+def connect(url: str, keys: Sequence[str], flags: ServiceFlags, *, timeout_s: float) -> Transport:
+    """A transport to a server, with the key that the environment holds for it."""
+    from stages.services.client import Server
+
+    return Server(
+        url,
+        key=key_from(keys),
+        key_name=next((name for name in keys if os.environ.get(name)), keys[-1]),
+        concurrency=flags.concurrency or 16,
+        timeout_s=flags.timeout_s or timeout_s,
+        retry_for_s=300.0 if flags.retry_for_s is None else flags.retry_for_s,
+        watch=Told(),
+    )
+
+
+def calls_told(tally: Tally, more: Iterable[str] = ()) -> str:
+    """`120 calls, 380 cached, 2 failed, 3 tried again, 41200 + 240 tokens, cost 0.03`"""
+    cost = [] if tally.cost is None else [f"cost {tally.cost:.4g}"]
+    tokens = [f"{tally.prompt_tokens} + {tally.completion_tokens} tokens"] if tally.prompt_tokens else []
+    return ", ".join([f"{tally.calls} calls", *more, f"{tally.retries} tried again", *tokens, *cost])

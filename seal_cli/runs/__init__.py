@@ -1,0 +1,1 @@
+"""One run of a stage: input, plan, output, journal, worker, manifest, rejects."""

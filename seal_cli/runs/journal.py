@@ -1,0 +1,220 @@
+"""What survives a crash: finished lines, appended whole and synced, with the settings they were made with.
+
+The journal of `-o FILE` is FILE.part, which becomes FILE when the run is complete; that of `--journal DIR` is
+DIR/STAGE.jsonl and stays. One process holds it at a time, by a lock that ends with the process, however it ends.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from seal_cli.terminal.console import note
+from seal_cli.runs.settings import are_alike, differences, to_bytes
+from stages.files import NO_LOCKS, PART, make_folder, named, rename, replace_file, write_all
+from stages.errors import ExistingOutput, Locked
+
+COUNTED = 2**20  # bytes that are read at once to count lines
+Key = Callable[[bytes], str | None]  # the identity of a line; None for one that cannot be read
+
+
+class Journal:
+    """The lines of one run, by key. Opening it takes the lock."""
+
+    def __init__(self, path: Path, settings: Path) -> None:
+        self.path, self.settings = path, settings
+        self.spans: dict[str, tuple[int, int]] = {}  # key → (start, length) of its line
+        self.dropped: set[int] = set()  # starts of lines that are there and do not count
+        self.end = 0
+        make_folder(path.parent)
+        self.descriptor = lock(path)
+
+    # ---- at the start
+
+    def begin(self, settings: Mapping[str, Any], *, anew: bool, ways: str) -> None:
+        """Sees to it that what is there was made with these settings. Raises ExistingOutput naming those that differ.
+
+        `anew` throws away what was made with others instead. `ways` are the ways out that the message names.
+        """
+        there = self._settings_there()
+        if are_alike(there, settings):
+            return
+        if os.fstat(self.descriptor).st_size:
+            if not anew:
+                raise ExistingOutput(f"{self.path}: {differences(there, settings)}; {ways}")
+            self.clear()
+        replace_file(self.settings, to_bytes(settings))
+
+    def is_cheap(self, stage: str) -> bool:
+        """Whether what is there are lines of this stage that cost nothing: of a run without a plan."""
+        there = self._settings_there()
+        return isinstance(there, dict) and there.get("stage") == stage and not there.get("resumes", True)
+
+    def is_of(self, settings: Mapping[str, Any]) -> bool:
+        """Whether what is there, if anything, was made with these settings."""
+        there = self._settings_there()
+        return there is None or are_alike(there, settings)
+
+    def _settings_there(self) -> Any:
+        try:
+            return json.loads(self.settings.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (ValueError, RecursionError):
+            return {"settings": "unreadable"}
+
+    def clear(self) -> None:
+        """Begins anew."""
+        os.ftruncate(self.descriptor, 0)
+        self.spans, self.end, self.dropped = {}, 0, set()
+
+    def load(self, key_of: Key) -> None:
+        """Finds the lines that can be read, and cuts off what a crash tore. Of two with one key the later counts."""
+        self.spans, self.end = {}, 0
+        good = 0
+        for line in self._lines():
+            key = key_of(line)
+            if key is not None and self.end in self.dropped:
+                good = self.end + len(line)
+            elif key is not None:
+                self.spans[key] = self.end, len(line)
+                good = self.end + len(line)
+            self.end += len(line)
+        if good < self.end:
+            self._cut(good)
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Of the lines that are there only these count, also when they are loaded once more."""
+        self.dropped |= {start for key, (start, _) in self.spans.items() if key not in keys}
+        self.spans = {key: span for key, span in self.spans.items() if key in keys}
+
+    def _lines(self) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            yield from file
+
+    def _cut(self, end: int) -> None:
+        """What lies behind the last whole line goes: a crash tore it, or a disk lost it."""
+        os.ftruncate(self.descriptor, end)
+        os.fsync(self.descriptor)
+        self.end = end
+
+    # ---- lines
+
+    def append(self, key: str, line: bytes, *, synced: bool = True) -> None:
+        """One line more, on the disk when this returns."""
+        try:
+            write_all(self.descriptor, line)
+            if synced:
+                os.fsync(self.descriptor)
+        except OSError as error:
+            raise named(error, self.path) from None
+        self.spans[key] = self.end, len(line)
+        self.end += len(line)
+
+    def sync(self) -> None:
+        """All lines are on the disk when this returns."""
+        os.fsync(self.descriptor)
+
+    def whole_lines(self, start: int) -> bytes:
+        """What has been appended from `start` on, up to the last whole line; also by another process."""
+        size = os.fstat(self.descriptor).st_size
+        data = os.pread(self.descriptor, max(0, size - start), start)
+        return data[: data.rfind(b"\n") + 1]
+
+    def count(self, keys: Iterable[str]) -> int:
+        """How many lines of these keys were there when it was loaded, and how many whole ones have come since."""
+        found, start = sum(key in self.spans for key in keys), self.end
+        while data := os.pread(self.descriptor, COUNTED, start):
+            found, start = found + data.count(b"\n"), start + len(data)
+        return found
+
+    def lines(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """The lines of these keys."""
+        for start, length in (self.spans[key] for key in keys):
+            yield os.pread(self.descriptor, length, start)
+
+    # ---- at the end
+
+    def digest(self, keys: Iterable[str]) -> str:
+        """sha256 of the lines in this order."""
+        found = hashlib.sha256()
+        for line in self.lines(keys):
+            found.update(line)
+        return found.hexdigest()
+
+    def arrange(self, keys: list[str]) -> None:
+        """From here on the journal holds the lines of these keys alone, in this order, and all of it is on the disk."""
+        if not self._is(keys):
+            self._write_sorted(keys)
+        self.sync()
+
+    def publish(self, path: Path) -> None:
+        """The journal becomes a finished file."""
+        rename(self.path, path)
+        self.settings.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+    def _is(self, keys: list[str]) -> bool:
+        """Whether the journal holds just these lines, in this order."""
+        end = 0
+        for start, length in (self.spans[key] for key in keys):
+            if start != end:
+                return False
+            end += length
+        return end == self.end
+
+    def _write_sorted(self, keys: list[str]) -> None:
+        """Replaces the journal by its lines in this order: one file or the other is there, whole."""
+        part = self.path.with_name(f"{self.path.name}.sorted{PART}")
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        spans, end = {}, 0
+        try:
+            for key, line in zip(keys, self.lines(keys), strict=True):
+                write_all(descriptor, line)
+                spans[key] = end, len(line)
+                end += len(line)
+            os.fsync(descriptor)
+            rename(part, self.path)
+        except OSError as error:
+            os.close(descriptor)
+            raise named(error, part) from None
+        os.close(self.descriptor)
+        self.descriptor, self.spans, self.end = descriptor, spans, end
+
+    def close(self) -> None:
+        """Leaves what is there for the next run of the same command; an empty journal goes."""
+        if not os.fstat(self.descriptor).st_size:
+            self.settings.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+
+def lock(path: Path) -> int:
+    """A descriptor of the file, made if need be, that no other process has. Raises Locked where one has."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise Locked(f"{path}: another process is writing it; wait for its end, or give another file") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                os.close(descriptor)
+                raise named(error, path) from None
+            note(f"seal: note: {path} is on a file system without locks; see that no other process writes it")
+        if _still_named(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+
+
+def _still_named(path: Path, descriptor: int) -> bool:
+    """Whether the name is still that of the file: who had the lock before may have published or removed it."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

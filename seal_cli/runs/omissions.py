@@ -1,0 +1,89 @@
+"""What a source holds that is left out: counted by kind, a few files named, the rest in the file of rejects."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from seal_cli.terminal.console import note
+from seal_cli.runs.manifest import path_of
+from seal_cli.runs.rejects import Rejects, part_of
+from stages.sources.datasets.folders import JSON_FILES, TABLES, Omission
+from stages.file_kinds import TEXTS
+from stages.sources.repeats import TWICE
+from stages.sources.squad import UNANSWERED, UNASKED
+
+KINDS = 5  # that are named on stderr, with
+NAMED_FILES = 3  # files of each, and
+KEPT = 20  # in the manifest
+KNOWN_ENDINGS = f"read are {', '.join((*TEXTS, *JSON_FILES, *TABLES))}"
+
+
+class Omissions:
+    """Called with each file or folder that is left out. Each is written to the rejects' FILE as well, and is none."""
+
+    def __init__(self, rejects: Rejects) -> None:
+        self.rejects = rejects
+        self.counts: Counter[str] = Counter()
+        self.files: dict[str, list[str]] = {}
+        self.reasons: dict[str, str] = {}
+
+    def __call__(self, omission: Omission) -> None:
+        self.counts[omission.kind] += 1
+        files = self.files.setdefault(omission.kind, [])
+        if len(files) < KEPT:
+            files.append(omission.path)
+        self.reasons.setdefault(omission.kind, omission.reason)
+        self.rejects.mention(omission.path, f"left out: {omission.reason or omission.kind}")
+
+    def tell(self) -> None:
+        """The kinds with their counts, and the first files of each, in one line; the other things in others."""
+        kinds = [kind for kind, _ in self.counts.most_common() if kind not in (TWICE, UNANSWERED, UNASKED)]
+        if kinds:
+            count = sum(self.counts[kind] for kind in kinds)
+            told = [
+                f"{self.counts[kind]} {kind} ({name_files(self.files[kind], self.counts[kind])})"
+                for kind in kinds[:KINDS]
+            ]
+            see = f"; see {self.rejects.file}" if self.rejects.file else ""
+            rest = sum(self.counts[kind] for kind in kinds[KINDS:])
+            told += [f"{rest} of {len(kinds) - KINDS} other kinds"] if rest else []
+            files = "file" if count == 1 else "files"
+            note(f"seal tasks: left out {count} {files}: {', '.join(told)}; {KNOWN_ENDINGS}{see}")
+        if unanswered := self.counts[UNANSWERED]:
+            what = f"{unanswered} question{'s' * (unanswered > 1)} without an answer left out"
+            passages = self.counts[UNASKED]
+            more = f", and {passages} passage{'s' * (passages > 1)} that had no other{'s' * (passages > 1)}"
+            note(f"seal tasks: {what}{more if passages else ''}; --unanswerable keep keeps them")
+        if twice := self.counts[TWICE]:
+            what = "1 task is there" if twice == 1 else f"{twice} tasks are there"
+            note(
+                f"seal tasks: note: {what} more than once and taken once: {self.files[TWICE][0]}: {self.reasons[TWICE]}"
+            )
+
+    def facts(self) -> list[dict[str, Any]]:
+        """For the manifest: each kind with its count and its first files."""
+        return [{"kind": kind, "count": self.counts[kind], "files": files} for kind, files in self.files.items()]
+
+
+def name_files(files: list[str], count: int) -> str:
+    """The first files by name, and how many more there are."""
+    more = count - min(len(files), NAMED_FILES)
+    return ", ".join(files[:NAMED_FILES]) + (f" and {more} more" if more else "")
+
+
+def find_own_files(stdout: int, *outputs: Path | None) -> set[tuple[int, int]]:
+    """The files that a run writes, by device and inode, as far as they are there: none of them is a source."""
+    found = [os.fstat(stdout)]
+    for path in all_files(path for path in outputs if path):
+        if path.exists():
+            found.append(path.stat())
+    return {(each.st_dev, each.st_ino) for each in found}
+
+
+def all_files(outputs: Iterable[Path]) -> Iterable[Path]:
+    """The outputs, and what lies beside them while and after they are written."""
+    for path in outputs:
+        part = part_of(path)
+        yield from (path, part, part.with_name(f"{part.name}.json"), path_of(path))

@@ -1,0 +1,243 @@
+"""Where the lines of a run go: to stdout, to a FILE that appears when it is complete, or to a journal and stdout.
+
+Also what is there already: the finished lines of a run that ended early, and the file of one that did not.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seal_cli.runs import manifest
+from seal_cli.terminal.console import note
+from seal_cli.runs.journal import Journal
+from seal_cli.runs.stdio import UsageError, claim_stdout, encode, to_stdout
+from seal_cli.runs.settings import are_alike, differences
+from stages.records.adapter_paths import folders_of, locate, path_from, relate
+from stages.errors import BadInput, ExistingOutput
+from stages.records.frozen import Frozen
+from stages.records.jsonl import validate
+from stages.records.plan import Plan
+from stages.records.record import Record
+from stages.records.strict_json import parse_json
+
+
+class Target:
+    """Opened before anything is read: a file that is in the way is told at once. `settle` says how lines are made."""
+
+    def __init__(self, stage: str, output: Path | None, *, overwrite: bool, journal: Path | None, dry: bool) -> None:
+        self.stage, self.overwrite = stage, overwrite
+        self.output = None if dry or output is None else resolved(output)
+        self.passed = 0  # bytes of the journal that are on stdout
+        self.settings: Mapping[str, Any] = {"stage": stage}
+        self.complete: dict[str, Any] | None = None  # the manifest of FILE where this very run made it already
+        self.stdout = claim_stdout()
+        self.journal = None if dry else self._open(journal)
+
+    def _open(self, folder: Path | None) -> Journal | None:
+        if folder and self.output:
+            raise UsageError("-o FILE keeps a journal of its own; leave out --journal, or -o")
+        if folder:
+            if folder.exists() and not folder.is_dir():
+                raise ExistingOutput(f"--journal {folder}: a file; give a directory")
+            return Journal(folder / f"{self.stage}.jsonl", folder / f"{self.stage}.json")
+        if not self.output:
+            return None
+        if self.output.exists() and not self.overwrite and manifest.read(self.output).get("stage") != self.stage:
+            raise ExistingOutput(f"{self.output}: exists already; give --overwrite, or another file with -o")
+        part = f"{self.output.name}.part"
+        return Journal(self.output.with_name(part), self.output.with_name(f"{part}.json"))
+
+    # ---- what is there
+
+    def settle(self, settings: Mapping[str, Any], plan: Plan | None, source: str) -> list[Record]:
+        """Fixes how lines are made, and from which input (a digest); the lines that need not be made again.
+
+        Without a plan the run begins anew. Raises ExistingOutput where another run's results are there.
+        """
+        self.settings = settings
+        old: list[Record] = []
+        if self.output and self.output.exists():
+            old = self._compare(self.output, manifest.read(self.output), plan, source)
+        if self.journal is None or self.complete:
+            return []
+        cheap = plan is None and self.journal.is_cheap(self.stage)
+        self.journal.begin(settings, anew=self.overwrite or cheap, ways=self._ways())
+        if plan:
+            return self._resume(plan, self.journal, old)
+        self.journal.clear()
+        return []
+
+    def _compare(self, output: Path, made: dict[str, Any], plan: Plan | None, source: str) -> list[Record]:
+        """Lines of the file that is there which this run would make, too: if it made it, or one of less input."""
+        same = are_alike(made.get("settings"), self.settings)
+        if not same and is_blank(output, made):
+            return []
+        if not same and not self.overwrite:
+            raise ExistingOutput(f"{output}: {differences(made.get('settings'), self.settings)}; {self._ways()}")
+        whole = same and manifest.is_whole(output, made)
+        if not whole and not self.overwrite:
+            raise ExistingOutput(f"{output}: was changed since it was written; {self._ways()}")
+        if plan is None or not whole:
+            return []  # a cheap stage is run once more, and its lines compared
+        lines = [parsed(line, output) for line in output.read_bytes().split(b"\n")[:-1]]
+        mine = [line for line in lines if plan.has(line)]
+        if len(mine) < len(lines) and not self.overwrite:
+            raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
+        intact = [line for line in mine if plan.intact(line)]
+        if made.get("input") == source and len(intact) == len(lines) and not self.overwrite:
+            self.complete = made
+        return intact
+
+    def _ways(self) -> str:
+        what, other = ("-o", "file") if self.output else ("--journal", "directory")
+        return f"give the same settings and input to go on, --overwrite to begin anew, or another {other} with {what}"
+
+    def _resume(self, plan: Plan, journal: Journal, old: list[Record]) -> list[Record]:
+        lines = self.load(plan, journal)
+        mine = [line for line in lines if plan.has(line)]
+        if len(mine) < len(lines) and not self.overwrite:
+            other = next(line for line in lines if not plan.has(line))
+            raise ExistingOutput(
+                f"{journal.path}: holds {len(lines) - len(mine)} lines that are not of this input, the first of task "
+                f"{other.task.id}; {self._ways()}"
+            )
+        known = {plan.key_of(line): line for line in mine if plan.intact(line)}
+        journal.keep(known)
+        for line in old:
+            if known.setdefault(plan.key_of(line), line) is line:
+                journal.append(plan.key_of(line), self._kept(journal, line), synced=False)
+        journal.sync()
+        self._replay(plan, journal, known)
+        return list(known.values())
+
+    def _replay(self, plan: Plan, journal: Journal, known: Mapping[str, Record]) -> None:
+        self.passed = journal.end
+        if known:
+            note(f"seal {self.stage}: goes on: {len(known)} of {len(plan.wanted)} lines are in {journal.path}")
+        for line in known.values() if not self.output else ():
+            to_stdout(self.stdout, encode(line))
+
+    def load(self, plan: Plan, journal: Journal) -> list[Record]:
+        """The lines of the journal that are whole; what a crash tore off its end is cut away."""
+        found: dict[str, Record] = {}
+
+        def key_of(line: bytes) -> str | None:
+            try:
+                record = parsed(line, journal.path) if line.endswith(b"\n") else None
+            except (ValueError, BadInput):
+                return None
+            if record:
+                found[plan.key_of(record)] = record
+            return plan.key_of(record) if record else None
+
+        journal.load(key_of)
+        return [line for key, line in found.items() if key in journal.spans]
+
+    # ---- what comes
+
+    def emit(self, key: str, line: Frozen, *, synced: bool = True) -> None:
+        """One line more, to the journal, where it survives when this returns, or where there is none to stdout."""
+        if self.journal:
+            self.journal.append(key, self._kept(self.journal, line), synced=synced)
+        if not self.output and not (self.journal and synced):
+            to_stdout(self.stdout, encode(line))
+
+    def _kept(self, journal: Journal, line: Frozen) -> bytes:
+        """The line for a file: its adapter's path is told from the file's folder, and both may move."""
+        return encode(relate(line, journal.path.parent) if isinstance(line, Record) else line)
+
+    def tell_place(self, path: Path) -> str:
+        """A path as the settings of the run name it: from the folder of what keeps its lines, if there is one."""
+        whole = str(path.absolute())
+        return path_from(self.journal.path.parent, whole) if self.journal else whole
+
+    def pass_on(self) -> None:
+        """What a worker has appended to the journal of a pipe goes to stdout, whole lines only, each once.
+
+        The worker itself could be killed between the two.
+        """
+        if self.journal and not self.output:
+            data = self.journal.whole_lines(self.passed)
+            self.passed += len(data)
+            for line in data.split(b"\n")[:-1]:
+                named = b'"adapter": {' in line
+                to_stdout(self.stdout, encode(parsed(line, self.journal.path)) if named else line + b"\n")
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What no process but this one and its worker may hold open: stdout, and the journal with its lock."""
+        return [self.stdout, *([self.journal.descriptor] if self.journal else [])]
+
+    def publish(self, keys: list[str] | None, facts: Mapping[str, Any]) -> None:
+        """FILE, with the lines of these keys in this order (None: as they came), and its manifest. Last of all."""
+        journal = self.journal
+        if journal is None:
+            return
+        if self.output is None:
+            journal.close()
+        elif self.complete:
+            self._is_there(journal, ours=journal.is_of(self.settings))
+        else:
+            self._publish(self.output, journal, keys, facts)
+
+    def _publish(self, output: Path, journal: Journal, planned: list[str] | None, facts: Mapping[str, Any]) -> None:
+        keys = list(journal.spans) if planned is None else planned
+        journal.arrange(keys)
+        digest = journal.digest(keys)
+        if planned is None and output.exists() and not self.overwrite:
+            made = manifest.read(output)
+            if made.get("sha256") != digest and not is_blank(output, made):
+                journal.clear()
+                raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
+            if made.get("sha256") == digest:
+                self._is_there(journal, ours=True)
+                return
+        manifest.write(output, self.settings, {**facts, "sha256": digest})
+        journal.publish(output)
+
+    def _is_there(self, journal: Journal, *, ours: bool) -> None:
+        note(f"seal {self.stage}: {self.output} is complete already; nothing to do")
+        if ours:
+            journal.clear()
+        journal.close()
+
+    def kept(self, plan: Plan | None, written: int, *, asked: bool) -> str | None:
+        """What is safe of a run that ends early, as it was `asked` to or by an error, and what to do.
+
+        `written` lines have left this process. None where there is nothing to say beside the error.
+        """
+        how = "interrupted" if asked else "ended early"
+        if plan is None:
+            return f"{how}: nothing is kept; the same command begins anew" if asked else None
+        done, whole = self.journal.count(plan.wanted) if self.journal else written, len(plan.wanted)
+        if not done:
+            return f"{how}: 0 of {whole} lines done; the same command begins anew" if asked else None
+        if self.journal is None:
+            return f"{how}: {done} of {whole} lines done, none kept; with -o FILE or --journal DIR it could go on"
+        if not self.journal.path.exists():
+            return None
+        return f"{how}: {done} of {whole} lines done and kept in {self.journal.path}; the same command goes on"
+
+    def close(self) -> None:
+        """After an error: what is there stays for the next run of the same command."""
+        if self.journal:
+            self.journal.close()
+
+
+def is_blank(output: Path, made: Mapping[str, Any]) -> bool:
+    """Whether a run has made the file, and without a line: there is nothing in it that another run could lose."""
+    return bool(made) and output.stat().st_size == 0
+
+
+def resolved(output: Path) -> Path:
+    """The file behind a link. Raises ExistingOutput for a device, a pipe or a folder, which no rename may replace."""
+    real = output.resolve() if output.is_symlink() else output
+    if real.exists() and not real.is_file():
+        kind = "a folder" if real.is_dir() else "a device or pipe"
+        raise ExistingOutput(f"{output}: {kind}; give a file with -o, or leave -o out for stdout")
+    return real
+
+
+def parsed(line: bytes, file: Path) -> Record:
+    """A line of a file."""
+    return locate(validate(Record, parse_json(line)), folders_of(file))

@@ -1,0 +1,52 @@
+"""Why lines failed or are worth nothing: the commonest reasons, told at the end of a run."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from stages.records.jsonl import one_line
+from stages.records.record import Record
+
+SHOWN = 3  # reasons a run tells
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*|\bnan\b|\binf\b|'[^']*'")  # in what otherwise equal reasons differ
+
+
+@dataclass
+class Reasons:
+    """Counts reasons. Those that differ in numbers or quoted text alone are one, shown by the first of them."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    firsts: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def add(self, line: Record) -> None:
+        """Notes why the line failed, is worth 0, or stayed unscored, if it did."""
+        for kind, reason in reasons_of(line):
+            key = kind, NUMBER.sub("…", reason)
+            self.firsts.setdefault(key, reason)
+            self.counts[key] += 1
+
+    def told(self) -> Iterator[str]:
+        """`failed, 30 times: training diverged …`, the commonest first."""
+        common = self.counts.most_common()
+        for key, count in common[:SHOWN]:
+            yield f"{key[0]}, {times(count)}: {one_line(self.firsts[key])}"
+        if rest := common[SHOWN:]:
+            more = "one more reason" if len(rest) == 1 else f"{len(rest)} more reasons"
+            yield f"and {more}, {times(sum(count for _, count in rest))}"
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def reasons_of(line: Record) -> Iterator[tuple[str, str]]:
+    """(failed, worth 0 or unscored; why) of what is newest on the line."""
+    if line.score:
+        unscored = {answer.reason or "no reason given" for answer in line.score.answers if answer.correct is None}
+        yield from (("unscored", reason) for reason in sorted(unscored))
+    elif line.adapter:
+        if line.adapter.error:
+            yield "worth 0" if line.adapter.fault == "edit" else "failed", line.adapter.error
+    elif line.edit and line.edit.error:
+        yield "failed" if line.edit.text is None else "worth 0", line.edit.error

@@ -1,0 +1,99 @@
+"""Records in and out of the process: files, pipes, and a stdout that carries data only."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from stages.records.adapter_paths import folders_of, locate
+from stages.files import write_all
+from stages.errors import BadInput, MissingInput
+from stages.sources.datasets.folders import suggest
+from stages.records.frozen import Frozen
+from stages.file_kinds import examine, look_at_folder
+from stages.records.jsonl import Lines, Refuse, bounded_lines, read_lines, read_records, stop, validate
+from stages.records.pairs import TrainingPair, read_pair
+from stages.records.record import Record, Section, SftExample, to_json
+
+
+class UsageError(Exception):
+    """A command line that cannot be run as it is; the text is shown with exit code 2."""
+
+
+def claim_stdout() -> int:
+    """A private copy of stdout for records; fd 1 itself then points at stderr, where libraries may print."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return private
+
+
+def open_lines(path: Path | None) -> tuple[Iterator[bytes], str]:
+    """(lines, name for messages) of a file, or of stdin for None and `-`.
+
+    Raises BadInput for what is no file of lines, with what it is: a folder at once, a file when it is read.
+    """
+    if path is None or str(path) == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError("reads JSON lines: give a file, or pipe them in (`seal tasks FILE | seal generate …`)")
+        return examine(bounded_lines(sys.stdin.buffer), "stdin"), "stdin"
+    if path.is_dir():
+        kind = look_at_folder(path)
+        what = f" ({kind.tell(str(path))})" if kind else f", or make some: seal tasks {path}"
+        raise BadInput(f"{path}: a folder; give a file of JSON lines{what}")
+    if not path.exists():
+        raise MissingInput(f"{path}: no such file{suggest(path)}")
+    return examine(_lines_of(path), str(path)), str(path)
+
+
+def _lines_of(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from bounded_lines(file)
+
+
+def input_records(path: Path | None, needs: tuple[Section, ...] = (), refuse: Refuse = stop) -> Lines[Record]:
+    """Records of a file or of stdin that have every section in `needs`. Other lines are told to `refuse`."""
+    lines, name = open_lines(path)
+    return read_records(lines, name, needs, refuse)
+
+
+def input_examples(path: Path, refuse: Refuse = stop) -> Lines[SftExample]:
+    """The lines that `seal filter` wrote. Anything else is told to `refuse`."""
+    lines, name = open_lines(path)
+    return read_lines(lines, name, lambda value: validate(SftExample, value), refuse)
+
+
+def input_pairs(
+    path: Path | None, refuse: Refuse = stop, check: Callable[[TrainingPair], object] = bool
+) -> Lines[TrainingPair]:
+    """What `seal sft` learns from, whoever wrote it. `check` may raise BadLine for one that a model cannot learn."""
+    lines, name = open_lines(path)
+
+    def checked(value: dict[str, Any]) -> TrainingPair:
+        pair = read_pair(value)
+        check(pair)
+        return pair
+
+    return read_lines(lines, name, checked, refuse)
+
+
+def with_places(records: Iterable[Record], file: Path | None) -> Iterator[Record]:
+    """The lines of a file with the paths to their adapters told from here."""
+    folders = folders_of(file)
+    return (locate(record, folders) for record in records)
+
+
+def encode(line: Frozen) -> bytes:
+    return to_json(line).encode("utf-8", "replace") + b"\n"
+
+
+class ClosedPipe(Exception):
+    """Whoever read our stdout is gone: `| head` has seen enough."""
+
+
+def to_stdout(descriptor: int, data: bytes) -> None:
+    """Raises ClosedPipe, which is silent, unlike the broken pipe of a server."""
+    try:
+        write_all(descriptor, data)
+    except BrokenPipeError:
+        raise ClosedPipe from None

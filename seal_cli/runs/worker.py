@@ -1,0 +1,249 @@
+"""The work in a process of its own: a record that kills it (a segfault, no memory left) does not end the run.
+
+The process that the shell sees reads the input, keeps the lock and publishes. It forks before anything heavy is
+imported; the worker loads the model and appends finished lines to the journal. When it dies, the records that were in
+work are suspects: they are tried once more, each alone, and one that kills its worker a second time is rejected.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from types import FrameType
+from typing import BinaryIO, NoReturn
+
+from seal_cli import exit_codes
+from seal_cli.terminal.console import say
+from seal_cli.terminal.display import let_go
+from seal_cli.runs.stdio import encode
+from seal_cli.terminal.progress import Progress
+from stages.interfaces import Unit
+from stages.errors import Crashed, OutOfMemory
+from stages.records.jsonl import Reject
+from stages.records.record import Record
+
+GRACE_S = 5.0  # from asking a worker to end until it is killed
+ATTEND_S = 0.02  # between two looks at what the worker has written
+STRIKES = 2  # deaths of its worker after which a record is rejected
+IN_VAIN = 5  # deaths in a row without a finished line between them: it is not the records
+DEATH_SIGNAL = 1  # Linux: prctl(PR_SET_PDEATHSIG)
+
+
+class Flight:
+    """The keys that a worker has begun, where they can be read when it is dead.
+
+    A Watch in front of the run's progress, which the parent shows.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.file = progress, in_memory()
+
+    def clear(self) -> None:
+        os.ftruncate(self.file.fileno(), 0)
+
+    def begun(self, names: Iterable[str]) -> None:
+        known = list(names)
+        self._write("+", known)
+        self.progress.begun(known)
+
+    def settled(self, names: Iterable[str]) -> None:
+        known = list(names)
+        self._write("-", known)
+        self.progress.settled(known)
+
+    def _write(self, sign: str, names: Iterable[str]) -> None:
+        text = "".join(f"{sign}{json.dumps(name)}\n" for name in names).encode()
+        os.pwrite(self.file.fileno(), text, os.fstat(self.file.fileno()).st_size)
+
+    def in_work(self) -> list[str]:
+        """Begun, and not settled since."""
+        told = os.pread(self.file.fileno(), os.fstat(self.file.fileno()).st_size, 0).decode().split("\n")[:-1]
+        begun: dict[str, None] = {}
+        for line in told:
+            name = json.loads(line[1:])
+            if line[0] == "+":
+                begun[name] = None
+            else:
+                begun.pop(name, None)
+        return list(begun)
+
+    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
+        self.progress.expect(amount, unit, steps=steps)
+
+    def trained(self, tokens: int) -> None:
+        self.progress.trained(tokens)
+
+    def advance(self, amount: int) -> None:
+        self.progress.advance(amount)
+
+    def wrote(self, tokens: int, ended: int = 0) -> None:
+        self.progress.wrote(tokens, ended)
+
+    def phase(self, name: str) -> None:
+        self.progress.phase(name)
+
+    def note(self, text: str) -> None:
+        self.progress.note(text)
+
+
+def in_memory() -> BinaryIO:
+    """A file that two processes share and no full disk can touch; on other systems than Linux one on the disk."""
+    if sys.platform == "linux":
+        return os.fdopen(os.memfd_create("seal"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+@dataclass
+class Suspects:
+    """Which records were in work when a worker died, and how often."""
+
+    strikes: Counter[str] = field(default_factory=Counter)
+    in_vain: int = 0
+
+    def groups(self, left: Sequence[str], unit_of: Callable[[str], str] | None = None) -> list[list[str]]:
+        """All that were never in work at a death together, then each suspect alone, or with the others of its unit."""
+        units: dict[str, list[str]] = {}
+        for key in left:
+            units.setdefault(unit_of(key) if unit_of else key, []).append(key)
+        fresh: list[str] = []
+        suspects: list[list[str]] = []
+        for unit in units.values():
+            if any(self.strikes[key] for key in unit):
+                suspects.append(unit)
+            else:
+                fresh += unit
+        return ([fresh] if fresh else []) + suspects
+
+    def struck(self, flying: Sequence[str], signum: int, *, progress: bool) -> list[str]:
+        """Those that are to be rejected after this death. Raises Crashed where no record can be blamed."""
+        name = signal.Signals(signum).name
+        guilty = [key for key in flying if self.strikes[key] + 1 >= STRIKES]
+        self.in_vain = 0 if progress or guilty else self.in_vain + 1
+        if not flying and progress:
+            say(f"seal: the worker died of {name}; another goes on")
+            return []
+        if not flying or self.in_vain >= IN_VAIN:
+            when = "before any record was in work" if not flying else f"{IN_VAIN} times in a row"
+            if signum == signal.SIGKILL:
+                raise OutOfMemory(f"the worker was killed {when}, most likely by a system that was out of memory")
+            raise Crashed(f"the worker died of {name} {when}: it is not a record's doing (see `seal doctor`)")
+        self.strikes.update(flying)
+        alone = "rejected" if guilty else "tried once more, each alone"
+        say(f"seal: the worker died of {name} with {len(flying)} records in work; {alone}")
+        return guilty
+
+
+def poison(record: Record, signum: int) -> Reject:
+    """A record whose work killed its worker twice."""
+    reason = f"its worker died twice, the last time of {signal.Signals(signum).name}"
+    return Reject(f"task {record.task.id}", 0, 0, reason, encode(record).rstrip(b"\n"))
+
+
+def run_worker(
+    work: Callable[[], None],
+    attend: Callable[[], None] | None,
+    private: Sequence[int],
+    forked: Callable[[], object] = lambda: None,
+) -> int:
+    """Forks, does the work in the child and waits for it: 0, or the signal that killed it. Other ends are ours too.
+
+    While it waits it attends to something, now and then. `private` descriptors are the worker's, not its children's;
+    `forked` is called in the parent, where from then on there may be threads.
+    """
+    sys.stderr.flush()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have it ignored
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _be_worker(work, parent, private)
+    try:
+        forked()
+        status = os.waitstatus_to_exitcode(_wait(child, attend))
+    except BaseException:  # Ctrl-C, SIGTERM, a closed pipe
+        _end(child)
+        raise
+    if status > 0:  # it has said why
+        raise SystemExit(status)
+    if -status in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        raise SystemExit(128 - status)
+    return -status
+
+
+def _wait(child: int, attend: Callable[[], None] | None) -> int:
+    if attend is None:
+        return os.waitpid(child, 0)[1]
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        attend()
+        if ended:
+            return status
+        time.sleep(ATTEND_S)
+
+
+def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int]) -> NoReturn:
+    """Never returns: the stack above belongs to the parent. Ctrl-C comes by way of the parent."""
+    code = exit_codes.BUG
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _leave_once)
+        _die_with(parent)
+        os.register_at_fork(after_in_child=partial(let_go, private))
+        work()
+        code = exit_codes.DONE
+    except SystemExit as end:
+        if isinstance(end.code, int) and end.code:
+            code = end.code
+        else:
+            say(f"seal: the engine ended the process ({end.code!r}); it should raise an error instead")
+    except BaseException as error:  # noqa: BLE001
+        code = exit_codes.report(error)
+    finally:
+        _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends what multiprocessing has started; the rest of Python's end belongs to the parent."""
+    with suppress(Exception):
+        sys.stderr.flush()
+        if "multiprocessing.util" in sys.modules:
+            sys.modules["multiprocessing.util"]._exit_function()
+    os._exit(code)
+
+
+def _leave_once(signum: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(exit_codes.TERMINATED)
+
+
+def _die_with(parent: int) -> None:
+    """On Linux the worker is killed when its parent is: nobody else writes once the lock is free."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(exit_codes.TERMINATED)
+
+
+def _end(child: int) -> None:
+    """Asks the worker to end; kills it if it does not, or at a second Ctrl-C. Its journal is whole either way."""
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGTERM)
+        try:
+            until = time.monotonic() + GRACE_S
+            while os.waitpid(child, os.WNOHANG) == (0, 0):
+                if time.monotonic() > until:
+                    raise TimeoutError
+                time.sleep(0.01)
+        except (KeyboardInterrupt, SystemExit, TimeoutError):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        except ChildProcessError:
+            pass

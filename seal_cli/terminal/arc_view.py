@@ -1,0 +1,220 @@
+"""Which lines `--arc` and `--view` of `seal report` show, and an ARC line in text: its grids and its votes."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from seal_cli.terminal.console import clean, note
+from seal_cli.terminal.passage_view import print_text, view_passage
+from stages.domains.arc.plot import MOST, PALETTE, draw
+from stages.domains.arc.view import Panel, Strip, counted, sheet
+from stages.domains.arc.voting import tests_of
+from stages.errors import BadConfig, BadInput
+from stages.records.arc import ArcTask, Vote
+from stages.records.grid import Grid
+from stages.records.jsonl import one_line
+from stages.records.record import GridAnswer, Record, Score
+
+VIEWED = 3  # lines on the terminal
+NAMED = 10  # tasks in a message
+NO_SCORE = Score(value=None, baseline=None, model="", judge="", answers=())
+ARROW, GAP, APART = " → ", "   ", "      "  # behind an input, between grids, between strips
+STYLES = {None: "dim", True: "bold green", False: "bold red"}
+
+
+@dataclass
+class Picks:
+    """The lines that --arc and --view show, noted while another reader goes through them."""
+
+    arc: Path | None
+    view: bool
+    tasks: tuple[str, ...]  # only lines of these; of all where there are none
+    labelled: bool  # lines are shown with the label of their file
+    lines: list[tuple[str, Record]] = field(default_factory=list)  # the first MOST
+    count: int = 0
+    unscored: int = 0  # lines that have no score, of all
+    known: dict[str, None] = field(default_factory=dict)  # tasks of all lines, in their order
+
+    def __post_init__(self) -> None:
+        if self.tasks and not self.wanted:
+            raise BadConfig(f"--task {self.tasks[0]}: picks lines for --arc FILE.png and --view; give one of them, too")
+
+    @property
+    def wanted(self) -> bool:
+        return self.view or self.arc is not None
+
+    def passing(self, label: str, records: Iterable[Record]) -> Iterator[Record]:
+        """The records, each with a score, which whoever makes a table expects; of `unscored` ones it has nothing."""
+        for record in records:
+            if self.wanted:
+                self.known[record.task.id] = None
+                if not self.tasks or record.task.id in self.tasks:
+                    self.pick(label, record)
+            self.unscored += record.score is None
+            yield record if record.score else record.grow(score=NO_SCORE)
+
+    def pick(self, label: str, record: Record) -> None:
+        if self.arc and not isinstance(record.task, ArcTask):
+            told = f"{label}: task {record.task.name!r} is about a passage; --arc draws ARC tasks"
+            raise BadInput(f"{told} (leave --arc out, take --view, or pick lines with --task ID)")
+        self.count += 1
+        if len(self.lines) < MOST:
+            self.lines.append((label if self.labelled else "", record))
+
+    def check(self) -> None:
+        """Raises BadConfig for a task that no line is about."""
+        for task in self.tasks:
+            if task not in self.known:
+                named = [*self.known][:NAMED]
+                more = f" and {len(self.known) - NAMED} more" if len(self.known) > NAMED else ""
+                raise BadConfig(f"--task {task}: no line is about it; there are {', '.join(named)}{more}")
+
+    def show(self, console: Console) -> None:
+        """The lines in text on the console, the picture into its file, and how to see what is left out."""
+        if self.unscored:
+            note(f"seal report: no table: {counted(self.unscored, 'line')} without a score (run `seal eval` first)")
+        if self.view:
+            for label, record in self.lines[:VIEWED]:
+                show = view_grids if isinstance(record.task, ArcTask) else view_passage
+                show(console, record, label)
+            self.tell_rest("the view", VIEWED, ", or with `head -1 FILE | seal report - --view`")
+        if self.arc and self.lines:
+            draw([sheet(record, arc_task(record), label) for label, record in self.lines], self.arc)
+            note(f"seal report: grids in {self.arc}")
+            self.tell_rest(str(self.arc), MOST)
+
+    def tell_rest(self, where: str, most: int, other: str = "") -> None:
+        if self.count > most:
+            note(f"seal report: {where} shows the first {most} of {self.count} lines; pick with --task ID{other}")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines of text that are equally wide: a grid under its heading, over its caption."""
+
+    lines: tuple[Text, ...]
+    width: int
+
+
+def arc_task(line: Record) -> ArcTask:
+    """The line's task. Raises BadInput for another domain's."""
+    if not isinstance(line.task, ArcTask):
+        raise BadInput(f"task {line.task.name!r} is about a passage, which has no grids")
+    return line.task
+
+
+def view_grids(console: Console, line: Record, label: str = "") -> None:
+    """One line as far as it has come: demonstrations, tests, attempts, solutions, votes."""
+    task = arc_task(line)
+    seen = sheet(line, task, label)
+    print_text(console, seen.title, "bold")
+    for fact in seen.facts:
+        print_text(console, fact)
+    show_strips(console, seen.demonstrations)
+    answers = {answer.id: answer for answer in line.score.answers} if line.score else {}
+    for strip, (test_id, _, truth) in zip(seen.tests, tests_of(task), strict=True):
+        print_text(console, strip.title, "bold")
+        show_strips(console, [strip])
+        answer = answers.get(test_id)
+        if isinstance(answer, GridAnswer) and answer.votes:
+            show_votes(console, answer, truth)
+
+
+# ---- grids
+
+
+def show_strips(console: Console, strips: Sequence[Strip]) -> None:
+    """Grids side by side, each strip on lines of its own where the next does not fit beside it."""
+    widest = max(len(panel.grid[0]) for strip in strips for panel in strip.panels if panel.grid)
+    cell = 2 if 2 * widest + len(ARROW) <= console.width else 1
+    digits = console.no_color or console.color_system is None
+    row: list[Block] = []
+    for strip in strips:
+        made = [*blocks(strip, cell, digits)]
+        if row and sum(block.width for block in (*row, between(APART), *made)) > console.width:
+            show_row(console, row)
+            row = []
+        row += [*([between(APART)] if row else []), *made]
+    show_row(console, row)
+
+
+def blocks(strip: Strip, cell: int, digits: bool) -> Iterator[Block]:
+    """A strip's grids with what stands between them: an arrow behind the input, then gaps."""
+    for place, panel in enumerate(strip.panels):
+        if place:
+            yield between(ARROW if place == 1 else GAP)
+        yield block(panel, cell, digits)
+
+
+def between(text: str) -> Block:
+    return Block((Text(text),), len(text))
+
+
+def block(panel: Panel, cell: int, digits: bool) -> Block:
+    rows = [cells(row, cell, digits) for row in panel.grid] if panel.grid else [Text("(none)")]
+    lines = [Text(clean(panel.heading), STYLES[panel.right]), *rows, Text(clean(panel.caption), "dim")]
+    return Block(tuple(lines), max(line.cell_len for line in lines))
+
+
+def cells(row: Sequence[int], cell: int, digits: bool) -> Text:
+    """A row of a grid: coloured backgrounds, or digits with a point for 0."""
+    if digits:
+        return Text((" " * (cell - 1)).join(str(colour) if colour else "." for colour in row))
+    return Text.assemble(*((" " * cell, f"on {PALETTE[colour]}") for colour in row))
+
+
+def show_row(console: Console, row: Sequence[Block]) -> None:
+    """Blocks beside each other, and below each other where the terminal is too narrow."""
+    part: list[Block] = []
+    for each in row:
+        if part and sum(block.width for block in (*part, each)) > console.width:
+            show_beside(console, part)
+            part = []
+        part += [each] if part or each.lines[0].plain.strip() else []
+    show_beside(console, part)
+
+
+def show_beside(console: Console, row: Sequence[Block]) -> None:
+    """What is shorter than the rest is in the middle of the height."""
+    tall = max(len(block.lines) for block in row)
+    columns = [(Text(),) * ((tall - len(block.lines)) // 2) + block.lines for block in row]
+    for parts in zip_longest(*columns, fillvalue=Text()):
+        line, end = Text(), 0
+        for part, each in zip(parts, row, strict=True):
+            line.append(" " * (end - line.cell_len) if part else "").append_text(part)
+            end += each.width
+        console.print(line, no_wrap=True, overflow="crop", crop=True)
+    console.print()
+
+
+# ---- votes
+
+
+def show_votes(console: Console, answer: GridAnswer, truth: Grid | None) -> None:
+    """Every prediction: how the test was put, and what came of it."""
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("variant", "demonstrations", "says", "votes for it"):
+        drawn.add_column(column, style="dim" if column == "variant" else "")
+    found = Counter(vote.grid for vote in answer.votes if vote.grid)
+    for vote in answer.votes:
+        order = " ".join(str(place + 1) for place in vote.shown)
+        told = [vote.variant, order, outcome(vote, answer, truth), str(found[vote.grid]) if vote.grid else ""]
+        drawn.add_row(*(Text(clean(one_line(cell))) for cell in told))
+    console.print(drawn)
+    kinds = Counter(outcome(vote, answer, truth).partition(":")[0] for vote in answer.votes)
+    print_text(
+        console, f"{counted(len(answer.votes), 'vote')}: {', '.join(f'{kinds[kind]} {kind}' for kind in kinds)}\n"
+    )
+
+
+def outcome(vote: Vote, answer: GridAnswer, truth: Grid | None) -> str:
+    """`right`, `wrong`, `a grid` where nobody knows, `unreadable: …`, or `no answer: …` where the engine failed."""
+    if vote.grid is None:
+        return f"{'no answer' if vote.prediction is None else 'unreadable'}: {vote.error}"
+    return "a grid" if truth is None else "right" if vote.grid == truth else "wrong"

@@ -1,0 +1,146 @@
+"""Progress on stderr: a bar on a terminal, elsewhere a plain line now and then, whatever the work is busy with.
+
+A thread looks at what there is to see. It lives in the process that the shell has started, and ends before that one
+forks a worker: the worker has no thread of ours.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+from seal_cli.terminal.console import Hush, Screen, erased, note, write
+from seal_cli.terminal.progress import Progress, Sight, told
+
+FIRST_S = 7.0  # to the first plain line: it is there within ten seconds of the command, on a busy machine, too
+EVERY_S = 10.0  # between two plain lines
+RARELY_S = 60.0  # between two plain lines of a stage that reads, on a terminal where the stage before it draws a bar
+LOOK_S = 0.2  # between two looks
+WIDTH = 24  # of a bar, in characters
+WRITING = threading.Lock()  # whoever forks while a line is written takes no half of it along
+os.register_at_fork(before=WRITING.acquire, after_in_parent=WRITING.release, after_in_child=WRITING.release)
+
+
+class Display:
+    """Shows what a Progress knows, from `start` to `stop`."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.started = progress, time.monotonic()
+        self.due = self.started + FIRST_S
+        self.terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.ended = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begins, or goes on; not after `-q`."""
+        if self.thread is None and not Hush.on:
+            Screen.drawn = self.terminal
+            self.ended.clear()
+            self.thread = threading.Thread(target=self._run, name="progress", daemon=True)
+            self.thread.start()
+
+    def pause(self) -> None:
+        """Ends the thread. What is noted goes on to be written over the bar, which another process may draw."""
+        if self.thread:
+            self.ended.set()
+            self.thread.join(timeout=1.0)  # it may be stuck where nobody reads stderr
+            self.thread = None
+        if self.terminal and Screen.drawn:
+            write(erased())
+
+    def stop(self) -> None:
+        """Ends it, and the bar is gone."""
+        self.pause()
+        Screen.drawn = False
+
+    @contextmanager
+    def apart(self, private: Iterable[int]) -> Iterator[None]:
+        """Shown by a process of its own meanwhile: work in C may hold Python's lock, and our thread with it.
+
+        `private` descriptors are not for it: whoever reads our stdout waits for its end.
+        """
+        self.pause()
+        if Hush.on:
+            yield
+            return
+        sys.stderr.flush()
+        parent, Screen.drawn = os.getpid(), self.terminal
+        child = os.fork()
+        if child == 0:
+            self._show_for(parent, private)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # someone else has waited for it
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            self.due = max(self.due, time.monotonic() + FIRST_S)
+            self.start()
+
+    def _show_for(self, parent: int, private: Iterable[int]) -> NoReturn:
+        """Never returns: the stack above belongs to the parent, which kills it."""
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for signum in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(signum, signal.SIG_DFL)
+            let_go([0, 1, *private])
+            while os.getppid() == parent:
+                time.sleep(LOOK_S)
+                self.show(time.monotonic())
+        finally:
+            os._exit(0)
+
+    def _run(self) -> None:
+        while not self.ended.wait(LOOK_S):
+            with WRITING:
+                self.show(time.monotonic())
+
+    def show(self, now: float) -> None:
+        """The bar as it is now, or a plain line where one is due."""
+        sight = self.progress.look(now)
+        reads = sight.phase == "reading"
+        if self.terminal and not reads:
+            write(erased() + drawn(self.progress.stage, sight, now - self.started))
+        elif now >= self.due:
+            self.due = now + (RARELY_S if self.terminal else EVERY_S)
+            note(told(self.progress.stage, sight, now - self.started))
+
+
+def drawn(stage: str, sight: Sight, seconds: float) -> str:
+    """`seal adapt: [#####.....] training, 34/150, 14 s, 44 s left`, not wider than the terminal."""
+    done = share(sight)
+    bar = "" if done is None else f"[{'#' * round(WIDTH * done):.<{WIDTH}}] "
+    text = told(stage, sight, seconds).replace(": ", f": {bar}", 1)
+    return text[: shutil.get_terminal_size().columns - 1]
+
+
+def share(sight: Sight) -> float | None:
+    """The part that is done, of the time where it is known how much is left, else of the lines."""
+    if sight.left_s is not None:
+        return sight.phase_s / max(1e-9, sight.phase_s + sight.left_s)
+    return min(1.0, sight.lines / sight.total) if sight.total else None
+
+
+def let_go(descriptors: Iterable[int]) -> None:
+    """A process that outlives its work must hold neither the reader of our stdout nor the lock."""
+    for descriptor in descriptors:
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+@contextmanager
+def shown(stage: str, phase: str) -> Iterator[Progress]:
+    """Progress of work that is no run."""
+    progress = Progress(stage)
+    progress.phase(phase)
+    display = Display(progress)
+    display.start()
+    try:
+        yield progress
+    finally:
+        display.stop()

@@ -1,0 +1,96 @@
+"""A line about a passage in text: the passage, the self-edit, what was trained on, and the answers with verdicts."""
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.text import Text
+
+from seal_cli.terminal.console import clean
+from stages.domains.qa import QA
+from stages.errors import BadInput
+from stages.records.jsonl import one_line
+from stages.records.record import Answer, QaTask, Record, SelfEdit
+from stages.records.thoughts import without_thoughts
+
+MARKS = {True: ("✓", "bold green"), False: ("✗", "bold red"), None: ("?", "bold yellow")}  # by verdict
+
+
+def print_text(console: Console, text: str, style: str = "") -> None:
+    """Text of a model or a file: without control characters, and without markup."""
+    console.print(Text(clean(text), style))
+
+
+def view_passage(console: Console, line: Record, label: str = "") -> None:
+    """One line as far as it has come."""
+    task = line.task
+    if not isinstance(task, QaTask):
+        raise BadInput(f"task {task.id} is not about a passage")
+    names = [f"{label}: {task.title}" if label else task.title, f"task {task.id}"]
+    names += [f"self-edit {line.edit.sample}"] if line.edit else []
+    names += [f"seed {line.adapter.seed}"] if line.adapter else []
+    print_text(console, one_line(", ".join(filter(None, names))), "bold")
+    print_part(console, "passage", task.context)
+    if line.edit:
+        print_part(console, f"self-edit by {line.edit.model}, {line.edit.template}", shown(line.edit.completion))
+        print_part(console, "it cannot be used", line.edit.error)
+        print_sequences(console, line, line.edit)
+    if line.adapter:
+        print_part(console, "adapter", line.adapter.error or line.adapter.path)
+    print_answers(console, line, task)
+
+
+def shown(text: str) -> str:
+    """What a model said behind its thoughts, of which only the length is told."""
+    said = without_thoughts(text)
+    behind = "" if said is None else said.strip()
+    left_out = len(text) - len(said or "")
+    return f"(a thought of {left_out} characters) {behind}".strip() if left_out else behind
+
+
+def print_part(console: Console, title: str, text: str | None) -> None:
+    if text:
+        print_text(console, one_line(title), "dim")
+        print_text(console, text.strip())
+        console.print()
+
+
+def print_sequences(console: Console, line: Record, edit: SelfEdit) -> None:
+    """The training sequences, split as the adapter's count says where there is one."""
+    found = [QA(split_newlines=split).shown(line.task, edit).sequences for split in (True, False)]
+    trained = line.adapter.train.sequences if line.adapter and line.adapter.train else len(found[0])
+    sequences = next((each for each in found if len(each) == trained), found[0])
+    if sequences:
+        print_text(console, f"{len(sequences)} training sequences", "dim")
+        for number, sequence in enumerate(sequences, 1):
+            print_text(console, f"{number:>3}  {sequence}".replace("\n", "\n     "))
+        console.print()
+
+
+def print_answers(console: Console, line: Record, task: QaTask) -> None:
+    """Each question with its gold answers, the prediction and its verdict, and the plain model's."""
+    if line.score is None:
+        print_text(console, f"not answered yet: {len(task.questions)} questions\n")
+        return
+    value = "unscored" if line.score.value is None else f"{line.score.value:.2f}"
+    before = "" if line.score.baseline is None else f", without the adapter {line.score.baseline:.2f}"
+    print_text(console, one_line(f"score {value}{before}, by the judge {line.score.judge}"), "bold")
+    asked = {question.id: question for question in task.questions}
+    for answer in line.score.answers:
+        question = asked.get(answer.id)
+        if question:
+            print_text(console, one_line(question.question))
+            print_text(console, one_line(f"  gold      {' | '.join(question.golds)}"))
+        for text, style in verdicts_of(answer):
+            print_text(console, text, style)
+    console.print()
+
+
+def verdicts_of(answer: Answer) -> Iterator[tuple[str, str]]:
+    """(line, style) of the prediction and of the plain model's, where there is one."""
+    mark, style = MARKS[answer.correct]
+    said = "no answer" if answer.prediction is None else shown(answer.prediction)
+    why = f" ({answer.reason})" if answer.reason else ""
+    yield one_line(f"  {mark} answer  {said}{why}"), style
+    if answer.baseline_prediction is not None:
+        mark, style = MARKS[answer.baseline_correct]
+        yield one_line(f"  {mark} before  {shown(answer.baseline_prediction)}"), style

@@ -1,0 +1,212 @@
+"""Few-shot learning (SEAL, arXiv 2506.10943, few-shot): a self-edit chooses how a model is trained on demonstrations.
+
+The model sees a task's demonstrations and says as JSON which tools make training tasks of them, what the loss is on,
+the learning rate and the epochs. The adapted model is then put the task's tests. Grids are compared cell by cell.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from stages.domains.arc.prompts import (
+    EDIT_CHOICES,
+    EDIT_SYSTEM,
+    as_text,
+    demonstrations_text,
+    edit_prompt,
+    example,
+    messages,
+)
+from stages.domains.arc.self_edit import ALL_TOKENS, BATCH_SIZE, ArcEdit, check_steps, parse_edit
+from stages.domains.arc.templates import PLACE, SCHEMA, TEMPLATE, text_of, written_by_hand
+from stages.domains.arc.training_set import Pair, Puzzle, TrainingTask, training_set
+from stages.domains.arc.voting import first_attempt, poll, prompt, tests_of, vote, ways
+from stages.domains.base import Poll, Query, Reply
+from stages.errors import BadEdit, BadInput, Untrainable
+from stages.interfaces import Completion, Example, Lesson, Prompt
+from stages.judges.base import Verdict
+from stages.records.arc import ArcChoice, ArcTask, ArcTrainingData, Demonstration, TrainingGrids, Vote
+from stages.records.grid import Grid
+from stages.records.jsonl import BadLine
+from stages.records.record import SelfEdit, Task
+from stages.records.thoughts import BROKEN_OFF, CUT_OFF
+
+
+def anything_fits(_: Example) -> bool:
+    """No row is too long."""
+    return True
+
+
+@dataclass(frozen=True)
+class Arc:
+    """The `arc` domain.
+
+    `fits` says which training rows are short enough, `rows_a_step` how many make an optimizer step, `chat` whether
+    they go through the student's chat template, `seed` what draws among them.
+    """
+
+    seed: int = 0
+    rows_a_step: int = BATCH_SIZE
+    chat: bool = True
+    fits: Callable[[Example], bool] = anything_fits
+    name: str = "arc"
+    judge: str = "grids"
+
+    # ---- self-edits
+
+    def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
+        """The paper's prompt, or a file's with the demonstrations at {demonstrations}."""
+        shown = pairs_of(grid_task(task))
+        if template == TEMPLATE:
+            turns = edit_prompt(shown)
+        else:
+            turns = messages(EDIT_SYSTEM, text_of(template).replace(PLACE, demonstrations_text(shown)))
+        return turns if chat else f"{as_text(turns)}\n\n"
+
+    def text_of(self, template: str) -> str:
+        """What the template says. Raises BadConfig or MissingInput for one that there is not."""
+        return EDIT_CHOICES if template == TEMPLATE else text_of(template)
+
+    def written(self, template: str) -> str | None:
+        """The self-edit of a human: `oracle`, or one of yours, `oracle:FILE`."""
+        return written_by_hand(template)
+
+    def choice(self, completion: str) -> ArcChoice:
+        """What the self-edit chose. Raises BadEdit where it cannot be read."""
+        return choice_of(parse_edit(completion))
+
+    def schema(self) -> Mapping[str, Any]:
+        """Keys and types; the bounds of numbers are not part of it."""
+        return SCHEMA
+
+    # ---- training
+
+    def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
+        """The training tasks that the self-edit's tools make.
+
+        Raises BadEdit for too many steps, too, Untrainable where no row is short enough, and BadLine where the line
+        says otherwise than the self-edit does.
+        """
+        found = parse_edit(edit.completion)
+        if edit.chosen not in (None, choice_of(found)):
+            ways = "change the completion, and leave chosen out: jq 'del(.edit.chosen)'"
+            raise BadLine(f"self-edit {edit.id} of {task.name!r}: chosen is not what its completion says; {ways}")
+        made = self.training(task, found)
+        if not made.tasks:
+            raise Untrainable(f"no training task of {task.name!r} is short enough for the model")
+        return Lesson(made.on_all if found.strategy == ALL_TOKENS else made.on_answers, found.chosen)
+
+    def training(self, task: Task, edit: ArcEdit) -> "Training":
+        """What the self-edit's tools make. Raises BadEdit for more steps than are allowed."""
+        made = training_rows(pairs_of(grid_task(task)), edit.groups, self.seed, self.fits, self.chat)
+        check_steps(edit, len(made.tasks), self.rows_a_step)
+        return made
+
+    def shown(self, task: Task, edit: SelfEdit) -> ArcTrainingData:
+        """The training tasks as grids, each with its tool; none, and the reason, for a failed self-edit."""
+        chosen, error = None, edit.error
+        rows: tuple[TrainingTask, ...] = ()
+        try:
+            found = parse_edit(edit.completion)
+            chosen = choice_of(found)
+            rows = self.training(task, found).tasks if error is None else ()
+        except BadEdit as bad:
+            error = error or str(bad)
+        made = tuple(grids_of(row) for row in rows)
+        return ArcTrainingData(task_id=task.id, edit_id=edit.id, chosen=chosen, error=error, tasks=made)
+
+    # ---- answers
+
+    def check(self, task: Task) -> None:
+        """Raises BadLine for a task without tests, or with a test that comes twice."""
+        ids = [test_id for test_id, _, _ in tests_of(grid_task(task))]
+        if not ids:
+            raise BadLine(f"task {task.id} has no test; `seal eval` needs at least one")
+        if len(set(ids)) < len(ids):
+            raise BadLine(f"task {task.id} has two tests with one input; take one out")
+
+    def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
+        """Every test in every way; with `in_context` once each, after all demonstrations, without a vote."""
+        task = grid_task(task)
+        for test_id, test_input, _ in tests_of(task):
+            for way in ways(task, in_context=in_context):
+                turns = prompt(task, test_input, way)
+                yield Query(f"{test_id}/{way.name}", turns if chat else as_text(turns))
+
+    def replies(self, task: Task, completions: Sequence[Completion], *, in_context: bool) -> Iterator[Reply]:
+        """Two attempts for each test, and whether one of them is the solution."""
+        task = grid_task(task)
+        asked = ways(task, in_context=in_context)
+        for place, (test_id, _, solution) in enumerate(tests_of(task)):
+            own = completions[place * len(asked) : (place + 1) * len(asked)]
+            found = poll([vote(way, each) for way, each in zip(asked, own, strict=True)])
+            failed = next((each.error for each in found.votes if each.prediction is None), None)
+            unsaid = failed or next((each.error for each in found.votes if is_unsaid(each)), None)
+            said = None if failed else first_attempt(found)
+            yield Reply(test_id, said, Verdict(None, unsaid) if unsaid else graded(found, solution), found)
+
+
+def is_unsaid(vote: Vote) -> bool:
+    """Whether the prediction ends within a thought: what it would have been nobody knows."""
+    return vote.prediction is not None and vote.error in (CUT_OFF, BROKEN_OFF)
+
+
+def graded(found: Poll, solution: Grid | None) -> Verdict:
+    """Whether one of the attempts is the solution; an answer without a grid is the model's failure."""
+    if solution is None:
+        return Verdict(None, "no solution is known")
+    reason = None if found.attempts else f"no prediction is a grid: {found.votes[0].error}"
+    return Verdict(solution in found.attempts, reason)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Training tasks, and each as a row: with the loss on the answer, and on all tokens."""
+
+    tasks: tuple[TrainingTask, ...]
+    on_answers: tuple[Example, ...]
+    on_all: tuple[Example, ...]
+
+
+@lru_cache(maxsize=64)  # many self-edits of a task choose the same tools, and they come together
+def training_rows(
+    shown: tuple[Pair, ...], groups: tuple[str, ...], seed: int, fits: Callable[[Example], bool], chat: bool
+) -> Training:
+    """What a setting of the switches makes."""
+    made: dict[Puzzle, Example] = {}
+
+    def is_short(puzzle: Puzzle) -> bool:
+        made[puzzle] = example(puzzle, whole=False, chat=chat)
+        return fits(made[puzzle])
+
+    rows = training_set(shown, groups, seed=seed, is_short=is_short)
+    examples = tuple(made[row.puzzle] for row in rows)
+    return Training(rows, examples, tuple(replace(each, whole=True) for each in examples))
+
+
+def grid_task(task: Task) -> ArcTask:
+    """The task, if it is one of this domain. Raises BadInput otherwise."""
+    if not isinstance(task, ArcTask):
+        raise BadInput(f"task {task.id} is of the domain {task.domain}, not of arc")
+    return task
+
+
+def pairs_of(task: ArcTask) -> tuple[Pair, ...]:
+    return tuple(Pair(pair.input, pair.output) for pair in task.train)
+
+
+def choice_of(edit: ArcEdit) -> ArcChoice:
+    return ArcChoice(
+        tools=edit.groups,
+        strategy=edit.strategy,
+        learning_rate=edit.learning_rate,
+        epochs=edit.epochs,
+        repairs=edit.repairs,
+    )
+
+
+def grids_of(row: TrainingTask) -> TrainingGrids:
+    shown = tuple(Demonstration(input=pair.input, output=pair.output) for pair in row.puzzle.shown)
+    asked = Demonstration(input=row.puzzle.asked.input, output=row.puzzle.asked.output)
+    return TrainingGrids(tool=row.tool, permuted=row.permuted, train=shown, test=asked)

@@ -1,0 +1,106 @@
+"""The messages of the few-shot domain, word for word SEAL's (arXiv 2506.10943, few-shot: `prompts.py`, `self-edit.py`).
+
+The task text is that of ekinakyurek/marc (`GPTTextMessageRepresenterV2`), on which SEAL's code is built.
+
+A prompt is messages, so that the model's own chat template renders it. The official code writes the self-edit prompt
+with Llama's marks by hand, without the date lines that Llama 3.2's template puts into the system turn; its task text
+goes through the template, and has a generation prompt behind the answer too, which is trained as part of it.
+"""
+
+from collections.abc import Sequence
+
+from stages.domains.arc.grid_text import END, digits_text, numpy_text
+from stages.domains.arc.training_set import Pair, Puzzle
+from stages.interfaces import Example
+from stages.records.grid import Grid
+
+Messages = list[dict[str, str]]
+
+EDIT_SYSTEM = "You are a helpful assistant that provide the correct output for the given task immediately."
+EDIT_CHOICES = """
+You are configuring a model training pipeline by selecting from predefined tools.
+
+You must make two decisions:
+
+1. **Data Generation Tools** — For each of the following, choose true or false:
+    - use_basic_augmentations
+    - use_size_augmentations
+    - use_chain_augmentations
+    - use_repeat_augmentations
+
+2. **Training Configuration** — Choose one of:
+    - "train_using_all_tokens"
+    - "train_using_output_tokens"
+
+Also specify:
+    - learning_rate (float)
+    - num_train_epochs (integer)
+
+### Output Format
+
+Respond with a valid JSON object. Do not include any explanation, markdown, or extra text. \
+Use lowercase `true`/`false` for booleans and ensure correct JSON syntax.
+
+Example output:
+
+{
+  "data_generation": {
+    "use_basic_augmentations": ...,
+    "use_size_augmentations": ...,
+    "use_chain_augmentations": ...,
+    "use_repeat_augmentations": ...
+  },
+  "training": {
+    "strategy": ...,
+    "learning_rate": ...,
+    "num_train_epochs": ...
+  }
+}
+"""
+EDIT_RULE = "------\n\n"  # between the demonstrations and the choices
+TASK_SYSTEM = (
+    "Figure out the underlying transformation in the following examples and apply it to the test case. "
+    "Here are some examples from this transformation, your answer must follow the format.\n"
+    "The input-output grids are provided as python arrays:\n"
+)
+ARROW = " -> "
+
+
+def edit_prompt(demonstrations: Sequence[Pair]) -> Messages:
+    """The messages that ask for a self-edit: the demonstrations as rows of digits, then the choices."""
+    return messages(EDIT_SYSTEM, demonstrations_text(demonstrations) + EDIT_RULE + EDIT_CHOICES)
+
+
+def demonstrations_text(demonstrations: Sequence[Pair]) -> str:
+    """Each demonstration as two grids of digits, a blank line behind each."""
+    return "".join(
+        f"Input:\n{digits_text(pair.input)}\n\nOutput:\n{digits_text(pair.output)}\n\n" for pair in demonstrations
+    )
+
+
+def task_prompt(demonstrations: Sequence[Pair], test_input: Grid) -> Messages:
+    """The messages that ask for an output grid; the answer begins at once."""
+    shown = "".join(f"{numpy_text(pair.input)}{ARROW}{answer(pair.output)}\n" for pair in demonstrations)
+    return messages(TASK_SYSTEM + shown, numpy_text(test_input) + ARROW)
+
+
+def answer(output: Grid) -> str:
+    """The assistant's turn: the grid, and the mark behind it."""
+    return numpy_text(output) + END
+
+
+def example(puzzle: Puzzle, *, whole: bool, chat: bool = True) -> Example:
+    """A puzzle as a training sequence: the loss on the answer (train_using_output_tokens), or on all tokens."""
+    turns, said = task_prompt(puzzle.shown, puzzle.asked.input), answer(puzzle.asked.output)
+    return Example(turns, said, whole=whole) if chat else Example(as_text(turns), f" {said}", whole=whole)
+
+
+def as_text(turns: Messages) -> str:
+    """The same for a model that has no chat template; the paper has none such. It ends without a space, since most
+    tokenizers take a space together with what follows it.
+    """
+    return "\n".join(turn["content"].rstrip() for turn in turns)
+
+
+def messages(system: str, user: str) -> Messages:
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]

@@ -1,0 +1,88 @@
+"""How a few-shot self-edit is asked for: the paper's prompt, a file of yours, or a human's self-edit in its place."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.domains.arc.self_edit import OUTPUT_TOKENS, STRATEGIES, SWITCHES, parse_edit
+from stages.errors import BadConfig, BadEdit, MissingInput
+from stages.sources.texts import read_given
+
+TEMPLATE, ORACLE = "tools", "oracle"
+PLACE = "{demonstrations}"
+# Test-time training by hand. Learning rate and epochs are the paper's; tools and strategy, which it does not print, are
+# those of Akyürek et al. (arXiv 2411.07279): all of them, and the loss on outputs.
+ORACLE_EDIT = json.dumps(
+    {
+        "data_generation": dict.fromkeys(SWITCHES.values(), True),
+        "training": {"strategy": OUTPUT_TOKENS, "learning_rate": 1e-4, "num_train_epochs": 2},
+    },
+    indent=2,
+)
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "data_generation": {
+            "type": "object",
+            "properties": {key: {"type": "boolean"} for key in SWITCHES.values()},
+            "required": [*SWITCHES.values()],
+            "additionalProperties": False,
+        },
+        "training": {
+            "type": "object",
+            "properties": {
+                "strategy": {"type": "string", "enum": [*STRATEGIES]},
+                "learning_rate": {"type": "number"},
+                "num_train_epochs": {"type": "integer"},
+            },
+            "required": ["strategy", "learning_rate", "num_train_epochs"],
+            "additionalProperties": False,
+        },
+    },
+    "required": ["data_generation", "training"],
+    "additionalProperties": False,
+}
+
+
+def text_of(template: str) -> str:
+    """What the template says. Raises BadConfig or MissingInput for one that there is not."""
+    written = written_by_hand(template)
+    return read_template(template) if written is None else written
+
+
+def written_by_hand(template: str) -> str | None:
+    """The self-edit of a human: `oracle`, or one of yours, `oracle:FILE`; None for a template that a model is asked."""
+    name, colon, file = template.partition(":")
+    if name != ORACLE:
+        return None
+    return read_oracle(Path(file)) if colon else ORACLE_EDIT
+
+
+def read_template(template: str) -> str:
+    """The text of a template file. Raises BadConfig for an unknown name or a file without {demonstrations}."""
+    path = Path(template)
+    if not path.is_file():
+        known = f"the templates of ARC tasks are {TEMPLATE}, {ORACLE} and {ORACLE}:FILE"
+        if path.suffix or "/" in template:
+            raise MissingInput(f"--template {template}: no such file ({known})")
+        raise BadConfig(f"--template {template}: unknown; {known}, or a file with {PLACE}")
+    text = read_given(path, f"--template {template}")
+    if PLACE not in text:
+        raise BadConfig(f"--template {template}: the file does not contain {PLACE}")
+    return text
+
+
+def read_oracle(path: Path) -> str:
+    """A self-edit that a human wrote. Raises BadConfig where it cannot be read as it is."""
+    flag = f"--template {ORACLE}:{path}"
+    if not path.is_file():
+        raise MissingInput(f"{flag}: no such file")
+    text = read_given(path, flag)
+    try:
+        found = parse_edit(text)
+    except BadEdit as error:
+        raise BadConfig(f"{flag}: {error}") from None
+    if found.repairs:
+        raise BadConfig(f"{flag}: not strict JSON ({', '.join(found.repairs)})")
+    return text

@@ -1,0 +1,170 @@
+"""From a task's demonstrations to the training set of a self-edit.
+
+What is done, and in which order, is SEAL's few-shot code (arXiv 2506.10943, `self-edit.py`: get_test_time_train_data,
+get_formatted_data, process_task), with these differences:
+
+- every draw is seeded by what it is made for, where the official code goes by the order of a set and one generator;
+- a demonstration that occurs twice in a task counts once, so that the one held out is never among the others;
+- the translation is drawn for each task, where one seed for all makes it the same for all.
+
+As there, all inputs of a task are translated alike and all outputs alike, but the outputs otherwise than the inputs
+(the official generator is copied for every example, and goes on from its input to its output); and leave-two-out of a
+task with two demonstrations gives rows without any.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from random import Random
+
+from stages.domains.arc.transforms import (
+    GROUPS,
+    TRANSLATE,
+    Tool,
+    colour_permutation,
+    colours,
+    longest_side,
+    recoloured,
+    shuffled,
+    translation,
+)
+from stages.errors import BadConfig
+from stages.records.grid import MAX_SIDE, Grid
+from stages.records.record import content_id, derive_seed
+
+LEFT_OUT = (1, 2)  # official leave_n: leave-one-out and leave-two-out
+MAX_ROWS = 250  # official Nmax
+NO_TOOL = "none"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A demonstration: an input grid and its output grid."""
+
+    input: Grid
+    output: Grid
+
+    @property
+    def grids(self) -> tuple[Grid, Grid]:
+        return self.input, self.output
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    """Demonstrations, and one more pair whose output is to be found from its input."""
+
+    shown: tuple[Pair, ...]
+    asked: Pair
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        return *self.shown, self.asked
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """A puzzle made from a task's demonstrations. `permuted`: the copy with other colours and another order."""
+
+    puzzle: Puzzle
+    tool: str  # the first of the tools, in the tables' order, that makes it; "none": the demonstrations as they are
+    permuted: bool
+
+
+@dataclass(frozen=True)
+class PairTool:
+    """A tool for pairs: the same for both grids, but for the translation."""
+
+    name: str
+    to_input: Tool
+    to_output: Tool
+
+    def __call__(self, pair: Pair) -> Pair:
+        return Pair(self.to_input(pair.input), self.to_output(pair.output))
+
+
+def training_set(
+    demonstrations: Sequence[Pair], groups: Collection[str], *, seed: int, is_short: Callable[[Puzzle], bool]
+) -> tuple[TrainingTask, ...]:
+    """The rows to train on: at most 250, each short enough by the caller's `is_short`.
+
+    Where there are more, which ones stay is drawn by each row's content, after the long ones are out (official
+    process_task). That draw also orders them. Raises BadConfig for an unknown group.
+    """
+    rows = [row for count in LEFT_OUT for row in leave_out_rows(demonstrations, count, groups, seed=seed)]
+    drawn = sorted(rows, key=lambda row: content_id("row", seed, identity_of(row.puzzle)))
+    short: list[TrainingTask] = []
+    for row in drawn:
+        if len(short) < MAX_ROWS and is_short(row.puzzle):
+            short.append(row)
+    return tuple(short)
+
+
+def leave_out_rows(
+    demonstrations: Sequence[Pair], count: int, groups: Collection[str], *, seed: int
+) -> list[TrainingTask]:
+    """Every training task that leaves out `count` demonstrations, before any limit: no puzzle is there twice."""
+    tools = switched_on(demonstrations, groups, seed)
+    made = with_tools(tuple(dict.fromkeys(demonstrations)), count, tools)
+    rows = {puzzle: TrainingTask(puzzle, name, permuted=False) for puzzle, name in made.items()}
+    for puzzle, name in made.items():
+        copy = permuted(puzzle, seed, recolour=bool(tools))
+        rows.setdefault(copy, TrainingTask(copy, name, permuted=True))
+    return list(rows.values())
+
+
+def switched_on(demonstrations: Sequence[Pair], groups: Collection[str], seed: int) -> list[PairTool]:
+    """The tools of these groups, always in the tables' order. Raises BadConfig for an unknown group."""
+    unknown = sorted(set(groups) - set(GROUPS))
+    if unknown:
+        raise BadConfig(f"no group of tools is called {unknown[0]}; take some of {', '.join(GROUPS)}")
+    tools = [PairTool(name, tool, tool) for group in GROUPS if group in groups for name, tool in GROUPS[group].items()]
+    return tools + ([drawn_translation(demonstrations, seed)] if "basic" in groups else [])
+
+
+def drawn_translation(demonstrations: Sequence[Pair], seed: int) -> PairTool:
+    """One shift for the inputs and one for the outputs, each of 0 to 3 rows and columns; all may be 0."""
+    names = [content_id(pair.grids) for pair in demonstrations]
+    random = Random(derive_seed(seed, content_id(TRANSLATE, names)))
+    down, right, output_down, output_right = (random.random() for _ in range(4))
+    return PairTool(TRANSLATE, translation(down, right), translation(output_down, output_right))
+
+
+def leave_out(demonstrations: Sequence[Pair], count: int) -> Iterator[Puzzle]:
+    """Each demonstration asked, with every choice of `count` - 1 of the others left out (official: n)."""
+    for asked in demonstrations:
+        others = [pair for pair in demonstrations if pair != asked]
+        if len(others) >= count - 1:
+            for shown in combinations(others, len(others) - (count - 1)):
+                yield Puzzle(shown, asked)
+
+
+def with_tools(demonstrations: Sequence[Pair], count: int, tools: Sequence[PairTool]) -> dict[Puzzle, str]:
+    """The leave-out puzzles, then each changed by each tool, and what made it; none with a side over 30."""
+    plain = list(leave_out(demonstrations, count))
+    made = dict.fromkeys(plain, NO_TOOL)
+    for tool in tools:
+        changed = {pair: tool(pair) for pair in demonstrations}
+        for puzzle in plain:
+            new = Puzzle(tuple(changed[pair] for pair in puzzle.shown), changed[puzzle.asked])
+            if fits(new):
+                made.setdefault(new, tool.name)
+    return made
+
+
+def fits(puzzle: Puzzle) -> bool:
+    return all(longest_side(grid) <= MAX_SIDE for pair in puzzle.pairs for grid in pair.grids)
+
+
+def permuted(puzzle: Puzzle, seed: int, *, recolour: bool) -> Puzzle:
+    """A copy with its demonstrations in another order and (where a tool is on) other colours, the same in all grids."""
+    random = Random(derive_seed(seed, identity_of(puzzle)))
+    pairs = [*shuffled(puzzle.shown, random), puzzle.asked]
+    if recolour:
+        new = colour_permutation(colours(grid for pair in pairs for grid in pair.grids), random)
+        pairs = [Pair(recoloured(pair.input, new), recoloured(pair.output, new)) for pair in pairs]
+    return Puzzle(tuple(pairs[:-1]), pairs[-1])
+
+
+def identity_of(puzzle: Puzzle) -> str:
+    """An id that depends on the grids of the puzzle and their order alone."""
+    return content_id("puzzle", [pair.grids for pair in puzzle.pairs])

@@ -1,0 +1,214 @@
+"""ARC grids: the tools that make new training tasks, the variants asked at evaluation, and recolouring.
+
+The tools and their groups are those of SEAL's few-shot code (arXiv 2506.10943, `self-edit.py`), which takes them from
+the test-time-training code for ARC (Akyürek et al., arXiv 2411.07279; github ekinakyurek/marc, `arclib/augmenters.py`).
+There and here a tool changes the input and the output of every pair of a task alike, also one that changes sizes.
+Rotations are counter-clockwise, as np.rot90; axis 0 runs down the rows. The functions are our own, without numpy: tests
+hold them to it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+from stages.records.grid import COLOUR_COUNT, Grid
+
+T = TypeVar("T")
+Tool = Callable[[Grid], Grid]
+Colours = tuple[int, ...]  # the new colour of each colour 0 … 9
+
+MAX_SHIFT = 3  # official RandomTranslateXY: randint(0, min(4, side))
+FACTOR = 2  # official: every size and repeat tool doubles
+
+
+def longest_side(grid: Grid) -> int:
+    return max(len(grid), len(grid[0]))
+
+
+def colours(grids: Iterable[Grid]) -> frozenset[int]:
+    """Every colour that occurs in them."""
+    return frozenset(colour for grid in grids for row in grid for colour in row)
+
+
+# ---- turned and mirrored
+
+
+def identity(grid: Grid) -> Grid:
+    return grid
+
+
+def transpose(grid: Grid) -> Grid:
+    return tuple(zip(*grid, strict=True))
+
+
+def flip_0(grid: Grid) -> Grid:
+    """Upside down."""
+    return grid[::-1]
+
+
+def flip_1(grid: Grid) -> Grid:
+    """Left to right."""
+    return tuple(row[::-1] for row in grid)
+
+
+def rotate_90(grid: Grid) -> Grid:
+    """A quarter turn counter-clockwise."""
+    return flip_0(transpose(grid))
+
+
+def rotate_180(grid: Grid) -> Grid:
+    return flip_0(flip_1(grid))
+
+
+def rotate_270(grid: Grid) -> Grid:
+    """A quarter turn clockwise."""
+    return flip_1(transpose(grid))
+
+
+def translation(down: float, right: float) -> Tool:
+    """Rolls the grid round its edges, as np.roll, by shares (0 to 1) of the shifts that its sides allow: 0 to 3."""
+
+    def translate(grid: Grid) -> Grid:
+        return rolled(tuple(rolled(row, right) for row in grid), down)
+
+    return translate
+
+
+def rolled(items: tuple[T, ...], share: float) -> tuple[T, ...]:
+    cut = -int(share * min(MAX_SHIFT + 1, len(items))) % len(items)
+    return items[cut:] + items[:cut]
+
+
+# ---- made larger
+
+
+def beside(left: Grid, right: Grid) -> Grid:
+    return tuple(a + b for a, b in zip(left, right, strict=True))
+
+
+def reflect_0(grid: Grid) -> Grid:
+    """The grid, and below it its mirror image."""
+    return grid + flip_0(grid)
+
+
+def reflect_0_reversed(grid: Grid) -> Grid:
+    """The mirror image first."""
+    return flip_0(grid) + grid
+
+
+def reflect_1(grid: Grid) -> Grid:
+    """The grid, and to its right its mirror image."""
+    return beside(grid, flip_1(grid))
+
+
+def reflect_1_reversed(grid: Grid) -> Grid:
+    """The mirror image first."""
+    return beside(flip_1(grid), grid)
+
+
+def height_x2(grid: Grid) -> Grid:
+    """Every row twice."""
+    return tuple(row for row in grid for _ in range(FACTOR))
+
+
+def width_x2(grid: Grid) -> Grid:
+    """Every column twice."""
+    return tuple(tuple(colour for colour in row for _ in range(FACTOR)) for row in grid)
+
+
+def resolution_x2(grid: Grid) -> Grid:
+    """Every cell as a square of four."""
+    return height_x2(width_x2(grid))
+
+
+def repeat_0(grid: Grid) -> Grid:
+    """The grid twice, one below the other."""
+    return grid * FACTOR
+
+
+def repeat_1(grid: Grid) -> Grid:
+    """The grid twice, side by side."""
+    return tuple(row * FACTOR for row in grid)
+
+
+def repeat_both(grid: Grid) -> Grid:
+    """The grid four times, two by two."""
+    return repeat_0(repeat_1(grid))
+
+
+def chained(*tools: Tool) -> Tool:
+    """One tool after the other."""
+
+    def chain(grid: Grid) -> Grid:
+        for tool in tools:
+            grid = tool(grid)
+        return grid
+
+    return chain
+
+
+# ---- the tables
+
+TRANSLATE = "translate"  # of the group basic too; its shift is drawn, so that it is no function of the grid alone
+TURNS: Mapping[str, Tool] = {
+    "rotate_90": rotate_90,
+    "rotate_270": rotate_270,
+    "rotate_180": rotate_180,
+    "flip_0": flip_0,
+    "flip_1": flip_1,
+    "transpose": transpose,
+}
+GROUPS: Mapping[str, Mapping[str, Tool]] = {  # the self-edit's switches, in its order; official get_augmenters
+    "basic": {
+        **TURNS,
+        "reflect_0_reversed": reflect_0_reversed,
+        "reflect_1_reversed": reflect_1_reversed,
+        "reflect_0": reflect_0,
+        "reflect_1": reflect_1,
+    },
+    "size": {"resolution_x2": resolution_x2, "height_x2": height_x2, "width_x2": width_x2},
+    "chain": {f"{name}+resolution_x2": chained(tool, resolution_x2) for name, tool in TURNS.items()},
+    "repeat": {"repeat_0": repeat_0, "repeat_1": repeat_1, "repeat_both": repeat_both},
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to ask a task turned or mirrored, and how to turn the answer back."""
+
+    apply: Tool
+    undo: Tool
+
+
+VARIANTS: Mapping[str, Variant] = {  # official preprocess.py; a quarter turn clockwise is not among them
+    "identity": Variant(identity, identity),
+    "transpose": Variant(transpose, transpose),
+    "flip_0": Variant(flip_0, flip_0),
+    "flip_1": Variant(flip_1, flip_1),
+    "rotate_90": Variant(rotate_90, rotate_270),
+    "rotate_180": Variant(rotate_180, rotate_180),
+}
+
+
+# ---- permutations
+
+
+def colour_permutation(used: Iterable[int], random: Random) -> Colours:
+    """A permutation of the colours that keeps 0, drawn for a task that has the colours `used`.
+
+    As in the official PermuteColors, used colours become ones that the task does not have, while there are any. Where
+    more than half are used, the official code swaps the others in pairs; here they become any of the used ones.
+    """
+    mine = sorted(set(used) - {0})
+    others = [colour for colour in range(1, COLOUR_COUNT) if colour not in mine]
+    new = dict(zip(mine + others, shuffled(others, random) + shuffled(mine, random), strict=True))
+    return tuple(new.get(colour, colour) for colour in range(COLOUR_COUNT))
+
+
+def recoloured(grid: Grid, new: Colours) -> Grid:
+    return tuple(tuple(new[colour] for colour in row) for row in grid)
+
+
+def shuffled(items: Sequence[T], random: Random) -> list[T]:
+    return random.sample(items, len(items))

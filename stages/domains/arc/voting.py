@@ -1,0 +1,96 @@
+"""How a task is put to the student, in many ways, and how its predictions become two attempts.
+
+As SEAL's few-shot evaluation (arXiv 2506.10943, after ekinakyurek/marc): every choice of all demonstrations but one,
+each in its own order and in two other orders, and one of these turned or mirrored in each of five ways, with the
+prediction turned back. What is drawn depends on the task's name alone. The attempts are the two grids with most votes;
+Akyürek et al. (arXiv 2411.07279) vote in two stages, within each way of turning first.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from stages.domains.arc.grid_text import END, BadGrid, numpy_text, read_grid
+from stages.domains.arc.prompts import Messages, task_prompt
+from stages.domains.arc.training_set import Pair
+from stages.domains.arc.transforms import VARIANTS, shuffled
+from stages.domains.base import Poll
+from stages.interfaces import Completion
+from stages.records.arc import ArcTask, Vote
+from stages.records.grid import Grid
+from stages.records.record import content_id, derive_seed
+from stages.records.thoughts import answer_of, why_unsaid
+
+ORDERS = 2  # official permute_n: other orders of the same demonstrations
+ATTEMPTS = 2  # ARC-AGI-1
+PLAIN = "identity"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a test is put: turned or mirrored, and after which demonstrations, by their places in the task."""
+
+    variant: str
+    shown: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant}/{','.join(map(str, self.shown))}"
+
+
+def ways(task: ArcTask, *, in_context: bool) -> list[Way]:
+    """Every way in which each test of the task is put; `in_context`: once, after all demonstrations as they are.
+
+    A task with one demonstration always shows it.
+    """
+    every = tuple(range(len(task.train)))
+    if in_context:
+        return [Way(PLAIN, every)]
+    random = Random(derive_seed(0, content_id("ways", task.id)))
+    left = [every[:place] + every[place + 1 :] for place in every] if len(every) > 1 else [every]
+    orders = [order for kept in left for order in [kept, *(tuple(shuffled(kept, random)) for _ in range(ORDERS))]]
+    straight = [Way(PLAIN, order) for order in dict.fromkeys(orders)]
+    return straight + [Way(name, random.choice(straight).shown) for name in VARIANTS if name != PLAIN]
+
+
+def prompt(task: ArcTask, test_input: Grid, way: Way) -> Messages:
+    """The messages that put a test in this way."""
+    turn = VARIANTS[way.variant].apply
+    shown = [Pair(turn(task.train[place].input), turn(task.train[place].output)) for place in way.shown]
+    return task_prompt(shown, turn(test_input))
+
+
+def vote(way: Way, completion: Completion) -> Vote:
+    """What a completion says of the output behind its thoughts, turned back. The answer ends at the end mark."""
+    text, error, grid = completion.text, completion.error, None
+    said = answer_of(text, completion.finish)
+    if error is None and said is None:
+        error = why_unsaid(completion.finish)
+    elif error is None and said is not None:
+        found = read_grid(said.partition(END)[0])
+        grid, error = (None, found.reason) if isinstance(found, BadGrid) else (found, None)
+    return Vote(
+        variant=way.variant,
+        shown=way.shown,
+        prediction=text if completion.error is None else None,
+        grid=VARIANTS[way.variant].undo(grid) if grid else None,
+        error=error,
+    )
+
+
+def poll(votes: Sequence[Vote]) -> Poll:
+    """The two grids with most votes; of equals the one that was voted for first."""
+    counted = Counter(each.grid for each in votes if each.grid)
+    return Poll(tuple(grid for grid, _ in counted.most_common(ATTEMPTS)), tuple(votes))
+
+
+def tests_of(task: ArcTask) -> Iterator[tuple[str, Grid, Grid | None]]:
+    """(id, input, output or None) of each test. The id depends on the input alone."""
+    for pair in task.test:
+        yield content_id("test", pair.input)[:8], pair.input, pair.output
+
+
+def first_attempt(found: Poll) -> str:
+    """As text; "" where no prediction is a grid."""
+    return numpy_text(found.attempts[0]) if found.attempts else ""

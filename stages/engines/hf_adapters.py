@@ -1,0 +1,131 @@
+"""Answers of many adapters in one batch: plain LoRA adapters of one shape, stacked on the model.
+
+An adapter with more than that (DoRA, biases, ranks of its own per layer) is left to peft, one at a time.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stages.interfaces import Request
+from stages.models.inspection import adapter_config
+from stages.models.lora_targets import follows_rows, linear_layers
+from stages.models.stacked_lora import EqualRows, Stack
+
+WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+PLAIN = {  # settings with which an adapter is still two matrices a layer; any other, of whatever peft, is for peft
+    *("peft_type", "task_type", "peft_version", "base_model_name_or_path", "revision", "auto_mapping"),
+    *("inference_mode", "r", "lora_alpha", "use_rslora", "lora_dropout", "target_modules", "bias", "layers_pattern"),
+    *("init_lora_weights", "loftq_config", "eva_config", "lora_ga_config", "megatron_core", "qalora_group_size"),
+}
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A plain LoRA adapter in memory: `state` under peft's names, `layers` in the order of the model."""
+
+    rank: int
+    layers: tuple[str, ...]
+    scale: float
+    state: Mapping[str, Tensor]
+
+
+def stackable_layers(network: nn.Module) -> dict[str, nn.Linear]:
+    """The linear layers that can have the adapters of many rows at once, by name, in the order of the model."""
+    layers = linear_layers(network)
+    return {name: part for name, part in layers.items() if isinstance(part, nn.Linear) and follows_rows(network, name)}
+
+
+def read_lora(path: Path, linear: Mapping[str, nn.Linear]) -> Lora | None:
+    """The adapter, or None if it is more than plain LoRA or does not fit the model: then peft has the say."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    config = adapter_config(path)
+    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
+        return None
+    if any(value for key, value in config.items() if key not in PLAIN):
+        return None
+    try:
+        state = load_file(path / "adapter_model.safetensors")
+    except SafetensorError:
+        return None
+    names = {match[1] for match in map(WEIGHT.fullmatch, state) if match}
+    layers = tuple(name for name in linear if name in names)
+    rank, alpha = config["r"], config.get("lora_alpha")
+    if not isinstance(alpha, int | float):
+        return None
+    whole = len(state) == 2 * len(layers) and layers == _targeted(linear, config.get("target_modules"))
+    if not whole or not all(_fits(state, name, linear[name], rank) for name in layers):
+        return None
+    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return Lora(rank, layers, scale, state)
+
+
+def _targeted(linear: Iterable[str], targets: Any) -> tuple[str, ...]:
+    """The layers that peft would adapt for a list of last names; none for a pattern, which is left to peft."""
+    ends = tuple(f".{target}" for target in targets) if isinstance(targets, list) else ()
+    return tuple(name for name in linear if f".{name}".endswith(ends))
+
+
+def _fits(state: Mapping[str, Tensor], name: str, layer: nn.Linear, rank: int) -> bool:
+    shapes = [tuple(state[f"base_model.model.{name}.lora_{side}.weight"].shape) for side in "AB"]
+    return shapes == [(rank, layer.in_features), (layer.out_features, rank)]
+
+
+Batch = Sequence[tuple[Lora, Sequence[Request]]]  # adapters of one shape, each with its requests
+
+
+def make_batches(groups: Iterable[tuple[Lora, Sequence[Request]]], size: int) -> Iterator[Batch]:
+    """Batches of at most `size` rows (one adapter's requests may be split), each of adapters of one shape, in order."""
+    batch: list[tuple[Lora, Sequence[Request]]] = []
+    for lora, requests in groups:
+        for start in range(0, len(requests), size):
+            piece = requests[start : start + size]
+            other = bool(batch) and (lora.rank, lora.layers) != (batch[0][0].rank, batch[0][0].layers)
+            if other or sum(len(rows) for _, rows in batch) + len(piece) > size:
+                yield batch
+                batch = []
+            batch.append((lora, piece))
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class SlotRows:
+    """A batch in which each slot has rows of its own number, anywhere."""
+
+    places: Tensor  # (slots, most rows of a slot): the row at each place; row 0 where a slot has fewer
+    rows: Tensor  # (rows,): the place of each row in the flat `places`
+
+    @classmethod
+    def of(cls, slots: Sequence[int], count: int, device: torch.device) -> "SlotRows":
+        """For a batch whose rows belong to these of `count` slots."""
+        owned = [[row for row, slot in enumerate(slots) if slot == own] for own in range(count)]
+        most = max(map(len, owned))
+        places = [rows + [0] * (most - len(rows)) for rows in owned]
+        place_of = {row: slot * most + place for slot, rows in enumerate(owned) for place, row in enumerate(rows)}
+        order = [place_of[row] for row in range(len(slots))]
+        return cls(torch.tensor(places, device=device), torch.tensor(order, device=device))
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
+
+    def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+        """x (rows, length, in), y (rows, length, out); a (slots, rank, in), b (slots, out, rank) as `lay` laid them."""
+        spread = x[self.places].flatten(1, 2)  # (slots, places · length, in)
+        grown = torch.bmm(torch.bmm(spread, a.transpose(1, 2)), b.transpose(1, 2))
+        return y + grown.view(-1, *y.shape[1:])[self.rows]
+
+
+def lay_rows(stack: Stack, count: int, slots: Sequence[int]) -> None:
+    """Tells the stack, laid for `count` slots, which slot each row of the next passes belongs to."""
+    equal = [slot for slot in range(count) for _ in range(len(slots) // count)]
+    stack.layout = EqualRows(count) if list(slots) == equal else SlotRows.of(slots, count, stack.device)

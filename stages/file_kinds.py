@@ -1,0 +1,338 @@
+"""What a file looks like that is neither a source nor lines, and the next command to type.
+
+Told by its first bytes, by the keys of its JSON, by its name; a folder by what lies in it. `seal tasks` and the reader
+of JSON lines ask the same tables, so that a file is called the same wherever it is given.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from stages.errors import BadInput
+
+TEXTS = (".txt", ".md", ".markdown", ".rst")
+HEAD = 64 * 2**10  # bytes from which a file is told
+HEAD_LINES = 1000
+KEY = re.compile(rb'^\s{0,4}"([^"\\]{1,40})"\s*:', re.MULTILINE)  # of a JSON document over several lines
+ANY_KEY = re.compile(rb'[{,]\s*"([^"\\]{1,40})"\s*:')  # of JSON objects, however deep
+SMALL = 4_000  # bytes: a longer text with {title} and {context} in it speaks about templates
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What something is, and what to do with it: {file} and {folder} stand for its path and the folder it lies in."""
+
+    name: str
+    way: str
+
+    @property
+    def short(self) -> str:
+        """What it is counted as: its name without article and explanation."""
+        return re.sub(r"^(an?|the) |,.*", "", self.name)
+
+    def tell(self, path: str) -> str:
+        """Both in one line. A stream has no path, so that its way is shown with FILE."""
+        known = path if path != "stdin" else "FILE"
+        made = re.sub(r"\.manifest\.json$|\.part\.json$", "", known)
+        ways = {"{file}": known, "{folder}": str(Path(known).parent), "{lines}": made}
+        text = self.way
+        for place, value in ways.items():
+            text = text.replace(place, shlex.quote(value))
+        return f"{self.name}; {text}"
+
+
+class Foreign(BadInput):
+    """A file of another kind than its reader reads."""
+
+    def __init__(self, kind: Kind, path: str) -> None:
+        super().__init__(f"{path}: {kind.tell(path)}")
+        self.kind = kind
+
+
+MODEL_WAY = "a model is given by its folder: --model {folder}"
+SPREAD = Kind(
+    "a JSON document over several lines, not an object on each line",
+    "make tasks of it with `seal tasks {file}`, or lines with `jq -c . {file}`",
+)
+LIST = Kind(
+    "a JSON list, not an object on each line",
+    "make tasks of it with `seal tasks {file}`, or lines with `jq -c '.[]' {file}`",
+)
+LINES_SPREAD = Kind(SPREAD.name, "make lines of it with `jq -c . {file}`")
+LINES_LISTED = Kind(LIST.name, "make lines of it with `jq -c '.[]' {file}`")
+TEMPLATE = Kind(
+    "a prompt template, with {title} and {context} in it", "`seal generate --template {file}` writes with it"
+)
+TEXT = Kind("a text, not JSON lines", "make a task of it: `seal tasks {file} | seal generate --model DIR`")
+TABLE_FILE = Kind("a table", "make tasks of it: seal tasks {file}")
+SOLUTIONS = Kind(
+    "ARC's solutions",
+    "give the challenges: `seal tasks CHALLENGES.json --solutions {file}` (those beside it are found)",
+)
+SUBMISSION = Kind(
+    "ARC answers (attempts), not tasks", "give the challenges that they answer: seal tasks CHALLENGES.json"
+)
+PAIRS = Kind(
+    "pairs of grids without a test, as re-arc has them",
+    "say which are shown and which asked: jq '{train: .[:3], test: .[3:4]}' {file} > NEW.json",
+)
+NUMBERS = Kind("rows of numbers, no text", 'an ARC task is JSON: {"train": [{"input", "output"}], "test": […]}')
+UTF16 = Kind(
+    "not UTF-8 (byte 0) but UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 {file} > NEW, and give NEW under its ending"
+)
+UTF32 = Kind(UTF16.name.replace("16", "32"), UTF16.way.replace("16", "32"))
+UTF16BE = Kind(f"{UTF16.name}, big-endian", UTF16.way.replace("UTF-16", "UTF-16BE"))
+LFS = Kind("a Git LFS pointer, not the file", "fetch it in its folder: git lfs pull")
+ANNEXED = Kind("a link of git-annex, not the file", "fetch it: git annex get {file}")
+PAGE = Kind("a web page or an XML answer of a server, not the file", "fetch it again, or take the text of the page")
+REPLY = Kind("what a server said, not the file", "see what it says: cat {file}, and fetch it again")
+UNFINISHED = Kind("a download that did not finish", "fetch it again")
+STAND_INS = (LFS, ANNEXED, PAGE, REPLY, UNFINISHED)  # what lies where a file ought to
+SFT_PAIRS = Kind("training pairs", "train on them: seal sft {file} --model DIR --out NEW")
+PARQUET = Kind("a parquet file", "make tasks of it: seal tasks {file}")
+ARROW = Kind("an Arrow file", "make tasks of it: seal tasks {file}")
+PICTURE = Kind("a picture", "give the text that it shows")
+PEFT_FOLDER = Kind(
+    "a PEFT adapter", "`seal eval LINES` takes adapters from the lines that `seal adapt` wrote; give those"
+)
+DESCRIPTION = Kind("the description of a dataset", "give its folder: seal tasks {folder}")
+MODEL_FOLDER = Kind("a model", "a model is given with --model {file}")
+
+GZIP = Kind("a gzip file", "unpack it first: gunzip -k {file}")
+
+BYTES: tuple[tuple[bytes, Kind], ...] = (
+    (b"\x1f\x8b", GZIP),
+    (b"BZh", Kind("a bzip2 file", "unpack it first: bunzip2 -k {file}")),
+    (b"\xfd7zXZ\x00", Kind("an xz file", "unpack it first: unxz -k {file}")),
+    (b"\x28\xb5\x2f\xfd", Kind("a zstd file", "unpack it first: unzstd {file}")),
+    (b"PK\x03\x04", Kind("a zip archive, as .xlsx, .docx and .pt are", "unpack it (unzip {file}) or save it as text")),
+    (b"PAR1", PARQUET),
+    (b"ARROW1", ARROW),
+    (
+        b"SQLite format 3\x00",
+        Kind("a sqlite file, as the judge's cache is", "a cache is given with --cache {file}; here give JSON lines"),
+    ),
+    (b"%PDF", Kind("a PDF", "take its text: pdftotext {file} - | seal tasks - --title TITLE")),
+    (b"\x89PNG", PICTURE),
+    (b"\xff\xd8\xff", PICTURE),
+    (b"GIF8", PICTURE),
+    (b"\xff\xfe\0\0", UTF32),
+    (b"\0\0\xfe\xff", UTF32),
+    (b"\xff\xfe", UTF16),
+    (b"\xfe\xff", UTF16),
+    (b"\x7fELF", Kind("a program", "give JSON lines, or `seal tasks` a text")),
+)
+STARTS: tuple[tuple[bytes, Kind], ...] = (  # of small letters, behind blanks
+    (b"version https://git-lfs.github.com/spec/", LFS),
+    (b"/annex/objects/", ANNEXED),
+    (b"<!doctype html", PAGE),
+    (b"<html", PAGE),
+    (b"<?xml", PAGE),
+)
+REPLIES = (
+    b"404: not found",
+    b"404 page not found",
+    b"not found",
+    b"entry not found",
+    b"repository not found",
+    b"access denied",
+    b"invalid username or password.",
+    b"invalid credentials in authorization header",
+)  # of GitHub, Hugging Face and plain web servers: the whole of a small file
+REPLY_KEYS = frozenset({"error", "errors", "message", "status", "detail", "documentation_url", "code", "statusCode"})
+SAFETENSORS = Kind("weights (safetensors)", "a model is given by its folder: --model {folder}")
+ARCHIVE = Kind("a tar archive", "unpack it first: tar -xf {file}")
+
+KEYS: tuple[tuple[frozenset[str], Kind], ...] = (
+    (
+        frozenset({"stage", "command", "settings", "digest"}),
+        Kind("a manifest, which says how an output was made", "give the output that it lies beside: {lines}"),
+    ),
+    (
+        frozenset({"stage", "resumes"}),
+        Kind("the settings of a run", "give the lines that it wrote, which lie beside it: {lines}"),
+    ),
+    (
+        frozenset({"source", "line", "offset", "reason", "text"}),
+        Kind("rejected lines", "mend them: jq -r .text {file}, and give those"),
+    ),
+    (frozenset({"peft_type"}), Kind("the configuration of a PEFT adapter", PEFT_FOLDER.way)),
+    (frozenset({"model_type"}), Kind("the configuration of a model", MODEL_WAY)),
+    (frozenset({"architectures"}), Kind("the configuration of a model", MODEL_WAY)),
+    (frozenset({"transformers_version"}), Kind("the configuration of a model", MODEL_WAY)),
+    (frozenset({"tokenizer_class"}), Kind("the configuration of a tokenizer", MODEL_WAY)),
+    (frozenset({"eos_token"}), Kind("the configuration of a tokenizer", MODEL_WAY)),
+    (frozenset({"added_tokens", "normalizer"}), Kind("a tokenizer", MODEL_WAY)),
+    (frozenset({"weight_map"}), Kind("the index of a model's weights", MODEL_WAY)),
+    (
+        frozenset({"custom_id"}),
+        Kind("calls or answers of a batch service", "answers are given with --from-batch {file}, beside the lines"),
+    ),
+    (
+        frozenset({"task_id", "edit_id", "sequences"}),
+        Kind("training data as `seal adapt --show-data` prints it", "give the edit lines that it was made from"),
+    ),
+    (
+        frozenset({"task_id", "edit_id", "tasks"}),
+        Kind("training data as `seal adapt --show-data` prints it", "give the edit lines that it was made from"),
+    ),
+    (
+        frozenset({"model", "base", "examples", "steps"}),
+        Kind("the line of a checkpoint", "the model that it names is given with --model: jq -r .model {file}"),
+    ),
+    (frozenset({"_data_files"}), DESCRIPTION),
+    (frozenset({"citation", "features"}), DESCRIPTION),
+    (frozenset({"$defs"}), Kind("a JSON Schema", "give lines that fit it")),
+)
+
+
+def look_at_name(path: Path) -> Kind | None:
+    """What a file is by its name; None for one that may be read. FILE.part of a run of ours has FILE.part.json."""
+    suffix = path.suffix.lower()
+    torn = suffix == ".part" and not path.with_name(f"{path.name}.json").exists()
+    return UNFINISHED if torn or suffix in (".incomplete", ".crdownload", ".download") else None
+
+
+def look_at_bytes(head: bytes) -> Kind | None:
+    """What a file is by its first bytes; None for text of any sort."""
+    if head[257:262] == b"ustar":
+        return ARCHIVE
+    if head[1:4:2] == b"\0\0" and head[0] and head[2]:  # without a byte-order mark
+        return UTF16
+    if head[:4:2] == b"\0\0" and head[1:2].isascii() and head[1:4:2].strip(b"\0"):
+        return UTF16BE
+    if head[8:10] == b'{"' and 2 <= int.from_bytes(head[:8], "little") < 2**27:
+        return SAFETENSORS
+    if kind := next((kind for start, kind in BYTES if head.startswith(start)), None):
+        return kind
+    text = head[:99].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if len(head) < len(text) + 9 and text.rstrip() in REPLIES:
+        return REPLY
+    return next((kind for start, kind in STARTS if text.startswith(start)), None)
+
+
+def look_at_keys(value: Any) -> Kind | None:
+    """What a JSON value is by its keys; None for one of no kind that is known here."""
+    if not isinstance(value, Mapping):
+        return None
+    if is_solutions(value):
+        return SOLUTIONS
+    if is_submission(value):
+        return SUBMISSION
+    if isinstance(value.get("input"), list) and isinstance(value.get("output"), list):
+        return PAIRS
+    if value and value.keys() <= REPLY_KEYS:
+        return REPLY
+    return next((kind for keys, kind in KEYS if keys <= value.keys()), None)
+
+
+def look_at_folder(path: Path) -> Kind | None:
+    """A PEFT adapter or a model; None for any other folder."""
+    if (path / "adapter_config.json").is_file():
+        return PEFT_FOLDER
+    tokens = (path / "tokenizer.json", path / "tokenizer_config.json", path / "model.safetensors")
+    return MODEL_FOLDER if (path / "config.json").is_file() and any(file.is_file() for file in tokens) else None
+
+
+def look_at_lines(head: bytes, name: str) -> Kind | None:
+    """What the beginning of a file shows that is read for JSON lines; None where it may be lines, good or bad."""
+    if kind := look_at_bytes(head):
+        return kind
+    if any(map(is_object, head.split(b"\n", 3)[:3])):
+        return None
+    if is_list(head):
+        return LINES_LISTED if holds_lines(head) else LIST
+    if is_spread(head):
+        keys = {key.decode("utf-8", "replace"): None for key in KEY.findall(head)}
+        return look_at_keys(keys) or (LINES_SPREAD if holds_lines(head) else SPREAD)
+    if is_template(head):
+        return TEMPLATE
+    suffix = Path(name).suffix.lower()
+    return TEXT if suffix in TEXTS else TABLE_FILE if suffix in (".csv", ".tsv") else None
+
+
+def examine(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The lines as they are. Raises BadInput where their beginning shows a file of another kind.
+
+    No more is read ahead than the first line, if that is a JSON object.
+    """
+    rest, head, size = iter(lines), list[bytes](), 0
+    for line in rest:
+        head.append(line)
+        size += len(line)
+        if is_object(line) or size > HEAD or len(head) >= HEAD_LINES:
+            break
+    if kind := look_at_lines(b"".join(line.removesuffix(b"\n") + b"\n" for line in head)[: 2 * HEAD], name):
+        raise Foreign(kind, name)
+    yield from chain(head, rest)
+
+
+def is_object(line: bytes) -> bool:
+    """Whether a line is a JSON object, as far as its size lets it be looked at; a byte-order mark may lie before it."""
+    if len(line) > HEAD:
+        return line.lstrip().startswith(b"{")
+    try:
+        return isinstance(json.loads(line.decode("utf-8-sig")), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def is_spread(head: bytes) -> bool:
+    """Whether the beginning of a file is that of JSON values over several lines: no line ends inside a token."""
+    text = head.decode("utf-8-sig", "replace").strip()
+    first, _, more = text.partition("\n")
+    if first[:1] not in ("{", "[") or not more.strip():
+        return False
+    text = text if len(head) <= HEAD else text.rpartition("\n")[0].strip()
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(text)
+    except (ValueError, RecursionError):
+        return False
+    return end > len(first)
+
+
+def holds_lines(head: bytes) -> bool:
+    """Whether the objects in the beginning of a file are records or training pairs, which no source of tasks has."""
+    keys = set(ANY_KEY.findall(head))
+    return b"task" in keys or (b"context" not in keys and bool(keys & {b"prompt", b"messages"}))
+
+
+def is_list(head: bytes) -> bool:
+    """Whether the beginning of a file is that of a list of objects: on one line, or over several."""
+    text = head.decode("utf-8-sig", "replace").lstrip()
+    if not text.startswith("[") or not text[1:].lstrip().startswith("{"):
+        return False
+    first = text.partition("\n")[0]
+    return is_spread(head) or len(head) > HEAD or first.rstrip().endswith("]")
+
+
+def is_template(head: bytes) -> bool:
+    """Whether a text is one that `seal generate --template` fills in."""
+    return len(head) <= SMALL and b"{title}" in head and b"{context}" in head
+
+
+def is_solutions(value: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is ARC's solutions: lists of grids by the tasks' ids."""
+    return bool(value) and all(_is_grids(item) for item in list(value.values())[:9])
+
+
+def is_submission(value: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is answers to ARC: lists of attempts by the tasks' ids."""
+    first = next(iter(value.values()), None)
+    return isinstance(first, list) and bool(first) and isinstance(first[0], dict) and "attempt_1" in first[0]
+
+
+def _is_grids(value: Any) -> bool:
+    """Lists of lists of lists of whole numbers, as far as their first entries show."""
+    for _ in range(3):
+        if not isinstance(value, list) or not value:
+            return False
+        value = value[0]
+    return type(value) is int

@@ -1,0 +1,170 @@
+"""Files that are whole or absent, and on the disk before their name is: written, synced, renamed, the folder synced.
+
+Everything that must survive a crash goes through here, by the functions of `os` alone, so that a test can make any one
+of them fail.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from stages.errors import Locked, NoSpace
+
+PART = ".part"
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # some network file systems
+PARTIAL = re.compile(r"(.+)\.[a-z0-9_]{8}(\.old)?\.part")  # what mkdtemp makes of a directory's name, and `_publish`
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Writes every byte, however short the single writes are."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """A file with this content, on the disk. Its name is not safe before its folder is synced."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    except OSError as error:
+        raise named(error, path) from None
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """The same under a name that may be taken: the old content or the new one, never half of it."""
+    part = path.with_name(path.name + PART)
+    write_file(part, data)
+    rename(part, path)
+
+
+def rename(part: Path, path: Path) -> None:
+    """A finished file or folder under its own name."""
+    part.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """What was written to a file is on the disk; of a folder, the names in it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise named(error, path) from None
+    finally:
+        os.close(descriptor)
+
+
+def named(error: OSError, path: Path) -> OSError:
+    """The error with the file's name, which a failing write does not tell."""
+    if error.errno and not error.filename:
+        error.filename = str(path)
+    return error
+
+
+def make_folder(path: Path) -> None:
+    """The folder, and those above it, with names that are on the disk: what lies in it must not vanish with it."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
+
+
+@contextmanager
+def whole_directory(out: Path) -> Iterator[Path]:
+    """A temporary directory to fill, renamed to `out` at the end: it is complete or absent. Raises OSError.
+
+    It has a name of its own, so that two processes that build the same directory never mix. One of them wins.
+    """
+    make_folder(out.parent)
+    partial = Path(tempfile.mkdtemp(prefix=f"{out.name}.", suffix=PART, dir=out.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)  # mkdtemp makes it private
+        _publish(partial, out)
+    except OSError as error:
+        raise named(error, partial) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _publish(partial: Path, out: Path) -> None:
+    """Everything in `partial` is on the disk, then it takes the name; what had it before goes."""
+    for path in [*partial.rglob("*"), partial]:
+        sync(path)
+    before = partial.with_name(f"{partial.name.removesuffix(PART)}.old{PART}")
+    if out.exists():
+        out.rename(before)
+    try:
+        rename(partial, out)
+    except OSError:
+        if before.exists() and not out.exists():
+            before.rename(out)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def remove_partials(folder: Path, names: Collection[str]) -> None:
+    """Removes what killed processes left in `folder` of building directories of these names."""
+    for path in folder.glob(f"*{PART}"):
+        partial = PARTIAL.fullmatch(path.name)
+        if partial and partial[1] in names:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def folder_in_use(path: Path) -> Iterator[None]:
+    """The folder is there, and nobody tidies it up meanwhile. Others may use it, too. One made in vain goes again."""
+    is_new = not path.exists()
+    make_folder(path)
+    descriptor = lock_at_once(path, fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+        if is_new:
+            with suppress(OSError):  # there is something in it
+                path.rmdir()
+
+
+def lock_at_once(path: Path, kind: int) -> int:
+    """A descriptor of a file or folder with a lock on it, where its file system has locks.
+
+    Raises Locked where another process has one that does not go with it.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Locked(f"{path}: another process is working there; wait for its end") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            os.close(descriptor)
+            raise named(error, path) from None
+    return descriptor
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Raises NoSpace unless the disk under `folder` has room for so many bytes, OSError where we may not write."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise PermissionError(errno.EACCES, "cannot be written to", str(there))
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise NoSpace(
+            f"{folder}: {what} need {megabytes(needed)} and {megabytes(free)} are free; free some, or give another disk"
+        )
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

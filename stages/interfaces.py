@@ -1,0 +1,282 @@
+"""What stages and engines say to each other: requests and completions, jobs and results. Imports nothing heavy.
+
+A prompt is written by a domain and rendered here, once, for sampling and for training alike.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from stages.errors import BadConfig
+
+MAX_ROW_TOKENS = 8192  # official self-edit.py, max_tokens: a row of few-shot training has fewer
+Finish = Literal["stop", "length", "refused", "failed", "unknown"]
+Unit = Literal["tokens", "requests", "verdicts"]  # what work is counted in
+Prompt = str | Sequence[Mapping[str, str]]  # text, or the messages of a chat
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a completion is drawn. Defaults: SEAL App. B, self-edit generation for knowledge incorporation."""
+
+    temperature: float = 1.0  # SEAL App. B; 0 is greedy
+    top_p: float = 0.95  # SEAL App. B
+    max_tokens: int = 8192  # official make_squad_data default
+    seed: int = 0
+
+
+ANSWERING = Sampling(temperature=0.0, top_p=1.0, max_tokens=64)  # official query server: greedy, 64 tokens
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion asked for. Requests with different adapters, samplings and lengths mix freely in one call.
+
+    `schema`: a JSON Schema that the completion must obey, for engines that can see to it.
+    """
+
+    id: str
+    prompt: Prompt
+    sampling: Sampling
+    adapter: Path | None = None
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The text that came back, thoughts and all, without the end token. finish "length": it was cut at max_tokens.
+
+    "refused": the model would not say more. "failed": there is no text, for `error`; ours, never a wrong answer.
+    "unknown", and None for `tokens`: the server does not say.
+    """
+
+    id: str
+    text: str
+    finish: Finish
+    tokens: int | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training sequence. The loss is on the completion; on every token where `whole`, or without a prompt."""
+
+    prompt: Prompt
+    completion: str
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A self-edit turned into training data, with the hyper-parameters it chose itself (fields of FitConfig)."""
+
+    examples: tuple[Example, ...]
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PadMode:
+    """What is learned behind a sequence: nothing, one end token, or end tokens up to a fixed length.
+
+    `full` is the official recipe, whose loss is 98 % pads at 2048 tokens; `sampled:M` takes M of the pads, each
+    weighted by how many it stands for, and comes close to it at a fraction of the cost.
+    """
+
+    end: bool  # one end token is learned
+    padded: bool
+    samples: int | None = None  # pads per sequence; None: all
+
+    @classmethod
+    def parse(cls, text: str) -> "PadMode":
+        """From none, eos, sampled:M or full. Raises BadConfig for anything else."""
+        name, _, count = text.partition(":")
+        if text in ("none", "eos"):
+            return cls(end=text == "eos", padded=False)
+        if text == "full":
+            return cls(end=False, padded=True)
+        if name == "sampled" and count.isdecimal() and int(count):
+            return cls(end=False, padded=True, samples=int(count))
+        raise BadConfig(f"--pad-mode {text}: take none, eos, full or sampled:M, for example sampled:32")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The inner update. Defaults: SEAL App. B and the official TTT server, single-passage knowledge incorporation."""
+
+    rank: int = 32  # SEAL App. B
+    alpha: float = 64.0  # SEAL App. B
+    dropout: float = 0.0  # official TTT server
+    targets: tuple[str, ...] = ()  # empty: peft's default for the architecture, as the official code (q_proj, v_proj)
+    learning_rate: float = 1e-3  # SEAL App. B
+    epochs: int = 10  # SEAL App. B
+    batch_size: int = 1  # SEAL App. B
+    accumulation: int = 1  # official TTT server
+    schedule: Literal["linear", "constant", "cosine"] = "linear"  # HF Trainer's default, which the official code keeps
+    warmup_steps: int = 0  # HF Trainer's default
+    max_grad_norm: float = 1.0  # HF Trainer's default; 0 does not clip
+    weight_decay: float = 0.0  # HF Trainer's default
+    pad_mode: str = "eos"  # see PadMode; the official code is "full", another recipe (it learns the pads too)
+    pad_to: int = 2048  # official TTT server: tokens up to which `full` and `sampled:M` pad
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """One adapter to train: what, how, from which seed, and the directory it is written to."""
+
+    id: str
+    lesson: Lesson
+    config: FitConfig
+    seed: int
+    out: Path
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What came of a job. `error` is a failure of this training alone (it diverged); path is then None."""
+
+    id: str
+    path: Path | None
+    sequences: int
+    tokens: int
+    steps: int
+    loss_first: float
+    loss_last: float
+    error: str | None = None
+
+
+def failed(job: FitJob, error: object) -> FitResult:
+    """The result of a job that was not begun."""
+    return FitResult(job.id, None, 0, 0, 0, float("nan"), float("nan"), str(error))
+
+
+class Watch(Protocol):
+    """Who looks on while a trainer or an engine works."""
+
+    def begun(self, names: Iterable[str]) -> None:
+        """The work on these jobs or requests begins: were the process to die now, one of them may have killed it."""
+        ...
+
+    def settled(self, names: Iterable[str]) -> None:
+        """The work on these is over, whatever came of it."""
+        ...
+
+    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
+        """So much is to be done in all.
+
+        tokens: to be trained, real ones, once an epoch, pads not counted; where the number of optimizer steps is known,
+        these too, since a step of few tokens is not as quick as they are few. requests: each is begun, and then
+        settled. verdicts: to be given.
+        """
+        ...
+
+    def trained(self, tokens: int) -> None:
+        """So many more are done."""
+        ...
+
+    def advance(self, amount: int) -> None:
+        """So many verdicts or optimizer steps more are done."""
+        ...
+
+    def wrote(self, tokens: int, ended: int = 0) -> None:
+        """So many tokens of completions more, with which so many completions of the batch in work have ended."""
+        ...
+
+    def phase(self, name: str) -> None:
+        """What is done from here on, as a participle: training, judging."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+        ...
+
+
+class Unwatched:
+    """A Watch that looks away."""
+
+    def begun(self, names: Iterable[str]) -> None: ...
+    def settled(self, names: Iterable[str]) -> None: ...
+    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None: ...
+    def trained(self, tokens: int) -> None: ...
+    def advance(self, amount: int) -> None: ...
+    def wrote(self, tokens: int, ended: int = 0) -> None: ...
+    def phase(self, name: str) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A Watch that tells another one which lines are begun, where the work has other names."""
+
+    watch: Watch
+    names: Mapping[str, str]
+
+    def begun(self, names: Iterable[str]) -> None:
+        self.watch.begun(self.names[name] for name in names)
+
+    def settled(self, names: Iterable[str]) -> None:
+        self.watch.settled(self.names[name] for name in names)
+
+    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
+        self.watch.expect(amount, unit, steps=steps)
+
+    def trained(self, tokens: int) -> None:
+        self.watch.trained(tokens)
+
+    def advance(self, amount: int) -> None:
+        self.watch.advance(amount)
+
+    def wrote(self, tokens: int, ended: int = 0) -> None:
+        self.watch.wrote(tokens, ended)
+
+    def phase(self, name: str) -> None:
+        self.watch.phase(name)
+
+    def note(self, text: str) -> None:
+        self.watch.note(text)
+
+
+class Engine(Protocol):
+    """Who samples. `model` is the name that records carry."""
+
+    model: str
+
+    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+        """One completion per request, in any order, as they finish."""
+        ...
+
+
+def tell_cut_off(completions: Iterable[Completion], watch: Watch, what: str) -> Iterator[Completion]:
+    """The same; behind the last one, how many were cut off. They count as they are, and may have gone on otherwise."""
+    asked = cut = 0
+    for completion in completions:
+        asked, cut = asked + 1, cut + (completion.finish == "length")
+        yield completion
+    if cut:
+        watch.note(f"{cut} of {asked} {what} were cut off at --max-tokens")
+
+
+class Trainer(Protocol):
+    """Who trains. Many jobs at once; results leave as jobs finish, in any order."""
+
+    model: str
+
+    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
+        """One result per job. A job that cannot be trained gives a result with its error; the others go on."""
+        ...
+
+
+@dataclass(frozen=True)
+class SftConfig:
+    """The outer update. Defaults: SEAL App. B, supervised fine-tuning on the kept self-edits."""
+
+    full: bool = False  # fine-tune every weight instead of a LoRA that is merged
+    rank: int = 64  # SEAL App. B
+    alpha: float = 128.0  # SEAL App. B
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # App. B
+    learning_rate: float = 3e-4  # SEAL App. B
+    epochs: int = 2  # SEAL App. B
+    batch_size: int = 10  # SEAL App. B: examples per optimizer step
+    micro_batch: int = 1  # examples per forward pass; any divisor of batch_size trains the same
+    max_grad_norm: float = 1.0  # HF Trainer's default; 0 does not clip
+    seed: int = 0

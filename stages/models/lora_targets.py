@@ -1,0 +1,138 @@
+"""Which layers of a model a LoRA sits on: --target as peft takes it, or a sentence with the model's own names."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from stages.errors import BadConfig
+
+ALL_LINEAR = "all-linear"
+TRIAL = [[2, 3, 4], [4, 3, 2]]
+UNUSED = "the model does not call it on a text, so a LoRA there would change nothing"
+Calls = Mapping[str, list[tuple[int, ...] | None]]  # of each layer called: the sizes of its inputs before the last
+_calls: WeakKeyDictionary[Any, Calls] = WeakKeyDictionary()
+_resolved: WeakKeyDictionary[Any, dict[tuple[str, ...], list[str] | str | None]] = WeakKeyDictionary()
+
+
+def linear_layers(network: Any) -> dict[str, Any]:
+    """The layers that a LoRA can sit on, by name, in the model's order. GPT-2's are transformers' own Conv1D."""
+    from transformers.pytorch_utils import Conv1D
+
+    kinds = torch.nn.Linear, Conv1D
+    return {name: part for name, part in network.named_modules() if isinstance(part, kinds)}
+
+
+def calls(network: Any) -> Calls:
+    """How the model calls its linear layers on 2 texts of 3 tokens, tried once.
+
+    None where a layer is no plain function of its input: it puts out something else than a tensor.
+    """
+    if network not in _calls:
+        found: dict[str, list[tuple[int, ...] | None]] = defaultdict(list)
+        layers = linear_layers(network).items()
+        hooks = [layer.register_forward_hook(partial(_note, found[name])) for name, layer in layers]
+        try:
+            with torch.no_grad():
+                network(input_ids=torch.tensor(TRIAL, device=network.device), use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        _calls[network] = {name: sizes for name, sizes in found.items() if sizes}
+    return _calls[network]
+
+
+def _note(sizes: list[tuple[int, ...] | None], layer: Any, given: Any, out: Any) -> None:
+    sizes.append(tuple(given[0].shape[:-1]) if given and isinstance(out, torch.Tensor) else None)
+
+
+def follows_rows(network: Any, name: str) -> bool:
+    """Whether the layer sees every token of every row, in order: many adapters can then share a pass of it.
+
+    So does one of a part that a text does not reach at all, such as a tower for pictures.
+    """
+    used, rows, length = calls(network), len(TRIAL), len(TRIAL[0])
+    part = ".".join(name.split(".")[:2]) + "."
+    if name not in used:
+        return not any(each.startswith(part) for each in used)
+    return all(sizes in ((rows, length), (rows * length,)) for sizes in used[name])
+
+
+def layer_names(network: Any) -> dict[str, str]:
+    """Last names of the linear layers, each with the reason why no LoRA can sit there, or "" for none."""
+    used, names = calls(network), dict[str, str]()
+    for layer in linear_layers(network):
+        name = layer.rpartition(".")[2]
+        if None in used.get(layer, []):
+            names[name] = "it puts out more than a linear layer does"
+        elif layer in used and names.get(name) in (None, UNUSED):
+            names[name] = ""
+        else:
+            names.setdefault(name, UNUSED)
+    return names
+
+
+def told(network: Any) -> str:
+    """The names that --target takes here."""
+    names = layer_names(network).items()
+    return ", ".join(sorted(name for name, reason in names if not (reason or refusal(network, [name]))))
+
+
+def peft_targets(network: Any, targets: Sequence[str]) -> list[str] | str | None:
+    """As peft says it: a list of names, "all-linear" for every linear layer of the blocks, None for its own choice.
+
+    What peft does not take of all linear layers is left out (Mamba's out_proj). Raises BadConfig, with the model's own
+    names, for targets that it does not have, where a LoRA would change nothing, or that peft refuses.
+    """
+    known, key = _resolved.setdefault(network, {}), tuple(targets)
+    if key not in known:
+        with torch.random.fork_rng():  # peft draws weights that nobody needs
+            known[key] = _every_layer(network) if key == (ALL_LINEAR,) else _checked(network, key)
+    return known[key]
+
+
+def _checked(network: Any, targets: Sequence[str]) -> list[str] | None:
+    names, given = layer_names(network), f"--target {', '.join(targets)}"
+    absent = [target for target in targets if target.rpartition(".")[2] not in names]
+    if absent:
+        raise BadConfig(
+            f"--target {', '.join(absent)}: not in this model, which has {told(network)}; or give --target {ALL_LINEAR}"
+        )
+    for target in targets:
+        if reason := names[target.rpartition(".")[2]]:
+            raise BadConfig(f"--target {target}: {reason}; take of {told(network)}")
+    if error := refusal(network, list(targets) or None):
+        if not targets:
+            given, error = "no --target given", "peft has no default for this architecture"
+            raise BadConfig(f"{given}, and {error}: give --target {ALL_LINEAR}, or take of {told(network)}")
+        raise BadConfig(f"{given}: {error}; take of {told(network)}")
+    return list(targets) or None
+
+
+def _every_layer(network: Any) -> list[str] | str:
+    head, names = network.get_output_embeddings(), layer_names(network)
+    if not any(names.values()) and not refusal(network, ALL_LINEAR):
+        return ALL_LINEAR
+    inside = {name.rpartition(".")[2] for name, layer in linear_layers(network).items() if layer is not head}
+    fit = sorted(name for name in inside if not names[name] and not refusal(network, [name]))
+    if not fit:
+        raise BadConfig(f"--target {ALL_LINEAR}: no layer of this model can be adapted; take another model")
+    return fit
+
+
+def refusal(network: Any, names: list[str] | str | None) -> str | None:
+    """Why peft will not adapt these layers, in its own words; None where it does. The network stays as it is."""
+    from peft import LoraConfig, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    try:
+        get_peft_model(network, LoraConfig(r=1, target_modules=names, task_type="CAUSAL_LM")).unload()
+    except ValueError as error:
+        while wrapped := [name for name, part in network.named_modules() if isinstance(part, BaseTunerLayer)]:
+            network.set_submodule(wrapped[0], network.get_submodule(wrapped[0]).get_base_layer())
+        words = str(error).strip().split("\n", 1)[0]
+        return "no such layer" if "not found in the base model" in words else words
+    return None

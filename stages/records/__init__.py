@@ -1,0 +1,1 @@
+"""The record: its sections, how its JSON lines are read, and the plan of a run's lines."""

@@ -1,0 +1,98 @@
+"""Where the adapter of a line lies: told in a file from the file's folder, so that both may move.
+
+On stdout and in the process it is told from the working folder, or absolute where it leads out of that: so a file that
+stdout went to, or an older one, may tell it from there.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from stages.errors import MissingInput
+from stages.records.record import Record
+
+
+def folders_of(file: Path | None) -> tuple[Path, ...]:
+    """The folders that paths on the lines of a file may be told from; of stdin (None, `-`) the working folder."""
+    here = Path.cwd()
+    return (here,) if file is None or str(file) == "-" else (Path(os.path.realpath(file)).parent, here)
+
+
+def candidates(path: str, adapter_id: str, folders: Sequence[Path]) -> Iterator[str]:
+    """Absolute paths at which the adapter may lie, the likeliest first.
+
+    Of a run that has moved with its lines the end of the path is still right: a directory that is named by the
+    adapter's id, which follows from its content, is looked for beside the lines, too.
+    """
+    for folder in folders:
+        yield os.path.normpath(folder / path)
+    parts = Path(path).parts
+    for start in range(len(parts) - 1, 0, -1) if parts[-1:] == (adapter_id,) else ():
+        yield os.path.normpath(folders[0].joinpath(*parts[start:]))
+
+
+def locate(line: Record, folders: Sequence[Path]) -> Record:
+    """The line with the path to its adapter from here: to the first that is there, else to where it should be."""
+    adapter = line.adapter
+    if adapter is None or adapter.path is None:
+        return line
+    places = list(dict.fromkeys(candidates(adapter.path, adapter.id, folders)))
+    found = next((place for place in places if os.path.isdir(place)), places[0])  # noqa: PTH112
+    return _at(line, found.removeprefix(f"{folders[-1]}/"))
+
+
+def missing_adapter(path: Path, folders: Sequence[Path]) -> MissingInput:
+    """The error of an adapter of located lines that is nowhere, with the places that were looked at."""
+    place, told = os.path.abspath(path), os.path.relpath(path, folders[0])  # noqa: PTH100
+    others = [] if told.startswith("..") else [os.path.normpath(folder / told) for folder in folders[1:]]
+    places = " and ".join(dict.fromkeys([place, *others]))
+    ways = "the lines came from stdin: give their file" if len(folders) == 1 else "a path is told from its line's file"
+    return MissingInput(
+        f"adapter {path}: no such directory (run `seal adapt` again, or copy it there: looked for at {places}; {ways})"
+    )
+
+
+def relate(line: Record, folder: Path) -> Record:
+    """The line as a file in this folder has it: with the path to its adapter from there."""
+    return _at(line, path_from(folder, line.adapter.path)) if line.adapter and line.adapter.path else line
+
+
+def without_path(line: Record) -> Record:
+    """The line without the place of its adapter: what it says wherever that lies."""
+    return _at(line, None)
+
+
+def _at(line: Record, path: str | None) -> Record:
+    if line.adapter is None or line.adapter.path == path:
+        return line
+    return line.grow(adapter=line.adapter.model_copy(update={"path": path}))
+
+
+def path_from(folder: Path, path: str) -> str:
+    """A path as it is told from a folder, by its name where that leads there, else behind all links.
+
+    It stays absolute where the two have nothing but the root in common: they will not move together.
+    """
+    here, there = os.path.realpath(folder), os.path.realpath(path)
+    named = os.path.relpath(path, os.path.abspath(folder))  # noqa: PTH100
+    if os.path.realpath(os.path.join(here, named)) == there and not named.startswith(_to_root(folder)):  # noqa: PTH118
+        return named
+    apart = os.path.commonpath((here, there)) == os.sep
+    return os.path.abspath(path) if apart else os.path.relpath(there, here)  # noqa: PTH100
+
+
+def _to_root(folder: Path) -> str:
+    """What a path from this folder to anywhere else below the root begins with."""
+    depth = len(Path(os.path.abspath(folder)).parts) - 1  # noqa: PTH100
+    return "../" * depth if depth else "\0"
+
+
+def are_equal(one: Record, other: Record) -> bool:
+    """Whether two lines say the same of the same adapter, by whatever path they name it."""
+    if one == other:
+        return True
+    paths = [line.adapter.path if line.adapter else None for line in (one, other)]
+    if None in paths or without_path(one) != without_path(other):
+        return False
+    first, second = (os.path.realpath(path) for path in paths if path)
+    return first == second

@@ -1,0 +1,269 @@
+"""Lines made by hand or by another program: what a section leaves out is derived from what it has.
+
+    {"task": {"context": …, "questions": [{"question", "answer"}]}}      or, of ARC, {"task": {"train", "test"}}
+    {"task": …, "edit": {"completion": …}}
+    {"task": …, "adapter": {"path": …}}
+    {"task": …, "edit": …, "score": {"value": …}}
+
+A section has to say only what cannot be known otherwise. Ids are hashes of content, as those of `seal tasks`, so that
+order, shards and resumed runs change nothing. A line that is complete passes as it is; one that cannot be completed
+passes with its gaps, for whoever validates it to name.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from stages.errors import BadEdit, BadInput, MissingInput
+from stages.records.arc import ArcTask
+from stages.records.record import QaTask, Task, content_id, make_task
+from stages.scoring.score import accuracy, bounds
+
+UNKNOWN = "unknown"  # the model, judge or way of ending that a line does not name
+CUSTOM = "custom"  # the template of a prompt that is none of ours
+GAP = "(derived)"  # in the place of what could be derived, were the rest of the line right
+Section = dict[str, Any]
+TASK = itemgetter("id", "title", "questions")  # what null does not say, of each section
+EDIT = itemgetter("id", "sample", "model", "template", "prompt", "finish", "sampling")
+ADAPTER = itemgetter("id", "seed", "model", "fit")
+SCORE = itemgetter("model", "judge", "answers")
+ANSWER = ("prediction", "correct", "reason", "baseline_prediction", "baseline_correct")
+GRIDS = ("attempts", "votes", "baseline_attempts")
+
+
+def complete(line: Section, folder: Path = Path()) -> Section:
+    """The line with all keys of its sections, as far as they can be derived. Keys that are null count as left out.
+
+    `folder`: where the line's file lies, from which paths on it may be told.
+    """
+    if "task" not in line:
+        return line
+    task = line["task"]
+    known = {**line, "task": _with_task(task) if isinstance(task, dict) else {}}
+    for name, fill in FILLERS.items():
+        section = line.get(name)
+        if isinstance(section, dict):
+            known[name] = fill(section, known, folder)
+    return known if isinstance(task, dict) else {**known, "task": task}
+
+
+def says(section: Section, said: Callable[[Section], tuple[Any, ...]], *nullable: str) -> bool:
+    """Whether the section has all of these itself: what is `said` not null, the others in any way."""
+    try:
+        return None not in said(section) and all(key in section for key in nullable)
+    except KeyError:
+        return False
+
+
+def derive(section: Section, **values: Any) -> Section:
+    """The section with these values where it has none."""
+    return {**section, **{key: value for key, value in values.items() if section.get(key) is None}}
+
+
+def extend(section: Section, **values: Any) -> Section:
+    """The section with these values for keys that it has not, behind its own."""
+    return {**section, **{key: value for key, value in values.items() if key not in section}}
+
+
+# ---- tasks
+
+
+def _with_task(task: Section) -> Section:
+    domain = task.get("domain") or shape_of(task)
+    if domain == "arc":
+        return _with_grids(task)
+    return _with_questions(task) if domain == "qa" else task
+
+
+def shape_of(task: Section) -> str | None:
+    """The domain of a task that does not say it: a passage, or grids; None where it is neither or both."""
+    shapes = {"qa": task.keys() & {"context", "questions"}, "arc": task.keys() & {"train", "test"}}
+    fitting = [name for name, keys in shapes.items() if keys]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _with_questions(task: Section) -> Section:
+    if says(task, TASK) and task.get("domain") and _are_named(task["questions"]):
+        return task
+    found = derive(task, domain="qa", title="", questions=[])
+    questions = found["questions"]
+    try:
+        pairs = [(each["question"], [each["answer"], *_items(each.get("other_answers"))]) for each in questions]
+        if any(not isinstance(each.get("other_answers"), list | None) for each in questions):
+            raise TypeError
+        made = make_task(found["title"], found["context"], pairs, [each.get("id") for each in questions])
+    except (TypeError, LookupError, AttributeError, ValidationError):
+        gaps = [derive(each, id=GAP) if isinstance(each, dict) else each for each in _items(questions)]
+        return derive({**found, "questions": gaps if isinstance(questions, list) else questions}, id=GAP)
+    own = [derive(each, id=made.questions[place].id) for place, each in enumerate(questions)]
+    if found.get("id") is not None:
+        return {**found, "questions": own}
+    texts = [each.model_dump(mode="json", exclude={"id"}) for each in made.questions]
+    return {**found, "id": made.id, "questions": [each | text for each, text in zip(own, texts, strict=True)]}
+
+
+def _are_named(questions: Any) -> bool:
+    return isinstance(questions, list) and all(type(each) is dict and each.get("id") is not None for each in questions)
+
+
+def _with_grids(task: Section) -> Section:
+    tests = [extend(each, output=None) if isinstance(each, dict) else each for each in _items(task.get("test"))]
+    found = {**task, "domain": "arc", **({"test": tests} if isinstance(task.get("test"), list) else {})}
+    return found if found.get("id") is not None else {**found, "id": content_id("arc", found.get("train"), tests)}
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+# ---- self-edits
+
+
+def _with_edit(edit: Section, line: Section, folder: Path) -> Section:
+    domain = line["task"].get("domain")
+    reads = domain == "arc" and edit.get("error") is None and "chosen" not in edit
+    if says(edit, EDIT, "tokens", "error") and not reads:
+        return edit
+    found = derive(edit, model=UNKNOWN, sample=0, finish=UNKNOWN, sampling={})
+    found = extend(found, tokens=None, error=None, chosen=None)
+    try:
+        task = (ArcTask if domain == "arc" else QaTask).model_validate(line["task"])
+        found = _with_prompt(found, task)
+        said = [found[key] for key in ("model", "template", "prompt", "sample", "completion")]
+        found = derive(found, id=content_id(task.id, *said))
+        return found | _reading(found, task) if reads else found
+    except (ValidationError, LookupError, TypeError, AttributeError):
+        return derive(found, id=GAP, template=GAP, prompt=GAP)
+
+
+def _with_prompt(edit: Section, task: Task) -> Section:
+    """Where no prompt is given, the template's is taken, were it the domain's own: that is what `seal sft` teaches."""
+    from stages.domains.defaults import DEFAULTS
+
+    prompt, template, usual = edit.get("prompt"), edit.get("template"), DEFAULTS[task.domain]
+    if prompt is not None:
+        return derive(edit, template=template_of(task, prompt))
+    known = usual.template if template is None else template
+    return {**edit, "template": known, "prompt": prompt_of(task, known, chat=usual.chat)}
+
+
+def template_of(task: Task, prompt: Any) -> str:
+    """The template of ours that this prompt was made with; `custom` where none was."""
+    made = ((name, prompt_of(task, name, chat=not isinstance(prompt, str))) for name in _templates(task))
+    return next((name for name, text in made if text == prompt), CUSTOM)
+
+
+def prompt_of(task: Task, template: str, *, chat: bool) -> Any:
+    """What one of our templates asks about the task; "" for any other, since no file is read for a line."""
+    if template not in _templates(task):
+        return ""
+    return _domain(task).edit_prompt(task, template, chat=chat)
+
+
+def _templates(task: Task) -> tuple[str, ...]:
+    if isinstance(task, ArcTask):
+        from stages.domains.arc.templates import TEMPLATE
+
+        return (TEMPLATE,)
+    from stages.domains.qa import TEMPLATES
+
+    return tuple(TEMPLATES)
+
+
+def _domain(task: Task) -> Any:
+    from stages.domains.base import DOMAINS
+    from stages.plugins import load_class
+
+    return load_class("the domain", task.domain, DOMAINS)()
+
+
+def _reading(edit: Section, task: Task) -> Section:
+    """How an ARC self-edit reads, or why it cannot be read, as `seal generate` says it."""
+    if edit["finish"] == "failed":
+        return {}
+    try:
+        return {"chosen": _domain(task).choice(edit["completion"]).model_dump(mode="json")}
+    except BadEdit as error:
+        return {"error": str(error)}
+
+
+# ---- adapters and scores
+
+
+def _with_adapter(adapter: Section, line: Section, folder: Path) -> Section:
+    if says(adapter, ADAPTER, "path", "train", "fault", "error"):
+        return adapter
+    error = adapter.get("error")
+    found = derive(adapter, seed=0, fit={}, fault="training" if error else None)
+    found = extend(found, train=None, fault=None, error=None, **({"path": None} if error else {}))
+    place = find_adapter(found.get("path"), folder)
+    if found.get("model") is None:
+        found["model"] = base_of(place)
+    if found.get("id") is not None:
+        return found
+    edit = line["edit"].get("id") if isinstance(line.get("edit"), dict) else None
+    made = [line["task"].get("id"), edit, found["model"], found.get("path"), found["seed"], error]
+    return {**found, "id": content_id("adapter", *made, *digest_weights(place))}
+
+
+def find_adapter(path: Any, folder: Path) -> Path | None:
+    """The adapter directory, whose path is told from the folder, or from the working folder; None where it is not."""
+    for place in (folder / path, Path(path)) if isinstance(path, str) else ():
+        with suppress(ValueError, OSError):
+            if (place / "adapter_config.json").is_file():
+                return place
+    return None
+
+
+def base_of(place: Path | None) -> str:
+    """The model that an adapter directory says it was trained on; `unknown` where it does not, or is not there."""
+    from stages.models.inspection import read_object
+
+    with suppress(MissingInput, BadInput, ValueError, OSError):
+        found = read_object(place / "adapter_config.json").get("base_model_name_or_path") if place else None
+        return found if isinstance(found, str) and found else UNKNOWN
+    return UNKNOWN
+
+
+def digest_weights(place: Path | None) -> list[str]:
+    """What tells an adapter from one that is trained anew into the same directory. Nothing where it is not there."""
+    from stages.models.loading import fingerprint
+
+    with suppress(OSError):
+        return [fingerprint(str(place))] if place else []
+    return []
+
+
+def _with_score(score: Section, line: Section, folder: Path) -> Section:
+    if says(score, SCORE, "value", "bounds", "baseline"):
+        return score
+    answers = [_with_verdicts(each) for each in _items(score.get("answers"))]
+    adapter = line.get("adapter")
+    model = adapter.get("model") if isinstance(adapter, dict) else None
+    found = derive(score, model=model or UNKNOWN, judge=UNKNOWN, answers=[])
+    if isinstance(found["answers"], list):
+        found["answers"] = answers
+    if answers and all(isinstance(each, dict) for each in answers):
+        verdicts = [each["correct"] for each in answers]
+        plain = accuracy([each["baseline_correct"] for each in answers])
+        found = extend(found, value=accuracy(verdicts), baseline=plain, bounds=bounds(verdicts))
+    value = found.get("value")
+    return extend(found, baseline=None, bounds=None if value is None else (value, value))
+
+
+def _with_verdicts(answer: Any) -> Any:
+    if not isinstance(answer, dict):
+        return answer
+    grids = dict.fromkeys(GRIDS, ()) if answer.keys() & set(GRIDS) else {}
+    return extend(answer, **dict.fromkeys(ANSWER), **grids)
+
+
+FILLERS: Mapping[str, Callable[[Section, Section, Path], Section]] = {
+    "edit": _with_edit,
+    "adapter": _with_adapter,
+    "score": _with_score,
+}

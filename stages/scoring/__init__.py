@@ -1,0 +1,1 @@
+"""From answers to verdicts to scores, and from scores to the best self-edits."""

@@ -1,0 +1,226 @@
+"""Self-edits as candidates: their rewards over the seeds, exact, and what these rewards are worth."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Literal
+
+from stages.records.frozen import Meta
+from stages.records.jsonl import BadLine
+from stages.records.record import Record, Score, SelfEdit, edit_content
+from stages.records.thoughts import why_unsaid
+from stages.scoring.score import least, most
+from stages.sources.distinct import Distinct
+
+Unscored = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A self-edit with one exact accuracy per seed. Its text is not here: there may be hundreds of thousands.
+
+    Unscored: one of its answers has no verdict; `values` are then those of the other seeds, or lower bounds. Graded:
+    one of them has.
+    """
+
+    task_id: str
+    edit_id: str
+    sample: int
+    content: str  # a digest of what it says: what `derive_seed` takes
+    length: int  # characters, without thoughts
+    kept: int  # what `keep` returned for it
+    values: tuple[Fraction, ...]
+    baselines: tuple[Fraction, ...]
+    unscored: bool
+    graded: bool
+    meta: Meta | None = None
+
+    @property
+    def value(self) -> Fraction:
+        """Mean over seeds, exact: equal rewards are equal."""
+        return mean(self.values)
+
+    @property
+    def baseline(self) -> Fraction | None:
+        """Mean accuracy of the unadapted model, exact; None where it was not measured."""
+        return mean(self.baselines) if self.baselines else None
+
+    @property
+    def gains(self) -> bool:
+        """Whether it beats the unadapted model. Without a baseline it cannot be said to."""
+        return self.baseline is not None and self.value > self.baseline
+
+
+def mean(values: Sequence[Fraction]) -> Fraction:
+    return shared(values[0] if len(values) == 1 else sum(values, Fraction(0)) / len(values))
+
+
+def shared(value: Fraction) -> Fraction:
+    """The same number, and the same object for equal ones: there are few different shares."""
+    return _share(value.numerator, value.denominator)
+
+
+@cache
+def _share(numerator: int, denominator: int) -> Fraction:
+    return Fraction(numerator, denominator)
+
+
+@dataclass(slots=True)
+class _Seeds:
+    """What the lines of one self-edit have said so far."""
+
+    sample: int
+    content: str
+    length: int
+    kept: int
+    meta: Meta | None
+    values: list[Fraction]
+    baselines: list[Fraction]
+    unscored: bool = False
+    graded: bool = False
+
+    def add(self, score: Score, unscored: Unscored) -> None:
+        value, baseline = _value(score, unscored), _baseline(score, unscored)
+        self.values += [] if value is None else [shared(value)]
+        self.baselines += [] if baseline is None else [shared(baseline)]
+        self.unscored = self.unscored or score.value is None
+        self.graded = self.graded or score.value is not None or any(a.correct is not None for a in score.answers)
+
+
+def worth_what_it_was_not(record: Record) -> str | None:
+    """What contradicts the line's value: of what failed for us there is none, and of the model's failures it is 0."""
+    edit, adapter, value = record.edit, record.adapter, record.score.value if record.score else None
+    graded = record.score is not None and any(answer.correct is not None for answer in record.score.answers)
+    if (value is not None or graded) and edit and edit.text is None:
+        has = "verdicts" if value is None else f"the value {value:g}"
+        return f"it was never written ({edit.error or why_unsaid(edit.finish)}), but has {has}"
+    if value is not None and adapter and adapter.fault == "training":
+        return f"its training failed ({adapter.error}), but it has the value {value:g}"
+    error = (edit and edit.error) or (adapter and adapter.fault == "edit" and adapter.error)
+    return f"it cannot be used ({error}), but has the value {value:g}" if value and error else None
+
+
+class Comparable:
+    """Called with line after line: raises BadLine for one that is no candidate, or comes twice."""
+
+    def __init__(self) -> None:
+        self.distinct = Distinct()
+        self.edits: dict[tuple[str, str], int] = {}  # a hash of what each self-edit says by its names
+
+    def __call__(self, record: Record) -> None:
+        edit, adapter = edit_of(record), record.adapter.id if record.adapter else ""
+        if record.score is None:
+            raise BadLine(f"task {record.task.id} has no score (run `seal eval` first)")
+        if contradiction := worth_what_it_was_not(record):
+            raise BadLine(f"self-edit {edit.id}: {contradiction}; score it again with `seal eval`, or leave it out")
+        if not edit.prompt:
+            raise BadLine(
+                f"self-edit {edit.id} has no prompt to learn from ({edit.template}); give it one: edit.prompt"
+            )
+        name, says = (record.task.id, edit.id), hash((edit.prompt, edit.completion))
+        if self.edits.get(name, says) != says:  # else they would pass for seeds of one
+            raise BadLine(f"two different self-edits of task {record.task.id} have the id {edit.id}; give each its own")
+        key = (*name, adapter)
+        self.distinct.add(record.task, key, f"self-edit {edit.id}, adapter {adapter or 'none'}: scored twice")
+        self.edits[name] = says
+
+
+def edit_of(record: Record) -> SelfEdit:
+    """The line's self-edit. Raises BadLine where there is none."""
+    if record.edit is None:
+        raise BadLine(f"task {record.task.id} has no edit (run `seal generate` first)")
+    return record.edit
+
+
+def collect(
+    records: Iterable[Record],
+    unscored: Unscored = "leave-out",
+    *,
+    keep: Callable[[SelfEdit], int] = lambda edit: 0,
+    check: Callable[[Record], object] | None = None,
+) -> list[Candidate]:
+    """One candidate per self-edit, its seeds together. No record is held.
+
+    `keep` is told each self-edit once, and returns its place. `check`, by default a Comparable, raises BadLine for a
+    line that is no candidate, or comes twice.
+    """
+    found: dict[tuple[str, str], _Seeds] = {}  # ids of edits need not differ from task to task
+    check = check or Comparable()
+    for record in records:
+        check(record)
+        edit, name = edit_of(record), (record.task.id, edit_of(record).id)
+        if name not in found:
+            content = edit_content(record.task.id, edit)
+            found[name] = _Seeds(edit.sample, content, len(edit.text or ""), keep(edit), record.meta, [], [])
+        if record.score:
+            found[name].add(record.score, unscored)
+    return [_candidate(task_id, edit_id, found.pop((task_id, edit_id))) for task_id, edit_id in list(found)]
+
+
+def _candidate(task_id: str, edit_id: str, seeds: _Seeds) -> Candidate:
+    return Candidate(
+        task_id=task_id,
+        edit_id=edit_id,
+        sample=seeds.sample,
+        content=seeds.content,
+        length=seeds.length,
+        kept=seeds.kept,
+        values=tuple(seeds.values),
+        baselines=tuple(seeds.baselines),
+        unscored=seeds.unscored,
+        graded=seeds.graded,
+        meta=seeds.meta,
+    )
+
+
+def _value(score: Score, unscored: Unscored) -> Fraction | None:
+    """The accuracy as a fraction of the answers; the imported mean, as written, where there are no answers."""
+    if score.value is None and unscored == "leave-out":
+        return None
+    if not score.answers:
+        return None if score.value is None else Fraction(str(score.value))
+    return least([answer.correct for answer in score.answers])
+
+
+def _baseline(score: Score, unscored: Unscored) -> Fraction | None:
+    """The plain model's accuracy, or its upper bound; as written where no answer has a verdict. None: not measured."""
+    asked = any(answer.baseline_prediction is not None for answer in score.answers)
+    if score.baseline is None and (unscored == "leave-out" or not asked):
+        return None
+    verdicts = [answer.baseline_correct for answer in score.answers]
+    if score.baseline is not None and verdicts.count(None) == len(verdicts):
+        return Fraction(str(score.baseline))
+    return most(verdicts)
+
+
+def best_of(group: Sequence[Candidate]) -> list[Candidate]:
+    """The self-edits that share the best value."""
+    best = max(candidate.value for candidate in group)
+    return [candidate for candidate in group if candidate.value == best]
+
+
+def reliability(contexts: Sequence[Sequence[Candidate]]) -> float | None:
+    """Share of the variance between the self-edits of a context that is not seed noise, 0..1.
+
+    One-way random effects, pooled over contexts: 1 - (noise variance / seeds) / variance of the edits' means. None
+    where no self-edit has two seeds, where seeds differ in number, or where the edits do not differ at all.
+    """
+    groups = [group for group in contexts if len(group) > 1]
+    seeds = {len(candidate.values) for group in groups for candidate in group}
+    if len(seeds) != 1 or seeds == {1}:
+        return None
+    count = seeds.pop()
+    between = _pooled_variance([[candidate.value for candidate in group] for group in groups])
+    within = _pooled_variance([candidate.values for group in groups for candidate in group])
+    return None if between == 0 else float(max(Fraction(0), 1 - within / count / between))
+
+
+def _pooled_variance(samples: Sequence[Sequence[Fraction]]) -> Fraction:
+    """Mean squared deviation from each sample's own mean, over the pooled degrees of freedom."""
+    squares, freedom = Fraction(0), 0
+    for sample in samples:
+        mean = sum(sample, Fraction(0)) / len(sample)
+        squares += sum(((value - mean) ** 2 for value in sample), Fraction(0))
+        freedom += len(sample) - 1
+    return squares / freedom

@@ -1,0 +1,43 @@
+"""From verdicts to a score: the share of right answers where all are scored, and its bounds where some are not."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from stages.records.record import Answer, Score
+
+Verdicts = Sequence[bool | None]
+
+
+def make_score(answers: Sequence[Answer], *, model: str, judge: str) -> Score:
+    """The score of graded answers: value and baseline where every answer is scored, bounds in any case."""
+    verdicts = [answer.correct for answer in answers]
+    return Score(
+        value=accuracy(verdicts),
+        bounds=bounds(verdicts),
+        baseline=accuracy([answer.baseline_correct for answer in answers]),
+        model=model,
+        judge=judge,
+        answers=tuple(answers),
+    )
+
+
+def accuracy(verdicts: Verdicts) -> float | None:
+    """Share of right answers, or None as soon as one is unscored: nothing unscored becomes a reward."""
+    if not verdicts or any(verdict is None for verdict in verdicts):
+        return None
+    return float(least(verdicts))
+
+
+def bounds(verdicts: Verdicts) -> tuple[float, float] | None:
+    """(share of right answers if all unscored ones are wrong, if all are right); None for no answers."""
+    return (float(least(verdicts)), float(most(verdicts))) if verdicts else None
+
+
+def least(verdicts: Verdicts) -> Fraction:
+    """Share of right answers, exact, where the unscored ones are wrong."""
+    return Fraction(sum(verdict is True for verdict in verdicts), len(verdicts))
+
+
+def most(verdicts: Verdicts) -> Fraction:
+    """Share of right answers, exact, where the unscored ones are right."""
+    return Fraction(sum(verdict is not False for verdict in verdicts), len(verdicts))

@@ -1,0 +1,164 @@
+"""OpenAI's batch files: calls written as lines to be uploaded, and their answers read back as if they came over HTTP.
+
+in    {"custom_id": …, "method": "POST", "url": "/v1/chat/completions", "body": {…}}
+out   {"id": …, "custom_id": …, "response": {"status_code": 200, "request_id": …, "body": {…}}, "error": null}
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.errors import BadInput, MissingInput
+from stages.file_kinds import examine
+from stages.interfaces import Unwatched, Watch
+from stages.records.jsonl import bounded_lines, read_objects
+from stages.records.record import content_id
+from stages.records.strict_json import settled
+from stages.services.base import Call, Failure, Reply, Tally
+from stages.services.redaction import quoted
+from stages.services.responses import failed, field, message
+from stages.services.usage import count
+
+VERSION = "/v1/"  # OpenAI's files name paths from the root of the server
+
+
+def custom_id(call: Call) -> str:
+    """32 hex digits that depend on what is asked and for whom, so that other settings never find these answers."""
+    parts = (call.id, call.path, dict(call.body))
+    return content_id(*parts) + content_id("second half", *parts)
+
+
+def write_batch(calls: Iterable[Call]) -> Iterator[dict[str, Any]]:
+    """One line per call; the same call a second time is left out, since a batch must not name one twice."""
+    seen: set[str] = set()
+    for call in calls:
+        name = custom_id(call)
+        if name not in seen:
+            seen.add(name)
+            yield {"custom_id": name, "method": "POST", "url": VERSION + call.path, "body": settled(dict(call.body))}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a line says. status None: the request was never carried out."""
+
+    status: int | None
+    body: Any
+    error: Any
+
+    def reply_to(self, call: Call) -> Reply:
+        if self.status is None:
+            code, words = field(self.error, "code") or "no response", quoted(message(self.error), None)
+            return Reply(call.id, None, Failure("api_error", f"{code}: {words}" if words else code))
+        if not self.good:
+            return Reply(call.id, None, failed(self.status, self.body, None))
+        if not isinstance(self.body, dict):
+            return Reply(call.id, None, Failure("unparsable", "answers JSON that is no object", self.status))
+        return Reply(call.id, self.body)
+
+    @property
+    def good(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+class BatchAnswers:
+    """A Transport that sends nothing: the calls are answered from a batch's output and error files."""
+
+    live = False
+
+    def __init__(self, paths: Iterable[Path], watch: Watch = Unwatched()) -> None:
+        """Without files nothing is answered. Raises MissingInput, and BadInput for a line that is no answer."""
+        files = tuple(paths)
+        self.tally, self.watch = Tally(), watch
+        self._names = " and ".join(str(path) for path in files)
+        self._answers = read_answers(files)
+        self._replies: list[Reply] = []
+        self._missing: list[Reply] = []
+        self._found = False
+
+    @property
+    def room(self) -> bool:
+        return True
+
+    @property
+    def open(self) -> int:
+        return len(self._replies) + len(self._missing)
+
+    def submit(self, call: Call) -> None:
+        answer = self._answers.get(custom_id(call))
+        if answer is None:
+            detail = f"not in {self._names} (is the batch's error file left out, or was this call added later?)"
+            self._missing.append(Reply(call.id, None, Failure("api_error", detail)))
+        else:
+            self._found = True
+            self._replies.append(answer.reply_to(call))
+
+    def take(self, *, wait: bool) -> list[Reply]:
+        """Calls without an answer are kept back until one has been found. Raises BadInput where none is."""
+        if self._found or not self._names:
+            self._replies, self._missing = self._replies + self._missing, []
+        elif wait and self._missing:
+            raise self._unfit()
+        replies, self._replies = self._replies, []
+        count(self.tally, replies)
+        return replies
+
+    def _unfit(self) -> BadInput:
+        if not self._answers:
+            return BadInput(
+                f"{self._names}: holds no answers; give the batch's output file once the batch is done,"
+                " and its error file too, where calls have failed"
+            )
+        return BadInput(
+            f"{self._names}: answers none of these calls; was the batch made with other settings or other input?"
+            " Write the batch again with these flags, or give the flags that it was written with"
+        )
+
+    def close(self) -> None:
+        self._replies, self._missing = [], []
+
+
+def read_answers(paths: Iterable[Path]) -> dict[str, Answer]:
+    """The answers of all files by their custom_id: a success before any failure, and the last of failures.
+
+    A batch whose failed calls were sent again has both. Raises BadInput for two successes that are not the same.
+    """
+    answers: dict[str, Answer] = {}
+    places: dict[str, str] = {}
+    for where, line in read_files(paths):
+        name, answer = parsed(where, line)
+        known = answers.get(name)
+        if known and known.good and not answer.good:
+            continue
+        if known and known.good and known != answer:
+            raise BadInput(
+                f"{where}: answers {quoted(name, None)} otherwise than {places[name]}; give one batch's files"
+            )
+        if known != answer:
+            answers[name], places[name] = answer, where
+    return answers
+
+
+def read_files(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                yield from read_objects(examine(bounded_lines(file), str(path)), str(path))
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise MissingInput(f"{path}: {reason.lower()}; give the batch's output file") from None
+
+
+def parsed(where: str, line: dict[str, Any]) -> tuple[str, Answer]:
+    name, response, error = line.get("custom_id"), line.get("response"), line.get("error")
+    if isinstance(name, str) and "method" in line and "response" not in line:
+        raise BadInput(f"{where}: a line of the batch itself, not of its answers (download the batch's output file)")
+    if not isinstance(name, str) or not {"response", "error"} & line.keys():
+        raise BadInput(f"{where}: no custom_id with a response or an error; give a batch's output file")
+    if response is None:
+        return name, Answer(None, None, error)
+    status = response.get("status_code") if isinstance(response, dict) else None
+    if type(status) is not int:
+        raise BadInput(f"{where}: response.status_code is no number; give a batch's output file")
+    return name, Answer(status, response.get("body"), error)

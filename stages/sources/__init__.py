@@ -1,0 +1,1 @@
+"""Sources: files, folders and streams read into records of tasks."""

@@ -1,0 +1,189 @@
+"""A folder as a source: which files lie in it, in which order, and which are left out for which reason.
+
+Folders are read to any depth, by name, one listing at a time: however many files there are, none is kept.
+"""
+
+import difflib
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.file_kinds import ANNEXED, HEAD, STAND_INS, TEXTS, look_at_bytes, look_at_folder
+from stages.records.jsonl import Refuse, Reject, stop
+from stages.sources.datasets.compressed import plain_name
+
+JSON_FILES = (".json", ".jsonl", ".ndjson")
+TABLES = (".parquet", ".arrow", ".csv", ".tsv")
+MODEL_ENDINGS = (".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken")  # that are read of its folder
+OF_DATASET = re.compile(
+    r"(readme|licen[cs]e|dataset_infos?|dataset_dict|state)\b", re.IGNORECASE
+)  # of a stored dataset
+OWN = re.compile(r".*\.(manifest|part)\.json")  # what a run of ours lays beside its output
+MOST_NAMES = 10_000  # of a folder that are compared with a name that is not there
+
+
+@dataclass(frozen=True)
+class Omission:
+    """A file or folder that is left out. `kind` is what it is counted as; `reason` says more, where there is more."""
+
+    path: str
+    kind: str
+    reason: str = ""
+
+
+LeaveOut = Callable[[Omission], object]
+
+
+def ignore(told: object) -> None:
+    """Nobody is told."""
+
+
+def walk(
+    root: Path, *, leave_out: LeaveOut = ignore, refuse: Refuse = stop, mine: Collection[tuple[int, int]] = ()
+) -> Iterator[Path]:
+    """The regular files of a folder and its folders, by name.
+
+    Hidden files, pipes and devices, models and adapters, and links to folders that are read already are left out; files
+    that are `mine` (by device and inode) are passed over; a folder that cannot be listed is told to `refuse`. Raises
+    OSError where `root` is that folder.
+    """
+    seen = {identify(root.stat())}
+    pending = [iter(list_names(root))]
+    folders = [root]
+    while pending:
+        name = next(pending[-1], None)
+        if name is None:
+            pending.pop()
+            folders.pop()
+            continue
+        path = folders[-1] / name
+        try:
+            found = path.stat()
+            if identify(found) in mine:
+                continue
+            if kind := name_omission(path, found, seen):
+                leave_out(Omission(str(path), kind))
+            elif stat.S_ISDIR(found.st_mode):
+                pending.append(iter(list_names(path)))
+                folders.append(path)
+                seen.add(identify(found))
+            else:
+                yield path
+        except OSError as error:
+            tell_unreadable(path, error, leave_out, refuse)
+
+
+def list_names(folder: Path) -> list[str]:
+    """The names in a folder, in the order of their characters."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries)
+
+
+def identify(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def name_omission(path: Path, found: os.stat_result, seen: Collection[tuple[int, int]]) -> str | None:
+    """What a file or folder is counted as that is left out whatever it holds; None for one that may be read."""
+    if path.name.startswith("."):
+        return "hidden"
+    if OWN.fullmatch(path.name):
+        return "made by seal"
+    if stat.S_ISREG(found.st_mode):
+        return None
+    if not stat.S_ISDIR(found.st_mode):
+        return "pipe or device"
+    if identify(found) in seen:
+        return "folder that is there twice"
+    kind = look_at_folder(path)
+    return kind.name.removeprefix("a ") if kind else None
+
+
+def tell_unreadable(path: Path, error: OSError, leave_out: LeaveOut, refuse: Refuse) -> None:
+    """A text or data file, or a folder, that cannot be read is a bad one; any other is left out."""
+    if path.name.startswith("."):
+        leave_out(Omission(str(path), "hidden"))
+    elif path.suffix.lower() in (*TEXTS, *JSON_FILES, *TABLES) or error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
+        refuse(reject_file(path, f"cannot be read ({error.strerror}{_of_link(path)})"))
+    else:
+        leave_out(Omission(str(path), "link to nothing" if path.is_symlink() else "unreadable"))
+
+
+def _of_link(path: Path) -> str:
+    return f", {explain_link(path)}" if path.is_symlink() and not path.exists() else ""
+
+
+def explain_link(path: Path) -> str:
+    """What a link is that leads to nothing."""
+    try:
+        annexed = "annex/objects/" in path.readlink().as_posix()
+    except OSError:
+        annexed = False
+    return ANNEXED.tell(str(path)) if annexed else "a link to nothing"
+
+
+def find_stand_in(folder: Path) -> str | None:
+    """The first file of a model or an adapter that stands for another one, and what to do; None where all are files."""
+    for path in sorted(each for each in folder.iterdir() if each.suffix.lower() in MODEL_ENDINGS):
+        if path.is_symlink() and not path.exists():
+            return f"{path}: {explain_link(path)}"
+        if path.is_file():
+            with path.open("rb") as file:
+                kind = look_at_bytes(file.read(HEAD))
+            if kind in STAND_INS:
+                return f"{path}: {kind.tell(str(path))}"
+    return None
+
+
+def mode_of(source: str | Path) -> int:
+    """What kind of file a path is that of, as `stat` has it; 0 where there is none. Raises OSError where it is shut."""
+    try:
+        return Path(source).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            return 0
+        raise
+
+
+def reject_file(path: Path | str, reason: str, raw: bytes = b"") -> Reject:
+    """The reject of a whole file."""
+    return Reject(str(path), 0, 0, reason, raw)
+
+
+def holds_tables(root: Path) -> bool:
+    """Whether a folder is a stored dataset: tables, and beside them nothing that is read, but for what tells of it."""
+    found: set[str] = set()
+    about = False
+    for path in walk(root, refuse=lambda reject: None):
+        suffix = plain_name(path).suffix.lower()
+        if suffix in TABLES:
+            found.add(suffix)
+        elif suffix in (*TEXTS, *JSON_FILES):
+            about = True
+            if not OF_DATASET.match(path.name):
+                return False
+    return bool(found) and (not about or bool(found & {".parquet", ".arrow"}))
+
+
+def suggest(path: Path) -> str:
+    """`; did you mean A, B?` for a path that is not there, from the names where it ought to be; else an empty text."""
+    folder = path.parent
+    missing = path.name
+    while not folder.is_dir() and folder != folder.parent:
+        folder, missing = folder.parent, folder.name
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry, _ in zip(entries, range(MOST_NAMES), strict=False)]
+    except OSError:
+        return ""
+    lowered: dict[str, str] = {name.lower(): name for name in sorted(names)}
+    near = [lowered[name] for name in difflib.get_close_matches(missing.lower(), lowered, n=3, cutoff=0.6)]
+    stems = [name for name in sorted(names) if Path(name).stem == Path(missing).stem and name not in near]
+    found = [str(folder / name) for name in [*near, *stems][:3]]
+    return f"; did you mean {' or '.join(found)}?" if found else ""

@@ -1,0 +1,193 @@
+"""The files of a folder that is a dataset: which are of which config and split, by its card or by their names."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stages.errors import BadConfig, BadInput
+from stages.records.jsonl import one_line
+from stages.sources.datasets.compressed import plain_name
+from stages.sources.datasets.folders import JSON_FILES, OF_DATASET, TABLES, holds_tables, walk
+from stages.sources.documents import Reading
+
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "dev", "val"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}  # as `datasets` tells them by the names of files
+SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")  # as `datasets` calls the files of a split
+CACHE = re.compile(r"cache-\w+\.arrow")  # that `datasets` lays beside what it has stored
+FRONT = re.compile(r"\ufeff?---[ \t]*\n(.*?\n)---[ \t]*(\n|$)", re.DOTALL)
+OF_CARD = re.compile(
+    r"^(configs|dataset_info|task_categories|size_categories|annotations_creators|source_datasets|license)[ \t]*:",
+    re.MULTILINE,
+)
+GLOB = re.compile(r"\*\*/|\*\*|\*|\?|\[[^\]/]+\]|[^*?\[]+|\[")
+AS_PATTERN = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]", "[": r"\["}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files that a card names. `split` None: their own names say it."""
+
+    config: str
+    split: str | None
+    files: re.Pattern[str]
+    is_default: bool
+
+
+@dataclass
+class Selection:
+    """What is read of a folder. `is_dataset`: rather than of texts and whatever else lies in it."""
+
+    root: Path
+    is_dataset: bool
+    config: str | None
+    split: str | None
+    parts: Sequence[Part] = ()
+    found: set[str] = field(default_factory=set)  # the splits that there are
+
+    def leave(self, path: Path) -> str | None:
+        """What a file is counted as that is left out; None for one that is read."""
+        if CACHE.fullmatch(path.name):
+            return "cache of datasets"
+        if self.is_dataset and OF_DATASET.match(path.name):
+            return "about the dataset"
+        name = path.relative_to(self.root)
+        parts = [part for part in self.parts if part.files.fullmatch(name.as_posix())]
+        if self.config is not None and not (parts if self.parts else self.config in name.parts[:-1]):
+            return f"not of the config {self.config}"
+        if self.split is None:
+            return None
+        told = {part.split for part in parts if part.split}
+        fits = told & set(self.split.split("+")) if told else self.is_of_split(name)
+        return None if fits else f"not of the split {self.split}"
+
+    def is_of_split(self, name: Path) -> bool:
+        wanted = (self.split or "").split("+")
+        return any(is_of_split(name, each) for each in wanted) or not set(wanted).isdisjoint(self.name_splits(name))
+
+    def name_splits(self, name: Path) -> set[str]:
+        """The splits that a file is of: the card says it, the folder that `save_to_disk` made, or its name."""
+        told = {part.split for part in self.parts if part.split and part.files.fullmatch(name.as_posix())}
+        if told:
+            return told
+        if len(name.parts) > 1 and (self.root / name.parent / "state.json").is_file():
+            return {name.parent.name}
+        usual = {split for split in SPLITS if is_of_split(name, split)}
+        shard = SHARD.fullmatch(name.stem)
+        return usual or ({shard[1]} if shard and shard[1] != "data" else set())
+
+
+def select(root: Path, reading: Reading) -> Selection:
+    """What is read of a folder, with a note where that is not all of it. Raises BadInput where it must be said."""
+    parts = read_card(root / "README.md", reading)
+    is_dataset = parts is not None or holds_tables(root)
+    chosen = Selection(root, is_dataset, reading.config, reading.split, parts or ())
+    chosen.config = pick_config(chosen, reading)
+    chosen.parts = [part for part in chosen.parts if part.config == chosen.config]
+    if is_dataset:
+        tell_splits(chosen, reading)
+    return chosen
+
+
+def pick_config(chosen: Selection, reading: Reading) -> str | None:
+    """The config that is read: the one that is asked for, or the card's only or default one.
+
+    Raises BadConfig for one that there is not, BadInput where one must be asked for.
+    """
+    names = list(dict.fromkeys(part.config for part in chosen.parts))
+    if chosen.config in names:
+        return chosen.config
+    if chosen.config is not None:
+        if not (names or chosen.config in name_folders(chosen.root)):
+            raise BadConfig(f"{chosen.root} --config {chosen.config}: no folder in it is called so, and it has no card")
+        if names:
+            raise BadConfig(f"{chosen.root} --config {chosen.config}: its card has the configs {', '.join(names)}")
+        return chosen.config
+    default = next((part.config for part in chosen.parts if part.is_default or part.config == "default"), None)
+    if len(names) > 1 and default is None:
+        raise BadInput(f"{chosen.root}: has the configs {', '.join(names)}; --config NAME takes one")
+    if len(names) > 1:
+        others = ", ".join(name for name in names if name != default)
+        reading.note(f"of {chosen.root} the config {default} is read; --config NAME takes another ({others})")
+    return default or next(iter(names), None)
+
+
+def name_folders(root: Path) -> set[str]:
+    """The names of the folders in which files of data lie."""
+    files = (path.relative_to(root) for path in data_files(root))
+    return {part for name in files for part in name.parts[:-1]}
+
+
+def data_files(root: Path) -> Iterator[Path]:
+    for path in walk(root, refuse=lambda reject: None):
+        if plain_name(path).suffix.lower() in (*TABLES, *JSON_FILES) and not OF_DATASET.match(path.name):
+            yield path
+
+
+def tell_splits(chosen: Selection, reading: Reading) -> None:
+    """Chooses the split of a dataset where none is asked for, and says so. Raises BadInput where it cannot."""
+    asked, chosen.split = chosen.split, None
+    names = [path.relative_to(chosen.root) for path in data_files(chosen.root) if chosen.leave(path) is None]
+    chosen.found = {split for name in names for split in chosen.name_splits(name)}
+    known = ", ".join(sorted(chosen.found - {"train"} if asked is None else chosen.found))
+    chosen.split = asked or ("train" if "train" in chosen.found else None)
+    if asked is None and len(chosen.found) > 1:
+        if chosen.split is None:  # so that train is not among them
+            raise BadInput(f"{chosen.root}: has the splits {known}; --split NAME takes one")
+        reading.note(f"of {chosen.root} the split train is read; --split NAME takes another ({known})")
+    folders = {name.parts[0] for name in names if len(name.parts) > 1 and not chosen.name_splits(Path(name.parts[0]))}
+    if chosen.config is None and len(folders - chosen.found) > 1:
+        told = ", ".join(sorted(folders - chosen.found))
+        reading.note(f"of {chosen.root} the folders {told} are read together; --config NAME takes one")
+
+
+def is_of_split(path: Path, split: str) -> bool:
+    """Whether the name of a file, or of a folder that it lies in, says that it is of the split."""
+    found = _words(path.with_suffix("").as_posix())
+    names = map(_words, SPLITS.get(split.lower(), (split,)))
+    return any(name == found[at : at + len(name)] for name in names for at in range(len(found)))
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
+
+
+def read_card(path: Path, reading: Reading) -> list[Part] | None:
+    """The files of each config, as the card of a dataset says them; None where a README is no card or is not there."""
+    import yaml
+
+    try:
+        front = FRONT.match(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError):
+        return None
+    if not front or not OF_CARD.search(front[1]):
+        return None
+    try:
+        configs = yaml.safe_load(front[1]).get("configs") or []
+        return [part for config in configs for part in parts_of(config)]
+    except (yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
+        said = one_line(" ".join(str(error).split()))
+        reading.note(f"{path}: a card that cannot be understood ({said}); the names of the files say their splits")
+        return []
+
+
+def parts_of(config: Mapping[str, Any]) -> Iterator[Part]:
+    """The parts of an entry of `configs`. Raises KeyError, TypeError or AttributeError for one that is none."""
+    folder, default = str(config.get("data_dir", "")).strip("./"), bool(config.get("default"))
+    files = config.get("data_files", "**")
+    for entry in [files] if isinstance(files, str) else files:
+        split = entry["split"] if isinstance(entry, dict) else ("train" if "data_files" in config else None)
+        paths = entry["path"] if isinstance(entry, dict) else entry
+        for text in [paths] if isinstance(paths, str) else paths:
+            name = text.removeprefix("./")
+            pattern = re.compile(_as_pattern(f"{folder}/{name}" if folder else name))
+            yield Part(str(config["config_name"]), split, pattern, default)
+
+
+def _as_pattern(glob: str) -> str:
+    pieces = GLOB.findall(glob)
+    return "".join(AS_PATTERN.get(piece) or (piece if piece[0] == "[" else re.escape(piece)) for piece in pieces)

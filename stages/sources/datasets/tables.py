@@ -1,0 +1,160 @@
+"""Tables as sources: CSV, parquet and Arrow files, each by itself, as rows under the names of their columns.
+
+A file is read for what it is, by its path: no builder of `datasets`, no cache and no network has a part in it.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stages.errors import BadInput
+from stages.file_kinds import ARROW, GZIP, HEAD, PARQUET, Foreign, Kind, look_at_bytes
+from stages.records.jsonl import LONGEST, BadLine, one_line, read_entries
+from stages.records.record import Record
+from stages.records.strict_json import explain_bytes
+from stages.sources.datasets.columns import Columns
+from stages.sources.datasets.compressed import Damaged, open_plain, plain_name
+from stages.sources.documents import Empty, Reading, from_line
+from stages.sources.squad import NESTED
+
+SEPARATOR = re.compile(r'"?sep=([,;|\t])"?')
+BATCH = 1000  # rows that are in memory at once, beside what is made of them
+Row = Mapping[str, Any] | list[str]  # a list: a line with more or fewer fields than there are columns
+Rows = Iterator[tuple[str, Row]]  # each with its place
+
+
+def open_table(path: Path, reading: Reading) -> Iterator[Record]:
+    """The records of a table; its rows are gathered. Raises BadInput, at once, where it is none or lacks columns."""
+    with open_plain(path) as file:
+        head = file.read(HEAD)
+    if not head.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise Empty(str(path))
+    kind, is_text = look_at_bytes(head), plain_name(path).suffix.lower() in (".csv", ".tsv")
+    if kind and (is_text or kind not in (PARQUET, ARROW)):
+        raise Foreign(kind, str(path))
+    if not is_text:
+        if plain_name(path) != path:
+            raise BadInput(f"{path}: {GZIP.tell(str(path))}")
+        return from_rows(*read_arrow(path, kind), str(path), reading)
+    with open_plain(path) as file:
+        return from_rows(*read_csv(file.read(), path), str(path), reading)
+
+
+def from_rows(columns: list[str], rows: Rows, name: str, reading: Reading) -> Iterator[Record]:
+    """The records of rows with these columns. Raises Columnless, at once, where no task can be made of them."""
+    if twice := next((column for column in columns if column and columns.count(column) > 1), None):
+        raise BadInput(f"{name}: two columns are called {twice}; rename one of them")
+    if not reading.columns.need(columns, name):
+        reading.note(f"{name}: no column question, so that its passages are tasks without questions")
+
+    def make(row: Row) -> list[Record]:
+        if isinstance(row, list):
+            raise BadLine(f"{len(row)} fields, but there are {len(columns)} columns")
+        return from_line(dict(row), reading, name)
+
+    return read_entries(rows, name, make, reading.refuse)
+
+
+def is_csv(start: bytes, columns: Columns) -> bool:
+    """Whether a stream begins with the columns of rows, rather than as a text."""
+    said, first = _first_line(start.decode("utf-8-sig", "replace"))
+    try:
+        named = next(csv.reader([first.rstrip()], delimiter=said or _delimiter(first, Path())), [])
+    except csv.Error:
+        return False
+    asking = {columns.names.get(name, name) for name in ("question", "paragraphs", *NESTED)}
+    return len(named) > 1 and (not asking.isdisjoint(named) or {"title", "context"} <= set(named))
+
+
+def _delimiter(first: str, path: Path) -> str:
+    """What divides the fields of the first line."""
+    return max("\t,;|" if plain_name(path).suffix.lower() == ".tsv" else ",;\t|", key=first.count)
+
+
+def read_csv(raw: bytes, path: Path) -> tuple[list[str], Rows]:
+    """The columns and rows of text: fields between commas, semicolons, tabs or bars, as the first line has them.
+
+    All fields are text as they stand (007, NA); a blank one is no value. Raises BadInput for other text.
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: {explain_bytes(error)}") from None
+    said, first = _first_line(text)
+    csv.field_size_limit(LONGEST)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=said or _delimiter(first, path), strict=True)
+    if said:
+        next(lines)
+    columns = next((line for line in _read_on(lines, path) if line), [])
+    filled = (fields for fields in _read_on(lines, path) if any(map(str.strip, fields)))
+    return columns, ((f"line {lines.line_num}", _row(columns, fields)) for fields in filled)
+
+
+def _first_line(text: str) -> tuple[str, str]:
+    """What the first line says divides fields (Excel's sep=;), if it does, and the line of the columns' names."""
+    first, second, *_ = [*re.split(r"[\r\n]+", text.lstrip(" \r\n"), maxsplit=2), ""]
+    said = SEPARATOR.fullmatch(first)
+    return (said[1], second) if said else ("", first)
+
+
+def _read_on(lines: Iterable[list[str]], path: Path) -> Iterator[list[str]]:
+    try:
+        yield from lines
+    except csv.Error as error:
+        place = f"line {getattr(lines, 'line_num', 0)}"
+        raise Damaged(f"{path}: {place}: no CSV ({error}): a quotation mark in a field is written twice") from None
+
+
+def _row(columns: list[str], fields: list[str]) -> Row:
+    if len(fields) != len(columns):
+        return fields
+    return {name: field if field.strip() else None for name, field in zip(columns, fields, strict=True)}
+
+
+def read_arrow(path: Path, kind: Kind | None) -> tuple[list[str], Rows]:
+    """The columns and rows of a parquet file, or of an Arrow file as `datasets` or feather write them."""
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    if kind is None and path.suffix.lower() == ".parquet":
+        raise BadInput(f"{path}: no parquet file, whatever its ending says")
+    name = "parquet" if kind is PARQUET else "Arrow"
+    with _whole(path, name):
+        if kind is PARQUET:
+            table = pyarrow.parquet.ParquetFile(path)
+            columns, batches = table.schema_arrow.names, table.iter_batches(BATCH)
+        elif kind is ARROW:
+            opened = pyarrow.ipc.open_file(path)
+            columns = opened.schema.names
+            batches = map(opened.get_batch, range(opened.num_record_batches))
+        else:
+            batches = pyarrow.ipc.open_stream(path.open("rb"))
+            columns = batches.schema.names
+    return columns, _rows_of(batches, path, name)
+
+
+def _rows_of(batches: Iterable[Any], path: Path, name: str) -> Rows:
+    number = 0
+    with _whole(path, name):
+        for batch in batches:
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
+
+
+@contextmanager
+def _whole(path: Path, name: str) -> Iterator[None]:
+    """Raises Damaged for what pyarrow cannot read."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        what = one_line(str(error).split("\n", 1)[0])
+        raise Damaged(f"{path}: not a whole {name} file: cut off or damaged ({what}); fetch it again") from None

@@ -1,0 +1,307 @@
+"""JSON as a source: lines of tasks or records, or one document in a layout that is known.
+
+Lines are read as they come; a document is read whole. Which of the two it is shows in the first lines.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+from stages.errors import BadConfig, BadInput
+from stages.file_kinds import HEAD, PAIRS, SFT_PAIRS, Foreign, Kind, is_object, is_spread, look_at_bytes, look_at_keys
+from stages.records.jsonl import (
+    LONGEST,
+    BadLine,
+    Refuse,
+    bounded_lines,
+    meta_of,
+    one_line,
+    read_entries,
+    read_lines,
+    record_of,
+    stop,
+)
+from stages.records.record import Record
+from stages.records.strict_json import Fault, parse_json, parse_loosely, why
+from stages.sources import arc, seal_official, squad
+from stages.sources.arc import Solutions
+from stages.sources.datasets.columns import Columns
+from stages.sources.datasets.compressed import open_plain, plain_name
+from stages.sources.datasets.folders import JSON_FILES, LeaveOut, ignore
+from stages.sources.texts import check_passage
+
+LINE_FILES = (".jsonl", ".ndjson")
+FIRST_LINES = 3  # lines from which it is told whether a file holds lines
+LINE_KEYS = frozenset({"task", "title", "context", "question"})
+KNOWN = (
+    "known are SQuAD, ARC tasks, a list of {title, context, questions} (with completions or not), official "
+    "reward files (articles), and record lines"
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How sources are read, and who is told of what.
+
+    `refuse` is told of what is bad, `leave_out` of what is left out, `note` of what else there is to know. `title` is
+    that of a text, or the id of an ARC task, that comes on stdin. `mine` are files of this run itself, by device and
+    inode. `split` None: of a dataset train, of a folder everything. `config` is that of a dataset, `columns` are the
+    user's own names for those of rows.
+    """
+
+    refuse: Refuse = stop
+    leave_out: LeaveOut = ignore
+    note: Callable[[str], object] = ignore
+    split: str | None = None
+    title: str | None = None
+    mine: frozenset[tuple[int, int]] = frozenset()
+    solutions: Solutions = field(default_factory=Solutions)
+    rows: squad.Rows = field(default_factory=squad.Rows)
+    config: str | None = None
+    columns: Columns = field(default_factory=Columns)
+    allow_empty: bool = False  # a source without a task is none to complain of
+    keep_unanswerable: bool = False
+    about: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by file, how its self-edits were written
+
+    @property
+    def unanswered(self) -> squad.Unanswered:
+        """What becomes of questions without an answer."""
+        return squad.Unanswered(self.keep_unanswerable, self.leave_out)
+
+
+class Empty(BadInput):
+    """A file or stream with nothing in it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name}: empty")
+
+
+class Readable(Protocol):
+    """What is read of a file or a stream."""
+
+    def readline(self, limit: int = -1, /) -> bytes: ...
+    def read(self, limit: int = -1, /) -> bytes: ...
+
+
+class Rewound:
+    """A stream whose first lines were looked at, from its beginning."""
+
+    def __init__(self, head: list[bytes], rest: BinaryIO) -> None:
+        self.head, self.rest = b"".join(head), rest
+
+    def readline(self, limit: int = -1, /) -> bytes:
+        limit = limit if limit >= 0 else LONGEST
+        line, newline, _ = self.head[:limit].partition(b"\n")
+        found = line + newline
+        self.head = self.head[len(found) :]
+        return found if newline or len(found) == limit else found + self.rest.readline(limit - len(found))
+
+    def read(self, limit: int = -1, /) -> bytes:
+        found, self.head = self.head, b""
+        return found + self.rest.read(max(0, limit - len(found)) if limit >= 0 else -1)
+
+
+def read_head(file: BinaryIO) -> list[bytes]:
+    """The first lines of a file: up to one that may be a line of a source, and no more than tell what it is."""
+    head: list[bytes] = []
+    told = size = 0
+    while told < FIRST_LINES and size <= HEAD and (line := file.readline(LONGEST + 1)):
+        head.append(line)
+        size += len(line)
+        told += bool(line.strip(b"\xef\xbb\xbf \t\r\n"))
+        if is_line(line):
+            break
+    return head
+
+
+def is_line(line: bytes) -> bool:
+    """Whether a line is a JSON object that may be a task, a record or a row."""
+    try:
+        value = parse_json(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and not LINE_KEYS.isdisjoint(value) and not arc.is_challenges(value)
+
+
+def open_json(path: Path, reading: Reading) -> Iterator[Record]:
+    """The records of a file. Raises BadInput, at once, for one that holds no lines and no document that is known."""
+    file = open_plain(path)
+    try:
+        head = read_head(file)
+        file.seek(0)
+        return read_opened(file, head, path, reading, close=file.close)
+    except BaseException:
+        file.close()
+        raise
+
+
+def read_opened(
+    file: Readable, head: list[bytes], path: Path, reading: Reading, *, close: Callable[[], None]
+) -> Iterator[Record]:
+    """The records of a file or stream that begins with `head`; `close` is called when all is read."""
+    start = b"".join(head)
+    ending = plain_name(path).suffix.lower()
+    lines = ending in LINE_FILES
+    if not start.strip(b"\xef\xbb\xbf \t\r\n\0") and ending != ".json":
+        raise Empty(str(path))
+    if kind := look_at_bytes(start) or (look_at_first(head) if lines and not reading.columns.names else None):
+        raise Foreign(kind, str(path))
+    if (lines or any(map(is_line, head))) and not is_document(start):
+        return close_after(load_lines(file, path, reading), close)
+    raw = file.read()
+    close()
+    return from_whole(raw, path, reading)
+
+
+def look_at_first(head: list[bytes]) -> Kind | None:
+    """What a file of lines is by its first one; None where that may be a task, or is bad."""
+    try:
+        first = parse_json(next(filter(bytes.strip, head)).decode("utf-8-sig"))
+    except (ValueError, RecursionError, StopIteration):
+        return None
+    pair = isinstance(first, dict) and (
+        first.keys() >= {"prompt", "completion"} or isinstance(first.get("messages"), list)
+    )
+    return SFT_PAIRS if pair and LINE_KEYS.isdisjoint(first) else look_at_keys(first)
+
+
+def is_document(start: bytes) -> bool:
+    """Whether what a file of lines begins with is a document all the same: a list, or one over several lines."""
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return is_spread(start) or (text[:1] == b"[" and text[1:].lstrip()[:1] in (b"{", b"]"))
+
+
+def close_after(records: Iterator[Record], close: Callable[[], None]) -> Iterator[Record]:
+    """The records; then `close`."""
+    try:
+        yield from records
+    finally:
+        close()
+
+
+def load_lines(file: Readable, path: Path, reading: Reading) -> Iterator[Record]:
+    """Record lines as they are, `{title, context, questions}` lines as tasks; rows are gathered."""
+    lines = bounded_lines(cast("BinaryIO", file))
+    found = read_lines(lines, str(path), lambda value: from_line(value, reading, str(path)), reading.refuse)
+    return chain.from_iterable(found)
+
+
+def from_line(value: dict[str, Any], reading: Reading, name: str) -> list[Record]:
+    """The records of a line, row or object; none of a row of a passage, which `reading` gathers. Raises BadLine."""
+    if is_record(value):
+        record = record_of(value)
+        if record.task.domain == "qa":
+            check_passage(record.task.context)
+        return [record]
+    return [record for _, entry in squad.split_entry(value) for record in from_entry(entry, reading, name)]
+
+
+def is_record(value: Any) -> bool:
+    """Whether an object is a record, good or bad; other things may have a task that is a name."""
+    if not isinstance(value, dict) or "task" not in value:
+        return False
+    return isinstance(value["task"], dict) or value.keys().isdisjoint((*LINE_KEYS - {"task"}, "train", "paragraphs"))
+
+
+def from_entry(entry: Any, reading: Reading, name: str) -> list[Record]:
+    """The records of a passage, with its self-edits in official files; none of a row. Raises BadLine."""
+    if is_record(entry):
+        raise BadLine("a record in a list; make lines of it: jq -c '.[]' FILE")
+    entry = arc.unpack_grids(reading.columns.rename(entry)) if isinstance(entry, dict) else entry
+    if arc.is_task(entry):
+        return [arc.named_record(entry, reading.solutions, name)]
+    if isinstance(entry, dict) and LINE_KEYS.isdisjoint(entry) and (kind := look_at_keys(entry)):
+        raise BadLine(kind.tell("stdin"))
+    if squad.is_row(entry):
+        reading.rows.add(entry, name, reading.unanswered)
+        return []
+    task = squad.read_passage(entry, reading.unanswered, name)
+    if task is None:
+        return []
+    record = Record(task=task, meta=meta_of(entry))
+    if "completions" not in entry:
+        return [record]
+    if name not in reading.about:
+        reading.about[name] = seal_official.read_about(Path(name), reading.note)
+    return seal_official.with_edits(record, entry, reading.about[name])
+
+
+def from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
+    """The records of a whole file: of one document, or of lines whose first ones are bad."""
+    try:
+        document = parse_loosely(raw.decode("utf-8-sig"))
+    except ValueError as error:
+        if any(map(is_object, raw.split(b"\n", FIRST_LINES)[:FIRST_LINES])):
+            return load_lines(BytesIO(raw), path, reading)
+        way, is_stream = "", str(path) == "stdin"
+        if is_spread(raw[:HEAD]) and "Extra data" in str(error):
+            way = f"; several documents become lines with: jq -c . {'FILE' if is_stream else path}"
+        elif path.suffix.lower() not in JSON_FILES and not is_stream:
+            way = f"; a text under such a name is read with: seal tasks - --title TITLE < {path}"
+        raise BadInput(f"{path}: {why(error)}{way}") from None
+    keys = LINE_KEYS.union(reading.columns.names.values())
+    is_arc = arc.is_task(document) or arc.is_challenges(document)
+    if isinstance(document, dict) and not keys.isdisjoint(document) and not is_arc:
+        return read_entries(
+            [("the object", document)], str(path), lambda value: from_line(value, reading, str(path)), reading.refuse
+        )
+    return from_document(document, path, reading)
+
+
+def from_document(document: Any, path: Path, reading: Reading) -> Iterator[Record]:
+    """A whole JSON document, told apart by its keys. Raises BadInput for one of no known layout."""
+    if isinstance(document, Fault):
+        raise BadInput(f"{path}: {document}")
+    if arc.is_task(document) and str(path) == "stdin":
+        name = reading.title or arc.name_of(document)
+        if not name:
+            raise BadConfig("stdin: an ARC task has no name there; give --title ID")
+        document = {name: document}
+    if arc.is_task(document) or arc.is_challenges(document):
+        return arc.from_arc(document, path, reading.refuse, reading.solutions)
+    if isinstance(document, list) and document and look_at_keys(document[0]) is PAIRS:
+        raise Foreign(PAIRS, str(path))
+    for fits, read in LAYOUTS:
+        if fits(document):
+            return read(document, path, reading)
+    if kind := look_at_keys(document):
+        raise Foreign(kind, str(path))
+    keys = ", ".join(key[:40] for key in list(document)[:5]) if isinstance(document, dict) else ""
+    found = f"an object with {keys or 'nothing'}" if isinstance(document, dict) else type(document).__name__
+    raise BadInput(one_line(f"{path}: {found}") + f"; {KNOWN}")
+
+
+def _is_squad(document: Any) -> bool:
+    return isinstance(document, dict) and any(isinstance(document.get(key), list) for key in ("data", "paragraphs"))
+
+
+def _is_rewards(document: Any) -> bool:
+    return isinstance(document, dict) and isinstance(document.get("articles"), list)
+
+
+def _is_list(document: Any) -> bool:
+    """A list that may be one of tasks: something in it is an object, good or bad."""
+    return isinstance(document, list) and (not document or any(isinstance(e, dict | Fault) for e in document))
+
+
+def _from_entries(document: Any, path: Path, reading: Reading) -> Iterator[Record]:
+    """The records of a SQuAD document, or of a list of tasks, passages or rows."""
+    items = enumerate(document) if isinstance(document, list) else ()
+    places = chain.from_iterable(squad.split_entry(item, f"[{number}]") for number, item in items)
+    found = places if isinstance(document, list) else squad.split_entry(document)
+    return read_entries(found, str(path), lambda entry: from_entry(entry, reading, str(path)), reading.refuse)
+
+
+Read = Callable[[Any, Path, Reading], Iterator[Record]]
+LAYOUTS: tuple[tuple[Callable[[Any], bool], Read], ...] = (
+    (_is_squad, _from_entries),
+    (_is_rewards, lambda document, path, reading: seal_official.from_rewards(document, path, reading.refuse)),
+    (
+        arc.is_list_of_tasks,
+        lambda document, path, reading: arc.from_tasks(document, path, reading.refuse, reading.solutions),
+    ),
+    (_is_list, _from_entries),
+)

@@ -1,0 +1,163 @@
+"""Reads the official SEAL files as they are: passages, passages with self-edits, and the inner loop's rewards.
+
+The layouts are those of the published data and result files of the paper's code (arXiv 2506.10943).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from stages.domains.qa import passage_task
+from stages.errors import BadInput
+from stages.records.handmade import UNKNOWN, template_of
+from stages.records.jsonl import BadLine, Refuse, meta_of, problem, read_entries, stop
+from stages.records.record import Adapter, Answer, QaTask, Record, Score, SelfEdit, content_id, make_task
+from stages.records.strict_json import Fault, parse_json, settled, why
+
+SAMPLED = ("temperature", "top_p", "max_tokens")  # of what a `.meta` file says
+REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
+
+
+def with_edits(record: Record, entry: Mapping[str, Any], about: Mapping[str, Any]) -> list[Record]:
+    """A line for each completion of an entry; `about` says how they were written.
+
+    Raises BadLine where the completions or their prompt are no text.
+    """
+    task, texts = passage_task(record.task), enumerate(_completions(entry))
+    return [record.grow(edit=_edit(task, entry, text, sample, about)) for sample, text in texts]
+
+
+def _completions(entry: Mapping[str, Any]) -> list[str]:
+    """The entry's self-edits. Raises BadLine where they or their prompt are not text."""
+    found = entry["completions"]
+    texts = isinstance(found, list) and all(isinstance(text, str) for text in found)
+    if not texts or not isinstance(entry.get("prompt", ""), str):
+        raise BadLine("prompt must be text, completions a list of texts")
+    return list(found)
+
+
+def read_about(path: Path, note: Callable[[str], object]) -> Mapping[str, Any]:
+    """The `.meta` file that the official generator writes beside its output: the model and how it was sampled.
+
+    One that is broken, or somebody else's, is noted and costs nothing: the model is unknown then.
+    """
+    meta = path.with_name(path.name + ".meta")
+    if not meta.is_file():
+        return {}
+    try:
+        found = parse_json(meta.read_text(encoding="utf-8-sig"))
+        wrong = _what_is_wrong(found)
+    except ValueError as error:
+        found, wrong = {}, why(error)
+    except OSError as error:
+        found, wrong = {}, f"cannot be read ({error.strerror})"
+    if wrong:
+        note(f"{meta}: {wrong}; it is passed over, and what wrote the self-edits is unknown")
+        return {}
+    return dict(found)
+
+
+def _what_is_wrong(about: Any) -> str | None:
+    """Why a `.meta` file does not say how self-edits were written; None where it may."""
+    if not isinstance(about, dict) or not isinstance(about.get("model", UNKNOWN), str):
+        return "not an object whose model is text"
+    bad = [name for name in SAMPLED if not isinstance(about.get(name, 0), int | float)]
+    return f"its {bad[0]} is no number" if bad else None
+
+
+def _edit(task: QaTask, entry: Mapping[str, Any], text: str, sample: int, about: Mapping[str, Any]) -> SelfEdit:
+    prompt = entry.get("prompt", "")
+    model = str(about.get("model", UNKNOWN))
+    known = {name: about[name] for name in SAMPLED if name in about}
+    return SelfEdit(
+        id=content_id(task.id, model, prompt, sample, text),
+        sample=sample,
+        model=model,
+        template=template_of(task, prompt),
+        prompt=prompt,
+        completion=text,
+        finish="unknown",
+        tokens=None,
+        sampling=known,
+        error=None,
+    )
+
+
+def from_rewards(document: Mapping[str, Any], path: Path, refuse: Refuse = stop) -> Iterator[Record]:
+    """One score line per completion and repetition; one per completion where the file has only means."""
+    try:
+        about = settled({name: value for name, value in document.items() if name != "articles"})
+    except Fault as error:
+        raise BadInput(f"{path}: {error}") from None
+    if not isinstance(about.get("model", UNKNOWN), str) or not isinstance(about.get("lora_params", {}), dict):
+        raise BadInput(f"{path}: not an official reward file (model must be text, lora_params an object)")
+    places = ((f"articles[{number}]", article) for number, article in enumerate(document["articles"]))
+    return read_entries(places, str(path), lambda article: _article_scores(about, article), refuse)
+
+
+def _article_scores(about: Mapping[str, Any], article: Any) -> list[Record]:
+    """All lines of a passage, or BadLine: a passage with some of its self-edits gone would be compared wrongly."""
+    try:
+        completions = list(enumerate(article["completions"]))
+        return [line for sample, text in completions for line in _completion_scores(about, article, text, sample)]
+    except ValidationError as error:
+        raise BadLine(f"not an official reward file ({problem(error)})") from None
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise BadLine(f"not an official reward file ({error!r})") from None
+
+
+def _completion_scores(
+    document: Mapping[str, Any], article: Mapping[str, Any], completion: Mapping[str, Any], sample: int
+) -> Iterator[Record]:
+    graded = completion["questions"]
+    first = [question for question in graded if question["rep"] == graded[0]["rep"]]
+    pairs = [(question["question"], question["answer"]) for question in first]
+    task = make_task(article["title"], article["context"], pairs)
+    about = {"model": document.get("model", UNKNOWN)}
+    edit = _edit(task, article, completion["text"], sample, about)
+    record = Record(task=task, edit=edit, meta=meta_of(article))
+    if not graded:
+        stats = completion["stats"]
+        yield record.grow(score=_score(about, stats["adapter_mean"], stats["baseline_mean"], ()))
+    for repetition, answers in groupby(graded, key=lambda question: question["rep"]):
+        yield _repetition(record, edit.id, document, repetition, list(answers))
+
+
+def _repetition(
+    record: Record, edit_id: str, document: Mapping[str, Any], repetition: int, graded: list[Any]
+) -> Record:
+    """The score line of one seed: the file keeps no adapter, so its section has no path and no training figures."""
+    fit = document.get("lora_params", {})
+    adapter = Adapter(
+        id=content_id(edit_id, repetition, fit),
+        seed=repetition,
+        model=str(document.get("model", UNKNOWN)),
+        path=None,
+        fit=fit,
+        train=None,
+        fault=None,
+        error=None,
+    )
+    answers = tuple(
+        Answer(
+            id=question.id,
+            prediction=row["adapter_answer"],
+            correct=row["adapter_correct"],
+            reason=None,
+            baseline_prediction=row["baseline_answer"],
+            baseline_correct=row["baseline_correct"],
+        )
+        for question, row in zip(passage_task(record.task).questions, graded, strict=True)
+    )
+    value = sum(row["adapter_correct"] for row in graded) / len(graded)
+    baseline = sum(row["baseline_correct"] for row in graded) / len(graded)
+    return record.grow(adapter=adapter, score=_score(document, value, baseline, answers))
+
+
+def _score(about: Mapping[str, Any], value: float, baseline: float, answers: tuple[Answer, ...]) -> Score:
+    model = str(about.get("model", UNKNOWN))
+    score = Score(value=value, baseline=baseline, model=model, judge=REWARD_JUDGE, answers=answers)
+    return score.model_copy(update={"bounds": (value, value)})

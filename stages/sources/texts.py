@@ -1,0 +1,82 @@
+"""Own texts as tasks without questions: what is one, what it is called, and what is wrong with one that is none."""
+
+import re
+from pathlib import Path
+
+from stages.errors import BadConfig
+from stages.file_kinds import HEAD, look_at_bytes
+from stages.records.frozen import is_void
+from stages.records.jsonl import LONGEST, BadLine
+from stages.records.record import Record, make_task
+from stages.records.strict_json import explain_bytes, settled
+from stages.sources.datasets.compressed import open_plain, plain_name
+
+MARKED = re.compile(r"#{1,6}[ \t]+(\S.*)")
+RULES = ("=", "-", "~", "*", "^", "+")  # with which reStructuredText underlines a heading
+
+
+def read_start(path: Path) -> bytes:
+    """What a file holds, and no more of it than shows that it is too long."""
+    with open_plain(path) as file:
+        return file.read(LONGEST + 1)
+
+
+def read_given(path: Path, flag: str) -> str:
+    """The text of a file that a flag names: no byte-order mark, and newlines alone. Raises BadConfig for no text."""
+    raw = path.read_bytes()
+    if kind := look_at_bytes(raw[:HEAD]):
+        raise BadConfig(f"{flag}: {kind.tell(str(path))}")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadConfig(f"{flag}: {explain_bytes(error)}") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def from_text(title: str, raw: bytes) -> Record:
+    """A text as a task without questions. Raises BadLine for bytes that are not UTF-8, or that say nothing."""
+    if len(raw) > LONGEST:
+        raise BadLine(f"more than {LONGEST:,} bytes, too long for one passage; split it into several files")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadLine(explain_bytes(error)) from None
+    if is_void(text):
+        raise BadLine("empty: there is nothing in it to learn")
+    return Record(task=make_task(clean_title(title), text.replace("\r\n", "\n").replace("\r", "\n").strip(), []))
+
+
+def check_passage(context: object) -> None:
+    """Raises BadLine for a passage in which there is nothing to be learned."""
+    if isinstance(context, str) and is_void(context):
+        raise BadLine("context is empty: there is nothing in it to learn")
+
+
+def clean_title(name: str) -> str:
+    """A name as a title: what is no text in it replaced, control characters and line ends as blanks."""
+    return "".join(letter if letter.isprintable() else " " for letter in settled(name)).strip() or name
+
+
+def find_title(text: str) -> str | None:
+    """The first heading of a text: `# so`, underlined with =, or its first line if that is underlined at all.
+
+    A line over the first one makes it a heading if it is as long: front matter (---) is none.
+    """
+    first = before = over = ""
+    for line in text.split("\n"):
+        if marked := MARKED.match(line):
+            return marked[1].rstrip("# \t\r")
+        found = line.strip()
+        rule = len(found) > 2 and found == found[0] * len(found) and found[0] in RULES
+        if rule and before and (found[0] == "=" or (before == first and not 0 < len(over) < len(before))):
+            return before
+        if rule and not first:
+            over = found
+        before = "" if rule else found
+        first = first or before
+    return None
+
+
+def title_of(path: Path, root: Path) -> str:
+    """A text's title: its file's name, with the folders that lie between it and the source, without the ending."""
+    return plain_name(path).relative_to(root).with_suffix("").as_posix()

@@ -1,0 +1,185 @@
+"""What a chat template writes of a turn of the assistant: before it, of it, and behind it.
+
+The same is opened for sampling as is trained on: the template's own text of the finished turn, up to what is said.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from jinja2 import TemplateError
+
+from stages.errors import BadConfig, Untrainable
+from stages.tokens.control_tokens import SECRET, Controls
+from stages.tokens.token_counts import NO_CHAT
+
+TODAY = datetime(2024, 7, 26)  # for templates that ask: the day of Llama 3.2's own template where it has no clock
+SAID = f"{SECRET}said"  # stands for what an assistant says
+FOREIGN = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)  # raised by templates
+MARK = re.compile(r"[<\[].*[>\]]", re.DOTALL)
+Turns = Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A turn of the assistant as texts whose control tokens are the template's own; those of the contents are hidden.
+
+    `front` is what comes before, `said` what is said, with the blank before it where the template puts one, `behind`
+    what stands between that and the control tokens `ends`, which end the turn.
+    """
+
+    front: str
+    said: str
+    behind: str
+    ends: tuple[int, ...]
+
+
+def rendered(tokenizer: Any, messages: Turns, **settings: bool) -> str:
+    """What the chat template makes of the messages: the same on every day, and without thoughts before the answer.
+
+    Its clock stands still (Llama 3.2's writes the date into the system turn); a template that can think (Qwen3's) is
+    told not to, since a self-edit or an answer begins at once. A server renders chats itself.
+    """
+    turns, still = [dict(message) for message in messages], TODAY.strftime
+    return str(
+        tokenizer.apply_chat_template(turns, tokenize=False, strftime_now=still, enable_thinking=False, **settings)
+    )
+
+
+@dataclass
+class _Known:
+    """What has been worked out of a tokenizer, while it is in this `state`."""
+
+    state: object
+    controls: Controls
+    blank: str | None = None
+
+
+_known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
+
+
+def controls_of(tokenizer: Any) -> Controls:
+    """The control tokens of a tokenizer, worked out once."""
+    return _of(tokenizer).controls
+
+
+def _of(tokenizer: Any) -> _Known:
+    state, known = (str(tokenizer.chat_template), len(tokenizer)), _known.get(tokenizer)
+    if known is None or known.state != state:
+        known = _known[tokenizer] = _Known(state, Controls(tokenizer, _marks(tokenizer)))
+    return known
+
+
+def _marks(tokenizer: Any) -> frozenset[str]:
+    """Added tokens that are not special, but mark the turns of the chat template, as DeepSeek's do: not thoughts."""
+    written = _small_chat(tokenizer) + _small_chat(tokenizer, SAID[::-1])
+    plain = (str(token) for token in tokenizer.added_tokens_decoder.values() if not token.special)
+    return frozenset(text for text in plain if MARK.fullmatch(text) and "think" not in text and text in written)
+
+
+def _small_chat(tokenizer: Any, *more: str) -> str:
+    """What the template makes of a question, its answer SAID, and more questions; "" where it refuses them."""
+    turns = [{"role": "user", "content": each} for each in ("Say it.", *more)]
+    turns.insert(1, {"role": "assistant", "content": SAID})
+    try:
+        return rendered(tokenizer, turns) if tokenizer.chat_template else ""
+    except FOREIGN:
+        return ""
+
+
+def turn_end(tokenizer: Any, tail: str | None = None) -> tuple[str, tuple[int, ...]]:
+    """What the template puts behind a turn: text, and the control tokens that come together at its end.
+
+    `tail` is what it writes there; by default that of a small chat. Where it has no control token, as in GLM, a turn
+    ends with the one that begins the next turn; where there is none either, with the tokenizer's end token.
+    """
+    controls = controls_of(tokenizer)
+    tail = _small_chat(tokenizer).partition(SAID)[2] if tail is None else tail
+    if found := re.match(f"(.*?)((?:{controls.pattern.pattern})+)", tail, re.DOTALL):
+        return found[1], tuple(controls.ids[each] for each in controls.pattern.findall(found[2]))
+    following = _small_chat(tokenizer, SAID[::-1]).partition(SAID)[2]
+    first = controls.pattern.match(following.lstrip())
+    return "", (controls.ids[first[0]] if first else int(tokenizer.eos_token_id),)
+
+
+def opened(tokenizer: Any, prompt: Turns) -> Turn:
+    """The chat up to the assistant's turn; `said` is but the blank that the template puts before what is said.
+
+    Raises BadConfig where the model has no chat template, and where that refuses the turns or does not write them.
+    """
+    front, blank, tail = _frame(tokenizer, _hidden(tokenizer, prompt))
+    return Turn(front, blank, *turn_end(tokenizer, tail))
+
+
+def blank_before(tokenizer: Any) -> str:
+    """The blank that the chat template puts before what an assistant says, mostly "": the model writes it itself."""
+    known = _of(tokenizer)
+    if known.blank is None:
+        try:
+            known.blank = opened(tokenizer, [{"role": "user", "content": "Say it."}]).said
+        except BadConfig:
+            known.blank = ""
+    return known.blank
+
+
+def finished(tokenizer: Any, prompt: Turns, completion: str) -> Turn:
+    """The turn that says the completion, as the template writes it: some take blanks from its ends.
+
+    A completion that ends with the text of the turn's end has no other. Raises Untrainable where the template writes
+    something else, and BadConfig as `opened` does.
+    """
+    turns = _hidden(tokenizer, prompt)
+    front, blank, tail = _frame(tokenizer, turns)
+    behind, ends = turn_end(tokenizer, tail)
+    bare = completion.removesuffix("".join(tokenizer.convert_ids_to_tokens(list(ends))))
+    given, before = controls_of(tokenizer).hide(bare), front + blank
+    try:
+        whole = rendered(tokenizer, [*turns, {"role": "assistant", "content": given}])
+    except FOREIGN as error:
+        raise Untrainable(f"the chat template of {_name(tokenizer)} refuses the completion: {_told(error)}") from None
+    said = whole[len(before) : len(whole) - len(tail)]
+    if (given and not said) or whole != before + said + tail or said not in given or said.strip() != given.strip():
+        start = f"the chat template of {_name(tokenizer)} does not write the completion {completion[:50]!r} as it is"
+        raise Untrainable(f"{start}; leave out what it changes: a thought, or blanks alone")
+    return Turn(front, blank + said, behind, ends)
+
+
+def _hidden(tokenizer: Any, turns: Turns) -> list[dict[str, str]]:
+    hide = controls_of(tokenizer).hide
+    return [{**turn, "content": hide(turn["content"])} for turn in turns]
+
+
+def _frame(tokenizer: Any, turns: Turns) -> tuple[str, str, str]:
+    """What the template writes before what an assistant says: text, and then a blank; and what behind it."""
+    name = _name(tokenizer)
+    if not tokenizer.chat_template:
+        raise BadConfig(f"{name} has no chat template{NO_CHAT}")
+    try:
+        asked = rendered(tokenizer, turns, add_generation_prompt=True)
+        shown = rendered(tokenizer, [*turns, {"role": "assistant", "content": SAID}])
+    except FOREIGN as error:  # some refuse a system turn
+        raise BadConfig(f"the chat template of {name} refuses the prompt: {_told(error)}{NO_CHAT}") from None
+    lost = next((turn["role"] for turn in turns if not _is_written(turn, shown)), None)
+    if lost or shown.count(SAID) != 1:
+        what = f"what its {lost} says" if lost else "what an assistant says"
+        raise BadConfig(f"the chat template of {name} does not write {what} as it is{NO_CHAT}")
+    front, _, tail = shown.partition(SAID)
+    own = front.removeprefix(asked) if front.startswith(asked) else ""  # whoever goes on from `asked` writes it
+    blank = own if own.isspace() else own[len(own.rstrip(" ")) :]
+    return front[: len(front) - len(blank)], blank, tail
+
+
+def _is_written(turn: Mapping[str, str], shown: str) -> bool:
+    """Whether the template has written the turn; of an earlier one of the assistant it may leave out the thought."""
+    return turn["role"] == "assistant" or turn["content"].strip() in shown
+
+
+def _name(tokenizer: Any) -> str:
+    return str(tokenizer.name_or_path or "the model")
+
+
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

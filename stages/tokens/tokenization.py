@@ -1,0 +1,194 @@
+"""Prompts and examples as token ids, and ids as completions: one place, for sampling and for training alike."""
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from stages.errors import BadConfig, BadInput, Untrainable
+from stages.interfaces import Completion, Example, FitConfig, Lesson, PadMode, Prompt, Request, Sampling
+from stages.models.checkpoints import context_of, window_of
+from stages.records.thoughts import TOKENS, opened_by, without_thoughts
+from stages.tokens.chat_templates import Turn, blank_before, controls_of, finished, opened, turn_end
+from stages.tokens.control_tokens import Controls
+from stages.tokens.token_counts import most_tokens, overlong
+
+MARK_TOKENS = 32  # at the end of a prompt: no mark of a thought has more
+
+
+@dataclass(frozen=True)
+class Pads:
+    """End tokens behind a sequence, which the official recipe trains on. Each sees the sequence and no other pad.
+
+    Each must predict another `token`; weights[i] says for how many pads the one at positions[i] stands.
+    """
+
+    token: int
+    positions: tuple[int, ...] = ()
+    weights: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A training sequence: ids, how many of them at the front carry no loss, and the pads behind them, if any."""
+
+    ids: tuple[int, ...]
+    silent: int
+    pads: Pads | None = None
+
+    @property
+    def labels(self) -> list[int]:
+        """The ids with -100 where there is no loss, as transformers expects them."""
+        return [-100] * self.silent + list(self.ids[self.silent :])
+
+    @cached_property
+    def cells(self) -> list[tuple[int, int, int, int]]:
+        """(token, position, the token it must predict or -100, weight of that) of each token and of each pad behind.
+
+        The last token predicts the first pad where there are pads.
+        """
+        end = -100 if self.pads is None else self.pads.token
+        targets = [*self.labels[1:], end]
+        own = [(token, place, targets[place], 1) for place, token in enumerate(self.ids)]
+        pads = self.pads or Pads(end)
+        return own + [(end, place, end, weight) for place, weight in zip(pads.positions, pads.weights, strict=True)]
+
+    @cached_property
+    def weight(self) -> int:
+        """Targets that the sequence has in its job's mean loss, pads by what they stand for."""
+        return sum(weight for _, _, target, weight in self.cells if target >= 0)
+
+
+def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
+    """Ids of a text (with the start token where the model has one) or of chat messages up to the assistant's turn.
+
+    Control tokens are the tokenizer's and the template's alone: those that stand in the text are letters.
+    """
+    controls = controls_of(tokenizer)
+    if isinstance(prompt, str):
+        return controls.encode(controls.hide(prompt), start=True)
+    return controls.encode(opened(tokenizer, prompt).front)
+
+
+def example_tokens(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
+    """The example's ids, loss on the completion (on all tokens where the prompt is empty, or the example `whole`).
+
+    `end` adds a last target, so that the model learns where to stop: the end token, behind a chat what its template
+    puts there. A completion that ends with the text of it gets no other. Raises Untrainable for a completion that the
+    template does not write as it is.
+    """
+    controls = controls_of(tokenizer)
+    if not example.prompt:
+        tail = [tokenizer.eos_token_id] if end else []
+        return Tokens((*prompt_ids(tokenizer, example.completion), *tail), 0)
+    if isinstance(example.prompt, str):
+        said = example.completion.removesuffix(tokenizer.eos_token if end else "")
+        turn = Turn(controls.hide(example.prompt), controls.hide(said), "", (tokenizer.eos_token_id,))
+    else:
+        turn = finished(tokenizer, example.prompt, example.completion)
+    starts = isinstance(example.prompt, str)
+    front = controls.encode(turn.front, start=starts)
+    text = turn.said + (turn.behind if end else "")
+    back = controls.continuation(turn.front, front, text, start=starts)
+    return Tokens((*front, *back, *(turn.ends if end else ())), 0 if example.whole else len(front))
+
+
+def lesson_tokens(
+    tokenizer: Any, network: Any, lesson: Lesson, config: FitConfig, *, packed: bool = False
+) -> list[Tokens]:
+    """The sequences of a lesson, padded as the configuration says. `packed`: none may exceed a sliding window.
+
+    Raises Untrainable for one that is too long, and where there is nothing to learn; BadConfig where --pad-to is more
+    than the model holds.
+    """
+    mode = PadMode.parse(config.pad_mode)
+    sequences = [example_tokens(tokenizer, example, end=mode.end) for example in lesson.examples]
+    if not sequences or not all(sequence.ids for sequence in sequences):
+        raise Untrainable("there are no tokens to train on")
+    context, most = (longest_sequence(network.config, packed=each) for each in (False, packed))
+    what = "context" if most == context else "window"
+    way_out = "split the passage into several tasks" if most == context else "use --trainer peft"
+    if mode.padded and most is not None and config.pad_to > most:
+        raise BadConfig(f"--pad-to {config.pad_to}: the model's {what} is {most}; give --pad-to {most}")
+    limit, name = (config.pad_to, "--pad-to") if mode.padded else (most, f"the model's {what} of")
+    for example, sequence in zip(lesson.examples, sequences, strict=True):
+        if limit is not None and len(sequence.ids) > limit:
+            raise Untrainable(f"{overlong(example, len(sequence.ids), f'{name} {limit}')}; {way_out}")
+    if mode.padded:
+        return [padded(sequence, mode.samples, config.pad_to, tokenizer.eos_token_id) for sequence in sequences]
+    return sequences
+
+
+def longest_sequence(config: Any, *, packed: bool = True) -> int | None:
+    """Most tokens that the model takes in one sequence; None: any number. `packed`: its sliding window counts too."""
+    context, window = context_of(config), window_of(config) if packed else None
+    return min((limit for limit in (context, window) if limit is not None), default=None)
+
+
+def padded(sequence: Tokens, samples: int | None, to: int, token: int) -> Tokens:
+    """The sequence with pads up to `to` tokens: all of them, or `samples` that each stand for a stratum of equal size.
+
+    The last of the `to` tokens predicts nothing, as in transformers. A stratum is represented by its middle.
+    """
+    first, count = len(sequence.ids), max(0, to - 1 - len(sequence.ids))
+    kept = min(count, count if samples is None else samples)
+    if len(sequence.ids) == to:
+        return sequence
+    edges = [first + (count * i + kept // 2) // kept for i in range(kept + 1)] if kept else []
+    positions = tuple((start + end - 1) // 2 for start, end in pairwise(edges))
+    return replace(sequence, pads=Pads(token, positions, tuple(end - start for start, end in pairwise(edges))))
+
+
+def end_tokens(tokenizer: Any, model: Any) -> set[int]:
+    """Every token at which this model stops: the tokenizer's end token, its chat's, and those of the settings."""
+    more = model.generation_config.eos_token_id
+    declared = more if isinstance(more, Sequence) else [] if more is None else [more]
+    return {tokenizer.eos_token_id, turn_end(tokenizer)[1][0], *declared}
+
+
+def token_limit(sampling: Sampling, prompt_length: int, context: int | None, model: str) -> int:
+    """Most tokens of a completion: what was asked, or what the model's context still holds after the prompt."""
+    room = sampling.max_tokens if context is None else min(sampling.max_tokens, context - prompt_length)
+    if room < 1:
+        raise BadInput(f"a prompt of {prompt_length} tokens leaves no room in {model}'s context of {context}")
+    return room
+
+
+def without_room(tokenizer: Any, request: Request, context: int | None, model: str) -> Completion | None:
+    """What comes of a request whose prompt fills the model's context: ours, and its own; None where there is room."""
+    bound = most_tokens(Example(request.prompt, ""))
+    if context is None or (bound is not None and bound < context):
+        return None
+    try:
+        token_limit(request.sampling, len(prompt_ids(tokenizer, request.prompt)), context, model)
+    except BadInput as error:
+        return Completion(request.id, "", "failed", None, error=str(error))
+    return None
+
+
+def decoded(
+    tokenizer: Any,
+    ends: Container[int],
+    request_id: str,
+    row: Sequence[int],
+    prompt: Sequence[int] = (),
+    *,
+    chat: bool = False,
+) -> Completion:
+    """The completion that these tokens (cut at their own limit) are, up to the first end token.
+
+    Where its prompt ends in the mark that opens a thought, the text begins with it: it says where the thought ends. Of
+    a `chat` the blank that its template puts before what is said is left out.
+    """
+    stop = next((place for place, token in enumerate(row) if token in ends), len(row))
+    opening = opened_by(tokenizer.decode(prompt[-MARK_TOKENS:], skip_special_tokens=False)) if prompt else ""
+    text = _decode(controls_of(tokenizer), row[:stop], opening)
+    text = text.removeprefix(blank_before(tokenizer)) if chat else text
+    return Completion(request_id, text, "stop" if stop < len(row) else "length", stop)
+
+
+def _decode(controls: Controls, ids: Sequence[int], opening: str) -> str:
+    """The text without control tokens, save those that mark thoughts where it begins with one (Magistral, gpt-oss)."""
+    whole = opening + controls.decode(ids, keep=controls.ids)
+    return controls.decode(ids) if without_thoughts(whole) == whole else opening + controls.decode(ids, keep=TOKENS)

@@ -1,0 +1,1 @@
+"""Many LoRA adapters trained at once on one frozen model. `trainer.py` is the file to read first."""

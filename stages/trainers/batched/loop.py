@@ -1,0 +1,241 @@
+"""A group of jobs of one rank and the same targets, trained as one stack: who is in work, a step, what comes of it."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.interfaces import FitJob, FitResult, Watch
+from stages.models.stacked_lora import Stack
+from stages.tokens.tokenization import Tokens, longest_sequence
+from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy, bytes_of_loss
+from stages.trainers.batched.lora_kernels import PackedRows
+from stages.trainers.batched.memory import Budget, out_of_memory, saved_bytes, tokens_that_fit
+from stages.trainers.batched.optimizer import StackedAdamW, Update
+from stages.trainers.batched.packing import ALIGNED, Packing, Row
+from stages.trainers.peft import Base, diverged, learning_rate_factor, overflowed, write_adapter
+
+
+@dataclass
+class Resident:
+    """A job in a slot: its sequences, the batches of its steps, and the losses so far (on the device)."""
+
+    job: FitJob
+    sequences: Sequence[Tokens]
+    steps: Sequence[Sequence[int]]
+    losses: list[Tensor] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return len(self.losses) == len(self.steps)
+
+    def rows(self, slot: int) -> Iterator[Row]:
+        """The sequences of its next step. The loss of a step is the mean over all its targets."""
+        batch = [self.sequences[place] for place in self.steps[len(self.losses)]]
+        share = 1 / max(1, sum(tokens.weight for tokens in batch))
+        return (Row(slot, tokens, share) for tokens in batch)
+
+    def update(self) -> Update:
+        config = self.job.config
+        rate = config.learning_rate * learning_rate_factor(config, len(self.steps))(len(self.losses))
+        return Update(rate, config.max_grad_norm, config.weight_decay)
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens of the whole job: its length as a chain of steps, and what it costs."""
+        return sum(len(self.sequences[place].ids) for step in self.steps for place in step)
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How passes are computed: the path of the low-rank products, attention's kernel, and the budget in tokens."""
+
+    path: str
+    ragged: bool
+    tokens: int | None  # None: what the memory holds
+
+
+MOST_UNWRITTEN = 8  # finished adapters that may wait for the disk
+DRAWN_AHEAD = 4  # initial weights of jobs that wait for a slot
+
+
+class Group:
+    """Trains jobs as slots of a stack that lies on the network. Call `run` once."""
+
+    def __init__(self, network: Any, stack: Stack, ways: Ways, watch: Watch) -> None:
+        self.network, self.stack, self.watch = network, stack, watch
+        self.path, self.ragged = path_for(stack, ways.path), ways.ragged
+        self.optimizer = StackedAdamW(stack.weights, stack.grads)
+        self.residents: list[Resident] = []
+        self.told = 0  # tokens of this step that the watch has been told of
+        self.budget = Budget(ways.tokens or self._tokens_that_fit(), ALIGNED if self.path == "grouped" else 1)
+
+    def run(self, jobs: Sequence[Resident], base: Base) -> Iterator[FitResult]:
+        """Results as jobs finish, each after its directory is complete. The longest jobs go first.
+
+        Draws and writes happen beside the steps: the device waits for neither.
+        """
+        queue = deque(sorted(jobs, key=lambda job: job.tokens, reverse=True))
+        written: deque[Future[FitResult]] = deque()
+        with ThreadPoolExecutor(max_workers=1) as drawer, ThreadPoolExecutor(max_workers=1) as writer:
+            drawn = ahead(drawer, lambda job: self.stack.draw(job.job.seed), list(queue), DRAWN_AHEAD)
+            while queue or self.residents:
+                while queue and len(self.residents) < len(self.stack.weights):
+                    self._admit(queue.popleft(), next(drawn))
+                self._step()
+                for slot in [slot for slot, resident in enumerate(self.residents) if resident.done][::-1]:
+                    row = self.stack.weights[slot].clone()  # the next job takes the slot
+                    written.append(writer.submit(outcome, self.residents[slot], row, self.stack, base))
+                    self._release(slot)
+                while written and (written[0].done() or len(written) > MOST_UNWRITTEN):
+                    yield written.popleft().result()
+            while written:
+                yield written.popleft().result()
+
+    def _admit(self, resident: Resident, weights: Tensor) -> None:
+        """Gives the job the next free slot."""
+        slot, config = len(self.residents), resident.job.config
+        self.watch.begun([resident.job.id])
+        self.stack.initialise(slot, weights, config.alpha / config.rank)
+        self.optimizer.reset(slot)
+        self.residents.append(resident)
+
+    def _release(self, slot: int) -> None:
+        """Frees a slot; the last one in use moves there, so that those in use stay the first."""
+        last = self.residents.pop()
+        self.stack.move(len(self.residents), slot)
+        self.optimizer.move(len(self.residents), slot)
+        if slot < len(self.residents):
+            self.residents[slot] = last
+
+    # ---- a step
+
+    def _step(self) -> None:
+        """The next optimizer step of every resident: the sum of their losses, each the mean over its own targets."""
+        rows = sorted((row for slot, each in enumerate(self.residents) for row in each.rows(slot)), key=self._order)
+        self.told = 0
+        losses, failed = self._gradients(rows)
+        while failed:
+            self.budget.shrink(failed)
+            self.watch.note(f"memory ran out: from here on about {self.budget.tokens} tokens in one pass")
+            losses, failed = self._gradients(rows)
+        self.optimizer.step([resident.update() for resident in self.residents])
+        for resident, loss in zip(self.residents, losses.unbind(), strict=True):
+            resident.losses.append(loss)
+        self.watch.advance(1)
+
+    def _order(self, row: Row) -> tuple[int, ...]:
+        """Slot by slot where spans must lie together, else rows of similar length into one pass."""
+        return (row.slot,) if self.path == "grouped" else row.shape
+
+    def _gradients(self, rows: Sequence[Row]) -> tuple[Tensor, Sequence[Row]]:
+        """Leaves each slot's gradient in the stack. Returns each slot's loss (slots,), and the pass that did not fit.
+
+        Where one did not, no gradient is left.
+        """
+        slots = len(self.residents)
+        losses = torch.zeros(slots, dtype=self.stack.weights.dtype, device=self.stack.device)
+        self.stack.bind(slots)
+        done = 0
+        for part in self.budget.passes(rows):
+            try:
+                self._pass(self._packing(part), losses)
+                done += sum(row.length for row in part)
+                self._tell(done)
+                continue
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            self.stack.grads.zero_()  # here the error is gone, and with it what its frames held
+            if self.stack.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return losses, part
+        return losses, ()
+
+    def _tell(self, done: int) -> None:
+        """So many tokens of the step are done; those that a pass which did not fit has sent back count once."""
+        if done > self.told:
+            self.watch.trained(done - self.told)
+            self.told = done
+
+    def _packing(self, rows: Sequence[Row]) -> Packing:
+        return Packing(rows, self.stack.device, self.path, self.ragged)
+
+    def _pass(self, packing: Packing, losses: Tensor) -> None:
+        """Adds the pass's gradients to the stack's and its losses to `losses`."""
+        chosen, counted = packing.chosen
+        each = (packing.targets, packing.owners, packing.weights.to(losses.dtype))
+        targets, owners, weights = (packing.put(values[chosen]) for values in each)
+        weights[counted:] = 0
+        hidden = self._hidden(packing).index_select(0, packing.put(chosen))
+        head = self.network.get_output_embeddings()
+        total, each_loss = ChunkedCrossEntropy.apply(hidden, head, targets, weights)  # type: ignore[no-untyped-call]
+        total.backward()
+        losses.index_add_(0, owners, (each_loss * weights).to(losses.dtype))
+
+    def _hidden(self, packing: Packing) -> Tensor:
+        """Last hidden states of all cells: (total, hidden)."""
+        self.stack.layout = PackedRows(packing)
+        hidden: Tensor = self.network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
+        return hidden
+
+    def _tokens_that_fit(self) -> int:
+        """By a trial of two short sequences."""
+        stacked = self.stack.weights.numel() * self.stack.weights.element_size()
+        longest = longest_sequence(self.network.config)
+        try:
+            return tokens_that_fit(self.needed, 3 * stacked, self.stack.device, longest=longest)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            return 1
+
+    def needed(self, length: int) -> int:
+        """Bytes of a pass of one sequence: what autograd keeps, and the loss of its tokens, all of them targets."""
+        return self.saved(length) + length * bytes_of_loss(self.network.get_output_embeddings())
+
+    def saved(self, length: int) -> int:
+        """Bytes that autograd keeps of a pass of one sequence."""
+        self.stack.bind(1)
+        packing = self._packing([Row(0, Tokens((1,) * length, 0))])
+        return saved_bytes(lambda: self._hidden(packing))
+
+
+def ahead(
+    worker: Executor, work: Callable[[Resident], Tensor], jobs: Sequence[Resident], count: int
+) -> Iterator[Tensor]:
+    """work(job) for each job in order, by the worker, up to `count` of them before they are asked for."""
+    waiting: deque[Future[Tensor]] = deque()
+    for job in jobs:
+        waiting.append(worker.submit(work, job))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def outcome(resident: Resident, row: Tensor, stack: Stack, base: Base) -> FitResult:
+    """What came of a job whose weights are now `row`: its directory, complete, or why there is none."""
+    job, losses = resident.job, torch.stack(resident.losses).tolist()
+    error = diverged(losses) or overflowed([row])
+    return FitResult(
+        id=job.id,
+        path=None if error else write_adapter(job.out, stack.named(row), job.config, stack.targets, base),
+        sequences=len(resident.sequences),
+        tokens=sum(len(sequence.ids) for sequence in resident.sequences),
+        steps=len(losses),
+        loss_first=losses[0],
+        loss_last=losses[-1],
+        error=error,
+    )
+
+
+def path_for(stack: Stack, path: str) -> str:
+    """The path, but bmm where the grouped kernel cannot take the stack: sizes must be multiples of 8, never float64."""
+    sizes = {stack.rank} | {size for each in stack.layers for size in (each.base.in_features, each.base.out_features)}
+    fits = stack.weights.dtype != torch.float64 and all(size % 8 == 0 for size in sizes)
+    return path if fits or path != "grouped" else "bmm"

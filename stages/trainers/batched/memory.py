@@ -1,0 +1,109 @@
+"""How much fits: adapters in work and tokens of a pass, from the device's free memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.errors import OutOfMemory
+from stages.trainers.batched.packing import Row
+
+# More gains nothing: a GPU is saturated, a CPU's cache is full (tests/bench/bench_inner_loop.py).
+MOST_ADAPTERS = 64
+MOST_TOKENS = {"cuda": 16_384, "cpu": 2048}
+SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # a CPU's allocator, CUDA, cuBLAS
+SHARE = 0.8  # of the free memory that a pass may plan with; the rest is for what is not counted
+
+
+@dataclass
+class Budget:
+    """Most tokens of one forward and backward pass, each row's cells rounded up to a `multiple`.
+
+    It shrinks when the device's memory runs out.
+    """
+
+    tokens: int
+    multiple: int = 1
+
+    def cost(self, row: Row) -> int:
+        return -(-row.cells // self.multiple) * self.multiple
+
+    def passes(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """The rows, in their order, in passes of at most so many tokens; a longer row makes a pass of its own."""
+        found: list[Row] = []
+        used = 0
+        for row in rows:
+            if found and used + self.cost(row) > self.tokens:
+                yield found
+                found, used = [], 0
+            found.append(row)
+            used += self.cost(row)
+        if found:
+            yield found
+
+    def shrink(self, failed: Sequence[Row]) -> None:
+        """To half of the pass that did not fit. Raises OutOfMemory where that was a single sequence."""
+        if len(failed) == 1:
+            raise OutOfMemory(
+                f"a sequence of {failed[0].cells} tokens does not fit into the device's memory; take fewer --slots, "
+                "--dtype bfloat16, or --pad-mode sampled:32 instead of full"
+            )
+        self.tokens = max(1, sum(self.cost(row) for row in failed) // 2)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether this is the device's memory running out. Not everything that allocates has a class of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in SHORT_OF_MEMORY)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that can still be had."""
+    if device.type == "cuda":
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + held
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def adapters_that_fit(network: Any, names: Sequence[str], rank: int) -> int:
+    """How many adapters of these layers to work on at once: fp32 masters, gradients, two moments and a working copy.
+
+    They may take half of the free memory.
+    """
+    layers = [network.get_submodule(name) for name in names]
+    width: int = rank * sum(layer.in_features + layer.out_features for layer in layers)
+    room = free_bytes(network.device) // 2 // (5 * width * 4)
+    return max(1, min(room, MOST_ADAPTERS))
+
+
+def tokens_that_fit(
+    saved: Callable[[int], int], reserved: int, device: torch.device, *, longest: int | None = None
+) -> int:
+    """Tokens of a pass, where `saved(length)` are the bytes kept for the backward pass of a sequence so long.
+
+    The slope between two lengths counts: weights that are kept whatever the length are part of `reserved`. The model
+    takes sequences of up to `longest` tokens.
+    """
+    long = min(48, longest or 48)
+    short = long // 3
+    each = max(1, (saved(long) - saved(short)) // (long - short))
+    room = int(SHARE * (free_bytes(device) - reserved))
+    return max(1, min(room // each, MOST_TOKENS.get(device.type, 512)))
+
+
+def saved_bytes(forward: Callable[[], Any]) -> int:
+    """Bytes that autograd keeps for the backward pass of `forward`, each storage counted once."""
+    storages: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        kept = forward()  # held until all is counted: a freed storage's address may be given out again
+    del kept
+    return sum(storages.values())

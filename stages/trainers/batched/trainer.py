@@ -1,0 +1,109 @@
+"""The batched trainer: many LoRA adapters at once on one frozen model, each as if it were trained alone.
+
+Every step takes the next step of every adapter in work. As one ends, the next job takes its slot; the longest jobs go
+first, since the longest chain bounds the run. Jobs of another rank or other targets form a stack of their own.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from heapq import heapreplace
+from typing import Any
+
+import torch
+
+from stages.errors import BadConfig, Untrainable
+from stages.files import check_space
+from stages.interfaces import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
+from stages.models.loading import Device, load_model, load_tokenizer
+from stages.models.lora_targets import follows_rows
+from stages.models.stacked_lora import Stack
+from stages.tokens.tokenization import lesson_tokens
+from stages.trainers.batched.attention import check_packable, has_ragged_kernel, packed_attention
+from stages.trainers.batched.loop import Group, Resident, Ways
+from stages.trainers.batched.memory import MOST_ADAPTERS, adapters_that_fit
+from stages.trainers.peft import SETTINGS_BYTES, Base, add_lora, batches
+
+
+class ManyTrainer:
+    """Trains all jobs on one model. `slots` adapters are in work at a time; `path` is a key of lowrank.PATHS.
+
+    `tokens_per_step` bounds the tokens of one forward and backward pass: a step with more takes several passes. None
+    for either takes what the device's memory holds. `loaded` is a (tokenizer, network) that is in memory already; the
+    model is then only a name.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: Device = Device(),
+        slots: int | None = None,
+        tokens_per_step: int | None = None,
+        path: str | None = None,
+        loaded: tuple[Any, Any] | None = None,
+    ) -> None:
+        self.model, self.slots = model, slots
+        self.tokenizer, self.network = loaded or (load_tokenizer(model), load_model(model, device))
+        gpu = self.network.device.type == "cuda" and self.network.dtype == torch.bfloat16
+        check_packable(self.network)
+        self.base = Base(model) if loaded else Base.of(model)
+        self.ways = Ways(
+            path or ("grouped" if gpu else "bmm"), gpu and has_ragged_kernel(self.network), tokens_per_step
+        )
+
+    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
+        """One result per job as it finishes, each after its directory is complete. Reads all jobs first."""
+        groups: dict[tuple[int, tuple[str, ...]], list[Resident]] = {}
+        names = cache(lambda targets: tuple(target_names(self.network, targets)))
+        for job in jobs:
+            if job.config.dropout:
+                raise BadConfig(f"--dropout {job.config.dropout}: many adapters at once have none; use --trainer peft")
+            try:
+                resident = self._prepare(job)
+            except Untrainable as error:
+                yield failed(job, error)
+            else:
+                groups.setdefault((job.config.rank, names(job.config.targets)), []).append(resident)
+        tokens = sum(resident.tokens for members in groups.values() for resident in members)
+        steps = sum(steps_in_all(members, self.slots or MOST_ADAPTERS) for members in groups.values())
+        watch.expect(tokens, steps=steps)
+        for (rank, layers), members in groups.items():
+            yield from self._fit_group(rank, layers, members, watch)
+
+    def _prepare(self, job: FitJob) -> Resident:
+        sequences = lesson_tokens(self.tokenizer, self.network, job.lesson, job.config, packed=True)
+        return Resident(job, sequences, list(batches(len(sequences), job.config, job.seed)))
+
+    def _fit_group(
+        self, rank: int, names: Sequence[str], members: Sequence[Resident], watch: Watch
+    ) -> Iterator[FitResult]:
+        slots = min(len(members), self.slots or adapters_that_fit(self.network, names, rank))
+        with packed_attention(self.network), Stack(self.network, names, rank=rank, slots=slots) as stack:
+            needed = len(members) * (stack.weights[0].nbytes + SETTINGS_BYTES)
+            check_space(members[0].job.out.parent, needed, f"{len(members)} adapters")
+            yield from Group(self.network, stack, self.ways, watch).run(members, self.base)
+
+
+def steps_in_all(members: Sequence[Resident], slots: int) -> int:
+    """Optimizer steps of a group in so many slots, the longest jobs first: those of the slot that is longest in use."""
+    ends = [0] * slots
+    for resident in sorted(members, key=lambda job: job.tokens, reverse=True):
+        heapreplace(ends, ends[0] + len(resident.steps))
+    return max(ends)
+
+
+def target_names(network: Any, targets: Sequence[str]) -> list[str]:
+    """Full names of the layers that peft would adapt, in its order. Raises BadConfig as peft's own choice does."""
+    with torch.random.fork_rng():  # peft draws weights that nobody needs
+        wrapped = add_lora(network, FitConfig(rank=1, targets=tuple(targets)))
+    try:
+        parts = wrapped.get_base_model().named_modules()
+        layers = {name: part.base_layer for name, part in parts if hasattr(part, "lora_A")}
+    finally:
+        wrapped.unload()
+    for name, layer in layers.items():
+        inside = layer is not network.get_output_embeddings() and isinstance(layer, torch.nn.Linear)
+        if not inside or not follows_rows(network, name):
+            needs = "not a linear layer inside the blocks that sees every token, as --trainer batched needs"
+            raise BadConfig(f"layer {name}: {needs}; use --trainer peft")
+    return list(layers)

@@ -1,0 +1,302 @@
+"""The outer update through trl: supervised fine-tuning on kept self-edits, loss on the completion only (SEAL App. B).
+
+Examples are tokenised here with their loss mask, as everywhere in `stages`; trl gets ids and labels.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from stages.errors import BadConfig, BadInput, MissingInput
+from stages.files import PART, check_space, make_folder, whole_directory, write_file
+from stages.interfaces import Example, SftConfig, Unwatched, Watch
+from stages.models.loading import ABOUT, Device, load_model, load_tokenizer, sizes_in
+from stages.models.lora_targets import peft_targets
+from stages.models.network import first_line, library_errors, load_network
+from stages.records.record import Checkpoint
+from stages.tokens.chat_templates import controls_of
+from stages.tokens.tokenization import Tokens, example_tokens
+from stages.trainers.peft import overflowed
+
+
+class TrlFinetuner:
+    """Fine-tunes one model on prompt-completion examples and writes it as an ordinary model directory.
+
+    `run` is a name for model, examples and settings together, which the directory then carries.
+    """
+
+    def __init__(self, model: str, *, device: Device = Device(), run: str = "") -> None:
+        self.model, self.run = model, run
+        self.device = device
+        self.tokenizer = load_tokenizer(model)
+
+    def finetune(
+        self, examples: Sequence[Example], config: SftConfig, out: Path, watch: Watch = Unwatched()
+    ) -> Checkpoint:
+        """The checkpoint that now lies in `out`, whole: it is built under a temporary name and renamed."""
+        from transformers import set_seed
+
+        if config.batch_size % config.micro_batch:
+            raise BadConfig(f"--micro-batch {config.micro_batch}: does not divide --batch-size {config.batch_size}")
+        set_seed(config.seed)
+        wide = config.full and self.device.dtype == "auto"  # bfloat16 weights would round small updates away
+        network = load_model(self.model, replace(self.device, dtype="float32") if wide else self.device)
+        dtype = self.device.resolve()[1] if wide and network.device.type == "cuda" else network.dtype
+        for told in try_saving(network, self.tokenizer, out, self.model, dtype.itemsize):
+            watch.note(told)
+        steps, losses = self._train(network, examples, config, watch)
+        watch.phase("writing")
+        network.to(dtype=dtype)
+        checkpoint = Checkpoint(
+            model=str(out),
+            base=self.model,
+            examples=len(examples),
+            steps=steps,
+            loss_first=losses[0],
+            loss_last=losses[-1],
+            fit={key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()},
+        )
+        save_model(network, self.tokenizer, out, {"run": self.run, "checkpoint": checkpoint.model_dump(mode="json")})
+        return checkpoint
+
+    def _train(
+        self, network: Any, examples: Sequence[Example], config: SftConfig, watch: Watch
+    ) -> tuple[int, list[float]]:
+        """Trains the network in place: all weights, or a LoRA that is merged. Returns steps and logged losses."""
+        from datasets import Dataset
+        from transformers import PrinterCallback, ProgressCallback
+        from trl import SFTTrainer
+
+        tokens = [example_tokens(self.tokenizer, example, end=True) for example in examples]
+        self._tell_controls(examples, watch)
+        rows = Dataset.from_list([{"input_ids": list(t.ids), "labels": t.labels} for t in tokens])
+        network.requires_grad_(config.full)
+        text = network.config.get_text_config()
+        of_experts = {
+            key: getattr(text, key) for key in ("router_aux_loss_coef", "output_router_logits") if hasattr(text, key)
+        }
+        if not config.full:
+            check_mergeable(network, config.targets)
+        with TemporaryDirectory() as scratch:
+            trainer = SFTTrainer(
+                model=network,
+                args=settings(config, network, scratch),
+                train_dataset=rows,
+                processing_class=self.tokenizer,
+                peft_config=None if config.full else outer_lora(network, config),
+            )
+            check_loss(trainer.model, tokens[0])
+            trainer.remove_callback(PrinterCallback)
+            trainer.remove_callback(ProgressCallback)
+            trainer.add_callback(told_to(watch, sum(len(t.ids) for t in tokens), len(tokens), config))
+            trainer.train()
+        if overflowed(trainer.model.parameters()):
+            raise BadConfig(f"--learning-rate {config.learning_rate}: the training diverged; take a smaller one")
+        if not config.full:
+            merge(trainer.model, tokens[0])
+        for key, value in of_experts.items():  # trl writes its own into the model's settings
+            setattr(text, key, value)
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        return trainer.state.global_step, losses
+
+    def _tell_controls(self, examples: Sequence[Example], watch: Watch) -> None:
+        """Says of how many texts the control tokens, which others may have meant as such, are learned as letters."""
+        texts = [
+            f"{each.prompt}{each.completion.removesuffix(self.tokenizer.eos_token)}"
+            for each in examples
+            if isinstance(each.prompt, str)
+        ]
+        found = [match[0] for text in texts if (match := controls_of(self.tokenizer).pattern.search(text))]
+        if found:
+            told = f"{len(found)} of {len(examples)} examples have control tokens in their text ({found[0]})"
+            watch.note(f"{told}, which are learned as letters; give a chat as messages")
+
+
+def check_mergeable(network: Any, targets: Sequence[str]) -> None:
+    """Raises BadConfig for an output layer that is the embeddings, too: merged, a LoRA of the one changes both."""
+    head, embeddings = network.get_output_embeddings(), network.get_input_embeddings()
+    if head is None or embeddings is None or head.weight is not embeddings.weight:
+        return
+    name = next(name for name, part in network.named_modules() if part is head).rpartition(".")[2]
+    if name in {target.rpartition(".")[2] for target in targets}:
+        raise BadConfig(
+            f"--target {name}: in this model it has the embeddings' weights (tie_word_embeddings), which merging would "
+            "change, too; leave it out, or give --full"
+        )
+
+
+def check_loss(student: Any, tokens: Tokens) -> None:
+    """Raises BadConfig where trl's loss is not that of the model's own logits.
+
+    It takes the last hidden states through the output layer itself, and knows of some architectures what comes behind.
+    """
+    import torch
+    from trl.trainer import utils
+
+    if not hasattr(utils, "add_fused_lm_head"):  # trl before 1.16 takes the model's logits
+        return
+    ids = torch.tensor([tokens.ids[:16] if len(tokens.ids) > 1 else tokens.ids * 2], device=student.device)
+    student.eval()
+    with torch.no_grad():
+        own = student(input_ids=ids).logits[0, :-1].float().log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
+        try:
+            fused = student(input_ids=ids, labels=ids, fused_lm_head=True).log_probs
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BadConfig(f"trl cannot train this architecture ({error}); take another model") from error
+    if not torch.allclose(own, fused.flatten().float()[: len(own)], rtol=0.02, atol=0.02):
+        raise BadConfig("trl's loss is not that of this architecture's logits; take another model")
+
+
+def merge(student: Any, tokens: Tokens) -> None:
+    """Merges the LoRA into the model's weights. Raises BadConfig where the model then says something else."""
+    import torch
+
+    ids = torch.tensor([tokens.ids[:16]], device=student.device)
+    student.eval()
+    with torch.no_grad():
+        before = student(input_ids=ids).logits.double()
+        after = student.merge_and_unload()(input_ids=ids).logits.double()
+    tolerance = 1e-3 if student.dtype in (torch.float32, torch.float64) else 0.1
+    if not (after - before).norm() <= tolerance * (before - before.mean()).norm():
+        raise BadConfig("the LoRA, merged into the weights, says something else; take other layers with --target")
+
+
+def told_to(watch: Watch, tokens: int, examples: int, config: SftConfig) -> Any:
+    """trl's callback that tells the watch, after every pass, a pass's share of all tokens: which they are, it hides."""
+    from transformers import TrainerCallback
+
+    total, passes, done = tokens * config.epochs, -(-examples // config.micro_batch) * config.epochs, 0
+
+    class Teller(TrainerCallback):  # type: ignore[misc]
+        def on_substep_end(self, *_: Any, **__: Any) -> None:
+            nonlocal done
+            if done < passes:
+                watch.trained(total * (done + 1) // passes - total * done // passes)
+            done += 1
+
+        on_step_end = on_substep_end  # the last pass of a step
+
+    watch.expect(total)
+    return Teller()
+
+
+def settings(config: SftConfig, network: Any, scratch: str) -> Any:
+    """trl's settings, with its defaults that depend on the device set from the model itself."""
+    import torch
+    from trl import SFTConfig
+
+    on_gpu = network.device.type == "cuda"
+    experts = {"router_aux_loss_coef": 0.0} if hasattr(SFTConfig, "router_aux_loss_coef") else {}  # trl 1.16
+    return SFTConfig(
+        output_dir=scratch,
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        per_device_train_batch_size=config.micro_batch,
+        gradient_accumulation_steps=config.batch_size // config.micro_batch,
+        max_grad_norm=config.max_grad_norm,
+        lr_scheduler_type="linear",
+        seed=config.seed,
+        bf16=on_gpu and (config.full or network.dtype == torch.bfloat16),
+        gradient_checkpointing=on_gpu,
+        use_cpu=not on_gpu,
+        max_length=None,
+        packing=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to=[],
+        save_strategy="no",
+        **experts,  # the loss is on the completion only
+    )
+
+
+def outer_lora(network: Any, config: SftConfig) -> Any:
+    """The outer LoRA. Raises BadConfig naming the model's own linear layers where a target does not exist."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=0.0,
+        target_modules=peft_targets(network, config.targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def try_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_bytes: int) -> list[str]:
+    """What is mended so that the model can be saved, as it will be when it is trained. Little is written.
+
+    Raises BadConfig for a model that cannot be saved, NoSpace or OSError where its directory cannot be.
+    """
+    if getattr(network, "hf_quantizer", None) is not None:
+        raise BadConfig(f"--model {name}: its weights are quantized, and sft writes whole ones; take one that is not")
+    mended = mend_generation(network.generation_config, name)
+    make_folder(out.parent)
+    check_space(out.parent, weight_bytes * network.num_parameters(), "the model's weights")
+    trial = TemporaryDirectory(prefix=f"{out.name}.", suffix=PART, dir=out.parent)
+    with trial as folder, library_errors(name, "cannot be saved, and so is not trained"):
+        network.save_pretrained(folder, state_dict=shared_weights(network))
+        tokenizer.save_pretrained(folder)
+    return mended
+
+
+def shared_weights(network: Any) -> dict[str, Any]:
+    """The first row of all weights that lie in one place, by which transformers sees whether it can save them."""
+    places: dict[int, list[str]] = {}
+    state = network.state_dict()
+    for key, weight in state.items():
+        places.setdefault(weight.untyped_storage().data_ptr(), []).append(key)
+    shared = [key for keys in places.values() if len(keys) > 1 for key in keys]
+    return {key: state[key][:1] if state[key].dim() else state[key] for key in shared}
+
+
+def mend_generation(config: Any, name: str) -> list[str]:
+    """Makes the settings of generation such that transformers saves them; what was changed. Here they are not used.
+
+    Raises BadConfig where they cannot be mended without a guess.
+    """
+    mended, file = list[str](), "generation_config.json"
+    if config.pad_token_id is not None and config.pad_token_id < 0:
+        config.pad_token_id = None
+        mended.append(f"{file} has a negative pad_token_id: the new model's has none")
+    try:
+        config.validate(strict=True)
+    except ValueError:
+        if config.do_sample is not True:  # sampling settings say that it is meant
+            config.do_sample = True
+            mended.append(f"{file} says how to sample but not do_sample: the new model's has do_sample true")
+    try:
+        config.validate(strict=True)
+    except ValueError as error:
+        lines = [line.removeprefix("- ") for line in str(error).splitlines() if line.startswith("- ")]
+        why = lines[0] if lines else first_line(error)
+        raise BadConfig(f"--model {name}: {file} cannot be saved again: {why}; mend it first") from None
+    return mended
+
+
+def check_published(folder: Path) -> None:
+    """Raises BadConfig for a checkpoint that the stages would refuse: by the very functions that load one for them."""
+    try:
+        load_tokenizer(str(folder))
+        load_network(str(folder), device_map="meta")
+    except (BadConfig, BadInput, MissingInput) as error:
+        raise BadConfig(f"the model cannot be used as it was trained: {error}") from None
+
+
+def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]) -> None:
+    """Model and tokenizer as safetensors, what made them, and their sizes: the directory is complete or absent."""
+    from safetensors import SafetensorError
+
+    with whole_directory(out) as partial:
+        try:
+            network.save_pretrained(str(partial))
+        except SafetensorError as error:  # its word for a full disk
+            raise OSError(f"{partial}: {error}") from None
+        tokenizer.save_pretrained(str(partial))
+        check_published(partial)
+        names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
+        told = {**about, "files": sizes_in(partial, names)}
+        write_file(partial / ABOUT, (json.dumps(told, indent=1) + "\n").encode())

@@ -1,0 +1,263 @@
+"""Model and adapter directories are judged by settings and headers; what is wrong with one is named."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+
+from stages.errors import BadInput, MissingInput, SealError
+from stages.models.inspection import adapter_config, misfits, model_tensors, read_adapter, read_object
+from stages.models.safetensors_header import TensorInfo
+from tests.tiny_models import make_adapter
+
+FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+WEIGHTS = "adapter_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def whole_adapter(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_adapter(model_dir, tmp_path_factory.mktemp("adapter") / "whole", rank=3)
+
+
+@pytest.fixture
+def adapter(whole_adapter: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(whole_adapter, tmp_path / "adapter"))
+
+
+def setting(adapter: Path, **changes: object) -> None:
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def spoil(adapter: Path, changed: Mapping[str, torch.Tensor | None]) -> None:
+    """Other tensors under names that end so; None removes them."""
+    state = load_file(adapter / WEIGHTS)
+    for end, tensor in changed.items():
+        name = next(name for name in state if name.endswith(end))
+        del state[name]
+        if tensor is not None:
+            state[name] = tensor
+    save_file(state, adapter / WEIGHTS)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(SealError) as caught:
+        read_adapter(path)
+    return str(caught.value)
+
+
+def test_the_tensors_of_a_model_are_those_it_loads_with(model_dir: Path) -> None:
+    network = AutoModelForCausalLM.from_pretrained(model_dir)
+    assert model_tensors(model_dir) == {
+        name: TensorInfo("F32", tuple(weight.shape)) for name, weight in network.state_dict().items()
+    }
+
+
+def test_shards_are_read_together(model_dir: Path, tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(model_dir).save_pretrained(tmp_path, max_shard_size="20KB")
+    shards = sorted(tmp_path.glob("*.safetensors"))
+    assert len(shards) > 2
+    assert model_tensors(tmp_path) == model_tensors(model_dir)
+    shards[1].write_bytes(shards[1].read_bytes()[:-1])
+    with pytest.raises(BadInput, match=f"{shards[1].name}: cut off"):
+        model_tensors(tmp_path)
+    shards[1].unlink()
+    with pytest.raises(SealError, match=f"{shards[1].name}: no such file"):
+        model_tensors(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        ({"a": "../model.safetensors"}, "its weight_map does not name files"),
+        ({"a": 3}, "its weight_map does not name files"),
+        ({}, "its weight_map does not name files"),
+        ([], "its weight_map does not name files"),
+        ({"b": "x.safetensors"}, "has no 'b', which the index places there"),
+    ],
+)
+def test_an_index_that_leads_nowhere_is_refused(tmp_path: Path, places: object, words: str) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(BadInput, match=words):
+        model_tensors(tmp_path)
+
+
+def test_a_bin_alone_is_refused_and_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    with pytest.raises(BadInput, match=r"only a \.bin, which is not read; take a revision with safetensors"):
+        model_tensors(tmp_path)
+    (tmp_path / "pytorch_model.bin").unlink()
+    with pytest.raises(SealError, match="no weights"):
+        model_tensors(tmp_path)
+
+
+def test_a_whole_adapter_tells_its_targets_and_its_base(whole_adapter: Path, model_dir: Path) -> None:
+    found = read_adapter(whole_adapter)
+    assert found.base == str(model_dir)
+    assert found.tensors == 2 * len(found.targets) > 0
+    assert {(target.down[0], target.up[1]) for target in found.targets} == {(3, 3)}
+    assert misfits(found, model_tensors(model_dir)) == ([], [])
+
+
+def test_a_rank_that_differs_from_the_settings_is_named(adapter: Path) -> None:
+    setting(adapter, r=4)
+    assert "has rank 3, not 4; make it again with `seal adapt`" in refusal(adapter)
+    setting(adapter, rank_pattern={"q_proj": 3})
+    assert read_adapter(adapter).targets
+    spoil(adapter, {"v_proj.lora_B.weight": torch.zeros(16, 5)})
+    assert "lora_B of 'model.layers.0.self_attn.v_proj' has rank 5, not 3 or 4" in refusal(adapter)
+
+
+@pytest.mark.parametrize("rank", [None, 0, True, "3", 2.0, [3]])
+def test_a_rank_that_is_no_number_is_refused(adapter: Path, rank: object) -> None:
+    setting(adapter, r=rank)
+    assert "r and rank_pattern are not all whole numbers" in refusal(adapter)
+
+
+def test_half_a_layer_is_refused(adapter: Path) -> None:
+    spoil(adapter, {"q_proj.lora_B.weight": None})
+    assert "q_proj' has no lora_A and lora_B" in refusal(adapter)
+    save_file({"x": torch.zeros(1)}, adapter / WEIGHTS)
+    assert "a LoRA without lora_A and lora_B" in refusal(adapter)
+
+
+def test_an_adapter_that_is_cut_off_or_has_only_a_bin_is_refused(adapter: Path) -> None:
+    content = (adapter / WEIGHTS).read_bytes()
+    (adapter / WEIGHTS).write_bytes(content[:-1])
+    assert f"{WEIGHTS}: cut off" in refusal(adapter)
+    (adapter / WEIGHTS).rename(adapter / "adapter_model.bin")
+    assert "only a .bin, which is not read" in refusal(adapter)
+    assert "no such directory" in refusal(adapter / "absent")
+
+
+def test_an_adapter_of_another_model_does_not_fit(whole_adapter: Path, model_dir: Path, qwen_dir: Path) -> None:
+    found = read_adapter(whole_adapter)
+    tensors = model_tensors(model_dir)
+    name = "model.layers.1.self_attn.q_proj.weight"
+    bad, unclear = misfits(found, {**tensors, name: TensorInfo("F32", (32, 64))})
+    assert bad == ["'model.layers.1.self_attn.q_proj' is 32×64, the adapter for 32×32"]
+    assert not unclear
+    layerless = {name: info for name, info in tensors.items() if ".layers.1." not in name}
+    assert misfits(found, layerless)[0][0] == "no layer 'model.layers.1.self_attn.q_proj'"
+
+
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
+def test_an_embedding_and_the_names_of_a_bare_model_fit(model_dir: Path, tmp_path: Path) -> None:
+    path = make_adapter(model_dir, tmp_path / "a", targets=("embed_tokens", "down_proj", "lm_head"))
+    found, tensors = read_adapter(path), model_tensors(model_dir)
+    assert any(target.embedding for target in found.targets)
+    assert misfits(found, tensors) == ([], [])
+    bare = {name.removeprefix("model."): info for name, info in tensors.items()}
+    assert misfits(found, bare) == ([], [])
+    del bare["lm_head.weight"]  # tied to the embedding, so that no file has it
+    assert misfits(found, bare) == ([], ["no layer 'lm_head'"])
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set")
+def test_the_turned_weights_of_gpt2_fit(tmp_path: Path) -> None:
+    GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=30)).save_pretrained(tmp_path / "model")
+    path = make_adapter(tmp_path / "model", tmp_path / "adapter", targets=("c_attn",))
+    found, tensors = read_adapter(path), model_tensors(tmp_path / "model")
+    assert misfits(found, tensors) == ([], [])
+    (target,) = found.targets
+    assert (target.down, target.up) == ((2, 16), (48, 2))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(["r", "rank_pattern", "peft_type", "init_lora_weights", "fan_in_fan_out", "target_modules"])
+
+
+@FUZZ
+@given(content=st.binary(max_size=50) | st.just(b"[" * 99_999) | st.just(b'{"a":' * 99_999) | st.just(b"1" * 9999))
+def test_settings_of_any_bytes_are_an_object_or_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    try:
+        assert isinstance(read_object(path), dict)
+    except BadInput as error:
+        assert str(error).startswith(f"{path}: ")
+
+
+@FUZZ
+@given(changes=st.dictionaries(KEYS, JSON, max_size=3))
+def test_adapter_settings_of_any_type_are_read_or_refused(
+    whole_adapter: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    copy = Path(shutil.copytree(whole_adapter, tmp_path / "copy", dirs_exist_ok=True))
+    setting(copy, **changes)
+    try:
+        misfits(read_adapter(copy), {})
+    except SealError as error:
+        assert str(copy) in str(error)
+
+
+def test_an_adapters_settings_are_read(model_dir: Path, tmp_path: Path) -> None:
+    assert adapter_config(make_adapter(model_dir, tmp_path / "adapter", rank=3))["r"] == 3
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "words"),
+    [
+        (
+            lambda folder: shutil.rmtree(folder),
+            MissingInput,
+            "no such directory (run `seal adapt` again",
+        ),
+        (
+            lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"),
+            BadInput,
+            "only a .bin, which is not read; it needs adapter_model.safetensors",
+        ),
+        (
+            lambda folder: (folder / "adapter_model.safetensors").unlink(),
+            BadInput,
+            "no weights; it needs adapter_model.safetensors",
+        ),
+        (lambda folder: (folder / "adapter_config.json").unlink(), BadInput, "adapter_config.json cannot be read"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{"), BadInput, "adapter_config.json cannot"),
+        (lambda folder: (folder / "adapter_config.json").write_text("[]"), BadInput, "adapter_config.json is not an"),
+    ],
+)
+def test_what_is_no_adapter_is_named(
+    model_dir: Path, tmp_path: Path, spoil: Callable[[Path], object], kind: type[SealError], words: str
+) -> None:
+    folder = make_adapter(model_dir, tmp_path / "adapter")
+    spoil(folder)
+    with pytest.raises(kind) as caught:
+        adapter_config(folder)
+    assert words in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_an_adapter_that_would_change_the_base_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "init_lora_weights": "pissa"}')
+    with pytest.raises(BadInput, match="begun with pissa, which changes the base model; convert it"):
+        adapter_config(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING"])
+def test_an_adapter_that_puts_tokens_before_the_prompt_is_refused(adapter: Path, method: str) -> None:
+    setting(adapter, peft_type=method)
+    with pytest.raises(BadInput, match=f"peft_type {method} puts tokens before the prompt; take an adapter of layers"):
+        read_adapter(adapter)
+
+
+def test_an_adapter_without_its_method_is_refused(adapter: Path) -> None:
+    setting(adapter, peft_type=None)
+    with pytest.raises(BadInput, match="its settings have no peft_type"):
+        read_adapter(adapter)

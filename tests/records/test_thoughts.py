@@ -1,0 +1,165 @@
+"""What is a thought, where it ends, and that nothing else is taken for one."""
+
+import time
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stages.records.thoughts import (
+    HARMONY,
+    PAIRS,
+    WRAPPERS,
+    answer_of,
+    joined,
+    learnable,
+    opened_by,
+    why_unsaid,
+    without_thoughts,
+)
+
+ANSWERS = ["Paris", "\n\nParis is in France.\n", " ", "", "[[1, 2]]#", "the <b>bold</b> & the <brave>"]
+CLOSED = [f"{mark}\nLondon? No.\n{close}" for mark, close in PAIRS.items()]
+HARMONY_ANALYSIS = "<|channel|>analysis<|message|>London? No.<|end|><|start|>assistant"
+LONE = [close for close in PAIRS.values() if not close.startswith(("Here", "<unused"))]
+
+
+@pytest.mark.parametrize("thought", CLOSED)
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_the_text_behind_a_thought_is_verbatim(thought: str, answer: str) -> None:
+    assert without_thoughts(thought + answer) == answer
+    assert without_thoughts(f" \n{thought}{answer}") == answer
+    assert without_thoughts(thought * 3 + answer) == answer
+
+
+@pytest.mark.parametrize("close", LONE)
+@pytest.mark.parametrize("thought", ["So, London? No, Paris.\n", "So, London? No, Paris.", "\n", ""])
+def test_a_thought_that_the_template_has_opened_ends_at_its_mark(close: str, thought: str) -> None:
+    for answer in ("\n\nParis", "Paris", "[[1, 2]]#"):
+        assert without_thoughts(thought + close + answer) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{HARMONY_ANALYSIS}<|channel|>final<|message|>Paris", "Paris"),
+        (f"<|start|>assistant{HARMONY_ANALYSIS}<|channel|>final<|message|>Paris<|return|>", "Paris"),
+        (f"{HARMONY_ANALYSIS}<|channel|>final <|constrain|>json<|message|>{{}}<|end|>", "{}"),
+        (f"{HARMONY_ANALYSIS}{HARMONY_ANALYSIS}<|channel|>final<|message|>\nParis", "\nParis"),
+        ("<|channel|>final<|message|>Paris", "Paris"),
+        ("analysisThe user asks. London? No.assistantfinalParis", "Paris"),  # where the special tokens were dropped
+        ("<think>\nx\n</think>\n<answer>\nParis\n</answer>", "\nParis\n"),
+        ("<think>\nx\n</think>\n\n<response>\nParis", "\nParis"),
+        ("<|begin_of_thought|>x<|end_of_thought|>\n\n<|begin_of_solution|>\nP\n<|end_of_solution|>", "\nP\n"),
+        ("<|START_THINKING|>x<|END_THINKING|><|START_RESPONSE|>P<|END_RESPONSE|>", "P"),
+        ("<think></think>", ""),
+        ("<think>x</think> He thinks.</think>Paris", "Paris"),
+        ("Let me see. </think> Paris", " Paris"),
+        ("<think>x</think>Paris</think>\n", "Paris"),
+    ],
+)
+def test_other_ways_of_thinking_are_known(text: str, said: str) -> None:
+    assert without_thoughts(text) == said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"{mark}\nLondon?" for mark in PAIRS),
+        *(f"{mark}London? <b>No</b>" for mark in PAIRS),
+        HARMONY_ANALYSIS,
+        "<|channel|>analysis<|message|>Lon",
+        "<|channel|>commentary to=search<|message|>{}<|call|>",
+        "<|channel|>",
+        "analysisThe user asks. Lon",
+        "<think>x</think><think>Lon",
+        "<think>\n",
+    ],
+)
+def test_a_text_that_ends_within_a_thought_says_nothing(text: str) -> None:
+    assert without_thoughts(text) is None
+    assert learnable(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The <think> tag opens a thought.",
+        "The </think> tag closes it.",
+        "The closing tag is </think>",
+        "The closing tag is `</think>`.",
+        'Write "</think>" or (</think>), or nothing.',
+        "Models write <think>\nso\n</think>\n\nand then they answer.",
+        "1. <think> and </think> are tags.\n2. [THINK] and [/THINK] are tokens.",
+        "Paris. <think>Was that right?</think> It was.",
+        "<think>",
+        "</think>\n",
+        "</think>.",
+        "</think> is the closing tag",
+        "<think>, </think> and the rest",
+        "<answer>Paris</answer>",
+        "analysis of the text",
+        "Analysis: Paris",
+        "<thin>Paris</thin>",
+        "```html\n<think>\n</think>\n```",
+    ],
+)
+def test_a_text_about_thoughts_is_left_as_it_is(text: str) -> None:
+    assert without_thoughts(text) == text
+    assert learnable(text) == text
+
+
+MARKS = [*PAIRS, *PAIRS.values(), *WRAPPERS, *WRAPPERS.values(), *HARMONY, "analysis", "assistantfinal", "final"]
+pieces = st.lists(st.sampled_from([*MARKS, " ", "\n", ".", "a", "B", "Paris", "\u2028", "<", "/"]), max_size=12)
+
+
+@given(st.text())
+@example("</b>")
+@example("a |> b")
+def test_a_text_without_marks_is_returned_unchanged(text: str) -> None:
+    if not any(mark in text for mark in MARKS):
+        assert without_thoughts(text) == text == learnable(text)
+
+
+@given(pieces.map("".join))
+def test_cutting_twice_is_cutting_once_and_what_is_left_is_a_part_of_the_text(text: str) -> None:
+    said = without_thoughts(text)
+    if said is not None:
+        assert said in text
+        assert without_thoughts(said) == said
+        assert learnable(text) in (said, said.lstrip("\n"))
+
+
+@given(st.text(st.characters(exclude_characters="<[◁|")), st.text(st.characters(exclude_characters="<[◁|/Ha")))
+def test_any_thought_is_cut_from_any_answer(thought: str, answer: str) -> None:
+    assert without_thoughts(joined(thought, answer)) == f"\n\n{answer}"
+    assert without_thoughts(joined(thought, None)) is None
+    assert learnable(joined(thought, answer)) == answer.lstrip("\n")
+
+
+def test_a_prompt_says_that_it_has_opened_a_thought() -> None:
+    assert opened_by("<|Assistant|><think>\n") == "<think>\n"
+    assert opened_by("<|Assistant|><thought>") == "<thought>"
+    assert opened_by("<think>\n\n</think>\n\n") == ""
+    assert opened_by("") == ""
+
+
+def test_why_there_is_no_answer_says_what_to_do() -> None:
+    assert why_unsaid("length") == why_unsaid("unknown") == "the model thought until --max-tokens; take more of them"
+    assert why_unsaid("stop") == "the model ended within its thought"
+
+
+@pytest.mark.parametrize("thought", CLOSED)
+def test_what_is_cut_off_right_behind_its_thought_says_nothing_and_what_ends_there_is_empty(thought: str) -> None:
+    assert answer_of(f"{thought}\n\n", "length") is None
+    assert (answer_of(f"{thought}\n\n", "stop"), answer_of(thought, "unknown")) == ("\n\n", "")
+    assert answer_of(f"{thought}Par", "length") == "Par"
+    assert answer_of("\n\n", "length") == "\n\n"
+    assert answer_of("<think>\n", "stop") is None
+
+
+@pytest.mark.parametrize("piece", [*MARKS, "<think>a</think>", "a.</think>", "the </think> tag ", " ", "\n<", "a/"])
+def test_the_longest_text_takes_no_more_time_than_its_length(piece: str) -> None:
+    text, started = piece * (400_000 // len(piece)), time.process_time()
+    without_thoughts(text)
+    assert time.process_time() - started < 2  # a hundredth of it, mostly; a minute or more were it quadratic

@@ -1,0 +1,107 @@
+"""Files are whole or absent, and folders too."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from stages.errors import NoSpace
+from stages.files import check_space, remove_partials, replace_file, whole_directory
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_byte_is_written_however_short_the_writes_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data)[:3]))
+    replace_file(tmp_path / "file", b"0123456789")
+    assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+def test_a_file_that_cannot_be_written_keeps_what_it_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_file(tmp_path / "file", b"old")
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        replace_file(tmp_path / "file", b"new")
+    assert caught.value.filename == str(tmp_path / "file.part")
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_directory_is_complete_when_its_name_is_there(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "adapter"
+    with whole_directory(out) as partial:
+        (partial / "inner").mkdir()
+        (partial / "inner" / "file").write_text("whole")
+        assert not out.exists()
+    assert names(out.parent) == ["adapter"]
+    assert (out / "inner" / "file").read_text() == "whole"
+    assert out.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_directory_takes_the_place_of_another(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        with whole_directory(tmp_path / "adapter") as partial:
+            (partial / text).write_text(text)
+    assert names(tmp_path) == ["adapter"]
+    assert names(tmp_path / "adapter") == ["new"]
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_directory(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught, whole_directory(tmp_path / "adapter") as partial:
+        (partial / "adapter_config.json").write_text("{}")
+        raise OSError(errno.ENOSPC, "No space left on device")  # as a write to an open file raises it: without a name
+    assert caught.value.filename == str(partial)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_processes_that_build_one_directory_never_mix(tmp_path: Path) -> None:
+    with whole_directory(tmp_path / "adapter") as first:
+        (first / "first").write_text("")
+        with whole_directory(tmp_path / "adapter") as second:
+            (second / "second").write_text("")
+        assert names(tmp_path / "adapter") == ["second"]
+    assert names(tmp_path / "adapter") == ["first"]
+
+
+def test_a_directory_keeps_its_name_when_the_new_one_cannot_take_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with whole_directory(tmp_path / "adapter") as partial:
+        (partial / "old").write_text("")
+
+    def refuse(source: object, target: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="Input/output"), whole_directory(tmp_path / "adapter") as partial:
+        (partial / "new").write_text("")
+    assert names(tmp_path / "adapter") == ["old"]
+
+
+def test_what_a_killed_process_left_of_a_directory_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = ["one", "one.v2.abcd_234.part", "onetwo.abcd_234.part", "two.abcd_234.part"]
+    for name in (*kept, "one.abcd_234.part", "one.abcd_235.old.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("")
+    remove_partials(tmp_path, {"one", "three"})
+    assert names(tmp_path) == kept
+    with whole_directory(tmp_path / "one.v2") as partial:
+        remove_partials(tmp_path, {"one"})
+        assert partial.exists()
+        remove_partials(tmp_path, {"one.v2"})
+        partial.mkdir()
+
+
+def test_what_does_not_fit_on_the_disk_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    check_space(tmp_path / "new" / "adapters", 1000, "3 adapters")
+    with pytest.raises(
+        NoSpace, match=r"adapters: 3 adapters need 1,000,000,000,000.0 MB and [\d,.]+ MB are free; free"
+    ):
+        check_space(tmp_path / "new" / "adapters", 10**18, "3 adapters")
