@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from seal_cli.terminal.console import note
 from seal_cli.runs.settings import are_alike, differences, to_bytes
-from stages.files import NO_LOCKS, PART, make_folder, named, rename, replace_file, write_all
+from seal_cli.terminal.console import note
 from stages.errors import ExistingOutput, Locked
+from stages.files import NO_LOCKS, PART, make_folder, named, rename, replace_file, write_all
 
 COUNTED = 2**20  # bytes that are read at once to count lines
 Key = Callable[[bytes], str | None]  # the identity of a line; None for one that cannot be read

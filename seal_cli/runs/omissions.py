@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from seal_cli.terminal.console import note
 from seal_cli.runs.manifest import path_of
 from seal_cli.runs.rejects import Rejects, part_of
-from stages.sources.datasets.folders import JSON_FILES, TABLES, Omission
+from seal_cli.terminal.console import note
 from stages.file_kinds import TEXTS
+from stages.sources.datasets.folders import JSON_FILES, TABLES, Omission
 from stages.sources.repeats import TWICE
 from stages.sources.squad import UNANSWERED, UNASKED
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from seal_cli.runs import manifest
-from seal_cli.terminal.console import note
 from seal_cli.runs.journal import Journal
-from seal_cli.runs.stdio import UsageError, claim_stdout, encode, to_stdout
 from seal_cli.runs.settings import are_alike, differences
-from stages.records.adapter_paths import folders_of, locate, path_from, relate
+from seal_cli.runs.stdio import UsageError, claim_stdout, encode, to_stdout
+from seal_cli.terminal.console import note
 from stages.errors import BadInput, ExistingOutput
+from stages.records.adapter_paths import folders_of, locate, path_from, relate
 from stages.records.frozen import Frozen
 from stages.records.jsonl import validate
 from stages.records.plan import Plan

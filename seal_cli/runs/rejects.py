@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from seal_cli.terminal.console import say
 from seal_cli.runs.journal import lock
-from stages.files import PART, make_folder, named, rename, write_all
+from seal_cli.terminal.console import say
 from stages.errors import BadInput, ExistingOutput
+from stages.files import PART, make_folder, named, rename, write_all
 from stages.records.jsonl import Reject, stop
 
 SAID = 5  # rejects that are shown; the others are only counted

@@ -12,20 +12,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seal_cli import exit_codes
+from seal_cli.flags.shard import in_shard
 from seal_cli.runs.before import none_came
-from seal_cli.terminal.console import Counts, closing_line, counted, note, say
-from seal_cli.terminal.display import Display
 from seal_cli.runs.journal import Journal
-from seal_cli.runs.stdio import ClosedPipe, encode
-from seal_cli.terminal.progress import Progress
+from seal_cli.runs.output import Target
 from seal_cli.runs.reasons import Reasons
 from seal_cli.runs.rejects import SAID, Rejects
-from seal_cli.flags.shard import in_shard
-from seal_cli.runs.output import Target
+from seal_cli.runs.stdio import ClosedPipe, encode
 from seal_cli.runs.worker import Flight, Suspects, poison, run_worker
-from stages.records.adapter_paths import without_path
-from stages.interfaces import Watch
+from seal_cli.terminal.console import Counts, closing_line, counted, note, say
+from seal_cli.terminal.display import Display
+from seal_cli.terminal.progress import Progress
 from stages.errors import BadInput
+from stages.interfaces import Watch
+from stages.records.adapter_paths import without_path
 from stages.records.frozen import Frozen
 from stages.records.jsonl import BadLine, Lines, Reject, one_line
 from stages.records.pairs import TrainingPair

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.records.adapter_paths import folders_of, locate
-from stages.files import write_all
 from stages.errors import BadInput, MissingInput
-from stages.sources.datasets.folders import suggest
-from stages.records.frozen import Frozen
 from stages.file_kinds import examine, look_at_folder
+from stages.files import write_all
+from stages.records.adapter_paths import folders_of, locate
+from stages.records.frozen import Frozen
 from stages.records.jsonl import Lines, Refuse, bounded_lines, read_lines, read_records, stop, validate
 from stages.records.pairs import TrainingPair, read_pair
 from stages.records.record import Record, Section, SftExample, to_json
+from stages.sources.datasets.folders import suggest
 
 
 class UsageError(Exception):

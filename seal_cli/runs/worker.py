@@ -21,12 +21,12 @@ from types import FrameType
 from typing import BinaryIO, NoReturn
 
 from seal_cli import exit_codes
+from seal_cli.runs.stdio import encode
 from seal_cli.terminal.console import say
 from seal_cli.terminal.display import let_go
-from seal_cli.runs.stdio import encode
 from seal_cli.terminal.progress import Progress
-from stages.interfaces import Unit
 from stages.errors import Crashed, OutOfMemory
+from stages.interfaces import Unit
 from stages.records.jsonl import Reject
 from stages.records.record import Record
 
