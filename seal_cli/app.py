@@ -63,7 +63,7 @@ COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
 }
 
 
-def guarded(name: str, command: Callable[..., int]) -> Callable[..., int]:
+def _guarded(name: str, command: Callable[..., int]) -> Callable[..., int]:
     """The command with `--quiet`, and with every way of ending turned into an exit code and a plain message."""
 
     @wraps(command)
@@ -75,7 +75,7 @@ def guarded(name: str, command: Callable[..., int]) -> Callable[..., int]:
             be_quiet()
         exit_codes.exit_on_signals()
         try:
-            check_numbers(name, options)
+            _check_numbers(name, options)
             return command(*arguments, **options)
         except UsageError as error:
             sys.stderr.write(f"seal: {error}\n")
@@ -90,7 +90,7 @@ def guarded(name: str, command: Callable[..., int]) -> Callable[..., int]:
     return run
 
 
-def check_numbers(command: str, options: Mapping[str, object]) -> None:
+def _check_numbers(command: str, options: Mapping[str, object]) -> None:
     """Raises UsageError for infinity and nan: JSON lines, which say what was asked for, have no such number."""
     from seal_cli.runs.stdio import UsageError
 
@@ -113,12 +113,12 @@ def make_app() -> typer.Typer:
     )
     for name, (command, does) in COMMANDS.items():
         bare = name in ("tasks", "report")
-        app.command(name, cls=Command, short_help=does, no_args_is_help=bare)(guarded(name, command))
-    app.callback()(start)
+        app.command(name, cls=Command, short_help=does, no_args_is_help=bare)(_guarded(name, command))
+    app.callback()(_start)
     return app
 
 
-def show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     """Prints the version of the installed package and ends."""
     if wanted:
         from seal_cli.runs.manifest import version_of
@@ -127,9 +127,9 @@ def show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def start(
+def _start(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Print seal's version and end.")
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print seal's version and end.")
     ] = False,
 ) -> None:
     """What comes before a command."""
@@ -137,9 +137,9 @@ def start(
 
 def main() -> None:
     """The console script. A command's return value is the exit code."""
-    see_to_stderr()
-    spare_the_collector()
-    sum_alike()
+    _see_to_stderr()
+    _spare_the_collector()
+    _sum_alike()
     app = make_app()
     try:
         code = app(prog_name="seal", standalone_mode=False)
@@ -150,14 +150,14 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-def see_to_stderr() -> None:
+def _see_to_stderr() -> None:
     """Who closed it (`2>&-`) wants to hear nothing. Records have a descriptor of their own; fd 1 is pointed there."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
         os.dup2(sys.stderr.fileno(), 2)
 
 
-def spare_the_collector() -> None:
+def _spare_the_collector() -> None:
     """A second less for each stage: what torch and transformers make on import stays until the process ends anyway.
 
     Cycles are still collected, only less often, and what is left at the end is left to the system.
@@ -166,7 +166,7 @@ def spare_the_collector() -> None:
     atexit.register(gc.freeze)
 
 
-def sum_alike() -> None:
+def _sum_alike() -> None:
     """Makes MKL take each row of a matrix product the same way, however many rows there are (Intel's strict CNR).
 
     One of the things that make an adapter the same to the last bit in any company (stages/checks/invariance.py). It

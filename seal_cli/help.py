@@ -6,7 +6,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 ARGUMENTS, OWN = "Arguments", "Options"  # own: what only this stage has
-TITLES: Mapping[str, Sequence[str]] = {  # of parameters; those that are not here are the stage's own
+_TITLES: Mapping[str, Sequence[str]] = {  # of parameters; those that are not here are the stage's own
     "Training": (
         "rank",
         "alpha",
@@ -54,7 +54,7 @@ TITLES: Mapping[str, Sequence[str]] = {  # of parameters; those that are not her
         "help",
     ),
 }
-TITLE_OF = {name: title for title, names in TITLES.items() for name in names}
+TITLE_OF = {name: title for title, names in _TITLES.items() for name in names}
 
 
 class Command(TyperCommand):
@@ -62,7 +62,7 @@ class Command(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments first, then the stage's own options, then those that it shares with others."""
-        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in (ARGUMENTS, OWN, *TITLES)}
+        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in (ARGUMENTS, OWN, *_TITLES)}
         for param in self.get_params(ctx):
             shown = param.get_help_record(ctx)
             if shown is not None:

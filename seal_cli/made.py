@@ -17,24 +17,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-AFTER = ("--overwrite", "-o")  # what make puts behind the arguments, with FILE
-INCOMPLETE = 3  # finished, but some records failed, stayed unscored or were rejected: its lines say which
+_AFTER = ("--overwrite", "-o")  # what make puts behind the arguments, with FILE
+_INCOMPLETE = 3  # finished, but some records failed, stayed unscored or were rejected: its lines say which
 
 
-def manifest_of(file: Path) -> Path:
+def _manifest_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.manifest.json")
 
 
-def read_manifest(file: Path) -> dict[str, Any]:
+def _read_manifest(file: Path) -> dict[str, Any]:
     """The manifest; empty where there is none that can be read."""
     try:
-        found = json.loads(manifest_of(file).read_bytes())
+        found = json.loads(_manifest_of(file).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def is_by_hand(file: Path) -> bool:
+def _is_by_hand(file: Path) -> bool:
     """Whether there is a file that make did not have made by a stage, or that is not as the stage left it."""
     digest = hashlib.sha256()
     try:
@@ -43,34 +43,34 @@ def is_by_hand(file: Path) -> bool:
                 digest.update(block)
     except FileNotFoundError:
         return False
-    made = read_manifest(file)
-    return made.get("sha256") != digest.hexdigest() or not is_command_of_make(made.get("command"))
+    made = _read_manifest(file)
+    return made.get("sha256") != digest.hexdigest() or not _is_command_of_make(made.get("command"))
 
 
-def is_command_of_make(command: Any) -> bool:
+def _is_command_of_make(command: Any) -> bool:
     """Whether make gave the command, and nobody typed it who may have had other wishes."""
-    return isinstance(command, list) and len(command) > len(AFTER) and tuple(command[-3:-1]) == AFTER
+    return isinstance(command, list) and len(command) > len(_AFTER) and tuple(command[-3:-1]) == _AFTER
 
 
-def why_again(run: str, file: str, inputs: list[str], arguments: list[str]) -> str | None:
+def _why_again(run: str, file: str, inputs: list[str], arguments: list[str]) -> str | None:
     """The reason to make it again with these arguments; None where there is none, or where that cannot be known."""
-    made = read_manifest(Path(file))
-    if not is_command_of_make(made.get("command")) or is_by_hand(Path(file)):
+    made = _read_manifest(Path(file))
+    if not _is_command_of_make(made.get("command")) or _is_by_hand(Path(file)):
         return None
-    old, new = moved([str(word) for word in made["command"]], run, file), [*arguments, *AFTER, file]
+    old, new = _moved([str(word) for word in made["command"]], run, file), [*arguments, *_AFTER, file]
     if old != new:
-        gone = " ".join(each for each in options(old) if each not in options(new))
-        come = " ".join(each for each in options(new) if each not in options(old))
+        gone = " ".join(each for each in _options(old) if each not in _options(new))
+        come = " ".join(each for each in _options(new) if each not in _options(old))
         if gone and come:
             return f"was made with {gone}, and it is {come} now"
         return f"was made without {come}" if come else f"was made with {gone or 'these in another order'}"
     for path in inputs:
-        if is_later(Path(path), made.get("began")):
+        if _is_later(Path(path), made.get("began")):
             return f"{path} has changed since it was begun"
     return None
 
 
-def moved(command: list[str], run: str, file: str) -> list[str]:
+def _moved(command: list[str], run: str, file: str) -> list[str]:
     """The command as it would be had the run always been where it is now."""
     there, inside = command[-1], file[len(run) :]  # `/round-1/edits.jsonl`
     if not there.endswith(inside):
@@ -79,7 +79,7 @@ def moved(command: list[str], run: str, file: str) -> list[str]:
     return [f"{run}/{word.removeprefix(old)}" if word.startswith(old) else word for word in command]
 
 
-def options(command: list[str]) -> list[str]:
+def _options(command: list[str]) -> list[str]:
     """Each option with its values as one text."""
     found: list[str] = []
     for word in command:
@@ -90,7 +90,7 @@ def options(command: list[str]) -> list[str]:
     return found
 
 
-def is_later(path: Path, began: Any) -> bool:
+def _is_later(path: Path, began: Any) -> bool:
     """Whether a file has changed since that time."""
     try:
         return path.stat().st_mtime > datetime.fromisoformat(began).timestamp()
@@ -98,22 +98,22 @@ def is_later(path: Path, began: Any) -> bool:
         return False
 
 
-def end(code: int, file: Path) -> int:
+def _end(code: int, file: Path) -> int:
     """What a stage that ended with this code leaves to make: no file, unless another make has finished it meanwhile."""
-    if code == INCOMPLETE:
+    if code == _INCOMPLETE:
         return 0
-    if not manifest_of(file).exists():
+    if not _manifest_of(file).exists():
         file.unlink(missing_ok=True)
     return code
 
 
-def answer(question: str, rest: list[str]) -> bool:
+def _answer(question: str, rest: list[str]) -> bool:
     """The answer to a question; where it is yes, stderr says why."""
     if question == "by-hand":
-        told = f"{rest[0]}: is not of make, so it is kept; remove it to have it made" * is_by_hand(Path(rest[0]))
+        told = f"{rest[0]}: is not of make, so it is kept; remove it to have it made" * _is_by_hand(Path(rest[0]))
     else:
         run, file, inputs, *arguments = rest
-        why = why_again(run, file, inputs.split(), arguments)
+        why = _why_again(run, file, inputs.split(), arguments)
         told = f"{file}: {why}: it is made again, and what is made from it" if why else ""
     sys.stderr.write(f"make: {told}\n" if told else "")
     return bool(told)
@@ -122,5 +122,5 @@ def answer(question: str, rest: list[str]) -> bool:
 if __name__ == "__main__":
     asked, *about = sys.argv[1:]
     if asked == "ended":
-        sys.exit(end(int(about[0]), Path(about[1])))
-    sys.stdout.write("yes\n" if answer(asked, about) else "no\n")
+        sys.exit(_end(int(about[0]), Path(about[1])))
+    sys.stdout.write("yes\n" if _answer(asked, about) else "no\n")

@@ -67,16 +67,16 @@ class Pieces:
 
     def add(self, record: Record) -> None:
         """Raises BadLine for a self-edit that comes twice, and for one that its line contradicts."""
-        edit, made = edit_of(record), self._made(record)
+        edit, made = _edit_of(record), self._made(record)
         if made.keys() & self.found.keys():
             raise BadLine(f"self-edit {edit.id} of {record.task.name!r} occurs twice; each line must be another")
         self.distinct.add_task(record.task)
         self.found |= made
 
     def _made(self, record: Record) -> dict[str, Piece]:
-        edit, bare = edit_of(record), record.grow(adapter=None, score=None)
+        edit, bare = _edit_of(record), record.grow(adapter=None, score=None)
         try:
-            lesson = lesson_of(self.domain, record)
+            lesson = _lesson_of(self.domain, record)
         except (BadEdit, Unwritten, Untrainable) as error:
             adapter = _without_training(edit, self.model, self.identity, self.config, error)
             return {adapter.id: Piece(bare, line=bare.grow(adapter=adapter))}
@@ -117,7 +117,7 @@ def run(
 
 def show_data(records: Iterable[Record], *, domain: Domain) -> Iterator[Line]:
     """The training data of each self-edit, without training."""
-    return (domain.shown(each.task, edit_of(each)).model_copy(update={"meta": each.meta}) for each in records)
+    return (domain.shown(each.task, _edit_of(each)).model_copy(update={"meta": each.meta}) for each in records)
 
 
 class Unwritten(ValueError):
@@ -127,9 +127,9 @@ class Unwritten(ValueError):
     """
 
 
-def lesson_of(domain: Domain, record: Record) -> Lesson:
+def _lesson_of(domain: Domain, record: Record) -> Lesson:
     """The training data of the line's self-edit. Raises BadEdit or Unwritten where there is none."""
-    edit = edit_of(record)
+    edit = _edit_of(record)
     if edit.text is None:
         raise Unwritten(f"there is no self-edit ({edit.error or why_unsaid(edit.finish)}); run `seal generate` again")
     if edit.error is not None:
@@ -137,7 +137,7 @@ def lesson_of(domain: Domain, record: Record) -> Lesson:
     return domain.lesson(record.task, edit)
 
 
-def edit_of(record: Record) -> SelfEdit:
+def _edit_of(record: Record) -> SelfEdit:
     """The line's self-edit. Raises BadLine where there is none."""
     if record.edit is None:
         raise BadLine(f"task {record.task.id} has no edit (run `seal generate` first)")

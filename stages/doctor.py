@@ -25,10 +25,10 @@ from stages.services.base import Transport
 __all__ = ["SERVICES", "Finding", "Wanted", "run"]
 
 SERVICES = ("server", "judge server")  # checks that are wrong only while somebody else's machine is
-RIGHT = Case("What colour is the inn?", gold="red", prediction="red")
-WRONG = Case("What colour is the inn?", gold="red", prediction="blue")
+_RIGHT = Case("What colour is the inn?", gold="red", prediction="red")
+_WRONG = Case("What colour is the inn?", gold="red", prediction="blue")
 JUDGE_TIMEOUT_S, JUDGE_RETRY_S = 30.0, 2.0
-TAKE_ANOTHER = "give another --model, or copy or download it again"
+_TAKE_ANOTHER = "give another --model, or copy or download it again"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def check_model(name: str, device: Device, deep: bool) -> Iterator[Finding]:
     try:
         finding, folder = health.place_of(name)
     except Exception as error:  # noqa: BLE001
-        yield of_error("model", error, TAKE_ANOTHER)
+        yield of_error("model", error, _TAKE_ANOTHER)
         return
     yield finding
     if folder is None:
@@ -79,30 +79,30 @@ def check_model(name: str, device: Device, deep: bool) -> Iterator[Finding]:
         well = well and finding.ok is not False
         yield finding
     if deep and well:
-        yield from held("model forward", TAKE_ANOTHER, lambda: health.check_forward(folder, device))
+        yield from held("model forward", _TAKE_ANOTHER, lambda: health.check_forward(folder, device))
     elif deep:
         yield unknown("model forward", "not tried, because of what is wrong above")
 
 
 def _model_parts(folder: Path, device: Device) -> Iterator[Finding]:
-    config = list(held("model config", TAKE_ANOTHER, lambda: health.check_config(folder)))
+    config = list(held("model config", _TAKE_ANOTHER, lambda: health.check_config(folder)))
     yield from config
     known = all(finding.ok is not False for finding in config)
-    yield from held("model tokenizer", TAKE_ANOTHER, lambda: health.check_tokenizer(folder))
-    yield from held("model weights", TAKE_ANOTHER, lambda: check_weights(folder, device, known))
+    yield from held("model tokenizer", _TAKE_ANOTHER, lambda: health.check_tokenizer(folder))
+    yield from held("model weights", _TAKE_ANOTHER, lambda: _check_weights(folder, device, known))
 
 
-def check_weights(folder: Path, device: Device, known: bool) -> Iterator[Finding]:
+def _check_weights(folder: Path, device: Device, known: bool) -> Iterator[Finding]:
     """Whole files, those of the class where it is known, and whether there is memory for them where they would go."""
     tensors = model_tensors(folder)
     stored = size(sum(tensor.bytes for tensor in tensors.values()))
     beside = health.beside_weights(folder) if known else ()
     more = f", {len(beside)} of them not for text (as {shown(beside[0])})" if beside else ""
     yield fine("model weights", f"{len(tensors)} tensors, {stored}, every file whole{more}")
-    yield from held("model memory", "--device cpu, or see nvidia-smi", lambda: check_room(tensors, device))
+    yield from held("model memory", "--device cpu, or see nvidia-smi", lambda: _check_room(tensors, device))
 
 
-def check_room(tensors: Mapping[str, TensorInfo], device: Device) -> Iterator[Finding]:
+def _check_room(tensors: Mapping[str, TensorInfo], device: Device) -> Iterator[Finding]:
     """Weights alone; training and long prompts need more."""
     free, each, where = health.room(device)
     need = sum(tensor.elements for tensor in tensors.values()) * each
@@ -129,10 +129,10 @@ def check_adapter(path: Path, model: str | None) -> Iterator[Finding]:
     else:
         yield unknown("adapter base", f"{path}: does not name its model", "tell `seal eval` with --model")
     if model is not None and adapter.targets:
-        yield from held("adapter fit", TAKE_ANOTHER, lambda: check_fit(path, adapter, model))
+        yield from held("adapter fit", _TAKE_ANOTHER, lambda: _check_fit(path, adapter, model))
 
 
-def check_fit(path: Path, adapter: Adapter, model: str) -> Iterator[Finding]:
+def _check_fit(path: Path, adapter: Adapter, model: str) -> Iterator[Finding]:
     try:
         folder = health.place_of(model)[1]
         if folder is None:
@@ -156,26 +156,26 @@ def check_judge(name: str, key: str | None = None) -> Iterator[Finding]:
     advice = f"take one of {', '.join(JUDGES)}, or mend the class"
     try:
         factory.check_judge(name, key)
-        judge = factory.make_judge(name, lambda url: reach(url, key), None)
+        judge = factory.make_judge(name, lambda url: _reach(url, key), None)
         grade = judge.give if isinstance(judge, GuardedJudge) else judge.grade
-        verdicts = [verdict for verdict, _ in zip(grade([RIGHT, WRONG]), range(3), strict=False)]
+        verdicts = [verdict for verdict, _ in zip(grade([_RIGHT, _WRONG]), range(3), strict=False)]
         given = [verdict.correct for verdict in verdicts]
     except (Unavailable, Denied) as error:
         yield of_error("judge server", error, "start the server that it asks")
     except Exception as error:  # noqa: BLE001
         yield of_error("judge", error, advice)
     else:
-        yield judged(name, given, [verdict.reason for verdict in verdicts], advice)
+        yield _judged(name, given, [verdict.reason for verdict in verdicts], advice)
 
 
-def reach(url: str, key: str | None) -> Transport:
+def _reach(url: str, key: str | None) -> Transport:
     """A transport that does not try for long."""
     from stages.services.client import Server
 
     return Server(url, key=key, concurrency=2, timeout_s=JUDGE_TIMEOUT_S, retry_for_s=JUDGE_RETRY_S)
 
 
-def judged(name: str, given: list[bool | None], reasons: list[str | None], advice: str) -> Finding:
+def _judged(name: str, given: list[bool | None], reasons: list[str | None], advice: str) -> Finding:
     if given == [True, False]:
         return fine("judge", f"{name}: takes a right answer as right and a wrong one as wrong")
     if len(given) != 2:

@@ -90,9 +90,9 @@ def run(
     there = list(records)
     check(there, domain)
     there = [line for line in there if keys is None or owner_of(line) in keys]
-    lines, named = [without_lost(line, lost) for line in there], {owner_of(line): line.adapter for line in there}
+    lines, named = [_without_lost(line, lost) for line in there], {owner_of(line): line.adapter for line in there}
     queries = {line.task.id: list(domain.queries(line.task, in_context=in_context, chat=chat)) for line in lines}
-    done: dict[Owner, Graded] = {plain(line): graded for line in known if (graded := baseline_of(line)) is not None}
+    done: dict[Owner, Graded] = {plain(line): graded for line in known if (graded := _baseline_of(line)) is not None}
     requests = list(_requests(lines, queries, sampling, done))
     keys_of = {request.id: key for key, request in requests}
     watch.expect(len(requests), "requests")
@@ -131,20 +131,20 @@ def _then(completions: Iterable[Completion], work: Callable[[], object]) -> Iter
     work()
 
 
-def baseline_of(line: Record) -> Graded | None:
+def _baseline_of(line: Record) -> Graded | None:
     """The plain model's answers to the task's questions, if a finished score line holds all of them."""
     answers = line.score.answers if line.score and line.adapter else ()
     if not answers or any(answer.baseline_prediction is None for answer in answers):
         return None
     verdicts = [Verdict(answer.baseline_correct, None) for answer in answers]
     replies = [
-        Reply(answer.id, answer.baseline_prediction, verdict, baseline_poll(answer))
+        Reply(answer.id, answer.baseline_prediction, verdict, _baseline_poll(answer))
         for answer, verdict in zip(answers, verdicts, strict=True)
     ]
     return Graded(tuple(replies), tuple(verdicts))
 
 
-def baseline_poll(answer: Answer) -> Poll | None:
+def _baseline_poll(answer: Answer) -> Poll | None:
     return Poll(answer.baseline_attempts) if isinstance(answer, GridAnswer) else None
 
 
@@ -171,7 +171,7 @@ class Scorable:
         self.distinct.add(line.task, owner, f"{'adapter' if line.adapter else 'task'} {owner} occurs twice")
 
 
-def without_lost(line: Record, lost: Mapping[str, str]) -> Record:
+def _without_lost(line: Record, lost: Mapping[str, str]) -> Record:
     """The line as if its training had failed, where the adapter that it names cannot be used."""
     path = line.adapter.path if line.adapter else None
     if line.adapter is None or path is None or path not in lost:

@@ -17,10 +17,10 @@ from stages.errors import BadInput
 
 TEXTS = (".txt", ".md", ".markdown", ".rst")
 HEAD = 64 * 2**10  # bytes from which a file is told
-HEAD_LINES = 1000
-KEY = re.compile(rb'^\s{0,4}"([^"\\]{1,40})"\s*:', re.MULTILINE)  # of a JSON document over several lines
-ANY_KEY = re.compile(rb'[{,]\s*"([^"\\]{1,40})"\s*:')  # of JSON objects, however deep
-SMALL = 4_000  # bytes: a longer text with {title} and {context} in it speaks about templates
+_HEAD_LINES = 1000
+_KEY = re.compile(rb'^\s{0,4}"([^"\\]{1,40})"\s*:', re.MULTILINE)  # of a JSON document over several lines
+_ANY_KEY = re.compile(rb'[{,]\s*"([^"\\]{1,40})"\s*:')  # of JSON objects, however deep
+_SMALL = 4_000  # bytes: a longer text with {title} and {context} in it speaks about templates
 
 
 @dataclass(frozen=True)
@@ -54,27 +54,27 @@ class Foreign(BadInput):
         self.kind = kind
 
 
-MODEL_WAY = "a model is given by its folder: --model {folder}"
-SPREAD = Kind(
+_MODEL_WAY = "a model is given by its folder: --model {folder}"
+_SPREAD = Kind(
     "a JSON document over several lines, not an object on each line",
     "make tasks of it with `seal tasks {file}`, or lines with `jq -c . {file}`",
 )
-LIST = Kind(
+_LIST = Kind(
     "a JSON list, not an object on each line",
     "make tasks of it with `seal tasks {file}`, or lines with `jq -c '.[]' {file}`",
 )
-LINES_SPREAD = Kind(SPREAD.name, "make lines of it with `jq -c . {file}`")
-LINES_LISTED = Kind(LIST.name, "make lines of it with `jq -c '.[]' {file}`")
+_LINES_SPREAD = Kind(_SPREAD.name, "make lines of it with `jq -c . {file}`")
+_LINES_LISTED = Kind(_LIST.name, "make lines of it with `jq -c '.[]' {file}`")
 TEMPLATE = Kind(
     "a prompt template, with {title} and {context} in it", "`seal generate --template {file}` writes with it"
 )
-TEXT = Kind("a text, not JSON lines", "make a task of it: `seal tasks {file} | seal generate --model DIR`")
-TABLE_FILE = Kind("a table", "make tasks of it: seal tasks {file}")
+_TEXT = Kind("a text, not JSON lines", "make a task of it: `seal tasks {file} | seal generate --model DIR`")
+_TABLE_FILE = Kind("a table", "make tasks of it: seal tasks {file}")
 SOLUTIONS = Kind(
     "ARC's solutions",
     "give the challenges: `seal tasks CHALLENGES.json --solutions {file}` (those beside it are found)",
 )
-SUBMISSION = Kind(
+_SUBMISSION = Kind(
     "ARC answers (attempts), not tasks", "give the challenges that they answer: seal tasks CHALLENGES.json"
 )
 PAIRS = Kind(
@@ -87,21 +87,21 @@ UTF16 = Kind(
 )
 UTF32 = Kind(UTF16.name.replace("16", "32"), UTF16.way.replace("16", "32"))
 UTF16BE = Kind(f"{UTF16.name}, big-endian", UTF16.way.replace("UTF-16", "UTF-16BE"))
-LFS = Kind("a Git LFS pointer, not the file", "fetch it in its folder: git lfs pull")
+_LFS = Kind("a Git LFS pointer, not the file", "fetch it in its folder: git lfs pull")
 ANNEXED = Kind("a link of git-annex, not the file", "fetch it: git annex get {file}")
-PAGE = Kind("a web page or an XML answer of a server, not the file", "fetch it again, or take the text of the page")
-REPLY = Kind("what a server said, not the file", "see what it says: cat {file}, and fetch it again")
-UNFINISHED = Kind("a download that did not finish", "fetch it again")
-STAND_INS = (LFS, ANNEXED, PAGE, REPLY, UNFINISHED)  # what lies where a file ought to
+_PAGE = Kind("a web page or an XML answer of a server, not the file", "fetch it again, or take the text of the page")
+_REPLY = Kind("what a server said, not the file", "see what it says: cat {file}, and fetch it again")
+_UNFINISHED = Kind("a download that did not finish", "fetch it again")
+STAND_INS = (_LFS, ANNEXED, _PAGE, _REPLY, _UNFINISHED)  # what lies where a file ought to
 SFT_PAIRS = Kind("training pairs", "train on them: seal sft {file} --model DIR --out NEW")
 PARQUET = Kind("a parquet file", "make tasks of it: seal tasks {file}")
 ARROW = Kind("an Arrow file", "make tasks of it: seal tasks {file}")
-PICTURE = Kind("a picture", "give the text that it shows")
-PEFT_FOLDER = Kind(
+_PICTURE = Kind("a picture", "give the text that it shows")
+_PEFT_FOLDER = Kind(
     "a PEFT adapter", "`seal eval LINES` takes adapters from the lines that `seal adapt` wrote; give those"
 )
-DESCRIPTION = Kind("the description of a dataset", "give its folder: seal tasks {folder}")
-MODEL_FOLDER = Kind("a model", "a model is given with --model {file}")
+_DESCRIPTION = Kind("the description of a dataset", "give its folder: seal tasks {folder}")
+_MODEL_FOLDER = Kind("a model", "a model is given with --model {file}")
 
 GZIP = Kind("a gzip file", "unpack it first: gunzip -k {file}")
 
@@ -118,23 +118,23 @@ BYTES: tuple[tuple[bytes, Kind], ...] = (
         Kind("a sqlite file, as the judge's cache is", "a cache is given with --cache {file}; here give JSON lines"),
     ),
     (b"%PDF", Kind("a PDF", "take its text: pdftotext {file} - | seal tasks - --title TITLE")),
-    (b"\x89PNG", PICTURE),
-    (b"\xff\xd8\xff", PICTURE),
-    (b"GIF8", PICTURE),
+    (b"\x89PNG", _PICTURE),
+    (b"\xff\xd8\xff", _PICTURE),
+    (b"GIF8", _PICTURE),
     (b"\xff\xfe\0\0", UTF32),
     (b"\0\0\xfe\xff", UTF32),
     (b"\xff\xfe", UTF16),
     (b"\xfe\xff", UTF16),
     (b"\x7fELF", Kind("a program", "give JSON lines, or `seal tasks` a text")),
 )
-STARTS: tuple[tuple[bytes, Kind], ...] = (  # of small letters, behind blanks
-    (b"version https://git-lfs.github.com/spec/", LFS),
+_STARTS: tuple[tuple[bytes, Kind], ...] = (  # of small letters, behind blanks
+    (b"version https://git-lfs.github.com/spec/", _LFS),
     (b"/annex/objects/", ANNEXED),
-    (b"<!doctype html", PAGE),
-    (b"<html", PAGE),
-    (b"<?xml", PAGE),
+    (b"<!doctype html", _PAGE),
+    (b"<html", _PAGE),
+    (b"<?xml", _PAGE),
 )
-REPLIES = (
+_REPLIES = (
     b"404: not found",
     b"404 page not found",
     b"not found",
@@ -144,9 +144,9 @@ REPLIES = (
     b"invalid username or password.",
     b"invalid credentials in authorization header",
 )  # of GitHub, Hugging Face and plain web servers: the whole of a small file
-REPLY_KEYS = frozenset({"error", "errors", "message", "status", "detail", "documentation_url", "code", "statusCode"})
-SAFETENSORS = Kind("weights (safetensors)", "a model is given by its folder: --model {folder}")
-ARCHIVE = Kind("a tar archive", "unpack it first: tar -xf {file}")
+_REPLY_KEYS = frozenset({"error", "errors", "message", "status", "detail", "documentation_url", "code", "statusCode"})
+_SAFETENSORS = Kind("weights (safetensors)", "a model is given by its folder: --model {folder}")
+_ARCHIVE = Kind("a tar archive", "unpack it first: tar -xf {file}")
 
 KEYS: tuple[tuple[frozenset[str], Kind], ...] = (
     (
@@ -161,14 +161,14 @@ KEYS: tuple[tuple[frozenset[str], Kind], ...] = (
         frozenset({"source", "line", "offset", "reason", "text"}),
         Kind("rejected lines", "mend them: jq -r .text {file}, and give those"),
     ),
-    (frozenset({"peft_type"}), Kind("the configuration of a PEFT adapter", PEFT_FOLDER.way)),
-    (frozenset({"model_type"}), Kind("the configuration of a model", MODEL_WAY)),
-    (frozenset({"architectures"}), Kind("the configuration of a model", MODEL_WAY)),
-    (frozenset({"transformers_version"}), Kind("the configuration of a model", MODEL_WAY)),
-    (frozenset({"tokenizer_class"}), Kind("the configuration of a tokenizer", MODEL_WAY)),
-    (frozenset({"eos_token"}), Kind("the configuration of a tokenizer", MODEL_WAY)),
-    (frozenset({"added_tokens", "normalizer"}), Kind("a tokenizer", MODEL_WAY)),
-    (frozenset({"weight_map"}), Kind("the index of a model's weights", MODEL_WAY)),
+    (frozenset({"peft_type"}), Kind("the configuration of a PEFT adapter", _PEFT_FOLDER.way)),
+    (frozenset({"model_type"}), Kind("the configuration of a model", _MODEL_WAY)),
+    (frozenset({"architectures"}), Kind("the configuration of a model", _MODEL_WAY)),
+    (frozenset({"transformers_version"}), Kind("the configuration of a model", _MODEL_WAY)),
+    (frozenset({"tokenizer_class"}), Kind("the configuration of a tokenizer", _MODEL_WAY)),
+    (frozenset({"eos_token"}), Kind("the configuration of a tokenizer", _MODEL_WAY)),
+    (frozenset({"added_tokens", "normalizer"}), Kind("a tokenizer", _MODEL_WAY)),
+    (frozenset({"weight_map"}), Kind("the index of a model's weights", _MODEL_WAY)),
     (
         frozenset({"custom_id"}),
         Kind("calls or answers of a batch service", "answers are given with --from-batch {file}, beside the lines"),
@@ -185,8 +185,8 @@ KEYS: tuple[tuple[frozenset[str], Kind], ...] = (
         frozenset({"model", "base", "examples", "steps"}),
         Kind("the line of a checkpoint", "the model that it names is given with --model: jq -r .model {file}"),
     ),
-    (frozenset({"_data_files"}), DESCRIPTION),
-    (frozenset({"citation", "features"}), DESCRIPTION),
+    (frozenset({"_data_files"}), _DESCRIPTION),
+    (frozenset({"citation", "features"}), _DESCRIPTION),
     (frozenset({"$defs"}), Kind("a JSON Schema", "give lines that fit it")),
 )
 
@@ -195,65 +195,65 @@ def look_at_name(path: Path) -> Kind | None:
     """What a file is by its name; None for one that may be read. FILE.part of a run of ours has FILE.part.json."""
     suffix = path.suffix.lower()
     torn = suffix == ".part" and not path.with_name(f"{path.name}.json").exists()
-    return UNFINISHED if torn or suffix in (".incomplete", ".crdownload", ".download") else None
+    return _UNFINISHED if torn or suffix in (".incomplete", ".crdownload", ".download") else None
 
 
 def look_at_bytes(head: bytes) -> Kind | None:
     """What a file is by its first bytes; None for text of any sort."""
     if head[257:262] == b"ustar":
-        return ARCHIVE
+        return _ARCHIVE
     if head[1:4:2] == b"\0\0" and head[0] and head[2]:  # without a byte-order mark
         return UTF16
     if head[:4:2] == b"\0\0" and head[1:2].isascii() and head[1:4:2].strip(b"\0"):
         return UTF16BE
     if head[8:10] == b'{"' and 2 <= int.from_bytes(head[:8], "little") < 2**27:
-        return SAFETENSORS
+        return _SAFETENSORS
     if kind := next((kind for start, kind in BYTES if head.startswith(start)), None):
         return kind
     text = head[:99].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if len(head) < len(text) + 9 and text.rstrip() in REPLIES:
-        return REPLY
-    return next((kind for start, kind in STARTS if text.startswith(start)), None)
+    if len(head) < len(text) + 9 and text.rstrip() in _REPLIES:
+        return _REPLY
+    return next((kind for start, kind in _STARTS if text.startswith(start)), None)
 
 
 def look_at_keys(value: Any) -> Kind | None:
     """What a JSON value is by its keys; None for one of no kind that is known here."""
     if not isinstance(value, Mapping):
         return None
-    if is_solutions(value):
+    if _is_solutions(value):
         return SOLUTIONS
-    if is_submission(value):
-        return SUBMISSION
+    if _is_submission(value):
+        return _SUBMISSION
     if isinstance(value.get("input"), list) and isinstance(value.get("output"), list):
         return PAIRS
-    if value and value.keys() <= REPLY_KEYS:
-        return REPLY
+    if value and value.keys() <= _REPLY_KEYS:
+        return _REPLY
     return next((kind for keys, kind in KEYS if keys <= value.keys()), None)
 
 
 def look_at_folder(path: Path) -> Kind | None:
     """A PEFT adapter or a model; None for any other folder."""
     if (path / "adapter_config.json").is_file():
-        return PEFT_FOLDER
+        return _PEFT_FOLDER
     tokens = (path / "tokenizer.json", path / "tokenizer_config.json", path / "model.safetensors")
-    return MODEL_FOLDER if (path / "config.json").is_file() and any(file.is_file() for file in tokens) else None
+    return _MODEL_FOLDER if (path / "config.json").is_file() and any(file.is_file() for file in tokens) else None
 
 
-def look_at_lines(head: bytes, name: str) -> Kind | None:
+def _look_at_lines(head: bytes, name: str) -> Kind | None:
     """What the beginning of a file shows that is read for JSON lines; None where it may be lines, good or bad."""
     if kind := look_at_bytes(head):
         return kind
     if any(map(is_object, head.split(b"\n", 3)[:3])):
         return None
-    if is_list(head):
-        return LINES_LISTED if holds_lines(head) else LIST
+    if _is_list(head):
+        return _LINES_LISTED if _holds_lines(head) else _LIST
     if is_spread(head):
-        keys = {key.decode("utf-8", "replace"): None for key in KEY.findall(head)}
-        return look_at_keys(keys) or (LINES_SPREAD if holds_lines(head) else SPREAD)
+        keys = {key.decode("utf-8", "replace"): None for key in _KEY.findall(head)}
+        return look_at_keys(keys) or (_LINES_SPREAD if _holds_lines(head) else _SPREAD)
     if is_template(head):
         return TEMPLATE
     suffix = Path(name).suffix.lower()
-    return TEXT if suffix in TEXTS else TABLE_FILE if suffix in (".csv", ".tsv") else None
+    return _TEXT if suffix in TEXTS else _TABLE_FILE if suffix in (".csv", ".tsv") else None
 
 
 def examine(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
@@ -265,9 +265,9 @@ def examine(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
     for line in rest:
         head.append(line)
         size += len(line)
-        if is_object(line) or size > HEAD or len(head) >= HEAD_LINES:
+        if is_object(line) or size > HEAD or len(head) >= _HEAD_LINES:
             break
-    if kind := look_at_lines(b"".join(line.removesuffix(b"\n") + b"\n" for line in head)[: 2 * HEAD], name):
+    if kind := _look_at_lines(b"".join(line.removesuffix(b"\n") + b"\n" for line in head)[: 2 * HEAD], name):
         raise Foreign(kind, name)
     yield from chain(head, rest)
 
@@ -298,13 +298,13 @@ def is_spread(head: bytes) -> bool:
     return end > len(first)
 
 
-def holds_lines(head: bytes) -> bool:
+def _holds_lines(head: bytes) -> bool:
     """Whether the objects in the beginning of a file are records or training pairs, which no source of tasks has."""
-    keys = set(ANY_KEY.findall(head))
+    keys = set(_ANY_KEY.findall(head))
     return b"task" in keys or (b"context" not in keys and bool(keys & {b"prompt", b"messages"}))
 
 
-def is_list(head: bytes) -> bool:
+def _is_list(head: bytes) -> bool:
     """Whether the beginning of a file is that of a list of objects: on one line, or over several."""
     text = head.decode("utf-8-sig", "replace").lstrip()
     if not text.startswith("[") or not text[1:].lstrip().startswith("{"):
@@ -315,15 +315,15 @@ def is_list(head: bytes) -> bool:
 
 def is_template(head: bytes) -> bool:
     """Whether a text is one that `seal generate --template` fills in."""
-    return len(head) <= SMALL and b"{title}" in head and b"{context}" in head
+    return len(head) <= _SMALL and b"{title}" in head and b"{context}" in head
 
 
-def is_solutions(value: Mapping[str, Any]) -> bool:
+def _is_solutions(value: Mapping[str, Any]) -> bool:
     """Whether a JSON object is ARC's solutions: lists of grids by the tasks' ids."""
     return bool(value) and all(_is_grids(item) for item in list(value.values())[:9])
 
 
-def is_submission(value: Mapping[str, Any]) -> bool:
+def _is_submission(value: Mapping[str, Any]) -> bool:
     """Whether a JSON object is answers to ARC: lists of attempts by the tasks' ids."""
     first = next(iter(value.values()), None)
     return isinstance(first, list) and bool(first) and isinstance(first[0], dict) and "attempt_1" in first[0]

@@ -50,10 +50,10 @@ def replace_file(path: Path, data: bytes) -> None:
 def rename(part: Path, path: Path) -> None:
     """A finished file or folder under its own name."""
     part.replace(path)
-    sync(path.parent)
+    _sync(path.parent)
 
 
-def sync(path: Path) -> None:
+def _sync(path: Path) -> None:
     """What was written to a file is on the disk; of a folder, the names in it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -76,7 +76,7 @@ def make_folder(path: Path) -> None:
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
-        sync(path.parent)
+        _sync(path.parent)
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def whole_directory(out: Path) -> Iterator[Path]:
 def _publish(partial: Path, out: Path) -> None:
     """Everything in `partial` is on the disk, then it takes the name; what had it before goes."""
     for path in [*partial.rglob("*"), partial]:
-        sync(path)
+        _sync(path)
     before = partial.with_name(f"{partial.name.removesuffix(PART)}.old{PART}")
     if out.exists():
         out.rename(before)

@@ -17,7 +17,7 @@ from stages.records.thoughts import learnable
 from stages.scoring.candidates import Candidate, Unscored, best_of, collect, reliability
 
 Ties = Literal["first", "random", "shortest"]
-NOTHING = -1  # the place of a text that says nothing
+_NOTHING = -1  # the place of a text that says nothing
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,14 @@ def run(
     for candidate in candidates:
         if not candidate.unscored or (unscored == "pessimistic" and candidate.graded):
             contexts.setdefault(candidate.task_id, []).append(candidate)
-    taught = [[each for each in group if each.kept != NOTHING] for group in contexts.values()]
+    taught = [[each for each in group if each.kept != _NOTHING] for group in contexts.values()]
     chosen = [kept for group in taught if group for kept in _choose(group, keep, ties, seed)]
     summary = Summary(
         contexts=len({candidate.task_id for candidate in candidates}),
         edits=len(candidates),
         kept=len(chosen),
         unscored=sum(candidate.unscored for candidate in candidates),
-        empty=sum(candidate.kept == NOTHING for candidate in candidates),
+        empty=sum(candidate.kept == _NOTHING for candidate in candidates),
         ties=sum(len(best_of(group)) > 1 for group in contexts.values()),
         below_baseline=sum(_loses(group) for group in contexts.values()),
         reliability=reliability(list(contexts.values())),
@@ -155,7 +155,7 @@ class Texts:
         """Its place, or NOTHING. Raises OSError where the disk is full."""
         said = learnable(edit.completion)
         if not said.strip():
-            return NOTHING
+            return _NOTHING
         pair: dict[str, object] = {"prompt": edit.prompt, "completion": said}
         if not isinstance(edit.prompt, str):  # trl takes messages behind messages alone
             turn = {"role": LEARNED, "content": said}

@@ -18,10 +18,10 @@ from stages.models.loading import ABOUT, MODEL_FILES
 from stages.models.safetensors_header import read_header
 from stages.records.adapter_paths import candidates, folders_of
 
-ID = re.compile("[0-9a-f]{16}")
-ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
-LINES = (".jsonl", ".ndjson", ".part")
-PACKED = (".jsonl.gz", ".jsonl.zst", ".jsonl.xz", ".jsonl.bz2")
+_ID = re.compile("[0-9a-f]{16}")
+_ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
+_LINES = (".jsonl", ".ndjson", ".part")
+_PACKED = (".jsonl.gz", ".jsonl.zst", ".jsonl.xz", ".jsonl.bz2")
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,23 @@ def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
     Only what `seal adapt` and `seal sft` write is taken, and nothing behind a link. Raises Locked while a run writes
     there, BadInput where there are no lines at all: then every adapter would go.
     """
-    found = survey(folder)
-    found.lines += lines_beside(folder)
+    found = _survey(folder)
+    found.lines += _lines_beside(folder)
     with ExitStack() as held:
         for path in found.lines:
             held.callback(os.close, lock_at_once(path, fcntl.LOCK_SH))
         for path in sorted({each.parent for each in (*found.adapters, *found.leftovers)}):
             held.callback(os.close, lock_at_once(path, fcntl.LOCK_EX))
-        paths, ids = named(found)
+        paths, ids = _named(found)
         lost = [path for path in found.adapters if os.path.realpath(path) not in paths and path.name not in ids]
         for path in (*lost, *found.leftovers):
-            waste = Waste(path, size_of(path), path in lost)
+            waste = Waste(path, _size_of(path), path in lost)
             if remove:
                 shutil.rmtree(path)
             yield waste
 
 
-def survey(folder: Path) -> Finds:
+def _survey(folder: Path) -> Finds:
     """Raises MissingInput or BadInput for what is no folder of a run."""
     if not folder.is_dir():
         raise (BadInput if folder.exists() else MissingInput)(f"{folder}: no folder; give that of a run")
@@ -75,14 +75,14 @@ def survey(folder: Path) -> Finds:
     for place, folders, files in os.walk(folder):
         for name in sorted(folders):
             path = Path(place, name)
-            kind = found.adapters if is_adapter(path) else found.leftovers if is_leftover(path) else None
+            kind = found.adapters if _is_adapter(path) else found.leftovers if _is_leftover(path) else None
             if kind is not None:
                 kind.append(path)
                 folders.remove(name)
         for path in (Path(place, name) for name in sorted(files)):
-            if path.name.endswith(PACKED):
+            if path.name.endswith(_PACKED):
                 raise BadInput(f"{path}: its lines may name adapters and are not read; unpack it, or move it away")
-            if path.suffix in LINES or path.with_name(f"{path.name}.manifest.json").exists():
+            if path.suffix in _LINES or path.with_name(f"{path.name}.manifest.json").exists():
                 found.lines.append(path)
             elif path.suffix == ".json":
                 found.documents.append(path)
@@ -91,16 +91,16 @@ def survey(folder: Path) -> Finds:
     return found
 
 
-def lines_beside(folder: Path) -> list[Path]:
+def _lines_beside(folder: Path) -> list[Path]:
     """Lines in the working folder and in that above: `seal adapt --out run/adapters -o here.jsonl` puts them there."""
     inside = folder.resolve()
     places = {place for place in (Path.cwd(), inside.parent) if place != inside and inside not in place.parents}
-    return sorted(path for place in places for path in place.iterdir() if path.suffix in LINES and path.is_file())
+    return sorted(path for place in places for path in place.iterdir() if path.suffix in _LINES and path.is_file())
 
 
-def is_adapter(path: Path) -> bool:
+def _is_adapter(path: Path) -> bool:
     """Whether `seal adapt` wrote the directory, and nobody has put anything else into it."""
-    if not ID.fullmatch(path.name) or contents(path) != ADAPTER:
+    if not _ID.fullmatch(path.name) or _contents(path) != _ADAPTER:
         return False
     try:
         return BASE in read_header(path / "adapter_model.safetensors").metadata
@@ -108,16 +108,16 @@ def is_adapter(path: Path) -> bool:
         return False
 
 
-def is_leftover(path: Path) -> bool:
+def _is_leftover(path: Path) -> bool:
     """Whether a killed run was building the directory, an adapter's or a model's."""
-    partial, files = PARTIAL.fullmatch(path.name), contents(path)
+    partial, files = PARTIAL.fullmatch(path.name), _contents(path)
     if not partial or files is None:
         return False
-    known = ADAPTER if ID.fullmatch(partial[1]) else (*MODEL_FILES, ABOUT)
+    known = _ADAPTER if _ID.fullmatch(partial[1]) else (*MODEL_FILES, ABOUT)
     return all(any(fnmatch.fnmatch(name, pattern) for pattern in known) for name in files)
 
 
-def contents(path: Path) -> set[str] | None:
+def _contents(path: Path) -> set[str] | None:
     """The names of its files; None for a link, and for a directory that holds anything but files."""
     if path.is_symlink():
         return None
@@ -125,17 +125,17 @@ def contents(path: Path) -> set[str] | None:
     return {entry.name for entry in entries} if all(entry.is_file(follow_symlinks=False) for entry in entries) else None
 
 
-def named(found: Finds) -> tuple[set[str], set[str]]:
+def _named(found: Finds) -> tuple[set[str], set[str]]:
     """(real paths, ids) of the adapters that lines name; ids where a path leads nowhere or a line cannot be read."""
     paths: set[str] = set()
-    ids = {match[0] for path in found.documents for match in ID.finditer(path.read_text("utf-8", "replace"))}
+    ids = {match[0] for path in found.documents for match in _ID.finditer(path.read_text("utf-8", "replace"))}
     for file in found.lines:
         folders = folders_of(file)
         with file.open("rb") as lines:
             for line in lines:
-                told = adapter_path(line) if b'"adapter"' in line else ""
+                told = _adapter_path(line) if b'"adapter"' in line else ""
                 if told is None:
-                    ids |= set(ID.findall(line.decode("utf-8", "replace")))
+                    ids |= set(_ID.findall(line.decode("utf-8", "replace")))
                 elif told:
                     there = [place for place in candidates(told, Path(told).name, folders) if os.path.isdir(place)]  # noqa: PTH112
                     paths |= {os.path.realpath(place) for place in there}
@@ -143,7 +143,7 @@ def named(found: Finds) -> tuple[set[str], set[str]]:
     return paths, ids
 
 
-def adapter_path(line: bytes) -> str | None:
+def _adapter_path(line: bytes) -> str | None:
     """The path to the adapter of a line; "" where it names none, None where it cannot be read."""
     try:
         adapter = json.loads(line).get("adapter") or {}
@@ -152,5 +152,5 @@ def adapter_path(line: bytes) -> str | None:
         return None
 
 
-def size_of(path: Path) -> int:
+def _size_of(path: Path) -> int:
     return sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(path))

@@ -14,7 +14,7 @@ from stages.records.thoughts import answer_of, why_unsaid
 from stages.scoring.duplicates import Choices, is_written
 from stages.sources.distinct import Distinct
 
-BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
+_BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
 
 
 def plan(records: Iterable[Record], *, samples: int, unique: bool = False) -> Plan:
@@ -22,20 +22,20 @@ def plan(records: Iterable[Record], *, samples: int, unique: bool = False) -> Pl
 
     `unique`: samples that repeat another may be left out.
     """
-    tasks = {key_of(line.task, sample): line for line in unique_tasks(records) for sample in range(samples)}
-    return Plan("edit", tasks, line_key, is_written, optional=unique, unit_of=task_of if unique else None)
+    tasks = {_key_of(line.task, sample): line for line in _unique_tasks(records) for sample in range(samples)}
+    return Plan("edit", tasks, line_key, is_written, optional=unique, unit_of=_task_of if unique else None)
 
 
 def line_key(line: Record) -> str:
-    return key_of(line.task, line.edit.sample if line.edit else 0)
+    return _key_of(line.task, line.edit.sample if line.edit else 0)
 
 
-def task_of(key: str) -> str:
+def _task_of(key: str) -> str:
     """The task of a key."""
     return key.rpartition("/")[0]
 
 
-def key_of(task: Task, sample: int) -> str:
+def _key_of(task: Task, sample: int) -> str:
     return f"{task.id}/{sample}"
 
 
@@ -67,7 +67,7 @@ class Writing:
         seed = derive_seed(self.sampling.seed, task.id, sample)
         own = derive_seed(seed, task.id, attempt) if attempt else seed
         schema = self.domain.schema() if self.structured else None
-        return Request(key_of(task, sample), prompt, replace(self.sampling, seed=own), schema=schema)
+        return Request(_key_of(task, sample), prompt, replace(self.sampling, seed=own), schema=schema)
 
 
 @dataclass(frozen=True)
@@ -156,10 +156,10 @@ def requests(records: Iterable[Record], writing: Writing) -> Iterator[Request]:
 
 
 def _sought(records: Iterable[Record], writing: Writing, keys: Collection[str] | None) -> Iterator[Sought]:
-    for line in unique_tasks(records):
+    for line in _unique_tasks(records):
         prompt = writing.prompt(line.task)
         for sample in range(writing.samples):
-            if keys is None or key_of(line.task, sample) in keys:
+            if keys is None or _key_of(line.task, sample) in keys:
                 yield Sought(line, sample, writing.request(line.task, sample, 0, prompt))
 
 
@@ -209,14 +209,14 @@ def by_hand(
     records: Iterable[Record], domain: Domain, template: str, text: str, *, keys: Collection[str] | None = None
 ) -> Iterator[Record]:
     """The same self-edit for every task, which no model wrote: passage-only is an empty one, the oracle a human's."""
-    for line in unique_tasks(records):
+    for line in _unique_tasks(records):
         task = line.task
-        if keys is not None and key_of(task, 0) not in keys:
+        if keys is not None and _key_of(task, 0) not in keys:
             continue
         edit = SelfEdit(
             id=content_id(task.id, template, text) if text else content_id(task.id, template),
             sample=0,
-            model=BY_HAND,
+            model=_BY_HAND,
             template=template,
             prompt="",
             completion=text,
@@ -241,11 +241,11 @@ class Writable:
 
 def check_template(records: Iterable[Record], writing: Writing) -> None:
     """Raises for an unknown template before a model is loaded."""
-    for line in islice(unique_tasks(records), 1):
+    for line in islice(_unique_tasks(records), 1):
         writing.prompt(line.task)
 
 
-def unique_tasks(records: Iterable[Record]) -> Iterator[Record]:
+def _unique_tasks(records: Iterable[Record]) -> Iterator[Record]:
     """A line for each task, with the meta of its first. Raises BadInput for two tasks that share an id."""
     seen: dict[str, Task] = {}
     for record in records:

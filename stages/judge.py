@@ -14,32 +14,32 @@ from stages.scoring.grading import Item, in_groups, is_empty, owner_of
 from stages.scoring.score import make_score
 from stages.sources.distinct import Distinct
 
-UNSAID = "the model thought until --max-tokens (of `seal eval`)"
+_UNSAID = "the model thought until --max-tokens (of `seal eval`)"
 
 
 def plan(records: Iterable[Record]) -> Plan:
     """A line for each line that is read. One that the judge could not wholly grade is graded again."""
-    return Plan("score", {key_of(line): line.grow(score=None) for line in records}, key_of, is_graded)
+    return Plan("score", {key_of(line): line.grow(score=None) for line in records}, key_of, _is_graded)
 
 
 def key_of(line: Record) -> str:
     """Whose answers, and which: other answers of the same adapter are another line."""
-    answers = score_of(line).answers
+    answers = _score_of(line).answers
     said = [[answer.id, answer.prediction, answer.baseline_prediction] for answer in answers]
-    return f"{whose(line)}/{content_id(said)}"
+    return f"{_whose(line)}/{content_id(said)}"
 
 
-def whose(line: Record) -> str:
+def _whose(line: Record) -> str:
     """The adapter's id; of a line by hand that names none, the self-edit's; else the task's."""
     return line.edit.id if line.edit and not line.adapter else owner_of(line)
 
 
-def is_graded(line: Record) -> bool:
+def _is_graded(line: Record) -> bool:
     """Whether every answer that there is has its verdict."""
     return not any(
         (answer.prediction is not None and answer.correct is None)
         or (answer.baseline_prediction is not None and answer.baseline_correct is None)
-        for answer in score_of(line).answers
+        for answer in _score_of(line).answers
     )
 
 
@@ -57,7 +57,7 @@ class Gradable:
         self.distinct = Distinct()
 
     def __call__(self, line: Record) -> None:
-        owner, score, task = whose(line), score_of(line), line.task
+        owner, score, task = _whose(line), _score_of(line), line.task
         if not isinstance(task, QaTask):
             raise BadLine(f"task {task.id}: grids are compared cell by cell; there is nothing to judge")
         if not score.answers:
@@ -68,14 +68,14 @@ class Gradable:
         strange = next((answer.id for answer in score.answers if answer.id not in asked), None)
         if strange is not None:
             raise BadLine(f"task {task.id}: an answer to {strange}, which is none of its questions")
-        if any(is_right_unsaid(answer) for answer in score.answers):
+        if any(_is_right_unsaid(answer) for answer in score.answers):
             raise BadLine(f"task {task.id}: an answer that was never given is graded as right")
         self.distinct.add(
             task, owner, f"{'adapter' if line.adapter else 'self-edit' if line.edit else 'task'} {owner} occurs twice"
         )
 
 
-def is_right_unsaid(answer: Answer) -> bool:
+def _is_right_unsaid(answer: Answer) -> bool:
     """Whether a verdict is there, right, for what was not said: it would pass from judge to judge."""
     own = answer.prediction is None and answer.correct is True
     return own or (answer.baseline_prediction is None and answer.baseline_correct is True)
@@ -101,30 +101,30 @@ def run(
     def begun() -> Iterator[tuple[tuple[str, Record], Sequence[Item]]]:
         for key, line in keyed:
             watch.begun([key])
-            yield (key, line), cases(line)
+            yield (key, line), _cases(line)
 
     for (key, line), verdicts in in_groups(begun(), judge, lambda case: watch.advance(case in asked)):
-        score, half = score_of(line), len(verdicts) // 2
+        score, half = _score_of(line), len(verdicts) // 2
         pairs = zip(score.answers, verdicts[:half], verdicts[half:], strict=True)
         answers = [_graded(answer, own, plain) for answer, own, plain in pairs]
         yield line.grow(score=make_score(answers, model=score.model, judge=judge.name))
         watch.settled([key])
 
 
-def cases(line: Record) -> Sequence[Item]:
+def _cases(line: Record) -> Sequence[Item]:
     """The answers of a line behind their thoughts, then those of the plain model.
 
     Where one was not given, its verdict as it was; one that ends within a thought is unscored.
     """
     questions = {question.id: question for question in passage_task(line.task).questions}
-    answers = score_of(line).answers
+    answers = _score_of(line).answers
 
     def item(answer: Answer, prediction: str | None, verdict: Verdict) -> Item:
         question = questions[answer.id]
         if prediction is None or (verdict.correct is None and verdict.reason in (CUT_OFF, BROKEN_OFF)):
             return verdict
         said = without_thoughts(prediction)
-        return Verdict(None, UNSAID) if said is None else case_of(question, said)
+        return Verdict(None, _UNSAID) if said is None else case_of(question, said)
 
     own = [item(each, each.prediction, Verdict(each.correct, each.reason)) for each in answers]
     return own + [item(each, each.baseline_prediction, _before(each)) for each in answers]
@@ -138,11 +138,11 @@ def _before(answer: Answer) -> Verdict:
 
 def all_cases(lines: Iterable[Record]) -> Iterator[Case]:
     """What a judge would be asked about these lines, each case once."""
-    items = (item for line in lines for item in cases(line))
+    items = (item for line in lines for item in _cases(line))
     return iter(dict.fromkeys(item for item in items if isinstance(item, Case) and not is_empty(item)))
 
 
-def score_of(line: Record) -> Score:
+def _score_of(line: Record) -> Score:
     """The line's score. Raises BadInput where there is none."""
     if line.score is None:
         raise BadInput(f"task {line.task.id} has no score (run `seal eval` first)")

@@ -8,7 +8,7 @@ from typing import Any
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.records.record import Record, SftExample
 
-IGNORED = ("shard", "out")  # settings in which the shards of one run differ
+_IGNORED = ("shard", "out")  # settings in which the shards of one run differ
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Shard:
     @property
     def common(self) -> dict[str, Any]:
         """The settings that all shards of a run share."""
-        known = IGNORED if not self.settings.get("weights") else (*IGNORED, "model")  # it may lie elsewhere
+        known = _IGNORED if not self.settings.get("weights") else (*_IGNORED, "model")  # it may lie elsewhere
         return {key: value for key, value in self.settings.items() if key not in known}
 
 
@@ -44,11 +44,11 @@ def run(shards: Sequence[Shard]) -> Iterator[Record | SftExample]:
     seen: dict[tuple[str, ...], str] = {}
     for shard in sorted(shards, key=lambda shard: shard.place):
         for line in shard.lines:
-            other = seen.get(identity(line))
+            other = seen.get(_identity(line))
             if other is not None:
                 where = "there twice" if other == shard.name else f"in {other} too"
-                raise BadInput(f"{shard.name}: has a line of task {task_of(line)} that is {where}")
-            seen[identity(line)] = shard.name
+                raise BadInput(f"{shard.name}: has a line of task {_task_of(line)} that is {where}")
+            seen[_identity(line)] = shard.name
             yield line
 
 
@@ -92,12 +92,12 @@ def array(numbers: Sequence[int]) -> str:
     return ",".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def identity(line: Record | SftExample) -> tuple[str, ...]:
+def _identity(line: Record | SftExample) -> tuple[str, ...]:
     """What no other line of a run has."""
     if isinstance(line, SftExample):
         return line.task_id, line.edit_id
     return line.task.id, line.edit.id if line.edit else "", line.adapter.id if line.adapter else ""
 
 
-def task_of(line: Record | SftExample) -> str:
+def _task_of(line: Record | SftExample) -> str:
     return line.task_id if isinstance(line, SftExample) else line.task.id

@@ -19,11 +19,11 @@ from typing import Any, Generic, TypeVar
 
 from stages.errors import BadConfig, SealError
 
-T = TypeVar("T")
-ANY_CLASS = "package.module:Class"
-OURS = tuple(str(Path(__file__).parents[1] / name) for name in ("stages", "seal_cli"))
-INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
-LONGEST = 200  # characters of an error's text
+_T = TypeVar("_T")
+_ANY_CLASS = "package.module:Class"
+_OURS = tuple(str(Path(__file__).parents[1] / name) for name in ("stages", "seal_cli"))
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+_LONGEST = 200  # characters of an error's text
 
 
 def load_class(flag: str, name: str, table: Mapping[str, str], *, more: Sequence[str] = ()) -> Any:
@@ -49,7 +49,7 @@ def check_name(flag: str, name: str, table: Mapping[str, str], *, more: Sequence
     if not colon or not class_name or not module_name or module_name.startswith("."):
         like = get_close_matches(name.lower(), [*table, *(each.partition(":")[0] for each in more)], 1)
         meant = f" (did you mean {like[0]}?)" if like else ""
-        raise BadConfig(f"{flag} {name}: unknown{meant}; take one of {', '.join([*table, *more])}, or {ANY_CLASS}")
+        raise BadConfig(f"{flag} {name}: unknown{meant}; take one of {', '.join([*table, *more])}, or {_ANY_CLASS}")
     if name in table:
         return
     _see_working_folder()
@@ -75,19 +75,19 @@ def _imported(flag: str, name: str, module_name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and f"{module_name}.".startswith(f"{error.name}."):
             raise BadConfig(f"{flag} {name}: {error}") from None
-        raise blame(f"{flag} {name}", error) from error
+        raise _blame(f"{flag} {name}", error) from error
     except (Exception, SystemExit) as error:
-        raise blame(f"{flag} {name}", error) from error
+        raise _blame(f"{flag} {name}", error) from error
 
 
 def _is_class_of(module: ModuleType, value: object) -> bool:
     return inspect.isclass(value) and value.__module__ == module.__name__ and not value.__name__.startswith("_")
 
 
-def blame(told: str, error: BaseException, code: object = None) -> BadConfig:
+def _blame(told: str, error: BaseException, code: object = None) -> BadConfig:
     """An error of somebody else's code in one line, with its file and line; `code` is where it is where no frame is."""
     said = error.msg if isinstance(error, SyntaxError) else str(error)
-    text = " ".join(said.split())[:LONGEST]
+    text = " ".join(said.split())[:_LONGEST]
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     place = _place_of(error) or _definition_of(code)
     return BadConfig(f"{told}: {what}{f' ({place})' if place else ''}; mend it, then the same command goes on")
@@ -98,8 +98,8 @@ def _place_of(error: BaseException) -> str | None:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_shown(error.filename)}:{error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    foreign = [frame for frame in frames if not _within(frame.filename, OURS)]
-    own = [frame for frame in foreign if not _within(frame.filename, INSTALLED)] or foreign
+    foreign = [frame for frame in frames if not _within(frame.filename, _OURS)]
+    own = [frame for frame in foreign if not _within(frame.filename, _INSTALLED)] or foreign
     if not own:
         return None
     inside = f", in {own[-1].name}" if own[-1].name != "<module>" else ""
@@ -109,7 +109,7 @@ def _place_of(error: BaseException) -> str | None:
 def _interrupts(error: BaseException) -> bool:
     """Whether it is Ctrl-C, or a signal that ends the process: a handler of ours raised it in the middle of theirs."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = bool(frames) and _within(frames[-1].filename, OURS)
+    ours = bool(frames) and _within(frames[-1].filename, _OURS)
     return isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and ours)
 
 
@@ -130,17 +130,17 @@ def _shown(file: str) -> str:
     return file
 
 
-class Passed(Generic[T]):
+class Passed(Generic[_T]):
     """What is handed to a class of others, item by item. `error`: what went wrong in making one, which is ours."""
 
-    def __init__(self, items: Iterable[T]) -> None:
+    def __init__(self, items: Iterable[_T]) -> None:
         self.items = iter(items)
         self.error: BaseException | None = None
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[_T]:
         return self
 
-    def __next__(self) -> T:
+    def __next__(self) -> _T:
         try:
             return next(self.items)
         except StopIteration:
@@ -202,7 +202,7 @@ class Theirs:
         except BaseException as error:
             if (passed and error is passed.error) or type(error).__name__ == "OutOfMemoryError" or _interrupts(error):
                 raise
-            raise blame(self.told, error, self.code) from error
+            raise _blame(self.told, error, self.code) from error
 
 
 def shown(value: object) -> str:

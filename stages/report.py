@@ -20,7 +20,7 @@ from stages.scoring.score import bounds
 Floats = NDArray[np.float64]
 LABEL_WIDTH, LABEL_LINES = 12, 4  # letters and lines of a label under its bar
 AT_ONCE, ROUNDS = 500, 20  # 10,000 resamples, a few at a time: memory stays small for many tasks
-LEVEL = 0.95
+_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,17 @@ def run(
     """
     groups: dict[str, list[TaskScores]] = {}
     for label, records in files:
-        if scores := read_scores(label, records):
+        if scores := _read_scores(label, records):
             groups.setdefault(label, []).append(scores)
         elif not allow_empty:
             raise BadInput(f"{label}: no lines in it; run the stage before (`seal eval`) again, or give --allow-empty")
     if against is not None and against not in groups:
         raise BadConfig(f"--against {against}: no such row; there are {', '.join(groups)}")
-    reference = pooled(groups[against]) if against is not None else None
-    return [make_row(label, scores, None if label == against else reference, seed) for label, scores in groups.items()]
+    reference = _pooled(groups[against]) if against is not None else None
+    return [_make_row(label, scores, None if label == against else reference, seed) for label, scores in groups.items()]
 
 
-def read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
+def _read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
     """Means per task over scored answers; None where there is no line."""
     values: dict[str, list[float]] = {}
     ends: dict[str, list[tuple[float, float]]] = {}
@@ -96,7 +96,7 @@ def read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
         value = sum(given) / len(given) if given and score.value is None else score.value
         if value is not None:
             values.setdefault(record.task.id, []).append(value)
-        ends.setdefault(record.task.id, []).append(ends_of(score))
+        ends.setdefault(record.task.id, []).append(_ends_of(score))
         right, scored = right + sum(given), scored + len(given)
         unscored += len(score.answers) - len(given) if score.answers else score.value is None
     if not ends:
@@ -106,32 +106,32 @@ def read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
     return TaskScores(means, right, scored, unscored, float(low), float(high))
 
 
-def ends_of(score: Score) -> tuple[float, float]:
+def _ends_of(score: Score) -> tuple[float, float]:
     """The bounds of a score's value."""
     if score.value is not None:
         return score.value, score.value
     return bounds([answer.correct for answer in score.answers]) or (0.0, 1.0)
 
 
-def pooled(runs: Sequence[TaskScores]) -> dict[str, float]:
+def _pooled(runs: Sequence[TaskScores]) -> dict[str, float]:
     """Mean per task over the runs that have it."""
     tasks = {task for scores in runs for task in scores.by_task}
     return {task: float(np.mean([s.by_task[task] for s in runs if task in s.by_task])) for task in sorted(tasks)}
 
 
-def make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, float] | None, seed: int) -> Row:
+def _make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, float] | None, seed: int) -> Row:
     """One row from its runs; compared with the reference's means per task where there is one."""
-    values = pooled(runs)
+    values = _pooled(runs)
     low, high = interval(np.array(list(values.values())), seed) if values else (None, None)
     scored = sum(scores.scored for scores in runs)
-    means = [mean for scores in runs if (mean := mean_of(scores.by_task)) is not None]
-    gain = compare(values, reference, seed) if reference is not None else (None, None, None, None)
+    means = [mean for scores in runs if (mean := _mean_of(scores.by_task)) is not None]
+    gain = _compare(values, reference, seed) if reference is not None else (None, None, None, None)
     return Row(
         label=label,
-        mean=mean_of(values),
+        mean=_mean_of(values),
         low=low,
         high=high,
-        by_question=sum(scores.right for scores in runs) / scored if scored else mean_of(dict(enumerate(means))),
+        by_question=sum(scores.right for scores in runs) / scored if scored else _mean_of(dict(enumerate(means))),
         tasks=len(values),
         answers=scored,
         unscored=sum(scores.unscored for scores in runs),
@@ -146,7 +146,7 @@ def make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, flo
     )
 
 
-def mean_of(values: Mapping[Any, float]) -> float | None:
+def _mean_of(values: Mapping[Any, float]) -> float | None:
     return float(np.mean(list(values.values()))) if values else None
 
 
@@ -154,11 +154,11 @@ def interval(values: Floats, seed: int) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean over tasks."""
     generator = np.random.default_rng(seed)
     means = [values[generator.integers(0, len(values), (AT_ONCE, len(values)))].mean(1) for _ in range(ROUNDS)]
-    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(np.concatenate(means), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 
 
-def compare(
+def _compare(
     values: Mapping[str, float], reference: Mapping[str, float], seed: int
 ) -> tuple[float | None, float | None, float | None, float | None]:
     """(mean difference, low, high, p) over the tasks that both rows have; all None where they share none."""
@@ -212,7 +212,7 @@ def draw_bars(axes: Any, rows: Sequence[Row]) -> None:
         told = "unscored" if row.mean is None else f"{mean:.1f}"
         axes.annotate(told, (place, max(mean, high)), (0, 4), textcoords="offset points", ha="center")
     counts = sorted({row.tasks for row in rows})
-    labels = [wrap_label(row.label) + ("" if len(counts) == 1 else f"\nn = {row.tasks}") for row in rows]
+    labels = [_wrap_label(row.label) + ("" if len(counts) == 1 else f"\nn = {row.tasks}") for row in rows]
     axes.set_xticks(range(len(rows)), labels, parse_math=False)
     axes.set_ylabel("accuracy (%)")
     top = 1.12 * max(max(mean, high) for mean, _, high in bars) + 5  # room for the number above the highest bar
@@ -223,7 +223,7 @@ def draw_bars(axes: Any, rows: Sequence[Row]) -> None:
     axes.set_title(f"mean over {tasks} task{'' if counts[-1] == 1 else 's'}, 95 % interval", fontsize=10)
 
 
-def wrap_label(label: str) -> str:
+def _wrap_label(label: str) -> str:
     """The label in lines that are no wider than a bar's place; what is beyond four lines is left out."""
     lines = textwrap.wrap(label, LABEL_WIDTH, max_lines=LABEL_LINES, placeholder="…")
     return "\n".join(lines) or label

@@ -39,11 +39,11 @@ from stages.sources.opening import open_file, open_stream, read_folder
 from stages.sources.repeats import TWICE, Repeats
 from stages.sources.squad import UNANSWERED
 
-HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
-FILE_ENDINGS = (*TEXTS, *JSON_FILES, *TABLES, ".gz", ".zip", ".pdf", ".html", ".docx", ".xlsx", ".tex", ".log", ".xml")
+_HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
+_FILE_ENDINGS = (*TEXTS, *JSON_FILES, *TABLES, ".gz", ".zip", ".pdf", ".html", ".docx", ".xlsx", ".tex", ".log", ".xml")
 
-HUB_TIMEOUT_S = 10
-WAYS = (  # by the endings of what a folder holds that makes no task
+_HUB_TIMEOUT_S = 10
+_WAYS = (  # by the endings of what a folder holds that makes no task
     (frozenset({".zip", ".gz", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z"}), "unpack it first, into the same folder"),
     (frozenset({".py"}), "a dataset's script is not run: store its rows (to_parquet, to_json)"),
     (frozenset({".pdf"}), "take its text: pdftotext FILE NEW.txt"),
@@ -92,19 +92,19 @@ def run(
     solved = arc.Solutions(solutions)
     reading = Reading(refuse, leave_out, note, split, title, frozenset(mine), solved, allow_empty=allow_empty)
     reading = replace(reading, config=config, columns=Columns(columns), keep_unanswerable=keep_unanswerable)
-    check_sources(sources, reading)
-    found = begin(read_sources(sources, reading))
-    records = only(found, ids) if ids else found
+    _check_sources(sources, reading)
+    found = _begin(_read_sources(sources, reading))
+    records = _only(found, ids) if ids else found
     return pick(records, sample) if sample else records
 
 
-def begin(records: Iterator[Record]) -> Iterator[Record]:
+def _begin(records: Iterator[Record]) -> Iterator[Record]:
     """The records, the first of which is read at once."""
     first = next(records, None)
     return chain(() if first is None else [first], records)
 
 
-def only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
+def _only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
     """The lines of these tasks. Raises BadConfig at the end for an id that none has; of no lines nothing is asked."""
     missing, record = dict.fromkeys(ids), None
     for record in records:
@@ -128,9 +128,9 @@ def pick(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
     return (line for line in lines if line.task.id in chosen)
 
 
-def check_sources(sources: Collection[str], reading: Reading) -> None:
+def _check_sources(sources: Collection[str], reading: Reading) -> None:
     """Raises MissingInput for the first source that is not there, BadConfig for what does not fit the sources."""
-    streams = [source for source in sources if source == "-" or is_stream(source)]
+    streams = [source for source in sources if source == "-" or _is_stream(source)]
     if streams.count("-") > 1:
         raise BadConfig("-: stdin can be read once")
     if "-" in streams and (sys.stdin is None or sys.stdin.isatty()):
@@ -146,22 +146,22 @@ def check_sources(sources: Collection[str], reading: Reading) -> None:
         if S_ISSOCK(mode) or S_ISBLK(mode):
             raise BadInput(f"{source}: a socket or a device; give a file, a folder, or - for stdin")
         if source != "-" and not mode and not is_hub_name(source):
-            raise MissingInput(f"{source or repr(source)}: {explain_missing(source)}")
+            raise MissingInput(f"{source or repr(source)}: {_explain_missing(source)}")
 
 
-def explain_missing(source: str) -> str:
+def _explain_missing(source: str) -> str:
     """Why there is nothing under a source's name, and what may have been meant."""
     if "://" in source:
         return f"an address; fetch it first: curl -LO {source}"
     if not source:
         return "no such file or folder (is a variable of the shell not set?)"
     link = f", but {explain_link(Path(source))}" if os.path.lexists(source) else ""
-    bare = "" if "/" in source or Path(source).suffix.lower() in FILE_ENDINGS else "; a dataset is called OWNER/NAME"
+    bare = "" if "/" in source or Path(source).suffix.lower() in _FILE_ENDINGS else "; a dataset is called OWNER/NAME"
     near = "" if link else suggest(Path(source))
     return f"no such file or folder{link}{near}{bare if near else ''}"
 
 
-def is_stream(source: str) -> bool:
+def _is_stream(source: str) -> bool:
     """Whether a path is that of a pipe or a terminal's device, which is read from beginning to end, once."""
     return S_ISFIFO(mode_of(source)) or S_ISCHR(mode_of(source))
 
@@ -170,10 +170,10 @@ def is_hub_name(source: str) -> bool:
     """Whether a source that is not here may be the name of a dataset: `owner/name`, or a `name` like none here."""
     owner, slash, _ = source.partition("/")
     local = os.path.lexists(source) or (os.path.lexists(owner) if slash else bool(suggest(Path(source))))
-    return bool(HUB_NAME.fullmatch(source)) and not local and not source.lower().endswith(FILE_ENDINGS)
+    return bool(_HUB_NAME.fullmatch(source)) and not local and not source.lower().endswith(_FILE_ENDINGS)
 
 
-def read_sources(sources: Collection[str], reading: Reading) -> Iterator[Record]:
+def _read_sources(sources: Collection[str], reading: Reading) -> Iterator[Record]:
     """The records of all sources, and at the end the tasks of the rows that they have.
 
     What two files have in common is read once; a single file is taken as it is.
@@ -187,15 +187,15 @@ def read_sources(sources: Collection[str], reading: Reading) -> Iterator[Record]
         reading.refuse(reject)
 
     for reading.rows.source, source in enumerate(sources):
-        for record in read_source(source, replace(reading, refuse=refuse), repeats):
+        for record in _read_source(source, replace(reading, refuse=refuse), repeats):
             found += 1
             yield record
-    yield from take_rows("stdin" if name == "-" else name, reading, repeats, alone=not found)
+    yield from _take_rows("stdin" if name == "-" else name, reading, repeats, alone=not found)
     reading.solutions.check(name)
     reading.columns.check_use(name)
 
 
-def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
+def _read_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
     """The records of one source. Raises BadInput where nothing in it is of use, with what was found."""
     left: Counter[str] = Counter()
     reasons: list[str] = []
@@ -213,7 +213,7 @@ def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
     counted = replace(reading, leave_out=leave_out, refuse=refuse)
     made, rows = False, reading.rows.added
     try:
-        for record in open_source(source, counted, repeats):
+        for record in _open_source(source, counted, repeats):
             made = True
             yield record
     except Empty:
@@ -222,10 +222,10 @@ def read_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
     made = made or reading.rows.added > rows
     if not (made or bad or left[TWICE] or reading.allow_empty):
         reading.solutions.check(source)
-        raise BadInput(f"{'stdin' if source == '-' else source}: {nothing_in(source, left, reasons)}")
+        raise BadInput(f"{'stdin' if source == '-' else source}: {_nothing_in(source, left, reasons)}")
 
 
-def nothing_in(source: str, left: Counter[str], reasons: list[str]) -> str:
+def _nothing_in(source: str, left: Counter[str], reasons: list[str]) -> str:
     """Why a source makes no task, and what may make it one."""
     if unanswered := left[UNANSWERED]:
         what = "its one question has no answer" if unanswered == 1 else f"its {unanswered} questions have no answer"
@@ -234,11 +234,11 @@ def nothing_in(source: str, left: Counter[str], reasons: list[str]) -> str:
         return "no task in it; give another source, or --allow-empty where none is right"
     found = ", ".join(f"{count} {kind}" for kind, count in left.most_common(5))
     lacks = f"without texts ({', '.join(TEXTS)}) and without data ({', '.join((*JSON_FILES, *TABLES))})"
-    way = next((way for kinds, way in WAYS if not kinds.isdisjoint(left)), "".join(reasons[:1]))
+    way = next((way for kinds, way in _WAYS if not kinds.isdisjoint(left)), "".join(reasons[:1]))
     return f"a folder {lacks}; {f'it holds {found}' if found else 'it is empty'}{way and f'; {way}'}"
 
 
-def open_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
+def _open_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
     """The records of a source; its rows are gathered."""
     path = Path(source)
     if S_ISDIR(mode_of(source)):
@@ -246,7 +246,7 @@ def open_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
         found: Iterator[Record] = iter(())
     elif source == "-":
         found = open_stream(sys.stdin.buffer, "stdin", reading)
-    elif is_stream(source):
+    elif _is_stream(source):
         found = open_stream(path.open("rb"), source, reading)
     elif S_ISREG(mode_of(source)):
         found = open_file(path, plain_name(path).stem, reading)
@@ -255,7 +255,7 @@ def open_source(source: str, reading: Reading, repeats: Repeats | None) -> Itera
     yield from repeats.leave_out(found, source, reading.leave_out, reading.refuse) if repeats else found
 
 
-def take_rows(name: str, reading: Reading, repeats: Repeats | None, *, alone: bool) -> Iterator[Record]:
+def _take_rows(name: str, reading: Reading, repeats: Repeats | None, *, alone: bool) -> Iterator[Record]:
     """The tasks of the rows of all sources, called `name`; those that were in two files are told.
 
     Raises BadInput where none of their questions has an answer, and they were `alone`, without anything else.
@@ -273,7 +273,7 @@ def take_rows(name: str, reading: Reading, repeats: Repeats | None, *, alone: bo
     for file in reading.rows.repeated:
         leave_out(Omission(file, TWICE, "a row is in another file already"))
     if left[UNANSWERED] and alone and not reading.allow_empty:
-        raise BadInput(f"{name}: {nothing_in(name, left, [])}")
+        raise BadInput(f"{name}: {_nothing_in(name, left, [])}")
 
 
 def load_hub(name: str, reading: Reading) -> Iterator[Record]:
@@ -282,7 +282,7 @@ def load_hub(name: str, reading: Reading) -> Iterator[Record]:
     Raises Unavailable where it is neither in the cache nor to be had, which is asked once.
     """
     split = reading.split or "train"
-    rows = fetch_rows(name, reading.config, split)
+    rows = _fetch_rows(name, reading.config, split)
     others = [other for other in rows.info.splits or () if other != split]
     if others and not reading.split:
         reading.note(f"of {name} the split {split} is read; --split NAME takes another ({', '.join(others)})")
@@ -290,7 +290,7 @@ def load_hub(name: str, reading: Reading) -> Iterator[Record]:
     return from_rows(rows.column_names, places, name, reading)
 
 
-def fetch_rows(name: str, config: str | None, split: str) -> Any:
+def _fetch_rows(name: str, config: str | None, split: str) -> Any:
     """A split as `datasets` has it. Raises Unavailable, BadInput or BadConfig in one line."""
     import datasets
     from datasets.exceptions import DatasetBuildError, DatasetNotFoundError
@@ -299,7 +299,7 @@ def fetch_rows(name: str, config: str | None, split: str) -> Any:
         raise MissingInput(f"{name}: no such file or folder; a dataset is called OWNER/NAME")
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    reached = reach_hub(name)
+    reached = _reach_hub(name)
     try:
         return datasets.load_dataset(name, config, split=split)
     except (DatasetNotFoundError, ConnectionError, OSError) as error:
@@ -315,7 +315,7 @@ def fetch_rows(name: str, config: str | None, split: str) -> Any:
         raise BadConfig(f"{name}: {said} (--split NAME, --config NAME)") from None
 
 
-def reach_hub(name: str) -> bool:
+def _reach_hub(name: str) -> bool:
     """Whether the hub answers, which is asked once; where it does not, only the cache is looked into from here on.
 
     `datasets` itself would ask again and again, for half a minute.
@@ -326,7 +326,7 @@ def reach_hub(name: str) -> bool:
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
-        HfApi().dataset_info(name, timeout=HUB_TIMEOUT_S)
+        HfApi().dataset_info(name, timeout=_HUB_TIMEOUT_S)
     except HfHubHTTPError:
         return True  # `datasets` says what it means
     except (HTTPError, OSError, OfflineModeIsEnabled):

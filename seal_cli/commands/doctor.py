@@ -10,7 +10,7 @@ from seal_cli.flags import options as opt
 if TYPE_CHECKING:
     from stages.doctor import Finding
 
-WORDS = {True: "ok", False: "wrong", None: "unknown"}
+_WORDS = {True: "ok", False: "wrong", None: "unknown"}
 
 
 def doctor(
@@ -64,17 +64,17 @@ def doctor(
 
     stdout, started = claim_stdout(), time.monotonic()
     if model is not None:
-        quieten()
+        _quieten()
     wanted = stage.Wanted(model, tuple(adapter or ()), base_url, judge, Device(device, dtype), out, deep)
     findings = []
     for raw in stage.run(wanted, key=key_from(ENGINE_KEYS), judge_key=key_from(KEYS)):
-        finding = readable(raw)
+        finding = _readable(raw)
         findings.append(finding)
-        show(finding, stdout if json_lines else None)
-    return close(findings, time.monotonic() - started)
+        _show(finding, stdout if json_lines else None)
+    return _close(findings, time.monotonic() - started)
 
 
-def quieten() -> None:
+def _quieten() -> None:
     """Libraries that cannot even be imported are for the checks to tell."""
     from contextlib import suppress
 
@@ -84,21 +84,21 @@ def quieten() -> None:
         quiet_libraries()
 
 
-def readable(finding: "Finding") -> "Finding":
+def _readable(finding: "Finding") -> "Finding":
     """Its texts, some of them from files and servers, on one line each and without control characters."""
     from dataclasses import replace
 
-    advice = None if finding.advice is None else one_line(finding.advice)
-    return replace(finding, found=one_line(finding.found), advice=advice)
+    advice = None if finding.advice is None else _one_line(finding.advice)
+    return replace(finding, found=_one_line(finding.found), advice=advice)
 
 
-def one_line(text: str) -> str:
+def _one_line(text: str) -> str:
     from seal_cli.terminal.console import clean
 
     return " ".join(clean(text).split())
 
 
-def show(finding: "Finding", stdout: int | None) -> None:
+def _show(finding: "Finding", stdout: int | None) -> None:
     """A line on stderr, and one of JSON where there is a descriptor for it."""
     import json
     from dataclasses import asdict
@@ -108,20 +108,20 @@ def show(finding: "Finding", stdout: int | None) -> None:
 
     advice = f" → {finding.advice}" if finding.advice else ""
     tell = say if finding.ok is False else note
-    tell(f"{WORDS[finding.ok]:<8}{finding.check}: {finding.found}{advice}")
+    tell(f"{_WORDS[finding.ok]:<8}{finding.check}: {finding.found}{advice}")
     if stdout is not None:
         to_stdout(stdout, (json.dumps(asdict(finding), ensure_ascii=False) + "\n").encode("utf-8", "replace"))
 
 
-def close(findings: "list[Finding]", seconds: float) -> int:
+def _close(findings: "list[Finding]", seconds: float) -> int:
     """The closing line, and the exit code: that of the worst finding."""
     from seal_cli import exit_codes
     from seal_cli.terminal.console import note
     from stages.doctor import SERVICES
     from stages.errors import BadConfig, Unavailable
 
-    counts = [sum(finding.ok is state for finding in findings) for state in WORDS]
-    told = ", ".join(f"{count} {word}" for count, word in zip(counts, WORDS.values(), strict=True))
+    counts = [sum(finding.ok is state for finding in findings) for state in _WORDS]
+    told = ", ".join(f"{count} {word}" for count, word in zip(counts, _WORDS.values(), strict=True))
     note(f"seal doctor: {told}, {seconds:.1f} s")
     bad = {finding.check for finding in findings if finding.ok is False}
     if not bad:

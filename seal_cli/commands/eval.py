@@ -7,7 +7,7 @@ import typer
 from seal_cli.flags import options as opt
 from seal_cli.flags.domain import default
 
-DEFAULT_JUDGE = "lexical"
+_DEFAULT_JUDGE = "lexical"
 
 
 def evaluate(
@@ -20,7 +20,7 @@ def evaluate(
             "-j",
             metavar="NAME",
             help="exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class; ARC's grids need none. "
-            f"[default: {DEFAULT_JUDGE}]",
+            f"[default: {_DEFAULT_JUDGE}]",
             autocompletion=opt.offer(*opt.JUDGES),
         ),
     ] = None,
@@ -96,7 +96,7 @@ def evaluate(
     from stages.records.adapter_paths import folders_of
 
     service = ServiceFlags(concurrency, timeout, retry_for)
-    grader = judges.JudgeFlags(judge or DEFAULT_JUDGE, cache, service, judge_max_tokens)
+    grader = judges.JudgeFlags(judge or _DEFAULT_JUDGE, cache, service, judge_max_tokens)
     student = engines.EngineFlags(engine, device, dtype, batch, base_url, max_loras, memory_fraction, service)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("eval", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:

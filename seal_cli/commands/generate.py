@@ -11,7 +11,7 @@ from stages.interfaces import Sampling
 if TYPE_CHECKING:
     from stages.scoring.duplicates import Choices
 
-TEMPLATES = (  # what a shell completes; the domains know them
+_TEMPLATES = (  # what a shell completes; the domains know them
     *("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "none"),
     *("tools", "oracle", "oracle:"),
 )
@@ -29,7 +29,7 @@ def generate(
             help="implications, implications-long, implications-very-long, rewrite, self-qa, none (passage only), "
             "or a file with {title} and {context}. For ARC: tools, oracle or oracle:FILE (a self-edit by hand), or a "
             f"file with {{demonstrations}}. {default('template')}",
-            autocompletion=opt.offer(*TEMPLATES),
+            autocompletion=opt.offer(*_TEMPLATES),
         ),
     ] = None,
     k: Annotated[
@@ -125,7 +125,7 @@ def generate(
     batches = Batches("generate", emit_batch, from_batch, output)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("generate", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
-        asks_model = editor.served and not by_hand(template)
+        asks_model = editor.served and not _by_hand(template)
         batches.check(asks_model, "--engine openai", overwrite=overwrite, unused=service.given())
         editor.check(asks=not batches)
         records = run.read(input_records(file, refuse=bad), limit=limit, shard=shard, allow_empty=allow_empty)
@@ -173,17 +173,17 @@ def generate(
             lambda loaded, keys, watch: stage.run(
                 records, loaded[0], writing, keys=set(keys), seen=loaded[1], watch=watch
             ),
-            tell=lambda loaded: tell(*loaded, read=domain.schema() is not None),
+            tell=lambda loaded: _tell(*loaded, read=domain.schema() is not None),
         )
     return run.code
 
 
-def by_hand(template: str | None) -> bool:
+def _by_hand(template: str | None) -> bool:
     """Whether a template's name says that no model is asked, whatever the domain."""
     return template is not None and template.partition(":")[0] in ("none", "oracle")
 
 
-def tell(engine: object, choices: "Choices", *, read: bool) -> None:
+def _tell(engine: object, choices: "Choices", *, read: bool) -> None:
     """Calls and cost of a server; with `read` also how many completions could be read."""
     from seal_cli.flags import engine as engines
     from seal_cli.terminal.console import note

@@ -75,24 +75,24 @@ def judge(
         made: list[Record] = []
         run.produce(
             lambda: grader.load(batches.answers()),
-            lambda loaded, keys, watch: kept(stage.run(records, loaded, keys=set(keys), watch=watch), made),
+            lambda loaded, keys, watch: _kept(stage.run(records, loaded, keys=set(keys), watch=watch), made),
             tell=lambda loaded: judges.tell("judge", loaded),
         )
     with shown("judge", "comparing"):
-        told = list(compare(records, run.known or made))
+        told = list(_compare(records, run.known or made))
     for line in told:
         note(f"seal judge: {line}")
     return run.code
 
 
-def kept(lines: "Iterable[Record]", made: "list[Record]") -> "Iterator[Record]":
+def _kept(lines: "Iterable[Record]", made: "list[Record]") -> "Iterator[Record]":
     """The same lines, which are put on the list too."""
     for line in lines:
         made.append(line)
         yield line
 
 
-def compare(before: "Sequence[Record]", after: "Sequence[Record]") -> "Iterator[str]":
+def _compare(before: "Sequence[Record]", after: "Sequence[Record]") -> "Iterator[str]":
     """The agreement in words, on the lines that there are."""
     from stages.judge import key_of
     from stages.scoring.agreement import compare as agree
@@ -102,7 +102,7 @@ def compare(before: "Sequence[Record]", after: "Sequence[Record]") -> "Iterator[
         return
     found = agree([line for line in before if key_of(line) in there], after)
     names = [", ".join(sorted({line.score.judge for line in lines if line.score})) for lines in (before, after)]
-    yield f"{names[1]} against {names[0]}: {verdicts(found)}"
+    yield f"{names[1]} against {names[0]}: {_verdicts(found)}"
     if found.contexts:
         loss = (
             "" if found.loss is None else f", which forgoes {100 * float(found.loss):.1f} points of {names[0]}'s reward"
@@ -111,14 +111,14 @@ def compare(before: "Sequence[Record]", after: "Sequence[Record]") -> "Iterator[
         yield changed + (loss if found.changed else "")
 
 
-def verdicts(found: "Agreement") -> str:
+def _verdicts(found: "Agreement") -> str:
     """`agreement 88.1 % of 14280 answers (of the right ones 83.2 %, of the wrong ones 90.9 %), κ 0.745`"""
     unscored = f"; unscored {found.unscored_first} before, {found.unscored_second} now"
-    by_value = f"of the right ones {percent(found.on_right)}, of the wrong ones {percent(found.on_wrong)}"
+    by_value = f"of the right ones {_percent(found.on_right)}, of the wrong ones {_percent(found.on_wrong)}"
     kappa = "unknown" if found.kappa is None else f"{found.kappa:.3f}"
-    told = f"agreement {percent(found.overall)} of {found.answers} answers ({by_value}), κ {kappa}"
+    told = f"agreement {_percent(found.overall)} of {found.answers} answers ({by_value}), κ {kappa}"
     return told + (unscored if found.unscored_first or found.unscored_second else "")
 
 
-def percent(share: float | None) -> str:
+def _percent(share: float | None) -> str:
     return "none" if share is None else f"{100 * share:.1f} %"

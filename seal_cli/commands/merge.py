@@ -38,22 +38,22 @@ def merge(
     from seal_cli.runs.stdio import claim_stdout, to_stdout
     from stages import merge as stage
 
-    shards = [read_shard(path) for path in files]
+    shards = [_read_shard(path) for path in files]
     if missing:
         stage.check(shards)
         absent = stage.missing(shards)
         to_stdout(claim_stdout(), f"{stage.array(absent)}\n".encode() if absent else b"")
         return 0
     with Run("merge", output=output, overwrite=overwrite) as run:
-        told = allow_empty or any(count_in(path, "read") for path in files)  # filter may have kept nothing of them
+        told = allow_empty or any(_count_in(path, "read") for path in files)  # filter may have kept nothing of them
         lines = run.read(stage.run(shards), allow_empty=told, name=f"{len(shards)} shards")
         run.settle({"of": stage.settings_of(shards), "shards": len(shards)})
-        run.counts.rejected += sum(count_in(path, "rejected") for path in files)
+        run.counts.rejected += sum(_count_in(path, "rejected") for path in files)
         run.write(lines, total=len(lines))
     return run.code
 
 
-def read_shard(path: Path) -> "Shard":
+def _read_shard(path: Path) -> "Shard":
     """A shard and what its manifest says. Raises BadInput for a file that is not finished, or not as it was written."""
     from seal_cli.runs import manifest
     from seal_cli.runs.stdio import input_examples, input_records, with_places
@@ -75,7 +75,7 @@ def read_shard(path: Path) -> "Shard":
     return Shard(str(path), settings, lines)
 
 
-def count_in(path: Path, what: str) -> int:
+def _count_in(path: Path, what: str) -> int:
     """How many input lines the shard's run has read, or rejected, as its manifest says."""
     from seal_cli.runs import manifest
 

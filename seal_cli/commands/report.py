@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stages.report import Row
 
 
-KINDS = ("adapter", "edit", "task")  # what a line is about: the last section that it has
+_KINDS = ("adapter", "edit", "task")  # what a line is about: the last section that it has
 
 
 class Format(StrEnum):
@@ -87,15 +87,15 @@ def report(
     stdout = claim_stdout()
     chosen = Format.jsonl if json_rows else form
     picks = Picks(arc, view, tuple(task or ()), labelled=len(files) > 1)
-    check_view(picks, chosen)
+    _check_view(picks, chosen)
     for flag, path in (("--plot", plot), ("--arc", arc)):
         if path:
             stage.check_plot(path, flag)
-    named = split_labels(files)
-    tell_repeated(named)
+    named = _split_labels(files)
+    _tell_repeated(named)
     needs: tuple[Section, ...] = () if picks.wanted and not (against or plot or json_rows) else ("score",)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=[path for _, path in named])
-    read = ((label, picks.passing(label, good_lines(path, needs, bad))) for label, path in named)
+    read = ((label, picks.passing(label, _good_lines(path, needs, bad))) for label, path in named)
     try:
         rows = stage.run(read, against=against, seed=seed, allow_empty=allow_empty)
     except BaseException:
@@ -106,15 +106,15 @@ def report(
         note(f"seal report: {label}: no lines in it; left out")
     picks.check()
     if rows and not picks.unscored:
-        write(rows, against, chosen, stdout)
-    show(picks, stdout)
+        _write(rows, against, chosen, stdout)
+    _show(picks, stdout)
     if plot and rows:
         stage.plot(rows, plot)
         note(f"seal report: plot in {plot}")
     return 3 if bad.count or (any(row.unscored for row in rows) and not picks.unscored) else 0
 
 
-def good_lines(path: Path, needs: "tuple[Section, ...]", bad: "Rejects") -> "Iterator[Record]":
+def _good_lines(path: Path, needs: "tuple[Section, ...]", bad: "Rejects") -> "Iterator[Record]":
     """The lines of one file that can be used, each once. Raises BadInput for the first bad one where none is good."""
     from seal_cli.runs.stdio import encode, input_records
     from stages.records.jsonl import BadLine, Reject
@@ -123,7 +123,7 @@ def good_lines(path: Path, needs: "tuple[Section, ...]", bad: "Rejects") -> "Ite
     before, good, distinct = bad.count, 0, Distinct()
     records = input_records(path, needs, bad)
     for record in records:
-        kind, known = next((name, part.id) for name in KINDS if (part := getattr(record, name)))
+        kind, known = next((name, part.id) for name in _KINDS if (part := getattr(record, name)))
         try:
             distinct.add(record.task, (record.task.id, known), f"{kind} {known} occurs twice")
         except BadLine as error:
@@ -135,7 +135,7 @@ def good_lines(path: Path, needs: "tuple[Section, ...]", bad: "Rejects") -> "Ite
         bad.check(good)
 
 
-def check_view(picks: "Picks", form: Format) -> None:
+def _check_view(picks: "Picks", form: Format) -> None:
     """Raises BadConfig where lines for people would come between rows for programs."""
     from stages.errors import BadConfig
 
@@ -143,7 +143,7 @@ def check_view(picks: "Picks", form: Format) -> None:
         raise BadConfig(f"--view shows lines to people, --format {form.value} is for programs; leave one of them out")
 
 
-def tell_repeated(named: "list[tuple[str, Path]]") -> None:
+def _tell_repeated(named: "list[tuple[str, Path]]") -> None:
     """Says which file is given twice. Raises BadConfig for one that would count as two runs of one row."""
     from seal_cli.terminal.console import say
     from stages.errors import BadConfig
@@ -158,7 +158,7 @@ def tell_repeated(named: "list[tuple[str, Path]]") -> None:
             say(f"seal report: note: {' and '.join(own)} are the same file, {path.name}")
 
 
-def write(rows: "list[Row]", against: str | None, form: Format, stdout: int) -> None:
+def _write(rows: "list[Row]", against: str | None, form: Format, stdout: int) -> None:
     """The rows on stdout: for people only columns that some row fills, for programs every field, not rounded."""
     from seal_cli.runs.stdio import to_stdout
     from seal_cli.terminal.console import note, width_of
@@ -169,8 +169,8 @@ def write(rows: "list[Row]", against: str | None, form: Format, stdout: int) -> 
     elif form is Format.csv:
         told = as_csv(list(asdict(rows[0])), [list(asdict(row).values()) for row in rows])
     else:
-        columns = column_names(rows, against)
-        told_cells = [cells(row, columns) for row in rows]
+        columns = _column_names(rows, against)
+        told_cells = [_cells(row, columns) for row in rows]
         table = form is Format.table
         told = as_text(columns, told_cells, width_of(stdout)) if table else as_markdown(columns, told_cells)
     to_stdout(stdout, told.encode("utf-8", "replace"))
@@ -179,7 +179,7 @@ def write(rows: "list[Row]", against: str | None, form: Format, stdout: int) -> 
             note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
 
 
-def show(picks: "Picks", stdout: int) -> None:
+def _show(picks: "Picks", stdout: int) -> None:
     """The chosen lines on stdout, in the colours of its terminal, and the picture."""
     from seal_cli.runs.stdio import to_stdout
     from seal_cli.terminal.console import terminal
@@ -191,7 +191,7 @@ def show(picks: "Picks", stdout: int) -> None:
     to_stdout(stdout, shown.get().encode("utf-8", "replace"))
 
 
-def split_labels(texts: list[str]) -> list[tuple[str, Path]]:
+def _split_labels(texts: list[str]) -> list[tuple[str, Path]]:
     """(label, path) of `LABEL=FILE`, or of `FILE`: its name without the ending, its path where names are the same."""
     named = [("", "", text) if Path(text).is_file() else text.rpartition("=") for text in texts]
     stems = [Path(path).stem for _, equals, path in named if not equals]
@@ -201,29 +201,29 @@ def split_labels(texts: list[str]) -> list[tuple[str, Path]]:
     ]
 
 
-def column_names(rows: "list[Row]", against: str | None) -> list[str]:
+def _column_names(rows: "list[Row]", against: str | None) -> list[str]:
     columns = ["row", "tasks", "answers", "mean %", "95 % interval", "by question %"]
     columns += ["runs", "± s.e."] if any(row.runs > 1 for row in rows) else []
     columns += ["unscored", "mean if wrong … right"] if any(row.unscored for row in rows) else []
     return columns + ([f"gain on {against}", "its 95 % interval", "p"] if against else [])
 
 
-def cells(row: "Row", columns: list[str]) -> list[str]:
+def _cells(row: "Row", columns: list[str]) -> list[str]:
     """The row under these columns."""
-    found = [row.label, str(row.tasks), str(row.answers), percent(row.mean), span(row.low, row.high)]
-    found.append(percent(row.by_question))
-    found += [str(row.runs), percent(row.run_error)] if "runs" in columns else []
-    found += [str(row.unscored), span(row.least, row.most)] if "unscored" in columns else []
+    found = [row.label, str(row.tasks), str(row.answers), _percent(row.mean), _span(row.low, row.high)]
+    found.append(_percent(row.by_question))
+    found += [str(row.runs), _percent(row.run_error)] if "runs" in columns else []
+    found += [str(row.unscored), _span(row.least, row.most)] if "unscored" in columns else []
     gain = "" if row.gain is None else f"{100 * row.gain:+.1f}"
     p_value = "" if row.p_value is None else f"{row.p_value:.4f}"
-    return found + ([gain, span(row.gain_low, row.gain_high, "+"), p_value] if columns[-1] == "p" else [])
+    return found + ([gain, _span(row.gain_low, row.gain_high, "+"), p_value] if columns[-1] == "p" else [])
 
 
-def percent(share: float | None) -> str:
+def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
 
 
-def span(low: float | None, high: float | None, sign: str = "") -> str:
+def _span(low: float | None, high: float | None, sign: str = "") -> str:
     """Two bounds in per cent; `sign` "+" shows the sign of both."""
     return "" if low is None or high is None else f"{100 * low:{sign}.1f} … {100 * high:{sign}.1f}"
 

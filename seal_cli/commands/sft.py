@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stages.records.record import Checkpoint
     from stages.tokens.token_counts import Lengths
 
-DEFAULT = SftConfig()
+_DEFAULT = SftConfig()
 
 
 def sft(
@@ -22,21 +22,21 @@ def sft(
     model: opt.RequiredModel,
     file: opt.Input = None,
     full: Annotated[bool, typer.Option("--full/--lora", help="Tune every weight, or a LoRA that is merged.")] = False,
-    rank: Annotated[int, typer.Option(metavar="R", min=1, help="LoRA rank.")] = DEFAULT.rank,
-    alpha: Annotated[float, typer.Option(metavar="A", help="LoRA alpha.")] = DEFAULT.alpha,
+    rank: Annotated[int, typer.Option(metavar="R", min=1, help="LoRA rank.")] = _DEFAULT.rank,
+    alpha: Annotated[float, typer.Option(metavar="A", help="LoRA alpha.")] = _DEFAULT.alpha,
     target: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME", help="A layer to adapt (repeat it), or all-linear. [default: the seven of a Llama block]"
         ),
     ] = None,
-    learning_rate: Annotated[float, typer.Option(metavar="LR", min=0)] = DEFAULT.learning_rate,
-    epochs: Annotated[int, typer.Option(metavar="N", min=1)] = DEFAULT.epochs,
-    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Examples per step.")] = DEFAULT.batch_size,
+    learning_rate: Annotated[float, typer.Option(metavar="LR", min=0)] = _DEFAULT.learning_rate,
+    epochs: Annotated[int, typer.Option(metavar="N", min=1)] = _DEFAULT.epochs,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Examples per step.")] = _DEFAULT.batch_size,
     micro_batch: Annotated[
         int, typer.Option(metavar="N", min=1, help="Examples per forward pass; divides the batch size.")
-    ] = DEFAULT.micro_batch,
-    max_grad_norm: Annotated[float, typer.Option(metavar="X", min=0)] = DEFAULT.max_grad_norm,
+    ] = _DEFAULT.micro_batch,
+    max_grad_norm: Annotated[float, typer.Option(metavar="X", min=0)] = _DEFAULT.max_grad_norm,
     output: opt.Output = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out and the output if they exist.")] = False,
     limit: opt.Limit = None,
@@ -78,7 +78,7 @@ def sft(
         full=full,
         rank=rank,
         alpha=alpha,
-        targets=tuple(target) if target else DEFAULT.targets,
+        targets=tuple(target) if target else _DEFAULT.targets,
         learning_rate=learning_rate,
         epochs=epochs,
         batch_size=batch_size,
@@ -86,7 +86,7 @@ def sft(
         max_grad_norm=max_grad_norm,
         seed=seed,
     )
-    check_target(out, model, overwrite=overwrite)
+    _check_target(out, model, overwrite=overwrite)
     bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
     with Run("sft", output=output, overwrite=overwrite, rejects=bad, dry=dry_run) as run:
         check = PairCheck(model, dry=dry_run)
@@ -107,7 +107,7 @@ def sft(
         weights = {"model": name, "weights": fingerprint(name), "dtype": dtype, "out": run.target.tell_place(out)}
         run.settle({**weights, "fit": asdict(config), "limit": limit, "shard": shard})
         digest = digest_of({**run.settings, "out": None, "input": run.input.hexdigest()})  # wherever the run lies
-        made = existing(out, digest, overwrite=overwrite)
+        made = _existing(out, digest, overwrite=overwrite)
         if made is None:
             run.costly = True
             run.progress.phase("loading")
@@ -173,7 +173,7 @@ class PairCheck:
                 raise BadLine(str(error)) from None
 
 
-def check_target(out: Path, model: str, *, overwrite: bool) -> None:
+def _check_target(out: Path, model: str, *, overwrite: bool) -> None:
     """Raises ExistingOutput for a folder that must or could not be replaced, or that no `seal sft` wrote."""
     from stages.errors import ExistingOutput
     from stages.models.loading import ABOUT
@@ -188,7 +188,7 @@ def check_target(out: Path, model: str, *, overwrite: bool) -> None:
         raise ExistingOutput(f"--out {out}: exists already; give --overwrite, or another directory")
 
 
-def existing(out: Path, digest: str, *, overwrite: bool) -> "Checkpoint | None":
+def _existing(out: Path, digest: str, *, overwrite: bool) -> "Checkpoint | None":
     """The checkpoint that is there already, made by this very run. Raises ExistingOutput for another run's.
 
     What a killed run left beside it is removed.

@@ -102,7 +102,7 @@ def tasks(
     with Run("tasks", output=output, overwrite=overwrite, rejects=bad) as run:
         picked = stage.Sample(sample, seed, skip) if sample else None
         names = wanted(ids or [])
-        columns = pairs_of(column or [])
+        columns = _pairs_of(column or [])
         mine = find_own_files(run.target.stdout, output, rejects)
         found = stage.run(
             *sources,
@@ -130,7 +130,7 @@ def tasks(
         more |= {"config": config} if config else {}
         more |= {"columns": columns} if columns else {}
         more |= {"unanswerable": unanswerable.value} if unanswerable is opt.Unanswerable.keep else {}
-        default = None if any(map(is_folder, sources)) else "train"
+        default = None if any(map(_is_folder, sources)) else "train"
         run.settle({"source": source, "split": split or default, **chosen, **more})
         run.about |= {"sources": sources, "left_out": left.facts()}
         if picked:
@@ -138,7 +138,7 @@ def tasks(
             run.about["sample"] = {**vars(picked), "source": source, "tasks": ids}
             note(f"seal tasks: sampled {len(ids)} tasks of {' '.join(sources)} (seed {seed}, skip {skip})")
         run.write(lines, total=len(lines))
-    if unsolved := without_solution(lines):
+    if unsolved := _without_solution(lines):
         note(f"seal tasks: note: {unsolved} of {len(lines)} tasks lack a solution; `seal eval` leaves those unscored")
     return run.code
 
@@ -151,7 +151,7 @@ def wanted(texts: list[str]) -> list[str]:
     found: list[str] = []
     for text in texts:
         path = Path(text)
-        listed = read_given(path, f"--ids {text}").split("\n") if is_file(path) else [text]
+        listed = read_given(path, f"--ids {text}").split("\n") if _is_file(path) else [text]
         named = [line.strip() for line in listed if line.strip()]
         if not named:
             raise BadConfig(f"--ids {text}: there is no id in it")
@@ -159,7 +159,7 @@ def wanted(texts: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def pairs_of(texts: list[str]) -> dict[str, str]:
+def _pairs_of(texts: list[str]) -> dict[str, str]:
     """The values of --column: own names by those of the layout."""
     from stages.errors import BadConfig
 
@@ -173,14 +173,14 @@ def pairs_of(texts: list[str]) -> dict[str, str]:
     return found
 
 
-def is_folder(source: str) -> bool:
+def _is_folder(source: str) -> bool:
     """Whether a source is a folder here."""
     from stages.sources.datasets.folders import mode_of
 
     return S_ISDIR(mode_of(source))
 
 
-def is_file(path: Path) -> bool:
+def _is_file(path: Path) -> bool:
     """Whether there is such a file; no name that is too long for one is."""
     try:
         return path.is_file()
@@ -188,7 +188,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def without_solution(lines: "Iterable[Record]") -> int:
+def _without_solution(lines: "Iterable[Record]") -> int:
     """How many ARC tasks have a test whose output is not known."""
     tasks = [line.task for line in lines if line.task.domain == "arc"]
     return sum(any(pair.output is None for pair in task.test) for task in tasks)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stages.domains.qa import QA
     from stages.tokens.token_counts import Lengths
 
-CHOSEN = {"--learning-rate": "learning_rate", "--epochs": "epochs"}
+_CHOSEN = {"--learning-rate": "learning_rate", "--epochs": "epochs"}
 
 
 def default(section: str, name: str = "") -> str:
@@ -45,7 +45,7 @@ def sampling(base: Sampling, **given: Any) -> Sampling:
 def fit_config(domain: str, given: Mapping[str, Any]) -> FitConfig:
     """The domain's recipe with what was given instead. Raises BadConfig for what a self-edit chooses itself."""
     if domain == "arc":
-        theirs = {flag: given[field] for flag, field in CHOSEN.items()}
+        theirs = {flag: given[field] for flag, field in _CHOSEN.items()}
         refuse_given(theirs, "an ARC self-edit chooses it; write one yourself with `seal generate -t oracle:FILE`")
     return replace(DEFAULTS[domain].fit, **{name: value for name, value in given.items() if value is not None})
 

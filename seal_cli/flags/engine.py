@@ -18,14 +18,14 @@ from stages.plugins import check_name, load_class
 from stages.records.adapter_paths import missing_adapter
 from stages.services.base import HOSTED, Call, Transport, limit_name_of
 
-ENGINES = {
+_ENGINES = {
     "hf": "stages.engines.hf:HFEngine",
     "vllm": "stages.engines.vllm:VLLMEngine",
     "openai": "stages.engines.openai:OpenAIEngine",
 }
-TIMEOUT_S = 600.0  # for a completion; a self-edit may have 8192 tokens
-BATCHES = {"vllm": 256}
-MAX_LORAS = 8
+_TIMEOUT_S = 600.0  # for a completion; a self-edit may have 8192 tokens
+_BATCHES = {"vllm": 256}
+_MAX_LORAS = 8
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class EngineFlags:
 
         `unused`: those of a server that the judge beside it has no use for either; without a judge all of them.
         """
-        check_name("--engine", self.name, ENGINES)
+        check_name("--engine", self.name, _ENGINES)
         if self.served:
             here = {"--device": self.device, "--dtype": self.dtype}
-            refuse_given({flag: None if value == "auto" else value for flag, value in here.items()}, SERVER_S)
+            refuse_given({flag: None if value == "auto" else value for flag, value in here.items()}, _SERVER_S)
             refuse_given({"--batch": self.batch}, "--engine openai has no batches; give --concurrency")
             if asks and self.url == HOSTED and key_from(ENGINE_KEYS) is None:
                 raise Denied(f"{HOSTED}: needs a key; export OPENAI_API_KEY=…, or give another --base-url")
@@ -104,7 +104,7 @@ class EngineFlags:
         `folders`: from which their paths are told, which a message names.
         """
         found, lost = list(adapters), dict[Path, Exception]()
-        check = self._adapter_check(model) if found else no_check
+        check = self._adapter_check(model) if found else _no_check
         for path, trained_on in found:
             try:
                 check(path, trained_on)
@@ -116,7 +116,7 @@ class EngineFlags:
         if self.served:
             return lambda path, _: read_adapter(path) if path.exists() else None
         if self.name not in ("hf", "vllm"):
-            return no_check
+            return _no_check
         fits = adapter_check(model)
         if self.name == "hf":
             return fits
@@ -135,16 +135,16 @@ class EngineFlags:
 
         Custom classes get (model, device=, batch_size=).
         """
-        kind = load_class("--engine", self.name, ENGINES)
+        kind = load_class("--engine", self.name, _ENGINES)
         if self.served:
             return self._connected(model, transport)
-        if self.name in ENGINES:
+        if self.name in _ENGINES:
             quiet_libraries()
         more: dict[str, Any] = {}
         if self.name == "vllm":
             more = self._vllm(adapters)
-        batch, device = self.batch or BATCHES.get(self.name, 64), Device(self.device, self.dtype)
-        if self.name not in ENGINES:
+        batch, device = self.batch or _BATCHES.get(self.name, 64), Device(self.device, self.dtype)
+        if self.name not in _ENGINES:
             return GuardedEngine(self.name, kind, model, device=device, batch_size=batch)
         return kind(model, device=device, batch_size=batch, **more)
 
@@ -153,9 +153,11 @@ class EngineFlags:
         from stages.services.vllm_server import Greeting, greet
 
         server = Greeting() if transport else greet(self.url, key_from(ENGINE_KEYS))
-        reached = transport or connect(self.url, ENGINE_KEYS, self.service, timeout_s=TIMEOUT_S)
+        reached = transport or connect(self.url, ENGINE_KEYS, self.service, timeout_s=_TIMEOUT_S)
         limit_name = limit_name_of(self.url)
-        return OpenAIEngine(model, reached, server=server, max_loras=self.max_loras or MAX_LORAS, limit_name=limit_name)
+        return OpenAIEngine(
+            model, reached, server=server, max_loras=self.max_loras or _MAX_LORAS, limit_name=limit_name
+        )
 
     def calls(self, model: str, requests: Iterable[Request]) -> Iterator[Call]:
         """What a server would be sent."""
@@ -167,7 +169,7 @@ class EngineFlags:
         from stages.engines.vllm_adapters import lora_needs
 
         rank, count = lora_needs(adapters)
-        slots = min(count, self.max_loras or MAX_LORAS) or None
+        slots = min(count, self.max_loras or _MAX_LORAS) or None
         return {
             "max_rank": rank,
             "slots": slots,
@@ -176,11 +178,11 @@ class EngineFlags:
         }
 
 
-def no_check(path: Path, trained_on: str) -> None:
+def _no_check(path: Path, trained_on: str) -> None:
     """For engines that may read their adapters elsewhere."""
 
 
-SERVER_S = "a server does the work with --engine openai, on its own device"
+_SERVER_S = "a server does the work with --engine openai, on its own device"
 
 
 def tell(stage: str, engine: Any) -> None:

@@ -16,7 +16,7 @@ from stages.judges.factory import KEYS, check_judge, make_judge, served, told_of
 from stages.services.base import Call, Transport
 from stages.services.vllm_server import greet
 
-TIMEOUT_S = 60.0  # for a verdict of one word
+_TIMEOUT_S = 60.0  # for a verdict of one word
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class JudgeFlags:
         """The judge, asking over HTTP or through `transport`."""
 
         def reach(url: str) -> Transport:
-            return transport or connect(url, KEYS, self.service, timeout_s=TIMEOUT_S)
+            return transport or connect(url, KEYS, self.service, timeout_s=_TIMEOUT_S)
 
         timeout_s = self.service.timeout_s
         return make_judge(self.text, reach, self.cache_file, timeout_s=timeout_s, max_tokens=self.max_tokens)

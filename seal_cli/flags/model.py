@@ -21,12 +21,12 @@ def choose_model(flag: str | None, named: Iterable[str]) -> str:
         if len(names) != 1:
             found = f"the lines name {', '.join(names)}" if names else "the lines name none"
             raise BadConfig(f"which model? {found}: give --model DIR")
-        return plain(named_model(names[0]))
+        return plain(_named_model(names[0]))
     check_model(flag)
     return plain(flag)
 
 
-def named_model(name: str) -> str:
+def _named_model(name: str) -> str:
     """The model that the lines name, which may be an editor that is nowhere here. Raises as `check_model` does."""
     try:
         check_model(name)
@@ -44,7 +44,7 @@ def weights_of(name: str, device: str, dtype: str) -> dict[str, str]:
     """What a run's settings say of its model: name, fingerprint, kind of device, precision. Nothing for no name."""
     if not name:
         return {}
-    kind = device.partition(":")[0] if device != "auto" else "cuda" if has_gpu() else "cpu"
+    kind = device.partition(":")[0] if device != "auto" else "cuda" if _has_gpu() else "cpu"
     precision = dtype if dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
     return {"model": name, "weights": fingerprint(name), "device": kind, "dtype": precision}
 
@@ -54,7 +54,7 @@ def identity_of(name: str) -> str:
     return fingerprint(name) if Path(name).is_dir() else name
 
 
-def has_gpu() -> bool:
+def _has_gpu() -> bool:
     """Whether torch will most likely find one. It is not imported here, in the process that forks."""
     return Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
 

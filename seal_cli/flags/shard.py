@@ -16,8 +16,8 @@ def in_shard(items: Iterable[Item], shard: str) -> Iterator[Item]:
     if not (part.isdecimal() and whole.isdecimal() and 1 <= int(part) <= int(whole)):
         raise BadConfig(f"--shard {shard}: take i/n with 1 ≤ i ≤ n, for example 1/4")
     wanted, count = int(part) - 1, int(whole)
-    return (item for item in items if int(content_id("shard", task_id(item)), 16) % count == wanted)
+    return (item for item in items if int(content_id("shard", _task_id(item)), 16) % count == wanted)
 
 
-def task_id(item: Record | SftExample | TrainingPair) -> str:
+def _task_id(item: Record | SftExample | TrainingPair) -> str:
     return item.task.id if isinstance(item, Record) else item.task_id

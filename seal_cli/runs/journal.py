@@ -17,7 +17,7 @@ from seal_cli.terminal.console import note
 from stages.errors import ExistingOutput, Locked
 from stages.files import NO_LOCKS, PART, make_folder, named, rename, replace_file, write_all
 
-COUNTED = 2**20  # bytes that are read at once to count lines
+_COUNTED = 2**20  # bytes that are read at once to count lines
 Key = Callable[[bytes], str | None]  # the identity of a line; None for one that cannot be read
 
 
@@ -127,7 +127,7 @@ class Journal:
     def count(self, keys: Iterable[str]) -> int:
         """How many lines of these keys were there when it was loaded, and how many whole ones have come since."""
         found, start = sum(key in self.spans for key in keys), self.end
-        while data := os.pread(self.descriptor, COUNTED, start):
+        while data := os.pread(self.descriptor, _COUNTED, start):
             found, start = found + data.count(b"\n"), start + len(data)
         return found
 

@@ -14,7 +14,7 @@ from typing import Any
 from seal_cli.runs.settings import digest_of
 from stages.files import replace_file
 
-PACKAGES = ("seal-toolkit", "torch", "transformers", "peft", "trl", "vllm")
+_PACKAGES = ("seal-toolkit", "torch", "transformers", "peft", "trl", "vllm")
 
 
 def path_of(output: Path) -> Path:
@@ -27,10 +27,10 @@ def read(output: Path) -> dict[str, Any]:
         found = json.loads(path_of(output).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and are_counts(found.get("counts")) else {}
+    return found if isinstance(found, dict) and _are_counts(found.get("counts")) else {}
 
 
-def are_counts(found: object) -> bool:
+def _are_counts(found: object) -> bool:
     """Whether this is an object of whole numbers. True is none."""
     return isinstance(found, dict) and all(type(value) is int for value in found.values())
 
@@ -42,7 +42,7 @@ def write(output: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -
         "command": sys.argv[1:],
         "settings": settings,
         "digest": digest_of(settings),
-        "versions": {name: found for name in PACKAGES if (found := version_of(name))}
+        "versions": {name: found for name in _PACKAGES if (found := version_of(name))}
         | {"python": platform.python_version()},
         "commit": commit(),
         "machine": platform.machine(),

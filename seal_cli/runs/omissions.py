@@ -14,10 +14,10 @@ from stages.sources.datasets.folders import JSON_FILES, TABLES, Omission
 from stages.sources.repeats import TWICE
 from stages.sources.squad import UNANSWERED, UNASKED
 
-KINDS = 5  # that are named on stderr, with
-NAMED_FILES = 3  # files of each, and
-KEPT = 20  # in the manifest
-KNOWN_ENDINGS = f"read are {', '.join((*TEXTS, *JSON_FILES, *TABLES))}"
+_KINDS = 5  # that are named on stderr, with
+_NAMED_FILES = 3  # files of each, and
+_KEPT = 20  # in the manifest
+_KNOWN_ENDINGS = f"read are {', '.join((*TEXTS, *JSON_FILES, *TABLES))}"
 
 
 class Omissions:
@@ -32,7 +32,7 @@ class Omissions:
     def __call__(self, omission: Omission) -> None:
         self.counts[omission.kind] += 1
         files = self.files.setdefault(omission.kind, [])
-        if len(files) < KEPT:
+        if len(files) < _KEPT:
             files.append(omission.path)
         self.reasons.setdefault(omission.kind, omission.reason)
         self.rejects.mention(omission.path, f"left out: {omission.reason or omission.kind}")
@@ -43,14 +43,14 @@ class Omissions:
         if kinds:
             count = sum(self.counts[kind] for kind in kinds)
             told = [
-                f"{self.counts[kind]} {kind} ({name_files(self.files[kind], self.counts[kind])})"
-                for kind in kinds[:KINDS]
+                f"{self.counts[kind]} {kind} ({_name_files(self.files[kind], self.counts[kind])})"
+                for kind in kinds[:_KINDS]
             ]
             see = f"; see {self.rejects.file}" if self.rejects.file else ""
-            rest = sum(self.counts[kind] for kind in kinds[KINDS:])
-            told += [f"{rest} of {len(kinds) - KINDS} other kinds"] if rest else []
+            rest = sum(self.counts[kind] for kind in kinds[_KINDS:])
+            told += [f"{rest} of {len(kinds) - _KINDS} other kinds"] if rest else []
             files = "file" if count == 1 else "files"
-            note(f"seal tasks: left out {count} {files}: {', '.join(told)}; {KNOWN_ENDINGS}{see}")
+            note(f"seal tasks: left out {count} {files}: {', '.join(told)}; {_KNOWN_ENDINGS}{see}")
         if unanswered := self.counts[UNANSWERED]:
             what = f"{unanswered} question{'s' * (unanswered > 1)} without an answer left out"
             passages = self.counts[UNASKED]
@@ -67,22 +67,22 @@ class Omissions:
         return [{"kind": kind, "count": self.counts[kind], "files": files} for kind, files in self.files.items()]
 
 
-def name_files(files: list[str], count: int) -> str:
+def _name_files(files: list[str], count: int) -> str:
     """The first files by name, and how many more there are."""
-    more = count - min(len(files), NAMED_FILES)
-    return ", ".join(files[:NAMED_FILES]) + (f" and {more} more" if more else "")
+    more = count - min(len(files), _NAMED_FILES)
+    return ", ".join(files[:_NAMED_FILES]) + (f" and {more} more" if more else "")
 
 
 def find_own_files(stdout: int, *outputs: Path | None) -> set[tuple[int, int]]:
     """The files that a run writes, by device and inode, as far as they are there: none of them is a source."""
     found = [os.fstat(stdout)]
-    for path in all_files(path for path in outputs if path):
+    for path in _all_files(path for path in outputs if path):
         if path.exists():
             found.append(path.stat())
     return {(each.st_dev, each.st_ino) for each in found}
 
 
-def all_files(outputs: Iterable[Path]) -> Iterable[Path]:
+def _all_files(outputs: Iterable[Path]) -> Iterable[Path]:
     """The outputs, and what lies beside them while and after they are written."""
     for path in outputs:
         part = part_of(path)

@@ -26,7 +26,7 @@ class Target:
 
     def __init__(self, stage: str, output: Path | None, *, overwrite: bool, journal: Path | None, dry: bool) -> None:
         self.stage, self.overwrite = stage, overwrite
-        self.output = None if dry or output is None else resolved(output)
+        self.output = None if dry or output is None else _resolved(output)
         self.passed = 0  # bytes of the journal that are on stdout
         self.settings: Mapping[str, Any] = {"stage": stage}
         self.complete: dict[str, Any] | None = None  # the manifest of FILE where this very run made it already
@@ -70,7 +70,7 @@ class Target:
     def _compare(self, output: Path, made: dict[str, Any], plan: Plan | None, source: str) -> list[Record]:
         """Lines of the file that is there which this run would make, too: if it made it, or one of less input."""
         same = are_alike(made.get("settings"), self.settings)
-        if not same and is_blank(output, made):
+        if not same and _is_blank(output, made):
             return []
         if not same and not self.overwrite:
             raise ExistingOutput(f"{output}: {differences(made.get('settings'), self.settings)}; {self._ways()}")
@@ -186,7 +186,7 @@ class Target:
         digest = journal.digest(keys)
         if planned is None and output.exists() and not self.overwrite:
             made = manifest.read(output)
-            if made.get("sha256") != digest and not is_blank(output, made):
+            if made.get("sha256") != digest and not _is_blank(output, made):
                 journal.clear()
                 raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
             if made.get("sha256") == digest:
@@ -224,12 +224,12 @@ class Target:
             self.journal.close()
 
 
-def is_blank(output: Path, made: Mapping[str, Any]) -> bool:
+def _is_blank(output: Path, made: Mapping[str, Any]) -> bool:
     """Whether a run has made the file, and without a line: there is nothing in it that another run could lose."""
     return bool(made) and output.stat().st_size == 0
 
 
-def resolved(output: Path) -> Path:
+def _resolved(output: Path) -> Path:
     """The file behind a link. Raises ExistingOutput for a device, a pipe or a folder, which no rename may replace."""
     real = output.resolve() if output.is_symlink() else output
     if real.exists() and not real.is_file():

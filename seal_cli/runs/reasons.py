@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from stages.records.jsonl import one_line
 from stages.records.record import Record
 
-SHOWN = 3  # reasons a run tells
-NUMBER = re.compile(r"\d+(?:[.,]\d+)*|\bnan\b|\binf\b|'[^']*'")  # in what otherwise equal reasons differ
+_SHOWN = 3  # reasons a run tells
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*|\bnan\b|\binf\b|'[^']*'")  # in what otherwise equal reasons differ
 
 
 @dataclass
@@ -21,26 +21,26 @@ class Reasons:
 
     def add(self, line: Record) -> None:
         """Notes why the line failed, is worth 0, or stayed unscored, if it did."""
-        for kind, reason in reasons_of(line):
-            key = kind, NUMBER.sub("…", reason)
+        for kind, reason in _reasons_of(line):
+            key = kind, _NUMBER.sub("…", reason)
             self.firsts.setdefault(key, reason)
             self.counts[key] += 1
 
     def told(self) -> Iterator[str]:
         """`failed, 30 times: training diverged …`, the commonest first."""
         common = self.counts.most_common()
-        for key, count in common[:SHOWN]:
-            yield f"{key[0]}, {times(count)}: {one_line(self.firsts[key])}"
-        if rest := common[SHOWN:]:
+        for key, count in common[:_SHOWN]:
+            yield f"{key[0]}, {_times(count)}: {one_line(self.firsts[key])}"
+        if rest := common[_SHOWN:]:
             more = "one more reason" if len(rest) == 1 else f"{len(rest)} more reasons"
-            yield f"and {more}, {times(sum(count for _, count in rest))}"
+            yield f"and {more}, {_times(sum(count for _, count in rest))}"
 
 
-def times(count: int) -> str:
+def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def reasons_of(line: Record) -> Iterator[tuple[str, str]]:
+def _reasons_of(line: Record) -> Iterator[tuple[str, str]]:
     """(failed, worth 0 or unscored; why) of what is newest on the line."""
     if line.score:
         unscored = {answer.reason or "no reason given" for answer in line.score.answers if answer.correct is None}

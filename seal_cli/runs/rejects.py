@@ -13,7 +13,7 @@ from stages.files import PART, make_folder, named, rename, write_all
 from stages.records.jsonl import Reject, stop
 
 SAID = 5  # rejects that are shown; the others are only counted
-BEGIN = b'{"source": '  # of every line of a rejects file
+_BEGIN = b'{"source": '  # of every line of a rejects file
 
 
 class Rejects:
@@ -160,7 +160,7 @@ def _is_rejects(file: Path) -> bool:
     if not file.is_file():
         return False
     with file.open("rb") as old:
-        return old.read(len(BEGIN)) in (b"", BEGIN)
+        return old.read(len(_BEGIN)) in (b"", _BEGIN)
 
 
 def encode(reject: Reject) -> bytes:

@@ -98,7 +98,7 @@ class Run:
         for item, place in self._placed(items, limit, shard, allow_empty=allow_empty, name=name):
             found.append(item)
             self.places.append(place)
-            self.input.update(portable_bytes(item))
+            self.input.update(_portable_bytes(item))
         self.refuse.check(self.came)
         return found
 
@@ -158,7 +158,7 @@ class Run:
         if items:
             self.refuse.check(len(good))
         if len(good) < len(items):  # else what `read` has noted of them holds
-            self.input = hashlib.sha256(b"".join(map(portable_bytes, good)))
+            self.input = hashlib.sha256(b"".join(map(_portable_bytes, good)))
         return good
 
     def tell_lost(self, reasons: Sequence[str | None]) -> None:
@@ -215,7 +215,7 @@ class Run:
         """
         if self.plan is None or self.target.complete or not self.plan.wanted:
             return
-        make, self.costly = telling(make, tell), True
+        make, self.costly = _telling(make, tell), True
         if self.target.journal is None:
             with self.display.apart(self.target.descriptors):
                 self._work(load, make, [list(self.plan.wanted)], None)
@@ -330,12 +330,12 @@ class Run:
                 say(f"seal {self.stage}: {told}")
 
 
-def portable_bytes(item: Item) -> bytes:
+def _portable_bytes(item: Item) -> bytes:
     """What an input line says, wherever its adapter lies."""
     return encode(without_path(item) if isinstance(item, Record) else item)
 
 
-def telling(make: Make, tell: Tell) -> Make:
+def _telling(make: Make, tell: Tell) -> Make:
     """The same lines; when they have all been made, or making them has failed, what made them is told of."""
 
     def make_and_tell(loaded: Any, keys: Sequence[str], watch: Watch) -> Iterator[Record]:

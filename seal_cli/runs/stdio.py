@@ -28,7 +28,7 @@ def claim_stdout() -> int:
     return private
 
 
-def open_lines(path: Path | None) -> tuple[Iterator[bytes], str]:
+def _open_lines(path: Path | None) -> tuple[Iterator[bytes], str]:
     """(lines, name for messages) of a file, or of stdin for None and `-`.
 
     Raises BadInput for what is no file of lines, with what it is: a folder at once, a file when it is read.
@@ -53,13 +53,13 @@ def _lines_of(path: Path) -> Iterator[bytes]:
 
 def input_records(path: Path | None, needs: tuple[Section, ...] = (), refuse: Refuse = stop) -> Lines[Record]:
     """Records of a file or of stdin that have every section in `needs`. Other lines are told to `refuse`."""
-    lines, name = open_lines(path)
+    lines, name = _open_lines(path)
     return read_records(lines, name, needs, refuse)
 
 
 def input_examples(path: Path, refuse: Refuse = stop) -> Lines[SftExample]:
     """The lines that `seal filter` wrote. Anything else is told to `refuse`."""
-    lines, name = open_lines(path)
+    lines, name = _open_lines(path)
     return read_lines(lines, name, lambda value: validate(SftExample, value), refuse)
 
 
@@ -67,7 +67,7 @@ def input_pairs(
     path: Path | None, refuse: Refuse = stop, check: Callable[[TrainingPair], object] = bool
 ) -> Lines[TrainingPair]:
     """What `seal sft` learns from, whoever wrote it. `check` may raise BadLine for one that a model cannot learn."""
-    lines, name = open_lines(path)
+    lines, name = _open_lines(path)
 
     def checked(value: dict[str, Any]) -> TrainingPair:
         pair = read_pair(value)

@@ -30,11 +30,11 @@ from stages.interfaces import Unit
 from stages.records.jsonl import Reject
 from stages.records.record import Record
 
-GRACE_S = 5.0  # from asking a worker to end until it is killed
-ATTEND_S = 0.02  # between two looks at what the worker has written
-STRIKES = 2  # deaths of its worker after which a record is rejected
-IN_VAIN = 5  # deaths in a row without a finished line between them: it is not the records
-DEATH_SIGNAL = 1  # Linux: prctl(PR_SET_PDEATHSIG)
+_GRACE_S = 5.0  # from asking a worker to end until it is killed
+_ATTEND_S = 0.02  # between two looks at what the worker has written
+_STRIKES = 2  # deaths of its worker after which a record is rejected
+_IN_VAIN = 5  # deaths in a row without a finished line between them: it is not the records
+_DEATH_SIGNAL = 1  # Linux: prctl(PR_SET_PDEATHSIG)
 
 
 class Flight:
@@ -44,7 +44,7 @@ class Flight:
     """
 
     def __init__(self, progress: Progress) -> None:
-        self.progress, self.file = progress, in_memory()
+        self.progress, self.file = progress, _in_memory()
 
     def clear(self) -> None:
         os.ftruncate(self.file.fileno(), 0)
@@ -94,7 +94,7 @@ class Flight:
         self.progress.note(text)
 
 
-def in_memory() -> BinaryIO:
+def _in_memory() -> BinaryIO:
     """A file that two processes share and no full disk can touch; on other systems than Linux one on the disk."""
     if sys.platform == "linux":
         return os.fdopen(os.memfd_create("seal"), "w+b")
@@ -125,13 +125,13 @@ class Suspects:
     def struck(self, flying: Sequence[str], signum: int, *, progress: bool) -> list[str]:
         """Those that are to be rejected after this death. Raises Crashed where no record can be blamed."""
         name = signal.Signals(signum).name
-        guilty = [key for key in flying if self.strikes[key] + 1 >= STRIKES]
+        guilty = [key for key in flying if self.strikes[key] + 1 >= _STRIKES]
         self.in_vain = 0 if progress or guilty else self.in_vain + 1
         if not flying and progress:
             say(f"seal: the worker died of {name}; another goes on")
             return []
-        if not flying or self.in_vain >= IN_VAIN:
-            when = "before any record was in work" if not flying else f"{IN_VAIN} times in a row"
+        if not flying or self.in_vain >= _IN_VAIN:
+            when = "before any record was in work" if not flying else f"{_IN_VAIN} times in a row"
             if signum == signal.SIGKILL:
                 raise OutOfMemory(f"the worker was killed {when}, most likely by a system that was out of memory")
             raise Crashed(f"the worker died of {name} {when}: it is not a record's doing (see `seal doctor`)")
@@ -185,7 +185,7 @@ def _wait(child: int, attend: Callable[[], None] | None) -> int:
         attend()
         if ended:
             return status
-        time.sleep(ATTEND_S)
+        time.sleep(_ATTEND_S)
 
 
 def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int]) -> NoReturn:
@@ -227,7 +227,7 @@ def _leave_once(signum: int, frame: FrameType | None) -> NoReturn:
 def _die_with(parent: int) -> None:
     """On Linux the worker is killed when its parent is: nobody else writes once the lock is free."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(exit_codes.TERMINATED)
 
@@ -237,7 +237,7 @@ def _end(child: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(child, signal.SIGTERM)
         try:
-            until = time.monotonic() + GRACE_S
+            until = time.monotonic() + _GRACE_S
             while os.waitpid(child, os.WNOHANG) == (0, 0):
                 if time.monotonic() > until:
                     raise TimeoutError

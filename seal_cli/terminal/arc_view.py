@@ -21,11 +21,11 @@ from stages.records.grid import Grid
 from stages.records.jsonl import one_line
 from stages.records.record import GridAnswer, Record, Score
 
-VIEWED = 3  # lines on the terminal
-NAMED = 10  # tasks in a message
-NO_SCORE = Score(value=None, baseline=None, model="", judge="", answers=())
+_VIEWED = 3  # lines on the terminal
+_NAMED = 10  # tasks in a message
+_NO_SCORE = Score(value=None, baseline=None, model="", judge="", answers=())
 ARROW, GAP, APART = " → ", "   ", "      "  # behind an input, between grids, between strips
-STYLES = {None: "dim", True: "bold green", False: "bold red"}
+_STYLES = {None: "dim", True: "bold green", False: "bold red"}
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Picks:
                 if not self.tasks or record.task.id in self.tasks:
                     self.pick(label, record)
             self.unscored += record.score is None
-            yield record if record.score else record.grow(score=NO_SCORE)
+            yield record if record.score else record.grow(score=_NO_SCORE)
 
     def pick(self, label: str, record: Record) -> None:
         if self.arc and not isinstance(record.task, ArcTask):
@@ -71,8 +71,8 @@ class Picks:
         """Raises BadConfig for a task that no line is about."""
         for task in self.tasks:
             if task not in self.known:
-                named = [*self.known][:NAMED]
-                more = f" and {len(self.known) - NAMED} more" if len(self.known) > NAMED else ""
+                named = [*self.known][:_NAMED]
+                more = f" and {len(self.known) - _NAMED} more" if len(self.known) > _NAMED else ""
                 raise BadConfig(f"--task {task}: no line is about it; there are {', '.join(named)}{more}")
 
     def show(self, console: Console) -> None:
@@ -80,12 +80,12 @@ class Picks:
         if self.unscored:
             note(f"seal report: no table: {counted(self.unscored, 'line')} without a score (run `seal eval` first)")
         if self.view:
-            for label, record in self.lines[:VIEWED]:
-                show = view_grids if isinstance(record.task, ArcTask) else view_passage
+            for label, record in self.lines[:_VIEWED]:
+                show = _view_grids if isinstance(record.task, ArcTask) else view_passage
                 show(console, record, label)
-            self.tell_rest("the view", VIEWED, ", or with `head -1 FILE | seal report - --view`")
+            self.tell_rest("the view", _VIEWED, ", or with `head -1 FILE | seal report - --view`")
         if self.arc and self.lines:
-            draw([sheet(record, arc_task(record), label) for label, record in self.lines], self.arc)
+            draw([sheet(record, _arc_task(record), label) for label, record in self.lines], self.arc)
             note(f"seal report: grids in {self.arc}")
             self.tell_rest(str(self.arc), MOST)
 
@@ -102,85 +102,85 @@ class Block:
     width: int
 
 
-def arc_task(line: Record) -> ArcTask:
+def _arc_task(line: Record) -> ArcTask:
     """The line's task. Raises BadInput for another domain's."""
     if not isinstance(line.task, ArcTask):
         raise BadInput(f"task {line.task.name!r} is about a passage, which has no grids")
     return line.task
 
 
-def view_grids(console: Console, line: Record, label: str = "") -> None:
+def _view_grids(console: Console, line: Record, label: str = "") -> None:
     """One line as far as it has come: demonstrations, tests, attempts, solutions, votes."""
-    task = arc_task(line)
+    task = _arc_task(line)
     seen = sheet(line, task, label)
     print_text(console, seen.title, "bold")
     for fact in seen.facts:
         print_text(console, fact)
-    show_strips(console, seen.demonstrations)
+    _show_strips(console, seen.demonstrations)
     answers = {answer.id: answer for answer in line.score.answers} if line.score else {}
     for strip, (test_id, _, truth) in zip(seen.tests, tests_of(task), strict=True):
         print_text(console, strip.title, "bold")
-        show_strips(console, [strip])
+        _show_strips(console, [strip])
         answer = answers.get(test_id)
         if isinstance(answer, GridAnswer) and answer.votes:
-            show_votes(console, answer, truth)
+            _show_votes(console, answer, truth)
 
 
 # ---- grids
 
 
-def show_strips(console: Console, strips: Sequence[Strip]) -> None:
+def _show_strips(console: Console, strips: Sequence[Strip]) -> None:
     """Grids side by side, each strip on lines of its own where the next does not fit beside it."""
     widest = max(len(panel.grid[0]) for strip in strips for panel in strip.panels if panel.grid)
     cell = 2 if 2 * widest + len(ARROW) <= console.width else 1
     digits = console.no_color or console.color_system is None
     row: list[Block] = []
     for strip in strips:
-        made = [*blocks(strip, cell, digits)]
-        if row and sum(block.width for block in (*row, between(APART), *made)) > console.width:
-            show_row(console, row)
+        made = [*_blocks(strip, cell, digits)]
+        if row and sum(block.width for block in (*row, _between(APART), *made)) > console.width:
+            _show_row(console, row)
             row = []
-        row += [*([between(APART)] if row else []), *made]
-    show_row(console, row)
+        row += [*([_between(APART)] if row else []), *made]
+    _show_row(console, row)
 
 
-def blocks(strip: Strip, cell: int, digits: bool) -> Iterator[Block]:
+def _blocks(strip: Strip, cell: int, digits: bool) -> Iterator[Block]:
     """A strip's grids with what stands between them: an arrow behind the input, then gaps."""
     for place, panel in enumerate(strip.panels):
         if place:
-            yield between(ARROW if place == 1 else GAP)
-        yield block(panel, cell, digits)
+            yield _between(ARROW if place == 1 else GAP)
+        yield _block(panel, cell, digits)
 
 
-def between(text: str) -> Block:
+def _between(text: str) -> Block:
     return Block((Text(text),), len(text))
 
 
-def block(panel: Panel, cell: int, digits: bool) -> Block:
-    rows = [cells(row, cell, digits) for row in panel.grid] if panel.grid else [Text("(none)")]
-    lines = [Text(clean(panel.heading), STYLES[panel.right]), *rows, Text(clean(panel.caption), "dim")]
+def _block(panel: Panel, cell: int, digits: bool) -> Block:
+    rows = [_cells(row, cell, digits) for row in panel.grid] if panel.grid else [Text("(none)")]
+    lines = [Text(clean(panel.heading), _STYLES[panel.right]), *rows, Text(clean(panel.caption), "dim")]
     return Block(tuple(lines), max(line.cell_len for line in lines))
 
 
-def cells(row: Sequence[int], cell: int, digits: bool) -> Text:
+def _cells(row: Sequence[int], cell: int, digits: bool) -> Text:
     """A row of a grid: coloured backgrounds, or digits with a point for 0."""
     if digits:
         return Text((" " * (cell - 1)).join(str(colour) if colour else "." for colour in row))
     return Text.assemble(*((" " * cell, f"on {PALETTE[colour]}") for colour in row))
 
 
-def show_row(console: Console, row: Sequence[Block]) -> None:
+def _show_row(console: Console, row: Sequence[Block]) -> None:
     """Blocks beside each other, and below each other where the terminal is too narrow."""
     part: list[Block] = []
     for each in row:
         if part and sum(block.width for block in (*part, each)) > console.width:
-            show_beside(console, part)
+            _show_beside(console, part)
             part = []
         part += [each] if part or each.lines[0].plain.strip() else []
-    show_beside(console, part)
+    _show_beside(console, part)
 
 
-def show_beside(console: Console, row: Sequence[Block]) -> None:
+def _show_beside(console: Console, row: Sequence[Block]) -> None:
     """What is shorter than the rest is in the middle of the height."""
     tall = max(len(block.lines) for block in row)
     columns = [(Text(),) * ((tall - len(block.lines)) // 2) + block.lines for block in row]
@@ -196,7 +196,7 @@ def show_beside(console: Console, row: Sequence[Block]) -> None:
 # ---- votes
 
 
-def show_votes(console: Console, answer: GridAnswer, truth: Grid | None) -> None:
+def _show_votes(console: Console, answer: GridAnswer, truth: Grid | None) -> None:
     """Every prediction: how the test was put, and what came of it."""
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("variant", "demonstrations", "says", "votes for it"):
@@ -204,16 +204,16 @@ def show_votes(console: Console, answer: GridAnswer, truth: Grid | None) -> None
     found = Counter(vote.grid for vote in answer.votes if vote.grid)
     for vote in answer.votes:
         order = " ".join(str(place + 1) for place in vote.shown)
-        told = [vote.variant, order, outcome(vote, answer, truth), str(found[vote.grid]) if vote.grid else ""]
+        told = [vote.variant, order, _outcome(vote, answer, truth), str(found[vote.grid]) if vote.grid else ""]
         drawn.add_row(*(Text(clean(one_line(cell))) for cell in told))
     console.print(drawn)
-    kinds = Counter(outcome(vote, answer, truth).partition(":")[0] for vote in answer.votes)
+    kinds = Counter(_outcome(vote, answer, truth).partition(":")[0] for vote in answer.votes)
     print_text(
         console, f"{counted(len(answer.votes), 'vote')}: {', '.join(f'{kinds[kind]} {kind}' for kind in kinds)}\n"
     )
 
 
-def outcome(vote: Vote, answer: GridAnswer, truth: Grid | None) -> str:
+def _outcome(vote: Vote, answer: GridAnswer, truth: Grid | None) -> str:
     """`right`, `wrong`, `a grid` where nobody knows, `unreadable: …`, or `no answer: …` where the engine failed."""
     if vote.grid is None:
         return f"{'no answer' if vote.prediction is None else 'unreadable'}: {vote.error}"

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 if TYPE_CHECKING:
     from rich.console import Console
 
-T = TypeVar("T")
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-WIDE = 200  # columns where there is no terminal
+_T = TypeVar("_T")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_WIDE = 200  # columns where there is no terminal
 
 
 def clean(text: str) -> str:
     """Text written by a model or a file, without control characters."""
-    return CONTROL.sub("", text)
+    return _CONTROL.sub("", text)
 
 
 class Screen:
@@ -80,9 +80,9 @@ def width_of(descriptor: int) -> int:
     if given.isdecimal() and int(given):
         return int(given)
     try:
-        return os.get_terminal_size(descriptor).columns or WIDE
+        return os.get_terminal_size(descriptor).columns or _WIDE
     except OSError:
-        return WIDE
+        return _WIDE
 
 
 @dataclass
@@ -110,7 +110,7 @@ def closing_line(stage: str, counts: Counts, seconds: float) -> str:
     )
 
 
-def counted(items: Iterable[T], counts: Counts) -> Iterator[T]:
+def counted(items: Iterable[_T], counts: Counts) -> Iterator[_T]:
     """The items as they are, counted as read."""
     for item in items:
         counts.read += 1

@@ -18,12 +18,12 @@ from seal_cli.terminal.console import Hush, Screen, erased, note, write
 from seal_cli.terminal.progress import Progress, Sight, told
 
 FIRST_S = 7.0  # to the first plain line: it is there within ten seconds of the command, on a busy machine, too
-EVERY_S = 10.0  # between two plain lines
-RARELY_S = 60.0  # between two plain lines of a stage that reads, on a terminal where the stage before it draws a bar
+_EVERY_S = 10.0  # between two plain lines
+_RARELY_S = 60.0  # between two plain lines of a stage that reads, on a terminal where the stage before it draws a bar
 LOOK_S = 0.2  # between two looks
-WIDTH = 24  # of a bar, in characters
-WRITING = threading.Lock()  # whoever forks while a line is written takes no half of it along
-os.register_at_fork(before=WRITING.acquire, after_in_parent=WRITING.release, after_in_child=WRITING.release)
+_WIDTH = 24  # of a bar, in characters
+_WRITING = threading.Lock()  # whoever forks while a line is written takes no half of it along
+os.register_at_fork(before=_WRITING.acquire, after_in_parent=_WRITING.release, after_in_child=_WRITING.release)
 
 
 class Display:
@@ -97,7 +97,7 @@ class Display:
 
     def _run(self) -> None:
         while not self.ended.wait(LOOK_S):
-            with WRITING:
+            with _WRITING:
                 self.show(time.monotonic())
 
     def show(self, now: float) -> None:
@@ -107,14 +107,14 @@ class Display:
         if self.terminal and not reads:
             write(erased() + drawn(self.progress.stage, sight, now - self.started))
         elif now >= self.due:
-            self.due = now + (RARELY_S if self.terminal else EVERY_S)
+            self.due = now + (_RARELY_S if self.terminal else _EVERY_S)
             note(told(self.progress.stage, sight, now - self.started))
 
 
 def drawn(stage: str, sight: Sight, seconds: float) -> str:
     """`seal adapt: [#####.....] training, 34/150, 14 s, 44 s left`, not wider than the terminal."""
     done = share(sight)
-    bar = "" if done is None else f"[{'#' * round(WIDTH * done):.<{WIDTH}}] "
+    bar = "" if done is None else f"[{'#' * round(_WIDTH * done):.<{_WIDTH}}] "
     text = told(stage, sight, seconds).replace(": ", f": {bar}", 1)
     return text[: shutil.get_terminal_size().columns - 1]
 

@@ -7,9 +7,9 @@ from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
 
-FINE = 64  # points of the past that are kept are at least this part of the time so far apart
-RECENT = 0.5  # the part of the time so far whose speed counts: passes of short sequences, and first ones, are slower
-LATE = 0.25  # of the time since it began: what is left of something that is late
+_FINE = 64  # points of the past that are kept are at least this part of the time so far apart
+_RECENT = 0.5  # the part of the time so far whose speed counts: passes of short sequences, and first ones, are slower
+_LATE = 0.25  # of the time since it began: what is left of something that is late
 
 
 @dataclass
@@ -24,14 +24,14 @@ class Past:
             self.points.append((self.started, 0.0, 0.0))
         last, done, total = self.points[-1]
         at = max(at, last)
-        if len(self.points) > 1 and last - self.points[-2][0] < (at - self.started) / FINE:
+        if len(self.points) > 1 and last - self.points[-2][0] < (at - self.started) / _FINE:
             self.points.pop()  # points that are close together are one
         self.points.append((at, done + amount, total + took))
 
     def recent(self) -> tuple[float, float, float]:
         """(seconds, amount, seconds that requests took) from the last point before the recent time to the last one."""
         end = self.points[-1]
-        since = end[0] - RECENT * (end[0] - self.started)
+        since = end[0] - _RECENT * (end[0] - self.started)
         place = max(0, bisect_right(self.points, since, key=lambda point: point[0]) - 1)
         while place and self.points[place][1] >= end[1]:
             place -= 1
@@ -116,4 +116,4 @@ class Requests:
 
 def at_least_some(seconds: float, passed: float) -> float:
     """What is left of so many seconds after some have passed; what is late takes a part of those longer."""
-    return max(seconds - passed, LATE * passed, 0.0)
+    return max(seconds - passed, _LATE * passed, 0.0)

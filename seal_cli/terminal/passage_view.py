@@ -12,7 +12,7 @@ from stages.records.jsonl import one_line
 from stages.records.record import Answer, QaTask, Record, SelfEdit
 from stages.records.thoughts import without_thoughts
 
-MARKS = {True: ("✓", "bold green"), False: ("✗", "bold red"), None: ("?", "bold yellow")}  # by verdict
+_MARKS = {True: ("✓", "bold green"), False: ("✗", "bold red"), None: ("?", "bold yellow")}  # by verdict
 
 
 def print_text(console: Console, text: str, style: str = "") -> None:
@@ -29,17 +29,17 @@ def view_passage(console: Console, line: Record, label: str = "") -> None:
     names += [f"self-edit {line.edit.sample}"] if line.edit else []
     names += [f"seed {line.adapter.seed}"] if line.adapter else []
     print_text(console, one_line(", ".join(filter(None, names))), "bold")
-    print_part(console, "passage", task.context)
+    _print_part(console, "passage", task.context)
     if line.edit:
-        print_part(console, f"self-edit by {line.edit.model}, {line.edit.template}", shown(line.edit.completion))
-        print_part(console, "it cannot be used", line.edit.error)
-        print_sequences(console, line, line.edit)
+        _print_part(console, f"self-edit by {line.edit.model}, {line.edit.template}", _shown(line.edit.completion))
+        _print_part(console, "it cannot be used", line.edit.error)
+        _print_sequences(console, line, line.edit)
     if line.adapter:
-        print_part(console, "adapter", line.adapter.error or line.adapter.path)
-    print_answers(console, line, task)
+        _print_part(console, "adapter", line.adapter.error or line.adapter.path)
+    _print_answers(console, line, task)
 
 
-def shown(text: str) -> str:
+def _shown(text: str) -> str:
     """What a model said behind its thoughts, of which only the length is told."""
     said = without_thoughts(text)
     behind = "" if said is None else said.strip()
@@ -47,14 +47,14 @@ def shown(text: str) -> str:
     return f"(a thought of {left_out} characters) {behind}".strip() if left_out else behind
 
 
-def print_part(console: Console, title: str, text: str | None) -> None:
+def _print_part(console: Console, title: str, text: str | None) -> None:
     if text:
         print_text(console, one_line(title), "dim")
         print_text(console, text.strip())
         console.print()
 
 
-def print_sequences(console: Console, line: Record, edit: SelfEdit) -> None:
+def _print_sequences(console: Console, line: Record, edit: SelfEdit) -> None:
     """The training sequences, split as the adapter's count says where there is one."""
     found = [QA(split_newlines=split).shown(line.task, edit).sequences for split in (True, False)]
     trained = line.adapter.train.sequences if line.adapter and line.adapter.train else len(found[0])
@@ -66,7 +66,7 @@ def print_sequences(console: Console, line: Record, edit: SelfEdit) -> None:
         console.print()
 
 
-def print_answers(console: Console, line: Record, task: QaTask) -> None:
+def _print_answers(console: Console, line: Record, task: QaTask) -> None:
     """Each question with its gold answers, the prediction and its verdict, and the plain model's."""
     if line.score is None:
         print_text(console, f"not answered yet: {len(task.questions)} questions\n")
@@ -80,17 +80,17 @@ def print_answers(console: Console, line: Record, task: QaTask) -> None:
         if question:
             print_text(console, one_line(question.question))
             print_text(console, one_line(f"  gold      {' | '.join(question.golds)}"))
-        for text, style in verdicts_of(answer):
+        for text, style in _verdicts_of(answer):
             print_text(console, text, style)
     console.print()
 
 
-def verdicts_of(answer: Answer) -> Iterator[tuple[str, str]]:
+def _verdicts_of(answer: Answer) -> Iterator[tuple[str, str]]:
     """(line, style) of the prediction and of the plain model's, where there is one."""
-    mark, style = MARKS[answer.correct]
-    said = "no answer" if answer.prediction is None else shown(answer.prediction)
+    mark, style = _MARKS[answer.correct]
+    said = "no answer" if answer.prediction is None else _shown(answer.prediction)
     why = f" ({answer.reason})" if answer.reason else ""
     yield one_line(f"  {mark} answer  {said}{why}"), style
     if answer.baseline_prediction is not None:
-        mark, style = MARKS[answer.baseline_correct]
-        yield one_line(f"  {mark} before  {shown(answer.baseline_prediction)}"), style
+        mark, style = _MARKS[answer.baseline_correct]
+        yield one_line(f"  {mark} before  {_shown(answer.baseline_prediction)}"), style

@@ -13,12 +13,12 @@ from seal_cli.terminal.console import note
 from seal_cli.terminal.estimate import Requests, Steady, at_least_some
 from stages.interfaces import Unit
 
-SIZE = 4096  # bytes of the memory: numbers in front, the name of the phase behind
+_SIZE = 4096  # bytes of the memory: numbers in front, the name of the phase behind
 NAME_AT, LONGEST_NAME = 2048, 200
-FIELDS = ("lines", "total", "tokens", "ended", "expected", "since", "until", "began", "left", "at", "length")
+_FIELDS = ("lines", "total", "tokens", "ended", "expected", "since", "until", "began", "left", "at", "length")
 EVERY_LINES, EVERY_S = 8, 0.05  # lines or seconds after which the time left is worked out anew
-LEAST_S = 0.1  # of work before its speed is told
-WORK = {
+_LEAST_S = 0.1  # of work before its speed is told
+_WORK = {
     "adapt": "training",
     "sft": "training",
     "generate": "writing self-edits",
@@ -46,9 +46,9 @@ class Progress:
     """A Watch, and a count of lines. One process writes it: this one, or the worker that it has forked."""
 
     def __init__(self, stage: str) -> None:
-        self.stage, self.work = stage, WORK.get(stage, "working")
-        self.memory = mmap.mmap(-1, SIZE)  # anonymous, and shared with children
-        self.numbers = memoryview(self.memory)[: 8 * len(FIELDS)].cast("d")
+        self.stage, self.work = stage, _WORK.get(stage, "working")
+        self.memory = mmap.mmap(-1, _SIZE)  # anonymous, and shared with children
+        self.numbers = memoryview(self.memory)[: 8 * len(_FIELDS)].cast("d")
         self.begin(None)
         self.phase("reading")
 
@@ -185,7 +185,7 @@ class Progress:
 
     def _put(self, **values: float) -> None:
         for name, value in values.items():
-            self.numbers[FIELDS.index(name)] = value
+            self.numbers[_FIELDS.index(name)] = value
 
     # ---- seen from outside
 
@@ -202,7 +202,7 @@ class Progress:
             tokens=int(min(tokens, expected)) if expected else int(tokens),
             expected=int(expected) or None,
             ended=int(ended),
-            per_second=tokens / seconds if tokens and seconds >= LEAST_S else None,
+            per_second=tokens / seconds if tokens and seconds >= _LEAST_S else None,
             left_s=None if math.isnan(left) else at_least_some(left, max(0.0, now - at)),
         )
 

@@ -7,32 +7,32 @@ from collections.abc import Iterable, Sequence
 from seal_cli.terminal.console import clean
 
 Rows = Sequence[Sequence[str]]
-GAP = 2  # blanks between two columns
+_GAP = 2  # blanks between two columns
 
 
 def as_text(columns: Sequence[str], rows: Rows, width: int) -> str:
     """Aligned columns, the first one left and the others right; stacked where they are wider than `width`."""
     cells = [[clean(cell) for cell in row] for row in (columns, *rows)]
-    widths = [max(map(cell_width, column)) for column in zip(*cells, strict=True)]
-    if sum(widths) + GAP * (len(widths) - 1) > width:
-        return as_stack(cells[0], cells[1:])
+    widths = [max(map(_cell_width, column)) for column in zip(*cells, strict=True)]
+    if sum(widths) + _GAP * (len(widths) - 1) > width:
+        return _as_stack(cells[0], cells[1:])
     lines = [
-        (" " * GAP).join(
-            pad(cell, size, left=place == 0) for place, (cell, size) in enumerate(zip(row, widths, strict=True))
+        (" " * _GAP).join(
+            _pad(cell, size, left=place == 0) for place, (cell, size) in enumerate(zip(row, widths, strict=True))
         )
         for row in cells
     ]
-    rule = "-" * (sum(widths) + GAP * (len(widths) - 1))
+    rule = "-" * (sum(widths) + _GAP * (len(widths) - 1))
     return "".join(f"{line.rstrip()}\n" for line in (lines[0], rule, *lines[1:]))
 
 
-def as_stack(columns: Sequence[str], rows: Rows) -> str:
+def _as_stack(columns: Sequence[str], rows: Rows) -> str:
     """Each row as a block: its first cell, and below it a line for each other cell that is not empty."""
-    widest = max(map(cell_width, columns[1:]), default=0)
+    widest = max(map(_cell_width, columns[1:]), default=0)
     blocks = []
     for first, *others in rows:
         lines = [
-            f"  {pad(name, widest, left=True)}  {cell}\n"
+            f"  {_pad(name, widest, left=True)}  {cell}\n"
             for name, cell in zip(columns[1:], others, strict=True)
             if cell
         ]
@@ -54,12 +54,12 @@ def as_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return out.getvalue()
 
 
-def pad(cell: str, width: int, *, left: bool) -> str:
-    blanks = " " * (width - cell_width(cell))
+def _pad(cell: str, width: int, *, left: bool) -> str:
+    blanks = " " * (width - _cell_width(cell))
     return cell + blanks if left else blanks + cell
 
 
-def cell_width(text: str) -> int:
+def _cell_width(text: str) -> int:
     """Columns on a terminal: two for each wide character."""
     from rich.cells import cell_len
 

@@ -25,9 +25,9 @@ from torch.nn.functional import linear, scaled_dot_product_attention, silu
 from stages.trainers.batched.packing import align
 
 FEW, MANY = 13, 61  # sequences of a trial
-LARGEST = 4096  # of the sizes that are tried: beyond, kernels choose no more
-WIDTHS = (8, 20, 28, 40, 56)  # of sequences whose attention is tried
-COMPANIES = tuple(
+_LARGEST = 4096  # of the sizes that are tried: beyond, kernels choose no more
+_WIDTHS = (8, 20, 28, 40, 56)  # of sequences whose attention is tried
+_COMPANIES = tuple(
     slice(start, start + count)
     for start, count in ((0, 1), (4, 1), (12, 1), (3, 2), (1, 3), (5, 8), (0, 11), (7, 17), (0, 29), (2, 42), (0, 61))
 )
@@ -52,7 +52,7 @@ class Shape:
 
         def size(name: str, usual: int) -> int:
             found = config.get(name)
-            return min(found, LARGEST) if type(found) is int and found > 0 else usual
+            return min(found, _LARGEST) if type(found) is int and found > 0 else usual
 
         hidden, heads = size("hidden_size", cls.hidden), size("num_attention_heads", cls.heads)
         head_size = size("head_dim", max(1, hidden // heads))
@@ -68,28 +68,28 @@ def trials(shape: Shape, dtype: torch.dtype) -> Iterator[Trial]:
         return torch.randn(*sizes, generator=generator).to(dtype)
 
     for size in (shape.inner, shape.heads * shape.head_size):
-        yield "products", FEW, products(draw(FEW, 9, shape.hidden), draw(size, shape.hidden))
-    for length in WIDTHS[:2]:
+        yield "products", FEW, _products(draw(FEW, 9, shape.hidden), draw(size, shape.hidden))
+    for length in _WIDTHS[:2]:
         x, inner = draw(FEW, length, shape.hidden), draw(FEW, length, shape.rank)
         down, up = draw(FEW, shape.rank, shape.hidden), draw(FEW, shape.hidden, shape.rank)
-        yield "low-rank products", FEW, low_rank(x, inner, down, up)
-    for length in WIDTHS:
+        yield "low-rank products", FEW, _low_rank(x, inner, down, up)
+    for length in _WIDTHS:
         sizes = shape.heads, shape.key_heads, shape.key_heads
-        yield "attention", FEW, attention(*(draw(FEW, heads, length, shape.head_size) for heads in sizes))
+        yield "attention", FEW, _attention(*(draw(FEW, heads, length, shape.head_size) for heads in sizes))
     yield "activations", MANY, activations(draw(MANY, 33, shape.inner))
 
 
-def products(x: Tensor, weight: Tensor) -> Operation:
+def _products(x: Tensor, weight: Tensor) -> Operation:
     """x (sequences, length, in) through a layer, and what then stands for a gradient back."""
 
     def run(some: slice) -> Sequence[Tensor]:
         out = linear(filled(x[some]), weight)
-        return [part(each, x[some]) for each in (out, out @ weight)]
+        return [_part(each, x[some]) for each in (out, out @ weight)]
 
     return run
 
 
-def low_rank(x: Tensor, inner: Tensor, down: Tensor, up: Tensor) -> Operation:
+def _low_rank(x: Tensor, inner: Tensor, down: Tensor, up: Tensor) -> Operation:
     """The batched products of lowrank.Blockwise, with an adapter of its own for each sequence."""
 
     def run(some: slice) -> Sequence[Tensor]:
@@ -101,7 +101,7 @@ def low_rank(x: Tensor, inner: Tensor, down: Tensor, up: Tensor) -> Operation:
     return run
 
 
-def attention(*heads: Tensor) -> Operation:
+def _attention(*heads: Tensor) -> Operation:
     """Of queries, keys and values (sequences, heads, length, size), and the three gradients."""
 
     def run(some: slice) -> Sequence[Tensor]:
@@ -118,7 +118,7 @@ def activations(x: Tensor) -> Operation:
     def run(some: slice) -> Sequence[Tensor]:
         rows = filled(x[some]).requires_grad_()
         out = silu(rows)
-        return [part(each, x[some]) for each in (out.detach(), *torch.autograd.grad(out.sum(), rows))]
+        return [_part(each, x[some]) for each in (out.detach(), *torch.autograd.grad(out.sum(), rows))]
 
     return run
 
@@ -129,7 +129,7 @@ def filled(sequences: Tensor) -> Tensor:
     return torch.cat([rows, rows.new_zeros(align(len(rows)) - len(rows), rows.shape[1])])
 
 
-def part(rows: Tensor, sequences: Tensor) -> Tensor:
+def _part(rows: Tensor, sequences: Tensor) -> Tensor:
     """The rows without the filling, as these sequences: (n, length, size)."""
     return rows[: sequences.shape[0] * sequences.shape[1]].view(*sequences.shape[:2], -1)
 
@@ -158,7 +158,7 @@ def is_invariant(operation: Operation, count: int) -> bool:
     together = operation(slice(0, count))
     return all(
         torch.equal(alone, whole[some])
-        for some in COMPANIES
+        for some in _COMPANIES
         if some.stop <= count
         for alone, whole in zip(operation(some), together, strict=True)
     )

@@ -13,17 +13,17 @@ from pathlib import Path
 from stages.checks.finding import Finding, fine, unknown, wrong
 from stages.files import rename, write_file
 
-LEAST_MEMORY = 1 << 30  # torch and transformers alone take a third of this
+_LEAST_MEMORY = 1 << 30  # torch and transformers alone take a third of this
 LEAST_DISK = 1 << 30
-CGROUPS = Path("/sys/fs/cgroup")
-OWN_CGROUPS = Path("/proc/self/cgroup")
-UNLIMITED = 1 << 60  # version 1 says "no limit" as a number near 2^63
-TAKE_LOCK = (
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+_UNLIMITED = 1 << 60  # version 1 says "no limit" as a number near 2^63
+_TAKE_LOCK = (
     "import fcntl, sys\n"
     "try: fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
     "except BlockingIOError: sys.exit(3)\n"
 )
-REFUSED = 3
+_REFUSED = 3
 
 
 def size(count: int) -> str:
@@ -36,12 +36,12 @@ def size(count: int) -> str:
 
 
 def check_memory() -> Iterator[Finding]:
-    available, group = available_memory(), cgroup_room()
+    available, group = _available_memory(), cgroup_room()
     free = free_memory()
     limited = f", of which the cgroup's limit leaves {size(group)}" if group is not None else ""
     told = f"{size(available)} free{limited}"
-    if free < LEAST_MEMORY:
-        yield wrong("memory", told, f"end other processes or raise the limit: seal needs {size(LEAST_MEMORY)} or more")
+    if free < _LEAST_MEMORY:
+        yield wrong("memory", told, f"end other processes or raise the limit: seal needs {size(_LEAST_MEMORY)} or more")
     else:
         yield fine("memory", told)
 
@@ -49,16 +49,16 @@ def check_memory() -> Iterator[Finding]:
 def free_memory() -> int:
     """Bytes that a process can still have here, the control group's limit included."""
     group = cgroup_room()
-    return available_memory() if group is None else min(available_memory(), group)
+    return _available_memory() if group is None else min(_available_memory(), group)
 
 
-def available_memory() -> int:
+def _available_memory() -> int:
     import psutil
 
     return int(psutil.virtual_memory().available)
 
 
-def cgroup_room(own: Path = OWN_CGROUPS, root: Path = CGROUPS) -> int | None:
+def cgroup_room(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> int | None:
     """Bytes left below the tightest memory limit of the control groups that this process is in. None: no limit.
 
     Cached files that the kernel gives up first do not count as used. (kernel.org: cgroup-v2, cgroup-v1/memory)
@@ -94,7 +94,7 @@ def _room(folder: Path) -> int | None:
         try:
             most, now = int((folder / limit).read_text()), int((folder / used).read_text())
             rows = dict(line.split(" ", 1) for line in (folder / "memory.stat").read_text().splitlines())
-            return max(0, most - now + int(rows.get(cache, 0))) if most < UNLIMITED else None
+            return max(0, most - now + int(rows.get(cache, 0))) if most < _UNLIMITED else None
         except (OSError, ValueError):  # "max": no limit
             continue
     return None
@@ -112,13 +112,13 @@ def check_disk(out: Path) -> Iterator[Finding]:
     yield fine("disk", told) if free >= LEAST_DISK else wrong("disk", told, few)
     try:
         with tempfile.TemporaryDirectory(prefix=".seal-doctor.", dir=folder) as trial:
-            yield from check_files(Path(trial))
+            yield from _check_files(Path(trial))
     except OSError as error:
         reason = error.strerror or str(error)
         yield wrong("files", f"{folder.absolute()}: {reason}", "give a directory that you can write to with --out")
 
 
-def check_files(trial: Path) -> Iterator[Finding]:
+def _check_files(trial: Path) -> Iterator[Finding]:
     """In an empty folder. Raises OSError where files cannot be written, synced or renamed."""
     write_file(trial / "part", b"whole")
     rename(trial / "part", trial / "file")
@@ -134,7 +134,7 @@ def check_lock(path: Path) -> Finding:
     descriptor = os.open(path, os.O_RDWR)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        command = [sys.executable, "-I", "-S", "-c", TAKE_LOCK, str(path)]
+        command = [sys.executable, "-I", "-S", "-c", _TAKE_LOCK, str(path)]
         other = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
     except OSError as error:
         return wrong("locks", f"files cannot be locked: {error.strerror}", advice)
@@ -142,7 +142,7 @@ def check_lock(path: Path) -> Finding:
         return unknown("locks", "a second process did not end within 30 s")
     finally:
         os.close(descriptor)
-    if other.returncode == REFUSED:
+    if other.returncode == _REFUSED:
         return fine("locks", "a lock keeps a second process out")
     if other.returncode == 0:
         return wrong("locks", "a lock does not keep a second process out", advice)

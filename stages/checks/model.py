@@ -18,7 +18,7 @@ from stages.models.loading import Device, check_model, load_model, load_tokenize
 from stages.models.network import first_line, folder_of, load_network, load_settings
 
 DRIVER = Path("/proc/driver/nvidia/version")
-SIDE = 64  # of the trial's matrices: every device multiplies them at once, and the sum is exact in bfloat16
+_SIDE = 64  # of the trial's matrices: every device multiplies them at once, and the sum is exact in bfloat16
 
 
 def check_device(device: Device) -> Iterator[Finding]:
@@ -28,11 +28,11 @@ def check_device(device: Device) -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield fine("cpu", f"{cores} cores, {torch.get_num_threads()} torch threads")
     place, dtype = device.resolve()
-    ones = torch.ones(SIDE, SIDE, device=place, dtype=dtype)
+    ones = torch.ones(_SIDE, _SIDE, device=place, dtype=dtype)
     total = float((ones @ ones).float().sum())
     told = f"{describe(place)}: a product of matrices in {str(dtype).removeprefix('torch.')}"
-    if total != SIDE**3:
-        yield wrong("device", f"{told} is wrong ({total} instead of {SIDE**3})", "use another --device: this one errs")
+    if total != _SIDE**3:
+        yield wrong("device", f"{told} is wrong ({total} instead of {_SIDE**3})", "use another --device: this one errs")
     elif device.name == "auto" and place.type == "cpu" and DRIVER.exists():
         advice = "install a torch build for this GPU and its driver (pytorch.org/get-started)"
         yield unknown("device", f"{told} is right; there is an NVIDIA driver, but torch {torch.__version__}", advice)
@@ -51,7 +51,7 @@ def check_bits(device: Device, folder: Path) -> Iterator[Finding]:
     if place.type != "cpu":
         yield unknown("same bits", f"{kind} on {place}: an adapter's last digits may change with {among}")
         return
-    shape, threads = Shape.of(settings_of(folder)), torch.get_num_threads()
+    shape, threads = Shape.of(_settings_of(folder)), torch.get_num_threads()
     names, alone = variant_operations(shape, dtype), []
     if names and threads > 1:
         torch.set_num_threads(1)
@@ -68,7 +68,7 @@ def check_bits(device: Device, folder: Path) -> Iterator[Finding]:
         yield unknown("same bits", f"{told}; an adapter's last digits may change with {among}", advice)
 
 
-def settings_of(folder: Path) -> dict[str, Any]:
+def _settings_of(folder: Path) -> dict[str, Any]:
     """A model's config.json, or its part on text. Nothing where it cannot be read: that is for other checks to tell."""
     try:
         return dict(text_part(read_object(folder / "config.json")))
@@ -114,7 +114,7 @@ def check_config(folder: Path) -> Iterator[Finding]:
     config = read_object(folder / "config.json")
     kind = load_settings(str(folder)).model_type
     note = "; its own code (auto_map) will not be run" if config.get("auto_map") else ""
-    names = texts(config.get("architectures"))
+    names = _texts(config.get("architectures"))
     told = f"{kind}, {', '.join(names)[:200] or 'no architecture named'}{note}"
     if names and not {*names} & {*CAUSAL.values()}:
         yield unknown("model config", f"{told}: not the class for generating text")
@@ -122,7 +122,7 @@ def check_config(folder: Path) -> Iterator[Finding]:
         yield fine("model config", told)
 
 
-def texts(found: object) -> list[str]:
+def _texts(found: object) -> list[str]:
     """The texts of a list, nothing of anything else."""
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 

@@ -19,32 +19,32 @@ from stages.records.thoughts import answer_of, why_unsaid
 from stages.sources.texts import read_given
 
 NO_EDIT = "none"  # the passage-only baseline: nothing is written, the student is trained on the passage alone
-LIST_PROMPT = (
+_LIST_PROMPT = (
     "Let's read the following passage and produce {what} of implications derived directly or indirectly from the "
     "content.\n\nPassage:\n{{title}}\n{{context}}\n\nImplications:\n"
 )
 TEMPLATES = {
-    "implications": LIST_PROMPT.format(what="a list"),
-    "implications-long": LIST_PROMPT.format(what="a long list"),
-    "implications-very-long": LIST_PROMPT.format(what="a very long list"),
+    "implications": _LIST_PROMPT.format(what="a list"),
+    "implications-long": _LIST_PROMPT.format(what="a long list"),
+    "implications-very-long": _LIST_PROMPT.format(what="a very long list"),
     "rewrite": "Let's read the following passage and rewrite it in a few different ways, each one separated by a "
     "newline.\n\nPassage:\n{title}\n{context}\n\nRewritten passages:\n",
     "self-qa": "Let's read the following passage and rewrite it in a question-answer format.\n\nPassage:\n{title}\n"
     "{context}\n\nQuestion 1: ",
 }
-CHAT_SYSTEM = (
+_CHAT_SYSTEM = (
     "You are an assistant tasked with analyzing the provided passage and producing a list of implications derived "
     "directly or indirectly from the content."
 )
-CHAT_TEMPLATES = {"implications": (("system", CHAT_SYSTEM), ("user", "{title}\n{context}"))}
+_CHAT_TEMPLATES = {"implications": (("system", _CHAT_SYSTEM), ("user", "{title}\n{context}"))}
 QUESTION_PROMPT = "Let's answer a question directly and concisely.\nQuestion: Topic: {title}\n{question}\nAnswer:\n"
 IN_CONTEXT_PROMPT = (
     "Let's read the following passage and answer a question about it directly and concisely.\n\nPassage:\n{title}\n"
     "{context}\n\nQuestion: Topic: {title}\n{question}\nAnswer:\n"
 )
-PAIRS = re.compile(r"Question\s+\d+:"), re.compile(r"Answer\s*:")
-BEFORE_QUESTION = re.compile(r"\n(?=Question\s+\d+:)")
-FIELD = re.compile(r"\{(title|context|question)\}")
+_PAIRS = re.compile(r"Question\s+\d+:"), re.compile(r"Answer\s*:")
+_BEFORE_QUESTION = re.compile(r"\n(?=Question\s+\d+:)")
+_FIELD = re.compile(r"\{(title|context|question)\}")
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ class QA:
     def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
         """The prompt of a named template, or of a file that contains {title} and {context}."""
         task = passage_task(task)
-        if chat and template in CHAT_TEMPLATES:
-            turns = CHAT_TEMPLATES[template]
+        if chat and template in _CHAT_TEMPLATES:
+            turns = _CHAT_TEMPLATES[template]
             return [{"role": role, "content": fill(text, task)} for role, text in turns]
-        text = fill(template_text(template), task)
+        text = fill(_template_text(template), task)
         return [{"role": "user", "content": text}] if chat else text
 
     def text_of(self, template: str) -> str:
         """The template, with its places for title and context."""
-        return template_text(template)
+        return _template_text(template)
 
     def written(self, template: str) -> str | None:
         """The empty self-edit of the passage-only baseline."""
@@ -81,7 +81,7 @@ class QA:
     def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
         """Every sequence of the self-edit under the title, then the passage; loss on all tokens."""
         task, written = passage_task(task), edit.template != NO_EDIT
-        sequences = training_sequences(task, edit.text or "", self.split_newlines) if written else [passage(task)]
+        sequences = training_sequences(task, edit.text or "", self.split_newlines) if written else [_passage(task)]
         return Lesson(tuple(Example("", text) for text in sequences))
 
     def shown(self, task: Task, edit: SelfEdit) -> TrainingData:
@@ -135,10 +135,10 @@ def passage_task(task: Task) -> QaTask:
 def fill(template: str, task: QaTask, question: str = "") -> str:
     """Puts title, context and question into the template, in one pass: braces in a passage mean nothing."""
     values = {"title": task.title, "context": task.context, "question": question}
-    return FIELD.sub(lambda match: values[match[1]], template)
+    return _FIELD.sub(lambda match: values[match[1]], template)
 
 
-def template_text(template: str) -> str:
+def _template_text(template: str) -> str:
     """The text of a named template or of a file."""
     return TEMPLATES.get(template) or read_template(template)
 
@@ -160,7 +160,7 @@ def read_template(template: str) -> str:
     return text
 
 
-def passage(task: QaTask) -> str:
+def _passage(task: QaTask) -> str:
     """The passage as a training sequence, always the last one of a lesson."""
     return f"{task.title}\n{task.context}".strip()
 
@@ -168,23 +168,23 @@ def passage(task: QaTask) -> str:
 def training_sequences(task: QaTask, completion: str, split_newlines: bool = True) -> list[str]:
     """The sequences a self-edit is trained as: each piece under the title, the passage last (SEAL App. B)."""
     segments = [piece.strip() for piece in completion.split("---") if piece.strip()] or [completion.strip()]
-    pieces = split_lines(completion, segments) if split_newlines else segments
+    pieces = _split_lines(completion, segments) if split_newlines else segments
     head = f"{task.title}\n" if task.title else ""
-    return [f"{head}{piece}" for piece in pieces] + [passage(task)]
+    return [f"{head}{piece}" for piece in pieces] + [_passage(task)]
 
 
-def split_lines(completion: str, segments: list[str]) -> list[str]:
+def _split_lines(completion: str, segments: list[str]) -> list[str]:
     """Question-answer pairs stay together; anything else is one piece per line, without a leading "Sure, here is …"."""
-    if all(mark.search(completion) for mark in PAIRS):
-        return split_pairs(completion)
+    if all(mark.search(completion) for mark in _PAIRS):
+        return _split_pairs(completion)
     lines = [line.strip() for segment in segments for line in segment.splitlines() if line.strip()]
     announced = len(lines) > 1 and lines[1].startswith("1.")
     return lines[1:] if announced else lines
 
 
-def split_pairs(completion: str) -> list[str]:
+def _split_pairs(completion: str) -> list[str]:
     """Splits before every numbered question. The prompt ends in "Question 1: ", so the first piece may lack it."""
-    first, *rest = BEFORE_QUESTION.split(completion.strip())
+    first, *rest = _BEFORE_QUESTION.split(completion.strip())
     if not first.startswith("Question"):
         first = f"Question 1: {first.strip()}"
     return [first, *rest]

@@ -8,8 +8,8 @@ from typing import Any, get_args
 from stages.interfaces import Completion, Finish, FitJob, FitResult, Request, Unwatched, Watch
 from stages.plugins import Theirs, shown
 
-ENGINE_NEEDS = "an engine has a model and sample(requests, watch), as in stages.interfaces"
-TRAINER_NEEDS = "a trainer has a model and fit(jobs, watch), as in stages.interfaces"
+_ENGINE_NEEDS = "an engine has a model and sample(requests, watch), as in stages.interfaces"
+_TRAINER_NEEDS = "a trainer has a model and fit(jobs, watch), as in stages.interfaces"
 
 
 class GuardedEngine:
@@ -17,15 +17,15 @@ class GuardedEngine:
 
     def __init__(self, name: str, kind: Any, model: str, **settings: Any) -> None:
         self.theirs = Theirs("--engine", name, kind, model, **settings)
-        self.model = self.theirs.text("model", ENGINE_NEEDS)
-        self.method = self.theirs.method("sample", ENGINE_NEEDS)
+        self.model = self.theirs.text("model", _ENGINE_NEEDS)
+        self.method = self.theirs.method("sample", _ENGINE_NEEDS)
 
     def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
         """One completion per request."""
         asked = list(requests)
         left = {request.id for request in asked}
         for found in self.theirs.each(self.method, asked, watch):
-            if fault := fault_of_completion(found):
+            if fault := _fault_of_completion(found):
                 raise self.theirs.wrong(f"gave {shown(found)}, which {fault}")
             if found.id not in left:
                 raise self.theirs.wrong(f"gave a completion for {shown(found.id)}, which no request waits for")
@@ -40,15 +40,15 @@ class GuardedTrainer:
 
     def __init__(self, name: str, kind: Any, model: str, **settings: Any) -> None:
         self.theirs = Theirs("--trainer", name, kind, model, **settings)
-        self.model = self.theirs.text("model", TRAINER_NEEDS)
-        self.method = self.theirs.method("fit", TRAINER_NEEDS)
+        self.model = self.theirs.text("model", _TRAINER_NEEDS)
+        self.method = self.theirs.method("fit", _TRAINER_NEEDS)
 
     def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
         """One result per job."""
         asked = list(jobs)
         left = {job.id for job in asked}
         for found in self.theirs.each(self.method, asked, watch):
-            if fault := fault_of_result(found):
+            if fault := _fault_of_result(found):
                 raise self.theirs.wrong(f"gave {shown(found)}, which {fault}")
             if found.id not in left:
                 raise self.theirs.wrong(f"gave a result for {shown(found.id)}, which is no job that waits")
@@ -58,7 +58,7 @@ class GuardedTrainer:
             raise self.theirs.wrong(f"gave no result for {len(left)} of {len(asked)} jobs")
 
 
-def fault_of_completion(found: object) -> str | None:
+def _fault_of_completion(found: object) -> str | None:
     """Why this is no completion; None where it is one. A failed one without its error would be a wrong answer."""
     if not isinstance(found, Completion):
         return "is no Completion(id, text, finish, tokens, error)"
@@ -66,12 +66,12 @@ def fault_of_completion(found: object) -> str | None:
         return "has a text or an error that is none"
     if found.finish not in get_args(Finish):
         return f"ends with none of {', '.join(get_args(Finish))}"
-    if not (found.tokens is None or is_count(found.tokens)):
+    if not (found.tokens is None or _is_count(found.tokens)):
         return "has tokens that are no number"
     return 'is "failed" without an error' if found.finish == "failed" and not found.error else None
 
 
-def fault_of_result(found: object) -> str | None:
+def _fault_of_result(found: object) -> str | None:
     """Why this is no result of a training; None where it is one."""
     if not isinstance(found, FitResult):
         return "is no FitResult(id, path, sequences, tokens, steps, loss_first, loss_last, error)"
@@ -79,12 +79,12 @@ def fault_of_result(found: object) -> str | None:
         return None if isinstance(found.error, str) else "has an error that is no text"
     if not isinstance(found.path, Path | str):
         return "has neither a path nor an error"
-    if not all(map(is_count, (found.sequences, found.tokens, found.steps))):
+    if not all(map(_is_count, (found.sequences, found.tokens, found.steps))):
         return "has sequences, tokens or steps that are no number"
     losses = found.loss_first, found.loss_last
     finite = all(isinstance(loss, int | float) and math.isfinite(loss) for loss in losses)
     return None if finite else "has a loss that is no finite number"
 
 
-def is_count(value: object) -> bool:
+def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0

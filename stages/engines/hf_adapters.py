@@ -18,8 +18,8 @@ from stages.models.inspection import adapter_config
 from stages.models.lora_targets import follows_rows, linear_layers
 from stages.models.stacked_lora import EqualRows, Stack
 
-WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
-PLAIN = {  # settings with which an adapter is still two matrices a layer; any other, of whatever peft, is for peft
+_WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+_PLAIN = {  # settings with which an adapter is still two matrices a layer; any other, of whatever peft, is for peft
     *("peft_type", "task_type", "peft_version", "base_model_name_or_path", "revision", "auto_mapping"),
     *("inference_mode", "r", "lora_alpha", "use_rslora", "lora_dropout", "target_modules", "bias", "layers_pattern"),
     *("init_lora_weights", "loftq_config", "eva_config", "lora_ga_config", "megatron_core", "qalora_group_size"),
@@ -50,13 +50,13 @@ def read_lora(path: Path, linear: Mapping[str, nn.Linear]) -> Lora | None:
     config = adapter_config(path)
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
         return None
-    if any(value for key, value in config.items() if key not in PLAIN):
+    if any(value for key, value in config.items() if key not in _PLAIN):
         return None
     try:
         state = load_file(path / "adapter_model.safetensors")
     except SafetensorError:
         return None
-    names = {match[1] for match in map(WEIGHT.fullmatch, state) if match}
+    names = {match[1] for match in map(_WEIGHT.fullmatch, state) if match}
     layers = tuple(name for name in linear if name in names)
     rank, alpha = config["r"], config.get("lora_alpha")
     if not isinstance(alpha, int | float):

@@ -22,7 +22,7 @@ from stages.models.checkpoints import window_of
 from stages.trainers.batched.chunked_loss import chunked_linear
 
 ROOM = 64  # tokens by which a cache grows
-SHARES = (0.0, 0.5, 0.95)  # of its prompt that a row may have in common with its group; the cheapest grouping is taken
+_SHARES = (0.0, 0.5, 0.95)  # of its prompt that a row may have in common with its group; the cheapest grouping is taken
 Lay = Callable[[Sequence[int]], object]  # told the slot of each row before every pass whose rows are others
 Tell = Callable[[int, int], object]  # told after every pass how many tokens were written, and how many rows have ended
 
@@ -106,7 +106,7 @@ def _common(first: Sequence[int], second: Sequence[int]) -> Sequence[int]:
 
 def cheapest_groups(rows: Sequence[Row]) -> list[Group]:
     """The grouping with the fewest tokens to read, pads included; none where plain prompts are no more than that."""
-    groupings = [groups_of(rows, share) for share in SHARES]
+    groupings = [groups_of(rows, share) for share in _SHARES]
     best = min(groupings, key=lambda groups: _tokens(rows, groups))
     return best if _tokens(rows, best) < len(rows) * max(len(row.prompt) for row in rows) else []
 
@@ -249,9 +249,9 @@ def _finished(text: Sequence[int], row: Row, ends: Collection[int]) -> bool:
 
 # ---- whether a model answers alike with others beside it
 
-START = (2, 3, 4, 5, 6, 7, 8, 9)
-PADDED = ((*START, 3), (6, 7, 8), (*START, 4, 5))  # pads behind a shared beginning, and before a prompt
-EQUAL = ((2, 3, 4), (6, 7, 8))
+_START = (2, 3, 4, 5, 6, 7, 8, 9)
+_PADDED = ((*_START, 3), (6, 7, 8), (*_START, 4, 5))  # pads behind a shared beginning, and before a prompt
+_EQUAL = ((2, 3, 4), (6, 7, 8))
 Company = Literal["any", "equal", "none"]  # which prompts may share a batch: any, those of one length, or none
 
 
@@ -293,4 +293,4 @@ def company(run: Callable[[Sequence[Row], Any], object], network: Any, ends: Col
         gap, spread = together[:, :2] - alone, alone - alone.mean(-1, keepdim=True)
         return bool((gap.norm(dim=-1) <= tolerance * spread.norm(dim=-1)).all())
 
-    return "any" if alike(PADDED) else "equal" if alike(EQUAL) else "none"
+    return "any" if alike(_PADDED) else "equal" if alike(_EQUAL) else "none"

@@ -10,12 +10,12 @@ from stages.interfaces import Sampling
 
 FEW = 64  # of the likeliest tokens: most often they hold the mass of top_p
 TRIES = 8  # draws that are looked at one by one, before a whole row is sorted
-NEVER = float("-inf")
-MOST_CHANCE = 1 - 2.0**-24  # the largest float32 below 1
-WORD = (1 << 64) - 1
-GOLDEN = 0x9E3779B97F4A7C15  # splitmix64 (Steele, Lea and Flood 2014): the step of its counter, and its two factors
+_NEVER = float("-inf")
+_MOST_CHANCE = 1 - 2.0**-24  # the largest float32 below 1
+_WORD = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15  # splitmix64 (Steele, Lea and Flood 2014): the step of its counter, and its two factors
 FIRST, SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-ROUNDS = ((16, 0x21F0AAAD), (15, 0x735A2D97))  # lowbias32 (C. Wellons, hash-prospector): shifts and factors
+_ROUNDS = ((16, 0x21F0AAAD), (15, 0x735A2D97))  # lowbias32 (C. Wellons, hash-prospector): shifts and factors
 
 
 class SeededSampling:
@@ -70,17 +70,17 @@ def draw(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
     """
     likeliest, words = logits.topk(min(FEW, logits.shape[-1]))
     least, within = _least_kept(likeliest, logits, top_p)
-    few = with_noise(likeliest.masked_fill(likeliest < least, NEVER), words, keys)
-    noisy = torch.full_like(logits, NEVER).scatter_(1, words, few)
+    few = with_noise(likeliest.masked_fill(likeliest < least, _NEVER), words, keys)
+    noisy = torch.full_like(logits, _NEVER).scatter_(1, words, few)
     beyond = (~within).nonzero()[:, 0]
     at_once = 1 if beyond.device.type == "cpu" else max(1, len(beyond))  # a cache holds one row
     for start in range(0, len(beyond), at_once):
         rows = beyond[start : start + at_once]
-        noisy[rows] = draw_among_many(logits[rows], top_p[rows], keys[rows])
+        noisy[rows] = _draw_among_many(logits[rows], top_p[rows], keys[rows])
     return noisy
 
 
-def draw_among_many(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
+def _draw_among_many(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
     """As `draw`, without sorting: the word drawn is looked at, and if it is cut, the next one.
 
     After TRIES words the rows that still have none are sorted.
@@ -95,10 +95,10 @@ def draw_among_many(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
         likelier = chances[open_rows].masked_fill_(own <= own.gather(1, word), 0).sum(-1, keepdim=True)
         cut = (likelier >= top_p[open_rows])[:, 0]
         open_rows = open_rows[cut]
-        noisy[open_rows, word[cut, 0]] = NEVER
+        noisy[open_rows, word[cut, 0]] = _NEVER
     if len(open_rows):
-        kept = keep_top_p(logits[open_rows], top_p[open_rows]) > NEVER
-        noisy[open_rows] = noisy[open_rows].masked_fill(~kept, NEVER)
+        kept = keep_top_p(logits[open_rows], top_p[open_rows]) > _NEVER
+        noisy[open_rows] = noisy[open_rows].masked_fill(~kept, _NEVER)
     return noisy
 
 
@@ -114,7 +114,7 @@ def keep_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
     if len(beyond):
         own = logits[beyond]
         least[beyond], _ = _least_kept(own.sort(-1, descending=True)[0], own, top_p[beyond])
-    return logits.masked_fill(logits < least, NEVER)
+    return logits.masked_fill(logits < least, _NEVER)
 
 
 def _least_kept(likeliest: Tensor, logits: Tensor, top_p: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,24 +130,24 @@ def with_noise(logits: Tensor, words: Tensor, keys: Tensor) -> Tensor:
     mixed = words.to(torch.int32)
     for number in range(2):
         mixed = mixed ^ keys[:, number : number + 1]
-        for shift, factor in ROUNDS:
+        for shift, factor in _ROUNDS:
             mixed.bitwise_xor_(_shifted(mixed, shift)).mul_(factor)
         mixed.bitwise_xor_(_shifted(mixed, 16))
     chance = _shifted(mixed, 1).float().add_(0.5).mul_(2.0**-31)  # small ones keep all their digits
-    chance.clamp_(max=MOST_CHANCE)  # 1 would never be drawn, not even where no other word can be
+    chance.clamp_(max=_MOST_CHANCE)  # 1 would never be drawn, not even where no other word can be
     return logits - chance.neg_().log1p_().neg_().log_()
 
 
 def key(seed: int, step: int) -> tuple[int, int]:
     """Where the words' noise begins for this token of this request: 64 bits in halves, by splitmix64."""
-    mixed = (seed + GOLDEN * (step + 1)) & WORD
+    mixed = (seed + _GOLDEN * (step + 1)) & _WORD
     for shift, factor in ((30, FIRST), (27, SECOND)):
-        mixed = (mixed ^ mixed >> shift) * factor & WORD
+        mixed = (mixed ^ mixed >> shift) * factor & _WORD
     mixed ^= mixed >> 31
-    return signed(mixed >> 32), signed(mixed & 0xFFFFFFFF)
+    return _signed(mixed >> 32), _signed(mixed & 0xFFFFFFFF)
 
 
-def signed(half: int) -> int:
+def _signed(half: int) -> int:
     """The 32 bits as torch's int32 has them."""
     return half - (1 << 32) if half >> 31 else half
 

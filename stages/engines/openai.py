@@ -17,10 +17,10 @@ from stages.services.choices import Said, said
 from stages.services.dialect import Dialect
 from stages.services.vllm_server import Greeting, Loras, room_for, unloading
 
-FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
-NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint
-TIDY_S = 1.0  # for taking adapters off the server where the work was broken off
-TRIES = 6  # of one request, where the server says how it wants to be asked
+_FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
+_NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint
+_TIDY_S = 1.0  # for taking adapters off the server where the work was broken off
+_TRIES = 6  # of one request, where the server says how it wants to be asked
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class OpenAIEngine:
         self.transport.watch.begun([request.id])
         limit = min(asked.limit or request.sampling.max_tokens, self.server.context or sys.maxsize)
         call = call_of(request, model, self.dialect.limit_name, limit)
-        body = self.dialect.write({**call.body, **(NEUTRAL if self.server.vllm else {})})
+        body = self.dialect.write({**call.body, **(_NEUTRAL if self.server.vllm else {})})
         self.asked[request.id] = replace(asked, model=model, tries=asked.tries + 1, body=body)
         self.transport.submit(replace(call, body=body))
 
@@ -105,7 +105,7 @@ class OpenAIEngine:
 
     def _tidy(self) -> None:
         """Takes our adapters off the server, as far as it answers soon."""
-        until = time.monotonic() + TIDY_S
+        until = time.monotonic() + _TIDY_S
         with suppress(SealError):
             for name in self.loras.names.values():
                 self.transport.submit(unloading(name))
@@ -128,7 +128,7 @@ class OpenAIEngine:
             left[asked.request.adapter] -= 1
             if asked.request.adapter and not left[asked.request.adapter]:
                 self.loras.unload(asked.request.adapter)
-            found = completion(reply)
+            found = _completion(reply)
             self.failed += found.finish == "failed"
             self.transport.watch.wrote(found.tokens or 0)
             yield found
@@ -136,7 +136,7 @@ class OpenAIEngine:
 
     def _again(self, asked: Asked, failure: Failure | None) -> Asked | None:
         """The request as it is to be sent once more, where the server has said what to change."""
-        if failure is None or asked.tries >= TRIES or not self.transport.live:
+        if failure is None or asked.tries >= _TRIES or not self.transport.live:
             return None
         if failure.status == 404 and asked.request.adapter:
             self.loras.forget(asked.request.adapter, asked.model)  # the server was started anew
@@ -157,49 +157,49 @@ def call_of(request: Request, model: str, limit_name: LimitName, limit: int | No
     sampling = request.sampling
     body: dict[str, Any] = {
         "model": model,
-        **asking(request.prompt),
+        **_asking(request.prompt),
         limit_name: limit or sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": sampling.seed,
     }
     if request.schema:
-        body["response_format"] = obeying(request.schema)
+        body["response_format"] = _obeying(request.schema)
     path = "completions" if isinstance(request.prompt, str) else "chat/completions"
     return Call(request.id, path, body, final=(404,) if request.adapter else ())
 
 
-def obeying(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _obeying(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Structured output, as OpenAI and vLLM take it."""
     return {"type": "json_schema", "json_schema": {"name": "self_edit", "strict": True, "schema": dict(schema)}}
 
 
-def asking(prompt: Prompt) -> dict[str, Any]:
+def _asking(prompt: Prompt) -> dict[str, Any]:
     return {"prompt": prompt} if isinstance(prompt, str) else {"messages": [dict(turn) for turn in prompt]}
 
 
-def completion(reply: Reply) -> Completion:
+def _completion(reply: Reply) -> Completion:
     """What a reply says. One without a text is a failure of the service, not of the model.
 
     A thought that the server tells apart is put before the text, as other servers leave it there; without a text it has
     no end.
     """
     if reply.body is None:
-        return lost(reply.id, str(reply.failure or "api_error: no answer"))
+        return _lost(reply.id, str(reply.failure or "api_error: no answer"))
     found = said(reply.body)
-    finish: Finish = FINISHES.get(found.finish or "", "unknown")
+    finish: Finish = _FINISHES.get(found.finish or "", "unknown")
     if finish == "refused" or found.refusal:
         told = f"refused: {(found.refusal or 'the content filter of the server')[:200]}"
-        return Completion(reply.id, found.text or "", "refused", tokens(reply.body), error=told)
+        return Completion(reply.id, found.text or "", "refused", _tokens(reply.body), error=told)
     if found.finish == "abort":
-        return lost(reply.id, "api_error: aborted")
-    text = whole_text(found)
+        return _lost(reply.id, "api_error: aborted")
+    text = _whole_text(found)
     if text is None or (not text and finish == "length"):
-        return lost(reply.id, without_text(found, thought=thinks(reply.body)))
-    return Completion(reply.id, text, finish, tokens(reply.body))
+        return _lost(reply.id, _without_text(found, thought=_thinks(reply.body)))
+    return Completion(reply.id, text, finish, _tokens(reply.body))
 
 
-def whole_text(found: Said) -> str | None:
+def _whole_text(found: Said) -> str | None:
     """The text behind the thought, where that is told apart and not in the text, too (llama.cpp can do both)."""
     if not found.thought or (found.text and without_thoughts(found.text) != found.text):
         return found.text
@@ -209,25 +209,25 @@ def whole_text(found: Said) -> str | None:
     return joined(found.thought, None if cut_off else found.text)
 
 
-def without_text(found: Said, *, thought: bool) -> str:
+def _without_text(found: Said, *, thought: bool) -> str:
     """Why there is none."""
     if found.finish == "length":
         return why_unsaid("length") if thought else "truncated: the reply has no text up to --max-tokens"
     return f"unparsable: the reply {'calls a tool and ' if found.calls_tool else ''}has no text"
 
 
-def thinks(body: Mapping[str, Any]) -> bool:
+def _thinks(body: Mapping[str, Any]) -> bool:
     """Whether the server counts tokens of a thought that it does not tell, as OpenAI's does."""
     usage = body.get("usage")
     details = usage.get("completion_tokens_details") if isinstance(usage, Mapping) else None
     return bool(isinstance(details, Mapping) and details.get("reasoning_tokens"))
 
 
-def lost(request_id: str, error: str) -> Completion:
+def _lost(request_id: str, error: str) -> Completion:
     return Completion(request_id, "", "failed", None, error=error)
 
 
-def tokens(body: Mapping[str, Any]) -> int | None:
+def _tokens(body: Mapping[str, Any]) -> int | None:
     """Tokens of the completion, if the server says."""
     usage = body.get("usage")
     count = usage.get("completion_tokens") if isinstance(usage, Mapping) else None

@@ -30,7 +30,7 @@ from stages.models.checkpoints import context_of
 from stages.models.loading import Device, load_tokenizer
 from stages.tokens.tokenization import decoded, end_tokens, prompt_ids, token_limit, without_room
 
-LEAST_TOP_P = 1e-6  # keeps the likeliest token alone, as 0 does elsewhere; vLLM refuses 0
+_LEAST_TOP_P = 1e-6  # keeps the likeliest token alone, as 0 does elsewhere; vLLM refuses 0
 __all__ = ["VLLMEngine", "check_vllm", "lora_needs"]
 
 
@@ -62,7 +62,7 @@ class VLLMEngine:
         self.ends = end_tokens(self.tokenizer, skeleton)
         self.weights = weights_of(skeleton)
         self.llm = start(model, device, self.sizes)
-        self.context = held_context(skeleton.config, self.llm)
+        self.context = _held_context(skeleton.config, self.llm)
         self.numbers = count(1)  # of requests and adapters: none is used twice
         needs_blank = max_rank is not None and device.resolve()[0].type == "cpu"
         self.blank = load_blank(self.llm, next(self.numbers), skeleton) if needs_blank else None
@@ -116,7 +116,7 @@ class VLLMEngine:
         prompt, sampling, key = prompt_ids(self.tokenizer, request.prompt), request.sampling, str(next(self.numbers))
         params = SamplingParams(
             temperature=sampling.temperature,
-            top_p=sampling.top_p or LEAST_TOP_P,
+            top_p=sampling.top_p or _LEAST_TOP_P,
             seed=sampling.seed,
             max_tokens=token_limit(sampling, len(prompt), self.context, self.model),
             stop_token_ids=sorted(self.ends),
@@ -172,7 +172,7 @@ def grouped(requests: Iterable[Request]) -> Iterator[Request]:
     return (request for group in groups.values() for request in group)
 
 
-def held_context(config: Any, llm: Any) -> int:
+def _held_context(config: Any, llm: Any) -> int:
     """Most tokens of a prompt and its completion: what the model says, as for the other engines, and vLLM holds."""
     most: int = llm.model_config.max_model_len
     return min(most, context_of(config) or most)

@@ -10,7 +10,7 @@ from stages.models.safetensors_header import TensorInfo
 
 SLOTS = 8  # adapters in one batch: their memory is reserved, and each costs a little in every step
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes for max_lora_rank (its config/lora.py)
-FEATURES = {  # settings of PEFT that vLLM has nothing for; some of them it would not even notice
+_FEATURES = {  # settings of PEFT that vLLM has nothing for; some of them it would not even notice
     "use_dora": "DoRA",
     "lora_bias": "a bias in lora_B",
     "modules_to_save": "whole layers beside the LoRA (modules_to_save)",
@@ -32,17 +32,17 @@ class LoraNeeds(NamedTuple):
 
 def lora_needs(adapters: Iterable[Path]) -> LoraNeeds:
     """From the adapters' settings and headers. Raises MissingInput or BadInput for one that vLLM could not use."""
-    ranks = [rank_of(path, readable(path)) for path in dict.fromkeys(adapters)]
+    ranks = [_rank_of(path, _readable(path)) for path in dict.fromkeys(adapters)]
     return LoraNeeds(max(ranks, default=None), len(ranks))
 
 
-def readable(path: Path) -> Adapter:
+def _readable(path: Path) -> Adapter:
     """The adapter, if it is a LoRA of a kind that vLLM knows."""
     adapter = read_adapter(path)
     kind = adapter.config.get("peft_type")
     if kind != "LORA":
         raise BadInput(f"adapter {path}: is {kind}, and vLLM takes LoRA alone; {OTHERWISE}")
-    unknown = [words for key, words in FEATURES.items() if adapter.config.get(key)]
+    unknown = [words for key, words in _FEATURES.items() if adapter.config.get(key)]
     if adapter.config.get("bias", "none") != "none":
         unknown.append("biases of the model (bias)")
     if unknown:
@@ -50,7 +50,7 @@ def readable(path: Path) -> Adapter:
     return adapter
 
 
-def rank_of(path: Path, adapter: Adapter) -> int:
+def _rank_of(path: Path, adapter: Adapter) -> int:
     """The largest rank that its settings name: what vLLM goes by."""
     rank = max(lora_ranks(path, adapter.config))
     if rank > RANKS[-1]:
@@ -68,8 +68,8 @@ def check_fit(path: Path, weights: Mapping[str, TensorInfo], model: str, most: i
 
     `most`: the largest rank that vLLM was started for, None for none.
     """
-    adapter = readable(path)
-    rank = rank_of(path, adapter)
+    adapter = _readable(path)
+    rank = _rank_of(path, adapter)
     if most is None or rank > most:
         room = "no adapter" if most is None else f"rank {most}"
         raise BadInput(f"adapter {path}: rank {rank}, but vLLM was started for {room}; give max_rank={rank}")

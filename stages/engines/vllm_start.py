@@ -20,20 +20,20 @@ from stages.models.loading import Device
 from stages.models.network import load_network
 from stages.models.safetensors_header import TensorInfo
 
-OURS = {
+_OURS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # no second process: ours is the worker already, and SIGTERM must end it
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # stdout is data
     "VLLM_NO_USAGE_STATS": "1",
 }
-UNLESS_SET = {
+_UNLESS_SET = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_HOST_IP": "127.0.0.1",  # else it looks for the machine's own
     **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),  # torch.distributed listens, even to itself
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
-CPU_CACHE_BYTES = 1 << 30  # for keys and values, where no --memory-fraction is given; VLLM_CPU_KVCACHE_SPACE is obeyed
-DTYPES = ("float32", "bfloat16")
-INSTEAD = "use --engine hf"
+_CPU_CACHE_BYTES = 1 << 30  # for keys and values, where no --memory-fraction is given; VLLM_CPU_KVCACHE_SPACE is obeyed
+_DTYPES = ("float32", "bfloat16")
+_INSTEAD = "use --engine hf"
 OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|ALLOC_FAILED")  # CUDA, a CPU's allocator, cuBLAS
 
 
@@ -57,8 +57,8 @@ def check_vllm() -> None:
 
 def set_environment() -> None:
     """What can be said to vLLM and torch in no other way. It must come before they are imported."""
-    os.environ.update(OURS)
-    for name, value in UNLESS_SET.items():
+    os.environ.update(_OURS)
+    for name, value in _UNLESS_SET.items():
         os.environ.setdefault(name, value)
 
 
@@ -88,22 +88,22 @@ def start(model: str, device: Device, sizes: Sizes) -> Any:
 
         if current_platform.device_type != place:
             other = current_platform.device_type or "nothing here"
-            raise BadConfig(f"--device {device.name}: the vLLM here computes on {other}, not on {place}; {INSTEAD}")
-        return LLMEngine.from_engine_args(EngineArgs(model=model, dtype=dtype, **arguments(sizes, place == "cpu")))
+            raise BadConfig(f"--device {device.name}: the vLLM here computes on {other}, not on {place}; {_INSTEAD}")
+        return LLMEngine.from_engine_args(EngineArgs(model=model, dtype=dtype, **_arguments(sizes, place == "cpu")))
 
 
 def chosen(device: Device) -> tuple[str, str]:
     """(cpu or cuda, the precision's name). Raises BadConfig for what vLLM does not have."""
     place, dtype = device.resolve()
     name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise BadConfig(f"--dtype {name}: vLLM takes {' or '.join(DTYPES)}; {INSTEAD}")
+    if name not in _DTYPES:
+        raise BadConfig(f"--dtype {name}: vLLM takes {' or '.join(_DTYPES)}; {_INSTEAD}")
     if place.index:
         raise BadConfig(f"--device {device.name}: vLLM takes the first GPU it sees; set CUDA_VISIBLE_DEVICES instead")
     return place.type, name
 
 
-def arguments(sizes: Sizes, on_cpu: bool) -> dict[str, Any]:
+def _arguments(sizes: Sizes, on_cpu: bool) -> dict[str, Any]:
     """EngineArgs: what is asked is in the requests, so the checkpoint's own sampling settings play no part."""
     found: dict[str, Any] = {
         "load_format": "safetensors",
@@ -120,7 +120,7 @@ def arguments(sizes: Sizes, on_cpu: bool) -> dict[str, Any]:
     if sizes.memory_fraction is not None:
         found["gpu_memory_utilization"] = sizes.memory_fraction
     elif on_cpu:
-        found["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
+        found["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
     if sizes.max_rank is not None:
         slots = sizes.slots + on_cpu  # one is for the blank
         found |= {"enable_lora": True, "max_lora_rank": slot_rank(sizes.max_rank), "max_loras": slots}
@@ -179,10 +179,12 @@ def translated(model: str, sizes: Sizes, error: Exception) -> SealError:
     if re.search(r"on startup is less than desired", text):
         return OutOfMemory(f"{share}: so much memory is not free ({reason(error)}); take a smaller one")
     if re.search(r"cache blocks|KV cache|on kv cache allocation", text):
-        return OutOfMemory(f"{share}: no room for {model}'s context ({reason(error)}); take a larger one, or {INSTEAD}")
+        return OutOfMemory(
+            f"{share}: no room for {model}'s context ({reason(error)}); take a larger one, or {_INSTEAD}"
+        )
     if OUT_OF_MEMORY.search(text):
-        return OutOfMemory(f"{model} does not fit into the device's memory with {share} ({reason(error)}); {INSTEAD}")
-    return BadInput(f"--model {model}: vLLM cannot run it: {reason(error)}; {INSTEAD}")
+        return OutOfMemory(f"{model} does not fit into the device's memory with {share} ({reason(error)}); {_INSTEAD}")
+    return BadInput(f"--model {model}: vLLM cannot run it: {reason(error)}; {_INSTEAD}")
 
 
 def reason(error: BaseException) -> str:

@@ -17,20 +17,20 @@ from typing import TypeVar
 from stages.errors import BadConfig, NoSpace
 from stages.judges.base import Case
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 VERSION = 2
-PATIENCE_S = 60.0  # for another process that writes
-TABLE = (
+_PATIENCE_S = 60.0  # for another process that writes
+_TABLE = (
     "CREATE TABLE IF NOT EXISTS served_verdicts (key TEXT PRIMARY KEY, server TEXT NOT NULL, model TEXT NOT NULL, "
     "template TEXT NOT NULL, question TEXT NOT NULL, gold TEXT NOT NULL, answer TEXT NOT NULL, raw TEXT NOT NULL, "
     "at TEXT NOT NULL)"
 )
-READ = "SELECT raw FROM served_verdicts WHERE key = ?"
-WRITE = (
+_READ = "SELECT raw FROM served_verdicts WHERE key = ?"
+_WRITE = (
     "INSERT OR REPLACE INTO served_verdicts (key, server, model, template, question, gold, answer, raw, at) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, datetime('now'))"
 )
-WAYS_OUT = "give another file with --cache FILE, or --cache none"
+_WAYS_OUT = "give another file with --cache FILE, or --cache none"
 
 
 class Cache:
@@ -46,16 +46,16 @@ class Cache:
 
     def get(self, case: Case) -> str | None:
         """The judge's answer as it came, if it is known."""
-        row = self._asked(lambda: self.database.execute(READ, (self._key(case),)).fetchone())
+        row = self._asked(lambda: self.database.execute(_READ, (self._key(case),)).fetchone())
         return None if row is None else str(row[0])
 
     def put(self, case: Case, raw: str) -> None:
         """Keeps an answer; it is on the disk when this returns."""
-        self._asked(lambda: self.database.execute(WRITE, self._row(case, raw)))
+        self._asked(lambda: self.database.execute(_WRITE, self._row(case, raw)))
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None)
+        database = sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)
         try:
             self._prepare(database)
         except BaseException:
@@ -67,26 +67,28 @@ class Cache:
         """Whatever could keep a verdict from being written is noticed here, before one is paid for."""
         database.execute("BEGIN IMMEDIATE")
         if self._version(database) < VERSION:
-            database.execute(TABLE)
+            database.execute(_TABLE)
             database.execute(f"PRAGMA user_version = {VERSION}")
         database.execute("COMMIT")
         database.execute("BEGIN IMMEDIATE")
-        database.execute(WRITE, self._row(Case("", "", ""), ""))
+        database.execute(_WRITE, self._row(Case("", "", ""), ""))
         database.execute("ROLLBACK")
 
     def _version(self, database: sqlite3.Connection) -> int:
         """The file's. Raises BadConfig for one that is not ours to write to."""
         version = int(database.execute("PRAGMA user_version").fetchone()[0])
         if version > VERSION:
-            raise BadConfig(f"--cache {self.path}: made by a newer seal (version {version}, not {VERSION}); {WAYS_OUT}")
+            raise BadConfig(
+                f"--cache {self.path}: made by a newer seal (version {version}, not {VERSION}); {_WAYS_OUT}"
+            )
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if version < VERSION and tables and "verdicts" not in tables:
-            raise BadConfig(f"--cache {self.path}: a database of something else ({min(tables)}); {WAYS_OUT}")
+            raise BadConfig(f"--cache {self.path}: a database of something else ({min(tables)}); {_WAYS_OUT}")
         return version
 
     def _row(self, case: Case, raw: str) -> tuple[str, ...]:
         gold = json.dumps(case.golds, ensure_ascii=False) if case.other_golds else case.gold
-        texts = map(plain, (case.question, gold, case.prediction, raw))
+        texts = map(_plain, (case.question, gold, case.prediction, raw))
         return (self._key(case), self.server, self.model, self._template(case), *texts)
 
     def _template(self, case: Case) -> str:
@@ -101,17 +103,17 @@ class Cache:
         parts = [self.server, self.model, self._template(case), case.question, gold, case.prediction]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def _asked(self, work: Callable[[], T]) -> T:
+    def _asked(self, work: Callable[[], _T]) -> _T:
         try:
             return work()
         except (sqlite3.Error, OSError) as error:
             told = f"--cache {self.path}: {error}"
-            if is_full(error):
-                raise NoSpace(f"{told}; free some space, or {WAYS_OUT}") from None
-            raise BadConfig(f"{told}; {WAYS_OUT}") from None
+            if _is_full(error):
+                raise NoSpace(f"{told}; free some space, or {_WAYS_OUT}") from None
+            raise BadConfig(f"{told}; {_WAYS_OUT}") from None
 
 
-def is_full(error: sqlite3.Error | OSError) -> bool:
+def _is_full(error: sqlite3.Error | OSError) -> bool:
     """Whether the disk is full; sqlite's own errors have a code that tells, and its wrapper's errors have none."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOSPC
@@ -122,11 +124,11 @@ def check_cache(path: Path, others: Iterable[Path | None]) -> None:
     """Raises BadConfig where the cache, or sqlite's journal beside it, is one of the run's own files by any name."""
     mine = (path, Path(f"{path}-journal"))
     for other in others:
-        if other is not None and any(is_same(file, other) for file in mine):
-            raise BadConfig(f"--cache {path}: is {other}, which this run reads or writes; {WAYS_OUT}")
+        if other is not None and any(_is_same(file, other) for file in mine):
+            raise BadConfig(f"--cache {path}: is {other}, which this run reads or writes; {_WAYS_OUT}")
 
 
-def is_same(one: Path, other: Path) -> bool:
+def _is_same(one: Path, other: Path) -> bool:
     """Whether two names are of one file, through links of either kind, or would be once it is there."""
     try:
         return one.samefile(other)
@@ -134,6 +136,6 @@ def is_same(one: Path, other: Path) -> bool:
         return os.path.realpath(one) == os.path.realpath(other)
 
 
-def plain(text: str) -> str:
+def _plain(text: str) -> str:
     """The text as UTF-8 can hold it."""
     return text.encode("utf-8", "replace").decode()

@@ -21,8 +21,8 @@ from stages.records.strict_json import parse_json
 
 TIMEOUT_S = 600.0  # without any verdict while answers wait; a program may load a model first
 GRACE_S = 5.0  # to end by itself after its last verdict: it may write a summary
-POLL_S = 0.05  # between two looks at whether the program still runs
-MOST_SHOWN = 200  # characters of what a program wrote
+_POLL_S = 0.05  # between two looks at whether the program still runs
+_MOST_SHOWN = 200  # characters of what a program wrote
 OPEN, TOLD = 0, {True: 1, False: 2, None: 3}  # the state of a case: without a verdict, or with which
 
 
@@ -97,30 +97,30 @@ class Talk:
                 yield self.waiting.pop(self.given - 1)
                 self.stirred = time.monotonic()
             elif wait:
-                self._wait(POLL_S)
+                self._wait(_POLL_S)
             elif self.program.lines.empty() or not self._listen(0):
                 return
 
     def finish(self) -> None:
         """Lets the program end by itself. Raises Unavailable where its exit code says that something is wrong."""
         limit = time.monotonic() + GRACE_S
-        while time.monotonic() < limit and self._listen(POLL_S):
+        while time.monotonic() < limit and self._listen(_POLL_S):
             pass
         code = self.program.code(max(0.0, limit - time.monotonic()))
         if code is None:
             self.program.stop()
         elif code:
             advice = "see what it says, and let it end with 0 if its verdicts are good"
-            raise Unavailable(f"--judge {self.name}: {ending(code)} after its last verdict; {advice}")
+            raise Unavailable(f"--judge {self.name}: {_ending(code)} after its last verdict; {advice}")
 
     def _send(self, line: bytes | None) -> None:
         self.stirred = time.monotonic()
-        while not self.program.write(line, POLL_S):
+        while not self.program.write(line, _POLL_S):
             self._wait(0)
 
     def _gone(self) -> Unavailable:
         code = self.program.code(GRACE_S)
-        how = "closed its output" if code is None else ending(code)
+        how = "closed its output" if code is None else _ending(code)
         return Unavailable(f"--judge {self.name}: {how} before it had graded all answers; the same command goes on")
 
     def _wait(self, wait_s: float) -> None:
@@ -152,13 +152,13 @@ class Talk:
             found = parse_json(line)
             name = found["id"]
         except (ValueError, TypeError, KeyError):
-            shown = line[:MOST_SHOWN].decode("utf-8", "replace").strip()
+            shown = line[:_MOST_SHOWN].decode("utf-8", "replace").strip()
             raise BadConfig(f'--judge {self.name}: wrote {shown!r}, which is no {{"id", "correct"}}') from None
         number = self._number(name)
         if number is None:
-            told = f"gave a verdict for the id {json.dumps(name, ensure_ascii=False)[:MOST_SHOWN]}"
+            told = f"gave a verdict for the id {json.dumps(name, ensure_ascii=False)[:_MOST_SHOWN]}"
             raise BadConfig(f"--judge {self.name}: {told}, which no case has; write each id as it came, a string")
-        return number, verdict_of(found)
+        return number, _verdict_of(found)
 
     def _number(self, name: object) -> int | None:
         """The case that has exactly this id; none where it was never asked."""
@@ -168,16 +168,16 @@ class Talk:
         return number if str(number) == name and number < len(self.states) else None
 
 
-def verdict_of(found: dict[str, Any]) -> Verdict:
+def _verdict_of(found: dict[str, Any]) -> Verdict:
     correct, reason = found.get("correct", ""), found.get("reason")
     if correct is None:
-        return Verdict(None, str(reason or "the judge gave no reason")[:MOST_SHOWN])
+        return Verdict(None, str(reason or "the judge gave no reason")[:_MOST_SHOWN])
     if isinstance(correct, bool):
-        return Verdict(correct, str(reason)[:MOST_SHOWN] if reason else None)
+        return Verdict(correct, str(reason)[:_MOST_SHOWN] if reason else None)
     return Verdict(None, f"unparsable: correct is {str(correct)[:60]!r}")
 
 
-def ending(code: int) -> str:
+def _ending(code: int) -> str:
     """How a process has ended, in words."""
     if code >= 0:
         return f"ended with code {code}"

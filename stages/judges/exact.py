@@ -15,10 +15,10 @@ from stages.judges.reading.letters import NUMERAL, SHOWN, composed, mark_signs, 
 from stages.judges.reading.numbers import CURRENCIES, Style, split_numbers, style_of
 from stages.judges.several_golds import any_gold
 
-ARTICLES = re.compile(r"(?<![\w.'’-])(?:an|the|a(?=\s+[\"'“‘(\[«]*[^\W_]))(?![\w'’-])")
-WAR_I = re.compile(r"(?<=\b[Ww]ar )I\b")
-CENTURY = re.compile(r"(?<=\d) +(?= centur)")  # behind a Roman numeral
-ALL_ARTICLES = frozenset({"a", "an", "the"})
+_ARTICLES = re.compile(r"(?<![\w.'’-])(?:an|the|a(?=\s+[\"'“‘(\[«]*[^\W_]))(?![\w'’-])")
+_WAR_I = re.compile(r"(?<=\b[Ww]ar )I\b")
+_CENTURY = re.compile(r"(?<=\d) +(?= centur)")  # behind a Roman numeral
+_ALL_ARTICLES = frozenset({"a", "an", "the"})
 
 
 class _Kept(dict[int, int | str | None]):
@@ -30,16 +30,16 @@ class _Kept(dict[int, int | str | None]):
         return found
 
 
-KEPT = _Kept(SHOWN)
+_KEPT = _Kept(SHOWN)
 
 
 def normalise(text: str) -> str:
     """Small letters, without punctuation and articles, single spaces. The text itself if nothing is left of it."""
     folded = unicodedata.normalize("NFC", mark_signs(text).casefold().replace("i\u0307", "i").replace("ı", "i"))
-    kept = ARTICLES.sub(" ", folded)
-    if ALL_ARTICLES.issuperset(kept.translate(KEPT).split()):
+    kept = _ARTICLES.sub(" ", folded)
+    if _ALL_ARTICLES.issuperset(kept.translate(_KEPT).split()):
         kept = folded  # The The
-    return " ".join(kept.translate(KEPT).split()) or composed(text).strip() or text.strip()
+    return " ".join(kept.translate(_KEPT).split()) or composed(text).strip() or text.strip()
 
 
 def is_equal(case: Case) -> bool:
@@ -65,7 +65,7 @@ def _with_numbers(text: str, style: Style) -> list[str]:
         tokens[f"number{len(tokens)}"] = number
         return f" number{len(tokens) - 1} "
 
-    shown = CENTURY.sub("th", NUMERAL.sub(_in_digits, WAR_I.sub("1", spell_out(text))))
+    shown = _CENTURY.sub("th", NUMERAL.sub(_in_digits, _WAR_I.sub("1", spell_out(text))))
     pieces = split_numbers(shown, style)
     normal = normalise("".join(stand_in(piece) if known else piece for known, piece in pieces))
     return [tokens.get(word, word) for word in normal.split()]

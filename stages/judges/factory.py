@@ -15,12 +15,12 @@ from stages.plugins import load_class
 from stages.services.base import HOSTED, Transport, limit_name_of
 from stages.services.endpoint import check_key, checked_url
 
-SERVED = re.compile(r"openai:(?P<model>[^@].*?)(?:@(?P<url>[a-z][a-z0-9+.-]*://.*))?", re.IGNORECASE)
-ADDRESS = re.compile(  # behind an @, without the http:// that would make it a URL
+_SERVED = re.compile(r"openai:(?P<model>[^@].*?)(?:@(?P<url>[a-z][a-z0-9+.-]*://.*))?", re.IGNORECASE)
+_ADDRESS = re.compile(  # behind an @, without the http:// that would make it a URL
     r".*/v1.*|(localhost|127\.|\[|https?:|//).*|\d+(\.\d+){3}.*|[\w.-]+:\d{1,5}(/.*)?", re.IGNORECASE
 )
-WRITE = "write openai:NAME@http://HOST:PORT/v1"
-FORMS = ("openai:MODEL[@URL]", "command:PROGRAM")  # what --judge takes beside the table and classes of others
+_WRITE = "write openai:NAME@http://HOST:PORT/v1"
+_FORMS = ("openai:MODEL[@URL]", "command:PROGRAM")  # what --judge takes beside the table and classes of others
 KEYS = ("SEAL_JUDGE_API_KEY", "OPENAI_API_KEY")  # the first that is set
 
 
@@ -36,16 +36,18 @@ def served(text: str) -> Served | None:
     """The server of an openai:… judge. Raises BadConfig for one that names no model, or a URL that is none."""
     if text.partition(":")[0] != "openai":
         return None
-    match = SERVED.fullmatch(text)
+    match = _SERVED.fullmatch(text)
     if match is None:
-        raise BadConfig(f"--judge {shown(text)}: give a model, as in openai:gpt-4.1 or openai:NAME@http://HOST:PORT/v1")
-    if match["url"] is None and has_address(match["model"]):
-        raise BadConfig(f"--judge {shown(text)}: an address, but no http or https URL behind a name and @; {WRITE}")
+        raise BadConfig(
+            f"--judge {_shown(text)}: give a model, as in openai:gpt-4.1 or openai:NAME@http://HOST:PORT/v1"
+        )
+    if match["url"] is None and _has_address(match["model"]):
+        raise BadConfig(f"--judge {_shown(text)}: an address, but no http or https URL behind a name and @; {_WRITE}")
     try:
         return Served(match["model"], checked_url(match["url"] or HOSTED))
     except BadConfig as error:
-        wrong = str(error).partition("; ")[0].replace("--base-url", f"--judge {shown(text)}")
-        raise BadConfig(f"{wrong}; {WRITE}, and a key in {KEYS[1]}") from None
+        wrong = str(error).partition("; ")[0].replace("--base-url", f"--judge {_shown(text)}")
+        raise BadConfig(f"{wrong}; {_WRITE}, and a key in {KEYS[1]}") from None
 
 
 @contextmanager
@@ -59,17 +61,17 @@ def told_of_judge() -> Iterator[None]:
         raise type(error)(told.replace("--model", "the model in --judge")) from None
 
 
-def has_address(model: str) -> bool:
+def _has_address(model: str) -> bool:
     """Whether a model's name holds what was meant as a server: it would be sent to OpenAI's own instead.
 
     org/name@main and llama3:8b are names.
     """
     _, at, behind = model.partition("@")
     login, _, last = behind.rpartition("@")  # name:password@host
-    return "://" in model or ":" in login or bool(at and ADDRESS.fullmatch(last))
+    return "://" in model or ":" in login or bool(at and _ADDRESS.fullmatch(last))
 
 
-def shown(text: str) -> str:
+def _shown(text: str) -> str:
     """What of openai:… can be repeated: nothing behind an @, and no name and password before it."""
     name, at, _ = text.removeprefix("openai:").rpartition("@")
     if not at:
@@ -81,11 +83,11 @@ def check_judge(text: str, key: str | None, *, asks: bool = True) -> None:
     """Raises BadConfig for a judge that there is not, and if it is asked Denied where there is no key for it."""
     found = served(text)
     if found is None:
-        class_or_command(text)
+        _class_or_command(text)
         return
     check_key(key)
     if asks and key is None and found.url == HOSTED:
-        raise Denied(f"--judge {shown(text)}: needs a key; export OPENAI_API_KEY=… (or {KEYS[0]}=…)")
+        raise Denied(f"--judge {_shown(text)}: needs a key; export OPENAI_API_KEY=… (or {KEYS[0]}=…)")
 
 
 def make_judge(
@@ -102,7 +104,7 @@ def make_judge(
     """
     found = served(text)
     if found is None:
-        kind = class_or_command(text, timeout_s)
+        kind = _class_or_command(text, timeout_s)
         judge: Judge = kind() if text in JUDGES or text.startswith("command:") else GuardedJudge(text, kind)
         return judge
     from stages.judges.openai import MAX_TOKENS, PROMPT, SEVERAL, OpenAI
@@ -112,7 +114,7 @@ def make_judge(
     return OpenAI(found.model, connect(found.url), kept, limit_name=limit_name, max_tokens=max_tokens or MAX_TOKENS)
 
 
-def class_or_command(text: str, timeout_s: float | None = None) -> Any:
+def _class_or_command(text: str, timeout_s: float | None = None) -> Any:
     """What makes a judge that needs no server. Raises BadConfig where there is none."""
     if text.startswith("command:"):
         from stages.judges.command import Command
@@ -121,5 +123,5 @@ def class_or_command(text: str, timeout_s: float | None = None) -> Any:
         command = Command(line) if timeout_s is None else Command(line, timeout_s=timeout_s)
         return lambda: command
     if "@" in text:
-        raise BadConfig(f"--judge {re.split('[:@]', text)[0]}…: no judge's name has an @; {WRITE}")
-    return load_class("--judge", text, JUDGES, more=FORMS)
+        raise BadConfig(f"--judge {re.split('[:@]', text)[0]}…: no judge's name has an @; {_WRITE}")
+    return load_class("--judge", text, JUDGES, more=_FORMS)

@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 from stages.judges.base import Case, Eager, Verdict, ordered
 from stages.plugins import Passed, Theirs, shown
 
-NEEDS = "a judge has a name and grade(cases), as in stages.judges.base"
+_NEEDS = "a judge has a name and grade(cases), as in stages.judges.base"
 
 
 class GuardedJudge:
@@ -14,9 +14,9 @@ class GuardedJudge:
 
     def __init__(self, text: str, kind: Any) -> None:
         self.theirs = Theirs("--judge", text, kind)
-        self.name = self.theirs.text("name", NEEDS)
+        self.name = self.theirs.text("name", _NEEDS)
         self.eager = isinstance(self.theirs.made, Eager)
-        self.method = self.theirs.method("grade_any" if self.eager else "grade", NEEDS)
+        self.method = self.theirs.method("grade_any" if self.eager else "grade", _NEEDS)
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         """One verdict per case, in order."""
@@ -49,7 +49,7 @@ class GuardedJudge:
         return (self._checked(self._pair(each, None)[1]) for each in given)
 
     def _checked(self, verdict: object) -> Verdict:
-        if not is_verdict(verdict):
+        if not _is_verdict(verdict):
             needs = "Verdict(correct, reason) with correct True, False or None (stages.judges.base)"
             raise self.theirs.wrong(f"gave {shown(verdict)}, which is no {needs}")
         return verdict
@@ -61,7 +61,7 @@ class GuardedJudge:
         return given if isinstance(given, tuple) and len(given) == 2 else (None, given)
 
 
-def is_verdict(found: object) -> TypeGuard[Verdict]:
+def _is_verdict(found: object) -> TypeGuard[Verdict]:
     """Whether this is a verdict: right, wrong or unscored, and with a reason that is text, if any."""
     if not isinstance(found, Verdict):
         return False

@@ -40,34 +40,34 @@ from stages.judges.text_normalization import (
     words,
 )
 
-REACH = 3  # words after a `not` that it denies
-INTERJECTED = re.compile(r"^\W*no\W+", re.IGNORECASE)  # No, it was Ada
-PASSED_OVER = re.compile(r"^(\W*not [^,.;]{1,40}),\s", re.IGNORECASE)  # not Bo, Ada
-SUBJECT = re.compile(r"^([^,.;]{1,60}?) (?:did|does|do|was|is|are|were|has|had|have|can|could|would)(?: not|n't)\b")
-INSTEAD = re.compile(r"\b(?:rather than|instead of|as opposed to)\b", re.IGNORECASE)
-OPPOSED = (
+_REACH = 3  # words after a `not` that it denies
+_INTERJECTED = re.compile(r"^\W*no\W+", re.IGNORECASE)  # No, it was Ada
+_PASSED_OVER = re.compile(r"^(\W*not [^,.;]{1,40}),\s", re.IGNORECASE)  # not Bo, Ada
+_SUBJECT = re.compile(r"^([^,.;]{1,60}?) (?:did|does|do|was|is|are|were|has|had|have|can|could|would)(?: not|n't)\b")
+_INSTEAD = re.compile(r"\b(?:rather than|instead of|as opposed to)\b", re.IGNORECASE)
+_OPPOSED = (
     *(("before", "after"), ("over", "under"), ("above", "below"), ("more", "less"), ("up", "down"), ("with", NOT)),
     *(("early", "late"), ("bc", "ad"), ("north", "south"), ("east", "west"), ("inside", "outside"), ("left", "right")),
 )
-ASIDE = re.compile(r"([^()]+?)\s*\(([^()]+)\)\.?")
-LONGEST_NAME = 80  # letters of a gold answer that is looked at as a name or a formula
-SHORTEST_JOINED = 6  # letters of a gold answer that is also known without its blanks: icecream
-PERSON = re.compile(r"\b(?:who|whose|whom|wer|qui|quién|кто)\b", re.IGNORECASE)
-PLACE = re.compile(r"\b(?:where|city|town|place|wo|où|dónde)\b", re.IGNORECASE)
-NAME = re.compile(
+_ASIDE = re.compile(r"([^()]+?)\s*\(([^()]+)\)\.?")
+_LONGEST_NAME = 80  # letters of a gold answer that is looked at as a name or a formula
+_SHORTEST_JOINED = 6  # letters of a gold answer that is also known without its blanks: icecream
+_PERSON = re.compile(r"\b(?:who|whose|whom|wer|qui|quién|кто)\b", re.IGNORECASE)
+_PLACE = re.compile(r"\b(?:where|city|town|place|wo|où|dónde)\b", re.IGNORECASE)
+_NAME = re.compile(
     r"(?:(?!The )[^\W\d_][\w.'’-]* )(?:(?:van|von|der|de|da|di|del|la|le|bin|ibn|al|[^\W\d_a-z][\w.'’-]*) ){0,4}"
     r"[^\W\d_a-z][\w'’-]+"
 )
-REASON = re.compile(r"\b(?:because|since|whereas|while|as)\b|[;\n]", re.IGNORECASE)
-TERM = re.compile(r"[^\s()]*\([^()]*\)|[^\s^]*\^[^\s.,;]+")
-FUNCTION = re.compile(r"(?<![A-Za-z])[A-Za-z]\(|\^[A-Za-z(]|(?<![A-Za-z])[a-ln-zA-LN-Z]\^")  # O(n), 2^n, n^2; not m^2
-RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ]+")
-PLAIN_FORMULA = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ", "0123456789n", "$\\{}")
-INITIALS = re.compile(r"((?<![\w.])(?:[A-Z]\. ?){1,4})([A-Z]\w+)")
-OPPOSITES = {one: other for pair in OPPOSED for one, other in (pair, pair[::-1]) if one != NOT}
-RELEASING = frozenset({"but", "only", "just", "merely"})  # not Bo but Ada; not only Ada
-TELLING_UNITS = frozenset({"percent", "permille", "bc"})  # 5 % is not 5
-ROUGH = frozenset(  # before a number of the gold answer: another number may be meant
+_REASON = re.compile(r"\b(?:because|since|whereas|while|as)\b|[;\n]", re.IGNORECASE)
+_TERM = re.compile(r"[^\s()]*\([^()]*\)|[^\s^]*\^[^\s.,;]+")
+_FUNCTION = re.compile(r"(?<![A-Za-z])[A-Za-z]\(|\^[A-Za-z(]|(?<![A-Za-z])[a-ln-zA-LN-Z]\^")  # O(n), 2^n, n^2; not m^2
+_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ]+")
+_PLAIN_FORMULA = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ", "0123456789n", "$\\{}")
+_INITIALS = re.compile(r"((?<![\w.])(?:[A-Z]\. ?){1,4})([A-Z]\w+)")
+_OPPOSITES = {one: other for pair in _OPPOSED for one, other in (pair, pair[::-1]) if one != NOT}
+_RELEASING = frozenset({"but", "only", "just", "merely"})  # not Bo but Ada; not only Ada
+_TELLING_UNITS = frozenset({"percent", "permille", "bc"})  # 5 % is not 5
+_ROUGH = frozenset(  # before a number of the gold answer: another number may be meant
     {"about", "almost", "approximately", "around", "c", "ca", "circa", "less", "more", "most", "near", "nearly", "over"}
     | {"roughly", "some", "than", "under"}
 )
@@ -98,7 +98,7 @@ def is_right(case: Case) -> bool:
 
 def _other_names(case: Case) -> list[str]:
     """Of carbon dioxide (CO2) both names, for an answer that has no brackets itself."""
-    aside = ASIDE.fullmatch(case.gold.strip()) if len(case.gold) <= LONGEST_NAME else None
+    aside = _ASIDE.fullmatch(case.gold.strip()) if len(case.gold) <= _LONGEST_NAME else None
     if aside is None or "(" in case.prediction:
         return []
     name, within = aside.groups()
@@ -134,18 +134,18 @@ def read(case: Case) -> Sides:
     claim = claimed(case.question, case.gold, case.prediction)
     plain = respelled(case.gold) | respelled(claim)
     gold, answer = ([plain.get(word, word) for word in words(text, style)] for text in (case.gold, claim))
-    telling = _new(content(gold), asked) or unique(content(gold)) or unique(gold)
+    telling = _new(content(gold), asked) or _unique(content(gold)) or _unique(gold)
     hits = _hits(telling, answer) - _of_another_unit(gold, answer, asked)
     return Sides(case, claim, style, asked, gold, answer, telling, hits)
 
 
-def unique(found: Iterable[str]) -> list[str]:
+def _unique(found: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
 def _new(found: Iterable[str], asked: frozenset[str]) -> list[str]:
     """The different words that the question does not contain. What is denied is never the question's."""
-    return [word for word in unique(found) if word == NOT or stem(word) not in asked]
+    return [word for word in _unique(found) if word == NOT or stem(word) not in asked]
 
 
 def _hits(telling: Sequence[str], among: Sequence[str]) -> frozenset[str]:
@@ -163,7 +163,7 @@ def _of_another_unit(gold: Sequence[str], answer: Sequence[str], asked: frozense
 def _agree(wanted: AbstractSet[str], found: AbstractSet[str], asked: frozenset[str]) -> bool:
     wanted, found = ({"" if unit == "°" else unit for unit in side} for side in (wanted, found))
     if "" in wanted:
-        return any(unit not in TELLING_UNITS or unit in asked for unit in found)
+        return any(unit not in _TELLING_UNITS or unit in asked for unit in found)
     return "" in found or not wanted.isdisjoint(found)
 
 
@@ -188,18 +188,18 @@ def rule(sides: Sides) -> bool | None:
         return False
     if (not content(sides.gold) or sides.gold == ["may"]) and not _quotes(sides):
         return False
-    if any(word not in sides.answer and OPPOSITES[word] in sides.answer for word in sides.gold if word in OPPOSITES):
+    if any(word not in sides.answer and _OPPOSITES[word] in sides.answer for word in sides.gold if word in _OPPOSITES):
         return False
     only_denies = set(sides.telling) == {NOT}
     matched = sides.hits - {"" if only_denies else NOT}
-    if only_denies and RELEASING.intersection(sides.answer):
+    if only_denies and _RELEASING.intersection(sides.answer):
         return False
     return False if not matched or _denied(sides) or _miscounts(sides) else None
 
 
 def _miscounts(sides: Sides) -> bool:
     """Whether the answer has other numbers in place of the gold answer's, which are no rough ones, or 2-1 for 1-2."""
-    rough = {number for word, number in pairwise(sides.gold) if word in ROUGH}
+    rough = {number for word, number in pairwise(sides.gold) if word in _ROUGH}
     others = {word for word in sides.answer if is_number(word)}.difference(sides.gold, sides.asked)
     if others and not rough.issuperset(_missing(sides)):
         return True
@@ -223,10 +223,15 @@ def _is_short_form(sides: Sides) -> bool:
     """Whether the answer is a last name alone, a place without its land, none for 0, or written in one word."""
     said, gold, question = content(sides.answer), sides.case.gold, sides.case.question
     if "".join(sides.gold) == "".join(sides.answer) and all(map(str.isalpha, sides.gold)):
-        return len(gold) >= SHORTEST_JOINED
+        return len(gold) >= _SHORTEST_JOINED
     if {(*content(sides.gold),), (*said,)} == {("0",), (NOT,)}:
         return True
-    if PERSON.search(question) and NAME.fullmatch(gold) and sides.gold[-1].isalpha() and not is_marked(sides.gold[-1]):
+    if (
+        _PERSON.search(question)
+        and _NAME.fullmatch(gold)
+        and sides.gold[-1].isalpha()
+        and not is_marked(sides.gold[-1])
+    ):
         last = gold.split()[-1]
         alone = re.fullmatch(
             rf"(?:[Ii]t|[Tt]his|[Tt]he \w+)\b[^A-Z]{{0,60}}\b(?:by|is|was) {re.escape(last)}\W*", sides.claim
@@ -235,7 +240,7 @@ def _is_short_form(sides: Sides) -> bool:
     place, comma, _ = gold.partition(", ")
     if _is_formula(gold) and NOT not in sides.answer:
         return _has_formula(_flat(gold).strip(), _flat(sides.claim))
-    return bool(comma and said and PLACE.search(question)) and place[:1].isupper() and said == content(words(place))
+    return bool(comma and said and _PLACE.search(question)) and place[:1].isupper() and said == content(words(place))
 
 
 def _is_of_another(sides: Sides) -> bool:
@@ -243,13 +248,13 @@ def _is_of_another(sides: Sides) -> bool:
     gold, claim = sides.case.gold, sides.claim
     if "bc" in sides.gold and "bc" not in sides.answer and "bc" not in sides.asked and any(map(is_number, sides.gold)):
         return True
-    if len(gold) <= LONGEST_NAME:
+    if len(gold) <= _LONGEST_NAME:
         flat, said = _flat(gold), _flat(claim)
-        for formula in filter(FUNCTION.search, TERM.findall(flat)):
+        for formula in filter(_FUNCTION.search, _TERM.findall(flat)):
             if not _has_formula(formula, said):
                 return True
-        known = INITIALS.findall(claim)
-        for letters, name in INITIALS.findall(gold):
+        known = _INITIALS.findall(claim)
+        for letters, name in _INITIALS.findall(gold):
             others = [_letters(other) for other, same in known if same == name]
             mine = _letters(letters)
             if others and not any(mine.startswith(other) or other.startswith(mine) for other in others):
@@ -259,8 +264,8 @@ def _is_of_another(sides: Sides) -> bool:
 
 
 def _is_formula(gold: str) -> bool:
-    flat = _flat(gold).strip() if len(gold) <= LONGEST_NAME else ""
-    return TERM.fullmatch(flat) is not None and FUNCTION.search(flat) is not None
+    flat = _flat(gold).strip() if len(gold) <= _LONGEST_NAME else ""
+    return _TERM.fullmatch(flat) is not None and _FUNCTION.search(flat) is not None
 
 
 def _has_formula(formula: str, said: str) -> bool:
@@ -269,7 +274,7 @@ def _has_formula(formula: str, said: str) -> bool:
 
 
 def _flat(formula: str) -> str:
-    return RAISED.sub(r"^\g<0>", formula.replace("**", "^")).translate(PLAIN_FORMULA)
+    return _RAISED.sub(r"^\g<0>", formula.replace("**", "^")).translate(_PLAIN_FORMULA)
 
 
 def _letters(initials: str) -> str:
@@ -286,11 +291,11 @@ def _is_guess(sides: Sides) -> bool:
     """Whether the answer is a list of candidates, of which only some are the gold answer, and this is no list."""
     items = candidates(sides.claim)
     if len(sides.gold) == 1 and is_marked(sides.gold[0]):  # which option it is
-        said = words(REASON.split(sides.claim, maxsplit=1)[0], sides.style)
+        said = words(_REASON.split(sides.claim, maxsplit=1)[0], sides.style)
         threes = zip(said, said[1:], said[2:], strict=False)
         if any(joint == "and" and sides.gold[0] in (a, b) and is_marked(a) and is_marked(b) for a, joint, b in threes):
             return True
-        items = items or [word for word in unique(said) if is_marked(word)][2:]
+        items = items or [word for word in _unique(said) if is_marked(word)][2:]
     if is_undecided(sides.claim) and not is_undecided(sides.case.gold):
         return True
     if not items or is_list(sides.case.gold) or CHOICE in sides.gold:
@@ -306,23 +311,23 @@ def _same(gold: Sequence[str], answer: Sequence[str]) -> bool:
 
 def _denied(sides: Sides) -> bool:
     """Whether every match stands shortly after a `not`, and neither question nor gold answer denies anything."""
-    claim = INSTEAD.sub(" not ", sides.claim)
+    claim = _INSTEAD.sub(" not ", sides.claim)
     if NOT in sides.asked or NOT in sides.gold or (NOT not in sides.answer and claim == sides.claim):
         return False
-    claim = PASSED_OVER.sub(r"\1 but ", INTERJECTED.sub("", claim))
-    subject = SUBJECT.match(claim)
+    claim = _PASSED_OVER.sub(r"\1 but ", _INTERJECTED.sub("", claim))
+    subject = _SUBJECT.match(claim)
     if subject and set(sides.telling) <= set(words(subject[1])):
         return True
     wanted, reach = all_keys(sides.telling), 0
     for word in words(claim):
         if word == NOT:
-            reach = REACH + 1
-        elif word in RELEASING:
+            reach = _REACH + 1
+        elif word in _RELEASING:
             reach = 0
         elif not wanted.isdisjoint(keys(word)):
             if reach == 0:
                 return False
-            reach = REACH  # for a name of several words
+            reach = _REACH  # for a name of several words
         reach = max(0, reach - 1)
     return True
 
@@ -351,7 +356,7 @@ def _numbers_missing(sides: Sides) -> float:
 
 def _numbers(sides: Sides) -> list[str]:
     """Those of the gold answer that the question does not contain, if there are such."""
-    numbers = [word for word in unique(sides.gold) if is_number(word)]
+    numbers = [word for word in _unique(sides.gold) if is_number(word)]
     return _new(numbers, sides.asked) or numbers
 
 

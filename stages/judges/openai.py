@@ -31,12 +31,12 @@ SEVERAL = (  # the same for a question with several gold answers, which the pape
     .replace("Gold answer: {gold}", "Gold answers:\n{gold}")
     .replace("on the gold answer?", "on any one of the gold answers?")
 )
-NO_ANSWER = "(none: the question cannot be answered; correct is a student who says so, or does not know)"
-FIELD = re.compile(r"\{(question|gold|prediction)\}")
-VERDICT = re.compile(r"[\s`'\"*_.!(\[]*(yes|no)[\s`'\"*_.!)\]]*", re.IGNORECASE)
+_NO_ANSWER = "(none: the question cannot be answered; correct is a student who says so, or does not know)"
+_FIELD = re.compile(r"\{(question|gold|prediction)\}")
+_VERDICT = re.compile(r"[\s`'\"*_.!(\[]*(yes|no)[\s`'\"*_.!)\]]*", re.IGNORECASE)
 MAX_TOKENS = 16  # a word, its punctuation, and a little room
-NO_TEXT = "unparsable: the reply has no text"
-FAILURES = ("api_error", "timeout", "unparsable", "refused", "truncated")
+_NO_TEXT = "unparsable: the reply has no text"
+_FAILURES = ("api_error", "timeout", "unparsable", "refused", "truncated")
 
 
 def parse(text: str) -> bool | None:
@@ -44,7 +44,7 @@ def parse(text: str) -> bool | None:
 
     What stands behind the judge's own thoughts is read.
     """
-    match = VERDICT.fullmatch(without_thoughts(text) or "")
+    match = _VERDICT.fullmatch(without_thoughts(text) or "")
     return None if match is None else match[1].lower() == "yes"
 
 
@@ -53,12 +53,12 @@ def prompt(case: Case) -> str:
     case = as_told(case)
     gold = "\n".join(f"- {gold}" for gold in case.golds) if case.other_golds else case.gold
     values = {"question": case.question, "gold": gold, "prediction": case.prediction}
-    return FIELD.sub(lambda match: values[match[1]], SEVERAL if case.other_golds else PROMPT)
+    return _FIELD.sub(lambda match: values[match[1]], SEVERAL if case.other_golds else PROMPT)
 
 
 def as_told(case: Case) -> Case:
     """The case as the model is told it: in words if there is no answer. Its verdict is kept as one on that."""
-    gold, *others = (NO_ANSWER if is_unanswerable(gold) else gold for gold in case.golds)
+    gold, *others = (_NO_ANSWER if is_unanswerable(gold) else gold for gold in case.golds)
     return replace(case, gold=gold, other_golds=tuple(others))
 
 
@@ -79,7 +79,7 @@ class OpenAI:
         self.dialect = Dialect(limit_name)
         self.cached = 0
         self.sent: dict[str, list[Call]] = {}  # each way in which an open call was sent
-        self.unscored: dict[str, int] = dict.fromkeys(FAILURES, 0)
+        self.unscored: dict[str, int] = dict.fromkeys(_FAILURES, 0)
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         """One verdict per case, in order, as they come."""
@@ -159,7 +159,7 @@ class OpenAI:
             more = "a judge that thinks needs more, give --judge-max-tokens"
             return Verdict(None, f"truncated: no verdict within {self.max_tokens} tokens ({more}){said_so_far}")
         if text is None:
-            return Verdict(None, NO_TEXT)
+            return Verdict(None, _NO_TEXT)
         if finish not in ("stop", None):
             return Verdict(None, f"api_error: ended by {finish}: {text[:60]!r}")
         if self.cache:

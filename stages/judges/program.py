@@ -9,10 +9,12 @@ import time
 from contextlib import suppress
 from typing import IO
 
-LINES_AHEAD = 1000  # that wait to be written. The program takes them or it hangs, so that waiting for it is no deadlock
-LINGER_S = 1.0  # after the program's end and its last line: a child of it may hold its output open for ever
-TERM_S = 1.0  # between being asked to end and being killed
-MOST_BYTES = 10_000_000  # of a line
+_LINES_AHEAD = (
+    1000  # that wait to be written. The program takes them or it hangs, so that waiting for it is no deadlock
+)
+_LINGER_S = 1.0  # after the program's end and its last line: a child of it may hold its output open for ever
+_TERM_S = 1.0  # between being asked to end and being killed
+_MOST_BYTES = 10_000_000  # of a line
 
 
 class Program:
@@ -20,7 +22,7 @@ class Program:
 
     def __init__(self, words: list[str]) -> None:
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-        self.outbox: queue.Queue[bytes | None] = queue.Queue(LINES_AHEAD)
+        self.outbox: queue.Queue[bytes | None] = queue.Queue(_LINES_AHEAD)
         self.lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.over = False  # no line will come any more
         self.heard_at = time.monotonic()  # when the last line came, or the program's end was noticed
@@ -56,7 +58,7 @@ class Program:
     def stop(self) -> None:
         """Asks it and its children to end, and gives them a moment."""
         self._signal(signal.SIGTERM)
-        self.code(TERM_S)
+        self.code(_TERM_S)
 
     def kill(self) -> None:
         """Ends it and its children at once."""
@@ -75,7 +77,7 @@ class Program:
             return False
         if not self.ended:
             self.ended, self.heard_at = True, time.monotonic()
-        return self.lines.empty() and time.monotonic() - self.heard_at > LINGER_S
+        return self.lines.empty() and time.monotonic() - self.heard_at > _LINGER_S
 
     def _write(self, file: IO[bytes]) -> None:
         with suppress(OSError), file:
@@ -86,7 +88,7 @@ class Program:
 
     def _read(self, file: IO[bytes]) -> None:
         with suppress(OSError), file:
-            while line := file.readline(MOST_BYTES):
+            while line := file.readline(_MOST_BYTES):
                 self.heard_at = time.monotonic()
                 self.lines.put(line)
         self.lines.put(None)

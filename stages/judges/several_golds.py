@@ -11,40 +11,40 @@ from dataclasses import replace
 from stages.judges.base import Case
 
 UNANSWERABLE = "unanswerable"
-SOURCE = "(?:passage|text|context|article|document|paragraph|question|information|source|author)"
-MISSING = (
+_SOURCE = "(?:passage|text|context|article|document|paragraph|question|information|source|author)"
+_MISSING = (
     "(?:unknown|unanswerable|unclear|unspecified|unstated|not (?:\\w+ly )?(?:answerable|known|stated|given|mentioned|"
     "specified|provided|available|clear|said|told|sure|indicated|described|in the \\w+|possible to \\w+)|"
     "impossible to (?:answer|say|tell|know|determine)|no answer)"
 )
-IS = "(?:is|was|are|were|remains)"
-UNABLE = "(?:cannot|can not|cant|could not|couldnt|unable to|not able to)"
-DECLINES = re.compile(
-    rf"(?:{MISSING}(?: (?:from|in|by|to|here)\b.*)?"
+_IS = "(?:is|was|are|were|remains)"
+_UNABLE = "(?:cannot|can not|cant|could not|couldnt|unable to|not able to)"
+_DECLINES = re.compile(
+    rf"(?:{_MISSING}(?: (?:from|in|by|to|here)\b.*)?"
     r"|n a|not enough information\b.*|insufficient information\b.*|no (?:information|idea|mention)\b.*"
-    rf"|(?:that |(?:this|the) {SOURCE} |this |it )?{UNABLE} be (?:answered|known|said|told|determined|inferred)\b.*"
+    rf"|(?:that |(?:this|the) {_SOURCE} |this |it )?{_UNABLE} be (?:answered|known|said|told|determined|inferred)\b.*"
     r"|(?:(?:i|we) )?(?:really |simply |just )?(?:do not|dont|did not|didnt) know\b.*"
-    rf"|(?:i|we)(?: am| are| was| were)? {UNABLE} (?:answer|say|tell|know|determine|find)\b.*"
+    rf"|(?:i|we)(?: am| are| was| were)? {_UNABLE} (?:answer|say|tell|know|determine|find)\b.*"
     r"|(?:i am|im|we are) (?:not sure|unsure|not certain|uncertain|not aware)\b.*"
     r"|(?:i|we) have no (?:idea|answer|information|way)\b.*"
     r"|(?:no one|nobody) knows\b.*"
     r"|there (?:(?:is|are|was|were) (?:no|not any|not enough|insufficient)|(?:isnt|arent) (?:any|enough))\s"
     r"(?:answer|information|mention|way|indication|data|evidence|details?)\b.*"
-    rf"|(?:the |this )?{SOURCE}(?: itself| above| given)? (?:does not|doesnt|do not|dont|did not|didnt) "
+    rf"|(?:the |this )?{_SOURCE}(?: itself| above| given)? (?:does not|doesnt|do not|dont|did not|didnt) "
     r"(?:say|state|mention|specify|tell|provide|give|contain|include|indicate|answer|explain|have)\b.*"
     r"|(?:the )?(?:question|answer) (?:has no answer|does not exist)\b.*"
-    rf"|(?:its|thats|(?:it|this|that) (?:is|was|remains)) {MISSING}\b.*"
-    rf"|(?:the|its|his|her|their)(?: (?!and\b|is\b|was\b|are\b|were\b)[a-z]+){{1,8}} {IS} {MISSING}\b.*"
-    rf"|(?:who|when|where|what|why|how|which|whether)(?: (?!and\b)[a-z]+){{1,8}} {IS} {MISSING}\b.*)"
+    rf"|(?:its|thats|(?:it|this|that) (?:is|was|remains)) {_MISSING}\b.*"
+    rf"|(?:the|its|his|her|their)(?: (?!and\b|is\b|was\b|are\b|were\b)[a-z]+){{1,8}} {_IS} {_MISSING}\b.*"
+    rf"|(?:who|when|where|what|why|how|which|whether)(?: (?!and\b)[a-z]+){{1,8}} {_IS} {_MISSING}\b.*)"
 )
-OPENINGS = re.compile(
+_OPENINGS = re.compile(
     r"^(?:(?:no|sorry|unfortunately|well|answer|the answer is|the answer|im sorry|i am sorry)(?: |$)(?:but )?)+"
 )
-ANSWERS = re.compile(  # what follows names an answer after all
+_ANSWERS = re.compile(  # what follows names an answer after all
     r"\b(?:but|however|maybe|perhaps|probably|possibly|likely|presumably|guess|think|believe|although|though|might|"
     r"could be|may be|would say|instead|rather)\b"
 )
-REASONS = re.compile(rf"\b{SOURCE}\b.*\b(?:no|not|only|nothing|never|nor|without|\w+nt|cannot)\b")
+_REASONS = re.compile(rf"\b{_SOURCE}\b.*\b(?:no|not|only|nothing|never|nor|without|\w+nt|cannot)\b")
 
 
 def any_gold(case: Case, is_right: Callable[[Case], bool]) -> bool:
@@ -67,11 +67,11 @@ def is_declined(prediction: str) -> bool:
     text = re.sub(r"['’ʼ`]", "", prediction.lower())
     sentences = [" ".join(re.findall(r"\w+", each)) for each in re.split(r"[.!?;:\n]+(?=\s|$)", text)]
     first, *rest = [each for each in sentences if each] or [""]
-    first = OPENINGS.sub("", first, count=1) if not DECLINES.fullmatch(first) else first
+    first = _OPENINGS.sub("", first, count=1) if not _DECLINES.fullmatch(first) else first
     while not first and rest:  # Sorry! I do not know
         first, *rest = rest
     return (
-        bool(DECLINES.fullmatch(first))
-        and not any(map(ANSWERS.search, (first, *rest)))
-        and all(DECLINES.fullmatch(each) or REASONS.search(each) for each in rest)
+        bool(_DECLINES.fullmatch(first))
+        and not any(map(_ANSWERS.search, (first, *rest)))
+        and all(_DECLINES.fullmatch(each) or _REASONS.search(each) for each in rest)
     )

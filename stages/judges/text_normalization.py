@@ -16,15 +16,15 @@ from stages.judges.reading.letters import SHOWN, composed, is_marked, mark, valu
 from stages.judges.reading.numbers import CURRENCIES, MEASURED, PLAIN, Style, is_fraction, split_numbers
 from stages.judges.reading.unspaced import ALIKE, UNSPACED, forms, is_phrase, names_in, pairs
 
-LONGEST = 40  # letters: what is longer is no English word
-SHORTEST_SHARED = 5  # letters that two words must at least begin with, if they are to count as one
-LONGEST_ENDING = 3  # letters by which each of two such words may go on differently
-OF_NAMES = frozenset(  # endings that make another name or thing: Robertson, Nigeria, neutrino, methanol
+_LONGEST = 40  # letters: what is longer is no English word
+_SHORTEST_SHARED = 5  # letters that two words must at least begin with, if they are to count as one
+_LONGEST_ENDING = 3  # letters by which each of two such words may go on differently
+_OF_NAMES = frozenset(  # endings that make another name or thing: Robertson, Nigeria, neutrino, methanol
     {"son", "ton", "dra", "ra", "ina", "na", "ia", "ez", "ino", "ol"}
 )
 CHOICE = "or"
 NOT = "not"
-TO = "to"
+_TO = "to"
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -32,7 +32,7 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 ARTICLES = frozenset({"a", "an", "the"})
-FUNCTION_WORDS = ARTICLES.union(
+_FUNCTION_WORDS = ARTICLES.union(
     CURRENCIES,
     _listed(
         "of in on at by for to from with as and or but nor so than then that this these those it its he she they them "
@@ -42,30 +42,32 @@ FUNCTION_WORDS = ARTICLES.union(
         "other only very just s t approximately around circa roughly etwa environ в году год года °"
     ),
 )
-DENIALS = _listed(
+_DENIALS = _listed(
     "no never none nor neither without cannot nobody nothing isnt wasnt arent werent dont doesnt didnt hasnt havent "
     "hadnt wont wouldnt cant couldnt shouldnt nicht nie kein keine keinen pas jamais niet geen ikke inte nao не нет"
 )
-SHORT_FORMS = {"bce": "bc", "ce": "ad", "percentage": "percent", "grey": "gray", "st": "saint", "mt": "mount"}
-SAME = dict.fromkeys(DENIALS, NOT) | SHORT_FORMS
-BRITISH = re.compile("(?<=[a-z]{3})o(u)r(?=(?:s|ed|ing|ful|ite|able|hood|ly)?$)|(?<=[a-z]{2}t)(re)$")  # colour, theatre
+_SHORT_FORMS = {"bce": "bc", "ce": "ad", "percentage": "percent", "grey": "gray", "st": "saint", "mt": "mount"}
+_SAME = dict.fromkeys(_DENIALS, NOT) | _SHORT_FORMS
+_BRITISH = re.compile(
+    "(?<=[a-z]{3})o(u)r(?=(?:s|ed|ing|ful|ite|able|hood|ly)?$)|(?<=[a-z]{2}t)(re)$"
+)  # colour, theatre
 
-INITIALS = re.compile(r"\b(?:[^\W\d_]\. ?){2,}")  # u.s. and b.c., once folded
-JOINED = re.compile(r"(?<=\d)[:/-]")
-TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\d\s.]+")
-ACCENTED = "\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"  # of Latin, Greek and Cyrillic letters
-POINTED = "\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed"  # Hebrew points, Arabic vowel signs
-ACCENTS = re.compile(f"[{ACCENTED}{POINTED}]")  # the signs of Indian scripts are letters
-SIDE_BY_SIDE = re.compile(rf"(?<={UNSPACED.pattern})  (?={UNSPACED.pattern})")
-UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
-UMLAUT = re.compile("[äöüøå]")
-STROKED = str.maketrans({"đ": "d", "ł": "l", "ø": "o", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ħ": "h"})
-PARTICLE = re.compile(
+_INITIALS = re.compile(r"\b(?:[^\W\d_]\. ?){2,}")  # u.s. and b.c., once folded
+_JOINED = re.compile(r"(?<=\d)[:/-]")
+_TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\d\s.]+")
+_ACCENTED = "\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"  # of Latin, Greek and Cyrillic letters
+_POINTED = "\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed"  # Hebrew points, Arabic vowel signs
+_ACCENTS = re.compile(f"[{_ACCENTED}{_POINTED}]")  # the signs of Indian scripts are letters
+_SIDE_BY_SIDE = re.compile(rf"(?<={UNSPACED.pattern})  (?={UNSPACED.pattern})")
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
+_UMLAUT = re.compile("[äöüøå]")
+_STROKED = str.maketrans({"đ": "d", "ł": "l", "ø": "o", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ħ": "h"})
+_PARTICLE = re.compile(
     "(?<=[가-힣]{2})(?:은|는|이|가|을|를|에|의|로|와|과|도|만|에서|으로|에게|까지|부터|이다|다|입니다|이에요|예요|이었다|였다)$"
     "|(?<=^[년월일명개살번])(?:입니다|이다|이에요|예요|에|은|는|이|가|을|를)$"  # behind a number
 )
-WRITTEN_OUT = {"%": " percent ", "&": " and ", ".": "."} | dict.fromkeys("'’ʼ`·・", "")
-WRITTEN_OUT |= {chr(code): shown for code, shown in SHOWN.items()}
+_WRITTEN_OUT = {"%": " percent ", "&": " and ", ".": "."} | dict.fromkeys("'’ʼ`·・", "")
+_WRITTEN_OUT |= {chr(code): shown for code, shown in SHOWN.items()}
 
 
 class _Folded(dict[int, str]):
@@ -78,18 +80,18 @@ class _Folded(dict[int, str]):
 
 def _fold(letter: str) -> str:
     """Small and without accents; a digit of any script in ours; a space for what is no letter."""
-    if letter in WRITTEN_OUT:
-        return WRITTEN_OUT[letter]
+    if letter in _WRITTEN_OUT:
+        return _WRITTEN_OUT[letter]
     digit = unicodedata.decimal(letter, None)
     if digit is not None:
         return str(digit)
     parts = unicodedata.normalize("NFKD", letter.upper().casefold()).casefold()
-    parts = ACCENTS.sub("", parts).translate(STROKED)
+    parts = _ACCENTS.sub("", parts).translate(_STROKED)
     kept = "".join(part if unicodedata.category(part)[0] in "LMN" else " " for part in parts)
     return f" {kept} " if UNSPACED.match(kept) else kept
 
 
-FOLDED = _Folded()
+_FOLDED = _Folded()
 
 
 def words(text: str, style: Style = PLAIN) -> list[str]:
@@ -102,25 +104,27 @@ def _parts(number: str) -> list[str]:
     """The 19th is number 19; 16:9, 4/4 and 9/11/2001 are several numbers."""
     if not is_number(number):
         return [number]
-    parts = [number] if is_fraction(number) else JOINED.split(number.removesuffix("th"))
-    return [word for part in parts for word in (TO, part)][1:]
+    parts = [number] if is_fraction(number) else _JOINED.split(number.removesuffix("th"))
+    return [word for part in parts for word in (_TO, part)][1:]
 
 
 def _between(text: str) -> list[str]:
-    folded = SIDE_BY_SIDE.sub("", text.translate(FOLDED))
+    folded = _SIDE_BY_SIDE.sub("", text.translate(_FOLDED))
     if not folded.isascii():
         folded = unicodedata.normalize("NFC", folded)  # Korean syllables
-    folded = INITIALS.sub(lambda found: found[0].replace(".", "").replace(" ", "").lower() + " ", folded)
-    return [SAME.get(word, word) for word in TOKEN.findall(folded)]
+    folded = _INITIALS.sub(lambda found: found[0].replace(".", "").replace(" ", "").lower() + " ", folded)
+    return [_SAME.get(word, word) for word in _TOKEN.findall(folded)]
 
 
 def respelled(text: str) -> dict[str, str]:
     """The words that can be written without umlauts: muller by mueller."""
     plain = composed(text).lower()
-    if UMLAUT.search(plain) is None:
+    if _UMLAUT.search(plain) is None:
         return {}
     return {
-        other: word for word, other in zip(words(plain), words(plain.translate(UMLAUTS)), strict=False) if word != other
+        other: word
+        for word, other in zip(words(plain), words(plain.translate(_UMLAUTS)), strict=False)
+        if word != other
     }
 
 
@@ -140,18 +144,18 @@ def units(found: Sequence[str]) -> Mapping[str, AbstractSet[str]]:
 def ranges(found: Sequence[str]) -> set[tuple[str, str]]:
     """The numbers with "to" between them: ranges, scores, ratios, times."""
     threes = zip(found, found[1:], found[2:], strict=False)
-    return {(one, other) for one, to, other in threes if to == TO and is_number(one) and is_number(other)}
+    return {(one, other) for one, to, other in threes if to == _TO and is_number(one) and is_number(other)}
 
 
 def content(found: Iterable[str]) -> list[str]:
     """The words that say something: all but the function words."""
-    return [word for word in found if word not in FUNCTION_WORDS]
+    return [word for word in found if word not in _FUNCTION_WORDS]
 
 
 def stem(word: str) -> str:
     """Without its English ending (Snowball) or its Korean particle."""
-    english = len(word) <= LONGEST and word.isascii() and word.isalpha() and not word[0].isupper()
-    return _english(BRITISH.sub(_american, word)) if english else PARTICLE.sub("", word)
+    english = len(word) <= _LONGEST and word.isascii() and word.isalpha() and not word[0].isupper()
+    return _english(_BRITISH.sub(_american, word)) if english else _PARTICLE.sub("", word)
 
 
 def _american(found: re.Match[str]) -> str:
@@ -178,10 +182,10 @@ def keys(word: str) -> frozenset[str]:
     if is_number(word) or not word.isalpha():
         return frozenset({word})
     known = stem(word)
-    ending = max((len(each) for each in OF_NAMES if known.endswith(each)), default=LONGEST_ENDING + 1)
-    shortest = max(SHORTEST_SHARED, len(known) + 1 - min(ending, LONGEST_ENDING + 1))
+    ending = max((len(each) for each in _OF_NAMES if known.endswith(each)), default=_LONGEST_ENDING + 1)
+    shortest = max(_SHORTEST_SHARED, len(known) + 1 - min(ending, _LONGEST_ENDING + 1))
     return frozenset(
-        {known} | {known[:length] for length in range(shortest, len(known)) if known[length:] not in OF_NAMES}
+        {known} | {known[:length] for length in range(shortest, len(known)) if known[length:] not in _OF_NAMES}
     )
 
 

@@ -15,16 +15,16 @@ BASE = "base"  # in the metadata of the weights: the fingerprint of the model th
 
 def is_whole(path: Path) -> bool:
     """Whether the directory holds all that its files say. No weight is read."""
-    return passes(lambda: read_adapter(path))
+    return _passes(lambda: read_adapter(path))
 
 
 def usable_on(model: str) -> Callable[[Path], bool]:
     """Whether an adapter that was trained on this model passes `adapter_check`, which is made when first asked for."""
     check = cache(lambda: adapter_check(model))
-    return lambda path: passes(lambda: check()(path, model))
+    return lambda path: _passes(lambda: check()(path, model))
 
 
-def passes(check: Callable[[], object]) -> bool:
+def _passes(check: Callable[[], object]) -> bool:
     try:
         check()
     except (BadInput, MissingInput):
@@ -32,7 +32,7 @@ def passes(check: Callable[[], object]) -> bool:
     return True
 
 
-def base_of(path: Path) -> str | None:
+def _base_of(path: Path) -> str | None:
     """The fingerprint of the model that the adapter was trained on; None where nothing says it."""
     try:
         found = read_header(path / "adapter_model.safetensors").metadata.get(BASE)
@@ -45,7 +45,7 @@ def foreign(adapters: Iterable[tuple[Path, str]], model: str) -> set[str]:
     """The models whose adapters were trained on other weights than this one has, wherever they lie."""
     named = [(path, trained_on) for path, trained_on in adapters if trained_on != model]
     weights = fingerprint(model) if named else ""
-    return {trained_on for path, trained_on in named if base_of(path) != weights}
+    return {trained_on for path, trained_on in named if _base_of(path) != weights}
 
 
 def find_moved(adapters: Mapping[Path, str], folders: Iterable[Path]) -> str | None:
@@ -57,7 +57,7 @@ def find_moved(adapters: Mapping[Path, str], folders: Iterable[Path]) -> str | N
     names = sorted(set(adapters.values()))
     if not names or (len(names) == 1 and Path(names[0]).is_dir()):
         return None
-    bases = {base_of(path) for path in adapters}
+    bases = {_base_of(path) for path in adapters}
     every = [above for folder in folders for above in (folder, *folder.parents)]
     ends = [Path(*Path(name).parts[start:]) for name in names for start in range(len(Path(name).parts))]
     places = [*map(Path, names), *(above / end for end in ends if not end.is_absolute() for above in every)]
@@ -80,7 +80,7 @@ def adapter_check(model: str) -> Callable[[Path, str], None]:
         bad, _ = misfits(adapter, tensors) if tensors is not None else ([], [])
         if bad:
             raise BadInput(f"adapter {path}: does not fit {model}: {bad[0]}")
-        if trained_on == model and base_of(path) not in (None, weights):
+        if trained_on == model and _base_of(path) not in (None, weights):
             raise BadInput(
                 f"adapter {path}: was trained on other weights than {model} has now; run `seal adapt` again, or give "
                 "the model that it was trained on with --model"

@@ -9,8 +9,8 @@ from stages.models.inspection import read_object
 from stages.models.safetensors_header import shown
 from stages.sources.datasets.folders import find_stand_in
 
-TEXT_PARTS = ("text_config", "llm_config", "language_config")
-CONTEXT_KEYS = (  # of one family each but for the first
+_TEXT_PARTS = ("text_config", "llm_config", "language_config")
+_CONTEXT_KEYS = (  # of one family each but for the first
     "max_position_embeddings",
     "n_positions",
     "max_seq_len",
@@ -19,8 +19,8 @@ CONTEXT_KEYS = (  # of one family each but for the first
     "n_ctx",
     "max_target_positions",
 )
-UNLIMITED = ("bloom", "mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm")  # ALiBi, or a state instead of positions
-STATED_AFTER_SCALING = ("default", "llama3", "longrope", "su", "mrope", "proportional")
+_UNLIMITED = ("bloom", "mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm")  # ALiBi, or a state instead of positions
+_STATED_AFTER_SCALING = ("default", "llama3", "longrope", "su", "mrope", "proportional")
 MERGE = "merge it into the model with peft's merge_and_unload"
 
 
@@ -60,7 +60,7 @@ def _no_model(folder: Path, name: str) -> Exception:
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings of a model, or those of the text part of one that also sees or hears."""
-    parts = (config.get(key) for key in TEXT_PARTS)
+    parts = (config.get(key) for key in _TEXT_PARTS)
     return next((part for part in parts if isinstance(part, dict)), config)
 
 
@@ -70,9 +70,9 @@ def context_of(config: Any) -> int | None:
     Rotary positions that are stretched count as long as they then are.
     """
     config = text_part(config) if isinstance(config, Mapping) else config.get_text_config()
-    if _setting(config, "model_type") in UNLIMITED or _setting(config, "alibi"):  # Falcon's
+    if _setting(config, "model_type") in _UNLIMITED or _setting(config, "alibi"):  # Falcon's
         return None
-    stated = (_setting(config, key) for key in CONTEXT_KEYS)
+    stated = (_setting(config, key) for key in _CONTEXT_KEYS)
     context = next((each for each in stated if type(each) is int and each > 0), None)
     return context and max(context, _stretched(config, context))
 
@@ -98,7 +98,7 @@ def _stretched(config: Any, context: int) -> int:
     if not isinstance(scaling, Mapping) or "gemma3" in str(_setting(config, "model_type")):  # states the one after it
         return context
     kind, factor = scaling.get("rope_type") or scaling.get("type"), scaling.get("factor")
-    if kind is None or kind in STATED_AFTER_SCALING or not isinstance(factor, int | float):
+    if kind is None or kind in _STATED_AFTER_SCALING or not isinstance(factor, int | float):
         return context
     original = scaling.get("original_max_position_embeddings")
     return int((original if type(original) is int else context) * factor)

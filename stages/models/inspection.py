@@ -12,13 +12,13 @@ from stages.file_kinds import HEAD, STAND_INS, Foreign, look_at_bytes
 from stages.models.safetensors_header import TensorInfo, read_header, shown
 from stages.sources.datasets.folders import find_stand_in
 
-MOST_BYTES = 100_000_000  # of a file of settings; the longest index of shards has some 10 MB
+_MOST_BYTES = 100_000_000  # of a file of settings; the longest index of shards has some 10 MB
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
-LORA = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(embedding_)?([AB])(?:\.weight)?")
-CONVERT = "take a revision with safetensors, or convert it (huggingface.co/docs/safetensors/convert-weights)"
-AGAIN = "make it again with `seal adapt`, or copy it again"
-PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
-PROMPTS = (
+_LORA = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(embedding_)?([AB])(?:\.weight)?")
+_CONVERT = "take a revision with safetensors, or convert it (huggingface.co/docs/safetensors/convert-weights)"
+_AGAIN = "make it again with `seal adapt`, or copy it again"
+_PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
+_PROMPTS = (
     "PROMPT_TUNING",
     "MULTITASK_PROMPT_TUNING",
     "P_TUNING",
@@ -34,8 +34,8 @@ def read_object(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingInput(f"{path}: no such file; copy or download the directory again")
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"more than {MOST_BYTES} bytes")
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"more than {_MOST_BYTES} bytes")
         data = path.read_bytes()
         if (kind := look_at_bytes(data[:HEAD])) in STAND_INS:
             raise Foreign(kind, str(path))
@@ -56,7 +56,7 @@ def model_tensors(folder: Path) -> dict[str, TensorInfo]:
     if (folder / INDEX).exists():
         return _sharded(folder)
     if any((*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth"))):
-        raise BadInput(f"{folder}: only a .bin, which is not read; {CONVERT}")
+        raise BadInput(f"{folder}: only a .bin, which is not read; {_CONVERT}")
     there = any(folder.glob("*.safetensors"))
     found = f"neither {WHOLE} nor {INDEX} beside its safetensors" if there else "no weights"
     raise MissingInput(f"{folder}: {found}; copy or download it again")
@@ -96,14 +96,14 @@ def adapter_config(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise BadInput(f"adapter {path}: adapter_config.json is not an object")
     method = found.get("peft_type")
-    if not isinstance(method, str) or method in PROMPTS:
+    if not isinstance(method, str) or method in _PROMPTS:
         told = f"peft_type {method} puts tokens before the prompt" if method else "its settings have no peft_type"
         raise BadInput(f"adapter {path}: {told}; take an adapter of layers, as LoRA is")
     if found.get("layer_replication"):
         way = "make that model, and train an adapter of it"
         raise BadInput(f"adapter {path}: its layer_replication makes another model with more layers; {way}")
     start = found.get("init_lora_weights", True)
-    if start not in PLAIN_STARTS:
+    if start not in _PLAIN_STARTS:
         raise BadInput(
             f"adapter {path}: begun with {start}, which changes the base model; convert it to plain LoRA first"
         )
@@ -140,14 +140,16 @@ def read_adapter(path: Path) -> Adapter:
         read_object(path / "adapter_config.json")
     config = adapter_config(path)
     header = read_header(path / "adapter_model.safetensors")
-    targets = tuple(lora_targets(path, header)) if config.get("peft_type") == "LORA" else ()
+    targets = tuple(_lora_targets(path, header)) if config.get("peft_type") == "LORA" else ()
     ranks = lora_ranks(path, config) if targets else set()
     stacked = bool(config.get("target_parameters"))  # of experts that are one tensor: their ranks are put together
     for target in targets:
         for side, rank in (("lora_A", target.down[0]), ("lora_B", target.up[1])):
             if rank not in ranks and not (stacked and any(rank % own == 0 for own in ranks)):
                 named = " or ".join(map(str, sorted(ranks)))
-                raise BadInput(f"adapter {path}: {side} of {shown(target.layer)} has rank {rank}, not {named}; {AGAIN}")
+                raise BadInput(
+                    f"adapter {path}: {side} of {shown(target.layer)} has rank {rank}, not {named}; {_AGAIN}"
+                )
     return Adapter(config, len(header), targets)
 
 
@@ -156,21 +158,21 @@ def lora_ranks(path: Path, config: Mapping[str, Any]) -> set[int]:
     pattern = config.get("rank_pattern") or {}
     ranks = [config.get("r"), *(pattern.values() if isinstance(pattern, dict) else [pattern])]
     if not all(type(rank) is int and rank > 0 for rank in ranks):
-        raise BadInput(f"adapter {path}: r and rank_pattern are not all whole numbers ≥ 1; {AGAIN}")
+        raise BadInput(f"adapter {path}: r and rank_pattern are not all whole numbers ≥ 1; {_AGAIN}")
     return {int(rank) for rank in ranks if rank}
 
 
-def lora_targets(path: Path, tensors: Mapping[str, TensorInfo]) -> list[Target]:
+def _lora_targets(path: Path, tensors: Mapping[str, TensorInfo]) -> list[Target]:
     """Both parts of every layer. Raises BadInput where one is missing, or where there is none at all."""
     parts: dict[tuple[str, bool], dict[str, tuple[int, ...]]] = {}
     for name, info in tensors.items():
-        if match := LORA.fullmatch(name):
+        if match := _LORA.fullmatch(name):
             parts.setdefault((match[1], bool(match[2])), {})[match[3]] = info.shape
     if not parts:
-        raise BadInput(f"adapter {path}: a LoRA without lora_A and lora_B; {AGAIN}")
+        raise BadInput(f"adapter {path}: a LoRA without lora_A and lora_B; {_AGAIN}")
     for (layer, _), sides in parts.items():
         if set(sides) != {"A", "B"} or min(map(len, sides.values())) < 2:
-            raise BadInput(f"adapter {path}: {shown(layer)} has no lora_A and lora_B of two dimensions; {AGAIN}")
+            raise BadInput(f"adapter {path}: {shown(layer)} has no lora_A and lora_B of two dimensions; {_AGAIN}")
     return [Target(layer, sides["A"], sides["B"], embedding) for (layer, embedding), sides in parts.items()]
 
 
@@ -185,7 +187,7 @@ def misfits(adapter: Adapter, tensors: Mapping[str, TensorInfo]) -> tuple[list[s
     parts = {part for name in tensors for part in name.split(".")}
     for target in adapter.targets:
         layer = target.layer.replace(".base_layer", "")  # peft's word for a layer with two adapters on it
-        weight = find_weight(layer, tensors)
+        weight = _find_weight(layer, tensors)
         if weight is None:
             named = any(name == layer or name.startswith(f"{layer}.") for name in tensors)
             own = layer.split(".")
@@ -194,22 +196,22 @@ def misfits(adapter: Adapter, tensors: Mapping[str, TensorInfo]) -> tuple[list[s
             (unclear if known else bad).append(f"no layer {shown(target.layer)}")
         elif len(target.down) > 2 or len(weight) != 2:
             unclear.append(f"{shown(target.layer)} is no matrix")
-        elif (wanted := matrix(target)) != (weight[::-1] if turned(adapter, target) else weight):
+        elif (wanted := _matrix(target)) != (weight[::-1] if _turned(adapter, target) else weight):
             bad.append(f"{shown(target.layer)} is {weight[0]}×{weight[1]}, the adapter for {wanted[0]}×{wanted[1]}")
     return bad, unclear
 
 
-def matrix(target: Target) -> tuple[int, int]:
+def _matrix(target: Target) -> tuple[int, int]:
     """(out, in) of the layer that these parts are made for."""
     return target.up[0], target.down[1]
 
 
-def turned(adapter: Adapter, target: Target) -> bool:
+def _turned(adapter: Adapter, target: Target) -> bool:
     """Whether the layer keeps its weight as (in, out): embeddings, and GPT-2's Conv1D."""
     return target.embedding or bool(adapter.config.get("fan_in_fan_out"))
 
 
-def find_weight(layer: str, tensors: Mapping[str, TensorInfo]) -> tuple[int, ...] | None:
+def _find_weight(layer: str, tensors: Mapping[str, TensorInfo]) -> tuple[int, ...] | None:
     """The shape of a layer's weight. A checkpoint of the bare model lacks the first part of the names."""
     parts = layer.split(".")
     names = (".".join((*parts[start:], "weight")) for start in range(min(2, len(parts))))

@@ -31,7 +31,7 @@ MODEL_FILES = (  # whatever changes what a model says
     "*.model",
     "*.safetensors",
 )
-RARE = "a \U0002a6a5\ue000"  # a letter that hardly a vocabulary has, and one that is nobody's
+_RARE = "a \U0002a6a5\ue000"  # a letter that hardly a vocabulary has, and one that is nobody's
 SAMPLE, SAMPLES = 4096, 512  # bytes of a sample, samples of a file
 
 
@@ -67,7 +67,7 @@ class Device:
         return found
 
 
-BFLOAT16_SETS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # instruction sets, the last two those of arm64
+_BFLOAT16_SETS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # instruction sets, the last two those of arm64
 
 
 @cache
@@ -80,7 +80,7 @@ def multiplies_bfloat16() -> bool:
 
     ask = getattr(torch.cpu, "get_capabilities", None)  # torch 2.12 and newer
     if ask is not None:
-        has = any(ask().get(name) for name in BFLOAT16_SETS)
+        has = any(ask().get(name) for name in _BFLOAT16_SETS)
     else:
         has = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     try:  # it also knows of ONEDNN_MAX_CPU_ISA, and on arm64 of bf16
@@ -167,13 +167,13 @@ def load_tokenizer(name: str) -> Any:
         raise BadInput(f"--model {name}: its tokenizer has no end token (eos_token); {way}")
     rows = rows_of(name)
     if rows is not None:
-        check_ids(name, tokenizer, rows)
+        _check_ids(name, tokenizer, rows)
     if tokenizer.pad_token_id is None or (rows is not None and tokenizer.pad_token_id >= rows):
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def check_ids(name: str, tokenizer: Any, rows: int) -> None:
+def _check_ids(name: str, tokenizer: Any, rows: int) -> None:
     """Raises BadConfig for a token that comes of a text and that the embedding has no row for.
 
     The pad token, and special ones that only stand in a text, do not: there they are letters (engines/controls.py).
@@ -182,7 +182,7 @@ def check_ids(name: str, tokenizer: Any, rows: int) -> None:
     if not beyond:
         return
     with library_errors(name, "its tokenizer cannot be used"):
-        written = set(tokenizer(RARE)["input_ids"])
+        written = set(tokenizer(_RARE)["input_ids"])
     roles = {tokenizer.eos_token_id: "end token ", tokenizer.bos_token_id: "start token "}
     roles |= {tokenizer.unk_token_id: "unknown token "} if tokenizer.unk_token_id in written else {}
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}

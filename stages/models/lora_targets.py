@@ -11,7 +11,7 @@ import torch
 from stages.errors import BadConfig
 
 ALL_LINEAR = "all-linear"
-TRIAL = [[2, 3, 4], [4, 3, 2]]
+_TRIAL = [[2, 3, 4], [4, 3, 2]]
 UNUSED = "the model does not call it on a text, so a LoRA there would change nothing"
 Calls = Mapping[str, list[tuple[int, ...] | None]]  # of each layer called: the sizes of its inputs before the last
 _calls: WeakKeyDictionary[Any, Calls] = WeakKeyDictionary()
@@ -37,7 +37,7 @@ def calls(network: Any) -> Calls:
         hooks = [layer.register_forward_hook(partial(_note, found[name])) for name, layer in layers]
         try:
             with torch.no_grad():
-                network(input_ids=torch.tensor(TRIAL, device=network.device), use_cache=False)
+                network(input_ids=torch.tensor(_TRIAL, device=network.device), use_cache=False)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -54,14 +54,14 @@ def follows_rows(network: Any, name: str) -> bool:
 
     So does one of a part that a text does not reach at all, such as a tower for pictures.
     """
-    used, rows, length = calls(network), len(TRIAL), len(TRIAL[0])
+    used, rows, length = calls(network), len(_TRIAL), len(_TRIAL[0])
     part = ".".join(name.split(".")[:2]) + "."
     if name not in used:
         return not any(each.startswith(part) for each in used)
     return all(sizes in ((rows, length), (rows * length,)) for sizes in used[name])
 
 
-def layer_names(network: Any) -> dict[str, str]:
+def _layer_names(network: Any) -> dict[str, str]:
     """Last names of the linear layers, each with the reason why no LoRA can sit there, or "" for none."""
     used, names = calls(network), dict[str, str]()
     for layer in linear_layers(network):
@@ -75,10 +75,10 @@ def layer_names(network: Any) -> dict[str, str]:
     return names
 
 
-def told(network: Any) -> str:
+def _told(network: Any) -> str:
     """The names that --target takes here."""
-    names = layer_names(network).items()
-    return ", ".join(sorted(name for name, reason in names if not (reason or refusal(network, [name]))))
+    names = _layer_names(network).items()
+    return ", ".join(sorted(name for name, reason in names if not (reason or _refusal(network, [name]))))
 
 
 def peft_targets(network: Any, targets: Sequence[str]) -> list[str] | str | None:
@@ -95,35 +95,36 @@ def peft_targets(network: Any, targets: Sequence[str]) -> list[str] | str | None
 
 
 def _checked(network: Any, targets: Sequence[str]) -> list[str] | None:
-    names, given = layer_names(network), f"--target {', '.join(targets)}"
+    names, given = _layer_names(network), f"--target {', '.join(targets)}"
     absent = [target for target in targets if target.rpartition(".")[2] not in names]
     if absent:
         raise BadConfig(
-            f"--target {', '.join(absent)}: not in this model, which has {told(network)}; or give --target {ALL_LINEAR}"
+            f"--target {', '.join(absent)}: not in this model, which has {_told(network)}; "
+            f"or give --target {ALL_LINEAR}"
         )
     for target in targets:
         if reason := names[target.rpartition(".")[2]]:
-            raise BadConfig(f"--target {target}: {reason}; take of {told(network)}")
-    if error := refusal(network, list(targets) or None):
+            raise BadConfig(f"--target {target}: {reason}; take of {_told(network)}")
+    if error := _refusal(network, list(targets) or None):
         if not targets:
             given, error = "no --target given", "peft has no default for this architecture"
-            raise BadConfig(f"{given}, and {error}: give --target {ALL_LINEAR}, or take of {told(network)}")
-        raise BadConfig(f"{given}: {error}; take of {told(network)}")
+            raise BadConfig(f"{given}, and {error}: give --target {ALL_LINEAR}, or take of {_told(network)}")
+        raise BadConfig(f"{given}: {error}; take of {_told(network)}")
     return list(targets) or None
 
 
 def _every_layer(network: Any) -> list[str] | str:
-    head, names = network.get_output_embeddings(), layer_names(network)
-    if not any(names.values()) and not refusal(network, ALL_LINEAR):
+    head, names = network.get_output_embeddings(), _layer_names(network)
+    if not any(names.values()) and not _refusal(network, ALL_LINEAR):
         return ALL_LINEAR
     inside = {name.rpartition(".")[2] for name, layer in linear_layers(network).items() if layer is not head}
-    fit = sorted(name for name in inside if not names[name] and not refusal(network, [name]))
+    fit = sorted(name for name in inside if not names[name] and not _refusal(network, [name]))
     if not fit:
         raise BadConfig(f"--target {ALL_LINEAR}: no layer of this model can be adapted; take another model")
     return fit
 
 
-def refusal(network: Any, names: list[str] | str | None) -> str | None:
+def _refusal(network: Any, names: list[str] | str | None) -> str | None:
     """Why peft will not adapt these layers, in its own words; None where it does. The network stays as it is."""
     from peft import LoraConfig, get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer

@@ -17,17 +17,19 @@ from stages.models.checkpoints import MERGE, check_folder, text_part
 from stages.models.inspection import model_tensors, read_object
 from stages.models.safetensors_header import TensorInfo, shown
 
-AGAIN = "copy or download it again"
-UNREADABLE = "its settings cannot be read"
-NEWER = "take a model of a known architecture, or pip install -U transformers"
-BESIDE = re.compile(  # parts that no text goes through, and numbers that the class computes itself
+_AGAIN = "copy or download it again"
+_UNREADABLE = "its settings cannot be read"
+_NEWER = "take a model of a known architecture, or pip install -U transformers"
+_BESIDE = re.compile(  # parts that no text goes through, and numbers that the class computes itself
     r"(^|\.)(vision\w*|visual|vit|image\w*|audio\w*|speech\w*|multi_modal_projector|mm_projector|embed_vision|embed_audio"
     r"|talker|token2wav|code2wav|mtp\w*|nextn\w*|v_head|pooler|seq_relationship|rotary_emb)\."
     r"|(inv_freq|masked_bias|causal_mask|position_ids|attn\.bias|attention\.bias)$"
 )
-LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d+)\.")
-SCALED = re.compile(r"(qweight|qzeros|g_idx|scales?|scale_inv|absmax|quant_map|quant_state\..*|weight_packed|_blocks)$")
-PACKAGES = {  # what transformers needs for weights that are quantized in these ways
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d+)\.")
+_SCALED = re.compile(
+    r"(qweight|qzeros|g_idx|scales?|scale_inv|absmax|quant_map|quant_state\..*|weight_packed|_blocks)$"
+)
+_PACKAGES = {  # what transformers needs for weights that are quantized in these ways
     "bitsandbytes": ("bitsandbytes",),
     "gptq": ("optimum", "gptqmodel"),
     "awq": ("gptqmodel",),
@@ -40,18 +42,18 @@ PACKAGES = {  # what transformers needs for weights that are quantized in these 
     "fbgemm_fp8": ("fbgemm-gpu",),
     "mxfp4": ("kernels",),
 }
-TOKENIZERS = {  # files that hold one, and the packages that read them
+_TOKENIZERS = {  # files that hold one, and the packages that read them
     "tokenizer.json": (),
     "vocab.*": (),
     "tekken.json": ("mistral-common",),
     "*.tiktoken": ("tiktoken",),
     "*.model": ("sentencepiece", "protobuf"),
 }
-ON_GPUS = ("fp8", "mxfp8", "mxfp4", "nvfp4", "fbgemm_fp8")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))  # asking torch would begin CUDA in a process that forks later
-DTYPES = re.compile(r"(torch\.)?(auto|half|float|double|b?float16|float32|float64|float8_\w+)")
-FLASH = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3", "flash_attention_4": "flash-attn-4"}
+_ON_GPUS = ("fp8", "mxfp8", "mxfp4", "nvfp4", "fbgemm_fp8")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))  # asking torch would begin CUDA in a process that forks later
+_DTYPES = re.compile(r"(torch\.)?(auto|half|float|double|b?float16|float32|float64|float8_\w+)")
+_FLASH = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3", "flash_attention_4": "flash-attn-4"}
 
 
 @contextmanager
@@ -65,7 +67,7 @@ def library_errors(name: str, told: str = "cannot be loaded", kind: type[SealErr
     except (SealError, MemoryError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL:  # not the model's trouble
+        if isinstance(error, OSError) and error.errno in _FULL:  # not the model's trouble
             raise
         if isinstance(error, RuntimeError) and _out_of_memory(error):
             raise OutOfMemory(f"--model {name}: does not fit into the memory; take --dtype bfloat16") from error
@@ -73,7 +75,7 @@ def library_errors(name: str, told: str = "cannot be loaded", kind: type[SealErr
         if not Path(name).is_dir() and (folder is None or isinstance(error, OSError)):
             raise unavailable(name, error, "" if told == "cannot be loaded" else f"{told}: ") from error
         why = _tokenizer_fault(name, folder or Path(name), error) if "tokenizer" in told else None
-        why = why or explained(error, read_object(folder / "config.json") if folder else {})
+        why = why or _explained(error, read_object(folder / "config.json") if folder else {})
         raise kind(f"--model {name}: {told}: {why}") from error
 
 
@@ -113,11 +115,11 @@ def first_line(error: Exception) -> str:
     return lines[0][:300].rstrip(".") if lines else type(error).__name__
 
 
-def explained(error: Exception, config: Mapping[str, Any]) -> str:
+def _explained(error: Exception, config: Mapping[str, Any]) -> str:
     """A library's error and what to do."""
     said = first_line(error)
     if isinstance(error, KeyError) and error.args and (place := _place_of(error.args[0], config)):
-        return f"config.json says {place} {shown(str(error.args[0]))}, which {_transformers()} does not know; {NEWER}"
+        return f"config.json says {place} {shown(str(error.args[0]))}, which {_transformers()} does not know; {_NEWER}"
     if "custom code" in said:
         return "it needs code that comes with it (auto_map), which is not run; take a model that transformers has"
     if type(error).__name__.startswith("StrictDataclass"):
@@ -126,7 +128,7 @@ def explained(error: Exception, config: Mapping[str, Any]) -> str:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         return f"{said}; pip install {missing}" if missing and "pip install" not in said else said
     said = said if isinstance(error, OSError | ValueError | RuntimeError) else f"{type(error).__name__}: {said}"
-    return f"{said}; {AGAIN}, or pip install -U transformers"
+    return f"{said}; {_AGAIN}, or pip install -U transformers"
 
 
 def _tokenizer_fault(name: str, folder: Path, error: Exception) -> str | None:
@@ -135,14 +137,14 @@ def _tokenizer_fault(name: str, folder: Path, error: Exception) -> str | None:
     Raises where it is the model's settings.
     """
     load_settings(name)
-    there = {kind: next(iter(sorted(folder.glob(kind))), None) for kind in TOKENIZERS}
+    there = {kind: next(iter(sorted(folder.glob(kind))), None) for kind in _TOKENIZERS}
     if not any(there.values()):
         return "it has no tokenizer.json; copy the tokenizer's files of the model that it was made from"
     if there["tokenizer.json"] is not None:
         read_object(there["tokenizer.json"])
         newer = f"tokenizer.json is of a format that tokenizers {metadata.version('tokenizers')} does not know"
         return f"{newer}; pip install -U tokenizers transformers" if "untagged enum" in str(error) else None
-    for kind, packages in TOKENIZERS.items():
+    for kind, packages in _TOKENIZERS.items():
         missing = [package for package in packages if not _is_installed(package)]
         if (file := there[kind]) is not None and missing:
             return f"{file.name} needs {' and '.join(missing)}; pip install {' '.join(missing)}"
@@ -169,8 +171,8 @@ def read_settings(name: str) -> Any:
     from transformers import AutoConfig
 
     if Path(name).is_dir() and "model_type" not in read_object(Path(name) / "config.json"):
-        raise BadInput(f"--model {name}: {UNREADABLE}: config.json has no model_type; {AGAIN}")
-    with library_errors(name, UNREADABLE, BadInput):
+        raise BadInput(f"--model {name}: {_UNREADABLE}: config.json has no model_type; {_AGAIN}")
+    with library_errors(name, _UNREADABLE, BadInput):
         return AutoConfig.from_pretrained(name, trust_remote_code=False)
 
 
@@ -223,14 +225,14 @@ def _unknown_kind(config: Mapping[str, Any]) -> str | None:
         return None
     note = ", and its own code (auto_map) is not run" if config.get("auto_map") else ""
     told = f"model_type {shown(str(kind))} is none that this transformers knows"
-    return f"{told} ({metadata.version('transformers')}){note}; {NEWER}"
+    return f"{told} ({metadata.version('transformers')}){note}; {_NEWER}"
 
 
 def _unknown_dtype(config: Mapping[str, Any]) -> str | None:
     key = "dtype" if "dtype" in config else "torch_dtype"
     name = config.get(key)
-    known = not isinstance(name, str) or DTYPES.fullmatch(name)
-    return None if known else f"config.json says {key} {shown(str(name))}, which torch does not have; {AGAIN}"
+    known = not isinstance(name, str) or _DTYPES.fullmatch(name)
+    return None if known else f"config.json says {key} {shown(str(name))}, which torch does not have; {_AGAIN}"
 
 
 def _quantized(config: Mapping[str, Any]) -> str | None:
@@ -246,11 +248,11 @@ def _quantized(config: Mapping[str, Any]) -> str | None:
     told, instead = f"its weights are quantized with {shown(method)}", "take the model that is not quantized"
     if method not in kinds:
         return f"{told}, which {_transformers()} does not know; {instead}"
-    missing = [package for package in PACKAGES.get(method, ()) if not _is_installed(package)]
+    missing = [package for package in _PACKAGES.get(method, ()) if not _is_installed(package)]
     if missing:
         names = " ".join(missing)
         return f"{told}, which needs {' and '.join(missing)}; pip install {names}, or {instead}"
-    if method in ON_GPUS and not any(map(Path.exists, GPUS)):
+    if method in _ON_GPUS and not any(map(Path.exists, _GPUS)):
         return f"{told}, which needs a GPU; {instead}"
     return None
 
@@ -258,7 +260,7 @@ def _quantized(config: Mapping[str, Any]) -> str | None:
 def _flash(config: Mapping[str, Any]) -> str | None:
     """A package of attention that the settings ask for and that is not here."""
     asked = config.get("attn_implementation") or config.get("_attn_implementation")
-    package = FLASH.get(str(asked), "kernels" if "/" in str(asked) else None)
+    package = _FLASH.get(str(asked), "kernels" if "/" in str(asked) else None)
     if package is None or _is_installed(package):
         return None
     return f"config.json asks for {asked}, which needs {package}; pip install {package}, or take the key out of it"
@@ -355,7 +357,7 @@ def check_report(name: str, kind: str, config: Any, report: Mapping[str, Any]) -
     """
     unused, beside = list[str](), list[str]()
     for key in sorted(report["unexpected_keys"]):
-        (beside if is_beside(key, config) else unused).append(key)
+        (beside if _is_beside(key, config) else unused).append(key)
     if report["mismatched_keys"]:
         key, there, wanted = min(report["mismatched_keys"])
         sizes = f"{_size(there)}, by config.json {_size(wanted)}"
@@ -369,13 +371,13 @@ def check_report(name: str, kind: str, config: Any, report: Mapping[str, Any]) -
     return beside
 
 
-def is_beside(key: str, config: Any) -> bool:
+def _is_beside(key: str, config: Any) -> bool:
     """Whether a weight does nothing to what a model writes: of another sense, of a head for training, or a buffer."""
-    layer, text = LAYER.search(key), config.get_text_config()
+    layer, text = _LAYER.search(key), config.get_text_config()
     last = getattr(text, "num_hidden_layers", None)
     ahead = getattr(text, "num_nextn_predict_layers", None)  # they follow the others (DeepSeek, GLM)
     extra = bool(layer and last and ahead and last <= int(layer[1]) < last + ahead)
-    return extra or BESIDE.search(key) is not None
+    return extra or _BESIDE.search(key) is not None
 
 
 def _missing(missing: Collection[str], unused: Sequence[str]) -> str:
@@ -386,7 +388,7 @@ def _missing(missing: Collection[str], unused: Sequence[str]) -> str:
         absent = max((key for key in missing if other.endswith(f".{key}")), key=len)
         return f"{told}, but for {shown(other)}; save it again without {other.removesuffix(absent)} before the names"
     instead = f", but {_among(unused)} that it has no place for" if unused else ""
-    return f"{told}{instead}; the checkpoint is not whole, or of another class: {AGAIN}, with its config.json"
+    return f"{told}{instead}; the checkpoint is not whole, or of another class: {_AGAIN}, with its config.json"
 
 
 def _unused(unused: Sequence[str], kind: str, config: Any) -> str:
@@ -394,11 +396,11 @@ def _unused(unused: Sequence[str], kind: str, config: Any) -> str:
         f"{_among(unused)} that {kind} has no place for",
         getattr(config.get_text_config(), "num_hidden_layers", None),
     )
-    layers = [int(found[1]) for found in map(LAYER.search, unused) if found]
+    layers = [int(found[1]) for found in map(_LAYER.search, unused) if found]
     if layers and last is not None and max(layers) >= last:
         return f"{told}: config.json says num_hidden_layers {last}; take the config.json that it was saved with"
-    if any(map(SCALED.search, unused)):
-        return f"{told}, as of quantized weights; config.json lacks their quantization_config: {AGAIN}"
+    if any(map(_SCALED.search, unused)):
+        return f"{told}, as of quantized weights; config.json lacks their quantization_config: {_AGAIN}"
     return f"{told}, so that it would not be the model that was saved; take the config.json that it was saved with"
 
 

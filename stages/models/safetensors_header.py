@@ -15,12 +15,12 @@ from typing import Any, NoReturn, TypeGuard
 from stages.errors import BadInput, MissingInput
 from stages.file_kinds import HEAD, STAND_INS, Foreign, look_at_bytes
 
-LENGTH_BYTES = 8
-MOST_BYTES = 100_000_000  # of a header, as in safetensors itself
-MOST_DIMENSIONS = 64  # of a tensor, as in torch; the product of a million large numbers takes for ever
-MOST_DIGITS = 20  # of a 64-bit number
-SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character: JSON can say it, UTF-8 cannot
-AGAIN = "copy or download it again"
+_LENGTH_BYTES = 8
+_MOST_BYTES = 100_000_000  # of a header, as in safetensors itself
+_MOST_DIMENSIONS = 64  # of a tensor, as in torch; the product of a million large numbers takes for ever
+_MOST_DIGITS = 20  # of a 64-bit number
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character: JSON can say it, UTF-8 cannot
+_AGAIN = "copy or download it again"
 BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
     **dict.fromkeys(("F32", "I32", "U32"), 32),
@@ -91,18 +91,18 @@ def _split(path: Path) -> tuple[bytes, int]:
     """(the header's JSON, how many bytes of tensors follow). No more is read than the file has."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(LENGTH_BYTES)
+        start = file.read(_LENGTH_BYTES)
         length = int.from_bytes(start, "little")
-        if (length > MOST_BYTES or size < HEAD) and (kind := look_at_bytes(start + file.read(HEAD))) in STAND_INS:
+        if (length > _MOST_BYTES or size < HEAD) and (kind := look_at_bytes(start + file.read(HEAD))) in STAND_INS:
             raise Foreign(kind, str(path))
-        file.seek(LENGTH_BYTES)
-        if len(start) < LENGTH_BYTES:
-            raise BadInput(f"{path}: {size} bytes, too short for a safetensors file; {AGAIN}")
-        if length > MOST_BYTES:
+        file.seek(_LENGTH_BYTES)
+        if len(start) < _LENGTH_BYTES:
+            raise BadInput(f"{path}: {size} bytes, too short for a safetensors file; {_AGAIN}")
+        if length > _MOST_BYTES:
             raise BadInput(f"{path}: not safetensors (its header would be {length} bytes long)")
-        if length > size - LENGTH_BYTES:
-            raise BadInput(f"{path}: cut off within its header of {length} bytes ({size} are there); {AGAIN}")
-        return file.read(length), size - LENGTH_BYTES - length
+        if length > size - _LENGTH_BYTES:
+            raise BadInput(f"{path}: cut off within its header of {length} bytes ({size} are there); {_AGAIN}")
+        return file.read(length), size - _LENGTH_BYTES - length
 
 
 def _parse(text: bytes) -> dict[str, Any]:
@@ -127,14 +127,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name, value in pairs:
         if name in found:
             raise ValueError(f"its header names {shown(name)} twice")
-        if SURROGATE.search(name):
+        if _SURROGATE.search(name):
             raise ValueError(f"its header names {shown(name)}, which is no text")
         found[name] = value
     return found
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > MOST_DIGITS:
+    if len(digits) > _MOST_DIGITS:
         raise ValueError(f"its header has a number of {len(digits)} digits")
     return int(digits)
 
@@ -150,7 +150,7 @@ def shown(name: str) -> str:
 
 def _metadata(found: object) -> dict[str, str]:
     texts = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
-    if not isinstance(found, dict) or not texts or any(map(SURROGATE.search, found.values())):
+    if not isinstance(found, dict) or not texts or any(map(_SURROGATE.search, found.values())):
         raise ValueError("its __metadata__ is not an object of texts")
     return found
 
@@ -162,8 +162,8 @@ def _entry(name: str, entry: object) -> tuple[TensorInfo, int, int]:
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in BITS:
         raise ValueError(f"tensor {shown(name)} has the unknown dtype {shown(str(dtype))}")
-    if not _counts(shape) or len(shape) > MOST_DIMENSIONS:
-        raise ValueError(f"tensor {shown(name)} has no shape of at most {MOST_DIMENSIONS} whole numbers")
+    if not _counts(shape) or len(shape) > _MOST_DIMENSIONS:
+        raise ValueError(f"tensor {shown(name)} has no shape of at most {_MOST_DIMENSIONS} whole numbers")
     if not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ValueError(f"tensor {shown(name)} has no data_offsets [begin, end]")
     info, (begin, end) = TensorInfo(dtype, tuple(shape)), offsets
@@ -186,7 +186,7 @@ def _check_places(placed: Mapping[str, tuple[TensorInfo, int, int]], data_bytes:
             raise ValueError(f"tensor {shown(name)} {what}")
         if end > data_bytes:
             have = f"its header needs at least {end} bytes of tensors, the file has {data_bytes}"
-            raise ValueError(f"cut off: {have}; {AGAIN}")
+            raise ValueError(f"cut off: {have}; {_AGAIN}")
         reached = end
     if reached != data_bytes:
-        raise ValueError(f"{data_bytes - reached} bytes more than its header tells of; {AGAIN}")
+        raise ValueError(f"{data_bytes - reached} bytes more than its header tells of; {_AGAIN}")

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 Schema = dict[str, Any]
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
-META = "Any JSON object of yours. Stages hand it on; ids, seeds and results do not depend on it."
-CHAT_OR_TEXT = "text, or for a chat model the turns of a chat"
-OWN_ERROR = "Why it failed; null where it did not."
-PREDICTION = "What the adapted model answered, verbatim, thoughts and all; null: it gave no answer."
-VERDICT = "Whether the answer is right; null: unscored, for `reason`, which is never the same as wrong."
-FIT = "Every hyper-parameter used, by name; rates per step, lengths in tokens."
-LOSS = "Mean loss per learned token, in nats,"
-ID = "Identifies it; a hash of its content where nobody gave another."
-TASK_ID = "The id of the task."
-EDIT_ID = "The id of the self-edit."
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_META = "Any JSON object of yours. Stages hand it on; ids, seeds and results do not depend on it."
+_CHAT_OR_TEXT = "text, or for a chat model the turns of a chat"
+_OWN_ERROR = "Why it failed; null where it did not."
+_PREDICTION = "What the adapted model answered, verbatim, thoughts and all; null: it gave no answer."
+_VERDICT = "Whether the answer is right; null: unscored, for `reason`, which is never the same as wrong."
+_FIT = "Every hyper-parameter used, by name; rates per step, lengths in tokens."
+_LOSS = "Mean loss per learned token, in nats,"
+_ID = "Identifies it; a hash of its content where nobody gave another."
+_TASK_ID = "The id of the task."
+_EDIT_ID = "The id of the self-edit."
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
     "Record": {
@@ -26,10 +26,10 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "edit": "A self-edit: what the editor model wrote to learn from. Made by `seal generate`.",
         "adapter": "The student's update on the self-edit. Made by `seal adapt`.",
         "score": "How well the student then does. Made by `seal eval` and `seal judge`.",
-        "meta": META,
+        "meta": _META,
     },
     "QaTask": {
-        "id": ID,
+        "id": _ID,
         "domain": "qa: a passage, and questions that are answered without it.",
         "title": "What the passage is about; part of every prompt and training sequence.",
         "context": "The passage.",
@@ -42,7 +42,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "other_answers": "The further gold answers, any of which counts as well; left out where there are none.",
     },
     "ArcTask": {
-        "id": ID,
+        "id": _ID,
         "domain": "arc: demonstrations of a transformation of grids, and tests to apply it to.",
         "train": "The demonstrations.",
         "test": "The tests.",
@@ -56,11 +56,11 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "output": "The solution; null: unknown, and the task stays unscored.",
     },
     "SelfEdit": {
-        "id": ID,
+        "id": _ID,
         "sample": "Which of the k samples of this task, from 0.",
         "model": "The editor; none: no model wrote it, unknown: the line does not say.",
         "template": "The name or file of the template that made the prompt; custom: none of ours.",
-        "prompt": f"How the self-edit was asked for: {CHAT_OR_TEXT}. `seal sft` teaches the completion behind it.",
+        "prompt": f"How the self-edit was asked for: {_CHAT_OR_TEXT}. `seal sft` teaches the completion behind it.",
         "completion": "What the editor wrote, verbatim. Thoughts at its beginning are not trained on.",
         "finish": "How it ended: stop (by itself), length (cut at max_tokens), refused, failed (lost), unknown.",
         "tokens": "Length of the completion in tokens; null: not known.",
@@ -80,21 +80,21 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "repairs": "What was mended in the text before it could be read; mostly nothing.",
     },
     "Adapter": {
-        "id": ID,
+        "id": _ID,
         "seed": "What the training was drawn from.",
         "model": "The student: the base model of the adapter.",
         "path": "The PEFT directory; null: there is none, for `error`, or it was imported without its weights.",
-        "fit": FIT,
+        "fit": _FIT,
         "train": "What the training did; null: it was not done here, or failed.",
         "fault": "Whose an error is: edit (worth 0) or training (ours, unscored); null: no error.",
-        "error": OWN_ERROR,
+        "error": _OWN_ERROR,
     },
     "TrainStats": {
         "sequences": "Training sequences in an epoch.",
         "tokens": "Tokens in an epoch, without pads.",
         "steps": "Optimizer steps in all.",
-        "loss_first": f"{LOSS} in the first step.",
-        "loss_last": f"{LOSS} in the last step.",
+        "loss_first": f"{_LOSS} in the first step.",
+        "loss_last": f"{_LOSS} in the last step.",
     },
     "Score": {
         "value": "Share of right answers of the adapted model, 0 to 1; null: an answer is unscored.",
@@ -106,8 +106,8 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     },
     "Answer": {
         "id": "The id of the question.",
-        "prediction": PREDICTION,
-        "correct": VERDICT,
+        "prediction": _PREDICTION,
+        "correct": _VERDICT,
         "reason": "What the judge said, or why the answer is unscored; null: nothing.",
         "baseline_prediction": "What the model answered without the adapter; null: it was not asked.",
         "baseline_correct": "Whether that is right; null: unscored or not asked.",
@@ -128,39 +128,39 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "shown": "Places of the demonstrations in the prompt, from 0, in their order.",
         "prediction": "What came back, verbatim, thoughts and all; null: the engine failed, for `error`.",
         "grid": "The grid that it stands for, turned back; null: it is no grid, for `error`.",
-        "error": OWN_ERROR,
+        "error": _OWN_ERROR,
     },
     "SftExample": {
-        "prompt": f"How the self-edit was asked for: {CHAT_OR_TEXT}. No loss is on it.",
+        "prompt": f"How the self-edit was asked for: {_CHAT_OR_TEXT}. No loss is on it.",
         "completion": "The self-edit that is learned, without its thoughts; a message where the prompt is of messages.",
-        "task_id": TASK_ID,
-        "edit_id": EDIT_ID,
+        "task_id": _TASK_ID,
+        "edit_id": _EDIT_ID,
         "value": "Accuracy after the self-edit, mean over seeds, 0 to 1.",
         "baseline": "Accuracy without it, mean over seeds, 0 to 1; null: not measured.",
-        "meta": META,
+        "meta": _META,
     },
     "Checkpoint": {
         "model": "The directory of the new model: the next round's --model.",
         "base": "The model that was trained.",
         "examples": "Completions learned.",
         "steps": "Optimizer steps.",
-        "loss_first": f"{LOSS} in the first step.",
-        "loss_last": f"{LOSS} in the last step.",
-        "fit": FIT,
+        "loss_first": f"{_LOSS} in the first step.",
+        "loss_last": f"{_LOSS} in the last step.",
+        "fit": _FIT,
     },
     "TrainingData": {
-        "task_id": TASK_ID,
-        "edit_id": EDIT_ID,
+        "task_id": _TASK_ID,
+        "edit_id": _EDIT_ID,
         "sequences": "The training sequences, as text; the loss is on all of them.",
-        "meta": META,
+        "meta": _META,
     },
     "ArcTrainingData": {
-        "task_id": TASK_ID,
-        "edit_id": EDIT_ID,
+        "task_id": _TASK_ID,
+        "edit_id": _EDIT_ID,
         "chosen": "What the self-edit chose; null: it cannot be read, for `error`.",
         "error": "Why the self-edit cannot be carried out; null: it can.",
         "tasks": "The training tasks.",
-        "meta": META,
+        "meta": _META,
     },
     "TrainingGrids": {
         "tool": "The tool that made it.",
@@ -186,7 +186,7 @@ DERIVED: Mapping[str, frozenset[str]] = {  # what stages/records/handmade.py fil
 def describe(schema: Schema) -> Schema:
     """The JSON Schema of a line with a description of every field; required is what no reader derives."""
     inner = {name: _described(name, each) for name, each in schema.get("$defs", {}).items()}
-    return {"$schema": DIALECT, **_described(schema["title"], schema), **({"$defs": inner} if inner else {})}
+    return {"$schema": _DIALECT, **_described(schema["title"], schema), **({"$defs": inner} if inner else {})}
 
 
 def _described(name: str, schema: Schema) -> Schema:

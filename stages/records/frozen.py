@@ -4,8 +4,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
-T = TypeVar("T")
-Many = Annotated[tuple[T, ...], Strict(False)]  # a JSON list, kept frozen; its items stay strictly typed
+_T = TypeVar("_T")
+Many = Annotated[tuple[_T, ...], Strict(False)]  # a JSON list, kept frozen; its items stay strictly typed
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Id = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -17,14 +17,14 @@ def is_void(text: str) -> bool:
     return not any(letter.isprintable() and not letter.isspace() for letter in text)
 
 
-def check_seen(text: str) -> str:
+def _check_seen(text: str) -> str:
     """The text. Raises ValueError where there is nothing to be seen in it."""
     if is_void(text):
         raise ValueError("is empty")
     return text
 
 
-Seen = Annotated[str, AfterValidator(check_seen), Field(json_schema_extra={"pattern": r"\S"})]
+Seen = Annotated[str, AfterValidator(_check_seen), Field(json_schema_extra={"pattern": r"\S"})]
 
 
 class Frozen(BaseModel):

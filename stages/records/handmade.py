@@ -24,15 +24,15 @@ from stages.records.record import QaTask, Task, content_id, make_task
 from stages.scoring.score import accuracy, bounds
 
 UNKNOWN = "unknown"  # the model, judge or way of ending that a line does not name
-CUSTOM = "custom"  # the template of a prompt that is none of ours
-GAP = "(derived)"  # in the place of what could be derived, were the rest of the line right
+_CUSTOM = "custom"  # the template of a prompt that is none of ours
+_GAP = "(derived)"  # in the place of what could be derived, were the rest of the line right
 Section = dict[str, Any]
-TASK = itemgetter("id", "title", "questions")  # what null does not say, of each section
-EDIT = itemgetter("id", "sample", "model", "template", "prompt", "finish", "sampling")
-ADAPTER = itemgetter("id", "seed", "model", "fit")
-SCORE = itemgetter("model", "judge", "answers")
-ANSWER = ("prediction", "correct", "reason", "baseline_prediction", "baseline_correct")
-GRIDS = ("attempts", "votes", "baseline_attempts")
+_TASK = itemgetter("id", "title", "questions")  # what null does not say, of each section
+_EDIT = itemgetter("id", "sample", "model", "template", "prompt", "finish", "sampling")
+_ADAPTER = itemgetter("id", "seed", "model", "fit")
+_SCORE = itemgetter("model", "judge", "answers")
+_ANSWER = ("prediction", "correct", "reason", "baseline_prediction", "baseline_correct")
+_GRIDS = ("attempts", "votes", "baseline_attempts")
 
 
 def complete(line: Section, folder: Path = Path()) -> Section:
@@ -44,14 +44,14 @@ def complete(line: Section, folder: Path = Path()) -> Section:
         return line
     task = line["task"]
     known = {**line, "task": _with_task(task) if isinstance(task, dict) else {}}
-    for name, fill in FILLERS.items():
+    for name, fill in _FILLERS.items():
         section = line.get(name)
         if isinstance(section, dict):
             known[name] = fill(section, known, folder)
     return known if isinstance(task, dict) else {**known, "task": task}
 
 
-def says(section: Section, said: Callable[[Section], tuple[Any, ...]], *nullable: str) -> bool:
+def _says(section: Section, said: Callable[[Section], tuple[Any, ...]], *nullable: str) -> bool:
     """Whether the section has all of these itself: what is `said` not null, the others in any way."""
     try:
         return None not in said(section) and all(key in section for key in nullable)
@@ -59,12 +59,12 @@ def says(section: Section, said: Callable[[Section], tuple[Any, ...]], *nullable
         return False
 
 
-def derive(section: Section, **values: Any) -> Section:
+def _derive(section: Section, **values: Any) -> Section:
     """The section with these values where it has none."""
     return {**section, **{key: value for key, value in values.items() if section.get(key) is None}}
 
 
-def extend(section: Section, **values: Any) -> Section:
+def _extend(section: Section, **values: Any) -> Section:
     """The section with these values for keys that it has not, behind its own."""
     return {**section, **{key: value for key, value in values.items() if key not in section}}
 
@@ -73,13 +73,13 @@ def extend(section: Section, **values: Any) -> Section:
 
 
 def _with_task(task: Section) -> Section:
-    domain = task.get("domain") or shape_of(task)
+    domain = task.get("domain") or _shape_of(task)
     if domain == "arc":
         return _with_grids(task)
     return _with_questions(task) if domain == "qa" else task
 
 
-def shape_of(task: Section) -> str | None:
+def _shape_of(task: Section) -> str | None:
     """The domain of a task that does not say it: a passage, or grids; None where it is neither or both."""
     shapes = {"qa": task.keys() & {"context", "questions"}, "arc": task.keys() & {"train", "test"}}
     fitting = [name for name, keys in shapes.items() if keys]
@@ -87,9 +87,9 @@ def shape_of(task: Section) -> str | None:
 
 
 def _with_questions(task: Section) -> Section:
-    if says(task, TASK) and task.get("domain") and _are_named(task["questions"]):
+    if _says(task, _TASK) and task.get("domain") and _are_named(task["questions"]):
         return task
-    found = derive(task, domain="qa", title="", questions=[])
+    found = _derive(task, domain="qa", title="", questions=[])
     questions = found["questions"]
     try:
         pairs = [(each["question"], [each["answer"], *_items(each.get("other_answers"))]) for each in questions]
@@ -97,9 +97,9 @@ def _with_questions(task: Section) -> Section:
             raise TypeError
         made = make_task(found["title"], found["context"], pairs, [each.get("id") for each in questions])
     except (TypeError, LookupError, AttributeError, ValidationError):
-        gaps = [derive(each, id=GAP) if isinstance(each, dict) else each for each in _items(questions)]
-        return derive({**found, "questions": gaps if isinstance(questions, list) else questions}, id=GAP)
-    own = [derive(each, id=made.questions[place].id) for place, each in enumerate(questions)]
+        gaps = [_derive(each, id=_GAP) if isinstance(each, dict) else each for each in _items(questions)]
+        return _derive({**found, "questions": gaps if isinstance(questions, list) else questions}, id=_GAP)
+    own = [_derive(each, id=made.questions[place].id) for place, each in enumerate(questions)]
     if found.get("id") is not None:
         return {**found, "questions": own}
     texts = [each.model_dump(mode="json", exclude={"id"}) for each in made.questions]
@@ -111,7 +111,7 @@ def _are_named(questions: Any) -> bool:
 
 
 def _with_grids(task: Section) -> Section:
-    tests = [extend(each, output=None) if isinstance(each, dict) else each for each in _items(task.get("test"))]
+    tests = [_extend(each, output=None) if isinstance(each, dict) else each for each in _items(task.get("test"))]
     found = {**task, "domain": "arc", **({"test": tests} if isinstance(task.get("test"), list) else {})}
     return found if found.get("id") is not None else {**found, "id": content_id("arc", found.get("train"), tests)}
 
@@ -126,18 +126,18 @@ def _items(value: Any) -> list[Any]:
 def _with_edit(edit: Section, line: Section, folder: Path) -> Section:
     domain = line["task"].get("domain")
     reads = domain == "arc" and edit.get("error") is None and "chosen" not in edit
-    if says(edit, EDIT, "tokens", "error") and not reads:
+    if _says(edit, _EDIT, "tokens", "error") and not reads:
         return edit
-    found = derive(edit, model=UNKNOWN, sample=0, finish=UNKNOWN, sampling={})
-    found = extend(found, tokens=None, error=None, chosen=None)
+    found = _derive(edit, model=UNKNOWN, sample=0, finish=UNKNOWN, sampling={})
+    found = _extend(found, tokens=None, error=None, chosen=None)
     try:
         task = (ArcTask if domain == "arc" else QaTask).model_validate(line["task"])
         found = _with_prompt(found, task)
         said = [found[key] for key in ("model", "template", "prompt", "sample", "completion")]
-        found = derive(found, id=content_id(task.id, *said))
+        found = _derive(found, id=content_id(task.id, *said))
         return found | _reading(found, task) if reads else found
     except (ValidationError, LookupError, TypeError, AttributeError):
-        return derive(found, id=GAP, template=GAP, prompt=GAP)
+        return _derive(found, id=_GAP, template=_GAP, prompt=_GAP)
 
 
 def _with_prompt(edit: Section, task: Task) -> Section:
@@ -146,18 +146,18 @@ def _with_prompt(edit: Section, task: Task) -> Section:
 
     prompt, template, usual = edit.get("prompt"), edit.get("template"), DEFAULTS[task.domain]
     if prompt is not None:
-        return derive(edit, template=template_of(task, prompt))
+        return _derive(edit, template=template_of(task, prompt))
     known = usual.template if template is None else template
-    return {**edit, "template": known, "prompt": prompt_of(task, known, chat=usual.chat)}
+    return {**edit, "template": known, "prompt": _prompt_of(task, known, chat=usual.chat)}
 
 
 def template_of(task: Task, prompt: Any) -> str:
     """The template of ours that this prompt was made with; `custom` where none was."""
-    made = ((name, prompt_of(task, name, chat=not isinstance(prompt, str))) for name in _templates(task))
-    return next((name for name, text in made if text == prompt), CUSTOM)
+    made = ((name, _prompt_of(task, name, chat=not isinstance(prompt, str))) for name in _templates(task))
+    return next((name for name, text in made if text == prompt), _CUSTOM)
 
 
-def prompt_of(task: Task, template: str, *, chat: bool) -> Any:
+def _prompt_of(task: Task, template: str, *, chat: bool) -> Any:
     """What one of our templates asks about the task; "" for any other, since no file is read for a line."""
     if template not in _templates(task):
         return ""
@@ -195,22 +195,22 @@ def _reading(edit: Section, task: Task) -> Section:
 
 
 def _with_adapter(adapter: Section, line: Section, folder: Path) -> Section:
-    if says(adapter, ADAPTER, "path", "train", "fault", "error"):
+    if _says(adapter, _ADAPTER, "path", "train", "fault", "error"):
         return adapter
     error = adapter.get("error")
-    found = derive(adapter, seed=0, fit={}, fault="training" if error else None)
-    found = extend(found, train=None, fault=None, error=None, **({"path": None} if error else {}))
-    place = find_adapter(found.get("path"), folder)
+    found = _derive(adapter, seed=0, fit={}, fault="training" if error else None)
+    found = _extend(found, train=None, fault=None, error=None, **({"path": None} if error else {}))
+    place = _find_adapter(found.get("path"), folder)
     if found.get("model") is None:
-        found["model"] = base_of(place)
+        found["model"] = _base_of(place)
     if found.get("id") is not None:
         return found
     edit = line["edit"].get("id") if isinstance(line.get("edit"), dict) else None
     made = [line["task"].get("id"), edit, found["model"], found.get("path"), found["seed"], error]
-    return {**found, "id": content_id("adapter", *made, *digest_weights(place))}
+    return {**found, "id": content_id("adapter", *made, *_digest_weights(place))}
 
 
-def find_adapter(path: Any, folder: Path) -> Path | None:
+def _find_adapter(path: Any, folder: Path) -> Path | None:
     """The adapter directory, whose path is told from the folder, or from the working folder; None where it is not."""
     for place in (folder / path, Path(path)) if isinstance(path, str) else ():
         with suppress(ValueError, OSError):
@@ -219,7 +219,7 @@ def find_adapter(path: Any, folder: Path) -> Path | None:
     return None
 
 
-def base_of(place: Path | None) -> str:
+def _base_of(place: Path | None) -> str:
     """The model that an adapter directory says it was trained on; `unknown` where it does not, or is not there."""
     from stages.models.inspection import read_object
 
@@ -229,7 +229,7 @@ def base_of(place: Path | None) -> str:
     return UNKNOWN
 
 
-def digest_weights(place: Path | None) -> list[str]:
+def _digest_weights(place: Path | None) -> list[str]:
     """What tells an adapter from one that is trained anew into the same directory. Nothing where it is not there."""
     from stages.models.loading import fingerprint
 
@@ -239,30 +239,30 @@ def digest_weights(place: Path | None) -> list[str]:
 
 
 def _with_score(score: Section, line: Section, folder: Path) -> Section:
-    if says(score, SCORE, "value", "bounds", "baseline"):
+    if _says(score, _SCORE, "value", "bounds", "baseline"):
         return score
     answers = [_with_verdicts(each) for each in _items(score.get("answers"))]
     adapter = line.get("adapter")
     model = adapter.get("model") if isinstance(adapter, dict) else None
-    found = derive(score, model=model or UNKNOWN, judge=UNKNOWN, answers=[])
+    found = _derive(score, model=model or UNKNOWN, judge=UNKNOWN, answers=[])
     if isinstance(found["answers"], list):
         found["answers"] = answers
     if answers and all(isinstance(each, dict) for each in answers):
         verdicts = [each["correct"] for each in answers]
         plain = accuracy([each["baseline_correct"] for each in answers])
-        found = extend(found, value=accuracy(verdicts), baseline=plain, bounds=bounds(verdicts))
+        found = _extend(found, value=accuracy(verdicts), baseline=plain, bounds=bounds(verdicts))
     value = found.get("value")
-    return extend(found, baseline=None, bounds=None if value is None else (value, value))
+    return _extend(found, baseline=None, bounds=None if value is None else (value, value))
 
 
 def _with_verdicts(answer: Any) -> Any:
     if not isinstance(answer, dict):
         return answer
-    grids = dict.fromkeys(GRIDS, ()) if answer.keys() & set(GRIDS) else {}
-    return extend(answer, **dict.fromkeys(ANSWER), **grids)
+    grids = dict.fromkeys(_GRIDS, ()) if answer.keys() & set(_GRIDS) else {}
+    return _extend(answer, **dict.fromkeys(_ANSWER), **grids)
 
 
-FILLERS: Mapping[str, Callable[[Section, Section, Path], Section]] = {
+_FILLERS: Mapping[str, Callable[[Section, Section, Path], Section]] = {
     "edit": _with_edit,
     "adapter": _with_adapter,
     "score": _with_score,

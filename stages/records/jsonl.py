@@ -23,18 +23,18 @@ from stages.records.parser import RecordParser
 from stages.records.record import TAGS, Record, Section
 from stages.records.strict_json import Fault, parse_json, settled, why
 
-L = TypeVar("L", bound=Frozen)
-T = TypeVar("T")
+_L = TypeVar("_L", bound=Frozen)
+_T = TypeVar("_T")
 LONGEST = 32 * 2**20  # bytes of a line; a passage with its self-edit has some 20,000
 LONGEST_REASON = 300  # characters
-NEEDED = {  # where pydantic's own words do not say it
+_NEEDED = {  # where pydantic's own words do not say it
     "union_tag_not_found": "needs context and questions, or train and test (ARC)",
     "tuple_type": "input should be a list",
     "extra_forbidden": "extra inputs are not permitted; put what is your own under meta",
 }
 LONGEST_ENTRY = 10_000  # bytes of a bad entry of a whole document that its reject keeps
-MOST_FAULTS = 20  # of a line that are told
-MAKERS = {"task": "seal tasks", "edit": "seal generate", "adapter": "seal adapt", "score": "seal eval"}
+_MOST_FAULTS = 20  # of a line that are told
+_MAKERS = {"task": "seal tasks", "edit": "seal generate", "adapter": "seal adapt", "score": "seal eval"}
 
 
 class BadLine(BadInput):
@@ -71,14 +71,14 @@ def reject_entry(source: str, reason: str, entry: object) -> Reject:
         raw = json.dumps(entry, ensure_ascii=False, default=_found).encode("utf-8", "backslashreplace")
     except RecursionError:
         raw = b""
-    return Reject(source, 0, 0, one_line(reason), whole_characters(raw[:LONGEST_ENTRY]))
+    return Reject(source, 0, 0, one_line(reason), _whole_characters(raw[:LONGEST_ENTRY]))
 
 
 def _found(value: object) -> object:
     return value.found if isinstance(value, Fault) else str(value)
 
 
-def whole_characters(raw: bytes) -> bytes:
+def _whole_characters(raw: bytes) -> bytes:
     """UTF-8 text that was cut anywhere, without the half character at its end. Other bytes as they are."""
     for cut in range(min(4, len(raw))):
         try:
@@ -101,14 +101,14 @@ def read_objects(lines: Iterable[bytes], name: str, refuse: Refuse = stop) -> It
     return ((f"{name}:{counted.number}", value) for value in _read(counted, name, lambda value: value, refuse))
 
 
-class Lines(Generic[T]):
+class Lines(Generic[_T]):
     """What was made of the lines of a file, one after the other, and the place of the one that came last."""
 
     def __init__(
         self,
         lines: Iterable[bytes],
         name: str,
-        make: Callable[[Any], T],
+        make: Callable[[Any], _T],
         refuse: Refuse = stop,
         *,
         parse: Callable[[str | bytes], Any] = parse_json,
@@ -116,10 +116,10 @@ class Lines(Generic[T]):
         self.name, self._counted = name, _Counted(lines)
         self._items = _read(self._counted, name, make, refuse, parse=parse)
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[_T]:
         return self
 
-    def __next__(self) -> T:
+    def __next__(self) -> _T:
         return next(self._items)
 
     @property
@@ -129,8 +129,8 @@ class Lines(Generic[T]):
 
 
 def read_lines(
-    lines: Iterable[bytes], name: str, make: Callable[[dict[str, Any]], T], refuse: Refuse = stop
-) -> Lines[T]:
+    lines: Iterable[bytes], name: str, make: Callable[[dict[str, Any]], _T], refuse: Refuse = stop
+) -> Lines[_T]:
     """What `make` makes of the object on each line that is not empty; it raises BadLine for a line to be refused."""
     return Lines(lines, name, make, refuse)
 
@@ -138,11 +138,11 @@ def read_lines(
 def _read(
     counted: "_Counted",
     name: str,
-    make: Callable[[Any], T],
+    make: Callable[[Any], _T],
     refuse: Refuse,
     *,
     parse: Callable[[str | bytes], Any] = parse_json,
-) -> Iterator[T]:
+) -> Iterator[_T]:
     reader = jsonlines.Reader(counted, loads=parse)
     while True:
         try:
@@ -201,7 +201,7 @@ def bounded_lines(file: BinaryIO) -> Iterator[bytes]:
         yield cut
 
 
-BOM = b"\xef\xbb\xbf"
+_BOM = b"\xef\xbb\xbf"
 
 
 class _Counted:
@@ -218,12 +218,12 @@ class _Counted:
             self.number, self.offset, self.raw = self.number + 1, end, line.removesuffix(b"\n")
             self.length = len(self.raw) + (line.left_out if isinstance(line, CutLine) else 0)
             end += self.length + 1
-            if self.number == 1 and self.raw.strip() == BOM:  # an empty stream of a Windows program
+            if self.number == 1 and self.raw.strip() == _BOM:  # an empty stream of a Windows program
                 continue
             yield self.raw if self.length <= LONGEST else b"\xff"  # refused unread
 
 
-def validate(kind: type[L], value: Any) -> L:
+def validate(kind: type[_L], value: Any) -> _L:
     """The object as a `kind` line. Raises BadLine naming the field, what was found and what is needed."""
     try:
         return kind.model_validate(value)
@@ -235,10 +235,10 @@ def problem(error: ValidationError) -> str:
     """All that is wrong: the fields, what is needed and which stage makes it, and what was found."""
     groups: dict[tuple[str, str], list[str]] = {}
     found: dict[int, str] = {}  # what several keys are missing in may be long
-    for fault in error.errors(include_url=False)[:MOST_FAULTS]:
-        needed, place = NEEDED.get(fault["type"]) or fault["msg"].lower().removeprefix("value error, "), fault["loc"]
-        if fault["type"] == "missing" and place[0] in MAKERS:
-            needed += f", made by `{MAKERS[place[0]]}`"
+    for fault in error.errors(include_url=False)[:_MOST_FAULTS]:
+        needed, place = _NEEDED.get(fault["type"]) or fault["msg"].lower().removeprefix("value error, "), fault["loc"]
+        if fault["type"] == "missing" and place[0] in _MAKERS:
+            needed += f", made by `{_MAKERS[place[0]]}`"
         value = fault["input"]
         known = found[id(value)] = found.get(id(value)) or excerpt(value)
         groups.setdefault((needed, known), []).append(_field(place))
@@ -283,8 +283,8 @@ def read_records(
 def _record(value: dict[str, Any] | Record, needs: tuple[Section, ...], folder: Path = Path()) -> Record:
     if not isinstance(value, Record) and "task" not in value:
         raise BadLine(_describe(value))
-    absent = [section for section in needs if lacks(value, section)]
-    missing = ", ".join(f"no {each} (run `{MAKERS[each]}` first)" for each in absent)
+    absent = [section for section in needs if _lacks(value, section)]
+    missing = ", ".join(f"no {each} (run `{_MAKERS[each]}` first)" for each in absent)
     try:
         record = value if isinstance(value, Record) else record_of(value, folder)
     except BadLine as error:
@@ -294,7 +294,7 @@ def _record(value: dict[str, Any] | Record, needs: tuple[Section, ...], folder: 
     return record
 
 
-def lacks(value: dict[str, Any] | Record, section: Section) -> bool:
+def _lacks(value: dict[str, Any] | Record, section: Section) -> bool:
     found = getattr(value, section) if isinstance(value, Record) else value.get(section)
     return found is None
 
@@ -306,7 +306,7 @@ def record_of(value: dict[str, Any], folder: Path = Path()) -> Record:
 
 def _sections(record: Record) -> str:
     there = ["a task"]
-    for section in list(MAKERS)[1:]:
+    for section in list(_MAKERS)[1:]:
         if getattr(record, section) is not None:
             there.append(f"{'an' if section != 'score' else 'a'} {section}")
     return " and ".join(there)

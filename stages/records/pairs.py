@@ -19,8 +19,8 @@ from stages.records.record import Message, content_id
 from stages.records.thoughts import learnable
 
 LEARNED = "assistant"  # the role of the turns that carry the loss
-NEEDS = "`seal sft` learns from prompt and completion, each text or messages, or from messages"
-ALIASES = {  # what others call them, and as what they can be read
+_NEEDS = "`seal sft` learns from prompt and completion, each text or messages, or from messages"
+_ALIASES = {  # what others call them, and as what they can be read
     ("text",): '{prompt: "", completion: .text}',
     ("prompt", "response"): "{prompt, completion: .response}",
     ("instruction", "input", "output"): (
@@ -146,7 +146,7 @@ def _without_pair(line: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     if "task" in line:
         return "a record, but `seal sft` reads training pairs (run `seal filter` first)"
     missing = " and no ".join(key for key in ("prompt", "completion") if key not in here)
-    names = next((names for names in ALIASES if all(name in line for name in names)), None)
-    way = f" (jq -c '{ALIASES[names]}')" if names else ""
+    names = next((names for names in _ALIASES if all(name in line for name in names)), None)
+    way = f" (jq -c '{_ALIASES[names]}')" if names else ""
     keys = ", ".join(key[:40] for key in islice(line, 5)) or "nothing"
-    return f"an object with {keys}: no {missing}; {NEEDS}{way}"
+    return f"an object with {keys}: no {missing}; {_NEEDS}{way}"

@@ -24,18 +24,18 @@ from stages.records.strict_json import (
     refuse_constant,
 )
 
-FIRST = re.compile(r'\{[ \t\r]*"v"[ \t\r]*:[ \t\r]*1[ \t\r]*,[ \t\r]*"task"[ \t\r]*:[ \t\r]*(?=\{)')
-EDIT = re.compile(r'[ \t\r]*,[ \t\r]*"edit"[ \t\r]*:[ \t\r]*(?=\{)')
-MORE = re.compile(r'[ \t\r]*,[ \t\r]*(?=")')
-TASK: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Field(discriminator="domain")])
-EDITS = TypeAdapter(SelfEdit)
+_FIRST = re.compile(r'\{[ \t\r]*"v"[ \t\r]*:[ \t\r]*1[ \t\r]*,[ \t\r]*"task"[ \t\r]*:[ \t\r]*(?=\{)')
+_EDIT = re.compile(r'[ \t\r]*,[ \t\r]*"edit"[ \t\r]*:[ \t\r]*(?=\{)')
+_MORE = re.compile(r'[ \t\r]*,[ \t\r]*(?=")')
+_TASK: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Field(discriminator="domain")])
+_EDITS = TypeAdapter(SelfEdit)
 
 
 class RecordParser:
     """Reads line after line. What it returns shares the tasks and self-edits that are the same, text for text."""
 
     def __init__(self) -> None:
-        self.task, self.edit = Known(TASK), Known(EDITS)
+        self.task, self.edit = Known(_TASK), Known(_EDITS)
 
     def parse(self, text: str | bytes) -> Any:
         """The Record of a line that is one; else what `parse_json` makes of it. Raises its errors."""
@@ -46,17 +46,17 @@ class RecordParser:
         return parse_json(text) if record is None else record
 
     def _record(self, text: str) -> Record | None:
-        first = FIRST.match(text)
-        if not first or not is_plain(text):
+        first = _FIRST.match(text)
+        if not first or not _is_plain(text):
             return None
         end = self.task.read(text, first.end())
         known: dict[str, Known] = {"task": self.task}
-        if following := EDIT.match(text, end):
+        if following := _EDIT.match(text, end):
             end = self.edit.read(text, following.end())
             known["edit"] = self.edit
         rest: dict[str, Any] = {}
-        if following := MORE.match(text, end):
-            rest = DECODER.decode("{" + text[following.end() :])
+        if following := _MORE.match(text, end):
+            rest = _DECODER.decode("{" + text[following.end() :])
         elif text[end:].strip(" \t\r") != "}":
             return None
         told = {name: section.told for name, section in known.items()} | rest
@@ -78,19 +78,19 @@ class Known:
         """Where the section that begins here ends. No whole object is the beginning of another one."""
         if self.text and text.startswith(self.text, start):
             return start + len(self.text)
-        told, end = DECODER.raw_decode(text, start)
+        told, end = _DECODER.raw_decode(text, start)
         self.text, self.told, self.value = "", told, self.kind.validate_python(told)
         self.text = text[start:end]
         return end
 
 
-def is_plain(text: str) -> bool:
+def _is_plain(text: str) -> bool:
     """Whether a line can be neither too deep, nor of too many values, nor hold half characters."""
     short = len(text) <= MOST_VALUES and text.count("{") + text.count("[") <= DEPTH
     return short and "\\ud" not in text and "\\uD" not in text
 
 
-def sure(make: Any) -> Any:
+def _sure(make: Any) -> Any:
     """The same; where it returns a Fault, this raises it."""
 
     def made(told: Any) -> Any:
@@ -102,9 +102,9 @@ def sure(make: Any) -> Any:
     return made
 
 
-DECODER = json.JSONDecoder(
-    object_pairs_hook=sure(make_object),
-    parse_int=sure(make_integer),
-    parse_float=sure(make_float),
-    parse_constant=sure(refuse_constant),
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_sure(make_object),
+    parse_int=_sure(make_integer),
+    parse_float=_sure(make_float),
+    parse_constant=_sure(refuse_constant),
 )

@@ -7,7 +7,7 @@ from stages.records.adapter_paths import are_equal
 from stages.records.record import Record, Section
 
 
-def whole(line: Record) -> bool:
+def _whole(line: Record) -> bool:
     """For stages whose lines name no files."""
     return True
 
@@ -24,7 +24,7 @@ class Plan:
     section: Section
     wanted: Mapping[str, Record]
     key_of: Callable[[Record], str]
-    intact: Callable[[Record], bool] = whole
+    intact: Callable[[Record], bool] = _whole
     optional: bool = False
     unit_of: Callable[[str], str] | None = None
 

@@ -25,7 +25,7 @@ from stages.records.fields import describe
 from stages.records.frozen import Count, Frozen, Id, Many, Meta, Seen, Share
 from stages.records.thoughts import answer_of
 
-CONTROL = re.compile("[\x7f-\x9f]")
+_CONTROL = re.compile("[\x7f-\x9f]")
 # refused: it would not say more; failed: there is no completion, for `error`; unknown: its source does not say
 Finish = Literal["stop", "length", "refused", "failed", "unknown"]
 Section = Literal["edit", "adapter", "score"]
@@ -274,7 +274,9 @@ def _section(name: str, value: Any) -> str:
 
 def _escape(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return text if text.isascii() and "\x7f" not in text else CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return (
+        text if text.isascii() and "\x7f" not in text else _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    )
 
 
 def content_id(*parts: Any) -> str:

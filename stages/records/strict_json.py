@@ -11,10 +11,10 @@ from collections import Counter
 from typing import Any
 
 DEPTH = 100  # lists and objects within one another; pydantic cannot write more than some 250
-DIGITS = 20  # of an integer: 64 bits
+_DIGITS = 20  # of an integer: 64 bits
 MOST_VALUES = 200_000  # in a line or entry; a task with 1,000 questions has 10,000. Each may become an error message
 STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # the last one may lack its end
-TOO_MANY = f"not usable: more than {MOST_VALUES:,} values in one object"
+_TOO_MANY = f"not usable: more than {MOST_VALUES:,} values in one object"
 
 
 class Fault(ValueError):
@@ -29,7 +29,7 @@ def parse_json(text: str | bytes) -> Any:
     """Strict JSON. Raises ValueError for anything that another JSON reader would not accept or read otherwise."""
     text = text.decode() if isinstance(text, bytes) else text
     if text.count(",") > MOST_VALUES and STRINGS.sub("", text).count(",") > MOST_VALUES:
-        raise Fault(TOO_MANY)  # before they fill the memory
+        raise Fault(_TOO_MANY)  # before they fill the memory
     return settled(parse_loosely(text))
 
 
@@ -52,7 +52,7 @@ def refuse_constant(name: str) -> Fault:
 
 
 def make_integer(digits: str) -> int | Fault:
-    value = int(digits) if len(digits) <= DIGITS else None
+    value = int(digits) if len(digits) <= _DIGITS else None
     if value is None or not -(2**63) <= value < 2**64:
         count = len(digits.lstrip("-"))
         return Fault(f"not JSON: an integer of {count} digits, which 64 bits do not hold", digits)
@@ -88,7 +88,7 @@ class _Settler:
     def settled(self, value: Any, depth: int) -> Any:
         self.values += 1
         if self.values > MOST_VALUES:
-            raise Fault(TOO_MANY)
+            raise Fault(_TOO_MANY)
         if depth > DEPTH:
             raise Fault("not JSON: nested too deeply")
         if isinstance(value, str):

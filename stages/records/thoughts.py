@@ -34,22 +34,22 @@ WRAPPERS: Mapping[str, str] = {  # what the answer stands in, behind a thought
 HARMONY = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>", "<|constrain|>")  # gpt-oss
 TOKENS = frozenset([*PAIRS, *PAIRS.values(), *WRAPPERS, *WRAPPERS.values(), *HARMONY, "<|channel>", "<unused94>"])
 
-FIRST = re.compile(r"\s*+[<\[◁Ha]")  # every mark at the beginning starts with one of these: quicker to look for
-OPENING = re.compile(rf"\s*+({'|'.join(map(re.escape, PAIRS))})")
-NO_THOUGHT = re.compile(r"[ \t]*+\Z|[,;:!?)]|\.(?:\s|\Z)")  # behind an opening mark that is only mentioned
-OPENED = {
+_FIRST = re.compile(r"\s*+[<\[◁Ha]")  # every mark at the beginning starts with one of these: quicker to look for
+_OPENING = re.compile(rf"\s*+({'|'.join(map(re.escape, PAIRS))})")
+_NO_THOUGHT = re.compile(r"[ \t]*+\Z|[,;:!?)]|\.(?:\s|\Z)")  # behind an opening mark that is only mentioned
+_OPENED = {
     close: mark for mark, close in PAIRS.items() if not close.startswith(("Here", "<unused"))
 }  # those that a template opens
-CLOSING = re.compile("|".join(map(re.escape, OPENED)))
-CLOSING_SIGNS = ("/", "|>")  # each closing mark has one: quicker to look for
-MENTIONED = re.compile(r"""\s*+\Z|[.,;:!?)\]}"'`”’»]|[ \t]+[a-z]""")  # behind a closing mark within a sentence
-QUOTES = "\"'`(“‘«"
-WRAPPED = re.compile(rf"\s*+({'|'.join(map(re.escape, WRAPPERS))})")
-CHANNEL = re.compile(r"\s*+(?:<\|start\|>assistant\s*+)?<\|channel\|>")
-FINAL = re.compile(r"<\|channel\|>final[^<]*+(?:<\|constrain\|>[^<]*+)?<\|message\|>")
-MESSAGE_END = re.compile(r"<\|(?:end|return|call|start)\|>")
-BARE_CHANNEL = re.compile(r"\s*+analysis")  # what is left of harmony where its special tokens were dropped
-BARE_FINAL = "assistantfinal"
+_CLOSING = re.compile("|".join(map(re.escape, _OPENED)))
+_CLOSING_SIGNS = ("/", "|>")  # each closing mark has one: quicker to look for
+_MENTIONED = re.compile(r"""\s*+\Z|[.,;:!?)\]}"'`”’»]|[ \t]+[a-z]""")  # behind a closing mark within a sentence
+_QUOTES = "\"'`(“‘«"
+_WRAPPED = re.compile(rf"\s*+({'|'.join(map(re.escape, WRAPPERS))})")
+_CHANNEL = re.compile(r"\s*+(?:<\|start\|>assistant\s*+)?<\|channel\|>")
+_FINAL = re.compile(r"<\|channel\|>final[^<]*+(?:<\|constrain\|>[^<]*+)?<\|message\|>")
+_MESSAGE_END = re.compile(r"<\|(?:end|return|call|start)\|>")
+_BARE_CHANNEL = re.compile(r"\s*+analysis")  # what is left of harmony where its special tokens were dropped
+_BARE_FINAL = "assistantfinal"
 CUT_OFF, BROKEN_OFF = "the model thought until --max-tokens; take more of them", "the model ended within its thought"
 Span = tuple[int, int]
 
@@ -103,24 +103,24 @@ def _opened(text: str, start: int, end: int) -> Span | None:
 
     It also opens with harmony's channels: analysis, and then final, which is the answer.
     """
-    if not FIRST.match(text, start, end):
+    if not _FIRST.match(text, start, end):
         return start, end
-    if opening := OPENING.match(text, start, end):
-        if NO_THOUGHT.match(text, opening.end(), end):
+    if opening := _OPENING.match(text, start, end):
+        if _NO_THOUGHT.match(text, opening.end(), end):
             return start, end
         close = PAIRS[opening[1]]
         place = text.find(close, opening.end(), end)
         return None if place < 0 else _unwrapped(text, place + len(close), end)
-    if CHANNEL.match(text, start, end):
-        final = FINAL.search(text, start, end)
+    if _CHANNEL.match(text, start, end):
+        final = _FINAL.search(text, start, end)
         if final is None:
             return None
-        ending = MESSAGE_END.search(text, final.end(), end)
+        ending = _MESSAGE_END.search(text, final.end(), end)
         return final.end(), ending.start() if ending else end
-    if bare := BARE_CHANNEL.match(text, start, end):
-        place = text.find(BARE_FINAL, bare.end(), end)
+    if bare := _BARE_CHANNEL.match(text, start, end):
+        place = text.find(_BARE_FINAL, bare.end(), end)
         if place >= 0:
-            return place + len(BARE_FINAL), end
+            return place + len(_BARE_FINAL), end
         return None if text[bare.end() : bare.end() + 1].isupper() else (start, end)
     return start, end
 
@@ -130,11 +130,11 @@ def _lone(text: str, start: int, end: int) -> Span:
 
     A mark behind its opening one, or within a sentence, is text about such marks.
     """
-    if not any(sign in text for sign in CLOSING_SIGNS):
+    if not any(sign in text for sign in _CLOSING_SIGNS):
         return start, end
-    for closing in CLOSING.finditer(text, start, end):
+    for closing in _CLOSING.finditer(text, start, end):
         if not _is_mentioned(text, start, closing.start(), closing.end(), end):
-            if text.find(OPENED[closing[0]], start, closing.start()) >= 0:
+            if text.find(_OPENED[closing[0]], start, closing.start()) >= 0:
                 return start, end
             if start and not text[closing.end() : end].strip():  # it comes twice, before the answer and behind it
                 return start, closing.start()
@@ -146,12 +146,12 @@ def _is_mentioned(text: str, start: int, mark: int, behind: int, end: int) -> bo
     """Whether the mark is a word of a sentence, or quoted: `the </think> tag`."""
     before = text[max(start, mark - 2) : mark]
     word = before[-1:] in (" ", "\t") and (before[:1].isalnum() or before[:1] in ",;")
-    return (not before or word or before[-1] in QUOTES) and MENTIONED.match(text, behind, end) is not None
+    return (not before or word or before[-1] in _QUOTES) and _MENTIONED.match(text, behind, end) is not None
 
 
 def _unwrapped(text: str, start: int, end: int) -> Span:
     """The part without what some models wrap an answer in."""
-    wrapper = WRAPPED.match(text, start, end)
+    wrapper = _WRAPPED.match(text, start, end)
     if wrapper is None:
         return start, end
     close = text.find(WRAPPERS[wrapper[1]], wrapper.end(), end)

@@ -33,17 +33,17 @@ class Agreement:
     @property
     def overall(self) -> float | None:
         """Share of answers with the same verdict."""
-        return share(self.both_right + self.both_wrong, self.answers)
+        return _share(self.both_right + self.both_wrong, self.answers)
 
     @property
     def on_right(self) -> float | None:
         """Share of what is right for the first judge that is right for the second, too."""
-        return share(self.both_right, self.both_right + self.only_first)
+        return _share(self.both_right, self.both_right + self.only_first)
 
     @property
     def on_wrong(self) -> float | None:
         """Share of what is wrong for the first judge that is wrong for the second, too."""
-        return share(self.both_wrong, self.both_wrong + self.only_second)
+        return _share(self.both_wrong, self.both_wrong + self.only_second)
 
     @property
     def kappa(self) -> float | None:
@@ -60,7 +60,7 @@ class Agreement:
         return Fraction(self.both_right + self.both_wrong, self.answers)
 
 
-def share(part: int, whole: int) -> float | None:
+def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 

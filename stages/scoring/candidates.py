@@ -39,12 +39,12 @@ class Candidate:
     @property
     def value(self) -> Fraction:
         """Mean over seeds, exact: equal rewards are equal."""
-        return mean(self.values)
+        return _mean(self.values)
 
     @property
     def baseline(self) -> Fraction | None:
         """Mean accuracy of the unadapted model, exact; None where it was not measured."""
-        return mean(self.baselines) if self.baselines else None
+        return _mean(self.baselines) if self.baselines else None
 
     @property
     def gains(self) -> bool:
@@ -52,11 +52,11 @@ class Candidate:
         return self.baseline is not None and self.value > self.baseline
 
 
-def mean(values: Sequence[Fraction]) -> Fraction:
-    return shared(values[0] if len(values) == 1 else sum(values, Fraction(0)) / len(values))
+def _mean(values: Sequence[Fraction]) -> Fraction:
+    return _shared(values[0] if len(values) == 1 else sum(values, Fraction(0)) / len(values))
 
 
-def shared(value: Fraction) -> Fraction:
+def _shared(value: Fraction) -> Fraction:
     """The same number, and the same object for equal ones: there are few different shares."""
     return _share(value.numerator, value.denominator)
 
@@ -82,13 +82,13 @@ class _Seeds:
 
     def add(self, score: Score, unscored: Unscored) -> None:
         value, baseline = _value(score, unscored), _baseline(score, unscored)
-        self.values += [] if value is None else [shared(value)]
-        self.baselines += [] if baseline is None else [shared(baseline)]
+        self.values += [] if value is None else [_shared(value)]
+        self.baselines += [] if baseline is None else [_shared(baseline)]
         self.unscored = self.unscored or score.value is None
         self.graded = self.graded or score.value is not None or any(a.correct is not None for a in score.answers)
 
 
-def worth_what_it_was_not(record: Record) -> str | None:
+def _worth_what_it_was_not(record: Record) -> str | None:
     """What contradicts the line's value: of what failed for us there is none, and of the model's failures it is 0."""
     edit, adapter, value = record.edit, record.adapter, record.score.value if record.score else None
     graded = record.score is not None and any(answer.correct is not None for answer in record.score.answers)
@@ -109,10 +109,10 @@ class Comparable:
         self.edits: dict[tuple[str, str], int] = {}  # a hash of what each self-edit says by its names
 
     def __call__(self, record: Record) -> None:
-        edit, adapter = edit_of(record), record.adapter.id if record.adapter else ""
+        edit, adapter = _edit_of(record), record.adapter.id if record.adapter else ""
         if record.score is None:
             raise BadLine(f"task {record.task.id} has no score (run `seal eval` first)")
-        if contradiction := worth_what_it_was_not(record):
+        if contradiction := _worth_what_it_was_not(record):
             raise BadLine(f"self-edit {edit.id}: {contradiction}; score it again with `seal eval`, or leave it out")
         if not edit.prompt:
             raise BadLine(
@@ -126,7 +126,7 @@ class Comparable:
         self.edits[name] = says
 
 
-def edit_of(record: Record) -> SelfEdit:
+def _edit_of(record: Record) -> SelfEdit:
     """The line's self-edit. Raises BadLine where there is none."""
     if record.edit is None:
         raise BadLine(f"task {record.task.id} has no edit (run `seal generate` first)")
@@ -149,7 +149,7 @@ def collect(
     check = check or Comparable()
     for record in records:
         check(record)
-        edit, name = edit_of(record), (record.task.id, edit_of(record).id)
+        edit, name = _edit_of(record), (record.task.id, _edit_of(record).id)
         if name not in found:
             content = edit_content(record.task.id, edit)
             found[name] = _Seeds(edit.sample, content, len(edit.text or ""), keep(edit), record.meta, [], [])

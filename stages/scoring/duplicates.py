@@ -23,10 +23,10 @@ class Choices:
         if not is_written(line):
             return "lost"
         self.completions += 1
-        if is_unreadable(line):
+        if _is_unreadable(line):
             return "unreadable"
         self.readable += 1
-        chosen = chosen_by(line)
+        chosen = _chosen_by(line)
         if unique and chosen is not None and chosen in self.by_task.get(line.task.id, ()):
             self.repeats += 1
             return "repeat"
@@ -34,7 +34,7 @@ class Choices:
 
     def added(self, line: Record) -> Record:
         """The line, which others must not repeat from here on."""
-        self.by_task.setdefault(line.task.id, set()).add(chosen_by(line))
+        self.by_task.setdefault(line.task.id, set()).add(_chosen_by(line))
         return line
 
     @property
@@ -50,12 +50,12 @@ def is_written(line: Record) -> bool:
     return line.edit is None or line.edit.finish != "failed"
 
 
-def is_unreadable(line: Record) -> bool:
+def _is_unreadable(line: Record) -> bool:
     """Whether there is a completion that is no self-edit: the model's failure."""
     return line.edit is not None and line.edit.error is not None and is_written(line)
 
 
-def chosen_by(line: Record) -> ArcChoice | None:
+def _chosen_by(line: Record) -> ArcChoice | None:
     """What was chosen, however it was written; None where the self-edit cannot be read."""
     chosen = line.edit.chosen if line.edit else None
     return chosen.model_copy(update={"repairs": ()}) if chosen else None

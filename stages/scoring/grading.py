@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from stages.judges.base import Case, Judge, Verdict, paired
 from stages.records.record import Record
 
-K = TypeVar("K")
+_K = TypeVar("_K")
 Item = Case | Verdict  # an answer to be graded, or one that needs no judge
 EMPTY = Verdict(False, "empty answer")
 
@@ -18,14 +18,14 @@ def owner_of(record: Record) -> str:
 
 
 def in_groups(
-    groups: Iterable[tuple[K, Sequence[Item]]], judge: Judge, tell: Callable[[Case], object] = lambda case: None
-) -> Iterator[tuple[K, tuple[Verdict, ...]]]:
+    groups: Iterable[tuple[_K, Sequence[Item]]], judge: Judge, tell: Callable[[Case], object] = lambda case: None
+) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
     """The verdicts of each group as soon as it has them all.
 
     An empty answer is wrong without asking (SEAL App. B), and what was asked before is not asked again. A judge that
     grades many cases at once takes them ahead. Each case that was graded is told to `tell`.
     """
-    waiting: Waiting[K] = Waiting()
+    waiting: Waiting[_K] = Waiting()
 
     def cases() -> Iterator[Case]:
         for key, items in groups:
@@ -40,7 +40,7 @@ def in_groups(
         raise RuntimeError(f"the judge {judge.name} gave too few verdicts")
 
 
-def settled(groups: Iterable[tuple[K, Sequence[Item]]]) -> Iterator[tuple[K, tuple[Verdict, ...]]]:
+def settled(groups: Iterable[tuple[_K, Sequence[Item]]]) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
     """The same where no answer needs a judge: each group as it comes. Raises RuntimeError for one that does."""
     for key, items in groups:
         if any(isinstance(item, Case) for item in items):
@@ -48,18 +48,18 @@ def settled(groups: Iterable[tuple[K, Sequence[Item]]]) -> Iterator[tuple[K, tup
         yield key, tuple(item for item in items if isinstance(item, Verdict))
 
 
-class Waiting(Generic[K]):
+class Waiting(Generic[_K]):
     """Groups that lack verdicts, and all verdicts so far."""
 
     def __init__(self) -> None:
-        self.groups: dict[int, tuple[K, Sequence[Item]]] = {}
+        self.groups: dict[int, tuple[_K, Sequence[Item]]] = {}
         self.lacking: dict[int, set[Case]] = {}
         self.known: dict[Case, Verdict | None] = {}  # None: asked
         self.askers: dict[Case, list[int]] = {}
         self.ready: deque[int] = deque()
         self.added = 0
 
-    def add(self, key: K, items: Sequence[Item]) -> Iterator[Case]:
+    def add(self, key: _K, items: Sequence[Item]) -> Iterator[Case]:
         """One group more; the cases of it that are to be asked."""
         number, self.added = self.added, self.added + 1
         open_cases = {item: None for item in items if isinstance(item, Case) and not is_empty(item)}
@@ -81,7 +81,7 @@ class Waiting(Generic[K]):
             if not self.lacking[number]:
                 self.ready.append(number)
 
-    def whole(self) -> Iterator[tuple[K, tuple[Verdict, ...]]]:
+    def whole(self) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
         """The groups that have got all their verdicts since it was last asked."""
         while self.ready:
             number = self.ready.popleft()

@@ -14,7 +14,7 @@ from stages.interfaces import Watch
 
 HOSTED = "https://api.openai.com/v1"  # OpenAI's own service
 LimitName = Literal["max_tokens", "max_completion_tokens"]
-INSTEAD = re.compile(r"\b[Uu]se '?(max_tokens|max_completion_tokens)'? instead")
+_INSTEAD = re.compile(r"\b[Uu]se '?(max_tokens|max_completion_tokens)'? instead")
 Reason = Literal["api_error", "timeout", "refused", "truncated", "unparsable"]
 
 
@@ -109,5 +109,5 @@ def limit_name_of(url: str) -> LimitName:
 
 def renamed(failure: Failure | None) -> LimitName | None:
     """The name that a server wants instead, where it has refused a call for the one that it was given."""
-    match = INSTEAD.search(failure.detail) if failure is not None and failure.status == 400 else None
+    match = _INSTEAD.search(failure.detail) if failure is not None and failure.status == 400 else None
     return None if match is None else "max_tokens" if match[1] == "max_tokens" else "max_completion_tokens"

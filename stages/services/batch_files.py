@@ -20,7 +20,7 @@ from stages.services.redaction import quoted
 from stages.services.responses import failed, field, message
 from stages.services.usage import count
 
-VERSION = "/v1/"  # OpenAI's files name paths from the root of the server
+_VERSION = "/v1/"  # OpenAI's files name paths from the root of the server
 
 
 def custom_id(call: Call) -> str:
@@ -36,7 +36,7 @@ def write_batch(calls: Iterable[Call]) -> Iterator[dict[str, Any]]:
         name = custom_id(call)
         if name not in seen:
             seen.add(name)
-            yield {"custom_id": name, "method": "POST", "url": VERSION + call.path, "body": settled(dict(call.body))}
+            yield {"custom_id": name, "method": "POST", "url": _VERSION + call.path, "body": settled(dict(call.body))}
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ def read_answers(paths: Iterable[Path]) -> dict[str, Answer]:
     """
     answers: dict[str, Answer] = {}
     places: dict[str, str] = {}
-    for where, line in read_files(paths):
-        name, answer = parsed(where, line)
+    for where, line in _read_files(paths):
+        name, answer = _parsed(where, line)
         known = answers.get(name)
         if known and known.good and not answer.good:
             continue
@@ -140,7 +140,7 @@ def read_answers(paths: Iterable[Path]) -> dict[str, Answer]:
     return answers
 
 
-def read_files(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read_files(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in paths:
         try:
             with path.open("rb") as file:
@@ -150,7 +150,7 @@ def read_files(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
             raise MissingInput(f"{path}: {reason.lower()}; give the batch's output file") from None
 
 
-def parsed(where: str, line: dict[str, Any]) -> tuple[str, Answer]:
+def _parsed(where: str, line: dict[str, Any]) -> tuple[str, Answer]:
     name, response, error = line.get("custom_id"), line.get("response"), line.get("error")
     if isinstance(name, str) and "method" in line and "response" not in line:
         raise BadInput(f"{where}: a line of the batch itself, not of its answers (download the batch's output file)")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # DeepSeek, SGLang, llama.cpp; vLLM, OpenRouter, Ollama
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # DeepSeek, SGLang, llama.cpp; vLLM, OpenRouter, Ollama
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ def said(body: Mapping[str, Any]) -> Said:
     message = told if isinstance(told, dict) else choice
     content = message.get("content" if "message" in choice else "text")
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    thoughts = [text_of(message.get(name)) for name in THOUGHTS]
+    thoughts = [_text_of(message.get(name)) for name in _THOUGHTS]
     return Said(
-        text=_texts(parts, "text") if parts else text_of(content),
-        finish=text_of(choice.get("finish_reason")),
-        refusal=text_of(message.get("refusal")) or _texts(parts, "refusal"),
+        text=_texts(parts, "text") if parts else _text_of(content),
+        finish=_text_of(choice.get("finish_reason")),
+        refusal=_text_of(message.get("refusal")) or _texts(parts, "refusal"),
         thought=next(filter(None, thoughts), None) or _texts(parts, "thinking"),
         calls_tool=bool(message.get("tool_calls") or message.get("function_call")),
     )
@@ -40,9 +40,9 @@ def said(body: Mapping[str, Any]) -> Said:
 def _texts(parts: Sequence[Mapping[str, Any]], kind: str) -> str | None:
     """The texts of the parts of this kind; None where there is none. Mistral's thoughts have parts themselves."""
     found = [part.get(kind) for part in parts if part.get("type") in (kind, f"output_{kind}")]
-    texts = [_texts(each, "text") if isinstance(each, list) else text_of(each) for each in found]
+    texts = [_texts(each, "text") if isinstance(each, list) else _text_of(each) for each in found]
     return "".join(text for text in texts if text) if found else None
 
 
-def text_of(value: object) -> str | None:
+def _text_of(value: object) -> str | None:
     return value if isinstance(value, str) else None

@@ -23,10 +23,10 @@ from stages.services.endpoint import unreachable
 from stages.services.responses import LATER, Heard, Trouble
 
 MOST_BYTES = 64 * 2**20  # of an answer
-MOST_ERROR_BYTES = 2**16  # of an answer that is no success
-CONNECT_S = 10.0
-LOGGERS = ("openai", "httpx2", "httpcore2", "stamina")
-SENT = (  # what else the SDK would tell of this machine or take from the environment is not sent
+_MOST_ERROR_BYTES = 2**16  # of an answer that is no success
+_CONNECT_S = 10.0
+_LOGGERS = ("openai", "httpx2", "httpcore2", "stamina")
+_SENT = (  # what else the SDK would tell of this machine or take from the environment is not sent
     *("host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length"),
     "authorization",
 )
@@ -63,10 +63,10 @@ class Wire:
         return line
 
     def _connected(self, connection: Connection) -> Line:
-        timeout = httpx2.Timeout(self.timeout_s, connect=min(self.timeout_s, CONNECT_S))
+        timeout = httpx2.Timeout(self.timeout_s, connect=min(self.timeout_s, _CONNECT_S))
 
         def prepare(request: httpx2.Request) -> None:
-            request.headers = httpx2.Headers([pair for pair in request.headers.items() if pair[0].lower() in SENT])
+            request.headers = httpx2.Headers([pair for pair in request.headers.items() if pair[0].lower() in _SENT])
             request.extensions |= {"trace": connection.trace}
 
         http = httpx2.Client(
@@ -74,7 +74,7 @@ class Wire:
             limits=httpx2.Limits(),
             follow_redirects=False,
             verify=self._trust,
-            event_hooks={"request": [prepare], "response": [bound]},
+            event_hooks={"request": [prepare], "response": [_bound]},
         )
         client = openai.OpenAI(
             api_key=self._key,
@@ -97,7 +97,7 @@ class Wire:
                 response = line.client.post(
                     f"/{path}",
                     cast_to=httpx2.Response,
-                    content=encoded(body),
+                    content=_encoded(body),
                     options={"headers": {"Authorization": self._authorization}},
                 )
             except openai.APIStatusError as error:
@@ -114,7 +114,7 @@ class Wire:
 
     def _unheard(self, error: Exception) -> Trouble | Failure | BadConfig:
         begun = isinstance(error, openai.APIConnectionError) and "begun" in error.request.extensions
-        causes = list(chain(error))
+        causes = list(_chain(error))
         if any(isinstance(cause, TooLong) for cause in causes):
             return Failure("unparsable", f"answers more than {MOST_BYTES:,} bytes")
         if any(isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError) for cause in causes):
@@ -133,7 +133,7 @@ class Wire:
 
     def _unconnected(self, causes: list[BaseException]) -> Trouble | BadConfig:
         cause = next((cause for cause in causes if isinstance(cause, OSError)), TimeoutError())
-        timeout_s = min(self.timeout_s, CONNECT_S)
+        timeout_s = min(self.timeout_s, _CONNECT_S)
         told, advice = unreachable(self.base, cause, timeout_s)
         if isinstance(cause, ssl.SSLError):
             return BadConfig(f"{told}; {advice}")
@@ -157,7 +157,7 @@ class TooLong(httpx2.ReadError):
     pass
 
 
-def bound(response: httpx2.Response) -> None:
+def _bound(response: httpx2.Response) -> None:
     """Limits the size of a body, of which the SDK would take any."""
     response.request.extensions["begun"] = True
     if isinstance(response.stream, httpx2.SyncByteStream):
@@ -175,7 +175,7 @@ class Body(httpx2.SyncByteStream):
             yield from self._bounded(MOST_BYTES)
             return
         with suppress(httpx2.TransportError):
-            yield from self._bounded(MOST_ERROR_BYTES)
+            yield from self._bounded(_MOST_ERROR_BYTES)
 
     def _bounded(self, most: int) -> Iterator[bytes]:
         for piece in self._stream:
@@ -188,13 +188,13 @@ class Body(httpx2.SyncByteStream):
         self._stream.close()
 
 
-def encoded(body: Mapping[str, Any]) -> bytes:
+def _encoded(body: Mapping[str, Any]) -> bytes:
     """JSON in UTF-8. Half characters, which UTF-8 cannot carry, become U+FFFD."""
     text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
+def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error and what it came from, the innermost last."""
     seen: BaseException | None = error
     while seen is not None:
@@ -204,7 +204,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 def silence() -> None:
     """Nothing that the libraries log reaches a handler: at level debug it holds headers, which hold the key."""
-    for name in LOGGERS:
+    for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.propagate = False
         if not logger.handlers:

@@ -10,13 +10,13 @@ from typing import Any
 
 from stages.services.base import Failure, LimitName, renamed
 
-OPTIONAL = ("temperature", "top_p", "seed", "n", "top_k", "min_p", "repetition_penalty")  # what can be left out
-REFUSED = re.compile(
+_OPTIONAL = ("temperature", "top_p", "seed", "n", "top_k", "min_p", "repetition_penalty")  # what can be left out
+_REFUSED = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|not permitted|not allowed|unexpected|deprecated|only the default"
     r"|cannot both|not available|must be 1\b|may only be|invalid (?:value|parameter)",
     re.IGNORECASE,
 )
-NAMED = re.compile(rf"\b({'|'.join(name for name in OPTIONAL if len(name) > 1)})\b|['\"`](n)['\"`]|parameter:? (n)\b")
+_NAMED = re.compile(rf"\b({'|'.join(name for name in _OPTIONAL if len(name) > 1)})\b|['\"`](n)['\"`]|parameter:? (n)\b")
 
 
 class Dialect:
@@ -47,7 +47,7 @@ class Dialect:
 
 def refused_parameter(failure: Failure | None) -> str | None:
     """The parameter that a server refuses and that can be left out."""
-    if failure is None or failure.status not in (400, 422) or not REFUSED.search(failure.detail):
+    if failure is None or failure.status not in (400, 422) or not _REFUSED.search(failure.detail):
         return None
-    match = NAMED.search(failure.detail)
+    match = _NAMED.search(failure.detail)
     return None if match is None else match[match.lastindex or 0]

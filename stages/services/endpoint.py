@@ -23,12 +23,12 @@ from stages.errors import BadConfig
 
 KEY_NAME = "OPENAI_API_KEY"
 TIMEOUT_S = 5.0
-MOST_BYTES = 10_000_000  # of an answer; a list of models has a few thousand
+_MOST_BYTES = 10_000_000  # of an answer; a list of models has a few thousand
 SHOWN, SHOWN_LETTERS = 3, 80  # model names, and letters of one
 START = "start the server (for example: vllm serve MODEL), or correct --base-url"
 HIDDEN = "(key)"
-ENDPOINTS = ("/chat/completions", "/completions", "/models")  # what people copy along with the address
-VERSION = re.compile(r"v\d+\w*")  # v1, v2, v1beta
+_ENDPOINTS = ("/chat/completions", "/completions", "/models")  # what people copy along with the address
+_VERSION = re.compile(r"v\d+\w*")  # v1, v2, v1beta
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def check_server(url: str, key: str | None, timeout_s: float = TIMEOUT_S) -> Ite
         yield wrong("server", f"{base}: answers with status {answer.status}", "look at the server's log, try again")
         return
     yield fine("server", f"{base}: answers in {1000 * answer.seconds:.0f} ms")
-    yield judged(base, answer, key)
+    yield _judged(base, answer, key)
 
 
 def checked_url(url: str) -> str:
@@ -90,10 +90,10 @@ def corrected_base(base: str) -> str | None:
 
     None where the address has a version of its own (Azure, /v2, /v1beta): its server knows best.
     """
-    for path in ENDPOINTS:
+    for path in _ENDPOINTS:
         if base.endswith(path):
             return base.removesuffix(path)
-    named = any(VERSION.fullmatch(part) for part in urlsplit(base).path.split("/"))
+    named = any(_VERSION.fullmatch(part) for part in urlsplit(base).path.split("/"))
     return None if named else f"{base}/v1"
 
 
@@ -110,7 +110,7 @@ def ask(url: str, key: str | None, timeout_s: float) -> Answer:
     started = time.monotonic()
     try:
         with urllib.request.build_opener(NoRedirect).open(request, timeout=timeout_s) as reply:
-            body = reply.read(MOST_BYTES)
+            body = reply.read(_MOST_BYTES)
             kind = reply.headers.get_content_type()
             return Answer(reply.status, body, kind, "", time.monotonic() - started)
     except urllib.error.HTTPError as error:
@@ -156,7 +156,7 @@ def unreachable(base: str, error: Exception, timeout_s: float) -> tuple[str, str
     return f"{base}: cannot be reached ({type(cause).__name__})", START
 
 
-def judged(base: str, answer: Answer, key: str | None) -> Finding:
+def _judged(base: str, answer: Answer, key: str | None) -> Finding:
     """What the status and the body say."""
     check, status = "server models", answer.status
     if status in (401, 403):
@@ -170,30 +170,30 @@ def judged(base: str, answer: Answer, key: str | None) -> Finding:
         advice = f"--base-url {other}" if other else f"see what is there: curl {base}/models"
         return wrong(check, f"has no {base}/models (status 404)", advice)
     if 300 <= status < 400:
-        target = hidden(answer.location, key)[:200]
+        target = _hidden(answer.location, key)[:200]
         return wrong(check, f"redirects to {target} (status {status})", "give that address as --base-url")
     if status == 429:
         return unknown(check, "asks for fewer requests (status 429)", "wait, then try again")
     if status >= 400:
         return wrong(check, f"answers with status {status}", f"see what is there: curl {base}/models")
-    return listed(answer, key)
+    return _listed(answer, key)
 
 
-def listed(answer: Answer, key: str | None) -> Finding:
+def _listed(answer: Answer, key: str | None) -> Finding:
     """The models that the body names."""
     advice = "correct --base-url: this is not the address of an OpenAI-compatible API"
     try:
         found = json.loads(answer.body)
     except (ValueError, RecursionError):
-        return wrong("server models", f"answers something that is not JSON ({hidden(answer.kind, key)[:80]})", advice)
+        return wrong("server models", f"answers something that is not JSON ({_hidden(answer.kind, key)[:80]})", advice)
     rows = found.get("data") if isinstance(found, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
         return wrong("server models", "answers JSON that is no list of models", advice)
-    names = [hidden(row["id"], key)[:SHOWN_LETTERS] for row in rows]
+    names = [_hidden(row["id"], key)[:SHOWN_LETTERS] for row in rows]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return fine("server models", f"serves {', '.join(names[:SHOWN])}{more}" if names else "serves no model")
 
 
-def hidden(text: str, key: str | None) -> str:
+def _hidden(text: str, key: str | None) -> str:
     """Text of a server, which may repeat what it was sent."""
     return text.replace(key, HIDDEN) if key else text

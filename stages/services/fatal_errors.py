@@ -5,20 +5,20 @@ from stages.services.base import Call
 from stages.services.endpoint import KEY_NAME, corrected_base
 from stages.services.redaction import quoted
 
-WRONG_ADDRESS = (404, 405, 410)
+_WRONG_ADDRESS = (404, 405, 410)
 
 
 def refused(base: str, key: str | None, call: Call, status: int, found: str, location: str) -> SealError | None:
     """None: the answer concerns this call alone, or may pass. `found` is the status with the server's words."""
     if status in (401, 402, 403):
-        return denied(base, key, status, found)
+        return _denied(base, key, status, found)
     if 300 <= status < 400:
         target = quoted(location, key) or "nowhere"
         return BadConfig(f"{base}: redirects to {target} (status {status}); give that address as --base-url")
-    return missing(base, call, found) if status in WRONG_ADDRESS else None
+    return _missing(base, call, found) if status in _WRONG_ADDRESS else None
 
 
-def denied(base: str, key: str | None, status: int, found: str) -> Denied:
+def _denied(base: str, key: str | None, status: int, found: str) -> Denied:
     if not key:
         return Denied(f"{base}: asks for a key, and {KEY_NAME} is not set ({found}); export {KEY_NAME}=…")
     if status == 402:
@@ -28,7 +28,7 @@ def denied(base: str, key: str | None, status: int, found: str) -> Denied:
     return Denied(f"{base}: refuses the key in {KEY_NAME} ({found}); export {KEY_NAME}=… (a valid one)")
 
 
-def missing(base: str, call: Call, found: str) -> BadConfig:
+def _missing(base: str, call: Call, found: str) -> BadConfig:
     """Whether the model or the path is not there: a server that knows the path names the model in its words."""
     model = str(call.body.get("model", ""))
     if model and "model" in found.lower():

@@ -13,12 +13,12 @@ from stages.services.fatal_errors import refused
 from stages.services.pauses import asked_pause_s
 from stages.services.redaction import quoted, without_secret, without_secrets
 
-PASSING = (408, 409, 425, 429)  # and 5xx: what the same request may get past later
-CROWDED = (429, 503, 529)  # too many requests at once
+_PASSING = (408, 409, 425, 429)  # and 5xx: what the same request may get past later
+_CROWDED = (429, 503, 529)  # too many requests at once
 LATER = "try again later, or see the server's log"
-FEWER = "try again later, with fewer calls at a time"
-NOT_AN_API = "correct --base-url if this is not the address of an OpenAI-compatible API, or see the server's log"
-TITLE = re.compile(r"<title[^>]*>([^<]*)</title>", re.IGNORECASE)
+_FEWER = "try again later, with fewer calls at a time"
+_NOT_AN_API = "correct --base-url if this is not the address of an OpenAI-compatible API, or see the server's log"
+_TITLE = re.compile(r"<title[^>]*>([^<]*)</title>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Trouble:
 
     @property
     def crowded(self) -> bool:
-        return self.status in CROWDED
+        return self.status in _CROWDED
 
     @property
     def failure(self) -> Failure:
@@ -56,7 +56,7 @@ Verdict = Mapping[str, Any] | Failure | Trouble | SealError
 def judged(base: str, key: str | None, call: Call, heard: Heard) -> Verdict:
     """What to do about an answer to `call`."""
     if not 200 <= heard.status < 300:
-        return judged_status(base, key, call, heard)
+        return _judged_status(base, key, call, heard)
     if call.plain:
         return {"text": without_secret(heard.body.decode("utf-8", "replace"), key)}
     try:
@@ -65,22 +65,22 @@ def judged(base: str, key: str | None, call: Call, heard: Heard) -> Verdict:
     except ValueError:
         kind = quoted(heard.headers.get("content-type", "no type"), key)[:80]
         found = "answers broken JSON" if "json" in kind else f"answers something that is not JSON ({kind})"
-        return Trouble("unparsable", found, NOT_AN_API, heard.status)
+        return Trouble("unparsable", found, _NOT_AN_API, heard.status)
     if not isinstance(body, dict):
-        return Trouble("unparsable", "answers JSON that is no object", NOT_AN_API, heard.status)
+        return Trouble("unparsable", "answers JSON that is no object", _NOT_AN_API, heard.status)
     if "choices" not in body and body.get("error"):
-        return judged_status(base, key, call, Heard(status_inside(body["error"]), heard.headers, heard.body))
+        return _judged_status(base, key, call, Heard(_status_inside(body["error"]), heard.headers, heard.body))
     return body
 
 
-def status_inside(error: object) -> int:
+def _status_inside(error: object) -> int:
     """The status that a gateway tells inside an answer that began as a success (OpenRouter does)."""
     code = error.get("code") if isinstance(error, dict) else None
     return code if type(code) is int and 400 <= code < 600 else 500
 
 
-def judged_status(base: str, key: str | None, call: Call, heard: Heard) -> Verdict:
-    error = parsed_error(heard.body)
+def _judged_status(base: str, key: str | None, call: Call, heard: Heard) -> Verdict:
+    error = _parsed_error(heard.body)
     failure = failed(heard.status, error, key)
     if failure.reason == "refused" or heard.status in call.final:
         return failure
@@ -89,9 +89,9 @@ def judged_status(base: str, key: str | None, call: Call, heard: Heard) -> Verdi
     ended = refused(base, key, call, status, failure.detail, heard.headers.get("location", ""))
     if ended is not None:
         return ended
-    if heard.status in PASSING or heard.status >= 500:
+    if heard.status in _PASSING or heard.status >= 500:
         pause_s = asked_pause_s(heard.headers, time.time())
-        advice = FEWER if heard.status == 429 else LATER
+        advice = _FEWER if heard.status == 429 else LATER
         return Trouble(failure.reason, failure.detail, advice, heard.status, pause_s)
     return failure
 
@@ -102,10 +102,10 @@ def failed(status: int, error: object, key: str | None) -> Failure:
     found = f"status {status}: {words}" if words else f"status {status}"
     parameter = quoted(field(error, "param"), key)
     found += "" if parameter in found else f" (parameter {parameter})"
-    return Failure("refused" if moderated(status, error) else "api_error", found, status)
+    return Failure("refused" if _moderated(status, error) else "api_error", found, status)
 
 
-def parsed_error(body: bytes) -> object:
+def _parsed_error(body: bytes) -> object:
     """The error as JSON, or as text; nothing where it is broken JSON."""
     try:
         return parse_json(body)
@@ -116,7 +116,7 @@ def parsed_error(body: bytes) -> object:
 def message(error: object) -> str:
     """The words of an error, wherever OpenAI, vLLM, FastAPI, Ollama or a proxy's page put them."""
     if isinstance(error, str):
-        title = TITLE.search(error)
+        title = _TITLE.search(error)
         return (title[1] if title else "an HTML page") if error.lstrip().startswith("<") else error
     if isinstance(error, list):
         return message(error[0]) if error else ""
@@ -132,7 +132,7 @@ def field(error: object, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def moderated(status: int, error: object) -> bool:
+def _moderated(status: int, error: object) -> bool:
     """Whether a filter refused this one prompt: Azure's 400, OpenRouter's 403 with the reasons for it."""
     inner = error.get("error") if isinstance(error, dict) else None
     metadata = inner.get("metadata") if isinstance(inner, dict) else None

@@ -76,7 +76,7 @@ class Tries:
                 if isinstance(verdict, SealError):
                     raise verdict
                 self.alike.hear(call, verdict if isinstance(verdict, Failure) else None)
-                return reply(call, verdict)
+                return _reply(call, verdict)
         raise AssertionError("stamina ends with an answer or an error")
 
     def _try(self, call: Call, patience: Patience) -> Verdict:
@@ -108,5 +108,5 @@ class Tries:
             self._say(f"{server}, trying again for up to {self._retry_for_s:g} s")
 
 
-def reply(call: Call, verdict: Mapping[str, Any] | Failure) -> Reply:
+def _reply(call: Call, verdict: Mapping[str, Any] | Failure) -> Reply:
     return Reply(call.id, None, verdict) if isinstance(verdict, Failure) else Reply(call.id, verdict)

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from stages.services.responses import Trouble
 
-GONE = 3  # calls given up in a row
-DOWN_SHARE = 0.1  # of a call's time that it still has where the service is known to be down
+_GONE = 3  # calls given up in a row
+_DOWN_SHARE = 0.1  # of a call's time that it still has where the service is known to be down
 LONG_S, LONG_SHARE = 5.0, 0.25  # after which the user is told, whichever is less
 FIRST_WAIT_S, MOST_WAIT_S = 0.5, 30.0  # between two tries, doubled each time
-WAIT_SHARE = 0.25  # of the whole time, the longest of them
-LAST_WORD_SHARE = 0.05  # of it, in which answers still come from a service that has just gone
+_WAIT_SHARE = 0.25  # of the whole time, the longest of them
+_LAST_WORD_SHARE = 0.05  # of it, in which answers still come from a service that has just gone
 
 
 class Again(Exception):
@@ -53,7 +53,7 @@ class Pulse:
         with self._lock:
             self._since = min(self._since, troubled_at) if self._row else troubled_at
             self._row, self._down = self._row + 1, True
-            return time.monotonic() - self._since if self._row >= GONE or unreachable else None
+            return time.monotonic() - self._since if self._row >= _GONE or unreachable else None
 
     def first_word(self) -> bool:
         """Whether nothing was said yet of this silence."""
@@ -87,7 +87,7 @@ class Patience:
     @property
     def waits(self) -> dict[str, float]:
         """Of stamina's retry_context; short ones where there is little time in all."""
-        most_s = min(MOST_WAIT_S, WAIT_SHARE * self._retry_for_s)
+        most_s = min(MOST_WAIT_S, _WAIT_SHARE * self._retry_for_s)
         return {"wait_initial": min(FIRST_WAIT_S, most_s / 4), "wait_max": most_s, "wait_jitter": 0.0}
 
     @property
@@ -97,7 +97,7 @@ class Patience:
 
     @property
     def _left_s(self) -> float:
-        return self._retry_for_s * (DOWN_SHARE if self._pulse.down else 1.0) - self._tried_s
+        return self._retry_for_s * (_DOWN_SHARE if self._pulse.down else 1.0) - self._tried_s
 
     @property
     def unreachable(self) -> bool:
@@ -108,7 +108,7 @@ class Patience:
     @property
     def alone(self) -> bool:
         """Whether no other call has had an answer since soon after this one came into trouble."""
-        return self._pulse.silent_since(self.troubled_at + LAST_WORD_SHARE * self._retry_for_s)
+        return self._pulse.silent_since(self.troubled_at + _LAST_WORD_SHARE * self._retry_for_s)
 
     def hook(self, error: Exception) -> float | bool:
         """Stamina's `on`: whether to try again. It waits here, where `rest` can be cut short, and not in stamina."""

@@ -9,8 +9,8 @@ from stages.services.dialect import refused_parameter
 
 FIRST = 20  # calls that failed alike before any other answer: the others will
 FEWEST = 5  # where there were no more
-TOO_LARGE = 413
-TOO_LONG = re.compile("max_model_len|maximum context length")  # mended by who asks, or one prompt's own
+_TOO_LARGE = 413
+_TOO_LONG = re.compile("max_model_len|maximum context length")  # mended by who asks, or one prompt's own
 
 
 class Alike:
@@ -28,7 +28,7 @@ class Alike:
         """An answer after which the call is not sent again. Raises BadConfig for the last of `FIRST`."""
         if failure is None or failure.status is None:
             self._over = True
-        elif not of_this_call(call, failure):
+        elif not _of_this_call(call, failure):
             self._add(call, failure)
             if error := self.error(FIRST):
                 raise error
@@ -39,7 +39,7 @@ class Alike:
             first, found = self._first
             self._count += 1
             self._over = self._over or failure != found
-            self._prompts_differ = self._prompts_differ or prompt_of(call) != prompt_of(first)
+            self._prompts_differ = self._prompts_differ or _prompt_of(call) != _prompt_of(first)
 
     def error(self, fewest: int = FEWEST) -> BadConfig | None:
         """That no call can succeed, where at least so many failed alike and nothing else came."""
@@ -51,12 +51,12 @@ class Alike:
         return BadConfig(f"{self._base}: refuses every call in the same words ({failure.detail}); {advice}")
 
 
-def of_this_call(call: Call, failure: Failure) -> bool:
+def _of_this_call(call: Call, failure: Failure) -> bool:
     """Whether others need not fail so: the call expects it, or it may be mended, or it is about what was asked."""
     mended = renamed(failure) is not None or refused_parameter(failure) in call.body
-    mended = mended or TOO_LONG.search(failure.detail) is not None
-    return mended or failure.reason == "refused" or failure.status in (*call.final, TOO_LARGE)
+    mended = mended or _TOO_LONG.search(failure.detail) is not None
+    return mended or failure.reason == "refused" or failure.status in (*call.final, _TOO_LARGE)
 
 
-def prompt_of(call: Call) -> object:
+def _prompt_of(call: Call) -> object:
     return call.body.get("messages", call.body.get("prompt"))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from stages.services.base import Reply, Tally
 
-MOST_COST = 1e9  # of one call; more is a mistake
+_MOST_COST = 1e9  # of one call; more is a mistake
 
 
 def count(tally: Tally, replies: Iterable[Reply]) -> None:
@@ -28,4 +28,4 @@ def _cost(found: object) -> float | None:
     """OpenRouter's, in its credits."""
     if isinstance(found, bool) or not isinstance(found, int | float):
         return None
-    return float(found) if 0 <= found < MOST_COST else None
+    return float(found) if 0 <= found < _MOST_COST else None

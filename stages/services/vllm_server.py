@@ -22,10 +22,10 @@ from stages.services.endpoint import (
     within,
 )
 
-WHOLE = re.compile(r"max_model_len=(\d+)")
-CONTEXT = re.compile(r"maximum context length (?:of|is) (\d+)")
-PROMPT = re.compile(r"(\d+) (?:input tokens|in the (?:messages|prompt))")
-ALLOW = "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora --max-lora-rank R --max-loras N"
+_WHOLE = re.compile(r"max_model_len=(\d+)")
+_CONTEXT = re.compile(r"maximum context length (?:of|is) (\d+)")
+_PROMPT = re.compile(r"(\d+) (?:input tokens|in the (?:messages|prompt))")
+_ALLOW = "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora --max-lora-rank R --max-loras N"
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ def greet(url: str, key: str | None, timeout_s: float = TIMEOUT_S) -> Greeting:
     if answer.status == 401:  # 403 may forbid the list alone
         told = f"refuses the key in {KEY_NAME}" if key else f"asks for a key, and {KEY_NAME} is not set"
         raise Denied(f"{base}: {told} (status {answer.status}); export {KEY_NAME}=…")
-    return said(answer) if answer.status == 200 else Greeting()
+    return _said(answer) if answer.status == 200 else Greeting()
 
 
-def said(answer: Answer) -> Greeting:
+def _said(answer: Answer) -> Greeting:
     """The models of a list; nothing where it is none."""
     try:
         rows = json.loads(answer.body)["data"]
@@ -64,9 +64,9 @@ def said(answer: Answer) -> Greeting:
 
 def room_for(detail: str) -> int | None:
     """Tokens that a completion may be asked for, where a server refuses since context and prompt leave no more."""
-    if whole := WHOLE.search(detail):
+    if whole := _WHOLE.search(detail):
         return int(whole[1])
-    context, prompt = CONTEXT.search(detail), PROMPT.search(detail)
+    context, prompt = _CONTEXT.search(detail), _PROMPT.search(detail)
     room = int(context[1]) - int(prompt[1]) if context and prompt else 0
     return room if room > 0 else None
 
@@ -92,7 +92,7 @@ class Loras:
             body = {"lora_name": name, "lora_path": str(path.resolve())}
             reply = self.ask(Call(f"load {name}", "load_lora_adapter", body, final=(404, 500), plain=True))
             if reply.failure:
-                raise unloadable(path, reply.failure)
+                raise _unloadable(path, reply.failure)
             self.names[path] = name
         return self.names[path]
 
@@ -112,7 +112,7 @@ def unloading(name: str) -> Call:
     return Call(f"unload {name}", "unload_lora_adapter", {"lora_name": name}, final=(404, 500), plain=True)
 
 
-def unloadable(path: Path, failure: Failure) -> SealError:
+def _unloadable(path: Path, failure: Failure) -> SealError:
     """Why an adapter cannot be put on the server, and what to do."""
     detail = failure.detail
     if "max_lora_rank" in detail:
@@ -120,7 +120,7 @@ def unloadable(path: Path, failure: Failure) -> SealError:
     if "No adapter found" in detail:
         return BadInput(f"adapter {path}: the server does not find it ({detail}); it must see the same files")
     if failure.status in (404, 405):
-        return BadConfig(f"the server takes no adapters at run time ({detail}); {ALLOW}")
+        return BadConfig(f"the server takes no adapters at run time ({detail}); {_ALLOW}")
     if failure.status in (400, 500):
         return BadInput(f"adapter {path}: the server cannot load it ({detail}); --engine hf may")
     return Unavailable(f"adapter {path}: not loaded ({failure}); {START}")

@@ -24,19 +24,19 @@ from stages.records.record import Record, content_id
 from stages.records.strict_json import Fault, parse_json, parse_loosely, why
 from stages.sources.golds import unpack
 
-PARTS = {"train", "test"}
-ID_KEYS = ("id", "task_id", "task", "name", "task_name", "puzzle_id")  # of a task in a line or a list
-NO_TASK = "not an ARC task: train and test must be lists of pairs"
+_PARTS = {"train", "test"}
+_ID_KEYS = ("id", "task_id", "task", "name", "task_name", "puzzle_id")  # of a task in a line or a list
+_NO_TASK = "not an ARC task: train and test must be lists of pairs"
 
 
 def is_task(document: Any) -> bool:
     """Whether a document is one task."""
-    if not isinstance(document, dict) or not document.keys() >= PARTS:
+    if not isinstance(document, dict) or not document.keys() >= _PARTS:
         return False
-    return isinstance(document["train"], list | Fault) or is_object_of_grids(document["train"])
+    return isinstance(document["train"], list | Fault) or _is_object_of_grids(document["train"])
 
 
-def is_object_of_grids(value: Any) -> bool:
+def _is_object_of_grids(value: Any) -> bool:
     """Whether this is one pair, or pairs as {"input": [grids], "output": [grids]}."""
     return isinstance(value, dict) and isinstance(value.get("input"), list | str)
 
@@ -59,15 +59,15 @@ class Solutions:
 
     def __init__(self, file: Path | None = None) -> None:
         self.file = file
-        self.known = read_solutions(file) if file else {}
+        self.known = _read_solutions(file) if file else {}
         self.unsolved: str | None = None  # where the first tasks lie that the named file does not know
         self.used = False
 
     def of(self, tasks: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
         """What is known for the tasks of a file. Raises BadInput for bad solutions beside it."""
         if self.file is None:
-            near = beside(path)
-            return read_solutions(near) if near else {}
+            near = _beside(path)
+            return _read_solutions(near) if near else {}
         if self.known.keys() & tasks.keys():
             self.used = True
         else:
@@ -84,29 +84,29 @@ class Solutions:
 def from_arc(document: Mapping[str, Any], path: Path, refuse: Refuse, solutions: Solutions) -> Iterator[Record]:
     """A task for each key of a file, or the file's one task, which is called as the file."""
     tasks = {path.stem: document} if is_task(document) else document
-    return records_of(tasks, solutions.of(tasks, path), str(path), refuse)
+    return _records_of(tasks, solutions.of(tasks, path), str(path), refuse)
 
 
-def records_of(tasks: Mapping[str, Any], known: Mapping[str, Any], name: str, refuse: Refuse) -> Iterator[Record]:
+def _records_of(tasks: Mapping[str, Any], known: Mapping[str, Any], name: str, refuse: Refuse) -> Iterator[Record]:
     places = ((key, [key, task, known.get(key)]) for key, task in tasks.items())
-    return read_entries(places, name, lambda entry: [arc_record(*entry)], refuse)
+    return read_entries(places, name, lambda entry: [_arc_record(*entry)], refuse)
 
 
 def named_record(task: Mapping[str, Any], solutions: Solutions, name: str) -> Record:
     """A task that says itself what it is called. Raises BadLine for a bad one."""
     task_id = name_of(task) or content_id("arc", task["train"], task["test"])
     solved = solutions.of({task_id: task}, Path(name)).get(task_id) if solutions.file else None
-    return arc_record(task_id, task, solved)
+    return _arc_record(task_id, task, solved)
 
 
 def name_of(task: Mapping[str, Any]) -> str | None:
     """What a task says that it is called."""
-    return next((str(task[key]) for key in ID_KEYS if isinstance(task.get(key), str | int) and task[key] != ""), None)
+    return next((str(task[key]) for key in _ID_KEYS if isinstance(task.get(key), str | int) and task[key] != ""), None)
 
 
 def unpack_grids(row: dict[str, Any]) -> dict[str, Any]:
     """The row with the pairs of an ARC task that a column holds in text."""
-    texts = {part: row[part] for part in PARTS if isinstance(row.get(part), str) and row[part].lstrip()[:1] in "[{"}
+    texts = {part: row[part] for part in _PARTS if isinstance(row.get(part), str) and row[part].lstrip()[:1] in "[{"}
     with suppress(ValueError):
         return row | {part: unpack(text) for part, text in texts.items()}
     return row
@@ -117,33 +117,33 @@ def from_tasks(tasks: list[Any], path: Path, refuse: Refuse, solutions: Solution
 
     def make(task: Any) -> list[Record]:
         if not is_task(task):
-            raise BadLine(NO_TASK)
+            raise BadLine(_NO_TASK)
         return [named_record(task, solutions, str(path))]
 
     return read_entries(((f"[{number}]", task) for number, task in enumerate(tasks)), str(path), make, refuse)
 
 
-def arc_record(task_id: str, task: Any, solved: Any = None) -> Record:
+def _arc_record(task_id: str, task: Any, solved: Any = None) -> Record:
     """One task as a line. Raises BadLine for one that is none, and for solutions that are not those of its tests."""
     if not is_task(task):
-        raise BadLine(NO_TASK)
-    train, test = pairs_of(task["train"], "train"), pairs_of(task["test"], "test")
+        raise BadLine(_NO_TASK)
+    train, test = _pairs_of(task["train"], "train"), _pairs_of(task["test"], "test")
     for number, pair in enumerate(train):
         if pair["output"] is None:
             raise BadLine(f"train[{number}]: has no output")
     if solved is not None:
         if not isinstance(solved, list) or len(solved) != len(test):
             raise BadLine(f"has {len(test)} tests, but its solutions are not {len(test)} grids")
-        test = [with_solution(pair, output, n) for n, (pair, output) in enumerate(zip(test, solved, strict=True))]
+        test = [_with_solution(pair, output, n) for n, (pair, output) in enumerate(zip(test, solved, strict=True))]
     found = validate(ArcTask, {"id": task_id, "domain": "arc", "train": train, "test": test})
     return Record(task=found, meta=meta_of(task))
 
 
-def pairs_of(value: Any, part: str) -> list[dict[str, Any]]:
+def _pairs_of(value: Any, part: str) -> list[dict[str, Any]]:
     """The pairs of a part of a task: {"input": grid, "output": grid or None}. Raises BadLine naming what is wrong."""
-    if is_object_of_grids(value):
+    if _is_object_of_grids(value):
         inputs, outputs = value["input"], value.get("output")
-        if isinstance(inputs, list) and inputs and is_deep(inputs[0]):
+        if isinstance(inputs, list) and inputs and _is_deep(inputs[0]):
             outputs = [None] * len(inputs) if outputs is None else outputs
             if not isinstance(outputs, list) or len(outputs) != len(inputs):
                 raise BadLine(f"{part}: has {len(inputs)} inputs and other outputs")
@@ -154,27 +154,27 @@ def pairs_of(value: Any, part: str) -> list[dict[str, Any]]:
         raise BadLine(f"{part} must be a list of pairs")
     if not value:
         raise BadLine(f"{part} is empty: a task has one pair there at least")
-    return [pair_of(pair, f"{part}[{number}]", is_test=part == "test") for number, pair in enumerate(value)]
+    return [_pair_of(pair, f"{part}[{number}]", is_test=part == "test") for number, pair in enumerate(value)]
 
 
-def is_deep(value: Any) -> bool:
+def _is_deep(value: Any) -> bool:
     """Whether this is a grid rather than a row of one."""
     first = value[0] if isinstance(value, list) and value else None
     return isinstance(first, list) or (isinstance(first, str) and len(first) > 1)
 
 
-def pair_of(pair: Any, place: str, *, is_test: bool) -> dict[str, Any]:
+def _pair_of(pair: Any, place: str, *, is_test: bool) -> dict[str, Any]:
     if not isinstance(pair, dict) or "input" not in pair:
         raise BadLine(f"{place}: must be a pair of input and output (found {excerpt(pair)})")
     output = pair.get("output")
     unknown = output is None or (is_test and output in ([], ""))  # as tables hold what is not there
     return {
-        "input": grid_of(pair["input"], f"{place}.input"),
-        "output": None if unknown else grid_of(output, f"{place}.output"),
+        "input": _grid_of(pair["input"], f"{place}.input"),
+        "output": None if unknown else _grid_of(output, f"{place}.output"),
     }
 
 
-def grid_of(value: Any, place: str) -> list[list[int]]:
+def _grid_of(value: Any, place: str) -> list[list[int]]:
     """A grid as rows of numbers: from lists, rows of digits or text of such rows. Raises BadLine for any other."""
     rows = value.strip().splitlines() if isinstance(value, str) else value
     if isinstance(value, str) and value.lstrip().startswith("["):
@@ -184,7 +184,7 @@ def grid_of(value: Any, place: str) -> list[list[int]]:
             raise BadLine(f"{place}: {why(error)}") from None
     if not isinstance(rows, list) or not all(isinstance(row, list | str) for row in rows):
         raise BadLine(f"{place}: a grid is a list of rows (found {excerpt(value)})")
-    grid = [[colour_of(cell, place) for cell in (cells_of(row) if isinstance(row, str) else row)] for row in rows]
+    grid = [[_colour_of(cell, place) for cell in (_cells_of(row) if isinstance(row, str) else row)] for row in rows]
     widths = sorted({len(row) for row in grid})
     if len(widths) > 1:
         raise BadLine(f"{place}: the rows of a grid are equally long (found {widths[0]} and {widths[-1]} colours)")
@@ -194,13 +194,13 @@ def grid_of(value: Any, place: str) -> list[list[int]]:
     return grid
 
 
-def cells_of(row: str) -> list[str]:
+def _cells_of(row: str) -> list[str]:
     """The colours of a row in text: 0120, 0 1 2 0 or 0,1,2,0."""
     text = row.strip()
     return list(text) if text.isdigit() else re.split(r"[\s,]+", text)
 
 
-def colour_of(cell: Any, place: str) -> int:
+def _colour_of(cell: Any, place: str) -> int:
     """A colour, also as other programs write it: 3.0 or "3"."""
     number = (
         int(cell) if isinstance(cell, str) and cell.isascii() and cell.strip().isdigit() and len(cell) < 9 else cell
@@ -210,21 +210,21 @@ def colour_of(cell: Any, place: str) -> int:
     return int(number)
 
 
-def with_solution(pair: Mapping[str, Any], output: Any, number: int) -> dict[str, Any]:
+def _with_solution(pair: Mapping[str, Any], output: Any, number: int) -> dict[str, Any]:
     """A test with its output. Raises BadLine where it has another one already."""
-    solved = grid_of(output, f"its solution [{number}]")
+    solved = _grid_of(output, f"its solution [{number}]")
     if pair["output"] not in (None, solved):
         raise BadLine("a test has another output than its solution")
     return {**pair, "output": solved}
 
 
-def beside(path: Path) -> Path | None:
+def _beside(path: Path) -> Path | None:
     """The solutions that lie beside a file of challenges: the same name with the one word for the other."""
     file = path.with_name(path.name.replace("challenges", "solutions"))
     return file if file != path and file.is_file() else None
 
 
-def read_solutions(path: Path) -> Mapping[str, Any]:
+def _read_solutions(path: Path) -> Mapping[str, Any]:
     """Outputs by task. Raises MissingInput or BadInput."""
     if not path.is_file():
         raise MissingInput(f"--solutions {path}: no such file")

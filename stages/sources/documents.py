@@ -33,9 +33,9 @@ from stages.sources.datasets.compressed import open_plain, plain_name
 from stages.sources.datasets.folders import JSON_FILES, LeaveOut, ignore
 from stages.sources.texts import check_passage
 
-LINE_FILES = (".jsonl", ".ndjson")
-FIRST_LINES = 3  # lines from which it is told whether a file holds lines
-LINE_KEYS = frozenset({"task", "title", "context", "question"})
+_LINE_FILES = (".jsonl", ".ndjson")
+_FIRST_LINES = 3  # lines from which it is told whether a file holds lines
+_LINE_KEYS = frozenset({"task", "title", "context", "question"})
 KNOWN = (
     "known are SQuAD, ARC tasks, a list of {title, context, questions} (with completions or not), official "
     "reward files (articles), and record lines"
@@ -108,7 +108,7 @@ def read_head(file: BinaryIO) -> list[bytes]:
     """The first lines of a file: up to one that may be a line of a source, and no more than tell what it is."""
     head: list[bytes] = []
     told = size = 0
-    while told < FIRST_LINES and size <= HEAD and (line := file.readline(LONGEST + 1)):
+    while told < _FIRST_LINES and size <= HEAD and (line := file.readline(LONGEST + 1)):
         head.append(line)
         size += len(line)
         told += bool(line.strip(b"\xef\xbb\xbf \t\r\n"))
@@ -123,7 +123,7 @@ def is_line(line: bytes) -> bool:
         value = parse_json(line.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict) and not LINE_KEYS.isdisjoint(value) and not arc.is_challenges(value)
+    return isinstance(value, dict) and not _LINE_KEYS.isdisjoint(value) and not arc.is_challenges(value)
 
 
 def open_json(path: Path, reading: Reading) -> Iterator[Record]:
@@ -144,19 +144,19 @@ def read_opened(
     """The records of a file or stream that begins with `head`; `close` is called when all is read."""
     start = b"".join(head)
     ending = plain_name(path).suffix.lower()
-    lines = ending in LINE_FILES
+    lines = ending in _LINE_FILES
     if not start.strip(b"\xef\xbb\xbf \t\r\n\0") and ending != ".json":
         raise Empty(str(path))
-    if kind := look_at_bytes(start) or (look_at_first(head) if lines and not reading.columns.names else None):
+    if kind := look_at_bytes(start) or (_look_at_first(head) if lines and not reading.columns.names else None):
         raise Foreign(kind, str(path))
     if (lines or any(map(is_line, head))) and not is_document(start):
-        return close_after(load_lines(file, path, reading), close)
+        return _close_after(_load_lines(file, path, reading), close)
     raw = file.read()
     close()
-    return from_whole(raw, path, reading)
+    return _from_whole(raw, path, reading)
 
 
-def look_at_first(head: list[bytes]) -> Kind | None:
+def _look_at_first(head: list[bytes]) -> Kind | None:
     """What a file of lines is by its first one; None where that may be a task, or is bad."""
     try:
         first = parse_json(next(filter(bytes.strip, head)).decode("utf-8-sig"))
@@ -165,7 +165,7 @@ def look_at_first(head: list[bytes]) -> Kind | None:
     pair = isinstance(first, dict) and (
         first.keys() >= {"prompt", "completion"} or isinstance(first.get("messages"), list)
     )
-    return SFT_PAIRS if pair and LINE_KEYS.isdisjoint(first) else look_at_keys(first)
+    return SFT_PAIRS if pair and _LINE_KEYS.isdisjoint(first) else look_at_keys(first)
 
 
 def is_document(start: bytes) -> bool:
@@ -174,7 +174,7 @@ def is_document(start: bytes) -> bool:
     return is_spread(start) or (text[:1] == b"[" and text[1:].lstrip()[:1] in (b"{", b"]"))
 
 
-def close_after(records: Iterator[Record], close: Callable[[], None]) -> Iterator[Record]:
+def _close_after(records: Iterator[Record], close: Callable[[], None]) -> Iterator[Record]:
     """The records; then `close`."""
     try:
         yield from records
@@ -182,7 +182,7 @@ def close_after(records: Iterator[Record], close: Callable[[], None]) -> Iterato
         close()
 
 
-def load_lines(file: Readable, path: Path, reading: Reading) -> Iterator[Record]:
+def _load_lines(file: Readable, path: Path, reading: Reading) -> Iterator[Record]:
     """Record lines as they are, `{title, context, questions}` lines as tasks; rows are gathered."""
     lines = bounded_lines(cast("BinaryIO", file))
     found = read_lines(lines, str(path), lambda value: from_line(value, reading, str(path)), reading.refuse)
@@ -191,29 +191,29 @@ def load_lines(file: Readable, path: Path, reading: Reading) -> Iterator[Record]
 
 def from_line(value: dict[str, Any], reading: Reading, name: str) -> list[Record]:
     """The records of a line, row or object; none of a row of a passage, which `reading` gathers. Raises BadLine."""
-    if is_record(value):
+    if _is_record(value):
         record = record_of(value)
         if record.task.domain == "qa":
             check_passage(record.task.context)
         return [record]
-    return [record for _, entry in squad.split_entry(value) for record in from_entry(entry, reading, name)]
+    return [record for _, entry in squad.split_entry(value) for record in _from_entry(entry, reading, name)]
 
 
-def is_record(value: Any) -> bool:
+def _is_record(value: Any) -> bool:
     """Whether an object is a record, good or bad; other things may have a task that is a name."""
     if not isinstance(value, dict) or "task" not in value:
         return False
-    return isinstance(value["task"], dict) or value.keys().isdisjoint((*LINE_KEYS - {"task"}, "train", "paragraphs"))
+    return isinstance(value["task"], dict) or value.keys().isdisjoint((*_LINE_KEYS - {"task"}, "train", "paragraphs"))
 
 
-def from_entry(entry: Any, reading: Reading, name: str) -> list[Record]:
+def _from_entry(entry: Any, reading: Reading, name: str) -> list[Record]:
     """The records of a passage, with its self-edits in official files; none of a row. Raises BadLine."""
-    if is_record(entry):
+    if _is_record(entry):
         raise BadLine("a record in a list; make lines of it: jq -c '.[]' FILE")
     entry = arc.unpack_grids(reading.columns.rename(entry)) if isinstance(entry, dict) else entry
     if arc.is_task(entry):
         return [arc.named_record(entry, reading.solutions, name)]
-    if isinstance(entry, dict) and LINE_KEYS.isdisjoint(entry) and (kind := look_at_keys(entry)):
+    if isinstance(entry, dict) and _LINE_KEYS.isdisjoint(entry) and (kind := look_at_keys(entry)):
         raise BadLine(kind.tell("stdin"))
     if squad.is_row(entry):
         reading.rows.add(entry, name, reading.unanswered)
@@ -229,29 +229,29 @@ def from_entry(entry: Any, reading: Reading, name: str) -> list[Record]:
     return seal_official.with_edits(record, entry, reading.about[name])
 
 
-def from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
+def _from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
     """The records of a whole file: of one document, or of lines whose first ones are bad."""
     try:
         document = parse_loosely(raw.decode("utf-8-sig"))
     except ValueError as error:
-        if any(map(is_object, raw.split(b"\n", FIRST_LINES)[:FIRST_LINES])):
-            return load_lines(BytesIO(raw), path, reading)
+        if any(map(is_object, raw.split(b"\n", _FIRST_LINES)[:_FIRST_LINES])):
+            return _load_lines(BytesIO(raw), path, reading)
         way, is_stream = "", str(path) == "stdin"
         if is_spread(raw[:HEAD]) and "Extra data" in str(error):
             way = f"; several documents become lines with: jq -c . {'FILE' if is_stream else path}"
         elif path.suffix.lower() not in JSON_FILES and not is_stream:
             way = f"; a text under such a name is read with: seal tasks - --title TITLE < {path}"
         raise BadInput(f"{path}: {why(error)}{way}") from None
-    keys = LINE_KEYS.union(reading.columns.names.values())
+    keys = _LINE_KEYS.union(reading.columns.names.values())
     is_arc = arc.is_task(document) or arc.is_challenges(document)
     if isinstance(document, dict) and not keys.isdisjoint(document) and not is_arc:
         return read_entries(
             [("the object", document)], str(path), lambda value: from_line(value, reading, str(path)), reading.refuse
         )
-    return from_document(document, path, reading)
+    return _from_document(document, path, reading)
 
 
-def from_document(document: Any, path: Path, reading: Reading) -> Iterator[Record]:
+def _from_document(document: Any, path: Path, reading: Reading) -> Iterator[Record]:
     """A whole JSON document, told apart by its keys. Raises BadInput for one of no known layout."""
     if isinstance(document, Fault):
         raise BadInput(f"{path}: {document}")
@@ -264,7 +264,7 @@ def from_document(document: Any, path: Path, reading: Reading) -> Iterator[Recor
         return arc.from_arc(document, path, reading.refuse, reading.solutions)
     if isinstance(document, list) and document and look_at_keys(document[0]) is PAIRS:
         raise Foreign(PAIRS, str(path))
-    for fits, read in LAYOUTS:
+    for fits, read in _LAYOUTS:
         if fits(document):
             return read(document, path, reading)
     if kind := look_at_keys(document):
@@ -292,11 +292,11 @@ def _from_entries(document: Any, path: Path, reading: Reading) -> Iterator[Recor
     items = enumerate(document) if isinstance(document, list) else ()
     places = chain.from_iterable(squad.split_entry(item, f"[{number}]") for number, item in items)
     found = places if isinstance(document, list) else squad.split_entry(document)
-    return read_entries(found, str(path), lambda entry: from_entry(entry, reading, str(path)), reading.refuse)
+    return read_entries(found, str(path), lambda entry: _from_entry(entry, reading, str(path)), reading.refuse)
 
 
 Read = Callable[[Any, Path, Reading], Iterator[Record]]
-LAYOUTS: tuple[tuple[Callable[[Any], bool], Read], ...] = (
+_LAYOUTS: tuple[tuple[Callable[[Any], bool], Read], ...] = (
     (_is_squad, _from_entries),
     (_is_rewards, lambda document, path, reading: seal_official.from_rewards(document, path, reading.refuse)),
     (

@@ -16,16 +16,16 @@ from stages.records.frozen import is_void
 from stages.records.jsonl import BadLine, excerpt
 from stages.records.strict_json import parse_json, settled
 
-PLAIN = "answer"
-GOLDS = (PLAIN, "answers", "other_answers", "aliases", "answer_aliases")  # beside a question
-INNER = ("text", "value", PLAIN, "aliases")  # of one answer that is an object
-NEEDS = "an answer is text, a list of texts, or an object with text, or with value and aliases"
-NO_ANSWER = ("cannotanswer", "no answer present.")  # QuAC's and MS MARCO's words for it
-OPTIONS = re.compile(r"(options|choices|candidates)|[A-H]|(option|choice|answer|ending|opt)[_ ]?([a-hA-H]|\d)")
-RIGHT_ONE = ("label", "correct_answer_id", "answerKey", "correct_option", "answer_idx")  # of several answers
-RIGHT = ("label", "is_correct", "correct")  # whether the answer beside it is right
-TRUTHS = ("ground_truth", "ground_truths", "gold_answer", "correct_answer", "reference_answer", "expected_answer")
-JOINED = re.compile(r"""['"]\s+['"]""")  # two texts, with nothing but blanks between them
+_PLAIN = "answer"
+GOLDS = (_PLAIN, "answers", "other_answers", "aliases", "answer_aliases")  # beside a question
+_INNER = ("text", "value", _PLAIN, "aliases")  # of one answer that is an object
+_NEEDS = "an answer is text, a list of texts, or an object with text, or with value and aliases"
+_NO_ANSWER = ("cannotanswer", "no answer present.")  # QuAC's and MS MARCO's words for it
+_OPTIONS = re.compile(r"(options|choices|candidates)|[A-H]|(option|choice|answer|ending|opt)[_ ]?([a-hA-H]|\d)")
+_RIGHT_ONE = ("label", "correct_answer_id", "answerKey", "correct_option", "answer_idx")  # of several answers
+_RIGHT = ("label", "is_correct", "correct")  # whether the answer beside it is right
+_TRUTHS = ("ground_truth", "ground_truths", "gold_answer", "correct_answer", "reference_answer", "expected_answer")
+_JOINED = re.compile(r"""['"]\s+['"]""")  # two texts, with nothing but blanks between them
 
 
 def gold_answers(entry: Mapping[str, Any], *, may_be_blank: bool) -> list[str]:
@@ -37,7 +37,7 @@ def gold_answers(entry: Mapping[str, Any], *, may_be_blank: bool) -> list[str]:
     here = [key for key in GOLDS if key in entry]
     if not here:
         named = ", ".join(str(key)[:30] for key in list(entry)[:7])
-        raise BadLine(f"a question without a key answer or answers: it has {named}; {NEEDS}")
+        raise BadLine(f"a question without a key answer or answers: it has {named}; {_NEEDS}")
     found: list[str] = []
     for key in here:
         value = entry[key]
@@ -46,7 +46,7 @@ def gold_answers(entry: Mapping[str, Any], *, may_be_blank: bool) -> list[str]:
             raise BadLine(f"{key} of the question {told} is empty; one without an answer has null, or is_impossible")
         found += _texts(key, value)
     golds = list(dict.fromkeys(text.strip() for text in found if not is_void(text)))
-    golds = [] if all(gold.lower() in NO_ANSWER for gold in golds) else golds
+    golds = [] if all(gold.lower() in _NO_ANSWER for gold in golds) else golds
     if golds:
         _check_right(entry, golds)
     return golds
@@ -55,16 +55,16 @@ def gold_answers(entry: Mapping[str, Any], *, may_be_blank: bool) -> list[str]:
 def _check_right(entry: Mapping[str, Any], golds: list[str]) -> None:
     """Raises BadLine where the answers are not those that are right: an option's letter, all options, a wrong one."""
     told = excerpt(golds[0])
-    options = [text for key, value in entry.items() if OPTIONS.fullmatch(str(key)) for text in _listed(value)]
+    options = [text for key, value in entry.items() if _OPTIONS.fullmatch(str(key)) for text in _listed(value)]
     if len(options) > 1 and not {gold.lower() for gold in golds} <= {text.strip().lower() for text in options}:
         raise BadLine(f"the answer {told} is none of its options; give the text of the right one as answer")
-    which = next((key for key in RIGHT_ONE if str(entry.get(key)) in map(str, range(len(golds)))), None)
+    which = next((key for key in _RIGHT_ONE if str(entry.get(key)) in map(str, range(len(golds)))), None)
     if which and (len(golds) > 1 or (len(options) > 1 and len(golds) == len(options))):
         found = f"{which} is {entry[which]}, as if one of the {len(golds)} answers were right"
         raise BadLine(f"{found}; give that alone as answer, or leave {which} out")
-    if wrong := next((key for key in RIGHT if str(entry.get(key)).lower() in ("0", "0.0", "false")), None):
+    if wrong := next((key for key in _RIGHT if str(entry.get(key)).lower() in ("0", "0.0", "false")), None):
         raise BadLine(f"{wrong} is {entry[wrong]}, as if the answer {told} were wrong; leave the row or {wrong} out")
-    for key in TRUTHS:
+    for key in _TRUTHS:
         texts = [text.strip() for text in _listed(entry.get(key)) if not is_void(text)]
         if texts and set(golds).isdisjoint(texts):
             raise BadLine(f"the answer {told} is another than {key}; --column answer={key} takes that")
@@ -81,12 +81,12 @@ def _listed(value: Any) -> list[str]:
 
 
 def _texts(key: str, value: Any) -> Iterator[str]:
-    value = unpack_answers(key, value) if isinstance(value, str) else value
+    value = _unpack_answers(key, value) if isinstance(value, str) else value
     for each in value if isinstance(value, list | tuple) else [value]:
         if isinstance(each, Mapping):
-            named = [name for name in INNER if name in each]
+            named = [name for name in _INNER if name in each]
             if not named:
-                raise BadLine(f"{key} has the keys {', '.join(map(str, each))[:80]}; {NEEDS}")
+                raise BadLine(f"{key} has the keys {', '.join(map(str, each))[:80]}; {_NEEDS}")
             for name in named:
                 inner = each[name]
                 yield from (_text(key, item) for item in (inner if isinstance(inner, list | tuple) else [inner]))
@@ -100,10 +100,10 @@ def _text(key: str, value: Any) -> str:
         return value
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return "" if value is None else str(value)
-    raise BadLine(f"{key}: {excerpt(value)} is no text; {NEEDS}")
+    raise BadLine(f"{key}: {excerpt(value)} is no text; {_NEEDS}")
 
 
-def unpack_answers(key: str, text: str) -> Any:
+def _unpack_answers(key: str, text: str) -> Any:
     """What a text holds that was printed from a list or an object; any other text as it is. Raises BadLine.
 
     The text of one answer may begin with a bracket: it is taken apart only if it is wholly a list of texts, or objects.
@@ -113,12 +113,12 @@ def unpack_answers(key: str, text: str) -> Any:
     try:
         value = unpack(text)
     except ValueError as error:
-        if key == PLAIN and not text.lstrip().startswith(("{'", '{"')):
+        if key == _PLAIN and not text.lstrip().startswith(("{'", '{"')):
             return text
         raise BadLine(f"{key}: cannot be read as a list or an object ({error}): {excerpt(text)}") from None
     items = value if isinstance(value, list) else [value]
-    printed = bool(items) and all(isinstance(item, str) or not set(INNER).isdisjoint(_keys(item)) for item in items)
-    return value if printed or key != PLAIN else text
+    printed = bool(items) and all(isinstance(item, str) or not set(_INNER).isdisjoint(_keys(item)) for item in items)
+    return value if printed or key != _PLAIN else text
 
 
 def _keys(item: object) -> Mapping[str, Any]:
@@ -162,7 +162,7 @@ class Printed:
     """
 
     def __init__(self, text: str) -> None:
-        self.text, self.may_join = text, bool(JOINED.search(text))
+        self.text, self.may_join = text, bool(_JOINED.search(text))
 
     def value(self) -> Any:
         return self._value(ast.parse(self.text, mode="eval").body)

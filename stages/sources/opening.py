@@ -37,8 +37,8 @@ from stages.sources.documents import Empty, Reading, Rewound, is_document, is_li
 from stages.sources.repeats import Repeats
 from stages.sources.texts import find_title, from_text, read_start, title_of
 
-ROWS = re.compile(rb"\s*(\d[ \t,]*)+\r?\n[\d\s,]*\d\s*")  # of numbers, two at least
-BEGINNING = re.compile(rb"\s*(\{|\[\s*(\{|\]|\"|$))")  # of JSON, rather than of a text
+_ROWS = re.compile(rb"\s*(\d[ \t,]*)+\r?\n[\d\s,]*\d\s*")  # of numbers, two at least
+_BEGINNING = re.compile(rb"\s*(\{|\[\s*(\{|\]|\"|$))")  # of JSON, rather than of a text
 
 
 def open_file(path: Path, title: str, reading: Reading) -> Iterator[Record]:
@@ -47,7 +47,7 @@ def open_file(path: Path, title: str, reading: Reading) -> Iterator[Record]:
     if kind := look_at_name(path):
         raise Foreign(kind, str(path))
     if suffix in TEXTS:
-        return open_text(path, title, reading)
+        return _open_text(path, title, reading)
     if suffix in TABLES:
         return open_table(path, reading)
     try:
@@ -58,20 +58,20 @@ def open_file(path: Path, title: str, reading: Reading) -> Iterator[Record]:
         raise
 
 
-def open_text(path: Path, title: str, reading: Reading) -> Iterator[Record]:
+def _open_text(path: Path, title: str, reading: Reading) -> Iterator[Record]:
     """An own text as a task. Raises Foreign for a prompt template, and for what is no text whatever its name."""
     raw = read_start(path)
-    kind = look_at_bytes(raw) or (TEMPLATE if is_template(raw) else NUMBERS if ROWS.fullmatch(raw) else None)
+    kind = look_at_bytes(raw) or (TEMPLATE if is_template(raw) else NUMBERS if _ROWS.fullmatch(raw) else None)
     if kind:
         raise Foreign(kind, str(path))
-    if is_json(raw):
+    if _is_json(raw):
         return open_json(path, reading)
     return _text(raw, title, str(path), reading)
 
 
-def is_json(raw: bytes) -> bool:
+def _is_json(raw: bytes) -> bool:
     """Whether a text is JSON, by whatever name: a line that is an object, or a document of objects."""
-    if not BEGINNING.match(raw.removeprefix(b"\xef\xbb\xbf")):
+    if not _BEGINNING.match(raw.removeprefix(b"\xef\xbb\xbf")):
         return False
     try:
         found = json.loads(raw.decode("utf-8-sig"))
@@ -95,7 +95,7 @@ def open_stream(file: BinaryIO, name: str, reading: Reading) -> Iterator[Record]
     start, stream = b"".join(head), Rewound(head, file)
     if kind := look_at_bytes(start):
         raise Foreign(kind, name)
-    if any(map(is_object, head)) or is_document(start) or BEGINNING.match(start.removeprefix(b"\xef\xbb\xbf")):
+    if any(map(is_object, head)) or is_document(start) or _BEGINNING.match(start.removeprefix(b"\xef\xbb\xbf")):
         if reading.title and any(map(is_line, head)):
             raise BadConfig(f"--title {reading.title}: what comes on {name} is JSON, which says its titles itself")
         return read_opened(stream, head, Path(name), reading, close=lambda: None)
@@ -130,7 +130,7 @@ def read_folder(root: Path, reading: Reading, repeats: Repeats) -> Iterator[Reco
             name = path.relative_to(root)
             splits |= chosen.name_splits(name) if suffix in (*JSON_FILES, *TABLES) else set()
             folders |= chosen.name_splits(name.parent / "a") if suffix in JSON_FILES else set()
-            records = guard(open_in_folder(path, chosen, reading), path, reading)
+            records = _guard(_open_in_folder(path, chosen, reading), path, reading)
             for record in repeats.leave_out(records, str(path), reading.leave_out, reading.refuse):
                 grids = grids or record.task.domain == "arc"
                 yield record
@@ -143,14 +143,14 @@ def read_folder(root: Path, reading: Reading, repeats: Repeats) -> Iterator[Reco
         raise BadConfig(f"{root} --split {chosen.split}: no file is called so; {known}{part}")
 
 
-def open_in_folder(path: Path, chosen: Selection, reading: Reading) -> Iterator[Record]:
+def _open_in_folder(path: Path, chosen: Selection, reading: Reading) -> Iterator[Record]:
     """The records of a file of a folder: another kind of file is left out there, and a bad one costs itself alone."""
     try:
         return open_file(path, title_of(path, chosen.root), reading)
     except Foreign as error:
         if error.kind in (UTF16, UTF16BE, UTF32, *STAND_INS):
             reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))
-        elif error.kind is not SOLUTIONS or not has_challenges(path):
+        elif error.kind is not SOLUTIONS or not _has_challenges(path):
             reading.leave_out(Omission(str(path), error.kind.short, str(error)))
     except Columnless as error:
         if chosen.is_dataset:
@@ -164,13 +164,13 @@ def open_in_folder(path: Path, chosen: Selection, reading: Reading) -> Iterator[
     return iter(())
 
 
-def has_challenges(path: Path) -> bool:
+def _has_challenges(path: Path) -> bool:
     """Whether ARC's challenges lie beside their solutions, which are then read with them."""
     other = path.with_name(path.name.replace("solutions", "challenges"))
     return other != path and other.is_file()
 
 
-def guard(records: Iterator[Record], path: Path, reading: Reading) -> Iterator[Record]:
+def _guard(records: Iterator[Record], path: Path, reading: Reading) -> Iterator[Record]:
     """The records of a file of a folder, as far as it can be read."""
     try:
         yield from records

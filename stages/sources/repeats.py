@@ -22,12 +22,12 @@ class Repeats:
         self.names.append(name)
         mine = len(self.names) - 1
         for record in records:
-            first = self.seen.setdefault(digest_content(record), mine)
+            first = self.seen.setdefault(_digest_content(record), mine)
             if first != mine:
                 leave_out(Omission(name, TWICE, f"{record.task.name} is in {self.names[first]} already"))
                 continue
             if record.task.domain == "arc":
-                says = digest_content(Record(task=record.task))
+                says = _digest_content(Record(task=record.task))
                 known, other = self.called.setdefault(record.task.id, (says, mine))
                 if known != says and other != mine:
                     reason = f"{record.task.id}: another task is called so in {self.names[other]}; rename one of them"
@@ -36,7 +36,7 @@ class Repeats:
             yield record
 
 
-def digest_content(record: Record) -> str:
+def _digest_content(record: Record) -> str:
     """Equal for lines that say the same. A text is its words, whatever its title; a passage not its questions' ids."""
     task = record.task
     if record.edit is None and record.adapter is None and record.score is None and isinstance(task, QaTask):

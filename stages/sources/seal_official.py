@@ -17,8 +17,8 @@ from stages.records.jsonl import BadLine, Refuse, meta_of, problem, read_entries
 from stages.records.record import Adapter, Answer, QaTask, Record, Score, SelfEdit, content_id, make_task
 from stages.records.strict_json import Fault, parse_json, settled, why
 
-SAMPLED = ("temperature", "top_p", "max_tokens")  # of what a `.meta` file says
-REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
+_SAMPLED = ("temperature", "top_p", "max_tokens")  # of what a `.meta` file says
+_REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
 
 
 def with_edits(record: Record, entry: Mapping[str, Any], about: Mapping[str, Any]) -> list[Record]:
@@ -64,14 +64,14 @@ def _what_is_wrong(about: Any) -> str | None:
     """Why a `.meta` file does not say how self-edits were written; None where it may."""
     if not isinstance(about, dict) or not isinstance(about.get("model", UNKNOWN), str):
         return "not an object whose model is text"
-    bad = [name for name in SAMPLED if not isinstance(about.get(name, 0), int | float)]
+    bad = [name for name in _SAMPLED if not isinstance(about.get(name, 0), int | float)]
     return f"its {bad[0]} is no number" if bad else None
 
 
 def _edit(task: QaTask, entry: Mapping[str, Any], text: str, sample: int, about: Mapping[str, Any]) -> SelfEdit:
     prompt = entry.get("prompt", "")
     model = str(about.get("model", UNKNOWN))
-    known = {name: about[name] for name in SAMPLED if name in about}
+    known = {name: about[name] for name in _SAMPLED if name in about}
     return SelfEdit(
         id=content_id(task.id, model, prompt, sample, text),
         sample=sample,
@@ -159,5 +159,5 @@ def _repetition(
 
 def _score(about: Mapping[str, Any], value: float, baseline: float, answers: tuple[Answer, ...]) -> Score:
     model = str(about.get("model", UNKNOWN))
-    score = Score(value=value, baseline=baseline, model=model, judge=REWARD_JUDGE, answers=answers)
+    score = Score(value=value, baseline=baseline, model=model, judge=_REWARD_JUDGE, answers=answers)
     return score.model_copy(update={"bounds": (value, value)})

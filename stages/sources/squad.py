@@ -22,11 +22,11 @@ from stages.sources.golds import GOLDS, gold_answers, unpack
 from stages.sources.texts import check_passage
 
 NESTED = ("questions", "qas", "qa_pairs")
-ENTRIES = (
+_ENTRIES = (
     "known are rows of title, context, question and answer or answers, passages of title, context and questions "
     "(or qas, qa_pairs), and SQuAD's data; --column context=NAME where one is called otherwise"
 )
-ASKING = re.compile(
+_ASKING = re.compile(
     r"question|answer|quer(y|ies)|quiz|^instructions?$|^responses?$|^qa|qas?$|^qs?$", re.IGNORECASE
 )  # keys that are of questions
 UNANSWERED = "question without an answer"  # the kinds of such omissions
@@ -51,7 +51,7 @@ class Unanswered:
 
     def sort_out(self, asked: Iterable[Posed], name: str) -> list[Posed] | None:
         """The questions with their gold answers; None where there were some and none is left."""
-        found = unite(asked)
+        found = _unite(asked)
         if self.keep:
             return [each if each.golds else replace(each, golds=(UNANSWERABLE,)) for each in found]
         kept = [each for each in found if each.golds]
@@ -63,10 +63,10 @@ class Unanswered:
         return None if found and not kept else kept
 
 
-DROPPED = Unanswered()
+_DROPPED = Unanswered()
 
 
-def unite(asked: Iterable[Posed]) -> list[Posed]:
+def _unite(asked: Iterable[Posed]) -> list[Posed]:
     """The questions; one that comes again under its id has the gold answers of both."""
     found: dict[object, Posed] = {}
     for place, each in enumerate(asked):
@@ -114,7 +114,7 @@ def read_question(entry: Any, *, keep: bool) -> Posed:
     if not isinstance(entry, Mapping) or "question" not in entry:
         told = f"the keys {', '.join(map(str, entry))[:60]}" if isinstance(entry, Mapping) else excerpt(entry)
         raise BadLine(f"a question must be an object of question and answer or answers (found {told})")
-    question, impossible = entry["question"], is_impossible(entry)
+    question, impossible = entry["question"], _is_impossible(entry)
     if not isinstance(question, str) or is_void(question):
         raise BadLine(f"question must be text (found {excerpt(question)})")
     try:
@@ -129,7 +129,7 @@ def read_question(entry: Any, *, keep: bool) -> Posed:
     return Posed(question, tuple(golds), _id(entry))
 
 
-def is_impossible(entry: Mapping[str, Any]) -> bool | None:
+def _is_impossible(entry: Mapping[str, Any]) -> bool | None:
     """Whether a question says that it cannot be answered; None where it does not say. Raises BadLine."""
     for key, denies in (("is_impossible", False), ("answerable", True)):
         value = entry.get(key)
@@ -153,7 +153,7 @@ def _heading(entry: Mapping[str, Any]) -> tuple[str, str]:
     title, context = entry.get("title"), entry.get("context")
     if context is None:
         keys = "it is null" if "context" in entry else ", ".join(key[:40] for key in list(entry)[:6]) or "nothing"
-        raise BadLine(f"no 'context' ({keys}); {ENTRIES}")
+        raise BadLine(f"no 'context' ({keys}); {_ENTRIES}")
     if not isinstance(title, str | int | None) or not isinstance(context, str):
         raise BadLine(f"title and context must be text (found {excerpt(title)}, {excerpt(context)})")
     check_passage(context)
@@ -163,31 +163,31 @@ def _heading(entry: Mapping[str, Any]) -> tuple[str, str]:
 def read_passage(entry: Any, unanswered: Unanswered, name: str) -> QaTask | None:
     """The task of a passage; None where all its questions are left out. Raises BadLine for what is no passage."""
     if not isinstance(entry, Mapping):
-        raise BadLine(f"{excerpt(entry)} is no passage; {ENTRIES}")
+        raise BadLine(f"{excerpt(entry)} is no passage; {_ENTRIES}")
     title, context = _heading(entry)
     named = _nested(entry) or [key for key in NESTED if key in entry]
-    asking = [str(key)[:40] for key, value in entry.items() if asks(str(key), value)]
+    asking = [str(key)[:40] for key, value in entry.items() if _asks(str(key), value)]
     unread = [key for key in asking if not named or key == "question"]
     if unread or len(named) > 1:
-        raise BadLine(f"cannot tell its questions by the keys {', '.join([*named, *unread])}; {ENTRIES}")
+        raise BadLine(f"cannot tell its questions by the keys {', '.join([*named, *unread])}; {_ENTRIES}")
     questions = _as_list(entry[named[0]], named[0]) if named else []
     asked = unanswered.sort_out([read_question(each, keep=unanswered.keep) for each in questions], name)
     if asked is None:
         return None
-    return task_of(title, context, asked)
+    return _task_of(title, context, asked)
 
 
-def task_of(title: str, context: str, asked: Sequence[Posed]) -> QaTask:
+def _task_of(title: str, context: str, asked: Sequence[Posed]) -> QaTask:
     """The task of a passage with these questions."""
     return make_task(title, context, [(each.question, each.golds) for each in asked], [each.id for each in asked])
 
 
-def asks(key: str, value: Any) -> bool:
+def _asks(key: str, value: Any) -> bool:
     """Whether something of a passage is about questions by its key, or by the keys in it."""
     if not isinstance(value, str | list | dict):
         return False
     first = value[0] if isinstance(value, list) and value else value
-    return bool(ASKING.search(key)) or (isinstance(first, dict) and any(map(ASKING.search, map(str, first))))
+    return bool(_ASKING.search(key)) or (isinstance(first, dict) and any(map(_ASKING.search, map(str, first))))
 
 
 def _as_list(value: Any, key: str) -> list[Any]:
@@ -219,7 +219,7 @@ class Rows:
         self.repeated: list[str] = []
         self.added = self.source = 0
 
-    def add(self, row: Mapping[str, Any], name: str, unanswered: Unanswered = DROPPED) -> None:
+    def add(self, row: Mapping[str, Any], name: str, unanswered: Unanswered = _DROPPED) -> None:
         """One more, of the file called so. Raises BadLine for a bad one."""
         title, context = _heading(row)
         posed, meta = read_question(row, keep=unanswered.keep), meta_of(row)
@@ -230,11 +230,11 @@ class Rows:
             self.passages.setdefault((title, context), []).append(posed)
             self.metas.setdefault((title, context), meta)
 
-    def take(self, unanswered: Unanswered = DROPPED) -> Iterator[Record]:
+    def take(self, unanswered: Unanswered = _DROPPED) -> Iterator[Record]:
         """The tasks, which are then here no more."""
         passages, self.passages, files, self.files = self.passages, {}, self.files, {}
         metas, self.metas = self.metas, {}
         for (title, context), group in passages.items():
             posed = unanswered.sort_out(group, files[title, context, group[0]][1])
             if posed is not None:
-                yield Record(task=task_of(title, context, posed), meta=metas[title, context])
+                yield Record(task=_task_of(title, context, posed), meta=metas[title, context])

@@ -11,8 +11,8 @@ from stages.records.record import Record, make_task
 from stages.records.strict_json import explain_bytes, settled
 from stages.sources.datasets.compressed import open_plain, plain_name
 
-MARKED = re.compile(r"#{1,6}[ \t]+(\S.*)")
-RULES = ("=", "-", "~", "*", "^", "+")  # with which reStructuredText underlines a heading
+_MARKED = re.compile(r"#{1,6}[ \t]+(\S.*)")
+_RULES = ("=", "-", "~", "*", "^", "+")  # with which reStructuredText underlines a heading
 
 
 def read_start(path: Path) -> bytes:
@@ -43,7 +43,7 @@ def from_text(title: str, raw: bytes) -> Record:
         raise BadLine(explain_bytes(error)) from None
     if is_void(text):
         raise BadLine("empty: there is nothing in it to learn")
-    return Record(task=make_task(clean_title(title), text.replace("\r\n", "\n").replace("\r", "\n").strip(), []))
+    return Record(task=make_task(_clean_title(title), text.replace("\r\n", "\n").replace("\r", "\n").strip(), []))
 
 
 def check_passage(context: object) -> None:
@@ -52,7 +52,7 @@ def check_passage(context: object) -> None:
         raise BadLine("context is empty: there is nothing in it to learn")
 
 
-def clean_title(name: str) -> str:
+def _clean_title(name: str) -> str:
     """A name as a title: what is no text in it replaced, control characters and line ends as blanks."""
     return "".join(letter if letter.isprintable() else " " for letter in settled(name)).strip() or name
 
@@ -64,10 +64,10 @@ def find_title(text: str) -> str | None:
     """
     first = before = over = ""
     for line in text.split("\n"):
-        if marked := MARKED.match(line):
+        if marked := _MARKED.match(line):
             return marked[1].rstrip("# \t\r")
         found = line.strip()
-        rule = len(found) > 2 and found == found[0] * len(found) and found[0] in RULES
+        rule = len(found) > 2 and found == found[0] * len(found) and found[0] in _RULES
         if rule and before and (found[0] == "=" or (before == first and not 0 < len(over) < len(before))):
             return before
         if rule and not first:

@@ -16,10 +16,10 @@ from stages.errors import BadConfig, Untrainable
 from stages.tokens.control_tokens import SECRET, Controls
 from stages.tokens.token_counts import NO_CHAT
 
-TODAY = datetime(2024, 7, 26)  # for templates that ask: the day of Llama 3.2's own template where it has no clock
-SAID = f"{SECRET}said"  # stands for what an assistant says
-FOREIGN = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)  # raised by templates
-MARK = re.compile(r"[<\[].*[>\]]", re.DOTALL)
+_TODAY = datetime(2024, 7, 26)  # for templates that ask: the day of Llama 3.2's own template where it has no clock
+_SAID = f"{SECRET}said"  # stands for what an assistant says
+_FOREIGN = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)  # raised by templates
+_MARK = re.compile(r"[<\[].*[>\]]", re.DOTALL)
 Turns = Sequence[Mapping[str, str]]
 
 
@@ -43,7 +43,7 @@ def rendered(tokenizer: Any, messages: Turns, **settings: bool) -> str:
     Its clock stands still (Llama 3.2's writes the date into the system turn); a template that can think (Qwen3's) is
     told not to, since a self-edit or an answer begins at once. A server renders chats itself.
     """
-    turns, still = [dict(message) for message in messages], TODAY.strftime
+    turns, still = [dict(message) for message in messages], _TODAY.strftime
     return str(
         tokenizer.apply_chat_template(turns, tokenize=False, strftime_now=still, enable_thinking=False, **settings)
     )
@@ -75,18 +75,18 @@ def _of(tokenizer: Any) -> _Known:
 
 def _marks(tokenizer: Any) -> frozenset[str]:
     """Added tokens that are not special, but mark the turns of the chat template, as DeepSeek's do: not thoughts."""
-    written = _small_chat(tokenizer) + _small_chat(tokenizer, SAID[::-1])
+    written = _small_chat(tokenizer) + _small_chat(tokenizer, _SAID[::-1])
     plain = (str(token) for token in tokenizer.added_tokens_decoder.values() if not token.special)
-    return frozenset(text for text in plain if MARK.fullmatch(text) and "think" not in text and text in written)
+    return frozenset(text for text in plain if _MARK.fullmatch(text) and "think" not in text and text in written)
 
 
 def _small_chat(tokenizer: Any, *more: str) -> str:
     """What the template makes of a question, its answer SAID, and more questions; "" where it refuses them."""
     turns = [{"role": "user", "content": each} for each in ("Say it.", *more)]
-    turns.insert(1, {"role": "assistant", "content": SAID})
+    turns.insert(1, {"role": "assistant", "content": _SAID})
     try:
         return rendered(tokenizer, turns) if tokenizer.chat_template else ""
-    except FOREIGN:
+    except _FOREIGN:
         return ""
 
 
@@ -97,10 +97,10 @@ def turn_end(tokenizer: Any, tail: str | None = None) -> tuple[str, tuple[int, .
     ends with the one that begins the next turn; where there is none either, with the tokenizer's end token.
     """
     controls = controls_of(tokenizer)
-    tail = _small_chat(tokenizer).partition(SAID)[2] if tail is None else tail
+    tail = _small_chat(tokenizer).partition(_SAID)[2] if tail is None else tail
     if found := re.match(f"(.*?)((?:{controls.pattern.pattern})+)", tail, re.DOTALL):
         return found[1], tuple(controls.ids[each] for each in controls.pattern.findall(found[2]))
-    following = _small_chat(tokenizer, SAID[::-1]).partition(SAID)[2]
+    following = _small_chat(tokenizer, _SAID[::-1]).partition(_SAID)[2]
     first = controls.pattern.match(following.lstrip())
     return "", (controls.ids[first[0]] if first else int(tokenizer.eos_token_id),)
 
@@ -138,7 +138,7 @@ def finished(tokenizer: Any, prompt: Turns, completion: str) -> Turn:
     given, before = controls_of(tokenizer).hide(bare), front + blank
     try:
         whole = rendered(tokenizer, [*turns, {"role": "assistant", "content": given}])
-    except FOREIGN as error:
+    except _FOREIGN as error:
         raise Untrainable(f"the chat template of {_name(tokenizer)} refuses the completion: {_told(error)}") from None
     said = whole[len(before) : len(whole) - len(tail)]
     if (given and not said) or whole != before + said + tail or said not in given or said.strip() != given.strip():
@@ -159,14 +159,14 @@ def _frame(tokenizer: Any, turns: Turns) -> tuple[str, str, str]:
         raise BadConfig(f"{name} has no chat template{NO_CHAT}")
     try:
         asked = rendered(tokenizer, turns, add_generation_prompt=True)
-        shown = rendered(tokenizer, [*turns, {"role": "assistant", "content": SAID}])
-    except FOREIGN as error:  # some refuse a system turn
+        shown = rendered(tokenizer, [*turns, {"role": "assistant", "content": _SAID}])
+    except _FOREIGN as error:  # some refuse a system turn
         raise BadConfig(f"the chat template of {name} refuses the prompt: {_told(error)}{NO_CHAT}") from None
     lost = next((turn["role"] for turn in turns if not _is_written(turn, shown)), None)
-    if lost or shown.count(SAID) != 1:
+    if lost or shown.count(_SAID) != 1:
         what = f"what its {lost} says" if lost else "what an assistant says"
         raise BadConfig(f"the chat template of {name} does not write {what} as it is{NO_CHAT}")
-    front, _, tail = shown.partition(SAID)
+    front, _, tail = shown.partition(_SAID)
     own = front.removeprefix(asked) if front.startswith(asked) else ""  # whoever goes on from `asked` writes it
     blank = own if own.isspace() else own[len(own.rstrip(" ")) :]
     return front[: len(front) - len(blank)], blank, tail

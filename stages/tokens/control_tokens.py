@@ -12,8 +12,8 @@ from secrets import token_hex
 from typing import Any
 
 SECRET = f"x{token_hex(8)}"  # another in every process: whoever writes a text cannot know it
-HIDDEN = re.compile(f"{SECRET}t([0-9]+);")
-BEHINDS = ("\n", ":", "x", " ")  # what a text may be put behind, to see how it goes on
+_HIDDEN = re.compile(f"{SECRET}t([0-9]+);")
+_BEHINDS = ("\n", ":", "x", " ")  # what a text may be put behind, to see how it goes on
 
 
 class Controls:
@@ -35,7 +35,7 @@ class Controls:
 
     def show(self, text: str) -> str:
         """The text as it was before it was hidden."""
-        return HIDDEN.sub(lambda found: self.texts[int(found[1])], text)
+        return _HIDDEN.sub(lambda found: self.texts[int(found[1])], text)
 
     def encode(self, text: str, *, start: bool = False) -> list[int]:
         """Ids of a text in which what is hidden is letters; with the start token, if there is one, where `start`."""
@@ -92,7 +92,7 @@ class Controls:
         if not self.adds_blanks or not text:
             return alone
         found, plain = [], self.show(text)
-        fronts = [(before, list(front), start), *((each, self.encode(each), False) for each in BEHINDS)]
+        fronts = [(before, list(front), start), *((each, self.encode(each), False) for each in _BEHINDS)]
         for written, ids, starts in fronts:
             whole = self.encode(written + text, start=starts)
             if whole[: len(ids)] == ids:

@@ -110,7 +110,7 @@ def most_tokens(example: Example) -> int | None:
     None for others: some tokenizers lengthen them first (Unicode normalization). Where there is no system turn, a
     template may say more of its own than the bound allows for.
     """
-    found = list(texts(example))
+    found = list(_texts(example))
     return sum(len(text) + MARKS for text in found) if all(text.isascii() for text in found) else None
 
 
@@ -119,7 +119,7 @@ def overlong(example: Example, count: int, limit: str) -> str:
     return f"a training sequence of {count} tokens ({example.completion[:50]!r}…) is longer than {limit}"
 
 
-def texts(example: Example) -> Iterator[str]:
+def _texts(example: Example) -> Iterator[str]:
     """The texts of the example, those of a chat turn by turn."""
     yield from [example.prompt] if isinstance(example.prompt, str) else (turn["content"] for turn in example.prompt)
     yield example.completion

@@ -14,7 +14,7 @@ from stages.tokens.chat_templates import Turn, blank_before, controls_of, finish
 from stages.tokens.control_tokens import Controls
 from stages.tokens.token_counts import most_tokens, overlong
 
-MARK_TOKENS = 32  # at the end of a prompt: no mark of a thought has more
+_MARK_TOKENS = 32  # at the end of a prompt: no mark of a thought has more
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def decoded(
     a `chat` the blank that its template puts before what is said is left out.
     """
     stop = next((place for place, token in enumerate(row) if token in ends), len(row))
-    opening = opened_by(tokenizer.decode(prompt[-MARK_TOKENS:], skip_special_tokens=False)) if prompt else ""
+    opening = opened_by(tokenizer.decode(prompt[-_MARK_TOKENS:], skip_special_tokens=False)) if prompt else ""
     text = _decode(controls_of(tokenizer), row[:stop], opening)
     text = text.removeprefix(blank_before(tokenizer)) if chat else text
     return Completion(request_id, text, "stop" if stop < len(row) else "length", stop)

@@ -24,7 +24,7 @@ from stages.models.lora_targets import ALL_LINEAR, peft_targets
 from stages.records.record import derive_seed
 from stages.tokens.tokenization import Tokens, lesson_tokens
 
-WEIGHTS = "adapter_model.safetensors"
+_WEIGHTS = "adapter_model.safetensors"
 SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most
 
 
@@ -86,7 +86,7 @@ class PeftTrainer:
                 check_space(job.out.parent, len(jobs) * (size + SETTINGS_BYTES), f"{len(jobs)} adapters")
                 make_folder(job.out.parent)
                 with TemporaryDirectory(prefix=f"{job.out.name}.", suffix=PART, dir=job.out.parent) as folder:
-                    save_adapter(student, Path(folder) / "untrained", self.base)
+                    _save_adapter(student, Path(folder) / "untrained", self.base)
             finally:
                 student.unload()
 
@@ -94,9 +94,9 @@ class PeftTrainer:
         torch.manual_seed(job.seed)
         student = add_lora(self.network, job.config)
         try:
-            losses = train(student, sequences, job.config, job.seed, watch)
+            losses = _train(student, sequences, job.config, job.seed, watch)
             error = diverged(losses) or overflowed(student.parameters())
-            path = None if error else save_adapter(student, job.out, self.base)
+            path = None if error else _save_adapter(student, job.out, self.base)
         finally:
             student.unload()
         return FitResult(
@@ -125,7 +125,7 @@ def add_lora(network: Any, config: FitConfig) -> Any:
     return get_peft_model(network, settings)
 
 
-def train(
+def _train(
     student: Any, sequences: Sequence[Tokens], config: FitConfig, seed: int, watch: Watch = Unwatched()
 ) -> list[float]:
     """Fits the student in place. Returns the mean loss per target token of every step."""
@@ -137,7 +137,7 @@ def train(
     losses = []
     student.train()
     for step in steps:
-        loss = mean_loss(student, [sequences[place] for place in step])
+        loss = _mean_loss(student, [sequences[place] for place in step])
         loss.backward()  # type: ignore[no-untyped-call]
         if config.max_grad_norm > 0:  # 0: no clipping, as in HF Trainer
             torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
@@ -173,10 +173,10 @@ def learning_rate_factor(config: FitConfig, steps: int) -> Callable[[int], float
     return factor
 
 
-def mean_loss(student: Any, batch: Sequence[Tokens]) -> torch.Tensor:
+def _mean_loss(student: Any, batch: Sequence[Tokens]) -> torch.Tensor:
     """Cross-entropy per target of the whole batch, pads weighted. Causal: right pads never reach real tokens."""
     longest = max(len(sequence.cells) for sequence in batch)
-    columns = zip(*(right_padded(sequence, longest) for sequence in batch), strict=True)
+    columns = zip(*(_right_padded(sequence, longest) for sequence in batch), strict=True)
     ids, positions, targets, weights, mask = (torch.tensor(column, device=student.device) for column in columns)
     padded = any(sequence.pads for sequence in batch)
     seen = {"position_ids": positions, "attention_mask": mask} if padded else {}  # pads are never seen
@@ -187,7 +187,7 @@ def mean_loss(student: Any, batch: Sequence[Tokens]) -> torch.Tensor:
     return (losses * weights.flatten()).sum() / weights.sum().clamp(min=1)  # 0 where all is silent
 
 
-def right_padded(sequence: Tokens, to: int) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
+def _right_padded(sequence: Tokens, to: int) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
     """(ids, positions, targets, weights of the targets, 1 for what may be seen), each filled up to `to`."""
     filling = [(0, 0, -100, 0)] * (to - len(sequence.cells))
     ids, positions, targets, weights = (list(column) for column in zip(*sequence.cells, *filling, strict=True))
@@ -207,13 +207,13 @@ def overflowed(weights: Iterable[torch.Tensor]) -> str | None:
     return None if fine else "training diverged: a weight is not finite after the last step"
 
 
-def save_adapter(student: Any, out: Path, base: Base) -> Path:
+def _save_adapter(student: Any, out: Path, base: Base) -> Path:
     """Writes a trained peft model's LoRA as a PEFT directory: it is complete or absent."""
     from peft import get_peft_model_state_dict
 
     settings = student.peft_config["default"]
     settings.inference_mode = True
-    return write_directory(out, settings, get_peft_model_state_dict(student, save_embedding_layers=False), base)
+    return _write_directory(out, settings, get_peft_model_state_dict(student, save_embedding_layers=False), base)
 
 
 def write_adapter(
@@ -232,32 +232,32 @@ def write_adapter(
         base_model_name_or_path=base.name,
         inference_mode=True,
     )
-    return write_directory(out, settings, state, base)
+    return _write_directory(out, settings, state, base)
 
 
-def write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor], base: Base) -> Path:
+def _write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor], base: Base) -> Path:
     """peft's two files, the weights as safetensors. Their metadata names the base model's weights.
 
     Nothing is published that the base does not accept.
     """
     from safetensors.torch import save
 
-    settings.base_model_name_or_path = place_of(settings.base_model_name_or_path)
+    settings.base_model_name_or_path = _place_of(settings.base_model_name_or_path)
     data = save({name: weight.contiguous() for name, weight in state.items()}, {"format": "pt", BASE: base.weights})
     with whole_directory(out) as partial:
         settings.save_pretrained(str(partial))
-        order_sets(partial / "adapter_config.json")
-        write_file(partial / WEIGHTS, ordered_header(data))
+        _order_sets(partial / "adapter_config.json")
+        write_file(partial / _WEIGHTS, _ordered_header(data))
         base.accept(partial)
     return out
 
 
-def place_of(name: str) -> str:
+def _place_of(name: str) -> str:
     """What others find the model by, from whatever folder: a directory's real path; a hub's name as it is."""
     return str(Path(name).resolve()) if name and Path(name).is_dir() else name
 
 
-def order_sets(path: Path) -> None:
+def _order_sets(path: Path) -> None:
     """Puts peft's settings that are sets in order: equal adapters are equal bytes."""
     settings = json.loads(path.read_bytes())
     for key in ("target_modules", "exclude_modules"):
@@ -266,7 +266,7 @@ def order_sets(path: Path) -> None:
     write_file(path, json.dumps(settings, indent=2, sort_keys=True).encode())
 
 
-def ordered_header(data: bytes) -> bytes:
+def _ordered_header(data: bytes) -> bytes:
     """The safetensors file with its metadata in order: its writer has them in any, and equal adapters unlike bytes."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])

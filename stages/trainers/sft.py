@@ -79,24 +79,24 @@ class TrlFinetuner:
             key: getattr(text, key) for key in ("router_aux_loss_coef", "output_router_logits") if hasattr(text, key)
         }
         if not config.full:
-            check_mergeable(network, config.targets)
+            _check_mergeable(network, config.targets)
         with TemporaryDirectory() as scratch:
             trainer = SFTTrainer(
                 model=network,
-                args=settings(config, network, scratch),
+                args=_settings(config, network, scratch),
                 train_dataset=rows,
                 processing_class=self.tokenizer,
-                peft_config=None if config.full else outer_lora(network, config),
+                peft_config=None if config.full else _outer_lora(network, config),
             )
-            check_loss(trainer.model, tokens[0])
+            _check_loss(trainer.model, tokens[0])
             trainer.remove_callback(PrinterCallback)
             trainer.remove_callback(ProgressCallback)
-            trainer.add_callback(told_to(watch, sum(len(t.ids) for t in tokens), len(tokens), config))
+            trainer.add_callback(_told_to(watch, sum(len(t.ids) for t in tokens), len(tokens), config))
             trainer.train()
         if overflowed(trainer.model.parameters()):
             raise BadConfig(f"--learning-rate {config.learning_rate}: the training diverged; take a smaller one")
         if not config.full:
-            merge(trainer.model, tokens[0])
+            _merge(trainer.model, tokens[0])
         for key, value in of_experts.items():  # trl writes its own into the model's settings
             setattr(text, key, value)
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -115,7 +115,7 @@ class TrlFinetuner:
             watch.note(f"{told}, which are learned as letters; give a chat as messages")
 
 
-def check_mergeable(network: Any, targets: Sequence[str]) -> None:
+def _check_mergeable(network: Any, targets: Sequence[str]) -> None:
     """Raises BadConfig for an output layer that is the embeddings, too: merged, a LoRA of the one changes both."""
     head, embeddings = network.get_output_embeddings(), network.get_input_embeddings()
     if head is None or embeddings is None or head.weight is not embeddings.weight:
@@ -128,7 +128,7 @@ def check_mergeable(network: Any, targets: Sequence[str]) -> None:
         )
 
 
-def check_loss(student: Any, tokens: Tokens) -> None:
+def _check_loss(student: Any, tokens: Tokens) -> None:
     """Raises BadConfig where trl's loss is not that of the model's own logits.
 
     It takes the last hidden states through the output layer itself, and knows of some architectures what comes behind.
@@ -150,7 +150,7 @@ def check_loss(student: Any, tokens: Tokens) -> None:
         raise BadConfig("trl's loss is not that of this architecture's logits; take another model")
 
 
-def merge(student: Any, tokens: Tokens) -> None:
+def _merge(student: Any, tokens: Tokens) -> None:
     """Merges the LoRA into the model's weights. Raises BadConfig where the model then says something else."""
     import torch
 
@@ -164,7 +164,7 @@ def merge(student: Any, tokens: Tokens) -> None:
         raise BadConfig("the LoRA, merged into the weights, says something else; take other layers with --target")
 
 
-def told_to(watch: Watch, tokens: int, examples: int, config: SftConfig) -> Any:
+def _told_to(watch: Watch, tokens: int, examples: int, config: SftConfig) -> Any:
     """trl's callback that tells the watch, after every pass, a pass's share of all tokens: which they are, it hides."""
     from transformers import TrainerCallback
 
@@ -183,7 +183,7 @@ def told_to(watch: Watch, tokens: int, examples: int, config: SftConfig) -> Any:
     return Teller()
 
 
-def settings(config: SftConfig, network: Any, scratch: str) -> Any:
+def _settings(config: SftConfig, network: Any, scratch: str) -> Any:
     """trl's settings, with its defaults that depend on the device set from the model itself."""
     import torch
     from trl import SFTConfig
@@ -213,7 +213,7 @@ def settings(config: SftConfig, network: Any, scratch: str) -> Any:
     )
 
 
-def outer_lora(network: Any, config: SftConfig) -> Any:
+def _outer_lora(network: Any, config: SftConfig) -> Any:
     """The outer LoRA. Raises BadConfig naming the model's own linear layers where a target does not exist."""
     from peft import LoraConfig
 
@@ -233,7 +233,7 @@ def try_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_bytes:
     """
     if getattr(network, "hf_quantizer", None) is not None:
         raise BadConfig(f"--model {name}: its weights are quantized, and sft writes whole ones; take one that is not")
-    mended = mend_generation(network.generation_config, name)
+    mended = _mend_generation(network.generation_config, name)
     make_folder(out.parent)
     check_space(out.parent, weight_bytes * network.num_parameters(), "the model's weights")
     trial = TemporaryDirectory(prefix=f"{out.name}.", suffix=PART, dir=out.parent)
@@ -253,7 +253,7 @@ def shared_weights(network: Any) -> dict[str, Any]:
     return {key: state[key][:1] if state[key].dim() else state[key] for key in shared}
 
 
-def mend_generation(config: Any, name: str) -> list[str]:
+def _mend_generation(config: Any, name: str) -> list[str]:
     """Makes the settings of generation such that transformers saves them; what was changed. Here they are not used.
 
     Raises BadConfig where they cannot be mended without a guess.
@@ -277,7 +277,7 @@ def mend_generation(config: Any, name: str) -> list[str]:
     return mended
 
 
-def check_published(folder: Path) -> None:
+def _check_published(folder: Path) -> None:
     """Raises BadConfig for a checkpoint that the stages would refuse: by the very functions that load one for them."""
     try:
         load_tokenizer(str(folder))
@@ -296,7 +296,7 @@ def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]
         except SafetensorError as error:  # its word for a full disk
             raise OSError(f"{partial}: {error}") from None
         tokenizer.save_pretrained(str(partial))
-        check_published(partial)
+        _check_published(partial)
         names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
         told = {**about, "files": sizes_in(partial, names)}
         write_file(partial / ABOUT, (json.dumps(told, indent=1) + "\n").encode())

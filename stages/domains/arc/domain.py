@@ -57,7 +57,7 @@ class Arc:
 
     def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
         """The paper's prompt, or a file's with the demonstrations at {demonstrations}."""
-        shown = pairs_of(grid_task(task))
+        shown = pairs_of(_grid_task(task))
         if template == TEMPLATE:
             turns = edit_prompt(shown)
         else:
@@ -74,7 +74,7 @@ class Arc:
 
     def choice(self, completion: str) -> ArcChoice:
         """What the self-edit chose. Raises BadEdit where it cannot be read."""
-        return choice_of(parse_edit(completion))
+        return _choice_of(parse_edit(completion))
 
     def schema(self) -> Mapping[str, Any]:
         """Keys and types; the bounds of numbers are not part of it."""
@@ -89,7 +89,7 @@ class Arc:
         says otherwise than the self-edit does.
         """
         found = parse_edit(edit.completion)
-        if edit.chosen not in (None, choice_of(found)):
+        if edit.chosen not in (None, _choice_of(found)):
             ways = "change the completion, and leave chosen out: jq 'del(.edit.chosen)'"
             raise BadLine(f"self-edit {edit.id} of {task.name!r}: chosen is not what its completion says; {ways}")
         made = self.training(task, found)
@@ -99,7 +99,7 @@ class Arc:
 
     def training(self, task: Task, edit: ArcEdit) -> "Training":
         """What the self-edit's tools make. Raises BadEdit for more steps than are allowed."""
-        made = training_rows(pairs_of(grid_task(task)), edit.groups, self.seed, self.fits, self.chat)
+        made = _training_rows(pairs_of(_grid_task(task)), edit.groups, self.seed, self.fits, self.chat)
         check_steps(edit, len(made.tasks), self.rows_a_step)
         return made
 
@@ -109,18 +109,18 @@ class Arc:
         rows: tuple[TrainingTask, ...] = ()
         try:
             found = parse_edit(edit.completion)
-            chosen = choice_of(found)
+            chosen = _choice_of(found)
             rows = self.training(task, found).tasks if error is None else ()
         except BadEdit as bad:
             error = error or str(bad)
-        made = tuple(grids_of(row) for row in rows)
+        made = tuple(_grids_of(row) for row in rows)
         return ArcTrainingData(task_id=task.id, edit_id=edit.id, chosen=chosen, error=error, tasks=made)
 
     # ---- answers
 
     def check(self, task: Task) -> None:
         """Raises BadLine for a task without tests, or with a test that comes twice."""
-        ids = [test_id for test_id, _, _ in tests_of(grid_task(task))]
+        ids = [test_id for test_id, _, _ in tests_of(_grid_task(task))]
         if not ids:
             raise BadLine(f"task {task.id} has no test; `seal eval` needs at least one")
         if len(set(ids)) < len(ids):
@@ -128,7 +128,7 @@ class Arc:
 
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
         """Every test in every way; with `in_context` once each, after all demonstrations, without a vote."""
-        task = grid_task(task)
+        task = _grid_task(task)
         for test_id, test_input, _ in tests_of(task):
             for way in ways(task, in_context=in_context):
                 turns = prompt(task, test_input, way)
@@ -136,23 +136,23 @@ class Arc:
 
     def replies(self, task: Task, completions: Sequence[Completion], *, in_context: bool) -> Iterator[Reply]:
         """Two attempts for each test, and whether one of them is the solution."""
-        task = grid_task(task)
+        task = _grid_task(task)
         asked = ways(task, in_context=in_context)
         for place, (test_id, _, solution) in enumerate(tests_of(task)):
             own = completions[place * len(asked) : (place + 1) * len(asked)]
             found = poll([vote(way, each) for way, each in zip(asked, own, strict=True)])
             failed = next((each.error for each in found.votes if each.prediction is None), None)
-            unsaid = failed or next((each.error for each in found.votes if is_unsaid(each)), None)
+            unsaid = failed or next((each.error for each in found.votes if _is_unsaid(each)), None)
             said = None if failed else first_attempt(found)
-            yield Reply(test_id, said, Verdict(None, unsaid) if unsaid else graded(found, solution), found)
+            yield Reply(test_id, said, Verdict(None, unsaid) if unsaid else _graded(found, solution), found)
 
 
-def is_unsaid(vote: Vote) -> bool:
+def _is_unsaid(vote: Vote) -> bool:
     """Whether the prediction ends within a thought: what it would have been nobody knows."""
     return vote.prediction is not None and vote.error in (CUT_OFF, BROKEN_OFF)
 
 
-def graded(found: Poll, solution: Grid | None) -> Verdict:
+def _graded(found: Poll, solution: Grid | None) -> Verdict:
     """Whether one of the attempts is the solution; an answer without a grid is the model's failure."""
     if solution is None:
         return Verdict(None, "no solution is known")
@@ -170,7 +170,7 @@ class Training:
 
 
 @lru_cache(maxsize=64)  # many self-edits of a task choose the same tools, and they come together
-def training_rows(
+def _training_rows(
     shown: tuple[Pair, ...], groups: tuple[str, ...], seed: int, fits: Callable[[Example], bool], chat: bool
 ) -> Training:
     """What a setting of the switches makes."""
@@ -185,7 +185,7 @@ def training_rows(
     return Training(rows, examples, tuple(replace(each, whole=True) for each in examples))
 
 
-def grid_task(task: Task) -> ArcTask:
+def _grid_task(task: Task) -> ArcTask:
     """The task, if it is one of this domain. Raises BadInput otherwise."""
     if not isinstance(task, ArcTask):
         raise BadInput(f"task {task.id} is of the domain {task.domain}, not of arc")
@@ -196,7 +196,7 @@ def pairs_of(task: ArcTask) -> tuple[Pair, ...]:
     return tuple(Pair(pair.input, pair.output) for pair in task.train)
 
 
-def choice_of(edit: ArcEdit) -> ArcChoice:
+def _choice_of(edit: ArcEdit) -> ArcChoice:
     return ArcChoice(
         tools=edit.groups,
         strategy=edit.strategy,
@@ -206,7 +206,7 @@ def choice_of(edit: ArcEdit) -> ArcChoice:
     )
 
 
-def grids_of(row: TrainingTask) -> TrainingGrids:
+def _grids_of(row: TrainingTask) -> TrainingGrids:
     shown = tuple(Demonstration(input=pair.input, output=pair.output) for pair in row.puzzle.shown)
     asked = Demonstration(input=row.puzzle.asked.input, output=row.puzzle.asked.output)
     return TrainingGrids(tool=row.tool, permuted=row.permuted, train=shown, test=asked)

@@ -11,8 +11,8 @@ from stages.records.grid import MAX_SIDE, Grid, make_grid
 
 END = "#"  # stands behind every output grid; official TextExampleRepresenter's output_footer
 MAX_CHARACTERS = 8192  # of an answer that is read at all; the text of a 30 x 30 grid has 1,861
-ROW = re.compile(r" *[0-9](?: +[0-9])* *")
-BETWEEN_ROWS = re.compile(r"\] *\n *\[")
+_ROW = re.compile(r" *[0-9](?: +[0-9])* *")
+_BETWEEN_ROWS = re.compile(r"\] *\n *\[")
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class BadGrid:
 
 def numpy_text(grid: Grid) -> str:
     """As str(np.array(grid)) writes it: `[[2 0]\\n [0 2]]`. A 30 x 30 grid is not shortened there."""
-    return "[" + "\n ".join(f"[{row}]" for row in digit_rows(grid)) + "]"
+    return "[" + "\n ".join(f"[{row}]" for row in _digit_rows(grid)) + "]"
 
 
 def digits_text(grid: Grid) -> str:
     """A line of digits for each row, as in the self-edit prompt."""
-    return "\n".join(digit_rows(grid))
+    return "\n".join(_digit_rows(grid))
 
 
-def digit_rows(grid: Grid) -> list[str]:
+def _digit_rows(grid: Grid) -> list[str]:
     return [" ".join(map(str, row)) for row in grid]
 
 
@@ -42,11 +42,11 @@ def read_grid(text: str) -> Grid | BadGrid:
         return BadGrid(f"longer than {MAX_CHARACTERS} characters")
     text = text.strip().removesuffix(END).strip()
     bracketed = text.startswith("[[") and text.endswith("]]")
-    lines = BETWEEN_ROWS.split(text[2:-2]) if bracketed else text.split("\n")
+    lines = _BETWEEN_ROWS.split(text[2:-2]) if bracketed else text.split("\n")
     if len(lines) > MAX_SIDE:
         return BadGrid(f"more than {MAX_SIDE} rows")
     for number, line in enumerate(lines, 1):
-        if not ROW.fullmatch(line):
+        if not _ROW.fullmatch(line):
             return BadGrid(f"row {number} is not digits with spaces between: {line[:40]!a}")
     try:
         return make_grid([[int(digit) for digit in line.split()] for line in lines])

@@ -18,7 +18,7 @@ from stages.records.grid import Grid
 # 0 to 9, as on arcprize.org
 PALETTE = ("#000000", "#0074D9", "#FF4136", "#2ECC40", "#FFDC00", "#AAAAAA", "#F012BE", "#FF851B", "#7FDBFF", "#870C25")
 MOST = 20  # sheets in a picture
-DOTS = 150
+_DOTS = 150
 MARGIN, GAP, ARROW, BETWEEN = 45, 40, 24, 80  # dots: at the edge, between panels, more for an arrow, between strips
 LINE, NO_GRID = 24, (130, 90)  # dots: from a line of text to the next; the place of a grid that there is not
 FILLED, NARROWEST, LONGEST = 1900, 1000, 24_000  # dots: a full row, the narrowest picture, the longest side of a PNG
@@ -29,10 +29,10 @@ INK, PALE, GREEN, RED = "#222222", "#777777", "#1A9850", "#D62728"
 def draw(sheets: Sequence[Sheet], path: Path) -> None:
     """The picture as PNG, PDF or SVG by the file's ending."""
     figure = picture(sheets)
-    longest = DOTS * max(figure.get_size_inches())
+    longest = _DOTS * max(figure.get_size_inches())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script that the font lacks
-        figure.savefig(path, dpi=min(DOTS, int(DOTS * LONGEST / longest)))
+        figure.savefig(path, dpi=min(_DOTS, int(_DOTS * LONGEST / longest)))
 
 
 def picture(sheets: Sequence[Sheet]) -> Any:
@@ -41,17 +41,17 @@ def picture(sheets: Sequence[Sheet]) -> Any:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise BadConfig("--arc needs matplotlib: pip install 'seal-toolkit[plot]'") from None
-    cell = cell_of(sheets)
-    rows = [[*in_rows(each.demonstrations, cell), *([test] for test in each.tests)] for each in sheets]
-    widest = max(sum(width_of(strip, cell) for strip in row) for shown in rows for row in shown)
+    cell = _cell_of(sheets)
+    rows = [[*_in_rows(each.demonstrations, cell), *([test] for test in each.tests)] for each in sheets]
+    widest = max(sum(_width_of(strip, cell) for strip in row) for shown in rows for row in shown)
     page = Page(
-        Figure(dpi=DOTS, facecolor="white").add_axes((0, 0, 1, 1)), cell, max(NARROWEST, widest - BETWEEN + 2 * MARGIN)
+        Figure(dpi=_DOTS, facecolor="white").add_axes((0, 0, 1, 1)), cell, max(NARROWEST, widest - BETWEEN + 2 * MARGIN)
     )
     for each, shown in zip(sheets, rows, strict=True):
         page.add_sheet(each, shown)
     page.axes.set(xlim=(0, page.width), ylim=(page.y, 0))
     page.axes.set_axis_off()
-    page.axes.figure.set_size_inches(page.width / DOTS, page.y / DOTS)
+    page.axes.figure.set_size_inches(page.width / _DOTS, page.y / _DOTS)
     return page.axes.figure
 
 
@@ -78,7 +78,7 @@ class Page:
 
     def write(self, text: str, points: float, colour: str) -> None:
         """Text over the whole width, in as many lines as it needs."""
-        for part in wrap(text, (self.width - 2 * MARGIN) // text_width("x", points)):
+        for part in wrap(text, (self.width - 2 * MARGIN) // _text_width("x", points)):
             self.text(MARGIN, self.y + LINE / 2, part, points, colour, ha="left")
             self.y += round(LINE * points / SMALL)
 
@@ -87,14 +87,14 @@ class Page:
 
     def add_row(self, strips: Sequence[Strip]) -> None:
         """Strips beside each other, their grids in the middle of the row's height."""
-        tall = max(size_of(panel, self.cell)[1] for strip in strips for panel in strip.panels)
+        tall = max(_size_of(panel, self.cell)[1] for strip in strips for panel in strip.panels)
         x, middle = MARGIN, self.y + LINE + tall // 2
         for strip in strips:
             for place, panel in enumerate(strip.panels):
                 if place == 1:
                     self.text(x + (ARROW - GAP) / 2, middle, "→", LARGE, INK)
                     x += ARROW
-                (wide, high), slot = size_of(panel, self.cell), slot_of(panel, self.cell)
+                (wide, high), slot = _size_of(panel, self.cell), _slot_of(panel, self.cell)
                 self.add_panel(panel, x + (slot - wide) // 2, middle - high // 2)
                 x += slot + GAP
             x += BETWEEN - GAP
@@ -104,7 +104,7 @@ class Page:
         """A grid with its upper left corner there, in a frame that says right or wrong; heading and caption."""
         from matplotlib.patches import Rectangle
 
-        wide, high = size_of(panel, self.cell)
+        wide, high = _size_of(panel, self.cell)
         if panel.grid:
             self.add_grid(panel.grid, x, y)
         colour = PALE if panel.right is None else GREEN if panel.right else RED
@@ -124,37 +124,37 @@ class Page:
         mesh.set(edgecolor="#6E6E6E", linewidth=0.3 + self.cell / 120)
 
 
-def cell_of(sheets: Sequence[Sheet]) -> int:
+def _cell_of(sheets: Sequence[Sheet]) -> int:
     """The side of a cell: smaller where there are large grids."""
     strips = [strip for each in sheets for strip in (*each.demonstrations, *each.tests)]
     grids = [panel.grid for strip in strips for panel in strip.panels if panel.grid]
     return max(12, min(42, 300 // max(max(len(grid), len(grid[0])) for grid in grids)))
 
 
-def in_rows(strips: Sequence[Strip], cell: int) -> list[list[Strip]]:
+def _in_rows(strips: Sequence[Strip], cell: int) -> list[list[Strip]]:
     """As many strips to a row as it holds."""
     rows: list[list[Strip]] = [[]]
     for strip in strips:
-        if rows[-1] and sum(width_of(each, cell) for each in (*rows[-1], strip)) > FILLED:
+        if rows[-1] and sum(_width_of(each, cell) for each in (*rows[-1], strip)) > FILLED:
             rows.append([])
         rows[-1].append(strip)
     return rows
 
 
-def size_of(panel: Panel, cell: int) -> tuple[int, int]:
+def _size_of(panel: Panel, cell: int) -> tuple[int, int]:
     """Width and height of the grid, or of the empty place."""
     return (cell * len(panel.grid[0]), cell * len(panel.grid)) if panel.grid else NO_GRID
 
 
-def slot_of(panel: Panel, cell: int) -> int:
+def _slot_of(panel: Panel, cell: int) -> int:
     """The width of a grid with its texts."""
-    return max(size_of(panel, cell)[0], text_width(panel.heading, SMALL), text_width(panel.caption, SMALL))
+    return max(_size_of(panel, cell)[0], _text_width(panel.heading, SMALL), _text_width(panel.caption, SMALL))
 
 
-def width_of(strip: Strip, cell: int) -> int:
-    return sum(slot_of(panel, cell) + GAP for panel in strip.panels) + ARROW + BETWEEN - GAP
+def _width_of(strip: Strip, cell: int) -> int:
+    return sum(_slot_of(panel, cell) + GAP for panel in strip.panels) + ARROW + BETWEEN - GAP
 
 
-def text_width(text: str, points: float) -> int:
+def _text_width(text: str, points: float) -> int:
     """Roughly, in the sans serif that matplotlib brings along."""
-    return round(0.62 * points * len(text) * DOTS / 72)
+    return round(0.62 * points * len(text) * _DOTS / 72)

@@ -23,26 +23,26 @@ from stages.records.thoughts import why_unsaid, without_thoughts
 
 ALL_TOKENS, OUTPUT_TOKENS = STRATEGIES = ("train_using_all_tokens", "train_using_output_tokens")  # SEAL's prompt
 SWITCHES = {group: f"use_{group}_augmentations" for group in GROUPS}  # SEAL's prompt
-SECTIONS = ("data_generation", "training")
-TRAINING = ("strategy", "learning_rate", "num_train_epochs")
+_SECTIONS = ("data_generation", "training")
+_TRAINING = ("strategy", "learning_rate", "num_train_epochs")
 
 BATCH_SIZE = 2  # official self-edit.py, without accumulation
-MAX_STEPS = 375  # official self-edit.py: a self-edit that needs more is not trained
+_MAX_STEPS = 375  # official self-edit.py: a self-edit that needs more is not trained
 # The paper's oracle (test-time training by hand) learns at 1e-4. A thousandth of that, at AdamW's step of about one
 # learning rate, moves no weight by more than 4e-5 in 375 steps; a thousand times that moves each further in one step
 # than LoRA's first weights are large.
 MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-7, 1e-1
-MIN_EPOCHS, MAX_EPOCHS = 1, MAX_STEPS  # an epoch has a step at least; official: 0 epochs are what a failed edit gets
+MIN_EPOCHS, MAX_EPOCHS = 1, _MAX_STEPS  # an epoch has a step at least; official: 0 epochs are what a failed edit gets
 MAX_CHARACTERS = 16_384  # of a completion: 128 tokens (the paper's few-shot setting) of at most 128 characters
 
-BLANKS = " \t\r\n"  # JSON's
-STRING = r'"(?:[^"\\]++|\\.)*+"'
-MARKS = re.compile(rf"{STRING}|[{{}}]", re.DOTALL)
-FENCE = re.compile(r"```[A-Za-z]*\s(.*)```", re.DOTALL)
-CONSTANTS = re.compile(rf"{STRING}|\b(?:True|False|None)\b", re.DOTALL)
-TRAILING_COMMA = re.compile(rf"{STRING}|,(?=\s*[}}\]])", re.DOTALL)
-QUOTED = re.compile(r"'([^'\n]*)'")
-JSON_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
+_BLANKS = " \t\r\n"  # JSON's
+_STRING = r'"(?:[^"\\]++|\\.)*+"'
+_MARKS = re.compile(rf"{_STRING}|[{{}}]", re.DOTALL)
+_FENCE = re.compile(r"```[A-Za-z]*\s(.*)```", re.DOTALL)
+_CONSTANTS = re.compile(rf"{_STRING}|\b(?:True|False|None)\b", re.DOTALL)
+_TRAILING_COMMA = re.compile(rf"{_STRING}|,(?=\s*[}}\]])", re.DOTALL)
+_QUOTED = re.compile(r"'([^'\n]*)'")
+_JSON_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,15 @@ class ArcEdit:
 
 def parse_edit(completion: str) -> ArcEdit:
     """The self-edit that a completion holds. Raises BadEdit with the reason where it holds none."""
-    value, repairs = read_json(completion)
-    sections = fields(value, "", SECTIONS)
-    switches = fields(sections["data_generation"], "data_generation", tuple(SWITCHES.values()))
-    training = fields(sections["training"], "training", TRAINING)
+    value, repairs = _read_json(completion)
+    sections = _fields(value, "", _SECTIONS)
+    switches = _fields(sections["data_generation"], "data_generation", tuple(SWITCHES.values()))
+    training = _fields(sections["training"], "training", _TRAINING)
     return ArcEdit(
-        groups=tuple(group for group, key in SWITCHES.items() if switch(switches[key], f"data_generation.{key}")),
-        strategy=strategy(training["strategy"]),
-        learning_rate=learning_rate(training["learning_rate"]),
-        epochs=epochs(training["num_train_epochs"]),
+        groups=tuple(group for group, key in SWITCHES.items() if _switch(switches[key], f"data_generation.{key}")),
+        strategy=_strategy(training["strategy"]),
+        learning_rate=_learning_rate(training["learning_rate"]),
+        epochs=_epochs(training["num_train_epochs"]),
         repairs=repairs,
     )
 
@@ -87,58 +87,58 @@ def steps(rows: int, epoch_count: int, rows_a_step: int = BATCH_SIZE) -> int:
 def check_steps(edit: ArcEdit, rows: int, rows_a_step: int = BATCH_SIZE) -> None:
     """Raises BadEdit where the training would take more than 375 steps."""
     needed = steps(rows, edit.epochs, rows_a_step)
-    if needed > MAX_STEPS:
+    if needed > _MAX_STEPS:
         trained = f"{edit.epochs} epochs over {rows} rows"
-        raise BadEdit(f"{trained} are {needed} steps of {rows_a_step}, more than the {MAX_STEPS} that are allowed")
+        raise BadEdit(f"{trained} are {needed} steps of {rows_a_step}, more than the {_MAX_STEPS} that are allowed")
 
 
 # ---- the values
 
 
-def fields(value: Any, place: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
+def _fields(value: Any, place: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
     """The object at this place, with these keys and no others."""
     name, inside = (f"{place} is", f" in {place}") if place else ("the self-edit is", "")
     if not isinstance(value, dict):
-        raise BadEdit(f"{name} not a JSON object: {shown(value)}")
+        raise BadEdit(f"{name} not a JSON object: {_shown(value)}")
     unknown = [key for key in value if key not in keys]
     if unknown:
-        raise BadEdit(f"unknown key {shown(unknown[0])}{inside}: the keys are {', '.join(keys)}")
+        raise BadEdit(f"unknown key {_shown(unknown[0])}{inside}: the keys are {', '.join(keys)}")
     missing = [key for key in keys if key not in value]
     if missing:
         raise BadEdit(f"no {missing[0]}{inside}")
     return value
 
 
-def switch(value: Any, place: str) -> bool:
+def _switch(value: Any, place: str) -> bool:
     if not isinstance(value, bool):
-        raise BadEdit(f"{place} is neither true nor false: {shown(value)}")
+        raise BadEdit(f"{place} is neither true nor false: {_shown(value)}")
     return value
 
 
-def strategy(value: Any) -> str:
+def _strategy(value: Any) -> str:
     if value not in STRATEGIES:
-        raise BadEdit(f"training.strategy is neither {' nor '.join(STRATEGIES)}: {shown(value)}")
+        raise BadEdit(f"training.strategy is neither {' nor '.join(STRATEGIES)}: {_shown(value)}")
     return str(value)
 
 
-def learning_rate(value: Any) -> float:
+def _learning_rate(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadEdit(f"training.learning_rate is not a number: {shown(value)}")
+        raise BadEdit(f"training.learning_rate is not a number: {_shown(value)}")
     if not MIN_LEARNING_RATE <= value <= MAX_LEARNING_RATE:
         limits = f"{MIN_LEARNING_RATE:g} to {MAX_LEARNING_RATE:g}"
-        raise BadEdit(f"training.learning_rate is not in {limits}: {shown(value)}")
+        raise BadEdit(f"training.learning_rate is not in {limits}: {_shown(value)}")
     return float(value)
 
 
-def epochs(value: Any) -> int:
+def _epochs(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadEdit(f"training.num_train_epochs is not a whole number: {shown(value)}")
+        raise BadEdit(f"training.num_train_epochs is not a whole number: {_shown(value)}")
     if not MIN_EPOCHS <= value <= MAX_EPOCHS:
-        raise BadEdit(f"training.num_train_epochs is not in {MIN_EPOCHS} to {MAX_EPOCHS}: {shown(value)}")
+        raise BadEdit(f"training.num_train_epochs is not in {MIN_EPOCHS} to {MAX_EPOCHS}: {_shown(value)}")
     return value
 
 
-def shown(value: Any) -> str:
+def _shown(value: Any) -> str:
     """The value as ASCII JSON, cut short: safe in a terminal and on a line."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:60]}…"
@@ -147,7 +147,7 @@ def shown(value: Any) -> str:
 # ---- the text
 
 
-def read_json(completion: str) -> tuple[Any, tuple[str, ...]]:
+def _read_json(completion: str) -> tuple[Any, tuple[str, ...]]:
     """The JSON value of a completion, behind its thoughts, and the names of the repairs it took. Raises BadEdit."""
     text = without_thoughts(completion)
     if text is None:
@@ -169,52 +169,52 @@ def read_json(completion: str) -> tuple[Any, tuple[str, ...]]:
         raise BadEdit(f"the self-edit cannot be read: {reason}") from None
 
 
-def unfenced(text: str) -> str:
-    match = FENCE.fullmatch(text.strip())
+def _unfenced(text: str) -> str:
+    match = _FENCE.fullmatch(text.strip())
     return match[1] if match else text
 
 
-def only_object(text: str) -> str:
+def _only_object(text: str) -> str:
     """The one object in the text. Raises BadEdit where there is none, more than one, or one without its end."""
     start = text.find("{")
     if start < 0:
         raise BadEdit("there is no JSON object in the completion")
-    end = closing(text, start)
+    end = _closing(text, start)
     if end is None:
         raise BadEdit("the JSON object has no end: is the completion cut off?")
     if "{" in text[end:]:
         raise BadEdit("there is more than one JSON object in the completion")
-    around = text[:start].strip(BLANKS) or text[end:].strip(BLANKS)
+    around = text[:start].strip(_BLANKS) or text[end:].strip(_BLANKS)
     return text[start:end] if around else text
 
 
-def closing(text: str, start: int) -> int | None:
+def _closing(text: str, start: int) -> int | None:
     """The place behind the brace that closes the one at `start`; braces in strings are text."""
     depth = 0
-    for match in MARKS.finditer(text, start):
+    for match in _MARKS.finditer(text, start):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
         if depth == 0:
             return match.end()
     return None
 
 
-def double_quoted(text: str) -> str:
+def _double_quoted(text: str) -> str:
     """Single quotes made double where the text has no other quote and nothing escaped: they can only be delimiters."""
-    return text if '"' in text or "\\" in text else QUOTED.sub(r'"\1"', text)
+    return text if '"' in text or "\\" in text else _QUOTED.sub(r'"\1"', text)
 
 
-def with_json_constants(text: str) -> str:
-    return CONSTANTS.sub(lambda match: JSON_CONSTANTS.get(match[0], match[0]), text)
+def _with_json_constants(text: str) -> str:
+    return _CONSTANTS.sub(lambda match: _JSON_CONSTANTS.get(match[0], match[0]), text)
 
 
-def without_trailing_commas(text: str) -> str:
-    return TRAILING_COMMA.sub(lambda match: "" if match[0] == "," else match[0], text)
+def _without_trailing_commas(text: str) -> str:
+    return _TRAILING_COMMA.sub(lambda match: "" if match[0] == "," else match[0], text)
 
 
 REPAIRS: Mapping[str, Callable[[str], str]] = {  # in this order, each at most once
-    "code fence": unfenced,
-    "text around the object": only_object,
-    "single quotes": double_quoted,
-    "Python constants": with_json_constants,
-    "trailing comma": without_trailing_commas,
+    "code fence": _unfenced,
+    "text around the object": _only_object,
+    "single quotes": _double_quoted,
+    "Python constants": _with_json_constants,
+    "trailing comma": _without_trailing_commas,
 }

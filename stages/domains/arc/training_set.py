@@ -34,7 +34,7 @@ from stages.records.record import content_id, derive_seed
 
 LEFT_OUT = (1, 2)  # official leave_n: leave-one-out and leave-two-out
 MAX_ROWS = 250  # official Nmax
-NO_TOOL = "none"
+_NO_TOOL = "none"
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,16 @@ def leave_out_rows(
     demonstrations: Sequence[Pair], count: int, groups: Collection[str], *, seed: int
 ) -> list[TrainingTask]:
     """Every training task that leaves out `count` demonstrations, before any limit: no puzzle is there twice."""
-    tools = switched_on(demonstrations, groups, seed)
-    made = with_tools(tuple(dict.fromkeys(demonstrations)), count, tools)
+    tools = _switched_on(demonstrations, groups, seed)
+    made = _with_tools(tuple(dict.fromkeys(demonstrations)), count, tools)
     rows = {puzzle: TrainingTask(puzzle, name, permuted=False) for puzzle, name in made.items()}
     for puzzle, name in made.items():
-        copy = permuted(puzzle, seed, recolour=bool(tools))
+        copy = _permuted(puzzle, seed, recolour=bool(tools))
         rows.setdefault(copy, TrainingTask(copy, name, permuted=True))
     return list(rows.values())
 
 
-def switched_on(demonstrations: Sequence[Pair], groups: Collection[str], seed: int) -> list[PairTool]:
+def _switched_on(demonstrations: Sequence[Pair], groups: Collection[str], seed: int) -> list[PairTool]:
     """The tools of these groups, always in the tables' order. Raises BadConfig for an unknown group."""
     unknown = sorted(set(groups) - set(GROUPS))
     if unknown:
@@ -138,10 +138,10 @@ def leave_out(demonstrations: Sequence[Pair], count: int) -> Iterator[Puzzle]:
                 yield Puzzle(shown, asked)
 
 
-def with_tools(demonstrations: Sequence[Pair], count: int, tools: Sequence[PairTool]) -> dict[Puzzle, str]:
+def _with_tools(demonstrations: Sequence[Pair], count: int, tools: Sequence[PairTool]) -> dict[Puzzle, str]:
     """The leave-out puzzles, then each changed by each tool, and what made it; none with a side over 30."""
     plain = list(leave_out(demonstrations, count))
-    made = dict.fromkeys(plain, NO_TOOL)
+    made = dict.fromkeys(plain, _NO_TOOL)
     for tool in tools:
         changed = {pair: tool(pair) for pair in demonstrations}
         for puzzle in plain:
@@ -155,7 +155,7 @@ def fits(puzzle: Puzzle) -> bool:
     return all(longest_side(grid) <= MAX_SIDE for pair in puzzle.pairs for grid in pair.grids)
 
 
-def permuted(puzzle: Puzzle, seed: int, *, recolour: bool) -> Puzzle:
+def _permuted(puzzle: Puzzle, seed: int, *, recolour: bool) -> Puzzle:
     """A copy with its demonstrations in another order and (where a tool is on) other colours, the same in all grids."""
     random = Random(derive_seed(seed, identity_of(puzzle)))
     pairs = [*shuffled(puzzle.shown, random), puzzle.asked]

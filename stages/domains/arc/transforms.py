@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from stages.records.grid import COLOUR_COUNT, Grid
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 Tool = Callable[[Grid], Grid]
 Colours = tuple[int, ...]  # the new colour of each colour 0 … 9
 
-MAX_SHIFT = 3  # official RandomTranslateXY: randint(0, min(4, side))
-FACTOR = 2  # official: every size and repeat tool doubles
+_MAX_SHIFT = 3  # official RandomTranslateXY: randint(0, min(4, side))
+_FACTOR = 2  # official: every size and repeat tool doubles
 
 
 def longest_side(grid: Grid) -> int:
@@ -34,7 +34,7 @@ def colours(grids: Iterable[Grid]) -> frozenset[int]:
 # ---- turned and mirrored
 
 
-def identity(grid: Grid) -> Grid:
+def _identity(grid: Grid) -> Grid:
     return grid
 
 
@@ -52,7 +52,7 @@ def flip_1(grid: Grid) -> Grid:
     return tuple(row[::-1] for row in grid)
 
 
-def rotate_90(grid: Grid) -> Grid:
+def _rotate_90(grid: Grid) -> Grid:
     """A quarter turn counter-clockwise."""
     return flip_0(transpose(grid))
 
@@ -61,7 +61,7 @@ def rotate_180(grid: Grid) -> Grid:
     return flip_0(flip_1(grid))
 
 
-def rotate_270(grid: Grid) -> Grid:
+def _rotate_270(grid: Grid) -> Grid:
     """A quarter turn clockwise."""
     return flip_1(transpose(grid))
 
@@ -70,74 +70,74 @@ def translation(down: float, right: float) -> Tool:
     """Rolls the grid round its edges, as np.roll, by shares (0 to 1) of the shifts that its sides allow: 0 to 3."""
 
     def translate(grid: Grid) -> Grid:
-        return rolled(tuple(rolled(row, right) for row in grid), down)
+        return _rolled(tuple(_rolled(row, right) for row in grid), down)
 
     return translate
 
 
-def rolled(items: tuple[T, ...], share: float) -> tuple[T, ...]:
-    cut = -int(share * min(MAX_SHIFT + 1, len(items))) % len(items)
+def _rolled(items: tuple[_T, ...], share: float) -> tuple[_T, ...]:
+    cut = -int(share * min(_MAX_SHIFT + 1, len(items))) % len(items)
     return items[cut:] + items[:cut]
 
 
 # ---- made larger
 
 
-def beside(left: Grid, right: Grid) -> Grid:
+def _beside(left: Grid, right: Grid) -> Grid:
     return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
-def reflect_0(grid: Grid) -> Grid:
+def _reflect_0(grid: Grid) -> Grid:
     """The grid, and below it its mirror image."""
     return grid + flip_0(grid)
 
 
-def reflect_0_reversed(grid: Grid) -> Grid:
+def _reflect_0_reversed(grid: Grid) -> Grid:
     """The mirror image first."""
     return flip_0(grid) + grid
 
 
-def reflect_1(grid: Grid) -> Grid:
+def _reflect_1(grid: Grid) -> Grid:
     """The grid, and to its right its mirror image."""
-    return beside(grid, flip_1(grid))
+    return _beside(grid, flip_1(grid))
 
 
-def reflect_1_reversed(grid: Grid) -> Grid:
+def _reflect_1_reversed(grid: Grid) -> Grid:
     """The mirror image first."""
-    return beside(flip_1(grid), grid)
+    return _beside(flip_1(grid), grid)
 
 
-def height_x2(grid: Grid) -> Grid:
+def _height_x2(grid: Grid) -> Grid:
     """Every row twice."""
-    return tuple(row for row in grid for _ in range(FACTOR))
+    return tuple(row for row in grid for _ in range(_FACTOR))
 
 
-def width_x2(grid: Grid) -> Grid:
+def _width_x2(grid: Grid) -> Grid:
     """Every column twice."""
-    return tuple(tuple(colour for colour in row for _ in range(FACTOR)) for row in grid)
+    return tuple(tuple(colour for colour in row for _ in range(_FACTOR)) for row in grid)
 
 
-def resolution_x2(grid: Grid) -> Grid:
+def _resolution_x2(grid: Grid) -> Grid:
     """Every cell as a square of four."""
-    return height_x2(width_x2(grid))
+    return _height_x2(_width_x2(grid))
 
 
-def repeat_0(grid: Grid) -> Grid:
+def _repeat_0(grid: Grid) -> Grid:
     """The grid twice, one below the other."""
-    return grid * FACTOR
+    return grid * _FACTOR
 
 
-def repeat_1(grid: Grid) -> Grid:
+def _repeat_1(grid: Grid) -> Grid:
     """The grid twice, side by side."""
-    return tuple(row * FACTOR for row in grid)
+    return tuple(row * _FACTOR for row in grid)
 
 
-def repeat_both(grid: Grid) -> Grid:
+def _repeat_both(grid: Grid) -> Grid:
     """The grid four times, two by two."""
-    return repeat_0(repeat_1(grid))
+    return _repeat_0(_repeat_1(grid))
 
 
-def chained(*tools: Tool) -> Tool:
+def _chained(*tools: Tool) -> Tool:
     """One tool after the other."""
 
     def chain(grid: Grid) -> Grid:
@@ -151,9 +151,9 @@ def chained(*tools: Tool) -> Tool:
 # ---- the tables
 
 TRANSLATE = "translate"  # of the group basic too; its shift is drawn, so that it is no function of the grid alone
-TURNS: Mapping[str, Tool] = {
-    "rotate_90": rotate_90,
-    "rotate_270": rotate_270,
+_TURNS: Mapping[str, Tool] = {
+    "rotate_90": _rotate_90,
+    "rotate_270": _rotate_270,
     "rotate_180": rotate_180,
     "flip_0": flip_0,
     "flip_1": flip_1,
@@ -161,15 +161,15 @@ TURNS: Mapping[str, Tool] = {
 }
 GROUPS: Mapping[str, Mapping[str, Tool]] = {  # the self-edit's switches, in its order; official get_augmenters
     "basic": {
-        **TURNS,
-        "reflect_0_reversed": reflect_0_reversed,
-        "reflect_1_reversed": reflect_1_reversed,
-        "reflect_0": reflect_0,
-        "reflect_1": reflect_1,
+        **_TURNS,
+        "reflect_0_reversed": _reflect_0_reversed,
+        "reflect_1_reversed": _reflect_1_reversed,
+        "reflect_0": _reflect_0,
+        "reflect_1": _reflect_1,
     },
-    "size": {"resolution_x2": resolution_x2, "height_x2": height_x2, "width_x2": width_x2},
-    "chain": {f"{name}+resolution_x2": chained(tool, resolution_x2) for name, tool in TURNS.items()},
-    "repeat": {"repeat_0": repeat_0, "repeat_1": repeat_1, "repeat_both": repeat_both},
+    "size": {"resolution_x2": _resolution_x2, "height_x2": _height_x2, "width_x2": _width_x2},
+    "chain": {f"{name}+resolution_x2": _chained(tool, _resolution_x2) for name, tool in _TURNS.items()},
+    "repeat": {"repeat_0": _repeat_0, "repeat_1": _repeat_1, "repeat_both": _repeat_both},
 }
 
 
@@ -182,11 +182,11 @@ class Variant:
 
 
 VARIANTS: Mapping[str, Variant] = {  # official preprocess.py; a quarter turn clockwise is not among them
-    "identity": Variant(identity, identity),
+    "identity": Variant(_identity, _identity),
     "transpose": Variant(transpose, transpose),
     "flip_0": Variant(flip_0, flip_0),
     "flip_1": Variant(flip_1, flip_1),
-    "rotate_90": Variant(rotate_90, rotate_270),
+    "rotate_90": Variant(_rotate_90, _rotate_270),
     "rotate_180": Variant(rotate_180, rotate_180),
 }
 
@@ -210,5 +210,5 @@ def recoloured(grid: Grid, new: Colours) -> Grid:
     return tuple(tuple(new[colour] for colour in row) for row in grid)
 
 
-def shuffled(items: Sequence[T], random: Random) -> list[T]:
+def shuffled(items: Sequence[_T], random: Random) -> list[_T]:
     return random.sample(items, len(items))

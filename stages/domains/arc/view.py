@@ -11,7 +11,7 @@ from stages.records.jsonl import one_line
 from stages.records.record import AnyAnswer, GridAnswer, Record
 from stages.records.thoughts import without_thoughts
 
-VERDICTS = {True: "right", False: "wrong", None: "unscored"}
+_VERDICTS = {True: "right", False: "wrong", None: "unscored"}
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,16 @@ def sheet(line: Record, task: ArcTask, label: str = "") -> Sheet:
     names += [f"seed {line.adapter.seed}"] if line.adapter else []
     return Sheet(
         title=one_line(", ".join(names)),
-        facts=tuple(map(one_line, [score_fact(line), *edit_facts(line)])),
+        facts=tuple(map(one_line, [_score_fact(line), *_edit_facts(line)])),
         demonstrations=tuple(
             Strip("", (Panel(f"input {place}", pair.input), Panel(f"output {place}", pair.output)))
             for place, pair in enumerate(task.train, 1)
         ),
-        tests=tuple(asked(line, task)),
+        tests=tuple(_asked(line, task)),
     )
 
 
-def score_fact(line: Record) -> str:
+def _score_fact(line: Record) -> str:
     """How many tests are right, and how many were before."""
     if line.score is None:
         return "not answered yet"
@@ -81,7 +81,7 @@ def score_fact(line: Record) -> str:
     return told if None in before else f"{told}; {before.count(True)} without training"
 
 
-def edit_facts(line: Record) -> Iterator[str]:
+def _edit_facts(line: Record) -> Iterator[str]:
     """What the self-edit chose, or why it or its adapter failed."""
     edit, adapter = line.edit, line.adapter
     if edit and edit.chosen:
@@ -101,7 +101,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def asked(line: Record, task: ArcTask) -> Iterator[Strip]:
+def _asked(line: Record, task: ArcTask) -> Iterator[Strip]:
     """Each test's input, attempts and solution, and what the model said without training."""
     answers = {answer.id: answer for answer in line.score.answers} if line.score else {}
     for place, (test_id, test_input, truth) in enumerate(tests_of(task), 1):
@@ -109,13 +109,13 @@ def asked(line: Record, task: ArcTask) -> Iterator[Strip]:
         title = f"test {place}" if len(task.test) > 1 else "test"
         if answer:
             reason = f" ({one_line(answer.reason)})" if answer.reason else ""
-            title += f": {VERDICTS[answer.correct]}{reason}"
-        attempts = tuple(attempted(answer, truth)) if answer else ()
+            title += f": {_VERDICTS[answer.correct]}{reason}"
+        attempts = tuple(_attempted(answer, truth)) if answer else ()
         solution = Panel("solution", truth, "" if truth else "not known")
-        yield Strip(title, (Panel("input", test_input), *attempts, solution, *before(answer, truth)))
+        yield Strip(title, (Panel("input", test_input), *attempts, solution, *_before(answer, truth)))
 
 
-def attempted(answer: AnyAnswer, truth: Grid | None) -> Iterator[Panel]:
+def _attempted(answer: AnyAnswer, truth: Grid | None) -> Iterator[Panel]:
     """The attempts with their votes; where there is none, an empty place."""
     attempts, votes = (answer.attempts, answer.votes) if isinstance(answer, GridAnswer) else ((), ())
     for place, attempt in enumerate(attempts, 1):
@@ -126,7 +126,7 @@ def attempted(answer: AnyAnswer, truth: Grid | None) -> Iterator[Panel]:
         yield Panel("no attempt", None, f"none of {counted(len(votes), 'vote')} is a grid" if votes else "")
 
 
-def before(answer: AnyAnswer | None, truth: Grid | None) -> Iterator[Panel]:
+def _before(answer: AnyAnswer | None, truth: Grid | None) -> Iterator[Panel]:
     """The first attempt without training; of a second the line says only whether it was right."""
     if answer is None or answer.baseline_prediction is None:
         return

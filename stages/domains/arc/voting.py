@@ -22,9 +22,9 @@ from stages.records.grid import Grid
 from stages.records.record import content_id, derive_seed
 from stages.records.thoughts import answer_of, why_unsaid
 
-ORDERS = 2  # official permute_n: other orders of the same demonstrations
-ATTEMPTS = 2  # ARC-AGI-1
-PLAIN = "identity"
+_ORDERS = 2  # official permute_n: other orders of the same demonstrations
+_ATTEMPTS = 2  # ARC-AGI-1
+_PLAIN = "identity"
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ def ways(task: ArcTask, *, in_context: bool) -> list[Way]:
     """
     every = tuple(range(len(task.train)))
     if in_context:
-        return [Way(PLAIN, every)]
+        return [Way(_PLAIN, every)]
     random = Random(derive_seed(0, content_id("ways", task.id)))
     left = [every[:place] + every[place + 1 :] for place in every] if len(every) > 1 else [every]
-    orders = [order for kept in left for order in [kept, *(tuple(shuffled(kept, random)) for _ in range(ORDERS))]]
-    straight = [Way(PLAIN, order) for order in dict.fromkeys(orders)]
-    return straight + [Way(name, random.choice(straight).shown) for name in VARIANTS if name != PLAIN]
+    orders = [order for kept in left for order in [kept, *(tuple(shuffled(kept, random)) for _ in range(_ORDERS))]]
+    straight = [Way(_PLAIN, order) for order in dict.fromkeys(orders)]
+    return straight + [Way(name, random.choice(straight).shown) for name in VARIANTS if name != _PLAIN]
 
 
 def prompt(task: ArcTask, test_input: Grid, way: Way) -> Messages:
@@ -82,7 +82,7 @@ def vote(way: Way, completion: Completion) -> Vote:
 def poll(votes: Sequence[Vote]) -> Poll:
     """The two grids with most votes; of equals the one that was voted for first."""
     counted = Counter(each.grid for each in votes if each.grid)
-    return Poll(tuple(grid for grid, _ in counted.most_common(ATTEMPTS)), tuple(votes))
+    return Poll(tuple(grid for grid, _ in counted.most_common(_ATTEMPTS)), tuple(votes))
 
 
 def tests_of(task: ArcTask) -> Iterator[tuple[str, Grid, Grid | None]]:

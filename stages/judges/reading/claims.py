@@ -3,42 +3,42 @@
 import re
 from collections.abc import Sequence
 
-LONGEST_QUESTION = 200  # words of it that are looked for
-SHORTEST_ECHO = 4  # words: a shorter question may be asked again in passing
-LONG = 75  # words; of a longer answer, the first and the last sentence count: it may be the passage
-SENTENCE = 40  # words of each of these two at most
-PASSAGE = re.compile(r"\s*(?:let's (?:read|answer)\b.*?:|passage:|context:)", re.IGNORECASE | re.DOTALL)
-LABEL = re.compile(r"(?:^|\n|[:>] ?)[ \t]*(?:question(?: \d+)?:|topic:|passage:|context:|q:)", re.IGNORECASE)
-TOPIC = re.compile(r"^[ \t]*(?:question:)?[ \t]*topic:.*$", re.IGNORECASE | re.MULTILINE)
-ANSWER = re.compile(r"\b(?:final )?answer:", re.IGNORECASE)
-CLAUSES = re.compile(
+_LONGEST_QUESTION = 200  # words of it that are looked for
+_SHORTEST_ECHO = 4  # words: a shorter question may be asked again in passing
+_LONG = 75  # words; of a longer answer, the first and the last sentence count: it may be the passage
+_SENTENCE = 40  # words of each of these two at most
+_PASSAGE = re.compile(r"\s*(?:let's (?:read|answer)\b.*?:|passage:|context:)", re.IGNORECASE | re.DOTALL)
+_LABEL = re.compile(r"(?:^|\n|[:>] ?)[ \t]*(?:question(?: \d+)?:|topic:|passage:|context:|q:)", re.IGNORECASE)
+_TOPIC = re.compile(r"^[ \t]*(?:question:)?[ \t]*topic:.*$", re.IGNORECASE | re.MULTILINE)
+_ANSWER = re.compile(r"\b(?:final )?answer:", re.IGNORECASE)
+_CLAUSES = re.compile(
     r"(?<=\w\w)(?<!\bDr)(?<!\bMr)(?<!\bSt)(?<!\bMrs)\.+(?=\s|$)|(?<=[!?。！？])|[;()\n]+|,?\s(?:but|however|although)\b"
 )
-ASIDE = re.compile(
+_ASIDE = re.compile(
     r"(?:^|(?<=\n))\W*(?:although|though|while|even though)\b[^,.\n]*\b(?:not|never)\b[^,.\n]*,", re.IGNORECASE
 )
-EXCEPT = re.compile(
+_EXCEPT = re.compile(
     r"(?<!none )(?<!no one )(?<!nobody )\b(?:except(?: for)?|other than|apart from|(?<=one )but|(?<=body )but)\b",
     re.IGNORECASE,
 )
 
-WHO = r"\b(?:i|we)(?: am| are|'m|'re| have| would)?(?: \w+ly| just| still)?"
-TEXT = r"\b(?:passage|text|document|article|context|paragraph|source|information|story|question|it)\b(?: \w+){0,3}?"
-NOT = r"(?: not|n't|not| never| unable to| fails? to| cannot)"
-TELLING = "mention|say|state|specify|provide|indicate|identify|name|tell|contain|include|reveal|answer|clarify|give"
-KNOWING = "know|determine|confirm|verify|find|recall|remember|sure|certain|decide|think|believe|have|aware|see|comment"
-TOLD = "mentioned|stated|specified|provided|clear|certain|sure|determined|established|disclosed|possible to"
-REFUSALS = re.compile(
-    rf"{WHO}(?: ?(?:do|did|ca|can|could|wo|will|would))?{NOT}(?: \w+){{0,2}}? (?:{TELLING}|{KNOWING})\b"
-    rf"|{TEXT}(?: ?(?:does|do|did|is|was))?{NOT}(?: \w+){{0,2}}? (?:{TELLING}|{TOLD}|known)s?\b"
-    rf"|(?:\bnot|n't|\bnever|\bnowhere)(?: \w+){{0,2}}? (?:{TOLD}|known(?! for| as))\b"
+_WHO = r"\b(?:i|we)(?: am| are|'m|'re| have| would)?(?: \w+ly| just| still)?"
+_TEXT = r"\b(?:passage|text|document|article|context|paragraph|source|information|story|question|it)\b(?: \w+){0,3}?"
+_NOT = r"(?: not|n't|not| never| unable to| fails? to| cannot)"
+_TELLING = "mention|say|state|specify|provide|indicate|identify|name|tell|contain|include|reveal|answer|clarify|give"
+_KNOWING = "know|determine|confirm|verify|find|recall|remember|sure|certain|decide|think|believe|have|aware|see|comment"
+_TOLD = "mentioned|stated|specified|provided|clear|certain|sure|determined|established|disclosed|possible to"
+_REFUSALS = re.compile(
+    rf"{_WHO}(?: ?(?:do|did|ca|can|could|wo|will|would))?{_NOT}(?: \w+){{0,2}}? (?:{_TELLING}|{_KNOWING})\b"
+    rf"|{_TEXT}(?: ?(?:does|do|did|is|was))?{_NOT}(?: \w+){{0,2}}? (?:{_TELLING}|{_TOLD}|known)s?\b"
+    rf"|(?:\bnot|n't|\bnever|\bnowhere)(?: \w+){{0,2}}? (?:{_TOLD}|known(?! for| as))\b"
     r"|\b(?:cannot|can't|could not|couldn't) be (?:determined|said|known|answered|confirmed|verified|inferred)\b"
     r"|\b(?:is|are|was|were|remains?|be|it's) (?:unknown|unclear|uncertain|undetermined)\b"
     r"|\b(?:unsure|unclear) (?:if|whether|who|what)\b"
     r"|\b(?:impossible|hard|difficult) to (?:say|tell|know|determine)\b"
     r"|\b(?:false|untrue|not true|incorrect|wrong) (?:that|to say)\b"
     r"|\b(?:refuses?|declines?) to\b|\b(?:nobody|no one) (?:knows|knew)\b"
-    rf"|\b(?:unable|not able) to (?:{TELLING}|{KNOWING})\b"
+    rf"|\b(?:unable|not able) to (?:{_TELLING}|{_KNOWING})\b"
     r"|\bno (?:information|mention|indication|idea|clue|reference|way (?:to|of))\b"
     r"|\b(?:insufficient|not enough) (?:information|context|data|evidence)\b"
     r"|不知道|不清楚|(?:没有|沒有|没|未)(?:提|说|說)|无法|無法|わかりません|分かりません|不明|知りません"
@@ -48,88 +48,88 @@ REFUSALS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
-LEAD = re.compile(
+_LEAD = re.compile(
     r"(?:.*\beither\b|\W*(?:(?:the )?(?:correct |possible )?(?:answers?|options?|candidates?)(?: is| are| include| "
     r"could be| may be| might be|:)|(?:it|that|this)(?:'s| is| was| could be| may be| might be| could have been)"
     r"|one of|among))\s",
     re.IGNORECASE | re.DOTALL,
 )
-OR = r"\bor\b|或者|或(?![许許])|还是|還是|または|あるいは|또는|หรือ"
-CHOICE = re.compile(rf"/|{OR}", re.IGNORECASE)
-STATED = re.compile(r"^.*\b(?:is|was|are|were|be|been|by|called|named|names?|mentions?|lists?|includes?)\b(?=\s\S)")
-PERHAPS = re.compile(r"\b(?:maybe|perhaps|possibly|might|could be|may be|could have|may have)\b", re.IGNORECASE)
-OR_ELSE = re.compile(r"\bor (?:possibly|maybe|perhaps|else)\b", re.IGNORECASE)
-MAYBE = re.compile(r"\b(?:either|maybe|perhaps|possibly|probably)\b", re.IGNORECASE)
-ITEMS = re.compile(
+_OR = r"\bor\b|或者|或(?![许許])|还是|還是|または|あるいは|또는|หรือ"
+_CHOICE = re.compile(rf"/|{_OR}", re.IGNORECASE)
+_STATED = re.compile(r"^.*\b(?:is|was|are|were|be|been|by|called|named|names?|mentions?|lists?|includes?)\b(?=\s\S)")
+_PERHAPS = re.compile(r"\b(?:maybe|perhaps|possibly|might|could be|may be|could have|may have)\b", re.IGNORECASE)
+_OR_ELSE = re.compile(r"\bor (?:possibly|maybe|perhaps|else)\b", re.IGNORECASE)
+_MAYBE = re.compile(r"\b(?:either|maybe|perhaps|possibly|probably)\b", re.IGNORECASE)
+_ITEMS = re.compile(
     r"\s?(?:(?:[;?\n、，；|•]|,(?!\d))\s?(?:or\b|and\b)?|\s/\s|(?<=[^\W\d_])/(?=[^\W\d_])|(?<=\d\d\d\d)/(?=\d\d\d\d)|"
-    rf"{OR}|\band\b|&|(?<!\S)(?:\d+[.)]|[a-h]\)|[-*])\s)\s?",
+    rf"{_OR}|\band\b|&|(?<!\S)(?:\d+[.)]|[a-h]\)|[-*])\s)\s?",
     re.IGNORECASE,
 )
-ARTICLE = re.compile(r"(?:an?|the)\s")
-CLAUSE = re.compile(
+_ARTICLE = re.compile(r"(?:an?|the)\s")
+_CLAUSE = re.compile(
     r"\b(?:in|on|at|for|with|by|to|such|which|who|where|while|when|that|is|was|were|are|as|from)\b", re.IGNORECASE
 )
-LONGEST_ITEM = 4  # words
+_LONGEST_ITEM = 4  # words
 
 
 def claimed(question: str, gold: str, answer: str) -> str:
     """The answer without the prompt and, unless the gold answer is one, refusals; of a long one its outer sentences."""
     lines = (" ".join(line.split()) for line in answer.replace("’", "'").splitlines())
     text = _without_prompt(question, "\n".join(filter(None, lines)))
-    return _outer_sentences(text if REFUSALS.search(f"it is {gold}") else _without_refusals(text))
+    return _outer_sentences(text if _REFUSALS.search(f"it is {gold}") else _without_refusals(text))
 
 
 def _without_prompt(question: str, answer: str) -> str:
     asked = question.split()
-    if len(asked) >= SHORTEST_ECHO:
-        echo = re.compile(r"\s+".join(map(re.escape, asked[:LONGEST_QUESTION])), re.IGNORECASE)
+    if len(asked) >= _SHORTEST_ECHO:
+        echo = re.compile(r"\s+".join(map(re.escape, asked[:_LONGEST_QUESTION])), re.IGNORECASE)
         before, *behind = echo.split(answer)
         if behind:
-            label = LABEL.search(before)
+            label = _LABEL.search(before)
             answer = "\n".join([before[: label.start()] if label else before, *behind])
             if not label and not "".join(behind).strip(" .?\"'"):
                 return ""  # a title and the question
-    if PASSAGE.match(answer):
-        answer = ANSWER.split(answer, maxsplit=1)[1] if ANSWER.search(answer) else ""
-    return TOPIC.sub("", answer)
+    if _PASSAGE.match(answer):
+        answer = _ANSWER.split(answer, maxsplit=1)[1] if _ANSWER.search(answer) else ""
+    return _TOPIC.sub("", answer)
 
 
 def _without_refusals(answer: str) -> str:
-    answer = ASIDE.sub("", answer)
-    clauses = [clause for clause in CLAUSES.split(answer) if clause and clause.strip()]
-    refused = [REFUSALS.search(clause) is not None for clause in clauses]
+    answer = _ASIDE.sub("", answer)
+    clauses = [clause for clause in _CLAUSES.split(answer) if clause and clause.strip()]
+    refused = [_REFUSALS.search(clause) is not None for clause in clauses]
     if not any(refused):
-        return EXCEPT.sub("not", answer)
+        return _EXCEPT.sub("not", answer)
     kept = zip(clauses, refused, strict=True)
     said = (clause for clause, is_refusal in kept if not is_refusal and not clause.rstrip().endswith("?"))
-    return EXCEPT.sub("not", ". ".join(said))
+    return _EXCEPT.sub("not", ". ".join(said))
 
 
 def _outer_sentences(answer: str) -> str:
-    if answer.count(" ") < LONG or len(answer.split()) <= LONG:
+    if answer.count(" ") < _LONG or len(answer.split()) <= _LONG:
         return answer
-    sentences = [sentence.split() for sentence in CLAUSES.split(answer) if sentence and sentence.strip()]
-    return " ".join([*sentences[0][:SENTENCE], ".", *sentences[-1][-SENTENCE:]])
+    sentences = [sentence.split() for sentence in _CLAUSES.split(answer) if sentence and sentence.strip()]
+    return " ".join([*sentences[0][:_SENTENCE], ".", *sentences[-1][-_SENTENCE:]])
 
 
 def candidates(claim: str) -> Sequence[str]:
     """The items of a claim that is nothing but a list of candidates: with an `or`, or four and more; else none."""
-    lead = LEAD.match(claim)
+    lead = _LEAD.match(claim)
     bare = claim[lead.end() :] if lead else claim
-    first, *others = ITEMS.split(bare)
-    items = [item.strip(" .!?\"'()[]{}<>") for item in (STATED.sub("", first), *others)]
+    first, *others = _ITEMS.split(bare)
+    items = [item.strip(" .!?\"'()[]{}<>") for item in (_STATED.sub("", first), *others)]
     items = [item for item in items if item]
-    if len(items) == 2 and STATED.match(first) and not all(item[0].isupper() or item[0].isdigit() for item in items):
+    if len(items) == 2 and _STATED.match(first) and not all(item[0].isupper() or item[0].isdigit() for item in items):
         return []  # the term is naked seeds or gymnosperms
-    if len(items) < 2 or any(len(item.split()) > LONGEST_ITEM for item in items):
+    if len(items) < 2 or any(len(item.split()) > _LONGEST_ITEM for item in items):
         return []
     units = {re.sub(r"[\d.,]", "", item) for item in items if re.search(r"\d", item)}
     if len(items) == 2 == len(units):
         return []  # 100 °C or 212 °F
-    if CHOICE.search(bare):
-        apposition = len(items) == 2 and re.search(r",\s*or\b", bare) and not MAYBE.search(claim)
+    if _CHOICE.search(bare):
+        apposition = len(items) == 2 and re.search(r",\s*or\b", bare) and not _MAYBE.search(claim)
         return [] if apposition else items
-    if any(CLAUSE.search(item) or (ARTICLE.match(item) and not ARTICLE.match(items[0])) for item in items):
+    if any(_CLAUSE.search(item) or (_ARTICLE.match(item) and not _ARTICLE.match(items[0])) for item in items):
         return []
     alike = len({item[0].isupper() for item in items}) == 1 and re.search(r"\band\b|[\n&|;?[]|\w\)\s", bare)
     return items if len(items) > 3 or (len(items) == 3 and alike) else []
@@ -137,9 +137,9 @@ def candidates(claim: str) -> Sequence[str]:
 
 def is_undecided(claim: str) -> bool:
     """Whether it might be one thing and might be another."""
-    return len(PERHAPS.findall(claim)) > 1 or OR_ELSE.search(claim) is not None
+    return len(_PERHAPS.findall(claim)) > 1 or _OR_ELSE.search(claim) is not None
 
 
 def is_list(gold: str) -> bool:
     """Whether a gold answer has several items itself."""
-    return len([item for item in ITEMS.split(gold) if item.strip()]) > 1
+    return len([item for item in _ITEMS.split(gold) if item.strip()]) > 1

@@ -8,27 +8,27 @@ import re
 import string
 import unicodedata
 
-MOST_ACCENTS = 30  # on one letter, as in Unicode's stream-safe texts: to sort more of them takes quadratic time
-SMALL = "₀₁₂₃₄₅₆₇₈₉"
-SIGNS = "+#*-"
-PRIVATE = {shown: chr(0xE000 + number) for number, shown in enumerate(string.ascii_uppercase + SIGNS + SMALL)}
-SHOWN = {ord(private): shown for shown, private in PRIVATE.items()}
-ERASED = dict.fromkeys(SHOWN, " ")  # a text that has them already
-DIGITS = {**dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", string.digits, strict=True)), **dict(zip(SMALL, string.digits, strict=True))}
-RAISED_SIGNS = str.maketrans({"⁺": "+", "⁻": "-", "♯": "#", "♭": " flat"})
-RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-SHIFTED = re.compile(  # km², H₂O, SO₄²⁻; but 10² is not 102
-    rf"(?<=[A-Za-z])[{RAISED}{SMALL}]+|(?<![\d{RAISED}])[{RAISED}]+(?=[+-])"
+_MOST_ACCENTS = 30  # on one letter, as in Unicode's stream-safe texts: to sort more of them takes quadratic time
+_SMALL = "₀₁₂₃₄₅₆₇₈₉"
+_SIGNS = "+#*-"
+_PRIVATE = {shown: chr(0xE000 + number) for number, shown in enumerate(string.ascii_uppercase + _SIGNS + _SMALL)}
+SHOWN = {ord(private): shown for shown, private in _PRIVATE.items()}
+_ERASED = dict.fromkeys(SHOWN, " ")  # a text that has them already
+_DIGITS = {**dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", string.digits, strict=True)), **dict(zip(_SMALL, string.digits, strict=True))}
+_RAISED_SIGNS = str.maketrans({"⁺": "+", "⁻": "-", "♯": "#", "♭": " flat"})
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_SHIFTED = re.compile(  # km², H₂O, SO₄²⁻; but 10² is not 102
+    rf"(?<=[A-Za-z])[{_RAISED}{_SMALL}]+|(?<![\d{_RAISED}])[{_RAISED}]+(?=[+-])"
 )
-KEPT_APART = ("<super>", "<fraction>")
+_KEPT_APART = ("<super>", "<fraction>")
 
-ATOMS = r"(?=[A-Za-z])(?:[A-Za-z]{1,2}\d{1,3})*[A-Za-z]{0,2}"  # H2SO4, B12, F16, Na
-FORMULA = re.compile(rf"(?<![^\W_])(?!(?:ad|ce|bc|no|nr|pp?|ca?)\d)({ATOMS})(?![^\W_])", re.IGNORECASE)
-HYPHEN = re.compile(r"(?<![\w-])([A-Za-z]{1,2})-(?=\d{1,3}(?![\w.,]))")  # F-16, B-12
-SIGNED = re.compile(
-    rf"(?<![\w+#*.@/&-])(?:{ATOMS}(?:\+\+|[+#])|(?:(?:[A-Z][a-z]?\d{{0,3}})+|[a-z])[-−–]|[A-Z]\*)(?![\w+#*−–-])"
+_ATOMS = r"(?=[A-Za-z])(?:[A-Za-z]{1,2}\d{1,3})*[A-Za-z]{0,2}"  # H2SO4, B12, F16, Na
+_FORMULA = re.compile(rf"(?<![^\W_])(?!(?:ad|ce|bc|no|nr|pp?|ca?)\d)({_ATOMS})(?![^\W_])", re.IGNORECASE)
+_HYPHEN = re.compile(r"(?<![\w-])([A-Za-z]{1,2})-(?=\d{1,3}(?![\w.,]))")  # F-16, B-12
+_SIGNED = re.compile(
+    rf"(?<![\w+#*.@/&-])(?:{_ATOMS}(?:\+\+|[+#])|(?:(?:[A-Z][a-z]?\d{{0,3}})+|[a-z])[-−–]|[A-Z]\*)(?![\w+#*−–-])"
 )  # C++, F#, a+, Na+; O-, Cl-; A*
-SPELLED = (
+_SPELLED = (
     (re.compile(r"\b(n)o one\b", re.IGNORECASE), r"\1obody"),
     (re.compile(r"\b(?:N[or]|no\.) ?\.? ?(?=\d)|№ ?(?=\d)|(?<![\w&#])#(?=\d)"), "number "),
     (re.compile(r"\bca?\. ?(?=\d)", re.IGNORECASE), "circa "),
@@ -40,7 +40,7 @@ SPELLED = (
     (re.compile(r"\b(AB|[ABO])[ -](?:neg(?:ative)?|minus)\b(?=\s*(?:$|[^\w\s]|blood|type))"), r"\1-"),
 )
 
-NAMES = (  # of which one is short; where words are told apart
+_NAMES = (  # of which one is short; where words are told apart
     (re.compile(r"\bunited states(?: of america)?\b|\bu\.s\.(?:a\.)?(?![\w$])|\busa\b", re.IGNORECASE), "usa"),
     (re.compile(r"\bUS\b(?!\$| dollars?\b)"), "usa"),
     (re.compile(r"\bunited kingdom\b", re.IGNORECASE), "uk"),
@@ -50,25 +50,25 @@ NAMES = (  # of which one is short; where words are told apart
 )
 
 NUMERAL = re.compile(r"(?<![^\W_])(?:[IVX]{2,}|[ivx]{2,}|X[LC][IVX]*|[IVXLCDM]{3,}|Iii?)(?![^\W_])")
-WELL_FORMED = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
-VALUES = dict(zip("IVXLCDM", (1, 5, 10, 50, 100, 500, 1000), strict=True))
+_WELL_FORMED = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
+_VALUES = dict(zip("IVXLCDM", (1, 5, 10, 50, 100, 500, 1000), strict=True))
 
-LABELS = (  # behind these a letter is a name, and no article
+_LABELS = (  # behind these a letter is a name, and no article
     "vitamin hepatitis influenza type group class grade option choice answer plan part phase stage category level team "
     "section figure appendix exhibit schedule article chapter volume letter point case model war title form key act"
 )
-LABELLED = re.compile(rf"\b(?:{'|'.join(LABELS.split())})[ -][aist](?![\w'’])", re.IGNORECASE)
-START = r"(?<![\w'’./-])"
-NAMED = re.compile(
-    rf"{START}[AISTaist](?=\s*(?:$|[^\w\s'’.\-]|[-.](?!\s*\w)))"  # vitamin A. (A) A, B and C
-    rf"|{START}[AIST](?=-[A-Za-z])|{START}[ST](?= )|{START}A(?= (?:minor|major|flat)\b)"  # A-level, T cells
+_LABELLED = re.compile(rf"\b(?:{'|'.join(_LABELS.split())})[ -][aist](?![\w'’])", re.IGNORECASE)
+_START = r"(?<![\w'’./-])"
+_NAMED = re.compile(
+    rf"{_START}[AISTaist](?=\s*(?:$|[^\w\s'’.\-]|[-.](?!\s*\w)))"  # vitamin A. (A) A, B and C
+    rf"|{_START}[AIST](?=-[A-Za-z])|{_START}[ST](?= )|{_START}A(?= (?:minor|major|flat)\b)"  # A-level, T cells
     r"|(?<=[a-z] )A(?= [a-z])"  # an A in maths
 )
-RULER = re.compile(
+_RULER = re.compile(
     r"\b(?!And|Yet|Now|Can|May|Did|Was|What|When|Where|How|Then|But|Yes|Today|That|Which|While)[A-Z][a-z]{2,} I(?= )"
 )
-INITIAL = re.compile(r"(?<![\w'’.-])[A-Za-z]\.(?=\s*\w{2})|(?<=[a-z] )[A-Z](?= [A-Z][a-z])")  # John F. Kennedy
-BRACKETED = re.compile(r"\([^()]*\)")
+_INITIAL = re.compile(r"(?<![\w'’.-])[A-Za-z]\.(?=\s*\w{2})|(?<=[a-z] )[A-Z](?= [A-Z][a-z])")  # John F. Kennedy
+_BRACKETED = re.compile(r"\([^()]*\)")
 
 
 def composed(text: str) -> str:
@@ -76,65 +76,65 @@ def composed(text: str) -> str:
     if text.isascii():
         return text
     accents, kept = 0, []
-    for letter in text.translate(RAISED_SIGNS):
+    for letter in text.translate(_RAISED_SIGNS):
         accents = accents + 1 if unicodedata.combining(letter) else 0
-        if accents <= MOST_ACCENTS and unicodedata.category(letter) != "Cf":
+        if accents <= _MOST_ACCENTS and unicodedata.category(letter) != "Cf":
             kept.append(letter)
-    plain = SHIFTED.sub(lambda found: "".join(map(DIGITS.__getitem__, found[0])), "".join(kept))
+    plain = _SHIFTED.sub(lambda found: "".join(map(_DIGITS.__getitem__, found[0])), "".join(kept))
     return unicodedata.normalize("NFC", "".join(map(_of_usual_width, plain)))
 
 
 def _of_usual_width(letter: str) -> str:
     shape = unicodedata.decomposition(letter)
-    return letter if not shape or shape.startswith(KEPT_APART) else unicodedata.normalize("NFKC", letter)
+    return letter if not shape or shape.startswith(_KEPT_APART) else unicodedata.normalize("NFKC", letter)
 
 
 def mark_signs(text: str) -> str:
     """The composed text, in which a sign that belongs to a letter is marked: C++, O-, Na+."""
-    return SIGNED.sub(lambda found: re.sub(r"[-−–+#*]", _private_sign, found[0]), spell_out(text).translate(ERASED))
+    return _SIGNED.sub(lambda found: re.sub(r"[-−–+#*]", _private_sign, found[0]), spell_out(text).translate(_ERASED))
 
 
 def spell_out(text: str) -> str:
     """The composed text, in which what is written in several ways is written in one: No. 5, WW2, O positive."""
     text = composed(text)
-    for spelled, written in SPELLED:
+    for spelled, written in _SPELLED:
         text = spelled.sub(written, text)
     return text
 
 
 def _private_sign(found: re.Match[str]) -> str:
-    return PRIVATE[found[0] if found[0] in SIGNS else "-"]
+    return _PRIVATE[found[0] if found[0] in _SIGNS else "-"]
 
 
 def mark(text: str) -> str:
     """The text with all that is marked: signs, the digits of formulas, numerals, and letters that are no words."""
-    text = HYPHEN.sub(r"\1", mark_signs(text))
-    for name, short in NAMES:
+    text = _HYPHEN.sub(r"\1", mark_signs(text))
+    for name, short in _NAMES:
         text = name.sub(short, text)
-    text = FORMULA.sub(lambda found: re.sub(r"\d", lambda digit: PRIVATE[SMALL[int(digit[0])]], found[0]), text)
+    text = _FORMULA.sub(lambda found: re.sub(r"\d", lambda digit: _PRIVATE[_SMALL[int(digit[0])]], found[0]), text)
     text = NUMERAL.sub(lambda found: _private(found[0]) if value(found[0].upper()) else found[0], text)
-    text = LABELLED.sub(lambda found: found[0][:-1] + _private(found[0][-1]), text)
-    text = RULER.sub(lambda found: found[0][:-1] + _private("I"), text)
-    return NAMED.sub(lambda found: _private(found[0]), text)
+    text = _LABELLED.sub(lambda found: found[0][:-1] + _private(found[0][-1]), text)
+    text = _RULER.sub(lambda found: found[0][:-1] + _private("I"), text)
+    return _NAMED.sub(lambda found: _private(found[0]), text)
 
 
 def _private(letters: str) -> str:
-    return "".join(PRIVATE[letter] for letter in letters.upper())
+    return "".join(_PRIVATE[letter] for letter in letters.upper())
 
 
 def value(numeral: str) -> int | None:
     """What a Roman numeral in capitals is worth; None if it is none."""
-    if not numeral or not WELL_FORMED.fullmatch(numeral):
+    if not numeral or not _WELL_FORMED.fullmatch(numeral):
         return None
-    each = [VALUES[letter] for letter in numeral]
+    each = [_VALUES[letter] for letter in numeral]
     return sum(-one if one < following else one for one, following in zip(each, [*each[1:], 0], strict=True))
 
 
 def is_marked(word: str) -> bool:
     """Whether a word as `words` gives it is a letter, a numeral, a formula, or a letter with a sign."""
-    return (len(word) == 1 and word.isascii() and word.isalpha()) or word[0].isupper() or word[-1] in SIGNS + SMALL
+    return (len(word) == 1 and word.isascii() and word.isalpha()) or word[0].isupper() or word[-1] in _SIGNS + _SMALL
 
 
 def without_asides(text: str) -> str:
     """Without the initials of names and without brackets, whose letters an answer may leave out."""
-    return INITIAL.sub(" ", BRACKETED.sub(" ", text))
+    return _INITIAL.sub(" ", _BRACKETED.sub(" ", text))

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd
 
-LONGEST = 9  # digits of what is calculated with
-LARGEST = 40  # zeros that are written out
-EXACT_POWER = 15  # digits of an exponent
+_LONGEST = 9  # digits of what is calculated with
+_LARGEST = 40  # zeros that are written out
+_EXACT_POWER = 15  # digits of an exponent
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -33,39 +33,39 @@ UNITS = _listed(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
 )
-ORDINALS = _listed(
+_ORDINALS = _listed(
     "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
     "fifteenth sixteenth seventeenth eighteenth nineteenth"
 )
 TENS = _listed("twenty thirty forty fifty sixty seventy eighty ninety")
-CARDINAL = {word: number for number, word in enumerate(UNITS)} | {word: 10 * n for n, word in enumerate(TENS, start=2)}
-SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12, "quadrillion": 15} | {
+_CARDINAL = {word: number for number, word in enumerate(UNITS)} | {word: 10 * n for n, word in enumerate(TENS, start=2)}
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12, "quadrillion": 15} | {
     "lakh": 5,
     "crore": 7,
 }  # powers of ten
-ORDINAL = (
-    {word: number for number, word in enumerate(ORDINALS)}
+_ORDINAL = (
+    {word: number for number, word in enumerate(_ORDINALS)}
     | {word[:-1] + "ieth": 10 * n for n, word in enumerate(TENS, start=2)}
-    | {word + "th": 10**power for word, power in SCALES.items()}
+    | {word + "th": 10**power for word, power in _SCALES.items()}
 )
-PARTS = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4} | {
-    word + ending: number for word, number in ORDINAL.items() if number > 2 for ending in ("", "s")
+_PARTS = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4} | {
+    word + ending: number for word, number in _ORDINAL.items() if number > 2 for ending in ("", "s")
 }
-DECADES = {word[:-1] + "ies": 10 * n for n, word in enumerate(TENS, start=2)}
-SPELLED = frozenset(CARDINAL) | set(ORDINAL) | set(PARTS) | set(SCALES) | set(DECADES) | {"dozen"}
-NEVER_ALONE = frozenset({"quarter", "quarters", "halves", "twenties", "dozen"}) | set(SCALES)
-NOT_COUNTED = {  # after these it is no number
+_DECADES = {word[:-1] + "ies": 10 * n for n, word in enumerate(TENS, start=2)}
+_SPELLED = frozenset(_CARDINAL) | set(_ORDINAL) | set(_PARTS) | set(_SCALES) | set(_DECADES) | {"dozen"}
+_NEVER_ALONE = frozenset({"quarter", "quarters", "halves", "twenties", "dozen"}) | set(_SCALES)
+_NOT_COUNTED = {  # after these it is no number
     "one": frozenset(_listed("no any every some each this that which")),
     "second": frozenset(_listed("per each every")),
     "half": frozenset(_listed("first second latter former other last better top bottom upper lower each either this"))
     | set(_listed("northern southern eastern western that")),
 }
 
-ATTACHED = {"k": 3, "K": 3, "M": 6}  # 5k, 5M
-FOREIGN = _each("millionen|millones|milioni|milhões|miljoen|млн|миллион|миллиона|миллионов", "million") | _each(
+_ATTACHED = {"k": 3, "K": 3, "M": 6}  # 5k, 5M
+_FOREIGN = _each("millionen|millones|milioni|milhões|miljoen|млн|миллион|миллиона|миллионов", "million") | _each(
     "mrd|milliarde|milliarden|milliard|milliards|miliardi|miljard|млрд|миллиард|миллиарда|миллиардов", "billion"
 )
-ABBREVIATED = {name: SCALES[scale] for name, scale in FOREIGN.items()} | {
+_ABBREVIATED = {name: _SCALES[scale] for name, scale in _FOREIGN.items()} | {
     "mn": 6,
     "mln": 6,
     "mio": 6,
@@ -75,8 +75,8 @@ ABBREVIATED = {name: SCALES[scale] for name, scale in FOREIGN.items()} | {
     "ma": 6,
     "mya": 6,
 }
-OF_MONEY = {"m": 6, "b": 9, "B": 9, "t": 12, "T": 12}  # $5m
-MONEY = (
+_OF_MONEY = {"m": 6, "b": 9, "B": 9, "t": 12, "T": 12}  # $5m
+_MONEY = (
     _each("$|us$|usd|dollar|dollars|us dollar|us dollars", "$")
     | _each("€|eur|euro|euros", "€")
     | _each("£|gbp|pound|pounds|pounds sterling", "£")
@@ -87,7 +87,7 @@ MONEY = (
     | _each("c$|cad|canadian dollars", "C$")
     | {"hk$": "HK$", "nz$": "NZ$", "₩": "₩", "₺": "₺", "₪": "₪", "chf": "CHF"}
 )
-MEASURES = (
+_MEASURES = (
     _each("%|percent|per cent|pct|percentage", "percent")
     | _each("‰|per mille|permille", "permille")
     | _each("°c|degree celsius|degrees celsius|degrees c|celsius", "celsius")
@@ -141,71 +141,73 @@ MEASURES = (
     | _each("bc|bce|b.c.|b.c.e.", "bc")
     | _each("ad|ce|a.d.|c.e.", "ad")
 )
-CURRENCIES = frozenset(MONEY.values())
-MEASURED = CURRENCIES | set(MEASURES.values())
-UNIT_NAMES = MEASURES | MONEY
-CAPITALS = frozenset("MGH")  # 3G is no 3 g
+CURRENCIES = frozenset(_MONEY.values())
+MEASURED = CURRENCIES | set(_MEASURES.values())
+_UNIT_NAMES = _MEASURES | _MONEY
+_CAPITALS = frozenset("MGH")  # 3G is no 3 g
 
-SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
-RAISED = f"[-+⁺⁻]?[{'⁰¹²³⁴⁵⁶⁷⁸⁹'}]++"
-SIGNS = {"٫": ".", "٬": ",", "٪": "%", "’": "'", "‘": "'", "ʼ": "'", "−": "-", "℃": "°C", "℉": "°F", "￥": "¥"}
-SMALL = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}  # no letter becomes two
-FULL_WIDTH = range(0xFF01, 0xFF5F)
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
+_RAISED = f"[-+⁺⁻]?[{'⁰¹²³⁴⁵⁶⁷⁸⁹'}]++"
+_SIGNS = {"٫": ".", "٬": ",", "٪": "%", "’": "'", "‘": "'", "ʼ": "'", "−": "-", "℃": "°C", "℉": "°F", "￥": "¥"}
+_SMALL = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}  # no letter becomes two
+_FULL_WIDTH = range(0xFF01, 0xFF5F)
 
 
 def _any(names: Iterable[str]) -> str:
     return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
 
 
-RUN = (  # digits, with what may stand between them
+_RUN = (  # digits, with what may stand between them
     r"(?:\d++|(?<![\w.])\.(?=\d)\d++)"
     r"(?:(?:[.,:](?=\d)|'(?=\d{3}(?!\d))|(?<!\d{4}) (?=\d{3}(?![\d/⁄]))|(?<!\d{4}) (?=\d{1,3}[/⁄]\d)"
     r"| ?[-/⁄] ?(?=\d)| to (?=\d))\d++)*+"
 )
-CODES = _any(name for name in MONEY if name.isalpha() and len(name) == 3 and name != "yen")
-WORDS = rf"(?:{_any(SPELLED)})\b"
-NUMBER = re.compile(
-    rf"(?P<run>{RUN})|\b(?P<words>(?:an? (?=(?:half|quarter|dozen|hundred|thousand|[mbtr]+illion)\b))?"
-    rf"{WORDS}(?:(?:[ -]|,? and )(?:an? )?{WORDS})*+)"
+_CODES = _any(name for name in _MONEY if name.isalpha() and len(name) == 3 and name != "yen")
+_WORDS = rf"(?:{_any(_SPELLED)})\b"
+_NUMBER = re.compile(
+    rf"(?P<run>{_RUN})|\b(?P<words>(?:an? (?=(?:half|quarter|dozen|hundred|thousand|[mbtr]+illion)\b))?"
+    rf"{_WORDS}(?:(?:[ -]|,? and )(?:an? )?{_WORDS})*+)"
 )
-CODES = _any(name for name in MONEY if name.isalpha() and len(name) == 3 and name != "yen")
-BEFORE = re.compile(  # a number
+_CODES = _any(name for name in _MONEY if name.isalpha() and len(name) == 3 and name != "yen")
+_BEFORE = re.compile(  # a number
     r"(?:(?P<compared>[<>])=? ?)?(?P<sign>(?<![\w)\].%°+-])[-+]|± ?|\b(?:minus|negative)[ -])?"
-    rf"(?:(?P<money>\b(?:us|hk|nz|a|c)\$|[$€£¥₹₽₩₺₪]|\b(?:{CODES})\b) ?|(?P<era>\b(?:ad|a\.d\.)) )?"
+    rf"(?:(?P<money>\b(?:us|hk|nz|a|c)\$|[$€£¥₹₽₩₺₪]|\b(?:{_CODES})\b) ?|(?P<era>\b(?:ad|a\.d\.)) )?"
     r"(?P<inner>(?<=[$€£¥₹₽₩₺₪])[-+])?\Z"
 )
-REACH = 20  # letters before a number that may belong to it
-POWER = re.compile(
+_REACH = 20  # letters before a number that may belong to it
+_POWER = re.compile(
     rf"(?: ?(?P<times>[×x*·⋅]|\\times|\\cdot) ?10(?=\^|\*\*|[-+⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]))?"
-    rf"(?:(?:\^|\*\*)[{{(]?(?P<raised>[-+]?\d++)[)}}]?|(?P<superscript>{RAISED}))|e(?P<e>[-+]?\d++)(?!\w)"
+    rf"(?:(?:\^|\*\*)[{{(]?(?P<raised>[-+]?\d++)[)}}]?|(?P<superscript>{_RAISED}))|e(?P<e>[-+]?\d++)(?!\w)"
 )
-ENDING = re.compile(r"(?:(?P<nth>st|nd|rd|th)|'?(?P<decade>s))\b")
-AND_PART = re.compile(r" and (an?|one|two|three)[ -](half|thirds?|quarters?)\b")
-SCALE = re.compile(rf"[ -]?(?P<scale>{_any([*SCALES, 'dozen'])})s?\b")
-ABBREVIATION = re.compile(rf" ?(?P<scale>{_any(ABBREVIATED)})\b\.?")
-LETTER = re.compile(r" ?([kKMmbBtT])\b")
-MEASURE = re.compile(rf"[ -]?(?P<unit>{_any([*MONEY, *MEASURES])})(?![\w²³/])")
-TO = re.compile(r" ?- ?")
-FRACTION = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
-PLUS_OR_MINUS = re.compile(r"\+ ?/ ?-")
+_ENDING = re.compile(r"(?:(?P<nth>st|nd|rd|th)|'?(?P<decade>s))\b")
+_AND_PART = re.compile(r" and (an?|one|two|three)[ -](half|thirds?|quarters?)\b")
+_SCALE = re.compile(rf"[ -]?(?P<scale>{_any([*_SCALES, 'dozen'])})s?\b")
+_ABBREVIATION = re.compile(rf" ?(?P<scale>{_any(_ABBREVIATED)})\b\.?")
+_LETTER = re.compile(r" ?([kKMmbBtT])\b")
+_MEASURE = re.compile(rf"[ -]?(?P<unit>{_any([*_MONEY, *_MEASURES])})(?![\w²³/])")
+_TO = re.compile(r" ?- ?")
+_FRACTION = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
+_PLUS_OR_MINUS = re.compile(r"\+ ?/ ?-")
 
-GROUPED = re.compile(r"\d{1,3}[.,]\d{3}(?!\d)")
-WITH_COMMA = frozenset(
+_GROUPED = re.compile(r"\d{1,3}[.,]\d{3}(?!\d)")
+_WITH_COMMA = frozenset(
     _listed(
         "der das und ist wie viele wann wo wer ein eine einen im von den dem nicht auf für le les des est sont combien "
         "quel quelle dans et un une du aux au el los las qué cuántos cuántas cuándo es son del una por il gli quanti "
         "quante che nel della os são quantos quantas em do da de la het een hoeveel zijn och är hur många er hvor mange"
     )
 )
-WITH_POINT = frozenset(_listed("the of is were how many much what which when who where and at to by for with did does"))
-NAMED = re.compile(r"\b([^\W\d_]++) \d++\.\d*0(?![\d.])")
-NO_NAMES = frozenset(
+_WITH_POINT = frozenset(
+    _listed("the of is were how many much what which when who where and at to by for with did does")
+)
+_NAMED = re.compile(r"\b([^\W\d_]++) \d++\.\d*0(?![\d.])")
+_NO_NAMES = frozenset(
     _listed(
         "a about all an and approximately are around as at be between by costs down equals exactly for from had has is "
         "least most nearly of on only or over paid than the to under up was were with"
     )
 )
-VERSION = re.compile(r"\b(?:versions?|releases?)\b|\bv\.? ?\d", re.IGNORECASE)
+_VERSION = re.compile(r"\b(?:versions?|releases?)\b|\bv\.? ?\d", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -222,17 +224,17 @@ PLAIN = Style()
 def style_of(*texts: str) -> Style:
     """What the texts that belong together tell by their words."""
     comma = versions = False
-    if any(GROUPED.search(text) for text in texts):
+    if any(_GROUPED.search(text) for text in texts):
         found = [word for text in texts for word in text[:10_000].lower().split()]
-        comma = sum(word in WITH_COMMA for word in found) > sum(word in WITH_POINT for word in found)
-    versions = any(VERSION.search(text) or any(map(_is_named, NAMED.finditer(text))) for text in texts)
+        comma = sum(word in _WITH_COMMA for word in found) > sum(word in _WITH_POINT for word in found)
+    versions = any(_VERSION.search(text) or any(map(_is_named, _NAMED.finditer(text))) for text in texts)
     return Style(comma, versions)
 
 
 def _is_named(match: re.Match[str]) -> bool:
     """Python 3.10; not: costs 3.10 dollars, about 3.10."""
-    return match[1].lower() not in NO_NAMES and not any(
-        what.match(match.string, match.end()) for what in (MEASURE, SCALE)
+    return match[1].lower() not in _NO_NAMES and not any(
+        what.match(match.string, match.end()) for what in (_MEASURE, _SCALE)
     )
 
 
@@ -257,15 +259,15 @@ class Amount:
 
     def scaled(self, name: str) -> "Amount":
         """By a word: million, dozen."""
-        if name in SCALES:
-            return self.times(SCALES[name])
-        small = len(self.digits) <= LONGEST and self.power >= -LONGEST
+        if name in _SCALES:
+            return self.times(_SCALES[name])
+        small = len(self.digits) <= _LONGEST and self.power >= -_LONGEST
         return _amount(Fraction(self.token()) * 12) if small else self
 
 
 def _decimal(digits: str, power: int) -> str:
     """Without an exponent, unless it would be long."""
-    if not -LARGEST <= power <= LARGEST and not -len(digits) < power < 0:
+    if not -_LARGEST <= power <= _LARGEST and not -len(digits) < power < 0:
         return f"{digits}e{power}"
     if power >= 0:
         return digits + "0" * power
@@ -280,7 +282,7 @@ def _fraction(value: Fraction, power: int) -> str:
         rest, places = rest // gcd(rest, 10), places + 1
     if rest == 1:
         return Amount(str(int(value * 10**places)), power - places).token()
-    if abs(power) > LARGEST:
+    if abs(power) > _LARGEST:
         return f"{value}e{power}"
     return str(value * Fraction(10) ** power)
 
@@ -291,17 +293,17 @@ def _amount(value: Fraction | int) -> Amount:
 
 def split_numbers(text: str, style: Style = PLAIN) -> Iterator[tuple[bool, str]]:
     """The text in pieces, in order: (True, token) for a number or its unit, (False, text) for what is between."""
-    text = PLUS_OR_MINUS.sub("±", FRACTION.sub(r"\1/\2", text.translate(FOLDED)))
-    small = text.translate(SMALL)
+    text = _PLUS_OR_MINUS.sub("±", _FRACTION.sub(r"\1/\2", text.translate(_FOLDED)))
+    small = text.translate(_SMALL)
     end = 0
-    while match := NUMBER.search(small, end):
+    while match := _NUMBER.search(small, end):
         if match["words"] and _is_word(match):
             yield False, text[end : match.end()]
             end = match.end()
             continue
-        before = BEFORE.search(small, max(end, match.start() - REACH), match.start())
+        before = _BEFORE.search(small, max(end, match.start() - _REACH), match.start())
         between = text[end : before.start() if before else match.start()]
-        if end and TO.fullmatch(between):
+        if end and _TO.fullmatch(between):
             yield True, "to"
         elif between:
             yield False, between
@@ -318,12 +320,12 @@ def _read(
     money, era, sign, inner, compared = (
         before.group("money", "era", "sign", "inner", "compared") if before else [None] * 5
     )
-    unit = MONEY.get(money or "") or ("ad" if era else None)
+    unit = _MONEY.get(money or "") or ("ad" if era else None)
     parts = _spelled(match["words"]) if match["words"] else _written(match["run"], style)
     end = _take_endings(parts, text, small, match.end(), unit)
-    measure = None if unit else MEASURE.match(small, end)
-    if measure and text[measure.start("unit") : measure.end()] not in CAPITALS:
-        unit, end = UNIT_NAMES[measure["unit"]], measure.end()
+    measure = None if unit else _MEASURE.match(small, end)
+    if measure and text[measure.start("unit") : measure.end()] not in _CAPITALS:
+        unit, end = _UNIT_NAMES[measure["unit"]], measure.end()
     said = (sign or inner or "").strip()
     tokens = _tokens(parts, {"": "", "+": "", "±": "±"}.get(said, "-"), unit)
     if compared:
@@ -334,10 +336,10 @@ def _read(
 def _is_word(match: re.Match[str]) -> bool:
     """Whether a lone word says something else: no one, per second, the first half, a billion of them."""
     word = match["words"]
-    if word in NEVER_ALONE:
+    if word in _NEVER_ALONE:
         return True
-    before = match.string[max(0, match.start() - REACH) : match.start()].replace("-", " ").split()
-    return bool(before) and before[-1] in NOT_COUNTED.get(word, ())
+    before = match.string[max(0, match.start() - _REACH) : match.start()].replace("-", " ").split()
+    return bool(before) and before[-1] in _NOT_COUNTED.get(word, ())
 
 
 def _tokens(parts: Sequence[Amount | str], sign: str, unit: str | None) -> list[str]:
@@ -354,24 +356,24 @@ def _tokens(parts: Sequence[Amount | str], sign: str, unit: str | None) -> list[
 def _take_endings(parts: list[Amount | str], text: str, small: str, end: int, unit: str | None) -> int:
     """Changes the parts by the exponent, ending or scale that follows them. Where the number ends then."""
     last = parts[-1]
-    if isinstance(last, Amount) and (power := POWER.match(small, end)):
+    if isinstance(last, Amount) and (power := _POWER.match(small, end)):
         parts[-1] = last = _raised(last, power)
         end = power.end()
     if not isinstance(last, Amount):
         return end
     if last.power == 0 and last.over == 1:
-        if ending := ENDING.match(small, end):
+        if ending := _ENDING.match(small, end):
             before = small[max(0, end - 6) : end - 2]
             parts[-1] = last.token() + "th" if ending["nth"] else _decade(last.digits, before)
             return ending.end()
-        if len(last.digits) <= 3 and (more := AND_PART.match(small, end)):
-            part = Fraction(CARDINAL.get(more[1], 1), PARTS[more[2]])
+        if len(last.digits) <= 3 and (more := _AND_PART.match(small, end)):
+            part = Fraction(_CARDINAL.get(more[1], 1), _PARTS[more[2]])
             parts[-1] = last = _amount(int(last.digits) + part)
             end = more.end()
     first = parts[0]
     alike = isinstance(first, Amount) and len(parts) == 3 and len(first.digits) <= len(last.digits)  # 5–10 million
     scaled = [first, last] if alike and isinstance(first, Amount) else [last]
-    while scale := SCALE.match(small, end):
+    while scale := _SCALE.match(small, end):
         end = scale.end()
         scaled = [amount.scaled(scale["scale"]) for amount in scaled]
     zeros, end = _short_scale(text, small, end, unit)
@@ -384,19 +386,19 @@ def _take_endings(parts: list[Amount | str], text: str, small: str, end: int, un
 
 def _short_scale(text: str, small: str, end: int, unit: str | None) -> tuple[int, int]:
     """The power of ten of an abbreviation, and where it ends: 5 bn, 5k, $5 m."""
-    if short := ABBREVIATION.match(small, end):
-        return ABBREVIATED[short["scale"]], short.end()
-    if (letter := LETTER.match(text, end)) and (unit in CURRENCIES or letter.start(1) == end):
-        power = (ATTACHED | OF_MONEY if unit in CURRENCIES else ATTACHED).get(letter[1])
+    if short := _ABBREVIATION.match(small, end):
+        return _ABBREVIATED[short["scale"]], short.end()
+    if (letter := _LETTER.match(text, end)) and (unit in CURRENCIES or letter.start(1) == end):
+        power = (_ATTACHED | _OF_MONEY if unit in CURRENCIES else _ATTACHED).get(letter[1])
         return (power, letter.end()) if power else (0, end)
     return 0, end
 
 
 def _raised(base: Amount, power: re.Match[str]) -> Amount | str:
     """10² and 2^10, or 1e3 and 5×10³."""
-    exponent = power["raised"] or power["e"] or power["superscript"].translate(SUPERSCRIPTS)
+    exponent = power["raised"] or power["e"] or power["superscript"].translate(_SUPERSCRIPTS)
     number = base.token()
-    if len(exponent) > EXACT_POWER:
+    if len(exponent) > _EXACT_POWER:
         return f"{number}^{exponent}"
     if power["times"] or power["e"]:
         return base.times(int(exponent))
@@ -442,7 +444,7 @@ def is_fraction(token: str) -> bool:
     return (
         over.isdecimal()
         and under.isdecimal()
-        and max(len(over), len(under)) <= 2 * LONGEST
+        and max(len(over), len(under)) <= 2 * _LONGEST
         and gcd(int(over), int(under)) == 1
     )
 
@@ -453,7 +455,7 @@ def _parts_of_one(over: str, under: str, *, certain: bool) -> Fraction | None:
     if not (all(digits.isdecimal() for digits in (whole or "0", over, under)) and under.strip("0")):
         return None
     certain = certain or bool(whole)
-    if max(len(whole), len(over), len(under)) > (LONGEST if certain else 3):
+    if max(len(whole), len(over), len(under)) > (_LONGEST if certain else 3):
         return None
     if not certain and (gcd(int(over), int(under)) > 1 or int(under) == 1):
         return None
@@ -515,15 +517,15 @@ def _spelled(said: str) -> list[Amount | str]:
 def _next(words: Sequence[str], place: int) -> tuple[Fraction | None, int, str]:
     """(value, where it ends, its ending "th" or "s"), or (None, …, the word) for a word that is no number."""
     word = words[place]
-    if word in DECADES and word != "twenties":
-        return Fraction(1900 + DECADES[word]), place + 1, "s"
-    if word == "second" and place and words[place - 1] in CARDINAL:
+    if word in _DECADES and word != "twenties":
+        return Fraction(1900 + _DECADES[word]), place + 1, "s"
+    if word == "second" and place and words[place - 1] in _CARDINAL:
         return None, place + 1, word
     started = place + (word in ("a", "an"))
     if words[started] in ("half", "quarter") and (started > place or word == "half"):
-        if place and words[place - 1] in NOT_COUNTED["half"]:
+        if place and words[place - 1] in _NOT_COUNTED["half"]:
             return None, place + 1, word
-        return *_scaled(words, started + 1, Fraction(1, PARTS[words[started]])), ""
+        return *_scaled(words, started + 1, Fraction(1, _PARTS[words[started]])), ""
     if words[started] == "dozen" and started > place:
         return Fraction(12), started + 1, ""
     count, after, nth = _count(words, place)
@@ -531,8 +533,8 @@ def _next(words: Sequence[str], place: int) -> tuple[Fraction | None, int, str]:
         return None, place + 1, word
     if nth:
         return Fraction(count), after, "th"
-    if 10 <= count <= 20 and words[after] in DECADES:
-        return Fraction(100 * count + DECADES[words[after]]), after + 1, "s"
+    if 10 <= count <= 20 and words[after] in _DECADES:
+        return Fraction(100 * count + _DECADES[words[after]]), after + 1, "s"
     part, later = _part(words, after, count)
     if later == after:
         return Fraction(count) * (12 if words[after] == "dozen" else 1), after + (words[after] == "dozen"), ""
@@ -541,13 +543,13 @@ def _next(words: Sequence[str], place: int) -> tuple[Fraction | None, int, str]:
 
 def _part(words: Sequence[str], place: int, count: int) -> tuple[Fraction, int]:
     """Two thirds, or two and a half; the count as it is where no part follows."""
-    if words[place] in PARTS and (words[place] in ("half", "quarter") or words[place].endswith("s") == (count != 1)):
-        return Fraction(count, PARTS[words[place]]), place + 1
+    if words[place] in _PARTS and (words[place] in ("half", "quarter") or words[place].endswith("s") == (count != 1)):
+        return Fraction(count, _PARTS[words[place]]), place + 1
     if words[place] == "and" and words[place + 1]:
-        over = 1 if words[place + 1] in ("a", "an") else CARDINAL.get(words[place + 1], 0)
+        over = 1 if words[place + 1] in ("a", "an") else _CARDINAL.get(words[place + 1], 0)
         name = words[place + 2]
-        if over and name in PARTS and name.endswith("s") == (over != 1):
-            return count + Fraction(over, PARTS[name]), place + 3
+        if over and name in _PARTS and name.endswith("s") == (over != 1):
+            return count + Fraction(over, _PARTS[name]), place + 3
     return Fraction(count), place
 
 
@@ -556,7 +558,7 @@ def _scaled(words: Sequence[str], place: int, value: Fraction) -> tuple[Fraction
     named = place + (words[place] in ("a", "an"))
     if words[named] == "dozen":
         return value * 12, named + 1
-    return (value * 10 ** SCALES[words[named]], named + 1) if words[named] in SCALES else (value, place)
+    return (value * 10 ** _SCALES[words[named]], named + 1) if words[named] in _SCALES else (value, place)
 
 
 def _count(words: Sequence[str], place: int) -> tuple[int | None, int, bool]:
@@ -569,7 +571,7 @@ def _count(words: Sequence[str], place: int) -> tuple[int | None, int, bool]:
             after = start + (words[start] in ("a", "an"))
             part = 1
         name = words[after].removesuffix("th")
-        power = SCALES.get(name, 0)
+        power = _SCALES.get(name, 0)
         if nth or (not power and after > start and words[start] not in ("a", "an")):
             return total + part, after, nth
         if not power or power >= limit:
@@ -603,15 +605,15 @@ def _below_thousand(words: Sequence[str], place: int) -> tuple[int | None, int, 
 
 def _below_hundred(words: Sequence[str], place: int) -> tuple[int | None, int, bool]:
     word, following = words[place], words[place + 1] if words[place] else ""
-    if word in ORDINAL and ORDINAL[word] < 100:
-        return ORDINAL[word], place + 1, True
-    value = CARDINAL.get(word)
+    if word in _ORDINAL and _ORDINAL[word] < 100:
+        return _ORDINAL[word], place + 1, True
+    value = _CARDINAL.get(word)
     if value is None or value < 20:
         return value, place + (value is not None), False
-    if 1 <= CARDINAL.get(following, 0) <= 9:
-        return value + CARDINAL[following], place + 2, False
-    if 1 <= ORDINAL.get(following, 0) <= 9:
-        return value + ORDINAL[following], place + 2, True
+    if 1 <= _CARDINAL.get(following, 0) <= 9:
+        return value + _CARDINAL[following], place + 2, False
+    if 1 <= _ORDINAL.get(following, 0) <= 9:
+        return value + _ORDINAL[following], place + 2, True
     return value, place + 1, False
 
 
@@ -628,15 +630,15 @@ def _fold(letter: str) -> str:
     digit = unicodedata.decimal(letter, None)
     if digit is not None:
         return str(digit)
-    if letter in SIGNS:
-        return SIGNS[letter]
+    if letter in _SIGNS:
+        return _SIGNS[letter]
     plain = unicodedata.normalize("NFKC", letter)
     if "⁄" in plain and len(plain) > 1:
         return f" {plain}"
-    if ord(letter) in FULL_WIDTH:
+    if ord(letter) in _FULL_WIDTH:
         return plain
     kind = unicodedata.category(letter)
     return {"Zs": " ", "Pd": "-", "Cf": ""}.get(kind, letter)
 
 
-FOLDED = _Folded()
+_FOLDED = _Folded()

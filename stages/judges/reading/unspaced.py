@@ -10,17 +10,17 @@ import unicodedata
 UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
-LONGEST = {"han": 8, "hiragana": 8, "katakana": 8}  # letters; a longer word is a phrase, compared by pairs of letters
-LONGEST_SPELT = 24  # where letters are sounds
+_LONGEST = {"han": 8, "hiragana": 8, "katakana": 8}  # letters; a longer word is a phrase, compared by pairs of letters
+_LONGEST_SPELT = 24  # where letters are sounds
 ALIKE = 2 / 3  # share of its pairs that an answer has at least
-KINDS = (
+_KINDS = (
     ("hiragana", "\u3040", "\u309f"),
     ("katakana", "\u30a0", "\u30ff"),
     ("thai", "\u0e00", "\u0e7f"),
     ("other", "\u0e80", "\u17ff"),  # of which nothing is known here
     ("han", "\u3005", "\U0003ffff"),
 )
-JOINING = {  # what stands beside a name and is no part of it
+_JOINING = {  # what stands beside a name and is no part of it
     "han": tuple("是在的了为為有于於叫和与與或及而从從到以把被对對向由等吗嗎呢吧说說将將曾会會能可这這那就也都"),
     "hiragana": tuple("はがをにでとのもへや"),
     "thai": (
@@ -28,10 +28,10 @@ JOINING = {  # what stands beside a name and is no part of it
         *("ประเทศ", "จังหวัด", "เมือง", "นคร", "ชื่อ", "ครับ", "ค่ะ"),
     ),
 }
-DENYING = ("不是", "并非", "並非", "不在", "没有", "沒有", "不叫", "ไม่ใช่")
-DENIED = ("ではな", "じゃな", "でない", "ではあり", "じゃあり")
-PLACE = tuple("市省县縣府州都氏様")  # 北京市 is 北京
-OTHERS = (  # 北京大学 is not
+_DENYING = ("不是", "并非", "並非", "不在", "没有", "沒有", "不叫", "ไม่ใช่")
+_DENIED = ("ではな", "じゃな", "でない", "ではあり", "じゃあり")
+_PLACE = tuple("市省县縣府州都氏様")  # 北京市 is 北京
+_OTHERS = (  # 北京大学 is not
     *(
         "大学",
         "大學",
@@ -52,19 +52,21 @@ OTHERS = (  # 北京大学 is not
     *("日报", "新闻", "新聞", "国际", "國際", "地铁", "时报"),
     *"路街站駅湾灣海河江山岛島队隊人语語文话話城宫宮寺塔湖",
 )
-AROUND = re.compile("^[是在于於叫](?=..)|(?<=..)(?:です|でした|である|だった|だ|吗|呢|吧)$")
-SIGN = ("Mn", "Mc")
+_AROUND = re.compile("^[是在于於叫](?=..)|(?<=..)(?:です|でした|である|だった|だ|吗|呢|吧)$")
+_SIGN = ("Mn", "Mc")
 
 
 def forms(name: str) -> frozenset[str]:
     """The name, also without a verb around it (在北京, 東京です), and without `city` behind it (北京市)."""
-    bare = AROUND.sub("", name)
-    return frozenset({name, bare, bare[:-1] if len(bare) > 2 and bare.endswith(PLACE) else bare})
+    bare = _AROUND.sub("", name)
+    return frozenset({name, bare, bare[:-1] if len(bare) > 2 and bare.endswith(_PLACE) else bare})
 
 
 def is_phrase(word: str) -> bool:
     """Whether the word is too long for a name."""
-    return UNSPACED.match(word) is not None and len(AROUND.sub("", word)) > LONGEST.get(_kind(word[0]), LONGEST_SPELT)
+    return UNSPACED.match(word) is not None and len(_AROUND.sub("", word)) > _LONGEST.get(
+        _kind(word[0]), _LONGEST_SPELT
+    )
 
 
 def pairs(word: str) -> frozenset[str]:
@@ -75,23 +77,23 @@ def pairs(word: str) -> frozenset[str]:
 def names_in(written: str) -> frozenset[str]:
     """All that may be a name in what is written without spaces, and its pairs of letters. Linear in the text."""
     kinds = [_kind(letter) for letter in written]
-    sentence = "hiragana" not in kinds and any(letter in JOINING["han"] for letter in written)
+    sentence = "hiragana" not in kinds and any(letter in _JOINING["han"] for letter in written)
     begins = [_begins(written, kinds, at) for at in range(len(written))]
     ends = [False] + [_ends(written, kinds, at, sentence) for at in range(1, len(written) + 1)]
     found = {
         written[first:last]
         for first in range(len(written))
         if begins[first]
-        for last in range(first + 1, min(len(written), first + LONGEST.get(kinds[first], LONGEST_SPELT)) + 1)
+        for last in range(first + 1, min(len(written), first + _LONGEST.get(kinds[first], _LONGEST_SPELT)) + 1)
         if ends[last]
     }
     return frozenset(found) | forms(written) | pairs(written)
 
 
 def _kind(letter: str) -> str:
-    if unicodedata.category(letter) in SIGN:
+    if unicodedata.category(letter) in _SIGN:
         return "sign"  # part of the letter before
-    return next(kind for kind, first, last in KINDS if first <= letter <= last)
+    return next(kind for kind, first, last in _KINDS if first <= letter <= last)
 
 
 def _begins(written: str, kinds: list[str], at: int) -> bool:
@@ -100,9 +102,9 @@ def _begins(written: str, kinds: list[str], at: int) -> bool:
     中国北京 is a 北京; 東京都 is no 京都.
     """
     before, here = written[max(0, at - 8) : at], kinds[at]
-    if before.endswith(DENYING) or here == "sign":
+    if before.endswith(_DENYING) or here == "sign":
         return False
-    if not before or here == "other" or before.endswith(JOINING.get(kinds[at - 1], ())):
+    if not before or here == "other" or before.endswith(_JOINING.get(kinds[at - 1], ())):
         return True
     return (here != kinds[at - 1] and here != "hiragana") or kinds[max(0, at - 2) : at] == ["han", "han"] == [here] * 2
 
@@ -112,12 +114,12 @@ def _ends(written: str, kinds: list[str], at: int, sentence: bool) -> bool:
     if at == len(written):
         return True
     here, before, behind = kinds[at], kinds[at - 1], written[at : at + 8]
-    if behind.startswith(DENIED) or here == "sign":
+    if behind.startswith(_DENIED) or here == "sign":
         return False
-    if here == "other" or behind.startswith(JOINING.get(here, ())) or (here == "hiragana" != before):
+    if here == "other" or behind.startswith(_JOINING.get(here, ())) or (here == "hiragana" != before):
         return True
     if here != "han" or before != "han":
         return False
-    if behind.startswith(PLACE) and (len(behind) == 1 or kinds[at + 1] != "han" or behind[1] in JOINING["han"]):
+    if behind.startswith(_PLACE) and (len(behind) == 1 or kinds[at + 1] != "han" or behind[1] in _JOINING["han"]):
         return True
-    return sentence and not behind.startswith(OTHERS)
+    return sentence and not behind.startswith(_OTHERS)

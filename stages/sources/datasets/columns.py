@@ -9,8 +9,8 @@ from stages.records.jsonl import BadLine, one_line
 from stages.sources.golds import GOLDS
 from stages.sources.squad import NESTED
 
-COLUMNS = ("id", "title", "context", "question", "answer", "answers", "questions", "train", "test")
-SAME = frozenset({"answer", "answers"})  # of which one is read
+_COLUMNS = ("id", "title", "context", "question", "answer", "answers", "questions", "train", "test")
+_SAME = frozenset({"answer", "answers"})  # of which one is read
 
 
 class Columnless(BadInput):
@@ -26,10 +26,10 @@ class Columns:
     def __init__(self, names: Mapping[str, str] | None = None) -> None:
         self.names = dict(names or {})
         self.used = False  # whether there was anything with columns
-        self.hidden = frozenset(SAME if self.names.keys() & SAME else ())
+        self.hidden = frozenset(_SAME if self.names.keys() & _SAME else ())
         for ours, theirs in self.names.items():
-            if ours not in COLUMNS:
-                raise BadConfig(f"--column {ours}={theirs}: the columns of tasks are {', '.join(COLUMNS)}")
+            if ours not in _COLUMNS:
+                raise BadConfig(f"--column {ours}={theirs}: the columns of tasks are {', '.join(_COLUMNS)}")
 
     def rename(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row under the layout's names. Raises BadLine where it lacks one of the user's own."""
@@ -57,7 +57,7 @@ class Columns:
         wants += ["answers"] if not nested and not golds and (asks or wants) else []
         if wants and "task" not in here:
             way = f"--column {wants[0]}=NAME says which of them that is"
-            raise Columnless(f"{place}: no column {', '.join(wants)}; it has {name_some(found)}; {way}")
+            raise Columnless(f"{place}: no column {', '.join(wants)}; it has {_name_some(found)}; {way}")
         return asks or "task" in here
 
     def check_use(self, source: str) -> None:
@@ -71,11 +71,11 @@ class Columns:
     def _missing(self, found: Collection[str]) -> str | None:
         for ours, theirs in self.names.items():
             if theirs not in found:
-                return f"--column {ours}={theirs}: no column {theirs}; it has {name_some(found)}"
+                return f"--column {ours}={theirs}: no column {theirs}; it has {_name_some(found)}"
         return None
 
 
-def name_some(names: Collection[str]) -> str:
+def _name_some(names: Collection[str]) -> str:
     """Names for a message: not too many, none too long."""
     told = [one_line(str(name)[:40]) for name in islice(names, 9)]
     return ", ".join([*told, *([f"{len(names) - 9} more"] if len(names) > 9 else [])]) or "nothing"

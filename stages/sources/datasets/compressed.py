@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 
 from stages.errors import BadInput
 
-MAGIC = b"\x1f\x8b"
+_MAGIC = b"\x1f\x8b"
 
 
 class Damaged(BadInput):
@@ -21,7 +21,7 @@ def plain_name(path: Path) -> Path:
         return path
     try:
         with path.open("rb") as file:
-            return path.with_suffix("") if file.read(len(MAGIC)) == MAGIC else path
+            return path.with_suffix("") if file.read(len(_MAGIC)) == _MAGIC else path
     except OSError:
         return path
 

@@ -18,12 +18,12 @@ from stages.sources.datasets.compressed import plain_name
 
 JSON_FILES = (".json", ".jsonl", ".ndjson")
 TABLES = (".parquet", ".arrow", ".csv", ".tsv")
-MODEL_ENDINGS = (".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken")  # that are read of its folder
+_MODEL_ENDINGS = (".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken")  # that are read of its folder
 OF_DATASET = re.compile(
     r"(readme|licen[cs]e|dataset_infos?|dataset_dict|state)\b", re.IGNORECASE
 )  # of a stored dataset
-OWN = re.compile(r".*\.(manifest|part)\.json")  # what a run of ours lays beside its output
-MOST_NAMES = 10_000  # of a folder that are compared with a name that is not there
+_OWN = re.compile(r".*\.(manifest|part)\.json")  # what a run of ours lays beside its output
+_MOST_NAMES = 10_000  # of a folder that are compared with a name that is not there
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def walk(
     that are `mine` (by device and inode) are passed over; a folder that cannot be listed is told to `refuse`. Raises
     OSError where `root` is that folder.
     """
-    seen = {identify(root.stat())}
+    seen = {_identify(root.stat())}
     pending = [iter(list_names(root))]
     folders = [root]
     while pending:
@@ -63,14 +63,14 @@ def walk(
         path = folders[-1] / name
         try:
             found = path.stat()
-            if identify(found) in mine:
+            if _identify(found) in mine:
                 continue
-            if kind := name_omission(path, found, seen):
+            if kind := _name_omission(path, found, seen):
                 leave_out(Omission(str(path), kind))
             elif stat.S_ISDIR(found.st_mode):
                 pending.append(iter(list_names(path)))
                 folders.append(path)
-                seen.add(identify(found))
+                seen.add(_identify(found))
             else:
                 yield path
         except OSError as error:
@@ -83,21 +83,21 @@ def list_names(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries)
 
 
-def identify(found: os.stat_result) -> tuple[int, int]:
+def _identify(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def name_omission(path: Path, found: os.stat_result, seen: Collection[tuple[int, int]]) -> str | None:
+def _name_omission(path: Path, found: os.stat_result, seen: Collection[tuple[int, int]]) -> str | None:
     """What a file or folder is counted as that is left out whatever it holds; None for one that may be read."""
     if path.name.startswith("."):
         return "hidden"
-    if OWN.fullmatch(path.name):
+    if _OWN.fullmatch(path.name):
         return "made by seal"
     if stat.S_ISREG(found.st_mode):
         return None
     if not stat.S_ISDIR(found.st_mode):
         return "pipe or device"
-    if identify(found) in seen:
+    if _identify(found) in seen:
         return "folder that is there twice"
     kind = look_at_folder(path)
     return kind.name.removeprefix("a ") if kind else None
@@ -128,7 +128,7 @@ def explain_link(path: Path) -> str:
 
 def find_stand_in(folder: Path) -> str | None:
     """The first file of a model or an adapter that stands for another one, and what to do; None where all are files."""
-    for path in sorted(each for each in folder.iterdir() if each.suffix.lower() in MODEL_ENDINGS):
+    for path in sorted(each for each in folder.iterdir() if each.suffix.lower() in _MODEL_ENDINGS):
         if path.is_symlink() and not path.exists():
             return f"{path}: {explain_link(path)}"
         if path.is_file():
@@ -179,7 +179,7 @@ def suggest(path: Path) -> str:
         folder, missing = folder.parent, folder.name
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry, _ in zip(entries, range(MOST_NAMES), strict=False)]
+            names = [entry.name for entry, _ in zip(entries, range(_MOST_NAMES), strict=False)]
     except OSError:
         return ""
     lowered: dict[str, str] = {name.lower(): name for name in sorted(names)}

@@ -12,20 +12,20 @@ from stages.sources.datasets.compressed import plain_name
 from stages.sources.datasets.folders import JSON_FILES, OF_DATASET, TABLES, holds_tables, walk
 from stages.sources.documents import Reading
 
-SPLITS = {
+_SPLITS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "dev", "val"),
     "test": ("test", "testing", "eval", "evaluation"),
 }  # as `datasets` tells them by the names of files
-SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")  # as `datasets` calls the files of a split
-CACHE = re.compile(r"cache-\w+\.arrow")  # that `datasets` lays beside what it has stored
-FRONT = re.compile(r"\ufeff?---[ \t]*\n(.*?\n)---[ \t]*(\n|$)", re.DOTALL)
-OF_CARD = re.compile(
+_SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")  # as `datasets` calls the files of a split
+_CACHE = re.compile(r"cache-\w+\.arrow")  # that `datasets` lays beside what it has stored
+_FRONT = re.compile(r"\ufeff?---[ \t]*\n(.*?\n)---[ \t]*(\n|$)", re.DOTALL)
+_OF_CARD = re.compile(
     r"^(configs|dataset_info|task_categories|size_categories|annotations_creators|source_datasets|license)[ \t]*:",
     re.MULTILINE,
 )
-GLOB = re.compile(r"\*\*/|\*\*|\*|\?|\[[^\]/]+\]|[^*?\[]+|\[")
-AS_PATTERN = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]", "[": r"\["}
+_GLOB = re.compile(r"\*\*/|\*\*|\*|\?|\[[^\]/]+\]|[^*?\[]+|\[")
+_AS_PATTERN = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]", "[": r"\["}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Selection:
 
     def leave(self, path: Path) -> str | None:
         """What a file is counted as that is left out; None for one that is read."""
-        if CACHE.fullmatch(path.name):
+        if _CACHE.fullmatch(path.name):
             return "cache of datasets"
         if self.is_dataset and OF_DATASET.match(path.name):
             return "about the dataset"
@@ -67,7 +67,7 @@ class Selection:
 
     def is_of_split(self, name: Path) -> bool:
         wanted = (self.split or "").split("+")
-        return any(is_of_split(name, each) for each in wanted) or not set(wanted).isdisjoint(self.name_splits(name))
+        return any(_is_of_split(name, each) for each in wanted) or not set(wanted).isdisjoint(self.name_splits(name))
 
     def name_splits(self, name: Path) -> set[str]:
         """The splits that a file is of: the card says it, the folder that `save_to_disk` made, or its name."""
@@ -76,24 +76,24 @@ class Selection:
             return told
         if len(name.parts) > 1 and (self.root / name.parent / "state.json").is_file():
             return {name.parent.name}
-        usual = {split for split in SPLITS if is_of_split(name, split)}
-        shard = SHARD.fullmatch(name.stem)
+        usual = {split for split in _SPLITS if _is_of_split(name, split)}
+        shard = _SHARD.fullmatch(name.stem)
         return usual or ({shard[1]} if shard and shard[1] != "data" else set())
 
 
 def select(root: Path, reading: Reading) -> Selection:
     """What is read of a folder, with a note where that is not all of it. Raises BadInput where it must be said."""
-    parts = read_card(root / "README.md", reading)
+    parts = _read_card(root / "README.md", reading)
     is_dataset = parts is not None or holds_tables(root)
     chosen = Selection(root, is_dataset, reading.config, reading.split, parts or ())
-    chosen.config = pick_config(chosen, reading)
+    chosen.config = _pick_config(chosen, reading)
     chosen.parts = [part for part in chosen.parts if part.config == chosen.config]
     if is_dataset:
-        tell_splits(chosen, reading)
+        _tell_splits(chosen, reading)
     return chosen
 
 
-def pick_config(chosen: Selection, reading: Reading) -> str | None:
+def _pick_config(chosen: Selection, reading: Reading) -> str | None:
     """The config that is read: the one that is asked for, or the card's only or default one.
 
     Raises BadConfig for one that there is not, BadInput where one must be asked for.
@@ -102,7 +102,7 @@ def pick_config(chosen: Selection, reading: Reading) -> str | None:
     if chosen.config in names:
         return chosen.config
     if chosen.config is not None:
-        if not (names or chosen.config in name_folders(chosen.root)):
+        if not (names or chosen.config in _name_folders(chosen.root)):
             raise BadConfig(f"{chosen.root} --config {chosen.config}: no folder in it is called so, and it has no card")
         if names:
             raise BadConfig(f"{chosen.root} --config {chosen.config}: its card has the configs {', '.join(names)}")
@@ -116,22 +116,22 @@ def pick_config(chosen: Selection, reading: Reading) -> str | None:
     return default or next(iter(names), None)
 
 
-def name_folders(root: Path) -> set[str]:
+def _name_folders(root: Path) -> set[str]:
     """The names of the folders in which files of data lie."""
-    files = (path.relative_to(root) for path in data_files(root))
+    files = (path.relative_to(root) for path in _data_files(root))
     return {part for name in files for part in name.parts[:-1]}
 
 
-def data_files(root: Path) -> Iterator[Path]:
+def _data_files(root: Path) -> Iterator[Path]:
     for path in walk(root, refuse=lambda reject: None):
         if plain_name(path).suffix.lower() in (*TABLES, *JSON_FILES) and not OF_DATASET.match(path.name):
             yield path
 
 
-def tell_splits(chosen: Selection, reading: Reading) -> None:
+def _tell_splits(chosen: Selection, reading: Reading) -> None:
     """Chooses the split of a dataset where none is asked for, and says so. Raises BadInput where it cannot."""
     asked, chosen.split = chosen.split, None
-    names = [path.relative_to(chosen.root) for path in data_files(chosen.root) if chosen.leave(path) is None]
+    names = [path.relative_to(chosen.root) for path in _data_files(chosen.root) if chosen.leave(path) is None]
     chosen.found = {split for name in names for split in chosen.name_splits(name)}
     known = ", ".join(sorted(chosen.found - {"train"} if asked is None else chosen.found))
     chosen.split = asked or ("train" if "train" in chosen.found else None)
@@ -145,10 +145,10 @@ def tell_splits(chosen: Selection, reading: Reading) -> None:
         reading.note(f"of {chosen.root} the folders {told} are read together; --config NAME takes one")
 
 
-def is_of_split(path: Path, split: str) -> bool:
+def _is_of_split(path: Path, split: str) -> bool:
     """Whether the name of a file, or of a folder that it lies in, says that it is of the split."""
     found = _words(path.with_suffix("").as_posix())
-    names = map(_words, SPLITS.get(split.lower(), (split,)))
+    names = map(_words, _SPLITS.get(split.lower(), (split,)))
     return any(name == found[at : at + len(name)] for name in names for at in range(len(found)))
 
 
@@ -156,26 +156,26 @@ def _words(text: str) -> list[str]:
     return [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
 
 
-def read_card(path: Path, reading: Reading) -> list[Part] | None:
+def _read_card(path: Path, reading: Reading) -> list[Part] | None:
     """The files of each config, as the card of a dataset says them; None where a README is no card or is not there."""
     import yaml
 
     try:
-        front = FRONT.match(path.read_text(encoding="utf-8")) if path.is_file() else None
+        front = _FRONT.match(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError):
         return None
-    if not front or not OF_CARD.search(front[1]):
+    if not front or not _OF_CARD.search(front[1]):
         return None
     try:
         configs = yaml.safe_load(front[1]).get("configs") or []
-        return [part for config in configs for part in parts_of(config)]
+        return [part for config in configs for part in _parts_of(config)]
     except (yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
         said = one_line(" ".join(str(error).split()))
         reading.note(f"{path}: a card that cannot be understood ({said}); the names of the files say their splits")
         return []
 
 
-def parts_of(config: Mapping[str, Any]) -> Iterator[Part]:
+def _parts_of(config: Mapping[str, Any]) -> Iterator[Part]:
     """The parts of an entry of `configs`. Raises KeyError, TypeError or AttributeError for one that is none."""
     folder, default = str(config.get("data_dir", "")).strip("./"), bool(config.get("default"))
     files = config.get("data_files", "**")
@@ -189,5 +189,5 @@ def parts_of(config: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _as_pattern(glob: str) -> str:
-    pieces = GLOB.findall(glob)
-    return "".join(AS_PATTERN.get(piece) or (piece if piece[0] == "[" else re.escape(piece)) for piece in pieces)
+    pieces = _GLOB.findall(glob)
+    return "".join(_AS_PATTERN.get(piece) or (piece if piece[0] == "[" else re.escape(piece)) for piece in pieces)

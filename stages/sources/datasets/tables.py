@@ -21,8 +21,8 @@ from stages.sources.datasets.compressed import Damaged, open_plain, plain_name
 from stages.sources.documents import Empty, Reading, from_line
 from stages.sources.squad import NESTED
 
-SEPARATOR = re.compile(r'"?sep=([,;|\t])"?')
-BATCH = 1000  # rows that are in memory at once, beside what is made of them
+_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?')
+_BATCH = 1000  # rows that are in memory at once, beside what is made of them
 Row = Mapping[str, Any] | list[str]  # a list: a line with more or fewer fields than there are columns
 Rows = Iterator[tuple[str, Row]]  # each with its place
 
@@ -39,7 +39,7 @@ def open_table(path: Path, reading: Reading) -> Iterator[Record]:
     if not is_text:
         if plain_name(path) != path:
             raise BadInput(f"{path}: {GZIP.tell(str(path))}")
-        return from_rows(*read_arrow(path, kind), str(path), reading)
+        return from_rows(*_read_arrow(path, kind), str(path), reading)
     with open_plain(path) as file:
         return from_rows(*read_csv(file.read(), path), str(path), reading)
 
@@ -97,7 +97,7 @@ def read_csv(raw: bytes, path: Path) -> tuple[list[str], Rows]:
 def _first_line(text: str) -> tuple[str, str]:
     """What the first line says divides fields (Excel's sep=;), if it does, and the line of the columns' names."""
     first, second, *_ = [*re.split(r"[\r\n]+", text.lstrip(" \r\n"), maxsplit=2), ""]
-    said = SEPARATOR.fullmatch(first)
+    said = _SEPARATOR.fullmatch(first)
     return (said[1], second) if said else ("", first)
 
 
@@ -115,7 +115,7 @@ def _row(columns: list[str], fields: list[str]) -> Row:
     return {name: field if field.strip() else None for name, field in zip(columns, fields, strict=True)}
 
 
-def read_arrow(path: Path, kind: Kind | None) -> tuple[list[str], Rows]:
+def _read_arrow(path: Path, kind: Kind | None) -> tuple[list[str], Rows]:
     """The columns and rows of a parquet file, or of an Arrow file as `datasets` or feather write them."""
     import pyarrow.ipc
     import pyarrow.parquet
@@ -126,7 +126,7 @@ def read_arrow(path: Path, kind: Kind | None) -> tuple[list[str], Rows]:
     with _whole(path, name):
         if kind is PARQUET:
             table = pyarrow.parquet.ParquetFile(path)
-            columns, batches = table.schema_arrow.names, table.iter_batches(BATCH)
+            columns, batches = table.schema_arrow.names, table.iter_batches(_BATCH)
         elif kind is ARROW:
             opened = pyarrow.ipc.open_file(path)
             columns = opened.schema.names

@@ -16,8 +16,8 @@ from stages.tokens.tokenization import Tokens, longest_sequence
 from stages.trainers.batched.memory import out_of_memory
 from stages.trainers.batched.packing import Block, Packing, Row
 
-ATTENTION = "seal_packed"
-TRIAL = [Tokens((6, 7, 2), 0), Tokens((2, 3, 4, 5), 0)]  # two: a layer that is no attention could mix them
+_ATTENTION = "seal_packed"
+_TRIAL = [Tokens((6, 7, 2), 0), Tokens((2, 3, 4, 5), 0)]  # two: a layer that is no attention could mix them
 DRAWS, MANY = 4, 256  # passes, and their tokens, where a model draws numbers while it is trained
 
 
@@ -43,13 +43,13 @@ def attend(
         raise BadConfig(f"a sequence is longer than the model's window of {sliding_window}; use --trainer peft")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (total, heads, size)
     if packing.ragged and not any(row.pads for row in packing.rows):
-        return ragged(q, k, v, scaling, packing)[None], None
-    pieces = [piece for block in packing.blocks for piece in attend_block(block, q, k, v, scaling)]
+        return _ragged(q, k, v, scaling, packing)[None], None
+    pieces = [piece for block in packing.blocks for piece in _attend_block(block, q, k, v, scaling)]
     mixed = torch.cat([*pieces, v.new_zeros(packing.total - packing.taken, *q.shape[1:2], *v.shape[2:])])
     return (mixed if packing.back is None else mixed.index_select(0, packing.back))[None], None
 
 
-def attend_block(block: Block, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Iterator[Tensor]:
+def _attend_block(block: Block, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Iterator[Tensor]:
     """Outputs (rows · length, heads, size) of the block's sequences, then of their pads."""
     several = q.shape[1] != k.shape[1]
     keys, values = (block.sequences.take(each).transpose(1, 2) for each in (k, v))  # (rows, key heads, length, size)
@@ -62,7 +62,7 @@ def attend_block(block: Block, q: Tensor, k: Tensor, v: Tensor, scale: float | N
         yield out.transpose(1, 2).flatten(0, 1)
 
 
-def ragged(q: Tensor, k: Tensor, v: Tensor, scale: float | None, packing: Packing) -> Tensor:
+def _ragged(q: Tensor, k: Tensor, v: Tensor, scale: float | None, packing: Packing) -> Tensor:
     """The same by torch's kernel for rows of any length (torch 2.11 and newer, on a GPU, in half precision)."""
     from torch.nn.attention.varlen import varlen_attn
 
@@ -77,8 +77,8 @@ def ragged(q: Tensor, k: Tensor, v: Tensor, scale: float | None, packing: Packin
 def packed_attention(network: Any) -> Iterator[None]:
     """Within, the model's attention is `attend`; afterwards, also after an error, its own again."""
     own = network.config._attn_implementation
-    AttentionInterface.register(ATTENTION, attend)
-    network.set_attn_implementation(ATTENTION)
+    AttentionInterface.register(_ATTENTION, attend)
+    network.set_attn_implementation(_ATTENTION)
     try:
         yield
     finally:
@@ -92,8 +92,8 @@ def check_packable(network: Any) -> None:
     its logits, as where it learns which experts to take. The batched trainer knows nothing of that.
     """
     try:
-        plain = trial(network, TRIAL)
-        packed = trial(network, TRIAL, trial_packing(network, "bmm"))
+        plain = _trial(network, _TRIAL)
+        packed = _trial(network, _TRIAL, _trial_packing(network, "bmm"))
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, RuntimeError) and out_of_memory(error):
             raise
@@ -104,15 +104,15 @@ def check_packable(network: Any) -> None:
     tolerance = 1e-3 if exact else 0.1
     if not plain.says(packed, tolerance):
         raise BadConfig("this architecture cannot be trained packed (its logits differ); use --trainer peft")
-    if not alike([plain.embedded], [packed.embedded], tolerance=1e-2 if exact else 0.2):
+    if not _alike([plain.embedded], [packed.embedded], tolerance=1e-2 if exact else 0.2):
         raise BadConfig("this architecture cannot be trained packed (its gradients differ); use --trainer peft")
     with torch.no_grad():
-        direct = ends_in_output_layer(network)
+        direct = _ends_in_output_layer(network)
     if not direct:
         raise BadConfig("this architecture changes logits behind its output layer; use --trainer peft")
-    for own, trained in in_training(network, plain):
+    for own, trained in _in_training(network, plain):
         slopes = ([each.embedded, *each.layers] for each in (own, trained))
-        if not own.says(trained, 1e-3) or not alike(*slopes, tolerance=1e-2 if exact else 5e-2):
+        if not own.says(trained, 1e-3) or not _alike(*slopes, tolerance=1e-2 if exact else 5e-2):
             raise BadConfig(
                 f"{network.config.model_type} computes otherwise while it is trained (dropout, noise or gradients of "
                 "its own), which cannot be trained packed; use --trainer peft"
@@ -132,34 +132,34 @@ class Seen:
         return torch.allclose(self.logits, other.logits, rtol=tolerance, atol=atol)
 
 
-def in_training(network: Any, plain: Seen) -> Iterator[tuple[Seen, Seen]]:
+def _in_training(network: Any, plain: Seen) -> Iterator[tuple[Seen, Seen]]:
     """What is seen in eval mode, and in training mode. Eval mode is on afterwards.
 
     Of a model that draws numbers in training, many tokens are tried, too: chance need not do something to each.
     """
     with torch.random.fork_rng():
         try:
-            before = chance(network)
-            yield plain, trial(network.train(), TRIAL)
-            if all(torch.equal(*each) for each in zip(before, chance(network), strict=True)):
+            before = _chance(network)
+            yield plain, _trial(network.train(), _TRIAL)
+            if all(torch.equal(*each) for each in zip(before, _chance(network), strict=True)):
                 return
             length = min(MANY, longest_sequence(network.config) or MANY)
             words = min(MANY, len(network.get_input_embeddings().weight) - 2)
             row = Tokens(tuple(2 + place % words for place in range(length)), 0)
-            plain = trial(network.eval(), [row])
+            plain = _trial(network.eval(), [row])
             for _ in range(DRAWS):
-                yield plain, trial(network.train(), [row])
+                yield plain, _trial(network.train(), [row])
         finally:
             network.eval()
 
 
-def chance(network: Any) -> list[Tensor]:
+def _chance(network: Any) -> list[Tensor]:
     """Where the generators stand that the network may draw from."""
     own = [torch.cuda.get_rng_state(network.device)] if network.device.type == "cuda" else []
     return [torch.get_rng_state(), *own]
 
 
-def trial(network: Any, rows: Sequence[Tokens], packing: Packing | None = None) -> Seen:
+def _trial(network: Any, rows: Sequence[Tokens], packing: Packing | None = None) -> Seen:
     """There and back: each sequence alone, or all of them packed."""
     leaves, layers = list[Tensor](), list[Tensor]()
 
@@ -175,7 +175,7 @@ def trial(network: Any, rows: Sequence[Tokens], packing: Packing | None = None) 
     hooks.append(network.get_input_embeddings().register_forward_hook(begin))
     try:
         with torch.enable_grad():
-            own = packed_logits(network, packing) if packing else own_logits(network, rows)
+            own = _packed_logits(network, packing) if packing else _own_logits(network, rows)
             losses = [
                 cross_entropy(each[:-1].float(), torch.tensor(row.ids[1:], device=each.device), reduction="sum")
                 for each, row in zip(own, rows, strict=True)
@@ -190,7 +190,7 @@ def trial(network: Any, rows: Sequence[Tokens], packing: Packing | None = None) 
     return Seen(torch.cat(own).detach(), embedded, found[len(leaves) :])
 
 
-def alike(some: Sequence[Tensor], others: Sequence[Tensor], *, tolerance: float) -> bool:
+def _alike(some: Sequence[Tensor], others: Sequence[Tensor], *, tolerance: float) -> bool:
     """Whether tensors differ by no more than this share of their length. What is all but nothing is no measure."""
     if [each.shape for each in some] != [each.shape for each in others]:
         return False
@@ -200,7 +200,7 @@ def alike(some: Sequence[Tensor], others: Sequence[Tensor], *, tolerance: float)
     return all(gap <= tolerance * max(length, least) for gap, length in zip(gaps, lengths, strict=True))
 
 
-def ends_in_output_layer(network: Any) -> bool:
+def _ends_in_output_layer(network: Any) -> bool:
     """Whether the logits are, bit for bit, what the output layer puts out: not capped, not scaled.
 
     The loss is taken from that. Small logits hardly differ from capped ones, so no tolerance would do.
@@ -208,7 +208,7 @@ def ends_in_output_layer(network: Any) -> bool:
     made: list[Tensor] = []
     hook = network.get_output_embeddings().register_forward_hook(lambda layer, given, out: made.append(out[0].clone()))
     try:
-        (logits,) = own_logits(network, TRIAL[:1])
+        (logits,) = _own_logits(network, _TRIAL[:1])
     finally:
         hook.remove()
     return len(made) == 1 and torch.equal(made[0].to(logits.dtype), logits)
@@ -217,7 +217,7 @@ def ends_in_output_layer(network: Any) -> bool:
 def has_ragged_kernel(network: Any) -> bool:
     """Whether `ragged` runs on this device, for this model, there and back, and gives what the blocks give."""
     try:
-        blocks, kernel = (there_and_back(network, ragged=each) for each in (False, True))
+        blocks, kernel = (_there_and_back(network, ragged=each) for each in (False, True))
     except torch.OutOfMemoryError:
         raise
     except (ImportError, RuntimeError, TypeError, ValueError):  # builds differ in what they have and take
@@ -227,14 +227,14 @@ def has_ragged_kernel(network: Any) -> bool:
     )
 
 
-def trial_packing(network: Any, path: str, *, ragged: bool = False) -> Packing:
+def _trial_packing(network: Any, path: str, *, ragged: bool = False) -> Packing:
     """The trial's sequences, each in a slot of its own, in the order in which they are listed."""
-    return Packing([Row(slot, row) for slot, row in enumerate(TRIAL)], network.device, path, ragged)
+    return Packing([Row(slot, row) for slot, row in enumerate(_TRIAL)], network.device, path, ragged)
 
 
-def there_and_back(network: Any, *, ragged: bool) -> tuple[Tensor, Tensor]:
+def _there_and_back(network: Any, *, ragged: bool) -> tuple[Tensor, Tensor]:
     """Hidden states of the trial, and the gradient of their sum of squares with respect to the embeddings."""
-    packing = trial_packing(network, "grouped", ragged=ragged)
+    packing = _trial_packing(network, "grouped", ragged=ragged)
     inputs = packing.inputs
     embedded = network.get_input_embeddings()(inputs.pop("input_ids")).detach().requires_grad_()
     with packed_attention(network), torch.enable_grad():
@@ -244,14 +244,14 @@ def there_and_back(network: Any, *, ragged: bool) -> tuple[Tensor, Tensor]:
     return own.detach(), torch.cat(packing.pieces(grad[0]))
 
 
-def packed_logits(network: Any, packing: Packing) -> list[Tensor]:
+def _packed_logits(network: Any, packing: Packing) -> list[Tensor]:
     """Logits (length, vocabulary) of each sequence, all in one pass."""
     with packed_attention(network):
         hidden = network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
     return [network.get_output_embeddings()(each) for each in packing.pieces(hidden)]
 
 
-def own_logits(network: Any, rows: Sequence[Tokens]) -> list[Tensor]:
+def _own_logits(network: Any, rows: Sequence[Tokens]) -> list[Tensor]:
     """The model's own logits (length, vocabulary) of each sequence alone."""
     inputs = (torch.tensor([row.ids], device=network.device) for row in rows)
     return [network(input_ids=ids, use_cache=False).logits[0] for ids in inputs]

@@ -38,7 +38,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: nn.Linear, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """(weighted sum of the losses, losses). The losses carry no gradient."""
-        gap, mean = against_others(hidden, head, target)
+        gap, mean = _against_others(hidden, head, target)
         losses = (gap.clamp(min=0) + gap.abs().neg_().exp_().log1p_())[:, 0]
         share = gap.neg_().exp_().add_(1).reciprocal_()  # not sigmoid nor logaddexp: see invariance.py
         mean.sub_(head.weight[target]).mul_(share.mul_(weight[:, None]))
@@ -51,16 +51,16 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         return ctx.saved_tensors[0] * grads[0], None, None, None
 
 
-def against_others(hidden: Tensor, head: nn.Linear, target: Tensor) -> tuple[Tensor, Tensor]:
+def _against_others(hidden: Tensor, head: nn.Linear, target: Tensor) -> tuple[Tensor, Tensor]:
     """What the words that are not the target say, for each state.
 
     (log of their summed exponentials minus the target's logit (n, 1), mean of their rows by their chances (n, hidden)).
     """
-    count, dtype = len(hidden), wide(hidden.dtype)
+    count, dtype = len(hidden), _wide(hidden.dtype)
     top = hidden.new_full((count, 1), torch.finfo(dtype).min, dtype=dtype)  # the others' largest logit so far
     total, own = torch.zeros_like(top), torch.zeros_like(top)  # of exp(logit - top); the target's logit
     mean = hidden.new_zeros(hidden.shape, dtype=dtype)  # of rows, times `total` until the end
-    for start, words, bias in chunks(head, hidden.device):
+    for start, words, bias in _chunks(head, hidden.device):
         logits = linear(hidden, words, bias).to(dtype)  # (n, words)
         place = target - start
         here = ((place >= 0) & (place < len(words)))[:, None]
@@ -82,31 +82,31 @@ def against_others(hidden: Tensor, head: nn.Linear, target: Tensor) -> tuple[Ten
 
 def chunked_linear(head: nn.Linear, x: Tensor) -> Tensor:
     """The layer's output (..., words), a chunk of words at a time."""
-    return torch.cat([linear(x, words, bias) for _, words, bias in chunks(head, x.device)], dim=-1)
+    return torch.cat([linear(x, words, bias) for _, words, bias in _chunks(head, x.device)], dim=-1)
 
 
-def chunks(head: nn.Linear, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+def _chunks(head: nn.Linear, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor | None]]:
     """(number of the first word, rows of the output layer, their biases) of each chunk."""
-    size = chunk_words(head, device)
+    size = _chunk_words(head, device)
     for start in range(0, len(head.weight), size):
         part = slice(start, start + size)
         yield start, head.weight[part], None if head.bias is None else head.bias[part]
 
 
-def chunk_words(head: nn.Linear, device: torch.device) -> int:
+def _chunk_words(head: nn.Linear, device: torch.device) -> int:
     """Words whose logits are held at a time."""
     return min(len(head.weight), CHUNK.get(device.type, 1024))
 
 
 def bytes_of_loss(head: nn.Linear) -> int:
     """Memory that the loss of one hidden state takes at most, beside what is kept of it for the backward pass."""
-    words, width = chunk_words(head, head.weight.device), head.weight.shape[1]
+    words, width = _chunk_words(head, head.weight.device), head.weight.shape[1]
     own = head.weight.dtype.itemsize
-    full = wide(head.weight.dtype).itemsize
+    full = _wide(head.weight.dtype).itemsize
     logits = words * (full if own == full else full + own)  # narrow ones are widened, and narrowed again
     return logits + width * (2 * full + 2 * own)  # sums and the target's rows, and what is handed on
 
 
-def wide(dtype: torch.dtype) -> torch.dtype:
+def _wide(dtype: torch.dtype) -> torch.dtype:
     """The precision in which losses are taken: float64 for a float64 model, else float32."""
     return dtype if dtype == torch.float64 else torch.float32

@@ -60,7 +60,7 @@ class Ways:
 
 
 MOST_UNWRITTEN = 8  # finished adapters that may wait for the disk
-DRAWN_AHEAD = 4  # initial weights of jobs that wait for a slot
+_DRAWN_AHEAD = 4  # initial weights of jobs that wait for a slot
 
 
 class Group:
@@ -68,7 +68,7 @@ class Group:
 
     def __init__(self, network: Any, stack: Stack, ways: Ways, watch: Watch) -> None:
         self.network, self.stack, self.watch = network, stack, watch
-        self.path, self.ragged = path_for(stack, ways.path), ways.ragged
+        self.path, self.ragged = _path_for(stack, ways.path), ways.ragged
         self.optimizer = StackedAdamW(stack.weights, stack.grads)
         self.residents: list[Resident] = []
         self.told = 0  # tokens of this step that the watch has been told of
@@ -82,14 +82,14 @@ class Group:
         queue = deque(sorted(jobs, key=lambda job: job.tokens, reverse=True))
         written: deque[Future[FitResult]] = deque()
         with ThreadPoolExecutor(max_workers=1) as drawer, ThreadPoolExecutor(max_workers=1) as writer:
-            drawn = ahead(drawer, lambda job: self.stack.draw(job.job.seed), list(queue), DRAWN_AHEAD)
+            drawn = _ahead(drawer, lambda job: self.stack.draw(job.job.seed), list(queue), _DRAWN_AHEAD)
             while queue or self.residents:
                 while queue and len(self.residents) < len(self.stack.weights):
                     self._admit(queue.popleft(), next(drawn))
                 self._step()
                 for slot in [slot for slot, resident in enumerate(self.residents) if resident.done][::-1]:
                     row = self.stack.weights[slot].clone()  # the next job takes the slot
-                    written.append(writer.submit(outcome, self.residents[slot], row, self.stack, base))
+                    written.append(writer.submit(_outcome, self.residents[slot], row, self.stack, base))
                     self._release(slot)
                 while written and (written[0].done() or len(written) > MOST_UNWRITTEN):
                     yield written.popleft().result()
@@ -205,7 +205,7 @@ class Group:
         return saved_bytes(lambda: self._hidden(packing))
 
 
-def ahead(
+def _ahead(
     worker: Executor, work: Callable[[Resident], Tensor], jobs: Sequence[Resident], count: int
 ) -> Iterator[Tensor]:
     """work(job) for each job in order, by the worker, up to `count` of them before they are asked for."""
@@ -218,7 +218,7 @@ def ahead(
         yield waiting.popleft().result()
 
 
-def outcome(resident: Resident, row: Tensor, stack: Stack, base: Base) -> FitResult:
+def _outcome(resident: Resident, row: Tensor, stack: Stack, base: Base) -> FitResult:
     """What came of a job whose weights are now `row`: its directory, complete, or why there is none."""
     job, losses = resident.job, torch.stack(resident.losses).tolist()
     error = diverged(losses) or overflowed([row])
@@ -234,7 +234,7 @@ def outcome(resident: Resident, row: Tensor, stack: Stack, base: Base) -> FitRes
     )
 
 
-def path_for(stack: Stack, path: str) -> str:
+def _path_for(stack: Stack, path: str) -> str:
     """The path, but bmm where the grouped kernel cannot take the stack: sizes must be multiples of 8, never float64."""
     sizes = {stack.rank} | {size for each in stack.layers for size in (each.base.in_features, each.base.out_features)}
     fits = stack.weights.dtype != torch.float64 and all(size % 8 == 0 for size in sizes)

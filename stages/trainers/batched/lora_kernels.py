@@ -17,7 +17,7 @@ from stages.trainers.batched.packing import Packing
 Path = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Packing], Tensor]
 
 
-def loop(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Packing) -> Tensor:
+def _loop(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Packing) -> Tensor:
     """Row by row: the plain way, in any precision."""
     pieces = []
     for rectangle in packing.rectangles:
@@ -28,7 +28,7 @@ def loop(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Pac
     return out
 
 
-def blockwise(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Packing) -> Tensor:
+def _blockwise(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Packing) -> Tensor:
     """Rows of similar length at once, as batched products of views: the CPU's way."""
     out: Tensor = Blockwise.apply(y, x, a, b, scale, packing)  # type: ignore[no-untyped-call]
     return out
@@ -81,7 +81,7 @@ class Blockwise(torch.autograd.Function):
         return grad, grad_x, None, None, None, None
 
 
-def grouped(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Packing) -> Tensor:
+def _grouped(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Packing) -> Tensor:
     """All slots at once, ragged: the GPU's way. Spans and rank must be multiples of 8; there is no float64 kernel."""
     if len(packing.slots) < len(a):  # a slice of a whole stack would cost its gradient a stack of zeros
         window = slice(packing.slots[0], packing.slots[-1] + 1)
@@ -91,7 +91,7 @@ def grouped(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: 
     return y + grouped_mm(inner, up.transpose(1, 2), offs=packing.offsets)[None]
 
 
-PATHS: dict[str, Path] = {"loop": loop, "bmm": blockwise, "grouped": grouped}
+PATHS: dict[str, Path] = {"loop": _loop, "bmm": _blockwise, "grouped": _grouped}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from stages.trainers.batched.packing import Row
 # More gains nothing: a GPU is saturated, a CPU's cache is full (tests/bench/bench_inner_loop.py).
 MOST_ADAPTERS = 64
 MOST_TOKENS = {"cuda": 16_384, "cpu": 2048}
-SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # a CPU's allocator, CUDA, cuBLAS
+_SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # a CPU's allocator, CUDA, cuBLAS
 SHARE = 0.8  # of the free memory that a pass may plan with; the rest is for what is not counted
 
 
@@ -55,7 +55,7 @@ class Budget:
 
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether this is the device's memory running out. Not everything that allocates has a class of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in SHORT_OF_MEMORY)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _SHORT_OF_MEMORY)
 
 
 def free_bytes(device: torch.device) -> int:

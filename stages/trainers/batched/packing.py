@@ -18,8 +18,8 @@ from torch import Tensor
 
 from stages.tokens.tokenization import Tokens
 
-T = TypeVar("T", int, float)
-WIDTHS_PER_OCTAVE = 4  # widths of rectangles are 16, 20, 24, 28, 32, 40 …: at most a quarter of a row is filling
+_T = TypeVar("_T", int, float)
+_WIDTHS_PER_OCTAVE = 4  # widths of rectangles are 16, 20, 24, 28, 32, 40 …: at most a quarter of a row is filling
 ALIGNED = 8  # the grouped kernel wants each slot's span to be a multiple of this, a CPU's products all rows together
 
 
@@ -152,7 +152,7 @@ class Packing:
 
     # ---- what each cell holds: (total,) on the CPU
 
-    def _spread(self, values: Sequence[Sequence[T]], fill: T) -> Tensor:
+    def _spread(self, values: Sequence[Sequence[_T]], fill: _T) -> Tensor:
         """One value for each token and pad of every row, `fill` elsewhere."""
         flat = [fill] * self.total
         for row, (start, behind), own in zip(self.ordered, self.starts, values, strict=True):
@@ -277,5 +277,5 @@ def align(cells: int) -> int:
 
 def width_of(length: int) -> int:
     """Cells of a rectangle's row for a sequence so long: the next of a fixed scale."""
-    step = 2 ** max(0, (length - 1).bit_length() - 1) // WIDTHS_PER_OCTAVE or 1
+    step = 2 ** max(0, (length - 1).bit_length() - 1) // _WIDTHS_PER_OCTAVE or 1
     return -(-length // step) * step

@@ -65,7 +65,7 @@ class ManyTrainer:
             else:
                 groups.setdefault((job.config.rank, names(job.config.targets)), []).append(resident)
         tokens = sum(resident.tokens for members in groups.values() for resident in members)
-        steps = sum(steps_in_all(members, self.slots or MOST_ADAPTERS) for members in groups.values())
+        steps = sum(_steps_in_all(members, self.slots or MOST_ADAPTERS) for members in groups.values())
         watch.expect(tokens, steps=steps)
         for (rank, layers), members in groups.items():
             yield from self._fit_group(rank, layers, members, watch)
@@ -84,7 +84,7 @@ class ManyTrainer:
             yield from Group(self.network, stack, self.ways, watch).run(members, self.base)
 
 
-def steps_in_all(members: Sequence[Resident], slots: int) -> int:
+def _steps_in_all(members: Sequence[Resident], slots: int) -> int:
     """Optimizer steps of a group in so many slots, the longest jobs first: those of the slot that is longest in use."""
     ends = [0] * slots
     for resident in sorted(members, key=lambda job: job.tokens, reverse=True):
