@@ -1,0 +1,287 @@
+"""The golden run: what every command writes, byte for byte, on the tiny models of both domains.
+
+Each command is given the golden output of the one before, so that floating-point noise cannot add up. Models sample
+greedily. Losses are compared as numbers, adapters and models by their files, configs and tensor shapes. Left out is
+only what no two runs share: times, versions, the commit, absolute paths.
+
+    python -m tests.cli.test_golden        rewrites the files
+
+A change to the files is a change that users see: it is a commit of its own, which says why.
+"""
+
+import json
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from math import cos
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seal_cli.app import COMMANDS
+from tests.cli.conftest import seal
+from tests.conftest import ROOT
+
+GOLDEN = Path(__file__).with_name("golden")
+MODELS = {"qa": ROOT / "examples/tiny/model", "arc": ROOT / "examples/tiny/arc/model"}
+SMALL = "--rank 1 --alpha 2 --target q_proj"
+LONG = 20_000  # characters on stdout of which only the digest is kept
+UNSTEADY = ("versions", "commit", "machine", "ended", "began", "seconds", "sha256")  # of a manifest
+VERSION = re.compile(r'"(peft|transformers)_version": "[^"]*"')
+LOSS = re.compile(r'(?<="loss_first": )[\d.e+-]+|(?<="loss_last": )[\d.e+-]+')
+METER = re.compile(r"^seal [a-z]+: [a-z -]+, \d.*\n", re.MULTILINE)  # progress, on slow machines
+SECONDS = re.compile(r"[\d.,]+ s$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, the golden files that it is given, and the files that it makes."""
+
+    domain: str
+    name: str
+    command: str
+    takes: str
+    makes: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.domain}-{self.name}"
+
+
+QA = (
+    ("tasks", "tasks source.json --sample 2 -o tasks.jsonl", "source.json", "tasks.jsonl"),
+    (
+        "generate",
+        "generate tasks.jsonl --model model --device cpu -k 2 --temperature 0 --max-tokens 40 -o edits.jsonl",
+        "tasks.jsonl",
+        "edits.jsonl",
+    ),
+    ("none", "generate tasks.jsonl -t none", "tasks.jsonl"),
+    ("data", "adapt edits.jsonl --show-data", "edits.jsonl"),
+    (
+        "adapt",
+        f"adapt edits.jsonl --out adapters --device cpu --seeds 2 --epochs 1 {SMALL} -o adapters.jsonl",
+        "edits.jsonl",
+        "adapters.jsonl adapters/",
+    ),
+    (
+        "eval",
+        "eval adapters.jsonl --device cpu --judge lexical --max-tokens 8 -o scores.jsonl",
+        "adapters.jsonl adapters/",
+        "scores.jsonl",
+    ),
+    (
+        "in-context",
+        "eval tasks.jsonl --model model --device cpu --in-context --judge exact --max-tokens 8",
+        "tasks.jsonl",
+    ),
+    ("judge", "judge scores.jsonl -j exact -o exact.jsonl", "scores.jsonl", "exact.jsonl"),
+    ("shard-1", "judge scores.jsonl -j exact --shard 1/2 -o exact-1.jsonl", "scores.jsonl", "exact-1.jsonl"),
+    ("shard-2", "judge scores.jsonl -j exact --shard 2/2 -o exact-2.jsonl", "scores.jsonl", "exact-2.jsonl"),
+    ("merge", "merge exact-2.jsonl exact-1.jsonl -o merged.jsonl", "exact-1.jsonl exact-2.jsonl", "merged.jsonl"),
+    ("filter", "filter scores.jsonl -o sft.jsonl", "scores.jsonl", "sft.jsonl"),
+    (
+        "sft",
+        f"sft sft.jsonl --model model --out next --device cpu --epochs 1 {SMALL} -o checkpoint.jsonl",
+        "sft.jsonl",
+        "checkpoint.jsonl next/",
+    ),
+    ("report", "report scores.jsonl exact=exact.jsonl --against exact", "scores.jsonl exact.jsonl"),
+    ("report-json", "report scores.jsonl exact=exact.jsonl --json", "scores.jsonl exact.jsonl"),
+    ("report-view", "report scores.jsonl --view", "scores.jsonl"),
+    ("gc", "gc .", "exact-1.jsonl adapters/"),
+)
+ARC = (
+    (
+        "tasks",
+        "tasks my_challenges.json -o tasks.jsonl",
+        "my_challenges.json my_solutions.json",
+        "tasks.jsonl",
+    ),
+    (
+        "generate",
+        "generate tasks.jsonl --model model --device cpu -k 1 --temperature 0 --max-tokens 64 -o edits.jsonl",
+        "tasks.jsonl",
+        "edits.jsonl",
+    ),
+    ("oracle", "generate tasks.jsonl -t oracle:all.json -o oracle.jsonl", "tasks.jsonl all.json", "oracle.jsonl"),
+    ("data", "adapt edits.jsonl --model model --show-data", "edits.jsonl"),
+    ("data-all", "adapt oracle.jsonl --model model --show-data", "oracle.jsonl"),
+    (
+        "adapt",
+        f"adapt edits.jsonl --out adapters --device cpu {SMALL} -o adapters.jsonl",
+        "edits.jsonl",
+        "adapters.jsonl adapters/",
+    ),
+    (
+        "eval",
+        "eval adapters.jsonl --device cpu --max-tokens 24 -o scores.jsonl",
+        "adapters.jsonl adapters/",
+        "scores.jsonl",
+    ),
+    ("in-context", "eval tasks.jsonl --model model --device cpu --in-context --max-tokens 24", "tasks.jsonl"),
+    ("filter", "filter scores.jsonl --keep best -o sft.jsonl", "scores.jsonl", "sft.jsonl"),
+    (
+        "sft",
+        f"sft sft.jsonl --model model --out next --device cpu --epochs 1 {SMALL} -o checkpoint.jsonl",
+        "sft.jsonl",
+        "checkpoint.jsonl next/",
+    ),
+    ("report", "report scores.jsonl", "scores.jsonl"),
+    ("report-view", "report scores.jsonl --view", "scores.jsonl"),
+)
+STEPS = [Step("qa", *row) for row in QA] + [Step("arc", *row) for row in ARC]
+
+
+@pytest.mark.parametrize("step", STEPS, ids=str)
+def test_a_stage_writes_the_golden_bytes(step: Step, tmp_path: Path) -> None:
+    made = run(step, tmp_path)
+    wanted = {name: (GOLDEN / step.domain / name).read_text() for name in made}
+    for name, text in made.items():
+        assert is_alike(text, wanted[name]), f"{name} is another: {first_difference(text, wanted[name])}"
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_the_help_is_the_golden_one(command: str) -> None:
+    assert help_of(command) == (GOLDEN / "help" / f"{command or 'seal'}.txt").read_text()
+
+
+def test_the_schemas_are_the_golden_ones() -> None:
+    assert seal("schema").out == (GOLDEN / "schema.json").read_text()
+
+
+def test_every_golden_file_is_of_a_step() -> None:
+    found = {path.relative_to(GOLDEN).as_posix() for path in GOLDEN.rglob("*") if path.is_file()}
+    own = {"schema.json", *(f"help/{command or 'seal'}.txt" for command in ("", *COMMANDS))}
+    for step in STEPS:
+        own |= {f"{step.domain}/{name.replace('/', '.json')}" for name in f"{step.takes} {step.makes}".split()}
+        own |= {f"{step.domain}/{name}.manifest.json" for name in step.makes.split() if not name.endswith("/")}
+        own.add(f"{step.domain}/{step.name}.txt")
+    assert found == own
+
+
+def help_of(command: str) -> str:
+    return seal(*command.split(), "--help", COLUMNS="80").out
+
+
+# ---- one step
+
+
+def run(step: Step, folder: Path) -> dict[str, str]:
+    """Golden texts by their names: of what it says, and of the files that it makes."""
+    (folder / "model").symlink_to(MODELS[step.domain])
+    for name in step.takes.split():
+        give(GOLDEN / step.domain, name, folder)
+    done = seal(*step.command.split(), cwd=folder, COLUMNS="100")
+    said = METER.sub("", SECONDS.sub("N s", done.err))
+    out = done.out if len(done.out) < LONG else f"{sha256(done.out.encode()).hexdigest()}\n"
+    made = {f"{step.name}.txt": f"exit code {done.code}\n---- stderr\n{said}---- stdout\n{out}"}
+    for name in step.makes.split():
+        if name.endswith("/"):
+            made[name.replace("/", ".json")] = described(folder, name)
+        else:
+            made[name] = (folder / name).read_text()
+            made[f"{name}.manifest.json"] = steady_manifest(folder / name)
+    return made
+
+
+def give(golden: Path, name: str, folder: Path) -> None:
+    """Puts a golden file into the folder, with its manifest; adapters with weights of no meaning."""
+    if not name.endswith("/"):
+        shutil.copy(golden / name, folder)
+        if (manifest := golden / f"{name}.manifest.json").is_file():
+            digest = sha256((folder / name).read_bytes()).hexdigest()
+            (folder / manifest.name).write_text(json.dumps({**json.loads(manifest.read_bytes()), "sha256": digest}))
+        return
+    for path, content in json.loads((golden / name.replace("/", ".json")).read_text()).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        if path.endswith(".safetensors"):
+            write_tensors(folder / path, content)
+        else:
+            (folder / path).write_text(json.dumps(content))
+
+
+def write_tensors(path: Path, header: dict[str, Any]) -> None:
+    """Waves as weights, large enough to change an answer."""
+    import numpy
+    from safetensors.numpy import save_file
+
+    tensors = {}
+    for nth, (name, (dtype, *shape)) in enumerate(header["tensors"].items()):
+        assert dtype == "F32"
+        waves = [0.25 * cos(3 * nth + 0.5 * n) for n in range(numpy.prod(shape))]
+        tensors[name] = numpy.array(waves, numpy.float32).reshape(shape)
+    save_file(tensors, path, header["metadata"])
+
+
+def described(folder: Path, name: str) -> str:
+    """The files of adapters or of a model: JSON as it is, tensors by name, type and shape, of others the size."""
+    files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
+    found = {path.relative_to(folder).as_posix(): content_of(path) for path in files}
+    lines = ",\n".join(f"{json.dumps(path)}: {json.dumps(content)}" for path, content in found.items())
+    return VERSION.sub(r'"\1_version": ""', f"{{\n{lines}\n}}\n")
+
+
+def content_of(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, "np") as file:
+            slices = {name: file.get_slice(name) for name in sorted(file.keys())}
+            tensors = {name: [each.get_dtype(), *each.get_shape()] for name, each in slices.items()}
+            return {"metadata": dict(sorted(file.metadata().items())), "tensors": tensors}
+    if path.stat().st_size > 10_000:  # a tokenizer
+        return path.stat().st_size
+    if path.suffix != ".json":
+        return path.read_text()
+    found = json.loads(path.read_bytes())
+    if "base_model_name_or_path" in found:
+        found["base_model_name_or_path"] = Path(found["base_model_name_or_path"]).name
+    return found
+
+
+def steady_manifest(file: Path) -> str:
+    """The manifest beside a file, without what no two runs share."""
+    manifest = json.loads(file.with_name(f"{file.name}.manifest.json").read_bytes())
+    assert manifest["sha256"] == sha256(file.read_bytes()).hexdigest()
+    return json.dumps({key: "" if key in UNSTEADY else value for key, value in manifest.items()}, indent=1) + "\n"
+
+
+# ---- the comparison
+
+
+def is_alike(made: str, golden: str) -> bool:
+    """Whether the texts are the same, losses within what arithmetic differs by on other machines."""
+    return LOSS.sub("", made) == LOSS.sub("", golden) and losses(made) == pytest.approx(losses(golden), rel=1e-3)
+
+
+def losses(text: str) -> list[float]:
+    return [float(found) for found in LOSS.findall(text)]
+
+
+def first_difference(made: str, golden: str) -> str:
+    pairs = zip(f"{made}\n<end>".split("\n"), f"{golden}\n<end>".split("\n"), strict=False)
+    own, other = next((own, other) for own, other in pairs if not is_alike(own, other))
+    start = max(next((n for n, (a, b) in enumerate(zip(own, other, strict=False)) if a != b), 0) - 60, 0)
+    return f"{own[start : start + 160]!r} is not {other[start : start + 160]!r}"
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Every golden file with its text of today, in an order in which none needs a later one."""
+    for step in STEPS:
+        with tempfile.TemporaryDirectory() as folder:
+            yield from ((GOLDEN / step.domain / name, text) for name, text in run(step, Path(folder)).items())
+    yield from ((GOLDEN / "help" / f"{command or 'seal'}.txt", help_of(command)) for command in ("", *COMMANDS))
+    yield GOLDEN / "schema.json", seal("schema").out
+
+
+if __name__ == "__main__":
+    for path, text in texts():
+        if not path.is_file() or not is_alike(text, path.read_text()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            sys.stdout.write(f"{path.relative_to(ROOT)}\n")
