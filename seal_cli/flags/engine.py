@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seal_cli.flags.model import choose_model, plain, quiet_libraries, weights_of
-from seal_cli.flags.service import ENGINE_KEYS, ServiceFlags, calls_told, connect, key_from, refuse_given
+from seal_cli.flags.service import ENGINE_KEYS, ServiceFlags, connect, format_usage, key_from, refuse_given
 from seal_cli.terminal.console import note
 from stages.engines.guarded import GuardedEngine
 from stages.errors import BadConfig, BadInput, Denied, MissingInput
@@ -16,7 +16,7 @@ from stages.models.inspection import read_adapter
 from stages.models.loading import Device
 from stages.plugins import check_name, load_class
 from stages.records.adapter_paths import missing_adapter
-from stages.services.base import HOSTED, Call, Transport, limit_name_of
+from stages.services.base import HOSTED, Call, Transport, get_limit_name
 
 _ENGINES = {
     "hf": "stages.engines.hf:HFEngine",
@@ -150,11 +150,11 @@ class EngineFlags:
 
     def _connected(self, model: str, transport: Transport | None) -> Any:
         from stages.engines.openai import OpenAIEngine
-        from stages.services.vllm_server import Greeting, greet
+        from stages.services.vllm_server import ServerInfo, probe_server
 
-        server = Greeting() if transport else greet(self.url, key_from(ENGINE_KEYS))
+        server = ServerInfo() if transport else probe_server(self.url, key_from(ENGINE_KEYS))
         reached = transport or connect(self.url, ENGINE_KEYS, self.service, timeout_s=_TIMEOUT_S)
-        limit_name = limit_name_of(self.url)
+        limit_name = get_limit_name(self.url)
         return OpenAIEngine(
             model, reached, server=server, max_loras=self.max_loras or _MAX_LORAS, limit_name=limit_name
         )
@@ -163,7 +163,7 @@ class EngineFlags:
         """What a server would be sent."""
         from stages.engines.openai import call_of
 
-        return (call_of(request, model, limit_name_of(self.url)) for request in requests)
+        return (call_of(request, model, get_limit_name(self.url)) for request in requests)
 
     def _vllm(self, adapters: Sequence[Path]) -> dict[str, Any]:
         from stages.engines.vllm_adapters import lora_needs
@@ -188,4 +188,4 @@ _SERVER_S = "a server does the work with --engine openai, on its own device"
 def tell(stage: str, engine: Any) -> None:
     """Calls, tokens and cost of an engine behind a server; nothing of any other."""
     if hasattr(engine, "transport"):
-        note(f"seal {stage}: {engine.model}: {calls_told(engine.transport.tally, [f'{engine.failed} failed'])}")
+        note(f"seal {stage}: {engine.model}: {format_usage(engine.transport.tally, [f'{engine.failed} failed'])}")

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from seal_cli.flags import engine
-from seal_cli.flags.service import ServiceFlags, calls_told, connect, key_from, refuse_given
+from seal_cli.flags.service import ServiceFlags, connect, format_usage, key_from, refuse_given
 from seal_cli.terminal.console import note
 from stages.files import PART
 from stages.judges.base import JUDGES, RULES, Case, Judge
 from stages.judges.cache import check_cache
 from stages.judges.factory import KEYS, check_judge, make_judge, served, told_of_judge
 from stages.services.base import Call, Transport
-from stages.services.vllm_server import greet
+from stages.services.vllm_server import probe_server
 
 _TIMEOUT_S = 60.0  # for a verdict of one word
 
@@ -68,7 +68,7 @@ class JudgeFlags:
         found = served(self.text)
         if found:
             with told_of_judge():
-                greet(found.url, key_from(KEYS))
+                probe_server(found.url, key_from(KEYS))
         return self
 
     def settings(self) -> str:
@@ -107,4 +107,4 @@ def tell(stage: str, judge: Any, beside: Any = None) -> None:
     failed = {reason: count for reason, count in judge.unscored.items() if count}
     reasons = ", ".join(f"{reason} {count}" for reason, count in failed.items())
     told = [f"{judge.cached} cached", f"{sum(failed.values())} failed{f' ({reasons})' if failed else ''}"]
-    note(f"seal {stage}: judge {judge.name}: {calls_told(judge.transport.tally, told)}")
+    note(f"seal {stage}: judge {judge.name}: {format_usage(judge.transport.tally, told)}")

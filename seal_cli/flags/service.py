@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from seal_cli.terminal.console import note
 from stages.errors import BadConfig
 from stages.interfaces import Unwatched
-from stages.services.base import Tally, Transport
+from stages.services.base import Transport, Usage
 
 ENGINE_KEYS = ("OPENAI_API_KEY",)
 
@@ -58,7 +58,7 @@ def connect(url: str, keys: Sequence[str], flags: ServiceFlags, *, timeout_s: fl
     )
 
 
-def calls_told(tally: Tally, more: Iterable[str] = ()) -> str:
+def format_usage(tally: Usage, more: Iterable[str] = ()) -> str:
     """`120 calls, 380 cached, 2 failed, 3 tried again, 41200 + 240 tokens, cost 0.03`"""
     cost = [] if tally.cost is None else [f"cost {tally.cost:.4g}"]
     tokens = [f"{tally.prompt_tokens} + {tally.completion_tokens} tokens"] if tally.prompt_tokens else []

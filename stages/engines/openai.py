@@ -13,9 +13,9 @@ from stages.errors import SealError
 from stages.interfaces import Completion, Finish, Prompt, Request, Unwatched, Watch
 from stages.records.thoughts import joined, why_unsaid, without_thoughts
 from stages.services.base import Call, Failure, LimitName, Reply, Transport
-from stages.services.choices import Said, said
+from stages.services.choices import ChoiceText, first_choice
 from stages.services.dialect import Dialect
-from stages.services.vllm_server import Greeting, Loras, room_for, unloading
+from stages.services.vllm_server import LoraRegistry, ServerInfo, get_room_for_completion, make_unload_call
 
 _FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
 _NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint
@@ -42,7 +42,7 @@ class OpenAIEngine:
         model: str,
         transport: Transport,
         *,
-        server: Greeting = Greeting(),
+        server: ServerInfo = ServerInfo(),
         max_loras: int = 8,
         limit_name: LimitName = "max_tokens",
     ) -> None:
@@ -51,7 +51,7 @@ class OpenAIEngine:
         self.asked: dict[str, Asked] = {}
         self.failed = 0  # requests without an answer, for whatever reason
         self.stash: deque[Reply] = deque()  # came while we waited for another one
-        self.loras = Loras(self._ask, max_loras)
+        self.loras = LoraRegistry(self._ask, max_loras)
 
     def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
         """Completions as they come: requests without an adapter first, then adapter by adapter."""
@@ -108,7 +108,7 @@ class OpenAIEngine:
         until = time.monotonic() + _TIDY_S
         with suppress(SealError):
             for name in self.loras.names.values():
-                self.transport.submit(unloading(name))
+                self.transport.submit(make_unload_call(name))
             while self.loras.names and self.transport.open and time.monotonic() < until:
                 self.transport.take(wait=False)
                 time.sleep(0.01)
@@ -146,7 +146,7 @@ class OpenAIEngine:
             if told:
                 self.transport.watch.note(told)
             return asked
-        room = room_for(failure.detail) if failure.status == 400 else None
+        room = get_room_for_completion(failure.detail) if failure.status == 400 else None
         return (
             replace(asked, limit=room) if room and room < (asked.limit or asked.request.sampling.max_tokens) else None
         )
@@ -186,7 +186,7 @@ def _completion(reply: Reply) -> Completion:
     """
     if reply.body is None:
         return _lost(reply.id, str(reply.failure or "api_error: no answer"))
-    found = said(reply.body)
+    found = first_choice(reply.body)
     finish: Finish = _FINISHES.get(found.finish or "", "unknown")
     if finish == "refused" or found.refusal:
         told = f"refused: {(found.refusal or 'the content filter of the server')[:200]}"
@@ -199,7 +199,7 @@ def _completion(reply: Reply) -> Completion:
     return Completion(reply.id, text, finish, _tokens(reply.body))
 
 
-def _whole_text(found: Said) -> str | None:
+def _whole_text(found: ChoiceText) -> str | None:
     """The text behind the thought, where that is told apart and not in the text, too (llama.cpp can do both)."""
     if not found.thought or (found.text and without_thoughts(found.text) != found.text):
         return found.text
@@ -209,7 +209,7 @@ def _whole_text(found: Said) -> str | None:
     return joined(found.thought, None if cut_off else found.text)
 
 
-def _without_text(found: Said, *, thought: bool) -> str:
+def _without_text(found: ChoiceText, *, thought: bool) -> str:
     """Why there is none."""
     if found.finish == "length":
         return why_unsaid("length") if thought else "truncated: the reply has no text up to --max-tokens"

@@ -12,8 +12,8 @@ from stages.judges.base import JUDGES, Judge
 from stages.judges.cache import Cache
 from stages.judges.guarded import GuardedJudge
 from stages.plugins import load_class
-from stages.services.base import HOSTED, Transport, limit_name_of
-from stages.services.endpoint import check_key, checked_url
+from stages.services.base import HOSTED, Transport, get_limit_name
+from stages.services.endpoint import check_key, check_url
 
 _SERVED = re.compile(r"openai:(?P<model>[^@].*?)(?:@(?P<url>[a-z][a-z0-9+.-]*://.*))?", re.IGNORECASE)
 _ADDRESS = re.compile(  # behind an @, without the http:// that would make it a URL
@@ -44,7 +44,7 @@ def served(text: str) -> Served | None:
     if match["url"] is None and _has_address(match["model"]):
         raise BadConfig(f"--judge {_shown(text)}: an address, but no http or https URL behind a name and @; {_WRITE}")
     try:
-        return Served(match["model"], checked_url(match["url"] or HOSTED))
+        return Served(match["model"], check_url(match["url"] or HOSTED))
     except BadConfig as error:
         wrong = str(error).partition("; ")[0].replace("--base-url", f"--judge {_shown(text)}")
         raise BadConfig(f"{wrong}; {_WRITE}, and a key in {KEYS[1]}") from None
@@ -110,7 +110,7 @@ def make_judge(
     from stages.judges.openai import MAX_TOKENS, PROMPT, SEVERAL, OpenAI
 
     kept = Cache(cache, found.model, PROMPT, found.url, SEVERAL) if cache else None
-    limit_name = limit_name_of(found.url)
+    limit_name = get_limit_name(found.url)
     return OpenAI(found.model, connect(found.url), kept, limit_name=limit_name, max_tokens=max_tokens or MAX_TOKENS)
 
 

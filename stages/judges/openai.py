@@ -14,7 +14,7 @@ from stages.judges.several_golds import is_unanswerable
 from stages.records.record import content_id
 from stages.records.thoughts import without_thoughts
 from stages.services.base import Call, LimitName, Reply, Transport
-from stages.services.choices import said
+from stages.services.choices import first_choice
 from stages.services.dialect import Dialect
 
 PROMPT = (  # SEAL App. B, official query server
@@ -150,7 +150,7 @@ class OpenAI:
     def _verdict(self, case: Case, reply: Reply) -> Verdict:
         if reply.body is None:
             return Verdict(None, str(reply.failure or "api_error: no answer"))
-        found = said(reply.body)
+        found = first_choice(reply.body)
         text, finish = found.text, found.finish
         if finish == "content_filter" or (found.refusal and not text):
             return Verdict(None, "refused: the server's content filter")

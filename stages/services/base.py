@@ -56,7 +56,7 @@ class Reply:
 
 
 @dataclass
-class Tally:
+class Usage:
     """What was sent so far. Tokens and cost are what the server tells; cost None: it never told one."""
 
     calls: int = 0  # that were answered or given up, retries not counted
@@ -70,7 +70,7 @@ class Tally:
 class Transport(Protocol):
     """Who carries calls: over HTTP, or from a file of answers. One thread asks it."""
 
-    tally: Tally
+    tally: Usage
     watch: Watch  # is told, by the thread that asks, of trouble that lasts
 
     @property
@@ -102,7 +102,7 @@ class Transport(Protocol):
         ...
 
 
-def limit_name_of(url: str) -> LimitName:
+def get_limit_name(url: str) -> LimitName:
     """What a server calls the most tokens of a completion: OpenAI renamed it, others keep the old name."""
     return "max_completion_tokens" if url == HOSTED else "max_tokens"
 

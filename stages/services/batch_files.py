@@ -15,15 +15,15 @@ from stages.interfaces import Unwatched, Watch
 from stages.records.jsonl import bounded_lines, read_objects
 from stages.records.record import content_id
 from stages.records.strict_json import settled
-from stages.services.base import Call, Failure, Reply, Tally
-from stages.services.redaction import quoted
-from stages.services.responses import failed, field, message
+from stages.services.base import Call, Failure, Reply, Usage
+from stages.services.redaction import quote_line
+from stages.services.responses import error_field, error_message, make_failure
 from stages.services.usage import count
 
 _VERSION = "/v1/"  # OpenAI's files name paths from the root of the server
 
 
-def custom_id(call: Call) -> str:
+def get_custom_id(call: Call) -> str:
     """32 hex digits that depend on what is asked and for whom, so that other settings never find these answers."""
     parts = (call.id, call.path, dict(call.body))
     return content_id(*parts) + content_id("second half", *parts)
@@ -33,7 +33,7 @@ def write_batch(calls: Iterable[Call]) -> Iterator[dict[str, Any]]:
     """One line per call; the same call a second time is left out, since a batch must not name one twice."""
     seen: set[str] = set()
     for call in calls:
-        name = custom_id(call)
+        name = get_custom_id(call)
         if name not in seen:
             seen.add(name)
             yield {"custom_id": name, "method": "POST", "url": _VERSION + call.path, "body": settled(dict(call.body))}
@@ -49,10 +49,10 @@ class Answer:
 
     def reply_to(self, call: Call) -> Reply:
         if self.status is None:
-            code, words = field(self.error, "code") or "no response", quoted(message(self.error), None)
+            code, words = error_field(self.error, "code") or "no response", quote_line(error_message(self.error), None)
             return Reply(call.id, None, Failure("api_error", f"{code}: {words}" if words else code))
         if not self.good:
-            return Reply(call.id, None, failed(self.status, self.body, None))
+            return Reply(call.id, None, make_failure(self.status, self.body, None))
         if not isinstance(self.body, dict):
             return Reply(call.id, None, Failure("unparsable", "answers JSON that is no object", self.status))
         return Reply(call.id, self.body)
@@ -70,7 +70,7 @@ class BatchAnswers:
     def __init__(self, paths: Iterable[Path], watch: Watch = Unwatched()) -> None:
         """Without files nothing is answered. Raises MissingInput, and BadInput for a line that is no answer."""
         files = tuple(paths)
-        self.tally, self.watch = Tally(), watch
+        self.tally, self.watch = Usage(), watch
         self._names = " and ".join(str(path) for path in files)
         self._answers = read_answers(files)
         self._replies: list[Reply] = []
@@ -86,7 +86,7 @@ class BatchAnswers:
         return len(self._replies) + len(self._missing)
 
     def submit(self, call: Call) -> None:
-        answer = self._answers.get(custom_id(call))
+        answer = self._answers.get(get_custom_id(call))
         if answer is None:
             detail = f"not in {self._names} (is the batch's error file left out, or was this call added later?)"
             self._missing.append(Reply(call.id, None, Failure("api_error", detail)))
@@ -133,7 +133,7 @@ def read_answers(paths: Iterable[Path]) -> dict[str, Answer]:
             continue
         if known and known.good and known != answer:
             raise BadInput(
-                f"{where}: answers {quoted(name, None)} otherwise than {places[name]}; give one batch's files"
+                f"{where}: answers {quote_line(name, None)} otherwise than {places[name]}; give one batch's files"
             )
         if known != answer:
             answers[name], places[name] = answer, where

@@ -8,7 +8,7 @@ _THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # DeepSeek, SGLang, 
 
 
 @dataclass(frozen=True)
-class Said:
+class ChoiceText:
     """None for what is not there, or is no text."""
 
     text: str | None
@@ -18,7 +18,7 @@ class Said:
     calls_tool: bool = False
 
 
-def said(body: Mapping[str, Any]) -> Said:
+def first_choice(body: Mapping[str, Any]) -> ChoiceText:
     """The first choice; all None where there is none. A content in parts is its texts, one behind the other."""
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
@@ -28,7 +28,7 @@ def said(body: Mapping[str, Any]) -> Said:
     content = message.get("content" if "message" in choice else "text")
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     thoughts = [_text_of(message.get(name)) for name in _THOUGHTS]
-    return Said(
+    return ChoiceText(
         text=_texts(parts, "text") if parts else _text_of(content),
         finish=_text_of(choice.get("finish_reason")),
         refusal=_text_of(message.get("refusal")) or _texts(parts, "refusal"),

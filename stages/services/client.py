@@ -9,14 +9,14 @@ import threading
 
 from stages.errors import Denied
 from stages.interfaces import Unwatched, Watch
-from stages.services.base import Call, Reply, Tally
-from stages.services.concurrency import Gate
-from stages.services.connection import Wire, silence
-from stages.services.endpoint import KEY_NAME, check_key, checked_url
-from stages.services.retry import Closed, GivenUp, Tries
+from stages.services.base import Call, Reply, Usage
+from stages.services.concurrency import ConcurrencyLimiter
+from stages.services.connection import HttpClient, silence
+from stages.services.endpoint import KEY_NAME, check_key, check_url
+from stages.services.retry import Closed, Exhausted, RetryingClient
 from stages.services.usage import count
 
-Came = Reply | GivenUp | str | BaseException  # a str is a note
+Came = Reply | Exhausted | str | BaseException  # a str is a note
 
 
 class Server:
@@ -36,17 +36,17 @@ class Server:
         key_name: str = KEY_NAME,
     ) -> None:
         """Raises BadConfig for an address or a key that cannot be used."""
-        base, key = checked_url(base_url), key or None
+        base, key = check_url(base_url), key or None
         check_key(key)
         silence()
-        self.tally = Tally()
+        self.tally = Usage()
         self.watch = watch
         self._key_name = key_name  # in the environment
         self._concurrency = concurrency
-        self._wire = Wire(base, key, timeout_s)
+        self._wire = HttpClient(base, key, timeout_s)
         self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._came: queue.SimpleQueue[Came] = queue.SimpleQueue()
-        self._tries = Tries(self._wire, key, Gate(concurrency), retry_for_s, say=self._came.put)
+        self._tries = RetryingClient(self._wire, key, ConcurrencyLimiter(concurrency), retry_for_s, say=self._came.put)
         self._threads: list[threading.Thread] = []
         self._ended = 0  # threads, counted under the lock
         self._lock = threading.Lock()
@@ -110,7 +110,7 @@ class Server:
         for came in self._queued(wait=wait):
             if isinstance(came, Reply):
                 replies.append(came)
-            elif isinstance(came, GivenUp):
+            elif isinstance(came, Exhausted):
                 self._doubtful.append(came.reply)
             elif isinstance(came, str):
                 self.watch.note(came)

@@ -4,7 +4,7 @@ import threading
 import time
 
 
-class Gate:
+class ConcurrencyLimiter:
     """Additive increase, multiplicative decrease, as TCP's. Asked from many threads."""
 
     def __init__(self, most: int) -> None:

@@ -19,8 +19,8 @@ import openai
 from stages.errors import BadConfig
 from stages.services.base import Failure
 from stages.services.deadlines import Connection, Deadlines
-from stages.services.endpoint import unreachable
-from stages.services.responses import LATER, Heard, Trouble
+from stages.services.endpoint import explain_unreachable
+from stages.services.responses import LATER, HttpResponse, TransientError
 
 MOST_BYTES = 64 * 2**20  # of an answer
 _MOST_ERROR_BYTES = 2**16  # of an answer that is no success
@@ -41,7 +41,7 @@ class Line:
     connection: Connection
 
 
-class Wire:
+class HttpClient:
     """Carries requests to one server, each for at most `timeout_s`. Asked from many threads."""
 
     def __init__(self, base: str, key: str | None, timeout_s: float) -> None:
@@ -89,7 +89,7 @@ class Wire:
         )
         return Line(client, http, connection)
 
-    def ask(self, path: str, body: Mapping[str, Any]) -> Heard | Trouble | Failure | BadConfig:
+    def ask(self, path: str, body: Mapping[str, Any]) -> HttpResponse | TransientError | Failure | BadConfig:
         """What the server answers, whatever it is, or why there is no whole answer."""
         line = self._line
         with self._deadlines.watching(line.connection):
@@ -106,13 +106,13 @@ class Wire:
                 return self._late if line.connection.cut else self._unheard(error)
         if line.connection.cut and response.is_success:  # its end may be ours
             return self._late
-        return Heard(response.status_code, dict(response.headers), response.content)
+        return HttpResponse(response.status_code, dict(response.headers), response.content)
 
     @property
-    def _late(self) -> Trouble:
-        return Trouble("timeout", f"no answer within {self.timeout_s:g} s", LATER)
+    def _late(self) -> TransientError:
+        return TransientError("timeout", f"no answer within {self.timeout_s:g} s", LATER)
 
-    def _unheard(self, error: Exception) -> Trouble | Failure | BadConfig:
+    def _unheard(self, error: Exception) -> TransientError | Failure | BadConfig:
         begun = isinstance(error, openai.APIConnectionError) and "begun" in error.request.extensions
         causes = list(_chain(error))
         if any(isinstance(cause, TooLong) for cause in causes):
@@ -122,25 +122,25 @@ class Wire:
         if any(isinstance(cause, httpx2.TimeoutException) for cause in causes):
             return self._late
         if begun:
-            return Trouble("truncated", "sends an answer that is cut off", LATER)
+            return TransientError("truncated", "sends an answer that is cut off", LATER)
         if any("disconnected" in str(cause) for cause in causes) or any(isinstance(c, OSError) for c in causes):
-            return Trouble("api_error", "closes the connection without an answer", LATER)
-        return Trouble(
+            return TransientError("api_error", "closes the connection without an answer", LATER)
+        return TransientError(
             "api_error",
             f"does not speak HTTP ({type(causes[-1]).__name__})",
             "correct port and scheme of --base-url",
         )
 
-    def _unconnected(self, causes: list[BaseException]) -> Trouble | BadConfig:
+    def _unconnected(self, causes: list[BaseException]) -> TransientError | BadConfig:
         cause = next((cause for cause in causes if isinstance(cause, OSError)), TimeoutError())
         timeout_s = min(self.timeout_s, _CONNECT_S)
-        told, advice = unreachable(self.base, cause, timeout_s)
+        told, advice = explain_unreachable(self.base, cause, timeout_s)
         if isinstance(cause, ssl.SSLError):
             return BadConfig(f"{told}; {advice}")
         found = told.removeprefix(f"{self.base}: ")
         if isinstance(cause, TimeoutError):
             found = f"takes no connection within {timeout_s:g} s"
-        return Trouble("api_error", found, advice, unreachable=True)
+        return TransientError("api_error", found, advice, unreachable=True)
 
     def abort(self) -> None:
         """Ends every request that is under way."""

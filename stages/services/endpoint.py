@@ -52,7 +52,7 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 def check_server(url: str, key: str | None, timeout_s: float = TIMEOUT_S) -> Iterator[Finding]:
     """`server` tells whether one is there, `server models` what it answers. No text that is told holds the key."""
     try:
-        base = checked_url(url)
+        base = check_url(url)
         check_key(key)
     except BadConfig as error:
         found, _, advice = str(error).partition("; ")
@@ -61,7 +61,7 @@ def check_server(url: str, key: str | None, timeout_s: float = TIMEOUT_S) -> Ite
     try:
         answer = within(timeout_s, lambda: ask(f"{base}/models", key, timeout_s))
     except Exception as error:  # noqa: BLE001
-        yield wrong("server", *unreachable(base, error, timeout_s))
+        yield wrong("server", *explain_unreachable(base, error, timeout_s))
         return
     if answer.status >= 500:
         yield wrong("server", f"{base}: answers with status {answer.status}", "look at the server's log, try again")
@@ -70,7 +70,7 @@ def check_server(url: str, key: str | None, timeout_s: float = TIMEOUT_S) -> Ite
     yield _judged(base, answer, key)
 
 
-def checked_url(url: str) -> str:
+def check_url(url: str) -> str:
     """The URL without a slash at its end. Raises BadConfig, without repeating what may be a secret."""
     advice = "give it as in --base-url http://localhost:8000/v1"
     try:
@@ -85,7 +85,7 @@ def checked_url(url: str) -> str:
     return SplitResult(parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "").geturl()
 
 
-def corrected_base(base: str) -> str | None:
+def get_corrected_base(base: str) -> str | None:
     """The address that was most likely meant: without an endpoint's own path, with /v1 where no version is named.
 
     None where the address has a version of its own (Azure, /v2, /v1beta): its server knows best.
@@ -138,7 +138,7 @@ def within(seconds: float, work: Callable[[], Answer]) -> Answer:
     return result
 
 
-def unreachable(base: str, error: Exception, timeout_s: float) -> tuple[str, str]:
+def explain_unreachable(base: str, error: Exception, timeout_s: float) -> tuple[str, str]:
     """(what was found, the next move). The error's own words are not repeated: they may hold a header."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ConnectionRefusedError):
@@ -166,7 +166,7 @@ def _judged(base: str, answer: Answer, key: str | None) -> Finding:
             )
         return wrong(check, f"asks for a key, and {KEY_NAME} is not set (status {status})", f"export {KEY_NAME}=…")
     if status == 404:
-        other = corrected_base(base)
+        other = get_corrected_base(base)
         advice = f"--base-url {other}" if other else f"see what is there: curl {base}/models"
         return wrong(check, f"has no {base}/models (status 404)", advice)
     if 300 <= status < 400:

@@ -2,8 +2,8 @@
 
 from stages.errors import BadConfig, Denied, SealError
 from stages.services.base import Call
-from stages.services.endpoint import KEY_NAME, corrected_base
-from stages.services.redaction import quoted
+from stages.services.endpoint import KEY_NAME, get_corrected_base
+from stages.services.redaction import quote_line
 
 _WRONG_ADDRESS = (404, 405, 410)
 
@@ -13,7 +13,7 @@ def refused(base: str, key: str | None, call: Call, status: int, found: str, loc
     if status in (401, 402, 403):
         return _denied(base, key, status, found)
     if 300 <= status < 400:
-        target = quoted(location, key) or "nowhere"
+        target = quote_line(location, key) or "nowhere"
         return BadConfig(f"{base}: redirects to {target} (status {status}); give that address as --base-url")
     return _missing(base, call, found) if status in _WRONG_ADDRESS else None
 
@@ -33,7 +33,7 @@ def _missing(base: str, call: Call, found: str) -> BadConfig:
     model = str(call.body.get("model", ""))
     if model and "model" in found.lower():
         return BadConfig(f"{base}: has no model {model} ({found}); give one of its own as --model: curl {base}/models")
-    if other := corrected_base(base):
+    if other := get_corrected_base(base):
         return BadConfig(f"{base}: has no {base}/{call.path} ({found}); give --base-url {other}")
     advice = f"correct --base-url or --model {model}, see what is there: curl {base}/models"
     return BadConfig(f"{base}: has no {base}/{call.path} ({found}); {advice}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 
-def asked_pause_s(headers: Mapping[str, str], now: float) -> float | None:
+def get_retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds, from `retry-after-ms` or `retry-after` (seconds or an HTTP date). None: it does not say, or nonsense.
 
     `headers` have lower-case names; `now` is in seconds since the epoch.

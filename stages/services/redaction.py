@@ -40,7 +40,7 @@ def _encodings(key: str) -> tuple[str, ...]:
     return tuple(sorted(found, key=len, reverse=True))
 
 
-def without_key(text: str, key: str | None) -> str:
+def redact(text: str, key: str | None) -> str:
     """The text with every form of the key replaced."""
     if not key:
         return text
@@ -53,7 +53,7 @@ def without_key(text: str, key: str | None) -> str:
 
 def without_secret(text: str, key: str | None) -> str:
     """A whole answer, which is data: only a key that no text holds by chance is replaced."""
-    return without_key(text, key) if key and len(key) >= _SECRET else text
+    return redact(text, key) if key and len(key) >= _SECRET else text
 
 
 def without_secrets(value: Any, text: str, key: str | None) -> Any:
@@ -61,7 +61,7 @@ def without_secrets(value: Any, text: str, key: str | None) -> Any:
 
     A text that holds neither the key nor a backslash is not searched value by value.
     """
-    if not key or len(key) < _SECRET or ("\\" not in text and without_key(text, key) == text):
+    if not key or len(key) < _SECRET or ("\\" not in text and redact(text, key) == text):
         return value
     return _searched(value, key)
 
@@ -69,16 +69,16 @@ def without_secrets(value: Any, text: str, key: str | None) -> Any:
 def _searched(value: Any, key: str) -> Any:
     """JSON with every form of the key replaced in all of its strings."""
     if isinstance(value, str):
-        return without_key(value, key)
+        return redact(value, key)
     if isinstance(value, list):
         return [_searched(item, key) for item in value]
     if isinstance(value, dict):
-        return {without_key(name, key): _searched(item, key) for name, item in value.items()}
+        return {redact(name, key): _searched(item, key) for name, item in value.items()}
     return value
 
 
-def quoted(text: str, key: str | None) -> str:
+def quote_line(text: str, key: str | None) -> str:
     """The first line of a server's text that says something, without the key and without control characters."""
-    lines = (line.strip() for line in without_key(text, key).splitlines())
+    lines = (line.strip() for line in redact(text, key).splitlines())
     first = one_line(next((line for line in lines if line), ""))
     return first if len(first) <= _LONGEST else first[: _LONGEST - 1] + "…"

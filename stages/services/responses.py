@@ -10,8 +10,8 @@ from stages.errors import SealError
 from stages.records.strict_json import parse_json
 from stages.services.base import Call, Failure, Reason
 from stages.services.fatal_errors import refused
-from stages.services.pauses import asked_pause_s
-from stages.services.redaction import quoted, without_secret, without_secrets
+from stages.services.pauses import get_retry_after_s
+from stages.services.redaction import quote_line, without_secret, without_secrets
 
 _PASSING = (408, 409, 425, 429)  # and 5xx: what the same request may get past later
 _CROWDED = (429, 503, 529)  # too many requests at once
@@ -22,7 +22,7 @@ _TITLE = re.compile(r"<title[^>]*>([^<]*)</title>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Heard:
+class HttpResponse:
     """A whole answer. The names of the headers are lower-case."""
 
     status: int
@@ -31,7 +31,7 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class TransientError:
     """Why there is no answer yet. The same request may succeed later."""
 
     reason: Reason
@@ -50,10 +50,10 @@ class Trouble:
         return Failure(self.reason, self.found, self.status)
 
 
-Verdict = Mapping[str, Any] | Failure | Trouble | SealError
+Verdict = Mapping[str, Any] | Failure | TransientError | SealError
 
 
-def judged(base: str, key: str | None, call: Call, heard: Heard) -> Verdict:
+def classify_response(base: str, key: str | None, call: Call, heard: HttpResponse) -> Verdict:
     """What to do about an answer to `call`."""
     if not 200 <= heard.status < 300:
         return _judged_status(base, key, call, heard)
@@ -63,13 +63,13 @@ def judged(base: str, key: str | None, call: Call, heard: Heard) -> Verdict:
         text = heard.body.decode("utf-8-sig")
         body = without_secrets(parse_json(text), text, key)
     except ValueError:
-        kind = quoted(heard.headers.get("content-type", "no type"), key)[:80]
+        kind = quote_line(heard.headers.get("content-type", "no type"), key)[:80]
         found = "answers broken JSON" if "json" in kind else f"answers something that is not JSON ({kind})"
-        return Trouble("unparsable", found, _NOT_AN_API, heard.status)
+        return TransientError("unparsable", found, _NOT_AN_API, heard.status)
     if not isinstance(body, dict):
-        return Trouble("unparsable", "answers JSON that is no object", _NOT_AN_API, heard.status)
+        return TransientError("unparsable", "answers JSON that is no object", _NOT_AN_API, heard.status)
     if "choices" not in body and body.get("error"):
-        return _judged_status(base, key, call, Heard(_status_inside(body["error"]), heard.headers, heard.body))
+        return _judged_status(base, key, call, HttpResponse(_status_inside(body["error"]), heard.headers, heard.body))
     return body
 
 
@@ -79,28 +79,31 @@ def _status_inside(error: object) -> int:
     return code if type(code) is int and 400 <= code < 600 else 500
 
 
-def _judged_status(base: str, key: str | None, call: Call, heard: Heard) -> Verdict:
+def _judged_status(base: str, key: str | None, call: Call, heard: HttpResponse) -> Verdict:
     error = _parsed_error(heard.body)
-    failure = failed(heard.status, error, key)
+    failure = make_failure(heard.status, error, key)
     if failure.reason == "refused" or heard.status in call.final:
         return failure
-    out_of_credit = heard.status == 429 and "insufficient_quota" in (field(error, "code"), field(error, "type"))
+    out_of_credit = heard.status == 429 and "insufficient_quota" in (
+        error_field(error, "code"),
+        error_field(error, "type"),
+    )
     status = 402 if out_of_credit else heard.status
     ended = refused(base, key, call, status, failure.detail, heard.headers.get("location", ""))
     if ended is not None:
         return ended
     if heard.status in _PASSING or heard.status >= 500:
-        pause_s = asked_pause_s(heard.headers, time.time())
+        pause_s = get_retry_after_s(heard.headers, time.time())
         advice = _FEWER if heard.status == 429 else LATER
-        return Trouble(failure.reason, failure.detail, advice, heard.status, pause_s)
+        return TransientError(failure.reason, failure.detail, advice, heard.status, pause_s)
     return failure
 
 
-def failed(status: int, error: object, key: str | None) -> Failure:
+def make_failure(status: int, error: object, key: str | None) -> Failure:
     """An answer that is no success, in its own words, with the parameter at fault if it names one."""
-    words = quoted(message(error), key)
+    words = quote_line(error_message(error), key)
     found = f"status {status}: {words}" if words else f"status {status}"
-    parameter = quoted(field(error, "param"), key)
+    parameter = quote_line(error_field(error, "param"), key)
     found += "" if parameter in found else f" (parameter {parameter})"
     return Failure("refused" if _moderated(status, error) else "api_error", found, status)
 
@@ -113,19 +116,19 @@ def _parsed_error(body: bytes) -> object:
         return "" if body.lstrip().startswith((b"{", b"[")) else body.decode("utf-8", "replace")
 
 
-def message(error: object) -> str:
+def error_message(error: object) -> str:
     """The words of an error, wherever OpenAI, vLLM, FastAPI, Ollama or a proxy's page put them."""
     if isinstance(error, str):
         title = _TITLE.search(error)
         return (title[1] if title else "an HTML page") if error.lstrip().startswith("<") else error
     if isinstance(error, list):
-        return message(error[0]) if error else ""
+        return error_message(error[0]) if error else ""
     if not isinstance(error, dict):
         return ""
-    return next((message(error[name]) for name in ("error", "message", "detail", "msg") if error.get(name)), "")
+    return next((error_message(error[name]) for name in ("error", "message", "detail", "msg") if error.get(name)), "")
 
 
-def field(error: object, name: str) -> str:
+def error_field(error: object, name: str) -> str:
     """A field of the error that is text; "" where there is none."""
     inner = error.get("error", error) if isinstance(error, dict) else None
     value = inner.get(name) if isinstance(inner, dict) else None
@@ -137,4 +140,4 @@ def _moderated(status: int, error: object) -> bool:
     inner = error.get("error") if isinstance(error, dict) else None
     metadata = inner.get("metadata") if isinstance(inner, dict) else None
     flagged = isinstance(metadata, dict) and bool(metadata.get("reasons") or metadata.get("flagged_input"))
-    return (status == 400 and field(error, "code") == "content_filter") or (status == 403 and flagged)
+    return (status == 400 and error_field(error, "code") == "content_filter") or (status == 403 and flagged)

@@ -11,11 +11,11 @@ from stamina.instrumentation import set_on_retry_hooks
 
 from stages.errors import SealError, Unavailable
 from stages.services.base import Call, Failure, Reply
-from stages.services.concurrency import Gate
-from stages.services.connection import Wire
-from stages.services.responses import Heard, Trouble, Verdict, judged
-from stages.services.retry_budget import Again, Patience, Pulse
-from stages.services.uniform_failures import Alike
+from stages.services.concurrency import ConcurrencyLimiter
+from stages.services.connection import HttpClient
+from stages.services.responses import HttpResponse, TransientError, Verdict, classify_response
+from stages.services.retry_budget import Again, RetryBudget, ServiceHealth
+from stages.services.uniform_failures import FailFast
 
 
 class Closed(Exception):
@@ -23,21 +23,28 @@ class Closed(Exception):
 
 
 @dataclass(frozen=True)
-class GivenUp:
+class Exhausted:
     """A failed reply while no other call succeeds. Were the service gone, the call should rather stay open."""
 
     reply: Reply
 
 
-class Tries:
+class RetryingClient:
     """What the calls to one server share. `say` is given what the user should know. Asked from many threads."""
 
-    def __init__(self, wire: Wire, key: str | None, gate: Gate, retry_for_s: float, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        wire: HttpClient,
+        key: str | None,
+        gate: ConcurrencyLimiter,
+        retry_for_s: float,
+        say: Callable[[str], None],
+    ) -> None:
         set_on_retry_hooks(())  # they log each retry; structlog's does so to stdout
         self.retries = 0
-        self.alike = Alike(wire.base)
+        self.alike = FailFast(wire.base)
         self._wire, self._key, self._gate, self._retry_for_s, self._say = wire, key, gate, retry_for_s, say
-        self._pulse = Pulse()
+        self._pulse = ServiceHealth()
         self._over = threading.Event()
         self._lock = threading.Lock()  # of `retries` and `_backed_off`
         self._backed_off = False
@@ -47,9 +54,9 @@ class Tries:
         self._over.set()
         self._gate.close()
 
-    def settle(self, call: Call) -> Reply | GivenUp:
+    def settle(self, call: Call) -> Reply | Exhausted:
         """What becomes of the call. Raises Closed after `end`, and the SealError that ends the run."""
-        patience = Patience(self._pulse, self._retry_for_s, rest=lambda wait_s: not self._over.wait(wait_s))
+        patience = RetryBudget(self._pulse, self._retry_for_s, rest=lambda wait_s: not self._over.wait(wait_s))
         try:
             return self._answer(call, patience)
         except Again as again:
@@ -62,15 +69,15 @@ class Tries:
         gone_s = self._pulse.give_up(patience.troubled_at, patience.unreachable)
         if gone_s is not None:
             raise Unavailable(f"{self._wire.base}: {trouble.found}, for {gone_s:.3g} s; {trouble.advice}")
-        return GivenUp(failure)
+        return Exhausted(failure)
 
-    def _answer(self, call: Call, patience: Patience) -> Reply:
+    def _answer(self, call: Call, patience: RetryBudget) -> Reply:
         """Raises Again with the last trouble."""
         for attempt in stamina.retry_context(on=patience.hook, attempts=None, timeout=None, **patience.waits):
             with attempt:
                 patience.next_wait_s = attempt.next_wait
                 verdict = self._try(call, patience)
-                if isinstance(verdict, Trouble):
+                if isinstance(verdict, TransientError):
                     raise Again(verdict)
                 self._pulse.beat()
                 if isinstance(verdict, SealError):
@@ -79,21 +86,21 @@ class Tries:
                 return _reply(call, verdict)
         raise AssertionError("stamina ends with an answer or an error")
 
-    def _try(self, call: Call, patience: Patience) -> Verdict:
+    def _try(self, call: Call, patience: RetryBudget) -> Verdict:
         """One request, when it is its turn."""
         entered = self._gate.enter()
         if entered is None:
             raise Closed
         patience.begin(entered)
         came = self._wire.ask(call.path, call.body)
-        verdict = judged(self._wire.base, self._key, call, came) if isinstance(came, Heard) else came
-        trouble = verdict if isinstance(verdict, Trouble) else None
+        verdict = classify_response(self._wire.base, self._key, call, came) if isinstance(came, HttpResponse) else came
+        trouble = verdict if isinstance(verdict, TransientError) else None
         patience.end(time.monotonic() - entered, trouble is not None)
         cut = self._gate.leave(entered, crowded=trouble is not None and trouble.crowded, good=trouble is None)
         self._tell(trouble, patience, cut)
         return verdict
 
-    def _tell(self, trouble: Trouble | None, patience: Patience, cut: bool) -> None:
+    def _tell(self, trouble: TransientError | None, patience: RetryBudget, cut: bool) -> None:
         """Counts a retry; says once that there are fewer calls at a time, and once per silence that it lasts."""
         with self._lock:
             self.retries += patience.tries > 1

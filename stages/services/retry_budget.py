@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from stages.services.responses import Trouble
+from stages.services.responses import TransientError
 
 _GONE = 3  # calls given up in a row
 _DOWN_SHARE = 0.1  # of a call's time that it still has where the service is known to be down
@@ -19,12 +19,12 @@ _LAST_WORD_SHARE = 0.05  # of it, in which answers still come from a service tha
 class Again(Exception):
     """A try that brought no answer. Never leaves this package."""
 
-    def __init__(self, trouble: Trouble) -> None:
+    def __init__(self, trouble: TransientError) -> None:
         super().__init__(trouble.found)
         self.trouble = trouble
 
 
-class Pulse:
+class ServiceHealth:
     """What all calls together know of the service. Asked from many threads."""
 
     def __init__(self) -> None:
@@ -62,10 +62,10 @@ class Pulse:
             return first
 
 
-class Patience:
+class RetryBudget:
     """One call's time to be tried again. Requests and waits count, turns at the gate only if no one is served."""
 
-    def __init__(self, pulse: Pulse, retry_for_s: float, rest: Callable[[float], bool]) -> None:
+    def __init__(self, pulse: ServiceHealth, retry_for_s: float, rest: Callable[[float], bool]) -> None:
         self._pulse, self._retry_for_s, self._rest = pulse, retry_for_s, rest
         self._begun = 0.0  # the first request
         self.troubled_at = math.inf  # its end, if it was trouble
@@ -122,7 +122,7 @@ class Patience:
         self._spent_s += wait_s
         return 0.0 if self._rest(wait_s) else False
 
-    def _wait_s(self, trouble: Trouble, left_s: float) -> float:
+    def _wait_s(self, trouble: TransientError, left_s: float) -> float:
         """A pause that the server asked for is kept, with a little more so that not all come back at once."""
         if trouble.pause_s:
             return trouble.pause_s * random.uniform(1.0, 1.1)

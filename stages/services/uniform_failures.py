@@ -13,7 +13,7 @@ _TOO_LARGE = 413
 _TOO_LONG = re.compile("max_model_len|maximum context length")  # mended by who asks, or one prompt's own
 
 
-class Alike:
+class FailFast:
     """What calls to one server came to while they all came to the same. Asked from many threads."""
 
     def __init__(self, base: str) -> None:

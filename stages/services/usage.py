@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from stages.services.base import Reply, Tally
+from stages.services.base import Reply, Usage
 
 _MOST_COST = 1e9  # of one call; more is a mistake
 
 
-def count(tally: Tally, replies: Iterable[Reply]) -> None:
+def count(tally: Usage, replies: Iterable[Reply]) -> None:
     """Adds replies, each once, to the tally."""
     for reply in replies:
         tally.calls += 1

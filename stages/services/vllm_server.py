@@ -17,8 +17,8 @@ from stages.services.endpoint import (
     Answer,
     ask,
     check_key,
-    checked_url,
-    unreachable,
+    check_url,
+    explain_unreachable,
     within,
 )
 
@@ -29,7 +29,7 @@ _ALLOW = "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora 
 
 
 @dataclass(frozen=True)
-class Greeting:
+class ServerInfo:
     """What a server says of itself; None: it does not say. context: tokens of its longest, where it is vLLM."""
 
     models: tuple[str, ...] | None = None
@@ -37,32 +37,32 @@ class Greeting:
     context: int | None = None
 
 
-def greet(url: str, key: str | None, timeout_s: float = TIMEOUT_S) -> Greeting:
+def probe_server(url: str, key: str | None, timeout_s: float = TIMEOUT_S) -> ServerInfo:
     """Asks a server for its models, once. Raises Unavailable where none answers, Denied where it refuses the key."""
-    base = checked_url(url)
+    base = check_url(url)
     check_key(key)
     try:
         answer = within(timeout_s, lambda: ask(f"{base}/models", key, timeout_s))
     except (OSError, HTTPException) as error:
-        raise Unavailable("; ".join(unreachable(base, error, timeout_s))) from None
+        raise Unavailable("; ".join(explain_unreachable(base, error, timeout_s))) from None
     if answer.status == 401:  # 403 may forbid the list alone
         told = f"refuses the key in {KEY_NAME}" if key else f"asks for a key, and {KEY_NAME} is not set"
         raise Denied(f"{base}: {told} (status {answer.status}); export {KEY_NAME}=…")
-    return _said(answer) if answer.status == 200 else Greeting()
+    return _said(answer) if answer.status == 200 else ServerInfo()
 
 
-def _said(answer: Answer) -> Greeting:
+def _said(answer: Answer) -> ServerInfo:
     """The models of a list; nothing where it is none."""
     try:
         rows = json.loads(answer.body)["data"]
         contexts = [row.get("max_model_len") for row in rows if row.get("owned_by") == "vllm"]
         longest = max((length for length in contexts if type(length) is int and length > 0), default=None)
-        return Greeting(tuple(str(row["id"]) for row in rows), bool(contexts), longest)
+        return ServerInfo(tuple(str(row["id"]) for row in rows), bool(contexts), longest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Greeting()
+        return ServerInfo()
 
 
-def room_for(detail: str) -> int | None:
+def get_room_for_completion(detail: str) -> int | None:
     """Tokens that a completion may be asked for, where a server refuses since context and prompt leave no more."""
     if whole := _WHOLE.search(detail):
         return int(whole[1])
@@ -71,7 +71,7 @@ def room_for(detail: str) -> int | None:
     return room if room > 0 else None
 
 
-class Loras:
+class LoraRegistry:
     """The adapters that we have put on the server, at most `most` at once. A name is never used again."""
 
     def __init__(self, ask: Callable[[Call], Reply], most: int) -> None:
@@ -105,10 +105,10 @@ class Loras:
         """Nobody asks for it any more. That the server has lost it already is all the same."""
         name = self.names.pop(path, None)
         if name is not None:
-            self.ask(unloading(name))
+            self.ask(make_unload_call(name))
 
 
-def unloading(name: str) -> Call:
+def make_unload_call(name: str) -> Call:
     return Call(f"unload {name}", "unload_lora_adapter", {"lora_name": name}, final=(404, 500), plain=True)
 
 

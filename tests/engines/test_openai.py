@@ -12,7 +12,7 @@ from stages.engines.openai import OpenAIEngine
 from stages.errors import BadConfig, BadInput, Denied, Unavailable
 from stages.interfaces import ANSWERING, Completion, Request, Sampling
 from stages.records.thoughts import without_thoughts
-from stages.services.vllm_server import Greeting, greet, room_for
+from stages.services.vllm_server import ServerInfo, get_room_for_completion, probe_server
 from tests.services import behaviours as does
 from tests.services.adapters import Adapters
 from tests.services.asking import serving
@@ -26,7 +26,9 @@ def request(name: str, adapter: str | None = None, prompt: Any = None) -> Reques
     return Request(name, prompt or f"say {name}", SAMPLING, Path(adapter) if adapter else None)
 
 
-def said(script: Script, requests: Iterable[Request], *, server: Greeting = Greeting(), **named: Any) -> dict[str, Any]:
+def said(
+    script: Script, requests: Iterable[Request], *, server: ServerInfo = ServerInfo(), **named: Any
+) -> dict[str, Any]:
     """{id: completion}, and under "asked" what the server was asked."""
     most = named.pop("max_loras", 8)
     with serving(script, **named) as (there, transport):
@@ -60,7 +62,7 @@ def test_a_schema_goes_with_the_request_that_has_one() -> None:
 
 
 def test_vllm_is_told_to_leave_the_checkpoints_own_sampling_aside() -> None:
-    found = said(echoes, [request("0")], server=Greeting(("m",), vllm=True))
+    found = said(echoes, [request("0")], server=ServerInfo(("m",), vllm=True))
     body = found["asked"][0].body
     assert (body["top_k"], body["min_p"], body["repetition_penalty"]) == (-1, 0.0, 1.0)
 
@@ -230,7 +232,7 @@ def test_a_completion_gets_what_the_context_has_left() -> None:
     ],
 )
 def test_the_room_is_read_from_what_servers_say(detail: str, room: int | None) -> None:
-    assert room_for(detail) == room
+    assert get_room_for_completion(detail) == room
 
 
 def test_a_prompt_that_never_fits_fails_alone() -> None:
@@ -365,13 +367,13 @@ def test_adapters_are_taken_off_when_the_work_is_broken_off() -> None:
 def test_a_server_says_which_models_it_has_and_whether_it_is_vllm() -> None:
     body = b'{"data": [{"id": "a", "owned_by": "vllm", "max_model_len": 1024}, {"id": "b"}]}'
     with served(lambda asked: (200, JSON, body)) as server:
-        assert greet(server.url, None) == Greeting(("a", "b"), vllm=True, context=1024)
+        assert probe_server(server.url, None) == ServerInfo(("a", "b"), vllm=True, context=1024)
     with served(lambda asked: (200, JSON, b'{"data": [{"id": "b", "max_model_len": 7}]}')) as server:
-        assert greet(server.url, None) == Greeting(("b",))
+        assert probe_server(server.url, None) == ServerInfo(("b",))
 
 
 def test_no_more_is_asked_for_than_the_context_that_vllm_tells() -> None:
-    found = said(echoes, [request("0")], server=Greeting(("m",), vllm=True, context=7))
+    found = said(echoes, [request("0")], server=ServerInfo(("m",), vllm=True, context=7))
     assert found["asked"][0].body["max_tokens"] == 7
 
 
@@ -380,26 +382,26 @@ def test_no_more_is_asked_for_than_the_context_that_vllm_tells() -> None:
 )
 def test_a_list_that_is_none_says_nothing(body: bytes) -> None:
     with served(lambda asked: (200, JSON, body)) as server:
-        assert greet(server.url, None) == Greeting()
+        assert probe_server(server.url, None) == ServerInfo()
 
 
 @pytest.mark.parametrize("code", [404, 405, 500])
 def test_a_server_without_a_list_may_still_answer(code: int) -> None:
     with served(lambda asked: (code, JSON, b"")) as server:
-        assert greet(server.url, None) == Greeting()
+        assert probe_server(server.url, None) == ServerInfo()
 
 
 def test_nobody_there_is_told_at_once() -> None:
     with pytest.raises(Unavailable, match="refuses the connection; start the server"):
-        greet("http://127.0.0.1:9/v1", None)
+        probe_server("http://127.0.0.1:9/v1", None)
 
 
 def test_a_key_that_is_refused_or_missing_is_told_at_once() -> None:
     with served(lambda asked: (401, JSON, b"")) as server:
         with pytest.raises(Denied, match="refuses the key in OPENAI_API_KEY"):
-            greet(server.url, "sk-canary")
+            probe_server(server.url, "sk-canary")
         with pytest.raises(Denied, match="asks for a key, and OPENAI_API_KEY is not set"):
-            greet(server.url, None)
+            probe_server(server.url, None)
 
 
 def test_answering_is_greedy() -> None:

@@ -15,8 +15,8 @@ from stages.judges.base import Case, Verdict
 from stages.judges.cache import Cache
 from stages.judges.factory import told_of_judge
 from stages.judges.openai import MAX_TOKENS, PROMPT, SEVERAL, OpenAI, parse, prompt
-from stages.services.base import Call, Failure, Reply, Tally
-from stages.services.vllm_server import greet
+from stages.services.base import Call, Failure, Reply, Usage
+from stages.services.vllm_server import probe_server
 from tests.services import behaviours as does
 from tests.services.asking import serving
 from tests.services.behaviours import Behaviour
@@ -224,7 +224,7 @@ class Renaming:
     live = True
 
     def __init__(self) -> None:
-        self.tally, self.watch, self.replies, self.bodies = Tally(), Unwatched(), list[Reply](), list[Call]()
+        self.tally, self.watch, self.replies, self.bodies = Usage(), Unwatched(), list[Reply](), list[Call]()
         self.room, self.open = True, 0
 
     def submit(self, call: Call) -> None:
@@ -360,9 +360,9 @@ def test_a_server_that_goes_on_to_refuse_what_it_was_not_given_is_not_asked_agai
 
 def test_what_a_judges_server_is_in_trouble_for_is_mended_with_judge_which_has_no_base_url() -> None:
     with told_of_judge(), pytest.raises(Unavailable, match="correct --base-url"):
-        greet("http://127.0.0.1:9/v1", None)
+        probe_server("http://127.0.0.1:9/v1", None)
     with pytest.raises(Unavailable, match="correct the URL in --judge"), told_of_judge():
-        greet("http://127.0.0.1:9/v1", None)
+        probe_server("http://127.0.0.1:9/v1", None)
     refusal = does.status(400, "Unsupported parameter: 'messages'")
     with serving(always(refusal)) as (_, transport), pytest.raises(BadConfig, match="another model than m in --judge"):
         list(OpenAI("m", transport).grade(cases(60)))

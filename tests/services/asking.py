@@ -8,7 +8,7 @@ from typing import Any
 
 from stages.errors import SealError
 from stages.interfaces import Unwatched
-from stages.services.base import Call, Reply, Tally, Transport
+from stages.services.base import Call, Reply, Transport, Usage
 from stages.services.client import Server
 from tests.services.behaviours import Behaviour
 from tests.services.scripted import Scripted, scripted
@@ -46,7 +46,7 @@ class Outcome:
     replies: list[Reply]
     error: SealError | None
     notes: list[str]
-    tally: Tally
+    tally: Usage
     seconds: float
     asked: int
 

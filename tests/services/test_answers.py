@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stages.errors import BadConfig, Denied, SealError
 from stages.services.base import Failure
 from stages.services.client import Server
-from stages.services.responses import Heard, Trouble, judged, message
+from stages.services.responses import HttpResponse, TransientError, classify_response, error_message
 from tests.services.asking import CANARY, SLACK_S, TRIED_S, answered, asked, call, calls, outcome, serving
 from tests.services.behaviours import (
     Behaviour,
@@ -222,7 +222,7 @@ def test_the_error_is_raised_each_time() -> None:
     ],
 )
 def test_the_words_of_an_error_are_found_wherever_servers_put_them(error: object, words: str) -> None:
-    assert message(error) == words
+    assert error_message(error) == words
 
 
 @pytest.mark.parametrize(
@@ -241,5 +241,5 @@ def test_a_refused_prompt_and_a_bad_parameter_are_told(behaviour: Behaviour, wor
 
 @given(st.integers(200, 599), st.binary(max_size=200) | st.from_regex(rb'\{"error": .{0,60}\}', fullmatch=True))
 def test_any_answer_has_a_meaning(code: int, content: bytes) -> None:
-    verdict = judged("http://h/v1", CANARY, call("0"), Heard(code, {"retry-after": "x"}, content))
-    assert isinstance(verdict, Mapping | Failure | Trouble | SealError)
+    verdict = classify_response("http://h/v1", CANARY, call("0"), HttpResponse(code, {"retry-after": "x"}, content))
+    assert isinstance(verdict, Mapping | Failure | TransientError | SealError)

@@ -10,7 +10,7 @@ import pytest
 
 from stages.errors import BadInput, MissingInput
 from stages.services.base import Call, Failure, Reply
-from stages.services.batch_files import BatchAnswers, custom_id, write_batch
+from stages.services.batch_files import BatchAnswers, get_custom_id, write_batch
 from stages.services.client import Server
 from tests.services.asking import call, calls, send
 from tests.services.behaviours import completion
@@ -20,12 +20,12 @@ GOOD = completion("chat", "yes")
 
 def line(asked: Call, status: int = 200, body: Any = GOOD) -> dict[str, Any]:
     response = {"status_code": status, "request_id": "r", "body": body}
-    return {"id": "b", "custom_id": custom_id(asked), "response": response, "error": None}
+    return {"id": "b", "custom_id": get_custom_id(asked), "response": response, "error": None}
 
 
 def lost(asked: Call, words: str = "This request could not be executed.") -> dict[str, Any]:
     error = {"code": "batch_expired", "message": words}
-    return {"id": "b", "custom_id": custom_id(asked), "response": None, "error": error}
+    return {"id": "b", "custom_id": get_custom_id(asked), "response": None, "error": error}
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def test_a_line_says_what_would_be_sent() -> None:
 def test_the_name_depends_on_id_path_and_body_alone() -> None:
     one = call("0")
     others = [replace(one, id="1"), replace(one, path="completions"), replace(one, body={**one.body, "seed": 1})]
-    assert len({custom_id(each) for each in (one, *others)}) == 4
+    assert len({get_custom_id(each) for each in (one, *others)}) == 4
     again = Call("0", one.path, dict(sorted(one.body.items(), reverse=True)), final=(404,))
-    assert custom_id(again) == custom_id(one)
+    assert get_custom_id(again) == get_custom_id(one)
 
 
 def test_the_same_call_twice_is_one_line() -> None:
@@ -99,7 +99,7 @@ def test_answers_are_found_in_any_order_and_counted(folder: Path) -> None:
         (line(call("0"), 200, []), Failure("unparsable", "answers JSON that is no object", 200)),
         (lost(call("0")), Failure("api_error", "batch_expired: This request could not be executed.")),
         (lost(call("0"), words=""), Failure("api_error", "batch_expired")),
-        ({"custom_id": custom_id(call("0")), "error": None}, Failure("api_error", "no response")),
+        ({"custom_id": get_custom_id(call("0")), "error": None}, Failure("api_error", "no response")),
     ],
 )
 def test_what_is_no_success_is_that_call_s_failure(folder: Path, told: Any, failure: Failure) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from stages.services.base import Failure
-from stages.services.responses import Heard, judged
+from stages.services.responses import HttpResponse, classify_response
 from tests.services.asking import answered, asked, call
 from tests.services.behaviours import completion, echo_escaped
 from tests.services.scripts import always
@@ -39,14 +39,16 @@ def escapes(key: str) -> list[str]:
 def test_no_form_of_a_key_in_json_or_text_comes_through(form: str, text: str) -> None:
     content = text.format(form).encode()
     for code, asking in ((200, call("0")), (200, call("0", plain=True)), (400, call("0"))):
-        verdict = judged("http://h/v1", SLASHED, asking, Heard(code, {}, content))
+        verdict = classify_response("http://h/v1", SLASHED, asking, HttpResponse(code, {}, content))
         assert SLASHED not in str(verdict) and form not in str(verdict)
         if isinstance(verdict, Mapping) and not asking.plain and "choices" in verdict:
             assert verdict == {"choices": ["a\n(key)b", {"(key)": 1.5}]}
-    told = judged("http://h/v1", SLASHED, call("0"), Heard(400, {}, form.encode()))
+    told = classify_response("http://h/v1", SLASHED, call("0"), HttpResponse(400, {}, form.encode()))
     assert told == Failure("api_error", "status 400: (key)", 400)
 
 
 def test_a_backslash_before_the_key_is_no_part_of_it() -> None:
-    verdict = judged("http://h/v1", "nabcdefghijklmnop", call("0"), Heard(200, {}, rb'{"a": "x\nabcdefghijklmnop"}'))
+    verdict = classify_response(
+        "http://h/v1", "nabcdefghijklmnop", call("0"), HttpResponse(200, {}, rb'{"a": "x\nabcdefghijklmnop"}')
+    )
     assert verdict == {"a": "x\nabcdefghijklmnop"}

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.checks.finding import Finding
-from stages.services.endpoint import check_server, corrected_base
+from stages.services.endpoint import check_server, get_corrected_base
 from tests.services.serving import JSON, Reply, echo, served
 
 CANARY = "sk-canary-51a7f0e2"
@@ -76,7 +76,7 @@ def test_a_refused_key_is_told_by_the_name_of_its_variable(status: int) -> None:
     ],
 )
 def test_an_address_with_a_version_of_its_own_gets_no_second_one(base: str, meant: str | None) -> None:
-    assert corrected_base(base) == meant
+    assert get_corrected_base(base) == meant
 
 
 def test_a_forgotten_v1_is_the_advice() -> None:

@@ -6,10 +6,10 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.services.concurrency import Gate
+from stages.services.concurrency import ConcurrencyLimiter
 
 
-def entered(gate: Gate, count: int) -> list[float]:
+def entered(gate: ConcurrencyLimiter, count: int) -> list[float]:
     moments = []
     for _ in range(count):
         moment = gate.enter()
@@ -19,7 +19,7 @@ def entered(gate: Gate, count: int) -> list[float]:
 
 
 def test_too_many_halves_the_number_once_per_round_trip() -> None:
-    gate = Gate(16)
+    gate = ConcurrencyLimiter(16)
     inside = entered(gate, 16)
     assert [gate.leave(moment, crowded=True) for moment in inside] == [True] + [False] * 15
     assert gate.limit == 8
@@ -28,16 +28,16 @@ def test_too_many_halves_the_number_once_per_round_trip() -> None:
 
 
 def test_the_number_is_that_of_those_inside_and_never_below_one() -> None:
-    gate = Gate(100)
+    gate = ConcurrencyLimiter(100)
     assert gate.leave(entered(gate, 10)[0], crowded=True)
     assert gate.limit == 5
-    alone = Gate(1)
+    alone = ConcurrencyLimiter(1)
     assert not alone.leave(entered(alone, 1)[0], crowded=True)
     assert alone.limit == 1
 
 
 def test_each_window_of_successes_lets_one_more_in_up_to_the_most() -> None:
-    gate = Gate(4)
+    gate = ConcurrencyLimiter(4)
     gate.leave(entered(gate, 2)[0], crowded=True)
     limits = []
     for _ in range(12):
@@ -47,7 +47,7 @@ def test_each_window_of_successes_lets_one_more_in_up_to_the_most() -> None:
 
 
 def test_who_does_not_fit_waits_until_someone_leaves() -> None:
-    gate, came = Gate(1), threading.Event()
+    gate, came = ConcurrencyLimiter(1), threading.Event()
     (inside,) = entered(gate, 1)
     thread = threading.Thread(target=lambda: came.set() if gate.enter() else None, daemon=True)
     thread.start()
@@ -58,7 +58,7 @@ def test_who_does_not_fit_waits_until_someone_leaves() -> None:
 
 
 def test_a_closed_gate_turns_away_who_waits_and_who_comes() -> None:
-    gate, found = Gate(1), []
+    gate, found = ConcurrencyLimiter(1), []
     entered(gate, 1)
     thread = threading.Thread(target=lambda: found.append(gate.enter()), daemon=True)
     thread.start()
@@ -70,7 +70,7 @@ def test_a_closed_gate_turns_away_who_waits_and_who_comes() -> None:
 
 @given(st.integers(1, 20), st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60))
 def test_the_limit_stays_between_one_and_the_most(most: int, leavings: list[tuple[bool, bool]]) -> None:
-    gate = Gate(most)
+    gate = ConcurrencyLimiter(most)
     for crowded, good in leavings:
         (moment,) = entered(gate, 1)
         gate.leave(moment, crowded=crowded, good=good and not crowded)

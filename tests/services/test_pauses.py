@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.services.pauses import asked_pause_s
+from stages.services.pauses import get_retry_after_s
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
@@ -27,10 +27,10 @@ NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
     ],
 )
 def test_a_pause_is_read(headers: dict[str, str], seconds: float | None) -> None:
-    assert asked_pause_s(headers, NOW) == seconds
+    assert get_retry_after_s(headers, NOW) == seconds
 
 
 @given(st.text(), st.text())
 def test_any_header_is_a_pause_or_none(seconds: str, milliseconds: str) -> None:
-    found = asked_pause_s({"retry-after": seconds, "retry-after-ms": milliseconds}, NOW)
+    found = get_retry_after_s({"retry-after": seconds, "retry-after-ms": milliseconds}, NOW)
     assert found is None or 0 <= found < float("inf")

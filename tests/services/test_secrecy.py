@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.services.redaction import quoted, without_key, without_secret
+from stages.services.redaction import quote_line, redact, without_secret
 
 KEY = "sk-canary-51a7f0e2/+="
 keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=60)
@@ -16,13 +16,13 @@ keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, m
 @given(keys, st.text(max_size=20), st.text(max_size=20))
 def test_a_key_never_comes_through(key: str, before: str, after: str) -> None:
     for form in (key, f"Bearer {key}", quote(key), quote(key, safe="")):
-        assert key not in without_key(before + form + after, key).replace("(key)", "")
+        assert key not in redact(before + form + after, key).replace("(key)", "")
 
 
 @given(keys, st.binary(max_size=9), st.binary(max_size=9))
 def test_base64_around_a_key_does_not_give_it_back(key: str, before: bytes, after: bytes) -> None:
     encoded = b64encode(before + key.encode() + after).decode()
-    hidden = without_key(encoded, key)
+    hidden = redact(encoded, key)
     assert "(key)" in hidden
     left = len(encoded) - len(key) * 8 // 6 + 2  # at its ends are letters that it shares with others
     assert len(hidden.replace("(key)", "")) <= left
@@ -30,7 +30,7 @@ def test_base64_around_a_key_does_not_give_it_back(key: str, before: bytes, afte
 
 @pytest.mark.parametrize("key", [None, ""])
 def test_without_a_key_nothing_is_hidden(key: str | None) -> None:
-    assert without_key("some text", key) == without_secret("some text", key) == "some text"
+    assert redact("some text", key) == without_secret("some text", key) == "some text"
 
 
 def test_a_short_key_is_no_secret_in_data() -> None:
@@ -41,14 +41,14 @@ def test_a_short_key_is_no_secret_in_data() -> None:
 @pytest.mark.parametrize("key", ["token", "k", "max"])
 def test_a_dummy_key_is_no_part_of_a_longer_word(key: str) -> None:
     said = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
-    assert quoted(said, key) == said
-    assert quoted(f"Bearer {key}: no such key", key) == "Bearer (key): no such key"
+    assert quote_line(said, key) == said
+    assert quote_line(f"Bearer {key}: no such key", key) == "Bearer (key): no such key"
 
 
 def test_a_key_is_hidden_before_the_text_is_cut() -> None:
-    text = quoted("x" * 195 + KEY, KEY)
+    text = quote_line("x" * 195 + KEY, KEY)
     assert text == "x" * 195 + "(key)"
-    assert len(quoted("y" * 500, KEY)) == 200
+    assert len(quote_line("y" * 500, KEY)) == 200
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_a_key_is_hidden_before_the_text_is_cut() -> None:
     ],
 )
 def test_the_first_line_that_says_something_is_quoted(text: str, shown: str) -> None:
-    assert quoted(text, None) == shown
+    assert quote_line(text, None) == shown

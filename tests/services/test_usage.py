@@ -2,34 +2,34 @@
 
 import pytest
 
-from stages.services.base import Failure, Reply, Tally
+from stages.services.base import Failure, Reply, Usage
 from stages.services.usage import count
 
 
-def counted(*usages: object) -> Tally:
-    tally = Tally()
+def counted(*usages: object) -> Usage:
+    tally = Usage()
     count(tally, (Reply(str(number), {"usage": usage}) for number, usage in enumerate(usages)))
     return tally
 
 
 def test_tokens_and_cost_are_added_up() -> None:
     tally = counted({"prompt_tokens": 3, "completion_tokens": 2, "cost": 0.25}, {"prompt_tokens": 4, "cost": 1})
-    assert tally == Tally(2, 0, 0, 7, 2, 1.25)
+    assert tally == Usage(2, 0, 0, 7, 2, 1.25)
 
 
 @pytest.mark.parametrize("found", [-1, 1.5, float("nan"), float("inf"), "3", True, None, [3]])
 def test_numbers_that_cannot_be_are_passed_over(found: object) -> None:
     cost = 1.5 if found == 1.5 else None
     assert counted({"prompt_tokens": None, "cost": found}).cost == cost
-    assert counted({"prompt_tokens": found, "completion_tokens": 2}) == Tally(1, completion_tokens=2)
+    assert counted({"prompt_tokens": found, "completion_tokens": 2}) == Usage(1, completion_tokens=2)
 
 
 @pytest.mark.parametrize("usage", [None, [], "3", {}])
 def test_a_cost_that_is_never_told_is_none(usage: object) -> None:
-    assert counted(usage) == Tally(calls=1)
+    assert counted(usage) == Usage(calls=1)
 
 
 def test_failures_are_counted() -> None:
-    tally = Tally()
+    tally = Usage()
     count(tally, [Reply("0", None, Failure("timeout", "no answer within 1 s"))])
     assert (tally.calls, tally.failed) == (1, 1)

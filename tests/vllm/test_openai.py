@@ -10,7 +10,7 @@ from stages.engines.openai import OpenAIEngine
 from stages.errors import BadConfig, BadInput
 from stages.interfaces import Request, Sampling
 from stages.services.client import Server
-from stages.services.vllm_server import Greeting, greet
+from stages.services.vllm_server import ServerInfo, probe_server
 from tests.engines.test_hf_adapters import make_adapter
 from tests.vllm.conftest import GREEDY, NEEDS_VLLM, QUESTIONS
 from tests.vllm.server import call
@@ -22,7 +22,7 @@ WORDS = [f"{question} Say what you know of it." for question in QUESTIONS]
 @pytest.fixture
 def engine(server: str) -> Iterator[OpenAIEngine]:
     transport = Server(f"{server}/v1", key=None, concurrency=4, retry_for_s=10)
-    yield OpenAIEngine("base", transport, server=greet(f"{server}/v1", None), max_loras=2)
+    yield OpenAIEngine("base", transport, server=probe_server(f"{server}/v1", None), max_loras=2)
     transport.close()
 
 
@@ -41,8 +41,8 @@ def served_names(server: str) -> set[str]:
 
 
 def test_the_server_says_that_it_is_vllm(server: str) -> None:
-    found = greet(f"{server}/v1", None)
-    assert found == Greeting(found.models, vllm=True, context=512)
+    found = probe_server(f"{server}/v1", None)
+    assert found == ServerInfo(found.models, vllm=True, context=512)
     assert found.models is not None and "base" in found.models
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.engines.openai import OpenAIEngine
 from stages.interfaces import Completion, Request, Sampling
 from stages.services.client import Server
-from stages.services.vllm_server import greet
+from stages.services.vllm_server import probe_server
 from tests.vllm.conftest import NEEDS_VLLM, QUESTIONS, answers, running
 
 pytestmark = NEEDS_VLLM
@@ -40,7 +40,7 @@ def test_a_schema_is_obeyed_by_each_request_that_has_one(llama: Path) -> None:
 
 def test_a_server_is_told_the_schema(server: str) -> None:
     transport = Server(f"{server}/v1", key=None, concurrency=4, retry_for_s=10)
-    engine = OpenAIEngine("base", transport, server=greet(f"{server}/v1", None))
+    engine = OpenAIEngine("base", transport, server=probe_server(f"{server}/v1", None))
     found = list(engine.sample(BOUND))
     transport.close()
     assert [each.error for each in found] == [None] * 8
