@@ -113,9 +113,9 @@ def sft(
             run.progress.phase("loading")
             with run.display.apart(run.target.descriptors):
                 quiet_libraries()
-                from stages.trainers.sft import TrlFinetuner
+                from stages.trainers.sft import SupervisedTrainer
 
-                trainer = TrlFinetuner(name, device=Device(device, dtype), run=digest)
+                trainer = SupervisedTrainer(name, device=Device(device, dtype), run=digest)
                 made = stage.run(pairs, trainer, out=out, config=config, watch=run.progress)
         run.write([made])
     return run.code

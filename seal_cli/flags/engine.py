@@ -161,14 +161,14 @@ class EngineFlags:
 
     def calls(self, model: str, requests: Iterable[Request]) -> Iterator[Call]:
         """What a server would be sent."""
-        from stages.engines.openai import call_of
+        from stages.engines.openai import make_call
 
-        return (call_of(request, model, get_limit_name(self.url)) for request in requests)
+        return (make_call(request, model, get_limit_name(self.url)) for request in requests)
 
     def _vllm(self, adapters: Sequence[Path]) -> dict[str, Any]:
-        from stages.engines.vllm_adapters import lora_needs
+        from stages.engines.vllm_adapters import read_lora_needs
 
-        rank, count = lora_needs(adapters)
+        rank, count = read_lora_needs(adapters)
         slots = min(count, self.max_loras or _MAX_LORAS) or None
         return {
             "max_rank": rank,

@@ -11,7 +11,7 @@ from stages.errors import BadConfig, MissingInput
 from stages.models.loading import Device, check_model, fingerprint
 from stages.plugins import check_name, load_class
 
-TRAINERS = {"batched": "stages.trainers.batched.trainer:ManyTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
+TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
 
 
 def choose_model(flag: str | None, named: Iterable[str]) -> str:

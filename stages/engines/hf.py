@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList
 
-from stages.engines.hf_adapters import Batch, Lora, SlotRows, lay_rows, make_batches, read_lora, stackable_layers
+from stages.engines.hf_adapters import (
+    AdapterBatch,
+    LoraWeights,
+    UnequalRows,
+    assign_rows,
+    get_stackable_layers,
+    make_batches,
+    read_plain_lora,
+)
 from stages.engines.hf_decoding import Company, Lay, Row, company, complete, decodable, left_padded
 from stages.engines.hf_sampling import SeededSampling
 from stages.errors import BadInput, MissingInput, OutOfMemory, SealError
@@ -69,13 +77,13 @@ class HFEngine:
 
     def _stackable(
         self, groups: Mapping[Path | None, Sequence[Request]], left: list[Path | None]
-    ) -> Iterator[tuple[Lora, Sequence[Request]]]:
+    ) -> Iterator[tuple[LoraWeights, Sequence[Request]]]:
         """Adapters that can share a batch, read one after the other; the others are put on the list `left`."""
-        linear = stackable_layers(self.network)
+        linear = get_stackable_layers(self.network)
         for adapter, group in groups.items():
             lora = None
             with suppress(BadInput, MissingInput, OSError):  # said when it is asked alone
-                lora = read_lora(adapter, linear) if adapter and self._fits(None) else None
+                lora = read_plain_lora(adapter, linear) if adapter and self._fits(None) else None
             if lora is None:
                 left.append(adapter)
             else:
@@ -98,7 +106,7 @@ class HFEngine:
         finally:
             self.slot.use(None)
 
-    def _together(self, batch: Batch) -> Iterator[Completion]:
+    def _together(self, batch: AdapterBatch) -> Iterator[Completion]:
         """One batch of several adapters, stacked on the model."""
         (first, _), count = batch[0], len(batch)
         requests = [request for _, own in batch for request in own]
@@ -108,8 +116,8 @@ class HFEngine:
         with Stack(self.network, first.layers, rank=first.rank, slots=count) as stack:
             for slot, (lora, _) in enumerate(batch):
                 stack.load(slot, lora.state, lora.scale)
-            stack.lay(count, SlotRows.of(slots, count, stack.device))
-            completions = list(self._complete(self.network, requests, slots, partial(lay_rows, stack, count)))
+            stack.lay(count, UnequalRows.of(slots, count, stack.device))
+            completions = list(self._complete(self.network, requests, slots, partial(assign_rows, stack, count)))
         yield from completions
         self._settle(requests)
 

@@ -27,7 +27,7 @@ _PLAIN = {  # settings with which an adapter is still two matrices a layer; any 
 
 
 @dataclass(frozen=True)
-class Lora:
+class LoraWeights:
     """A plain LoRA adapter in memory: `state` under peft's names, `layers` in the order of the model."""
 
     rank: int
@@ -36,13 +36,13 @@ class Lora:
     state: Mapping[str, Tensor]
 
 
-def stackable_layers(network: nn.Module) -> dict[str, nn.Linear]:
+def get_stackable_layers(network: nn.Module) -> dict[str, nn.Linear]:
     """The linear layers that can have the adapters of many rows at once, by name, in the order of the model."""
     layers = linear_layers(network)
     return {name: part for name, part in layers.items() if isinstance(part, nn.Linear) and follows_rows(network, name)}
 
 
-def read_lora(path: Path, linear: Mapping[str, nn.Linear]) -> Lora | None:
+def read_plain_lora(path: Path, linear: Mapping[str, nn.Linear]) -> LoraWeights | None:
     """The adapter, or None if it is more than plain LoRA or does not fit the model: then peft has the say."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -65,7 +65,7 @@ def read_lora(path: Path, linear: Mapping[str, nn.Linear]) -> Lora | None:
     if not whole or not all(_fits(state, name, linear[name], rank) for name in layers):
         return None
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    return Lora(rank, layers, scale, state)
+    return LoraWeights(rank, layers, scale, state)
 
 
 def _targeted(linear: Iterable[str], targets: Any) -> tuple[str, ...]:
@@ -79,12 +79,12 @@ def _fits(state: Mapping[str, Tensor], name: str, layer: nn.Linear, rank: int) -
     return shapes == [(rank, layer.in_features), (layer.out_features, rank)]
 
 
-Batch = Sequence[tuple[Lora, Sequence[Request]]]  # adapters of one shape, each with its requests
+AdapterBatch = Sequence[tuple[LoraWeights, Sequence[Request]]]  # adapters of one shape, each with its requests
 
 
-def make_batches(groups: Iterable[tuple[Lora, Sequence[Request]]], size: int) -> Iterator[Batch]:
+def make_batches(groups: Iterable[tuple[LoraWeights, Sequence[Request]]], size: int) -> Iterator[AdapterBatch]:
     """Batches of at most `size` rows (one adapter's requests may be split), each of adapters of one shape, in order."""
-    batch: list[tuple[Lora, Sequence[Request]]] = []
+    batch: list[tuple[LoraWeights, Sequence[Request]]] = []
     for lora, requests in groups:
         for start in range(0, len(requests), size):
             piece = requests[start : start + size]
@@ -98,14 +98,14 @@ def make_batches(groups: Iterable[tuple[Lora, Sequence[Request]]], size: int) ->
 
 
 @dataclass(frozen=True)
-class SlotRows:
+class UnequalRows:
     """A batch in which each slot has rows of its own number, anywhere."""
 
     places: Tensor  # (slots, most rows of a slot): the row at each place; row 0 where a slot has fewer
     rows: Tensor  # (rows,): the place of each row in the flat `places`
 
     @classmethod
-    def of(cls, slots: Sequence[int], count: int, device: torch.device) -> "SlotRows":
+    def of(cls, slots: Sequence[int], count: int, device: torch.device) -> "UnequalRows":
         """For a batch whose rows belong to these of `count` slots."""
         owned = [[row for row, slot in enumerate(slots) if slot == own] for own in range(count)]
         most = max(map(len, owned))
@@ -125,7 +125,7 @@ class SlotRows:
         return y + grown.view(-1, *y.shape[1:])[self.rows]
 
 
-def lay_rows(stack: Stack, count: int, slots: Sequence[int]) -> None:
+def assign_rows(stack: Stack, count: int, slots: Sequence[int]) -> None:
     """Tells the stack, laid for `count` slots, which slot each row of the next passes belongs to."""
     equal = [slot for slot in range(count) for _ in range(len(slots) // count)]
-    stack.layout = EqualRows(count) if list(slots) == equal else SlotRows.of(slots, count, stack.device)
+    stack.layout = EqualRows(count) if list(slots) == equal else UnequalRows.of(slots, count, stack.device)

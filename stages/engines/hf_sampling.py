@@ -8,8 +8,8 @@ from torch import Tensor
 
 from stages.interfaces import Sampling
 
-FEW = 64  # of the likeliest tokens: most often they hold the mass of top_p
-TRIES = 8  # draws that are looked at one by one, before a whole row is sorted
+SHORTLIST = 64  # of the likeliest tokens: most often they hold the mass of top_p
+MAX_REJECTIONS = 8  # draws that are looked at one by one, before a whole row is sorted
 _NEVER = float("-inf")
 _MOST_CHANCE = 1 - 2.0**-24  # the largest float32 below 1
 _WORD = (1 << 64) - 1
@@ -57,7 +57,7 @@ class SeededSampling:
             return scores
         logits = scores[self.drawn].float()
         logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature  # else a small one overflows
-        keys = [key(self.rows[row].seed, step) for row in self.drawn]
+        keys = [derive_key(self.rows[row].seed, step) for row in self.drawn]
         noisy = scores.float().clone()
         noisy[self.drawn] = draw(logits, self.top_p, torch.tensor(keys, dtype=torch.int32, device=self.device))
         return noisy
@@ -68,9 +68,9 @@ def draw(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
 
     Where FEW of the likeliest words reach top_p, only those get noise.
     """
-    likeliest, words = logits.topk(min(FEW, logits.shape[-1]))
+    likeliest, words = logits.topk(min(SHORTLIST, logits.shape[-1]))
     least, within = _least_kept(likeliest, logits, top_p)
-    few = with_noise(likeliest.masked_fill(likeliest < least, _NEVER), words, keys)
+    few = add_noise(likeliest.masked_fill(likeliest < least, _NEVER), words, keys)
     noisy = torch.full_like(logits, _NEVER).scatter_(1, words, few)
     beyond = (~within).nonzero()[:, 0]
     at_once = 1 if beyond.device.type == "cpu" else max(1, len(beyond))  # a cache holds one row
@@ -85,10 +85,10 @@ def _draw_among_many(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
 
     After TRIES words the rows that still have none are sorted.
     """
-    noisy = with_noise(logits, torch.arange(logits.shape[-1], device=logits.device), keys)
+    noisy = add_noise(logits, torch.arange(logits.shape[-1], device=logits.device), keys)
     open_rows = (top_p < 1).nonzero()[:, 0]
     chances = logits.softmax(-1) if len(open_rows) else logits
-    for _ in range(TRIES):
+    for _ in range(MAX_REJECTIONS):
         if not len(open_rows):
             return noisy
         own, word = logits[open_rows], noisy[open_rows].argmax(-1, keepdim=True)
@@ -109,7 +109,7 @@ def keep_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
     """
     if bool((top_p >= 1).all()):
         return logits
-    least, within = _least_kept(logits.topk(min(FEW, logits.shape[-1]))[0], logits, top_p)
+    least, within = _least_kept(logits.topk(min(SHORTLIST, logits.shape[-1]))[0], logits, top_p)
     beyond = (~within).nonzero()[:, 0]
     if len(beyond):
         own = logits[beyond]
@@ -125,7 +125,7 @@ def _least_kept(likeliest: Tensor, logits: Tensor, top_p: Tensor) -> tuple[Tenso
     return likeliest.gather(-1, last), ~kept[:, -1]
 
 
-def with_noise(logits: Tensor, words: Tensor, keys: Tensor) -> Tensor:
+def add_noise(logits: Tensor, words: Tensor, keys: Tensor) -> Tensor:
     """Logits (rows, n) of these words, ids (n,) or (rows, n), each with the Gumbel noise of its row's keys."""
     mixed = words.to(torch.int32)
     for number in range(2):
@@ -138,7 +138,7 @@ def with_noise(logits: Tensor, words: Tensor, keys: Tensor) -> Tensor:
     return logits - chance.neg_().log1p_().neg_().log_()
 
 
-def key(seed: int, step: int) -> tuple[int, int]:
+def derive_key(seed: int, step: int) -> tuple[int, int]:
     """Where the words' noise begins for this token of this request: 64 bits in halves, by splitmix64."""
     mixed = (seed + _GOLDEN * (step + 1)) & _WORD
     for shift, factor in ((30, FIRST), (27, SECOND)):

@@ -24,7 +24,7 @@ _TRIES = 6  # of one request, where the server says how it wants to be asked
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingRequest:
     """A request on its way: how often it was sent, last to which model, and most tokens by what the server said."""
 
     request: Request
@@ -48,7 +48,7 @@ class OpenAIEngine:
     ) -> None:
         self.model, self.transport, self.server = model, transport, server
         self.dialect = Dialect(limit_name)
-        self.asked: dict[str, Asked] = {}
+        self.asked: dict[str, PendingRequest] = {}
         self.failed = 0  # requests without an answer, for whatever reason
         self.stash: deque[Reply] = deque()  # came while we waited for another one
         self.loras = LoraRegistry(self._ask, max_loras)
@@ -74,19 +74,19 @@ class OpenAIEngine:
         for request in requests:
             while not self.transport.room or self.loras.must_wait(request.adapter):
                 yield from self._take(left, wait=True)
-            self._submit(Asked(request))
+            self._submit(PendingRequest(request))
             yield from self._take(left, wait=False)
         while self.asked:
             yield from self._take(left, wait=True)
 
     # ---- there
 
-    def _submit(self, asked: Asked) -> None:
+    def _submit(self, asked: PendingRequest) -> None:
         request = asked.request
         model = self.loras.name_of(request.adapter) if request.adapter else self.model
         self.transport.watch.begun([request.id])
         limit = min(asked.limit or request.sampling.max_tokens, self.server.context or sys.maxsize)
-        call = call_of(request, model, self.dialect.limit_name, limit)
+        call = make_call(request, model, self.dialect.limit_name, limit)
         body = self.dialect.write({**call.body, **(_NEUTRAL if self.server.vllm else {})})
         self.asked[request.id] = replace(asked, model=model, tries=asked.tries + 1, body=body)
         self.transport.submit(replace(call, body=body))
@@ -134,7 +134,7 @@ class OpenAIEngine:
             yield found
             self.transport.watch.settled([reply.id])
 
-    def _again(self, asked: Asked, failure: Failure | None) -> Asked | None:
+    def _again(self, asked: PendingRequest, failure: Failure | None) -> PendingRequest | None:
         """The request as it is to be sent once more, where the server has said what to change."""
         if failure is None or asked.tries >= _TRIES or not self.transport.live:
             return None
@@ -152,7 +152,7 @@ class OpenAIEngine:
         )
 
 
-def call_of(request: Request, model: str, limit_name: LimitName, limit: int | None = None) -> Call:
+def make_call(request: Request, model: str, limit_name: LimitName, limit: int | None = None) -> Call:
     """What is sent for a request. A text goes to completions, messages go to chat."""
     sampling = request.sampling
     body: dict[str, Any] = {

@@ -10,19 +10,19 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from stages.engines.vllm_adapters import OTHERWISE, SLOTS, check_fit, lora_needs, patterned
+from stages.engines.vllm_adapters import DEFAULT_SLOTS, USE_HF, check_fit, has_patterns
 from stages.engines.vllm_start import (
     OUT_OF_MEMORY,
     Sizes,
     check_vllm,
-    explained,
-    load_blank,
-    load_skeleton,
-    quiet,
-    reason,
+    get_reason,
+    get_weight_shapes,
+    load_meta_model,
+    load_null_adapter,
     set_environment,
-    start,
-    weights_of,
+    silence,
+    start_vllm,
+    translate_errors,
 )
 from stages.errors import BadInput, OutOfMemory, SealError
 from stages.interfaces import Completion, Request, Sampling, Unwatched, Watch
@@ -31,7 +31,6 @@ from stages.models.loading import Device, load_tokenizer
 from stages.tokens.tokenization import decoded, end_tokens, prompt_ids, token_limit, without_room
 
 _LEAST_TOP_P = 1e-6  # keeps the likeliest token alone, as 0 does elsewhere; vLLM refuses 0
-__all__ = ["VLLMEngine", "check_vllm", "lora_needs"]
 
 
 class VLLMEngine:
@@ -56,16 +55,16 @@ class VLLMEngine:
         check_vllm()
         set_environment()
         self.model = model
-        self.sizes = Sizes(batch_size, max_rank, slots or SLOTS, memory_fraction, structured)
+        self.sizes = Sizes(batch_size, max_rank, slots or DEFAULT_SLOTS, memory_fraction, structured)
         self.tokenizer = load_tokenizer(model)
-        skeleton = load_skeleton(model)
+        skeleton = load_meta_model(model)
         self.ends = end_tokens(self.tokenizer, skeleton)
-        self.weights = weights_of(skeleton)
-        self.llm = start(model, device, self.sizes)
+        self.weights = get_weight_shapes(skeleton)
+        self.llm = start_vllm(model, device, self.sizes)
         self.context = _held_context(skeleton.config, self.llm)
         self.numbers = count(1)  # of requests and adapters: none is used twice
         needs_blank = max_rank is not None and device.resolve()[0].type == "cpu"
-        self.blank = load_blank(self.llm, next(self.numbers), skeleton) if needs_blank else None
+        self.blank = load_null_adapter(self.llm, next(self.numbers), skeleton) if needs_blank else None
         self._try_out()
 
     def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
@@ -73,7 +72,7 @@ class VLLMEngine:
         known = list(requests)
         failed = {each.id: each for request in known if (each := self._without_room(request))}
         yield from failed.values()
-        waiting = deque(grouped(request for request in known if request.id not in failed))
+        waiting = deque(group_by_adapter(request for request in known if request.id not in failed))
         flying: dict[str, Request] = {}
         loras: dict[Path, Any] = {}  # an adapter is read anew by each call
         try:
@@ -130,7 +129,7 @@ class VLLMEngine:
 
     def _step(self) -> list[tuple[str, list[int], str]]:
         """One token for every request in work. (key, tokens, why it ended) of those that this finished."""
-        with explained(self.model, self.sizes):
+        with translate_errors(self.model, self.sizes):
             ended = [output for output in self.llm.step() if output.finished]
         return [(each.request_id, list(each.outputs[0].token_ids), each.outputs[0].finish_reason) for each in ended]
 
@@ -146,25 +145,25 @@ class VLLMEngine:
         from vllm.lora.request import LoRARequest
 
         settings = check_fit(adapter, self.weights, self.model, self.sizes.max_rank).config
-        if patterned(settings) and "rank_pattern" not in PEFTHelper.__dataclass_fields__:
+        if has_patterns(settings) and "rank_pattern" not in PEFTHelper.__dataclass_fields__:
             raise BadInput(f"adapter {adapter}: layers of different ranks, which this vLLM mistakes; take a newer one")
         number = next(self.numbers)
         lora = LoRARequest(str(number), number, str(adapter.absolute()))
         try:
             self.llm.add_lora(lora)
         except Exception as error:
-            raise refused(adapter, error) from error
+            raise explain_refusal(adapter, error) from error
         return lora
 
     def _try_out(self) -> None:
         """One token, so that what vLLM cannot run here is said now, not in the middle of the work."""
-        with quiet():
+        with silence():
             self._ask(Request("", "a", Sampling(0.0, 1.0, 1)), self.blank)
             while self.llm.has_unfinished_requests():
                 self._step()
 
 
-def grouped(requests: Iterable[Request]) -> Iterator[Request]:
+def group_by_adapter(requests: Iterable[Request]) -> Iterator[Request]:
     """Those without an adapter first, then each adapter's together, in the order in which they come up."""
     groups: dict[Path | None, list[Request]] = {None: []}
     for request in requests:
@@ -178,8 +177,10 @@ def _held_context(config: Any, llm: Any) -> int:
     return min(most, context_of(config) or most)
 
 
-def refused(adapter: Path, error: Exception) -> SealError:
+def explain_refusal(adapter: Path, error: Exception) -> SealError:
     """What vLLM said when it was to read this adapter."""
     if OUT_OF_MEMORY.search(str(error)):
-        return OutOfMemory(f"adapter {adapter}: no memory left for it ({reason(error)}); take a smaller --max-loras")
-    return BadInput(f"adapter {adapter}: vLLM cannot use it: {reason(error)}; {OTHERWISE}")
+        return OutOfMemory(
+            f"adapter {adapter}: no memory left for it ({get_reason(error)}); take a smaller --max-loras"
+        )
+    return BadInput(f"adapter {adapter}: vLLM cannot use it: {get_reason(error)}; {USE_HF}")

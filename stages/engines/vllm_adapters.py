@@ -8,7 +8,7 @@ from stages.errors import BadInput
 from stages.models.inspection import Adapter, lora_ranks, misfits, read_adapter
 from stages.models.safetensors_header import TensorInfo
 
-SLOTS = 8  # adapters in one batch: their memory is reserved, and each costs a little in every step
+DEFAULT_SLOTS = 8  # adapters in one batch: their memory is reserved, and each costs a little in every step
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes for max_lora_rank (its config/lora.py)
 _FEATURES = {  # settings of PEFT that vLLM has nothing for; some of them it would not even notice
     "use_dora": "DoRA",
@@ -20,7 +20,7 @@ _FEATURES = {  # settings of PEFT that vLLM has nothing for; some of them it wou
     "use_qalora": "QALoRA",
     "use_bdlora": "block-diagonal LoRA",
 }
-OTHERWISE = "--engine hf can use it"
+USE_HF = "--engine hf can use it"
 
 
 class LoraNeeds(NamedTuple):
@@ -30,7 +30,7 @@ class LoraNeeds(NamedTuple):
     adapters: int
 
 
-def lora_needs(adapters: Iterable[Path]) -> LoraNeeds:
+def read_lora_needs(adapters: Iterable[Path]) -> LoraNeeds:
     """From the adapters' settings and headers. Raises MissingInput or BadInput for one that vLLM could not use."""
     ranks = [_rank_of(path, _readable(path)) for path in dict.fromkeys(adapters)]
     return LoraNeeds(max(ranks, default=None), len(ranks))
@@ -41,12 +41,12 @@ def _readable(path: Path) -> Adapter:
     adapter = read_adapter(path)
     kind = adapter.config.get("peft_type")
     if kind != "LORA":
-        raise BadInput(f"adapter {path}: is {kind}, and vLLM takes LoRA alone; {OTHERWISE}")
+        raise BadInput(f"adapter {path}: is {kind}, and vLLM takes LoRA alone; {USE_HF}")
     unknown = [words for key, words in _FEATURES.items() if adapter.config.get(key)]
     if adapter.config.get("bias", "none") != "none":
         unknown.append("biases of the model (bias)")
     if unknown:
-        raise BadInput(f"adapter {path}: has {unknown[0]}, which vLLM cannot use; {OTHERWISE}")
+        raise BadInput(f"adapter {path}: has {unknown[0]}, which vLLM cannot use; {USE_HF}")
     return adapter
 
 
@@ -54,11 +54,11 @@ def _rank_of(path: Path, adapter: Adapter) -> int:
     """The largest rank that its settings name: what vLLM goes by."""
     rank = max(lora_ranks(path, adapter.config))
     if rank > RANKS[-1]:
-        raise BadInput(f"adapter {path}: rank {rank}, and vLLM takes {RANKS[-1]} at most; {OTHERWISE}")
+        raise BadInput(f"adapter {path}: rank {rank}, and vLLM takes {RANKS[-1]} at most; {USE_HF}")
     return rank
 
 
-def slot_rank(rank: int) -> int:
+def round_up_rank(rank: int) -> int:
     """The smallest rank that vLLM can make room for that holds this one."""
     return next(size for size in RANKS if size >= rank)
 
@@ -79,6 +79,6 @@ def check_fit(path: Path, weights: Mapping[str, TensorInfo], model: str, most: i
     return adapter
 
 
-def patterned(config: Mapping[str, Any]) -> bool:
+def has_patterns(config: Mapping[str, Any]) -> bool:
     """Whether some layers have a rank or an alpha of their own."""
     return bool(config.get("rank_pattern") or config.get("alpha_pattern"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from stages.engines.vllm_adapters import slot_rank
+from stages.engines.vllm_adapters import round_up_rank
 from stages.errors import BadConfig, BadInput, OutOfMemory, SealError
 from stages.models.loading import Device
 from stages.models.network import load_network
@@ -62,7 +62,7 @@ def set_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def load_skeleton(model: str) -> Any:
+def load_meta_model(model: str) -> Any:
     """The transformers model without memory for its weights: its settings, its layers, and whether all are there.
 
     vLLM does not notice a missing half of the layers that it fuses, such as q_proj.
@@ -73,15 +73,15 @@ def load_skeleton(model: str) -> Any:
     return load_network(model, device_map="meta")[0]
 
 
-def weights_of(network: Any) -> Mapping[str, TensorInfo]:
+def get_weight_shapes(network: Any) -> Mapping[str, TensorInfo]:
     """Names and shapes of a model's weights, as the header of a file has them."""
     return {name: TensorInfo("F32", tuple(weight.shape)) for name, weight in network.state_dict().items()}
 
 
-def start(model: str, device: Device, sizes: Sizes) -> Any:
+def start_vllm(model: str, device: Device, sizes: Sizes) -> Any:
     """vLLM's engine with the model in it; nothing of it is left running when the process ends."""
-    place, dtype = chosen(device)
-    with quiet(), explained(model, sizes):
+    place, dtype = check_device(device)
+    with silence(), translate_errors(model, sizes):
         from vllm.engine.arg_utils import EngineArgs
         from vllm.platforms import current_platform
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -92,7 +92,7 @@ def start(model: str, device: Device, sizes: Sizes) -> Any:
         return LLMEngine.from_engine_args(EngineArgs(model=model, dtype=dtype, **_arguments(sizes, place == "cpu")))
 
 
-def chosen(device: Device) -> tuple[str, str]:
+def check_device(device: Device) -> tuple[str, str]:
     """(cpu or cuda, the precision's name). Raises BadConfig for what vLLM does not have."""
     place, dtype = device.resolve()
     name = str(dtype).removeprefix("torch.")
@@ -123,11 +123,11 @@ def _arguments(sizes: Sizes, on_cpu: bool) -> dict[str, Any]:
         found["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
     if sizes.max_rank is not None:
         slots = sizes.slots + on_cpu  # one is for the blank
-        found |= {"enable_lora": True, "max_lora_rank": slot_rank(sizes.max_rank), "max_loras": slots}
+        found |= {"enable_lora": True, "max_lora_rank": round_up_rank(sizes.max_rank), "max_loras": slots}
     return found
 
 
-def load_blank(llm: Any, number: int, network: Any) -> Any:
+def load_null_adapter(llm: Any, number: int, network: Any) -> Any:
     """An adapter that changes nothing, for good in a slot of its own: the LoRARequest of requests without an adapter.
 
     On a CPU vLLM 0.32 gives these the adapter in its last slot where others in the batch have one
@@ -151,7 +151,7 @@ def load_blank(llm: Any, number: int, network: Any) -> Any:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Without what vLLM and torch say of themselves while they are imported and set up."""
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -160,34 +160,36 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def explained(model: str, sizes: Sizes) -> Iterator[None]:
+def translate_errors(model: str, sizes: Sizes) -> Iterator[None]:
     """vLLM's errors as ours: which class it takes for which cause changes from version to version."""
     try:
         yield
     except SealError:
         raise
     except ImportError as error:
-        raise BadConfig(f"--engine vllm: the vLLM that is installed cannot be imported: {reason(error)}") from error
+        raise BadConfig(f"--engine vllm: the vLLM that is installed cannot be imported: {get_reason(error)}") from error
     except Exception as error:
-        raise translated(model, sizes, error) from error
+        raise translate(model, sizes, error) from error
 
 
-def translated(model: str, sizes: Sizes, error: Exception) -> SealError:
+def translate(model: str, sizes: Sizes, error: Exception) -> SealError:
     """One of ours that says what to change."""
     text = str(error)
     share = "--memory-fraction" if sizes.memory_fraction is None else f"--memory-fraction {sizes.memory_fraction}"
     if re.search(r"on startup is less than desired", text):
-        return OutOfMemory(f"{share}: so much memory is not free ({reason(error)}); take a smaller one")
+        return OutOfMemory(f"{share}: so much memory is not free ({get_reason(error)}); take a smaller one")
     if re.search(r"cache blocks|KV cache|on kv cache allocation", text):
         return OutOfMemory(
-            f"{share}: no room for {model}'s context ({reason(error)}); take a larger one, or {_INSTEAD}"
+            f"{share}: no room for {model}'s context ({get_reason(error)}); take a larger one, or {_INSTEAD}"
         )
     if OUT_OF_MEMORY.search(text):
-        return OutOfMemory(f"{model} does not fit into the device's memory with {share} ({reason(error)}); {_INSTEAD}")
-    return BadInput(f"--model {model}: vLLM cannot run it: {reason(error)}; {_INSTEAD}")
+        return OutOfMemory(
+            f"{model} does not fit into the device's memory with {share} ({get_reason(error)}); {_INSTEAD}"
+        )
+    return BadInput(f"--model {model}: vLLM cannot run it: {get_reason(error)}; {_INSTEAD}")
 
 
-def reason(error: BaseException) -> str:
+def get_reason(error: BaseException) -> str:
     """The first line of an error that says something, in at most 200 characters."""
     lines = [line.strip() for line in str(error).splitlines()]
     said = [line.removeprefix("Value error, ") for line in lines if line and "validation error" not in line]

@@ -29,7 +29,7 @@ SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most
 
 
 @dataclass(frozen=True)
-class Base:
+class AdapterBase:
     """The model that adapters are trained on: its name, the fingerprint of its weights, and what it takes."""
 
     name: str
@@ -37,7 +37,7 @@ class Base:
     check: Callable[[Path, str], None] = lambda path, model: None
 
     @classmethod
-    def of(cls, model: str) -> "Base":
+    def of(cls, model: str) -> "AdapterBase":
         """The model as it lies there. Raises as `adapter_check` does."""
         return cls(model, fingerprint(model), adapter_check(model))
 
@@ -58,7 +58,7 @@ class PeftTrainer:
         self.model = model
         self.tokenizer = load_tokenizer(model)
         self.network = load_model(model, device)
-        self.base = Base.of(model)
+        self.base = AdapterBase.of(model)
 
     def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
         """One result per job, in order, each after its directory is complete. Reads all jobs first."""
@@ -95,7 +95,7 @@ class PeftTrainer:
         student = add_lora(self.network, job.config)
         try:
             losses = _train(student, sequences, job.config, job.seed, watch)
-            error = diverged(losses) or overflowed(student.parameters())
+            error = explain_divergence(losses) or explain_overflow(student.parameters())
             path = None if error else _save_adapter(student, job.out, self.base)
         finally:
             student.unload()
@@ -129,11 +129,11 @@ def _train(
     student: Any, sequences: Sequence[Tokens], config: FitConfig, seed: int, watch: Watch = Unwatched()
 ) -> list[float]:
     """Fits the student in place. Returns the mean loss per target token of every step."""
-    steps = list(batches(len(sequences), config, seed))
+    steps = list(plan_steps(len(sequences), config, seed))
     weights = [weight for weight in student.parameters() if weight.requires_grad]
     rate, decay = config.learning_rate, config.weight_decay
     optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)  # as HF Trainer
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(config, len(steps)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, make_schedule(config, len(steps)))
     losses = []
     student.train()
     for step in steps:
@@ -150,7 +150,7 @@ def _train(
     return [float(loss) for loss in torch.stack(losses).tolist()]
 
 
-def batches(count: int, config: FitConfig, seed: int) -> Iterator[list[int]]:
+def plan_steps(count: int, config: FitConfig, seed: int) -> Iterator[list[int]]:
     """The sequences of each optimizer step: a shuffle per epoch from the job's own seed; the last may be short."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "order"))
     size = config.batch_size * config.accumulation
@@ -159,7 +159,7 @@ def batches(count: int, config: FitConfig, seed: int) -> Iterator[list[int]]:
         yield from (order[start : start + size] for start in range(0, count, size))
 
 
-def learning_rate_factor(config: FitConfig, steps: int) -> Callable[[int], float]:
+def make_schedule(config: FitConfig, steps: int) -> Callable[[int], float]:
     """Share of the learning rate at step t: warm-up, then transformers' linear, cosine or constant schedule."""
 
     def factor(step: int) -> float:
@@ -195,19 +195,19 @@ def _right_padded(sequence: Tokens, to: int) -> tuple[list[int], list[int], list
     return ids, positions, targets, weights, [1] * len(sequence.ids) + [0] * (to - len(sequence.ids))
 
 
-def diverged(losses: Sequence[float]) -> str | None:
+def explain_divergence(losses: Sequence[float]) -> str | None:
     """What to write on the line of a training that ended in NaN or infinity, else None."""
     bad = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), None)
     return None if bad is None else f"training diverged: the loss is {losses[bad]} at step {bad + 1} of {len(losses)}"
 
 
-def overflowed(weights: Iterable[torch.Tensor]) -> str | None:
+def explain_overflow(weights: Iterable[torch.Tensor]) -> str | None:
     """The same for weights that the last step, whose loss nobody saw, turned into NaN or infinity."""
     fine = all(bool(weight.isfinite().all()) for weight in weights)
     return None if fine else "training diverged: a weight is not finite after the last step"
 
 
-def _save_adapter(student: Any, out: Path, base: Base) -> Path:
+def _save_adapter(student: Any, out: Path, base: AdapterBase) -> Path:
     """Writes a trained peft model's LoRA as a PEFT directory: it is complete or absent."""
     from peft import get_peft_model_state_dict
 
@@ -217,7 +217,7 @@ def _save_adapter(student: Any, out: Path, base: Base) -> Path:
 
 
 def write_adapter(
-    out: Path, state: Mapping[str, torch.Tensor], config: FitConfig, targets: Sequence[str], base: Base
+    out: Path, state: Mapping[str, torch.Tensor], config: FitConfig, targets: Sequence[str], base: AdapterBase
 ) -> Path:
     """Writes weights under peft's names as a PEFT directory, complete or absent."""
     from peft import LoraConfig
@@ -235,7 +235,7 @@ def write_adapter(
     return _write_directory(out, settings, state, base)
 
 
-def _write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor], base: Base) -> Path:
+def _write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor], base: AdapterBase) -> Path:
     """peft's two files, the weights as safetensors. Their metadata names the base model's weights.
 
     Nothing is published that the base does not accept.

@@ -19,10 +19,10 @@ from stages.models.network import first_line, library_errors, load_network
 from stages.records.record import Checkpoint
 from stages.tokens.chat_templates import controls_of
 from stages.tokens.tokenization import Tokens, example_tokens
-from stages.trainers.peft import overflowed
+from stages.trainers.peft import explain_overflow
 
 
-class TrlFinetuner:
+class SupervisedTrainer:
     """Fine-tunes one model on prompt-completion examples and writes it as an ordinary model directory.
 
     `run` is a name for model, examples and settings together, which the directory then carries.
@@ -45,7 +45,7 @@ class TrlFinetuner:
         wide = config.full and self.device.dtype == "auto"  # bfloat16 weights would round small updates away
         network = load_model(self.model, replace(self.device, dtype="float32") if wide else self.device)
         dtype = self.device.resolve()[1] if wide and network.device.type == "cuda" else network.dtype
-        for told in try_saving(network, self.tokenizer, out, self.model, dtype.itemsize):
+        for told in check_saving(network, self.tokenizer, out, self.model, dtype.itemsize):
             watch.note(told)
         steps, losses = self._train(network, examples, config, watch)
         watch.phase("writing")
@@ -93,7 +93,7 @@ class TrlFinetuner:
             trainer.remove_callback(ProgressCallback)
             trainer.add_callback(_told_to(watch, sum(len(t.ids) for t in tokens), len(tokens), config))
             trainer.train()
-        if overflowed(trainer.model.parameters()):
+        if explain_overflow(trainer.model.parameters()):
             raise BadConfig(f"--learning-rate {config.learning_rate}: the training diverged; take a smaller one")
         if not config.full:
             _merge(trainer.model, tokens[0])
@@ -226,7 +226,7 @@ def _outer_lora(network: Any, config: SftConfig) -> Any:
     )
 
 
-def try_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_bytes: int) -> list[str]:
+def check_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_bytes: int) -> list[str]:
     """What is mended so that the model can be saved, as it will be when it is trained. Little is written.
 
     Raises BadConfig for a model that cannot be saved, NoSpace or OSError where its directory cannot be.
@@ -238,12 +238,12 @@ def try_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_bytes:
     check_space(out.parent, weight_bytes * network.num_parameters(), "the model's weights")
     trial = TemporaryDirectory(prefix=f"{out.name}.", suffix=PART, dir=out.parent)
     with trial as folder, library_errors(name, "cannot be saved, and so is not trained"):
-        network.save_pretrained(folder, state_dict=shared_weights(network))
+        network.save_pretrained(folder, state_dict=get_shared_weights(network))
         tokenizer.save_pretrained(folder)
     return mended
 
 
-def shared_weights(network: Any) -> dict[str, Any]:
+def get_shared_weights(network: Any) -> dict[str, Any]:
     """The first row of all weights that lie in one place, by which transformers sees whether it can save them."""
     places: dict[int, list[str]] = {}
     state = network.state_dict()

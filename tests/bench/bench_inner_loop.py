@@ -35,9 +35,9 @@ from stages.interfaces import FitConfig, FitJob, Lesson
 from stages.models.loading import Device, multiplies_bfloat16
 from stages.records.record import Record
 from stages.tokens.tokenization import example_tokens
-from stages.trainers.batched.chunked_loss import bytes_of_loss
-from stages.trainers.batched.loop import Group
-from stages.trainers.batched.trainer import ManyTrainer
+from stages.trainers.batched.chunked_loss import get_loss_bytes
+from stages.trainers.batched.loop import TrainingLoop
+from stages.trainers.batched.trainer import BatchedLoraTrainer
 from stages.trainers.peft import PeftTrainer, add_lora
 
 PADDED = 2048  # official TTT server
@@ -139,11 +139,11 @@ def bench_training(name: str, peft: PeftTrainer, jobs: Sequence[FitJob], out: Pa
         "lean loop (PeftTrainer)": lambda: list(peft.fit(jobs)),
     }
     for slots in slots_of(name):
-        many = ManyTrainer(model, slots=slots, loaded=loaded)
-        works[f"ManyTrainer, {slots} at once"] = lambda many=many: list(many.fit(jobs))  # type: ignore[misc]
+        many = BatchedLoraTrainer(model, slots=slots, loaded=loaded)
+        works[f"BatchedLoraTrainer, {slots} at once"] = lambda many=many: list(many.fit(jobs))  # type: ignore[misc]
     if torch.cuda.is_available() or multiplies_bfloat16():
-        half = ManyTrainer(model, slots=slots, device=Device(dtype="bfloat16"))
-        works[f"ManyTrainer, {slots} at once, bfloat16"] = lambda: list(half.fit(jobs))
+        half = BatchedLoraTrainer(model, slots=slots, device=Device(dtype="bfloat16"))
+        works[f"BatchedLoraTrainer, {slots} at once, bfloat16"] = lambda: list(half.fit(jobs))
     dense, weights = dense_rate(peft.network.device, peft.network.dtype, now), linear_weights(peft.network)
     seconds = turns(works, sizes["REPEATS"])
     seconds[official] = [each * steps / sizes["PADDED_STEPS"] for each in seconds[official]]
@@ -164,7 +164,7 @@ def bench_training(name: str, peft: PeftTrainer, jobs: Sequence[FitJob], out: Pa
             times_official=ratio(seconds[official], times),
             times_hf_unpadded=ratio(seconds["HF Trainer, un-padded"], times),
             times_lean_loop=ratio(seconds["lean loop (PeftTrainer)"], times),
-            times_one_at_once=ratio(seconds["ManyTrainer, 1 at once"], times),
+            times_one_at_once=ratio(seconds["BatchedLoraTrainer, 1 at once"], times),
             of_dense_rate=round(4 * weights * tokens / taken / dense, 2),
             dense_gflops=round(dense / 1e9, 1),
         )
@@ -182,7 +182,7 @@ def bench_growth(name: str, peft: PeftTrainer, lines: Sequence[Record], out: Pat
     tokens = {}
     for times in GROWTH:
         jobs = make_jobs(lines, out, few, times=times)
-        many = ManyTrainer(peft.model, slots=few["JOBS"], loaded=(peft.tokenizer, peft.network))
+        many = BatchedLoraTrainer(peft.model, slots=few["JOBS"], loaded=(peft.tokenizer, peft.network))
         works[f"× {times}"] = lambda many=many, jobs=jobs: list(many.fit(jobs))  # type: ignore[misc]
         tokens[f"× {times}"] = real_tokens(many.tokenizer, jobs)
     seconds = turns(works, sizes["REPEATS"])
@@ -205,23 +205,23 @@ def bench_memory(name: str, peft: PeftTrainer, jobs: Sequence[FitJob]) -> None:
     `logits_kb` is what a token's logits in float32 would be.
     """
     plans: list[dict[str, float]] = []
-    own = Group._tokens_that_fit
+    own = TrainingLoop._tokens_that_fit
 
-    def plan(self: Group) -> int:
+    def plan(self: TrainingLoop) -> int:
         tokens = own(self)
         weights = self.stack.weights
         each = self.saved(48) - self.saved(16)
         adapter = 4 * weights[0].numel() * weights.element_size()  # weights, gradient, two moments
         head = self.network.get_output_embeddings()
-        kept = {"adapter_mb": adapter / 1e6, "token_kb": each / 32 / 1e3, "loss_kb": bytes_of_loss(head) / 1e3}
+        kept = {"adapter_mb": adapter / 1e6, "token_kb": each / 32 / 1e3, "loss_kb": get_loss_bytes(head) / 1e3}
         plans.append({**kept, "logits_kb": len(head.weight) * 4 / 1e3, "tokens_per_step": tokens})
         return tokens
 
-    Group._tokens_that_fit = plan  # type: ignore[method-assign]
+    TrainingLoop._tokens_that_fit = plan  # type: ignore[method-assign]
     try:
-        next(iter(ManyTrainer(peft.model, loaded=(peft.tokenizer, peft.network)).fit(jobs[:1])))
+        next(iter(BatchedLoraTrainer(peft.model, loaded=(peft.tokenizer, peft.network)).fit(jobs[:1])))
     finally:
-        Group._tokens_that_fit = own  # type: ignore[method-assign]
+        TrainingLoop._tokens_that_fit = own  # type: ignore[method-assign]
     say(bench="memory", model=name, **{key: round(value, 3) for key, value in plans[0].items()})
 
 

@@ -34,7 +34,7 @@ from stages.engines.hf import HFEngine
 from stages.interfaces import FitConfig, Unwatched
 from stages.judges.lexical import Lexical
 from stages.records.record import Record, SelfEdit, content_id, make_task
-from stages.trainers.batched.trainer import ManyTrainer
+from stages.trainers.batched.trainer import BatchedLoraTrainer
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT.parent / "shared/data/seal_paper/iter0_train.json"
@@ -152,7 +152,7 @@ def main() -> None:
     shape = QWEN_7B if options.gpu else TOY
     tokenizer, network = make_tokenizer(texts, shape["vocab_size"]), make_network(shape, device, dtype)
     limits = {"slots": options.slots, "tokens_per_step": options.tokens_per_step}
-    trainer = ManyTrainer("random", loaded=(tokenizer, network), **limits)
+    trainer = BatchedLoraTrainer("random", loaded=(tokenizer, network), **limits)
     engine = HFEngine("random", loaded=(tokenizer, network), batch_size=256 if options.gpu else 64)
     chosen, config = lines[:: share if options.gpu else max(share, 50)], FitConfig(epochs=options.epochs)
     with tempfile.TemporaryDirectory(dir=options.adapters) as out:
@@ -166,7 +166,9 @@ def pieces(lines: Sequence[Record], trainer: Any, out: Path, config: FitConfig) 
     return adapt.pieces(lines, trainer.model, domain=QA(), out=out, config=config, seeds=SEEDS)
 
 
-def measure_adapt(lines: list[Record], trainer: ManyTrainer, config: FitConfig, out: Path, whole: int) -> list[Record]:
+def measure_adapt(
+    lines: list[Record], trainer: BatchedLoraTrainer, config: FitConfig, out: Path, whole: int
+) -> list[Record]:
     """Trains all adapters of the lines and prints what it took and what a whole round would."""
     network, plans = trainer.network, Plans()
     device, scale = network.device, whole / len(lines)
@@ -245,7 +247,7 @@ class Some(Plans):
             raise Enough
 
 
-def profile_steps(lines: list[Record], trainer: ManyTrainer, config: FitConfig, out: Path) -> None:
+def profile_steps(lines: list[Record], trainer: BatchedLoraTrainer, config: FitConfig, out: Path) -> None:
     """The first steps under torch's profiler: a table on stderr, costliest kernels first."""
     from torch.profiler import ProfilerActivity, profile
 

@@ -24,7 +24,7 @@ from stages.engines.hf import HFEngine
 from stages.interfaces import FitConfig, Sampling
 from stages.judges.exact import Exact
 from stages.records.jsonl import read_records
-from stages.trainers.batched.trainer import ManyTrainer
+from stages.trainers.batched.trainer import BatchedLoraTrainer
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "examples/tiny/model"
@@ -58,7 +58,7 @@ def main() -> None:
     say("seal --help", help_time, 1, "starts")
     with (ROOT / "examples/tiny/heldout.jsonl").open("rb") as file:
         tasks = list(islice(read_records(file, "heldout"), TASKS))
-    engine, trainer = HFEngine(str(MODEL)), ManyTrainer(str(MODEL))
+    engine, trainer = HFEngine(str(MODEL)), BatchedLoraTrainer(str(MODEL))
     sampling = Sampling(top_p=1.0, max_tokens=170)
     writing = generate.Writing(QA(), samples=2, sampling=sampling)
     edits = list(generate.run(tasks, engine, writing))

@@ -13,7 +13,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, set_seed
 
 from stages.engines.hf import HFEngine
-from stages.engines.hf_adapters import Lora, SlotRows, lay_rows, make_batches, read_lora, stackable_layers
+from stages.engines.hf_adapters import (
+    LoraWeights,
+    UnequalRows,
+    assign_rows,
+    get_stackable_layers,
+    make_batches,
+    read_plain_lora,
+)
 from stages.interfaces import Completion, Request, Sampling
 from stages.models.stacked_lora import EqualRows, Stack
 from tests.conftest import make_tokenizer
@@ -115,7 +122,7 @@ def right(requests: Sequence[Request], completions: Sequence[Completion], expect
 @pytest.mark.parametrize("name", KINDS)
 def test_only_plain_adapters_share_a_batch(model_dir: Path, adapters: dict[str, Path], name: str) -> None:
     network = AutoModelForCausalLM.from_pretrained(model_dir)
-    lora = read_lora(adapters[name], stackable_layers(network))
+    lora = read_plain_lora(adapters[name], get_stackable_layers(network))
     assert (lora is not None) == KINDS[name][1]
     if lora is not None:
         settings = KINDS[name][0]
@@ -256,7 +263,7 @@ def test_adapters_in_bfloat16_on_disk_are_answered_as_peft_answers_them(
 @pytest.mark.parametrize("slots", [[0, 1, 2], [0, 0, 1, 1, 2, 2], [0, 0, 2], [2, 0, 1, 0], [1], [2, 1, 0]])
 def test_each_row_gets_the_adapter_of_its_slot(model_dir: Path, adapters: dict[str, Path], slots: list[int]) -> None:
     network = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float64).requires_grad_(False)
-    loras = [read_lora(adapters[name], stackable_layers(network)) for name in ("A", "B", "A")]
+    loras = [read_plain_lora(adapters[name], get_stackable_layers(network)) for name in ("A", "B", "A")]
     first, name = loras[0], "model.layers.1.self_attn.v_proj"
     assert first
     x = torch.randn((len(slots), 3, 32), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -265,8 +272,8 @@ def test_each_row_gets_the_adapter_of_its_slot(model_dir: Path, adapters: dict[s
         for slot, lora in enumerate(loras):
             assert lora
             stack.load(slot, lora.state, 1.0 + slot)
-        stack.lay(3, SlotRows.of(slots, 3, stack.device))
-        lay_rows(stack, 3, slots)
+        stack.lay(3, UnequalRows.of(slots, 3, stack.device))
+        assign_rows(stack, 3, slots)
         found = network.get_submodule(name)(x)
     for row, slot in enumerate(slots):
         a, b = (loras[slot].state[f"base_model.model.{name}.lora_{side}.weight"].double() for side in "AB")  # type: ignore[union-attr]
@@ -275,8 +282,8 @@ def test_each_row_gets_the_adapter_of_its_slot(model_dir: Path, adapters: dict[s
 
 def test_rows_that_lie_in_equal_numbers_are_not_gathered(model_dir: Path) -> None:
     stack = Stack(AutoModelForCausalLM.from_pretrained(model_dir), [], rank=2, slots=2)
-    for slots, kind in (([0, 0, 1, 1], EqualRows), ([0, 1, 0, 1], SlotRows), ([0, 1, 1], SlotRows)):
-        lay_rows(stack, 2, slots)
+    for slots, kind in (([0, 0, 1, 1], EqualRows), ([0, 1, 0, 1], UnequalRows), ([0, 1, 1], UnequalRows)):
+        assign_rows(stack, 2, slots)
         assert type(stack.layout) is kind
 
 
@@ -304,11 +311,11 @@ def test_a_consumer_that_stops_early_leaves_the_model_as_it_was(model_dir: Path,
     assert snapshot(engine.network) == before
 
 
-def lora(rank: int = 2, layers: tuple[str, ...] = ("q",)) -> Lora:
-    return Lora(rank, layers, 1.0, {})
+def lora(rank: int = 2, layers: tuple[str, ...] = ("q",)) -> LoraWeights:
+    return LoraWeights(rank, layers, 1.0, {})
 
 
-def sizes(groups: Sequence[tuple[Lora, int]], size: int) -> list[list[int]]:
+def sizes(groups: Sequence[tuple[LoraWeights, int]], size: int) -> list[list[int]]:
     """How many requests of each adapter are in each batch."""
     some = ((each, [Request(str(n), "a", GREEDY) for n in range(count)]) for each, count in groups)
     return [[len(requests) for _, requests in batch] for batch in make_batches(some, size)]
@@ -331,7 +338,7 @@ def test_a_batch_holds_adapters_of_one_shape() -> None:
 def test_no_more_adapters_are_drawn_than_a_batch_needs() -> None:
     drawn = []
 
-    def groups() -> Iterator[tuple[Lora, Sequence[Request]]]:
+    def groups() -> Iterator[tuple[LoraWeights, Sequence[Request]]]:
         for number in range(9):
             drawn.append(number)
             yield lora(), [Request("a", "a", GREEDY)]

@@ -184,7 +184,7 @@ def test_the_output_layer_in_chunks_of_words_says_the_same_and_is_put_back(
     head = network.get_output_embeddings()
     expected = [naive(network, ids, LIMIT) for ids in PROMPTS]
     for words in (1, 7, 299):
-        monkeypatch.setattr(chunked_loss, "CHUNK", {"cpu": words})
+        monkeypatch.setattr(chunked_loss, "CHUNK_WORDS", {"cpu": words})
         assert greedy(network, [Row(ids, LIMIT) for ids in PROMPTS]) == expected
     with chunked_output(network):
         x = torch.randn(3, 5, head.in_features)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stages.engines import hf_sampling
-from stages.engines.hf_sampling import FEW, SeededSampling, draw, keep_top_p, key, with_noise
+from stages.engines.hf_sampling import SHORTLIST, SeededSampling, add_noise, derive_key, draw, keep_top_p
 from stages.interfaces import Sampling
 
 CPU = torch.device("cpu")
@@ -68,13 +68,13 @@ def test_top_p_keeps_what_a_naive_construction_keeps(top_p: float) -> None:
 
 
 def test_top_p_may_need_many_tokens() -> None:
-    flat = torch.randn((4, 40 * FEW), generator=torch.Generator().manual_seed(0)) / 10
+    flat = torch.randn((4, 40 * SHORTLIST), generator=torch.Generator().manual_seed(0)) / 10
     steep = 30 * flat[:1]
     logits = torch.cat([flat, steep])
     cut = keep_top_p(logits, torch.full((5, 1), 0.9))
     assert torch.equal(cut, torch.stack([naive_top_p(row, 0.9) for row in logits]))
     kept = cut.isfinite().sum(-1)
-    assert kept[:4].min() > 10 * FEW > FEW > kept[4]
+    assert kept[:4].min() > 10 * SHORTLIST > SHORTLIST > kept[4]
 
 
 def test_top_p_of_each_row_is_its_own() -> None:
@@ -136,7 +136,7 @@ def test_the_models_scores_are_left_alone() -> None:
 
 def keys_of(draws: Iterable[tuple[int, int]]) -> torch.Tensor:
     """Of (seed, step)."""
-    return torch.tensor([key(seed, step) for seed, step in draws], dtype=torch.int32)
+    return torch.tensor([derive_key(seed, step) for seed, step in draws], dtype=torch.int32)
 
 
 @pytest.mark.parametrize("tries", [8, 1, 0])
@@ -144,19 +144,19 @@ def keys_of(draws: Iterable[tuple[int, int]]) -> torch.Tensor:
 def test_a_draw_among_many_is_the_best_of_the_noisy_that_are_kept(
     monkeypatch: pytest.MonkeyPatch, top_p: float, tries: int
 ) -> None:
-    monkeypatch.setattr(hf_sampling, "TRIES", tries)
-    logits = torch.randn((6, 60 * FEW), generator=torch.Generator().manual_seed(1)) / 4
+    monkeypatch.setattr(hf_sampling, "MAX_REJECTIONS", tries)
+    logits = torch.randn((6, 60 * SHORTLIST), generator=torch.Generator().manual_seed(1)) / 4
     logits[0] *= 40  # few words reach top_p here, many in the others
     shares = torch.full((6, 1), top_p)
     keys = keys_of((seed, 3) for seed in range(6))
     kept = keep_top_p(logits, shares)
-    expected = with_noise(kept, torch.arange(60 * FEW), keys).argmax(-1)
+    expected = add_noise(kept, torch.arange(60 * SHORTLIST), keys).argmax(-1)
     assert torch.equal(draw(logits, shares, keys).argmax(-1), expected)
 
 
 def test_a_draw_that_top_p_seldom_cuts_sorts_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hf_sampling, "keep_top_p", lambda *each: pytest.fail("sorted"))
-    logits = torch.zeros(4, 40 * FEW)
+    logits = torch.zeros(4, 40 * SHORTLIST)
     logits[:, 1000:1010] = 1.0  # no word is alike another by rounding alone
     for step in range(20):
         draw(logits, torch.full((4, 1), 0.95), keys_of((seed, step) for seed in range(4)))
@@ -165,7 +165,7 @@ def test_a_draw_that_top_p_seldom_cuts_sorts_no_row(monkeypatch: pytest.MonkeyPa
 def test_noise_is_gumbels_for_all_words_seeds_and_steps() -> None:
     words = torch.arange(50_000)
     keys = keys_of((seed, step) for seed in (0, 1, -1, 2**63 + 5) for step in (0, 1, 700))
-    noise = with_noise(torch.zeros(12, 50_000), words, keys)
+    noise = add_noise(torch.zeros(12, 50_000), words, keys)
     assert bool(noise.isfinite().all())
     assert torch.allclose(noise.mean(1), torch.tensor(0.5772), atol=0.03)  # Euler's constant
     assert torch.allclose(noise.var(1), torch.tensor(torch.pi**2 / 6), atol=0.06)
@@ -176,7 +176,7 @@ def test_noise_is_gumbels_for_all_words_seeds_and_steps() -> None:
 def test_a_words_noise_does_not_depend_on_the_other_candidates() -> None:
     words = torch.tensor([[7, 200_000, 3], [3, 7, 1]])
     keys = keys_of([(5, 2)] * 2)
-    first, second = with_noise(torch.zeros(2, 3), words, keys).tolist()
+    first, second = add_noise(torch.zeros(2, 3), words, keys).tolist()
     assert (first[0], first[2]) == (second[1], second[0])
 
 

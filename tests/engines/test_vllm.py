@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from stages.engines.vllm import check_vllm, grouped, lora_needs, refused
-from stages.engines.vllm_adapters import RANKS, slot_rank
-from stages.engines.vllm_start import Sizes, chosen, translated
+from stages.engines.vllm import explain_refusal, group_by_adapter
+from stages.engines.vllm_adapters import RANKS, read_lora_needs, round_up_rank
+from stages.engines.vllm_start import Sizes, check_device, check_vllm, translate
 from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
 from stages.interfaces import Request, Sampling
 from stages.models.loading import Device
@@ -30,9 +30,10 @@ def test_vllm_that_is_not_installed_is_said_with_the_way_to_get_it(monkeypatch: 
 
 def test_looking_for_vllm_and_at_adapters_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from contextlib import suppress; from stages.engines.vllm import check_vllm, lora_needs\n"
+        "import sys; from contextlib import suppress; import stages.engines.vllm\n"
+        "from stages.engines.vllm_adapters import read_lora_needs; from stages.engines.vllm_start import check_vllm\n"
         "with suppress(Exception): check_vllm()\n"
-        "assert lora_needs([]) == (None, 0)\n"
+        "assert read_lora_needs([]) == (None, 0)\n"
         "print(*(name for name in ('torch', 'transformers', 'vllm') if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -47,13 +48,13 @@ def test_the_largest_rank_counts_and_each_adapter_once(model_dir: Path, tmp_path
     b = make_adapter(
         model_dir, tmp_path / "b", 1, {"r": 2, "rank_pattern": {"v_proj": 9}, "alpha_pattern": {"q_proj": 1}}
     )
-    assert lora_needs([a, b, a]) == (9, 2)
-    assert lora_needs([a]) == (3, 1)
+    assert read_lora_needs([a, b, a]) == (9, 2)
+    assert read_lora_needs([a]) == (3, 1)
 
 
 @pytest.mark.parametrize(("rank", "size"), [(1, 1), (2, 8), (8, 8), (9, 16), (257, 320), (512, 512)])
 def test_vllm_makes_room_for_certain_ranks_only(rank: int, size: int) -> None:
-    assert slot_rank(rank) == size
+    assert round_up_rank(rank) == size
     assert size in RANKS
 
 
@@ -74,18 +75,18 @@ def test_an_adapter_that_vllm_cannot_use_is_named(
 ) -> None:
     folder = make_adapter(model_dir, tmp_path / "adapter", 1, settings)
     with pytest.raises(BadInput, match=rf"adapter .*/adapter: {words}"):
-        lora_needs([folder])
+        read_lora_needs([folder])
 
 
 def test_an_adapter_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingInput, match=r"adapter .*/absent: no such directory"):
-        lora_needs([tmp_path / "absent"])
+        read_lora_needs([tmp_path / "absent"])
 
 
 def test_requests_of_one_adapter_lie_together_behind_those_without() -> None:
     names = ["b", "", "a", "b", "", "a"]
     requests = [Request(f"{name}{n}", "?", Sampling(), Path(name) if name else None) for n, name in enumerate(names)]
-    assert [each.id for each in grouped(requests)] == ["1", "4", "b0", "b3", "a2", "a5"]
+    assert [each.id for each in group_by_adapter(requests)] == ["1", "4", "b0", "b3", "a2", "a5"]
 
 
 # ---- what it is asked for, and its errors
@@ -100,7 +101,7 @@ def test_requests_of_one_adapter_lie_together_behind_those_without() -> None:
 )
 def test_devices_that_vllm_does_not_have_are_refused(device: Device, words: str) -> None:
     with pytest.raises(BadConfig, match=words):
-        chosen(device)
+        check_device(device)
 
 
 FREE = "Free memory on device cuda:0 (3.1/79.2 GiB) on startup is less than desired GPU memory utilization (0.92)."
@@ -129,14 +130,16 @@ ARCHITECTURE = (
     ],
 )
 def test_an_error_of_vllm_becomes_one_line_that_says_what_to_change(text: str, kind: type, words: str) -> None:
-    error = translated("m", replace(SIZES, memory_fraction=0.9), ValueError(text))
+    error = translate("m", replace(SIZES, memory_fraction=0.9), ValueError(text))
     assert type(error) is kind
     assert re.match(words, str(error))
     assert "\n" not in str(error)
 
 
 def test_an_adapter_that_vllm_refuses_is_named() -> None:
-    error = refused(Path("out/a"), ValueError("expected target modules in {'qkv_proj'} but received ['gate'].\nmore"))
+    error = explain_refusal(
+        Path("out/a"), ValueError("expected target modules in {'qkv_proj'} but received ['gate'].\nmore")
+    )
     assert str(error).startswith("adapter out/a: vLLM cannot use it: expected target modules in")
     assert str(error).endswith("; --engine hf can use it")
-    assert isinstance(refused(Path("a"), RuntimeError("CUDA out of memory")), OutOfMemory)
+    assert isinstance(explain_refusal(Path("a"), RuntimeError("CUDA out of memory")), OutOfMemory)

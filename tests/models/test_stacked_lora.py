@@ -11,10 +11,10 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from transformers import AutoModelForCausalLM
 
 from stages.models.stacked_lora import EqualRows, Stack
-from stages.trainers.batched.attention import packed_attention
-from stages.trainers.batched.lora_kernels import PackedRows
+from stages.trainers.batched.attention import use_packed_attention
+from stages.trainers.batched.lora_kernels import PackedLayout
 from stages.trainers.batched.packing import Packing
-from stages.trainers.batched.trainer import target_names
+from stages.trainers.batched.trainer import resolve_targets
 from tests.trainers.exact import BEYOND_ROUNDING, exact_model, packed, pieces, sequence, snapshot
 
 CHOICES = {
@@ -48,7 +48,7 @@ def random_state(stack: Stack, seed: int) -> State:
 
 def filled(network: Any, targets: tuple[str, ...], slots: int) -> tuple[Stack, list[State]]:
     """A stack with random adapters in its slots, each with a scale of its own."""
-    stack = Stack(network, target_names(network, targets), rank=RANK, slots=slots)
+    stack = Stack(network, resolve_targets(network, targets), rank=RANK, slots=slots)
     states = [random_state(stack, seed) for seed in range(slots)]
     for slot, state in enumerate(states):
         stack.load(slot, state, 0.5 + slot)
@@ -84,7 +84,7 @@ def test_the_initial_weights_are_bitwise_pefts_from_the_same_seed(
     qwen_dir: Path, dtype: torch.dtype, targets: tuple[str, ...]
 ) -> None:
     network = AutoModelForCausalLM.from_pretrained(qwen_dir, dtype=dtype)
-    stack = Stack(network, target_names(network, targets), rank=RANK, slots=3)
+    stack = Stack(network, resolve_targets(network, targets), rank=RANK, slots=3)
     stack.weights.fill_(9.0)  # what an earlier job left
     for slot, seed in ((2, 7), (0, 123456789), (1, 7)):
         stack.initialise(slot, stack.draw(seed), ALPHA / RANK)
@@ -101,7 +101,7 @@ def test_the_initial_weights_are_bitwise_pefts_from_the_same_seed(
 def test_an_initial_draw_does_not_touch_the_global_generator(model_dir: Path) -> None:
     network = AutoModelForCausalLM.from_pretrained(model_dir)
     before = torch.get_rng_state()
-    stack = Stack(network, target_names(network, ()), rank=RANK, slots=1)
+    stack = Stack(network, resolve_targets(network, ()), rank=RANK, slots=1)
     stack.draw(5)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -127,9 +127,9 @@ def test_a_batch_of_adapters_gives_each_ones_own_logits(model_dir: Path, targets
 
 def backward(network: Any, stack: Stack, packing: Packing, *, slots: int) -> None:
     """Of the sum of cubes of all that is no filling: behind a norm, that of squares would be mere rounding."""
-    with packed_attention(network):
+    with use_packed_attention(network):
         stack.bind(slots)
-        stack.layout = PackedRows(packing)
+        stack.layout = PackedLayout(packing)
         hidden = network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
         torch.cat(pieces(packing, hidden)).pow(3).sum().backward()
 

@@ -13,10 +13,10 @@ from stages.errors import BadConfig
 from stages.interfaces import Example, FitConfig, FitJob, Lesson, PadMode
 from stages.models.stacked_lora import Stack
 from stages.tokens.tokenization import lesson_tokens, padded
-from stages.trainers.batched.attention import packed_attention
-from stages.trainers.batched.lora_kernels import PATHS, PackedRows
-from stages.trainers.batched.packing import Packing, Row
-from stages.trainers.batched.trainer import ManyTrainer, target_names
+from stages.trainers.batched.attention import use_packed_attention
+from stages.trainers.batched.lora_kernels import KERNELS, PackedLayout
+from stages.trainers.batched.packing import PackedSequence, Packing
+from stages.trainers.batched.trainer import BatchedLoraTrainer, resolve_targets
 from stages.trainers.peft import PeftTrainer
 from tests.conftest import make_model, make_tokenizer
 from tests.trainers.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, Weights, distance, exact_norms, sequence, weights_of
@@ -77,7 +77,7 @@ def test_an_unknown_mode_names_the_known_ones(text: str) -> None:
 
 
 def test_a_length_beyond_the_models_context_names_the_one_that_fits(model_dir: Path, tmp_path: Path) -> None:
-    trainer = ManyTrainer(str(model_dir), device=FLOAT32)
+    trainer = BatchedLoraTrainer(str(model_dir), device=FLOAT32)
     with pytest.raises(BadConfig, match=r"--pad-to 2048: the model's context is 512; give --pad-to 512"):
         list(trainer.fit([make_job(tmp_path, replace(FULL, pad_to=2048))]))
 
@@ -93,8 +93,8 @@ def test_full_is_the_official_recipe_in_float64(tmp_path: Path, kind: str, batch
     expected, losses = plain_loop(folder, job, official_loss(TO), exact=True)
     for name, path, kind_of in (
         ("peft", None, PeftTrainer),
-        ("bmm", "bmm", ManyTrainer),
-        ("loop", "loop", ManyTrainer),
+        ("bmm", "bmm", BatchedLoraTrainer),
+        ("loop", "loop", BatchedLoraTrainer),
     ):
         trainer: Any = kind_of(str(folder), device=FLOAT64, **({"path": path} if path else {}))
         exact_norms(trainer.network)
@@ -111,7 +111,7 @@ def mean_distance(first: Weights, second: Weights) -> float:
 def test_a_job_is_hf_trainers_own_within_hf_trainers_own_rounding(model_dir: Path, tmp_path: Path, mode: str) -> None:
     # On average: of single weights Adam amplifies the rounding by a hundred and more, of which ones depends on the CPU.
     job = replace(make_job(tmp_path, replace(FULL, pad_mode=mode)), seed=12)
-    list(ManyTrainer(str(model_dir), device=FLOAT32).fit([job]))
+    list(BatchedLoraTrainer(str(model_dir), device=FLOAT32).fit([job]))
     pad = TO if mode == "full" else 0
     single, double = (
         hf_trainer(model_dir, job, encoded(job), tmp_path / "hf", pad=pad, dtype=dtype)
@@ -128,7 +128,7 @@ def test_pads_behind_sequences_of_unlike_lengths_in_one_block_see_their_own_sequ
 ) -> None:
     config = replace(FULL, pad_mode="sampled:3", batch_size=4)
     lesson = Lesson(tuple(Example("", WORDS[:length]) for length in (40, 44, 48, 52)))  # one block, filled up
-    for name, kind in (("peft", PeftTrainer), ("many", ManyTrainer)):
+    for name, kind in (("peft", PeftTrainer), ("many", BatchedLoraTrainer)):
         trainer: Any = kind(str(model_dir), device=FLOAT64)
         exact_norms(trainer.network)
         list(trainer.fit([FitJob(name, lesson, config, 3, tmp_path / name)]))
@@ -137,17 +137,17 @@ def test_pads_behind_sequences_of_unlike_lengths_in_one_block_see_their_own_sequ
 
 def test_the_paths_agree_on_pads_in_float32(model_dir: Path, tmp_path: Path) -> None:
     config = replace(FULL, rank=8, pad_mode="sampled:5", learning_rate=1e-3, epochs=1, batch_size=4)  # one step
-    for path in PATHS:
+    for path in KERNELS:
         job = make_job(tmp_path, config, name=path)
-        (result,) = ManyTrainer(str(model_dir), device=FLOAT32, path=path).fit([job])
+        (result,) = BatchedLoraTrainer(str(model_dir), device=FLOAT32, path=path).fit([job])
         assert result.error is None
-    for path in PATHS:
+    for path in KERNELS:
         gap = distance(weights_of(tmp_path / path), weights_of(tmp_path / "loop"))
         assert gap < 0.2 * config.learning_rate
 
 
 def test_the_modes_are_different_recipes(model_dir: Path, tmp_path: Path) -> None:
-    trainer = ManyTrainer(str(model_dir), device=FLOAT32)
+    trainer = BatchedLoraTrainer(str(model_dir), device=FLOAT32)
     modes = ("none", "eos", "sampled:3", "full")
     jobs = [make_job(tmp_path, replace(FULL, pad_mode=mode), name=mode.replace(":", "-")) for mode in modes]
     losses = {result.id: result.loss_first for result in trainer.fit(jobs)}
@@ -161,16 +161,16 @@ def test_the_modes_are_different_recipes(model_dir: Path, tmp_path: Path) -> Non
 
 def gradient(model: Path, mode: str, to: int = 300) -> torch.Tensor:
     """Of one step on a model that is not at its start, flat."""
-    trainer = ManyTrainer(str(model), device=FLOAT64)
+    trainer = BatchedLoraTrainer(str(model), device=FLOAT64)
     config = replace(FULL, pad_mode=mode, pad_to=to)
     lesson = Lesson(tuple(Example("", text) for text in TEXTS))
     tokens = lesson_tokens(make_tokenizer(), trainer.network, lesson, config)
-    stack = Stack(trainer.network, target_names(trainer.network, ()), rank=3, slots=1)
+    stack = Stack(trainer.network, resolve_targets(trainer.network, ()), rank=3, slots=1)
     stack.weights.copy_(0.2 * torch.randn(stack.weights.shape, generator=torch.Generator().manual_seed(5)))
-    packing = Packing([Row(0, each, 1 / max(1, each.weight)) for each in tokens], torch.device("cpu"))
-    with stack, packed_attention(trainer.network):
+    packing = Packing([PackedSequence(0, each, 1 / max(1, each.weight)) for each in tokens], torch.device("cpu"))
+    with stack, use_packed_attention(trainer.network):
         stack.bind(1)
-        stack.layout = PackedRows(packing)
+        stack.layout = PackedLayout(packing)
         hidden = trainer.network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
         chosen = packing.targets >= 0
         chances = trainer.network.get_output_embeddings()(hidden).log_softmax(-1)

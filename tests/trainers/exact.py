@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from stages.models.loading import Device
 from stages.tokens.tokenization import Tokens
-from stages.trainers.batched.attention import packed_attention
-from stages.trainers.batched.packing import Packing, Row
+from stages.trainers.batched.attention import use_packed_attention
+from stages.trainers.batched.packing import PackedSequence, Packing
 
 FLOAT64, FLOAT32 = Device("cpu", "float64"), Device("cpu", "float32")
 Weights = Mapping[str, torch.Tensor]
@@ -46,7 +46,9 @@ def sequence(length: int, seed: int = 0, silent: int = 0) -> Tokens:
 
 def packed(rows: Sequence[Sequence[Tokens]], path: str = "loop") -> Packing:
     """`rows[s]` are the sequences of slot s."""
-    return Packing([Row(slot, tokens) for slot, each in enumerate(rows) for tokens in each], torch.device("cpu"), path)
+    return Packing(
+        [PackedSequence(slot, tokens) for slot, each in enumerate(rows) for tokens in each], torch.device("cpu"), path
+    )
 
 
 def pieces(packing: Packing, values: torch.Tensor) -> list[torch.Tensor]:
@@ -58,7 +60,7 @@ def pieces(packing: Packing, values: torch.Tensor) -> list[torch.Tensor]:
 def packed_hidden(network: Any, rows: Sequence[Sequence[Tokens]], path: str = "loop") -> list[torch.Tensor]:
     """Last hidden states of each sequence, all in one pass."""
     packing = packed(rows, path)
-    with packed_attention(network):
+    with use_packed_attention(network):
         return pieces(packing, network.base_model(**packing.inputs, packing=packing).last_hidden_state[0])
 
 

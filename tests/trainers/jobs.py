@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, Unit, Unwatched
-from stages.trainers.batched.trainer import ManyTrainer
+from stages.trainers.batched.trainer import BatchedLoraTrainer
 from tests.trainers.exact import FLOAT64, exact_norms
 
 TEXTS = (
@@ -45,9 +45,9 @@ def make_jobs(folder: Path) -> list[FitJob]:
     return [make_job(folder, number, config, texts=texts) for number, (texts, config) in enumerate(KINDS)]
 
 
-def many(folder: Path, **options: Any) -> ManyTrainer:
+def many(folder: Path, **options: Any) -> BatchedLoraTrainer:
     """In float64, norms included."""
-    trainer = ManyTrainer(str(folder), device=FLOAT64, **options)
+    trainer = BatchedLoraTrainer(str(folder), device=FLOAT64, **options)
     exact_norms(trainer.network)
     return trainer
 

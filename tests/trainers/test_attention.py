@@ -36,8 +36,8 @@ from transformers import (
 
 from stages.errors import BadConfig
 from stages.tokens.tokenization import Tokens
-from stages.trainers.batched.attention import check_packable, has_ragged_kernel, packed_attention
-from stages.trainers.batched.lora_kernels import PATHS
+from stages.trainers.batched.attention import check_packable, has_varlen_kernel, use_packed_attention
+from stages.trainers.batched.lora_kernels import KERNELS
 from stages.trainers.batched.packing import Packing
 from tests.conftest import make_model
 from tests.trainers.exact import BEYOND_ROUNDING, exact_model, packed, packed_hidden, pieces, sequence
@@ -63,7 +63,7 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 # ---- no sequence sees another
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", KERNELS)
 def test_each_sequence_has_the_hidden_states_that_it_has_alone(network: Any, path: str) -> None:
     with torch.no_grad():
         for row, found in zip(FLAT, packed_hidden(network, ROWS, path), strict=True):
@@ -87,7 +87,7 @@ def test_other_tokens_in_one_sequence_change_no_other_sequence(network: Any, cha
 def test_a_loss_on_one_sequence_has_no_gradient_in_the_others(network: Any, chosen: int) -> None:
     packing = packed(ROWS)
     inputs = network.get_input_embeddings()(packing.ids[None]).detach().requires_grad_()
-    with packed_attention(network):
+    with use_packed_attention(network):
         hidden = network.base_model(
             inputs_embeds=inputs, position_ids=packing.positions[None], use_cache=False, packing=packing
         ).last_hidden_state[0]
@@ -102,7 +102,7 @@ def test_a_sequence_that_is_not_finite_spoils_no_other(network: Any) -> None:
     inputs = network.get_input_embeddings()(packing.ids[None]).detach()
     pieces(packing, inputs[0])[BAD][:] = float("nan")
     inputs.requires_grad_()
-    with packed_attention(network):
+    with use_packed_attention(network):
         hidden = network.base_model(
             inputs_embeds=inputs, position_ids=packing.positions[None], use_cache=False, packing=packing
         ).last_hidden_state[0]
@@ -119,7 +119,7 @@ def test_a_sequence_that_is_not_finite_spoils_no_other(network: Any) -> None:
 def test_the_models_attention_is_its_own_again_also_after_an_error(model_dir: Path) -> None:
     network = AutoModelForCausalLM.from_pretrained(model_dir).eval()
     own = network.config._attn_implementation
-    with pytest.raises(KeyError), packed_attention(network):
+    with pytest.raises(KeyError), use_packed_attention(network):
         assert network.config._attn_implementation != own
         raise KeyError
     assert network.config._attn_implementation == own
@@ -270,13 +270,13 @@ def test_the_ragged_kernel_gets_each_row_between_its_bounds(
     network = exact_model(make_model(tmp_path, kind))
     monkeypatch.setattr(varlen, "varlen_attn", plain_varlen)
     blocks, kernel = (Packing(packed(ROWS).rows, CPU, "grouped", ragged) for ragged in (False, True))
-    with torch.no_grad(), packed_attention(network):
+    with torch.no_grad(), use_packed_attention(network):
         states = [
             torch.cat(pieces(each, network.base_model(**each.inputs, packing=each).last_hidden_state[0]))
             for each in (blocks, kernel)
         ]
     assert float((states[0] - states[1]).abs().max()) < BEYOND_ROUNDING
-    assert has_ragged_kernel(network)
+    assert has_varlen_kernel(network)
 
 
 @pytest.mark.parametrize("error", [NotImplementedError("no kernel"), TypeError("unexpected keyword"), None])
@@ -284,7 +284,7 @@ def test_a_kernel_that_is_missing_or_wrong_or_goes_one_way_is_not_used(
     model_dir: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
     network = AutoModelForCausalLM.from_pretrained(model_dir).eval().requires_grad_(False)
-    assert not has_ragged_kernel(network)  # a CPU has none
+    assert not has_varlen_kernel(network)  # a CPU has none
 
     def broken(query: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         if error:
@@ -292,6 +292,6 @@ def test_a_kernel_that_is_missing_or_wrong_or_goes_one_way_is_not_used(
         return plain_varlen(query, *arguments, **options).detach()  # no way back
 
     monkeypatch.setattr(varlen, "varlen_attn", broken)
-    assert not has_ragged_kernel(network)
+    assert not has_varlen_kernel(network)
     monkeypatch.setattr(varlen, "varlen_attn", lambda query, *arguments, **options: torch.zeros_like(query))
-    assert not has_ragged_kernel(network)
+    assert not has_varlen_kernel(network)

@@ -17,8 +17,8 @@ from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson
 from stages.models import loading
 from stages.models.loading import Device
 from stages.models.stacked_lora import EqualRows, Stack
-from stages.trainers.batched.loop import MOST_UNWRITTEN
-from stages.trainers.batched.trainer import ManyTrainer, target_names
+from stages.trainers.batched.loop import MAX_UNWRITTEN
+from stages.trainers.batched.trainer import BatchedLoraTrainer, resolve_targets
 from stages.trainers.peft import PeftTrainer
 from tests.conftest import make_model
 from tests.trainers.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, distance, exact_norms, snapshot, weights_of
@@ -81,7 +81,7 @@ def test_rounding_is_all_that_differs_between_the_paths_in_float32(model_dir: Pa
     config = FitConfig(rank=8, alpha=16.0, learning_rate=1e-3, epochs=1, batch_size=5 if steps == 0 else 3)
     found = {}
     for path in ("loop", "bmm", "grouped"):
-        trainer = ManyTrainer(str(model_dir), device=FLOAT32, path=path, slots=2)
+        trainer = BatchedLoraTrainer(str(model_dir), device=FLOAT32, path=path, slots=2)
         jobs = [make_job(tmp_path / path, number, config, texts=5) for number in range(3)]
         found[path] = by_id(trainer.fit(jobs))
     for path in ("bmm", "grouped"):
@@ -100,7 +100,7 @@ def test_the_paths_agree_in_bfloat16_as_well_as_it_can_tell(
     monkeypatch.setattr(loading, "multiplies_bfloat16", lambda: True)  # slow or not
     losses = {}
     for path in ("loop", "bmm", "grouped"):
-        trainer = ManyTrainer(str(model_dir), device=Device("cpu", "bfloat16"), path=path, slots=2)
+        trainer = BatchedLoraTrainer(str(model_dir), device=Device("cpu", "bfloat16"), path=path, slots=2)
         config = FitConfig(rank=8, alpha=16.0, learning_rate=1e-2, epochs=1)
         results = by_id(trainer.fit(make_job(tmp_path / path, number, config, texts=5) for number in range(3)))
         assert {weight.dtype for weight in weights_of(tmp_path / path / "0").values()} == {torch.float32}
@@ -114,7 +114,7 @@ def test_what_the_grouped_kernel_cannot_take_goes_the_other_way(
     model_dir: Path, tmp_path: Path, rank: int, device: Device
 ) -> None:
     for path in ("grouped", "bmm"):
-        trainer = ManyTrainer(str(model_dir), device=device, path=path)
+        trainer = BatchedLoraTrainer(str(model_dir), device=device, path=path)
         list(trainer.fit(make_job(tmp_path / path, number, replace(SMALL, rank=rank)) for number in range(2)))
     for name in "01":
         assert distance(weights_of(tmp_path / "grouped" / name), weights_of(tmp_path / "bmm" / name)) == 0.0
@@ -165,7 +165,7 @@ def test_jobs_that_diverge_or_go_wild_end_alone(
 
 def test_a_last_step_that_overflows_is_a_divergence_too(model_dir: Path, tmp_path: Path) -> None:
     huge = replace(SMALL, learning_rate=1e39, epochs=1, batch_size=5)  # one step: its only loss is still fine
-    trainer = ManyTrainer(str(model_dir), device=FLOAT32)
+    trainer = BatchedLoraTrainer(str(model_dir), device=FLOAT32)
     results = by_id(trainer.fit([make_job(tmp_path, 1, huge), make_job(tmp_path, 2)]))
     assert (results["1"].path, results["1"].error) == (
         None,
@@ -174,7 +174,7 @@ def test_a_last_step_that_overflows_is_a_divergence_too(model_dir: Path, tmp_pat
     assert results["2"].error is None
 
 
-@pytest.mark.parametrize("trainer_class", [ManyTrainer, PeftTrainer])
+@pytest.mark.parametrize("trainer_class", [BatchedLoraTrainer, PeftTrainer])
 def test_a_step_without_any_target_teaches_nothing_and_breaks_nothing(
     model_dir: Path, tmp_path: Path, trainer_class: Any
 ) -> None:
@@ -208,9 +208,9 @@ def test_sequences_of_one_token_train_beside_long_ones_as_peft_trains_them(model
 
 
 def test_results_arrive_while_other_jobs_have_not_begun_longest_first(model_dir: Path, tmp_path: Path) -> None:
-    jobs = [make_job(tmp_path, number, replace(SMALL, epochs=1 + number)) for number in range(MOST_UNWRITTEN + 4)]
+    jobs = [make_job(tmp_path, number, replace(SMALL, epochs=1 + number)) for number in range(MAX_UNWRITTEN + 4)]
     arrived = []
-    for result in ManyTrainer(str(model_dir), device=FLOAT32, slots=1).fit(jobs[::2] + jobs[1::2]):
+    for result in BatchedLoraTrainer(str(model_dir), device=FLOAT32, slots=1).fit(jobs[::2] + jobs[1::2]):
         assert (tmp_path / result.id / "adapter_model.safetensors").is_file()  # complete when its result arrives
         if not arrived:  # however slow the disk is
             assert not (tmp_path / "0").exists()
@@ -221,29 +221,29 @@ def test_results_arrive_while_other_jobs_have_not_begun_longest_first(model_dir:
 def test_a_short_job_does_not_wait_for_a_long_one(model_dir: Path, tmp_path: Path) -> None:
     long = make_job(tmp_path, 9, replace(SMALL, epochs=20), texts=5)
     shorts = [make_job(tmp_path, number, texts=1) for number in (1, 2, 3)]
-    order = [result.id for result in ManyTrainer(str(model_dir), device=FLOAT32, slots=2).fit([*shorts, long])]
+    order = [result.id for result in BatchedLoraTrainer(str(model_dir), device=FLOAT32, slots=2).fit([*shorts, long])]
     assert order == ["1", "2", "3", "9"]
 
 
 def test_no_jobs_are_no_results(model_dir: Path) -> None:
-    assert list(ManyTrainer(str(model_dir), device=FLOAT32).fit([])) == []
+    assert list(BatchedLoraTrainer(str(model_dir), device=FLOAT32).fit([])) == []
 
 
 # ---- what is left behind
 
 
 @pytest.fixture
-def fresh(model_dir: Path) -> ManyTrainer:
-    return ManyTrainer(str(model_dir), device=FLOAT32, slots=2)
+def fresh(model_dir: Path) -> BatchedLoraTrainer:
+    return BatchedLoraTrainer(str(model_dir), device=FLOAT32, slots=2)
 
 
-def test_the_model_is_itself_again_after_a_run(fresh: ManyTrainer, tmp_path: Path) -> None:
+def test_the_model_is_itself_again_after_a_run(fresh: BatchedLoraTrainer, tmp_path: Path) -> None:
     before = snapshot(fresh.network)
     list(fresh.fit(make_jobs(tmp_path)))
     assert snapshot(fresh.network) == before
 
 
-def test_the_model_is_itself_again_after_a_run_that_failed(fresh: ManyTrainer, tmp_path: Path) -> None:
+def test_the_model_is_itself_again_after_a_run_that_failed(fresh: BatchedLoraTrainer, tmp_path: Path) -> None:
     before = snapshot(fresh.network)
     (tmp_path / "file").write_text("in the way")
     blocked = replace(make_job(tmp_path, 2), out=tmp_path / "file" / "job")
@@ -253,7 +253,7 @@ def test_the_model_is_itself_again_after_a_run_that_failed(fresh: ManyTrainer, t
     assert len(list(fresh.fit([make_job(tmp_path / "again", 1)]))) == 1
 
 
-def test_the_model_is_itself_again_when_the_consumer_stops_early(fresh: ManyTrainer, tmp_path: Path) -> None:
+def test_the_model_is_itself_again_when_the_consumer_stops_early(fresh: BatchedLoraTrainer, tmp_path: Path) -> None:
     before = snapshot(fresh.network)
     results = fresh.fit(make_jobs(tmp_path))
     first = next(results)
@@ -265,13 +265,13 @@ def test_the_model_is_itself_again_when_the_consumer_stops_early(fresh: ManyTrai
     assert all((path / "adapter_model.safetensors").is_file() and path.suffix != ".part" for path in there)
 
 
-def test_training_does_not_touch_the_global_generator(fresh: ManyTrainer, tmp_path: Path) -> None:
+def test_training_does_not_touch_the_global_generator(fresh: BatchedLoraTrainer, tmp_path: Path) -> None:
     before = torch.get_rng_state()
     list(fresh.fit(make_jobs(tmp_path)))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_second_run_on_the_same_trainer_gives_bitwise_the_same(fresh: ManyTrainer, tmp_path: Path) -> None:
+def test_a_second_run_on_the_same_trainer_gives_bitwise_the_same(fresh: BatchedLoraTrainer, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         list(fresh.fit(make_jobs(tmp_path / folder)))
     for number in range(len(KINDS)):
@@ -288,7 +288,7 @@ def test_peft_loads_an_adapter_and_gives_the_logits_of_the_stack(model_dir: Path
     list(trainer.fit(jobs))
     ids = torch.tensor([[9, 8, 70, 6, 120]])
     network = trainer.network
-    stack = Stack(network, target_names(network, ALL), rank=config.rank, slots=2)
+    stack = Stack(network, resolve_targets(network, ALL), rank=config.rank, slots=2)
     for slot, job in enumerate(jobs):
         stack.load(slot, weights_of(job.out), config.alpha / config.rank)
     with stack, torch.no_grad():

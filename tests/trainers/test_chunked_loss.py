@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
 from stages.trainers.batched import chunked_loss
-from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy, bytes_of_loss
+from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy, get_loss_bytes
 from tests.tiny_models import make_llama
 
 ROWS, HIDDEN, WORDS = 13, 6, 29
@@ -36,7 +36,7 @@ def weights(dtype: torch.dtype = torch.float64) -> torch.Tensor:
 @pytest.mark.parametrize("bias", [False, True], ids=["plain", "biased"])
 @pytest.mark.parametrize("chunk", [1, 2, 7, 28, 29, 30, 4096])
 def test_values_and_gradients_are_torchs(monkeypatch: pytest.MonkeyPatch, chunk: int, bias: bool) -> None:
-    monkeypatch.setattr(chunked_loss, "CHUNK", {"cpu": chunk})
+    monkeypatch.setattr(chunked_loss, "CHUNK_WORDS", {"cpu": chunk})
     hidden, head, target = case(bias=bias)
     expected = cross_entropy(head(hidden), target, reduction="none")
     (gradient,) = torch.autograd.grad((expected * weights()).sum(), hidden)
@@ -102,7 +102,7 @@ def test_giant_logits_do_not_overflow() -> None:
 
 
 def test_a_hidden_state_that_is_not_finite_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunked_loss, "CHUNK", {"cpu": 5})
+    monkeypatch.setattr(chunked_loss, "CHUNK_WORDS", {"cpu": 5})
     hidden, head, target = case()
     clean, _ = ChunkedCrossEntropy.apply(hidden, head, target, weights())
     (expected,) = torch.autograd.grad(clean, hidden)
@@ -177,7 +177,7 @@ class Counted(TorchDispatchMode):  # type: ignore[misc]
 def test_the_output_layer_is_read_once_and_memory_does_not_grow_with_the_words(
     monkeypatch: pytest.MonkeyPatch, states: int, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr(chunked_loss, "CHUNK", {"cpu": 1000})
+    monkeypatch.setattr(chunked_loss, "CHUNK_WORDS", {"cpu": 1000})
     most = []
     for words in (8_000, 24_000):
         head = nn.Linear(16, words, bias=False, dtype=dtype).requires_grad_(False)
@@ -185,7 +185,7 @@ def test_the_output_layer_is_read_once_and_memory_does_not_grow_with_the_words(
         with Counted(head) as counted:
             ChunkedCrossEntropy.apply(hidden, head, target, torch.ones(states))
         assert counted.read == 2 * words  # for the logits, and for the gradient, of all states together
-        assert counted.most <= states * bytes_of_loss(head) + 4096
+        assert counted.most <= states * get_loss_bytes(head) + 4096
         most.append(counted.most)
     assert most[0] == most[1]
     assert most[0] > states * 1000 * 4  # the measure sees the logits of a chunk

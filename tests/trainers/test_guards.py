@@ -12,10 +12,10 @@ from torch.nn.functional import scaled_dot_product_attention
 from stages.interfaces import Example, FitConfig, FitJob, Lesson
 from stages.models.stacked_lora import Stack
 from stages.trainers.batched import attention, lora_kernels
-from stages.trainers.batched.loop import Group
+from stages.trainers.batched.loop import TrainingLoop
 from stages.trainers.batched.optimizer import StackedAdamW, Update
 from stages.trainers.batched.packing import Packing
-from stages.trainers.batched.trainer import ManyTrainer
+from stages.trainers.batched.trainer import BatchedLoraTrainer
 from tests.trainers.exact import (
     BEYOND_ROUNDING,
     FLOAT64,
@@ -44,7 +44,7 @@ def make_jobs(folder: Path, *, wild: bool = False) -> list[FitJob]:
 
 def farthest(model: Path, folder: Path, alone: Path, *, wild: bool = False) -> float:
     """How far any job in company is from the same job alone; NaN where one is not finite."""
-    trainer = ManyTrainer(str(model), device=FLOAT64, slots=3)
+    trainer = BatchedLoraTrainer(str(model), device=FLOAT64, slots=3)
     exact_norms(trainer.network)
     results = {result.id: result for result in trainer.fit(make_jobs(folder, wild=wild))}
     names = [name for name in results if not (wild and name == "2")]
@@ -57,7 +57,7 @@ def farthest(model: Path, folder: Path, alone: Path, *, wild: bool = False) -> f
 def alone(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone")
     for job in make_jobs(folder):
-        trainer = ManyTrainer(str(model_dir), device=FLOAT64)
+        trainer = BatchedLoraTrainer(str(model_dir), device=FLOAT64)
         exact_norms(trainer.network)
         list(trainer.fit([job]))
     return folder
@@ -106,7 +106,7 @@ def test_a_clip_over_the_stack_would_tie_jobs_to_their_neighbours(
 def test_a_masked_product_would_carry_a_diverged_job_into_the_others(
     model_dir: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(lora_kernels.PATHS, "bmm", masked_product)
+    monkeypatch.setitem(lora_kernels.KERNELS, "bmm", masked_product)
     assert farthest(model_dir, tmp_path / "fine", alone) < BEYOND_ROUNDING  # right as long as all is finite
     assert not farthest(model_dir, tmp_path / "wild", alone, wild=True) < VISIBLE
 
@@ -146,10 +146,10 @@ def test_gradients_left_over_would_be_learned_twice(
 def test_a_mean_over_the_jobs_instead_of_their_sum_would_change_what_is_clipped(
     model_dir: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = Group._gradients
+    own = TrainingLoop._gradients
 
-    def shared(self: Group, rows: Any) -> Any:
+    def shared(self: TrainingLoop, rows: Any) -> Any:
         return own(self, [replace(row, share=row.share / len(self.residents)) for row in rows])
 
-    monkeypatch.setattr(Group, "_gradients", shared)
+    monkeypatch.setattr(TrainingLoop, "_gradients", shared)
     assert farthest(model_dir, tmp_path, alone) > VISIBLE

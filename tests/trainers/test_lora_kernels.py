@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stages.trainers.batched.lora_kernels import PATHS, PackedRows
+from stages.trainers.batched.lora_kernels import KERNELS, PackedLayout
 from tests.trainers.exact import packed, pieces, sequence
 
 
@@ -22,7 +22,7 @@ def low_rank(path: str, dtype: torch.dtype, *, poison: bool = False) -> list[lis
         leaf.requires_grad_()
         leaf.grad = torch.zeros_like(leaf)
     scale = torch.tensor([1.0, 2.0, 3.0, 0.5], dtype=dtype)[:, None, None]
-    out = PackedRows(packing).add(torch.zeros(1, packing.total, 24, dtype=dtype) + 1, x, a, b, scale)
+    out = PackedLayout(packing).add(torch.zeros(1, packing.total, 24, dtype=dtype) + 1, x, a, b, scale)
     assert out.shape == (1, packing.total, 24)
     torch.cat(pieces(packing, out[0])).square().sum().backward()
     grads = [leaf.grad for leaf in (x, a, b) if leaf.grad is not None]
@@ -44,7 +44,7 @@ def test_the_paths_are_one_function_with_one_gradient(path: str, dtype: torch.dt
             assert float((first - second).abs().max()) <= tolerance * float(first.abs().max())
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", KERNELS)
 def test_a_slot_that_is_not_finite_spoils_no_other_slot(path: str) -> None:
     clean, poisoned = low_rank(path, torch.float32), low_rank(path, torch.float32, poison=True)
     for place, bad in enumerate((2, 2, 1, 1)):

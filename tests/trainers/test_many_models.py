@@ -21,7 +21,7 @@ from transformers import (
 
 from stages.errors import BadConfig
 from stages.trainers.batched import chunked_loss
-from stages.trainers.batched.trainer import ManyTrainer
+from stages.trainers.batched.trainer import BatchedLoraTrainer
 from stages.trainers.peft import PeftTrainer
 from tests.conftest import make_tokenizer
 from tests.trainers.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, distance, exact_norms, snapshot, weights_of
@@ -29,14 +29,14 @@ from tests.trainers.jobs import SMALL, by_id, make_job
 
 
 @pytest.fixture
-def fresh(model_dir: Path) -> ManyTrainer:
-    return ManyTrainer(str(model_dir), device=FLOAT32, slots=2)
+def fresh(model_dir: Path) -> BatchedLoraTrainer:
+    return BatchedLoraTrainer(str(model_dir), device=FLOAT32, slots=2)
 
 
 # ---- what is refused
 
 
-def test_dropout_is_refused_before_anything_is_trained(fresh: ManyTrainer, tmp_path: Path) -> None:
+def test_dropout_is_refused_before_anything_is_trained(fresh: BatchedLoraTrainer, tmp_path: Path) -> None:
     jobs = [make_job(tmp_path, 1), make_job(tmp_path, 2, replace(SMALL, dropout=0.1))]
     with pytest.raises(BadConfig, match=r"--dropout 0.1: .*use --trainer peft"):
         list(fresh.fit(jobs))
@@ -45,7 +45,7 @@ def test_dropout_is_refused_before_anything_is_trained(fresh: ManyTrainer, tmp_p
 
 @pytest.mark.parametrize("targets", [("query",), ("q_proj", "query"), ("input_layernorm",)])
 def test_an_unknown_target_is_refused_as_peft_refuses_it(
-    fresh: ManyTrainer, model_dir: Path, tmp_path: Path, targets: tuple[str, ...]
+    fresh: BatchedLoraTrainer, model_dir: Path, tmp_path: Path, targets: tuple[str, ...]
 ) -> None:
     before = snapshot(fresh.network)
     job = make_job(tmp_path, 1, replace(SMALL, targets=targets))
@@ -59,7 +59,7 @@ def test_an_unknown_target_is_refused_as_peft_refuses_it(
     assert snapshot(fresh.network) == before
 
 
-def test_the_output_layer_is_left_to_peft(fresh: ManyTrainer, tmp_path: Path) -> None:
+def test_the_output_layer_is_left_to_peft(fresh: BatchedLoraTrainer, tmp_path: Path) -> None:
     before = snapshot(fresh.network)
     with pytest.raises(BadConfig, match=r"layer lm_head: .*use --trainer peft"):
         list(fresh.fit([make_job(tmp_path, 1, replace(SMALL, targets=("q_proj", "lm_head")))]))
@@ -114,11 +114,11 @@ GEMMA3 = {
 def test_other_architectures_train_as_peft_trains_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any
 ) -> None:
-    monkeypatch.setattr(chunked_loss, "CHUNK", {"cpu": 70})  # of 300 words
+    monkeypatch.setattr(chunked_loss, "CHUNK_WORDS", {"cpu": 70})  # of 300 words
     set_seed(0)
     folder = saved(make(), tmp_path / "model")
     config = replace(SMALL, targets=("q_proj", "v_proj"))
-    peft, trainer = PeftTrainer(str(folder), device=FLOAT64), ManyTrainer(str(folder), device=FLOAT64, slots=2)
+    peft, trainer = PeftTrainer(str(folder), device=FLOAT64), BatchedLoraTrainer(str(folder), device=FLOAT64, slots=2)
     for network in (peft.network, trainer.network):
         exact_norms(network)
     for name, each in (("peft", peft), ("many", trainer)):
@@ -131,7 +131,7 @@ def test_a_sequence_beyond_a_sliding_window_ends_alone(tmp_path: Path) -> None:
     set_seed(0)
     folder = saved(MistralForCausalLM(MistralConfig(sliding_window=40, **ROTARY)), tmp_path / "model")
     config = replace(SMALL, targets=("q_proj", "v_proj"))
-    trainer = ManyTrainer(str(folder), device=FLOAT32)
+    trainer = BatchedLoraTrainer(str(folder), device=FLOAT32)
     results = by_id(trainer.fit(make_job(tmp_path / "out", n, config, texts=texts) for n, texts in ((1, 4), (2, 5))))
     assert results["1"].error is None
     assert str(results["2"].error).endswith("longer than the model's window of 40; use --trainer peft")
@@ -140,12 +140,12 @@ def test_a_sequence_beyond_a_sliding_window_ends_alone(tmp_path: Path) -> None:
 
 
 def test_targets_named_and_targets_by_default_share_a_stack(
-    fresh: ManyTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: BatchedLoraTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
-    own = ManyTrainer._fit_group
+    own = BatchedLoraTrainer._fit_group
     monkeypatch.setattr(
-        ManyTrainer, "_fit_group", lambda self, *each: (sizes.append(len(each[2])), own(self, *each))[1]
+        BatchedLoraTrainer, "_fit_group", lambda self, *each: (sizes.append(len(each[2])), own(self, *each))[1]
     )
     list(fresh.fit([make_job(tmp_path, 1), make_job(tmp_path, 2, replace(SMALL, targets=("v_proj", "q_proj")))]))
     assert sizes == [2]
@@ -155,6 +155,6 @@ def test_layers_of_gpt2_are_left_to_peft(tmp_path: Path) -> None:
     set_seed(0)
     quiet = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 0, "eos_token_id": 0}
     config = GPT2Config(n_positions=64, n_embd=32, n_layer=1, n_head=2, vocab_size=300, **quiet)
-    trainer = ManyTrainer(str(saved(GPT2LMHeadModel(config), tmp_path / "model")), device=FLOAT32)
+    trainer = BatchedLoraTrainer(str(saved(GPT2LMHeadModel(config), tmp_path / "model")), device=FLOAT32)
     with pytest.raises(BadConfig, match=r"c_attn: .*use --trainer peft"):
         list(trainer.fit([make_job(tmp_path / "out", 1)]))

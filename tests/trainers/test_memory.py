@@ -15,11 +15,17 @@ from hypothesis import strategies as st
 from stages.errors import OutOfMemory
 from stages.interfaces import Example, FitConfig, FitJob, Lesson
 from stages.trainers.batched import chunked_loss, memory
-from stages.trainers.batched.chunked_loss import bytes_of_loss
-from stages.trainers.batched.loop import Group
-from stages.trainers.batched.memory import Budget, adapters_that_fit, out_of_memory, saved_bytes, tokens_that_fit
-from stages.trainers.batched.packing import Row
-from stages.trainers.batched.trainer import ManyTrainer
+from stages.trainers.batched.chunked_loss import get_loss_bytes
+from stages.trainers.batched.loop import TrainingLoop
+from stages.trainers.batched.memory import (
+    PassBudget,
+    count_fitting_adapters,
+    count_fitting_tokens,
+    measure_saved_bytes,
+    out_of_memory,
+)
+from stages.trainers.batched.packing import PackedSequence
+from stages.trainers.batched.trainer import BatchedLoraTrainer
 from tests.trainers.exact import (
     BEYOND_ROUNDING,
     FLOAT32,
@@ -51,8 +57,8 @@ def make_jobs(folder: Path, count: int = 5) -> list[FitJob]:
     return found
 
 
-def many(folder: Path, **options: Any) -> ManyTrainer:
-    trainer = ManyTrainer(str(folder), device=FLOAT64, **options)
+def many(folder: Path, **options: Any) -> BatchedLoraTrainer:
+    trainer = BatchedLoraTrainer(str(folder), device=FLOAT64, **options)
     exact_norms(trainer.network)
     return trainer
 
@@ -74,8 +80,8 @@ def same_as(whole: Path, found: Path) -> bool:
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 120))
 def test_passes_hold_every_row_once_in_order_and_no_more_than_the_budget(lengths: list[int], tokens: int) -> None:
-    rows = [Row(0, sequence(length)) for length in lengths]
-    passes = list(Budget(tokens).passes(rows))
+    rows = [PackedSequence(0, sequence(length)) for length in lengths]
+    passes = list(PassBudget(tokens).passes(rows))
     assert [row for each in passes for row in each] == rows
     assert all(len(each) == 1 or sum(row.cells for row in each) <= tokens for each in passes)
     for first, second in pairwise(passes):  # no pass ends early
@@ -94,7 +100,7 @@ def test_what_an_adapter_learns_does_not_depend_on_the_tokens_of_a_pass(
 def test_passes_of_the_grouped_path_are_windows_of_slots(model_dir: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, rank=8, learning_rate=1e-3, epochs=1, batch_size=3)
     for name, tokens in (("whole", 100_000), ("parts", 50)):
-        trainer = ManyTrainer(str(model_dir), device=FLOAT32, path="grouped", tokens_per_step=tokens)
+        trainer = BatchedLoraTrainer(str(model_dir), device=FLOAT32, path="grouped", tokens_per_step=tokens)
         list(trainer.fit(replace(job, config=config) for job in make_jobs(tmp_path / name)))
     gaps = [distance(weights_of(tmp_path / "whole" / name), weights_of(tmp_path / "parts" / name)) for name in "01234"]
     assert max(gaps) < 0.2 * config.learning_rate  # Adam makes a step of a rounding error
@@ -104,7 +110,9 @@ def test_passes_of_the_grouped_path_are_windows_of_slots(model_dir: Path, tmp_pa
 
 
 @contextmanager
-def memory_for(trainer: ManyTrainer, tokens: int, error: Exception, *, late: bool = False) -> Iterator[list[int]]:
+def memory_for(
+    trainer: BatchedLoraTrainer, tokens: int, error: Exception, *, late: bool = False
+) -> Iterator[list[int]]:
     """As if a pass of more than `tokens` did not fit; `late`: its backward pass. Yields the sizes that were tried."""
     tried: list[int] = []
 
@@ -205,35 +213,37 @@ def test_another_error_is_not_taken_for_memory(model_dir: Path, tmp_path: Path) 
 def test_bytes_for_the_backward_pass_are_counted_once_a_storage() -> None:
     weight = torch.ones(8, 8, requires_grad=True)
     x = torch.ones(4, 8)
-    assert saved_bytes(lambda: (x @ weight).sum()) == 4 * 4 * 8
+    assert measure_saved_bytes(lambda: (x @ weight).sum()) == 4 * 4 * 8
     assert (
-        saved_bytes(lambda: ((x @ weight).relu() + (x[:2] @ weight).sum()).sum()) == 2 * 4 * 4 * 8
+        measure_saved_bytes(lambda: ((x @ weight).relu() + (x[:2] @ weight).sum()).sum()) == 2 * 4 * 4 * 8
     )  # x and relu's result
 
 
 def test_the_plan_follows_the_free_memory_and_stops_where_more_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def planned(free: int) -> int:
         monkeypatch.setattr(memory, "free_bytes", lambda device: free)
-        return tokens_that_fit(lambda length: 5_000 + 1_000 * length, 10_000, CPU)
+        return count_fitting_tokens(lambda length: 5_000 + 1_000 * length, 10_000, CPU)
 
-    assert planned(1_010_000) == int(memory.SHARE * 1_000)  # 1,000 bytes a token; what is kept anyway does not count
-    assert planned(510_000) == int(memory.SHARE * 500)
-    assert planned(10**12) == memory.MOST_TOKENS["cpu"]
+    assert planned(1_010_000) == int(
+        memory.MEMORY_SHARE * 1_000
+    )  # 1,000 bytes a token; what is kept anyway does not count
+    assert planned(510_000) == int(memory.MEMORY_SHARE * 500)
+    assert planned(10**12) == memory.MAX_TOKENS["cpu"]
     assert planned(0) == 1
 
 
 def test_the_loss_of_a_token_is_planned_for_and_does_not_grow_with_the_vocabulary(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunked_loss, "CHUNK", {"cpu": 100})
-    own, plans = Group._tokens_that_fit, []
+    monkeypatch.setattr(chunked_loss, "CHUNK_WORDS", {"cpu": 100})
+    own, plans = TrainingLoop._tokens_that_fit, []
 
-    def plan(group: Group) -> int:
+    def plan(group: TrainingLoop) -> int:
         head = group.network.get_output_embeddings()
-        plans.append((group.needed(48) - group.saved(48), 48 * bytes_of_loss(head), len(head.weight)))
+        plans.append((group.needed(48) - group.saved(48), 48 * get_loss_bytes(head), len(head.weight)))
         return own(group)
 
-    monkeypatch.setattr(Group, "_tokens_that_fit", plan)
+    monkeypatch.setattr(TrainingLoop, "_tokens_that_fit", plan)
     list(many(model_dir).fit(make_jobs(tmp_path, 1)))
     ((planned, needed, words),) = plans
     assert planned == needed >= 48 * 100 * 8  # float64
@@ -243,12 +253,12 @@ def test_the_loss_of_a_token_is_planned_for_and_does_not_grow_with_the_vocabular
 def test_adapters_in_work_take_at_most_half_of_the_free_memory(
     model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = ManyTrainer(str(model_dir), device=FLOAT32).network
+    network = BatchedLoraTrainer(str(model_dir), device=FLOAT32).network
     names = ["model.layers.0.self_attn.q_proj"]  # 32 → 32
     each = 5 * 4 * 2 * 64  # masters, gradients, two moments and a copy, in float32, of rank 2
-    for free, count in ((20 * each, 10), (3 * each, 1), (0, 1), (10**12, memory.MOST_ADAPTERS)):
+    for free, count in ((20 * each, 10), (3 * each, 1), (0, 1), (10**12, memory.MAX_ADAPTERS)):
         monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
-        assert adapters_that_fit(network, names, 2) == count
+        assert count_fitting_adapters(network, names, 2) == count
 
 
 def test_a_trainer_without_limits_plans_from_the_memory_that_is_there(

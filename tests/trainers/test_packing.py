@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.tokens.tokenization import Pads, Tokens
-from stages.trainers.batched.lora_kernels import PATHS
-from stages.trainers.batched.packing import Packing, Row, width_of
+from stages.trainers.batched.lora_kernels import KERNELS
+from stages.trainers.batched.packing import PackedSequence, Packing, get_padded_width
 from tests.trainers.exact import packed, sequence
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def test_rows_of_like_length_lie_together_and_positions_begin_anew() -> None:
 
 def test_pads_lie_behind_the_sequences_of_their_block_with_weights_of_their_own() -> None:
     padded = Tokens((7, 8, 9), 0, Pads(1, (4, 6), (2, 3)))
-    packing = Packing([Row(0, padded, 0.5), Row(1, replace(padded, ids=(5, 6, 4)), 0.25)], CPU)
+    packing = Packing([PackedSequence(0, padded, 0.5), PackedSequence(1, replace(padded, ids=(5, 6, 4)), 0.25)], CPU)
     assert packing.ids.tolist() == [7, 8, 9, 5, 6, 4, 1, 1, 1, 1, *[0] * 6]
     assert packing.positions.tolist() == [0, 1, 2, 0, 1, 2, 4, 6, 4, 6, *[0] * 6]
     assert packing.targets.tolist() == [8, 9, 1, 6, 4, 1, 1, 1, 1, 1, *[-100] * 6]
@@ -60,7 +60,7 @@ LENGTHS = st.lists(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)), mi
 
 
 @settings(max_examples=80, deadline=None)
-@given(LENGTHS, st.sampled_from([*PATHS]))
+@given(LENGTHS, st.sampled_from([*KERNELS]))
 def test_every_cell_is_filling_or_one_rows_own_token_or_pad(lengths: list[list[tuple[int, int]]], path: str) -> None:
     packing = packed([[with_pads(*each) for each in slot] for slot in lengths], path)
     owner = [-1] * packing.total
@@ -82,21 +82,21 @@ def test_every_cell_is_filling_or_one_rows_own_token_or_pad(lengths: list[list[t
 
 
 @settings(max_examples=50, deadline=None)
-@given(LENGTHS, st.sampled_from([*PATHS]))
+@given(LENGTHS, st.sampled_from([*KERNELS]))
 def test_rows_of_a_block_are_of_like_length(lengths: list[list[tuple[int, int]]], path: str) -> None:
     packing = packed([[with_pads(*each) for each in slot] for slot in lengths], path)
     for group, block in zip(packing.groups, packing.blocks, strict=True):
         rows = [packing.ordered[place] for place in group]
-        assert {width_of(row.length) for row in rows} == {block.sequences.length}
+        assert {get_padded_width(row.length) for row in rows} == {block.sequences.length}
         assert (block.pads is None) == (rows[0].pads == 0)
         assert {row.pads for row in rows} == {block.pads.length if block.pads else 0}
 
 
 def test_the_width_of_a_row_depends_on_its_own_length_alone_and_wastes_at_most_a_quarter() -> None:
-    widths = [width_of(length) for length in range(1, 3000)]
+    widths = [get_padded_width(length) for length in range(1, 3000)]
     assert widths == sorted(widths)
     assert all(length <= width <= max(length + 1, 1.25 * length) for length, width in enumerate(widths, start=1))
-    assert [width_of(length) for length in (1, 8, 9, 16, 17, 33, 100)] == [1, 8, 10, 16, 20, 40, 112]
+    assert [get_padded_width(length) for length in (1, 8, 9, 16, 17, 33, 100)] == [1, 8, 10, 16, 20, 40, 112]
 
 
 def with_pads(length: int, pads: int) -> Tokens:

@@ -22,8 +22,8 @@ from transformers import (
 from stages.errors import BadConfig, NoSpace
 from stages.interfaces import Example, FitConfig, FitJob, Lesson
 from stages.models.loading import Device
-from stages.trainers.batched.trainer import ManyTrainer
-from stages.trainers.peft import PeftTrainer, learning_rate_factor
+from stages.trainers.batched.trainer import BatchedLoraTrainer
+from stages.trainers.peft import PeftTrainer, make_schedule
 from tests.conftest import make_tokenizer
 from tests.tiny_models import files_of_at_most
 from tests.trainers.exact import BEYOND_ROUNDING
@@ -101,7 +101,7 @@ def test_a_training_in_float32_is_close_to_hf_trainers(model_dir: Path, trainer:
 )
 def test_schedules_are_those_of_transformers(schedule: Any, theirs: str, warmup_steps: int) -> None:
     config, steps = FitConfig(schedule=schedule, warmup_steps=warmup_steps), 12
-    factor = learning_rate_factor(config, steps)
+    factor = make_schedule(config, steps)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = get_scheduler(theirs, optimizer, num_warmup_steps=warmup_steps, num_training_steps=steps)
     for step in range(steps):
@@ -198,7 +198,7 @@ def test_a_job_that_cannot_be_trained_is_a_result_and_the_onlooker_hears_of_the_
 ) -> None:
     long = FitJob("long", Lesson((Example("", "word " * 600),)), SMALL, 1, tmp_path / "long")
     empty = FitJob("empty", Lesson(()), SMALL, 1, tmp_path / "empty")
-    for trainer in (fresh, ManyTrainer(fresh.model, device=FLOAT32)):
+    for trainer in (fresh, BatchedLoraTrainer(fresh.model, device=FLOAT32)):
         watch = Notes()
         results = {result.id: result for result in trainer.fit([long, empty, make_job(tmp_path)], watch)}
         assert str(results["long"].error).endswith(
@@ -284,7 +284,7 @@ def test_an_architecture_without_default_targets_asks_for_one(tmp_path: Path) ->
     shutil.rmtree(tmp_path / "phi")
 
 
-@pytest.mark.parametrize("kind", [PeftTrainer, ManyTrainer])
+@pytest.mark.parametrize("kind", [PeftTrainer, BatchedLoraTrainer])
 def test_a_disk_that_cannot_hold_the_adapters_is_said_before_the_first_is_trained(
     kind: Any, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stages.interfaces import FitJob
-from stages.trainers.batched.trainer import ManyTrainer
+from stages.trainers.batched.trainer import BatchedLoraTrainer
 from tests.bits import assert_same, promised
 from tests.trainers.exact import FLOAT32
 from tests.trainers.jobs import KINDS, make_job
@@ -29,7 +29,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def alone(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], dict[str, float]]:
     """The weights of every job and its last loss, trained with no other in sight."""
     folder = tmp_path_factory.mktemp("alone")
-    trainer = ManyTrainer(str(model_dir), device=FLOAT32)
+    trainer = BatchedLoraTrainer(str(model_dir), device=FLOAT32)
     results = [result for job in jobs(folder) for result in trainer.fit([job])]
     return files(folder), {result.id: result.loss_last for result in results}
 
@@ -45,7 +45,7 @@ def test_an_adapter_is_the_same_in_any_company_as_far_as_is_promised_here(
     tokens: int | None,
     order: int,
 ) -> None:
-    trainer = ManyTrainer(str(model_dir), device=FLOAT32, slots=slots, tokens_per_step=tokens)
+    trainer = BatchedLoraTrainer(str(model_dir), device=FLOAT32, slots=slots, tokens_per_step=tokens)
     losses = {result.id: result.loss_last for result in trainer.fit(jobs(tmp_path)[::order])}
     weights, own_losses = alone
     assert_same(files(tmp_path), weights)

@@ -22,7 +22,7 @@ from stages.models.loading import Device, load_model, load_tokenizer
 from stages.records.pairs import read_pair
 from stages.records.record import Checkpoint, Message, to_json
 from stages.tokens.tokenization import example_tokens
-from stages.trainers.sft import TrlFinetuner, shared_weights, try_saving
+from stages.trainers.sft import SupervisedTrainer, check_saving, get_shared_weights
 from tests.conftest import END, make_tokenizer
 from tests.invented import a_line, numbered
 from tests.models.architectures import make_architecture
@@ -43,7 +43,7 @@ Weights = dict[str, torch.Tensor]
 
 
 def tune(model: Path, out: Path, config: SftConfig, examples: list[Example] = EXAMPLES) -> Checkpoint:
-    return TrlFinetuner(str(model), device=FLOAT32).finetune(examples, config, out)
+    return SupervisedTrainer(str(model), device=FLOAT32).finetune(examples, config, out)
 
 
 def weights_of(folder: Path) -> Weights:
@@ -234,7 +234,7 @@ def test_control_tokens_in_texts_are_told_and_learned_as_letters(model_dir: Path
             notes.append(text)
 
     examples = [Example(f"A{END}.", "b"), Example("a", f"b{END}"), Example("a", "b")]
-    trainer, once = TrlFinetuner(str(model_dir), device=FLOAT32), replace(LORA, epochs=1)
+    trainer, once = SupervisedTrainer(str(model_dir), device=FLOAT32), replace(LORA, epochs=1)
     trainer.finetune(examples, once, tmp_path / "out", Listening())
     told = f"1 of 3 examples have control tokens in their text ({END}), which are learned as letters"
     assert notes == [f"{told}; give a chat as messages"]
@@ -294,7 +294,7 @@ def untrainable(monkeypatch: pytest.MonkeyPatch) -> None:
     def train(*arguments: object) -> None:
         raise AssertionError("was trained")
 
-    monkeypatch.setattr(TrlFinetuner, "_train", train)
+    monkeypatch.setattr(SupervisedTrainer, "_train", train)
 
 
 class Noted(Unwatched):
@@ -312,7 +312,7 @@ def test_settings_that_sample_without_saying_so_are_mended_and_told(
     model, watch = Path(shutil.copytree(model_dir, tmp_path / "model")), Noted()
     edit(model / "generation_config.json", temperature=0.6, top_p=0.9, pad_token_id=-1)
     config = replace(FULL if full else LORA, epochs=1)
-    TrlFinetuner(str(model), device=FLOAT32).finetune(EXAMPLES[-1:], config, tmp_path / "out", watch)
+    SupervisedTrainer(str(model), device=FLOAT32).finetune(EXAMPLES[-1:], config, tmp_path / "out", watch)
     written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert (written["temperature"], written["top_p"], written["do_sample"]) == (0.6, 0.9, True)
     assert written["pad_token_id"] >= 0
@@ -339,7 +339,7 @@ def test_what_a_library_cannot_save_is_not_trained(
     def refuse(*arguments: object, **named: object) -> None:
         raise RuntimeError("some tensors share memory")
 
-    trainer = TrlFinetuner(str(model_dir), device=FLOAT32)
+    trainer = SupervisedTrainer(str(model_dir), device=FLOAT32)
     monkeypatch.setattr(f"{owner}.save_pretrained", refuse)
     with pytest.raises(BadConfig, match="cannot be saved, and so is not trained: some tensors share memory"):
         trainer.finetune(EXAMPLES, LORA, tmp_path / "out")
@@ -368,13 +368,13 @@ def test_a_folder_that_cannot_be_written_to_is_known_before_the_training(
 
 def test_weights_in_one_place_are_tried_and_little_is_written(tmp_path: Path) -> None:
     network = load_model(str(make_llama(tmp_path / "tied", tie_word_embeddings=True)), FLOAT32)
-    shared = shared_weights(network)
+    shared = get_shared_weights(network)
     assert shared.keys() == {"model.embed_tokens.weight", "lm_head.weight"}
     assert all(weight.shape == (1, 32) for weight in shared.values())
     network.model.layers[0].mlp.gate_proj.weight = network.model.layers[1].mlp.gate_proj.weight
     tokenizer = load_tokenizer(str(tmp_path / "tied"))
     with pytest.raises(BadConfig, match="cannot be saved, and so is not trained: "):
-        try_saving(network, tokenizer, tmp_path / "out", str(tmp_path / "tied"), 4)
+        check_saving(network, tokenizer, tmp_path / "out", str(tmp_path / "tied"), 4)
     assert not (tmp_path / "out").exists()
 
 
@@ -382,14 +382,14 @@ def test_an_output_layer_that_is_the_embeddings_is_not_merged(tmp_path: Path) ->
     folder = str(make_architecture("gemma", tmp_path / "gemma"))
     config = replace(LORA, targets=("q_proj", "lm_head"))
     with pytest.raises(BadConfig, match=r"--target lm_head: .* embeddings' weights .*give --full"):
-        TrlFinetuner(folder, device=FLOAT32).finetune(EXAMPLES, config, tmp_path / "out")
+        SupervisedTrainer(folder, device=FLOAT32).finetune(EXAMPLES, config, tmp_path / "out")
 
 
 @pytest.mark.parametrize("kind", ["mixtral", "gpt2"])
 def test_a_model_of_another_kind_keeps_its_settings_and_is_loaded_again(tmp_path: Path, kind: str) -> None:
     """Of Mixtral trl would learn the balance of the experts, too, and leave that in the settings."""
     folder, out = make_architecture(kind, tmp_path / kind), tmp_path / "out"
-    TrlFinetuner(str(folder), device=FLOAT32).finetune(EXAMPLES, replace(LORA, targets=("all-linear",)), out)
+    SupervisedTrainer(str(folder), device=FLOAT32).finetune(EXAMPLES, replace(LORA, targets=("all-linear",)), out)
     before, after = (json.loads((each / "config.json").read_text()) for each in (folder, out))
     keys = ("router_aux_loss_coef", "output_router_logits", "model_type", "architectures")
     assert [after.get(key) for key in keys] == [before.get(key) for key in keys]
@@ -399,4 +399,6 @@ def test_a_model_of_another_kind_keeps_its_settings_and_is_loaded_again(tmp_path
 def test_a_loss_that_trl_does_not_know_is_refused(tmp_path: Path) -> None:
     folder = str(make_architecture("llama4_text", tmp_path / "llama4"))
     with pytest.raises(BadConfig, match=r"trl cannot train this architecture .*; take another model"):
-        TrlFinetuner(folder, device=FLOAT32).finetune(EXAMPLES, replace(LORA, targets=("q_proj",)), tmp_path / "out")
+        SupervisedTrainer(folder, device=FLOAT32).finetune(
+            EXAMPLES, replace(LORA, targets=("q_proj",)), tmp_path / "out"
+        )

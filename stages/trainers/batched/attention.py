@@ -14,7 +14,7 @@ from stages.errors import BadConfig
 from stages.models.lora_targets import linear_layers
 from stages.tokens.tokenization import Tokens, longest_sequence
 from stages.trainers.batched.memory import out_of_memory
-from stages.trainers.batched.packing import Block, Packing, Row
+from stages.trainers.batched.packing import AttentionBlock, PackedSequence, Packing
 
 _ATTENTION = "seal_packed"
 _TRIAL = [Tokens((6, 7, 2), 0), Tokens((2, 3, 4, 5), 0)]  # two: a layer that is no attention could mix them
@@ -49,7 +49,7 @@ def attend(
     return (mixed if packing.back is None else mixed.index_select(0, packing.back))[None], None
 
 
-def _attend_block(block: Block, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Iterator[Tensor]:
+def _attend_block(block: AttentionBlock, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Iterator[Tensor]:
     """Outputs (rows · length, heads, size) of the block's sequences, then of their pads."""
     several = q.shape[1] != k.shape[1]
     keys, values = (block.sequences.take(each).transpose(1, 2) for each in (k, v))  # (rows, key heads, length, size)
@@ -74,7 +74,7 @@ def _ragged(q: Tensor, k: Tensor, v: Tensor, scale: float | None, packing: Packi
 
 
 @contextmanager
-def packed_attention(network: Any) -> Iterator[None]:
+def use_packed_attention(network: Any) -> Iterator[None]:
     """Within, the model's attention is `attend`; afterwards, also after an error, its own again."""
     own = network.config._attn_implementation
     AttentionInterface.register(_ATTENTION, attend)
@@ -120,19 +120,19 @@ def check_packable(network: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrialResult:
     """What training sees: logits, and the gradients of the loss at the embeddings and behind layers."""
 
     logits: Tensor  # (tokens, vocabulary)
     embedded: Tensor  # (tokens, hidden)
     layers: Sequence[Tensor]  # at what each linear layer puts out, call by call
 
-    def says(self, other: "Seen", tolerance: float) -> bool:
+    def says(self, other: "TrialResult", tolerance: float) -> bool:
         atol = tolerance * float(self.logits.abs().max())
         return torch.allclose(self.logits, other.logits, rtol=tolerance, atol=atol)
 
 
-def _in_training(network: Any, plain: Seen) -> Iterator[tuple[Seen, Seen]]:
+def _in_training(network: Any, plain: TrialResult) -> Iterator[tuple[TrialResult, TrialResult]]:
     """What is seen in eval mode, and in training mode. Eval mode is on afterwards.
 
     Of a model that draws numbers in training, many tokens are tried, too: chance need not do something to each.
@@ -159,7 +159,7 @@ def _chance(network: Any) -> list[Tensor]:
     return [torch.get_rng_state(), *own]
 
 
-def _trial(network: Any, rows: Sequence[Tokens], packing: Packing | None = None) -> Seen:
+def _trial(network: Any, rows: Sequence[Tokens], packing: Packing | None = None) -> TrialResult:
     """There and back: each sequence alone, or all of them packed."""
     leaves, layers = list[Tensor](), list[Tensor]()
 
@@ -187,7 +187,7 @@ def _trial(network: Any, rows: Sequence[Tokens], packing: Packing | None = None)
     found = [torch.zeros(1) if grad is None else grad for grad in grads]
     embedded = torch.cat([each[0] for each in found[: len(leaves)]])
     embedded = torch.cat(packing.pieces(embedded)) if packing else embedded
-    return Seen(torch.cat(own).detach(), embedded, found[len(leaves) :])
+    return TrialResult(torch.cat(own).detach(), embedded, found[len(leaves) :])
 
 
 def _alike(some: Sequence[Tensor], others: Sequence[Tensor], *, tolerance: float) -> bool:
@@ -214,7 +214,7 @@ def _ends_in_output_layer(network: Any) -> bool:
     return len(made) == 1 and torch.equal(made[0].to(logits.dtype), logits)
 
 
-def has_ragged_kernel(network: Any) -> bool:
+def has_varlen_kernel(network: Any) -> bool:
     """Whether `ragged` runs on this device, for this model, there and back, and gives what the blocks give."""
     try:
         blocks, kernel = (_there_and_back(network, ragged=each) for each in (False, True))
@@ -229,7 +229,7 @@ def has_ragged_kernel(network: Any) -> bool:
 
 def _trial_packing(network: Any, path: str, *, ragged: bool = False) -> Packing:
     """The trial's sequences, each in a slot of its own, in the order in which they are listed."""
-    return Packing([Row(slot, row) for slot, row in enumerate(_TRIAL)], network.device, path, ragged)
+    return Packing([PackedSequence(slot, row) for slot, row in enumerate(_TRIAL)], network.device, path, ragged)
 
 
 def _there_and_back(network: Any, *, ragged: bool) -> tuple[Tensor, Tensor]:
@@ -237,7 +237,7 @@ def _there_and_back(network: Any, *, ragged: bool) -> tuple[Tensor, Tensor]:
     packing = _trial_packing(network, "grouped", ragged=ragged)
     inputs = packing.inputs
     embedded = network.get_input_embeddings()(inputs.pop("input_ids")).detach().requires_grad_()
-    with packed_attention(network), torch.enable_grad():
+    with use_packed_attention(network), torch.enable_grad():
         hidden = network.base_model(inputs_embeds=embedded, **inputs, packing=packing).last_hidden_state[0]
         own = torch.cat(packing.pieces(hidden))
         (grad,) = torch.autograd.grad(own.float().square().sum(), embedded)
@@ -246,7 +246,7 @@ def _there_and_back(network: Any, *, ragged: bool) -> tuple[Tensor, Tensor]:
 
 def _packed_logits(network: Any, packing: Packing) -> list[Tensor]:
     """Logits (length, vocabulary) of each sequence, all in one pass."""
-    with packed_attention(network):
+    with use_packed_attention(network):
         hidden = network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
     return [network.get_output_embeddings()(each) for each in packing.pieces(hidden)]
 

@@ -26,7 +26,7 @@ from torch.nn.functional import linear
 # GPU, on paper: a pass has up to 16,384 states (memory.MOST_TOKENS), so 16,384 words are at most 2^28 logits, a GB in
 # float32. 151,936 words are 10 chunks and 262,144 are 16, of some 15 kernels each: about a millisecond of launches, and
 # products of 16,384 columns, where tensor cores want 128 to 256 rows and as many columns to be busy.
-CHUNK = {"cpu": 1024, "cuda": 16_384}
+CHUNK_WORDS = {"cpu": 1024, "cuda": 16_384}
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -95,10 +95,10 @@ def _chunks(head: nn.Linear, device: torch.device) -> Iterator[tuple[int, Tensor
 
 def _chunk_words(head: nn.Linear, device: torch.device) -> int:
     """Words whose logits are held at a time."""
-    return min(len(head.weight), CHUNK.get(device.type, 1024))
+    return min(len(head.weight), CHUNK_WORDS.get(device.type, 1024))
 
 
-def bytes_of_loss(head: nn.Linear) -> int:
+def get_loss_bytes(head: nn.Linear) -> int:
     """Memory that the loss of one hidden state takes at most, beside what is kept of it for the backward pass."""
     words, width = _chunk_words(head, head.weight.device), head.weight.shape[1]
     own = head.weight.dtype.itemsize

@@ -12,16 +12,16 @@ from torch import Tensor
 from stages.interfaces import FitJob, FitResult, Watch
 from stages.models.stacked_lora import Stack
 from stages.tokens.tokenization import Tokens, longest_sequence
-from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy, bytes_of_loss
-from stages.trainers.batched.lora_kernels import PackedRows
-from stages.trainers.batched.memory import Budget, out_of_memory, saved_bytes, tokens_that_fit
+from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy, get_loss_bytes
+from stages.trainers.batched.lora_kernels import PackedLayout
+from stages.trainers.batched.memory import PassBudget, count_fitting_tokens, measure_saved_bytes, out_of_memory
 from stages.trainers.batched.optimizer import StackedAdamW, Update
-from stages.trainers.batched.packing import ALIGNED, Packing, Row
-from stages.trainers.peft import Base, diverged, learning_rate_factor, overflowed, write_adapter
+from stages.trainers.batched.packing import ALIGNMENT, PackedSequence, Packing
+from stages.trainers.peft import AdapterBase, explain_divergence, explain_overflow, make_schedule, write_adapter
 
 
 @dataclass
-class Resident:
+class ActiveJob:
     """A job in a slot: its sequences, the batches of its steps, and the losses so far (on the device)."""
 
     job: FitJob
@@ -33,15 +33,15 @@ class Resident:
     def done(self) -> bool:
         return len(self.losses) == len(self.steps)
 
-    def rows(self, slot: int) -> Iterator[Row]:
+    def rows(self, slot: int) -> Iterator[PackedSequence]:
         """The sequences of its next step. The loss of a step is the mean over all its targets."""
         batch = [self.sequences[place] for place in self.steps[len(self.losses)]]
         share = 1 / max(1, sum(tokens.weight for tokens in batch))
-        return (Row(slot, tokens, share) for tokens in batch)
+        return (PackedSequence(slot, tokens, share) for tokens in batch)
 
     def update(self) -> Update:
         config = self.job.config
-        rate = config.learning_rate * learning_rate_factor(config, len(self.steps))(len(self.losses))
+        rate = config.learning_rate * make_schedule(config, len(self.steps))(len(self.losses))
         return Update(rate, config.max_grad_norm, config.weight_decay)
 
     @property
@@ -51,7 +51,7 @@ class Resident:
 
 
 @dataclass(frozen=True)
-class Ways:
+class KernelOptions:
     """How passes are computed: the path of the low-rank products, attention's kernel, and the budget in tokens."""
 
     path: str
@@ -59,22 +59,22 @@ class Ways:
     tokens: int | None  # None: what the memory holds
 
 
-MOST_UNWRITTEN = 8  # finished adapters that may wait for the disk
+MAX_UNWRITTEN = 8  # finished adapters that may wait for the disk
 _DRAWN_AHEAD = 4  # initial weights of jobs that wait for a slot
 
 
-class Group:
+class TrainingLoop:
     """Trains jobs as slots of a stack that lies on the network. Call `run` once."""
 
-    def __init__(self, network: Any, stack: Stack, ways: Ways, watch: Watch) -> None:
+    def __init__(self, network: Any, stack: Stack, ways: KernelOptions, watch: Watch) -> None:
         self.network, self.stack, self.watch = network, stack, watch
         self.path, self.ragged = _path_for(stack, ways.path), ways.ragged
         self.optimizer = StackedAdamW(stack.weights, stack.grads)
-        self.residents: list[Resident] = []
+        self.residents: list[ActiveJob] = []
         self.told = 0  # tokens of this step that the watch has been told of
-        self.budget = Budget(ways.tokens or self._tokens_that_fit(), ALIGNED if self.path == "grouped" else 1)
+        self.budget = PassBudget(ways.tokens or self._tokens_that_fit(), ALIGNMENT if self.path == "grouped" else 1)
 
-    def run(self, jobs: Sequence[Resident], base: Base) -> Iterator[FitResult]:
+    def run(self, jobs: Sequence[ActiveJob], base: AdapterBase) -> Iterator[FitResult]:
         """Results as jobs finish, each after its directory is complete. The longest jobs go first.
 
         Draws and writes happen beside the steps: the device waits for neither.
@@ -91,12 +91,12 @@ class Group:
                     row = self.stack.weights[slot].clone()  # the next job takes the slot
                     written.append(writer.submit(_outcome, self.residents[slot], row, self.stack, base))
                     self._release(slot)
-                while written and (written[0].done() or len(written) > MOST_UNWRITTEN):
+                while written and (written[0].done() or len(written) > MAX_UNWRITTEN):
                     yield written.popleft().result()
             while written:
                 yield written.popleft().result()
 
-    def _admit(self, resident: Resident, weights: Tensor) -> None:
+    def _admit(self, resident: ActiveJob, weights: Tensor) -> None:
         """Gives the job the next free slot."""
         slot, config = len(self.residents), resident.job.config
         self.watch.begun([resident.job.id])
@@ -128,11 +128,11 @@ class Group:
             resident.losses.append(loss)
         self.watch.advance(1)
 
-    def _order(self, row: Row) -> tuple[int, ...]:
+    def _order(self, row: PackedSequence) -> tuple[int, ...]:
         """Slot by slot where spans must lie together, else rows of similar length into one pass."""
         return (row.slot,) if self.path == "grouped" else row.shape
 
-    def _gradients(self, rows: Sequence[Row]) -> tuple[Tensor, Sequence[Row]]:
+    def _gradients(self, rows: Sequence[PackedSequence]) -> tuple[Tensor, Sequence[PackedSequence]]:
         """Leaves each slot's gradient in the stack. Returns each slot's loss (slots,), and the pass that did not fit.
 
         Where one did not, no gradient is left.
@@ -162,7 +162,7 @@ class Group:
             self.watch.trained(done - self.told)
             self.told = done
 
-    def _packing(self, rows: Sequence[Row]) -> Packing:
+    def _packing(self, rows: Sequence[PackedSequence]) -> Packing:
         return Packing(rows, self.stack.device, self.path, self.ragged)
 
     def _pass(self, packing: Packing, losses: Tensor) -> None:
@@ -179,7 +179,7 @@ class Group:
 
     def _hidden(self, packing: Packing) -> Tensor:
         """Last hidden states of all cells: (total, hidden)."""
-        self.stack.layout = PackedRows(packing)
+        self.stack.layout = PackedLayout(packing)
         hidden: Tensor = self.network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
         return hidden
 
@@ -188,7 +188,7 @@ class Group:
         stacked = self.stack.weights.numel() * self.stack.weights.element_size()
         longest = longest_sequence(self.network.config)
         try:
-            return tokens_that_fit(self.needed, 3 * stacked, self.stack.device, longest=longest)
+            return count_fitting_tokens(self.needed, 3 * stacked, self.stack.device, longest=longest)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -196,17 +196,17 @@ class Group:
 
     def needed(self, length: int) -> int:
         """Bytes of a pass of one sequence: what autograd keeps, and the loss of its tokens, all of them targets."""
-        return self.saved(length) + length * bytes_of_loss(self.network.get_output_embeddings())
+        return self.saved(length) + length * get_loss_bytes(self.network.get_output_embeddings())
 
     def saved(self, length: int) -> int:
         """Bytes that autograd keeps of a pass of one sequence."""
         self.stack.bind(1)
-        packing = self._packing([Row(0, Tokens((1,) * length, 0))])
-        return saved_bytes(lambda: self._hidden(packing))
+        packing = self._packing([PackedSequence(0, Tokens((1,) * length, 0))])
+        return measure_saved_bytes(lambda: self._hidden(packing))
 
 
 def _ahead(
-    worker: Executor, work: Callable[[Resident], Tensor], jobs: Sequence[Resident], count: int
+    worker: Executor, work: Callable[[ActiveJob], Tensor], jobs: Sequence[ActiveJob], count: int
 ) -> Iterator[Tensor]:
     """work(job) for each job in order, by the worker, up to `count` of them before they are asked for."""
     waiting: deque[Future[Tensor]] = deque()
@@ -218,10 +218,10 @@ def _ahead(
         yield waiting.popleft().result()
 
 
-def _outcome(resident: Resident, row: Tensor, stack: Stack, base: Base) -> FitResult:
+def _outcome(resident: ActiveJob, row: Tensor, stack: Stack, base: AdapterBase) -> FitResult:
     """What came of a job whose weights are now `row`: its directory, complete, or why there is none."""
     job, losses = resident.job, torch.stack(resident.losses).tolist()
-    error = diverged(losses) or overflowed([row])
+    error = explain_divergence(losses) or explain_overflow([row])
     return FitResult(
         id=job.id,
         path=None if error else write_adapter(job.out, stack.named(row), job.config, stack.targets, base),

@@ -14,7 +14,7 @@ from torch.nn.functional import grouped_mm
 
 from stages.trainers.batched.packing import Packing
 
-Path = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Packing], Tensor]
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Packing], Tensor]
 
 
 def _loop(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Packing) -> Tensor:
@@ -30,11 +30,11 @@ def _loop(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Pa
 
 def _blockwise(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Packing) -> Tensor:
     """Rows of similar length at once, as batched products of views: the CPU's way."""
-    out: Tensor = Blockwise.apply(y, x, a, b, scale, packing)  # type: ignore[no-untyped-call]
+    out: Tensor = BmmKernel.apply(y, x, a, b, scale, packing)  # type: ignore[no-untyped-call]
     return out
 
 
-class Blockwise(torch.autograd.Function):
+class BmmKernel(torch.autograd.Function):
     """The products by hand: they add to y in place, and the gradients of a and b straight to their .grad.
 
     Autograd would fill a zero stack for each layer and pass, however few of its slots had rows.
@@ -91,11 +91,11 @@ def _grouped(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing:
     return y + grouped_mm(inner, up.transpose(1, 2), offs=packing.offsets)[None]
 
 
-PATHS: dict[str, Path] = {"loop": _loop, "bmm": _blockwise, "grouped": _grouped}
+KERNELS: dict[str, Kernel] = {"loop": _loop, "bmm": _blockwise, "grouped": _grouped}
 
 
 @dataclass(frozen=True)
-class PackedRows:
+class PackedLayout:
     """The layout of a packed pass for the stacked layers."""
 
     packing: Packing
@@ -105,4 +105,4 @@ class PackedRows:
         return 1
 
     def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
-        return PATHS[self.packing.path](y, x, a, b, scale, self.packing)
+        return KERNELS[self.packing.path](y, x, a, b, scale, self.packing)

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from stages.errors import OutOfMemory
-from stages.trainers.batched.packing import Row
+from stages.trainers.batched.packing import PackedSequence
 
 # More gains nothing: a GPU is saturated, a CPU's cache is full (tests/bench/bench_inner_loop.py).
-MOST_ADAPTERS = 64
-MOST_TOKENS = {"cuda": 16_384, "cpu": 2048}
+MAX_ADAPTERS = 64
+MAX_TOKENS = {"cuda": 16_384, "cpu": 2048}
 _SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # a CPU's allocator, CUDA, cuBLAS
-SHARE = 0.8  # of the free memory that a pass may plan with; the rest is for what is not counted
+MEMORY_SHARE = 0.8  # of the free memory that a pass may plan with; the rest is for what is not counted
 
 
 @dataclass
-class Budget:
+class PassBudget:
     """Most tokens of one forward and backward pass, each row's cells rounded up to a `multiple`.
 
     It shrinks when the device's memory runs out.
@@ -27,12 +27,12 @@ class Budget:
     tokens: int
     multiple: int = 1
 
-    def cost(self, row: Row) -> int:
+    def cost(self, row: PackedSequence) -> int:
         return -(-row.cells // self.multiple) * self.multiple
 
-    def passes(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+    def passes(self, rows: Sequence[PackedSequence]) -> Iterator[list[PackedSequence]]:
         """The rows, in their order, in passes of at most so many tokens; a longer row makes a pass of its own."""
-        found: list[Row] = []
+        found: list[PackedSequence] = []
         used = 0
         for row in rows:
             if found and used + self.cost(row) > self.tokens:
@@ -43,7 +43,7 @@ class Budget:
         if found:
             yield found
 
-    def shrink(self, failed: Sequence[Row]) -> None:
+    def shrink(self, failed: Sequence[PackedSequence]) -> None:
         """To half of the pass that did not fit. Raises OutOfMemory where that was a single sequence."""
         if len(failed) == 1:
             raise OutOfMemory(
@@ -68,7 +68,7 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def adapters_that_fit(network: Any, names: Sequence[str], rank: int) -> int:
+def count_fitting_adapters(network: Any, names: Sequence[str], rank: int) -> int:
     """How many adapters of these layers to work on at once: fp32 masters, gradients, two moments and a working copy.
 
     They may take half of the free memory.
@@ -76,10 +76,10 @@ def adapters_that_fit(network: Any, names: Sequence[str], rank: int) -> int:
     layers = [network.get_submodule(name) for name in names]
     width: int = rank * sum(layer.in_features + layer.out_features for layer in layers)
     room = free_bytes(network.device) // 2 // (5 * width * 4)
-    return max(1, min(room, MOST_ADAPTERS))
+    return max(1, min(room, MAX_ADAPTERS))
 
 
-def tokens_that_fit(
+def count_fitting_tokens(
     saved: Callable[[int], int], reserved: int, device: torch.device, *, longest: int | None = None
 ) -> int:
     """Tokens of a pass, where `saved(length)` are the bytes kept for the backward pass of a sequence so long.
@@ -90,11 +90,11 @@ def tokens_that_fit(
     long = min(48, longest or 48)
     short = long // 3
     each = max(1, (saved(long) - saved(short)) // (long - short))
-    room = int(SHARE * (free_bytes(device) - reserved))
-    return max(1, min(room // each, MOST_TOKENS.get(device.type, 512)))
+    room = int(MEMORY_SHARE * (free_bytes(device) - reserved))
+    return max(1, min(room // each, MAX_TOKENS.get(device.type, 512)))
 
 
-def saved_bytes(forward: Callable[[], Any]) -> int:
+def measure_saved_bytes(forward: Callable[[], Any]) -> int:
     """Bytes that autograd keeps for the backward pass of `forward`, each storage counted once."""
     storages: dict[int, int] = {}
 

@@ -20,11 +20,11 @@ from stages.tokens.tokenization import Tokens
 
 _T = TypeVar("_T", int, float)
 _WIDTHS_PER_OCTAVE = 4  # widths of rectangles are 16, 20, 24, 28, 32, 40 …: at most a quarter of a row is filling
-ALIGNED = 8  # the grouped kernel wants each slot's span to be a multiple of this, a CPU's products all rows together
+ALIGNMENT = 8  # the grouped kernel wants each slot's span to be a multiple of this, a CPU's products all rows together
 
 
 @dataclass(frozen=True)
-class Row:
+class PackedSequence:
     """One sequence in a pass: whose it is, and the share of one of its targets in its job's mean loss."""
 
     slot: int
@@ -50,7 +50,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Rectangle:
+class PaddedGroup:
     """Rows of `length` cells each: a view where they lie together, else gathered from `cells`."""
 
     slots: Sequence[int]  # of each row
@@ -65,11 +65,11 @@ class Rectangle:
 
 
 @dataclass(frozen=True)
-class Block:
+class AttentionBlock:
     """Rows of similar length, and their pads, if any: pads of row i see the sequence of row i where `seen` says so."""
 
-    sequences: Rectangle
-    pads: Rectangle | None = None
+    sequences: PaddedGroup
+    pads: PaddedGroup | None = None
     seen: Tensor | None = None  # (rows, 1, 1, length) bool
 
 
@@ -77,9 +77,9 @@ class Block:
 class Packing:
     """The layout of one pass: `total` cells, filling included."""
 
-    rows: Sequence[Row]
+    rows: Sequence[PackedSequence]
     device: torch.device
-    path: str = "bmm"  # how the slots' low-rank products are taken: a key of lowrank.PATHS
+    path: str = "bmm"  # how the slots' low-rank products are taken: a key of lora_kernels.KERNELS
     ragged: bool = False  # attention by torch's kernel for ragged rows, which only some GPUs have
 
     @property
@@ -88,7 +88,7 @@ class Packing:
         return self.path == "grouped"
 
     @cached_property
-    def ordered(self) -> list[Row]:
+    def ordered(self) -> list[PackedSequence]:
         """The rows in the order of their cells."""
         return sorted(self.rows, key=(lambda row: row.slot) if self.by_slot else (lambda row: row.shape))
 
@@ -148,7 +148,7 @@ class Packing:
     def _size(self, group: Sequence[int]) -> tuple[int, int]:
         """Cells of a sequence, filling included, and pads behind it: the same for all rows of a group."""
         first = self.ordered[group[0]]
-        return width_of(first.length), first.pads
+        return get_padded_width(first.length), first.pads
 
     # ---- what each cell holds: (total,) on the CPU
 
@@ -209,11 +209,11 @@ class Packing:
         return values.to(self.device, non_blocking=True)
 
     @cached_property
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> list[AttentionBlock]:
         return [self._block(group) for group in self.groups]
 
     @cached_property
-    def rectangles(self) -> list[Rectangle]:
+    def rectangles(self) -> list[PaddedGroup]:
         """The blocks' parts, one after the other."""
         return [part for block in self.blocks for part in (block.sequences, block.pads) if part]
 
@@ -222,22 +222,22 @@ class Packing:
         """The slot of each row of the rectangles."""
         return self.put(torch.tensor([slot for rectangle in self.rectangles for slot in rectangle.slots]))
 
-    def _block(self, group: Sequence[int]) -> Block:
+    def _block(self, group: Sequence[int]) -> AttentionBlock:
         rows, (length, pads) = [self.ordered[i] for i in group], self._size(group)
         sequences = self._rectangle(rows, length, [(self.starts[i][0], self.ordered[i].length) for i in group])
         if not pads:
-            return Block(sequences)
+            return AttentionBlock(sequences)
         seen = torch.arange(length) < torch.tensor([row.length for row in rows])[:, None, None, None]
         places = [(self.starts[i][1], self.ordered[i].pads) for i in group]
-        return Block(sequences, self._rectangle(rows, pads, places), self.put(seen))
+        return AttentionBlock(sequences, self._rectangle(rows, pads, places), self.put(seen))
 
-    def _rectangle(self, rows: Sequence[Row], length: int, places: Sequence[tuple[int, int]]) -> Rectangle:
+    def _rectangle(self, rows: Sequence[PackedSequence], length: int, places: Sequence[tuple[int, int]]) -> PaddedGroup:
         """Filling is the row's own: behind it where rows lie together, else its first cell once more."""
         slots, first = [row.slot for row in rows], places[0][0]
         if not self.by_slot:
-            return Rectangle(slots, length, slice(first, first + length * len(rows)))
+            return PaddedGroup(slots, length, slice(first, first + length * len(rows)))
         cells = torch.tensor([start + (i if i < own else 0) for start, own in places for i in range(length)])
-        return Rectangle(slots, length, self.put(cells), cells)
+        return PaddedGroup(slots, length, self.put(cells), cells)
 
     @cached_property
     def back(self) -> Tensor | None:
@@ -265,17 +265,17 @@ class Packing:
         return self.put(starts), int(starts.diff().max())
 
 
-def _alike(first: Row, other: Row) -> bool:
+def _alike(first: PackedSequence, other: PackedSequence) -> bool:
     """Whether the two may share a block."""
-    return other.pads == first.pads and width_of(other.length) == width_of(first.length)
+    return other.pads == first.pads and get_padded_width(other.length) == get_padded_width(first.length)
 
 
 def align(cells: int) -> int:
     """So many cells and the filling that makes them a multiple of `ALIGNED`."""
-    return -(-cells // ALIGNED) * ALIGNED
+    return -(-cells // ALIGNMENT) * ALIGNMENT
 
 
-def width_of(length: int) -> int:
+def get_padded_width(length: int) -> int:
     """Cells of a rectangle's row for a sequence so long: the next of a fixed scale."""
     step = 2 ** max(0, (length - 1).bit_length() - 1) // _WIDTHS_PER_OCTAVE or 1
     return -(-length // step) * step

@@ -18,14 +18,14 @@ from stages.models.loading import Device, load_model, load_tokenizer
 from stages.models.lora_targets import follows_rows
 from stages.models.stacked_lora import Stack
 from stages.tokens.tokenization import lesson_tokens
-from stages.trainers.batched.attention import check_packable, has_ragged_kernel, packed_attention
-from stages.trainers.batched.loop import Group, Resident, Ways
-from stages.trainers.batched.memory import MOST_ADAPTERS, adapters_that_fit
-from stages.trainers.peft import SETTINGS_BYTES, Base, add_lora, batches
+from stages.trainers.batched.attention import check_packable, has_varlen_kernel, use_packed_attention
+from stages.trainers.batched.loop import ActiveJob, KernelOptions, TrainingLoop
+from stages.trainers.batched.memory import MAX_ADAPTERS, count_fitting_adapters
+from stages.trainers.peft import SETTINGS_BYTES, AdapterBase, add_lora, plan_steps
 
 
-class ManyTrainer:
-    """Trains all jobs on one model. `slots` adapters are in work at a time; `path` is a key of lowrank.PATHS.
+class BatchedLoraTrainer:
+    """Trains all jobs on one model. `slots` adapters are in work at a time; `path` is a key of lora_kernels.KERNELS.
 
     `tokens_per_step` bounds the tokens of one forward and backward pass: a step with more takes several passes. None
     for either takes what the device's memory holds. `loaded` is a (tokenizer, network) that is in memory already; the
@@ -46,15 +46,15 @@ class ManyTrainer:
         self.tokenizer, self.network = loaded or (load_tokenizer(model), load_model(model, device))
         gpu = self.network.device.type == "cuda" and self.network.dtype == torch.bfloat16
         check_packable(self.network)
-        self.base = Base(model) if loaded else Base.of(model)
-        self.ways = Ways(
-            path or ("grouped" if gpu else "bmm"), gpu and has_ragged_kernel(self.network), tokens_per_step
+        self.base = AdapterBase(model) if loaded else AdapterBase.of(model)
+        self.ways = KernelOptions(
+            path or ("grouped" if gpu else "bmm"), gpu and has_varlen_kernel(self.network), tokens_per_step
         )
 
     def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
         """One result per job as it finishes, each after its directory is complete. Reads all jobs first."""
-        groups: dict[tuple[int, tuple[str, ...]], list[Resident]] = {}
-        names = cache(lambda targets: tuple(target_names(self.network, targets)))
+        groups: dict[tuple[int, tuple[str, ...]], list[ActiveJob]] = {}
+        names = cache(lambda targets: tuple(resolve_targets(self.network, targets)))
         for job in jobs:
             if job.config.dropout:
                 raise BadConfig(f"--dropout {job.config.dropout}: many adapters at once have none; use --trainer peft")
@@ -65,26 +65,26 @@ class ManyTrainer:
             else:
                 groups.setdefault((job.config.rank, names(job.config.targets)), []).append(resident)
         tokens = sum(resident.tokens for members in groups.values() for resident in members)
-        steps = sum(_steps_in_all(members, self.slots or MOST_ADAPTERS) for members in groups.values())
+        steps = sum(_steps_in_all(members, self.slots or MAX_ADAPTERS) for members in groups.values())
         watch.expect(tokens, steps=steps)
         for (rank, layers), members in groups.items():
             yield from self._fit_group(rank, layers, members, watch)
 
-    def _prepare(self, job: FitJob) -> Resident:
+    def _prepare(self, job: FitJob) -> ActiveJob:
         sequences = lesson_tokens(self.tokenizer, self.network, job.lesson, job.config, packed=True)
-        return Resident(job, sequences, list(batches(len(sequences), job.config, job.seed)))
+        return ActiveJob(job, sequences, list(plan_steps(len(sequences), job.config, job.seed)))
 
     def _fit_group(
-        self, rank: int, names: Sequence[str], members: Sequence[Resident], watch: Watch
+        self, rank: int, names: Sequence[str], members: Sequence[ActiveJob], watch: Watch
     ) -> Iterator[FitResult]:
-        slots = min(len(members), self.slots or adapters_that_fit(self.network, names, rank))
-        with packed_attention(self.network), Stack(self.network, names, rank=rank, slots=slots) as stack:
+        slots = min(len(members), self.slots or count_fitting_adapters(self.network, names, rank))
+        with use_packed_attention(self.network), Stack(self.network, names, rank=rank, slots=slots) as stack:
             needed = len(members) * (stack.weights[0].nbytes + SETTINGS_BYTES)
             check_space(members[0].job.out.parent, needed, f"{len(members)} adapters")
-            yield from Group(self.network, stack, self.ways, watch).run(members, self.base)
+            yield from TrainingLoop(self.network, stack, self.ways, watch).run(members, self.base)
 
 
-def _steps_in_all(members: Sequence[Resident], slots: int) -> int:
+def _steps_in_all(members: Sequence[ActiveJob], slots: int) -> int:
     """Optimizer steps of a group in so many slots, the longest jobs first: those of the slot that is longest in use."""
     ends = [0] * slots
     for resident in sorted(members, key=lambda job: job.tokens, reverse=True):
@@ -92,7 +92,7 @@ def _steps_in_all(members: Sequence[Resident], slots: int) -> int:
     return max(ends)
 
 
-def target_names(network: Any, targets: Sequence[str]) -> list[str]:
+def resolve_targets(network: Any, targets: Sequence[str]) -> list[str]:
     """Full names of the layers that peft would adapt, in its order. Raises BadConfig as peft's own choice does."""
     with torch.random.fork_rng():  # peft draws weights that nobody needs
         wrapped = add_lora(network, FitConfig(rank=1, targets=tuple(targets)))
