@@ -11,8 +11,8 @@ from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, Tra
 from stages.records.jsonl import BadLine
 from stages.records.plan import Plan
 from stages.records.record import Adapter, Line, Record, SelfEdit, TrainStats, content_id, edit_seed
-from stages.records.thoughts import why_unsaid
-from stages.sources.distinct import Distinct
+from stages.records.thoughts import explain_no_answer
+from stages.sources.distinct import UniqueLines
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Pieces:
         self.domain, self.out, self.config = domain, out, config
         self.seeds, self.run_seed = seeds, run_seed
         self.found: dict[str, Piece] = {}
-        self.distinct, self.names = Distinct(), _Names()
+        self.distinct, self.names = UniqueLines(), _Names()
 
     def add(self, record: Record) -> None:
         """Raises BadLine for a self-edit that comes twice, and for one that its line contradicts."""
@@ -131,7 +131,9 @@ def _lesson_of(domain: Domain, record: Record) -> Lesson:
     """The training data of the line's self-edit. Raises BadEdit or Unwritten where there is none."""
     edit = _edit_of(record)
     if edit.text is None:
-        raise Unwritten(f"there is no self-edit ({edit.error or why_unsaid(edit.finish)}); run `seal generate` again")
+        raise Unwritten(
+            f"there is no self-edit ({edit.error or explain_no_answer(edit.finish)}); run `seal generate` again"
+        )
     if edit.error is not None:
         raise BadEdit(edit.error)
     return domain.lesson(record.task, edit)

@@ -28,7 +28,7 @@ from stages.records.record import Adapter, Answer, GridAnswer, Record, Task, con
 from stages.scoring.grading import in_groups, owner_of, settled
 from stages.scoring.pending import NOBODY, Owner, Waiting, adapted, owners, plain
 from stages.scoring.score import make_score
-from stages.sources.distinct import Distinct
+from stages.sources.distinct import UniqueLines
 
 Queries = Mapping[str, Sequence[Query]]  # by the task's id
 
@@ -159,7 +159,7 @@ class Scorable:
     """Called with line after line: raises BadLine for one that cannot be scored, or would be counted twice."""
 
     def __init__(self, domain: Domain) -> None:
-        self.domain, self.distinct = domain, Distinct()
+        self.domain, self.distinct = domain, UniqueLines()
 
     def __call__(self, line: Record) -> None:
         self.domain.check(line.task)

@@ -15,8 +15,8 @@ from typing import Any
 
 from stages.errors import BadInput
 
-TEXTS = (".txt", ".md", ".markdown", ".rst")
-HEAD = 64 * 2**10  # bytes from which a file is told
+TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst")
+HEAD_BYTES = 64 * 2**10  # bytes from which a file is told
 _HEAD_LINES = 1000
 _KEY = re.compile(rb'^\s{0,4}"([^"\\]{1,40})"\s*:', re.MULTILINE)  # of a JSON document over several lines
 _ANY_KEY = re.compile(rb'[{,]\s*"([^"\\]{1,40})"\s*:')  # of JSON objects, however deep
@@ -24,7 +24,7 @@ _SMALL = 4_000  # bytes: a longer text with {title} and {context} in it speaks a
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """What something is, and what to do with it: {file} and {folder} stand for its path and the folder it lies in."""
 
     name: str
@@ -46,78 +46,85 @@ class Kind:
         return f"{self.name}; {text}"
 
 
-class Foreign(BadInput):
+class WrongFileKind(BadInput):
     """A file of another kind than its reader reads."""
 
-    def __init__(self, kind: Kind, path: str) -> None:
+    def __init__(self, kind: FileKind, path: str) -> None:
         super().__init__(f"{path}: {kind.tell(path)}")
         self.kind = kind
 
 
 _MODEL_WAY = "a model is given by its folder: --model {folder}"
-_SPREAD = Kind(
+_SPREAD = FileKind(
     "a JSON document over several lines, not an object on each line",
     "make tasks of it with `seal tasks {file}`, or lines with `jq -c . {file}`",
 )
-_LIST = Kind(
+_LIST = FileKind(
     "a JSON list, not an object on each line",
     "make tasks of it with `seal tasks {file}`, or lines with `jq -c '.[]' {file}`",
 )
-_LINES_SPREAD = Kind(_SPREAD.name, "make lines of it with `jq -c . {file}`")
-_LINES_LISTED = Kind(_LIST.name, "make lines of it with `jq -c '.[]' {file}`")
-TEMPLATE = Kind(
+_LINES_SPREAD = FileKind(_SPREAD.name, "make lines of it with `jq -c . {file}`")
+_LINES_LISTED = FileKind(_LIST.name, "make lines of it with `jq -c '.[]' {file}`")
+TEMPLATE = FileKind(
     "a prompt template, with {title} and {context} in it", "`seal generate --template {file}` writes with it"
 )
-_TEXT = Kind("a text, not JSON lines", "make a task of it: `seal tasks {file} | seal generate --model DIR`")
-_TABLE_FILE = Kind("a table", "make tasks of it: seal tasks {file}")
-SOLUTIONS = Kind(
+_TEXT = FileKind("a text, not JSON lines", "make a task of it: `seal tasks {file} | seal generate --model DIR`")
+_TABLE_FILE = FileKind("a table", "make tasks of it: seal tasks {file}")
+SOLUTIONS = FileKind(
     "ARC's solutions",
     "give the challenges: `seal tasks CHALLENGES.json --solutions {file}` (those beside it are found)",
 )
-_SUBMISSION = Kind(
+_SUBMISSION = FileKind(
     "ARC answers (attempts), not tasks", "give the challenges that they answer: seal tasks CHALLENGES.json"
 )
-PAIRS = Kind(
+GRID_PAIRS = FileKind(
     "pairs of grids without a test, as re-arc has them",
     "say which are shown and which asked: jq '{train: .[:3], test: .[3:4]}' {file} > NEW.json",
 )
-NUMBERS = Kind("rows of numbers, no text", 'an ARC task is JSON: {"train": [{"input", "output"}], "test": […]}')
-UTF16 = Kind(
+NUMBERS = FileKind("rows of numbers, no text", 'an ARC task is JSON: {"train": [{"input", "output"}], "test": […]}')
+UTF16 = FileKind(
     "not UTF-8 (byte 0) but UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 {file} > NEW, and give NEW under its ending"
 )
-UTF32 = Kind(UTF16.name.replace("16", "32"), UTF16.way.replace("16", "32"))
-UTF16BE = Kind(f"{UTF16.name}, big-endian", UTF16.way.replace("UTF-16", "UTF-16BE"))
-_LFS = Kind("a Git LFS pointer, not the file", "fetch it in its folder: git lfs pull")
-ANNEXED = Kind("a link of git-annex, not the file", "fetch it: git annex get {file}")
-_PAGE = Kind("a web page or an XML answer of a server, not the file", "fetch it again, or take the text of the page")
-_REPLY = Kind("what a server said, not the file", "see what it says: cat {file}, and fetch it again")
-_UNFINISHED = Kind("a download that did not finish", "fetch it again")
+UTF32 = FileKind(UTF16.name.replace("16", "32"), UTF16.way.replace("16", "32"))
+UTF16BE = FileKind(f"{UTF16.name}, big-endian", UTF16.way.replace("UTF-16", "UTF-16BE"))
+_LFS = FileKind("a Git LFS pointer, not the file", "fetch it in its folder: git lfs pull")
+ANNEXED = FileKind("a link of git-annex, not the file", "fetch it: git annex get {file}")
+_PAGE = FileKind(
+    "a web page or an XML answer of a server, not the file", "fetch it again, or take the text of the page"
+)
+_REPLY = FileKind("what a server said, not the file", "see what it says: cat {file}, and fetch it again")
+_UNFINISHED = FileKind("a download that did not finish", "fetch it again")
 STAND_INS = (_LFS, ANNEXED, _PAGE, _REPLY, _UNFINISHED)  # what lies where a file ought to
-SFT_PAIRS = Kind("training pairs", "train on them: seal sft {file} --model DIR --out NEW")
-PARQUET = Kind("a parquet file", "make tasks of it: seal tasks {file}")
-ARROW = Kind("an Arrow file", "make tasks of it: seal tasks {file}")
-_PICTURE = Kind("a picture", "give the text that it shows")
-_PEFT_FOLDER = Kind(
+SFT_PAIRS = FileKind("training pairs", "train on them: seal sft {file} --model DIR --out NEW")
+PARQUET = FileKind("a parquet file", "make tasks of it: seal tasks {file}")
+ARROW = FileKind("an Arrow file", "make tasks of it: seal tasks {file}")
+_PICTURE = FileKind("a picture", "give the text that it shows")
+_PEFT_FOLDER = FileKind(
     "a PEFT adapter", "`seal eval LINES` takes adapters from the lines that `seal adapt` wrote; give those"
 )
-_DESCRIPTION = Kind("the description of a dataset", "give its folder: seal tasks {folder}")
-_MODEL_FOLDER = Kind("a model", "a model is given with --model {file}")
+_DESCRIPTION = FileKind("the description of a dataset", "give its folder: seal tasks {folder}")
+_MODEL_FOLDER = FileKind("a model", "a model is given with --model {file}")
 
-GZIP = Kind("a gzip file", "unpack it first: gunzip -k {file}")
+GZIP = FileKind("a gzip file", "unpack it first: gunzip -k {file}")
 
-BYTES: tuple[tuple[bytes, Kind], ...] = (
+BYTES: tuple[tuple[bytes, FileKind], ...] = (
     (b"\x1f\x8b", GZIP),
-    (b"BZh", Kind("a bzip2 file", "unpack it first: bunzip2 -k {file}")),
-    (b"\xfd7zXZ\x00", Kind("an xz file", "unpack it first: unxz -k {file}")),
-    (b"\x28\xb5\x2f\xfd", Kind("a zstd file", "unpack it first: unzstd {file}")),
-    (b"PK\x03\x04", Kind("a zip archive, as .xlsx, .docx and .pt are", "unpack it (unzip {file}) or save it as text")),
+    (b"BZh", FileKind("a bzip2 file", "unpack it first: bunzip2 -k {file}")),
+    (b"\xfd7zXZ\x00", FileKind("an xz file", "unpack it first: unxz -k {file}")),
+    (b"\x28\xb5\x2f\xfd", FileKind("a zstd file", "unpack it first: unzstd {file}")),
+    (
+        b"PK\x03\x04",
+        FileKind("a zip archive, as .xlsx, .docx and .pt are", "unpack it (unzip {file}) or save it as text"),
+    ),
     (b"PAR1", PARQUET),
     (b"ARROW1", ARROW),
     (
         b"SQLite format 3\x00",
-        Kind("a sqlite file, as the judge's cache is", "a cache is given with --cache {file}; here give JSON lines"),
+        FileKind(
+            "a sqlite file, as the judge's cache is", "a cache is given with --cache {file}; here give JSON lines"
+        ),
     ),
-    (b"%PDF", Kind("a PDF", "take its text: pdftotext {file} - | seal tasks - --title TITLE")),
+    (b"%PDF", FileKind("a PDF", "take its text: pdftotext {file} - | seal tasks - --title TITLE")),
     (b"\x89PNG", _PICTURE),
     (b"\xff\xd8\xff", _PICTURE),
     (b"GIF8", _PICTURE),
@@ -125,9 +132,9 @@ BYTES: tuple[tuple[bytes, Kind], ...] = (
     (b"\0\0\xfe\xff", UTF32),
     (b"\xff\xfe", UTF16),
     (b"\xfe\xff", UTF16),
-    (b"\x7fELF", Kind("a program", "give JSON lines, or `seal tasks` a text")),
+    (b"\x7fELF", FileKind("a program", "give JSON lines, or `seal tasks` a text")),
 )
-_STARTS: tuple[tuple[bytes, Kind], ...] = (  # of small letters, behind blanks
+_STARTS: tuple[tuple[bytes, FileKind], ...] = (  # of small letters, behind blanks
     (b"version https://git-lfs.github.com/spec/", _LFS),
     (b"/annex/objects/", ANNEXED),
     (b"<!doctype html", _PAGE),
@@ -145,60 +152,60 @@ _REPLIES = (
     b"invalid credentials in authorization header",
 )  # of GitHub, Hugging Face and plain web servers: the whole of a small file
 _REPLY_KEYS = frozenset({"error", "errors", "message", "status", "detail", "documentation_url", "code", "statusCode"})
-_SAFETENSORS = Kind("weights (safetensors)", "a model is given by its folder: --model {folder}")
-_ARCHIVE = Kind("a tar archive", "unpack it first: tar -xf {file}")
+_SAFETENSORS = FileKind("weights (safetensors)", "a model is given by its folder: --model {folder}")
+_ARCHIVE = FileKind("a tar archive", "unpack it first: tar -xf {file}")
 
-KEYS: tuple[tuple[frozenset[str], Kind], ...] = (
+KEYS: tuple[tuple[frozenset[str], FileKind], ...] = (
     (
         frozenset({"stage", "command", "settings", "digest"}),
-        Kind("a manifest, which says how an output was made", "give the output that it lies beside: {lines}"),
+        FileKind("a manifest, which says how an output was made", "give the output that it lies beside: {lines}"),
     ),
     (
         frozenset({"stage", "resumes"}),
-        Kind("the settings of a run", "give the lines that it wrote, which lie beside it: {lines}"),
+        FileKind("the settings of a run", "give the lines that it wrote, which lie beside it: {lines}"),
     ),
     (
         frozenset({"source", "line", "offset", "reason", "text"}),
-        Kind("rejected lines", "mend them: jq -r .text {file}, and give those"),
+        FileKind("rejected lines", "mend them: jq -r .text {file}, and give those"),
     ),
-    (frozenset({"peft_type"}), Kind("the configuration of a PEFT adapter", _PEFT_FOLDER.way)),
-    (frozenset({"model_type"}), Kind("the configuration of a model", _MODEL_WAY)),
-    (frozenset({"architectures"}), Kind("the configuration of a model", _MODEL_WAY)),
-    (frozenset({"transformers_version"}), Kind("the configuration of a model", _MODEL_WAY)),
-    (frozenset({"tokenizer_class"}), Kind("the configuration of a tokenizer", _MODEL_WAY)),
-    (frozenset({"eos_token"}), Kind("the configuration of a tokenizer", _MODEL_WAY)),
-    (frozenset({"added_tokens", "normalizer"}), Kind("a tokenizer", _MODEL_WAY)),
-    (frozenset({"weight_map"}), Kind("the index of a model's weights", _MODEL_WAY)),
+    (frozenset({"peft_type"}), FileKind("the configuration of a PEFT adapter", _PEFT_FOLDER.way)),
+    (frozenset({"model_type"}), FileKind("the configuration of a model", _MODEL_WAY)),
+    (frozenset({"architectures"}), FileKind("the configuration of a model", _MODEL_WAY)),
+    (frozenset({"transformers_version"}), FileKind("the configuration of a model", _MODEL_WAY)),
+    (frozenset({"tokenizer_class"}), FileKind("the configuration of a tokenizer", _MODEL_WAY)),
+    (frozenset({"eos_token"}), FileKind("the configuration of a tokenizer", _MODEL_WAY)),
+    (frozenset({"added_tokens", "normalizer"}), FileKind("a tokenizer", _MODEL_WAY)),
+    (frozenset({"weight_map"}), FileKind("the index of a model's weights", _MODEL_WAY)),
     (
         frozenset({"custom_id"}),
-        Kind("calls or answers of a batch service", "answers are given with --from-batch {file}, beside the lines"),
+        FileKind("calls or answers of a batch service", "answers are given with --from-batch {file}, beside the lines"),
     ),
     (
         frozenset({"task_id", "edit_id", "sequences"}),
-        Kind("training data as `seal adapt --show-data` prints it", "give the edit lines that it was made from"),
+        FileKind("training data as `seal adapt --show-data` prints it", "give the edit lines that it was made from"),
     ),
     (
         frozenset({"task_id", "edit_id", "tasks"}),
-        Kind("training data as `seal adapt --show-data` prints it", "give the edit lines that it was made from"),
+        FileKind("training data as `seal adapt --show-data` prints it", "give the edit lines that it was made from"),
     ),
     (
         frozenset({"model", "base", "examples", "steps"}),
-        Kind("the line of a checkpoint", "the model that it names is given with --model: jq -r .model {file}"),
+        FileKind("the line of a checkpoint", "the model that it names is given with --model: jq -r .model {file}"),
     ),
     (frozenset({"_data_files"}), _DESCRIPTION),
     (frozenset({"citation", "features"}), _DESCRIPTION),
-    (frozenset({"$defs"}), Kind("a JSON Schema", "give lines that fit it")),
+    (frozenset({"$defs"}), FileKind("a JSON Schema", "give lines that fit it")),
 )
 
 
-def look_at_name(path: Path) -> Kind | None:
+def detect_by_name(path: Path) -> FileKind | None:
     """What a file is by its name; None for one that may be read. FILE.part of a run of ours has FILE.part.json."""
     suffix = path.suffix.lower()
     torn = suffix == ".part" and not path.with_name(f"{path.name}.json").exists()
     return _UNFINISHED if torn or suffix in (".incomplete", ".crdownload", ".download") else None
 
 
-def look_at_bytes(head: bytes) -> Kind | None:
+def detect_by_bytes(head: bytes) -> FileKind | None:
     """What a file is by its first bytes; None for text of any sort."""
     if head[257:262] == b"ustar":
         return _ARCHIVE
@@ -216,7 +223,7 @@ def look_at_bytes(head: bytes) -> Kind | None:
     return next((kind for start, kind in _STARTS if text.startswith(start)), None)
 
 
-def look_at_keys(value: Any) -> Kind | None:
+def detect_by_keys(value: Any) -> FileKind | None:
     """What a JSON value is by its keys; None for one of no kind that is known here."""
     if not isinstance(value, Mapping):
         return None
@@ -225,13 +232,13 @@ def look_at_keys(value: Any) -> Kind | None:
     if _is_submission(value):
         return _SUBMISSION
     if isinstance(value.get("input"), list) and isinstance(value.get("output"), list):
-        return PAIRS
+        return GRID_PAIRS
     if value and value.keys() <= _REPLY_KEYS:
         return _REPLY
     return next((kind for keys, kind in KEYS if keys <= value.keys()), None)
 
 
-def look_at_folder(path: Path) -> Kind | None:
+def detect_folder(path: Path) -> FileKind | None:
     """A PEFT adapter or a model; None for any other folder."""
     if (path / "adapter_config.json").is_file():
         return _PEFT_FOLDER
@@ -239,9 +246,9 @@ def look_at_folder(path: Path) -> Kind | None:
     return _MODEL_FOLDER if (path / "config.json").is_file() and any(file.is_file() for file in tokens) else None
 
 
-def _look_at_lines(head: bytes, name: str) -> Kind | None:
+def _look_at_lines(head: bytes, name: str) -> FileKind | None:
     """What the beginning of a file shows that is read for JSON lines; None where it may be lines, good or bad."""
-    if kind := look_at_bytes(head):
+    if kind := detect_by_bytes(head):
         return kind
     if any(map(is_object, head.split(b"\n", 3)[:3])):
         return None
@@ -249,14 +256,14 @@ def _look_at_lines(head: bytes, name: str) -> Kind | None:
         return _LINES_LISTED if _holds_lines(head) else _LIST
     if is_spread(head):
         keys = {key.decode("utf-8", "replace"): None for key in _KEY.findall(head)}
-        return look_at_keys(keys) or (_LINES_SPREAD if _holds_lines(head) else _SPREAD)
+        return detect_by_keys(keys) or (_LINES_SPREAD if _holds_lines(head) else _SPREAD)
     if is_template(head):
         return TEMPLATE
     suffix = Path(name).suffix.lower()
-    return _TEXT if suffix in TEXTS else _TABLE_FILE if suffix in (".csv", ".tsv") else None
+    return _TEXT if suffix in TEXT_SUFFIXES else _TABLE_FILE if suffix in (".csv", ".tsv") else None
 
 
-def examine(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
+def check_lines(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
     """The lines as they are. Raises BadInput where their beginning shows a file of another kind.
 
     No more is read ahead than the first line, if that is a JSON object.
@@ -265,16 +272,16 @@ def examine(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
     for line in rest:
         head.append(line)
         size += len(line)
-        if is_object(line) or size > HEAD or len(head) >= _HEAD_LINES:
+        if is_object(line) or size > HEAD_BYTES or len(head) >= _HEAD_LINES:
             break
-    if kind := _look_at_lines(b"".join(line.removesuffix(b"\n") + b"\n" for line in head)[: 2 * HEAD], name):
-        raise Foreign(kind, name)
+    if kind := _look_at_lines(b"".join(line.removesuffix(b"\n") + b"\n" for line in head)[: 2 * HEAD_BYTES], name):
+        raise WrongFileKind(kind, name)
     yield from chain(head, rest)
 
 
 def is_object(line: bytes) -> bool:
     """Whether a line is a JSON object, as far as its size lets it be looked at; a byte-order mark may lie before it."""
-    if len(line) > HEAD:
+    if len(line) > HEAD_BYTES:
         return line.lstrip().startswith(b"{")
     try:
         return isinstance(json.loads(line.decode("utf-8-sig")), dict)
@@ -288,7 +295,7 @@ def is_spread(head: bytes) -> bool:
     first, _, more = text.partition("\n")
     if first[:1] not in ("{", "[") or not more.strip():
         return False
-    text = text if len(head) <= HEAD else text.rpartition("\n")[0].strip()
+    text = text if len(head) <= HEAD_BYTES else text.rpartition("\n")[0].strip()
     try:
         _, end = json.JSONDecoder().raw_decode(text)
     except json.JSONDecodeError as error:
@@ -310,7 +317,7 @@ def _is_list(head: bytes) -> bool:
     if not text.startswith("[") or not text[1:].lstrip().startswith("{"):
         return False
     first = text.partition("\n")[0]
-    return is_spread(head) or len(head) > HEAD or first.rstrip().endswith("]")
+    return is_spread(head) or len(head) > HEAD_BYTES or first.rstrip().endswith("]")
 
 
 def is_template(head: bytes) -> bool:

@@ -18,7 +18,9 @@ from stages.errors import Locked, NoSpace
 
 PART = ".part"
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # some network file systems
-PARTIAL = re.compile(r"(.+)\.[a-z0-9_]{8}(\.old)?\.part")  # what mkdtemp makes of a directory's name, and `_publish`
+PARTIAL_NAME = re.compile(
+    r"(.+)\.[a-z0-9_]{8}(\.old)?\.part"
+)  # what mkdtemp makes of a directory's name, and `_publish`
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -35,7 +37,7 @@ def write_file(path: Path, data: bytes) -> None:
         write_all(descriptor, data)
         os.fsync(descriptor)
     except OSError as error:
-        raise named(error, path) from None
+        raise add_filename(error, path) from None
     finally:
         os.close(descriptor)
 
@@ -59,12 +61,12 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        raise named(error, path) from None
+        raise add_filename(error, path) from None
     finally:
         os.close(descriptor)
 
 
-def named(error: OSError, path: Path) -> OSError:
+def add_filename(error: OSError, path: Path) -> OSError:
     """The error with the file's name, which a failing write does not tell."""
     if error.errno and not error.filename:
         error.filename = str(path)
@@ -80,7 +82,7 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def whole_directory(out: Path) -> Iterator[Path]:
+def atomic_directory(out: Path) -> Iterator[Path]:
     """A temporary directory to fill, renamed to `out` at the end: it is complete or absent. Raises OSError.
 
     It has a name of its own, so that two processes that build the same directory never mix. One of them wins.
@@ -92,7 +94,7 @@ def whole_directory(out: Path) -> Iterator[Path]:
         partial.chmod(0o755)  # mkdtemp makes it private
         _publish(partial, out)
     except OSError as error:
-        raise named(error, partial) from None
+        raise add_filename(error, partial) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -116,13 +118,13 @@ def _publish(partial: Path, out: Path) -> None:
 def remove_partials(folder: Path, names: Collection[str]) -> None:
     """Removes what killed processes left in `folder` of building directories of these names."""
     for path in folder.glob(f"*{PART}"):
-        partial = PARTIAL.fullmatch(path.name)
+        partial = PARTIAL_NAME.fullmatch(path.name)
         if partial and partial[1] in names:
             shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
-def folder_in_use(path: Path) -> Iterator[None]:
+def hold_folder(path: Path) -> Iterator[None]:
     """The folder is there, and nobody tidies it up meanwhile. Others may use it, too. One made in vain goes again."""
     is_new = not path.exists()
     make_folder(path)
@@ -150,7 +152,7 @@ def lock_at_once(path: Path, kind: int) -> int:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             os.close(descriptor)
-            raise named(error, path) from None
+            raise add_filename(error, path) from None
     return descriptor
 
 
@@ -162,9 +164,10 @@ def check_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(there).free
     if needed > free:
         raise NoSpace(
-            f"{folder}: {what} need {megabytes(needed)} and {megabytes(free)} are free; free some, or give another disk"
+            f"{folder}: {what} need {format_megabytes(needed)} and {format_megabytes(free)} are free; "
+            "free some, or give another disk"
         )
 
 
-def megabytes(count: int) -> str:
+def format_megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from stages.errors import BadConfig
-from stages.files import named
+from stages.files import add_filename
 from stages.records.pairs import LEARNED
 from stages.records.record import Record, SelfEdit, SftExample, derive_seed
-from stages.records.thoughts import learnable
+from stages.records.thoughts import get_learnable_text
 from stages.scoring.candidates import Candidate, Unscored, best_of, collect, reliability
 
 Ties = Literal["first", "random", "shortest"]
@@ -153,7 +153,7 @@ class Texts:
 
     def add(self, edit: SelfEdit) -> int:
         """Its place, or NOTHING. Raises OSError where the disk is full."""
-        said = learnable(edit.completion)
+        said = get_learnable_text(edit.completion)
         if not said.strip():
             return _NOTHING
         pair: dict[str, object] = {"prompt": edit.prompt, "completion": said}
@@ -187,4 +187,4 @@ def _named_folder() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise named(error, Path(tempfile.gettempdir())) from None
+        raise add_filename(error, Path(tempfile.gettempdir())) from None

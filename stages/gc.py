@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.errors import BadInput, MissingInput
-from stages.files import PARTIAL, lock_at_once
+from stages.files import PARTIAL_NAME, lock_at_once
 from stages.models.adapter_checks import BASE
 from stages.models.loading import ABOUT, MODEL_FILES
 from stages.models.safetensors_header import read_header
-from stages.records.adapter_paths import candidates, folders_of
+from stages.records.adapter_paths import get_base_folders, list_adapter_paths
 
 _ID = re.compile("[0-9a-f]{16}")
 _ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
@@ -110,7 +110,7 @@ def _is_adapter(path: Path) -> bool:
 
 def _is_leftover(path: Path) -> bool:
     """Whether a killed run was building the directory, an adapter's or a model's."""
-    partial, files = PARTIAL.fullmatch(path.name), _contents(path)
+    partial, files = PARTIAL_NAME.fullmatch(path.name), _contents(path)
     if not partial or files is None:
         return False
     known = _ADAPTER if _ID.fullmatch(partial[1]) else (*MODEL_FILES, ABOUT)
@@ -130,14 +130,15 @@ def _named(found: Finds) -> tuple[set[str], set[str]]:
     paths: set[str] = set()
     ids = {match[0] for path in found.documents for match in _ID.finditer(path.read_text("utf-8", "replace"))}
     for file in found.lines:
-        folders = folders_of(file)
+        folders = get_base_folders(file)
         with file.open("rb") as lines:
             for line in lines:
                 told = _adapter_path(line) if b'"adapter"' in line else ""
                 if told is None:
                     ids |= set(_ID.findall(line.decode("utf-8", "replace")))
                 elif told:
-                    there = [place for place in candidates(told, Path(told).name, folders) if os.path.isdir(place)]  # noqa: PTH112
+                    places = list_adapter_paths(told, Path(told).name, folders)
+                    there = [place for place in places if os.path.isdir(place)]  # noqa: PTH112
                     paths |= {os.path.realpath(place) for place in there}
                     ids |= set() if there else {Path(told).name}
     return paths, ids

@@ -10,9 +10,9 @@ from stages.errors import BadEdit, BadInput
 from stages.interfaces import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch, tell_cut_off
 from stages.records.plan import Plan
 from stages.records.record import Record, SelfEdit, Task, content_id, derive_seed
-from stages.records.thoughts import answer_of, why_unsaid
+from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.scoring.duplicates import Choices, is_written
-from stages.sources.distinct import Distinct
+from stages.sources.distinct import UniqueLines
 
 _BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
 
@@ -170,9 +170,9 @@ def _another(sought: Sought, writing: Writing, attempt: int) -> Sought:
 
 def _edit(sought: Sought, completion: Completion, model: str, writing: Writing) -> SelfEdit:
     prompt, chosen, error = sought.request.prompt, None, completion.error
-    said = answer_of(completion.text, completion.finish)
+    said = extract_answer(completion.text, completion.finish)
     if error is None and said is None:
-        error = why_unsaid(completion.finish)
+        error = explain_no_answer(completion.finish)
     elif error is None and said is not None:
         try:
             chosen = writing.domain.choice(said)
@@ -233,7 +233,7 @@ class Writable:
     """Called with line after line: raises BadLine for one whose task has the id of another."""
 
     def __init__(self) -> None:
-        self.distinct = Distinct()
+        self.distinct = UniqueLines()
 
     def __call__(self, line: Record) -> None:
         self.distinct.add_task(line.task)

@@ -9,10 +9,10 @@ from stages.judges.base import Case, Judge, Remembering, Verdict
 from stages.records.jsonl import BadLine
 from stages.records.plan import Plan
 from stages.records.record import Answer, QaTask, Record, Score, content_id
-from stages.records.thoughts import BROKEN_OFF, CUT_OFF, answer_of, without_thoughts
+from stages.records.thoughts import BROKEN_OFF, CUT_OFF, extract_answer, remove_thoughts
 from stages.scoring.grading import Item, in_groups, is_empty, owner_of
 from stages.scoring.score import make_score
-from stages.sources.distinct import Distinct
+from stages.sources.distinct import UniqueLines
 
 _UNSAID = "the model thought until --max-tokens (of `seal eval`)"
 
@@ -54,7 +54,7 @@ class Gradable:
     """Called with line after line: raises BadLine for one whose answers cannot be graded, or that comes twice."""
 
     def __init__(self) -> None:
-        self.distinct = Distinct()
+        self.distinct = UniqueLines()
 
     def __call__(self, line: Record) -> None:
         owner, score, task = _whose(line), _score_of(line), line.task
@@ -123,7 +123,7 @@ def _cases(line: Record) -> Sequence[Item]:
         question = questions[answer.id]
         if prediction is None or (verdict.correct is None and verdict.reason in (CUT_OFF, BROKEN_OFF)):
             return verdict
-        said = without_thoughts(prediction)
+        said = remove_thoughts(prediction)
         return Verdict(None, _UNSAID) if said is None else case_of(question, said)
 
     own = [item(each, each.prediction, Verdict(each.correct, each.reason)) for each in answers]
@@ -132,7 +132,7 @@ def _cases(line: Record) -> Sequence[Item]:
 
 def _before(answer: Answer) -> Verdict:
     """The plain model's verdict as it was. Why it has none the line does not say, but an unsaid answer shows it."""
-    unsaid = answer_of(answer.baseline_prediction or "", "length") is None
+    unsaid = extract_answer(answer.baseline_prediction or "", "length") is None
     return Verdict(answer.baseline_correct, CUT_OFF if unsaid else None)
 
 

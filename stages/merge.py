@@ -37,10 +37,12 @@ class Shard:
 def run(shards: Sequence[Shard]) -> Iterator[Record | SftExample]:
     """All lines, shard 1 first. Raises MissingInput for gaps, BadInput for what is there twice or does not belong."""
     check(shards)
-    absent = missing(shards)
+    absent = list_missing(shards)
     if absent:
         count = shards[0].place[1]
-        raise MissingInput(f"shards {array(absent)} of {count} are missing: run these (sbatch --array={array(absent)})")
+        raise MissingInput(
+            f"shards {format_array(absent)} of {count} are missing: run these (sbatch --array={format_array(absent)})"
+        )
     seen: dict[tuple[str, ...], str] = {}
     for shard in sorted(shards, key=lambda shard: shard.place):
         for line in shard.lines:
@@ -72,7 +74,7 @@ def check(shards: Sequence[Shard]) -> None:
         found[part] = shard
 
 
-def settings_of(shards: Sequence[Shard]) -> dict[str, Any]:
+def merge_settings(shards: Sequence[Shard]) -> dict[str, Any]:
     """The settings of the run: all that its shards know together, in whatever order they are given."""
     found: dict[str, Any] = {}
     for shard in sorted(shards, key=lambda shard: shard.place):
@@ -80,13 +82,13 @@ def settings_of(shards: Sequence[Shard]) -> dict[str, Any]:
     return found
 
 
-def missing(shards: Sequence[Shard]) -> list[int]:
+def list_missing(shards: Sequence[Shard]) -> list[int]:
     """The numbers of the shards that are not there."""
     there = {shard.place[0] for shard in shards}
     return [part for part in range(1, shards[0].place[1] + 1) if part not in there] if shards else []
 
 
-def array(numbers: Sequence[int]) -> str:
+def format_array(numbers: Sequence[int]) -> str:
     """`3,5-7`, as job arrays are asked for."""
     runs = [[number for _, number in group] for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
     return ",".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

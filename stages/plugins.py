@@ -130,7 +130,7 @@ def _shown(file: str) -> str:
     return file
 
 
-class Passed(Generic[_T]):
+class PluginInput(Generic[_T]):
     """What is handed to a class of others, item by item. `error`: what went wrong in making one, which is ours."""
 
     def __init__(self, items: Iterable[_T]) -> None:
@@ -150,7 +150,7 @@ class Passed(Generic[_T]):
             raise
 
 
-class Theirs:
+class Plugin:
     """An object of a class that is not ours: made, and called, so that its errors are told as its own."""
 
     def __init__(self, flag: str, name: str, kind: Any, *arguments: Any, **settings: Any) -> None:
@@ -175,7 +175,7 @@ class Theirs:
             raise self.wrong(f"has no {name}; {needs}")
         return found  # type: ignore[no-any-return]
 
-    def each(self, call: Callable[..., Any], *arguments: Any, passed: Passed[Any] | None = None) -> Iterator[Any]:
+    def each(self, call: Callable[..., Any], *arguments: Any, passed: PluginInput[Any] | None = None) -> Iterator[Any]:
         """What the call gives, one after the other. `passed`: what it takes from us meanwhile."""
         self.code = inspect.unwrap(call)
         with self._guarded(passed):
@@ -194,7 +194,7 @@ class Theirs:
         return BadConfig(f"{self.told}: {what}{f' ({place})' if place else ''}")
 
     @contextmanager
-    def _guarded(self, passed: Passed[Any] | None) -> Iterator[None]:
+    def _guarded(self, passed: PluginInput[Any] | None) -> Iterator[None]:
         try:
             yield
         except (SealError, MemoryError):
@@ -205,7 +205,7 @@ class Theirs:
             raise _blame(self.told, error, self.code) from error
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """A value of others in an error: not too long, whatever its repr does."""
     try:
         text = repr(value)

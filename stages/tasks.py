@@ -16,31 +16,44 @@ from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 from typing import Any
 
 from stages.errors import BadConfig, BadInput, MissingInput, Unavailable
-from stages.file_kinds import TEXTS
-from stages.records.jsonl import Refuse, Reject, one_line, stop
+from stages.file_kinds import TEXT_SUFFIXES
+from stages.records.jsonl import OnReject, Reject, one_line, raise_on_reject
 from stages.records.record import Record, derive_seed
 from stages.sources import arc
 from stages.sources.datasets.columns import Columns
-from stages.sources.datasets.compressed import plain_name
+from stages.sources.datasets.compressed import strip_gz
 from stages.sources.datasets.folders import (
-    JSON_FILES,
-    TABLES,
-    LeaveOut,
+    JSON_SUFFIXES,
+    TABLE_SUFFIXES,
     Omission,
+    OnOmission,
     explain_link,
+    get_mode,
     ignore,
-    mode_of,
-    suggest,
+    suggest_paths,
     walk,
 )
-from stages.sources.datasets.tables import from_rows
-from stages.sources.documents import Empty, Reading
+from stages.sources.datasets.tables import read_rows
+from stages.sources.documents import EmptySource, ReadContext
 from stages.sources.opening import open_file, open_stream, read_folder
-from stages.sources.repeats import TWICE, Repeats
+from stages.sources.repeats import TWICE, DuplicateFilter
 from stages.sources.squad import UNANSWERED
 
 _HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
-_FILE_ENDINGS = (*TEXTS, *JSON_FILES, *TABLES, ".gz", ".zip", ".pdf", ".html", ".docx", ".xlsx", ".tex", ".log", ".xml")
+_FILE_ENDINGS = (
+    *TEXT_SUFFIXES,
+    *JSON_SUFFIXES,
+    *TABLE_SUFFIXES,
+    ".gz",
+    ".zip",
+    ".pdf",
+    ".html",
+    ".docx",
+    ".xlsx",
+    ".tex",
+    ".log",
+    ".xml",
+)
 
 _HUB_TIMEOUT_S = 10
 _WAYS = (  # by the endings of what a folder holds that makes no task
@@ -73,8 +86,8 @@ def run(
     columns: Mapping[str, str] | None = None,
     title: str | None = None,
     mine: Collection[tuple[int, int]] = (),
-    refuse: Refuse = stop,
-    leave_out: LeaveOut = ignore,
+    refuse: OnReject = raise_on_reject,
+    leave_out: OnOmission = ignore,
     note: Callable[[str], object] = ignore,
     allow_empty: bool = False,
     keep_unanswerable: bool = False,
@@ -90,12 +103,12 @@ def run(
     BadInput or Unavailable with what to do, for the first record at once.
     """
     solved = arc.Solutions(solutions)
-    reading = Reading(refuse, leave_out, note, split, title, frozenset(mine), solved, allow_empty=allow_empty)
+    reading = ReadContext(refuse, leave_out, note, split, title, frozenset(mine), solved, allow_empty=allow_empty)
     reading = replace(reading, config=config, columns=Columns(columns), keep_unanswerable=keep_unanswerable)
     _check_sources(sources, reading)
     found = _begin(_read_sources(sources, reading))
     records = _only(found, ids) if ids else found
-    return pick(records, sample) if sample else records
+    return pick_sample(records, sample) if sample else records
 
 
 def _begin(records: Iterator[Record]) -> Iterator[Record]:
@@ -115,7 +128,7 @@ def _only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
         raise BadConfig(f"--ids {next(iter(missing))}: no task has this id (seal tasks SOURCE | jq -r .task.id)")
 
 
-def pick(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
+def pick_sample(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
     """All lines of the sampled tasks. Reads everything first: a ranking needs all ids.
 
     Skips are disjoint: `Sample(50, seed, 0)` and `Sample(50, seed, 50)` share no task.
@@ -128,7 +141,7 @@ def pick(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
     return (line for line in lines if line.task.id in chosen)
 
 
-def _check_sources(sources: Collection[str], reading: Reading) -> None:
+def _check_sources(sources: Collection[str], reading: ReadContext) -> None:
     """Raises MissingInput for the first source that is not there, BadConfig for what does not fit the sources."""
     streams = [source for source in sources if source == "-" or _is_stream(source)]
     if streams.count("-") > 1:
@@ -137,12 +150,12 @@ def _check_sources(sources: Collection[str], reading: Reading) -> None:
         raise MissingInput("-: nothing to read on stdin; give a file, or pipe lines in")
     if reading.title and not streams:
         raise BadConfig(f"--title {reading.title}: only for what comes on stdin (-); a file's title is its name")
-    files = [source for source in sources if source in streams or S_ISREG(mode_of(source))]
+    files = [source for source in sources if source in streams or S_ISREG(get_mode(source))]
     for flag, value in (("--split", reading.split), ("--config", reading.config)):
         if value and len(files) == len(sources):
             raise BadConfig(f"{flag} {value}: only for a dataset or a folder, which {files[0]} is not")
     for source in sources:
-        mode = mode_of(source) if source else 0
+        mode = get_mode(source) if source else 0
         if S_ISSOCK(mode) or S_ISBLK(mode):
             raise BadInput(f"{source}: a socket or a device; give a file, a folder, or - for stdin")
         if source != "-" and not mode and not is_hub_name(source):
@@ -157,29 +170,29 @@ def _explain_missing(source: str) -> str:
         return "no such file or folder (is a variable of the shell not set?)"
     link = f", but {explain_link(Path(source))}" if os.path.lexists(source) else ""
     bare = "" if "/" in source or Path(source).suffix.lower() in _FILE_ENDINGS else "; a dataset is called OWNER/NAME"
-    near = "" if link else suggest(Path(source))
+    near = "" if link else suggest_paths(Path(source))
     return f"no such file or folder{link}{near}{bare if near else ''}"
 
 
 def _is_stream(source: str) -> bool:
     """Whether a path is that of a pipe or a terminal's device, which is read from beginning to end, once."""
-    return S_ISFIFO(mode_of(source)) or S_ISCHR(mode_of(source))
+    return S_ISFIFO(get_mode(source)) or S_ISCHR(get_mode(source))
 
 
 def is_hub_name(source: str) -> bool:
     """Whether a source that is not here may be the name of a dataset: `owner/name`, or a `name` like none here."""
     owner, slash, _ = source.partition("/")
-    local = os.path.lexists(source) or (os.path.lexists(owner) if slash else bool(suggest(Path(source))))
+    local = os.path.lexists(source) or (os.path.lexists(owner) if slash else bool(suggest_paths(Path(source))))
     return bool(_HUB_NAME.fullmatch(source)) and not local and not source.lower().endswith(_FILE_ENDINGS)
 
 
-def _read_sources(sources: Collection[str], reading: Reading) -> Iterator[Record]:
+def _read_sources(sources: Collection[str], reading: ReadContext) -> Iterator[Record]:
     """The records of all sources, and at the end the tasks of the rows that they have.
 
     What two files have in common is read once; a single file is taken as it is.
     """
-    single = len(sources) == 1 and not any(S_ISDIR(mode_of(source)) for source in sources)
-    repeats, found, name = None if single else Repeats(), 0, " ".join(sources)
+    single = len(sources) == 1 and not any(S_ISDIR(get_mode(source)) for source in sources)
+    repeats, found, name = None if single else DuplicateFilter(), 0, " ".join(sources)
 
     def refuse(reject: Reject) -> None:
         nonlocal found
@@ -195,7 +208,7 @@ def _read_sources(sources: Collection[str], reading: Reading) -> Iterator[Record
     reading.columns.check_use(name)
 
 
-def _read_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
+def _read_source(source: str, reading: ReadContext, repeats: DuplicateFilter | None) -> Iterator[Record]:
     """The records of one source. Raises BadInput where nothing in it is of use, with what was found."""
     left: Counter[str] = Counter()
     reasons: list[str] = []
@@ -216,7 +229,7 @@ def _read_source(source: str, reading: Reading, repeats: Repeats | None) -> Iter
         for record in _open_source(source, counted, repeats):
             made = True
             yield record
-    except Empty:
+    except EmptySource:
         pass
     reading.columns.used |= bool(bad)  # whatever it was
     made = made or reading.rows.added > rows
@@ -230,32 +243,34 @@ def _nothing_in(source: str, left: Counter[str], reasons: list[str]) -> str:
     if unanswered := left[UNANSWERED]:
         what = "its one question has no answer" if unanswered == 1 else f"its {unanswered} questions have no answer"
         return f"no task in it: {what}; --unanswerable keep takes them with the answer that there is none"
-    if not S_ISDIR(mode_of(source)) or (not left and any(walk(Path(source), refuse=ignore))):
+    if not S_ISDIR(get_mode(source)) or (not left and any(walk(Path(source), refuse=ignore))):
         return "no task in it; give another source, or --allow-empty where none is right"
     found = ", ".join(f"{count} {kind}" for kind, count in left.most_common(5))
-    lacks = f"without texts ({', '.join(TEXTS)}) and without data ({', '.join((*JSON_FILES, *TABLES))})"
+    lacks = (
+        f"without texts ({', '.join(TEXT_SUFFIXES)}) and without data ({', '.join((*JSON_SUFFIXES, *TABLE_SUFFIXES))})"
+    )
     way = next((way for kinds, way in _WAYS if not kinds.isdisjoint(left)), "".join(reasons[:1]))
     return f"a folder {lacks}; {f'it holds {found}' if found else 'it is empty'}{way and f'; {way}'}"
 
 
-def _open_source(source: str, reading: Reading, repeats: Repeats | None) -> Iterator[Record]:
+def _open_source(source: str, reading: ReadContext, repeats: DuplicateFilter | None) -> Iterator[Record]:
     """The records of a source; its rows are gathered."""
     path = Path(source)
-    if S_ISDIR(mode_of(source)):
-        yield from read_folder(path, reading, repeats or Repeats())
+    if S_ISDIR(get_mode(source)):
+        yield from read_folder(path, reading, repeats or DuplicateFilter())
         found: Iterator[Record] = iter(())
     elif source == "-":
         found = open_stream(sys.stdin.buffer, "stdin", reading)
     elif _is_stream(source):
         found = open_stream(path.open("rb"), source, reading)
-    elif S_ISREG(mode_of(source)):
-        found = open_file(path, plain_name(path).stem, reading)
+    elif S_ISREG(get_mode(source)):
+        found = open_file(path, strip_gz(path).stem, reading)
     else:
         found = load_hub(source, reading)
     yield from repeats.leave_out(found, source, reading.leave_out, reading.refuse) if repeats else found
 
 
-def _take_rows(name: str, reading: Reading, repeats: Repeats | None, *, alone: bool) -> Iterator[Record]:
+def _take_rows(name: str, reading: ReadContext, repeats: DuplicateFilter | None, *, alone: bool) -> Iterator[Record]:
     """The tasks of the rows of all sources, called `name`; those that were in two files are told.
 
     Raises BadInput where none of their questions has an answer, and they were `alone`, without anything else.
@@ -276,7 +291,7 @@ def _take_rows(name: str, reading: Reading, repeats: Repeats | None, *, alone: b
         raise BadInput(f"{name}: {_nothing_in(name, left, [])}")
 
 
-def load_hub(name: str, reading: Reading) -> Iterator[Record]:
+def load_hub(name: str, reading: ReadContext) -> Iterator[Record]:
     """The records of a dataset by its name, through `datasets`; its rows are gathered.
 
     Raises Unavailable where it is neither in the cache nor to be had, which is asked once.
@@ -287,7 +302,7 @@ def load_hub(name: str, reading: Reading) -> Iterator[Record]:
     if others and not reading.split:
         reading.note(f"of {name} the split {split} is read; --split NAME takes another ({', '.join(others)})")
     places = ((f"rows[{number}]", row) for number, row in enumerate(rows))
-    return from_rows(rows.column_names, places, name, reading)
+    return read_rows(rows.column_names, places, name, reading)
 
 
 def _fetch_rows(name: str, config: str | None, split: str) -> Any:
@@ -306,7 +321,7 @@ def _fetch_rows(name: str, config: str | None, split: str) -> Any:
         why = _first_line(error) if reached else "the hub cannot be reached, and the cache does not have it"
         raise Unavailable(
             f"{name}: neither a file here nor a dataset that can be loaded ({why}); check the name, or "
-            f"give a local file{suggest(Path(name))}"
+            f"give a local file{suggest_paths(Path(name))}"
         ) from None
     except (DatasetBuildError, RuntimeError) as error:  # as for a dataset that is a script
         raise BadInput(f"{name}: {_first_line(error.__cause__ or error)}") from None

@@ -143,7 +143,7 @@ def adapt(
     from seal_cli.runs.run import Run
     from seal_cli.runs.stdio import input_records
     from stages import adapt as stage
-    from stages.files import folder_in_use
+    from stages.files import hold_folder
     from stages.models.adapter_checks import is_whole, usable_on
 
     PadMode.parse(pad_mode or "none")
@@ -200,7 +200,7 @@ def adapt(
         }
         intact = usable_on(name) if trainer in TRAINERS else is_whole
         run.settle({**selected, **fitted, **weights_of(name, device, dtype)}, stage.plan(todo, intact))
-        with nullcontext() if run.target.complete else folder_in_use(out):
+        with nullcontext() if run.target.complete else hold_folder(out):
             run.produce(
                 lambda: load_trainer(trainer, name, device, dtype, slots=slots, tokens_per_step=budget),
                 lambda fitter, keys, watch: stage.run(todo, fitter, keys=set(keys), watch=watch),

@@ -93,7 +93,7 @@ def evaluate(
     from stages.domains.base import DOMAINS, Domain
     from stages.judges.fallback import Steadfast
     from stages.plugins import load_class
-    from stages.records.adapter_paths import folders_of
+    from stages.records.adapter_paths import get_base_folders
 
     service = ServiceFlags(concurrency, timeout, retry_for)
     grader = judges.JudgeFlags(judge or _DEFAULT_JUDGE, cache, service, judge_max_tokens)
@@ -111,7 +111,7 @@ def evaluate(
         if domain.judge:
             refuse_given({"--judge": judge}, "ARC's grids are compared cell by cell; leave it out")
         records = run.sift(records, stage.Scorable(domain))
-        adapters, folders = dict(stage.adapters(records)), folders_of(file)
+        adapters, folders = dict(stage.adapters(records)), get_base_folders(file)
         name = student.choose(model or student.find_moved(adapters, folders), run.students)
         unusable = student.lost_adapters(adapters.items(), name, folders)
         named = [line.adapter.path if line.adapter and line.adapter.path else "" for line in records]

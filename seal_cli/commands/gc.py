@@ -27,7 +27,7 @@ def collect(
     from seal_cli.runs.stdio import claim_stdout, to_stdout
     from seal_cli.terminal.console import note
     from stages import gc as stage
-    from stages.files import megabytes
+    from stages.files import format_megabytes
 
     stdout, started, waste = claim_stdout(), time.monotonic(), []
     for each in stage.run(run, remove=remove):
@@ -36,6 +36,6 @@ def collect(
     adapters = sum(each.finished for each in waste)
     done = "removed" if remove else "nothing removed: give --remove" if waste else "nothing to remove"
     left = f"{adapters} adapters that no line names, {len(waste) - adapters} unfinished directories"
-    size = megabytes(sum(each.size for each in waste))
+    size = format_megabytes(sum(each.size for each in waste))
     note(f"seal gc: {left}, {size}; {done}, {time.monotonic() - started:.1f} s")
     return 0

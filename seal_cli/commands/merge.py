@@ -41,13 +41,13 @@ def merge(
     shards = [_read_shard(path) for path in files]
     if missing:
         stage.check(shards)
-        absent = stage.missing(shards)
-        to_stdout(claim_stdout(), f"{stage.array(absent)}\n".encode() if absent else b"")
+        absent = stage.list_missing(shards)
+        to_stdout(claim_stdout(), f"{stage.format_array(absent)}\n".encode() if absent else b"")
         return 0
     with Run("merge", output=output, overwrite=overwrite) as run:
         told = allow_empty or any(_count_in(path, "read") for path in files)  # filter may have kept nothing of them
         lines = run.read(stage.run(shards), allow_empty=told, name=f"{len(shards)} shards")
-        run.settle({"of": stage.settings_of(shards), "shards": len(shards)})
+        run.settle({"of": stage.merge_settings(shards), "shards": len(shards)})
         run.counts.rejected += sum(_count_in(path, "rejected") for path in files)
         run.write(lines, total=len(lines))
     return run.code

@@ -118,9 +118,9 @@ def _good_lines(path: Path, needs: "tuple[Section, ...]", bad: "Rejects") -> "It
     """The lines of one file that can be used, each once. Raises BadInput for the first bad one where none is good."""
     from seal_cli.runs.stdio import encode, input_records
     from stages.records.jsonl import BadLine, Reject
-    from stages.sources.distinct import Distinct
+    from stages.sources.distinct import UniqueLines
 
-    before, good, distinct = bad.count, 0, Distinct()
+    before, good, distinct = bad.count, 0, UniqueLines()
     records = input_records(path, needs, bad)
     for record in records:
         kind, known = next((name, part.id) for name in _KINDS if (part := getattr(record, name)))
@@ -242,9 +242,9 @@ def schema(
     """
     from seal_cli.runs.stdio import claim_stdout, to_stdout
     from stages.errors import BadConfig
-    from stages.records.record import schemas
+    from stages.records.record import get_schemas
 
-    known = schemas()
+    known = get_schemas()
     if line is not None and line not in known:
         raise BadConfig(f"schema {line}: unknown; take one of {', '.join(known)}")
     found = known if line is None else known[line]

@@ -131,10 +131,10 @@ class PairCheck:
     """
 
     def __init__(self, model: str, *, dry: bool = False) -> None:
-        from stages.sources.distinct import Distinct
+        from stages.sources.distinct import UniqueLines
 
         self.model, self.unwritten = model, 0
-        self.distinct, self.measured = Distinct(), Path(model).is_dir() or not dry
+        self.distinct, self.measured = UniqueLines(), Path(model).is_dir() or not dry
 
     @cached_property
     def lengths(self) -> "Lengths":

@@ -146,12 +146,12 @@ def tasks(
 def wanted(texts: list[str]) -> list[str]:
     """The ids that are given, those in files too, each once."""
     from stages.errors import BadConfig
-    from stages.sources.texts import read_given
+    from stages.sources.texts import read_flag_file
 
     found: list[str] = []
     for text in texts:
         path = Path(text)
-        listed = read_given(path, f"--ids {text}").split("\n") if _is_file(path) else [text]
+        listed = read_flag_file(path, f"--ids {text}").split("\n") if _is_file(path) else [text]
         named = [line.strip() for line in listed if line.strip()]
         if not named:
             raise BadConfig(f"--ids {text}: there is no id in it")
@@ -175,9 +175,9 @@ def _pairs_of(texts: list[str]) -> dict[str, str]:
 
 def _is_folder(source: str) -> bool:
     """Whether a source is a folder here."""
-    from stages.sources.datasets.folders import mode_of
+    from stages.sources.datasets.folders import get_mode
 
-    return S_ISDIR(mode_of(source))
+    return S_ISDIR(get_mode(source))
 
 
 def _is_file(path: Path) -> bool:

@@ -15,7 +15,7 @@ from stages.models.adapter_checks import adapter_check, find_moved, foreign
 from stages.models.inspection import read_adapter
 from stages.models.loading import Device
 from stages.plugins import check_name, load_class
-from stages.records.adapter_paths import missing_adapter
+from stages.records.adapter_paths import make_missing_adapter_error
 from stages.services.base import HOSTED, Call, Transport, get_limit_name
 
 _ENGINES = {
@@ -109,7 +109,7 @@ class EngineFlags:
             try:
                 check(path, trained_on)
             except (BadInput, MissingInput, OSError) as error:
-                lost[path] = missing_adapter(path, folders) if folders and not path.is_dir() else error
+                lost[path] = make_missing_adapter_error(path, folders) if folders and not path.is_dir() else error
         return lost
 
     def _adapter_check(self, model: str) -> Callable[[Path, str], object]:

@@ -15,7 +15,7 @@ from typing import Any
 from seal_cli.runs.settings import are_alike, differences, to_bytes
 from seal_cli.terminal.console import note
 from stages.errors import ExistingOutput, Locked
-from stages.files import NO_LOCKS, PART, make_folder, named, rename, replace_file, write_all
+from stages.files import NO_LOCKS, PART, add_filename, make_folder, rename, replace_file, write_all
 
 _COUNTED = 2**20  # bytes that are read at once to count lines
 Key = Callable[[bytes], str | None]  # the identity of a line; None for one that cannot be read
@@ -110,7 +110,7 @@ class Journal:
             if synced:
                 os.fsync(self.descriptor)
         except OSError as error:
-            raise named(error, self.path) from None
+            raise add_filename(error, self.path) from None
         self.spans[key] = self.end, len(line)
         self.end += len(line)
 
@@ -181,7 +181,7 @@ class Journal:
             rename(part, self.path)
         except OSError as error:
             os.close(descriptor)
-            raise named(error, part) from None
+            raise add_filename(error, part) from None
         os.close(self.descriptor)
         self.descriptor, self.spans, self.end = descriptor, spans, end
 
@@ -205,7 +205,7 @@ def lock(path: Path) -> int:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 os.close(descriptor)
-                raise named(error, path) from None
+                raise add_filename(error, path) from None
             note(f"seal: note: {path} is on a file system without locks; see that no other process writes it")
         if _still_named(path, descriptor):
             return descriptor

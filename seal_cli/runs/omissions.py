@@ -9,15 +9,15 @@ from typing import Any
 from seal_cli.runs.manifest import path_of
 from seal_cli.runs.rejects import Rejects, part_of
 from seal_cli.terminal.console import note
-from stages.file_kinds import TEXTS
-from stages.sources.datasets.folders import JSON_FILES, TABLES, Omission
+from stages.file_kinds import TEXT_SUFFIXES
+from stages.sources.datasets.folders import JSON_SUFFIXES, TABLE_SUFFIXES, Omission
 from stages.sources.repeats import TWICE
 from stages.sources.squad import UNANSWERED, UNASKED
 
 _KINDS = 5  # that are named on stderr, with
 _NAMED_FILES = 3  # files of each, and
 _KEPT = 20  # in the manifest
-_KNOWN_ENDINGS = f"read are {', '.join((*TEXTS, *JSON_FILES, *TABLES))}"
+_KNOWN_ENDINGS = f"read are {', '.join((*TEXT_SUFFIXES, *JSON_SUFFIXES, *TABLE_SUFFIXES))}"
 
 
 class Omissions:

@@ -13,8 +13,8 @@ from seal_cli.runs.settings import are_alike, differences
 from seal_cli.runs.stdio import UsageError, claim_stdout, encode, to_stdout
 from seal_cli.terminal.console import note
 from stages.errors import BadInput, ExistingOutput
-from stages.records.adapter_paths import folders_of, locate, path_from, relate
-from stages.records.frozen import Frozen
+from stages.records.adapter_paths import get_base_folders, get_relative_path, locate_adapter, make_path_relative
+from stages.records.frozen import FrozenModel
 from stages.records.jsonl import validate
 from stages.records.plan import Plan
 from stages.records.record import Record
@@ -135,21 +135,21 @@ class Target:
 
     # ---- what comes
 
-    def emit(self, key: str, line: Frozen, *, synced: bool = True) -> None:
+    def emit(self, key: str, line: FrozenModel, *, synced: bool = True) -> None:
         """One line more, to the journal, where it survives when this returns, or where there is none to stdout."""
         if self.journal:
             self.journal.append(key, self._kept(self.journal, line), synced=synced)
         if not self.output and not (self.journal and synced):
             to_stdout(self.stdout, encode(line))
 
-    def _kept(self, journal: Journal, line: Frozen) -> bytes:
+    def _kept(self, journal: Journal, line: FrozenModel) -> bytes:
         """The line for a file: its adapter's path is told from the file's folder, and both may move."""
-        return encode(relate(line, journal.path.parent) if isinstance(line, Record) else line)
+        return encode(make_path_relative(line, journal.path.parent) if isinstance(line, Record) else line)
 
     def tell_place(self, path: Path) -> str:
         """A path as the settings of the run name it: from the folder of what keeps its lines, if there is one."""
         whole = str(path.absolute())
-        return path_from(self.journal.path.parent, whole) if self.journal else whole
+        return get_relative_path(self.journal.path.parent, whole) if self.journal else whole
 
     def pass_on(self) -> None:
         """What a worker has appended to the journal of a pipe goes to stdout, whole lines only, each once.
@@ -240,4 +240,4 @@ def _resolved(output: Path) -> Path:
 
 def parsed(line: bytes, file: Path) -> Record:
     """A line of a file."""
-    return locate(validate(Record, parse_json(line)), folders_of(file))
+    return locate_adapter(validate(Record, parse_json(line)), get_base_folders(file))

@@ -9,8 +9,8 @@ from pathlib import Path
 from seal_cli.runs.journal import lock
 from seal_cli.terminal.console import say
 from stages.errors import BadInput, ExistingOutput
-from stages.files import PART, make_folder, named, rename, write_all
-from stages.records.jsonl import Reject, stop
+from stages.files import PART, add_filename, make_folder, rename, write_all
+from stages.records.jsonl import Reject, raise_on_reject
 
 SAID = 5  # rejects that are shown; the others are only counted
 _BEGIN = b'{"source": '  # of every line of a rejects file
@@ -41,7 +41,7 @@ class Rejects:
 
     def __call__(self, reject: Reject) -> None:
         if self.strict:
-            stop(reject)
+            raise_on_reject(reject)
         self._keep(reject)
         self.count += 1
         self.first = self.first or f"{reject.where}: {reject.reason}"
@@ -76,7 +76,7 @@ class Rejects:
                 os.ftruncate(self.descriptor, 0)  # what a killed run left
             write_all(self.descriptor, encode(reject))
         except OSError as error:
-            raise named(error, part) from None
+            raise add_filename(error, part) from None
 
     def _too_many(self, reject: Reject) -> str:
         kept = f"see them in {self.file}" if self.file else "keep them with --rejects FILE"
@@ -125,7 +125,7 @@ class Rejects:
             os.fsync(descriptor)
             rename(part, file)
         except OSError as error:
-            raise named(error, part) from None
+            raise add_filename(error, part) from None
         finally:
             os.close(descriptor)
             self.descriptor = None

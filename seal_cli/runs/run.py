@@ -25,8 +25,8 @@ from seal_cli.terminal.display import Display
 from seal_cli.terminal.progress import Progress
 from stages.errors import BadInput
 from stages.interfaces import Watch
-from stages.records.adapter_paths import without_path
-from stages.records.frozen import Frozen
+from stages.records.adapter_paths import remove_path
+from stages.records.frozen import FrozenModel
 from stages.records.jsonl import BadLine, Lines, Reject, one_line
 from stages.records.pairs import TrainingPair
 from stages.records.plan import Plan
@@ -199,7 +199,7 @@ class Run:
         self.write(())
         return self.code
 
-    def write(self, lines: Iterable[Frozen], *, total: int | None = None) -> None:
+    def write(self, lines: Iterable[FrozenModel], *, total: int | None = None) -> None:
         """Lines that cost little: each is written as it comes. FILE is complete or absent, and made anew."""
         self.progress.begin(total)
         self.progress.phase("writing")
@@ -267,7 +267,7 @@ class Run:
         """What a dry run says instead of doing it."""
         say(f"seal {self.stage}: would {text}; {json.dumps(asdict(settings))}")
 
-    def _count(self, line: Frozen) -> None:
+    def _count(self, line: FrozenModel) -> None:
         self.counts.written += 1
         if isinstance(line, Record):
             self.reasons.add(line)
@@ -332,7 +332,7 @@ class Run:
 
 def _portable_bytes(item: Item) -> bytes:
     """What an input line says, wherever its adapter lies."""
-    return encode(without_path(item) if isinstance(item, Record) else item)
+    return encode(remove_path(item) if isinstance(item, Record) else item)
 
 
 def _telling(make: Make, tell: Tell) -> Make:

@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BadInput, MissingInput
-from stages.file_kinds import examine, look_at_folder
+from stages.file_kinds import check_lines, detect_folder
 from stages.files import write_all
-from stages.records.adapter_paths import folders_of, locate
-from stages.records.frozen import Frozen
-from stages.records.jsonl import Lines, Refuse, bounded_lines, read_lines, read_records, stop, validate
+from stages.records.adapter_paths import get_base_folders, locate_adapter
+from stages.records.frozen import FrozenModel
+from stages.records.jsonl import (
+    Lines,
+    OnReject,
+    raise_on_reject,
+    read_bounded_lines,
+    read_lines,
+    read_records,
+    validate,
+)
 from stages.records.pairs import TrainingPair, read_pair
 from stages.records.record import Record, Section, SftExample, to_json
-from stages.sources.datasets.folders import suggest
+from stages.sources.datasets.folders import suggest_paths
 
 
 class UsageError(Exception):
@@ -36,35 +44,37 @@ def _open_lines(path: Path | None) -> tuple[Iterator[bytes], str]:
     if path is None or str(path) == "-":
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("reads JSON lines: give a file, or pipe them in (`seal tasks FILE | seal generate …`)")
-        return examine(bounded_lines(sys.stdin.buffer), "stdin"), "stdin"
+        return check_lines(read_bounded_lines(sys.stdin.buffer), "stdin"), "stdin"
     if path.is_dir():
-        kind = look_at_folder(path)
+        kind = detect_folder(path)
         what = f" ({kind.tell(str(path))})" if kind else f", or make some: seal tasks {path}"
         raise BadInput(f"{path}: a folder; give a file of JSON lines{what}")
     if not path.exists():
-        raise MissingInput(f"{path}: no such file{suggest(path)}")
-    return examine(_lines_of(path), str(path)), str(path)
+        raise MissingInput(f"{path}: no such file{suggest_paths(path)}")
+    return check_lines(_lines_of(path), str(path)), str(path)
 
 
 def _lines_of(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        yield from bounded_lines(file)
+        yield from read_bounded_lines(file)
 
 
-def input_records(path: Path | None, needs: tuple[Section, ...] = (), refuse: Refuse = stop) -> Lines[Record]:
+def input_records(
+    path: Path | None, needs: tuple[Section, ...] = (), refuse: OnReject = raise_on_reject
+) -> Lines[Record]:
     """Records of a file or of stdin that have every section in `needs`. Other lines are told to `refuse`."""
     lines, name = _open_lines(path)
     return read_records(lines, name, needs, refuse)
 
 
-def input_examples(path: Path, refuse: Refuse = stop) -> Lines[SftExample]:
+def input_examples(path: Path, refuse: OnReject = raise_on_reject) -> Lines[SftExample]:
     """The lines that `seal filter` wrote. Anything else is told to `refuse`."""
     lines, name = _open_lines(path)
     return read_lines(lines, name, lambda value: validate(SftExample, value), refuse)
 
 
 def input_pairs(
-    path: Path | None, refuse: Refuse = stop, check: Callable[[TrainingPair], object] = bool
+    path: Path | None, refuse: OnReject = raise_on_reject, check: Callable[[TrainingPair], object] = bool
 ) -> Lines[TrainingPair]:
     """What `seal sft` learns from, whoever wrote it. `check` may raise BadLine for one that a model cannot learn."""
     lines, name = _open_lines(path)
@@ -79,11 +89,11 @@ def input_pairs(
 
 def with_places(records: Iterable[Record], file: Path | None) -> Iterator[Record]:
     """The lines of a file with the paths to their adapters told from here."""
-    folders = folders_of(file)
-    return (locate(record, folders) for record in records)
+    folders = get_base_folders(file)
+    return (locate_adapter(record, folders) for record in records)
 
 
-def encode(line: Frozen) -> bytes:
+def encode(line: FrozenModel) -> bytes:
     return to_json(line).encode("utf-8", "replace") + b"\n"
 
 

@@ -10,7 +10,7 @@ from stages.domains.qa import QA
 from stages.errors import BadInput
 from stages.records.jsonl import one_line
 from stages.records.record import Answer, QaTask, Record, SelfEdit
-from stages.records.thoughts import without_thoughts
+from stages.records.thoughts import remove_thoughts
 
 _MARKS = {True: ("✓", "bold green"), False: ("✗", "bold red"), None: ("?", "bold yellow")}  # by verdict
 
@@ -41,7 +41,7 @@ def view_passage(console: Console, line: Record, label: str = "") -> None:
 
 def _shown(text: str) -> str:
     """What a model said behind its thoughts, of which only the length is told."""
-    said = without_thoughts(text)
+    said = remove_thoughts(text)
     behind = "" if said is None else said.strip()
     left_out = len(text) - len(said or "")
     return f"(a thought of {left_out} characters) {behind}".strip() if left_out else behind

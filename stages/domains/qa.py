@@ -15,8 +15,8 @@ from stages.interfaces import Completion, Example, Lesson, Prompt
 from stages.judges.base import Case, Verdict
 from stages.records.jsonl import BadLine
 from stages.records.record import QaTask, Question, SelfEdit, Task, TrainingData
-from stages.records.thoughts import answer_of, why_unsaid
-from stages.sources.texts import read_given
+from stages.records.thoughts import explain_no_answer, extract_answer
+from stages.sources.texts import read_flag_file
 
 NO_EDIT = "none"  # the passage-only baseline: nothing is written, the student is trained on the passage alone
 _LIST_PROMPT = (
@@ -111,11 +111,11 @@ class QA:
         An answer that the engine failed to give, or that ends within a thought, is unscored, never wrong.
         """
         for question, each in zip(passage_task(task).questions, completions, strict=True):
-            said = answer_of(each.text, each.finish)
+            said = extract_answer(each.text, each.finish)
             if each.error is not None:
                 yield Reply(question.id, None, Verdict(None, each.error))
             elif said is None:
-                yield Reply(question.id, each.text, Verdict(None, why_unsaid(each.finish)))
+                yield Reply(question.id, each.text, Verdict(None, explain_no_answer(each.finish)))
             else:
                 yield Reply(question.id, each.text, case_of(question, said))
 
@@ -153,7 +153,7 @@ def read_template(template: str) -> str:
         raise BadConfig(
             f"--template {template}: unknown; take one of {known}, or a file with {{title}} and {{context}}"
         )
-    text = read_given(path, f"--template {template}")
+    text = read_flag_file(path, f"--template {template}")
     missing = [name for name in ("{title}", "{context}") if name not in text]
     if missing:
         raise BadConfig(f"--template {template}: the file does not contain {' and '.join(missing)}")

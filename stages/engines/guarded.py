@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from stages.interfaces import Completion, Finish, FitJob, FitResult, Request, Unwatched, Watch
-from stages.plugins import Theirs, shown
+from stages.plugins import Plugin, format_value
 
 _ENGINE_NEEDS = "an engine has a model and sample(requests, watch), as in stages.interfaces"
 _TRAINER_NEEDS = "a trainer has a model and fit(jobs, watch), as in stages.interfaces"
@@ -16,7 +16,7 @@ class GuardedEngine:
     """Samples as the class does. Raises BadConfig, with its file and line, where it raises or gives anything else."""
 
     def __init__(self, name: str, kind: Any, model: str, **settings: Any) -> None:
-        self.theirs = Theirs("--engine", name, kind, model, **settings)
+        self.theirs = Plugin("--engine", name, kind, model, **settings)
         self.model = self.theirs.text("model", _ENGINE_NEEDS)
         self.method = self.theirs.method("sample", _ENGINE_NEEDS)
 
@@ -26,9 +26,9 @@ class GuardedEngine:
         left = {request.id for request in asked}
         for found in self.theirs.each(self.method, asked, watch):
             if fault := _fault_of_completion(found):
-                raise self.theirs.wrong(f"gave {shown(found)}, which {fault}")
+                raise self.theirs.wrong(f"gave {format_value(found)}, which {fault}")
             if found.id not in left:
-                raise self.theirs.wrong(f"gave a completion for {shown(found.id)}, which no request waits for")
+                raise self.theirs.wrong(f"gave a completion for {format_value(found.id)}, which no request waits for")
             left.remove(found.id)
             yield found
         if left:
@@ -39,7 +39,7 @@ class GuardedTrainer:
     """Trains as the class does. Raises BadConfig, with its file and line, where it raises or gives anything else."""
 
     def __init__(self, name: str, kind: Any, model: str, **settings: Any) -> None:
-        self.theirs = Theirs("--trainer", name, kind, model, **settings)
+        self.theirs = Plugin("--trainer", name, kind, model, **settings)
         self.model = self.theirs.text("model", _TRAINER_NEEDS)
         self.method = self.theirs.method("fit", _TRAINER_NEEDS)
 
@@ -49,9 +49,9 @@ class GuardedTrainer:
         left = {job.id for job in asked}
         for found in self.theirs.each(self.method, asked, watch):
             if fault := _fault_of_result(found):
-                raise self.theirs.wrong(f"gave {shown(found)}, which {fault}")
+                raise self.theirs.wrong(f"gave {format_value(found)}, which {fault}")
             if found.id not in left:
-                raise self.theirs.wrong(f"gave a result for {shown(found.id)}, which is no job that waits")
+                raise self.theirs.wrong(f"gave a result for {format_value(found.id)}, which is no job that waits")
             left.remove(found.id)
             yield found
         if left:

@@ -11,7 +11,7 @@ from typing import Any
 
 from stages.errors import SealError
 from stages.interfaces import Completion, Finish, Prompt, Request, Unwatched, Watch
-from stages.records.thoughts import joined, why_unsaid, without_thoughts
+from stages.records.thoughts import explain_no_answer, join_reasoning, remove_thoughts
 from stages.services.base import Call, Failure, LimitName, Reply, Transport
 from stages.services.choices import ChoiceText, first_choice
 from stages.services.dialect import Dialect
@@ -201,18 +201,18 @@ def _completion(reply: Reply) -> Completion:
 
 def _whole_text(found: ChoiceText) -> str | None:
     """The text behind the thought, where that is told apart and not in the text, too (llama.cpp can do both)."""
-    if not found.thought or (found.text and without_thoughts(found.text) != found.text):
+    if not found.thought or (found.text and remove_thoughts(found.text) != found.text):
         return found.text
     if found.calls_tool and not found.text:
         return None
     cut_off = found.finish == "length" and not (found.text and found.text.strip())
-    return joined(found.thought, None if cut_off else found.text)
+    return join_reasoning(found.thought, None if cut_off else found.text)
 
 
 def _without_text(found: ChoiceText, *, thought: bool) -> str:
     """Why there is none."""
     if found.finish == "length":
-        return why_unsaid("length") if thought else "truncated: the reply has no text up to --max-tokens"
+        return explain_no_answer("length") if thought else "truncated: the reply has no text up to --max-tokens"
     return f"unparsable: the reply {'calls a tool and ' if found.calls_tool else ''}has no text"
 
 

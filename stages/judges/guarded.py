@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeGuard
 
 from stages.judges.base import Case, Eager, Verdict, ordered
-from stages.plugins import Passed, Theirs, shown
+from stages.plugins import Plugin, PluginInput, format_value
 
 _NEEDS = "a judge has a name and grade(cases), as in stages.judges.base"
 
@@ -13,7 +13,7 @@ class GuardedJudge:
     """Grades as the class does. Raises BadConfig, with its file and line, where it raises or gives anything else."""
 
     def __init__(self, text: str, kind: Any) -> None:
-        self.theirs = Theirs("--judge", text, kind)
+        self.theirs = Plugin("--judge", text, kind)
         self.name = self.theirs.text("name", _NEEDS)
         self.eager = isinstance(self.theirs.made, Eager)
         self.method = self.theirs.method("grade_any" if self.eager else "grade", _NEEDS)
@@ -31,11 +31,11 @@ class GuardedJudge:
                 waiting[case] = None
                 yield case
 
-        passed = Passed(taken())
+        passed = PluginInput(taken())
         for given in self.theirs.each(self.method, passed, passed=passed):
             case, verdict = self._pair(given, next(iter(waiting), None))
             if case not in waiting:
-                raise self.theirs.wrong(f"gave {shown(given)}, and no case was waiting for that")
+                raise self.theirs.wrong(f"gave {format_value(given)}, and no case was waiting for that")
             del waiting[case]
             yield case, self._checked(verdict)
         if waiting:
@@ -51,7 +51,7 @@ class GuardedJudge:
     def _checked(self, verdict: object) -> Verdict:
         if not _is_verdict(verdict):
             needs = "Verdict(correct, reason) with correct True, False or None (stages.judges.base)"
-            raise self.theirs.wrong(f"gave {shown(verdict)}, which is no {needs}")
+            raise self.theirs.wrong(f"gave {format_value(verdict)}, which is no {needs}")
         return verdict
 
     def _pair(self, given: Any, first: Case | None) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from stages.judges.cache import Cache
 from stages.judges.factory import told_of_judge
 from stages.judges.several_golds import is_unanswerable
 from stages.records.record import content_id
-from stages.records.thoughts import without_thoughts
+from stages.records.thoughts import remove_thoughts
 from stages.services.base import Call, LimitName, Reply, Transport
 from stages.services.choices import first_choice
 from stages.services.dialect import Dialect
@@ -44,7 +44,7 @@ def parse(text: str) -> bool | None:
 
     What stands behind the judge's own thoughts is read.
     """
-    match = _VERDICT.fullmatch(without_thoughts(text) or "")
+    match = _VERDICT.fullmatch(remove_thoughts(text) or "")
     return None if match is None else match[1].lower() == "yes"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from stages.errors import BadConfig, BadInput
 from stages.models.inspection import read_object
 from stages.models.safetensors_header import shown
-from stages.sources.datasets.folders import find_stand_in
+from stages.sources.datasets.folders import find_placeholder
 
 _TEXT_PARTS = ("text_config", "llm_config", "language_config")
 _CONTEXT_KEYS = (  # of one family each but for the first
@@ -27,7 +27,7 @@ MERGE = "merge it into the model with peft's merge_and_unload"
 def check_folder(folder: Path, name: str) -> None:
     """Raises BadConfig or BadInput for a folder that holds no model, or one with an adapter in it."""
     settings, adapter = folder / "config.json", folder / "adapter_config.json"
-    if found := find_stand_in(folder):
+    if found := find_placeholder(folder):
         raise BadInput(f"--model {name}: {found}")
     if not settings.is_file() or (any(folder.glob("*.gguf")) and not any(folder.glob("*.safetensors"))):
         raise _no_model(folder, name)

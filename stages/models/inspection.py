@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BadInput, MissingInput
-from stages.file_kinds import HEAD, STAND_INS, Foreign, look_at_bytes
+from stages.file_kinds import HEAD_BYTES, STAND_INS, WrongFileKind, detect_by_bytes
 from stages.models.safetensors_header import TensorInfo, read_header, shown
-from stages.sources.datasets.folders import find_stand_in
+from stages.sources.datasets.folders import find_placeholder
 
 _MOST_BYTES = 100_000_000  # of a file of settings; the longest index of shards has some 10 MB
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
@@ -37,8 +37,8 @@ def read_object(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"more than {_MOST_BYTES} bytes")
         data = path.read_bytes()
-        if (kind := look_at_bytes(data[:HEAD])) in STAND_INS:
-            raise Foreign(kind, str(path))
+        if (kind := detect_by_bytes(data[:HEAD_BYTES])) in STAND_INS:
+            raise WrongFileKind(kind, str(path))
         found = json.loads(data)
     except RecursionError:
         raise BadInput(f"{path}: nested too deeply; copy or download it again") from None
@@ -84,7 +84,7 @@ def adapter_config(path: Path) -> dict[str, Any]:
     settings, weights = path / "adapter_config.json", path / "adapter_model.safetensors"
     if not path.is_dir():
         raise MissingInput(f"adapter {path}: no such directory (run `seal adapt` again, or copy it there)")
-    if pointer := find_stand_in(path):
+    if pointer := find_placeholder(path):
         raise BadInput(f"adapter {path}: {pointer}")
     if not weights.is_file():
         kind = "only a .bin, which is not read" if (path / "adapter_model.bin").is_file() else "no weights"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
 
 from stages.errors import BadInput, MissingInput
-from stages.file_kinds import HEAD, STAND_INS, Foreign, look_at_bytes
+from stages.file_kinds import HEAD_BYTES, STAND_INS, WrongFileKind, detect_by_bytes
 
 _LENGTH_BYTES = 8
 _MOST_BYTES = 100_000_000  # of a header, as in safetensors itself
@@ -93,8 +93,10 @@ def _split(path: Path) -> tuple[bytes, int]:
     with path.open("rb") as file:
         start = file.read(_LENGTH_BYTES)
         length = int.from_bytes(start, "little")
-        if (length > _MOST_BYTES or size < HEAD) and (kind := look_at_bytes(start + file.read(HEAD))) in STAND_INS:
-            raise Foreign(kind, str(path))
+        if (length > _MOST_BYTES or size < HEAD_BYTES) and (
+            kind := detect_by_bytes(start + file.read(HEAD_BYTES))
+        ) in STAND_INS:
+            raise WrongFileKind(kind, str(path))
         file.seek(_LENGTH_BYTES)
         if len(start) < _LENGTH_BYTES:
             raise BadInput(f"{path}: {size} bytes, too short for a safetensors file; {_AGAIN}")

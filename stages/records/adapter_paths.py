@@ -12,13 +12,13 @@ from stages.errors import MissingInput
 from stages.records.record import Record
 
 
-def folders_of(file: Path | None) -> tuple[Path, ...]:
+def get_base_folders(file: Path | None) -> tuple[Path, ...]:
     """The folders that paths on the lines of a file may be told from; of stdin (None, `-`) the working folder."""
     here = Path.cwd()
     return (here,) if file is None or str(file) == "-" else (Path(os.path.realpath(file)).parent, here)
 
 
-def candidates(path: str, adapter_id: str, folders: Sequence[Path]) -> Iterator[str]:
+def list_adapter_paths(path: str, adapter_id: str, folders: Sequence[Path]) -> Iterator[str]:
     """Absolute paths at which the adapter may lie, the likeliest first.
 
     Of a run that has moved with its lines the end of the path is still right: a directory that is named by the
@@ -31,17 +31,17 @@ def candidates(path: str, adapter_id: str, folders: Sequence[Path]) -> Iterator[
         yield os.path.normpath(folders[0].joinpath(*parts[start:]))
 
 
-def locate(line: Record, folders: Sequence[Path]) -> Record:
+def locate_adapter(line: Record, folders: Sequence[Path]) -> Record:
     """The line with the path to its adapter from here: to the first that is there, else to where it should be."""
     adapter = line.adapter
     if adapter is None or adapter.path is None:
         return line
-    places = list(dict.fromkeys(candidates(adapter.path, adapter.id, folders)))
+    places = list(dict.fromkeys(list_adapter_paths(adapter.path, adapter.id, folders)))
     found = next((place for place in places if os.path.isdir(place)), places[0])  # noqa: PTH112
     return _at(line, found.removeprefix(f"{folders[-1]}/"))
 
 
-def missing_adapter(path: Path, folders: Sequence[Path]) -> MissingInput:
+def make_missing_adapter_error(path: Path, folders: Sequence[Path]) -> MissingInput:
     """The error of an adapter of located lines that is nowhere, with the places that were looked at."""
     place, told = os.path.abspath(path), os.path.relpath(path, folders[0])  # noqa: PTH100
     others = [] if told.startswith("..") else [os.path.normpath(folder / told) for folder in folders[1:]]
@@ -52,12 +52,12 @@ def missing_adapter(path: Path, folders: Sequence[Path]) -> MissingInput:
     )
 
 
-def relate(line: Record, folder: Path) -> Record:
+def make_path_relative(line: Record, folder: Path) -> Record:
     """The line as a file in this folder has it: with the path to its adapter from there."""
-    return _at(line, path_from(folder, line.adapter.path)) if line.adapter and line.adapter.path else line
+    return _at(line, get_relative_path(folder, line.adapter.path)) if line.adapter and line.adapter.path else line
 
 
-def without_path(line: Record) -> Record:
+def remove_path(line: Record) -> Record:
     """The line without the place of its adapter: what it says wherever that lies."""
     return _at(line, None)
 
@@ -68,7 +68,7 @@ def _at(line: Record, path: str | None) -> Record:
     return line.grow(adapter=line.adapter.model_copy(update={"path": path}))
 
 
-def path_from(folder: Path, path: str) -> str:
+def get_relative_path(folder: Path, path: str) -> str:
     """A path as it is told from a folder, by its name where that leads there, else behind all links.
 
     It stays absolute where the two have nothing but the root in common: they will not move together.
@@ -87,12 +87,12 @@ def _to_root(folder: Path) -> str:
     return "../" * depth if depth else "\0"
 
 
-def are_equal(one: Record, other: Record) -> bool:
+def are_same_line(one: Record, other: Record) -> bool:
     """Whether two lines say the same of the same adapter, by whatever path they name it."""
     if one == other:
         return True
     paths = [line.adapter.path if line.adapter else None for line in (one, other)]
-    if None in paths or without_path(one) != without_path(other):
+    if None in paths or remove_path(one) != remove_path(other):
         return False
     first, second = (os.path.realpath(path) for path in paths if path)
     return first == second

@@ -4,33 +4,33 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stages.records.frozen import Count, Frozen, Id, Many, Meta
+from stages.records.frozen import Count, FrozenModel, Id, Meta, Tuple
 from stages.records.grid import Grid, make_grid
 
 GridRows = Annotated[Grid, BeforeValidator(make_grid)]  # in JSON a list of rows
 
 
-class GridPair(Frozen):
+class GridPair(FrozenModel):
     """An input grid and its output grid; the output of a test may be unknown (null)."""
 
     input: GridRows
     output: GridRows | None
 
 
-class Demonstration(Frozen):
+class Demonstration(FrozenModel):
     """An input grid with its output grid."""
 
     input: GridRows
     output: GridRows
 
 
-class ArcTask(Frozen):
+class ArcTask(FrozenModel):
     """Demonstrations of one transformation, and test inputs to which it is to be applied."""
 
     id: Id
     domain: Literal["arc"]
-    train: Annotated[Many[Demonstration], Field(min_length=1)]
-    test: Many[GridPair]
+    train: Annotated[Tuple[Demonstration], Field(min_length=1)]
+    test: Tuple[GridPair]
 
     @property
     def name(self) -> str:
@@ -38,20 +38,20 @@ class ArcTask(Frozen):
         return self.id
 
 
-class ArcChoice(Frozen):
+class ArcChoice(FrozenModel):
     """What a self-edit chose: groups of tools that are on, what the loss is on, learning rate and epochs.
 
     `repairs` names what was mended in its text before it could be read; none is the normal case.
     """
 
-    tools: Many[str]
+    tools: Tuple[str]
     strategy: str
     learning_rate: float
     epochs: Count
-    repairs: Many[str]
+    repairs: Tuple[str]
 
 
-class Vote(Frozen):
+class Vote(FrozenModel):
     """One prediction of a test's output: how the task was put, what came back, and the grid that this stands for.
 
     `shown` are the places of the demonstrations in the prompt, in their order. `grid` is turned back from `variant`;
@@ -59,27 +59,27 @@ class Vote(Frozen):
     """
 
     variant: str
-    shown: Many[Count]
+    shown: Tuple[Count]
     prediction: str | None
     grid: GridRows | None
     error: str | None
 
 
-class TrainingGrids(Frozen):
+class TrainingGrids(FrozenModel):
     """A training task as grids: the tool that made it, and whether its colours and order are permuted."""
 
     tool: str
     permuted: bool
-    train: Many[Demonstration]
+    train: Tuple[Demonstration]
     test: Demonstration
 
 
-class ArcTrainingData(Frozen):
+class ArcTrainingData(FrozenModel):
     """The training tasks of one few-shot self-edit, as `seal adapt --show-data` prints them."""
 
     task_id: str
     edit_id: str
     chosen: ArcChoice | None
     error: str | None  # why the self-edit cannot be carried out
-    tasks: Many[TrainingGrids]
+    tasks: Tuple[TrainingGrids]
     meta: Meta | None = None

@@ -5,8 +5,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
 _T = TypeVar("_T")
-Many = Annotated[tuple[_T, ...], Strict(False)]  # a JSON list, kept frozen; its items stay strictly typed
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Tuple = Annotated[tuple[_T, ...], Strict(False)]  # a JSON list, kept frozen; its items stay strictly typed
+Fraction01 = Annotated[float, Field(ge=0.0, le=1.0)]
 Id = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
 Meta = dict[str, Any]  # what whoever made a line wants to find on those that are made of it
@@ -24,8 +24,8 @@ def _check_seen(text: str) -> str:
     return text
 
 
-Seen = Annotated[str, AfterValidator(_check_seen), Field(json_schema_extra={"pattern": r"\S"})]
+VisibleText = Annotated[str, AfterValidator(_check_seen), Field(json_schema_extra={"pattern": r"\S"})]
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

@@ -26,7 +26,7 @@ from stages.scoring.score import accuracy, bounds
 UNKNOWN = "unknown"  # the model, judge or way of ending that a line does not name
 _CUSTOM = "custom"  # the template of a prompt that is none of ours
 _GAP = "(derived)"  # in the place of what could be derived, were the rest of the line right
-Section = dict[str, Any]
+JsonObject = dict[str, Any]
 _TASK = itemgetter("id", "title", "questions")  # what null does not say, of each section
 _EDIT = itemgetter("id", "sample", "model", "template", "prompt", "finish", "sampling")
 _ADAPTER = itemgetter("id", "seed", "model", "fit")
@@ -35,7 +35,7 @@ _ANSWER = ("prediction", "correct", "reason", "baseline_prediction", "baseline_c
 _GRIDS = ("attempts", "votes", "baseline_attempts")
 
 
-def complete(line: Section, folder: Path = Path()) -> Section:
+def complete_line(line: JsonObject, folder: Path = Path()) -> JsonObject:
     """The line with all keys of its sections, as far as they can be derived. Keys that are null count as left out.
 
     `folder`: where the line's file lies, from which paths on it may be told.
@@ -51,7 +51,7 @@ def complete(line: Section, folder: Path = Path()) -> Section:
     return known if isinstance(task, dict) else {**known, "task": task}
 
 
-def _says(section: Section, said: Callable[[Section], tuple[Any, ...]], *nullable: str) -> bool:
+def _says(section: JsonObject, said: Callable[[JsonObject], tuple[Any, ...]], *nullable: str) -> bool:
     """Whether the section has all of these itself: what is `said` not null, the others in any way."""
     try:
         return None not in said(section) and all(key in section for key in nullable)
@@ -59,12 +59,12 @@ def _says(section: Section, said: Callable[[Section], tuple[Any, ...]], *nullabl
         return False
 
 
-def _derive(section: Section, **values: Any) -> Section:
+def _derive(section: JsonObject, **values: Any) -> JsonObject:
     """The section with these values where it has none."""
     return {**section, **{key: value for key, value in values.items() if section.get(key) is None}}
 
 
-def _extend(section: Section, **values: Any) -> Section:
+def _extend(section: JsonObject, **values: Any) -> JsonObject:
     """The section with these values for keys that it has not, behind its own."""
     return {**section, **{key: value for key, value in values.items() if key not in section}}
 
@@ -72,21 +72,21 @@ def _extend(section: Section, **values: Any) -> Section:
 # ---- tasks
 
 
-def _with_task(task: Section) -> Section:
+def _with_task(task: JsonObject) -> JsonObject:
     domain = task.get("domain") or _shape_of(task)
     if domain == "arc":
         return _with_grids(task)
     return _with_questions(task) if domain == "qa" else task
 
 
-def _shape_of(task: Section) -> str | None:
+def _shape_of(task: JsonObject) -> str | None:
     """The domain of a task that does not say it: a passage, or grids; None where it is neither or both."""
     shapes = {"qa": task.keys() & {"context", "questions"}, "arc": task.keys() & {"train", "test"}}
     fitting = [name for name, keys in shapes.items() if keys]
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _with_questions(task: Section) -> Section:
+def _with_questions(task: JsonObject) -> JsonObject:
     if _says(task, _TASK) and task.get("domain") and _are_named(task["questions"]):
         return task
     found = _derive(task, domain="qa", title="", questions=[])
@@ -110,7 +110,7 @@ def _are_named(questions: Any) -> bool:
     return isinstance(questions, list) and all(type(each) is dict and each.get("id") is not None for each in questions)
 
 
-def _with_grids(task: Section) -> Section:
+def _with_grids(task: JsonObject) -> JsonObject:
     tests = [_extend(each, output=None) if isinstance(each, dict) else each for each in _items(task.get("test"))]
     found = {**task, "domain": "arc", **({"test": tests} if isinstance(task.get("test"), list) else {})}
     return found if found.get("id") is not None else {**found, "id": content_id("arc", found.get("train"), tests)}
@@ -123,7 +123,7 @@ def _items(value: Any) -> list[Any]:
 # ---- self-edits
 
 
-def _with_edit(edit: Section, line: Section, folder: Path) -> Section:
+def _with_edit(edit: JsonObject, line: JsonObject, folder: Path) -> JsonObject:
     domain = line["task"].get("domain")
     reads = domain == "arc" and edit.get("error") is None and "chosen" not in edit
     if _says(edit, _EDIT, "tokens", "error") and not reads:
@@ -140,18 +140,18 @@ def _with_edit(edit: Section, line: Section, folder: Path) -> Section:
         return _derive(found, id=_GAP, template=_GAP, prompt=_GAP)
 
 
-def _with_prompt(edit: Section, task: Task) -> Section:
+def _with_prompt(edit: JsonObject, task: Task) -> JsonObject:
     """Where no prompt is given, the template's is taken, were it the domain's own: that is what `seal sft` teaches."""
     from stages.domains.defaults import DEFAULTS
 
     prompt, template, usual = edit.get("prompt"), edit.get("template"), DEFAULTS[task.domain]
     if prompt is not None:
-        return _derive(edit, template=template_of(task, prompt))
+        return _derive(edit, template=find_template(task, prompt))
     known = usual.template if template is None else template
     return {**edit, "template": known, "prompt": _prompt_of(task, known, chat=usual.chat)}
 
 
-def template_of(task: Task, prompt: Any) -> str:
+def find_template(task: Task, prompt: Any) -> str:
     """The template of ours that this prompt was made with; `custom` where none was."""
     made = ((name, _prompt_of(task, name, chat=not isinstance(prompt, str))) for name in _templates(task))
     return next((name for name, text in made if text == prompt), _CUSTOM)
@@ -181,7 +181,7 @@ def _domain(task: Task) -> Any:
     return load_class("the domain", task.domain, DOMAINS)()
 
 
-def _reading(edit: Section, task: Task) -> Section:
+def _reading(edit: JsonObject, task: Task) -> JsonObject:
     """How an ARC self-edit reads, or why it cannot be read, as `seal generate` says it."""
     if edit["finish"] == "failed":
         return {}
@@ -194,7 +194,7 @@ def _reading(edit: Section, task: Task) -> Section:
 # ---- adapters and scores
 
 
-def _with_adapter(adapter: Section, line: Section, folder: Path) -> Section:
+def _with_adapter(adapter: JsonObject, line: JsonObject, folder: Path) -> JsonObject:
     if _says(adapter, _ADAPTER, "path", "train", "fault", "error"):
         return adapter
     error = adapter.get("error")
@@ -238,7 +238,7 @@ def _digest_weights(place: Path | None) -> list[str]:
     return []
 
 
-def _with_score(score: Section, line: Section, folder: Path) -> Section:
+def _with_score(score: JsonObject, line: JsonObject, folder: Path) -> JsonObject:
     if _says(score, _SCORE, "value", "bounds", "baseline"):
         return score
     answers = [_with_verdicts(each) for each in _items(score.get("answers"))]
@@ -262,7 +262,7 @@ def _with_verdicts(answer: Any) -> Any:
     return _extend(answer, **dict.fromkeys(_ANSWER), **grids)
 
 
-_FILLERS: Mapping[str, Callable[[Section, Section, Path], Section]] = {
+_FILLERS: Mapping[str, Callable[[JsonObject, JsonObject, Path], JsonObject]] = {
     "edit": _with_edit,
     "adapter": _with_adapter,
     "score": _with_score,

@@ -16,14 +16,14 @@ import jsonlines
 from pydantic import ValidationError
 
 from stages.errors import BadInput
-from stages.file_kinds import look_at_keys
-from stages.records.frozen import Frozen, Meta
-from stages.records.handmade import complete
+from stages.file_kinds import detect_by_keys
+from stages.records.frozen import FrozenModel, Meta
+from stages.records.handmade import complete_line
 from stages.records.parser import RecordParser
 from stages.records.record import TAGS, Record, Section
-from stages.records.strict_json import Fault, parse_json, settled, why
+from stages.records.strict_json import JsonFault, explain, parse_json, sanitize
 
-_L = TypeVar("_L", bound=Frozen)
+_L = TypeVar("_L", bound=FrozenModel)
 _T = TypeVar("_T")
 LONGEST = 32 * 2**20  # bytes of a line; a passage with its self-edit has some 20,000
 LONGEST_REASON = 300  # characters
@@ -57,10 +57,10 @@ class Reject:
         return f"{self.source}:{self.line}" if self.line else self.source
 
 
-Refuse = Callable[[Reject], None]  # told of each bad line; raises to stop the run
+OnReject = Callable[[Reject], None]  # told of each bad line; raises to stop the run
 
 
-def stop(reject: Reject) -> None:
+def raise_on_reject(reject: Reject) -> None:
     """Raises BadInput: one bad line ends the run."""
     raise BadInput(f"{reject.where}: {reject.reason}")
 
@@ -75,7 +75,7 @@ def reject_entry(source: str, reason: str, entry: object) -> Reject:
 
 
 def _found(value: object) -> object:
-    return value.found if isinstance(value, Fault) else str(value)
+    return value.found if isinstance(value, JsonFault) else str(value)
 
 
 def _whole_characters(raw: bytes) -> bytes:
@@ -95,7 +95,9 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in cut)
 
 
-def read_objects(lines: Iterable[bytes], name: str, refuse: Refuse = stop) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_objects(
+    lines: Iterable[bytes], name: str, refuse: OnReject = raise_on_reject
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, object) of every line that holds a JSON object; where is `name:line`."""
     counted = _Counted(lines)
     return ((f"{name}:{counted.number}", value) for value in _read(counted, name, lambda value: value, refuse))
@@ -109,7 +111,7 @@ class Lines(Generic[_T]):
         lines: Iterable[bytes],
         name: str,
         make: Callable[[Any], _T],
-        refuse: Refuse = stop,
+        refuse: OnReject = raise_on_reject,
         *,
         parse: Callable[[str | bytes], Any] = parse_json,
     ) -> None:
@@ -129,7 +131,7 @@ class Lines(Generic[_T]):
 
 
 def read_lines(
-    lines: Iterable[bytes], name: str, make: Callable[[dict[str, Any]], _T], refuse: Refuse = stop
+    lines: Iterable[bytes], name: str, make: Callable[[dict[str, Any]], _T], refuse: OnReject = raise_on_reject
 ) -> Lines[_T]:
     """What `make` makes of the object on each line that is not empty; it raises BadLine for a line to be refused."""
     return Lines(lines, name, make, refuse)
@@ -139,7 +141,7 @@ def _read(
     counted: "_Counted",
     name: str,
     make: Callable[[Any], _T],
-    refuse: Refuse,
+    refuse: OnReject,
     *,
     parse: Callable[[str | bytes], Any] = parse_json,
 ) -> Iterator[_T]:
@@ -162,7 +164,7 @@ def _object(reader: jsonlines.Reader, counted: "_Counted") -> dict[str, Any] | R
     except jsonlines.InvalidLineError as error:
         if counted.length > LONGEST:
             raise BadLine(f"{counted.length:,} bytes long; {LONGEST:,} are the most") from None
-        raise BadLine(why(error.__cause__ or error)) from None
+        raise BadLine(explain(error.__cause__ or error)) from None
     if not isinstance(value, dict | Record):
         kind = "null" if value is None else type(value).__name__
         raise BadLine(f"a JSON {kind}, but each line must be a JSON object")
@@ -170,13 +172,16 @@ def _object(reader: jsonlines.Reader, counted: "_Counted") -> dict[str, Any] | R
 
 
 def read_entries(
-    entries: Iterable[tuple[str, Any]], name: str, make: Callable[[Any], list[Record]], refuse: Refuse = stop
+    entries: Iterable[tuple[str, Any]],
+    name: str,
+    make: Callable[[Any], list[Record]],
+    refuse: OnReject = raise_on_reject,
 ) -> Iterator[Record]:
     """The records that `make` makes of each (place, entry) of a whole document: all of an entry's records, or none."""
     for place, entry in entries:
         try:
-            found = make(settled(entry))
-        except (BadLine, Fault) as error:
+            found = make(sanitize(entry))
+        except (BadLine, JsonFault) as error:
             refuse(reject_entry(name, f"{place}: {error}", entry))
         else:
             yield from found
@@ -188,7 +193,7 @@ class CutLine(bytes):
     left_out: int = 0  # bytes of the line, without its newline, that are not here
 
 
-def bounded_lines(file: BinaryIO) -> Iterator[bytes]:
+def read_bounded_lines(file: BinaryIO) -> Iterator[bytes]:
     """The lines of a file. A line without end does not fill the memory: what is beyond LONGEST is passed over."""
     while line := file.readline(LONGEST + 1):
         if line.endswith(b"\n") or len(line) <= LONGEST:
@@ -228,10 +233,10 @@ def validate(kind: type[_L], value: Any) -> _L:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise BadLine(problem(error)) from None
+        raise BadLine(explain_invalid(error)) from None
 
 
-def problem(error: ValidationError) -> str:
+def explain_invalid(error: ValidationError) -> str:
     """All that is wrong: the fields, what is needed and which stage makes it, and what was found."""
     groups: dict[tuple[str, str], list[str]] = {}
     found: dict[int, str] = {}  # what several keys are missing in may be long
@@ -264,7 +269,7 @@ def excerpt(value: object) -> str:
     return text if len(text) <= 52 else f"{text[:51]}…"
 
 
-def meta_of(entry: Mapping[str, Any]) -> Meta | None:
+def get_meta(entry: Mapping[str, Any]) -> Meta | None:
     """What a source's entry carries for its lines. Raises BadLine where it is no object."""
     found = entry.get("meta")
     if found is None or isinstance(found, dict):
@@ -273,7 +278,7 @@ def meta_of(entry: Mapping[str, Any]) -> Meta | None:
 
 
 def read_records(
-    lines: Iterable[bytes], name: str, needs: Iterable[Section] = (), refuse: Refuse = stop
+    lines: Iterable[bytes], name: str, needs: Iterable[Section] = (), refuse: OnReject = raise_on_reject
 ) -> Lines[Record]:
     """Records that have every section in `needs`. What is missing is told with the stage that makes it."""
     wanted, folder = tuple(needs), Path(name).parent
@@ -286,7 +291,7 @@ def _record(value: dict[str, Any] | Record, needs: tuple[Section, ...], folder: 
     absent = [section for section in needs if _lacks(value, section)]
     missing = ", ".join(f"no {each} (run `{_MAKERS[each]}` first)" for each in absent)
     try:
-        record = value if isinstance(value, Record) else record_of(value, folder)
+        record = value if isinstance(value, Record) else parse_record(value, folder)
     except BadLine as error:
         raise BadLine(f"{error}; {missing}" if absent else str(error)) from None
     if absent:
@@ -299,9 +304,9 @@ def _lacks(value: dict[str, Any] | Record, section: Section) -> bool:
     return found is None
 
 
-def record_of(value: dict[str, Any], folder: Path = Path()) -> Record:
+def parse_record(value: dict[str, Any], folder: Path = Path()) -> Record:
     """The object as a record, what it leaves out derived. Raises BadLine naming all that is wrong."""
-    return validate(Record, complete(value, folder))
+    return validate(Record, complete_line(value, folder))
 
 
 def _sections(record: Record) -> str:
@@ -314,7 +319,7 @@ def _sections(record: Record) -> str:
 
 def _describe(value: dict[str, Any]) -> str:
     """What an object is that is no record, and what to do."""
-    if kind := look_at_keys(value):
+    if kind := detect_by_keys(value):
         return kind.tell("stdin")
     keys = ", ".join(key[:40] for key in list(value)[:4]) or "nothing"
     pair = {"prompt", "completion"} <= value.keys()

@@ -13,10 +13,10 @@ from itertools import islice
 from typing import Any
 
 from stages.interfaces import Example, Prompt
-from stages.records.frozen import Frozen, Many
+from stages.records.frozen import FrozenModel, Tuple
 from stages.records.jsonl import BadLine, excerpt
 from stages.records.record import Message, content_id
-from stages.records.thoughts import learnable
+from stages.records.thoughts import get_learnable_text
 
 LEARNED = "assistant"  # the role of the turns that carry the loss
 _NEEDS = "`seal sft` learns from prompt and completion, each text or messages, or from messages"
@@ -36,11 +36,11 @@ _ALIASES = {  # what others call them, and as what they can be read
 Turns = Sequence[Mapping[str, Any]]
 
 
-class TrainingPair(Frozen):
+class TrainingPair(FrozenModel):
     """A line as it is learned. A completion of messages has an example for each turn of the assistant."""
 
-    prompt: str | Many[Message]
-    completion: str | Many[Message]
+    prompt: str | Tuple[Message]
+    completion: str | Tuple[Message]
     task_id: str  # lines of one task stay in one shard; of the prompt where the line names none
     edit_id: str | None = None  # of a line that `seal filter` wrote: such a line counts once
 
@@ -104,9 +104,11 @@ def _pair(line: Mapping[str, Any], prompt: str | Turns, completion: str | Turns)
 def _messages(value: str | Turns, *, learned: bool = False) -> str | tuple[Message, ...]:
     """The text or the turns. `learned`: what the model says is without its thoughts."""
     if isinstance(value, str):
-        return learnable(value) if learned else value
+        return get_learnable_text(value) if learned else value
     mine = [learned and turn["role"] == LEARNED for turn in value]
-    said = [learnable(turn["content"]) if own else turn["content"] for turn, own in zip(value, mine, strict=True)]
+    said = [
+        get_learnable_text(turn["content"]) if own else turn["content"] for turn, own in zip(value, mine, strict=True)
+    ]
     return tuple(Message(role=turn["role"], content=text) for turn, text in zip(value, said, strict=True))
 
 
@@ -121,7 +123,7 @@ def _faults(name: str, value: Any, *, text: bool = True, empty: bool = False) ->
 
 def _unlearnable(place: str, text: str) -> Iterator[str]:
     """Why nothing can be learned of what a model says, if so."""
-    if not learnable(text).strip():
+    if not get_learnable_text(text).strip():
         yield f"{place}: is {'a thought alone' if text.strip() else 'empty'}; there is nothing to learn"
 
 

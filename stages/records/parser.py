@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from stages.records.handmade import complete
+from stages.records.handmade import complete_line
 from stages.records.record import Record, SelfEdit, Task
 from stages.records.strict_json import (
-    DEPTH,
-    MOST_VALUES,
-    Fault,
+    MAX_DEPTH,
+    MAX_VALUES,
+    JsonFault,
     make_float,
     make_integer,
     make_object,
@@ -60,7 +60,7 @@ class RecordParser:
         elif text[end:].strip(" \t\r") != "}":
             return None
         told = {name: section.told for name, section in known.items()} | rest
-        if "v" in rest or len(told) < len(known) + len(rest) or complete(told) != told:
+        if "v" in rest or len(told) < len(known) + len(rest) or complete_line(told) != told:
             return None
         return Record.model_validate(told | {name: section.value for name, section in known.items()})
 
@@ -86,7 +86,7 @@ class Known:
 
 def _is_plain(text: str) -> bool:
     """Whether a line can be neither too deep, nor of too many values, nor hold half characters."""
-    short = len(text) <= MOST_VALUES and text.count("{") + text.count("[") <= DEPTH
+    short = len(text) <= MAX_VALUES and text.count("{") + text.count("[") <= MAX_DEPTH
     return short and "\\ud" not in text and "\\uD" not in text
 
 
@@ -95,7 +95,7 @@ def _sure(make: Any) -> Any:
 
     def made(told: Any) -> Any:
         value = make(told)
-        if isinstance(value, Fault):
+        if isinstance(value, JsonFault):
             raise value
         return value
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from stages.records.adapter_paths import are_equal
+from stages.records.adapter_paths import are_same_line
 from stages.records.record import Record, Section
 
 
@@ -31,7 +31,7 @@ class Plan:
     def has(self, line: Record) -> bool:
         """Whether a finished line is one of these, made from the same input."""
         wanted = self.wanted.get(self.key_of(line))
-        return wanted is not None and are_equal(wanted, line.grow(**{self.section: None}))
+        return wanted is not None and are_same_line(wanted, line.grow(**{self.section: None}))
 
     def without(self, keys: Collection[str]) -> "Plan":
         """The same without these lines."""

@@ -22,8 +22,8 @@ from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag, model_v
 
 from stages.records.arc import ArcChoice, ArcTask, ArcTrainingData, GridRows, Vote
 from stages.records.fields import describe
-from stages.records.frozen import Count, Frozen, Id, Many, Meta, Seen, Share
-from stages.records.thoughts import answer_of
+from stages.records.frozen import Count, Fraction01, FrozenModel, Id, Meta, Tuple, VisibleText
+from stages.records.thoughts import extract_answer
 
 _CONTROL = re.compile("[\x7f-\x9f]")
 # refused: it would not say more; failed: there is no completion, for `error`; unknown: its source does not say
@@ -31,20 +31,20 @@ Finish = Literal["stop", "length", "refused", "failed", "unknown"]
 Section = Literal["edit", "adapter", "score"]
 
 
-class Message(Frozen):
+class Message(FrozenModel):
     """One turn of a chat prompt."""
 
     role: str
     content: str
 
 
-class Question(Frozen):
+class Question(FrozenModel):
     """A question about the passage, answered without it, and its gold answers: any one of them counts."""
 
     id: Id
     question: str
-    answer: Seen  # the first of them
-    other_answers: Annotated[Many[Seen], BeforeValidator(lambda given: () if given is None else given)] = Field(
+    answer: VisibleText  # the first of them
+    other_answers: Annotated[Tuple[VisibleText], BeforeValidator(lambda given: () if given is None else given)] = Field(
         (), exclude_if=operator.not_
     )  # the key is there where there are some
 
@@ -54,14 +54,14 @@ class Question(Frozen):
         return (self.answer, *self.other_answers)
 
 
-class QaTask(Frozen):
+class QaTask(FrozenModel):
     """A passage that is to be learned, and the questions that measure it."""
 
     id: Id
     domain: Literal["qa"]
     title: str
     context: str
-    questions: Many[Question]
+    questions: Tuple[Question]
 
     @property
     def name(self) -> str:
@@ -72,7 +72,7 @@ class QaTask(Frozen):
 Task = QaTask | ArcTask
 
 
-class SelfEdit(Frozen):
+class SelfEdit(FrozenModel):
     """What the editor model wrote about the task, verbatim, and how it was asked.
 
     `chosen` is how a few-shot self-edit reads; null for one that is text to train on, and for one that cannot be read,
@@ -83,7 +83,7 @@ class SelfEdit(Frozen):
     sample: Count  # 0 … k-1: which of the k samples of this task
     model: str
     template: str
-    prompt: str | Many[Message]
+    prompt: str | Tuple[Message]
     completion: str
     finish: Finish
     tokens: Count | None  # None: whoever wrote it does not say
@@ -94,10 +94,10 @@ class SelfEdit(Frozen):
     @property
     def text(self) -> str | None:
         """What it says behind the model's thoughts; None where it never came, or ends within a thought."""
-        return None if self.finish == "failed" else answer_of(self.completion, self.finish)
+        return None if self.finish == "failed" else extract_answer(self.completion, self.finish)
 
 
-class TrainStats(Frozen):
+class TrainStats(FrozenModel):
     """What one inner training did: sequences per epoch, tokens per epoch, optimizer steps, loss per target token."""
 
     sequences: Count
@@ -107,7 +107,7 @@ class TrainStats(Frozen):
     loss_last: float
 
 
-class Adapter(Frozen):
+class Adapter(FrozenModel):
     """The student's update. `fault` says whose an `error` is: the edit's (value 0) or the training's (unscored)."""
 
     id: Id
@@ -120,7 +120,7 @@ class Adapter(Frozen):
     error: str | None
 
 
-class Answer(Frozen):
+class Answer(FrozenModel):
     """One graded answer. `correct` None means unscored, with the reason; it is never the same as wrong."""
 
     id: str
@@ -138,9 +138,9 @@ class GridAnswer(Answer):
     model; those of the plain one are on the line of its own row.
     """
 
-    attempts: Many[GridRows]
-    votes: Many[Vote]
-    baseline_attempts: Many[GridRows]
+    attempts: Tuple[GridRows]
+    votes: Tuple[Vote]
+    baseline_attempts: Tuple[GridRows]
 
 
 def _kind(answer: Any) -> str:
@@ -152,19 +152,19 @@ AnyAnswer = Annotated[Annotated[GridAnswer, Tag("grids")] | Annotated[Answer, Ta
 TAGS = ("qa", "arc", "grids", "text")  # of the unions: they stand in the places that pydantic names
 
 
-class Score(Frozen):
+class Score(FrozenModel):
     """Accuracy of the adapted model (`value`) and of the unadapted one (`baseline`), passage out of sight.
 
     `value` is None as soon as one answer is unscored; `bounds` say what it could be, with those answers wrong and with
     them right. `answers` is empty where only a mean was imported.
     """
 
-    value: Share | None
-    bounds: Annotated[tuple[Share, Share], Strict(False)] | None = None  # None: in lines that do not say
-    baseline: Share | None
+    value: Fraction01 | None
+    bounds: Annotated[tuple[Fraction01, Fraction01], Strict(False)] | None = None  # None: in lines that do not say
+    baseline: Fraction01 | None
     model: str
     judge: str
-    answers: Many[AnyAnswer]
+    answers: Tuple[AnyAnswer]
 
     @model_validator(mode="after")
     def _value_is_the_share_of_right_answers(self) -> "Score":
@@ -186,7 +186,7 @@ def _bounds(verdicts: Sequence[bool | None]) -> tuple[float, float]:
     return verdicts.count(True) / len(verdicts), 1 - verdicts.count(False) / len(verdicts)
 
 
-class Record(Frozen):
+class Record(FrozenModel):
     """One line of the pipe."""
 
     v: Literal[1] = 1
@@ -196,27 +196,27 @@ class Record(Frozen):
     score: Score | None = None
     meta: Meta | None = None
 
-    def grow(self, **sections: Frozen | None) -> "Record":
+    def grow(self, **sections: FrozenModel | None) -> "Record":
         """A copy with one section more, replaced, or (None) dropped."""
         return self.model_copy(update=sections)
 
 
-class SftExample(Frozen):
+class SftExample(FrozenModel):
     """A kept self-edit in the prompt-completion form that trainers read: texts, or messages both.
 
     value and baseline are means over seeds.
     """
 
-    prompt: str | Many[Message]
-    completion: str | Many[Message]
+    prompt: str | Tuple[Message]
+    completion: str | Tuple[Message]
     task_id: str
     edit_id: str
-    value: Share
-    baseline: Share | None
+    value: Fraction01
+    baseline: Fraction01 | None
     meta: Meta | None = None  # that of its first seed's line
 
 
-class Checkpoint(Frozen):
+class Checkpoint(FrozenModel):
     """The model that `seal sft` wrote: the next round's --model."""
 
     model: str
@@ -228,17 +228,17 @@ class Checkpoint(Frozen):
     fit: dict[str, Any]
 
 
-class TrainingData(Frozen):
+class TrainingData(FrozenModel):
     """The training sequences of one self-edit, as `seal adapt --show-data` prints them."""
 
     task_id: str
     edit_id: str
-    sequences: Many[str]
+    sequences: Tuple[str]
     meta: Meta | None = None
 
 
 Line = Record | SftExample | Checkpoint | TrainingData | ArcTrainingData
-LINES: dict[str, type[Frozen]] = {
+LINES: dict[str, type[FrozenModel]] = {
     "record": Record,
     "sft": SftExample,
     "checkpoint": Checkpoint,
@@ -247,7 +247,7 @@ LINES: dict[str, type[Frozen]] = {
 }
 
 
-def to_json(line: Frozen) -> str:
+def to_json(line: FrozenModel) -> str:
     """The line as JSON text without a newline: absent sections are left out, null fields are kept.
 
     Characters that would steer a terminal are escaped. JSON itself sees only to those below the space.
@@ -260,11 +260,11 @@ def to_json(line: Frozen) -> str:
     return f"{{{', '.join(told)}}}"
 
 
-_written: dict[str, tuple[Frozen, str]] = {}  # per section the last one, and its text: lines in a row share tasks
+_written: dict[str, tuple[FrozenModel, str]] = {}  # per section the last one, and its text: lines in a row share tasks
 
 
 def _section(name: str, value: Any) -> str:
-    if not isinstance(value, Frozen):
+    if not isinstance(value, FrozenModel):
         return _escape(value)
     last = _written.get(name)
     if last is None or last[0] is not value:
@@ -293,10 +293,10 @@ def derive_seed(run_seed: int, record_id: str, replica: int = 0) -> int:
 
 def edit_seed(run_seed: int, task_id: str, edit: SelfEdit, replica: int = 0) -> int:
     """A seed from what the self-edit says, not from who wrote it: a model that moved trains the same adapters."""
-    return derive_seed(run_seed, edit_content(task_id, edit), replica)
+    return derive_seed(run_seed, get_edit_content_id(task_id, edit), replica)
 
 
-def edit_content(task_id: str, edit: SelfEdit) -> str:
+def get_edit_content_id(task_id: str, edit: SelfEdit) -> str:
     """The content id of what a self-edit says, whoever wrote it."""
     return content_id(task_id, edit.template, edit.sample, edit.completion)
 
@@ -339,6 +339,6 @@ def _distinct(answers: str | Sequence[str]) -> list[str]:
     return list(dict.fromkeys(answer.strip() for answer in ([answers] if isinstance(answers, str) else answers)))
 
 
-def schemas() -> Mapping[str, dict[str, Any]]:
+def get_schemas() -> Mapping[str, dict[str, Any]]:
     """JSON Schema of every line that a stage reads or writes, by the name of the line."""
     return {name: describe(model.model_json_schema()) for name, model in LINES.items()}

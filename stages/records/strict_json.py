@@ -10,14 +10,14 @@ import re
 from collections import Counter
 from typing import Any
 
-DEPTH = 100  # lists and objects within one another; pydantic cannot write more than some 250
+MAX_DEPTH = 100  # lists and objects within one another; pydantic cannot write more than some 250
 _DIGITS = 20  # of an integer: 64 bits
-MOST_VALUES = 200_000  # in a line or entry; a task with 1,000 questions has 10,000. Each may become an error message
+MAX_VALUES = 200_000  # in a line or entry; a task with 1,000 questions has 10,000. Each may become an error message
 STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # the last one may lack its end
-_TOO_MANY = f"not usable: more than {MOST_VALUES:,} values in one object"
+_TOO_MANY = f"not usable: more than {MAX_VALUES:,} values in one object"
 
 
-class Fault(ValueError):
+class JsonFault(ValueError):
     """Something that is not strict JSON, as an error or in the place of the value that was `found`."""
 
     def __init__(self, reason: str, found: object = None) -> None:
@@ -28,9 +28,9 @@ class Fault(ValueError):
 def parse_json(text: str | bytes) -> Any:
     """Strict JSON. Raises ValueError for anything that another JSON reader would not accept or read otherwise."""
     text = text.decode() if isinstance(text, bytes) else text
-    if text.count(",") > MOST_VALUES and STRINGS.sub("", text).count(",") > MOST_VALUES:
-        raise Fault(_TOO_MANY)  # before they fill the memory
-    return settled(parse_loosely(text))
+    if text.count(",") > MAX_VALUES and STRINGS.sub("", text).count(",") > MAX_VALUES:
+        raise JsonFault(_TOO_MANY)  # before they fill the memory
+    return sanitize(parse_loosely(text))
 
 
 def parse_loosely(text: str) -> Any:
@@ -44,36 +44,36 @@ def parse_loosely(text: str) -> Any:
             object_pairs_hook=make_object,
         )
     except RecursionError:
-        raise Fault("not JSON: nested too deeply") from None
+        raise JsonFault("not JSON: nested too deeply") from None
 
 
-def refuse_constant(name: str) -> Fault:
-    return Fault(f"not JSON: {name} is not JSON", name)
+def refuse_constant(name: str) -> JsonFault:
+    return JsonFault(f"not JSON: {name} is not JSON", name)
 
 
-def make_integer(digits: str) -> int | Fault:
+def make_integer(digits: str) -> int | JsonFault:
     value = int(digits) if len(digits) <= _DIGITS else None
     if value is None or not -(2**63) <= value < 2**64:
         count = len(digits.lstrip("-"))
-        return Fault(f"not JSON: an integer of {count} digits, which 64 bits do not hold", digits)
+        return JsonFault(f"not JSON: an integer of {count} digits, which 64 bits do not hold", digits)
     return value
 
 
-def make_float(digits: str) -> float | Fault:
+def make_float(digits: str) -> float | JsonFault:
     value = float(digits)
-    return value if math.isfinite(value) else Fault(f"not JSON: {digits[:40]} is larger than any number", digits)
+    return value if math.isfinite(value) else JsonFault(f"not JSON: {digits[:40]} is larger than any number", digits)
 
 
-def make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Fault:
+def make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | JsonFault:
     found = dict(pairs)
-    return found if len(found) == len(pairs) else Fault(f"the key {_repeated(pairs)!r} occurs twice", found)
+    return found if len(found) == len(pairs) else JsonFault(f"the key {_repeated(pairs)!r} occurs twice", found)
 
 
 def _repeated(pairs: list[tuple[str, Any]]) -> str:
     return Counter(key for key, _ in pairs).most_common(1)[0][0][:40]
 
 
-def settled(value: Any) -> Any:
+def sanitize(value: Any) -> Any:
     """The value with its lone surrogates (half of a character, which UTF-8 cannot carry) replaced by U+FFFD.
 
     Raises ValueError for over-deep nesting, for too many values, and for the first Fault in it.
@@ -87,10 +87,10 @@ class _Settler:
 
     def settled(self, value: Any, depth: int) -> Any:
         self.values += 1
-        if self.values > MOST_VALUES:
-            raise Fault(_TOO_MANY)
-        if depth > DEPTH:
-            raise Fault("not JSON: nested too deeply")
+        if self.values > MAX_VALUES:
+            raise JsonFault(_TOO_MANY)
+        if depth > MAX_DEPTH:
+            raise JsonFault("not JSON: nested too deeply")
         if isinstance(value, str):
             return _without_surrogates(value)
         if isinstance(value, list):
@@ -98,7 +98,7 @@ class _Settler:
         if isinstance(value, dict):
             pairs = [(_without_surrogates(key), self.settled(item, depth + 1)) for key, item in value.items()]
             value = make_object(pairs)
-        if isinstance(value, Fault):
+        if isinstance(value, JsonFault):
             raise value
         return value
 
@@ -107,7 +107,7 @@ def _without_surrogates(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def why(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
     """What is wrong with a text that `parse_json` refused, in one line."""
     if isinstance(error, UnicodeDecodeError):
         return explain_bytes(error)
@@ -118,7 +118,7 @@ def why(error: BaseException) -> str:
         joined = what == "Extra data" and error.lineno == 1 and error.doc[error.pos] == "{"
         way = "; several objects in a line become lines with: jq -c . FILE" if joined else ""
         return f"not JSON: {what} at {place}{': the line ends early, is the file cut off?' if early else way}"
-    return str(error) if isinstance(error, Fault) else f"not JSON: {error}"
+    return str(error) if isinstance(error, JsonFault) else f"not JSON: {error}"
 
 
 def explain_bytes(error: UnicodeDecodeError) -> str:

@@ -7,7 +7,7 @@ written it already. A text that merely mentions such marks is left as it is.
 import re
 from collections.abc import Mapping
 
-PAIRS: Mapping[str, str] = {
+THOUGHT_MARKS: Mapping[str, str] = {
     "<think>": "</think>",  # DeepSeek-R1, QwQ, Qwen3, GLM-4.5, Hunyuan, MiniMax, Nemotron, OLMo 3, Phi-4, SmolLM3
     "<thinking>": "</thinking>",
     "<thought>": "</thought>",  # EXAONE Deep
@@ -32,13 +32,15 @@ WRAPPERS: Mapping[str, str] = {  # what the answer stands in, behind a thought
     "<|START_RESPONSE|>": "<|END_RESPONSE|>",  # Command A Reasoning
 }
 HARMONY = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>", "<|constrain|>")  # gpt-oss
-TOKENS = frozenset([*PAIRS, *PAIRS.values(), *WRAPPERS, *WRAPPERS.values(), *HARMONY, "<|channel>", "<unused94>"])
+TOKENS = frozenset(
+    [*THOUGHT_MARKS, *THOUGHT_MARKS.values(), *WRAPPERS, *WRAPPERS.values(), *HARMONY, "<|channel>", "<unused94>"]
+)
 
 _FIRST = re.compile(r"\s*+[<\[◁Ha]")  # every mark at the beginning starts with one of these: quicker to look for
-_OPENING = re.compile(rf"\s*+({'|'.join(map(re.escape, PAIRS))})")
+_OPENING = re.compile(rf"\s*+({'|'.join(map(re.escape, THOUGHT_MARKS))})")
 _NO_THOUGHT = re.compile(r"[ \t]*+\Z|[,;:!?)]|\.(?:\s|\Z)")  # behind an opening mark that is only mentioned
 _OPENED = {
-    close: mark for mark, close in PAIRS.items() if not close.startswith(("Here", "<unused"))
+    close: mark for mark, close in THOUGHT_MARKS.items() if not close.startswith(("Here", "<unused"))
 }  # those that a template opens
 _CLOSING = re.compile("|".join(map(re.escape, _OPENED)))
 _CLOSING_SIGNS = ("/", "|>")  # each closing mark has one: quicker to look for
@@ -54,7 +56,7 @@ CUT_OFF, BROKEN_OFF = "the model thought until --max-tokens; take more of them",
 Span = tuple[int, int]
 
 
-def without_thoughts(text: str) -> str | None:
+def remove_thoughts(text: str) -> str | None:
     """What stands behind the thoughts at the beginning, verbatim; all of a text that has none. Takes linear time.
 
     None: the text ends within a thought.
@@ -70,32 +72,32 @@ def without_thoughts(text: str) -> str | None:
     return None
 
 
-def answer_of(text: str, finish: str) -> str | None:
+def extract_answer(text: str, finish: str) -> str | None:
     """The same of a completion; None also where it was cut off before it could say anything behind its thought."""
-    said = without_thoughts(text)
+    said = remove_thoughts(text)
     return None if said != text and not (said or "").strip() and (said is None or finish == "length") else said
 
 
-def learnable(text: str) -> str:
+def get_learnable_text(text: str) -> str:
     """The same as a training target: without the line ends behind a thought, and "" where nothing is behind it."""
-    said = without_thoughts(text) or ""
+    said = remove_thoughts(text) or ""
     return said if len(said) == len(text) else said.lstrip("\n")
 
 
-def why_unsaid(finish: str) -> str:
+def explain_no_answer(finish: str) -> str:
     """Why a completion that has ended in this way says nothing behind its thought."""
     return BROKEN_OFF if finish == "stop" else CUT_OFF
 
 
-def joined(thought: str, answer: str | None) -> str:
+def join_reasoning(thought: str, answer: str | None) -> str:
     """A thought and an answer that were told apart, as one text; without an answer the thought has no end."""
     return f"<think>\n{thought}" if answer is None else f"<think>\n{thought}\n</think>\n\n{answer}"
 
 
-def opened_by(prompt: str) -> str:
+def find_opened_thought(prompt: str) -> str:
     """The mark, with the blanks behind it, by which a prompt ends in a thought that the model goes on with; else ""."""
     stripped = prompt.rstrip()
-    return next((prompt[len(stripped) - len(mark) :] for mark in PAIRS if stripped.endswith(mark)), "")
+    return next((prompt[len(stripped) - len(mark) :] for mark in THOUGHT_MARKS if stripped.endswith(mark)), "")
 
 
 def _opened(text: str, start: int, end: int) -> Span | None:
@@ -108,7 +110,7 @@ def _opened(text: str, start: int, end: int) -> Span | None:
     if opening := _OPENING.match(text, start, end):
         if _NO_THOUGHT.match(text, opening.end(), end):
             return start, end
-        close = PAIRS[opening[1]]
+        close = THOUGHT_MARKS[opening[1]]
         place = text.find(close, opening.end(), end)
         return None if place < 0 else _unwrapped(text, place + len(close), end)
     if _CHANNEL.match(text, start, end):

@@ -8,10 +8,10 @@ from typing import Literal
 
 from stages.records.frozen import Meta
 from stages.records.jsonl import BadLine
-from stages.records.record import Record, Score, SelfEdit, edit_content
-from stages.records.thoughts import why_unsaid
+from stages.records.record import Record, Score, SelfEdit, get_edit_content_id
+from stages.records.thoughts import explain_no_answer
 from stages.scoring.score import least, most
-from stages.sources.distinct import Distinct
+from stages.sources.distinct import UniqueLines
 
 Unscored = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
 
@@ -94,7 +94,7 @@ def _worth_what_it_was_not(record: Record) -> str | None:
     graded = record.score is not None and any(answer.correct is not None for answer in record.score.answers)
     if (value is not None or graded) and edit and edit.text is None:
         has = "verdicts" if value is None else f"the value {value:g}"
-        return f"it was never written ({edit.error or why_unsaid(edit.finish)}), but has {has}"
+        return f"it was never written ({edit.error or explain_no_answer(edit.finish)}), but has {has}"
     if value is not None and adapter and adapter.fault == "training":
         return f"its training failed ({adapter.error}), but it has the value {value:g}"
     error = (edit and edit.error) or (adapter and adapter.fault == "edit" and adapter.error)
@@ -105,7 +105,7 @@ class Comparable:
     """Called with line after line: raises BadLine for one that is no candidate, or comes twice."""
 
     def __init__(self) -> None:
-        self.distinct = Distinct()
+        self.distinct = UniqueLines()
         self.edits: dict[tuple[str, str], int] = {}  # a hash of what each self-edit says by its names
 
     def __call__(self, record: Record) -> None:
@@ -151,7 +151,7 @@ def collect(
         check(record)
         edit, name = _edit_of(record), (record.task.id, _edit_of(record).id)
         if name not in found:
-            content = edit_content(record.task.id, edit)
+            content = get_edit_content_id(record.task.id, edit)
             found[name] = _Seeds(edit.sample, content, len(edit.text or ""), keep(edit), record.meta, [], [])
         if record.score:
             found[name].add(record.score, unscored)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BadInput, MissingInput
-from stages.file_kinds import examine
+from stages.file_kinds import check_lines
 from stages.interfaces import Unwatched, Watch
-from stages.records.jsonl import bounded_lines, read_objects
+from stages.records.jsonl import read_bounded_lines, read_objects
 from stages.records.record import content_id
-from stages.records.strict_json import settled
+from stages.records.strict_json import sanitize
 from stages.services.base import Call, Failure, Reply, Usage
 from stages.services.redaction import quote_line
 from stages.services.responses import error_field, error_message, make_failure
@@ -36,7 +36,7 @@ def write_batch(calls: Iterable[Call]) -> Iterator[dict[str, Any]]:
         name = get_custom_id(call)
         if name not in seen:
             seen.add(name)
-            yield {"custom_id": name, "method": "POST", "url": _VERSION + call.path, "body": settled(dict(call.body))}
+            yield {"custom_id": name, "method": "POST", "url": _VERSION + call.path, "body": sanitize(dict(call.body))}
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _read_files(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in paths:
         try:
             with path.open("rb") as file:
-                yield from read_objects(examine(bounded_lines(file), str(path)), str(path))
+                yield from read_objects(check_lines(read_bounded_lines(file), str(path)), str(path))
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise MissingInput(f"{path}: {reason.lower()}; give the batch's output file") from None

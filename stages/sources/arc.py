@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BadConfig, BadInput, MissingInput
-from stages.file_kinds import HEAD, look_at_bytes
+from stages.file_kinds import HEAD_BYTES, detect_by_bytes
 from stages.records.arc import ArcTask
 from stages.records.grid import COLOUR_COUNT, MAX_SIDE
-from stages.records.jsonl import BadLine, Refuse, excerpt, meta_of, read_entries, validate
+from stages.records.jsonl import BadLine, OnReject, excerpt, get_meta, read_entries, validate
 from stages.records.record import Record, content_id
-from stages.records.strict_json import Fault, parse_json, parse_loosely, why
-from stages.sources.golds import unpack
+from stages.records.strict_json import JsonFault, explain, parse_json, parse_loosely
+from stages.sources.golds import parse_literal
 
 _PARTS = {"train", "test"}
 _ID_KEYS = ("id", "task_id", "task", "name", "task_name", "puzzle_id")  # of a task in a line or a list
@@ -33,7 +33,7 @@ def is_task(document: Any) -> bool:
     """Whether a document is one task."""
     if not isinstance(document, dict) or not document.keys() >= _PARTS:
         return False
-    return isinstance(document["train"], list | Fault) or _is_object_of_grids(document["train"])
+    return isinstance(document["train"], list | JsonFault) or _is_object_of_grids(document["train"])
 
 
 def _is_object_of_grids(value: Any) -> bool:
@@ -81,25 +81,27 @@ class Solutions:
             raise BadConfig(f"--solutions {self.file}: {self.unsolved or none}")
 
 
-def from_arc(document: Mapping[str, Any], path: Path, refuse: Refuse, solutions: Solutions) -> Iterator[Record]:
+def read_challenges(
+    document: Mapping[str, Any], path: Path, refuse: OnReject, solutions: Solutions
+) -> Iterator[Record]:
     """A task for each key of a file, or the file's one task, which is called as the file."""
     tasks = {path.stem: document} if is_task(document) else document
     return _records_of(tasks, solutions.of(tasks, path), str(path), refuse)
 
 
-def _records_of(tasks: Mapping[str, Any], known: Mapping[str, Any], name: str, refuse: Refuse) -> Iterator[Record]:
+def _records_of(tasks: Mapping[str, Any], known: Mapping[str, Any], name: str, refuse: OnReject) -> Iterator[Record]:
     places = ((key, [key, task, known.get(key)]) for key, task in tasks.items())
     return read_entries(places, name, lambda entry: [_arc_record(*entry)], refuse)
 
 
-def named_record(task: Mapping[str, Any], solutions: Solutions, name: str) -> Record:
+def make_named_record(task: Mapping[str, Any], solutions: Solutions, name: str) -> Record:
     """A task that says itself what it is called. Raises BadLine for a bad one."""
-    task_id = name_of(task) or content_id("arc", task["train"], task["test"])
+    task_id = get_name(task) or content_id("arc", task["train"], task["test"])
     solved = solutions.of({task_id: task}, Path(name)).get(task_id) if solutions.file else None
     return _arc_record(task_id, task, solved)
 
 
-def name_of(task: Mapping[str, Any]) -> str | None:
+def get_name(task: Mapping[str, Any]) -> str | None:
     """What a task says that it is called."""
     return next((str(task[key]) for key in _ID_KEYS if isinstance(task.get(key), str | int) and task[key] != ""), None)
 
@@ -108,17 +110,17 @@ def unpack_grids(row: dict[str, Any]) -> dict[str, Any]:
     """The row with the pairs of an ARC task that a column holds in text."""
     texts = {part: row[part] for part in _PARTS if isinstance(row.get(part), str) and row[part].lstrip()[:1] in "[{"}
     with suppress(ValueError):
-        return row | {part: unpack(text) for part, text in texts.items()}
+        return row | {part: parse_literal(text) for part, text in texts.items()}
     return row
 
 
-def from_tasks(tasks: list[Any], path: Path, refuse: Refuse, solutions: Solutions) -> Iterator[Record]:
+def read_tasks(tasks: list[Any], path: Path, refuse: OnReject, solutions: Solutions) -> Iterator[Record]:
     """A list of tasks that say themselves what they are called."""
 
     def make(task: Any) -> list[Record]:
         if not is_task(task):
             raise BadLine(_NO_TASK)
-        return [named_record(task, solutions, str(path))]
+        return [make_named_record(task, solutions, str(path))]
 
     return read_entries(((f"[{number}]", task) for number, task in enumerate(tasks)), str(path), make, refuse)
 
@@ -136,7 +138,7 @@ def _arc_record(task_id: str, task: Any, solved: Any = None) -> Record:
             raise BadLine(f"has {len(test)} tests, but its solutions are not {len(test)} grids")
         test = [_with_solution(pair, output, n) for n, (pair, output) in enumerate(zip(test, solved, strict=True))]
     found = validate(ArcTask, {"id": task_id, "domain": "arc", "train": train, "test": test})
-    return Record(task=found, meta=meta_of(task))
+    return Record(task=found, meta=get_meta(task))
 
 
 def _pairs_of(value: Any, part: str) -> list[dict[str, Any]]:
@@ -181,7 +183,7 @@ def _grid_of(value: Any, place: str) -> list[list[int]]:
         try:
             rows = parse_json(value)
         except ValueError as error:
-            raise BadLine(f"{place}: {why(error)}") from None
+            raise BadLine(f"{place}: {explain(error)}") from None
     if not isinstance(rows, list) or not all(isinstance(row, list | str) for row in rows):
         raise BadLine(f"{place}: a grid is a list of rows (found {excerpt(value)})")
     grid = [[_colour_of(cell, place) for cell in (_cells_of(row) if isinstance(row, str) else row)] for row in rows]
@@ -229,13 +231,13 @@ def _read_solutions(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise MissingInput(f"--solutions {path}: no such file")
     raw = path.read_bytes()
-    if kind := look_at_bytes(raw[:HEAD]):
+    if kind := detect_by_bytes(raw[:HEAD_BYTES]):
         raise BadInput(f"{path}: {kind.tell(str(path))}")
     try:
         document = parse_loosely(raw.decode("utf-8-sig"))
     except ValueError as error:
-        raise BadInput(f"{path}: {why(error)}") from None
+        raise BadInput(f"{path}: {explain(error)}") from None
     if not isinstance(document, dict):
-        found = f" ({document})" if isinstance(document, Fault) else ""
+        found = f" ({document})" if isinstance(document, JsonFault) else ""
         raise BadInput(f"{path}: not ARC solutions, which are an object with a list of grids for each task{found}")
     return document

@@ -10,7 +10,7 @@ from stages.records.jsonl import BadLine
 from stages.records.record import Task
 
 
-class Distinct:
+class UniqueLines:
     """What has been there. A line that is refused counts for nothing."""
 
     def __init__(self) -> None:

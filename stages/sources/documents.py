@@ -11,26 +11,36 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from stages.errors import BadConfig, BadInput
-from stages.file_kinds import HEAD, PAIRS, SFT_PAIRS, Foreign, Kind, is_object, is_spread, look_at_bytes, look_at_keys
+from stages.file_kinds import (
+    GRID_PAIRS,
+    HEAD_BYTES,
+    SFT_PAIRS,
+    FileKind,
+    WrongFileKind,
+    detect_by_bytes,
+    detect_by_keys,
+    is_object,
+    is_spread,
+)
 from stages.records.jsonl import (
     LONGEST,
     BadLine,
-    Refuse,
-    bounded_lines,
-    meta_of,
+    OnReject,
+    get_meta,
     one_line,
+    parse_record,
+    raise_on_reject,
+    read_bounded_lines,
     read_entries,
     read_lines,
-    record_of,
-    stop,
 )
 from stages.records.record import Record
-from stages.records.strict_json import Fault, parse_json, parse_loosely, why
+from stages.records.strict_json import JsonFault, explain, parse_json, parse_loosely
 from stages.sources import arc, seal_official, squad
 from stages.sources.arc import Solutions
 from stages.sources.datasets.columns import Columns
-from stages.sources.datasets.compressed import open_plain, plain_name
-from stages.sources.datasets.folders import JSON_FILES, LeaveOut, ignore
+from stages.sources.datasets.compressed import open_decompressed, strip_gz
+from stages.sources.datasets.folders import JSON_SUFFIXES, OnOmission, ignore
 from stages.sources.texts import check_passage
 
 _LINE_FILES = (".jsonl", ".ndjson")
@@ -43,7 +53,7 @@ KNOWN = (
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadContext:
     """How sources are read, and who is told of what.
 
     `refuse` is told of what is bad, `leave_out` of what is left out, `note` of what else there is to know. `title` is
@@ -52,14 +62,14 @@ class Reading:
     user's own names for those of rows.
     """
 
-    refuse: Refuse = stop
-    leave_out: LeaveOut = ignore
+    refuse: OnReject = raise_on_reject
+    leave_out: OnOmission = ignore
     note: Callable[[str], object] = ignore
     split: str | None = None
     title: str | None = None
     mine: frozenset[tuple[int, int]] = frozenset()
     solutions: Solutions = field(default_factory=Solutions)
-    rows: squad.Rows = field(default_factory=squad.Rows)
+    rows: squad.PassageRows = field(default_factory=squad.PassageRows)
     config: str | None = None
     columns: Columns = field(default_factory=Columns)
     allow_empty: bool = False  # a source without a task is none to complain of
@@ -67,12 +77,12 @@ class Reading:
     about: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by file, how its self-edits were written
 
     @property
-    def unanswered(self) -> squad.Unanswered:
+    def unanswered(self) -> squad.UnanswerablePolicy:
         """What becomes of questions without an answer."""
-        return squad.Unanswered(self.keep_unanswerable, self.leave_out)
+        return squad.UnanswerablePolicy(self.keep_unanswerable, self.leave_out)
 
 
-class Empty(BadInput):
+class EmptySource(BadInput):
     """A file or stream with nothing in it."""
 
     def __init__(self, name: str) -> None:
@@ -108,7 +118,7 @@ def read_head(file: BinaryIO) -> list[bytes]:
     """The first lines of a file: up to one that may be a line of a source, and no more than tell what it is."""
     head: list[bytes] = []
     told = size = 0
-    while told < _FIRST_LINES and size <= HEAD and (line := file.readline(LONGEST + 1)):
+    while told < _FIRST_LINES and size <= HEAD_BYTES and (line := file.readline(LONGEST + 1)):
         head.append(line)
         size += len(line)
         told += bool(line.strip(b"\xef\xbb\xbf \t\r\n"))
@@ -126,9 +136,9 @@ def is_line(line: bytes) -> bool:
     return isinstance(value, dict) and not _LINE_KEYS.isdisjoint(value) and not arc.is_challenges(value)
 
 
-def open_json(path: Path, reading: Reading) -> Iterator[Record]:
+def open_json(path: Path, reading: ReadContext) -> Iterator[Record]:
     """The records of a file. Raises BadInput, at once, for one that holds no lines and no document that is known."""
-    file = open_plain(path)
+    file = open_decompressed(path)
     try:
         head = read_head(file)
         file.seek(0)
@@ -139,16 +149,16 @@ def open_json(path: Path, reading: Reading) -> Iterator[Record]:
 
 
 def read_opened(
-    file: Readable, head: list[bytes], path: Path, reading: Reading, *, close: Callable[[], None]
+    file: Readable, head: list[bytes], path: Path, reading: ReadContext, *, close: Callable[[], None]
 ) -> Iterator[Record]:
     """The records of a file or stream that begins with `head`; `close` is called when all is read."""
     start = b"".join(head)
-    ending = plain_name(path).suffix.lower()
+    ending = strip_gz(path).suffix.lower()
     lines = ending in _LINE_FILES
     if not start.strip(b"\xef\xbb\xbf \t\r\n\0") and ending != ".json":
-        raise Empty(str(path))
-    if kind := look_at_bytes(start) or (_look_at_first(head) if lines and not reading.columns.names else None):
-        raise Foreign(kind, str(path))
+        raise EmptySource(str(path))
+    if kind := detect_by_bytes(start) or (_look_at_first(head) if lines and not reading.columns.names else None):
+        raise WrongFileKind(kind, str(path))
     if (lines or any(map(is_line, head))) and not is_document(start):
         return _close_after(_load_lines(file, path, reading), close)
     raw = file.read()
@@ -156,7 +166,7 @@ def read_opened(
     return _from_whole(raw, path, reading)
 
 
-def _look_at_first(head: list[bytes]) -> Kind | None:
+def _look_at_first(head: list[bytes]) -> FileKind | None:
     """What a file of lines is by its first one; None where that may be a task, or is bad."""
     try:
         first = parse_json(next(filter(bytes.strip, head)).decode("utf-8-sig"))
@@ -165,7 +175,7 @@ def _look_at_first(head: list[bytes]) -> Kind | None:
     pair = isinstance(first, dict) and (
         first.keys() >= {"prompt", "completion"} or isinstance(first.get("messages"), list)
     )
-    return SFT_PAIRS if pair and _LINE_KEYS.isdisjoint(first) else look_at_keys(first)
+    return SFT_PAIRS if pair and _LINE_KEYS.isdisjoint(first) else detect_by_keys(first)
 
 
 def is_document(start: bytes) -> bool:
@@ -182,17 +192,17 @@ def _close_after(records: Iterator[Record], close: Callable[[], None]) -> Iterat
         close()
 
 
-def _load_lines(file: Readable, path: Path, reading: Reading) -> Iterator[Record]:
+def _load_lines(file: Readable, path: Path, reading: ReadContext) -> Iterator[Record]:
     """Record lines as they are, `{title, context, questions}` lines as tasks; rows are gathered."""
-    lines = bounded_lines(cast("BinaryIO", file))
-    found = read_lines(lines, str(path), lambda value: from_line(value, reading, str(path)), reading.refuse)
+    lines = read_bounded_lines(cast("BinaryIO", file))
+    found = read_lines(lines, str(path), lambda value: read_line(value, reading, str(path)), reading.refuse)
     return chain.from_iterable(found)
 
 
-def from_line(value: dict[str, Any], reading: Reading, name: str) -> list[Record]:
+def read_line(value: dict[str, Any], reading: ReadContext, name: str) -> list[Record]:
     """The records of a line, row or object; none of a row of a passage, which `reading` gathers. Raises BadLine."""
     if _is_record(value):
-        record = record_of(value)
+        record = parse_record(value)
         if record.task.domain == "qa":
             check_passage(record.task.context)
         return [record]
@@ -206,14 +216,14 @@ def _is_record(value: Any) -> bool:
     return isinstance(value["task"], dict) or value.keys().isdisjoint((*_LINE_KEYS - {"task"}, "train", "paragraphs"))
 
 
-def _from_entry(entry: Any, reading: Reading, name: str) -> list[Record]:
+def _from_entry(entry: Any, reading: ReadContext, name: str) -> list[Record]:
     """The records of a passage, with its self-edits in official files; none of a row. Raises BadLine."""
     if _is_record(entry):
         raise BadLine("a record in a list; make lines of it: jq -c '.[]' FILE")
     entry = arc.unpack_grids(reading.columns.rename(entry)) if isinstance(entry, dict) else entry
     if arc.is_task(entry):
-        return [arc.named_record(entry, reading.solutions, name)]
-    if isinstance(entry, dict) and _LINE_KEYS.isdisjoint(entry) and (kind := look_at_keys(entry)):
+        return [arc.make_named_record(entry, reading.solutions, name)]
+    if isinstance(entry, dict) and _LINE_KEYS.isdisjoint(entry) and (kind := detect_by_keys(entry)):
         raise BadLine(kind.tell("stdin"))
     if squad.is_row(entry):
         reading.rows.add(entry, name, reading.unanswered)
@@ -221,15 +231,15 @@ def _from_entry(entry: Any, reading: Reading, name: str) -> list[Record]:
     task = squad.read_passage(entry, reading.unanswered, name)
     if task is None:
         return []
-    record = Record(task=task, meta=meta_of(entry))
+    record = Record(task=task, meta=get_meta(entry))
     if "completions" not in entry:
         return [record]
     if name not in reading.about:
         reading.about[name] = seal_official.read_about(Path(name), reading.note)
-    return seal_official.with_edits(record, entry, reading.about[name])
+    return seal_official.add_edits(record, entry, reading.about[name])
 
 
-def _from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
+def _from_whole(raw: bytes, path: Path, reading: ReadContext) -> Iterator[Record]:
     """The records of a whole file: of one document, or of lines whose first ones are bad."""
     try:
         document = parse_loosely(raw.decode("utf-8-sig"))
@@ -237,38 +247,38 @@ def _from_whole(raw: bytes, path: Path, reading: Reading) -> Iterator[Record]:
         if any(map(is_object, raw.split(b"\n", _FIRST_LINES)[:_FIRST_LINES])):
             return _load_lines(BytesIO(raw), path, reading)
         way, is_stream = "", str(path) == "stdin"
-        if is_spread(raw[:HEAD]) and "Extra data" in str(error):
+        if is_spread(raw[:HEAD_BYTES]) and "Extra data" in str(error):
             way = f"; several documents become lines with: jq -c . {'FILE' if is_stream else path}"
-        elif path.suffix.lower() not in JSON_FILES and not is_stream:
+        elif path.suffix.lower() not in JSON_SUFFIXES and not is_stream:
             way = f"; a text under such a name is read with: seal tasks - --title TITLE < {path}"
-        raise BadInput(f"{path}: {why(error)}{way}") from None
+        raise BadInput(f"{path}: {explain(error)}{way}") from None
     keys = _LINE_KEYS.union(reading.columns.names.values())
     is_arc = arc.is_task(document) or arc.is_challenges(document)
     if isinstance(document, dict) and not keys.isdisjoint(document) and not is_arc:
         return read_entries(
-            [("the object", document)], str(path), lambda value: from_line(value, reading, str(path)), reading.refuse
+            [("the object", document)], str(path), lambda value: read_line(value, reading, str(path)), reading.refuse
         )
     return _from_document(document, path, reading)
 
 
-def _from_document(document: Any, path: Path, reading: Reading) -> Iterator[Record]:
+def _from_document(document: Any, path: Path, reading: ReadContext) -> Iterator[Record]:
     """A whole JSON document, told apart by its keys. Raises BadInput for one of no known layout."""
-    if isinstance(document, Fault):
+    if isinstance(document, JsonFault):
         raise BadInput(f"{path}: {document}")
     if arc.is_task(document) and str(path) == "stdin":
-        name = reading.title or arc.name_of(document)
+        name = reading.title or arc.get_name(document)
         if not name:
             raise BadConfig("stdin: an ARC task has no name there; give --title ID")
         document = {name: document}
     if arc.is_task(document) or arc.is_challenges(document):
-        return arc.from_arc(document, path, reading.refuse, reading.solutions)
-    if isinstance(document, list) and document and look_at_keys(document[0]) is PAIRS:
-        raise Foreign(PAIRS, str(path))
+        return arc.read_challenges(document, path, reading.refuse, reading.solutions)
+    if isinstance(document, list) and document and detect_by_keys(document[0]) is GRID_PAIRS:
+        raise WrongFileKind(GRID_PAIRS, str(path))
     for fits, read in _LAYOUTS:
         if fits(document):
             return read(document, path, reading)
-    if kind := look_at_keys(document):
-        raise Foreign(kind, str(path))
+    if kind := detect_by_keys(document):
+        raise WrongFileKind(kind, str(path))
     keys = ", ".join(key[:40] for key in list(document)[:5]) if isinstance(document, dict) else ""
     found = f"an object with {keys or 'nothing'}" if isinstance(document, dict) else type(document).__name__
     raise BadInput(one_line(f"{path}: {found}") + f"; {KNOWN}")
@@ -284,10 +294,10 @@ def _is_rewards(document: Any) -> bool:
 
 def _is_list(document: Any) -> bool:
     """A list that may be one of tasks: something in it is an object, good or bad."""
-    return isinstance(document, list) and (not document or any(isinstance(e, dict | Fault) for e in document))
+    return isinstance(document, list) and (not document or any(isinstance(e, dict | JsonFault) for e in document))
 
 
-def _from_entries(document: Any, path: Path, reading: Reading) -> Iterator[Record]:
+def _from_entries(document: Any, path: Path, reading: ReadContext) -> Iterator[Record]:
     """The records of a SQuAD document, or of a list of tasks, passages or rows."""
     items = enumerate(document) if isinstance(document, list) else ()
     places = chain.from_iterable(squad.split_entry(item, f"[{number}]") for number, item in items)
@@ -295,13 +305,13 @@ def _from_entries(document: Any, path: Path, reading: Reading) -> Iterator[Recor
     return read_entries(found, str(path), lambda entry: _from_entry(entry, reading, str(path)), reading.refuse)
 
 
-Read = Callable[[Any, Path, Reading], Iterator[Record]]
+Read = Callable[[Any, Path, ReadContext], Iterator[Record]]
 _LAYOUTS: tuple[tuple[Callable[[Any], bool], Read], ...] = (
     (_is_squad, _from_entries),
-    (_is_rewards, lambda document, path, reading: seal_official.from_rewards(document, path, reading.refuse)),
+    (_is_rewards, lambda document, path, reading: seal_official.read_rewards(document, path, reading.refuse)),
     (
         arc.is_list_of_tasks,
-        lambda document, path, reading: arc.from_tasks(document, path, reading.refuse, reading.solutions),
+        lambda document, path, reading: arc.read_tasks(document, path, reading.refuse, reading.solutions),
     ),
     (_is_list, _from_entries),
 )

@@ -14,7 +14,7 @@ from typing import Any
 
 from stages.records.frozen import is_void
 from stages.records.jsonl import BadLine, excerpt
-from stages.records.strict_json import parse_json, settled
+from stages.records.strict_json import parse_json, sanitize
 
 _PLAIN = "answer"
 GOLDS = (_PLAIN, "answers", "other_answers", "aliases", "answer_aliases")  # beside a question
@@ -28,7 +28,7 @@ _TRUTHS = ("ground_truth", "ground_truths", "gold_answer", "correct_answer", "re
 _JOINED = re.compile(r"""['"]\s+['"]""")  # two texts, with nothing but blanks between them
 
 
-def gold_answers(entry: Mapping[str, Any], *, may_be_blank: bool) -> list[str]:
+def read_gold_answers(entry: Mapping[str, Any], *, may_be_blank: bool) -> list[str]:
     """The gold answers beside a question, each once; none where all are null, blank or empty lists.
 
     Raises BadLine where no key is of answers, for what is no answer, and for a blank text in the place of the one
@@ -74,7 +74,7 @@ def _listed(value: Any) -> list[str]:
     """The texts of options or right answers, were they under text beside their labels."""
     value = value.get("text") if isinstance(value, Mapping) else value
     with suppress(ValueError):
-        value = unpack(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") else value
+        value = parse_literal(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") else value
     each = value if isinstance(value, list | tuple) else [value]
     inner = [item.get("text") if isinstance(item, Mapping) else item for item in each]
     return [str(item) for item in inner if isinstance(item, str | int) and not isinstance(item, bool)]
@@ -111,7 +111,7 @@ def _unpack_answers(key: str, text: str) -> Any:
     if not text.lstrip().startswith(("[", "{", "array(")):
         return text
     try:
-        value = unpack(text)
+        value = parse_literal(text)
     except ValueError as error:
         if key == _PLAIN and not text.lstrip().startswith(("{'", '{"')):
             return text
@@ -125,20 +125,20 @@ def _keys(item: object) -> Mapping[str, Any]:
     return item if isinstance(item, dict) else {}
 
 
-def unpack(text: str) -> Any:
+def parse_literal(text: str) -> Any:
     """A value that was written as JSON, or as Python or numpy print it. Raises ValueError for anything else."""
     try:
         return parse_json(text)
     except ValueError:
         pass
     try:
-        return settled(Printed(text.strip()).value())
+        return sanitize(Printed(text.strip()).value())
     except SyntaxError:
         pass
     except (MemoryError, RecursionError):
         raise ValueError("nested too deeply") from None
     try:
-        return settled(Printed(" ".join(_with_commas(text.strip()))).value())
+        return sanitize(Printed(" ".join(_with_commas(text.strip()))).value())
     except (SyntaxError, tokenize.TokenError, MemoryError, RecursionError):
         raise ValueError("neither JSON nor as Python prints it") from None
 

@@ -9,61 +9,77 @@ from typing import BinaryIO
 from stages.errors import BadConfig, BadInput
 from stages.file_kinds import (
     ARROW,
-    HEAD,
+    HEAD_BYTES,
     NUMBERS,
     PARQUET,
     SOLUTIONS,
     STAND_INS,
     TEMPLATE,
-    TEXTS,
+    TEXT_SUFFIXES,
     UTF16,
     UTF16BE,
     UTF32,
-    Foreign,
+    WrongFileKind,
+    detect_by_bytes,
+    detect_by_name,
+    detect_folder,
     is_object,
     is_template,
-    look_at_bytes,
-    look_at_folder,
-    look_at_name,
 )
 from stages.records.jsonl import LONGEST, LONGEST_ENTRY, BadLine
 from stages.records.record import Record
-from stages.sources.datasets.columns import Columnless
-from stages.sources.datasets.compressed import Damaged, plain_name
-from stages.sources.datasets.folders import JSON_FILES, TABLES, Omission, reject_file, tell_unreadable, walk
-from stages.sources.datasets.splits import Selection, select
-from stages.sources.datasets.tables import from_rows, is_csv, open_table, read_csv
-from stages.sources.documents import Empty, Reading, Rewound, is_document, is_line, open_json, read_head, read_opened
-from stages.sources.repeats import Repeats
-from stages.sources.texts import find_title, from_text, read_start, title_of
+from stages.sources.datasets.columns import MissingColumns
+from stages.sources.datasets.compressed import DamagedFile, strip_gz
+from stages.sources.datasets.folders import (
+    JSON_SUFFIXES,
+    TABLE_SUFFIXES,
+    Omission,
+    reject_file,
+    report_unreadable,
+    walk,
+)
+from stages.sources.datasets.splits import Selection, select_files
+from stages.sources.datasets.tables import is_csv, open_table, read_csv, read_rows
+from stages.sources.documents import (
+    EmptySource,
+    ReadContext,
+    Rewound,
+    is_document,
+    is_line,
+    open_json,
+    read_head,
+    read_opened,
+)
+from stages.sources.repeats import DuplicateFilter
+from stages.sources.texts import find_title, make_title, read_bytes, read_text
 
 _ROWS = re.compile(rb"\s*(\d[ \t,]*)+\r?\n[\d\s,]*\d\s*")  # of numbers, two at least
 _BEGINNING = re.compile(rb"\s*(\{|\[\s*(\{|\]|\"|$))")  # of JSON, rather than of a text
 
 
-def open_file(path: Path, title: str, reading: Reading) -> Iterator[Record]:
+def open_file(path: Path, title: str, reading: ReadContext) -> Iterator[Record]:
     """The records of a file. Raises BadInput, at once, where it is of no kind that is read."""
-    suffix = plain_name(path).suffix.lower()
-    if kind := look_at_name(path):
-        raise Foreign(kind, str(path))
-    if suffix in TEXTS:
+    suffix = strip_gz(path).suffix.lower()
+    if kind := detect_by_name(path):
+        raise WrongFileKind(kind, str(path))
+    if suffix in TEXT_SUFFIXES:
         return _open_text(path, title, reading)
-    if suffix in TABLES:
+    if suffix in TABLE_SUFFIXES:
         return open_table(path, reading)
     try:
         return open_json(path, reading)
-    except Foreign as error:
+    except WrongFileKind as error:
         if error.kind in (PARQUET, ARROW):
             return open_table(path, reading)
         raise
 
 
-def _open_text(path: Path, title: str, reading: Reading) -> Iterator[Record]:
+def _open_text(path: Path, title: str, reading: ReadContext) -> Iterator[Record]:
     """An own text as a task. Raises Foreign for a prompt template, and for what is no text whatever its name."""
-    raw = read_start(path)
-    kind = look_at_bytes(raw) or (TEMPLATE if is_template(raw) else NUMBERS if _ROWS.fullmatch(raw) else None)
+    raw = read_bytes(path)
+    kind = detect_by_bytes(raw) or (TEMPLATE if is_template(raw) else NUMBERS if _ROWS.fullmatch(raw) else None)
     if kind:
-        raise Foreign(kind, str(path))
+        raise WrongFileKind(kind, str(path))
     if _is_json(raw):
         return open_json(path, reading)
     return _text(raw, title, str(path), reading)
@@ -80,56 +96,56 @@ def _is_json(raw: bytes) -> bool:
     return isinstance(found, dict) or any(isinstance(each, dict) for each in found)
 
 
-def _text(raw: bytes, title: str, name: str, reading: Reading) -> Iterator[Record]:
+def _text(raw: bytes, title: str, name: str, reading: ReadContext) -> Iterator[Record]:
     try:
-        record = from_text(title, raw)
+        record = read_text(title, raw)
     except BadLine as error:
         reading.refuse(reject_file(name, str(error), raw[:LONGEST_ENTRY]))
     else:
         yield record
 
 
-def open_stream(file: BinaryIO, name: str, reading: Reading) -> Iterator[Record]:
+def open_stream(file: BinaryIO, name: str, reading: ReadContext) -> Iterator[Record]:
     """The records of a stream: JSON, or a text. Raises BadInput for what is neither, BadConfig for a missing title."""
     head = read_head(file)
     start, stream = b"".join(head), Rewound(head, file)
-    if kind := look_at_bytes(start):
-        raise Foreign(kind, name)
+    if kind := detect_by_bytes(start):
+        raise WrongFileKind(kind, name)
     if any(map(is_object, head)) or is_document(start) or _BEGINNING.match(start.removeprefix(b"\xef\xbb\xbf")):
         if reading.title and any(map(is_line, head)):
             raise BadConfig(f"--title {reading.title}: what comes on {name} is JSON, which says its titles itself")
         return read_opened(stream, head, Path(name), reading, close=lambda: None)
     raw = stream.read(LONGEST + 1)
     if not raw.strip(b"\xef\xbb\xbf \t\r\n\0"):
-        raise Empty(name)
-    if is_csv(raw[:HEAD], reading.columns):
-        return from_rows(*read_csv(raw, Path(name)), name, reading)
+        raise EmptySource(name)
+    if is_csv(raw[:HEAD_BYTES], reading.columns):
+        return read_rows(*read_csv(raw, Path(name)), name, reading)
     title = reading.title or find_title(raw.decode("utf-8-sig", "replace"))
     if not title:
         raise BadConfig(f"{name}: a text without a heading (# …): give --title TITLE; JSON would begin with {{ or [")
     return _text(raw, title, name, reading)
 
 
-def read_folder(root: Path, reading: Reading, repeats: Repeats) -> Iterator[Record]:
+def read_folder(root: Path, reading: ReadContext, repeats: DuplicateFilter) -> Iterator[Record]:
     """The records of all files in a folder and its folders; what is left out, and what is bad, is told.
 
     Raises Foreign for the folder of a model or an adapter, BadConfig where no file is of the split that is asked for.
     """
-    if kind := look_at_folder(root):
-        raise Foreign(kind, str(root))
-    chosen, fits = select(root, reading), False
+    if kind := detect_folder(root):
+        raise WrongFileKind(kind, str(root))
+    chosen, fits = select_files(root, reading), False
     splits, folders, grids = set[str](), set[str](), False  # splits that files are of; that their folders are of
     for path in walk(root, leave_out=reading.leave_out, refuse=reading.refuse, mine=reading.mine):
-        suffix = plain_name(path).suffix.lower()
-        if suffix not in (*TEXTS, *JSON_FILES, *TABLES):
+        suffix = strip_gz(path).suffix.lower()
+        if suffix not in (*TEXT_SUFFIXES, *JSON_SUFFIXES, *TABLE_SUFFIXES):
             reading.leave_out(Omission(str(path), path.suffix.lower() or "without an ending"))
         elif reason := chosen.leave(path):
             reading.leave_out(Omission(str(path), reason))
         else:
             fits = True
             name = path.relative_to(root)
-            splits |= chosen.name_splits(name) if suffix in (*JSON_FILES, *TABLES) else set()
-            folders |= chosen.name_splits(name.parent / "a") if suffix in JSON_FILES else set()
+            splits |= chosen.name_splits(name) if suffix in (*JSON_SUFFIXES, *TABLE_SUFFIXES) else set()
+            folders |= chosen.name_splits(name.parent / "a") if suffix in JSON_SUFFIXES else set()
             records = _guard(_open_in_folder(path, chosen, reading), path, reading)
             for record in repeats.leave_out(records, str(path), reading.leave_out, reading.refuse):
                 grids = grids or record.task.domain == "arc"
@@ -143,16 +159,16 @@ def read_folder(root: Path, reading: Reading, repeats: Repeats) -> Iterator[Reco
         raise BadConfig(f"{root} --split {chosen.split}: no file is called so; {known}{part}")
 
 
-def _open_in_folder(path: Path, chosen: Selection, reading: Reading) -> Iterator[Record]:
+def _open_in_folder(path: Path, chosen: Selection, reading: ReadContext) -> Iterator[Record]:
     """The records of a file of a folder: another kind of file is left out there, and a bad one costs itself alone."""
     try:
-        return open_file(path, title_of(path, chosen.root), reading)
-    except Foreign as error:
+        return open_file(path, make_title(path, chosen.root), reading)
+    except WrongFileKind as error:
         if error.kind in (UTF16, UTF16BE, UTF32, *STAND_INS):
             reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))
         elif error.kind is not SOLUTIONS or not _has_challenges(path):
             reading.leave_out(Omission(str(path), error.kind.short, str(error)))
-    except Columnless as error:
+    except MissingColumns as error:
         if chosen.is_dataset:
             reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))
         else:
@@ -160,7 +176,7 @@ def _open_in_folder(path: Path, chosen: Selection, reading: Reading) -> Iterator
     except BadInput as error:
         reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))
     except OSError as error:
-        tell_unreadable(path, error, reading.leave_out, reading.refuse)
+        report_unreadable(path, error, reading.leave_out, reading.refuse)
     return iter(())
 
 
@@ -170,11 +186,11 @@ def _has_challenges(path: Path) -> bool:
     return other != path and other.is_file()
 
 
-def _guard(records: Iterator[Record], path: Path, reading: Reading) -> Iterator[Record]:
+def _guard(records: Iterator[Record], path: Path, reading: ReadContext) -> Iterator[Record]:
     """The records of a file of a folder, as far as it can be read."""
     try:
         yield from records
     except OSError as error:
-        tell_unreadable(path, error, reading.leave_out, reading.refuse)
-    except Damaged as error:
+        report_unreadable(path, error, reading.leave_out, reading.refuse)
+    except DamagedFile as error:
         reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))

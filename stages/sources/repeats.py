@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from stages.records.jsonl import Refuse
+from stages.records.jsonl import OnReject
 from stages.records.record import QaTask, Record, content_id, to_json
-from stages.sources.datasets.folders import LeaveOut, Omission, reject_file
+from stages.sources.datasets.folders import Omission, OnOmission, reject_file
 
 TWICE = "twice"  # the kind of such an omission
 
 
-class Repeats:
+class DuplicateFilter:
     """What was read so far, as fingerprints. Lines of one file are never compared with one another."""
 
     def __init__(self) -> None:
@@ -17,7 +17,9 @@ class Repeats:
         self.seen: dict[str, int] = {}  # digest → its file
         self.called: dict[str, tuple[str, int]] = {}  # id of an ARC task → what it says, its file
 
-    def leave_out(self, records: Iterator[Record], name: str, leave_out: LeaveOut, refuse: Refuse) -> Iterator[Record]:
+    def leave_out(
+        self, records: Iterator[Record], name: str, leave_out: OnOmission, refuse: OnReject
+    ) -> Iterator[Record]:
         """The records of one file that none before it has. Another ARC task under the same id is told to `refuse`."""
         self.names.append(name)
         mine = len(self.names) - 1

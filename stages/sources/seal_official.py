@@ -12,16 +12,16 @@ from pydantic import ValidationError
 
 from stages.domains.qa import passage_task
 from stages.errors import BadInput
-from stages.records.handmade import UNKNOWN, template_of
-from stages.records.jsonl import BadLine, Refuse, meta_of, problem, read_entries, stop
+from stages.records.handmade import UNKNOWN, find_template
+from stages.records.jsonl import BadLine, OnReject, explain_invalid, get_meta, raise_on_reject, read_entries
 from stages.records.record import Adapter, Answer, QaTask, Record, Score, SelfEdit, content_id, make_task
-from stages.records.strict_json import Fault, parse_json, settled, why
+from stages.records.strict_json import JsonFault, explain, parse_json, sanitize
 
 _SAMPLED = ("temperature", "top_p", "max_tokens")  # of what a `.meta` file says
 _REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
 
 
-def with_edits(record: Record, entry: Mapping[str, Any], about: Mapping[str, Any]) -> list[Record]:
+def add_edits(record: Record, entry: Mapping[str, Any], about: Mapping[str, Any]) -> list[Record]:
     """A line for each completion of an entry; `about` says how they were written.
 
     Raises BadLine where the completions or their prompt are no text.
@@ -51,7 +51,7 @@ def read_about(path: Path, note: Callable[[str], object]) -> Mapping[str, Any]:
         found = parse_json(meta.read_text(encoding="utf-8-sig"))
         wrong = _what_is_wrong(found)
     except ValueError as error:
-        found, wrong = {}, why(error)
+        found, wrong = {}, explain(error)
     except OSError as error:
         found, wrong = {}, f"cannot be read ({error.strerror})"
     if wrong:
@@ -76,7 +76,7 @@ def _edit(task: QaTask, entry: Mapping[str, Any], text: str, sample: int, about:
         id=content_id(task.id, model, prompt, sample, text),
         sample=sample,
         model=model,
-        template=template_of(task, prompt),
+        template=find_template(task, prompt),
         prompt=prompt,
         completion=text,
         finish="unknown",
@@ -86,11 +86,11 @@ def _edit(task: QaTask, entry: Mapping[str, Any], text: str, sample: int, about:
     )
 
 
-def from_rewards(document: Mapping[str, Any], path: Path, refuse: Refuse = stop) -> Iterator[Record]:
+def read_rewards(document: Mapping[str, Any], path: Path, refuse: OnReject = raise_on_reject) -> Iterator[Record]:
     """One score line per completion and repetition; one per completion where the file has only means."""
     try:
-        about = settled({name: value for name, value in document.items() if name != "articles"})
-    except Fault as error:
+        about = sanitize({name: value for name, value in document.items() if name != "articles"})
+    except JsonFault as error:
         raise BadInput(f"{path}: {error}") from None
     if not isinstance(about.get("model", UNKNOWN), str) or not isinstance(about.get("lora_params", {}), dict):
         raise BadInput(f"{path}: not an official reward file (model must be text, lora_params an object)")
@@ -104,7 +104,7 @@ def _article_scores(about: Mapping[str, Any], article: Any) -> list[Record]:
         completions = list(enumerate(article["completions"]))
         return [line for sample, text in completions for line in _completion_scores(about, article, text, sample)]
     except ValidationError as error:
-        raise BadLine(f"not an official reward file ({problem(error)})") from None
+        raise BadLine(f"not an official reward file ({explain_invalid(error)})") from None
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise BadLine(f"not an official reward file ({error!r})") from None
 
@@ -118,7 +118,7 @@ def _completion_scores(
     task = make_task(article["title"], article["context"], pairs)
     about = {"model": document.get("model", UNKNOWN)}
     edit = _edit(task, article, completion["text"], sample, about)
-    record = Record(task=task, edit=edit, meta=meta_of(article))
+    record = Record(task=task, edit=edit, meta=get_meta(article))
     if not graded:
         stats = completion["stats"]
         yield record.grow(score=_score(about, stats["adapter_mean"], stats["baseline_mean"], ()))

@@ -15,10 +15,10 @@ from typing import Any
 
 from stages.judges.several_golds import UNANSWERABLE
 from stages.records.frozen import Meta, is_void
-from stages.records.jsonl import BadLine, excerpt, meta_of
+from stages.records.jsonl import BadLine, excerpt, get_meta
 from stages.records.record import QaTask, Record, make_task
-from stages.sources.datasets.folders import LeaveOut, Omission, ignore
-from stages.sources.golds import GOLDS, gold_answers, unpack
+from stages.sources.datasets.folders import Omission, OnOmission, ignore
+from stages.sources.golds import GOLDS, parse_literal, read_gold_answers
 from stages.sources.texts import check_passage
 
 NESTED = ("questions", "qas", "qa_pairs")
@@ -34,7 +34,7 @@ UNASKED = "passage without any other question"
 
 
 @dataclass(frozen=True)
-class Posed:
+class GoldQuestion:
     """A question and its gold answers; none: it cannot be answered."""
 
     question: str
@@ -43,13 +43,13 @@ class Posed:
 
 
 @dataclass(frozen=True)
-class Unanswered:
+class UnanswerablePolicy:
     """What becomes of questions without an answer: they are left out, which is told, or the answer is that."""
 
     keep: bool = False
-    leave_out: LeaveOut = ignore
+    leave_out: OnOmission = ignore
 
-    def sort_out(self, asked: Iterable[Posed], name: str) -> list[Posed] | None:
+    def sort_out(self, asked: Iterable[GoldQuestion], name: str) -> list[GoldQuestion] | None:
         """The questions with their gold answers; None where there were some and none is left."""
         found = _unite(asked)
         if self.keep:
@@ -63,12 +63,12 @@ class Unanswered:
         return None if found and not kept else kept
 
 
-_DROPPED = Unanswered()
+_DROPPED = UnanswerablePolicy()
 
 
-def _unite(asked: Iterable[Posed]) -> list[Posed]:
+def _unite(asked: Iterable[GoldQuestion]) -> list[GoldQuestion]:
     """The questions; one that comes again under its id has the gold answers of both."""
-    found: dict[object, Posed] = {}
+    found: dict[object, GoldQuestion] = {}
     for place, each in enumerate(asked):
         key = (each.id, each.question.strip()) if each.id else place
         known = found.get(key)
@@ -95,7 +95,7 @@ def split_entry(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 def _unpacked(value: Any) -> Any:
     """A list that a table holds as text; anything else as it is."""
     try:
-        return unpack(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+        return parse_literal(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
     except ValueError:
         return value
 
@@ -109,7 +109,7 @@ def _nested(entry: Mapping[str, Any]) -> list[str]:
     return [key for key in NESTED if entry.get(key) is not None]
 
 
-def read_question(entry: Any, *, keep: bool) -> Posed:
+def read_question(entry: Any, *, keep: bool) -> GoldQuestion:
     """A question with its gold answers. Raises BadLine. `keep`: a blank answer is that of one that has none."""
     if not isinstance(entry, Mapping) or "question" not in entry:
         told = f"the keys {', '.join(map(str, entry))[:60]}" if isinstance(entry, Mapping) else excerpt(entry)
@@ -119,14 +119,14 @@ def read_question(entry: Any, *, keep: bool) -> Posed:
         raise BadLine(f"question must be text (found {excerpt(question)})")
     try:
         said = not impossible or any(key in entry for key in GOLDS)
-        golds = gold_answers(entry, may_be_blank=keep or bool(impossible)) if said else []
+        golds = read_gold_answers(entry, may_be_blank=keep or bool(impossible)) if said else []
     except BadLine as error:
         raise BadLine(f"{error} ({excerpt(question)})") from None
     if impossible and golds:
         raise BadLine(f"a question that cannot be answered, and its answer is {excerpt(golds[0])}: {question[:60]}")
     if keep and impossible is False and not golds:
         raise BadLine(f"a question that can be answered, without an answer: {question[:60]}")
-    return Posed(question, tuple(golds), _id(entry))
+    return GoldQuestion(question, tuple(golds), _id(entry))
 
 
 def _is_impossible(entry: Mapping[str, Any]) -> bool | None:
@@ -160,7 +160,7 @@ def _heading(entry: Mapping[str, Any]) -> tuple[str, str]:
     return "" if title is None else str(title), context
 
 
-def read_passage(entry: Any, unanswered: Unanswered, name: str) -> QaTask | None:
+def read_passage(entry: Any, unanswered: UnanswerablePolicy, name: str) -> QaTask | None:
     """The task of a passage; None where all its questions are left out. Raises BadLine for what is no passage."""
     if not isinstance(entry, Mapping):
         raise BadLine(f"{excerpt(entry)} is no passage; {_ENTRIES}")
@@ -177,7 +177,7 @@ def read_passage(entry: Any, unanswered: Unanswered, name: str) -> QaTask | None
     return _task_of(title, context, asked)
 
 
-def _task_of(title: str, context: str, asked: Sequence[Posed]) -> QaTask:
+def _task_of(title: str, context: str, asked: Sequence[GoldQuestion]) -> QaTask:
     """The task of a passage with these questions."""
     return make_task(title, context, [(each.question, each.golds) for each in asked], [each.id for each in asked])
 
@@ -193,7 +193,7 @@ def _asks(key: str, value: Any) -> bool:
 def _as_list(value: Any, key: str) -> list[Any]:
     """The questions of a passage, also from a text that was printed from them, or a list for each of their keys."""
     try:
-        value = unpack(value) if isinstance(value, str) else value
+        value = parse_literal(value) if isinstance(value, str) else value
     except ValueError as error:
         raise BadLine(f"{key} must be a list of question and answer ({error})") from None
     if isinstance(value, dict) and isinstance(value.get("question"), list):
@@ -205,7 +205,7 @@ def _as_list(value: Any, key: str) -> list[Any]:
     return list(value)
 
 
-class Rows:
+class PassageRows:
     """Rows, gathered into a task for each (title, context), in order of first appearance: those of one may be apart.
 
     A row that another file has as well is taken once; `repeated` has the file's name for each of these, and `added` is
@@ -213,16 +213,18 @@ class Rows:
     """
 
     def __init__(self) -> None:
-        self.passages: dict[tuple[str, str], list[Posed]] = {}
-        self.files: dict[tuple[str, str, Posed], tuple[int, str]] = {}  # of each row the first source and file with it
+        self.passages: dict[tuple[str, str], list[GoldQuestion]] = {}
+        self.files: dict[
+            tuple[str, str, GoldQuestion], tuple[int, str]
+        ] = {}  # of each row the first source and file with it
         self.metas: dict[tuple[str, str], Meta | None] = {}  # of each passage that of its first row
         self.repeated: list[str] = []
         self.added = self.source = 0
 
-    def add(self, row: Mapping[str, Any], name: str, unanswered: Unanswered = _DROPPED) -> None:
+    def add(self, row: Mapping[str, Any], name: str, unanswered: UnanswerablePolicy = _DROPPED) -> None:
         """One more, of the file called so. Raises BadLine for a bad one."""
         title, context = _heading(row)
-        posed, meta = read_question(row, keep=unanswered.keep), meta_of(row)
+        posed, meta = read_question(row, keep=unanswered.keep), get_meta(row)
         self.added += 1
         if self.files.setdefault((title, context, posed), (self.source, name)) != (self.source, name):
             self.repeated.append(name)
@@ -230,7 +232,7 @@ class Rows:
             self.passages.setdefault((title, context), []).append(posed)
             self.metas.setdefault((title, context), meta)
 
-    def take(self, unanswered: Unanswered = _DROPPED) -> Iterator[Record]:
+    def take(self, unanswered: UnanswerablePolicy = _DROPPED) -> Iterator[Record]:
         """The tasks, which are then here no more."""
         passages, self.passages, files, self.files = self.passages, {}, self.files, {}
         metas, self.metas = self.metas, {}

@@ -4,27 +4,27 @@ import re
 from pathlib import Path
 
 from stages.errors import BadConfig
-from stages.file_kinds import HEAD, look_at_bytes
+from stages.file_kinds import HEAD_BYTES, detect_by_bytes
 from stages.records.frozen import is_void
 from stages.records.jsonl import LONGEST, BadLine
 from stages.records.record import Record, make_task
-from stages.records.strict_json import explain_bytes, settled
-from stages.sources.datasets.compressed import open_plain, plain_name
+from stages.records.strict_json import explain_bytes, sanitize
+from stages.sources.datasets.compressed import open_decompressed, strip_gz
 
 _MARKED = re.compile(r"#{1,6}[ \t]+(\S.*)")
 _RULES = ("=", "-", "~", "*", "^", "+")  # with which reStructuredText underlines a heading
 
 
-def read_start(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """What a file holds, and no more of it than shows that it is too long."""
-    with open_plain(path) as file:
+    with open_decompressed(path) as file:
         return file.read(LONGEST + 1)
 
 
-def read_given(path: Path, flag: str) -> str:
+def read_flag_file(path: Path, flag: str) -> str:
     """The text of a file that a flag names: no byte-order mark, and newlines alone. Raises BadConfig for no text."""
     raw = path.read_bytes()
-    if kind := look_at_bytes(raw[:HEAD]):
+    if kind := detect_by_bytes(raw[:HEAD_BYTES]):
         raise BadConfig(f"{flag}: {kind.tell(str(path))}")
     try:
         text = raw.decode("utf-8-sig")
@@ -33,7 +33,7 @@ def read_given(path: Path, flag: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def from_text(title: str, raw: bytes) -> Record:
+def read_text(title: str, raw: bytes) -> Record:
     """A text as a task without questions. Raises BadLine for bytes that are not UTF-8, or that say nothing."""
     if len(raw) > LONGEST:
         raise BadLine(f"more than {LONGEST:,} bytes, too long for one passage; split it into several files")
@@ -54,7 +54,7 @@ def check_passage(context: object) -> None:
 
 def _clean_title(name: str) -> str:
     """A name as a title: what is no text in it replaced, control characters and line ends as blanks."""
-    return "".join(letter if letter.isprintable() else " " for letter in settled(name)).strip() or name
+    return "".join(letter if letter.isprintable() else " " for letter in sanitize(name)).strip() or name
 
 
 def find_title(text: str) -> str | None:
@@ -77,6 +77,6 @@ def find_title(text: str) -> str | None:
     return None
 
 
-def title_of(path: Path, root: Path) -> str:
+def make_title(path: Path, root: Path) -> str:
     """A text's title: its file's name, with the folders that lie between it and the source, without the ending."""
-    return plain_name(path).relative_to(root).with_suffix("").as_posix()
+    return strip_gz(path).relative_to(root).with_suffix("").as_posix()

@@ -9,7 +9,7 @@ from typing import Any
 from stages.errors import BadConfig, BadInput, Untrainable
 from stages.interfaces import Completion, Example, FitConfig, Lesson, PadMode, Prompt, Request, Sampling
 from stages.models.checkpoints import context_of, window_of
-from stages.records.thoughts import TOKENS, opened_by, without_thoughts
+from stages.records.thoughts import TOKENS, find_opened_thought, remove_thoughts
 from stages.tokens.chat_templates import Turn, blank_before, controls_of, finished, opened, turn_end
 from stages.tokens.control_tokens import Controls
 from stages.tokens.token_counts import most_tokens, overlong
@@ -182,7 +182,7 @@ def decoded(
     a `chat` the blank that its template puts before what is said is left out.
     """
     stop = next((place for place, token in enumerate(row) if token in ends), len(row))
-    opening = opened_by(tokenizer.decode(prompt[-_MARK_TOKENS:], skip_special_tokens=False)) if prompt else ""
+    opening = find_opened_thought(tokenizer.decode(prompt[-_MARK_TOKENS:], skip_special_tokens=False)) if prompt else ""
     text = _decode(controls_of(tokenizer), row[:stop], opening)
     text = text.removeprefix(blank_before(tokenizer)) if chat else text
     return Completion(request_id, text, "stop" if stop < len(row) else "length", stop)
@@ -191,4 +191,4 @@ def decoded(
 def _decode(controls: Controls, ids: Sequence[int], opening: str) -> str:
     """The text without control tokens, save those that mark thoughts where it begins with one (Magistral, gpt-oss)."""
     whole = opening + controls.decode(ids, keep=controls.ids)
-    return controls.decode(ids) if without_thoughts(whole) == whole else opening + controls.decode(ids, keep=TOKENS)
+    return controls.decode(ids) if remove_thoughts(whole) == whole else opening + controls.decode(ids, keep=TOKENS)

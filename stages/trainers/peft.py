@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from stages.errors import BadConfig, BadInput, MissingInput, Untrainable
-from stages.files import PART, check_space, make_folder, whole_directory, write_file
+from stages.files import PART, atomic_directory, check_space, make_folder, write_file
 from stages.interfaces import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
 from stages.models.adapter_checks import BASE, UNKNOWN, adapter_check
 from stages.models.loading import Device, fingerprint, load_model, load_tokenizer
@@ -244,7 +244,7 @@ def _write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor]
 
     settings.base_model_name_or_path = _place_of(settings.base_model_name_or_path)
     data = save({name: weight.contiguous() for name, weight in state.items()}, {"format": "pt", BASE: base.weights})
-    with whole_directory(out) as partial:
+    with atomic_directory(out) as partial:
         settings.save_pretrained(str(partial))
         _order_sets(partial / "adapter_config.json")
         write_file(partial / _WEIGHTS, _ordered_header(data))

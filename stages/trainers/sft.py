@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from stages.errors import BadConfig, BadInput, MissingInput
-from stages.files import PART, check_space, make_folder, whole_directory, write_file
+from stages.files import PART, atomic_directory, check_space, make_folder, write_file
 from stages.interfaces import Example, SftConfig, Unwatched, Watch
 from stages.models.loading import ABOUT, Device, load_model, load_tokenizer, sizes_in
 from stages.models.lora_targets import peft_targets
@@ -290,7 +290,7 @@ def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]
     """Model and tokenizer as safetensors, what made them, and their sizes: the directory is complete or absent."""
     from safetensors import SafetensorError
 
-    with whole_directory(out) as partial:
+    with atomic_directory(out) as partial:
         try:
             network.save_pretrained(str(partial))
         except SafetensorError as error:  # its word for a full disk

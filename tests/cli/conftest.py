@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from stages.records.frozen import Frozen
+from stages.records.frozen import FrozenModel
 from stages.records.record import to_json
 from tests.conftest import ROOT
 from tests.forked import CALM, READ_ON_IMPORT, forked_seal
@@ -59,7 +59,7 @@ def pipe(line: str, *, cwd: Path) -> Finished:
     return Finished(run.returncode, run.stdout.decode(), run.stderr.decode())
 
 
-def jsonl(lines: Iterable[Frozen]) -> str:
+def jsonl(lines: Iterable[FrozenModel]) -> str:
     return "".join(to_json(line) + "\n" for line in lines)
 
 

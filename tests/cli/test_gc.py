@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.files import folder_in_use
+from stages.files import hold_folder
 from tests.cli.conftest import Finished
 from tests.cli.inside import run_inside
 
@@ -121,7 +121,7 @@ def test_a_run_that_is_at_work_is_left_alone(run: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         refused = gc(run, "--remove")
     assert (refused.code, "run/scores.jsonl.part: another process is working there" in refused.err) == (75, True)
-    with folder_in_use(run / "round-1/adapters"), folder_in_use(run / "round-1/adapters"):
+    with hold_folder(run / "round-1/adapters"), hold_folder(run / "round-1/adapters"):
         refused = gc(run, "--remove")
     assert (refused.code, "run/round-1/adapters: another process is working there" in refused.err) == (75, True)
     assert (run / "round-1/adapters" / LOST).is_dir()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.records.frozen import Frozen
+from stages.records.frozen import FrozenModel
 from stages.records.record import QaTask, Record, to_json
 from tests.cli.inside import run_inside
 from tests.invented import a_line, a_score, a_task, an_adapter, an_edit
@@ -78,7 +78,7 @@ class Case:
 
     command: list[str]
     good: list[Record]
-    bad: Frozen
+    bad: FrozenModel
     words: str
 
 
@@ -124,7 +124,7 @@ CASES = {
 }  # fmt: skip
 
 
-def text(lines: Iterable[Frozen]) -> str:
+def text(lines: Iterable[FrozenModel]) -> str:
     return "".join(f"{to_json(line)}\n" for line in lines)
 
 

@@ -11,7 +11,7 @@ import pytest
 from stages.engines.openai import OpenAIEngine
 from stages.errors import BadConfig, BadInput, Denied, Unavailable
 from stages.interfaces import ANSWERING, Completion, Request, Sampling
-from stages.records.thoughts import without_thoughts
+from stages.records.thoughts import remove_thoughts
 from stages.services.vllm_server import ServerInfo, get_room_for_completion, probe_server
 from tests.services import behaviours as does
 from tests.services.adapters import Adapters
@@ -155,7 +155,7 @@ def test_a_thought_that_the_server_tells_apart_is_kept_before_the_text(
 ) -> None:
     found = one(always(behaviour))
     assert (found.finish, found.text, found.error) == (finish, text, None)
-    assert without_thoughts(found.text) == answer
+    assert remove_thoughts(found.text) == answer
 
 
 @pytest.mark.parametrize(

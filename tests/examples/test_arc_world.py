@@ -13,8 +13,8 @@ from examples.tiny.arc.tasks import PAIRS, PER_PAIR, challenges, main, make_task
 from examples.tiny.arc.world import CHANGES, KEEP, MOVES, STAY, Rule, Task, make_palette, make_rule, make_task
 from stages.domains.arc.grid_text import BadGrid, read_grid
 from stages.domains.arc.training_set import Pair
-from stages.records.jsonl import stop
-from stages.sources.arc import Solutions, from_arc
+from stages.records.jsonl import raise_on_reject
+from stages.sources.arc import Solutions, read_challenges
 
 ARC = Path(__file__).parents[2] / "examples" / "tiny" / "arc"
 FILES = tuple(PER_PAIR)
@@ -152,7 +152,7 @@ def test_ids_are_unique_and_name_the_rule() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_the_product_reads_the_files(name: str) -> None:
     path = ARC / f"{name}_challenges.json"
-    found = from_arc(json.loads(path.read_text()), path, stop, Solutions())
+    found = read_challenges(json.loads(path.read_text()), path, raise_on_reject, Solutions())
     records = {record.task.id: record.task for record in found}
     for task_id, task in make_tasks(name).items():
         read = records.pop(task_id)

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from stages.records.adapter_paths import are_equal, folders_of, locate, missing_adapter, path_from, relate
+from stages.records.adapter_paths import (
+    are_same_line,
+    get_base_folders,
+    get_relative_path,
+    locate_adapter,
+    make_missing_adapter_error,
+    make_path_relative,
+)
 from stages.records.record import Adapter, Record, make_task
 
 ID = "0123456789abcdef"
@@ -31,27 +38,30 @@ def run(tmp_path: Path) -> Path:
 
 
 def found(line: Record, file: Path) -> Path:
-    return Path(path_of(locate(line, folders_of(file)))).absolute()
+    return Path(path_of(locate_adapter(line, get_base_folders(file)))).absolute()
 
 
 def test_a_file_tells_the_path_from_its_own_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = a_line(run / "adapters" / ID)
-    assert path_of(relate(line, run)) == f"adapters/{ID}"
-    assert path_of(relate(line, run / "lines")) == f"../adapters/{ID}"
+    assert path_of(make_path_relative(line, run)) == f"adapters/{ID}"
+    assert path_of(make_path_relative(line, run / "lines")) == f"../adapters/{ID}"
     monkeypatch.chdir(run.parent)
-    assert path_of(relate(a_line(f"run/adapters/{ID}"), run)) == f"adapters/{ID}"
+    assert path_of(make_path_relative(a_line(f"run/adapters/{ID}"), run)) == f"adapters/{ID}"
 
 
 def test_lines_that_moved_with_their_adapters_find_them(run: Path) -> None:
-    line = relate(a_line(run / "adapters" / ID), run)
+    line = make_path_relative(a_line(run / "adapters" / ID), run)
     moved = run.rename(run.parent / "elsewhere")
     assert found(line, moved / "scores.jsonl") == moved / "adapters" / ID
 
 
 def test_lines_of_older_files_are_found_from_the_working_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.parent)
-    assert path_of(locate(a_line(f"run/adapters/{ID}"), folders_of(Path("run/adapters.jsonl")))) == f"run/adapters/{ID}"
-    assert path_of(locate(a_line(f"run/adapters/{ID}"), folders_of(None))) == f"run/adapters/{ID}"
+    assert (
+        path_of(locate_adapter(a_line(f"run/adapters/{ID}"), get_base_folders(Path("run/adapters.jsonl"))))
+        == f"run/adapters/{ID}"
+    )
+    assert path_of(locate_adapter(a_line(f"run/adapters/{ID}"), get_base_folders(None))) == f"run/adapters/{ID}"
 
 
 def test_an_absolute_path_that_leads_nowhere_is_looked_for_beside_the_lines_by_the_adapters_own_name(run: Path) -> None:
@@ -71,31 +81,33 @@ def test_a_folder_behind_a_link_is_named_where_the_name_leads_there_and_else_rea
     disk = run.parent / "disk"
     (run / "adapters").rename(disk)
     (run / "adapters").symlink_to(disk)
-    assert path_from(run, str(run / "adapters" / ID)) == f"adapters/{ID}"
+    assert get_relative_path(run, str(run / "adapters" / ID)) == f"adapters/{ID}"
     (run.parent / "deep" / "er").mkdir(parents=True)
     (run.parent / "deep" / "link").symlink_to(run)
-    told = path_from(run.parent / "deep" / "link", str(run.parent / "disk" / ID))
+    told = get_relative_path(run.parent / "deep" / "link", str(run.parent / "disk" / ID))
     assert (run / told).resolve() == disk / ID
 
 
 def test_what_shares_nothing_but_the_root_stays_absolute() -> None:
-    assert path_from(Path("/one/run"), "/another/disk/adapter") == "/another/disk/adapter"
+    assert get_relative_path(Path("/one/run"), "/another/disk/adapter") == "/another/disk/adapter"
 
 
 def test_an_adapter_that_is_nowhere_is_told_with_the_places_that_were_looked_at(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(run.parent)
-    folders = folders_of(run / "scores.jsonl")
-    line = locate(a_line("lost/fedcba9876543210"), folders)
-    told = str(missing_adapter(Path(path_of(line)), folders))
+    folders = get_base_folders(run / "scores.jsonl")
+    line = locate_adapter(a_line("lost/fedcba9876543210"), folders)
+    told = str(make_missing_adapter_error(Path(path_of(line)), folders))
     assert f"looked for at {run}/lost/fedcba9876543210 and {run.parent}/lost/fedcba9876543210" in told
-    assert "the lines came from stdin: give their file" in str(missing_adapter(Path("lost"), folders_of(None)))
+    assert "the lines came from stdin: give their file" in str(
+        make_missing_adapter_error(Path("lost"), get_base_folders(None))
+    )
 
 
 def test_lines_are_equal_by_whatever_path_they_name_the_same_adapter(run: Path) -> None:
     (run.parent / "link").symlink_to(run)
     one, two = a_line(run / "adapters" / ID), a_line(run.parent / "link" / "adapters" / ID)
-    assert are_equal(one, two)
-    assert not are_equal(one, a_line(run / "other" / ID))
-    assert not are_equal(one, one.grow(adapter=None))
+    assert are_same_line(one, two)
+    assert not are_same_line(one, a_line(run / "other" / ID))
+    assert not are_same_line(one, one.grow(adapter=None))

@@ -17,16 +17,16 @@ from stages.records.jsonl import (
     LONGEST,
     LONGEST_ENTRY,
     Reject,
-    bounded_lines,
     one_line,
+    raise_on_reject,
+    read_bounded_lines,
     read_lines,
     read_objects,
     read_records,
     reject_entry,
-    stop,
 )
 from stages.records.record import Record, Section, to_json
-from stages.records.strict_json import MOST_VALUES
+from stages.records.strict_json import MAX_VALUES
 from tests.invented import a_task
 from tests.records.bad_lines import HUGE, RECORD, TASK, bad_lines
 from tests.sources.bad_input import FEEDS, good
@@ -51,7 +51,7 @@ def test_the_same_seed_makes_the_same_bad_lines_and_another_seed_others() -> Non
 def split(data: bytes, needs: tuple[Section, ...] = ()) -> tuple[list[Record], list[Reject]]:
     """The records, and the rejects."""
     rejects: list[Reject] = []
-    return list(read_records(bounded_lines(BytesIO(data)), "f", needs, rejects.append)), rejects
+    return list(read_records(read_bounded_lines(BytesIO(data)), "f", needs, rejects.append)), rejects
 
 
 def test_a_bad_line_is_told_with_its_place_and_its_bytes_and_reading_goes_on() -> None:
@@ -90,7 +90,7 @@ def test_who_is_told_may_stop_the_run() -> None:
     def second(reject: Reject) -> None:
         told.append(reject.line)
         if len(told) == 2:
-            stop(reject)
+            raise_on_reject(reject)
 
     with pytest.raises(BadInput, match=r"^f:2: not JSON"):
         list(read_objects([b"[", b"{", b"}"], "f", second))
@@ -145,7 +145,7 @@ def reread(line: bytes, needs: tuple[Section, ...] = ()) -> tuple[list[str], lis
     """The titles of the records of a file with this line between two good ones, and the rejects."""
     rejects: list[Reject] = []
     file = BytesIO(b"\n".join([good(RECORD, 1), line, good(RECORD, 2)]))
-    found = list(read_records(bounded_lines(file), "f", needs, rejects.append))
+    found = list(read_records(read_bounded_lines(file), "f", needs, rejects.append))
     return [record.task.title for record in found], rejects
 
 
@@ -188,7 +188,7 @@ def test_a_huge_value_anywhere_in_a_record_is_taken_or_rejected_at_once(number: 
 
 
 def test_a_long_text_with_many_commas_is_no_line_of_many_values() -> None:
-    line = RECORD.replace(b'"A line."', json.dumps('a, \\"b\\", ' * MOST_VALUES).encode())
+    line = RECORD.replace(b'"A line."', json.dumps('a, \\"b\\", ' * MAX_VALUES).encode())
     assert len(line) > 2_000_000
     titles, rejects = reread(line)
     assert (titles, rejects) == (["Zoë 1!", "Zoë", "Zoë 2!"], [])
@@ -208,7 +208,7 @@ def test_a_line_without_end_does_not_fill_the_memory() -> None:
             return b"\0" * self.most
 
     rejects: list[Reject] = []
-    assert list(read_records(bounded_lines(Endless()), "f", (), rejects.append)) == []
+    assert list(read_records(read_bounded_lines(Endless()), "f", (), rejects.append)) == []
     assert [(reject.line, len(reject.raw)) for reject in rejects] == [(1, LONGEST + 1)]
     assert rejects[0].reason == f"{10 * LONGEST:,} bytes long; 33,554,432 are the most"
 
@@ -223,7 +223,7 @@ def test_lines_that_are_handed_over_whole_are_not_longer_either() -> None:
 def test_lines_behind_a_line_that_is_too_long_keep_their_place() -> None:
     lines = [b"", TASK, b"x" * (LONGEST + 3_000_000), b"", b"\xff", RECORD, b"["]
     rejects: list[Reject] = []
-    assert len(list(read_records(bounded_lines(BytesIO(b"\n".join(lines))), "f", (), rejects.append))) == 1
+    assert len(list(read_records(read_bounded_lines(BytesIO(b"\n".join(lines))), "f", (), rejects.append))) == 1
     starts = [sum(len(line) + 1 for line in lines[:number]) for number in range(len(lines))]
     assert [(reject.line, reject.offset) for reject in rejects] == [(n + 1, starts[n]) for n in (1, 2, 4, 6)]
 

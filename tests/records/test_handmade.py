@@ -12,8 +12,8 @@ from stages import adapt, filter
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA, TEMPLATES
 from stages.errors import BadInput
-from stages.records.handmade import complete
-from stages.records.jsonl import BadLine, read_records, record_of
+from stages.records.handmade import complete_line
+from stages.records.jsonl import BadLine, parse_record, read_records
 from stages.records.record import LINES, Record, SelfEdit, make_task, to_json
 from tests.invented import a_line, a_task, an_edit
 from tests.invented_grids import MIRRORED, a_choice
@@ -286,13 +286,13 @@ def test_whatever_is_gone_from_a_line_it_is_completed_for_good_or_refused(paths:
         if isinstance(holder, dict) and last in holder:
             holder.pop(last) if put is None else holder.__setitem__(last, put)
     try:
-        record = record_of(line)
+        record = parse_record(line)
     except BadLine:
         return
     again = json.loads(to_json(record))
-    assert record_of(again) == record == LINES["record"].model_validate_json(to_json(record))
+    assert parse_record(again) == record == LINES["record"].model_validate_json(to_json(record))
 
 
 def test_a_line_of_ours_passes_as_it_is() -> None:
-    assert complete(WHOLE) == WHOLE
-    assert complete({"a": 1}) == {"a": 1}
+    assert complete_line(WHOLE) == WHOLE
+    assert complete_line({"a": 1}) == {"a": 1}

@@ -18,8 +18,8 @@ from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA
 from stages.errors import BadInput
 from stages.judges.exact import Exact
-from stages.records.adapter_paths import without_path
-from stages.records.jsonl import BadLine, read_records, record_of
+from stages.records.adapter_paths import remove_path
+from stages.records.jsonl import BadLine, parse_record, read_records
 from stages.records.record import Record, SftExample, to_json
 from tests.invented import Backwards, a_line, a_task
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
@@ -132,14 +132,14 @@ def test_shards_put_together_and_finished_lines_read_again_have_it(tmp_path: Pat
         assert carried(list(merge.run([merge.Shard("a", {"shard": "1/1"}, [line])]))) == [META]
     journal = Journal(tmp_path / "a.part", tmp_path / "a.json")
     journal.append("a", to_json(record).encode() + b"\n")
-    assert [without_path(parsed(line, journal.path)) for line in journal.lines(["a"])] == [without_path(record)]
+    assert [remove_path(parsed(line, journal.path)) for line in journal.lines(["a"])] == [remove_path(record)]
     journal.close()
 
 
 def test_ids_and_seeds_do_not_depend_on_it(tmp_path: Path) -> None:
     def ids(meta: dict[str, Any]) -> tuple[Any, ...]:
         line = {"task": {"context": "C"}, "edit": {"completion": "x"}, "adapter": {"path": "p"}, "meta": meta}
-        record = record_of(line)
+        record = parse_record(line)
         jobs = adapt.pieces([record], "student", domain=QA(), out=tmp_path)
         (made,) = generate.run([record], Backwards(lambda _: "x"), generate.Writing(QA(), samples=1))
         assert record.edit and record.adapter and made.edit
@@ -160,4 +160,4 @@ def test_lines_of_one_task_with_another_meta_are_one_task() -> None:
 
 def test_other_keys_beside_it_are_told_where_they_belong() -> None:
     with pytest.raises(BadLine, match="note: extra inputs are not permitted; put what is your own under meta"):
-        record_of({"task": {"context": "C"}, "note": "x"})
+        parse_record({"task": {"context": "C"}, "note": "x"})

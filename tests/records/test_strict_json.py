@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.records.strict_json import DEPTH, MOST_VALUES, STRINGS, Fault, parse_json, parse_loosely, settled, why
+from stages.records.strict_json import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    STRINGS,
+    JsonFault,
+    explain,
+    parse_json,
+    parse_loosely,
+    sanitize,
+)
 
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
 PLAIN = st.none() | st.booleans() | INTEGERS | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -53,23 +62,23 @@ def test_keys_that_become_one_by_their_half_characters_are_refused() -> None:
 
 def test_one_bad_value_does_not_spoil_the_document_around_it() -> None:
     document = parse_loosely('[{"a": 1}, {"a": [NaN]}, {"a": 1, "a": 2}, {"b": 1e999}, {"c": 1}]')
-    assert [isinstance(value, Fault) for value in document] == [False, False, True, False, False]
-    assert settled(document[0]) == {"a": 1}
+    assert [isinstance(value, JsonFault) for value in document] == [False, False, True, False, False]
+    assert sanitize(document[0]) == {"a": 1}
     for bad in (1, 2, 3):
-        with pytest.raises(Fault):
-            settled(document[bad])
+        with pytest.raises(JsonFault):
+            sanitize(document[bad])
 
 
 def test_nesting_is_refused_from_one_depth_on_wherever_it_is_read() -> None:
-    assert parse_json("[" * (DEPTH + 1) + "]" * (DEPTH + 1))
+    assert parse_json("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1))
     with pytest.raises(ValueError, match="nested too deeply"):
-        parse_json("[" * (DEPTH + 2) + "]" * (DEPTH + 2))
+        parse_json("[" * (MAX_DEPTH + 2) + "]" * (MAX_DEPTH + 2))
 
 
 def test_values_are_counted_and_commas_in_texts_are_not() -> None:
-    assert len(parse_json(json.dumps([0] * (MOST_VALUES - 1)))) == MOST_VALUES - 1
-    assert parse_json(json.dumps("," * (MOST_VALUES + 1)))
-    for text in (json.dumps([0] * MOST_VALUES), json.dumps([[0]] * (MOST_VALUES // 2)), "[" + "1," * (MOST_VALUES + 2)):
+    assert len(parse_json(json.dumps([0] * (MAX_VALUES - 1)))) == MAX_VALUES - 1
+    assert parse_json(json.dumps("," * (MAX_VALUES + 1)))
+    for text in (json.dumps([0] * MAX_VALUES), json.dumps([[0]] * (MAX_VALUES // 2)), "[" + "1," * (MAX_VALUES + 2)):
         with pytest.raises(ValueError, match="more than 200,000 values"):
             parse_json(text)
 
@@ -98,4 +107,4 @@ def test_strings_end_where_a_reader_of_json_ends_them(text: str) -> None:
 def test_the_reason_is_one_line(text: str | bytes, words: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_json(text)
-    assert why(caught.value) == words
+    assert explain(caught.value) == words

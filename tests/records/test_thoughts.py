@@ -8,35 +8,35 @@ from hypothesis import strategies as st
 
 from stages.records.thoughts import (
     HARMONY,
-    PAIRS,
+    THOUGHT_MARKS,
     WRAPPERS,
-    answer_of,
-    joined,
-    learnable,
-    opened_by,
-    why_unsaid,
-    without_thoughts,
+    explain_no_answer,
+    extract_answer,
+    find_opened_thought,
+    get_learnable_text,
+    join_reasoning,
+    remove_thoughts,
 )
 
 ANSWERS = ["Paris", "\n\nParis is in France.\n", " ", "", "[[1, 2]]#", "the <b>bold</b> & the <brave>"]
-CLOSED = [f"{mark}\nLondon? No.\n{close}" for mark, close in PAIRS.items()]
+CLOSED = [f"{mark}\nLondon? No.\n{close}" for mark, close in THOUGHT_MARKS.items()]
 HARMONY_ANALYSIS = "<|channel|>analysis<|message|>London? No.<|end|><|start|>assistant"
-LONE = [close for close in PAIRS.values() if not close.startswith(("Here", "<unused"))]
+LONE = [close for close in THOUGHT_MARKS.values() if not close.startswith(("Here", "<unused"))]
 
 
 @pytest.mark.parametrize("thought", CLOSED)
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_the_text_behind_a_thought_is_verbatim(thought: str, answer: str) -> None:
-    assert without_thoughts(thought + answer) == answer
-    assert without_thoughts(f" \n{thought}{answer}") == answer
-    assert without_thoughts(thought * 3 + answer) == answer
+    assert remove_thoughts(thought + answer) == answer
+    assert remove_thoughts(f" \n{thought}{answer}") == answer
+    assert remove_thoughts(thought * 3 + answer) == answer
 
 
 @pytest.mark.parametrize("close", LONE)
 @pytest.mark.parametrize("thought", ["So, London? No, Paris.\n", "So, London? No, Paris.", "\n", ""])
 def test_a_thought_that_the_template_has_opened_ends_at_its_mark(close: str, thought: str) -> None:
     for answer in ("\n\nParis", "Paris", "[[1, 2]]#"):
-        assert without_thoughts(thought + close + answer) == answer
+        assert remove_thoughts(thought + close + answer) == answer
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_a_thought_that_the_template_has_opened_ends_at_its_mark(close: str, tho
     ],
 )
 def test_other_ways_of_thinking_are_known(text: str, said: str) -> None:
-    assert without_thoughts(text) == said
+    assert remove_thoughts(text) == said
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        *(f"{mark}\nLondon?" for mark in PAIRS),
-        *(f"{mark}London? <b>No</b>" for mark in PAIRS),
+        *(f"{mark}\nLondon?" for mark in THOUGHT_MARKS),
+        *(f"{mark}London? <b>No</b>" for mark in THOUGHT_MARKS),
         HARMONY_ANALYSIS,
         "<|channel|>analysis<|message|>Lon",
         "<|channel|>commentary to=search<|message|>{}<|call|>",
@@ -77,8 +77,8 @@ def test_other_ways_of_thinking_are_known(text: str, said: str) -> None:
     ],
 )
 def test_a_text_that_ends_within_a_thought_says_nothing(text: str) -> None:
-    assert without_thoughts(text) is None
-    assert learnable(text) == ""
+    assert remove_thoughts(text) is None
+    assert get_learnable_text(text) == ""
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,20 @@ def test_a_text_that_ends_within_a_thought_says_nothing(text: str) -> None:
     ],
 )
 def test_a_text_about_thoughts_is_left_as_it_is(text: str) -> None:
-    assert without_thoughts(text) == text
-    assert learnable(text) == text
+    assert remove_thoughts(text) == text
+    assert get_learnable_text(text) == text
 
 
-MARKS = [*PAIRS, *PAIRS.values(), *WRAPPERS, *WRAPPERS.values(), *HARMONY, "analysis", "assistantfinal", "final"]
+MARKS = [
+    *THOUGHT_MARKS,
+    *THOUGHT_MARKS.values(),
+    *WRAPPERS,
+    *WRAPPERS.values(),
+    *HARMONY,
+    "analysis",
+    "assistantfinal",
+    "final",
+]
 pieces = st.lists(st.sampled_from([*MARKS, " ", "\n", ".", "a", "B", "Paris", "\u2028", "<", "/"]), max_size=12)
 
 
@@ -118,48 +127,52 @@ pieces = st.lists(st.sampled_from([*MARKS, " ", "\n", ".", "a", "B", "Paris", "\
 @example("a |> b")
 def test_a_text_without_marks_is_returned_unchanged(text: str) -> None:
     if not any(mark in text for mark in MARKS):
-        assert without_thoughts(text) == text == learnable(text)
+        assert remove_thoughts(text) == text == get_learnable_text(text)
 
 
 @given(pieces.map("".join))
 def test_cutting_twice_is_cutting_once_and_what_is_left_is_a_part_of_the_text(text: str) -> None:
-    said = without_thoughts(text)
+    said = remove_thoughts(text)
     if said is not None:
         assert said in text
-        assert without_thoughts(said) == said
-        assert learnable(text) in (said, said.lstrip("\n"))
+        assert remove_thoughts(said) == said
+        assert get_learnable_text(text) in (said, said.lstrip("\n"))
 
 
 @given(st.text(st.characters(exclude_characters="<[◁|")), st.text(st.characters(exclude_characters="<[◁|/Ha")))
 def test_any_thought_is_cut_from_any_answer(thought: str, answer: str) -> None:
-    assert without_thoughts(joined(thought, answer)) == f"\n\n{answer}"
-    assert without_thoughts(joined(thought, None)) is None
-    assert learnable(joined(thought, answer)) == answer.lstrip("\n")
+    assert remove_thoughts(join_reasoning(thought, answer)) == f"\n\n{answer}"
+    assert remove_thoughts(join_reasoning(thought, None)) is None
+    assert get_learnable_text(join_reasoning(thought, answer)) == answer.lstrip("\n")
 
 
 def test_a_prompt_says_that_it_has_opened_a_thought() -> None:
-    assert opened_by("<|Assistant|><think>\n") == "<think>\n"
-    assert opened_by("<|Assistant|><thought>") == "<thought>"
-    assert opened_by("<think>\n\n</think>\n\n") == ""
-    assert opened_by("") == ""
+    assert find_opened_thought("<|Assistant|><think>\n") == "<think>\n"
+    assert find_opened_thought("<|Assistant|><thought>") == "<thought>"
+    assert find_opened_thought("<think>\n\n</think>\n\n") == ""
+    assert find_opened_thought("") == ""
 
 
 def test_why_there_is_no_answer_says_what_to_do() -> None:
-    assert why_unsaid("length") == why_unsaid("unknown") == "the model thought until --max-tokens; take more of them"
-    assert why_unsaid("stop") == "the model ended within its thought"
+    assert (
+        explain_no_answer("length")
+        == explain_no_answer("unknown")
+        == "the model thought until --max-tokens; take more of them"
+    )
+    assert explain_no_answer("stop") == "the model ended within its thought"
 
 
 @pytest.mark.parametrize("thought", CLOSED)
 def test_what_is_cut_off_right_behind_its_thought_says_nothing_and_what_ends_there_is_empty(thought: str) -> None:
-    assert answer_of(f"{thought}\n\n", "length") is None
-    assert (answer_of(f"{thought}\n\n", "stop"), answer_of(thought, "unknown")) == ("\n\n", "")
-    assert answer_of(f"{thought}Par", "length") == "Par"
-    assert answer_of("\n\n", "length") == "\n\n"
-    assert answer_of("<think>\n", "stop") is None
+    assert extract_answer(f"{thought}\n\n", "length") is None
+    assert (extract_answer(f"{thought}\n\n", "stop"), extract_answer(thought, "unknown")) == ("\n\n", "")
+    assert extract_answer(f"{thought}Par", "length") == "Par"
+    assert extract_answer("\n\n", "length") == "\n\n"
+    assert extract_answer("<think>\n", "stop") is None
 
 
 @pytest.mark.parametrize("piece", [*MARKS, "<think>a</think>", "a.</think>", "the </think> tag ", " ", "\n<", "a/"])
 def test_the_longest_text_takes_no_more_time_than_its_length(piece: str) -> None:
     text, started = piece * (400_000 // len(piece)), time.process_time()
-    without_thoughts(text)
+    remove_thoughts(text)
     assert time.process_time() - started < 2  # a hundredth of it, mostly; a minute or more were it quadratic

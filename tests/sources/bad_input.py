@@ -17,17 +17,17 @@ from typing import Any
 from seal_cli.runs.stdio import input_examples, input_pairs, input_records
 from stages import tasks
 from stages.errors import BadInput
-from stages.records.frozen import Frozen
-from stages.records.jsonl import LONGEST_ENTRY, LONGEST_REASON, Refuse, Reject
+from stages.records.frozen import FrozenModel
+from stages.records.jsonl import LONGEST_ENTRY, LONGEST_REASON, OnReject, Reject
 from stages.records.pairs import TrainingPair
 from stages.records.record import LINES, to_json
 from stages.sources.datasets.folders import Omission
 from tests.records.bad_lines import CHAT, EXAMPLE, RECORD, TASK, bad_lines
 
-Read = Callable[[Path, Refuse], Iterable[Frozen]]
+Read = Callable[[Path, OnReject], Iterable[FrozenModel]]
 
 
-def tasks_of(path: Path, refuse: Refuse) -> Iterator[Frozen]:
+def tasks_of(path: Path, refuse: OnReject) -> Iterator[FrozenModel]:
     return tasks.run(str(path), refuse=refuse, keep_unanswerable=True)  # each line is then a record or a reject
 
 
@@ -71,7 +71,7 @@ def numbers(text: str) -> set[int]:
     return {int(number) for number in re.findall(r"Zoë (\d{1,9})!", text)}
 
 
-def check_records(found: Iterable[Frozen]) -> str:
+def check_records(found: Iterable[FrozenModel]) -> str:
     """All of them as text; each can be written and is read again as it was."""
     lines = [to_json(record) for record in found]
     kinds = [type(record) for record in found]

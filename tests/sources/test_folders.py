@@ -9,7 +9,7 @@ import pytest
 
 from stages import tasks
 from stages.errors import BadConfig, BadInput
-from stages.file_kinds import TEXTS
+from stages.file_kinds import TEXT_SUFFIXES
 from stages.records.jsonl import Reject
 from stages.records.record import Record, to_json
 from stages.sources.datasets import folders
@@ -297,5 +297,5 @@ def test_tables_alone_are_a_dataset_and_its_readme_is_none(tmp_path: Path) -> No
 
 
 def test_endings_that_are_told_to_users_are_those_that_are_read(tmp_path: Path) -> None:
-    fill(tmp_path, {f"{n}{ending}": f"text {n}" for n, ending in enumerate(TEXTS)})
-    assert len(read(tmp_path)[0]) == len(TEXTS)
+    fill(tmp_path, {f"{n}{ending}": f"text {n}" for n, ending in enumerate(TEXT_SUFFIXES)})
+    assert len(read(tmp_path)[0]) == len(TEXT_SUFFIXES)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from stages import tasks
 from stages.records.record import Record, make_task, to_json
-from stages.sources.golds import gold_answers, unpack
+from stages.sources.golds import parse_literal, read_gold_answers
 
 Entry = dict[str, Any]
 HARBOUR, MILL = "The “old” harbour, built in 1874\nby Ada Brook; 7\t% of Velm.", "A mill 水車 stands in Velm\u2028."
@@ -192,14 +192,14 @@ SEEN = st.lists(GOLD.map("a{}b".format), min_size=1, max_size=4, unique=True)
 @given(SEEN, st.sampled_from(sorted(ANSWERS)))
 @settings(deadline=None)
 def test_any_texts_are_read_back_from_any_way_to_write_them(golds: list[str], way: str) -> None:
-    assert gold_answers({"question": "q", **ANSWERS[way](golds)}, may_be_blank=False) == golds
+    assert read_gold_answers({"question": "q", **ANSWERS[way](golds)}, may_be_blank=False) == golds
 
 
 @given(st.text(max_size=30) | st.lists(st.sampled_from("[]{}()'\",: a1.\\"), max_size=12).map("".join))
 @settings(deadline=None)
 def test_what_is_no_literal_is_a_value_error(text: str) -> None:
     with suppress(ValueError):
-        unpack(text)
+        parse_literal(text)
 
 
 @pytest.mark.parametrize(
@@ -218,4 +218,4 @@ def test_what_is_no_literal_is_a_value_error(text: str) -> None:
     ],
 )
 def test_one_answer_is_taken_apart_only_where_it_was_printed_from_several(answer: Any, golds: list[str]) -> None:
-    assert gold_answers({"question": "q", "answer": answer}, may_be_blank=False) == golds
+    assert read_gold_answers({"question": "q", "answer": answer}, may_be_blank=False) == golds

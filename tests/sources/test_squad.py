@@ -12,7 +12,7 @@ from stages.errors import BadInput
 from stages.records.jsonl import BadLine, Reject
 from stages.records.record import QaTask, Question, Record
 from stages.sources.datasets.folders import Omission
-from stages.sources.squad import UNANSWERABLE, UNANSWERED, UNASKED, Rows, read_question
+from stages.sources.squad import UNANSWERABLE, UNANSWERED, UNASKED, PassageRows, read_question
 from tests.sources.bad_input import row, squad_entry
 
 
@@ -33,7 +33,7 @@ def split(folder: Path, *articles: Any) -> tuple[list[str], list[Reject]]:
 
 
 def group(*rows: Mapping[str, Any]) -> list[Record]:
-    found = Rows()
+    found = PassageRows()
     for each in rows:
         found.add(each, "rows")
     return list(found.take())

@@ -18,7 +18,7 @@ from stages import tasks
 from stages.errors import BadConfig, BadInput, MissingInput, SealError
 from stages.records.jsonl import Reject
 from stages.records.record import Record
-from stages.sources.documents import Reading
+from stages.sources.documents import ReadContext
 from stages.sources.opening import open_stream
 from tests.sources.bad_input import row
 from tests.sources.test_folders import fill, read, titles
@@ -150,7 +150,7 @@ def test_fields_of_text_stay_as_they_stand(tmp_path: Path) -> None:
 )
 def test_other_delimiters_and_ends_of_lines_are_seen(tmp_path: Path, content: str) -> None:
     (record,), _, _ = read(fill(tmp_path, {"a.csv": content}) / "a.csv")
-    streamed = open_stream(BytesIO(content.encode()), "stdin", reading := Reading())
+    streamed = open_stream(BytesIO(content.encode()), "stdin", reading := ReadContext())
     for found in ([record], [*streamed, *reading.rows.take()]):
         assert (found[0].task.context, asked(found)) == ("One, two", [("Who?", "Ada")])  # type: ignore[union-attr]
 

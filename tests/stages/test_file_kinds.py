@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from seal_cli.runs.stdio import input_records
 from stages.errors import BadInput, MissingInput
-from stages.file_kinds import BYTES, KEYS, TEXTS, examine
+from stages.file_kinds import BYTES, KEYS, TEXT_SUFFIXES, check_lines
 from stages.records.jsonl import Reject
 from stages.records.record import Record, to_json
 from tests.invented import a_line, a_task
@@ -70,10 +70,10 @@ def test_a_stage_that_reads_lines_says_what_else_a_file_is(tmp_path: Path, conte
 def test_the_way_names_the_file_as_a_shell_takes_it(tmp_path: Path) -> None:
     path = str(tmp_path / "two words")
     with pytest.raises(BadInput, match=f"gunzip -k .{path}.$"):
-        list(examine([b"\x1f\x8b"], path))
+        list(check_lines([b"\x1f\x8b"], path))
 
 
-@pytest.mark.parametrize("suffix", TEXTS)
+@pytest.mark.parametrize("suffix", TEXT_SUFFIXES)
 def test_a_text_is_told_to_become_a_task(tmp_path: Path, suffix: str) -> None:
     words = f"notes{suffix}: a text, not JSON lines; make a task of it: `seal tasks notes{suffix} | seal generate"
     assert refusal(tmp_path, b"# Ada\n\nAda built a bridge.\n", f"notes{suffix}").startswith(words)
@@ -110,7 +110,7 @@ def test_nothing_is_read_ahead_of_a_good_first_line() -> None:
         yield RECORD + b"\n"
         raise AssertionError("read ahead")
 
-    assert next(examine(lines(), "stdin")) == RECORD + b"\n"
+    assert next(check_lines(lines(), "stdin")) == RECORD + b"\n"
 
 
 def test_every_kind_of_the_tables_is_one_line_with_a_way() -> None:

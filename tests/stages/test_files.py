@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import NoSpace
-from stages.files import check_space, remove_partials, replace_file, whole_directory
+from stages.files import atomic_directory, check_space, remove_partials, replace_file
 
 
 def names(folder: Path) -> list[str]:
@@ -36,7 +36,7 @@ def test_a_file_that_cannot_be_written_keeps_what_it_held(tmp_path: Path, monkey
 
 def test_a_directory_is_complete_when_its_name_is_there(tmp_path: Path) -> None:
     out = tmp_path / "new" / "adapter"
-    with whole_directory(out) as partial:
+    with atomic_directory(out) as partial:
         (partial / "inner").mkdir()
         (partial / "inner" / "file").write_text("whole")
         assert not out.exists()
@@ -47,14 +47,14 @@ def test_a_directory_is_complete_when_its_name_is_there(tmp_path: Path) -> None:
 
 def test_a_directory_takes_the_place_of_another(tmp_path: Path) -> None:
     for text in ("old", "new"):
-        with whole_directory(tmp_path / "adapter") as partial:
+        with atomic_directory(tmp_path / "adapter") as partial:
             (partial / text).write_text(text)
     assert names(tmp_path) == ["adapter"]
     assert names(tmp_path / "adapter") == ["new"]
 
 
 def test_a_full_disk_is_named_and_leaves_no_half_directory(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No space left") as caught, whole_directory(tmp_path / "adapter") as partial:
+    with pytest.raises(OSError, match="No space left") as caught, atomic_directory(tmp_path / "adapter") as partial:
         (partial / "adapter_config.json").write_text("{}")
         raise OSError(errno.ENOSPC, "No space left on device")  # as a write to an open file raises it: without a name
     assert caught.value.filename == str(partial)
@@ -62,9 +62,9 @@ def test_a_full_disk_is_named_and_leaves_no_half_directory(tmp_path: Path) -> No
 
 
 def test_two_processes_that_build_one_directory_never_mix(tmp_path: Path) -> None:
-    with whole_directory(tmp_path / "adapter") as first:
+    with atomic_directory(tmp_path / "adapter") as first:
         (first / "first").write_text("")
-        with whole_directory(tmp_path / "adapter") as second:
+        with atomic_directory(tmp_path / "adapter") as second:
             (second / "second").write_text("")
         assert names(tmp_path / "adapter") == ["second"]
     assert names(tmp_path / "adapter") == ["first"]
@@ -73,14 +73,14 @@ def test_two_processes_that_build_one_directory_never_mix(tmp_path: Path) -> Non
 def test_a_directory_keeps_its_name_when_the_new_one_cannot_take_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with whole_directory(tmp_path / "adapter") as partial:
+    with atomic_directory(tmp_path / "adapter") as partial:
         (partial / "old").write_text("")
 
     def refuse(source: object, target: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="Input/output"), whole_directory(tmp_path / "adapter") as partial:
+    with pytest.raises(OSError, match="Input/output"), atomic_directory(tmp_path / "adapter") as partial:
         (partial / "new").write_text("")
     assert names(tmp_path / "adapter") == ["old"]
 
@@ -92,7 +92,7 @@ def test_what_a_killed_process_left_of_a_directory_is_removed_and_nothing_else(t
         (tmp_path / name / "file").write_text("")
     remove_partials(tmp_path, {"one", "three"})
     assert names(tmp_path) == kept
-    with whole_directory(tmp_path / "one.v2") as partial:
+    with atomic_directory(tmp_path / "one.v2") as partial:
         remove_partials(tmp_path, {"one"})
         assert partial.exists()
         remove_partials(tmp_path, {"one.v2"})

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stages import merge
 from stages.errors import BadConfig, BadInput, MissingInput
-from stages.merge import Shard, array
+from stages.merge import Shard, format_array
 from stages.records.record import Record
 from tests.invented import a_task
 
@@ -32,7 +32,7 @@ def test_gaps_are_named_as_job_arrays_are_asked_for() -> None:
 @given(st.sets(st.integers(1, 60), min_size=1))
 def test_an_array_names_just_its_numbers(numbers: set[int]) -> None:
     found: set[int] = set()
-    for part in array(sorted(numbers)).split(","):
+    for part in format_array(sorted(numbers)).split(","):
         first, _, last = part.partition("-")
         found |= set(range(int(first), int(last or first) + 1))
     assert found == numbers
@@ -75,4 +75,4 @@ def test_an_empty_shard_never_hides_that_two_others_differ(order: tuple[Shard, .
 @pytest.mark.parametrize("order", list(permutations((EMPTY, shard(2, fit="a"), shard(3, fit="a", model="m")))))
 def test_the_settings_of_a_run_are_all_that_its_shards_know_in_any_order(order: tuple[Shard, ...]) -> None:
     merge.check(order)
-    assert merge.settings_of(order) == {"stage": "tasks", "limit": None, "seed": 0, "fit": "a", "model": "m"}
+    assert merge.merge_settings(order) == {"stage": "tasks", "limit": None, "seed": 0, "fit": "a", "model": "m"}

@@ -175,14 +175,14 @@ LINES = [a_line(a_task(f"T{n}"), [True, False], sample=sample) for n in range(12
 
 
 def test_a_sample_keeps_all_lines_of_its_tasks_in_their_order() -> None:
-    picked = list(tasks.pick(LINES, tasks.Sample(5, seed=1)))
+    picked = list(tasks.pick_sample(LINES, tasks.Sample(5, seed=1)))
     kept = {line.task.id for line in picked}
     assert len(kept) == 5
     assert picked == [line for line in LINES if line.task.id in kept]
 
 
 def test_samples_behind_one_another_share_no_task() -> None:
-    parts = [{line.task.id for line in tasks.pick(LINES, tasks.Sample(4, skip=skip))} for skip in (0, 4, 8)]
+    parts = [{line.task.id for line in tasks.pick_sample(LINES, tasks.Sample(4, skip=skip))} for skip in (0, 4, 8)]
     assert len(set.union(*parts)) == 12
 
 
@@ -191,18 +191,18 @@ def test_samples_behind_one_another_share_no_task() -> None:
 def test_a_sample_does_not_depend_on_the_order_of_the_source(shuffle: random.Random, seed: int) -> None:
     shuffled = list(LINES)
     shuffle.shuffle(shuffled)
-    wanted = {line.task.id for line in tasks.pick(LINES, tasks.Sample(3, seed))}
-    assert {line.task.id for line in tasks.pick(shuffled, tasks.Sample(3, seed))} == wanted
+    wanted = {line.task.id for line in tasks.pick_sample(LINES, tasks.Sample(3, seed))}
+    assert {line.task.id for line in tasks.pick_sample(shuffled, tasks.Sample(3, seed))} == wanted
 
 
 def test_another_seed_picks_other_tasks() -> None:
-    picks = {frozenset(line.task.id for line in tasks.pick(LINES, tasks.Sample(3, seed))) for seed in range(9)}
+    picks = {frozenset(line.task.id for line in tasks.pick_sample(LINES, tasks.Sample(3, seed))) for seed in range(9)}
     assert len(picks) > 5
 
 
 def test_a_sample_larger_than_the_source_is_refused() -> None:
     with pytest.raises(BadConfig) as caught:
-        tasks.pick(LINES, tasks.Sample(10, skip=3))
+        tasks.pick_sample(LINES, tasks.Sample(10, skip=3))
     assert str(caught.value) == "--sample 10 --skip 3: the source has only 12 tasks"
 
 

@@ -15,7 +15,7 @@ from stages.domains.arc.training_set import Pair, Puzzle
 from stages.domains.qa import QA
 from stages.interfaces import Completion, Example
 from stages.records.record import QaTask
-from stages.records.thoughts import HARMONY, without_thoughts
+from stages.records.thoughts import HARMONY, remove_thoughts
 from stages.tokens.chat_templates import turn_end
 from stages.tokens.tokenization import Tokens, decoded, end_tokens, example_tokens, prompt_ids
 from tests.tokens.chat_families import (
@@ -283,7 +283,7 @@ def test_special_tokens_that_mark_a_thought_stay_in_its_text(
 ) -> None:
     found = come(tokenizer, written)
     assert found.text == written.removesuffix(tokenizer.eos_token)
-    assert without_thoughts(found.text) == answer
+    assert remove_thoughts(found.text) == answer
 
 
 def test_other_special_tokens_are_dropped_as_before() -> None:
@@ -295,8 +295,8 @@ def test_other_special_tokens_are_dropped_as_before() -> None:
 def test_a_thought_that_the_prompt_has_opened_begins_the_text(opening: str) -> None:
     """DeepSeek-R1 and QwQ: without its mark nobody could tell a thought that was cut off from an answer."""
     cut = come(MAGISTRAL, "Two? No", prompt=f"the output:{opening}")
-    assert (cut.text, without_thoughts(cut.text), cut.finish) == (f"{opening}Two? No", None, "length")
+    assert (cut.text, remove_thoughts(cut.text), cut.finish) == (f"{opening}Two? No", None, "length")
     close = "[/THINK]" if opening == "[THINK]" else "</think>"
     whole = come(MAGISTRAL, f"Two? No.{close}[[1]]#</s>", prompt=f"the output:{opening}")
-    assert (without_thoughts(whole.text), whole.finish) == ("[[1]]#", "stop")
+    assert (remove_thoughts(whole.text), whole.finish) == ("[[1]]#", "stop")
     assert come(MAGISTRAL, "Two? No", prompt=f"{opening}x{close}\n\n").text == "Two? No"

@@ -18,8 +18,8 @@ from typing import Any
 
 from stages.domains.arc.transforms import GROUPS
 from stages.errors import BadEdit
-from stages.records.strict_json import parse_json, why
-from stages.records.thoughts import why_unsaid, without_thoughts
+from stages.records.strict_json import explain, parse_json
+from stages.records.thoughts import explain_no_answer, remove_thoughts
 
 ALL_TOKENS, OUTPUT_TOKENS = STRATEGIES = ("train_using_all_tokens", "train_using_output_tokens")  # SEAL's prompt
 SWITCHES = {group: f"use_{group}_augmentations" for group in GROUPS}  # SEAL's prompt
@@ -149,9 +149,9 @@ def _shown(value: Any) -> str:
 
 def _read_json(completion: str) -> tuple[Any, tuple[str, ...]]:
     """The JSON value of a completion, behind its thoughts, and the names of the repairs it took. Raises BadEdit."""
-    text = without_thoughts(completion)
+    text = remove_thoughts(completion)
     if text is None:
-        raise BadEdit(why_unsaid("unknown"))
+        raise BadEdit(explain_no_answer("unknown"))
     if len(text) > MAX_CHARACTERS:
         raise BadEdit(f"the completion is longer than {MAX_CHARACTERS} characters")
     with suppress(ValueError):
@@ -165,7 +165,7 @@ def _read_json(completion: str) -> tuple[Any, tuple[str, ...]]:
     try:
         return parse_json(text), tuple(repairs)
     except ValueError as error:
-        reason = why(error).partition(": the line ends early")[0]  # a hint about files
+        reason = explain(error).partition(": the line ends early")[0]  # a hint about files
         raise BadEdit(f"the self-edit cannot be read: {reason}") from None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from stages.domains.arc.self_edit import OUTPUT_TOKENS, STRATEGIES, SWITCHES, parse_edit
 from stages.errors import BadConfig, BadEdit, MissingInput
-from stages.sources.texts import read_given
+from stages.sources.texts import read_flag_file
 
 TEMPLATE, ORACLE = "tools", "oracle"
 PLACE = "{demonstrations}"
@@ -67,7 +67,7 @@ def read_template(template: str) -> str:
         if path.suffix or "/" in template:
             raise MissingInput(f"--template {template}: no such file ({known})")
         raise BadConfig(f"--template {template}: unknown; {known}, or a file with {PLACE}")
-    text = read_given(path, f"--template {template}")
+    text = read_flag_file(path, f"--template {template}")
     if PLACE not in text:
         raise BadConfig(f"--template {template}: the file does not contain {PLACE}")
     return text
@@ -78,7 +78,7 @@ def read_oracle(path: Path) -> str:
     flag = f"--template {ORACLE}:{path}"
     if not path.is_file():
         raise MissingInput(f"{flag}: no such file")
-    text = read_given(path, flag)
+    text = read_flag_file(path, flag)
     try:
         found = parse_edit(text)
     except BadEdit as error:

@@ -9,7 +9,7 @@ from stages.records.arc import ArcTask
 from stages.records.grid import Grid
 from stages.records.jsonl import one_line
 from stages.records.record import AnyAnswer, GridAnswer, Record
-from stages.records.thoughts import without_thoughts
+from stages.records.thoughts import remove_thoughts
 
 _VERDICTS = {True: "right", False: "wrong", None: "unscored"}
 
@@ -130,7 +130,7 @@ def _before(answer: AnyAnswer | None, truth: Grid | None) -> Iterator[Panel]:
     """The first attempt without training; of a second the line says only whether it was right."""
     if answer is None or answer.baseline_prediction is None:
         return
-    grid = read_grid(without_thoughts(answer.baseline_prediction) or "")
+    grid = read_grid(remove_thoughts(answer.baseline_prediction) or "")
     if isinstance(grid, BadGrid):
         yield Panel("without training", None, "no grid")
     else:

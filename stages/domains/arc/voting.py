@@ -20,7 +20,7 @@ from stages.interfaces import Completion
 from stages.records.arc import ArcTask, Vote
 from stages.records.grid import Grid
 from stages.records.record import content_id, derive_seed
-from stages.records.thoughts import answer_of, why_unsaid
+from stages.records.thoughts import explain_no_answer, extract_answer
 
 _ORDERS = 2  # official permute_n: other orders of the same demonstrations
 _ATTEMPTS = 2  # ARC-AGI-1
@@ -64,9 +64,9 @@ def prompt(task: ArcTask, test_input: Grid, way: Way) -> Messages:
 def vote(way: Way, completion: Completion) -> Vote:
     """What a completion says of the output behind its thoughts, turned back. The answer ends at the end mark."""
     text, error, grid = completion.text, completion.error, None
-    said = answer_of(text, completion.finish)
+    said = extract_answer(text, completion.finish)
     if error is None and said is None:
-        error = why_unsaid(completion.finish)
+        error = explain_no_answer(completion.finish)
     elif error is None and said is not None:
         found = read_grid(said.partition(END)[0])
         grid, error = (None, found.reason) if isinstance(found, BadGrid) else (found, None)

@@ -13,7 +13,7 @@ _COLUMNS = ("id", "title", "context", "question", "answer", "answers", "question
 _SAME = frozenset({"answer", "answers"})  # of which one is read
 
 
-class Columnless(BadInput):
+class MissingColumns(BadInput):
     """A table without the columns of a task."""
 
 
@@ -57,7 +57,7 @@ class Columns:
         wants += ["answers"] if not nested and not golds and (asks or wants) else []
         if wants and "task" not in here:
             way = f"--column {wants[0]}=NAME says which of them that is"
-            raise Columnless(f"{place}: no column {', '.join(wants)}; it has {_name_some(found)}; {way}")
+            raise MissingColumns(f"{place}: no column {', '.join(wants)}; it has {_name_some(found)}; {way}")
         return asks or "task" in here
 
     def check_use(self, source: str) -> None:

@@ -11,11 +11,11 @@ from stages.errors import BadInput
 _MAGIC = b"\x1f\x8b"
 
 
-class Damaged(BadInput):
+class DamagedFile(BadInput):
     """A file that cannot be read on."""
 
 
-def plain_name(path: Path) -> Path:
+def strip_gz(path: Path) -> Path:
     """What a file is called, of a gzip file without .gz."""
     if path.suffix.lower() != ".gz":
         return path
@@ -26,10 +26,10 @@ def plain_name(path: Path) -> Path:
         return path
 
 
-def open_plain(path: Path) -> BinaryIO:
+def open_decompressed(path: Path) -> BinaryIO:
     """The file; unpacked if it is called .gz and is a gzip file. Reading that raises Damaged where it is not whole."""
     file = path.open("rb")
-    return file if plain_name(path) == path else cast("BinaryIO", io.BufferedReader(Unpacked(file, path)))
+    return file if strip_gz(path) == path else cast("BinaryIO", io.BufferedReader(Unpacked(file, path)))
 
 
 class Unpacked(io.RawIOBase):
@@ -52,7 +52,9 @@ class Unpacked(io.RawIOBase):
         try:
             found = self.inner.read(len(view))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise Damaged(f"{self.path}: a gzip file that is cut off or damaged ({error}); fetch it again") from None
+            raise DamagedFile(
+                f"{self.path}: a gzip file that is cut off or damaged ({error}); fetch it again"
+            ) from None
         view[: len(found)] = found
         return len(found)
 

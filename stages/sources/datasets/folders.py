@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.file_kinds import ANNEXED, HEAD, STAND_INS, TEXTS, look_at_bytes, look_at_folder
-from stages.records.jsonl import Refuse, Reject, stop
-from stages.sources.datasets.compressed import plain_name
+from stages.file_kinds import ANNEXED, HEAD_BYTES, STAND_INS, TEXT_SUFFIXES, detect_by_bytes, detect_folder
+from stages.records.jsonl import OnReject, Reject, raise_on_reject
+from stages.sources.datasets.compressed import strip_gz
 
-JSON_FILES = (".json", ".jsonl", ".ndjson")
-TABLES = (".parquet", ".arrow", ".csv", ".tsv")
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+TABLE_SUFFIXES = (".parquet", ".arrow", ".csv", ".tsv")
 _MODEL_ENDINGS = (".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken")  # that are read of its folder
 OF_DATASET = re.compile(
     r"(readme|licen[cs]e|dataset_infos?|dataset_dict|state)\b", re.IGNORECASE
@@ -35,7 +35,7 @@ class Omission:
     reason: str = ""
 
 
-LeaveOut = Callable[[Omission], object]
+OnOmission = Callable[[Omission], object]
 
 
 def ignore(told: object) -> None:
@@ -43,7 +43,11 @@ def ignore(told: object) -> None:
 
 
 def walk(
-    root: Path, *, leave_out: LeaveOut = ignore, refuse: Refuse = stop, mine: Collection[tuple[int, int]] = ()
+    root: Path,
+    *,
+    leave_out: OnOmission = ignore,
+    refuse: OnReject = raise_on_reject,
+    mine: Collection[tuple[int, int]] = (),
 ) -> Iterator[Path]:
     """The regular files of a folder and its folders, by name.
 
@@ -74,7 +78,7 @@ def walk(
             else:
                 yield path
         except OSError as error:
-            tell_unreadable(path, error, leave_out, refuse)
+            report_unreadable(path, error, leave_out, refuse)
 
 
 def list_names(folder: Path) -> list[str]:
@@ -99,15 +103,19 @@ def _name_omission(path: Path, found: os.stat_result, seen: Collection[tuple[int
         return "pipe or device"
     if _identify(found) in seen:
         return "folder that is there twice"
-    kind = look_at_folder(path)
+    kind = detect_folder(path)
     return kind.name.removeprefix("a ") if kind else None
 
 
-def tell_unreadable(path: Path, error: OSError, leave_out: LeaveOut, refuse: Refuse) -> None:
+def report_unreadable(path: Path, error: OSError, leave_out: OnOmission, refuse: OnReject) -> None:
     """A text or data file, or a folder, that cannot be read is a bad one; any other is left out."""
     if path.name.startswith("."):
         leave_out(Omission(str(path), "hidden"))
-    elif path.suffix.lower() in (*TEXTS, *JSON_FILES, *TABLES) or error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
+    elif path.suffix.lower() in (*TEXT_SUFFIXES, *JSON_SUFFIXES, *TABLE_SUFFIXES) or error.errno in (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EIO,
+    ):
         refuse(reject_file(path, f"cannot be read ({error.strerror}{_of_link(path)})"))
     else:
         leave_out(Omission(str(path), "link to nothing" if path.is_symlink() else "unreadable"))
@@ -126,20 +134,20 @@ def explain_link(path: Path) -> str:
     return ANNEXED.tell(str(path)) if annexed else "a link to nothing"
 
 
-def find_stand_in(folder: Path) -> str | None:
+def find_placeholder(folder: Path) -> str | None:
     """The first file of a model or an adapter that stands for another one, and what to do; None where all are files."""
     for path in sorted(each for each in folder.iterdir() if each.suffix.lower() in _MODEL_ENDINGS):
         if path.is_symlink() and not path.exists():
             return f"{path}: {explain_link(path)}"
         if path.is_file():
             with path.open("rb") as file:
-                kind = look_at_bytes(file.read(HEAD))
+                kind = detect_by_bytes(file.read(HEAD_BYTES))
             if kind in STAND_INS:
                 return f"{path}: {kind.tell(str(path))}"
     return None
 
 
-def mode_of(source: str | Path) -> int:
+def get_mode(source: str | Path) -> int:
     """What kind of file a path is that of, as `stat` has it; 0 where there is none. Raises OSError where it is shut."""
     try:
         return Path(source).stat().st_mode
@@ -161,17 +169,17 @@ def holds_tables(root: Path) -> bool:
     found: set[str] = set()
     about = False
     for path in walk(root, refuse=lambda reject: None):
-        suffix = plain_name(path).suffix.lower()
-        if suffix in TABLES:
+        suffix = strip_gz(path).suffix.lower()
+        if suffix in TABLE_SUFFIXES:
             found.add(suffix)
-        elif suffix in (*TEXTS, *JSON_FILES):
+        elif suffix in (*TEXT_SUFFIXES, *JSON_SUFFIXES):
             about = True
             if not OF_DATASET.match(path.name):
                 return False
     return bool(found) and (not about or bool(found & {".parquet", ".arrow"}))
 
 
-def suggest(path: Path) -> str:
+def suggest_paths(path: Path) -> str:
     """`; did you mean A, B?` for a path that is not there, from the names where it ought to be; else an empty text."""
     folder = path.parent
     missing = path.name

@@ -8,9 +8,9 @@ from typing import Any
 
 from stages.errors import BadConfig, BadInput
 from stages.records.jsonl import one_line
-from stages.sources.datasets.compressed import plain_name
-from stages.sources.datasets.folders import JSON_FILES, OF_DATASET, TABLES, holds_tables, walk
-from stages.sources.documents import Reading
+from stages.sources.datasets.compressed import strip_gz
+from stages.sources.datasets.folders import JSON_SUFFIXES, OF_DATASET, TABLE_SUFFIXES, holds_tables, walk
+from stages.sources.documents import ReadContext
 
 _SPLITS = {
     "train": ("train", "training"),
@@ -29,7 +29,7 @@ _AS_PATTERN = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]", "[": r"
 
 
 @dataclass(frozen=True)
-class Part:
+class CardPart:
     """Files that a card names. `split` None: their own names say it."""
 
     config: str
@@ -46,7 +46,7 @@ class Selection:
     is_dataset: bool
     config: str | None
     split: str | None
-    parts: Sequence[Part] = ()
+    parts: Sequence[CardPart] = ()
     found: set[str] = field(default_factory=set)  # the splits that there are
 
     def leave(self, path: Path) -> str | None:
@@ -81,7 +81,7 @@ class Selection:
         return usual or ({shard[1]} if shard and shard[1] != "data" else set())
 
 
-def select(root: Path, reading: Reading) -> Selection:
+def select_files(root: Path, reading: ReadContext) -> Selection:
     """What is read of a folder, with a note where that is not all of it. Raises BadInput where it must be said."""
     parts = _read_card(root / "README.md", reading)
     is_dataset = parts is not None or holds_tables(root)
@@ -93,7 +93,7 @@ def select(root: Path, reading: Reading) -> Selection:
     return chosen
 
 
-def _pick_config(chosen: Selection, reading: Reading) -> str | None:
+def _pick_config(chosen: Selection, reading: ReadContext) -> str | None:
     """The config that is read: the one that is asked for, or the card's only or default one.
 
     Raises BadConfig for one that there is not, BadInput where one must be asked for.
@@ -124,11 +124,11 @@ def _name_folders(root: Path) -> set[str]:
 
 def _data_files(root: Path) -> Iterator[Path]:
     for path in walk(root, refuse=lambda reject: None):
-        if plain_name(path).suffix.lower() in (*TABLES, *JSON_FILES) and not OF_DATASET.match(path.name):
+        if strip_gz(path).suffix.lower() in (*TABLE_SUFFIXES, *JSON_SUFFIXES) and not OF_DATASET.match(path.name):
             yield path
 
 
-def _tell_splits(chosen: Selection, reading: Reading) -> None:
+def _tell_splits(chosen: Selection, reading: ReadContext) -> None:
     """Chooses the split of a dataset where none is asked for, and says so. Raises BadInput where it cannot."""
     asked, chosen.split = chosen.split, None
     names = [path.relative_to(chosen.root) for path in _data_files(chosen.root) if chosen.leave(path) is None]
@@ -156,7 +156,7 @@ def _words(text: str) -> list[str]:
     return [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
 
 
-def _read_card(path: Path, reading: Reading) -> list[Part] | None:
+def _read_card(path: Path, reading: ReadContext) -> list[CardPart] | None:
     """The files of each config, as the card of a dataset says them; None where a README is no card or is not there."""
     import yaml
 
@@ -175,7 +175,7 @@ def _read_card(path: Path, reading: Reading) -> list[Part] | None:
         return []
 
 
-def _parts_of(config: Mapping[str, Any]) -> Iterator[Part]:
+def _parts_of(config: Mapping[str, Any]) -> Iterator[CardPart]:
     """The parts of an entry of `configs`. Raises KeyError, TypeError or AttributeError for one that is none."""
     folder, default = str(config.get("data_dir", "")).strip("./"), bool(config.get("default"))
     files = config.get("data_files", "**")
@@ -185,7 +185,7 @@ def _parts_of(config: Mapping[str, Any]) -> Iterator[Part]:
         for text in [paths] if isinstance(paths, str) else paths:
             name = text.removeprefix("./")
             pattern = re.compile(_as_pattern(f"{folder}/{name}" if folder else name))
-            yield Part(str(config["config_name"]), split, pattern, default)
+            yield CardPart(str(config["config_name"]), split, pattern, default)
 
 
 def _as_pattern(glob: str) -> str:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BadInput
-from stages.file_kinds import ARROW, GZIP, HEAD, PARQUET, Foreign, Kind, look_at_bytes
+from stages.file_kinds import ARROW, GZIP, HEAD_BYTES, PARQUET, FileKind, WrongFileKind, detect_by_bytes
 from stages.records.jsonl import LONGEST, BadLine, one_line, read_entries
 from stages.records.record import Record
 from stages.records.strict_json import explain_bytes
 from stages.sources.datasets.columns import Columns
-from stages.sources.datasets.compressed import Damaged, open_plain, plain_name
-from stages.sources.documents import Empty, Reading, from_line
+from stages.sources.datasets.compressed import DamagedFile, open_decompressed, strip_gz
+from stages.sources.documents import EmptySource, ReadContext, read_line
 from stages.sources.squad import NESTED
 
 _SEPARATOR = re.compile(r'"?sep=([,;|\t])"?')
@@ -27,24 +27,24 @@ Row = Mapping[str, Any] | list[str]  # a list: a line with more or fewer fields 
 Rows = Iterator[tuple[str, Row]]  # each with its place
 
 
-def open_table(path: Path, reading: Reading) -> Iterator[Record]:
+def open_table(path: Path, reading: ReadContext) -> Iterator[Record]:
     """The records of a table; its rows are gathered. Raises BadInput, at once, where it is none or lacks columns."""
-    with open_plain(path) as file:
-        head = file.read(HEAD)
+    with open_decompressed(path) as file:
+        head = file.read(HEAD_BYTES)
     if not head.strip(b"\xef\xbb\xbf \t\r\n"):
-        raise Empty(str(path))
-    kind, is_text = look_at_bytes(head), plain_name(path).suffix.lower() in (".csv", ".tsv")
+        raise EmptySource(str(path))
+    kind, is_text = detect_by_bytes(head), strip_gz(path).suffix.lower() in (".csv", ".tsv")
     if kind and (is_text or kind not in (PARQUET, ARROW)):
-        raise Foreign(kind, str(path))
+        raise WrongFileKind(kind, str(path))
     if not is_text:
-        if plain_name(path) != path:
+        if strip_gz(path) != path:
             raise BadInput(f"{path}: {GZIP.tell(str(path))}")
-        return from_rows(*_read_arrow(path, kind), str(path), reading)
-    with open_plain(path) as file:
-        return from_rows(*read_csv(file.read(), path), str(path), reading)
+        return read_rows(*_read_arrow(path, kind), str(path), reading)
+    with open_decompressed(path) as file:
+        return read_rows(*read_csv(file.read(), path), str(path), reading)
 
 
-def from_rows(columns: list[str], rows: Rows, name: str, reading: Reading) -> Iterator[Record]:
+def read_rows(columns: list[str], rows: Rows, name: str, reading: ReadContext) -> Iterator[Record]:
     """The records of rows with these columns. Raises Columnless, at once, where no task can be made of them."""
     if twice := next((column for column in columns if column and columns.count(column) > 1), None):
         raise BadInput(f"{name}: two columns are called {twice}; rename one of them")
@@ -54,7 +54,7 @@ def from_rows(columns: list[str], rows: Rows, name: str, reading: Reading) -> It
     def make(row: Row) -> list[Record]:
         if isinstance(row, list):
             raise BadLine(f"{len(row)} fields, but there are {len(columns)} columns")
-        return from_line(dict(row), reading, name)
+        return read_line(dict(row), reading, name)
 
     return read_entries(rows, name, make, reading.refuse)
 
@@ -72,7 +72,7 @@ def is_csv(start: bytes, columns: Columns) -> bool:
 
 def _delimiter(first: str, path: Path) -> str:
     """What divides the fields of the first line."""
-    return max("\t,;|" if plain_name(path).suffix.lower() == ".tsv" else ",;\t|", key=first.count)
+    return max("\t,;|" if strip_gz(path).suffix.lower() == ".tsv" else ",;\t|", key=first.count)
 
 
 def read_csv(raw: bytes, path: Path) -> tuple[list[str], Rows]:
@@ -106,7 +106,7 @@ def _read_on(lines: Iterable[list[str]], path: Path) -> Iterator[list[str]]:
         yield from lines
     except csv.Error as error:
         place = f"line {getattr(lines, 'line_num', 0)}"
-        raise Damaged(f"{path}: {place}: no CSV ({error}): a quotation mark in a field is written twice") from None
+        raise DamagedFile(f"{path}: {place}: no CSV ({error}): a quotation mark in a field is written twice") from None
 
 
 def _row(columns: list[str], fields: list[str]) -> Row:
@@ -115,7 +115,7 @@ def _row(columns: list[str], fields: list[str]) -> Row:
     return {name: field if field.strip() else None for name, field in zip(columns, fields, strict=True)}
 
 
-def _read_arrow(path: Path, kind: Kind | None) -> tuple[list[str], Rows]:
+def _read_arrow(path: Path, kind: FileKind | None) -> tuple[list[str], Rows]:
     """The columns and rows of a parquet file, or of an Arrow file as `datasets` or feather write them."""
     import pyarrow.ipc
     import pyarrow.parquet
@@ -157,4 +157,4 @@ def _whole(path: Path, name: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno:
             raise
         what = one_line(str(error).split("\n", 1)[0])
-        raise Damaged(f"{path}: not a whole {name} file: cut off or damaged ({what}); fetch it again") from None
+        raise DamagedFile(f"{path}: not a whole {name} file: cut off or damaged ({what}); fetch it again") from None
