@@ -7,7 +7,7 @@ from pathlib import Path
 from stages.domains.base import Domain
 from stages.errors import BadEdit, Untrainable
 from stages.files import remove_partials
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
+from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, NullProgress, Progress, Trainer
 from stages.records.jsonl import BadLine
 from stages.records.plan import Plan
 from stages.records.record import Adapter, Line, Record, SelfEdit, TrainStats, content_id, edit_seed
@@ -96,7 +96,11 @@ def plan(todo: Mapping[str, Piece], intact: Callable[[Path], bool]) -> Plan:
 
 
 def run(
-    todo: Mapping[str, Piece], trainer: Trainer, *, keys: Collection[str] | None = None, watch: Watch = Unwatched()
+    todo: Mapping[str, Piece],
+    trainer: Trainer,
+    *,
+    keys: Collection[str] | None = None,
+    progress: Progress = NullProgress(),
 ) -> Iterator[Record]:
     """The lines of these pieces, or of these `keys` of them, as they are made, their PEFT directories complete.
 
@@ -104,11 +108,11 @@ def run(
     """
     chosen = {key: piece for key, piece in todo.items() if keys is None or key in keys}
     yield from (piece.line for piece in chosen.values() if piece.line)
-    watch.phase("preparing")
+    progress.set_phase("preparing")
     jobs = {key: piece.job for key, piece in chosen.items() if piece.job}
     for folder in {job.out.parent for job in jobs.values()}:
         remove_partials(folder, jobs.keys())
-    for result in trainer.fit(list(jobs.values()), watch):
+    for result in trainer.fit(list(jobs.values()), progress):
         job = jobs.pop(result.id)
         yield chosen[result.id].record.grow(adapter=_trained(job, trainer.model, result))
     if jobs:

@@ -13,12 +13,12 @@ from stages.interfaces import (
     ANSWERING,
     Completion,
     Engine,
+    MappedProgress,
+    NullProgress,
+    Progress,
     Prompt,
-    Renamed,
     Request,
     Sampling,
-    Unwatched,
-    Watch,
     tell_cut_off,
 )
 from stages.judges.base import Judge, Verdict
@@ -78,7 +78,7 @@ def run(
     keys: Collection[str] | None = None,
     known: Iterable[Record] = (),
     lost: Mapping[str, str] = {},
-    watch: Watch = Unwatched(),
+    progress: Progress = NullProgress(),
 ) -> Iterator[Record]:
     """A score for each line, as its answers are there; for these `keys` (see `plan`) only.
 
@@ -95,15 +95,15 @@ def run(
     done: dict[Owner, Graded] = {plain(line): graded for line in known if (graded := _baseline_of(line)) is not None}
     requests = list(_requests(lines, queries, sampling, done))
     keys_of = {request.id: key for key, request in requests}
-    watch.expect(len(requests), "requests")
-    completions = engine.sample([request for _, request in requests], Renamed(watch, keys_of))
-    completions = tell_cut_off(completions, watch, "answers")
+    progress.expect(len(requests), "requests")
+    completions = engine.sample([request for _, request in requests], MappedProgress(progress, keys_of))
+    completions = tell_cut_off(completions, progress, "answers")
 
     def replies(each: Answered) -> tuple[Reply, ...]:
         return tuple(domain.replies(each.task, each.completions, in_context=in_context))
 
     if not domain.judge:
-        completions = _then(completions, lambda: watch.phase("judging"))
+        completions = _then(completions, lambda: progress.set_phase("judging"))
     found = ((each.owner, replies(each)) for each in _answered(lines, queries, done, completions))
     groups = (((owner, said), [reply.item for reply in said]) for owner, said in found)
     waiting, judge_name = Waiting(lines, done), domain.judge or judge.name

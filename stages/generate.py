@@ -7,7 +7,7 @@ from typing import Any
 
 from stages.domains.base import Domain
 from stages.errors import BadEdit, BadInput
-from stages.interfaces import Completion, Engine, Prompt, Request, Sampling, Unwatched, Watch, tell_cut_off
+from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, Request, Sampling, tell_cut_off
 from stages.records.plan import Plan
 from stages.records.record import Record, SelfEdit, Task, content_id, derive_seed
 from stages.records.thoughts import explain_no_answer, extract_answer
@@ -90,7 +90,7 @@ def run(
     *,
     keys: Collection[str] | None = None,
     seen: Choices | None = None,
-    watch: Watch = Unwatched(),
+    progress: Progress = NullProgress(),
 ) -> Iterator[Record]:
     """The self-edits of each task as they come; of these `keys` (see `plan`) only. A task counts once.
 
@@ -100,7 +100,7 @@ def run(
     waiting, lost = list(_sought(records, writing, keys)), set[str]()
     for attempt in range(writing.retries + 1):
         again = []
-        for sought, line in _settled(_asked(waiting, engine, writing, watch), waiting, writing.unique):
+        for sought, line in _settled(_asked(waiting, engine, writing, progress), waiting, writing.unique):
             worth = seen.worth(line, unique=writing.unique)
             if writing.unique and sought.task.id in lost:
                 continue  # an earlier sample of the task never came: this one waits for it, too
@@ -111,18 +111,18 @@ def run(
                 yield seen.added(line)
         if not again:
             return
-        watch.note(f"{len(again)} self-edits are asked for again")
+        progress.note(f"{len(again)} self-edits are asked for again")
         waiting = [_another(sought, writing, attempt + 1) for sought in again]
 
 
 def _asked(
-    waiting: Sequence[Sought], engine: Engine, writing: Writing, watch: Watch
+    waiting: Sequence[Sought], engine: Engine, writing: Writing, progress: Progress
 ) -> Iterator[tuple[Sought, Record]]:
     """Each sought self-edit with its line, as they come."""
     asked = {sought.request.id: sought for sought in waiting}
-    watch.expect(len(asked), "requests")
-    completions = engine.sample([sought.request for sought in asked.values()], watch)
-    for completion in tell_cut_off(completions, watch, "self-edits"):
+    progress.expect(len(asked), "requests")
+    completions = engine.sample([sought.request for sought in asked.values()], progress)
+    for completion in tell_cut_off(completions, progress, "self-edits"):
         sought = asked.pop(completion.id)
         yield sought, sought.line.grow(edit=_edit(sought, completion, engine.model, writing))
     if asked:

@@ -150,90 +150,94 @@ def failed(job: FitJob, error: object) -> FitResult:
     return FitResult(job.id, None, 0, 0, 0, float("nan"), float("nan"), str(error))
 
 
-class Watch(Protocol):
-    """Who looks on while a trainer or an engine works."""
+class WorkLog(Protocol):
+    """Records which jobs or requests are in work, so that a crash can be blamed on one of them."""
 
-    def begun(self, names: Iterable[str]) -> None:
-        """The work on these jobs or requests begins: were the process to die now, one of them may have killed it."""
+    def begin_work(self, names: Iterable[str]) -> None:
+        """Note that work on these begins: if the process dies now, one of them may have killed it."""
         ...
 
-    def settled(self, names: Iterable[str]) -> None:
-        """The work on these is over, whatever came of it."""
+    def end_work(self, names: Iterable[str]) -> None:
+        """Note that work on these is over, whatever came of it."""
         ...
+
+
+class Progress(WorkLog, Protocol):
+    """Shows a person how far the work has come. Stages, engines and trainers report to it."""
 
     def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
-        """So much is to be done in all.
+        """Announce how much there is to do in all.
 
-        tokens: to be trained, real ones, once an epoch, pads not counted; where the number of optimizer steps is known,
-        these too, since a step of few tokens is not as quick as they are few. requests: each is begun, and then
-        settled. verdicts: to be given.
+        tokens: to be trained, once per epoch, without padding; `steps`, where it is known, is the number of optimizer
+        steps, since a step of few tokens is not as quick as they are few. requests: each begins and ends in the work
+        log. verdicts: to be given.
         """
         ...
 
-    def trained(self, tokens: int) -> None:
-        """So many more are done."""
+    def add_trained(self, tokens: int) -> None:
+        """Count more tokens as trained."""
         ...
 
     def advance(self, amount: int) -> None:
-        """So many verdicts or optimizer steps more are done."""
+        """Count more verdicts or optimizer steps as done."""
         ...
 
-    def wrote(self, tokens: int, ended: int = 0) -> None:
-        """So many tokens of completions more, with which so many completions of the batch in work have ended."""
+    def add_written(self, tokens: int, ended: int = 0) -> None:
+        """Count more sampled tokens, and how many completions of the current batch ended with them."""
         ...
 
-    def phase(self, name: str) -> None:
-        """What is done from here on, as a participle: training, judging."""
+    def set_phase(self, name: str) -> None:
+        """Name what is done from here on, as a participle: training, judging."""
         ...
 
     def note(self, text: str) -> None:
-        """Something that the user should know."""
+        """Tell the user something."""
         ...
 
 
-class Unwatched:
-    """A Watch that looks away."""
+class NullProgress:
+    """A Progress that does nothing."""
 
-    def begun(self, names: Iterable[str]) -> None: ...
-    def settled(self, names: Iterable[str]) -> None: ...
+    def begin_work(self, names: Iterable[str]) -> None: ...
+    def end_work(self, names: Iterable[str]) -> None: ...
     def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None: ...
-    def trained(self, tokens: int) -> None: ...
+    def add_trained(self, tokens: int) -> None: ...
     def advance(self, amount: int) -> None: ...
-    def wrote(self, tokens: int, ended: int = 0) -> None: ...
-    def phase(self, name: str) -> None: ...
+    def add_written(self, tokens: int, ended: int = 0) -> None: ...
+    def set_phase(self, name: str) -> None: ...
     def note(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True)
-class Renamed:
-    """A Watch that tells another one which lines are begun, where the work has other names."""
+class MappedProgress:
+    """A Progress that passes everything on, and what is in work under other names: requests as their lines."""
 
-    watch: Watch
+    progress: Progress
     names: Mapping[str, str]
 
-    def begun(self, names: Iterable[str]) -> None:
-        self.watch.begun(self.names[name] for name in names)
+    def begin_work(self, names: Iterable[str]) -> None:
+        self.progress.begin_work(self.names[name] for name in names)
 
-    def settled(self, names: Iterable[str]) -> None:
-        self.watch.settled(self.names[name] for name in names)
+    def end_work(self, names: Iterable[str]) -> None:
+        self.progress.end_work(self.names[name] for name in names)
 
     def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
-        self.watch.expect(amount, unit, steps=steps)
+        self.progress.expect(amount, unit, steps=steps)
 
-    def trained(self, tokens: int) -> None:
-        self.watch.trained(tokens)
+    def add_trained(self, tokens: int) -> None:
+        self.progress.add_trained(tokens)
 
     def advance(self, amount: int) -> None:
-        self.watch.advance(amount)
+        self.progress.advance(amount)
 
-    def wrote(self, tokens: int, ended: int = 0) -> None:
-        self.watch.wrote(tokens, ended)
+    def add_written(self, tokens: int, ended: int = 0) -> None:
+        self.progress.add_written(tokens, ended)
 
-    def phase(self, name: str) -> None:
-        self.watch.phase(name)
+    def set_phase(self, name: str) -> None:
+        self.progress.set_phase(name)
 
     def note(self, text: str) -> None:
-        self.watch.note(text)
+        self.progress.note(text)
 
 
 class Engine(Protocol):
@@ -241,19 +245,19 @@ class Engine(Protocol):
 
     model: str
 
-    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+    def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """One completion per request, in any order, as they finish."""
         ...
 
 
-def tell_cut_off(completions: Iterable[Completion], watch: Watch, what: str) -> Iterator[Completion]:
+def tell_cut_off(completions: Iterable[Completion], progress: Progress, what: str) -> Iterator[Completion]:
     """The same; behind the last one, how many were cut off. They count as they are, and may have gone on otherwise."""
     asked = cut = 0
     for completion in completions:
         asked, cut = asked + 1, cut + (completion.finish == "length")
         yield completion
     if cut:
-        watch.note(f"{cut} of {asked} {what} were cut off at --max-tokens")
+        progress.note(f"{cut} of {asked} {what} were cut off at --max-tokens")
 
 
 class Trainer(Protocol):
@@ -261,7 +265,7 @@ class Trainer(Protocol):
 
     model: str
 
-    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
+    def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         """One result per job. A job that cannot be trained gives a result with its error; the others go on."""
         ...
 

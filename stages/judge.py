@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from stages.domains.qa import case_of, passage_task
 from stages.errors import BadInput
-from stages.interfaces import Unwatched, Watch
+from stages.interfaces import NullProgress, Progress
 from stages.judges.base import Case, Judge, Remembering, Verdict
 from stages.records.jsonl import BadLine
 from stages.records.plan import Plan
@@ -82,7 +82,7 @@ def _is_right_unsaid(answer: Answer) -> bool:
 
 
 def run(
-    records: Iterable[Record], judge: Judge, *, keys: Collection[str] | None = None, watch: Watch = Unwatched()
+    records: Iterable[Record], judge: Judge, *, keys: Collection[str] | None = None, progress: Progress = NullProgress()
 ) -> Iterator[Record]:
     """Each line with its answers, and those of the plain model, graded anew; of these `keys` only.
 
@@ -96,19 +96,19 @@ def run(
     asked = {
         case for case in all_cases(lines) if not (isinstance(judge, Remembering) and judge.known(case) is not None)
     }
-    watch.expect(len(asked), "verdicts")
+    progress.expect(len(asked), "verdicts")
 
     def begun() -> Iterator[tuple[tuple[str, Record], Sequence[Item]]]:
         for key, line in keyed:
-            watch.begun([key])
+            progress.begin_work([key])
             yield (key, line), _cases(line)
 
-    for (key, line), verdicts in in_groups(begun(), judge, lambda case: watch.advance(case in asked)):
+    for (key, line), verdicts in in_groups(begun(), judge, lambda case: progress.advance(case in asked)):
         score, half = _score_of(line), len(verdicts) // 2
         pairs = zip(score.answers, verdicts[:half], verdicts[half:], strict=True)
         answers = [_graded(answer, own, plain) for answer, own, plain in pairs]
         yield line.grow(score=make_score(answers, model=score.model, judge=judge.name))
-        watch.settled([key])
+        progress.end_work([key])
 
 
 def _cases(line: Record) -> Sequence[Item]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stages.errors import BadInput
-from stages.interfaces import Example, SftConfig, Unwatched, Watch
+from stages.interfaces import Example, NullProgress, Progress, SftConfig
 from stages.records.pairs import TrainingPair
 from stages.records.record import Checkpoint
 
@@ -14,7 +14,7 @@ class Finetuner(Protocol):
     model: str
 
     def finetune(
-        self, examples: list[Example], config: SftConfig, out: Path, watch: Watch = Unwatched()
+        self, examples: list[Example], config: SftConfig, out: Path, progress: Progress = NullProgress()
     ) -> Checkpoint: ...
 
 
@@ -24,10 +24,10 @@ def run(
     *,
     out: Path,
     config: SftConfig = SftConfig(),
-    watch: Watch = Unwatched(),
+    progress: Progress = NullProgress(),
 ) -> Checkpoint:
     """Trains on all pairs and returns the line that names the new model. Raises BadInput where there is nothing."""
     examples = [example for pair in pairs for example in pair.examples]
     if not examples:
         raise BadInput("no examples to train on: `seal filter` kept nothing (see its counts; loosen --keep)")
-    return finetuner.finetune(examples, config, out, watch)
+    return finetuner.finetune(examples, config, out, progress)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from stages.interfaces import Completion, Request, Unwatched, Watch
+from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.records.record import Adapter, Answer, Record, Score, SelfEdit, Task, content_id, make_task
 
 PAIRS = [("Where was Ada born?", "Velm"), ("What did Ada build?", "a bridge")]
@@ -90,7 +90,7 @@ class Backwards:
         self.answer, self.model = answer, model
         self.asked: list[Request] = []
 
-    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+    def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         batch = list(requests)
         self.asked += batch
         for request in reversed(batch):

@@ -203,6 +203,6 @@ def adapt(
         with nullcontext() if run.target.complete else hold_folder(out):
             run.produce(
                 lambda: load_trainer(trainer, name, device, dtype, slots=slots, tokens_per_step=budget),
-                lambda fitter, keys, watch: stage.run(todo, fitter, keys=set(keys), watch=watch),
+                lambda fitter, keys, progress: stage.run(todo, fitter, keys=set(keys), progress=progress),
             )
     return run.code

@@ -135,7 +135,7 @@ def evaluate(
         run.settle(chosen, stage.plan(records))
         run.produce(
             lambda: (grader.reached().load(), student.load(name, usable)),
-            lambda loaded, keys, watch: stage.run(
+            lambda loaded, keys, progress: stage.run(
                 records,
                 loaded[1],
                 domain=domain,
@@ -146,7 +146,7 @@ def evaluate(
                 keys=set(keys),
                 known=run.known,
                 lost=lost,
-                watch=watch,
+                progress=progress,
             ),
             tell=lambda loaded: judges.tell("eval", loaded[0], beside=loaded[1]),
         )

@@ -150,7 +150,7 @@ def generate(
                 return run.code
             run.settle({**selected, **({"text": text} if text else {})}, plan)
             run.produce(
-                lambda: None, lambda _, keys, watch: stage.by_hand(records, domain, chosen, written, keys=set(keys))
+                lambda: None, lambda _, keys, progress: stage.by_hand(records, domain, chosen, written, keys=set(keys))
             )
             return run.code
         chats = (defaults.chat or editor.chats) if chat is None else chat
@@ -170,8 +170,8 @@ def generate(
         run.settle({**selected, "text": text, **stage.settings(writing), **editor.settings(name)}, plan)
         run.produce(
             lambda: (editor.load(name, transport=batches.answers()), Choices(run.known)),
-            lambda loaded, keys, watch: stage.run(
-                records, loaded[0], writing, keys=set(keys), seen=loaded[1], watch=watch
+            lambda loaded, keys, progress: stage.run(
+                records, loaded[0], writing, keys=set(keys), seen=loaded[1], progress=progress
             ),
             tell=lambda loaded: _tell(*loaded, read=domain.schema() is not None),
         )

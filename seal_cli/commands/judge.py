@@ -75,7 +75,7 @@ def judge(
         made: list[Record] = []
         run.produce(
             lambda: grader.load(batches.answers()),
-            lambda loaded, keys, watch: _kept(stage.run(records, loaded, keys=set(keys), watch=watch), made),
+            lambda loaded, keys, progress: _kept(stage.run(records, loaded, keys=set(keys), progress=progress), made),
             tell=lambda loaded: judges.tell("judge", loaded),
         )
     with shown("judge", "comparing"):

@@ -110,13 +110,13 @@ def sft(
         made = _existing(out, digest, overwrite=overwrite)
         if made is None:
             run.costly = True
-            run.progress.phase("loading")
+            run.progress.set_phase("loading")
             with run.display.apart(run.target.descriptors):
                 quiet_libraries()
                 from stages.trainers.sft import SupervisedTrainer
 
                 trainer = SupervisedTrainer(name, device=Device(device, dtype), run=digest)
-                made = stage.run(pairs, trainer, out=out, config=config, watch=run.progress)
+                made = stage.run(pairs, trainer, out=out, config=config, progress=run.progress)
         run.write([made])
     return run.code
 

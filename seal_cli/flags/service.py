@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from seal_cli.terminal.console import note
 from stages.errors import BadConfig
-from stages.interfaces import Unwatched
+from stages.interfaces import NullProgress
 from stages.services.base import Transport, Usage
 
 ENGINE_KEYS = ("OPENAI_API_KEY",)
 
 
-class Told(Unwatched):
-    """A Watch that passes on notes alone."""
+class NoteProgress(NullProgress):
+    """A Progress that passes on notes alone."""
 
     def note(self, text: str) -> None:
         note(f"seal: {text}")
@@ -54,7 +54,7 @@ def connect(url: str, keys: Sequence[str], flags: ServiceFlags, *, timeout_s: fl
         concurrency=flags.concurrency or 16,
         timeout_s=flags.timeout_s or timeout_s,
         retry_for_s=300.0 if flags.retry_for_s is None else flags.retry_for_s,
-        watch=Told(),
+        progress=NoteProgress(),
     )
 
 

@@ -21,7 +21,7 @@ from stages.records.record import Record
 from stages.records.strict_json import parse_json
 
 
-class Target:
+class Output:
     """Opened before anything is read: a file that is in the way is told at once. `settle` says how lines are made."""
 
     def __init__(self, stage: str, output: Path | None, *, overwrite: bool, journal: Path | None, dry: bool) -> None:

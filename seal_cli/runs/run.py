@@ -15,16 +15,16 @@ from seal_cli import exit_codes
 from seal_cli.flags.shard import in_shard
 from seal_cli.runs.before import none_came
 from seal_cli.runs.journal import Journal
-from seal_cli.runs.output import Target
+from seal_cli.runs.output import Output
 from seal_cli.runs.reasons import Reasons
 from seal_cli.runs.rejects import SAID, Rejects
 from seal_cli.runs.stdio import ClosedPipe, encode
-from seal_cli.runs.worker import Flight, Suspects, poison, run_worker
+from seal_cli.runs.worker import CrashTracker, InFlightLog, poison_record, run_worker
 from seal_cli.terminal.console import Counts, closing_line, counted, note, say
 from seal_cli.terminal.display import Display
-from seal_cli.terminal.progress import Progress
+from seal_cli.terminal.progress import ProgressMeter
 from stages.errors import BadInput
-from stages.interfaces import Watch
+from stages.interfaces import Progress
 from stages.records.adapter_paths import remove_path
 from stages.records.frozen import FrozenModel
 from stages.records.jsonl import BadLine, Lines, Reject, one_line
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item", bound=Record | SftExample | TrainingPair)
 Load = Callable[[], Any]
-Make = Callable[[Any, Sequence[str], Watch], Iterator[Record]]  # (what was loaded, keys, watch) → their lines
+Make = Callable[[Any, Sequence[str], Progress], Iterator[Record]]  # (what was loaded, keys, progress) → their lines
 Tell = Callable[[Any], object]  # says on stderr what became of what was loaded
 
 
@@ -57,7 +57,7 @@ class Run:
         self.stage = stage
         self.started, self.began = time.monotonic(), datetime.now(UTC)
         self.seconds = 0.0  # until the lines were there
-        self.progress = Progress(stage)
+        self.progress = ProgressMeter(stage)
         self.display = Display(self.progress)
         self.costly = False  # work has begun that one would not like to do again
         self.counts, self.reasons = Counts(), Reasons()
@@ -72,7 +72,7 @@ class Run:
         self.known: list[Record] = []  # finished lines of a run before
         self.input = hashlib.sha256()
         self.refuse = rejects or Rejects(None, strict=True, most=None)
-        self.target = Target(stage, output, overwrite=overwrite, journal=journal, dry=dry)
+        self.target = Output(stage, output, overwrite=overwrite, journal=journal, dry=dry)
 
     # ---- what goes in
 
@@ -138,7 +138,7 @@ class Run:
             self.refuse.check(0)
         if self.empty and not allow_empty:
             raise BadInput(none_came(self.stage, items.name if isinstance(items, Lines) else name))
-        self.progress.phase("planning")
+        self.progress.set_phase("planning")
 
     def sift(self, items: Sequence[Item], check: Callable[[Item], object]) -> list[Item]:
         """Of what `read` gave, the items that `check` takes. One for which it raises BadLine is rejected.
@@ -202,7 +202,7 @@ class Run:
     def write(self, lines: Iterable[FrozenModel], *, total: int | None = None) -> None:
         """Lines that cost little: each is written as it comes. FILE is complete or absent, and made anew."""
         self.progress.begin(total)
-        self.progress.phase("writing")
+        self.progress.set_phase("writing")
         for number, line in enumerate(lines):
             self.target.emit(str(number), line, synced=False)
             self._count(line)
@@ -226,7 +226,7 @@ class Run:
 
     def _supervise(self, plan: Plan, journal: Journal, load: Load, make: Make) -> None:
         """Worker after worker, until every line is there or its record is rejected."""
-        flight, suspects, rejected = Flight(self.progress), Suspects(), set[str]()
+        flight, suspects, rejected = InFlightLog(), CrashTracker(), set[str]()
         while left := [key for key in plan.wanted if key not in journal.spans and key not in rejected]:
             groups = suspects.groups(left, plan.unit_of)
             died = self._run_worker(lambda groups=groups: self._work(load, make, groups, flight))  # type: ignore[misc]
@@ -241,7 +241,7 @@ class Run:
             flying = [key for key in flight.in_work() if key in undone]
             for key in suspects.struck(flying, died, progress=len(undone) < len(left)) if died and undone else ():
                 rejected.add(key)
-                self.refuse(poison(plan.wanted[key], died))
+                self.refuse(poison_record(plan.wanted[key], died))
         self.plan = plan.without(rejected)
 
     def _run_worker(self, work: Callable[[], None]) -> int:
@@ -249,16 +249,17 @@ class Run:
         self.display.pause()  # no thread is taken along
         return run_worker(work, attend, self.target.descriptors, self.display.start)
 
-    def _work(self, load: Load, make: Make, groups: Sequence[Sequence[str]], flight: Flight | None) -> None:
+    def _work(self, load: Load, make: Make, groups: Sequence[Sequence[str]], flight: InFlightLog | None) -> None:
         """One group of keys after the other; with `flight` in a worker."""
+        self.progress.log = flight
         self.progress.begin(sum(map(len, groups)))
-        self.progress.phase("loading")
+        self.progress.set_phase("loading")
         loaded = load()
         for keys in groups:
             self.progress.prepare()
             if flight:
                 flight.clear()
-            for line in make(loaded, keys, flight or self.progress):
+            for line in make(loaded, keys, self.progress):
                 self.target.emit(self.plan.key_of(line) if self.plan else "", line)
                 self._count(line)
                 self.progress.step()
@@ -314,7 +315,7 @@ class Run:
         note(closing_line(self.stage, self.counts, self.seconds))
 
     def _publish(self) -> None:
-        self.progress.phase("writing")
+        self.progress.set_phase("writing")
         self.seconds = time.monotonic() - self.started
         self._tally()
         times = {"began": self.began.isoformat(), "seconds": round(self.seconds, 3)}
@@ -338,9 +339,9 @@ def _portable_bytes(item: Item) -> bytes:
 def _telling(make: Make, tell: Tell) -> Make:
     """The same lines; when they have all been made, or making them has failed, what made them is told of."""
 
-    def make_and_tell(loaded: Any, keys: Sequence[str], watch: Watch) -> Iterator[Record]:
+    def make_and_tell(loaded: Any, keys: Sequence[str], progress: Progress) -> Iterator[Record]:
         try:
-            yield from make(loaded, keys, watch)
+            yield from make(loaded, keys, progress)
         finally:
             tell(loaded)
 

@@ -24,85 +24,59 @@ from seal_cli import exit_codes
 from seal_cli.runs.stdio import encode
 from seal_cli.terminal.console import say
 from seal_cli.terminal.display import let_go
-from seal_cli.terminal.progress import Progress
 from stages.errors import Crashed, OutOfMemory
-from stages.interfaces import Unit
 from stages.records.jsonl import Reject
 from stages.records.record import Record
 
 _GRACE_S = 5.0  # from asking a worker to end until it is killed
 _ATTEND_S = 0.02  # between two looks at what the worker has written
-_STRIKES = 2  # deaths of its worker after which a record is rejected
-_IN_VAIN = 5  # deaths in a row without a finished line between them: it is not the records
+_MAX_CRASHES = 2  # deaths of its worker after which a record is rejected
+_MAX_FRUITLESS_CRASHES = 5  # deaths in a row without a finished line between them: it is not the records
 _DEATH_SIGNAL = 1  # Linux: prctl(PR_SET_PDEATHSIG)
 
 
-class Flight:
-    """The keys that a worker has begun, where they can be read when it is dead.
+class InFlightLog:
+    """A WorkLog in memory that outlives its writer: the parent reads which records were in work when a worker died."""
 
-    A Watch in front of the run's progress, which the parent shows.
-    """
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress, self.file = progress, _in_memory()
+    def __init__(self) -> None:
+        self.file = _shared_file()
 
     def clear(self) -> None:
+        """Forget everything."""
         os.ftruncate(self.file.fileno(), 0)
 
-    def begun(self, names: Iterable[str]) -> None:
-        known = list(names)
-        self._write("+", known)
-        self.progress.begun(known)
+    def begin_work(self, names: Iterable[str]) -> None:
+        self._write("+", names)
 
-    def settled(self, names: Iterable[str]) -> None:
-        known = list(names)
-        self._write("-", known)
-        self.progress.settled(known)
+    def end_work(self, names: Iterable[str]) -> None:
+        self._write("-", names)
 
     def _write(self, sign: str, names: Iterable[str]) -> None:
         text = "".join(f"{sign}{json.dumps(name)}\n" for name in names).encode()
         os.pwrite(self.file.fileno(), text, os.fstat(self.file.fileno()).st_size)
 
     def in_work(self) -> list[str]:
-        """Begun, and not settled since."""
-        told = os.pread(self.file.fileno(), os.fstat(self.file.fileno()).st_size, 0).decode().split("\n")[:-1]
-        begun: dict[str, None] = {}
-        for line in told:
+        """Return the names that have begun and not ended since, oldest first."""
+        lines = os.pread(self.file.fileno(), os.fstat(self.file.fileno()).st_size, 0).decode().split("\n")[:-1]
+        found: dict[str, None] = {}
+        for line in lines:
             name = json.loads(line[1:])
             if line[0] == "+":
-                begun[name] = None
+                found[name] = None
             else:
-                begun.pop(name, None)
-        return list(begun)
-
-    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
-        self.progress.expect(amount, unit, steps=steps)
-
-    def trained(self, tokens: int) -> None:
-        self.progress.trained(tokens)
-
-    def advance(self, amount: int) -> None:
-        self.progress.advance(amount)
-
-    def wrote(self, tokens: int, ended: int = 0) -> None:
-        self.progress.wrote(tokens, ended)
-
-    def phase(self, name: str) -> None:
-        self.progress.phase(name)
-
-    def note(self, text: str) -> None:
-        self.progress.note(text)
+                found.pop(name, None)
+        return list(found)
 
 
-def _in_memory() -> BinaryIO:
-    """A file that two processes share and no full disk can touch; on other systems than Linux one on the disk."""
+def _shared_file() -> BinaryIO:
+    """Open a file that two processes share and no full disk can touch; elsewhere than on Linux, one on the disk."""
     if sys.platform == "linux":
         return os.fdopen(os.memfd_create("seal"), "w+b")
     return tempfile.TemporaryFile()
 
 
 @dataclass
-class Suspects:
+class CrashTracker:
     """Which records were in work when a worker died, and how often."""
 
     strikes: Counter[str] = field(default_factory=Counter)
@@ -125,13 +99,13 @@ class Suspects:
     def struck(self, flying: Sequence[str], signum: int, *, progress: bool) -> list[str]:
         """Those that are to be rejected after this death. Raises Crashed where no record can be blamed."""
         name = signal.Signals(signum).name
-        guilty = [key for key in flying if self.strikes[key] + 1 >= _STRIKES]
+        guilty = [key for key in flying if self.strikes[key] + 1 >= _MAX_CRASHES]
         self.in_vain = 0 if progress or guilty else self.in_vain + 1
         if not flying and progress:
             say(f"seal: the worker died of {name}; another goes on")
             return []
-        if not flying or self.in_vain >= _IN_VAIN:
-            when = "before any record was in work" if not flying else f"{_IN_VAIN} times in a row"
+        if not flying or self.in_vain >= _MAX_FRUITLESS_CRASHES:
+            when = "before any record was in work" if not flying else f"{_MAX_FRUITLESS_CRASHES} times in a row"
             if signum == signal.SIGKILL:
                 raise OutOfMemory(f"the worker was killed {when}, most likely by a system that was out of memory")
             raise Crashed(f"the worker died of {name} {when}: it is not a record's doing (see `seal doctor`)")
@@ -141,7 +115,7 @@ class Suspects:
         return guilty
 
 
-def poison(record: Record, signum: int) -> Reject:
+def poison_record(record: Record, signum: int) -> Reject:
     """A record whose work killed its worker twice."""
     reason = f"its worker died twice, the last time of {signal.Signals(signum).name}"
     return Reject(f"task {record.task.id}", 0, 0, reason, encode(record).rstrip(b"\n"))

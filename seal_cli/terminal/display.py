@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from seal_cli.terminal.console import Hush, Screen, erased, note, write
-from seal_cli.terminal.progress import Progress, Sight, told
+from seal_cli.terminal.progress import ProgressMeter, Sight, told
 
 FIRST_S = 7.0  # to the first plain line: it is there within ten seconds of the command, on a busy machine, too
 _EVERY_S = 10.0  # between two plain lines
@@ -29,7 +29,7 @@ os.register_at_fork(before=_WRITING.acquire, after_in_parent=_WRITING.release, a
 class Display:
     """Shows what a Progress knows, from `start` to `stop`."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: ProgressMeter) -> None:
         self.progress, self.started = progress, time.monotonic()
         self.due = self.started + FIRST_S
         self.terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -134,10 +134,10 @@ def let_go(descriptors: Iterable[int]) -> None:
 
 
 @contextmanager
-def shown(stage: str, phase: str) -> Iterator[Progress]:
+def shown(stage: str, phase: str) -> Iterator[ProgressMeter]:
     """Progress of work that is no run."""
-    progress = Progress(stage)
-    progress.phase(phase)
+    progress = ProgressMeter(stage)
+    progress.set_phase(phase)
     display = Display(progress)
     display.start()
     try:

@@ -1,6 +1,6 @@
 """Where the work is: phase, lines, tokens and the time left, in memory that the process at work shares with its parent.
 
-Whoever works tells it (it is a Watch of stages.interfaces); whoever shows it, looks: nobody who works is asked.
+Whoever works tells it (it is a Progress of stages.interfaces); whoever shows it, looks: nobody who works is asked.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from seal_cli.terminal.console import note
 from seal_cli.terminal.estimate import Requests, Steady, at_least_some
-from stages.interfaces import Unit
+from stages.interfaces import Unit, WorkLog
 
 _SIZE = 4096  # bytes of the memory: numbers in front, the name of the phase behind
 NAME_AT, LONGEST_NAME = 2048, 200
@@ -42,15 +42,19 @@ class Sight:
     left_s: float | None
 
 
-class Progress:
-    """A Watch, and a count of lines. One process writes it: this one, or the worker that it has forked."""
+class ProgressMeter:
+    """A Progress, and a count of lines. One process writes it: this one, or the worker that it has forked.
+
+    `log` is the WorkLog that names in work are passed on to; the meter itself only counts them.
+    """
 
     def __init__(self, stage: str) -> None:
         self.stage, self.work = stage, _WORK.get(stage, "working")
         self.memory = mmap.mmap(-1, _SIZE)  # anonymous, and shared with children
         self.numbers = memoryview(self.memory)[: 8 * len(_FIELDS)].cast("d")
+        self.log: WorkLog | None = None
         self.begin(None)
-        self.phase("reading")
+        self.set_phase("reading")
 
     def begin(self, total: int | None) -> None:
         """So many lines are to come (None: nobody knows), none of which is there."""
@@ -71,7 +75,7 @@ class Progress:
 
     # ---- told by the work
 
-    def phase(self, name: str) -> None:
+    def set_phase(self, name: str) -> None:
         data = name.encode()[:LONGEST_NAME]
         self.name = name
         self.memory[NAME_AT : NAME_AT + len(data)] = data
@@ -80,12 +84,12 @@ class Progress:
 
     def prepare(self) -> None:
         """What is loaded gets ready; as soon as it begins, the phase is that of the stage's work."""
-        self.phase("preparing")
+        self.set_phase("preparing")
 
     def _awake(self) -> None:
         if self.name in ("preparing", "loading"):
             main, worth = self.main, self.worth
-            self.phase(self.work)
+            self.set_phase(self.work)
             self.main, self.worth = main, worth
 
     def step(self) -> None:
@@ -117,30 +121,34 @@ class Progress:
             self._clock(now)
             self._put(expected=amount)
 
-    def begun(self, names: Iterable[str]) -> None:
-        count = sum(1 for _ in names)
+    def begin_work(self, names: Iterable[str]) -> None:
+        known = list(names)
+        if self.log:
+            self.log.begin_work(known)
         self._awake()
         now = time.monotonic()
         self._clock(now)
         if isinstance(self.main, Requests):
             self.asleep = False
-            self.main.begin(now, count)
+            self.main.begin(now, len(known))
             self._whole(0)
             self._estimate()
 
-    def settled(self, names: Iterable[str]) -> None:
-        count = sum(1 for _ in names)
+    def end_work(self, names: Iterable[str]) -> None:
+        known = list(names)
+        if self.log:
+            self.log.end_work(known)
         if isinstance(self.main, Requests):
-            self.main.settle(time.monotonic(), count)
+            self.main.settle(time.monotonic(), len(known))
             self._whole(0)
             self._estimate()
 
-    def trained(self, tokens: int) -> None:
+    def add_trained(self, tokens: int) -> None:
         self._awake()
         self._count(tokens)
         self._add(tokens)
 
-    def wrote(self, tokens: int, ended: int = 0) -> None:
+    def add_written(self, tokens: int, ended: int = 0) -> None:
         self._count(tokens)
         if ended:
             self._whole(self.ended + ended)

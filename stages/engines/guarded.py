@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from stages.interfaces import Completion, Finish, FitJob, FitResult, Request, Unwatched, Watch
+from stages.interfaces import Completion, Finish, FitJob, FitResult, NullProgress, Progress, Request
 from stages.plugins import Plugin, format_value
 
-_ENGINE_NEEDS = "an engine has a model and sample(requests, watch), as in stages.interfaces"
-_TRAINER_NEEDS = "a trainer has a model and fit(jobs, watch), as in stages.interfaces"
+_ENGINE_NEEDS = "an engine has a model and sample(requests, progress), as in stages.interfaces"
+_TRAINER_NEEDS = "a trainer has a model and fit(jobs, progress), as in stages.interfaces"
 
 
 class GuardedEngine:
@@ -20,11 +20,11 @@ class GuardedEngine:
         self.model = self.theirs.text("model", _ENGINE_NEEDS)
         self.method = self.theirs.method("sample", _ENGINE_NEEDS)
 
-    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+    def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """One completion per request."""
         asked = list(requests)
         left = {request.id for request in asked}
-        for found in self.theirs.each(self.method, asked, watch):
+        for found in self.theirs.each(self.method, asked, progress):
             if fault := _fault_of_completion(found):
                 raise self.theirs.wrong(f"gave {format_value(found)}, which {fault}")
             if found.id not in left:
@@ -43,11 +43,11 @@ class GuardedTrainer:
         self.model = self.theirs.text("model", _TRAINER_NEEDS)
         self.method = self.theirs.method("fit", _TRAINER_NEEDS)
 
-    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
+    def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         """One result per job."""
         asked = list(jobs)
         left = {job.id for job in asked}
-        for found in self.theirs.each(self.method, asked, watch):
+        for found in self.theirs.each(self.method, asked, progress):
             if fault := _fault_of_result(found):
                 raise self.theirs.wrong(f"gave {format_value(found)}, which {fault}")
             if found.id not in left:

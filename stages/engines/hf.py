@@ -21,7 +21,7 @@ from stages.engines.hf_adapters import (
 from stages.engines.hf_decoding import Company, Lay, Row, company, complete, decodable, left_padded
 from stages.engines.hf_sampling import SeededSampling
 from stages.errors import BadInput, MissingInput, OutOfMemory, SealError
-from stages.interfaces import Completion, Request, Unwatched, Watch
+from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.models.checkpoints import context_of
 from stages.models.inspection import adapter_config
 from stages.models.loading import Device, load_model, load_tokenizer
@@ -51,16 +51,16 @@ class HFEngine:
         self.slot = AdapterSlot(self.network)
         self.decodable = decodable(self.network)
         self.company: dict[bool, Company] = {}  # which prompts may share a batch, by our loop or transformers' own
-        self.watch: Watch = Unwatched()
-        self.in_work: set[str] = set()  # requests that the watch has been told of
+        self.progress: Progress = NullProgress()
+        self.in_work: set[str] = set()  # requests that are in the log of work
 
-    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+    def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """Completions batch by batch: first those without an adapter, then many adapters at a time.
 
         A prompt that leaves no room in the model's context fails alone, and so do the requests of an adapter that
         cannot be used.
         """
-        self.watch = watch
+        self.progress = progress
         groups: dict[Path | None, list[Request]] = {None: []}
         for request in requests:
             failed = without_room(self.tokenizer, request, self._context, self.model)
@@ -122,15 +122,15 @@ class HFEngine:
         self._settle(requests)
 
     def _begin(self, batch: Sequence[Request]) -> None:
-        """Tells the watch, once: not again of the halves of a batch that did not fit."""
+        """Tells who looks on, once: not again of the halves of a batch that did not fit."""
         begun = [request.id for request in batch if request.id not in self.in_work]
         self.in_work.update(begun)
-        self.watch.begun(begun)
+        self.progress.begin_work(begun)
 
     def _settle(self, batch: Sequence[Request]) -> None:
         """Whoever asked has all the completions."""
         self.in_work.clear()
-        self.watch.settled(request.id for request in batch)
+        self.progress.end_work(request.id for request in batch)
 
     def _complete(self, network: Any, batch: Sequence[Request], slots: Sequence[int], lay: Lay) -> Iterator[Completion]:
         """The requests in one batch, or in parts where memory, the context or a model that sees pads asks for it."""
@@ -177,7 +177,7 @@ class HFEngine:
         try:
             if self._is_ours(network):
                 pad, share = self.tokenizer.pad_token_id, self.company.get(True, "any") == "any"
-                tell = self.watch.wrote
+                tell = self.progress.add_written
                 texts = complete(network, rows, samplers, ends=self.ends, pad=pad, lay=lay, tell=tell, share=share)
             else:
                 lay([row.slot for row in rows])
@@ -207,7 +207,7 @@ class HFEngine:
             self.company[ours] = found = company(run, network, self.ends)
             if found != "any":
                 which = "prompts of one length together" if found == "equal" else "one prompt at a time"
-                self.watch.note(f"other prompts in a batch change what this model says: it completes {which}")
+                self.progress.note(f"other prompts in a batch change what this model says: it completes {which}")
         return self.company[ours]
 
     def _shrink(self, rows: Sequence[Row]) -> None:
@@ -219,7 +219,7 @@ class HFEngine:
                 "device's memory; take a smaller --max-tokens, or --dtype bfloat16"
             )
         self.batch_size = -(-len(rows) // 2)
-        self.watch.note(f"memory ran out: from here on {self.batch_size} completions at a time (see --batch)")
+        self.progress.note(f"memory ran out: from here on {self.batch_size} completions at a time (see --batch)")
 
     @torch.inference_mode()
     def _generate(self, network: Any, rows: Sequence[Row], processors: Sequence[Any]) -> list[list[int]]:
@@ -246,7 +246,7 @@ class HFEngine:
 
     def _tell(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """A processor of logits that only looks on: each row gets another token."""
-        self.watch.wrote(len(ids))
+        self.progress.add_written(len(ids))
         return logits
 
     @property

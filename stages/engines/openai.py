@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import SealError
-from stages.interfaces import Completion, Finish, Prompt, Request, Unwatched, Watch
+from stages.interfaces import Completion, Finish, NullProgress, Progress, Prompt, Request
 from stages.records.thoughts import explain_no_answer, join_reasoning, remove_thoughts
 from stages.services.base import Call, Failure, LimitName, Reply, Transport
 from stages.services.choices import ChoiceText, first_choice
@@ -53,9 +53,9 @@ class OpenAIEngine:
         self.stash: deque[Reply] = deque()  # came while we waited for another one
         self.loras = LoraRegistry(self._ask, max_loras)
 
-    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+    def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """Completions as they come: requests without an adapter first, then adapter by adapter."""
-        self.transport.watch = watch
+        self.transport.progress = progress
         groups: dict[Path | None, list[Request]] = {None: []}
         for request in requests:
             groups.setdefault(request.adapter, []).append(request)
@@ -84,7 +84,7 @@ class OpenAIEngine:
     def _submit(self, asked: PendingRequest) -> None:
         request = asked.request
         model = self.loras.name_of(request.adapter) if request.adapter else self.model
-        self.transport.watch.begun([request.id])
+        self.transport.progress.begin_work([request.id])
         limit = min(asked.limit or request.sampling.max_tokens, self.server.context or sys.maxsize)
         call = make_call(request, model, self.dialect.limit_name, limit)
         body = self.dialect.write({**call.body, **(_NEUTRAL if self.server.vllm else {})})
@@ -130,9 +130,9 @@ class OpenAIEngine:
                 self.loras.unload(asked.request.adapter)
             found = _completion(reply)
             self.failed += found.finish == "failed"
-            self.transport.watch.wrote(found.tokens or 0)
+            self.transport.progress.add_written(found.tokens or 0)
             yield found
-            self.transport.watch.settled([reply.id])
+            self.transport.progress.end_work([reply.id])
 
     def _again(self, asked: PendingRequest, failure: Failure | None) -> PendingRequest | None:
         """The request as it is to be sent once more, where the server has said what to change."""
@@ -144,7 +144,7 @@ class OpenAIEngine:
         told = self.dialect.learn(failure, asked.body, f"the server of {self.model}")
         if told is not None:
             if told:
-                self.transport.watch.note(told)
+                self.transport.progress.note(told)
             return asked
         room = get_room_for_completion(failure.detail) if failure.status == 400 else None
         return (

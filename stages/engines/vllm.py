@@ -25,7 +25,7 @@ from stages.engines.vllm_start import (
     translate_errors,
 )
 from stages.errors import BadInput, OutOfMemory, SealError
-from stages.interfaces import Completion, Request, Sampling, Unwatched, Watch
+from stages.interfaces import Completion, NullProgress, Progress, Request, Sampling
 from stages.models.checkpoints import context_of
 from stages.models.loading import Device, load_tokenizer
 from stages.tokens.tokenization import decoded, end_tokens, prompt_ids, token_limit, without_room
@@ -67,7 +67,7 @@ class VLLMEngine:
         self.blank = load_null_adapter(self.llm, next(self.numbers), skeleton) if needs_blank else None
         self._try_out()
 
-    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+    def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """Completions as they finish: first those without an adapter, then adapter after adapter, `slots` at a time."""
         known = list(requests)
         failed = {each.id: each for request in known if (each := self._without_room(request))}
@@ -77,18 +77,18 @@ class VLLMEngine:
         loras: dict[Path, Any] = {}  # an adapter is read anew by each call
         try:
             while waiting or flying:
-                self._top_up(waiting, flying, loras, watch)
+                self._top_up(waiting, flying, loras, progress)
                 for key, row, finish in self._step():
                     request = flying.pop(key)
-                    watch.wrote(len(row))
+                    progress.add_written(len(row))
                     yield self._completion(request, row, finish)
-                    watch.settled([request.id])
+                    progress.end_work([request.id])
         finally:
             with suppress(Exception):  # a step that failed may have left vLLM unable to
                 self.llm.abort_request(list(flying))
 
     def _top_up(
-        self, waiting: deque[Request], flying: dict[str, Request], loras: dict[Path, Any], watch: Watch
+        self, waiting: deque[Request], flying: dict[str, Request], loras: dict[Path, Any], progress: Progress
     ) -> None:
         """Hands requests over until vLLM has a full batch, of as many adapters as it has slots for."""
         in_work = {request.adapter for request in flying.values() if request.adapter}
@@ -101,7 +101,7 @@ class VLLMEngine:
                     loras[adapter] = self._load(adapter)
                 in_work.add(adapter)
             request = waiting.popleft()
-            watch.begun([request.id])
+            progress.begin_work([request.id])
             flying[self._ask(request, loras[adapter] if adapter else self.blank)] = request
 
     def _without_room(self, request: Request) -> Completion | None:

@@ -130,7 +130,7 @@ class OpenAI:
         """The call as the server wants it, where it has said so and was not yet asked so."""
         told = self.dialect.learn(reply.failure, self.sent[reply.id][-1].body, f"the judge {self.name}")
         if told:
-            self.transport.watch.note(told)
+            self.transport.progress.note(told)
         call = self.call(case)
         return None if told is None or call in self.sent[reply.id] else call
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from stages.interfaces import Watch
+from stages.interfaces import Progress
 
 HOSTED = "https://api.openai.com/v1"  # OpenAI's own service
 LimitName = Literal["max_tokens", "max_completion_tokens"]
@@ -71,7 +71,7 @@ class Transport(Protocol):
     """Who carries calls: over HTTP, or from a file of answers. One thread asks it."""
 
     tally: Usage
-    watch: Watch  # is told, by the thread that asks, of trouble that lasts
+    progress: Progress  # is told, by the thread that asks, of trouble that lasts
 
     @property
     def live(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from stages.errors import BadInput, MissingInput
 from stages.file_kinds import check_lines
-from stages.interfaces import Unwatched, Watch
+from stages.interfaces import NullProgress, Progress
 from stages.records.jsonl import read_bounded_lines, read_objects
 from stages.records.record import content_id
 from stages.records.strict_json import sanitize
@@ -67,10 +67,10 @@ class BatchAnswers:
 
     live = False
 
-    def __init__(self, paths: Iterable[Path], watch: Watch = Unwatched()) -> None:
+    def __init__(self, paths: Iterable[Path], progress: Progress = NullProgress()) -> None:
         """Without files nothing is answered. Raises MissingInput, and BadInput for a line that is no answer."""
         files = tuple(paths)
-        self.tally, self.watch = Usage(), watch
+        self.tally, self.progress = Usage(), progress
         self._names = " and ".join(str(path) for path in files)
         self._answers = read_answers(files)
         self._replies: list[Reply] = []

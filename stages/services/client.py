@@ -8,7 +8,7 @@ import queue
 import threading
 
 from stages.errors import Denied
-from stages.interfaces import Unwatched, Watch
+from stages.interfaces import NullProgress, Progress
 from stages.services.base import Call, Reply, Usage
 from stages.services.concurrency import ConcurrencyLimiter
 from stages.services.connection import HttpClient, silence
@@ -32,7 +32,7 @@ class Server:
         concurrency: int = 16,
         timeout_s: float = 120.0,
         retry_for_s: float = 300.0,
-        watch: Watch = Unwatched(),
+        progress: Progress = NullProgress(),
         key_name: str = KEY_NAME,
     ) -> None:
         """Raises BadConfig for an address or a key that cannot be used."""
@@ -40,7 +40,7 @@ class Server:
         check_key(key)
         silence()
         self.tally = Usage()
-        self.watch = watch
+        self.progress = progress
         self._key_name = key_name  # in the environment
         self._concurrency = concurrency
         self._wire = HttpClient(base, key, timeout_s)
@@ -113,7 +113,7 @@ class Server:
             elif isinstance(came, Exhausted):
                 self._doubtful.append(came.reply)
             elif isinstance(came, str):
-                self.watch.note(came)
+                self.progress.note(came)
             else:
                 self._error = self._error or came
         nothing_else = self._open == len(self._doubtful) + len(replies)

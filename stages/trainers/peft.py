@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from stages.errors import BadConfig, BadInput, MissingInput, Untrainable
 from stages.files import PART, atomic_directory, check_space, make_folder, write_file
-from stages.interfaces import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
+from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, failed
 from stages.models.adapter_checks import BASE, UNKNOWN, adapter_check
 from stages.models.loading import Device, fingerprint, load_model, load_tokenizer
 from stages.models.lora_targets import ALL_LINEAR, peft_targets
@@ -60,7 +60,7 @@ class PeftTrainer:
         self.network = load_model(model, device)
         self.base = AdapterBase.of(model)
 
-    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
+    def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         """One result per job, in order, each after its directory is complete. Reads all jobs first."""
         fine: list[tuple[FitJob, list[Tokens]]] = []
         for job in jobs:
@@ -69,12 +69,12 @@ class PeftTrainer:
             except Untrainable as error:
                 yield failed(job, error)
         tokens = [job.config.epochs * sum(len(each.ids) for each in sequences) for job, sequences in fine]
-        watch.expect(sum(tokens))
+        progress.expect(sum(tokens))
         self._check_space([job for job, _ in fine])
         for job, sequences in fine:
-            watch.begun([job.id])
+            progress.begin_work([job.id])
             with torch.random.fork_rng():
-                yield self._fit(job, sequences, watch)
+                yield self._fit(job, sequences, progress)
 
     def _check_space(self, jobs: Sequence[FitJob]) -> None:
         """Raises before the first of these is trained where it could not be saved. Its size stands for all."""
@@ -90,11 +90,11 @@ class PeftTrainer:
             finally:
                 student.unload()
 
-    def _fit(self, job: FitJob, sequences: Sequence[Tokens], watch: Watch) -> FitResult:
+    def _fit(self, job: FitJob, sequences: Sequence[Tokens], progress: Progress) -> FitResult:
         torch.manual_seed(job.seed)
         student = add_lora(self.network, job.config)
         try:
-            losses = _train(student, sequences, job.config, job.seed, watch)
+            losses = _train(student, sequences, job.config, job.seed, progress)
             error = explain_divergence(losses) or explain_overflow(student.parameters())
             path = None if error else _save_adapter(student, job.out, self.base)
         finally:
@@ -126,7 +126,7 @@ def add_lora(network: Any, config: FitConfig) -> Any:
 
 
 def _train(
-    student: Any, sequences: Sequence[Tokens], config: FitConfig, seed: int, watch: Watch = Unwatched()
+    student: Any, sequences: Sequence[Tokens], config: FitConfig, seed: int, progress: Progress = NullProgress()
 ) -> list[float]:
     """Fits the student in place. Returns the mean loss per target token of every step."""
     steps = list(plan_steps(len(sequences), config, seed))
@@ -145,7 +145,7 @@ def _train(
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.detach())
-        watch.trained(sum(len(sequences[place].ids) for place in step))
+        progress.add_trained(sum(len(sequences[place].ids) for place in step))
     student.eval()
     return [float(loss) for loss in torch.stack(losses).tolist()]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.files import PART, atomic_directory, check_space, make_folder, write_file
-from stages.interfaces import Example, SftConfig, Unwatched, Watch
+from stages.interfaces import Example, NullProgress, Progress, SftConfig
 from stages.models.loading import ABOUT, Device, load_model, load_tokenizer, sizes_in
 from stages.models.lora_targets import peft_targets
 from stages.models.network import first_line, library_errors, load_network
@@ -34,7 +34,7 @@ class SupervisedTrainer:
         self.tokenizer = load_tokenizer(model)
 
     def finetune(
-        self, examples: Sequence[Example], config: SftConfig, out: Path, watch: Watch = Unwatched()
+        self, examples: Sequence[Example], config: SftConfig, out: Path, progress: Progress = NullProgress()
     ) -> Checkpoint:
         """The checkpoint that now lies in `out`, whole: it is built under a temporary name and renamed."""
         from transformers import set_seed
@@ -46,9 +46,9 @@ class SupervisedTrainer:
         network = load_model(self.model, replace(self.device, dtype="float32") if wide else self.device)
         dtype = self.device.resolve()[1] if wide and network.device.type == "cuda" else network.dtype
         for told in check_saving(network, self.tokenizer, out, self.model, dtype.itemsize):
-            watch.note(told)
-        steps, losses = self._train(network, examples, config, watch)
-        watch.phase("writing")
+            progress.note(told)
+        steps, losses = self._train(network, examples, config, progress)
+        progress.set_phase("writing")
         network.to(dtype=dtype)
         checkpoint = Checkpoint(
             model=str(out),
@@ -63,7 +63,7 @@ class SupervisedTrainer:
         return checkpoint
 
     def _train(
-        self, network: Any, examples: Sequence[Example], config: SftConfig, watch: Watch
+        self, network: Any, examples: Sequence[Example], config: SftConfig, progress: Progress
     ) -> tuple[int, list[float]]:
         """Trains the network in place: all weights, or a LoRA that is merged. Returns steps and logged losses."""
         from datasets import Dataset
@@ -71,7 +71,7 @@ class SupervisedTrainer:
         from trl import SFTTrainer
 
         tokens = [example_tokens(self.tokenizer, example, end=True) for example in examples]
-        self._tell_controls(examples, watch)
+        self._tell_controls(examples, progress)
         rows = Dataset.from_list([{"input_ids": list(t.ids), "labels": t.labels} for t in tokens])
         network.requires_grad_(config.full)
         text = network.config.get_text_config()
@@ -91,7 +91,7 @@ class SupervisedTrainer:
             _check_loss(trainer.model, tokens[0])
             trainer.remove_callback(PrinterCallback)
             trainer.remove_callback(ProgressCallback)
-            trainer.add_callback(_told_to(watch, sum(len(t.ids) for t in tokens), len(tokens), config))
+            trainer.add_callback(_told_to(progress, sum(len(t.ids) for t in tokens), len(tokens), config))
             trainer.train()
         if explain_overflow(trainer.model.parameters()):
             raise BadConfig(f"--learning-rate {config.learning_rate}: the training diverged; take a smaller one")
@@ -102,7 +102,7 @@ class SupervisedTrainer:
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         return trainer.state.global_step, losses
 
-    def _tell_controls(self, examples: Sequence[Example], watch: Watch) -> None:
+    def _tell_controls(self, examples: Sequence[Example], progress: Progress) -> None:
         """Says of how many texts the control tokens, which others may have meant as such, are learned as letters."""
         texts = [
             f"{each.prompt}{each.completion.removesuffix(self.tokenizer.eos_token)}"
@@ -112,7 +112,7 @@ class SupervisedTrainer:
         found = [match[0] for text in texts if (match := controls_of(self.tokenizer).pattern.search(text))]
         if found:
             told = f"{len(found)} of {len(examples)} examples have control tokens in their text ({found[0]})"
-            watch.note(f"{told}, which are learned as letters; give a chat as messages")
+            progress.note(f"{told}, which are learned as letters; give a chat as messages")
 
 
 def _check_mergeable(network: Any, targets: Sequence[str]) -> None:
@@ -164,8 +164,8 @@ def _merge(student: Any, tokens: Tokens) -> None:
         raise BadConfig("the LoRA, merged into the weights, says something else; take other layers with --target")
 
 
-def _told_to(watch: Watch, tokens: int, examples: int, config: SftConfig) -> Any:
-    """trl's callback that tells the watch, after every pass, a pass's share of all tokens: which they are, it hides."""
+def _told_to(progress: Progress, tokens: int, examples: int, config: SftConfig) -> Any:
+    """trl's callback that tells, after every pass, a pass's share of all tokens: which they are, it hides."""
     from transformers import TrainerCallback
 
     total, passes, done = tokens * config.epochs, -(-examples // config.micro_batch) * config.epochs, 0
@@ -174,12 +174,12 @@ def _told_to(watch: Watch, tokens: int, examples: int, config: SftConfig) -> Any
         def on_substep_end(self, *_: Any, **__: Any) -> None:
             nonlocal done
             if done < passes:
-                watch.trained(total * (done + 1) // passes - total * done // passes)
+                progress.add_trained(total * (done + 1) // passes - total * done // passes)
             done += 1
 
         on_step_end = on_substep_end  # the last pass of a step
 
-    watch.expect(total)
+    progress.expect(total)
     return Teller()
 
 

@@ -31,7 +31,7 @@ from stages import adapt, tasks
 from stages import eval as evaluate
 from stages.domains.qa import QA
 from stages.engines.hf import HFEngine
-from stages.interfaces import FitConfig, Unwatched
+from stages.interfaces import FitConfig, NullProgress
 from stages.judges.lexical import Lexical
 from stages.records.record import Record, SelfEdit, content_id, make_task
 from stages.trainers.batched.trainer import BatchedLoraTrainer
@@ -175,7 +175,7 @@ def measure_adapt(
     weights = sum(p.numel() for p in network.parameters()) - network.get_input_embeddings().weight.numel()
     rate = dense_rate(device, network.dtype)
     start = time.perf_counter()
-    done = list(adapt.run(pieces(lines, trainer, out, config), trainer, watch=plans))
+    done = list(adapt.run(pieces(lines, trainer, out, config), trainer, progress=plans))
     synchronise(device)
     seconds = time.perf_counter() - start
     flop = 4 * weights * plans.tokens  # forward 2, backward 2: the frozen weights take no gradient
@@ -216,14 +216,14 @@ def measure_eval(done: list[Record], engine: HFEngine, scale: float) -> None:
 
 
 @dataclass
-class Plans(Unwatched):
-    """A Watch that counts."""
+class Plans(NullProgress):
+    """A Progress that counts."""
 
     tokens: int = 0
     steps: int = 0
     notes: list[str] = field(default_factory=list)
 
-    def trained(self, tokens: int) -> None:
+    def add_trained(self, tokens: int) -> None:
         self.tokens += tokens
         self.steps += 1
 
@@ -241,8 +241,8 @@ class Some(Plans):
 
     most: int = 6
 
-    def trained(self, tokens: int) -> None:
-        super().trained(tokens)
+    def add_trained(self, tokens: int) -> None:
+        super().add_trained(tokens)
         if self.steps >= self.most:
             raise Enough
 
@@ -254,7 +254,7 @@ def profile_steps(lines: list[Record], trainer: BatchedLoraTrainer, config: FitC
     gpu = trainer.network.device.type == "cuda"
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
     with profile(activities=kinds) as profiler, contextlib.suppress(Enough):
-        list(adapt.run(pieces(lines, trainer, out, config), trainer, watch=Some()))
+        list(adapt.run(pieces(lines, trainer, out, config), trainer, progress=Some()))
     order = "self_device_time_total" if gpu else "self_cpu_time_total"
     print(profiler.key_averages().table(sort_by=order, row_limit=30), file=sys.stderr)
 

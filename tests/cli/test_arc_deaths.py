@@ -23,9 +23,9 @@ class Engine:
     def __init__(self, model, *, device, batch_size):
         self.model = model
 
-    def sample(self, requests, watch):
+    def sample(self, requests, progress):
         for number, request in enumerate(requests):
-            watch.begun([request.id])
+            progress.begin_work([request.id])
             with open("asked", "a") as asked:
                 asked.write(f"{request.id}\\n")
             if number == 3 and Path("dies once").exists():
@@ -36,7 +36,7 @@ class Engine:
                 signal.pause()
             answer = "[[2 1 8]]#" if "/" not in request.id else a_choice(*TOOLS[request.sampling.seed % 4])
             yield Completion(request.id, answer, "stop", 3)
-            watch.settled([request.id])
+            progress.end_work([request.id])
 """
 
 

@@ -16,7 +16,7 @@ import pytest
 from seal_cli.terminal import display, progress
 from seal_cli.terminal.console import Hush, Screen
 from seal_cli.terminal.display import Display, drawn, share, shown
-from seal_cli.terminal.progress import Progress, Sight
+from seal_cli.terminal.progress import ProgressMeter, Sight
 from tests.conftest import ROOT
 
 
@@ -49,15 +49,15 @@ def test_the_first_line_comes_within_ten_seconds_and_the_others_every_ten(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also where nobody says anything: a model is loaded, a server does not answer."""
-    work = Progress("generate")
+    work = ProgressMeter("generate")
     work.begin(252)
-    work.phase("loading")
+    work.set_phase("loading")
     watched(Display(work), clock, 40)
     assert said(capsys) == [f"seal generate: loading, 0/252, {second} s" for second in (7, 17, 27, 37)]
 
 
 def test_a_slow_stdin_is_told_of_in_lines(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    work = Progress("adapt")
+    work = ProgressMeter("adapt")
     shows = Display(work)
     for _ in range(3):
         work.read()
@@ -68,18 +68,18 @@ def test_a_slow_stdin_is_told_of_in_lines(clock: Clock, capsys: pytest.CaptureFi
 def test_training_is_told_of_in_tokens_and_moves_within_a_step(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    work = Progress("adapt")
+    work = ProgressMeter("adapt")
     shows = Display(work)
     work.begin(8)
-    work.phase("loading")
+    work.set_phase("loading")
     clock.now += 3
     work.prepare()
     work.expect(100_000)
     clock.now += 2
-    work.trained(8_000)
+    work.add_trained(8_000)
     watched(shows, clock, 2)
     clock.now += 2
-    work.trained(16_000)
+    work.add_trained(16_000)
     watched(shows, clock, 8)
     assert said(capsys) == [
         "seal adapt: training, 0/8, 8,000/100,000 tokens, 4,000 tokens/s, 7 s, 21 s left",
@@ -104,15 +104,15 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 def test_on_a_terminal_a_bar_is_drawn_over_itself_and_vanishes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = terminal(monkeypatch)
-    work = Progress("adapt")
+    work = ProgressMeter("adapt")
     shows = Display(work)
     monkeypatch.setattr(Screen, "drawn", True)
     work.begin(4)
-    work.phase("loading")
+    work.set_phase("loading")
     work.prepare()
     work.expect(1000)
     clock.now += 5
-    work.trained(250)
+    work.add_trained(250)
     work.step()
     shows.show(clock.now)
     bar = f"[{'#' * 6}{'.' * 18}]"
@@ -126,8 +126,8 @@ def test_on_a_terminal_a_bar_is_drawn_over_itself_and_vanishes(clock: Clock, mon
 def test_without_colour_the_bar_is_drawn_without_an_escape_code(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = terminal(monkeypatch)
     monkeypatch.setenv("NO_COLOR", "1")
-    work = Progress("adapt")
-    work.phase("loading")
+    work = ProgressMeter("adapt")
+    work.set_phase("loading")
     Display(work).show(clock.now)
     assert screen.getvalue() == f"\r{' ' * 99}\rseal adapt: loading, 0 s"
 
@@ -136,15 +136,15 @@ def test_a_stage_that_waits_for_the_one_before_leaves_the_terminal_to_its_bar(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = terminal(monkeypatch)
-    watched(Display(Progress("eval")), clock, 60)
+    watched(Display(ProgressMeter("eval")), clock, 60)
     assert screen.getvalue() == "seal eval: reading, 7 s\n"
 
 
 def test_a_dumb_terminal_gets_plain_lines(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = terminal(monkeypatch)
     monkeypatch.setenv("TERM", "dumb")
-    work = Progress("eval")
-    work.phase("loading")
+    work = ProgressMeter("eval")
+    work.set_phase("loading")
     watched(Display(work), clock, 8)
     assert screen.getvalue() == "seal eval: loading, 7 s\n"
 
@@ -181,7 +181,7 @@ def test_the_thread_shows_by_itself_and_is_gone_after_a_pause(
 
 def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hush, "on", True)
-    quiet = Display(Progress("adapt"))
+    quiet = Display(ProgressMeter("adapt"))
     quiet.start()
     assert quiet.thread is None
     quiet.stop()
@@ -189,11 +189,11 @@ def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_work_that_holds_pythons_lock_is_shown_all_the_same(capfd: pytest.CaptureFixture[str]) -> None:
     """By a process of its own, which is gone afterwards."""
-    work, before = Progress("generate"), psutil.Process().children()
+    work, before = ProgressMeter("generate"), psutil.Process().children()
     shows = Display(work)
     shows.due = 0.0
     with shows.apart([]):
-        work.phase("loading")
+        work.set_phase("loading")
         until = time.monotonic() + 60
         while (err := capfd.readouterr().err) == "" and time.monotonic() < until:
             sum(range(10**7))  # in C
@@ -207,8 +207,8 @@ def test_a_process_that_shows_ends_with_the_one_that_works() -> None:
     code = """if True:
         import os, signal
         from seal_cli.terminal.display import Display
-        from seal_cli.terminal.progress import Progress
-        with Display(Progress("generate")).apart([]):
+        from seal_cli.terminal.progress import ProgressMeter
+        with Display(ProgressMeter("generate")).apart([]):
             os.kill(os.getpid(), signal.SIGKILL)
     """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, timeout=60)

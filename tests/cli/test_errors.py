@@ -149,7 +149,7 @@ class Engine:
     def __init__(self, model, *, device, batch_size):
         self.model = model
 
-    def sample(self, requests, watch):
+    def sample(self, requests, progress):
         for number, request in enumerate(requests):
             yield Completion(request.id, f"text {number}", "stop", 3)
             time.sleep(0.2)
@@ -265,7 +265,7 @@ class Engine:
     def __init__(self, model, *, device, batch_size):
         self.model = model
 
-    def sample(self, requests, watch):
+    def sample(self, requests, progress):
         for request in requests:
             if "Town 2" in request.prompt and not os.path.exists("mended"):
                 yield "nonsense"

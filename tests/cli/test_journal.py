@@ -142,11 +142,11 @@ class Engine:
         self.model = model
         self.batch_size = batch_size
 
-    def sample(self, requests, watch):
+    def sample(self, requests, progress):
         requests = list(requests)
         for start in range(0, len(requests), self.batch_size):
             batch = requests[start:start + self.batch_size]
-            watch.begun(request.id for request in batch)
+            progress.begin_work(request.id for request in batch)
             with open("asked", "a") as asked:
                 asked.writelines(f"{request.id}\\n" for request in batch)
             for request in batch:
@@ -395,7 +395,9 @@ def test_a_worker_that_dies_before_any_record_is_in_work_ends_the_run(place: Pat
 
 def test_a_worker_does_not_outlive_the_process_that_the_shell_sees(place: Path) -> None:
     (place / "fragile.py").write_text(
-        FRAGILE.replace("watch.begun(request", 'Path("pid").write_text(str(os.getpid())); watch.begun(request')
+        FRAGILE.replace(
+            "progress.begin_work(request", 'Path("pid").write_text(str(os.getpid())); progress.begin_work(request'
+        )
     )
     died = killed_halfway(place, "-o", "edits.jsonl")
     assert died.code == -signal.SIGKILL

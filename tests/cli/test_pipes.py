@@ -29,7 +29,7 @@ class Engine:
         shout()
         self.model = model
 
-    def sample(self, requests, watch):
+    def sample(self, requests, progress):
         for request in requests:
             shout()
             yield Completion(request.id, "a \\x1b[31mred\\x00 answer \\u2028 \\ud800", "stop", 3)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seal_cli.terminal import progress
-from seal_cli.terminal.progress import Progress, Sight, told
+from seal_cli.terminal.progress import ProgressMeter, Sight, told
 
 TRACES = json.loads((Path(__file__).parent / "traces.json").read_text())
 
@@ -33,9 +33,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return found
 
 
-def tell(work: Progress, name: str, *values: Any) -> None:
+def tell(work: ProgressMeter, name: str, *values: Any) -> None:
     """One event of a trace: names are only counted, and lines come several at once."""
-    if name in ("begun", "settled"):
+    if name in ("begin_work", "end_work"):
         getattr(work, name)(map(str, range(values[0])))
     elif name == "step":
         for _ in range(values[0]):
@@ -50,10 +50,10 @@ def tell(work: Progress, name: str, *values: Any) -> None:
 
 COUNTS = st.integers(min_value=0, max_value=300)
 EVENTS = st.one_of(
-    st.tuples(st.sampled_from(("begun", "settled", "trained", "step")), COUNTS),
-    st.tuples(st.just("wrote"), COUNTS, COUNTS),
+    st.tuples(st.sampled_from(("begin_work", "end_work", "add_trained", "step")), COUNTS),
+    st.tuples(st.just("add_written"), COUNTS, COUNTS),
     st.tuples(st.just("expect"), COUNTS, st.sampled_from(("tokens", "requests"))),
-    st.tuples(st.just("phase"), st.sampled_from(("loading", "judging", "writing"))),
+    st.tuples(st.just("set_phase"), st.sampled_from(("loading", "judging", "writing"))),
     st.tuples(st.just("prepare")),
     st.tuples(st.just("begin"), st.one_of(st.none(), COUNTS)),
 )
@@ -66,13 +66,13 @@ def test_whatever_is_told_nothing_that_is_seen_is_negative_undefined_or_beyond_i
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "time", clock)
-        work, before = Progress("adapt"), (0, 0)
+        work, before = ProgressMeter("adapt"), (0, 0)
         for wait, event, later in story:
             clock.now += wait
             tell(work, *event)
             sight = work.look(clock.now + later)
             check(sight, told("adapt", sight, clock.now + later - 1000.0))
-            if event[0] not in ("begin", "phase", "prepare", "expect"):
+            if event[0] not in ("begin", "set_phase", "prepare", "expect"):
                 again = sight.phase == "training" and before[1] > sight.tokens  # it had not begun
                 assert sight.lines >= before[0]
                 assert sight.tokens >= before[1] or again
@@ -89,32 +89,32 @@ def check(sight: Sight, line: str) -> None:
 
 def test_what_was_done_before_a_worker_died_counts_for_nothing(clock: Clock) -> None:
     """Neither its lines nor its tokens: the next worker has its own total, its own time and no guess to begin with."""
-    work = Progress("adapt")
+    work = ProgressMeter("adapt")
     work.begin(150)
     work.prepare()
     work.expect(100_000)
     clock.now += 50
-    work.trained(90_000)
+    work.add_trained(90_000)
     for _ in range(100):
         work.step()
     clock.now += 1  # it dies, and another begins
     work.begin(50)
-    work.phase("loading")
+    work.set_phase("loading")
     assert told("adapt", work.look(clock.now), 51) == "seal adapt: loading, 0/50, 51 s"
     clock.now += 9
     work.prepare()
     work.expect(30_000)
     clock.now += 0.01
-    work.trained(10)
+    work.add_trained(10)
     assert told("adapt", work.look(clock.now), 60) == "seal adapt: training, 0/50, 10/30,000 tokens, 60 s, 30 s left"
     clock.now += 9.99
-    work.trained(9_990)
+    work.add_trained(9_990)
     assert work.look(clock.now).per_second == pytest.approx(1000)
     assert work.look(clock.now).left_s == pytest.approx(20, rel=0.01)
 
 
 def test_an_engine_that_says_nothing_is_judged_by_its_lines(clock: Clock) -> None:
-    work = Progress("generate")
+    work = ProgressMeter("generate")
     work.begin(100)
     work.prepare()
     work.expect(100, "requests")
@@ -127,19 +127,19 @@ def test_an_engine_that_says_nothing_is_judged_by_its_lines(clock: Clock) -> Non
 
 
 def test_a_phase_that_nobody_can_foresee_has_no_time_left(clock: Clock) -> None:
-    work = Progress("eval")
+    work = ProgressMeter("eval")
     for phase in ("planning", "loading", "preparing"):
-        work.phase(phase)
+        work.set_phase(phase)
         clock.now += 100
         assert work.look(clock.now).left_s is None
 
 
 def test_another_process_sees_it() -> None:
-    work = Progress("adapt")
+    work = ProgressMeter("adapt")
     child = os.fork()
     if child == 0:
         work.begin(5)
-        work.phase("training")
+        work.set_phase("training")
         work.step()
         os._exit(0)
     os.waitpid(child, 0)
@@ -152,8 +152,8 @@ def test_another_process_sees_it() -> None:
 
 def estimates(clock: Clock, events: list[Any]) -> Iterator[tuple[float, float, Sight]]:
     """(time since the work began, time to its end, what is seen) at a hundred moments of the work."""
-    work = Progress(events[0][2])
-    begun = next(at for at, name, *_ in events if name in ("begun", "trained", "advance"))
+    work = ProgressMeter(events[0][2])
+    begun = next(at for at, name, *_ in events if name in ("begin_work", "add_trained", "advance"))
     end = events[-1][0]
     moments = [begun + (end - begun) * step / 100 for step in range(1, 100)]
     for at, name, *values in events[1:]:

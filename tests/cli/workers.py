@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stages.interfaces import Completion, FitJob, FitResult, Request, Unwatched, Watch
+from stages.interfaces import Completion, FitJob, FitResult, NullProgress, Progress, Request
 
 
 class Echo:
@@ -12,7 +12,7 @@ class Echo:
     def __init__(self, model: str, *, device: object, batch_size: int) -> None:
         self.model = model
 
-    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+    def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         for request in requests:
             yield Completion(request.id, str(request.prompt)[-20:], "stop", 5)
 
@@ -23,6 +23,6 @@ class Pretend:
     def __init__(self, model: str, *, device: object) -> None:
         self.model = model
 
-    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
+    def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         for job in jobs:
             yield FitResult(job.id, Path(job.out), 1, 10, 1, 2.0, 1.0)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.errors import BadConfig, Denied, Unavailable
-from stages.interfaces import Unwatched
+from stages.interfaces import NullProgress
 from stages.judges.base import Case, Verdict
 from stages.judges.cache import Cache
 from stages.judges.factory import told_of_judge
@@ -224,7 +224,7 @@ class Renaming:
     live = True
 
     def __init__(self) -> None:
-        self.tally, self.watch, self.replies, self.bodies = Usage(), Unwatched(), list[Reply](), list[Call]()
+        self.tally, self.progress, self.replies, self.bodies = Usage(), NullProgress(), list[Reply](), list[Call]()
         self.room, self.open = True, 0
 
     def submit(self, call: Call) -> None:
@@ -304,7 +304,7 @@ class Thinker:
         return does.body({"choices": [{"message": message, "finish_reason": "stop"}]})
 
 
-class Notes(Unwatched):
+class Notes(NullProgress):
     def __init__(self) -> None:
         self.told: list[str] = []
 
@@ -314,7 +314,7 @@ class Notes(Unwatched):
 
 def test_a_judge_that_thinks_is_asked_without_what_it_refuses_which_is_told_once() -> None:
     with serving(Thinker(needs=500)) as (there, transport):
-        transport.watch = notes = Notes()
+        transport.progress = notes = Notes()
         judge = OpenAI("o9", transport, max_tokens=2000)
         assert list(judge.grade(cases(40))) == [Verdict(True)] * 40
         assert "temperature" not in there.asked[-1].body

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages.errors import SealError
-from stages.interfaces import Unwatched
+from stages.interfaces import NullProgress
 from stages.services.base import Call, Reply, Transport, Usage
 from stages.services.client import Server
 from tests.services.behaviours import Behaviour
@@ -32,7 +32,7 @@ def send(transport: Transport, calls: Iterable[Call]) -> Iterator[Reply]:
 
 
 @dataclass
-class Notes(Unwatched):
+class Notes(NullProgress):
     texts: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
@@ -84,7 +84,7 @@ def serving(
     """A scripted server, and the transport that asks it."""
     with scripted(script, most=most) as there:
         server = Server(
-            there.url, key=key, concurrency=concurrency, timeout_s=timeout_s, retry_for_s=retry_for_s, watch=Notes()
+            there.url, key=key, concurrency=concurrency, timeout_s=timeout_s, retry_for_s=retry_for_s, progress=Notes()
         )
         try:
             yield there, server
@@ -101,8 +101,8 @@ def outcome(there: Scripted, server: Server, sent: Iterable[Call]) -> Outcome:
     except SealError as found:
         error = found
         assert found.__cause__ is None and found.__context__ is None
-    assert isinstance(server.watch, Notes)
-    out = Outcome(replies, error, server.watch.texts, server.tally, time.monotonic() - started, len(there.asked))
+    assert isinstance(server.progress, Notes)
+    out = Outcome(replies, error, server.progress.texts, server.tally, time.monotonic() - started, len(there.asked))
     assert CANARY not in f"{out}{error!r}"
     return out
 

@@ -10,7 +10,7 @@ from stages import adapt
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA
 from stages.errors import BadEdit, BadInput
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, Trainer, Unwatched, Watch
+from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, NullProgress, Progress, Trainer
 from stages.records.record import Record, SelfEdit, Task, edit_seed
 from tests.invented import a_line, a_task, an_edit
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
@@ -26,7 +26,7 @@ class Pretender:
     def __init__(self) -> None:
         self.jobs: list[FitJob] = []
 
-    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
+    def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         self.jobs = list(jobs)
         for job in reversed(self.jobs):
             lost = any("diverge" in example.completion for example in job.lesson.examples)
@@ -161,7 +161,7 @@ def test_a_model_that_moved_trains_with_the_same_seeds() -> None:
 
 def test_a_trainer_that_forgets_a_job_is_a_bug_and_not_a_shorter_file() -> None:
     class Forgetful(Pretender):
-        def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
+        def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
             yield from list(super().fit(jobs))[1:]
 
     with pytest.raises(RuntimeError, match="no result for 1 jobs"):

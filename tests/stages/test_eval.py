@@ -9,7 +9,7 @@ from stages import eval as stage
 from stages import filter as keeping
 from stages.domains.qa import QA
 from stages.errors import BadInput
-from stages.interfaces import Completion, Request, Unwatched, Watch
+from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import Exact
 from stages.records.record import Record, make_task
@@ -314,7 +314,7 @@ def test_nothing_behind_a_thought_is_an_empty_answer_and_wrong() -> None:
     assert [(answer.correct, answer.reason) for answer in record.score.answers] == [(False, "empty answer")] * 2
 
 
-class Noted(Unwatched):
+class Noted(NullProgress):
     def __init__(self) -> None:
         self.notes: list[str] = []
 
@@ -324,15 +324,15 @@ class Noted(Unwatched):
 
 def test_answers_that_are_cut_off_are_graded_as_they_are_and_counted() -> None:
     class Short(Backwards):
-        def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
-            for each in super().sample(requests, watch):
+        def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
+            for each in super().sample(requests, progress):
                 yield replace(each, finish="length") if each.text == "a bridge" else each
 
-    watch = Noted()
-    (record,) = stage.run([adapted()], Short(student), domain=QA(), judge=Exact(), watch=watch)
+    progress = Noted()
+    (record,) = stage.run([adapted()], Short(student), domain=QA(), judge=Exact(), progress=progress)
     assert record.score is not None
     assert record.score.value == 1.0
-    assert watch.notes == ["2 of 4 answers were cut off at --max-tokens"]
+    assert progress.notes == ["2 of 4 answers were cut off at --max-tokens"]
     silent = Noted()
-    list(stage.run([adapted()], Backwards(student), domain=QA(), judge=Exact(), watch=silent))
+    list(stage.run([adapted()], Backwards(student), domain=QA(), judge=Exact(), progress=silent))
     assert silent.notes == []

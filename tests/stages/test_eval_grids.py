@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from stages import eval as stage
 from stages.domains.arc.domain import Arc
 from stages.domains.arc.voting import ways
-from stages.interfaces import Completion, Request, Unwatched, Watch
+from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.judges.exact import Exact
 from stages.records.record import GridAnswer, Record
 from tests.invented import Backwards, Lost, an_adapter
@@ -106,8 +106,8 @@ def test_a_line_leaves_with_its_last_vote() -> None:
     engine, out = grids(lambda request: True), []
     whole = engine.sample
 
-    def sample(requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
-        for number, completion in enumerate(whole(requests, watch), 1):
+    def sample(requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
+        for number, completion in enumerate(whole(requests, progress), 1):
             yield completion
             asked.append((number, len(out)))
 

@@ -11,7 +11,7 @@ from stages.domains.arc.domain import Arc
 from stages.domains.qa import NO_EDIT, QA
 from stages.errors import BadConfig, BadInput
 from stages.generate import Writing
-from stages.interfaces import Completion, Request, Sampling, Unwatched, Watch
+from stages.interfaces import Completion, NullProgress, Progress, Request, Sampling
 from stages.records.record import Record, SelfEdit, derive_seed
 from stages.scoring.duplicates import Choices
 from tests.invented import Backwards, Lost, a_task
@@ -254,7 +254,7 @@ def test_a_completion_that_never_came_holds_back_the_later_samples_of_its_task()
 
 def test_an_engine_that_loses_a_request_is_a_bug_also_where_lines_may_be_left_out() -> None:
     class Forgetful(Backwards):
-        def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
+        def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
             yield from super().sample(list(requests)[1:])
 
     for unique in (False, True):
@@ -279,8 +279,8 @@ def test_lines_are_wanted_one_and_all_unless_they_are_to_be_distinct() -> None:
 class Cut(Backwards):
     """All that it says is cut off."""
 
-    def sample(self, requests: Iterable[Request], watch: Watch = Unwatched()) -> Iterator[Completion]:
-        return (replace(each, finish="length") for each in super().sample(requests, watch))
+    def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
+        return (replace(each, finish="length") for each in super().sample(requests, progress))
 
 
 def test_a_self_edit_is_kept_with_its_thought_and_read_behind_it() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from stages import judge as stage
 from stages.errors import BadInput
-from stages.interfaces import Unit, Unwatched
+from stages.interfaces import NullProgress, Unit
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import Exact
 from stages.records.record import Answer, Record, Score
@@ -156,7 +156,7 @@ class Remembering(Exact):
         return None if case.prediction == "a house" else True
 
 
-class Counting(Unwatched):
+class Counting(NullProgress):
     """What is expected, and what of it is done."""
 
     def __init__(self) -> None:
@@ -171,9 +171,9 @@ class Counting(Unwatched):
 
 @pytest.mark.parametrize(("judge", "verdicts"), [(Exact(), 4), (Remembering(), 1)])
 def test_the_work_is_counted_in_verdicts_that_are_not_known_already(judge: Exact, verdicts: int) -> None:
-    watch = Counting()
-    list(stage.run([answered("Velm", "a house", plain=("a town", "a bridge"))], judge, watch=watch))
-    assert (watch.expected, watch.done) == ([(verdicts, "verdicts")], verdicts)
+    progress = Counting()
+    list(stage.run([answered("Velm", "a house", plain=("a town", "a bridge"))], judge, progress=progress))
+    assert (progress.expected, progress.done) == ([(verdicts, "verdicts")], verdicts)
 
 
 def test_self_edits_by_hand_without_an_adapter_are_lines_of_their_own() -> None:

@@ -200,10 +200,10 @@ class Puppet:
     def __init__(self, model: str, *, does: Callable[[list[Any]], Iterable[Any]]) -> None:
         self.does = does
 
-    def sample(self, requests: list[Request], watch: object) -> Iterable[Any]:
+    def sample(self, requests: list[Request], progress: object) -> Iterable[Any]:
         return self.does(requests)
 
-    def fit(self, jobs: list[FitJob], watch: object) -> Iterable[Any]:
+    def fit(self, jobs: list[FitJob], progress: object) -> Iterable[Any]:
         return self.does(jobs)
 
 

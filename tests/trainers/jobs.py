@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, Unit, Unwatched
+from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, NullProgress, Unit
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from tests.trainers.exact import FLOAT64, exact_norms
 
@@ -58,8 +58,8 @@ def by_id(results: Iterator[FitResult]) -> dict[str, FitResult]:
 
 
 @dataclass
-class Notes(Unwatched):
-    """A Watch that writes down what it is told."""
+class Notes(NullProgress):
+    """A Progress that writes down what it is told."""
 
     expected: int = 0
     steps: int = 0
@@ -68,7 +68,7 @@ class Notes(Unwatched):
     notes: list[str] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
 
-    def begun(self, names: Iterable[str]) -> None:
+    def begin_work(self, names: Iterable[str]) -> None:
         self.started += names
 
     def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
@@ -78,7 +78,7 @@ class Notes(Unwatched):
     def advance(self, amount: int) -> None:
         self.stepped += amount
 
-    def trained(self, tokens: int) -> None:
+    def add_trained(self, tokens: int) -> None:
         self.tokens.append(tokens)
 
     def note(self, text: str) -> None:

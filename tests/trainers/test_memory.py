@@ -152,14 +152,14 @@ ERRORS = [
 def test_running_out_of_memory_shrinks_the_passes_and_changes_no_adapter(
     model_dir: Path, whole: Path, tmp_path: Path, error: Exception, late: bool
 ) -> None:
-    trainer, watch = many(model_dir, tokens_per_step=100_000), Notes()
+    trainer, progress = many(model_dir, tokens_per_step=100_000), Notes()
     with memory_for(trainer, 80, error, late=late) as tried:
-        results = list(trainer.fit(make_jobs(tmp_path), watch))
+        results = list(trainer.fit(make_jobs(tmp_path), progress))
     assert not any(result.error for result in results)
     assert same_as(whole, tmp_path)
     assert max(tried) > 80
-    assert 1 <= len(watch.notes) <= 3  # said when it happens, not at every step
-    assert all(note.startswith("memory ran out: from here on about ") for note in watch.notes)
+    assert 1 <= len(progress.notes) <= 3  # said when it happens, not at every step
+    assert all(note.startswith("memory ran out: from here on about ") for note in progress.notes)
 
 
 def test_a_sequence_that_does_not_fit_alone_ends_the_run_with_the_flags_that_help(
@@ -182,7 +182,7 @@ def test_a_sequence_that_does_not_fit_alone_ends_the_run_with_the_flags_that_hel
 def test_not_the_longest_sequence_but_the_pass_that_failed_is_halved(
     model_dir: Path, whole: Path, tmp_path: Path
 ) -> None:
-    trainer, watch, calls = many(model_dir, tokens_per_step=60), Notes(), []
+    trainer, progress, calls = many(model_dir, tokens_per_step=60), Notes(), []
 
     def forward(module: Any, arguments: Any, options: Any) -> None:
         if "packing" not in options:  # the trial before the first pass
@@ -193,10 +193,10 @@ def test_not_the_longest_sequence_but_the_pass_that_failed_is_halved(
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     handle = trainer.network.base_model.register_forward_pre_hook(forward, with_kwargs=True)
-    list(trainer.fit(make_jobs(tmp_path), watch))
+    list(trainer.fit(make_jobs(tmp_path), progress))
     handle.remove()
     assert max(calls) > 1
-    assert watch.notes
+    assert progress.notes
     assert same_as(whole, tmp_path)
 
 
@@ -280,8 +280,8 @@ def test_a_trainer_without_limits_plans_from_the_memory_that_is_there(
 
 
 def test_the_onlooker_hears_of_all_real_tokens_and_of_each_step(model_dir: Path, tmp_path: Path) -> None:
-    watch, jobs = Notes(), make_jobs(tmp_path)
-    results = list(many(model_dir).fit(jobs, watch))
-    assert watch.expected == sum(watch.tokens) == CONFIG.epochs * sum(result.tokens for result in results)
-    assert len(watch.tokens) == watch.stepped == watch.steps == max(result.steps for result in results)
-    assert watch.notes == []
+    progress, jobs = Notes(), make_jobs(tmp_path)
+    results = list(many(model_dir).fit(jobs, progress))
+    assert progress.expected == sum(progress.tokens) == CONFIG.epochs * sum(result.tokens for result in results)
+    assert len(progress.tokens) == progress.stepped == progress.steps == max(result.steps for result in results)
+    assert progress.notes == []

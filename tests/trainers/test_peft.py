@@ -199,14 +199,14 @@ def test_a_job_that_cannot_be_trained_is_a_result_and_the_onlooker_hears_of_the_
     long = FitJob("long", Lesson((Example("", "word " * 600),)), SMALL, 1, tmp_path / "long")
     empty = FitJob("empty", Lesson(()), SMALL, 1, tmp_path / "empty")
     for trainer in (fresh, BatchedLoraTrainer(fresh.model, device=FLOAT32)):
-        watch = Notes()
-        results = {result.id: result for result in trainer.fit([long, empty, make_job(tmp_path)], watch)}
+        progress = Notes()
+        results = {result.id: result for result in trainer.fit([long, empty, make_job(tmp_path)], progress)}
         assert str(results["long"].error).endswith(
             "longer than the model's context of 512; split the passage into several tasks"
         )
         assert results["empty"].error == "there are no tokens to train on"
         assert (results["job"].error, results["long"].path, results["empty"].path) == (None, None, None)
-        assert watch.expected == sum(watch.tokens) == SMALL.epochs * results["job"].tokens
+        assert progress.expected == sum(progress.tokens) == SMALL.epochs * results["job"].tokens
     assert [path.name for path in tmp_path.iterdir()] == ["job"]
 
 

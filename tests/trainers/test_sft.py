@@ -17,7 +17,7 @@ from trl import SFTConfig, SFTTrainer
 
 from stages import filter as filter_stage
 from stages.errors import BadConfig, NoSpace
-from stages.interfaces import Example, SftConfig, Unwatched
+from stages.interfaces import Example, NullProgress, SftConfig
 from stages.models.loading import Device, load_model, load_tokenizer
 from stages.records.pairs import read_pair
 from stages.records.record import Checkpoint, Message, to_json
@@ -229,7 +229,7 @@ def test_trl_itself_takes_the_lines_of_filter_and_learns_the_same(
 def test_control_tokens_in_texts_are_told_and_learned_as_letters(model_dir: Path, tmp_path: Path) -> None:
     notes: list[str] = []
 
-    class Listening(Unwatched):
+    class Listening(NullProgress):
         def note(self, text: str) -> None:
             notes.append(text)
 
@@ -297,7 +297,7 @@ def untrainable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SupervisedTrainer, "_train", train)
 
 
-class Noted(Unwatched):
+class Noted(NullProgress):
     def __init__(self) -> None:
         self.notes: list[str] = []
 
@@ -309,14 +309,14 @@ class Noted(Unwatched):
 def test_settings_that_sample_without_saying_so_are_mended_and_told(
     model_dir: Path, tmp_path: Path, full: bool
 ) -> None:
-    model, watch = Path(shutil.copytree(model_dir, tmp_path / "model")), Noted()
+    model, progress = Path(shutil.copytree(model_dir, tmp_path / "model")), Noted()
     edit(model / "generation_config.json", temperature=0.6, top_p=0.9, pad_token_id=-1)
     config = replace(FULL if full else LORA, epochs=1)
-    SupervisedTrainer(str(model), device=FLOAT32).finetune(EXAMPLES[-1:], config, tmp_path / "out", watch)
+    SupervisedTrainer(str(model), device=FLOAT32).finetune(EXAMPLES[-1:], config, tmp_path / "out", progress)
     written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert (written["temperature"], written["top_p"], written["do_sample"]) == (0.6, 0.9, True)
     assert written["pad_token_id"] >= 0
-    assert [note.partition(":")[0] for note in watch.notes] == [
+    assert [note.partition(":")[0] for note in progress.notes] == [
         "generation_config.json has a negative pad_token_id",
         "generation_config.json says how to sample but not do_sample",
     ]

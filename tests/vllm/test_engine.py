@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from stages.engines.hf import HFEngine
 from stages.engines.vllm import VLLMEngine
 from stages.errors import BadInput, MissingInput
-from stages.interfaces import Request, Sampling, Unwatched
+from stages.interfaces import NullProgress, Request, Sampling
 from tests.engines.test_hf_adapters import make_adapter
 from tests.tiny_models import make_llama
 from tests.vllm.conftest import GREEDY, NEEDS_VLLM, QUESTIONS, SIZES, answers, ask
@@ -133,16 +133,16 @@ def test_samples_of_one_prompt_share_it_through_the_prefix_cache(
 # ---- what is in work
 
 
-class Notebook(Unwatched):
-    """What an engine says to its Watch, as (+ or -, name)."""
+class Notebook(NullProgress):
+    """What an engine says to its Progress, as (+ or -, name)."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
 
-    def begun(self, names: Iterable[str]) -> None:
+    def begin_work(self, names: Iterable[str]) -> None:
         self.told += [("+", name) for name in names]
 
-    def settled(self, names: Iterable[str]) -> None:
+    def end_work(self, names: Iterable[str]) -> None:
         self.told += [("-", name) for name in names]
 
 

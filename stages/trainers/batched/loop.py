@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.interfaces import FitJob, FitResult, Watch
+from stages.interfaces import FitJob, FitResult, Progress
 from stages.models.stacked_lora import Stack
 from stages.tokens.tokenization import Tokens, longest_sequence
 from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy, get_loss_bytes
@@ -66,12 +66,12 @@ _DRAWN_AHEAD = 4  # initial weights of jobs that wait for a slot
 class TrainingLoop:
     """Trains jobs as slots of a stack that lies on the network. Call `run` once."""
 
-    def __init__(self, network: Any, stack: Stack, ways: KernelOptions, watch: Watch) -> None:
-        self.network, self.stack, self.watch = network, stack, watch
+    def __init__(self, network: Any, stack: Stack, ways: KernelOptions, progress: Progress) -> None:
+        self.network, self.stack, self.progress = network, stack, progress
         self.path, self.ragged = _path_for(stack, ways.path), ways.ragged
         self.optimizer = StackedAdamW(stack.weights, stack.grads)
         self.residents: list[ActiveJob] = []
-        self.told = 0  # tokens of this step that the watch has been told of
+        self.told = 0  # tokens of this step that are in the log of work
         self.budget = PassBudget(ways.tokens or self._tokens_that_fit(), ALIGNMENT if self.path == "grouped" else 1)
 
     def run(self, jobs: Sequence[ActiveJob], base: AdapterBase) -> Iterator[FitResult]:
@@ -99,7 +99,7 @@ class TrainingLoop:
     def _admit(self, resident: ActiveJob, weights: Tensor) -> None:
         """Gives the job the next free slot."""
         slot, config = len(self.residents), resident.job.config
-        self.watch.begun([resident.job.id])
+        self.progress.begin_work([resident.job.id])
         self.stack.initialise(slot, weights, config.alpha / config.rank)
         self.optimizer.reset(slot)
         self.residents.append(resident)
@@ -121,12 +121,12 @@ class TrainingLoop:
         losses, failed = self._gradients(rows)
         while failed:
             self.budget.shrink(failed)
-            self.watch.note(f"memory ran out: from here on about {self.budget.tokens} tokens in one pass")
+            self.progress.note(f"memory ran out: from here on about {self.budget.tokens} tokens in one pass")
             losses, failed = self._gradients(rows)
         self.optimizer.step([resident.update() for resident in self.residents])
         for resident, loss in zip(self.residents, losses.unbind(), strict=True):
             resident.losses.append(loss)
-        self.watch.advance(1)
+        self.progress.advance(1)
 
     def _order(self, row: PackedSequence) -> tuple[int, ...]:
         """Slot by slot where spans must lie together, else rows of similar length into one pass."""
@@ -159,7 +159,7 @@ class TrainingLoop:
     def _tell(self, done: int) -> None:
         """So many tokens of the step are done; those that a pass which did not fit has sent back count once."""
         if done > self.told:
-            self.watch.trained(done - self.told)
+            self.progress.add_trained(done - self.told)
             self.told = done
 
     def _packing(self, rows: Sequence[PackedSequence]) -> Packing:

@@ -13,7 +13,7 @@ import torch
 
 from stages.errors import BadConfig, Untrainable
 from stages.files import check_space
-from stages.interfaces import FitConfig, FitJob, FitResult, Unwatched, Watch, failed
+from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, failed
 from stages.models.loading import Device, load_model, load_tokenizer
 from stages.models.lora_targets import follows_rows
 from stages.models.stacked_lora import Stack
@@ -51,7 +51,7 @@ class BatchedLoraTrainer:
             path or ("grouped" if gpu else "bmm"), gpu and has_varlen_kernel(self.network), tokens_per_step
         )
 
-    def fit(self, jobs: Iterable[FitJob], watch: Watch = Unwatched()) -> Iterator[FitResult]:
+    def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         """One result per job as it finishes, each after its directory is complete. Reads all jobs first."""
         groups: dict[tuple[int, tuple[str, ...]], list[ActiveJob]] = {}
         names = cache(lambda targets: tuple(resolve_targets(self.network, targets)))
@@ -66,22 +66,22 @@ class BatchedLoraTrainer:
                 groups.setdefault((job.config.rank, names(job.config.targets)), []).append(resident)
         tokens = sum(resident.tokens for members in groups.values() for resident in members)
         steps = sum(_steps_in_all(members, self.slots or MAX_ADAPTERS) for members in groups.values())
-        watch.expect(tokens, steps=steps)
+        progress.expect(tokens, steps=steps)
         for (rank, layers), members in groups.items():
-            yield from self._fit_group(rank, layers, members, watch)
+            yield from self._fit_group(rank, layers, members, progress)
 
     def _prepare(self, job: FitJob) -> ActiveJob:
         sequences = lesson_tokens(self.tokenizer, self.network, job.lesson, job.config, packed=True)
         return ActiveJob(job, sequences, list(plan_steps(len(sequences), job.config, job.seed)))
 
     def _fit_group(
-        self, rank: int, names: Sequence[str], members: Sequence[ActiveJob], watch: Watch
+        self, rank: int, names: Sequence[str], members: Sequence[ActiveJob], progress: Progress
     ) -> Iterator[FitResult]:
         slots = min(len(members), self.slots or count_fitting_adapters(self.network, names, rank))
         with use_packed_attention(self.network), Stack(self.network, names, rank=rank, slots=slots) as stack:
             needed = len(members) * (stack.weights[0].nbytes + SETTINGS_BYTES)
             check_space(members[0].job.out.parent, needed, f"{len(members)} adapters")
-            yield from TrainingLoop(self.network, stack, self.ways, watch).run(members, self.base)
+            yield from TrainingLoop(self.network, stack, self.ways, progress).run(members, self.base)
 
 
 def _steps_in_all(members: Sequence[ActiveJob], slots: int) -> int:
