@@ -12,6 +12,7 @@ from stages.checks import model as health
 from stages.checks.finding import Finding, fine, held, of_error, unknown, wrong
 from stages.checks.machine import check_disk, check_memory, size
 from stages.checks.packages import check_packages
+from stages.checks.server import check_server
 from stages.errors import Denied, MissingInput, SealError, Unavailable
 from stages.judges import factory
 from stages.judges.base import JUDGES, Case
@@ -19,7 +20,6 @@ from stages.judges.guarded import GuardedJudge
 from stages.models.inspection import Adapter, misfits, model_tensors, read_adapter
 from stages.models.loading import Device
 from stages.models.safetensors_header import TensorInfo, shown
-from stages.services import endpoint
 from stages.services.base import Transport
 
 __all__ = ["SERVICES", "Finding", "Wanted", "run"]
@@ -59,7 +59,7 @@ def run(wanted: Wanted, *, key: str | None = None, judge_key: str | None = None)
     for path in wanted.adapters:
         yield from check_adapter(path, wanted.model)
     if (url := wanted.base_url) is not None:
-        yield from endpoint.check_server(url, key)
+        yield from check_server(url, key)
     if (judge := wanted.judge) is not None:
         yield from check_judge(judge, key if judge_key is None else judge_key)
 

@@ -188,4 +188,4 @@ _SERVER_S = "a server does the work with --engine openai, on its own device"
 def tell(stage: str, engine: Any) -> None:
     """Calls, tokens and cost of an engine behind a server; nothing of any other."""
     if hasattr(engine, "transport"):
-        note(f"seal {stage}: {engine.model}: {format_usage(engine.transport.tally, [f'{engine.failed} failed'])}")
+        note(f"seal {stage}: {engine.model}: {format_usage(engine.transport.usage, [f'{engine.failed} failed'])}")

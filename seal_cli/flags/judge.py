@@ -107,4 +107,4 @@ def tell(stage: str, judge: Any, beside: Any = None) -> None:
     failed = {reason: count for reason, count in judge.unscored.items() if count}
     reasons = ", ".join(f"{reason} {count}" for reason, count in failed.items())
     told = [f"{judge.cached} cached", f"{sum(failed.values())} failed{f' ({reasons})' if failed else ''}"]
-    note(f"seal {stage}: judge {judge.name}: {format_usage(judge.transport.tally, told)}")
+    note(f"seal {stage}: judge {judge.name}: {format_usage(judge.transport.usage, told)}")

@@ -58,8 +58,8 @@ def connect(url: str, keys: Sequence[str], flags: ServiceFlags, *, timeout_s: fl
     )
 
 
-def format_usage(tally: Usage, more: Iterable[str] = ()) -> str:
+def format_usage(usage: Usage, more: Iterable[str] = ()) -> str:
     """`120 calls, 380 cached, 2 failed, 3 tried again, 41200 + 240 tokens, cost 0.03`"""
-    cost = [] if tally.cost is None else [f"cost {tally.cost:.4g}"]
-    tokens = [f"{tally.prompt_tokens} + {tally.completion_tokens} tokens"] if tally.prompt_tokens else []
-    return ", ".join([f"{tally.calls} calls", *more, f"{tally.retries} tried again", *tokens, *cost])
+    cost = [] if usage.cost is None else [f"cost {usage.cost:.4g}"]
+    tokens = [f"{usage.prompt_tokens} + {usage.completion_tokens} tokens"] if usage.prompt_tokens else []
+    return ", ".join([f"{usage.calls} calls", *more, f"{usage.retries} tried again", *tokens, *cost])

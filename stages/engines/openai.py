@@ -13,8 +13,8 @@ from stages.errors import SealError
 from stages.interfaces import Completion, Finish, NullProgress, Progress, Prompt, Request
 from stages.records.thoughts import explain_no_answer, join_reasoning, remove_thoughts
 from stages.services.base import Call, Failure, LimitName, Reply, Transport
-from stages.services.choices import ChoiceText, first_choice
 from stages.services.dialect import Dialect
+from stages.services.responses import ChoiceText, first_choice
 from stages.services.vllm_server import LoraRegistry, ServerInfo, get_room_for_completion, make_unload_call
 
 _FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
@@ -83,7 +83,7 @@ class OpenAIEngine:
 
     def _submit(self, asked: PendingRequest) -> None:
         request = asked.request
-        model = self.loras.name_of(request.adapter) if request.adapter else self.model
+        model = self.loras.load(request.adapter) if request.adapter else self.model
         self.transport.progress.begin_work([request.id])
         limit = min(asked.limit or request.sampling.max_tokens, self.server.context or sys.maxsize)
         call = make_call(request, model, self.dialect.limit_name, limit)

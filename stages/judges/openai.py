@@ -14,8 +14,8 @@ from stages.judges.several_golds import is_unanswerable
 from stages.records.record import content_id
 from stages.records.thoughts import remove_thoughts
 from stages.services.base import Call, LimitName, Reply, Transport
-from stages.services.choices import first_choice
 from stages.services.dialect import Dialect
+from stages.services.responses import first_choice
 
 PROMPT = (  # SEAL App. B, official query server
     "You are a grading assistant. Your job is to determine whether a student's answer correctly answers the question "

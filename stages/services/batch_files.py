@@ -18,7 +18,6 @@ from stages.records.strict_json import sanitize
 from stages.services.base import Call, Failure, Reply, Usage
 from stages.services.redaction import quote_line
 from stages.services.responses import error_field, error_message, make_failure
-from stages.services.usage import count
 
 _VERSION = "/v1/"  # OpenAI's files name paths from the root of the server
 
@@ -30,17 +29,14 @@ def get_custom_id(call: Call) -> str:
 
 
 def write_batch(calls: Iterable[Call]) -> Iterator[dict[str, Any]]:
-    """One line per call; the same call a second time is left out, since a batch must not name one twice."""
-    seen: set[str] = set()
-    for call in calls:
-        name = get_custom_id(call)
-        if name not in seen:
-            seen.add(name)
-            yield {"custom_id": name, "method": "POST", "url": _VERSION + call.path, "body": sanitize(dict(call.body))}
+    """One line per call; a repeated call is left out, since a batch must not name one twice."""
+    lines = {get_custom_id(call): call for call in calls}
+    for name, call in lines.items():
+        yield {"custom_id": name, "method": "POST", "url": _VERSION + call.path, "body": sanitize(dict(call.body))}
 
 
 @dataclass(frozen=True)
-class Answer:
+class BatchAnswer:
     """What a line says. status None: the request was never carried out."""
 
     status: int | None
@@ -51,35 +47,32 @@ class Answer:
         if self.status is None:
             code, words = error_field(self.error, "code") or "no response", quote_line(error_message(self.error), None)
             return Reply(call.id, None, Failure("api_error", f"{code}: {words}" if words else code))
-        if not self.good:
+        if not self.is_success:
             return Reply(call.id, None, make_failure(self.status, self.body, None))
         if not isinstance(self.body, dict):
             return Reply(call.id, None, Failure("unparsable", "answers JSON that is no object", self.status))
         return Reply(call.id, self.body)
 
     @property
-    def good(self) -> bool:
+    def is_success(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
 
 
 class BatchAnswers:
-    """A Transport that sends nothing: the calls are answered from a batch's output and error files."""
+    """A Transport that sends nothing: calls are answered from a batch's output and error files."""
 
     live = False
+    room = True
 
     def __init__(self, paths: Iterable[Path], progress: Progress = NullProgress()) -> None:
         """Without files nothing is answered. Raises MissingInput, and BadInput for a line that is no answer."""
         files = tuple(paths)
-        self.tally, self.progress = Usage(), progress
+        self.usage, self.progress = Usage(), progress
         self._names = " and ".join(str(path) for path in files)
         self._answers = read_answers(files)
         self._replies: list[Reply] = []
         self._missing: list[Reply] = []
         self._found = False
-
-    @property
-    def room(self) -> bool:
-        return True
 
     @property
     def open(self) -> int:
@@ -95,16 +88,16 @@ class BatchAnswers:
             self._replies.append(answer.reply_to(call))
 
     def take(self, *, wait: bool) -> list[Reply]:
-        """Calls without an answer are kept back until one has been found. Raises BadInput where none is."""
+        """Calls without an answer are kept back until one has been found. Raises BadInput if none is."""
         if self._found or not self._names:
             self._replies, self._missing = self._replies + self._missing, []
         elif wait and self._missing:
-            raise self._unfit()
+            raise self._explain_no_match()
         replies, self._replies = self._replies, []
-        count(self.tally, replies)
+        self.usage.add(replies)
         return replies
 
-    def _unfit(self) -> BadInput:
+    def _explain_no_match(self) -> BadInput:
         if not self._answers:
             return BadInput(
                 f"{self._names}: holds no answers; give the batch's output file once the batch is done,"
@@ -119,28 +112,27 @@ class BatchAnswers:
         self._replies, self._missing = [], []
 
 
-def read_answers(paths: Iterable[Path]) -> dict[str, Answer]:
+def read_answers(paths: Iterable[Path]) -> dict[str, BatchAnswer]:
     """The answers of all files by their custom_id: a success before any failure, and the last of failures.
 
     A batch whose failed calls were sent again has both. Raises BadInput for two successes that are not the same.
     """
-    answers: dict[str, Answer] = {}
+    answers: dict[str, BatchAnswer] = {}
     places: dict[str, str] = {}
-    for where, line in _read_files(paths):
-        name, answer = _parsed(where, line)
+    for where, line in _read_lines(paths):
+        name, answer = _parse_line(where, line)
         known = answers.get(name)
-        if known and known.good and not answer.good:
+        if known and known.is_success and not answer.is_success:
             continue
-        if known and known.good and known != answer:
-            raise BadInput(
-                f"{where}: answers {quote_line(name, None)} otherwise than {places[name]}; give one batch's files"
-            )
+        if known and known.is_success and known != answer:
+            shown = quote_line(name, None)
+            raise BadInput(f"{where}: answers {shown} otherwise than {places[name]}; give one batch's files")
         if known != answer:
             answers[name], places[name] = answer, where
     return answers
 
 
-def _read_files(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read_lines(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in paths:
         try:
             with path.open("rb") as file:
@@ -150,15 +142,15 @@ def _read_files(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
             raise MissingInput(f"{path}: {reason.lower()}; give the batch's output file") from None
 
 
-def _parsed(where: str, line: dict[str, Any]) -> tuple[str, Answer]:
+def _parse_line(where: str, line: dict[str, Any]) -> tuple[str, BatchAnswer]:
     name, response, error = line.get("custom_id"), line.get("response"), line.get("error")
     if isinstance(name, str) and "method" in line and "response" not in line:
         raise BadInput(f"{where}: a line of the batch itself, not of its answers (download the batch's output file)")
     if not isinstance(name, str) or not {"response", "error"} & line.keys():
         raise BadInput(f"{where}: no custom_id with a response or an error; give a batch's output file")
     if response is None:
-        return name, Answer(None, None, error)
+        return name, BatchAnswer(None, None, error)
     status = response.get("status_code") if isinstance(response, dict) else None
     if type(status) is not int:
         raise BadInput(f"{where}: response.status_code is no number; give a batch's output file")
-    return name, Answer(status, response.get("body"), error)
+    return name, BatchAnswer(status, response.get("body"), error)

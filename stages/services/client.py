@@ -1,26 +1,29 @@
-"""An OpenAI-compatible server over HTTP: several calls at once, each tried again while there is hope.
+"""An OpenAI-compatible server over HTTP: many calls at once, asked from ordinary, synchronous code.
 
-Import it when a server is to be asked: it loads the OpenAI SDK. The threads are daemons and are never joined, so that
-whoever interrupts the main thread ends the process at once.
+The calls run in one event loop in a daemon thread, which is never joined: whoever interrupts the main thread ends the
+process at once. The thread starts with the first call, so that a process may fork before.
 """
 
+import asyncio
 import queue
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from stages.errors import Denied
 from stages.interfaces import NullProgress, Progress
 from stages.services.base import Call, Reply, Usage
-from stages.services.concurrency import ConcurrencyLimiter
-from stages.services.connection import HttpClient, silence
-from stages.services.endpoint import KEY_NAME, check_key, check_url
-from stages.services.retry import Closed, Exhausted, RetryingClient
-from stages.services.usage import count
+from stages.services.connection import HttpClient
+from stages.services.endpoint import KEY_NAME, check_key, check_url, start_daemon
+from stages.services.retry import ConcurrencyLimiter, Exhausted, RetryingClient
 
-Came = Reply | Exhausted | str | BaseException  # a str is a note
+_T = TypeVar("_T")
 
 
 class Server:
-    """A Transport over HTTP. A call is tried for `retry_for_s`; a request that was begun has its whole `timeout_s`."""
+    """A Transport over HTTP. A call is tried for `retry_for_s`; a request that has begun has its whole `timeout_s`."""
 
     live = True
 
@@ -35,24 +38,20 @@ class Server:
         progress: Progress = NullProgress(),
         key_name: str = KEY_NAME,
     ) -> None:
-        """Raises BadConfig for an address or a key that cannot be used."""
-        base, key = check_url(base_url), key or None
+        """Raises BadConfig for an address or a key that cannot be used. `key_name`: of the environment variable."""
+        base = check_url(base_url)
         check_key(key)
-        silence()
-        self.tally = Usage()
-        self.progress = progress
-        self._key_name = key_name  # in the environment
-        self._concurrency = concurrency
-        self._wire = HttpClient(base, key, timeout_s)
-        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._came: queue.SimpleQueue[Came] = queue.SimpleQueue()
-        self._tries = RetryingClient(self._wire, key, ConcurrencyLimiter(concurrency), retry_for_s, say=self._came.put)
-        self._threads: list[threading.Thread] = []
-        self._ended = 0  # threads, counted under the lock
-        self._lock = threading.Lock()
+        self.usage, self.progress = Usage(), progress
+        self._key_name, self._concurrency = key_name, concurrency
+        self._http = HttpClient(base, key or None, timeout_s)
+        self._arrived: queue.SimpleQueue[Reply | Exhausted | str | BaseException] = queue.SimpleQueue()  # str: a note
+        self._client = RetryingClient(self._http, ConcurrencyLimiter(concurrency), retry_for_s, note=self._arrived.put)
+        self._calls: asyncio.Queue[Call] = asyncio.Queue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._serving: asyncio.Task[None] | None = None
         self._closed, self._open = False, 0
-        self._doubtful: list[Reply] = []  # of calls given up since the last answer
-        self._last: list[Reply] = []  # held back: the error that it may be part of must find a call open
+        self._exhausted: list[Reply] = []  # since the last answer
+        self._held_back: list[Reply] = []  # one, as long as it may be part of an error that must find a call open
         self._error: BaseException | None = None
 
     @property
@@ -63,95 +62,102 @@ class Server:
     def open(self) -> int:
         return self._open
 
+    # ---- in the thread that asks
+
     def submit(self, call: Call) -> None:
         if self._closed:
             raise RuntimeError("a call was submitted to a server that is closed")
         self._open += 1
-        self._calls.put(call)
-        if len(self._threads) < min(self._concurrency, self._open):
-            thread = threading.Thread(target=self._work, name=f"server-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        loop = self._loop or self._start()
+        with suppress(RuntimeError):  # the loop has ended with an error, which `take` raises
+            loop.call_soon_threadsafe(self._calls.put_nowait, call)
 
     def take(self, *, wait: bool) -> list[Reply]:
         """Replies that have come. They are handed out before an error is raised, which is then raised each time."""
         if self._closed:
             return []
-        replies = self._arrived(wait=False)
+        replies = self._receive(wait=False)
         while wait and self._open and not replies and self._error is None:
-            replies = self._arrived(wait=True)
-        replies = self._checked(replies, wait=wait)
-        self.tally.retries = self._tries.retries
+            replies = self._receive(wait=True)
+        replies = self._fail_fast(replies, wait=wait)
+        self.usage.retries = self._client.retries
         if self._error is not None and not replies:
-            raise self._named(self._error) from None
+            told = str(self._error).replace(KEY_NAME, self._key_name)
+            raise Denied(told) if isinstance(self._error, Denied) else self._error
         self._open -= len(replies)
-        count(self.tally, replies)
+        self.usage.add(replies)
         return replies
 
-    def _checked(self, replies: list[Reply], *, wait: bool) -> list[Reply]:
-        """The replies, less one where all calls have failed alike; none where who waits has no more calls to submit."""
-        error = self._tries.alike.error() if self._error is None and self._open == len(replies) else None
+    def close(self) -> None:
+        self._closed, self._open = True, 0
+        if self._loop and self._serving:
+            with suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._serving.cancel)
+
+    def _receive(self, *, wait: bool) -> list[Reply]:
+        """What has arrived. Exhausted calls come with the next answer: if the service is gone, they stay open."""
+        replies, self._held_back = self._held_back, []
+        with suppress(queue.Empty):
+            arrived = self._arrived.get(
+                wait, timeout=0.5
+            )  # ends now and then: some platforms hear no signal until then
+            while True:
+                if isinstance(arrived, Reply):
+                    replies.append(arrived)
+                elif isinstance(arrived, Exhausted):
+                    self._exhausted.append(arrived.reply)
+                elif isinstance(arrived, str):
+                    self.progress.note(arrived)
+                else:
+                    self._error = arrived
+                arrived = self._arrived.get_nowait()
+        nothing_else = self._open == len(self._exhausted) + len(replies)
+        if self._error is None and (replies or nothing_else):
+            replies, self._exhausted = self._exhausted + replies, []
+        return replies
+
+    def _fail_fast(self, replies: list[Reply], *, wait: bool) -> list[Reply]:
+        """Hold one reply back if all calls failed alike; none are left if the caller waits and has no more calls."""
+        error = self._client.fail_fast.error() if self._error is None and self._open == len(replies) else None
         if error is None:
             return replies
         if wait and self.room:
             self._error = error
             return []
         kept = 1 if wait and len(replies) == 1 else len(replies) - 1
-        self._last = replies[kept:]
+        self._held_back = replies[kept:]
         return replies[:kept]
 
-    def _named(self, error: BaseException) -> BaseException:
-        """The error, which tells by name where the key is from."""
-        return Denied(str(error).replace(KEY_NAME, self._key_name)) if isinstance(error, Denied) else error
+    # ---- in the event loop
 
-    def _arrived(self, *, wait: bool) -> list[Reply]:
-        """What has come, without calls given up after which nothing came: where the service is gone they stay open."""
-        replies, self._last = self._last, []
-        for came in self._queued(wait=wait):
-            if isinstance(came, Reply):
-                replies.append(came)
-            elif isinstance(came, Exhausted):
-                self._doubtful.append(came.reply)
-            elif isinstance(came, str):
-                self.progress.note(came)
-            else:
-                self._error = self._error or came
-        nothing_else = self._open == len(self._doubtful) + len(replies)
-        if self._error is None and (replies or nothing_else):
-            replies, self._doubtful = self._doubtful + replies, []
-        return replies
+    def _start(self) -> asyncio.AbstractEventLoop:
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(_DaemonExecutor())
+        self._serving = self._loop.create_task(self._serve())
+        threading.Thread(target=self._run, args=(self._loop, self._serving), name="server", daemon=True).start()
+        return self._loop
 
-    def _queued(self, *, wait: bool) -> list[Came]:
-        """Everything that is in the queue. A wait ends now and then, so that a signal is heard on every platform."""
-        found: list[Came] = []
+    def _run(self, loop: asyncio.AbstractEventLoop, serving: "asyncio.Task[None]") -> None:
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(serving)
+        loop.run_until_complete(self._http.close())
+        loop.close()
+
+    async def _serve(self) -> None:
+        """Answer calls until `close`, or until an error that ends the run."""
         try:
-            found.append(self._came.get(wait, timeout=0.5))
-            while True:
-                found.append(self._came.get_nowait())
-        except queue.Empty:
-            return found
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    tasks.create_task(self._answer(await self._calls.get()))
+        except BaseExceptionGroup as group:
+            self._arrived.put(group.exceptions[0])
 
-    def close(self) -> None:
-        self._closed, self._open = True, 0
-        self._tries.end()
-        self._wire.abort()
-        for _ in self._threads:
-            self._calls.put(None)
-        if not self._threads:
-            self._wire.close()
+    async def _answer(self, call: Call) -> None:
+        self._arrived.put(await self._client.ask(call))
 
-    def _work(self) -> None:
-        """What each thread does until `close`. The last one ends the connections that none of them uses any more."""
-        while (call := self._calls.get()) is not None:
-            try:
-                self._came.put(self._tries.settle(call))
-            except Closed:
-                continue
-            except BaseException as error:  # noqa: BLE001
-                self._tries.end()
-                self._came.put(error)
-        with self._lock:
-            self._ended += 1
-            last = self._ended == len(self._threads)
-        if last:
-            self._wire.close()
+
+class _DaemonExecutor(ThreadPoolExecutor):
+    """Looks up names of hosts in daemon threads, for which a process does not wait at its end."""
+
+    def submit(self, function: Callable[..., _T], /, *arguments: Any, **named: Any) -> Future[_T]:
+        return start_daemon(lambda: function(*arguments, **named))

@@ -1,209 +1,165 @@
-"""One request over HTTP by the OpenAI SDK. Heavy: imported with stages.services.client, when a server is to be asked.
+"""One request over HTTP, sent with the OpenAI SDK. Heavy to import: only when a server is to be asked.
 
-The SDK is told everything, so that it takes nothing from the environment; and what goes wrong leaves here as a value,
-because its exceptions hold the request with its headers.
+Every option of the SDK is given, so that it takes none from the environment. What goes wrong is returned as a value:
+the SDK's exceptions hold the request with its headers.
 """
 
+import asyncio
 import json
 import logging
 import ssl
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import httpx2
 import openai
 
 from stages.errors import BadConfig
-from stages.services.base import Failure
-from stages.services.deadlines import Connection, Deadlines
+from stages.services.base import Call, Failure
 from stages.services.endpoint import explain_unreachable
-from stages.services.responses import LATER, HttpResponse, TransientError
+from stages.services.responses import LATER, HttpResponse, Outcome, TransientError, classify_response
 
-MOST_BYTES = 64 * 2**20  # of an answer
-_MOST_ERROR_BYTES = 2**16  # of an answer that is no success
+MAX_BYTES = 64 * 2**20  # of an answer
+_MAX_ERROR_BYTES = 2**16  # of a response that is no success
 _CONNECT_S = 10.0
-_LOGGERS = ("openai", "httpx2", "httpcore2", "stamina")
-_SENT = (  # what else the SDK would tell of this machine or take from the environment is not sent
+_HEADERS = (  # that are sent; the SDK has more, which tell of this machine or come from the environment
     *("host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length"),
     "authorization",
 )
-
-
-@dataclass(frozen=True)
-class Line:
-    """What one thread asks through."""
-
-    client: openai.OpenAI
-    http: httpx2.Client
-    connection: Connection
+_LOGGERS = ("openai", "httpx2", "httpcore2")
 
 
 class HttpClient:
-    """Carries requests to one server, each for at most `timeout_s`. Asked from many threads."""
+    """Sends requests to one server and classifies what comes back. Each has `timeout_s` in all."""
 
     def __init__(self, base: str, key: str | None, timeout_s: float) -> None:
-        self.base, self.timeout_s = base, timeout_s
-        self._authorization = f"Bearer {key}" if key else openai.omit
-        self._key = key or ""
-        self._trust = httpx2.create_ssl_context()  # takes 50 ms to make, so all lines share it
-        self._deadlines = Deadlines(timeout_s)
-        self._lines: list[Line] = []
-        self._mine = threading.local()
-
-    @property
-    def _line(self) -> Line:
-        """Of the thread that asks. Each has its own, so that it is known which connection its request is on."""
-        if not hasattr(self._mine, "line"):
-            self._mine.line = self._connected(Connection())
-            self._lines.append(self._mine.line)
-        line: Line = self._mine.line
-        return line
-
-    def _connected(self, connection: Connection) -> Line:
-        timeout = httpx2.Timeout(self.timeout_s, connect=min(self.timeout_s, _CONNECT_S))
-
-        def prepare(request: httpx2.Request) -> None:
-            request.headers = httpx2.Headers([pair for pair in request.headers.items() if pair[0].lower() in _SENT])
-            request.extensions |= {"trace": connection.trace}
-
-        http = httpx2.Client(
-            timeout=timeout,
-            limits=httpx2.Limits(),
-            follow_redirects=False,
-            verify=self._trust,
-            event_hooks={"request": [prepare], "response": [_bound]},
-        )
-        client = openai.OpenAI(
-            api_key=self._key,
+        _silence_loggers()
+        self.base, self._key, self._timeout_s = base, key, timeout_s
+        self._connect_s = min(timeout_s, _CONNECT_S)
+        self._client = openai.AsyncOpenAI(
+            api_key=key or "",
             admin_api_key="",
-            organization="",
-            project="",
-            webhook_secret="",
-            base_url=self.base,
+            base_url=base,
             max_retries=0,
-            timeout=timeout,
-            http_client=http,
+            http_client=httpx2.AsyncClient(
+                timeout=httpx2.Timeout(None, connect=self._connect_s),
+                limits=httpx2.Limits(),
+                verify=_make_ssl_context(),
+                follow_redirects=False,
+                event_hooks={"request": [_limit_headers], "response": [_limit_body]},
+            ),
         )
-        return Line(client, http, connection)
 
-    def ask(self, path: str, body: Mapping[str, Any]) -> HttpResponse | TransientError | Failure | BadConfig:
-        """What the server answers, whatever it is, or why there is no whole answer."""
-        line = self._line
-        with self._deadlines.watching(line.connection):
-            try:
-                response = line.client.post(
-                    f"/{path}",
+    async def send(self, call: Call) -> Outcome:
+        """What the server answers, or why there is no complete answer."""
+        headers = {"Authorization": f"Bearer {self._key}" if self._key else openai.omit}
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._client.post(
+                    f"/{call.path}",
                     cast_to=httpx2.Response,
-                    content=_encoded(body),
-                    options={"headers": {"Authorization": self._authorization}},
+                    content=_encode(call.body),
+                    options={"headers": headers},
                 )
-            except openai.APIStatusError as error:
-                response = error.response
-            except Exception as error:  # noqa: BLE001
-                return self._late if line.connection.cut else self._unheard(error)
-        if line.connection.cut and response.is_success:  # its end may be ours
-            return self._late
-        return HttpResponse(response.status_code, dict(response.headers), response.content)
+        except openai.APIStatusError as error:
+            response = error.response
+        except TimeoutError:
+            return self._timed_out
+        except Exception as error:  # noqa: BLE001
+            return self._explain(error)
+        found = HttpResponse(response.status_code, dict(response.headers), response.content)
+        return classify_response(self.base, self._key, call, found)
 
     @property
-    def _late(self) -> TransientError:
-        return TransientError("timeout", f"no answer within {self.timeout_s:g} s", LATER)
+    def _timed_out(self) -> TransientError:
+        return TransientError("timeout", f"no answer within {self._timeout_s:g} s", LATER)
 
-    def _unheard(self, error: Exception) -> TransientError | Failure | BadConfig:
-        begun = isinstance(error, openai.APIConnectionError) and "begun" in error.request.extensions
-        causes = list(_chain(error))
-        if any(isinstance(cause, TooLong) for cause in causes):
-            return Failure("unparsable", f"answers more than {MOST_BYTES:,} bytes")
+    def _explain(self, error: Exception) -> TransientError | Failure | BadConfig:
+        causes = list(_causes(error))
+        if any(isinstance(cause, _BodyTooLong) for cause in causes):
+            return Failure("unparsable", f"answers more than {MAX_BYTES:,} bytes")
         if any(isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError) for cause in causes):
-            return self._unconnected(causes)
-        if any(isinstance(cause, httpx2.TimeoutException) for cause in causes):
-            return self._late
-        if begun:
+            return self._explain_connection(causes)
+        if isinstance(error, openai.APIConnectionError) and "begun" in error.request.extensions:
             return TransientError("truncated", "sends an answer that is cut off", LATER)
-        if any("disconnected" in str(cause) for cause in causes) or any(isinstance(c, OSError) for c in causes):
+        if any("disconnected" in str(cause) or isinstance(cause, httpx2.NetworkError) for cause in causes):
             return TransientError("api_error", "closes the connection without an answer", LATER)
-        return TransientError(
-            "api_error",
-            f"does not speak HTTP ({type(causes[-1]).__name__})",
-            "correct port and scheme of --base-url",
-        )
+        found = f"does not speak HTTP ({type(causes[-1]).__name__})"
+        return TransientError("api_error", found, "correct port and scheme of --base-url")
 
-    def _unconnected(self, causes: list[BaseException]) -> TransientError | BadConfig:
-        cause = next((cause for cause in causes if isinstance(cause, OSError)), TimeoutError())
-        timeout_s = min(self.timeout_s, _CONNECT_S)
-        told, advice = explain_unreachable(self.base, cause, timeout_s)
+    def _explain_connection(self, causes: list[BaseException]) -> TransientError | BadConfig:
+        cause = next((cause for cause in reversed(causes) if isinstance(cause, OSError)), TimeoutError())
+        told, advice = explain_unreachable(self.base, cause, self._connect_s)
         if isinstance(cause, ssl.SSLError):
             return BadConfig(f"{told}; {advice}")
         found = told.removeprefix(f"{self.base}: ")
         if isinstance(cause, TimeoutError):
-            found = f"takes no connection within {timeout_s:g} s"
+            found = f"takes no connection within {self._connect_s:g} s"
         return TransientError("api_error", found, advice, unreachable=True)
 
-    def abort(self) -> None:
-        """Ends every request that is under way."""
-        self._deadlines.abort()
-
-    def close(self) -> None:
-        """When no request is under way."""
-        self._deadlines.abort()
-        for line in self._lines:
-            line.http.close()
+    async def close(self) -> None:
+        await self._client.close()
 
 
-class TooLong(httpx2.ReadError):
+@cache
+def _make_ssl_context() -> ssl.SSLContext:
+    """One for all servers: it takes 50 ms."""
+    return httpx2.create_ssl_context()
+
+
+async def _limit_headers(request: httpx2.Request) -> None:
+    request.headers = httpx2.Headers([pair for pair in request.headers.items() if pair[0].lower() in _HEADERS])
+
+
+async def _limit_body(response: httpx2.Response) -> None:
+    response.request.extensions["begun"] = True
+    response.stream = _LimitedBody(response.stream, response.is_success)
+
+
+class _BodyTooLong(httpx2.ReadError):
     pass
 
 
-def _bound(response: httpx2.Response) -> None:
-    """Limits the size of a body, of which the SDK would take any."""
-    response.request.extensions["begun"] = True
-    if isinstance(response.stream, httpx2.SyncByteStream):
-        response.stream = Body(response.stream, response.is_success)
+class _LimitedBody(httpx2.AsyncByteStream):
+    """The bytes of a response up to a limit; the SDK has none. A broken body of an error ends where it breaks."""
+
+    def __init__(self, stream: Any, success: bool) -> None:
+        self._stream, self._success = stream, success
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = MAX_BYTES if self._success else _MAX_ERROR_BYTES
+        try:
+            async for piece in self._stream:
+                left -= len(piece)
+                if left < 0:
+                    raise _BodyTooLong("")
+                yield piece
+        except httpx2.TransportError:
+            if self._success:
+                raise
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
-class Body(httpx2.SyncByteStream):
-    """The bytes of an answer, up to a number. Of an error's body, as many as come."""
-
-    def __init__(self, stream: httpx2.SyncByteStream, good: bool) -> None:
-        self._stream, self._good = stream, good
-
-    def __iter__(self) -> Iterator[bytes]:
-        if self._good:
-            yield from self._bounded(MOST_BYTES)
-            return
-        with suppress(httpx2.TransportError):
-            yield from self._bounded(_MOST_ERROR_BYTES)
-
-    def _bounded(self, most: int) -> Iterator[bytes]:
-        for piece in self._stream:
-            most -= len(piece)
-            if most < 0:
-                raise TooLong("")
-            yield piece
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-def _encoded(body: Mapping[str, Any]) -> bytes:
+def _encode(body: Mapping[str, Any]) -> bytes:
     """JSON in UTF-8. Half characters, which UTF-8 cannot carry, become U+FFFD."""
     text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it came from, the innermost last."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+    yield error
+    if isinstance(error, BaseExceptionGroup):  # one for each address of a host
+        yield from _causes(error.exceptions[0])
+    elif cause := error.__cause__ or error.__context__:
+        yield from _causes(cause)
 
 
-def silence() -> None:
-    """Nothing that the libraries log reaches a handler: at level debug it holds headers, which hold the key."""
+def _silence_loggers() -> None:
+    """No handler gets what the libraries log: at level debug it holds headers, and so the key."""
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.propagate = False

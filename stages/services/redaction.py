@@ -1,4 +1,4 @@
-"""Text of a server, made fit to be shown: it may repeat the key it was sent, and anything else."""
+"""Hides the API key in a server's text, which may repeat anything that it was sent."""
 
 import re
 from base64 import b64encode
@@ -6,35 +6,31 @@ from functools import lru_cache
 from typing import Any
 
 from stages.records.jsonl import one_line
-from stages.services.endpoint import HIDDEN
 
-_LONGEST = 200  # characters of a server's text that are quoted
-_SECRET = 16  # characters: a shorter key is a dummy ("EMPTY"), a word that an answer may well hold
-_ESCAPED = '"/'  # JSON may write them with a backslash
-_NESTED = 8  # backslashes before a character: JSON in JSON in JSON has seven
-
-
-@lru_cache(maxsize=8)
-def _spelling(key: str) -> re.Pattern[str]:
-    """The key with each character as it is, as in a URL, or as in JSON, which may be within JSON again.
-
-    A very short one ("token") is a dummy, which is no part of a longer word (max_tokens).
-    """
-    written = "".join(_spelled(character) for character in key)
-    return re.compile(rf"(?<!\w){written}(?!\w)" if len(key) < _SECRET // 2 else written)
-
-
-def _spelled(character: str) -> str:
-    code = f"(?i:{ord(character):02x})"
-    bare = rf"\\{{0,{_NESTED}}}" if character in _ESCAPED else ""
-    return rf"(?:{bare}{re.escape(character)}|%{code}|\\{{1,{_NESTED}}}u00{code})"
+_HIDDEN = "(key)"
+_MAX_QUOTED = 200  # characters
+_SHORTEST_SECRET = 16  # characters: a shorter key is a dummy ("EMPTY"), which may be a word of an answer
+_SHORTEST_IN_WORDS = 8  # characters: a shorter key ("token") is hidden only as a whole word, so not in max_tokens
 
 
 @lru_cache(maxsize=8)
-def _encodings(key: str) -> tuple[str, ...]:
-    """What shows of a key inside base64 that begins anywhere before it."""
+def _spellings(key: str) -> re.Pattern[str]:
+    """Each character as it is, as in a URL (%2F), or as in JSON (\\/, \\u002f), which may be JSON within JSON."""
+
+    def spell(character: str) -> str:
+        code = f"(?i:{ord(character):02x})"
+        escape = r"\\{0,8}" if character in '"/' else ""  # JSON in JSON in JSON has seven backslashes
+        return rf"(?:{escape}{re.escape(character)}|%{code}|\\{{1,8}}u00{code})"
+
+    written = "".join(spell(character) for character in key)
+    return re.compile(rf"(?<!\w){written}(?!\w)" if len(key) < _SHORTEST_IN_WORDS else written)
+
+
+@lru_cache(maxsize=8)
+def _base64_forms(key: str) -> tuple[str, ...]:
+    """What base64 shows of a key, wherever in the encoded bytes it begins. The longest first."""
     found = set()
-    for before in range(3 if len(key) >= _SECRET // 2 else 0):  # bytes of the same base64 group that come first
+    for before in range(3 if len(key) >= _SHORTEST_IN_WORDS else 0):  # bytes that share the key's first group of three
         encoded = b64encode(bytes(before) + key.encode()).decode().rstrip("=")
         found.add(encoded[-(-before * 8 // 6) : len(encoded) - (len(encoded) % 4 != 0)])
     return tuple(sorted(found, key=len, reverse=True))
@@ -45,40 +41,27 @@ def redact(text: str, key: str | None) -> str:
     if not key:
         return text
     if key in text or "%" in text or "\\" in text:
-        text = _spelling(key).sub(HIDDEN, text)
-    for form in _encodings(key):
-        text = text.replace(form, HIDDEN)
+        text = _spellings(key).sub(_HIDDEN, text)
+    for form in _base64_forms(key):
+        text = text.replace(form, _HIDDEN)
     return text
 
 
-def without_secret(text: str, key: str | None) -> str:
-    """A whole answer, which is data: only a key that no text holds by chance is replaced."""
-    return redact(text, key) if key and len(key) >= _SECRET else text
-
-
-def without_secrets(value: Any, text: str, key: str | None) -> Any:
-    """The same of an answer in JSON: the value that was read from the text, since JSON can write any letter as \\u00….
-
-    A text that holds neither the key nor a backslash is not searched value by value.
-    """
-    if not key or len(key) < _SECRET or ("\\" not in text and redact(text, key) == text):
+def redact_answer(value: Any, key: str | None) -> Any:
+    """Text or JSON of an answer with the key replaced in every string. A dummy key stays: it may be a word."""
+    if not key or len(key) < _SHORTEST_SECRET:
         return value
-    return _searched(value, key)
-
-
-def _searched(value: Any, key: str) -> Any:
-    """JSON with every form of the key replaced in all of its strings."""
     if isinstance(value, str):
         return redact(value, key)
     if isinstance(value, list):
-        return [_searched(item, key) for item in value]
+        return [redact_answer(item, key) for item in value]
     if isinstance(value, dict):
-        return {redact(name, key): _searched(item, key) for name, item in value.items()}
+        return {redact(name, key): redact_answer(item, key) for name, item in value.items()}
     return value
 
 
 def quote_line(text: str, key: str | None) -> str:
-    """The first line of a server's text that says something, without the key and without control characters."""
+    """The first line that is not empty, without the key, without control characters, and cut to _MAX_QUOTED."""
     lines = (line.strip() for line in redact(text, key).splitlines())
     first = one_line(next((line for line in lines if line), ""))
-    return first if len(first) <= _LONGEST else first[: _LONGEST - 1] + "…"
+    return first if len(first) <= _MAX_QUOTED else first[: _MAX_QUOTED - 1] + "…"

@@ -1,29 +1,33 @@
-"""What one answer of a server means: a body, the failure of one call, trouble that may pass, or the end of the run."""
+"""What a server's response means: an answer, the failure of one call, an error that may pass, or the end of the run."""
 
+import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
-from stages.errors import SealError
+from stages.errors import BadConfig, Denied, SealError
 from stages.records.strict_json import parse_json
 from stages.services.base import Call, Failure, Reason
-from stages.services.fatal_errors import refused
-from stages.services.pauses import get_retry_after_s
-from stages.services.redaction import quote_line, without_secret, without_secrets
+from stages.services.endpoint import KEY_NAME, get_corrected_base
+from stages.services.redaction import quote_line, redact_answer
 
-_PASSING = (408, 409, 425, 429)  # and 5xx: what the same request may get past later
-_CROWDED = (429, 503, 529)  # too many requests at once
+_RETRYABLE = (408, 409, 425, 429)  # and 5xx: the same request may succeed later
+_OVERLOADED = (429, 503, 529)  # too many requests at once
+_WRONG_ADDRESS = (404, 405, 410)
 LATER = "try again later, or see the server's log"
 _FEWER = "try again later, with fewer calls at a time"
 _NOT_AN_API = "correct --base-url if this is not the address of an OpenAI-compatible API, or see the server's log"
 _TITLE = re.compile(r"<title[^>]*>([^<]*)</title>", re.IGNORECASE)
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # DeepSeek, SGLang, llama.cpp; vLLM, OpenRouter, Ollama
 
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """A whole answer. The names of the headers are lower-case."""
+    """A complete response. The names of the headers are lower-case."""
 
     status: int
     headers: Mapping[str, str]
@@ -38,78 +42,105 @@ class TransientError:
     found: str  # what was seen, in words that follow the URL
     advice: str
     status: int | None = None
-    pause_s: float | None = None  # that the server asked for
+    retry_after_s: float | None = None  # the wait that the server asked for
     unreachable: bool = False  # nobody took the connection
 
     @property
-    def crowded(self) -> bool:
-        return self.status in _CROWDED
+    def overloaded(self) -> bool:
+        return self.status in _OVERLOADED
 
     @property
     def failure(self) -> Failure:
         return Failure(self.reason, self.found, self.status)
 
 
-Verdict = Mapping[str, Any] | Failure | TransientError | SealError
+Outcome = Mapping[str, Any] | Failure | TransientError | SealError
 
 
-def classify_response(base: str, key: str | None, call: Call, heard: HttpResponse) -> Verdict:
-    """What to do about an answer to `call`."""
-    if not 200 <= heard.status < 300:
-        return _judged_status(base, key, call, heard)
+def classify_response(base: str, key: str | None, call: Call, response: HttpResponse) -> Outcome:
+    """What to do about a response to `call`."""
+    if not 200 <= response.status < 300:
+        return _classify_error(base, key, call, response)
     if call.plain:
-        return {"text": without_secret(heard.body.decode("utf-8", "replace"), key)}
+        return {"text": redact_answer(response.body.decode("utf-8", "replace"), key)}
     try:
-        text = heard.body.decode("utf-8-sig")
-        body = without_secrets(parse_json(text), text, key)
+        body = redact_answer(parse_json(response.body.decode("utf-8-sig")), key)
     except ValueError:
-        kind = quote_line(heard.headers.get("content-type", "no type"), key)[:80]
+        kind = quote_line(response.headers.get("content-type", "no type"), key)[:80]
         found = "answers broken JSON" if "json" in kind else f"answers something that is not JSON ({kind})"
-        return TransientError("unparsable", found, _NOT_AN_API, heard.status)
+        return TransientError("unparsable", found, _NOT_AN_API, response.status)
     if not isinstance(body, dict):
-        return TransientError("unparsable", "answers JSON that is no object", _NOT_AN_API, heard.status)
+        return TransientError("unparsable", "answers JSON that is no object", _NOT_AN_API, response.status)
     if "choices" not in body and body.get("error"):
-        return _judged_status(base, key, call, HttpResponse(_status_inside(body["error"]), heard.headers, heard.body))
+        status = _embedded_status(body["error"])
+        return _classify_error(base, key, call, HttpResponse(status, response.headers, response.body))
     return body
 
 
-def _status_inside(error: object) -> int:
-    """The status that a gateway tells inside an answer that began as a success (OpenRouter does)."""
+def _embedded_status(error: object) -> int:
+    """The status inside an error that was sent as a success, as OpenRouter does."""
     code = error.get("code") if isinstance(error, dict) else None
     return code if type(code) is int and 400 <= code < 600 else 500
 
 
-def _judged_status(base: str, key: str | None, call: Call, heard: HttpResponse) -> Verdict:
-    error = _parsed_error(heard.body)
-    failure = make_failure(heard.status, error, key)
-    if failure.reason == "refused" or heard.status in call.final:
+def _classify_error(base: str, key: str | None, call: Call, response: HttpResponse) -> Outcome:
+    status, error = response.status, _parse_error(response.body)
+    failure = make_failure(status, error, key)
+    if failure.reason == "refused" or status in call.final:
         return failure
-    out_of_credit = heard.status == 429 and "insufficient_quota" in (
-        error_field(error, "code"),
-        error_field(error, "type"),
-    )
-    status = 402 if out_of_credit else heard.status
-    ended = refused(base, key, call, status, failure.detail, heard.headers.get("location", ""))
-    if ended is not None:
-        return ended
-    if heard.status in _PASSING or heard.status >= 500:
-        pause_s = get_retry_after_s(heard.headers, time.time())
-        advice = _FEWER if heard.status == 429 else LATER
-        return TransientError(failure.reason, failure.detail, advice, heard.status, pause_s)
+    if status == 429 and "insufficient_quota" in (error_field(error, "code"), error_field(error, "type")):
+        return _denial(base, key, 402, failure.detail)
+    if status in (401, 402, 403):
+        return _denial(base, key, status, failure.detail)
+    if 300 <= status < 400:
+        target = quote_line(response.headers.get("location", ""), key) or "nowhere"
+        return BadConfig(f"{base}: redirects to {target} (status {status}); give that address as --base-url")
+    if status in _WRONG_ADDRESS:
+        return _missing(base, call, failure.detail)
+    if status in _RETRYABLE or status >= 500:
+        advice, retry_after_s = _FEWER if status == 429 else LATER, get_retry_after_s(response.headers, time.time())
+        return TransientError(failure.reason, failure.detail, advice, status, retry_after_s)
     return failure
 
 
+# ---- errors that every call would get: they end the run, and name the value and the next move
+
+
+def _denial(base: str, key: str | None, status: int, found: str) -> Denied:
+    if not key:
+        return Denied(f"{base}: asks for a key, and {KEY_NAME} is not set ({found}); export {KEY_NAME}=…")
+    if status == 402:
+        return Denied(f"{base}: no credit is left for the key in {KEY_NAME} ({found}); add some, or export another key")
+    if status == 403:
+        return Denied(f"{base}: does not allow this to the key in {KEY_NAME} ({found}); export {KEY_NAME}=… (another)")
+    return Denied(f"{base}: refuses the key in {KEY_NAME} ({found}); export {KEY_NAME}=… (a valid one)")
+
+
+def _missing(base: str, call: Call, found: str) -> BadConfig:
+    """The model is missing if the server's words name it, otherwise the path."""
+    model = str(call.body.get("model", ""))
+    if model and "model" in found.lower():
+        return BadConfig(f"{base}: has no model {model} ({found}); give one of its own as --model: curl {base}/models")
+    if other := get_corrected_base(base):
+        return BadConfig(f"{base}: has no {base}/{call.path} ({found}); give --base-url {other}")
+    advice = f"correct --base-url or --model {model}, see what is there: curl {base}/models"
+    return BadConfig(f"{base}: has no {base}/{call.path} ({found}); {advice}")
+
+
+# ---- the words of an error
+
+
 def make_failure(status: int, error: object, key: str | None) -> Failure:
-    """An answer that is no success, in its own words, with the parameter at fault if it names one."""
+    """The failure for an error response, in the server's words, with the parameter at fault if it names one."""
     words = quote_line(error_message(error), key)
     found = f"status {status}: {words}" if words else f"status {status}"
     parameter = quote_line(error_field(error, "param"), key)
     found += "" if parameter in found else f" (parameter {parameter})"
-    return Failure("refused" if _moderated(status, error) else "api_error", found, status)
+    return Failure("refused" if _is_moderated(status, error) else "api_error", found, status)
 
 
-def _parsed_error(body: bytes) -> object:
-    """The error as JSON, or as text; nothing where it is broken JSON."""
+def _parse_error(body: bytes) -> object:
+    """The error as JSON, or as text; "" if it is broken JSON."""
     try:
         return parse_json(body)
     except ValueError:
@@ -129,15 +160,74 @@ def error_message(error: object) -> str:
 
 
 def error_field(error: object, name: str) -> str:
-    """A field of the error that is text; "" where there is none."""
+    """A text field of the error; "" if there is none."""
     inner = error.get("error", error) if isinstance(error, dict) else None
     value = inner.get(name) if isinstance(inner, dict) else None
     return value if isinstance(value, str) else ""
 
 
-def _moderated(status: int, error: object) -> bool:
-    """Whether a filter refused this one prompt: Azure's 400, OpenRouter's 403 with the reasons for it."""
+def _is_moderated(status: int, error: object) -> bool:
+    """True if a filter refused this one prompt: Azure's 400, OpenRouter's 403 with the reasons for it."""
     inner = error.get("error") if isinstance(error, dict) else None
     metadata = inner.get("metadata") if isinstance(inner, dict) else None
     flagged = isinstance(metadata, dict) and bool(metadata.get("reasons") or metadata.get("flagged_input"))
     return (status == 400 and error_field(error, "code") == "content_filter") or (status == 403 and flagged)
+
+
+def get_retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
+    """The wait that `retry-after-ms` or `retry-after` (seconds or an HTTP date) asks for; None if none or nonsense.
+
+    `now` is in seconds since the epoch.
+    """
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with suppress(ValueError):
+            seconds = float(headers.get(name, "")) * unit_s
+            if 0 <= seconds < math.inf:
+                return seconds
+    with suppress(ValueError, OverflowError, OSError):
+        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - now)
+    return None
+
+
+# ---- the text of a completion
+
+
+@dataclass(frozen=True)
+class ChoiceText:
+    """None for what is missing or is no text."""
+
+    text: str | None
+    finish: str | None
+    refusal: str | None
+    thought: str | None = None  # if the server keeps it apart from the text
+    calls_tool: bool = False
+
+
+def first_choice(body: Mapping[str, Any]) -> ChoiceText:
+    """The first choice; all None if there is none. Content in parts is joined."""
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    choice = choice if isinstance(choice, dict) else {}
+    told = choice.get("message")
+    message = told if isinstance(told, dict) else choice
+    content = message.get("content" if "message" in choice else "text")
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    thoughts = [_text(message.get(name)) for name in _THOUGHTS]
+    return ChoiceText(
+        text=_join_parts(parts, "text") if parts else _text(content),
+        finish=_text(choice.get("finish_reason")),
+        refusal=_text(message.get("refusal")) or _join_parts(parts, "refusal"),
+        thought=next(filter(None, thoughts), None) or _join_parts(parts, "thinking"),
+        calls_tool=bool(message.get("tool_calls") or message.get("function_call")),
+    )
+
+
+def _join_parts(parts: Sequence[Mapping[str, Any]], kind: str) -> str | None:
+    """The texts of the parts of this kind; None if there are none. Mistral's thoughts have parts themselves."""
+    found = [part.get(kind) for part in parts if part.get("type") in (kind, f"output_{kind}")]
+    texts = [_join_parts(each, "text") if isinstance(each, list) else _text(each) for each in found]
+    return "".join(text for text in texts if text) if found else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

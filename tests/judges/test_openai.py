@@ -224,7 +224,7 @@ class Renaming:
     live = True
 
     def __init__(self) -> None:
-        self.tally, self.progress, self.replies, self.bodies = Usage(), NullProgress(), list[Reply](), list[Call]()
+        self.usage, self.progress, self.replies, self.bodies = Usage(), NullProgress(), list[Reply](), list[Call]()
         self.room, self.open = True, 0
 
     def submit(self, call: Call) -> None:

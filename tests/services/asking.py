@@ -46,7 +46,7 @@ class Outcome:
     replies: list[Reply]
     error: SealError | None
     notes: list[str]
-    tally: Usage
+    usage: Usage
     seconds: float
     asked: int
 
@@ -102,7 +102,7 @@ def outcome(there: Scripted, server: Server, sent: Iterable[Call]) -> Outcome:
         error = found
         assert found.__cause__ is None and found.__context__ is None
     assert isinstance(server.progress, Notes)
-    out = Outcome(replies, error, server.progress.texts, server.tally, time.monotonic() - started, len(there.asked))
+    out = Outcome(replies, error, server.progress.texts, server.usage, time.monotonic() - started, len(there.asked))
     assert CANARY not in f"{out}{error!r}"
     return out
 

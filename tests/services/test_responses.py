@@ -1,4 +1,4 @@
-"""What every kind of answer means: a reply, one call's failure, or the end of the run."""
+"""What every kind of response means: an answer, one call's failure, or the end of the run."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stages.errors import BadConfig, Denied, SealError
 from stages.services.base import Failure
 from stages.services.client import Server
-from stages.services.responses import HttpResponse, TransientError, classify_response, error_message
+from stages.services.responses import HttpResponse, TransientError, classify_response, error_message, get_retry_after_s
 from tests.services.asking import CANARY, SLACK_S, TRIED_S, answered, asked, call, calls, outcome, serving
 from tests.services.behaviours import (
     Behaviour,
@@ -43,8 +43,8 @@ from tests.services.scripts import always, echoes, in_turn, prompt_of
 def test_answers_come_back_by_id_and_are_counted() -> None:
     out = asked(echoes, calls(40))
     assert out.texts == {str(number): str(number) for number in range(40)}
-    assert (out.tally.calls, out.tally.retries, out.tally.failed) == (40, 0, 0)
-    assert (out.tally.prompt_tokens, out.tally.completion_tokens, out.tally.cost) == (120, 80, None)
+    assert (out.usage.calls, out.usage.retries, out.usage.failed) == (40, 0, 0)
+    assert (out.usage.prompt_tokens, out.usage.completion_tokens, out.usage.cost) == (120, 80, None)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_call_may_ask_for_text() -> None:
 def test_a_request_that_is_wrong_is_not_sent_again(code: int) -> None:
     out = answered(status(code, "max_tokens is not supported\nmore"))
     assert out.replies[0].failure == Failure("api_error", f"status {code}: max_tokens is not supported", code)
-    assert (out.asked, out.tally.failed) == (1, 1)
+    assert (out.asked, out.usage.failed) == (1, 1)
 
 
 TROUBLE = [
@@ -106,7 +106,7 @@ TROUBLE = [
 def test_trouble_is_tried_again_for_the_whole_time_and_then_a_failure(behaviour: Behaviour, words: str) -> None:
     out = answered(behaviour)
     assert (out.failure, out.error) == (words, None)
-    assert out.tally.retries == out.asked - 1
+    assert out.usage.retries == out.asked - 1
     assert TRIED_S <= out.seconds < TRIED_S + SLACK_S
     assert out.notes[-1].endswith(f"{words.partition(': ')[2]}, trying again for up to {TRIED_S} s")
 
@@ -121,7 +121,7 @@ def test_trouble_of_any_kind_may_pass() -> None:
 
     out = asked(heal, calls(len(TROUBLE)), retry_for_s=2.0)
     assert out.texts == {str(number): str(number) for number in range(len(TROUBLE))}
-    assert set(tries.values()) == {3} and out.tally.retries == 2 * len(TROUBLE)
+    assert set(tries.values()) == {3} and out.usage.retries == 2 * len(TROUBLE)
 
 
 def test_the_waits_between_tries_grow() -> None:
@@ -134,7 +134,7 @@ def test_the_waits_between_tries_grow() -> None:
 
 
 def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.services.connection.MOST_BYTES", 100_000)
+    monkeypatch.setattr("stages.services.connection.MAX_BYTES", 100_000)
     out = answered(huge(3_000_000))
     assert (out.failure, out.asked) == ("unparsable: answers more than 100,000 bytes", 1)
 
@@ -243,3 +243,33 @@ def test_a_refused_prompt_and_a_bad_parameter_are_told(behaviour: Behaviour, wor
 def test_any_answer_has_a_meaning(code: int, content: bytes) -> None:
     verdict = classify_response("http://h/v1", CANARY, call("0"), HttpResponse(code, {"retry-after": "x"}, content))
     assert isinstance(verdict, Mapping | Failure | TransientError | SealError)
+
+
+NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.25"}, 0.25),
+        ({"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT"}, 30.0),
+        ({"retry-after": "Tue, 14 Nov 2023 22:00:00 GMT"}, 0.0),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Tue, 99 Nov 2023 22:00:00 GMT"}, None),
+    ],
+)
+def test_a_pause_is_read(headers: dict[str, str], seconds: float | None) -> None:
+    assert get_retry_after_s(headers, NOW) == seconds
+
+
+@given(st.text(), st.text())
+def test_any_header_is_a_pause_or_none(seconds: str, milliseconds: str) -> None:
+    found = get_retry_after_s({"retry-after": seconds, "retry-after-ms": milliseconds}, NOW)
+    assert found is None or 0 <= found < float("inf")

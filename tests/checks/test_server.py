@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.checks.finding import Finding
-from stages.services.endpoint import check_server, get_corrected_base
+from stages.checks.server import check_server
+from stages.services.endpoint import get_corrected_base
 from tests.services.serving import JSON, Reply, echo, served
 
 CANARY = "sk-canary-51a7f0e2"

@@ -1,8 +1,13 @@
-"""How long calls are tried, the pauses that a server asks for, and when it counts as gone."""
+"""How long calls are tried, the waits that a server asks for, when it counts as gone, and how many run at once."""
+
+import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages.errors import Unavailable
+from stages.services.retry import ConcurrencyLimiter
 from tests.services.asking import SLACK_S, TRIED_S, answered, asked, calls
 from tests.services.behaviours import (
     Behaviour,
@@ -57,7 +62,7 @@ def test_prompts_that_always_fail_do_not_end_the_run() -> None:
 def test_random_failures_of_every_kind_change_no_answer() -> None:
     out = asked(flaky(0.2, PASSING, echoes), calls(500), retry_for_s=1.0)
     assert out.texts == {str(number): str(number) for number in range(500)}
-    assert out.tally.retries == out.asked - 500 > 60
+    assert out.usage.retries == out.asked - 500 > 60
 
 
 @pytest.mark.parametrize(
@@ -85,3 +90,70 @@ def test_a_pause_beyond_the_time_left_is_not_begun() -> None:
     out = answered(limited("60"), retry_for_s=30.0)
     assert (out.failure, out.asked) == ("api_error: status 429: scripted 429", 1)
     assert out.seconds < SLACK_S
+
+
+async def acquire(limiter: ConcurrencyLimiter, count: int) -> list[float]:
+    return [await asyncio.wait_for(limiter.acquire(), 9.0) for _ in range(count)]
+
+
+def test_too_many_halves_the_number_once_per_round_trip() -> None:
+    async def check() -> None:
+        limiter = ConcurrencyLimiter(16)
+        slots = await acquire(limiter, 16)
+        assert [await limiter.release(slot, overloaded=True) for slot in slots] == [True] + [False] * 15
+        assert limiter.limit == 8
+        assert await limiter.release((await acquire(limiter, 8))[0], overloaded=True)
+        assert limiter.limit == 4
+
+    asyncio.run(check())
+
+
+def test_the_number_is_that_of_active_requests_and_never_below_one() -> None:
+    async def check() -> None:
+        limiter = ConcurrencyLimiter(100)
+        assert await limiter.release((await acquire(limiter, 10))[0], overloaded=True)
+        assert limiter.limit == 5
+        alone = ConcurrencyLimiter(1)
+        assert not await alone.release((await acquire(alone, 1))[0], overloaded=True)
+        assert alone.limit == 1
+
+    asyncio.run(check())
+
+
+def test_each_window_of_successes_lets_one_more_in_up_to_the_most() -> None:
+    async def check() -> list[int]:
+        limiter = ConcurrencyLimiter(4)
+        await limiter.release((await acquire(limiter, 2))[0], overloaded=True)
+        limits = []
+        for _ in range(12):
+            slot = (await acquire(limiter, 1))[0] if limiter.active < limiter.limit else 0.0
+            await limiter.release(slot, succeeded=True)
+            limits.append(limiter.limit)
+        return limits
+
+    assert asyncio.run(check()) == [2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4]
+
+
+def test_who_does_not_fit_waits_until_someone_leaves() -> None:
+    async def check() -> None:
+        limiter = ConcurrencyLimiter(1)
+        (slot,) = await acquire(limiter, 1)
+        waiting = asyncio.create_task(limiter.acquire())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await limiter.release(slot)
+        await asyncio.wait_for(waiting, 9.0)
+
+    asyncio.run(check())
+
+
+@given(st.integers(1, 20), st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60))
+def test_the_limit_stays_between_one_and_the_most(most: int, releases: list[tuple[bool, bool]]) -> None:
+    async def check() -> None:
+        limiter = ConcurrencyLimiter(most)
+        for overloaded, succeeded in releases:
+            (slot,) = await acquire(limiter, 1)
+            await limiter.release(slot, overloaded=overloaded, succeeded=succeeded and not overloaded)
+            assert 1 <= limiter.limit <= most and limiter.active == 0
+
+    asyncio.run(check())

@@ -7,7 +7,7 @@ import pytest
 
 from stages.errors import BadConfig
 from stages.services.base import Call
-from stages.services.uniform_failures import FEWEST, FIRST
+from stages.services.uniform_failures import ENOUGH_AT_END, ENOUGH_CALLS
 from tests.services.asking import SLACK_S, Outcome, asked, call, calls, serving
 from tests.services.behaviours import Behaviour, ok, status
 from tests.services.scripts import Script, always, in_turn, prompt_of
@@ -32,8 +32,8 @@ def test_a_parameter_that_the_model_does_not_take_ends_the_run(concurrency: int)
     assert f"/v1: {words}; correct the parameter that it names, or give another model than m as --model" in str(
         out.error
     )
-    assert FIRST <= out.asked < FIRST + concurrency and out.seconds < SLACK_S
-    assert len(out.replies) < FIRST + concurrency and all(reply.failure for reply in out.replies)
+    assert ENOUGH_CALLS <= out.asked < ENOUGH_CALLS + concurrency and out.seconds < SLACK_S
+    assert len(out.replies) < ENOUGH_CALLS + concurrency and all(reply.failure for reply in out.replies)
 
 
 @pytest.mark.parametrize("concurrency", [2, 8, 16])
@@ -57,7 +57,7 @@ def test_the_last_of_failures_that_came_at_once_is_held_back_until_it_is_known_t
 
 
 def test_a_handful_of_calls_fail_each_for_itself() -> None:
-    assert unended(asked(always(UNSUPPORTED), calls(FEWEST - 1)), FEWEST - 1)
+    assert unended(asked(always(UNSUPPORTED), calls(ENOUGH_AT_END - 1)), ENOUGH_AT_END - 1)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_calls_that_are_mended_do_not_hide_that_all_fail() -> None:
         return Call(one.id, one.path, {**one.body, "max_tokens" if number % 2 else "max_completion_tokens": 9})
 
     out = asked(picky, [sent(number) for number in range(200)], concurrency=4)
-    assert isinstance(out.error, BadConfig) and 2 * FIRST - 5 <= out.asked < 2 * FIRST + 9
+    assert isinstance(out.error, BadConfig) and 2 * ENOUGH_CALLS - 5 <= out.asked < 2 * ENOUGH_CALLS + 9
 
 
 def test_replies_that_were_held_back_come_with_the_next() -> None:

@@ -44,7 +44,7 @@ def written(name: str, *lines: Any) -> Path:
 def replies(asked: list[Call], *paths: Path) -> list[Reply]:
     answers = BatchAnswers(paths)
     found = list(send(answers, asked))
-    assert answers.open == 0 and answers.tally.calls == len(found)
+    assert answers.open == 0 and answers.usage.calls == len(found)
     return found
 
 
@@ -81,7 +81,7 @@ def test_answers_are_found_in_any_order_and_counted(folder: Path) -> None:
     answers = BatchAnswers([path])
     found = list(send(answers, asked))
     assert [reply.body["choices"][0]["message"]["content"] for reply in found if reply.body] == list("01234")
-    assert (answers.tally.calls, answers.tally.prompt_tokens, answers.tally.failed) == (5, 15, 0)
+    assert (answers.usage.calls, answers.usage.prompt_tokens, answers.usage.failed) == (5, 15, 0)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_answers_to_none_of_the_calls_are_other_settings(folder: Path) -> None:
     assert str(caught.value).startswith(
         "out.jsonl: answers none of these calls; was the batch made with other settings"
     )
-    assert answers.tally.calls == 0
+    assert answers.usage.calls == 0
 
 
 def test_files_without_lines_are_not_the_answers(folder: Path) -> None:
@@ -136,7 +136,7 @@ def test_files_without_lines_are_not_the_answers(folder: Path) -> None:
     with pytest.raises(BadInput) as caught:
         list(send(answers, calls(2)))
     assert str(caught.value).startswith("out.jsonl and errors.jsonl: holds no answers; give the batch's output file")
-    assert answers.tally.calls == 0
+    assert answers.usage.calls == 0
 
 
 def test_without_files_nothing_is_answered() -> None:

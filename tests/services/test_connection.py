@@ -1,4 +1,4 @@
-"""What goes over the wire and what does not: the key goes to one server, in one header, and comes out nowhere."""
+"""One request: the key goes to one server, in one header, and comes out nowhere; and it ends in time."""
 
 import os
 import signal
@@ -13,8 +13,21 @@ import pytest
 from stages.errors import BadConfig
 from stages.services.client import Server
 from tests.conftest import ROOT
-from tests.services.asking import CANARY, SLACK_S, answered, call, outcome, serving
-from tests.services.behaviours import Behaviour, body, cut_off, echo, echo_escaped, hang, ok, raw, redirect, status
+from tests.services.asking import CANARY, SLACK_S, TRIED_S, answered, asked, call, calls, outcome, serving
+from tests.services.behaviours import (
+    Behaviour,
+    body,
+    cut_off,
+    echo,
+    echo_escaped,
+    hang,
+    ok,
+    raw,
+    redirect,
+    slow,
+    status,
+)
+from tests.services.drips import drip, drip_headers, drip_unbounded
 from tests.services.scripted import scripted
 from tests.services.scripts import always, in_turn
 
@@ -171,3 +184,39 @@ def test_a_signal_ends_the_process_at_once_though_all_connections_hang(
         assert time.monotonic() - started < SLACK_S  # 0.3 s where nothing else runs; a call that is waited for takes 60
     assert running.returncode == code
     assert CANARY not in err
+
+
+@pytest.mark.parametrize(
+    "behaviour", [hang(), slow(0.6), drip(0.05, 100), drip_headers(0.05, 100), drip_unbounded(0.05, 100)]
+)
+def test_a_request_has_its_time_and_no_more(behaviour: Behaviour) -> None:
+    out = answered(behaviour, timeout_s=0.2)
+    assert out.failure == "timeout: no answer within 0.2 s"
+    assert out.asked >= 2 and out.seconds < TRIED_S + 0.2 + SLACK_S
+    assert asked(in_turn(behaviour, ok()), timeout_s=0.2).texts == {"0": "yes"}
+
+
+def test_a_kept_connection_has_a_deadline_for_each_request() -> None:
+    script = in_turn(ok(), ok(), drip_headers(0.05, 100), ok())
+    with serving(script, concurrency=1, timeout_s=0.3, retry_for_s=5.0) as (there, server):
+        out = outcome(there, server, calls(4))
+        assert there.connections == 2, "a connection that was ended is not used again"
+    assert len(out.texts) == 4 and out.usage.retries == 1 and out.seconds < 1.0 + SLACK_S
+
+
+def test_many_that_drip_at_once_are_all_given_up() -> None:
+    out = asked(always(drip_headers(0.05, 100)), calls(8), timeout_s=0.2, concurrency=8)
+    assert "no answer within 0.2 s" in str(out.error) and out.seconds < 0.5 + SLACK_S
+
+
+def test_a_deadline_that_was_kept_ends_nothing_later() -> None:
+    out = asked(always(slow(0.2)), calls(6), timeout_s=0.6, concurrency=2)
+    assert len(out.texts) == 6 and out.usage.retries == 0
+
+
+def test_a_connection_that_waits_for_the_next_request_has_no_deadline() -> None:
+    with serving(always(ok()), concurrency=1, timeout_s=0.2) as (there, server):
+        outcome(there, server, calls(1))
+        time.sleep(0.5)
+        outcome(there, server, calls(1))
+        assert there.connections == 1
