@@ -1,30 +1,24 @@
-"""The `seal` command: its subcommands, and how each of them ends."""
+"""The `seal` command: its subcommands, each imported when it is asked for, and how each of them ends."""
 
 import atexit
 import gc
 import os
 import sys
-from collections.abc import Callable, Mapping
-from functools import wraps
-from inspect import Parameter, signature
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, wraps
+from importlib import import_module
+from inspect import Parameter, Signature, signature
 from math import isfinite
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from seal_cli.commands.adapt import adapt
-from seal_cli.commands.doctor import doctor
-from seal_cli.commands.eval import evaluate
-from seal_cli.commands.filter import filter_scores
-from seal_cli.commands.gc import collect
-from seal_cli.commands.generate import generate
-from seal_cli.commands.judge import judge
-from seal_cli.commands.merge import merge
-from seal_cli.commands.report import report, schema
-from seal_cli.commands.sft import sft
-from seal_cli.commands.tasks import tasks
+from seal_cli.exit_codes import UsageError, exit_on_signals, report
+from seal_cli.flags.expand import expand
 from seal_cli.flags.options import Quiet
-from seal_cli.help import Command, Group, wrong_value
+from seal_cli.help import Command
+from seal_cli.runs.manifest import version_of
 from seal_cli.terminal.console import be_quiet, clean
 
 HELP = """Self-adapting language models from the shell (SEAL, arXiv 2506.10943).
@@ -47,89 +41,115 @@ unavailable, 70 bug, 73 output exists, 74 input/output error, 75 try again (out 
 by a service (no key, or a bad one), 78 bad configuration, 130 interrupted, 141 closed pipe.
 """
 
-COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
-    "tasks": (tasks, "source → task lines"),
-    "generate": (generate, "task → edit lines: the model writes its own training data"),
-    "adapt": (adapt, "edit → adapter lines, and PEFT directories"),
-    "eval": (evaluate, "adapter → score lines: answers without the passage"),
-    "judge": (judge, "score → score lines: stored answers graded by another judge"),
-    "filter": (filter_scores, "score → sft lines: the best self-edits"),
-    "sft": (sft, "sft lines → a model directory, the next round's --model"),
-    "report": (report, "score lines → a table and a plot"),
-    "merge": (merge, "the shards of a run → its lines"),
-    "gc": (collect, "a run → its adapters that no line names, listed or removed"),
-    "doctor": (doctor, "what is wrong with this machine or model, and what to type"),
-    "schema": (schema, "the JSON Schema of every line"),
+COMMANDS = {  # name: (where it is, what it does)
+    "tasks": ("seal_cli.commands.tasks:tasks", "source → task lines"),
+    "generate": ("seal_cli.commands.generate:generate", "task → edit lines: the model writes its own training data"),
+    "adapt": ("seal_cli.commands.adapt:adapt", "edit → adapter lines, and PEFT directories"),
+    "eval": ("seal_cli.commands.eval:evaluate", "adapter → score lines: answers without the passage"),
+    "judge": ("seal_cli.commands.judge:judge", "score → score lines: stored answers graded by another judge"),
+    "filter": ("seal_cli.commands.filter:filter_scores", "score → sft lines: the best self-edits"),
+    "sft": ("seal_cli.commands.sft:sft", "sft lines → a model directory, the next round's --model"),
+    "report": ("seal_cli.commands.report:report", "score lines → a table and a plot"),
+    "merge": ("seal_cli.commands.merge:merge", "the shards of a run → its lines"),
+    "gc": ("seal_cli.commands.gc:collect", "a run → its adapters that no line names, listed or removed"),
+    "doctor": ("seal_cli.commands.doctor:doctor", "what is wrong with this machine or model, and what to type"),
+    "schema": ("seal_cli.commands.schema:schema", "the JSON Schema of every line"),
 }
+NEEDS_ARGUMENTS = ("tasks", "report")  # without any, they show their help
+SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
-def _guarded(name: str, command: Callable[..., int]) -> Callable[..., int]:
+class Commands(Mapping[str, Any]):
+    """The commands by name, each imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        return load_command(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class Group(TyperGroup):
+    """All commands. The help says what each of them does, wrapped and not cut off, and imports none."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "commands": Commands()})
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*COMMANDS]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, does) for name, (_, does) in COMMANDS.items()])
+
+
+@cache
+def load_command(name: str) -> Any:
+    """Imports a command and reads its options. Raises KeyError for an unknown one."""
+    place, does = COMMANDS[name]
+    module, _, function = place.partition(":")
+    app = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=SETTINGS)
+    declare = app.command(name, cls=Command, short_help=does, no_args_is_help=name in NEEDS_ARGUMENTS)
+    declare(guard(name, expand(getattr(import_module(module), function))))
+    return typer.main.get_command(app)
+
+
+def guard(name: str, command: Callable[..., int]) -> Callable[..., int]:
     """The command with `--quiet`, and with every way of ending turned into an exit code and a plain message."""
 
     @wraps(command)
-    def run(*arguments: object, quiet: bool = False, **options: object) -> int:
-        from seal_cli import exit_codes
-        from seal_cli.runs.stdio import UsageError
-
+    def run(*, quiet: bool = False, **options: object) -> int:
         if quiet:
             be_quiet()
-        exit_codes.exit_on_signals()
+        exit_on_signals()
         try:
-            _check_numbers(name, options)
-            return command(*arguments, **options)
-        except UsageError as error:
-            sys.stderr.write(f"seal: {error}\n")
-            return exit_codes.USAGE
+            refuse_infinite(name, options)
+            return command(**options)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
-            return exit_codes.report(error)
+            return report(error)
 
-    asked = signature(command)
-    more = Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
-    run.__signature__ = asked.replace(parameters=[*asked.parameters.values(), more])  # type: ignore[attr-defined]
-    run.__annotations__ = {**command.__annotations__, "quiet": Quiet}
+    options = [*signature(command).parameters.values()]
+    options.append(Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=Quiet))
+    run.__signature__ = Signature(options)  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in options}
     return run
 
 
-def _check_numbers(command: str, options: Mapping[str, object]) -> None:
+def refuse_infinite(command: str, options: Mapping[str, object]) -> None:
     """Raises UsageError for infinity and nan: JSON lines, which say what was asked for, have no such number."""
-    from seal_cli.runs.stdio import UsageError
-
     for name, value in options.items():
         if isinstance(value, float) and not isfinite(value):
-            raise UsageError(
-                f"--{name.replace('_', '-')} {value}: should be a finite number (see `seal {command} --help`)"
-            )
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} {value}: should be a finite number (see `seal {command} --help`)")
 
 
 def make_app() -> typer.Typer:
-    settings = {"help_option_names": ["-h", "--help"]}
+    """The app with all its commands."""
     app = typer.Typer(
         cls=Group,
         help=HELP,
         no_args_is_help=True,
         add_completion=True,
         rich_markup_mode=None,
-        context_settings=settings,
+        context_settings=SETTINGS,
     )
-    for name, (command, does) in COMMANDS.items():
-        bare = name in ("tasks", "report")
-        app.command(name, cls=Command, short_help=does, no_args_is_help=bare)(_guarded(name, command))
-    app.callback()(_start)
+    app.callback()(start)
     return app
 
 
-def _show_version(wanted: bool) -> None:
+def show_version(wanted: bool) -> None:
     """Prints the version of the installed package and ends."""
     if wanted:
-        from seal_cli.runs.manifest import version_of
-
         sys.stdout.write(f"seal {version_of('seal-toolkit') or 'from a checkout that is not installed'}\n")
         raise typer.Exit
 
 
-def _start(
+def start(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print seal's version and end.")
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Print seal's version and end.")
     ] = False,
 ) -> None:
     """What comes before a command."""
@@ -137,36 +157,32 @@ def _start(
 
 def main() -> None:
     """The console script. A command's return value is the exit code."""
-    _see_to_stderr()
-    _spare_the_collector()
-    _sum_alike()
-    app = make_app()
+    ensure_stderr()
+    reduce_gc()
+    use_reproducible_matmul()
     try:
-        code = app(prog_name="seal", standalone_mode=False)
+        code = make_app()(prog_name="seal", standalone_mode=False)
     except typer.Abort:
         code = 130
     except Exception as error:  # noqa: BLE001
-        code = usage_error(error)
+        code = report_usage(error)
     sys.exit(code or 0)
 
 
-def _see_to_stderr() -> None:
-    """Who closed it (`2>&-`) wants to hear nothing. Records have a descriptor of their own; fd 1 is pointed there."""
+def ensure_stderr() -> None:
+    """If stderr is closed (`2>&-`), sends it to /dev/null. stdout's own descriptor is kept for records."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
         os.dup2(sys.stderr.fileno(), 2)
 
 
-def _spare_the_collector() -> None:
-    """A second less for each stage: what torch and transformers make on import stays until the process ends anyway.
-
-    Cycles are still collected, only less often, and what is left at the end is left to the system.
-    """
+def reduce_gc() -> None:
+    """Collects garbage less often, which saves each stage a second: what torch makes on import stays anyway."""
     gc.set_threshold(100_000, 20, 20)
     atexit.register(gc.freeze)
 
 
-def _sum_alike() -> None:
+def use_reproducible_matmul() -> None:
     """Makes MKL take each row of a matrix product the same way, however many rows there are (Intel's strict CNR).
 
     One of the things that make an adapter the same to the last bit in any company (stages/checks/invariance.py). It
@@ -175,14 +191,24 @@ def _sum_alike() -> None:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
-def usage_error(error: Exception) -> int:
-    """A wrong command line, said in one line with the way to the help."""
+def report_usage(error: Exception) -> int:
+    """Says in one line what is wrong with a command line, with the way to the help. Returns the exit code."""
     show = getattr(error, "format_message", None)
     if show is None:
         raise error
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "seal"
     bare = type(error).__name__ == "NoArgsIsHelpError"  # its message is the whole help
-    said = wrong_value(error) or show()
-    sys.stderr.write(f"{said}\n" if bare else clean(f"seal: {said} (see `{path} --help`)\n"))
+    message = explain_value(error) or show()
+    sys.stderr.write(f"{message}\n" if bare else clean(f"seal: {message} (see `{path} --help`)\n"))
     return getattr(error, "exit_code", 2)
+
+
+def explain_value(error: Exception) -> str | None:
+    """`--rank x: should be a valid integer` for a value that an option cannot take; None for other errors."""
+    cause, param = error.__cause__, getattr(error, "param", None)
+    if param is None or cause is None or not hasattr(cause, "errors"):
+        return None
+    first = cause.errors()[0]
+    reason = str(first["msg"]).removeprefix("Input ").removeprefix("Value error, ").partition(", unable to")[0]
+    return f"{max(param.opts, key=len)} {first.get('input')}: {reason.rstrip('.')}"

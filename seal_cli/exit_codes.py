@@ -9,6 +9,15 @@ from typing import NoReturn
 from seal_cli.terminal.console import say
 from stages import errors
 
+
+class UsageError(Exception):
+    """A command line that cannot be run as it is; the text is shown with exit code 2."""
+
+
+class ClosedPipe(Exception):
+    """Whoever read our stdout is gone: `| head` has seen enough."""
+
+
 DONE = 0
 USAGE = 2
 INCOMPLETE = 3  # finished, but some records failed or stayed unscored
@@ -36,8 +45,8 @@ def code_of(error: BaseException) -> int:
     """The exit code of an error that ended a command."""
     if isinstance(error, errors.SealError):
         return next(code for kind, code in CODES.items() if isinstance(error, kind))
-    if type(error).__name__ == "ClosedPipe":  # ours, of seal_cli.runs.stdio
-        return CLOSED_PIPE
+    if isinstance(error, ClosedPipe | UsageError):
+        return CLOSED_PIPE if isinstance(error, ClosedPipe) else USAGE
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported here

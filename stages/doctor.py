@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 from stages.checks import model as health
 from stages.checks.finding import Finding, fine, held, of_error, unknown, wrong
@@ -14,8 +15,9 @@ from stages.checks.machine import check_disk, check_memory, size
 from stages.checks.packages import check_packages
 from stages.checks.server import check_server
 from stages.errors import Denied, MissingInput, SealError, Unavailable
+from stages.interfaces import Doc
 from stages.judges import factory
-from stages.judges.base import JUDGES, Case
+from stages.judges.base import EXAMPLES, JUDGES, Case
 from stages.judges.guarded import GuardedJudge
 from stages.models.inspection import Adapter, misfits, model_tensors, read_adapter
 from stages.models.loading import Device
@@ -35,13 +37,16 @@ _TAKE_ANOTHER = "give another --model, or copy or download it again"
 class Wanted:
     """What is to be checked beside the machine."""
 
-    model: str | None = None
-    adapters: tuple[Path, ...] = ()
-    base_url: str | None = None
-    judge: str | None = None
+    panel: ClassVar[str] = "Options"
+    model: Annotated[str | None, Doc("Check this model; a hub name is looked up offline.", "DIR|NAME")] = None
+    adapters: Annotated[
+        tuple[Path, ...], Doc("Check this adapter, and whether it fits --model; repeat.", "DIR", "--adapter")
+    ] = ()
+    base_url: Annotated[str | None, Doc("Ask this OpenAI-compatible server; key: OPENAI_API_KEY.", "URL")] = None
+    judge: Annotated[str | None, Doc("Let this judge grade two answers.", "NAME", "--judge -j", values=EXAMPLES)] = None
     device: Device = Device()
-    out: Path = Path()
-    deep: bool = False
+    out: Annotated[Path, Doc("Where a run would write.", "DIR")] = Path()
+    deep: Annotated[bool, Doc("Also load the model and let it say one token.", flag="--deep")] = False
 
 
 def run(wanted: Wanted, *, key: str | None = None, judge_key: str | None = None) -> Iterator[Finding]:

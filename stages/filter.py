@@ -59,6 +59,17 @@ class Summary:
     below_baseline: int  # contexts whose best self-edit does not beat the unadapted model
     reliability: float | None  # share of the between-edit variance that is not seed noise, 0..1
 
+    def describe(self, keep: str, unscored: Unscored) -> str:
+        """All of it in a line, after these rules."""
+        reliable = "unknown (it takes two seeds)" if self.reliability is None else f"{self.reliability:.2f}"
+        return (
+            f"{self.contexts} contexts, {self.edits} self-edits, {self.kept} kept ({keep}); "
+            f"{f'{self.empty} say nothing to learn; ' if self.empty else ''}"
+            f"{f'{self.unscored} with unscored answers ({unscored}); ' if self.unscored else ''}"
+            f"{self.ties} contexts tie for the best, in {self.below_baseline} the best does not beat the baseline; "
+            f"reliability of the reward {reliable}"
+        )
+
 
 @dataclass(frozen=True)
 class Filtered:

@@ -6,7 +6,9 @@ A prompt is written by a domain and rendered here, once, for sampling and for tr
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from annotated_types import Ge, Le
 
 from stages.errors import BadConfig
 
@@ -17,12 +19,27 @@ Prompt = str | Sequence[Mapping[str, str]]  # text, or the messages of a chat
 
 
 @dataclass(frozen=True)
+class Doc:
+    """What a setting does, for help. `metavar` stands for its value there; `flag` is its name if not the field's own.
+
+    `default` is said instead of the value itself; `values` are some to choose from.
+    """
+
+    text: str = ""
+    metavar: str | None = None
+    flag: str = ""
+    default: str = ""
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How a completion is drawn. Defaults: SEAL App. B, self-edit generation for knowledge incorporation."""
 
-    temperature: float = 1.0  # SEAL App. B; 0 is greedy
-    top_p: float = 0.95  # SEAL App. B
-    max_tokens: int = 8192  # official make_squad_data default
+    panel: ClassVar[str] = "Sampling"
+    temperature: Annotated[float, Ge(0.0), Doc("0 is greedy.", "T")] = 1.0  # SEAL App. B
+    top_p: Annotated[float, Ge(0.0), Le(1.0), Doc("Nucleus sampling; 1 keeps all tokens.", "P")] = 0.95  # SEAL App. B
+    max_tokens: Annotated[int, Ge(1), Doc("Most tokens of a completion.", "N")] = 8192  # official make_squad_data
     seed: int = 0
 
 
@@ -104,20 +121,41 @@ class PadMode:
 class FitConfig:
     """The inner update. Defaults: SEAL App. B and the official TTT server, single-passage knowledge incorporation."""
 
-    rank: int = 32  # SEAL App. B
-    alpha: float = 64.0  # SEAL App. B
-    dropout: float = 0.0  # official TTT server
-    targets: tuple[str, ...] = ()  # empty: peft's default for the architecture, as the official code (q_proj, v_proj)
-    learning_rate: float = 1e-3  # SEAL App. B
-    epochs: int = 10  # SEAL App. B
-    batch_size: int = 1  # SEAL App. B
-    accumulation: int = 1  # official TTT server
-    schedule: Literal["linear", "constant", "cosine"] = "linear"  # HF Trainer's default, which the official code keeps
-    warmup_steps: int = 0  # HF Trainer's default
-    max_grad_norm: float = 1.0  # HF Trainer's default; 0 does not clip
-    weight_decay: float = 0.0  # HF Trainer's default
-    pad_mode: str = "eos"  # see PadMode; the official code is "full", another recipe (it learns the pads too)
-    pad_to: int = 2048  # official TTT server: tokens up to which `full` and `sampled:M` pad
+    panel: ClassVar[str] = "Training"
+    rank: Annotated[int, Ge(1), Doc("LoRA rank.", "R")] = 32  # SEAL App. B
+    alpha: Annotated[float, Doc("LoRA alpha; the update is scaled by alpha/rank.", "A")] = 64.0  # SEAL App. B
+    dropout: Annotated[float, Ge(0), Le(1), Doc("LoRA dropout.", "P")] = 0.0  # official TTT server
+    targets: Annotated[
+        tuple[str, ...],
+        Doc(
+            "A layer to adapt (repeat it), or all-linear.",
+            "NAME",
+            "--target",
+            default="peft's choice: q_proj, v_proj; ARC: q, v, gate, up, down",
+        ),
+    ] = ()  # peft's default for the architecture, as the official code
+    learning_rate: Annotated[float, Ge(0), Doc("", "LR", default="0.001; ARC: what the self-edit says")] = (
+        1e-3  # App. B
+    )
+    epochs: Annotated[int, Ge(1), Doc("", "N", default="10; ARC: what the self-edit says")] = 10  # SEAL App. B
+    batch_size: Annotated[int, Ge(1), Doc("Sequences per batch.", "N")] = 1  # SEAL App. B
+    accumulation: Annotated[int, Ge(1), Doc("Batches per step.", "N")] = 1  # official TTT server
+    schedule: Annotated[Literal["linear", "cosine", "constant"], Doc("Learning rate over the steps.")] = (
+        "linear"  # HF Trainer's default, which the official code keeps
+    )
+    warmup_steps: Annotated[int, Ge(0), Doc("", "N")] = 0  # HF Trainer's default
+    max_grad_norm: Annotated[float, Ge(0), Doc("", "X")] = 1.0  # HF Trainer's default; 0 does not clip
+    weight_decay: Annotated[float, Ge(0), Doc("", "X")] = 0.0  # HF Trainer's default
+    pad_mode: Annotated[
+        str,
+        Doc(
+            "What is learned behind a sequence: none, eos (one end token), full (end tokens up to --pad-to: the "
+            "official recipe), sampled:M (M of those, weighted).",
+            "MODE",
+            values=("none", "eos", "full", "sampled:32"),
+        ),
+    ] = "eos"  # see PadMode; the official code is "full", another recipe (it learns the pads too)
+    pad_to: Annotated[int, Ge(2), Doc("Tokens up to which full and sampled pad.", "N")] = 2048  # official TTT server
 
 
 @dataclass(frozen=True)
@@ -274,13 +312,24 @@ class Trainer(Protocol):
 class SftConfig:
     """The outer update. Defaults: SEAL App. B, supervised fine-tuning on the kept self-edits."""
 
-    full: bool = False  # fine-tune every weight instead of a LoRA that is merged
-    rank: int = 64  # SEAL App. B
-    alpha: float = 128.0  # SEAL App. B
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # App. B
-    learning_rate: float = 3e-4  # SEAL App. B
-    epochs: int = 2  # SEAL App. B
-    batch_size: int = 10  # SEAL App. B: examples per optimizer step
-    micro_batch: int = 1  # examples per forward pass; any divisor of batch_size trains the same
-    max_grad_norm: float = 1.0  # HF Trainer's default; 0 does not clip
+    panel: ClassVar[str] = "Training"
+    full: Annotated[bool, Doc("Tune every weight, or a LoRA that is merged.", flag="--full/--lora")] = False
+    rank: Annotated[int, Ge(1), Doc("LoRA rank.", "R")] = 64  # SEAL App. B
+    alpha: Annotated[float, Doc("LoRA alpha.", "A")] = 128.0  # SEAL App. B
+    targets: Annotated[
+        tuple[str, ...],
+        Doc(
+            "A layer to adapt (repeat it), or all-linear.",
+            "NAME",
+            "--target",
+            default="the seven of a Llama block",
+        ),
+    ] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # SEAL App. B
+    learning_rate: Annotated[float, Ge(0), Doc("", "LR")] = 3e-4  # SEAL App. B
+    epochs: Annotated[int, Ge(1), Doc("", "N")] = 2  # SEAL App. B
+    batch_size: Annotated[int, Ge(1), Doc("Examples per step.", "N")] = 10  # SEAL App. B: of the optimizer
+    micro_batch: Annotated[int, Ge(1), Doc("Examples per forward pass; divides the batch size.", "N")] = (
+        1  # any trains the same
+    )
+    max_grad_norm: Annotated[float, Ge(0), Doc("", "X")] = 1.0  # HF Trainer's default; 0 does not clip
     seed: int = 0

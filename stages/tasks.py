@@ -17,6 +17,7 @@ from typing import Any
 
 from stages.errors import BadConfig, BadInput, MissingInput, Unavailable
 from stages.file_kinds import TEXT_SUFFIXES
+from stages.records.arc import ArcTask
 from stages.records.jsonl import OnReject, Reject, one_line, raise_on_reject
 from stages.records.record import Record, derive_seed
 from stages.sources import arc
@@ -126,6 +127,11 @@ def _only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
             yield record
     if missing and record:
         raise BadConfig(f"--ids {next(iter(missing))}: no task has this id (seal tasks SOURCE | jq -r .task.id)")
+
+
+def is_unsolved(record: Record) -> bool:
+    """Whether it is an ARC task with a test whose output is not known."""
+    return isinstance(record.task, ArcTask) and any(pair.output is None for pair in record.task.test)
 
 
 def pick_sample(records: Iterable[Record], sample: Sample) -> Iterator[Record]:

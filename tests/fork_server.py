@@ -24,7 +24,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-LIGHT = ("seal_cli.app", "seal_cli.runs.run", "stages.records.record", "stages.sources.seal_official", "stages.report")
+COMMANDS = ("tasks", "generate", "adapt", "eval", "judge", "filter", "sft", "report", "merge", "gc", "doctor", "schema")
+LIGHT = ("seal_cli.app", *(f"seal_cli.commands.{name}" for name in COMMANDS), "stages.report")
 MODEL = ("transformers.models.llama.modeling_llama", "transformers.generation.utils", "stages.engines.hf")
 TRAINER = ("peft", "peft.tuners.lora", "stages.trainers.batched.trainer", "stages.trainers.peft", "torch.optim.adamw")
 HEAVY: dict[str, Sequence[str]] = {

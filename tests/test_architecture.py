@@ -73,8 +73,8 @@ def imports(file: Path) -> Iterator[str]:
 
 def test_the_stages_are_all_there() -> None:
     commands = {file.stem for file in (ROOT / "seal_cli" / "commands").glob("[a-z]*.py")}
-    assert commands == set(STAGES)
-    assert commands <= {file.stem for file in (ROOT / "stages").glob("*.py")}
+    assert commands == {*STAGES, "schema"}
+    assert set(STAGES) <= {file.stem for file in (ROOT / "stages").glob("*.py")}
 
 
 def offenders(forbidden: set[str], files: list[Path] = LIBRARY) -> dict[str, set[str]]:

@@ -1,17 +1,36 @@
 """`seal eval`"""
 
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from seal_cli.flags import judge as judges
 from seal_cli.flags import options as opt
-from seal_cli.flags.domain import default
-
-_DEFAULT_JUDGE = "lexical"
+from seal_cli.flags.domain import answered_chat, domain_of
+from seal_cli.flags.engine import EngineFlags
+from seal_cli.flags.judge import JudgeFlags
+from seal_cli.flags.run import InputFlags, RunFlags
+from seal_cli.flags.service import refuse_given
+from seal_cli.runs.contexts import count_crowded
+from seal_cli.runs.run import Run
+from seal_cli.runs.stdio import input_records, with_places
+from seal_cli.terminal.console import note
+from stages import eval as stage
+from stages.domains.base import DOMAINS, Domain
+from stages.interfaces import Sampling
+from stages.judges.base import EXAMPLES
+from stages.judges.fallback import Steadfast
+from stages.plugins import load_class
+from stages.records.adapter_paths import get_base_folders
 
 
 def evaluate(
-    file: opt.Input = None,
+    run: RunFlags,
+    lines: InputFlags,
+    student: EngineFlags,
+    grader: JudgeFlags,
     model: opt.Model = None,
     judge: Annotated[
         str | None,
@@ -20,8 +39,9 @@ def evaluate(
             "-j",
             metavar="NAME",
             help="exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class; ARC's grids need none. "
-            f"[default: {_DEFAULT_JUDGE}]",
-            autocompletion=opt.offer(*opt.JUDGES),
+            f"[default: {JudgeFlags.text}]",
+            autocompletion=opt.offer(*EXAMPLES),
+            rich_help_panel=JudgeFlags.panel,
         ),
     ] = None,
     in_context: Annotated[
@@ -32,31 +52,14 @@ def evaluate(
     ] = False,
     max_tokens: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help=f"Most tokens of an answer. {default('answering', 'max_tokens')}"),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help=f"Most tokens of an answer. [default: {opt.default('answering', 'max_tokens')}]",
+            rich_help_panel=Sampling.panel,
+        ),
     ] = None,
     chat: opt.Chat = None,
-    output: opt.Output = None,
-    overwrite: opt.Overwrite = False,
-    journal: opt.Journal = None,
-    limit: opt.Limit = None,
-    shard: opt.Shard = None,
-    rejects: opt.Rejects = None,
-    strict: opt.Strict = False,
-    max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
-    allow_empty: opt.AllowEmpty = False,
-    dry_run: opt.DryRun = False,
-    engine: opt.Engine = "hf",
-    device: opt.DeviceName = "auto",
-    dtype: opt.Dtype = "auto",
-    batch: opt.Batch = None,
-    max_loras: opt.MaxLoras = None,
-    memory_fraction: opt.MemoryFraction = None,
-    base_url: opt.BaseUrl = None,
-    concurrency: opt.Concurrency = None,
-    timeout: opt.Timeout = None,
-    retry_for: opt.RetryFor = None,
-    cache: opt.Cache = None,
-    judge_max_tokens: opt.JudgeMaxTokens = None,
 ) -> int:
     """Answer each task's questions without its passage, with and without the adapter. adapter → score lines.
 
@@ -77,63 +80,46 @@ def evaluate(
       seal eval adapters.jsonl --judge openai:gpt-4.1 -o scores.jsonl
       seal eval arc-adapters.jsonl | jq -c '.score.answers[].attempts[0]'
     """
-    from dataclasses import asdict
-    from pathlib import Path
-
-    from seal_cli.flags import engine as engines
-    from seal_cli.flags import judge as judges
-    from seal_cli.flags.domain import answered_chat, domain_of, sampling
-    from seal_cli.flags.service import ServiceFlags, refuse_given
-    from seal_cli.runs.contexts import count_crowded
-    from seal_cli.runs.rejects import Rejects
-    from seal_cli.runs.run import Run
-    from seal_cli.runs.stdio import input_records, with_places
-    from seal_cli.terminal.console import note
-    from stages import eval as stage
-    from stages.domains.base import DOMAINS, Domain
-    from stages.judges.fallback import Steadfast
-    from stages.plugins import load_class
-    from stages.records.adapter_paths import get_base_folders
-
-    service = ServiceFlags(concurrency, timeout, retry_for)
-    grader = judges.JudgeFlags(judge or _DEFAULT_JUDGE, cache, service, judge_max_tokens)
-    student = engines.EngineFlags(engine, device, dtype, batch, base_url, max_loras, memory_fraction, service)
-    bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
-    with Run("eval", output=output, overwrite=overwrite, journal=journal, rejects=bad, dry=dry_run) as run:
-        grader.check(others=(file, output))
+    bad = lines.open_rejects(run.output)
+    with Run(
+        "eval", output=run.output, overwrite=run.overwrite, journal=run.journal, rejects=bad, dry=run.dry_run
+    ) as current:
+        grader.check(others=(lines.file, run.output))
         student.check(unused=grader.unused())
-        lines = run.read(input_records(file, refuse=bad), limit=limit, shard=shard, allow_empty=allow_empty)
-        records = list(with_places(lines, file))
-        if run.empty:
-            return run.write_none({"limit": limit, "shard": shard})
-        kind, defaults = domain_of(run.domains)
+        found = current.read(input_records(lines.file, refuse=bad), **lines.selection, allow_empty=lines.allow_empty)
+        records = list(with_places(found, lines.file))
+        if current.empty:
+            return current.write_none(lines.selection)
+        kind, defaults = domain_of(current.domains)
         domain: Domain = load_class("the domain", kind, DOMAINS)()
         if domain.judge:
             refuse_given({"--judge": judge}, "ARC's grids are compared cell by cell; leave it out")
-        records = run.sift(records, stage.Scorable(domain))
-        adapters, folders = dict(stage.adapters(records)), get_base_folders(file)
-        name = student.choose(model or student.find_moved(adapters, folders), run.students)
+        records = current.sift(records, stage.Scorable(domain))
+        adapters, folders = dict(stage.adapters(records)), get_base_folders(lines.file)
+        name = student.choose(model or student.find_moved(adapters, folders), current.students)
         unusable = student.lost_adapters(adapters.items(), name, folders)
         named = [line.adapter.path if line.adapter and line.adapter.path else "" for line in records]
         lost = {path: str(unusable[Path(path)]) for path in named if path and Path(path) in unusable}
         if records and all(path in lost for path in named):  # more than one line's trouble
             raise unusable[Path(named[0])]
-        run.tell_lost([lost.get(path) for path in named])
+        current.tell_lost([lost.get(path) for path in named])
         usable = [path for path in adapters if path not in unusable]
         if others := student.foreign({path: adapters[path] for path in usable}, name):
             note(f"seal eval: note: answering with {name}, but adapters were trained on {', '.join(sorted(others))}")
-        answering = sampling(defaults.answering, max_tokens=max_tokens)
+        answering = replace(defaults.answering, **({"max_tokens": max_tokens} if max_tokens else {}))
         fits = [line.adapter.fit for line in records if line.adapter and line.adapter.path]
         chats = answered_chat(chat, defaults.chat or student.chats, {fit["chat"] for fit in fits if "chat" in fit})
-        if dry_run:
-            run.would(f"score {len(records)} lines with {name} and the judge {domain.judge or grader.text}", answering)
-            count_crowded(run, name, stage.prompts(records, domain, in_context=in_context, chat=chats))
-            return run.code
+        if run.dry_run:
+            current.would(
+                f"score {len(records)} lines with {name} and the judge {domain.judge or grader.text}", answering
+            )
+            count_crowded(current, name, stage.prompts(records, domain, in_context=in_context, chat=chats))
+            return current.code
         graded = domain.judge or grader.settings()
         asked = {"judge": graded, "in_context": in_context, "chat": chats, "sampling": asdict(answering)}
-        chosen = {**asked, **student.settings(name), "limit": limit, "shard": shard}
-        run.settle(chosen, stage.plan(records))
-        run.produce(
+        chosen = {**asked, **student.settings(name), **lines.selection}
+        current.settle(chosen, stage.plan(records))
+        current.produce(
             lambda: (grader.reached().load(), student.load(name, usable)),
             lambda loaded, keys, progress: stage.run(
                 records,
@@ -144,12 +130,12 @@ def evaluate(
                 in_context=in_context,
                 chat=chats,
                 keys=set(keys),
-                known=run.known,
+                known=current.known,
                 lost=lost,
                 progress=progress,
             ),
             tell=lambda loaded: judges.tell("eval", loaded[0], beside=loaded[1]),
         )
-        if run.counts.unscored and not grader.offline:
+        if current.counts.unscored and not grader.offline:
             note(f"seal eval: what the judge left unscored it is asked again by: seal judge FILE -j {grader.text}")
-    return run.code
+    return current.code

@@ -1,41 +1,44 @@
 """`seal filter`"""
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar
 
 import typer
 
 from seal_cli.flags import options as opt
+from seal_cli.flags.given import Without
+from seal_cli.flags.run import InputFlags, RunFlags
+from seal_cli.runs.run import Run
+from seal_cli.runs.stdio import input_records
+from seal_cli.terminal.console import note
+from stages import filter as stage
+from stages.records.record import Record
+from stages.scoring.candidates import Comparable, Unscored
 
-if TYPE_CHECKING:
-    from stages.records.record import Record
 
+@dataclass(frozen=True)
+class FilterFlags:
+    """Which self-edits are kept."""
 
-def filter_scores(
-    file: opt.Input = None,
+    panel: ClassVar[str] = "Options"
     keep: Annotated[
         str,
         typer.Option(
-            "--keep",
             metavar="RULE",
             help="best, best:N, above:X (every value above X), gain (the best, if it beats the unadapted model), or "
             "random (one of each context: the control).",
             autocompletion=opt.offer("best", "best:2", "above:0.5", "gain", "random"),
         ),
-    ] = "best",
-    ties: Annotated[opt.Ties, typer.Option(help="What decides between equal values.")] = opt.Ties.first,
+    ] = "best"
+    ties: Annotated[stage.Ties, typer.Option(help="What decides between equal values.")] = "first"
     unscored: Annotated[
-        opt.Unscored,
+        Unscored,
         typer.Option(help="Self-edits with unscored answers: left out, or worth what they are worth at least."),
-    ] = opt.Unscored.leave_out,
-    output: opt.Output = None,
-    overwrite: opt.Overwrite = False,
-    limit: opt.Limit = None,
-    shard: opt.Shard = None,
-    seed: opt.Seed = 0,
-    rejects: opt.Rejects = None,
-    strict: opt.Strict = False,
-    max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
-    allow_empty: opt.AllowEmpty = False,
+    ] = "leave-out"
+
+
+def filter_scores(
+    run: Annotated[RunFlags, Without("journal", "dry_run")], lines: InputFlags, flags: FilterFlags, seed: opt.Seed = 0
 ) -> int:
     """Keep the best self-edits of each context as training pairs. score → sft lines.
 
@@ -50,46 +53,27 @@ def filter_scores(
       seal filter scores.jsonl --keep gain --ties shortest -o sft.jsonl
       seal tasks rank_iter0.json | seal filter | jq -r .completion
     """
-    from dataclasses import asdict
+    rule = stage.Keep.parse(flags.keep)
+    bad = lines.open_rejects(run.output)
+    with Run("filter", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
+        comparable, judges = Comparable(), set[str]()
 
-    from seal_cli.runs.rejects import Rejects
-    from seal_cli.runs.run import Run
-    from seal_cli.runs.stdio import input_records
-    from seal_cli.terminal.console import note
-    from stages import filter as stage
-    from stages.scoring.candidates import Comparable
-
-    rule = stage.Keep.parse(keep)
-    bad = Rejects(rejects, strict=strict, most=max_rejects, others=(file, output))
-    with Run("filter", output=output, overwrite=overwrite, rejects=bad) as run:
-        comparable, graders = Comparable(), set[str]()
-
-        def check(record: "Record") -> None:
+        def check(record: Record) -> None:
             comparable(record)
-            if record.score:
-                graders.add(record.score.judge)
+            judges.update([record.score.judge] if record.score else [])
 
-        lines = input_records(file, ("edit", "score"), bad)
-        records = run.stream(lines, check, limit=limit, shard=shard, allow_empty=allow_empty)
-        filtered = stage.run(
-            records, keep=rule, ties=ties.value, unscored=unscored.value, seed=seed, check=lambda line: None
-        )
-        chosen = {"keep": keep, "ties": ties.value, "unscored": unscored.value, "seed": seed}
-        run.settle({**chosen, "limit": limit, "shard": shard})
-        run.write(filtered.pairs())
-        if len(graders) > 1:
-            note(f"seal filter: note: the lines were graded by different judges: {', '.join(sorted(graders))}")
+        read = input_records(lines.file, ("edit", "score"), bad)
+        records = current.stream(read, check, **lines.selection, allow_empty=lines.allow_empty)
+        chosen: dict[str, Any] = {"ties": flags.ties, "unscored": flags.unscored, "seed": seed}
+        filtered = stage.run(records, keep=rule, **chosen, check=lambda line: None)
+        current.settle({"keep": flags.keep, **chosen, **lines.selection})
+        current.write(filtered.pairs())
+        if len(judges) > 1:
+            note(f"seal filter: note: the lines were graded by different judges: {', '.join(sorted(judges))}")
         found = filtered.summary
         if found.edits and not found.kept:
             note("seal filter: note: nothing is kept, and `seal sft` has nothing to train on; loosen --keep")
-        run.counts.unscored = found.unscored if unscored is opt.Unscored.leave_out else 0
-        run.about["summary"] = asdict(found)
-        reliable = "unknown (it takes two seeds)" if found.reliability is None else f"{found.reliability:.2f}"
-        note(
-            f"seal filter: {found.contexts} contexts, {found.edits} self-edits, {found.kept} kept ({keep}); "
-            f"{f'{found.empty} say nothing to learn; ' if found.empty else ''}"
-            f"{f'{found.unscored} with unscored answers ({unscored.value}); ' if found.unscored else ''}"
-            f"{found.ties} contexts tie for the best, in {found.below_baseline} the best does not beat the baseline; "
-            f"reliability of the reward {reliable}"
-        )
-    return run.code
+        current.counts.unscored = found.unscored if flags.unscored == "leave-out" else 0
+        current.about["summary"] = asdict(found)
+        note(f"seal filter: {found.describe(flags.keep, flags.unscored)}")
+    return current.code

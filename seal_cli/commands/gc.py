@@ -1,9 +1,15 @@
 """`seal gc`"""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from seal_cli.runs.stdio import claim_stdout, to_stdout
+from seal_cli.terminal.console import note
+from stages import gc as stage
+from stages.files import format_megabytes
 
 
 def collect(
@@ -22,13 +28,6 @@ def collect(
       seal gc runs/mine --remove
       seal gc runs/mine | xargs du -sh
     """
-    import time
-
-    from seal_cli.runs.stdio import claim_stdout, to_stdout
-    from seal_cli.terminal.console import note
-    from stages import gc as stage
-    from stages.files import format_megabytes
-
     stdout, started, waste = claim_stdout(), time.monotonic(), []
     for each in stage.run(run, remove=remove):
         waste.append(each)

@@ -1,17 +1,22 @@
 """`seal merge`"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from seal_cli.flags import options as opt
-
-if TYPE_CHECKING:
-    from stages.merge import Shard
+from seal_cli.flags.given import Without
+from seal_cli.flags.run import RunFlags
+from seal_cli.runs import manifest
+from seal_cli.runs.run import Run
+from seal_cli.runs.stdio import claim_stdout, input_examples, input_records, to_stdout, with_places
+from stages import merge as stage
+from stages.errors import BadInput, MissingInput
 
 
 def merge(
+    run: Annotated[RunFlags, Without("journal", "dry_run")],
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE …", help="The outputs of --shard 1/N … N/N, in any order.")
     ],
@@ -19,8 +24,6 @@ def merge(
         bool,
         typer.Option("--missing", help="Only print the numbers of the shards that are not there, as 3,5-7, to stdout."),
     ] = False,
-    output: opt.Output = None,
-    overwrite: opt.Overwrite = False,
     allow_empty: opt.AllowEmpty = False,
 ) -> int:
     """Put the shards of a run together. shards → the lines of the whole.
@@ -34,32 +37,23 @@ def merge(
       seal merge adapters-*.jsonl -o adapters.jsonl
       sbatch --array=$(seal merge adapters-*.jsonl --missing) job.sh
     """
-    from seal_cli.runs.run import Run
-    from seal_cli.runs.stdio import claim_stdout, to_stdout
-    from stages import merge as stage
-
-    shards = [_read_shard(path) for path in files]
+    shards = [read_shard(path) for path in files]
     if missing:
         stage.check(shards)
         absent = stage.list_missing(shards)
         to_stdout(claim_stdout(), f"{stage.format_array(absent)}\n".encode() if absent else b"")
         return 0
-    with Run("merge", output=output, overwrite=overwrite) as run:
-        told = allow_empty or any(_count_in(path, "read") for path in files)  # filter may have kept nothing of them
-        lines = run.read(stage.run(shards), allow_empty=told, name=f"{len(shards)} shards")
-        run.settle({"of": stage.merge_settings(shards), "shards": len(shards)})
-        run.counts.rejected += sum(_count_in(path, "rejected") for path in files)
-        run.write(lines, total=len(lines))
-    return run.code
+    with Run("merge", output=run.output, overwrite=run.overwrite) as current:
+        allowed = allow_empty or any(count_in(path, "read") for path in files)  # filter may have kept nothing of them
+        lines = current.read(stage.run(shards), allow_empty=allowed, name=f"{len(shards)} shards")
+        current.settle({"of": stage.merge_settings(shards), "shards": len(shards)})
+        current.counts.rejected += sum(count_in(path, "rejected") for path in files)
+        current.write(lines, total=len(lines))
+    return current.code
 
 
-def _read_shard(path: Path) -> "Shard":
+def read_shard(path: Path) -> stage.Shard:
     """A shard and what its manifest says. Raises BadInput for a file that is not finished, or not as it was written."""
-    from seal_cli.runs import manifest
-    from seal_cli.runs.stdio import input_examples, input_records, with_places
-    from stages.errors import BadInput, MissingInput
-    from stages.merge import Shard
-
     if not path.is_file():
         part = path.with_name(f"{path.name}.part")
         left = f"it is not finished ({part} is there: run its command again)" if part.exists() else "no such file"
@@ -72,12 +66,10 @@ def _read_shard(path: Path) -> "Shard":
         raise BadInput(f"{path}: was changed since it was written; run its command again")
     examples = settings.get("stage") == "filter"
     lines = input_examples(path) if examples else with_places(input_records(path), path)
-    return Shard(str(path), settings, lines)
+    return stage.Shard(str(path), settings, lines)
 
 
-def _count_in(path: Path, what: str) -> int:
+def count_in(path: Path, what: str) -> int:
     """How many input lines the shard's run has read, or rejected, as its manifest says."""
-    from seal_cli.runs import manifest
-
     found = manifest.read(path).get("counts", {}).get(what, 0)
     return found if isinstance(found, int) else 0

@@ -1,73 +1,110 @@
 """`seal tasks`"""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import typer
 
 from seal_cli.flags import options as opt
+from seal_cli.flags.given import Without
+from seal_cli.flags.run import InputFlags, RunFlags
+from seal_cli.runs.omissions import Omissions, find_own_files
+from seal_cli.runs.run import Run
+from seal_cli.runs.stdio import with_places
+from seal_cli.terminal.console import note
+from stages import tasks as stage
+from stages.errors import BadConfig
+from stages.records.record import Record
+from stages.sources.datasets.folders import get_mode
+from stages.sources.texts import read_flag_file
 
-if TYPE_CHECKING:
-    from stages.records.record import Record
 
+@dataclass(frozen=True)
+class SourceFlags:
+    """What is read of the sources, and how."""
 
-def tasks(
-    sources: Annotated[
-        list[str],
-        typer.Argument(metavar="SOURCE", help="Files, folders, datasets' names, or - for stdin.", show_default=False),
-    ],
-    output: opt.Output = None,
-    overwrite: opt.Overwrite = False,
+    panel: ClassVar[str] = "Options"
     ids: Annotated[
-        list[str] | None,
-        typer.Option("--ids", metavar="ID|FILE", help="Only this task (repeat it), or those of a file, one id a line."),
-    ] = None,
+        tuple[str, ...],
+        typer.Option(metavar="ID|FILE", help="Only this task (repeat it), or those of a file, one id a line."),
+    ] = ()
     solutions: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE", help="ARC's solutions. [default: the file beside …challenges….json, if it is there]"
         ),
-    ] = None,
-    sample: Annotated[int | None, typer.Option(metavar="N", min=1, help="Pick N tasks by the seed.")] = None,
-    skip: Annotated[int, typer.Option(metavar="M", min=0, help="Leave out the first M picks: disjoint samples.")] = 0,
-    seed: opt.Seed = 0,
-    limit: opt.Limit = None,
-    shard: opt.Shard = None,
-    rejects: opt.Rejects = None,
-    strict: opt.Strict = False,
-    max_rejects: opt.MaxRejects = opt.MOST_REJECTS,
-    allow_empty: opt.AllowEmpty = False,
+    ] = None
+    sample: Annotated[int | None, typer.Option(metavar="N", min=1, help="Pick N tasks by the seed.")] = None
+    skip: Annotated[int, typer.Option(metavar="M", min=0, help="Leave out the first M picks: disjoint samples.")] = 0
     split: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             help="Which split of a dataset, or of a folder with files called so. [default: train; of a folder all]",
-            show_default=False,
         ),
-    ] = None,
+    ] = None
     config: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Which config of a dataset, or of a folder's card.", show_default=False),
-    ] = None,
-    column: Annotated[
-        list[str] | None,
+        str | None, typer.Option(metavar="NAME", help="Which config of a dataset, or of a folder's card.")
+    ] = None
+    columns: Annotated[
+        tuple[str, ...],
         typer.Option(
+            "--column",
             metavar="NAME=OWN",
             help="What a column of the rows is called, for example question=query (repeat it). NAME is id, title, "
             "context, question, answer or answers; of ARC train or test.",
-            show_default=False,
         ),
-    ] = None,
+    ] = ()
     unanswerable: Annotated[
-        opt.Unanswerable,
+        Literal["leave-out", "keep"],
         typer.Option(help="Questions without an answer, as of SQuAD 2: left out, or right is who says there is none."),
-    ] = opt.Unanswerable.leave_out,
+    ] = "leave-out"
     title: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="Of a text on stdin. [default: its first heading]", show_default=False),
-    ] = None,
+        str | None, typer.Option(metavar="TEXT", help="Of a text on stdin. [default: its first heading]")
+    ] = None
+
+    def read(self, seed: int) -> dict[str, Any]:
+        """What the stage is called with. Raises BadConfig for flags that say nothing, or too much."""
+        return {
+            "sample": stage.Sample(self.sample, seed, self.skip) if self.sample else None,
+            "ids": read_ids(self.ids),
+            "split": self.split,
+            "config": self.config,
+            "columns": read_columns(self.columns),
+            "solutions": self.solutions,
+            "title": self.title,
+            "keep_unanswerable": self.unanswerable == "keep",
+        }
+
+    def settings(self, sources: Sequence[str], wanted: dict[str, Any], selected: dict[str, Any]) -> dict[str, Any]:
+        """What the run's settings say of the sources and of what is read of them."""
+        default = None if any(S_ISDIR(get_mode(source)) for source in sources) else "train"
+        unusual = {name: wanted[name] for name in ("title", "config", "columns") if wanted[name]}
+        return {
+            "source": sources[0] if len(sources) == 1 else sources,
+            "split": self.split or default,
+            "sample": self.sample,
+            "skip": self.skip,
+            **selected,
+            "ids": wanted["ids"] or None,
+            "solutions": str(self.solutions) if self.solutions else None,
+            **unusual,
+            **({"unanswerable": "keep"} if wanted["keep_unanswerable"] else {}),
+        }
+
+
+def tasks(
+    run: Annotated[RunFlags, Without("journal", "dry_run")],
+    lines: Annotated[InputFlags, Without("file")],
+    flags: SourceFlags,
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE", help="Files, folders, datasets' names, or - for stdin.", show_default=False),
+    ],
+    seed: opt.Seed = 0,
 ) -> int:
     """Read sources into task lines. What they already hold is kept: completions as edits, rewards as scores.
 
@@ -87,71 +124,52 @@ def tasks(
       seal tasks notes.md | seal generate --model DIR
       seal tasks arc-agi_training_challenges.json --ids 007bbfb7 --ids 00d62c1b
     """
-    from seal_cli.runs.omissions import Omissions, find_own_files
-    from seal_cli.runs.rejects import Rejects
-    from seal_cli.runs.run import Run
-    from seal_cli.runs.stdio import with_places
-    from seal_cli.terminal.console import note
-    from stages import tasks as stage
-    from stages.errors import BadConfig
+    if flags.skip and not flags.sample:
+        raise BadConfig(f"--skip {flags.skip}: leaves out the first picks of a sample; give --sample N with it")
+    bad = lines.open_rejects(run.output, *map(Path, sources))
+    with Run("tasks", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
+        wanted, selected = flags.read(seed), {"seed": seed, **lines.selection}
+        records = read_tasks(current, sources, wanted, lines)
+        current.settle(flags.settings(sources, wanted, selected))
+        if sample := wanted["sample"]:
+            tasks_of = f"{len(current.about['sample']['tasks'])} tasks of {' '.join(sources)}"
+            note(f"seal tasks: sampled {tasks_of} (seed {sample.seed}, skip {sample.skip})")
+        current.write(records, total=len(records))
+    if unsolved := sum(map(stage.is_unsolved, records)):
+        note(f"seal tasks: note: {unsolved} of {len(records)} tasks lack a solution; `seal eval` leaves those unscored")
+    return current.code
 
-    if skip and not sample:
-        raise BadConfig(f"--skip {skip}: leaves out the first picks of a sample; give --sample N with it")
-    bad = Rejects(rejects, strict=strict, most=max_rejects, others=(*map(Path, sources), output))
-    left = Omissions(bad)
-    with Run("tasks", output=output, overwrite=overwrite, rejects=bad) as run:
-        picked = stage.Sample(sample, seed, skip) if sample else None
-        names = wanted(ids or [])
-        columns = _pairs_of(column or [])
-        mine = find_own_files(run.target.stdout, output, rejects)
-        found = stage.run(
-            *sources,
-            sample=picked,
-            ids=names,
-            split=split,
-            config=config,
-            columns=columns,
-            solutions=solutions,
-            title=title,
-            mine=mine,
-            refuse=bad,
-            leave_out=left,
-            note=lambda text: note(f"seal tasks: note: {text}"),
-            allow_empty=allow_empty,
-            keep_unanswerable=unanswerable is opt.Unanswerable.keep,
-        )
-        lines = run.read(found, limit=limit, shard=shard, allow_empty=allow_empty, name=" ".join(sources))
-        lines = list(with_places(lines, Path(sources[0])))
-        left.tell()
+
+def read_tasks(current: Run, sources: Sequence[str], wanted: dict[str, Any], lines: InputFlags) -> list[Record]:
+    """Reads the records of all sources, and says what was left out."""
+    omissions = Omissions(current.refuse)
+    found = stage.run(
+        *sources,
+        **wanted,
+        mine=find_own_files(current.target.stdout, current.target.output, lines.rejects),
+        refuse=current.refuse,
+        leave_out=omissions,
+        note=lambda text: note(f"seal tasks: note: {text}"),
+        allow_empty=lines.allow_empty,
+    )
+    name = " ".join(sources)
+    read = current.read(found, **lines.selection, allow_empty=lines.allow_empty, name=name)
+    records = list(with_places(read, Path(sources[0])))
+    omissions.tell()
+    current.about |= {"sources": sources, "left_out": omissions.facts()}
+    if sample := wanted["sample"]:
+        ids = list(dict.fromkeys(record.task.id for record in records))
         source = sources[0] if len(sources) == 1 else sources
-        chosen = {"sample": sample, "skip": skip, "seed": seed, "limit": limit, "shard": shard}
-        more: dict[str, Any] = {"ids": names or None, "solutions": str(solutions) if solutions else None}
-        more |= {"title": title} if title else {}
-        more |= {"config": config} if config else {}
-        more |= {"columns": columns} if columns else {}
-        more |= {"unanswerable": unanswerable.value} if unanswerable is opt.Unanswerable.keep else {}
-        default = None if any(map(_is_folder, sources)) else "train"
-        run.settle({"source": source, "split": split or default, **chosen, **more})
-        run.about |= {"sources": sources, "left_out": left.facts()}
-        if picked:
-            ids = list(dict.fromkeys(line.task.id for line in lines))
-            run.about["sample"] = {**vars(picked), "source": source, "tasks": ids}
-            note(f"seal tasks: sampled {len(ids)} tasks of {' '.join(sources)} (seed {seed}, skip {skip})")
-        run.write(lines, total=len(lines))
-    if unsolved := _without_solution(lines):
-        note(f"seal tasks: note: {unsolved} of {len(lines)} tasks lack a solution; `seal eval` leaves those unscored")
-    return run.code
+        current.about["sample"] = {**vars(sample), "source": source, "tasks": ids}
+    return records
 
 
-def wanted(texts: list[str]) -> list[str]:
+def read_ids(texts: Sequence[str]) -> list[str]:
     """The ids that are given, those in files too, each once."""
-    from stages.errors import BadConfig
-    from stages.sources.texts import read_flag_file
-
     found: list[str] = []
     for text in texts:
         path = Path(text)
-        listed = read_flag_file(path, f"--ids {text}").split("\n") if _is_file(path) else [text]
+        listed = read_flag_file(path, f"--ids {text}").split("\n") if is_file(path) else [text]
         named = [line.strip() for line in listed if line.strip()]
         if not named:
             raise BadConfig(f"--ids {text}: there is no id in it")
@@ -159,10 +177,8 @@ def wanted(texts: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _pairs_of(texts: list[str]) -> dict[str, str]:
+def read_columns(texts: Sequence[str]) -> dict[str, str]:
     """The values of --column: own names by those of the layout."""
-    from stages.errors import BadConfig
-
     found: dict[str, str] = {}
     for text in texts:
         name, equals, own = text.partition("=")
@@ -173,22 +189,9 @@ def _pairs_of(texts: list[str]) -> dict[str, str]:
     return found
 
 
-def _is_folder(source: str) -> bool:
-    """Whether a source is a folder here."""
-    from stages.sources.datasets.folders import get_mode
-
-    return S_ISDIR(get_mode(source))
-
-
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
     """Whether there is such a file; no name that is too long for one is."""
     try:
         return path.is_file()
     except OSError:
         return False
-
-
-def _without_solution(lines: "Iterable[Record]") -> int:
-    """How many ARC tasks have a test whose output is not known."""
-    tasks = [line.task for line in lines if line.task.domain == "arc"]
-    return sum(any(pair.output is None for pair in task.test) for task in tasks)

@@ -1,51 +1,61 @@
 """OpenAI's batch files: calls written to one instead of being sent, and answers read from those that came back."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
-from seal_cli.flags.service import refuse_given
-from seal_cli.runs.stdio import UsageError
+import typer
+
+from seal_cli.exit_codes import UsageError
+from seal_cli.flags.run import RunFlags
+from seal_cli.flags.service import ServiceFlags, refuse_given
 from seal_cli.terminal.console import note
 from stages.errors import BadConfig, ExistingOutput
 from stages.files import make_folder, replace_file
 from stages.services.base import Call, Transport
+from stages.services.batch_files import BatchAnswers, write_batch
 
 
-class Batches:
-    """--emit-batch and --from-batch of a stage; true where one was given."""
+@dataclass(frozen=True)
+class BatchFlags:
+    """The files of a batch service; true where one was given."""
 
-    def __init__(self, stage: str, emit: Path | None, answers: Sequence[Path] | None, output: Path | None) -> None:
-        self.stage, self.file, self.files, self.output = stage, emit, list(answers or ()), output
+    panel: ClassVar[str] = ServiceFlags.panel
+    emit: Annotated[
+        Path | None,
+        typer.Option("--emit-batch", metavar="FILE", help="Write the calls here for a batch service; send none."),
+    ] = None
+    files: Annotated[
+        tuple[Path, ...],
+        typer.Option("--from-batch", metavar="FILE", help="Take the answers from what the batch service gave; repeat."),
+    ] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.file or self.files)
+        return bool(self.emit or self.files)
 
-    def check(self, served: bool, needs: str, *, overwrite: bool, unused: Mapping[str, object]) -> None:
+    def check(self, run: RunFlags, *, served: bool, needs: str, unused: Mapping[str, object]) -> None:
         """Raises for files without a server that could have answered, for what is there already, for unused flags."""
         if self and not served:
-            raise BadConfig(f"{'--emit-batch' if self.file else '--from-batch'}: only with {needs}")
-        if self.file and self.files:
+            raise BadConfig(f"{'--emit-batch' if self.emit else '--from-batch'}: only with {needs}")
+        if self.emit and self.files:
             raise UsageError("--emit-batch writes calls and --from-batch reads their answers: one after the other")
-        if self.file and self.output:
+        if self.emit and run.output:
             raise UsageError("--emit-batch writes calls, not lines: leave out -o, and give it with --from-batch")
-        if self.file and self.file.exists() and not overwrite:
-            raise ExistingOutput(f"--emit-batch {self.file}: is there already; give --overwrite, or another file")
+        if self.emit and self.emit.exists() and not run.overwrite:
+            raise ExistingOutput(f"--emit-batch {self.emit}: is there already; give --overwrite, or another file")
         if self:
             refuse_given(unused, "no server is asked")
 
-    def emit(self, calls: Iterable[Call]) -> None:
-        """The calls in one file, complete or not at all."""
-        from stages.services.batch_files import write_batch
-
+    def write(self, stage: str, calls: Iterable[Call]) -> None:
+        """Writes the calls to the file of --emit-batch, complete or not at all."""
         lines = [json.dumps(line, ensure_ascii=False) for line in write_batch(calls)]
-        if self.file:
-            make_folder(self.file.parent)
-            replace_file(self.file, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
-        note(f"seal {self.stage}: {len(lines)} calls in {self.file}; give the answers with --from-batch")
+        if self.emit:
+            make_folder(self.emit.parent)
+            replace_file(self.emit, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
+        note(f"seal {stage}: {len(lines)} calls in {self.emit}; give the answers with --from-batch")
 
     def answers(self) -> Transport | None:
         """A transport that answers from the files; None where none were given."""
-        from stages.services.batch_files import BatchAnswers
-
         return BatchAnswers(self.files) if self.files else None

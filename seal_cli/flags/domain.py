@@ -1,14 +1,13 @@
 """What commands do otherwise for tasks of one domain than of another: their defaults, and flags that only one has."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from seal_cli.flags.service import refuse_given
 from seal_cli.terminal.console import note
 from stages.domains.defaults import DEFAULTS, Defaults
 from stages.errors import BadConfig, BadInput
-from stages.interfaces import Example, FitConfig, PadMode, Sampling
+from stages.interfaces import Example, FitConfig, PadMode
 
 if TYPE_CHECKING:
     from stages.domains.arc.domain import Arc
@@ -16,15 +15,6 @@ if TYPE_CHECKING:
     from stages.tokens.token_counts import Lengths
 
 _CHOSEN = {"--learning-rate": "learning_rate", "--epochs": "epochs"}
-
-
-def default(section: str, name: str = "") -> str:
-    """`[default: 32; ARC: 128]`: what a flag is where it is not given, for its help."""
-    values = {domain: getattr(settings, section) for domain, settings in DEFAULTS.items()}
-    if name:
-        values = {domain: getattr(value, name) for domain, value in values.items()}
-    told = {domain: f"{value:g}" if isinstance(value, float) else str(value) for domain, value in values.items()}
-    return f"[default: {told['qa']}]" if told["qa"] == told["arc"] else f"[default: {told['qa']}; ARC: {told['arc']}]"
 
 
 def domain_of(found: Collection[str]) -> tuple[str, Defaults]:
@@ -37,17 +27,11 @@ def domain_of(found: Collection[str]) -> tuple[str, Defaults]:
     return name, DEFAULTS[name]
 
 
-def sampling(base: Sampling, **given: Any) -> Sampling:
-    """The defaults with what was given instead."""
-    return replace(base, **{name: value for name, value in given.items() if value is not None})
-
-
-def fit_config(domain: str, given: Mapping[str, Any]) -> FitConfig:
-    """The domain's recipe with what was given instead. Raises BadConfig for what a self-edit chooses itself."""
+def refuse_chosen(domain: str, given: Mapping[str, Any]) -> None:
+    """Raises BadConfig for flags of the training that a self-edit chooses itself."""
     if domain == "arc":
-        theirs = {flag: given[field] for flag, field in _CHOSEN.items()}
+        theirs = {flag: given.get(field) for flag, field in _CHOSEN.items()}
         refuse_given(theirs, "an ARC self-edit chooses it; write one yourself with `seal generate -t oracle:FILE`")
-    return replace(DEFAULTS[domain].fit, **{name: value for name, value in given.items() if value is not None})
 
 
 def answered_chat(given: bool | None, usual: bool, trained: Collection[bool]) -> bool:

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+import typer
 
 from seal_cli.flags.model import choose_model, plain, quiet_libraries, weights_of
+from seal_cli.flags.options import offer
 from seal_cli.flags.service import ENGINE_KEYS, ServiceFlags, connect, format_usage, key_from, refuse_given
 from seal_cli.terminal.console import note
 from stages.engines.guarded import GuardedEngine
@@ -30,15 +33,40 @@ _MAX_LORAS = 8
 
 @dataclass(frozen=True)
 class EngineFlags:
-    """The flags of an engine; None where they were not given."""
+    """Who samples, on which device or server."""
 
-    name: str = "hf"
-    device: str = "auto"
-    dtype: str = "auto"
-    batch: int | None = None
-    base_url: str | None = None
-    max_loras: int | None = None
-    memory_fraction: float | None = None
+    panel: ClassVar[str] = "Engine and device"
+    name: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="NAME",
+            help="Who samples: hf (transformers), vllm, openai (a server), or package.module:Class.",
+            autocompletion=offer("hf", "vllm", "openai"),
+        ),
+    ] = "hf"
+    device: Device = Device()
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Most completions at once. [default: 64, vllm: 256]")
+    ] = None
+    max_loras: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Adapters at once on the device (vllm), on the server (openai). [default: 8]"
+        ),
+    ] = None
+    memory_fraction: Annotated[
+        float | None,
+        typer.Option(metavar="F", min=0.01, max=1.0, help="Share of the GPU that vllm takes. [default: 0.9]"),
+    ] = None
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The server of --engine openai; key: OPENAI_API_KEY. [default: OpenAI's]",
+            rich_help_panel=ServiceFlags.panel,
+        ),
+    ] = None
     service: ServiceFlags = ServiceFlags()
     structured: bool = False
 
@@ -63,7 +91,7 @@ class EngineFlags:
         """
         check_name("--engine", self.name, _ENGINES)
         if self.served:
-            here = {"--device": self.device, "--dtype": self.dtype}
+            here = {"--device": self.device.name, "--dtype": self.device.dtype}
             refuse_given({flag: None if value == "auto" else value for flag, value in here.items()}, _SERVER_S)
             refuse_given({"--batch": self.batch}, "--engine openai has no batches; give --concurrency")
             if asks and self.url == HOSTED and key_from(ENGINE_KEYS) is None:
@@ -93,7 +121,7 @@ class EngineFlags:
 
     def settings(self, model: str) -> Mapping[str, Any]:
         """What a run's settings say of engine and model. A server may move; what its model holds it does not say."""
-        about = {"model": model} if self.served else weights_of(model, self.device, self.dtype)
+        about = {"model": model} if self.served else weights_of(model, self.device)
         return {"engine": self.name, **about}
 
     def lost_adapters(
@@ -143,10 +171,10 @@ class EngineFlags:
         more: dict[str, Any] = {}
         if self.name == "vllm":
             more = self._vllm(adapters)
-        batch, device = self.batch or _BATCHES.get(self.name, 64), Device(self.device, self.dtype)
+        batch = self.batch or _BATCHES.get(self.name, 64)
         if self.name not in _ENGINES:
-            return GuardedEngine(self.name, kind, model, device=device, batch_size=batch)
-        return kind(model, device=device, batch_size=batch, **more)
+            return GuardedEngine(self.name, kind, model, device=self.device, batch_size=batch)
+        return kind(model, device=self.device, batch_size=batch, **more)
 
     def _connected(self, model: str, transport: Transport | None) -> Any:
         from stages.engines.openai import OpenAIEngine

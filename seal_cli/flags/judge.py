@@ -4,13 +4,16 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+import typer
 
 from seal_cli.flags import engine
+from seal_cli.flags.options import offer
 from seal_cli.flags.service import ServiceFlags, connect, format_usage, key_from, refuse_given
 from seal_cli.terminal.console import note
 from stages.files import PART
-from stages.judges.base import JUDGES, RULES, Case, Judge
+from stages.judges.base import EXAMPLES, JUDGES, RULES, Case, Judge
 from stages.judges.cache import check_cache
 from stages.judges.factory import KEYS, check_judge, make_judge, served, told_of_judge
 from stages.services.base import Call, Transport
@@ -21,10 +24,36 @@ _TIMEOUT_S = 60.0  # for a verdict of one word
 
 @dataclass(frozen=True)
 class JudgeFlags:
-    text: str
-    cache: str | None = None
+    """Who grades answers."""
+
+    panel: ClassVar[str] = "Judge"
+    text: Annotated[
+        str,
+        typer.Option(
+            "--judge",
+            "-j",
+            metavar="NAME",
+            help="exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class.",
+            autocompletion=offer(*EXAMPLES),
+        ),
+    ] = "lexical"
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--judge-max-tokens",
+            metavar="N",
+            min=1,
+            help="Most tokens of an answer of openai:…; a judge that thinks needs some thousand. [default: 16]",
+        ),
+    ] = None
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|none",
+            help="Where verdicts of openai:… are kept. [default: seal/verdicts.sqlite in the user's cache]",
+        ),
+    ] = None
     service: ServiceFlags = ServiceFlags()
-    max_tokens: int | None = None
 
     @property
     def offline(self) -> bool:

@@ -4,14 +4,9 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from stages.engines.guarded import GuardedTrainer
 from stages.errors import BadConfig, MissingInput
 from stages.models.loading import Device, check_model, fingerprint
-from stages.plugins import check_name, load_class
-
-TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
 
 
 def choose_model(flag: str | None, named: Iterable[str]) -> str:
@@ -40,12 +35,12 @@ def plain(name: str) -> str:
     return name.rstrip("/") or "/" if Path(name).is_dir() else name
 
 
-def weights_of(name: str, device: str, dtype: str) -> dict[str, str]:
+def weights_of(name: str, device: Device) -> dict[str, str]:
     """What a run's settings say of its model: name, fingerprint, kind of device, precision. Nothing for no name."""
     if not name:
         return {}
-    kind = device.partition(":")[0] if device != "auto" else "cuda" if _has_gpu() else "cpu"
-    precision = dtype if dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
+    kind = device.name.partition(":")[0] if device.name != "auto" else "cuda" if _has_gpu() else "cpu"
+    precision = device.dtype if device.dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
     return {"model": name, "weights": fingerprint(name), "device": kind, "dtype": precision}
 
 
@@ -70,22 +65,3 @@ def quiet_libraries() -> None:
     logging.disable_progress_bar()
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # read when datasets is imported, which few stages need
     hub_logging.set_verbosity_error()
-
-
-def check_limits(name: str, **limits: int | None) -> None:
-    """Raises BadConfig for a trainer that there is not, and for limits of a pass that it does not have."""
-    check_name("--trainer", name, TRAINERS)
-    for key, value in limits.items() if name == "peft" else ():
-        if value is not None:
-            flag = f"--{key.replace('_', '-')} {value}"
-            raise BadConfig(f"{flag}: peft trains one sequence of one adapter at a time; use --trainer batched")
-
-
-def load_trainer(name: str, model: str, device: str, dtype: str, **limits: int | None) -> Any:
-    """The inner trainer, loaded. Custom classes get (model, device=), and slots= and tokens_per_step= where given."""
-    given = {key: value for key, value in limits.items() if value is not None}
-    kind = load_class("--trainer", name, TRAINERS)
-    if name in TRAINERS:
-        quiet_libraries()
-        return kind(model, device=Device(device, dtype), **given)
-    return GuardedTrainer(name, kind, model, device=Device(device, dtype), **given)

@@ -3,6 +3,9 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import typer
 
 from seal_cli.terminal.console import note
 from stages.errors import BadConfig
@@ -21,11 +24,30 @@ class NoteProgress(NullProgress):
 
 @dataclass(frozen=True)
 class ServiceFlags:
-    """--concurrency, --timeout and --retry-for; None where they were not given."""
+    """How servers are called."""
 
-    concurrency: int | None = None
-    timeout_s: float | None = None
-    retry_for_s: float | None = None
+    panel: ClassVar[str] = "Servers"
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Most calls to a server at once. [default: 16]")
+    ] = None
+    timeout_s: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="S",
+            min=0.1,
+            help="Seconds for an answer of a server, or of a command:… judge. [default: 600; of openai:… 60]",
+        ),
+    ] = None
+    retry_for_s: Annotated[
+        float | None,
+        typer.Option(
+            "--retry-for",
+            metavar="S",
+            min=0.0,
+            help="Seconds for which a call that fails is tried again. [default: 300]",
+        ),
+    ] = None
 
     def given(self) -> Mapping[str, object]:
         return {"--concurrency": self.concurrency, "--timeout": self.timeout_s, "--retry-for": self.retry_for_s}

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from seal_cli.exit_codes import UsageError
 from seal_cli.runs import manifest
 from seal_cli.runs.journal import Journal
 from seal_cli.runs.settings import are_alike, differences
-from seal_cli.runs.stdio import UsageError, claim_stdout, encode, to_stdout
+from seal_cli.runs.stdio import claim_stdout, encode, to_stdout
 from seal_cli.terminal.console import note
 from stages.errors import BadInput, ExistingOutput
 from stages.records.adapter_paths import get_base_folders, get_relative_path, locate_adapter, make_path_relative

@@ -55,6 +55,12 @@ class Rejects:
         if self.count <= SAID:
             say(said)
 
+    def __enter__(self) -> "Rejects":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self.close(ended_well=kind is None)
+
     def mention(self, source: str, reason: str) -> None:
         """Something that was left out and is no bad line: FILE has it too, but it is not counted."""
         self._keep(Reject(source, 0, 0, reason, b""))

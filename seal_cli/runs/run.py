@@ -12,13 +12,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seal_cli import exit_codes
+from seal_cli.exit_codes import ClosedPipe
 from seal_cli.flags.shard import in_shard
 from seal_cli.runs.before import none_came
 from seal_cli.runs.journal import Journal
 from seal_cli.runs.output import Output
 from seal_cli.runs.reasons import Reasons
 from seal_cli.runs.rejects import SAID, Rejects
-from seal_cli.runs.stdio import ClosedPipe, encode
+from seal_cli.runs.stdio import encode
 from seal_cli.runs.worker import CrashTracker, InFlightLog, poison_record, run_worker
 from seal_cli.terminal.console import Counts, closing_line, counted, note, say
 from seal_cli.terminal.display import Display

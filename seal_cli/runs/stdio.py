@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from seal_cli.exit_codes import ClosedPipe, UsageError
 from stages.errors import BadInput, MissingInput
 from stages.file_kinds import check_lines, detect_folder
 from stages.files import write_all
@@ -23,10 +24,6 @@ from stages.records.jsonl import (
 from stages.records.pairs import TrainingPair, read_pair
 from stages.records.record import Record, Section, SftExample, to_json
 from stages.sources.datasets.folders import suggest_paths
-
-
-class UsageError(Exception):
-    """A command line that cannot be run as it is; the text is shown with exit code 2."""
 
 
 def claim_stdout() -> int:
@@ -95,10 +92,6 @@ def with_places(records: Iterable[Record], file: Path | None) -> Iterator[Record
 
 def encode(line: FrozenModel) -> bytes:
     return to_json(line).encode("utf-8", "replace") + b"\n"
-
-
-class ClosedPipe(Exception):
-    """Whoever read our stdout is gone: `| head` has seen enough."""
 
 
 def to_stdout(descriptor: int, data: bytes) -> None:

@@ -95,3 +95,4 @@ def ordered(judge: Eager, cases: Iterable[Case]) -> Iterator[Verdict]:
 
 RULES = 2  # of the judges below; another number where they come to judge otherwise, so that no run mixes verdicts
 JUDGES = {"exact": "stages.judges.exact:Exact", "lexical": "stages.judges.lexical:Lexical"}
+EXAMPLES = (*JUDGES, "openai:gpt-4.1", "command:")  # of what --judge takes, for a shell to complete

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from stages.errors import BadConfig, BadInput, MissingInput
+from stages.interfaces import Doc
 from stages.models.checkpoints import check_folder
 from stages.models.network import library_errors, load_network, rows_of, unavailable
 from stages.models.safetensors_header import read_header
@@ -39,8 +40,16 @@ SAMPLE, SAMPLES = 4096, 512  # bytes of a sample, samples of a file
 class Device:
     """Where and in what precision a model computes. auto: cuda and bfloat16 on a GPU machine, else float32 on CPU."""
 
-    name: str = "auto"
-    dtype: str = "auto"
+    panel: ClassVar[str] = "Engine and device"
+    name: Annotated[str, Doc("auto, cpu, cuda or cuda:N.", "NAME", "--device", values=("auto", "cpu", "cuda"))] = "auto"
+    dtype: Annotated[
+        str,
+        Doc(
+            "auto, float32 or bfloat16. auto: bfloat16 on a GPU alone.",
+            "NAME",
+            values=("auto", "float32", "bfloat16"),
+        ),
+    ] = "auto"
 
     def resolve(self) -> tuple[Any, Any]:
         """(torch.device, torch.dtype).

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from seal_cli.app import make_app, usage_error
+from seal_cli.app import make_app, report_usage
 from tests.cli.conftest import Finished
 
 
@@ -36,7 +36,7 @@ def _code(arguments: list[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except Exception as error:  # noqa: BLE001
-        return usage_error(error)
+        return report_usage(error)
 
 
 @contextmanager

@@ -14,10 +14,10 @@ import pytest
 import typer.main
 
 from seal_cli.app import COMMANDS, make_app
-from seal_cli.help import TITLE_OF
+from seal_cli.help import PANELS
 from tests.cli.conftest import seal, surroundings
 
-HEAVY = ("torch", "transformers", "datasets", "peft", "trl", "numpy", "matplotlib", "jsonlines")  # typer has pydantic
+HEAVY = ("torch", "transformers", "datasets", "peft", "trl", "numpy", "matplotlib")  # typer has pydantic
 LOADED = """
 import json, sys
 from seal_cli.app import main
@@ -37,6 +37,14 @@ def test_no_help_loads_a_heavy_library() -> None:
     loaded = set(json.loads(run.stdout.splitlines()[-1]))
     assert "typer" in loaded
     assert not loaded & set(HEAVY)
+
+
+def test_the_help_of_seal_imports_no_command() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", LOADED, "seal"], capture_output=True, text=True, env=surroundings(), check=True
+    )
+    loaded = set(json.loads(run.stdout.splitlines()[-1]))
+    assert not {name for name in loaded if name.startswith(("seal_cli.commands.", "stages.records."))}
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +93,10 @@ def test_options_stand_under_titles_the_stages_own_first(helps: dict[str, str]) 
     assert "--rank" in training.partition("Engine and device:")[0]
 
 
-def test_each_title_names_options_that_some_command_has() -> None:
+def test_each_title_stands_over_options_of_some_command() -> None:
     group = typer.main.get_command(make_app())
-    there = {param.name for command in group.commands.values() for param in command.params}  # type: ignore[attr-defined]
-    assert set(TITLE_OF) - there <= {"help", "allow_empty"}
+    params = [param for command in group.commands.values() for param in command.params]  # type: ignore[attr-defined]
+    assert {param.rich_help_panel for param in params} - {None} == set(PANELS) - {"Arguments"}
 
 
 def test_h_is_help_everywhere(helps: dict[str, str]) -> None:

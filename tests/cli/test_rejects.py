@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seal_cli.flags.options import MOST_REJECTS as MOST
+from seal_cli.flags.run import InputFlags
 from seal_cli.runs.journal import lock
 from seal_cli.runs.rejects import Rejects, encode, part_of
 from stages.errors import BadInput, ExistingOutput, Locked
@@ -46,7 +46,7 @@ def test_strict_ends_the_run_at_the_first_bad_line_with_its_plain_message(
 
 def test_every_bad_line_is_in_the_partial_file_as_soon_as_it_is_known(tmp_path: Path) -> None:
     file = tmp_path / "new" / "bad.jsonl"
-    rejects = Rejects(file, strict=False, most=MOST)
+    rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
     assert not file.parent.exists()
     rejects(bad())
     about = {"source": "in.jsonl", "line": 12, "offset": 7, "reason": "not JSON: it ends early"}
@@ -69,7 +69,7 @@ def test_the_bytes_of_a_line_come_back_whatever_they_are(raw: bytes, source: str
 
 
 def test_a_source_whose_name_is_no_utf_8_is_kept(tmp_path: Path) -> None:
-    rejects = Rejects(tmp_path / "bad.jsonl", strict=False, most=MOST)
+    rejects = Rejects(tmp_path / "bad.jsonl", strict=False, most=InputFlags.max_rejects)
     rejects(bad(source="caf\udce9.jsonl"))
     rejects.close()
     assert kept(tmp_path / "bad.jsonl")[0]["source"] == "caf\udce9.jsonl"
@@ -79,7 +79,7 @@ def test_the_first_five_are_said_and_at_the_end_how_many_there_were(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "bad.jsonl"
-    rejects = Rejects(file, strict=False, most=MOST)
+    rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
     for line in range(1, 8):
         rejects(bad(line))
     rejects.close()
@@ -94,7 +94,7 @@ def test_the_first_five_are_said_and_at_the_end_how_many_there_were(
 def test_an_entry_of_a_document_is_said_by_its_place_and_without_a_file_the_flag_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rejects = Rejects(None, strict=False, most=MOST)
+    rejects = Rejects(None, strict=False, most=InputFlags.max_rejects)
     rejects(Reject("squad.json", 0, 0, "data[3]: not SQuAD v1.1", b"7"))
     rejects.close()
     assert capsys.readouterr().err.splitlines() == [
@@ -114,7 +114,7 @@ def test_without_bad_lines_nothing_is_said_and_no_file_made(tmp_path: Path, caps
 def test_the_rejects_of_a_run_before_are_replaced_only_at_the_end(tmp_path: Path) -> None:
     file = tmp_path / "bad.jsonl"
     before = old(file)
-    rejects = Rejects(file, strict=False, most=MOST)
+    rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
     rejects(bad(1))
     assert file.read_bytes() == before
     rejects.close()
@@ -125,7 +125,7 @@ def test_the_rejects_of_a_run_before_are_replaced_only_at_the_end(tmp_path: Path
 def test_before_the_first_bad_line_nothing_on_the_disk_is_changed(tmp_path: Path) -> None:
     file = tmp_path / "bad.jsonl"
     before, left = old(file), old(part_of(file))
-    Rejects(file, strict=False, most=MOST)
+    Rejects(file, strict=False, most=InputFlags.max_rejects)
     assert (file.read_bytes(), part_of(file).read_bytes()) == (before, left)
 
 
@@ -133,7 +133,7 @@ def test_before_the_first_bad_line_nothing_on_the_disk_is_changed(tmp_path: Path
 def test_a_run_that_ends_well_without_bad_lines_removes_those_of_a_run_before(tmp_path: Path, empty: bool) -> None:
     file = tmp_path / "bad.jsonl"
     file.write_bytes(b"" if empty else old(file))
-    rejects = Rejects(file, strict=False, most=MOST)
+    rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
     rejects.close()
     assert not file.exists()
     old(file)
@@ -153,7 +153,7 @@ def test_after_an_error_without_bad_lines_those_of_a_run_before_stay(tmp_path: P
 
 def test_what_took_the_name_during_the_run_is_not_removed(tmp_path: Path) -> None:
     file = tmp_path / "bad.jsonl"
-    rejects = Rejects(file, strict=False, most=MOST)
+    rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
     file.write_bytes(b"notes")
     rejects.close()
     assert file.read_bytes() == b"notes"
@@ -162,7 +162,7 @@ def test_what_took_the_name_during_the_run_is_not_removed(tmp_path: Path) -> Non
 def test_after_an_error_too_the_bad_lines_are_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "bad.jsonl"
     old(file)
-    rejects = Rejects(file, strict=False, most=MOST)
+    rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
     rejects(bad(1))
     rejects.close(ended_well=False)
     assert [found["line"] for found in kept(file)] == [1]
@@ -176,7 +176,7 @@ def test_where_the_output_was_complete_already_the_file_stays_and_nothing_is_sai
 ) -> None:
     file = tmp_path / "bad.jsonl"
     before = old(file)
-    rejects = Rejects(file, strict=False, most=MOST)
+    rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
     for line in range(lines):
         rejects(bad(line))
     capsys.readouterr()
@@ -190,7 +190,7 @@ def test_where_the_output_was_complete_already_the_file_stays_and_nothing_is_sai
 def test_what_a_killed_run_left_is_not_mixed_with_the_lines_of_this_one(tmp_path: Path) -> None:
     file = tmp_path / "bad.jsonl"
     old(part_of(file))
-    rejects = Rejects(file, strict=False, most=MOST)
+    rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
     rejects(bad(1))
     rejects.close()
     assert [found["line"] for found in kept(file)] == [1]
@@ -215,7 +215,7 @@ def test_two_processes_never_write_one_file(tmp_path: Path, capsys: pytest.Captu
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other:
         assert other.stdout
         assert other.stdout.readline() == b"written\n"
-        rejects = Rejects(file, strict=False, most=MOST)
+        rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
         with pytest.raises(Locked, match=r"bad\.jsonl\.part: another process is writing it"):
             rejects(bad())
         rejects.close(ended_well=False)
@@ -229,7 +229,7 @@ def test_two_processes_never_write_one_file(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_lock_ends_with_the_run(tmp_path: Path, keep: bool) -> None:
     file = tmp_path / "bad.jsonl"
-    rejects = Rejects(file, strict=False, most=MOST)
+    rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
     rejects(bad())
     rejects.close(keep=keep)
     os.close(lock(part_of(file)))
@@ -243,18 +243,18 @@ def test_the_input_and_the_output_are_no_file_of_rejects(tmp_path: Path, name: s
     others = (None, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
     file = tmp_path / name
     with pytest.raises(ExistingOutput) as caught:
-        Rejects(file, strict=False, most=MOST, others=others)
+        Rejects(file, strict=False, most=InputFlags.max_rejects, others=others)
     assert str(caught.value) == f"--rejects {file}: is the input or the output; give a file of its own"
-    Rejects(tmp_path / "bad.jsonl", strict=False, most=MOST, others=others)
+    Rejects(tmp_path / "bad.jsonl", strict=False, most=InputFlags.max_rejects, others=others)
 
 
 def test_an_input_that_has_the_name_of_the_partial_file_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ExistingOutput, match="is the input or the output"):
-        Rejects(tmp_path / "bad.jsonl", strict=False, most=MOST, others=[tmp_path / "bad.jsonl.part"])
+        Rejects(tmp_path / "bad.jsonl", strict=False, most=InputFlags.max_rejects, others=[tmp_path / "bad.jsonl.part"])
 
 
 def test_without_a_file_the_others_do_not_matter(tmp_path: Path) -> None:
-    Rejects(None, strict=False, most=MOST, others=[tmp_path / "in.jsonl"])
+    Rejects(None, strict=False, most=InputFlags.max_rejects, others=[tmp_path / "in.jsonl"])
 
 
 @pytest.mark.parametrize("content", [b'{"v": 1, "task": {}}\n', b"notes", b'{"source"'])
@@ -262,20 +262,20 @@ def test_a_file_that_holds_anything_else_is_never_removed(tmp_path: Path, conten
     file = tmp_path / "in.jsonl"
     file.write_bytes(content)
     with pytest.raises(ExistingOutput, match=r"in\.jsonl: exists and is no file of rejected lines; give another file"):
-        Rejects(file, strict=False, most=MOST)
+        Rejects(file, strict=False, most=InputFlags.max_rejects)
     assert file.read_bytes() == content
 
 
 def test_a_folder_is_no_file_of_rejects(tmp_path: Path) -> None:
     with pytest.raises(ExistingOutput, match="a folder; give a file with --rejects"):
-        Rejects(tmp_path, strict=False, most=MOST)
+        Rejects(tmp_path, strict=False, most=InputFlags.max_rejects)
 
 
 def test_a_pipe_and_a_device_are_no_files_of_rejects(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for file in (tmp_path / "pipe", Path("/dev/null")):
         with pytest.raises(ExistingOutput, match=f"^{file}: a device or a pipe; give a file with --rejects$"):
-            Rejects(file, strict=False, most=MOST)
+            Rejects(file, strict=False, most=InputFlags.max_rejects)
 
 
 @pytest.mark.parametrize("most", [0, 1, 100])
@@ -307,7 +307,7 @@ def test_without_a_limit_reading_never_ends() -> None:
 
 
 def test_without_one_good_line_the_first_bad_one_ends_the_run() -> None:
-    rejects = Rejects(None, strict=False, most=MOST)
+    rejects = Rejects(None, strict=False, most=InputFlags.max_rejects)
     rejects(bad(1))
     rejects(bad(2))
     rejects.check(good=1)
@@ -318,7 +318,7 @@ def test_without_one_good_line_the_first_bad_one_ends_the_run() -> None:
 def test_of_a_single_line_that_is_bad_only_its_error_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rejects = Rejects(tmp_path / "bad.jsonl", strict=False, most=MOST)
+    rejects = Rejects(tmp_path / "bad.jsonl", strict=False, most=InputFlags.max_rejects)
     rejects(bad())
     with pytest.raises(BadInput):
         rejects.check(good=0)
@@ -328,7 +328,7 @@ def test_of_a_single_line_that_is_bad_only_its_error_is_said(
 
 
 def test_a_bad_line_is_said_as_soon_as_reading_is_over(capsys: pytest.CaptureFixture[str]) -> None:
-    rejects = Rejects(None, strict=False, most=MOST)
+    rejects = Rejects(None, strict=False, most=InputFlags.max_rejects)
     rejects(bad())
     rejects.check(good=1)
     assert capsys.readouterr().err == "seal: in.jsonl:12: not JSON: it ends early (line rejected)\n"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from seal_cli.commands.sft import PairCheck
 from stages.records.jsonl import BadLine
 from stages.records.pairs import TrainingPair, read_pair
 from stages.records.record import SftExample
+from stages.sft import PairCheck
 from tests.cli.conftest import SMALL_LORA, Finished, jsonl, seal
 from tests.conftest import make_tokenizer, paper_file
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from seal_cli.commands.sft import PairCheck
 from stages import adapt, eval, filter, merge
 from stages.domains.qa import QA
 from stages.errors import BadInput
@@ -13,6 +12,7 @@ from stages.merge import Shard
 from stages.records.jsonl import BadLine
 from stages.records.pairs import read_pair
 from stages.records.record import Record, to_json
+from stages.sft import PairCheck
 from tests.cli.inside import run_inside
 from tests.invented import a_line, a_task
 
@@ -55,7 +55,7 @@ def test_the_stages_that_load_models_refuse_it_alike(tmp_path: Path) -> None:
     pieces = adapt.Pieces("student", domain=QA(), out=tmp_path)
     pieces.add(Record(task=LINE.task, edit=LINE.edit))
     (kept,) = filter.run([LINE]).examples
-    pair, check = read_pair(json.loads(to_json(kept))), PairCheck("examples/tiny/model", dry=True)
+    pair, check = read_pair(json.loads(to_json(kept))), PairCheck("examples/tiny/model", counts=False)
     check(pair)
     for refuse in (
         lambda: scorable(LINE.grow(meta={"run": 2})),
@@ -67,7 +67,7 @@ def test_the_stages_that_load_models_refuse_it_alike(tmp_path: Path) -> None:
 
 
 def test_pairs_of_others_may_be_repeated() -> None:
-    pair, check = read_pair({"prompt": "Velm", "completion": "a town"}), PairCheck("examples/tiny/model", dry=True)
+    pair, check = read_pair({"prompt": "Velm", "completion": "a town"}), PairCheck("examples/tiny/model", counts=False)
     check(pair)
     check(pair)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seal_cli.commands.tasks import wanted
+from seal_cli.commands.tasks import read_ids
 from seal_cli.runs.stdio import input_pairs, input_records
 from stages import tasks
 from stages.domains.arc.templates import read_oracle
@@ -64,7 +64,7 @@ def test_lines_templates_ids_and_answers_that_stand_for_another_file_are_called_
         lambda: read_template(str(path)),
         lambda: read_arc_template(str(path)),
         lambda: read_oracle(path),
-        lambda: wanted([str(path)]),
+        lambda: read_ids([str(path)]),
         lambda: list(tasks.run(str(path.with_name("x.json")), solutions=path)),
     ]
     fill(tmp_path, {"x.json": {"train": [], "test": []}})
@@ -111,7 +111,7 @@ def test_a_template_is_its_text_without_marks_of_the_program_that_saved_it(tmp_p
     text = f"{mark}Read {{title}}.{end}{{context}}{end}Notes:{end}"
     path = fill(tmp_path, {"t.txt": text, "ids": f"{mark}one{end}two{end}{end}"}) / "t.txt"
     assert read_template(str(path)) == "Read {title}.\n{context}\nNotes:\n"
-    assert wanted([str(tmp_path / "ids"), "three"]) == ["one", "two", "three"]
+    assert read_ids([str(tmp_path / "ids"), "three"]) == ["one", "two", "three"]
     arc = fill(tmp_path, {"arc.txt": f"{mark}Look:{end}{{demonstrations}}{end}"}) / "arc.txt"
     assert read_arc_template(str(arc)) == "Look:\n{demonstrations}\n"
 
@@ -121,7 +121,7 @@ def test_other_text_is_refused_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match=r"--template .*: not UTF-8 \(byte 3\); if it is Latin-1: iconv -f WINDOWS"):
         read_template(str(path))
     with pytest.raises(BadConfig, match=r"--ids .*: not UTF-8 \(byte 3\)"):
-        wanted([str(path)])
+        read_ids([str(path)])
 
 
 def test_texts_that_speak_of_such_things_are_texts(tmp_path: Path) -> None:

@@ -1,0 +1,30 @@
+"""`seal schema`"""
+
+import json
+from typing import Annotated
+
+import typer
+
+from seal_cli.runs.stdio import claim_stdout, to_stdout
+from stages.errors import BadConfig
+from stages.records.record import get_schemas
+
+
+def schema(
+    line: Annotated[
+        str | None, typer.Argument(help="record, sft, checkpoint, training_data or arc_training_data; all if left out.")
+    ] = None,
+) -> int:
+    """Print the JSON Schema of the lines that stages read and write.
+
+    \b
+    Examples:
+      seal schema record > record.schema.json
+      seal schema | jq 'keys'
+    """
+    known = get_schemas()
+    if line is not None and line not in known:
+        raise BadConfig(f"schema {line}: unknown; take one of {', '.join(known)}")
+    found = known if line is None else known[line]
+    to_stdout(claim_stdout(), (json.dumps(found, indent=1) + "\n").encode())
+    return 0

@@ -1,0 +1,76 @@
+"""From --trainer and its flags to the trainer of the inner update."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import typer
+
+from seal_cli.flags.model import quiet_libraries
+from seal_cli.flags.options import offer
+from stages.engines.guarded import GuardedTrainer
+from stages.errors import BadConfig
+from stages.models.loading import Device
+from stages.plugins import check_name, load_class
+
+TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
+
+
+@dataclass(frozen=True)
+class TrainerFlags:
+    """Who trains, on which device, and how much of it at once."""
+
+    panel: ClassVar[str] = "Engine and device"
+    name: Annotated[
+        str,
+        typer.Option(
+            "--trainer",
+            metavar="NAME",
+            help="batched (many at once), peft (one at a time), or package.module:Class.",
+            autocompletion=offer("batched", "peft"),
+        ),
+    ] = "batched"
+    slots: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Adapters in work at a time. [default: 64, fewer where memory is short]"),
+    ] = None
+    tokens_per_step: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="Most tokens of one pass. auto: what memory holds, up to 16384 on a GPU and 2048 on a CPU. It shrinks "
+            "when memory runs out.",
+        ),
+    ] = "auto"
+    device: Device = Device()
+
+    @property
+    def token_budget(self) -> int | None:
+        """The tokens of --tokens-per-step; None for auto. Raises BadConfig for anything else."""
+        text = self.tokens_per_step
+        if text == "auto":
+            return None
+        if text.isdecimal() and int(text):
+            return int(text)
+        raise BadConfig(f"--tokens-per-step {text}: take auto or a number of tokens, for example 4096")
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits that were given."""
+        limits = {"slots": self.slots, "tokens_per_step": self.token_budget}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    def check(self) -> None:
+        """Raises BadConfig for a trainer that there is not, and for limits that it does not have."""
+        limits = self.limits
+        check_name("--trainer", self.name, TRAINERS)
+        for name, limit in limits.items() if self.name == "peft" else ():
+            flag = f"--{name.replace('_', '-')} {limit}"
+            raise BadConfig(f"{flag}: peft trains one sequence of one adapter at a time; use --trainer batched")
+
+    def load(self, model: str) -> Any:
+        """The trainer, loaded. Custom classes get (model, device=), and slots= and tokens_per_step= where given."""
+        kind = load_class("--trainer", self.name, TRAINERS)
+        if self.name in TRAINERS:
+            quiet_libraries()
+            return kind(model, device=self.device, **self.limits)
+        return GuardedTrainer(self.name, kind, model, device=self.device, **self.limits)
