@@ -1,6 +1,6 @@
 """The engine behind a server: what is asked, what comes back, and the adapters that are put there and taken off."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from stages.services.vllm_server import ServerInfo, get_room_for_completion, pro
 from tests.services import behaviours as does
 from tests.services.adapters import Adapters
 from tests.services.asking import serving
+from tests.services.behaviours import Behaviour, slow
 from tests.services.scripts import Script, always, echoes, in_turn, prompt_of
 from tests.services.serving import JSON, served
 
@@ -285,8 +286,12 @@ def test_each_adapter_answers_for_itself() -> None:
 
 def test_no_more_are_on_the_server_than_there_is_room_for() -> None:
     script = Adapters(most=3)
+
+    def slowly(n: int, body: Mapping[str, Any]) -> Behaviour:
+        return script(n, body) if "lora_name" in body else slow(0.05, script(n, body))
+
     requests = [request(f"{n}-{name}", f"a{name}") for name in range(12) for n in range(4)]
-    found = said(script, requests, max_loras=3, concurrency=16)
+    found = said(slowly, requests, max_loras=3, concurrency=16)
     assert all(found[asked.id].text.startswith(f"{asked.adapter}: ") for asked in requests)
     assert (script.most_there, len(script.names), script.there) == (3, 12, {})
 
