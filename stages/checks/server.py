@@ -32,7 +32,8 @@ def check_server(url: str, key: str | None, timeout_s: float = PROBE_TIMEOUT_S) 
     try:
         answer = fetch_models(base, key, timeout_s)
     except Exception as error:  # noqa: BLE001
-        yield wrong("server", *explain_unreachable(base, error, timeout_s))
+        found, advice = explain_unreachable(error, timeout_s)
+        yield wrong("server", f"{base}: {found}", advice)
         return
     if answer.status >= 500:
         yield wrong("server", f"{base}: answers with status {answer.status}", "look at the server's log, try again")

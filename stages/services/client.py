@@ -47,8 +47,7 @@ class Server:
         self._arrived: queue.SimpleQueue[Reply | Exhausted | str | BaseException] = queue.SimpleQueue()  # str: a note
         self._client = RetryingClient(self._http, ConcurrencyLimiter(concurrency), retry_for_s, note=self._arrived.put)
         self._calls: asyncio.Queue[Call] = asyncio.Queue()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._serving: asyncio.Task[None] | None = None  # in its event loop
         self._closed, self._open = False, 0
         self._exhausted: list[Reply] = []  # since the last answer
         self._held_back: list[Reply] = []  # one, as long as it may be part of an error that must find a call open
@@ -68,9 +67,9 @@ class Server:
         if self._closed:
             raise RuntimeError("a call was submitted to a server that is closed")
         self._open += 1
-        loop = self._loop or self._start()
+        self._serving = self._serving or self._start()
         with suppress(RuntimeError):  # the loop has ended with an error, which `take` raises
-            loop.call_soon_threadsafe(self._calls.put_nowait, call)
+            self._serving.get_loop().call_soon_threadsafe(self._calls.put_nowait, call)
 
     def take(self, *, wait: bool) -> list[Reply]:
         """Replies that have come. They are handed out before an error is raised, which is then raised each time."""
@@ -90,9 +89,9 @@ class Server:
 
     def close(self) -> None:
         self._closed, self._open = True, 0
-        if self._loop and self._serving:
-            with suppress(RuntimeError):  # it has ended already
-                self._loop.call_soon_threadsafe(self._serving.cancel)
+        if self._serving:
+            with suppress(RuntimeError):  # the loop has ended already
+                self._serving.get_loop().call_soon_threadsafe(self._serving.cancel)
 
     def _receive(self, *, wait: bool) -> list[Reply]:
         """What has arrived. Exhausted calls come with the next answer: if the service is gone, they stay open."""
@@ -130,18 +129,19 @@ class Server:
 
     # ---- in the event loop
 
-    def _start(self) -> asyncio.AbstractEventLoop:
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(_DaemonExecutor())
-        self._serving = self._loop.create_task(self._serve())
-        threading.Thread(target=self._run, args=(self._loop, self._serving), name="server", daemon=True).start()
-        return self._loop
+    def _start(self) -> "asyncio.Task[None]":
+        loop = asyncio.new_event_loop()
+        loop.set_default_executor(_DaemonExecutor())
+        serving = loop.create_task(self._serve())
 
-    def _run(self, loop: asyncio.AbstractEventLoop, serving: "asyncio.Task[None]") -> None:
-        with suppress(asyncio.CancelledError):
-            loop.run_until_complete(serving)
-        loop.run_until_complete(self._http.close())
-        loop.close()
+        def run() -> None:
+            with suppress(asyncio.CancelledError):
+                loop.run_until_complete(serving)
+            loop.run_until_complete(self._http.close())
+            loop.close()
+
+        threading.Thread(target=run, name="server", daemon=True).start()
+        return serving
 
     async def _serve(self) -> None:
         """Answer calls until `close`, or until an error that ends the run."""

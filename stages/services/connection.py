@@ -28,13 +28,15 @@ _HEADERS = (  # that are sent; the SDK has more, which tell of this machine or c
     "authorization",
 )
 _LOGGERS = ("openai", "httpx2", "httpcore2")
+_make_ssl_context = cache(httpx2.create_ssl_context)  # one for all servers: it takes 50 ms
 
 
 class HttpClient:
     """Sends requests to one server and classifies what comes back. Each has `timeout_s` in all."""
 
     def __init__(self, base: str, key: str | None, timeout_s: float) -> None:
-        _silence_loggers()
+        for name in _LOGGERS:  # at level debug they log headers, and so the key
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         self.base, self._key, self._timeout_s = base, key, timeout_s
         self._connect_s = min(timeout_s, _CONNECT_S)
         self._client = openai.AsyncOpenAI(
@@ -53,14 +55,14 @@ class HttpClient:
 
     async def send(self, call: Call) -> Outcome:
         """What the server answers, or why there is no complete answer."""
-        headers = {"Authorization": f"Bearer {self._key}" if self._key else openai.omit}
+        authorization = f"Bearer {self._key}" if self._key else openai.omit
         try:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._client.post(
                     f"/{call.path}",
                     cast_to=httpx2.Response,
                     content=_encode(call.body),
-                    options={"headers": headers},
+                    options={"headers": {"Authorization": authorization}},
                 )
         except openai.APIStatusError as error:
             response = error.response
@@ -90,22 +92,15 @@ class HttpClient:
 
     def _explain_connection(self, causes: list[BaseException]) -> TransientError | BadConfig:
         cause = next((cause for cause in reversed(causes) if isinstance(cause, OSError)), TimeoutError())
-        told, advice = explain_unreachable(self.base, cause, self._connect_s)
+        found, advice = explain_unreachable(cause, self._connect_s)
         if isinstance(cause, ssl.SSLError):
-            return BadConfig(f"{told}; {advice}")
-        found = told.removeprefix(f"{self.base}: ")
+            return BadConfig(f"{self.base}: {found}; {advice}")
         if isinstance(cause, TimeoutError):
             found = f"takes no connection within {self._connect_s:g} s"
         return TransientError("api_error", found, advice, unreachable=True)
 
     async def close(self) -> None:
         await self._client.close()
-
-
-@cache
-def _make_ssl_context() -> ssl.SSLContext:
-    """One for all servers: it takes 50 ms."""
-    return httpx2.create_ssl_context()
 
 
 async def _limit_headers(request: httpx2.Request) -> None:
@@ -156,12 +151,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield from _causes(error.exceptions[0])
     elif cause := error.__cause__ or error.__context__:
         yield from _causes(cause)
-
-
-def _silence_loggers() -> None:
-    """No handler gets what the libraries log: at level debug it holds headers, and so the key."""
-    for name in _LOGGERS:
-        logger = logging.getLogger(name)
-        logger.propagate = False
-        if not logger.handlers:
-            logger.addHandler(logging.NullHandler())

@@ -117,19 +117,19 @@ def start_daemon(function: Callable[[], _T]) -> "Future[_T]":
     return future
 
 
-def explain_unreachable(base: str, error: Exception, timeout_s: float) -> tuple[str, str]:
-    """(what was found, the next move). The error's own words are not repeated: they may hold a header."""
+def explain_unreachable(error: Exception, timeout_s: float) -> tuple[str, str]:
+    """What was found, in words that follow the URL, and the next move. The error's own words may hold a header."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ConnectionRefusedError):
-        return f"{base}: refuses the connection", START
+        return "refuses the connection", START
     if isinstance(cause, TimeoutError):
-        return f"{base}: no answer within {timeout_s:g} s", "is it still loading its model? try again, see its log"
+        return f"no answer within {timeout_s:g} s", "is it still loading its model? try again, see its log"
     if isinstance(cause, socket.gaierror):
-        return f"{base}: no such host", "correct --base-url, or the network's name service"
+        return "no such host", "correct --base-url, or the network's name service"
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"{base}: its certificate is not trusted here", "set SSL_CERT_FILE to its authority's certificate"
+        return "its certificate is not trusted here", "set SSL_CERT_FILE to its authority's certificate"
     if isinstance(cause, ssl.SSLError):
-        return f"{base}: does not speak TLS", "take http:// instead of https:// in --base-url"
+        return "does not speak TLS", "take http:// instead of https:// in --base-url"
     if isinstance(cause, (http.client.HTTPException, ConnectionError)):
-        return f"{base}: does not speak HTTP ({type(cause).__name__})", "correct port and scheme of --base-url"
-    return f"{base}: cannot be reached ({type(cause).__name__})", START
+        return f"does not speak HTTP ({type(cause).__name__})", "correct port and scheme of --base-url"
+    return f"cannot be reached ({type(cause).__name__})", START

@@ -66,28 +66,20 @@ class ServiceHealth:
     """What the calls to one server know together: when it last answered, and how many were given up since."""
 
     def __init__(self) -> None:
-        self._answered_at = -1.0
-        self._given_up = 0  # calls in a row, whose errors all began since the last answer
+        self.answered_at = -1.0
+        self.given_up = 0  # calls in a row, whose errors all began since the last answer
         self._failing_since = 0.0  # the first of them
         self._reported = False
 
     def record_answer(self) -> None:
-        self._answered_at, self._given_up, self._reported = time.monotonic(), 0, False
+        self.answered_at, self.given_up, self._reported = time.monotonic(), 0, False
 
     def record_give_up(self, failing_since: float, unreachable: bool) -> float | None:
         """Count a call that was given up. Returns the seconds since when the service is gone, if it is."""
-        self._failing_since = min(self._failing_since, failing_since) if self._given_up else failing_since
-        self._given_up += 1
-        gone = self._given_up >= _GONE_AFTER or unreachable
+        self._failing_since = min(self._failing_since, failing_since) if self.given_up else failing_since
+        self.given_up += 1
+        gone = self.given_up >= _GONE_AFTER or unreachable
         return time.monotonic() - self._failing_since if gone else None
-
-    @property
-    def is_down(self) -> bool:
-        """True if a call was given up and nothing came since."""
-        return self._given_up > 0
-
-    def is_silent_since(self, moment: float) -> bool:
-        return self._answered_at < moment
 
     def should_report(self) -> bool:
         """True once for each time without answers."""
@@ -124,7 +116,7 @@ class RetryBudget:
 
         A wait that the server asked for is kept, with a little more so that not all calls come back at once.
         """
-        left_s = self._budget_s * (_DOWN_SHARE if self._health.is_down else 1.0) - self._elapsed_s
+        left_s = self._budget_s * (_DOWN_SHARE if self._health.given_up else 1.0) - self._elapsed_s
         if error.retry_after_s:
             wait_s = error.retry_after_s * random.uniform(1.0, 1.1)
         else:
@@ -143,7 +135,7 @@ class RetryBudget:
     @property
     def is_alone(self) -> bool:
         """True if no call has succeeded since shortly after this one started failing."""
-        return self._health.is_silent_since(self.failing_since + _GRACE_SHARE * self._budget_s)
+        return self._health.answered_at < self.failing_since + _GRACE_SHARE * self._budget_s
 
     @property
     def is_unreachable(self) -> bool:

@@ -42,7 +42,7 @@ def probe_server(url: str, key: str | None, timeout_s: float = PROBE_TIMEOUT_S) 
     try:
         answer = fetch_models(base, key, timeout_s)
     except (OSError, HTTPException) as error:
-        raise Unavailable("; ".join(explain_unreachable(base, error, timeout_s))) from None
+        raise Unavailable(f"{base}: {'; '.join(explain_unreachable(error, timeout_s))}") from None
     if answer.status == 401:  # 403 may forbid the list alone
         told = f"refuses the key in {KEY_NAME}" if key else f"asks for a key, and {KEY_NAME} is not set"
         raise Denied(f"{base}: {told} (status {answer.status}); export {KEY_NAME}=…")

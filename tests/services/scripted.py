@@ -1,10 +1,8 @@
 """A local OpenAI-compatible server that answers by a script and keeps what it was asked.
 
-In a test:      with scripted(in_turn(status(500), ok())) as server: ... server.url, server.asked
-In a shell:     python -m tests.services.scripted --script flaky
+with scripted(in_turn(status(500), ok())) as server: ... server.url, server.asked
 """
 
-import argparse
 import json
 import threading
 import time
@@ -15,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.services.behaviours import Exchange, limited
-from tests.services.scripts import SCRIPTS, Script
+from tests.services.scripts import Script
 
 MODELS = ("m",)
 
@@ -143,18 +141,3 @@ def scripted(script: Script, **named: Any) -> Iterator[Scripted]:
         yield server
     finally:
         server.close()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Serves a script on 127.0.0.1 until it is killed; prints its URL.")
-    parser.add_argument("--script", choices=sorted(SCRIPTS), default="ok")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--most", type=int, help="requests at a time; more are answered with 429")
-    options = parser.parse_args()
-    with scripted(SCRIPTS[options.script](), port=options.port, most=options.most) as server:
-        print(server.url, flush=True)
-        threading.Event().wait()
-
-
-if __name__ == "__main__":
-    main()

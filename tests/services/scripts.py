@@ -1,4 +1,4 @@
-"""Scripts of a server: what it does with the n-th request, by its body. Tests write their own; these have names."""
+"""Scripts of a server: what it does with the n-th request, by its body. Tests write their own, too."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tests.services.behaviours import Behaviour, cut_off, die, echo, hang, limited, ok, page, raw, slow, status
+from tests.services.behaviours import Behaviour, cut_off, limited, ok, page, raw, status
 
 Script = Callable[[int, Mapping[str, Any]], Behaviour]  # n counts from 0
 
@@ -59,19 +59,3 @@ def echoes(n: int, body: Mapping[str, Any]) -> Behaviour:
 
 
 PASSING = (status(500), status(503), limited(), cut_off(), raw(b"not JSON"), page(502))
-SCRIPTS: dict[str, Callable[[], Script]] = {
-    "ok": lambda: always(ok()),
-    "echo": lambda: echoes,
-    "flaky": lambda: flaky(0.2, PASSING, echoes),
-    "poison": lambda: poison(0.2, status(400), echoes),
-    "denied": lambda: always(status(401)),
-    "leaky": lambda: always(echo(401)),
-    "broke": lambda: always(status(402)),
-    "nowhere": lambda: always(status(404)),
-    "limited": lambda: in_turn(limited("1"), limited(milliseconds=200), limited(), ok()),
-    "down": lambda: always(status(503)),
-    "hang": lambda: always(hang()),
-    "slow": lambda: always(slow(1.0)),
-    "dying": lambda: in_turn(ok(), ok(), ok(), die()),
-    "back": lambda: in_turn(ok(), die(back_after_s=2.0), ok()),
-}

@@ -167,23 +167,35 @@ def test_no_log_and_no_traceback_holds_the_key(tmp_path: Path) -> None:
     assert "DEBUG]" not in err and "retry_scheduled" not in err
 
 
-@pytest.mark.parametrize(("name", "raised", "code"), [("SIGINT", "", -2), ("SIGTERM", "143", 143)])
-def test_a_signal_ends_the_process_at_once_though_all_connections_hang(
-    name: str, raised: str, code: int, tmp_path: Path
-) -> None:
-    handler = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n" if raised else ""
+def end(running: subprocess.Popen[str], signum: int) -> str:
+    """Interrupts it while it waits. What it has written on stderr."""
+    time.sleep(0.2)  # until it waits
+    started = time.monotonic()
+    running.send_signal(signum)
+    _, err = running.communicate(timeout=30)
+    assert time.monotonic() - started < SLACK_S  # 0.3 s where nothing else runs; a call that is waited for takes 60
+    assert CANARY not in err
+    return err
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, -2), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_process_at_once_though_all_connections_hang(signum: int, code: int, tmp_path: Path) -> None:
+    handler = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
     with scripted(in_turn(*[hang()] * 6, status(500, Retry_After="60"))) as there:
         running = process([there.url], 100.0, tmp_path, handler + ASK)
         assert running.stdout is not None and running.stdout.readline() == "asked\n"
         while len(there.asked) < 8:
             time.sleep(0.01)
-        time.sleep(0.2)  # until it waits
-        started = time.monotonic()
-        running.send_signal(getattr(signal, name))
-        _, err = running.communicate(timeout=30)
-        assert time.monotonic() - started < SLACK_S  # 0.3 s where nothing else runs; a call that is waited for takes 60
+        end(running, signum)
     assert running.returncode == code
-    assert CANARY not in err
+
+
+def test_a_signal_ends_the_process_at_once_though_a_host_s_name_is_looked_up(tmp_path: Path) -> None:
+    slow_look_up = "import socket, time\nsocket.getaddrinfo = lambda *_, **__: time.sleep(60)\n"
+    running = process(["http://localhost:9/v1"], 100.0, tmp_path, slow_look_up + ASK)
+    assert running.stdout is not None and running.stdout.readline() == "asked\n"
+    assert "KeyboardInterrupt" in end(running, signal.SIGINT)
+    assert running.returncode == -2
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,15 @@
 
 import http.client
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.services.behaviours import cut_off, die, huge, in_seconds, limited, ok, reset, slow, status
 from tests.services.scripted import Scripted, scripted
-from tests.services.scripts import SCRIPTS, always, chance, echoes, flaky, in_turn, poison
+from tests.services.scripts import always, chance, echoes, flaky, in_turn, poison
 
 BODY = {"model": "m", "prompt": "why"}
 
@@ -118,18 +113,3 @@ def test_what_a_try_of_a_prompt_meets_does_not_depend_on_the_others() -> None:
         mixed(n, {"prompt": f"other {n}"})
         second.append(mixed(99, BODY) is bad)
     assert first == second and 5 < sum(first) < 25
-
-
-def test_every_named_script_has_a_behaviour_for_any_request() -> None:
-    for script in SCRIPTS.values():
-        assert callable(script()(0, BODY)) and callable(script()(99, {}))
-
-
-def test_it_runs_from_the_shell_and_prints_its_url() -> None:
-    command = [sys.executable, "-m", "tests.services.scripted", "--script", "limited"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ}) as running:
-        assert running.stdout is not None
-        url = running.stdout.readline().strip()
-        assert url.startswith("http://127.0.0.1:")
-        assert post(url)[0] == 429
-        running.send_signal(signal.SIGTERM)
