@@ -19,7 +19,6 @@ SMALL = {
     "ADAPTERS": "2",
     "TASKS": "1",
     "LINES": "60",
-    "ROWS": "2",
     "TOKENS": "2",
 }
 
@@ -38,7 +37,6 @@ def lines_of(script: str, *arguments: str) -> list[dict[str, Any]]:
         ("bench_inner_loop.py", [], {"inner training", "growth", "memory"}),
         ("bench_answers.py", [], {"answers"}),
         ("bench_lines.py", [], {"filter", "tasks", "judge", "merge", "report"}),
-        ("bench_generate.py", [], {"answers", "self-edits", "step"}),
         ("bench_paper_round.py", ["--epochs", "1", "--profile"], {"paper round, adapt", "paper round, eval"}),
     ],
 )

@@ -1,4 +1,4 @@
-"""Answers of many adapters in one batch: plain LoRA adapters of one shape, stacked on the model.
+"""Adapters for answering: plain LoRA adapters of one shape are stacked on the model, many to a batch.
 
 An adapter with more than that (DoRA, biases, ranks of its own per layer) is left to peft, one at a time.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stages.errors import BadInput, SealError
 from stages.interfaces import Request
 from stages.models.inspection import adapter_config
 from stages.models.lora_targets import follows_rows, linear_layers
@@ -129,3 +130,71 @@ def assign_rows(stack: Stack, count: int, slots: Sequence[int]) -> None:
     """Tells the stack, laid for `count` slots, which slot each row of the next passes belongs to."""
     equal = [slot for slot in range(count) for _ in range(len(slots) // count)]
     stack.layout = EqualRows(count) if list(slots) == equal else UnequalRows.of(slots, count, stack.device)
+
+
+class AdapterSlot:
+    """One PEFT slot on a model. Adapters of one shape take turns by weight copy; another shape rebuilds the slot."""
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+        self.shape: dict[str, Any] | None = None
+        self.wrapped: Any = None
+        self.biases: dict[str, torch.Tensor] = {}  # the model's own, where an adapter brings others
+
+    def use(self, path: Path | None) -> Any:
+        """The model with this adapter, or the bare model for None. Raises MissingInput or BadInput for a bad one."""
+        if path is None:
+            self._clear()
+            return self.network
+        shape = adapter_config(path)
+        try:
+            if shape != self.shape:
+                self._rebuild(path, shape)
+            self._load(path)
+        except Exception as error:  # peft has many classes for what it cannot read
+            self._clear()
+            if isinstance(error, SealError | MemoryError | torch.OutOfMemoryError):
+                raise
+            kind = "" if isinstance(error, RuntimeError | ValueError | OSError) else f"{type(error).__name__}: "
+            first = " ".join(str(error).split())[:200]
+            raise BadInput(f"adapter {path}: does not fit this model: {kind}{first}") from None
+        return self.wrapped
+
+    def _rebuild(self, path: Path, shape: dict[str, Any]) -> None:
+        from peft import PeftConfig, get_peft_model
+
+        self._clear()
+        settings = PeftConfig.from_pretrained(str(path))
+        unknown = sorted(key for key, value in shape.items() if value and not hasattr(settings, key))
+        if unknown:  # peft would leave them out, and answer with another adapter
+            raise BadInput(f"adapter {path}: this peft does not know its {unknown[0]}; pip install -U peft")
+        if shape.get("bias", "none") != "none":
+            own = self.network.named_parameters()
+            self.biases = {name: weight.detach().clone() for name, weight in own if name.endswith("bias")}
+        settings.base_model_name_or_path = None  # peft warns where the model has moved since
+        self.wrapped = get_peft_model(self.network, settings).eval()
+        self.shape = shape
+
+    def _load(self, path: Path) -> None:
+        """Copies the adapter's weights into the slot. Raises ValueError where the two do not cover each other."""
+        from peft import set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        loaded = set_peft_model_state_dict(self.wrapped, load_file(path / "adapter_model.safetensors"))
+        missing = [key for key in loaded.missing_keys if self.wrapped.base_model.prefix in key]
+        if missing or loaded.unexpected_keys:
+            raise ValueError(f"no weight for {missing[0]}" if missing else f"no layer for {loaded.unexpected_keys[0]}")
+
+    def _clear(self) -> None:
+        if self.wrapped is not None:
+            own = {  # peft leaves the adapter's copies of whole layers (modules_to_save) in the model
+                name: layer.original_module
+                for name, layer in self.network.named_modules()
+                if hasattr(layer, "original_module")
+            }
+            self.wrapped.unload()
+            for name, layer in own.items():
+                self.network.set_submodule(name, layer)
+        for name, weight in self.biases.items():  # peft writes biases into the model and leaves them there
+            self.network.get_parameter(name).requires_grad_(False).copy_(weight)
+        self.wrapped, self.shape, self.biases = None, None, {}

@@ -26,19 +26,12 @@ class SeededSampling:
     stay greedy.
     """
 
-    def __init__(self, rows: Sequence[Sampling], device: torch.device, step: int = 0) -> None:
-        self.rows, self.device, self.step = rows, device, step
+    def __init__(self, rows: Sequence[Sampling], device: torch.device) -> None:
+        self.rows, self.device, self.step = rows, device, 0
         self.drawn = [row for row, sampling in enumerate(rows) if sampling.temperature > 0]
         self.temperature = self._column([rows[row].temperature for row in self.drawn], device)
         self.top_p = self._column([rows[row].top_p for row in self.drawn], device)
-        self.places: Sequence[int] = range(len(rows))  # of the rows among those that it began with
-        self.broken: set[int] = set()  # places of rows that had logits from which nothing can be drawn
-
-    def keep(self, rows: Sequence[int]) -> "SeededSampling":
-        """The same for some of the rows alone: each goes on drawing where it is."""
-        kept = SeededSampling([self.rows[row] for row in rows], self.device, self.step)
-        kept.places, kept.broken = [self.places[row] for row in rows], self.broken
-        return kept
+        self.broken: dict[int, int] = {}  # row → the first step whose logits were not finite: nothing can be drawn
 
     @staticmethod
     def _column(values: Sequence[float], device: torch.device) -> Tensor:
@@ -52,7 +45,7 @@ class SeededSampling:
         step, self.step = self.step, self.step + 1
         finite = scores.amax(-1).isfinite()  # NaN and infinity are the largest
         if not bool(finite.all()):
-            self.broken.update(self.places[row] for row in (~finite).nonzero().flatten().tolist())
+            self.broken = dict.fromkeys((~finite).nonzero().flatten().tolist(), step) | self.broken
         if not self.drawn:
             return scores
         logits = scores[self.drawn].float()
@@ -66,7 +59,7 @@ class SeededSampling:
 def draw(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
     """Noisy logits (rows, vocabulary) whose argmax is drawn; top_p (rows, 1), keys (rows, 2).
 
-    Where FEW of the likeliest words reach top_p, only those get noise.
+    Where the SHORTLIST of the likeliest words reaches top_p, only those get noise.
     """
     likeliest, words = logits.topk(min(SHORTLIST, logits.shape[-1]))
     least, within = _least_kept(likeliest, logits, top_p)
@@ -83,7 +76,7 @@ def draw(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
 def _draw_among_many(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
     """As `draw`, without sorting: the word drawn is looked at, and if it is cut, the next one.
 
-    After TRIES words the rows that still have none are sorted.
+    After MAX_REJECTIONS words the rows that still have none are sorted.
     """
     noisy = add_noise(logits, torch.arange(logits.shape[-1], device=logits.device), keys)
     open_rows = (top_p < 1).nonzero()[:, 0]
@@ -105,7 +98,8 @@ def _draw_among_many(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
 def keep_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
     """Logits (rows, vocabulary) outside the smallest set of likeliest tokens with mass top_p (rows, 1) become -inf.
 
-    Tokens exactly as likely as the last of the set stay too. A whole row is sorted only where FEW tokens do not reach.
+    Tokens exactly as likely as the last of the set stay too. A whole row is sorted only where the SHORTLIST does not
+    reach.
     """
     if bool((top_p >= 1).all()):
         return logits

@@ -155,20 +155,6 @@ def test_a_mixture_of_all_kinds_is_answered_as_peft_answers_each(
     assert snapshot(engine.network) == before
 
 
-def test_transformers_own_loop_gives_the_same_answers(
-    model_dir: Path, adapters: dict[str, Path], expected: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    requests = [*ask("A", adapters, QUESTIONS[:2]), *ask("", adapters, QUESTIONS), *ask("B", adapters, QUESTIONS[1:])]
-    requests.append(replace(requests[0], id="cut", sampling=replace(GREEDY, max_tokens=3)))
-    engine = HFEngine(str(model_dir), device=FLOAT32)
-    answers = {answer.id: answer for answer in engine.sample(requests)}
-    engine.decodable = False
-    monkeypatch.setattr("stages.engines.hf.complete", None)
-    assert {answer.id: answer for answer in engine.sample(requests)} == answers
-    right(requests[:-1], [answer for answer in answers.values() if answer.id != "cut"], expected)
-    assert answers["cut"].tokens == 3
-
-
 def test_questions_of_one_adapter_may_end_before_those_of_the_others(
     model_dir: Path, adapters: dict[str, Path], expected: Any
 ) -> None:

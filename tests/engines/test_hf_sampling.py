@@ -107,18 +107,6 @@ def test_a_row_draws_the_same_alone_and_among_others() -> None:
         assert torch.allclose(alone(NOWHERE, logits[3:])[0], among(NOWHERE, logits)[3])
 
 
-def test_rows_that_stay_go_on_drawing_where_they_are() -> None:
-    rows = [Sampling(1.0, 0.9, 1, 1), Sampling(0.0), Sampling(2.0, 1.0, 1, 2), Sampling(0.5, 0.5, 1, 3)]
-    all_rows, some = SeededSampling(rows, CPU), SeededSampling(rows, CPU)
-    logits = torch.randn((4, 30), generator=torch.Generator().manual_seed(0))
-    assert torch.equal(all_rows(NOWHERE, logits), some(NOWHERE, logits))
-    some = some.keep([1, 2, 3])
-    expected = all_rows(NOWHERE, logits)
-    assert torch.allclose(expected[1:], some(NOWHERE, logits[1:]))
-    assert not torch.equal(expected, SeededSampling(rows, CPU)(NOWHERE, logits))
-    assert torch.allclose(all_rows(NOWHERE, logits)[[3]], some.keep([2])(NOWHERE, logits[3:]))
-
-
 def test_different_seeds_draw_differently() -> None:
     first = [Sampling(1.0, 1.0, 1, 0), Sampling(1.0, 1.0, 1, 1)]
     scores = SeededSampling(first, CPU)(NOWHERE, LOGITS.repeat(2, 1))

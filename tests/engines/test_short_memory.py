@@ -9,7 +9,6 @@ import torch
 
 from stages.engines import hf
 from stages.engines.hf import HFEngine
-from stages.engines.hf_decoding import Recorder
 from stages.errors import OutOfMemory
 from stages.interfaces import Request, Sampling
 from stages.models.loading import Device
@@ -29,8 +28,6 @@ def room_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
         complete = hf.complete
 
         def tight(network: Any, rows: Sequence[Any], sampler: Any, **options: Any) -> Any:
-            if isinstance(sampler, Recorder):  # what may share a batch is tried first
-                return complete(network, rows, sampler, **options)
             tried.append(len(rows))
             if len(rows) > most:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")

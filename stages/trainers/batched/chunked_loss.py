@@ -80,11 +80,6 @@ def _against_others(hidden: Tensor, head: nn.Linear, target: Tensor) -> tuple[Te
     return top.sub_(own).add_(total.log()), mean.div_(total)
 
 
-def chunked_linear(head: nn.Linear, x: Tensor) -> Tensor:
-    """The layer's output (..., words), a chunk of words at a time."""
-    return torch.cat([linear(x, words, bias) for _, words, bias in _chunks(head, x.device)], dim=-1)
-
-
 def _chunks(head: nn.Linear, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor | None]]:
     """(number of the first word, rows of the output layer, their biases) of each chunk."""
     size = _chunk_words(head, device)
