@@ -28,8 +28,10 @@ COMMANDS = ("tasks", "generate", "adapt", "eval", "judge", "filter", "sft", "rep
 LIGHT = ("seal_cli.app", *(f"seal_cli.commands.{name}" for name in COMMANDS), "stages.report")
 MODEL = ("transformers.models.llama.modeling_llama", "transformers.generation.utils", "stages.engines.hf")
 TRAINER = ("peft", "peft.tuners.lora", "stages.trainers.batched.trainer", "stages.trainers.peft", "torch.optim.adamw")
+SERVICE = ("stages.services.client",)
 HEAVY: dict[str, Sequence[str]] = {
-    "generate": MODEL,
+    "generate": MODEL + SERVICE,
+    "judge": SERVICE,
     "adapt": MODEL + TRAINER,
     "eval": MODEL + TRAINER,
     "sft": (*MODEL, *TRAINER, "trl", "trl.trainer.sft_trainer", "datasets", "stages.trainers.sft"),

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.records.record import Record, to_json
 from tests.cli.conftest import SEAL, surroundings
+from tests.forked import forked_seal
 from tests.invented import a_line, a_task
 from tests.services import behaviours as does
 from tests.services.asking import CANARY
@@ -198,16 +199,12 @@ class Row:
         return int(found[1]) if found else 0
 
 
-def command(stage: str, url: str) -> list[str]:
-    return [*SEAL, *WORK[stage][1].format(url=url).split(), *PATIENCE, "-o", "out.jsonl"]
-
-
 def run(failing: Failing, folder: Path) -> Row:
     """The stage against the failing server, then against a healthy one."""
     prepare(folder)
     started = time.monotonic()
     with scripted(failing.script(HEALTHY[failing.stage])) as server:
-        process = start(command(failing.stage, server.url), folder)
+        process = start(failing.stage, server.url, folder, begin=SEAL if failing.interrupt else None)
         if failing.interrupt:
             wait_for(folder, failing.lines)
             process.send_signal(signal.SIGINT)
@@ -215,7 +212,7 @@ def run(failing: Failing, folder: Path) -> Row:
         calls, seconds = len(server.asked), time.monotonic() - started
     there = lines_in(folder)
     with scripted(HEALTHY[failing.stage], port=server.port) as server:  # where it was: another judge is another run
-        second = start(command(failing.stage, server.url), folder)
+        second = start(failing.stage, server.url, folder)
         _, again = second.communicate(timeout=60)
     out = folder / "out.jsonl"
     same = out.exists() and out.read_bytes() == reference(failing.stage)
@@ -223,7 +220,9 @@ def run(failing: Failing, folder: Path) -> Row:
     return Row(process.returncode, err.decode(), len(there), lost(there), calls, seconds, second.returncode, same)
 
 
-def start(words: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+def start(stage: str, url: str, folder: Path, begin: Sequence[str] | None = None) -> "subprocess.Popen[bytes]":
+    """`begin`: the command, if not by way of the fork server, which passes on no SIGINT."""
+    words = [*(begin or [str(forked_seal())]), *WORK[stage][1].format(url=url).split(), *PATIENCE, "-o", "out.jsonl"]
     env = surroundings(OPENAI_API_KEY=CANARY, SEAL_JUDGE_API_KEY=CANARY)
     return subprocess.Popen(words, cwd=folder, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
@@ -261,7 +260,7 @@ def reference(stage: str) -> bytes:
         with tempfile.TemporaryDirectory() as name, scripted(HEALTHY[stage]) as server:
             folder = Path(name)
             prepare(folder)
-            assert start(command(stage, server.url), folder).wait(60) == 0
+            assert start(stage, server.url, folder).wait(60) == 0
             REFERENCES[stage] = (folder / "out.jsonl").read_bytes()
     return REFERENCES[stage]
 
