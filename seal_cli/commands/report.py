@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -22,6 +22,9 @@ from stages.records.jsonl import BadLine, Reject
 from stages.records.record import Record, Section
 from stages.sources.distinct import UniqueLines
 
+if TYPE_CHECKING:
+    from stages.report import Row
+
 KINDS = ("adapter", "edit", "task")  # what a line is about: the last section that it has
 
 
@@ -29,7 +32,11 @@ KINDS = ("adapter", "edit", "task")  # what a line is about: the last section th
 class ReportFlags:
     """What is shown of the lines."""
 
-    panel: ClassVar[str] = "Options"
+    panel: ClassVar[str] = opt.OWN
+    files: Annotated[
+        tuple[str, ...],
+        typer.Argument(metavar="[LABEL=]FILE …", help="Score files. The same label again: another run."),
+    ]
     against: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Compare every row with this one, paired by task.")
     ] = None
@@ -57,9 +64,14 @@ class ReportFlags:
     def format(self) -> Format:
         return "jsonl" if self.json else self.form
 
-    def pick_lines(self, files: Sequence[str]) -> Picks:
-        """The lines that are shown. Raises BadConfig for a table for programs with lines for people on one stdout."""
-        picks = Picks(self.arc, self.view, self.tasks, labelled=len(files) > 1)
+    @property
+    def plots(self) -> dict[str, Path]:
+        """The pictures to draw, by flag."""
+        return {flag: path for flag, path in (("--plot", self.plot), ("--arc", self.arc)) if path}
+
+    def pick_lines(self) -> Picks:
+        """The lines to show. Raises BadConfig where they would come between rows for programs on stdout."""
+        picks = Picks(self.arc, self.view, self.tasks, labelled=len(self.files) > 1)
         if self.view and self.format in ("csv", "jsonl"):
             way = f"--format {self.format} is for programs; leave one of them out"
             raise BadConfig(f"--view shows lines to people, {way}")
@@ -67,12 +79,7 @@ class ReportFlags:
 
 
 def report(
-    lines: Annotated[InputFlags, Without("file", "limit", "shard")],
-    flags: ReportFlags,
-    files: Annotated[
-        list[str], typer.Argument(metavar="[LABEL=]FILE …", help="Score files. The same label again: another run.")
-    ],
-    seed: opt.Seed = 0,
+    lines: Annotated[InputFlags, Without("file", "limit", "shard")], flags: ReportFlags, seed: opt.Seed = 0
 ) -> int:
     """Tabulate score files: means with 95 % intervals over tasks, and paired comparisons.
 
@@ -91,35 +98,35 @@ def report(
       head -1 scores.jsonl | seal report - --view
       seal report arc-scores.jsonl --arc grids.png --task 0a1d4ef5 --task 00576224
     """
-    from stages import report as stage  # numpy
+    from stages import report as stage  # numpy, which help does without
 
-    stdout, picks = claim_stdout(), flags.pick_lines(files)
-    for flag, path in (("--plot", flags.plot), ("--arc", flags.arc)):
-        if path:
-            stage.check_plot(path, flag)
-    named = split_labels(files)
+    stdout, picks = claim_stdout(), flags.pick_lines()
+    for flag, path in flags.plots.items():
+        stage.check_plot(path, flag)
+    named = split_labels(flags.files)
     note_repeated(named)
-    shows_only = picks.wanted and not (flags.against or flags.plot or flags.json)
     with lines.open_rejects(*(path for _, path in named)) as bad:
-        read = (
-            (label, picks.passing(label, good_lines(path, () if shows_only else ("score",), bad)))
-            for label, path in named
-        )
-        rows = stage.run(read, against=flags.against, seed=seed, allow_empty=lines.allow_empty)
-    for label in dict.fromkeys(label for label, _ in named if label not in {row.label for row in rows}):
-        note(f"seal report: {label}: no lines in it; left out")
+        found = read_files(named, flags, picks, bad)
+        rows = stage.run(found, against=flags.against, seed=seed, allow_empty=lines.allow_empty)
+    note_empty(named, rows)
     picks.check()
-    if rows and not picks.unscored:
-        table = format_rows(rows, flags.format, flags.against, width_of(stdout))
-        to_stdout(stdout, table.encode("utf-8", "replace"))
-        for row in rows:
-            if row.mean is None:
-                note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
+    table = [] if picks.unscored else rows
+    if table:
+        print_table(table, flags, stdout)
     show(picks, stdout)
     if flags.plot and rows:
         stage.plot(rows, flags.plot)
         note(f"seal report: plot in {flags.plot}")
-    return INCOMPLETE if bad.count or (any(row.unscored for row in rows) and not picks.unscored) else DONE
+    return INCOMPLETE if bad.count or any(row.unscored for row in table) else DONE
+
+
+def read_files(
+    named: Sequence[tuple[str, Path]], flags: ReportFlags, picks: Picks, bad: Rejects
+) -> Iterator[tuple[str, Iterator[Record]]]:
+    """(label, lines) of each file. Lines without a score will do where they are only shown."""
+    only_shown = picks.wanted and not (flags.against or flags.plot or flags.json)
+    needs: tuple[Section, ...] = () if only_shown else ("score",)
+    return ((label, picks.passing(label, good_lines(path, needs, bad))) for label, path in named)
 
 
 def good_lines(path: Path, needs: tuple[Section, ...], bad: Rejects) -> Iterator[Record]:
@@ -149,6 +156,22 @@ def note_repeated(named: Sequence[tuple[str, Path]]) -> None:
             raise BadConfig(f"{path.name}: given twice as {own[0]!r}: a file is not two runs; leave one out")
         if len(own) > 1:
             say(f"seal report: note: {' and '.join(own)} are the same file, {path.name}")
+
+
+def note_empty(named: Sequence[tuple[str, Path]], rows: "Sequence[Row]") -> None:
+    """Says which rows have no lines."""
+    there = {row.label for row in rows}
+    for label in dict.fromkeys(label for label, _ in named if label not in there):
+        note(f"seal report: {label}: no lines in it; left out")
+
+
+def print_table(rows: "Sequence[Row]", flags: ReportFlags, stdout: int) -> None:
+    """The rows on stdout, and how those without a mean get one on stderr."""
+    table = format_rows(rows, flags.format, flags.against, width_of(stdout))
+    to_stdout(stdout, table.encode("utf-8", "replace"))
+    for row in rows:
+        if row.mean is None:
+            note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
 
 
 def show(picks: Picks, stdout: int) -> None:

@@ -18,6 +18,13 @@ from stages import sft as stage
 from stages.errors import BadInput
 from stages.interfaces import SftConfig
 from stages.models.loading import Device, fingerprint
+from stages.records.pairs import TrainingPair
+from stages.records.record import Checkpoint
+
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace --out and the output if they exist.", rich_help_panel=opt.LINES),
+]
 
 
 def sft(
@@ -27,9 +34,7 @@ def sft(
     device: Device,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The model directory to write.")],
     model: opt.RequiredModel,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace --out and the output if they exist.", rich_help_panel=opt.LINES)
-    ] = False,
+    overwrite: Overwrite = False,
     seed: opt.Seed = 0,
 ) -> int:
     """Train the model on kept self-edits, loss on the completion only. sft lines → a model directory for --model.
@@ -48,12 +53,7 @@ def sft(
     stage.check_out(out, model, overwrite=overwrite)
     bad = lines.open_rejects(run.output)
     with Run("sft", output=run.output, overwrite=overwrite, rejects=bad, dry=run.dry_run) as current:
-        check = stage.PairCheck(model, counts=not run.dry_run, prepare=quiet_libraries)
-        try:
-            pairs = current.read(input_pairs(lines.file, bad, check), **lines.selection, allow_empty=lines.allow_empty)
-        except BadInput as error:
-            check.blame_model(error, bad.count)
-            raise
+        pairs = read_pairs(current, lines, stage.PairCheck(model, counts=not run.dry_run, prepare=quiet_libraries))
         if current.empty:
             note("seal sft: no examples, no model: nothing is trained")
             return current.write_none(lines.selection)
@@ -62,28 +62,45 @@ def sft(
             count = sum(1 for pair in pairs for _ in pair.examples)
             current.would(f"train {name} on {count} examples and write {out}", config)
             return current.code
+        about = {"model": name, "weights": fingerprint(name), "dtype": device.dtype}
         place = current.target.tell_place(out)
-        weights = {"model": name, "weights": fingerprint(name), "dtype": device.dtype, "out": place}
-        current.settle({**weights, "fit": asdict(config), **lines.selection})
-        digest = digest_of(
-            {**current.settings, "out": None, "input": current.input.hexdigest()}
-        )  # wherever the run lies
-        made = stage.find_made(out, digest, overwrite=overwrite)
-        if made:
-            note(f"seal sft: {out} was made from the same examples with the same settings; nothing to train")
-        else:
-            current.costly = True
-            current.progress.set_phase("loading")
-            with current.display.apart(current.target.descriptors):
-                trainer = load_trainer(name, device, digest)
-                made = stage.run(pairs, trainer, out=out, config=config, progress=current.progress)
-        current.write([made])
+        current.settle({**about, "out": place, "fit": asdict(config), **lines.selection})
+        current.write([find_or_train(current, pairs, name, device, config, out, overwrite=overwrite)])
     return current.code
 
 
-def load_trainer(model: str, device: Device, run: str) -> stage.Finetuner:
-    """Loads the trainer of the outer update."""
-    quiet_libraries()
-    from stages.trainers.sft import SupervisedTrainer  # torch, which nothing before has loaded
+def read_pairs(current: Run, lines: InputFlags, check: stage.PairCheck) -> list[TrainingPair]:
+    """Reads what is learned. Raises BadConfig where it is the model that no line fits."""
+    read = input_pairs(lines.file, current.refuse, check)
+    try:
+        return current.read(read, **lines.selection, allow_empty=lines.allow_empty)
+    except BadInput as error:
+        check.blame_model(error, current.refuse.count)
+        raise
 
-    return SupervisedTrainer(model, device=device, run=run)
+
+def find_or_train(
+    current: Run,
+    pairs: list[TrainingPair],
+    model: str,
+    device: Device,
+    config: SftConfig,
+    out: Path,
+    *,
+    overwrite: bool,
+) -> Checkpoint:
+    """The checkpoint of this very run: of one before, or trained now."""
+    settings = {**current.settings, "out": None, "input": current.input.hexdigest()}  # wherever the run lies
+    digest = digest_of(settings)
+    made = stage.find_made(out, digest, overwrite=overwrite)
+    if made:
+        note(f"seal sft: {out} was made from the same examples with the same settings; nothing to train")
+        return made
+    current.costly = True
+    current.progress.set_phase("loading")
+    with current.display.apart(current.target.descriptors):
+        quiet_libraries()
+        from stages.trainers.sft import SupervisedTrainer  # torch, which nothing before has loaded
+
+        trainer = SupervisedTrainer(model, device=device, run=digest)
+        return stage.run(pairs, trainer, out=out, config=config, progress=current.progress)

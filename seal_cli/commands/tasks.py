@@ -26,7 +26,11 @@ from stages.sources.texts import read_flag_file
 class SourceFlags:
     """What is read of the sources, and how."""
 
-    panel: ClassVar[str] = "Options"
+    panel: ClassVar[str] = opt.OWN
+    sources: Annotated[
+        tuple[str, ...],
+        typer.Argument(metavar="SOURCE", help="Files, folders, datasets' names, or - for stdin.", show_default=False),
+    ]
     ids: Annotated[
         tuple[str, ...],
         typer.Option(metavar="ID|FILE", help="Only this task (repeat it), or those of a file, one id a line."),
@@ -79,12 +83,17 @@ class SourceFlags:
             "keep_unanswerable": self.unanswerable == "keep",
         }
 
-    def settings(self, sources: Sequence[str], wanted: dict[str, Any], selected: dict[str, Any]) -> dict[str, Any]:
+    @property
+    def source(self) -> str | Sequence[str]:
+        """The sources as a manifest has them."""
+        return self.sources[0] if len(self.sources) == 1 else self.sources
+
+    def settings(self, wanted: dict[str, Any], selected: dict[str, Any]) -> dict[str, Any]:
         """What the run's settings say of the sources and of what is read of them."""
-        default = None if any(S_ISDIR(get_mode(source)) for source in sources) else "train"
+        default = None if any(S_ISDIR(get_mode(source)) for source in self.sources) else "train"
         unusual = {name: wanted[name] for name in ("title", "config", "columns") if wanted[name]}
         return {
-            "source": sources[0] if len(sources) == 1 else sources,
+            "source": self.source,
             "split": self.split or default,
             "sample": self.sample,
             "skip": self.skip,
@@ -100,10 +109,6 @@ def tasks(
     run: Annotated[RunFlags, Without("journal", "dry_run")],
     lines: Annotated[InputFlags, Without("file")],
     flags: SourceFlags,
-    sources: Annotated[
-        list[str],
-        typer.Argument(metavar="SOURCE", help="Files, folders, datasets' names, or - for stdin.", show_default=False),
-    ],
     seed: opt.Seed = 0,
 ) -> int:
     """Read sources into task lines. What they already hold is kept: completions as edits, rewards as scores.
@@ -126,14 +131,16 @@ def tasks(
     """
     if flags.skip and not flags.sample:
         raise BadConfig(f"--skip {flags.skip}: leaves out the first picks of a sample; give --sample N with it")
-    bad = lines.open_rejects(run.output, *map(Path, sources))
+    bad = lines.open_rejects(run.output, *map(Path, flags.sources))
     with Run("tasks", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
-        wanted, selected = flags.read(seed), {"seed": seed, **lines.selection}
-        records = read_tasks(current, sources, wanted, lines)
-        current.settle(flags.settings(sources, wanted, selected))
+        wanted = flags.read(seed)
+        records = read_tasks(current, flags.sources, wanted, lines)
+        current.settle(flags.settings(wanted, {"seed": seed, **lines.selection}))
         if sample := wanted["sample"]:
-            tasks_of = f"{len(current.about['sample']['tasks'])} tasks of {' '.join(sources)}"
-            note(f"seal tasks: sampled {tasks_of} (seed {sample.seed}, skip {sample.skip})")
+            ids = list(dict.fromkeys(record.task.id for record in records))
+            current.about["sample"] = {**vars(sample), "source": flags.source, "tasks": ids}
+            picked = f"{len(ids)} tasks of {' '.join(flags.sources)} (seed {seed}, skip {flags.skip})"
+            note(f"seal tasks: sampled {picked}")
         current.write(records, total=len(records))
     if unsolved := sum(map(stage.is_unsolved, records)):
         note(f"seal tasks: note: {unsolved} of {len(records)} tasks lack a solution; `seal eval` leaves those unscored")
@@ -157,10 +164,6 @@ def read_tasks(current: Run, sources: Sequence[str], wanted: dict[str, Any], lin
     records = list(with_places(read, Path(sources[0])))
     omissions.tell()
     current.about |= {"sources": sources, "left_out": omissions.facts()}
-    if sample := wanted["sample"]:
-        ids = list(dict.fromkeys(record.task.id for record in records))
-        source = sources[0] if len(sources) == 1 else sources
-        current.about["sample"] = {**vars(sample), "source": source, "tasks": ids}
     return records
 
 

@@ -25,7 +25,7 @@ Make = Callable[[Mapping[str, Any]], Any]  # from the values of all options to t
 
 
 def expand(command: Callable[..., int]) -> Callable[..., int]:
-    """The command with an option for each field of the dataclasses that it takes."""
+    """Give the command an option for each field of the dataclasses that it takes."""
     options, makers = Options(), dict[str, Make]()
     for name, own in signature(command, eval_str=True).parameters.items():
         kind, *notes = _split(own.annotation)
@@ -34,8 +34,7 @@ def expand(command: Callable[..., int]) -> Callable[..., int]:
             without = [each for note in notes if isinstance(note, Without) for each in note.names]
             options |= {key: option for key, option in found.items() if key not in (*without, *options)}
         else:
-            options[name] = own.replace(kind=Parameter.KEYWORD_ONLY)
-            makers[name] = itemgetter(name)
+            options[name], makers[name] = own.replace(kind=Parameter.KEYWORD_ONLY), itemgetter(name)
 
     @wraps(command)
     def run(**values: Any) -> int:
@@ -57,14 +56,8 @@ def _read_group(kind: Any) -> tuple[Options, Make]:
             options |= found
         elif info := _option_of(notes, default_of(kind, field.name) if given else ""):
             info.rich_help_panel = info.rich_help_panel or kind.panel
-            flags = [name for name in (info.default, *(info.param_decls or ())) if str(name).startswith("--")]
-            key = flags[0][2:].partition("/")[0].replace("-", "_") if flags else field.name
-            several = get_origin(inner) is tuple
-            unset = None if given or several else Parameter.empty if field.default is MISSING else field.default
-            inner = list[get_args(inner)[0]] if several else inner  # type: ignore[misc]
-            annotation = Annotated[inner | None if unset is None else inner, info]  # type: ignore[valid-type]
-            options[key] = Parameter(key, Parameter.KEYWORD_ONLY, default=unset, annotation=annotation)
-            makers[field.name] = methodcaller("get", key)
+            option = _parameter(field, inner, info, given=given)
+            options[option.name], makers[field.name] = option, methodcaller("get", option.name)
 
     def make(values: Mapping[str, Any]) -> Any:
         found = {name: value for name, make in makers.items() if (value := make(values)) is not None}
@@ -74,10 +67,20 @@ def _read_group(kind: Any) -> tuple[Options, Make]:
     return options, make
 
 
+def _parameter(field: Any, kind: Any, info: Any, *, given: bool) -> Parameter:
+    """The option of a field of this kind, called like its long flag."""
+    flags = [name for name in (info.default, *(info.param_decls or ())) if str(name).startswith("--")]
+    name = flags[0][2:].partition("/")[0].replace("-", "_") if flags else field.name
+    several = get_origin(kind) is tuple
+    kind = list[get_args(kind)[0]] if several else kind  # type: ignore[misc]
+    default = Parameter.empty if field.default is MISSING else None if given or several else field.default
+    annotation = Annotated[kind | None if default is None else kind, info]  # type: ignore[valid-type]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
 def _option_of(notes: Sequence[Any], default: str) -> Any:
     """The option that a field's annotations describe; None without any."""
-    notes_of = {type(note): note for note in notes}
-    doc, low, high = (notes_of.get(kind) for kind in (Doc, Ge, Le))
+    doc, low, high = ({type(note): note for note in notes}.get(kind) for kind in (Doc, Ge, Le))
     if doc is None:
         return next((copy(note) for note in notes if isinstance(note, ParameterInfo)), None)
     default = doc.default or default
