@@ -25,8 +25,15 @@ from stages.judges.base import Judge, Verdict
 from stages.records.jsonl import BadLine
 from stages.records.plan import Plan
 from stages.records.record import Adapter, Answer, GridAnswer, Record, Task, content_id
-from stages.scoring.grading import in_groups, owner_of, settled
-from stages.scoring.pending import NOBODY, Owner, Waiting, adapted, owners, plain
+from stages.scoring.grading import get_owner_id, grade_groups, grade_without_judge
+from stages.scoring.pending import (
+    NO_ANSWERS,
+    AnswerKey,
+    PendingLines,
+    get_adapter_key,
+    get_baseline_key,
+    list_missing_keys,
+)
 from stages.scoring.score import make_score
 from stages.sources.distinct import UniqueLines
 
@@ -45,15 +52,15 @@ class Graded:
 class Answered:
     """All answers of one owner: an adapter, or the plain model for a task."""
 
-    owner: Owner
+    owner: AnswerKey
     task: Task
     completions: tuple[Completion, ...]  # in the order of the task's queries
 
 
 def plan(records: Iterable[Record]) -> Plan:
     """A line for each line that is read. One that lacks an answer, which the engine failed to give, is made again."""
-    wanted = {owner_of(record): record.grow(score=None) for record in records}
-    return Plan("score", wanted, owner_of, is_answered)
+    wanted = {get_owner_id(record): record.grow(score=None) for record in records}
+    return Plan("score", wanted, get_owner_id, is_answered)
 
 
 def is_answered(line: Record) -> bool:
@@ -89,10 +96,12 @@ def run(
     """
     there = list(records)
     check(there, domain)
-    there = [line for line in there if keys is None or owner_of(line) in keys]
-    lines, named = [_without_lost(line, lost) for line in there], {owner_of(line): line.adapter for line in there}
+    there = [line for line in there if keys is None or get_owner_id(line) in keys]
+    lines, named = [_without_lost(line, lost) for line in there], {get_owner_id(line): line.adapter for line in there}
     queries = {line.task.id: list(domain.queries(line.task, in_context=in_context, chat=chat)) for line in lines}
-    done: dict[Owner, Graded] = {plain(line): graded for line in known if (graded := _baseline_of(line)) is not None}
+    done: dict[AnswerKey, Graded] = {
+        get_baseline_key(line): graded for line in known if (graded := _baseline_of(line)) is not None
+    }
     requests = list(_requests(lines, queries, sampling, done))
     keys_of = {request.id: key for key, request in requests}
     progress.expect(len(requests), "requests")
@@ -106,15 +115,15 @@ def run(
         completions = _then(completions, lambda: progress.set_phase("judging"))
     found = ((each.owner, replies(each)) for each in _answered(lines, queries, done, completions))
     groups = (((owner, said), [reply.item for reply in said]) for owner, said in found)
-    waiting, judge_name = Waiting(lines, done), domain.judge or judge.name
+    waiting, judge_name = PendingLines(lines, done), domain.judge or judge.name
 
-    def scored(owner: Owner) -> Iterator[Record]:
+    def scored(owner: AnswerKey) -> Iterator[Record]:
         for line in waiting.ready(owner):
             made = _line(line, done, engine.model, judge_name)
-            yield made.grow(adapter=named[owner_of(line)])
+            yield made.grow(adapter=named[get_owner_id(line)])
 
-    yield from scored(NOBODY)
-    for (owner, said), verdicts in settled(groups) if domain.judge else in_groups(groups, judge):
+    yield from scored(NO_ANSWERS)
+    for (owner, said), verdicts in grade_without_judge(groups) if domain.judge else grade_groups(groups, judge):
         done[owner] = Graded(said, verdicts)
         yield from scored(owner)
 
@@ -167,7 +176,7 @@ class Scorable:
             raise BadLine(f"task {line.task.name!r} has an edit but no adapter (run `seal adapt` first)")
         if line.adapter and not line.adapter.path and not line.adapter.error:
             raise BadLine(f"adapter {line.adapter.id} was imported without its weights (run `seal adapt` first)")
-        owner = owner_of(line)
+        owner = get_owner_id(line)
         self.distinct.add(line.task, owner, f"{'adapter' if line.adapter else 'task'} {owner} occurs twice")
 
 
@@ -187,29 +196,33 @@ def adapters(lines: Iterable[Record]) -> Iterator[tuple[Path, str]]:
             yield Path(line.adapter.path), line.adapter.model
 
 
-def _request_id(owner: Owner, query: Query) -> str:
+def _request_id(owner: AnswerKey, query: Query) -> str:
     """Ids of tasks, adapters and questions hold whatever people like."""
     return content_id(*owner, query.id)
 
 
 def _requests(
-    lines: Sequence[Record], queries: Queries, sampling: Sampling, known: Collection[Owner]
+    lines: Sequence[Record], queries: Queries, sampling: Sampling, known: Collection[AnswerKey]
 ) -> Iterator[tuple[str, Request]]:
     """(key of the line, request): the baseline's questions before the first line of each task, then each adapter's."""
     asked = set(known)
     for line in lines:
-        for owner in owners(line, asked):
-            path = Path(line.adapter.path) if owner == adapted(line) and line.adapter and line.adapter.path else None
+        for owner in list_missing_keys(line, asked):
+            path = (
+                Path(line.adapter.path)
+                if owner == get_adapter_key(line) and line.adapter and line.adapter.path
+                else None
+            )
             for query in queries[line.task.id]:
-                yield owner_of(line), Request(_request_id(owner, query), query.prompt, sampling, path)
-        asked.add(plain(line))
+                yield get_owner_id(line), Request(_request_id(owner, query), query.prompt, sampling, path)
+        asked.add(get_baseline_key(line))
 
 
 def _answered(
-    lines: Sequence[Record], queries: Queries, known: Collection[Owner], completions: Iterable[Completion]
+    lines: Sequence[Record], queries: Queries, known: Collection[AnswerKey], completions: Iterable[Completion]
 ) -> Iterator[Answered]:
     """Each owner's answers as soon as the last of them has come."""
-    tasks = {owner: line.task for line in lines for owner in owners(line, known)}
+    tasks = {owner: line.task for line in lines for owner in list_missing_keys(line, known)}
     missing = {owner: len(queries[task.id]) for owner, task in tasks.items()}
     places = {_request_id(owner, query): owner for owner, task in tasks.items() for query in queries[task.id]}
     texts: dict[str, Completion] = {}
@@ -223,13 +236,13 @@ def _answered(
             yield Answered(owner, task, tuple(own))
 
 
-def _line(line: Record, done: Mapping[Owner, Graded], model: str, judge_name: str) -> Record:
+def _line(line: Record, done: Mapping[AnswerKey, Graded], model: str, judge_name: str) -> Record:
     """The line with its score. Without an adapter the value is the plain model's accuracy; there is no baseline."""
-    baseline, adapter = done[plain(line)], line.adapter
+    baseline, adapter = done[get_baseline_key(line)], line.adapter
     if adapter is None:
         answers = [_answer(*own, None) for own in _pairs(baseline)]
     else:
-        own = _lost(baseline, adapter) if adapter.path is None else done[adapted(line)]
+        own = _lost(baseline, adapter) if adapter.path is None else done[get_adapter_key(line)]
         both = zip(_pairs(own), _pairs(baseline), strict=True)
         answers = [_answer(*now, before) for now, before in both]
     return line.grow(score=make_score(answers, model=model, judge=judge_name))

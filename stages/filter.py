@@ -14,14 +14,14 @@ from stages.files import add_filename
 from stages.records.pairs import LEARNED
 from stages.records.record import Record, SelfEdit, SftExample, derive_seed
 from stages.records.thoughts import get_learnable_text
-from stages.scoring.candidates import Candidate, Unscored, best_of, collect, reliability
+from stages.scoring.candidates import Candidate, UnscoredPolicy, collect_candidates, compute_reliability, pick_best
 
 Ties = Literal["first", "random", "shortest"]
 _NOTHING = -1  # the place of a text that says nothing
 
 
 @dataclass(frozen=True)
-class Keep:
+class KeepRule:
     """Which self-edits of a context stay: the `count` best, all above a threshold, the best if it gains, any one."""
 
     rule: Literal["best", "above", "gain", "random"] = "best"
@@ -29,7 +29,7 @@ class Keep:
     threshold: Fraction = Fraction(0)
 
     @classmethod
-    def parse(cls, text: str) -> "Keep":
+    def parse(cls, text: str) -> "KeepRule":
         """`best`, `best:N`, `above:X`, `gain` or `random`. Raises BadConfig for anything else."""
         rule, _, argument = text.partition(":")
         try:
@@ -47,7 +47,7 @@ class Keep:
 
 
 @dataclass(frozen=True)
-class Summary:
+class FilterSummary:
     """What was kept, and what the reward is worth."""
 
     contexts: int
@@ -59,7 +59,7 @@ class Summary:
     below_baseline: int  # contexts whose best self-edit does not beat the unadapted model
     reliability: float | None  # share of the between-edit variance that is not seed noise, 0..1
 
-    def describe(self, keep: str, unscored: Unscored) -> str:
+    def describe(self, keep: str, unscored: UnscoredPolicy) -> str:
         """All of it in a line, after these rules."""
         reliable = "unknown (it takes two seeds)" if self.reliability is None else f"{self.reliability:.2f}"
         return (
@@ -72,12 +72,12 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Filtered:
+class FilterResult:
     """The kept self-edits, in the order of their contexts, and what is to be said about them."""
 
     chosen: tuple[Candidate, ...]
-    texts: "Texts"
-    summary: Summary
+    texts: "EditTexts"
+    summary: FilterSummary
 
     def pairs(self) -> Iterator[SftExample]:
         """Their training pairs, one after the other."""
@@ -92,12 +92,12 @@ class Filtered:
 def run(
     records: Iterable[Record],
     *,
-    keep: Keep = Keep(),
+    keep: KeepRule = KeepRule(),
     ties: Ties = "first",
-    unscored: Unscored = "leave-out",
+    unscored: UnscoredPolicy = "leave-out",
     seed: int = 0,
     check: Callable[[Record], object] | None = None,
-) -> Filtered:
+) -> FilterResult:
     """The kept self-edits in the order of their contexts. Reads everything first: a ranking needs all rewards.
 
     Of what it reads it holds the rewards alone; the texts wait in a temporary file.
@@ -106,34 +106,34 @@ def run(
     any verdict is left out either way. One that says nothing is never kept. `check` is called with each line; by
     default it raises BadLine for one that is no candidate, or comes twice.
     """
-    texts = Texts()
-    candidates = collect(records, unscored, keep=texts.add, check=check)
+    texts = EditTexts()
+    candidates = collect_candidates(records, unscored, keep=texts.add, check=check)
     contexts: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         if not candidate.unscored or (unscored == "pessimistic" and candidate.graded):
             contexts.setdefault(candidate.task_id, []).append(candidate)
     taught = [[each for each in group if each.kept != _NOTHING] for group in contexts.values()]
     chosen = [kept for group in taught if group for kept in _choose(group, keep, ties, seed)]
-    summary = Summary(
+    summary = FilterSummary(
         contexts=len({candidate.task_id for candidate in candidates}),
         edits=len(candidates),
         kept=len(chosen),
         unscored=sum(candidate.unscored for candidate in candidates),
         empty=sum(candidate.kept == _NOTHING for candidate in candidates),
-        ties=sum(len(best_of(group)) > 1 for group in contexts.values()),
+        ties=sum(len(pick_best(group)) > 1 for group in contexts.values()),
         below_baseline=sum(_loses(group) for group in contexts.values()),
-        reliability=reliability(list(contexts.values())),
+        reliability=compute_reliability(list(contexts.values())),
     )
-    return Filtered(tuple(chosen), texts, summary)
+    return FilterResult(tuple(chosen), texts, summary)
 
 
 def _loses(group: Sequence[Candidate]) -> bool:
     """Whether the best self-edits of a context all fail to beat a baseline that is known."""
-    best = best_of(group)
+    best = pick_best(group)
     return any(c.baseline is not None for c in best) and not any(c.gains for c in best)
 
 
-def _choose(group: Sequence[Candidate], keep: Keep, ties: Ties, seed: int) -> list[Candidate]:
+def _choose(group: Sequence[Candidate], keep: KeepRule, ties: Ties, seed: int) -> list[Candidate]:
     if keep.rule == "random":
         return [min(group, key=lambda c: derive_seed(seed, c.content))]
     if keep.rule == "above":
@@ -155,7 +155,7 @@ def _tie_order(ties: Ties, seed: int) -> Callable[[Candidate], int]:
     return orders[ties]
 
 
-class Texts:
+class EditTexts:
     """What self-edits were asked and what is learned of them, in a temporary file, each by its place there."""
 
     def __init__(self) -> None:

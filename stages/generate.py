@@ -11,7 +11,7 @@ from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt
 from stages.records.plan import Plan
 from stages.records.record import Record, SelfEdit, Task, content_id, derive_seed
 from stages.records.thoughts import explain_no_answer, extract_answer
-from stages.scoring.duplicates import Choices, is_written
+from stages.scoring.duplicates import EditTracker, is_written
 from stages.sources.distinct import UniqueLines
 
 _BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
@@ -89,14 +89,14 @@ def run(
     writing: Writing,
     *,
     keys: Collection[str] | None = None,
-    seen: Choices | None = None,
+    seen: EditTracker | None = None,
     progress: Progress = NullProgress(),
 ) -> Iterator[Record]:
     """The self-edits of each task as they come; of these `keys` (see `plan`) only. A task counts once.
 
     `seen` knows the choices of finished lines, which others must not repeat where `writing` is unique, and counts.
     """
-    seen = seen or Choices()
+    seen = seen or EditTracker()
     waiting, lost = list(_sought(records, writing, keys)), set[str]()
     for attempt in range(writing.retries + 1):
         again = []

@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from stages.domains.qa import case_of, passage_task
 from stages.errors import BadInput
 from stages.interfaces import NullProgress, Progress
-from stages.judges.base import Case, Judge, Remembering, Verdict
+from stages.judges.base import CachingJudge, Case, Judge, Verdict
 from stages.records.jsonl import BadLine
 from stages.records.plan import Plan
 from stages.records.record import Answer, QaTask, Record, Score, content_id
 from stages.records.thoughts import BROKEN_OFF, CUT_OFF, extract_answer, remove_thoughts
-from stages.scoring.grading import Item, in_groups, is_empty, owner_of
+from stages.scoring.grading import AnswerItem, get_owner_id, grade_groups, is_empty
 from stages.scoring.score import make_score
 from stages.sources.distinct import UniqueLines
 
@@ -31,7 +31,7 @@ def key_of(line: Record) -> str:
 
 def _whose(line: Record) -> str:
     """The adapter's id; of a line by hand that names none, the self-edit's; else the task's."""
-    return line.edit.id if line.edit and not line.adapter else owner_of(line)
+    return line.edit.id if line.edit and not line.adapter else get_owner_id(line)
 
 
 def _is_graded(line: Record) -> bool:
@@ -94,16 +94,16 @@ def run(
     keyed = [(key, line) for key, line in every if keys is None or key in keys]
     lines = [line for _, line in keyed]
     asked = {
-        case for case in all_cases(lines) if not (isinstance(judge, Remembering) and judge.known(case) is not None)
+        case for case in all_cases(lines) if not (isinstance(judge, CachingJudge) and judge.known(case) is not None)
     }
     progress.expect(len(asked), "verdicts")
 
-    def begun() -> Iterator[tuple[tuple[str, Record], Sequence[Item]]]:
+    def begun() -> Iterator[tuple[tuple[str, Record], Sequence[AnswerItem]]]:
         for key, line in keyed:
             progress.begin_work([key])
             yield (key, line), _cases(line)
 
-    for (key, line), verdicts in in_groups(begun(), judge, lambda case: progress.advance(case in asked)):
+    for (key, line), verdicts in grade_groups(begun(), judge, lambda case: progress.advance(case in asked)):
         score, half = _score_of(line), len(verdicts) // 2
         pairs = zip(score.answers, verdicts[:half], verdicts[half:], strict=True)
         answers = [_graded(answer, own, plain) for answer, own, plain in pairs]
@@ -111,7 +111,7 @@ def run(
         progress.end_work([key])
 
 
-def _cases(line: Record) -> Sequence[Item]:
+def _cases(line: Record) -> Sequence[AnswerItem]:
     """The answers of a line behind their thoughts, then those of the plain model.
 
     Where one was not given, its verdict as it was; one that ends within a thought is unscored.
@@ -119,7 +119,7 @@ def _cases(line: Record) -> Sequence[Item]:
     questions = {question.id: question for question in passage_task(line.task).questions}
     answers = _score_of(line).answers
 
-    def item(answer: Answer, prediction: str | None, verdict: Verdict) -> Item:
+    def item(answer: Answer, prediction: str | None, verdict: Verdict) -> AnswerItem:
         question = questions[answer.id]
         if prediction is None or (verdict.correct is None and verdict.reason in (CUT_OFF, BROKEN_OFF)):
             return verdict

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stages.errors import BadConfig, BadInput
 from stages.records.record import Record, Score
-from stages.scoring.score import bounds
+from stages.scoring.score import compute_bounds
 
 Floats = NDArray[np.float64]
 LABEL_WIDTH, LABEL_LINES = 12, 4  # letters and lines of a label under its bar
@@ -39,7 +39,7 @@ class TaskScores:
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """A line of the table. Accuracies are 0..1; low and high bound the 95 % interval of `mean`."""
 
     label: str
@@ -66,7 +66,7 @@ def run(
     against: str | None = None,
     seed: int = 0,
     allow_empty: bool = False,
-) -> list[Row]:
+) -> list[ReportRow]:
     """A row per label, in order of first appearance; files with the same label are repeated runs of one row.
 
     Raises BadInput for a file without lines, unless these are allowed: then it is left out.
@@ -110,7 +110,7 @@ def _ends_of(score: Score) -> tuple[float, float]:
     """The bounds of a score's value."""
     if score.value is not None:
         return score.value, score.value
-    return bounds([answer.correct for answer in score.answers]) or (0.0, 1.0)
+    return compute_bounds([answer.correct for answer in score.answers]) or (0.0, 1.0)
 
 
 def _pooled(runs: Sequence[TaskScores]) -> dict[str, float]:
@@ -119,14 +119,14 @@ def _pooled(runs: Sequence[TaskScores]) -> dict[str, float]:
     return {task: float(np.mean([s.by_task[task] for s in runs if task in s.by_task])) for task in sorted(tasks)}
 
 
-def _make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, float] | None, seed: int) -> Row:
+def _make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, float] | None, seed: int) -> ReportRow:
     """One row from its runs; compared with the reference's means per task where there is one."""
     values = _pooled(runs)
-    low, high = interval(np.array(list(values.values())), seed) if values else (None, None)
+    low, high = bootstrap_interval(np.array(list(values.values())), seed) if values else (None, None)
     scored = sum(scores.scored for scores in runs)
     means = [mean for scores in runs if (mean := _mean_of(scores.by_task)) is not None]
     gain = _compare(values, reference, seed) if reference is not None else (None, None, None, None)
-    return Row(
+    return ReportRow(
         label=label,
         mean=_mean_of(values),
         low=low,
@@ -150,7 +150,7 @@ def _mean_of(values: Mapping[Any, float]) -> float | None:
     return float(np.mean(list(values.values()))) if values else None
 
 
-def interval(values: Floats, seed: int) -> tuple[float, float]:
+def bootstrap_interval(values: Floats, seed: int) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean over tasks."""
     generator = np.random.default_rng(seed)
     means = [values[generator.integers(0, len(values), (AT_ONCE, len(values)))].mean(1) for _ in range(ROUNDS)]
@@ -166,11 +166,11 @@ def _compare(
     if not shared:
         return None, None, None, None
     difference = np.array([values[task] - reference[task] for task in shared])
-    low, high = interval(difference, seed)
-    return float(difference.mean()), low, high, sign_flip(difference, seed)
+    low, high = bootstrap_interval(difference, seed)
+    return float(difference.mean()), low, high, compute_p_value(difference, seed)
 
 
-def sign_flip(difference: Floats, seed: int) -> float:
+def compute_p_value(difference: Floats, seed: int) -> float:
     """Two-sided p-value of the mean difference when each task's sign is a coin toss; never 0 (Phipson & Smyth 2010)."""
     generator = np.random.default_rng(seed)
     extreme = 0
@@ -186,7 +186,7 @@ def check_plot(path: Path, flag: str = "--plot") -> None:
         raise BadConfig(f"{flag} {path}: the file must end in .png, .pdf or .svg")
 
 
-def plot(rows: Sequence[Row], path: Path) -> None:
+def draw_plot(rows: Sequence[ReportRow], path: Path) -> None:
     """A bar per row with its interval, as PNG, PDF or SVG by the file's ending. A row without a mean has no bar."""
     try:
         import matplotlib
@@ -202,7 +202,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         figure.savefig(path, dpi=150)
 
 
-def draw_bars(axes: Any, rows: Sequence[Row]) -> None:
+def draw_bars(axes: Any, rows: Sequence[ReportRow]) -> None:
     """The bars with their means above them, inside the axes; the number of tasks under each where it differs."""
     bars = [(100 * (row.mean or 0.0), 100 * (row.low or 0.0), 100 * (row.high or 0.0)) for row in rows]
     errors = [[max(0.0, mean - low) for mean, low, _ in bars], [max(0.0, high - mean) for mean, _, high in bars]]

@@ -16,7 +16,7 @@ from seal_cli.terminal.console import clean, note, say
 from stages import doctor as stage
 from stages.checks.finding import Finding
 from stages.errors import BadConfig, Unavailable
-from stages.judges.factory import KEYS
+from stages.judges.factory import JUDGE_KEYS
 
 WORDS = {True: "ok", False: "wrong", None: "unknown"}
 
@@ -45,7 +45,7 @@ def doctor(
         with suppress(Exception):  # libraries that cannot even be imported are for the checks to tell
             quiet_libraries()
     findings = []
-    for finding in stage.run(wanted, key=key_from(ENGINE_KEYS), judge_key=key_from(KEYS)):
+    for finding in stage.run(wanted, key=key_from(ENGINE_KEYS), judge_key=key_from(JUDGE_KEYS)):
         findings.append(print_finding(finding, stdout if json_lines else None))
     counts = [sum(finding.ok is state for finding in findings) for state in WORDS]
     told = ", ".join(f"{count} {word}" for count, word in zip(counts, WORDS.values(), strict=True))

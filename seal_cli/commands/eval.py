@@ -21,7 +21,7 @@ from stages import eval as stage
 from stages.domains.base import DOMAINS, Domain
 from stages.interfaces import Sampling
 from stages.judges.base import EXAMPLES
-from stages.judges.fallback import Steadfast
+from stages.judges.fallback import FallbackJudge
 from stages.plugins import load_class
 from stages.records.adapter_paths import get_base_folders
 
@@ -125,7 +125,7 @@ def evaluate(
                 records,
                 loaded[1],
                 domain=domain,
-                judge=Steadfast(loaded[0], lambda text: note(f"seal eval: {text}")),
+                judge=FallbackJudge(loaded[0], lambda text: note(f"seal eval: {text}")),
                 sampling=answering,
                 in_context=in_context,
                 chat=chats,

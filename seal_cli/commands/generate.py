@@ -21,7 +21,7 @@ from stages import generate as stage
 from stages.domains.base import DOMAINS, Domain
 from stages.interfaces import Sampling
 from stages.plugins import load_class
-from stages.scoring.duplicates import Choices
+from stages.scoring.duplicates import EditTracker
 
 TEMPLATES = (  # what a shell completes; the domains know them
     *("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "none"),
@@ -142,7 +142,7 @@ def generate(
         writing = replace(writing, identity=name if editor.served else identity_of(name))
         current.settle({**selected, "text": text, **stage.settings(writing), **editor.settings(name)}, plan)
         current.produce(
-            lambda: (editor.load(name, transport=batches.answers()), Choices(current.known)),
+            lambda: (editor.load(name, transport=batches.answers()), EditTracker(current.known)),
             lambda loaded, keys, progress: stage.run(
                 records, loaded[0], writing, keys=set(keys), seen=loaded[1], progress=progress
             ),
@@ -156,7 +156,7 @@ def by_hand(template: str | None) -> bool:
     return template is not None and template.partition(":")[0] in ("none", "oracle")
 
 
-def tell(engine: object, choices: Choices, *, read: bool) -> None:
+def tell(engine: object, choices: EditTracker, *, read: bool) -> None:
     """Calls and cost of a server; with `read` also how many completions could be read."""
     engines.tell("generate", engine)
     if read:

@@ -14,7 +14,7 @@ from seal_cli.terminal.display import shown
 from stages import judge as stage
 from stages.records.record import Record
 from stages.scoring.agreement import Agreement
-from stages.scoring.agreement import compare as agree
+from stages.scoring.agreement import compare_judges as agree
 
 
 def judge(run: RunFlags, lines: InputFlags, grader: JudgeFlags, batches: BatchFlags) -> int:

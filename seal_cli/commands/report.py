@@ -115,7 +115,7 @@ def report(
         print_table(table, flags, stdout)
     show(picks, stdout)
     if flags.plot and rows:
-        stage.plot(rows, flags.plot)
+        stage.draw_plot(rows, flags.plot)
         note(f"seal report: plot in {flags.plot}")
     return INCOMPLETE if bad.count or any(row.unscored for row in table) else DONE
 

@@ -13,9 +13,9 @@ from seal_cli.flags.options import offer
 from seal_cli.flags.service import ServiceFlags, connect, format_usage, key_from, refuse_given
 from seal_cli.terminal.console import note
 from stages.files import PART
-from stages.judges.base import EXAMPLES, JUDGES, RULES, Case, Judge
+from stages.judges.base import EXAMPLES, JUDGES, RULES_VERSION, Case, Judge
 from stages.judges.cache import check_cache
-from stages.judges.factory import KEYS, check_judge, make_judge, served, told_of_judge
+from stages.judges.factory import JUDGE_KEYS, advise_judge_flags, check_judge, make_judge, parse_server
 from stages.services.base import Call, Transport
 from stages.services.vllm_server import probe_server
 
@@ -65,7 +65,7 @@ class JudgeFlags:
 
         `others`: the run's own files, none of which may be the cache.
         """
-        check_judge(self.text, key_from(KEYS), asks=asks)
+        check_judge(self.text, key_from(JUDGE_KEYS), asks=asks)
         if self.served and self.cache_file:
             given = [path for path in others if path and path.name]
             check_cache(self.cache_file, [*given, *(path.with_name(f"{path.name}{PART}") for path in given)])
@@ -75,7 +75,7 @@ class JudgeFlags:
 
     @property
     def served(self) -> bool:
-        return served(self.text) is not None
+        return parse_server(self.text) is not None
 
     @property
     def cache_file(self) -> Path | None:
@@ -94,17 +94,17 @@ class JudgeFlags:
 
     def reached(self) -> "JudgeFlags":
         """The same. Raises where its server does not answer or refuses the key: later it would cost a model's work."""
-        found = served(self.text)
+        found = parse_server(self.text)
         if found:
-            with told_of_judge():
-                probe_server(found.url, key_from(KEYS))
+            with advise_judge_flags():
+                probe_server(found.url, key_from(JUDGE_KEYS))
         return self
 
     def settings(self) -> str:
         """What a run's settings say of the judge: its rules, or its server, too."""
         if self.text in JUDGES:
-            return f"{self.text}, rules {RULES}"
-        found = served(self.text)
+            return f"{self.text}, rules {RULES_VERSION}"
+        found = parse_server(self.text)
         return f"openai:{found.model}@{found.url}" if found else self.text
 
     def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
@@ -119,7 +119,7 @@ class JudgeFlags:
         """The judge, asking over HTTP or through `transport`."""
 
         def reach(url: str) -> Transport:
-            return transport or connect(url, KEYS, self.service, timeout_s=_TIMEOUT_S)
+            return transport or connect(url, JUDGE_KEYS, self.service, timeout_s=_TIMEOUT_S)
 
         timeout_s = self.service.timeout_s
         return make_judge(self.text, reach, self.cache_file, timeout_s=timeout_s, max_tokens=self.max_tokens)

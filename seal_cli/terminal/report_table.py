@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from seal_cli.terminal.tables import as_csv, as_markdown, as_text
 
 if TYPE_CHECKING:
-    from stages.report import Row
+    from stages.report import ReportRow
 
 Format = Literal["table", "md", "csv", "jsonl"]
 
 
-def format_rows(rows: "Sequence[Row]", form: Format, against: str | None, width: int) -> str:
+def format_rows(rows: "Sequence[ReportRow]", form: Format, against: str | None, width: int) -> str:
     """The rows in this format; a table no wider than `width`. `against`: the row that the others are compared with."""
     if form == "jsonl":
         return "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
@@ -24,14 +24,14 @@ def format_rows(rows: "Sequence[Row]", form: Format, against: str | None, width:
     return as_text(columns, table, width) if form == "table" else as_markdown(columns, table)
 
 
-def _column_names(rows: "Sequence[Row]", against: str | None) -> list[str]:
+def _column_names(rows: "Sequence[ReportRow]", against: str | None) -> list[str]:
     columns = ["row", "tasks", "answers", "mean %", "95 % interval", "by question %"]
     columns += ["runs", "± s.e."] if any(row.runs > 1 for row in rows) else []
     columns += ["unscored", "mean if wrong … right"] if any(row.unscored for row in rows) else []
     return columns + ([f"gain on {against}", "its 95 % interval", "p"] if against else [])
 
 
-def _cells(row: "Row", columns: list[str]) -> list[str]:
+def _cells(row: "ReportRow", columns: list[str]) -> list[str]:
     """The row under these columns."""
     found = [row.label, str(row.tasks), str(row.answers), _percent(row.mean), _span(row.low, row.high)]
     found.append(_percent(row.by_question))

@@ -42,16 +42,16 @@ class Judge(Protocol):
 
 
 @runtime_checkable
-class Eager(Protocol):
+class UnorderedJudge(Protocol):
     """A judge that need not keep the order: a slow verdict then holds back no other."""
 
-    def grade_any(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+    def grade_unordered(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
         """The verdict on each case, as they come."""
         ...
 
 
 @runtime_checkable
-class Remembering(Protocol):
+class CachingJudge(Protocol):
     """A judge that keeps its verdicts: one that it has costs no time."""
 
     def known(self, case: Case) -> bool | None:
@@ -59,10 +59,10 @@ class Remembering(Protocol):
         ...
 
 
-def paired(judge: Judge, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+def grade_pairs(judge: Judge, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
     """Each case with its verdict, as they come. Raises RuntimeError for a verdict on nothing."""
-    if isinstance(judge, Eager):
-        yield from judge.grade_any(cases)
+    if isinstance(judge, UnorderedJudge):
+        yield from judge.grade_unordered(cases)
         return
     asked: deque[Case] = deque()
 
@@ -77,7 +77,7 @@ def paired(judge: Judge, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]
         yield asked.popleft(), verdict
 
 
-def ordered(judge: Eager, cases: Iterable[Case]) -> Iterator[Verdict]:
+def grade_in_order(judge: UnorderedJudge, cases: Iterable[Case]) -> Iterator[Verdict]:
     """The verdicts of such a judge in the order of the cases."""
     order: deque[Case] = deque()
     verdicts: dict[Case, Verdict] = {}
@@ -87,12 +87,14 @@ def ordered(judge: Eager, cases: Iterable[Case]) -> Iterator[Verdict]:
             order.append(case)
             yield case
 
-    for case, verdict in judge.grade_any(kept()):
+    for case, verdict in judge.grade_unordered(kept()):
         verdicts[case] = verdict
         while order and order[0] in verdicts:
             yield verdicts[order.popleft()]
 
 
-RULES = 2  # of the judges below; another number where they come to judge otherwise, so that no run mixes verdicts
-JUDGES = {"exact": "stages.judges.exact:Exact", "lexical": "stages.judges.lexical:Lexical"}
+RULES_VERSION = (
+    2  # of the judges below; another number where they come to judge otherwise, so that no run mixes verdicts
+)
+JUDGES = {"exact": "stages.judges.exact:ExactJudge", "lexical": "stages.judges.lexical:LexicalJudge"}
 EXAMPLES = (*JUDGES, "openai:gpt-4.1", "command:")  # of what --judge takes, for a shell to complete

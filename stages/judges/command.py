@@ -26,7 +26,7 @@ _MOST_SHOWN = 200  # characters of what a program wrote
 OPEN, TOLD = 0, {True: 1, False: 2, None: 3}  # the state of a case: without a verdict, or with which
 
 
-class Command:
+class CommandJudge:
     """The program with its arguments, as in a shell but without one: command:./grade.py --strict"""
 
     def __init__(self, line: str, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -66,7 +66,7 @@ class Command:
 class Talk:
     """One run of the program: cases go in by number, verdicts come out by number."""
 
-    def __init__(self, judge: Command) -> None:
+    def __init__(self, judge: CommandJudge) -> None:
         self.name, self.timeout_s = judge.name, judge.timeout_s
         self.states = bytearray()  # (cases asked,): OPEN or TOLD
         self.given = 0

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 
 from stages.judges.base import Case, Verdict
 from stages.judges.reading.letters import NUMERAL, SHOWN, composed, mark_signs, spell_out, value
-from stages.judges.reading.numbers import CURRENCIES, Style, split_numbers, style_of
-from stages.judges.several_golds import any_gold
+from stages.judges.reading.numbers import CURRENCIES, Style, detect_style, split_numbers
+from stages.judges.several_golds import grade_any_gold
 
 _ARTICLES = re.compile(r"(?<![\w.'’-])(?:an|the|a(?=\s+[\"'“‘(\[«]*[^\W_]))(?![\w'’-])")
 _WAR_I = re.compile(r"(?<=\b[Ww]ar )I\b")
@@ -44,7 +44,7 @@ def normalise(text: str) -> str:
 
 def is_equal(case: Case) -> bool:
     """Whether the answer is the gold answer once normalised, numbers as numbers; any others are not looked at."""
-    style = style_of(case.question, case.gold, case.prediction)
+    style = detect_style(case.question, case.gold, case.prediction)
     gold, answer = normalise(case.gold), normalise(case.prediction)
     if answer and answer == gold and _numbers(case.gold, style) == _numbers(case.prediction, style):
         return True
@@ -76,11 +76,11 @@ def _in_digits(numeral: re.Match[str]) -> str:
     return f" {number} " if number else numeral[0]
 
 
-class Exact:
+class ExactJudge:
     """Right if the answer equals a gold answer once normalised. An empty answer is wrong, also to an empty gold."""
 
     name = "exact"
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         for case in cases:
-            yield Verdict(any_gold(case, is_equal))
+            yield Verdict(grade_any_gold(case, is_equal))

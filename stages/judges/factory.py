@@ -21,18 +21,18 @@ _ADDRESS = re.compile(  # behind an @, without the http:// that would make it a 
 )
 _WRITE = "write openai:NAME@http://HOST:PORT/v1"
 _FORMS = ("openai:MODEL[@URL]", "command:PROGRAM")  # what --judge takes beside the table and classes of others
-KEYS = ("SEAL_JUDGE_API_KEY", "OPENAI_API_KEY")  # the first that is set
+JUDGE_KEYS = ("SEAL_JUDGE_API_KEY", "OPENAI_API_KEY")  # the first that is set
 
 
 @dataclass(frozen=True)
-class Served:
+class JudgeServer:
     """A judge model behind a server."""
 
     model: str
     url: str
 
 
-def served(text: str) -> Served | None:
+def parse_server(text: str) -> JudgeServer | None:
     """The server of an openai:… judge. Raises BadConfig for one that names no model, or a URL that is none."""
     if text.partition(":")[0] != "openai":
         return None
@@ -44,14 +44,14 @@ def served(text: str) -> Served | None:
     if match["url"] is None and _has_address(match["model"]):
         raise BadConfig(f"--judge {_shown(text)}: an address, but no http or https URL behind a name and @; {_WRITE}")
     try:
-        return Served(match["model"], check_url(match["url"] or HOSTED))
+        return JudgeServer(match["model"], check_url(match["url"] or HOSTED))
     except BadConfig as error:
         wrong = str(error).partition("; ")[0].replace("--base-url", f"--judge {_shown(text)}")
-        raise BadConfig(f"{wrong}; {_WRITE}, and a key in {KEYS[1]}") from None
+        raise BadConfig(f"{wrong}; {_WRITE}, and a key in {JUDGE_KEYS[1]}") from None
 
 
 @contextmanager
-def told_of_judge() -> Iterator[None]:
+def advise_judge_flags() -> Iterator[None]:
     """What a server's trouble advises is said with --judge, which has a judge's address and model."""
     try:
         yield
@@ -81,13 +81,13 @@ def _shown(text: str) -> str:
 
 def check_judge(text: str, key: str | None, *, asks: bool = True) -> None:
     """Raises BadConfig for a judge that there is not, and if it is asked Denied where there is no key for it."""
-    found = served(text)
+    found = parse_server(text)
     if found is None:
         _class_or_command(text)
         return
     check_key(key)
     if asks and key is None and found.url == HOSTED:
-        raise Denied(f"--judge {_shown(text)}: needs a key; export OPENAI_API_KEY=… (or {KEYS[0]}=…)")
+        raise Denied(f"--judge {_shown(text)}: needs a key; export OPENAI_API_KEY=… (or {JUDGE_KEYS[0]}=…)")
 
 
 def make_judge(
@@ -102,25 +102,27 @@ def make_judge(
 
     `timeout_s`: how long a command:… may be silent, `max_tokens`: of an answer of openai:…, if not the default.
     """
-    found = served(text)
+    found = parse_server(text)
     if found is None:
         kind = _class_or_command(text, timeout_s)
         judge: Judge = kind() if text in JUDGES or text.startswith("command:") else GuardedJudge(text, kind)
         return judge
-    from stages.judges.openai import MAX_TOKENS, PROMPT, SEVERAL, OpenAI
+    from stages.judges.openai import MAX_TOKENS, PROMPT, SEVERAL_GOLDS_PROMPT, OpenAIJudge
 
-    kept = Cache(cache, found.model, PROMPT, found.url, SEVERAL) if cache else None
+    kept = Cache(cache, found.model, PROMPT, found.url, SEVERAL_GOLDS_PROMPT) if cache else None
     limit_name = get_limit_name(found.url)
-    return OpenAI(found.model, connect(found.url), kept, limit_name=limit_name, max_tokens=max_tokens or MAX_TOKENS)
+    return OpenAIJudge(
+        found.model, connect(found.url), kept, limit_name=limit_name, max_tokens=max_tokens or MAX_TOKENS
+    )
 
 
 def _class_or_command(text: str, timeout_s: float | None = None) -> Any:
     """What makes a judge that needs no server. Raises BadConfig where there is none."""
     if text.startswith("command:"):
-        from stages.judges.command import Command
+        from stages.judges.command import CommandJudge
 
         line = text.removeprefix("command:")
-        command = Command(line) if timeout_s is None else Command(line, timeout_s=timeout_s)
+        command = CommandJudge(line) if timeout_s is None else CommandJudge(line, timeout_s=timeout_s)
         return lambda: command
     if "@" in text:
         raise BadConfig(f"--judge {re.split('[:@]', text)[0]}…: no judge's name has an @; {_WRITE}")

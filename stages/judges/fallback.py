@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from stages.errors import Denied, SealError, Unavailable
-from stages.judges.base import Case, Judge, Verdict, ordered, paired
+from stages.judges.base import Case, Judge, Verdict, grade_in_order, grade_pairs
 
 
-class Steadfast:
+class FallbackJudge:
     """Grades as `judge` does until its service is gone or refuses us; from there on every answer is unscored.
 
     For a stage whose answers cost more than their verdicts, which can be had later. `say` is told once.
@@ -19,13 +19,13 @@ class Steadfast:
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         """One verdict per case, in order."""
-        return ordered(self, cases)
+        return grade_in_order(self, cases)
 
-    def grade_any(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+    def grade_unordered(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
         """The verdict on each case, as they come."""
         source = Source(cases)
         try:
-            for case, verdict in () if self.lost else paired(self.judge, source):
+            for case, verdict in () if self.lost else grade_pairs(self.judge, source):
                 source.taken[case] -= 1
                 yield case, verdict
         except (Unavailable, Denied) as error:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeGuard
 
-from stages.judges.base import Case, Eager, Verdict, ordered
+from stages.judges.base import Case, UnorderedJudge, Verdict, grade_in_order
 from stages.plugins import Plugin, PluginInput, format_value
 
 _NEEDS = "a judge has a name and grade(cases), as in stages.judges.base"
@@ -15,14 +15,14 @@ class GuardedJudge:
     def __init__(self, text: str, kind: Any) -> None:
         self.theirs = Plugin("--judge", text, kind)
         self.name = self.theirs.text("name", _NEEDS)
-        self.eager = isinstance(self.theirs.made, Eager)
-        self.method = self.theirs.method("grade_any" if self.eager else "grade", _NEEDS)
+        self.eager = isinstance(self.theirs.made, UnorderedJudge)
+        self.method = self.theirs.method("grade_unordered" if self.eager else "grade", _NEEDS)
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         """One verdict per case, in order."""
-        return ordered(self, cases)
+        return grade_in_order(self, cases)
 
-    def grade_any(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+    def grade_unordered(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
         """The verdict on each case, as they come."""
         waiting: dict[Case, None] = {}  # in the order in which they were taken
 

@@ -21,23 +21,23 @@ from stages.judges.base import Case, Verdict
 from stages.judges.exact import is_equal, normalise
 from stages.judges.reading.claims import candidates, claimed, is_list, is_undecided
 from stages.judges.reading.letters import is_marked, without_asides
-from stages.judges.reading.numbers import Style, style_of
+from stages.judges.reading.numbers import Style, detect_style
 from stages.judges.reading.polarity import stated, wanted
-from stages.judges.several_golds import any_gold
+from stages.judges.several_golds import grade_any_gold
 from stages.judges.text_normalization import (
     ARTICLES,
     CHOICE,
     NOT,
     all_keys,
     content,
+    get_keys,
     has,
     is_number,
-    keys,
     ranges,
     respelled,
+    split_words,
     stem,
     units,
-    words,
 )
 
 _REACH = 3  # words after a `not` that it denies
@@ -81,14 +81,14 @@ WEIGHTS: Mapping[str, float] = {
 }
 
 
-class Lexical:
+class LexicalJudge:
     """Right where a rule says so or, where no rule decides, if the weighted measures come out above 0."""
 
     name = "lexical"
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         for case in cases:
-            yield Verdict(any_gold(case, is_right))
+            yield Verdict(grade_any_gold(case, is_right))
 
 
 def is_right(case: Case) -> bool:
@@ -102,15 +102,15 @@ def _other_names(case: Case) -> list[str]:
     if aside is None or "(" in case.prediction:
         return []
     name, within = aside.groups()
-    is_name = within.isupper() or any(unit - {""} for unit in units(words(within)).values())
+    is_name = within.isupper() or any(unit - {""} for unit in units(split_words(within)).values())
     names = [name, within] if is_name else [name]
     return [each for each in names if wanted(each) is None or is_equal(replace(case, gold=each))]
 
 
 def _is_right(case: Case) -> bool:
-    sides = read(case)
-    ruled = rule(sides)
-    return log_odds(measures(sides)) > 0 if ruled is None else ruled
+    sides = compare_words(case)
+    ruled = decide_by_rule(sides)
+    return compute_log_odds(measure(sides)) > 0 if ruled is None else ruled
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,13 @@ class Sides:
     hits: frozenset[str]  # the telling words that the answer has
 
 
-def read(case: Case) -> Sides:
+def compare_words(case: Case) -> Sides:
     """A gold answer that the question contains altogether is told by all its content words, else by all its words."""
-    style = style_of(case.question, case.gold, case.prediction)
-    asked = frozenset(stem(word) for word in words(case.question, style))
+    style = detect_style(case.question, case.gold, case.prediction)
+    asked = frozenset(stem(word) for word in split_words(case.question, style))
     claim = claimed(case.question, case.gold, case.prediction)
     plain = respelled(case.gold) | respelled(claim)
-    gold, answer = ([plain.get(word, word) for word in words(text, style)] for text in (case.gold, claim))
+    gold, answer = ([plain.get(word, word) for word in split_words(text, style)] for text in (case.gold, claim))
     telling = _new(content(gold), asked) or _unique(content(gold)) or _unique(gold)
     hits = _hits(telling, answer) - _of_another_unit(gold, answer, asked)
     return Sides(case, claim, style, asked, gold, answer, telling, hits)
@@ -167,7 +167,7 @@ def _agree(wanted: AbstractSet[str], found: AbstractSet[str], asked: frozenset[s
     return "" in found or not wanted.isdisjoint(found)
 
 
-def rule(sides: Sides) -> bool | None:
+def decide_by_rule(sides: Sides) -> bool | None:
     """The verdict where nothing is to be weighed."""
     gold = normalise(sides.case.gold)
     if is_equal(sides.case):
@@ -176,7 +176,7 @@ def rule(sides: Sides) -> bool | None:
     if polarity is not None and (polarity.alone or stated(sides.claim) is not polarity.yes):
         return stated(sides.claim) is polarity.yes
     if not sides.gold:  # signs alone, such as ∞
-        signs = [word.strip(".,;:!?'\"") for word in sides.claim.split() if not words(word)]
+        signs = [word.strip(".,;:!?'\"") for word in sides.claim.split() if not split_words(word)]
         return bool(gold) and [gold] == [sign for sign in signs if sign]
     if _is_guess(sides):
         return False
@@ -240,7 +240,9 @@ def _is_short_form(sides: Sides) -> bool:
     place, comma, _ = gold.partition(", ")
     if _is_formula(gold) and NOT not in sides.answer:
         return _has_formula(_flat(gold).strip(), _flat(sides.claim))
-    return bool(comma and said and _PLACE.search(question)) and place[:1].isupper() and said == content(words(place))
+    return (
+        bool(comma and said and _PLACE.search(question)) and place[:1].isupper() and said == content(split_words(place))
+    )
 
 
 def _is_of_another(sides: Sides) -> bool:
@@ -260,7 +262,7 @@ def _is_of_another(sides: Sides) -> bool:
             if others and not any(mine.startswith(other) or other.startswith(mine) for other in others):
                 return True
     items = [] if CHOICE in sides.gold else candidates(gold)
-    return any(not _hits(content(words(item, sides.style)), sides.answer) for item in items)
+    return any(not _hits(content(split_words(item, sides.style)), sides.answer) for item in items)
 
 
 def _is_formula(gold: str) -> bool:
@@ -284,14 +286,14 @@ def _letters(initials: str) -> str:
 def _decisive(sides: Sides) -> frozenset[str]:
     """Of the telling words the letters, numerals and formulas: without them it is another vitamin or another war."""
     found = frozenset(word for word in sides.telling if is_marked(word))
-    return found.intersection(words(without_asides(sides.case.gold))) if found else found
+    return found.intersection(split_words(without_asides(sides.case.gold))) if found else found
 
 
 def _is_guess(sides: Sides) -> bool:
     """Whether the answer is a list of candidates, of which only some are the gold answer, and this is no list."""
     items = candidates(sides.claim)
     if len(sides.gold) == 1 and is_marked(sides.gold[0]):  # which option it is
-        said = words(_REASON.split(sides.claim, maxsplit=1)[0], sides.style)
+        said = split_words(_REASON.split(sides.claim, maxsplit=1)[0], sides.style)
         threes = zip(said, said[1:], said[2:], strict=False)
         if any(joint == "and" and sides.gold[0] in (a, b) and is_marked(a) and is_marked(b) for a, joint, b in threes):
             return True
@@ -300,7 +302,7 @@ def _is_guess(sides: Sides) -> bool:
         return True
     if not items or is_list(sides.case.gold) or CHOICE in sides.gold:
         return False
-    return any(not _hits(sides.telling, words(item, sides.style)) for item in items)
+    return any(not _hits(sides.telling, split_words(item, sides.style)) for item in items)
 
 
 def _same(gold: Sequence[str], answer: Sequence[str]) -> bool:
@@ -316,15 +318,15 @@ def _denied(sides: Sides) -> bool:
         return False
     claim = _PASSED_OVER.sub(r"\1 but ", _INTERJECTED.sub("", claim))
     subject = _SUBJECT.match(claim)
-    if subject and set(sides.telling) <= set(words(subject[1])):
+    if subject and set(sides.telling) <= set(split_words(subject[1])):
         return True
     wanted, reach = all_keys(sides.telling), 0
-    for word in words(claim):
+    for word in split_words(claim):
         if word == NOT:
             reach = _REACH + 1
         elif word in _RELEASING:
             reach = 0
-        elif not wanted.isdisjoint(keys(word)):
+        elif not wanted.isdisjoint(get_keys(word)):
             if reach == 0:
                 return False
             reach = _REACH  # for a name of several words
@@ -332,7 +334,7 @@ def _denied(sides: Sides) -> bool:
     return True
 
 
-def measures(sides: Sides) -> dict[str, float]:
+def measure(sides: Sides) -> dict[str, float]:
     """What WEIGHTS weighs, by name: shares of 0 to 1, signs of -1 to 1. The gold answer has a word at least."""
     recall = len(sides.hits) / len(sides.telling)
     return {
@@ -344,7 +346,7 @@ def measures(sides: Sides) -> dict[str, float]:
     }
 
 
-def log_odds(found: Mapping[str, float]) -> float:
+def compute_log_odds(found: Mapping[str, float]) -> float:
     """The logarithm of how much likelier right is than wrong."""
     return sum(WEIGHTS[name] * value for name, value in found.items())
 

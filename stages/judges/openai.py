@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from stages.judges.base import Case, Verdict, ordered
+from stages.judges.base import Case, Verdict, grade_in_order
 from stages.judges.cache import Cache
-from stages.judges.factory import told_of_judge
+from stages.judges.factory import advise_judge_flags
 from stages.judges.several_golds import is_unanswerable
 from stages.records.record import content_id
 from stages.records.thoughts import remove_thoughts
@@ -25,7 +25,7 @@ PROMPT = (  # SEAL App. B, official query server
     "Question: {question}\nGold answer: {gold}\nStudent answer: {prediction}\n"
     "Is the student answer correct based solely on the gold answer? Respond 'yes' or 'no'."
 )
-SEVERAL = (  # the same for a question with several gold answers, which the paper's have not
+SEVERAL_GOLDS_PROMPT = (  # the same for a question with several gold answers, which the paper's have not
     PROMPT.replace("the provided gold answer", "any one of the provided gold answers")
     .replace("convey the gold answer", "convey one of the gold answers")
     .replace("Gold answer: {gold}", "Gold answers:\n{gold}")
@@ -39,7 +39,7 @@ _NO_TEXT = "unparsable: the reply has no text"
 _FAILURES = ("api_error", "timeout", "unparsable", "refused", "truncated")
 
 
-def parse(text: str) -> bool | None:
+def parse_verdict(text: str) -> bool | None:
     """True for yes, False for no, None for anything else: "yes and no", "not sure", "INCORRECT", an essay.
 
     What stands behind the judge's own thoughts is read.
@@ -48,21 +48,21 @@ def parse(text: str) -> bool | None:
     return None if match is None else match[1].lower() == "yes"
 
 
-def prompt(case: Case) -> str:
+def write_prompt(case: Case) -> str:
     """The question to the judge; several gold answers are listed. Braces in an answer mean nothing."""
-    case = as_told(case)
+    case = put_in_words(case)
     gold = "\n".join(f"- {gold}" for gold in case.golds) if case.other_golds else case.gold
     values = {"question": case.question, "gold": gold, "prediction": case.prediction}
-    return _FIELD.sub(lambda match: values[match[1]], SEVERAL if case.other_golds else PROMPT)
+    return _FIELD.sub(lambda match: values[match[1]], SEVERAL_GOLDS_PROMPT if case.other_golds else PROMPT)
 
 
-def as_told(case: Case) -> Case:
+def put_in_words(case: Case) -> Case:
     """The case as the model is told it: in words if there is no answer. Its verdict is kept as one on that."""
     gold, *others = (_NO_ANSWER if is_unanswerable(gold) else gold for gold in case.golds)
     return replace(case, gold=gold, other_golds=tuple(others))
 
 
-class OpenAI:
+class OpenAIJudge:
     """Asks through a transport, many cases at once; a `cache` is asked first."""
 
     def __init__(
@@ -83,13 +83,13 @@ class OpenAI:
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         """One verdict per case, in order, as they come."""
-        return ordered(self, cases)
+        return grade_in_order(self, cases)
 
-    def grade_any(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+    def grade_unordered(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
         """The verdict on each case, as they come. A case that comes again while it is asked is not asked twice."""
         waiting: dict[str, list[Case]] = {}
         for case in cases:
-            known, name = self.known(case), id_of(case)
+            known, name = self.known(case), get_case_id(case)
             if known is not None:
                 self.cached += 1
                 yield case, Verdict(known)
@@ -110,16 +110,16 @@ class OpenAI:
 
     def known(self, case: Case) -> bool | None:
         """The cached verdict; None where there is none."""
-        raw = self.cache.get(as_told(case)) if self.cache else None
-        return None if raw is None else parse(raw)
+        raw = self.cache.get(put_in_words(case)) if self.cache else None
+        return None if raw is None else parse_verdict(raw)
 
     def call(self, case: Case) -> Call:
-        messages = [{"role": "user", "content": prompt(case)}]
+        messages = [{"role": "user", "content": write_prompt(case)}]
         body = {"model": self.model, "messages": messages, "temperature": 0, self.dialect.limit_name: self.max_tokens}
-        return Call(id_of(case), "chat/completions", self.dialect.write(body))
+        return Call(get_case_id(case), "chat/completions", self.dialect.write(body))
 
     def _take(self, *, wait: bool) -> list[Reply]:
-        with told_of_judge():
+        with advise_judge_flags():
             return self.transport.take(wait=wait)
 
     def _submit(self, call: Call) -> None:
@@ -163,10 +163,10 @@ class OpenAI:
         if finish not in ("stop", None):
             return Verdict(None, f"api_error: ended by {finish}: {text[:60]!r}")
         if self.cache:
-            self.cache.put(as_told(case), text)
-        right = parse(text)
+            self.cache.put(put_in_words(case), text)
+        right = parse_verdict(text)
         return Verdict(right, None if right is not None else f"unparsable: neither yes nor no: {text[:60]!r}")
 
 
-def id_of(case: Case) -> str:
+def get_case_id(case: Case) -> str:
     return content_id(case.question, case.gold, case.prediction, *case.other_golds)

@@ -47,7 +47,7 @@ _ANSWERS = re.compile(  # what follows names an answer after all
 _REASONS = re.compile(rf"\b{_SOURCE}\b.*\b(?:no|not|only|nothing|never|nor|without|\w+nt|cannot)\b")
 
 
-def any_gold(case: Case, is_right: Callable[[Case], bool]) -> bool:
+def grade_any_gold(case: Case, is_right: Callable[[Case], bool]) -> bool:
     """Whether the answer is right by any gold answer; `is_right` is asked about each as if it were the only one."""
     return any(
         is_declined(case.prediction)

@@ -94,7 +94,7 @@ def _fold(letter: str) -> str:
 _FOLDED = _Folded()
 
 
-def words(text: str, style: Style = PLAIN) -> list[str]:
+def split_words(text: str, style: Style = PLAIN) -> list[str]:
     """The words of a text in order, as they are to be compared; numbers in digits, every denial as `not`."""
     pieces = split_numbers(mark(text), style)
     return [word for known, piece in pieces for word in (_parts(piece) if known else _between(piece))]
@@ -123,7 +123,7 @@ def respelled(text: str) -> dict[str, str]:
         return {}
     return {
         other: word
-        for word, other in zip(words(plain), words(plain.translate(_UMLAUTS)), strict=False)
+        for word, other in zip(split_words(plain), split_words(plain.translate(_UMLAUTS)), strict=False)
         if word != other
     }
 
@@ -169,7 +169,7 @@ def _english(word: str) -> str:
     return str(EnglishStemmer().stemWord(word))  # a new one each time: it works on a state of its own
 
 
-def keys(word: str) -> frozenset[str]:
+def get_keys(word: str) -> frozenset[str]:
     """Two words count as one if they share a key: their stems are equal, or begin alike and differ in the ending.
 
     A numeral has that of its number, too. Words with signs that are letters (Indian scripts) are compared whole.
@@ -191,11 +191,11 @@ def keys(word: str) -> frozenset[str]:
 
 def all_keys(found: Iterable[str]) -> frozenset[str]:
     """Those of every word, and of the names that stand within what is written without spaces."""
-    return frozenset(key for word in set(found) for key in (names_in(word) if UNSPACED.match(word) else keys(word)))
+    return frozenset(key for word in set(found) for key in (names_in(word) if UNSPACED.match(word) else get_keys(word)))
 
 
 def has(word: str, known: frozenset[str]) -> bool:
     """Whether a word, or most of a phrase without spaces, is among what has these keys."""
     if is_phrase(word):
         return len(known & pairs(word)) >= ALIKE * len(pairs(word))
-    return not known.isdisjoint(keys(word))
+    return not known.isdisjoint(get_keys(word))

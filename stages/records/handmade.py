@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from stages.errors import BadEdit, BadInput, MissingInput
 from stages.records.arc import ArcTask
 from stages.records.record import QaTask, Task, content_id, make_task
-from stages.scoring.score import accuracy, bounds
+from stages.scoring.score import compute_accuracy, compute_bounds
 
 UNKNOWN = "unknown"  # the model, judge or way of ending that a line does not name
 _CUSTOM = "custom"  # the template of a prompt that is none of ours
@@ -249,8 +249,8 @@ def _with_score(score: JsonObject, line: JsonObject, folder: Path) -> JsonObject
         found["answers"] = answers
     if answers and all(isinstance(each, dict) for each in answers):
         verdicts = [each["correct"] for each in answers]
-        plain = accuracy([each["baseline_correct"] for each in answers])
-        found = _extend(found, value=accuracy(verdicts), baseline=plain, bounds=bounds(verdicts))
+        plain = compute_accuracy([each["baseline_correct"] for each in answers])
+        found = _extend(found, value=compute_accuracy(verdicts), baseline=plain, bounds=compute_bounds(verdicts))
     value = found.get("value")
     return _extend(found, baseline=None, bounds=None if value is None else (value, value))
 

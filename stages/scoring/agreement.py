@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from stages.errors import BadInput
 from stages.records.record import Answer, Record
-from stages.scoring.candidates import Candidate, collect
-from stages.scoring.grading import owner_of
+from stages.scoring.candidates import Candidate, collect_candidates
+from stages.scoring.grading import get_owner_id
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def compare(first: Iterable[Record], second: Iterable[Record]) -> Agreement:
+def compare_judges(first: Iterable[Record], second: Iterable[Record]) -> Agreement:
     """The same lines, graded by two judges. Raises BadInput for lines that are not the same."""
-    before, after = ({owner_of(line): line for line in lines} for lines in (first, second))
+    before, after = ({get_owner_id(line): line for line in lines} for lines in (first, second))
     if before.keys() != after.keys():
         raise BadInput("the two judges have not graded the same lines")
     lines = [(line, after[owner]) for owner, line in before.items()]
@@ -115,7 +115,7 @@ def _plain(lines: Iterable[tuple[Record, Record]]) -> dict[str, list[Pair]]:
 def _contexts(first: Sequence[Record], second: Sequence[Record]) -> list[tuple[list[Candidate], list[Candidate]]]:
     """Per context its self-edits by either judge: those that both have wholly scored, at least two of them."""
     old, new = (
-        {(found.task_id, found.edit_id): found for found in collect(line for line in lines if line.edit)}
+        {(found.task_id, found.edit_id): found for found in collect_candidates(line for line in lines if line.edit)}
         for lines in (first, second)
     )
     groups: dict[str, list[tuple[str, str]]] = {}

@@ -6,10 +6,10 @@ from typing import Literal
 from stages.records.arc import ArcChoice
 from stages.records.record import Record
 
-Worth = Literal["good", "unreadable", "repeat", "lost"]
+EditClass = Literal["good", "unreadable", "repeat", "lost"]
 
 
-class Choices:
+class EditTracker:
     """What the self-edits of each task have chosen so far."""
 
     def __init__(self, known: Iterable[Record] = ()) -> None:
@@ -18,7 +18,7 @@ class Choices:
         for line in known:
             self.added(line)
 
-    def worth(self, line: Record, *, unique: bool) -> Worth:
+    def worth(self, line: Record, *, unique: bool) -> EditClass:
         """What a self-edit is worth that has just come. Only where they are to be `unique` may one be a repeat."""
         if not is_written(line):
             return "lost"

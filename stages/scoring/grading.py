@@ -4,21 +4,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from stages.judges.base import Case, Judge, Verdict, paired
+from stages.judges.base import Case, Judge, Verdict, grade_pairs
 from stages.records.record import Record
 
 _K = TypeVar("_K")
-Item = Case | Verdict  # an answer to be graded, or one that needs no judge
-EMPTY = Verdict(False, "empty answer")
+AnswerItem = Case | Verdict  # an answer to be graded, or one that needs no judge
+EMPTY_ANSWER = Verdict(False, "empty answer")
 
 
-def owner_of(record: Record) -> str:
+def get_owner_id(record: Record) -> str:
     """Whose answers the line's are: its adapter's, or the plain model's for its task."""
     return record.adapter.id if record.adapter else record.task.id
 
 
-def in_groups(
-    groups: Iterable[tuple[_K, Sequence[Item]]], judge: Judge, tell: Callable[[Case], object] = lambda case: None
+def grade_groups(
+    groups: Iterable[tuple[_K, Sequence[AnswerItem]]], judge: Judge, tell: Callable[[Case], object] = lambda case: None
 ) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
     """The verdicts of each group as soon as it has them all.
 
@@ -31,7 +31,7 @@ def in_groups(
         for key, items in groups:
             yield from waiting.add(key, items)
 
-    for case, verdict in paired(judge, cases()):
+    for case, verdict in grade_pairs(judge, cases()):
         waiting.settle(case, verdict)
         tell(case)
         yield from waiting.whole()
@@ -40,7 +40,7 @@ def in_groups(
         raise RuntimeError(f"the judge {judge.name} gave too few verdicts")
 
 
-def settled(groups: Iterable[tuple[_K, Sequence[Item]]]) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
+def grade_without_judge(groups: Iterable[tuple[_K, Sequence[AnswerItem]]]) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
     """The same where no answer needs a judge: each group as it comes. Raises RuntimeError for one that does."""
     for key, items in groups:
         if any(isinstance(item, Case) for item in items):
@@ -52,14 +52,14 @@ class Waiting(Generic[_K]):
     """Groups that lack verdicts, and all verdicts so far."""
 
     def __init__(self) -> None:
-        self.groups: dict[int, tuple[_K, Sequence[Item]]] = {}
+        self.groups: dict[int, tuple[_K, Sequence[AnswerItem]]] = {}
         self.lacking: dict[int, set[Case]] = {}
         self.known: dict[Case, Verdict | None] = {}  # None: asked
         self.askers: dict[Case, list[int]] = {}
         self.ready: deque[int] = deque()
         self.added = 0
 
-    def add(self, key: _K, items: Sequence[Item]) -> Iterator[Case]:
+    def add(self, key: _K, items: Sequence[AnswerItem]) -> Iterator[Case]:
         """One group more; the cases of it that are to be asked."""
         number, self.added = self.added, self.added + 1
         open_cases = {item: None for item in items if isinstance(item, Case) and not is_empty(item)}
@@ -89,10 +89,10 @@ class Waiting(Generic[_K]):
             del self.lacking[number]
             yield key, tuple(self._verdict(item) for item in items)
 
-    def _verdict(self, item: Item) -> Verdict:
+    def _verdict(self, item: AnswerItem) -> Verdict:
         if isinstance(item, Verdict):
             return item
-        return EMPTY if is_empty(item) else self.known[item] or Verdict(None, "api_error: no verdict")
+        return EMPTY_ANSWER if is_empty(item) else self.known[item] or Verdict(None, "api_error: no verdict")
 
 
 def is_empty(case: Case) -> bool:

@@ -4,39 +4,39 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from stages.records.record import Record
-from stages.scoring.grading import owner_of
+from stages.scoring.grading import get_owner_id
 
-Owner = tuple[Literal["task", "adapter", "nobody"], str]
-NOBODY: Owner = ("nobody", "")  # for whom a line waits that needs no answers
+AnswerKey = tuple[Literal["task", "adapter", "nobody"], str]
+NO_ANSWERS: AnswerKey = ("nobody", "")  # for whom a line waits that needs no answers
 
 
-def plain(line: Record) -> Owner:
+def get_baseline_key(line: Record) -> AnswerKey:
     return "task", line.task.id
 
 
-def adapted(line: Record) -> Owner:
+def get_adapter_key(line: Record) -> AnswerKey:
     return "adapter", line.adapter.id if line.adapter else ""
 
 
-def owners(line: Record, known: Collection[Owner]) -> list[Owner]:
+def list_missing_keys(line: Record, known: Collection[AnswerKey]) -> list[AnswerKey]:
     """Whose answers a line needs: the plain model's where they are not known, and its adapter's."""
-    baseline = [] if plain(line) in known else [plain(line)]
-    return baseline + ([adapted(line)] if line.adapter and line.adapter.path else [])
+    baseline = [] if get_baseline_key(line) in known else [get_baseline_key(line)]
+    return baseline + ([get_adapter_key(line)] if line.adapter and line.adapter.path else [])
 
 
-class Waiting:
+class PendingLines:
     """The lines whose answers are not all there, by those whose answers they wait for."""
 
-    def __init__(self, lines: Sequence[Record], done: Mapping[Owner, object]) -> None:
-        self.lacking = {owner_of(line): set(owners(line, done)) for line in lines}
-        self.waiting: dict[Owner, list[Record]] = {}
+    def __init__(self, lines: Sequence[Record], done: Mapping[AnswerKey, object]) -> None:
+        self.lacking = {get_owner_id(line): set(list_missing_keys(line, done)) for line in lines}
+        self.waiting: dict[AnswerKey, list[Record]] = {}
         for line in lines:
-            for owner in self.lacking[owner_of(line)] or {NOBODY}:
+            for owner in self.lacking[get_owner_id(line)] or {NO_ANSWERS}:
                 self.waiting.setdefault(owner, []).append(line)
 
-    def ready(self, owner: Owner) -> list[Record]:
+    def ready(self, owner: AnswerKey) -> list[Record]:
         """The lines that have waited for this owner alone."""
         touched = self.waiting.pop(owner, [])
         for line in touched:
-            self.lacking[owner_of(line)].discard(owner)
-        return [line for line in touched if not self.lacking[owner_of(line)]]
+            self.lacking[get_owner_id(line)].discard(owner)
+        return [line for line in touched if not self.lacking[get_owner_id(line)]]

@@ -32,7 +32,7 @@ from stages import eval as evaluate
 from stages.domains.qa import QA
 from stages.engines.hf import HFEngine
 from stages.interfaces import FitConfig, NullProgress
-from stages.judges.lexical import Lexical
+from stages.judges.lexical import LexicalJudge
 from stages.records.record import Record, SelfEdit, content_id, make_task
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 
@@ -202,7 +202,7 @@ def measure_adapt(
 def measure_eval(done: list[Record], engine: HFEngine, scale: float) -> None:
     """Answers the questions of all adapters, and each task's once without."""
     start = time.perf_counter()
-    scored = evaluate.run(done, engine, domain=QA(), judge=Lexical())
+    scored = evaluate.run(done, engine, domain=QA(), judge=LexicalJudge())
     answers = sum(len(line.task.questions) for line in scored)
     synchronise(engine.network.device)
     seconds = time.perf_counter() - start

@@ -22,7 +22,7 @@ from stages import eval as evaluate
 from stages.domains.qa import QA
 from stages.engines.hf import HFEngine
 from stages.interfaces import FitConfig, Sampling
-from stages.judges.exact import Exact
+from stages.judges.exact import ExactJudge
 from stages.records.jsonl import read_records
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 
@@ -69,7 +69,7 @@ def main() -> None:
         train = lambda: list(adapt.run(pieces, trainer))  # noqa: E731
         adapters = train()
         say("adapt", median_seconds(train), len(adapters), "adapters")
-        answer = lambda: list(evaluate.run(adapters, engine, domain=QA(), judge=Exact()))  # noqa: E731
+        answer = lambda: list(evaluate.run(adapters, engine, domain=QA(), judge=ExactJudge()))  # noqa: E731
         answers = sum(len(line.task.questions) for line in adapters)
         say("eval", median_seconds(answer), answers, "answers")
 

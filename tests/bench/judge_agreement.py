@@ -20,8 +20,8 @@ from functools import cache
 from pathlib import Path
 
 from stages.judges.base import Case, Judge, Verdict
-from stages.judges.exact import Exact, normalise
-from stages.judges.lexical import Lexical
+from stages.judges.exact import ExactJudge, normalise
+from stages.judges.lexical import LexicalJudge
 from tests.bench.judge_fit import Graded, Row, fit, fit_rows, held_out, load, unique, weighed
 
 PAPER = Path(__file__).parents[3] / "shared" / "data" / "seal_paper"
@@ -53,7 +53,7 @@ class TokenRecall:
             yield Verdict(bool(telling) and sum(word in found for word in telling) >= TOKEN_RECALL * len(telling))
 
 
-JUDGES: tuple[Judge, ...] = (Exact(), Containment(), TokenRecall(), Lexical())
+JUDGES: tuple[Judge, ...] = (ExactJudge(), Containment(), TokenRecall(), LexicalJudge())
 
 
 def verdicts(judge: Judge, rows: Sequence[Graded]) -> list[bool]:

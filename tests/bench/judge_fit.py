@@ -14,7 +14,7 @@ import numpy as np
 
 from stages import tasks
 from stages.judges.base import Case
-from stages.judges.lexical import WEIGHTS, measures, read, rule
+from stages.judges.lexical import WEIGHTS, compare_words, decide_by_rule, measure
 
 RIDGE = 1.0  # L2 penalty on all coefficients but the constant
 FOLDS = 10
@@ -66,8 +66,8 @@ def unique(rows: Iterable[Graded]) -> list[Graded]:
 @cache
 def weighable(case: Case) -> Weights | None:
     """What is to be weighed; None where a rule decides."""
-    sides = read(case)
-    return measures(sides) if rule(sides) is None else None
+    sides = compare_words(case)
+    return measure(sides) if decide_by_rule(sides) is None else None
 
 
 def fit(rows: Sequence[Graded], names: Sequence[str] = MEASURES) -> dict[str, float]:
@@ -101,7 +101,7 @@ def weighed(rows: Iterable[Graded], weights: Weights) -> list[bool]:
     for row in rows:
         measured = weighable(row.case)
         if measured is None:
-            found.append(bool(rule(read(row.case))))
+            found.append(bool(decide_by_rule(compare_words(row.case))))
         else:
             found.append(sum(weights.get(name, 0.0) * value for name, value in measured.items()) > 0)
     return found

@@ -13,7 +13,7 @@ import pytest
 
 from seal_cli.runs.journal import Journal
 from stages.errors import ExistingOutput, Locked
-from stages.judges.base import RULES
+from stages.judges.base import RULES_VERSION
 from stages.records.record import Record
 from tests.cli.conftest import Finished, jsonl, pipe, seal
 from tests.cli.inside import run_inside
@@ -296,10 +296,10 @@ def test_a_judge_with_other_rules_does_not_go_on_with_verdicts_of_the_old_ones(
     (tmp_path / "scores.jsonl").write_text(jsonl([a_line(numbered("Ada", 2), [True, False])]))
     way = ("judge", "scores.jsonl", "-j", "lexical", "-o", "out.jsonl")
     assert seal(*way, cwd=tmp_path).code == 0
-    monkeypatch.setattr("seal_cli.flags.judge.RULES", RULES + 1)
+    monkeypatch.setattr("seal_cli.flags.judge.RULES_VERSION", RULES_VERSION + 1)
     refused = run_inside(*way, cwd=tmp_path)
     assert refused.code == 73
-    assert f"lexical, rules {RULES + 1}" in refused.err
+    assert f"lexical, rules {RULES_VERSION + 1}" in refused.err
 
 
 def test_input_that_has_grown_costs_only_what_is_new_and_a_finished_file_is_gone_on_with(place: Path) -> None:

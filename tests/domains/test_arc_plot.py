@@ -20,7 +20,7 @@ from stages.domains.arc.grid_text import numpy_text
 from stages.domains.arc.view import Panel, Sheet, Strip, sheet
 from stages.errors import BadConfig
 from stages.interfaces import Request
-from stages.judges.exact import Exact
+from stages.judges.exact import ExactJudge
 from stages.records.arc import ArcChoice, ArcTask, Demonstration, GridPair, Vote
 from stages.records.grid import Grid
 from stages.records.record import Adapter, GridAnswer, Record, SelfEdit
@@ -232,7 +232,7 @@ def test_what_the_stage_writes_in_context_is_one_vote() -> None:
         return f"{numpy_text(TRUTH)}#"
 
     (line,) = evaluation.run(
-        [Record(task=a_puzzle())], Backwards(solution), domain=Arc(), judge=Exact(), in_context=True, chat=True
+        [Record(task=a_puzzle())], Backwards(solution), domain=Arc(), judge=ExactJudge(), in_context=True, chat=True
     )
     assert seen(line).tests[0].panels[1:] == (
         Panel("attempt 1", TRUTH, "1 of 1 vote", True),

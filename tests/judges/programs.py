@@ -7,23 +7,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stages.judges.base import Case
-from stages.judges.command import Command
+from stages.judges.command import CommandJudge
 
 START = "import sys, json\ncases = (json.loads(line) for line in sys.stdin)\n"
 SAY = "def say(**line):\n    print(json.dumps(line), flush=True)\n"
 EQUAL = "for case in cases:\n    say(id=case['id'], correct=case['gold'] == case['prediction'])\n"
 RIGHT, WRONG = Case("q", "Velm", "Velm"), Case("q", "Velm", "Ada")
 
-Program = Callable[..., Command]
+Program = Callable[..., CommandJudge]
 
 
 def judges_in(folder: Path) -> Program:
     """What makes a judge of Python code, with a file in this folder."""
 
-    def make(code: str, **named: float) -> Command:
+    def make(code: str, **named: float) -> CommandJudge:
         file = folder / "grade.py"
         file.write_text(START + SAY + code)
-        return Command(f"{sys.executable} {file}", **named)
+        return CommandJudge(f"{sys.executable} {file}", **named)
 
     return make
 

@@ -8,7 +8,7 @@ import pytest
 
 from stages.errors import BadConfig, Unavailable
 from stages.judges.base import Case, Verdict
-from stages.judges.command import Command
+from stages.judges.command import CommandJudge
 from tests.judges.programs import EQUAL, RIGHT, WRONG, Program, judges_in
 
 
@@ -75,11 +75,11 @@ def test_what_is_no_verdict_is_quoted(program: Program) -> None:
 
 def test_a_program_that_is_not_there_is_told_at_once() -> None:
     with pytest.raises(BadConfig, match=r"no program ./nowhere.py that can be run"):
-        Command("./nowhere.py --strict")
+        CommandJudge("./nowhere.py --strict")
     with pytest.raises(BadConfig, match="names no program"):
-        Command("  ")
+        CommandJudge("  ")
     with pytest.raises(BadConfig, match="No closing quotation"):
-        Command("grade 'x")
+        CommandJudge("grade 'x")
 
 
 def test_nobody_is_asked_where_there_is_nothing_to_grade(program: Program) -> None:

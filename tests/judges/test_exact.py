@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.judges.base import JUDGES, Case, Judge
-from stages.judges.exact import Exact, normalise
-from stages.judges.lexical import Lexical
+from stages.judges.exact import ExactJudge, normalise
+from stages.judges.lexical import LexicalJudge
 from stages.plugins import load_class
 
 WORDS = st.lists(
@@ -73,10 +73,10 @@ def test_case_articles_and_punctuation_change_no_exact_verdict(words: list[str],
     decorate = st.sampled_from([str.upper, str.title, "the {}".format, " {}\n".format])
     gold = " ".join([*words, "Velm"])
     prediction = " ".join(data.draw(decorate)(word) for word in [*words, "Velm"])
-    assert verdict(Exact(), gold, f'"{prediction}".') is True
+    assert verdict(ExactJudge(), gold, f'"{prediction}".') is True
 
 
-@pytest.mark.parametrize("judge", [Exact(), Lexical()])
+@pytest.mark.parametrize("judge", [ExactJudge(), LexicalJudge()])
 def test_an_empty_answer_is_wrong_also_to_an_empty_gold(judge: Judge) -> None:
     assert verdict(judge, "Velm", "") is False
     assert verdict(judge, "", "") is False
@@ -88,17 +88,17 @@ def test_an_empty_answer_is_wrong_also_to_an_empty_gold(judge: Judge) -> None:
 def test_an_answer_is_right_if_it_is_to_any_of_the_gold_answers(golds: list[str], data: st.DataObject) -> None:
     prediction = data.draw(st.sampled_from(["Velm", "in 1854", "bridge", "Ada", "Bo"]))
     case = Case("What is told?", golds[0], prediction, tuple(golds[1:]))
-    for judge in (Exact(), Lexical()):
+    for judge in (ExactJudge(), LexicalJudge()):
         (found,) = judge.grade([case])
         assert found.correct == any(verdict(judge, gold, prediction, case.question) for gold in golds)
 
 
 def test_exact_wants_all_words_and_no_others() -> None:
-    assert verdict(Exact(), "the Velm bridge", "Velm Bridge.") is True
-    assert verdict(Exact(), "Velm", "in Velm") is False
+    assert verdict(ExactJudge(), "the Velm bridge", "Velm Bridge.") is True
+    assert verdict(ExactJudge(), "Velm", "in Velm") is False
 
 
-@pytest.mark.parametrize("judge", [Exact(), Lexical()])
+@pytest.mark.parametrize("judge", [ExactJudge(), LexicalJudge()])
 def test_verdicts_stream_in_the_order_of_the_cases(judge: Judge) -> None:
     endless = (Case("q", f"word{n}", f"word{n}" if n % 2 else "no") for n in count())
     assert [found.correct for found in islice(judge.grade(endless), 4)] == [False, True, False, True]

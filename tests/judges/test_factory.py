@@ -9,8 +9,8 @@ from stages.errors import BadConfig, Denied
 from stages.judges.base import Case
 from stages.judges.cache import Cache
 from stages.judges.command import TIMEOUT_S
-from stages.judges.exact import Exact
-from stages.judges.factory import check_judge, make_judge, served
+from stages.judges.exact import ExactJudge
+from stages.judges.factory import check_judge, make_judge, parse_server
 from stages.services.base import HOSTED
 from stages.services.batch_files import BatchAnswers
 
@@ -32,14 +32,14 @@ from stages.services.batch_files import BatchAnswers
     ],
 )
 def test_a_served_judge_is_a_model_and_perhaps_a_url(text: str, model: str, url: str) -> None:
-    found = served(text)
+    found = parse_server(text)
     assert found is not None
     assert (found.model, found.url) == (model, url)
 
 
 @pytest.mark.parametrize("text", ["exact", "lexical", "command:openai:x", "package.openai:Judge"])
 def test_other_judges_have_no_server(text: str) -> None:
-    assert served(text) is None
+    assert parse_server(text) is None
 
 
 WRITE = "write openai:NAME@http://HOST:PORT/v1"
@@ -122,7 +122,7 @@ def test_openais_own_models_need_a_key_and_others_do_not() -> None:
 
 
 def test_the_judges_are_made(tmp_path: Path) -> None:
-    assert isinstance(make_judge("exact", lambda url: BatchAnswers(()), None), Exact)
+    assert isinstance(make_judge("exact", lambda url: BatchAnswers(()), None), ExactJudge)
     judge = make_judge("openai:m@http://localhost:1/v1", lambda url: BatchAnswers(()), tmp_path / "v.sqlite")
     assert judge.name == "openai:m"
     assert make_judge("command:cat", lambda url: BatchAnswers(()), None).name == "command:cat"

@@ -7,7 +7,7 @@ import pytest
 
 from stages.errors import Denied, SealError, Unavailable
 from stages.judges.base import Case, Verdict
-from stages.judges.fallback import Steadfast
+from stages.judges.fallback import FallbackJudge
 
 
 class Failing:
@@ -32,7 +32,7 @@ class Failing:
 class FailingAnyhow(Failing):
     """The same, in another order."""
 
-    def grade_any(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+    def grade_unordered(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
         first, _, third, _ = islice(cases, 4)
         yield third, Verdict(third.prediction == "right")
         yield first, Verdict(first.prediction == "right")
@@ -46,14 +46,14 @@ def cases(count: int) -> list[Case]:
 @pytest.mark.parametrize("error", [Unavailable("gone; start it"), Denied("no credit is left; add some")])
 def test_what_the_judge_did_not_grade_is_unscored_and_told_once(error: SealError) -> None:
     told: list[str] = []
-    verdicts = list(Steadfast(Failing(error), told.append).grade(cases(9)))
+    verdicts = list(FallbackJudge(Failing(error), told.append).grade(cases(9)))
     assert [verdict.correct for verdict in verdicts] == [True, False, True, *[None] * 6]
     assert {verdict.reason for verdict in verdicts[3:]} == {f"api_error: {error}"}
     assert told == [f"the judge failing is out of reach, and answers stay unscored from here on: {error}"]
 
 
 def test_each_case_has_one_verdict_however_they_come() -> None:
-    found = dict(Steadfast(FailingAnyhow(), lambda text: None).grade_any(cases(9)))
+    found = dict(FallbackJudge(FailingAnyhow(), lambda text: None).grade_unordered(cases(9)))
     assert set(found) == set(cases(9))
     scored = {int(case.gold): verdict.correct for case, verdict in found.items() if verdict.correct is not None}
     assert scored == {0: True, 2: True}
@@ -61,7 +61,7 @@ def test_each_case_has_one_verdict_however_they_come() -> None:
 
 def test_it_does_not_ask_again() -> None:
     judge = Failing()
-    steadfast = Steadfast(judge, lambda text: None)
+    steadfast = FallbackJudge(judge, lambda text: None)
     for _ in range(3):
         list(steadfast.grade(cases(9)))
     assert judge.calls == 1
@@ -74,7 +74,7 @@ def test_an_error_of_whoever_makes_the_answers_ends_the_run() -> None:
 
     told: list[str] = []
     with pytest.raises(Unavailable, match="the engine's server"):
-        list(Steadfast(Failing(), told.append).grade(answers()))
+        list(FallbackJudge(Failing(), told.append).grade(answers()))
     assert told == []
 
 
@@ -83,5 +83,5 @@ def test_a_judge_that_works_is_left_alone() -> None:
         def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
             return (Verdict(case.prediction == "right") for case in cases)
 
-    verdicts = list(Steadfast(Fine(), lambda text: None).grade(cases(4)))
+    verdicts = list(FallbackJudge(Fine(), lambda text: None).grade(cases(4)))
     assert [verdict.correct for verdict in verdicts] == [True, False, True, False]

@@ -7,9 +7,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from stages.judges.base import Case
-from stages.judges.exact import Exact, normalise
-from stages.judges.lexical import WEIGHTS, Lexical, log_odds, measures, read
-from stages.judges.text_normalization import keys, words
+from stages.judges.exact import ExactJudge, normalise
+from stages.judges.lexical import WEIGHTS, LexicalJudge, compare_words, compute_log_odds, measure
+from stages.judges.text_normalization import get_keys, split_words
 from tests.bench.judge_agreement import FILES, JUDGES, compare, verdicts
 from tests.bench.judge_fit import Graded, fit, held_out, load, unique
 from tests.conftest import paper_file
@@ -23,7 +23,7 @@ OTHER = ["orsk", "tower", "1845", "meadow", "the", "not", "of", "36"]
 
 
 def verdict(gold: str, prediction: str, question: str = "Where was Bo born?") -> bool | None:
-    (found,) = Lexical().grade([Case(question, gold, prediction)])
+    (found,) = LexicalJudge().grade([Case(question, gold, prediction)])
     return found.correct
 
 
@@ -87,7 +87,7 @@ def test_an_answer_without_the_words_or_that_denies_them_is_wrong(gold: str, pre
 
 def test_words_of_the_question_do_not_count_as_an_answer() -> None:
     question = "Who built the old bridge?"
-    assert read(Case(question, "the bridge builder Ada", "")).telling == ["builder", "ada"]
+    assert compare_words(Case(question, "the bridge builder Ada", "")).telling == ["builder", "ada"]
     assert verdict("the bridge builder Ada", "the old bridge", question) is False
     assert verdict("the bridge builder Ada", "the builder Ada", question) is True
 
@@ -98,7 +98,7 @@ def test_a_gold_answer_that_the_question_contains_is_still_graded() -> None:
 
 
 def test_the_words_are_compared_in_one_form() -> None:
-    found = words("The U.S. didn't sell 1,854 sheep, 007 goats & twenty-one cows in the 1980s.")
+    found = split_words("The U.S. didn't sell 1,854 sheep, 007 goats & twenty-one cows in the 1980s.")
     assert " ".join(found) == "the usa not sell 1854 sheep 7 goats and 21 cows in the 1980s"
 
 
@@ -115,12 +115,12 @@ def test_the_words_are_compared_in_one_form() -> None:
     ],
 )
 def test_two_words_are_one_if_they_differ_in_the_ending_only(one: str, other: str, same: bool) -> None:
-    assert (not keys(one).isdisjoint(keys(other))) is same
+    assert (not get_keys(one).isdisjoint(get_keys(other))) is same
 
 
 def test_every_measure_has_its_weight_and_is_explained_by_an_example() -> None:
-    sides = read(Case("When?", "not in 1854 or 1855", "not in 1854"))
-    found = measures(sides)
+    sides = compare_words(Case("When?", "not in 1854 or 1855", "not in 1854"))
+    found = measure(sides)
     assert found == {
         "constant": 1.0,
         "recall": pytest.approx(2 / 3),
@@ -128,13 +128,13 @@ def test_every_measure_has_its_weight_and_is_explained_by_an_example() -> None:
         "choice": pytest.approx(2 / 3),
         "denial": 1.0,
     }
-    assert log_odds(found) == pytest.approx(sum(WEIGHTS[name] * found[name] for name in WEIGHTS))
-    assert measures(read(Case("When?", "not in 1854", "in 1854")))["denial"] == -1.0
+    assert compute_log_odds(found) == pytest.approx(sum(WEIGHTS[name] * found[name] for name in WEIGHTS))
+    assert measure(compare_words(Case("When?", "not in 1854", "in 1854")))["denial"] == -1.0
 
 
 def test_a_number_that_the_question_gives_is_not_asked_for() -> None:
-    assert measures(read(Case("Until when, from 1854?", "1854 to 1860", "1860")))["numbers_missing"] == 0.0
-    assert measures(read(Case("Until when, from 1854?", "1854 to 1860", "1854")))["numbers_missing"] == 1.0
+    assert measure(compare_words(Case("Until when, from 1854?", "1854 to 1860", "1860")))["numbers_missing"] == 0.0
+    assert measure(compare_words(Case("Until when, from 1854?", "1854 to 1860", "1854")))["numbers_missing"] == 1.0
 
 
 @given(ANY, ANY, ANY)
@@ -151,7 +151,7 @@ def test_any_text_gets_a_verdict_and_an_empty_answer_is_wrong(question: str, gol
 @settings(deadline=None)
 def test_what_is_right_by_exact_match_is_right(gold: str, decorate: Callable[[str], str]) -> None:
     prediction = decorate(gold)
-    (found,) = Exact().grade([Case("q", gold, prediction)])
+    (found,) = ExactJudge().grade([Case("q", gold, prediction)])
     assume(found.correct)
     assert verdict(gold, prediction) is True
 
@@ -164,6 +164,7 @@ def test_case_and_punctuation_change_no_verdict(
     plain = [" ".join(side) for side in (gold, answer, question)]
     assume(plain[2].lower() not in plain[1].lower())  # quotation marks within a question hide that it is repeated
     decorated = [" ".join(data.draw(DECORATED)(word) for word in side) for side in (gold, answer, question)]
+    assume(not decorated[0].rstrip().endswith(")"))  # at a gold answer's end they hold another name of it
     assert verdict(*plain) == verdict(*decorated)
 
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.judges.base import Case, Judge
-from stages.judges.exact import Exact
-from stages.judges.lexical import Lexical
-from stages.judges.reading.numbers import TENS, UNITS, split_numbers, style_of
-from stages.judges.text_normalization import words
+from stages.judges.exact import ExactJudge
+from stages.judges.lexical import LexicalJudge
+from stages.judges.reading.numbers import TENS, UNITS, detect_style, split_numbers
+from stages.judges.text_normalization import split_words
 
 SAME = """
 3,14 = 3.14 | 1 854 = 1854 | 1,854 = 1854 | 1’854 = 1854 | 1\u2009854 = 1,854 | 1\u202f854\u202f000 = 1.854.000
@@ -62,14 +62,14 @@ def verdict(judge: Judge, gold: str, prediction: str, question: str = "What is i
     return found.correct
 
 
-@pytest.mark.parametrize("judge", [Exact(), Lexical()], ids=lambda judge: judge.name)
+@pytest.mark.parametrize("judge", [ExactJudge(), LexicalJudge()], ids=lambda judge: judge.name)
 @pytest.mark.parametrize(("one", "other"), table(SAME))
 def test_the_same_number_written_otherwise_is_equal(judge: Judge, one: str, other: str) -> None:
     assert verdict(judge, one, other) is True
     assert verdict(judge, other, one) is True
 
 
-@pytest.mark.parametrize("judge", [Exact(), Lexical()], ids=lambda judge: judge.name)
+@pytest.mark.parametrize("judge", [ExactJudge(), LexicalJudge()], ids=lambda judge: judge.name)
 @pytest.mark.parametrize(("one", "other"), table(OTHER))
 def test_another_number_is_never_equal(judge: Judge, one: str, other: str) -> None:
     assert verdict(judge, one, other) is False
@@ -115,7 +115,7 @@ VALUES = st.integers(-10_000_000, 10_000_000).map(lambda hundredths: Fraction(hu
 def test_two_ways_to_write_are_equal_if_and_only_if_the_values_are(
     one: Fraction, other: Fraction, a: Write, b: Write
 ) -> None:
-    for judge in (Exact(), Lexical()):
+    for judge in (ExactJudge(), LexicalJudge()):
         assert verdict(judge, a(one), b(one)) is True
         assert verdict(judge, a(one), b(other)) is (one == other)
         assert verdict(judge, f"{a(one)} sheep", f"{b(other)} sheep") is (one == other)
@@ -133,7 +133,7 @@ def spelled(number: int) -> str:
 @given(st.integers(0, 10**12 - 1), st.integers(0, 10**12 - 1))
 @settings(deadline=None)
 def test_a_number_in_words_is_the_one_in_digits_and_no_other(one: int, other: int) -> None:
-    for judge in (Exact(), Lexical()):
+    for judge in (ExactJudge(), LexicalJudge()):
         assert verdict(judge, spelled(one), f"{one:,}") is True
         assert verdict(judge, f"{one}", spelled(one).upper()) is True
         assert verdict(judge, spelled(one), spelled(other)) is (one == other)
@@ -148,31 +148,31 @@ def test_a_number_in_words_is_the_one_in_digits_and_no_other(one: int, other: in
 def test_whatever_is_between_digits_no_digit_is_lost_and_equal_texts_are_equal(parts: list[str]) -> None:
     text = "".join(parts)
     assert not any(char.isdecimal() for known, piece in split_numbers(text) if not known for char in piece)
-    assert verdict(Exact(), f"Ada {text}", f"Ada {text}") is True
-    assert verdict(Lexical(), f"Ada {text}", f"Ada {text}") is True
+    assert verdict(ExactJudge(), f"Ada {text}", f"Ada {text}") is True
+    assert verdict(LexicalJudge(), f"Ada {text}", f"Ada {text}") is True
 
 
 def test_a_comma_or_point_before_three_digits_is_read_by_the_language() -> None:
     german = "Wie viele Einwohner hat Velm?"
-    assert verdict(Exact(), "1.854", "1854", german) is True
-    assert verdict(Exact(), "3,140", "3.14", german) is True
-    assert verdict(Exact(), "1.854", "1854", "How many people live in Velm?") is False
-    assert verdict(Lexical(), "1.854 Einwohner", "1854", german) is True
-    assert style_of(german, "1.854").comma
+    assert verdict(ExactJudge(), "1.854", "1854", german) is True
+    assert verdict(ExactJudge(), "3,140", "3.14", german) is True
+    assert verdict(ExactJudge(), "1.854", "1854", "How many people live in Velm?") is False
+    assert verdict(LexicalJudge(), "1.854 Einwohner", "1854", german) is True
+    assert detect_style(german, "1.854").comma
 
 
 def test_decimals_of_a_version_are_its_parts() -> None:
-    for judge in (Exact(), Lexical()):
+    for judge in (ExactJudge(), LexicalJudge()):
         assert verdict(judge, "3.1", "3.10", "Which version?") is False
         assert verdict(judge, "3.1", "3.10", "What does it cost?") is True
 
 
 def test_a_right_number_may_have_others_beside_it_and_a_rough_one_need_not_be_met() -> None:
     gold = "the bridge of 1854"
-    assert verdict(Lexical(), gold, "the bridge of 1854, not that of 1860") is True
+    assert verdict(LexicalJudge(), gold, "the bridge of 1854, not that of 1860") is True
     assert (
         verdict(
-            Lexical(),
+            LexicalJudge(),
             "the old stone bridge over the Velm at Orsk in 1854",
             "1845, over the Velm at Orsk, old stone bridge",
         )
@@ -180,25 +180,27 @@ def test_a_right_number_may_have_others_beside_it_and_a_rough_one_need_not_be_me
     )
     assert (
         verdict(
-            Lexical(),
+            LexicalJudge(),
             "about 5000 black sheep of the old stone harbour in Velm",
             "4990 black sheep of the old stone harbour in Velm",
         )
         is True
     )
     assert (
-        verdict(Lexical(), "from 1854 to 1860 the old bridge was paved", "from 1854 to 1861 the old bridge was paved")
+        verdict(
+            LexicalJudge(), "from 1854 to 1860 the old bridge was paved", "from 1854 to 1861 the old bridge was paved"
+        )
         is False
     )
 
 
 def test_words_that_only_look_like_numbers_stay_words() -> None:
-    assert verdict(Exact(), "no one", "No. 1") is False
-    assert words("No one was there; I saw Malcolm X. The second half, 10 m per second.") == words(
+    assert verdict(ExactJudge(), "no one", "No. 1") is False
+    assert split_words("No one was there; I saw Malcolm X. The second half, 10 m per second.") == split_words(
         "No one was there; i saw malcolm x. the second half, 10 metres per second"
     )
-    assert "1" not in words("Honestly I do not know. Then I left, and no one saw me.")
-    assert words("a mix of DVD and CV") == ["a", "mix", "of", "dvd", "and", "cv"]
+    assert "1" not in split_words("Honestly I do not know. Then I left, and no one saw me.")
+    assert split_words("a mix of DVD and CV") == ["a", "mix", "of", "dvd", "and", "cv"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_words_that_only_look_like_numbers_stay_words() -> None:
         "a d. ",
     ],
 )
-@pytest.mark.parametrize("judge", [Exact(), Lexical()], ids=lambda judge: judge.name)
+@pytest.mark.parametrize("judge", [ExactJudge(), LexicalJudge()], ids=lambda judge: judge.name)
 def test_huge_texts_take_linear_time_and_never_raise(judge: Judge, text: str) -> None:
     def seconds(letters: int) -> float:
         huge = text * (letters // len(text))
@@ -237,7 +239,7 @@ def test_huge_texts_take_linear_time_and_never_raise(judge: Judge, text: str) ->
 
 def test_many_digits_and_huge_exponents_are_only_compared() -> None:
     digits = "1234567890" * 10_000
-    for judge in (Exact(), Lexical()):
+    for judge in (ExactJudge(), LexicalJudge()):
         assert verdict(judge, digits, digits) is True
         assert verdict(judge, digits, digits[:-1] + "1") is False
         assert verdict(judge, f"{digits}.0", f"0{digits}") is True

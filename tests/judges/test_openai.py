@@ -13,8 +13,8 @@ from stages.errors import BadConfig, Denied, Unavailable
 from stages.interfaces import NullProgress
 from stages.judges.base import Case, Verdict
 from stages.judges.cache import Cache
-from stages.judges.factory import told_of_judge
-from stages.judges.openai import MAX_TOKENS, PROMPT, SEVERAL, OpenAI, parse, prompt
+from stages.judges.factory import advise_judge_flags
+from stages.judges.openai import MAX_TOKENS, PROMPT, SEVERAL_GOLDS_PROMPT, OpenAIJudge, parse_verdict, write_prompt
 from stages.services.base import Call, Failure, Reply, Usage
 from stages.services.vllm_server import probe_server
 from tests.services import behaviours as does
@@ -48,23 +48,23 @@ NEITHER = (
 
 @pytest.mark.parametrize("text", YES)
 def test_yes_is_right(text: str) -> None:
-    assert parse(text) is True
+    assert parse_verdict(text) is True
 
 
 @pytest.mark.parametrize("text", NO)
 def test_no_is_wrong(text: str) -> None:
-    assert parse(text) is False
+    assert parse_verdict(text) is False
 
 
 @pytest.mark.parametrize("text", NEITHER)
 def test_anything_else_is_neither(text: str) -> None:
-    assert parse(text) is None
+    assert parse_verdict(text) is None
 
 
 @given(st.text())
 @settings(deadline=None, max_examples=300)
 def test_a_verdict_is_one_word_and_nothing_beside_it(text: str) -> None:
-    found = parse(text)
+    found = parse_verdict(text)
     letters = "".join(letter for letter in text.lower() if letter.isalnum())
     assert found is ({"yes": True, "no": False}.get(letters) if found is not None else None)
 
@@ -72,20 +72,20 @@ def test_a_verdict_is_one_word_and_nothing_beside_it(text: str) -> None:
 @given(st.sampled_from(["yes", "no"]), st.text(alphabet=st.characters(categories=["L", "N"]), min_size=1))
 @settings(deadline=None)
 def test_a_word_beside_it_makes_it_neither(word: str, more: str) -> None:
-    assert parse(f"{word} {more}") is None
-    assert parse(f"{more} {word}") is None
-    assert parse(word + more) is None
+    assert parse_verdict(f"{word} {more}") is None
+    assert parse_verdict(f"{more} {word}") is None
+    assert parse_verdict(word + more) is None
 
 
 def test_the_prompt_holds_question_gold_and_answer_whatever_they_say() -> None:
-    text = prompt(Case("Who {gold}?", "{prediction}", "{question}"))
+    text = write_prompt(Case("Who {gold}?", "{prediction}", "{question}"))
     assert "Question: Who {gold}?\nGold answer: {prediction}\nStudent answer: {question}\n" in text
     assert text.startswith("You are a grading assistant. ")
-    assert PROMPT.count("{") == SEVERAL.count("{") == 3
+    assert PROMPT.count("{") == SEVERAL_GOLDS_PROMPT.count("{") == 3
 
 
 def test_the_prompt_lists_several_gold_answers_and_asks_for_any_one_of_them() -> None:
-    text = prompt(Case("Who won?", "Denver Broncos", "The Broncos", ("Broncos", "{prediction}")))
+    text = write_prompt(Case("Who won?", "Denver Broncos", "The Broncos", ("Broncos", "{prediction}")))
     assert "Gold answers:\n- Denver Broncos\n- Broncos\n- {prediction}\nStudent answer: The Broncos\n" in text
     assert "provided gold answer." not in text
     assert text.count("any one of the") == 2
@@ -99,7 +99,7 @@ def cases(number: int) -> list[Case]:
 def graded(script: Script, asked: list[Case], cache: Path | None = None, **named: object) -> tuple[list[Verdict], int]:
     """(verdicts, calls that the server saw)."""
     with serving(script, **named) as (there, server):  # type: ignore[arg-type]
-        judge = OpenAI("m", server, Cache(cache, "m", PROMPT, "http://here") if cache else None)
+        judge = OpenAIJudge("m", server, Cache(cache, "m", PROMPT, "http://here") if cache else None)
         return list(judge.grade(asked)), len(there.asked)
 
 
@@ -117,16 +117,16 @@ def test_verdicts_belong_to_their_cases_however_they_come() -> None:
 
 def test_it_asks_at_temperature_0_for_a_word() -> None:
     with serving(always(does.ok("yes"))) as (there, server):
-        list(OpenAI("m", server).grade(cases(1)))
+        list(OpenAIJudge("m", server).grade(cases(1)))
         body = there.asked[0].body
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("m", 0, MAX_TOKENS)
-    assert body["messages"] == [{"role": "user", "content": prompt(cases(1)[0])}]
+    assert body["messages"] == [{"role": "user", "content": write_prompt(cases(1)[0])}]
 
 
 def test_verdicts_come_while_cases_still_come() -> None:
     with serving(always(does.ok("no")), concurrency=3) as (there, server):
         endless: Iterator[Case] = (Case("q", "Velm", str(n)) for n in count())
-        found = list(islice(OpenAI("m", server).grade(endless), 10))
+        found = list(islice(OpenAIJudge("m", server).grade(endless), 10))
         assert found == [Verdict(False)] * 10
         assert len(there.asked) < 40  # and not all of them
 
@@ -192,7 +192,7 @@ def test_cached_and_asked_verdicts_keep_their_order(tmp_path: Path) -> None:
     file = tmp_path / "v.sqlite"
     graded(by_answer, cases(30)[::2], file)
     with serving(by_answer, concurrency=4) as (there, server):
-        judge = OpenAI("m", server, Cache(file, "m", PROMPT, "http://here"))
+        judge = OpenAIJudge("m", server, Cache(file, "m", PROMPT, "http://here"))
         verdicts = list(judge.grade(cases(30)))
         assert (judge.cached, len(there.asked)) == (15, 15)
     assert [verdict.correct for verdict in verdicts] == [n % 3 == 0 for n in range(30)]
@@ -209,7 +209,7 @@ def test_cached_verdicts_are_not_held_back_by_cases_to_come(tmp_path: Path) -> N
                 asked.append(case)
                 yield case
 
-        first = next(OpenAI("m", server, Cache(file, "m", PROMPT, "http://here")).grade(coming()))
+        first = next(OpenAIJudge("m", server, Cache(file, "m", PROMPT, "http://here")).grade(coming()))
     assert (first, len(asked)) == (Verdict(True), 1)
 
 
@@ -247,7 +247,7 @@ class Renaming:
 
 def test_a_model_that_calls_the_limit_by_another_name_is_asked_again() -> None:
     transport = Renaming()
-    assert list(OpenAI("o9", transport).grade(cases(3))) == [Verdict(True)] * 3
+    assert list(OpenAIJudge("o9", transport).grade(cases(3))) == [Verdict(True)] * 3
     assert len(transport.bodies) == 4  # the first one twice
 
 
@@ -273,13 +273,13 @@ def test_a_server_that_is_never_content_is_not_asked_for_ever() -> None:
     ],
 )
 def test_the_verdict_stands_behind_the_judges_own_thought(text: str, right: bool | None) -> None:
-    assert parse(text) is right
+    assert parse_verdict(text) is right
 
 
 def test_a_judge_that_thinks_to_its_last_token_gives_no_verdict() -> None:
     message = {"role": "assistant", "content": None, "reasoning": "The student says yes"}
     with serving(always(does.body({"choices": [{"message": message, "finish_reason": "length"}]}))) as (_, transport):
-        (verdict,) = OpenAI("m", transport).grade([Case("q", "gold", "gold")])
+        (verdict,) = OpenAIJudge("m", transport).grade([Case("q", "gold", "gold")])
     assert verdict.correct is None
     assert str(verdict.reason).startswith("truncated: no verdict within 16 tokens")
     assert "give --judge-max-tokens" in str(verdict.reason)
@@ -315,7 +315,7 @@ class Notes(NullProgress):
 def test_a_judge_that_thinks_is_asked_without_what_it_refuses_which_is_told_once() -> None:
     with serving(Thinker(needs=500)) as (there, transport):
         transport.progress = notes = Notes()
-        judge = OpenAI("o9", transport, max_tokens=2000)
+        judge = OpenAIJudge("o9", transport, max_tokens=2000)
         assert list(judge.grade(cases(40))) == [Verdict(True)] * 40
         assert "temperature" not in there.asked[-1].body
         assert there.asked[-1].body["max_completion_tokens"] == 2000
@@ -329,7 +329,7 @@ def test_a_judge_that_thinks_is_asked_without_what_it_refuses_which_is_told_once
 
 def test_a_judge_with_too_few_tokens_to_think_gives_no_verdict_and_names_the_flag() -> None:
     with serving(Thinker(needs=500)) as (_, transport):
-        (verdict,) = OpenAI("o9", transport).grade(cases(1))
+        (verdict,) = OpenAIJudge("o9", transport).grade(cases(1))
     assert verdict.correct is None
     assert verdict.reason is not None and "--judge-max-tokens" in verdict.reason
 
@@ -359,10 +359,10 @@ def test_a_server_that_goes_on_to_refuse_what_it_was_not_given_is_not_asked_agai
 
 
 def test_what_a_judges_server_is_in_trouble_for_is_mended_with_judge_which_has_no_base_url() -> None:
-    with told_of_judge(), pytest.raises(Unavailable, match="correct --base-url"):
+    with advise_judge_flags(), pytest.raises(Unavailable, match="correct --base-url"):
         probe_server("http://127.0.0.1:9/v1", None)
-    with pytest.raises(Unavailable, match="correct the URL in --judge"), told_of_judge():
+    with pytest.raises(Unavailable, match="correct the URL in --judge"), advise_judge_flags():
         probe_server("http://127.0.0.1:9/v1", None)
     refusal = does.status(400, "Unsupported parameter: 'messages'")
     with serving(always(refusal)) as (_, transport), pytest.raises(BadConfig, match="another model than m in --judge"):
-        list(OpenAI("m", transport).grade(cases(60)))
+        list(OpenAIJudge("m", transport).grade(cases(60)))

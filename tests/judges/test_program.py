@@ -16,7 +16,7 @@ import pytest
 from stages.errors import Unavailable
 from stages.judges import command
 from stages.judges.base import Case, Verdict
-from stages.judges.command import Command
+from stages.judges.command import CommandJudge
 from tests.judges.programs import EQUAL, RIGHT, WRONG, Program, is_gone, judges_in, pid_in, soon, within
 
 LONG = Case("q" * 1000, "Velm", "Velm")  # some 70 of them fill a pipe
@@ -43,7 +43,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_child_that_holds_the_output_open_is_not_waited_for() -> None:
     with within(20), pytest.raises(Unavailable, match="ended with code 0 before it had graded all answers"):
-        list(Command("sh -c 'sleep 25 & exit 0'").grade([RIGHT]))
+        list(CommandJudge("sh -c 'sleep 25 & exit 0'").grade([RIGHT]))
 
 
 def test_all_verdicts_are_taken_where_a_child_holds_the_output_open(program: Program, place: Path) -> None:
@@ -126,9 +126,9 @@ def test_ctrl_c_ends_both_at_once(program: Program, place: Path) -> None:
     line = program(CHILD + "import time\ntime.sleep(60)\n").name.removeprefix("command:")
     code = f"""
         from stages.judges.base import Case
-        from stages.judges.command import Command
+        from stages.judges.command import CommandJudge
         try:
-            list(Command({line!r}).grade([Case("q", "g", "p")]))
+            list(CommandJudge({line!r}).grade([Case("q", "g", "p")]))
         except KeyboardInterrupt:
             raise SystemExit(130)
     """
@@ -204,7 +204,7 @@ def test_time_that_a_verdicts_taker_takes_is_not_the_programs(program: Program) 
 
 
 def test_it_has_ten_minutes_unless_told_otherwise() -> None:
-    assert (Command("cat").timeout_s, Command("cat", timeout_s=7).timeout_s) == (600, 7)
+    assert (CommandJudge("cat").timeout_s, CommandJudge("cat", timeout_s=7).timeout_s) == (600, 7)
 
 
 @pytest.mark.parametrize("order", ["cases", "reversed(list(cases))"], ids=["one by one", "all at the end"])

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.judges.base import Case
-from stages.judges.exact import Exact
-from stages.judges.lexical import Lexical
-from stages.judges.openai import as_told, id_of, prompt
+from stages.judges.exact import ExactJudge
+from stages.judges.lexical import LexicalJudge
+from stages.judges.openai import get_case_id, put_in_words, write_prompt
 from stages.judges.several_golds import UNANSWERABLE, is_declined
 
 DECLINED = """
@@ -35,8 +35,8 @@ def listed(text: str) -> list[str]:
     return [each for line in text.strip().splitlines() for each in line.split("|")]
 
 
-@pytest.mark.parametrize("judge", [Exact(), Lexical()])
-def test_right_is_who_says_that_there_is_no_answer_and_names_none(judge: Exact | Lexical) -> None:
+@pytest.mark.parametrize("judge", [ExactJudge(), LexicalJudge()])
+def test_right_is_who_says_that_there_is_no_answer_and_names_none(judge: ExactJudge | LexicalJudge) -> None:
     for gold in (UNANSWERABLE, "Unanswerable.", "CANNOTANSWER", "No answer"):
         for texts, right in ((listed(DECLINED), True), (listed(ANSWERED), False)):
             found = judge.grade(Case("Who built it?", gold, text) for text in texts)
@@ -45,15 +45,15 @@ def test_right_is_who_says_that_there_is_no_answer_and_names_none(judge: Exact |
             )
 
 
-@pytest.mark.parametrize("judge", [Exact(), Lexical()])
-def test_to_say_that_there_is_no_answer_is_wrong_where_there_is_one(judge: Exact | Lexical) -> None:
+@pytest.mark.parametrize("judge", [ExactJudge(), LexicalJudge()])
+def test_to_say_that_there_is_no_answer_is_wrong_where_there_is_one(judge: ExactJudge | LexicalJudge) -> None:
     found = judge.grade(Case("When was it built?", "1874", text, ("in 1874",)) for text in listed(DECLINED))
     assert {verdict.correct for verdict in found} == {False}
 
 
 def test_no_answer_may_be_one_of_several_gold_answers() -> None:
     cases = [Case("When?", "1874", text, (UNANSWERABLE,)) for text in ("1874", "I don't know.", "1875")]
-    assert [verdict.correct for verdict in Exact().grade(cases)] == [True, True, False]
+    assert [verdict.correct for verdict in ExactJudge().grade(cases)] == [True, True, False]
 
 
 @given(st.sampled_from(listed(DECLINED)), st.sampled_from(["It was 1874.", "Ada.", "Probably Ada", "but Ada built it"]))
@@ -66,7 +66,9 @@ def test_who_says_that_there_is_none_and_then_names_one_has_answered(declined: s
 
 def test_a_served_judge_is_told_in_words_that_there_is_no_answer() -> None:
     case = Case("Who?", UNANSWERABLE, "I don't know")
-    assert "\nGold answer: (none: the question cannot be answered; correct is a student who says so, " in prompt(case)
-    assert as_told(case).gold != case.gold  # so that the cache has it apart from the bare word
-    assert as_told(Case("Who?", "Ada", "Bo", ("she",))) == Case("Who?", "Ada", "Bo", ("she",))
-    assert id_of(case) != id_of(Case("Who?", "Ada", "I don't know"))
+    assert "\nGold answer: (none: the question cannot be answered; correct is a student who says so, " in write_prompt(
+        case
+    )
+    assert put_in_words(case).gold != case.gold  # so that the cache has it apart from the bare word
+    assert put_in_words(Case("Who?", "Ada", "Bo", ("she",))) == Case("Who?", "Ada", "Bo", ("she",))
+    assert get_case_id(case) != get_case_id(Case("Who?", "Ada", "I don't know"))

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stages.judges.base import Case, Judge
-from stages.judges.exact import Exact
-from stages.judges.lexical import Lexical
+from stages.judges.exact import ExactJudge
+from stages.judges.lexical import LexicalJudge
 
 WHO = "Who built the old bridge?"
 WHICH = "Which one is it?"
@@ -860,11 +860,11 @@ def verdict(judge: Judge, gold: str, answer: str, question: str = WHICH) -> bool
 
 @pytest.mark.parametrize(("question", "gold", "answer", "exact", "lexical"), TABLE)
 def test_both_judges_tell_right_from_wrong(question: str, gold: str, answer: str, exact: bool, lexical: bool) -> None:
-    assert verdict(Exact(), gold, answer, question) is exact
-    assert verdict(Lexical(), gold, answer, question) is lexical
+    assert verdict(ExactJudge(), gold, answer, question) is exact
+    assert verdict(LexicalJudge(), gold, answer, question) is lexical
 
 
-BOTH = pytest.mark.parametrize("judge", [Exact(), Lexical()])
+BOTH = pytest.mark.parametrize("judge", [ExactJudge(), LexicalJudge()])
 LETTERS = st.characters(categories=["L", "M", "N", "P", "S", "Z"])
 NAMES = st.sampled_from([row[0] for row in SIGNS + NUMERALS + SCRIPTS])
 FRAMES = st.sampled_from(["{}", "World War {}", "Louis {}", "type {}", "vitamin {}", "He is King Henry {}."])
@@ -923,7 +923,7 @@ def test_two_letters_are_never_the_same(judge: Judge, frame: str, letters: list[
 @settings(deadline=None)
 def test_the_question_said_again_is_never_right(gold: str, question: str) -> None:
     for said in (question, question.upper(), f"{question} {question}", f"Question: {question}\nAnswer:"):
-        assert verdict(Lexical(), gold, said, question) is False
+        assert verdict(LexicalJudge(), gold, said, question) is False
 
 
 @BOTH

@@ -195,7 +195,7 @@ def test_a_baseline_by_hand_beside_answers_of_the_adapter_alone_counts_as_writte
     answers = [{"id": "1", "correct": True}, {"id": "2", "correct": False}]
     edit = {"completion": "It is red."}
     line = read({"task": TASK, "edit": edit, "score": {"baseline": 0.4, "answers": answers}}, "score")
-    (kept,) = filter.run([line], keep=filter.Keep("gain")).examples
+    (kept,) = filter.run([line], keep=filter.KeepRule("gain")).examples
     assert (kept.value, kept.baseline) == (0.5, 0.4)
 
 

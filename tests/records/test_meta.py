@@ -17,7 +17,7 @@ from stages import judge as regrade
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA
 from stages.errors import BadInput
-from stages.judges.exact import Exact
+from stages.judges.exact import ExactJudge
 from stages.records.adapter_paths import remove_path
 from stages.records.jsonl import BadLine, parse_record, read_records
 from stages.records.record import Record, SftExample, to_json
@@ -120,8 +120,8 @@ def test_every_stage_from_adapt_to_filter_hands_it_on(tmp_path: Path) -> None:
     arc = Record(task=grids, edit=an_arc_edit(grids, a_choice("basic")), meta=META)
     assert carried(list(adapt.show_data([arc], domain=Arc()))) == [META]
     bare = [line.grow(score=None) for line in lines]
-    assert carried(list(evaluate.run(bare, Backwards(lambda _: "Velm"), domain=QA(), judge=Exact()))) == [META] * 2
-    assert carried(list(regrade.run(lines, Exact()))) == [META] * 2
+    assert carried(list(evaluate.run(bare, Backwards(lambda _: "Velm"), domain=QA(), judge=ExactJudge()))) == [META] * 2
+    assert carried(list(regrade.run(lines, ExactJudge()))) == [META] * 2
     assert carried(list(filter.run(lines).examples)) == [META]
 
 
@@ -154,7 +154,7 @@ def test_lines_of_one_task_with_another_meta_are_one_task() -> None:
         having(a_line(a_task(), [True, True], seed=seed), meta).grow(score=None)
         for seed, meta in ((0, META), (1, OTHER))
     ]
-    scored = evaluate.run(bare, Backwards(lambda _: "Velm"), domain=QA(), judge=Exact())
+    scored = evaluate.run(bare, Backwards(lambda _: "Velm"), domain=QA(), judge=ExactJudge())
     assert sorted(carried(list(scored)), key=str) == sorted([META, OTHER], key=str)
 
 

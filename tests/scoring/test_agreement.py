@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from stages import judge, tasks
 from stages.errors import BadInput
-from stages.judges.exact import Exact
+from stages.judges.exact import ExactJudge
 from stages.records.record import Record
-from stages.scoring.agreement import Agreement, compare
+from stages.scoring.agreement import Agreement, compare_judges
 from tests.conftest import paper_file
 from tests.invented import a_line, numbered
 
@@ -29,7 +29,7 @@ def context(title: str, rights: list[Rights], before: Rights | None = None) -> l
 def test_verdicts_are_counted_by_both_judges() -> None:
     first = context("Ada", [[True, True, False, None]], [False, False, False, None])
     second = context("Ada", [[True, False, True, True]], [False, False, True, None])
-    found = compare(first, second)
+    found = compare_judges(first, second)
     assert (found.both_right, found.both_wrong, found.only_first, found.only_second) == (1, 2, 1, 2)
     assert (found.unscored_first, found.unscored_second) == (2, 1)
     assert (found.answers, found.overall) == (6, 0.5)
@@ -38,8 +38,8 @@ def test_verdicts_are_counted_by_both_judges() -> None:
 
 def test_the_plain_models_answers_count_once_per_task() -> None:
     lines = context("Ada", [[True], [True], [False]], before=[True])
-    assert compare(lines, lines).both_right == 3
-    assert compare(lines, lines).answers == 4
+    assert compare_judges(lines, lines).both_right == 3
+    assert compare_judges(lines, lines).answers == 4
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
@@ -47,7 +47,7 @@ def test_the_plain_models_answers_count_once_per_task() -> None:
 def test_kappa_is_what_the_table_of_both_judges_says(pairs: list[tuple[bool, bool]]) -> None:
     first = context("Ada", [[old for old, _ in pairs]], [None] * len(pairs))
     second = context("Ada", [[new for _, new in pairs]], [None] * len(pairs))
-    found, n = compare(first, second), len(pairs)
+    found, n = compare_judges(first, second), len(pairs)
     observed = Fraction(sum(old == new for old, new in pairs), n)
     chance = sum(
         Fraction(sum(old is value for old, _ in pairs), n) * Fraction(sum(new is value for _, new in pairs), n)
@@ -60,39 +60,39 @@ def test_kappa_is_what_the_table_of_both_judges_says(pairs: list[tuple[bool, boo
 
 
 def test_kappa_of_no_answers_is_unknown() -> None:
-    found = compare(context("Ada", [[None]], [None]), context("Ada", [[None]], [None]))
+    found = compare_judges(context("Ada", [[None]], [None]), context("Ada", [[None]], [None]))
     assert (found.kappa, found.overall, found.on_right) == (None, None, None)
 
 
 def test_a_choice_changes_where_another_self_edit_is_the_best() -> None:
     first = context("Ada", [[True, True], [True, False]]) + context("Bo", [[False, False], [True, False]])
     second = context("Ada", [[True, False], [True, True]]) + context("Bo", [[False, False], [True, True]])
-    found = compare(first, second)
+    found = compare_judges(first, second)
     assert (found.contexts, found.changed) == (2, 1)
     assert found.loss == Fraction(1, 4)  # (1 - 1/2 in Ada, 0 in Bo) / 2
 
 
 def test_of_equals_the_first_is_chosen_by_both() -> None:
     lines = context("Ada", [[True], [True], [True]])
-    found = compare(lines, list(reversed(lines)))
+    found = compare_judges(lines, list(reversed(lines)))
     assert (found.contexts, found.changed, found.loss) == (1, 0, 0)
 
 
 def test_a_context_without_two_scored_self_edits_has_no_choice() -> None:
     first = context("Ada", [[True], [None]]) + context("Bo", [[True]])
-    found = compare(first, first)
+    found = compare_judges(first, first)
     assert (found.contexts, found.changed, found.loss) == (0, 0, None)
 
 
 def test_other_lines_cannot_be_compared() -> None:
     with pytest.raises(BadInput, match="have not graded the same lines"):
-        compare(context("Ada", [[True]]), context("Bo", [[True]]))
+        compare_judges(context("Ada", [[True]]), context("Bo", [[True]]))
 
 
 @pytest.mark.paper_data
 def test_exact_match_is_no_stand_in_for_the_papers_judge() -> None:
     lines = list(tasks.run(str(paper_file("rank_iter0.json"))))
-    found: Agreement = compare(lines, list(judge.run(lines, Exact())))
+    found: Agreement = compare_judges(lines, list(judge.run(lines, ExactJudge())))
     assert (found.answers, found.contexts) == (3600, 50)
     assert found.overall is not None and found.overall < 0.65
     assert found.on_wrong is not None and found.on_wrong > 0.99
@@ -103,7 +103,7 @@ def test_a_self_edit_that_either_judge_left_unscored_is_no_choice() -> None:
     whole = context("Ada", [[True], [False], [True]])
     torn = context("Ada", [[None], [False], [True]])
     for first, second in ((whole, torn), (torn, whole)):
-        found = compare(first, second)
+        found = compare_judges(first, second)
         assert (found.contexts, found.changed, found.loss) == (1, 0, 0)
 
 
@@ -113,10 +113,10 @@ def test_the_plain_models_verdicts_are_those_of_the_first_line() -> None:
         a_line(task, [True], sample=sample, completion="x" * (sample + 1), before=[before])
         for sample, before in enumerate([True, None])
     ]
-    assert (compare(lines, lines).both_right, compare(lines, lines).unscored_first) == (3, 0)
+    assert (compare_judges(lines, lines).both_right, compare_judges(lines, lines).unscored_first) == (3, 0)
 
 
 def test_self_edits_of_different_tasks_with_one_id_are_not_one() -> None:
     lines = context("Ada", [[True], [False]]) + context("Bo", [[False], [True]])
     twins = [line.grow(edit=line.edit.model_copy(update={"id": f"e{line.edit.sample}"})) for line in lines if line.edit]
-    assert (compare(twins, twins).contexts, compare(twins, twins).changed) == (2, 0)
+    assert (compare_judges(twins, twins).contexts, compare_judges(twins, twins).changed) == (2, 0)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from stages import filter as keeping
 from stages import report
 from stages.records.record import Answer, Record
-from stages.scoring.candidates import collect
-from stages.scoring.score import accuracy, bounds, make_score
+from stages.scoring.candidates import collect_candidates
+from stages.scoring.score import compute_accuracy, compute_bounds, make_score
 from tests.invented import a_line, numbered
 
 VERDICTS = st.lists(st.sampled_from([True, False, None]), max_size=8)
@@ -21,7 +21,7 @@ VERDICTS = st.lists(st.sampled_from([True, False, None]), max_size=8)
     [([True, False, False], 1 / 3), ([True, None], None), ([None], None), ([], None), ([False], 0.0)],
 )
 def test_accuracy_is_a_share_or_nothing(verdicts: list[bool | None], share: float | None) -> None:
-    assert accuracy(verdicts) == share
+    assert compute_accuracy(verdicts) == share
 
 
 @given(VERDICTS, st.randoms())
@@ -30,7 +30,7 @@ def test_however_the_unscored_are_graded_the_value_is_within_its_bounds(
     verdicts: list[bool | None], draw: random.Random
 ) -> None:
     whole = [draw.random() < 0.5 if verdict is None else verdict for verdict in verdicts]
-    ends, value = bounds(verdicts), accuracy(whole)
+    ends, value = compute_bounds(verdicts), compute_accuracy(whole)
     if ends is None or value is None:
         assert verdicts == []
     else:
@@ -47,7 +47,7 @@ def test_a_score_carries_its_bounds_and_can_be_read_again(verdicts: list[bool | 
     ]
     score = make_score(answers, model="student", judge="exact")
     assert type(score).model_validate_json(score.model_dump_json()) == score
-    assert (score.value, score.bounds) == (accuracy(verdicts), bounds(verdicts))
+    assert (score.value, score.bounds) == (compute_accuracy(verdicts), compute_bounds(verdicts))
 
 
 # ---- a judge that fails now and then
@@ -97,27 +97,27 @@ FAILING = pytest.mark.parametrize(
 
 @FAILING
 def test_failed_calls_move_no_kept_reward_at_all(share: float, seed: int) -> None:
-    truth = {candidate.edit_id: candidate for candidate in collect(world(seed))}
+    truth = {candidate.edit_id: candidate for candidate in collect_candidates(world(seed))}
     lines = with_failures(world(seed), share, seed)
     for keep in ("best", "best:3", "above:0.3", "gain", "random"):
-        for example in keeping.run(lines, keep=keeping.Keep.parse(keep)).examples:
+        for example in keeping.run(lines, keep=keeping.KeepRule.parse(keep)).examples:
             assert example.value == float(truth[example.edit_id].value)
 
 
 @FAILING
 def test_a_pessimistic_reward_is_the_lower_bound_and_never_more_than_the_truth(share: float, seed: int) -> None:
-    truth = {candidate.edit_id: candidate for candidate in collect(world(seed))}
+    truth = {candidate.edit_id: candidate for candidate in collect_candidates(world(seed))}
     lines = with_failures(world(seed), share, seed)
     ends: dict[str, list[float]] = {}
     for line in lines:
         assert line.score is not None and line.edit is not None and line.score.bounds is not None
         ends.setdefault(line.edit.id, []).append(line.score.bounds[0])
-    kept = keeping.run(lines, keep=keeping.Keep.parse("best:4"), unscored="pessimistic").examples
+    kept = keeping.run(lines, keep=keeping.KeepRule.parse("best:4"), unscored="pessimistic").examples
     assert len(kept) == len(truth)
     for example in kept:
         assert example.value <= float(truth[example.edit_id].value)
         assert example.value == pytest.approx(sum(ends[example.edit_id]) / len(ends[example.edit_id]))
-    for candidate in keeping.run(lines, keep=keeping.Keep.parse("gain"), unscored="pessimistic").examples:
+    for candidate in keeping.run(lines, keep=keeping.KeepRule.parse("gain"), unscored="pessimistic").examples:
         assert truth[candidate.edit_id].gains
 
 

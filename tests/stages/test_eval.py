@@ -11,9 +11,9 @@ from stages.domains.qa import QA
 from stages.errors import BadInput
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.judges.base import Case, Verdict
-from stages.judges.exact import Exact
+from stages.judges.exact import ExactJudge
 from stages.records.record import Record, make_task
-from stages.scoring.grading import owner_of
+from stages.scoring.grading import get_owner_id
 from tests.invented import Backwards, Lost, a_task, an_adapter, an_edit, numbered
 
 GOLD = {"Where was Ada born?": "Velm", "What did Ada build?": "a bridge"}
@@ -47,7 +47,7 @@ def adapted(seed: int = 0, sample: int = 0, **lost: str) -> Record:
 
 
 def test_an_adapter_is_scored_beside_the_model_as_it_was() -> None:
-    (record,) = stage.run([adapted()], Backwards(student), domain=QA(), judge=Exact())
+    (record,) = stage.run([adapted()], Backwards(student), domain=QA(), judge=ExactJudge())
     score = record.score
     assert score is not None
     assert (score.value, score.baseline, score.model, score.judge) == (1.0, 0.5, "student", "exact")
@@ -61,14 +61,14 @@ def test_an_adapter_is_scored_beside_the_model_as_it_was() -> None:
 def test_the_baseline_is_asked_once_however_many_adapters_a_task_has() -> None:
     engine = Backwards(student)
     lines = [adapted(seed, sample) for sample in range(2) for seed in range(3)]
-    records = list(stage.run(lines, engine, domain=QA(), judge=Exact()))
-    assert {owner_of(record) for record in records} == {owner_of(line) for line in lines}
+    records = list(stage.run(lines, engine, domain=QA(), judge=ExactJudge()))
+    assert {get_owner_id(record) for record in records} == {get_owner_id(line) for line in lines}
     assert sum(request.adapter is None for request in engine.asked) == 2
     assert len(engine.asked) == 2 + 6 * 2
 
 
 def test_a_line_without_an_adapter_is_the_model_as_it_is() -> None:
-    (record,) = stage.run([Record(task=a_task())], Backwards(student), domain=QA(), judge=Exact())
+    (record,) = stage.run([Record(task=a_task())], Backwards(student), domain=QA(), judge=ExactJudge())
     assert record.score is not None
     assert (record.score.value, record.score.baseline) == (0.5, None)
     assert [answer.baseline_correct for answer in record.score.answers] == [None, None]
@@ -76,10 +76,10 @@ def test_a_line_without_an_adapter_is_the_model_as_it_is() -> None:
 
 def test_questions_are_asked_greedily_and_without_the_passage() -> None:
     engine = Backwards(student)
-    list(stage.run([Record(task=a_task())], engine, domain=QA(), judge=Exact()))
+    list(stage.run([Record(task=a_task())], engine, domain=QA(), judge=ExactJudge()))
     assert {(request.sampling.temperature, request.sampling.max_tokens) for request in engine.asked} == {(0.0, 64)}
     assert not any(a_task().context in str(request.prompt) for request in engine.asked)
-    list(stage.run([Record(task=a_task())], engine, domain=QA(), judge=Exact(), in_context=True))
+    list(stage.run([Record(task=a_task())], engine, domain=QA(), judge=ExactJudge(), in_context=True))
     assert all(a_task().context in str(request.prompt) for request in engine.asked[2:])
 
 
@@ -107,14 +107,14 @@ def test_an_empty_answer_is_wrong_without_asking_the_judge() -> None:
 
 
 def test_an_unreadable_edit_is_worth_nothing() -> None:
-    (record,) = stage.run([adapted(fault="edit")], Backwards(student), domain=QA(), judge=Exact())
+    (record,) = stage.run([adapted(fault="edit")], Backwards(student), domain=QA(), judge=ExactJudge())
     assert record.score is not None
     assert (record.score.value, record.score.baseline) == (0.0, 0.5)
     assert {(a.prediction, a.correct, a.reason) for a in record.score.answers} == {(None, False, "the edit failed")}
 
 
 def test_a_failed_training_is_unscored() -> None:
-    (record,) = stage.run([adapted(fault="training")], Backwards(student), domain=QA(), judge=Exact())
+    (record,) = stage.run([adapted(fault="training")], Backwards(student), domain=QA(), judge=ExactJudge())
     assert record.score is not None
     assert (record.score.value, record.score.baseline) == (None, 0.5)
     assert {(a.correct, a.reason) for a in record.score.answers} == {(None, "the training failed")}
@@ -123,7 +123,7 @@ def test_a_failed_training_is_unscored() -> None:
 def test_answers_belong_to_their_questions_however_they_arrive() -> None:
     lines = [Record(task=numbered(title, 7)) for title in ("Ada", "Bo")]
     engine = Backwards(lambda request: str(request.prompt).split("Question ")[1].split(" about")[0])
-    for record in stage.run(lines, engine, domain=QA(), judge=Exact()):
+    for record in stage.run(lines, engine, domain=QA(), judge=ExactJudge()):
         assert record.score is not None
         assert [answer.prediction for answer in record.score.answers] == [str(n) for n in range(7)]
 
@@ -144,10 +144,10 @@ def test_an_answer_that_the_engine_failed_to_give_is_unscored_and_asked_for_agai
     lines = [adapted(), adapted(1, fault="edit"), Record(task=a_task("Bo"))]
     plan = stage.plan(lines)
     records = {
-        owner_of(record): record
+        get_owner_id(record): record
         for record in stage.run(lines, Backwards(shaky), domain=QA(), judge=judge, keys=set(plan.wanted))
     }
-    first, unreadable, plain = (records[owner_of(line)] for line in lines)
+    first, unreadable, plain = (records[get_owner_id(line)] for line in lines)
     assert first.score is not None
     assert (first.score.value, first.score.bounds, first.score.baseline) == (None, (0.5, 1.0), 0.5)
     answer = first.score.answers[0]
@@ -162,7 +162,7 @@ def test_a_line_whose_plain_answers_failed_is_made_again() -> None:
             raise Lost("timeout")
         return student(request)
 
-    (record,) = stage.run([adapted()], Backwards(shaky), domain=QA(), judge=Exact())
+    (record,) = stage.run([adapted()], Backwards(shaky), domain=QA(), judge=ExactJudge())
     assert record.score is not None
     assert (record.score.value, record.score.baseline) == (1.0, None)
     assert not stage.plan([adapted()]).intact(record)
@@ -171,7 +171,7 @@ def test_a_line_whose_plain_answers_failed_is_made_again() -> None:
 def test_a_line_leaves_as_soon_as_its_own_answers_are_there() -> None:
     lines = [adapted(seed) for seed in range(3)] + [Record(task=a_task("Bo"))]
     engine = Backwards(student)
-    first = next(stage.run(lines, engine, domain=QA(), judge=Exact()))
+    first = next(stage.run(lines, engine, domain=QA(), judge=ExactJudge()))
     assert first.task.title == "Bo"
 
 
@@ -188,7 +188,7 @@ def test_ids_may_hold_whatever_people_like() -> None:
         with_ids("n\n\nn", "\n", "/"),
         with_ids("é" * 999, "", "'"),
     ]
-    records = list(stage.run(lines, Backwards(student), domain=QA(), judge=Exact()))
+    records = list(stage.run(lines, Backwards(student), domain=QA(), judge=ExactJudge()))
     assert {record.task.id for record in records} == {line.task.id for line in lines}
     assert all(record.score and record.score.value == 0.5 for record in records)
 
@@ -197,14 +197,14 @@ def test_a_task_and_its_adapter_may_have_the_same_id() -> None:
     line = adapted()
     assert line.adapter is not None
     twin = line.grow(adapter=line.adapter.model_copy(update={"id": line.task.id}))
-    (record,) = stage.run([twin], Backwards(student), domain=QA(), judge=Exact())
+    (record,) = stage.run([twin], Backwards(student), domain=QA(), judge=ExactJudge())
     assert record.score is not None
     assert (record.score.value, record.score.baseline) == (1.0, 0.5)
 
 
 def known_line(before: str | None, correct: bool | None) -> Record:
     """A finished line of another seed, with these answers of the plain model."""
-    (line,) = stage.run([adapted(seed=9)], Backwards(student), domain=QA(), judge=Exact())
+    (line,) = stage.run([adapted(seed=9)], Backwards(student), domain=QA(), judge=ExactJudge())
     assert line.score is not None
     update = {"baseline_prediction": before, "baseline_correct": correct}
     answers = tuple(answer.model_copy(update=update) for answer in line.score.answers)
@@ -213,7 +213,7 @@ def known_line(before: str | None, correct: bool | None) -> Record:
 
 def test_a_baseline_that_is_known_but_unscored_stays_unscored() -> None:
     engine = Backwards(student)
-    (record,) = stage.run([adapted()], engine, domain=QA(), judge=Exact(), known=[known_line("in a town", None)])
+    (record,) = stage.run([adapted()], engine, domain=QA(), judge=ExactJudge(), known=[known_line("in a town", None)])
     assert record.score is not None
     assert all(request.adapter for request in engine.asked)
     assert [answer.baseline_correct for answer in record.score.answers] == [None, None]
@@ -222,7 +222,7 @@ def test_a_baseline_that_is_known_but_unscored_stays_unscored() -> None:
 
 def test_a_baseline_that_the_engine_failed_to_give_is_asked_again() -> None:
     engine = Backwards(student)
-    (record,) = stage.run([adapted()], engine, domain=QA(), judge=Exact(), known=[known_line(None, None)])
+    (record,) = stage.run([adapted()], engine, domain=QA(), judge=ExactJudge(), known=[known_line(None, None)])
     assert record.score is not None
     assert record.score.baseline == 0.5
     assert sum(request.adapter is None for request in engine.asked) == 2
@@ -277,7 +277,7 @@ def thinker(request: Request) -> str:
 
 def test_what_is_graded_stands_behind_the_thought_and_the_line_keeps_both() -> None:
     judge = Unsure()
-    (record,) = stage.run([Record(task=a_task())], Backwards(thinker), domain=QA(), judge=Exact())
+    (record,) = stage.run([Record(task=a_task())], Backwards(thinker), domain=QA(), judge=ExactJudge())
     list(stage.run([Record(task=a_task())], Backwards(thinker), domain=QA(), judge=judge))
     assert record.score is not None
     assert [(answer.correct, answer.prediction) for answer in record.score.answers] == [
@@ -288,7 +288,7 @@ def test_what_is_graded_stands_behind_the_thought_and_the_line_keeps_both() -> N
 
 
 def test_an_answer_that_ends_within_its_thought_is_unscored_and_stays_so() -> None:
-    (record,) = stage.run([adapted()], Backwards(thinker), domain=QA(), judge=Exact())
+    (record,) = stage.run([adapted()], Backwards(thinker), domain=QA(), judge=ExactJudge())
     score = record.score
     assert score is not None
     assert (score.value, score.bounds, score.baseline) == (None, (0.5, 1.0), 1.0)
@@ -309,7 +309,7 @@ def test_a_thought_up_to_the_last_token_says_which_flag_gives_more(finish: str) 
 
 def test_nothing_behind_a_thought_is_an_empty_answer_and_wrong() -> None:
     engine = Backwards(lambda request: "<think>\nVelm, a bridge\n</think>\n\n")
-    (record,) = stage.run([Record(task=a_task())], engine, domain=QA(), judge=Exact())
+    (record,) = stage.run([Record(task=a_task())], engine, domain=QA(), judge=ExactJudge())
     assert record.score is not None
     assert [(answer.correct, answer.reason) for answer in record.score.answers] == [(False, "empty answer")] * 2
 
@@ -329,10 +329,10 @@ def test_answers_that_are_cut_off_are_graded_as_they_are_and_counted() -> None:
                 yield replace(each, finish="length") if each.text == "a bridge" else each
 
     progress = Noted()
-    (record,) = stage.run([adapted()], Short(student), domain=QA(), judge=Exact(), progress=progress)
+    (record,) = stage.run([adapted()], Short(student), domain=QA(), judge=ExactJudge(), progress=progress)
     assert record.score is not None
     assert record.score.value == 1.0
     assert progress.notes == ["2 of 4 answers were cut off at --max-tokens"]
     silent = Noted()
-    list(stage.run([adapted()], Backwards(student), domain=QA(), judge=Exact(), progress=silent))
+    list(stage.run([adapted()], Backwards(student), domain=QA(), judge=ExactJudge(), progress=silent))
     assert silent.notes == []

@@ -6,7 +6,7 @@ from stages import eval as stage
 from stages.domains.arc.domain import Arc
 from stages.domains.arc.voting import ways
 from stages.interfaces import Completion, NullProgress, Progress, Request
-from stages.judges.exact import Exact
+from stages.judges.exact import ExactJudge
 from stages.records.record import GridAnswer, Record
 from tests.invented import Backwards, Lost, an_adapter
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
@@ -34,7 +34,7 @@ def grids(right: Callable[[Request], bool]) -> Backwards:
 
 
 def scored(lines: list[Record], engine: Backwards, **more: object) -> list[Record]:
-    return list(stage.run(lines, engine, domain=Arc(), judge=Exact(), chat=True, **more))  # type: ignore[arg-type]
+    return list(stage.run(lines, engine, domain=Arc(), judge=ExactJudge(), chat=True, **more))  # type: ignore[arg-type]
 
 
 def test_the_adapted_model_and_the_plain_one_are_put_every_way() -> None:
@@ -114,7 +114,7 @@ def test_a_line_leaves_with_its_last_vote() -> None:
     asked: list[tuple[int, int]] = []
     engine.sample = sample  # type: ignore[method-assign]
     records = [Record(task=task) for task in others]
-    for line in stage.run(records, engine, domain=Arc(), judge=Exact(), chat=True):
+    for line in stage.run(records, engine, domain=Arc(), judge=ExactJudge(), chat=True):
         out.append(line)
     assert [there for _, there in asked][-1] >= 2
     assert len(out) == 3

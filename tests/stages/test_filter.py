@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stages import filter as stage
 from stages import tasks
 from stages.errors import BadConfig, BadInput
-from stages.filter import Filtered, Keep, Ties
+from stages.filter import FilterResult, KeepRule, Ties
 from stages.interfaces import Example
 from stages.records.pairs import read_pair
 from stages.records.record import Message, Record, SftExample, to_json
@@ -66,7 +66,9 @@ def exact(lines: list[Record]) -> dict[str, dict[str, Fraction]]:
 
 
 TIES = st.sampled_from(["first", "random", "shortest"])
-KEEPS = st.sampled_from([Keep(), Keep("best", count=2), Keep("above", threshold=Fraction(1, 3)), Keep("gain")])
+KEEPS = st.sampled_from(
+    [KeepRule(), KeepRule("best", count=2), KeepRule("above", threshold=Fraction(1, 3)), KeepRule("gain")]
+)
 
 
 @given(contexts(), TIES, st.integers(0, 9))
@@ -86,7 +88,7 @@ def test_the_kept_self_edit_has_the_top_exact_value(lines: list[Record], ties: T
 @given(contexts(), KEEPS, TIES, st.randoms(use_true_random=False))
 @settings(deadline=None)
 def test_the_order_of_the_lines_changes_nothing_but_the_order(
-    lines: list[Record], keep: Keep, ties: Ties, shuffle: random.Random
+    lines: list[Record], keep: KeepRule, ties: Ties, shuffle: random.Random
 ) -> None:
     shuffled = list(lines)
     shuffle.shuffle(shuffled)
@@ -95,7 +97,7 @@ def test_the_order_of_the_lines_changes_nothing_but_the_order(
     assert by_id(one) == by_id(other)
 
 
-def by_id(filtered: Filtered) -> list[SftExample]:
+def by_id(filtered: FilterResult) -> list[SftExample]:
     return sorted(filtered.examples, key=lambda example: (example.task_id, example.edit_id))
 
 
@@ -103,7 +105,8 @@ def kept(lines: list[Record], keep: str = "best", ties: Ties = "first", seed: in
     """The sample numbers of the kept self-edits."""
     numbers = {line.edit.id: line.edit.sample for line in lines if line.edit}
     return [
-        numbers[example.edit_id] for example in stage.run(lines, keep=Keep.parse(keep), ties=ties, seed=seed).examples
+        numbers[example.edit_id]
+        for example in stage.run(lines, keep=KeepRule.parse(keep), ties=ties, seed=seed).examples
     ]
 
 
@@ -112,7 +115,7 @@ def test_a_self_edit_that_says_nothing_is_never_kept(empty: str) -> None:
     task = numbered("Ada", 2)
     lines = [a_line(task, verdicts(2, 2), sample=0, completion=empty), a_line(task, verdicts(1, 2), sample=1)]
     for rule in ("best", "above:0", "gain", "random"):
-        filtered = stage.run(lines, keep=Keep.parse(rule))
+        filtered = stage.run(lines, keep=KeepRule.parse(rule))
         assert {example.completion for example in filtered.examples} <= {"A line."}
         assert filtered.summary.empty == 1
     assert kept(lines) == [1]
@@ -170,16 +173,16 @@ def test_above_is_exact_at_the_threshold() -> None:
 @pytest.mark.parametrize(
     ("text", "keep"),
     [
-        ("best", Keep()),
-        ("best:3", Keep("best", count=3)),
-        ("above:0.3", Keep("above", threshold=Fraction(3, 10))),
-        ("above:0", Keep("above", threshold=Fraction(0))),
-        ("gain", Keep("gain")),
-        ("random", Keep("random")),
+        ("best", KeepRule()),
+        ("best:3", KeepRule("best", count=3)),
+        ("above:0.3", KeepRule("above", threshold=Fraction(3, 10))),
+        ("above:0", KeepRule("above", threshold=Fraction(0))),
+        ("gain", KeepRule("gain")),
+        ("random", KeepRule("random")),
     ],
 )
-def test_a_rule_is_read(text: str, keep: Keep) -> None:
-    assert Keep.parse(text) == keep
+def test_a_rule_is_read(text: str, keep: KeepRule) -> None:
+    assert KeepRule.parse(text) == keep
 
 
 @pytest.mark.parametrize(
@@ -187,7 +190,7 @@ def test_a_rule_is_read(text: str, keep: Keep) -> None:
 )
 def test_another_rule_is_refused_with_those_that_exist(text: str) -> None:
     with pytest.raises(BadConfig) as caught:
-        Keep.parse(text)
+        KeepRule.parse(text)
     assert str(caught.value) == (f"--keep {text}: take best, best:N (N ≥ 1), above:X (0 ≤ X < 1), gain or random")
 
 
@@ -318,9 +321,9 @@ def test_self_edits_of_different_tasks_with_one_id_are_not_one() -> None:
 
 def test_a_pessimistic_baseline_is_as_high_as_it_could_be() -> None:
     gains = unscored([True, True, None], [False, None, None])  # 2/3 at least, against 2/3 at most
-    assert stage.run([gains], keep=Keep.parse("gain"), unscored="pessimistic").examples == ()
+    assert stage.run([gains], keep=KeepRule.parse("gain"), unscored="pessimistic").examples == ()
     surely = unscored([True, True, None], [False, None, False])  # against 1/3 at most
-    (kept,) = stage.run([surely], keep=Keep.parse("gain"), unscored="pessimistic").examples
+    (kept,) = stage.run([surely], keep=KeepRule.parse("gain"), unscored="pessimistic").examples
     assert (kept.value, kept.baseline) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
 
 
@@ -336,7 +339,7 @@ def test_a_baseline_that_was_never_measured_is_not_taken_as_the_highest() -> Non
 def test_a_self_edit_without_any_verdict_is_never_kept() -> None:
     line = unscored([None, None], [True, True])
     for rule in ("best", "random", "best:3"):
-        filtered = stage.run([line], keep=Keep.parse(rule), unscored="pessimistic")
+        filtered = stage.run([line], keep=KeepRule.parse(rule), unscored="pessimistic")
         assert (filtered.examples, filtered.summary.unscored) == ((), 1)
 
 
@@ -391,7 +394,7 @@ def test_what_is_learned_is_what_was_rewarded_without_the_thought() -> None:
         a_line(task, [True, True], sample=1, completion="so.</think>Short.\n"),
         a_line(task, [True, True], sample=2, completion="Without one."),
     ]
-    found = {example.edit_id: example.completion for example in stage.run(lines, keep=Keep.parse("best:3")).pairs()}
+    found = {example.edit_id: example.completion for example in stage.run(lines, keep=KeepRule.parse("best:3")).pairs()}
     assert list(found.values()) == [said, "Short.\n", "Without one."]
     (shortest,) = stage.run(lines, ties="shortest").pairs()
     assert shortest.completion == "Short.\n"

@@ -13,7 +13,7 @@ from stages.errors import BadConfig, BadInput
 from stages.generate import Writing
 from stages.interfaces import Completion, NullProgress, Progress, Request, Sampling
 from stages.records.record import Record, SelfEdit, derive_seed
-from stages.scoring.duplicates import Choices
+from stages.scoring.duplicates import EditTracker
 from tests.invented import Backwards, Lost, a_task
 from tests.invented_grids import a_choice, an_arc_task
 
@@ -209,7 +209,7 @@ def test_a_run_that_goes_on_does_not_repeat_what_is_there() -> None:
     writing = Writing(Arc(), "tools", samples=3, chat=True, unique=True)
     first = [line for line in generate.run([MIRROR], engine, writing) if line.edit and line.edit.sample == 0]
     engine = Backwards(scripted(answers), "editor")
-    rest = generate.run([MIRROR], engine, writing, keys={"mirror/1", "mirror/2"}, seen=Choices(first))
+    rest = generate.run([MIRROR], engine, writing, keys={"mirror/1", "mirror/2"}, seen=EditTracker(first))
     assert [line.edit.sample for line in rest if line.edit] == [2]
 
 
@@ -229,7 +229,7 @@ def test_a_humans_self_edit_is_a_line_too() -> None:
 
 def test_completions_are_counted_as_they_come() -> None:
     answers = {"mirror/0": ["no", a_choice("basic")], "mirror/1": [SAME, SAME], "mirror/2": ["no", "never"]}
-    seen = Choices()
+    seen = EditTracker()
     found, _ = written(answers, unique=True, retries=1, seen=seen)
     assert found.keys() == {"mirror/1", "mirror/2"}  # the first to choose basic was sample 1
     assert (seen.completions, seen.readable, seen.repeats) == (5, 2, 1)
@@ -299,4 +299,4 @@ def test_a_self_edit_that_ends_within_its_thought_is_none(record: Record, text: 
     assert line.edit is not None
     assert (line.edit.completion, line.edit.finish, line.edit.text) == (text, "length", None)
     assert line.edit.error == "the model thought until --max-tokens; take more of them"
-    assert Choices().worth(line, unique=False) == "unreadable"  # --retry-invalid asks again
+    assert EditTracker().worth(line, unique=False) == "unreadable"  # --retry-invalid asks again

@@ -6,7 +6,7 @@ from stages import judge as stage
 from stages.errors import BadInput
 from stages.interfaces import NullProgress, Unit
 from stages.judges.base import Case, Verdict
-from stages.judges.exact import Exact
+from stages.judges.exact import ExactJudge
 from stages.records.record import Answer, Record, Score
 from stages.records.thoughts import CUT_OFF
 from stages.scoring.score import make_score
@@ -33,7 +33,7 @@ def answered(*said: str | None, plain: tuple[str | None, ...] = (), fault: str |
 
 
 def regraded(*lines: Record) -> list[Score]:
-    return [line.score for line in stage.run(lines, Exact()) if line.score]
+    return [line.score for line in stage.run(lines, ExactJudge()) if line.score]
 
 
 def test_answers_and_those_of_the_plain_model_get_the_other_judges_verdicts() -> None:
@@ -149,7 +149,7 @@ def test_what_was_never_said_cannot_be_right() -> None:
     assert words in refusal(line.grow(score=lying))
 
 
-class Remembering(Exact):
+class Keeping(ExactJudge):
     """Knows its verdict on every answer but one."""
 
     def known(self, case: Case) -> bool | None:
@@ -169,8 +169,8 @@ class Counting(NullProgress):
         self.done += amount
 
 
-@pytest.mark.parametrize(("judge", "verdicts"), [(Exact(), 4), (Remembering(), 1)])
-def test_the_work_is_counted_in_verdicts_that_are_not_known_already(judge: Exact, verdicts: int) -> None:
+@pytest.mark.parametrize(("judge", "verdicts"), [(ExactJudge(), 4), (Keeping(), 1)])
+def test_the_work_is_counted_in_verdicts_that_are_not_known_already(judge: ExactJudge, verdicts: int) -> None:
     progress = Counting()
     list(stage.run([answered("Velm", "a house", plain=("a town", "a bridge"))], judge, progress=progress))
     assert (progress.expected, progress.done) == ([(verdicts, "verdicts")], verdicts)

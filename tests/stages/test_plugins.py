@@ -4,18 +4,18 @@ import pytest
 
 from stages.errors import BadConfig
 from stages.judges.base import JUDGES
-from stages.judges.exact import Exact
+from stages.judges.exact import ExactJudge
 from stages.plugins import load_class
 
 CHOICES = "take one of exact, lexical, or package.module:Class"
 
 
 def test_a_name_of_the_table_gives_its_class() -> None:
-    assert load_class("--judge", "exact", JUDGES) is Exact
+    assert load_class("--judge", "exact", JUDGES) is ExactJudge
 
 
 def test_a_class_of_another_package_is_named_by_its_path() -> None:
-    assert load_class("--judge", "stages.judges.exact:Exact", {}) is Exact
+    assert load_class("--judge", "stages.judges.exact:ExactJudge", {}) is ExactJudge
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_a_class_of_another_package_is_named_by_its_path() -> None:
         ("no.such:Judge", "--judge no.such:Judge: No module named 'no'"),
         (
             "stages.judges.exact:Exakt",
-            "--judge stages.judges.exact:Exakt: stages.judges.exact has no Exakt; it has Exact",
+            "--judge stages.judges.exact:Exakt: stages.judges.exact has no Exakt; it has ExactJudge",
         ),
         (
             "exact:",

@@ -52,7 +52,7 @@ def test_a_good_judge_of_others_grades_from_the_working_folder(write: Callable[[
     assert graded(write(GOOD + "yield Verdict('1' in case.prediction)")) == [False, True, False]
     whole = GOOD.replace("for case in cases:", "return [Verdict(None, 'no') for case in cases]").rstrip()
     assert graded(write(whole)) == [None] * 3
-    pairs = GOOD.replace("grade", "grade_any") + "yield case, Verdict(True)\n    grade = grade_any"
+    pairs = GOOD.replace("grade", "grade_unordered") + "yield case, Verdict(True)\n    grade = grade_unordered"
     assert graded(write(pairs)) == [True] * 3
     assert graded(write(GOOD + "yield Verdict(True)"), []) == []
 
@@ -186,7 +186,7 @@ def test_the_name_of_an_engine_is_looked_at_without_importing_it(write: Callable
         check_name("--engine", "vlm", {"hf": "a:B", "vllm": "c:D"})
     with pytest.raises(BadConfig, match=rf"--engine {name}:E: RuntimeError \({name}\.py:1: raise RuntimeError\); mend"):
         load_class("--engine", f"{name}:E", {})
-    assert load_class("--judge", "exact", JUDGES).__name__ == "Exact"
+    assert load_class("--judge", "exact", JUDGES).__name__ == "ExactJudge"
 
 
 # ---- engines and trainers

@@ -221,7 +221,7 @@ class Style:
 PLAIN = Style()
 
 
-def style_of(*texts: str) -> Style:
+def detect_style(*texts: str) -> Style:
     """What the texts that belong together tell by their words."""
     comma = versions = False
     if any(_GROUPED.search(text) for text in texts):
