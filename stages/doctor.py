@@ -162,7 +162,7 @@ def check_judge(name: str, key: str | None = None) -> Iterator[Finding]:
     try:
         factory.check_judge(name, key)
         judge = factory.make_judge(name, lambda url: _reach(url, key), None)
-        grade = judge.give if isinstance(judge, GuardedJudge) else judge.grade
+        grade = judge.grade_uncounted if isinstance(judge, GuardedJudge) else judge.grade
         verdicts = [verdict for verdict, _ in zip(grade([_RIGHT, _WRONG]), range(3), strict=False)]
         given = [verdict.correct for verdict in verdicts]
     except (Unavailable, Denied) as error:

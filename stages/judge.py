@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from stages.domains.qa import case_of, passage_task
 from stages.errors import BadInput
 from stages.interfaces import NullProgress, Progress
-from stages.judges.base import CachingJudge, Case, Judge, Verdict
+from stages.judges.base import Case, Judge, Verdict, is_cached
 from stages.records.jsonl import BadLine
 from stages.records.plan import Plan
 from stages.records.record import Answer, QaTask, Record, Score, content_id
@@ -93,9 +93,7 @@ def run(
     every = ((key_of(line), line) for line in records)
     keyed = [(key, line) for key, line in every if keys is None or key in keys]
     lines = [line for _, line in keyed]
-    asked = {
-        case for case in all_cases(lines) if not (isinstance(judge, CachingJudge) and judge.known(case) is not None)
-    }
+    asked = {case for case in all_cases(lines) if not is_cached(judge, case)}
     progress.expect(len(asked), "verdicts")
 
     def begun() -> Iterator[tuple[tuple[str, Record], Sequence[AnswerItem]]]:

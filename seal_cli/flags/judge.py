@@ -15,7 +15,8 @@ from seal_cli.terminal.console import note
 from stages.files import PART
 from stages.judges.base import EXAMPLES, JUDGES, RULES_VERSION, Case, Judge
 from stages.judges.cache import check_cache
-from stages.judges.factory import JUDGE_KEYS, advise_judge_flags, check_judge, make_judge, parse_server
+from stages.judges.factory import JUDGE_KEYS, check_judge, make_judge, parse_server
+from stages.judges.openai import advise_judge_flags
 from stages.services.base import Call, Transport
 from stages.services.vllm_server import probe_server
 

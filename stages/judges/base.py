@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 class Case:
     """An answer to be graded against the gold answers of its question: any one of them counts.
 
-    `gold` is the first, which is the only one of most questions; `golds` are all. The gold answer `unanswerable` is
-    that of a question without one: right is who says that there is none (stages/judges/several_golds.py).
+    `gold` is the first, which is the only one of most questions. The gold answer `unanswerable` is that of a question
+    without one: right is who says that there is none (stages/judges/several_golds.py).
     """
 
     question: str
@@ -51,12 +51,17 @@ class UnorderedJudge(Protocol):
 
 
 @runtime_checkable
-class CachingJudge(Protocol):
+class _CachingJudge(Protocol):
     """A judge that keeps its verdicts: one that it has costs no time."""
 
-    def known(self, case: Case) -> bool | None:
+    def get_cached(self, case: Case) -> bool | None:
         """The verdict that is kept; None where there is none."""
         ...
+
+
+def is_cached(judge: Judge, case: Case) -> bool:
+    """Whether a judge has its verdict already."""
+    return isinstance(judge, _CachingJudge) and judge.get_cached(case) is not None
 
 
 def grade_pairs(judge: Judge, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
@@ -65,13 +70,7 @@ def grade_pairs(judge: Judge, cases: Iterable[Case]) -> Iterator[tuple[Case, Ver
         yield from judge.grade_unordered(cases)
         return
     asked: deque[Case] = deque()
-
-    def kept() -> Iterator[Case]:
-        for case in cases:
-            asked.append(case)
-            yield case
-
-    for verdict in judge.grade(kept()):
+    for verdict in judge.grade(_record(cases, asked)):
         if not asked:
             raise RuntimeError(f"the judge {judge.name} gave too many verdicts")
         yield asked.popleft(), verdict
@@ -79,22 +78,20 @@ def grade_pairs(judge: Judge, cases: Iterable[Case]) -> Iterator[tuple[Case, Ver
 
 def grade_in_order(judge: UnorderedJudge, cases: Iterable[Case]) -> Iterator[Verdict]:
     """The verdicts of such a judge in the order of the cases."""
-    order: deque[Case] = deque()
+    asked: deque[Case] = deque()
     verdicts: dict[Case, Verdict] = {}
-
-    def kept() -> Iterator[Case]:
-        for case in cases:
-            order.append(case)
-            yield case
-
-    for case, verdict in judge.grade_unordered(kept()):
+    for case, verdict in judge.grade_unordered(_record(cases, asked)):
         verdicts[case] = verdict
-        while order and order[0] in verdicts:
-            yield verdicts[order.popleft()]
+        while asked and asked[0] in verdicts:
+            yield verdicts[asked.popleft()]
 
 
-RULES_VERSION = (
-    2  # of the judges below; another number where they come to judge otherwise, so that no run mixes verdicts
-)
+def _record(cases: Iterable[Case], asked: deque[Case]) -> Iterator[Case]:
+    for case in cases:
+        asked.append(case)
+        yield case
+
+
+RULES_VERSION = 2  # of the judges below; another number where they come to judge otherwise, so that no run mixes both
 JUDGES = {"exact": "stages.judges.exact:ExactJudge", "lexical": "stages.judges.lexical:LexicalJudge"}
 EXAMPLES = (*JUDGES, "openai:gpt-4.1", "command:")  # of what --judge takes, for a shell to complete

@@ -1,8 +1,7 @@
 """Verdicts that were paid for, on disk (sqlite3), shared by all runs and by runs at the same time.
 
-What is kept is the judge's answer as it came; the verdict is parsed from it each time it is read. A file's
-`user_version` tells who can read it. What was kept before there were versions (0) does not say which server answered:
-its table, `verdicts`, stays in the file as it is, beside ours, and is not read.
+What is kept is the judge's answer as it came; the verdict is parsed from it each time it is read. The file's
+`user_version` is that of its table.
 """
 
 import errno
@@ -17,11 +16,11 @@ from typing import TypeVar
 from stages.errors import BadConfig, NoSpace
 from stages.judges.base import Case
 
-_T = TypeVar("_T")
+T = TypeVar("T")
 VERSION = 2
-_PATIENCE_S = 60.0  # for another process that writes
+_WAIT_S = 60.0  # for another process that writes
 _TABLE = (
-    "CREATE TABLE IF NOT EXISTS served_verdicts (key TEXT PRIMARY KEY, server TEXT NOT NULL, model TEXT NOT NULL, "
+    "CREATE TABLE served_verdicts (key TEXT PRIMARY KEY, server TEXT NOT NULL, model TEXT NOT NULL, "
     "template TEXT NOT NULL, question TEXT NOT NULL, gold TEXT NOT NULL, answer TEXT NOT NULL, raw TEXT NOT NULL, "
     "at TEXT NOT NULL)"
 )
@@ -42,20 +41,20 @@ class Cache:
     def __init__(self, path: Path, model: str, template: str, server: str, several: str = "") -> None:
         self.path, self.model, self.server = path, model, server
         self.templates = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in (template, several)]
-        self.database = self._asked(self._open)
+        self.database = self._guard(self._open)
 
     def get(self, case: Case) -> str | None:
         """The judge's answer as it came, if it is known."""
-        row = self._asked(lambda: self.database.execute(_READ, (self._key(case),)).fetchone())
+        row = self._guard(lambda: self.database.execute(_READ, (self._get_key(case),)).fetchone())
         return None if row is None else str(row[0])
 
     def put(self, case: Case, raw: str) -> None:
         """Keeps an answer; it is on the disk when this returns."""
-        self._asked(lambda: self.database.execute(_WRITE, self._row(case, raw)))
+        self._guard(lambda: self.database.execute(_WRITE, self._make_row(case, raw)))
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)
+        database = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
         try:
             self._prepare(database)
         except BaseException:
@@ -66,44 +65,40 @@ class Cache:
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Whatever could keep a verdict from being written is noticed here, before one is paid for."""
         database.execute("BEGIN IMMEDIATE")
-        if self._version(database) < VERSION:
-            database.execute(_TABLE)
-            database.execute(f"PRAGMA user_version = {VERSION}")
-        database.execute("COMMIT")
-        database.execute("BEGIN IMMEDIATE")
-        database.execute(_WRITE, self._row(Case("", "", ""), ""))
-        database.execute("ROLLBACK")
-
-    def _version(self, database: sqlite3.Connection) -> int:
-        """The file's. Raises BadConfig for one that is not ours to write to."""
         version = int(database.execute("PRAGMA user_version").fetchone()[0])
         if version > VERSION:
             raise BadConfig(
                 f"--cache {self.path}: made by a newer seal (version {version}, not {VERSION}); {_WAYS_OUT}"
             )
-        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if version < VERSION and tables and "verdicts" not in tables:
-            raise BadConfig(f"--cache {self.path}: a database of something else ({min(tables)}); {_WAYS_OUT}")
-        return version
+        if version < VERSION:
+            table = database.execute("SELECT min(name) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
+            if table is not None:
+                raise BadConfig(f"--cache {self.path}: a database of something else ({table}); {_WAYS_OUT}")
+            database.execute(_TABLE)
+            database.execute(f"PRAGMA user_version = {VERSION}")
+        database.execute("COMMIT")
+        database.execute("BEGIN IMMEDIATE")
+        database.execute(_WRITE, self._make_row(Case("", "", ""), ""))
+        database.execute("ROLLBACK")
 
-    def _row(self, case: Case, raw: str) -> tuple[str, ...]:
+    def _make_row(self, case: Case, raw: str) -> tuple[str, ...]:
         gold = json.dumps(case.golds, ensure_ascii=False) if case.other_golds else case.gold
-        texts = map(_plain, (case.question, gold, case.prediction, raw))
-        return (self._key(case), self.server, self.model, self._template(case), *texts)
+        texts = (text.encode("utf-8", "replace").decode() for text in (case.question, gold, case.prediction, raw))
+        return (self._get_key(case), self.server, self.model, self._get_template(case), *texts)
 
-    def _template(self, case: Case) -> str:
+    def _get_template(self, case: Case) -> str:
         return self.templates[bool(case.other_golds)]
 
-    def _key(self, case: Case) -> str:
+    def _get_key(self, case: Case) -> str:
         """Server, judge model, template, question, gold answers and answer: what the verdict depends on.
 
         Servers call different models by the same name (llama.cpp's takes any name).
         """
         gold = case.golds if case.other_golds else case.gold
-        parts = [self.server, self.model, self._template(case), case.question, gold, case.prediction]
+        parts = [self.server, self.model, self._get_template(case), case.question, gold, case.prediction]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def _asked(self, work: Callable[[], _T]) -> _T:
+    def _guard(self, work: Callable[[], T]) -> T:
         try:
             return work()
         except (sqlite3.Error, OSError) as error:
@@ -122,9 +117,8 @@ def _is_full(error: sqlite3.Error | OSError) -> bool:
 
 def check_cache(path: Path, others: Iterable[Path | None]) -> None:
     """Raises BadConfig where the cache, or sqlite's journal beside it, is one of the run's own files by any name."""
-    mine = (path, Path(f"{path}-journal"))
-    for other in others:
-        if other is not None and any(_is_same(file, other) for file in mine):
+    for other in filter(None, others):
+        if any(_is_same(file, other) for file in (path, Path(f"{path}-journal"))):
             raise BadConfig(f"--cache {path}: is {other}, which this run reads or writes; {_WAYS_OUT}")
 
 
@@ -134,8 +128,3 @@ def _is_same(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:
         return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _plain(text: str) -> str:
-    """The text as UTF-8 can hold it."""
-    return text.encode("utf-8", "replace").decode()

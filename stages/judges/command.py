@@ -10,7 +10,6 @@ import shlex
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from shutil import which
 from typing import Any
 
@@ -23,14 +22,14 @@ TIMEOUT_S = 600.0  # without any verdict while answers wait; a program may load 
 GRACE_S = 5.0  # to end by itself after its last verdict: it may write a summary
 _POLL_S = 0.05  # between two looks at whether the program still runs
 _MOST_SHOWN = 200  # characters of what a program wrote
-OPEN, TOLD = 0, {True: 1, False: 2, None: 3}  # the state of a case: without a verdict, or with which
 
 
 class CommandJudge:
     """The program with its arguments, as in a shell but without one: command:./grade.py --strict"""
 
-    def __init__(self, line: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        self.name, self.timeout_s = f"command:{line}", timeout_s
+    def __init__(self, line: str, *, timeout_s: float | None = None) -> None:
+        self.name = f"command:{line}"
+        self.timeout_s = TIMEOUT_S if timeout_s is None else timeout_s
         try:
             self.words = shlex.split(line)
         except ValueError as error:
@@ -46,21 +45,17 @@ class CommandJudge:
         Raises Unavailable where the program ends before it has given them, is silent for `timeout_s`, or says with its
         exit code that something is wrong; BadConfig where what it writes are no verdicts on these cases.
         """
-        source = iter(cases)
-        for first in source:  # none: nobody is asked
-            yield from self._grade(chain([first], source))
-
-    def _grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
-        talk = Talk(self)
+        talk = None
         try:
             for case in cases:
+                talk = talk or Talk(self)  # where there is no case, no program is started
                 talk.ask(case)
-                yield from talk.verdicts(wait=False)
-            talk.end()
-            yield from talk.verdicts(wait=True)
-            talk.finish()
+                yield from talk.take(wait=False)
+            if talk:
+                yield from talk.finish()
         finally:
-            talk.program.kill()
+            if talk:
+                talk.program.kill()
 
 
 class Talk:
@@ -68,107 +63,95 @@ class Talk:
 
     def __init__(self, judge: CommandJudge) -> None:
         self.name, self.timeout_s = judge.name, judge.timeout_s
-        self.states = bytearray()  # (cases asked,): OPEN or TOLD
+        self.verdicts: list[Verdict | None] = []  # (cases asked,)
         self.given = 0
-        self.waiting: dict[int, Verdict] = {}  # verdicts before whose turn it is
-        self.stirred = time.monotonic()  # when the program last took a case or gave a verdict, or we began to wait
+        self.stirred = time.monotonic()  # when the program last gave a verdict, or we began to wait
         try:
             self.program = Program(judge.words)
         except OSError as error:
             raise BadConfig(f"--judge {self.name}: cannot be started: {error.strerror}") from None
 
     def ask(self, case: Case) -> None:
-        said = {"id": str(len(self.states)), "question": case.question, "gold": case.gold}
+        said = {"id": str(len(self.verdicts)), "question": case.question, "gold": case.gold}
         line = json.dumps({**said, "golds": case.golds, "prediction": case.prediction}, ensure_ascii=False)
-        if not self._listen(0):
+        if self._listen(0) is None:
             raise self._gone()
-        self.states.append(OPEN)
-        self._send(line.encode("utf-8", "replace") + b"\n")
+        self.verdicts.append(None)
+        self.program.unsent = line.encode("utf-8", "replace") + b"\n"
+        self.stirred = time.monotonic()
+        while self.program.unsent:
+            self._wait()
 
-    def end(self) -> None:
-        """There are no more cases."""
-        self._send(None)
-
-    def verdicts(self, *, wait: bool) -> Iterator[Verdict]:
+    def take(self, *, wait: bool) -> Iterator[Verdict]:
         """Those whose turn it is: all that are there, or all that were asked for."""
-        while self.given < len(self.states):
-            if self.given in self.waiting:
+        while self.given < len(self.verdicts):
+            if verdict := self.verdicts[self.given]:
                 self.given += 1
-                yield self.waiting.pop(self.given - 1)
+                yield verdict
                 self.stirred = time.monotonic()
             elif wait:
-                self._wait(_POLL_S)
-            elif self.program.lines.empty() or not self._listen(0):
+                self._wait()
+            elif not self._listen(0):
                 return
 
-    def finish(self) -> None:
-        """Lets the program end by itself. Raises Unavailable where its exit code says that something is wrong."""
+    def finish(self) -> Iterator[Verdict]:
+        """The verdicts that are left; there are no more cases. Raises Unavailable where the program ends badly."""
+        self.program.input.close()
+        self.stirred = time.monotonic()
+        yield from self.take(wait=True)
         limit = time.monotonic() + GRACE_S
-        while time.monotonic() < limit and self._listen(_POLL_S):
+        while time.monotonic() < limit and self._listen(_POLL_S) is not None:
             pass
-        code = self.program.code(max(0.0, limit - time.monotonic()))
+        code = self.program.wait(max(0.0, limit - time.monotonic()))
         if code is None:
             self.program.stop()
         elif code:
             advice = "see what it says, and let it end with 0 if its verdicts are good"
-            raise Unavailable(f"--judge {self.name}: {_ending(code)} after its last verdict; {advice}")
-
-    def _send(self, line: bytes | None) -> None:
-        self.stirred = time.monotonic()
-        while not self.program.write(line, _POLL_S):
-            self._wait(0)
+            raise Unavailable(f"--judge {self.name}: {describe_exit(code)} after its last verdict; {advice}")
 
     def _gone(self) -> Unavailable:
-        code = self.program.code(GRACE_S)
-        how = "closed its output" if code is None else _ending(code)
+        code = self.program.wait(GRACE_S)
+        how = "closed its output" if code is None else describe_exit(code)
         return Unavailable(f"--judge {self.name}: {how} before it had graded all answers; the same command goes on")
 
-    def _wait(self, wait_s: float) -> None:
+    def _wait(self) -> None:
         """Takes the next line, if it comes. Raises Unavailable where none can come any more, or it takes too long."""
-        if not self._listen(wait_s):
+        if self._listen(_POLL_S) is None:
             raise self._gone()
         if time.monotonic() - self.stirred > self.timeout_s:
             told = f"gave no verdict for {self.timeout_s:g} s while answers waited"
             raise Unavailable(f"--judge {self.name}: {told}; see whether it hangs; the same command goes on")
 
-    def _listen(self, wait_s: float) -> bool:
-        """Takes the next line, if one comes in this time. False: none will come any more."""
+    def _listen(self, wait_s: float) -> bytes | None:
+        """Takes the next line, if one comes in this time. None: none will come any more."""
         line = self.program.read(wait_s)
         if line and not line.isspace():
             self._take(line)
             self.stirred = time.monotonic()
-        return line is not None
+        return line
 
     def _take(self, line: bytes) -> None:
-        number, verdict = self._parsed(line)
-        state = TOLD[verdict.correct]
-        if self.states[number] == OPEN:
-            self.states[number], self.waiting[number] = state, verdict
-        elif self.states[number] != state:
+        number, verdict = self._parse(line)
+        known = self.verdicts[number] = self.verdicts[number] or verdict
+        if known.correct is not verdict.correct:
             raise BadConfig(f'--judge {self.name}: gave two verdicts for the id "{number}" that contradict each other')
 
-    def _parsed(self, line: bytes) -> tuple[int, Verdict]:
+    def _parse(self, line: bytes) -> tuple[int, Verdict]:
         try:
             found = parse_json(line)
             name = found["id"]
         except (ValueError, TypeError, KeyError):
             shown = line[:_MOST_SHOWN].decode("utf-8", "replace").strip()
             raise BadConfig(f'--judge {self.name}: wrote {shown!r}, which is no {{"id", "correct"}}') from None
-        number = self._number(name)
-        if number is None:
-            told = f"gave a verdict for the id {json.dumps(name, ensure_ascii=False)[:_MOST_SHOWN]}"
-            raise BadConfig(f"--judge {self.name}: {told}, which no case has; write each id as it came, a string")
-        return number, _verdict_of(found)
-
-    def _number(self, name: object) -> int | None:
-        """The case that has exactly this id; none where it was never asked."""
-        if not isinstance(name, str) or not name.isdecimal() or len(name) > len(str(len(self.states))):
-            return None
-        number = int(name)
-        return number if str(number) == name and number < len(self.states) else None
+        if isinstance(name, str) and name.isdecimal() and len(name) <= len(str(len(self.verdicts))):
+            number = int(name)
+            if str(number) == name and number < len(self.verdicts):
+                return number, read_verdict(found)
+        told = f"gave a verdict for the id {json.dumps(name, ensure_ascii=False)[:_MOST_SHOWN]}"
+        raise BadConfig(f"--judge {self.name}: {told}, which no case has; write each id as it came, a string")
 
 
-def _verdict_of(found: dict[str, Any]) -> Verdict:
+def read_verdict(found: dict[str, Any]) -> Verdict:
     correct, reason = found.get("correct", ""), found.get("reason")
     if correct is None:
         return Verdict(None, str(reason or "the judge gave no reason")[:_MOST_SHOWN])
@@ -177,7 +160,7 @@ def _verdict_of(found: dict[str, Any]) -> Verdict:
     return Verdict(None, f"unparsable: correct is {str(correct)[:60]!r}")
 
 
-def _ending(code: int) -> str:
+def describe_exit(code: int) -> str:
     """How a process has ended, in words."""
     if code >= 0:
         return f"ended with code {code}"

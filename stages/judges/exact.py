@@ -9,10 +9,14 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from stages.judges.base import Case, Verdict
-from stages.judges.reading.letters import NUMERAL, SHOWN, composed, mark_signs, spell_out, value
-from stages.judges.reading.numbers import CURRENCIES, Style, detect_style, split_numbers
+from stages.judges.numbers.style import NumberStyle, detect_style
+from stages.judges.numbers.tables import CharacterTable
+from stages.judges.numbers.tokens import split_numbers
+from stages.judges.numbers.units import CURRENCIES
+from stages.judges.reading.letters import MOST_TEXTS, NUMERAL, SHOWN, compose, mark_signs, read_numeral, spell_out
 from stages.judges.several_golds import grade_any_gold
 
 _ARTICLES = re.compile(r"(?<![\w.'’-])(?:an|the|a(?=\s+[\"'“‘(\[«]*[^\W_]))(?![\w'’-])")
@@ -21,25 +25,21 @@ _CENTURY = re.compile(r"(?<=\d) +(?= centur)")  # behind a Roman numeral
 _ALL_ARTICLES = frozenset({"a", "an", "the"})
 
 
-class _Kept(dict[int, int | str | None]):
-    """What becomes of each sign, found when it is first met; for `str.translate`."""
-
-    def __missing__(self, code: int) -> int | str | None:
-        punctuation = chr(code) in string.punctuation or unicodedata.category(chr(code))[0] == "P"
-        self[code] = found = None if punctuation else code
-        return found
+def _drop_punctuation(letter: str) -> str:
+    return "" if letter in string.punctuation or unicodedata.category(letter)[0] == "P" else letter
 
 
-_KEPT = _Kept(SHOWN)
+_KEPT = CharacterTable(_drop_punctuation, SHOWN)
 
 
+@lru_cache(maxsize=MOST_TEXTS)
 def normalise(text: str) -> str:
     """Small letters, without punctuation and articles, single spaces. The text itself if nothing is left of it."""
     folded = unicodedata.normalize("NFC", mark_signs(text).casefold().replace("i\u0307", "i").replace("ı", "i"))
     kept = _ARTICLES.sub(" ", folded)
     if _ALL_ARTICLES.issuperset(kept.translate(_KEPT).split()):
         kept = folded  # The The
-    return " ".join(kept.translate(_KEPT).split()) or composed(text).strip() or text.strip()
+    return " ".join(kept.translate(_KEPT).split()) or compose(text).strip() or text.strip()
 
 
 def is_equal(case: Case) -> bool:
@@ -52,12 +52,13 @@ def is_equal(case: Case) -> bool:
     return bool(said) and said == _with_numbers(case.gold, style)
 
 
-def _numbers(text: str, style: Style) -> list[str]:
+def _numbers(text: str, style: NumberStyle) -> list[str]:
     """Without the currency, which normalising drops as well."""
     return [piece for known, piece in split_numbers(text, style) if known and piece not in CURRENCIES]
 
 
-def _with_numbers(text: str, style: Style) -> list[str]:
+@lru_cache(maxsize=MOST_TEXTS)
+def _with_numbers(text: str, style: NumberStyle) -> tuple[str, ...]:
     """The words once normalised, but each number as it is always written."""
     tokens: dict[str, str] = {}
 
@@ -68,11 +69,11 @@ def _with_numbers(text: str, style: Style) -> list[str]:
     shown = _CENTURY.sub("th", NUMERAL.sub(_in_digits, _WAR_I.sub("1", spell_out(text))))
     pieces = split_numbers(shown, style)
     normal = normalise("".join(stand_in(piece) if known else piece for known, piece in pieces))
-    return [tokens.get(word, word) for word in normal.split()]
+    return tuple(tokens.get(word, word) for word in normal.split())
 
 
 def _in_digits(numeral: re.Match[str]) -> str:
-    number = value(numeral[0].upper())
+    number = read_numeral(numeral[0].upper())
     return f" {number} " if number else numeral[0]
 
 

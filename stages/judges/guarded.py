@@ -15,8 +15,8 @@ class GuardedJudge:
     def __init__(self, text: str, kind: Any) -> None:
         self.theirs = Plugin("--judge", text, kind)
         self.name = self.theirs.text("name", _NEEDS)
-        self.eager = isinstance(self.theirs.made, UnorderedJudge)
-        self.method = self.theirs.method("grade_unordered" if self.eager else "grade", _NEEDS)
+        self.is_unordered = isinstance(self.theirs.made, UnorderedJudge)
+        self.method = self.theirs.method("grade_unordered" if self.is_unordered else "grade", _NEEDS)
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         """One verdict per case, in order."""
@@ -26,43 +26,42 @@ class GuardedJudge:
         """The verdict on each case, as they come."""
         waiting: dict[Case, None] = {}  # in the order in which they were taken
 
-        def taken() -> Iterator[Case]:
+        def record() -> Iterator[Case]:
             for case in cases:
                 waiting[case] = None
                 yield case
 
-        passed = PluginInput(taken())
+        passed = PluginInput(record())
         for given in self.theirs.each(self.method, passed, passed=passed):
-            case, verdict = self._pair(given, next(iter(waiting), None))
+            case, verdict = self._split(given, next(iter(waiting), None))
             if case not in waiting:
                 raise self.theirs.wrong(f"gave {format_value(given)}, and no case was waiting for that")
             del waiting[case]
-            yield case, self._checked(verdict)
+            yield case, self._check(verdict)
         if waiting:
             raise self.theirs.wrong(f"gave no verdict on {len(waiting)} of the answers that it took")
         if next(passed, None) is not None:
             raise self.theirs.wrong("ended before it had taken all answers")
 
-    def give(self, cases: Iterable[Case]) -> Iterator[Verdict]:
+    def grade_uncounted(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         """Verdict after verdict, whether it took an answer for each or not: for those who count them."""
-        given = self.theirs.each(self.method, cases)
-        return (self._checked(self._pair(each, None)[1]) for each in given)
+        return (self._check(self._split(given, None)[1]) for given in self.theirs.each(self.method, cases))
 
-    def _checked(self, verdict: object) -> Verdict:
+    def _split(self, given: Any, first: Case | None) -> tuple[Any, Any]:
+        """The case and its verdict; a judge that keeps the order gives the verdict alone."""
+        if not self.is_unordered:
+            return first, given
+        return given if isinstance(given, tuple) and len(given) == 2 else (None, given)
+
+    def _check(self, verdict: object) -> Verdict:
         if not _is_verdict(verdict):
             needs = "Verdict(correct, reason) with correct True, False or None (stages.judges.base)"
             raise self.theirs.wrong(f"gave {format_value(verdict)}, which is no {needs}")
         return verdict
 
-    def _pair(self, given: Any, first: Case | None) -> tuple[Any, Any]:
-        """The case and its verdict; a judge that keeps the order gives the verdict alone."""
-        if not self.eager:
-            return first, given
-        return given if isinstance(given, tuple) and len(given) == 2 else (None, given)
-
 
 def _is_verdict(found: object) -> TypeGuard[Verdict]:
-    """Whether this is a verdict: right, wrong or unscored, and with a reason that is text, if any."""
+    """Whether it is right, wrong or unscored, and its reason, if any, is text."""
     if not isinstance(found, Verdict):
         return False
     return isinstance(found.correct, bool | None) and isinstance(found.reason, str | None)

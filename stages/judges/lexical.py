@@ -13,32 +13,30 @@ of plain token recall (70 and 80 %), and far more often than by chance (32 and 2
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import is_equal, normalise
-from stages.judges.reading.claims import candidates, claimed, is_list, is_undecided
-from stages.judges.reading.letters import is_marked, without_asides
-from stages.judges.reading.numbers import Style, detect_style
-from stages.judges.reading.polarity import stated, wanted
-from stages.judges.several_golds import grade_any_gold
-from stages.judges.text_normalization import (
+from stages.judges.reading.claims import is_list, is_undecided, list_candidates
+from stages.judges.reading.comparison import Comparison, compare_words, match, unique
+from stages.judges.reading.formulas import flatten_powers, has_formula, is_formula, list_formulas
+from stages.judges.reading.letters import is_marked
+from stages.judges.reading.polarity import read_answer_polarity, read_gold_polarity
+from stages.judges.reading.text_normalization import (
     ARTICLES,
     CHOICE,
     NOT,
-    all_keys,
-    content,
+    drop_function_words,
+    find_ranges,
+    find_units,
+    get_all_keys,
     get_keys,
-    has,
     is_number,
-    ranges,
-    respelled,
     split_words,
     stem,
-    units,
 )
+from stages.judges.several_golds import grade_any_gold
 
 _REACH = 3  # words after a `not` that it denies
 _INTERJECTED = re.compile(r"^\W*no\W+", re.IGNORECASE)  # No, it was Ada
@@ -49,6 +47,7 @@ _OPPOSED = (
     *(("before", "after"), ("over", "under"), ("above", "below"), ("more", "less"), ("up", "down"), ("with", NOT)),
     *(("early", "late"), ("bc", "ad"), ("north", "south"), ("east", "west"), ("inside", "outside"), ("left", "right")),
 )
+_OPPOSITES = {one: other for pair in _OPPOSED for one, other in (pair, pair[::-1]) if one != NOT}
 _ASIDE = re.compile(r"([^()]+?)\s*\(([^()]+)\)\.?")
 _LONGEST_NAME = 80  # letters of a gold answer that is looked at as a name or a formula
 _SHORTEST_JOINED = 6  # letters of a gold answer that is also known without its blanks: icecream
@@ -59,14 +58,8 @@ _NAME = re.compile(
     r"[^\W\d_a-z][\w'’-]+"
 )
 _REASON = re.compile(r"\b(?:because|since|whereas|while|as)\b|[;\n]", re.IGNORECASE)
-_TERM = re.compile(r"[^\s()]*\([^()]*\)|[^\s^]*\^[^\s.,;]+")
-_FUNCTION = re.compile(r"(?<![A-Za-z])[A-Za-z]\(|\^[A-Za-z(]|(?<![A-Za-z])[a-ln-zA-LN-Z]\^")  # O(n), 2^n, n^2; not m^2
-_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ]+")
-_PLAIN_FORMULA = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ", "0123456789n", "$\\{}")
 _INITIALS = re.compile(r"((?<![\w.])(?:[A-Z]\. ?){1,4})([A-Z]\w+)")
-_OPPOSITES = {one: other for pair in _OPPOSED for one, other in (pair, pair[::-1]) if one != NOT}
 _RELEASING = frozenset({"but", "only", "just", "merely"})  # not Bo but Ada; not only Ada
-_TELLING_UNITS = frozenset({"percent", "permille", "bc"})  # 5 % is not 5
 _ROUGH = frozenset(  # before a number of the gold answer: another number may be meant
     {"about", "almost", "approximately", "around", "c", "ca", "circa", "less", "more", "most", "near", "nearly", "over"}
     | {"roughly", "some", "than", "under"}
@@ -93,234 +86,173 @@ class LexicalJudge:
 
 def is_right(case: Case) -> bool:
     """Whether the answer says the gold answer, or what it says without brackets; any others are not looked at."""
-    return _is_right(case) or any(_is_right(replace(case, gold=gold)) for gold in _other_names(case))
+    return _is_right(case) or any(_is_right(replace(case, gold=name)) for name in _list_other_names(case))
 
 
-def _other_names(case: Case) -> list[str]:
+def _list_other_names(case: Case) -> Iterator[str]:
     """Of carbon dioxide (CO2) both names, for an answer that has no brackets itself."""
     aside = _ASIDE.fullmatch(case.gold.strip()) if len(case.gold) <= _LONGEST_NAME else None
     if aside is None or "(" in case.prediction:
-        return []
+        return
     name, within = aside.groups()
-    is_name = within.isupper() or any(unit - {""} for unit in units(split_words(within)).values())
-    names = [name, within] if is_name else [name]
-    return [each for each in names if wanted(each) is None or is_equal(replace(case, gold=each))]
+    is_name = within.isupper() or any(unit - {""} for unit in find_units(split_words(within)).values())
+    for each in (name, within) if is_name else (name,):
+        if read_gold_polarity(each) is None or is_equal(replace(case, gold=each)):
+            yield each
 
 
 def _is_right(case: Case) -> bool:
-    sides = compare_words(case)
-    ruled = decide_by_rule(sides)
-    return compute_log_odds(measure(sides)) > 0 if ruled is None else ruled
+    words = compare_words(case)
+    ruled = decide_by_rule(words)
+    return compute_log_odds(measure(words)) > 0 if ruled is None else ruled
 
 
-@dataclass(frozen=True)
-class Sides:
-    """The words of a case. Telling: those of the gold answer that the question does not already contain."""
-
-    case: Case
-    claim: str  # what counts of the answer
-    style: Style  # of numbers
-    asked: frozenset[str]  # stems
-    gold: Sequence[str]
-    answer: Sequence[str]
-    telling: Sequence[str]
-    hits: frozenset[str]  # the telling words that the answer has
+def measure(words: Comparison) -> dict[str, float]:
+    """What WEIGHTS weighs, by name: shares of 0 to 1, signs of -1 to 1. The gold answer has a word at least."""
+    recall = len(words.matches) / len(words.key_words)
+    return {
+        "constant": 1.0,
+        "recall": recall,
+        "numbers_missing": len(words.missing_numbers) / len(words.numbers) if words.numbers else 0.0,
+        "choice": recall if CHOICE in words.gold else 0.0,
+        "denial": 0.0 if NOT not in words.gold else 1.0 if NOT in words.answer else -1.0,
+    }
 
 
-def compare_words(case: Case) -> Sides:
-    """A gold answer that the question contains altogether is told by all its content words, else by all its words."""
-    style = detect_style(case.question, case.gold, case.prediction)
-    asked = frozenset(stem(word) for word in split_words(case.question, style))
-    claim = claimed(case.question, case.gold, case.prediction)
-    plain = respelled(case.gold) | respelled(claim)
-    gold, answer = ([plain.get(word, word) for word in split_words(text, style)] for text in (case.gold, claim))
-    telling = _new(content(gold), asked) or _unique(content(gold)) or _unique(gold)
-    hits = _hits(telling, answer) - _of_another_unit(gold, answer, asked)
-    return Sides(case, claim, style, asked, gold, answer, telling, hits)
+def compute_log_odds(measures: Mapping[str, float]) -> float:
+    """The logarithm of how much likelier right is than wrong."""
+    return sum(WEIGHTS[name] * value for name, value in measures.items())
 
 
-def _unique(found: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(found))
-
-
-def _new(found: Iterable[str], asked: frozenset[str]) -> list[str]:
-    """The different words that the question does not contain. What is denied is never the question's."""
-    return [word for word in _unique(found) if word == NOT or stem(word) not in asked]
-
-
-def _hits(telling: Sequence[str], among: Sequence[str]) -> frozenset[str]:
-    known = all_keys(among)
-    return frozenset(word for word in telling if has(word, known))
-
-
-def _of_another_unit(gold: Sequence[str], answer: Sequence[str], asked: frozenset[str]) -> frozenset[str]:
-    """The numbers that the answer has with other units alone: 5 euros for $5, 5 % for 5; 5 for $5 is none of these."""
-    found, wanted = units(answer), units(gold)
-    shared = found.keys() & wanted.keys()
-    return frozenset(number for number in shared if not _agree(wanted[number], found[number], asked))
-
-
-def _agree(wanted: AbstractSet[str], found: AbstractSet[str], asked: frozenset[str]) -> bool:
-    wanted, found = ({"" if unit == "°" else unit for unit in side} for side in (wanted, found))
-    if "" in wanted:
-        return any(unit not in _TELLING_UNITS or unit in asked for unit in found)
-    return "" in found or not wanted.isdisjoint(found)
-
-
-def decide_by_rule(sides: Sides) -> bool | None:
-    """The verdict where nothing is to be weighed."""
-    gold = normalise(sides.case.gold)
-    if is_equal(sides.case):
+def decide_by_rule(words: Comparison) -> bool | None:
+    """The verdict where nothing is to be weighed; else None."""
+    if is_equal(words.case):
         return True
-    polarity = wanted(sides.case.gold)
-    if polarity is not None and (polarity.alone or stated(sides.claim) is not polarity.yes):
-        return stated(sides.claim) is polarity.yes
-    if not sides.gold:  # signs alone, such as ∞
-        signs = [word.strip(".,;:!?'\"") for word in sides.claim.split() if not split_words(word)]
+    polarity = read_gold_polarity(words.case.gold)
+    if polarity is not None:
+        is_as_wanted = read_answer_polarity(words.claim) is polarity.yes
+        if polarity.alone or not is_as_wanted:
+            return is_as_wanted
+    if not words.gold:  # signs alone, such as ∞
+        gold = normalise(words.case.gold)
+        signs = [word.strip(".,;:!?'\"") for word in words.claim.split() if not split_words(word)]
         return bool(gold) and [gold] == [sign for sign in signs if sign]
-    if _is_guess(sides):
+    if _is_guess(words):
         return False
-    if _same(sides.gold, sides.answer) or _is_short_form(sides):
+    if _differ_in_endings(words.gold, words.answer) or _is_short_form(words):
         return True
-    if _is_of_another(sides):
-        return False
-    if not sides.hits.issuperset(_decisive(sides)):
-        return False
-    if (not content(sides.gold) or sides.gold == ["may"]) and not _quotes(sides):
-        return False
-    if any(word not in sides.answer and _OPPOSITES[word] in sides.answer for word in sides.gold if word in _OPPOSITES):
-        return False
-    only_denies = set(sides.telling) == {NOT}
-    matched = sides.hits - {"" if only_denies else NOT}
-    if only_denies and _RELEASING.intersection(sides.answer):
-        return False
-    return False if not matched or _denied(sides) or _miscounts(sides) else None
+    return False if _lacks_something(words) or _contradicts(words) else None
 
 
-def _miscounts(sides: Sides) -> bool:
+def _lacks_something(words: Comparison) -> bool:
+    """Whether the answer lacks what no other words make up for."""
+    if _is_of_another(words) or not words.matches.issuperset(words.decisive):
+        return True
+    only_denies = set(words.key_words) == {NOT}
+    if not words.matches - {"" if only_denies else NOT} or (only_denies and _RELEASING.intersection(words.answer)):
+        return True
+    return (not drop_function_words(words.gold) or words.gold == ["may"]) and not _quotes(words)
+
+
+def _contradicts(words: Comparison) -> bool:
+    opposites = (word for word in words.gold if word in _OPPOSITES)
+    is_opposed = any(word not in words.answer and _OPPOSITES[word] in words.answer for word in opposites)
+    return is_opposed or _denies(words) or _miscounts(words)
+
+
+def _miscounts(words: Comparison) -> bool:
     """Whether the answer has other numbers in place of the gold answer's, which are no rough ones, or 2-1 for 1-2."""
-    rough = {number for word, number in pairwise(sides.gold) if word in _ROUGH}
-    others = {word for word in sides.answer if is_number(word)}.difference(sides.gold, sides.asked)
-    if others and not rough.issuperset(_missing(sides)):
+    rough = {number for word, number in pairwise(words.gold) if word in _ROUGH}
+    others = {word for word in words.answer if is_number(word)}.difference(words.gold, words.asked)
+    if others and not rough.issuperset(words.missing_numbers):
         return True
-    said = ranges(sides.answer)
-    return any((one, other) not in said and (other, one) in said for one, other in ranges(sides.gold))
+    ranges = find_ranges(words.answer)
+    return any((one, other) not in ranges and (other, one) in ranges for one, other in find_ranges(words.gold))
 
 
-def _quotes(sides: Sides) -> bool:
+def _quotes(words: Comparison) -> bool:
     """Whether the words of a name that has no content words, such as The Who, stand in the answer in their order.
 
     May is none that may be.
     """
-    _, _, name = sides.case.gold.strip().rpartition(" ")
-    is_name = name[:1].isupper() and name.lower() not in ARTICLES and sides.claim != sides.claim.lower()
-    if is_name and name not in sides.claim and name.upper() not in sides.claim:
+    _, _, name = words.case.gold.strip().rpartition(" ")
+    is_name = name[:1].isupper() and name.lower() not in ARTICLES and words.claim != words.claim.lower()
+    if is_name and name not in words.claim and name.upper() not in words.claim:
         return False
-    return f" {' '.join(sides.gold)} " in f" {' '.join(sides.answer)} "
+    return f" {' '.join(words.gold)} " in f" {' '.join(words.answer)} "
 
 
-def _is_short_form(sides: Sides) -> bool:
+def _is_short_form(words: Comparison) -> bool:
     """Whether the answer is a last name alone, a place without its land, none for 0, or written in one word."""
-    said, gold, question = content(sides.answer), sides.case.gold, sides.case.question
-    if "".join(sides.gold) == "".join(sides.answer) and all(map(str.isalpha, sides.gold)):
+    content, gold, question = drop_function_words(words.answer), words.case.gold, words.case.question
+    if "".join(words.gold) == "".join(words.answer) and all(map(str.isalpha, words.gold)):
         return len(gold) >= _SHORTEST_JOINED
-    if {(*content(sides.gold),), (*said,)} == {("0",), (NOT,)}:
+    if {(*drop_function_words(words.gold),), (*content,)} == {("0",), (NOT,)}:
         return True
-    if (
-        _PERSON.search(question)
-        and _NAME.fullmatch(gold)
-        and sides.gold[-1].isalpha()
-        and not is_marked(sides.gold[-1])
-    ):
-        last = gold.split()[-1]
-        alone = re.fullmatch(
-            rf"(?:[Ii]t|[Tt]his|[Tt]he \w+)\b[^A-Z]{{0,60}}\b(?:by|is|was) {re.escape(last)}\W*", sides.claim
-        )
-        return said == [sides.gold[-1]] or (alone is not None and NOT not in sides.answer)
+    last = words.gold[-1]
+    if _PERSON.search(question) and _NAME.fullmatch(gold) and last.isalpha() and not is_marked(last):
+        name = re.escape(gold.split()[-1])
+        alone = re.fullmatch(rf"(?:[Ii]t|[Tt]his|[Tt]he \w+)\b[^A-Z]{{0,60}}\b(?:by|is|was) {name}\W*", words.claim)
+        return content == [last] or (alone is not None and NOT not in words.answer)
+    formula = flatten_powers(gold).strip() if len(gold) <= _LONGEST_NAME else ""
+    if is_formula(formula) and NOT not in words.answer:
+        return has_formula(formula, flatten_powers(words.claim))
     place, comma, _ = gold.partition(", ")
-    if _is_formula(gold) and NOT not in sides.answer:
-        return _has_formula(_flat(gold).strip(), _flat(sides.claim))
-    return (
-        bool(comma and said and _PLACE.search(question)) and place[:1].isupper() and said == content(split_words(place))
-    )
+    is_place = comma and content and _PLACE.search(question) and place[:1].isupper()
+    return bool(is_place) and content == drop_function_words(split_words(place))
 
 
-def _is_of_another(sides: Sides) -> bool:
+def _is_of_another(words: Comparison) -> bool:
     """Whether the answer lacks a formula, an era or an item of a list, or has the initials of somebody else."""
-    gold, claim = sides.case.gold, sides.claim
-    if "bc" in sides.gold and "bc" not in sides.answer and "bc" not in sides.asked and any(map(is_number, sides.gold)):
+    gold, claim = words.case.gold, words.claim
+    if "bc" in words.gold and "bc" not in words.answer and "bc" not in words.asked and any(map(is_number, words.gold)):
         return True
     if len(gold) <= _LONGEST_NAME:
-        flat, said = _flat(gold), _flat(claim)
-        for formula in filter(_FUNCTION.search, _TERM.findall(flat)):
-            if not _has_formula(formula, said):
-                return True
+        flat = flatten_powers(claim)
+        if not all(has_formula(formula, flat) for formula in list_formulas(flatten_powers(gold))):
+            return True
         known = _INITIALS.findall(claim)
         for letters, name in _INITIALS.findall(gold):
-            others = [_letters(other) for other, same in known if same == name]
-            mine = _letters(letters)
+            others = [re.sub(r"\W", "", other) for other, same in known if same == name]
+            mine = re.sub(r"\W", "", letters)
             if others and not any(mine.startswith(other) or other.startswith(mine) for other in others):
                 return True
-    items = [] if CHOICE in sides.gold else candidates(gold)
-    return any(not _hits(content(split_words(item, sides.style)), sides.answer) for item in items)
+    items = [] if CHOICE in words.gold else list_candidates(gold)
+    return not all(match(drop_function_words(split_words(item, words.style)), words.answer) for item in items)
 
 
-def _is_formula(gold: str) -> bool:
-    flat = _flat(gold).strip() if len(gold) <= _LONGEST_NAME else ""
-    return _TERM.fullmatch(flat) is not None and _FUNCTION.search(flat) is not None
-
-
-def _has_formula(formula: str, said: str) -> bool:
-    letters = r"\s*".join(map(re.escape, re.sub(r"\s", "", formula)))
-    return re.search(rf"(?<![\w^]){letters}(?![\w^])", said) is not None
-
-
-def _flat(formula: str) -> str:
-    return _RAISED.sub(r"^\g<0>", formula.replace("**", "^")).translate(_PLAIN_FORMULA)
-
-
-def _letters(initials: str) -> str:
-    return re.sub(r"\W", "", initials)
-
-
-def _decisive(sides: Sides) -> frozenset[str]:
-    """Of the telling words the letters, numerals and formulas: without them it is another vitamin or another war."""
-    found = frozenset(word for word in sides.telling if is_marked(word))
-    return found.intersection(split_words(without_asides(sides.case.gold))) if found else found
-
-
-def _is_guess(sides: Sides) -> bool:
+def _is_guess(words: Comparison) -> bool:
     """Whether the answer is a list of candidates, of which only some are the gold answer, and this is no list."""
-    items = candidates(sides.claim)
-    if len(sides.gold) == 1 and is_marked(sides.gold[0]):  # which option it is
-        said = split_words(_REASON.split(sides.claim, maxsplit=1)[0], sides.style)
+    items = list_candidates(words.claim)
+    if len(words.gold) == 1 and is_marked(words.gold[0]):  # which option it is
+        said = split_words(_REASON.split(words.claim, maxsplit=1)[0], words.style)
         threes = zip(said, said[1:], said[2:], strict=False)
-        if any(joint == "and" and sides.gold[0] in (a, b) and is_marked(a) and is_marked(b) for a, joint, b in threes):
+        if any(joint == "and" and words.gold[0] in (a, b) and is_marked(a) and is_marked(b) for a, joint, b in threes):
             return True
-        items = items or [word for word in _unique(said) if is_marked(word)][2:]
-    if is_undecided(sides.claim) and not is_undecided(sides.case.gold):
+        items = items or [word for word in unique(said) if is_marked(word)][2:]
+    if is_undecided(words.claim) and not is_undecided(words.case.gold):
         return True
-    if not items or is_list(sides.case.gold) or CHOICE in sides.gold:
+    if not items or is_list(words.case.gold) or CHOICE in words.gold:
         return False
-    return any(not _hits(sides.telling, split_words(item, sides.style)) for item in items)
+    return not all(match(words.key_words, split_words(item, words.style)) for item in items)
 
 
-def _same(gold: Sequence[str], answer: Sequence[str]) -> bool:
+def _differ_in_endings(gold: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether the words differ in their endings at most; articles do not count unless there is nothing else: type A."""
     one, other = ([word for word in side if word not in ARTICLES] or side for side in (gold, answer))
     return bool(one) and len(one) == len(other) and all(stem(a) == stem(b) for a, b in zip(one, other, strict=True))
 
 
-def _denied(sides: Sides) -> bool:
+def _denies(words: Comparison) -> bool:
     """Whether every match stands shortly after a `not`, and neither question nor gold answer denies anything."""
-    claim = _INSTEAD.sub(" not ", sides.claim)
-    if NOT in sides.asked or NOT in sides.gold or (NOT not in sides.answer and claim == sides.claim):
+    claim = _INSTEAD.sub(" not ", words.claim)
+    if NOT in words.asked or NOT in words.gold or (NOT not in words.answer and claim == words.claim):
         return False
     claim = _PASSED_OVER.sub(r"\1 but ", _INTERJECTED.sub("", claim))
     subject = _SUBJECT.match(claim)
-    if subject and set(sides.telling) <= set(split_words(subject[1])):
+    if subject and set(words.key_words) <= set(split_words(subject[1])):
         return True
-    wanted, reach = all_keys(sides.telling), 0
+    wanted, reach = get_all_keys(words.key_words), 0
     for word in split_words(claim):
         if word == NOT:
             reach = _REACH + 1
@@ -332,42 +264,3 @@ def _denied(sides: Sides) -> bool:
             reach = _REACH  # for a name of several words
         reach = max(0, reach - 1)
     return True
-
-
-def measure(sides: Sides) -> dict[str, float]:
-    """What WEIGHTS weighs, by name: shares of 0 to 1, signs of -1 to 1. The gold answer has a word at least."""
-    recall = len(sides.hits) / len(sides.telling)
-    return {
-        "constant": 1.0,
-        "recall": recall,
-        "numbers_missing": _numbers_missing(sides),
-        "choice": recall if CHOICE in sides.gold else 0.0,
-        "denial": _denial(sides),
-    }
-
-
-def compute_log_odds(found: Mapping[str, float]) -> float:
-    """The logarithm of how much likelier right is than wrong."""
-    return sum(WEIGHTS[name] * value for name, value in found.items())
-
-
-def _numbers_missing(sides: Sides) -> float:
-    """The share of the gold answer's numbers that the answer has not."""
-    return len(_missing(sides)) / len(_numbers(sides)) if _numbers(sides) else 0.0
-
-
-def _numbers(sides: Sides) -> list[str]:
-    """Those of the gold answer that the question does not contain, if there are such."""
-    numbers = [word for word in _unique(sides.gold) if is_number(word)]
-    return _new(numbers, sides.asked) or numbers
-
-
-def _missing(sides: Sides) -> list[str]:
-    found = set(sides.answer) - _of_another_unit(sides.gold, sides.answer, sides.asked)
-    return [word for word in _numbers(sides) if word not in found]
-
-
-def _denial(sides: Sides) -> float:
-    if NOT not in sides.gold:
-        return 0.0
-    return 1.0 if NOT in sides.answer else -1.0

@@ -5,11 +5,12 @@ It is asked at temperature 0. What is neither yes nor no, and a call that failed
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+from stages.errors import SealError
 from stages.judges.base import Case, Verdict, grade_in_order
 from stages.judges.cache import Cache
-from stages.judges.factory import advise_judge_flags
 from stages.judges.several_golds import is_unanswerable
 from stages.records.record import content_id
 from stages.records.thoughts import remove_thoughts
@@ -37,6 +38,17 @@ _VERDICT = re.compile(r"[\s`'\"*_.!(\[]*(yes|no)[\s`'\"*_.!)\]]*", re.IGNORECASE
 MAX_TOKENS = 16  # a word, its punctuation, and a little room
 _NO_TEXT = "unparsable: the reply has no text"
 _FAILURES = ("api_error", "timeout", "unparsable", "refused", "truncated")
+
+
+@contextmanager
+def advise_judge_flags() -> Iterator[None]:
+    """Reword what a server's error advises: a judge's address and model are given with --judge."""
+    try:
+        yield
+    except SealError as error:
+        told = re.sub(r"--base-url(?= http)", "--judge openai:NAME@URL with the URL", str(error))
+        told = told.replace("--base-url", "the URL in --judge").replace("as --model", "in --judge")
+        raise type(error)(told.replace("--model", "the model in --judge")) from None
 
 
 def parse_verdict(text: str) -> bool | None:
@@ -89,7 +101,7 @@ class OpenAIJudge:
         """The verdict on each case, as they come. A case that comes again while it is asked is not asked twice."""
         waiting: dict[str, list[Case]] = {}
         for case in cases:
-            known, name = self.known(case), get_case_id(case)
+            known, name = self.get_cached(case), get_case_id(case)
             if known is not None:
                 self.cached += 1
                 yield case, Verdict(known)
@@ -106,9 +118,9 @@ class OpenAIJudge:
 
     def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
         """What would be sent: a call for each case whose verdict is not in the cache."""
-        return (self.call(case) for case in cases if self.known(case) is None)
+        return (self.call(case) for case in cases if self.get_cached(case) is None)
 
-    def known(self, case: Case) -> bool | None:
+    def get_cached(self, case: Case) -> bool | None:
         """The cached verdict; None where there is none."""
         raw = self.cache.get(put_in_words(case)) if self.cache else None
         return None if raw is None else parse_verdict(raw)
@@ -126,7 +138,7 @@ class OpenAIJudge:
         self.sent.setdefault(call.id, []).append(call)
         self.transport.submit(call)
 
-    def _mended(self, case: Case, reply: Reply) -> Call | None:
+    def _amend(self, case: Case, reply: Reply) -> Call | None:
         """The call as the server wants it, where it has said so and was not yet asked so."""
         told = self.dialect.learn(reply.failure, self.sent[reply.id][-1].body, f"the judge {self.name}")
         if told:
@@ -136,9 +148,9 @@ class OpenAIJudge:
 
     def _settle(self, replies: Iterable[Reply], waiting: dict[str, list[Case]]) -> Iterator[tuple[Case, Verdict]]:
         for reply in replies:
-            mended = self._mended(waiting[reply.id][0], reply) if self.transport.live else None
-            if mended:
-                self._submit(mended)
+            amended = self._amend(waiting[reply.id][0], reply) if self.transport.live else None
+            if amended:
+                self._submit(amended)
                 continue
             self.sent.pop(reply.id, None)
             cases = waiting.pop(reply.id)

@@ -14,7 +14,8 @@ import numpy as np
 
 from stages import tasks
 from stages.judges.base import Case
-from stages.judges.lexical import WEIGHTS, compare_words, decide_by_rule, measure
+from stages.judges.lexical import WEIGHTS, decide_by_rule, measure
+from stages.judges.reading.comparison import compare_words
 
 RIDGE = 1.0  # L2 penalty on all coefficients but the constant
 FOLDS = 10
@@ -64,20 +65,21 @@ def unique(rows: Iterable[Graded]) -> list[Graded]:
 
 
 @cache
-def weighable(case: Case) -> Weights | None:
-    """What is to be weighed; None where a rule decides."""
-    sides = compare_words(case)
-    return measure(sides) if decide_by_rule(sides) is None else None
+def decide(case: Case) -> bool | Weights:
+    """The verdict where a rule decides; else what is to be weighed."""
+    words = compare_words(case)
+    ruled = decide_by_rule(words)
+    return measure(words) if ruled is None else ruled
 
 
 def fit(rows: Sequence[Graded], names: Sequence[str] = MEASURES) -> dict[str, float]:
     """The coefficients that make GPT-4.1's verdicts likeliest on the unique triples that no rule decides."""
-    known = [(measured, row.correct) for row in unique(rows) if (measured := weighable(row.case)) is not None]
-    found = logistic(
+    known = [(found, row.correct) for row in unique(rows) if not isinstance(found := decide(row.case), bool)]
+    weights = logistic(
         np.array([[measured[name] for name in names] for measured, _ in known]),  # (triples, measures)
         np.array([correct for _, correct in known], dtype=float),
     )
-    return dict(zip(names, (round(float(weight), DECIMALS) for weight in found), strict=True))
+    return dict(zip(names, (round(float(weight), DECIMALS) for weight in weights), strict=True))
 
 
 def logistic(inputs: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -97,14 +99,11 @@ def logistic(inputs: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 def weighed(rows: Iterable[Graded], weights: Weights) -> list[bool]:
     """The lexical judge's verdicts with other coefficients; a measure without one counts nothing."""
-    found = []
-    for row in rows:
-        measured = weighable(row.case)
-        if measured is None:
-            found.append(bool(decide_by_rule(compare_words(row.case))))
-        else:
-            found.append(sum(weights.get(name, 0.0) * value for name, value in measured.items()) > 0)
-    return found
+    decided = (decide(row.case) for row in rows)
+    return [
+        found if isinstance(found, bool) else sum(weights.get(name, 0.0) * found[name] for name in found) > 0
+        for found in decided
+    ]
 
 
 def cross_validated(rows: Sequence[Graded], names: Sequence[str]) -> float:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from stages.judges.base import Case, Judge
 from stages.judges.exact import ExactJudge
 from stages.judges.lexical import LexicalJudge
-from stages.judges.reading.numbers import TENS, UNITS, detect_style, split_numbers
-from stages.judges.text_normalization import split_words
+from stages.judges.numbers.spelled import TENS, UNITS
+from stages.judges.numbers.style import detect_style
+from stages.judges.numbers.tokens import split_numbers
+from stages.judges.reading.text_normalization import split_words
 
 SAME = """
 3,14 = 3.14 | 1 854 = 1854 | 1,854 = 1854 | 1’854 = 1854 | 1\u2009854 = 1,854 | 1\u202f854\u202f000 = 1.854.000

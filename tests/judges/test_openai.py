@@ -13,8 +13,15 @@ from stages.errors import BadConfig, Denied, Unavailable
 from stages.interfaces import NullProgress
 from stages.judges.base import Case, Verdict
 from stages.judges.cache import Cache
-from stages.judges.factory import advise_judge_flags
-from stages.judges.openai import MAX_TOKENS, PROMPT, SEVERAL_GOLDS_PROMPT, OpenAIJudge, parse_verdict, write_prompt
+from stages.judges.openai import (
+    MAX_TOKENS,
+    PROMPT,
+    SEVERAL_GOLDS_PROMPT,
+    OpenAIJudge,
+    advise_judge_flags,
+    parse_verdict,
+    write_prompt,
+)
 from stages.services.base import Call, Failure, Reply, Usage
 from stages.services.vllm_server import probe_server
 from tests.services import behaviours as does

@@ -152,7 +152,7 @@ def test_what_was_never_said_cannot_be_right() -> None:
 class Keeping(ExactJudge):
     """Knows its verdict on every answer but one."""
 
-    def known(self, case: Case) -> bool | None:
+    def get_cached(self, case: Case) -> bool | None:
         return None if case.prediction == "a house" else True
 
 

@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
+
+from stages.judges.reading.letters import MOST_TEXTS
 
 _LONGEST_QUESTION = 200  # words of it that are looked for
 _SHORTEST_ECHO = 4  # words: a shorter question may be asked again in passing
@@ -72,11 +75,17 @@ _CLAUSE = re.compile(
 _LONGEST_ITEM = 4  # words
 
 
-def claimed(question: str, gold: str, answer: str) -> str:
+def extract_claim(question: str, gold: str, answer: str) -> str:
     """The answer without the prompt and, unless the gold answer is one, refusals; of a long one its outer sentences."""
     lines = (" ".join(line.split()) for line in answer.replace("’", "'").splitlines())
     text = _without_prompt(question, "\n".join(filter(None, lines)))
-    return _outer_sentences(text if _REFUSALS.search(f"it is {gold}") else _without_refusals(text))
+    return _outer_sentences(text if _is_refusal(gold) else _without_refusals(text))
+
+
+@lru_cache(maxsize=MOST_TEXTS)
+def _is_refusal(gold: str) -> bool:
+    """Whether a gold answer itself says that something is not known or not so."""
+    return _REFUSALS.search(f"it is {gold}") is not None
 
 
 def _without_prompt(question: str, answer: str) -> str:
@@ -112,7 +121,8 @@ def _outer_sentences(answer: str) -> str:
     return " ".join([*sentences[0][:_SENTENCE], ".", *sentences[-1][-_SENTENCE:]])
 
 
-def candidates(claim: str) -> Sequence[str]:
+@lru_cache(maxsize=MOST_TEXTS)
+def list_candidates(claim: str) -> Sequence[str]:
     """The items of a claim that is nothing but a list of candidates: with an `or`, or four and more; else none."""
     lead = _LEAD.match(claim)
     bare = claim[lead.end() :] if lead else claim

@@ -7,7 +7,9 @@ writes those out again: a letter that is a name, or a numeral, as capitals, a si
 import re
 import string
 import unicodedata
+from functools import lru_cache
 
+MOST_TEXTS = 1024  # that are remembered: questions and gold answers come again and again
 _MOST_ACCENTS = 30  # on one letter, as in Unicode's stream-safe texts: to sort more of them takes quadratic time
 _SMALL = "₀₁₂₃₄₅₆₇₈₉"
 _SIGNS = "+#*-"
@@ -71,7 +73,7 @@ _INITIAL = re.compile(r"(?<![\w'’.-])[A-Za-z]\.(?=\s*\w{2})|(?<=[a-z] )[A-Z](?
 _BRACKETED = re.compile(r"\([^()]*\)")
 
 
-def composed(text: str) -> str:
+def compose(text: str) -> str:
     """In Unicode's form NFC; full and half width, ligatures and small digits made plain, invisible signs left out."""
     if text.isascii():
         return text
@@ -89,14 +91,16 @@ def _of_usual_width(letter: str) -> str:
     return letter if not shape or shape.startswith(_KEPT_APART) else unicodedata.normalize("NFKC", letter)
 
 
+@lru_cache(maxsize=MOST_TEXTS)
 def mark_signs(text: str) -> str:
     """The composed text, in which a sign that belongs to a letter is marked: C++, O-, Na+."""
     return _SIGNED.sub(lambda found: re.sub(r"[-−–+#*]", _private_sign, found[0]), spell_out(text).translate(_ERASED))
 
 
+@lru_cache(maxsize=MOST_TEXTS)
 def spell_out(text: str) -> str:
     """The composed text, in which what is written in several ways is written in one: No. 5, WW2, O positive."""
-    text = composed(text)
+    text = compose(text)
     for spelled, written in _SPELLED:
         text = spelled.sub(written, text)
     return text
@@ -112,7 +116,7 @@ def mark(text: str) -> str:
     for name, short in _NAMES:
         text = name.sub(short, text)
     text = _FORMULA.sub(lambda found: re.sub(r"\d", lambda digit: _PRIVATE[_SMALL[int(digit[0])]], found[0]), text)
-    text = NUMERAL.sub(lambda found: _private(found[0]) if value(found[0].upper()) else found[0], text)
+    text = NUMERAL.sub(lambda found: _private(found[0]) if read_numeral(found[0].upper()) else found[0], text)
     text = _LABELLED.sub(lambda found: found[0][:-1] + _private(found[0][-1]), text)
     text = _RULER.sub(lambda found: found[0][:-1] + _private("I"), text)
     return _NAMED.sub(lambda found: _private(found[0]), text)
@@ -122,7 +126,7 @@ def _private(letters: str) -> str:
     return "".join(_PRIVATE[letter] for letter in letters.upper())
 
 
-def value(numeral: str) -> int | None:
+def read_numeral(numeral: str) -> int | None:
     """What a Roman numeral in capitals is worth; None if it is none."""
     if not numeral or not _WELL_FORMED.fullmatch(numeral):
         return None
@@ -135,6 +139,6 @@ def is_marked(word: str) -> bool:
     return (len(word) == 1 and word.isascii() and word.isalpha()) or word[0].isupper() or word[-1] in _SIGNS + _SMALL
 
 
-def without_asides(text: str) -> str:
+def strip_asides(text: str) -> str:
     """Without the initials of names and without brackets, whose letters an answer may leave out."""
     return _INITIAL.sub(" ", _BRACKETED.sub(" ", text))

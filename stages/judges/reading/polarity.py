@@ -39,13 +39,13 @@ class Polarity:
     alone: bool
 
 
-def wanted(gold: str) -> Polarity | None:
+def read_gold_polarity(gold: str) -> Polarity | None:
     """None if the gold answer is neither yes nor no."""
     found = _WANTED.fullmatch(gold.casefold())
     return Polarity(found["yes"] is not None, found["more"] is None) if found else None
 
 
-def stated(answer: str) -> bool | None:
+def read_answer_polarity(answer: str) -> bool | None:
     """Whether an answer says yes: by its first word, else by whether it denies something. None if it says neither."""
     text = _RELEASE.sub(" ", answer.casefold().replace("’", "'"))
     text = _NOT_TRUE.sub(" false ", _NO_DOUBT.sub(" yes ", text))

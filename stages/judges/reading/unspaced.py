@@ -56,7 +56,7 @@ _AROUND = re.compile("^[是在于於叫](?=..)|(?<=..)(?:です|でした|であ
 _SIGN = ("Mn", "Mc")
 
 
-def forms(name: str) -> frozenset[str]:
+def get_forms(name: str) -> frozenset[str]:
     """The name, also without a verb around it (在北京, 東京です), and without `city` behind it (北京市)."""
     bare = _AROUND.sub("", name)
     return frozenset({name, bare, bare[:-1] if len(bare) > 2 and bare.endswith(_PLACE) else bare})
@@ -69,12 +69,12 @@ def is_phrase(word: str) -> bool:
     )
 
 
-def pairs(word: str) -> frozenset[str]:
+def list_pairs(word: str) -> frozenset[str]:
     """Each two letters that follow one another, as no name is written."""
     return frozenset(f"{word[at : at + 2]}…" for at in range(len(word) - 1))
 
 
-def names_in(written: str) -> frozenset[str]:
+def find_names(written: str) -> frozenset[str]:
     """All that may be a name in what is written without spaces, and its pairs of letters. Linear in the text."""
     kinds = [_kind(letter) for letter in written]
     sentence = "hiragana" not in kinds and any(letter in _JOINING["han"] for letter in written)
@@ -87,7 +87,7 @@ def names_in(written: str) -> frozenset[str]:
         for last in range(first + 1, min(len(written), first + _LONGEST.get(kinds[first], _LONGEST_SPELT)) + 1)
         if ends[last]
     }
-    return frozenset(found) | forms(written) | pairs(written)
+    return frozenset(found) | get_forms(written) | list_pairs(written)
 
 
 def _kind(letter: str) -> str:

@@ -12,10 +12,15 @@ from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import pairwise
 
-from stages.judges.reading.letters import SHOWN, composed, is_marked, mark, value
-from stages.judges.reading.numbers import CURRENCIES, MEASURED, PLAIN, Style, is_fraction, split_numbers
-from stages.judges.reading.unspaced import ALIKE, UNSPACED, forms, is_phrase, names_in, pairs
+from stages.judges.numbers.amounts import is_fraction
+from stages.judges.numbers.style import PLAIN, NumberStyle
+from stages.judges.numbers.tables import CharacterTable, list_words
+from stages.judges.numbers.tokens import split_numbers
+from stages.judges.numbers.units import ALL_UNITS, CURRENCIES
+from stages.judges.reading.letters import MOST_TEXTS, SHOWN, compose, is_marked, mark, read_numeral
+from stages.judges.reading.unspaced import ALIKE, UNSPACED, find_names, get_forms, is_phrase, list_pairs
 
+_MOST_WORDS = 1 << 14  # that are remembered
 _LONGEST = 40  # letters: what is longer is no English word
 _SHORTEST_SHARED = 5  # letters that two words must at least begin with, if they are to count as one
 _LONGEST_ENDING = 3  # letters by which each of two such words may go on differently
@@ -27,14 +32,10 @@ NOT = "not"
 _TO = "to"
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
 ARTICLES = frozenset({"a", "an", "the"})
 _FUNCTION_WORDS = ARTICLES.union(
     CURRENCIES,
-    _listed(
+    list_words(
         "of in on at by for to from with as and or but nor so than then that this these those it its he she they them "
         "his her their we our you your i my me him who whom whose which what when where why how is are was were be "
         "been being am do does did done has have had having will would can could might shall should must there "
@@ -42,7 +43,7 @@ _FUNCTION_WORDS = ARTICLES.union(
         "other only very just s t approximately around circa roughly etwa environ в году год года °"
     ),
 )
-_DENIALS = _listed(
+_DENIALS = list_words(
     "no never none nor neither without cannot nobody nothing isnt wasnt arent werent dont doesnt didnt hasnt havent "
     "hadnt wont wouldnt cant couldnt shouldnt nicht nie kein keine keinen pas jamais niet geen ikke inte nao не нет"
 )
@@ -70,14 +71,6 @@ _WRITTEN_OUT = {"%": " percent ", "&": " and ", ".": "."} | dict.fromkeys("'’�
 _WRITTEN_OUT |= {chr(code): shown for code, shown in SHOWN.items()}
 
 
-class _Folded(dict[int, str]):
-    """What becomes of each letter, found when it is first met; for `str.translate`."""
-
-    def __missing__(self, code: int) -> str:
-        self[code] = found = _fold(chr(code))
-        return found
-
-
 def _fold(letter: str) -> str:
     """Small and without accents; a digit of any script in ours; a space for what is no letter."""
     if letter in _WRITTEN_OUT:
@@ -91,13 +84,14 @@ def _fold(letter: str) -> str:
     return f" {kept} " if UNSPACED.match(kept) else kept
 
 
-_FOLDED = _Folded()
+_FOLDED = CharacterTable(_fold)
 
 
-def split_words(text: str, style: Style = PLAIN) -> list[str]:
+@lru_cache(maxsize=MOST_TEXTS)
+def split_words(text: str, style: NumberStyle = PLAIN) -> tuple[str, ...]:
     """The words of a text in order, as they are to be compared; numbers in digits, every denial as `not`."""
     pieces = split_numbers(mark(text), style)
-    return [word for known, piece in pieces for word in (_parts(piece) if known else _between(piece))]
+    return tuple(word for known, piece in pieces for word in (_parts(piece) if known else _between(piece)))
 
 
 def _parts(number: str) -> list[str]:
@@ -116,9 +110,9 @@ def _between(text: str) -> list[str]:
     return [_SAME.get(word, word) for word in _TOKEN.findall(folded)]
 
 
-def respelled(text: str) -> dict[str, str]:
+def respell(text: str) -> dict[str, str]:
     """The words that can be written without umlauts: muller by mueller."""
-    plain = composed(text).lower()
+    plain = compose(text).lower()
     if _UMLAUT.search(plain) is None:
         return {}
     return {
@@ -132,26 +126,27 @@ def is_number(word: str) -> bool:
     return word[word[0] in "-±" :][:1].isdigit()
 
 
-def units(found: Sequence[str]) -> Mapping[str, AbstractSet[str]]:
+def find_units(found: Sequence[str]) -> Mapping[str, AbstractSet[str]]:
     """Each number with the units that follow it, "" where none does."""
     known: defaultdict[str, set[str]] = defaultdict(set)
     for word, following in pairwise([*found, ""]):
         if is_number(word):
-            known[word].add(following if following in MEASURED else "")
+            known[word].add(following if following in ALL_UNITS else "")
     return known
 
 
-def ranges(found: Sequence[str]) -> set[tuple[str, str]]:
+def find_ranges(found: Sequence[str]) -> set[tuple[str, str]]:
     """The numbers with "to" between them: ranges, scores, ratios, times."""
     threes = zip(found, found[1:], found[2:], strict=False)
     return {(one, other) for one, to, other in threes if to == _TO and is_number(one) and is_number(other)}
 
 
-def content(found: Iterable[str]) -> list[str]:
+def drop_function_words(found: Iterable[str]) -> list[str]:
     """The words that say something: all but the function words."""
     return [word for word in found if word not in _FUNCTION_WORDS]
 
 
+@lru_cache(maxsize=_MOST_WORDS)
 def stem(word: str) -> str:
     """Without its English ending (Snowball) or its Korean particle."""
     english = len(word) <= _LONGEST and word.isascii() and word.isalpha() and not word[0].isupper()
@@ -162,23 +157,23 @@ def _american(found: re.Match[str]) -> str:
     return "or" if found[1] else "er"
 
 
-@lru_cache(maxsize=1 << 16)
 def _english(word: str) -> str:
     from snowballstemmer.english_stemmer import EnglishStemmer  # type: ignore[import-untyped]
 
     return str(EnglishStemmer().stemWord(word))  # a new one each time: it works on a state of its own
 
 
+@lru_cache(maxsize=_MOST_WORDS)
 def get_keys(word: str) -> frozenset[str]:
     """Two words count as one if they share a key: their stems are equal, or begin alike and differ in the ending.
 
     A numeral has that of its number, too. Words with signs that are letters (Indian scripts) are compared whole.
     """
     if is_marked(word):
-        worth = value(word.upper()) if word in ("v", "x") or word[0].isupper() else None
+        worth = read_numeral(word.upper()) if word in ("v", "x") or word[0].isupper() else None
         return frozenset({word, word.lower() if len(word) > 1 else word, str(worth or word)})
     if UNSPACED.match(word):
-        return forms(word)
+        return get_forms(word)
     if is_number(word) or not word.isalpha():
         return frozenset({word})
     known = stem(word)
@@ -189,13 +184,13 @@ def get_keys(word: str) -> frozenset[str]:
     )
 
 
-def all_keys(found: Iterable[str]) -> frozenset[str]:
+def get_all_keys(found: Iterable[str]) -> frozenset[str]:
     """Those of every word, and of the names that stand within what is written without spaces."""
-    return frozenset(key for word in set(found) for key in (names_in(word) if UNSPACED.match(word) else get_keys(word)))
+    return frozenset().union(*(find_names(word) if UNSPACED.match(word) else get_keys(word) for word in set(found)))
 
 
-def has(word: str, known: frozenset[str]) -> bool:
+def has_word(word: str, known: frozenset[str]) -> bool:
     """Whether a word, or most of a phrase without spaces, is among what has these keys."""
     if is_phrase(word):
-        return len(known & pairs(word)) >= ALIKE * len(pairs(word))
+        return len(known & list_pairs(word)) >= ALIKE * len(list_pairs(word))
     return not known.isdisjoint(get_keys(word))
