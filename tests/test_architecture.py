@@ -44,7 +44,6 @@ NOT_YET = {  # arrows that still point upwards
     ("stages.sources.squad", "stages.judges.several_golds"),
 }
 CIRCLES = {  # that are still closed, by an import inside a function
-    ("stages.judges.openai", "stages.judges.factory"),
     ("stages.tokens.tokenization", "stages.tokens.token_counts"),
     ("stages.tokens.chat_templates", "stages.tokens.token_counts"),
 }  # that are still closed

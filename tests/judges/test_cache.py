@@ -30,7 +30,7 @@ def test_a_verdict_for_several_gold_answers_is_one_for_just_these(tmp_path: Path
 
 def test_a_verdict_that_an_older_seal_kept_is_still_known(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "verdicts.sqlite", "judge", "template", HERE)
-    assert cache._key(CASE) == "704f13d0588ec3f01a371ad694ed51e89ca2ce26f38697a526f345a7ac80910a"
+    assert cache._get_key(CASE) == "704f13d0588ec3f01a371ad694ed51e89ca2ce26f38697a526f345a7ac80910a"
 
 
 def test_what_was_kept_is_known_to_the_next_run(tmp_path: Path) -> None:

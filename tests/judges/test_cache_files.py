@@ -21,13 +21,6 @@ WAYS_OUT = "give another file with --cache FILE, or --cache none"
 # ---- files of other versions, and of others
 
 
-OLD = (
-    "CREATE TABLE verdicts (key TEXT PRIMARY KEY, model TEXT NOT NULL, template TEXT NOT NULL, question TEXT NOT NULL, "
-    "gold TEXT NOT NULL, answer TEXT NOT NULL, raw TEXT NOT NULL, at TEXT NOT NULL)"
-)
-OLD_ROW = ("key", "judge", "0" * 16, CASE.question, CASE.gold, CASE.prediction, "yes", "2025-01-01")
-
-
 def made(file: Path, *statements: str) -> Path:
     with sqlite3.connect(file) as database:
         for statement in statements:
@@ -46,18 +39,6 @@ def test_a_file_of_a_newer_seal_is_refused_at_once_and_left_as_it_is(tmp_path: P
     assert file.read_bytes() == before
     sqlite3.connect(file, timeout=0).execute("BEGIN IMMEDIATE")
     assert str(file) in str(caught.value)
-
-
-def test_verdicts_of_an_older_seal_stay_in_the_file_and_are_not_taken_for_a_servers(tmp_path: Path) -> None:
-    file = made(tmp_path / "v.sqlite", OLD)
-    with sqlite3.connect(file) as database:
-        database.execute("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", OLD_ROW)
-    cache = Cache(file, "judge", "template", HERE)
-    assert cache.get(CASE) is None
-    cache.put(CASE, "no")
-    assert cache.get(CASE) == "no"
-    assert sqlite3.connect(file).execute("SELECT * FROM verdicts").fetchall() == [OLD_ROW]
-    assert sqlite3.connect(file).execute("PRAGMA user_version").fetchone() == (VERSION,)
 
 
 def test_the_order_of_the_columns_and_one_more_do_not_matter(tmp_path: Path) -> None:
@@ -132,7 +113,7 @@ def test_a_full_disk_is_known_by_its_code(tmp_path: Path) -> None:
         raise error
 
     with pytest.raises(NoSpace):
-        cache._asked(fails)
+        cache._guard(fails)
 
 
 def test_a_folder_that_finds_no_room_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

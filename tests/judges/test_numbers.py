@@ -160,7 +160,7 @@ def test_a_comma_or_point_before_three_digits_is_read_by_the_language() -> None:
     assert verdict(ExactJudge(), "3,140", "3.14", german) is True
     assert verdict(ExactJudge(), "1.854", "1854", "How many people live in Velm?") is False
     assert verdict(LexicalJudge(), "1.854 Einwohner", "1854", german) is True
-    assert detect_style(german, "1.854").comma
+    assert detect_style(german, "1.854").decimal_comma
 
 
 def test_decimals_of_a_version_are_its_parts() -> None:
@@ -202,7 +202,7 @@ def test_words_that_only_look_like_numbers_stay_words() -> None:
         "No one was there; i saw malcolm x. the second half, 10 metres per second"
     )
     assert "1" not in split_words("Honestly I do not know. Then I left, and no one saw me.")
-    assert split_words("a mix of DVD and CV") == ["a", "mix", "of", "dvd", "and", "cv"]
+    assert list(split_words("a mix of DVD and CV")) == ["a", "mix", "of", "dvd", "and", "cv"]
 
 
 @pytest.mark.parametrize(
@@ -240,12 +240,14 @@ def test_huge_texts_take_linear_time_and_never_raise(judge: Judge, text: str) ->
 
 
 def test_many_digits_and_huge_exponents_are_only_compared() -> None:
-    digits = "1234567890" * 10_000
+    digits = "1234567890" * 2_000  # Python itself converts 4,300 at most
     for judge in (ExactJudge(), LexicalJudge()):
         assert verdict(judge, digits, digits) is True
         assert verdict(judge, digits, digits[:-1] + "1") is False
         assert verdict(judge, f"{digits}.0", f"0{digits}") is True
         assert verdict(judge, "1e1000000000", "10^1000000000") is True
         assert verdict(judge, "1e1000000000", "1e1000000001") is False
+        assert verdict(judge, "1e5000 dozen", "10^5000 dozen") is True
+        assert verdict(judge, "1e5000 dozen", "1e5000") is False
         assert verdict(judge, f"1e{digits}", f"1e{digits[:-1]}") is False
         assert verdict(judge, f"1/{digits}", f"1/{digits[:-1]}") is False
