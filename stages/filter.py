@@ -14,7 +14,7 @@ from stages.files import add_filename
 from stages.records.pairs import LEARNED
 from stages.records.record import Record, SelfEdit, SftExample, derive_seed
 from stages.records.thoughts import get_learnable_text
-from stages.scoring.candidates import Candidate, Unscored, best_of, collect, compute_reliability
+from stages.scoring.candidates import Candidate, Unscored, best_of, collect, reliability
 
 Ties = Literal["first", "random", "shortest"]
 _NOTHING = -1  # the place of a text that says nothing
@@ -122,7 +122,7 @@ def run(
         empty=sum(candidate.kept == _NOTHING for candidate in candidates),
         ties=sum(len(best_of(group)) > 1 for group in contexts.values()),
         below_baseline=sum(_loses(group) for group in contexts.values()),
-        reliability=compute_reliability(list(contexts.values())),
+        reliability=reliability(list(contexts.values())),
     )
     return FilterResult(tuple(chosen), texts, summary)
 

@@ -23,7 +23,7 @@ from stages.records.record import Record, Section
 from stages.sources.distinct import UniqueLines
 
 if TYPE_CHECKING:
-    from stages.report import Row
+    from stages.report import ReportRow
 
 KINDS = ("adapter", "edit", "task")  # what a line is about: the last section that it has
 
@@ -158,14 +158,14 @@ def note_repeated(named: Sequence[tuple[str, Path]]) -> None:
             say(f"seal report: note: {' and '.join(own)} are the same file, {path.name}")
 
 
-def note_empty(named: Sequence[tuple[str, Path]], rows: "Sequence[Row]") -> None:
+def note_empty(named: Sequence[tuple[str, Path]], rows: "Sequence[ReportRow]") -> None:
     """Says which rows have no lines."""
     there = {row.label for row in rows}
     for label in dict.fromkeys(label for label, _ in named if label not in there):
         note(f"seal report: {label}: no lines in it; left out")
 
 
-def print_table(rows: "Sequence[Row]", flags: ReportFlags, stdout: int) -> None:
+def print_table(rows: "Sequence[ReportRow]", flags: ReportFlags, stdout: int) -> None:
     """The rows on stdout, and how those without a mean get one on stderr."""
     table = format_rows(rows, flags.format, flags.against, width_of(stdout))
     to_stdout(stdout, table.encode("utf-8", "replace"))

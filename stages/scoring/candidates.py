@@ -200,7 +200,7 @@ def best_of(group: Sequence[Candidate]) -> list[Candidate]:
     return [candidate for candidate in group if candidate.value == best]
 
 
-def compute_reliability(contexts: Sequence[Sequence[Candidate]]) -> float | None:
+def reliability(contexts: Sequence[Sequence[Candidate]]) -> float | None:
     """Share of the variance between the self-edits of a context that is not seed noise, 0..1.
 
     One-way random effects, pooled over contexts: 1 - (noise variance / seeds) / variance of the edits' means. None
