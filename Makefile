@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-fast test-vllm check format lint types demo demo-arc round ladder tiny-model bench torture clean clean-runs FORCE
+.PHONY: help setup setup-vllm test test-fast test-vllm check format lint types demo demo-arc round ladder tiny-model bench torture clean clean-runs FORCE
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -74,6 +74,8 @@ FAST := $(addprefix tests/,stages records sources domains scoring judges checks)
 
 test-fast: $(INSTALLED) ## Run the tests that need neither a model nor a process: 30 seconds
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest --numprocesses 2 --dist worksteal -m fast --hypothesis-profile fast $(FAST)
+
+setup-vllm: $(VLLM)/.installed ## Install vLLM, for a CPU where there is no GPU (1.3 GB)
 
 test-vllm: $(VLLM)/.installed ## Run the tests of vLLM, on a CPU where there is no GPU (installs it: 1.3 GB)
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m vllm tests/vllm
