@@ -7,7 +7,7 @@ from pathlib import Path
 from stages.domains.base import Domain
 from stages.errors import BadEdit, Untrainable
 from stages.files import remove_partials
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, NullProgress, Progress, Trainer
+from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
 from stages.records.jsonl import BadLine
 from stages.records.plan import Plan
 from stages.records.record import Adapter, Line, Record, SelfEdit, TrainStats, content_id, edit_seed
@@ -121,7 +121,7 @@ def run(
 
 def show_data(records: Iterable[Record], *, domain: Domain) -> Iterator[Line]:
     """The training data of each self-edit, without training."""
-    return (domain.shown(each.task, _edit_of(each)).model_copy(update={"meta": each.meta}) for each in records)
+    return (domain.show_data(each.task, _edit_of(each)).model_copy(update={"meta": each.meta}) for each in records)
 
 
 class Unwritten(ValueError):
@@ -131,7 +131,7 @@ class Unwritten(ValueError):
     """
 
 
-def _lesson_of(domain: Domain, record: Record) -> Lesson:
+def _lesson_of(domain: Domain, record: Record) -> TrainingSet:
     """The training data of the line's self-edit. Raises BadEdit or Unwritten where there is none."""
     edit = _edit_of(record)
     if edit.text is None:
@@ -140,7 +140,7 @@ def _lesson_of(domain: Domain, record: Record) -> Lesson:
         )
     if edit.error is not None:
         raise BadEdit(edit.error)
-    return domain.lesson(record.task, edit)
+    return domain.make_training_set(record.task, edit)
 
 
 def _edit_of(record: Record) -> SelfEdit:
@@ -156,7 +156,7 @@ class _Names:
     def __init__(self) -> None:
         self.known: dict[int, tuple[tuple[Example, ...], object]] = {}  # kept, so that no other gets the number
 
-    def of(self, lesson: Lesson) -> object:
+    def of(self, lesson: TrainingSet) -> object:
         """The examples themselves; of one that chooses hyper-parameters, whose rows are many, a digest."""
         if id(lesson.examples) not in self.known:
             every = [_identity(example) for example in lesson.examples]
@@ -164,7 +164,9 @@ class _Names:
         return self.known[id(lesson.examples)][1]
 
 
-def _job(edit: SelfEdit, lesson: Lesson, base: str, config: FitConfig, seed: int, out: Path, names: _Names) -> FitJob:
+def _job(
+    edit: SelfEdit, lesson: TrainingSet, base: str, config: FitConfig, seed: int, out: Path, names: _Names
+) -> FitJob:
     own = replace(config, **lesson.chosen)
     job_id = content_id(edit.id, base, seed, asdict(own), names.of(lesson))
     return FitJob(job_id, lesson, own, seed, out / job_id)

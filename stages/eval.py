@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stages.domains.base import Domain, Poll, Query, Reply
+from stages.domains.base import Domain, GradableAnswer, Query, Voting
 from stages.interfaces import (
     ANSWERING,
     Completion,
@@ -44,7 +44,7 @@ Queries = Mapping[str, Sequence[Query]]  # by the task's id
 class Graded:
     """The replies of one owner, and the verdicts on them, in the same order."""
 
-    replies: tuple[Reply, ...]
+    replies: tuple[GradableAnswer, ...]
     verdicts: tuple[Verdict, ...]
 
 
@@ -108,8 +108,8 @@ def run(
     completions = engine.sample([request for _, request in requests], MappedProgress(progress, keys_of))
     completions = tell_cut_off(completions, progress, "answers")
 
-    def replies(each: Answered) -> tuple[Reply, ...]:
-        return tuple(domain.replies(each.task, each.completions, in_context=in_context))
+    def replies(each: Answered) -> tuple[GradableAnswer, ...]:
+        return tuple(domain.make_answers(each.task, each.completions, in_context=in_context))
 
     if not domain.judge:
         completions = _then(completions, lambda: progress.set_phase("judging"))
@@ -147,14 +147,14 @@ def _baseline_of(line: Record) -> Graded | None:
         return None
     verdicts = [Verdict(answer.baseline_correct, None) for answer in answers]
     replies = [
-        Reply(answer.id, answer.baseline_prediction, verdict, _baseline_poll(answer))
+        GradableAnswer(answer.id, answer.baseline_prediction, verdict, _baseline_poll(answer))
         for answer, verdict in zip(answers, verdicts, strict=True)
     ]
     return Graded(tuple(replies), tuple(verdicts))
 
 
-def _baseline_poll(answer: Answer) -> Poll | None:
-    return Poll(answer.baseline_attempts) if isinstance(answer, GridAnswer) else None
+def _baseline_poll(answer: Answer) -> Voting | None:
+    return Voting(answer.baseline_attempts) if isinstance(answer, GridAnswer) else None
 
 
 def check(lines: Iterable[Record], domain: Domain) -> None:
@@ -248,18 +248,18 @@ def _line(line: Record, done: Mapping[AnswerKey, Graded], model: str, judge_name
     return line.grow(score=make_score(answers, model=model, judge=judge_name))
 
 
-def _pairs(graded: Graded) -> Iterator[tuple[Reply, Verdict]]:
+def _pairs(graded: Graded) -> Iterator[tuple[GradableAnswer, Verdict]]:
     return zip(graded.replies, graded.verdicts, strict=True)
 
 
 def _lost(baseline: Graded, adapter: Adapter) -> Graded:
     """What stands for the answers of an adapter that there is not: wrong if that is the self-edit's fault."""
     verdict = Verdict(False if adapter.fault == "edit" else None, adapter.error)
-    said = [replace(reply, prediction=None, poll=reply.poll and Poll()) for reply in baseline.replies]
+    said = [replace(reply, prediction=None, poll=reply.poll and Voting()) for reply in baseline.replies]
     return Graded(tuple(said), (verdict,) * len(said))
 
 
-def _answer(reply: Reply, verdict: Verdict, before: tuple[Reply, Verdict] | None) -> Answer:
+def _answer(reply: GradableAnswer, verdict: Verdict, before: tuple[GradableAnswer, Verdict] | None) -> Answer:
     found = {
         "id": reply.id,
         "prediction": reply.prediction,

@@ -175,7 +175,7 @@ def _edit(sought: Sought, completion: Completion, model: str, writing: Writing) 
         error = explain_no_answer(completion.finish)
     elif error is None and said is not None:
         try:
-            chosen = writing.domain.choice(said)
+            chosen = writing.domain.read_choice(said)
         except BadEdit as bad:
             error = str(bad)
     return SelfEdit(
@@ -224,7 +224,7 @@ def by_hand(
             tokens=0,
             sampling={},
             error=None,
-            chosen=domain.choice(text),
+            chosen=domain.read_choice(text),
         )
         yield line.grow(edit=edit)
 

@@ -85,7 +85,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """A self-edit turned into training data, with the hyper-parameters it chose itself (fields of FitConfig)."""
 
     examples: tuple[Example, ...]
@@ -163,7 +163,7 @@ class FitJob:
     """One adapter to train: what, how, from which seed, and the directory it is written to."""
 
     id: str
-    lesson: Lesson
+    lesson: TrainingSet
     config: FitConfig
     seed: int
     out: Path

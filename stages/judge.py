@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from stages.domains.qa import case_of, passage_task
+from stages.domains.qa import make_case, require_passage
 from stages.errors import BadInput
 from stages.interfaces import NullProgress, Progress
 from stages.judges.base import Case, Judge, Verdict, is_cached
@@ -114,7 +114,7 @@ def _cases(line: Record) -> Sequence[AnswerItem]:
 
     Where one was not given, its verdict as it was; one that ends within a thought is unscored.
     """
-    questions = {question.id: question for question in passage_task(line.task).questions}
+    questions = {question.id: question for question in require_passage(line.task).questions}
     answers = _score_of(line).answers
 
     def item(answer: Answer, prediction: str | None, verdict: Verdict) -> AnswerItem:
@@ -122,7 +122,7 @@ def _cases(line: Record) -> Sequence[AnswerItem]:
         if prediction is None or (verdict.correct is None and verdict.reason in (CUT_OFF, BROKEN_OFF)):
             return verdict
         said = remove_thoughts(prediction)
-        return Verdict(None, _UNSAID) if said is None else case_of(question, said)
+        return Verdict(None, _UNSAID) if said is None else make_case(question, said)
 
     own = [item(each, each.prediction, Verdict(each.correct, each.reason)) for each in answers]
     return own + [item(each, each.baseline_prediction, _before(each)) for each in answers]

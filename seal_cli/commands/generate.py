@@ -112,8 +112,8 @@ def generate(
         refuse_writing(kind, editor.name, bool(batches), retries, unique=flags.unique, structured=flags.structured)
         chosen, samples = flags.template or defaults.template, flags.k or defaults.samples
         selected = {"template": chosen, **lines.selection}
-        written = domain.written(chosen)
-        text = domain.text_of(chosen) if written is None else written
+        written = domain.get_fixed_edit(chosen)
+        text = domain.template_text(chosen) if written is None else written
         if written is not None:
             asking = {"k": flags.k, **sampling.values}
             refuse_asking(chosen, **asking, retry_invalid=retries or None, unique=flags.unique or None)

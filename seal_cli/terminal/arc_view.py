@@ -14,7 +14,7 @@ from seal_cli.terminal.console import clean, note
 from seal_cli.terminal.passage_view import print_text, view_passage
 from stages.domains.arc.plot import MOST, PALETTE, draw
 from stages.domains.arc.view import Panel, Strip, counted, sheet
-from stages.domains.arc.voting import tests_of
+from stages.domains.arc.voting import get_tests
 from stages.errors import BadConfig, BadInput
 from stages.records.arc import ArcTask, Vote
 from stages.records.grid import Grid
@@ -118,7 +118,7 @@ def _view_grids(console: Console, line: Record, label: str = "") -> None:
         print_text(console, fact)
     _show_strips(console, seen.demonstrations)
     answers = {answer.id: answer for answer in line.score.answers} if line.score else {}
-    for strip, (test_id, _, truth) in zip(seen.tests, tests_of(task), strict=True):
+    for strip, (test_id, _, truth) in zip(seen.tests, get_tests(task), strict=True):
         print_text(console, strip.title, "bold")
         _show_strips(console, [strip])
         answer = answers.get(test_id)

@@ -56,7 +56,7 @@ def _print_part(console: Console, title: str, text: str | None) -> None:
 
 def _print_sequences(console: Console, line: Record, edit: SelfEdit) -> None:
     """The training sequences, split as the adapter's count says where there is one."""
-    found = [QA(split_newlines=split).shown(line.task, edit).sequences for split in (True, False)]
+    found = [QA(split_newlines=split).show_data(line.task, edit).sequences for split in (True, False)]
     trained = line.adapter.train.sequences if line.adapter and line.adapter.train else len(found[0])
     sequences = next((each for each in found if len(each) == trained), found[0])
     if sequences:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from stages.interfaces import Completion, Lesson, Prompt
+from stages.interfaces import Completion, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
 from stages.records.arc import ArcChoice, ArcTrainingData, Vote
 from stages.records.grid import Grid
@@ -22,7 +22,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Poll:
+class Voting:
     """The attempts at a test's output, and the predictions that voted for them."""
 
     attempts: tuple[Grid, ...] = ()
@@ -30,7 +30,7 @@ class Poll:
 
 
 @dataclass(frozen=True)
-class Reply:
+class GradableAnswer:
     """What the student's completions come to for one answer of the line, and what a judge is asked about it.
 
     `item` is a case for the judge, or a verdict that needs none. `prediction` None: the engine gave no answer.
@@ -39,7 +39,7 @@ class Reply:
     id: str
     prediction: str | None
     item: Case | Verdict
-    poll: Poll | None = None  # where answers are grids
+    poll: Voting | None = None  # where answers are grids
 
 
 class Domain(Protocol):
@@ -57,15 +57,15 @@ class Domain(Protocol):
         """The prompt that asks for a self-edit. Raises BadConfig for an unknown template."""
         ...
 
-    def text_of(self, template: str) -> str:
+    def template_text(self, template: str) -> str:
         """What the template says, whatever the task. Raises BadConfig for an unknown one."""
         ...
 
-    def written(self, template: str) -> str | None:
+    def get_fixed_edit(self, template: str) -> str | None:
         """The self-edit that a template stands for without asking a model; None: a model is asked."""
         ...
 
-    def choice(self, completion: str) -> ArcChoice | None:
+    def read_choice(self, completion: str) -> ArcChoice | None:
         """How the self-edit reads, where it is not text to train on. Raises BadEdit where it cannot be read."""
         ...
 
@@ -75,11 +75,11 @@ class Domain(Protocol):
 
     # ---- training
 
-    def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
+    def make_training_set(self, task: Task, edit: SelfEdit) -> TrainingSet:
         """`edit.text`, which has no thoughts, as training data. Raises BadEdit where it cannot be used."""
         ...
 
-    def shown(self, task: Task, edit: SelfEdit) -> TrainingData | ArcTrainingData:
+    def show_data(self, task: Task, edit: SelfEdit) -> TrainingData | ArcTrainingData:
         """The training data of a self-edit as a line to look at."""
         ...
 
@@ -93,6 +93,8 @@ class Domain(Protocol):
         """What the student is asked about a task: its questions, without its passage unless `in_context`."""
         ...
 
-    def replies(self, task: Task, completions: Sequence[Completion], *, in_context: bool) -> Iterator[Reply]:
+    def make_answers(
+        self, task: Task, completions: Sequence[Completion], *, in_context: bool
+    ) -> Iterator[GradableAnswer]:
         """What the completions, in the order of the queries, come to."""
         ...

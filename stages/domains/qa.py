@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.domains.base import Query, Reply
+from stages.domains.base import GradableAnswer, Query
 from stages.errors import BadConfig, BadInput, MissingInput
-from stages.interfaces import Completion, Example, Lesson, Prompt
+from stages.interfaces import Completion, Example, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
 from stages.records.jsonl import BadLine
 from stages.records.record import QaTask, Question, SelfEdit, Task, TrainingData
@@ -57,42 +57,42 @@ class QA:
 
     def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
         """The prompt of a named template, or of a file that contains {title} and {context}."""
-        task = passage_task(task)
+        task = require_passage(task)
         if chat and template in _CHAT_TEMPLATES:
             turns = _CHAT_TEMPLATES[template]
             return [{"role": role, "content": fill(text, task)} for role, text in turns]
         text = fill(_template_text(template), task)
         return [{"role": "user", "content": text}] if chat else text
 
-    def text_of(self, template: str) -> str:
+    def template_text(self, template: str) -> str:
         """The template, with its places for title and context."""
         return _template_text(template)
 
-    def written(self, template: str) -> str | None:
+    def get_fixed_edit(self, template: str) -> str | None:
         """The empty self-edit of the passage-only baseline."""
         return "" if template == NO_EDIT else None
 
-    def choice(self, completion: str) -> None:
+    def read_choice(self, completion: str) -> None:
         """Every completion is text to train on."""
 
     def schema(self) -> None:
         """There is none."""
 
-    def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
+    def make_training_set(self, task: Task, edit: SelfEdit) -> TrainingSet:
         """Every sequence of the self-edit under the title, then the passage; loss on all tokens."""
-        task, written = passage_task(task), edit.template != NO_EDIT
-        sequences = training_sequences(task, edit.text or "", self.split_newlines) if written else [_passage(task)]
-        return Lesson(tuple(Example("", text) for text in sequences))
+        task, written = require_passage(task), edit.template != NO_EDIT
+        sequences = split_into_sequences(task, edit.text or "", self.split_newlines) if written else [_passage(task)]
+        return TrainingSet(tuple(Example("", text) for text in sequences))
 
-    def shown(self, task: Task, edit: SelfEdit) -> TrainingData:
+    def show_data(self, task: Task, edit: SelfEdit) -> TrainingData:
         """The training sequences."""
         readable = edit.error is None and edit.text is not None
-        texts = tuple(each.completion for each in self.lesson(task, edit).examples) if readable else ()
+        texts = tuple(each.completion for each in self.make_training_set(task, edit).examples) if readable else ()
         return TrainingData(task_id=task.id, edit_id=edit.id, sequences=texts)
 
     def check(self, task: Task) -> None:
         """Raises BadLine for a task without questions, or with two that share an id."""
-        questions = passage_task(task).questions
+        questions = require_passage(task).questions
         if not questions:
             raise BadLine(f"task {task.name!r} has no questions; `seal eval` needs at least one")
         if len({question.id for question in questions}) < len(questions):
@@ -100,32 +100,34 @@ class QA:
 
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
         """One query per question; the closed-book prompt is the paper's (App. B)."""
-        task, template = passage_task(task), IN_CONTEXT_PROMPT if in_context else QUESTION_PROMPT
+        task, template = require_passage(task), IN_CONTEXT_PROMPT if in_context else QUESTION_PROMPT
         for question in task.questions:
             text = fill(template, task, question.question)
             yield Query(question.id, [{"role": "user", "content": text}] if chat else text)
 
-    def replies(self, task: Task, completions: Sequence[Completion], *, in_context: bool) -> Iterator[Reply]:
+    def make_answers(
+        self, task: Task, completions: Sequence[Completion], *, in_context: bool
+    ) -> Iterator[GradableAnswer]:
         """One per question, for the judge: what was said behind the thoughts.
 
         An answer that the engine failed to give, or that ends within a thought, is unscored, never wrong.
         """
-        for question, each in zip(passage_task(task).questions, completions, strict=True):
+        for question, each in zip(require_passage(task).questions, completions, strict=True):
             said = extract_answer(each.text, each.finish)
             if each.error is not None:
-                yield Reply(question.id, None, Verdict(None, each.error))
+                yield GradableAnswer(question.id, None, Verdict(None, each.error))
             elif said is None:
-                yield Reply(question.id, each.text, Verdict(None, explain_no_answer(each.finish)))
+                yield GradableAnswer(question.id, each.text, Verdict(None, explain_no_answer(each.finish)))
             else:
-                yield Reply(question.id, each.text, case_of(question, said))
+                yield GradableAnswer(question.id, each.text, make_case(question, said))
 
 
-def case_of(question: Question, prediction: str) -> Case:
+def make_case(question: Question, prediction: str) -> Case:
     """An answer to the question as a judge sees it, with all gold answers."""
     return Case(question.question, question.answer, prediction, question.other_answers)
 
 
-def passage_task(task: Task) -> QaTask:
+def require_passage(task: Task) -> QaTask:
     """The task, if it is one of this domain. Raises BadInput otherwise."""
     if not isinstance(task, QaTask):
         raise BadInput(f"task {task.id} is of the domain {task.domain}, not of qa")
@@ -165,7 +167,7 @@ def _passage(task: QaTask) -> str:
     return f"{task.title}\n{task.context}".strip()
 
 
-def training_sequences(task: QaTask, completion: str, split_newlines: bool = True) -> list[str]:
+def split_into_sequences(task: QaTask, completion: str, split_newlines: bool = True) -> list[str]:
     """The sequences a self-edit is trained as: each piece under the title, the passage last (SEAL App. B)."""
     segments = [piece.strip() for piece in completion.split("---") if piece.strip()] or [completion.strip()]
     pieces = _split_lines(completion, segments) if split_newlines else segments

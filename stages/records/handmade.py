@@ -166,9 +166,9 @@ def _prompt_of(task: Task, template: str, *, chat: bool) -> Any:
 
 def _templates(task: Task) -> tuple[str, ...]:
     if isinstance(task, ArcTask):
-        from stages.domains.arc.templates import TEMPLATE
+        from stages.domains.arc.templates import TOOLS_TEMPLATE
 
-        return (TEMPLATE,)
+        return (TOOLS_TEMPLATE,)
     from stages.domains.qa import TEMPLATES
 
     return tuple(TEMPLATES)
@@ -186,7 +186,7 @@ def _reading(edit: JsonObject, task: Task) -> JsonObject:
     if edit["finish"] == "failed":
         return {}
     try:
-        return {"chosen": _domain(task).choice(edit["completion"]).model_dump(mode="json")}
+        return {"chosen": _domain(task).read_choice(edit["completion"]).model_dump(mode="json")}
     except BadEdit as error:
         return {"error": str(error)}
 

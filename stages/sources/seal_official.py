@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stages.domains.qa import passage_task
+from stages.domains.qa import require_passage
 from stages.errors import BadInput
 from stages.records.handmade import UNKNOWN, find_template
 from stages.records.jsonl import BadLine, OnReject, explain_invalid, get_meta, raise_on_reject, read_entries
@@ -26,7 +26,7 @@ def add_edits(record: Record, entry: Mapping[str, Any], about: Mapping[str, Any]
 
     Raises BadLine where the completions or their prompt are no text.
     """
-    task, texts = passage_task(record.task), enumerate(_completions(entry))
+    task, texts = require_passage(record.task), enumerate(_completions(entry))
     return [record.grow(edit=_edit(task, entry, text, sample, about)) for sample, text in texts]
 
 
@@ -150,7 +150,7 @@ def _repetition(
             baseline_prediction=row["baseline_answer"],
             baseline_correct=row["baseline_correct"],
         )
-        for question, row in zip(passage_task(record.task).questions, graded, strict=True)
+        for question, row in zip(require_passage(record.task).questions, graded, strict=True)
     )
     value = sum(row["adapter_correct"] for row in graded) / len(graded)
     baseline = sum(row["baseline_correct"] for row in graded) / len(graded)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from stages.errors import BadConfig, BadInput, Untrainable
-from stages.interfaces import Completion, Example, FitConfig, Lesson, PadMode, Prompt, Request, Sampling
+from stages.interfaces import Completion, Example, FitConfig, PadMode, Prompt, Request, Sampling, TrainingSet
 from stages.models.checkpoints import context_of, window_of
 from stages.records.thoughts import TOKENS, find_opened_thought, remove_thoughts
 from stages.tokens.chat_templates import Turn, blank_before, controls_of, finished, opened, turn_end
@@ -95,7 +95,7 @@ def example_tokens(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
 
 
 def lesson_tokens(
-    tokenizer: Any, network: Any, lesson: Lesson, config: FitConfig, *, packed: bool = False
+    tokenizer: Any, network: Any, lesson: TrainingSet, config: FitConfig, *, packed: bool = False
 ) -> list[Tokens]:
     """The sequences of a lesson, padded as the configuration says. `packed`: none may exceed a sliding window.
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-from stages.domains.arc.training_set import LEFT_OUT, Pair, leave_out_rows
+from stages.domains.arc.training_set import LEFT_OUT, Pair, make_leave_out_rows
 from stages.domains.arc.transforms import GROUPS
 from stages.records.grid import make_grid
 
@@ -40,7 +40,7 @@ def counts(demonstrations: Sequence[Pair], *, seed: int) -> Mapping[str, tuple[i
     found = {}
     for switches in product("01", repeat=len(GROUPS)):
         groups = [group for group, switch in zip(GROUPS, switches, strict=True) if switch == "1"]
-        one, two = (len(leave_out_rows(demonstrations, count, groups, seed=seed)) for count in LEFT_OUT)
+        one, two = (len(make_leave_out_rows(demonstrations, count, groups, seed=seed)) for count in LEFT_OUT)
         found["".join(switches)] = (one, two)
     return found
 

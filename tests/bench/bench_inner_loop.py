@@ -31,7 +31,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.utils import logging
 
 from stages.domains.qa import QA
-from stages.interfaces import FitConfig, FitJob, Lesson
+from stages.interfaces import FitConfig, FitJob, TrainingSet
 from stages.models.loading import Device, multiplies_bfloat16
 from stages.records.record import Record
 from stages.tokens.tokenization import example_tokens
@@ -59,9 +59,9 @@ def make_jobs(lines: Sequence[Record], out: Path, sizes: Sizes, *, times: int = 
     """One job for each self-edit of a passage of its own; `times` as many, the same with other seeds."""
     firsts = {line.task.id: line for line in reversed(lines)}
     chosen = [*firsts.values(), *lines][: sizes["JOBS"]]
-    lessons = [QA().lesson(line.task, line.edit) for line in chosen if line.edit] * times
+    lessons = [QA().make_training_set(line.task, line.edit) for line in chosen if line.edit] * times
     most = sizes["EXAMPLES"] or None
-    lessons = [Lesson(lesson.examples[:most], lesson.chosen) for lesson in lessons]
+    lessons = [TrainingSet(lesson.examples[:most], lesson.chosen) for lesson in lessons]
     config = FitConfig(epochs=sizes["EPOCHS"])  # else SEAL App. B
     return [FitJob(f"{place}", lesson, config, place, out / f"{place}") for place, lesson in enumerate(lessons)]
 

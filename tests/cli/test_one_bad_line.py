@@ -58,7 +58,7 @@ def chosen(name: str, said: str, chose: str) -> Record:
     from stages.domains.arc.domain import Arc
 
     made = an_arc_task(name)
-    edit = an_arc_edit(made, said).model_copy(update={"chosen": Arc().choice(chose)})
+    edit = an_arc_edit(made, said).model_copy(update={"chosen": Arc().read_choice(chose)})
     return Record(task=made, edit=edit)
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from stages.domains.arc.domain import Arc, pairs_of
+from stages.domains.arc.domain import Arc, get_pairs
 from stages.domains.arc.grid_text import numpy_text
 from stages.domains.arc.prompts import EDIT_CHOICES, EDIT_SYSTEM
 from stages.domains.arc.self_edit import parse_edit
 from stages.domains.arc.templates import ORACLE_EDIT, SCHEMA
-from stages.domains.arc.training_set import training_set
-from stages.domains.arc.voting import ways
+from stages.domains.arc.training_set import make_training_tasks
+from stages.domains.arc.voting import prompt_variants
 from stages.errors import BadConfig, BadEdit, BadInput, MissingInput, Untrainable
 from stages.interfaces import Completion, Example
 from stages.records.arc import ArcChoice, ArcTrainingData
@@ -44,7 +44,7 @@ def test_a_file_is_a_prompt_around_the_demonstrations(tmp_path: Path) -> None:
     assert not isinstance(turns, str)
     assert turns[1]["content"].startswith("Look:\nInput:\n1 2 3")
     assert turns[1]["content"].endswith("\n\nNow choose {tools}.")
-    assert Arc().text_of("tools") == EDIT_CHOICES
+    assert Arc().template_text("tools") == EDIT_CHOICES
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_file_is_a_prompt_around_the_demonstrations(tmp_path: Path) -> None:
 )
 def test_a_template_that_is_not_there_is_named(template: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        Arc().text_of(template)
+        Arc().template_text(template)
 
 
 def test_a_template_file_must_have_a_place_for_the_demonstrations(tmp_path: Path) -> None:
@@ -66,11 +66,11 @@ def test_a_template_file_must_have_a_place_for_the_demonstrations(tmp_path: Path
     (tmp_path / "b.txt").write_bytes(b"\xff {demonstrations}")
     for name, words in (("a.txt", "does not contain {demonstrations}"), ("b.txt", "not UTF-8")):
         with pytest.raises(BadConfig, match=words):
-            Arc().text_of(str(tmp_path / name))
+            Arc().template_text(str(tmp_path / name))
 
 
 def test_the_oracle_is_the_papers_or_your_own(tmp_path: Path) -> None:
-    assert Arc().written("oracle") == ORACLE_EDIT
+    assert Arc().get_fixed_edit("oracle") == ORACLE_EDIT
     found = parse_edit(ORACLE_EDIT)
     assert (found.groups, found.learning_rate, found.epochs, found.repairs) == (
         ("basic", "size", "chain", "repeat"),
@@ -79,14 +79,14 @@ def test_the_oracle_is_the_papers_or_your_own(tmp_path: Path) -> None:
         (),
     )
     (tmp_path / "mine.json").write_text(a_choice("size"))
-    assert Arc().written(f"oracle:{tmp_path / 'mine.json'}") == a_choice("size")
-    assert Arc().written("tools") is None
+    assert Arc().get_fixed_edit(f"oracle:{tmp_path / 'mine.json'}") == a_choice("size")
+    assert Arc().get_fixed_edit("tools") is None
     (tmp_path / "bad.json").write_text(f"Sure: {a_choice('size')}")
     with pytest.raises(BadConfig, match="not strict JSON \\(text around the object\\)"):
-        Arc().written(f"oracle:{tmp_path / 'bad.json'}")
+        Arc().get_fixed_edit(f"oracle:{tmp_path / 'bad.json'}")
     (tmp_path / "worse.json").write_text("{}")
     with pytest.raises(BadConfig, match=r"worse\.json: no data_generation"):
-        Arc().written(f"oracle:{tmp_path / 'worse.json'}")
+        Arc().get_fixed_edit(f"oracle:{tmp_path / 'worse.json'}")
 
 
 def test_the_schema_admits_what_the_parser_reads() -> None:
@@ -107,8 +107,8 @@ def test_the_schema_admits_what_the_parser_reads() -> None:
 
 
 def test_a_lesson_is_the_training_set_of_the_tools_with_the_chosen_hyper_parameters() -> None:
-    lesson = Arc().lesson(TASK, an_arc_edit(TASK, a_choice("basic", learning_rate=3e-4, epochs=3)))
-    rows = training_set(pairs_of(TASK), ("basic",), seed=0, is_short=lambda puzzle: True)
+    lesson = Arc().make_training_set(TASK, an_arc_edit(TASK, a_choice("basic", learning_rate=3e-4, epochs=3)))
+    rows = make_training_tasks(get_pairs(TASK), ("basic",), seed=0, is_short=lambda puzzle: True)
     assert len(lesson.examples) == len(rows) > 20
     assert lesson.chosen == {"learning_rate": 3e-4, "epochs": 3}
     assert [example.completion for example in lesson.examples] == [
@@ -120,12 +120,12 @@ def test_a_lesson_is_the_training_set_of_the_tools_with_the_chosen_hyper_paramet
 def test_the_strategy_says_where_the_loss_is() -> None:
     strategies = {"train_using_all_tokens": True, "train_using_output_tokens": False}
     for strategy, whole in strategies.items():
-        lesson = Arc().lesson(TASK, an_arc_edit(TASK, a_choice(strategy=strategy)))
+        lesson = Arc().make_training_set(TASK, an_arc_edit(TASK, a_choice(strategy=strategy)))
         assert {example.whole for example in lesson.examples} == {whole}
 
 
 def test_a_base_model_is_trained_on_texts() -> None:
-    (first, *_) = Arc(chat=False).lesson(TASK, an_arc_edit(TASK, a_choice())).examples
+    (first, *_) = Arc(chat=False).make_training_set(TASK, an_arc_edit(TASK, a_choice())).examples
     assert isinstance(first.prompt, str)
     assert first.prompt.endswith(" ->") and first.completion.startswith(" [[")
 
@@ -134,8 +134,8 @@ def test_rows_that_do_not_fit_are_left_out() -> None:
     def small(example: Example) -> bool:
         return len(str(example.prompt)) < 420
 
-    every = Arc().lesson(TASK, an_arc_edit(TASK, a_choice("size"))).examples
-    some = Arc(fits=small).lesson(TASK, an_arc_edit(TASK, a_choice("size"))).examples
+    every = Arc().make_training_set(TASK, an_arc_edit(TASK, a_choice("size"))).examples
+    some = Arc(fits=small).make_training_set(TASK, an_arc_edit(TASK, a_choice("size"))).examples
     assert 0 < len(some) < len(every)
     assert all(small(example) for example in some)
 
@@ -143,16 +143,16 @@ def test_rows_that_do_not_fit_are_left_out() -> None:
 def test_more_steps_than_are_allowed_are_a_failed_edit() -> None:
     edit = an_arc_edit(TASK, a_choice("basic", "size", "chain", "repeat", epochs=8))
     with pytest.raises(BadEdit, match="8 epochs over 250 rows are 1000 steps of 2, more than the 375"):
-        Arc().lesson(TASK, edit)
-    assert len(Arc(rows_a_step=6).lesson(TASK, edit).examples) == 250
+        Arc().make_training_set(TASK, edit)
+    assert len(Arc(rows_a_step=6).make_training_set(TASK, edit).examples) == 250
     with pytest.raises(BadEdit, match="no JSON object"):
-        Arc().lesson(TASK, an_arc_edit(TASK, "I would rotate."))
+        Arc().make_training_set(TASK, an_arc_edit(TASK, "I would rotate."))
 
 
 def test_training_tasks_are_shown_as_grids_with_their_tools() -> None:
-    shown = Arc().shown(TASK, an_arc_edit(TASK, a_choice("size")))
+    shown = Arc().show_data(TASK, an_arc_edit(TASK, a_choice("size")))
     assert isinstance(shown, ArcTrainingData)
-    rows = training_set(pairs_of(TASK), ("size",), seed=0, is_short=lambda puzzle: True)
+    rows = make_training_tasks(get_pairs(TASK), ("size",), seed=0, is_short=lambda puzzle: True)
     assert [(task.tool, task.permuted) for task in shown.tasks] == [(row.tool, row.permuted) for row in rows]
     assert {task.tool for task in shown.tasks} == {"none", "resolution_x2", "height_x2", "width_x2"}
     doubled = next(task for task in shown.tasks if task.tool == "height_x2" and not task.permuted)
@@ -161,20 +161,20 @@ def test_training_tasks_are_shown_as_grids_with_their_tools() -> None:
 
 
 def test_a_failed_edit_shows_why_and_no_tasks() -> None:
-    many = Arc().shown(TASK, an_arc_edit(TASK, a_choice(epochs=375)))
+    many = Arc().show_data(TASK, an_arc_edit(TASK, a_choice(epochs=375)))
     assert isinstance(many, ArcTrainingData) and many.chosen and many.chosen.epochs == 375
     assert (many.tasks, many.error) == (
         (),
         "375 epochs over 11 rows are 2250 steps of 2, more than the 375 that are allowed",
     )
-    none = Arc().shown(TASK, an_arc_edit(TASK, "", error="timeout: no answer within 5 s"))
+    none = Arc().show_data(TASK, an_arc_edit(TASK, "", error="timeout: no answer within 5 s"))
     assert isinstance(none, ArcTrainingData)
     assert (none.chosen, none.tasks, none.error) == (None, (), "timeout: no answer within 5 s")
 
 
 def test_a_choice_is_what_the_parser_found() -> None:
     said = f"```json\n{a_choice('chain', epochs=7)}\n```"
-    assert Arc().choice(said) == ArcChoice(
+    assert Arc().read_choice(said) == ArcChoice(
         tools=("chain",),
         strategy="train_using_output_tokens",
         learning_rate=1e-3,
@@ -190,7 +190,7 @@ def completions(task_answer: Grid, *, in_context: bool = False, **others: Comple
     """One completion a query: this grid, turned as the query is, unless another is given for its number (q3=…)."""
     from stages.domains.arc.transforms import VARIANTS
 
-    asked = [(test, way) for test in TASK.test for way in ways(TASK, in_context=in_context)]
+    asked = [(test, way) for test in TASK.test for way in prompt_variants(TASK, in_context=in_context)]
     return [
         others.get(f"q{n}", Completion(str(n), f"{numpy_text(VARIANTS[way.variant].apply(task_answer))}#", "stop", 9))
         for n, (_, way) in enumerate(asked)
@@ -202,7 +202,7 @@ def said(text: str) -> Completion:
 
 
 def test_a_prediction_is_turned_back_before_it_votes() -> None:
-    (reply,) = Arc().replies(TASK, completions(RIGHT), in_context=False)
+    (reply,) = Arc().make_answers(TASK, completions(RIGHT), in_context=False)
     assert reply.poll is not None
     assert reply.poll.attempts == (RIGHT,)
     assert (reply.item, reply.prediction) == (type(reply.item)(True, None), numpy_text(RIGHT))
@@ -213,25 +213,25 @@ def test_a_prediction_is_turned_back_before_it_votes() -> None:
 def test_the_right_grid_may_be_the_second_attempt_but_not_the_third() -> None:
     third = ((1, 1, 1),)
     some = {f"q{n}": said(numpy_text(RIGHT)) for n in range(2)}
-    (second,) = Arc().replies(TASK, completions(WRONG, **some), in_context=False)
+    (second,) = Arc().make_answers(TASK, completions(WRONG, **some), in_context=False)
     assert second.poll is not None and second.poll.attempts == (WRONG, RIGHT)
     assert second.item == type(second.item)(True, None)
     more = {f"q{n}": said(numpy_text(third)) for n in range(2, 5)}
-    (late,) = Arc().replies(TASK, completions(WRONG, **some, **more), in_context=False)
+    (late,) = Arc().make_answers(TASK, completions(WRONG, **some, **more), in_context=False)
     assert late.poll is not None and late.poll.attempts == (WRONG, third)
     assert late.item == type(late.item)(False, None)
 
 
 def test_an_answer_ends_at_its_mark() -> None:
     some = {"q0": said(f"{numpy_text(RIGHT)}#\n[[9 9 9]] -> [[9]]#")}
-    (reply,) = Arc().replies(TASK, completions(WRONG, in_context=True, **some), in_context=True)
+    (reply,) = Arc().make_answers(TASK, completions(WRONG, in_context=True, **some), in_context=True)
     assert reply.poll is not None and reply.poll.attempts == (RIGHT,)
     assert len(reply.poll.votes) == 1
 
 
 def test_a_grid_that_cannot_be_read_is_the_models_failure() -> None:
     junk = {f"q{n}": said("I do not know") for n in range(40)}
-    (reply,) = Arc().replies(TASK, completions(RIGHT, **junk), in_context=False)
+    (reply,) = Arc().make_answers(TASK, completions(RIGHT, **junk), in_context=False)
     assert reply.poll is not None and reply.poll.attempts == ()
     assert reply.prediction == ""
     assert reply.item == type(reply.item)(
@@ -242,21 +242,21 @@ def test_a_grid_that_cannot_be_read_is_the_models_failure() -> None:
 def test_a_prediction_that_never_came_leaves_the_answer_unscored() -> None:
     """Also where all the others agree: what it would have said nobody knows."""
     lost = {"q5": Completion("", "", "failed", None, error="timeout: no answer")}
-    (reply,) = Arc().replies(TASK, completions(RIGHT, **lost), in_context=False)
+    (reply,) = Arc().make_answers(TASK, completions(RIGHT, **lost), in_context=False)
     assert (reply.prediction, reply.item) == (None, type(reply.item)(None, "timeout: no answer"))
     assert reply.poll is not None and reply.poll.votes[5].prediction is None
 
 
 def test_without_a_solution_there_is_a_prediction_but_no_verdict() -> None:
     task = an_arc_task(tests=[([[8, 1, 2]], None)])
-    (reply,) = Arc().replies(task, completions(RIGHT), in_context=False)
+    (reply,) = Arc().make_answers(task, completions(RIGHT), in_context=False)
     assert (reply.prediction, reply.item) == (numpy_text(RIGHT), type(reply.item)(None, "no solution is known"))
 
 
 def test_each_test_has_its_own_queries() -> None:
     task = an_arc_task(tests=[([[8, 1, 2]], [[2, 1, 8]]), ([[3, 3, 1]], None)])
     queries = list(Arc().queries(task, in_context=False, chat=True))
-    assert len({query.id for query in queries}) == len(queries) == 2 * len(ways(task, in_context=False))
+    assert len({query.id for query in queries}) == len(queries) == 2 * len(prompt_variants(task, in_context=False))
     assert len(list(Arc().queries(task, in_context=True, chat=True))) == 2
     texts = [query.prompt for query in Arc().queries(task, in_context=True, chat=False)]
     assert all(isinstance(text, str) and text.endswith("]] ->") for text in texts)
@@ -282,16 +282,16 @@ def test_a_task_that_cannot_be_scored_is_refused() -> None:
 
 def test_a_line_that_says_otherwise_than_its_self_edit_is_refused() -> None:
     edit = an_arc_edit(TASK, a_choice("basic"))
-    chosen = Arc().choice(edit.completion)
-    assert Arc().lesson(TASK, edit.model_copy(update={"chosen": chosen})).chosen["epochs"] == 2
+    chosen = Arc().read_choice(edit.completion)
+    assert Arc().make_training_set(TASK, edit.model_copy(update={"chosen": chosen})).chosen["epochs"] == 2
     other = edit.model_copy(update={"chosen": chosen.model_copy(update={"epochs": 3})})
     with pytest.raises(BadInput, match=r"of 'mirror': chosen is not what its completion says; change the completion"):
-        Arc().lesson(TASK, other)
+        Arc().make_training_set(TASK, other)
 
 
 def test_a_task_of_which_no_row_fits_cannot_be_trained_on() -> None:
     with pytest.raises(Untrainable, match="no training task of 'mirror' is short enough for the model"):
-        Arc(fits=lambda example: False).lesson(TASK, an_arc_edit(TASK, a_choice()))
+        Arc(fits=lambda example: False).make_training_set(TASK, an_arc_edit(TASK, a_choice()))
 
 
 def test_rows_are_measured_as_they_are_trained() -> None:
@@ -302,11 +302,11 @@ def test_rows_are_measured_as_they_are_trained() -> None:
         seen.append(example)
         return True
 
-    examples = Arc(chat=False, fits=look).lesson(TASK, an_arc_edit(TASK, a_choice("size"))).examples
+    examples = Arc(chat=False, fits=look).make_training_set(TASK, an_arc_edit(TASK, a_choice("size"))).examples
     assert set(examples) <= set(seen)
 
 
 def test_self_edits_that_choose_the_same_tools_share_their_rows() -> None:
-    one, other = (Arc().lesson(TASK, an_arc_edit(TASK, a_choice("basic", epochs=n))) for n in (1, 2))
+    one, other = (Arc().make_training_set(TASK, an_arc_edit(TASK, a_choice("basic", epochs=n))) for n in (1, 2))
     assert one.examples is other.examples
-    assert Arc(seed=1).lesson(TASK, an_arc_edit(TASK, a_choice("basic"))).examples != one.examples
+    assert Arc(seed=1).make_training_set(TASK, an_arc_edit(TASK, a_choice("basic"))).examples != one.examples

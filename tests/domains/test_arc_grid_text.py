@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stages.domains.arc.grid_text import MAX_CHARACTERS, BadGrid, digits_text, numpy_text, read_grid
+from stages.domains.arc.grid_text import MAX_GRID_CHARACTERS, BadGrid, digits_text, numpy_text, read_grid
 from stages.records.grid import Grid
 from tests.domains.test_arc_transforms import grids
 
@@ -82,7 +82,7 @@ def test_white_space_between_rows_and_digits_is_free(text: str) -> None:
         ("[[1 ٣]]", "row 1 is not digits with spaces between: '1 \\u0663'"),
         ("\n".join(["1"] * 31), "more than 30 rows"),
         (" ".join(["1"] * 31), "the sides of a grid are 1 to 30 long"),
-        ("1" + " " * MAX_CHARACTERS, f"longer than {MAX_CHARACTERS} characters"),
+        ("1" + " " * MAX_GRID_CHARACTERS, f"longer than {MAX_GRID_CHARACTERS} characters"),
     ],
 )
 def test_what_is_not_a_grid_is_a_value_with_the_reason(text: str, reason: str) -> None:

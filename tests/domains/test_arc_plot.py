@@ -71,7 +71,7 @@ def an_answer(test_id: str, truth: Grid | None, votes: Sequence[Vote], **changed
 
 def plain(task: ArcTask, *votes: Sequence[Vote], **changed: Any) -> Record:
     """The score line of the model as it is: for each test its votes."""
-    asked = zip(voting.tests_of(task), votes, strict=True)
+    asked = zip(voting.get_tests(task), votes, strict=True)
     answers = [an_answer(test_id, truth, cast, **changed) for (test_id, _, truth), cast in asked]
     return Record(task=task, score=make_score(answers, model="student", judge="grids"))
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from stages.domains.arc.self_edit import MAX_CHARACTERS, REPAIRS, ArcEdit, check_steps, parse_edit, steps
+from stages.domains.arc.self_edit import MAX_EDIT_CHARACTERS, REPAIRS, ArcEdit, check_steps, count_steps, parse_edit
 from stages.errors import BadEdit
 from stages.interfaces import FitConfig
 from tests.domains.arc_fuzz import fuzz
@@ -97,7 +97,7 @@ def test_a_repair_is_made_and_named(completion: str, repairs: list[str]) -> None
         (GOOD.replace("}}", ",,}}"), "the self-edit cannot be read: not JSON: Expecting property name"),
         (GOOD.replace("2}", "1" * 30 + "}"), "an integer of 30 digits, which 64 bits do not hold"),
         ("{" * 3000 + "}" * 3000, "the self-edit cannot be read: not JSON"),
-        (GOOD + " " * MAX_CHARACTERS, f"the completion is longer than {MAX_CHARACTERS} characters"),
+        (GOOD + " " * MAX_EDIT_CHARACTERS, f"the completion is longer than {MAX_EDIT_CHARACTERS} characters"),
         ("{}", "no data_generation"),
         ('{"data_generation": [], "training": {}}', "data_generation is not a JSON object: []"),
         ('{"data_generation": {}, "training": {}}', "no use_basic_augmentations in data_generation"),
@@ -164,7 +164,7 @@ def test_any_text_is_refused_quickly(completion: str) -> None:
 @settings(deadline=None)
 def test_steps_are_the_batches_of_all_epochs(rows: int, epochs: int) -> None:
     batches: DataLoader[int] = DataLoader(range(rows), batch_size=2)  # type: ignore[arg-type]
-    assert steps(rows, epochs) == len(batches) * epochs
+    assert count_steps(rows, epochs) == len(batches) * epochs
 
 
 def test_a_self_edit_that_needs_more_than_375_steps_is_refused() -> None:

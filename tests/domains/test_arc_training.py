@@ -15,9 +15,9 @@ from stages.domains.arc.training_set import (
     Pair,
     Puzzle,
     TrainingTask,
-    fits,
+    has_small_grids,
     leave_out,
-    leave_out_rows,
+    make_leave_out_rows,
 )
 from stages.domains.arc.transforms import GROUPS, transpose
 from stages.records.grid import Grid, make_grid
@@ -51,7 +51,7 @@ def demonstrations(draw: st.DrawFn) -> tuple[Pair, ...]:
 
 
 def rows_of(pairs: Sequence[Pair], groups: Sequence[str] = ALL, seed: int = 0) -> list[TrainingTask]:
-    return [row for count in (1, 2) for row in leave_out_rows(pairs, count, groups, seed=seed)]
+    return [row for count in (1, 2) for row in make_leave_out_rows(pairs, count, groups, seed=seed)]
 
 
 def puzzles(rows: Sequence[TrainingTask]) -> set[Puzzle]:
@@ -81,7 +81,7 @@ def test_two_demonstrations_leave_none_and_one_cannot_be_left_out_twice() -> Non
 
 @pytest.mark.parametrize("groups", SETTINGS)
 def test_every_tool_of_the_groups_gives_a_row_and_a_copy_for_every_task(groups: tuple[str, ...]) -> None:
-    rows = leave_out_rows(some_pairs(4), 1, groups, seed=1)
+    rows = make_leave_out_rows(some_pairs(4), 1, groups, seed=1)
     made = sum(TOOLS[group] for group in groups)
     kinds = Counter((row.tool, row.permuted) for row in rows)
     if groups:
@@ -93,9 +93,9 @@ def test_every_tool_of_the_groups_gives_a_row_and_a_copy_for_every_task(groups: 
 
 def test_a_tool_is_applied_to_inputs_and_outputs_alike_and_remembered() -> None:
     a, b = some_pairs(2)
-    made = {row.tool: row.puzzle for row in leave_out_rows((a, b), 1, ALL, seed=0) if row.puzzle.asked == a}
+    made = {row.tool: row.puzzle for row in make_leave_out_rows((a, b), 1, ALL, seed=0) if row.puzzle.asked == a}
     assert made["none"] == Puzzle((b,), a)
-    rows = leave_out_rows((a, b), 1, ALL, seed=0)
+    rows = make_leave_out_rows((a, b), 1, ALL, seed=0)
     for group in GROUPS.values():
         for name, tool in group.items():
             new_a, new_b = (Pair(tool(pair.input), tool(pair.output)) for pair in (a, b))
@@ -108,7 +108,7 @@ def test_a_translation_moves_all_inputs_alike_and_all_outputs_alike() -> None:
     pairs = [Pair(grid, grid), Pair(grid, transpose(grid)), Pair(transpose(grid), grid)]
     apart = 0
     for seed in range(20):
-        tool = training_set.drawn_translation(pairs, seed)
+        tool = training_set.draw_translation(pairs, seed)
         first, second, third = (tool(pair) for pair in pairs)
         assert first.input == second.input and first.output == third.output
         apart += first.input != first.output
@@ -120,7 +120,7 @@ def test_what_a_tool_makes_is_dropped_where_a_side_exceeds_thirty() -> None:
     tools = {row.tool for row in rows}
     assert {"height_x2", "repeat_0", "reflect_0", "reflect_0_reversed"} <= tools
     assert not {"width_x2", "repeat_1", "resolution_x2", "repeat_both", "reflect_1", "rotate_90+resolution_x2"} & tools
-    assert all(fits(row.puzzle) for row in rows)
+    assert all(has_small_grids(row.puzzle) for row in rows)
 
 
 @given(demonstrations(), st.sampled_from(SETTINGS), st.integers(0, 3))
@@ -130,7 +130,7 @@ def test_the_one_asked_is_never_among_those_shown(pairs: tuple[Pair, ...], group
     puzzles(rows)
     for row in rows:
         assert row.puzzle.asked not in row.puzzle.shown
-        assert fits(row.puzzle)
+        assert has_small_grids(row.puzzle)
 
 
 def test_a_demonstration_that_occurs_twice_counts_once() -> None:
@@ -168,7 +168,7 @@ def pattern(pair: Pair) -> tuple[int, ...]:
 
 
 def test_a_copy_has_all_its_grids_recoloured_alike_and_its_demonstrations_in_another_order() -> None:
-    rows = leave_out_rows(some_pairs(6), 1, ["size"], seed=0)
+    rows = make_leave_out_rows(some_pairs(6), 1, ["size"], seed=0)
     plain = {(row.tool, pattern(row.puzzle.asked)): row.puzzle for row in rows if not row.permuted}
     copies = [row for row in rows if row.permuted]
     assert len(copies) == len(plain) == 6 * 4
@@ -185,7 +185,7 @@ def test_a_copy_has_all_its_grids_recoloured_alike_and_its_demonstrations_in_ano
 
 
 def test_without_tools_the_colours_stay() -> None:
-    rows = leave_out_rows(some_pairs(4), 1, (), seed=0)
+    rows = make_leave_out_rows(some_pairs(4), 1, (), seed=0)
     for row in rows:
         assert set(row.puzzle.pairs) == set(some_pairs(4))
     assert any(row.permuted for row in rows)
@@ -193,7 +193,7 @@ def test_without_tools_the_colours_stay() -> None:
 
 def test_what_two_tools_make_is_there_once_under_the_first_name() -> None:
     square = tuple(Pair(((colour,) * 5,) * 5, ((colour,) * 4,) * 4) for colour in (1, 2, 3))
-    rows = leave_out_rows(square, 1, ALL, seed=0)
+    rows = make_leave_out_rows(square, 1, ALL, seed=0)
     puzzles(rows)
     names = {row.tool for row in rows if not row.permuted}
     assert names == {"none", "reflect_0_reversed", "reflect_1_reversed", "resolution_x2"}

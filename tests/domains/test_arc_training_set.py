@@ -12,9 +12,9 @@ from stages.domains.arc.training_set import (
     MAX_ROWS,
     Pair,
     Puzzle,
-    identity_of,
-    leave_out_rows,
-    training_set,
+    get_row_identity,
+    make_leave_out_rows,
+    make_training_tasks,
 )
 from stages.domains.arc.transforms import GROUPS
 from stages.errors import BadConfig
@@ -34,18 +34,18 @@ def every(puzzle: Puzzle) -> bool:
 def test_the_same_seed_gives_the_same_set_in_any_order_of_groups(
     pairs: tuple[Pair, ...], groups: list[str], seed: int
 ) -> None:
-    one, other = (training_set(pairs, names, seed=seed, is_short=every) for names in (ALL, groups))
+    one, other = (make_training_tasks(pairs, names, seed=seed, is_short=every) for names in (ALL, groups))
     assert one == other
 
 
 def test_the_same_seed_gives_the_same_set_in_any_order_of_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = some_pairs(3, height=2, width=2, palette=2)
     before = puzzles(rows_of(pairs))
-    chosen = training_set(pairs, ALL, seed=0, is_short=every)
+    chosen = make_training_tasks(pairs, ALL, seed=0, is_short=every)
     backwards = {group: dict([*GROUPS[group].items()][::-1]) for group in [*GROUPS][::-1]}
     monkeypatch.setattr(arc_training, "GROUPS", backwards)
     assert puzzles(rows_of(pairs)) == before
-    again = training_set(pairs, ALL, seed=0, is_short=every)
+    again = make_training_tasks(pairs, ALL, seed=0, is_short=every)
     assert [row.puzzle for row in again] == [row.puzzle for row in chosen]
 
 
@@ -58,7 +58,7 @@ def test_another_seed_gives_another_set() -> None:
 def test_at_most_250_rows_are_kept_and_another_seed_keeps_others() -> None:
     pairs = some_pairs(4)
     assert len(rows_of(pairs)) > 2 * MAX_ROWS
-    one, other = (training_set(pairs, ALL, seed=seed, is_short=every) for seed in (0, 1))
+    one, other = (make_training_tasks(pairs, ALL, seed=seed, is_short=every) for seed in (0, 1))
     assert len(one) == len(other) == MAX_ROWS
     first, second = ({row for row in rows if not row.permuted and row.tool != "translate"} for rows in (one, other))
     assert len(first - second) > 20
@@ -70,22 +70,22 @@ def test_long_rows_are_left_out_before_the_cut() -> None:
     pairs = some_pairs(4)
 
     def is_short(puzzle: Puzzle) -> bool:
-        return int(identity_of(puzzle), 16) % 2 == 0
+        return int(get_row_identity(puzzle), 16) % 2 == 0
 
-    rows = training_set(pairs, ALL, seed=0, is_short=is_short)
+    rows = make_training_tasks(pairs, ALL, seed=0, is_short=is_short)
     assert len(rows) == MAX_ROWS
     assert all(is_short(row.puzzle) for row in rows)
-    assert training_set(pairs, ALL, seed=0, is_short=lambda puzzle: False) == ()
+    assert make_training_tasks(pairs, ALL, seed=0, is_short=lambda puzzle: False) == ()
 
 
 def test_few_rows_are_all_kept() -> None:
-    rows = training_set(some_pairs(3), (), seed=0, is_short=every)
+    rows = make_training_tasks(some_pairs(3), (), seed=0, is_short=every)
     assert set(rows) == set(rows_of(some_pairs(3), ()))
 
 
 def test_an_unknown_group_is_answered_with_the_known_ones() -> None:
     with pytest.raises(BadConfig) as caught:
-        leave_out_rows(some_pairs(2), 1, ["basic", "colour"], seed=0)
+        make_leave_out_rows(some_pairs(2), 1, ["basic", "colour"], seed=0)
     assert str(caught.value) == "no group of tools is called colour; take some of basic, size, chain, repeat"
 
 
@@ -94,7 +94,7 @@ def test_the_counts_are_those_of_the_rows() -> None:
     found = counts(pairs, seed=2)
     assert list(found) == ["".join(setting) for setting in product("01", repeat=4)]
     for setting, groups in zip(found, SETTINGS, strict=True):
-        assert found[setting] == tuple(len(leave_out_rows(pairs, n, groups, seed=2)) for n in (1, 2))
+        assert found[setting] == tuple(len(make_leave_out_rows(pairs, n, groups, seed=2)) for n in (1, 2))
     assert found["1111"] == (3 * 24 * 2, 6 * 24 * 2)
 
 

@@ -15,11 +15,11 @@ from stages.domains.arc.training_set import Pair
 from stages.domains.arc.transforms import (
     GROUPS,
     VARIANTS,
-    colour_permutation,
-    colours,
+    get_colours,
+    make_translation,
+    permute_colours,
     recoloured,
-    shuffled,
-    translation,
+    shuffle,
 )
 from stages.records.grid import Grid, make_grid
 from tests.bench import arc_counts
@@ -120,21 +120,21 @@ def test_a_translation_is_a_roll_by_at_most_three_and_less_than_the_side(grid: G
     array = np.array(grid)
     rows, columns = (int(share * min(4, side)) for share, side in zip((down, right), array.shape, strict=True))
     assert rows <= min(3, len(grid) - 1) and columns <= min(3, len(grid[0]) - 1)
-    assert_same(translation(down, right)(grid), np.roll(array, (rows, columns), axis=(0, 1)))
+    assert_same(make_translation(down, right)(grid), np.roll(array, (rows, columns), axis=(0, 1)))
 
 
 def test_a_translation_moves_every_side_of_four_or_more_alike() -> None:
     column = tuple((n,) for n in range(10))
     for share, shift in [(0.0, 0), (0.25, 1), (0.5, 2), (0.99, 3)]:
         for length in range(4, 11):
-            assert translation(share, 0.0)(column[:length])[shift] == (0,)
+            assert make_translation(share, 0.0)(column[:length])[shift] == (0,)
 
 
 @given(grids())
 @settings(deadline=None)
 def test_a_tool_never_changes_the_share_of_a_colour(grid: Grid) -> None:
     before = Counter(colour for row in grid for colour in row)
-    for tool in [*(GROUPS[group][name] for group, name in TOOLS), translation(0.3, 0.9)]:
+    for tool in [*(GROUPS[group][name] for group, name in TOOLS), make_translation(0.3, 0.9)]:
         after = Counter(colour for row in tool(grid) for colour in row)
         times = sum(after.values()) // sum(before.values())
         assert after == {colour: count * times for colour, count in before.items()}
@@ -158,39 +158,39 @@ def test_the_variants_are_the_official_ones() -> None:
 
 @given(st.sets(st.integers(0, 9)), st.integers(0, 2**32))
 def test_recolouring_is_a_permutation_that_keeps_zero(used: set[int], seed: int) -> None:
-    new = colour_permutation(used, Random(seed))
+    new = permute_colours(used, Random(seed))
     assert new[0] == 0
     assert sorted(new) == list(range(10))
 
 
 @given(st.sets(st.integers(0, 9)), st.integers(0, 2**32))
 def test_used_colours_become_unused_ones_while_there_are_any(used: set[int], seed: int) -> None:
-    new = colour_permutation(used, Random(seed))
+    new = permute_colours(used, Random(seed))
     kept = {new[colour] for colour in used - {0}} & used
     assert len(kept) == max(0, 2 * len(used - {0}) - 9)
 
 
 def test_recolouring_reaches_every_unused_colour() -> None:
-    drawn = {colour_permutation({3}, Random(seed))[3] for seed in range(200)}
+    drawn = {permute_colours({3}, Random(seed))[3] for seed in range(200)}
     assert drawn == {1, 2, 4, 5, 6, 7, 8, 9}
 
 
 @given(grids(), st.integers(0, 2**32))
 @settings(deadline=None)
 def test_recolouring_and_its_inverse_give_the_grid_back(grid: Grid, seed: int) -> None:
-    new = colour_permutation(colours([grid]), Random(seed))
+    new = permute_colours(get_colours([grid]), Random(seed))
     back = tuple(new.index(colour) for colour in range(10))
     assert recoloured(recoloured(grid, new), back) == grid
-    assert colours([recoloured(grid, new)]) == {new[colour] for colour in colours([grid])}
+    assert get_colours([recoloured(grid, new)]) == {new[colour] for colour in get_colours([grid])}
 
 
 @given(st.lists(st.integers()), st.integers(0, 2**32))
 def test_a_shuffle_loses_nothing(items: list[int], seed: int) -> None:
-    assert sorted(shuffled(items, Random(seed))) == sorted(items)
+    assert sorted(shuffle(items, Random(seed))) == sorted(items)
 
 
 def test_every_order_of_three_is_drawn() -> None:
-    assert len({tuple(shuffled("abc", Random(seed))) for seed in range(100)}) == 6
+    assert len({tuple(shuffle("abc", Random(seed))) for seed in range(100)}) == 6
 
 
 @pytest.mark.parametrize(

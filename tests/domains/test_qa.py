@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from stages import tasks
 from stages.adapt import show_data
-from stages.domains.base import Reply
-from stages.domains.qa import NO_EDIT, QA, TEMPLATES, fill, training_sequences
+from stages.domains.base import GradableAnswer
+from stages.domains.qa import NO_EDIT, QA, TEMPLATES, fill, split_into_sequences
 from stages.errors import BadConfig, MissingInput
 from stages.interfaces import Completion
 from stages.judges.base import Case, Verdict
@@ -77,13 +77,13 @@ def naive_pairs(text: str) -> list[str]:
 def test_the_sequences_are_those_of_the_published_rule(completion: str) -> None:
     task = a_task()
     expected = [f"Ada\n{piece}" for piece in naive_pieces(completion)] + [f"Ada\n{task.context}"]
-    assert training_sequences(task, completion) == expected
+    assert split_into_sequences(task, completion) == expected
 
 
 @given(COMPLETION)
 @settings(deadline=None)
 def test_the_passage_is_last_and_every_piece_has_the_title_and_some_text(completion: str) -> None:
-    *pieces, last = training_sequences(a_task(), completion)
+    *pieces, last = split_into_sequences(a_task(), completion)
     assert last == f"Ada\n{a_task().context}"
     assert all(piece.startswith("Ada\n") and piece.removeprefix("Ada\n").strip() for piece in pieces)
 
@@ -91,7 +91,7 @@ def test_the_passage_is_last_and_every_piece_has_the_title_and_some_text(complet
 @given(COMPLETION)
 @settings(deadline=None)
 def test_without_splitting_newlines_the_segments_stay_whole(completion: str) -> None:
-    *pieces, last = training_sequences(a_task(), completion, split_newlines=False)
+    *pieces, last = split_into_sequences(a_task(), completion, split_newlines=False)
     parts = [part.strip() for part in completion.split("---") if part.strip()]
     assert pieces == [f"Ada\n{part}" for part in parts or [completion.strip()]]
     assert last == f"Ada\n{a_task().context}"
@@ -115,19 +115,19 @@ def test_without_splitting_newlines_the_segments_stay_whole(completion: str) -> 
     ],
 )
 def test_lines_are_split_and_pairs_stay_together(completion: str, pieces: list[str]) -> None:
-    found = training_sequences(a_task(), completion)[:-1]
+    found = split_into_sequences(a_task(), completion)[:-1]
     assert found == [f"Ada\n{piece}" for piece in pieces]
 
 
 def test_the_loss_is_on_every_token_of_a_lesson() -> None:
-    examples = QA().lesson(a_task(), an_edit(a_task())).examples
+    examples = QA().make_training_set(a_task(), an_edit(a_task())).examples
     assert [item.prompt for item in examples] == ["", ""]
     assert examples[0].completion == "Ada\nAda comes from Velm."
 
 
 def test_the_passage_only_lesson_is_the_passage() -> None:
     edit = an_edit(a_task(), completion="").model_copy(update={"template": NO_EDIT})
-    lesson = QA(split_newlines=False).lesson(a_task(), edit)
+    lesson = QA(split_newlines=False).make_training_set(a_task(), edit)
     assert [item.completion for item in lesson.examples] == [f"Ada\n{a_task().context}"]
 
 
@@ -149,10 +149,10 @@ def test_the_question_is_asked_without_the_passage_unless_in_context() -> None:
 def test_a_reply_is_a_case_for_the_judge_unless_the_engine_failed() -> None:
     (first, second) = a_task().questions
     said, lost = Completion("a", "in Velm", "stop", 3), Completion("b", "", "failed", None, error="timeout: no answer")
-    replies = list(QA().replies(a_task(), [said, lost], in_context=False))
+    replies = list(QA().make_answers(a_task(), [said, lost], in_context=False))
     assert replies == [
-        Reply(first.id, "in Velm", Case("Where was Ada born?", "Velm", "in Velm")),
-        Reply(second.id, None, Verdict(None, "timeout: no answer")),
+        GradableAnswer(first.id, "in Velm", Case("Where was Ada born?", "Velm", "in Velm")),
+        GradableAnswer(second.id, None, Verdict(None, "timeout: no answer")),
     ]
 
 

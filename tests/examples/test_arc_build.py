@@ -20,7 +20,7 @@ from examples.tiny.arc.probes import EXAMS
 from examples.tiny.arc.tasks import make_tasks
 from examples.tiny.arc.tokenizer import ASSISTANT, END, build_tokenizer
 from examples.tiny.batches import IGNORED
-from stages.domains.arc.prompts import answer, edit_prompt, example, task_prompt
+from stages.domains.arc.prompts import answer_text, make_edit_prompt, make_example, make_task_prompt
 from stages.domains.arc.self_edit import MAX_LEARNING_RATE, MIN_LEARNING_RATE, parse_edit
 from stages.domains.arc.training_set import Puzzle
 from stages.engines.hf import HFEngine
@@ -69,24 +69,25 @@ def test_text_survives_the_tokenizer(tokenizer: PreTrainedTokenizerFast) -> None
 def test_a_pair_of_small_grids_is_twenty_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
     task = next(iter(make_tasks("train").values()))
     lengths = [
-        len(prompt_ids(tokenizer, task_prompt(task.demonstrations[:count], task.tests[0].input))) for count in (2, 3)
+        len(prompt_ids(tokenizer, make_task_prompt(task.demonstrations[:count], task.tests[0].input)))
+        for count in (2, 3)
     ]
     assert lengths[1] - lengths[0] == 21  # and the end of the line
-    assert len(tokenizer.encode(answer(task.tests[0].output))) == 10
+    assert len(tokenizer.encode(answer_text(task.tests[0].output))) == 10
 
 
 def test_a_puzzle_of_pretraining_is_the_products_prompt_and_answer(tokenizer: PreTrainedTokenizerFast) -> None:
     """The same ids, whether a document is encoded part by part or the product renders its chat."""
     for task in make_tasks("train").values():
         ids, _ = encode(tokenizer, task_document(task, whole=False))
-        row = example(Puzzle(task.demonstrations, task.tests[0]), whole=False)
+        row = make_example(Puzzle(task.demonstrations, task.tests[0]), whole=False)
         assert tuple(ids) == example_tokens(tokenizer, row, end=True).ids
 
 
 def test_a_self_edit_of_pretraining_follows_the_products_prompt(tokenizer: PreTrainedTokenizerFast) -> None:
     library = Library(random.Random(3), EVERYTHING)
     ids, targets = encode(tokenizer, library.edit())
-    prompt = prompt_ids(tokenizer, edit_prompt(Library(random.Random(3), EVERYTHING).task().demonstrations))
+    prompt = prompt_ids(tokenizer, make_edit_prompt(Library(random.Random(3), EVERYTHING).task().demonstrations))
     assert ids[: len(prompt)] == prompt
     assert targets == [IGNORED] * len(prompt) + ids[len(prompt) :]
     assert ids[-1] == tokenizer.eos_token_id == 0
@@ -206,7 +207,7 @@ def test_the_shipped_model_writes_self_edits_that_can_mostly_be_read_and_vary() 
     engine = HFEngine(str(MODEL), device=Device("cpu", "float32"))
     tasks = list(make_tasks("heldout").values())[:40]
     requests = [
-        Request(str(place), edit_prompt(task.demonstrations), Sampling(1.0, 1.0, 100, place))
+        Request(str(place), make_edit_prompt(task.demonstrations), Sampling(1.0, 1.0, 100, place))
         for place, task in enumerate(tasks)
     ]
     texts = [completion.text for completion in engine.sample(requests) if completion.finish == "stop"]

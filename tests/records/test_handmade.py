@@ -75,7 +75,7 @@ def test_further_gold_answers_by_hand_are_those_of_seal_tasks() -> None:
 def test_a_passage_alone_is_a_task_without_title_and_questions() -> None:
     assert read({"task": {"context": "C"}}).task == make_task("", "C", [])
     edit = an_edit(make_task("", "C", []), completion="One.")
-    assert [each.completion for each in QA().lesson(make_task("", "C", []), edit).examples] == ["One.", "C"]
+    assert [each.completion for each in QA().make_training_set(make_task("", "C", []), edit).examples] == ["One.", "C"]
 
 
 def test_grids_are_an_arc_task_whose_tests_may_lack_their_outputs() -> None:
@@ -127,7 +127,7 @@ def test_edits_have_one_id_only_where_all_that_they_say_is_the_same() -> None:
 
 def test_an_arc_edit_is_read_as_seal_generate_reads_it() -> None:
     good, bad = a_choice("basic"), "turn it around"
-    assert edit_of(GRIDS, completion=good).chosen == Arc().choice(good)
+    assert edit_of(GRIDS, completion=good).chosen == Arc().read_choice(good)
     broken = edit_of(GRIDS, completion=bad)
     assert (broken.chosen, broken.error) == (None, "there is no JSON object in the completion")
     assert not isinstance(broken.prompt, str)

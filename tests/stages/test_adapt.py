@@ -10,7 +10,7 @@ from stages import adapt
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA
 from stages.errors import BadEdit, BadInput
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, NullProgress, Progress, Trainer
+from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
 from stages.records.record import Record, SelfEdit, Task, edit_seed
 from tests.invented import a_line, a_task, an_edit
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
@@ -37,10 +37,10 @@ class Pretender:
 class Picky(QA):
     """A domain that cannot read every self-edit, and lets one choose its own epochs."""
 
-    def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
+    def make_training_set(self, task: Task, edit: SelfEdit) -> TrainingSet:
         if "unreadable" in edit.completion:
             raise BadEdit("not JSON")
-        return Lesson((Example("", edit.completion),), {"epochs": 2})
+        return TrainingSet((Example("", edit.completion),), {"epochs": 2})
 
 
 def edited(*completions: str) -> list[Record]:

@@ -303,7 +303,7 @@ def test_an_answer_that_ends_within_its_thought_is_unscored_and_stays_so() -> No
 @pytest.mark.parametrize("finish", ["length", "unknown"])
 def test_a_thought_up_to_the_last_token_says_which_flag_gives_more(finish: str) -> None:
     cut = [Completion(str(n), "<think>\nSo", finish, 64) for n in range(2)]  # type: ignore[arg-type]
-    items = [reply.item for reply in QA().replies(a_task(), cut, in_context=False)]
+    items = [reply.item for reply in QA().make_answers(a_task(), cut, in_context=False)]
     assert items == [Verdict(None, "the model thought until --max-tokens; take more of them")] * 2
 
 

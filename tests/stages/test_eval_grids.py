@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from stages import eval as stage
 from stages.domains.arc.domain import Arc
-from stages.domains.arc.voting import ways
+from stages.domains.arc.voting import prompt_variants
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.judges.exact import ExactJudge
 from stages.records.record import GridAnswer, Record
@@ -12,7 +12,7 @@ from tests.invented import Backwards, Lost, an_adapter
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 
 TASK = an_arc_task()
-WAYS = len(ways(TASK, in_context=False))
+WAYS = len(prompt_variants(TASK, in_context=False))
 
 
 def adapted(sample: int = 0, fault: str | None = None) -> Record:

@@ -11,7 +11,7 @@ import pytest
 from seal_cli import exit_codes
 from stages.engines.guarded import GuardedEngine, GuardedTrainer
 from stages.errors import BadConfig, OutOfMemory, Unavailable
-from stages.interfaces import Completion, FitConfig, FitJob, FitResult, Lesson, Request, Sampling
+from stages.interfaces import Completion, FitConfig, FitJob, FitResult, Request, Sampling, TrainingSet
 from stages.judges.base import JUDGES, Case, Judge
 from stages.judges.factory import check_judge, make_judge
 from stages.plugins import check_name, load_class
@@ -217,7 +217,7 @@ def result(job: FitJob, **update: Any) -> FitResult:
 
 
 REQUESTS = [Request(f"r{n}", "prompt", Sampling()) for n in range(2)]
-JOBS = [FitJob(f"j{n}", Lesson(()), FitConfig(), 0, Path("out")) for n in range(2)]
+JOBS = [FitJob(f"j{n}", TrainingSet(()), FitConfig(), 0, Path("out")) for n in range(2)]
 SAMPLING: list[tuple[Callable[[list[Any]], Iterable[Any]], str]] = [
     (lambda asked: [completion(asked[0])], "gave no completion for 1 of 2 requests"),
     (lambda asked: [completion(asked[0]), completion(asked[0])], "gave a completion for 'r0', which no request waits"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from stages.domains.arc.prompts import edit_prompt, example, task_prompt
+from stages.domains.arc.prompts import make_edit_prompt, make_example, make_task_prompt
 from stages.domains.arc.training_set import Pair, Puzzle
 from stages.domains.qa import QA
 from stages.interfaces import Completion, Example
@@ -47,10 +47,10 @@ def puzzle(*sides: int) -> Puzzle:
 
 
 EXAMPLES = {
-    "self-edit": Example(edit_prompt(puzzle(2, 3, 4).pairs), EDIT),
-    "no demonstration": example(puzzle(1), whole=False),
-    "small grids": example(puzzle(1, 2, 3), whole=False),
-    "large grids": example(puzzle(10, 12, 15), whole=False),
+    "self-edit": Example(make_edit_prompt(puzzle(2, 3, 4).pairs), EDIT),
+    "no demonstration": make_example(puzzle(1), whole=False),
+    "small grids": make_example(puzzle(1, 2, 3), whole=False),
+    "large grids": make_example(puzzle(10, 12, 15), whole=False),
     "passage": Example(QA().edit_prompt(PASSAGE, "implications", chat=True), "The inn is red.\nØdegård has an inn."),
     "no system turn": Example(QA().edit_prompt(PASSAGE, "rewrite", chat=True), "An inn, red.\n\nAt Ødegård."),
 }
@@ -102,8 +102,10 @@ def test_the_loss_is_on_the_completion_alone_for_any_grids(family: Family, data:
         Pair(*(grid(data.draw(side), data.draw(side), data.draw(st.integers(0, 9))) for _ in range(2)))
         for _ in range(data.draw(st.integers(1, 4)))
     ]
-    check(family, example(Puzzle(tuple(pairs[:-1]), pairs[-1]), whole=False))
-    check(family, Example(edit_prompt(pairs), f" {data.draw(st.text(st.characters(codec='utf-8'), max_size=20))}.\n"))
+    check(family, make_example(Puzzle(tuple(pairs[:-1]), pairs[-1]), whole=False))
+    check(
+        family, Example(make_edit_prompt(pairs), f" {data.draw(st.text(st.characters(codec='utf-8'), max_size=20))}.\n")
+    )
 
 
 @families
@@ -140,7 +142,7 @@ def test_the_tokens_are_the_templates_own_of_the_finished_chat(family: Family, m
 
 def test_a_turn_is_learned_as_the_template_trims_it() -> None:
     tokenizer = llama_like()
-    (_, user) = task_prompt([], grid(1, 1))
+    (_, user) = make_task_prompt([], grid(1, 1))
     front = text(tokenizer, prompt_ids(tokenizer, [user]))
     assert user["content"] == "[[0]] -> "
     assert front.endswith(f"\n\n[[0]] ->{EOT}{ASSISTANT['llama']}")  # in sampling and training alike
@@ -225,7 +227,7 @@ def test_the_end_of_a_turn_is_found_in_a_tokenizer_read_from_a_directory(tmp_pat
 @pytest.mark.parametrize("all_of_it", [True, False])
 def test_a_text_has_its_start_token_once_and_an_end_only_behind_the_completion(starts: bool, all_of_it: bool) -> None:
     tokenizer = BASES[starts]
-    made = example(puzzle(2, 3, 4), whole=all_of_it, chat=False)
+    made = make_example(puzzle(2, 3, 4), whole=all_of_it, chat=False)
     tokens = example_tokens(tokenizer, made, end=True)
     front = prompt_ids(tokenizer, made.prompt)
     assert text(tokenizer, front) == f"{BOS if starts else ''}{made.prompt}"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.errors import BadConfig
-from stages.interfaces import Example, FitConfig, FitJob, Lesson, PadMode
+from stages.interfaces import Example, FitConfig, FitJob, PadMode, TrainingSet
 from stages.models.stacked_lora import Stack
 from stages.tokens.tokenization import lesson_tokens, padded
 from stages.trainers.batched.attention import use_packed_attention
@@ -29,7 +29,7 @@ TEXTS = ("The inn is red.", "a", "The door of the inn is blue and heavy.", "Who 
 
 
 def make_job(folder: Path, config: FitConfig = FULL, *, name: str = "job") -> FitJob:
-    return FitJob(name, Lesson(tuple(Example("", text) for text in TEXTS)), config, 11, folder / name)
+    return FitJob(name, TrainingSet(tuple(Example("", text) for text in TEXTS)), config, 11, folder / name)
 
 
 # ---- the strata
@@ -127,7 +127,7 @@ def test_pads_behind_sequences_of_unlike_lengths_in_one_block_see_their_own_sequ
     model_dir: Path, tmp_path: Path
 ) -> None:
     config = replace(FULL, pad_mode="sampled:3", batch_size=4)
-    lesson = Lesson(tuple(Example("", WORDS[:length]) for length in (40, 44, 48, 52)))  # one block, filled up
+    lesson = TrainingSet(tuple(Example("", WORDS[:length]) for length in (40, 44, 48, 52)))  # one block, filled up
     for name, kind in (("peft", PeftTrainer), ("many", BatchedLoraTrainer)):
         trainer: Any = kind(str(model_dir), device=FLOAT64)
         exact_norms(trainer.network)
@@ -163,7 +163,7 @@ def gradient(model: Path, mode: str, to: int = 300) -> torch.Tensor:
     """Of one step on a model that is not at its start, flat."""
     trainer = BatchedLoraTrainer(str(model), device=FLOAT64)
     config = replace(FULL, pad_mode=mode, pad_to=to)
-    lesson = Lesson(tuple(Example("", text) for text in TEXTS))
+    lesson = TrainingSet(tuple(Example("", text) for text in TEXTS))
     tokens = lesson_tokens(make_tokenizer(), trainer.network, lesson, config)
     stack = Stack(trainer.network, resolve_targets(trainer.network, ()), rank=3, slots=1)
     stack.weights.copy_(0.2 * torch.randn(stack.weights.shape, generator=torch.Generator().manual_seed(5)))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.domains.arc.prompts import example
+from stages.domains.arc.prompts import make_example
 from stages.domains.arc.training_set import Pair, Puzzle
 from stages.errors import BadInput, MissingInput, Unavailable
 from stages.interfaces import MAX_ROW_TOKENS, Example
@@ -27,7 +27,7 @@ HUB = "nobody/nothing"
 
 def square(side: int) -> Example:
     grid = tuple(tuple((row * column) % 10 for column in range(side)) for row in range(side))
-    return example(Puzzle((Pair(grid, grid),), Pair(grid, grid)), whole=False)
+    return make_example(Puzzle((Pair(grid, grid),), Pair(grid, grid)), whole=False)
 
 
 def model(folder: Path, config: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from stages.errors import BadConfig, Untrainable
-from stages.interfaces import Example, FitConfig, Lesson
+from stages.interfaces import Example, FitConfig, TrainingSet
 from stages.models.loading import Device, load_model, load_tokenizer
 from stages.tokens.tokenization import Tokens, end_tokens, example_tokens, lesson_tokens, prompt_ids
 from tests.conftest import END, make_tokenizer
@@ -97,6 +97,6 @@ def test_a_chat_template_that_refuses_a_turn_is_said_plainly(chat_dir: Path) -> 
 
 def test_a_sequence_longer_than_the_models_context_is_refused(model_dir: Path) -> None:
     tokenizer, network = load_tokenizer(str(model_dir)), load_model(str(model_dir), Device("cpu"))
-    long = Lesson((Example("", "short"), Example("", "passage " * 600)))
+    long = TrainingSet((Example("", "short"), Example("", "passage " * 600)))
     with pytest.raises(Untrainable, match=r"longer than the model's context of 512; split the passage"):
         lesson_tokens(tokenizer, network, long, FitConfig())

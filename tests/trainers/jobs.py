@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson, NullProgress, Unit
+from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, TrainingSet, Unit
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from tests.trainers.exact import FLOAT64, exact_norms
 
@@ -38,7 +38,7 @@ def make_job(folder: Path, number: int, config: FitConfig = SMALL, *, texts: int
     """Job `number` has examples, a prompt and a seed of its own."""
     examples = [Example("", f"{number} {text}") for text in TEXTS[:texts]]
     examples[-1] = Example("Is it old? ", f"{number} {TEXTS[texts - 1]}")
-    return FitJob(f"{number}", Lesson(tuple(examples)), config, 17 * number, folder / f"{number}")
+    return FitJob(f"{number}", TrainingSet(tuple(examples)), config, 17 * number, folder / f"{number}")
 
 
 def make_jobs(folder: Path) -> list[FitJob]:

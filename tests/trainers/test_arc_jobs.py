@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def jobs(folder: Path) -> list[FitJob]:
     task, made = an_arc_task(), []
     for number, said in enumerate(EDITS):
-        lesson = Arc().lesson(task, an_arc_edit(task, said))
+        lesson = Arc().make_training_set(task, an_arc_edit(task, said))
         lesson = replace(lesson, examples=lesson.examples[:9])  # an odd number: the last batch is half full
         config = replace(DEFAULTS["arc"].fit, rank=4, **lesson.chosen)
         made.append(FitJob(str(number), lesson, config, 7 * number, folder / str(number)))

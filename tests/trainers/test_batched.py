@@ -13,7 +13,7 @@ from transformers import (
     AutoModelForCausalLM,
 )
 
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, Lesson
+from stages.interfaces import Example, FitConfig, FitJob, FitResult, TrainingSet
 from stages.models import loading
 from stages.models.loading import Device
 from stages.models.stacked_lora import EqualRows, Stack
@@ -178,7 +178,7 @@ def test_a_last_step_that_overflows_is_a_divergence_too(model_dir: Path, tmp_pat
 def test_a_step_without_any_target_teaches_nothing_and_breaks_nothing(
     model_dir: Path, tmp_path: Path, trainer_class: Any
 ) -> None:
-    silent = FitJob("1", Lesson((Example("", "a"),)), replace(SMALL, pad_mode="none"), 1, tmp_path / "1")
+    silent = FitJob("1", TrainingSet((Example("", "a"),)), replace(SMALL, pad_mode="none"), 1, tmp_path / "1")
     (result,) = trainer_class(str(model_dir), device=FLOAT64).fit([silent])
     assert (result.error, result.tokens, result.loss_first, result.loss_last) == (None, 1, 0.0, 0.0)
     assert not any(weight.any() for name, weight in weights_of(tmp_path / "1").items() if "lora_B" in name)
@@ -191,7 +191,7 @@ def test_sequences_of_one_token_train_beside_long_ones_as_peft_trains_them(model
 
     def jobs(name: str) -> list[FitJob]:
         return [
-            FitJob(f"{n}", Lesson(tuple(Example("", text) for text in texts)), config, n, tmp_path / name / f"{n}")
+            FitJob(f"{n}", TrainingSet(tuple(Example("", text) for text in texts)), config, n, tmp_path / name / f"{n}")
             for n, texts in enumerate(lessons)
         ]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from stages.interfaces import Example, FitConfig, FitJob, Lesson
+from stages.interfaces import Example, FitConfig, FitJob, TrainingSet
 from stages.models.stacked_lora import Stack
 from stages.trainers.batched import attention, lora_kernels
 from stages.trainers.batched.loop import TrainingLoop
@@ -37,7 +37,7 @@ def make_jobs(folder: Path, *, wild: bool = False) -> list[FitJob]:
     jobs = []
     for number, count in enumerate((5, 2, 4, 1, 3)):
         config = replace(SMALL, learning_rate=float("inf") if wild and number == 2 else SMALL.learning_rate)
-        lesson = Lesson(tuple(Example("", f"{number} {text}") for text in texts[:count]))
+        lesson = TrainingSet(tuple(Example("", f"{number} {text}") for text in texts[:count]))
         jobs.append(FitJob(f"{number}", lesson, config, number, folder / f"{number}"))
     return jobs
 

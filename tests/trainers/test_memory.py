@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.errors import OutOfMemory
-from stages.interfaces import Example, FitConfig, FitJob, Lesson
+from stages.interfaces import Example, FitConfig, FitJob, TrainingSet
 from stages.trainers.batched import chunked_loss, memory
 from stages.trainers.batched.chunked_loss import get_loss_bytes
 from stages.trainers.batched.loop import TrainingLoop
@@ -51,7 +51,11 @@ def make_jobs(folder: Path, count: int = 5) -> list[FitJob]:
         config = replace(CONFIG, batch_size=1 + number % 3, pad_mode="sampled:3" if number == 3 else "eos", pad_to=100)
         found.append(
             FitJob(
-                f"{number}", Lesson(tuple(Example("", text) for text in texts)), config, number, folder / f"{number}"
+                f"{number}",
+                TrainingSet(tuple(Example("", text) for text in texts)),
+                config,
+                number,
+                folder / f"{number}",
             )
         )
     return found

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from stages.errors import BadConfig, NoSpace
-from stages.interfaces import Example, FitConfig, FitJob, Lesson
+from stages.interfaces import Example, FitConfig, FitJob, TrainingSet
 from stages.models.loading import Device
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from stages.trainers.peft import PeftTrainer, make_schedule
@@ -37,7 +37,7 @@ Weights = Mapping[str, torch.Tensor]
 
 
 def make_job(folder: Path, config: FitConfig = SMALL, *, name: str = "job", seed: int = 11) -> FitJob:
-    lesson = Lesson((*(Example("", text) for text in TEXTS[:-1]), Example("Is it old? ", TEXTS[-1])))
+    lesson = TrainingSet((*(Example("", text) for text in TEXTS[:-1]), Example("Is it old? ", TEXTS[-1])))
     return FitJob(name, lesson, config, seed, folder / name)
 
 
@@ -196,8 +196,8 @@ def test_a_last_step_that_overflows_is_a_divergence_too(trainer: PeftTrainer, tm
 def test_a_job_that_cannot_be_trained_is_a_result_and_the_onlooker_hears_of_the_others(
     fresh: PeftTrainer, tmp_path: Path
 ) -> None:
-    long = FitJob("long", Lesson((Example("", "word " * 600),)), SMALL, 1, tmp_path / "long")
-    empty = FitJob("empty", Lesson(()), SMALL, 1, tmp_path / "empty")
+    long = FitJob("long", TrainingSet((Example("", "word " * 600),)), SMALL, 1, tmp_path / "long")
+    empty = FitJob("empty", TrainingSet(()), SMALL, 1, tmp_path / "empty")
     for trainer in (fresh, BatchedLoraTrainer(fresh.model, device=FLOAT32)):
         progress = Notes()
         results = {result.id: result for result in trainer.fit([long, empty, make_job(tmp_path)], progress)}

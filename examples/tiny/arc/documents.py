@@ -13,7 +13,7 @@ from examples.tiny.arc.edits import make_edit
 from examples.tiny.arc.tokenizer import ASSISTANT, END, SYSTEM, USER
 from examples.tiny.arc.world import KEEP, MOVES, STAY, Task, make_palette, make_rule, make_task
 from stages.domains.arc.grid_text import numpy_text
-from stages.domains.arc.prompts import ARROW, TASK_SYSTEM, answer, edit_prompt
+from stages.domains.arc.prompts import ARROW, TASK_SYSTEM, answer_text, make_edit_prompt
 from stages.domains.arc.training_set import Pair
 from stages.records.grid import COLOUR_COUNT, Grid
 
@@ -77,7 +77,7 @@ class Library:
         return [*(Part(part.text, False) for part in document[:-1]), document[-1]]
 
     def edit(self) -> Document:
-        system, user = edit_prompt(self.task().demonstrations)
+        system, user = make_edit_prompt(self.task().demonstrations)
         prompt = f"{SYSTEM}{system['content']}{END}{USER}{user['content']}{END}{ASSISTANT}"
         return [Part(prompt, False), Part(make_edit(self.rng) + END, True)]
 
@@ -96,7 +96,7 @@ def task_document(task: Task, *, whole: bool) -> Document:
     """The first test; the loss on all outputs, or on everything."""
     parts = [Part(SYSTEM + TASK_SYSTEM, whole)]
     for pair in task.demonstrations:
-        parts += [Part(numpy_text(pair.input) + ARROW, whole), Part(answer(pair.output), True), Part("\n", whole)]
+        parts += [Part(numpy_text(pair.input) + ARROW, whole), Part(answer_text(pair.output), True), Part("\n", whole)]
     asked = task.tests[0]
     parts.append(Part(END + USER + numpy_text(asked.input) + ARROW + END + ASSISTANT, whole))
-    return [*parts, Part(answer(asked.output) + END, True)]
+    return [*parts, Part(answer_text(asked.output) + END, True)]

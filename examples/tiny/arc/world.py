@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from stages.domains.arc.training_set import Pair
 from stages.domains.arc.transforms import (
-    colours,
     flip_0,
     flip_1,
+    get_colours,
     recoloured,
     rotate_180,
     transpose,
@@ -93,7 +93,7 @@ def make_task(rule: Rule, palette: Sequence[int], sizes: Sequence[tuple[int, int
     """As many pairs as sizes, the last of them the test; every colour of the palette is in two demonstrations."""
     while True:
         inputs = [make_input(height, width, palette, rng) for height, width in sizes]
-        shown = [colours([grid]) for grid in inputs[:-1]]
+        shown = [get_colours([grid]) for grid in inputs[:-1]]
         enough = all(sum(colour in one for one in shown) >= min(2, len(shown)) for colour in palette)
         if enough and len(set(inputs)) == len(inputs):
             pairs = tuple(Pair(grid, rule(grid)) for grid in inputs)

@@ -12,19 +12,26 @@ from typing import Any
 from stages.domains.arc.prompts import (
     EDIT_CHOICES,
     EDIT_SYSTEM,
-    as_text,
     demonstrations_text,
-    edit_prompt,
-    example,
-    messages,
+    join_messages,
+    make_edit_prompt,
+    make_example,
+    make_messages,
 )
 from stages.domains.arc.self_edit import ALL_TOKENS, BATCH_SIZE, ArcEdit, check_steps, parse_edit
-from stages.domains.arc.templates import PLACE, SCHEMA, TEMPLATE, text_of, written_by_hand
-from stages.domains.arc.training_set import Pair, Puzzle, TrainingTask, training_set
-from stages.domains.arc.voting import first_attempt, poll, prompt, tests_of, vote, ways
-from stages.domains.base import Poll, Query, Reply
+from stages.domains.arc.templates import PLACE, SCHEMA, TOOLS_TEMPLATE, get_fixed_edit, template_text
+from stages.domains.arc.training_set import Pair, Puzzle, TrainingTask, make_training_tasks
+from stages.domains.arc.voting import (
+    count_votes,
+    get_first_attempt,
+    get_tests,
+    prompt_variants,
+    read_vote,
+    variant_prompt,
+)
+from stages.domains.base import GradableAnswer, Query, Voting
 from stages.errors import BadEdit, BadInput, Untrainable
-from stages.interfaces import Completion, Example, Lesson, Prompt
+from stages.interfaces import Completion, Example, Prompt, TrainingSet
 from stages.judges.base import Verdict
 from stages.records.arc import ArcChoice, ArcTask, ArcTrainingData, Demonstration, TrainingGrids, Vote
 from stages.records.grid import Grid
@@ -57,22 +64,22 @@ class Arc:
 
     def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
         """The paper's prompt, or a file's with the demonstrations at {demonstrations}."""
-        shown = pairs_of(_grid_task(task))
-        if template == TEMPLATE:
-            turns = edit_prompt(shown)
+        shown = get_pairs(_grid_task(task))
+        if template == TOOLS_TEMPLATE:
+            turns = make_edit_prompt(shown)
         else:
-            turns = messages(EDIT_SYSTEM, text_of(template).replace(PLACE, demonstrations_text(shown)))
-        return turns if chat else f"{as_text(turns)}\n\n"
+            turns = make_messages(EDIT_SYSTEM, template_text(template).replace(PLACE, demonstrations_text(shown)))
+        return turns if chat else f"{join_messages(turns)}\n\n"
 
-    def text_of(self, template: str) -> str:
+    def template_text(self, template: str) -> str:
         """What the template says. Raises BadConfig or MissingInput for one that there is not."""
-        return EDIT_CHOICES if template == TEMPLATE else text_of(template)
+        return EDIT_CHOICES if template == TOOLS_TEMPLATE else template_text(template)
 
-    def written(self, template: str) -> str | None:
+    def get_fixed_edit(self, template: str) -> str | None:
         """The self-edit of a human: `oracle`, or one of yours, `oracle:FILE`."""
-        return written_by_hand(template)
+        return get_fixed_edit(template)
 
-    def choice(self, completion: str) -> ArcChoice:
+    def read_choice(self, completion: str) -> ArcChoice:
         """What the self-edit chose. Raises BadEdit where it cannot be read."""
         return _choice_of(parse_edit(completion))
 
@@ -82,7 +89,7 @@ class Arc:
 
     # ---- training
 
-    def lesson(self, task: Task, edit: SelfEdit) -> Lesson:
+    def make_training_set(self, task: Task, edit: SelfEdit) -> TrainingSet:
         """The training tasks that the self-edit's tools make.
 
         Raises BadEdit for too many steps, too, Untrainable where no row is short enough, and BadLine where the line
@@ -95,15 +102,15 @@ class Arc:
         made = self.training(task, found)
         if not made.tasks:
             raise Untrainable(f"no training task of {task.name!r} is short enough for the model")
-        return Lesson(made.on_all if found.strategy == ALL_TOKENS else made.on_answers, found.chosen)
+        return TrainingSet(made.on_all if found.strategy == ALL_TOKENS else made.on_answers, found.chosen)
 
     def training(self, task: Task, edit: ArcEdit) -> "Training":
         """What the self-edit's tools make. Raises BadEdit for more steps than are allowed."""
-        made = _training_rows(pairs_of(_grid_task(task)), edit.groups, self.seed, self.fits, self.chat)
+        made = _training_rows(get_pairs(_grid_task(task)), edit.groups, self.seed, self.fits, self.chat)
         check_steps(edit, len(made.tasks), self.rows_a_step)
         return made
 
-    def shown(self, task: Task, edit: SelfEdit) -> ArcTrainingData:
+    def show_data(self, task: Task, edit: SelfEdit) -> ArcTrainingData:
         """The training tasks as grids, each with its tool; none, and the reason, for a failed self-edit."""
         chosen, error = None, edit.error
         rows: tuple[TrainingTask, ...] = ()
@@ -120,7 +127,7 @@ class Arc:
 
     def check(self, task: Task) -> None:
         """Raises BadLine for a task without tests, or with a test that comes twice."""
-        ids = [test_id for test_id, _, _ in tests_of(_grid_task(task))]
+        ids = [test_id for test_id, _, _ in get_tests(_grid_task(task))]
         if not ids:
             raise BadLine(f"task {task.id} has no test; `seal eval` needs at least one")
         if len(set(ids)) < len(ids):
@@ -129,22 +136,26 @@ class Arc:
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
         """Every test in every way; with `in_context` once each, after all demonstrations, without a vote."""
         task = _grid_task(task)
-        for test_id, test_input, _ in tests_of(task):
-            for way in ways(task, in_context=in_context):
-                turns = prompt(task, test_input, way)
-                yield Query(f"{test_id}/{way.name}", turns if chat else as_text(turns))
+        for test_id, test_input, _ in get_tests(task):
+            for way in prompt_variants(task, in_context=in_context):
+                turns = variant_prompt(task, test_input, way)
+                yield Query(f"{test_id}/{way.name}", turns if chat else join_messages(turns))
 
-    def replies(self, task: Task, completions: Sequence[Completion], *, in_context: bool) -> Iterator[Reply]:
+    def make_answers(
+        self, task: Task, completions: Sequence[Completion], *, in_context: bool
+    ) -> Iterator[GradableAnswer]:
         """Two attempts for each test, and whether one of them is the solution."""
         task = _grid_task(task)
-        asked = ways(task, in_context=in_context)
-        for place, (test_id, _, solution) in enumerate(tests_of(task)):
+        asked = prompt_variants(task, in_context=in_context)
+        for place, (test_id, _, solution) in enumerate(get_tests(task)):
             own = completions[place * len(asked) : (place + 1) * len(asked)]
-            found = poll([vote(way, each) for way, each in zip(asked, own, strict=True)])
+            found = count_votes([read_vote(way, each) for way, each in zip(asked, own, strict=True)])
             failed = next((each.error for each in found.votes if each.prediction is None), None)
             unsaid = failed or next((each.error for each in found.votes if _is_unsaid(each)), None)
-            said = None if failed else first_attempt(found)
-            yield Reply(test_id, said, Verdict(None, unsaid) if unsaid else _graded(found, solution), found)
+            said = None if failed else get_first_attempt(found)
+            yield GradableAnswer(
+                test_id, said, Verdict(None, unsaid) if unsaid else _grade_attempts(found, solution), found
+            )
 
 
 def _is_unsaid(vote: Vote) -> bool:
@@ -152,7 +163,7 @@ def _is_unsaid(vote: Vote) -> bool:
     return vote.prediction is not None and vote.error in (CUT_OFF, BROKEN_OFF)
 
 
-def _graded(found: Poll, solution: Grid | None) -> Verdict:
+def _grade_attempts(found: Voting, solution: Grid | None) -> Verdict:
     """Whether one of the attempts is the solution; an answer without a grid is the model's failure."""
     if solution is None:
         return Verdict(None, "no solution is known")
@@ -177,10 +188,10 @@ def _training_rows(
     made: dict[Puzzle, Example] = {}
 
     def is_short(puzzle: Puzzle) -> bool:
-        made[puzzle] = example(puzzle, whole=False, chat=chat)
+        made[puzzle] = make_example(puzzle, whole=False, chat=chat)
         return fits(made[puzzle])
 
-    rows = training_set(shown, groups, seed=seed, is_short=is_short)
+    rows = make_training_tasks(shown, groups, seed=seed, is_short=is_short)
     examples = tuple(made[row.puzzle] for row in rows)
     return Training(rows, examples, tuple(replace(each, whole=True) for each in examples))
 
@@ -192,7 +203,7 @@ def _grid_task(task: Task) -> ArcTask:
     return task
 
 
-def pairs_of(task: ArcTask) -> tuple[Pair, ...]:
+def get_pairs(task: ArcTask) -> tuple[Pair, ...]:
     return tuple(Pair(pair.input, pair.output) for pair in task.train)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from stages.records.grid import MAX_SIDE, Grid, make_grid
 
 END = "#"  # stands behind every output grid; official TextExampleRepresenter's output_footer
-MAX_CHARACTERS = 8192  # of an answer that is read at all; the text of a 30 x 30 grid has 1,861
+MAX_GRID_CHARACTERS = 8192  # of an answer that is read at all; the text of a 30 x 30 grid has 1,861
 _ROW = re.compile(r" *[0-9](?: +[0-9])* *")
 _BETWEEN_ROWS = re.compile(r"\] *\n *\[")
 
@@ -38,8 +38,8 @@ def _digit_rows(grid: Grid) -> list[str]:
 
 def read_grid(text: str) -> Grid | BadGrid:
     """The grid that a model wrote in either form, with or without the end mark, and nothing else with it."""
-    if len(text) > MAX_CHARACTERS:
-        return BadGrid(f"longer than {MAX_CHARACTERS} characters")
+    if len(text) > MAX_GRID_CHARACTERS:
+        return BadGrid(f"longer than {MAX_GRID_CHARACTERS} characters")
     text = text.strip().removesuffix(END).strip()
     bracketed = text.startswith("[[") and text.endswith("]]")
     lines = _BETWEEN_ROWS.split(text[2:-2]) if bracketed else text.split("\n")

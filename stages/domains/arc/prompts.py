@@ -66,9 +66,9 @@ TASK_SYSTEM = (
 ARROW = " -> "
 
 
-def edit_prompt(demonstrations: Sequence[Pair]) -> Messages:
+def make_edit_prompt(demonstrations: Sequence[Pair]) -> Messages:
     """The messages that ask for a self-edit: the demonstrations as rows of digits, then the choices."""
-    return messages(EDIT_SYSTEM, demonstrations_text(demonstrations) + EDIT_RULE + EDIT_CHOICES)
+    return make_messages(EDIT_SYSTEM, demonstrations_text(demonstrations) + EDIT_RULE + EDIT_CHOICES)
 
 
 def demonstrations_text(demonstrations: Sequence[Pair]) -> str:
@@ -78,29 +78,29 @@ def demonstrations_text(demonstrations: Sequence[Pair]) -> str:
     )
 
 
-def task_prompt(demonstrations: Sequence[Pair], test_input: Grid) -> Messages:
+def make_task_prompt(demonstrations: Sequence[Pair], test_input: Grid) -> Messages:
     """The messages that ask for an output grid; the answer begins at once."""
-    shown = "".join(f"{numpy_text(pair.input)}{ARROW}{answer(pair.output)}\n" for pair in demonstrations)
-    return messages(TASK_SYSTEM + shown, numpy_text(test_input) + ARROW)
+    shown = "".join(f"{numpy_text(pair.input)}{ARROW}{answer_text(pair.output)}\n" for pair in demonstrations)
+    return make_messages(TASK_SYSTEM + shown, numpy_text(test_input) + ARROW)
 
 
-def answer(output: Grid) -> str:
+def answer_text(output: Grid) -> str:
     """The assistant's turn: the grid, and the mark behind it."""
     return numpy_text(output) + END
 
 
-def example(puzzle: Puzzle, *, whole: bool, chat: bool = True) -> Example:
+def make_example(puzzle: Puzzle, *, whole: bool, chat: bool = True) -> Example:
     """A puzzle as a training sequence: the loss on the answer (train_using_output_tokens), or on all tokens."""
-    turns, said = task_prompt(puzzle.shown, puzzle.asked.input), answer(puzzle.asked.output)
-    return Example(turns, said, whole=whole) if chat else Example(as_text(turns), f" {said}", whole=whole)
+    turns, said = make_task_prompt(puzzle.shown, puzzle.asked.input), answer_text(puzzle.asked.output)
+    return Example(turns, said, whole=whole) if chat else Example(join_messages(turns), f" {said}", whole=whole)
 
 
-def as_text(turns: Messages) -> str:
+def join_messages(turns: Messages) -> str:
     """The same for a model that has no chat template; the paper has none such. It ends without a space, since most
     tokenizers take a space together with what follows it.
     """
     return "\n".join(turn["content"].rstrip() for turn in turns)
 
 
-def messages(system: str, user: str) -> Messages:
+def make_messages(system: str, user: str) -> Messages:
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]

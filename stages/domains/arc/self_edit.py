@@ -33,7 +33,7 @@ _MAX_STEPS = 375  # official self-edit.py: a self-edit that needs more is not tr
 # than LoRA's first weights are large.
 MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-7, 1e-1
 MIN_EPOCHS, MAX_EPOCHS = 1, _MAX_STEPS  # an epoch has a step at least; official: 0 epochs are what a failed edit gets
-MAX_CHARACTERS = 16_384  # of a completion: 128 tokens (the paper's few-shot setting) of at most 128 characters
+MAX_EDIT_CHARACTERS = 16_384  # of a completion: 128 tokens (the paper's few-shot setting) of at most 128 characters
 
 _BLANKS = " \t\r\n"  # JSON's
 _STRING = r'"(?:[^"\\]++|\\.)*+"'
@@ -76,7 +76,7 @@ def parse_edit(completion: str) -> ArcEdit:
     )
 
 
-def steps(rows: int, epoch_count: int, rows_a_step: int = BATCH_SIZE) -> int:
+def count_steps(rows: int, epoch_count: int, rows_a_step: int = BATCH_SIZE) -> int:
     """Optimizer steps of a training, as HF Trainer counts them: the last batch of an epoch may be short.
 
     The official code compares rows x epochs // 2 instead, which for an odd number of rows counts too few.
@@ -86,7 +86,7 @@ def steps(rows: int, epoch_count: int, rows_a_step: int = BATCH_SIZE) -> int:
 
 def check_steps(edit: ArcEdit, rows: int, rows_a_step: int = BATCH_SIZE) -> None:
     """Raises BadEdit where the training would take more than 375 steps."""
-    needed = steps(rows, edit.epochs, rows_a_step)
+    needed = count_steps(rows, edit.epochs, rows_a_step)
     if needed > _MAX_STEPS:
         trained = f"{edit.epochs} epochs over {rows} rows"
         raise BadEdit(f"{trained} are {needed} steps of {rows_a_step}, more than the {_MAX_STEPS} that are allowed")
@@ -152,8 +152,8 @@ def _read_json(completion: str) -> tuple[Any, tuple[str, ...]]:
     text = remove_thoughts(completion)
     if text is None:
         raise BadEdit(explain_no_answer("unknown"))
-    if len(text) > MAX_CHARACTERS:
-        raise BadEdit(f"the completion is longer than {MAX_CHARACTERS} characters")
+    if len(text) > MAX_EDIT_CHARACTERS:
+        raise BadEdit(f"the completion is longer than {MAX_EDIT_CHARACTERS} characters")
     with suppress(ValueError):
         return parse_json(text), ()
     repairs: list[str] = []

@@ -9,7 +9,7 @@ from stages.domains.arc.self_edit import OUTPUT_TOKENS, STRATEGIES, SWITCHES, pa
 from stages.errors import BadConfig, BadEdit, MissingInput
 from stages.sources.texts import read_flag_file
 
-TEMPLATE, ORACLE = "tools", "oracle"
+TOOLS_TEMPLATE, ORACLE = "tools", "oracle"
 PLACE = "{demonstrations}"
 # Test-time training by hand. Learning rate and epochs are the paper's; tools and strategy, which it does not print, are
 # those of Akyürek et al. (arXiv 2411.07279): all of them, and the loss on outputs.
@@ -45,13 +45,13 @@ SCHEMA: Mapping[str, Any] = {
 }
 
 
-def text_of(template: str) -> str:
+def template_text(template: str) -> str:
     """What the template says. Raises BadConfig or MissingInput for one that there is not."""
-    written = written_by_hand(template)
-    return read_template(template) if written is None else written
+    written = get_fixed_edit(template)
+    return read_arc_template(template) if written is None else written
 
 
-def written_by_hand(template: str) -> str | None:
+def get_fixed_edit(template: str) -> str | None:
     """The self-edit of a human: `oracle`, or one of yours, `oracle:FILE`; None for a template that a model is asked."""
     name, colon, file = template.partition(":")
     if name != ORACLE:
@@ -59,11 +59,11 @@ def written_by_hand(template: str) -> str | None:
     return read_oracle(Path(file)) if colon else ORACLE_EDIT
 
 
-def read_template(template: str) -> str:
+def read_arc_template(template: str) -> str:
     """The text of a template file. Raises BadConfig for an unknown name or a file without {demonstrations}."""
     path = Path(template)
     if not path.is_file():
-        known = f"the templates of ARC tasks are {TEMPLATE}, {ORACLE} and {ORACLE}:FILE"
+        known = f"the templates of ARC tasks are {TOOLS_TEMPLATE}, {ORACLE} and {ORACLE}:FILE"
         if path.suffix or "/" in template:
             raise MissingInput(f"--template {template}: no such file ({known})")
         raise BadConfig(f"--template {template}: unknown; {known}, or a file with {PLACE}")

@@ -21,12 +21,12 @@ from stages.domains.arc.transforms import (
     GROUPS,
     TRANSLATE,
     Tool,
-    colour_permutation,
-    colours,
-    longest_side,
+    get_colours,
+    get_longest_side,
+    make_translation,
+    permute_colours,
     recoloured,
-    shuffled,
-    translation,
+    shuffle,
 )
 from stages.errors import BadConfig
 from stages.records.grid import MAX_SIDE, Grid
@@ -82,7 +82,7 @@ class PairTool:
         return Pair(self.to_input(pair.input), self.to_output(pair.output))
 
 
-def training_set(
+def make_training_tasks(
     demonstrations: Sequence[Pair], groups: Collection[str], *, seed: int, is_short: Callable[[Puzzle], bool]
 ) -> tuple[TrainingTask, ...]:
     """The rows to train on: at most 250, each short enough by the caller's `is_short`.
@@ -90,8 +90,8 @@ def training_set(
     Where there are more, which ones stay is drawn by each row's content, after the long ones are out (official
     process_task). That draw also orders them. Raises BadConfig for an unknown group.
     """
-    rows = [row for count in LEFT_OUT for row in leave_out_rows(demonstrations, count, groups, seed=seed)]
-    drawn = sorted(rows, key=lambda row: content_id("row", seed, identity_of(row.puzzle)))
+    rows = [row for count in LEFT_OUT for row in make_leave_out_rows(demonstrations, count, groups, seed=seed)]
+    drawn = sorted(rows, key=lambda row: content_id("row", seed, get_row_identity(row.puzzle)))
     short: list[TrainingTask] = []
     for row in drawn:
         if len(short) < MAX_ROWS and is_short(row.puzzle):
@@ -99,7 +99,7 @@ def training_set(
     return tuple(short)
 
 
-def leave_out_rows(
+def make_leave_out_rows(
     demonstrations: Sequence[Pair], count: int, groups: Collection[str], *, seed: int
 ) -> list[TrainingTask]:
     """Every training task that leaves out `count` demonstrations, before any limit: no puzzle is there twice."""
@@ -107,7 +107,7 @@ def leave_out_rows(
     made = _with_tools(tuple(dict.fromkeys(demonstrations)), count, tools)
     rows = {puzzle: TrainingTask(puzzle, name, permuted=False) for puzzle, name in made.items()}
     for puzzle, name in made.items():
-        copy = _permuted(puzzle, seed, recolour=bool(tools))
+        copy = _permute(puzzle, seed, recolour=bool(tools))
         rows.setdefault(copy, TrainingTask(copy, name, permuted=True))
     return list(rows.values())
 
@@ -118,15 +118,15 @@ def _switched_on(demonstrations: Sequence[Pair], groups: Collection[str], seed: 
     if unknown:
         raise BadConfig(f"no group of tools is called {unknown[0]}; take some of {', '.join(GROUPS)}")
     tools = [PairTool(name, tool, tool) for group in GROUPS if group in groups for name, tool in GROUPS[group].items()]
-    return tools + ([drawn_translation(demonstrations, seed)] if "basic" in groups else [])
+    return tools + ([draw_translation(demonstrations, seed)] if "basic" in groups else [])
 
 
-def drawn_translation(demonstrations: Sequence[Pair], seed: int) -> PairTool:
+def draw_translation(demonstrations: Sequence[Pair], seed: int) -> PairTool:
     """One shift for the inputs and one for the outputs, each of 0 to 3 rows and columns; all may be 0."""
     names = [content_id(pair.grids) for pair in demonstrations]
     random = Random(derive_seed(seed, content_id(TRANSLATE, names)))
     down, right, output_down, output_right = (random.random() for _ in range(4))
-    return PairTool(TRANSLATE, translation(down, right), translation(output_down, output_right))
+    return PairTool(TRANSLATE, make_translation(down, right), make_translation(output_down, output_right))
 
 
 def leave_out(demonstrations: Sequence[Pair], count: int) -> Iterator[Puzzle]:
@@ -146,25 +146,25 @@ def _with_tools(demonstrations: Sequence[Pair], count: int, tools: Sequence[Pair
         changed = {pair: tool(pair) for pair in demonstrations}
         for puzzle in plain:
             new = Puzzle(tuple(changed[pair] for pair in puzzle.shown), changed[puzzle.asked])
-            if fits(new):
+            if has_small_grids(new):
                 made.setdefault(new, tool.name)
     return made
 
 
-def fits(puzzle: Puzzle) -> bool:
-    return all(longest_side(grid) <= MAX_SIDE for pair in puzzle.pairs for grid in pair.grids)
+def has_small_grids(puzzle: Puzzle) -> bool:
+    return all(get_longest_side(grid) <= MAX_SIDE for pair in puzzle.pairs for grid in pair.grids)
 
 
-def _permuted(puzzle: Puzzle, seed: int, *, recolour: bool) -> Puzzle:
+def _permute(puzzle: Puzzle, seed: int, *, recolour: bool) -> Puzzle:
     """A copy with its demonstrations in another order and (where a tool is on) other colours, the same in all grids."""
-    random = Random(derive_seed(seed, identity_of(puzzle)))
-    pairs = [*shuffled(puzzle.shown, random), puzzle.asked]
+    random = Random(derive_seed(seed, get_row_identity(puzzle)))
+    pairs = [*shuffle(puzzle.shown, random), puzzle.asked]
     if recolour:
-        new = colour_permutation(colours(grid for pair in pairs for grid in pair.grids), random)
+        new = permute_colours(get_colours(grid for pair in pairs for grid in pair.grids), random)
         pairs = [Pair(recoloured(pair.input, new), recoloured(pair.output, new)) for pair in pairs]
     return Puzzle(tuple(pairs[:-1]), pairs[-1])
 
 
-def identity_of(puzzle: Puzzle) -> str:
+def get_row_identity(puzzle: Puzzle) -> str:
     """An id that depends on the grids of the puzzle and their order alone."""
     return content_id("puzzle", [pair.grids for pair in puzzle.pairs])

@@ -22,11 +22,11 @@ _MAX_SHIFT = 3  # official RandomTranslateXY: randint(0, min(4, side))
 _FACTOR = 2  # official: every size and repeat tool doubles
 
 
-def longest_side(grid: Grid) -> int:
+def get_longest_side(grid: Grid) -> int:
     return max(len(grid), len(grid[0]))
 
 
-def colours(grids: Iterable[Grid]) -> frozenset[int]:
+def get_colours(grids: Iterable[Grid]) -> frozenset[int]:
     """Every colour that occurs in them."""
     return frozenset(colour for grid in grids for row in grid for colour in row)
 
@@ -66,16 +66,16 @@ def _rotate_270(grid: Grid) -> Grid:
     return flip_1(transpose(grid))
 
 
-def translation(down: float, right: float) -> Tool:
+def make_translation(down: float, right: float) -> Tool:
     """Rolls the grid round its edges, as np.roll, by shares (0 to 1) of the shifts that its sides allow: 0 to 3."""
 
     def translate(grid: Grid) -> Grid:
-        return _rolled(tuple(_rolled(row, right) for row in grid), down)
+        return _roll(tuple(_roll(row, right) for row in grid), down)
 
     return translate
 
 
-def _rolled(items: tuple[_T, ...], share: float) -> tuple[_T, ...]:
+def _roll(items: tuple[_T, ...], share: float) -> tuple[_T, ...]:
     cut = -int(share * min(_MAX_SHIFT + 1, len(items))) % len(items)
     return items[cut:] + items[:cut]
 
@@ -83,7 +83,7 @@ def _rolled(items: tuple[_T, ...], share: float) -> tuple[_T, ...]:
 # ---- made larger
 
 
-def _beside(left: Grid, right: Grid) -> Grid:
+def _put_beside(left: Grid, right: Grid) -> Grid:
     return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
@@ -99,12 +99,12 @@ def _reflect_0_reversed(grid: Grid) -> Grid:
 
 def _reflect_1(grid: Grid) -> Grid:
     """The grid, and to its right its mirror image."""
-    return _beside(grid, flip_1(grid))
+    return _put_beside(grid, flip_1(grid))
 
 
 def _reflect_1_reversed(grid: Grid) -> Grid:
     """The mirror image first."""
-    return _beside(flip_1(grid), grid)
+    return _put_beside(flip_1(grid), grid)
 
 
 def _height_x2(grid: Grid) -> Grid:
@@ -137,7 +137,7 @@ def _repeat_both(grid: Grid) -> Grid:
     return _repeat_0(_repeat_1(grid))
 
 
-def _chained(*tools: Tool) -> Tool:
+def _chain(*tools: Tool) -> Tool:
     """One tool after the other."""
 
     def chain(grid: Grid) -> Grid:
@@ -168,7 +168,7 @@ GROUPS: Mapping[str, Mapping[str, Tool]] = {  # the self-edit's switches, in its
         "reflect_1": _reflect_1,
     },
     "size": {"resolution_x2": _resolution_x2, "height_x2": _height_x2, "width_x2": _width_x2},
-    "chain": {f"{name}+resolution_x2": _chained(tool, _resolution_x2) for name, tool in _TURNS.items()},
+    "chain": {f"{name}+resolution_x2": _chain(tool, _resolution_x2) for name, tool in _TURNS.items()},
     "repeat": {"repeat_0": _repeat_0, "repeat_1": _repeat_1, "repeat_both": _repeat_both},
 }
 
@@ -194,7 +194,7 @@ VARIANTS: Mapping[str, Variant] = {  # official preprocess.py; a quarter turn cl
 # ---- permutations
 
 
-def colour_permutation(used: Iterable[int], random: Random) -> Colours:
+def permute_colours(used: Iterable[int], random: Random) -> Colours:
     """A permutation of the colours that keeps 0, drawn for a task that has the colours `used`.
 
     As in the official PermuteColors, used colours become ones that the task does not have, while there are any. Where
@@ -202,7 +202,7 @@ def colour_permutation(used: Iterable[int], random: Random) -> Colours:
     """
     mine = sorted(set(used) - {0})
     others = [colour for colour in range(1, COLOUR_COUNT) if colour not in mine]
-    new = dict(zip(mine + others, shuffled(others, random) + shuffled(mine, random), strict=True))
+    new = dict(zip(mine + others, shuffle(others, random) + shuffle(mine, random), strict=True))
     return tuple(new.get(colour, colour) for colour in range(COLOUR_COUNT))
 
 
@@ -210,5 +210,5 @@ def recoloured(grid: Grid, new: Colours) -> Grid:
     return tuple(tuple(new[colour] for colour in row) for row in grid)
 
 
-def shuffled(items: Sequence[_T], random: Random) -> list[_T]:
+def shuffle(items: Sequence[_T], random: Random) -> list[_T]:
     return random.sample(items, len(items))

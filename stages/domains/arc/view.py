@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stages.domains.arc.grid_text import BadGrid, read_grid
-from stages.domains.arc.voting import tests_of
+from stages.domains.arc.voting import get_tests
 from stages.records.arc import ArcTask
 from stages.records.grid import Grid
 from stages.records.jsonl import one_line
@@ -104,7 +104,7 @@ def counted(number: int, noun: str) -> str:
 def _asked(line: Record, task: ArcTask) -> Iterator[Strip]:
     """Each test's input, attempts and solution, and what the model said without training."""
     answers = {answer.id: answer for answer in line.score.answers} if line.score else {}
-    for place, (test_id, test_input, truth) in enumerate(tests_of(task), 1):
+    for place, (test_id, test_input, truth) in enumerate(get_tests(task), 1):
         answer = answers.get(test_id)
         title = f"test {place}" if len(task.test) > 1 else "test"
         if answer:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from random import Random
 
 from stages.domains.arc.grid_text import END, BadGrid, numpy_text, read_grid
-from stages.domains.arc.prompts import Messages, task_prompt
+from stages.domains.arc.prompts import Messages, make_task_prompt
 from stages.domains.arc.training_set import Pair
-from stages.domains.arc.transforms import VARIANTS, shuffled
-from stages.domains.base import Poll
+from stages.domains.arc.transforms import VARIANTS, shuffle
+from stages.domains.base import Voting
 from stages.interfaces import Completion
 from stages.records.arc import ArcTask, Vote
 from stages.records.grid import Grid
@@ -28,7 +28,7 @@ _PLAIN = "identity"
 
 
 @dataclass(frozen=True)
-class Way:
+class PromptVariant:
     """How a test is put: turned or mirrored, and after which demonstrations, by their places in the task."""
 
     variant: str
@@ -39,29 +39,29 @@ class Way:
         return f"{self.variant}/{','.join(map(str, self.shown))}"
 
 
-def ways(task: ArcTask, *, in_context: bool) -> list[Way]:
+def prompt_variants(task: ArcTask, *, in_context: bool) -> list[PromptVariant]:
     """Every way in which each test of the task is put; `in_context`: once, after all demonstrations as they are.
 
     A task with one demonstration always shows it.
     """
     every = tuple(range(len(task.train)))
     if in_context:
-        return [Way(_PLAIN, every)]
+        return [PromptVariant(_PLAIN, every)]
     random = Random(derive_seed(0, content_id("ways", task.id)))
     left = [every[:place] + every[place + 1 :] for place in every] if len(every) > 1 else [every]
-    orders = [order for kept in left for order in [kept, *(tuple(shuffled(kept, random)) for _ in range(_ORDERS))]]
-    straight = [Way(_PLAIN, order) for order in dict.fromkeys(orders)]
-    return straight + [Way(name, random.choice(straight).shown) for name in VARIANTS if name != _PLAIN]
+    orders = [order for kept in left for order in [kept, *(tuple(shuffle(kept, random)) for _ in range(_ORDERS))]]
+    straight = [PromptVariant(_PLAIN, order) for order in dict.fromkeys(orders)]
+    return straight + [PromptVariant(name, random.choice(straight).shown) for name in VARIANTS if name != _PLAIN]
 
 
-def prompt(task: ArcTask, test_input: Grid, way: Way) -> Messages:
+def variant_prompt(task: ArcTask, test_input: Grid, way: PromptVariant) -> Messages:
     """The messages that put a test in this way."""
     turn = VARIANTS[way.variant].apply
     shown = [Pair(turn(task.train[place].input), turn(task.train[place].output)) for place in way.shown]
-    return task_prompt(shown, turn(test_input))
+    return make_task_prompt(shown, turn(test_input))
 
 
-def vote(way: Way, completion: Completion) -> Vote:
+def read_vote(way: PromptVariant, completion: Completion) -> Vote:
     """What a completion says of the output behind its thoughts, turned back. The answer ends at the end mark."""
     text, error, grid = completion.text, completion.error, None
     said = extract_answer(text, completion.finish)
@@ -79,18 +79,18 @@ def vote(way: Way, completion: Completion) -> Vote:
     )
 
 
-def poll(votes: Sequence[Vote]) -> Poll:
+def count_votes(votes: Sequence[Vote]) -> Voting:
     """The two grids with most votes; of equals the one that was voted for first."""
     counted = Counter(each.grid for each in votes if each.grid)
-    return Poll(tuple(grid for grid, _ in counted.most_common(_ATTEMPTS)), tuple(votes))
+    return Voting(tuple(grid for grid, _ in counted.most_common(_ATTEMPTS)), tuple(votes))
 
 
-def tests_of(task: ArcTask) -> Iterator[tuple[str, Grid, Grid | None]]:
+def get_tests(task: ArcTask) -> Iterator[tuple[str, Grid, Grid | None]]:
     """(id, input, output or None) of each test. The id depends on the input alone."""
     for pair in task.test:
         yield content_id("test", pair.input)[:8], pair.input, pair.output
 
 
-def first_attempt(found: Poll) -> str:
+def get_first_attempt(found: Voting) -> str:
     """As text; "" where no prediction is a grid."""
     return numpy_text(found.attempts[0]) if found.attempts else ""
