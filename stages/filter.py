@@ -14,7 +14,7 @@ from stages.files import add_filename
 from stages.records.pairs import LEARNED
 from stages.records.record import Record, SelfEdit, SftExample, derive_seed
 from stages.records.thoughts import get_learnable_text
-from stages.scoring.candidates import Candidate, Unscored, best_of, collect, reliability
+from stages.scoring.candidates import Candidate, UnscoredPolicy, collect_candidates, compute_reliability, pick_best
 
 Ties = Literal["first", "random", "shortest"]
 _NOTHING = -1  # the place of a text that says nothing
@@ -59,7 +59,7 @@ class FilterSummary:
     below_baseline: int  # contexts whose best self-edit does not beat the unadapted model
     reliability: float | None  # share of the between-edit variance that is not seed noise, 0..1
 
-    def describe(self, keep: str, unscored: Unscored) -> str:
+    def describe(self, keep: str, unscored: UnscoredPolicy) -> str:
         """All of it in a line, after these rules."""
         reliable = "unknown (it takes two seeds)" if self.reliability is None else f"{self.reliability:.2f}"
         return (
@@ -94,7 +94,7 @@ def run(
     *,
     keep: KeepRule = KeepRule(),
     ties: Ties = "first",
-    unscored: Unscored = "leave-out",
+    unscored: UnscoredPolicy = "leave-out",
     seed: int = 0,
     check: Callable[[Record], object] | None = None,
 ) -> FilterResult:
@@ -107,7 +107,7 @@ def run(
     default it raises BadLine for one that is no candidate, or comes twice.
     """
     texts = EditTexts()
-    candidates = collect(records, unscored, keep=texts.add, check=check)
+    candidates = collect_candidates(records, unscored, keep=texts.add, check=check)
     contexts: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         if not candidate.unscored or (unscored == "pessimistic" and candidate.graded):
@@ -120,16 +120,16 @@ def run(
         kept=len(chosen),
         unscored=sum(candidate.unscored for candidate in candidates),
         empty=sum(candidate.kept == _NOTHING for candidate in candidates),
-        ties=sum(len(best_of(group)) > 1 for group in contexts.values()),
+        ties=sum(len(pick_best(group)) > 1 for group in contexts.values()),
         below_baseline=sum(_loses(group) for group in contexts.values()),
-        reliability=reliability(list(contexts.values())),
+        reliability=compute_reliability(list(contexts.values())),
     )
     return FilterResult(tuple(chosen), texts, summary)
 
 
 def _loses(group: Sequence[Candidate]) -> bool:
     """Whether the best self-edits of a context all fail to beat a baseline that is known."""
-    best = best_of(group)
+    best = pick_best(group)
     return any(c.baseline is not None for c in best) and not any(c.gains for c in best)
 
 

@@ -13,7 +13,7 @@ from seal_cli.runs.stdio import input_records
 from seal_cli.terminal.console import note
 from stages import filter as stage
 from stages.records.record import Record
-from stages.scoring.candidates import Comparable, Unscored
+from stages.scoring.candidates import CandidateCheck, UnscoredPolicy
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class FilterFlags:
     ] = "best"
     ties: Annotated[stage.Ties, typer.Option(help="What decides between equal values.")] = "first"
     unscored: Annotated[
-        Unscored,
+        UnscoredPolicy,
         typer.Option(help="Self-edits with unscored answers: left out, or worth what they are worth at least."),
     ] = "leave-out"
 
@@ -56,7 +56,7 @@ def filter_scores(
     rule = stage.KeepRule.parse(flags.keep)
     bad = lines.open_rejects(run.output)
     with Run("filter", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
-        comparable, judges = Comparable(), set[str]()
+        comparable, judges = CandidateCheck(), set[str]()
 
         def check(record: Record) -> None:
             comparable(record)

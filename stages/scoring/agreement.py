@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from stages.errors import BadInput
 from stages.records.record import Answer, Record
-from stages.scoring.candidates import Candidate, collect
+from stages.scoring.candidates import Candidate, collect_candidates
 from stages.scoring.grading import get_owner_id
 
 
@@ -115,7 +115,7 @@ def _plain(lines: Iterable[tuple[Record, Record]]) -> dict[str, list[Pair]]:
 def _contexts(first: Sequence[Record], second: Sequence[Record]) -> list[tuple[list[Candidate], list[Candidate]]]:
     """Per context its self-edits by either judge: those that both have wholly scored, at least two of them."""
     old, new = (
-        {(found.task_id, found.edit_id): found for found in collect(line for line in lines if line.edit)}
+        {(found.task_id, found.edit_id): found for found in collect_candidates(line for line in lines if line.edit)}
         for lines in (first, second)
     )
     groups: dict[str, list[tuple[str, str]]] = {}

@@ -10,10 +10,10 @@ from stages.records.frozen import Meta
 from stages.records.jsonl import BadLine
 from stages.records.record import Record, Score, SelfEdit, get_edit_content_id
 from stages.records.thoughts import explain_no_answer
-from stages.scoring.score import least, most
+from stages.scoring.score import compute_lower_bound, compute_upper_bound
 from stages.sources.distinct import UniqueLines
 
-Unscored = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
+UnscoredPolicy = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class _Seeds:
     unscored: bool = False
     graded: bool = False
 
-    def add(self, score: Score, unscored: Unscored) -> None:
+    def add(self, score: Score, unscored: UnscoredPolicy) -> None:
         value, baseline = _value(score, unscored), _baseline(score, unscored)
         self.values += [] if value is None else [_shared(value)]
         self.baselines += [] if baseline is None else [_shared(baseline)]
@@ -101,7 +101,7 @@ def _worth_what_it_was_not(record: Record) -> str | None:
     return f"it cannot be used ({error}), but has the value {value:g}" if value and error else None
 
 
-class Comparable:
+class CandidateCheck:
     """Called with line after line: raises BadLine for one that is no candidate, or comes twice."""
 
     def __init__(self) -> None:
@@ -133,9 +133,9 @@ def _edit_of(record: Record) -> SelfEdit:
     return record.edit
 
 
-def collect(
+def collect_candidates(
     records: Iterable[Record],
-    unscored: Unscored = "leave-out",
+    unscored: UnscoredPolicy = "leave-out",
     *,
     keep: Callable[[SelfEdit], int] = lambda edit: 0,
     check: Callable[[Record], object] | None = None,
@@ -146,7 +146,7 @@ def collect(
     line that is no candidate, or comes twice.
     """
     found: dict[tuple[str, str], _Seeds] = {}  # ids of edits need not differ from task to task
-    check = check or Comparable()
+    check = check or CandidateCheck()
     for record in records:
         check(record)
         edit, name = _edit_of(record), (record.task.id, _edit_of(record).id)
@@ -174,16 +174,16 @@ def _candidate(task_id: str, edit_id: str, seeds: _Seeds) -> Candidate:
     )
 
 
-def _value(score: Score, unscored: Unscored) -> Fraction | None:
+def _value(score: Score, unscored: UnscoredPolicy) -> Fraction | None:
     """The accuracy as a fraction of the answers; the imported mean, as written, where there are no answers."""
     if score.value is None and unscored == "leave-out":
         return None
     if not score.answers:
         return None if score.value is None else Fraction(str(score.value))
-    return least([answer.correct for answer in score.answers])
+    return compute_lower_bound([answer.correct for answer in score.answers])
 
 
-def _baseline(score: Score, unscored: Unscored) -> Fraction | None:
+def _baseline(score: Score, unscored: UnscoredPolicy) -> Fraction | None:
     """The plain model's accuracy, or its upper bound; as written where no answer has a verdict. None: not measured."""
     asked = any(answer.baseline_prediction is not None for answer in score.answers)
     if score.baseline is None and (unscored == "leave-out" or not asked):
@@ -191,16 +191,16 @@ def _baseline(score: Score, unscored: Unscored) -> Fraction | None:
     verdicts = [answer.baseline_correct for answer in score.answers]
     if score.baseline is not None and verdicts.count(None) == len(verdicts):
         return Fraction(str(score.baseline))
-    return most(verdicts)
+    return compute_upper_bound(verdicts)
 
 
-def best_of(group: Sequence[Candidate]) -> list[Candidate]:
+def pick_best(group: Sequence[Candidate]) -> list[Candidate]:
     """The self-edits that share the best value."""
     best = max(candidate.value for candidate in group)
     return [candidate for candidate in group if candidate.value == best]
 
 
-def reliability(contexts: Sequence[Sequence[Candidate]]) -> float | None:
+def compute_reliability(contexts: Sequence[Sequence[Candidate]]) -> float | None:
     """Share of the variance between the self-edits of a context that is not seed noise, 0..1.
 
     One-way random effects, pooled over contexts: 1 - (noise variance / seeds) / variance of the edits' means. None

@@ -25,19 +25,19 @@ def compute_accuracy(verdicts: Verdicts) -> float | None:
     """Share of right answers, or None as soon as one is unscored: nothing unscored becomes a reward."""
     if not verdicts or any(verdict is None for verdict in verdicts):
         return None
-    return float(least(verdicts))
+    return float(compute_lower_bound(verdicts))
 
 
 def compute_bounds(verdicts: Verdicts) -> tuple[float, float] | None:
     """(share of right answers if all unscored ones are wrong, if all are right); None for no answers."""
-    return (float(least(verdicts)), float(most(verdicts))) if verdicts else None
+    return (float(compute_lower_bound(verdicts)), float(compute_upper_bound(verdicts))) if verdicts else None
 
 
-def least(verdicts: Verdicts) -> Fraction:
+def compute_lower_bound(verdicts: Verdicts) -> Fraction:
     """Share of right answers, exact, where the unscored ones are wrong."""
     return Fraction(sum(verdict is True for verdict in verdicts), len(verdicts))
 
 
-def most(verdicts: Verdicts) -> Fraction:
+def compute_upper_bound(verdicts: Verdicts) -> Fraction:
     """Share of right answers, exact, where the unscored ones are right."""
     return Fraction(sum(verdict is not False for verdict in verdicts), len(verdicts))

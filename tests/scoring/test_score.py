@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stages import filter as keeping
 from stages import report
 from stages.records.record import Answer, Record
-from stages.scoring.candidates import collect
+from stages.scoring.candidates import collect_candidates
 from stages.scoring.score import compute_accuracy, compute_bounds, make_score
 from tests.invented import a_line, numbered
 
@@ -97,7 +97,7 @@ FAILING = pytest.mark.parametrize(
 
 @FAILING
 def test_failed_calls_move_no_kept_reward_at_all(share: float, seed: int) -> None:
-    truth = {candidate.edit_id: candidate for candidate in collect(world(seed))}
+    truth = {candidate.edit_id: candidate for candidate in collect_candidates(world(seed))}
     lines = with_failures(world(seed), share, seed)
     for keep in ("best", "best:3", "above:0.3", "gain", "random"):
         for example in keeping.run(lines, keep=keeping.KeepRule.parse(keep)).examples:
@@ -106,7 +106,7 @@ def test_failed_calls_move_no_kept_reward_at_all(share: float, seed: int) -> Non
 
 @FAILING
 def test_a_pessimistic_reward_is_the_lower_bound_and_never_more_than_the_truth(share: float, seed: int) -> None:
-    truth = {candidate.edit_id: candidate for candidate in collect(world(seed))}
+    truth = {candidate.edit_id: candidate for candidate in collect_candidates(world(seed))}
     lines = with_failures(world(seed), share, seed)
     ends: dict[str, list[float]] = {}
     for line in lines:
