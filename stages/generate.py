@@ -101,14 +101,14 @@ def run(
     for attempt in range(writing.retries + 1):
         again = []
         for sought, line in _settled(_asked(waiting, engine, writing, progress), waiting, writing.unique):
-            worth = seen.worth(line, unique=writing.unique)
+            worth = seen.classify(line, unique=writing.unique)
             if writing.unique and sought.task.id in lost:
                 continue  # an earlier sample of the task never came: this one waits for it, too
             if worth in ("unreadable", "repeat") and attempt < writing.retries:
                 again.append(sought)
             elif worth != "repeat":
                 lost |= {sought.task.id} if worth == "lost" else set()
-                yield seen.added(line)
+                yield seen.add(line)
         if not again:
             return
         progress.note(f"{len(again)} self-edits are asked for again")

@@ -160,4 +160,4 @@ def tell(engine: object, choices: EditTracker, *, read: bool) -> None:
     """Calls and cost of a server; with `read` also how many completions could be read."""
     engines.tell("generate", engine)
     if read:
-        note(f"seal generate: {choices.told}")
+        note(f"seal generate: {choices.summary}")

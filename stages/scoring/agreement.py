@@ -1,7 +1,7 @@
 """How far two judges agree on the same answers, and what that does to the choice of self-edits."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -9,6 +9,8 @@ from stages.errors import BadInput
 from stages.records.record import Answer, Record
 from stages.scoring.candidates import Candidate, collect_candidates
 from stages.scoring.grading import get_owner_id
+
+_Pair = tuple[Candidate, Candidate]  # one self-edit by either judge
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,11 @@ class Agreement:
         """Cohen's κ: agreement beyond chance. None where chance alone agrees on all."""
         if not self.answers:
             return None
+        same = Fraction(self.both_right + self.both_wrong, self.answers)
         first = Fraction(self.both_right + self.only_first, self.answers)
         second = Fraction(self.both_right + self.only_second, self.answers)
         chance = first * second + (1 - first) * (1 - second)
-        return None if chance == 1 else float((Fraction(self.overall_exact) - chance) / (1 - chance))
-
-    @property
-    def overall_exact(self) -> Fraction:
-        return Fraction(self.both_right + self.both_wrong, self.answers)
+        return None if chance == 1 else float((same - chance) / (1 - chance))
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -69,12 +68,16 @@ def compare_judges(first: Iterable[Record], second: Iterable[Record]) -> Agreeme
     before, after = ({get_owner_id(line): line for line in lines} for lines in (first, second))
     if before.keys() != after.keys():
         raise BadInput("the two judges have not graded the same lines")
-    lines = [(line, after[owner]) for owner, line in before.items()]
-    counts = Counter(pair for old, new in lines for pair in _own(old, new))
-    counts += Counter(pair for pairs in _plain(lines).values() for pair in pairs)
-    contexts = _contexts([old for old, _ in lines], [new for _, new in lines])
-    choices = [(_chosen(old), _chosen(new)) for old, new in contexts]
-    lost = [old.value - _same(new, group).value for (old, new), (group, _) in zip(choices, contexts, strict=True)]
+    answers: list[tuple[Answer, Answer]] = []
+    plain: dict[str, list[tuple[Answer, Answer]]] = {}  # the plain model's, which every line of a task repeats
+    for owner, line in before.items():
+        pairs = _pair_answers(line, after[owner])
+        answers += [(old, new) for old, new in pairs if old.prediction is not None]
+        plain.setdefault(line.task.id, [(old, new) for old, new in pairs if old.baseline_prediction is not None])
+    counts = Counter((old.correct, new.correct) for old, new in answers)
+    counts += Counter((old.baseline_correct, new.baseline_correct) for pairs in plain.values() for old, new in pairs)
+    choices = [(_choose(group, 0), _choose(group, 1)) for group in _pair_candidates(before, after)]
+    lost = [by_first[0].value - by_second[0].value for by_first, by_second in choices]
     return Agreement(
         both_right=counts[True, True],
         both_wrong=counts[False, False],
@@ -82,52 +85,31 @@ def compare_judges(first: Iterable[Record], second: Iterable[Record]) -> Agreeme
         only_second=counts[False, True],
         unscored_first=sum(count for (old, _), count in counts.items() if old is None),
         unscored_second=sum(count for (_, new), count in counts.items() if new is None),
-        contexts=len(contexts),
-        changed=sum(old.edit_id != new.edit_id for old, new in choices),
+        contexts=len(choices),
+        changed=sum(by_first is not by_second for by_first, by_second in choices),
         loss=sum(lost, Fraction(0)) / len(lost) if lost else None,
     )
 
 
-Pair = tuple[bool | None, bool | None]
-
-
-def _answers(old: Record, new: Record) -> list[tuple[Answer, Answer]]:
+def _pair_answers(old: Record, new: Record) -> list[tuple[Answer, Answer]]:
     if old.score is None or new.score is None:
         return []
     return list(zip(old.score.answers, new.score.answers, strict=True))
 
 
-def _own(old: Record, new: Record) -> list[Pair]:
-    return [(a.correct, b.correct) for a, b in _answers(old, new) if a.prediction is not None]
-
-
-def _plain(lines: Iterable[tuple[Record, Record]]) -> dict[str, list[Pair]]:
-    """The plain model's verdicts, which every line of a task repeats, once per task."""
-    found: dict[str, list[Pair]] = {}
-    for old, new in lines:
-        pairs = [
-            (a.baseline_correct, b.baseline_correct) for a, b in _answers(old, new) if a.baseline_prediction is not None
-        ]
-        found.setdefault(old.task.id, pairs)
-    return found
-
-
-def _contexts(first: Sequence[Record], second: Sequence[Record]) -> list[tuple[list[Candidate], list[Candidate]]]:
+def _pair_candidates(before: Mapping[str, Record], after: Mapping[str, Record]) -> list[list[_Pair]]:
     """Per context its self-edits by either judge: those that both have wholly scored, at least two of them."""
     old, new = (
         {(found.task_id, found.edit_id): found for found in collect_candidates(line for line in lines if line.edit)}
-        for lines in (first, second)
+        for lines in (before.values(), [after[owner] for owner in before])
     )
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for name in old:
-        if not old[name].unscored and not new[name].unscored:
-            groups.setdefault(old[name].task_id, []).append(name)
-    return [([old[n] for n in names], [new[n] for n in names]) for names in groups.values() if len(names) > 1]
+    groups: dict[str, list[_Pair]] = {}
+    for name, candidate in old.items():
+        if not candidate.unscored and not new[name].unscored:
+            groups.setdefault(candidate.task_id, []).append((candidate, new[name]))
+    return [group for group in groups.values() if len(group) > 1]
 
 
-def _chosen(group: Sequence[Candidate]) -> Candidate:
-    return min(group, key=lambda candidate: (-candidate.value, candidate.sample, candidate.edit_id))
-
-
-def _same(candidate: Candidate, group: Sequence[Candidate]) -> Candidate:
-    return next(each for each in group if each.edit_id == candidate.edit_id)
+def _choose(group: Sequence[_Pair], judge: int) -> _Pair:
+    """The best self-edit by the first judge (0) or the second (1)."""
+    return min(group, key=lambda pair: (-pair[judge].value, pair[judge].sample, pair[judge].edit_id))

@@ -1,7 +1,7 @@
 """Self-edits as candidates: their rewards over the seeds, exact, and what these rewards are worth."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from typing import Literal
@@ -16,13 +16,9 @@ from stages.sources.distinct import UniqueLines
 UnscoredPolicy = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidate:
-    """A self-edit with one exact accuracy per seed. Its text is not here: there may be hundreds of thousands.
-
-    Unscored: one of its answers has no verdict; `values` are then those of the other seeds, or lower bounds. Graded:
-    one of them has.
-    """
+    """A self-edit with one exact accuracy per seed. Its text is not here: there may be hundreds of thousands."""
 
     task_id: str
     edit_id: str
@@ -30,21 +26,29 @@ class Candidate:
     content: str  # a digest of what it says: what `derive_seed` takes
     length: int  # characters, without thoughts
     kept: int  # what `keep` returned for it
-    values: tuple[Fraction, ...]
-    baselines: tuple[Fraction, ...]
-    unscored: bool
-    graded: bool
-    meta: Meta | None = None
+    meta: Meta | None
+    values: list[Fraction] = field(default_factory=list)  # of the seeds that are scored, or their lower bounds
+    baselines: list[Fraction] = field(default_factory=list)
+    unscored: bool = False  # one of its answers has no verdict
+    graded: bool = False  # one of them has
+
+    def add(self, score: Score, unscored: UnscoredPolicy) -> None:
+        """The score of one more seed."""
+        value, baseline = _read_value(score, unscored), _read_baseline(score, unscored)
+        self.values += [] if value is None else [_share(value)]
+        self.baselines += [] if baseline is None else [_share(baseline)]
+        self.unscored = self.unscored or score.value is None
+        self.graded = self.graded or score.value is not None or any(a.correct is not None for a in score.answers)
 
     @property
     def value(self) -> Fraction:
         """Mean over seeds, exact: equal rewards are equal."""
-        return _mean(self.values)
+        return _compute_mean(self.values)
 
     @property
     def baseline(self) -> Fraction | None:
         """Mean accuracy of the unadapted model, exact; None where it was not measured."""
-        return _mean(self.baselines) if self.baselines else None
+        return _compute_mean(self.baselines) if self.baselines else None
 
     @property
     def gains(self) -> bool:
@@ -52,43 +56,17 @@ class Candidate:
         return self.baseline is not None and self.value > self.baseline
 
 
-def _mean(values: Sequence[Fraction]) -> Fraction:
-    return _shared(values[0] if len(values) == 1 else sum(values, Fraction(0)) / len(values))
-
-
-def _shared(value: Fraction) -> Fraction:
-    """The same number, and the same object for equal ones: there are few different shares."""
-    return _share(value.numerator, value.denominator)
+def _compute_mean(values: Sequence[Fraction]) -> Fraction:
+    return _share(values[0] if len(values) == 1 else sum(values, Fraction(0)) / len(values))
 
 
 @cache
-def _share(numerator: int, denominator: int) -> Fraction:
-    return Fraction(numerator, denominator)
+def _share(value: Fraction) -> Fraction:
+    """The same number, and the same object for equal ones: there are few different shares."""
+    return value
 
 
-@dataclass(slots=True)
-class _Seeds:
-    """What the lines of one self-edit have said so far."""
-
-    sample: int
-    content: str
-    length: int
-    kept: int
-    meta: Meta | None
-    values: list[Fraction]
-    baselines: list[Fraction]
-    unscored: bool = False
-    graded: bool = False
-
-    def add(self, score: Score, unscored: UnscoredPolicy) -> None:
-        value, baseline = _value(score, unscored), _baseline(score, unscored)
-        self.values += [] if value is None else [_shared(value)]
-        self.baselines += [] if baseline is None else [_shared(baseline)]
-        self.unscored = self.unscored or score.value is None
-        self.graded = self.graded or score.value is not None or any(a.correct is not None for a in score.answers)
-
-
-def _worth_what_it_was_not(record: Record) -> str | None:
+def _find_contradiction(record: Record) -> str | None:
     """What contradicts the line's value: of what failed for us there is none, and of the model's failures it is 0."""
     edit, adapter, value = record.edit, record.adapter, record.score.value if record.score else None
     graded = record.score is not None and any(answer.correct is not None for answer in record.score.answers)
@@ -109,10 +87,10 @@ class CandidateCheck:
         self.edits: dict[tuple[str, str], int] = {}  # a hash of what each self-edit says by its names
 
     def __call__(self, record: Record) -> None:
-        edit, adapter = _edit_of(record), record.adapter.id if record.adapter else ""
+        edit, adapter = _require_edit(record), record.adapter.id if record.adapter else ""
         if record.score is None:
             raise BadLine(f"task {record.task.id} has no score (run `seal eval` first)")
-        if contradiction := _worth_what_it_was_not(record):
+        if contradiction := _find_contradiction(record):
             raise BadLine(f"self-edit {edit.id}: {contradiction}; score it again with `seal eval`, or leave it out")
         if not edit.prompt:
             raise BadLine(
@@ -126,7 +104,7 @@ class CandidateCheck:
         self.edits[name] = says
 
 
-def _edit_of(record: Record) -> SelfEdit:
+def _require_edit(record: Record) -> SelfEdit:
     """The line's self-edit. Raises BadLine where there is none."""
     if record.edit is None:
         raise BadLine(f"task {record.task.id} has no edit (run `seal generate` first)")
@@ -142,39 +120,24 @@ def collect_candidates(
 ) -> list[Candidate]:
     """One candidate per self-edit, its seeds together. No record is held.
 
-    `keep` is told each self-edit once, and returns its place. `check`, by default a Comparable, raises BadLine for a
+    `keep` is told each self-edit once, and returns its place. `check` (default: CandidateCheck) raises BadLine for a
     line that is no candidate, or comes twice.
     """
-    found: dict[tuple[str, str], _Seeds] = {}  # ids of edits need not differ from task to task
+    found: dict[tuple[str, str], Candidate] = {}  # ids of edits need not differ from task to task
     check = check or CandidateCheck()
     for record in records:
         check(record)
-        edit, name = _edit_of(record), (record.task.id, _edit_of(record).id)
+        edit = _require_edit(record)
+        name = (record.task.id, edit.id)
         if name not in found:
             content = get_edit_content_id(record.task.id, edit)
-            found[name] = _Seeds(edit.sample, content, len(edit.text or ""), keep(edit), record.meta, [], [])
+            found[name] = Candidate(*name, edit.sample, content, len(edit.text or ""), keep(edit), record.meta)
         if record.score:
             found[name].add(record.score, unscored)
-    return [_candidate(task_id, edit_id, found.pop((task_id, edit_id))) for task_id, edit_id in list(found)]
+    return list(found.values())
 
 
-def _candidate(task_id: str, edit_id: str, seeds: _Seeds) -> Candidate:
-    return Candidate(
-        task_id=task_id,
-        edit_id=edit_id,
-        sample=seeds.sample,
-        content=seeds.content,
-        length=seeds.length,
-        kept=seeds.kept,
-        values=tuple(seeds.values),
-        baselines=tuple(seeds.baselines),
-        unscored=seeds.unscored,
-        graded=seeds.graded,
-        meta=seeds.meta,
-    )
-
-
-def _value(score: Score, unscored: UnscoredPolicy) -> Fraction | None:
+def _read_value(score: Score, unscored: UnscoredPolicy) -> Fraction | None:
     """The accuracy as a fraction of the answers; the imported mean, as written, where there are no answers."""
     if score.value is None and unscored == "leave-out":
         return None
@@ -183,7 +146,7 @@ def _value(score: Score, unscored: UnscoredPolicy) -> Fraction | None:
     return compute_lower_bound([answer.correct for answer in score.answers])
 
 
-def _baseline(score: Score, unscored: UnscoredPolicy) -> Fraction | None:
+def _read_baseline(score: Score, unscored: UnscoredPolicy) -> Fraction | None:
     """The plain model's accuracy, or its upper bound; as written where no answer has a verdict. None: not measured."""
     asked = any(answer.baseline_prediction is not None for answer in score.answers)
     if score.baseline is None and (unscored == "leave-out" or not asked):
@@ -211,12 +174,12 @@ def compute_reliability(contexts: Sequence[Sequence[Candidate]]) -> float | None
     if len(seeds) != 1 or seeds == {1}:
         return None
     count = seeds.pop()
-    between = _pooled_variance([[candidate.value for candidate in group] for group in groups])
-    within = _pooled_variance([candidate.values for group in groups for candidate in group])
+    between = _pool_variance([[candidate.value for candidate in group] for group in groups])
+    within = _pool_variance([candidate.values for group in groups for candidate in group])
     return None if between == 0 else float(max(Fraction(0), 1 - within / count / between))
 
 
-def _pooled_variance(samples: Sequence[Sequence[Fraction]]) -> Fraction:
+def _pool_variance(samples: Sequence[Sequence[Fraction]]) -> Fraction:
     """Mean squared deviation from each sample's own mean, over the pooled degrees of freedom."""
     squares, freedom = Fraction(0), 0
     for sample in samples:

@@ -1,4 +1,4 @@
-"""What the self-edits of a task choose, which of them choose the same, and how many can be read."""
+"""Which self-edits of a task choose the same, and how many can be read."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -16,30 +16,30 @@ class EditTracker:
         self.by_task: dict[str, set[ArcChoice | None]] = {}
         self.completions = self.readable = self.repeats = 0  # that came, can be read, and repeat another of their task
         for line in known:
-            self.added(line)
+            self.add(line)
 
-    def worth(self, line: Record, *, unique: bool) -> EditClass:
-        """What a self-edit is worth that has just come. Only where they are to be `unique` may one be a repeat."""
+    def classify(self, line: Record, *, unique: bool) -> EditClass:
+        """Count a self-edit that has just come. Only where they are to be `unique` may one be a repeat."""
         if not is_written(line):
             return "lost"
         self.completions += 1
-        if _is_unreadable(line):
-            return "unreadable"
+        if line.edit is not None and line.edit.error is not None:
+            return "unreadable"  # the model's failure
         self.readable += 1
-        chosen = _chosen_by(line)
-        if unique and chosen is not None and chosen in self.by_task.get(line.task.id, ()):
+        choice = _get_choice(line)
+        if unique and choice is not None and choice in self.by_task.get(line.task.id, ()):
             self.repeats += 1
             return "repeat"
         return "good"
 
-    def added(self, line: Record) -> Record:
+    def add(self, line: Record) -> Record:
         """The line, which others must not repeat from here on."""
-        self.by_task.setdefault(line.task.id, set()).add(_chosen_by(line))
+        self.by_task.setdefault(line.task.id, set()).add(_get_choice(line))
         return line
 
     @property
-    def told(self) -> str:
-        """`41 of 60 completions can be read (68.3 %), 12 repeat another`"""
+    def summary(self) -> str:
+        """`41 of 60 completions can be read (68.3 %), 12 repeat another of their task`"""
         share = f" ({100 * self.readable / self.completions:.1f} %)" if self.completions else ""
         repeats = f", {self.repeats} repeat another of their task" if self.repeats else ""
         return f"{self.readable} of {self.completions} completions can be read{share}{repeats}"
@@ -50,12 +50,7 @@ def is_written(line: Record) -> bool:
     return line.edit is None or line.edit.finish != "failed"
 
 
-def _is_unreadable(line: Record) -> bool:
-    """Whether there is a completion that is no self-edit: the model's failure."""
-    return line.edit is not None and line.edit.error is not None and is_written(line)
-
-
-def _chosen_by(line: Record) -> ArcChoice | None:
+def _get_choice(line: Record) -> ArcChoice | None:
     """What was chosen, however it was written; None where the self-edit cannot be read."""
-    chosen = line.edit.chosen if line.edit else None
-    return chosen.model_copy(update={"repairs": ()}) if chosen else None
+    choice = line.edit.chosen if line.edit else None
+    return choice.model_copy(update={"repairs": ()}) if choice else None

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from stages.judges.base import Case, Judge, Verdict, grade_pairs
@@ -25,22 +26,20 @@ def grade_groups(
     An empty answer is wrong without asking (SEAL App. B), and what was asked before is not asked again. A judge that
     grades many cases at once takes them ahead. Each case that was graded is told to `tell`.
     """
-    waiting: Waiting[_K] = Waiting()
-
-    def cases() -> Iterator[Case]:
-        for key, items in groups:
-            yield from waiting.add(key, items)
-
-    for case, verdict in grade_pairs(judge, cases()):
-        waiting.settle(case, verdict)
+    pending: _PendingVerdicts[_K] = _PendingVerdicts()
+    cases = (case for key, items in groups for case in pending.add(key, items))
+    for case, verdict in grade_pairs(judge, cases):
+        pending.settle(case, verdict)
         tell(case)
-        yield from waiting.whole()
-    yield from waiting.whole()
-    if waiting.groups:
+        yield from pending.take_ready()
+    yield from pending.take_ready()
+    if pending.waiting:
         raise RuntimeError(f"the judge {judge.name} gave too few verdicts")
 
 
-def grade_without_judge(groups: Iterable[tuple[_K, Sequence[AnswerItem]]]) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
+def grade_without_judge(
+    groups: Iterable[tuple[_K, Sequence[AnswerItem]]],
+) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
     """The same where no answer needs a judge: each group as it comes. Raises RuntimeError for one that does."""
     for key, items in groups:
         if any(isinstance(item, Case) for item in items):
@@ -48,51 +47,50 @@ def grade_without_judge(groups: Iterable[tuple[_K, Sequence[AnswerItem]]]) -> It
         yield key, tuple(item for item in items if isinstance(item, Verdict))
 
 
-class Waiting(Generic[_K]):
+@dataclass(frozen=True)
+class _Group(Generic[_K]):
+    key: _K
+    items: Sequence[AnswerItem]
+    lacking: set[Case]
+
+
+class _PendingVerdicts(Generic[_K]):
     """Groups that lack verdicts, and all verdicts so far."""
 
     def __init__(self) -> None:
-        self.groups: dict[int, tuple[_K, Sequence[AnswerItem]]] = {}
-        self.lacking: dict[int, set[Case]] = {}
-        self.known: dict[Case, Verdict | None] = {}  # None: asked
-        self.askers: dict[Case, list[int]] = {}
-        self.ready: deque[int] = deque()
-        self.added = 0
+        self.verdicts: dict[Case, Verdict] = {}
+        self.waiting: dict[Case, list[_Group[_K]]] = {}  # by each case that they lack, which is asked once
+        self.ready: deque[_Group[_K]] = deque()
 
     def add(self, key: _K, items: Sequence[AnswerItem]) -> Iterator[Case]:
         """One group more; the cases of it that are to be asked."""
-        number, self.added = self.added, self.added + 1
-        open_cases = {item: None for item in items if isinstance(item, Case) and not is_empty(item)}
-        lacking = {case for case in open_cases if self.known.get(case) is None}
-        self.groups[number], self.lacking[number] = (key, items), lacking
+        cases = dict.fromkeys(item for item in items if isinstance(item, Case) and not is_empty(item))
+        lacking = [case for case in cases if case not in self.verdicts]
+        new = [case for case in lacking if case not in self.waiting]
+        group = _Group(key, items, set(lacking))
         if not lacking:
-            self.ready.append(number)
+            self.ready.append(group)
         for case in lacking:  # before any is asked: verdicts may come while it is
-            self.askers.setdefault(case, []).append(number)
-        for case in open_cases:
-            if case not in self.known:
-                self.known[case] = None
-                yield case
+            self.waiting.setdefault(case, []).append(group)
+        yield from new
 
     def settle(self, case: Case, verdict: Verdict) -> None:
-        self.known[case] = verdict
-        for number in self.askers.pop(case, ()):
-            self.lacking[number].discard(case)
-            if not self.lacking[number]:
-                self.ready.append(number)
+        self.verdicts[case] = verdict
+        for group in self.waiting.pop(case, ()):
+            group.lacking.discard(case)
+            if not group.lacking:
+                self.ready.append(group)
 
-    def whole(self) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
+    def take_ready(self) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
         """The groups that have got all their verdicts since it was last asked."""
         while self.ready:
-            number = self.ready.popleft()
-            key, items = self.groups.pop(number)
-            del self.lacking[number]
-            yield key, tuple(self._verdict(item) for item in items)
+            group = self.ready.popleft()
+            yield group.key, tuple(self._get_verdict(item) for item in group.items)
 
-    def _verdict(self, item: AnswerItem) -> Verdict:
+    def _get_verdict(self, item: AnswerItem) -> Verdict:
         if isinstance(item, Verdict):
             return item
-        return EMPTY_ANSWER if is_empty(item) else self.known[item] or Verdict(None, "api_error: no verdict")
+        return EMPTY_ANSWER if is_empty(item) else self.verdicts[item]
 
 
 def is_empty(case: Case) -> bool:

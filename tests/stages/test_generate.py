@@ -233,7 +233,7 @@ def test_completions_are_counted_as_they_come() -> None:
     found, _ = written(answers, unique=True, retries=1, seen=seen)
     assert found.keys() == {"mirror/1", "mirror/2"}  # the first to choose basic was sample 1
     assert (seen.completions, seen.readable, seen.repeats) == (5, 2, 1)
-    assert seen.told == "2 of 5 completions can be read (40.0 %), 1 repeat another of their task"
+    assert seen.summary == "2 of 5 completions can be read (40.0 %), 1 repeat another of their task"
 
 
 def test_a_completion_that_never_came_holds_back_the_later_samples_of_its_task() -> None:
@@ -299,4 +299,4 @@ def test_a_self_edit_that_ends_within_its_thought_is_none(record: Record, text: 
     assert line.edit is not None
     assert (line.edit.completion, line.edit.finish, line.edit.text) == (text, "length", None)
     assert line.edit.error == "the model thought until --max-tokens; take more of them"
-    assert EditTracker().worth(line, unique=False) == "unreadable"  # --retry-invalid asks again
+    assert EditTracker().classify(line, unique=False) == "unreadable"  # --retry-invalid asks again
