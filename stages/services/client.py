@@ -97,9 +97,7 @@ class Server:
         """What has arrived. Exhausted calls come with the next answer: if the service is gone, they stay open."""
         replies, self._held_back = self._held_back, []
         with suppress(queue.Empty):
-            arrived = self._arrived.get(
-                wait, timeout=0.5
-            )  # ends now and then: some platforms hear no signal until then
+            arrived = self._arrived.get(wait, timeout=0.5)  # some platforms hear no signal until it ends
             while True:
                 if isinstance(arrived, Reply):
                     replies.append(arrived)

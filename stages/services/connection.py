@@ -9,6 +9,7 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -28,6 +29,7 @@ _HEADERS = (  # that are sent; the SDK has more, which tell of this machine or c
     "authorization",
 )
 _LOGGERS = ("openai", "httpx2", "httpcore2")
+_response: ContextVar[httpx2.Response | None] = ContextVar("response")  # to this task's request, once it has begun
 _make_ssl_context = cache(httpx2.create_ssl_context)  # one for all servers: it takes 50 ms
 
 
@@ -56,6 +58,7 @@ class HttpClient:
     async def send(self, call: Call) -> Outcome:
         """What the server answers, or why there is no complete answer."""
         authorization = f"Bearer {self._key}" if self._key else openai.omit
+        _response.set(None)
         try:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._client.post(
@@ -67,15 +70,17 @@ class HttpClient:
         except openai.APIStatusError as error:
             response = error.response
         except TimeoutError:
-            return self._timed_out
+            begun = _response.get()
+            if begun is not None and not begun.is_success:
+                return self._classify(call, begun, b"")  # its status counts, though its body does not end
+            return TransientError("timeout", f"no answer within {self._timeout_s:g} s", LATER)
         except Exception as error:  # noqa: BLE001
             return self._explain(error)
-        found = HttpResponse(response.status_code, dict(response.headers), response.content)
-        return classify_response(self.base, self._key, call, found)
+        return self._classify(call, response, response.content)
 
-    @property
-    def _timed_out(self) -> TransientError:
-        return TransientError("timeout", f"no answer within {self._timeout_s:g} s", LATER)
+    def _classify(self, call: Call, response: httpx2.Response, body: bytes) -> Outcome:
+        found = HttpResponse(response.status_code, dict(response.headers), body)
+        return classify_response(self.base, self._key, call, found)
 
     def _explain(self, error: Exception) -> TransientError | Failure | BadConfig:
         causes = list(_causes(error))
@@ -83,7 +88,7 @@ class HttpClient:
             return Failure("unparsable", f"answers more than {MAX_BYTES:,} bytes")
         if any(isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError) for cause in causes):
             return self._explain_connection(causes)
-        if isinstance(error, openai.APIConnectionError) and "begun" in error.request.extensions:
+        if _response.get() is not None:
             return TransientError("truncated", "sends an answer that is cut off", LATER)
         if any("disconnected" in str(cause) or isinstance(cause, httpx2.NetworkError) for cause in causes):
             return TransientError("api_error", "closes the connection without an answer", LATER)
@@ -108,7 +113,7 @@ async def _limit_headers(request: httpx2.Request) -> None:
 
 
 async def _limit_body(response: httpx2.Response) -> None:
-    response.request.extensions["begun"] = True
+    _response.set(response)
     response.stream = _LimitedBody(response.stream, response.is_success)
 
 

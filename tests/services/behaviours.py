@@ -221,3 +221,44 @@ def die(back_after_s: float | None = None) -> Behaviour:
         exchange.reset()
 
     return reply
+
+
+# ---- byte by byte, so slowly that only a deadline for the whole request ends it
+
+
+def drip(every_s: float, pieces: int, code: int = 200) -> Behaviour:
+    """A body that comes byte by byte, slowly, and is not whole then."""
+
+    def reply(exchange: Exchange) -> None:
+        exchange.send(code, b"", headers={"Content-Length": "100000"})
+        dripped(exchange, every_s, pieces)
+
+    return reply
+
+
+def drip_headers(every_s: float, pieces: int) -> Behaviour:
+    """A status at once and then a header that comes byte by byte, slowly, and has no end."""
+
+    def reply(exchange: Exchange) -> None:
+        exchange.handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        dripped(exchange, every_s, pieces)
+
+    return reply
+
+
+def drip_unbounded(every_s: float, pieces: int) -> Behaviour:
+    """A good answer whose end is the end of the connection: spaces come after it, slowly."""
+
+    def reply(exchange: Exchange) -> None:
+        exchange.handler.wfile.write(b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"choices": []}')
+        dripped(exchange, every_s, pieces)
+
+    return reply
+
+
+def dripped(exchange: Exchange, every_s: float, pieces: int) -> None:
+    for _ in range(pieces):
+        exchange.handler.wfile.write(b" ")
+        if exchange.server.closed.wait(every_s):
+            break
+    exchange.drop()

@@ -1,5 +1,6 @@
 """A server over HTTP as a Transport: how many calls at once, the order of events, and the end."""
 
+import os
 import threading
 import time
 
@@ -52,6 +53,17 @@ def test_closing_waits_for_nothing_and_leaves_no_thread() -> None:
         for thread in ours:
             thread.join(SLACK_S)
         assert not any(thread.is_alive() for thread in ours)
+
+
+def test_a_process_may_fork_before_the_first_call() -> None:
+    with serving(always(ok())) as (_, server):
+        child = os.fork()
+        if child == 0:
+            server.submit(call("0"))
+            os._exit(len(server.take(wait=True)))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+        server.submit(call("1"))
+        assert [reply.id for reply in server.take(wait=True)] == ["1"]
 
 
 def test_nothing_to_take_is_no_wait() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.errors import BadConfig
+from stages.errors import BadConfig, Denied
 from stages.services.client import Server
 from tests.conftest import ROOT
 from tests.services.asking import CANARY, SLACK_S, TRIED_S, answered, asked, call, calls, outcome, serving
@@ -18,6 +18,9 @@ from tests.services.behaviours import (
     Behaviour,
     body,
     cut_off,
+    drip,
+    drip_headers,
+    drip_unbounded,
     echo,
     echo_escaped,
     hang,
@@ -27,7 +30,6 @@ from tests.services.behaviours import (
     slow,
     status,
 )
-from tests.services.drips import drip, drip_headers, drip_unbounded
 from tests.services.scripted import scripted
 from tests.services.scripts import always, in_turn
 
@@ -206,6 +208,11 @@ def test_a_request_has_its_time_and_no_more(behaviour: Behaviour) -> None:
     assert out.failure == "timeout: no answer within 0.2 s"
     assert out.asked >= 2 and out.seconds < TRIED_S + 0.2 + SLACK_S
     assert asked(in_turn(behaviour, ok()), timeout_s=0.2).texts == {"0": "yes"}
+
+
+def test_an_error_is_told_by_its_status_though_its_body_has_no_end() -> None:
+    out = answered(drip(0.05, 100, code=401), timeout_s=0.2)
+    assert isinstance(out.error, Denied) and "status 401" in str(out.error) and out.asked == 1
 
 
 def test_a_kept_connection_has_a_deadline_for_each_request() -> None:
