@@ -1,18 +1,24 @@
 """edit → adapter: the student is fine-tuned on each self-edit, once per seed (SEAL section 3, inner loop)."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from stages.domains.base import Domain
+from stages.domains.recipe import describe_left_out, domain_of, refuse_chosen, trained_domain
 from stages.errors import BadEdit, Untrainable
-from stages.files import remove_partials
+from stages.files import hold_folder, remove_partials
 from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
+from stages.models.choice import identity_of
 from stages.records.jsonl import BadLine
 from stages.records.plan import Plan
-from stages.records.record import Adapter, Line, Record, SelfEdit, TrainStats, content_id, edit_seed
+from stages.records.record import Adapter, Line, Record, Section, SelfEdit, TrainStats, content_id, edit_seed
 from stages.records.thoughts import explain_no_answer
 from stages.sources.distinct import UniqueLines
+from stages.tokens.misfits import count_untrainable
+from stages.trainers.local import LocalTrainer
+from stages.work import PART, Listing, Source, WholeSource, Work, describe
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,83 @@ class Piece:
     record: Record
     job: FitJob | None = None
     line: Record | None = None
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """Fine-tunes the student on each self-edit, once per seed.
+
+    `fit`: fields of FitConfig that are not to be the domain's defaults. `show_data`: list the training data instead.
+    """
+
+    trainer: LocalTrainer
+    out: Path = Path("adapters")
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = 1
+    seed: int = 0
+    split_newlines: bool | None = None
+    chat: bool | None = None
+    show_data: bool = False
+    name: str = "adapt"
+    needs: tuple[Section, ...] = ("edit",)
+
+    def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
+        source = source or WholeSource(records)
+        if not source.facts.lines:
+            return Listing(PART)
+        kind, defaults = domain_of(source.facts.domains)
+        refuse_chosen(kind, self.fit)
+        config = replace(defaults.fit, **self.fit)
+        unnamed = self.show_data and self.trainer.model is None
+        unnamed = unnamed and (kind == "qa" or source.facts.editors <= {"none", "unknown"})
+        model = "" if unnamed else self.trainer.choose(source.facts.editors)
+        domain = trained_domain(
+            kind, model=model, config=config, seed=self.seed, split_newlines=self.split_newlines, chat=self.chat
+        )
+        way = {"split_newlines": self.split_newlines is not False} if kind == "qa" else {"chat": self.chat is not False}
+        if self.show_data:
+            return Listing({**way, **PART, "show_data": True}, show_data(records, domain=domain), len(records))
+        pieces = Pieces(
+            model,
+            domain=domain,
+            out=self.out,
+            config=config,
+            seeds=self.seeds,
+            run_seed=self.seed,
+            identity=identity_of(model),
+        )
+        source.sift(records, pieces.add)
+        return self._prepare_training(model, pieces.found, config, domain, {**way, **PART})
+
+    def _prepare_training(
+        self, model: str, todo: Mapping[str, Piece], config: FitConfig, domain: Domain, settings: Mapping[str, Any]
+    ) -> Work:
+        chosen = ", each at the learning rate and for the epochs that its self-edit says" * (domain.name == "arc")
+        return Work(
+            plan=plan(todo, self.trainer.make_check(model)),
+            settings=lambda: {
+                **settings,
+                **{"trainer": self.trainer.name, "out": self.out, "seeds": self.seeds, "seed": self.seed},
+                **{"fit": asdict(config), **self.trainer.settings(model)},
+            },
+            summary=describe(f"train {len(todo)} adapters of {model}{chosen}", config),
+            open=lambda finished: _Trainer(todo, self.trainer.load(model)),
+            notes=describe_left_out(domain),
+            count_misfits=lambda: count_untrainable(model, (piece.job for piece in todo.values() if piece.job)),
+            claim=lambda: hold_folder(self.out),
+        )
+
+
+@dataclass(frozen=True)
+class _Trainer:
+    todo: Mapping[str, Piece]
+    trainer: Trainer
+
+    def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
+        return run(self.todo, self.trainer, keys=set(keys), progress=progress)
+
+    def report(self) -> Iterable[str]:
+        return ()
 
 
 def pieces(

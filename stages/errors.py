@@ -5,6 +5,8 @@
 run with its message and the shell's exit code for its class.
 """
 
+from collections.abc import Mapping
+
 
 class BadEdit(ValueError):
     """A self-edit that cannot be turned into training data. The model's failure: recorded, value 0, the run goes on."""
@@ -56,3 +58,10 @@ class Locked(SealError):
 
 class Crashed(SealError):
     """The process that did the work was killed, and no record can be named that did it."""
+
+
+def refuse_given(flags: Mapping[str, object], why: str) -> None:
+    """Raise BadConfig for the first of these flags that was given: it would do nothing."""
+    for flag, value in flags.items():
+        if value is not None:
+            raise BadConfig(f"{flag if value is True else f'{flag} {value}'}: {why}")

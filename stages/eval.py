@@ -5,10 +5,12 @@ is: the baseline row, or with `in_context` the oracle row.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from stages.domains.base import Domain, GradableAnswer, Query, Voting
+from stages.domains.base import DOMAINS, Domain, GradableAnswer, Query, Voting
+from stages.domains.recipe import answered_chat, domain_of
+from stages.errors import refuse_given
 from stages.interfaces import (
     ANSWERING,
     Completion,
@@ -22,9 +24,11 @@ from stages.interfaces import (
     tell_cut_off,
 )
 from stages.judges.base import Judge, Verdict
+from stages.judges.fallback import FallbackJudge
+from stages.plugins import load_class
 from stages.records.jsonl import BadLine
 from stages.records.plan import Plan
-from stages.records.record import Adapter, Answer, GridAnswer, Record, Task, content_id
+from stages.records.record import Adapter, Answer, GridAnswer, Record, Section, Task, content_id
 from stages.scoring.grading import get_owner_id, grade_groups, grade_without_judge
 from stages.scoring.pending import (
     NO_ANSWERS,
@@ -35,9 +39,123 @@ from stages.scoring.pending import (
     list_missing_keys,
 )
 from stages.scoring.score import make_score
+from stages.services.reports import report_engine, report_judge
 from stages.sources.distinct import UniqueLines
+from stages.tokens.misfits import count_crowded
+from stages.work import PART, EngineSource, JudgeSource, Listing, Source, WholeSource, Work, describe
 
 Queries = Mapping[str, Sequence[Query]]  # by the task's id
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Lets the student answer each task's questions without its passage, with and without the adapter."""
+
+    engine: EngineSource
+    judge: JudgeSource
+    in_context: bool = False
+    max_tokens: int | None = None
+    chat: bool | None = None
+    judge_given: str | None = None  # a judge that somebody chose: ARC has no use for one
+    name: str = "eval"
+    needs: tuple[Section, ...] = ()
+
+    def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
+        source = source or WholeSource(records)
+        if not source.facts.lines:
+            return Listing(PART)
+        kind, defaults = domain_of(source.facts.domains)
+        domain: Domain = load_class("the domain", kind, DOMAINS)()
+        if domain.judge:
+            refuse_given({"--judge": self.judge_given}, "ARC's grids are compared cell by cell; leave it out")
+        lines = source.sift(records, Scorable(domain))
+        found = dict(adapters(lines))
+        model = self.engine.choose(source.facts.students, self.engine.find_moved(found, source.folders))
+        lost = self._find_lost(lines, model, source)
+        usable = {path: base for path, base in found.items() if str(path) not in lost}
+        fits = [line.adapter.fit for line in lines if line.adapter and line.adapter.path]
+        chat = answered_chat(
+            self.chat, defaults.chat or self.engine.chats, {fit["chat"] for fit in fits if "chat" in fit}
+        )
+        answering = replace(defaults.answering, **({"max_tokens": self.max_tokens} if self.max_tokens else {}))
+        asking = _Asking(domain, answering, self.in_context, chat, usable, lost)
+        return self._prepare_answers(lines, model, asking)
+
+    def _find_lost(self, lines: Sequence[Record], model: str, source: Source) -> Mapping[str, str]:
+        """Return the adapters that cannot be used, and why. Raises where no line has another."""
+        unusable = self.engine.find_unusable(dict(adapters(lines)), model, source.folders)
+        named = [line.adapter.path if line.adapter and line.adapter.path else "" for line in lines]
+        lost = {path: str(unusable[Path(path)]) for path in named if path and Path(path) in unusable}
+        if lines and all(path in lost for path in named):  # more than one line's trouble
+            raise unusable[Path(named[0])]
+        source.tell_unscored([lost.get(path) for path in named])
+        return lost
+
+    def _prepare_answers(self, lines: Sequence[Record], model: str, asking: "_Asking") -> Work:
+        domain, judge_name = asking.domain, asking.domain.judge or self.judge.text
+
+        def open_both(finished: Sequence[Record]) -> "_Examiner":
+            self.judge.probe()
+            judge = self.judge.load()
+            return _Examiner(lines, self.engine.load(model, list(asking.usable)), judge, asking, finished)
+
+        note = f"note: answering with {model}, but adapters were trained on "
+        others = self.engine.find_foreign(asking.usable, model)
+        hint = f"what the judge left unscored it is asked again by: seal judge FILE -j {self.judge.text}"
+        return Work(
+            plan=plan(lines),
+            settings=lambda: {
+                **{"judge": domain.judge or self.judge.settings(), "in_context": self.in_context, "chat": asking.chat},
+                **{"sampling": asdict(asking.sampling), **self.engine.settings(model), **PART},
+            },
+            summary=describe(f"score {len(lines)} lines with {model} and the judge {judge_name}", asking.sampling),
+            open=open_both,
+            notes=[note + ", ".join(sorted(others))] if others else [],
+            unscored_hint="" if self.judge.offline else hint,
+            count_misfits=lambda: count_crowded(
+                model, prompts(lines, domain, in_context=self.in_context, chat=asking.chat)
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """How questions are put: the model's adapters by path, and those that are lost, with the reason."""
+
+    domain: Domain
+    sampling: Sampling
+    in_context: bool
+    chat: bool
+    usable: Mapping[Path, str]
+    lost: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Examiner:
+    lines: Sequence[Record]
+    engine: Engine
+    judge: Judge
+    asking: _Asking
+    finished: Sequence[Record]
+
+    def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
+        return run(
+            self.lines,
+            self.engine,
+            domain=self.asking.domain,
+            judge=FallbackJudge(self.judge, progress.note),
+            sampling=self.asking.sampling,
+            in_context=self.asking.in_context,
+            chat=self.asking.chat,
+            keys=set(keys),
+            known=self.finished,
+            lost=self.asking.lost,
+            progress=progress,
+        )
+
+    def report(self) -> Iterator[str]:
+        yield from report_engine(self.engine)
+        yield from report_judge(self.judge)
 
 
 @dataclass(frozen=True)

@@ -1,42 +1,26 @@
 """task → edit: the model reads a task and writes its own training data for it (SEAL section 3)."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from stages.domains.base import Domain
+from stages.domains.base import DOMAINS, Domain
+from stages.domains.recipe import domain_of, refuse_asking, refuse_writing
 from stages.errors import BadEdit, BadInput
 from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, Request, Sampling, tell_cut_off
+from stages.models.choice import identity_of
+from stages.plugins import load_class
 from stages.records.plan import Plan
-from stages.records.record import Record, SelfEdit, Task, content_id, derive_seed
+from stages.records.record import Record, Section, SelfEdit, Task, content_id, derive_seed
 from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.scoring.duplicates import EditTracker, is_written
+from stages.services.reports import report_engine
 from stages.sources.distinct import UniqueLines
+from stages.tokens.misfits import count_crowded
+from stages.work import PART, EngineSource, Listing, Source, WholeSource, Work, describe
 
 _BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
-
-
-def plan(records: Iterable[Record], *, samples: int, unique: bool = False) -> Plan:
-    """A line for each sample of each task. One whose completion the engine failed to give is asked for again.
-
-    `unique`: samples that repeat another may be left out.
-    """
-    tasks = {_key_of(line.task, sample): line for line in _unique_tasks(records) for sample in range(samples)}
-    return Plan("edit", tasks, line_key, is_written, optional=unique, unit_of=_task_of if unique else None)
-
-
-def line_key(line: Record) -> str:
-    return _key_of(line.task, line.edit.sample if line.edit else 0)
-
-
-def _task_of(key: str) -> str:
-    """The task of a key."""
-    return key.rpartition("/")[0]
-
-
-def _key_of(task: Task, sample: int) -> str:
-    return f"{task.id}/{sample}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +52,134 @@ class Writing:
         own = derive_seed(seed, task.id, attempt) if attempt else seed
         schema = self.domain.schema() if self.structured else None
         return Request(_key_of(task, sample), prompt, replace(self.sampling, seed=own), schema=schema)
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Lets a model write self-edits for each task. None: the domain's default.
+
+    `sampling`: fields of Sampling that are not to be the domain's. `batched`: another process asks the calls, once. For
+    the others see Writing.
+    """
+
+    engine: EngineSource
+    template: str | None = None
+    samples: int | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    chat: bool | None = None
+    retries: int = 0
+    unique: bool = False
+    structured: bool = False
+    seed: int = 0
+    batched: bool = False
+    name: str = "generate"
+    needs: tuple[Section, ...] = ()
+
+    def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
+        source = source or WholeSource(records)
+        if not source.facts.lines:
+            return Listing(PART)
+        lines = source.sift(records, Writable())
+        kind, defaults = domain_of(source.facts.domains)
+        domain: Domain = load_class("the domain", kind, DOMAINS)()
+        refuse_writing(
+            kind, self.engine.name, self.batched, self.retries, unique=self.unique, structured=self.structured
+        )
+        template = self.template or defaults.template
+        fixed = domain.get_fixed_edit(template)
+        if fixed is not None:
+            return self._prepare_fixed(lines, domain, template, fixed)
+        drawn = replace(defaults.writing, **self.sampling, seed=self.seed)
+        chat = (defaults.chat or self.engine.chats) if self.chat is None else self.chat
+        samples = self.samples or defaults.samples
+        writing = Writing(domain, template, samples, drawn, chat, self.retries, self.unique, self.structured)
+        return self._prepare_asking(lines, writing, source.facts.editors)
+
+    def _prepare_asking(self, lines: Sequence[Record], writing: Writing, editors: Collection[str]) -> Work:
+        text = writing.domain.template_text(writing.template)
+        check_template(lines, writing)
+        todo = plan(lines, samples=writing.samples, unique=self.unique)
+        model = self.engine.choose(editors)
+
+        def open_engine(finished: Sequence[Record]) -> "_Writer":
+            own = replace(writing, identity=model if self.engine.served else identity_of(model))
+            return _Writer(lines, self.engine.load(model), own, EditTracker(finished))
+
+        return Work(
+            plan=todo,
+            settings=lambda: {
+                **{"template": writing.template, **PART, "text": text},
+                **settings(writing),
+                **self.engine.settings(model),
+            },
+            summary=describe(f"ask {model} for {len(todo.wanted)} self-edits", writing.sampling),
+            open=open_engine,
+            count_misfits=lambda: count_crowded(model, (request.prompt for request in requests(lines, writing))),
+            calls=lambda: self.engine.calls(model, requests(lines, writing)),
+        )
+
+    def _prepare_fixed(self, lines: Sequence[Record], domain: Domain, template: str, text: str) -> Work:
+        given = {"k": self.samples, **self.sampling}
+        refuse_asking(template, **given, retry_invalid=self.retries or None, unique=self.unique or None)
+        todo = plan(lines, samples=1)
+        return Work(
+            plan=todo,
+            settings=lambda: {"template": template, **PART, **({"text": text} if text else {})},
+            summary=describe(f"write {len(todo.wanted)} self-edits without asking a model", Sampling()),
+            open=lambda finished: _Copier(lines, domain, template, text),
+        )
+
+
+@dataclass(frozen=True)
+class _Writer:
+    lines: Sequence[Record]
+    engine: Engine
+    writing: Writing
+    choices: EditTracker
+
+    def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
+        return run(self.lines, self.engine, self.writing, keys=set(keys), seen=self.choices, progress=progress)
+
+    def report(self) -> Iterator[str]:
+        yield from report_engine(self.engine)
+        if self.writing.domain.schema() is not None:
+            yield self.choices.summary
+
+
+@dataclass(frozen=True)
+class _Copier:
+    lines: Sequence[Record]
+    domain: Domain
+    template: str
+    text: str
+
+    def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
+        return by_hand(self.lines, self.domain, self.template, self.text, keys=set(keys))
+
+    def report(self) -> Iterable[str]:
+        return ()
+
+
+def plan(records: Iterable[Record], *, samples: int, unique: bool = False) -> Plan:
+    """A line for each sample of each task. One whose completion the engine failed to give is asked for again.
+
+    `unique`: samples that repeat another may be left out.
+    """
+    tasks = {_key_of(line.task, sample): line for line in _unique_tasks(records) for sample in range(samples)}
+    return Plan("edit", tasks, line_key, is_written, optional=unique, unit_of=_task_of if unique else None)
+
+
+def line_key(line: Record) -> str:
+    return _key_of(line.task, line.edit.sample if line.edit else 0)
+
+
+def _task_of(key: str) -> str:
+    """The task of a key."""
+    return key.rpartition("/")[0]
+
+
+def _key_of(task: Task, sample: int) -> str:
+    return f"{task.id}/{sample}"
 
 
 @dataclass(frozen=True)
@@ -227,6 +339,11 @@ def by_hand(
             chosen=domain.read_choice(text),
         )
         yield line.grow(edit=edit)
+
+
+def names_fixed_edit(template: str | None) -> bool:
+    """Whether a template's name says that no model is asked, whatever the domain."""
+    return template is not None and template.partition(":")[0] in ("none", "oracle")
 
 
 class Writable:

@@ -1,6 +1,8 @@
 """score → score: stored answers graded by another judge. No model runs."""
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from stages.domains.qa import make_case, require_passage
 from stages.errors import BadInput
@@ -8,13 +10,48 @@ from stages.interfaces import NullProgress, Progress
 from stages.judges.base import Case, Judge, Verdict, is_cached
 from stages.records.jsonl import BadLine
 from stages.records.plan import Plan
-from stages.records.record import Answer, QaTask, Record, Score, content_id
+from stages.records.record import Answer, QaTask, Record, Score, Section, content_id
 from stages.records.thoughts import BROKEN_OFF, CUT_OFF, extract_answer, remove_thoughts
+from stages.scoring.agreement import Agreement, compare_judges
 from stages.scoring.grading import AnswerItem, get_owner_id, grade_groups, is_empty
 from stages.scoring.score import make_score
+from stages.services.reports import report_judge
 from stages.sources.distinct import UniqueLines
+from stages.work import PART, JudgeSource, Source, WholeSource, Work
 
 _UNSAID = "the model thought until --max-tokens (of `seal eval`)"
+
+
+@dataclass(frozen=True)
+class Regrade:
+    """Grades stored answers with another judge; no model runs."""
+
+    judge: JudgeSource
+    name: str = "judge"
+    needs: tuple[Section, ...] = ("score",)
+
+    def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work:
+        lines = (source or WholeSource(records)).sift(records, Gradable())
+        return Work(
+            plan=plan(lines),
+            settings=lambda: {"judge": self.judge.settings(), **PART},
+            summary=f"grade {len(lines)} lines with {self.judge.text}; {json.dumps(self.judge.limits())}",
+            open=lambda finished: _Grader(lines, self.judge.load()),
+            calls=lambda: self.judge.calls(all_cases(lines)),
+            conclude=lambda made: describe_agreement(lines, made),
+        )
+
+
+@dataclass(frozen=True)
+class _Grader:
+    lines: Sequence[Record]
+    judge: Judge
+
+    def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
+        return run(self.lines, self.judge, keys=set(keys), progress=progress)
+
+    def report(self) -> Iterable[str]:
+        return report_judge(self.judge)
 
 
 def plan(records: Iterable[Record]) -> Plan:
@@ -150,3 +187,32 @@ def _score_of(line: Record) -> Score:
 def _graded(answer: Answer, own: Verdict, plain: Verdict) -> Answer:
     update = {"correct": own.correct, "reason": own.reason, "baseline_correct": plain.correct}
     return answer.model_copy(update=update)
+
+
+def describe_agreement(before: Sequence[Record], after: Sequence[Record]) -> Iterator[str]:
+    """Say how far two judges agree on the lines that both have graded."""
+    there = {key_of(line) for line in after}
+    if not there:
+        return
+    found = compare_judges([line for line in before if key_of(line) in there], after)
+    names = [", ".join(sorted({line.score.judge for line in lines if line.score})) for lines in (before, after)]
+    yield f"{names[1]} against {names[0]}: {_describe_verdicts(found)}"
+    if found.contexts:
+        loss = (
+            "" if found.loss is None else f", which forgoes {100 * float(found.loss):.1f} points of {names[0]}'s reward"
+        )
+        changed = f"in {found.changed} of {found.contexts} contexts another self-edit is the best"
+        yield changed + (loss if found.changed else "")
+
+
+def _describe_verdicts(found: Agreement) -> str:
+    """`agreement 88.1 % of 14280 answers (of the right ones 83.2 %, of the wrong ones 90.9 %), κ 0.745`"""
+    unscored = f"; unscored {found.unscored_first} before, {found.unscored_second} now"
+    by_value = f"of the right ones {_percent(found.on_right)}, of the wrong ones {_percent(found.on_wrong)}"
+    kappa = "unknown" if found.kappa is None else f"{found.kappa:.3f}"
+    told = f"agreement {_percent(found.overall)} of {found.answers} answers ({by_value}), κ {kappa}"
+    return told + (unscored if found.unscored_first or found.unscored_second else "")
+
+
+def _percent(share: float | None) -> str:
+    return "none" if share is None else f"{100 * share:.1f} %"

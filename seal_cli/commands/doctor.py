@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from seal_cli import exit_codes
-from seal_cli.flags.model import quiet_libraries
 from seal_cli.flags.service import ENGINE_KEYS, key_from
 from seal_cli.runs.stdio import claim_stdout, to_stdout
 from seal_cli.terminal.console import clean, note, say
@@ -17,6 +16,7 @@ from stages import doctor as stage
 from stages.checks.finding import Finding
 from stages.errors import BadConfig, Unavailable
 from stages.judges.factory import JUDGE_KEYS
+from stages.models.choice import quiet_libraries
 
 WORDS = {True: "ok", False: "wrong", None: "unknown"}
 

@@ -63,10 +63,10 @@ def filter_scores(
             judges.update([record.score.judge] if record.score else [])
 
         read = input_records(lines.file, ("edit", "score"), bad)
-        records = current.stream(read, check, **lines.selection, allow_empty=lines.allow_empty)
+        records = current.input.stream(read, check, **lines.selection, allow_empty=lines.allow_empty)
         chosen: dict[str, Any] = {"ties": flags.ties, "unscored": flags.unscored, "seed": seed}
         filtered = stage.run(records, keep=rule, **chosen, check=lambda line: None)
-        current.settle({"keep": flags.keep, **chosen, **lines.selection})
+        current.configure({"keep": flags.keep, **chosen, **lines.selection})
         current.write(filtered.pairs())
         if len(judges) > 1:
             note(f"seal filter: note: the lines were graded by different judges: {', '.join(sorted(judges))}")

@@ -5,23 +5,14 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from seal_cli.flags import engine as engines
 from seal_cli.flags import options as opt
 from seal_cli.flags.batch import BatchFlags
-from seal_cli.flags.domain import domain_of, refuse_asking, refuse_writing
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.given import Given, Without
-from seal_cli.flags.model import identity_of
 from seal_cli.flags.run import InputFlags, RunFlags
-from seal_cli.runs.contexts import count_crowded
-from seal_cli.runs.run import Run
-from seal_cli.runs.stdio import input_records
-from seal_cli.terminal.console import note
-from stages import generate as stage
-from stages.domains.base import DOMAINS, Domain
+from seal_cli.runs.drive import drive
+from stages.generate import Generate, names_fixed_edit
 from stages.interfaces import Sampling
-from stages.plugins import load_class
-from stages.scoring.duplicates import EditTracker
 
 TEMPLATES = (  # what a shell completes; the domains know them
     *("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "none"),
@@ -92,72 +83,20 @@ def generate(
       seal generate tasks.jsonl --engine openai --model gpt-4.1 -o edits.jsonl
       seal generate tasks.jsonl --engine openai --base-url http://localhost:8000/v1 --model NAME
     """
-    bad = lines.open_rejects(run.output)
     editor = replace(editor, structured=flags.structured)
-    with Run(
-        "generate", output=run.output, overwrite=run.overwrite, journal=run.journal, rejects=bad, dry=run.dry_run
-    ) as current:
-        asks_model = editor.served and not by_hand(flags.template)
-        batches.check(run, served=asks_model, needs="--engine openai", unused=editor.service.given())
-        editor.check(asks=not batches)
-        records = current.read(input_records(lines.file, refuse=bad), **lines.selection, allow_empty=lines.allow_empty)
-        if current.empty:
-            if batches.emit:
-                batches.write("generate", ())
-            return current.write_none(lines.selection)
-        records = current.sift(records, stage.Writable())
-        kind, defaults = domain_of(current.domains)
-        domain: Domain = load_class("the domain", kind, DOMAINS)()
-        retries = flags.retry_invalid
-        refuse_writing(kind, editor.name, bool(batches), retries, unique=flags.unique, structured=flags.structured)
-        chosen, samples = flags.template or defaults.template, flags.k or defaults.samples
-        selected = {"template": chosen, **lines.selection}
-        written = domain.get_fixed_edit(chosen)
-        text = domain.template_text(chosen) if written is None else written
-        if written is not None:
-            asking = {"k": flags.k, **sampling.values}
-            refuse_asking(chosen, **asking, retry_invalid=retries or None, unique=flags.unique or None)
-            plan = stage.plan(records, samples=1)
-            if run.dry_run:
-                current.would(f"write {len(plan.wanted)} self-edits without asking a model", Sampling())
-                return current.code
-            current.settle({**selected, **({"text": text} if text else {})}, plan)
-            current.produce(
-                lambda: None, lambda _, keys, progress: stage.by_hand(records, domain, chosen, written, keys=set(keys))
-            )
-            return current.code
-        chats = (defaults.chat or editor.chats) if chat is None else chat
-        asked = sampling.over(defaults.writing, seed=seed)
-        writing = stage.Writing(domain, chosen, samples, asked, chats, retries, flags.unique, flags.structured)
-        stage.check_template(records, writing)
-        plan = stage.plan(records, samples=samples, unique=flags.unique)
-        name = editor.choose(model, current.editors)
-        if run.dry_run:
-            current.would(f"ask {name} for {len(plan.wanted)} self-edits", writing.sampling)
-            count_crowded(current, name, (request.prompt for request in stage.requests(records, writing)))
-            return current.code
-        if batches.emit:
-            batches.write("generate", editor.calls(name, stage.requests(records, writing)))
-            return current.code
-        writing = replace(writing, identity=name if editor.served else identity_of(name))
-        current.settle({**selected, "text": text, **stage.settings(writing), **editor.settings(name)}, plan)
-        current.produce(
-            lambda: (editor.load(name, transport=batches.answers()), EditTracker(current.known)),
-            lambda loaded, keys, progress: stage.run(
-                records, loaded[0], writing, keys=set(keys), seen=loaded[1], progress=progress
-            ),
-            tell=lambda loaded: tell(*loaded, read=domain.schema() is not None),
-        )
-    return current.code
-
-
-def by_hand(template: str | None) -> bool:
-    """Whether a template's name says that no model is asked, whatever the domain."""
-    return template is not None and template.partition(":")[0] in ("none", "oracle")
-
-
-def tell(engine: object, choices: EditTracker, *, read: bool) -> None:
-    """Calls and cost of a server; with `read` also how many completions could be read."""
-    engines.tell("generate", engine)
-    if read:
-        note(f"seal generate: {choices.summary}")
+    asks_server = editor.served and not names_fixed_edit(flags.template)
+    batches.check(run, served=asks_server, needs="--engine openai", unused=editor.service.given())
+    editor.check(asks=not batches)
+    stage = Generate(
+        editor.source(model, batches.answers),
+        template=flags.template,
+        samples=flags.k,
+        sampling=sampling.values,
+        chat=chat,
+        retries=flags.retry_invalid,
+        unique=flags.unique,
+        structured=flags.structured,
+        seed=seed,
+        batched=bool(batches),
+    )
+    return drive(stage, lines, run, batches)

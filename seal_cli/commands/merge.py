@@ -45,8 +45,8 @@ def merge(
         return 0
     with Run("merge", output=run.output, overwrite=run.overwrite) as current:
         allowed = allow_empty or any(count_in(path, "read") for path in files)  # filter may have kept nothing of them
-        lines = current.read(stage.run(shards), allow_empty=allowed, name=f"{len(shards)} shards")
-        current.settle({"of": stage.merge_settings(shards), "shards": len(shards)})
+        lines = current.input.read(stage.run(shards), allow_empty=allowed, name=f"{len(shards)} shards")
+        current.configure({"of": stage.merge_settings(shards), "shards": len(shards)})
         current.counts.rejected += sum(count_in(path, "rejected") for path in files)
         current.write(lines, total=len(lines))
     return current.code

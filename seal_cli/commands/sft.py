@@ -8,7 +8,6 @@ import typer
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.given import Without
-from seal_cli.flags.model import choose_model, quiet_libraries
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.runs.run import Run
 from seal_cli.runs.settings import digest_of
@@ -17,9 +16,11 @@ from seal_cli.terminal.console import note
 from stages import sft as stage
 from stages.errors import BadInput
 from stages.interfaces import SftConfig
+from stages.models.choice import choose_model, quiet_libraries
 from stages.models.loading import Device, fingerprint
 from stages.records.pairs import TrainingPair
 from stages.records.record import Checkpoint
+from stages.work import describe
 
 Overwrite = Annotated[
     bool,
@@ -54,17 +55,17 @@ def sft(
     bad = lines.open_rejects(run.output)
     with Run("sft", output=run.output, overwrite=overwrite, rejects=bad, dry=run.dry_run) as current:
         pairs = read_pairs(current, lines, stage.PairCheck(model, counts=not run.dry_run, prepare=quiet_libraries))
-        if current.empty:
+        if not current.input.facts.lines:
             note("seal sft: no examples, no model: nothing is trained")
-            return current.write_none(lines.selection)
+            current.configure(lines.selection)
+            current.write(())
+            return current.code
         name = choose_model(model, ())
         if run.dry_run:
             count = sum(1 for pair in pairs for _ in pair.examples)
-            current.would(f"train {name} on {count} examples and write {out}", config)
-            return current.code
+            return current.describe(describe(f"train {name} on {count} examples and write {out}", config))
         about = {"model": name, "weights": fingerprint(name), "dtype": device.dtype}
-        place = current.target.tell_place(out)
-        current.settle({**about, "out": place, "fit": asdict(config), **lines.selection})
+        current.configure({**about, "out": out, "fit": asdict(config), **lines.selection})
         current.write([find_or_train(current, pairs, name, device, config, out, overwrite=overwrite)])
     return current.code
 
@@ -73,7 +74,7 @@ def read_pairs(current: Run, lines: InputFlags, check: stage.PairCheck) -> list[
     """Reads what is learned. Raises BadConfig where it is the model that no line fits."""
     read = input_pairs(lines.file, current.refuse, check)
     try:
-        return current.read(read, **lines.selection, allow_empty=lines.allow_empty)
+        return current.input.read(read, **lines.selection, allow_empty=lines.allow_empty)
     except BadInput as error:
         check.blame_model(error, current.refuse.count)
         raise
@@ -90,7 +91,7 @@ def find_or_train(
     overwrite: bool,
 ) -> Checkpoint:
     """The checkpoint of this very run: of one before, or trained now."""
-    settings = {**current.settings, "out": None, "input": current.input.hexdigest()}  # wherever the run lies
+    settings = {**current.settings, "out": None, "input": current.input.digest.hexdigest()}  # wherever the run lies
     digest = digest_of(settings)
     made = stage.find_made(out, digest, overwrite=overwrite)
     if made:
@@ -98,7 +99,7 @@ def find_or_train(
         return made
     current.costly = True
     current.progress.set_phase("loading")
-    with current.display.apart(current.target.descriptors):
+    with current.display.apart(current.output.descriptors):
         quiet_libraries()
         from stages.trainers.sft import SupervisedTrainer  # torch, which nothing before has loaded
 

@@ -135,7 +135,7 @@ def tasks(
     with Run("tasks", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
         wanted = flags.read(seed)
         records = read_tasks(current, flags.sources, wanted, lines)
-        current.settle(flags.settings(wanted, {"seed": seed, **lines.selection}))
+        current.configure(flags.settings(wanted, {"seed": seed, **lines.selection}))
         if sample := wanted["sample"]:
             ids = list(dict.fromkeys(record.task.id for record in records))
             current.about["sample"] = {**vars(sample), "source": flags.source, "tasks": ids}
@@ -153,14 +153,14 @@ def read_tasks(current: Run, sources: Sequence[str], wanted: dict[str, Any], lin
     found = stage.run(
         *sources,
         **wanted,
-        mine=find_own_files(current.target.stdout, current.target.output, lines.rejects),
+        mine=find_own_files(current.output.stdout, current.output.output, lines.rejects),
         refuse=current.refuse,
         leave_out=omissions,
         note=lambda text: note(f"seal tasks: note: {text}"),
         allow_empty=lines.allow_empty,
     )
     name = " ".join(sources)
-    read = current.read(found, **lines.selection, allow_empty=lines.allow_empty, name=name)
+    read = current.input.read(found, **lines.selection, allow_empty=lines.allow_empty, name=name)
     records = list(with_places(read, Path(sources[0])))
     omissions.tell()
     current.about |= {"sources": sources, "left_out": omissions.facts()}

@@ -10,9 +10,9 @@ import typer
 
 from seal_cli.exit_codes import UsageError
 from seal_cli.flags.run import RunFlags
-from seal_cli.flags.service import ServiceFlags, refuse_given
+from seal_cli.flags.service import ServiceFlags
 from seal_cli.terminal.console import note
-from stages.errors import BadConfig, ExistingOutput
+from stages.errors import BadConfig, ExistingOutput, refuse_given
 from stages.files import make_folder, replace_file
 from stages.services.base import Call, Transport
 from stages.services.batch_files import BatchAnswers, write_batch

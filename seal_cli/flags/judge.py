@@ -1,24 +1,25 @@
 """From --judge and its flags to a judge, and what a run says of it."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import typer
 
-from seal_cli.flags import engine
 from seal_cli.flags.options import offer
-from seal_cli.flags.service import ServiceFlags, connect, format_usage, key_from, refuse_given
-from seal_cli.terminal.console import note
+from seal_cli.flags.service import ServiceFlags, connect, key_from
+from stages.errors import refuse_given
 from stages.files import PART
 from stages.judges.base import EXAMPLES, JUDGES, RULES_VERSION, Case, Judge
 from stages.judges.cache import check_cache
 from stages.judges.factory import JUDGE_KEYS, check_judge, make_judge, parse_server
 from stages.judges.openai import advise_judge_flags
 from stages.services.base import Call, Transport
+from stages.services.batch_files import BatchAnswers
 from stages.services.vllm_server import probe_server
+from stages.work import JudgeSource
 
 _TIMEOUT_S = 60.0  # for a verdict of one word
 
@@ -56,11 +57,6 @@ class JudgeFlags:
     ] = None
     service: ServiceFlags = ServiceFlags()
 
-    @property
-    def offline(self) -> bool:
-        """Whether it answers here and always: nobody has to be reached."""
-        return self.text in JUDGES
-
     def check(self, *, asks: bool = True, others: Iterable[Path | None] = ()) -> None:
         """Raises for a judge that cannot be had, or if it is asked without a key, before any model is loaded.
 
@@ -93,13 +89,9 @@ class JudgeFlags:
             del given["--timeout"]
         return {} if self.served else given
 
-    def reached(self) -> "JudgeFlags":
-        """The same. Raises where its server does not answer or refuses the key: later it would cost a model's work."""
-        found = parse_server(self.text)
-        if found:
-            with advise_judge_flags():
-                probe_server(found.url, key_from(JUDGE_KEYS))
-        return self
+    def source(self, answers: Callable[[], Transport | None] = lambda: None) -> JudgeSource:
+        """Return the judge, not loaded yet. `answers`: of a server's, where they come from instead."""
+        return _FlaggedJudge(self, answers)
 
     def settings(self) -> str:
         """What a run's settings say of the judge: its rules, or its server, too."""
@@ -108,33 +100,44 @@ class JudgeFlags:
         found = parse_server(self.text)
         return f"openai:{found.model}@{found.url}" if found else self.text
 
-    def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
-        """What the judge would be asked: the cases whose verdicts are not in the cache."""
-        from stages.services.batch_files import BatchAnswers
 
-        judge: Any = self.load(BatchAnswers(()))
-        found: Iterator[Call] = judge.calls(cases)
-        return found
+@dataclass(frozen=True)
+class _FlaggedJudge:
+    flags: JudgeFlags
+    answers: Callable[[], Transport | None]
 
-    def load(self, transport: Transport | None = None) -> Judge:
-        """The judge, asking over HTTP or through `transport`."""
+    @property
+    def text(self) -> str:
+        return self.flags.text
+
+    @property
+    def offline(self) -> bool:
+        return self.text in JUDGES
+
+    def settings(self) -> str:
+        return self.flags.settings()
+
+    def limits(self) -> Mapping[str, Any]:
+        return asdict(self.flags.service)
+
+    def probe(self) -> None:
+        """Raise where its server does not answer or refuses the key: later it would cost a model's work."""
+        found = parse_server(self.text)
+        if found:
+            with advise_judge_flags():
+                probe_server(found.url, key_from(JUDGE_KEYS))
+
+    def load(self) -> Judge:
+        flags = self.flags
 
         def reach(url: str) -> Transport:
-            return transport or connect(url, JUDGE_KEYS, self.service, timeout_s=_TIMEOUT_S)
+            return self.answers() or connect(url, JUDGE_KEYS, flags.service, timeout_s=_TIMEOUT_S)
 
-        timeout_s = self.service.timeout_s
-        return make_judge(self.text, reach, self.cache_file, timeout_s=timeout_s, max_tokens=self.max_tokens)
+        limits: dict[str, Any] = {"timeout_s": flags.service.timeout_s, "max_tokens": flags.max_tokens}
+        return make_judge(self.text, reach, flags.cache_file, **limits)
 
-
-def tell(stage: str, judge: Any, beside: Any = None) -> None:
-    """Calls made, cached and failed, and their cost, of a judge behind a server; nothing of any other.
-
-    The same of an engine `beside` it.
-    """
-    engine.tell(stage, beside)
-    if not hasattr(judge, "transport"):
-        return
-    failed = {reason: count for reason, count in judge.unscored.items() if count}
-    reasons = ", ".join(f"{reason} {count}" for reason, count in failed.items())
-    told = [f"{judge.cached} cached", f"{sum(failed.values())} failed{f' ({reasons})' if failed else ''}"]
-    note(f"seal {stage}: judge {judge.name}: {format_usage(judge.transport.usage, told)}")
+    def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
+        """Yield what it would be asked: the cases whose verdicts are not in the cache."""
+        judge: Any = replace(self, answers=lambda: BatchAnswers(())).load()
+        found: Iterator[Call] = judge.calls(cases)
+        return found

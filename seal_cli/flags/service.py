@@ -1,16 +1,15 @@
-"""Servers from the shell: their flags, keys from the environment, and what a run says of the calls that it made."""
+"""Servers from the shell: their flags, and keys from the environment."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import typer
 
 from seal_cli.terminal.console import note
-from stages.errors import BadConfig
 from stages.interfaces import NullProgress
-from stages.services.base import Transport, Usage
+from stages.services.base import Transport
 
 ENGINE_KEYS = ("OPENAI_API_KEY",)
 
@@ -53,13 +52,6 @@ class ServiceFlags:
         return {"--concurrency": self.concurrency, "--timeout": self.timeout_s, "--retry-for": self.retry_for_s}
 
 
-def refuse_given(flags: Mapping[str, object], why: str) -> None:
-    """Raises BadConfig for the first of these flags that was given: it would do nothing."""
-    for flag, value in flags.items():
-        if value is not None:
-            raise BadConfig(f"{flag if value is True else f'{flag} {value}'}: {why}")
-
-
 def key_from(names: Sequence[str]) -> str | None:
     """The first key that is set."""
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
@@ -78,10 +70,3 @@ def connect(url: str, keys: Sequence[str], flags: ServiceFlags, *, timeout_s: fl
         retry_for_s=300.0 if flags.retry_for_s is None else flags.retry_for_s,
         progress=NoteProgress(),
     )
-
-
-def format_usage(usage: Usage, more: Iterable[str] = ()) -> str:
-    """`120 calls, 380 cached, 2 failed, 3 tried again, 41200 + 240 tokens, cost 0.03`"""
-    cost = [] if usage.cost is None else [f"cost {usage.cost:.4g}"]
-    tokens = [f"{usage.prompt_tokens} + {usage.completion_tokens} tokens"] if usage.prompt_tokens else []
-    return ", ".join([f"{usage.calls} calls", *more, f"{usage.retries} tried again", *tokens, *cost])

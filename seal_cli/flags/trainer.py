@@ -1,18 +1,15 @@
 """From --trainer and its flags to the trainer of the inner update."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import typer
 
-from seal_cli.flags.model import quiet_libraries
 from seal_cli.flags.options import offer
-from stages.engines.guarded import GuardedTrainer
 from stages.errors import BadConfig
 from stages.models.loading import Device
-from stages.plugins import check_name, load_class
-
-TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
+from stages.plugins import check_name
+from stages.trainers.local import TRAINERS, LocalTrainer
 
 
 @dataclass(frozen=True)
@@ -67,10 +64,6 @@ class TrainerFlags:
             flag = f"--{name.replace('_', '-')} {limit}"
             raise BadConfig(f"{flag}: peft trains one sequence of one adapter at a time; use --trainer batched")
 
-    def load(self, model: str) -> Any:
-        """The trainer, loaded. Custom classes get (model, device=), and slots= and tokens_per_step= where given."""
-        kind = load_class("--trainer", self.name, TRAINERS)
-        if self.name in TRAINERS:
-            quiet_libraries()
-            return kind(model, device=self.device, **self.limits)
-        return GuardedTrainer(self.name, kind, model, device=self.device, **self.limits)
+    def source(self, model: str | None) -> LocalTrainer:
+        """Return the trainer with its model, not loaded yet."""
+        return LocalTrainer(model, self.name, self.device, self.limits)

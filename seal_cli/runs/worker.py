@@ -79,39 +79,39 @@ def _shared_file() -> BinaryIO:
 class CrashTracker:
     """Which records were in work when a worker died, and how often."""
 
-    strikes: Counter[str] = field(default_factory=Counter)
-    in_vain: int = 0
+    crashes: Counter[str] = field(default_factory=Counter)
+    fruitless: int = 0
 
-    def groups(self, left: Sequence[str], unit_of: Callable[[str], str] | None = None) -> list[list[str]]:
-        """All that were never in work at a death together, then each suspect alone, or with the others of its unit."""
+    def group(self, left: Sequence[str], unit_of: Callable[[str], str] | None = None) -> list[list[str]]:
+        """Put all that were never in work at a crash together, then each suspect alone, or with its unit."""
         units: dict[str, list[str]] = {}
         for key in left:
             units.setdefault(unit_of(key) if unit_of else key, []).append(key)
         fresh: list[str] = []
         suspects: list[list[str]] = []
         for unit in units.values():
-            if any(self.strikes[key] for key in unit):
+            if any(self.crashes[key] for key in unit):
                 suspects.append(unit)
             else:
                 fresh += unit
         return ([fresh] if fresh else []) + suspects
 
-    def struck(self, flying: Sequence[str], signum: int, *, progress: bool) -> list[str]:
-        """Those that are to be rejected after this death. Raises Crashed where no record can be blamed."""
+    def record_crash(self, in_work: Sequence[str], signum: int, *, progress: bool) -> list[str]:
+        """Return the keys to reject after this crash. Raises Crashed where no record can be blamed."""
         name = signal.Signals(signum).name
-        guilty = [key for key in flying if self.strikes[key] + 1 >= _MAX_CRASHES]
-        self.in_vain = 0 if progress or guilty else self.in_vain + 1
-        if not flying and progress:
+        guilty = [key for key in in_work if self.crashes[key] + 1 >= _MAX_CRASHES]
+        self.fruitless = 0 if progress or guilty else self.fruitless + 1
+        if not in_work and progress:
             say(f"seal: the worker died of {name}; another goes on")
             return []
-        if not flying or self.in_vain >= _MAX_FRUITLESS_CRASHES:
-            when = "before any record was in work" if not flying else f"{_MAX_FRUITLESS_CRASHES} times in a row"
+        if not in_work or self.fruitless >= _MAX_FRUITLESS_CRASHES:
+            when = "before any record was in work" if not in_work else f"{_MAX_FRUITLESS_CRASHES} times in a row"
             if signum == signal.SIGKILL:
                 raise OutOfMemory(f"the worker was killed {when}, most likely by a system that was out of memory")
             raise Crashed(f"the worker died of {name} {when}: it is not a record's doing (see `seal doctor`)")
-        self.strikes.update(flying)
+        self.crashes.update(in_work)
         alone = "rejected" if guilty else "tried once more, each alone"
-        say(f"seal: the worker died of {name} with {len(flying)} records in work; {alone}")
+        say(f"seal: the worker died of {name} with {len(in_work)} records in work; {alone}")
         return guilty
 
 

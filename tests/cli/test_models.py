@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seal_cli.flags.model import choose_model, plain
+from stages.models.choice import choose_model, plain
 
 
 @pytest.fixture

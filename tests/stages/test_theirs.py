@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from seal_cli import exit_codes
-from stages.engines.guarded import GuardedEngine, GuardedTrainer
+from stages.engines.guarded import GuardedEngine
 from stages.errors import BadConfig, OutOfMemory, Unavailable
 from stages.interfaces import Completion, FitConfig, FitJob, FitResult, Request, Sampling, TrainingSet
 from stages.judges.base import JUDGES, Case, Judge
 from stages.judges.factory import check_judge, make_judge
 from stages.plugins import check_name, load_class
 from stages.services.batch_files import BatchAnswers
+from stages.trainers.guarded import GuardedTrainer
 
 CASES = [Case("q", "gold", f"answer {n}") for n in range(3)]
 IMPORTS = "from stages.judges.base import Verdict\n"

@@ -1,4 +1,4 @@
-"""From flags to models: which one a stage uses, and the trainer behind --trainer."""
+"""Which model a stage uses, and what a run notes of it."""
 
 import os
 import warnings

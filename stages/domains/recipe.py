@@ -3,10 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from seal_cli.flags.service import refuse_given
-from seal_cli.terminal.console import note
 from stages.domains.defaults import DEFAULTS, Defaults
-from stages.errors import BadConfig, BadInput
+from stages.errors import BadConfig, BadInput, refuse_given
 from stages.interfaces import Example, FitConfig, PadMode
 
 if TYPE_CHECKING:
@@ -79,12 +77,13 @@ class Fitting:
         return fits
 
 
-def tell_left_out(domain: "QA | Arc") -> None:
-    """On stderr how many training tasks were too long, if any."""
+def describe_left_out(domain: object) -> list[str]:
+    """Say how many training tasks were too long, if any."""
     fits = getattr(domain, "fits", None)
-    if isinstance(fits, Fitting) and fits.left_out:
-        model, most = fits.lengths.model, fits.lengths.limit
-        note(f"seal adapt: note: {fits.left_out} training tasks are longer than {model}'s {most} tokens, and left out")
+    if not isinstance(fits, Fitting) or not fits.left_out:
+        return []
+    model, most = fits.lengths.model, fits.lengths.limit
+    return [f"note: {fits.left_out} training tasks are longer than {model}'s {most} tokens, and left out"]
 
 
 def trained_domain(

@@ -1,0 +1,58 @@
+"""The choreography of every stage that plans its lines: read, prepare, resume, work, report."""
+
+from contextlib import nullcontext
+
+from seal_cli.flags.batch import BatchFlags
+from seal_cli.flags.run import InputFlags, RunFlags
+from seal_cli.runs.run import Run
+from seal_cli.runs.stdio import input_records, with_places
+from seal_cli.terminal.console import note
+from seal_cli.terminal.display import shown
+from stages.records.adapter_paths import get_base_folders
+from stages.work import Listing, Stage, Work
+
+
+def drive(stage: Stage, lines: InputFlags, flags: RunFlags, batches: BatchFlags | None = None) -> int:
+    """Run a stage and return the exit code. With --emit-batch, write the calls to a server instead of sending them."""
+    bad = lines.open_rejects(flags.output)
+    with Run(
+        stage.name,
+        output=flags.output,
+        overwrite=flags.overwrite,
+        journal=flags.journal,
+        rejects=bad,
+        dry=flags.dry_run,
+    ) as run:
+        run.input.folders = get_base_folders(lines.file)
+        read = input_records(lines.file, stage.needs, bad)
+        records = run.input.read(read, **lines.selection, allow_empty=lines.allow_empty)
+        work = stage.prepare(list(with_places(records, lines.file)), run.input)
+        if isinstance(work, Listing):
+            if batches and batches.emit:
+                batches.write(stage.name, ())
+            run.configure({**work.settings, **lines.selection})
+            run.write(work.lines, total=work.total)
+            return run.code
+        for text in work.notes:
+            note(f"seal {stage.name}: {text}")
+        if flags.dry_run:
+            return run.describe(work.summary, *work.count_misfits())
+        if batches and batches.emit:
+            batches.write(stage.name, work.calls())
+            return run.code
+        run.configure({**work.settings(), **lines.selection}, work.plan)
+        with nullcontext() if run.output.complete else work.claim():
+            run.produce(work)
+        if run.counts.unscored and work.unscored_hint:
+            note(f"seal {stage.name}: {work.unscored_hint}")
+    _conclude(stage.name, work, run)
+    return run.code
+
+
+def _conclude(name: str, work: Work, run: Run) -> None:
+    """Say what there is to say of all lines."""
+    if work.conclude:
+        with shown(name, "comparing"):
+            told = list(work.conclude(run.known))
+        for text in told:
+            note(f"seal {name}: {text}")

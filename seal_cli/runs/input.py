@@ -1,0 +1,134 @@
+"""What goes into a run: its lines with their places, what all of them say, and those that are rejected."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from seal_cli.flags.shard import in_shard
+from seal_cli.runs.before import none_came
+from seal_cli.runs.rejects import SAID, Rejects
+from seal_cli.runs.stdio import encode
+from seal_cli.terminal.console import Counts, counted, note
+from seal_cli.terminal.progress import ProgressMeter
+from stages.errors import BadInput
+from stages.records.adapter_paths import remove_path
+from stages.records.jsonl import BadLine, Lines, Reject, one_line
+from stages.records.pairs import TrainingPair
+from stages.records.record import Record, SftExample
+from stages.work import Facts
+
+Item = TypeVar("Item", bound=Record | SftExample | TrainingPair)
+
+
+class Input:
+    """The lines of one run. It is the Source that a stage is given: `read` them all, then `sift` out what is of use."""
+
+    def __init__(self, stage: str, rejects: Rejects, counts: Counts, progress: ProgressMeter) -> None:
+        self.stage, self.refuse, self.counts, self.progress = stage, rejects, counts, progress
+        self.places: list[tuple[str, int, int]] = []  # (name, line, bytes before it) of each item that was read
+        self.facts = Facts()  # of all lines that came in, whatever their shard
+        self.folders: tuple[Path, ...] = ()
+        self.digest = hashlib.sha256()
+
+    def read(
+        self,
+        items: Iterable[Item],
+        *,
+        limit: int | None = None,
+        shard: str | None = None,
+        allow_empty: bool = False,
+        name: str = "",
+    ) -> list[Item]:
+        """Return all lines that this run works on. All is read before a model is loaded: the stage before is done.
+
+        Raises BadInput where none came, unless that is allowed; `name` is that of an input that is no file of lines.
+        """
+        found = []
+        for item, place in self._placed(items, limit, shard, allow_empty=allow_empty, name=name):
+            found.append(item)
+            self.places.append(place)
+            self.digest.update(_portable_bytes(item))
+        self.refuse.check(self.facts.lines)
+        return found
+
+    def stream(
+        self,
+        items: Iterable[Item],
+        check: Callable[[Item], object],
+        *,
+        limit: int | None = None,
+        shard: str | None = None,
+        allow_empty: bool = False,
+    ) -> Iterator[Item]:
+        """Yield what `read` and `sift` return, as it comes, for a stage that need not hold it."""
+        good = 0
+        for item, place in self._placed(items, limit, shard, allow_empty=allow_empty):
+            data = encode(item)
+            try:
+                check(item)
+            except BadLine as error:
+                self.refuse(Reject(*place, one_line(str(error)), data.rstrip(b"\n")))
+                continue
+            good += 1
+            self.digest.update(data)
+            yield item
+        self.refuse.check(good if self.counts.read else self.facts.lines)
+        self.counts.read = good
+
+    def _placed(
+        self, items: Iterable[Item], limit: int | None, shard: str | None, *, allow_empty: bool, name: str = ""
+    ) -> Iterator[tuple[Item, tuple[str, int, int]]]:
+        """Yield the lines of this run, each with its file, line and offset there."""
+        seen = self._count(items)
+        chosen = in_shard(seen, shard) if shard else seen
+        for item in counted(islice(chosen, limit), self.counts):
+            yield item, (items.name, *items.place) if isinstance(items, Lines) else (name, 0, 0)
+        if not self.facts.lines:
+            self.refuse.check(0)
+            if not allow_empty:
+                raise BadInput(none_came(self.stage, items.name if isinstance(items, Lines) else name))
+        self.progress.set_phase("planning")
+
+    def _count(self, items: Iterable[Item]) -> Iterator[Item]:
+        for item in items:
+            self.facts.lines += 1
+            self.progress.read()
+            if isinstance(item, Record):
+                self.facts.add(item)
+            yield item
+
+    def sift(self, records: Sequence[Item], check: Callable[[Item], object]) -> list[Item]:
+        """Return those of the read items for which `check` raises no BadLine; the others are rejected.
+
+        Raises BadInput where there are none.
+        """
+        places, self.places, good = self.places, [], []
+        for item, place in zip(records, places, strict=True):
+            try:
+                check(item)
+            except BadLine as error:
+                self.refuse(Reject(*place, one_line(str(error)), encode(item).rstrip(b"\n")))
+                continue
+            good.append(item)
+            self.places.append(place)
+        self.counts.read = len(good)
+        if records:
+            self.refuse.check(len(good))
+        if len(good) < len(records):  # else what `read` has noted of them holds
+            self.digest = hashlib.sha256(b"".join(map(_portable_bytes, good)))
+        return good
+
+    def tell_unscored(self, reasons: Sequence[str | None]) -> None:
+        """Say of which lines the work cannot be done, and why, line by line."""
+        found = [(place, why) for why, place in zip(reasons, self.places, strict=True) if why]
+        for (name, line, _), why in found[:SAID]:
+            note(f"seal {self.stage}: {name}:{line}: {why} (it stays unscored)")
+        if len(found) > SAID:
+            note(f"seal {self.stage}: {len(found) - SAID} more lines stay unscored; their answers say why")
+
+
+def _portable_bytes(item: Item) -> bytes:
+    """Encode what an input line says, wherever its adapter lies."""
+    return encode(remove_path(item) if isinstance(item, Record) else item)

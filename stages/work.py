@@ -1,0 +1,239 @@
+"""How a stage is run, from the shell or a notebook: a Stage prepares Work, whose Worker makes the lines.
+
+work = Generate(LocalEngine("DIR"), k=2).prepare(records)
+edits = resume(work, Path("edits.jsonl"))
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from stages.files import replace_file
+from stages.interfaces import Engine, NullProgress, Progress, Request
+from stages.judges.base import Case, Judge
+from stages.records.frozen import FrozenModel
+from stages.records.jsonl import validate
+from stages.records.plan import Plan
+from stages.records.record import Record, Section, to_json
+from stages.records.strict_json import parse_json
+from stages.services.base import Call
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+PART = {"limit": None, "shard": None}  # settings of a run over the whole input; the shell puts in --limit and --shard
+
+
+class Worker(Protocol):
+    """Makes the lines of a Work. It holds the loaded model."""
+
+    def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
+        """Yield the lines of these keys of the plan, in any order, as they are done."""
+        ...
+
+    def report(self) -> Iterable[str]:
+        """Say what became of the work so far: calls, cost, what could not be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage is going to do with its records, known before anything heavy is loaded."""
+
+    plan: Plan
+    settings: Callable[[], Mapping[str, Any]]  # for the manifest; a run with others cannot be resumed
+    summary: str  # what a dry run says
+    open: Callable[[Sequence[Record]], Worker]  # loads the model; takes the lines that are finished already
+    notes: Sequence[str] = ()  # what the user should know beforehand
+    unscored_hint: str = ""  # what to do about unscored lines
+    count_misfits: Callable[[], tuple[int, str]] = lambda: (0, "")  # lines that the context has no room for; a note
+    calls: Callable[[], Iterable[Call]] = tuple  # what a server would be asked
+    claim: Callable[[], AbstractContextManager[object]] = nullcontext  # held while the work is done
+    conclude: Callable[[Sequence[Record]], Iterable[str]] | None = None  # said of all lines when they are there
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Work that costs little: its lines are made anew each time."""
+
+    settings: Mapping[str, Any]
+    lines: Iterable[FrozenModel] = ()
+    total: int | None = None
+
+
+@dataclass
+class Facts:
+    """What all lines of an input say; the records that a stage gets may be a shard of them."""
+
+    lines: int = 0
+    domains: set[str] = field(default_factory=set)
+    editors: set[str] = field(default_factory=set)  # models that the self-edits name
+    students: set[str] = field(default_factory=set)  # models that the adapters name
+
+    def add(self, record: Record) -> None:
+        """Note what one line says."""
+        self.domains.add(record.task.domain)
+        self.editors |= {record.edit.model} if record.edit else set()
+        self.students |= {record.adapter.model} if record.adapter else set()
+
+
+class Source(Protocol):
+    """The input that a stage's records are from. `folders`: where paths to adapters may lead from."""
+
+    facts: Facts
+    folders: tuple[Path, ...]
+
+    def sift(self, records: Sequence[Record], check: Callable[[Record], object]) -> list[Record]:
+        """Return the records for which `check` raises no BadLine; the others are rejected."""
+        ...
+
+    def tell_unscored(self, reasons: Sequence[str | None]) -> None:
+        """Say of which of the records the work cannot be done, and why: they stay unscored."""
+        ...
+
+
+class Stage(Protocol):
+    """A stage with its settings."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs(self) -> tuple[Section, ...]:
+        """The sections that its input lines must have."""
+        ...
+
+    def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
+        """Check and plan everything that can be, before a model is loaded. Raises for what cannot be done."""
+        ...
+
+
+class WholeSource:
+    """A Source whose records are all there is, as in a notebook: a line that cannot be used is an error."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.facts, self.folders = Facts(len(records)), tuple[Path, ...]()
+        for record in records:
+            self.facts.add(record)
+
+    def sift(self, records: Sequence[Record], check: Callable[[Record], object]) -> list[Record]:
+        for record in records:
+            check(record)
+        return list(records)
+
+    def tell_unscored(self, reasons: Sequence[str | None]) -> None:
+        """Do nothing: the lines themselves will say it."""
+
+
+class EngineSource(Protocol):
+    """An engine that is not loaded yet, and the model it is to load."""
+
+    @property
+    def name(self) -> str:
+        """hf, vllm, openai or pkg.mod:Class."""
+        ...
+
+    @property
+    def served(self) -> bool:
+        """Whether a server does the work."""
+        ...
+
+    @property
+    def chats(self) -> bool:
+        """Whether prompts are chats where nothing else says so."""
+        ...
+
+    def choose(self, named: Collection[str], moved: str | None = None) -> str:
+        """Return the model: the given one, the one that has `moved`, or the one that all lines name."""
+        ...
+
+    def settings(self, model: str) -> Mapping[str, Any]:
+        """Return what a run's settings say of the engine and its model."""
+        ...
+
+    def load(self, model: str, adapters: Sequence[Path] = ()) -> Engine:
+        """Load the model, for requests with these adapters."""
+        ...
+
+    def calls(self, model: str, requests: Iterable[Request]) -> Iterator[Call]:
+        """Yield what a server would be sent for these requests."""
+        ...
+
+    def find_unusable(self, adapters: Mapping[Path, str], model: str, folders: Sequence[Path]) -> dict[Path, Exception]:
+        """Return the adapters that cannot be used on the model, and why."""
+        ...
+
+    def find_moved(self, adapters: Mapping[Path, str], folders: Sequence[Path]) -> str | None:
+        """Return where the model that all adapters were trained on lies now, if its name leads nowhere."""
+        ...
+
+    def find_foreign(self, adapters: Mapping[Path, str], model: str) -> set[str]:
+        """Return the models other than this one that the adapters were trained on."""
+        ...
+
+
+class JudgeSource(Protocol):
+    """A judge that is not loaded yet."""
+
+    @property
+    def text(self) -> str:
+        """What --judge says."""
+        ...
+
+    @property
+    def offline(self) -> bool:
+        """Whether it answers here and always."""
+        ...
+
+    def settings(self) -> str:
+        """Return what a run's settings say of the judge."""
+        ...
+
+    def limits(self) -> Mapping[str, Any]:
+        """Return how its server is called, for a dry run."""
+        ...
+
+    def probe(self) -> None:
+        """Raise if its server does not answer or refuses the key."""
+        ...
+
+    def load(self) -> Judge: ...
+
+    def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
+        """Yield what a server would be asked."""
+        ...
+
+
+def describe(text: str, settings: "DataclassInstance") -> str:
+    """Say what would be done, and how."""
+    return f"{text}; {json.dumps(asdict(settings))}"
+
+
+def resume(work: Work, file: Path, progress: Progress = NullProgress()) -> list[Record]:
+    """Make the lines that the file lacks, add each to it as it comes, and return them all in the plan's order.
+
+    Run again after whatever has ended it, it goes on. The shell's runs also keep settings, locks and crashed workers.
+    """
+    plan, kept = work.plan, list(_read_whole_lines(file))
+    made = {plan.key_of(line): line for line in kept if plan.has(line) and plan.intact(line)}
+    replace_file(file, b"".join(_encode(line) for line in made.values()))
+    if missing := [key for key in plan.wanted if key not in made]:
+        worker = work.open(list(made.values()))
+        with file.open("ab", buffering=0) as out:
+            for line in worker.make(missing, progress):
+                out.write(_encode(line))
+                made[plan.key_of(line)] = line
+    return [made[key] for key in plan.wanted if key in made]
+
+
+def _read_whole_lines(file: Path) -> Iterator[Record]:
+    """Yield the file's lines but for one that was cut off."""
+    for line in file.read_bytes().split(b"\n")[:-1] if file.exists() else ():
+        yield validate(Record, parse_json(line))
+
+
+def _encode(line: FrozenModel) -> bytes:
+    return to_json(line).encode("utf-8", "replace") + b"\n"
