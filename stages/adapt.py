@@ -257,7 +257,7 @@ def _job(
 
 def _identity(example: Example) -> Mapping[str, object]:
     text = {"prompt": example.prompt, "completion": example.completion}
-    return {**text, "whole": True} if example.whole else text
+    return {**text, "whole": True} if example.loss_on_prompt else text
 
 
 def _fit_of(job: FitJob) -> dict[str, object]:

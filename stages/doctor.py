@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from stages.checks import model as health
-from stages.checks.finding import Finding, fine, held, of_error, unknown, wrong
-from stages.checks.machine import check_disk, check_memory, size
+from stages.checks.finding import Finding, fine, from_error, guard, unknown, wrong
+from stages.checks.machine import check_disk, check_memory, format_bytes
 from stages.checks.packages import check_packages
 from stages.checks.server import check_server
 from stages.errors import Denied, MissingInput, SealError, Unavailable
@@ -19,9 +19,10 @@ from stages.interfaces import Doc
 from stages.judges import factory
 from stages.judges.base import EXAMPLES, JUDGES, Case
 from stages.judges.guarded import GuardedJudge
-from stages.models.inspection import Adapter, misfits, model_tensors, read_adapter
-from stages.models.loading import Device
-from stages.models.safetensors_header import TensorInfo, shown
+from stages.models.adapter_checks import AdapterInfo, read_adapter, shape_mismatches
+from stages.models.device import Device
+from stages.models.inspection import read_model_tensors
+from stages.models.safetensors_header import TensorInfo, quote_name
 from stages.services.base import Transport
 
 __all__ = ["SERVICES", "Finding", "Wanted", "run"]
@@ -51,14 +52,14 @@ class Wanted:
 
 def run(wanted: Wanted, *, key: str | None = None, judge_key: str | None = None) -> Iterator[Finding]:
     """One finding per check, as soon as it is known. Keys go to the server and to the judge's, and into no finding."""
-    yield from held("packages", "pip install -e . again", lambda: check_packages(platform.python_version()))
-    device = list(held("device", "--device cpu, or see nvidia-smi", lambda: health.check_device(wanted.device)))
+    yield from guard("packages", "pip install -e . again", lambda: check_packages(platform.python_version()))
+    device = list(guard("device", "--device cpu, or see nvidia-smi", lambda: health.check_device(wanted.device)))
     yield from device
     if all(finding.ok is not False for finding in device):
         folder = Path(wanted.model or "")
-        yield from held("same bits", "--device cpu", lambda: health.check_bits(wanted.device, folder))
-    yield from held("memory", "see /proc/meminfo", check_memory)
-    yield from held("disk", "give another directory with --out", lambda: check_disk(wanted.out))
+        yield from guard("same bits", "--device cpu", lambda: health.check_bits(wanted.device, folder))
+    yield from guard("memory", "see /proc/meminfo", check_memory)
+    yield from guard("disk", "give another directory with --out", lambda: check_disk(wanted.out))
     if wanted.model is not None:
         yield from check_model(wanted.model, wanted.device, wanted.deep)
     for path in wanted.adapters:
@@ -74,7 +75,7 @@ def check_model(name: str, device: Device, deep: bool) -> Iterator[Finding]:
     try:
         finding, folder = health.place_of(name)
     except Exception as error:  # noqa: BLE001
-        yield of_error("model", error, _TAKE_ANOTHER)
+        yield from_error("model", error, _TAKE_ANOTHER)
         return
     yield finding
     if folder is None:
@@ -84,34 +85,34 @@ def check_model(name: str, device: Device, deep: bool) -> Iterator[Finding]:
         well = well and finding.ok is not False
         yield finding
     if deep and well:
-        yield from held("model forward", _TAKE_ANOTHER, lambda: health.check_forward(folder, device))
+        yield from guard("model forward", _TAKE_ANOTHER, lambda: health.check_forward(folder, device))
     elif deep:
         yield unknown("model forward", "not tried, because of what is wrong above")
 
 
 def _model_parts(folder: Path, device: Device) -> Iterator[Finding]:
-    config = list(held("model config", _TAKE_ANOTHER, lambda: health.check_config(folder)))
+    config = list(guard("model config", _TAKE_ANOTHER, lambda: health.check_config(folder)))
     yield from config
     known = all(finding.ok is not False for finding in config)
-    yield from held("model tokenizer", _TAKE_ANOTHER, lambda: health.check_tokenizer(folder))
-    yield from held("model weights", _TAKE_ANOTHER, lambda: _check_weights(folder, device, known))
+    yield from guard("model tokenizer", _TAKE_ANOTHER, lambda: health.check_tokenizer(folder))
+    yield from guard("model weights", _TAKE_ANOTHER, lambda: _check_weights(folder, device, known))
 
 
 def _check_weights(folder: Path, device: Device, known: bool) -> Iterator[Finding]:
     """Whole files, those of the class where it is known, and whether there is memory for them where they would go."""
-    tensors = model_tensors(folder)
-    stored = size(sum(tensor.bytes for tensor in tensors.values()))
+    tensors = read_model_tensors(folder)
+    stored = format_bytes(sum(tensor.bytes for tensor in tensors.values()))
     beside = health.beside_weights(folder) if known else ()
-    more = f", {len(beside)} of them not for text (as {shown(beside[0])})" if beside else ""
+    more = f", {len(beside)} of them not for text (as {quote_name(beside[0])})" if beside else ""
     yield fine("model weights", f"{len(tensors)} tensors, {stored}, every file whole{more}")
-    yield from held("model memory", "--device cpu, or see nvidia-smi", lambda: _check_room(tensors, device))
+    yield from guard("model memory", "--device cpu, or see nvidia-smi", lambda: _check_room(tensors, device))
 
 
 def _check_room(tensors: Mapping[str, TensorInfo], device: Device) -> Iterator[Finding]:
     """Weights alone; training and long prompts need more."""
     free, each, where = health.room(device)
     need = sum(tensor.elements for tensor in tensors.values()) * each
-    told = f"{size(need)} {where}, {size(free)} free"
+    told = f"{format_bytes(need)} {where}, {format_bytes(free)} free"
     if need < free:
         yield fine("model memory", told)
     else:
@@ -123,7 +124,7 @@ def check_adapter(path: Path, model: str | None) -> Iterator[Finding]:
     try:
         adapter = read_adapter(path)
     except Exception as error:  # noqa: BLE001
-        yield of_error("adapter", error, "make it again with `seal adapt`, or copy it again")
+        yield from_error("adapter", error, "make it again with `seal adapt`, or copy it again")
         return
     kind = adapter.config.get("peft_type")
     about = f"{len(adapter.targets)} layers of the rank it says" if adapter.targets else f"peft_type {kind}: no LoRA"
@@ -134,19 +135,19 @@ def check_adapter(path: Path, model: str | None) -> Iterator[Finding]:
     else:
         yield unknown("adapter base", f"{path}: does not name its model", "tell `seal eval` with --model")
     if model is not None and adapter.targets:
-        yield from held("adapter fit", _TAKE_ANOTHER, lambda: _check_fit(path, adapter, model))
+        yield from guard("adapter fit", _TAKE_ANOTHER, lambda: _check_fit(path, adapter, model))
 
 
-def _check_fit(path: Path, adapter: Adapter, model: str) -> Iterator[Finding]:
+def _check_fit(path: Path, adapter: AdapterInfo, model: str) -> Iterator[Finding]:
     try:
         folder = health.place_of(model)[1]
         if folder is None:
             raise MissingInput(f"{model} is not here")
-        tensors = model_tensors(folder)
+        tensors = read_model_tensors(folder)
     except SealError:
         yield unknown("adapter fit", f"{path}: the weights of {model} cannot be read")
         return
-    bad, unclear = misfits(adapter, tensors)
+    bad, unclear = shape_mismatches(adapter, tensors)
     if bad:
         told = f"{path}: {len(bad)} of {len(adapter.targets)} layers do not fit {model}: {bad[0]}"
         yield wrong("adapter fit", told, f"--model {adapter.base or 'DIR'}: the model that it was trained on")
@@ -166,9 +167,9 @@ def check_judge(name: str, key: str | None = None) -> Iterator[Finding]:
         verdicts = [verdict for verdict, _ in zip(grade([_RIGHT, _WRONG]), range(3), strict=False)]
         given = [verdict.correct for verdict in verdicts]
     except (Unavailable, Denied) as error:
-        yield of_error("judge server", error, "start the server that it asks")
+        yield from_error("judge server", error, "start the server that it asks")
     except Exception as error:  # noqa: BLE001
-        yield of_error("judge", error, advice)
+        yield from_error("judge", error, advice)
     else:
         yield _judged(name, given, [verdict.reason for verdict in verdicts], advice)
 

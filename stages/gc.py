@@ -13,9 +13,9 @@ from pathlib import Path
 
 from stages.errors import BadInput, MissingInput
 from stages.files import PARTIAL_NAME, lock_at_once
-from stages.models.adapter_checks import BASE
-from stages.models.loading import ABOUT, MODEL_FILES
-from stages.models.safetensors_header import read_header
+from stages.models.adapter_checks import BASE_KEY
+from stages.models.checkpoints import CHECKPOINT_FILE, MODEL_FILES
+from stages.models.safetensors_header import read_metadata
 from stages.records.adapter_paths import get_base_folders, list_adapter_paths
 
 _ID = re.compile("[0-9a-f]{16}")
@@ -103,7 +103,7 @@ def _is_adapter(path: Path) -> bool:
     if not _ID.fullmatch(path.name) or _contents(path) != _ADAPTER:
         return False
     try:
-        return BASE in read_header(path / "adapter_model.safetensors").metadata
+        return BASE_KEY in read_metadata(path / "adapter_model.safetensors")
     except (BadInput, MissingInput, OSError):
         return False
 
@@ -113,7 +113,7 @@ def _is_leftover(path: Path) -> bool:
     partial, files = PARTIAL_NAME.fullmatch(path.name), _contents(path)
     if not partial or files is None:
         return False
-    known = _ADAPTER if _ID.fullmatch(partial[1]) else (*MODEL_FILES, ABOUT)
+    known = _ADAPTER if _ID.fullmatch(partial[1]) else (*MODEL_FILES, CHECKPOINT_FILE)
     return all(any(fnmatch.fnmatch(name, pattern) for pattern in known) for name in files)
 
 

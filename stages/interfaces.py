@@ -77,11 +77,11 @@ class Completion:
 
 @dataclass(frozen=True)
 class Example:
-    """One training sequence. The loss is on the completion; on every token where `whole`, or without a prompt."""
+    """One training sequence. The loss is on the completion; on every token if `loss_on_prompt`, or without a prompt."""
 
     prompt: Prompt
     completion: str
-    whole: bool = False
+    loss_on_prompt: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Protocol
 from stages.errors import BadConfig, BadInput, ExistingOutput, Untrainable
 from stages.files import remove_partials
 from stages.interfaces import Example, NullProgress, Progress, SftConfig
-from stages.models.loading import ABOUT, read_checkpoint
+from stages.models.checkpoints import CHECKPOINT_FILE, read_checkpoint
 from stages.records.jsonl import BadLine
 from stages.records.pairs import TrainingPair
 from stages.records.record import Checkpoint
 from stages.sources.distinct import UniqueLines
-from stages.tokens.token_counts import NO_CHAT, Lengths
+from stages.tokens.token_counts import NO_CHAT_ADVICE, TokenCounter
 
 
 class Finetuner(Protocol):
@@ -54,9 +54,9 @@ class PairCheck:
         self.unwritten = 0  # chats of which the template writes none like them
 
     @cached_property
-    def lengths(self) -> Lengths:
+    def lengths(self) -> TokenCounter:
         """Looks at the model: without a pair nobody asks for one."""
-        return Lengths(self.model)
+        return TokenCounter(self.model)
 
     def __call__(self, pair: TrainingPair) -> None:
         key = (pair.task_id, pair.edit_id)
@@ -76,7 +76,7 @@ class PairCheck:
             self.lengths.check(example)
         except BadConfig as error:  # the template's
             self.unwritten += 1
-            why = str(error).removesuffix(NO_CHAT)
+            why = str(error).removesuffix(NO_CHAT_ADVICE)
             raise BadLine(f"{why}; give a chat model, or text instead of messages") from None
         except Untrainable as error:
             raise BadLine(str(error)) from None
@@ -95,7 +95,7 @@ def check_out(out: Path, model: str, *, overwrite: bool) -> None:
         raise ExistingOutput(f"--out {out}: is the model that is trained; give another directory")
     if not out.name or (out.exists() and not (out / "config.json").is_file()):
         raise ExistingOutput(f"--out {out}: is there and is no model directory; give another one")
-    if out.exists() and not overwrite and not (out / ABOUT).is_file():
+    if out.exists() and not overwrite and not (out / CHECKPOINT_FILE).is_file():
         raise ExistingOutput(f"--out {out}: exists already; give --overwrite, or another directory")
 
 

@@ -18,9 +18,9 @@ USUAL, LARGEST = 1e-6, 1e-3  # differences of weights, on average and at most: A
 @cache
 def promised() -> bool:
     """Whether adapters have the same bits in any company here: in float32, of the tests' models."""
-    from stages.checks.invariance import Shape, variant_operations
+    from stages.checks.invariance import ModelSizes, find_variant_operations
 
-    return not any(variant_operations(Shape(**SIZES, rank=rank)) for rank in RANKS)
+    return not any(find_variant_operations(ModelSizes(**SIZES, rank=rank)) for rank in RANKS)
 
 
 def assert_same(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:

@@ -16,8 +16,9 @@ from seal_cli.terminal.console import note
 from stages import sft as stage
 from stages.errors import BadInput
 from stages.interfaces import SftConfig
+from stages.models.checkpoints import fingerprint
 from stages.models.choice import choose_model, quiet_libraries
-from stages.models.loading import Device, fingerprint
+from stages.models.device import Device
 from stages.records.pairs import TrainingPair
 from stages.records.record import Checkpoint
 from stages.work import describe

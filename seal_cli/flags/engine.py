@@ -12,9 +12,9 @@ from seal_cli.flags.service import ENGINE_KEYS, ServiceFlags, connect, key_from
 from stages.engines.local import ENGINES, MAX_LORAS, LocalEngine, find_unusable
 from stages.errors import BadConfig, Denied, refuse_given
 from stages.interfaces import Engine, Request
+from stages.models.adapter_checks import read_adapter
 from stages.models.choice import plain
-from stages.models.inspection import read_adapter
-from stages.models.loading import Device
+from stages.models.device import Device
 from stages.plugins import check_name
 from stages.services.base import HOSTED, Call, Transport, get_limit_name
 from stages.work import EngineSource

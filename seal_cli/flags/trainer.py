@@ -7,7 +7,7 @@ import typer
 
 from seal_cli.flags.options import offer
 from stages.errors import BadConfig
-from stages.models.loading import Device
+from stages.models.device import Device
 from stages.plugins import check_name
 from stages.trainers.local import TRAINERS, LocalTrainer
 

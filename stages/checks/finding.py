@@ -30,15 +30,15 @@ def unknown(check: str, found: str, advice: str | None = None) -> Finding:
     return Finding(check, None, found, advice)
 
 
-def held(check: str, advice: str, make: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+def guard(check: str, advice: str, make: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
     """The findings of `make`. An error ends them with one more: its own words, and its own advice or else this one."""
     try:
         yield from make()
     except Exception as error:  # noqa: BLE001
-        yield of_error(check, error, advice)
+        yield from_error(check, error, advice)
 
 
-def of_error(check: str, error: Exception, advice: str) -> Finding:
+def from_error(check: str, error: Exception, advice: str) -> Finding:
     """The error as a finding. The house's own messages have the next move after a semicolon."""
     words = " ".join(str(error).split())
     words = words if len(words) <= LONGEST else f"{words[: LONGEST - 1]}…"

@@ -36,7 +36,7 @@ Trial = tuple[str, int, Operation]  # a name, and of how many sequences
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelSizes:
     """The sizes of a model that kernels are chosen by."""
 
     hidden: int = 128
@@ -47,7 +47,7 @@ class Shape:
     rank: int = 8
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Shape":
+    def of(cls, config: Mapping[str, Any]) -> "ModelSizes":
         """By the settings in a model's config.json; what they do not say stays as above."""
 
         def size(name: str, usual: int) -> int:
@@ -60,7 +60,7 @@ class Shape:
         return cls(hidden, size("intermediate_size", 4 * hidden), heads, key_heads, head_size)
 
 
-def trials(shape: Shape, dtype: torch.dtype) -> Iterator[Trial]:
+def trials(shape: ModelSizes, dtype: torch.dtype) -> Iterator[Trial]:
     """What a step does with rows, forward and backward."""
     generator = torch.Generator().manual_seed(0)
 
@@ -134,11 +134,11 @@ def _part(rows: Tensor, sequences: Tensor) -> Tensor:
     return rows[: sequences.shape[0] * sequences.shape[1]].view(*sequences.shape[:2], -1)
 
 
-def variant_operations(
-    shape: Shape = Shape(),
+def find_variant_operations(
+    shape: ModelSizes = ModelSizes(),
     dtype: torch.dtype = torch.float32,
     *,
-    make: Callable[[Shape, torch.dtype], Iterator[Trial]] = trials,
+    make: Callable[[ModelSizes, torch.dtype], Iterator[Trial]] = trials,
 ) -> list[str]:
     """Which operations give a sequence other bits in other company: on the CPU, with as many threads as torch has now.
 

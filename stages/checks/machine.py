@@ -26,7 +26,7 @@ _TAKE_LOCK = (
 _REFUSED = 3
 
 
-def size(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Bytes as people say them: 512 MiB, 1.5 GiB."""
     for unit, power in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if count >= 1 << power:
@@ -37,16 +37,18 @@ def size(count: int) -> str:
 
 def check_memory() -> Iterator[Finding]:
     available, group = _available_memory(), cgroup_room()
-    free = free_memory()
-    limited = f", of which the cgroup's limit leaves {size(group)}" if group is not None else ""
-    told = f"{size(available)} free{limited}"
+    free = get_free_memory()
+    limited = f", of which the cgroup's limit leaves {format_bytes(group)}" if group is not None else ""
+    told = f"{format_bytes(available)} free{limited}"
     if free < _LEAST_MEMORY:
-        yield wrong("memory", told, f"end other processes or raise the limit: seal needs {size(_LEAST_MEMORY)} or more")
+        yield wrong(
+            "memory", told, f"end other processes or raise the limit: seal needs {format_bytes(_LEAST_MEMORY)} or more"
+        )
     else:
         yield fine("memory", told)
 
 
-def free_memory() -> int:
+def get_free_memory() -> int:
     """Bytes that a process can still have here, the control group's limit included."""
     group = cgroup_room()
     return _available_memory() if group is None else min(_available_memory(), group)
@@ -107,8 +109,8 @@ def check_disk(out: Path) -> Iterator[Finding]:
         yield wrong("disk", f"{folder}: a file", "give a directory with --out")
         return
     free = shutil.disk_usage(folder).free
-    told = f"{folder.absolute()}: {size(free)} free"
-    few = f"free some space, or give a directory on another disk with --out ({size(LEAST_DISK)} or more)"
+    told = f"{folder.absolute()}: {format_bytes(free)} free"
+    few = f"free some space, or give a directory on another disk with --out ({format_bytes(LEAST_DISK)} or more)"
     yield fine("disk", told) if free >= LEAST_DISK else wrong("disk", told, few)
     try:
         with tempfile.TemporaryDirectory(prefix=".seal-doctor.", dir=folder) as trial:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from stages.checks.finding import Finding, fine, unknown, wrong
-from stages.checks.machine import free_memory, size
+from stages.checks.machine import format_bytes, get_free_memory
 from stages.errors import BadInput, MissingInput, SealError
-from stages.models.checkpoints import text_part
-from stages.models.inspection import read_object
-from stages.models.loading import Device, check_model, load_model, load_tokenizer
-from stages.models.network import first_line, folder_of, load_network, load_settings
+from stages.models.config import get_text_config, load_config
+from stages.models.device import Device
+from stages.models.inspection import check_model, read_object
+from stages.models.library_errors import find_model_folder, summarize_error
+from stages.models.loading import load_model, load_tokenizer
+from stages.models.network import load_network
 
 DRIVER = Path("/proc/driver/nvidia/version")
 _SIDE = 64  # of the trial's matrices: every device multiplies them at once, and the sum is exact in bfloat16
@@ -44,19 +46,19 @@ def check_bits(device: Device, folder: Path) -> Iterator[Finding]:
     """Whether adapters of this model, else of a small one, have the same bits whatever is trained beside them."""
     import torch
 
-    from stages.checks.invariance import Shape, variant_operations
+    from stages.checks.invariance import ModelSizes, find_variant_operations
 
     place, dtype = device.resolve()
     kind, among = str(dtype).removeprefix("torch."), "--slots, order, shards and resumed runs"
     if place.type != "cpu":
         yield unknown("same bits", f"{kind} on {place}: an adapter's last digits may change with {among}")
         return
-    shape, threads = Shape.of(_settings_of(folder)), torch.get_num_threads()
-    names, alone = variant_operations(shape, dtype), []
+    shape, threads = ModelSizes.of(_settings_of(folder)), torch.get_num_threads()
+    names, alone = find_variant_operations(shape, dtype), []
     if names and threads > 1:
         torch.set_num_threads(1)
         try:
-            alone = variant_operations(shape, dtype)
+            alone = find_variant_operations(shape, dtype)
         finally:
             torch.set_num_threads(threads)
     told = f"{kind} on {threads} thread{'s' * (threads > 1)}"
@@ -71,7 +73,7 @@ def check_bits(device: Device, folder: Path) -> Iterator[Finding]:
 def _settings_of(folder: Path) -> dict[str, Any]:
     """A model's config.json, or its part on text. Nothing where it cannot be read: that is for other checks to tell."""
     try:
-        return dict(text_part(read_object(folder / "config.json")))
+        return dict(get_text_config(read_object(folder / "config.json")))
     except (SealError, OSError):
         return {}
 
@@ -83,7 +85,7 @@ def describe(place: Any) -> str:
     if place.type != "cuda":
         return str(place)
     free, total = torch.cuda.mem_get_info(place)
-    return f"{place} ({torch.cuda.get_device_name(place)}, {size(free)} of {size(total)} free)"
+    return f"{place} ({torch.cuda.get_device_name(place)}, {format_bytes(free)} of {format_bytes(total)} free)"
 
 
 def room(device: Device) -> tuple[int, int, str]:
@@ -91,7 +93,7 @@ def room(device: Device) -> tuple[int, int, str]:
     import torch
 
     place, dtype = device.resolve()
-    free = int(torch.cuda.mem_get_info(place)[0]) if place.type == "cuda" else free_memory()
+    free = int(torch.cuda.mem_get_info(place)[0]) if place.type == "cuda" else get_free_memory()
     return free, dtype.itemsize, f"as {str(dtype).removeprefix('torch.')} on {place}"
 
 
@@ -103,8 +105,8 @@ def cached_folder(name: str) -> Path | None:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise BadInput(f"--model {name}: no hub name ({first_line(error)})") from None
-    return folder_of(name)
+        raise BadInput(f"--model {name}: no hub name ({summarize_error(error)})") from None
+    return find_model_folder(name)
 
 
 def check_config(folder: Path) -> Iterator[Finding]:
@@ -112,7 +114,7 @@ def check_config(folder: Path) -> Iterator[Finding]:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
 
     config = read_object(folder / "config.json")
-    kind = load_settings(str(folder)).model_type
+    kind = load_config(str(folder)).model_type
     note = "; its own code (auto_map) will not be run" if config.get("auto_map") else ""
     names = _texts(config.get("architectures"))
     told = f"{kind}, {', '.join(names)[:200] or 'no architecture named'}{note}"

@@ -10,7 +10,7 @@ from stages.interfaces import Example, FitConfig, PadMode
 if TYPE_CHECKING:
     from stages.domains.arc.domain import Arc
     from stages.domains.qa import QA
-    from stages.tokens.token_counts import Lengths
+    from stages.tokens.token_counts import TokenCounter
 
 _CHOSEN = {"--learning-rate": "learning_rate", "--epochs": "epochs"}
 
@@ -68,7 +68,7 @@ def refuse_writing(domain: str, engine: str, batched: bool, retries: int, *, uni
 class Fitting:
     """Says which rows a model takes, and remembers how many it does not."""
 
-    def __init__(self, lengths: "Lengths") -> None:
+    def __init__(self, lengths: "TokenCounter") -> None:
         self.lengths, self.left_out = lengths, 0
 
     def __call__(self, example: Example) -> bool:
@@ -97,7 +97,7 @@ def trained_domain(
         refuse_given(given, "passages are trained on as text; only ARC tasks go through a chat template")
         return QA(split_newlines=split_newlines is not False)
     from stages.domains.arc.domain import Arc, anything_fits
-    from stages.tokens.token_counts import Lengths
+    from stages.tokens.token_counts import TokenCounter
 
     lines = {
         "--split-newlines": split_newlines or None,
@@ -105,6 +105,6 @@ def trained_domain(
     }
     refuse_given(lines, "an ARC self-edit has no sequences to split")
     padded = config.pad_to if PadMode.parse(config.pad_mode).padded else None
-    fits = Fitting(Lengths(model, padded)) if model else anything_fits
+    fits = Fitting(TokenCounter(model, padded)) if model else anything_fits
     rows = config.batch_size * config.accumulation
     return Arc(seed=seed, rows_a_step=rows, chat=chat is not False, fits=fits)

@@ -22,11 +22,17 @@ from stages.engines.hf_decoding import Batching, PromptRow, complete, find_batch
 from stages.engines.hf_sampling import SeededSampling
 from stages.errors import BadInput, MissingInput, OutOfMemory
 from stages.interfaces import Completion, NullProgress, Progress, Request
-from stages.models.checkpoints import context_of
-from stages.models.loading import Device, load_model, load_tokenizer
-from stages.models.stacked_lora import Stack
-from stages.tokens.tokenization import decoded, end_tokens, prompt_ids, token_limit, without_room
-from stages.trainers.batched.memory import out_of_memory
+from stages.models.config import get_context_length
+from stages.models.device import Device, is_out_of_memory
+from stages.models.loading import load_model, load_tokenizer
+from stages.models.stacked_lora import LoraStack
+from stages.tokens.tokenization import (
+    context_overflow,
+    decode_completion,
+    encode_prompt,
+    get_stop_ids,
+    limit_completion,
+)
 
 _Assign = Callable[[Sequence[int]], object]  # told the adapter slot of each row before a batch is computed
 
@@ -48,9 +54,9 @@ class HFEngine:
         self.model = model
         self.batch_size = batch_size
         self.tokenizer, self.network = loaded or (load_tokenizer(model), load_model(model, device))
-        self.ends = end_tokens(self.tokenizer, self.network)
+        self.ends = get_stop_ids(self.tokenizer, self.network)
         self.slot = AdapterSlot(self.network)
-        self.context = context_of(self.network.config)
+        self.context = get_context_length(self.network.config)
         self.batching: Batching | None = None  # tried when the first batch of several is made
         self.progress: Progress = NullProgress()
         self.in_work: set[str] = set()  # requests that are in the log of work
@@ -64,7 +70,7 @@ class HFEngine:
         self.progress = progress
         groups: dict[Path | None, list[Request]] = {None: []}
         for request in requests:
-            failed = without_room(self.tokenizer, request, self.context, self.model)
+            failed = context_overflow(self.tokenizer, request, self.context, self.model)
             if failed:
                 yield failed
             else:
@@ -120,7 +126,7 @@ class HFEngine:
         (first, _), count = batch[0], len(batch)
         requests = [request for _, own in batch for request in own]
         slots = [slot for slot, (_, own) in enumerate(batch) for _ in own]
-        with Stack(self.network, first.layers, rank=first.rank, slots=count) as stack:
+        with LoraStack(self.network, first.layers, rank=first.rank, slots=count) as stack:
             for slot, (lora, _) in enumerate(batch):
                 stack.load(slot, lora.state, lora.scale)
             stack.lay(count, UnequalRows.of(slots, count, stack.device))
@@ -143,9 +149,9 @@ class HFEngine:
         self, network: Any, batch: Sequence[Request], slots: Sequence[int], assign: _Assign
     ) -> Iterator[Completion]:
         """The requests in one batch, or in parts where memory, the context or the model asks for it."""
-        prompts = [prompt_ids(self.tokenizer, request.prompt) for request in batch]
+        prompts = [encode_prompt(self.tokenizer, request.prompt) for request in batch]
         rows = [
-            PromptRow(prompt, token_limit(request.sampling, len(prompt), self.context, self.model))
+            PromptRow(prompt, limit_completion(request.sampling, len(prompt), self.context, self.model))
             for request, prompt in zip(batch, prompts, strict=True)
         ]
         parts, texts = self._split(rows), None
@@ -163,7 +169,7 @@ class HFEngine:
                 yield Completion(request.id, "", "failed", None, error=self._explain_not_finite(request.adapter))
                 continue
             chat = not isinstance(request.prompt, str)
-            yield decoded(self.tokenizer, self.ends, request.id, text, prompt, chat=chat)
+            yield decode_completion(self.tokenizer, self.ends, request.id, text, prompt, chat=chat)
 
     def _split(self, rows: Sequence[PromptRow]) -> list[Sequence[int]]:
         """Places of the rows that may be completed together; a single part if all may."""
@@ -198,7 +204,7 @@ class HFEngine:
                 None if sampler.broken.get(place, len(text)) < len(text) else text for place, text in enumerate(texts)
             ]
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         self._shrink(rows)  # here the error is gone, and with it what its frames held
         return None

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from stages.errors import BadInput, SealError
 from stages.interfaces import Request
-from stages.models.inspection import adapter_config
-from stages.models.lora_targets import follows_rows, linear_layers
-from stages.models.stacked_lora import EqualRows, Stack
+from stages.models.adapter_checks import read_adapter_config
+from stages.models.lora_targets import find_linear_layers, is_row_wise
+from stages.models.stacked_lora import EqualRows, LoraStack
 
 _WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 _PLAIN = {  # settings with which an adapter is still two matrices a layer; any other, of whatever peft, is for peft
@@ -39,8 +39,8 @@ class LoraWeights:
 
 def get_stackable_layers(network: nn.Module) -> dict[str, nn.Linear]:
     """The linear layers that can have the adapters of many rows at once, by name, in the order of the model."""
-    layers = linear_layers(network)
-    return {name: part for name, part in layers.items() if isinstance(part, nn.Linear) and follows_rows(network, name)}
+    layers = find_linear_layers(network)
+    return {name: part for name, part in layers.items() if isinstance(part, nn.Linear) and is_row_wise(network, name)}
 
 
 def read_plain_lora(path: Path, linear: Mapping[str, nn.Linear]) -> LoraWeights | None:
@@ -48,7 +48,7 @@ def read_plain_lora(path: Path, linear: Mapping[str, nn.Linear]) -> LoraWeights 
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config = adapter_config(path)
+    config = read_adapter_config(path)
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
         return None
     if any(value for key, value in config.items() if key not in _PLAIN):
@@ -126,7 +126,7 @@ class UnequalRows:
         return y + grown.view(-1, *y.shape[1:])[self.rows]
 
 
-def assign_rows(stack: Stack, count: int, slots: Sequence[int]) -> None:
+def assign_rows(stack: LoraStack, count: int, slots: Sequence[int]) -> None:
     """Tells the stack, laid for `count` slots, which slot each row of the next passes belongs to."""
     equal = [slot for slot in range(count) for _ in range(len(slots) // count)]
     stack.layout = EqualRows(count) if list(slots) == equal else UnequalRows.of(slots, count, stack.device)
@@ -146,7 +146,7 @@ class AdapterSlot:
         if path is None:
             self._clear()
             return self.network
-        shape = adapter_config(path)
+        shape = read_adapter_config(path)
         try:
             if shape != self.shape:
                 self._rebuild(path, shape)

@@ -8,9 +8,9 @@ from typing import Any
 from stages.engines.guarded import GuardedEngine
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.interfaces import Engine, Request
-from stages.models.adapter_checks import adapter_check, find_moved, foreign
+from stages.models.adapter_checks import find_foreign_models, find_moved_model, make_adapter_check
 from stages.models.choice import choose_model, quiet_libraries, weights_of
-from stages.models.loading import Device
+from stages.models.device import Device
 from stages.plugins import load_class
 from stages.records.adapter_paths import make_missing_adapter_error
 from stages.services.base import Call
@@ -63,14 +63,14 @@ class LocalEngine:
     def _make_check(self, model: str) -> Callable[[Path, str], object] | None:
         if self.name not in ("hf", "vllm"):  # engines of others may read their adapters elsewhere
             return None
-        fits = adapter_check(model)
+        fits = make_adapter_check(model)
         return fits if self.name == "hf" else lambda path, base: (fits(path, base), self._size_vllm([path]))
 
     def find_moved(self, adapters: Mapping[Path, str], folders: Sequence[Path]) -> str | None:
-        return None if self.model else find_moved(adapters, folders)
+        return None if self.model else find_moved_model(adapters, folders)
 
     def find_foreign(self, adapters: Mapping[Path, str], model: str) -> set[str]:
-        return foreign(adapters.items(), model)
+        return find_foreign_models(adapters.items(), model)
 
     def _size_vllm(self, adapters: Sequence[Path]) -> dict[str, Any]:
         """Settings of vLLM that hold these adapters. Raises for one that it cannot use."""

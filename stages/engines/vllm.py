@@ -26,9 +26,16 @@ from stages.engines.vllm_start import (
 )
 from stages.errors import BadInput, OutOfMemory, SealError
 from stages.interfaces import Completion, NullProgress, Progress, Request, Sampling
-from stages.models.checkpoints import context_of
-from stages.models.loading import Device, load_tokenizer
-from stages.tokens.tokenization import decoded, end_tokens, prompt_ids, token_limit, without_room
+from stages.models.config import get_context_length
+from stages.models.device import Device
+from stages.models.loading import load_tokenizer
+from stages.tokens.tokenization import (
+    context_overflow,
+    decode_completion,
+    encode_prompt,
+    get_stop_ids,
+    limit_completion,
+)
 
 _LEAST_TOP_P = 1e-6  # keeps the likeliest token alone, as 0 does elsewhere; vLLM refuses 0
 
@@ -58,7 +65,7 @@ class VLLMEngine:
         self.sizes = Sizes(batch_size, max_rank, slots or DEFAULT_SLOTS, memory_fraction, structured)
         self.tokenizer = load_tokenizer(model)
         skeleton = load_meta_model(model)
-        self.ends = end_tokens(self.tokenizer, skeleton)
+        self.ends = get_stop_ids(self.tokenizer, skeleton)
         self.weights = get_weight_shapes(skeleton)
         self.llm = start_vllm(model, device, self.sizes)
         self.context = _held_context(skeleton.config, self.llm)
@@ -105,19 +112,19 @@ class VLLMEngine:
             flying[self._ask(request, loras[adapter] if adapter else self.blank)] = request
 
     def _without_room(self, request: Request) -> Completion | None:
-        return without_room(self.tokenizer, request, self.context, self.model)
+        return context_overflow(self.tokenizer, request, self.context, self.model)
 
     def _ask(self, request: Request, lora: Any) -> str:
         """Hands one request over; the key of its answer."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-        prompt, sampling, key = prompt_ids(self.tokenizer, request.prompt), request.sampling, str(next(self.numbers))
+        prompt, sampling, key = encode_prompt(self.tokenizer, request.prompt), request.sampling, str(next(self.numbers))
         params = SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p or _LEAST_TOP_P,
             seed=sampling.seed,
-            max_tokens=token_limit(sampling, len(prompt), self.context, self.model),
+            max_tokens=limit_completion(sampling, len(prompt), self.context, self.model),
             stop_token_ids=sorted(self.ends),
             ignore_eos=True,  # it knows no other end than these
             detokenize=False,
@@ -135,8 +142,8 @@ class VLLMEngine:
 
     def _completion(self, request: Request, row: list[int], finish: str) -> Completion:
         if finish in ("stop", "length"):
-            prompt, chat = prompt_ids(self.tokenizer, request.prompt), not isinstance(request.prompt, str)
-            return decoded(self.tokenizer, self.ends, request.id, row, prompt, chat=chat)
+            prompt, chat = encode_prompt(self.tokenizer, request.prompt), not isinstance(request.prompt, str)
+            return decode_completion(self.tokenizer, self.ends, request.id, row, prompt, chat=chat)
         return Completion(request.id, "", "failed", None, f"vLLM ended it with {finish}")
 
     def _load(self, adapter: Path) -> Any:
@@ -174,7 +181,7 @@ def group_by_adapter(requests: Iterable[Request]) -> Iterator[Request]:
 def _held_context(config: Any, llm: Any) -> int:
     """Most tokens of a prompt and its completion: what the model says, as for the other engines, and vLLM holds."""
     most: int = llm.model_config.max_model_len
-    return min(most, context_of(config) or most)
+    return min(most, get_context_length(config) or most)
 
 
 def explain_refusal(adapter: Path, error: Exception) -> SealError:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.errors import BadInput
-from stages.models.inspection import Adapter, lora_ranks, misfits, read_adapter
+from stages.models.adapter_checks import AdapterInfo, read_adapter, read_lora_ranks, shape_mismatches
 from stages.models.safetensors_header import TensorInfo
 
 DEFAULT_SLOTS = 8  # adapters in one batch: their memory is reserved, and each costs a little in every step
@@ -36,7 +36,7 @@ def read_lora_needs(adapters: Iterable[Path]) -> LoraNeeds:
     return LoraNeeds(max(ranks, default=None), len(ranks))
 
 
-def _readable(path: Path) -> Adapter:
+def _readable(path: Path) -> AdapterInfo:
     """The adapter, if it is a LoRA of a kind that vLLM knows."""
     adapter = read_adapter(path)
     kind = adapter.config.get("peft_type")
@@ -50,9 +50,9 @@ def _readable(path: Path) -> Adapter:
     return adapter
 
 
-def _rank_of(path: Path, adapter: Adapter) -> int:
+def _rank_of(path: Path, adapter: AdapterInfo) -> int:
     """The largest rank that its settings name: what vLLM goes by."""
-    rank = max(lora_ranks(path, adapter.config))
+    rank = max(read_lora_ranks(path, adapter.config))
     if rank > RANKS[-1]:
         raise BadInput(f"adapter {path}: rank {rank}, and vLLM takes {RANKS[-1]} at most; {USE_HF}")
     return rank
@@ -63,7 +63,7 @@ def round_up_rank(rank: int) -> int:
     return next(size for size in RANKS if size >= rank)
 
 
-def check_fit(path: Path, weights: Mapping[str, TensorInfo], model: str, most: int | None) -> Adapter:
+def check_fit(path: Path, weights: Mapping[str, TensorInfo], model: str, most: int | None) -> AdapterInfo:
     """The adapter. Raises BadInput where it cannot be used on these weights: vLLM would just skip layers that it lacks.
 
     `most`: the largest rank that vLLM was started for, None for none.
@@ -73,7 +73,7 @@ def check_fit(path: Path, weights: Mapping[str, TensorInfo], model: str, most: i
     if most is None or rank > most:
         room = "no adapter" if most is None else f"rank {most}"
         raise BadInput(f"adapter {path}: rank {rank}, but vLLM was started for {room}; give max_rank={rank}")
-    bad, _ = misfits(adapter, weights)
+    bad, _ = shape_mismatches(adapter, weights)
     if bad:
         raise BadInput(f"adapter {path}: does not fit {model}: {bad[0]}")
     return adapter

@@ -16,7 +16,7 @@ from typing import Any
 
 from stages.engines.vllm_adapters import round_up_rank
 from stages.errors import BadConfig, BadInput, OutOfMemory, SealError
-from stages.models.loading import Device
+from stages.models.device import Device
 from stages.models.network import load_network
 from stages.models.safetensors_header import TensorInfo
 

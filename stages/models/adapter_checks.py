@@ -1,26 +1,185 @@
-"""Adapter directories before they are used: whole, of the rank they say, made for this model's layers and weights."""
+"""Check adapters before they are used: whole, of the rank they say, made for a model's layers and weights.
 
-from collections.abc import Callable, Iterable, Mapping
+Only settings and safetensors headers are read, no weights.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from stages.errors import BadInput, MissingInput
-from stages.models.inspection import misfits, model_tensors, read_adapter
-from stages.models.loading import fingerprint
-from stages.models.safetensors_header import read_header
+from stages.models.checkpoints import fingerprint
+from stages.models.inspection import read_model_tensors, read_object
+from stages.models.safetensors_header import TensorInfo, quote_name, read_header, read_metadata
+from stages.sources.datasets.folders import find_placeholder
 
-UNKNOWN = "unknown"  # the fingerprint of a model that was in memory already
-BASE = "base"  # in the metadata of the weights: the fingerprint of the model that they were trained on
+UNKNOWN_WEIGHTS = "unknown"  # the fingerprint of a model that was in memory already
+BASE_KEY = "base"  # in the metadata of the weights: the fingerprint of the model that they were trained on
+_LORA = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(embedding_)?([AB])(?:\.weight)?")
+_MAKE_AGAIN = "make it again with `seal adapt`, or copy it again"
+_PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
+_PROMPT_METHODS = (
+    "PROMPT_TUNING",
+    "MULTITASK_PROMPT_TUNING",
+    "P_TUNING",
+    "PREFIX_TUNING",
+    "CPT",
+    "ADAPTION_PROMPT",
+    "CARTRIDGE",
+)
 
 
-def is_whole(path: Path) -> bool:
-    """Whether the directory holds all that its files say. No weight is read."""
+@dataclass(frozen=True)
+class LoraTarget:
+    """A layer with a LoRA, and the shapes of its two parts: down (rank, in), up (out, rank)."""
+
+    layer: str
+    down: tuple[int, ...]
+    up: tuple[int, ...]
+    embedding: bool = False
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """An adapter's settings, its number of tensors, and its targets if it is a LoRA."""
+
+    config: Mapping[str, Any]
+    tensors: int
+    targets: tuple[LoraTarget, ...]
+
+    @property
+    def base(self) -> str | None:
+        name = self.config.get("base_model_name_or_path")
+        return name if isinstance(name, str) and name else None
+
+
+def read_adapter_config(path: Path) -> dict[str, Any]:
+    """Read the PEFT settings of an adapter's folder. Raise MissingInput or BadInput if the adapter cannot be used."""
+    settings, weights = path / "adapter_config.json", path / "adapter_model.safetensors"
+    if not path.is_dir():
+        raise MissingInput(f"adapter {path}: no such directory (run `seal adapt` again, or copy it there)")
+    if pointer := find_placeholder(path):
+        raise BadInput(f"adapter {path}: {pointer}")
+    if not weights.is_file():
+        kind = "only a .bin, which is not read" if (path / "adapter_model.bin").is_file() else "no weights"
+        raise BadInput(f"adapter {path}: {kind}; it needs adapter_model.safetensors")
+    try:
+        found = json.loads(settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"adapter {path}: adapter_config.json cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise BadInput(f"adapter {path}: adapter_config.json is not an object")
+    method = found.get("peft_type")
+    if not isinstance(method, str) or method in _PROMPT_METHODS:
+        told = f"peft_type {method} puts tokens before the prompt" if method else "its settings have no peft_type"
+        raise BadInput(f"adapter {path}: {told}; take an adapter of layers, as LoRA is")
+    if found.get("layer_replication"):
+        way = "make that model, and train an adapter of it"
+        raise BadInput(f"adapter {path}: its layer_replication makes another model with more layers; {way}")
+    start = found.get("init_lora_weights", True)
+    if start not in _PLAIN_STARTS:
+        raise BadInput(
+            f"adapter {path}: begun with {start}, which changes the base model; convert it to plain LoRA first"
+        )
+    return found
+
+
+def read_adapter(path: Path) -> AdapterInfo:
+    """Read an adapter whose weights are whole and of the rank that its settings say. Raise MissingInput or BadInput."""
+    if path.is_dir():
+        read_object(path / "adapter_config.json")
+    config = read_adapter_config(path)
+    header = read_header(path / "adapter_model.safetensors")
+    targets = tuple(_find_targets(path, header)) if config.get("peft_type") == "LORA" else ()
+    ranks = read_lora_ranks(path, config) if targets else set()
+    stacked = bool(config.get("target_parameters"))  # of experts that are one tensor: their ranks are put together
+    for target in targets:
+        for side, rank in (("lora_A", target.down[0]), ("lora_B", target.up[1])):
+            if rank not in ranks and not (stacked and any(rank % own == 0 for own in ranks)):
+                layer, named = quote_name(target.layer), " or ".join(map(str, sorted(ranks)))
+                raise BadInput(f"adapter {path}: {side} of {layer} has rank {rank}, not {named}; {_MAKE_AGAIN}")
+    return AdapterInfo(config, len(header), targets)
+
+
+def read_lora_ranks(path: Path, config: Mapping[str, Any]) -> set[int]:
+    """Return the ranks that the settings name, for all layers or for some."""
+    pattern = config.get("rank_pattern") or {}
+    ranks = [config.get("r"), *(pattern.values() if isinstance(pattern, dict) else [pattern])]
+    if not all(type(rank) is int and rank > 0 for rank in ranks):
+        raise BadInput(f"adapter {path}: r and rank_pattern are not all whole numbers ≥ 1; {_MAKE_AGAIN}")
+    return {int(rank) for rank in ranks if rank}
+
+
+def _find_targets(path: Path, tensors: Mapping[str, TensorInfo]) -> Iterator[LoraTarget]:
+    """Yield every layer with both parts. Raise BadInput if one is missing, or if there is none at all."""
+    parts: dict[tuple[str, bool], dict[str, tuple[int, ...]]] = {}
+    for name, info in tensors.items():
+        if match := _LORA.fullmatch(name):
+            parts.setdefault((match[1], bool(match[2])), {})[match[3]] = info.shape
+    if not parts:
+        raise BadInput(f"adapter {path}: a LoRA without lora_A and lora_B; {_MAKE_AGAIN}")
+    for (layer, embedding), sides in parts.items():
+        if set(sides) != {"A", "B"} or min(map(len, sides.values())) < 2:
+            told = f"{quote_name(layer)} has no lora_A and lora_B of two dimensions"
+            raise BadInput(f"adapter {path}: {told}; {_MAKE_AGAIN}")
+        yield LoraTarget(layer, sides["A"], sides["B"], embedding)
+
+
+def shape_mismatches(adapter: AdapterInfo, tensors: Mapping[str, TensorInfo]) -> tuple[list[str], list[str]]:
+    """Return (what does not fit this model, the layers that headers cannot compare).
+
+    Headers cannot tell where transformers renames a checkpoint's weights on loading, or where layers share one weight.
+    """
+    bad: list[str] = []
+    unclear: list[str] = []
+    parts = {part for name in tensors for part in name.split(".")}
+    for target in adapter.targets:
+        layer = target.layer.replace(".base_layer", "")  # peft's word for a layer with two adapters on it
+        weight, (rows, columns) = _find_weight(layer, tensors), (target.up[0], target.down[1])
+        if weight is None:
+            named = any(name == layer or name.startswith(f"{layer}.") for name in tensors)
+            own = layer.split(".")
+            renamed = any(map(str.isdecimal, own)) and {own[-1], *filter(str.isdecimal, own)} <= parts
+            known = named or own[-1] == "lm_head" or renamed
+            (unclear if known else bad).append(f"no layer {quote_name(target.layer)}")
+        elif len(target.down) > 2 or len(weight) != 2:
+            unclear.append(f"{quote_name(target.layer)} is no matrix")
+        elif (rows, columns) != (weight[::-1] if _is_transposed(adapter, target) else weight):
+            sizes = f"{weight[0]}×{weight[1]}, the adapter for {rows}×{columns}"
+            bad.append(f"{quote_name(target.layer)} is {sizes}")
+    return bad, unclear
+
+
+def _is_transposed(adapter: AdapterInfo, target: LoraTarget) -> bool:
+    """Tell whether the layer keeps its weight as (in, out): embeddings, and GPT-2's Conv1D."""
+    return target.embedding or bool(adapter.config.get("fan_in_fan_out"))
+
+
+def _find_weight(layer: str, tensors: Mapping[str, TensorInfo]) -> tuple[int, ...] | None:
+    """Return the shape of a layer's weight. A checkpoint of the bare model lacks the first part of the names."""
+    parts = layer.split(".")
+    names = (".".join((*parts[start:], "weight")) for start in range(min(2, len(parts))))
+    return next((tensors[name].shape for name in names if name in tensors), None)
+
+
+# ---- before they are used
+
+
+def is_whole_adapter(path: Path) -> bool:
+    """Tell whether the folder holds all that its files say. No weight is read."""
     return _passes(lambda: read_adapter(path))
 
 
-def usable_on(model: str) -> Callable[[Path], bool]:
-    """Whether an adapter that was trained on this model passes `adapter_check`, which is made when first asked for."""
-    check = cache(lambda: adapter_check(model))
+def make_usability_check(model: str) -> Callable[[Path], bool]:
+    """Return a function that tells whether an adapter trained on this model passes the check of `make_adapter_check`.
+
+    That check is made when the first adapter is asked about.
+    """
+    check = cache(lambda: make_adapter_check(model))
     return lambda path: _passes(lambda: check()(path, model))
 
 
@@ -32,32 +191,32 @@ def _passes(check: Callable[[], object]) -> bool:
     return True
 
 
-def _base_of(path: Path) -> str | None:
-    """The fingerprint of the model that the adapter was trained on; None where nothing says it."""
+def read_base_weights(path: Path) -> str | None:
+    """Return the fingerprint of the model that the adapter was trained on; None if nothing says it."""
     try:
-        found = read_header(path / "adapter_model.safetensors").metadata.get(BASE)
+        found = read_metadata(path / "adapter_model.safetensors").get(BASE_KEY)
     except (BadInput, MissingInput, OSError):
         return None
-    return None if found == UNKNOWN else found
+    return None if found == UNKNOWN_WEIGHTS else found
 
 
-def foreign(adapters: Iterable[tuple[Path, str]], model: str) -> set[str]:
-    """The models whose adapters were trained on other weights than this one has, wherever they lie."""
+def find_foreign_models(adapters: Iterable[tuple[Path, str]], model: str) -> set[str]:
+    """Return the models whose adapters were trained on other weights than this one has, wherever they lie."""
     named = [(path, trained_on) for path, trained_on in adapters if trained_on != model]
     weights = fingerprint(model) if named else ""
-    return {trained_on for path, trained_on in named if _base_of(path) != weights}
+    return {trained_on for path, trained_on in named if read_base_weights(path) != weights}
 
 
-def find_moved(adapters: Mapping[Path, str], folders: Iterable[Path]) -> str | None:
-    """The model that all adapters were trained on, where it lies no more under the one name that they give it.
+def find_moved_model(adapters: Mapping[Path, str], folders: Iterable[Path]) -> str | None:
+    """Find the model that all adapters were trained on, if it no longer lies under the one name that they give it.
 
     It is looked for under each of their names, and by the end of it in the folders and those above, and known by its
-    weights. None where nothing has moved, or where it is not found.
+    weights. None if nothing has moved, or if it is not found.
     """
     names = sorted(set(adapters.values()))
     if not names or (len(names) == 1 and Path(names[0]).is_dir()):
         return None
-    bases = {_base_of(path) for path in adapters}
+    bases = {read_base_weights(path) for path in adapters}
     every = [above for folder in folders for above in (folder, *folder.parents)]
     ends = [Path(*Path(name).parts[start:]) for name in names for start in range(len(Path(name).parts))]
     places = [*map(Path, names), *(above / end for end in ends if not end.is_absolute() for above in every)]
@@ -65,22 +224,21 @@ def find_moved(adapters: Mapping[Path, str], folders: Iterable[Path]) -> str | N
     return next((place for place in there if bases == {fingerprint(place)}), None)
 
 
-def adapter_check(model: str) -> Callable[[Path, str], None]:
-    """Called with an adapter and the name of the model that it was trained on, before a model is loaded.
+def make_adapter_check(model: str) -> Callable[[Path, str], None]:
+    """Return the one check of an adapter: before its line is written, when it is used, and when it is trained again.
 
-    The one check that an adapter passes before its line is written, when it is used, and when its training is repeated.
-    Raises BadInput or MissingInput for one that cannot be used on `model`, naming the directory and what is wrong:
-    another model of the same name is refused. Raises at once where the model itself is not whole.
+    It takes an adapter and the model that it was trained on, and raises BadInput or MissingInput for one that cannot be
+    used on `model`; another model of the same name is refused, too. Raise at once if the model itself is not whole.
     """
     weights = fingerprint(model)
-    tensors = model_tensors(Path(model)) if Path(model).is_dir() else None
+    tensors = read_model_tensors(Path(model)) if Path(model).is_dir() else None
 
     def check(path: Path, trained_on: str) -> None:
         adapter = read_adapter(path)
-        bad, _ = misfits(adapter, tensors) if tensors is not None else ([], [])
+        bad, _ = shape_mismatches(adapter, tensors) if tensors is not None else ([], [])
         if bad:
             raise BadInput(f"adapter {path}: does not fit {model}: {bad[0]}")
-        if trained_on == model and _base_of(path) not in (None, weights):
+        if trained_on == model and read_base_weights(path) not in (None, weights):
             raise BadInput(
                 f"adapter {path}: was trained on other weights than {model} has now; run `seal adapt` again, or give "
                 "the model that it was trained on with --model"

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stages.errors import BadConfig, MissingInput
-from stages.models.loading import Device, check_model, fingerprint
+from stages.models.checkpoints import fingerprint
+from stages.models.device import Device
+from stages.models.inspection import check_model
 
 
 def choose_model(flag: str | None, named: Iterable[str]) -> str:

@@ -12,13 +12,13 @@ from stages.errors import BadConfig
 
 ALL_LINEAR = "all-linear"
 _TRIAL = [[2, 3, 4], [4, 3, 2]]
-UNUSED = "the model does not call it on a text, so a LoRA there would change nothing"
+NEVER_CALLED = "the model does not call it on a text, so a LoRA there would change nothing"
 Calls = Mapping[str, list[tuple[int, ...] | None]]  # of each layer called: the sizes of its inputs before the last
 _calls: WeakKeyDictionary[Any, Calls] = WeakKeyDictionary()
 _resolved: WeakKeyDictionary[Any, dict[tuple[str, ...], list[str] | str | None]] = WeakKeyDictionary()
 
 
-def linear_layers(network: Any) -> dict[str, Any]:
+def find_linear_layers(network: Any) -> dict[str, Any]:
     """The layers that a LoRA can sit on, by name, in the model's order. GPT-2's are transformers' own Conv1D."""
     from transformers.pytorch_utils import Conv1D
 
@@ -26,14 +26,14 @@ def linear_layers(network: Any) -> dict[str, Any]:
     return {name: part for name, part in network.named_modules() if isinstance(part, kinds)}
 
 
-def calls(network: Any) -> Calls:
+def trace_layer_calls(network: Any) -> Calls:
     """How the model calls its linear layers on 2 texts of 3 tokens, tried once.
 
     None where a layer is no plain function of its input: it puts out something else than a tensor.
     """
     if network not in _calls:
         found: dict[str, list[tuple[int, ...] | None]] = defaultdict(list)
-        layers = linear_layers(network).items()
+        layers = find_linear_layers(network).items()
         hooks = [layer.register_forward_hook(partial(_note, found[name])) for name, layer in layers]
         try:
             with torch.no_grad():
@@ -49,12 +49,12 @@ def _note(sizes: list[tuple[int, ...] | None], layer: Any, given: Any, out: Any)
     sizes.append(tuple(given[0].shape[:-1]) if given and isinstance(out, torch.Tensor) else None)
 
 
-def follows_rows(network: Any, name: str) -> bool:
+def is_row_wise(network: Any, name: str) -> bool:
     """Whether the layer sees every token of every row, in order: many adapters can then share a pass of it.
 
     So does one of a part that a text does not reach at all, such as a tower for pictures.
     """
-    used, rows, length = calls(network), len(_TRIAL), len(_TRIAL[0])
+    used, rows, length = trace_layer_calls(network), len(_TRIAL), len(_TRIAL[0])
     part = ".".join(name.split(".")[:2]) + "."
     if name not in used:
         return not any(each.startswith(part) for each in used)
@@ -63,15 +63,15 @@ def follows_rows(network: Any, name: str) -> bool:
 
 def _layer_names(network: Any) -> dict[str, str]:
     """Last names of the linear layers, each with the reason why no LoRA can sit there, or "" for none."""
-    used, names = calls(network), dict[str, str]()
-    for layer in linear_layers(network):
+    used, names = trace_layer_calls(network), dict[str, str]()
+    for layer in find_linear_layers(network):
         name = layer.rpartition(".")[2]
         if None in used.get(layer, []):
             names[name] = "it puts out more than a linear layer does"
-        elif layer in used and names.get(name) in (None, UNUSED):
+        elif layer in used and names.get(name) in (None, NEVER_CALLED):
             names[name] = ""
         else:
-            names.setdefault(name, UNUSED)
+            names.setdefault(name, NEVER_CALLED)
     return names
 
 
@@ -81,7 +81,7 @@ def _told(network: Any) -> str:
     return ", ".join(sorted(name for name, reason in names if not (reason or _refusal(network, [name]))))
 
 
-def peft_targets(network: Any, targets: Sequence[str]) -> list[str] | str | None:
+def resolve_targets(network: Any, targets: Sequence[str]) -> list[str] | str | None:
     """As peft says it: a list of names, "all-linear" for every linear layer of the blocks, None for its own choice.
 
     What peft does not take of all linear layers is left out (Mamba's out_proj). Raises BadConfig, with the model's own
@@ -117,7 +117,7 @@ def _every_layer(network: Any) -> list[str] | str:
     head, names = network.get_output_embeddings(), _layer_names(network)
     if not any(names.values()) and not _refusal(network, ALL_LINEAR):
         return ALL_LINEAR
-    inside = {name.rpartition(".")[2] for name, layer in linear_layers(network).items() if layer is not head}
+    inside = {name.rpartition(".")[2] for name, layer in find_linear_layers(network).items() if layer is not head}
     fit = sorted(name for name in inside if not names[name] and not _refusal(network, [name]))
     if not fit:
         raise BadConfig(f"--target {ALL_LINEAR}: no layer of this model can be adapted; take another model")

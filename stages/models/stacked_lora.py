@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Layout(Protocol):
+class SlotLayout(Protocol):
     """How the rows of a pass fall to the slots."""
 
     @property
@@ -50,7 +50,7 @@ class EqualRows:
 class StackedLinear(nn.Module):
     """A frozen linear layer plus each slot's own scaled B·A on its own tokens."""
 
-    def __init__(self, base: nn.Linear, name: str, stack: "Stack") -> None:
+    def __init__(self, base: nn.Linear, name: str, stack: "LoraStack") -> None:
         super().__init__()
         self.base, self.name = base, name
         self.stack = weakref.ref(stack)  # a cycle would keep the stack's memory until the next collection
@@ -72,7 +72,7 @@ class StackedLinear(nn.Module):
         return stack.layout.add(y, x, self.a, self.b, stack.scale[: len(self.b)]).view(shape)
 
 
-class Stack:
+class LoraStack:
     """`slots` adapters of one rank on target layers of a model. A context manager: the model is restored at the end.
 
     weights, grads, and the optimizer's moments are (slots, n) with one row per adapter.
@@ -80,7 +80,7 @@ class Stack:
 
     def __init__(self, network: nn.Module, targets: Sequence[str], *, rank: int, slots: int) -> None:
         self.network, self.targets, self.rank = network, list(targets), rank
-        self.layout: Layout | None = None
+        self.layout: SlotLayout | None = None
         self.layers = list(self._layers(targets))
         width = sum(self.size_of(layer) for layer in self.layers)
         first = next(network.parameters())
@@ -104,7 +104,7 @@ class Stack:
         parent, _, own = name.rpartition(".")
         setattr(self.network.get_submodule(parent), own, part)
 
-    def __enter__(self) -> "Stack":
+    def __enter__(self) -> "LoraStack":
         for layer in self.layers:
             self._put(layer.name, layer)
         return self
@@ -126,7 +126,7 @@ class Stack:
             yield layer, down.view(len(rows), self.rank, -1), up.view(len(rows), -1, self.rank)
             start = end
 
-    def lay(self, slots: int, layout: Layout) -> None:
+    def lay(self, slots: int, layout: SlotLayout) -> None:
         """Lays the first `slots` rows into the layers for passes without gradients, scaled and cast once for all."""
         self.layout = layout
         for layer, a, b in self.views(self.weights[:slots]):

@@ -231,7 +231,7 @@ def _base_of(place: Path | None) -> str:
 
 def _digest_weights(place: Path | None) -> list[str]:
     """What tells an adapter from one that is trained anew into the same directory. Nothing where it is not there."""
-    from stages.models.loading import fingerprint
+    from stages.models.checkpoints import fingerprint
 
     with suppress(OSError):
         return [fingerprint(str(place))] if place else []

@@ -13,11 +13,11 @@ from weakref import WeakKeyDictionary
 from jinja2 import TemplateError
 
 from stages.errors import BadConfig, Untrainable
-from stages.tokens.control_tokens import SECRET, Controls
-from stages.tokens.token_counts import NO_CHAT
+from stages.tokens.control_tokens import SECRET_PREFIX, ControlTokens
+from stages.tokens.token_counts import NO_CHAT_ADVICE
 
 _TODAY = datetime(2024, 7, 26)  # for templates that ask: the day of Llama 3.2's own template where it has no clock
-_SAID = f"{SECRET}said"  # stands for what an assistant says
+_SAID = f"{SECRET_PREFIX}said"  # stands for what an assistant says
 _FOREIGN = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)  # raised by templates
 _MARK = re.compile(r"[<\[].*[>\]]", re.DOTALL)
 Turns = Sequence[Mapping[str, str]]
@@ -37,7 +37,7 @@ class Turn:
     ends: tuple[int, ...]
 
 
-def rendered(tokenizer: Any, messages: Turns, **settings: bool) -> str:
+def render_chat(tokenizer: Any, messages: Turns, **settings: bool) -> str:
     """What the chat template makes of the messages: the same on every day, and without thoughts before the answer.
 
     Its clock stands still (Llama 3.2's writes the date into the system turn); a template that can think (Qwen3's) is
@@ -54,14 +54,14 @@ class _Known:
     """What has been worked out of a tokenizer, while it is in this `state`."""
 
     state: object
-    controls: Controls
+    controls: ControlTokens
     blank: str | None = None
 
 
 _known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
 
 
-def controls_of(tokenizer: Any) -> Controls:
+def get_control_tokens(tokenizer: Any) -> ControlTokens:
     """The control tokens of a tokenizer, worked out once."""
     return _of(tokenizer).controls
 
@@ -69,7 +69,7 @@ def controls_of(tokenizer: Any) -> Controls:
 def _of(tokenizer: Any) -> _Known:
     state, known = (str(tokenizer.chat_template), len(tokenizer)), _known.get(tokenizer)
     if known is None or known.state != state:
-        known = _known[tokenizer] = _Known(state, Controls(tokenizer, _marks(tokenizer)))
+        known = _known[tokenizer] = _Known(state, ControlTokens(tokenizer, _marks(tokenizer)))
     return known
 
 
@@ -85,18 +85,18 @@ def _small_chat(tokenizer: Any, *more: str) -> str:
     turns = [{"role": "user", "content": each} for each in ("Say it.", *more)]
     turns.insert(1, {"role": "assistant", "content": _SAID})
     try:
-        return rendered(tokenizer, turns) if tokenizer.chat_template else ""
+        return render_chat(tokenizer, turns) if tokenizer.chat_template else ""
     except _FOREIGN:
         return ""
 
 
-def turn_end(tokenizer: Any, tail: str | None = None) -> tuple[str, tuple[int, ...]]:
+def get_turn_end(tokenizer: Any, tail: str | None = None) -> tuple[str, tuple[int, ...]]:
     """What the template puts behind a turn: text, and the control tokens that come together at its end.
 
     `tail` is what it writes there; by default that of a small chat. Where it has no control token, as in GLM, a turn
     ends with the one that begins the next turn; where there is none either, with the tokenizer's end token.
     """
-    controls = controls_of(tokenizer)
+    controls = get_control_tokens(tokenizer)
     tail = _small_chat(tokenizer).partition(_SAID)[2] if tail is None else tail
     if found := re.match(f"(.*?)((?:{controls.pattern.pattern})+)", tail, re.DOTALL):
         return found[1], tuple(controls.ids[each] for each in controls.pattern.findall(found[2]))
@@ -105,27 +105,27 @@ def turn_end(tokenizer: Any, tail: str | None = None) -> tuple[str, tuple[int, .
     return "", (controls.ids[first[0]] if first else int(tokenizer.eos_token_id),)
 
 
-def opened(tokenizer: Any, prompt: Turns) -> Turn:
+def open_turn(tokenizer: Any, prompt: Turns) -> Turn:
     """The chat up to the assistant's turn; `said` is but the blank that the template puts before what is said.
 
     Raises BadConfig where the model has no chat template, and where that refuses the turns or does not write them.
     """
     front, blank, tail = _frame(tokenizer, _hidden(tokenizer, prompt))
-    return Turn(front, blank, *turn_end(tokenizer, tail))
+    return Turn(front, blank, *get_turn_end(tokenizer, tail))
 
 
-def blank_before(tokenizer: Any) -> str:
+def get_leading_blank(tokenizer: Any) -> str:
     """The blank that the chat template puts before what an assistant says, mostly "": the model writes it itself."""
     known = _of(tokenizer)
     if known.blank is None:
         try:
-            known.blank = opened(tokenizer, [{"role": "user", "content": "Say it."}]).said
+            known.blank = open_turn(tokenizer, [{"role": "user", "content": "Say it."}]).said
         except BadConfig:
             known.blank = ""
     return known.blank
 
 
-def finished(tokenizer: Any, prompt: Turns, completion: str) -> Turn:
+def complete_turn(tokenizer: Any, prompt: Turns, completion: str) -> Turn:
     """The turn that says the completion, as the template writes it: some take blanks from its ends.
 
     A completion that ends with the text of the turn's end has no other. Raises Untrainable where the template writes
@@ -133,11 +133,11 @@ def finished(tokenizer: Any, prompt: Turns, completion: str) -> Turn:
     """
     turns = _hidden(tokenizer, prompt)
     front, blank, tail = _frame(tokenizer, turns)
-    behind, ends = turn_end(tokenizer, tail)
+    behind, ends = get_turn_end(tokenizer, tail)
     bare = completion.removesuffix("".join(tokenizer.convert_ids_to_tokens(list(ends))))
-    given, before = controls_of(tokenizer).hide(bare), front + blank
+    given, before = get_control_tokens(tokenizer).hide(bare), front + blank
     try:
-        whole = rendered(tokenizer, [*turns, {"role": "assistant", "content": given}])
+        whole = render_chat(tokenizer, [*turns, {"role": "assistant", "content": given}])
     except _FOREIGN as error:
         raise Untrainable(f"the chat template of {_name(tokenizer)} refuses the completion: {_told(error)}") from None
     said = whole[len(before) : len(whole) - len(tail)]
@@ -148,7 +148,7 @@ def finished(tokenizer: Any, prompt: Turns, completion: str) -> Turn:
 
 
 def _hidden(tokenizer: Any, turns: Turns) -> list[dict[str, str]]:
-    hide = controls_of(tokenizer).hide
+    hide = get_control_tokens(tokenizer).hide
     return [{**turn, "content": hide(turn["content"])} for turn in turns]
 
 
@@ -156,16 +156,16 @@ def _frame(tokenizer: Any, turns: Turns) -> tuple[str, str, str]:
     """What the template writes before what an assistant says: text, and then a blank; and what behind it."""
     name = _name(tokenizer)
     if not tokenizer.chat_template:
-        raise BadConfig(f"{name} has no chat template{NO_CHAT}")
+        raise BadConfig(f"{name} has no chat template{NO_CHAT_ADVICE}")
     try:
-        asked = rendered(tokenizer, turns, add_generation_prompt=True)
-        shown = rendered(tokenizer, [*turns, {"role": "assistant", "content": _SAID}])
+        asked = render_chat(tokenizer, turns, add_generation_prompt=True)
+        shown = render_chat(tokenizer, [*turns, {"role": "assistant", "content": _SAID}])
     except _FOREIGN as error:  # some refuse a system turn
-        raise BadConfig(f"the chat template of {name} refuses the prompt: {_told(error)}{NO_CHAT}") from None
+        raise BadConfig(f"the chat template of {name} refuses the prompt: {_told(error)}{NO_CHAT_ADVICE}") from None
     lost = next((turn["role"] for turn in turns if not _is_written(turn, shown)), None)
     if lost or shown.count(_SAID) != 1:
         what = f"what its {lost} says" if lost else "what an assistant says"
-        raise BadConfig(f"the chat template of {name} does not write {what} as it is{NO_CHAT}")
+        raise BadConfig(f"the chat template of {name} does not write {what} as it is{NO_CHAT_ADVICE}")
     front, _, tail = shown.partition(_SAID)
     own = front.removeprefix(asked) if front.startswith(asked) else ""  # whoever goes on from `asked` writes it
     blank = own if own.isspace() else own[len(own.rstrip(" ")) :]

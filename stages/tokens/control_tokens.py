@@ -11,12 +11,12 @@ from functools import cached_property
 from secrets import token_hex
 from typing import Any
 
-SECRET = f"x{token_hex(8)}"  # another in every process: whoever writes a text cannot know it
-_HIDDEN = re.compile(f"{SECRET}t([0-9]+);")
+SECRET_PREFIX = f"x{token_hex(8)}"  # another in every process: whoever writes a text cannot know it
+_HIDDEN = re.compile(f"{SECRET_PREFIX}t([0-9]+);")
 _BEHINDS = ("\n", ":", "x", " ")  # what a text may be put behind, to see how it goes on
 
 
-class Controls:
+class ControlTokens:
     """The control tokens of one tokenizer: the special ones, and `marks`, others that its chat template writes."""
 
     def __init__(self, tokenizer: Any, marks: frozenset[str] = frozenset()) -> None:
@@ -31,7 +31,7 @@ class Controls:
 
     def hide(self, text: str) -> str:
         """The text with a name in the place of each control token."""
-        return self.pattern.sub(lambda found: f"{SECRET}t{self.texts.index(found[0])};", text)
+        return self.pattern.sub(lambda found: f"{SECRET_PREFIX}t{self.texts.index(found[0])};", text)
 
     def show(self, text: str) -> str:
         """The text as it was before it was hidden."""
@@ -39,7 +39,7 @@ class Controls:
 
     def encode(self, text: str, *, start: bool = False) -> list[int]:
         """Ids of a text in which what is hidden is letters; with the start token, if there is one, where `start`."""
-        if SECRET not in text:
+        if SECRET_PREFIX not in text:
             ids = list(self.tokenizer(text, add_special_tokens=start)["input_ids"])
         elif getattr(self.tokenizer, "backend_tokenizer", None) is None:
             ids = self._piecewise(text, start)
@@ -121,7 +121,7 @@ class Controls:
 
 
 def _name(place: int) -> str:
-    return f"{SECRET}c{place};"
+    return f"{SECRET_PREFIX}c{place};"
 
 
 def _rename(model: dict[str, Any], names: dict[str, str]) -> None:

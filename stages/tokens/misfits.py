@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stages.interfaces import FitJob, PadMode, Prompt
-from stages.tokens.token_counts import Lengths
+from stages.tokens.token_counts import TokenCounter
 
 NONE = 0, ""  # also of a server, which has no directory here
 
@@ -13,7 +13,7 @@ def count_crowded(model: str, prompts: Iterable[Prompt]) -> tuple[int, str]:
     """Count the prompts that leave no room for a completion, with a sentence for the user."""
     if not Path(model).is_dir():
         return NONE
-    lengths, asked = Lengths(model), list(prompts)
+    lengths, asked = TokenCounter(model), list(prompts)
     fits = {id(prompt): lengths.leaves_room(prompt) for prompt in {id(prompt): prompt for prompt in asked}.values()}
     crowded = sum(not fits[id(prompt)] for prompt in asked)  # the samples of a task share their prompt
     return crowded, (
@@ -26,7 +26,7 @@ def count_untrainable(model: str, jobs: Iterable[FitJob]) -> tuple[int, str]:
     """Count the trainings with a sequence that is longer than the context, with a sentence for the user."""
     if not Path(model).is_dir():
         return NONE
-    lengths, known, failed = Lengths(model), dict[int, bool](), 0
+    lengths, known, failed = TokenCounter(model), dict[int, bool](), 0
     for job in jobs:
         end, examples = PadMode.parse(job.config.pad_mode).end, job.lesson.examples
         if id(examples) not in known:  # the seeds of a self-edit share their examples

@@ -11,18 +11,19 @@ from typing import Any
 
 from stages.errors import Untrainable
 from stages.interfaces import MAX_ROW_TOKENS, Example, Prompt
-from stages.models.checkpoints import context_of
-from stages.models.inspection import read_object
-from stages.models.loading import check_model, load_tokenizer
-from stages.models.network import read_settings
+from stages.models.config import get_context_length, read_config
+from stages.models.inspection import check_model, read_object
+from stages.models.loading import load_tokenizer
 
-MARKS = 256  # tokens that a template and a tokenizer may put around a text: Llama 3.2 puts some 30 around a system's
-NO_CHAT = "; use --no-chat, or other turns"  # the next move where a template will not do
+MARKUP_TOKENS = (
+    256  # tokens that a template and a tokenizer may put around a text: Llama 3.2 puts some 30 around a system's
+)
+NO_CHAT_ADVICE = "; use --no-chat, or other turns"  # the next move where a template will not do
 ANY_CONTEXT = 2048  # tokens for which no hub model's settings are read: but for GPT-2's like, all hold so many
 
 
 @dataclass(frozen=True)
-class Lengths:
+class TokenCounter:
     """The lengths of examples in tokens of this model: a directory, or a hub name.
 
     Raises MissingInput or BadInput for a path without a model.
@@ -43,24 +44,24 @@ class Lengths:
 
         Raises BadConfig for a chat where the model has no chat template, if it comes to counting.
         """
-        bound = most_tokens(example)
+        bound = token_upper_bound(example)
         return bound if bound is not None and self._within(bound) else self._exact(example, end=True)
 
     def _exact(self, example: Example, *, end: bool) -> int:
-        from stages.tokens.tokenization import example_tokens
+        from stages.tokens.tokenization import encode_example
 
-        return len(example_tokens(self.tokenizer, example, end=end).ids)
+        return len(encode_example(self.tokenizer, example, end=end).ids)
 
     def leaves_room(self, prompt: Prompt) -> bool:
         """Whether the model's context holds at least one token more than the prompt."""
         if self.context is None:
             return True
-        bound = most_tokens(Example(prompt, ""))
+        bound = token_upper_bound(Example(prompt, ""))
         if bound is not None and bound < self.context:
             return True
-        from stages.tokens.tokenization import prompt_ids
+        from stages.tokens.tokenization import encode_prompt
 
-        return len(prompt_ids(self.tokenizer, prompt)) < self.context
+        return len(encode_prompt(self.tokenizer, prompt)) < self.context
 
     def holds(self, example: Example, *, end: bool) -> bool:
         """Whether the example, `end`: with the end token behind it, is no longer than the model's context."""
@@ -68,7 +69,7 @@ class Lengths:
 
     def surely_holds(self, example: Example) -> bool:
         """Whether the model's context holds the example, by a bound of it: nothing is loaded to say so."""
-        bound = most_tokens(example)
+        bound = token_upper_bound(example)
         return self.context is None or (bound is not None and bound <= self.context)
 
     def check(self, example: Example) -> None:
@@ -78,15 +79,15 @@ class Lengths:
         """
         count = self._exact(example, end=True)
         if self.context is not None and count > self.context:
-            start = overlong(example, count, f"the model's context of {self.context}")
+            start = describe_overlong(example, count, f"the model's context of {self.context}")
             raise Untrainable(f"{start}; shorten it, or take a model with a longer context")
 
     @cached_property
     def context(self) -> int | None:
         """Tokens that the model takes; None: any number. Raises BadInput or Unavailable without its settings."""
         folder = Path(self.model)
-        written = context_of(read_object(folder / "config.json")) if folder.is_dir() else None
-        return written or context_of(read_settings(self.model))
+        written = get_context_length(read_object(folder / "config.json")) if folder.is_dir() else None
+        return written or get_context_length(read_config(self.model))
 
     @cached_property
     def limit(self) -> int:
@@ -104,17 +105,17 @@ class Lengths:
         return load_tokenizer(self.model)
 
 
-def most_tokens(example: Example) -> int | None:
+def token_upper_bound(example: Example) -> int | None:
     """A bound by the length of the texts, if they are ASCII: each token stands for one of their bytes or more.
 
     None for others: some tokenizers lengthen them first (Unicode normalization). Where there is no system turn, a
     template may say more of its own than the bound allows for.
     """
     found = list(_texts(example))
-    return sum(len(text) + MARKS for text in found) if all(text.isascii() for text in found) else None
+    return sum(len(text) + MARKUP_TOKENS for text in found) if all(text.isascii() for text in found) else None
 
 
-def overlong(example: Example, count: int, limit: str) -> str:
+def describe_overlong(example: Example, count: int, limit: str) -> str:
     """What is said of an example of so many tokens."""
     return f"a training sequence of {count} tokens ({example.completion[:50]!r}…) is longer than {limit}"
 

@@ -8,17 +8,24 @@ from typing import Any
 
 from stages.errors import BadConfig, BadInput, Untrainable
 from stages.interfaces import Completion, Example, FitConfig, PadMode, Prompt, Request, Sampling, TrainingSet
-from stages.models.checkpoints import context_of, window_of
+from stages.models.config import get_context_length, get_sliding_window
 from stages.records.thoughts import TOKENS, find_opened_thought, remove_thoughts
-from stages.tokens.chat_templates import Turn, blank_before, controls_of, finished, opened, turn_end
-from stages.tokens.control_tokens import Controls
-from stages.tokens.token_counts import most_tokens, overlong
+from stages.tokens.chat_templates import (
+    Turn,
+    complete_turn,
+    get_control_tokens,
+    get_leading_blank,
+    get_turn_end,
+    open_turn,
+)
+from stages.tokens.control_tokens import ControlTokens
+from stages.tokens.token_counts import describe_overlong, token_upper_bound
 
 _MARK_TOKENS = 32  # at the end of a prompt: no mark of a thought has more
 
 
 @dataclass(frozen=True)
-class Pads:
+class Padding:
     """End tokens behind a sequence, which the official recipe trains on. Each sees the sequence and no other pad.
 
     Each must predict another `token`; weights[i] says for how many pads the one at positions[i] stands.
@@ -34,13 +41,13 @@ class Tokens:
     """A training sequence: ids, how many of them at the front carry no loss, and the pads behind them, if any."""
 
     ids: tuple[int, ...]
-    silent: int
-    pads: Pads | None = None
+    prompt_tokens: int
+    pads: Padding | None = None
 
     @property
     def labels(self) -> list[int]:
         """The ids with -100 where there is no loss, as transformers expects them."""
-        return [-100] * self.silent + list(self.ids[self.silent :])
+        return [-100] * self.prompt_tokens + list(self.ids[self.prompt_tokens :])
 
     @cached_property
     def cells(self) -> list[tuple[int, int, int, int]]:
@@ -51,7 +58,7 @@ class Tokens:
         end = -100 if self.pads is None else self.pads.token
         targets = [*self.labels[1:], end]
         own = [(token, place, targets[place], 1) for place, token in enumerate(self.ids)]
-        pads = self.pads or Pads(end)
+        pads = self.pads or Padding(end)
         return own + [(end, place, end, weight) for place, weight in zip(pads.positions, pads.weights, strict=True)]
 
     @cached_property
@@ -60,41 +67,41 @@ class Tokens:
         return sum(weight for _, _, target, weight in self.cells if target >= 0)
 
 
-def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
+def encode_prompt(tokenizer: Any, prompt: Prompt) -> list[int]:
     """Ids of a text (with the start token where the model has one) or of chat messages up to the assistant's turn.
 
     Control tokens are the tokenizer's and the template's alone: those that stand in the text are letters.
     """
-    controls = controls_of(tokenizer)
+    controls = get_control_tokens(tokenizer)
     if isinstance(prompt, str):
         return controls.encode(controls.hide(prompt), start=True)
-    return controls.encode(opened(tokenizer, prompt).front)
+    return controls.encode(open_turn(tokenizer, prompt).front)
 
 
-def example_tokens(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
-    """The example's ids, loss on the completion (on all tokens where the prompt is empty, or the example `whole`).
+def encode_example(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
+    """The example's ids, loss on the completion (on all tokens without a prompt, or if `loss_on_prompt`).
 
     `end` adds a last target, so that the model learns where to stop: the end token, behind a chat what its template
     puts there. A completion that ends with the text of it gets no other. Raises Untrainable for a completion that the
     template does not write as it is.
     """
-    controls = controls_of(tokenizer)
+    controls = get_control_tokens(tokenizer)
     if not example.prompt:
         tail = [tokenizer.eos_token_id] if end else []
-        return Tokens((*prompt_ids(tokenizer, example.completion), *tail), 0)
+        return Tokens((*encode_prompt(tokenizer, example.completion), *tail), 0)
     if isinstance(example.prompt, str):
         said = example.completion.removesuffix(tokenizer.eos_token if end else "")
         turn = Turn(controls.hide(example.prompt), controls.hide(said), "", (tokenizer.eos_token_id,))
     else:
-        turn = finished(tokenizer, example.prompt, example.completion)
+        turn = complete_turn(tokenizer, example.prompt, example.completion)
     starts = isinstance(example.prompt, str)
     front = controls.encode(turn.front, start=starts)
     text = turn.said + (turn.behind if end else "")
     back = controls.continuation(turn.front, front, text, start=starts)
-    return Tokens((*front, *back, *(turn.ends if end else ())), 0 if example.whole else len(front))
+    return Tokens((*front, *back, *(turn.ends if end else ())), 0 if example.loss_on_prompt else len(front))
 
 
-def lesson_tokens(
+def encode_training_set(
     tokenizer: Any, network: Any, lesson: TrainingSet, config: FitConfig, *, packed: bool = False
 ) -> list[Tokens]:
     """The sequences of a lesson, padded as the configuration says. `packed`: none may exceed a sliding window.
@@ -103,10 +110,10 @@ def lesson_tokens(
     than the model holds.
     """
     mode = PadMode.parse(config.pad_mode)
-    sequences = [example_tokens(tokenizer, example, end=mode.end) for example in lesson.examples]
+    sequences = [encode_example(tokenizer, example, end=mode.end) for example in lesson.examples]
     if not sequences or not all(sequence.ids for sequence in sequences):
         raise Untrainable("there are no tokens to train on")
-    context, most = (longest_sequence(network.config, packed=each) for each in (False, packed))
+    context, most = (get_max_length(network.config, packed=each) for each in (False, packed))
     what = "context" if most == context else "window"
     way_out = "split the passage into several tasks" if most == context else "use --trainer peft"
     if mode.padded and most is not None and config.pad_to > most:
@@ -114,19 +121,19 @@ def lesson_tokens(
     limit, name = (config.pad_to, "--pad-to") if mode.padded else (most, f"the model's {what} of")
     for example, sequence in zip(lesson.examples, sequences, strict=True):
         if limit is not None and len(sequence.ids) > limit:
-            raise Untrainable(f"{overlong(example, len(sequence.ids), f'{name} {limit}')}; {way_out}")
+            raise Untrainable(f"{describe_overlong(example, len(sequence.ids), f'{name} {limit}')}; {way_out}")
     if mode.padded:
-        return [padded(sequence, mode.samples, config.pad_to, tokenizer.eos_token_id) for sequence in sequences]
+        return [pad_sequence(sequence, mode.samples, config.pad_to, tokenizer.eos_token_id) for sequence in sequences]
     return sequences
 
 
-def longest_sequence(config: Any, *, packed: bool = True) -> int | None:
+def get_max_length(config: Any, *, packed: bool = True) -> int | None:
     """Most tokens that the model takes in one sequence; None: any number. `packed`: its sliding window counts too."""
-    context, window = context_of(config), window_of(config) if packed else None
+    context, window = get_context_length(config), get_sliding_window(config) if packed else None
     return min((limit for limit in (context, window) if limit is not None), default=None)
 
 
-def padded(sequence: Tokens, samples: int | None, to: int, token: int) -> Tokens:
+def pad_sequence(sequence: Tokens, samples: int | None, to: int, token: int) -> Tokens:
     """The sequence with pads up to `to` tokens: all of them, or `samples` that each stand for a stratum of equal size.
 
     The last of the `to` tokens predicts nothing, as in transformers. A stratum is represented by its middle.
@@ -137,17 +144,17 @@ def padded(sequence: Tokens, samples: int | None, to: int, token: int) -> Tokens
         return sequence
     edges = [first + (count * i + kept // 2) // kept for i in range(kept + 1)] if kept else []
     positions = tuple((start + end - 1) // 2 for start, end in pairwise(edges))
-    return replace(sequence, pads=Pads(token, positions, tuple(end - start for start, end in pairwise(edges))))
+    return replace(sequence, pads=Padding(token, positions, tuple(end - start for start, end in pairwise(edges))))
 
 
-def end_tokens(tokenizer: Any, model: Any) -> set[int]:
+def get_stop_ids(tokenizer: Any, model: Any) -> set[int]:
     """Every token at which this model stops: the tokenizer's end token, its chat's, and those of the settings."""
     more = model.generation_config.eos_token_id
     declared = more if isinstance(more, Sequence) else [] if more is None else [more]
-    return {tokenizer.eos_token_id, turn_end(tokenizer)[1][0], *declared}
+    return {tokenizer.eos_token_id, get_turn_end(tokenizer)[1][0], *declared}
 
 
-def token_limit(sampling: Sampling, prompt_length: int, context: int | None, model: str) -> int:
+def limit_completion(sampling: Sampling, prompt_length: int, context: int | None, model: str) -> int:
     """Most tokens of a completion: what was asked, or what the model's context still holds after the prompt."""
     room = sampling.max_tokens if context is None else min(sampling.max_tokens, context - prompt_length)
     if room < 1:
@@ -155,19 +162,19 @@ def token_limit(sampling: Sampling, prompt_length: int, context: int | None, mod
     return room
 
 
-def without_room(tokenizer: Any, request: Request, context: int | None, model: str) -> Completion | None:
+def context_overflow(tokenizer: Any, request: Request, context: int | None, model: str) -> Completion | None:
     """What comes of a request whose prompt fills the model's context: ours, and its own; None where there is room."""
-    bound = most_tokens(Example(request.prompt, ""))
+    bound = token_upper_bound(Example(request.prompt, ""))
     if context is None or (bound is not None and bound < context):
         return None
     try:
-        token_limit(request.sampling, len(prompt_ids(tokenizer, request.prompt)), context, model)
+        limit_completion(request.sampling, len(encode_prompt(tokenizer, request.prompt)), context, model)
     except BadInput as error:
         return Completion(request.id, "", "failed", None, error=str(error))
     return None
 
 
-def decoded(
+def decode_completion(
     tokenizer: Any,
     ends: Container[int],
     request_id: str,
@@ -183,12 +190,12 @@ def decoded(
     """
     stop = next((place for place, token in enumerate(row) if token in ends), len(row))
     opening = find_opened_thought(tokenizer.decode(prompt[-_MARK_TOKENS:], skip_special_tokens=False)) if prompt else ""
-    text = _decode(controls_of(tokenizer), row[:stop], opening)
-    text = text.removeprefix(blank_before(tokenizer)) if chat else text
+    text = _decode(get_control_tokens(tokenizer), row[:stop], opening)
+    text = text.removeprefix(get_leading_blank(tokenizer)) if chat else text
     return Completion(request_id, text, "stop" if stop < len(row) else "length", stop)
 
 
-def _decode(controls: Controls, ids: Sequence[int], opening: str) -> str:
+def _decode(controls: ControlTokens, ids: Sequence[int], opening: str) -> str:
     """The text without control tokens, save those that mark thoughts where it begins with one (Magistral, gpt-oss)."""
     whole = opening + controls.decode(ids, keep=controls.ids)
     return controls.decode(ids) if remove_thoughts(whole) == whole else opening + controls.decode(ids, keep=TOKENS)

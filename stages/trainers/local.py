@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.interfaces import Trainer
-from stages.models.adapter_checks import is_whole, usable_on
+from stages.models.adapter_checks import is_whole_adapter, make_usability_check
 from stages.models.choice import choose_model, quiet_libraries, weights_of
-from stages.models.loading import Device
+from stages.models.device import Device
 from stages.plugins import load_class
 from stages.trainers.guarded import GuardedTrainer
 
@@ -34,7 +34,7 @@ class LocalTrainer:
 
     def make_check(self, model: str) -> Callable[[Path], bool]:
         """Return a test whether an adapter directory is still what this trainer has made of the model."""
-        return usable_on(model) if self.name in TRAINERS else is_whole
+        return make_usability_check(model) if self.name in TRAINERS else is_whole_adapter
 
     def load(self, model: str) -> Trainer:
         """Load the model."""

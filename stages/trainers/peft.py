@@ -18,11 +18,13 @@ from torch.nn.functional import cross_entropy
 from stages.errors import BadConfig, BadInput, MissingInput, Untrainable
 from stages.files import PART, atomic_directory, check_space, make_folder, write_file
 from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, failed
-from stages.models.adapter_checks import BASE, UNKNOWN, adapter_check
-from stages.models.loading import Device, fingerprint, load_model, load_tokenizer
-from stages.models.lora_targets import ALL_LINEAR, peft_targets
+from stages.models.adapter_checks import BASE_KEY, UNKNOWN_WEIGHTS, make_adapter_check
+from stages.models.checkpoints import fingerprint
+from stages.models.device import Device
+from stages.models.loading import load_model, load_tokenizer
+from stages.models.lora_targets import ALL_LINEAR, resolve_targets
 from stages.records.record import derive_seed
-from stages.tokens.tokenization import Tokens, lesson_tokens
+from stages.tokens.tokenization import Tokens, encode_training_set
 
 _WEIGHTS = "adapter_model.safetensors"
 SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most
@@ -33,13 +35,13 @@ class AdapterBase:
     """The model that adapters are trained on: its name, the fingerprint of its weights, and what it takes."""
 
     name: str
-    weights: str = UNKNOWN  # of a model that was in memory already
+    weights: str = UNKNOWN_WEIGHTS  # of a model that was in memory already
     check: Callable[[Path, str], None] = lambda path, model: None
 
     @classmethod
     def of(cls, model: str) -> "AdapterBase":
         """The model as it lies there. Raises as `adapter_check` does."""
-        return cls(model, fingerprint(model), adapter_check(model))
+        return cls(model, fingerprint(model), make_adapter_check(model))
 
     def accept(self, adapter: Path) -> None:
         """Raises BadConfig for an adapter that `seal eval`, or this training repeated, would refuse."""
@@ -65,7 +67,7 @@ class PeftTrainer:
         fine: list[tuple[FitJob, list[Tokens]]] = []
         for job in jobs:
             try:
-                fine.append((job, lesson_tokens(self.tokenizer, self.network, job.lesson, job.config)))
+                fine.append((job, encode_training_set(self.tokenizer, self.network, job.lesson, job.config)))
             except Untrainable as error:
                 yield failed(job, error)
         tokens = [job.config.epochs * sum(len(each.ids) for each in sequences) for job, sequences in fine]
@@ -119,7 +121,7 @@ def add_lora(network: Any, config: FitConfig) -> Any:
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules=peft_targets(network, config.targets),
+        target_modules=resolve_targets(network, config.targets),
         task_type="CAUSAL_LM",
     )
     return get_peft_model(network, settings)
@@ -243,7 +245,7 @@ def _write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor]
     from safetensors.torch import save
 
     settings.base_model_name_or_path = _place_of(settings.base_model_name_or_path)
-    data = save({name: weight.contiguous() for name, weight in state.items()}, {"format": "pt", BASE: base.weights})
+    data = save({name: weight.contiguous() for name, weight in state.items()}, {"format": "pt", BASE_KEY: base.weights})
     with atomic_directory(out) as partial:
         settings.save_pretrained(str(partial))
         _order_sets(partial / "adapter_config.json")

@@ -13,12 +13,15 @@ from typing import Any
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.files import PART, atomic_directory, check_space, make_folder, write_file
 from stages.interfaces import Example, NullProgress, Progress, SftConfig
-from stages.models.loading import ABOUT, Device, load_model, load_tokenizer, sizes_in
-from stages.models.lora_targets import peft_targets
-from stages.models.network import first_line, library_errors, load_network
+from stages.models.checkpoints import CHECKPOINT_FILE, measure_files
+from stages.models.device import Device
+from stages.models.library_errors import explain_library_errors, summarize_error
+from stages.models.loading import load_model, load_tokenizer
+from stages.models.lora_targets import resolve_targets
+from stages.models.network import load_network
 from stages.records.record import Checkpoint
-from stages.tokens.chat_templates import controls_of
-from stages.tokens.tokenization import Tokens, example_tokens
+from stages.tokens.chat_templates import get_control_tokens
+from stages.tokens.tokenization import Tokens, encode_example
 from stages.trainers.peft import explain_overflow
 
 
@@ -70,7 +73,7 @@ class SupervisedTrainer:
         from transformers import PrinterCallback, ProgressCallback
         from trl import SFTTrainer
 
-        tokens = [example_tokens(self.tokenizer, example, end=True) for example in examples]
+        tokens = [encode_example(self.tokenizer, example, end=True) for example in examples]
         self._tell_controls(examples, progress)
         rows = Dataset.from_list([{"input_ids": list(t.ids), "labels": t.labels} for t in tokens])
         network.requires_grad_(config.full)
@@ -109,7 +112,7 @@ class SupervisedTrainer:
             for each in examples
             if isinstance(each.prompt, str)
         ]
-        found = [match[0] for text in texts if (match := controls_of(self.tokenizer).pattern.search(text))]
+        found = [match[0] for text in texts if (match := get_control_tokens(self.tokenizer).pattern.search(text))]
         if found:
             told = f"{len(found)} of {len(examples)} examples have control tokens in their text ({found[0]})"
             progress.note(f"{told}, which are learned as letters; give a chat as messages")
@@ -221,7 +224,7 @@ def _outer_lora(network: Any, config: SftConfig) -> Any:
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=0.0,
-        target_modules=peft_targets(network, config.targets),
+        target_modules=resolve_targets(network, config.targets),
         task_type="CAUSAL_LM",
     )
 
@@ -237,7 +240,7 @@ def check_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_byte
     make_folder(out.parent)
     check_space(out.parent, weight_bytes * network.num_parameters(), "the model's weights")
     trial = TemporaryDirectory(prefix=f"{out.name}.", suffix=PART, dir=out.parent)
-    with trial as folder, library_errors(name, "cannot be saved, and so is not trained"):
+    with trial as folder, explain_library_errors(name, "cannot be saved, and so is not trained"):
         network.save_pretrained(folder, state_dict=get_shared_weights(network))
         tokenizer.save_pretrained(folder)
     return mended
@@ -272,7 +275,7 @@ def _mend_generation(config: Any, name: str) -> list[str]:
         config.validate(strict=True)
     except ValueError as error:
         lines = [line.removeprefix("- ") for line in str(error).splitlines() if line.startswith("- ")]
-        why = lines[0] if lines else first_line(error)
+        why = lines[0] if lines else summarize_error(error)
         raise BadConfig(f"--model {name}: {file} cannot be saved again: {why}; mend it first") from None
     return mended
 
@@ -298,5 +301,5 @@ def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]
         tokenizer.save_pretrained(str(partial))
         _check_published(partial)
         names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
-        told = {**about, "files": sizes_in(partial, names)}
-        write_file(partial / ABOUT, (json.dumps(told, indent=1) + "\n").encode())
+        told = {**about, "files": measure_files(partial, names)}
+        write_file(partial / CHECKPOINT_FILE, (json.dumps(told, indent=1) + "\n").encode())

@@ -30,7 +30,7 @@ from stages.domains.qa import QA
 from stages.engines.hf import HFEngine
 from stages.interfaces import FitConfig, Request, Sampling
 from stages.records.record import Record
-from stages.tokens.tokenization import end_tokens, prompt_ids
+from stages.tokens.tokenization import encode_prompt, get_stop_ids
 
 USUAL = {
     "tiny": {"ADAPTERS": 32, "TOKENS": 16, "BATCH": 0, "REPEATS": 3},
@@ -75,7 +75,7 @@ class Peft:
 
     def __init__(self, model: Path, engine: HFEngine) -> None:
         self.base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
-        self.tokenizer, self.ends = engine.tokenizer, end_tokens(engine.tokenizer, self.base)
+        self.tokenizer, self.ends = engine.tokenizer, get_stop_ids(engine.tokenizer, self.base)
 
     def one_by_one(self, groups: Sequence[Sequence[Request]]) -> Answers:
         return self._in_turn(groups, [[request] for group in groups for request in group])
@@ -109,7 +109,7 @@ class Peft:
 
     @torch.inference_mode()
     def _generate(self, student: Any, batch: Sequence[Request], **more: Any) -> Answers:
-        prompts = [prompt_ids(self.tokenizer, request.prompt) for request in batch]
+        prompts = [encode_prompt(self.tokenizer, request.prompt) for request in batch]
         padded = self.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
         most = batch[0].sampling.max_tokens
         settings = {"max_new_tokens": most, "do_sample": False, "pad_token_id": self.tokenizer.pad_token_id}

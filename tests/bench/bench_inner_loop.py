@@ -32,9 +32,9 @@ from transformers.utils import logging
 
 from stages.domains.qa import QA
 from stages.interfaces import FitConfig, FitJob, TrainingSet
-from stages.models.loading import Device, multiplies_bfloat16
+from stages.models.device import Device, has_fast_bfloat16
 from stages.records.record import Record
-from stages.tokens.tokenization import example_tokens
+from stages.tokens.tokenization import encode_example
 from stages.trainers.batched.chunked_loss import get_loss_bytes
 from stages.trainers.batched.loop import TrainingLoop
 from stages.trainers.batched.trainer import BatchedLoraTrainer
@@ -71,7 +71,7 @@ def hf_trainer(trainer: PeftTrainer, job: FitJob, out: Path, *, pad: int = 0, st
     end = trainer.tokenizer.eos_token_id
     data = []
     for example in job.lesson.examples:
-        ids = list(example_tokens(trainer.tokenizer, example, end=True).ids)
+        ids = list(encode_example(trainer.tokenizer, example, end=True).ids)
         more = [end] * (pad - len(ids))
         data.append({"input_ids": ids + more, "labels": ids + more, "attention_mask": [1] * len(ids) + [0] * len(more)})
     torch.manual_seed(job.seed)
@@ -98,7 +98,7 @@ def hf_trainer(trainer: PeftTrainer, job: FitJob, out: Path, *, pad: int = 0, st
 def real_tokens(tokenizer: Any, jobs: Sequence[FitJob]) -> int:
     """Times epochs, pads not counted."""
     return sum(
-        job.config.epochs * len(example_tokens(tokenizer, example, end=True).ids)
+        job.config.epochs * len(encode_example(tokenizer, example, end=True).ids)
         for job in jobs
         for example in job.lesson.examples
     )
@@ -141,7 +141,7 @@ def bench_training(name: str, peft: PeftTrainer, jobs: Sequence[FitJob], out: Pa
     for slots in slots_of(name):
         many = BatchedLoraTrainer(model, slots=slots, loaded=loaded)
         works[f"BatchedLoraTrainer, {slots} at once"] = lambda many=many: list(many.fit(jobs))  # type: ignore[misc]
-    if torch.cuda.is_available() or multiplies_bfloat16():
+    if torch.cuda.is_available() or has_fast_bfloat16():
         half = BatchedLoraTrainer(model, slots=slots, device=Device(dtype="bfloat16"))
         works[f"BatchedLoraTrainer, {slots} at once, bfloat16"] = lambda: list(half.fit(jobs))
     dense, weights = dense_rate(peft.network.device, peft.network.dtype, now), linear_weights(peft.network)

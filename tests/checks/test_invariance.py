@@ -8,14 +8,14 @@ from safetensors.torch import save
 
 from stages.checks.invariance import (
     FEW,
+    ModelSizes,
     Operation,
-    Shape,
     Trial,
     activations,
     filled,
+    find_variant_operations,
     is_invariant,
     trials,
-    variant_operations,
 )
 from tests import bits
 from tests.bits import SIZES, are_same
@@ -46,17 +46,17 @@ def test_an_operation_whose_rows_depend_on_their_number_place_or_neighbours_is_f
 
 
 def test_only_what_depends_is_named_and_only_once() -> None:
-    def make(shape: Shape, dtype: torch.dtype) -> Iterator[Trial]:
+    def make(shape: ModelSizes, dtype: torch.dtype) -> Iterator[Trial]:
         yield "sums", FEW, lambda some: [ROWS[some].cumsum(-1)]
         yield "products", FEW, by_count
         yield "products", FEW, by_neighbour
         yield "doubles", FEW, lambda some: [2 * ROWS[some]]
 
-    assert variant_operations(make=make) == ["products"]
+    assert find_variant_operations(make=make) == ["products"]
 
 
 def test_every_part_of_a_step_is_tried_forward_and_backward() -> None:
-    results = {name: len(operation(slice(0, 2))) for name, _, operation in trials(Shape(**SIZES), torch.float32)}
+    results = {name: len(operation(slice(0, 2))) for name, _, operation in trials(ModelSizes(**SIZES), torch.float32)}
     assert results == {"products": 2, "low-rank products": 6, "attention": 4, "activations": 2}
 
 
@@ -70,9 +70,9 @@ def test_rows_are_filled_up_as_those_of_a_pass_are() -> None:
 
 def test_the_sizes_are_those_that_the_models_settings_say() -> None:
     small = {"hidden_size": 640, "intermediate_size": 2048, "num_attention_heads": 4, "num_key_value_heads": 1}
-    assert Shape.of({**small, "head_dim": 256}) == Shape(640, 2048, 4, 1, 256)
-    assert Shape.of(small).head_size == 160
-    assert Shape.of({"num_attention_heads": 8, "hidden_size": "many"}) == Shape(128, 512, 8, 8, 16)
+    assert ModelSizes.of({**small, "head_dim": 256}) == ModelSizes(640, 2048, 4, 1, 256)
+    assert ModelSizes.of(small).head_size == 160
+    assert ModelSizes.of({"num_attention_heads": 8, "hidden_size": "many"}) == ModelSizes(128, 512, 8, 8, 16)
 
 
 # ---- what the tests make of it

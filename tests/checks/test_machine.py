@@ -9,7 +9,7 @@ import pytest
 
 from stages.checks import machine
 from stages.checks.finding import Finding
-from stages.checks.machine import cgroup_room, check_disk, check_lock, check_memory, size
+from stages.checks.machine import cgroup_room, check_disk, check_lock, check_memory, format_bytes
 
 GIB = 1 << 30
 
@@ -65,7 +65,14 @@ def test_little_memory_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_sizes_read_as_people_say_them() -> None:
     counts = (0, 1023, 1024, 10 * GIB, 3 * GIB // 2, 1 << 50)
-    assert [size(count) for count in counts] == ["0 bytes", "1023 bytes", "1.0 KiB", "10 GiB", "1.5 GiB", "1024 TiB"]
+    assert [format_bytes(count) for count in counts] == [
+        "0 bytes",
+        "1023 bytes",
+        "1.0 KiB",
+        "10 GiB",
+        "1.5 GiB",
+        "1024 TiB",
+    ]
 
 
 def by_check(out: Path) -> dict[str, Finding]:

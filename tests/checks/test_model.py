@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from stages.checks import invariance
 from stages.checks import model as health
-from stages.checks.finding import Finding, held
+from stages.checks.finding import Finding, guard
 from stages.checks.model import check_bits, check_config, check_device, check_forward, check_tokenizer, place_of, room
 from stages.errors import BadInput, MissingInput
-from stages.models.loading import Device
+from stages.models.device import Device
 
 NAME = "owner/name"
 
@@ -36,7 +36,7 @@ def change(path: Path, **changes: object) -> None:
 
 def only(make: Callable[[], Iterable[Finding]]) -> Finding:
     """The one finding, as a run would have it."""
-    (finding,) = held("check", "advice", make)
+    (finding,) = guard("check", "advice", make)
     assert finding.advice or finding.ok is not False
     return finding
 
@@ -87,7 +87,7 @@ def test_which_promise_holds_is_told_for_as_many_threads_as_there_are_and_for_on
     threads = [3]
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    monkeypatch.setattr(invariance, "variant_operations", lambda shape, dtype: variant.get(threads[-1], []))
+    monkeypatch.setattr(invariance, "find_variant_operations", lambda shape, dtype: variant.get(threads[-1], []))
     (found,) = check_bits(Device("cpu"), tmp_path)
     assert (found.ok, found.advice) == (ok, advice)
     assert found.found.startswith(words)
@@ -95,14 +95,14 @@ def test_which_promise_holds_is_told_for_as_many_threads_as_there_are_and_for_on
 
 
 def test_the_sizes_are_the_models_and_a_broken_model_has_none(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[invariance.Shape] = []
-    monkeypatch.setattr(invariance, "variant_operations", lambda shape, dtype: asked.append(shape) or [])
+    asked: list[invariance.ModelSizes] = []
+    monkeypatch.setattr(invariance, "find_variant_operations", lambda shape, dtype: asked.append(shape) or [])
     for changed in ({"hidden_size": 48}, {"text_config": {"hidden_size": 64}}):
         change(model / "config.json", **changed)
         assert only(lambda: check_bits(Device("cpu"), model)).ok is True
     (model / "config.json").write_text("{")
     assert only(lambda: check_bits(Device("cpu"), model)).ok is True
-    assert [shape.hidden for shape in asked] == [48, 64, invariance.Shape.hidden]
+    assert [shape.hidden for shape in asked] == [48, 64, invariance.ModelSizes.hidden]
 
 
 def test_a_gpu_is_told_by_name_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_a_gpu_is_told_by_name_and_memory(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("name", ["cuda", "nonsense", "meta"])
 def test_a_device_that_is_not_there_ends_as_a_finding(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert list(held("device", "--device cpu", lambda: check_device(Device(name))))[-1].ok is False
+    assert list(guard("device", "--device cpu", lambda: check_device(Device(name))))[-1].ok is False
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.models.loading import multiplies_bfloat16
+from stages.models.device import has_fast_bfloat16
 from stages.records.record import Record
 from tests.cli.conftest import jsonl, seal
 from tests.cli.test_sft import PAIRS
@@ -24,7 +24,7 @@ def test_a_cpu_without_bfloat16_is_said_and_the_ways_out_named(model_dir: Path, 
     flags = ("--device", "cpu", "--dtype", "bfloat16")
     given = GIVEN.get(command, jsonl([TASK]))
     done = seal(command, *source, *out, *flags, stdin=given, cwd=tmp_path, ONEDNN_MAX_CPU_ISA="AVX2")
-    if not X86 and multiplies_bfloat16():
+    if not X86 and has_fast_bfloat16():
         assert WORDS not in done.err
         return
     assert done.code == 78, done.err

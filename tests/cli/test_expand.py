@@ -11,7 +11,7 @@ from seal_cli.flags.expand import expand
 from seal_cli.flags.given import Given, Without
 from stages.domains.defaults import DEFAULTS
 from stages.interfaces import FitConfig, SftConfig
-from stages.models.loading import Device
+from stages.models.device import Device
 
 
 @dataclass(frozen=True)

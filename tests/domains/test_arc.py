@@ -114,14 +114,14 @@ def test_a_lesson_is_the_training_set_of_the_tools_with_the_chosen_hyper_paramet
     assert [example.completion for example in lesson.examples] == [
         f"{numpy_text(row.puzzle.asked.output)}#" for row in rows
     ]
-    assert not any(example.whole for example in lesson.examples)
+    assert not any(example.loss_on_prompt for example in lesson.examples)
 
 
 def test_the_strategy_says_where_the_loss_is() -> None:
     strategies = {"train_using_all_tokens": True, "train_using_output_tokens": False}
     for strategy, whole in strategies.items():
         lesson = Arc().make_training_set(TASK, an_arc_edit(TASK, a_choice(strategy=strategy)))
-        assert {example.whole for example in lesson.examples} == {whole}
+        assert {example.loss_on_prompt for example in lesson.examples} == {whole}
 
 
 def test_a_base_model_is_trained_on_texts() -> None:

@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from stages.engines.hf import HFEngine
 from stages.errors import BadConfig
 from stages.interfaces import Completion, Request, Sampling
-from stages.models.loading import Device, load_model, load_tokenizer
+from stages.models.device import Device
+from stages.models.loading import load_model, load_tokenizer
 from tests.conftest import make_tokenizer
 from tests.tiny_models import make_adapter, make_llama
 

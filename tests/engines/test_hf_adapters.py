@@ -22,7 +22,7 @@ from stages.engines.hf_adapters import (
     read_plain_lora,
 )
 from stages.interfaces import Completion, Request, Sampling
-from stages.models.stacked_lora import EqualRows, Stack
+from stages.models.stacked_lora import EqualRows, LoraStack
 from tests.conftest import make_tokenizer
 from tests.tiny_models import make_llama
 from tests.trainers.exact import FLOAT32, snapshot
@@ -254,7 +254,7 @@ def test_each_row_gets_the_adapter_of_its_slot(model_dir: Path, adapters: dict[s
     assert first
     x = torch.randn((len(slots), 3, 32), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     base = network.get_submodule(name)
-    with Stack(network, first.layers, rank=first.rank, slots=3) as stack:
+    with LoraStack(network, first.layers, rank=first.rank, slots=3) as stack:
         for slot, lora in enumerate(loras):
             assert lora
             stack.load(slot, lora.state, 1.0 + slot)
@@ -267,7 +267,7 @@ def test_each_row_gets_the_adapter_of_its_slot(model_dir: Path, adapters: dict[s
 
 
 def test_rows_that_lie_in_equal_numbers_are_not_gathered(model_dir: Path) -> None:
-    stack = Stack(AutoModelForCausalLM.from_pretrained(model_dir), [], rank=2, slots=2)
+    stack = LoraStack(AutoModelForCausalLM.from_pretrained(model_dir), [], rank=2, slots=2)
     for slots, kind in (([0, 0, 1, 1], EqualRows), ([0, 1, 0, 1], UnequalRows), ([0, 1, 1], UnequalRows)):
         assign_rows(stack, 2, slots)
         assert type(stack.layout) is kind

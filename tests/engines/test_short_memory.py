@@ -11,7 +11,7 @@ from stages.engines import hf
 from stages.engines.hf import HFEngine
 from stages.errors import OutOfMemory
 from stages.interfaces import Request, Sampling
-from stages.models.loading import Device
+from stages.models.device import Device
 from tests.tiny_models import make_adapter
 from tests.trainers.jobs import Notes
 

@@ -14,7 +14,7 @@ from stages.engines.vllm_adapters import RANKS, read_lora_needs, round_up_rank
 from stages.engines.vllm_start import Sizes, check_device, check_vllm, translate
 from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
 from stages.interfaces import Request, Sampling
-from stages.models.loading import Device
+from stages.models.device import Device
 from tests.conftest import ROOT
 from tests.engines.test_hf_adapters import make_adapter
 

@@ -26,8 +26,8 @@ from stages.domains.arc.training_set import Puzzle
 from stages.engines.hf import HFEngine
 from stages.errors import BadEdit
 from stages.interfaces import Request, Sampling
-from stages.models.loading import Device
-from stages.tokens.tokenization import example_tokens, prompt_ids
+from stages.models.device import Device
+from stages.tokens.tokenization import encode_example, encode_prompt
 
 ARC = Path(__file__).parents[2] / "examples" / "tiny" / "arc"
 MODEL = ARC / "model"
@@ -69,7 +69,7 @@ def test_text_survives_the_tokenizer(tokenizer: PreTrainedTokenizerFast) -> None
 def test_a_pair_of_small_grids_is_twenty_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
     task = next(iter(make_tasks("train").values()))
     lengths = [
-        len(prompt_ids(tokenizer, make_task_prompt(task.demonstrations[:count], task.tests[0].input)))
+        len(encode_prompt(tokenizer, make_task_prompt(task.demonstrations[:count], task.tests[0].input)))
         for count in (2, 3)
     ]
     assert lengths[1] - lengths[0] == 21  # and the end of the line
@@ -81,13 +81,13 @@ def test_a_puzzle_of_pretraining_is_the_products_prompt_and_answer(tokenizer: Pr
     for task in make_tasks("train").values():
         ids, _ = encode(tokenizer, task_document(task, whole=False))
         row = make_example(Puzzle(task.demonstrations, task.tests[0]), whole=False)
-        assert tuple(ids) == example_tokens(tokenizer, row, end=True).ids
+        assert tuple(ids) == encode_example(tokenizer, row, end=True).ids
 
 
 def test_a_self_edit_of_pretraining_follows_the_products_prompt(tokenizer: PreTrainedTokenizerFast) -> None:
     library = Library(random.Random(3), EVERYTHING)
     ids, targets = encode(tokenizer, library.edit())
-    prompt = prompt_ids(tokenizer, make_edit_prompt(Library(random.Random(3), EVERYTHING).task().demonstrations))
+    prompt = encode_prompt(tokenizer, make_edit_prompt(Library(random.Random(3), EVERYTHING).task().demonstrations))
     assert ids[: len(prompt)] == prompt
     assert targets == [IGNORED] * len(prompt) + ids[len(prompt) :]
     assert ids[-1] == tokenizer.eos_token_id == 0

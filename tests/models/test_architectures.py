@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 from stages.engines.hf import HFEngine
 from stages.errors import BadConfig, BadInput
 from stages.interfaces import Request, Sampling
-from stages.models.adapter_checks import adapter_check, usable_on
-from stages.models.lora_targets import UNUSED
+from stages.models.adapter_checks import make_adapter_check, make_usability_check
+from stages.models.lora_targets import NEVER_CALLED
 from stages.trainers.peft import PeftTrainer
 from tests.conftest import make_tokenizer
 from tests.models.architectures import make_architecture
@@ -53,7 +53,7 @@ def test_no_answer_depends_on_the_prompts_beside_it(tmp_path: Path, kind: str, t
     ("kind", "target", "words"),
     [
         ("gpt2", "q_proj", "--target q_proj: not in this model, which has c_attn, c_fc, c_proj, lm_head"),
-        ("mamba", "dt_proj", f"--target dt_proj: {UNUSED}; take of in_proj, lm_head, x_proj"),
+        ("mamba", "dt_proj", f"--target dt_proj: {NEVER_CALLED}; take of in_proj, lm_head, x_proj"),
         (
             "mamba",
             "out_proj",
@@ -78,8 +78,8 @@ def test_an_adapter_of_every_linear_layer_passes_the_check_of_those_who_use_it(t
     model = str(make_architecture(kind, tmp_path / "model"))
     (result,) = PeftTrainer(model, device=FLOAT32).fit([make_job(tmp_path, 1, replace(SMALL, targets=("all-linear",)))])
     assert result.path
-    adapter_check(model)(result.path, model)
-    assert usable_on(model)(result.path)
+    make_adapter_check(model)(result.path, model)
+    assert make_usability_check(model)(result.path)
     prompt, sampling = "What colour is the inn?", Sampling(temperature=0.0, max_tokens=6)
     (own,) = HFEngine(model, device=FLOAT32).sample([Request("0", prompt, sampling, result.path)])
     network = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), result.path).eval()

@@ -19,9 +19,9 @@ from transformers import (
     Qwen2Config,
 )
 
-from stages.models.checkpoints import context_of, text_part, window_of
-from stages.tokens.token_counts import Lengths
-from stages.tokens.tokenization import longest_sequence
+from stages.models.config import get_context_length, get_sliding_window, get_text_config
+from stages.tokens.token_counts import TokenCounter
+from stages.tokens.tokenization import get_max_length
 from tests.models.broken import SETTINGS, edit
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6, "original_max_position_embeddings": 100}
@@ -49,9 +49,9 @@ LOADED: list[tuple[PreTrainedConfig, int | None, int | None]] = [
 def test_context_and_window_are_read_where_each_family_has_them(
     config: PreTrainedConfig, context: int | None, window: int | None
 ) -> None:
-    assert context_of(config) == context
-    assert window_of(config) == window
-    assert longest_sequence(config) == min(filter(None, (context, window)), default=None)
+    assert get_context_length(config) == context
+    assert get_sliding_window(config) == window
+    assert get_max_length(config) == min(filter(None, (context, window)), default=None)
 
 
 WRITTEN: list[tuple[dict[str, Any], int | None]] = [
@@ -78,12 +78,12 @@ WRITTEN: list[tuple[dict[str, Any], int | None]] = [
 
 @pytest.mark.parametrize(("written", "context"), WRITTEN)
 def test_the_context_of_written_settings_is_read_under_any_key(written: dict[str, Any], context: int | None) -> None:
-    assert context_of(written) == context
+    assert get_context_length(written) == context
 
 
 def test_settings_without_a_part_for_text_are_the_texts_own() -> None:
-    assert text_part({"vocab_size": 3}) == {"vocab_size": 3}
-    assert text_part({"text_config": 3, "vocab_size": 4})["vocab_size"] == 4
+    assert get_text_config({"vocab_size": 3}) == {"vocab_size": 3}
+    assert get_text_config({"text_config": 3, "vocab_size": 4})["vocab_size"] == 4
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ def test_what_only_the_class_knows_is_asked_of_it(
     tmp_path: Path, settings: dict[str, Any], context: int | None
 ) -> None:
     edit(tmp_path / SETTINGS, **settings)
-    assert Lengths(str(tmp_path)).context == context
+    assert TokenCounter(str(tmp_path)).context == context

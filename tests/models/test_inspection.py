@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from stages.errors import BadInput, MissingInput, SealError
-from stages.models.inspection import adapter_config, misfits, model_tensors, read_adapter, read_object
+from stages.models.adapter_checks import read_adapter, read_adapter_config, shape_mismatches
+from stages.models.inspection import read_model_tensors, read_object
 from stages.models.safetensors_header import TensorInfo
 from tests.tiny_models import make_adapter
 
@@ -57,7 +58,7 @@ def refusal(path: Path) -> str:
 
 def test_the_tensors_of_a_model_are_those_it_loads_with(model_dir: Path) -> None:
     network = AutoModelForCausalLM.from_pretrained(model_dir)
-    assert model_tensors(model_dir) == {
+    assert read_model_tensors(model_dir) == {
         name: TensorInfo("F32", tuple(weight.shape)) for name, weight in network.state_dict().items()
     }
 
@@ -66,13 +67,13 @@ def test_shards_are_read_together(model_dir: Path, tmp_path: Path) -> None:
     AutoModelForCausalLM.from_pretrained(model_dir).save_pretrained(tmp_path, max_shard_size="20KB")
     shards = sorted(tmp_path.glob("*.safetensors"))
     assert len(shards) > 2
-    assert model_tensors(tmp_path) == model_tensors(model_dir)
+    assert read_model_tensors(tmp_path) == read_model_tensors(model_dir)
     shards[1].write_bytes(shards[1].read_bytes()[:-1])
     with pytest.raises(BadInput, match=f"{shards[1].name}: cut off"):
-        model_tensors(tmp_path)
+        read_model_tensors(tmp_path)
     shards[1].unlink()
     with pytest.raises(SealError, match=f"{shards[1].name}: no such file"):
-        model_tensors(tmp_path)
+        read_model_tensors(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -89,16 +90,16 @@ def test_an_index_that_leads_nowhere_is_refused(tmp_path: Path, places: object, 
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     with pytest.raises(BadInput, match=words):
-        model_tensors(tmp_path)
+        read_model_tensors(tmp_path)
 
 
 def test_a_bin_alone_is_refused_and_never_opened(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
     with pytest.raises(BadInput, match=r"only a \.bin, which is not read; take a revision with safetensors"):
-        model_tensors(tmp_path)
+        read_model_tensors(tmp_path)
     (tmp_path / "pytorch_model.bin").unlink()
     with pytest.raises(SealError, match="no weights"):
-        model_tensors(tmp_path)
+        read_model_tensors(tmp_path)
 
 
 def test_a_whole_adapter_tells_its_targets_and_its_base(whole_adapter: Path, model_dir: Path) -> None:
@@ -106,7 +107,7 @@ def test_a_whole_adapter_tells_its_targets_and_its_base(whole_adapter: Path, mod
     assert found.base == str(model_dir)
     assert found.tensors == 2 * len(found.targets) > 0
     assert {(target.down[0], target.up[1]) for target in found.targets} == {(3, 3)}
-    assert misfits(found, model_tensors(model_dir)) == ([], [])
+    assert shape_mismatches(found, read_model_tensors(model_dir)) == ([], [])
 
 
 def test_a_rank_that_differs_from_the_settings_is_named(adapter: Path) -> None:
@@ -142,33 +143,33 @@ def test_an_adapter_that_is_cut_off_or_has_only_a_bin_is_refused(adapter: Path) 
 
 def test_an_adapter_of_another_model_does_not_fit(whole_adapter: Path, model_dir: Path, qwen_dir: Path) -> None:
     found = read_adapter(whole_adapter)
-    tensors = model_tensors(model_dir)
+    tensors = read_model_tensors(model_dir)
     name = "model.layers.1.self_attn.q_proj.weight"
-    bad, unclear = misfits(found, {**tensors, name: TensorInfo("F32", (32, 64))})
+    bad, unclear = shape_mismatches(found, {**tensors, name: TensorInfo("F32", (32, 64))})
     assert bad == ["'model.layers.1.self_attn.q_proj' is 32×64, the adapter for 32×32"]
     assert not unclear
     layerless = {name: info for name, info in tensors.items() if ".layers.1." not in name}
-    assert misfits(found, layerless)[0][0] == "no layer 'model.layers.1.self_attn.q_proj'"
+    assert shape_mismatches(found, layerless)[0][0] == "no layer 'model.layers.1.self_attn.q_proj'"
 
 
 @pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
 def test_an_embedding_and_the_names_of_a_bare_model_fit(model_dir: Path, tmp_path: Path) -> None:
     path = make_adapter(model_dir, tmp_path / "a", targets=("embed_tokens", "down_proj", "lm_head"))
-    found, tensors = read_adapter(path), model_tensors(model_dir)
+    found, tensors = read_adapter(path), read_model_tensors(model_dir)
     assert any(target.embedding for target in found.targets)
-    assert misfits(found, tensors) == ([], [])
+    assert shape_mismatches(found, tensors) == ([], [])
     bare = {name.removeprefix("model."): info for name, info in tensors.items()}
-    assert misfits(found, bare) == ([], [])
+    assert shape_mismatches(found, bare) == ([], [])
     del bare["lm_head.weight"]  # tied to the embedding, so that no file has it
-    assert misfits(found, bare) == ([], ["no layer 'lm_head'"])
+    assert shape_mismatches(found, bare) == ([], ["no layer 'lm_head'"])
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set")
 def test_the_turned_weights_of_gpt2_fit(tmp_path: Path) -> None:
     GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=30)).save_pretrained(tmp_path / "model")
     path = make_adapter(tmp_path / "model", tmp_path / "adapter", targets=("c_attn",))
-    found, tensors = read_adapter(path), model_tensors(tmp_path / "model")
-    assert misfits(found, tensors) == ([], [])
+    found, tensors = read_adapter(path), read_model_tensors(tmp_path / "model")
+    assert shape_mismatches(found, tensors) == ([], [])
     (target,) = found.targets
     assert (target.down, target.up) == ((2, 16), (48, 2))
 
@@ -200,13 +201,13 @@ def test_adapter_settings_of_any_type_are_read_or_refused(
     copy = Path(shutil.copytree(whole_adapter, tmp_path / "copy", dirs_exist_ok=True))
     setting(copy, **changes)
     try:
-        misfits(read_adapter(copy), {})
+        shape_mismatches(read_adapter(copy), {})
     except SealError as error:
         assert str(copy) in str(error)
 
 
 def test_an_adapters_settings_are_read(model_dir: Path, tmp_path: Path) -> None:
-    assert adapter_config(make_adapter(model_dir, tmp_path / "adapter", rank=3))["r"] == 3
+    assert read_adapter_config(make_adapter(model_dir, tmp_path / "adapter", rank=3))["r"] == 3
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ def test_what_is_no_adapter_is_named(
     folder = make_adapter(model_dir, tmp_path / "adapter")
     spoil(folder)
     with pytest.raises(kind) as caught:
-        adapter_config(folder)
+        read_adapter_config(folder)
     assert words in str(caught.value)
     assert str(folder) in str(caught.value)
 
@@ -247,7 +248,7 @@ def test_an_adapter_that_would_change_the_base_model_is_refused(tmp_path: Path) 
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "init_lora_weights": "pissa"}')
     with pytest.raises(BadInput, match="begun with pissa, which changes the base model; convert it"):
-        adapter_config(tmp_path)
+        read_adapter_config(tmp_path)
 
 
 @pytest.mark.parametrize("method", ["PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING"])

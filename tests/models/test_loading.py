@@ -9,17 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages.errors import BadConfig, BadInput, MissingInput, SealError
-from stages.models import loading
-from stages.models.loading import (
-    ABOUT,
-    Device,
-    check_model,
-    fingerprint,
-    load_model,
-    load_tokenizer,
-    multiplies_bfloat16,
-    read_checkpoint,
-)
+from stages.models import device as device_module
+from stages.models.checkpoints import CHECKPOINT_FILE, fingerprint, read_checkpoint
+from stages.models.device import Device, has_fast_bfloat16
+from stages.models.inspection import check_model
+from stages.models.loading import load_model, load_tokenizer
 from stages.records.record import Checkpoint
 from stages.trainers.sft import save_model
 from tests.tiny_models import make_llama
@@ -127,9 +121,9 @@ def test_bfloat16_on_a_cpu_that_only_emulates_it_is_refused_and_nothing_else_is(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(loading, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(device_module, "has_fast_bfloat16", lambda: True)
     assert Device(name, "bfloat16").resolve() == (torch.device("cpu"), torch.bfloat16)
-    monkeypatch.setattr(loading, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(device_module, "has_fast_bfloat16", lambda: False)
     with pytest.raises(
         BadConfig, match=r"--dtype bfloat16: this CPU .* only emulates .*; take --dtype float32 or auto"
     ):
@@ -140,7 +134,7 @@ def test_bfloat16_on_a_cpu_that_only_emulates_it_is_refused_and_nothing_else_is(
 
 def test_a_gpus_bfloat16_is_not_the_cpus_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(loading, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(device_module, "has_fast_bfloat16", lambda: False)
     for device in (Device(), Device("cuda:1", "bfloat16")):
         assert device.resolve()[1] == torch.bfloat16
 
@@ -161,7 +155,7 @@ def test_the_machine_says_whether_it_multiplies_in_bfloat16(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: sets, raising=False)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn, raising=False)
-    assert multiplies_bfloat16.__wrapped__() == native
+    assert has_fast_bfloat16.__wrapped__() == native
 
 
 # ---- which weights a name stands for
@@ -213,7 +207,7 @@ def test_another_byte_of_the_weights_is_another_model(model: Path, place: int) -
 
 def test_what_lies_beside_a_model_does_not_change_it(model: Path) -> None:
     before = fingerprint(str(model))
-    for name in ("README.md", ABOUT, "x.manifest.json"):
+    for name in ("README.md", CHECKPOINT_FILE, "x.manifest.json"):
         (model / name).write_text("{}")
     (model / "tokenizer-backup").mkdir()
     assert fingerprint(str(model)) == before
@@ -235,15 +229,15 @@ def tuned(chat_dir: Path, tmp_path: Path) -> Path:
 
 
 def test_a_whole_model_is_known_by_the_run_that_made_it_whatever_lies_beside_it(tuned: Path) -> None:
-    files = {path.name: path.stat().st_size for path in tuned.iterdir() if path.name != ABOUT}
-    assert json.loads((tuned / ABOUT).read_text())["files"] == files
+    files = {path.name: path.stat().st_size for path in tuned.iterdir() if path.name != CHECKPOINT_FILE}
+    assert json.loads((tuned / CHECKPOINT_FILE).read_text())["files"] == files
     (tuned / "README.md").write_text("mine")
     assert read_checkpoint(tuned, "r") == LINE
     assert read_checkpoint(tuned, "another") is None
 
 
 def test_a_model_that_lost_a_file_or_a_part_of_one_is_not_whole(tuned: Path) -> None:
-    for path in [path for path in tuned.iterdir() if path.name != ABOUT]:
+    for path in [path for path in tuned.iterdir() if path.name != CHECKPOINT_FILE]:
         data = path.read_bytes()
         path.unlink()
         assert read_checkpoint(tuned, "r") is None
@@ -255,8 +249,8 @@ def test_a_model_that_lost_a_file_or_a_part_of_one_is_not_whole(tuned: Path) -> 
 
 @pytest.mark.parametrize("files", [None, [], ["config.json"], "config.json", {"config.json": "long"}, {"a": 1}])
 def test_a_model_whose_sizes_cannot_be_told_is_not_whole(tuned: Path, files: object) -> None:
-    about = json.loads((tuned / ABOUT).read_text())
-    (tuned / ABOUT).write_text(json.dumps({**about, "files": files}))
+    about = json.loads((tuned / CHECKPOINT_FILE).read_text())
+    (tuned / CHECKPOINT_FILE).write_text(json.dumps({**about, "files": files}))
     assert read_checkpoint(tuned, "r") is None
-    (tuned / ABOUT).write_text(json.dumps({key: about[key] for key in ("run", "checkpoint")}))
+    (tuned / CHECKPOINT_FILE).write_text(json.dumps({key: about[key] for key in ("run", "checkpoint")}))
     assert read_checkpoint(tuned, "r") is None

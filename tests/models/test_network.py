@@ -13,10 +13,13 @@ from stages import doctor
 from stages.engines.hf import HFEngine
 from stages.errors import BadConfig, BadInput, OutOfMemory, SealError
 from stages.interfaces import Example, Request, Sampling
-from stages.models import network as loading
-from stages.models.loading import Device, load_model, load_tokenizer
-from stages.models.network import first_line, library_errors, load_network, rows_of
-from stages.tokens.tokenization import example_tokens, prompt_ids
+from stages.models import network
+from stages.models.config import count_embedding_rows
+from stages.models.device import Device
+from stages.models.library_errors import explain_library_errors, summarize_error
+from stages.models.loading import load_model, load_tokenizer
+from stages.models.network import load_network
+from stages.tokens.tokenization import encode_example, encode_prompt
 from tests.conftest import make_tokenizer
 from tests.models.broken import BROKEN, INDEX, SETTINGS, WEIGHTS, break_model, edit, more
 
@@ -133,7 +136,7 @@ REFUSED: dict[str, tuple[type[SealError], str]] = {
         BadConfig,
         "its tokenizer cannot be loaded: it needs code that comes with it (auto_map), which is ",
     ),
-    "cut off": (BadInput, "model.safetensors: cut off: its header needs at least"),
+    "cut off": (BadInput, "model.safetensors: cut off or damaged, no whole safetensors file"),
     "pointer": (BadInput, "model.safetensors: a Git LFS pointer, not the file; fetch it in its folder: git lfs pull"),
     "tokenizer pointer": (BadInput, "tokenizer.json: a Git LFS pointer"),
     "settings pointer": (BadInput, "config.json: a Git LFS pointer"),
@@ -205,17 +208,17 @@ def test_what_can_be_mended_or_does_no_harm_is_used(folder: Path, name: str) -> 
 @pytest.mark.parametrize("text", ["a <image> b", "<image>", "<image><image> \n"])
 @pytest.mark.parametrize("folder", ["unused beyond"], indirect=True)
 def test_a_special_token_beyond_the_embedding_that_a_text_has_is_letters(folder: Path, text: str) -> None:
-    tokenizer, rows = load_tokenizer(str(folder)), rows_of(str(folder))
+    tokenizer, rows = load_tokenizer(str(folder)), count_embedding_rows(str(folder))
     assert tokenizer("<image>")["input_ids"] == [rows]
     for prompt in ("", text):
-        sequence = example_tokens(tokenizer, Example(prompt, text), end=True).ids
-        for ids in (sequence, prompt_ids(tokenizer, text)):
+        sequence = encode_example(tokenizer, Example(prompt, text), end=True).ids
+        for ids in (sequence, encode_prompt(tokenizer, text)):
             assert rows is not None
             assert max(ids) < rows
             assert text in tokenizer.decode(ids)
     for turns in ([{"role": "user", "content": text}], text):
         tokenizer.chat_template = "{% for each in messages %}{{ each.content }}|{% endfor %}"
-        assert max(example_tokens(tokenizer, Example(turns, text), end=True).ids) < rows
+        assert max(encode_example(tokenizer, Example(turns, text), end=True).ids) < rows
 
 
 def test_words_beyond_the_embedding_are_counted_up_to_the_pad_token() -> None:
@@ -279,7 +282,7 @@ def test_a_checkpoint_in_shards_is_read_as_one(model_dir: Path, tmp_path: Path) 
 def test_rows_are_those_of_the_text_part_also_where_only_the_class_knows_them(tmp_path: Path, stated: bool) -> None:
     text = {"model_type": "gemma3_text", "hidden_size": 32, **({"vocab_size": 77} if stated else {})}
     edit(tmp_path / SETTINGS, model_type="gemma3", text_config=text)
-    assert rows_of(str(tmp_path)) == (77 if stated else 262_208)
+    assert count_embedding_rows(str(tmp_path)) == (77 if stated else 262_208)
 
 
 # ---- whose error it is
@@ -295,19 +298,19 @@ def test_any_error_of_a_library_is_the_models_and_one_of_ours_stays_a_bug(
     with pytest.raises(BadConfig, match="cannot be loaded: LookupError: no such thing; copy or download it"):
         load_model(str(model_dir), CPU)
     monkeypatch.undo()
-    monkeypatch.setattr(loading, "check_report", fail)
+    monkeypatch.setattr(network, "check_report", fail)
     with pytest.raises(LookupError):
         load_model(str(model_dir), CPU)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
 def test_memory_that_runs_out_is_not_the_models_fault(model_dir: Path, error: Exception) -> None:
-    with pytest.raises((MemoryError, OutOfMemory)), library_errors(str(model_dir)):
+    with pytest.raises((MemoryError, OutOfMemory)), explain_library_errors(str(model_dir)):
         raise error
 
 
 def test_a_full_disk_is_not_the_models_fault(model_dir: Path) -> None:
-    with pytest.raises(OSError, match="No space"), library_errors(str(model_dir)):
+    with pytest.raises(OSError, match="No space"), explain_library_errors(str(model_dir)):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -322,4 +325,4 @@ def test_a_full_disk_is_not_the_models_fault(model_dir: Path) -> None:
     ],
 )
 def test_an_error_is_told_on_one_line(error: Exception, words: str) -> None:
-    assert first_line(error) == words
+    assert summarize_error(error) == words

@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM
 
-from stages.models.stacked_lora import EqualRows, Stack
+from stages.models.stacked_lora import EqualRows, LoraStack
 from stages.trainers.batched.attention import use_packed_attention
 from stages.trainers.batched.lora_kernels import PackedLayout
 from stages.trainers.batched.packing import Packing
@@ -38,7 +38,7 @@ def peft_model(network: Any, targets: tuple[str, ...], seed: int = 0) -> Any:
     ).eval()
 
 
-def random_state(stack: Stack, seed: int) -> State:
+def random_state(stack: LoraStack, seed: int) -> State:
     generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.randn(weight.shape, generator=generator, dtype=weight.dtype) / 3
@@ -46,9 +46,9 @@ def random_state(stack: Stack, seed: int) -> State:
     }
 
 
-def filled(network: Any, targets: tuple[str, ...], slots: int) -> tuple[Stack, list[State]]:
+def filled(network: Any, targets: tuple[str, ...], slots: int) -> tuple[LoraStack, list[State]]:
     """A stack with random adapters in its slots, each with a scale of its own."""
-    stack = Stack(network, resolve_targets(network, targets), rank=RANK, slots=slots)
+    stack = LoraStack(network, resolve_targets(network, targets), rank=RANK, slots=slots)
     states = [random_state(stack, seed) for seed in range(slots)]
     for slot, state in enumerate(states):
         stack.load(slot, state, 0.5 + slot)
@@ -84,7 +84,7 @@ def test_the_initial_weights_are_bitwise_pefts_from_the_same_seed(
     qwen_dir: Path, dtype: torch.dtype, targets: tuple[str, ...]
 ) -> None:
     network = AutoModelForCausalLM.from_pretrained(qwen_dir, dtype=dtype)
-    stack = Stack(network, resolve_targets(network, targets), rank=RANK, slots=3)
+    stack = LoraStack(network, resolve_targets(network, targets), rank=RANK, slots=3)
     stack.weights.fill_(9.0)  # what an earlier job left
     for slot, seed in ((2, 7), (0, 123456789), (1, 7)):
         stack.initialise(slot, stack.draw(seed), ALPHA / RANK)
@@ -101,7 +101,7 @@ def test_the_initial_weights_are_bitwise_pefts_from_the_same_seed(
 def test_an_initial_draw_does_not_touch_the_global_generator(model_dir: Path) -> None:
     network = AutoModelForCausalLM.from_pretrained(model_dir)
     before = torch.get_rng_state()
-    stack = Stack(network, resolve_targets(network, ()), rank=RANK, slots=1)
+    stack = LoraStack(network, resolve_targets(network, ()), rank=RANK, slots=1)
     stack.draw(5)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -125,7 +125,7 @@ def test_a_batch_of_adapters_gives_each_ones_own_logits(model_dir: Path, targets
         assert float((found[mine] - plain[mine]).abs().max()) > 1e-3
 
 
-def backward(network: Any, stack: Stack, packing: Packing, *, slots: int) -> None:
+def backward(network: Any, stack: LoraStack, packing: Packing, *, slots: int) -> None:
     """Of the sum of cubes of all that is no filling: behind a norm, that of squares would be mere rounding."""
     with use_packed_attention(network):
         stack.bind(slots)

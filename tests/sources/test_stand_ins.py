@@ -13,8 +13,8 @@ from stages.domains.arc.templates import read_arc_template as read_arc_template
 from stages.domains.arc.templates import read_oracle
 from stages.domains.qa import read_template
 from stages.errors import BadConfig, BadInput, MissingInput, SealError
-from stages.models.inspection import adapter_config
-from stages.models.loading import check_model
+from stages.models.adapter_checks import read_adapter_config
+from stages.models.inspection import check_model
 from stages.services.batch_files import read_answers
 from tests.sources.test_folders import fill, kinds, read, titles
 
@@ -143,7 +143,7 @@ def test_a_model_and_an_adapter_of_pointers_are_called_so_before_anything_is_loa
     with pytest.raises(BadInput) as model:
         check_model(str(folder))
     with pytest.raises(BadInput) as adapter:
-        adapter_config(folder)
+        read_adapter_config(folder)
     assert str(model.value).startswith(f"--model {folder}: {folder}/{name}: {words}")
     assert str(adapter.value).startswith(f"adapter {folder}: {folder}/{name}: {words}")
     (folder / name).unlink()

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from stages import doctor
 from stages.checks import model as health
-from stages.checks.finding import LONGEST, fine, held, of_error
+from stages.checks.finding import LONGEST, fine, from_error, guard
 from stages.doctor import SERVICES, Finding, Wanted, run
 from stages.errors import BadInput, Unavailable
 from stages.judges.base import Case, Verdict
-from stages.models.loading import Device
+from stages.models.device import Device
 from tests.tiny_models import make_adapter, make_llama
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -69,7 +69,7 @@ def test_weights_that_are_cut_off_are_wrong_and_deep_does_not_load_them(model: P
     (model / "model.safetensors").write_bytes(content[:-4])
     found = model_told(model, deep=True)
     assert states(found) == {"model": True, "config": True, "tokenizer": True, "weights": False, "forward": None}
-    assert "cut off: its header needs at least" in found["model weights"].found
+    assert "cut off or damaged, no whole safetensors file" in found["model weights"].found
     assert found["model weights"].advice == "copy or download it again"
 
 
@@ -190,14 +190,14 @@ def test_an_error_is_a_finding_with_its_own_advice_or_that_of_the_check() -> Non
         yield fine("first", "well")
         raise KeyError("x\ny")
 
-    assert list(held("second", "do this", broken)) == [
+    assert list(guard("second", "do this", broken)) == [
         fine("first", "well"),
         Finding("second", False, "KeyError: 'x\\ny'", "do this"),
     ]
-    assert of_error("c", BadInput("x: bad; do that"), "do this") == Finding("c", False, "x: bad", "do that")
-    assert of_error("c", BadInput("x: bad"), "do this") == Finding("c", False, "x: bad", "do this")
-    assert len(of_error("c", ValueError("long " * 999), "do this").found) < LONGEST + 50
-    assert "pip install" in str(of_error("c", ModuleNotFoundError("No module named 'torch'"), "x").advice)
+    assert from_error("c", BadInput("x: bad; do that"), "do this") == Finding("c", False, "x: bad", "do that")
+    assert from_error("c", BadInput("x: bad"), "do this") == Finding("c", False, "x: bad", "do this")
+    assert len(from_error("c", ValueError("long " * 999), "do this").found) < LONGEST + 50
+    assert "pip install" in str(from_error("c", ModuleNotFoundError("No module named 'torch'"), "x").advice)
 
 
 def test_checks_that_break_end_as_findings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_dir: Path) -> None:

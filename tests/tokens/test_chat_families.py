@@ -16,8 +16,8 @@ from stages.domains.qa import QA
 from stages.interfaces import Completion, Example
 from stages.records.record import QaTask
 from stages.records.thoughts import HARMONY, remove_thoughts
-from stages.tokens.chat_templates import turn_end
-from stages.tokens.tokenization import Tokens, decoded, end_tokens, example_tokens, prompt_ids
+from stages.tokens.chat_templates import get_turn_end
+from stages.tokens.tokenization import Tokens, decode_completion, encode_example, encode_prompt, get_stop_ids
 from tests.tokens.chat_families import (
     ASSISTANT,
     BOS,
@@ -64,7 +64,7 @@ def text(tokenizer: PreTrainedTokenizerFast, ids: object) -> str:
 
 
 def whole(made: Example) -> Example:
-    return Example(made.prompt, made.completion, whole=True)
+    return Example(made.prompt, made.completion, loss_on_prompt=True)
 
 
 def targets(tokens: Tokens) -> list[int]:
@@ -74,14 +74,14 @@ def targets(tokens: Tokens) -> list[int]:
 
 def check(family: Family, made: Example) -> None:
     """Loss on the completion and its end, silence on the prompt that sampling has too, and nothing else."""
-    tokens = example_tokens(family.tokenizer, made, end=True)
+    tokens = encode_example(family.tokenizer, made, end=True)
     learned = [label for label in tokens.labels if label != -100]
     said = made.completion.strip() if family.trims else made.completion
     assert text(family.tokenizer, learned) == said + family.end
     assert targets(tokens) == learned
     assert tokens.weight == len(learned)
-    assert text(family.tokenizer, tokens.ids[: tokens.silent]) == family.written(made.prompt) + family.thought
-    assert prompt_ids(family.tokenizer, made.prompt) == list(tokens.ids[: tokens.silent])
+    assert text(family.tokenizer, tokens.ids[: tokens.prompt_tokens]) == family.written(made.prompt) + family.thought
+    assert encode_prompt(family.tokenizer, made.prompt) == list(tokens.ids[: tokens.prompt_tokens])
 
 
 # ---- chats
@@ -111,8 +111,8 @@ def test_the_loss_is_on_the_completion_alone_for_any_grids(family: Family, data:
 @families
 @examples
 def test_a_whole_example_has_the_same_tokens_and_all_of_them_are_learned(family: Family, made: Example) -> None:
-    tokens = example_tokens(family.tokenizer, whole(made), end=True)
-    assert tokens.ids == example_tokens(family.tokenizer, made, end=True).ids
+    tokens = encode_example(family.tokenizer, whole(made), end=True)
+    assert tokens.ids == encode_example(family.tokenizer, made, end=True).ids
     assert tokens.labels == list(tokens.ids)
     assert targets(tokens) == list(tokens.ids[1:])  # nothing predicts the first
 
@@ -120,7 +120,7 @@ def test_a_whole_example_has_the_same_tokens_and_all_of_them_are_learned(family:
 @families
 @examples
 def test_a_start_token_comes_once_and_only_where_the_family_has_one(family: Family, made: Example) -> None:
-    found = text(family.tokenizer, example_tokens(family.tokenizer, made, end=True).ids)
+    found = text(family.tokenizer, encode_example(family.tokenizer, made, end=True).ids)
     assert found.count(BOS) == bool(family.bos)
     assert found.startswith(family.bos)
 
@@ -133,20 +133,20 @@ def test_the_tokens_are_the_templates_own_of_the_finished_chat(family: Family, m
     """
     finished = [*made.prompt, {"role": "assistant", "content": made.completion}]
     theirs = family.tokenizer.apply_chat_template(finished, return_dict=False, date_string="26 Jul 2024")
-    tokens = example_tokens(family.tokenizer, made, end=True)
+    tokens = encode_example(family.tokenizer, made, end=True)
     ours = list(tokens.ids)
     assert theirs[: len(ours)] == ours
-    assert text(family.tokenizer, tokens.ids[: tokens.silent]).endswith(family.thought)
+    assert text(family.tokenizer, tokens.ids[: tokens.prompt_tokens]).endswith(family.thought)
     assert text(family.tokenizer, theirs[len(ours) :]) == ("" if family.bos else "\n")
 
 
 def test_a_turn_is_learned_as_the_template_trims_it() -> None:
     tokenizer = llama_like()
     (_, user) = make_task_prompt([], grid(1, 1))
-    front = text(tokenizer, prompt_ids(tokenizer, [user]))
+    front = text(tokenizer, encode_prompt(tokenizer, [user]))
     assert user["content"] == "[[0]] -> "
     assert front.endswith(f"\n\n[[0]] ->{EOT}{ASSISTANT['llama']}")  # in sampling and training alike
-    tokens = example_tokens(tokenizer, Example([user], "\n a\n"), end=True)
+    tokens = encode_example(tokenizer, Example([user], "\n a\n"), end=True)
     assert text(tokenizer, tokens.ids) == f"{front}a{EOT}"
 
 
@@ -157,7 +157,7 @@ def test_a_template_reads_no_clock() -> None:
     tokenizer = llama_like()
     day = "{{ strftime_now('%Y-%m-%d %H:%M') }} and {{ strftime_now(format='%d %b %Y') }}"
     tokenizer.chat_template = day + "{% for turn in messages %}{{ ': ' + turn.content }}{% endfor %}"
-    front = text(tokenizer, prompt_ids(tokenizer, [{"role": "user", "content": "x"}]))
+    front = text(tokenizer, encode_prompt(tokenizer, [{"role": "user", "content": "x"}]))
     assert front == "2024-07-26 00:00 and 26 Jul 2024: x:"
 
 
@@ -166,19 +166,19 @@ def test_a_template_reads_no_clock() -> None:
 
 @families
 def test_a_model_stops_where_it_is_taught_to(family: Family) -> None:
-    taught = example_tokens(family.tokenizer, EXAMPLES["small grids"], end=True)
+    taught = encode_example(family.tokenizer, EXAMPLES["small grids"], end=True)
     silent = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=None))
-    ends = end_tokens(family.tokenizer, silent)
+    ends = get_stop_ids(family.tokenizer, silent)
     assert ends == {family.tokenizer.eos_token_id, taught.ids[-1]}
-    row = [*taught.ids[taught.silent :], *taught.ids[:5]]
-    assert decoded(family.tokenizer, ends, "a", row).text == EXAMPLES["small grids"].completion
+    row = [*taught.ids[taught.prompt_tokens :], *taught.ids[:5]]
+    assert decode_completion(family.tokenizer, ends, "a", row).text == EXAMPLES["small grids"].completion
 
 
 @pytest.mark.parametrize(("tokenizer", "end"), [(llama_like(end=TEXT_END), TEXT_END), (qwen_like(end=PAD), PAD)])
 @pytest.mark.parametrize("prompt", ["", "Passage:\n"])
 def test_a_text_ends_with_the_tokenizers_end_token(tokenizer: PreTrainedTokenizerFast, end: str, prompt: str) -> None:
-    assert text(tokenizer, example_tokens(tokenizer, Example(prompt, "red"), end=True).ids[-1:]) == end
-    assert text(tokenizer, example_tokens(tokenizer, Example([], "red"), end=True).ids[-1:]) == end
+    assert text(tokenizer, encode_example(tokenizer, Example(prompt, "red"), end=True).ids[-1:]) == end
+    assert text(tokenizer, encode_example(tokenizer, Example([], "red"), end=True).ids[-1:]) == end
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_text_ends_with_the_tokenizers_end_token(tokenizer: PreTrainedTokenize
 def test_the_end_of_a_turn_is_the_templates_or_else_the_tokenizers(template: str | None, end: str) -> None:
     tokenizer = llama_like(end=TEXT_END)
     tokenizer.chat_template = template
-    assert turn_end(tokenizer)[1] == (tokenizer.convert_tokens_to_ids(end),)
+    assert get_turn_end(tokenizer)[1] == (tokenizer.convert_tokens_to_ids(end),)
 
 
 def test_a_blank_that_decodes_to_nothing_is_no_end_of_a_turn() -> None:
@@ -209,15 +209,15 @@ def test_a_blank_that_decodes_to_nothing_is_no_end_of_a_turn() -> None:
     made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", extra_special_tokens=["</s>"])  # noqa: S106
     made.chat_template = "{% for turn in messages %}{{ turn.content + ' </s>' }}{% endfor %}"
     assert made(" </s>")["input_ids"] == [0, 1]
-    assert turn_end(made) == (" ", (1,))
+    assert get_turn_end(made) == (" ", (1,))
 
 
 def test_the_end_of_a_turn_is_found_in_a_tokenizer_read_from_a_directory(tmp_path: Path) -> None:
     llama_like(end=TEXT_END).save_pretrained(tmp_path)
     read = AutoTokenizer.from_pretrained(tmp_path)
-    assert (read.eos_token, turn_end(read)) == (TEXT_END, ("", (read.convert_tokens_to_ids(EOT),)))
-    tokens = example_tokens(read, EXAMPLES["small grids"], end=True)
-    assert tokens == example_tokens(llama_like(end=TEXT_END), EXAMPLES["small grids"], end=True)
+    assert (read.eos_token, get_turn_end(read)) == (TEXT_END, ("", (read.convert_tokens_to_ids(EOT),)))
+    tokens = encode_example(read, EXAMPLES["small grids"], end=True)
+    assert tokens == encode_example(llama_like(end=TEXT_END), EXAMPLES["small grids"], end=True)
 
 
 # ---- base models
@@ -228,12 +228,12 @@ def test_the_end_of_a_turn_is_found_in_a_tokenizer_read_from_a_directory(tmp_pat
 def test_a_text_has_its_start_token_once_and_an_end_only_behind_the_completion(starts: bool, all_of_it: bool) -> None:
     tokenizer = BASES[starts]
     made = make_example(puzzle(2, 3, 4), whole=all_of_it, chat=False)
-    tokens = example_tokens(tokenizer, made, end=True)
-    front = prompt_ids(tokenizer, made.prompt)
+    tokens = encode_example(tokenizer, made, end=True)
+    front = encode_prompt(tokenizer, made.prompt)
     assert text(tokenizer, front) == f"{BOS if starts else ''}{made.prompt}"
     assert list(tokens.ids[: len(front)]) == front
     assert text(tokenizer, tokens.ids[len(front) :]) == made.completion + tokenizer.eos_token
-    assert tokens.silent == (0 if all_of_it else len(front))
+    assert tokens.prompt_tokens == (0 if all_of_it else len(front))
     assert targets(tokens) == list(tokens.ids[1 if all_of_it else len(front) :])
 
 
@@ -242,18 +242,18 @@ def test_no_token_reaches_over_the_end_of_the_prompt() -> None:
     joined = [tokenizer.decode([each]) for each in tokenizer("]] -> [[2]]#")["input_ids"]]
     assert any("-> [" in each for each in joined)  # or this test shows nothing
     for prompt, completion in (("]] -> ", "[[2]]#"), ("]] ->", " [[2]]#")):
-        tokens = example_tokens(tokenizer, Example(prompt, completion), end=True)
-        assert text(tokenizer, tokens.ids[: tokens.silent]) == prompt
-        assert text(tokenizer, tokens.ids[tokens.silent :]) == completion + PAD
+        tokens = encode_example(tokenizer, Example(prompt, completion), end=True)
+        assert text(tokenizer, tokens.ids[: tokens.prompt_tokens]) == prompt
+        assert text(tokenizer, tokens.ids[tokens.prompt_tokens :]) == completion + PAD
 
 
 @pytest.mark.parametrize("starts", [True, False])
 @given(prompt=st.text(st.characters(codec="utf-8"), min_size=1), completion=st.text(st.characters(codec="utf-8")))
 def test_any_text_is_cut_between_prompt_and_completion(starts: bool, prompt: str, completion: str) -> None:
     tokenizer = BASES[starts]
-    tokens = example_tokens(tokenizer, Example(prompt, completion), end=True)
-    assert text(tokenizer, tokens.ids[: tokens.silent]) == (BOS if starts else "") + prompt
-    assert text(tokenizer, tokens.ids[tokens.silent :]) == completion + tokenizer.eos_token
+    tokens = encode_example(tokenizer, Example(prompt, completion), end=True)
+    assert text(tokenizer, tokens.ids[: tokens.prompt_tokens]) == (BOS if starts else "") + prompt
+    assert text(tokenizer, tokens.ids[tokens.prompt_tokens :]) == completion + tokenizer.eos_token
 
 
 # ---- thoughts
@@ -267,7 +267,7 @@ def come(tokenizer: PreTrainedTokenizerFast, written: str, prompt: str = "") -> 
     """The completion of which the model has written these tokens."""
     row = tokenizer(written, add_special_tokens=False)["input_ids"]
     before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    return decoded(tokenizer, {tokenizer.eos_token_id}, "a", row, before)
+    return decode_completion(tokenizer, {tokenizer.eos_token_id}, "a", row, before)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from stages.interfaces import Example
-from stages.tokens.tokenization import decoded, example_tokens, prompt_ids
+from stages.tokens.tokenization import decode_completion, encode_example, encode_prompt
 
 TEXTS = ["the inn is red\nand old", "answer: red. The red inn!", "<s> </s> [INST]", "1. An inn, 2. a red one"]
 SPECIAL = ["<unk>", "<s>", "</s>", "<|im_end|>", "[INST]"]
@@ -129,16 +129,16 @@ def test_prompt_and_completion_are_the_text_to_the_letter(kind: str, prompt: str
         part.replace(kept, ".") if kept else part for part in (f"Q{prompt}".replace("Q", "a"), completion)
     )
     completion = f"{completion}." if completion.endswith("</s>") else completion  # which would be its end
-    tokens = example_tokens(tokenizer, Example(prompt, completion), end=True)
+    tokens = encode_example(tokenizer, Example(prompt, completion), end=True)
     own = " " if kind == "bytes behind a blank" else ""  # which it puts before a text, and does not take off again
     assert plain(tokenizer, tokens.ids) == own + prompt + completion
-    assert list(tokens.ids[: tokens.silent]) == prompt_ids(tokenizer, prompt)
-    assert plain(tokenizer, tokens.ids[: tokens.silent]) == own + prompt
+    assert list(tokens.ids[: tokens.prompt_tokens]) == encode_prompt(tokenizer, prompt)
+    assert plain(tokenizer, tokens.ids[: tokens.prompt_tokens]) == own + prompt
     first = [tokenizer.bos_token] if not isinstance(tokenizer, ByT5Tokenizer) else []
     assert specials(tokenizer, tokens.ids) == [*first, tokenizer.eos_token]
-    answer = decoded(tokenizer, {tokenizer.eos_token_id}, "a", tokens.ids[tokens.silent :])
+    answer = decode_completion(tokenizer, {tokenizer.eos_token_id}, "a", tokens.ids[tokens.prompt_tokens :])
     assert (answer.text, answer.finish) == (completion, "stop")
-    alone = example_tokens(tokenizer, Example("", prompt), end=True)  # a training sequence of `seal adapt`
+    alone = encode_example(tokenizer, Example("", prompt), end=True)  # a training sequence of `seal adapt`
     assert plain(tokenizer, alone.ids) == own + prompt
     assert specials(tokenizer, alone.ids) == [*first, tokenizer.eos_token]
 
@@ -149,8 +149,8 @@ def test_a_control_token_that_is_looked_for_in_normalized_text_is_letters() -> N
     tokenizer.add_special_tokens({"extra_special_tokens": [mark]}, replace_extra_special_tokens=False)
     text = "a<|x|> b <|x|>"
     assert specials(tokenizer, tokenizer(text)["input_ids"]) == ["<s>", "<|x|>"]
-    assert specials(tokenizer, prompt_ids(tokenizer, text)) == ["<s>"]
-    assert plain(tokenizer, prompt_ids(tokenizer, text)) == text
+    assert specials(tokenizer, encode_prompt(tokenizer, text)) == ["<s>"]
+    assert plain(tokenizer, encode_prompt(tokenizer, text)) == text
 
 
 PHI = (
@@ -173,11 +173,11 @@ def test_what_is_said_in_a_chat_is_kept_though_marks_swallow_blanks_or_the_templ
     tokenizer.add_special_tokens({"extra_special_tokens": marks}, replace_extra_special_tokens=False)
     tokenizer.chat_template = template
     turns = [{"role": "user", "content": "the <|end|> inn </s>"}]
-    tokens = example_tokens(tokenizer, Example(turns, said), end=True)
-    front, learned = tokens.ids[: tokens.silent], tokens.ids[tokens.silent :]
-    assert list(front) == prompt_ids(tokenizer, turns)
+    tokens = encode_example(tokenizer, Example(turns, said), end=True)
+    front, learned = tokens.ids[: tokens.prompt_tokens], tokens.ids[tokens.prompt_tokens :]
+    assert list(front) == encode_prompt(tokenizer, turns)
     assert specials(tokenizer, learned) == [end]
-    answer = decoded(tokenizer, {learned[-1]}, "a", learned, front, chat=True)
+    answer = decode_completion(tokenizer, {learned[-1]}, "a", learned, front, chat=True)
     assert (answer.text, answer.finish) == (said, "stop")
 
 
@@ -189,6 +189,6 @@ def test_words_of_a_lower_case_tokenizer_go_on_where_the_prompt_ends() -> None:
     made.train_from_iterator(TEXTS * 20, words)
     made.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, **{"bos_token": "[CLS]", "eos_token": "[SEP]"})
-    tokens = example_tokens(tokenizer, Example("The [SEP] inn is ", "Red"), end=True)
+    tokens = encode_example(tokenizer, Example("The [SEP] inn is ", "Red"), end=True)
     shown = tokenizer.convert_ids_to_tokens(list(tokens.ids))
     assert (shown[0], shown[-3:], shown.count("[SEP]")) == ("[CLS]", ["is", "red", "[SEP]"], 1)

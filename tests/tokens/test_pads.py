@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from stages.errors import BadConfig
 from stages.interfaces import Example, FitConfig, FitJob, PadMode, TrainingSet
-from stages.models.stacked_lora import Stack
-from stages.tokens.tokenization import lesson_tokens, padded
+from stages.models.stacked_lora import LoraStack
+from stages.tokens.tokenization import encode_training_set, pad_sequence
 from stages.trainers.batched.attention import use_packed_attention
 from stages.trainers.batched.lora_kernels import KERNELS, PackedLayout
 from stages.trainers.batched.packing import PackedSequence, Packing
@@ -37,7 +37,7 @@ def make_job(folder: Path, config: FitConfig = FULL, *, name: str = "job") -> Fi
 
 @given(length=st.integers(1, 80), to=st.integers(2, 90), samples=st.none() | st.integers(1, 40))
 def test_samples_stand_for_all_pads_that_predict_something(length: int, to: int, samples: int | None) -> None:
-    tokens = padded(sequence(length), samples, max(length, to), token=1)
+    tokens = pad_sequence(sequence(length), samples, max(length, to), token=1)
     count = max(0, to - 1 - length)
     if to <= length:
         assert tokens.pads is None
@@ -53,7 +53,7 @@ def test_samples_stand_for_all_pads_that_predict_something(length: int, to: int,
 
 
 def test_the_last_token_predicts_the_first_pad_and_the_prompt_stays_silent() -> None:
-    tokens = padded(replace(sequence(4), silent=2), None, 6, token=1)
+    tokens = pad_sequence(replace(sequence(4), prompt_tokens=2), None, 6, token=1)
     ids = tokens.ids
     assert tokens.cells == [
         (ids[0], 0, -100, 1),
@@ -65,7 +65,7 @@ def test_the_last_token_predicts_the_first_pad_and_the_prompt_stays_silent() -> 
 
 
 def test_a_stratum_is_represented_by_its_middle() -> None:
-    pads = padded(sequence(10), 3, 40, token=1).pads  # 29 pads from 10 to 38
+    pads = pad_sequence(sequence(10), 3, 40, token=1).pads  # 29 pads from 10 to 38
     assert pads is not None
     assert (pads.positions, pads.weights) == ((14, 24, 33), (10, 9, 10))
 
@@ -164,8 +164,8 @@ def gradient(model: Path, mode: str, to: int = 300) -> torch.Tensor:
     trainer = BatchedLoraTrainer(str(model), device=FLOAT64)
     config = replace(FULL, pad_mode=mode, pad_to=to)
     lesson = TrainingSet(tuple(Example("", text) for text in TEXTS))
-    tokens = lesson_tokens(make_tokenizer(), trainer.network, lesson, config)
-    stack = Stack(trainer.network, resolve_targets(trainer.network, ()), rank=3, slots=1)
+    tokens = encode_training_set(make_tokenizer(), trainer.network, lesson, config)
+    stack = LoraStack(trainer.network, resolve_targets(trainer.network, ()), rank=3, slots=1)
     stack.weights.copy_(0.2 * torch.randn(stack.weights.shape, generator=torch.Generator().manual_seed(5)))
     packing = Packing([PackedSequence(0, each, 1 / max(1, each.weight)) for each in tokens], torch.device("cpu"))
     with stack, use_packed_attention(trainer.network):

@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from stages.errors import BadConfig, Untrainable
 from stages.interfaces import Example
-from stages.tokens.chat_templates import rendered
-from stages.tokens.tokenization import Tokens, example_tokens, prompt_ids
+from stages.tokens.chat_templates import render_chat
+from stages.tokens.tokenization import Tokens, encode_example, encode_prompt
 from tests.tokens.chat_families import byte_level
 
 FOLDER = Path(trl.__file__).parent / "chat_templates"
@@ -67,17 +67,17 @@ def family(name: str) -> PreTrainedTokenizerFast:
 def written(tokenizer: PreTrainedTokenizerFast, turns: list[dict[str, str]], completion: str) -> tuple[str, str]:
     """The finished chat in the template's own words, and the same where another turn follows."""
     said = [*turns, {"role": "assistant", "content": completion}]
-    return rendered(tokenizer, said), rendered(tokenizer, [*said, {"role": "user", "content": "More."}])
+    return render_chat(tokenizer, said), render_chat(tokenizer, [*said, {"role": "user", "content": "More."}])
 
 
 def check(tokenizer: PreTrainedTokenizerFast, turns: list[dict[str, str]], completion: str) -> Tokens:
-    tokens = example_tokens(tokenizer, Example(turns, completion), end=True)
+    tokens = encode_example(tokenizer, Example(turns, completion), end=True)
     ours, theirs = tokenizer.decode(tokens.ids), written(tokenizer, turns, completion)
     assert any(each.startswith(ours) for each in theirs), (ours[-80:], theirs)
-    assert list(tokens.ids[: tokens.silent]) == prompt_ids(tokenizer, turns)
-    plain = example_tokens(tokenizer, Example(turns, "red"), end=True)
+    assert list(tokens.ids[: tokens.prompt_tokens]) == encode_prompt(tokenizer, turns)
+    plain = encode_example(tokenizer, Example(turns, "red"), end=True)
     assert controls(tokenizer, tokens.ids) == controls(tokenizer, plain.ids)
-    learned = tokenizer.decode(tokens.ids[tokens.silent :])
+    learned = tokenizer.decode(tokens.ids[tokens.prompt_tokens :])
     assert completion.strip() in learned
     assert learned.split(completion.strip())[0].isspace() or learned.startswith(completion.strip())
     return tokens
@@ -99,7 +99,7 @@ def test_a_turn_is_trained_as_the_template_writes_it(name: str, completion: str,
     for turns in (*PROMPTS.values(), [{"role": "user", "content": asked}]):
         if name == "gemma" and turns[0]["role"] == "system":
             with pytest.raises(BadConfig, match="refuses the prompt: System role not supported; use --no-chat"):
-                prompt_ids(tokenizer, turns)
+                encode_prompt(tokenizer, turns)
         else:
             check(tokenizer, turns, completion)
 
@@ -122,12 +122,12 @@ def test_there_are_as_many_templates_as_we_know_of() -> None:
 def test_an_answer_begins_at_once_though_the_template_would_open_a_thought_or_leave_the_channel(
     name: str, front: str
 ) -> None:
-    assert family(name).decode(prompt_ids(family(name), [USER])).endswith(front)
+    assert family(name).decode(encode_prompt(family(name), [USER])).endswith(front)
 
 
 @pytest.mark.parametrize("name", OF_PARTS)
 def test_a_template_that_does_not_write_texts_is_refused(name: str) -> None:
-    for ask in (prompt_ids, lambda tokenizer, turns: example_tokens(tokenizer, Example(turns, "red"), end=True)):
+    for ask in (encode_prompt, lambda tokenizer, turns: encode_example(tokenizer, Example(turns, "red"), end=True)):
         with pytest.raises(
             BadConfig, match=r"^the chat template of the model (refuses|does not write) .*; use --no-chat"
         ):
@@ -142,19 +142,19 @@ def test_a_completion_that_the_template_changes_is_refused_alone(name: str, comp
     with pytest.raises(
         Untrainable, match=r"^the chat template of the model does not write the completion '.*' as it is; "
     ):
-        example_tokens(family(name), Example([USER], completion), end=True)
+        encode_example(family(name), Example([USER], completion), end=True)
 
 
 def test_a_template_that_drops_a_turn_is_refused() -> None:
     tokenizer = family("llama3")
     tokenizer.chat_template = "{% for turn in messages %}{{ turn.content if turn.role != 'system' }}</s>{% endfor %}"
     with pytest.raises(BadConfig, match="does not write what its system says as it is; use --no-chat"):
-        prompt_ids(tokenizer, PROMPTS["a system turn"])
+        encode_prompt(tokenizer, PROMPTS["a system turn"])
 
 
 def test_a_completion_that_ends_with_the_end_of_its_turn_has_no_other() -> None:
     tokenizer = family("gptoss")
-    ended, plain = (example_tokens(tokenizer, Example([USER], text), end=True) for text in ("red<|return|>", "red"))
+    ended, plain = (encode_example(tokenizer, Example([USER], text), end=True) for text in ("red<|return|>", "red"))
     assert ended == plain
 
 
@@ -162,6 +162,6 @@ def test_no_user_can_end_a_turn_whose_marks_are_not_called_special() -> None:
     template = family("deepseek_r1_distill").chat_template
     tokenizer = byte_level(["<s>", "</s>"], chat=template, bos_token="<s>", eos_token="</s>")  # noqa: S106
     tokenizer.add_tokens(["<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"])
-    ids = prompt_ids(tokenizer, [{"role": "user", "content": "a<｜Assistant｜>b"}])
+    ids = encode_prompt(tokenizer, [{"role": "user", "content": "a<｜Assistant｜>b"}])
     assert tokenizer.decode(ids) == "<s><｜User｜>a<｜Assistant｜>b<｜Assistant｜>"
     assert ids.count(tokenizer.convert_tokens_to_ids("<｜Assistant｜>")) == 1

@@ -16,8 +16,8 @@ from stages.errors import BadInput, MissingInput, Unavailable
 from stages.interfaces import MAX_ROW_TOKENS, Example
 from stages.models.loading import load_tokenizer
 from stages.tokens import token_counts as module
-from stages.tokens.token_counts import ANY_CONTEXT, MARKS, Lengths, most_tokens
-from stages.tokens.tokenization import example_tokens
+from stages.tokens.token_counts import ANY_CONTEXT, MARKUP_TOKENS, TokenCounter, token_upper_bound
+from stages.tokens.tokenization import encode_example
 from tests.conftest import ROOT
 from tests.tokens.chat_families import FAMILIES, Family, llama_like
 
@@ -38,7 +38,7 @@ def model(folder: Path, config: dict[str, Any]) -> str:
 
 
 def counted(folder: str, made: Example) -> int:
-    return len(example_tokens(load_tokenizer(folder), made, end=True).ids)
+    return len(encode_example(load_tokenizer(folder), made, end=True).ids)
 
 
 def heavy(code: str) -> str:
@@ -69,7 +69,7 @@ def heavy(code: str) -> str:
 def test_a_row_has_fewer_than_8192_tokens_and_no_more_than_the_context(
     tmp_path: Path, config: dict[str, Any], limit: int
 ) -> None:
-    assert Lengths(model(tmp_path, config)).limit == limit
+    assert TokenCounter(model(tmp_path, config)).limit == limit
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_a_row_has_fewer_than_8192_tokens_and_no_more_than_the_context(
 def test_settings_that_cannot_be_read_are_bad_input(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(BadInput, match=words):
-        Lengths(str(tmp_path)).fits(Example("", "a"))
+        TokenCounter(str(tmp_path)).fits(Example("", "a"))
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingInput, match="no such directory"):
-        Lengths(str(tmp_path / "absent"))
+        TokenCounter(str(tmp_path / "absent"))
     with pytest.raises(BadInput, match=r"it has no config\.json"):
-        Lengths(str(tmp_path))
+        TokenCounter(str(tmp_path))
 
 
 # ---- what fits
@@ -104,7 +104,7 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_row_fits_up_to_the_last_token_of_the_context(tmp_path: Path, over: int) -> None:
     made = square(4)
     exact = counted(model(tmp_path, {"max_position_embeddings": 9}), made)
-    lengths = Lengths(model(tmp_path, {"max_position_embeddings": exact - over}))
+    lengths = TokenCounter(model(tmp_path, {"max_position_embeddings": exact - over}))
     assert lengths.tokens(made) == exact
     assert lengths.fits(made) is not bool(over)
 
@@ -115,13 +115,13 @@ def test_a_row_of_8191_tokens_fits_and_one_of_8192_does_not(tmp_path: Path, over
     room = MAX_ROW_TOKENS - 1 - counted(folder, Example("~", "")) + over
     made = Example("~" * (room + 1), "")
     assert counted(folder, made) == MAX_ROW_TOKENS - 1 + over
-    assert Lengths(folder).fits(made) is not bool(over)
+    assert TokenCounter(folder).fits(made) is not bool(over)
 
 
 def test_a_text_that_is_not_ascii_is_counted() -> None:
     made = Example("", "Ødegård")
-    assert most_tokens(made) is None
-    assert Lengths(TINY).tokens(made) == counted(TINY, made)
+    assert token_upper_bound(made) is None
+    assert TokenCounter(TINY).tokens(made) == counted(TINY, made)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
@@ -130,15 +130,15 @@ def test_a_text_that_is_not_ascii_is_counted() -> None:
 def test_the_bound_is_never_too_small(family: Family, side: int, said: str) -> None:
     bare = [{"role": "system", "content": ""}, {"role": "user", "content": said}]
     for made in (square(side), Example(bare, f"{said}."), Example("", said), Example(said, said)):
-        bound = most_tokens(made)
+        bound = token_upper_bound(made)
         assert bound is not None
-        assert len(example_tokens(family.tokenizer, made, end=True).ids) <= bound
+        assert len(encode_example(family.tokenizer, made, end=True).ids) <= bound
 
 
 def test_the_bound_is_the_characters_and_a_margin_for_each_text() -> None:
     turns = [{"role": "system", "content": "abc"}, {"role": "user", "content": "de"}]
-    assert most_tokens(Example(turns, "f")) == 6 + 3 * MARKS
-    assert most_tokens(Example("abc", "f")) == 4 + 2 * MARKS
+    assert token_upper_bound(Example(turns, "f")) == 6 + 3 * MARKUP_TOKENS
+    assert token_upper_bound(Example("abc", "f")) == 4 + 2 * MARKUP_TOKENS
 
 
 # ---- what is loaded
@@ -149,15 +149,17 @@ def test_the_bound_is_the_characters_and_a_margin_for_each_text() -> None:
 )
 def test_nothing_heavy_is_loaded_for_small_grids(tmp_path: Path, config: dict[str, Any] | None) -> None:
     name = HUB if config is None else model(tmp_path, config)
-    code = f"from stages.tokens.token_counts import *\nassert Lengths({name!r}).fits(Example('a' * 500, 'b' * 500))"
+    code = (
+        f"from stages.tokens.token_counts import *\nassert TokenCounter({name!r}).fits(Example('a' * 500, 'b' * 500))"
+    )
     assert heavy(code) == ""
 
 
 def test_the_tokenizer_is_loaded_once_and_only_to_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(module, "load_tokenizer", lambda name: (asked.append(name), load_tokenizer(name))[1])
-    lengths = Lengths(model(tmp_path, {"max_position_embeddings": 2000}))
-    assert lengths.tokens(square(2)) == most_tokens(square(2))
+    lengths = TokenCounter(model(tmp_path, {"max_position_embeddings": 2000}))
+    assert lengths.tokens(square(2)) == token_upper_bound(square(2))
     assert asked == []
     assert [lengths.tokens(square(side)) for side in (20, 21)] == [
         counted(lengths.model, square(side)) for side in (20, 21)
@@ -166,7 +168,7 @@ def test_the_tokenizer_is_loaded_once_and_only_to_count(tmp_path: Path, monkeypa
 
 
 def test_the_settings_of_a_hub_name_are_asked_for_only_where_a_row_is_long() -> None:
-    lengths = Lengths(HUB)
-    assert lengths.fits(Example("a" * (ANY_CONTEXT - 2 * MARKS), ""))
+    lengths = TokenCounter(HUB)
+    assert lengths.fits(Example("a" * (ANY_CONTEXT - 2 * MARKUP_TOKENS), ""))
     with pytest.raises(Unavailable, match=f"--model {HUB}: its settings cannot be read: "):
-        lengths.fits(Example("a" * (ANY_CONTEXT - 2 * MARKS + 1), ""))
+        lengths.fits(Example("a" * (ANY_CONTEXT - 2 * MARKUP_TOKENS + 1), ""))

@@ -7,8 +7,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from stages.errors import BadConfig, Untrainable
 from stages.interfaces import Example, FitConfig, TrainingSet
-from stages.models.loading import Device, load_model, load_tokenizer
-from stages.tokens.tokenization import Tokens, end_tokens, example_tokens, lesson_tokens, prompt_ids
+from stages.models.device import Device
+from stages.models.loading import load_model, load_tokenizer
+from stages.tokens.tokenization import Tokens, encode_example, encode_prompt, encode_training_set, get_stop_ids
 from tests.conftest import END, make_tokenizer
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
@@ -21,7 +22,7 @@ def taught(tokenizer: PreTrainedTokenizerFast, tokens: Tokens) -> str:
 
 def test_loss_is_on_the_completion_and_the_end_token_after_a_text_prompt() -> None:
     tokenizer = make_tokenizer()
-    tokens = example_tokens(tokenizer, Example("Question:\n", " the answer…\n"), end=True)
+    tokens = encode_example(tokenizer, Example("Question:\n", " the answer…\n"), end=True)
     assert taught(tokenizer, tokens) == " the answer…\n" + END
     assert tokenizer.decode(tokens.ids) == "Question:\n the answer…\n" + END
     assert len(tokens.labels) == len(tokens.ids)
@@ -29,7 +30,7 @@ def test_loss_is_on_the_completion_and_the_end_token_after_a_text_prompt() -> No
 
 def test_loss_is_on_the_completion_and_the_end_token_after_a_chat_prompt(chat_dir: Path) -> None:
     tokenizer = load_tokenizer(str(chat_dir))
-    tokens = example_tokens(tokenizer, Example(MESSAGES, "It was Ada."), end=True)
+    tokens = encode_example(tokenizer, Example(MESSAGES, "It was Ada."), end=True)
     assert taught(tokenizer, tokens) == "It was Ada." + END
     assert tokenizer.decode(tokens.ids) == tokenizer.apply_chat_template(
         [*MESSAGES, {"role": "assistant", "content": "It was Ada."}], tokenize=False
@@ -38,22 +39,22 @@ def test_loss_is_on_the_completion_and_the_end_token_after_a_chat_prompt(chat_di
 
 def test_loss_is_on_every_token_where_the_prompt_is_empty() -> None:
     tokenizer = make_tokenizer()
-    tokens = example_tokens(tokenizer, Example("", "The inn\nis red."), end=True)
+    tokens = encode_example(tokenizer, Example("", "The inn\nis red."), end=True)
     assert taught(tokenizer, tokens) == "The inn\nis red." + END
-    assert tokens.silent == 0
+    assert tokens.prompt_tokens == 0
 
 
 def test_without_the_end_token_there_is_one_target_less() -> None:
     tokenizer = make_tokenizer()
-    with_end = example_tokens(tokenizer, Example("a", "bc"), end=True)
-    without = example_tokens(tokenizer, Example("a", "bc"), end=False)
+    with_end = encode_example(tokenizer, Example("a", "bc"), end=True)
+    without = encode_example(tokenizer, Example("a", "bc"), end=False)
     assert with_end.ids == (*without.ids, tokenizer.eos_token_id)
     assert taught(tokenizer, without) == "bc"
 
 
 @pytest.mark.parametrize("prompt", ["", "Question: "])
 def test_a_start_token_comes_once_and_first(starting_tokenizer: PreTrainedTokenizerFast, prompt: str) -> None:
-    tokens = example_tokens(starting_tokenizer, Example(prompt, "red"), end=True)
+    tokens = encode_example(starting_tokenizer, Example(prompt, "red"), end=True)
     assert starting_tokenizer.decode(tokens.ids) == f"<|im_start|>{prompt}red{END}"
 
 
@@ -61,14 +62,14 @@ def test_a_start_token_comes_once_and_first(starting_tokenizer: PreTrainedTokeni
 def test_an_end_token_that_the_tokenizer_adds_itself_is_not_doubled(
     ending_tokenizer: PreTrainedTokenizerFast, prompt: str
 ) -> None:
-    tokens = example_tokens(ending_tokenizer, Example(prompt, "red"), end=True)
+    tokens = encode_example(ending_tokenizer, Example(prompt, "red"), end=True)
     assert ending_tokenizer.decode(tokens.ids) == f"{prompt}red{END}"
-    assert ending_tokenizer.decode(prompt_ids(ending_tokenizer, "Question: ")) == "Question: "
+    assert ending_tokenizer.decode(encode_prompt(ending_tokenizer, "Question: ")) == "Question: "
 
 
 def test_a_chat_prompt_is_rendered_up_to_the_assistants_turn(chat_dir: Path) -> None:
     tokenizer = load_tokenizer(str(chat_dir))
-    assert tokenizer.decode(prompt_ids(tokenizer, MESSAGES)) == (
+    assert tokenizer.decode(encode_prompt(tokenizer, MESSAGES)) == (
         f"<|im_start|>system\nBe brief.{END}\n<|im_start|>user\nWho?{END}\n<|im_start|>assistant\n"
     )
 
@@ -76,7 +77,7 @@ def test_a_chat_prompt_is_rendered_up_to_the_assistants_turn(chat_dir: Path) -> 
 def test_a_chat_prompt_without_a_chat_template_names_the_way_out(model_dir: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     with pytest.raises(BadConfig, match="has no chat template; use --no-chat"):
-        prompt_ids(tokenizer, MESSAGES)
+        encode_prompt(tokenizer, MESSAGES)
 
 
 @pytest.mark.parametrize(("declared", "ends"), [(None, {0}), (7, {0, 7}), ([7, 8], {0, 7, 8})])
@@ -85,18 +86,18 @@ def test_a_model_stops_at_its_tokenizers_end_token_and_at_its_own(
 ) -> None:
     network = load_model(str(model_dir), Device("cpu", "float32"))
     network.generation_config.eos_token_id = declared
-    assert end_tokens(make_tokenizer(), network) == ends
+    assert get_stop_ids(make_tokenizer(), network) == ends
 
 
 def test_a_chat_template_that_refuses_a_turn_is_said_plainly(chat_dir: Path) -> None:
     tokenizer = load_tokenizer(str(chat_dir))
     tokenizer.chat_template = "{{ raise_exception('no system turns') }}"
     with pytest.raises(BadConfig, match="refuses the prompt: no system turns"):
-        prompt_ids(tokenizer, [{"role": "system", "content": "x"}])
+        encode_prompt(tokenizer, [{"role": "system", "content": "x"}])
 
 
 def test_a_sequence_longer_than_the_models_context_is_refused(model_dir: Path) -> None:
     tokenizer, network = load_tokenizer(str(model_dir)), load_model(str(model_dir), Device("cpu"))
     long = TrainingSet((Example("", "short"), Example("", "passage " * 600)))
     with pytest.raises(Untrainable, match=r"longer than the model's context of 512; split the passage"):
-        lesson_tokens(tokenizer, network, long, FitConfig())
+        encode_training_set(tokenizer, network, long, FitConfig())

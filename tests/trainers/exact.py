@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from stages.models.loading import Device
+from stages.models.device import Device
 from stages.tokens.tokenization import Tokens
 from stages.trainers.batched.attention import use_packed_attention
 from stages.trainers.batched.packing import PackedSequence, Packing

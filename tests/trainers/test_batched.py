@@ -15,8 +15,8 @@ from transformers import (
 
 from stages.interfaces import Example, FitConfig, FitJob, FitResult, TrainingSet
 from stages.models import loading
-from stages.models.loading import Device
-from stages.models.stacked_lora import EqualRows, Stack
+from stages.models.device import Device
+from stages.models.stacked_lora import EqualRows, LoraStack
 from stages.trainers.batched.loop import MAX_UNWRITTEN
 from stages.trainers.batched.trainer import BatchedLoraTrainer, resolve_targets
 from stages.trainers.peft import PeftTrainer
@@ -288,7 +288,7 @@ def test_peft_loads_an_adapter_and_gives_the_logits_of_the_stack(model_dir: Path
     list(trainer.fit(jobs))
     ids = torch.tensor([[9, 8, 70, 6, 120]])
     network = trainer.network
-    stack = Stack(network, resolve_targets(network, ALL), rank=config.rank, slots=2)
+    stack = LoraStack(network, resolve_targets(network, ALL), rank=config.rank, slots=2)
     for slot, job in enumerate(jobs):
         stack.load(slot, weights_of(job.out), config.alpha / config.rank)
     with stack, torch.no_grad():

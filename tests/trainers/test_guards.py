@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from stages.interfaces import Example, FitConfig, FitJob, TrainingSet
-from stages.models.stacked_lora import Stack
+from stages.models.stacked_lora import LoraStack
 from stages.trainers.batched import attention, lora_kernels
 from stages.trainers.batched.loop import TrainingLoop
 from stages.trainers.batched.optimizer import StackedAdamW, Update
@@ -122,7 +122,8 @@ def test_attention_over_the_whole_row_would_leak(model_dir: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("owner", "method"), [(StackedAdamW, "reset"), (StackedAdamW, "move"), (Stack, "move"), (Stack, "initialise")]
+    ("owner", "method"),
+    [(StackedAdamW, "reset"), (StackedAdamW, "move"), (LoraStack, "move"), (LoraStack, "initialise")],
 )
 def test_a_slot_that_is_not_handed_over_whole_would_spoil_the_next_job(
     model_dir: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, method: str

@@ -14,16 +14,11 @@ from hypothesis import strategies as st
 
 from stages.errors import OutOfMemory
 from stages.interfaces import Example, FitConfig, FitJob, TrainingSet
+from stages.models.device import is_out_of_memory
 from stages.trainers.batched import chunked_loss, memory
 from stages.trainers.batched.chunked_loss import get_loss_bytes
 from stages.trainers.batched.loop import TrainingLoop
-from stages.trainers.batched.memory import (
-    PassBudget,
-    count_fitting_adapters,
-    count_fitting_tokens,
-    measure_saved_bytes,
-    out_of_memory,
-)
+from stages.trainers.batched.memory import PassBudget, count_fitting_adapters, count_fitting_tokens, measure_saved_bytes
 from stages.trainers.batched.packing import PackedSequence
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from tests.trainers.exact import (
@@ -208,7 +203,7 @@ def test_another_error_is_not_taken_for_memory(model_dir: Path, tmp_path: Path) 
     trainer = many(model_dir)
     with memory_for(trainer, 80, RuntimeError("shapes do not match")), pytest.raises(RuntimeError, match="shapes"):
         list(trainer.fit(make_jobs(tmp_path)))
-    assert not out_of_memory(RuntimeError("shapes do not match"))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
 # ---- what is planned

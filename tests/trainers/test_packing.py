@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.tokens.tokenization import Pads, Tokens
+from stages.tokens.tokenization import Padding, Tokens
 from stages.trainers.batched.lora_kernels import KERNELS
 from stages.trainers.batched.packing import PackedSequence, Packing, get_padded_width
 from tests.trainers.exact import packed, sequence
@@ -28,7 +28,7 @@ def test_rows_of_like_length_lie_together_and_positions_begin_anew() -> None:
 
 
 def test_pads_lie_behind_the_sequences_of_their_block_with_weights_of_their_own() -> None:
-    padded = Tokens((7, 8, 9), 0, Pads(1, (4, 6), (2, 3)))
+    padded = Tokens((7, 8, 9), 0, Padding(1, (4, 6), (2, 3)))
     packing = Packing([PackedSequence(0, padded, 0.5), PackedSequence(1, replace(padded, ids=(5, 6, 4)), 0.25)], CPU)
     assert packing.ids.tolist() == [7, 8, 9, 5, 6, 4, 1, 1, 1, 1, *[0] * 6]
     assert packing.positions.tolist() == [0, 1, 2, 0, 1, 2, 4, 6, 4, 6, *[0] * 6]
@@ -101,4 +101,4 @@ def test_the_width_of_a_row_depends_on_its_own_length_alone_and_wastes_at_most_a
 
 def with_pads(length: int, pads: int) -> Tokens:
     tokens = sequence(length)
-    return replace(tokens, pads=Pads(1, tuple(range(70, 70 + pads)), (1,) * pads)) if pads else tokens
+    return replace(tokens, pads=Padding(1, tuple(range(70, 70 + pads)), (1,) * pads)) if pads else tokens

@@ -21,7 +21,7 @@ from transformers import (
 
 from stages.errors import BadConfig, NoSpace
 from stages.interfaces import Example, FitConfig, FitJob, TrainingSet
-from stages.models.loading import Device
+from stages.models.device import Device
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from stages.trainers.peft import PeftTrainer, make_schedule
 from tests.conftest import make_tokenizer

@@ -18,10 +18,11 @@ from trl import SFTConfig, SFTTrainer
 from stages import filter as filter_stage
 from stages.errors import BadConfig, NoSpace
 from stages.interfaces import Example, NullProgress, SftConfig
-from stages.models.loading import Device, load_model, load_tokenizer
+from stages.models.device import Device
+from stages.models.loading import load_model, load_tokenizer
 from stages.records.pairs import read_pair
 from stages.records.record import Checkpoint, Message, to_json
-from stages.tokens.tokenization import example_tokens
+from stages.tokens.tokenization import encode_example
 from stages.trainers.sft import SupervisedTrainer, check_saving, get_shared_weights
 from tests.conftest import END, make_tokenizer
 from tests.invented import a_line, numbered
@@ -199,7 +200,7 @@ def test_lines_of_others_are_learned_on_their_completions_alone(
     chat_dir: Path, line: dict[str, Any], shown: str, learned: list[str]
 ) -> None:
     tokenizer = load_tokenizer(str(chat_dir))
-    tokens = [example_tokens(tokenizer, example, end=True) for example in read_pair(line).examples]
+    tokens = [encode_example(tokenizer, example, end=True) for example in read_pair(line).examples]
     assert tokenizer.decode(tokens[-1].ids) == shown
     assert [tokenizer.decode([label for label in each.labels if label >= 0]) for each in tokens] == learned
 
@@ -220,7 +221,7 @@ def test_trl_itself_takes_the_lines_of_filter_and_learns_the_same(
         processing_class=load_tokenizer(str(chat_dir)),
     )
     (theirs,) = trainer.train_dataset
-    (ours,) = [example_tokens(load_tokenizer(str(chat_dir)), example, end=True) for example in read_pair(pair).examples]
+    (ours,) = [encode_example(load_tokenizer(str(chat_dir)), example, end=True) for example in read_pair(pair).examples]
     assert tuple(theirs["input_ids"][: len(ours.ids)]) == ours.ids
     assert theirs["labels"][: len(ours.ids)] == ours.labels
     assert make_tokenizer().decode(theirs["input_ids"][len(ours.ids) :]) == ("" if isinstance(prompt, str) else "\n")

@@ -14,7 +14,7 @@ import torch
 from stages.engines.hf import HFEngine
 from stages.engines.vllm import VLLMEngine
 from stages.interfaces import Completion, Request, Sampling
-from stages.models.loading import Device
+from stages.models.device import Device
 from tests.conftest import ROOT
 from tests.engines.test_hf_adapters import KINDS, make_adapter
 from tests.tiny_models import make_llama

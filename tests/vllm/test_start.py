@@ -13,7 +13,7 @@ from stages.engines.hf import HFEngine
 from stages.engines.vllm import VLLMEngine
 from stages.engines.vllm_adapters import RANKS
 from stages.errors import BadConfig, BadInput, OutOfMemory
-from stages.models.loading import Device
+from stages.models.device import Device
 from tests.conftest import ROOT, make_tokenizer
 from tests.engines.test_hf_adapters import make_adapter
 from tests.tiny_models import make_llama

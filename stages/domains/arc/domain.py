@@ -193,7 +193,7 @@ def _training_rows(
 
     rows = make_training_tasks(shown, groups, seed=seed, is_short=is_short)
     examples = tuple(made[row.puzzle] for row in rows)
-    return Training(rows, examples, tuple(replace(each, whole=True) for each in examples))
+    return Training(rows, examples, tuple(replace(each, loss_on_prompt=True) for each in examples))
 
 
 def _grid_task(task: Task) -> ArcTask:

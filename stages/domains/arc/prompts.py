@@ -92,7 +92,11 @@ def answer_text(output: Grid) -> str:
 def make_example(puzzle: Puzzle, *, whole: bool, chat: bool = True) -> Example:
     """A puzzle as a training sequence: the loss on the answer (train_using_output_tokens), or on all tokens."""
     turns, said = make_task_prompt(puzzle.shown, puzzle.asked.input), answer_text(puzzle.asked.output)
-    return Example(turns, said, whole=whole) if chat else Example(join_messages(turns), f" {said}", whole=whole)
+    return (
+        Example(turns, said, loss_on_prompt=whole)
+        if chat
+        else Example(join_messages(turns), f" {said}", loss_on_prompt=whole)
+    )
 
 
 def join_messages(turns: Messages) -> str:

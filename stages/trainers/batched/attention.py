@@ -11,9 +11,9 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from stages.errors import BadConfig
-from stages.models.lora_targets import linear_layers
-from stages.tokens.tokenization import Tokens, longest_sequence
-from stages.trainers.batched.memory import out_of_memory
+from stages.models.device import is_out_of_memory
+from stages.models.lora_targets import find_linear_layers
+from stages.tokens.tokenization import Tokens, get_max_length
 from stages.trainers.batched.packing import AttentionBlock, PackedSequence, Packing
 
 _ATTENTION = "seal_packed"
@@ -95,7 +95,7 @@ def check_packable(network: Any) -> None:
         plain = _trial(network, _TRIAL)
         packed = _trial(network, _TRIAL, _trial_packing(network, "bmm"))
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, RuntimeError) and out_of_memory(error):
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise
         raise BadConfig(
             f"this architecture cannot be trained packed ({type(error).__name__} in it); use --trainer peft"
@@ -143,7 +143,7 @@ def _in_training(network: Any, plain: TrialResult) -> Iterator[tuple[TrialResult
             yield plain, _trial(network.train(), _TRIAL)
             if all(torch.equal(*each) for each in zip(before, _chance(network), strict=True)):
                 return
-            length = min(MANY, longest_sequence(network.config) or MANY)
+            length = min(MANY, get_max_length(network.config) or MANY)
             words = min(MANY, len(network.get_input_embeddings().weight) - 2)
             row = Tokens(tuple(2 + place % words for place in range(length)), 0)
             plain = _trial(network.eval(), [row])
@@ -171,7 +171,7 @@ def _trial(network: Any, rows: Sequence[Tokens], packing: Packing | None = None)
         parts = out if isinstance(out, tuple) else (out,)
         layers.extend(each for each in parts if isinstance(each, Tensor) and each.requires_grad)
 
-    hooks = [layer.register_forward_hook(note) for layer in linear_layers(network).values()]
+    hooks = [layer.register_forward_hook(note) for layer in find_linear_layers(network).values()]
     hooks.append(network.get_input_embeddings().register_forward_hook(begin))
     try:
         with torch.enable_grad():

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from stages.interfaces import FitJob, FitResult, Progress
-from stages.models.stacked_lora import Stack
-from stages.tokens.tokenization import Tokens, longest_sequence
+from stages.models.device import is_out_of_memory
+from stages.models.stacked_lora import LoraStack
+from stages.tokens.tokenization import Tokens, get_max_length
 from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy, get_loss_bytes
 from stages.trainers.batched.lora_kernels import PackedLayout
-from stages.trainers.batched.memory import PassBudget, count_fitting_tokens, measure_saved_bytes, out_of_memory
+from stages.trainers.batched.memory import PassBudget, count_fitting_tokens, measure_saved_bytes
 from stages.trainers.batched.optimizer import StackedAdamW, Update
 from stages.trainers.batched.packing import ALIGNMENT, PackedSequence, Packing
 from stages.trainers.peft import AdapterBase, explain_divergence, explain_overflow, make_schedule, write_adapter
@@ -66,7 +67,7 @@ _DRAWN_AHEAD = 4  # initial weights of jobs that wait for a slot
 class TrainingLoop:
     """Trains jobs as slots of a stack that lies on the network. Call `run` once."""
 
-    def __init__(self, network: Any, stack: Stack, ways: KernelOptions, progress: Progress) -> None:
+    def __init__(self, network: Any, stack: LoraStack, ways: KernelOptions, progress: Progress) -> None:
         self.network, self.stack, self.progress = network, stack, progress
         self.path, self.ragged = _path_for(stack, ways.path), ways.ragged
         self.optimizer = StackedAdamW(stack.weights, stack.grads)
@@ -148,7 +149,7 @@ class TrainingLoop:
                 self._tell(done)
                 continue
             except RuntimeError as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             self.stack.grads.zero_()  # here the error is gone, and with it what its frames held
             if self.stack.device.type == "cuda":
@@ -186,11 +187,11 @@ class TrainingLoop:
     def _tokens_that_fit(self) -> int:
         """By a trial of two short sequences."""
         stacked = self.stack.weights.numel() * self.stack.weights.element_size()
-        longest = longest_sequence(self.network.config)
+        longest = get_max_length(self.network.config)
         try:
             return count_fitting_tokens(self.needed, 3 * stacked, self.stack.device, longest=longest)
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return 1
 
@@ -218,7 +219,7 @@ def _ahead(
         yield waiting.popleft().result()
 
 
-def _outcome(resident: ActiveJob, row: Tensor, stack: Stack, base: AdapterBase) -> FitResult:
+def _outcome(resident: ActiveJob, row: Tensor, stack: LoraStack, base: AdapterBase) -> FitResult:
     """What came of a job whose weights are now `row`: its directory, complete, or why there is none."""
     job, losses = resident.job, torch.stack(resident.losses).tolist()
     error = explain_divergence(losses) or explain_overflow([row])
@@ -234,7 +235,7 @@ def _outcome(resident: ActiveJob, row: Tensor, stack: Stack, base: AdapterBase) 
     )
 
 
-def _path_for(stack: Stack, path: str) -> str:
+def _path_for(stack: LoraStack, path: str) -> str:
     """The path, but bmm where the grouped kernel cannot take the stack: sizes must be multiples of 8, never float64."""
     sizes = {stack.rank} | {size for each in stack.layers for size in (each.base.in_features, each.base.out_features)}
     fits = stack.weights.dtype != torch.float64 and all(size % 8 == 0 for size in sizes)

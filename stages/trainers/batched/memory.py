@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from stages.errors import OutOfMemory
+from stages.models.device import get_free_bytes
 from stages.trainers.batched.packing import PackedSequence
 
 # More gains nothing: a GPU is saturated, a CPU's cache is full (tests/bench/bench_inner_loop.py).
 MAX_ADAPTERS = 64
 MAX_TOKENS = {"cuda": 16_384, "cpu": 2048}
-_SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # a CPU's allocator, CUDA, cuBLAS
 MEMORY_SHARE = 0.8  # of the free memory that a pass may plan with; the rest is for what is not counted
 
 
@@ -53,21 +53,6 @@ class PassBudget:
         self.tokens = max(1, sum(self.cost(row) for row in failed) // 2)
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether this is the device's memory running out. Not everything that allocates has a class of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _SHORT_OF_MEMORY)
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that can still be had."""
-    if device.type == "cuda":
-        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + held
-    import psutil
-
-    return int(psutil.virtual_memory().available)
-
-
 def count_fitting_adapters(network: Any, names: Sequence[str], rank: int) -> int:
     """How many adapters of these layers to work on at once: fp32 masters, gradients, two moments and a working copy.
 
@@ -75,7 +60,7 @@ def count_fitting_adapters(network: Any, names: Sequence[str], rank: int) -> int
     """
     layers = [network.get_submodule(name) for name in names]
     width: int = rank * sum(layer.in_features + layer.out_features for layer in layers)
-    room = free_bytes(network.device) // 2 // (5 * width * 4)
+    room = get_free_bytes(network.device) // 2 // (5 * width * 4)
     return max(1, min(room, MAX_ADAPTERS))
 
 
@@ -90,7 +75,7 @@ def count_fitting_tokens(
     long = min(48, longest or 48)
     short = long // 3
     each = max(1, (saved(long) - saved(short)) // (long - short))
-    room = int(MEMORY_SHARE * (free_bytes(device) - reserved))
+    room = int(MEMORY_SHARE * (get_free_bytes(device) - reserved))
     return max(1, min(room // each, MAX_TOKENS.get(device.type, 512)))
 
 

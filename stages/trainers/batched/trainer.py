@@ -14,10 +14,11 @@ import torch
 from stages.errors import BadConfig, Untrainable
 from stages.files import check_space
 from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, failed
-from stages.models.loading import Device, load_model, load_tokenizer
-from stages.models.lora_targets import follows_rows
-from stages.models.stacked_lora import Stack
-from stages.tokens.tokenization import lesson_tokens
+from stages.models.device import Device
+from stages.models.loading import load_model, load_tokenizer
+from stages.models.lora_targets import is_row_wise
+from stages.models.stacked_lora import LoraStack
+from stages.tokens.tokenization import encode_training_set
 from stages.trainers.batched.attention import check_packable, has_varlen_kernel, use_packed_attention
 from stages.trainers.batched.loop import ActiveJob, KernelOptions, TrainingLoop
 from stages.trainers.batched.memory import MAX_ADAPTERS, count_fitting_adapters
@@ -71,14 +72,14 @@ class BatchedLoraTrainer:
             yield from self._fit_group(rank, layers, members, progress)
 
     def _prepare(self, job: FitJob) -> ActiveJob:
-        sequences = lesson_tokens(self.tokenizer, self.network, job.lesson, job.config, packed=True)
+        sequences = encode_training_set(self.tokenizer, self.network, job.lesson, job.config, packed=True)
         return ActiveJob(job, sequences, list(plan_steps(len(sequences), job.config, job.seed)))
 
     def _fit_group(
         self, rank: int, names: Sequence[str], members: Sequence[ActiveJob], progress: Progress
     ) -> Iterator[FitResult]:
         slots = min(len(members), self.slots or count_fitting_adapters(self.network, names, rank))
-        with use_packed_attention(self.network), Stack(self.network, names, rank=rank, slots=slots) as stack:
+        with use_packed_attention(self.network), LoraStack(self.network, names, rank=rank, slots=slots) as stack:
             needed = len(members) * (stack.weights[0].nbytes + SETTINGS_BYTES)
             check_space(members[0].job.out.parent, needed, f"{len(members)} adapters")
             yield from TrainingLoop(self.network, stack, self.ways, progress).run(members, self.base)
@@ -103,7 +104,7 @@ def resolve_targets(network: Any, targets: Sequence[str]) -> list[str]:
         wrapped.unload()
     for name, layer in layers.items():
         inside = layer is not network.get_output_embeddings() and isinstance(layer, torch.nn.Linear)
-        if not inside or not follows_rows(network, name):
+        if not inside or not is_row_wise(network, name):
             needs = "not a linear layer inside the blocks that sees every token, as --trainer batched needs"
             raise BadConfig(f"layer {name}: {needs}; use --trainer peft")
     return list(layers)
