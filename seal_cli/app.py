@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from seal_cli.exit_codes import UsageError, exit_on_signals, report
+from seal_cli.exit_codes import UsageError, exit_on_signals, report_error
 from seal_cli.flags.expand import expand
 from seal_cli.flags.options import Quiet
-from seal_cli.help import Command
+from seal_cli.help import TitledCommand
 from seal_cli.runs.manifest import version_of
 from seal_cli.terminal.console import be_quiet, clean
 
@@ -51,19 +51,19 @@ COMMANDS = {  # name: (where it is, what it does)
     "sft": ("seal_cli.commands.sft:sft", "sft lines → a model directory, the next round's --model"),
     "report": ("seal_cli.commands.report:report", "score lines → a table and a plot"),
     "merge": ("seal_cli.commands.merge:merge", "the shards of a run → its lines"),
-    "gc": ("seal_cli.commands.gc:collect", "a run → its adapters that no line names, listed or removed"),
+    "gc": ("seal_cli.commands.gc:collect_waste", "a run → its adapters that no line names, listed or removed"),
     "doctor": ("seal_cli.commands.doctor:doctor", "what is wrong with this machine or model, and what to type"),
     "schema": ("seal_cli.commands.schema:schema", "the JSON Schema of every line"),
 }
-NEEDS_ARGUMENTS = ("tasks", "report")  # without any, they show their help
-SETTINGS = {"help_option_names": ["-h", "--help"]}
+_NEEDS_ARGUMENTS = ("tasks", "report")  # without any, they show their help
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
-class Commands(Mapping[str, Any]):
+class _Commands(Mapping[str, Any]):
     """The commands by name, each imported when it is asked for."""
 
     def __getitem__(self, name: str) -> Any:
-        return load_command(name)
+        return _load_command(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)
@@ -72,11 +72,11 @@ class Commands(Mapping[str, Any]):
         return len(COMMANDS)
 
 
-class Group(TyperGroup):
+class _Group(TyperGroup):
     """All commands. The help says what each of them does, wrapped and not cut off, and imports none."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**{**settings, "commands": Commands()})
+        super().__init__(**{**settings, "commands": _Commands()})
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [*COMMANDS]
@@ -87,17 +87,17 @@ class Group(TyperGroup):
 
 
 @cache
-def load_command(name: str) -> Any:
+def _load_command(name: str) -> Any:
     """Imports a command and reads its options. Raises KeyError for an unknown one."""
     place, does = COMMANDS[name]
     module, _, function = place.partition(":")
-    app = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=SETTINGS)
-    declare = app.command(name, cls=Command, short_help=does, no_args_is_help=name in NEEDS_ARGUMENTS)
-    declare(guard(name, expand(getattr(import_module(module), function))))
+    app = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=_SETTINGS)
+    declare = app.command(name, cls=TitledCommand, short_help=does, no_args_is_help=name in _NEEDS_ARGUMENTS)
+    declare(_guard(name, expand(getattr(import_module(module), function))))
     return typer.main.get_command(app)
 
 
-def guard(name: str, command: Callable[..., int]) -> Callable[..., int]:
+def _guard(name: str, command: Callable[..., int]) -> Callable[..., int]:
     """The command with `--quiet`, and with every way of ending turned into an exit code and a plain message."""
 
     @wraps(command)
@@ -106,10 +106,10 @@ def guard(name: str, command: Callable[..., int]) -> Callable[..., int]:
             be_quiet()
         exit_on_signals()
         try:
-            refuse_infinite(name, options)
+            _refuse_infinite(name, options)
             return command(**options)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
-            return report(error)
+            return report_error(error)
 
     options = [*signature(command).parameters.values()]
     options.append(Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=Quiet))
@@ -118,7 +118,7 @@ def guard(name: str, command: Callable[..., int]) -> Callable[..., int]:
     return run
 
 
-def refuse_infinite(command: str, options: Mapping[str, object]) -> None:
+def _refuse_infinite(command: str, options: Mapping[str, object]) -> None:
     """Raises UsageError for infinity and nan: JSON lines, which say what was asked for, have no such number."""
     for name, value in options.items():
         if isinstance(value, float) and not isfinite(value):
@@ -129,27 +129,27 @@ def refuse_infinite(command: str, options: Mapping[str, object]) -> None:
 def make_app() -> typer.Typer:
     """The app with all its commands."""
     app = typer.Typer(
-        cls=Group,
+        cls=_Group,
         help=HELP,
         no_args_is_help=True,
         add_completion=True,
         rich_markup_mode=None,
-        context_settings=SETTINGS,
+        context_settings=_SETTINGS,
     )
-    app.callback()(start)
+    app.callback()(_start)
     return app
 
 
-def show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     """Prints the version of the installed package and ends."""
     if wanted:
         sys.stdout.write(f"seal {version_of('seal-toolkit') or 'from a checkout that is not installed'}\n")
         raise typer.Exit
 
 
-def start(
+def _start(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Print seal's version and end.")
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print seal's version and end.")
     ] = False,
 ) -> None:
     """What comes before a command."""
@@ -157,9 +157,9 @@ def start(
 
 def main() -> None:
     """The console script. A command's return value is the exit code."""
-    ensure_stderr()
-    reduce_gc()
-    use_reproducible_matmul()
+    _ensure_stderr()
+    _reduce_gc()
+    _use_reproducible_matmul()
     try:
         code = make_app()(prog_name="seal", standalone_mode=False)
     except typer.Abort:
@@ -169,20 +169,20 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-def ensure_stderr() -> None:
+def _ensure_stderr() -> None:
     """If stderr is closed (`2>&-`), sends it to /dev/null. stdout's own descriptor is kept for records."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
         os.dup2(sys.stderr.fileno(), 2)
 
 
-def reduce_gc() -> None:
+def _reduce_gc() -> None:
     """Collects garbage less often, which saves each stage a second: what torch makes on import stays anyway."""
     gc.set_threshold(100_000, 20, 20)
     atexit.register(gc.freeze)
 
 
-def use_reproducible_matmul() -> None:
+def _use_reproducible_matmul() -> None:
     """Makes MKL take each row of a matrix product the same way, however many rows there are (Intel's strict CNR).
 
     One of the things that make an adapter the same to the last bit in any company (stages/checks/invariance.py). It
@@ -199,12 +199,12 @@ def report_usage(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "seal"
     bare = type(error).__name__ == "NoArgsIsHelpError"  # its message is the whole help
-    message = explain_value(error) or show()
+    message = _explain_value(error) or show()
     sys.stderr.write(f"{message}\n" if bare else clean(f"seal: {message} (see `{path} --help`)\n"))
     return getattr(error, "exit_code", 2)
 
 
-def explain_value(error: Exception) -> str | None:
+def _explain_value(error: Exception) -> str | None:
     """`--rank x: should be a valid integer` for a value that an option cannot take; None for other errors."""
     cause, param = error.__cause__, getattr(error, "param", None)
     if param is None or cause is None or not hasattr(cause, "errors"):

@@ -55,13 +55,13 @@ def code_of(error: BaseException) -> int:
 
 
 def is_signal(error: BaseException) -> bool:
-    """Whether it is how Ctrl-C, SIGTERM or the terminal's end reaches us."""
+    """True for the ways in which Ctrl-C, SIGTERM and the terminal's end reach us."""
     code = getattr(error, "code", None)
     return isinstance(error, KeyboardInterrupt) or code in (INTERRUPTED, TERMINATED, 128 + signal.SIGHUP)
 
 
-def report(error: BaseException) -> int:
-    """Says on stderr what went wrong and returns the exit code. A closed pipe is silent."""
+def report_error(error: BaseException) -> int:
+    """Say on stderr what went wrong and return the exit code. A closed pipe is silent."""
     code = code_of(error)
     if code == BUG and not isinstance(error, errors.SealError):
         say("".join(traceback.format_exception(error)).rstrip())
@@ -87,7 +87,7 @@ def _io_message(error: BaseException) -> str:
 
 
 def exit_on_signals() -> None:
-    """Makes SIGTERM, and the terminal's end, unwind like an error, so that files are closed and temporary names go."""
+    """Let SIGTERM, and the terminal's end, unwind like an error, so that files are closed and temporary names go."""
 
     def leave(signum: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + signum)

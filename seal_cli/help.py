@@ -4,13 +4,13 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from seal_cli.flags.options import LINES, OWN
+from seal_cli.flags.options import LINES_PANEL, OWN_PANEL
 
-ARGUMENTS = "Arguments"
-PANELS = (ARGUMENTS, OWN, "Training", "Sampling", "Judge", "Engine and device", "Servers", LINES)
+_ARGUMENTS = "Arguments"
+PANELS = (_ARGUMENTS, OWN_PANEL, "Training", "Sampling", "Judge", "Engine and device", "Servers", LINES_PANEL)
 
 
-class Command(TyperCommand):
+class TitledCommand(TyperCommand):
     """A command whose help sorts its options under titles."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -26,5 +26,5 @@ class Command(TyperCommand):
 def _panel_of(param: Any) -> str:
     """The title that a parameter stands under."""
     if param.param_type_name == "argument":
-        return ARGUMENTS
-    return LINES if param.name == "help" else param.rich_help_panel or OWN
+        return _ARGUMENTS
+    return LINES_PANEL if param.name == "help" else param.rich_help_panel or OWN_PANEL

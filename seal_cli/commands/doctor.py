@@ -18,7 +18,7 @@ from stages.errors import BadConfig, Unavailable
 from stages.judges.factory import JUDGE_KEYS
 from stages.models.choice import quiet_libraries
 
-WORDS = {True: "ok", False: "wrong", None: "unknown"}
+_WORDS = {True: "ok", False: "wrong", None: "unknown"}
 
 
 def doctor(
@@ -46,9 +46,9 @@ def doctor(
             quiet_libraries()
     findings = []
     for finding in stage.run(wanted, key=key_from(ENGINE_KEYS), judge_key=key_from(JUDGE_KEYS)):
-        findings.append(print_finding(finding, stdout if json_lines else None))
-    counts = [sum(finding.ok is state for finding in findings) for state in WORDS]
-    told = ", ".join(f"{count} {word}" for count, word in zip(counts, WORDS.values(), strict=True))
+        findings.append(_print_finding(finding, stdout if json_lines else None))
+    counts = [sum(finding.ok is state for finding in findings) for state in _WORDS]
+    told = ", ".join(f"{count} {word}" for count, word in zip(counts, _WORDS.values(), strict=True))
     note(f"seal doctor: {told}, {time.monotonic() - started:.1f} s")
     bad = {finding.check for finding in findings if finding.ok is False}
     if not bad:
@@ -56,20 +56,20 @@ def doctor(
     return exit_codes.CODES[Unavailable if bad <= set(stage.SERVICES) else BadConfig]
 
 
-def print_finding(finding: Finding, stdout: int | None) -> Finding:
+def _print_finding(finding: Finding, stdout: int | None) -> Finding:
     """Writes a line on stderr, and one of JSON where there is a descriptor for it.
 
     Texts, some of them from files and servers, are put on one line each and without control characters.
     """
-    advice = None if finding.advice is None else join_lines(finding.advice)
-    finding = replace(finding, found=join_lines(finding.found), advice=advice)
+    advice = None if finding.advice is None else _join_lines(finding.advice)
+    finding = replace(finding, found=_join_lines(finding.found), advice=advice)
     write = say if finding.ok is False else note
-    write(f"{WORDS[finding.ok]:<8}{finding.check}: {finding.found}{f' → {advice}' if advice else ''}")
+    write(f"{_WORDS[finding.ok]:<8}{finding.check}: {finding.found}{f' → {advice}' if advice else ''}")
     if stdout is not None:
         to_stdout(stdout, (json.dumps(asdict(finding), ensure_ascii=False) + "\n").encode("utf-8", "replace"))
     return finding
 
 
-def join_lines(text: str) -> str:
+def _join_lines(text: str) -> str:
     """The text on one line, without control characters."""
     return " ".join(clean(text).split())

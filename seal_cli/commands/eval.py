@@ -43,7 +43,7 @@ def evaluate(
         typer.Option(
             metavar="N",
             min=1,
-            help=f"Most tokens of an answer. [default: {opt.default('answering', 'max_tokens')}]",
+            help=f"Most tokens of an answer. [default: {opt.describe_default('answering', 'max_tokens')}]",
             rich_help_panel=Sampling.panel,
         ),
     ] = None,

@@ -12,7 +12,7 @@ from stages import gc as stage
 from stages.files import format_megabytes
 
 
-def collect(
+def collect_waste(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run: its lines and its adapters.")],
     remove: Annotated[bool, typer.Option("--remove", help="Remove them, too.")] = False,
 ) -> int:

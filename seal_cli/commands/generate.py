@@ -33,13 +33,15 @@ class WritingFlags:
             metavar="NAME|FILE",
             help="implications, implications-long, implications-very-long, rewrite, self-qa, none (passage only), "
             "or a file with {title} and {context}. For ARC: tools, oracle or oracle:FILE (a self-edit by hand), or a "
-            f"file with {{demonstrations}}. [default: {opt.default('template')}]",
+            f"file with {{demonstrations}}. [default: {opt.describe_default('template')}]",
             autocompletion=opt.offer(*TEMPLATES),
         ),
     ] = None
     k: Annotated[
         int | None,
-        typer.Option("-k", metavar="N", min=1, help=f"Self-edits per task. [default: {opt.default('samples')}]"),
+        typer.Option(
+            "-k", metavar="N", min=1, help=f"Self-edits per task. [default: {opt.describe_default('samples')}]"
+        ),
     ] = None
     retry_invalid: Annotated[
         int, typer.Option(metavar="N", min=0, help="Ask again up to N times where a self-edit cannot be read.")

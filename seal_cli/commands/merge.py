@@ -37,22 +37,22 @@ def merge(
       seal merge adapters-*.jsonl -o adapters.jsonl
       sbatch --array=$(seal merge adapters-*.jsonl --missing) job.sh
     """
-    shards = [read_shard(path) for path in files]
+    shards = [_read_shard(path) for path in files]
     if missing:
         stage.check(shards)
         absent = stage.list_missing(shards)
         to_stdout(claim_stdout(), f"{stage.format_array(absent)}\n".encode() if absent else b"")
         return 0
     with Run("merge", output=run.output, overwrite=run.overwrite) as current:
-        allowed = allow_empty or any(count_in(path, "read") for path in files)  # filter may have kept nothing of them
+        allowed = allow_empty or any(_count_in(path, "read") for path in files)  # filter may have kept nothing of them
         lines = current.input.read(stage.run(shards), allow_empty=allowed, name=f"{len(shards)} shards")
         current.configure({"of": stage.merge_settings(shards), "shards": len(shards)})
-        current.counts.rejected += sum(count_in(path, "rejected") for path in files)
+        current.counts.rejected += sum(_count_in(path, "rejected") for path in files)
         current.write(lines, total=len(lines))
     return current.code
 
 
-def read_shard(path: Path) -> stage.Shard:
+def _read_shard(path: Path) -> stage.Shard:
     """A shard and what its manifest says. Raises BadInput for a file that is not finished, or not as it was written."""
     if not path.is_file():
         part = path.with_name(f"{path.name}.part")
@@ -69,7 +69,7 @@ def read_shard(path: Path) -> stage.Shard:
     return stage.Shard(str(path), settings, lines)
 
 
-def count_in(path: Path, what: str) -> int:
+def _count_in(path: Path, what: str) -> int:
     """How many input lines the shard's run has read, or rejected, as its manifest says."""
     found = manifest.read(path).get("counts", {}).get(what, 0)
     return found if isinstance(found, int) else 0

@@ -25,14 +25,14 @@ from stages.sources.distinct import UniqueLines
 if TYPE_CHECKING:
     from stages.report import ReportRow
 
-KINDS = ("adapter", "edit", "task")  # what a line is about: the last section that it has
+_KINDS = ("adapter", "edit", "task")  # what a line is about: the last section that it has
 
 
 @dataclass(frozen=True)
 class ReportFlags:
     """What is shown of the lines."""
 
-    panel: ClassVar[str] = opt.OWN
+    panel: ClassVar[str] = opt.OWN_PANEL
     files: Annotated[
         tuple[str, ...],
         typer.Argument(metavar="[LABEL=]FILE …", help="Score files. The same label again: another run."),
@@ -103,38 +103,38 @@ def report(
     stdout, picks = claim_stdout(), flags.pick_lines()
     for flag, path in flags.plots.items():
         stage.check_plot(path, flag)
-    named = split_labels(flags.files)
-    note_repeated(named)
+    named = _split_labels(flags.files)
+    _note_repeated(named)
     with lines.open_rejects(*(path for _, path in named)) as bad:
-        found = read_files(named, flags, picks, bad)
+        found = _read_files(named, flags, picks, bad)
         rows = stage.run(found, against=flags.against, seed=seed, allow_empty=lines.allow_empty)
-    note_empty(named, rows)
+    _note_empty(named, rows)
     picks.check()
     table = [] if picks.unscored else rows
     if table:
-        print_table(table, flags, stdout)
-    show(picks, stdout)
+        _print_table(table, flags, stdout)
+    _show(picks, stdout)
     if flags.plot and rows:
         stage.draw_plot(rows, flags.plot)
         note(f"seal report: plot in {flags.plot}")
     return INCOMPLETE if bad.count or any(row.unscored for row in table) else DONE
 
 
-def read_files(
+def _read_files(
     named: Sequence[tuple[str, Path]], flags: ReportFlags, picks: Picks, bad: Rejects
 ) -> Iterator[tuple[str, Iterator[Record]]]:
     """(label, lines) of each file. Lines without a score will do where they are only shown."""
     only_shown = picks.wanted and not (flags.against or flags.plot or flags.json)
     needs: tuple[Section, ...] = () if only_shown else ("score",)
-    return ((label, picks.passing(label, good_lines(path, needs, bad))) for label, path in named)
+    return ((label, picks.passing(label, _good_lines(path, needs, bad))) for label, path in named)
 
 
-def good_lines(path: Path, needs: tuple[Section, ...], bad: Rejects) -> Iterator[Record]:
+def _good_lines(path: Path, needs: tuple[Section, ...], bad: Rejects) -> Iterator[Record]:
     """The lines of one file that can be used, each once. Raises BadInput for the first bad one where none is good."""
     before, good, distinct = bad.count, 0, UniqueLines()
     records = input_records(path, needs, bad)
     for record in records:
-        kind, known = next((name, part.id) for name in KINDS if (part := getattr(record, name)))
+        kind, known = next((name, part.id) for name in _KINDS if (part := getattr(record, name)))
         try:
             distinct.add(record.task, (record.task.id, known), f"{kind} {known} occurs twice")
         except BadLine as error:
@@ -146,7 +146,7 @@ def good_lines(path: Path, needs: tuple[Section, ...], bad: Rejects) -> Iterator
         bad.check(good)
 
 
-def note_repeated(named: Sequence[tuple[str, Path]]) -> None:
+def _note_repeated(named: Sequence[tuple[str, Path]]) -> None:
     """Says which file is given twice. Raises BadConfig for one that would count as two runs of one row."""
     labels: dict[Path, list[str]] = {}
     for label, path in named:
@@ -158,14 +158,14 @@ def note_repeated(named: Sequence[tuple[str, Path]]) -> None:
             say(f"seal report: note: {' and '.join(own)} are the same file, {path.name}")
 
 
-def note_empty(named: Sequence[tuple[str, Path]], rows: "Sequence[ReportRow]") -> None:
+def _note_empty(named: Sequence[tuple[str, Path]], rows: "Sequence[ReportRow]") -> None:
     """Says which rows have no lines."""
     there = {row.label for row in rows}
     for label in dict.fromkeys(label for label, _ in named if label not in there):
         note(f"seal report: {label}: no lines in it; left out")
 
 
-def print_table(rows: "Sequence[ReportRow]", flags: ReportFlags, stdout: int) -> None:
+def _print_table(rows: "Sequence[ReportRow]", flags: ReportFlags, stdout: int) -> None:
     """The rows on stdout, and how those without a mean get one on stderr."""
     table = format_rows(rows, flags.format, flags.against, width_of(stdout))
     to_stdout(stdout, table.encode("utf-8", "replace"))
@@ -174,7 +174,7 @@ def print_table(rows: "Sequence[ReportRow]", flags: ReportFlags, stdout: int) ->
             note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
 
 
-def show(picks: Picks, stdout: int) -> None:
+def _show(picks: Picks, stdout: int) -> None:
     """The chosen lines on stdout, in the colours of its terminal, and the picture."""
     with os.fdopen(os.dup(stdout), "w") as out:
         console = terminal(out)
@@ -183,7 +183,7 @@ def show(picks: Picks, stdout: int) -> None:
     to_stdout(stdout, shown.get().encode("utf-8", "replace"))
 
 
-def split_labels(texts: Sequence[str]) -> list[tuple[str, Path]]:
+def _split_labels(texts: Sequence[str]) -> list[tuple[str, Path]]:
     """(label, path) of `LABEL=FILE`, or of `FILE`: its name without the ending, its path where names are the same."""
     named = [("", "", text) if Path(text).is_file() else text.rpartition("=") for text in texts]
     stems = [Path(path).stem for _, equals, path in named if not equals]

@@ -25,7 +25,7 @@ from stages.work import describe
 
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", help="Replace --out and the output if they exist.", rich_help_panel=opt.LINES),
+    typer.Option("--overwrite", help="Replace --out and the output if they exist.", rich_help_panel=opt.LINES_PANEL),
 ]
 
 
@@ -55,7 +55,7 @@ def sft(
     stage.check_out(out, model, overwrite=overwrite)
     bad = lines.open_rejects(run.output)
     with Run("sft", output=run.output, overwrite=overwrite, rejects=bad, dry=run.dry_run) as current:
-        pairs = read_pairs(current, lines, stage.PairCheck(model, counts=not run.dry_run, prepare=quiet_libraries))
+        pairs = _read_pairs(current, lines, stage.PairCheck(model, counts=not run.dry_run, prepare=quiet_libraries))
         if not current.input.facts.lines:
             note("seal sft: no examples, no model: nothing is trained")
             current.configure(lines.selection)
@@ -67,11 +67,11 @@ def sft(
             return current.describe(describe(f"train {name} on {count} examples and write {out}", config))
         about = {"model": name, "weights": fingerprint(name), "dtype": device.dtype}
         current.configure({**about, "out": out, "fit": asdict(config), **lines.selection})
-        current.write([find_or_train(current, pairs, name, device, config, out, overwrite=overwrite)])
+        current.write([_find_or_train(current, pairs, name, device, config, out, overwrite=overwrite)])
     return current.code
 
 
-def read_pairs(current: Run, lines: InputFlags, check: stage.PairCheck) -> list[TrainingPair]:
+def _read_pairs(current: Run, lines: InputFlags, check: stage.PairCheck) -> list[TrainingPair]:
     """Reads what is learned. Raises BadConfig where it is the model that no line fits."""
     read = input_pairs(lines.file, current.refuse, check)
     try:
@@ -81,7 +81,7 @@ def read_pairs(current: Run, lines: InputFlags, check: stage.PairCheck) -> list[
         raise
 
 
-def find_or_train(
+def _find_or_train(
     current: Run,
     pairs: list[TrainingPair],
     model: str,

@@ -26,7 +26,7 @@ from stages.sources.texts import read_flag_file
 class SourceFlags:
     """What is read of the sources, and how."""
 
-    panel: ClassVar[str] = opt.OWN
+    panel: ClassVar[str] = opt.OWN_PANEL
     sources: Annotated[
         tuple[str, ...],
         typer.Argument(metavar="SOURCE", help="Files, folders, datasets' names, or - for stdin.", show_default=False),
@@ -77,7 +77,7 @@ class SourceFlags:
             "ids": read_ids(self.ids),
             "split": self.split,
             "config": self.config,
-            "columns": read_columns(self.columns),
+            "columns": _read_columns(self.columns),
             "solutions": self.solutions,
             "title": self.title,
             "keep_unanswerable": self.unanswerable == "keep",
@@ -134,7 +134,7 @@ def tasks(
     bad = lines.open_rejects(run.output, *map(Path, flags.sources))
     with Run("tasks", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
         wanted = flags.read(seed)
-        records = read_tasks(current, flags.sources, wanted, lines)
+        records = _read_tasks(current, flags.sources, wanted, lines)
         current.configure(flags.settings(wanted, {"seed": seed, **lines.selection}))
         if sample := wanted["sample"]:
             ids = list(dict.fromkeys(record.task.id for record in records))
@@ -147,7 +147,7 @@ def tasks(
     return current.code
 
 
-def read_tasks(current: Run, sources: Sequence[str], wanted: dict[str, Any], lines: InputFlags) -> list[Record]:
+def _read_tasks(current: Run, sources: Sequence[str], wanted: dict[str, Any], lines: InputFlags) -> list[Record]:
     """Reads the records of all sources, and says what was left out."""
     omissions = Omissions(current.refuse)
     found = stage.run(
@@ -172,7 +172,7 @@ def read_ids(texts: Sequence[str]) -> list[str]:
     found: list[str] = []
     for text in texts:
         path = Path(text)
-        listed = read_flag_file(path, f"--ids {text}").split("\n") if is_file(path) else [text]
+        listed = read_flag_file(path, f"--ids {text}").split("\n") if _is_file(path) else [text]
         named = [line.strip() for line in listed if line.strip()]
         if not named:
             raise BadConfig(f"--ids {text}: there is no id in it")
@@ -180,7 +180,7 @@ def read_ids(texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def read_columns(texts: Sequence[str]) -> dict[str, str]:
+def _read_columns(texts: Sequence[str]) -> dict[str, str]:
     """The values of --column: own names by those of the layout."""
     found: dict[str, str] = {}
     for text in texts:
@@ -192,7 +192,7 @@ def read_columns(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def is_file(path: Path) -> bool:
+def _is_file(path: Path) -> bool:
     """Whether there is such a file; no name that is too long for one is."""
     try:
         return path.is_file()

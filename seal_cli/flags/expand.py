@@ -20,13 +20,13 @@ from seal_cli.flags.given import Given, Without
 from seal_cli.flags.options import default_of, offer
 from stages.interfaces import Doc
 
-Options = dict[str, Parameter]
-Make = Callable[[Mapping[str, Any]], Any]  # from the values of all options to that of one parameter or field
+_Options = dict[str, Parameter]
+_Make = Callable[[Mapping[str, Any]], Any]  # from the values of all options to that of one parameter or field
 
 
 def expand(command: Callable[..., int]) -> Callable[..., int]:
     """Give the command an option for each field of the dataclasses that it takes."""
-    options, makers = Options(), dict[str, Make]()
+    options, makers = _Options(), dict[str, _Make]()
     for name, own in signature(command, eval_str=True).parameters.items():
         kind, *notes = _split(own.annotation)
         if is_dataclass(get_origin(kind) or kind):
@@ -45,10 +45,10 @@ def expand(command: Callable[..., int]) -> Callable[..., int]:
     return run
 
 
-def _read_group(kind: Any) -> tuple[Options, Make]:
+def _read_group(kind: Any) -> tuple[_Options, _Make]:
     """The options of a dataclass, and what makes one of their values. A field that was not given has its default."""
     given, kind = (True, get_args(kind)[0]) if get_origin(kind) is Given else (False, kind)
-    options, makers, hints = Options(), dict[str, Make](), get_type_hints(kind, include_extras=True)
+    options, makers, hints = _Options(), dict[str, _Make](), get_type_hints(kind, include_extras=True)
     for field in fields(kind):
         inner, *notes = _split(hints[field.name])
         if is_dataclass(inner):

@@ -20,10 +20,10 @@ def offer(*values: str) -> Callable[[str], list[str]]:
 def default_of(kind: type, name: str) -> str:
     """`32; ARC: 128`: a field's default by domain, of the first settings of this kind that domains have."""
     section = next(section for section, value in vars(DEFAULTS["qa"]).items() if isinstance(value, kind))
-    return default(section, name)
+    return describe_default(section, name)
 
 
-def default(section: str, name: str = "") -> str:
+def describe_default(section: str, name: str = "") -> str:
     """`32; ARC: 128`: what a setting is where no flag says otherwise."""
     values: dict[str, Any] = {domain: getattr(settings, section) for domain, settings in DEFAULTS.items()}
     if name:
@@ -33,23 +33,28 @@ def default(section: str, name: str = "") -> str:
 
 
 # Titles in help
-OWN = "Options"  # what only one stage has
-LINES = "Lines in and out"
+OWN_PANEL = "Options"  # what only one stage has
+LINES_PANEL = "Lines in and out"
 
 Seed = Annotated[
     int,
-    typer.Option(metavar="S", help="The run's seed; each record derives its own from it.", rich_help_panel=LINES),
+    typer.Option(metavar="S", help="The run's seed; each record derives its own from it.", rich_help_panel=LINES_PANEL),
 ]
 AllowEmpty = Annotated[
     bool,
     typer.Option(
-        "--allow-empty", help="Take an input without lines: the output then has none either.", rich_help_panel=LINES
+        "--allow-empty",
+        help="Take an input without lines: the output then has none either.",
+        rich_help_panel=LINES_PANEL,
     ),
 ]
 Quiet = Annotated[
     bool,
     typer.Option(
-        "--quiet", "-q", help="Only errors and rejected lines on stderr: no progress, no counts.", rich_help_panel=LINES
+        "--quiet",
+        "-q",
+        help="Only errors and rejected lines on stderr: no progress, no counts.",
+        rich_help_panel=LINES_PANEL,
     ),
 ]
 Model = Annotated[

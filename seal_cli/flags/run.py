@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from seal_cli.flags.options import LINES, AllowEmpty
+from seal_cli.flags.options import LINES_PANEL, AllowEmpty
 from seal_cli.runs.rejects import Rejects
 
 
@@ -14,7 +14,7 @@ from seal_cli.runs.rejects import Rejects
 class InputFlags:
     """Which lines are read, and what becomes of those that cannot be used."""
 
-    panel: ClassVar[str] = LINES
+    panel: ClassVar[str] = LINES_PANEL
     file: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="JSON lines; - or nothing reads stdin.", show_default=False)
     ] = None
@@ -43,7 +43,7 @@ class InputFlags:
 class RunFlags:
     """Where a run's lines go, and how it goes on where it was interrupted."""
 
-    panel: ClassVar[str] = LINES
+    panel: ClassVar[str] = LINES_PANEL
     output: Annotated[
         Path | None,
         typer.Option(

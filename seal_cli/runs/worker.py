@@ -179,7 +179,7 @@ def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int]) ->
         else:
             say(f"seal: the engine ended the process ({end.code!r}); it should raise an error instead")
     except BaseException as error:  # noqa: BLE001
-        code = exit_codes.report(error)
+        code = exit_codes.report_error(error)
     finally:
         _leave(code)
 
