@@ -1,7 +1,6 @@
 """How a stage is run, from the shell or a notebook: a Stage prepares Work, whose Worker makes the lines.
 
-work = Generate(LocalEngine("DIR"), k=2).prepare(records)
-edits = resume(work, Path("edits.jsonl"))
+examples/loop.py shows it: resume(Generate(LocalEngine("DIR"), samples=2), records, Path("edits.jsonl"))
 """
 
 import json
@@ -11,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stages.files import replace_file
+from stages.files import make_folder, replace_file
 from stages.interfaces import Engine, NullProgress, Progress, Request
 from stages.judges.base import Case, Judge
 from stages.records.frozen import FrozenModel
@@ -212,27 +211,38 @@ def describe(text: str, settings: "DataclassInstance") -> str:
     return f"{text}; {json.dumps(asdict(settings))}"
 
 
-def resume(work: Work, file: Path, progress: Progress = NullProgress()) -> list[Record]:
-    """Make the lines that the file lacks, add each to it as it comes, and return them all in the plan's order.
+def resume(stage: Stage, records: Sequence[Record], file: Path, progress: Progress = NullProgress()) -> list[Record]:
+    """Make the lines that the file lacks, add each to it as it comes, and return all in the plan's order.
 
-    Run again after whatever has ended it, it goes on. The shell's runs also keep settings, locks and crashed workers.
+    Run again after whatever has ended it, it goes on. Settings are not compared: other ones need another file. The
+    shell's runs do that, and keep locks, rejects and crashed workers besides.
     """
-    plan, kept = work.plan, list(_read_whole_lines(file))
-    made = {plan.key_of(line): line for line in kept if plan.has(line) and plan.intact(line)}
+    work = stage.prepare(records)
+    if isinstance(work, Listing):
+        return []
+    plan = work.plan
+    made = {plan.key_of(line): line for line in _read_whole_lines(file) if plan.has(line) and plan.intact(line)}
+    make_folder(file.parent)
     replace_file(file, b"".join(_encode(line) for line in made.values()))
-    if missing := [key for key in plan.wanted if key not in made]:
+    missing = [key for key in plan.wanted if key not in made]
+    if missing:
         worker = work.open(list(made.values()))
         with file.open("ab", buffering=0) as out:
             for line in worker.make(missing, progress):
-                out.write(_encode(line))
-                made[plan.key_of(line)] = line
+                data = _encode(line)
+                out.write(data)
+                made[plan.key_of(line)] = _decode(data)  # as the next run will read it
     return [made[key] for key in plan.wanted if key in made]
 
 
 def _read_whole_lines(file: Path) -> Iterator[Record]:
     """Yield the file's lines but for one that was cut off."""
     for line in file.read_bytes().split(b"\n")[:-1] if file.exists() else ():
-        yield validate(Record, parse_json(line))
+        yield _decode(line)
+
+
+def _decode(line: bytes) -> Record:
+    return validate(Record, parse_json(line))
 
 
 def _encode(line: FrozenModel) -> bytes:
