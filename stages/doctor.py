@@ -161,7 +161,7 @@ def check_judge(name: str, key: str | None = None) -> Iterator[Finding]:
     """It grades a right answer as right and a wrong one as wrong. A judge behind a server is asked twice, no cache."""
     advice = f"take one of {', '.join(JUDGES)}, or mend the class"
     try:
-        factory.check_judge(name, key)
+        factory.validate_judge(name, key)
         judge = factory.make_judge(name, lambda url: _reach(url, key), None)
         grade = judge.grade_uncounted if isinstance(judge, GuardedJudge) else judge.grade
         verdicts = [verdict for verdict, _ in zip(grade([_RIGHT, _WRONG]), range(3), strict=False)]

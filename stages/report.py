@@ -79,8 +79,8 @@ def run(
             raise BadInput(f"{label}: no lines in it; run the stage before (`seal eval`) again, or give --allow-empty")
     if against is not None and against not in groups:
         raise BadConfig(f"--against {against}: no such row; there are {', '.join(groups)}")
-    reference = _pooled(groups[against]) if against is not None else None
-    return [_make_row(label, scores, None if label == against else reference, seed) for label, scores in groups.items()]
+    reference = _pool_runs(groups[against]) if against is not None else {}
+    return [_make_row(label, scores, {} if label == against else reference, seed) for label, scores in groups.items()]
 
 
 def _read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
@@ -96,7 +96,7 @@ def _read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
         value = sum(given) / len(given) if given and score.value is None else score.value
         if value is not None:
             values.setdefault(record.task.id, []).append(value)
-        ends.setdefault(record.task.id, []).append(_ends_of(score))
+        ends.setdefault(record.task.id, []).append(_get_bounds(score))
         right, scored = right + sum(given), scored + len(given)
         unscored += len(score.answers) - len(given) if score.answers else score.value is None
     if not ends:
@@ -106,32 +106,32 @@ def _read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
     return TaskScores(means, right, scored, unscored, float(low), float(high))
 
 
-def _ends_of(score: Score) -> tuple[float, float]:
+def _get_bounds(score: Score) -> tuple[float, float]:
     """The bounds of a score's value."""
     if score.value is not None:
         return score.value, score.value
     return compute_bounds([answer.correct for answer in score.answers]) or (0.0, 1.0)
 
 
-def _pooled(runs: Sequence[TaskScores]) -> dict[str, float]:
+def _pool_runs(runs: Sequence[TaskScores]) -> dict[str, float]:
     """Mean per task over the runs that have it."""
     tasks = {task for scores in runs for task in scores.by_task}
     return {task: float(np.mean([s.by_task[task] for s in runs if task in s.by_task])) for task in sorted(tasks)}
 
 
-def _make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, float] | None, seed: int) -> ReportRow:
-    """One row from its runs; compared with the reference's means per task where there is one."""
-    values = _pooled(runs)
+def _make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, float], seed: int) -> ReportRow:
+    """One row from its runs; compared with the reference's means per task."""
+    values = _pool_runs(runs)
     low, high = bootstrap_interval(np.array(list(values.values())), seed) if values else (None, None)
     scored = sum(scores.scored for scores in runs)
-    means = [mean for scores in runs if (mean := _mean_of(scores.by_task)) is not None]
-    gain = _compare(values, reference, seed) if reference is not None else (None, None, None, None)
+    means = [mean for scores in runs if (mean := _compute_mean(scores.by_task)) is not None]
+    gain, gain_low, gain_high, p_value = _compare_rows(values, reference, seed)
     return ReportRow(
         label=label,
-        mean=_mean_of(values),
+        mean=_compute_mean(values),
         low=low,
         high=high,
-        by_question=sum(scores.right for scores in runs) / scored if scored else _mean_of(dict(enumerate(means))),
+        by_question=sum(scores.right for scores in runs) / scored if scored else _compute_mean(dict(enumerate(means))),
         tasks=len(values),
         answers=scored,
         unscored=sum(scores.unscored for scores in runs),
@@ -139,14 +139,14 @@ def _make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, fl
         most=float(np.mean([scores.most for scores in runs])),
         runs=len(runs),
         run_error=float(np.std(means, ddof=1) / len(means) ** 0.5) if len(means) > 1 else None,
-        gain=gain[0],
-        gain_low=gain[1],
-        gain_high=gain[2],
-        p_value=gain[3],
+        gain=gain,
+        gain_low=gain_low,
+        gain_high=gain_high,
+        p_value=p_value,
     )
 
 
-def _mean_of(values: Mapping[Any, float]) -> float | None:
+def _compute_mean(values: Mapping[Any, float]) -> float | None:
     return float(np.mean(list(values.values()))) if values else None
 
 
@@ -158,7 +158,7 @@ def bootstrap_interval(values: Floats, seed: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _compare(
+def _compare_rows(
     values: Mapping[str, float], reference: Mapping[str, float], seed: int
 ) -> tuple[float | None, float | None, float | None, float | None]:
     """(mean difference, low, high, p) over the tasks that both rows have; all None where they share none."""

@@ -14,7 +14,7 @@ from stages.errors import refuse_given
 from stages.files import PART
 from stages.judges.base import EXAMPLES, JUDGES, RULES_VERSION, Case, Judge
 from stages.judges.cache import check_cache
-from stages.judges.factory import JUDGE_KEYS, check_judge, make_judge, parse_server
+from stages.judges.factory import JUDGE_KEYS, make_judge, parse_server, validate_judge
 from stages.judges.openai import advise_judge_flags
 from stages.services.base import Call, Transport
 from stages.services.batch_files import BatchAnswers
@@ -62,7 +62,7 @@ class JudgeFlags:
 
         `others`: the run's own files, none of which may be the cache.
         """
-        check_judge(self.text, key_from(JUDGE_KEYS), asks=asks)
+        validate_judge(self.text, key_from(JUDGE_KEYS), asks=asks)
         if self.served and self.cache_file:
             given = [path for path in others if path and path.name]
             check_cache(self.cache_file, [*given, *(path.with_name(f"{path.name}{PART}") for path in given)])

@@ -34,7 +34,7 @@ _KEPT = CharacterTable(_drop_punctuation, SHOWN)
 
 @lru_cache(maxsize=MOST_TEXTS)
 def normalise(text: str) -> str:
-    """Small letters, without punctuation and articles, single spaces. The text itself if nothing is left of it."""
+    """Lower the case, drop punctuation and articles, single the spaces. A text of which nothing is left stays."""
     folded = unicodedata.normalize("NFC", mark_signs(text).casefold().replace("i\u0307", "i").replace("ı", "i"))
     kept = _ARTICLES.sub(" ", folded)
     if _ALL_ARTICLES.issuperset(kept.translate(_KEPT).split()):
@@ -43,7 +43,7 @@ def normalise(text: str) -> str:
 
 
 def is_equal(case: Case) -> bool:
-    """Whether the answer is the gold answer once normalised, numbers as numbers; any others are not looked at."""
+    """Whether the answer equals the first gold answer once both are normalised, numbers compared as numbers."""
     style = detect_style(case.question, case.gold, case.prediction)
     gold, answer = normalise(case.gold), normalise(case.prediction)
     if answer and answer == gold and _numbers(case.gold, style) == _numbers(case.prediction, style):
@@ -53,13 +53,13 @@ def is_equal(case: Case) -> bool:
 
 
 def _numbers(text: str, style: NumberStyle) -> list[str]:
-    """Without the currency, which normalising drops as well."""
+    """The numbers and units, without currencies, which normalising drops as well."""
     return [piece for known, piece in split_numbers(text, style) if known and piece not in CURRENCIES]
 
 
 @lru_cache(maxsize=MOST_TEXTS)
 def _with_numbers(text: str, style: NumberStyle) -> tuple[str, ...]:
-    """The words once normalised, but each number as it is always written."""
+    """The normalised words, with each number as it is always written."""
     tokens: dict[str, str] = {}
 
     def stand_in(number: str) -> str:

@@ -74,7 +74,7 @@ def _hide_server(text: str) -> str:
     return "openai:…" if ":" in name or "@" in name else f"openai:{name}@…"
 
 
-def check_judge(text: str, key: str | None, *, asks: bool = True) -> None:
+def validate_judge(text: str, key: str | None, *, asks: bool = True) -> None:
     """Raises BadConfig for a judge that there is not, and if it is asked Denied where there is no key for it."""
     server = parse_server(text)
     if server is None:

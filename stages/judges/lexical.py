@@ -1,4 +1,4 @@
-"""The lexical judge: how many of the gold answer's telling words the answer has. Offline, and open to inspection.
+"""The lexical judge: how many of the gold answer's key words the answer has. Offline, and open to inspection.
 
 Rules decide what is clear (equal, empty, nothing in common, denied, another letter or numeral, yes or no, a list of
 candidates), a few weighed measures the rest. What repeats the prompt or says that it cannot say counts for nothing. The

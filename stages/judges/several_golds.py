@@ -48,7 +48,7 @@ _REASONS = re.compile(rf"\b{_SOURCE}\b.*\b(?:no|not|only|nothing|never|nor|witho
 
 
 def grade_any_gold(case: Case, is_right: Callable[[Case], bool]) -> bool:
-    """Whether the answer is right by any gold answer; `is_right` is asked about each as if it were the only one."""
+    """Whether the answer is right by any gold answer. `is_right` sees each as if it were the only one."""
     return any(
         is_declined(case.prediction)
         if is_unanswerable(gold)
@@ -63,7 +63,7 @@ def is_unanswerable(gold: str) -> bool:
 
 
 def is_declined(prediction: str) -> bool:
-    """Whether an answer says that there is none, or that it is not known, and says nothing else instead."""
+    """Whether a prediction says that there is no answer, or that it is not known, and gives none all the same."""
     text = re.sub(r"['’ʼ`]", "", prediction.lower())
     sentences = [" ".join(re.findall(r"\w+", each)) for each in re.split(r"[.!?;:\n]+(?=\s|$)", text)]
     first, *rest = [each for each in sentences if each] or [""]

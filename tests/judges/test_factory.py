@@ -10,7 +10,7 @@ from stages.judges.base import Case
 from stages.judges.cache import Cache
 from stages.judges.command import TIMEOUT_S
 from stages.judges.exact import ExactJudge
-from stages.judges.factory import check_judge, make_judge, parse_server
+from stages.judges.factory import make_judge, parse_server, validate_judge
 from stages.services.base import HOSTED
 from stages.services.batch_files import BatchAnswers
 
@@ -66,7 +66,7 @@ WRITE = "write openai:NAME@http://HOST:PORT/v1"
 )
 def test_a_judge_that_is_none_is_refused_by_what_is_wrong(text: str, words: str) -> None:
     with pytest.raises(BadConfig) as caught:
-        check_judge(text, "sk-1")
+        validate_judge(text, "sk-1")
     assert words in str(caught.value)
     assert "SECRETPW" not in str(caught.value)
 
@@ -99,7 +99,7 @@ def test_a_judge_that_is_none_is_refused_by_what_is_wrong(text: str, words: str)
 @pytest.mark.parametrize("model", ["m", "org/name", "llama3:8b", "a@b"])
 def test_an_address_that_is_no_url_is_not_sent_to_openai_as_a_name(model: str, address: str) -> None:
     with pytest.raises(BadConfig) as caught:
-        check_judge(f"openai:{model}@{address}", "sk-1")
+        validate_judge(f"openai:{model}@{address}", "sk-1")
     assert WRITE in str(caught.value)
     assert "SECRETPW" not in str(caught.value)
 
@@ -107,18 +107,18 @@ def test_an_address_that_is_no_url_is_not_sent_to_openai_as_a_name(model: str, a
 def test_a_url_without_a_model_is_not_taken_for_one() -> None:
     for text in ("openai:http://localhost:8000/v1", "openai:http://user:SECRETPW@host/v1"):
         with pytest.raises(BadConfig, match=WRITE) as caught:
-            check_judge(text, "sk-1")
+            validate_judge(text, "sk-1")
         assert "SECRETPW" not in str(caught.value)
 
 
 def test_openais_own_models_need_a_key_and_others_do_not() -> None:
     advice = r"export OPENAI_API_KEY=… \(or SEAL_JUDGE_API_KEY=…\)$"
     with pytest.raises(Denied, match=rf"openai:gpt-4\.1: needs a key; {advice}"):
-        check_judge("openai:gpt-4.1", None)
-    check_judge("openai:gpt-4.1", None, asks=False)
-    check_judge("openai:gpt-4.1", "sk-1")
-    check_judge("openai:m@http://localhost:1/v1", None)
-    check_judge("exact", None)
+        validate_judge("openai:gpt-4.1", None)
+    validate_judge("openai:gpt-4.1", None, asks=False)
+    validate_judge("openai:gpt-4.1", "sk-1")
+    validate_judge("openai:m@http://localhost:1/v1", None)
+    validate_judge("exact", None)
 
 
 def test_the_judges_are_made(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from stages.engines.guarded import GuardedEngine
 from stages.errors import BadConfig, OutOfMemory, Unavailable
 from stages.interfaces import Completion, FitConfig, FitJob, FitResult, Request, Sampling, TrainingSet
 from stages.judges.base import JUDGES, Case, Judge
-from stages.judges.factory import check_judge, make_judge
+from stages.judges.factory import make_judge, validate_judge
 from stages.plugins import check_name, load_class
 from stages.services.batch_files import BatchAnswers
 from stages.trainers.guarded import GuardedTrainer
@@ -76,7 +76,7 @@ def test_a_module_that_cannot_be_imported_is_told_before_anything_is_read(
 ) -> None:
     name = write(text)
     with pytest.raises(BadConfig) as caught:
-        check_judge(f"{name}:J", None)
+        validate_judge(f"{name}:J", None)
     assert str(caught.value).startswith(f"--judge {name}:J: {words.replace('NAME', name)}")
     assert "\n" not in str(caught.value)
 
@@ -176,7 +176,7 @@ def test_a_judge_may_say_itself_that_its_service_is_gone(write: Callable[[str], 
 )
 def test_a_name_that_is_no_judge_is_answered_with_all_that_there_are(name: str, words: str) -> None:
     with pytest.raises(BadConfig) as caught:
-        check_judge(name, None)
+        validate_judge(name, None)
     assert words in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""What an answer claims: not what it repeats of the prompt or says it cannot say; and no list of candidates."""
+"""The part of an answer that is a claim: without the repeated prompt, and without refusals; and lists of candidates."""
 
 import re
 from collections.abc import Sequence
@@ -76,7 +76,10 @@ _LONGEST_ITEM = 4  # words
 
 
 def extract_claim(question: str, gold: str, answer: str) -> str:
-    """The answer without the prompt and, unless the gold answer is one, refusals; of a long one its outer sentences."""
+    """The answer without the repeated prompt and without refusals (unless the gold answer is one).
+
+    Of a long answer the first and the last sentence.
+    """
     lines = (" ".join(line.split()) for line in answer.replace("’", "'").splitlines())
     text = _without_prompt(question, "\n".join(filter(None, lines)))
     return _outer_sentences(text if _is_refusal(gold) else _without_refusals(text))
@@ -123,7 +126,7 @@ def _outer_sentences(answer: str) -> str:
 
 @lru_cache(maxsize=MOST_TEXTS)
 def list_candidates(claim: str) -> Sequence[str]:
-    """The items of a claim that is nothing but a list of candidates: with an `or`, or four and more; else none."""
+    """The items of a claim that is nothing but a list of candidates (with an `or`, or four and more); else []."""
     lead = _LEAD.match(claim)
     bare = claim[lead.end() :] if lead else claim
     first, *others = _ITEMS.split(bare)
@@ -146,7 +149,7 @@ def list_candidates(claim: str) -> Sequence[str]:
 
 
 def is_undecided(claim: str) -> bool:
-    """Whether it might be one thing and might be another."""
+    """Whether the claim leaves open which of two things it is."""
     return len(_PERHAPS.findall(claim)) > 1 or _OR_ELSE.search(claim) is not None
 
 

@@ -1,4 +1,4 @@
-"""Letters and signs that tell answers apart: A and A+, C and C++, CO and CO₂, World War I and II.
+"""Letters and signs that make two answers different: A and A+, C and C++, CO and CO₂, World War I and II.
 
 `mark` writes them so that they survive what is done to words and punctuation, as code points of private use; SHOWN
 writes those out again: a letter that is a name, or a numeral, as capitals, a sign as itself, a formula's digit small.
@@ -74,7 +74,7 @@ _BRACKETED = re.compile(r"\([^()]*\)")
 
 
 def compose(text: str) -> str:
-    """In Unicode's form NFC; full and half width, ligatures and small digits made plain, invisible signs left out."""
+    """Normalise to Unicode NFC: usual width, no ligatures or small digits, no invisible signs."""
     if text.isascii():
         return text
     accents, kept = 0, []
@@ -93,13 +93,13 @@ def _of_usual_width(letter: str) -> str:
 
 @lru_cache(maxsize=MOST_TEXTS)
 def mark_signs(text: str) -> str:
-    """The composed text, in which a sign that belongs to a letter is marked: C++, O-, Na+."""
+    """Compose the text and mark each sign that belongs to a letter: C++, O-, Na+."""
     return _SIGNED.sub(lambda found: re.sub(r"[-−–+#*]", _private_sign, found[0]), spell_out(text).translate(_ERASED))
 
 
 @lru_cache(maxsize=MOST_TEXTS)
 def spell_out(text: str) -> str:
-    """The composed text, in which what is written in several ways is written in one: No. 5, WW2, O positive."""
+    """Compose the text and write what has several spellings in one: No. 5, WW2, O positive."""
     text = compose(text)
     for spelled, written in _SPELLED:
         text = spelled.sub(written, text)
@@ -111,7 +111,7 @@ def _private_sign(found: re.Match[str]) -> str:
 
 
 def mark(text: str) -> str:
-    """The text with all that is marked: signs, the digits of formulas, numerals, and letters that are no words."""
+    """Mark all that must survive: signs, the digits of formulas, numerals, and letters that are no words."""
     text = _HYPHEN.sub(r"\1", mark_signs(text))
     for name, short in _NAMES:
         text = name.sub(short, text)
@@ -127,7 +127,7 @@ def _private(letters: str) -> str:
 
 
 def read_numeral(numeral: str) -> int | None:
-    """What a Roman numeral in capitals is worth; None if it is none."""
+    """The value of a Roman numeral in capitals; None if it is none."""
     if not numeral or not _WELL_FORMED.fullmatch(numeral):
         return None
     each = [_VALUES[letter] for letter in numeral]
@@ -135,10 +135,10 @@ def read_numeral(numeral: str) -> int | None:
 
 
 def is_marked(word: str) -> bool:
-    """Whether a word as `words` gives it is a letter, a numeral, a formula, or a letter with a sign."""
+    """Whether a word from `split_words` is a letter, a numeral, a formula, or a letter with a sign."""
     return (len(word) == 1 and word.isascii() and word.isalpha()) or word[0].isupper() or word[-1] in _SIGNS + _SMALL
 
 
 def strip_asides(text: str) -> str:
-    """Without the initials of names and without brackets, whose letters an answer may leave out."""
+    """Leave out brackets and the initials of names: an answer may lack them."""
     return _INITIAL.sub(" ", _BRACKETED.sub(" ", text))

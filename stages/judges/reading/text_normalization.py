@@ -89,7 +89,7 @@ _FOLDED = CharacterTable(_fold)
 
 @lru_cache(maxsize=MOST_TEXTS)
 def split_words(text: str, style: NumberStyle = PLAIN) -> tuple[str, ...]:
-    """The words of a text in order, as they are to be compared; numbers in digits, every denial as `not`."""
+    """The words of a text in order, ready to be compared: numbers in digits, every denial as `not`."""
     pieces = split_numbers(mark(text), style)
     return tuple(word for known, piece in pieces for word in (_parts(piece) if known else _between(piece)))
 
@@ -111,7 +111,7 @@ def _between(text: str) -> list[str]:
 
 
 def respell(text: str) -> dict[str, str]:
-    """The words that can be written without umlauts: muller by mueller."""
+    """The words that can be written without umlauts: {mueller: muller}."""
     plain = compose(text).lower()
     if _UMLAUT.search(plain) is None:
         return {}
@@ -142,13 +142,13 @@ def find_ranges(found: Sequence[str]) -> set[tuple[str, str]]:
 
 
 def drop_function_words(found: Iterable[str]) -> list[str]:
-    """The words that say something: all but the function words."""
+    """The content words."""
     return [word for word in found if word not in _FUNCTION_WORDS]
 
 
 @lru_cache(maxsize=_MOST_WORDS)
 def stem(word: str) -> str:
-    """Without its English ending (Snowball) or its Korean particle."""
+    """The word without its English ending (Snowball) or its Korean particle."""
     english = len(word) <= _LONGEST and word.isascii() and word.isalpha() and not word[0].isupper()
     return _english(_BRITISH.sub(_american, word)) if english else _PARTICLE.sub("", word)
 
@@ -185,12 +185,12 @@ def get_keys(word: str) -> frozenset[str]:
 
 
 def get_all_keys(found: Iterable[str]) -> frozenset[str]:
-    """Those of every word, and of the names that stand within what is written without spaces."""
+    """The keys of all words, and of the names within what is written without spaces."""
     return frozenset().union(*(find_names(word) if UNSPACED.match(word) else get_keys(word) for word in set(found)))
 
 
 def has_word(word: str, known: frozenset[str]) -> bool:
-    """Whether a word, or most of a phrase without spaces, is among what has these keys."""
+    """Whether a word, or most of a phrase without spaces, has one of these keys."""
     if is_phrase(word):
         return len(known & list_pairs(word)) >= ALIKE * len(list_pairs(word))
     return not known.isdisjoint(get_keys(word))

@@ -70,12 +70,12 @@ def is_phrase(word: str) -> bool:
 
 
 def list_pairs(word: str) -> frozenset[str]:
-    """Each two letters that follow one another, as no name is written."""
+    """Every two neighbouring letters, marked so that they are never taken for a name."""
     return frozenset(f"{word[at : at + 2]}…" for at in range(len(word) - 1))
 
 
 def find_names(written: str) -> frozenset[str]:
-    """All that may be a name in what is written without spaces, and its pairs of letters. Linear in the text."""
+    """All that may be a name in a text without spaces, and its pairs of letters. Takes linear time."""
     kinds = [_kind(letter) for letter in written]
     sentence = "hiragana" not in kinds and any(letter in _JOINING["han"] for letter in written)
     begins = [_begins(written, kinds, at) for at in range(len(written))]
