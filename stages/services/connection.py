@@ -41,14 +41,16 @@ class HttpClient:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         self.base, self._key, self._timeout_s = base, key, timeout_s
         self._connect_s = min(timeout_s, _CONNECT_S)
-        self._client = openai.AsyncOpenAI(
-            api_key=key or "",
+        self._idle: list[openai.AsyncOpenAI] = []  # each with one connection: a shared pool scans all for each request
+
+    def _make_client(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(
+            api_key=self._key or "",
             admin_api_key="",
-            base_url=base,
+            base_url=self.base,
             max_retries=0,
             http_client=httpx2.AsyncClient(
                 timeout=httpx2.Timeout(None, connect=self._connect_s),
-                limits=httpx2.Limits(),
                 verify=_make_ssl_context(),
                 follow_redirects=False,
                 event_hooks={"request": [_limit_headers], "response": [_limit_body]},
@@ -59,9 +61,10 @@ class HttpClient:
         """What the server answers, or why there is no complete answer."""
         authorization = f"Bearer {self._key}" if self._key else openai.omit
         _response.set(None)
+        client = self._idle.pop() if self._idle else self._make_client()
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._client.post(
+                response = await client.post(
                     f"/{call.path}",
                     cast_to=httpx2.Response,
                     content=_encode(call.body),
@@ -76,6 +79,8 @@ class HttpClient:
             return TransientError("timeout", f"no answer within {self._timeout_s:g} s", LATER)
         except Exception as error:  # noqa: BLE001
             return self._explain(error)
+        finally:
+            self._idle.append(client)
         return self._classify(call, response, response.content)
 
     def _classify(self, call: Call, response: httpx2.Response, body: bytes) -> Outcome:
@@ -105,7 +110,8 @@ class HttpClient:
         return TransientError("api_error", found, advice, unreachable=True)
 
     async def close(self) -> None:
-        await self._client.close()
+        for client in self._idle:
+            await client.close()
 
 
 async def _limit_headers(request: httpx2.Request) -> None:
