@@ -17,8 +17,8 @@ from stages.eval import Eval
 from stages.generate import Generate
 from stages.interfaces import SftConfig
 from stages.judges.local import LocalJudge
-from stages.records.pairs import read_pair
 from stages.records.record import Record
+from stages.sources.training_pairs import read_pair
 from stages.trainers.local import LocalTrainer
 from stages.trainers.sft import SupervisedTrainer
 from stages.work import resume

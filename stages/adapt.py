@@ -7,13 +7,14 @@ from typing import Any
 
 from stages.domains.base import Domain
 from stages.domains.recipe import describe_left_out, domain_of, refuse_chosen, trained_domain
-from stages.errors import BadEdit, Untrainable
+from stages.errors import BadEdit, BadLine, Untrainable
 from stages.files import hold_folder, remove_partials
 from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
 from stages.models.choice import identity_of
-from stages.records.jsonl import BadLine
+from stages.records.frozen import content_id, derive_seed
 from stages.records.plan import Plan
-from stages.records.record import Adapter, Line, Record, Section, SelfEdit, TrainStats, content_id, edit_seed
+from stages.records.record import Adapter, Record, Section, SelfEdit, TrainStats
+from stages.records.schema import Line
 from stages.records.thoughts import explain_no_answer
 from stages.sources.distinct import UniqueLines
 from stages.tokens.misfits import count_untrainable
@@ -163,7 +164,9 @@ class Pieces:
         except (BadEdit, Unwritten, Untrainable) as error:
             adapter = _without_training(edit, self.model, self.identity, self.config, error)
             return {adapter.id: Piece(bare, line=bare.grow(adapter=adapter))}
-        own = [edit_seed(self.run_seed, record.task.id, edit, replica) for replica in range(self.seeds)]
+        own = [
+            derive_seed(self.run_seed, edit.get_content_id(record.task.id), replica) for replica in range(self.seeds)
+        ]
         jobs = (_job(edit, lesson, self.identity, self.config, seed, self.out, self.names) for seed in own)
         return {job.id: Piece(bare, job) for job in jobs}
 

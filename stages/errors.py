@@ -7,6 +7,8 @@ run with its message and the shell's exit code for its class.
 
 from collections.abc import Mapping
 
+LONGEST_REASON = 300  # characters
+
 
 class BadEdit(ValueError):
     """A self-edit that cannot be turned into training data. The model's failure: recorded, value 0, the run goes on."""
@@ -22,6 +24,10 @@ class SealError(Exception):
 
 class BadInput(SealError):
     """A line or file that is there but is not what the stage reads."""
+
+
+class BadLine(BadInput):
+    """What is wrong with one line or entry, without its place. Its reader makes a Reject of it."""
 
 
 class MissingInput(SealError):
@@ -65,3 +71,9 @@ def refuse_given(flags: Mapping[str, object], why: str) -> None:
     for flag, value in flags.items():
         if value is not None:
             raise BadConfig(f"{flag if value is True else f'{flag} {value}'}: {why}")
+
+
+def one_line(text: str) -> str:
+    """Text from a bad file fit to be shown: one line, nothing that does not print, not too long."""
+    cut = text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in cut)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stages.domains.base import DOMAINS, Domain, GradableAnswer, Query, Voting
 from stages.domains.recipe import answered_chat, domain_of
-from stages.errors import refuse_given
+from stages.errors import BadLine, refuse_given
 from stages.interfaces import (
     ANSWERING,
     Completion,
@@ -26,9 +26,9 @@ from stages.interfaces import (
 from stages.judges.base import Judge, Verdict
 from stages.judges.fallback import FallbackJudge
 from stages.plugins import load_class
-from stages.records.jsonl import BadLine
+from stages.records.frozen import content_id
 from stages.records.plan import Plan
-from stages.records.record import Adapter, Answer, GridAnswer, Record, Section, Task, content_id
+from stages.records.record import Adapter, Answer, GridAnswer, Record, Section, Task
 from stages.scoring.grading import get_owner_id, grade_groups, grade_without_judge
 from stages.scoring.pending import (
     NO_ANSWERS,

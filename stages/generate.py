@@ -11,8 +11,9 @@ from stages.errors import BadEdit, BadInput
 from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, Request, Sampling, tell_cut_off
 from stages.models.choice import identity_of
 from stages.plugins import load_class
+from stages.records.frozen import content_id, derive_seed
 from stages.records.plan import Plan
-from stages.records.record import Record, Section, SelfEdit, Task, content_id, derive_seed
+from stages.records.record import Record, Section, SelfEdit, Task
 from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.scoring.duplicates import EditTracker, is_written
 from stages.services.reports import report_engine

@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from stages.domains.qa import make_case, require_passage
-from stages.errors import BadInput
+from stages.errors import BadInput, BadLine
 from stages.interfaces import NullProgress, Progress
 from stages.judges.base import Case, Judge, Verdict, is_cached
-from stages.records.jsonl import BadLine
+from stages.records.frozen import content_id
 from stages.records.plan import Plan
-from stages.records.record import Answer, QaTask, Record, Score, Section, content_id
+from stages.records.record import Answer, QaTask, Record, Score, Section
 from stages.records.thoughts import BROKEN_OFF, CUT_OFF, extract_answer, remove_thoughts
 from stages.scoring.agreement import Agreement, compare_judges
 from stages.scoring.grading import AnswerItem, get_owner_id, grade_groups, is_empty

@@ -6,7 +6,8 @@ from itertools import groupby
 from typing import Any
 
 from stages.errors import BadConfig, BadInput, MissingInput
-from stages.records.record import Record, SftExample
+from stages.records.record import Record
+from stages.records.schema import SftExample
 
 _IGNORED = ("shard", "out")  # settings in which the shards of one run differ
 

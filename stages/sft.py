@@ -5,14 +5,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from stages.errors import BadConfig, BadInput, ExistingOutput, Untrainable
+from stages.errors import BadConfig, BadInput, BadLine, ExistingOutput, Untrainable
 from stages.files import remove_partials
 from stages.interfaces import Example, NullProgress, Progress, SftConfig
 from stages.models.checkpoints import CHECKPOINT_FILE, read_checkpoint
-from stages.records.jsonl import BadLine
-from stages.records.pairs import TrainingPair
-from stages.records.record import Checkpoint
+from stages.records.schema import Checkpoint
 from stages.sources.distinct import UniqueLines
+from stages.sources.training_pairs import TrainingPair
 from stages.tokens.token_counts import NO_CHAT_ADVICE, TokenCounter
 
 

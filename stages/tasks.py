@@ -15,11 +15,12 @@ from pathlib import Path
 from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 from typing import Any
 
-from stages.errors import BadConfig, BadInput, MissingInput, Unavailable
+from stages.errors import BadConfig, BadInput, MissingInput, Unavailable, one_line
 from stages.file_kinds import TEXT_SUFFIXES
 from stages.records.arc import ArcTask
-from stages.records.jsonl import OnReject, Reject, one_line, raise_on_reject
-from stages.records.record import Record, derive_seed
+from stages.records.frozen import derive_seed
+from stages.records.jsonl import OnReject, Reject, raise_on_reject
+from stages.records.record import Record
 from stages.sources import arc
 from stages.sources.datasets.columns import Columns
 from stages.sources.datasets.compressed import strip_gz

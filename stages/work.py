@@ -14,9 +14,9 @@ from stages.files import make_folder, replace_file
 from stages.interfaces import Engine, NullProgress, Progress, Request
 from stages.judges.base import Case, Judge
 from stages.records.frozen import FrozenModel
-from stages.records.jsonl import validate
+from stages.records.jsonl import to_json, validate
 from stages.records.plan import Plan
-from stages.records.record import Record, Section, to_json
+from stages.records.record import Record, Section
 from stages.records.strict_json import parse_json
 from stages.services.base import Call
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from stages.interfaces import Completion, NullProgress, Progress, Request
-from stages.records.record import Adapter, Answer, Record, Score, SelfEdit, Task, content_id, make_task
+from stages.records.frozen import content_id
+from stages.records.record import Adapter, Answer, Record, Score, SelfEdit, Task, make_task
 
 PAIRS = [("Where was Ada born?", "Velm"), ("What did Ada build?", "a bridge")]
 

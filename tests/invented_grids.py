@@ -6,7 +6,8 @@ from typing import Any
 
 from stages.domains.arc.self_edit import SWITCHES
 from stages.records.arc import ArcTask
-from stages.records.record import SelfEdit, content_id
+from stages.records.frozen import content_id
+from stages.records.record import SelfEdit
 
 Rows = Sequence[Sequence[int]]
 MIRRORED = (([[1, 2, 3]], [[3, 2, 1]]), ([[4, 0, 5]], [[5, 0, 4]]), ([[6, 6, 7]], [[7, 6, 6]]))

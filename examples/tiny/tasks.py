@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from examples.tiny.world import Entity, make_entity, make_passage, make_questions
-from stages.records.record import Record, make_task, to_json
+from stages.records.jsonl import to_json
+from stages.records.record import Record, make_task
 
 SIZES = {"train": 400, "heldout": 48}
 SEED = 50_000

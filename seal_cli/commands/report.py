@@ -17,8 +17,8 @@ from seal_cli.runs.stdio import claim_stdout, encode, input_records, to_stdout
 from seal_cli.terminal.arc_view import Picks
 from seal_cli.terminal.console import note, say, terminal, width_of
 from seal_cli.terminal.report_table import Format, format_rows
-from stages.errors import BadConfig
-from stages.records.jsonl import BadLine, Reject
+from stages.errors import BadConfig, BadLine
+from stages.records.jsonl import Reject
 from stages.records.record import Record, Section
 from stages.sources.distinct import UniqueLines
 

@@ -7,7 +7,7 @@ import typer
 
 from seal_cli.runs.stdio import claim_stdout, to_stdout
 from stages.errors import BadConfig
-from stages.records.record import get_schemas
+from stages.records.schema import get_schemas
 
 
 def schema(

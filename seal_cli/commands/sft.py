@@ -19,8 +19,8 @@ from stages.interfaces import SftConfig
 from stages.models.checkpoints import fingerprint
 from stages.models.choice import choose_model, quiet_libraries
 from stages.models.device import Device
-from stages.records.pairs import TrainingPair
-from stages.records.record import Checkpoint
+from stages.records.schema import Checkpoint
+from stages.sources.training_pairs import TrainingPair
 from stages.work import describe
 
 Overwrite = Annotated[

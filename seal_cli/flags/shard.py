@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from stages.errors import BadConfig
-from stages.records.pairs import TrainingPair
-from stages.records.record import Record, SftExample, content_id
+from stages.records.frozen import content_id
+from stages.records.record import Record
+from stages.records.schema import SftExample
+from stages.sources.training_pairs import TrainingPair
 
 Item = TypeVar("Item", bound=Record | SftExample | TrainingPair)
 

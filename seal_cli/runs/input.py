@@ -12,11 +12,12 @@ from seal_cli.runs.rejects import SAID, Rejects
 from seal_cli.runs.stdio import encode
 from seal_cli.terminal.console import Counts, counted, note
 from seal_cli.terminal.progress import ProgressMeter
-from stages.errors import BadInput
+from stages.errors import BadInput, BadLine, one_line
 from stages.records.adapter_paths import remove_path
-from stages.records.jsonl import BadLine, Lines, Reject, one_line
-from stages.records.pairs import TrainingPair
-from stages.records.record import Record, SftExample
+from stages.records.jsonl import Lines, Reject
+from stages.records.record import Record
+from stages.records.schema import SftExample
+from stages.sources.training_pairs import TrainingPair
 from stages.work import Facts
 
 Item = TypeVar("Item", bound=Record | SftExample | TrainingPair)

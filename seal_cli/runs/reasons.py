@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stages.records.jsonl import one_line
+from stages.errors import one_line
 from stages.records.record import Record
 
 _SHOWN = 3  # reasons a run tells

@@ -12,18 +12,12 @@ from stages.file_kinds import check_lines, detect_folder
 from stages.files import write_all
 from stages.records.adapter_paths import get_base_folders, locate_adapter
 from stages.records.frozen import FrozenModel
-from stages.records.jsonl import (
-    Lines,
-    OnReject,
-    raise_on_reject,
-    read_bounded_lines,
-    read_lines,
-    read_records,
-    validate,
-)
-from stages.records.pairs import TrainingPair, read_pair
-from stages.records.record import Record, Section, SftExample, to_json
+from stages.records.jsonl import Lines, OnReject, raise_on_reject, read_bounded_lines, to_json, validate
+from stages.records.parser import read_records
+from stages.records.record import Record, Section
+from stages.records.schema import SftExample
 from stages.sources.datasets.folders import suggest_paths
+from stages.sources.training_pairs import TrainingPair, read_pair
 
 
 def claim_stdout() -> int:
@@ -67,7 +61,7 @@ def input_records(
 def input_examples(path: Path, refuse: OnReject = raise_on_reject) -> Lines[SftExample]:
     """The lines that `seal filter` wrote. Anything else is told to `refuse`."""
     lines, name = _open_lines(path)
-    return read_lines(lines, name, lambda value: validate(SftExample, value), refuse)
+    return Lines(lines, name, lambda value: validate(SftExample, value), refuse)
 
 
 def input_pairs(
@@ -81,7 +75,7 @@ def input_pairs(
         check(pair)
         return pair
 
-    return read_lines(lines, name, checked, refuse)
+    return Lines(lines, name, checked, refuse)
 
 
 def with_places(records: Iterable[Record], file: Path | None) -> Iterator[Record]:

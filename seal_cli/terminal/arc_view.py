@@ -15,10 +15,8 @@ from seal_cli.terminal.passage_view import print_text, view_passage
 from stages.domains.arc.plot import MOST, PALETTE, draw
 from stages.domains.arc.view import Panel, Strip, counted, sheet
 from stages.domains.arc.voting import get_tests
-from stages.errors import BadConfig, BadInput
-from stages.records.arc import ArcTask, Vote
-from stages.records.grid import Grid
-from stages.records.jsonl import one_line
+from stages.errors import BadConfig, BadInput, one_line
+from stages.records.arc import ArcTask, Grid, Vote
 from stages.records.record import GridAnswer, Record, Score
 
 _VIEWED = 3  # lines on the terminal

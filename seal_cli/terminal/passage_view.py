@@ -7,8 +7,7 @@ from rich.text import Text
 
 from seal_cli.terminal.console import clean
 from stages.domains.qa import QA
-from stages.errors import BadInput
-from stages.records.jsonl import one_line
+from stages.errors import BadInput, one_line
 from stages.records.record import Answer, QaTask, Record, SelfEdit
 from stages.records.thoughts import remove_thoughts
 

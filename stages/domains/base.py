@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from stages.interfaces import Completion, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
-from stages.records.arc import ArcChoice, ArcTrainingData, Vote
-from stages.records.grid import Grid
-from stages.records.record import SelfEdit, Task, TrainingData
+from stages.records.arc import ArcChoice, ArcTrainingData, Grid, Vote
+from stages.records.record import SelfEdit, Task
+from stages.records.schema import TrainingData
 
 DOMAINS = {"qa": "stages.domains.qa:QA", "arc": "stages.domains.arc.domain:Arc"}
 

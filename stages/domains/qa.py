@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.domains.base import GradableAnswer, Query
-from stages.errors import BadConfig, BadInput, MissingInput
+from stages.errors import BadConfig, BadInput, BadLine, MissingInput
 from stages.interfaces import Completion, Example, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
-from stages.records.jsonl import BadLine
-from stages.records.record import QaTask, Question, SelfEdit, Task, TrainingData
+from stages.records.record import QaTask, Question, SelfEdit, Task
+from stages.records.schema import TrainingData
 from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.sources.texts import read_flag_file
 

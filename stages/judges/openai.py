@@ -12,7 +12,7 @@ from stages.errors import SealError
 from stages.judges.base import Case, Verdict, grade_in_order
 from stages.judges.cache import Cache
 from stages.judges.several_golds import is_unanswerable
-from stages.records.record import content_id
+from stages.records.frozen import content_id
 from stages.records.thoughts import remove_thoughts
 from stages.services.base import Call, LimitName, Reply, Transport
 from stages.services.dialect import Dialect

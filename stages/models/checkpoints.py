@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.errors import BadInput
 from stages.models.library_errors import unavailable_model
 from stages.models.safetensors_header import read_header
-from stages.records.record import Checkpoint
+from stages.records.schema import Checkpoint
 
 CHECKPOINT_FILE = "seal.json"  # in a directory that `seal sft` wrote: its run, its line, and the sizes of its files
 MODEL_FILES = (  # whatever changes what a model says

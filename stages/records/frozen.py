@@ -1,5 +1,7 @@
 """What every line of the pipe is made of: frozen models that know all their keys, and the types of their fields."""
 
+import hashlib
+import json
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
@@ -29,3 +31,15 @@ VisibleText = Annotated[str, AfterValidator(_check_seen), Field(json_schema_extr
 
 class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def content_id(*parts: Any) -> str:
+    """16 hex digits that depend on the content of `parts` (JSON values) and on nothing else."""
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def derive_seed(run_seed: int, record_id: str, replica: int = 0) -> int:
+    """A 32-bit seed from identity, so that order, sharding and resuming never change a result."""
+    digest = hashlib.sha256(f"{run_seed}:{record_id}:{replica}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")

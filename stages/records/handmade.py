@@ -20,13 +20,14 @@ from pydantic import ValidationError
 
 from stages.errors import BadEdit, BadInput, MissingInput
 from stages.records.arc import ArcTask
-from stages.records.record import QaTask, Task, content_id, make_task
+from stages.records.frozen import content_id
+from stages.records.record import QaTask, Task, make_task
+from stages.records.strict_json import JsonObject
 from stages.scoring.score import compute_accuracy, compute_bounds
 
 UNKNOWN = "unknown"  # the model, judge or way of ending that a line does not name
 _CUSTOM = "custom"  # the template of a prompt that is none of ours
 _GAP = "(derived)"  # in the place of what could be derived, were the rest of the line right
-JsonObject = dict[str, Any]
 _TASK = itemgetter("id", "title", "questions")  # what null does not say, of each section
 _EDIT = itemgetter("id", "sample", "model", "template", "prompt", "finish", "sampling")
 _ADAPTER = itemgetter("id", "seed", "model", "fit")

@@ -1,34 +1,80 @@
-"""Record lines read the quick way: the task and the self-edit that a line shares with the line before are read once.
+"""Records read from their lines: which sections a stage needs, and a quick way that knows what lines share.
 
-Lines come with all seeds of a self-edit together, and all self-edits of a task, so that most of a line is known. This
-way knows good lines only. It gives up wherever it is not sure to find just what `parse_json` and the record's rules
-do; then the line is read by these, which also say what is wrong.
+Lines come with all seeds of a self-edit together, and all self-edits of a task, so that most of a line is known: the
+task and the self-edit that a line shares with the line before are read once. The quick way knows good lines only. It
+gives up wherever it is not sure to find just what `parse_json` and the record's rules do; then the line is read by
+these, which also say what is wrong.
 """
 
-import json
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from stages.errors import BadLine
+from stages.file_kinds import detect_by_keys
 from stages.records.handmade import complete_line
-from stages.records.record import Record, SelfEdit, Task
-from stages.records.strict_json import (
-    MAX_DEPTH,
-    MAX_VALUES,
-    JsonFault,
-    make_float,
-    make_integer,
-    make_object,
-    parse_json,
-    refuse_constant,
-)
+from stages.records.jsonl import MAKERS, Lines, OnReject, raise_on_reject, validate
+from stages.records.record import Record, Section, SelfEdit, Task
+from stages.records.strict_json import MAX_DEPTH, MAX_VALUES, STRICT_DECODER, JsonObject, parse_json
 
 _FIRST = re.compile(r'\{[ \t\r]*"v"[ \t\r]*:[ \t\r]*1[ \t\r]*,[ \t\r]*"task"[ \t\r]*:[ \t\r]*(?=\{)')
 _EDIT = re.compile(r'[ \t\r]*,[ \t\r]*"edit"[ \t\r]*:[ \t\r]*(?=\{)')
 _MORE = re.compile(r'[ \t\r]*,[ \t\r]*(?=")')
 _TASK: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Field(discriminator="domain")])
 _EDITS = TypeAdapter(SelfEdit)
+
+
+def read_records(
+    lines: Iterable[bytes], name: str, needs: Iterable[Section] = (), refuse: OnReject = raise_on_reject
+) -> Lines[Record]:
+    """Records that have every section in `needs`. What is missing is told with the stage that makes it."""
+    wanted, folder = tuple(needs), Path(name).parent
+    return Lines(lines, name, lambda value: _record(value, wanted, folder), refuse, parse=RecordParser().parse)
+
+
+def _record(value: JsonObject | Record, needs: tuple[Section, ...], folder: Path = Path()) -> Record:
+    if not isinstance(value, Record) and "task" not in value:
+        raise BadLine(_describe(value))
+    absent = [section for section in needs if _lacks(value, section)]
+    missing = ", ".join(f"no {each} (run `{MAKERS[each]}` first)" for each in absent)
+    try:
+        record = value if isinstance(value, Record) else parse_record(value, folder)
+    except BadLine as error:
+        raise BadLine(f"{error}; {missing}" if absent else str(error)) from None
+    if absent:
+        raise BadLine(f"has {_sections(record)} but {missing}")
+    return record
+
+
+def _lacks(value: JsonObject | Record, section: Section) -> bool:
+    found = getattr(value, section) if isinstance(value, Record) else value.get(section)
+    return found is None
+
+
+def parse_record(value: JsonObject, folder: Path = Path()) -> Record:
+    """The object as a record, what it leaves out derived. Raises BadLine naming all that is wrong."""
+    return validate(Record, complete_line(value, folder))
+
+
+def _sections(record: Record) -> str:
+    there = ["a task"]
+    for section in list(MAKERS)[1:]:
+        if getattr(record, section) is not None:
+            there.append(f"{'an' if section != 'score' else 'a'} {section}")
+    return " and ".join(there)
+
+
+def _describe(value: JsonObject) -> str:
+    """What an object is that is no record, and what to do."""
+    if kind := detect_by_keys(value):
+        return kind.tell("stdin")
+    keys = ", ".join(key[:40] for key in list(value)[:4]) or "nothing"
+    pair = {"prompt", "completion"} <= value.keys()
+    found = "a training pair from `seal filter`" if pair else f"an object with {keys}"
+    return f"{found}, not a record (run `seal tasks` first)"
 
 
 class RecordParser:
@@ -56,7 +102,7 @@ class RecordParser:
             known["edit"] = self.edit
         rest: dict[str, Any] = {}
         if following := _MORE.match(text, end):
-            rest = _DECODER.decode("{" + text[following.end() :])
+            rest = STRICT_DECODER.decode("{" + text[following.end() :])
         elif text[end:].strip(" \t\r") != "}":
             return None
         told = {name: section.told for name, section in known.items()} | rest
@@ -78,7 +124,7 @@ class Known:
         """Where the section that begins here ends. No whole object is the beginning of another one."""
         if self.text and text.startswith(self.text, start):
             return start + len(self.text)
-        told, end = _DECODER.raw_decode(text, start)
+        told, end = STRICT_DECODER.raw_decode(text, start)
         self.text, self.told, self.value = "", told, self.kind.validate_python(told)
         self.text = text[start:end]
         return end
@@ -88,23 +134,3 @@ def _is_plain(text: str) -> bool:
     """Whether a line can be neither too deep, nor of too many values, nor hold half characters."""
     short = len(text) <= MAX_VALUES and text.count("{") + text.count("[") <= MAX_DEPTH
     return short and "\\ud" not in text and "\\uD" not in text
-
-
-def _sure(make: Any) -> Any:
-    """The same; where it returns a Fault, this raises it."""
-
-    def made(told: Any) -> Any:
-        value = make(told)
-        if isinstance(value, JsonFault):
-            raise value
-        return value
-
-    return made
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_sure(make_object),
-    parse_int=_sure(make_integer),
-    parse_float=_sure(make_float),
-    parse_constant=_sure(refuse_constant),
-)

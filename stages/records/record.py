@@ -7,25 +7,19 @@
 
 Records are frozen. Every key of a section is present once the section is, and has one type; of a question with one gold
 answer `other_answers` is left out. Ids come from content, never from position. A line may carry `meta`, any JSON
-object: stages hand it on and make nothing of it. `SftExample` and `Checkpoint` are the lines that `seal filter` and
-`seal sft` write.
+object: stages hand it on and make nothing of it. The text below a field describes it, in its JSON Schema too.
 """
 
-import hashlib
-import json
 import operator
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag, model_validator
 
-from stages.records.arc import ArcChoice, ArcTask, ArcTrainingData, GridRows, Vote
-from stages.records.fields import describe
-from stages.records.frozen import Count, Fraction01, FrozenModel, Id, Meta, Tuple, VisibleText
+from stages.records.arc import ArcChoice, ArcTask, GridRows, Vote
+from stages.records.frozen import Count, Fraction01, FrozenModel, Id, Meta, Tuple, VisibleText, content_id
 from stages.records.thoughts import extract_answer
 
-_CONTROL = re.compile("[\x7f-\x9f]")
 # refused: it would not say more; failed: there is no completion, for `error`; unknown: its source does not say
 Finish = Literal["stop", "length", "refused", "failed", "unknown"]
 Section = Literal["edit", "adapter", "score"]
@@ -35,18 +29,24 @@ class Message(FrozenModel):
     """One turn of a chat prompt."""
 
     role: str
+    """Whose turn it is: system, user, assistant, tool."""
     content: str
+    """The text of the turn."""
 
 
 class Question(FrozenModel):
     """A question about the passage, answered without it, and its gold answers: any one of them counts."""
 
     id: Id
+    """Identifies it within the task; a hash of question and answer where nobody gave another."""
     question: str
-    answer: VisibleText  # the first of them
+    """What is asked."""
+    answer: VisibleText
+    """The gold answer; of several the first."""
     other_answers: Annotated[Tuple[VisibleText], BeforeValidator(lambda given: () if given is None else given)] = Field(
         (), exclude_if=operator.not_
-    )  # the key is there where there are some
+    )
+    """The further gold answers, any of which counts as well; left out where there are none."""
 
     @property
     def golds(self) -> tuple[str, ...]:
@@ -58,10 +58,15 @@ class QaTask(FrozenModel):
     """A passage that is to be learned, and the questions that measure it."""
 
     id: Id
+    """Identifies it; a hash of its content where nobody gave another."""
     domain: Literal["qa"]
+    """qa: a passage, and questions that are answered without it."""
     title: str
+    """What the passage is about; part of every prompt and training sequence."""
     context: str
+    """The passage."""
     questions: Tuple[Question]
+    """What is asked; none: the task can be adapted to and not scored."""
 
     @property
     def name(self) -> str:
@@ -80,55 +85,90 @@ class SelfEdit(FrozenModel):
     """
 
     id: Id
-    sample: Count  # 0 … k-1: which of the k samples of this task
+    """Identifies it; a hash of its content where nobody gave another."""
+    sample: Count
+    """Which of the k samples of this task, from 0."""
     model: str
+    """The editor; none: no model wrote it, unknown: the line does not say."""
     template: str
+    """The name or file of the template that made the prompt; custom: none of ours."""
     prompt: str | Tuple[Message]
+    """How the self-edit was asked for: text, or for a chat model the turns of a chat. `seal sft` teaches the completion
+    behind it."""
     completion: str
+    """What the editor wrote, verbatim. Thoughts at its beginning are not trained on."""
     finish: Finish
-    tokens: Count | None  # None: whoever wrote it does not say
+    """How it ended: stop (by itself), length (cut at max_tokens), refused, failed (lost), unknown."""
+    tokens: Count | None
+    """Length of the completion in tokens; null: not known."""
     sampling: dict[str, Any]
+    """How it was drawn: temperature, top_p, max_tokens (tokens), seed."""
     error: str | None
-    chosen: ArcChoice | None = None  # None also: in lines that do not say
+    """Why it cannot be read (worth 0), or never came or ends within a thought (unscored); null: neither."""
+    chosen: ArcChoice | None = None
+    """What an ARC self-edit chose; null for text, and where it cannot be read."""
 
     @property
     def text(self) -> str | None:
         """What it says behind the model's thoughts; None where it never came, or ends within a thought."""
         return None if self.finish == "failed" else extract_answer(self.completion, self.finish)
 
+    def get_content_id(self, task_id: str) -> str:
+        """Identifies what it says, whoever wrote it: a model that moved trains the same adapters."""
+        return content_id(task_id, self.template, self.sample, self.completion)
+
 
 class TrainStats(FrozenModel):
     """What one inner training did: sequences per epoch, tokens per epoch, optimizer steps, loss per target token."""
 
     sequences: Count
+    """Training sequences in an epoch."""
     tokens: Count
+    """Tokens in an epoch, without pads."""
     steps: Count
+    """Optimizer steps in all."""
     loss_first: float
+    """Mean loss per learned token, in nats, in the first step."""
     loss_last: float
+    """Mean loss per learned token, in nats, in the last step."""
 
 
 class Adapter(FrozenModel):
     """The student's update. `fault` says whose an `error` is: the edit's (value 0) or the training's (unscored)."""
 
     id: Id
+    """Identifies it; a hash of its content where nobody gave another."""
     seed: int
+    """What the training was drawn from."""
     model: str
+    """The student: the base model of the adapter."""
     path: str | None
+    """The PEFT directory; null: there is none, for `error`, or it was imported without its weights."""
     fit: dict[str, Any]
+    """Every hyper-parameter used, by name; rates per step, lengths in tokens."""
     train: TrainStats | None
+    """What the training did; null: it was not done here, or failed."""
     fault: Literal["edit", "training"] | None
+    """Whose an error is: edit (worth 0) or training (ours, unscored); null: no error."""
     error: str | None
+    """Why it failed; null where it did not."""
 
 
 class Answer(FrozenModel):
     """One graded answer. `correct` None means unscored, with the reason; it is never the same as wrong."""
 
     id: str
+    """The id of the question."""
     prediction: str | None
+    """What the adapted model answered, verbatim, thoughts and all; null: it gave no answer."""
     correct: bool | None
+    """Whether the answer is right; null: unscored, for `reason`, which is never the same as wrong."""
     reason: str | None
+    """What the judge said, or why the answer is unscored; null: nothing."""
     baseline_prediction: str | None
+    """What the model answered without the adapter; null: it was not asked."""
     baseline_correct: bool | None
+    """Whether that is right; null: unscored or not asked."""
 
 
 class GridAnswer(Answer):
@@ -138,9 +178,24 @@ class GridAnswer(Answer):
     model; those of the plain one are on the line of its own row.
     """
 
+    id: str
+    """The place of the test in its task, from 0, as text."""
+    prediction: str | None
+    """The first attempt as text, empty where there is none; null: the model gave no answer."""
+    correct: bool | None
+    """Whether one of the attempts is the solution, cell by cell; null: unscored, for `reason`."""
+    reason: str | None
+    """Why it is wrong without an attempt, or unscored; null: nothing to say."""
+    baseline_prediction: str | None
+    """The first attempt without the adapter; null: it was not asked."""
+    baseline_correct: bool | None
+    """Whether one of the attempts without the adapter is right; null: unscored or not asked."""
     attempts: Tuple[GridRows]
+    """The two grids with the most votes, or fewer."""
     votes: Tuple[Vote]
+    """Every prediction of the adapted model."""
     baseline_attempts: Tuple[GridRows]
+    """The same of the model without the adapter."""
 
 
 def _kind(answer: Any) -> str:
@@ -160,11 +215,17 @@ class Score(FrozenModel):
     """
 
     value: Fraction01 | None
-    bounds: Annotated[tuple[Fraction01, Fraction01], Strict(False)] | None = None  # None: in lines that do not say
+    """Share of right answers of the adapted model, 0 to 1; null: an answer is unscored."""
+    bounds: Annotated[tuple[Fraction01, Fraction01], Strict(False)] | None = None
+    """What the value could be: unscored answers all wrong, all right; null: the line does not say."""
     baseline: Fraction01 | None
+    """Share of right answers of the model without the adapter, 0 to 1; null: unscored or not measured."""
     model: str
+    """Who answered."""
     judge: str
+    """Who graded the answers."""
     answers: Tuple[AnyAnswer]
+    """Every answer; empty where only a mean is known."""
 
     @model_validator(mode="after")
     def _value_is_the_share_of_right_answers(self) -> "Score":
@@ -190,115 +251,21 @@ class Record(FrozenModel):
     """One line of the pipe."""
 
     v: Literal[1] = 1
+    """Version of the format."""
     task: Annotated[Task, Field(discriminator="domain")]
+    """What is to be learned, and how it is measured. Made by `seal tasks`."""
     edit: SelfEdit | None = None
+    """A self-edit: what the editor model wrote to learn from. Made by `seal generate`."""
     adapter: Adapter | None = None
+    """The student's update on the self-edit. Made by `seal adapt`."""
     score: Score | None = None
+    """How well the student then does. Made by `seal eval` and `seal judge`."""
     meta: Meta | None = None
+    """Any JSON object of yours. Stages hand it on; ids, seeds and results do not depend on it."""
 
     def grow(self, **sections: FrozenModel | None) -> "Record":
         """A copy with one section more, replaced, or (None) dropped."""
         return self.model_copy(update=sections)
-
-
-class SftExample(FrozenModel):
-    """A kept self-edit in the prompt-completion form that trainers read: texts, or messages both.
-
-    value and baseline are means over seeds.
-    """
-
-    prompt: str | Tuple[Message]
-    completion: str | Tuple[Message]
-    task_id: str
-    edit_id: str
-    value: Fraction01
-    baseline: Fraction01 | None
-    meta: Meta | None = None  # that of its first seed's line
-
-
-class Checkpoint(FrozenModel):
-    """The model that `seal sft` wrote: the next round's --model."""
-
-    model: str
-    base: str
-    examples: int
-    steps: int
-    loss_first: float
-    loss_last: float
-    fit: dict[str, Any]
-
-
-class TrainingData(FrozenModel):
-    """The training sequences of one self-edit, as `seal adapt --show-data` prints them."""
-
-    task_id: str
-    edit_id: str
-    sequences: Tuple[str]
-    meta: Meta | None = None
-
-
-Line = Record | SftExample | Checkpoint | TrainingData | ArcTrainingData
-LINES: dict[str, type[FrozenModel]] = {
-    "record": Record,
-    "sft": SftExample,
-    "checkpoint": Checkpoint,
-    "training_data": TrainingData,
-    "arc_training_data": ArcTrainingData,
-}
-
-
-def to_json(line: FrozenModel) -> str:
-    """The line as JSON text without a newline: absent sections are left out, null fields are kept.
-
-    Characters that would steer a terminal are escaped. JSON itself sees only to those below the space.
-    """
-    if not isinstance(line, Record):
-        unsaid = {"meta"} if getattr(line, "meta", 0) is None else set()
-        return _escape(line.model_dump(mode="json", exclude=unsaid))
-    there = [(name, getattr(line, name)) for name in Record.model_fields]
-    told = [f'"{name}": {_section(name, value)}' for name, value in there if value is not None]
-    return f"{{{', '.join(told)}}}"
-
-
-_written: dict[str, tuple[FrozenModel, str]] = {}  # per section the last one, and its text: lines in a row share tasks
-
-
-def _section(name: str, value: Any) -> str:
-    if not isinstance(value, FrozenModel):
-        return _escape(value)
-    last = _written.get(name)
-    if last is None or last[0] is not value:
-        last = _written[name] = value, _escape(value.model_dump(mode="json"))
-    return last[1]
-
-
-def _escape(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return (
-        text if text.isascii() and "\x7f" not in text else _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-    )
-
-
-def content_id(*parts: Any) -> str:
-    """16 hex digits that depend on the content of `parts` (JSON values) and on nothing else."""
-    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def derive_seed(run_seed: int, record_id: str, replica: int = 0) -> int:
-    """A 32-bit seed from identity, so that order, sharding and resuming never change a result."""
-    digest = hashlib.sha256(f"{run_seed}:{record_id}:{replica}".encode()).digest()
-    return int.from_bytes(digest[:4], "big")
-
-
-def edit_seed(run_seed: int, task_id: str, edit: SelfEdit, replica: int = 0) -> int:
-    """A seed from what the self-edit says, not from who wrote it: a model that moved trains the same adapters."""
-    return derive_seed(run_seed, get_edit_content_id(task_id, edit), replica)
-
-
-def get_edit_content_id(task_id: str, edit: SelfEdit) -> str:
-    """The content id of what a self-edit says, whoever wrote it."""
-    return content_id(task_id, edit.template, edit.sample, edit.completion)
 
 
 def make_task(
@@ -312,33 +279,22 @@ def make_task(
     `ids` gives the questions' own ids where the source has them. Otherwise an id is the hash of question and gold
     answers; what occurs again in the same passage gets a count behind it. Of equal gold answers one is kept.
     """
-    asked = [(question.strip(), *_distinct(answers)) for question, answers in questions]
+    asked = [(question.strip(), *_strip_golds(answers)) for question, answers in questions]
     given = list(ids) if ids is not None else [None] * len(asked)
     used: set[str] = set()
-    following: dict[str, int] = {}  # the next count to try behind a name
+    following: dict[str, int] = {}  # the last count that was tried behind a name
     made = []
     for (question, answer, *others), known in zip(asked, given, strict=True):
-        name = known or content_id(question, answer, *others)[:8]
-        unique, n = name, following.get(name, 2)
+        unique = name = known or content_id(question, answer, *others)[:8]
         while unique in used:
-            unique, n = f"{name}-{n}", n + 1
-        following[name] = n
+            following[name] = following.get(name, 1) + 1
+            unique = f"{name}-{following[name]}"
         used.add(unique)
         made.append(Question(id=unique, question=question, answer=answer, other_answers=tuple(others)))
-    return QaTask(
-        id=content_id("qa", title, context, asked),
-        domain="qa",
-        title=title,
-        context=context,
-        questions=tuple(made),
-    )
+    task_id = content_id("qa", title, context, asked)
+    return QaTask(id=task_id, domain="qa", title=title, context=context, questions=tuple(made))
 
 
-def _distinct(answers: str | Sequence[str]) -> list[str]:
+def _strip_golds(answers: str | Sequence[str]) -> list[str]:
     """Gold answers without the blanks around them, each once."""
     return list(dict.fromkeys(answer.strip() for answer in ([answers] if isinstance(answers, str) else answers)))
-
-
-def get_schemas() -> Mapping[str, dict[str, Any]]:
-    """JSON Schema of every line that a stage reads or writes, by the name of the line."""
-    return {name: describe(model.model_json_schema()) for name, model in LINES.items()}

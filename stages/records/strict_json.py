@@ -8,8 +8,10 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+JsonObject = dict[str, Any]
 MAX_DEPTH = 100  # lists and objects within one another; pydantic cannot write more than some 250
 _DIGITS = 20  # of an integer: 64 bits
 MAX_VALUES = 200_000  # in a line or entry; a task with 1,000 questions has 10,000. Each may become an error message
@@ -34,24 +36,24 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_loosely(text: str) -> Any:
-    """JSON with a Fault in the place of each value that is wrong. Raises ValueError for what is not JSON at all."""
+    """JSON with a JsonFault in the place of each value that is wrong. Raises ValueError for what is not JSON at all."""
     try:
         return json.loads(
             text,
-            parse_constant=refuse_constant,
-            parse_int=make_integer,
-            parse_float=make_float,
-            object_pairs_hook=make_object,
+            parse_constant=_refuse_constant,
+            parse_int=_make_integer,
+            parse_float=_make_float,
+            object_pairs_hook=_make_object,
         )
     except RecursionError:
         raise JsonFault("not JSON: nested too deeply") from None
 
 
-def refuse_constant(name: str) -> JsonFault:
+def _refuse_constant(name: str) -> JsonFault:
     return JsonFault(f"not JSON: {name} is not JSON", name)
 
 
-def make_integer(digits: str) -> int | JsonFault:
+def _make_integer(digits: str) -> int | JsonFault:
     value = int(digits) if len(digits) <= _DIGITS else None
     if value is None or not -(2**63) <= value < 2**64:
         count = len(digits.lstrip("-"))
@@ -59,51 +61,68 @@ def make_integer(digits: str) -> int | JsonFault:
     return value
 
 
-def make_float(digits: str) -> float | JsonFault:
+def _make_float(digits: str) -> float | JsonFault:
     value = float(digits)
     return value if math.isfinite(value) else JsonFault(f"not JSON: {digits[:40]} is larger than any number", digits)
 
 
-def make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | JsonFault:
+def _make_object(pairs: list[tuple[str, Any]]) -> JsonObject | JsonFault:
     found = dict(pairs)
-    return found if len(found) == len(pairs) else JsonFault(f"the key {_repeated(pairs)!r} occurs twice", found)
+    if len(found) == len(pairs):
+        return found
+    ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+    return JsonFault(f"the key {key[:40]!r} occurs twice", found)
 
 
-def _repeated(pairs: list[tuple[str, Any]]) -> str:
-    return Counter(key for key, _ in pairs).most_common(1)[0][0][:40]
+def _raise_fault(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same; where it returns a JsonFault, this raises it."""
+
+    def make_or_raise(found: Any) -> Any:
+        value = make(found)
+        if isinstance(value, JsonFault):
+            raise value
+        return value
+
+    return make_or_raise
+
+
+STRICT_DECODER = json.JSONDecoder(  # raises the first JsonFault as it comes
+    object_pairs_hook=_raise_fault(_make_object),
+    parse_int=_raise_fault(_make_integer),
+    parse_float=_raise_fault(_make_float),
+    parse_constant=_raise_fault(_refuse_constant),
+)
 
 
 def sanitize(value: Any) -> Any:
     """The value with its lone surrogates (half of a character, which UTF-8 cannot carry) replaced by U+FFFD.
 
-    Raises ValueError for over-deep nesting, for too many values, and for the first Fault in it.
+    Raises ValueError for over-deep nesting, for too many values, and for the first JsonFault in it.
     """
-    return _Settler().settled(value, 0)
+    count = 0
 
-
-class _Settler:
-    def __init__(self) -> None:
-        self.values = 0
-
-    def settled(self, value: Any, depth: int) -> Any:
-        self.values += 1
-        if self.values > MAX_VALUES:
+    def clean(value: Any, depth: int) -> Any:
+        nonlocal count
+        count += 1
+        if count > MAX_VALUES:
             raise JsonFault(_TOO_MANY)
         if depth > MAX_DEPTH:
             raise JsonFault("not JSON: nested too deeply")
         if isinstance(value, str):
-            return _without_surrogates(value)
+            return _replace_surrogates(value)
         if isinstance(value, list):
-            return [self.settled(item, depth + 1) for item in value]
+            return [clean(item, depth + 1) for item in value]
         if isinstance(value, dict):
-            pairs = [(_without_surrogates(key), self.settled(item, depth + 1)) for key, item in value.items()]
-            value = make_object(pairs)
+            pairs = [(_replace_surrogates(key), clean(item, depth + 1)) for key, item in value.items()]
+            value = _make_object(pairs)
         if isinstance(value, JsonFault):
             raise value
         return value
 
+    return clean(value, 0)
 
-def _without_surrogates(text: str) -> str:
+
+def _replace_surrogates(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -6,9 +6,9 @@ from fractions import Fraction
 from functools import cache
 from typing import Literal
 
+from stages.errors import BadLine
 from stages.records.frozen import Meta
-from stages.records.jsonl import BadLine
-from stages.records.record import Record, Score, SelfEdit, get_edit_content_id
+from stages.records.record import Record, Score, SelfEdit
 from stages.records.thoughts import explain_no_answer
 from stages.scoring.score import compute_lower_bound, compute_upper_bound
 from stages.sources.distinct import UniqueLines
@@ -130,7 +130,7 @@ def collect_candidates(
         edit = _require_edit(record)
         name = (record.task.id, edit.id)
         if name not in found:
-            content = get_edit_content_id(record.task.id, edit)
+            content = edit.get_content_id(record.task.id)
             found[name] = Candidate(*name, edit.sample, content, len(edit.text or ""), keep(edit), record.meta)
         if record.score:
             found[name].add(record.score, unscored)

@@ -12,8 +12,8 @@ from typing import Any
 from stages.errors import BadInput, MissingInput
 from stages.file_kinds import check_lines
 from stages.interfaces import NullProgress, Progress
+from stages.records.frozen import content_id
 from stages.records.jsonl import read_bounded_lines, read_objects
-from stages.records.record import content_id
 from stages.records.strict_json import sanitize
 from stages.services.base import Call, Failure, Reply, Usage
 from stages.services.redaction import quote_line

@@ -5,7 +5,7 @@ from base64 import b64encode
 from functools import lru_cache
 from typing import Any
 
-from stages.records.jsonl import one_line
+from stages.errors import one_line
 
 _HIDDEN = "(key)"
 _MAX_QUOTED = 200  # characters

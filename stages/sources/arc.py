@@ -15,12 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from stages.errors import BadConfig, BadInput, MissingInput
+from stages.errors import BadConfig, BadInput, BadLine, MissingInput
 from stages.file_kinds import HEAD_BYTES, detect_by_bytes
-from stages.records.arc import ArcTask
-from stages.records.grid import COLOUR_COUNT, MAX_SIDE
-from stages.records.jsonl import BadLine, OnReject, excerpt, get_meta, read_entries, validate
-from stages.records.record import Record, content_id
+from stages.records.arc import COLOUR_COUNT, MAX_SIDE, ArcTask
+from stages.records.frozen import content_id
+from stages.records.jsonl import OnReject, excerpt, get_meta, read_entries, validate
+from stages.records.record import Record
 from stages.records.strict_json import JsonFault, explain, parse_json, parse_loosely
 from stages.sources.golds import parse_literal
 

@@ -6,7 +6,7 @@ on it, is rejected with its place, and the first counts; so is one whose task is
 
 from collections.abc import Hashable
 
-from stages.records.jsonl import BadLine
+from stages.errors import BadLine
 from stages.records.record import Task
 
 

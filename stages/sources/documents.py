@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from stages.errors import BadConfig, BadInput
+from stages.errors import BadConfig, BadInput, BadLine, one_line
 from stages.file_kinds import (
     GRID_PAIRS,
     HEAD_BYTES,
@@ -24,16 +24,14 @@ from stages.file_kinds import (
 )
 from stages.records.jsonl import (
     LONGEST,
-    BadLine,
+    Lines,
     OnReject,
     get_meta,
-    one_line,
-    parse_record,
     raise_on_reject,
     read_bounded_lines,
     read_entries,
-    read_lines,
 )
+from stages.records.parser import parse_record
 from stages.records.record import Record
 from stages.records.strict_json import JsonFault, explain, parse_json, parse_loosely
 from stages.sources import arc, seal_official, squad
@@ -195,7 +193,7 @@ def _close_after(records: Iterator[Record], close: Callable[[], None]) -> Iterat
 def _load_lines(file: Readable, path: Path, reading: ReadContext) -> Iterator[Record]:
     """Record lines as they are, `{title, context, questions}` lines as tasks; rows are gathered."""
     lines = read_bounded_lines(cast("BinaryIO", file))
-    found = read_lines(lines, str(path), lambda value: read_line(value, reading, str(path)), reading.refuse)
+    found = Lines(lines, str(path), lambda value: read_line(value, reading, str(path)), reading.refuse)
     return chain.from_iterable(found)
 
 

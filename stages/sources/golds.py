@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from stages.errors import BadLine
 from stages.records.frozen import is_void
-from stages.records.jsonl import BadLine, excerpt
+from stages.records.jsonl import excerpt
 from stages.records.strict_json import parse_json, sanitize
 
 _PLAIN = "answer"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from stages.errors import BadConfig, BadInput
+from stages.errors import BadConfig, BadInput, BadLine
 from stages.file_kinds import (
     ARROW,
     HEAD_BYTES,
@@ -26,7 +26,7 @@ from stages.file_kinds import (
     is_object,
     is_template,
 )
-from stages.records.jsonl import LONGEST, LONGEST_ENTRY, BadLine
+from stages.records.jsonl import LONGEST, LONGEST_ENTRY
 from stages.records.record import Record
 from stages.sources.datasets.columns import MissingColumns
 from stages.sources.datasets.compressed import DamagedFile, strip_gz

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from stages.records.jsonl import OnReject
-from stages.records.record import QaTask, Record, content_id, to_json
+from stages.records.frozen import content_id
+from stages.records.jsonl import OnReject, to_json
+from stages.records.record import QaTask, Record
 from stages.sources.datasets.folders import Omission, OnOmission, reject_file
 
 TWICE = "twice"  # the kind of such an omission

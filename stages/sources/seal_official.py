@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from stages.domains.qa import require_passage
-from stages.errors import BadInput
+from stages.errors import BadInput, BadLine
+from stages.records.frozen import content_id
 from stages.records.handmade import UNKNOWN, find_template
-from stages.records.jsonl import BadLine, OnReject, explain_invalid, get_meta, raise_on_reject, read_entries
-from stages.records.record import Adapter, Answer, QaTask, Record, Score, SelfEdit, content_id, make_task
+from stages.records.jsonl import OnReject, explain_invalid, get_meta, raise_on_reject, read_entries
+from stages.records.record import Adapter, Answer, QaTask, Record, Score, SelfEdit, make_task
 from stages.records.strict_json import JsonFault, explain, parse_json, sanitize
 
 _SAMPLED = ("temperature", "top_p", "max_tokens")  # of what a `.meta` file says

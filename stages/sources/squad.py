@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stages.errors import BadLine
 from stages.judges.several_golds import UNANSWERABLE
 from stages.records.frozen import Meta, is_void
-from stages.records.jsonl import BadLine, excerpt, get_meta
+from stages.records.jsonl import excerpt, get_meta
 from stages.records.record import QaTask, Record, make_task
 from stages.sources.datasets.folders import Omission, OnOmission, ignore
 from stages.sources.golds import GOLDS, parse_literal, read_gold_answers

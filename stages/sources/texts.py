@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from stages.errors import BadConfig
+from stages.errors import BadConfig, BadLine
 from stages.file_kinds import HEAD_BYTES, detect_by_bytes
 from stages.records.frozen import is_void
-from stages.records.jsonl import LONGEST, BadLine
+from stages.records.jsonl import LONGEST
 from stages.records.record import Record, make_task
 from stages.records.strict_json import explain_bytes, sanitize
 from stages.sources.datasets.compressed import open_decompressed, strip_gz

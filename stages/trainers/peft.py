@@ -23,7 +23,7 @@ from stages.models.checkpoints import fingerprint
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.lora_targets import ALL_LINEAR, resolve_targets
-from stages.records.record import derive_seed
+from stages.records.frozen import derive_seed
 from stages.tokens.tokenization import Tokens, encode_training_set
 
 _WEIGHTS = "adapter_model.safetensors"

@@ -19,7 +19,7 @@ from stages.models.library_errors import explain_library_errors, summarize_error
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.lora_targets import resolve_targets
 from stages.models.network import load_network
-from stages.records.record import Checkpoint
+from stages.records.schema import Checkpoint
 from stages.tokens.chat_templates import get_control_tokens
 from stages.tokens.tokenization import Tokens, encode_example
 from stages.trainers.peft import explain_overflow

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stages.domains.arc.training_set import LEFT_OUT, Pair, make_leave_out_rows
 from stages.domains.arc.transforms import GROUPS
-from stages.records.grid import make_grid
+from stages.records.arc import make_grid
 
 ARC = Path(__file__).parents[3] / "shared" / "data" / "arc"
 CHALLENGES = (

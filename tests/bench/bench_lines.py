@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.records.record import Adapter, Answer, Record, SelfEdit, TrainStats, content_id, make_task, to_json
+from stages.records.frozen import content_id
+from stages.records.jsonl import to_json
+from stages.records.record import Adapter, Answer, Record, SelfEdit, TrainStats, make_task
 from stages.scoring.score import make_score
 
 ROOT = Path(__file__).parents[2]

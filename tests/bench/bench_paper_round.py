@@ -33,7 +33,8 @@ from stages.domains.qa import QA
 from stages.engines.hf import HFEngine
 from stages.interfaces import FitConfig, NullProgress
 from stages.judges.lexical import LexicalJudge
-from stages.records.record import Record, SelfEdit, content_id, make_task
+from stages.records.frozen import content_id
+from stages.records.record import Record, SelfEdit, make_task
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 
 ROOT = Path(__file__).parents[2]

@@ -23,7 +23,7 @@ from stages.domains.qa import QA
 from stages.engines.hf import HFEngine
 from stages.interfaces import FitConfig, Sampling
 from stages.judges.exact import ExactJudge
-from stages.records.jsonl import read_records
+from stages.records.parser import read_records
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from stages.records.frozen import FrozenModel
-from stages.records.record import to_json
+from stages.records.jsonl import to_json
 from tests.conftest import ROOT
 from tests.forked import CALM, READ_ON_IMPORT, forked_seal
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.records.record import Record, to_json
+from stages.records.jsonl import to_json
+from stages.records.record import Record
 from tests.cli.conftest import Finished, seal
 from tests.invented_grids import an_arc_task
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
-from stages.records.arc import ArcTask
-from stages.records.grid import Grid
+from stages.records.arc import ArcTask, Grid
 from stages.records.record import Record
 from tests.cli.conftest import SEAL, jsonl, seal, surroundings
 from tests.domains.test_arc_plot import (

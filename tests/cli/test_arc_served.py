@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from stages.records.record import Record, to_json
+from stages.records.jsonl import to_json
+from stages.records.record import Record
 from tests.cli.conftest import Finished, seal
 from tests.invented_grids import a_choice, an_arc_task
 from tests.services.behaviours import Behaviour, ok, status

@@ -12,7 +12,8 @@ import pytest
 
 from stages.engines.hf import HFEngine
 from stages.interfaces import Request, Sampling
-from stages.records.record import Checkpoint, Record, SftExample
+from stages.records.record import Record
+from stages.records.schema import Checkpoint, SftExample
 from tests.bits import assert_same
 from tests.cli.conftest import SMALL_LORA, Finished, jsonl, pipe, seal
 from tests.conftest import PAPER

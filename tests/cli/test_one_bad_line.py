@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from stages.records.frozen import FrozenModel
-from stages.records.record import QaTask, Record, to_json
+from stages.records.jsonl import to_json
+from stages.records.record import QaTask, Record
 from tests.cli.inside import run_inside
 from tests.invented import a_line, a_score, a_task, an_adapter, an_edit
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.records.record import Record, content_id
+from stages.records.frozen import content_id
+from stages.records.record import Record
 from tests.cli.conftest import SEAL, jsonl, passages, pipe, seal, surroundings
 from tests.invented import a_line, a_task, an_adapter, an_edit, numbered
 

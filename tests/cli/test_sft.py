@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.records.jsonl import BadLine
-from stages.records.pairs import TrainingPair, read_pair
-from stages.records.record import SftExample
+from stages.errors import BadLine
+from stages.records.schema import SftExample
 from stages.sft import PairCheck
+from stages.sources.training_pairs import TrainingPair, read_pair
 from tests.cli.conftest import SMALL_LORA, Finished, jsonl, seal
 from tests.conftest import make_tokenizer, paper_file
 

@@ -7,12 +7,12 @@ import pytest
 
 from stages import adapt, eval, filter, merge
 from stages.domains.qa import QA
-from stages.errors import BadInput
+from stages.errors import BadInput, BadLine
 from stages.merge import Shard
-from stages.records.jsonl import BadLine
-from stages.records.pairs import read_pair
-from stages.records.record import Record, to_json
+from stages.records.jsonl import to_json
+from stages.records.record import Record
 from stages.sft import PairCheck
+from stages.sources.training_pairs import read_pair
 from tests.cli.inside import run_inside
 from tests.invented import a_line, a_task
 

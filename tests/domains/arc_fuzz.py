@@ -24,7 +24,7 @@ from stages.domains.arc.self_edit import (
     parse_edit,
 )
 from stages.errors import BadEdit
-from stages.records.grid import make_grid
+from stages.records.arc import make_grid
 
 JUNK = (
     *("{", "}", "[", "]", '"', "'", ",", ":", "\\", "\n", " ", "`", "```", "```json\n", "true", "True", "None", "NaN"),

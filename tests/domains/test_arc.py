@@ -14,8 +14,7 @@ from stages.domains.arc.training_set import make_training_tasks
 from stages.domains.arc.voting import prompt_variants
 from stages.errors import BadConfig, BadEdit, BadInput, MissingInput, Untrainable
 from stages.interfaces import Completion, Example
-from stages.records.arc import ArcChoice, ArcTrainingData
-from stages.records.grid import Grid
+from stages.records.arc import ArcChoice, ArcTrainingData, Grid
 from tests.invented import a_task
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 

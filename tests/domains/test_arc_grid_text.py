@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stages.domains.arc.grid_text import MAX_GRID_CHARACTERS, BadGrid, digits_text, numpy_text, read_grid
-from stages.records.grid import Grid
+from stages.records.arc import Grid
 from tests.domains.test_arc_transforms import grids
 
 GRID = ((2, 0, 2), (0, 2, 0))

@@ -21,8 +21,7 @@ from stages.domains.arc.view import Panel, Sheet, Strip, sheet
 from stages.errors import BadConfig
 from stages.interfaces import Request
 from stages.judges.exact import ExactJudge
-from stages.records.arc import ArcChoice, ArcTask, Demonstration, GridPair, Vote
-from stages.records.grid import Grid
+from stages.records.arc import ArcChoice, ArcTask, Demonstration, Grid, GridPair, Vote
 from stages.records.record import Adapter, GridAnswer, Record, SelfEdit
 from stages.scoring.score import make_score
 from tests.domains.test_arc_transforms import arc_file

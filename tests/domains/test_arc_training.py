@@ -20,7 +20,7 @@ from stages.domains.arc.training_set import (
     make_leave_out_rows,
 )
 from stages.domains.arc.transforms import GROUPS, transpose
-from stages.records.grid import Grid, make_grid
+from stages.records.arc import Grid, make_grid
 from tests.bench import arc_counts
 from tests.domains.test_arc_transforms import arc_file, arc_tasks
 

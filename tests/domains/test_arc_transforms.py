@@ -21,7 +21,7 @@ from stages.domains.arc.transforms import (
     recoloured,
     shuffle,
 )
-from stages.records.grid import Grid, make_grid
+from stages.records.arc import Grid, make_grid
 from tests.bench import arc_counts
 
 Array = np.ndarray[Any, Any]

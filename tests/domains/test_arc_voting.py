@@ -9,8 +9,7 @@ from stages.domains.arc.grid_text import numpy_text
 from stages.domains.arc.transforms import VARIANTS
 from stages.domains.arc.voting import PromptVariant, count_votes, prompt_variants, read_vote, variant_prompt
 from stages.interfaces import Completion
-from stages.records.arc import Vote
-from stages.records.grid import Grid
+from stages.records.arc import Grid, Vote
 from tests.invented_grids import an_arc_task
 
 A, B, C = (((colour,),) for colour in (1, 2, 3))

@@ -14,7 +14,7 @@ from stages.models.checkpoints import CHECKPOINT_FILE, fingerprint, read_checkpo
 from stages.models.device import Device, has_fast_bfloat16
 from stages.models.inspection import check_model
 from stages.models.loading import load_model, load_tokenizer
-from stages.records.record import Checkpoint
+from stages.records.schema import Checkpoint
 from stages.trainers.sft import save_model
 from tests.tiny_models import make_llama
 

@@ -8,7 +8,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from stages.records.record import SftExample, to_json
+from stages.records.jsonl import to_json
+from stages.records.schema import SftExample
 from tests.invented import a_line, a_task
 
 RECORD = to_json(a_line(a_task("Zoë"), [True, None])).encode()

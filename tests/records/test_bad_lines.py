@@ -12,20 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import tasks
-from stages.errors import BadInput
+from stages.errors import BadInput, one_line
 from stages.records.jsonl import (
     LONGEST,
     LONGEST_ENTRY,
+    Lines,
     Reject,
-    one_line,
     raise_on_reject,
     read_bounded_lines,
-    read_lines,
     read_objects,
-    read_records,
     reject_entry,
+    to_json,
 )
-from stages.records.record import Record, Section, to_json
+from stages.records.parser import read_records
+from stages.records.record import Record, Section
 from stages.records.strict_json import MAX_VALUES
 from tests.invented import a_task
 from tests.records.bad_lines import HUGE, RECORD, TASK, bad_lines
@@ -111,7 +111,7 @@ def test_an_error_of_ours_while_a_line_is_made_is_no_bad_line() -> None:
         raise KeyError("ours")
 
     with pytest.raises(KeyError, match="ours"):
-        list(read_lines([b"{}"], "f", broken, lambda reject: None))
+        list(Lines([b"{}"], "f", broken, lambda reject: None))
 
 
 def test_a_reason_is_one_short_line_of_visible_text() -> None:

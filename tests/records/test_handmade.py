@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from stages import adapt, filter
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA, TEMPLATES
-from stages.errors import BadInput
+from stages.errors import BadInput, BadLine
 from stages.records.handmade import complete_line
-from stages.records.jsonl import BadLine, parse_record, read_records
-from stages.records.record import LINES, Record, SelfEdit, make_task, to_json
+from stages.records.jsonl import to_json
+from stages.records.parser import parse_record, read_records
+from stages.records.record import Record, SelfEdit, make_task
+from stages.records.schema import LINES
 from tests.invented import a_line, a_task, an_edit
 from tests.invented_grids import MIRRORED, a_choice
 

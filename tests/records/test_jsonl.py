@@ -8,9 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stages.errors import BadInput
-from stages.records.jsonl import BadLine, read_objects, read_records, validate
-from stages.records.record import Record, Section, SelfEdit, SftExample, make_task, to_json
+from stages.errors import BadInput, BadLine
+from stages.records.jsonl import read_objects, to_json, validate
+from stages.records.parser import read_records
+from stages.records.record import Record, Section, SelfEdit, make_task
+from stages.records.schema import SftExample
 from tests.invented import a_line, a_task, an_adapter, an_edit
 
 LINE = to_json(a_line(a_task(), [True, None])).encode()

@@ -16,11 +16,13 @@ from stages import eval as evaluate
 from stages import judge as regrade
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA
-from stages.errors import BadInput
+from stages.errors import BadInput, BadLine
 from stages.judges.exact import ExactJudge
 from stages.records.adapter_paths import remove_path
-from stages.records.jsonl import BadLine, parse_record, read_records
-from stages.records.record import Record, SftExample, to_json
+from stages.records.jsonl import to_json
+from stages.records.parser import parse_record, read_records
+from stages.records.record import Record
+from stages.records.schema import SftExample
 from tests.invented import Backwards, a_line, a_task
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.records.jsonl import Lines, Reject, _record, read_records
-from stages.records.parser import RecordParser
-from stages.records.record import Record, Section, to_json
+from stages.records.jsonl import Lines, Reject, to_json
+from stages.records.parser import RecordParser, _record, read_records
+from stages.records.record import Record, Section
 from tests.invented import a_line, a_task
 
 BO = a_task("Bo")

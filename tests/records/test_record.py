@@ -11,19 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stages.records.fields import DERIVED, FIELDS
-from stages.records.record import (
-    LINES,
-    QaTask,
-    Question,
-    Record,
-    Score,
-    content_id,
-    derive_seed,
-    get_schemas,
-    make_task,
-    to_json,
-)
+from stages.records.frozen import content_id, derive_seed
+from stages.records.jsonl import to_json
+from stages.records.record import QaTask, Question, Record, Score, make_task
+from stages.records.schema import DERIVED, LINES, get_schemas
 from tests.invented import a_line, a_score, a_task, an_edit
 
 PAIR = st.tuples(st.text(max_size=3), st.text(max_size=3).map("a".__add__))
@@ -36,7 +27,7 @@ def test_an_id_depends_on_the_content_and_on_nothing_else() -> None:
 
 
 def test_a_seed_is_the_same_in_every_process_whatever_the_hash_seed() -> None:
-    code = "from stages.records.record import derive_seed as d, content_id as c; print(d(1, 'x', 2), c('x'))"
+    code = "from stages.records.frozen import derive_seed as d, content_id as c; print(d(1, 'x', 2), c('x'))"
     runs = [
         subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True)
         for seed in ("1", "2")
@@ -152,21 +143,18 @@ def objects(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_every_field_of_every_line_is_described() -> None:
-    described = {}
     for schema in get_schemas().values():
         assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
         for title, part in objects(schema):
             texts = {name: field.get("description", "") for name, field in part["properties"].items()}
             assert all(len(text) > 7 and text.endswith(".") for text in texts.values()), (title, texts)
             assert part["description"], title
-            described[title] = set(texts)
-    assert {title: set(fields) for title, fields in FIELDS.items()} == described
 
 
 def test_a_schema_requires_what_no_reader_derives() -> None:
     for title, part in (pair for schema in get_schemas().values() for pair in objects(schema)):
         assert set(part["required"]) <= set(part["properties"])
-        assert not set(part["required"]) & DERIVED.get(title, frozenset())
+        assert not set(part["required"]) & set(DERIVED.get(title, "").split())
     record = get_schemas()["record"]
     assert record["required"] == ["task"]
     needs = {title: part["required"] for title, part in objects(record)}

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.records.record import Record, to_json
+from stages.records.jsonl import to_json
+from stages.records.record import Record
 from tests.cli.conftest import SEAL, surroundings
 from tests.forked import forked_seal
 from tests.invented import a_line, a_task

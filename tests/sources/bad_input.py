@@ -16,12 +16,12 @@ from typing import Any
 
 from seal_cli.runs.stdio import input_examples, input_pairs, input_records
 from stages import tasks
-from stages.errors import BadInput
+from stages.errors import LONGEST_REASON, BadInput
 from stages.records.frozen import FrozenModel
-from stages.records.jsonl import LONGEST_ENTRY, LONGEST_REASON, OnReject, Reject
-from stages.records.pairs import TrainingPair
-from stages.records.record import LINES, to_json
+from stages.records.jsonl import LONGEST_ENTRY, OnReject, Reject, to_json
+from stages.records.schema import LINES
 from stages.sources.datasets.folders import Omission
+from stages.sources.training_pairs import TrainingPair
 from tests.records.bad_lines import CHAT, EXAMPLE, RECORD, TASK, bad_lines
 
 Read = Callable[[Path, OnReject], Iterable[FrozenModel]]

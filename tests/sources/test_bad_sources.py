@@ -8,8 +8,7 @@ import pytest
 
 from stages import tasks
 from stages.errors import BadInput
-from stages.records.jsonl import Reject
-from stages.records.record import to_json
+from stages.records.jsonl import Reject, to_json
 from tests.invented import a_line, a_task
 from tests.records.bad_lines import TASK
 

@@ -10,8 +10,8 @@ import pytest
 from stages import tasks
 from stages.errors import BadConfig, BadInput
 from stages.file_kinds import TEXT_SUFFIXES
-from stages.records.jsonl import Reject
-from stages.records.record import Record, to_json
+from stages.records.jsonl import Reject, to_json
+from stages.records.record import Record
 from stages.sources.datasets import folders
 from stages.sources.datasets.folders import Omission
 from tests.invented import a_line, a_task, an_edit

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from stages import tasks
 from stages.errors import BadConfig, BadInput, MissingInput
-from stages.records.record import Record, to_json
+from stages.records.jsonl import to_json
+from stages.records.record import Record
 from tests.invented import a_line, a_task
 from tests.sources.test_folders import GRIDS, fill, read, titles
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stages import tasks
-from stages.errors import BadInput
-from stages.records.jsonl import BadLine, Reject
+from stages.errors import BadInput, BadLine
+from stages.records.jsonl import Reject
 from stages.records.record import QaTask, Question, Record
 from stages.sources.datasets.folders import Omission
 from stages.sources.squad import UNANSWERABLE, UNANSWERED, UNASKED, PassageRows, read_question

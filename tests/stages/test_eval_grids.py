@@ -93,8 +93,8 @@ def test_one_lost_vote_leaves_the_answer_unscored_and_is_asked_for_again() -> No
 
 
 def test_a_line_is_the_same_when_it_is_read_back() -> None:
-    from stages.records.jsonl import read_records
-    from stages.records.record import to_json
+    from stages.records.jsonl import to_json
+    from stages.records.parser import read_records
 
     lines = scored([adapted(), adapted(1, fault="edit")], grids(lambda request: True))
     assert list(read_records([to_json(line).encode() for line in lines], "f")) == lines

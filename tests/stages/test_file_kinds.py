@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from seal_cli.runs.stdio import input_records
 from stages.errors import BadInput, MissingInput
 from stages.file_kinds import BYTES, KEYS, TEXT_SUFFIXES, check_lines
-from stages.records.jsonl import Reject
-from stages.records.record import Record, to_json
+from stages.records.jsonl import Reject, to_json
+from stages.records.record import Record
 from tests.invented import a_line, a_task
 from tests.records.bad_lines import TASK
 

@@ -17,8 +17,10 @@ from stages import tasks
 from stages.errors import BadConfig, BadInput
 from stages.filter import FilterResult, KeepRule, Ties
 from stages.interfaces import Example
-from stages.records.pairs import read_pair
-from stages.records.record import Message, Record, SftExample, to_json
+from stages.records.jsonl import to_json
+from stages.records.record import Message, Record
+from stages.records.schema import SftExample
+from stages.sources.training_pairs import read_pair
 from tests.conftest import paper_file
 from tests.invented import a_line, a_task, an_edit, numbered
 

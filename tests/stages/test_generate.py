@@ -12,7 +12,8 @@ from stages.domains.qa import NO_EDIT, QA
 from stages.errors import BadConfig, BadInput
 from stages.generate import Writing
 from stages.interfaces import Completion, NullProgress, Progress, Request, Sampling
-from stages.records.record import Record, SelfEdit, derive_seed
+from stages.records.frozen import derive_seed
+from stages.records.record import Record, SelfEdit
 from stages.scoring.duplicates import EditTracker
 from tests.invented import Backwards, Lost, a_task
 from tests.invented_grids import a_choice, an_arc_task

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from stages import tasks
 from stages.errors import BadConfig, BadInput, MissingInput, Unavailable
-from stages.records.record import Record, to_json
+from stages.records.jsonl import to_json
+from stages.records.record import Record
 from stages.sources.datasets.folders import Omission
 from stages.sources.squad import UNANSWERED, UNASKED
 from tests.conftest import paper_file

@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from stages.interfaces import FitConfig, FitJob
-from stages.records.record import derive_seed
+from stages.records.frozen import derive_seed
 from tests.conftest import END, make_tokenizer
 from tests.trainers.exact import exact_norms
 

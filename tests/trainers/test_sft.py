@@ -20,8 +20,10 @@ from stages.errors import BadConfig, NoSpace
 from stages.interfaces import Example, NullProgress, SftConfig
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
-from stages.records.pairs import read_pair
-from stages.records.record import Checkpoint, Message, to_json
+from stages.records.jsonl import to_json
+from stages.records.record import Message
+from stages.records.schema import Checkpoint
+from stages.sources.training_pairs import read_pair
 from stages.tokens.tokenization import encode_example
 from stages.trainers.sft import SupervisedTrainer, check_saving, get_shared_weights
 from tests.conftest import END, make_tokenizer

@@ -15,7 +15,7 @@ from examples.tiny.arc.world import KEEP, MOVES, STAY, Task, make_palette, make_
 from stages.domains.arc.grid_text import numpy_text
 from stages.domains.arc.prompts import ARROW, TASK_SYSTEM, answer_text, make_edit_prompt
 from stages.domains.arc.training_set import Pair
-from stages.records.grid import COLOUR_COUNT, Grid
+from stages.records.arc import COLOUR_COUNT, Grid
 
 
 class Part(NamedTuple):

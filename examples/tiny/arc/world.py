@@ -17,7 +17,7 @@ from stages.domains.arc.transforms import (
     rotate_180,
     transpose,
 )
-from stages.records.grid import COLOUR_COUNT, Grid
+from stages.records.arc import COLOUR_COUNT, Grid
 
 Move = Callable[[Grid], Grid]
 

@@ -30,12 +30,10 @@ from stages.domains.arc.voting import (
     variant_prompt,
 )
 from stages.domains.base import GradableAnswer, Query, Voting
-from stages.errors import BadEdit, BadInput, Untrainable
+from stages.errors import BadEdit, BadInput, BadLine, Untrainable
 from stages.interfaces import Completion, Example, Prompt, TrainingSet
 from stages.judges.base import Verdict
-from stages.records.arc import ArcChoice, ArcTask, ArcTrainingData, Demonstration, TrainingGrids, Vote
-from stages.records.grid import Grid
-from stages.records.jsonl import BadLine
+from stages.records.arc import ArcChoice, ArcTask, ArcTrainingData, Demonstration, Grid, TrainingGrids, Vote
 from stages.records.record import SelfEdit, Task
 from stages.records.thoughts import BROKEN_OFF, CUT_OFF
 

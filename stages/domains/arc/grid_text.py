@@ -7,7 +7,7 @@ whatever numbers are left: rows of different lengths, one row spread over severa
 import re
 from dataclasses import dataclass
 
-from stages.records.grid import MAX_SIDE, Grid, make_grid
+from stages.records.arc import MAX_SIDE, Grid, make_grid
 
 END = "#"  # stands behind every output grid; official TextExampleRepresenter's output_footer
 MAX_GRID_CHARACTERS = 8192  # of an answer that is read at all; the text of a 30 x 30 grid has 1,861

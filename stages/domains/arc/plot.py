@@ -13,7 +13,7 @@ from typing import Any
 
 from stages.domains.arc.view import Panel, Sheet, Strip
 from stages.errors import BadConfig
-from stages.records.grid import Grid
+from stages.records.arc import Grid
 
 # 0 to 9, as on arcprize.org
 PALETTE = ("#000000", "#0074D9", "#FF4136", "#2ECC40", "#FFDC00", "#AAAAAA", "#F012BE", "#FF851B", "#7FDBFF", "#870C25")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from stages.domains.arc.grid_text import END, digits_text, numpy_text
 from stages.domains.arc.training_set import Pair, Puzzle
 from stages.interfaces import Example
-from stages.records.grid import Grid
+from stages.records.arc import Grid
 
 Messages = list[dict[str, str]]
 

@@ -29,8 +29,8 @@ from stages.domains.arc.transforms import (
     shuffle,
 )
 from stages.errors import BadConfig
-from stages.records.grid import MAX_SIDE, Grid
-from stages.records.record import content_id, derive_seed
+from stages.records.arc import MAX_SIDE, Grid
+from stages.records.frozen import content_id, derive_seed
 
 LEFT_OUT = (1, 2)  # official leave_n: leave-one-out and leave-two-out
 MAX_ROWS = 250  # official Nmax

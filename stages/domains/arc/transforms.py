@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
-from stages.records.grid import COLOUR_COUNT, Grid
+from stages.records.arc import COLOUR_COUNT, Grid
 
 _T = TypeVar("_T")
 Tool = Callable[[Grid], Grid]

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from stages.domains.arc.grid_text import BadGrid, read_grid
 from stages.domains.arc.voting import get_tests
-from stages.records.arc import ArcTask
-from stages.records.grid import Grid
-from stages.records.jsonl import one_line
+from stages.errors import one_line
+from stages.records.arc import ArcTask, Grid
 from stages.records.record import AnyAnswer, GridAnswer, Record
 from stages.records.thoughts import remove_thoughts
 

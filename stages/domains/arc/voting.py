@@ -17,9 +17,8 @@ from stages.domains.arc.training_set import Pair
 from stages.domains.arc.transforms import VARIANTS, shuffle
 from stages.domains.base import Voting
 from stages.interfaces import Completion
-from stages.records.arc import ArcTask, Vote
-from stages.records.grid import Grid
-from stages.records.record import content_id, derive_seed
+from stages.records.arc import ArcTask, Grid, Vote
+from stages.records.frozen import content_id, derive_seed
 from stages.records.thoughts import explain_no_answer, extract_answer
 
 _ORDERS = 2  # official permute_n: other orders of the same demonstrations

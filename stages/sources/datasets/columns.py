@@ -4,8 +4,7 @@ from collections.abc import Collection, Mapping
 from itertools import islice
 from typing import Any
 
-from stages.errors import BadConfig, BadInput
-from stages.records.jsonl import BadLine, one_line
+from stages.errors import BadConfig, BadInput, BadLine, one_line
 from stages.sources.golds import GOLDS
 from stages.sources.squad import NESTED
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.errors import BadConfig, BadInput
-from stages.records.jsonl import one_line
+from stages.errors import BadConfig, BadInput, one_line
 from stages.sources.datasets.compressed import strip_gz
 from stages.sources.datasets.folders import JSON_SUFFIXES, OF_DATASET, TABLE_SUFFIXES, holds_tables, walk
 from stages.sources.documents import ReadContext

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.errors import BadInput
+from stages.errors import BadInput, BadLine, one_line
 from stages.file_kinds import ARROW, GZIP, HEAD_BYTES, PARQUET, FileKind, WrongFileKind, detect_by_bytes
-from stages.records.jsonl import LONGEST, BadLine, one_line, read_entries
+from stages.records.jsonl import LONGEST, read_entries
 from stages.records.record import Record
 from stages.records.strict_json import explain_bytes
 from stages.sources.datasets.columns import Columns

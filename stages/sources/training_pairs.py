@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from stages.errors import BadLine
 from stages.interfaces import Example, Prompt
-from stages.records.frozen import FrozenModel, Tuple
-from stages.records.jsonl import BadLine, excerpt
-from stages.records.record import Message, content_id
+from stages.records.frozen import FrozenModel, Tuple, content_id
+from stages.records.jsonl import excerpt
+from stages.records.record import Message
 from stages.records.thoughts import get_learnable_text
 
 LEARNED = "assistant"  # the role of the turns that carry the loss

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.errors import BadLine
 from stages.interfaces import Example
-from stages.records.jsonl import BadLine, read_lines
-from stages.records.pairs import TrainingPair, read_pair
-from stages.records.record import Message, SftExample, to_json
+from stages.records.jsonl import Lines, to_json
+from stages.records.record import Message
+from stages.records.schema import SftExample
+from stages.sources.training_pairs import TrainingPair, read_pair
 from tests.conftest import paper_file
 
 SYSTEM, USER, ADA = (
@@ -35,7 +37,7 @@ def refusal(line: dict[str, Any]) -> str:
 @pytest.mark.paper_data
 def test_every_line_of_the_official_sft_files_is_taken_as_it_is(name: str) -> None:
     data = paper_file(name).read_bytes().splitlines()
-    pairs = list(read_lines(data, name, read_pair))
+    pairs = list(Lines(data, name, read_pair))
     assert len(pairs) == 50
     written = [json.loads(line) for line in data]
     assert [next(pair.examples) for pair in pairs] == [Example(line["prompt"], line["completion"]) for line in written]
