@@ -90,7 +90,7 @@ def _products(x: Tensor, weight: Tensor) -> Operation:
 
 
 def _low_rank(x: Tensor, inner: Tensor, down: Tensor, up: Tensor) -> Operation:
-    """The batched products of lora_kernels.BmmKernel, with an adapter of its own for each sequence."""
+    """The batched products of the batched kernel (lora_kernels), with an adapter of its own for each sequence."""
 
     def run(some: slice) -> Sequence[Tensor]:
         rows, own, a, b = x[some], inner[some], down[some], up[some]

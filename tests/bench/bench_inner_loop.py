@@ -205,23 +205,23 @@ def bench_memory(name: str, peft: PeftTrainer, jobs: Sequence[FitJob]) -> None:
     `logits_kb` is what a token's logits in float32 would be.
     """
     plans: list[dict[str, float]] = []
-    own = TrainingLoop._tokens_that_fit
+    own = TrainingLoop._count_fitting_tokens
 
     def plan(self: TrainingLoop) -> int:
         tokens = own(self)
         weights = self.stack.weights
-        each = self.saved(48) - self.saved(16)
+        each = self.measure_saved(48) - self.measure_saved(16)
         adapter = 4 * weights[0].numel() * weights.element_size()  # weights, gradient, two moments
         head = self.network.get_output_embeddings()
         kept = {"adapter_mb": adapter / 1e6, "token_kb": each / 32 / 1e3, "loss_kb": get_loss_bytes(head) / 1e3}
         plans.append({**kept, "logits_kb": len(head.weight) * 4 / 1e3, "tokens_per_step": tokens})
         return tokens
 
-    TrainingLoop._tokens_that_fit = plan  # type: ignore[method-assign]
+    TrainingLoop._count_fitting_tokens = plan  # type: ignore[method-assign]
     try:
         next(iter(BatchedLoraTrainer(peft.model, loaded=(peft.tokenizer, peft.network)).fit(jobs[:1])))
     finally:
-        TrainingLoop._tokens_that_fit = own  # type: ignore[method-assign]
+        TrainingLoop._count_fitting_tokens = own  # type: ignore[method-assign]
     say(bench="memory", model=name, **{key: round(value, 3) for key, value in plans[0].items()})
 
 

@@ -193,8 +193,8 @@ def measure_adapt(
         dense_rate_share=round(flop / seconds / rate, 3),
         dense_tflops=round(rate / 1e12, 2),
         peak_gb=round(torch.cuda.max_memory_allocated() / 1e9, 1) if device.type == "cuda" else None,
-        path=trainer.ways.path,
-        ragged=trainer.ways.ragged,
+        kernel=trainer.options.lora,
+        varlen=trainer.options.varlen,
         notes=plans.notes,
     )
     return done

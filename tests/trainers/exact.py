@@ -44,7 +44,7 @@ def sequence(length: int, seed: int = 0, silent: int = 0) -> Tokens:
     return Tokens(tuple(ids.tolist()), silent)
 
 
-def packed(rows: Sequence[Sequence[Tokens]], path: str = "loop") -> Packing:
+def packed(rows: Sequence[Sequence[Tokens]], path: str = "naive") -> Packing:
     """`rows[s]` are the sequences of slot s."""
     return Packing(
         [PackedSequence(slot, tokens) for slot, each in enumerate(rows) for tokens in each], torch.device("cpu"), path
@@ -53,11 +53,11 @@ def packed(rows: Sequence[Sequence[Tokens]], path: str = "loop") -> Packing:
 
 def pieces(packing: Packing, values: torch.Tensor) -> list[torch.Tensor]:
     """The values (total, ...) of each sequence without its pads, in the order in which the rows were given."""
-    own = dict(zip(map(id, packing.ordered), packing.pieces(values), strict=True))
-    return [own[id(row)] for row in packing.rows]
+    own = dict(zip(map(id, packing.ordered), packing.split(values), strict=True))
+    return [own[id(row)] for row in packing.sequences]
 
 
-def packed_hidden(network: Any, rows: Sequence[Sequence[Tokens]], path: str = "loop") -> list[torch.Tensor]:
+def packed_hidden(network: Any, rows: Sequence[Sequence[Tokens]], path: str = "naive") -> list[torch.Tensor]:
     """Last hidden states of each sequence, all in one pass."""
     packing = packed(rows, path)
     with use_packed_attention(network):

@@ -36,7 +36,8 @@ from transformers import (
 
 from stages.errors import BadConfig
 from stages.tokens.tokenization import Tokens
-from stages.trainers.batched.attention import check_packable, has_varlen_kernel, use_packed_attention
+from stages.trainers.batched.attention import use_packed_attention
+from stages.trainers.batched.compatibility import check_packable, has_varlen_kernel
 from stages.trainers.batched.lora_kernels import KERNELS
 from stages.trainers.batched.packing import Packing
 from tests.conftest import make_model
@@ -71,7 +72,7 @@ def test_each_sequence_has_the_hidden_states_that_it_has_alone(network: Any, pat
             assert float((found - alone).abs().max()) < BEYOND_ROUNDING, len(row.ids)
 
 
-@pytest.mark.parametrize("path", ["bmm", "grouped"])
+@pytest.mark.parametrize("path", ["bmm", "grouped_mm"])
 @pytest.mark.parametrize("changed", range(len(FLAT)))
 def test_other_tokens_in_one_sequence_change_no_other_sequence(network: Any, changed: int, path: str) -> None:
     other = sequence(len(FLAT[changed].ids), 77)
@@ -86,10 +87,10 @@ def test_other_tokens_in_one_sequence_change_no_other_sequence(network: Any, cha
 @pytest.mark.parametrize("chosen", [1, 2, 5, 7])
 def test_a_loss_on_one_sequence_has_no_gradient_in_the_others(network: Any, chosen: int) -> None:
     packing = packed(ROWS)
-    inputs = network.get_input_embeddings()(packing.ids[None]).detach().requires_grad_()
+    inputs = network.get_input_embeddings()(packing.input_ids[None]).detach().requires_grad_()
     with use_packed_attention(network):
         hidden = network.base_model(
-            inputs_embeds=inputs, position_ids=packing.positions[None], use_cache=False, packing=packing
+            inputs_embeds=inputs, position_ids=packing.position_ids[None], use_cache=False, packing=packing
         ).last_hidden_state[0]
     pieces(packing, hidden)[chosen].square().sum().backward()
     assert inputs.grad is not None
@@ -99,12 +100,12 @@ def test_a_loss_on_one_sequence_has_no_gradient_in_the_others(network: Any, chos
 
 def test_a_sequence_that_is_not_finite_spoils_no_other(network: Any) -> None:
     packing = packed(ROWS)
-    inputs = network.get_input_embeddings()(packing.ids[None]).detach()
+    inputs = network.get_input_embeddings()(packing.input_ids[None]).detach()
     pieces(packing, inputs[0])[BAD][:] = float("nan")
     inputs.requires_grad_()
     with use_packed_attention(network):
         hidden = network.base_model(
-            inputs_embeds=inputs, position_ids=packing.positions[None], use_cache=False, packing=packing
+            inputs_embeds=inputs, position_ids=packing.position_ids[None], use_cache=False, packing=packing
         ).last_hidden_state[0]
     torch.cat(pieces(packing, hidden)).square().sum().backward()
     assert inputs.grad is not None
@@ -269,7 +270,7 @@ def test_the_ragged_kernel_gets_each_row_between_its_bounds(
 ) -> None:
     network = exact_model(make_model(tmp_path, kind))
     monkeypatch.setattr(varlen, "varlen_attn", plain_varlen)
-    blocks, kernel = (Packing(packed(ROWS).rows, CPU, "grouped", ragged) for ragged in (False, True))
+    blocks, kernel = (Packing(packed(ROWS).sequences, CPU, "grouped_mm", ragged) for ragged in (False, True))
     with torch.no_grad(), use_packed_attention(network):
         states = [
             torch.cat(pieces(each, network.base_model(**each.inputs, packing=each).last_hidden_state[0]))

@@ -47,12 +47,12 @@ def oracle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return model, out, by_id(trainer.fit(make_jobs(out)))
 
 
-@pytest.mark.parametrize(("path", "slots"), [("bmm", 3), ("loop", 2), ("bmm", 100)])
+@pytest.mark.parametrize(("path", "slots"), [("bmm", 3), ("naive", 2), ("bmm", 100)])
 def test_every_job_of_a_mixed_run_is_what_peft_makes_of_it_alone(
     oracle: tuple[Path, Path, Any], tmp_path: Path, path: str, slots: int
 ) -> None:
     model, peft, expected = oracle
-    found = by_id(many(model, path=path, slots=slots).fit(make_jobs(tmp_path)))
+    found = by_id(many(model, kernel=path, slots=slots).fit(make_jobs(tmp_path)))
     assert found.keys() == expected.keys()
     for name, result in found.items():
         assert result.path == tmp_path / name
@@ -80,17 +80,17 @@ def test_the_settings_of_an_adapter_are_those_that_peft_writes(oracle: tuple[Pat
 def test_rounding_is_all_that_differs_between_the_paths_in_float32(model_dir: Path, tmp_path: Path, steps: int) -> None:
     config = FitConfig(rank=8, alpha=16.0, learning_rate=1e-3, epochs=1, batch_size=5 if steps == 0 else 3)
     found = {}
-    for path in ("loop", "bmm", "grouped"):
-        trainer = BatchedLoraTrainer(str(model_dir), device=FLOAT32, path=path, slots=2)
+    for path in ("naive", "bmm", "grouped_mm"):
+        trainer = BatchedLoraTrainer(str(model_dir), device=FLOAT32, kernel=path, slots=2)
         jobs = [make_job(tmp_path / path, number, config, texts=5) for number in range(3)]
         found[path] = by_id(trainer.fit(jobs))
-    for path in ("bmm", "grouped"):
+    for path in ("bmm", "grouped_mm"):
         for name, result in found[path].items():
-            expected = found["loop"][name]
+            expected = found["naive"][name]
             assert (result.loss_first, result.loss_last) == pytest.approx(
                 (expected.loss_first, expected.loss_last), rel=1e-4
             )
-            gap = distance(weights_of(tmp_path / path / name), weights_of(tmp_path / "loop" / name))
+            gap = distance(weights_of(tmp_path / path / name), weights_of(tmp_path / "naive" / name))
             assert gap < 0.2 * config.learning_rate  # Adam makes a step of a rounding error, but of few weights
 
 
@@ -99,25 +99,25 @@ def test_the_paths_agree_in_bfloat16_as_well_as_it_can_tell(
 ) -> None:
     monkeypatch.setattr(loading, "multiplies_bfloat16", lambda: True)  # slow or not
     losses = {}
-    for path in ("loop", "bmm", "grouped"):
-        trainer = BatchedLoraTrainer(str(model_dir), device=Device("cpu", "bfloat16"), path=path, slots=2)
+    for path in ("naive", "bmm", "grouped_mm"):
+        trainer = BatchedLoraTrainer(str(model_dir), device=Device("cpu", "bfloat16"), kernel=path, slots=2)
         config = FitConfig(rank=8, alpha=16.0, learning_rate=1e-2, epochs=1)
         results = by_id(trainer.fit(make_job(tmp_path / path, number, config, texts=5) for number in range(3)))
         assert {weight.dtype for weight in weights_of(tmp_path / path / "0").values()} == {torch.float32}
         losses[path] = [loss for result in results.values() for loss in (result.loss_first, result.loss_last)]
-    for path in ("bmm", "grouped"):
-        assert losses[path] == pytest.approx(losses["loop"], rel=0.03)
+    for path in ("bmm", "grouped_mm"):
+        assert losses[path] == pytest.approx(losses["naive"], rel=0.03)
 
 
 @pytest.mark.parametrize(("rank", "device"), [(3, FLOAT32), (8, FLOAT64)])
 def test_what_the_grouped_kernel_cannot_take_goes_the_other_way(
     model_dir: Path, tmp_path: Path, rank: int, device: Device
 ) -> None:
-    for path in ("grouped", "bmm"):
-        trainer = BatchedLoraTrainer(str(model_dir), device=device, path=path)
+    for path in ("grouped_mm", "bmm"):
+        trainer = BatchedLoraTrainer(str(model_dir), device=device, kernel=path)
         list(trainer.fit(make_job(tmp_path / path, number, replace(SMALL, rank=rank)) for number in range(2)))
     for name in "01":
-        assert distance(weights_of(tmp_path / "grouped" / name), weights_of(tmp_path / "bmm" / name)) == 0.0
+        assert distance(weights_of(tmp_path / "grouped_mm" / name), weights_of(tmp_path / "bmm" / name)) == 0.0
 
 
 # ---- a job does not depend on its neighbours
@@ -142,12 +142,12 @@ def test_a_job_is_the_same_alone_and_with_others_in_any_order(
         assert distance(weights_of(job.out), weights_of(alone / job.id)) < BEYOND_ROUNDING, job.id
 
 
-@pytest.mark.parametrize(("path", "slots"), [("bmm", 2), ("bmm", 8), ("loop", 8)])
+@pytest.mark.parametrize(("path", "slots"), [("bmm", 2), ("bmm", 8), ("naive", 8)])
 @pytest.mark.parametrize("rate", [1e30, math.inf])  # 1e30 alone does not end in NaN here, since norms are exact
 def test_jobs_that_diverge_or_go_wild_end_alone(
     model_dir: Path, alone: Path, tmp_path: Path, path: str, rate: float, slots: int
 ) -> None:
-    trainer = many(model_dir, path=path, slots=slots)
+    trainer = many(model_dir, kernel=path, slots=slots)
     wild = replace(SMALL, learning_rate=rate, targets=(), epochs=6, max_grad_norm=0.0)
     bad = [make_job(tmp_path, number, wild, texts=texts) for number, texts in ((20, 5), (21, 1), (22, 3))]
     good = [job for job in make_jobs(tmp_path) if job.config.rank == 3 and not job.config.targets]

@@ -80,26 +80,26 @@ def same_as(whole: Path, found: Path) -> bool:
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 120))
 def test_passes_hold_every_row_once_in_order_and_no_more_than_the_budget(lengths: list[int], tokens: int) -> None:
     rows = [PackedSequence(0, sequence(length)) for length in lengths]
-    passes = list(PassBudget(tokens).passes(rows))
+    passes = list(PassBudget(tokens).split(rows))
     assert [row for each in passes for row in each] == rows
-    assert all(len(each) == 1 or sum(row.cells for row in each) <= tokens for each in passes)
+    assert all(len(each) == 1 or sum(row.size for row in each) <= tokens for each in passes)
     for first, second in pairwise(passes):  # no pass ends early
-        assert sum(row.cells for row in first) + second[0].cells > tokens
+        assert sum(row.size for row in first) + second[0].size > tokens
 
 
-@pytest.mark.parametrize("path", ["bmm", "loop"])
+@pytest.mark.parametrize("path", ["bmm", "naive"])
 @pytest.mark.parametrize("tokens", [1, 40, 90])
 def test_what_an_adapter_learns_does_not_depend_on_the_tokens_of_a_pass(
     model_dir: Path, whole: Path, tmp_path: Path, tokens: int, path: str
 ) -> None:
-    list(many(model_dir, tokens_per_step=tokens, path=path).fit(make_jobs(tmp_path)))
+    list(many(model_dir, tokens_per_step=tokens, kernel=path).fit(make_jobs(tmp_path)))
     assert same_as(whole, tmp_path)
 
 
 def test_passes_of_the_grouped_path_are_windows_of_slots(model_dir: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, rank=8, learning_rate=1e-3, epochs=1, batch_size=3)
     for name, tokens in (("whole", 100_000), ("parts", 50)):
-        trainer = BatchedLoraTrainer(str(model_dir), device=FLOAT32, path="grouped", tokens_per_step=tokens)
+        trainer = BatchedLoraTrainer(str(model_dir), device=FLOAT32, kernel="grouped_mm", tokens_per_step=tokens)
         list(trainer.fit(replace(job, config=config) for job in make_jobs(tmp_path / name)))
     gaps = [distance(weights_of(tmp_path / "whole" / name), weights_of(tmp_path / "parts" / name)) for name in "01234"]
     assert max(gaps) < 0.2 * config.learning_rate  # Adam makes a step of a rounding error
@@ -235,14 +235,14 @@ def test_the_loss_of_a_token_is_planned_for_and_does_not_grow_with_the_vocabular
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunked_loss, "CHUNK_WORDS", {"cpu": 100})
-    own, plans = TrainingLoop._tokens_that_fit, []
+    own, plans = TrainingLoop._count_fitting_tokens, []
 
     def plan(group: TrainingLoop) -> int:
         head = group.network.get_output_embeddings()
-        plans.append((group.needed(48) - group.saved(48), 48 * get_loss_bytes(head), len(head.weight)))
+        plans.append((group.measure_pass(48) - group.measure_saved(48), 48 * get_loss_bytes(head), len(head.weight)))
         return own(group)
 
-    monkeypatch.setattr(TrainingLoop, "_tokens_that_fit", plan)
+    monkeypatch.setattr(TrainingLoop, "_count_fitting_tokens", plan)
     list(many(model_dir).fit(make_jobs(tmp_path, 1)))
     ((planned, needed, words),) = plans
     assert planned == needed >= 48 * 100 * 8  # float64

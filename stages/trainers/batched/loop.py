@@ -1,4 +1,4 @@
-"""A group of jobs of one rank and the same targets, trained as one stack: who is in work, a step, what comes of it."""
+"""The training loop: jobs of one rank and the same targets in the slots of one stack, all a step further at a time."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ from stages.trainers.peft import AdapterBase, explain_divergence, explain_overfl
 
 @dataclass
 class ActiveJob:
-    """A job in a slot: its sequences, the batches of its steps, and the losses so far (on the device)."""
+    """A job that is being trained: its sequences, the batches of its steps, and its losses so far (on the device)."""
 
     job: FitJob
     sequences: Sequence[Tokens]
@@ -31,16 +31,16 @@ class ActiveJob:
     losses: list[Tensor] = field(default_factory=list)
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         return len(self.losses) == len(self.steps)
 
-    def rows(self, slot: int) -> Iterator[PackedSequence]:
+    def get_next_batch(self, slot: int) -> Iterator[PackedSequence]:
         """The sequences of its next step. The loss of a step is the mean over all its targets."""
         batch = [self.sequences[place] for place in self.steps[len(self.losses)]]
         share = 1 / max(1, sum(tokens.weight for tokens in batch))
         return (PackedSequence(slot, tokens, share) for tokens in batch)
 
-    def update(self) -> Update:
+    def get_next_update(self) -> Update:
         config = self.job.config
         rate = config.learning_rate * make_schedule(config, len(self.steps))(len(self.losses))
         return Update(rate, config.max_grad_norm, config.weight_decay)
@@ -53,100 +53,106 @@ class ActiveJob:
 
 @dataclass(frozen=True)
 class KernelOptions:
-    """How passes are computed: the path of the low-rank products, attention's kernel, and the budget in tokens."""
+    """How passes are computed."""
 
-    path: str
-    ragged: bool
-    tokens: int | None  # None: what the memory holds
+    lora: str  # a key of lora_kernels.KERNELS
+    varlen: bool  # attention by torch's varlen kernel
+    tokens_per_pass: int | None  # None: what the memory holds
 
 
 MAX_UNWRITTEN = 8  # finished adapters that may wait for the disk
-_DRAWN_AHEAD = 4  # initial weights of jobs that wait for a slot
+_MAX_PREFETCHED = 4  # initial weights of jobs that wait for a slot
 
 
 class TrainingLoop:
-    """Trains jobs as slots of a stack that lies on the network. Call `run` once."""
+    """Trains jobs in the slots of a stack that lies on the network. Call `run` once.
 
-    def __init__(self, network: Any, stack: LoraStack, ways: KernelOptions, progress: Progress) -> None:
+    The slots in use are always the first ones: `active[slot]` is the job in that slot.
+    """
+
+    def __init__(self, network: Any, stack: LoraStack, options: KernelOptions, progress: Progress) -> None:
         self.network, self.stack, self.progress = network, stack, progress
-        self.path, self.ragged = _path_for(stack, ways.path), ways.ragged
+        self.kernel, self.varlen = _choose_kernel(stack, options.lora), options.varlen
         self.optimizer = StackedAdamW(stack.weights, stack.grads)
-        self.residents: list[ActiveJob] = []
-        self.told = 0  # tokens of this step that are in the log of work
-        self.budget = PassBudget(ways.tokens or self._tokens_that_fit(), ALIGNMENT if self.path == "grouped" else 1)
+        self.active: list[ActiveJob] = []
+        self.reported = 0  # tokens of this step that the progress has been told of
+        tokens = options.tokens_per_pass or self._count_fitting_tokens()
+        self.budget = PassBudget(tokens, ALIGNMENT if self.kernel == "grouped_mm" else 1)
 
     def run(self, jobs: Sequence[ActiveJob], base: AdapterBase) -> Iterator[FitResult]:
         """Results as jobs finish, each after its directory is complete. The longest jobs go first.
 
-        Draws and writes happen beside the steps: the device waits for neither.
+        Initial weights are drawn and adapters are written beside the steps: the device waits for neither.
         """
         queue = deque(sorted(jobs, key=lambda job: job.tokens, reverse=True))
         written: deque[Future[FitResult]] = deque()
         with ThreadPoolExecutor(max_workers=1) as drawer, ThreadPoolExecutor(max_workers=1) as writer:
-            drawn = _ahead(drawer, lambda job: self.stack.draw(job.job.seed), list(queue), _DRAWN_AHEAD)
-            while queue or self.residents:
-                while queue and len(self.residents) < len(self.stack.weights):
+            drawn = _prefetch(drawer, lambda job: self.stack.draw(job.job.seed), list(queue), _MAX_PREFETCHED)
+            while queue or self.active:
+                while queue and len(self.active) < len(self.stack.weights):
                     self._admit(queue.popleft(), next(drawn))
                 self._step()
-                for slot in [slot for slot, resident in enumerate(self.residents) if resident.done][::-1]:
+                for slot in [slot for slot, job in enumerate(self.active) if job.is_done][::-1]:
                     row = self.stack.weights[slot].clone()  # the next job takes the slot
-                    written.append(writer.submit(_outcome, self.residents[slot], row, self.stack, base))
+                    written.append(writer.submit(_finish, self.active[slot], row, self.stack, base))
                     self._release(slot)
                 while written and (written[0].done() or len(written) > MAX_UNWRITTEN):
                     yield written.popleft().result()
             while written:
                 yield written.popleft().result()
 
-    def _admit(self, resident: ActiveJob, weights: Tensor) -> None:
+    def _admit(self, new: ActiveJob, weights: Tensor) -> None:
         """Gives the job the next free slot."""
-        slot, config = len(self.residents), resident.job.config
-        self.progress.begin_work([resident.job.id])
+        slot, config = len(self.active), new.job.config
+        self.progress.begin_work([new.job.id])
         self.stack.initialise(slot, weights, config.alpha / config.rank)
         self.optimizer.reset(slot)
-        self.residents.append(resident)
+        self.active.append(new)
 
     def _release(self, slot: int) -> None:
         """Frees a slot; the last one in use moves there, so that those in use stay the first."""
-        last = self.residents.pop()
-        self.stack.move(len(self.residents), slot)
-        self.optimizer.move(len(self.residents), slot)
-        if slot < len(self.residents):
-            self.residents[slot] = last
+        last = self.active.pop()
+        self.stack.move(len(self.active), slot)
+        self.optimizer.move(len(self.active), slot)
+        if slot < len(self.active):
+            self.active[slot] = last
 
     # ---- a step
 
     def _step(self) -> None:
-        """The next optimizer step of every resident: the sum of their losses, each the mean over its own targets."""
-        rows = sorted((row for slot, each in enumerate(self.residents) for row in each.rows(slot)), key=self._order)
-        self.told = 0
-        losses, failed = self._gradients(rows)
+        """The next optimizer step of every active job: the sum of their losses, each the mean over its own targets."""
+        rows = sorted(
+            (row for slot, each in enumerate(self.active) for row in each.get_next_batch(slot)), key=self._get_sort_key
+        )
+        self.reported = 0
+        losses, failed = self._compute_gradients(rows)
         while failed:
             self.budget.shrink(failed)
             self.progress.note(f"memory ran out: from here on about {self.budget.tokens} tokens in one pass")
-            losses, failed = self._gradients(rows)
-        self.optimizer.step([resident.update() for resident in self.residents])
-        for resident, loss in zip(self.residents, losses.unbind(), strict=True):
-            resident.losses.append(loss)
+            losses, failed = self._compute_gradients(rows)
+        self.optimizer.step([job.get_next_update() for job in self.active])
+        for job, loss in zip(self.active, losses.unbind(), strict=True):
+            job.losses.append(loss)
         self.progress.advance(1)
 
-    def _order(self, row: PackedSequence) -> tuple[int, ...]:
+    def _get_sort_key(self, row: PackedSequence) -> tuple[int, ...]:
         """Slot by slot where spans must lie together, else rows of similar length into one pass."""
-        return (row.slot,) if self.path == "grouped" else row.shape
+        return (row.slot,) if self.kernel == "grouped_mm" else row.shape
 
-    def _gradients(self, rows: Sequence[PackedSequence]) -> tuple[Tensor, Sequence[PackedSequence]]:
+    def _compute_gradients(self, rows: Sequence[PackedSequence]) -> tuple[Tensor, Sequence[PackedSequence]]:
         """Leaves each slot's gradient in the stack. Returns each slot's loss (slots,), and the pass that did not fit.
 
         Where one did not, no gradient is left.
         """
-        slots = len(self.residents)
+        slots = len(self.active)
         losses = torch.zeros(slots, dtype=self.stack.weights.dtype, device=self.stack.device)
         self.stack.bind(slots)
         done = 0
-        for part in self.budget.passes(rows):
+        for part in self.budget.split(rows):
             try:
-                self._pass(self._packing(part), losses)
+                self._run_pass(self._pack(part), losses)
                 done += sum(row.length for row in part)
-                self._tell(done)
+                self._report(done)
                 continue
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -157,56 +163,56 @@ class TrainingLoop:
             return losses, part
         return losses, ()
 
-    def _tell(self, done: int) -> None:
+    def _report(self, done: int) -> None:
         """So many tokens of the step are done; those that a pass which did not fit has sent back count once."""
-        if done > self.told:
-            self.progress.add_trained(done - self.told)
-            self.told = done
+        if done > self.reported:
+            self.progress.add_trained(done - self.reported)
+            self.reported = done
 
-    def _packing(self, rows: Sequence[PackedSequence]) -> Packing:
-        return Packing(rows, self.stack.device, self.path, self.ragged)
+    def _pack(self, rows: Sequence[PackedSequence]) -> Packing:
+        return Packing(rows, self.stack.device, self.kernel, self.varlen)
 
-    def _pass(self, packing: Packing, losses: Tensor) -> None:
+    def _run_pass(self, packing: Packing, losses: Tensor) -> None:
         """Adds the pass's gradients to the stack's and its losses to `losses`."""
-        chosen, counted = packing.chosen
+        places, counted = packing.targeted
         each = (packing.targets, packing.owners, packing.weights.to(losses.dtype))
-        targets, owners, weights = (packing.put(values[chosen]) for values in each)
+        targets, owners, weights = (packing.to_device(values[places]) for values in each)
         weights[counted:] = 0
-        hidden = self._hidden(packing).index_select(0, packing.put(chosen))
+        hidden = self._get_hidden(packing).index_select(0, packing.to_device(places))
         head = self.network.get_output_embeddings()
         total, each_loss = ChunkedCrossEntropy.apply(hidden, head, targets, weights)  # type: ignore[no-untyped-call]
         total.backward()
         losses.index_add_(0, owners, (each_loss * weights).to(losses.dtype))
 
-    def _hidden(self, packing: Packing) -> Tensor:
-        """Last hidden states of all cells: (total, hidden)."""
+    def _get_hidden(self, packing: Packing) -> Tensor:
+        """Last hidden states of all positions: (total, hidden)."""
         self.stack.layout = PackedLayout(packing)
         hidden: Tensor = self.network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
         return hidden
 
-    def _tokens_that_fit(self) -> int:
+    def _count_fitting_tokens(self) -> int:
         """By a trial of two short sequences."""
         stacked = self.stack.weights.numel() * self.stack.weights.element_size()
         longest = get_max_length(self.network.config)
         try:
-            return count_fitting_tokens(self.needed, 3 * stacked, self.stack.device, longest=longest)
+            return count_fitting_tokens(self.measure_pass, 3 * stacked, self.stack.device, longest=longest)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             return 1
 
-    def needed(self, length: int) -> int:
+    def measure_pass(self, length: int) -> int:
         """Bytes of a pass of one sequence: what autograd keeps, and the loss of its tokens, all of them targets."""
-        return self.saved(length) + length * get_loss_bytes(self.network.get_output_embeddings())
+        return self.measure_saved(length) + length * get_loss_bytes(self.network.get_output_embeddings())
 
-    def saved(self, length: int) -> int:
+    def measure_saved(self, length: int) -> int:
         """Bytes that autograd keeps of a pass of one sequence."""
         self.stack.bind(1)
-        packing = self._packing([PackedSequence(0, Tokens((1,) * length, 0))])
-        return measure_saved_bytes(lambda: self._hidden(packing))
+        packing = self._pack([PackedSequence(0, Tokens((1,) * length, 0))])
+        return measure_saved_bytes(lambda: self._get_hidden(packing))
 
 
-def _ahead(
+def _prefetch(
     worker: Executor, work: Callable[[ActiveJob], Tensor], jobs: Sequence[ActiveJob], count: int
 ) -> Iterator[Tensor]:
     """work(job) for each job in order, by the worker, up to `count` of them before they are asked for."""
@@ -219,15 +225,15 @@ def _ahead(
         yield waiting.popleft().result()
 
 
-def _outcome(resident: ActiveJob, row: Tensor, stack: LoraStack, base: AdapterBase) -> FitResult:
+def _finish(ended: ActiveJob, row: Tensor, stack: LoraStack, base: AdapterBase) -> FitResult:
     """What came of a job whose weights are now `row`: its directory, complete, or why there is none."""
-    job, losses = resident.job, torch.stack(resident.losses).tolist()
+    job, losses = ended.job, torch.stack(ended.losses).tolist()
     error = explain_divergence(losses) or explain_overflow([row])
     return FitResult(
         id=job.id,
         path=None if error else write_adapter(job.out, stack.named(row), job.config, stack.targets, base),
-        sequences=len(resident.sequences),
-        tokens=sum(len(sequence.ids) for sequence in resident.sequences),
+        sequences=len(ended.sequences),
+        tokens=sum(len(sequence.ids) for sequence in ended.sequences),
         steps=len(losses),
         loss_first=losses[0],
         loss_last=losses[-1],
@@ -235,8 +241,8 @@ def _outcome(resident: ActiveJob, row: Tensor, stack: LoraStack, base: AdapterBa
     )
 
 
-def _path_for(stack: LoraStack, path: str) -> str:
-    """The path, but bmm where the grouped kernel cannot take the stack: sizes must be multiples of 8, never float64."""
+def _choose_kernel(stack: LoraStack, kernel: str) -> str:
+    """The kernel, but bmm where grouped_mm cannot take the stack: it wants multiples of 8, and no float64."""
     sizes = {stack.rank} | {size for each in stack.layers for size in (each.base.in_features, each.base.out_features)}
     fits = stack.weights.dtype != torch.float64 and all(size % 8 == 0 for size in sizes)
-    return path if fits or path != "grouped" else "bmm"
+    return kernel if fits or kernel != "grouped_mm" else "bmm"

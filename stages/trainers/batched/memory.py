@@ -1,4 +1,4 @@
-"""How much fits: adapters in work and tokens of a pass, from the device's free memory."""
+"""How much fits into the device's free memory: adapters in work, and tokens of a pass."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MEMORY_SHARE = 0.8  # of the free memory that a pass may plan with; the rest is 
 
 @dataclass
 class PassBudget:
-    """Most tokens of one forward and backward pass, each row's cells rounded up to a `multiple`.
+    """Most tokens of one forward and backward pass, each sequence's rounded up to a `multiple`.
 
     It shrinks when the device's memory runs out.
     """
@@ -27,19 +27,19 @@ class PassBudget:
     tokens: int
     multiple: int = 1
 
-    def cost(self, row: PackedSequence) -> int:
-        return -(-row.cells // self.multiple) * self.multiple
+    def get_cost(self, row: PackedSequence) -> int:
+        return -(-row.size // self.multiple) * self.multiple
 
-    def passes(self, rows: Sequence[PackedSequence]) -> Iterator[list[PackedSequence]]:
-        """The rows, in their order, in passes of at most so many tokens; a longer row makes a pass of its own."""
+    def split(self, rows: Sequence[PackedSequence]) -> Iterator[list[PackedSequence]]:
+        """Passes of at most so many tokens, in order; a longer sequence makes a pass of its own."""
         found: list[PackedSequence] = []
         used = 0
         for row in rows:
-            if found and used + self.cost(row) > self.tokens:
+            if found and used + self.get_cost(row) > self.tokens:
                 yield found
                 found, used = [], 0
             found.append(row)
-            used += self.cost(row)
+            used += self.get_cost(row)
         if found:
             yield found
 
@@ -47,10 +47,10 @@ class PassBudget:
         """To half of the pass that did not fit. Raises OutOfMemory where that was a single sequence."""
         if len(failed) == 1:
             raise OutOfMemory(
-                f"a sequence of {failed[0].cells} tokens does not fit into the device's memory; take fewer --slots, "
+                f"a sequence of {failed[0].size} tokens does not fit into the device's memory; take fewer --slots, "
                 "--dtype bfloat16, or --pad-mode sampled:32 instead of full"
             )
-        self.tokens = max(1, sum(self.cost(row) for row in failed) // 2)
+        self.tokens = max(1, sum(self.get_cost(row) for row in failed) // 2)
 
 
 def count_fitting_adapters(network: Any, names: Sequence[str], rank: int) -> int:

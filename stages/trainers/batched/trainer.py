@@ -19,14 +19,15 @@ from stages.models.loading import load_model, load_tokenizer
 from stages.models.lora_targets import is_row_wise
 from stages.models.stacked_lora import LoraStack
 from stages.tokens.tokenization import encode_training_set
-from stages.trainers.batched.attention import check_packable, has_varlen_kernel, use_packed_attention
+from stages.trainers.batched.attention import use_packed_attention
+from stages.trainers.batched.compatibility import check_packable, has_varlen_kernel
 from stages.trainers.batched.loop import ActiveJob, KernelOptions, TrainingLoop
 from stages.trainers.batched.memory import MAX_ADAPTERS, count_fitting_adapters
 from stages.trainers.peft import SETTINGS_BYTES, AdapterBase, add_lora, plan_steps
 
 
 class BatchedLoraTrainer:
-    """Trains all jobs on one model. `slots` adapters are in work at a time; `path` is a key of lora_kernels.KERNELS.
+    """Trains all jobs on one model. `slots` adapters are in work at a time; `kernel`: of lora_kernels.KERNELS.
 
     `tokens_per_step` bounds the tokens of one forward and backward pass: a step with more takes several passes. None
     for either takes what the device's memory holds. `loaded` is a (tokenizer, network) that is in memory already; the
@@ -40,7 +41,7 @@ class BatchedLoraTrainer:
         device: Device = Device(),
         slots: int | None = None,
         tokens_per_step: int | None = None,
-        path: str | None = None,
+        kernel: str | None = None,
         loaded: tuple[Any, Any] | None = None,
     ) -> None:
         self.model, self.slots = model, slots
@@ -48,9 +49,8 @@ class BatchedLoraTrainer:
         gpu = self.network.device.type == "cuda" and self.network.dtype == torch.bfloat16
         check_packable(self.network)
         self.base = AdapterBase(model) if loaded else AdapterBase.of(model)
-        self.ways = KernelOptions(
-            path or ("grouped" if gpu else "bmm"), gpu and has_varlen_kernel(self.network), tokens_per_step
-        )
+        varlen = gpu and has_varlen_kernel(self.network)
+        self.options = KernelOptions(kernel or ("grouped_mm" if gpu else "bmm"), varlen, tokens_per_step)
 
     def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         """One result per job as it finishes, each after its directory is complete. Reads all jobs first."""
@@ -60,20 +60,17 @@ class BatchedLoraTrainer:
             if job.config.dropout:
                 raise BadConfig(f"--dropout {job.config.dropout}: many adapters at once have none; use --trainer peft")
             try:
-                resident = self._prepare(job)
+                sequences = encode_training_set(self.tokenizer, self.network, job.lesson, job.config, packed=True)
             except Untrainable as error:
                 yield failed(job, error)
             else:
-                groups.setdefault((job.config.rank, names(job.config.targets)), []).append(resident)
-        tokens = sum(resident.tokens for members in groups.values() for resident in members)
-        steps = sum(_steps_in_all(members, self.slots or MAX_ADAPTERS) for members in groups.values())
+                new = ActiveJob(job, sequences, list(plan_steps(len(sequences), job.config, job.seed)))
+                groups.setdefault((job.config.rank, names(job.config.targets)), []).append(new)
+        tokens = sum(each.tokens for members in groups.values() for each in members)
+        steps = sum(_count_steps(members, self.slots or MAX_ADAPTERS) for members in groups.values())
         progress.expect(tokens, steps=steps)
         for (rank, layers), members in groups.items():
             yield from self._fit_group(rank, layers, members, progress)
-
-    def _prepare(self, job: FitJob) -> ActiveJob:
-        sequences = encode_training_set(self.tokenizer, self.network, job.lesson, job.config, packed=True)
-        return ActiveJob(job, sequences, list(plan_steps(len(sequences), job.config, job.seed)))
 
     def _fit_group(
         self, rank: int, names: Sequence[str], members: Sequence[ActiveJob], progress: Progress
@@ -82,14 +79,14 @@ class BatchedLoraTrainer:
         with use_packed_attention(self.network), LoraStack(self.network, names, rank=rank, slots=slots) as stack:
             needed = len(members) * (stack.weights[0].nbytes + SETTINGS_BYTES)
             check_space(members[0].job.out.parent, needed, f"{len(members)} adapters")
-            yield from TrainingLoop(self.network, stack, self.ways, progress).run(members, self.base)
+            yield from TrainingLoop(self.network, stack, self.options, progress).run(members, self.base)
 
 
-def _steps_in_all(members: Sequence[ActiveJob], slots: int) -> int:
+def _count_steps(members: Sequence[ActiveJob], slots: int) -> int:
     """Optimizer steps of a group in so many slots, the longest jobs first: those of the slot that is longest in use."""
     ends = [0] * slots
-    for resident in sorted(members, key=lambda job: job.tokens, reverse=True):
-        heapreplace(ends, ends[0] + len(resident.steps))
+    for each in sorted(members, key=lambda job: job.tokens, reverse=True):
+        heapreplace(ends, ends[0] + len(each.steps))
     return max(ends)
 
 
