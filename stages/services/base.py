@@ -92,17 +92,14 @@ class Transport(Protocol):
     @property
     def live(self) -> bool:
         """True if a changed call can be sent again."""
-        ...
 
     @property
     def room(self) -> bool:
         """True if another call may be submitted now."""
-        ...
 
     @property
     def open(self) -> int:
         """Number of calls whose replies have not been taken."""
-        ...
 
     def submit(self, call: Call) -> None: ...
 
@@ -111,11 +108,9 @@ class Transport(Protocol):
 
         Raises Unavailable, Denied or BadConfig if no call could be answered.
         """
-        ...
 
     def close(self) -> None:
         """Give up all open calls, without waiting."""
-        ...
 
 
 def get_limit_name(url: str) -> LimitName:

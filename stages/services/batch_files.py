@@ -20,6 +20,14 @@ from stages.services.redaction import quote_line
 from stages.services.responses import error_field, error_message, make_failure
 
 _VERSION = "/v1/"  # OpenAI's files name paths from the root of the server
+_NO_ANSWERS = (
+    ": holds no answers; give the batch's output file once the batch is done,"
+    " and its error file too, where calls have failed"
+)
+_NO_MATCH = (
+    ": answers none of these calls; was the batch made with other settings or other input?"
+    " Write the batch again with these flags, or give the flags that it was written with"
+)
 
 
 def get_custom_id(call: Call) -> str:
@@ -92,21 +100,10 @@ class BatchAnswers:
         if self._found or not self._names:
             self._replies, self._missing = self._replies + self._missing, []
         elif wait and self._missing:
-            raise self._explain_no_match()
+            raise BadInput(self._names + (_NO_MATCH if self._answers else _NO_ANSWERS))
         replies, self._replies = self._replies, []
         self.usage.add(replies)
         return replies
-
-    def _explain_no_match(self) -> BadInput:
-        if not self._answers:
-            return BadInput(
-                f"{self._names}: holds no answers; give the batch's output file once the batch is done,"
-                " and its error file too, where calls have failed"
-            )
-        return BadInput(
-            f"{self._names}: answers none of these calls; was the batch made with other settings or other input?"
-            " Write the batch again with these flags, or give the flags that it was written with"
-        )
 
     def close(self) -> None:
         self._replies, self._missing = [], []

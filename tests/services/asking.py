@@ -16,7 +16,7 @@ from tests.services.scripts import Script, always
 
 CANARY = "sk-canary-51a7f0e2b9d3"
 PATH = "chat/completions"
-TRIED_S = 0.3  # that a call is tried, unless a test says otherwise
+TRIED_S = 0.2  # that a call is tried, unless a test says otherwise
 SLACK_S = 3.0  # for a machine that is busy with other work; what should not be waited for takes longer
 
 
