@@ -19,7 +19,7 @@ from seal_cli.flags.expand import expand
 from seal_cli.flags.options import Quiet
 from seal_cli.help import TitledCommand
 from seal_cli.runs.manifest import version_of
-from seal_cli.terminal.console import be_quiet, clean
+from seal_cli.terminal.console import be_quiet, strip_control
 
 HELP = """Self-adapting language models from the shell (SEAL, arXiv 2506.10943).
 
@@ -200,7 +200,7 @@ def report_usage(error: Exception) -> int:
     path = context.command_path if context else "seal"
     bare = type(error).__name__ == "NoArgsIsHelpError"  # its message is the whole help
     message = _explain_value(error) or show()
-    sys.stderr.write(f"{message}\n" if bare else clean(f"seal: {message} (see `{path} --help`)\n"))
+    sys.stderr.write(f"{message}\n" if bare else strip_control(f"seal: {message} (see `{path} --help`)\n"))
     return getattr(error, "exit_code", 2)
 
 

@@ -19,11 +19,11 @@ from stages.records.thoughts import explain_no_answer
 from stages.sources.distinct import UniqueLines
 from stages.tokens.misfits import count_untrainable
 from stages.trainers.local import LocalTrainer
-from stages.work import PART, Listing, Source, WholeSource, Work, describe
+from stages.work import PART, Listing, Source, WholeSource, Work, describe_plan
 
 
 @dataclass(frozen=True)
-class Piece:
+class PlannedLine:
     """One line to be made: by training a job, or, where the self-edit cannot be read, made already."""
 
     record: Record
@@ -65,7 +65,7 @@ class Adapt:
         way = {"split_newlines": self.split_newlines is not False} if kind == "qa" else {"chat": self.chat is not False}
         if self.show_data:
             return Listing({**way, **PART, "show_data": True}, show_data(records, domain=domain), len(records))
-        pieces = Pieces(
+        pieces = LinePlanner(
             model,
             domain=domain,
             out=self.out,
@@ -78,7 +78,12 @@ class Adapt:
         return self._prepare_training(model, pieces.found, config, domain, {**way, **PART})
 
     def _prepare_training(
-        self, model: str, todo: Mapping[str, Piece], config: FitConfig, domain: Domain, settings: Mapping[str, Any]
+        self,
+        model: str,
+        todo: Mapping[str, PlannedLine],
+        config: FitConfig,
+        domain: Domain,
+        settings: Mapping[str, Any],
     ) -> Work:
         chosen = ", each at the learning rate and for the epochs that its self-edit says" * (domain.name == "arc")
         return Work(
@@ -88,7 +93,7 @@ class Adapt:
                 **{"trainer": self.trainer.name, "out": self.out, "seeds": self.seeds, "seed": self.seed},
                 **{"fit": asdict(config), **self.trainer.settings(model)},
             },
-            summary=describe(f"train {len(todo)} adapters of {model}{chosen}", config),
+            summary=describe_plan(f"train {len(todo)} adapters of {model}{chosen}", config),
             open=lambda finished: _Trainer(todo, self.trainer.load(model)),
             notes=describe_left_out(domain),
             count_misfits=lambda: count_untrainable(model, (piece.job for piece in todo.values() if piece.job)),
@@ -98,7 +103,7 @@ class Adapt:
 
 @dataclass(frozen=True)
 class _Trainer:
-    todo: Mapping[str, Piece]
+    todo: Mapping[str, PlannedLine]
     trainer: Trainer
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
@@ -108,7 +113,7 @@ class _Trainer:
         return ()
 
 
-def pieces(
+def plan_lines(
     records: Iterable[Record],
     model: str,
     *,
@@ -118,15 +123,15 @@ def pieces(
     seeds: int = 1,
     run_seed: int = 0,
     identity: str | None = None,
-) -> dict[str, Piece]:
+) -> dict[str, PlannedLine]:
     """The lines to be made by their adapters' ids. Raises BadLine for a self-edit that comes twice."""
-    mine = Pieces(model, domain=domain, out=out, config=config, seeds=seeds, run_seed=run_seed, identity=identity)
+    mine = LinePlanner(model, domain=domain, out=out, config=config, seeds=seeds, run_seed=run_seed, identity=identity)
     for record in records:
         mine.add(record)
     return mine.found
 
 
-class Pieces:
+class LinePlanner:
     """The lines to be made by their adapters' ids: `add` takes record after record.
 
     `identity` is what tells the model from others in ids, if its name does not.
@@ -146,7 +151,7 @@ class Pieces:
         self.model, self.identity = model, identity or model
         self.domain, self.out, self.config = domain, out, config
         self.seeds, self.run_seed = seeds, run_seed
-        self.found: dict[str, Piece] = {}
+        self.found: dict[str, PlannedLine] = {}
         self.distinct, self.names = UniqueLines(), _Names()
 
     def add(self, record: Record) -> None:
@@ -157,21 +162,21 @@ class Pieces:
         self.distinct.add_task(record.task)
         self.found |= made
 
-    def _made(self, record: Record) -> dict[str, Piece]:
+    def _made(self, record: Record) -> dict[str, PlannedLine]:
         edit, bare = _edit_of(record), record.grow(adapter=None, score=None)
         try:
             lesson = _lesson_of(self.domain, record)
         except (BadEdit, Unwritten, Untrainable) as error:
             adapter = _without_training(edit, self.model, self.identity, self.config, error)
-            return {adapter.id: Piece(bare, line=bare.grow(adapter=adapter))}
+            return {adapter.id: PlannedLine(bare, line=bare.grow(adapter=adapter))}
         own = [
             derive_seed(self.run_seed, edit.get_content_id(record.task.id), replica) for replica in range(self.seeds)
         ]
-        jobs = (_job(edit, lesson, self.identity, self.config, seed, self.out, self.names) for seed in own)
-        return {job.id: Piece(bare, job) for job in jobs}
+        jobs = (_make_job(edit, lesson, self.identity, self.config, seed, self.out, self.names) for seed in own)
+        return {job.id: PlannedLine(bare, job) for job in jobs}
 
 
-def plan(todo: Mapping[str, Piece], intact: Callable[[Path], bool]) -> Plan:
+def plan(todo: Mapping[str, PlannedLine], intact: Callable[[Path], bool]) -> Plan:
     """The lines of these pieces; a finished one counts as long as its adapter directory is `intact`."""
 
     def still_there(line: Record) -> bool:
@@ -182,7 +187,7 @@ def plan(todo: Mapping[str, Piece], intact: Callable[[Path], bool]) -> Plan:
 
 
 def run(
-    todo: Mapping[str, Piece],
+    todo: Mapping[str, PlannedLine],
     trainer: Trainer,
     *,
     keys: Collection[str] | None = None,
@@ -200,7 +205,7 @@ def run(
         remove_partials(folder, jobs.keys())
     for result in trainer.fit(list(jobs.values()), progress):
         job = jobs.pop(result.id)
-        yield chosen[result.id].record.grow(adapter=_trained(job, trainer.model, result))
+        yield chosen[result.id].record.grow(adapter=_make_adapter(job, trainer.model, result))
     if jobs:
         raise RuntimeError(f"the trainer gave no result for {len(jobs)} jobs, the first is {next(iter(jobs))}")
 
@@ -250,7 +255,7 @@ class _Names:
         return self.known[id(lesson.examples)][1]
 
 
-def _job(
+def _make_job(
     edit: SelfEdit, lesson: TrainingSet, base: str, config: FitConfig, seed: int, out: Path, names: _Names
 ) -> FitJob:
     own = replace(config, **lesson.chosen)
@@ -269,7 +274,7 @@ def _fit_of(job: FitJob) -> dict[str, object]:
     return {**asdict(job.config), **({"chat": not isinstance(prompt, str)} if prompt else {})}
 
 
-def _trained(job: FitJob, model: str, result: FitResult) -> Adapter:
+def _make_adapter(job: FitJob, model: str, result: FitResult) -> Adapter:
     return Adapter(
         id=job.id,
         seed=job.seed,

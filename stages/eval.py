@@ -21,7 +21,7 @@ from stages.interfaces import (
     Prompt,
     Request,
     Sampling,
-    tell_cut_off,
+    note_cut_off,
 )
 from stages.judges.base import Judge, Verdict
 from stages.judges.fallback import FallbackJudge
@@ -42,7 +42,7 @@ from stages.scoring.score import make_score
 from stages.services.reports import report_engine, report_judge
 from stages.sources.distinct import UniqueLines
 from stages.tokens.misfits import count_crowded
-from stages.work import PART, EngineSource, JudgeSource, Listing, Source, WholeSource, Work, describe
+from stages.work import PART, EngineSource, JudgeSource, Listing, Source, WholeSource, Work, describe_plan
 
 Queries = Mapping[str, Sequence[Query]]  # by the task's id
 
@@ -69,7 +69,7 @@ class Eval:
         if domain.judge:
             refuse_given({"--judge": self.judge_given}, "ARC's grids are compared cell by cell; leave it out")
         lines = source.sift(records, Scorable(domain))
-        found = dict(adapters(lines))
+        found = dict(list_adapters(lines))
         model = self.engine.choose(source.facts.students, self.engine.find_moved(found, source.folders))
         lost = self._find_lost(lines, model, source)
         usable = {path: base for path, base in found.items() if str(path) not in lost}
@@ -83,7 +83,7 @@ class Eval:
 
     def _find_lost(self, lines: Sequence[Record], model: str, source: Source) -> Mapping[str, str]:
         """Return the adapters that cannot be used, and why. Raises where no line has another."""
-        unusable = self.engine.find_unusable(dict(adapters(lines)), model, source.folders)
+        unusable = self.engine.find_unusable(dict(list_adapters(lines)), model, source.folders)
         named = [line.adapter.path if line.adapter and line.adapter.path else "" for line in lines]
         lost = {path: str(unusable[Path(path)]) for path in named if path and Path(path) in unusable}
         if lines and all(path in lost for path in named):  # more than one line's trouble
@@ -108,7 +108,7 @@ class Eval:
                 **{"judge": domain.judge or self.judge.settings(), "in_context": self.in_context, "chat": asking.chat},
                 **{"sampling": asdict(asking.sampling), **self.engine.settings(model), **PART},
             },
-            summary=describe(f"score {len(lines)} lines with {model} and the judge {judge_name}", asking.sampling),
+            summary=describe_plan(f"score {len(lines)} lines with {model} and the judge {judge_name}", asking.sampling),
             open=open_both,
             notes=[note + ", ".join(sorted(others))] if others else [],
             unscored_hint="" if self.judge.offline else hint,
@@ -224,26 +224,26 @@ def run(
     keys_of = {request.id: key for key, request in requests}
     progress.expect(len(requests), "requests")
     completions = engine.sample([request for _, request in requests], MappedProgress(progress, keys_of))
-    completions = tell_cut_off(completions, progress, "answers")
+    completions = note_cut_off(completions, progress, "answers")
 
     def replies(each: Answered) -> tuple[GradableAnswer, ...]:
         return tuple(domain.make_answers(each.task, each.completions, in_context=in_context))
 
     if not domain.judge:
         completions = _then(completions, lambda: progress.set_phase("judging"))
-    found = ((each.owner, replies(each)) for each in _answered(lines, queries, done, completions))
+    found = ((each.owner, replies(each)) for each in _collect_answers(lines, queries, done, completions))
     groups = (((owner, said), [reply.item for reply in said]) for owner, said in found)
     waiting, judge_name = PendingLines(lines, done), domain.judge or judge.name
 
-    def scored(owner: AnswerKey) -> Iterator[Record]:
+    def score_ready(owner: AnswerKey) -> Iterator[Record]:
         for line in waiting.ready(owner):
             made = _line(line, done, engine.model, judge_name)
             yield made.grow(adapter=named[get_owner_id(line)])
 
-    yield from scored(NO_ANSWERS)
+    yield from score_ready(NO_ANSWERS)
     for (owner, said), verdicts in grade_without_judge(groups) if domain.judge else grade_groups(groups, judge):
         done[owner] = Graded(said, verdicts)
-        yield from scored(owner)
+        yield from score_ready(owner)
 
 
 def prompts(lines: Iterable[Record], domain: Domain, *, in_context: bool, chat: bool) -> Iterator[Prompt]:
@@ -307,7 +307,7 @@ def _without_lost(line: Record, lost: Mapping[str, str]) -> Record:
     return line.grow(adapter=line.adapter.model_copy(update=update))
 
 
-def adapters(lines: Iterable[Record]) -> Iterator[tuple[Path, str]]:
+def list_adapters(lines: Iterable[Record]) -> Iterator[tuple[Path, str]]:
     """(directory, the model that it was trained on) of each line that has an adapter."""
     for line in lines:
         if line.adapter and line.adapter.path:
@@ -336,7 +336,7 @@ def _requests(
         asked.add(get_baseline_key(line))
 
 
-def _answered(
+def _collect_answers(
     lines: Sequence[Record], queries: Queries, known: Collection[AnswerKey], completions: Iterable[Completion]
 ) -> Iterator[Answered]:
     """Each owner's answers as soon as the last of them has come."""

@@ -8,7 +8,7 @@ from typing import Any
 from stages.domains.base import DOMAINS, Domain
 from stages.domains.recipe import domain_of, refuse_asking, refuse_writing
 from stages.errors import BadEdit, BadInput
-from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, Request, Sampling, tell_cut_off
+from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, Request, Sampling, note_cut_off
 from stages.models.choice import identity_of
 from stages.plugins import load_class
 from stages.records.frozen import content_id, derive_seed
@@ -19,7 +19,7 @@ from stages.scoring.duplicates import EditTracker, is_written
 from stages.services.reports import report_engine
 from stages.sources.distinct import UniqueLines
 from stages.tokens.misfits import count_crowded
-from stages.work import PART, EngineSource, Listing, Source, WholeSource, Work, describe
+from stages.work import PART, EngineSource, Listing, Source, WholeSource, Work, describe_plan
 
 _BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
 
@@ -113,7 +113,7 @@ class Generate:
                 **settings(writing),
                 **self.engine.settings(model),
             },
-            summary=describe(f"ask {model} for {len(todo.wanted)} self-edits", writing.sampling),
+            summary=describe_plan(f"ask {model} for {len(todo.wanted)} self-edits", writing.sampling),
             open=open_engine,
             count_misfits=lambda: count_crowded(model, (request.prompt for request in requests(lines, writing))),
             calls=lambda: self.engine.calls(model, requests(lines, writing)),
@@ -126,7 +126,7 @@ class Generate:
         return Work(
             plan=todo,
             settings=lambda: {"template": template, **PART, **({"text": text} if text else {})},
-            summary=describe(f"write {len(todo.wanted)} self-edits without asking a model", Sampling()),
+            summary=describe_plan(f"write {len(todo.wanted)} self-edits without asking a model", Sampling()),
             open=lambda finished: _Copier(lines, domain, template, text),
         )
 
@@ -155,7 +155,7 @@ class _Copier:
     text: str
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        return by_hand(self.lines, self.domain, self.template, self.text, keys=set(keys))
+        return write_fixed_edits(self.lines, self.domain, self.template, self.text, keys=set(keys))
 
     def report(self) -> Iterable[str]:
         return ()
@@ -184,7 +184,7 @@ def _key_of(task: Task, sample: int) -> str:
 
 
 @dataclass(frozen=True)
-class Sought:
+class EditRequest:
     """A self-edit that is to be written: which sample of which task, and the request for it."""
 
     line: Record
@@ -210,10 +210,10 @@ def run(
     `seen` knows the choices of finished lines, which others must not repeat where `writing` is unique, and counts.
     """
     seen = seen or EditTracker()
-    waiting, lost = list(_sought(records, writing, keys)), set[str]()
+    waiting, lost = list(_list_requests(records, writing, keys)), set[str]()
     for attempt in range(writing.retries + 1):
         again = []
-        for sought, line in _settled(_asked(waiting, engine, writing, progress), waiting, writing.unique):
+        for sought, line in _order_by_task(_ask(waiting, engine, writing, progress), waiting, writing.unique):
             worth = seen.classify(line, unique=writing.unique)
             if writing.unique and sought.task.id in lost:
                 continue  # an earlier sample of the task never came: this one waits for it, too
@@ -225,26 +225,26 @@ def run(
         if not again:
             return
         progress.note(f"{len(again)} self-edits are asked for again")
-        waiting = [_another(sought, writing, attempt + 1) for sought in again]
+        waiting = [_ask_again(sought, writing, attempt + 1) for sought in again]
 
 
-def _asked(
-    waiting: Sequence[Sought], engine: Engine, writing: Writing, progress: Progress
-) -> Iterator[tuple[Sought, Record]]:
+def _ask(
+    waiting: Sequence[EditRequest], engine: Engine, writing: Writing, progress: Progress
+) -> Iterator[tuple[EditRequest, Record]]:
     """Each sought self-edit with its line, as they come."""
     asked = {sought.request.id: sought for sought in waiting}
     progress.expect(len(asked), "requests")
     completions = engine.sample([sought.request for sought in asked.values()], progress)
-    for completion in tell_cut_off(completions, progress, "self-edits"):
+    for completion in note_cut_off(completions, progress, "self-edits"):
         sought = asked.pop(completion.id)
-        yield sought, sought.line.grow(edit=_edit(sought, completion, engine.model, writing))
+        yield sought, sought.line.grow(edit=_make_edit(sought, completion, engine.model, writing))
     if asked:
         raise RuntimeError(f"the engine gave no completion for {len(asked)} requests, the first is {next(iter(asked))}")
 
 
-def _settled(
-    found: Iterable[tuple[Sought, Record]], waiting: Sequence[Sought], unique: bool
-) -> Iterator[tuple[Sought, Record]]:
+def _order_by_task(
+    found: Iterable[tuple[EditRequest, Record]], waiting: Sequence[EditRequest], unique: bool
+) -> Iterator[tuple[EditRequest, Record]]:
     """The same as they come; with `unique` task by task, each task's in the order of their samples.
 
     Which of two equal ones is the second then depends on nothing but their numbers.
@@ -255,7 +255,7 @@ def _settled(
     missing: dict[str, int] = {}
     for sought in waiting:
         missing[sought.task.id] = missing.get(sought.task.id, 0) + 1
-    there: dict[str, list[tuple[Sought, Record]]] = {}
+    there: dict[str, list[tuple[EditRequest, Record]]] = {}
     for sought, line in found:
         group = there.setdefault(sought.task.id, [])
         group.append((sought, line))
@@ -265,23 +265,23 @@ def _settled(
 
 def requests(records: Iterable[Record], writing: Writing) -> Iterator[Request]:
     """What an engine would be asked at first, without asking it."""
-    return (sought.request for sought in _sought(records, writing, None))
+    return (sought.request for sought in _list_requests(records, writing, None))
 
 
-def _sought(records: Iterable[Record], writing: Writing, keys: Collection[str] | None) -> Iterator[Sought]:
+def _list_requests(records: Iterable[Record], writing: Writing, keys: Collection[str] | None) -> Iterator[EditRequest]:
     for line in _unique_tasks(records):
         prompt = writing.prompt(line.task)
         for sample in range(writing.samples):
             if keys is None or _key_of(line.task, sample) in keys:
-                yield Sought(line, sample, writing.request(line.task, sample, 0, prompt))
+                yield EditRequest(line, sample, writing.request(line.task, sample, 0, prompt))
 
 
-def _another(sought: Sought, writing: Writing, attempt: int) -> Sought:
+def _ask_again(sought: EditRequest, writing: Writing, attempt: int) -> EditRequest:
     request = writing.request(sought.task, sought.sample, attempt, sought.request.prompt)
     return replace(sought, request=request)
 
 
-def _edit(sought: Sought, completion: Completion, model: str, writing: Writing) -> SelfEdit:
+def _make_edit(sought: EditRequest, completion: Completion, model: str, writing: Writing) -> SelfEdit:
     prompt, chosen, error = sought.request.prompt, None, completion.error
     said = extract_answer(completion.text, completion.finish)
     if error is None and said is None:
@@ -318,7 +318,7 @@ def settings(writing: Writing) -> Mapping[str, Any]:
     return {"k": writing.samples, "chat": writing.chat, "sampling": asdict(writing.sampling), **given}
 
 
-def by_hand(
+def write_fixed_edits(
     records: Iterable[Record], domain: Domain, template: str, text: str, *, keys: Collection[str] | None = None
 ) -> Iterator[Record]:
     """The same self-edit for every task, which no model wrote: passage-only is an empty one, the oracle a human's."""

@@ -183,7 +183,7 @@ class FitResult:
     error: str | None = None
 
 
-def failed(job: FitJob, error: object) -> FitResult:
+def make_failed_result(job: FitJob, error: object) -> FitResult:
     """The result of a job that was not begun."""
     return FitResult(job.id, None, 0, 0, 0, float("nan"), float("nan"), str(error))
 
@@ -288,7 +288,7 @@ class Engine(Protocol):
         ...
 
 
-def tell_cut_off(completions: Iterable[Completion], progress: Progress, what: str) -> Iterator[Completion]:
+def note_cut_off(completions: Iterable[Completion], progress: Progress, what: str) -> Iterator[Completion]:
     """The same; behind the last one, how many were cut off. They count as they are, and may have gone on otherwise."""
     asked = cut = 0
     for completion in completions:

@@ -141,7 +141,7 @@ def run(
     for (key, line), verdicts in grade_groups(begun(), judge, lambda case: progress.advance(case in asked)):
         score, half = _score_of(line), len(verdicts) // 2
         pairs = zip(score.answers, verdicts[:half], verdicts[half:], strict=True)
-        answers = [_graded(answer, own, plain) for answer, own, plain in pairs]
+        answers = [_regrade(answer, own, plain) for answer, own, plain in pairs]
         yield line.grow(score=make_score(answers, model=score.model, judge=judge.name))
         progress.end_work([key])
 
@@ -184,7 +184,7 @@ def _score_of(line: Record) -> Score:
     return line.score
 
 
-def _graded(answer: Answer, own: Verdict, plain: Verdict) -> Answer:
+def _regrade(answer: Answer, own: Verdict, plain: Verdict) -> Answer:
     update = {"correct": own.correct, "reason": own.reason, "baseline_correct": plain.correct}
     return answer.model_copy(update=update)
 

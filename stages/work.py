@@ -206,7 +206,7 @@ class JudgeSource(Protocol):
         ...
 
 
-def describe(text: str, settings: "DataclassInstance") -> str:
+def describe_plan(text: str, settings: "DataclassInstance") -> str:
     """Say what would be done, and how."""
     return f"{text}; {json.dumps(asdict(settings))}"
 
@@ -221,7 +221,9 @@ def resume(stage: Stage, records: Sequence[Record], file: Path, progress: Progre
     if isinstance(work, Listing):
         return []
     plan = work.plan
-    made = {plan.key_of(line): line for line in _read_whole_lines(file) if plan.has(line) and plan.intact(line)}
+    made = {
+        plan.key_of(line): line for line in _read_whole_lines(file) if plan.contains(line) and plan.still_valid(line)
+    }
     make_folder(file.parent)
     replace_file(file, b"".join(_encode(line) for line in made.values()))
     missing = [key for key in plan.wanted if key not in made]

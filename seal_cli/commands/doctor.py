@@ -10,8 +10,8 @@ import typer
 
 from seal_cli import exit_codes
 from seal_cli.flags.service import ENGINE_KEYS, key_from
-from seal_cli.runs.stdio import claim_stdout, to_stdout
-from seal_cli.terminal.console import clean, note, say
+from seal_cli.runs.stdio import claim_stdout, write_stdout
+from seal_cli.terminal.console import note, say, strip_control
 from stages import doctor as stage
 from stages.checks.finding import Finding
 from stages.errors import BadConfig, Unavailable
@@ -66,10 +66,10 @@ def _print_finding(finding: Finding, stdout: int | None) -> Finding:
     write = say if finding.ok is False else note
     write(f"{_WORDS[finding.ok]:<8}{finding.check}: {finding.found}{f' → {advice}' if advice else ''}")
     if stdout is not None:
-        to_stdout(stdout, (json.dumps(asdict(finding), ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+        write_stdout(stdout, (json.dumps(asdict(finding), ensure_ascii=False) + "\n").encode("utf-8", "replace"))
     return finding
 
 
 def _join_lines(text: str) -> str:
     """The text on one line, without control characters."""
-    return " ".join(clean(text).split())
+    return " ".join(strip_control(text).split())

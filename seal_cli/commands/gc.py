@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from seal_cli.runs.stdio import claim_stdout, to_stdout
+from seal_cli.runs.stdio import claim_stdout, write_stdout
 from seal_cli.terminal.console import note
 from stages import gc as stage
 from stages.files import format_megabytes
@@ -31,7 +31,7 @@ def collect_waste(
     stdout, started, waste = claim_stdout(), time.monotonic(), []
     for each in stage.run(run, remove=remove):
         waste.append(each)
-        to_stdout(stdout, f"{each.path}\n".encode("utf-8", "surrogateescape"))
+        write_stdout(stdout, f"{each.path}\n".encode("utf-8", "surrogateescape"))
     adapters = sum(each.finished for each in waste)
     done = "removed" if remove else "nothing removed: give --remove" if waste else "nothing to remove"
     left = f"{adapters} adapters that no line names, {len(waste) - adapters} unfinished directories"

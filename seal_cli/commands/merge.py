@@ -10,7 +10,7 @@ from seal_cli.flags.given import Without
 from seal_cli.flags.run import RunFlags
 from seal_cli.runs import manifest
 from seal_cli.runs.run import Run
-from seal_cli.runs.stdio import claim_stdout, input_examples, input_records, to_stdout, with_places
+from seal_cli.runs.stdio import claim_stdout, input_examples, input_records, with_places, write_stdout
 from stages import merge as stage
 from stages.errors import BadInput, MissingInput
 
@@ -41,7 +41,7 @@ def merge(
     if missing:
         stage.check(shards)
         absent = stage.list_missing(shards)
-        to_stdout(claim_stdout(), f"{stage.format_array(absent)}\n".encode() if absent else b"")
+        write_stdout(claim_stdout(), f"{stage.format_array(absent)}\n".encode() if absent else b"")
         return 0
     with Run("merge", output=run.output, overwrite=run.overwrite) as current:
         allowed = allow_empty or any(_count_in(path, "read") for path in files)  # filter may have kept nothing of them
@@ -58,7 +58,7 @@ def _read_shard(path: Path) -> stage.Shard:
         part = path.with_name(f"{path.name}.part")
         left = f"it is not finished ({part} is there: run its command again)" if part.exists() else "no such file"
         raise MissingInput(f"{path}: {left}")
-    made = manifest.read(path)
+    made = manifest.read_manifest(path)
     settings = made.get("settings")
     if not isinstance(settings, dict):
         raise BadInput(f"{path}: has no manifest beside it, which tells its shard (write shards with -o)")
@@ -71,5 +71,5 @@ def _read_shard(path: Path) -> stage.Shard:
 
 def _count_in(path: Path, what: str) -> int:
     """How many input lines the shard's run has read, or rejected, as its manifest says."""
-    found = manifest.read(path).get("counts", {}).get(what, 0)
+    found = manifest.read_manifest(path).get("counts", {}).get(what, 0)
     return found if isinstance(found, int) else 0

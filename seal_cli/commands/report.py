@@ -13,7 +13,7 @@ from seal_cli.flags import options as opt
 from seal_cli.flags.given import Without
 from seal_cli.flags.run import InputFlags
 from seal_cli.runs.rejects import Rejects
-from seal_cli.runs.stdio import claim_stdout, encode, input_records, to_stdout
+from seal_cli.runs.stdio import claim_stdout, encode_line, input_records, write_stdout
 from seal_cli.terminal.arc_view import Picks
 from seal_cli.terminal.console import note, say, terminal, width_of
 from seal_cli.terminal.report_table import Format, format_rows
@@ -138,7 +138,7 @@ def _good_lines(path: Path, needs: tuple[Section, ...], bad: Rejects) -> Iterato
         try:
             distinct.add(record.task, (record.task.id, known), f"{kind} {known} occurs twice")
         except BadLine as error:
-            bad(Reject(records.name, *records.place, str(error), encode(record).rstrip(b"\n")))
+            bad(Reject(records.name, *records.place, str(error), encode_line(record).rstrip(b"\n")))
             continue
         good += 1
         yield record
@@ -168,7 +168,7 @@ def _note_empty(named: Sequence[tuple[str, Path]], rows: "Sequence[ReportRow]") 
 def _print_table(rows: "Sequence[ReportRow]", flags: ReportFlags, stdout: int) -> None:
     """The rows on stdout, and how those without a mean get one on stderr."""
     table = format_rows(rows, flags.format, flags.against, width_of(stdout))
-    to_stdout(stdout, table.encode("utf-8", "replace"))
+    write_stdout(stdout, table.encode("utf-8", "replace"))
     for row in rows:
         if row.mean is None:
             note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
@@ -180,7 +180,7 @@ def _show(picks: Picks, stdout: int) -> None:
         console = terminal(out)
         with console.capture() as shown:  # rich itself would end the process at a closed pipe
             picks.show(console)
-    to_stdout(stdout, shown.get().encode("utf-8", "replace"))
+    write_stdout(stdout, shown.get().encode("utf-8", "replace"))
 
 
 def _split_labels(texts: Sequence[str]) -> list[tuple[str, Path]]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from seal_cli.runs.stdio import claim_stdout, to_stdout
+from seal_cli.runs.stdio import claim_stdout, write_stdout
 from stages.errors import BadConfig
 from stages.records.schema import get_schemas
 
@@ -26,5 +26,5 @@ def schema(
     if line is not None and line not in known:
         raise BadConfig(f"schema {line}: unknown; take one of {', '.join(known)}")
     found = known if line is None else known[line]
-    to_stdout(claim_stdout(), (json.dumps(found, indent=1) + "\n").encode())
+    write_stdout(claim_stdout(), (json.dumps(found, indent=1) + "\n").encode())
     return 0

@@ -21,7 +21,7 @@ from stages.models.choice import choose_model, quiet_libraries
 from stages.models.device import Device
 from stages.records.schema import Checkpoint
 from stages.sources.training_pairs import TrainingPair
-from stages.work import describe
+from stages.work import describe_plan
 
 Overwrite = Annotated[
     bool,
@@ -64,7 +64,7 @@ def sft(
         name = choose_model(model, ())
         if run.dry_run:
             count = sum(1 for pair in pairs for _ in pair.examples)
-            return current.describe(describe(f"train {name} on {count} examples and write {out}", config))
+            return current.describe(describe_plan(f"train {name} on {count} examples and write {out}", config))
         about = {"model": name, "weights": fingerprint(name), "dtype": device.dtype}
         current.configure({**about, "out": out, "fit": asdict(config), **lines.selection})
         current.write([_find_or_train(current, pairs, name, device, config, out, overwrite=overwrite)])

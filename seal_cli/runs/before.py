@@ -11,7 +11,7 @@ _BEFORE = {
 }
 
 
-def none_came(stage: str, name: str) -> str:
+def explain_no_input(stage: str, name: str) -> str:
     """What is wrong with an input without lines, and where to look: at the stage before, which has said more."""
     if stage == "tasks":
         return f"{name}: no task in it; give another source, or --allow-empty where none is right"

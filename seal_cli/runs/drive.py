@@ -7,7 +7,7 @@ from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.runs.run import Run
 from seal_cli.runs.stdio import input_records, with_places
 from seal_cli.terminal.console import note
-from seal_cli.terminal.display import shown
+from seal_cli.terminal.display import show_progress
 from stages.records.adapter_paths import get_base_folders
 from stages.work import Listing, Stage, Work
 
@@ -52,7 +52,7 @@ def drive(stage: Stage, lines: InputFlags, flags: RunFlags, batches: BatchFlags 
 def _conclude(name: str, work: Work, run: Run) -> None:
     """Say what there is to say of all lines."""
     if work.conclude:
-        with shown(name, "comparing"):
+        with show_progress(name, "comparing"):
             told = list(work.conclude(run.known))
         for text in told:
             note(f"seal {name}: {text}")

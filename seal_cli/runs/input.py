@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from seal_cli.flags.shard import in_shard
-from seal_cli.runs.before import none_came
+from seal_cli.runs.before import explain_no_input
 from seal_cli.runs.rejects import SAID, Rejects
-from seal_cli.runs.stdio import encode
-from seal_cli.terminal.console import Counts, counted, note
+from seal_cli.runs.stdio import encode_line
+from seal_cli.terminal.console import Counts, count_items, note
 from seal_cli.terminal.progress import ProgressMeter
 from stages.errors import BadInput, BadLine, one_line
 from stages.records.adapter_paths import remove_path
@@ -47,7 +47,7 @@ class Input:
         Raises BadInput where none came, unless that is allowed; `name` is that of an input that is no file of lines.
         """
         found = []
-        for item, place in self._placed(items, limit, shard, allow_empty=allow_empty, name=name):
+        for item, place in self._locate(items, limit, shard, allow_empty=allow_empty, name=name):
             found.append(item)
             self.places.append(place)
             self.digest.update(_portable_bytes(item))
@@ -65,8 +65,8 @@ class Input:
     ) -> Iterator[Item]:
         """Yield what `read` and `sift` return, as it comes, for a stage that need not hold it."""
         good = 0
-        for item, place in self._placed(items, limit, shard, allow_empty=allow_empty):
-            data = encode(item)
+        for item, place in self._locate(items, limit, shard, allow_empty=allow_empty):
+            data = encode_line(item)
             try:
                 check(item)
             except BadLine as error:
@@ -78,18 +78,18 @@ class Input:
         self.refuse.check(good if self.counts.read else self.facts.lines)
         self.counts.read = good
 
-    def _placed(
+    def _locate(
         self, items: Iterable[Item], limit: int | None, shard: str | None, *, allow_empty: bool, name: str = ""
     ) -> Iterator[tuple[Item, tuple[str, int, int]]]:
         """Yield the lines of this run, each with its file, line and offset there."""
         seen = self._count(items)
         chosen = in_shard(seen, shard) if shard else seen
-        for item in counted(islice(chosen, limit), self.counts):
+        for item in count_items(islice(chosen, limit), self.counts):
             yield item, (items.name, *items.place) if isinstance(items, Lines) else (name, 0, 0)
         if not self.facts.lines:
             self.refuse.check(0)
             if not allow_empty:
-                raise BadInput(none_came(self.stage, items.name if isinstance(items, Lines) else name))
+                raise BadInput(explain_no_input(self.stage, items.name if isinstance(items, Lines) else name))
         self.progress.set_phase("planning")
 
     def _count(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -110,7 +110,7 @@ class Input:
             try:
                 check(item)
             except BadLine as error:
-                self.refuse(Reject(*place, one_line(str(error)), encode(item).rstrip(b"\n")))
+                self.refuse(Reject(*place, one_line(str(error)), encode_line(item).rstrip(b"\n")))
                 continue
             good.append(item)
             self.places.append(place)
@@ -132,4 +132,4 @@ class Input:
 
 def _portable_bytes(item: Item) -> bytes:
     """Encode what an input line says, wherever its adapter lies."""
-    return encode(remove_path(item) if isinstance(item, Record) else item)
+    return encode_line(remove_path(item) if isinstance(item, Record) else item)

@@ -17,14 +17,14 @@ from stages.files import replace_file
 _PACKAGES = ("seal-toolkit", "torch", "transformers", "peft", "trl", "vllm")
 
 
-def path_of(output: Path) -> Path:
+def get_manifest_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.manifest.json")
 
 
-def read(output: Path) -> dict[str, Any]:
+def read_manifest(output: Path) -> dict[str, Any]:
     """The manifest beside a file; empty where there is none that can be read, or one that `write` did not make."""
     try:
-        found = json.loads(path_of(output).read_bytes())
+        found = json.loads(get_manifest_path(output).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and _are_counts(found.get("counts")) else {}
@@ -35,7 +35,7 @@ def _are_counts(found: object) -> bool:
     return isinstance(found, dict) and all(type(value) is int for value in found.values())
 
 
-def write(output: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def write_manifest(output: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Settings and their digest, versions, and the `facts` of this run. Keys are never among them."""
     manifest = {
         "stage": settings.get("stage"),
@@ -50,7 +50,7 @@ def write(output: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -
         **facts,
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    replace_file(path_of(output), text.encode("utf-8", "replace"))
+    replace_file(get_manifest_path(output), text.encode("utf-8", "replace"))
 
 
 def version_of(package: str) -> str | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from seal_cli.runs.manifest import path_of
-from seal_cli.runs.rejects import Rejects, part_of
+from seal_cli.runs.manifest import get_manifest_path
+from seal_cli.runs.rejects import Rejects, get_part_path
 from seal_cli.terminal.console import note
 from stages.file_kinds import TEXT_SUFFIXES
 from stages.sources.datasets.folders import JSON_SUFFIXES, TABLE_SUFFIXES, Omission
@@ -85,5 +85,5 @@ def find_own_files(stdout: int, *outputs: Path | None) -> set[tuple[int, int]]:
 def _all_files(outputs: Iterable[Path]) -> Iterable[Path]:
     """The outputs, and what lies beside them while and after they are written."""
     for path in outputs:
-        part = part_of(path)
-        yield from (path, part, part.with_name(f"{part.name}.json"), path_of(path))
+        part = get_part_path(path)
+        yield from (path, part, part.with_name(f"{part.name}.json"), get_manifest_path(path))

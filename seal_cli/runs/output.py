@@ -11,7 +11,7 @@ from seal_cli.exit_codes import UsageError
 from seal_cli.runs import manifest
 from seal_cli.runs.journal import Journal
 from seal_cli.runs.settings import are_alike, differences
-from seal_cli.runs.stdio import claim_stdout, encode, to_stdout
+from seal_cli.runs.stdio import claim_stdout, encode_line, write_stdout
 from seal_cli.terminal.console import note
 from stages.errors import BadInput, ExistingOutput
 from stages.records.adapter_paths import get_base_folders, get_relative_path, locate_adapter, make_path_relative
@@ -23,11 +23,11 @@ from stages.records.strict_json import parse_json
 
 
 class Output:
-    """Opened before anything is read: a file that is in the way is told at once. `settle` says how lines are made."""
+    """Where a run's lines go. Opened before anything is read, so that a file in the way is told at once."""
 
     def __init__(self, stage: str, output: Path | None, *, overwrite: bool, journal: Path | None, dry: bool) -> None:
         self.stage, self.overwrite = stage, overwrite
-        self.output = None if dry or output is None else _resolved(output)
+        self.output = None if dry or output is None else _resolve(output)
         self.passed = 0  # bytes of the journal that are on stdout
         self.settings: Mapping[str, Any] = {"stage": stage}
         self.complete: dict[str, Any] | None = None  # the manifest of FILE where this very run made it already
@@ -43,14 +43,18 @@ class Output:
             return Journal(folder / f"{self.stage}.jsonl", folder / f"{self.stage}.json")
         if not self.output:
             return None
-        if self.output.exists() and not self.overwrite and manifest.read(self.output).get("stage") != self.stage:
+        if (
+            self.output.exists()
+            and not self.overwrite
+            and manifest.read_manifest(self.output).get("stage") != self.stage
+        ):
             raise ExistingOutput(f"{self.output}: exists already; give --overwrite, or another file with -o")
         part = f"{self.output.name}.part"
         return Journal(self.output.with_name(part), self.output.with_name(f"{part}.json"))
 
     # ---- what is there
 
-    def settle(self, settings: Mapping[str, Any], plan: Plan | None, source: str) -> list[Record]:
+    def configure(self, settings: Mapping[str, Any], plan: Plan | None, source: str) -> list[Record]:
         """Fixes how lines are made, and from which input (a digest); the lines that need not be made again.
 
         Without a plan the run begins anew. Raises ExistingOutput where another run's results are there.
@@ -58,7 +62,7 @@ class Output:
         self.settings = settings
         old: list[Record] = []
         if self.output and self.output.exists():
-            old = self._compare(self.output, manifest.read(self.output), plan, source)
+            old = self._compare(self.output, manifest.read_manifest(self.output), plan, source)
         if self.journal is None or self.complete:
             return []
         cheap = plan is None and self.journal.is_cheap(self.stage)
@@ -80,11 +84,11 @@ class Output:
             raise ExistingOutput(f"{output}: was changed since it was written; {self._ways()}")
         if plan is None or not whole:
             return []  # a cheap stage is run once more, and its lines compared
-        lines = [parsed(line, output) for line in output.read_bytes().split(b"\n")[:-1]]
-        mine = [line for line in lines if plan.has(line)]
+        lines = [read_record_line(line, output) for line in output.read_bytes().split(b"\n")[:-1]]
+        mine = [line for line in lines if plan.contains(line)]
         if len(mine) < len(lines) and not self.overwrite:
             raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
-        intact = [line for line in mine if plan.intact(line)]
+        intact = [line for line in mine if plan.still_valid(line)]
         if made.get("input") == source and len(intact) == len(lines) and not self.overwrite:
             self.complete = made
         return intact
@@ -95,14 +99,14 @@ class Output:
 
     def _resume(self, plan: Plan, journal: Journal, old: list[Record]) -> list[Record]:
         lines = self.load(plan, journal)
-        mine = [line for line in lines if plan.has(line)]
+        mine = [line for line in lines if plan.contains(line)]
         if len(mine) < len(lines) and not self.overwrite:
-            other = next(line for line in lines if not plan.has(line))
+            other = next(line for line in lines if not plan.contains(line))
             raise ExistingOutput(
                 f"{journal.path}: holds {len(lines) - len(mine)} lines that are not of this input, the first of task "
                 f"{other.task.id}; {self._ways()}"
             )
-        known = {plan.key_of(line): line for line in mine if plan.intact(line)}
+        known = {plan.key_of(line): line for line in mine if plan.still_valid(line)}
         journal.keep(known)
         for line in old:
             if known.setdefault(plan.key_of(line), line) is line:
@@ -116,7 +120,7 @@ class Output:
         if known:
             note(f"seal {self.stage}: goes on: {len(known)} of {len(plan.wanted)} lines are in {journal.path}")
         for line in known.values() if not self.output else ():
-            to_stdout(self.stdout, encode(line))
+            write_stdout(self.stdout, encode_line(line))
 
     def load(self, plan: Plan, journal: Journal) -> list[Record]:
         """The lines of the journal that are whole; what a crash tore off its end is cut away."""
@@ -124,7 +128,7 @@ class Output:
 
         def key_of(line: bytes) -> str | None:
             try:
-                record = parsed(line, journal.path) if line.endswith(b"\n") else None
+                record = read_record_line(line, journal.path) if line.endswith(b"\n") else None
             except (ValueError, BadInput):
                 return None
             if record:
@@ -141,11 +145,11 @@ class Output:
         if self.journal:
             self.journal.append(key, self._kept(self.journal, line), synced=synced)
         if not self.output and not (self.journal and synced):
-            to_stdout(self.stdout, encode(line))
+            write_stdout(self.stdout, encode_line(line))
 
     def _kept(self, journal: Journal, line: FrozenModel) -> bytes:
         """The line for a file: its adapter's path is told from the file's folder, and both may move."""
-        return encode(make_path_relative(line, journal.path.parent) if isinstance(line, Record) else line)
+        return encode_line(make_path_relative(line, journal.path.parent) if isinstance(line, Record) else line)
 
     def tell_place(self, path: Path) -> str:
         """A path as the settings of the run name it: from the folder of what keeps its lines, if there is one."""
@@ -161,8 +165,9 @@ class Output:
             data = self.journal.whole_lines(self.passed)
             self.passed += len(data)
             for line in data.split(b"\n")[:-1]:
-                named = b'"adapter": {' in line
-                to_stdout(self.stdout, encode(parsed(line, self.journal.path)) if named else line + b"\n")
+                plain = b'"adapter": {' not in line  # no path to be told from here
+                record = None if plain else read_record_line(line, self.journal.path)
+                write_stdout(self.stdout, encode_line(record) if record else line + b"\n")
 
     @property
     def descriptors(self) -> list[int]:
@@ -186,14 +191,14 @@ class Output:
         journal.arrange(keys)
         digest = journal.digest(keys)
         if planned is None and output.exists() and not self.overwrite:
-            made = manifest.read(output)
+            made = manifest.read_manifest(output)
             if made.get("sha256") != digest and not _is_blank(output, made):
                 journal.clear()
                 raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
             if made.get("sha256") == digest:
                 self._is_there(journal, ours=True)
                 return
-        manifest.write(output, self.settings, {**facts, "sha256": digest})
+        manifest.write_manifest(output, self.settings, {**facts, "sha256": digest})
         journal.publish(output)
 
     def _is_there(self, journal: Journal, *, ours: bool) -> None:
@@ -202,7 +207,7 @@ class Output:
             journal.clear()
         journal.close()
 
-    def kept(self, plan: Plan | None, written: int, *, asked: bool) -> str | None:
+    def describe_kept(self, plan: Plan | None, written: int, *, asked: bool) -> str | None:
         """What is safe of a run that ends early, as it was `asked` to or by an error, and what to do.
 
         `written` lines have left this process. None where there is nothing to say beside the error.
@@ -230,7 +235,7 @@ def _is_blank(output: Path, made: Mapping[str, Any]) -> bool:
     return bool(made) and output.stat().st_size == 0
 
 
-def _resolved(output: Path) -> Path:
+def _resolve(output: Path) -> Path:
     """The file behind a link. Raises ExistingOutput for a device, a pipe or a folder, which no rename may replace."""
     real = output.resolve() if output.is_symlink() else output
     if real.exists() and not real.is_file():
@@ -239,6 +244,6 @@ def _resolved(output: Path) -> Path:
     return real
 
 
-def parsed(line: bytes, file: Path) -> Record:
+def read_record_line(line: bytes, file: Path) -> Record:
     """A line of a file."""
     return locate_adapter(validate(Record, parse_json(line)), get_base_folders(file))

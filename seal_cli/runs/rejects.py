@@ -74,13 +74,13 @@ class Rejects:
     def _keep(self, reject: Reject) -> None:
         if not self.file:
             return
-        part = part_of(self.file)
+        part = get_part_path(self.file)
         try:
             if self.descriptor is None:
                 make_folder(part.parent)
                 self.descriptor = lock(part)
                 os.ftruncate(self.descriptor, 0)  # what a killed run left
-            write_all(self.descriptor, encode(reject))
+            write_all(self.descriptor, encode_reject(reject))
         except OSError as error:
             raise add_filename(error, part) from None
 
@@ -123,7 +123,7 @@ class Rejects:
 
     def _finish(self, file: Path, descriptor: int, *, keep: bool) -> None:
         """FILE.part becomes FILE, or goes; the lock ends last."""
-        part = part_of(file)
+        part = get_part_path(file)
         try:
             if keep or not (self.count or self.mentioned):
                 part.unlink(missing_ok=True)
@@ -137,15 +137,15 @@ class Rejects:
             self.descriptor = None
 
 
-def part_of(file: Path) -> Path:
+def get_part_path(file: Path) -> Path:
     """What is written to before it becomes the file."""
     return Path(f"{file}{PART}")
 
 
 def _check_apart(file: Path, others: Iterable[Path]) -> None:
     """Neither FILE nor FILE.part may be a file that the run reads or writes, by whatever name."""
-    mine = {os.path.realpath(path) for path in (file, part_of(file))}
-    if any(os.path.realpath(path) in mine for other in others for path in (other, part_of(other))):
+    mine = {os.path.realpath(path) for path in (file, get_part_path(file))}
+    if any(os.path.realpath(path) in mine for other in others for path in (other, get_part_path(other))):
         raise ExistingOutput(f"--rejects {file}: is the input or the output; give a file of its own")
 
 
@@ -169,7 +169,7 @@ def _is_rejects(file: Path) -> bool:
         return old.read(len(_BEGIN)) in (b"", _BEGIN)
 
 
-def encode(reject: Reject) -> bytes:
+def encode_reject(reject: Reject) -> bytes:
     """The reject as one JSON line."""
     try:
         text, coded = reject.raw.decode(), None

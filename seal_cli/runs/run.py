@@ -61,7 +61,7 @@ class Run:
         """
         plain: dict[str, Any] = json.loads(json.dumps(settings, default=self.output.tell_place))
         self.settings, self.plan = {"stage": self.stage, "resumes": plan is not None, **plain}, plan
-        self.known = self.output.settle(self.settings, plan, self.input.digest.hexdigest())
+        self.known = self.output.configure(self.settings, plan, self.input.digest.hexdigest())
         if self.output.complete:
             made = self.output.complete.get("counts", {})
             for key in vars(self.counts):
@@ -204,6 +204,6 @@ class Run:
         """End the progress; of work that has ended early, say what is safe."""
         self.display.stop()
         if self.costly and error is not None and not isinstance(error, ClosedPipe):
-            told = self.output.kept(self.plan, self.counts.written, asked=exit_codes.is_signal(error))
+            told = self.output.describe_kept(self.plan, self.counts.written, asked=exit_codes.is_signal(error))
             if told:
                 say(f"seal {self.stage}: {told}")

@@ -70,12 +70,12 @@ def input_pairs(
     """What `seal sft` learns from, whoever wrote it. `check` may raise BadLine for one that a model cannot learn."""
     lines, name = _open_lines(path)
 
-    def checked(value: dict[str, Any]) -> TrainingPair:
+    def read_checked(value: dict[str, Any]) -> TrainingPair:
         pair = read_pair(value)
         check(pair)
         return pair
 
-    return Lines(lines, name, checked, refuse)
+    return Lines(lines, name, read_checked, refuse)
 
 
 def with_places(records: Iterable[Record], file: Path | None) -> Iterator[Record]:
@@ -84,11 +84,11 @@ def with_places(records: Iterable[Record], file: Path | None) -> Iterator[Record
     return (locate_adapter(record, folders) for record in records)
 
 
-def encode(line: FrozenModel) -> bytes:
+def encode_line(line: FrozenModel) -> bytes:
     return to_json(line).encode("utf-8", "replace") + b"\n"
 
 
-def to_stdout(descriptor: int, data: bytes) -> None:
+def write_stdout(descriptor: int, data: bytes) -> None:
     """Raises ClosedPipe, which is silent, unlike the broken pipe of a server."""
     try:
         write_all(descriptor, data)

@@ -21,9 +21,9 @@ from types import FrameType
 from typing import BinaryIO, NoReturn
 
 from seal_cli import exit_codes
-from seal_cli.runs.stdio import encode
+from seal_cli.runs.stdio import encode_line
 from seal_cli.terminal.console import say
-from seal_cli.terminal.display import let_go
+from seal_cli.terminal.display import close_all
 from stages.errors import Crashed, OutOfMemory
 from stages.records.jsonl import Reject
 from stages.records.record import Record
@@ -118,7 +118,7 @@ class CrashTracker:
 def poison_record(record: Record, signum: int) -> Reject:
     """A record whose work killed its worker twice."""
     reason = f"its worker died twice, the last time of {signal.Signals(signum).name}"
-    return Reject(f"task {record.task.id}", 0, 0, reason, encode(record).rstrip(b"\n"))
+    return Reject(f"task {record.task.id}", 0, 0, reason, encode_line(record).rstrip(b"\n"))
 
 
 def run_worker(
@@ -170,7 +170,7 @@ def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int]) ->
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _leave_once)
         _die_with(parent)
-        os.register_at_fork(after_in_child=partial(let_go, private))
+        os.register_at_fork(after_in_child=partial(close_all, private))
         work()
         code = exit_codes.DONE
     except SystemExit as end:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seal_cli.terminal.console import clean, note
+from seal_cli.terminal.console import note, strip_control
 from seal_cli.terminal.passage_view import print_text, view_passage
 from stages.domains.arc.plot import MOST, PALETTE, draw
 from stages.domains.arc.view import Panel, Strip, counted, sheet
@@ -156,7 +156,7 @@ def _between(text: str) -> Block:
 
 def _block(panel: Panel, cell: int, digits: bool) -> Block:
     rows = [_cells(row, cell, digits) for row in panel.grid] if panel.grid else [Text("(none)")]
-    lines = [Text(clean(panel.heading), _STYLES[panel.right]), *rows, Text(clean(panel.caption), "dim")]
+    lines = [Text(strip_control(panel.heading), _STYLES[panel.right]), *rows, Text(strip_control(panel.caption), "dim")]
     return Block(tuple(lines), max(line.cell_len for line in lines))
 
 
@@ -203,7 +203,7 @@ def _show_votes(console: Console, answer: GridAnswer, truth: Grid | None) -> Non
     for vote in answer.votes:
         order = " ".join(str(place + 1) for place in vote.shown)
         told = [vote.variant, order, _outcome(vote, answer, truth), str(found[vote.grid]) if vote.grid else ""]
-        drawn.add_row(*(Text(clean(one_line(cell))) for cell in told))
+        drawn.add_row(*(Text(strip_control(one_line(cell))) for cell in told))
     console.print(drawn)
     kinds = Counter(_outcome(vote, answer, truth).partition(":")[0] for vote in answer.votes)
     print_text(

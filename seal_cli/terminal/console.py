@@ -17,7 +17,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _WIDE = 200  # columns where there is no terminal
 
 
-def clean(text: str) -> str:
+def strip_control(text: str) -> str:
     """Text written by a model or a file, without control characters."""
     return _CONTROL.sub("", text)
 
@@ -28,7 +28,7 @@ class Screen:
     drawn = False
 
 
-def erased() -> str:
+def erase_line() -> str:
     """What empties the line that the cursor is on; with NO_COLOR without an escape code."""
     if os.environ.get("NO_COLOR"):
         return f"\r{' ' * (shutil.get_terminal_size().columns - 1)}\r"
@@ -37,17 +37,17 @@ def erased() -> str:
 
 def say(text: str) -> None:
     """One line on stderr. Work never ends because nobody can be told of it."""
-    write(f"{erased() if Screen.drawn else ''}{clean(text)}\n")
+    write_stderr(f"{erase_line() if Screen.drawn else ''}{strip_control(text)}\n")
 
 
-def write(text: str) -> None:
+def write_stderr(text: str) -> None:
     """Text on stderr, as it is."""
     with suppress(OSError, ValueError):
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
-class Hush:
+class QuietMode:
     """Whether `-q` was given: then only errors, and input lines that are left out, are said."""
 
     on = False
@@ -55,12 +55,12 @@ class Hush:
 
 def be_quiet() -> None:
     """From here on notes and progress are not shown. A forked worker inherits it."""
-    Hush.on = True
+    QuietMode.on = True
 
 
 def note(text: str) -> None:
     """One line on stderr that can be done without: not said after `-q`."""
-    if not Hush.on:
+    if not QuietMode.on:
         say(text)
 
 
@@ -110,7 +110,7 @@ def closing_line(stage: str, counts: Counts, seconds: float) -> str:
     )
 
 
-def counted(items: Iterable[_T], counts: Counts) -> Iterator[_T]:
+def count_items(items: Iterable[_T], counts: Counts) -> Iterator[_T]:
     """The items as they are, counted as read."""
     for item in items:
         counts.read += 1

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from seal_cli.terminal.console import Hush, Screen, erased, note, write
-from seal_cli.terminal.progress import ProgressMeter, Sight, told
+from seal_cli.terminal.console import QuietMode, Screen, erase_line, note, write_stderr
+from seal_cli.terminal.progress import ProgressMeter, Sight, format_progress
 
 FIRST_S = 7.0  # to the first plain line: it is there within ten seconds of the command, on a busy machine, too
 _EVERY_S = 10.0  # between two plain lines
@@ -38,7 +38,7 @@ class Display:
 
     def start(self) -> None:
         """Begins, or goes on; not after `-q`."""
-        if self.thread is None and not Hush.on:
+        if self.thread is None and not QuietMode.on:
             Screen.drawn = self.terminal
             self.ended.clear()
             self.thread = threading.Thread(target=self._run, name="progress", daemon=True)
@@ -51,7 +51,7 @@ class Display:
             self.thread.join(timeout=1.0)  # it may be stuck where nobody reads stderr
             self.thread = None
         if self.terminal and Screen.drawn:
-            write(erased())
+            write_stderr(erase_line())
 
     def stop(self) -> None:
         """Ends it, and the bar is gone."""
@@ -65,7 +65,7 @@ class Display:
         `private` descriptors are not for it: whoever reads our stdout waits for its end.
         """
         self.pause()
-        if Hush.on:
+        if QuietMode.on:
             yield
             return
         sys.stderr.flush()
@@ -88,7 +88,7 @@ class Display:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             for signum in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(signum, signal.SIG_DFL)
-            let_go([0, 1, *private])
+            close_all([0, 1, *private])
             while os.getppid() == parent:
                 time.sleep(LOOK_S)
                 self.show(time.monotonic())
@@ -105,17 +105,17 @@ class Display:
         sight = self.progress.look(now)
         reads = sight.phase == "reading"
         if self.terminal and not reads:
-            write(erased() + drawn(self.progress.stage, sight, now - self.started))
+            write_stderr(erase_line() + drawn(self.progress.stage, sight, now - self.started))
         elif now >= self.due:
             self.due = now + (_RARELY_S if self.terminal else _EVERY_S)
-            note(told(self.progress.stage, sight, now - self.started))
+            note(format_progress(self.progress.stage, sight, now - self.started))
 
 
 def drawn(stage: str, sight: Sight, seconds: float) -> str:
     """`seal adapt: [#####.....] training, 34/150, 14 s, 44 s left`, not wider than the terminal."""
     done = share(sight)
     bar = "" if done is None else f"[{'#' * round(_WIDTH * done):.<{_WIDTH}}] "
-    text = told(stage, sight, seconds).replace(": ", f": {bar}", 1)
+    text = format_progress(stage, sight, seconds).replace(": ", f": {bar}", 1)
     return text[: shutil.get_terminal_size().columns - 1]
 
 
@@ -126,7 +126,7 @@ def share(sight: Sight) -> float | None:
     return min(1.0, sight.lines / sight.total) if sight.total else None
 
 
-def let_go(descriptors: Iterable[int]) -> None:
+def close_all(descriptors: Iterable[int]) -> None:
     """A process that outlives its work must hold neither the reader of our stdout nor the lock."""
     for descriptor in descriptors:
         with suppress(OSError):
@@ -134,7 +134,7 @@ def let_go(descriptors: Iterable[int]) -> None:
 
 
 @contextmanager
-def shown(stage: str, phase: str) -> Iterator[ProgressMeter]:
+def show_progress(stage: str, phase: str) -> Iterator[ProgressMeter]:
     """Progress of work that is no run."""
     progress = ProgressMeter(stage)
     progress.set_phase(phase)

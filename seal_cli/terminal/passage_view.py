@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from seal_cli.terminal.console import clean
+from seal_cli.terminal.console import strip_control
 from stages.domains.qa import QA
 from stages.errors import BadInput, one_line
 from stages.records.record import Answer, QaTask, Record, SelfEdit
@@ -16,7 +16,7 @@ _MARKS = {True: ("✓", "bold green"), False: ("✗", "bold red"), None: ("?", "
 
 def print_text(console: Console, text: str, style: str = "") -> None:
     """Text of a model or a file: without control characters, and without markup."""
-    console.print(Text(clean(text), style))
+    console.print(Text(strip_control(text), style))
 
 
 def view_passage(console: Console, line: Record, label: str = "") -> None:

@@ -215,7 +215,7 @@ class ProgressMeter:
         )
 
 
-def told(stage: str, sight: Sight, seconds: float) -> str:
+def format_progress(stage: str, sight: Sight, seconds: float) -> str:
     """`seal adapt: training, 120/500, 73,204/302,000 tokens, 5,210 tokens/s, 14 s, 44 s left`"""
     parts = [sight.phase]
     if sight.total is not None:

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from seal_cli.terminal.console import clean
+from seal_cli.terminal.console import strip_control
 
 Rows = Sequence[Sequence[str]]
 _GAP = 2  # blanks between two columns
@@ -12,7 +12,7 @@ _GAP = 2  # blanks between two columns
 
 def as_text(columns: Sequence[str], rows: Rows, width: int) -> str:
     """Aligned columns, the first one left and the others right; stacked where they are wider than `width`."""
-    cells = [[clean(cell) for cell in row] for row in (columns, *rows)]
+    cells = [[strip_control(cell) for cell in row] for row in (columns, *rows)]
     widths = [max(map(_cell_width, column)) for column in zip(*cells, strict=True)]
     if sum(widths) + _GAP * (len(widths) - 1) > width:
         return _as_stack(cells[0], cells[1:])
@@ -43,7 +43,7 @@ def _as_stack(columns: Sequence[str], rows: Rows) -> str:
 def as_markdown(columns: Sequence[str], rows: Rows) -> str:
     """A table of GitHub's Markdown."""
     marks = ["---", *["---:"] * (len(columns) - 1)]
-    cells = [[clean(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in (columns, *rows)]
+    cells = [[strip_control(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in (columns, *rows)]
     return "".join(f"| {' | '.join(row)} |\n" for row in (cells[0], marks, *cells[1:]))
 
 

@@ -1,4 +1,4 @@
-"""What a stage is to make, line by line, known before any work is done: so that a run can go on where another ended."""
+"""The lines a stage will write, computed up front so that an interrupted run can resume."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -14,25 +14,26 @@ def _whole(line: Record) -> bool:
 
 @dataclass(frozen=True)
 class Plan:
-    """The lines to be made, in order. A line's key comes from its content: another order or a shard changes none.
+    """The lines a stage will write, computed up front so that an interrupted run can resume.
 
-    `wanted` says for each key what its line will be without the section that the stage adds; `intact` whether what a
-    finished line names is still there. `optional`: whoever makes the lines may leave some out.
-    `unit_of`: keys of one unit are worked on together; None: each may be alone.
+    A line's key comes from its content: another order or a shard changes none. `wanted` has each key's line without
+    the section that the stage adds. `still_valid` says whether a finished line need not be made again: what it names
+    is there, and nothing on it is lacking. `optional`: some lines may be left out. `unit_of`: keys of one unit are
+    worked on together; None: each may be alone.
     """
 
     section: Section
     wanted: Mapping[str, Record]
     key_of: Callable[[Record], str]
-    intact: Callable[[Record], bool] = _whole
+    still_valid: Callable[[Record], bool] = _whole
     optional: bool = False
     unit_of: Callable[[str], str] | None = None
 
-    def has(self, line: Record) -> bool:
-        """Whether a finished line is one of these, made from the same input."""
+    def contains(self, line: Record) -> bool:
+        """Tell whether a finished line is one of these, made from the same input."""
         wanted = self.wanted.get(self.key_of(line))
         return wanted is not None and are_same_line(wanted, line.grow(**{self.section: None}))
 
     def without(self, keys: Collection[str]) -> "Plan":
-        """The same without these lines."""
+        """Return the plan without these lines."""
         return replace(self, wanted={key: line for key, line in self.wanted.items() if key not in keys})

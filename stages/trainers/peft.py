@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from stages.errors import BadConfig, BadInput, MissingInput, Untrainable
 from stages.files import PART, atomic_directory, check_space, make_folder, write_file
-from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, failed
+from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, make_failed_result
 from stages.models.adapter_checks import BASE_KEY, UNKNOWN_WEIGHTS, make_adapter_check
 from stages.models.checkpoints import fingerprint
 from stages.models.device import Device
@@ -69,7 +69,7 @@ class PeftTrainer:
             try:
                 fine.append((job, encode_training_set(self.tokenizer, self.network, job.lesson, job.config)))
             except Untrainable as error:
-                yield failed(job, error)
+                yield make_failed_result(job, error)
         tokens = [job.config.epochs * sum(len(each.ids) for each in sequences) for job, sequences in fine]
         progress.expect(sum(tokens))
         self._check_space([job for job, _ in fine])

@@ -163,8 +163,8 @@ def main() -> None:
         measure_eval(done, engine, len(lines) / len(chosen))
 
 
-def pieces(lines: Sequence[Record], trainer: Any, out: Path, config: FitConfig) -> Mapping[str, adapt.Piece]:
-    return adapt.pieces(lines, trainer.model, domain=QA(), out=out, config=config, seeds=SEEDS)
+def pieces(lines: Sequence[Record], trainer: Any, out: Path, config: FitConfig) -> Mapping[str, adapt.PlannedLine]:
+    return adapt.plan_lines(lines, trainer.model, domain=QA(), out=out, config=config, seeds=SEEDS)
 
 
 def measure_adapt(

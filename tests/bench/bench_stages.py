@@ -65,7 +65,7 @@ def main() -> None:
     write = lambda: list(generate.run(tasks, engine, writing))  # noqa: E731
     say("generate, 2 a task", median_seconds(write), len(edits), "self_edits")
     with tempfile.TemporaryDirectory() as out:
-        pieces = adapt.pieces(edits, trainer.model, domain=QA(), out=Path(out), config=RECIPE)
+        pieces = adapt.plan_lines(edits, trainer.model, domain=QA(), out=Path(out), config=RECIPE)
         train = lambda: list(adapt.run(pieces, trainer))  # noqa: E731
         adapters = train()
         say("adapt", median_seconds(train), len(adapters), "adapters")

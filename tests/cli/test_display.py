@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from seal_cli.terminal import display, progress
-from seal_cli.terminal.console import Hush, Screen
-from seal_cli.terminal.display import Display, drawn, share, shown
+from seal_cli.terminal.console import QuietMode, Screen
+from seal_cli.terminal.display import Display, drawn, share, show_progress
 from seal_cli.terminal.progress import ProgressMeter, Sight
 from tests.conftest import ROOT
 
@@ -174,14 +174,14 @@ def test_the_thread_shows_by_itself_and_is_gone_after_a_pause(
     monkeypatch.setattr(display, "LOOK_S", 0.001)
     seen = threading.Event()
     monkeypatch.setattr(display, "note", lambda text: seen.set())
-    with shown("judge", "comparing"):
+    with show_progress("judge", "comparing"):
         assert seen.wait(10)
         assert any(thread.name == "progress" for thread in threading.enumerate())
     assert not any(thread.name == "progress" for thread in threading.enumerate())
 
 
 def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Hush, "on", True)
+    monkeypatch.setattr(QuietMode, "on", True)
     quiet = Display(ProgressMeter("adapt"))
     quiet.start()
     assert quiet.thread is None

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seal_cli.terminal import progress
-from seal_cli.terminal.progress import ProgressMeter, Sight, told
+from seal_cli.terminal.progress import ProgressMeter, Sight, format_progress
 
 TRACES = json.loads((Path(__file__).parent / "traces.json").read_text())
 
@@ -71,7 +71,7 @@ def test_whatever_is_told_nothing_that_is_seen_is_negative_undefined_or_beyond_i
             clock.now += wait
             tell(work, *event)
             sight = work.look(clock.now + later)
-            check(sight, told("adapt", sight, clock.now + later - 1000.0))
+            check(sight, format_progress("adapt", sight, clock.now + later - 1000.0))
             if event[0] not in ("begin", "set_phase", "prepare", "expect"):
                 again = sight.phase == "training" and before[1] > sight.tokens  # it had not begun
                 assert sight.lines >= before[0]
@@ -100,13 +100,16 @@ def test_what_was_done_before_a_worker_died_counts_for_nothing(clock: Clock) -> 
     clock.now += 1  # it dies, and another begins
     work.begin(50)
     work.set_phase("loading")
-    assert told("adapt", work.look(clock.now), 51) == "seal adapt: loading, 0/50, 51 s"
+    assert format_progress("adapt", work.look(clock.now), 51) == "seal adapt: loading, 0/50, 51 s"
     clock.now += 9
     work.prepare()
     work.expect(30_000)
     clock.now += 0.01
     work.add_trained(10)
-    assert told("adapt", work.look(clock.now), 60) == "seal adapt: training, 0/50, 10/30,000 tokens, 60 s, 30 s left"
+    assert (
+        format_progress("adapt", work.look(clock.now), 60)
+        == "seal adapt: training, 0/50, 10/30,000 tokens, 60 s, 30 s left"
+    )
     clock.now += 9.99
     work.add_trained(9_990)
     assert work.look(clock.now).per_second == pytest.approx(1000)

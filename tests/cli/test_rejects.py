@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from seal_cli.flags.run import InputFlags
 from seal_cli.runs.journal import lock
-from seal_cli.runs.rejects import Rejects, encode, part_of
+from seal_cli.runs.rejects import Rejects, encode_reject, get_part_path
 from stages.errors import BadInput, ExistingOutput, Locked
 from stages.records.jsonl import Reject
 
@@ -25,7 +25,7 @@ def bad(line: int = 12, raw: bytes = b'{"a"', source: str = "in.jsonl") -> Rejec
 
 def old(file: Path) -> bytes:
     """Makes the file of a run before."""
-    file.write_bytes(encode(bad(99)))
+    file.write_bytes(encode_reject(bad(99)))
     return file.read_bytes()
 
 
@@ -50,7 +50,7 @@ def test_every_bad_line_is_in_the_partial_file_as_soon_as_it_is_known(tmp_path: 
     assert not file.parent.exists()
     rejects(bad())
     about = {"source": "in.jsonl", "line": 12, "offset": 7, "reason": "not JSON: it ends early"}
-    assert kept(part_of(file)) == [{**about, "text": '{"a"', "base64": None}]
+    assert kept(get_part_path(file)) == [{**about, "text": '{"a"', "base64": None}]
     rejects(bad(13, b"caf\xe9"))
     assert not file.exists()
     rejects.close()
@@ -61,7 +61,7 @@ def test_every_bad_line_is_in_the_partial_file_as_soon_as_it_is_known(tmp_path: 
 
 @given(st.binary(), st.text())
 def test_the_bytes_of_a_line_come_back_whatever_they_are(raw: bytes, source: str) -> None:
-    line = encode(bad(raw=raw, source=source))
+    line = encode_reject(bad(raw=raw, source=source))
     assert line.count(b"\n") == 1
     found = json.loads(line)
     assert raw == (found["text"].encode() if found["base64"] is None else base64.b64decode(found["base64"]))
@@ -124,9 +124,9 @@ def test_the_rejects_of_a_run_before_are_replaced_only_at_the_end(tmp_path: Path
 
 def test_before_the_first_bad_line_nothing_on_the_disk_is_changed(tmp_path: Path) -> None:
     file = tmp_path / "bad.jsonl"
-    before, left = old(file), old(part_of(file))
+    before, left = old(file), old(get_part_path(file))
     Rejects(file, strict=False, most=InputFlags.max_rejects)
-    assert (file.read_bytes(), part_of(file).read_bytes()) == (before, left)
+    assert (file.read_bytes(), get_part_path(file).read_bytes()) == (before, left)
 
 
 @pytest.mark.parametrize("empty", [False, True])
@@ -189,7 +189,7 @@ def test_where_the_output_was_complete_already_the_file_stays_and_nothing_is_sai
 
 def test_what_a_killed_run_left_is_not_mixed_with_the_lines_of_this_one(tmp_path: Path) -> None:
     file = tmp_path / "bad.jsonl"
-    old(part_of(file))
+    old(get_part_path(file))
     rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
     rejects(bad(1))
     rejects.close()
@@ -219,7 +219,7 @@ def test_two_processes_never_write_one_file(tmp_path: Path, capsys: pytest.Captu
         with pytest.raises(Locked, match=r"bad\.jsonl\.part: another process is writing it"):
             rejects(bad())
         rejects.close(ended_well=False)
-        assert [found["source"] for found in kept(part_of(file))] == ["other.jsonl"]
+        assert [found["source"] for found in kept(get_part_path(file))] == ["other.jsonl"]
         other.communicate()
     assert other.returncode == 0
     assert [found["source"] for found in kept(file)] == ["other.jsonl"]
@@ -232,7 +232,7 @@ def test_the_lock_ends_with_the_run(tmp_path: Path, keep: bool) -> None:
     rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
     rejects(bad())
     rejects.close(keep=keep)
-    os.close(lock(part_of(file)))
+    os.close(lock(get_part_path(file)))
 
 
 @pytest.mark.parametrize("name", ["in.jsonl", "out.jsonl", "out.jsonl.part", "new/../in.jsonl", "link.jsonl"])
@@ -347,7 +347,7 @@ def test_a_line_is_written_in_one_piece(tmp_path: Path, monkeypatch: pytest.Monk
     for line in range(3):
         rejects(bad(line, b"x" * 100_000))
     assert len(written) == 3
-    assert sum(written) == part_of(tmp_path / "bad.jsonl").stat().st_size
+    assert sum(written) == get_part_path(tmp_path / "bad.jsonl").stat().st_size
 
 
 def test_a_full_disk_is_named_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,4 +378,4 @@ def test_lines_that_cannot_be_synced_do_not_become_the_file(tmp_path: Path, monk
         rejects.close()
     rejects.close()
     assert file.read_bytes() == before
-    os.close(lock(part_of(file)))
+    os.close(lock(get_part_path(file)))

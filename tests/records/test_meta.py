@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seal_cli.runs.journal import Journal
-from seal_cli.runs.output import parsed
+from seal_cli.runs.output import read_record_line
 from stages import adapt, filter, generate, merge, tasks
 from stages import eval as evaluate
 from stages import judge as regrade
@@ -109,13 +109,13 @@ def test_each_sample_of_a_task_carries_that_of_its_first_line() -> None:
     writing = generate.Writing(QA(), samples=2)
     made = list(generate.run(lines, Backwards(lambda _: "x"), writing))
     assert sorted(carried(made), key=str) == [None, None, META, META]
-    assert all(generate.plan(lines, samples=2).has(line) for line in made)
-    assert carried(list(generate.by_hand(lines, QA(), "none", ""))) == [META, None]
+    assert all(generate.plan(lines, samples=2).contains(line) for line in made)
+    assert carried(list(generate.write_fixed_edits(lines, QA(), "none", ""))) == [META, None]
 
 
 def test_every_stage_from_adapt_to_filter_hands_it_on(tmp_path: Path) -> None:
     lines = [having(a_line(a_task(), [True, False], seed=seed), META) for seed in (0, 1)]
-    (piece,) = adapt.pieces(lines[:1], "student", domain=QA(), out=tmp_path).values()
+    (piece,) = adapt.plan_lines(lines[:1], "student", domain=QA(), out=tmp_path).values()
     assert carried([piece.record]) == [META]
     assert carried(list(adapt.show_data(lines[:1], domain=QA()))) == [META]
     grids = an_arc_task()
@@ -134,7 +134,7 @@ def test_shards_put_together_and_finished_lines_read_again_have_it(tmp_path: Pat
         assert carried(list(merge.run([merge.Shard("a", {"shard": "1/1"}, [line])]))) == [META]
     journal = Journal(tmp_path / "a.part", tmp_path / "a.json")
     journal.append("a", to_json(record).encode() + b"\n")
-    assert [remove_path(parsed(line, journal.path)) for line in journal.lines(["a"])] == [remove_path(record)]
+    assert [remove_path(read_record_line(line, journal.path)) for line in journal.lines(["a"])] == [remove_path(record)]
     journal.close()
 
 
@@ -142,7 +142,7 @@ def test_ids_and_seeds_do_not_depend_on_it(tmp_path: Path) -> None:
     def ids(meta: dict[str, Any]) -> tuple[Any, ...]:
         line = {"task": {"context": "C"}, "edit": {"completion": "x"}, "adapter": {"path": "p"}, "meta": meta}
         record = parse_record(line)
-        jobs = adapt.pieces([record], "student", domain=QA(), out=tmp_path)
+        jobs = adapt.plan_lines([record], "student", domain=QA(), out=tmp_path)
         (made,) = generate.run([record], Backwards(lambda _: "x"), generate.Writing(QA(), samples=1))
         assert record.edit and record.adapter and made.edit
         seeds = [piece.job.seed for piece in jobs.values() if piece.job]

@@ -49,7 +49,7 @@ def edited(*completions: str) -> list[Record]:
 
 
 def adapted(records: Iterable[Record], trainer: Trainer, **settings: Any) -> Iterator[Record]:
-    return adapt.run(adapt.pieces(records, trainer.model, **settings), trainer)
+    return adapt.run(adapt.plan_lines(records, trainer.model, **settings), trainer)
 
 
 def test_each_edit_gets_an_adapter_per_seed_that_belongs_to_it() -> None:

@@ -153,7 +153,7 @@ def test_an_answer_that_the_engine_failed_to_give_is_unscored_and_asked_for_agai
     answer = first.score.answers[0]
     assert (answer.prediction, answer.correct, answer.reason) == (None, None, "api_error: status 500")
     assert all(case.prediction for case in judge.cases)
-    assert [plan.intact(line) for line in (first, unreadable, plain)] == [False, True, True]
+    assert [plan.still_valid(line) for line in (first, unreadable, plain)] == [False, True, True]
 
 
 def test_a_line_whose_plain_answers_failed_is_made_again() -> None:
@@ -165,7 +165,7 @@ def test_a_line_whose_plain_answers_failed_is_made_again() -> None:
     (record,) = stage.run([adapted()], Backwards(shaky), domain=QA(), judge=ExactJudge())
     assert record.score is not None
     assert (record.score.value, record.score.baseline) == (1.0, None)
-    assert not stage.plan([adapted()]).intact(record)
+    assert not stage.plan([adapted()]).still_valid(record)
 
 
 def test_a_line_leaves_as_soon_as_its_own_answers_are_there() -> None:

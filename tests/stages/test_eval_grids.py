@@ -89,7 +89,7 @@ def test_one_lost_vote_leaves_the_answer_unscored_and_is_asked_for_again() -> No
     assert line.score is not None
     assert (line.score.value, line.score.bounds, line.score.baseline) == (None, (0.0, 1.0), 1.0)
     assert line.score.answers[0].reason == "timeout: no answer"
-    assert not stage.plan([adapted()]).intact(line)
+    assert not stage.plan([adapted()]).still_valid(line)
 
 
 def test_a_line_is_the_same_when_it_is_read_back() -> None:

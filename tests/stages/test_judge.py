@@ -83,21 +83,21 @@ def test_what_a_judge_could_not_grade_is_graded_again() -> None:
     lines = [answered("Velm", "hm"), answered("Velm", "a bridge", seed=1), answered(None, "Velm", seed=2)]
     plan = stage.plan(lines)
     made = list(stage.run(lines, Unsure(), keys=set(plan.wanted)))
-    assert all(map(plan.has, made))
-    assert [plan.intact(line) for line in made] == [False, True, True]
+    assert all(map(plan.contains, made))
+    assert [plan.still_valid(line) for line in made] == [False, True, True]
     plain = next(iter(stage.run([answered("Velm", "Velm", plain=("hm", "x"))], Unsure())))
-    assert not plan.intact(plain)
+    assert not plan.still_valid(plain)
 
 
 def test_other_answers_of_the_same_adapter_are_another_line() -> None:
     first, second = stage.plan([answered("Velm", "x")]), answered("Velm", "y")
-    assert not first.has(second)
-    assert first.has(answered("Velm", "x"))
+    assert not first.contains(second)
+    assert first.contains(answered("Velm", "x"))
 
 
 def test_the_verdicts_of_old_do_not_make_another_line() -> None:
     line = a_line(a_task(), [True, False])
-    assert stage.plan([line]).has(a_line(a_task(), [False, None]))
+    assert stage.plan([line]).contains(a_line(a_task(), [False, None]))
 
 
 def refusal(*lines: Record) -> str:

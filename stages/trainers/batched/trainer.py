@@ -13,7 +13,7 @@ import torch
 
 from stages.errors import BadConfig, Untrainable
 from stages.files import check_space
-from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, failed
+from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, make_failed_result
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.lora_targets import is_row_wise
@@ -62,7 +62,7 @@ class BatchedLoraTrainer:
             try:
                 sequences = encode_training_set(self.tokenizer, self.network, job.lesson, job.config, packed=True)
             except Untrainable as error:
-                yield failed(job, error)
+                yield make_failed_result(job, error)
             else:
                 new = ActiveJob(job, sequences, list(plan_steps(len(sequences), job.config, job.seed)))
                 groups.setdefault((job.config.rank, names(job.config.targets)), []).append(new)
