@@ -48,7 +48,7 @@ class CommandJudge:
         talk = None
         try:
             for case in cases:
-                talk = talk or Talk(self)  # where there is no case, no program is started
+                talk = talk or _Talk(self)  # where there is no case, no program is started
                 talk.ask(case)
                 yield from talk.take(wait=False)
             if talk:
@@ -58,7 +58,7 @@ class CommandJudge:
                 talk.program.kill()
 
 
-class Talk:
+class _Talk:
     """One run of the program: cases go in by number, verdicts come out by number."""
 
     def __init__(self, judge: CommandJudge) -> None:
@@ -107,11 +107,11 @@ class Talk:
             self.program.stop()
         elif code:
             advice = "see what it says, and let it end with 0 if its verdicts are good"
-            raise Unavailable(f"--judge {self.name}: {describe_exit(code)} after its last verdict; {advice}")
+            raise Unavailable(f"--judge {self.name}: {_describe_exit(code)} after its last verdict; {advice}")
 
     def _gone(self) -> Unavailable:
         code = self.program.wait(GRACE_S)
-        how = "closed its output" if code is None else describe_exit(code)
+        how = "closed its output" if code is None else _describe_exit(code)
         return Unavailable(f"--judge {self.name}: {how} before it had graded all answers; the same command goes on")
 
     def _wait(self) -> None:
@@ -146,12 +146,12 @@ class Talk:
         if isinstance(name, str) and name.isdecimal() and len(name) <= len(str(len(self.verdicts))):
             number = int(name)
             if str(number) == name and number < len(self.verdicts):
-                return number, read_verdict(found)
+                return number, _read_verdict(found)
         told = f"gave a verdict for the id {json.dumps(name, ensure_ascii=False)[:_MOST_SHOWN]}"
         raise BadConfig(f"--judge {self.name}: {told}, which no case has; write each id as it came, a string")
 
 
-def read_verdict(found: dict[str, Any]) -> Verdict:
+def _read_verdict(found: dict[str, Any]) -> Verdict:
     correct, reason = found.get("correct", ""), found.get("reason")
     if correct is None:
         return Verdict(None, str(reason or "the judge gave no reason")[:_MOST_SHOWN])
@@ -160,7 +160,7 @@ def read_verdict(found: dict[str, Any]) -> Verdict:
     return Verdict(None, f"unparsable: correct is {str(correct)[:60]!r}")
 
 
-def describe_exit(code: int) -> str:
+def _describe_exit(code: int) -> str:
     """How a process has ended, in words."""
     if code >= 0:
         return f"ended with code {code}"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from stages.judges.base import Case
+from stages.records.record import UNANSWERABLE
 
-UNANSWERABLE = "unanswerable"
 _SOURCE = "(?:passage|text|context|article|document|paragraph|question|information|source|author)"
 _MISSING = (
     "(?:unknown|unanswerable|unclear|unspecified|unstated|not (?:\\w+ly )?(?:answerable|known|stated|given|mentioned|"

@@ -34,6 +34,9 @@ class Message(FrozenModel):
     """The text of the turn."""
 
 
+UNANSWERABLE = "unanswerable"  # the gold answer of a question without one (SQuAD 2): right is who says so
+
+
 class Question(FrozenModel):
     """A question about the passage, answered without it, and its gold answers: any one of them counts."""
 

@@ -8,7 +8,8 @@ from stages.judges.base import Case
 from stages.judges.exact import ExactJudge
 from stages.judges.lexical import LexicalJudge
 from stages.judges.openai import get_case_id, put_in_words, write_prompt
-from stages.judges.several_golds import UNANSWERABLE, is_declined
+from stages.judges.several_golds import is_declined
+from stages.records.record import UNANSWERABLE
 
 DECLINED = """
 unanswerable|Unanswerable.|The question is unanswerable.|UNANSWERABLE
