@@ -22,7 +22,7 @@ Prompt = str | Sequence[Mapping[str, str]]  # text, or the messages of a chat
 class Doc:
     """What a setting does, for help. `metavar` stands for its value there; `flag` is its name if not the field's own.
 
-    `default` is said instead of the value itself; `values` are some to choose from.
+    `default` is said instead of the value itself; `values` are some to choose from; `panel` is the title over it.
     """
 
     text: str = ""
@@ -30,6 +30,7 @@ class Doc:
     flag: str = ""
     default: str = ""
     values: tuple[str, ...] = ()
+    panel: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import typer
+from annotated_types import Ge
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.given import Given
@@ -12,7 +12,7 @@ from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.flags.trainer import TrainerFlags
 from seal_cli.runs.drive import drive
 from stages.adapt import Adapt
-from stages.interfaces import FitConfig, PadMode
+from stages.interfaces import Doc, FitConfig, PadMode
 
 
 @dataclass(frozen=True)
@@ -20,25 +20,19 @@ class AdaptFlags:
     """Which adapters are trained, and on what."""
 
     panel: ClassVar[str] = "Options"
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the adapter directories go.")] = Path("adapters")
-    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Adapters per self-edit.")] = 1
-    show_data: Annotated[
-        bool, typer.Option("--show-data", help="Print the training sequences, or grids; train nothing.")
-    ] = False
+    out: Annotated[Path, Doc("Where the adapter directories go.", "DIR")] = Path("adapters")
+    seeds: Annotated[int, Ge(1), Doc("Adapters per self-edit.", "N")] = 1
+    show_data: Annotated[bool, Doc("Print the training sequences, or grids; train nothing.")] = False
     split_newlines: Annotated[
         bool | None,
-        typer.Option(
-            "--split-newlines/--no-split-newlines",
-            help="Every line of a self-edit is a sequence of its own. [default: yes]",
+        Doc(
+            "Every line of a self-edit is a sequence of its own.",
+            flag="--split-newlines/--no-split-newlines",
+            default="yes",
         ),
     ] = None
     chat: Annotated[
-        bool | None,
-        typer.Option(
-            "--chat/--no-chat",
-            help="Put ARC tasks through the student's chat template. [default: yes]",
-            show_default=False,
-        ),
+        bool | None, Doc("Put ARC tasks through the student's chat template.", flag="--chat/--no-chat", default="yes")
     ] = None
 
 

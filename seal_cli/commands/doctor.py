@@ -6,8 +6,6 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Annotated
 
-import typer
-
 from seal_cli import exit_codes
 from seal_cli.flags.service import ENGINE_KEYS, key_from
 from seal_cli.runs.stdio import claim_stdout, write_stdout
@@ -15,6 +13,7 @@ from seal_cli.terminal.console import note, say, strip_control
 from stages import doctor as stage
 from stages.checks.finding import Finding
 from stages.errors import BadConfig, Unavailable
+from stages.interfaces import Doc
 from stages.judges.factory import JUDGE_KEYS
 from stages.models.choice import quiet_libraries
 
@@ -23,9 +22,7 @@ _WORDS = {True: "ok", False: "wrong", None: "unknown"}
 
 def doctor(
     wanted: stage.Wanted,
-    json_lines: Annotated[
-        bool, typer.Option("--json", help="Also write the findings to stdout, one JSON line each.")
-    ] = False,
+    json_lines: Annotated[bool, Doc("Also write the findings to stdout, one JSON line each.", flag="--json")] = False,
 ) -> int:
     """Check what a run needs: packages, device, memory, disk, and what the flags name. Nothing is downloaded.
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-import typer
+from annotated_types import Ge
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.engine import EngineFlags
@@ -10,7 +10,7 @@ from seal_cli.flags.judge import JudgeFlags
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.runs.drive import drive
 from stages.eval import Eval
-from stages.interfaces import Sampling
+from stages.interfaces import Doc, Sampling
 from stages.judges.base import EXAMPLES
 
 
@@ -22,29 +22,25 @@ def evaluate(
     model: opt.Model = None,
     judge: Annotated[
         str | None,
-        typer.Option(
-            "--judge",
-            "-j",
-            metavar="NAME",
-            help="exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class; ARC's grids need none. "
+        Doc(
+            "exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class; ARC's grids need none. "
             f"[default: {JudgeFlags.text}]",
-            autocompletion=opt.offer(*EXAMPLES),
-            rich_help_panel=JudgeFlags.panel,
+            "NAME",
+            "--judge -j",
+            values=EXAMPLES,
+            panel=JudgeFlags.panel,
         ),
     ] = None,
     in_context: Annotated[
-        bool,
-        typer.Option(
-            "--in-context", help="Show the passage: the oracle row. ARC: ask once, after all demonstrations, no vote."
-        ),
+        bool, Doc("Show the passage: the oracle row. ARC: ask once, after all demonstrations, no vote.")
     ] = False,
     max_tokens: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help=f"Most tokens of an answer. [default: {opt.describe_default('answering', 'max_tokens')}]",
-            rich_help_panel=Sampling.panel,
+        Ge(1),
+        Doc(
+            f"Most tokens of an answer. [default: {opt.describe_default('answering', 'max_tokens')}]",
+            "N",
+            panel=Sampling.panel,
         ),
     ] = None,
     chat: opt.Chat = None,

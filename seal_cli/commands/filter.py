@@ -3,8 +3,6 @@
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar
 
-import typer
-
 from seal_cli.flags import options as opt
 from seal_cli.flags.given import Without
 from seal_cli.flags.run import InputFlags, RunFlags
@@ -12,6 +10,7 @@ from seal_cli.runs.run import Run
 from seal_cli.runs.stdio import input_records
 from seal_cli.terminal.console import note
 from stages import filter as stage
+from stages.interfaces import Doc
 from stages.records.record import Record
 from stages.scoring.candidates import CandidateCheck, UnscoredPolicy
 
@@ -23,17 +22,22 @@ class FilterFlags:
     panel: ClassVar[str] = "Options"
     keep: Annotated[
         str,
-        typer.Option(
-            metavar="RULE",
-            help="best, best:N, above:X (every value above X), gain (the best, if it beats the unadapted model), or "
-            "random (one of each context: the control).",
-            autocompletion=opt.offer("best", "best:2", "above:0.5", "gain", "random"),
+        Doc(
+            "best, best:N, above:X (every value above X), gain (the best, if it beats the unadapted "
+            "model), or random (one of each context: the control).",
+            "RULE",
+            values=(
+                "best",
+                "best:2",
+                "above:0.5",
+                "gain",
+                "random",
+            ),
         ),
     ] = "best"
-    ties: Annotated[stage.Ties, typer.Option(help="What decides between equal values.")] = "first"
+    ties: Annotated[stage.Ties, Doc("What decides between equal values.")] = "first"
     unscored: Annotated[
-        UnscoredPolicy,
-        typer.Option(help="Self-edits with unscored answers: left out, or worth what they are worth at least."),
+        UnscoredPolicy, Doc("Self-edits with unscored answers: left out, or worth what they are worth at least.")
     ] = "leave-out"
 
 

@@ -10,11 +10,12 @@ from seal_cli.runs.stdio import claim_stdout, write_stdout
 from seal_cli.terminal.console import note
 from stages import gc as stage
 from stages.files import format_megabytes
+from stages.interfaces import Doc
 
 
 def collect_waste(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run: its lines and its adapters.")],
-    remove: Annotated[bool, typer.Option("--remove", help="Remove them, too.")] = False,
+    remove: Annotated[bool, Doc("Remove them, too.")] = False,
 ) -> int:
     """List the adapters of a run that no line names, and what killed runs left behind; --remove removes them.
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-import typer
+from annotated_types import Ge
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.batch import BatchFlags
@@ -12,7 +12,7 @@ from seal_cli.flags.given import Given, Without
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.runs.drive import drive
 from stages.generate import Generate, names_fixed_edit
-from stages.interfaces import Sampling
+from stages.interfaces import Doc, Sampling
 
 TEMPLATES = (  # what a shell completes; the domains know them
     *("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "none"),
@@ -27,32 +27,21 @@ class WritingFlags:
     panel: ClassVar[str] = "Options"
     template: Annotated[
         str | None,
-        typer.Option(
-            "--template",
-            "-t",
-            metavar="NAME|FILE",
-            help="implications, implications-long, implications-very-long, rewrite, self-qa, none (passage only), "
+        Doc(
+            "implications, implications-long, implications-very-long, rewrite, self-qa, none (passage only), "
             "or a file with {title} and {context}. For ARC: tools, oracle or oracle:FILE (a self-edit by hand), or a "
             f"file with {{demonstrations}}. [default: {opt.describe_default('template')}]",
-            autocompletion=opt.offer(*TEMPLATES),
+            "NAME|FILE",
+            "--template -t",
+            values=TEMPLATES,
         ),
     ] = None
     k: Annotated[
-        int | None,
-        typer.Option(
-            "-k", metavar="N", min=1, help=f"Self-edits per task. [default: {opt.describe_default('samples')}]"
-        ),
+        int | None, Ge(1), Doc(f"Self-edits per task. [default: {opt.describe_default('samples')}]", "N", "-k")
     ] = None
-    retry_invalid: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Ask again up to N times where a self-edit cannot be read.")
-    ] = 0
-    unique: Annotated[
-        bool,
-        typer.Option("--unique", help="Leave out a self-edit that chooses what another of its task has chosen."),
-    ] = False
-    structured: Annotated[
-        bool, typer.Option("--structured", help="Let the engine (vllm, openai) write nothing but ARC's JSON.")
-    ] = False
+    retry_invalid: Annotated[int, Ge(0), Doc("Ask again up to N times where a self-edit cannot be read.", "N")] = 0
+    unique: Annotated[bool, Doc("Leave out a self-edit that chooses what another of its task has chosen.")] = False
+    structured: Annotated[bool, Doc("Let the engine (vllm, openai) write nothing but ARC's JSON.")] = False
 
 
 def generate(

@@ -13,6 +13,7 @@ from seal_cli.runs.run import Run
 from seal_cli.runs.stdio import claim_stdout, input_examples, input_records, with_places, write_stdout
 from stages import merge as stage
 from stages.errors import BadInput, MissingInput
+from stages.interfaces import Doc
 
 
 def merge(
@@ -21,8 +22,7 @@ def merge(
         list[Path], typer.Argument(metavar="FILE …", help="The outputs of --shard 1/N … N/N, in any order.")
     ],
     missing: Annotated[
-        bool,
-        typer.Option("--missing", help="Only print the numbers of the shards that are not there, as 3,5-7, to stdout."),
+        bool, Doc("Only print the numbers of the shards that are not there, as 3,5-7, to stdout.")
     ] = False,
     allow_empty: opt.AllowEmpty = False,
 ) -> int:

@@ -18,6 +18,7 @@ from seal_cli.terminal.arc_view import Picks
 from seal_cli.terminal.console import note, say, terminal, width_of
 from seal_cli.terminal.report_table import Format, format_rows
 from stages.errors import BadConfig, BadLine
+from stages.interfaces import Doc
 from stages.records.jsonl import Reject
 from stages.records.record import Record, Section
 from stages.sources.distinct import UniqueLines
@@ -37,27 +38,17 @@ class ReportFlags:
         tuple[str, ...],
         typer.Argument(metavar="[LABEL=]FILE …", help="Score files. The same label again: another run."),
     ]
-    against: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="Compare every row with this one, paired by task.")
-    ] = None
+    against: Annotated[str | None, Doc("Compare every row with this one, paired by task.", "LABEL")] = None
     form: Annotated[
         Format,
-        typer.Option(
-            "--format", help="A table for people or in Markdown; CSV or JSON lines with every field, not rounded."
-        ),
+        Doc("A table for people or in Markdown; CSV or JSON lines with every field, not rounded.", flag="--format"),
     ] = "table"
-    json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the rows (PNG, PDF or SVG).")] = None
-    arc: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the grids of ARC lines (PNG, PDF or SVG).")
-    ] = None
-    view: Annotated[
-        bool,
-        typer.Option("--view", help="Also show lines: passage, self-edit, training data, answers; of ARC the grids."),
-    ] = False
+    json: Annotated[bool, Doc("The same as --format jsonl.")] = False
+    plot: Annotated[Path | None, Doc("Draw the rows (PNG, PDF or SVG).", "FILE.png")] = None
+    arc: Annotated[Path | None, Doc("Draw the grids of ARC lines (PNG, PDF or SVG).", "FILE.png")] = None
+    view: Annotated[bool, Doc("Also show lines: passage, self-edit, training data, answers; of ARC the grids.")] = False
     tasks: Annotated[
-        tuple[str, ...],
-        typer.Option("--task", metavar="ID", help="Only lines of this task in --arc and --view (repeat it)."),
+        tuple[str, ...], Doc("Only lines of this task in --arc and --view (repeat it).", "ID", "--task")
     ] = ()
 
     @property

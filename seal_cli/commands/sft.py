@@ -4,8 +4,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from seal_cli.flags import options as opt
 from seal_cli.flags.given import Without
 from seal_cli.flags.run import InputFlags, RunFlags
@@ -15,7 +13,7 @@ from seal_cli.runs.stdio import input_pairs
 from seal_cli.terminal.console import note
 from stages import sft as stage
 from stages.errors import BadInput
-from stages.interfaces import SftConfig
+from stages.interfaces import Doc, SftConfig
 from stages.models.checkpoints import fingerprint
 from stages.models.choice import choose_model, quiet_libraries
 from stages.models.device import Device
@@ -23,10 +21,7 @@ from stages.records.schema import Checkpoint
 from stages.sources.training_pairs import TrainingPair
 from stages.work import describe_plan
 
-Overwrite = Annotated[
-    bool,
-    typer.Option("--overwrite", help="Replace --out and the output if they exist.", rich_help_panel=opt.LINES_PANEL),
-]
+Overwrite = Annotated[bool, Doc("Replace --out and the output if they exist.", panel=opt.LINES_PANEL)]
 
 
 def sft(
@@ -34,7 +29,7 @@ def sft(
     lines: InputFlags,
     fit: SftConfig,
     device: Device,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The model directory to write.")],
+    out: Annotated[Path, Doc("The model directory to write.", "DIR")],
     model: opt.RequiredModel,
     overwrite: Overwrite = False,
     seed: opt.Seed = 0,

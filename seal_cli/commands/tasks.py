@@ -7,6 +7,7 @@ from stat import S_ISDIR
 from typing import Annotated, Any, ClassVar, Literal
 
 import typer
+from annotated_types import Ge
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.given import Without
@@ -17,6 +18,7 @@ from seal_cli.runs.stdio import with_places
 from seal_cli.terminal.console import note
 from stages import tasks as stage
 from stages.errors import BadConfig
+from stages.interfaces import Doc
 from stages.records.record import Record
 from stages.sources.datasets.folders import get_mode
 from stages.sources.texts import read_flag_file
@@ -32,43 +34,32 @@ class SourceFlags:
         typer.Argument(metavar="SOURCE", help="Files, folders, datasets' names, or - for stdin.", show_default=False),
     ]
     ids: Annotated[
-        tuple[str, ...],
-        typer.Option(metavar="ID|FILE", help="Only this task (repeat it), or those of a file, one id a line."),
+        tuple[str, ...], Doc("Only this task (repeat it), or those of a file, one id a line.", "ID|FILE")
     ] = ()
     solutions: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="ARC's solutions. [default: the file beside …challenges….json, if it is there]"
-        ),
+        Path | None, Doc("ARC's solutions.", "FILE", default="the file beside …challenges….json, if it is there")
     ] = None
-    sample: Annotated[int | None, typer.Option(metavar="N", min=1, help="Pick N tasks by the seed.")] = None
-    skip: Annotated[int, typer.Option(metavar="M", min=0, help="Leave out the first M picks: disjoint samples.")] = 0
+    sample: Annotated[int | None, Ge(1), Doc("Pick N tasks by the seed.", "N")] = None
+    skip: Annotated[int, Ge(0), Doc("Leave out the first M picks: disjoint samples.", "M")] = 0
     split: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Which split of a dataset, or of a folder with files called so. [default: train; of a folder all]",
-        ),
+        Doc("Which split of a dataset, or of a folder with files called so.", "NAME", default="train; of a folder all"),
     ] = None
-    config: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which config of a dataset, or of a folder's card.")
-    ] = None
+    config: Annotated[str | None, Doc("Which config of a dataset, or of a folder's card.", "NAME")] = None
     columns: Annotated[
         tuple[str, ...],
-        typer.Option(
+        Doc(
+            "What a column of the rows is called, for example question=query (repeat it). NAME is id, "
+            "title, context, question, answer or answers; of ARC train or test.",
+            "NAME=OWN",
             "--column",
-            metavar="NAME=OWN",
-            help="What a column of the rows is called, for example question=query (repeat it). NAME is id, title, "
-            "context, question, answer or answers; of ARC train or test.",
         ),
     ] = ()
     unanswerable: Annotated[
         Literal["leave-out", "keep"],
-        typer.Option(help="Questions without an answer, as of SQuAD 2: left out, or right is who says there is none."),
+        Doc("Questions without an answer, as of SQuAD 2: left out, or right is who says there is none."),
     ] = "leave-out"
-    title: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Of a text on stdin. [default: its first heading]")
-    ] = None
+    title: Annotated[str | None, Doc("Of a text on stdin.", "TEXT", default="its first heading")] = None
 
     def read(self, seed: int) -> dict[str, Any]:
         """What the stage is called with. Raises BadConfig for flags that say nothing, or too much."""

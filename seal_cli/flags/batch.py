@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import typer
-
 from seal_cli.exit_codes import UsageError
 from seal_cli.flags.run import RunFlags
 from seal_cli.flags.service import ServiceFlags
 from seal_cli.terminal.console import note
 from stages.errors import BadConfig, ExistingOutput, refuse_given
 from stages.files import make_folder, replace_file
+from stages.interfaces import Doc
 from stages.services.base import Call, Transport
 from stages.services.batch_files import BatchAnswers, write_batch
 
@@ -24,12 +23,10 @@ class BatchFlags:
 
     panel: ClassVar[str] = ServiceFlags.panel
     emit: Annotated[
-        Path | None,
-        typer.Option("--emit-batch", metavar="FILE", help="Write the calls here for a batch service; send none."),
+        Path | None, Doc("Write the calls here for a batch service; send none.", "FILE", "--emit-batch")
     ] = None
     files: Annotated[
-        tuple[Path, ...],
-        typer.Option("--from-batch", metavar="FILE", help="Take the answers from what the batch service gave; repeat."),
+        tuple[Path, ...], Doc("Take the answers from what the batch service gave; repeat.", "FILE", "--from-batch")
     ] = ()
 
     def __bool__(self) -> bool:

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import typer
+from annotated_types import Ge, Le
 
-from seal_cli.flags.options import offer
 from seal_cli.flags.service import ENGINE_KEYS, ServiceFlags, connect, key_from
 from stages.engines.local import ENGINES, MAX_LORAS, LocalEngine, find_unusable
 from stages.errors import BadConfig, Denied, refuse_given
-from stages.interfaces import Engine, Request
+from stages.interfaces import Doc, Engine, Request
 from stages.models.adapter_checks import read_adapter
 from stages.models.choice import plain
 from stages.models.device import Device
@@ -30,34 +29,28 @@ class EngineFlags:
     panel: ClassVar[str] = "Engine and device"
     name: Annotated[
         str,
-        typer.Option(
+        Doc(
+            "Who samples: hf (transformers), vllm, openai (a server), or package.module:Class.",
+            "NAME",
             "--engine",
-            metavar="NAME",
-            help="Who samples: hf (transformers), vllm, openai (a server), or package.module:Class.",
-            autocompletion=offer("hf", "vllm", "openai"),
+            values=(
+                "hf",
+                "vllm",
+                "openai",
+            ),
         ),
     ] = "hf"
     device: Device = Device()
-    batch: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Most completions at once. [default: 64, vllm: 256]")
-    ] = None
+    batch: Annotated[int | None, Ge(1), Doc("Most completions at once.", "N", default="64, vllm: 256")] = None
     max_loras: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Adapters at once on the device (vllm), on the server (openai). [default: 8]"
-        ),
+        int | None, Ge(1), Doc("Adapters at once on the device (vllm), on the server (openai).", "N", default="8")
     ] = None
     memory_fraction: Annotated[
-        float | None,
-        typer.Option(metavar="F", min=0.01, max=1.0, help="Share of the GPU that vllm takes. [default: 0.9]"),
+        float | None, Ge(0.01), Le(1.0), Doc("Share of the GPU that vllm takes.", "F", default="0.9")
     ] = None
     base_url: Annotated[
         str | None,
-        typer.Option(
-            metavar="URL",
-            help="The server of --engine openai; key: OPENAI_API_KEY. [default: OpenAI's]",
-            rich_help_panel=ServiceFlags.panel,
-        ),
+        Doc("The server of --engine openai; key: OPENAI_API_KEY.", "URL", default="OpenAI's", panel=ServiceFlags.panel),
     ] = None
     service: ServiceFlags = ServiceFlags()
     structured: bool = False

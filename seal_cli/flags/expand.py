@@ -1,10 +1,10 @@
 """Turns dataclasses into options, so that a command takes a whole group of flags as one parameter.
 
-A field of a dataclass in seal_cli carries a typer.Option or typer.Argument, one in stages a Doc and its bounds; a field
-without them is no flag. A parameter of the command itself with the name of a group's option takes its place.
+A field or parameter with a Doc, and bounds beside it, becomes an option; a typer.Argument is taken as it is; a field
+with neither is no flag. A parameter of the command itself with the name of a group's option takes its place.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
@@ -17,7 +17,7 @@ from annotated_types import Ge, Le
 from typer.models import ParameterInfo
 
 from seal_cli.flags.given import Given, Without
-from seal_cli.flags.options import default_of, offer
+from seal_cli.flags.options import OWN_PANEL, describe_field, offer
 from stages.interfaces import Doc
 
 _Options = dict[str, Parameter]
@@ -34,7 +34,8 @@ def expand(command: Callable[..., int]) -> Callable[..., int]:
             without = [each for note in notes if isinstance(note, Without) for each in note.names]
             options |= {key: option for key, option in found.items() if key not in (*without, *options)}
         else:
-            options[name], makers[name] = own.replace(kind=Parameter.KEYWORD_ONLY), itemgetter(name)
+            option = _make_option(name, own.annotation, own.default, OWN_PANEL)
+            options[name], makers[name] = option or own, itemgetter(name)
 
     @wraps(command)
     def run(**values: Any) -> int:
@@ -50,13 +51,14 @@ def _read_group(kind: Any) -> tuple[_Options, _Make]:
     given, kind = (True, get_args(kind)[0]) if get_origin(kind) is Given else (False, kind)
     options, makers, hints = _Options(), dict[str, _Make](), get_type_hints(kind, include_extras=True)
     for field in fields(kind):
-        inner, *notes = _split(hints[field.name])
+        inner, hint = _split(hints[field.name])[0], hints[field.name]
+        default = Parameter.empty if field.default is MISSING else None if given else field.default
         if is_dataclass(inner):
             found, makers[field.name] = _read_group(inner)
             options |= found
-        elif info := _option_of(notes, default_of(kind, field.name) if given else ""):
-            info.rich_help_panel = info.rich_help_panel or kind.panel
-            option = _parameter(field, inner, info, given=given)
+        elif option := _make_option(
+            field.name, hint, default, kind.panel, describe_field(kind, field) if given else ""
+        ):
             options[option.name], makers[field.name] = option, methodcaller("get", option.name)
 
     def make(values: Mapping[str, Any]) -> Any:
@@ -67,31 +69,28 @@ def _read_group(kind: Any) -> tuple[_Options, _Make]:
     return options, make
 
 
-def _parameter(field: Any, kind: Any, info: Any, *, given: bool) -> Parameter:
-    """The option of a field of this kind, called like its long flag."""
-    flags = [name for name in (info.default, *(info.param_decls or ())) if str(name).startswith("--")]
-    name = flags[0][2:].partition("/")[0].replace("-", "_") if flags else field.name
-    several = get_origin(kind) is tuple
-    kind = list[get_args(kind)[0]] if several else kind  # type: ignore[misc]
-    default = Parameter.empty if field.default is MISSING else None if given or several else field.default
+def _make_option(name: str, hint: Any, default: Any, panel: str, told: str = "") -> Parameter | None:
+    """The option of a field or parameter, called like its long flag; None where nothing is noted beside its type."""
+    kind, *notes = _split(hint)
+    doc, low, high = ({type(note): note for note in notes}.get(each) for each in (Doc, Ge, Le))
+    info: Any = next((copy(note) for note in notes if isinstance(note, ParameterInfo)), None)
+    if doc:
+        flags = doc.flag.split() or ([f"--{name.replace('_', '-')}"] if kind is bool else [])
+        long = [flag[2:].partition("/")[0].replace("-", "_") for flag in flags if flag.startswith("--")]
+        name, told = (*long, name)[0], doc.default or told
+        info = typer.Option(
+            *flags,
+            metavar=doc.metavar,
+            help=f"{doc.text} [default: {told}]".strip() if told else doc.text or None,
+            min=low and low.ge,
+            max=high and high.le,
+            autocompletion=offer(*doc.values) if doc.values else None,
+            rich_help_panel=doc.panel or panel,
+        )
+    if get_origin(kind) is tuple:
+        kind, default = list[get_args(kind)[0]], None if default is not Parameter.empty else default  # type: ignore[misc]
     annotation = Annotated[kind | None if default is None else kind, info]  # type: ignore[valid-type]
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _option_of(notes: Sequence[Any], default: str) -> Any:
-    """The option that a field's annotations describe; None without any."""
-    doc, low, high = ({type(note): note for note in notes}.get(kind) for kind in (Doc, Ge, Le))
-    if doc is None:
-        return next((copy(note) for note in notes if isinstance(note, ParameterInfo)), None)
-    default = doc.default or default
-    return typer.Option(
-        *doc.flag.split(),
-        metavar=doc.metavar,
-        help=f"{doc.text} [default: {default}]".strip() if default else doc.text or None,
-        min=low and low.ge,
-        max=high and high.le,
-        autocompletion=offer(*doc.values) if doc.values else None,
-    )
+    return info and Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _split(hint: Any) -> tuple[Any, ...]:

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import typer
+from annotated_types import Ge
 
-from seal_cli.flags.options import offer
 from seal_cli.flags.service import ServiceFlags, connect, key_from
 from stages.errors import refuse_given
 from stages.files import PART
+from stages.interfaces import Doc
 from stages.judges.base import EXAMPLES, JUDGES, RULES_VERSION, Case, Judge
 from stages.judges.cache import check_cache
 from stages.judges.factory import JUDGE_KEYS, make_judge, parse_server, validate_judge
@@ -31,29 +31,26 @@ class JudgeFlags:
     panel: ClassVar[str] = "Judge"
     text: Annotated[
         str,
-        typer.Option(
-            "--judge",
-            "-j",
-            metavar="NAME",
-            help="exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class.",
-            autocompletion=offer(*EXAMPLES),
+        Doc(
+            "exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class.",
+            "NAME",
+            "--judge -j",
+            values=EXAMPLES,
         ),
     ] = "lexical"
     max_tokens: Annotated[
         int | None,
-        typer.Option(
+        Ge(1),
+        Doc(
+            "Most tokens of an answer of openai:…; a judge that thinks needs some thousand.",
+            "N",
             "--judge-max-tokens",
-            metavar="N",
-            min=1,
-            help="Most tokens of an answer of openai:…; a judge that thinks needs some thousand. [default: 16]",
+            default="16",
         ),
     ] = None
     cache: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE|none",
-            help="Where verdicts of openai:… are kept. [default: seal/verdicts.sqlite in the user's cache]",
-        ),
+        Doc("Where verdicts of openai:… are kept.", "FILE|none", default="seal/verdicts.sqlite in the user's cache"),
     ] = None
     service: ServiceFlags = ServiceFlags()
 

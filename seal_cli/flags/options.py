@@ -1,11 +1,13 @@
 """Single flags that several commands share: one name, one meaning, one help text."""
 
 from collections.abc import Callable
+from dataclasses import Field
 from typing import Annotated, Any
 
 import typer
 
 from stages.domains.defaults import DEFAULTS
+from stages.interfaces import Doc
 
 
 def offer(*values: str) -> Callable[[str], list[str]]:
@@ -17,10 +19,10 @@ def offer(*values: str) -> Callable[[str], list[str]]:
     return complete
 
 
-def default_of(kind: type, name: str) -> str:
+def describe_field(kind: type, field: "Field[Any]") -> str:
     """`32; ARC: 128`: a field's default by domain, of the first settings of this kind that domains have."""
     section = next(section for section, value in vars(DEFAULTS["qa"]).items() if isinstance(value, kind))
-    return describe_default(section, name)
+    return describe_default(section, field.name)
 
 
 def describe_default(section: str, name: str = "") -> str:
@@ -36,18 +38,8 @@ def describe_default(section: str, name: str = "") -> str:
 OWN_PANEL = "Options"  # what only one stage has
 LINES_PANEL = "Lines in and out"
 
-Seed = Annotated[
-    int,
-    typer.Option(metavar="S", help="The run's seed; each record derives its own from it.", rich_help_panel=LINES_PANEL),
-]
-AllowEmpty = Annotated[
-    bool,
-    typer.Option(
-        "--allow-empty",
-        help="Take an input without lines: the output then has none either.",
-        rich_help_panel=LINES_PANEL,
-    ),
-]
+Seed = Annotated[int, Doc("The run's seed; each record derives its own from it.", "S", panel=LINES_PANEL)]
+AllowEmpty = Annotated[bool, Doc("Take an input without lines: the output then has none either.", panel=LINES_PANEL)]
 Quiet = Annotated[
     bool,
     typer.Option(
@@ -57,16 +49,13 @@ Quiet = Annotated[
         rich_help_panel=LINES_PANEL,
     ),
 ]
-Model = Annotated[
-    str | None,
-    typer.Option(metavar="DIR|NAME", help="A model directory or hub name. [default: the one that the lines name]"),
-]
-RequiredModel = Annotated[str, typer.Option(metavar="DIR|NAME", help="A model directory or hub name.")]
+Model = Annotated[str | None, Doc("A model directory or hub name.", "DIR|NAME", default="the one that the lines name")]
+RequiredModel = Annotated[str, Doc("A model directory or hub name.", "DIR|NAME")]
 Chat = Annotated[
     bool | None,
-    typer.Option(
-        "--chat/--no-chat",
-        help="Put prompts through the model's chat template. [default: no; yes for ARC and for OpenAI's own models]",
-        show_default=False,
+    Doc(
+        "Put prompts through the model's chat template.",
+        flag="--chat/--no-chat",
+        default="no; yes for ARC and for OpenAI's own models",
     ),
 ]

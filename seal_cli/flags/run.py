@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import typer
+from annotated_types import Ge
 
 from seal_cli.flags.options import LINES_PANEL, AllowEmpty
 from seal_cli.runs.rejects import Rejects
+from stages.interfaces import Doc
 
 
 @dataclass(frozen=True)
@@ -18,15 +20,11 @@ class InputFlags:
     file: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="JSON lines; - or nothing reads stdin.", show_default=False)
     ] = None
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after N input lines.")] = None
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Work on part I of N; a task falls to a part by its id.")
-    ] = None
-    rejects: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write bad input lines here, with the reason.")
-    ] = None
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad input line.")] = False
-    max_rejects: Annotated[int, typer.Option(metavar="N", min=0, help="Bad input lines after which to stop.")] = 100
+    limit: Annotated[int | None, Ge(1), Doc("Stop after N input lines.", "N")] = None
+    shard: Annotated[str | None, Doc("Work on part I of N; a task falls to a part by its id.", "I/N")] = None
+    rejects: Annotated[Path | None, Doc("Write bad input lines here, with the reason.", "FILE")] = None
+    strict: Annotated[bool, Doc("Stop at the first bad input line.")] = False
+    max_rejects: Annotated[int, Ge(0), Doc("Bad input lines after which to stop.", "N")] = 100
     allow_empty: AllowEmpty = False
 
     @property
@@ -45,25 +43,13 @@ class RunFlags:
 
     panel: ClassVar[str] = LINES_PANEL
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Write here, complete or not at all, instead of to stdout."
-        ),
+        Path | None, Doc("Write here, complete or not at all, instead of to stdout.", "FILE", "--output -o")
     ] = None
     overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Replace the output if it exists, and what an interrupted run with other settings left.",
-        ),
+        bool, Doc("Replace the output if it exists, and what an interrupted run with other settings left.")
     ] = False
     journal: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="In a pipe: keep finished lines here too. The same command again passes them on and goes on.",
-        ),
+        Doc("In a pipe: keep finished lines here too. The same command again passes them on and goes on.", "DIR"),
     ] = None
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the input and the model, say what would be done, stop.")
-    ] = False
+    dry_run: Annotated[bool, Doc("Check the input and the model, say what would be done, stop.")] = False

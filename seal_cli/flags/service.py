@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import typer
+from annotated_types import Ge
 
 from seal_cli.terminal.console import note
-from stages.interfaces import NullProgress
+from stages.interfaces import Doc, NullProgress
 from stages.services.base import Transport
 
 ENGINE_KEYS = ("OPENAI_API_KEY",)
@@ -26,26 +26,21 @@ class ServiceFlags:
     """How servers are called."""
 
     panel: ClassVar[str] = "Servers"
-    concurrency: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Most calls to a server at once. [default: 16]")
-    ] = None
+    concurrency: Annotated[int | None, Ge(1), Doc("Most calls to a server at once.", "N", default="16")] = None
     timeout_s: Annotated[
         float | None,
-        typer.Option(
+        Ge(0.1),
+        Doc(
+            "Seconds for an answer of a server, or of a command:… judge.",
+            "S",
             "--timeout",
-            metavar="S",
-            min=0.1,
-            help="Seconds for an answer of a server, or of a command:… judge. [default: 600; of openai:… 60]",
+            default="600; of openai:… 60",
         ),
     ] = None
     retry_for_s: Annotated[
         float | None,
-        typer.Option(
-            "--retry-for",
-            metavar="S",
-            min=0.0,
-            help="Seconds for which a call that fails is tried again. [default: 300]",
-        ),
+        Ge(0.0),
+        Doc("Seconds for which a call that fails is tried again.", "S", "--retry-for", default="300"),
     ] = None
 
     def given(self) -> Mapping[str, object]:

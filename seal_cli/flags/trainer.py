@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import typer
+from annotated_types import Ge
 
-from seal_cli.flags.options import offer
 from stages.errors import BadConfig
+from stages.interfaces import Doc
 from stages.models.device import Device
 from stages.plugins import check_name
 from stages.trainers.local import TRAINERS, LocalTrainer
@@ -19,23 +19,25 @@ class TrainerFlags:
     panel: ClassVar[str] = "Engine and device"
     name: Annotated[
         str,
-        typer.Option(
+        Doc(
+            "batched (many at once), peft (one at a time), or package.module:Class.",
+            "NAME",
             "--trainer",
-            metavar="NAME",
-            help="batched (many at once), peft (one at a time), or package.module:Class.",
-            autocompletion=offer("batched", "peft"),
+            values=(
+                "batched",
+                "peft",
+            ),
         ),
     ] = "batched"
     slots: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Adapters in work at a time. [default: 64, fewer where memory is short]"),
+        int | None, Ge(1), Doc("Adapters in work at a time.", "N", default="64, fewer where memory is short")
     ] = None
     tokens_per_step: Annotated[
         str,
-        typer.Option(
-            metavar="N|auto",
-            help="Most tokens of one pass. auto: what memory holds, up to 16384 on a GPU and 2048 on a CPU. It shrinks "
-            "when memory runs out.",
+        Doc(
+            "Most tokens of one pass. auto: what memory holds, up to 16384 on a GPU and 2048 on a "
+            "CPU. It shrinks when memory runs out.",
+            "N|auto",
         ),
     ] = "auto"
     device: Device = Device()
