@@ -3,13 +3,15 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge
 
 from stages.domains.base import Domain
 from stages.domains.recipe import describe_left_out, domain_of, refuse_chosen, trained_domain
 from stages.errors import BadEdit, BadLine, Untrainable
 from stages.files import hold_folder, remove_partials
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
+from stages.interfaces import Doc, Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
 from stages.models.choice import identity_of
 from stages.records.frozen import content_id, derive_seed
 from stages.records.plan import Plan
@@ -38,14 +40,25 @@ class Adapt:
     `fit`: fields of FitConfig that are not to be the domain's defaults. `show_data`: list the training data instead.
     """
 
-    trainer: LocalTrainer
-    out: Path = Path("adapters")
+    panel: ClassVar[str] = "Options"
+    out: Annotated[Path, Doc("Where the adapter directories go.", "DIR")] = Path("adapters")
+    seeds: Annotated[int, Ge(1), Doc("Adapters per self-edit.", "N")] = 1
+    show_data: Annotated[bool, Doc("Print the training sequences, or grids; train nothing.")] = False
+    split_newlines: Annotated[
+        bool | None,
+        Doc(
+            "Every line of a self-edit is a sequence of its own.",
+            flag="--split-newlines/--no-split-newlines",
+            default="yes",
+        ),
+    ] = None
+    chat: Annotated[
+        bool | None,
+        Doc("Put ARC tasks through the student's chat template.", flag="--chat/--no-chat", default="yes"),
+    ] = None
+    trainer: LocalTrainer = LocalTrainer()
     fit: Mapping[str, Any] = field(default_factory=dict)
-    seeds: int = 1
     seed: int = 0
-    split_newlines: bool | None = None
-    chat: bool | None = None
-    show_data: bool = False
     name: str = "adapt"
     needs: tuple[Section, ...] = ("edit",)
 

@@ -1,50 +1,16 @@
 """`seal adapt`"""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, ClassVar
-
-from annotated_types import Ge
+from dataclasses import replace
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.given import Given
 from seal_cli.flags.run import InputFlags, RunFlags
-from seal_cli.flags.trainer import TrainerFlags
 from seal_cli.runs.drive import drive
 from stages.adapt import Adapt
-from stages.interfaces import Doc, FitConfig, PadMode
+from stages.interfaces import FitConfig, PadMode
 
 
-@dataclass(frozen=True)
-class AdaptFlags:
-    """Which adapters are trained, and on what."""
-
-    panel: ClassVar[str] = "Options"
-    out: Annotated[Path, Doc("Where the adapter directories go.", "DIR")] = Path("adapters")
-    seeds: Annotated[int, Ge(1), Doc("Adapters per self-edit.", "N")] = 1
-    show_data: Annotated[bool, Doc("Print the training sequences, or grids; train nothing.")] = False
-    split_newlines: Annotated[
-        bool | None,
-        Doc(
-            "Every line of a self-edit is a sequence of its own.",
-            flag="--split-newlines/--no-split-newlines",
-            default="yes",
-        ),
-    ] = None
-    chat: Annotated[
-        bool | None, Doc("Put ARC tasks through the student's chat template.", flag="--chat/--no-chat", default="yes")
-    ] = None
-
-
-def adapt(
-    run: RunFlags,
-    lines: InputFlags,
-    flags: AdaptFlags,
-    fit: Given[FitConfig],
-    trainer: TrainerFlags,
-    model: opt.Model = None,
-    seed: opt.Seed = 0,
-) -> int:
+def adapt(run: RunFlags, lines: InputFlags, stage: Adapt, fit: Given[FitConfig], seed: opt.Seed = 0) -> int:
     """Fine-tune the student on each self-edit, once per seed. edit → adapter lines, and PEFT directories under --out.
 
     The defaults are the paper's (SEAL App. B). The training sequences are the self-edit's pieces, each under the
@@ -60,15 +26,5 @@ def adapt(
       seal adapt arc-edits.jsonl --show-data | jq -r '.tasks[].tool' | sort | uniq -c
     """
     PadMode.parse(fit.values.get("pad_mode", "none"))
-    trainer.check()
-    stage = Adapt(
-        trainer.source(model),
-        out=flags.out,
-        fit=fit.values,
-        seeds=flags.seeds,
-        seed=seed,
-        split_newlines=flags.split_newlines,
-        chat=flags.chat,
-        show_data=flags.show_data,
-    )
-    return drive(stage, lines, run)
+    stage.trainer.check()
+    return drive(replace(stage, fit=fit.values, seed=seed), lines, run)

@@ -12,6 +12,7 @@ from seal_cli.runs.drive import drive
 from stages.eval import Eval
 from stages.interfaces import Doc, Sampling
 from stages.judges.base import EXAMPLES
+from stages.models.choice import ModelName
 
 
 def evaluate(
@@ -19,7 +20,7 @@ def evaluate(
     lines: InputFlags,
     student: EngineFlags,
     grader: JudgeFlags,
-    model: opt.Model = None,
+    model: ModelName = None,
     judge: Annotated[
         str | None,
         Doc(

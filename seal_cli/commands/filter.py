@@ -26,13 +26,7 @@ class FilterFlags:
             "best, best:N, above:X (every value above X), gain (the best, if it beats the unadapted "
             "model), or random (one of each context: the control).",
             "RULE",
-            values=(
-                "best",
-                "best:2",
-                "above:0.5",
-                "gain",
-                "random",
-            ),
+            values=("best", "best:2", "above:0.5", "gain", "random"),
         ),
     ] = "best"
     ties: Annotated[stage.Ties, Doc("What decides between equal values.")] = "first"

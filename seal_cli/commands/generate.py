@@ -13,6 +13,7 @@ from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.runs.drive import drive
 from stages.generate import Generate, names_fixed_edit
 from stages.interfaces import Doc, Sampling
+from stages.models.choice import ModelName
 
 TEMPLATES = (  # what a shell completes; the domains know them
     *("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "none"),
@@ -51,7 +52,7 @@ def generate(
     flags: WritingFlags,
     editor: Annotated[EngineFlags, Without("max_loras")],
     batches: BatchFlags,
-    model: opt.Model = None,
+    model: ModelName = None,
     chat: opt.Chat = None,
     seed: opt.Seed = 0,
 ) -> int:

@@ -30,7 +30,7 @@ def sft(
     fit: SftConfig,
     device: Device,
     out: Annotated[Path, Doc("The model directory to write.", "DIR")],
-    model: opt.RequiredModel,
+    model: Annotated[str, Doc("A model directory or hub name.", "DIR|NAME")],
     overwrite: Overwrite = False,
     seed: opt.Seed = 0,
 ) -> int:

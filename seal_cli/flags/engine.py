@@ -33,11 +33,7 @@ class EngineFlags:
             "Who samples: hf (transformers), vllm, openai (a server), or package.module:Class.",
             "NAME",
             "--engine",
-            values=(
-                "hf",
-                "vllm",
-                "openai",
-            ),
+            values=("hf", "vllm", "openai"),
         ),
     ] = "hf"
     device: Device = Device()

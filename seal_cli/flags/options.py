@@ -49,8 +49,6 @@ Quiet = Annotated[
         rich_help_panel=LINES_PANEL,
     ),
 ]
-Model = Annotated[str | None, Doc("A model directory or hub name.", "DIR|NAME", default="the one that the lines name")]
-RequiredModel = Annotated[str, Doc("A model directory or hub name.", "DIR|NAME")]
 Chat = Annotated[
     bool | None,
     Doc(

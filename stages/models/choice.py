@@ -4,11 +4,18 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 from stages.errors import BadConfig, MissingInput
+from stages.interfaces import Doc
 from stages.models.checkpoints import fingerprint
 from stages.models.device import Device
 from stages.models.inspection import check_model
+
+ModelName = Annotated[
+    str | None,
+    Doc("A model directory or hub name.", "DIR|NAME", default="the one that the lines name", panel="Options"),
+]
 
 
 def choose_model(flag: str | None, named: Iterable[str]) -> str:

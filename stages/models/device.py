@@ -21,9 +21,7 @@ class Device:
     dtype: Annotated[
         str,
         Doc(
-            "auto, float32 or bfloat16. auto: bfloat16 on a GPU alone.",
-            "NAME",
-            values=("auto", "float32", "bfloat16"),
+            "auto, float32 or bfloat16. auto: bfloat16 on a GPU alone.", "NAME", values=("auto", "float32", "bfloat16")
         ),
     ] = "auto"
 

@@ -1,15 +1,18 @@
 """The inner trainer that --trainer names, and the model that it is to train."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from stages.interfaces import Trainer
+from annotated_types import Ge
+
+from stages.errors import BadConfig
+from stages.interfaces import Doc, Trainer
 from stages.models.adapter_checks import is_whole_adapter, make_usability_check
-from stages.models.choice import choose_model, quiet_libraries, weights_of
+from stages.models.choice import ModelName, choose_model, quiet_libraries, weights_of
 from stages.models.device import Device
-from stages.plugins import load_class
+from stages.plugins import check_name, load_class
 from stages.trainers.guarded import GuardedTrainer
 
 TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
@@ -19,10 +22,53 @@ TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "pe
 class LocalTrainer:
     """A model here, and how it is trained. Classes of others get (model, device=), and the limits that are given."""
 
-    model: str | None = None  # None: the one that all lines name
-    name: str = "batched"
+    panel: ClassVar[str] = "Engine and device"
+    model: ModelName = None
+    name: Annotated[
+        str,
+        Doc(
+            "batched (many at once), peft (one at a time), or package.module:Class.",
+            "NAME",
+            "--trainer",
+            values=("batched", "peft"),
+        ),
+    ] = "batched"
+    slots: Annotated[
+        int | None, Ge(1), Doc("Adapters in work at a time.", "N", default="64, fewer where memory is short")
+    ] = None
+    tokens_per_step: Annotated[
+        str,
+        Doc(
+            "Most tokens of one pass. auto: what memory holds, up to 16384 on a GPU and 2048 on a "
+            "CPU. It shrinks when memory runs out.",
+            "N|auto",
+        ),
+    ] = "auto"
     device: Device = Device()
-    limits: Mapping[str, int] = field(default_factory=dict)  # slots, tokens_per_step
+
+    @property
+    def token_budget(self) -> int | None:
+        """The tokens of --tokens-per-step; None for auto. Raises BadConfig for anything else."""
+        text = self.tokens_per_step
+        if text == "auto":
+            return None
+        if text.isdecimal() and int(text):
+            return int(text)
+        raise BadConfig(f"--tokens-per-step {text}: take auto or a number of tokens, for example 4096")
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits that were given."""
+        limits = {"slots": self.slots, "tokens_per_step": self.token_budget}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    def check(self) -> None:
+        """Raises BadConfig for a trainer that there is not, and for limits that it does not have."""
+        limits = self.limits
+        check_name("--trainer", self.name, TRAINERS)
+        for name, limit in limits.items() if self.name == "peft" else ():
+            flag = f"--{name.replace('_', '-')} {limit}"
+            raise BadConfig(f"{flag}: peft trains one sequence of one adapter at a time; use --trainer batched")
 
     def choose(self, named: Collection[str]) -> str:
         """Return the model: the given one, or the one that all lines name."""

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from seal_cli.flags.expand import expand
 from seal_cli.flags.given import Given, Without
 from stages.domains.defaults import DEFAULTS
-from stages.interfaces import FitConfig, SftConfig
+from stages.interfaces import Doc, FitConfig, SftConfig
 from stages.models.device import Device
 
 
@@ -19,8 +19,8 @@ class Shown:
     """Flags with another group's within."""
 
     panel: ClassVar[str] = "Options"
-    wait_s: Annotated[float | None, typer.Option("--wait", metavar="S")] = None
-    files: Annotated[tuple[str, ...], typer.Option("--file")] = ()
+    wait_s: Annotated[float | None, Doc("Wait.", "S", "--wait")] = None
+    files: Annotated[tuple[str, ...], Doc(flag="--file")] = ()
     device: Device = Device()
     known: int = 3  # no flag
 
@@ -60,7 +60,7 @@ def test_what_was_given_goes_over_the_defaults_of_a_domain() -> None:
 
 def test_two_groups_share_an_option_and_a_command_may_leave_one_out_or_put_its_own_there() -> None:
     def command(
-        one: Annotated[Shown, Without("wait", "file")], other: Device, dtype: Annotated[str, typer.Option()] = "auto"
+        one: Annotated[Shown, Without("wait", "file")], other: Device, dtype: Annotated[str, Doc("My own.")] = "auto"
     ) -> int: ...
 
     found = called(command, "--device", "cpu", "--dtype", "float32")
