@@ -11,7 +11,8 @@ from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA
 from stages.errors import BadEdit, BadInput
 from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
-from stages.records.record import Record, SelfEdit, Task, edit_seed
+from stages.records.frozen import derive_seed
+from stages.records.record import Record, SelfEdit, Task
 from tests.invented import a_line, a_task, an_edit
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 
@@ -59,7 +60,8 @@ def test_each_edit_gets_an_adapter_per_seed_that_belongs_to_it() -> None:
         assert record.adapter is not None
         assert record.adapter.path == str(OUT / record.adapter.id)
         assert record.edit is not None
-        assert record.adapter.seed in {edit_seed(0, record.task.id, record.edit, replica) for replica in range(3)}
+        said = record.edit.get_content_id(record.task.id)
+        assert record.adapter.seed in {derive_seed(0, said, replica) for replica in range(3)}
     assert len({record.adapter.id for record in records if record.adapter}) == 6
 
 
