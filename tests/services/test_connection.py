@@ -100,7 +100,7 @@ def test_https_to_a_server_without_it_is_told_at_once() -> None:
 
 
 def test_an_unknown_host_is_told() -> None:
-    server = Server("http://nowhere.invalid/v1", key=None, retry_for_s=0.1)
+    server = Server("http://nowhere.invalid/v1", key=None, retry_for_s=1.0)
     server.submit(call("0"))
     with pytest.raises(Exception, match=r"http://nowhere.invalid/v1: .*, for ") as caught:
         server.take(wait=True)
