@@ -1,7 +1,7 @@
-"""Whether an adapter has the same bits whatever is trained beside it (batch invariance): the machine is asked.
+"""Ask the machine for batch invariance: whether an adapter has the same bits whatever is trained beside it.
 
-It has where a row's numbers depend neither on how many rows are computed with it nor on where it lies. What was
-measured (torch 2.13, float32) of a CPU's operations, and what the trainer does about it:
+It has if a row's numbers depend neither on how many rows are computed with it nor on where it lies. What was measured
+(torch 2.13, float32) of a CPU's operations, and what the trainer does about it:
 
     products    MKL takes 1 to 3 rows by another kernel than more, in older modes also the last 1 to 3 of any number.
                 So a pass, and the states that are scored, are filled up to a multiple of 8 rows (packing.align).
@@ -10,7 +10,7 @@ measured (torch 2.13, float32) of a CPU's operations, and what the trainer does 
     low-rank    MKL's kernel for a batch of products depends on the batch, unless told not to (MKL_CBWR, seal_cli.app).
     attention   one sequence with one key head is computed by all threads, several are shared out among them.
 
-So on one thread all is settled on x86 (AVX2 and AVX-512; MKL's modes AUTO, AVX2 and COMPATIBLE), at a cost below what
+So on one thread all is the same on x86 (AVX2 and AVX-512; MKL's modes AUTO, AVX2 and COMPATIBLE), at a cost below what
 can be measured. With more threads, in another precision and with other libraries it depends.
 """
 
@@ -24,9 +24,9 @@ from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
 from stages.trainers.batched.packing import align
 
-FEW, MANY = 13, 61  # sequences of a trial
-_LARGEST = 4096  # of the sizes that are tried: beyond, kernels choose no more
-_WIDTHS = (8, 20, 28, 40, 56)  # of sequences whose attention is tried
+FEW, _MANY = 13, 61  # sequences of a trial
+_MAX_SIZE = 4096  # of the sizes that are tried: beyond, kernels choose no more
+_LENGTHS = (8, 20, 28, 40, 56)  # of sequences whose attention is tried
 _COMPANIES = tuple(
     slice(start, start + count)
     for start, count in ((0, 1), (4, 1), (12, 1), (3, 2), (1, 3), (5, 8), (0, 11), (7, 17), (0, 29), (2, 42), (0, 61))
@@ -48,11 +48,11 @@ class ModelSizes:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "ModelSizes":
-        """By the settings in a model's config.json; what they do not say stays as above."""
+        """Read a model's config.json; what it does not say stays as above."""
 
         def size(name: str, usual: int) -> int:
             found = config.get(name)
-            return min(found, _LARGEST) if type(found) is int and found > 0 else usual
+            return min(found, _MAX_SIZE) if type(found) is int and found > 0 else usual
 
         hidden, heads = size("hidden_size", cls.hidden), size("num_attention_heads", cls.heads)
         head_size = size("head_dim", max(1, hidden // heads))
@@ -60,40 +60,40 @@ class ModelSizes:
         return cls(hidden, size("intermediate_size", 4 * hidden), heads, key_heads, head_size)
 
 
-def trials(shape: ModelSizes, dtype: torch.dtype) -> Iterator[Trial]:
-    """What a step does with rows, forward and backward."""
+def make_trials(sizes: ModelSizes, dtype: torch.dtype) -> Iterator[Trial]:
+    """Yield what a training step does with rows, forward and backward."""
     generator = torch.Generator().manual_seed(0)
 
-    def draw(*sizes: int) -> Tensor:
-        return torch.randn(*sizes, generator=generator).to(dtype)
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(dtype)
 
-    for size in (shape.inner, shape.heads * shape.head_size):
-        yield "products", FEW, _products(draw(FEW, 9, shape.hidden), draw(size, shape.hidden))
-    for length in _WIDTHS[:2]:
-        x, inner = draw(FEW, length, shape.hidden), draw(FEW, length, shape.rank)
-        down, up = draw(FEW, shape.rank, shape.hidden), draw(FEW, shape.hidden, shape.rank)
-        yield "low-rank products", FEW, _low_rank(x, inner, down, up)
-    for length in _WIDTHS:
-        sizes = shape.heads, shape.key_heads, shape.key_heads
-        yield "attention", FEW, _attention(*(draw(FEW, heads, length, shape.head_size) for heads in sizes))
-    yield "activations", MANY, activations(draw(MANY, 33, shape.inner))
+    for width in (sizes.inner, sizes.heads * sizes.head_size):
+        yield "products", FEW, _multiply(draw(FEW, 9, sizes.hidden), draw(width, sizes.hidden))
+    for length in _LENGTHS[:2]:
+        x, inner = draw(FEW, length, sizes.hidden), draw(FEW, length, sizes.rank)
+        down, up = draw(FEW, sizes.rank, sizes.hidden), draw(FEW, sizes.hidden, sizes.rank)
+        yield "low-rank products", FEW, _multiply_low_rank(x, inner, down, up)
+    for length in _LENGTHS:
+        counts = sizes.heads, sizes.key_heads, sizes.key_heads
+        yield "attention", FEW, _attend(*(draw(FEW, heads, length, sizes.head_size) for heads in counts))
+    yield "activations", _MANY, activate(draw(_MANY, 33, sizes.inner))
 
 
-def _products(x: Tensor, weight: Tensor) -> Operation:
+def _multiply(x: Tensor, weight: Tensor) -> Operation:
     """x (sequences, length, in) through a layer, and what then stands for a gradient back."""
 
     def run(some: slice) -> Sequence[Tensor]:
-        out = linear(filled(x[some]), weight)
-        return [_part(each, x[some]) for each in (out, out @ weight)]
+        out = linear(fill_rows(x[some]), weight)
+        return [_cut_rows(each, x[some]) for each in (out, out @ weight)]
 
     return run
 
 
-def _low_rank(x: Tensor, inner: Tensor, down: Tensor, up: Tensor) -> Operation:
-    """The batched products of the batched kernel (lora_kernels), with an adapter of its own for each sequence."""
+def _multiply_low_rank(*factors: Tensor) -> Operation:
+    """The batched products of lora_kernels, with an adapter of its own for each sequence."""
 
     def run(some: slice) -> Sequence[Tensor]:
-        rows, own, a, b = x[some], inner[some], down[some], up[some]
+        rows, own, a, b = (each[some] for each in factors)
         sides = torch.bmm(own.transpose(1, 2), rows), torch.bmm(rows.transpose(1, 2), own)
         ahead = torch.bmm(rows, a.transpose(1, 2)), rows.baddbmm(own, b.transpose(1, 2))
         return *ahead, torch.bmm(rows, b), torch.bmm(own, a), *sides
@@ -101,8 +101,8 @@ def _low_rank(x: Tensor, inner: Tensor, down: Tensor, up: Tensor) -> Operation:
     return run
 
 
-def _attention(*heads: Tensor) -> Operation:
-    """Of queries, keys and values (sequences, heads, length, size), and the three gradients."""
+def _attend(*heads: Tensor) -> Operation:
+    """Attention of queries, keys and values (sequences, heads, length, size), and the three gradients."""
 
     def run(some: slice) -> Sequence[Tensor]:
         q, k, v = (each[some].clone().requires_grad_() for each in heads)
@@ -112,49 +112,46 @@ def _attention(*heads: Tensor) -> Operation:
     return run
 
 
-def activations(x: Tensor) -> Operation:
+def activate(x: Tensor) -> Operation:
     """SiLU of x (sequences, length, inner) and its gradient."""
 
     def run(some: slice) -> Sequence[Tensor]:
-        rows = filled(x[some]).requires_grad_()
+        rows = fill_rows(x[some]).requires_grad_()
         out = silu(rows)
-        return [_part(each, x[some]) for each in (out.detach(), *torch.autograd.grad(out.sum(), rows))]
+        return [_cut_rows(each, x[some]) for each in (out.detach(), *torch.autograd.grad(out.sum(), rows))]
 
     return run
 
 
-def filled(sequences: Tensor) -> Tensor:
+def fill_rows(sequences: Tensor) -> Tensor:
     """(n, length, size) → the rows, filled up as those of a pass are: (align(n · length), size)."""
     rows = sequences.flatten(0, 1)
     return torch.cat([rows, rows.new_zeros(align(len(rows)) - len(rows), rows.shape[1])])
 
 
-def _part(rows: Tensor, sequences: Tensor) -> Tensor:
+def _cut_rows(rows: Tensor, sequences: Tensor) -> Tensor:
     """The rows without the filling, as these sequences: (n, length, size)."""
     return rows[: sequences.shape[0] * sequences.shape[1]].view(*sequences.shape[:2], -1)
 
 
 def find_variant_operations(
-    shape: ModelSizes = ModelSizes(),
+    sizes: ModelSizes = ModelSizes(),
     dtype: torch.dtype = torch.float32,
     *,
-    make: Callable[[ModelSizes, torch.dtype], Iterator[Trial]] = trials,
+    make: Callable[[ModelSizes, torch.dtype], Iterator[Trial]] = make_trials,
 ) -> list[str]:
-    """Which operations give a sequence other bits in other company: on the CPU, with as many threads as torch has now.
+    """List the operations that give a sequence other bits in other company: on the CPU, with torch's present threads.
 
     None of them: adapters are the same to the last bit with any slots, in any order, shard and resumed run. Takes some
     20 ms for a small model, a fifth of a second for the sizes of one of 270 M weights.
     """
-    found: dict[str, None] = {}
     with torch.enable_grad():
-        for name, count, operation in make(shape, dtype):
-            if name not in found and not is_invariant(operation, count):
-                found[name] = None
-    return list(found)
+        variant = (name for name, count, operation in make(sizes, dtype) if not is_invariant(operation, count))
+        return list(dict.fromkeys(variant))
 
 
 def is_invariant(operation: Operation, count: int) -> bool:
-    """Whether each of `count` sequences has the same bits in every company."""
+    """Tell whether each of `count` sequences has the same bits in every company."""
     together = operation(slice(0, count))
     return all(
         torch.equal(alone, whole[some])

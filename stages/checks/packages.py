@@ -1,6 +1,7 @@
-"""Whether Python and the packages are in the ranges that seal is made for, by what is installed here."""
+"""Check that Python and the packages are in the ranges that seal is made for."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
 
@@ -8,74 +9,48 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion
 
-from stages.checks.finding import Finding, fine, unknown, wrong
+from stages.checks.finding import Finding
 
 _OURS = "seal-toolkit"
 _CHECKED = ("torch", "transformers", "peft", "trl", "safetensors", "vllm", "matplotlib")
 
 
 def check_packages(python: str) -> Iterator[Finding]:
-    """Python's version (`python`) and the CHECKED packages against what the installed seal asks for."""
+    """Compare Python's version (`python`) and the packages with what the installed seal asks for."""
+    wanted: dict[str, Requirement] = {}
+    pythons = None
     try:
-        wanted = _requirements(metadata.requires(_OURS) or [])
-        ranges = metadata.metadata(_OURS).json.get("requires_python")
+        for text in metadata.requires(_OURS) or []:
+            with suppress(InvalidRequirement):
+                requirement = Requirement(text)
+                wanted[requirement.name.lower()] = requirement
+        pythons = metadata.metadata(_OURS).json.get("requires_python")
     except metadata.PackageNotFoundError:
-        yield unknown("seal", f"{_OURS} is not installed as a package: which versions it needs is not known")
-        yield unknown("python", python)
-        yield from (_check_package(name, None) for name in _CHECKED)
-        return
-    yield _check_python(python, None if ranges is None else str(ranges))
+        yield Finding("seal", None, f"{_OURS} is not installed as a package: which versions it needs is not known")
+    advice = f'make an environment of such a Python: uv venv -p "{pythons}"'
+    yield _compare("python", python, None if pythons is None else str(pythons), advice)
     yield from (_check_package(name, wanted.get(name)) for name in _CHECKED)
 
 
-def _requirements(texts: list[str]) -> dict[str, Requirement]:
-    """By name. What cannot be read is left out."""
-    found = {}
-    for text in texts:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            continue
-        found[requirement.name.lower()] = requirement
-    return found
-
-
-def _check_python(version: str, wanted: str | None) -> Finding:
-    if wanted is None or _fits(version, SpecifierSet(wanted)):
-        return fine("python", f"{version}{_needs(wanted)}")
-    return wrong("python", f"{version}{_needs(wanted)}", f'make an environment of such a Python: uv venv -p "{wanted}"')
-
-
 def _check_package(name: str, wanted: Requirement | None) -> Finding:
-    """A package that seal can do without may be absent."""
+    """Check one package; one that seal can do without may be absent."""
+    install = f'pip install "{name}{wanted.specifier}"' if wanted else f"pip install {name}"
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        return _absent(name, wanted)
-    ranges = wanted.specifier if wanted else SpecifierSet()
-    told = f"{version}{_needs(str(ranges))}"
-    inside = _fits(version, ranges)
-    if inside is None or wanted is None:
-        return unknown(name, told)
-    return fine(name, told) if inside else wrong(name, told, f'pip install "{name}{ranges}"')
+        if find_spec(name) is not None:
+            return Finding(name, None, "is there, but its version is not recorded")
+        if wanted is None or wanted.marker is not None:
+            return Finding(name, None, "not installed; seal works without it", install)
+        return Finding(name, False, "not installed", install)
+    return _compare(name, version, str(wanted.specifier) if wanted else None, install)
 
 
-def _absent(name: str, wanted: Requirement | None) -> Finding:
-    if find_spec(name) is not None:
-        return unknown(name, "is there, but its version is not recorded")
-    install = f'pip install "{name}{wanted.specifier}"' if wanted else f"pip install {name}"
-    if wanted is None or wanted.marker is not None:
-        return unknown(name, "not installed; seal works without it", install)
-    return wrong(name, "not installed", install)
-
-
-def _fits(version: str, ranges: SpecifierSet) -> bool | None:
-    """Whether the version is in the ranges; a pre-release counts by its number. None: no version that can be read."""
+def _compare(name: str, version: str, ranges: str | None, advice: str) -> Finding:
+    """Compare a version with ranges; a pre-release counts by its number. Unknown for what cannot be read."""
+    found = f"{version} (needs {ranges})" if ranges else version
     try:
-        return ranges.contains(version, prereleases=True)
+        inside = None if ranges is None else SpecifierSet(ranges).contains(version, prereleases=True)
     except (InvalidVersion, InvalidSpecifier):
-        return None
-
-
-def _needs(ranges: str | None) -> str:
-    return f" (needs {ranges})" if ranges else ""
+        inside = None
+    return Finding(name, inside, found, advice if inside is False else None)

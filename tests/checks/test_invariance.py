@@ -11,11 +11,11 @@ from stages.checks.invariance import (
     ModelSizes,
     Operation,
     Trial,
-    activations,
-    filled,
+    activate,
+    fill_rows,
     find_variant_operations,
     is_invariant,
-    trials,
+    make_trials,
 )
 from tests import bits
 from tests.bits import SIZES, are_same
@@ -46,7 +46,7 @@ def test_an_operation_whose_rows_depend_on_their_number_place_or_neighbours_is_f
 
 
 def test_only_what_depends_is_named_and_only_once() -> None:
-    def make(shape: ModelSizes, dtype: torch.dtype) -> Iterator[Trial]:
+    def make(sizes: ModelSizes, dtype: torch.dtype) -> Iterator[Trial]:
         yield "sums", FEW, lambda some: [ROWS[some].cumsum(-1)]
         yield "products", FEW, by_count
         yield "products", FEW, by_neighbour
@@ -56,16 +56,18 @@ def test_only_what_depends_is_named_and_only_once() -> None:
 
 
 def test_every_part_of_a_step_is_tried_forward_and_backward() -> None:
-    results = {name: len(operation(slice(0, 2))) for name, _, operation in trials(ModelSizes(**SIZES), torch.float32)}
+    results = {
+        name: len(operation(slice(0, 2))) for name, _, operation in make_trials(ModelSizes(**SIZES), torch.float32)
+    }
     assert results == {"products": 2, "low-rank products": 6, "attention": 4, "activations": 2}
 
 
 def test_rows_are_filled_up_as_those_of_a_pass_are() -> None:
-    assert filled(ROWS[:3]).shape == (16, 8)
-    assert not filled(ROWS[:3])[15:].any()
-    whole = activations(ROWS)(slice(0, FEW))
+    assert fill_rows(ROWS[:3]).shape == (16, 8)
+    assert not fill_rows(ROWS[:3])[15:].any()
+    whole = activate(ROWS)(slice(0, FEW))
     assert all(each.shape == ROWS.shape for each in whole)
-    assert torch.equal(whole[0], torch.nn.functional.silu(filled(ROWS))[: FEW * 5].view_as(ROWS))
+    assert torch.equal(whole[0], torch.nn.functional.silu(fill_rows(ROWS))[: FEW * 5].view_as(ROWS))
 
 
 def test_the_sizes_are_those_that_the_models_settings_say() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from stages.checks import machine
 from stages.checks.finding import Finding
-from stages.checks.machine import cgroup_room, check_disk, check_lock, check_memory, format_bytes
+from stages.checks.machine import check_disk, check_lock, check_memory, format_bytes, get_cgroup_room
 
 GIB = 1 << 30
 
@@ -27,17 +27,17 @@ def test_the_tightest_limit_up_the_tree_counts_and_cached_files_do_not(tmp_path:
     own.write_text("0::/pod/container\n")
     group(root / "pod", str(4 * GIB), 3 * GIB, cached=GIB)
     group(root / "pod" / "container", str(8 * GIB), GIB)
-    assert cgroup_room(own, root) == 2 * GIB
+    assert get_cgroup_room(own, root) == 2 * GIB
     group(root / "pod" / "container", "max", GIB)
-    assert cgroup_room(own, root) == 2 * GIB
+    assert get_cgroup_room(own, root) == 2 * GIB
     group(root / "pod" / "container", str(GIB), 3 * GIB)
-    assert cgroup_room(own, root) == 0
+    assert get_cgroup_room(own, root) == 0
 
 
 def test_a_path_of_the_host_that_is_not_there_leaves_the_root(tmp_path: Path) -> None:
     (tmp_path / "own").write_text("0::/kubepods/pod7/x\n")
     group(tmp_path / "root", str(2 * GIB), GIB)
-    assert cgroup_room(tmp_path / "own", tmp_path / "root") == GIB
+    assert get_cgroup_room(tmp_path / "own", tmp_path / "root") == GIB
 
 
 def test_version_1_and_no_limit_at_all(tmp_path: Path) -> None:
@@ -47,16 +47,16 @@ def test_version_1_and_no_limit_at_all(tmp_path: Path) -> None:
     (folder / "memory.usage_in_bytes").write_text(str(GIB))
     (folder / "memory.stat").write_text(f"total_inactive_file {GIB // 2}\n")
     (folder / "memory.limit_in_bytes").write_text(str(2 * GIB))
-    assert cgroup_room(tmp_path / "own", tmp_path / "root") == 3 * GIB // 2
+    assert get_cgroup_room(tmp_path / "own", tmp_path / "root") == 3 * GIB // 2
     (folder / "memory.limit_in_bytes").write_text("9223372036854771712")
-    assert cgroup_room(tmp_path / "own", tmp_path / "root") is None
-    assert cgroup_room(tmp_path / "absent", tmp_path / "root") is None
+    assert get_cgroup_room(tmp_path / "own", tmp_path / "root") is None
+    assert get_cgroup_room(tmp_path / "absent", tmp_path / "root") is None
 
 
 def test_little_memory_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     (finding,) = check_memory()
     assert "free" in finding.found
-    monkeypatch.setattr(machine, "cgroup_room", lambda: GIB // 4)
+    monkeypatch.setattr(machine, "get_cgroup_room", lambda: GIB // 4)
     (finding,) = check_memory()
     assert finding.ok is False
     assert "of which the cgroup's limit leaves 256 MiB" in finding.found
@@ -117,7 +117,7 @@ def test_a_disk_that_refuses_any_step_is_wrong(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_full_disk_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "LEAST_DISK", 1 << 62)
+    monkeypatch.setattr(machine, "_MIN_DISK", 1 << 62)
     assert by_check(tmp_path)["disk"].ok is False
 
 

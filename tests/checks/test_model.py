@@ -1,4 +1,4 @@
-"""The device really computes, and a model's parts are tried without a download and without its own code."""
+"""A model's parts are tried without a download and without its own code."""
 
 import json
 import shutil
@@ -8,16 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from huggingface_hub import constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from stages.checks import invariance
-from stages.checks import model as health
 from stages.checks.finding import Finding, guard
-from stages.checks.model import check_bits, check_config, check_device, check_forward, check_tokenizer, place_of, room
+from stages.checks.model import check_config, check_forward, check_tokenizer, get_room, locate_model
 from stages.errors import BadInput, MissingInput
 from stages.models.device import Device
 
@@ -41,91 +38,8 @@ def only(make: Callable[[], Iterable[Finding]]) -> Finding:
     return finding
 
 
-def test_the_cpu_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "DRIVER", Path("/absent"))
-    threads, device = check_device(Device("cpu"))
-    assert threads.found.endswith(f"{torch.get_num_threads()} torch threads")
-    assert (device.ok, device.found) == (True, "cpu: a product of matrices in float32 is right")
-
-
-def test_a_device_that_errs_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "ones", lambda *sizes, **named: torch.full(sizes, 1.5, **named))
-    assert [finding.ok for finding in check_device(Device("cpu"))] == [True, False]
-
-
-def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "version").write_text("NVRM version: 580")
-    monkeypatch.setattr(health, "DRIVER", tmp_path / "version")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    found = list(check_device(Device()))[1]
-    assert found.ok is None
-    assert "there is an NVIDIA driver, but torch" in found.found
-    assert list(check_device(Device("cpu")))[1].ok is True
-
-
-@pytest.mark.parametrize(
-    ("variant", "ok", "words", "advice"),
-    [
-        ({}, True, "float32 on 3 threads: an adapter is the same to the last bit, whatever --slots, order, ", None),
-        (
-            {3: ["attention", "activations"]},
-            None,
-            "float32 on 3 threads: attention and activations depend on what is computed beside them; an adapter's last",
-            "OMP_NUM_THREADS=1 makes it the same to the last bit",
-        ),
-        ({3: ["products"], 1: ["products"]}, None, "float32 on 3 threads: products depend on what is ", None),
-    ],
-)
-def test_which_promise_holds_is_told_for_as_many_threads_as_there_are_and_for_one(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    variant: dict[int, list[str]],
-    ok: bool | None,
-    words: str,
-    advice: str | None,
-) -> None:
-    threads = [3]
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
-    monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    monkeypatch.setattr(invariance, "find_variant_operations", lambda shape, dtype: variant.get(threads[-1], []))
-    (found,) = check_bits(Device("cpu"), tmp_path)
-    assert (found.ok, found.advice) == (ok, advice)
-    assert found.found.startswith(words)
-    assert threads[-1] == 3
-
-
-def test_the_sizes_are_the_models_and_a_broken_model_has_none(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[invariance.ModelSizes] = []
-    monkeypatch.setattr(invariance, "find_variant_operations", lambda shape, dtype: asked.append(shape) or [])
-    for changed in ({"hidden_size": 48}, {"text_config": {"hidden_size": 64}}):
-        change(model / "config.json", **changed)
-        assert only(lambda: check_bits(Device("cpu"), model)).ok is True
-    (model / "config.json").write_text("{")
-    assert only(lambda: check_bits(Device("cpu"), model)).ok is True
-    assert [shape.hidden for shape in asked] == [48, 64, invariance.ModelSizes.hidden]
-
-
-def test_a_gpu_is_told_by_name_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: (3 << 30, 80 << 30))
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda place: "Grand 9")
-    assert health.describe(torch.device("cuda:0")) == "cuda:0 (Grand 9, 3.0 GiB of 80 GiB free)"
-
-
-@pytest.mark.parametrize("name", ["cuda", "nonsense", "meta"])
-def test_a_device_that_is_not_there_ends_as_a_finding(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert list(guard("device", "--device cpu", lambda: check_device(Device(name))))[-1].ok is False
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_real_gpu_multiplies() -> None:
-    found = list(check_device(Device("cuda")))[1]
-    assert found.ok is True
-    assert torch.cuda.get_device_name() in found.found
-
-
 def test_room_is_counted_where_the_model_would_go() -> None:
-    free, each, where = room(Device("cpu"))
+    free, each, where = get_room(Device("cpu"))
     assert free > 0
     assert (each, where) == (4, "as float32 on cpu")
 
@@ -210,15 +124,15 @@ def test_a_hub_name_is_looked_up_in_the_cache_only(
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    finding, folder = place_of(NAME)
+    finding, folder = locate_model(NAME)
     assert (finding.ok, folder) == (None, None)
     assert finding.found == f"{NAME}: a hub name, not in the local cache"
     assert str(finding.advice).endswith(f"hf download {NAME}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(MissingInput, match="HF_HUB_OFFLINE forbids"):
-        place_of(NAME)
+        locate_model(NAME)
     cache(tmp_path / "full", model_dir, monkeypatch)
-    finding, folder = place_of(NAME)
+    finding, folder = locate_model(NAME)
     assert finding.ok is True
     assert folder == tmp_path / "full" / "models--owner--name" / "snapshots" / "abc"
 
@@ -226,7 +140,7 @@ def test_a_hub_name_is_looked_up_in_the_cache_only(
 @pytest.mark.parametrize("name", ["./absent", "/absent", "absent", "a/b/c", "a b/c", "-x/y", "..../x--y"])
 def test_what_is_neither_a_folder_nor_a_hub_name_is_refused(name: str) -> None:
     with pytest.raises((BadInput, MissingInput), match="--model"):
-        place_of(name)
+        locate_model(name)
 
 
 VALUES = st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=4) | st.lists(st.integers())
@@ -245,4 +159,5 @@ def test_a_cached_name_that_is_known_to_be_absent_is_not_there(monkeypatch: pyte
     import huggingface_hub
 
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *names: SimpleNamespace())
-    assert health.cached_folder(NAME) is None
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert locate_model(NAME)[1] is None

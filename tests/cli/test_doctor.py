@@ -4,7 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Finished, seal
+from tests.cli.inside import run_inside
+from tests.conftest import ROOT
 from tests.services.serving import JSON, echo, served
 from tests.tiny_models import make_adapter
 
@@ -18,8 +22,11 @@ def line(finished: Finished, check: str) -> str:
     return found
 
 
-def doctor(*arguments: object, **env: str) -> Finished:
-    done = seal("doctor", "--device", "cpu", *arguments, **env)
+def doctor(*arguments: object, cwd: Path = ROOT, stdin: str = "", **env: str) -> Finished:
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in env.items():
+            patched.setenv(name, value)
+        done = run_inside("doctor", "--device", "cpu", *arguments, stdin=stdin, cwd=cwd)
     assert "Traceback" not in done.err
     return done
 
@@ -103,9 +110,9 @@ def test_texts_of_servers_and_files_reach_the_terminal_without_control_character
 
 def test_no_file_is_fetched_from_the_hub(model_dir: Path, tmp_path: Path) -> None:
     with served(lambda handler: (404, {}, b"")) as hub:
-        home = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
-        name = doctor("--model", "owner/name", "--deep", **home)
-        here = doctor("--model", model_dir, "--deep", **home)
+        home = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}  # read on import
+        name = seal("doctor", "--device", "cpu", "--model", "owner/name", "--deep", **home)
+        here = seal("doctor", "--device", "cpu", "--model", model_dir, "--deep", **home)
         assert hub.asked == []
     assert line(name, "model").startswith("unknown model: owner/name: a hub name, not in the local cache → ")
     assert (name.code, here.code) == (0, 0), name.err + here.err
@@ -117,7 +124,7 @@ def test_nothing_is_asked_on_the_terminal_about_a_models_own_code(model_dir: Pat
     own = {"auto_map": {"AutoConfig": "own.C"}, "model_type": "mystery"}
     (model / "config.json").write_text(json.dumps({**config, **own}))
     (model / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    done = seal("doctor", "--model", model, "--deep", stdin="y\n")
+    done = doctor("--model", model, "--deep", stdin="y\n")
     assert done.code == 78
     assert "its own code (auto_map) is not run" in done.err
     assert "Do you wish to run" not in done.err + done.out

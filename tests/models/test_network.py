@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2Model
 
-from stages import doctor
+from stages.checks.model import examine_model
 from stages.engines.hf import HFEngine
 from stages.errors import BadConfig, BadInput, OutOfMemory, SealError
 from stages.interfaces import Example, Request, Sampling
@@ -189,7 +189,7 @@ def test_a_broken_model_is_refused_by_name_and_doctor_says_the_same_without_load
     assert words in said
     assert str(folder) in said
     assert "\n" not in said
-    found = list(doctor.check_model(str(folder), CPU, deep=False))
+    found = list(examine_model(str(folder), CPU, deep=False))
     wrong = [f"{finding.found}; {finding.advice}" for finding in found if finding.ok is False]
     assert any(words in told for told in wrong), wrong
 
@@ -202,7 +202,7 @@ def test_what_can_be_mended_or_does_no_harm_is_used(folder: Path, name: str) -> 
     )
     (answer,) = HFEngine(str(folder), loaded=loaded).sample([Request("a", "A house.", Sampling(max_tokens=2))])
     assert answer.error is None
-    assert all(finding.ok for finding in doctor.check_model(str(folder), CPU, deep=True))
+    assert all(finding.ok for finding in examine_model(str(folder), CPU, deep=True))
 
 
 @pytest.mark.parametrize("text", ["a <image> b", "<image>", "<image><image> \n"])
@@ -251,7 +251,7 @@ def test_parts_that_no_text_goes_through_are_left_out_and_named(model_dir: Path,
     more(**{name.replace(".", "__"): (1,)})(tmp_path / "model")
     for settings in ({"dtype": torch.float32}, {"device_map": "meta"}):
         assert load_network(str(tmp_path / "model"), **settings)[1] in ([name], [])  # [] where transformers knows it
-    found = [finding for finding in doctor.check_model(str(tmp_path / "model"), CPU, deep=False) if finding.ok is False]
+    found = [finding for finding in examine_model(str(tmp_path / "model"), CPU, deep=False) if finding.ok is False]
     assert found == []
 
 

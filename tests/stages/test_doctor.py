@@ -12,12 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages import doctor
-from stages.checks import model as health
-from stages.checks.finding import LONGEST, fine, from_error, guard
-from stages.doctor import SERVICES, Finding, Wanted, run
+from stages.checks import model as checks
+from stages.checks.finding import MAX_LETTERS, Finding, from_error, guard
+from stages.checks.model import examine_adapter, examine_model
+from stages.doctor import SERVICES, Wanted, examine_judge, run
 from stages.errors import BadInput, Unavailable
 from stages.judges.base import Case, Verdict
 from stages.models.device import Device
+from stages.models.inspection import read_model_tensors
 from tests.tiny_models import make_adapter, make_llama
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -45,7 +47,7 @@ def told(findings: Iterable[Finding]) -> dict[str, Finding]:
 
 
 def model_told(path: Path | str, deep: bool = False) -> dict[str, Finding]:
-    return told(doctor.check_model(str(path), CPU, deep))
+    return told(examine_model(str(path), CPU, deep))
 
 
 def states(found: dict[str, Finding]) -> dict[str, bool | None]:
@@ -74,9 +76,9 @@ def test_weights_that_are_cut_off_are_wrong_and_deep_does_not_load_them(model: P
 
 
 def test_weights_larger_than_the_memory_are_wrong(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = sum(tensor.elements for tensor in doctor.model_tensors(model_dir).values())
+    network = sum(tensor.elements for tensor in read_model_tensors(model_dir).values())
     for free, ok in ((4 * network, False), (4 * network + 1, True)):
-        monkeypatch.setattr(health, "free_memory", lambda free=free: free)
+        monkeypatch.setattr(checks, "get_free_memory", lambda free=free: free)
         assert model_told(model_dir)["model memory"].ok is ok
 
 
@@ -95,7 +97,7 @@ def test_a_hub_name_that_is_not_here_is_unknown_and_nothing_follows(
 
 def test_an_adapter_is_held_against_the_model(model_dir: Path, tmp_path: Path) -> None:
     adapter = make_adapter(model_dir, tmp_path / "adapter")
-    found = told(doctor.check_adapter(adapter, str(model_dir)))
+    found = told(examine_adapter(adapter, str(model_dir)))
     assert [(name, finding.ok) for name, finding in found.items()] == [
         ("adapter", True),
         ("adapter base", True),
@@ -103,7 +105,7 @@ def test_an_adapter_is_held_against_the_model(model_dir: Path, tmp_path: Path) -
     ]
     assert str(model_dir) in found["adapter base"].found
     wider = make_llama(tmp_path / "wider", hidden_size=64)
-    other = told(doctor.check_adapter(adapter, str(wider)))["adapter fit"]
+    other = told(examine_adapter(adapter, str(wider)))["adapter fit"]
     assert other.ok is False
     assert "4 of 4 layers do not fit" in other.found
     assert other.advice == f"--model {model_dir}: the model that it was trained on"
@@ -111,19 +113,17 @@ def test_an_adapter_is_held_against_the_model(model_dir: Path, tmp_path: Path) -
 
 def test_an_adapter_without_a_model_to_compare_is_read_alone(model_dir: Path, tmp_path: Path) -> None:
     adapter = make_adapter(model_dir, tmp_path / "adapter")
-    assert set(told(doctor.check_adapter(adapter, None))) == {"adapter", "adapter base"}
-    unread = told(doctor.check_adapter(adapter, str(tmp_path / "absent")))["adapter fit"]
+    assert set(told(examine_adapter(adapter, None))) == {"adapter", "adapter base"}
+    unread = told(examine_adapter(adapter, str(tmp_path / "absent")))["adapter fit"]
     assert unread.ok is None
     (adapter / "adapter_model.safetensors").unlink()
-    assert {name: finding.ok for name, finding in told(doctor.check_adapter(adapter, None)).items()} == {
-        "adapter": False
-    }
+    assert {name: finding.ok for name, finding in told(examine_adapter(adapter, None)).items()} == {"adapter": False}
 
 
 def test_an_adapter_that_names_no_model_or_is_no_lora_is_unknown(model_dir: Path, tmp_path: Path) -> None:
     path = make_adapter(model_dir, tmp_path / "adapter") / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": None, "peft_type": "IA3"}))
-    found = told(doctor.check_adapter(path.parent, str(model_dir)))
+    found = told(examine_adapter(path.parent, str(model_dir)))
     assert {name: finding.ok for name, finding in found.items()} == {"adapter": None, "adapter base": None}
 
 
@@ -153,7 +153,7 @@ HERE = "tests.stages.test_doctor"
 
 @pytest.mark.parametrize("name", ["exact", "lexical"])
 def test_our_own_judges_judge_rightly(name: str) -> None:
-    assert told(doctor.check_judge(name))["judge"].ok is True
+    assert examine_judge(name).ok is True
 
 
 @pytest.mark.parametrize(
@@ -173,30 +173,30 @@ def test_a_judge_is_tried_on_a_right_and_a_wrong_answer(
     verdicts: tuple[bool | None, ...], ok: bool | None, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Given, "verdicts", verdicts)
-    found = told(doctor.check_judge(f"{HERE}:Given"))["judge"]
+    found = examine_judge(f"{HERE}:Given")
     assert found.ok is ok
     assert words in found.found
 
 
 def test_a_judge_that_breaks_ends_as_a_finding() -> None:
     for name in ("kind", f"{HERE}:Gone", "no.such.module:X", f"{HERE}:Needy", f"{HERE}:HERE", "a b:c"):
-        assert told(doctor.check_judge(name))["judge"].ok is False
-    (server,) = doctor.check_judge(f"{HERE}:Absent")
+        assert examine_judge(name).ok is False
+    server = examine_judge(f"{HERE}:Absent")
     assert (server.check in SERVICES, server.ok, server.advice) == (True, False, "start it")
 
 
 def test_an_error_is_a_finding_with_its_own_advice_or_that_of_the_check() -> None:
     def broken() -> Iterator[Finding]:
-        yield fine("first", "well")
+        yield Finding("first", True, "well")
         raise KeyError("x\ny")
 
     assert list(guard("second", "do this", broken)) == [
-        fine("first", "well"),
+        Finding("first", True, "well"),
         Finding("second", False, "KeyError: 'x\\ny'", "do this"),
     ]
     assert from_error("c", BadInput("x: bad; do that"), "do this") == Finding("c", False, "x: bad", "do that")
     assert from_error("c", BadInput("x: bad"), "do this") == Finding("c", False, "x: bad", "do this")
-    assert len(from_error("c", ValueError("long " * 999), "do this").found) < LONGEST + 50
+    assert len(from_error("c", ValueError("long " * 999), "do this").found) < MAX_LETTERS + 50
     assert "pip install" in str(from_error("c", ModuleNotFoundError("No module named 'torch'"), "x").advice)
 
 
@@ -206,8 +206,8 @@ def test_checks_that_break_end_as_findings(monkeypatch: pytest.MonkeyPatch, tmp_
 
     for owner, name in ((torch, "ones"), (doctor, "check_memory"), (doctor, "check_disk"), (doctor, "check_packages")):
         monkeypatch.setattr(owner, name, broken)
-    for name in ("check_config", "check_tokenizer", "room"):
-        monkeypatch.setattr(health, name, broken)
+    for name in ("check_config", "check_tokenizer", "get_room"):
+        monkeypatch.setattr(checks, name, broken)
     found = told(run(Wanted(model=str(model_dir), device=CPU, out=tmp_path)))
     bad = {name for name, finding in found.items() if finding.ok is False}
     assert bad == {"packages", "device", "memory", "disk", "model config", "model tokenizer", "model memory"}
@@ -229,4 +229,4 @@ def test_files_of_any_bytes_end_as_findings(model_dir: Path, tmp_path: Path, spo
         return
     assert "model weights" in found
     if "model.safetensors" in spoiled:
-        assert found["model weights"].ok is False or dict(doctor.model_tensors(folder)) == {}
+        assert found["model weights"].ok is False or dict(read_model_tensors(folder)) == {}
