@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
-from stages.domains.base import Domain
-from stages.domains.recipe import describe_left_out, domain_of, refuse_chosen, trained_domain
+from stages.domains.base import Domain, TrainingSetup, find_domain
+from stages.domains.recipe import describe_left_out, refuse_training_flags, set_up_training
 from stages.errors import BadEdit, BadLine, Untrainable
 from stages.files import hold_folder, remove_partials
 from stages.interfaces import Doc, Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
@@ -66,16 +66,14 @@ class Adapt:
         source = source or WholeSource(records)
         if not source.facts.lines:
             return Listing(PART)
-        kind, defaults = domain_of(source.facts.domains)
-        refuse_chosen(kind, self.fit)
-        config = replace(defaults.fit, **self.fit)
+        domain = find_domain(source.facts.domains)
+        refuse_training_flags(domain, self.fit, self.split_newlines, self.chat)
+        config = replace(domain.defaults.fit, **self.fit)
         unnamed = self.show_data and self.trainer.model is None
-        unnamed = unnamed and (kind == "qa" or source.facts.editors <= {"none", "unknown"})
+        unnamed = unnamed and (not domain.measures_rows or source.facts.editors <= {"none", "unknown"})
         model = "" if unnamed else self.trainer.choose(source.facts.editors)
-        domain = trained_domain(
-            kind, model=model, config=config, seed=self.seed, split_newlines=self.split_newlines, chat=self.chat
-        )
-        way = {"split_newlines": self.split_newlines is not False} if kind == "qa" else {"chat": self.chat is not False}
+        domain = set_up_training(domain, TrainingSetup(config, self.seed, self.split_newlines, self.chat), model)
+        way = domain.training_settings
         if self.show_data:
             return Listing({**way, **PART, "show_data": True}, show_data(records, domain=domain), len(records))
         pieces = LinePlanner(
@@ -98,7 +96,7 @@ class Adapt:
         domain: Domain,
         settings: Mapping[str, Any],
     ) -> Work:
-        chosen = ", each at the learning rate and for the epochs that its self-edit says" * (domain.name == "arc")
+        chosen = domain.chosen_by_edit and f", {domain.chosen_by_edit}"
         return Work(
             plan=plan(todo, self.trainer.make_check(model)),
             settings=lambda: {

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from stages.domains.base import DOMAINS, Domain, GradableAnswer, Query, Voting
-from stages.domains.recipe import answered_chat, domain_of
-from stages.errors import BadLine, refuse_given
+from stages.domains.base import Domain, GradableAnswer, Query, Voting, find_domain
+from stages.domains.recipe import answered_chat, refuse_flags
+from stages.errors import BadLine
 from stages.interfaces import (
     ANSWERING,
     Completion,
@@ -25,7 +25,6 @@ from stages.interfaces import (
 )
 from stages.judges.base import Judge, Verdict
 from stages.judges.fallback import FallbackJudge
-from stages.plugins import load_class
 from stages.records.frozen import content_id
 from stages.records.plan import Plan
 from stages.records.record import Adapter, Answer, GridAnswer, Record, Section, Task
@@ -64,10 +63,9 @@ class Eval:
         source = source or WholeSource(records)
         if not source.facts.lines:
             return Listing(PART)
-        kind, defaults = domain_of(source.facts.domains)
-        domain: Domain = load_class("the domain", kind, DOMAINS)()
-        if domain.judge:
-            refuse_given({"--judge": self.judge_given}, "ARC's grids are compared cell by cell; leave it out")
+        domain = find_domain(source.facts.domains)
+        defaults = domain.defaults
+        refuse_flags(domain, "eval", {"--judge": self.judge_given})
         lines = source.sift(records, Scorable(domain))
         found = dict(list_adapters(lines))
         model = self.engine.choose(source.facts.students, self.engine.find_moved(found, source.folders))

@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from stages.domains.base import DOMAINS, Domain
-from stages.domains.recipe import domain_of, refuse_asking, refuse_writing
+from stages.domains.base import Domain, find_domain
+from stages.domains.recipe import refuse_asking, refuse_writing
 from stages.errors import BadEdit, BadInput
 from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, Request, Sampling, note_cut_off
 from stages.models.choice import identity_of
-from stages.plugins import load_class
 from stages.records.frozen import content_id, derive_seed
 from stages.records.plan import Plan
 from stages.records.record import Record, Section, SelfEdit, Task
@@ -81,10 +80,10 @@ class Generate:
         if not source.facts.lines:
             return Listing(PART)
         lines = source.sift(records, Writable())
-        kind, defaults = domain_of(source.facts.domains)
-        domain: Domain = load_class("the domain", kind, DOMAINS)()
+        domain = find_domain(source.facts.domains)
+        defaults = domain.defaults
         refuse_writing(
-            kind, self.engine.name, self.batched, self.retries, unique=self.unique, structured=self.structured
+            domain, self.engine.name, self.batched, self.retries, unique=self.unique, structured=self.structured
         )
         template = self.template or defaults.template
         fixed = domain.get_fixed_edit(template)

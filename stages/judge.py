@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from stages.domains.qa import make_case, require_passage
+from stages.domains.base import load_domain
 from stages.errors import BadInput, BadLine
 from stages.interfaces import NullProgress, Progress
 from stages.judges.base import Case, Judge, Verdict, is_cached
 from stages.records.frozen import content_id
 from stages.records.plan import Plan
-from stages.records.record import Answer, QaTask, Record, Score, Section
+from stages.records.record import Answer, Record, Score, Section
 from stages.records.thoughts import BROKEN_OFF, CUT_OFF, extract_answer, remove_thoughts
 from stages.scoring.agreement import Agreement, compare_judges
 from stages.scoring.grading import AnswerItem, get_owner_id, grade_groups, is_empty
@@ -95,12 +95,13 @@ class Gradable:
 
     def __call__(self, line: Record) -> None:
         owner, score, task = _whose(line), _score_of(line), line.task
-        if not isinstance(task, QaTask):
-            raise BadLine(f"task {task.id}: grids are compared cell by cell; there is nothing to judge")
+        domain = load_domain(task.domain)
+        asked = [question_id for question_id, _ in domain.get_cases(task)]
+        if domain.judge:
+            raise BadLine(f"task {task.id}: {domain.judged_by}; there is nothing to judge")
         if not score.answers:
             raise BadLine(f"task {task.id}: its score is a mean without answers; there is nothing to grade")
-        asked = {question.id for question in task.questions}
-        if len(asked) < len(task.questions):
+        if len(set(asked)) < len(asked):
             raise BadLine(f"task {task.id}: two of its questions have one id; give each its own")
         strange = next((answer.id for answer in score.answers if answer.id not in asked), None)
         if strange is not None:
@@ -151,15 +152,14 @@ def _cases(line: Record) -> Sequence[AnswerItem]:
 
     Where one was not given, its verdict as it was; one that ends within a thought is unscored.
     """
-    questions = {question.id: question for question in require_passage(line.task).questions}
+    cases = dict(load_domain(line.task.domain).get_cases(line.task))
     answers = _score_of(line).answers
 
     def item(answer: Answer, prediction: str | None, verdict: Verdict) -> AnswerItem:
-        question = questions[answer.id]
         if prediction is None or (verdict.correct is None and verdict.reason in (CUT_OFF, BROKEN_OFF)):
             return verdict
         said = remove_thoughts(prediction)
-        return Verdict(None, _UNSAID) if said is None else make_case(question, said)
+        return Verdict(None, _UNSAID) if said is None else replace(cases[answer.id], prediction=said)
 
     own = [item(each, each.prediction, Verdict(each.correct, each.reason)) for each in answers]
     return own + [item(each, each.baseline_prediction, _before(each)) for each in answers]

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from stages.errors import BadConfig, SealError
 
+DOMAINS = {"qa": "stages.domains.qa:QA", "arc": "stages.domains.arc.domain:Arc"}  # a line for each
 _T = TypeVar("_T")
 _ANY_CLASS = "package.module:Class"
 _OURS = tuple(str(Path(__file__).parents[1] / name) for name in ("stages", "seal_cli"))

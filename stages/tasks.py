@@ -17,7 +17,6 @@ from typing import Any
 
 from stages.errors import BadConfig, BadInput, MissingInput, Unavailable, one_line
 from stages.file_kinds import TEXT_SUFFIXES
-from stages.records.arc import ArcTask
 from stages.records.frozen import derive_seed
 from stages.records.jsonl import OnReject, Reject, raise_on_reject
 from stages.records.record import Record
@@ -131,8 +130,8 @@ def _only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
 
 
 def is_unsolved(record: Record) -> bool:
-    """Whether it is an ARC task with a test whose output is not known."""
-    return isinstance(record.task, ArcTask) and any(pair.output is None for pair in record.task.test)
+    """Whether an answer to its task is not known."""
+    return not record.task.is_solved
 
 
 def pick_sample(records: Iterable[Record], sample: Sample) -> Iterator[Record]:

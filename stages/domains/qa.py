@@ -5,11 +5,13 @@ in-context prompt is ours: the paper has no oracle row with the passage in sight
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
-from stages.domains.base import GradableAnswer, Query
+from stages.domains.base import GradableAnswer, Query, TrainingSetup
+from stages.domains.defaults import DEFAULTS, Defaults
 from stages.errors import BadConfig, BadInput, BadLine, MissingInput
 from stages.interfaces import Completion, Example, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
@@ -52,8 +54,27 @@ class QA:
     """The `qa` domain. `split_newlines` (the paper's setting): each line of a self-edit is a sequence of its own."""
 
     split_newlines: bool = True
-    name: str = "qa"
-    judge: None = None  # one is asked
+    name: ClassVar[str] = "qa"
+    judge: ClassVar[None] = None
+    judged_by: ClassVar[str] = "a judge is asked"
+    task_type: ClassVar[type[QaTask]] = QaTask
+    defaults: ClassVar[Defaults] = DEFAULTS["qa"]
+    templates: ClassVar[tuple[str, ...]] = tuple(TEMPLATES)
+    chosen_by_edit: ClassVar[str] = ""
+    measures_rows: ClassVar[bool] = False
+    refused_flags: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "generate": dict.fromkeys(
+            ("--retry-invalid", "--unique", "--structured"),
+            "a self-edit about a passage is text, and every text can be trained on; it is for ARC",
+        ),
+        "adapt": dict.fromkeys(
+            ("--chat", "--no-chat"), "passages are trained on as text; only ARC tasks go through a chat template"
+        ),
+    }
+
+    def read_tasks(self, text: str, name: str) -> Iterator[Task]:
+        """Seal finds passages in files by what these hold."""
+        raise BadConfig("--domain qa: passages are known by what their files hold; leave it out")
 
     def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
         """The prompt of a named template, or of a file that contains {title} and {context}."""
@@ -77,6 +98,15 @@ class QA:
 
     def schema(self) -> None:
         """There is none."""
+
+    def set_up_training(self, setup: TrainingSetup) -> "QA":
+        """Lines of a self-edit are sequences of their own where nobody says otherwise."""
+        return QA(split_newlines=setup.split_newlines is not False)
+
+    @property
+    def training_settings(self) -> Mapping[str, Any]:
+        """How self-edits are split."""
+        return {"split_newlines": self.split_newlines}
 
     def make_training_set(self, task: Task, edit: SelfEdit) -> TrainingSet:
         """Every sequence of the self-edit under the title, then the passage; loss on all tokens."""
@@ -120,6 +150,10 @@ class QA:
                 yield GradableAnswer(question.id, each.text, Verdict(None, explain_no_answer(each.finish)))
             else:
                 yield GradableAnswer(question.id, each.text, make_case(question, said))
+
+    def get_cases(self, task: Task) -> Iterator[tuple[str, Case]]:
+        """Each question with its gold answers."""
+        return ((question.id, make_case(question, "")) for question in require_passage(task).questions)
 
 
 def make_case(question: Question, prediction: str) -> Case:

@@ -1,35 +1,21 @@
 """What commands do otherwise for tasks of one domain than of another: their defaults, and flags that only one has."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stages.domains.defaults import DEFAULTS, Defaults
-from stages.errors import BadConfig, BadInput, refuse_given
-from stages.interfaces import Example, FitConfig, PadMode
+from stages.domains.base import Domain, TrainingSetup
+from stages.errors import BadConfig, refuse_given
+from stages.interfaces import Example, PadMode
 
 if TYPE_CHECKING:
-    from stages.domains.arc.domain import Arc
-    from stages.domains.qa import QA
     from stages.tokens.token_counts import TokenCounter
 
-_CHOSEN = {"--learning-rate": "learning_rate", "--epochs": "epochs"}
 
-
-def domain_of(found: Collection[str]) -> tuple[str, Defaults]:
-    """The one domain of all lines, and its defaults; "qa" where there are no lines. Raises BadInput for several."""
-    if len(found) > 1:
-        names = sorted(found)
-        ways = f"""take them apart: jq -c 'select(.task.domain == "{names[0]}")'"""
-        raise BadInput(f"the lines are of more than one domain, {' and '.join(names)}; {ways}")
-    name = next(iter(found), "qa")
-    return name, DEFAULTS[name]
-
-
-def refuse_chosen(domain: str, given: Mapping[str, Any]) -> None:
-    """Raises BadConfig for flags of the training that a self-edit chooses itself."""
-    if domain == "arc":
-        theirs = {flag: given.get(field) for flag, field in _CHOSEN.items()}
-        refuse_given(theirs, "an ARC self-edit chooses it; write one yourself with `seal generate -t oracle:FILE`")
+def refuse_flags(domain: Domain, stage: str, given: Mapping[str, object]) -> None:
+    """Raises BadConfig for the first given flag that would do nothing for this domain. None, False, 0: not given."""
+    for flag, why in domain.refused_flags.get(stage, {}).items():
+        refuse_given({flag: given.get(flag) or None}, why)
 
 
 def answered_chat(given: bool | None, usual: bool, trained: Collection[bool]) -> bool:
@@ -51,14 +37,10 @@ def refuse_asking(template: str, **given: object) -> None:
     refuse_given(flags, f"--template {template} asks no model; leave it out")
 
 
-def refuse_writing(domain: str, engine: str, batched: bool, retries: int, *, unique: bool, structured: bool) -> None:
+def refuse_writing(domain: Domain, engine: str, batched: bool, retries: int, *, unique: bool, structured: bool) -> None:
     """Raises BadConfig for ways of writing self-edits that this domain or this engine has not."""
     again, bound = {"--retry-invalid": retries or None}, {"--structured": structured or None}
-    if domain == "qa":
-        refuse_given(
-            {**again, "--unique": unique or None, **bound},
-            "a self-edit about a passage is text, and every text can be trained on; it is for ARC",
-        )
+    refuse_flags(domain, "generate", {**again, "--unique": unique, **bound})
     if batched:
         refuse_given(again, "a batch answers once")
     if engine not in ("vllm", "openai"):
@@ -86,25 +68,21 @@ def describe_left_out(domain: object) -> list[str]:
     return [f"note: {fits.left_out} training tasks are longer than {model}'s {most} tokens, and left out"]
 
 
-def trained_domain(
-    domain: str, *, model: str, config: FitConfig, seed: int, split_newlines: bool | None, chat: bool | None
-) -> "QA | Arc":
-    """The domain as `seal adapt` needs it. Raises BadConfig for a flag that it has no use for."""
-    if domain == "qa":
-        from stages.domains.qa import QA
-
-        given = {"--chat": chat or None, "--no-chat": True if chat is False else None}
-        refuse_given(given, "passages are trained on as text; only ARC tasks go through a chat template")
-        return QA(split_newlines=split_newlines is not False)
-    from stages.domains.arc.domain import Arc, anything_fits
+def set_up_training(domain: Domain, setup: TrainingSetup, model: str) -> Domain:
+    """The domain as `seal adapt` needs it, with the rows that the model takes; "" for no model."""
+    if not model or not domain.measures_rows:
+        return domain.set_up_training(setup)
     from stages.tokens.token_counts import TokenCounter
 
-    lines = {
-        "--split-newlines": split_newlines or None,
-        "--no-split-newlines": True if split_newlines is False else None,
-    }
-    refuse_given(lines, "an ARC self-edit has no sequences to split")
-    padded = config.pad_to if PadMode.parse(config.pad_mode).padded else None
-    fits = Fitting(TokenCounter(model, padded)) if model else anything_fits
-    rows = config.batch_size * config.accumulation
-    return Arc(seed=seed, rows_a_step=rows, chat=chat is not False, fits=fits)
+    padded = setup.config.pad_to if PadMode.parse(setup.config.pad_mode).padded else None
+    return domain.set_up_training(replace(setup, fits=Fitting(TokenCounter(model, padded))))
+
+
+def refuse_training_flags(
+    domain: Domain, fit: Mapping[str, Any], split_newlines: bool | None, chat: bool | None
+) -> None:
+    """Raises BadConfig for flags of `seal adapt` that would do nothing for this domain."""
+    flags: dict[str, object] = {f"--{field.replace('_', '-')}": str(value) for field, value in fit.items()}
+    switches = {"split-newlines": split_newlines, "chat": chat}
+    flags |= {f"--{'' if value else 'no-'}{flag}": True for flag, value in switches.items() if value is not None}
+    refuse_flags(domain, "adapt", flags)

@@ -63,6 +63,16 @@ class ArcTask(FrozenModel):
         """What people call it."""
         return self.id
 
+    @property
+    def is_named(self) -> bool:
+        """Whether its id is a name that people gave, not a hash of its content."""
+        return True
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether the outputs of all its tests are known."""
+        return all(pair.output is not None for pair in self.test)
+
 
 class ArcChoice(FrozenModel):
     """What a self-edit chose: groups of tools that are on, what the loss is on, learning rate and epochs.

@@ -18,10 +18,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stages.errors import BadEdit, BadInput, MissingInput
-from stages.records.arc import ArcTask
+from stages.errors import BadConfig, BadEdit, BadInput, MissingInput
 from stages.records.frozen import content_id
-from stages.records.record import QaTask, Task, make_task
+from stages.records.record import Task, get_task_type, make_task
 from stages.records.strict_json import JsonObject
 from stages.scoring.score import compute_accuracy, compute_bounds
 
@@ -75,15 +74,13 @@ def _extend(section: JsonObject, **values: Any) -> JsonObject:
 
 def _with_task(task: JsonObject) -> JsonObject:
     domain = task.get("domain") or _shape_of(task)
-    if domain == "arc":
-        return _with_grids(task)
-    return _with_questions(task) if domain == "qa" else task
+    _, fill = _TASKS.get(domain, (None, None)) if isinstance(domain, str) else (None, None)
+    return fill(task) if fill else task
 
 
 def _shape_of(task: JsonObject) -> str | None:
     """The domain of a task that does not say it: a passage, or grids; None where it is neither or both."""
-    shapes = {"qa": task.keys() & {"context", "questions"}, "arc": task.keys() & {"train", "test"}}
-    fitting = [name for name, keys in shapes.items() if keys]
+    fitting = [name for name, (keys, _) in _TASKS.items() if not keys.isdisjoint(task)]
     return fitting[0] if len(fitting) == 1 else None
 
 
@@ -117,6 +114,12 @@ def _with_grids(task: JsonObject) -> JsonObject:
     return found if found.get("id") is not None else {**found, "id": content_id("arc", found.get("train"), tests)}
 
 
+_TASKS: Mapping[str, tuple[frozenset[str], Callable[[JsonObject], JsonObject]]] = {  # the keys of a task by hand
+    "qa": (frozenset({"context", "questions"}), _with_questions),
+    "arc": (frozenset({"train", "test"}), _with_grids),
+}
+
+
 def _items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
@@ -126,26 +129,24 @@ def _items(value: Any) -> list[Any]:
 
 def _with_edit(edit: JsonObject, line: JsonObject, folder: Path) -> JsonObject:
     domain = line["task"].get("domain")
-    reads = domain == "arc" and edit.get("error") is None and "chosen" not in edit
+    reads = "chosen" not in edit and edit.get("error") is None and _is_read(domain)
     if _says(edit, _EDIT, "tokens", "error") and not reads:
         return edit
     found = _derive(edit, model=UNKNOWN, sample=0, finish=UNKNOWN, sampling={})
     found = _extend(found, tokens=None, error=None, chosen=None)
     try:
-        task = (ArcTask if domain == "arc" else QaTask).model_validate(line["task"])
+        task = get_task_type(domain).model_validate(line["task"])
         found = _with_prompt(found, task)
         said = [found[key] for key in ("model", "template", "prompt", "sample", "completion")]
         found = _derive(found, id=content_id(task.id, *said))
         return found | _reading(found, task) if reads else found
-    except (ValidationError, LookupError, TypeError, AttributeError):
+    except (ValidationError, LookupError, TypeError, AttributeError, BadConfig):
         return _derive(found, id=_GAP, template=_GAP, prompt=_GAP)
 
 
 def _with_prompt(edit: JsonObject, task: Task) -> JsonObject:
     """Where no prompt is given, the template's is taken, were it the domain's own: that is what `seal sft` teaches."""
-    from stages.domains.defaults import DEFAULTS
-
-    prompt, template, usual = edit.get("prompt"), edit.get("template"), DEFAULTS[task.domain]
+    prompt, template, usual = edit.get("prompt"), edit.get("template"), _domain(task.domain).defaults
     if prompt is not None:
         return _derive(edit, template=find_template(task, prompt))
     known = usual.template if template is None else template
@@ -154,40 +155,37 @@ def _with_prompt(edit: JsonObject, task: Task) -> JsonObject:
 
 def find_template(task: Task, prompt: Any) -> str:
     """The template of ours that this prompt was made with; `custom` where none was."""
-    made = ((name, _prompt_of(task, name, chat=not isinstance(prompt, str))) for name in _templates(task))
+    names = _domain(task.domain).templates
+    made = ((name, _prompt_of(task, name, chat=not isinstance(prompt, str))) for name in names)
     return next((name for name, text in made if text == prompt), _CUSTOM)
 
 
 def _prompt_of(task: Task, template: str, *, chat: bool) -> Any:
     """What one of our templates asks about the task; "" for any other, since no file is read for a line."""
-    if template not in _templates(task):
-        return ""
-    return _domain(task).edit_prompt(task, template, chat=chat)
+    domain = _domain(task.domain)
+    return domain.edit_prompt(task, template, chat=chat) if template in domain.templates else ""
 
 
-def _templates(task: Task) -> tuple[str, ...]:
-    if isinstance(task, ArcTask):
-        from stages.domains.arc.templates import TOOLS_TEMPLATE
+def _domain(name: str) -> Any:
+    from stages.domains.base import load_domain
 
-        return (TOOLS_TEMPLATE,)
-    from stages.domains.qa import TEMPLATES
-
-    return tuple(TEMPLATES)
+    return load_domain(name)
 
 
-def _domain(task: Task) -> Any:
-    from stages.domains.base import DOMAINS
-    from stages.plugins import load_class
-
-    return load_class("the domain", task.domain, DOMAINS)()
+def _is_read(domain: Any) -> bool:
+    """Whether a domain's self-edits choose something that is read of them."""
+    with suppress(BadConfig):
+        return isinstance(domain, str) and _domain(domain).schema() is not None
+    return False
 
 
 def _reading(edit: JsonObject, task: Task) -> JsonObject:
-    """How an ARC self-edit reads, or why it cannot be read, as `seal generate` says it."""
+    """How a self-edit reads, or why it cannot be read, as `seal generate` says it."""
     if edit["finish"] == "failed":
         return {}
     try:
-        return {"chosen": _domain(task).read_choice(edit["completion"]).model_dump(mode="json")}
+        choice = _domain(task.domain).read_choice(edit["completion"])
+        return {"chosen": choice and choice.model_dump(mode="json")}
     except BadEdit as error:
         return {"error": str(error)}
 

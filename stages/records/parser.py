@@ -9,21 +9,21 @@ these, which also say what is wrong.
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from stages.errors import BadLine
 from stages.file_kinds import detect_by_keys
 from stages.records.handmade import complete_line
 from stages.records.jsonl import MAKERS, Lines, OnReject, raise_on_reject, validate
-from stages.records.record import Record, Section, SelfEdit, Task
+from stages.records.record import AnyTask, Record, Section, SelfEdit, Task
 from stages.records.strict_json import MAX_DEPTH, MAX_VALUES, STRICT_DECODER, JsonObject, parse_json
 
 _FIRST = re.compile(r'\{[ \t\r]*"v"[ \t\r]*:[ \t\r]*1[ \t\r]*,[ \t\r]*"task"[ \t\r]*:[ \t\r]*(?=\{)')
 _EDIT = re.compile(r'[ \t\r]*,[ \t\r]*"edit"[ \t\r]*:[ \t\r]*(?=\{)')
 _MORE = re.compile(r'[ \t\r]*,[ \t\r]*(?=")')
-_TASK: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Field(discriminator="domain")])
+_TASK: TypeAdapter[Task] = TypeAdapter(AnyTask)
 _EDITS = TypeAdapter(SelfEdit)
 
 

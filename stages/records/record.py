@@ -11,11 +11,23 @@ object: stages hand it on and make nothing of it. The text below a field describ
 """
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    GetPydanticSchema,
+    Strict,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core.core_schema import no_info_wrap_validator_function
 
+from stages.errors import BadConfig
+from stages.plugins import DOMAINS, load_class
 from stages.records.arc import ArcChoice, ArcTask, GridRows, Vote
 from stages.records.frozen import Count, Fraction01, FrozenModel, Id, Meta, Tuple, VisibleText, content_id
 from stages.records.thoughts import extract_answer
@@ -76,8 +88,78 @@ class QaTask(FrozenModel):
         """What people call it."""
         return self.title
 
+    @property
+    def is_named(self) -> bool:
+        """Whether its id is a name that people gave, not a hash of its content."""
+        return False
 
-Task = QaTask | ArcTask
+    @property
+    def is_solved(self) -> bool:
+        """Whether all its answers are known."""
+        return True
+
+
+class DomainTask(FrozenModel):
+    """The task of a domain that does not come with seal. Subclass it, and add fields.
+
+    `domain` is the name under which the domain is found: package.module:Class.
+    """
+
+    id: Id
+    domain: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.id
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its id is a name that people gave, not a hash of its content."""
+        return True
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether all its answers are known."""
+        return True
+
+
+Task = QaTask | ArcTask | DomainTask
+_OWN_TASKS: dict[str, type[QaTask] | type[ArcTask]] = {"qa": QaTask, "arc": ArcTask}
+
+
+def get_task_type(domain: str) -> type[Task]:
+    """The class of a domain's tasks. Raises BadConfig for a domain that is not there, or that has none."""
+    if domain in _OWN_TASKS:
+        return _OWN_TASKS[domain]
+    kind = getattr(load_class("the domain", domain, DOMAINS), "task_type", None)
+    if not (isinstance(kind, type) and issubclass(kind, DomainTask)):
+        raise BadConfig(f"the domain {domain}: its task_type must be a class derived from DomainTask")
+    return kind
+
+
+def _read_task(value: Any, read_own: Callable[[Any], Any]) -> Any:
+    """A task of a domain of others, by its class; `read_own` reads ours."""
+    domain = value.get("domain") if isinstance(value, dict) else None
+    if isinstance(value, DomainTask):
+        return value
+    if not isinstance(domain, str) or domain in _OWN_TASKS or not (":" in domain or domain in DOMAINS):
+        return read_own(value)
+    try:
+        return get_task_type(domain).model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
+
+
+AnyTask = Annotated[
+    Task,
+    GetPydanticSchema(
+        lambda _, handler: no_info_wrap_validator_function(
+            _read_task, handler.generate_schema(Annotated[QaTask | ArcTask, Field(discriminator="domain")])
+        )
+    ),
+]
 
 
 class SelfEdit(FrozenModel):
@@ -255,7 +337,7 @@ class Record(FrozenModel):
 
     v: Literal[1] = 1
     """Version of the format."""
-    task: Annotated[Task, Field(discriminator="domain")]
+    task: AnyTask
     """What is to be learned, and how it is measured. Made by `seal tasks`."""
     edit: SelfEdit | None = None
     """A self-edit: what the editor model wrote to learn from. Made by `seal generate`."""

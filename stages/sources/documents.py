@@ -32,7 +32,7 @@ from stages.records.jsonl import (
     read_entries,
 )
 from stages.records.parser import parse_record
-from stages.records.record import Record
+from stages.records.record import QaTask, Record
 from stages.records.strict_json import JsonFault, explain, parse_json, parse_loosely
 from stages.sources import arc, seal_official, squad
 from stages.sources.arc import Solutions
@@ -201,7 +201,7 @@ def read_line(value: dict[str, Any], reading: ReadContext, name: str) -> list[Re
     """The records of a line, row or object; none of a row of a passage, which `reading` gathers. Raises BadLine."""
     if _is_record(value):
         record = parse_record(value)
-        if record.task.domain == "qa":
+        if isinstance(record.task, QaTask):
             check_passage(record.task.context)
         return [record]
     return [record for _, entry in squad.split_entry(value) for record in _from_entry(entry, reading, name)]

@@ -148,7 +148,7 @@ def read_folder(root: Path, reading: ReadContext, repeats: DuplicateFilter) -> I
             folders |= chosen.name_splits(name.parent / "a") if suffix in JSON_SUFFIXES else set()
             records = _guard(_open_in_folder(path, chosen, reading), path, reading)
             for record in repeats.leave_out(records, str(path), reading.leave_out, reading.refuse):
-                grids = grids or record.task.domain == "arc"
+                grids = grids or record.task.is_named
                 yield record
     splits = folders if grids and not reading.rows.files else splits  # a file of ARC may be a task that is called test
     if len(splits) > 1 and not chosen.split and (grids or reading.rows.files):

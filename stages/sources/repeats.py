@@ -16,12 +16,12 @@ class DuplicateFilter:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.seen: dict[str, int] = {}  # digest → its file
-        self.called: dict[str, tuple[str, int]] = {}  # id of an ARC task → what it says, its file
+        self.called: dict[str, tuple[str, int]] = {}  # the name of a task → what it says, its file
 
     def leave_out(
         self, records: Iterator[Record], name: str, leave_out: OnOmission, refuse: OnReject
     ) -> Iterator[Record]:
-        """The records of one file that none before it has. Another ARC task under the same id is told to `refuse`."""
+        """The records of one file that none before it has. Another task under the same name is told to `refuse`."""
         self.names.append(name)
         mine = len(self.names) - 1
         for record in records:
@@ -29,7 +29,7 @@ class DuplicateFilter:
             if first != mine:
                 leave_out(Omission(name, TWICE, f"{record.task.name} is in {self.names[first]} already"))
                 continue
-            if record.task.domain == "arc":
+            if record.task.is_named:
                 says = _digest_content(Record(task=record.task))
                 known, other = self.called.setdefault(record.task.id, (says, mine))
                 if known != says and other != mine:

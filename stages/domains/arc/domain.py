@@ -7,7 +7,7 @@ the learning rate and the epochs. The adapted model is then put the task's tests
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from stages.domains.arc.prompts import (
     EDIT_CHOICES,
@@ -29,10 +29,11 @@ from stages.domains.arc.voting import (
     read_vote,
     variant_prompt,
 )
-from stages.domains.base import GradableAnswer, Query, Voting
-from stages.errors import BadEdit, BadInput, BadLine, Untrainable
+from stages.domains.base import GradableAnswer, Query, TrainingSetup, Voting
+from stages.domains.defaults import DEFAULTS, Defaults
+from stages.errors import BadConfig, BadEdit, BadInput, BadLine, Untrainable
 from stages.interfaces import Completion, Example, Prompt, TrainingSet
-from stages.judges.base import Verdict
+from stages.judges.base import Case, Verdict
 from stages.records.arc import ArcChoice, ArcTask, ArcTrainingData, Demonstration, Grid, TrainingGrids, Vote
 from stages.records.record import SelfEdit, Task
 from stages.records.thoughts import BROKEN_OFF, CUT_OFF
@@ -55,8 +56,28 @@ class Arc:
     rows_a_step: int = BATCH_SIZE
     chat: bool = True
     fits: Callable[[Example], bool] = anything_fits
-    name: str = "arc"
-    judge: str = "grids"
+    name: ClassVar[str] = "arc"
+    judge: ClassVar[str] = "grids"
+    judged_by: ClassVar[str] = "grids are compared cell by cell"
+    task_type: ClassVar[type[ArcTask]] = ArcTask
+    defaults: ClassVar[Defaults] = DEFAULTS["arc"]
+    templates: ClassVar[tuple[str, ...]] = (TOOLS_TEMPLATE,)
+    chosen_by_edit: ClassVar[str] = "each at the learning rate and for the epochs that its self-edit says"
+    measures_rows: ClassVar[bool] = True
+    refused_flags: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "adapt": {
+            **dict.fromkeys(
+                ("--learning-rate", "--epochs"),
+                "an ARC self-edit chooses it; write one yourself with `seal generate -t oracle:FILE`",
+            ),
+            **dict.fromkeys(("--split-newlines", "--no-split-newlines"), "an ARC self-edit has no sequences to split"),
+        },
+        "eval": {"--judge": "ARC's grids are compared cell by cell; leave it out"},
+    }
+
+    def read_tasks(self, text: str, name: str) -> Iterator[Task]:
+        """Seal finds grids in files by what these hold."""
+        raise BadConfig("--domain arc: grids are known by what their files hold; leave it out")
 
     # ---- self-edits
 
@@ -86,6 +107,16 @@ class Arc:
         return SCHEMA
 
     # ---- training
+
+    def set_up_training(self, setup: TrainingSetup) -> "Arc":
+        """With the rows that fit the model."""
+        rows = setup.config.batch_size * setup.config.accumulation
+        return Arc(seed=setup.seed, rows_a_step=rows, chat=setup.chat is not False, fits=setup.fits or anything_fits)
+
+    @property
+    def training_settings(self) -> Mapping[str, Any]:
+        """Whether rows are chats."""
+        return {"chat": self.chat}
 
     def make_training_set(self, task: Task, edit: SelfEdit) -> TrainingSet:
         """The training tasks that the self-edit's tools make.
@@ -154,6 +185,10 @@ class Arc:
             yield GradableAnswer(
                 test_id, said, Verdict(None, unsaid) if unsaid else _grade_attempts(found, solution), found
             )
+
+    def get_cases(self, task: Task) -> Iterator[tuple[str, Case]]:
+        """No judge is asked."""
+        return iter(())
 
 
 def _is_unsaid(vote: Vote) -> bool:
