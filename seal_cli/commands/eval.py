@@ -1,6 +1,7 @@
 """`seal eval`"""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 
@@ -15,36 +16,46 @@ from stages.judges.base import EXAMPLES
 from stages.models.choice import ModelName
 
 
-def evaluate(
-    run: RunFlags,
-    lines: InputFlags,
-    student: EngineFlags,
-    grader: JudgeFlags,
-    model: ModelName = None,
-    judge: Annotated[
+@dataclass(frozen=True)
+class EvalFlags:
+    """How questions are asked, and who grades."""
+
+    panel: ClassVar[str] = opt.OWN_PANEL
+    judge_given: Annotated[
         str | None,
         Doc(
-            "exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class; ARC's grids need none. "
-            f"[default: {JudgeFlags.text}]",
+            "exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class; ARC's grids need none.",
             "NAME",
             "--judge -j",
+            default=JudgeFlags.text,
             values=EXAMPLES,
             panel=JudgeFlags.panel,
         ),
-    ] = None,
+    ] = None
     in_context: Annotated[
         bool, Doc("Show the passage: the oracle row. ARC: ask once, after all demonstrations, no vote.")
-    ] = False,
+    ] = False
     max_tokens: Annotated[
         int | None,
         Ge(1),
         Doc(
-            f"Most tokens of an answer. [default: {opt.describe_default('answering', 'max_tokens')}]",
+            "Most tokens of an answer.",
             "N",
+            default=opt.describe_default("answering", "max_tokens"),
             panel=Sampling.panel,
         ),
-    ] = None,
-    chat: opt.Chat = None,
+    ] = None
+    chat: opt.Chat = None
+
+
+def evaluate(
+    run: RunFlags,
+    lines: InputFlags,
+    *,
+    model: ModelName = None,
+    flags: EvalFlags,
+    student: EngineFlags,
+    grader: JudgeFlags,
 ) -> int:
     """Answer each task's questions without its passage, with and without the adapter. adapter → score lines.
 
@@ -66,6 +77,5 @@ def evaluate(
       seal eval arc-adapters.jsonl | jq -c '.score.answers[].attempts[0]'
     """
     grader.check(others=(lines.file, run.output))
-    student.check(unused=grader.unused())
-    stage = Eval(student.source(model), grader.source(), in_context, max_tokens, chat, judge_given=judge)
-    return drive(stage, lines, run)
+    student.check(unused=grader.get_unused_flags())
+    return drive(Eval(student.source(model), grader.source(), **vars(flags)), lines, run)

@@ -19,7 +19,7 @@ from stages.scoring.candidates import CandidateCheck, UnscoredPolicy
 class FilterFlags:
     """Which self-edits are kept."""
 
-    panel: ClassVar[str] = "Options"
+    panel: ClassVar[str] = opt.OWN_PANEL
     keep: Annotated[
         str,
         Doc(

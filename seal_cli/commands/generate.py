@@ -1,7 +1,7 @@
 """`seal generate`"""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -25,22 +25,25 @@ TEMPLATES = (  # what a shell completes; the domains know them
 class WritingFlags:
     """How self-edits are asked for."""
 
-    panel: ClassVar[str] = "Options"
+    panel: ClassVar[str] = opt.OWN_PANEL
     template: Annotated[
         str | None,
         Doc(
             "implications, implications-long, implications-very-long, rewrite, self-qa, none (passage only), "
             "or a file with {title} and {context}. For ARC: tools, oracle or oracle:FILE (a self-edit by hand), or a "
-            f"file with {{demonstrations}}. [default: {opt.describe_default('template')}]",
+            "file with {demonstrations}.",
             "NAME|FILE",
             "--template -t",
+            default=opt.describe_default("template"),
             values=TEMPLATES,
         ),
     ] = None
-    k: Annotated[
-        int | None, Ge(1), Doc(f"Self-edits per task. [default: {opt.describe_default('samples')}]", "N", "-k")
+    samples: Annotated[
+        int | None, Ge(1), Doc("Self-edits per task.", "N", "-k", default=opt.describe_default("samples"))
     ] = None
-    retry_invalid: Annotated[int, Ge(0), Doc("Ask again up to N times where a self-edit cannot be read.", "N")] = 0
+    retries: Annotated[
+        int, Ge(0), Doc("Ask again up to N times where a self-edit cannot be read.", "N", "--retry-invalid")
+    ] = 0
     unique: Annotated[bool, Doc("Leave out a self-edit that chooses what another of its task has chosen.")] = False
     structured: Annotated[bool, Doc("Let the engine (vllm, openai) write nothing but ARC's JSON.")] = False
 
@@ -75,20 +78,9 @@ def generate(
       seal generate tasks.jsonl --engine openai --model gpt-4.1 -o edits.jsonl
       seal generate tasks.jsonl --engine openai --base-url http://localhost:8000/v1 --model NAME
     """
-    editor = replace(editor, structured=flags.structured)
     asks_server = editor.served and not names_fixed_edit(flags.template)
     batches.check(run, served=asks_server, needs="--engine openai", unused=editor.service.given())
     editor.check(asks=not batches)
-    stage = Generate(
-        editor.source(model, batches.answers),
-        template=flags.template,
-        samples=flags.k,
-        sampling=sampling.values,
-        chat=chat,
-        retries=flags.retry_invalid,
-        unique=flags.unique,
-        structured=flags.structured,
-        seed=seed,
-        batched=bool(batches),
-    )
-    return drive(stage, lines, run, batches)
+    engine = replace(editor, structured=flags.structured).source(model, batches.answers)
+    more: dict[str, Any] = {"sampling": sampling.values, "chat": chat, "seed": seed, "batched": bool(batches)}
+    return drive(Generate(engine, **vars(flags), **more), lines, run, batches)

@@ -25,5 +25,5 @@ def judge(run: RunFlags, lines: InputFlags, grader: JudgeFlags, batches: BatchFl
     """
     batches.check(run, served=grader.served, needs="an openai:… judge", unused=grader.service.given())
     grader.check(asks=not batches, others=(lines.file, run.output))
-    refuse_given(grader.unused(), f"the judge {grader.text} asks no server")
+    refuse_given(grader.get_unused_flags(), f"the judge {grader.text} asks no server")
     return drive(Regrade(grader.source(batches.answers)), lines, run, batches)

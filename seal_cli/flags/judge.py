@@ -79,8 +79,8 @@ class JudgeFlags:
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(root) / "seal" / "verdicts.sqlite"
 
-    def unused(self) -> Mapping[str, object]:
-        """The flags of servers that this judge has no use for."""
+    def get_unused_flags(self) -> Mapping[str, object]:
+        """Return the flags of servers that were given and that this judge has no use for."""
         given = dict(self.service.given())
         if self.text.startswith("command:"):
             del given["--timeout"]
