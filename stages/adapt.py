@@ -18,7 +18,7 @@ from stages.records.plan import Plan
 from stages.records.record import Adapter, Record, Section, SelfEdit, TrainStats
 from stages.records.schema import Line
 from stages.records.thoughts import explain_no_answer
-from stages.sources.distinct import UniqueLines
+from stages.sources.repeats import UniqueLines
 from stages.tokens.misfits import count_untrainable
 from stages.trainers.local import LocalTrainer
 from stages.work import PART, Listing, Source, WholeSource, Work, describe_plan

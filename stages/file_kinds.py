@@ -54,7 +54,6 @@ class WrongFileKind(BadInput):
         self.kind = kind
 
 
-_MODEL_WAY = "a model is given by its folder: --model {folder}"
 _SPREAD = FileKind(
     "a JSON document over several lines, not an object on each line",
     "make tasks of it with `seal tasks {file}`, or lines with `jq -c . {file}`",
@@ -102,7 +101,6 @@ _PICTURE = FileKind("a picture", "give the text that it shows")
 _PEFT_FOLDER = FileKind(
     "a PEFT adapter", "`seal eval LINES` takes adapters from the lines that `seal adapt` wrote; give those"
 )
-_DESCRIPTION = FileKind("the description of a dataset", "give its folder: seal tasks {folder}")
 _MODEL_FOLDER = FileKind("a model", "a model is given with --model {file}")
 
 GZIP = FileKind("a gzip file", "unpack it first: gunzip -k {file}")
@@ -141,60 +139,50 @@ _STARTS: tuple[tuple[bytes, FileKind], ...] = (  # of small letters, behind blan
     (b"<html", _PAGE),
     (b"<?xml", _PAGE),
 )
-_REPLIES = (
-    b"404: not found",
-    b"404 page not found",
-    b"not found",
-    b"entry not found",
-    b"repository not found",
-    b"access denied",
-    b"invalid username or password.",
-    b"invalid credentials in authorization header",
-)  # of GitHub, Hugging Face and plain web servers: the whole of a small file
+_REPLIES = (  # of GitHub, Hugging Face and plain web servers: the whole of a small file
+    b"404: not found|404 page not found|not found|entry not found|repository not found|access denied"
+    b"|invalid username or password.|invalid credentials in authorization header"
+).split(b"|")
 _REPLY_KEYS = frozenset({"error", "errors", "message", "status", "detail", "documentation_url", "code", "statusCode"})
 _SAFETENSORS = FileKind("weights (safetensors)", "a model is given by its folder: --model {folder}")
 _ARCHIVE = FileKind("a tar archive", "unpack it first: tar -xf {file}")
 
-KEYS: tuple[tuple[frozenset[str], FileKind], ...] = (
-    (
-        frozenset({"stage", "command", "settings", "digest"}),
-        FileKind("a manifest, which says how an output was made", "give the output that it lies beside: {lines}"),
-    ),
-    (
-        frozenset({"stage", "resumes"}),
-        FileKind("the settings of a run", "give the lines that it wrote, which lie beside it: {lines}"),
-    ),
-    (
-        frozenset({"source", "line", "offset", "reason", "text"}),
-        FileKind("rejected lines", "mend them: jq -r .text {file}, and give those"),
-    ),
-    (frozenset({"peft_type"}), FileKind("the configuration of a PEFT adapter", _PEFT_FOLDER.way)),
-    (frozenset({"model_type"}), FileKind("the configuration of a model", _MODEL_WAY)),
-    (frozenset({"architectures"}), FileKind("the configuration of a model", _MODEL_WAY)),
-    (frozenset({"transformers_version"}), FileKind("the configuration of a model", _MODEL_WAY)),
-    (frozenset({"tokenizer_class"}), FileKind("the configuration of a tokenizer", _MODEL_WAY)),
-    (frozenset({"eos_token"}), FileKind("the configuration of a tokenizer", _MODEL_WAY)),
-    (frozenset({"added_tokens", "normalizer"}), FileKind("a tokenizer", _MODEL_WAY)),
-    (frozenset({"weight_map"}), FileKind("the index of a model's weights", _MODEL_WAY)),
-    (
-        frozenset({"custom_id"}),
-        FileKind("calls or answers of a batch service", "answers are given with --from-batch {file}, beside the lines"),
-    ),
-    (
-        frozenset({"task_id", "edit_id", "sequences"}),
-        FileKind("training data as `seal adapt --show-data` prints it", "give the edit lines that it was made from"),
-    ),
-    (
-        frozenset({"task_id", "edit_id", "tasks"}),
-        FileKind("training data as `seal adapt --show-data` prints it", "give the edit lines that it was made from"),
-    ),
-    (
-        frozenset({"model", "base", "examples", "steps"}),
-        FileKind("the line of a checkpoint", "the model that it names is given with --model: jq -r .model {file}"),
-    ),
-    (frozenset({"_data_files"}), _DESCRIPTION),
-    (frozenset({"citation", "features"}), _DESCRIPTION),
-    (frozenset({"$defs"}), FileKind("a JSON Schema", "give lines that fit it")),
+_MODEL_WAY = "a model is given by its folder: --model {folder}"
+_EDITS_WAY = "give the edit lines that it was made from"
+KEYS: tuple[tuple[frozenset[str], FileKind], ...] = tuple(  # of JSON objects, the first that fits
+    (frozenset(keys.split()), FileKind(name, way))
+    for keys, name, way in (
+        (
+            "stage command settings digest",
+            "a manifest, which says how an output was made",
+            "give the output that it lies beside: {lines}",
+        ),
+        ("stage resumes", "the settings of a run", "give the lines that it wrote, which lie beside it: {lines}"),
+        ("source line offset reason text", "rejected lines", "mend them: jq -r .text {file}, and give those"),
+        ("peft_type", "the configuration of a PEFT adapter", _PEFT_FOLDER.way),
+        ("model_type", "the configuration of a model", _MODEL_WAY),
+        ("architectures", "the configuration of a model", _MODEL_WAY),
+        ("transformers_version", "the configuration of a model", _MODEL_WAY),
+        ("tokenizer_class", "the configuration of a tokenizer", _MODEL_WAY),
+        ("eos_token", "the configuration of a tokenizer", _MODEL_WAY),
+        ("added_tokens normalizer", "a tokenizer", _MODEL_WAY),
+        ("weight_map", "the index of a model's weights", _MODEL_WAY),
+        (
+            "custom_id",
+            "calls or answers of a batch service",
+            "answers are given with --from-batch {file}, beside the lines",
+        ),
+        ("task_id edit_id sequences", "training data as `seal adapt --show-data` prints it", _EDITS_WAY),
+        ("task_id edit_id tasks", "training data as `seal adapt --show-data` prints it", _EDITS_WAY),
+        (
+            "model base examples steps",
+            "the line of a checkpoint",
+            "the model that it names is given with --model: jq -r .model {file}",
+        ),
+        ("_data_files", "the description of a dataset", "give its folder: seal tasks {folder}"),
+        ("citation features", "the description of a dataset", "give its folder: seal tasks {folder}"),
+        ("$defs", "a JSON Schema", "give lines that fit it"),
+    )
 )
 
 

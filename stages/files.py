@@ -10,14 +10,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stages.errors import Locked, NoSpace
 
 PART = ".part"
-NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # some network file systems
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # some network file systems
 PARTIAL_NAME = re.compile(
     r"(.+)\.[a-z0-9_]{8}(\.old)?\.part"
 )  # what mkdtemp makes of a directory's name, and `_publish`
@@ -128,7 +128,7 @@ def hold_folder(path: Path) -> Iterator[None]:
     """The folder is there, and nobody tidies it up meanwhile. Others may use it, too. One made in vain goes again."""
     is_new = not path.exists()
     make_folder(path)
-    descriptor = lock_at_once(path, fcntl.LOCK_SH)
+    descriptor = open_locked(path, fcntl.LOCK_SH)
     try:
         yield
     finally:
@@ -138,21 +138,31 @@ def hold_folder(path: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def lock_at_once(path: Path, kind: int) -> int:
-    """A descriptor of a file or folder with a lock on it, where its file system has locks.
+def open_locked(
+    path: Path,
+    kind: int,
+    flags: int = os.O_RDONLY,
+    *,
+    busy: str = "another process is working there; wait for its end",
+    without_locks: Callable[[], object] = bool,
+) -> int:
+    """A descriptor of a file or folder with a lock on it, which ends with the process, however that ends.
 
-    Raises Locked where another process has one that does not go with it.
+    Raises Locked, at once, where another process has one that does not go with it; `busy` says what that does.
+    `without_locks` is called where the file system has none. Not `filelock`: that locks a file beside the one that is
+    meant, which a folder that may only be read cannot hold, and knows no shared locks without a database.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, flags, 0o644)
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise Locked(f"{path}: another process is working there; wait for its end") from None
+        raise Locked(f"{path}: {busy}") from None
     except OSError as error:
-        if error.errno not in NO_LOCKS:
+        if error.errno not in _NO_LOCKS:
             os.close(descriptor)
             raise add_filename(error, path) from None
+        without_locks()
     return descriptor
 
 

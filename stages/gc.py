@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.errors import BadInput, MissingInput
-from stages.files import PARTIAL_NAME, lock_at_once
+from stages.files import PARTIAL_NAME, open_locked
 from stages.models.adapter_checks import BASE_KEY
 from stages.models.checkpoints import CHECKPOINT_FILE, MODEL_FILES
 from stages.models.safetensors_header import read_metadata
@@ -55,10 +55,10 @@ def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
     found.lines += _lines_beside(folder)
     with ExitStack() as held:
         for path in found.lines:
-            held.callback(os.close, lock_at_once(path, fcntl.LOCK_SH))
+            held.callback(os.close, open_locked(path, fcntl.LOCK_SH))
         for path in sorted({each.parent for each in (*found.adapters, *found.leftovers)}):
-            held.callback(os.close, lock_at_once(path, fcntl.LOCK_EX))
-        paths, ids = _named(found)
+            held.callback(os.close, open_locked(path, fcntl.LOCK_EX))
+        paths, ids = _find_named(found)
         lost = [path for path in found.adapters if os.path.realpath(path) not in paths and path.name not in ids]
         for path in (*lost, *found.leftovers):
             waste = Waste(path, _size_of(path), path in lost)
@@ -125,7 +125,7 @@ def _contents(path: Path) -> set[str] | None:
     return {entry.name for entry in entries} if all(entry.is_file(follow_symlinks=False) for entry in entries) else None
 
 
-def _named(found: Finds) -> tuple[set[str], set[str]]:
+def _find_named(found: Finds) -> tuple[set[str], set[str]]:
     """(real paths, ids) of the adapters that lines name; ids where a path leads nowhere or a line cannot be read."""
     paths: set[str] = set()
     ids = {match[0] for path in found.documents for match in _ID.finditer(path.read_text("utf-8", "replace"))}

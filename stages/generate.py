@@ -16,7 +16,7 @@ from stages.records.record import Record, Section, SelfEdit, Task
 from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.scoring.duplicates import EditTracker, is_written
 from stages.services.reports import report_engine
-from stages.sources.distinct import UniqueLines
+from stages.sources.repeats import UniqueLines
 from stages.tokens.misfits import count_crowded
 from stages.work import PART, EngineSource, Listing, Source, WholeSource, Work, describe_plan
 

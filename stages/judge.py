@@ -16,7 +16,7 @@ from stages.scoring.agreement import Agreement, compare_judges
 from stages.scoring.grading import AnswerItem, get_owner_id, grade_groups, is_empty
 from stages.scoring.score import make_score
 from stages.services.reports import report_judge
-from stages.sources.distinct import UniqueLines
+from stages.sources.repeats import UniqueLines
 from stages.work import PART, JudgeSource, Source, WholeSource, Work
 
 _UNSAID = "the model thought until --max-tokens (of `seal eval`)"

@@ -34,7 +34,7 @@ def load_class(flag: str, name: str, table: Mapping[str, str], *, more: Sequence
     """
     check_name(flag, name, table, more=more)
     module_name, _, class_name = table.get(name, name).partition(":")
-    module = _imported(flag, name, module_name)
+    module = _import(flag, name, module_name)
     found = getattr(module, class_name, None)
     if found is None:
         own = [each for each, value in vars(module).items() if _is_class_of(module, value)]
@@ -70,7 +70,7 @@ def _see_working_folder() -> None:
         sys.path.append(folder)
 
 
-def _imported(flag: str, name: str, module_name: str) -> ModuleType:
+def _import(flag: str, name: str, module_name: str) -> ModuleType:
     try:
         return import_module(module_name)
     except ModuleNotFoundError as error:
@@ -157,13 +157,13 @@ class Plugin:
     def __init__(self, flag: str, name: str, kind: Any, *arguments: Any, **settings: Any) -> None:
         self.told = f"{flag} {name}"
         self.code: Any = kind
-        with self._guarded(None):
+        with self._guard(None):
             self.made = kind(*arguments, **settings)
         self.code = type(self.made)
 
     def text(self, field: str, needs: str) -> str:
         """A text that the object must have. Raises BadConfig where it has none; `needs` says what it is."""
-        with self._guarded(None):
+        with self._guard(None):
             found = getattr(self.made, field, None)
         if not isinstance(found, str) or not found:
             raise self.wrong(f"has no text as its {field}; {needs}")
@@ -179,10 +179,10 @@ class Plugin:
     def each(self, call: Callable[..., Any], *arguments: Any, passed: PluginInput[Any] | None = None) -> Iterator[Any]:
         """What the call gives, one after the other. `passed`: what it takes from us meanwhile."""
         self.code = inspect.unwrap(call)
-        with self._guarded(passed):
+        with self._guard(passed):
             items = iter(call(*arguments))
         while True:
-            with self._guarded(passed):
+            with self._guard(passed):
                 try:
                     item = next(items)
                 except StopIteration:
@@ -195,7 +195,7 @@ class Plugin:
         return BadConfig(f"{self.told}: {what}{f' ({place})' if place else ''}")
 
     @contextmanager
-    def _guarded(self, passed: PluginInput[Any] | None) -> Iterator[None]:
+    def _guard(self, passed: PluginInput[Any] | None) -> Iterator[None]:
         try:
             yield
         except (SealError, MemoryError):

@@ -10,7 +10,7 @@ from stages.files import remove_partials
 from stages.interfaces import Example, NullProgress, Progress, SftConfig
 from stages.models.checkpoints import CHECKPOINT_FILE, read_checkpoint
 from stages.records.schema import Checkpoint
-from stages.sources.distinct import UniqueLines
+from stages.sources.repeats import UniqueLines
 from stages.sources.training_pairs import TrainingPair
 from stages.tokens.token_counts import NO_CHAT_ADVICE, TokenCounter
 

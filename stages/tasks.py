@@ -9,13 +9,11 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
-from typing import Any
 
-from stages.errors import BadConfig, BadInput, MissingInput, Unavailable, one_line
+from stages.errors import BadConfig, BadInput, MissingInput
 from stages.file_kinds import TEXT_SUFFIXES
 from stages.records.frozen import derive_seed
 from stages.records.jsonl import OnReject, Reject, raise_on_reject
@@ -34,7 +32,7 @@ from stages.sources.datasets.folders import (
     suggest_paths,
     walk,
 )
-from stages.sources.datasets.tables import read_rows
+from stages.sources.datasets.hub import load_dataset
 from stages.sources.documents import EmptySource, ReadContext
 from stages.sources.opening import open_file, open_stream, read_folder
 from stages.sources.repeats import TWICE, DuplicateFilter
@@ -56,7 +54,6 @@ _FILE_ENDINGS = (
     ".xml",
 )
 
-_HUB_TIMEOUT_S = 10
 _WAYS = (  # by the endings of what a folder holds that makes no task
     (frozenset({".zip", ".gz", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z"}), "unpack it first, into the same folder"),
     (frozenset({".py"}), "a dataset's script is not run: store its rows (to_parquet, to_json)"),
@@ -272,7 +269,7 @@ def _open_source(source: str, reading: ReadContext, repeats: DuplicateFilter | N
     elif S_ISREG(get_mode(source)):
         found = open_file(path, strip_gz(path).stem, reading)
     else:
-        found = load_hub(source, reading)
+        found = load_dataset(source, reading)
     yield from repeats.leave_out(found, source, reading.leave_out, reading.refuse) if repeats else found
 
 
@@ -295,66 +292,3 @@ def _take_rows(name: str, reading: ReadContext, repeats: DuplicateFilter | None,
         leave_out(Omission(file, TWICE, "a row is in another file already"))
     if left[UNANSWERED] and alone and not reading.allow_empty:
         raise BadInput(f"{name}: {_nothing_in(name, left, [])}")
-
-
-def load_hub(name: str, reading: ReadContext) -> Iterator[Record]:
-    """The records of a dataset by its name, through `datasets`; its rows are gathered.
-
-    Raises Unavailable where it is neither in the cache nor to be had, which is asked once.
-    """
-    split = reading.split or "train"
-    rows = _fetch_rows(name, reading.config, split)
-    others = [other for other in rows.info.splits or () if other != split]
-    if others and not reading.split:
-        reading.note(f"of {name} the split {split} is read; --split NAME takes another ({', '.join(others)})")
-    places = ((f"rows[{number}]", row) for number, row in enumerate(rows))
-    return read_rows(rows.column_names, places, name, reading)
-
-
-def _fetch_rows(name: str, config: str | None, split: str) -> Any:
-    """A split as `datasets` has it. Raises Unavailable, BadInput or BadConfig in one line."""
-    import datasets
-    from datasets.exceptions import DatasetBuildError, DatasetNotFoundError
-
-    if name.isidentifier() and find_spec(f"datasets.packaged_modules.{name}"):  # it would read all files here
-        raise MissingInput(f"{name}: no such file or folder; a dataset is called OWNER/NAME")
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    reached = _reach_hub(name)
-    try:
-        return datasets.load_dataset(name, config, split=split)
-    except (DatasetNotFoundError, ConnectionError, OSError) as error:
-        why = _first_line(error) if reached else "the hub cannot be reached, and the cache does not have it"
-        raise Unavailable(
-            f"{name}: neither a file here nor a dataset that can be loaded ({why}); check the name, or "
-            f"give a local file{suggest_paths(Path(name))}"
-        ) from None
-    except (DatasetBuildError, RuntimeError) as error:  # as for a dataset that is a script
-        raise BadInput(f"{name}: {_first_line(error.__cause__ or error)}") from None
-    except ValueError as error:
-        said = one_line(" ".join(str(error).split()))
-        raise BadConfig(f"{name}: {said} (--split NAME, --config NAME)") from None
-
-
-def _reach_hub(name: str) -> bool:
-    """Whether the hub answers, which is asked once; where it does not, only the cache is looked into from here on.
-
-    `datasets` itself would ask again and again, for half a minute.
-    """
-    import datasets
-    from httpx2 import HTTPError
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    try:
-        HfApi().dataset_info(name, timeout=_HUB_TIMEOUT_S)
-    except HfHubHTTPError:
-        return True  # `datasets` says what it means
-    except (HTTPError, OSError, OfflineModeIsEnabled):
-        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-        return False
-    return True
-
-
-def _first_line(error: BaseException) -> str:
-    return one_line(str(error).split("\n", 1)[0]) or type(error).__name__

@@ -21,7 +21,7 @@ from stages.errors import BadConfig, BadLine
 from stages.interfaces import Doc
 from stages.records.jsonl import Reject
 from stages.records.record import Record, Section
-from stages.sources.distinct import UniqueLines
+from stages.sources.repeats import UniqueLines
 
 if TYPE_CHECKING:
     from stages.report import ReportRow

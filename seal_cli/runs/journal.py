@@ -14,8 +14,8 @@ from typing import Any
 
 from seal_cli.runs.settings import are_alike, differences, to_bytes
 from seal_cli.terminal.console import note
-from stages.errors import ExistingOutput, Locked
-from stages.files import NO_LOCKS, PART, add_filename, make_folder, rename, replace_file, write_all
+from stages.errors import ExistingOutput
+from stages.files import PART, add_filename, make_folder, open_locked, rename, replace_file, write_all
 
 _COUNTED = 2**20  # bytes that are read at once to count lines
 Key = Callable[[bytes], str | None]  # the identity of a line; None for one that cannot be read
@@ -196,17 +196,15 @@ class Journal:
 def lock(path: Path) -> int:
     """A descriptor of the file, made if need be, that no other process has. Raises Locked where one has."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise Locked(f"{path}: another process is writing it; wait for its end, or give another file") from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                os.close(descriptor)
-                raise add_filename(error, path) from None
-            note(f"seal: note: {path} is on a file system without locks; see that no other process writes it")
+        descriptor = open_locked(
+            path,
+            fcntl.LOCK_EX,
+            os.O_RDWR | os.O_CREAT | os.O_APPEND,
+            busy="another process is writing it; wait for its end, or give another file",
+            without_locks=lambda: note(
+                f"seal: note: {path} is on a file system without locks; see that no other process writes it"
+            ),
+        )
         if _still_named(path, descriptor):
             return descriptor
         os.close(descriptor)

@@ -64,7 +64,7 @@ def remove_thoughts(text: str) -> str | None:
     found: Span | None = (0, len(text))
     while found is not None:
         start, end = found
-        found = _opened(text, start, end)
+        found = _skip_thought(text, start, end)
         if found == (start, end):
             found = _lone(text, start, end)
         if found == (start, end):
@@ -100,7 +100,7 @@ def find_opened_thought(prompt: str) -> str:
     return next((prompt[len(stripped) - len(mark) :] for mark in THOUGHT_MARKS if stripped.endswith(mark)), "")
 
 
-def _opened(text: str, start: int, end: int) -> Span | None:
+def _skip_thought(text: str, start: int, end: int) -> Span | None:
     """Where the text goes on behind a thought that opens it; None where that has no end, the whole where there is none.
 
     It also opens with harmony's channels: analysis, and then final, which is the answer.
@@ -112,7 +112,7 @@ def _opened(text: str, start: int, end: int) -> Span | None:
             return start, end
         close = THOUGHT_MARKS[opening[1]]
         place = text.find(close, opening.end(), end)
-        return None if place < 0 else _unwrapped(text, place + len(close), end)
+        return None if place < 0 else _unwrap(text, place + len(close), end)
     if _CHANNEL.match(text, start, end):
         final = _FINAL.search(text, start, end)
         if final is None:
@@ -140,7 +140,7 @@ def _lone(text: str, start: int, end: int) -> Span:
                 return start, end
             if start and not text[closing.end() : end].strip():  # it comes twice, before the answer and behind it
                 return start, closing.start()
-            return _unwrapped(text, closing.end(), end)
+            return _unwrap(text, closing.end(), end)
     return start, end
 
 
@@ -151,7 +151,7 @@ def _is_mentioned(text: str, start: int, mark: int, behind: int, end: int) -> bo
     return (not before or word or before[-1] in _QUOTES) and _MENTIONED.match(text, behind, end) is not None
 
 
-def _unwrapped(text: str, start: int, end: int) -> Span:
+def _unwrap(text: str, start: int, end: int) -> Span:
     """The part without what some models wrap an answer in."""
     wrapper = _WRAPPED.match(text, start, end)
     if wrapper is None:

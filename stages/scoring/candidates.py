@@ -11,7 +11,7 @@ from stages.records.frozen import Meta
 from stages.records.record import Record, Score, SelfEdit
 from stages.records.thoughts import explain_no_answer
 from stages.scoring.score import compute_lower_bound, compute_upper_bound
-from stages.sources.distinct import UniqueLines
+from stages.sources.repeats import UniqueLines
 
 UnscoredPolicy = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
 

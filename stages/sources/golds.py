@@ -56,7 +56,7 @@ def read_gold_answers(entry: Mapping[str, Any], *, may_be_blank: bool) -> list[s
 def _check_right(entry: Mapping[str, Any], golds: list[str]) -> None:
     """Raises BadLine where the answers are not those that are right: an option's letter, all options, a wrong one."""
     told = excerpt(golds[0])
-    options = [text for key, value in entry.items() if _OPTIONS.fullmatch(str(key)) for text in _listed(value)]
+    options = [text for key, value in entry.items() if _OPTIONS.fullmatch(str(key)) for text in _list_texts(value)]
     if len(options) > 1 and not {gold.lower() for gold in golds} <= {text.strip().lower() for text in options}:
         raise BadLine(f"the answer {told} is none of its options; give the text of the right one as answer")
     which = next((key for key in _RIGHT_ONE if str(entry.get(key)) in map(str, range(len(golds)))), None)
@@ -66,12 +66,12 @@ def _check_right(entry: Mapping[str, Any], golds: list[str]) -> None:
     if wrong := next((key for key in _RIGHT if str(entry.get(key)).lower() in ("0", "0.0", "false")), None):
         raise BadLine(f"{wrong} is {entry[wrong]}, as if the answer {told} were wrong; leave the row or {wrong} out")
     for key in _TRUTHS:
-        texts = [text.strip() for text in _listed(entry.get(key)) if not is_void(text)]
+        texts = [text.strip() for text in _list_texts(entry.get(key)) if not is_void(text)]
         if texts and set(golds).isdisjoint(texts):
             raise BadLine(f"the answer {told} is another than {key}; --column answer={key} takes that")
 
 
-def _listed(value: Any) -> list[str]:
+def _list_texts(value: Any) -> list[str]:
     """The texts of options or right answers, were they under text beside their labels."""
     value = value.get("text") if isinstance(value, Mapping) else value
     with suppress(ValueError):

@@ -1,10 +1,11 @@
-"""The same content in two files, or in two sources: it is taken once, and told."""
+"""Duplicates: the same content in two sources is taken once, and lines of one input must differ."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
+from stages.errors import BadLine
 from stages.records.frozen import content_id
 from stages.records.jsonl import OnReject, to_json
-from stages.records.record import QaTask, Record
+from stages.records.record import QaTask, Record, Task
 from stages.sources.datasets.folders import Omission, OnOmission, reject_file
 
 TWICE = "twice"  # the kind of such an omission
@@ -47,3 +48,38 @@ def _digest_content(record: Record) -> str:
             return content_id("text", task.context)
         return content_id("qa", task.title, task.context, [(q.question, *q.golds) for q in task.questions])
     return content_id(to_json(record.grow(meta=None)))
+
+
+class UniqueLines:
+    """Lines that must differ from one another: one task for each id, and no line twice.
+
+    The rule of every stage that reads lines: one that comes again, by the ids of what it is about and whatever else
+    stands on it, is rejected with its place, and the first counts; so is one whose task is another under a known id.
+    """
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, int] = {}  # a hash of each task by its id
+        self.seen: set[Hashable] = set()
+        self.last: Task | None = None  # lines in a row share their task, which is then the same object
+
+    def add_task(self, task: Task) -> None:
+        """Raises BadLine for another task of a known id."""
+        if task is self.last:
+            return
+        own = hash(task)
+        if self.tasks.setdefault(task.id, own) != own:
+            raise BadLine(f"two different tasks have the id {task.id}; give each its own")
+        self.last = task
+
+    def add(self, task: Task, key: Hashable, told: str) -> None:
+        """A line about this task. Raises BadLine for another task of a known id, and for a known key."""
+        if task.id in self.tasks:
+            self.add_task(task)
+        self.check(key, told)
+        self.add_task(task)
+        self.seen.add(key)
+
+    def check(self, key: Hashable, told: str) -> None:
+        """Raises BadLine for a known key."""
+        if key in self.seen:
+            raise BadLine(f"{told}; each line must be another")

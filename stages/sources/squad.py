@@ -82,7 +82,7 @@ def _unite(asked: Iterable[GoldQuestion]) -> list[GoldQuestion]:
 def split_entry(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """(place, entry) of all passages and rows of a SQuAD document or article; anything else stands for itself."""
     for key in ("data", "paragraphs"):
-        items = _unpacked(value.get(key)) if isinstance(value, dict) else None
+        items = _unpack_list(value.get(key)) if isinstance(value, dict) else None
         if isinstance(items, list):
             inherited = {"title": value["title"]} if key == "paragraphs" and "title" in value else {}
             for number, item in enumerate(items):
@@ -92,7 +92,7 @@ def split_entry(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     yield place, value
 
 
-def _unpacked(value: Any) -> Any:
+def _unpack_list(value: Any) -> Any:
     """A list that a table holds as text; anything else as it is."""
     try:
         return parse_literal(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
@@ -102,10 +102,10 @@ def _unpacked(value: Any) -> Any:
 
 def is_row(value: Any) -> bool:
     """Whether an entry is a row of a dataset: a passage with one question."""
-    return isinstance(value, dict) and "question" in value and not _nested(value)
+    return isinstance(value, dict) and "question" in value and not _list_nested(value)
 
 
-def _nested(entry: Mapping[str, Any]) -> list[str]:
+def _list_nested(entry: Mapping[str, Any]) -> list[str]:
     return [key for key in NESTED if entry.get(key) is not None]
 
 
@@ -165,7 +165,7 @@ def read_passage(entry: Any, unanswered: UnanswerablePolicy, name: str) -> QaTas
     if not isinstance(entry, Mapping):
         raise BadLine(f"{excerpt(entry)} is no passage; {_ENTRIES}")
     title, context = _heading(entry)
-    named = _nested(entry) or [key for key in NESTED if key in entry]
+    named = _list_nested(entry) or [key for key in NESTED if key in entry]
     asking = [str(key)[:40] for key, value in entry.items() if _asks(str(key), value)]
     unread = [key for key in asking if not named or key == "question"]
     if unread or len(named) > 1:

@@ -202,7 +202,7 @@ def test_a_link_to_nothing_that_is_called_a_table_is_rejected(tmp_path: Path) ->
 
 
 def test_no_network_is_asked_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.tasks.load_hub", lambda *given: pytest.fail("asked the hub"))
+    monkeypatch.setattr("stages.tasks.load_dataset", lambda *given: pytest.fail("asked the hub"))
     for name in ("squad", "csv", "squad_v2"):
         fill(tmp_path, {f"{name}/train.parquet": table(name)})
         monkeypatch.chdir(tmp_path)

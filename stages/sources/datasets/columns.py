@@ -38,7 +38,7 @@ class Columns:
         kept = {name: value for name, value in row.items() if name not in self.hidden}
         return kept | {ours: row[theirs] for ours, theirs in self.names.items()}
 
-    def need(self, found: Collection[str], place: str) -> bool:
+    def asks_questions(self, found: Collection[str], place: str) -> bool:
         """Whether a table with these columns asks questions.
 
         Raises BadInput where it lacks one of the user's own columns, Columnless where no tasks can be made of it.

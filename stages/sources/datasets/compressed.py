@@ -1,8 +1,9 @@
 """Gzip files as sources: data.jsonl.gz is read as data.jsonl is."""
 
 import gzip
-import io
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -27,38 +28,25 @@ def strip_gz(path: Path) -> Path:
 
 
 def open_decompressed(path: Path) -> BinaryIO:
-    """The file; unpacked if it is called .gz and is a gzip file. Reading that raises Damaged where it is not whole."""
-    file = path.open("rb")
-    return file if strip_gz(path) == path else cast("BinaryIO", io.BufferedReader(Unpacked(file, path)))
+    """The file; decompressed if it is called .gz and is one. Reading raises DamagedFile where it is cut off."""
+    return path.open("rb") if strip_gz(path) == path else cast("BinaryIO", _GzipFile(path))
 
 
-class Unpacked(io.RawIOBase):
-    """What a gzip file holds. Its own reader raises EOFError for one that is cut off, which others take for its end."""
+class _GzipFile(gzip.GzipFile):
+    """What a gzip file holds, with an error that names it."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self.packed, self.path, self.inner = file, path, gzip.GzipFile(fileobj=file)
+    def read(self, size: int | None = -1) -> bytes:
+        with self._name_damage():
+            return super().read(size)
 
-    def readable(self) -> bool:
-        return True
+    def readline(self, size: int | None = -1) -> bytes:
+        with self._name_damage():
+            return super().readline(size)
 
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self.inner.seek(offset, whence)
-
-    def readinto(self, buffer: object) -> int:
-        view = memoryview(buffer)  # type: ignore[arg-type]
+    @contextmanager
+    def _name_damage(self) -> Iterator[None]:
         try:
-            found = self.inner.read(len(view))
+            yield
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DamagedFile(
-                f"{self.path}: a gzip file that is cut off or damaged ({error}); fetch it again"
-            ) from None
-        view[: len(found)] = found
-        return len(found)
-
-    def close(self) -> None:
-        self.inner.close()
-        self.packed.close()
-        super().close()
+            told = f"{self.name}: a gzip file that is cut off or damaged ({error}); fetch it again"
+            raise DamagedFile(told) from None

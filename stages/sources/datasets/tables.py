@@ -48,7 +48,7 @@ def read_rows(columns: list[str], rows: Rows, name: str, reading: ReadContext) -
     """The records of rows with these columns. Raises Columnless, at once, where no task can be made of them."""
     if twice := next((column for column in columns if column and columns.count(column) > 1), None):
         raise BadInput(f"{name}: two columns are called {twice}; rename one of them")
-    if not reading.columns.need(columns, name):
+    if not reading.columns.asks_questions(columns, name):
         reading.note(f"{name}: no column question, so that its passages are tasks without questions")
 
     def make(row: Row) -> list[Record]:
