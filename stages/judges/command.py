@@ -49,8 +49,7 @@ class CommandJudge:
         try:
             for case in cases:
                 talk = talk or _Talk(self)  # where there is no case, no program is started
-                talk.ask(case)
-                yield from talk.take(wait=False)
+                yield from talk.ask(case)
             if talk:
                 yield from talk.finish()
         finally:
@@ -71,7 +70,8 @@ class _Talk:
         except OSError as error:
             raise BadConfig(f"--judge {self.name}: cannot be started: {error.strerror}") from None
 
-    def ask(self, case: Case) -> None:
+    def ask(self, case: Case) -> Iterator[Verdict]:
+        """Hands over one more case; the verdicts that are there meanwhile."""
         said = {"id": str(len(self.verdicts)), "question": case.question, "gold": case.gold}
         line = json.dumps({**said, "golds": case.golds, "prediction": case.prediction}, ensure_ascii=False)
         if self._listen(0) is None:
@@ -79,8 +79,10 @@ class _Talk:
         self.verdicts.append(None)
         self.program.unsent = line.encode("utf-8", "replace") + b"\n"
         self.stirred = time.monotonic()
+        yield from self.take(wait=False)
         while self.program.unsent:
             self._wait()
+            yield from self.take(wait=False)
 
     def take(self, *, wait: bool) -> Iterator[Verdict]:
         """Those whose turn it is: all that are there, or all that were asked for."""

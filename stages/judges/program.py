@@ -28,6 +28,7 @@ class Program:
         self.unsent = b""  # what the program has yet to take
         self.begun = b""  # of a line that is not whole yet
         self.lines: deque[bytes] = deque()
+        self.is_listening = True  # it has not closed its input
         self.is_over = False  # no line will come any more
         self.heard_at: float | None = None  # when something last came after the program's end
 
@@ -64,18 +65,24 @@ class Program:
     def _exchange(self, wait_s: float) -> None:
         """Sends and receives what can be, once either can be or this time is over."""
         pipes = select.poll()
-        pipes.register(self.output, select.POLLIN)
-        if self.unsent:
+        if not self.lines:  # else it may write no more for now
+            pipes.register(self.output, select.POLLIN)
+        if self.unsent and self.is_listening:
             pipes.register(self.input, select.POLLOUT)
         ready = [number for number, _ in pipes.poll(1000 * wait_s)]
         if self.unsent and self.input.fileno() in ready:
-            with suppress(BlockingIOError, BrokenPipeError):
-                self.unsent = self.unsent[self.input.write(self.unsent) :]
+            self._send()
         if self.output.fileno() in ready:
             self._receive()
-        elif self.process.poll() is not None:
+        elif not self.lines and self.process.poll() is not None:
             self.heard_at = self.heard_at or time.monotonic()
             self.is_over = time.monotonic() - self.heard_at > _LINGER_S
+
+    def _send(self) -> None:
+        try:
+            self.unsent = self.unsent[self.input.write(self.unsent) or 0 :]
+        except BrokenPipeError:
+            self.is_listening = False
 
     def _receive(self) -> None:
         self.heard_at = None

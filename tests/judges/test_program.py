@@ -159,6 +159,16 @@ def test_a_program_that_reads_nothing_is_given_up_in_time(program: Program) -> N
         list(judge.grade([LONG] * 3000))
 
 
+def test_a_program_that_closes_its_input_is_given_up_in_time_and_not_asked_over_and_over(program: Program) -> None:
+    code = "import os, time\nsay(id=next(cases)['id'], correct=True)\nos.close(0)\ntime.sleep(60)\n"
+    verdicts = program(code, timeout_s=1.5).grade([LONG] * 3000)
+    used = time.process_time()
+    assert next(verdicts) == Verdict(True)
+    with within(20), pytest.raises(Unavailable, match=r"no verdict for 1\.5 s"):
+        next(verdicts)
+    assert time.process_time() - used < 1
+
+
 def test_a_program_that_reads_all_and_says_nothing_is_given_up_in_time(program: Program) -> None:
     judge = program("list(cases)\nimport time\ntime.sleep(60)\n", timeout_s=1)
     with within(20), pytest.raises(Unavailable, match="no verdict for 1 s"):
