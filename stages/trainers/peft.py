@@ -4,10 +4,8 @@ Mirrors HF Trainer's defaults (AdamW, linear decay, clip 1.0, loss per target to
 them, without its padding to 2048 tokens. Seeds are the job's own: the initial weights and one shuffle per epoch.
 """
 
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,42 +13,15 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from stages.errors import BadConfig, BadInput, MissingInput, Untrainable
-from stages.files import PART, atomic_directory, check_space, make_folder, write_file
+from stages.errors import Untrainable
+from stages.files import PART, check_space, make_folder
 from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, make_failed_result
-from stages.models.adapter_checks import BASE_KEY, UNKNOWN_WEIGHTS, make_adapter_check
-from stages.models.checkpoints import fingerprint
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
-from stages.models.lora_targets import ALL_LINEAR, resolve_targets
+from stages.models.lora_targets import resolve_targets
 from stages.records.frozen import derive_seed
 from stages.tokens.tokenization import Tokens, encode_training_set
-
-_WEIGHTS = "adapter_model.safetensors"
-SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most
-
-
-@dataclass(frozen=True)
-class AdapterBase:
-    """The model that adapters are trained on: its name, the fingerprint of its weights, and what it takes."""
-
-    name: str
-    weights: str = UNKNOWN_WEIGHTS  # of a model that was in memory already
-    check: Callable[[Path, str], None] = lambda path, model: None
-
-    @classmethod
-    def of(cls, model: str) -> "AdapterBase":
-        """The model as it lies there. Raises as `adapter_check` does."""
-        return cls(model, fingerprint(model), make_adapter_check(model))
-
-    def accept(self, adapter: Path) -> None:
-        """Raises BadConfig for an adapter that `seal eval`, or this training repeated, would refuse."""
-        try:
-            self.check(adapter, self.name)
-        except (BadInput, MissingInput) as error:
-            raise BadConfig(
-                f"the adapter cannot be used as it was trained: {error}; take other layers with --target"
-            ) from None
+from stages.trainers.adapter_files import SETTINGS_BYTES, AdapterBase, save_adapter
 
 
 class PeftTrainer:
@@ -88,7 +59,7 @@ class PeftTrainer:
                 check_space(job.out.parent, len(jobs) * (size + SETTINGS_BYTES), f"{len(jobs)} adapters")
                 make_folder(job.out.parent)
                 with TemporaryDirectory(prefix=f"{job.out.name}.", suffix=PART, dir=job.out.parent) as folder:
-                    _save_adapter(student, Path(folder) / "untrained", self.base)
+                    save_adapter(student, Path(folder) / "untrained", self.base)
             finally:
                 student.unload()
 
@@ -98,7 +69,7 @@ class PeftTrainer:
         try:
             losses = _train(student, sequences, job.config, job.seed, progress)
             error = explain_divergence(losses) or explain_overflow(student.parameters())
-            path = None if error else _save_adapter(student, job.out, self.base)
+            path = None if error else save_adapter(student, job.out, self.base)
         finally:
             student.unload()
         return FitResult(
@@ -139,7 +110,7 @@ def _train(
     losses = []
     student.train()
     for step in steps:
-        loss = _mean_loss(student, [sequences[place] for place in step])
+        loss = _compute_loss(student, [sequences[place] for place in step])
         loss.backward()  # type: ignore[no-untyped-call]
         if config.max_grad_norm > 0:  # 0: no clipping, as in HF Trainer
             torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
@@ -175,10 +146,10 @@ def make_schedule(config: FitConfig, steps: int) -> Callable[[int], float]:
     return factor
 
 
-def _mean_loss(student: Any, batch: Sequence[Tokens]) -> torch.Tensor:
+def _compute_loss(student: Any, batch: Sequence[Tokens]) -> torch.Tensor:
     """Cross-entropy per target of the whole batch, pads weighted. Causal: right pads never reach real tokens."""
     longest = max(len(sequence.cells) for sequence in batch)
-    columns = zip(*(_right_padded(sequence, longest) for sequence in batch), strict=True)
+    columns = zip(*(_right_pad(sequence, longest) for sequence in batch), strict=True)
     ids, positions, targets, weights, mask = (torch.tensor(column, device=student.device) for column in columns)
     padded = any(sequence.pads for sequence in batch)
     seen = {"position_ids": positions, "attention_mask": mask} if padded else {}  # pads are never seen
@@ -189,7 +160,7 @@ def _mean_loss(student: Any, batch: Sequence[Tokens]) -> torch.Tensor:
     return (losses * weights.flatten()).sum() / weights.sum().clamp(min=1)  # 0 where all is silent
 
 
-def _right_padded(sequence: Tokens, to: int) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
+def _right_pad(sequence: Tokens, to: int) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
     """(ids, positions, targets, weights of the targets, 1 for what may be seen), each filled up to `to`."""
     filling = [(0, 0, -100, 0)] * (to - len(sequence.cells))
     ids, positions, targets, weights = (list(column) for column in zip(*sequence.cells, *filling, strict=True))
@@ -207,72 +178,3 @@ def explain_overflow(weights: Iterable[torch.Tensor]) -> str | None:
     """The same for weights that the last step, whose loss nobody saw, turned into NaN or infinity."""
     fine = all(bool(weight.isfinite().all()) for weight in weights)
     return None if fine else "training diverged: a weight is not finite after the last step"
-
-
-def _save_adapter(student: Any, out: Path, base: AdapterBase) -> Path:
-    """Writes a trained peft model's LoRA as a PEFT directory: it is complete or absent."""
-    from peft import get_peft_model_state_dict
-
-    settings = student.peft_config["default"]
-    settings.inference_mode = True
-    return _write_directory(out, settings, get_peft_model_state_dict(student, save_embedding_layers=False), base)
-
-
-def write_adapter(
-    out: Path, state: Mapping[str, torch.Tensor], config: FitConfig, targets: Sequence[str], base: AdapterBase
-) -> Path:
-    """Writes weights under peft's names as a PEFT directory, complete or absent."""
-    from peft import LoraConfig
-
-    given = () if list(config.targets) == [ALL_LINEAR] else config.targets
-    settings = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules=sorted(given or {name.rpartition(".")[2] for name in targets}),
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=base.name,
-        inference_mode=True,
-    )
-    return _write_directory(out, settings, state, base)
-
-
-def _write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor], base: AdapterBase) -> Path:
-    """peft's two files, the weights as safetensors. Their metadata names the base model's weights.
-
-    Nothing is published that the base does not accept.
-    """
-    from safetensors.torch import save
-
-    settings.base_model_name_or_path = _place_of(settings.base_model_name_or_path)
-    data = save({name: weight.contiguous() for name, weight in state.items()}, {"format": "pt", BASE_KEY: base.weights})
-    with atomic_directory(out) as partial:
-        settings.save_pretrained(str(partial))
-        _order_sets(partial / "adapter_config.json")
-        write_file(partial / _WEIGHTS, _ordered_header(data))
-        base.accept(partial)
-    return out
-
-
-def _place_of(name: str) -> str:
-    """What others find the model by, from whatever folder: a directory's real path; a hub's name as it is."""
-    return str(Path(name).resolve()) if name and Path(name).is_dir() else name
-
-
-def _order_sets(path: Path) -> None:
-    """Puts peft's settings that are sets in order: equal adapters are equal bytes."""
-    settings = json.loads(path.read_bytes())
-    for key in ("target_modules", "exclude_modules"):
-        if isinstance(settings.get(key), list):
-            settings[key].sort()
-    write_file(path, json.dumps(settings, indent=2, sort_keys=True).encode())
-
-
-def _ordered_header(data: bytes) -> bytes:
-    """The safetensors file with its metadata in order: its writer has them in any, and equal adapters unlike bytes."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
-    return len(text).to_bytes(8, "little") + text + data[end:]

@@ -70,42 +70,51 @@ class SupervisedTrainer:
     ) -> tuple[int, list[float]]:
         """Trains the network in place: all weights, or a LoRA that is merged. Returns steps and logged losses."""
         from datasets import Dataset
+        from peft import LoraConfig
         from transformers import PrinterCallback, ProgressCallback
         from trl import SFTTrainer
 
         tokens = [encode_example(self.tokenizer, example, end=True) for example in examples]
-        self._tell_controls(examples, progress)
+        self._note_control_tokens(examples, progress)
         rows = Dataset.from_list([{"input_ids": list(t.ids), "labels": t.labels} for t in tokens])
         network.requires_grad_(config.full)
         text = network.config.get_text_config()
         of_experts = {
             key: getattr(text, key) for key in ("router_aux_loss_coef", "output_router_logits") if hasattr(text, key)
         }
+        lora = None
         if not config.full:
             _check_mergeable(network, config.targets)
+            lora = LoraConfig(
+                r=config.rank,
+                lora_alpha=config.alpha,
+                lora_dropout=0.0,
+                target_modules=resolve_targets(network, config.targets),
+                task_type="CAUSAL_LM",
+            )
         with TemporaryDirectory() as scratch:
             trainer = SFTTrainer(
                 model=network,
-                args=_settings(config, network, scratch),
+                args=_make_config(config, network, scratch),
                 train_dataset=rows,
                 processing_class=self.tokenizer,
-                peft_config=None if config.full else _outer_lora(network, config),
+                peft_config=lora,
             )
             _check_loss(trainer.model, tokens[0])
             trainer.remove_callback(PrinterCallback)
             trainer.remove_callback(ProgressCallback)
-            trainer.add_callback(_told_to(progress, sum(len(t.ids) for t in tokens), len(tokens), config))
+            trainer.add_callback(_make_callback(progress, sum(len(t.ids) for t in tokens), len(tokens), config))
             trainer.train()
         if explain_overflow(trainer.model.parameters()):
             raise BadConfig(f"--learning-rate {config.learning_rate}: the training diverged; take a smaller one")
         if not config.full:
-            _merge(trainer.model, tokens[0])
+            _merge_lora(trainer.model, tokens[0])
         for key, value in of_experts.items():  # trl writes its own into the model's settings
             setattr(text, key, value)
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         return trainer.state.global_step, losses
 
-    def _tell_controls(self, examples: Sequence[Example], progress: Progress) -> None:
+    def _note_control_tokens(self, examples: Sequence[Example], progress: Progress) -> None:
         """Says of how many texts the control tokens, which others may have meant as such, are learned as letters."""
         texts = [
             f"{each.prompt}{each.completion.removesuffix(self.tokenizer.eos_token)}"
@@ -153,7 +162,7 @@ def _check_loss(student: Any, tokens: Tokens) -> None:
         raise BadConfig("trl's loss is not that of this architecture's logits; take another model")
 
 
-def _merge(student: Any, tokens: Tokens) -> None:
+def _merge_lora(student: Any, tokens: Tokens) -> None:
     """Merges the LoRA into the model's weights. Raises BadConfig where the model then says something else."""
     import torch
 
@@ -167,13 +176,13 @@ def _merge(student: Any, tokens: Tokens) -> None:
         raise BadConfig("the LoRA, merged into the weights, says something else; take other layers with --target")
 
 
-def _told_to(progress: Progress, tokens: int, examples: int, config: SftConfig) -> Any:
+def _make_callback(progress: Progress, tokens: int, examples: int, config: SftConfig) -> Any:
     """trl's callback that tells, after every pass, a pass's share of all tokens: which they are, it hides."""
     from transformers import TrainerCallback
 
     total, passes, done = tokens * config.epochs, -(-examples // config.micro_batch) * config.epochs, 0
 
-    class Teller(TrainerCallback):  # type: ignore[misc]
+    class Reporter(TrainerCallback):  # type: ignore[misc]
         def on_substep_end(self, *_: Any, **__: Any) -> None:
             nonlocal done
             if done < passes:
@@ -183,10 +192,10 @@ def _told_to(progress: Progress, tokens: int, examples: int, config: SftConfig) 
         on_step_end = on_substep_end  # the last pass of a step
 
     progress.expect(total)
-    return Teller()
+    return Reporter()
 
 
-def _settings(config: SftConfig, network: Any, scratch: str) -> Any:
+def _make_config(config: SftConfig, network: Any, scratch: str) -> Any:
     """trl's settings, with its defaults that depend on the device set from the model itself."""
     import torch
     from trl import SFTConfig
@@ -216,19 +225,6 @@ def _settings(config: SftConfig, network: Any, scratch: str) -> Any:
     )
 
 
-def _outer_lora(network: Any, config: SftConfig) -> Any:
-    """The outer LoRA. Raises BadConfig naming the model's own linear layers where a target does not exist."""
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=0.0,
-        target_modules=resolve_targets(network, config.targets),
-        task_type="CAUSAL_LM",
-    )
-
-
 def check_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_bytes: int) -> list[str]:
     """What is mended so that the model can be saved, as it will be when it is trained. Little is written.
 
@@ -236,7 +232,7 @@ def check_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_byte
     """
     if getattr(network, "hf_quantizer", None) is not None:
         raise BadConfig(f"--model {name}: its weights are quantized, and sft writes whole ones; take one that is not")
-    mended = _mend_generation(network.generation_config, name)
+    mended = _repair_generation_config(network.generation_config, name)
     make_folder(out.parent)
     check_space(out.parent, weight_bytes * network.num_parameters(), "the model's weights")
     trial = TemporaryDirectory(prefix=f"{out.name}.", suffix=PART, dir=out.parent)
@@ -256,7 +252,7 @@ def get_shared_weights(network: Any) -> dict[str, Any]:
     return {key: state[key][:1] if state[key].dim() else state[key] for key in shared}
 
 
-def _mend_generation(config: Any, name: str) -> list[str]:
+def _repair_generation_config(config: Any, name: str) -> list[str]:
     """Makes the settings of generation such that transformers saves them; what was changed. Here they are not used.
 
     Raises BadConfig where they cannot be mended without a guess.
@@ -280,15 +276,6 @@ def _mend_generation(config: Any, name: str) -> list[str]:
     return mended
 
 
-def _check_published(folder: Path) -> None:
-    """Raises BadConfig for a checkpoint that the stages would refuse: by the very functions that load one for them."""
-    try:
-        load_tokenizer(str(folder))
-        load_network(str(folder), device_map="meta")
-    except (BadConfig, BadInput, MissingInput) as error:
-        raise BadConfig(f"the model cannot be used as it was trained: {error}") from None
-
-
 def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]) -> None:
     """Model and tokenizer as safetensors, what made them, and their sizes: the directory is complete or absent."""
     from safetensors import SafetensorError
@@ -299,7 +286,11 @@ def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]
         except SafetensorError as error:  # its word for a full disk
             raise OSError(f"{partial}: {error}") from None
         tokenizer.save_pretrained(str(partial))
-        _check_published(partial)
+        try:  # by the very functions that load it for the stages
+            load_tokenizer(str(partial))
+            load_network(str(partial), device_map="meta")
+        except (BadConfig, BadInput, MissingInput) as error:
+            raise BadConfig(f"the model cannot be used as it was trained: {error}") from None
         names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
         told = {**about, "files": measure_files(partial, names)}
         write_file(partial / CHECKPOINT_FILE, (json.dumps(told, indent=1) + "\n").encode())

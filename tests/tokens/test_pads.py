@@ -16,7 +16,7 @@ from stages.tokens.tokenization import encode_training_set, pad_sequence
 from stages.trainers.batched.attention import use_packed_attention
 from stages.trainers.batched.lora_kernels import KERNELS, PackedLayout
 from stages.trainers.batched.packing import PackedSequence, Packing
-from stages.trainers.batched.trainer import BatchedLoraTrainer, resolve_targets
+from stages.trainers.batched.trainer import BatchedLoraTrainer, find_target_layers
 from stages.trainers.peft import PeftTrainer
 from tests.conftest import make_model, make_tokenizer
 from tests.trainers.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, Weights, distance, exact_norms, sequence, weights_of
@@ -94,9 +94,9 @@ def test_full_is_the_official_recipe_in_float64(tmp_path: Path, kind: str, batch
     for name, path, kind_of in (
         ("peft", None, PeftTrainer),
         ("bmm", "bmm", BatchedLoraTrainer),
-        ("loop", "loop", BatchedLoraTrainer),
+        ("naive", "naive", BatchedLoraTrainer),
     ):
-        trainer: Any = kind_of(str(folder), device=FLOAT64, **({"path": path} if path else {}))
+        trainer: Any = kind_of(str(folder), device=FLOAT64, **({"kernel": path} if path else {}))
         exact_norms(trainer.network)
         (result,) = trainer.fit([replace(job, out=tmp_path / name)])
         assert (result.loss_first, result.loss_last) == pytest.approx((losses[0], losses[-1]), abs=BEYOND_ROUNDING)
@@ -139,10 +139,10 @@ def test_the_paths_agree_on_pads_in_float32(model_dir: Path, tmp_path: Path) -> 
     config = replace(FULL, rank=8, pad_mode="sampled:5", learning_rate=1e-3, epochs=1, batch_size=4)  # one step
     for path in KERNELS:
         job = make_job(tmp_path, config, name=path)
-        (result,) = BatchedLoraTrainer(str(model_dir), device=FLOAT32, path=path).fit([job])
+        (result,) = BatchedLoraTrainer(str(model_dir), device=FLOAT32, kernel=path).fit([job])
         assert result.error is None
     for path in KERNELS:
-        gap = distance(weights_of(tmp_path / path), weights_of(tmp_path / "loop"))
+        gap = distance(weights_of(tmp_path / path), weights_of(tmp_path / "naive"))
         assert gap < 0.2 * config.learning_rate
 
 
@@ -165,7 +165,7 @@ def gradient(model: Path, mode: str, to: int = 300) -> torch.Tensor:
     config = replace(FULL, pad_mode=mode, pad_to=to)
     lesson = TrainingSet(tuple(Example("", text) for text in TEXTS))
     tokens = encode_training_set(make_tokenizer(), trainer.network, lesson, config)
-    stack = LoraStack(trainer.network, resolve_targets(trainer.network, ()), rank=3, slots=1)
+    stack = LoraStack(trainer.network, find_target_layers(trainer.network, ()), rank=3, slots=1)
     stack.weights.copy_(0.2 * torch.randn(stack.weights.shape, generator=torch.Generator().manual_seed(5)))
     packing = Packing([PackedSequence(0, each, 1 / max(1, each.weight)) for each in tokens], torch.device("cpu"))
     with stack, use_packed_attention(trainer.network):

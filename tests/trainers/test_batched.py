@@ -14,11 +14,11 @@ from transformers import (
 )
 
 from stages.interfaces import Example, FitConfig, FitJob, FitResult, TrainingSet
-from stages.models import loading
+from stages.models import device as device_module
 from stages.models.device import Device
 from stages.models.stacked_lora import EqualRows, LoraStack
 from stages.trainers.batched.loop import MAX_UNWRITTEN
-from stages.trainers.batched.trainer import BatchedLoraTrainer, resolve_targets
+from stages.trainers.batched.trainer import BatchedLoraTrainer, find_target_layers
 from stages.trainers.peft import PeftTrainer
 from tests.conftest import make_model
 from tests.trainers.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, distance, exact_norms, snapshot, weights_of
@@ -97,7 +97,7 @@ def test_rounding_is_all_that_differs_between_the_paths_in_float32(model_dir: Pa
 def test_the_paths_agree_in_bfloat16_as_well_as_it_can_tell(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "multiplies_bfloat16", lambda: True)  # slow or not
+    monkeypatch.setattr(device_module, "has_fast_bfloat16", lambda: True)  # slow or not
     losses = {}
     for path in ("naive", "bmm", "grouped_mm"):
         trainer = BatchedLoraTrainer(str(model_dir), device=Device("cpu", "bfloat16"), kernel=path, slots=2)
@@ -288,7 +288,7 @@ def test_peft_loads_an_adapter_and_gives_the_logits_of_the_stack(model_dir: Path
     list(trainer.fit(jobs))
     ids = torch.tensor([[9, 8, 70, 6, 120]])
     network = trainer.network
-    stack = LoraStack(network, resolve_targets(network, ALL), rank=config.rank, slots=2)
+    stack = LoraStack(network, find_target_layers(network, ALL), rank=config.rank, slots=2)
     for slot, job in enumerate(jobs):
         stack.load(slot, weights_of(job.out), config.alpha / config.rank)
     with stack, torch.no_grad():

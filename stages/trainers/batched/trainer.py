@@ -19,11 +19,12 @@ from stages.models.loading import load_model, load_tokenizer
 from stages.models.lora_targets import is_row_wise
 from stages.models.stacked_lora import LoraStack
 from stages.tokens.tokenization import encode_training_set
+from stages.trainers.adapter_files import SETTINGS_BYTES, AdapterBase
 from stages.trainers.batched.attention import use_packed_attention
 from stages.trainers.batched.compatibility import check_packable, has_varlen_kernel
 from stages.trainers.batched.loop import ActiveJob, KernelOptions, TrainingLoop
 from stages.trainers.batched.memory import MAX_ADAPTERS, count_fitting_adapters
-from stages.trainers.peft import SETTINGS_BYTES, AdapterBase, add_lora, plan_steps
+from stages.trainers.peft import add_lora, plan_steps
 
 
 class BatchedLoraTrainer:
@@ -55,7 +56,7 @@ class BatchedLoraTrainer:
     def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         """One result per job as it finishes, each after its directory is complete. Reads all jobs first."""
         groups: dict[tuple[int, tuple[str, ...]], list[ActiveJob]] = {}
-        names = cache(lambda targets: tuple(resolve_targets(self.network, targets)))
+        names = cache(lambda targets: tuple(find_target_layers(self.network, targets)))
         for job in jobs:
             if job.config.dropout:
                 raise BadConfig(f"--dropout {job.config.dropout}: many adapters at once have none; use --trainer peft")
@@ -90,7 +91,7 @@ def _count_steps(members: Sequence[ActiveJob], slots: int) -> int:
     return max(ends)
 
 
-def resolve_targets(network: Any, targets: Sequence[str]) -> list[str]:
+def find_target_layers(network: Any, targets: Sequence[str]) -> list[str]:
     """Full names of the layers that peft would adapt, in its order. Raises BadConfig as peft's own choice does."""
     with torch.random.fork_rng():  # peft draws weights that nobody needs
         wrapped = add_lora(network, FitConfig(rank=1, targets=tuple(targets)))

@@ -1,0 +1,111 @@
+"""Writing adapters as PEFT directories: complete or absent, equal adapters as equal bytes, none that is refused."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.errors import BadConfig, BadInput, MissingInput
+from stages.files import atomic_directory, write_file
+from stages.interfaces import FitConfig
+from stages.models.adapter_checks import BASE_KEY, UNKNOWN_WEIGHTS, make_adapter_check
+from stages.models.checkpoints import fingerprint
+from stages.models.lora_targets import ALL_LINEAR
+
+_WEIGHTS = "adapter_model.safetensors"
+SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most
+
+
+@dataclass(frozen=True)
+class AdapterBase:
+    """The model that adapters are trained on: its name, the fingerprint of its weights, and what it takes."""
+
+    name: str
+    weights: str = UNKNOWN_WEIGHTS  # of a model that was in memory already
+    check: Callable[[Path, str], None] = lambda path, model: None
+
+    @classmethod
+    def of(cls, model: str) -> "AdapterBase":
+        """The model as it lies there. Raises as `adapter_check` does."""
+        return cls(model, fingerprint(model), make_adapter_check(model))
+
+    def accept(self, adapter: Path) -> None:
+        """Raises BadConfig for an adapter that `seal eval`, or this training repeated, would refuse."""
+        try:
+            self.check(adapter, self.name)
+        except (BadInput, MissingInput) as error:
+            raise BadConfig(
+                f"the adapter cannot be used as it was trained: {error}; take other layers with --target"
+            ) from None
+
+
+def save_adapter(student: Any, out: Path, base: AdapterBase) -> Path:
+    """Writes a trained peft model's LoRA as a PEFT directory: it is complete or absent."""
+    from peft import get_peft_model_state_dict
+
+    settings = student.peft_config["default"]
+    settings.inference_mode = True
+    return _write_directory(out, settings, get_peft_model_state_dict(student, save_embedding_layers=False), base)
+
+
+def write_adapter(
+    out: Path, state: Mapping[str, torch.Tensor], config: FitConfig, targets: Sequence[str], base: AdapterBase
+) -> Path:
+    """Writes weights under peft's names as a PEFT directory, complete or absent."""
+    from peft import LoraConfig
+
+    given = () if list(config.targets) == [ALL_LINEAR] else config.targets
+    settings = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=sorted(given or {name.rpartition(".")[2] for name in targets}),
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base.name,
+        inference_mode=True,
+    )
+    return _write_directory(out, settings, state, base)
+
+
+def _write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor], base: AdapterBase) -> Path:
+    """peft's two files, the weights as safetensors. Their metadata names the base model's weights.
+
+    Nothing is published that the base does not accept.
+    """
+    from safetensors.torch import save
+
+    settings.base_model_name_or_path = _resolve_name(settings.base_model_name_or_path)
+    data = save({name: weight.contiguous() for name, weight in state.items()}, {"format": "pt", BASE_KEY: base.weights})
+    with atomic_directory(out) as partial:
+        settings.save_pretrained(str(partial))
+        _sort_sets(partial / "adapter_config.json")
+        write_file(partial / _WEIGHTS, _sort_metadata(data))
+        base.accept(partial)
+    return out
+
+
+def _resolve_name(name: str) -> str:
+    """What others find the model by, from whatever folder: a directory's real path; a hub's name as it is."""
+    return str(Path(name).resolve()) if name and Path(name).is_dir() else name
+
+
+def _sort_sets(path: Path) -> None:
+    """Puts peft's settings that are sets in order: equal adapters are equal bytes."""
+    settings = json.loads(path.read_bytes())
+    for key in ("target_modules", "exclude_modules"):
+        if isinstance(settings.get(key), list):
+            settings[key].sort()
+    write_file(path, json.dumps(settings, indent=2, sort_keys=True).encode())
+
+
+def _sort_metadata(data: bytes) -> bytes:
+    """The safetensors file with its metadata in order: its writer has them in any, and equal adapters unlike bytes."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + data[end:]
