@@ -1,47 +1,12 @@
-# make help shows what there is. The round's variables have defaults that work: the tiny world.
+# make help shows what there is. A round's variables (make round ROUND=2 RUN=runs/mine …) go to examples/round.sh.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.DELETE_ON_ERROR:
-.PHONY: help setup setup-vllm test test-fast test-vllm check format lint types demo demo-arc round ladder tiny-model bench torture clean clean-runs FORCE
+.PHONY: help setup setup-vllm test test-fast test-vllm check format lint types demo demo-arc round ladder tiny-model bench torture clean clean-runs
 
 PYTHON ?= python3
 VENV   ?= .venv
 SEAL   ?= $(VENV)/bin/seal
-
-MODEL    ?= examples/tiny/model#          the model of round 1
-TASKS    ?= examples/tiny/train.jsonl#    what it learns to write self-edits for
-HELDOUT  ?= examples/tiny/heldout.jsonl#  what the ladder is measured on
-RUN      ?= runs/tiny#                    everything a run makes
-ROUND    ?= 1
-SEED     ?= 0
-CONTEXTS ?= 50#                           tasks of a round; rounds share none
-K        ?= 5#                            self-edits per task
-SEEDS    ?= 2#                            adapters per self-edit
-HELD_K   ?= 3#                            self-edits per held-out task
-ROUNDS   ?= 2#                            rounds on the ladder
-ROWS     ?= none passage self#            rows of the ladder before the rounds (ARC: in-context none self)
-LAST     ?=#                              rows behind them (ARC: oracle)
-ORACLE   ?= oracle#                       the template of the row oracle
-
-# Flags of the stages. The tiny model has a recipe of its own; any other model gets the commands' defaults, the paper's.
-ifeq ($(MODEL),examples/tiny/model)
-GENERATE ?= --max-tokens 170 --top-p 1
-ADAPT    ?= --rank 8 --alpha 16 --target all-linear --learning-rate 6e-3 --schedule constant --epochs 4
-EVAL     ?= --judge exact
-SFT      ?= --rank 16 --alpha 32 --learning-rate 2e-3 --epochs 4 --batch-size 8 --micro-batch 8
-endif
-FILTER   ?=
-
-# RUN's name stands in rules and in shell lines.
-hash := \#
-semicolon := ;
-open := (
-close := )
-odd := $(strip $(foreach each,: % = ' " ` \ $$ & | < > * ? [ ] { } ~ ! $(hash) $(semicolon) $(open) $(close),$(findstring $(each),$(RUN))))
-ifneq ($(words $(RUN))/$(RUN)/$(odd),1/$(strip $(RUN))/)
-$(error RUN="$(RUN)": give a folder's name, without blanks and without what make or the shell read otherwise$(if $(odd),: $(odd)))
-endif
 
 # ---- set-up and tests
 
@@ -54,9 +19,9 @@ VLLM      := $(if $(GPU),$(VENV),.venv-vllm)
 
 help: ## Show the targets and the round's variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "Variables of a round (make round ROUND=2 RUN=runs/mine …):"
-	@printf '  %-9s %s\n' $(foreach name,MODEL TASKS HELDOUT RUN ROUND SEED CONTEXTS K SEEDS HELD_K ROUNDS \
-	  ROWS LAST ORACLE GENERATE ADAPT EVAL FILTER SFT,$(name) '$($(name))')
+	@echo; echo "Variables of a round (make round ROUND=2 RUN=runs/mine …), whose defaults are in examples/round.sh:"
+	@echo "  MODEL TASKS HELDOUT RUN ROUND SEED CONTEXTS K SEEDS HELD_K ROUNDS ROWS LAST ORACLE JOBS"
+	@echo "  GENERATE ADAPT EVAL FILTER SFT (flags of these stages)"
 
 setup: $(INSTALLED) ## Make a virtual environment with pinned dependencies (with vLLM on a GPU machine)
 
@@ -128,69 +93,8 @@ demo-arc: $(INSTALLED) ## One round of few-shot learning on tiny ARC puzzles, wi
 tiny-model: $(INSTALLED) ## Train the tiny model from scratch into runs/tiny-model
 	$(VENV)/bin/python -m examples.tiny.build --out runs/tiny-model
 
-round: $(RUN)/round-$(ROUND)/model.jsonl ## Build RUN/round-ROUND/{edits,adapters,scores,sft}.jsonl and its model
+round: $(INSTALLED) ## Build RUN/round-ROUND/{edits,adapters,scores,sft}.jsonl and its model
+	@SEAL="$(SEAL)" examples/round.sh
 
-# ---- the files of a run
-
-# Any file may be made by hand or by another program, and is then kept. Of the stages' own, the manifest says by which
-# command, and since when: where the command is another one now, or what the file was made from has changed meanwhile,
-# it is made again, and what is made from it. Nothing else remembers settings. A stage itself keeps what it can.
-made_py = $(firstword $(wildcard $(VENV)/bin/python) $(PYTHON)) -I -S seal_cli/made.py
-asked = $(or $(filter yes no,$(shell $(made_py) $1)),$(error $(made_py): failed))
-again = $(if $(wildcard $@.manifest.json),$(if $(filter yes,$(call asked,again $(RUN) $@ "$(needs)" $(stage))),FORCE))
-FORCE:
-
-recipe = $(if $(filter yes,$(call asked,by-hand $@)),@touch -c $@,$(SEAL) $(stage) --overwrite -o $@ || $(made_py) ended $$? $@)
-
-# File $1, made from the files $2 by the stage's arguments $3.
-define made
-.PRECIOUS: $1
-$1: private needs = $2
-$1: private stage = $3
-$1: $2 $$$$(again) | $(INSTALLED)
-	$$(recipe)
-
-endef
-.SECONDEXPANSION:
-
-# The files of round $1: $2 is the model it starts from, $3 the line that says that this model is there.
-in = $(RUN)/round-$1
-define rules
-$(call made,$(in)/tasks.jsonl,,tasks $$(TASKS) --sample $$(CONTEXTS) --skip $$$$(($$(CONTEXTS) * ($1 - 1))) --seed $$(SEED))
-$(call made,$(in)/edits.jsonl,$(in)/tasks.jsonl $3,generate $(in)/tasks.jsonl --model $2 -k $$(K) --seed $$(SEED) $$(GENERATE))
-$(call made,$(in)/adapters.jsonl,$(in)/edits.jsonl,adapt $(in)/edits.jsonl --model $2 --out $(in)/adapters --seeds $$(SEEDS) --seed $$(SEED) $$(ADAPT))
-$(call made,$(in)/scores.jsonl,$(in)/adapters.jsonl,eval $(in)/adapters.jsonl --model $2 $$(EVAL))
-$(call made,$(in)/sft.jsonl,$(in)/scores.jsonl,filter $(in)/scores.jsonl --seed $$(SEED) $$(FILTER))
-$(call made,$(in)/model.jsonl,$(in)/sft.jsonl,sft $(in)/sft.jsonl --model $2 --out $(in)/model --seed $$(SEED) $$(SFT))
-endef
-
-before = $(RUN)/round-$1/model
-numbers := $(shell echo 1 $(ROUND) $(ROUNDS) '$(MAKECMDGOALS)' | grep -oE '(^| |round-)[0-9]+' | grep -oE '[0-9]+' | sort -n | tail -1 | xargs seq)
-$(eval $(call rules,1,$$(MODEL),))
-$(foreach pair,$(join $(numbers:%=%:),$(wordlist 2,$(words $(numbers)),$(numbers))),$(if $(filter-out %:,$(pair)),$(eval $(call \
-  rules,$(lastword $(subst :, ,$(pair))),$(call before,$(firstword $(subst :, ,$(pair)))),$(call before,$(firstword $(subst :, ,$(pair)))).jsonl))))
-
-# ---- the ladder: how well each model's self-edits teach it held-out passages
-
-RUNGS := $(ROWS) $(shell seq -f 'round-%g' $(ROUNDS)) $(LAST)
-held  := $(RUN)/heldout
-HELD  := $(RUNGS:%=$(held)/%.jsonl)
-
-ladder: $(HELD) ## Measure every round on held-out tasks: a table, and RUN/ladder.png
-	$(SEAL) report $(foreach n,$(RUNGS),"$(subst -, ,$n)"=$(held)/$n.jsonl) --against self --plot $(RUN)/ladder.png --seed $(SEED) || [ $$? -eq 3 ]
-
-# The files of row $1: the model $2, which the files $3 say is there, is tested after its training on what $4 generates.
-define row
-$(call made,$(held)/$1/edits.jsonl,$(held)/tasks.jsonl $3,generate $(held)/tasks.jsonl $4)
-$(call made,$(held)/$1/adapters.jsonl,$(held)/$1/edits.jsonl,adapt $(held)/$1/edits.jsonl --model $2 --out $(held)/adapters --seed $$(SEED) $$(ADAPT))
-$(call made,$(held)/$1.jsonl,$(held)/$1/adapters.jsonl,eval $(held)/$1/adapters.jsonl --model $2 $$(EVAL))
-endef
-writes = --model $1 -k $$(HELD_K) --seed $$(SEED) $$(GENERATE)
-
-$(eval $(call made,$(held)/tasks.jsonl,$$(HELDOUT),tasks $$(HELDOUT)))
-$(eval $(call made,$(held)/none.jsonl,$(held)/tasks.jsonl,eval $(held)/tasks.jsonl --model $$(MODEL) $$(EVAL)))
-$(eval $(call made,$(held)/in-context.jsonl,$(held)/tasks.jsonl,eval $(held)/tasks.jsonl --model $$(MODEL) --in-context $$(EVAL)))
-$(eval $(call row,passage,$$(MODEL),,--template none))
-$(eval $(call row,oracle,$$(MODEL),,--template $$(ORACLE)))
-$(eval $(call row,self,$$(MODEL),,$(call writes,$$(MODEL))))
-$(foreach n,$(numbers),$(eval $(call row,round-$n,$(call before,$n),$(call before,$n).jsonl,$(call writes,$(call before,$n)))))
+ladder: $(INSTALLED) ## Measure every round on held-out tasks: a table, and RUN/ladder.png
+	@SEAL="$(SEAL)" examples/round.sh ladder

@@ -5,7 +5,7 @@
 # (ADAPT="--pad-mode full" is the official recipe).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-make --no-print-directory round \
-  ROUND="${ROUND:-1}" RUN="${RUN:-runs/squad}" MODEL="${MODEL:-Qwen/Qwen2.5-7B}" TASKS="${TASKS:-rajpurkar/squad}" \
-  CONTEXTS="${CONTEXTS:-50}" K="${K:-5}" SEEDS="${SEEDS:-3}" SEED="${SEED:-0}" \
-  GENERATE="${GENERATE:-}" ADAPT="${ADAPT:---pad-mode eos}" EVAL="${EVAL:---judge lexical}" SFT="${SFT:-}"
+export ROUND="${ROUND:-1}" RUN="${RUN:-runs/squad}" MODEL="${MODEL:-Qwen/Qwen2.5-7B}" TASKS="${TASKS:-rajpurkar/squad}"
+export CONTEXTS="${CONTEXTS:-50}" K="${K:-5}" SEEDS="${SEEDS:-3}" SEED="${SEED:-0}"
+export GENERATE="${GENERATE:-}" ADAPT="${ADAPT:---pad-mode eos}" EVAL="${EVAL:---judge lexical}" SFT="${SFT:-}"
+examples/round.sh

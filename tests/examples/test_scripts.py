@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -23,23 +24,15 @@ def run(command: list[str], **variables: str) -> subprocess.CompletedProcess[str
     return done
 
 
-def make(*arguments: str, folder: Path, **variables: str) -> str:
-    """`make` with a run folder of its own. Returns what it printed."""
+def make_round(folder: Path, target: str = "round", **variables: str) -> subprocess.CompletedProcess[str]:
+    """`make round`, or the ladder, with a run folder of its own."""
     held_out = folder / "heldout.jsonl"
     if not held_out.exists():
         held_out.write_text("".join(HELD_OUT), encoding="utf-8")
     chosen = {**SMALL, "HELDOUT": str(held_out), "HELD_K": "1", **variables}
     settings = [f"{name}={value}" for name, value in chosen.items()]
-    command = [
-        "make",
-        "--no-print-directory",
-        *arguments,
-        f"RUN={folder}",
-        f"SEAL={forked_seal()}",
-        "INSTALLED=",
-        *settings,
-    ]
-    return run(command).stdout
+    fixed = [f"RUN={folder}", f"SEAL={forked_seal()}", "INSTALLED="]
+    return run(["make", "--no-print-directory", target, *fixed, *settings])
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -58,7 +51,7 @@ def invented_squad(path: Path) -> Path:
 def rounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two rounds on the tiny world, made from the second."""
     folder = tmp_path_factory.mktemp("rounds")
-    make("round", folder=folder, ROUND="2")
+    make_round(folder, ROUND="2")
     return folder
 
 
@@ -76,20 +69,87 @@ def test_rounds_share_no_task(rounds: Path) -> None:
     assert not first & second
 
 
-def test_a_finished_round_is_not_made_again(rounds: Path) -> None:
-    assert "seal" not in make("round", folder=rounds, ROUND="2")
+def times(folder: Path) -> dict[str, int]:
+    """When each file of lines was written."""
+    return {str(file.relative_to(folder)): file.stat().st_mtime_ns for file in sorted(folder.glob("round-*/*.jsonl"))}
+
+
+def made_anew(folder: Path, **variables: str) -> tuple[set[str], str]:
+    """The files of lines that another `make round` writes, and what it says on stderr."""
+    before = times(folder)
+    said = make_round(folder, **variables).stderr
+    return {name for name, time in times(folder).items() if time != before.get(name)}, said
+
+
+@pytest.fixture
+def moved(rounds: Path, tmp_path: Path) -> Path:
+    """The first round, in another place, whose name has a blank."""
+    shutil.copytree(rounds / "round-1", tmp_path / "a copy" / "round-1")
+    return tmp_path / "a copy"
+
+
+def test_a_finished_round_is_left_alone(rounds: Path) -> None:
+    assert made_anew(rounds, ROUND="2")[0] == set()
 
 
 def test_only_what_is_missing_is_made_again(rounds: Path) -> None:
     (rounds / "round-2" / "sft.jsonl").unlink()
-    again = make("round", folder=rounds, ROUND="2")
-    assert "seal filter" in again
-    assert "seal sft" in again
-    assert "seal adapt" not in again
+    assert made_anew(rounds, ROUND="2")[0] == {"round-2/sft.jsonl"}
+
+
+def test_a_run_that_has_moved_follows_new_flags_and_keeps_what_somebody_made(moved: Path) -> None:
+    assert made_anew(moved)[0] == set()
+    changed, said = made_anew(moved, FILTER="--keep gain")
+    assert {"round-1/sft.jsonl"} <= changed <= {"round-1/sft.jsonl", "round-1/model.jsonl"}
+    assert "sft.jsonl: made with other settings: keep was 'best' and is 'gain' now" in said
+    edits = moved / "round-1" / "edits.jsonl"
+    edits.write_text("".join(edits.read_text(encoding="utf-8").splitlines(keepends=True)[:2]), encoding="utf-8")
+    mine = edits.read_bytes()
+    changed, said = made_anew(moved, FILTER="--keep gain", GENERATE="--top-p 0.5")
+    assert "edits.jsonl: is not of this script, so it is kept; remove it to have it made" in said
+    assert (edits.read_bytes(), len(lines(moved / "round-1/scores.jsonl"))) == (mine, 2)
+
+
+def test_a_file_of_a_command_that_somebody_typed_is_kept(moved: Path) -> None:
+    scores, sft = (str(moved / "round-1" / name) for name in ("scores.jsonl", "sft.jsonl"))
+    Path(sft).unlink()
+    run([str(forked_seal()), "filter", scores, "--keep", "best:2", "-o", sft])
+    changed, said = made_anew(moved)
+    assert "round-1/sft.jsonl: is not of this script" in said
+    assert changed == {"round-1/model.jsonl"}
+
+
+FAKE = 'for last; do :; done; mkdir -p "$(dirname "$last")"; echo a line > "$last"; [ $1 != adapt ] || exit '
+
+
+@pytest.mark.parametrize(("code", "goes_on"), [(3, True), (70, False)])
+def test_a_round_goes_on_behind_some_failed_records_and_ends_at_an_error(
+    tmp_path: Path, code: int, goes_on: bool
+) -> None:
+    fake = tmp_path / "seal"
+    fake.write_text(f"#!/bin/sh\n{FAKE} {code}\n", encoding="utf-8")
+    fake.chmod(0o755)
+    done = subprocess.run(
+        ["examples/round.sh"], cwd=ROOT, env={**os.environ, "SEAL": str(fake), "RUN": str(tmp_path)}, check=False
+    )
+    assert (done.returncode == 0, (tmp_path / "round-1/model.jsonl").exists()) == (goes_on, goes_on)
+
+
+def test_the_tiny_recipe_is_for_the_tiny_model_alone_and_the_same_everywhere(tmp_path: Path) -> None:
+    recipe = "--rank 8 --alpha 16 --target all-linear --learning-rate 6e-3 --schedule constant --epochs 4"
+    for name in ("examples/round.sh", "README.md", "examples/tiny/loop.sh", "seal_cli/app.py"):
+        text = " ".join((ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ").split())
+        assert recipe in text, name
+    fake = tmp_path / "seal"
+    fake.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
+    fake.chmod(0o755)
+    for model, has_recipe in (("examples/tiny/model", True), ("owner/name", False)):
+        done = run(["examples/round.sh"], SEAL=str(fake), RUN=str(tmp_path / "run"), MODEL=model)
+        assert (recipe in done.stdout) == has_recipe
 
 
 def test_the_ladder_measures_every_round_on_held_out_tasks(rounds: Path) -> None:
-    make("--jobs=2", "ladder", folder=rounds, ROUNDS="2")
+    make_round(rounds, "ladder", ROUNDS="2", JOBS="2")
     assert (rounds / "ladder.png").read_bytes().startswith(b"\x89PNG")
     for row in ("none", "passage", "self", "round-1", "round-2"):
         assert [line["score"]["judge"] for line in lines(rounds / f"heldout/{row}.jsonl")] == ["exact"] * 2  # type: ignore[index]

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# SEAL's rounds: a model learns from its own best self-edits, and the next round starts from the model that comes out.
+#   ROUND=2 RUN=runs/mine MODEL=DIR TASKS=FILE examples/round.sh    rounds 1 and 2, in RUN/round-1 and RUN/round-2
+#   ROUNDS=2 RUN=runs/mine HELDOUT=FILE examples/round.sh ladder    each round's model, measured on held-out tasks
+# Run it again at any time: what is finished is left alone, what was interrupted goes on, and what was made with other
+# flags or from other input is made anew. A file that you have made or changed, or whose command you typed, is kept.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seal=${SEAL:-.venv/bin/seal} run=${RUN:-runs/tiny} model=${MODEL:-examples/tiny/model} seed=${SEED:-0}
+if [ "$model" = examples/tiny/model ]; then # it has a recipe of its own; any other model gets the commands' defaults
+  : "${GENERATE=--max-tokens 170 --top-p 1}" "${EVAL=--judge exact}"
+  : "${ADAPT=--rank 8 --alpha 16 --target all-linear --learning-rate 6e-3 --schedule constant --epochs 4}"
+  : "${SFT=--rank 16 --alpha 32 --learning-rate 2e-3 --epochs 4 --batch-size 8 --micro-batch 8}"
+fi
+contexts=${CONTEXTS:-50} k=${K:-5} seeds=${SEEDS:-2} held_k=${HELD_K:-3} rounds=${ROUNDS:-2} lanes=${JOBS:-1}
+tasks=${TASKS:-examples/tiny/train.jsonl} heldout=${HELDOUT:-examples/tiny/heldout.jsonl}
+
+is_ours() { # whether a stage wrote the file, as it is, and was told to by a line of this script
+  local sum; sum=$(sha256sum "$1")
+  grep -q "${sum%% *}" "$1.manifest.json" && grep -q '"--overwrite",' "$1.manifest.json"
+} 2>/dev/null
+
+ensure() { # FILE STAGE FLAGS…: the stage's lines in the file
+  local file=$1 code=0; shift
+  if [ -e "$file" ] && ! is_ours "$file"; then
+    echo "round.sh: $file: is not of this script, so it is kept; remove it to have it made" >&2; return
+  fi
+  [ ! -e "$file" ] || "$seal" "$@" -o "$file" || code=$? # 73: its settings or its input are others now
+  [ -e "$file" ] && [ $code != 73 ] || { code=0; "$seal" "$@" --overwrite -o "$file" || code=$?; }
+  [ $code = 3 ] || return $code # 3: finished, and its lines say which of them failed
+}
+
+model_of() { [ "$1" = 0 ] && echo "$model" || echo "$run/round-$1/model"; }
+
+round() { # NUMBER
+  local in=$run/round-$1 from; from=$(model_of $(($1 - 1)))
+  ensure "$in/tasks.jsonl" tasks "$tasks" --sample "$contexts" --skip $((contexts * ($1 - 1))) --seed "$seed"
+  ensure "$in/edits.jsonl" generate "$in/tasks.jsonl" --model "$from" -k "$k" --seed "$seed" ${GENERATE:-}
+  ensure "$in/adapters.jsonl" adapt "$in/edits.jsonl" --model "$from" --out "$in/adapters" --seeds "$seeds" --seed "$seed" ${ADAPT:-}
+  ensure "$in/scores.jsonl" eval "$in/adapters.jsonl" --model "$from" ${EVAL:-}
+  ensure "$in/sft.jsonl" filter "$in/scores.jsonl" --seed "$seed" ${FILTER:-}
+  ensure "$in/model.jsonl" sft "$in/sft.jsonl" --model "$from" --out "$in/model" --seed "$seed" ${SFT:-}
+}
+
+row() { # NAME: one row of the ladder: how well the self-edits of a model teach it held-out tasks
+  local in=$run/heldout from=$model writes="--seed $seed ${GENERATE:-} -k $held_k"
+  case $1 in
+    none) ensure "$in/none.jsonl" eval "$in/tasks.jsonl" --model "$model" ${EVAL:-}; return ;;
+    in-context) ensure "$in/$1.jsonl" eval "$in/tasks.jsonl" --model "$model" --in-context ${EVAL:-}; return ;;
+    passage) writes="--template none" ;;
+    oracle) writes="--template ${ORACLE:-oracle}" ;;
+    round-*) from=$(model_of "${1#round-}"); writes="--model $from $writes" ;;
+    self) writes="--model $from $writes" ;;
+  esac
+  ensure "$in/$1/edits.jsonl" generate "$in/tasks.jsonl" $writes
+  ensure "$in/$1/adapters.jsonl" adapt "$in/$1/edits.jsonl" --model "$from" --out "$in/adapters" --seed "$seed" ${ADAPT:-}
+  ensure "$in/$1.jsonl" eval "$in/$1/adapters.jsonl" --model "$from" ${EVAL:-}
+}
+
+ladder() { # the rows, in JOBS lanes side by side, and the report on all of them
+  local names="${ROWS:-none passage self} $(seq -f 'round-%g' "$rounds" | xargs) ${LAST:-}" lane pids=() named=() place=0
+  ensure "$run/heldout/tasks.jsonl" tasks "$heldout"
+  for ((lane = 0; lane < lanes; lane++)); do
+    (set -- $names; for ((place = lane + 1; place <= $#; place += lanes)); do row "${!place}"; done) & pids+=($!)
+  done
+  for lane in "${pids[@]}"; do wait "$lane"; done
+  for name in $names; do named+=("${name//-/ }=$run/heldout/$name.jsonl"); done
+  "$seal" report "${named[@]}" --against self --plot "$run/ladder.png" --seed "$seed" || [ $? = 3 ]
+}
+
+last=${ROUND:-1}; [ "${1:-}" != ladder ] || last=$rounds
+for ((number = 1; number <= last; number++)); do round "$number"; done
+[ "${1:-}" != ladder ] || ladder
