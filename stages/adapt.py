@@ -19,7 +19,7 @@ from stages.records.record import Adapter, Record, Section, SelfEdit, TrainStats
 from stages.records.schema import Line
 from stages.records.thoughts import explain_no_answer
 from stages.sources.repeats import UniqueLines
-from stages.tokens.misfits import count_untrainable
+from stages.tokens.token_counts import count_untrainable
 from stages.trainers.local import LocalTrainer
 from stages.work import PART, Listing, Source, WholeSource, Work, describe_plan
 

@@ -40,7 +40,7 @@ from stages.scoring.pending import (
 from stages.scoring.score import make_score
 from stages.services.reports import report_engine, report_judge
 from stages.sources.repeats import UniqueLines
-from stages.tokens.misfits import count_crowded
+from stages.tokens.token_counts import count_crowded
 from stages.work import PART, EngineSource, JudgeSource, Listing, Source, WholeSource, Work, describe_plan
 
 Queries = Mapping[str, Sequence[Query]]  # by the task's id

@@ -17,7 +17,7 @@ from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.scoring.duplicates import EditTracker, is_written
 from stages.services.reports import report_engine
 from stages.sources.repeats import UniqueLines
-from stages.tokens.misfits import count_crowded
+from stages.tokens.token_counts import count_crowded
 from stages.work import PART, EngineSource, Listing, Source, WholeSource, Work, describe_plan
 
 _BY_HAND = "none"  # stands for the model of a self-edit that no model wrote

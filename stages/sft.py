@@ -12,7 +12,8 @@ from stages.models.checkpoints import CHECKPOINT_FILE, read_checkpoint
 from stages.records.schema import Checkpoint
 from stages.sources.repeats import UniqueLines
 from stages.sources.training_pairs import TrainingPair
-from stages.tokens.token_counts import NO_CHAT_ADVICE, TokenCounter
+from stages.tokens.chat_templates import NO_CHAT_ADVICE
+from stages.tokens.token_counts import TokenCounter
 
 
 class Finetuner(Protocol):

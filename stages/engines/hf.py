@@ -128,8 +128,8 @@ class HFEngine:
         slots = [slot for slot, (_, own) in enumerate(batch) for _ in own]
         with LoraStack(self.network, first.layers, rank=first.rank, slots=count) as stack:
             for slot, (lora, _) in enumerate(batch):
-                stack.load(slot, lora.state, lora.scale)
-            stack.lay(count, UnequalRows.of(slots, count, stack.device))
+                stack.load_slot(slot, lora.state, lora.scale)
+            stack.set_weights(count, UnequalRows.of(slots, count, stack.device))
             completions = list(self._complete(self.network, requests, slots, partial(assign_rows, stack, count)))
         yield from completions
         self._settle(requests)

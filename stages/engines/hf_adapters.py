@@ -120,7 +120,7 @@ class UnequalRows:
         return len(self.rows)
 
     def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
-        """x (rows, length, in), y (rows, length, out); a (slots, rank, in), b (slots, out, rank) as `lay` laid them."""
+        """x (rows, length, in), y (rows, length, out); a (slots, rank, in), b (slots, out, rank)."""
         spread = x[self.places].flatten(1, 2)  # (slots, places · length, in)
         grown = torch.bmm(torch.bmm(spread, a.transpose(1, 2)), b.transpose(1, 2))
         return y + grown.view(-1, *y.shape[1:])[self.rows]

@@ -26,7 +26,7 @@ class SlotLayout(Protocol):
     def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
         """y plus each slot's B·A on its own part of x; a (slots, rank, in), b (slots, out, rank).
 
-        scale (slots, 1, 1) is that of the adapters; what `lay` laid holds it already.
+        scale (slots, 1, 1) is the adapters' own; weights from `set_weights` hold it already.
         """
         ...
 
@@ -42,7 +42,7 @@ class EqualRows:
         return self.slots
 
     def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
-        """x (slots · rows, length, in), y (slots · rows, length, out); a and b as `lay` laid them."""
+        """x (slots · rows, length, in), y (slots · rows, length, out); a and b from `set_weights`."""
         inner = torch.bmm(x.reshape(self.slots, -1, x.shape[-1]), a.transpose(1, 2))
         return y + torch.bmm(inner, b.transpose(1, 2)).view(y.shape)
 
@@ -82,7 +82,7 @@ class LoraStack:
         self.network, self.targets, self.rank = network, list(targets), rank
         self.layout: SlotLayout | None = None
         self.layers = list(self._layers(targets))
-        width = sum(self.size_of(layer) for layer in self.layers)
+        width = sum(self._size_of(layer) for layer in self.layers)
         first = next(network.parameters())
         self.device = first.device
         dtype = first.dtype if first.dtype in (torch.float32, torch.float64) else torch.float32
@@ -91,7 +91,7 @@ class LoraStack:
 
     @cached_property
     def grads(self) -> Tensor:
-        """Made when first asked for: answering needs none."""
+        """The gradients (slots, n), allocated on first use: answering needs none."""
         return torch.zeros_like(self.weights)
 
     def _layers(self, targets: Sequence[str]) -> Iterator[StackedLinear]:
@@ -113,31 +113,31 @@ class LoraStack:
         for layer in self.layers:
             self._put(layer.name, layer.base)
 
-    def size_of(self, layer: StackedLinear) -> int:
+    def _size_of(self, layer: StackedLinear) -> int:
         return self.rank * (layer.base.in_features + layer.base.out_features)
 
     def views(self, rows: Tensor) -> Iterator[tuple[StackedLinear, Tensor, Tensor]]:
-        """(layer, A (k, rank, in), B (k, out, rank)) as views of flat rows (k, n)."""
+        """Yield (layer, A (k, rank, in), B (k, out, rank)) as views of flat rows (k, n)."""
         start = 0
         for layer in self.layers:
             middle = start + self.rank * layer.base.in_features
-            end = start + self.size_of(layer)
+            end = start + self._size_of(layer)
             down, up = rows[:, start:middle], rows[:, middle:end]
             yield layer, down.view(len(rows), self.rank, -1), up.view(len(rows), -1, self.rank)
             start = end
 
-    def lay(self, slots: int, layout: SlotLayout) -> None:
-        """Lays the first `slots` rows into the layers for passes without gradients, scaled and cast once for all."""
+    def set_weights(self, slots: int, layout: SlotLayout) -> None:
+        """Put the first `slots` rows into the layers for passes without gradients, scaled and cast once for all."""
         self.layout = layout
         for layer, a, b in self.views(self.weights[:slots]):
             own = layer.base.weight.dtype
             dtype = own if own.is_floating_point else a.dtype
             layer.a, layer.b = a.to(dtype), (b * self.scale[:slots]).to(dtype)
 
-    def bind(self, slots: int) -> None:
-        """Lays the first `slots` rows into the layers, as leaves whose gradients land in `grads`.
+    def bind_gradients(self, slots: int) -> None:
+        """Put the first `slots` rows into the layers, as leaves whose gradients land in `grads`.
 
-        What is bound already stays as it is: views that were made once serve all steps.
+        Rows that are bound already stay so: views that were made once serve all steps.
         """
         first = self.layers[0].a
         if first is not None and first.requires_grad and len(first) == slots:
@@ -147,8 +147,8 @@ class LoraStack:
             layer.a, layer.b = a.detach().requires_grad_(), b.detach().requires_grad_()
             layer.a.grad, layer.b.grad = grad_a, grad_b
 
-    def draw(self, seed: int) -> Tensor:
-        """A fresh adapter (n,) on the CPU, with the very draws that peft makes from this seed.
+    def init_weights(self, seed: int) -> Tensor:
+        """Draw a fresh adapter (n,) on the CPU, with the same numbers as peft draws from this seed.
 
         For each layer, in the model's order, peft draws A, B and A once more, and sets B to zero.
         """
@@ -162,27 +162,27 @@ class LoraStack:
             a[0].copy_(down.to(dtype if dtype.is_floating_point else a.dtype))
         return row
 
-    def initialise(self, slot: int, row: Tensor, scale: float) -> None:
-        """Begins a job in a slot with these weights."""
+    def start_slot(self, slot: int, row: Tensor, scale: float) -> None:
+        """Begin a job in a slot with these weights."""
         self.weights[slot].copy_(row)
         self.scale[slot] = scale
 
-    def named(self, row: Tensor) -> dict[str, Tensor]:
-        """An adapter (n,) under peft's names, on the CPU."""
+    def get_peft_state(self, row: Tensor) -> dict[str, Tensor]:
+        """Return an adapter (n,) under peft's names, on the CPU."""
         found = {}
         for layer, a, b in self.views(row.cpu()[None]):
             found[f"base_model.model.{layer.name}.lora_A.weight"] = a[0].clone()
             found[f"base_model.model.{layer.name}.lora_B.weight"] = b[0].clone()
         return found
 
-    def load(self, slot: int, state: Mapping[str, Tensor], scale: float) -> None:
-        """Puts an adapter under peft's names into a slot."""
+    def load_slot(self, slot: int, state: Mapping[str, Tensor], scale: float) -> None:
+        """Put an adapter under peft's names into a slot."""
         for layer, a, b in self.views(self.weights[slot : slot + 1]):
             a[0].copy_(state[f"base_model.model.{layer.name}.lora_A.weight"])
             b[0].copy_(state[f"base_model.model.{layer.name}.lora_B.weight"])
         self.scale[slot] = scale
 
-    def move(self, source: int, to: int) -> None:
-        """Copies a slot over another, so that the slots in use stay the first ones."""
+    def copy_slot(self, source: int, to: int) -> None:
+        """Copy a slot over another, so that the slots in use stay the first ones."""
         self.weights[to] = self.weights[source]
         self.scale[to] = self.scale[source]

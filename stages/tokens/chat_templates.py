@@ -14,9 +14,9 @@ from jinja2 import TemplateError
 
 from stages.errors import BadConfig, Untrainable
 from stages.tokens.control_tokens import SECRET_PREFIX, ControlTokens
-from stages.tokens.token_counts import NO_CHAT_ADVICE
 
 _TODAY = datetime(2024, 7, 26)  # for templates that ask: the day of Llama 3.2's own template where it has no clock
+NO_CHAT_ADVICE = "; use --no-chat, or other turns"  # the next move where a template will not do
 _SAID = f"{SECRET_PREFIX}said"  # stands for what an assistant says
 _FOREIGN = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)  # raised by templates
 _MARK = re.compile(r"[<\[].*[>\]]", re.DOTALL)

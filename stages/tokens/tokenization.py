@@ -1,4 +1,4 @@
-"""Prompts and examples as token ids, and ids as completions: one place, for sampling and for training alike."""
+"""Encode prompts and examples as token ids and decode completions: one place, for sampling and training alike."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from stages.tokens.chat_templates import (
     open_turn,
 )
 from stages.tokens.control_tokens import ControlTokens
-from stages.tokens.token_counts import describe_overlong, token_upper_bound
+from stages.tokens.text_length import describe_overlong, token_upper_bound
 
 _MARK_TOKENS = 32  # at the end of a prompt: no mark of a thought has more
 
@@ -38,7 +38,7 @@ class Padding:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A training sequence: ids, how many of them at the front carry no loss, and the pads behind them, if any."""
+    """A training sequence: ids, how many of them at the front are a prompt without loss, and the pads behind them."""
 
     ids: tuple[int, ...]
     prompt_tokens: int
@@ -51,7 +51,7 @@ class Tokens:
 
     @cached_property
     def cells(self) -> list[tuple[int, int, int, int]]:
-        """(token, position, the token it must predict or -100, weight of that) of each token and of each pad behind.
+        """(token, position, the token it must predict or -100, weight of that) of each token and of each pad.
 
         The last token predicts the first pad where there are pads.
         """
@@ -63,12 +63,12 @@ class Tokens:
 
     @cached_property
     def weight(self) -> int:
-        """Targets that the sequence has in its job's mean loss, pads by what they stand for."""
+        """How many targets the sequence has in its job's mean loss; a pad counts for all it stands for."""
         return sum(weight for _, _, target, weight in self.cells if target >= 0)
 
 
 def encode_prompt(tokenizer: Any, prompt: Prompt) -> list[int]:
-    """Ids of a text (with the start token where the model has one) or of chat messages up to the assistant's turn.
+    """Encode a text (with the start token if the model has one) or chat messages up to the assistant's turn.
 
     Control tokens are the tokenizer's and the template's alone: those that stand in the text are letters.
     """
@@ -79,7 +79,7 @@ def encode_prompt(tokenizer: Any, prompt: Prompt) -> list[int]:
 
 
 def encode_example(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
-    """The example's ids, loss on the completion (on all tokens without a prompt, or if `loss_on_prompt`).
+    """Encode an example with the loss on its completion; on all tokens without a prompt, or if `loss_on_prompt`.
 
     `end` adds a last target, so that the model learns where to stop: the end token, behind a chat what its template
     puts there. A completion that ends with the text of it gets no other. Raises Untrainable for a completion that the
@@ -104,7 +104,7 @@ def encode_example(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
 def encode_training_set(
     tokenizer: Any, network: Any, lesson: TrainingSet, config: FitConfig, *, packed: bool = False
 ) -> list[Tokens]:
-    """The sequences of a lesson, padded as the configuration says. `packed`: none may exceed a sliding window.
+    """Encode and pad a training set's sequences as configured. `packed`: none may exceed a sliding window.
 
     Raises Untrainable for one that is too long, and where there is nothing to learn; BadConfig where --pad-to is more
     than the model holds.
@@ -128,13 +128,13 @@ def encode_training_set(
 
 
 def get_max_length(config: Any, *, packed: bool = True) -> int | None:
-    """Most tokens that the model takes in one sequence; None: any number. `packed`: its sliding window counts too."""
+    """Return the longest sequence that a model takes, None for any. `packed`: its sliding window counts, too."""
     context, window = get_context_length(config), get_sliding_window(config) if packed else None
     return min((limit for limit in (context, window) if limit is not None), default=None)
 
 
 def pad_sequence(sequence: Tokens, samples: int | None, to: int, token: int) -> Tokens:
-    """The sequence with pads up to `to` tokens: all of them, or `samples` that each stand for a stratum of equal size.
+    """Pad a sequence up to `to` tokens with all pads, or with `samples` that each stand for a stratum of equal size.
 
     The last of the `to` tokens predicts nothing, as in transformers. A stratum is represented by its middle.
     """
@@ -148,14 +148,14 @@ def pad_sequence(sequence: Tokens, samples: int | None, to: int, token: int) -> 
 
 
 def get_stop_ids(tokenizer: Any, model: Any) -> set[int]:
-    """Every token at which this model stops: the tokenizer's end token, its chat's, and those of the settings."""
+    """Return the ids at which a model stops: the tokenizer's end token, its chat's, and those of the settings."""
     more = model.generation_config.eos_token_id
     declared = more if isinstance(more, Sequence) else [] if more is None else [more]
     return {tokenizer.eos_token_id, get_turn_end(tokenizer)[1][0], *declared}
 
 
 def limit_completion(sampling: Sampling, prompt_length: int, context: int | None, model: str) -> int:
-    """Most tokens of a completion: what was asked, or what the model's context still holds after the prompt."""
+    """Return the most tokens of a completion: what was asked, or what the context still holds after the prompt."""
     room = sampling.max_tokens if context is None else min(sampling.max_tokens, context - prompt_length)
     if room < 1:
         raise BadInput(f"a prompt of {prompt_length} tokens leaves no room in {model}'s context of {context}")
@@ -163,7 +163,7 @@ def limit_completion(sampling: Sampling, prompt_length: int, context: int | None
 
 
 def context_overflow(tokenizer: Any, request: Request, context: int | None, model: str) -> Completion | None:
-    """What comes of a request whose prompt fills the model's context: ours, and its own; None where there is room."""
+    """Return a failed completion if the prompt leaves no room in the context, else None."""
     bound = token_upper_bound(Example(request.prompt, ""))
     if context is None or (bound is not None and bound < context):
         return None
@@ -183,10 +183,10 @@ def decode_completion(
     *,
     chat: bool = False,
 ) -> Completion:
-    """The completion that these tokens (cut at their own limit) are, up to the first end token.
+    """Decode the tokens of a completion (cut at their own limit) up to the first end token.
 
-    Where its prompt ends in the mark that opens a thought, the text begins with it: it says where the thought ends. Of
-    a `chat` the blank that its template puts before what is said is left out.
+    If the prompt ends in the mark that opens a thought, the text begins with it, so that the thought's end is known. Of
+    a `chat`, the blank that the template puts before what is said is left out.
     """
     stop = next((place for place, token in enumerate(row) if token in ends), len(row))
     opening = find_opened_thought(tokenizer.decode(prompt[-_MARK_TOKENS:], skip_special_tokens=False)) if prompt else ""
@@ -196,6 +196,6 @@ def decode_completion(
 
 
 def _decode(controls: ControlTokens, ids: Sequence[int], opening: str) -> str:
-    """The text without control tokens, save those that mark thoughts where it begins with one (Magistral, gpt-oss)."""
+    """Decode without control tokens, save those that mark a thought at the beginning (Magistral, gpt-oss)."""
     whole = opening + controls.decode(ids, keep=controls.ids)
     return controls.decode(ids) if remove_thoughts(whole) == whole else opening + controls.decode(ids, keep=TOKENS)

@@ -257,8 +257,8 @@ def test_each_row_gets_the_adapter_of_its_slot(model_dir: Path, adapters: dict[s
     with LoraStack(network, first.layers, rank=first.rank, slots=3) as stack:
         for slot, lora in enumerate(loras):
             assert lora
-            stack.load(slot, lora.state, 1.0 + slot)
-        stack.lay(3, UnequalRows.of(slots, 3, stack.device))
+            stack.load_slot(slot, lora.state, 1.0 + slot)
+        stack.set_weights(3, UnequalRows.of(slots, 3, stack.device))
         assign_rows(stack, 3, slots)
         found = network.get_submodule(name)(x)
     for row, slot in enumerate(slots):

@@ -14,7 +14,7 @@ from stages.models.stacked_lora import EqualRows, LoraStack
 from stages.trainers.batched.attention import use_packed_attention
 from stages.trainers.batched.lora_kernels import PackedLayout
 from stages.trainers.batched.packing import Packing
-from stages.trainers.batched.trainer import find_target_layers
+from stages.trainers.batched.trainer import resolve_targets
 from tests.trainers.exact import BEYOND_ROUNDING, exact_model, packed, pieces, sequence, snapshot
 
 CHOICES = {
@@ -42,16 +42,16 @@ def random_state(stack: LoraStack, seed: int) -> State:
     generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.randn(weight.shape, generator=generator, dtype=weight.dtype) / 3
-        for name, weight in stack.named(stack.weights[0]).items()
+        for name, weight in stack.get_peft_state(stack.weights[0]).items()
     }
 
 
 def filled(network: Any, targets: tuple[str, ...], slots: int) -> tuple[LoraStack, list[State]]:
     """A stack with random adapters in its slots, each with a scale of its own."""
-    stack = LoraStack(network, find_target_layers(network, targets), rank=RANK, slots=slots)
+    stack = LoraStack(network, resolve_targets(network, targets), rank=RANK, slots=slots)
     states = [random_state(stack, seed) for seed in range(slots)]
     for slot, state in enumerate(states):
-        stack.load(slot, state, 0.5 + slot)
+        stack.load_slot(slot, state, 0.5 + slot)
     return stack, states
 
 
@@ -84,15 +84,15 @@ def test_the_initial_weights_are_bitwise_pefts_from_the_same_seed(
     qwen_dir: Path, dtype: torch.dtype, targets: tuple[str, ...]
 ) -> None:
     network = AutoModelForCausalLM.from_pretrained(qwen_dir, dtype=dtype)
-    stack = LoraStack(network, find_target_layers(network, targets), rank=RANK, slots=3)
+    stack = LoraStack(network, resolve_targets(network, targets), rank=RANK, slots=3)
     stack.weights.fill_(9.0)  # what an earlier job left
     for slot, seed in ((2, 7), (0, 123456789), (1, 7)):
-        stack.initialise(slot, stack.draw(seed), ALPHA / RANK)
+        stack.start_slot(slot, stack.init_weights(seed), ALPHA / RANK)
     for slot, seed in enumerate((123456789, 7, 7)):
         expected = get_peft_model_state_dict(
             peft_model(AutoModelForCausalLM.from_pretrained(qwen_dir, dtype=dtype), targets, seed)
         )
-        found = stack.named(stack.weights[slot])
+        found = stack.get_peft_state(stack.weights[slot])
         assert list(found) == list(expected)
         assert all(found[name].dtype == expected[name].dtype for name in found)
         assert all(torch.equal(found[name], expected[name]) for name in found)
@@ -101,8 +101,8 @@ def test_the_initial_weights_are_bitwise_pefts_from_the_same_seed(
 def test_an_initial_draw_does_not_touch_the_global_generator(model_dir: Path) -> None:
     network = AutoModelForCausalLM.from_pretrained(model_dir)
     before = torch.get_rng_state()
-    stack = LoraStack(network, find_target_layers(network, ()), rank=RANK, slots=1)
-    stack.draw(5)
+    stack = LoraStack(network, resolve_targets(network, ()), rank=RANK, slots=1)
+    stack.init_weights(5)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -115,7 +115,7 @@ def test_a_batch_of_adapters_gives_each_ones_own_logits(model_dir: Path, targets
     stack, states = filled(network, targets, 3)
     rows = torch.stack([torch.tensor(sequence(9, seed).ids) for seed in range(6)])  # two rows a slot
     with stack, torch.no_grad():
-        stack.lay(3, EqualRows(3))
+        stack.set_weights(3, EqualRows(3))
         found = network(input_ids=rows).logits
     plain = exact_model(model_dir)(input_ids=rows).logits
     for slot, state in enumerate(states):
@@ -128,13 +128,13 @@ def test_a_batch_of_adapters_gives_each_ones_own_logits(model_dir: Path, targets
 def backward(network: Any, stack: LoraStack, packing: Packing, *, slots: int) -> None:
     """Of the sum of cubes of all that is no filling: behind a norm, that of squares would be mere rounding."""
     with use_packed_attention(network):
-        stack.bind(slots)
+        stack.bind_gradients(slots)
         stack.layout = PackedLayout(packing)
         hidden = network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
         torch.cat(pieces(packing, hidden)).pow(3).sum().backward()
 
 
-@pytest.mark.parametrize("path", ["naive", "bmm"])
+@pytest.mark.parametrize("path", ["loop", "bmm"])
 def test_gradients_of_all_slots_at_once_are_pefts_one_by_one(model_dir: Path, path: str) -> None:
     network = exact_model(model_dir)
     stack, states = filled(network, ("all-linear",), 4)  # the last slot is idle
@@ -151,13 +151,13 @@ def test_gradients_of_all_slots_at_once_are_pefts_one_by_one(model_dir: Path, pa
             body(input_ids=torch.tensor([row.ids])).last_hidden_state.pow(3).sum().backward()
         for name, weight in student.named_parameters():
             if weight.requires_grad:
-                found = stack.named(stack.weights[slot])[name.replace(".default", "")]
+                found = stack.get_peft_state(stack.weights[slot])[name.replace(".default", "")]
                 assert weight.grad is not None
                 assert float((found - weight.grad).abs().max()) < 1e-12 * max(1.0, float(weight.grad.abs().max()))
     assert not stack.grads[3].any()
 
 
-@pytest.mark.parametrize("path", ["naive", "bmm"])
+@pytest.mark.parametrize("path", ["loop", "bmm"])
 def test_gradients_add_up_until_they_are_cleared_and_land_in_the_stack(model_dir: Path, path: str) -> None:
     network = exact_model(model_dir)
     stack, _ = filled(network, (), 2)
@@ -176,9 +176,9 @@ def test_gradients_add_up_until_they_are_cleared_and_land_in_the_stack(model_dir
 def test_an_adapter_comes_out_as_it_went_in_and_moves_whole(model_dir: Path) -> None:
     network = exact_model(model_dir)
     stack, states = filled(network, ("all-linear",), 3)
-    stack.move(2, 0)
+    stack.copy_slot(2, 0)
     for slot, kept in ((0, 2), (1, 1), (2, 2)):
-        found = stack.named(stack.weights[slot])
+        found = stack.get_peft_state(stack.weights[slot])
         assert found.keys() == states[kept].keys()
         assert all(torch.equal(found[name], states[kept][name]) for name in found)
     assert stack.scale.flatten().tolist() == [2.5, 1.5, 2.5]
@@ -186,7 +186,7 @@ def test_an_adapter_comes_out_as_it_went_in_and_moves_whole(model_dir: Path) -> 
 
 def test_a_state_that_came_out_is_no_view_of_the_stack(model_dir: Path) -> None:
     stack, states = filled(exact_model(model_dir), (), 1)
-    found = stack.named(stack.weights[0])
+    found = stack.get_peft_state(stack.weights[0])
     stack.weights.zero_()
     assert all(torch.equal(found[name], states[0][name]) for name in found)
 
@@ -202,7 +202,7 @@ def test_the_model_is_itself_before_and_after_and_within_until_something_is_laid
     with stack:
         ids = torch.tensor([[5, 6, 7, 8, 9]])
         assert network(input_ids=ids).logits.tolist() == before[4]
-        stack.lay(1, EqualRows(1))
+        stack.set_weights(1, EqualRows(1))
         assert network(input_ids=ids).logits.tolist() != before[4]
     assert snapshot(network) == before
 
@@ -222,7 +222,7 @@ def test_a_stack_that_is_left_is_gone_at_once(model_dir: Path) -> None:
     try:
         stack, _ = filled(network, ("all-linear",), 2)
         with stack:
-            stack.lay(2, EqualRows(2))
+            stack.set_weights(2, EqualRows(2))
             network(input_ids=torch.tensor([[5, 6], [7, 8]]))
             weights = weakref.ref(stack.weights)
         del stack

@@ -169,7 +169,7 @@ def gradient(model: Path, mode: str, to: int = 300) -> torch.Tensor:
     stack.weights.copy_(0.2 * torch.randn(stack.weights.shape, generator=torch.Generator().manual_seed(5)))
     packing = Packing([PackedSequence(0, each, 1 / max(1, each.weight)) for each in tokens], torch.device("cpu"))
     with stack, use_packed_attention(trainer.network):
-        stack.bind(1)
+        stack.bind_gradients(1)
         stack.layout = PackedLayout(packing)
         hidden = trainer.network.base_model(**packing.inputs, packing=packing).last_hidden_state[0]
         chosen = packing.targets >= 0

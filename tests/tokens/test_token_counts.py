@@ -16,7 +16,8 @@ from stages.errors import BadInput, MissingInput, Unavailable
 from stages.interfaces import MAX_ROW_TOKENS, Example
 from stages.models.loading import load_tokenizer
 from stages.tokens import token_counts as module
-from stages.tokens.token_counts import ANY_CONTEXT, MARKUP_TOKENS, TokenCounter, token_upper_bound
+from stages.tokens.text_length import MARKUP_TOKENS, token_upper_bound
+from stages.tokens.token_counts import COMMON_CONTEXT, TokenCounter
 from stages.tokens.tokenization import encode_example
 from tests.conftest import ROOT
 from tests.tokens.chat_families import FAMILIES, Family, llama_like
@@ -169,6 +170,6 @@ def test_the_tokenizer_is_loaded_once_and_only_to_count(tmp_path: Path, monkeypa
 
 def test_the_settings_of_a_hub_name_are_asked_for_only_where_a_row_is_long() -> None:
     lengths = TokenCounter(HUB)
-    assert lengths.fits(Example("a" * (ANY_CONTEXT - 2 * MARKUP_TOKENS), ""))
+    assert lengths.fits(Example("a" * (COMMON_CONTEXT - 2 * MARKUP_TOKENS), ""))
     with pytest.raises(Unavailable, match=f"--model {HUB}: its settings cannot be read: "):
-        lengths.fits(Example("a" * (ANY_CONTEXT - 2 * MARKUP_TOKENS + 1), ""))
+        lengths.fits(Example("a" * (COMMON_CONTEXT - 2 * MARKUP_TOKENS + 1), ""))

@@ -290,9 +290,9 @@ def test_peft_loads_an_adapter_and_gives_the_logits_of_the_stack(model_dir: Path
     network = trainer.network
     stack = LoraStack(network, find_target_layers(network, ALL), rank=config.rank, slots=2)
     for slot, job in enumerate(jobs):
-        stack.load(slot, weights_of(job.out), config.alpha / config.rank)
+        stack.load_slot(slot, weights_of(job.out), config.alpha / config.rank)
     with stack, torch.no_grad():
-        stack.lay(2, EqualRows(2))
+        stack.set_weights(2, EqualRows(2))
         found = network(input_ids=ids.expand(2, -1)).logits
     for slot, job in enumerate(jobs):
         base = exact_norms(AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float64))

@@ -88,7 +88,7 @@ class TrainingLoop:
         queue = deque(sorted(jobs, key=lambda job: job.tokens, reverse=True))
         written: deque[Future[FitResult]] = deque()
         with ThreadPoolExecutor(max_workers=1) as drawer, ThreadPoolExecutor(max_workers=1) as writer:
-            drawn = _prefetch(drawer, lambda job: self.stack.draw(job.job.seed), list(queue), _MAX_PREFETCHED)
+            drawn = _prefetch(drawer, lambda job: self.stack.init_weights(job.job.seed), list(queue), _MAX_PREFETCHED)
             while queue or self.active:
                 while queue and len(self.active) < len(self.stack.weights):
                     self._admit(queue.popleft(), next(drawn))
@@ -106,14 +106,14 @@ class TrainingLoop:
         """Gives the job the next free slot."""
         slot, config = len(self.active), new.job.config
         self.progress.begin_work([new.job.id])
-        self.stack.initialise(slot, weights, config.alpha / config.rank)
+        self.stack.start_slot(slot, weights, config.alpha / config.rank)
         self.optimizer.reset(slot)
         self.active.append(new)
 
     def _release(self, slot: int) -> None:
         """Frees a slot; the last one in use moves there, so that those in use stay the first."""
         last = self.active.pop()
-        self.stack.move(len(self.active), slot)
+        self.stack.copy_slot(len(self.active), slot)
         self.optimizer.move(len(self.active), slot)
         if slot < len(self.active):
             self.active[slot] = last
@@ -147,7 +147,7 @@ class TrainingLoop:
         """
         slots = len(self.active)
         losses = torch.zeros(slots, dtype=self.stack.weights.dtype, device=self.stack.device)
-        self.stack.bind(slots)
+        self.stack.bind_gradients(slots)
         done = 0
         for part in self.budget.split(rows):
             try:
@@ -208,7 +208,7 @@ class TrainingLoop:
 
     def measure_saved(self, length: int) -> int:
         """Bytes that autograd keeps of a pass of one sequence."""
-        self.stack.bind(1)
+        self.stack.bind_gradients(1)
         packing = self._pack([PackedSequence(0, Tokens((1,) * length, 0))])
         return measure_saved_bytes(lambda: self._get_hidden(packing))
 
@@ -232,7 +232,7 @@ def _finish(ended: ActiveJob, row: Tensor, stack: LoraStack, base: AdapterBase) 
     error = explain_divergence(losses) or explain_overflow([row])
     return FitResult(
         id=job.id,
-        path=None if error else write_adapter(job.out, stack.named(row), job.config, stack.targets, base),
+        path=None if error else write_adapter(job.out, stack.get_peft_state(row), job.config, stack.targets, base),
         sequences=len(ended.sequences),
         tokens=sum(len(sequence.ids) for sequence in ended.sequences),
         steps=len(losses),
