@@ -34,8 +34,8 @@ def expand(command: Callable[..., int]) -> Callable[..., int]:
             without = [each for note in notes if isinstance(note, Without) for each in note.names]
             options |= {key: option for key, option in found.items() if key not in (*without, *options)}
         else:
-            option = _make_option(name, own.annotation, own.default, OWN_PANEL)
-            options[name], makers[name] = option or own, itemgetter(name)
+            option = _make_option(name, own.annotation, own.default, OWN_PANEL) or own
+            options[option.name], makers[name] = option, itemgetter(option.name)
 
     @wraps(command)
     def run(**values: Any) -> int:
