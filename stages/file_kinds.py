@@ -234,7 +234,7 @@ def detect_folder(path: Path) -> FileKind | None:
     return _MODEL_FOLDER if (path / "config.json").is_file() and any(file.is_file() for file in tokens) else None
 
 
-def _look_at_lines(head: bytes, name: str) -> FileKind | None:
+def _detect_by_lines(head: bytes, name: str) -> FileKind | None:
     """What the beginning of a file shows that is read for JSON lines; None where it may be lines, good or bad."""
     if kind := detect_by_bytes(head):
         return kind
@@ -262,7 +262,7 @@ def check_lines(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
         size += len(line)
         if is_object(line) or size > HEAD_BYTES or len(head) >= _HEAD_LINES:
             break
-    if kind := _look_at_lines(b"".join(line.removesuffix(b"\n") + b"\n" for line in head)[: 2 * HEAD_BYTES], name):
+    if kind := _detect_by_lines(b"".join(line.removesuffix(b"\n") + b"\n" for line in head)[: 2 * HEAD_BYTES], name):
         raise WrongFileKind(kind, name)
     yield from chain(head, rest)
 

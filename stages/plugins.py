@@ -1,7 +1,7 @@
 """Names to classes: a table of "module:Class" strings, imported when first used.
 
 Others add theirs without touching ours: `--judge mypackage.judges:Strict`. What goes wrong in a class of others is
-theirs: `Theirs` tells it with their file and line.
+theirs: `Plugin` tells it with their file and line.
 """
 
 import inspect

@@ -18,10 +18,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stages.errors import BadConfig, BadEdit, BadInput, MissingInput
+from stages.errors import BadConfig, BadEdit
 from stages.records.frozen import content_id
 from stages.records.record import Task, get_task_type, make_task
-from stages.records.strict_json import JsonObject
+from stages.records.strict_json import JsonObject, parse_json
 from stages.scoring.score import compute_accuracy, compute_bounds
 
 UNKNOWN = "unknown"  # the model, judge or way of ending that a line does not name
@@ -220,10 +220,9 @@ def _find_adapter(path: Any, folder: Path) -> Path | None:
 
 def _base_of(place: Path | None) -> str:
     """The model that an adapter directory says it was trained on; `unknown` where it does not, or is not there."""
-    from stages.models.inspection import read_object
-
-    with suppress(MissingInput, BadInput, ValueError, OSError):
-        found = read_object(place / "adapter_config.json").get("base_model_name_or_path") if place else None
+    with suppress(ValueError, OSError, AttributeError):
+        about = parse_json((place / "adapter_config.json").read_bytes()) if place else {}
+        found = about.get("base_model_name_or_path")
         return found if isinstance(found, str) and found else UNKNOWN
     return UNKNOWN
 

@@ -1,7 +1,7 @@
 """JSON as every reader of JSON understands it. What Python's reader takes beyond that is refused with a reason.
 
-`parse_json` reads one value. `parse_loosely` reads a whole document in which single entries may be bad: a Fault stands
-where something is wrong, and `settled` raises it, so that a reader can give up the entry and not the document.
+`parse_json` reads one value. `parse_loosely` reads a whole document in which single entries may be bad: a JsonFault
+stands where something is wrong, and `sanitize` raises it, so that a reader can give up the entry and not the document.
 """
 
 import json
@@ -68,10 +68,19 @@ def _make_float(digits: str) -> float | JsonFault:
 
 def _make_object(pairs: list[tuple[str, Any]]) -> JsonObject | JsonFault:
     found = dict(pairs)
+    return found if len(found) == len(pairs) else _find_repeated_key(pairs)
+
+
+def _make_strict_object(pairs: list[tuple[str, Any]]) -> JsonObject:
+    found = dict(pairs)
     if len(found) == len(pairs):
         return found
+    raise _find_repeated_key(pairs)
+
+
+def _find_repeated_key(pairs: list[tuple[str, Any]]) -> JsonFault:
     ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
-    return JsonFault(f"the key {key[:40]!r} occurs twice", found)
+    return JsonFault(f"the key {key[:40]!r} occurs twice", dict(pairs))
 
 
 def _raise_fault(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -79,7 +88,7 @@ def _raise_fault(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     def make_or_raise(found: Any) -> Any:
         value = make(found)
-        if isinstance(value, JsonFault):
+        if type(value) is JsonFault:
             raise value
         return value
 
@@ -87,7 +96,7 @@ def _raise_fault(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 STRICT_DECODER = json.JSONDecoder(  # raises the first JsonFault as it comes
-    object_pairs_hook=_raise_fault(_make_object),
+    object_pairs_hook=_make_strict_object,
     parse_int=_raise_fault(_make_integer),
     parse_float=_raise_fault(_make_float),
     parse_constant=_raise_fault(_refuse_constant),

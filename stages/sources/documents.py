@@ -155,7 +155,7 @@ def read_opened(
     lines = ending in _LINE_FILES
     if not start.strip(b"\xef\xbb\xbf \t\r\n\0") and ending != ".json":
         raise EmptySource(str(path))
-    if kind := detect_by_bytes(start) or (_look_at_first(head) if lines and not reading.columns.names else None):
+    if kind := detect_by_bytes(start) or (_detect_by_first_line(head) if lines and not reading.columns.names else None):
         raise WrongFileKind(kind, str(path))
     if (lines or any(map(is_line, head))) and not is_document(start):
         return _close_after(_load_lines(file, path, reading), close)
@@ -164,7 +164,7 @@ def read_opened(
     return _from_whole(raw, path, reading)
 
 
-def _look_at_first(head: list[bytes]) -> FileKind | None:
+def _detect_by_first_line(head: list[bytes]) -> FileKind | None:
     """What a file of lines is by its first one; None where that may be a task, or is bad."""
     try:
         first = parse_json(next(filter(bytes.strip, head)).decode("utf-8-sig"))

@@ -75,7 +75,7 @@ def open_file(path: Path, title: str, reading: ReadContext) -> Iterator[Record]:
 
 
 def _open_text(path: Path, title: str, reading: ReadContext) -> Iterator[Record]:
-    """An own text as a task. Raises Foreign for a prompt template, and for what is no text whatever its name."""
+    """An own text as a task. Raises WrongFileKind for a prompt template, and for what is no text whatever its name."""
     raw = read_bytes(path)
     kind = detect_by_bytes(raw) or (TEMPLATE if is_template(raw) else NUMBERS if _ROWS.fullmatch(raw) else None)
     if kind:
@@ -129,7 +129,7 @@ def open_stream(file: BinaryIO, name: str, reading: ReadContext) -> Iterator[Rec
 def read_folder(root: Path, reading: ReadContext, repeats: DuplicateFilter) -> Iterator[Record]:
     """The records of all files in a folder and its folders; what is left out, and what is bad, is told.
 
-    Raises Foreign for the folder of a model or an adapter, BadConfig where no file is of the split that is asked for.
+    Raises WrongFileKind for the folder of a model or an adapter, BadConfig where no file is of the split.
     """
     if kind := detect_folder(root):
         raise WrongFileKind(kind, str(root))

@@ -41,7 +41,7 @@ class Columns:
     def asks_questions(self, found: Collection[str], place: str) -> bool:
         """Whether a table with these columns asks questions.
 
-        Raises BadInput where it lacks one of the user's own columns, Columnless where no tasks can be made of it.
+        Raises BadInput where it lacks one of the user's own columns, MissingColumns where no tasks can be made of it.
         """
         self.used = True
         if missing := self._missing(found):

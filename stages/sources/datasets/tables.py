@@ -45,7 +45,7 @@ def open_table(path: Path, reading: ReadContext) -> Iterator[Record]:
 
 
 def read_rows(columns: list[str], rows: Rows, name: str, reading: ReadContext) -> Iterator[Record]:
-    """The records of rows with these columns. Raises Columnless, at once, where no task can be made of them."""
+    """The records of rows with these columns. Raises MissingColumns, at once, where no task can be made of them."""
     if twice := next((column for column in columns if column and columns.count(column) > 1), None):
         raise BadInput(f"{name}: two columns are called {twice}; rename one of them")
     if not reading.columns.asks_questions(columns, name):
@@ -148,7 +148,7 @@ def _rows_of(batches: Iterable[Any], path: Path, name: str) -> Rows:
 
 @contextmanager
 def _whole(path: Path, name: str) -> Iterator[None]:
-    """Raises Damaged for what pyarrow cannot read."""
+    """Raises DamagedFile for what pyarrow cannot read."""
     from pyarrow import ArrowException
 
     try:
