@@ -88,7 +88,7 @@ class _Group(TyperGroup):
 
 @cache
 def _load_command(name: str) -> Any:
-    """Imports a command and reads its options. Raises KeyError for an unknown one."""
+    """Import a command and reads its options. Raises KeyError for an unknown one."""
     place, does = COMMANDS[name]
     module, _, function = place.partition(":")
     app = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=_SETTINGS)
@@ -98,7 +98,7 @@ def _load_command(name: str) -> Any:
 
 
 def _guard(name: str, command: Callable[..., int]) -> Callable[..., int]:
-    """The command with `--quiet`, and with every way of ending turned into an exit code and a plain message."""
+    """Add `--quiet`, and turn every way in which the command may end into an exit code and a plain message."""
 
     @wraps(command)
     def run(*, quiet: bool = False, **options: object) -> int:
@@ -119,7 +119,7 @@ def _guard(name: str, command: Callable[..., int]) -> Callable[..., int]:
 
 
 def _refuse_infinite(command: str, options: Mapping[str, object]) -> None:
-    """Raises UsageError for infinity and nan: JSON lines, which say what was asked for, have no such number."""
+    """Raise UsageError for infinity and nan: JSON lines, which say what was asked for, have no such number."""
     for name, value in options.items():
         if isinstance(value, float) and not isfinite(value):
             flag = f"--{name.replace('_', '-')}"
@@ -127,7 +127,7 @@ def _refuse_infinite(command: str, options: Mapping[str, object]) -> None:
 
 
 def make_app() -> typer.Typer:
-    """The app with all its commands."""
+    """Build the app with all its commands."""
     app = typer.Typer(
         cls=_Group,
         help=HELP,
@@ -141,7 +141,7 @@ def make_app() -> typer.Typer:
 
 
 def _show_version(wanted: bool) -> None:
-    """Prints the version of the installed package and ends."""
+    """Print the version of the installed package and end."""
     if wanted:
         sys.stdout.write(f"seal {version_of('seal-toolkit') or 'from a checkout that is not installed'}\n")
         raise typer.Exit
@@ -170,20 +170,20 @@ def main() -> None:
 
 
 def _ensure_stderr() -> None:
-    """If stderr is closed (`2>&-`), sends it to /dev/null. stdout's own descriptor is kept for records."""
+    """If stderr is closed (`2>&-`), send it to /dev/null. stdout's own descriptor is kept for records."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
         os.dup2(sys.stderr.fileno(), 2)
 
 
 def _reduce_gc() -> None:
-    """Collects garbage less often, which saves each stage a second: what torch makes on import stays anyway."""
+    """Collect garbage less often, which saves each stage a second: what torch makes on import stays anyway."""
     gc.set_threshold(100_000, 20, 20)
     atexit.register(gc.freeze)
 
 
 def _use_reproducible_matmul() -> None:
-    """Makes MKL take each row of a matrix product the same way, however many rows there are (Intel's strict CNR).
+    """Make MKL take each row of a matrix product the same way, however many rows there are (Intel's strict CNR).
 
     One of the things that make an adapter the same to the last bit in any company (stages/checks/invariance.py). It
     costs nothing that can be measured. Must be set before torch is imported.
@@ -192,7 +192,7 @@ def _use_reproducible_matmul() -> None:
 
 
 def report_usage(error: Exception) -> int:
-    """Says in one line what is wrong with a command line, with the way to the help. Returns the exit code."""
+    """Say in one line what is wrong with a command line, with the way to the help. Return the exit code."""
     show = getattr(error, "format_message", None)
     if show is None:
         raise error

@@ -42,7 +42,7 @@ CODES: dict[type[errors.SealError], int] = {
 
 
 def code_of(error: BaseException) -> int:
-    """The exit code of an error that ended a command."""
+    """Return the exit code of an error that ended a command."""
     if isinstance(error, errors.SealError):
         return next(code for kind, code in CODES.items() if isinstance(error, kind))
     if isinstance(error, ClosedPipe | UsageError):

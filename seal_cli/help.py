@@ -14,7 +14,7 @@ class TitledCommand(TyperCommand):
     """A command whose help sorts its options under titles."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Arguments first, then the stage's own options, then those that it shares with others."""
+        """Write arguments first, then the stage's own options, then those that it shares with others."""
         params = self.get_params(ctx)
         for panel in PANELS:
             rows = [param.get_help_record(ctx) for param in params if _panel_of(param) == panel]
@@ -24,7 +24,7 @@ class TitledCommand(TyperCommand):
 
 
 def _panel_of(param: Any) -> str:
-    """The title that a parameter stands under."""
+    """Return the title that a parameter stands under."""
     if param.param_type_name == "argument":
         return _ARGUMENTS
     return LINES_PANEL if param.name == "help" else param.rich_help_panel or OWN_PANEL

@@ -32,7 +32,7 @@ def run(
     config: SftConfig = SftConfig(),
     progress: Progress = NullProgress(),
 ) -> Checkpoint:
-    """Trains on all pairs and returns the line that names the new model. Raises BadInput where there is nothing."""
+    """Train on all pairs and return the line that names the new model. Raises BadInput where there is nothing."""
     examples = [example for pair in pairs for example in pair.examples]
     if not examples:
         raise BadInput("no examples to train on: `seal filter` kept nothing (see its counts; loosen --keep)")
@@ -40,7 +40,7 @@ def run(
 
 
 class PairCheck:
-    """Raises BadLine for a pair that the model cannot learn: it is beyond its context, or no chat of its template.
+    """Check that the model can learn a pair: raises BadLine for one beyond its context, or no chat of its template.
 
     Also for a line of `seal filter` that comes twice; others may repeat what is to weigh more.
 
@@ -55,7 +55,7 @@ class PairCheck:
 
     @cached_property
     def lengths(self) -> TokenCounter:
-        """Looks at the model: without a pair nobody asks for one."""
+        """Look at the model: without a pair nobody asks for one."""
         return TokenCounter(self.model)
 
     def __call__(self, pair: TrainingPair) -> None:
@@ -82,13 +82,13 @@ class PairCheck:
             raise BadLine(str(error)) from None
 
     def blame_model(self, error: BadInput, rejected: int) -> None:
-        """Raises BadConfig where every rejected line is a chat that the model's template does not write."""
+        """Raise BadConfig where every rejected line is a chat that the model's template does not write."""
         if self.unwritten and self.unwritten == rejected:
             raise BadConfig(str(error)) from None
 
 
 def check_out(out: Path, model: str, *, overwrite: bool) -> None:
-    """Raises ExistingOutput for a folder that must or could not be replaced, or that no `seal sft` wrote."""
+    """Raise ExistingOutput for a folder that must or could not be replaced, or that no `seal sft` wrote."""
     if out.is_symlink():
         raise ExistingOutput(f"--out {out}: a symlink; give the directory itself")
     if Path(model).is_dir() and out.resolve() == Path(model).resolve():
@@ -100,7 +100,7 @@ def check_out(out: Path, model: str, *, overwrite: bool) -> None:
 
 
 def find_made(out: Path, digest: str, *, overwrite: bool) -> Checkpoint | None:
-    """The checkpoint that this very run has made before. Raises ExistingOutput for another run's.
+    """Return the checkpoint that this very run has made before. Raises ExistingOutput for another run's.
 
     What a killed run left beside it is removed.
     """

@@ -54,7 +54,7 @@ def doctor(
 
 
 def _print_finding(finding: Finding, stdout: int | None) -> Finding:
-    """Writes a line on stderr, and one of JSON where there is a descriptor for it.
+    """Write a line on stderr, and one of JSON where there is a descriptor for it.
 
     Texts, some of them from files and servers, are put on one line each and without control characters.
     """
@@ -68,5 +68,5 @@ def _print_finding(finding: Finding, stdout: int | None) -> Finding:
 
 
 def _join_lines(text: str) -> str:
-    """The text on one line, without control characters."""
+    """Put a text on one line, without control characters."""
     return " ".join(strip_control(text).split())

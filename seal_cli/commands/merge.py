@@ -53,7 +53,7 @@ def merge(
 
 
 def _read_shard(path: Path) -> stage.Shard:
-    """A shard and what its manifest says. Raises BadInput for a file that is not finished, or not as it was written."""
+    """Read a shard and its manifest. Raises BadInput for a file that is not finished, or not as it was written."""
     if not path.is_file():
         part = path.with_name(f"{path.name}.part")
         left = f"it is not finished ({part} is there: run its command again)" if part.exists() else "no such file"
@@ -70,6 +70,6 @@ def _read_shard(path: Path) -> stage.Shard:
 
 
 def _count_in(path: Path, what: str) -> int:
-    """How many input lines the shard's run has read, or rejected, as its manifest says."""
+    """Return how many input lines the shard's run has read, or rejected, as its manifest says."""
     found = manifest.read_manifest(path).get("counts", {}).get(what, 0)
     return found if isinstance(found, int) else 0

@@ -61,7 +61,7 @@ class ReportFlags:
         return {flag: path for flag, path in (("--plot", self.plot), ("--arc", self.arc)) if path}
 
     def pick_lines(self) -> Picks:
-        """The lines to show. Raises BadConfig where they would come between rows for programs on stdout."""
+        """Choose the lines to show. Raises BadConfig where they would come between rows for programs on stdout."""
         picks = Picks(self.arc, self.view, self.tasks, labelled=len(self.files) > 1)
         if self.view and self.format in ("csv", "jsonl"):
             way = f"--format {self.format} is for programs; leave one of them out"
@@ -114,14 +114,14 @@ def report(
 def _read_files(
     named: Sequence[tuple[str, Path]], flags: ReportFlags, picks: Picks, bad: Rejects
 ) -> Iterator[tuple[str, Iterator[Record]]]:
-    """(label, lines) of each file. Lines without a score will do where they are only shown."""
+    """Yield (label, lines) of each file. Lines without a score will do where they are only shown."""
     only_shown = picks.wanted and not (flags.against or flags.plot or flags.json)
     needs: tuple[Section, ...] = () if only_shown else ("score",)
     return ((label, picks.passing(label, _good_lines(path, needs, bad))) for label, path in named)
 
 
 def _good_lines(path: Path, needs: tuple[Section, ...], bad: Rejects) -> Iterator[Record]:
-    """The lines of one file that can be used, each once. Raises BadInput for the first bad one where none is good."""
+    """Yield the usable lines of a file, each once. Raises BadInput for the first bad one where none is good."""
     before, good, distinct = bad.count, 0, UniqueLines()
     records = input_records(path, needs, bad)
     for record in records:
@@ -138,7 +138,7 @@ def _good_lines(path: Path, needs: tuple[Section, ...], bad: Rejects) -> Iterato
 
 
 def _note_repeated(named: Sequence[tuple[str, Path]]) -> None:
-    """Says which file is given twice. Raises BadConfig for one that would count as two runs of one row."""
+    """Say which file is given twice. Raises BadConfig for one that would count as two runs of one row."""
     labels: dict[Path, list[str]] = {}
     for label, path in named:
         labels.setdefault(path.resolve(), []).append(label)
@@ -150,14 +150,14 @@ def _note_repeated(named: Sequence[tuple[str, Path]]) -> None:
 
 
 def _note_empty(named: Sequence[tuple[str, Path]], rows: "Sequence[ReportRow]") -> None:
-    """Says which rows have no lines."""
+    """Say which rows have no lines."""
     there = {row.label for row in rows}
     for label in dict.fromkeys(label for label, _ in named if label not in there):
         note(f"seal report: {label}: no lines in it; left out")
 
 
 def _print_table(rows: "Sequence[ReportRow]", flags: ReportFlags, stdout: int) -> None:
-    """The rows on stdout, and how those without a mean get one on stderr."""
+    """Print the rows on stdout, and on stderr how those without a mean get one."""
     table = format_rows(rows, flags.format, flags.against, width_of(stdout))
     write_stdout(stdout, table.encode("utf-8", "replace"))
     for row in rows:
@@ -166,7 +166,7 @@ def _print_table(rows: "Sequence[ReportRow]", flags: ReportFlags, stdout: int) -
 
 
 def _show(picks: Picks, stdout: int) -> None:
-    """The chosen lines on stdout, in the colours of its terminal, and the picture."""
+    """Print the chosen lines on stdout, in the colours of its terminal, and draw the picture."""
     with os.fdopen(os.dup(stdout), "w") as out:
         console = terminal(out)
         with console.capture() as shown:  # rich itself would end the process at a closed pipe
@@ -175,7 +175,7 @@ def _show(picks: Picks, stdout: int) -> None:
 
 
 def _split_labels(texts: Sequence[str]) -> list[tuple[str, Path]]:
-    """(label, path) of `LABEL=FILE`, or of `FILE`: its name without the ending, its path where names are the same."""
+    """Return (label, path) of `LABEL=FILE`, or of `FILE`: its name without the ending, or its path if not unique."""
     named = [("", "", text) if Path(text).is_file() else text.rpartition("=") for text in texts]
     stems = [Path(path).stem for _, equals, path in named if not equals]
     return [

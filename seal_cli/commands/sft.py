@@ -67,7 +67,7 @@ def sft(
 
 
 def _read_pairs(current: Run, lines: InputFlags, check: stage.PairCheck) -> list[TrainingPair]:
-    """Reads what is learned. Raises BadConfig where it is the model that no line fits."""
+    """Read what is learned. Raises BadConfig where it is the model that no line fits."""
     read = input_pairs(lines.file, current.refuse, check)
     try:
         return current.input.read(read, **lines.selection, allow_empty=lines.allow_empty)
@@ -86,7 +86,7 @@ def _find_or_train(
     *,
     overwrite: bool,
 ) -> Checkpoint:
-    """The checkpoint of this very run: of one before, or trained now."""
+    """Return the checkpoint of this very run: of one before, or trained now."""
     settings = {**current.settings, "out": None, "input": current.input.digest.hexdigest()}  # wherever the run lies
     digest = digest_of(settings)
     made = stage.find_made(out, digest, overwrite=overwrite)

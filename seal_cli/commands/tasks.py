@@ -62,7 +62,7 @@ class SourceFlags:
     title: Annotated[str | None, Doc("Of a text on stdin.", "TEXT", default="its first heading")] = None
 
     def read(self, seed: int) -> dict[str, Any]:
-        """What the stage is called with. Raises BadConfig for flags that say nothing, or too much."""
+        """Return what the stage is called with. Raises BadConfig for flags that say nothing, or too much."""
         return {
             "sample": stage.Sample(self.sample, seed, self.skip) if self.sample else None,
             "ids": read_ids(self.ids),
@@ -80,7 +80,7 @@ class SourceFlags:
         return self.sources[0] if len(self.sources) == 1 else self.sources
 
     def settings(self, wanted: dict[str, Any], selected: dict[str, Any]) -> dict[str, Any]:
-        """What the run's settings say of the sources and of what is read of them."""
+        """Return what the run's settings say of the sources and of what is read of them."""
         default = None if any(S_ISDIR(get_mode(source)) for source in self.sources) else "train"
         unusual = {name: wanted[name] for name in ("title", "config", "columns") if wanted[name]}
         return {
@@ -139,7 +139,7 @@ def tasks(
 
 
 def _read_tasks(current: Run, sources: Sequence[str], wanted: dict[str, Any], lines: InputFlags) -> list[Record]:
-    """Reads the records of all sources, and says what was left out."""
+    """Read the records of all sources, and says what was left out."""
     omissions = Omissions(current.refuse)
     found = stage.run(
         *sources,
@@ -159,7 +159,7 @@ def _read_tasks(current: Run, sources: Sequence[str], wanted: dict[str, Any], li
 
 
 def read_ids(texts: Sequence[str]) -> list[str]:
-    """The ids that are given, those in files too, each once."""
+    """Read the ids that are given, those in files too, each once."""
     found: list[str] = []
     for text in texts:
         path = Path(text)
@@ -172,7 +172,7 @@ def read_ids(texts: Sequence[str]) -> list[str]:
 
 
 def _read_columns(texts: Sequence[str]) -> dict[str, str]:
-    """The values of --column: own names by those of the layout."""
+    """Read the values of --column: own names by those of the layout."""
     found: dict[str, str] = {}
     for text in texts:
         name, equals, own = text.partition("=")
@@ -184,7 +184,7 @@ def _read_columns(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is such a file; no name that is too long for one is."""
+    """True if there is such a file; no name that is too long for one is."""
     try:
         return path.is_file()
     except OSError:

@@ -1,1 +1,1 @@
-"""Flags that several commands share: one name, one meaning, one help text."""
+"""Groups of flags: each a dataclass that a command takes as one parameter."""

@@ -33,7 +33,7 @@ class BatchFlags:
         return bool(self.emit or self.files)
 
     def check(self, run: RunFlags, *, served: bool, needs: str, unused: Mapping[str, object]) -> None:
-        """Raises for files without a server that could have answered, for what is there already, for unused flags."""
+        """Raise for files without a server that could have answered, for what is there already, for unused flags."""
         if self and not served:
             raise BadConfig(f"{'--emit-batch' if self.emit else '--from-batch'}: only with {needs}")
         if self.emit and self.files:
@@ -46,7 +46,7 @@ class BatchFlags:
             refuse_given(unused, "no server is asked")
 
     def write(self, stage: str, calls: Iterable[Call]) -> None:
-        """Writes the calls to the file of --emit-batch, complete or not at all."""
+        """Write the calls to the file of --emit-batch, complete or not at all."""
         lines = [json.dumps(line, ensure_ascii=False) for line in write_batch(calls)]
         if self.emit:
             make_folder(self.emit.parent)
@@ -54,5 +54,5 @@ class BatchFlags:
         note(f"seal {stage}: {len(lines)} calls in {self.emit}; give the answers with --from-batch")
 
     def answers(self) -> Transport | None:
-        """A transport that answers from the files; None where none were given."""
+        """Return a transport that answers from the files; None where none were given."""
         return BatchAnswers(self.files) if self.files else None

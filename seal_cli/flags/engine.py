@@ -53,7 +53,7 @@ class EngineFlags:
 
     @property
     def served(self) -> bool:
-        """Whether a server does the work."""
+        """True if a server does the work."""
         return self.name == "openai"
 
     @property
@@ -61,7 +61,7 @@ class EngineFlags:
         return self.base_url or HOSTED
 
     def check(self, *, unused: Mapping[str, object] | None = None, asks: bool = True) -> None:
-        """Raises for flags that would do nothing, and where vLLM or, if it is asked, a server's key is missing.
+        """Raise for flags that would do nothing, and where vLLM or, if it is asked, a server's key is missing.
 
         `unused`: those of a server that the judge beside it has no use for either; without a judge all of them.
         """
@@ -108,11 +108,11 @@ class ServedEngine:
 
     @property
     def chats(self) -> bool:
-        """Whether prompts are chats unless a flag says otherwise: OpenAI's own models take nothing else."""
+        """True if prompts are chats unless a flag says otherwise: OpenAI's own models take nothing else."""
         return self.url == HOSTED
 
     def choose(self, named: Collection[str], moved: str | None = None) -> str:
-        """The model: --model, or the one that all lines name."""
+        """Return the model: --model, or the one that all lines name."""
         names = sorted({plain(name) for name in named if name not in ("none", "unknown")})
         if self.model is None and len(names) != 1:
             found = f"the lines name {', '.join(names)}" if names else "the lines name none"
@@ -120,7 +120,7 @@ class ServedEngine:
         return self.model or names[0]
 
     def settings(self, model: str) -> Mapping[str, Any]:
-        """What a run's settings say of it. A server may move; what its model holds it does not say."""
+        """Return what a run's settings say of it. A server may move; what its model holds it does not say."""
         return {"engine": self.name, "model": model}
 
     def load(self, model: str, adapters: Sequence[Path] = ()) -> Engine:

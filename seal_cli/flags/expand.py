@@ -1,4 +1,4 @@
-"""Turns dataclasses into options, so that a command takes a whole group of flags as one parameter.
+"""Turn dataclasses into options, so that a command takes a whole group of flags as one parameter.
 
 A field or parameter with a Doc, and bounds beside it, becomes an option; a typer.Argument is taken as it is; a field
 with neither is no flag. A parameter of the command itself with the name of a group's option takes its place.
@@ -47,7 +47,7 @@ def expand(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def _read_group(kind: Any) -> tuple[_Options, _Make]:
-    """The options of a dataclass, and what makes one of their values. A field that was not given has its default."""
+    """Return the options of a dataclass, and what makes one of their values. What was not given has its default."""
     given, kind = (True, get_args(kind)[0]) if get_origin(kind) is Given else (False, kind)
     options, makers, hints = _Options(), dict[str, _Make](), get_type_hints(kind, include_extras=True)
     for field in fields(kind):
@@ -70,7 +70,7 @@ def _read_group(kind: Any) -> tuple[_Options, _Make]:
 
 
 def _make_option(name: str, hint: Any, default: Any, panel: str, told: str = "") -> Parameter | None:
-    """The option of a field or parameter, called like its long flag; None where nothing is noted beside its type."""
+    """Make the option of a field or parameter, called like its long flag; None where nothing stands beside its type."""
     kind, *notes = _split(hint)
     doc, low, high = ({type(note): note for note in notes}.get(each) for each in (Doc, Ge, Le))
     info: Any = next((copy(note) for note in notes if isinstance(note, ParameterInfo)), None)
@@ -94,5 +94,5 @@ def _make_option(name: str, hint: Any, default: Any, panel: str, told: str = "")
 
 
 def _split(hint: Any) -> tuple[Any, ...]:
-    """The type of an annotation, and what is noted beside it."""
+    """Return the type of an annotation, and what is noted beside it."""
     return get_args(hint) if get_origin(hint) is Annotated else (hint,)

@@ -17,7 +17,7 @@ class Given(Generic[Config]):
     values: Mapping[str, Any]
 
     def over(self, defaults: Config, **more: Any) -> Config:
-        """The defaults, with what was given instead, and `more`."""
+        """Put what was given, and `more`, over the defaults."""
         return replace(defaults, **self.values, **more)
 
 

@@ -55,7 +55,7 @@ class JudgeFlags:
     service: ServiceFlags = ServiceFlags()
 
     def check(self, *, asks: bool = True, others: Iterable[Path | None] = ()) -> None:
-        """Raises for a judge that cannot be had, or if it is asked without a key, before any model is loaded.
+        """Raise for a judge that cannot be had, or if it is asked without a key, before any model is loaded.
 
         `others`: the run's own files, none of which may be the cache.
         """
@@ -91,7 +91,7 @@ class JudgeFlags:
         return _FlaggedJudge(self, answers)
 
     def settings(self) -> str:
-        """What a run's settings say of the judge: its rules, or its server, too."""
+        """Return what a run's settings say of the judge: its rules, or its server, too."""
         if self.text in JUDGES:
             return f"{self.text}, rules {RULES_VERSION}"
         found = parse_server(self.text)

@@ -11,7 +11,7 @@ from stages.interfaces import Doc
 
 
 def offer(*values: str) -> Callable[[str], list[str]]:
-    """Completes an option's value in the shell from these."""
+    """Complete an option's value in the shell from these."""
 
     def complete(incomplete: str) -> list[str]:
         return [value for value in values if value.startswith(incomplete)]
@@ -20,13 +20,13 @@ def offer(*values: str) -> Callable[[str], list[str]]:
 
 
 def describe_field(kind: type, field: "Field[Any]") -> str:
-    """`32; ARC: 128`: a field's default by domain, of the first settings of this kind that domains have."""
+    """Return `32; ARC: 128`, a field's default by domain, of the first settings of this kind that domains have."""
     section = next(section for section, value in vars(DEFAULTS["qa"]).items() if isinstance(value, kind))
     return describe_default(section, field.name)
 
 
 def describe_default(section: str, name: str = "") -> str:
-    """`32; ARC: 128`: what a setting is where no flag says otherwise."""
+    """Return `32; ARC: 128`, what a setting is where no flag says otherwise."""
     values: dict[str, Any] = {domain: getattr(settings, section) for domain, settings in DEFAULTS.items()}
     if name:
         values = {domain: getattr(value, name) for domain, value in values.items()}

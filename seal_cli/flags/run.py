@@ -33,7 +33,7 @@ class InputFlags:
         return {"limit": self.limit, "shard": self.shard}
 
     def open_rejects(self, *others: Path | None) -> Rejects:
-        """Where bad lines go. `others`: the files that the run reads and writes, none of which may be theirs."""
+        """Open what takes bad lines. `others`: the files that the run reads and writes, none of which may be theirs."""
         return Rejects(self.rejects, strict=self.strict, most=self.max_rejects, others=(self.file, *others))
 
 

@@ -48,12 +48,12 @@ class ServiceFlags:
 
 
 def key_from(names: Sequence[str]) -> str | None:
-    """The first key that is set."""
+    """Return the first key that is set."""
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
 def connect(url: str, keys: Sequence[str], flags: ServiceFlags, *, timeout_s: float) -> Transport:
-    """A transport to a server, with the key that the environment holds for it."""
+    """Return a transport to a server, with the key that the environment holds for it."""
     from stages.services.client import Server
 
     return Server(

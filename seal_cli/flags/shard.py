@@ -13,7 +13,7 @@ Item = TypeVar("Item", bound=Record | SftExample | TrainingPair)
 
 
 def in_shard(items: Iterable[Item], shard: str) -> Iterator[Item]:
-    """The lines whose task falls to shard i of n by its id. All lines of a task stay together."""
+    """Return the lines whose task falls to shard i of n by its id. All lines of a task stay together."""
     part, _, whole = shard.partition("/")
     if not (part.isdecimal() and whole.isdecimal() and 1 <= int(part) <= int(whole)):
         raise BadConfig(f"--shard {shard}: take i/n with 1 ≤ i ≤ n, for example 1/4")

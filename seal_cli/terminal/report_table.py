@@ -14,7 +14,7 @@ Format = Literal["table", "md", "csv", "jsonl"]
 
 
 def format_rows(rows: "Sequence[ReportRow]", form: Format, against: str | None, width: int) -> str:
-    """The rows in this format; a table no wider than `width`. `against`: the row that the others are compared with."""
+    """Format the rows; a table no wider than `width`. `against`: the row that the others are compared with."""
     if form == "jsonl":
         return "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
     if form == "csv":
@@ -32,7 +32,7 @@ def _column_names(rows: "Sequence[ReportRow]", against: str | None) -> list[str]
 
 
 def _cells(row: "ReportRow", columns: list[str]) -> list[str]:
-    """The row under these columns."""
+    """Return the cells of a row under these columns."""
     found = [row.label, str(row.tasks), str(row.answers), _percent(row.mean), _span(row.low, row.high)]
     found.append(_percent(row.by_question))
     found += [str(row.runs), _percent(row.run_error)] if "runs" in columns else []

@@ -63,7 +63,7 @@ class LocalTrainer:
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     def check(self) -> None:
-        """Raises BadConfig for a trainer that there is not, and for limits that it does not have."""
+        """Raise BadConfig for a trainer that there is not, and for limits that it does not have."""
         limits = self.limits
         check_name("--trainer", self.name, TRAINERS)
         for name, limit in limits.items() if self.name == "peft" else ():
