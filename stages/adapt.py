@@ -8,14 +8,15 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge
 
 from stages.domains.base import Domain, TrainingSetup, find_domain
+from stages.domains.jobs import ExampleNames, make_adapter, make_job, make_untrained_adapter
 from stages.domains.recipe import describe_left_out, refuse_training_flags, set_up_training
 from stages.errors import BadEdit, BadLine, Untrainable
 from stages.files import hold_folder, remove_partials
-from stages.interfaces import Doc, Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
+from stages.interfaces import Doc, FitConfig, FitJob, NullProgress, Progress, Trainer, TrainingSet
 from stages.models.choice import identity_of
-from stages.records.frozen import content_id, derive_seed
+from stages.records.frozen import derive_seed
 from stages.records.plan import Plan
-from stages.records.record import Adapter, Record, Section, SelfEdit, TrainStats
+from stages.records.record import Record, Section, SelfEdit
 from stages.records.schema import Line
 from stages.records.thoughts import explain_no_answer
 from stages.sources.repeats import UniqueLines
@@ -163,7 +164,7 @@ class LinePlanner:
         self.domain, self.out, self.config = domain, out, config
         self.seeds, self.run_seed = seeds, run_seed
         self.found: dict[str, PlannedLine] = {}
-        self.distinct, self.names = UniqueLines(), _Names()
+        self.distinct, self.names = UniqueLines(), ExampleNames()
 
     def add(self, record: Record) -> None:
         """Raises BadLine for a self-edit that comes twice, and for one that its line contradicts."""
@@ -178,12 +179,12 @@ class LinePlanner:
         try:
             lesson = _lesson_of(self.domain, record)
         except (BadEdit, Unwritten, Untrainable) as error:
-            adapter = _without_training(edit, self.model, self.identity, self.config, error)
+            adapter = make_untrained_adapter(edit, self.model, self.identity, self.config, error)
             return {adapter.id: PlannedLine(bare, line=bare.grow(adapter=adapter))}
         own = [
             derive_seed(self.run_seed, edit.get_content_id(record.task.id), replica) for replica in range(self.seeds)
         ]
-        jobs = (_make_job(edit, lesson, self.identity, self.config, seed, self.out, self.names) for seed in own)
+        jobs = (make_job(edit, lesson, self.identity, self.config, seed, self.out, self.names) for seed in own)
         return {job.id: PlannedLine(bare, job) for job in jobs}
 
 
@@ -216,7 +217,7 @@ def run(
         remove_partials(folder, jobs.keys())
     for result in trainer.fit(list(jobs.values()), progress):
         job = jobs.pop(result.id)
-        yield chosen[result.id].record.grow(adapter=_make_adapter(job, trainer.model, result))
+        yield chosen[result.id].record.grow(adapter=make_adapter(job, trainer.model, result))
     if jobs:
         raise RuntimeError(f"the trainer gave no result for {len(jobs)} jobs, the first is {next(iter(jobs))}")
 
@@ -250,76 +251,3 @@ def _edit_of(record: Record) -> SelfEdit:
     if record.edit is None:
         raise BadLine(f"task {record.task.id} has no edit (run `seal generate` first)")
     return record.edit
-
-
-class _Names:
-    """What an adapter's id has of its examples, worked out once for lessons that share them."""
-
-    def __init__(self) -> None:
-        self.known: dict[int, tuple[tuple[Example, ...], object]] = {}  # kept, so that no other gets the number
-
-    def of(self, lesson: TrainingSet) -> object:
-        """The examples themselves; of one that chooses hyper-parameters, whose rows are many, a digest."""
-        if id(lesson.examples) not in self.known:
-            every = [_identity(example) for example in lesson.examples]
-            self.known[id(lesson.examples)] = lesson.examples, content_id(every) if lesson.chosen else every
-        return self.known[id(lesson.examples)][1]
-
-
-def _make_job(
-    edit: SelfEdit, lesson: TrainingSet, base: str, config: FitConfig, seed: int, out: Path, names: _Names
-) -> FitJob:
-    own = replace(config, **lesson.chosen)
-    job_id = content_id(edit.id, base, seed, asdict(own), names.of(lesson))
-    return FitJob(job_id, lesson, own, seed, out / job_id)
-
-
-def _identity(example: Example) -> Mapping[str, object]:
-    text = {"prompt": example.prompt, "completion": example.completion}
-    return {**text, "whole": True} if example.loss_on_prompt else text
-
-
-def _fit_of(job: FitJob) -> dict[str, object]:
-    """Every hyper-parameter used; of examples with prompts also whether these were chats."""
-    prompt = job.lesson.examples[0].prompt if job.lesson.examples else ""  # a lesson's are all of one kind
-    return {**asdict(job.config), **({"chat": not isinstance(prompt, str)} if prompt else {})}
-
-
-def _make_adapter(job: FitJob, model: str, result: FitResult) -> Adapter:
-    return Adapter(
-        id=job.id,
-        seed=job.seed,
-        model=model,
-        path=None if result.path is None else str(result.path),
-        fit=_fit_of(job),
-        train=None if result.error else _stats(result),
-        fault="training" if result.error else None,
-        error=result.error,
-    )
-
-
-def _stats(result: FitResult) -> TrainStats:
-    return TrainStats(
-        sequences=result.sequences,
-        tokens=result.tokens,
-        steps=result.steps,
-        loss_first=result.loss_first,
-        loss_last=result.loss_last,
-    )
-
-
-def _without_training(
-    edit: SelfEdit, model: str, base: str, config: FitConfig, error: BadEdit | Unwritten | Untrainable
-) -> Adapter:
-    """Whose fault it is decides the reward: a self-edit that cannot be used is worth 0, one that never came nothing."""
-    chosen = {"learning_rate": edit.chosen.learning_rate, "epochs": edit.chosen.epochs} if edit.chosen else {}
-    return Adapter(
-        id=content_id(edit.id, base, "unreadable"),
-        seed=0,
-        model=model,
-        path=None,
-        fit={**asdict(config), **chosen},
-        train=None,
-        fault="edit" if isinstance(error, BadEdit) else "training",
-        error=str(error),
-    )

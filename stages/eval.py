@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from stages.domains.base import Domain, GradableAnswer, Query, Voting, find_domain
+from stages.domains.asking import Answered, collect_answers, list_keyed_requests
+from stages.domains.base import Domain, GradableAnswer, find_domain
 from stages.domains.recipe import answered_chat, refuse_flags
+from stages.domains.score_lines import Graded, make_score_line, read_baseline
 from stages.errors import BadLine
 from stages.interfaces import (
     ANSWERING,
@@ -19,31 +21,24 @@ from stages.interfaces import (
     NullProgress,
     Progress,
     Prompt,
-    Request,
     Sampling,
     note_cut_off,
 )
-from stages.judges.base import Judge, Verdict
+from stages.judges.base import Judge
 from stages.judges.fallback import FallbackJudge
-from stages.records.frozen import content_id
 from stages.records.plan import Plan
-from stages.records.record import Adapter, Answer, GridAnswer, Record, Section, Task
+from stages.records.record import Record, Section
 from stages.scoring.grading import get_owner_id, grade_groups, grade_without_judge
 from stages.scoring.pending import (
     NO_ANSWERS,
     AnswerKey,
     PendingLines,
-    get_adapter_key,
     get_baseline_key,
-    list_missing_keys,
 )
-from stages.scoring.score import make_score
 from stages.services.reports import report_engine, report_judge
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded
 from stages.work import PART, EngineSource, JudgeSource, Listing, Source, WholeSource, Work, describe_plan
-
-Queries = Mapping[str, Sequence[Query]]  # by the task's id
 
 
 @dataclass(frozen=True)
@@ -156,23 +151,6 @@ class _Examiner:
         yield from report_judge(self.judge)
 
 
-@dataclass(frozen=True)
-class Graded:
-    """The replies of one owner, and the verdicts on them, in the same order."""
-
-    replies: tuple[GradableAnswer, ...]
-    verdicts: tuple[Verdict, ...]
-
-
-@dataclass(frozen=True)
-class Answered:
-    """All answers of one owner: an adapter, or the plain model for a task."""
-
-    owner: AnswerKey
-    task: Task
-    completions: tuple[Completion, ...]  # in the order of the task's queries
-
-
 def plan(records: Iterable[Record]) -> Plan:
     """A line for each line that is read. One that lacks an answer, which the engine failed to give, is made again."""
     wanted = {get_owner_id(record): record.grow(score=None) for record in records}
@@ -216,9 +194,9 @@ def run(
     lines, named = [_without_lost(line, lost) for line in there], {get_owner_id(line): line.adapter for line in there}
     queries = {line.task.id: list(domain.queries(line.task, in_context=in_context, chat=chat)) for line in lines}
     done: dict[AnswerKey, Graded] = {
-        get_baseline_key(line): graded for line in known if (graded := _baseline_of(line)) is not None
+        get_baseline_key(line): graded for line in known if (graded := read_baseline(line)) is not None
     }
-    requests = list(_requests(lines, queries, sampling, done))
+    requests = list(list_keyed_requests(lines, queries, sampling, done))
     keys_of = {request.id: key for key, request in requests}
     progress.expect(len(requests), "requests")
     completions = engine.sample([request for _, request in requests], MappedProgress(progress, keys_of))
@@ -229,13 +207,13 @@ def run(
 
     if not domain.judge:
         completions = _then(completions, lambda: progress.set_phase("judging"))
-    found = ((each.owner, replies(each)) for each in _collect_answers(lines, queries, done, completions))
+    found = ((each.owner, replies(each)) for each in collect_answers(lines, queries, done, completions))
     groups = (((owner, said), [reply.item for reply in said]) for owner, said in found)
     waiting, judge_name = PendingLines(lines, done), domain.judge or judge.name
 
     def score_ready(owner: AnswerKey) -> Iterator[Record]:
         for line in waiting.ready(owner):
-            made = _line(line, done, engine.model, judge_name)
+            made = make_score_line(line, done, engine.model, judge_name)
             yield made.grow(adapter=named[get_owner_id(line)])
 
     yield from score_ready(NO_ANSWERS)
@@ -254,23 +232,6 @@ def _then(completions: Iterable[Completion], work: Callable[[], object]) -> Iter
     """The same, and behind the last one some work."""
     yield from completions
     work()
-
-
-def _baseline_of(line: Record) -> Graded | None:
-    """The plain model's answers to the task's questions, if a finished score line holds all of them."""
-    answers = line.score.answers if line.score and line.adapter else ()
-    if not answers or any(answer.baseline_prediction is None for answer in answers):
-        return None
-    verdicts = [Verdict(answer.baseline_correct, None) for answer in answers]
-    replies = [
-        GradableAnswer(answer.id, answer.baseline_prediction, verdict, _baseline_poll(answer))
-        for answer, verdict in zip(answers, verdicts, strict=True)
-    ]
-    return Graded(tuple(replies), tuple(verdicts))
-
-
-def _baseline_poll(answer: Answer) -> Voting | None:
-    return Voting(answer.baseline_attempts) if isinstance(answer, GridAnswer) else None
 
 
 def check(lines: Iterable[Record], domain: Domain) -> None:
@@ -310,82 +271,3 @@ def list_adapters(lines: Iterable[Record]) -> Iterator[tuple[Path, str]]:
     for line in lines:
         if line.adapter and line.adapter.path:
             yield Path(line.adapter.path), line.adapter.model
-
-
-def _request_id(owner: AnswerKey, query: Query) -> str:
-    """Ids of tasks, adapters and questions hold whatever people like."""
-    return content_id(*owner, query.id)
-
-
-def _requests(
-    lines: Sequence[Record], queries: Queries, sampling: Sampling, known: Collection[AnswerKey]
-) -> Iterator[tuple[str, Request]]:
-    """(key of the line, request): the baseline's questions before the first line of each task, then each adapter's."""
-    asked = set(known)
-    for line in lines:
-        for owner in list_missing_keys(line, asked):
-            path = (
-                Path(line.adapter.path)
-                if owner == get_adapter_key(line) and line.adapter and line.adapter.path
-                else None
-            )
-            for query in queries[line.task.id]:
-                yield get_owner_id(line), Request(_request_id(owner, query), query.prompt, sampling, path)
-        asked.add(get_baseline_key(line))
-
-
-def _collect_answers(
-    lines: Sequence[Record], queries: Queries, known: Collection[AnswerKey], completions: Iterable[Completion]
-) -> Iterator[Answered]:
-    """Each owner's answers as soon as the last of them has come."""
-    tasks = {owner: line.task for line in lines for owner in list_missing_keys(line, known)}
-    missing = {owner: len(queries[task.id]) for owner, task in tasks.items()}
-    places = {_request_id(owner, query): owner for owner, task in tasks.items() for query in queries[task.id]}
-    texts: dict[str, Completion] = {}
-    for completion in completions:
-        texts[completion.id] = completion
-        owner = places[completion.id]
-        missing[owner] -= 1
-        if not missing[owner]:
-            task = tasks[owner]
-            own = (texts.pop(_request_id(owner, query)) for query in queries[task.id])
-            yield Answered(owner, task, tuple(own))
-
-
-def _line(line: Record, done: Mapping[AnswerKey, Graded], model: str, judge_name: str) -> Record:
-    """The line with its score. Without an adapter the value is the plain model's accuracy; there is no baseline."""
-    baseline, adapter = done[get_baseline_key(line)], line.adapter
-    if adapter is None:
-        answers = [_answer(*own, None) for own in _pairs(baseline)]
-    else:
-        own = _lost(baseline, adapter) if adapter.path is None else done[get_adapter_key(line)]
-        both = zip(_pairs(own), _pairs(baseline), strict=True)
-        answers = [_answer(*now, before) for now, before in both]
-    return line.grow(score=make_score(answers, model=model, judge=judge_name))
-
-
-def _pairs(graded: Graded) -> Iterator[tuple[GradableAnswer, Verdict]]:
-    return zip(graded.replies, graded.verdicts, strict=True)
-
-
-def _lost(baseline: Graded, adapter: Adapter) -> Graded:
-    """What stands for the answers of an adapter that there is not: wrong if that is the self-edit's fault."""
-    verdict = Verdict(False if adapter.fault == "edit" else None, adapter.error)
-    said = [replace(reply, prediction=None, poll=reply.poll and Voting()) for reply in baseline.replies]
-    return Graded(tuple(said), (verdict,) * len(said))
-
-
-def _answer(reply: GradableAnswer, verdict: Verdict, before: tuple[GradableAnswer, Verdict] | None) -> Answer:
-    found = {
-        "id": reply.id,
-        "prediction": reply.prediction,
-        "correct": verdict.correct,
-        "reason": verdict.reason,
-        "baseline_prediction": before[0].prediction if before else None,
-        "baseline_correct": before[1].correct if before else None,
-    }
-    if reply.poll is None:
-        return Answer.model_validate(found)
-    tried = before[0].poll.attempts if before and before[0].poll else ()
-    poll = {"attempts": reply.poll.attempts, "votes": reply.poll.votes, "baseline_attempts": tried}
-    return GridAnswer.model_validate({**found, **poll})

@@ -7,51 +7,25 @@ from typing import Any
 
 from stages.domains.base import Domain, find_domain
 from stages.domains.recipe import refuse_asking, refuse_writing
-from stages.errors import BadEdit, BadInput
-from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, Request, Sampling, note_cut_off
+from stages.domains.writing import (
+    EditRequest,
+    Writing,
+    list_requests,
+    make_edit,
+    make_edit_key,
+    make_next_request,
+    unique_tasks,
+    write_fixed_edits,
+)
+from stages.interfaces import Engine, NullProgress, Progress, Request, Sampling, note_cut_off
 from stages.models.choice import identity_of
-from stages.records.frozen import content_id, derive_seed
 from stages.records.plan import Plan
-from stages.records.record import Record, Section, SelfEdit, Task
-from stages.records.thoughts import explain_no_answer, extract_answer
+from stages.records.record import Record, Section
 from stages.scoring.duplicates import EditTracker, is_written
 from stages.services.reports import report_engine
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded
 from stages.work import PART, EngineSource, Listing, Source, WholeSource, Work, describe_plan
-
-_BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
-
-
-@dataclass(frozen=True)
-class Writing:
-    """How self-edits are asked for.
-
-    `retries`: how often a self-edit that cannot be read is asked for again; the last one counts. `unique`: so is one
-    that chooses what an earlier sample of its task chose, and in the end it is left out. `structured`: the engine may
-    write nothing but what the domain's schema allows.
-    """
-
-    domain: Domain
-    template: str = "implications"
-    samples: int = 5  # SEAL App. B: k = 5
-    sampling: Sampling = Sampling()
-    chat: bool = False
-    retries: int = 0
-    unique: bool = False
-    structured: bool = False
-    identity: str | None = None  # what tells the model from others in ids, if its name does not
-
-    def prompt(self, task: Task) -> Prompt:
-        """Raises BadConfig for an unknown template."""
-        return self.domain.edit_prompt(task, self.template, chat=self.chat)
-
-    def request(self, task: Task, sample: int, attempt: int, prompt: Prompt) -> Request:
-        """The request for a sample of a task; another attempt has another seed."""
-        seed = derive_seed(self.sampling.seed, task.id, sample)
-        own = derive_seed(seed, task.id, attempt) if attempt else seed
-        schema = self.domain.schema() if self.structured else None
-        return Request(_key_of(task, sample), prompt, replace(self.sampling, seed=own), schema=schema)
 
 
 @dataclass(frozen=True)
@@ -165,34 +139,17 @@ def plan(records: Iterable[Record], *, samples: int, unique: bool = False) -> Pl
 
     `unique`: samples that repeat another may be left out.
     """
-    tasks = {_key_of(line.task, sample): line for line in _unique_tasks(records) for sample in range(samples)}
+    tasks = {make_edit_key(line.task, sample): line for line in unique_tasks(records) for sample in range(samples)}
     return Plan("edit", tasks, line_key, is_written, optional=unique, unit_of=_task_of if unique else None)
 
 
 def line_key(line: Record) -> str:
-    return _key_of(line.task, line.edit.sample if line.edit else 0)
+    return make_edit_key(line.task, line.edit.sample if line.edit else 0)
 
 
 def _task_of(key: str) -> str:
     """The task of a key."""
     return key.rpartition("/")[0]
-
-
-def _key_of(task: Task, sample: int) -> str:
-    return f"{task.id}/{sample}"
-
-
-@dataclass(frozen=True)
-class EditRequest:
-    """A self-edit that is to be written: which sample of which task, and the request for it."""
-
-    line: Record
-    sample: int
-    request: Request
-
-    @property
-    def task(self) -> Task:
-        return self.line.task
 
 
 def run(
@@ -209,7 +166,7 @@ def run(
     `seen` knows the choices of finished lines, which others must not repeat where `writing` is unique, and counts.
     """
     seen = seen or EditTracker()
-    waiting, lost = list(_list_requests(records, writing, keys)), set[str]()
+    waiting, lost = list(list_requests(records, writing, keys)), set[str]()
     for attempt in range(writing.retries + 1):
         again = []
         for sought, line in _order_by_task(_ask(waiting, engine, writing, progress), waiting, writing.unique):
@@ -224,7 +181,7 @@ def run(
         if not again:
             return
         progress.note(f"{len(again)} self-edits are asked for again")
-        waiting = [_ask_again(sought, writing, attempt + 1) for sought in again]
+        waiting = [make_next_request(sought, writing, attempt + 1) for sought in again]
 
 
 def _ask(
@@ -236,7 +193,7 @@ def _ask(
     completions = engine.sample([sought.request for sought in asked.values()], progress)
     for completion in note_cut_off(completions, progress, "self-edits"):
         sought = asked.pop(completion.id)
-        yield sought, sought.line.grow(edit=_make_edit(sought, completion, engine.model, writing))
+        yield sought, sought.line.grow(edit=make_edit(sought, completion, engine.model, writing))
     if asked:
         raise RuntimeError(f"the engine gave no completion for {len(asked)} requests, the first is {next(iter(asked))}")
 
@@ -264,50 +221,7 @@ def _order_by_task(
 
 def requests(records: Iterable[Record], writing: Writing) -> Iterator[Request]:
     """What an engine would be asked at first, without asking it."""
-    return (sought.request for sought in _list_requests(records, writing, None))
-
-
-def _list_requests(records: Iterable[Record], writing: Writing, keys: Collection[str] | None) -> Iterator[EditRequest]:
-    for line in _unique_tasks(records):
-        prompt = writing.prompt(line.task)
-        for sample in range(writing.samples):
-            if keys is None or _key_of(line.task, sample) in keys:
-                yield EditRequest(line, sample, writing.request(line.task, sample, 0, prompt))
-
-
-def _ask_again(sought: EditRequest, writing: Writing, attempt: int) -> EditRequest:
-    request = writing.request(sought.task, sought.sample, attempt, sought.request.prompt)
-    return replace(sought, request=request)
-
-
-def _make_edit(sought: EditRequest, completion: Completion, model: str, writing: Writing) -> SelfEdit:
-    prompt, chosen, error = sought.request.prompt, None, completion.error
-    said = extract_answer(completion.text, completion.finish)
-    if error is None and said is None:
-        error = explain_no_answer(completion.finish)
-    elif error is None and said is not None:
-        try:
-            chosen = writing.domain.read_choice(said)
-        except BadEdit as bad:
-            error = str(bad)
-    return SelfEdit(
-        id=content_id(sought.task.id, writing.identity or model, writing.template, sought.sample, completion.text),
-        sample=sought.sample,
-        model=model,
-        template=writing.template,
-        prompt=prompt if isinstance(prompt, str) else tuple(prompt),  # type: ignore[arg-type]
-        completion=completion.text,
-        finish=completion.finish,
-        tokens=completion.tokens,
-        sampling=_sampling(sought.request),
-        error=error,
-        chosen=chosen,
-    )
-
-
-def _sampling(request: Request) -> dict[str, Any]:
-    found = asdict(request.sampling)
-    return {**found, "structured": True} if request.schema else found
+    return (sought.request for sought in list_requests(records, writing, None))
 
 
 def settings(writing: Writing) -> Mapping[str, Any]:
@@ -315,30 +229,6 @@ def settings(writing: Writing) -> Mapping[str, Any]:
     ways = {"retries": writing.retries, "unique": writing.unique, "structured": writing.structured}
     given = {name: value for name, value in ways.items() if value}
     return {"k": writing.samples, "chat": writing.chat, "sampling": asdict(writing.sampling), **given}
-
-
-def write_fixed_edits(
-    records: Iterable[Record], domain: Domain, template: str, text: str, *, keys: Collection[str] | None = None
-) -> Iterator[Record]:
-    """The same self-edit for every task, which no model wrote: passage-only is an empty one, the oracle a human's."""
-    for line in _unique_tasks(records):
-        task = line.task
-        if keys is not None and _key_of(task, 0) not in keys:
-            continue
-        edit = SelfEdit(
-            id=content_id(task.id, template, text) if text else content_id(task.id, template),
-            sample=0,
-            model=_BY_HAND,
-            template=template,
-            prompt="",
-            completion=text,
-            finish="stop",
-            tokens=0,
-            sampling={},
-            error=None,
-            chosen=domain.read_choice(text),
-        )
-        yield line.grow(edit=edit)
 
 
 def names_fixed_edit(template: str | None) -> bool:
@@ -358,17 +248,5 @@ class Writable:
 
 def check_template(records: Iterable[Record], writing: Writing) -> None:
     """Raises for an unknown template before a model is loaded."""
-    for line in islice(_unique_tasks(records), 1):
+    for line in islice(unique_tasks(records), 1):
         writing.prompt(line.task)
-
-
-def _unique_tasks(records: Iterable[Record]) -> Iterator[Record]:
-    """A line for each task, with the meta of its first. Raises BadInput for two tasks that share an id."""
-    seen: dict[str, Task] = {}
-    for record in records:
-        task = record.task
-        if task.id not in seen:
-            seen[task.id] = task
-            yield Record(task=task, meta=record.meta)
-        elif seen[task.id] != task:
-            raise BadInput(f"two different tasks have the id {task.id}; give each its own")

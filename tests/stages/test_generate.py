@@ -9,8 +9,8 @@ import pytest
 from stages import generate
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import NO_EDIT, QA
+from stages.domains.writing import Writing, write_fixed_edits
 from stages.errors import BadConfig, BadInput
-from stages.generate import Writing
 from stages.interfaces import Completion, NullProgress, Progress, Request, Sampling
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, SelfEdit
@@ -79,7 +79,7 @@ def test_two_different_tasks_with_one_id_are_refused() -> None:
     with pytest.raises(BadInput, match=words):
         list(generate.run([ADA, other], Backwards(name_and_sample), Writing(QA())))
     with pytest.raises(BadInput, match=words):
-        list(generate.write_fixed_edits([ADA, ADA, other], QA(), NO_EDIT, ""))
+        list(write_fixed_edits([ADA, ADA, other], QA(), NO_EDIT, ""))
 
 
 def test_every_sample_has_its_own_seed_and_other_tasks_do_not_change_it() -> None:
@@ -103,7 +103,7 @@ def test_a_chat_prompt_is_kept_as_messages() -> None:
 
 
 def test_the_passage_only_baseline_is_one_empty_edit_per_task() -> None:
-    records = list(generate.write_fixed_edits([ADA, ADA, BO], QA(), NO_EDIT, ""))
+    records = list(write_fixed_edits([ADA, ADA, BO], QA(), NO_EDIT, ""))
     assert [(record.task.title, record.edit.completion) for record in records if record.edit] == [
         ("Ada", ""),
         ("Bo", ""),
@@ -222,7 +222,7 @@ def test_only_structured_requests_have_a_schema() -> None:
 
 
 def test_a_humans_self_edit_is_a_line_too() -> None:
-    (line,) = generate.write_fixed_edits([MIRROR, MIRROR], Arc(), "oracle", a_choice("basic"))
+    (line,) = write_fixed_edits([MIRROR, MIRROR], Arc(), "oracle", a_choice("basic"))
     assert line.edit is not None
     assert (line.edit.model, line.edit.template, line.edit.prompt) == ("none", "oracle", "")
     assert line.edit.chosen is not None and line.edit.chosen.tools == ("basic",)
@@ -265,7 +265,7 @@ def test_an_engine_that_loses_a_request_is_a_bug_also_where_lines_may_be_left_ou
 
 
 def test_a_killed_run_by_hand_goes_on_with_what_is_missing() -> None:
-    lines = list(generate.write_fixed_edits([MIRROR, OTHER], Arc(), "oracle", a_choice(), keys={"other/0"}))
+    lines = list(write_fixed_edits([MIRROR, OTHER], Arc(), "oracle", a_choice(), keys={"other/0"}))
     assert [line.task.id for line in lines] == ["other"]
 
 

@@ -1,0 +1,81 @@
+"""Training jobs of self-edits, and the adapter sections that come of them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from stages.errors import BadEdit
+from stages.interfaces import Example, FitConfig, FitJob, FitResult, TrainingSet
+from stages.records.frozen import content_id
+from stages.records.record import Adapter, SelfEdit, TrainStats
+
+
+class ExampleNames:
+    """What an adapter's id has of its examples, worked out once for lessons that share them."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[tuple[Example, ...], object]] = {}  # kept, so that no other gets the number
+
+    def of(self, lesson: TrainingSet) -> object:
+        """The examples themselves; of one that chooses hyper-parameters, whose rows are many, a digest."""
+        if id(lesson.examples) not in self.known:
+            every = [_identity(example) for example in lesson.examples]
+            self.known[id(lesson.examples)] = lesson.examples, content_id(every) if lesson.chosen else every
+        return self.known[id(lesson.examples)][1]
+
+
+def make_job(
+    edit: SelfEdit, lesson: TrainingSet, base: str, config: FitConfig, seed: int, out: Path, names: ExampleNames
+) -> FitJob:
+    own = replace(config, **lesson.chosen)
+    job_id = content_id(edit.id, base, seed, asdict(own), names.of(lesson))
+    return FitJob(job_id, lesson, own, seed, out / job_id)
+
+
+def _identity(example: Example) -> Mapping[str, object]:
+    text = {"prompt": example.prompt, "completion": example.completion}
+    return {**text, "whole": True} if example.loss_on_prompt else text
+
+
+def _fit_of(job: FitJob) -> dict[str, object]:
+    """Every hyper-parameter used; of examples with prompts also whether these were chats."""
+    prompt = job.lesson.examples[0].prompt if job.lesson.examples else ""  # a lesson's are all of one kind
+    return {**asdict(job.config), **({"chat": not isinstance(prompt, str)} if prompt else {})}
+
+
+def make_adapter(job: FitJob, model: str, result: FitResult) -> Adapter:
+    return Adapter(
+        id=job.id,
+        seed=job.seed,
+        model=model,
+        path=None if result.path is None else str(result.path),
+        fit=_fit_of(job),
+        train=None if result.error else _stats(result),
+        fault="training" if result.error else None,
+        error=result.error,
+    )
+
+
+def _stats(result: FitResult) -> TrainStats:
+    return TrainStats(
+        sequences=result.sequences,
+        tokens=result.tokens,
+        steps=result.steps,
+        loss_first=result.loss_first,
+        loss_last=result.loss_last,
+    )
+
+
+def make_untrained_adapter(edit: SelfEdit, model: str, base: str, config: FitConfig, error: ValueError) -> Adapter:
+    """Whose fault it is decides the reward: a self-edit that cannot be used is worth 0, one that never came nothing."""
+    chosen = {"learning_rate": edit.chosen.learning_rate, "epochs": edit.chosen.epochs} if edit.chosen else {}
+    return Adapter(
+        id=content_id(edit.id, base, "unreadable"),
+        seed=0,
+        model=model,
+        path=None,
+        fit={**asdict(config), **chosen},
+        train=None,
+        fault="edit" if isinstance(error, BadEdit) else "training",
+        error=str(error),
+    )

@@ -1,0 +1,74 @@
+"""Score lines made of graded answers: an adapter's beside those of the plain model."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from stages.domains.base import GradableAnswer, Voting
+from stages.judges.base import Verdict
+from stages.records.record import Adapter, Answer, GridAnswer, Record
+from stages.scoring.pending import AnswerKey, get_adapter_key, get_baseline_key
+from stages.scoring.score import make_score
+
+
+@dataclass(frozen=True)
+class Graded:
+    """The replies of one owner, and the verdicts on them, in the same order."""
+
+    replies: tuple[GradableAnswer, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+def read_baseline(line: Record) -> Graded | None:
+    """The plain model's answers to the task's questions, if a finished score line holds all of them."""
+    answers = line.score.answers if line.score and line.adapter else ()
+    if not answers or any(answer.baseline_prediction is None for answer in answers):
+        return None
+    verdicts = [Verdict(answer.baseline_correct, None) for answer in answers]
+    replies = [
+        GradableAnswer(answer.id, answer.baseline_prediction, verdict, _baseline_poll(answer))
+        for answer, verdict in zip(answers, verdicts, strict=True)
+    ]
+    return Graded(tuple(replies), tuple(verdicts))
+
+
+def _baseline_poll(answer: Answer) -> Voting | None:
+    return Voting(answer.baseline_attempts) if isinstance(answer, GridAnswer) else None
+
+
+def make_score_line(line: Record, done: Mapping[AnswerKey, Graded], model: str, judge_name: str) -> Record:
+    """The line with its score. Without an adapter the value is the plain model's accuracy; there is no baseline."""
+    baseline, adapter = done[get_baseline_key(line)], line.adapter
+    if adapter is None:
+        answers = [_answer(*own, None) for own in _pairs(baseline)]
+    else:
+        own = _lost(baseline, adapter) if adapter.path is None else done[get_adapter_key(line)]
+        both = zip(_pairs(own), _pairs(baseline), strict=True)
+        answers = [_answer(*now, before) for now, before in both]
+    return line.grow(score=make_score(answers, model=model, judge=judge_name))
+
+
+def _pairs(graded: Graded) -> Iterator[tuple[GradableAnswer, Verdict]]:
+    return zip(graded.replies, graded.verdicts, strict=True)
+
+
+def _lost(baseline: Graded, adapter: Adapter) -> Graded:
+    """What stands for the answers of an adapter that there is not: wrong if that is the self-edit's fault."""
+    verdict = Verdict(False if adapter.fault == "edit" else None, adapter.error)
+    said = [replace(reply, prediction=None, poll=reply.poll and Voting()) for reply in baseline.replies]
+    return Graded(tuple(said), (verdict,) * len(said))
+
+
+def _answer(reply: GradableAnswer, verdict: Verdict, before: tuple[GradableAnswer, Verdict] | None) -> Answer:
+    found = {
+        "id": reply.id,
+        "prediction": reply.prediction,
+        "correct": verdict.correct,
+        "reason": verdict.reason,
+        "baseline_prediction": before[0].prediction if before else None,
+        "baseline_correct": before[1].correct if before else None,
+    }
+    if reply.poll is None:
+        return Answer.model_validate(found)
+    tried = before[0].poll.attempts if before and before[0].poll else ()
+    poll = {"attempts": reply.poll.attempts, "votes": reply.poll.votes, "baseline_attempts": tried}
+    return GridAnswer.model_validate({**found, **poll})

@@ -1,0 +1,141 @@
+"""How self-edits are asked for, and how they are written down."""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from stages.domains.base import Domain
+from stages.errors import BadEdit, BadInput
+from stages.interfaces import Completion, Prompt, Request, Sampling
+from stages.records.frozen import content_id, derive_seed
+from stages.records.record import Record, SelfEdit, Task
+from stages.records.thoughts import explain_no_answer, extract_answer
+
+_BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How self-edits are asked for.
+
+    `retries`: how often a self-edit that cannot be read is asked for again; the last one counts. `unique`: so is one
+    that chooses what an earlier sample of its task chose, and in the end it is left out. `structured`: the engine may
+    write nothing but what the domain's schema allows.
+    """
+
+    domain: Domain
+    template: str = "implications"
+    samples: int = 5  # SEAL App. B: k = 5
+    sampling: Sampling = Sampling()
+    chat: bool = False
+    retries: int = 0
+    unique: bool = False
+    structured: bool = False
+    identity: str | None = None  # what tells the model from others in ids, if its name does not
+
+    def prompt(self, task: Task) -> Prompt:
+        """Raises BadConfig for an unknown template."""
+        return self.domain.edit_prompt(task, self.template, chat=self.chat)
+
+    def request(self, task: Task, sample: int, attempt: int, prompt: Prompt) -> Request:
+        """The request for a sample of a task; another attempt has another seed."""
+        seed = derive_seed(self.sampling.seed, task.id, sample)
+        own = derive_seed(seed, task.id, attempt) if attempt else seed
+        schema = self.domain.schema() if self.structured else None
+        return Request(make_edit_key(task, sample), prompt, replace(self.sampling, seed=own), schema=schema)
+
+
+def make_edit_key(task: Task, sample: int) -> str:
+    return f"{task.id}/{sample}"
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """A self-edit that is to be written: which sample of which task, and the request for it."""
+
+    line: Record
+    sample: int
+    request: Request
+
+    @property
+    def task(self) -> Task:
+        return self.line.task
+
+
+def list_requests(records: Iterable[Record], writing: Writing, keys: Collection[str] | None) -> Iterator[EditRequest]:
+    for line in unique_tasks(records):
+        prompt = writing.prompt(line.task)
+        for sample in range(writing.samples):
+            if keys is None or make_edit_key(line.task, sample) in keys:
+                yield EditRequest(line, sample, writing.request(line.task, sample, 0, prompt))
+
+
+def make_next_request(sought: EditRequest, writing: Writing, attempt: int) -> EditRequest:
+    request = writing.request(sought.task, sought.sample, attempt, sought.request.prompt)
+    return replace(sought, request=request)
+
+
+def make_edit(sought: EditRequest, completion: Completion, model: str, writing: Writing) -> SelfEdit:
+    prompt, chosen, error = sought.request.prompt, None, completion.error
+    said = extract_answer(completion.text, completion.finish)
+    if error is None and said is None:
+        error = explain_no_answer(completion.finish)
+    elif error is None and said is not None:
+        try:
+            chosen = writing.domain.read_choice(said)
+        except BadEdit as bad:
+            error = str(bad)
+    return SelfEdit(
+        id=content_id(sought.task.id, writing.identity or model, writing.template, sought.sample, completion.text),
+        sample=sought.sample,
+        model=model,
+        template=writing.template,
+        prompt=prompt if isinstance(prompt, str) else tuple(prompt),  # type: ignore[arg-type]
+        completion=completion.text,
+        finish=completion.finish,
+        tokens=completion.tokens,
+        sampling=_sampling(sought.request),
+        error=error,
+        chosen=chosen,
+    )
+
+
+def _sampling(request: Request) -> dict[str, Any]:
+    found = asdict(request.sampling)
+    return {**found, "structured": True} if request.schema else found
+
+
+def write_fixed_edits(
+    records: Iterable[Record], domain: Domain, template: str, text: str, *, keys: Collection[str] | None = None
+) -> Iterator[Record]:
+    """The same self-edit for every task, which no model wrote: passage-only is an empty one, the oracle a human's."""
+    for line in unique_tasks(records):
+        task = line.task
+        if keys is not None and make_edit_key(task, 0) not in keys:
+            continue
+        edit = SelfEdit(
+            id=content_id(task.id, template, text) if text else content_id(task.id, template),
+            sample=0,
+            model=_BY_HAND,
+            template=template,
+            prompt="",
+            completion=text,
+            finish="stop",
+            tokens=0,
+            sampling={},
+            error=None,
+            chosen=domain.read_choice(text),
+        )
+        yield line.grow(edit=edit)
+
+
+def unique_tasks(records: Iterable[Record]) -> Iterator[Record]:
+    """A line for each task, with the meta of its first. Raises BadInput for two tasks that share an id."""
+    seen: dict[str, Task] = {}
+    for record in records:
+        task = record.task
+        if task.id not in seen:
+            seen[task.id] = task
+            yield Record(task=task, meta=record.meta)
+        elif seen[task.id] != task:
+            raise BadInput(f"two different tasks have the id {task.id}; give each its own")
