@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 
+from stages.domains.base import load_domain
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.file_kinds import TEXT_SUFFIXES
 from stages.records.frozen import derive_seed
@@ -37,6 +38,7 @@ from stages.sources.documents import EmptySource, ReadContext
 from stages.sources.opening import open_file, open_stream, read_folder
 from stages.sources.repeats import TWICE, DuplicateFilter
 from stages.sources.squad import UNANSWERED
+from stages.sources.texts import read_flag_file
 
 _HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
 _FILE_ENDINGS = (
@@ -89,6 +91,7 @@ def run(
     note: Callable[[str], object] = ignore,
     allow_empty: bool = False,
     keep_unanswerable: bool = False,
+    domain: str | None = None,
 ) -> Iterator[Record]:
     """Records of files, folders, dataset names and `-` (stdin), in the order of the sources.
 
@@ -97,16 +100,28 @@ def run(
     `columns`: the user's own names for columns of rows, by those of the layout; `config`: of a dataset.
     `solutions`: the file of ARC's solutions, where it does not lie beside the tasks. `title`: of a text on stdin.
     `mine`: files of this run, by device and inode. `allow_empty`: a source may be without a task.
-    `keep_unanswerable`: the answer to a question without one is that there is none. Raises MissingInput,
+    `keep_unanswerable`: the answer to a question without one is that there is none. `domain`: the one
+    that reads the sources, by its name, instead of what their content says. Raises MissingInput,
     BadInput or Unavailable with what to do, for the first record at once.
     """
     solved = arc.Solutions(solutions)
     reading = ReadContext(refuse, leave_out, note, split, title, frozenset(mine), solved, allow_empty=allow_empty)
     reading = replace(reading, config=config, columns=Columns(columns), keep_unanswerable=keep_unanswerable)
     _check_sources(sources, reading)
-    found = _begin(_read_sources(sources, reading))
+    found = _begin(_read_with_domain(sources, domain) if domain else _read_sources(sources, reading))
     records = _only(found, ids) if ids else found
     return pick_sample(records, sample) if sample else records
+
+
+def _read_with_domain(sources: Iterable[str], name: str) -> Iterator[Record]:
+    """The tasks that a domain finds in files; they name it, so that later stages find it again."""
+    domain = load_domain(name, "--domain")
+    for source in sources:
+        if source != "-" and not Path(source).is_file():
+            raise BadInput(f"{source}: not a file; --domain {name} reads files, and - for stdin")
+        text = read_flag_file(Path("/dev/stdin" if source == "-" else source), source)
+        tasks = domain.read_tasks(text, source)
+        yield from (Record(task=task.model_copy(update={"domain": name})) for task in tasks)
 
 
 def _begin(records: Iterator[Record]) -> Iterator[Record]:

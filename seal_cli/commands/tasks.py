@@ -60,6 +60,9 @@ class SourceFlags:
         Doc("Questions without an answer, as of SQuAD 2: left out, or right is who says there is none."),
     ] = "leave-out"
     title: Annotated[str | None, Doc("Of a text on stdin.", "TEXT", default="its first heading")] = None
+    domain: Annotated[
+        str | None, Doc("Let a domain of yours read the files: package.module:Class.", "CLASS", default="by content")
+    ] = None
 
     def read(self, seed: int) -> dict[str, Any]:
         """Return what the stage is called with. Raises BadConfig for flags that say nothing, or too much."""
@@ -72,6 +75,7 @@ class SourceFlags:
             "solutions": self.solutions,
             "title": self.title,
             "keep_unanswerable": self.unanswerable == "keep",
+            "domain": self.domain,
         }
 
     @property
@@ -82,7 +86,7 @@ class SourceFlags:
     def settings(self, wanted: dict[str, Any], selected: dict[str, Any]) -> dict[str, Any]:
         """Return what the run's settings say of the sources and of what is read of them."""
         default = None if any(S_ISDIR(get_mode(source)) for source in self.sources) else "train"
-        unusual = {name: wanted[name] for name in ("title", "config", "columns") if wanted[name]}
+        unusual = {name: wanted[name] for name in ("title", "config", "columns", "domain") if wanted[name]}
         return {
             "source": self.source,
             "split": self.split or default,

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seal_cli.terminal.console import note, strip_control
-from seal_cli.terminal.passage_view import print_text, view_passage
+from seal_cli.terminal.passage_view import print_text, view_line
 from stages.domains.arc.plot import MOST, PALETTE, draw
 from stages.domains.arc.view import Panel, Strip, counted, sheet
 from stages.domains.arc.voting import get_tests
@@ -79,8 +79,10 @@ class Picks:
             note(f"seal report: no table: {counted(self.unscored, 'line')} without a score (run `seal eval` first)")
         if self.view:
             for label, record in self.lines[:_VIEWED]:
-                show = _view_grids if isinstance(record.task, ArcTask) else view_passage
-                show(console, record, label)
+                if isinstance(record.task, ArcTask):
+                    _view_grids(console, record, label)
+                else:
+                    view_line(console, record, record.task, label)
             self.tell_rest("the view", _VIEWED, ", or with `head -1 FILE | seal report - --view`")
         if self.arc and self.lines:
             draw([sheet(record, _arc_task(record), label) for label, record in self.lines], self.arc)

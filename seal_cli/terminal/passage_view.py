@@ -1,4 +1,4 @@
-"""A line about a passage in text: the passage, the self-edit, what was trained on, and the answers with verdicts."""
+"""A line in text: what is to be learned, the self-edit, what was trained on, and the answers with verdicts."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,10 @@ from rich.console import Console
 from rich.text import Text
 
 from seal_cli.terminal.console import strip_control
-from stages.domains.qa import QA
-from stages.errors import BadInput, one_line
-from stages.records.record import Answer, QaTask, Record, SelfEdit
+from stages.domains.base import Domain, TrainingSetup, load_domain
+from stages.errors import one_line
+from stages.records.record import Answer, DomainTask, QaTask, Record, SelfEdit
+from stages.records.schema import TrainingData
 from stages.records.thoughts import remove_thoughts
 
 _MARKS = {True: ("✓", "bold green"), False: ("✗", "bold red"), None: ("?", "bold yellow")}  # by verdict
@@ -19,23 +20,21 @@ def print_text(console: Console, text: str, style: str = "") -> None:
     console.print(Text(strip_control(text), style))
 
 
-def view_passage(console: Console, line: Record, label: str = "") -> None:
-    """One line as far as it has come."""
-    task = line.task
-    if not isinstance(task, QaTask):
-        raise BadInput(f"task {task.id} is not about a passage")
-    names = [f"{label}: {task.title}" if label else task.title, f"task {task.id}"]
+def view_line(console: Console, line: Record, task: QaTask | DomainTask, label: str = "") -> None:
+    """One line of this task as far as it has come."""
+    domain = load_domain(task.domain)
+    names = [f"{label}: {task.name}" if label else task.name, *([f"task {task.id}"] if task.name != task.id else [])]
     names += [f"self-edit {line.edit.sample}"] if line.edit else []
     names += [f"seed {line.adapter.seed}"] if line.adapter else []
     print_text(console, one_line(", ".join(filter(None, names))), "bold")
-    _print_part(console, "passage", task.context)
+    _print_part(console, "passage", task.text)
     if line.edit:
         _print_part(console, f"self-edit by {line.edit.model}, {line.edit.template}", _shown(line.edit.completion))
         _print_part(console, "it cannot be used", line.edit.error)
-        _print_sequences(console, line, line.edit)
+        _print_sequences(console, line, line.edit, domain)
     if line.adapter:
         _print_part(console, "adapter", line.adapter.error or line.adapter.path)
-    _print_answers(console, line, task)
+    _print_answers(console, line, domain)
 
 
 def _shown(text: str) -> str:
@@ -53,9 +52,12 @@ def _print_part(console: Console, title: str, text: str | None) -> None:
         console.print()
 
 
-def _print_sequences(console: Console, line: Record, edit: SelfEdit) -> None:
+def _print_sequences(console: Console, line: Record, edit: SelfEdit, domain: Domain) -> None:
     """The training sequences, split as the adapter's count says where there is one."""
-    found = [QA(split_newlines=split).show_data(line.task, edit).sequences for split in (True, False)]
+    config = domain.defaults.fit
+    ways = [domain.set_up_training(TrainingSetup(config, split_newlines=split)) for split in (True, False)]
+    data = [way.show_data(line.task, edit) for way in ways]
+    found = [each.sequences for each in data if isinstance(each, TrainingData)]
     trained = line.adapter.train.sequences if line.adapter and line.adapter.train else len(found[0])
     sequences = next((each for each in found if len(each) == trained), found[0])
     if sequences:
@@ -65,20 +67,20 @@ def _print_sequences(console: Console, line: Record, edit: SelfEdit) -> None:
         console.print()
 
 
-def _print_answers(console: Console, line: Record, task: QaTask) -> None:
+def _print_answers(console: Console, line: Record, domain: Domain) -> None:
     """Each question with its gold answers, the prediction and its verdict, and the plain model's."""
+    asked = dict(domain.get_cases(line.task))
     if line.score is None:
-        print_text(console, f"not answered yet: {len(task.questions)} questions\n")
+        print_text(console, f"not answered yet: {len(asked)} questions\n")
         return
     value = "unscored" if line.score.value is None else f"{line.score.value:.2f}"
     before = "" if line.score.baseline is None else f", without the adapter {line.score.baseline:.2f}"
     print_text(console, one_line(f"score {value}{before}, by the judge {line.score.judge}"), "bold")
-    asked = {question.id: question for question in task.questions}
     for answer in line.score.answers:
-        question = asked.get(answer.id)
-        if question:
-            print_text(console, one_line(question.question))
-            print_text(console, one_line(f"  gold      {' | '.join(question.golds)}"))
+        case = asked.get(answer.id)
+        if case:
+            print_text(console, one_line(case.question))
+            print_text(console, one_line(f"  gold      {' | '.join(case.golds)}"))
         for text, style in _verdicts_of(answer):
             print_text(console, text, style)
     console.print()

@@ -89,6 +89,11 @@ class QaTask(FrozenModel):
         return self.title
 
     @property
+    def text(self) -> str:
+        """What is to be learned, for people to read."""
+        return self.context
+
+    @property
     def is_named(self) -> bool:
         """Whether its id is a name that people gave, not a hash of its content."""
         return False
@@ -112,6 +117,11 @@ class DomainTask(FrozenModel):
     def name(self) -> str:
         """What people call it."""
         return self.id
+
+    @property
+    def text(self) -> str:
+        """What is to be learned, for people to read; "" where its questions say all."""
+        return ""
 
     @property
     def is_named(self) -> bool:

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from seal_cli.terminal.passage_view import view_passage
-from stages.records.record import Record
+from seal_cli.terminal.passage_view import view_line
+from stages.records.record import QaTask, Record
 from stages.scoring.score import make_score
 from tests.invented import a_line, a_task, an_edit
 
@@ -15,7 +15,8 @@ LENGTH = len(THOUGHT.rstrip())
 
 def seen(line: Record) -> str:
     file = io.StringIO()
-    view_passage(Console(file=file, width=200), line)
+    assert isinstance(line.task, QaTask)
+    view_line(Console(file=file, width=200), line, line.task)
     return file.getvalue()
 
 

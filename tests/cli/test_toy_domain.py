@@ -1,0 +1,97 @@
+"""A domain of one small file goes through all stages and edits no other, by its path or by a line in the table."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages import plugins, tasks
+from stages.domains import base
+from stages.records.jsonl import to_json
+from stages.records.parser import RecordParser
+from tests.cli.conftest import pipe, seal
+from tests.domains import arithmetic
+
+SOURCE = "sevens: 7+1 7+2\neights: 8+1 8+2\n"
+NAME = "drills:Arithmetic"
+STAGES = (
+    f"tasks sums.txt --domain {NAME} -o tasks.jsonl",
+    "generate tasks.jsonl --model model -k 2 --temperature 0 --max-tokens 20 -o edits.jsonl",
+    "adapt edits.jsonl --rank 1 --target q_proj --epochs 1 -o adapters.jsonl",
+    "eval adapters.jsonl --judge exact --max-tokens 4 -o scores.jsonl",
+    "judge scores.jsonl -j lexical -o judged.jsonl",
+    "filter judged.jsonl -o sft.jsonl",
+    "sft sft.jsonl --model model --out next --rank 1 --target q_proj --epochs 1 -o checkpoint.jsonl",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's own folder: the domain in a file, and its source."""
+    shutil.copy(arithmetic.__file__, tmp_path / "drills.py")
+    (tmp_path / "sums.txt").write_text(SOURCE)
+    return tmp_path
+
+
+def test_a_domain_in_the_working_folder_goes_through_all_stages(folder: Path, model_dir: Path) -> None:
+    (folder / "model").symlink_to(model_dir)
+    done = pipe(" && ".join(f"seal {stage}" for stage in STAGES), cwd=folder)
+    assert done.code == 0, done.err
+    lines = [json.loads(line) for line in (folder / "judged.jsonl").read_text().splitlines()]
+    assert {line["task"]["domain"] for line in lines} == {NAME}
+    assert [line["task"]["sums"] for line in lines[::2]] == [[[7, 1], [7, 2]], [[8, 1], [8, 2]]]
+    assert {answer["correct"] for line in lines for answer in line["score"]["answers"]} <= {True, False}
+    assert (folder / "next" / "config.json").is_file()
+    shown = pipe("seal report judged.jsonl --view", cwd=folder)
+    assert (shown.code, "7+1\n  gold      8\n" in shown.out) == (0, True), shown.err
+    assert "training sequences\n  1  7+" in shown.out
+    data = pipe("seal adapt edits.jsonl --show-data", cwd=folder)
+    assert data.lines[0]["sequences"][0] in ("7+1=8", "7+2=9")
+
+
+def test_a_line_in_the_table_gives_it_a_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(plugins.DOMAINS, "sums", f"{arithmetic.__name__}:Arithmetic")
+    base.load_domain.cache_clear()
+    (line, _) = tasks.run(str(folder / "sums.txt"), domain="sums")
+    assert (line.task.domain, line.task.name) == ("sums", "sevens")
+    assert RecordParser().parse(to_json(line)) == line
+    base.load_domain.cache_clear()
+
+
+REFUSED = {
+    "nowhere:Toy": "--domain nowhere:Toy: No module named 'nowhere'",
+    "drills:Sums": "--domain drills:Sums: is no domain, it has no defaults; see Domain in stages/domains/base.py",
+    "drills:Other": "--domain drills:Other: drills has no Other; it has ",
+    "arc": "--domain arc: grids are known by what their files hold; leave it out",
+    "qa": "--domain qa: passages are known by what their files hold; leave it out",
+    "toy": "--domain toy: unknown; take one of qa, arc, or package.module:Class",
+}
+
+
+@pytest.mark.parametrize(("name", "words"), REFUSED.items())
+def test_what_is_no_domain_is_refused_with_its_name(name: str, words: str, folder: Path) -> None:
+    done = seal("tasks", "sums.txt", "--domain", name, cwd=folder)
+    assert (done.code, done.out) == (78, ""), done.err
+    assert words in done.err
+
+
+def test_a_later_stage_that_cannot_find_the_domain_says_which(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lines = seal("tasks", "sums.txt", "--domain", NAME, cwd=folder).out
+    lost = seal("report", "-", "--view", stdin=lines, cwd=tmp_path_factory.mktemp("elsewhere"))
+    assert (lost.code, lost.out) == (78, "")
+    assert f"the domain {NAME}: No module named 'drills'" in lost.err
+
+
+def test_a_bad_task_of_a_domain_is_a_bad_line(folder: Path) -> None:
+    bad = json.dumps({"v": 1, "task": {"id": "x", "domain": NAME, "sums": "7+1"}})
+    done = seal("generate", "-", "--model", "model", stdin=f"{bad}\n", cwd=folder)
+    assert (done.code, "task: sums: input should be" in done.err) == (65, True), done.err
+
+
+def test_its_refused_flags_are_told_with_its_reason(folder: Path) -> None:
+    lines = seal("tasks", "sums.txt", "--domain", NAME, cwd=folder).out
+    done = seal("generate", "-", "--model", "model", "--unique", stdin=lines, cwd=folder)
+    assert (done.code, "--unique: any drill may come twice" in done.err) == (78, True), done.err
