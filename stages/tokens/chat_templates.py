@@ -1,4 +1,4 @@
-"""What a chat template writes of a turn of the assistant: before it, of it, and behind it.
+"""Render an assistant's turn with a chat template: what stands before it, in it, and behind it.
 
 The same is opened for sampling as is trained on: the template's own text of the finished turn, up to what is said.
 """
@@ -38,7 +38,7 @@ class Turn:
 
 
 def render_chat(tokenizer: Any, messages: Turns, **settings: bool) -> str:
-    """What the chat template makes of the messages: the same on every day, and without thoughts before the answer.
+    """Render messages with the chat template, the same on every day, and without thoughts before the answer.
 
     Its clock stands still (Llama 3.2's writes the date into the system turn); a template that can think (Qwen3's) is
     told not to, since a self-edit or an answer begins at once. A server renders chats itself.
@@ -51,7 +51,7 @@ def render_chat(tokenizer: Any, messages: Turns, **settings: bool) -> str:
 
 @dataclass
 class _Known:
-    """What has been worked out of a tokenizer, while it is in this `state`."""
+    """What is known of a tokenizer, while it is in this `state`."""
 
     state: object
     controls: ControlTokens
@@ -62,7 +62,7 @@ _known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
 
 
 def get_control_tokens(tokenizer: Any) -> ControlTokens:
-    """The control tokens of a tokenizer, worked out once."""
+    """Return the control tokens of a tokenizer, computed once."""
     return _of(tokenizer).controls
 
 
@@ -74,14 +74,14 @@ def _of(tokenizer: Any) -> _Known:
 
 
 def _marks(tokenizer: Any) -> frozenset[str]:
-    """Added tokens that are not special, but mark the turns of the chat template, as DeepSeek's do: not thoughts."""
+    """Find added tokens that are not special, but mark the turns of the chat template (DeepSeek's); not thoughts."""
     written = _small_chat(tokenizer) + _small_chat(tokenizer, _SAID[::-1])
     plain = (str(token) for token in tokenizer.added_tokens_decoder.values() if not token.special)
     return frozenset(text for text in plain if _MARK.fullmatch(text) and "think" not in text and text in written)
 
 
 def _small_chat(tokenizer: Any, *more: str) -> str:
-    """What the template makes of a question, its answer SAID, and more questions; "" where it refuses them."""
+    """Render a question, its answer SAID, and more questions; "" if the template refuses them."""
     turns = [{"role": "user", "content": each} for each in ("Say it.", *more)]
     turns.insert(1, {"role": "assistant", "content": _SAID})
     try:
@@ -91,7 +91,7 @@ def _small_chat(tokenizer: Any, *more: str) -> str:
 
 
 def get_turn_end(tokenizer: Any, tail: str | None = None) -> tuple[str, tuple[int, ...]]:
-    """What the template puts behind a turn: text, and the control tokens that come together at its end.
+    """Return what the template puts behind a turn: text, and the control tokens that come together at its end.
 
     `tail` is what it writes there; by default that of a small chat. Where it has no control token, as in GLM, a turn
     ends with the one that begins the next turn; where there is none either, with the tokenizer's end token.
@@ -106,7 +106,7 @@ def get_turn_end(tokenizer: Any, tail: str | None = None) -> tuple[str, tuple[in
 
 
 def open_turn(tokenizer: Any, prompt: Turns) -> Turn:
-    """The chat up to the assistant's turn; `said` is but the blank that the template puts before what is said.
+    """Render the chat up to the assistant's turn; `said` is only the blank that the template puts before the answer.
 
     Raises BadConfig where the model has no chat template, and where that refuses the turns or does not write them.
     """
@@ -115,7 +115,7 @@ def open_turn(tokenizer: Any, prompt: Turns) -> Turn:
 
 
 def get_leading_blank(tokenizer: Any) -> str:
-    """The blank that the chat template puts before what an assistant says, mostly "": the model writes it itself."""
+    """Return the blank that the chat template puts before an answer, mostly "": the model writes it itself."""
     known = _of(tokenizer)
     if known.blank is None:
         try:
@@ -126,7 +126,7 @@ def get_leading_blank(tokenizer: Any) -> str:
 
 
 def complete_turn(tokenizer: Any, prompt: Turns, completion: str) -> Turn:
-    """The turn that says the completion, as the template writes it: some take blanks from its ends.
+    """Render the turn that says the completion, as the template writes it: some take blanks from its ends.
 
     A completion that ends with the text of the turn's end has no other. Raises Untrainable where the template writes
     something else, and BadConfig as `opened` does.
@@ -153,7 +153,7 @@ def _hidden(tokenizer: Any, turns: Turns) -> list[dict[str, str]]:
 
 
 def _frame(tokenizer: Any, turns: Turns) -> tuple[str, str, str]:
-    """What the template writes before what an assistant says: text, and then a blank; and what behind it."""
+    """Return what the template writes before an answer, text and a blank, and what behind it."""
     name = _name(tokenizer)
     if not tokenizer.chat_template:
         raise BadConfig(f"{name} has no chat template{NO_CHAT_ADVICE}")
@@ -173,7 +173,7 @@ def _frame(tokenizer: Any, turns: Turns) -> tuple[str, str, str]:
 
 
 def _is_written(turn: Mapping[str, str], shown: str) -> bool:
-    """Whether the template has written the turn; of an earlier one of the assistant it may leave out the thought."""
+    """Tell whether the template has written the turn; an earlier answer may lose its thought."""
     return turn["role"] == "assistant" or turn["content"].strip() in shown
 
 

@@ -1,4 +1,6 @@
-"""Control tokens, as the end of a turn, are a template's or a tokenizer's to write: in a text they are letters.
+"""Encode texts so that control tokens, such as the end of a turn, are only letters in them.
+
+Only a template or a tokenizer may write control tokens.
 
 `hide` puts a name that no text can hold in the place of each in a text. `encode` makes it letters again, and what is
 then left of control tokens is a template's own.
@@ -30,15 +32,15 @@ class ControlTokens:
         self.pattern = re.compile("|".join(map(re.escape, self.texts)) or "(?!)")
 
     def hide(self, text: str) -> str:
-        """The text with a name in the place of each control token."""
+        """Put a name in the place of each control token of a text."""
         return self.pattern.sub(lambda found: f"{SECRET_PREFIX}t{self.texts.index(found[0])};", text)
 
     def show(self, text: str) -> str:
-        """The text as it was before it was hidden."""
+        """Return the text as it was before `hide`."""
         return _HIDDEN.sub(lambda found: self.texts[int(found[1])], text)
 
     def encode(self, text: str, *, start: bool = False) -> list[int]:
-        """Ids of a text in which what is hidden is letters; with the start token, if there is one, where `start`."""
+        """Encode a text in which what is hidden is letters; `start`: with the start token, if there is one."""
         if SECRET_PREFIX not in text:
             ids = list(self.tokenizer(text, add_special_tokens=start)["input_ids"])
         elif getattr(self.tokenizer, "backend_tokenizer", None) is None:
@@ -48,7 +50,7 @@ class ControlTokens:
         return ids[:-1] if start and ids and ids[-1] == self.tokenizer.eos_token_id else ids
 
     def _piecewise(self, text: str, start: bool) -> list[int]:
-        """By a tokenizer in Python, which knows no names: piece by piece between the control tokens."""
+        """Encode with a tokenizer in Python, which knows no names: piece by piece between the control tokens."""
         ids: list[int] = []
         for piece in re.split(f"({self.pattern.pattern})", text):
             if piece in self.ids:
@@ -60,14 +62,14 @@ class ControlTokens:
         return list(self.tokenizer.build_inputs_with_special_tokens(ids)) if start else ids
 
     def _by_name(self, text: str, start: bool) -> list[int]:
-        """By a copy of the tokenizer that knows its control tokens under other names alone."""
+        """Encode with a copy of the tokenizer that knows its control tokens only under other names."""
         copy, known = self._renamed
         named = self.pattern.sub(lambda found: _name(self.texts.index(found[0])), text)
         return [known.get(each, each) for each in copy.encode(self.show(named), add_special_tokens=start).ids]
 
     @cached_property
     def _renamed(self) -> tuple[Any, dict[int, int]]:
-        """The copy, and what the ids of its added tokens were before."""
+        """The copy of the tokenizer, and what the ids of its added tokens were before."""
         from tokenizers import Tokenizer
 
         numbered = {self.ids[text]: _name(place) for place, text in enumerate(self.texts)}
@@ -83,7 +85,7 @@ class ControlTokens:
         return copy, {int(copy.token_to_id(name) or 0): number for name, number in numbers.items()}
 
     def continuation(self, before: str, front: Sequence[int], text: str, *, start: bool) -> list[int]:
-        """Ids of a text that goes on behind `before`, whose ids are `front`: none stands for a blank nobody wrote.
+        """Encode a text that goes on behind `before`, whose ids are `front`, without a blank that nobody wrote.
 
         They are those of the whole, cut where `before` ends. Where a token would reach over that place, the text goes
         on as it does behind another: a model that has read `before` cannot take back its last token either.
@@ -102,7 +104,7 @@ class ControlTokens:
         return found[0] if found else alone  # of a tokenizer that does not keep a text to the letter
 
     def decode(self, ids: Sequence[int], *, keep: Container[str] = ()) -> str:
-        """The text of tokens behind others: a first blank is a blank. Of the special ones those to `keep` alone."""
+        """Decode tokens behind others: a first blank is a blank. Special tokens are left out, save those to `keep`."""
         kept = [each for each in ids if each not in self.special or self.special[each] in keep]
         if not self.adds_blanks:
             return self._decode(kept)
@@ -125,7 +127,7 @@ def _name(place: int) -> str:
 
 
 def _rename(model: dict[str, Any], names: dict[str, str]) -> None:
-    """Control tokens that a model's own vocabulary has, too, under their new names: no text may come to them."""
+    """Rename control tokens that a model's own vocabulary has, too: no text may come to them."""
     vocabulary = model.get("vocab")
     if isinstance(vocabulary, list):
         model["vocab"] = [[names.get(text, text), score] for text, score in vocabulary]

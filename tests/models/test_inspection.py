@@ -19,7 +19,7 @@ from stages.models.inspection import read_model_tensors, read_object
 from stages.models.safetensors_header import TensorInfo
 from tests.tiny_models import make_adapter
 
-FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WEIGHTS = "adapter_model.safetensors"
 
 

@@ -14,7 +14,7 @@ from stages.models.stacked_lora import EqualRows, LoraStack
 from stages.trainers.batched.attention import use_packed_attention
 from stages.trainers.batched.lora_kernels import PackedLayout
 from stages.trainers.batched.packing import Packing
-from stages.trainers.batched.trainer import resolve_targets
+from stages.trainers.batched.trainer import find_target_layers
 from tests.trainers.exact import BEYOND_ROUNDING, exact_model, packed, pieces, sequence, snapshot
 
 CHOICES = {
@@ -48,7 +48,7 @@ def random_state(stack: LoraStack, seed: int) -> State:
 
 def filled(network: Any, targets: tuple[str, ...], slots: int) -> tuple[LoraStack, list[State]]:
     """A stack with random adapters in its slots, each with a scale of its own."""
-    stack = LoraStack(network, resolve_targets(network, targets), rank=RANK, slots=slots)
+    stack = LoraStack(network, find_target_layers(network, targets), rank=RANK, slots=slots)
     states = [random_state(stack, seed) for seed in range(slots)]
     for slot, state in enumerate(states):
         stack.load_slot(slot, state, 0.5 + slot)
@@ -84,7 +84,7 @@ def test_the_initial_weights_are_bitwise_pefts_from_the_same_seed(
     qwen_dir: Path, dtype: torch.dtype, targets: tuple[str, ...]
 ) -> None:
     network = AutoModelForCausalLM.from_pretrained(qwen_dir, dtype=dtype)
-    stack = LoraStack(network, resolve_targets(network, targets), rank=RANK, slots=3)
+    stack = LoraStack(network, find_target_layers(network, targets), rank=RANK, slots=3)
     stack.weights.fill_(9.0)  # what an earlier job left
     for slot, seed in ((2, 7), (0, 123456789), (1, 7)):
         stack.start_slot(slot, stack.init_weights(seed), ALPHA / RANK)
@@ -101,7 +101,7 @@ def test_the_initial_weights_are_bitwise_pefts_from_the_same_seed(
 def test_an_initial_draw_does_not_touch_the_global_generator(model_dir: Path) -> None:
     network = AutoModelForCausalLM.from_pretrained(model_dir)
     before = torch.get_rng_state()
-    stack = LoraStack(network, resolve_targets(network, ()), rank=RANK, slots=1)
+    stack = LoraStack(network, find_target_layers(network, ()), rank=RANK, slots=1)
     stack.init_weights(5)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -134,7 +134,7 @@ def backward(network: Any, stack: LoraStack, packing: Packing, *, slots: int) ->
         torch.cat(pieces(packing, hidden)).pow(3).sum().backward()
 
 
-@pytest.mark.parametrize("path", ["loop", "bmm"])
+@pytest.mark.parametrize("path", ["naive", "bmm"])
 def test_gradients_of_all_slots_at_once_are_pefts_one_by_one(model_dir: Path, path: str) -> None:
     network = exact_model(model_dir)
     stack, states = filled(network, ("all-linear",), 4)  # the last slot is idle
@@ -157,7 +157,7 @@ def test_gradients_of_all_slots_at_once_are_pefts_one_by_one(model_dir: Path, pa
     assert not stack.grads[3].any()
 
 
-@pytest.mark.parametrize("path", ["loop", "bmm"])
+@pytest.mark.parametrize("path", ["naive", "bmm"])
 def test_gradients_add_up_until_they_are_cleared_and_land_in_the_stack(model_dir: Path, path: str) -> None:
     network = exact_model(model_dir)
     stack, _ = filled(network, (), 2)

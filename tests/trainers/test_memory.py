@@ -220,7 +220,7 @@ def test_bytes_for_the_backward_pass_are_counted_once_a_storage() -> None:
 
 def test_the_plan_follows_the_free_memory_and_stops_where_more_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def planned(free: int) -> int:
-        monkeypatch.setattr(memory, "free_bytes", lambda device: free)
+        monkeypatch.setattr(memory, "get_free_bytes", lambda device: free)
         return count_fitting_tokens(lambda length: 5_000 + 1_000 * length, 10_000, CPU)
 
     assert planned(1_010_000) == int(
@@ -256,7 +256,7 @@ def test_adapters_in_work_take_at_most_half_of_the_free_memory(
     names = ["model.layers.0.self_attn.q_proj"]  # 32 → 32
     each = 5 * 4 * 2 * 64  # masters, gradients, two moments and a copy, in float32, of rank 2
     for free, count in ((20 * each, 10), (3 * each, 1), (0, 1), (10**12, memory.MAX_ADAPTERS)):
-        monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(memory, "get_free_bytes", lambda device, free=free: free)
         assert count_fitting_adapters(network, names, 2) == count
 
 
@@ -265,7 +265,7 @@ def test_a_trainer_without_limits_plans_from_the_memory_that_is_there(
 ) -> None:
     plans = {}
     for free in (600_000, 1_200_000):  # a token keeps 6.8 KB, and 3.4 KB go to its loss
-        monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(memory, "get_free_bytes", lambda device, free=free: free)
         trainer = many(model_dir)
         with memory_for(trainer, 100_000, RuntimeError("unused")) as tried:
             list(trainer.fit(make_jobs(tmp_path / str(free))))
