@@ -86,6 +86,17 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
     assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= set(re.findall(r"\]\(([^)]+)\)", README))
 
 
+def test_the_walk_through_the_code_follows_its_imports() -> None:
+    """Each file is imported by one before it, or named there as pkg.mod:Class."""
+    files = re.findall(r"^\d+\. `([\w/]+)\.py`", PAGES["architecture.md"], re.MULTILINE)
+    modules = [file.replace("/", ".") for file in files]
+    texts = [(ROOT / f"{file}.py").read_text(encoding="utf-8") for file in files]
+    assert 15 < len(files) <= 25
+    for number, module in enumerate(modules[1:], 1):
+        leads = re.compile(rf"from {re.escape(module)} import|[\"']{re.escape(module)}:")
+        assert any(map(leads.search, texts[:number])), module
+
+
 def test_the_glossary_has_forty_terms_in_order() -> None:
     terms = [term.lower() for term in re.findall(r"^\| ([^|]+?) \|", PAGES["glossary.md"], re.MULTILINE)][1:]
     assert len(terms) >= 40
