@@ -35,7 +35,7 @@ from stages.scoring.pending import (
     PendingLines,
     get_baseline_key,
 )
-from stages.services.reports import report_engine, report_judge
+from stages.services.base import report_engine, report_judge
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded
 from stages.work import PART, EngineSource, JudgeSource, Listing, Source, WholeSource, Work, describe_plan

@@ -22,7 +22,7 @@ from stages.models.choice import identity_of
 from stages.records.plan import Plan
 from stages.records.record import Record, Section
 from stages.scoring.duplicates import EditTracker, is_written
-from stages.services.reports import report_engine
+from stages.services.base import report_engine
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded
 from stages.work import PART, EngineSource, Listing, Source, WholeSource, Work, describe_plan

@@ -15,7 +15,7 @@ from stages.records.thoughts import BROKEN_OFF, CUT_OFF, extract_answer, remove_
 from stages.scoring.agreement import Agreement, compare_judges
 from stages.scoring.grading import AnswerItem, get_owner_id, grade_groups, is_empty
 from stages.scoring.score import make_score
-from stages.services.reports import report_judge
+from stages.services.base import report_judge
 from stages.sources.repeats import UniqueLines
 from stages.work import PART, JudgeSource, Source, WholeSource, Work
 

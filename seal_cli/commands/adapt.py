@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from seal_cli.flags import options as opt
-from seal_cli.flags.given import Given
+from seal_cli.flags.expand import Given
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.runs.drive import drive
 from stages.adapt import Adapt

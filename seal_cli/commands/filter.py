@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar
 
 from seal_cli.flags import options as opt
-from seal_cli.flags.given import Without
+from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.runs.run import Run
 from seal_cli.runs.stdio import input_records

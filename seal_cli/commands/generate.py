@@ -8,7 +8,7 @@ from annotated_types import Ge
 from seal_cli.flags import options as opt
 from seal_cli.flags.batch import BatchFlags
 from seal_cli.flags.engine import EngineFlags
-from seal_cli.flags.given import Given, Without
+from seal_cli.flags.expand import Given, Without
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.runs.drive import drive
 from stages.generate import Generate, names_fixed_edit

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from seal_cli.flags import options as opt
-from seal_cli.flags.given import Without
+from seal_cli.flags.expand import Without
 from seal_cli.flags.run import RunFlags
 from seal_cli.runs import manifest
 from seal_cli.runs.run import Run

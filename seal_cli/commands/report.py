@@ -10,7 +10,7 @@ import typer
 
 from seal_cli.exit_codes import DONE, INCOMPLETE
 from seal_cli.flags import options as opt
-from seal_cli.flags.given import Without
+from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags
 from seal_cli.runs.rejects import Rejects
 from seal_cli.runs.stdio import claim_stdout, encode_line, input_records, write_stdout

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 from seal_cli.flags import options as opt
-from seal_cli.flags.given import Without
+from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
+from seal_cli.runs.manifest import compute_digest
 from seal_cli.runs.run import Run
-from seal_cli.runs.settings import digest_of
 from seal_cli.runs.stdio import input_pairs
 from seal_cli.terminal.console import note
 from stages import sft as stage
@@ -88,7 +88,7 @@ def _find_or_train(
 ) -> Checkpoint:
     """Return the checkpoint of this very run: of one before, or trained now."""
     settings = {**current.settings, "out": None, "input": current.input.digest.hexdigest()}  # wherever the run lies
-    digest = digest_of(settings)
+    digest = compute_digest(settings)
     made = stage.find_made(out, digest, overwrite=overwrite)
     if made:
         note(f"seal sft: {out} was made from the same examples with the same settings; nothing to train")

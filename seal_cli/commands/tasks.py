@@ -10,7 +10,7 @@ import typer
 from annotated_types import Ge
 
 from seal_cli.flags import options as opt
-from seal_cli.flags.given import Without
+from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.runs.omissions import Omissions, find_own_files
 from seal_cli.runs.run import Run

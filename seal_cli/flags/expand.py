@@ -6,22 +6,43 @@ with neither is no flag. A parameter of the command itself with the name of a gr
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from operator import itemgetter, methodcaller
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 from annotated_types import Ge, Le
 from typer.models import ParameterInfo
 
-from seal_cli.flags.given import Given, Without
 from seal_cli.flags.options import OWN_PANEL, describe_field, offer
 from stages.interfaces import Doc
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 _Options = dict[str, Parameter]
 _Make = Callable[[Mapping[str, Any]], Any]  # from the values of all options to that of one parameter or field
+
+
+@dataclass(frozen=True)
+class Given(Generic[Config]):
+    """The fields of a dataclass that were given as flags. The others have the defaults of the lines' domain."""
+
+    values: Mapping[str, Any]
+
+    def over(self, defaults: Config, **more: Any) -> Config:
+        """Put what was given, and `more`, over the defaults."""
+        return replace(defaults, **self.values, **more)
+
+
+class Without:
+    """The options of a group that a command does not have: `Annotated[RunFlags, Without("journal")]`."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
 
 
 def expand(command: Callable[..., int]) -> Callable[..., int]:

@@ -1,4 +1,4 @@
-"""What goes into a run: its lines with their places, what all of them say, and those that are rejected."""
+"""The input of a run: its lines with their places, the shard that is read, and the lines that are rejected."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,14 +6,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from seal_cli.flags.shard import in_shard
-from seal_cli.runs.before import explain_no_input
 from seal_cli.runs.rejects import SAID, Rejects
 from seal_cli.runs.stdio import encode_line
 from seal_cli.terminal.console import Counts, count_items, note
 from seal_cli.terminal.progress import ProgressMeter
-from stages.errors import BadInput, BadLine, one_line
+from stages.errors import BadConfig, BadInput, BadLine, one_line
 from stages.records.adapter_paths import remove_path
+from stages.records.frozen import content_id
 from stages.records.jsonl import Lines, Reject
 from stages.records.record import Record
 from stages.records.schema import SftExample
@@ -21,6 +20,15 @@ from stages.sources.training_pairs import TrainingPair
 from stages.work import Facts
 
 Item = TypeVar("Item", bound=Record | SftExample | TrainingPair)
+_BEFORE = {
+    "generate": "the stage before (`seal tasks`)",
+    "adapt": "the stage before (`seal generate`)",
+    "eval": "the stage before (`seal adapt`, or `seal tasks`)",
+    "judge": "the stage before (`seal eval`)",
+    "filter": "the stage before (`seal eval`)",
+    "sft": "the stage before (`seal filter`; if it kept nothing, loosen --keep)",
+    "merge": "the stage that made the shards",
+}
 
 
 class Input:
@@ -89,7 +97,7 @@ class Input:
         if not self.facts.lines:
             self.refuse.check(0)
             if not allow_empty:
-                raise BadInput(explain_no_input(self.stage, items.name if isinstance(items, Lines) else name))
+                raise BadInput(_explain_no_input(self.stage, items.name if isinstance(items, Lines) else name))
         self.progress.set_phase("planning")
 
     def _count(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -133,3 +141,25 @@ class Input:
 def _portable_bytes(item: Item) -> bytes:
     """Encode what an input line says, wherever its adapter lies."""
     return encode_line(remove_path(item) if isinstance(item, Record) else item)
+
+
+def in_shard(items: Iterable[Item], shard: str) -> Iterator[Item]:
+    """Return the lines whose task falls to shard i of n by its id. All lines of a task stay together."""
+    part, _, whole = shard.partition("/")
+    if not (part.isdecimal() and whole.isdecimal() and 1 <= int(part) <= int(whole)):
+        raise BadConfig(f"--shard {shard}: take i/n with 1 ≤ i ≤ n, for example 1/4")
+    wanted, count = int(part) - 1, int(whole)
+    return (item for item in items if int(content_id("shard", _task_id(item)), 16) % count == wanted)
+
+
+def _task_id(item: Record | SftExample | TrainingPair) -> str:
+    return item.task.id if isinstance(item, Record) else item.task_id
+
+
+def _explain_no_input(stage: str, name: str) -> str:
+    """Say that an input has no lines, and where to look: at the stage before, which has said more."""
+    if stage == "tasks":
+        return f"{name}: no task in it; give another source, or --allow-empty where none is right"
+    before = _BEFORE[stage]
+    told = f"no lines came; see what {before} says" if name == "stdin" else f"no lines in it; run {before} again"
+    return f"{name}: {told}, or give --allow-empty where none is right"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from seal_cli.runs.settings import are_alike, differences, to_bytes
+from seal_cli.runs.manifest import are_alike, describe_differences, to_bytes
 from seal_cli.terminal.console import note
 from stages.errors import ExistingOutput
 from stages.files import PART, add_filename, make_folder, open_locked, rename, replace_file, write_all
@@ -44,7 +44,7 @@ class Journal:
             return
         if os.fstat(self.descriptor).st_size:
             if not anew:
-                raise ExistingOutput(f"{self.path}: {differences(there, settings)}; {ways}")
+                raise ExistingOutput(f"{self.path}: {describe_differences(there, settings)}; {ways}")
             self.clear()
         replace_file(self.settings, to_bytes(settings))
 

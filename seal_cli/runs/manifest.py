@@ -1,4 +1,7 @@
-"""FILE.manifest.json: how FILE was made. It also tells the same command, run again, that there is nothing to do."""
+"""FILE.manifest.json: how FILE was made. The same command, run again, finds there that there is nothing to do.
+
+The settings of a run are compared and digested here, too.
+"""
 
 import hashlib
 import json
@@ -11,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from seal_cli.runs.settings import digest_of
 from stages.files import replace_file
 
 _PACKAGES = ("seal-toolkit", "torch", "transformers", "peft", "trl", "vllm")
@@ -41,7 +43,7 @@ def write_manifest(output: Path, settings: Mapping[str, Any], facts: Mapping[str
         "stage": settings.get("stage"),
         "command": sys.argv[1:],
         "settings": settings,
-        "digest": digest_of(settings),
+        "digest": compute_digest(settings),
         "versions": {name: found for name in _PACKAGES if (found := version_of(name))}
         | {"python": platform.python_version()},
         "commit": commit(),
@@ -80,3 +82,44 @@ def is_whole(output: Path, manifest: Mapping[str, Any]) -> bool:
         while block := file.read(1 << 20):
             found.update(block)
     return bool(manifest.get("sha256") == found.hexdigest())
+
+
+def to_bytes(settings: Mapping[str, Any]) -> bytes:
+    return (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _portable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What says how lines are made wherever things lie: a model whose weights are known goes without its name."""
+    return {key: value for key, value in settings.items() if key != "model" or not settings.get("weights")}
+
+
+def are_alike(there: Any, now: Mapping[str, Any]) -> bool:
+    """Whether two runs make the same lines; the model may have moved."""
+    return isinstance(there, dict) and _portable(there) == _portable(now)
+
+
+def compute_digest(settings: Mapping[str, Any]) -> str:
+    """16 hex digits of the settings: settings that are alike, equal digest."""
+    return hashlib.sha256(to_bytes(_portable(settings))).hexdigest()[:16]
+
+
+def describe_differences(there: Any, now: Mapping[str, Any]) -> str:
+    """Which settings differ, each with both values."""
+    if not isinstance(there, dict):
+        return "it is there, but not the settings it was made with"
+    moved = there.get("weights") == now.get("weights")
+    old, new = (_flat(_portable(each) if moved else each) for each in (there, now))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    found = ", ".join(f"{key} was {old.get(key)!r} and is {new.get(key)!r} now" for key in keys[:4])
+    return f"made with other settings: {found}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `fit.rank`."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 from seal_cli.exit_codes import UsageError
 from seal_cli.runs import manifest
 from seal_cli.runs.journal import Journal
-from seal_cli.runs.settings import are_alike, differences
+from seal_cli.runs.manifest import are_alike, describe_differences
 from seal_cli.runs.stdio import claim_stdout, encode_line, write_stdout
 from seal_cli.terminal.console import note
 from stages.errors import BadInput, ExistingOutput
@@ -78,7 +78,9 @@ class Output:
         if not same and _is_blank(output, made):
             return []
         if not same and not self.overwrite:
-            raise ExistingOutput(f"{output}: {differences(made.get('settings'), self.settings)}; {self._ways()}")
+            raise ExistingOutput(
+                f"{output}: {describe_differences(made.get('settings'), self.settings)}; {self._ways()}"
+            )
         whole = same and manifest.is_whole(output, made)
         if not whole and not self.overwrite:
             raise ExistingOutput(f"{output}: was changed since it was written; {self._ways()}")

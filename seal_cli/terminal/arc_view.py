@@ -12,8 +12,8 @@ from rich.text import Text
 
 from seal_cli.terminal.console import note, strip_control
 from seal_cli.terminal.passage_view import print_text, view_line
-from stages.domains.arc.plot import MOST, PALETTE, draw
-from stages.domains.arc.view import Panel, Strip, counted, sheet
+from stages.domains.arc.plot import MOST, PALETTE, draw_sheets
+from stages.domains.arc.view import Panel, Strip, format_count, sheet
 from stages.domains.arc.voting import get_tests
 from stages.errors import BadConfig, BadInput, one_line
 from stages.records.arc import ArcTask, Grid, Vote
@@ -76,7 +76,9 @@ class Picks:
     def show(self, console: Console) -> None:
         """The lines in text on the console, the picture into its file, and how to see what is left out."""
         if self.unscored:
-            note(f"seal report: no table: {counted(self.unscored, 'line')} without a score (run `seal eval` first)")
+            note(
+                f"seal report: no table: {format_count(self.unscored, 'line')} without a score (run `seal eval` first)"
+            )
         if self.view:
             for label, record in self.lines[:_VIEWED]:
                 if isinstance(record.task, ArcTask):
@@ -85,7 +87,7 @@ class Picks:
                     view_line(console, record, record.task, label)
             self.tell_rest("the view", _VIEWED, ", or with `head -1 FILE | seal report - --view`")
         if self.arc and self.lines:
-            draw([sheet(record, _arc_task(record), label) for label, record in self.lines], self.arc)
+            draw_sheets([sheet(record, _arc_task(record), label) for label, record in self.lines], self.arc)
             note(f"seal report: grids in {self.arc}")
             self.tell_rest(str(self.arc), MOST)
 
@@ -209,7 +211,7 @@ def _show_votes(console: Console, answer: GridAnswer, truth: Grid | None) -> Non
     console.print(drawn)
     kinds = Counter(_outcome(vote, answer, truth).partition(":")[0] for vote in answer.votes)
     print_text(
-        console, f"{counted(len(answer.votes), 'vote')}: {', '.join(f'{kinds[kind]} {kind}' for kind in kinds)}\n"
+        console, f"{format_count(len(answer.votes), 'vote')}: {', '.join(f'{kinds[kind]} {kind}' for kind in kinds)}\n"
     )
 
 

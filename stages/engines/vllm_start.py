@@ -80,7 +80,7 @@ def get_weight_shapes(network: Any) -> Mapping[str, TensorInfo]:
 
 def start_vllm(model: str, device: Device, sizes: Sizes) -> Any:
     """vLLM's engine with the model in it; nothing of it is left running when the process ends."""
-    place, dtype = check_device(device)
+    place, dtype = resolve_device(device)
     with silence(), translate_errors(model, sizes):
         from vllm.engine.arg_utils import EngineArgs
         from vllm.platforms import current_platform
@@ -92,7 +92,7 @@ def start_vllm(model: str, device: Device, sizes: Sizes) -> Any:
         return LLMEngine.from_engine_args(EngineArgs(model=model, dtype=dtype, **_arguments(sizes, place == "cpu")))
 
 
-def check_device(device: Device) -> tuple[str, str]:
+def resolve_device(device: Device) -> tuple[str, str]:
     """(cpu or cuda, the precision's name). Raises BadConfig for what vLLM does not have."""
     place, dtype = device.resolve()
     name = str(dtype).removeprefix("torch.")

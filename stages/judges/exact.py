@@ -13,9 +13,8 @@ from functools import lru_cache
 
 from stages.judges.base import Case, Verdict
 from stages.judges.numbers.style import NumberStyle, detect_style
-from stages.judges.numbers.tables import CharacterTable
+from stages.judges.numbers.tables import CURRENCIES, CharacterTable
 from stages.judges.numbers.tokens import split_numbers
-from stages.judges.numbers.units import CURRENCIES
 from stages.judges.reading.letters import MOST_TEXTS, NUMERAL, SHOWN, compose, mark_signs, read_numeral, spell_out
 from stages.judges.several_golds import grade_any_gold
 

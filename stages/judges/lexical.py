@@ -20,7 +20,6 @@ from stages.judges.base import Case, Verdict
 from stages.judges.exact import is_equal, normalise
 from stages.judges.reading.claims import is_list, is_undecided, list_candidates
 from stages.judges.reading.comparison import Comparison, compare_words, match, unique
-from stages.judges.reading.formulas import flatten_powers, has_formula, is_formula, list_formulas
 from stages.judges.reading.letters import is_marked
 from stages.judges.reading.polarity import read_answer_polarity, read_gold_polarity
 from stages.judges.reading.text_normalization import (
@@ -65,6 +64,10 @@ _ROUGH = frozenset(  # before a number of the gold answer: another number may be
     | {"roughly", "some", "than", "under"}
 )
 
+_FORMULA = re.compile(r"[^\s()]*\([^()]*\)|[^\s^]*\^[^\s.,;]+")
+_HAS_POWER = re.compile(r"(?<![A-Za-z])[A-Za-z]\(|\^[A-Za-z(]|(?<![A-Za-z])[a-ln-zA-LN-Z]\^")  # O(n), 2^n, n^2; not m^2
+_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ]+")
+_PLAIN = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ", "0123456789n", "$\\{}")
 WEIGHTS: Mapping[str, float] = {
     "constant": -2.83,  # an answer that shows nothing of the below is wrong
     "recall": 4.90,  # share of the telling words that the answer has; where nothing else counts, 58 % will do
@@ -194,9 +197,9 @@ def _is_short_form(words: Comparison) -> bool:
         name = re.escape(gold.split()[-1])
         alone = re.fullmatch(rf"(?:[Ii]t|[Tt]his|[Tt]he \w+)\b[^A-Z]{{0,60}}\b(?:by|is|was) {name}\W*", words.claim)
         return content == [last] or (alone is not None and NOT not in words.answer)
-    formula = flatten_powers(gold).strip() if len(gold) <= _LONGEST_NAME else ""
-    if is_formula(formula) and NOT not in words.answer:
-        return has_formula(formula, flatten_powers(words.claim))
+    formula = _flatten_powers(gold).strip() if len(gold) <= _LONGEST_NAME else ""
+    if _is_formula(formula) and NOT not in words.answer:
+        return _has_formula(formula, _flatten_powers(words.claim))
     place, comma, _ = gold.partition(", ")
     is_place = comma and content and _PLACE.search(question) and place[:1].isupper()
     return bool(is_place) and content == drop_function_words(split_words(place))
@@ -208,8 +211,8 @@ def _is_of_another(words: Comparison) -> bool:
     if "bc" in words.gold and "bc" not in words.answer and "bc" not in words.asked and any(map(is_number, words.gold)):
         return True
     if len(gold) <= _LONGEST_NAME:
-        flat = flatten_powers(claim)
-        if not all(has_formula(formula, flat) for formula in list_formulas(flatten_powers(gold))):
+        flat = _flatten_powers(claim)
+        if not all(_has_formula(formula, flat) for formula in _list_formulas(_flatten_powers(gold))):
             return True
         known = _INITIALS.findall(claim)
         for letters, name in _INITIALS.findall(gold):
@@ -264,3 +267,22 @@ def _denies(words: Comparison) -> bool:
             reach = _REACH  # for a name of several words
         reach = max(0, reach - 1)
     return True
+
+
+def _flatten_powers(text: str) -> str:
+    """The text with every power written as in n^2, and without the signs of TeX."""
+    return _RAISED.sub(r"^\g<0>", text.replace("**", "^")).translate(_PLAIN)
+
+
+def _is_formula(flat: str) -> bool:
+    return _FORMULA.fullmatch(flat) is not None and _HAS_POWER.search(flat) is not None
+
+
+def _list_formulas(flat: str) -> list[str]:
+    return [term for term in _FORMULA.findall(flat) if _HAS_POWER.search(term)]
+
+
+def _has_formula(formula: str, flat: str) -> bool:
+    """Whether a text has this formula, with whatever blanks within it."""
+    letters = r"\s*".join(map(re.escape, re.sub(r"\s", "", formula)))
+    return re.search(rf"(?<![\w^]){letters}(?![\w^])", flat) is not None

@@ -19,9 +19,9 @@ from stages.tokens.chat_templates import (
     open_turn,
 )
 from stages.tokens.control_tokens import ControlTokens
-from stages.tokens.text_length import describe_overlong, token_upper_bound
 
 _MARK_TOKENS = 32  # at the end of a prompt: no mark of a thought has more
+MARKUP_TOKENS = 256  # that a template and a tokenizer may put around a text: Llama 3.2 puts 30 around a system's
 
 
 @dataclass(frozen=True)
@@ -199,3 +199,19 @@ def _decode(controls: ControlTokens, ids: Sequence[int], opening: str) -> str:
     """Decode without control tokens, save those that mark a thought at the beginning (Magistral, gpt-oss)."""
     whole = opening + controls.decode(ids, keep=controls.ids)
     return controls.decode(ids) if remove_thoughts(whole) == whole else opening + controls.decode(ids, keep=TOKENS)
+
+
+def token_upper_bound(example: Example) -> int | None:
+    """Return a bound for ASCII texts, where each token stands for one byte or more; None for others.
+
+    Some tokenizers lengthen other texts first (Unicode normalization). Without a system turn, a template may say more
+    of its own than the bound allows for.
+    """
+    prompt = [example.prompt] if isinstance(example.prompt, str) else [turn["content"] for turn in example.prompt]
+    texts = [*prompt, example.completion]
+    return sum(len(text) + MARKUP_TOKENS for text in texts) if all(text.isascii() for text in texts) else None
+
+
+def describe_overlong(example: Example, count: int, limit: str) -> str:
+    """Say that an example of so many tokens is longer than a limit."""
+    return f"a training sequence of {count} tokens ({example.completion[:50]!r}…) is longer than {limit}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from seal_cli.flags.shard import in_shard
+from seal_cli.runs.input import in_shard
 from stages.records.record import Record
 from tests.cli.conftest import jsonl, passages
 from tests.cli.inside import run_inside

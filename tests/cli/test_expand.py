@@ -7,8 +7,7 @@ from typing import Annotated, Any, ClassVar
 import typer
 from typer.testing import CliRunner
 
-from seal_cli.flags.expand import expand
-from seal_cli.flags.given import Given, Without
+from seal_cli.flags.expand import Given, Without, expand
 from stages.domains.defaults import DEFAULTS
 from stages.interfaces import Doc, FitConfig, SftConfig
 from stages.models.device import Device

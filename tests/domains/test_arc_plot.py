@@ -260,7 +260,7 @@ def pixels(path: Path) -> Any:
 def read_back(path: Path, sheets: Sequence[Sheet]) -> list[tuple[str, Grid]]:
     """(heading, grid) of each grid of the PNG, its colours taken from the middles of its cells."""
     pytest.importorskip("matplotlib")
-    pictures.draw(sheets, path)
+    pictures.draw_sheets(sheets, path)
     (axes,) = pictures.picture(sheets).axes
     image, found = pixels(path), []
     for mesh in axes.collections:
@@ -323,8 +323,8 @@ def test_the_largest_picture_is_no_wall(tmp_path: Path) -> None:
     shown = (Demonstration(input=large, output=large),) * 6
     task = a_puzzle(solutions=[large]).model_copy(update={"train": shown})
     sheets = [seen(adapted(task, [a_vote(large), a_vote(TRUTH)]))] * pictures.MOST
-    pictures.draw(sheets[:1], tmp_path / "one.png")
-    pictures.draw(sheets, tmp_path / "all.png")
+    pictures.draw_sheets(sheets[:1], tmp_path / "one.png")
+    pictures.draw_sheets(sheets, tmp_path / "all.png")
     width, height = size_of(tmp_path / "one.png")
     assert 1000 <= width <= 2400 and 1000 <= height <= 2400
     assert max(size_of(tmp_path / "all.png")) <= pictures.LONGEST
@@ -374,20 +374,20 @@ def test_dollars_and_foreign_scripts_in_a_name_are_no_formula_and_no_warning(tmp
     pytest.importorskip("matplotlib")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pictures.draw([seen(Record(task=a_puzzle("$x_{1$ 漢字")), label="$\\frac{$")], tmp_path / "one.png")
+        pictures.draw_sheets([seen(Record(task=a_puzzle("$x_{1$ 漢字")), label="$\\frac{$")], tmp_path / "one.png")
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF")])
 def test_the_picture_is_written_in_the_format_of_its_name(name: str, start: bytes, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    pictures.draw([seen(adapted(a_puzzle(), MIXED))], tmp_path / name)
+    pictures.draw_sheets([seen(adapted(a_puzzle(), MIXED))], tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(start)
 
 
 def test_without_matplotlib_the_flag_names_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(BadConfig) as caught:
-        pictures.draw([seen(Record(task=a_puzzle()))], tmp_path / "one.png")
+        pictures.draw_sheets([seen(Record(task=a_puzzle()))], tmp_path / "one.png")
     assert str(caught.value) == "--arc needs matplotlib: pip install 'seal-toolkit[plot]'"
 
 

@@ -15,10 +15,10 @@ from stages.domains.arc.training_set import Pair
 from stages.domains.arc.transforms import (
     GROUPS,
     VARIANTS,
+    change_colours,
     get_colours,
     make_translation,
     permute_colours,
-    recoloured,
     shuffle,
 )
 from stages.records.arc import Grid, make_grid
@@ -180,8 +180,8 @@ def test_recolouring_reaches_every_unused_colour() -> None:
 def test_recolouring_and_its_inverse_give_the_grid_back(grid: Grid, seed: int) -> None:
     new = permute_colours(get_colours([grid]), Random(seed))
     back = tuple(new.index(colour) for colour in range(10))
-    assert recoloured(recoloured(grid, new), back) == grid
-    assert get_colours([recoloured(grid, new)]) == {new[colour] for colour in get_colours([grid])}
+    assert change_colours(change_colours(grid, new), back) == grid
+    assert get_colours([change_colours(grid, new)]) == {new[colour] for colour in get_colours([grid])}
 
 
 @given(st.lists(st.integers()), st.integers(0, 2**32))

@@ -11,7 +11,7 @@ import pytest
 
 from stages.engines.vllm import explain_refusal, group_by_adapter
 from stages.engines.vllm_adapters import RANKS, read_lora_needs, round_up_rank
-from stages.engines.vllm_start import Sizes, check_device, check_vllm, translate
+from stages.engines.vllm_start import Sizes, check_vllm, resolve_device, translate
 from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
 from stages.interfaces import Request, Sampling
 from stages.models.device import Device
@@ -101,7 +101,7 @@ def test_requests_of_one_adapter_lie_together_behind_those_without() -> None:
 )
 def test_devices_that_vllm_does_not_have_are_refused(device: Device, words: str) -> None:
     with pytest.raises(BadConfig, match=words):
-        check_device(device)
+        resolve_device(device)
 
 
 FREE = "Free memory on device cuda:0 (3.1/79.2 GiB) on startup is less than desired GPU memory utilization (0.92)."

@@ -16,9 +16,8 @@ from stages.errors import BadInput, MissingInput, Unavailable
 from stages.interfaces import MAX_ROW_TOKENS, Example
 from stages.models.loading import load_tokenizer
 from stages.tokens import token_counts as module
-from stages.tokens.text_length import MARKUP_TOKENS, token_upper_bound
 from stages.tokens.token_counts import COMMON_CONTEXT, TokenCounter
-from stages.tokens.tokenization import encode_example
+from stages.tokens.tokenization import MARKUP_TOKENS, encode_example, token_upper_bound
 from tests.conftest import ROOT
 from tests.tokens.chat_families import FAMILIES, Family, llama_like
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from stages.domains.arc.training_set import Pair
 from stages.domains.arc.transforms import (
+    change_colours,
     flip_0,
     flip_1,
     get_colours,
-    recoloured,
     rotate_180,
     transpose,
 )
@@ -55,7 +55,7 @@ class Rule:
 
     def __call__(self, grid: Grid) -> Grid:
         moved = grid if self.move == STAY else MOVES[self.move](grid)
-        return recoloured(moved, self.colours)
+        return change_colours(moved, self.colours)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ LARGE, MEDIUM, SMALL = 12, 8.5, 7.5  # points
 INK, PALE, GREEN, RED = "#222222", "#777777", "#1A9850", "#D62728"
 
 
-def draw(sheets: Sequence[Sheet], path: Path) -> None:
+def draw_sheets(sheets: Sequence[Sheet], path: Path) -> None:
     """The picture as PNG, PDF or SVG by the file's ending."""
     figure = picture(sheets)
     longest = _DOTS * max(figure.get_size_inches())

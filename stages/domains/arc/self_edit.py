@@ -169,7 +169,7 @@ def _read_json(completion: str) -> tuple[Any, tuple[str, ...]]:
         raise BadEdit(f"the self-edit cannot be read: {reason}") from None
 
 
-def _unfenced(text: str) -> str:
+def _strip_code_fence(text: str) -> str:
     match = _FENCE.fullmatch(text.strip())
     return match[1] if match else text
 
@@ -212,7 +212,7 @@ def _without_trailing_commas(text: str) -> str:
 
 
 REPAIRS: Mapping[str, Callable[[str], str]] = {  # in this order, each at most once
-    "code fence": _unfenced,
+    "code fence": _strip_code_fence,
     "text around the object": _only_object,
     "single quotes": _double_quoted,
     "Python constants": _with_json_constants,

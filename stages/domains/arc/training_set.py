@@ -21,11 +21,11 @@ from stages.domains.arc.transforms import (
     GROUPS,
     TRANSLATE,
     Tool,
+    change_colours,
     get_colours,
     get_longest_side,
     make_translation,
     permute_colours,
-    recoloured,
     shuffle,
 )
 from stages.errors import BadConfig
@@ -161,7 +161,7 @@ def _permute(puzzle: Puzzle, seed: int, *, recolour: bool) -> Puzzle:
     pairs = [*shuffle(puzzle.shown, random), puzzle.asked]
     if recolour:
         new = permute_colours(get_colours(grid for pair in pairs for grid in pair.grids), random)
-        pairs = [Pair(recoloured(pair.input, new), recoloured(pair.output, new)) for pair in pairs]
+        pairs = [Pair(change_colours(pair.input, new), change_colours(pair.output, new)) for pair in pairs]
     return Puzzle(tuple(pairs[:-1]), pairs[-1])
 
 

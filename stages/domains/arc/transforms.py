@@ -206,7 +206,7 @@ def permute_colours(used: Iterable[int], random: Random) -> Colours:
     return tuple(new.get(colour, colour) for colour in range(COLOUR_COUNT))
 
 
-def recoloured(grid: Grid, new: Colours) -> Grid:
+def change_colours(grid: Grid, new: Colours) -> Grid:
     return tuple(tuple(new[colour] for colour in row) for row in grid)
 
 

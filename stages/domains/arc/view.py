@@ -63,7 +63,7 @@ def sheet(line: Record, task: ArcTask, label: str = "") -> Sheet:
             Strip("", (Panel(f"input {place}", pair.input), Panel(f"output {place}", pair.output)))
             for place, pair in enumerate(task.train, 1)
         ),
-        tests=tuple(_asked(line, task)),
+        tests=tuple(_list_tests(line, task)),
     )
 
 
@@ -74,7 +74,7 @@ def _score_fact(line: Record) -> str:
     verdicts = [answer.correct for answer in line.score.answers]
     if not verdicts:
         return "unscored" if line.score.value is None else f"score {line.score.value:.2f}"
-    told = f"{verdicts.count(True)} of {counted(len(verdicts), 'test')} right"
+    told = f"{verdicts.count(True)} of {format_count(len(verdicts), 'test')} right"
     told += f", {verdicts.count(None)} unscored" if None in verdicts else ""
     before = [answer.baseline_correct for answer in line.score.answers]
     return told if None in before else f"{told}; {before.count(True)} without training"
@@ -85,7 +85,7 @@ def _edit_facts(line: Record) -> Iterator[str]:
     edit, adapter = line.edit, line.adapter
     if edit and edit.chosen:
         tools = f"tools {', '.join(edit.chosen.tools)}" if edit.chosen.tools else "no tools"
-        rate, epochs = f"learning rate {edit.chosen.learning_rate:g}", counted(edit.chosen.epochs, "epoch")
+        rate, epochs = f"learning rate {edit.chosen.learning_rate:g}", format_count(edit.chosen.epochs, "epoch")
         repairs = [f"repaired: {', '.join(edit.chosen.repairs)}"] if edit.chosen.repairs else []
         yield "; ".join([tools, edit.chosen.strategy, rate, epochs, *repairs])
     if edit and edit.error:
@@ -96,11 +96,11 @@ def _edit_facts(line: Record) -> Iterator[str]:
         yield "without a self-edit: the model as it is"
 
 
-def counted(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _asked(line: Record, task: ArcTask) -> Iterator[Strip]:
+def _list_tests(line: Record, task: ArcTask) -> Iterator[Strip]:
     """Each test's input, attempts and solution, and what the model said without training."""
     answers = {answer.id: answer for answer in line.score.answers} if line.score else {}
     for place, (test_id, test_input, truth) in enumerate(get_tests(task), 1):
@@ -109,20 +109,20 @@ def _asked(line: Record, task: ArcTask) -> Iterator[Strip]:
         if answer:
             reason = f" ({one_line(answer.reason)})" if answer.reason else ""
             title += f": {_VERDICTS[answer.correct]}{reason}"
-        attempts = tuple(_attempted(answer, truth)) if answer else ()
+        attempts = tuple(_list_attempts(answer, truth)) if answer else ()
         solution = Panel("solution", truth, "" if truth else "not known")
         yield Strip(title, (Panel("input", test_input), *attempts, solution, *_before(answer, truth)))
 
 
-def _attempted(answer: AnyAnswer, truth: Grid | None) -> Iterator[Panel]:
+def _list_attempts(answer: AnyAnswer, truth: Grid | None) -> Iterator[Panel]:
     """The attempts with their votes; where there is none, an empty place."""
     attempts, votes = (answer.attempts, answer.votes) if isinstance(answer, GridAnswer) else ((), ())
     for place, attempt in enumerate(attempts, 1):
         mine = sum(vote.grid == attempt for vote in votes)
-        note = f"{mine} of {counted(len(votes), 'vote')}" if votes else ""
+        note = f"{mine} of {format_count(len(votes), 'vote')}" if votes else ""
         yield Panel(f"attempt {place}", attempt, note, attempt == truth if truth else None)
     if not attempts:
-        yield Panel("no attempt", None, f"none of {counted(len(votes), 'vote')} is a grid" if votes else "")
+        yield Panel("no attempt", None, f"none of {format_count(len(votes), 'vote')} is a grid" if votes else "")
 
 
 def _before(answer: AnyAnswer | None, truth: Grid | None) -> Iterator[Panel]:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from stages.judges.numbers.amounts import SCALE
-from stages.judges.numbers.tables import list_words
-from stages.judges.numbers.units import MEASURE
+from stages.judges.numbers.tables import MEASURE, list_words
 
 _GROUPED = re.compile(r"\d{1,3}[.,]\d{3}(?!\d)")
 _WITH_COMMA = frozenset(

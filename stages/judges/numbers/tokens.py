@@ -19,8 +19,7 @@ from stages.judges.numbers.amounts import SCALE, Amount
 from stages.judges.numbers.digits import RUN, read_digits
 from stages.judges.numbers.spelled import CARDINAL, NUMBER_WORDS, PARTS, is_plain_word, read_words
 from stages.judges.numbers.style import PLAIN, NumberStyle
-from stages.judges.numbers.tables import CharacterTable, list_words, one_of
-from stages.judges.numbers.units import CURRENCIES, MEASURE, MONEY, UNIT_NAMES
+from stages.judges.numbers.tables import CURRENCIES, MEASURE, MONEY, UNIT_NAMES, CharacterTable, list_words, one_of
 
 _MOST_EXPONENT_DIGITS = 15
 _OF_NUMBERS = {"k": 3, "K": 3, "M": 6}  # 5k, 5M

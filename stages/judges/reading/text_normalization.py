@@ -14,9 +14,8 @@ from itertools import pairwise
 
 from stages.judges.numbers.amounts import is_fraction
 from stages.judges.numbers.style import PLAIN, NumberStyle
-from stages.judges.numbers.tables import CharacterTable, list_words
+from stages.judges.numbers.tables import ALL_UNITS, CURRENCIES, CharacterTable, list_words
 from stages.judges.numbers.tokens import split_numbers
-from stages.judges.numbers.units import ALL_UNITS, CURRENCIES
 from stages.judges.reading.letters import MOST_TEXTS, SHOWN, compose, is_marked, mark, read_numeral
 from stages.judges.reading.unspaced import ALIKE, UNSPACED, find_names, get_forms, is_phrase, list_pairs
 
