@@ -32,10 +32,12 @@ def run_round(folder: Path, contexts: int = 4, samples: int = 2) -> list[Record]
     """Run one round in a folder and return its score lines; the next round's model lies in FOLDER/model."""
     engine = LocalEngine(MODEL)
     records = list(tasks.run("examples/tiny/train.jsonl", sample=tasks.Sample(contexts)))
-    writer = Generate(engine, samples=samples, sampling={"max_tokens": 170, "top_p": 1.0})
+    writer = Generate(engine=engine, samples=samples, sampling={"max_tokens": 170, "top_p": 1.0})
     edits = resume(writer, records, folder / "edits.jsonl")
-    adapters = resume(Adapt(LocalTrainer(MODEL), folder / "adapters", FIT), edits, folder / "adapters.jsonl")
-    scores = resume(Eval(engine, LocalJudge("exact")), adapters, folder / "scores.jsonl")
+    adapters = resume(
+        Adapt(trainer=LocalTrainer(MODEL), out=folder / "adapters", fit=FIT), edits, folder / "adapters.jsonl"
+    )
+    scores = resume(Eval(engine=engine, judge=LocalJudge("exact")), adapters, folder / "scores.jsonl")
     kept = filtering.run(scores).examples
     if not (folder / "model").exists():
         pairs = [read_pair(example.model_dump()) for example in kept]

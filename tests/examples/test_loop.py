@@ -27,8 +27,8 @@ def test_a_round_runs_as_a_library_and_goes_on_where_it_ended(tmp_path: Path, mo
 def test_lines_that_are_there_are_not_made_again_and_no_model_is_loaded_in_vain(tmp_path: Path) -> None:
     file, nowhere = tmp_path / "edits.jsonl", LocalEngine("nowhere")
     records = list(tasks.run(str(ROOT / "examples/tiny/train.jsonl"), sample=tasks.Sample(2)))
-    edits = resume(Generate(nowhere, template="none"), records, file)
+    edits = resume(Generate(engine=nowhere, template="none"), records, file)
     written = file.read_bytes()
-    assert resume(Generate(nowhere, template="none"), records, file) == edits
+    assert resume(Generate(engine=nowhere, template="none"), records, file) == edits
     assert (len(edits), file.read_bytes()) == (2, written)
-    assert resume(Generate(nowhere), [], tmp_path / "none.jsonl") == []
+    assert resume(Generate(engine=nowhere), [], tmp_path / "none.jsonl") == []
