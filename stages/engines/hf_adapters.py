@@ -62,15 +62,15 @@ def read_plain_lora(path: Path, linear: Mapping[str, nn.Linear]) -> LoraWeights 
     rank, alpha = config["r"], config.get("lora_alpha")
     if not isinstance(alpha, int | float):
         return None
-    whole = len(state) == 2 * len(layers) and layers == _targeted(linear, config.get("target_modules"))
+    whole = len(state) == 2 * len(layers) and layers == _get_targeted(linear, config.get("target_modules"))
     if not whole or not all(_fits(state, name, linear[name], rank) for name in layers):
         return None
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     return LoraWeights(rank, layers, scale, state)
 
 
-def _targeted(linear: Iterable[str], targets: Any) -> tuple[str, ...]:
-    """The layers that peft would adapt for a list of last names; none for a pattern, which is left to peft."""
+def _get_targeted(linear: Iterable[str], targets: Any) -> tuple[str, ...]:
+    """Layers that peft would adapt for a list of last names; none for a pattern, which is left to peft."""
     ends = tuple(f".{target}" for target in targets) if isinstance(targets, list) else ()
     return tuple(name for name in linear if f".{name}".endswith(ends))
 

@@ -29,13 +29,10 @@ class SeededSampling:
     def __init__(self, rows: Sequence[Sampling], device: torch.device) -> None:
         self.rows, self.device, self.step = rows, device, 0
         self.drawn = [row for row, sampling in enumerate(rows) if sampling.temperature > 0]
-        self.temperature = self._column([rows[row].temperature for row in self.drawn], device)
-        self.top_p = self._column([rows[row].top_p for row in self.drawn], device)
+        settings = [(rows[row].temperature, rows[row].top_p) for row in self.drawn]
+        columns = torch.tensor(settings, device=device).view(-1, 2)
+        self.temperature, self.top_p = columns[:, :1], columns[:, 1:]  # (drawn rows, 1) each
         self.broken: dict[int, int] = {}  # row → the first step whose logits were not finite: nothing can be drawn
-
-    @staticmethod
-    def _column(values: Sequence[float], device: torch.device) -> Tensor:
-        return torch.tensor(values, device=device)[:, None]  # (drawn rows, 1)
 
     def __call__(self, input_ids: Any, scores: Tensor) -> Tensor:
         """scores (rows, vocabulary) → the same with noise on the rows that are drawn, and -inf on words that are cut.
@@ -125,9 +122,9 @@ def add_noise(logits: Tensor, words: Tensor, keys: Tensor) -> Tensor:
     for number in range(2):
         mixed = mixed ^ keys[:, number : number + 1]
         for shift, factor in _ROUNDS:
-            mixed.bitwise_xor_(_shifted(mixed, shift)).mul_(factor)
-        mixed.bitwise_xor_(_shifted(mixed, 16))
-    chance = _shifted(mixed, 1).float().add_(0.5).mul_(2.0**-31)  # small ones keep all their digits
+            mixed.bitwise_xor_(_shift_right(mixed, shift)).mul_(factor)
+        mixed.bitwise_xor_(_shift_right(mixed, 16))
+    chance = _shift_right(mixed, 1).float().add_(0.5).mul_(2.0**-31)  # small ones keep all their digits
     chance.clamp_(max=_MOST_CHANCE)  # 1 would never be drawn, not even where no other word can be
     return logits - chance.neg_().log1p_().neg_().log_()
 
@@ -138,14 +135,14 @@ def derive_key(seed: int, step: int) -> tuple[int, int]:
     for shift, factor in ((30, FIRST), (27, SECOND)):
         mixed = (mixed ^ mixed >> shift) * factor & _WORD
     mixed ^= mixed >> 31
-    return _signed(mixed >> 32), _signed(mixed & 0xFFFFFFFF)
+    return _to_int32(mixed >> 32), _to_int32(mixed & 0xFFFFFFFF)
 
 
-def _signed(half: int) -> int:
+def _to_int32(half: int) -> int:
     """The 32 bits as torch's int32 has them."""
     return half - (1 << 32) if half >> 31 else half
 
 
-def _shifted(words: Tensor, by: int) -> Tensor:
-    """To the right, filled with zeros."""
+def _shift_right(words: Tensor, by: int) -> Tensor:
+    """Shift to the right, filling with zeros."""
     return (words >> by).bitwise_and_((1 << (32 - by)) - 1)

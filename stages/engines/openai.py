@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import SealError
-from stages.interfaces import Completion, Finish, NullProgress, Progress, Prompt, Request
+from stages.interfaces import Completion, Finish, NullProgress, Progress, Request
 from stages.records.thoughts import explain_no_answer, join_reasoning, remove_thoughts
 from stages.services.base import Call, Failure, LimitName, Reply, Transport
 from stages.services.dialect import Dialect
@@ -19,7 +19,7 @@ from stages.services.vllm_server import LoraRegistry, ServerInfo, get_room_for_c
 
 _FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
 _NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint
-_TIDY_S = 1.0  # for taking adapters off the server where the work was broken off
+_CLEANUP_S = 1.0  # for taking adapters off the server where the work was broken off
 _TRIES = 6  # of one request, where the server says how it wants to be asked
 
 
@@ -51,7 +51,7 @@ class OpenAIEngine:
         self.asked: dict[str, PendingRequest] = {}
         self.failed = 0  # requests without an answer, for whatever reason
         self.stash: deque[Reply] = deque()  # came while we waited for another one
-        self.loras = LoraRegistry(self._ask, max_loras)
+        self.loras = LoraRegistry(self._call, max_loras)
 
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """Completions as they come: requests without an adapter first, then adapter by adapter."""
@@ -61,12 +61,12 @@ class OpenAIEngine:
             groups.setdefault(request.adapter, []).append(request)
         left = Counter({path: len(group) for path, group in groups.items()})
         try:
-            yield from self._drain(groups.pop(None), left)
-            yield from self._drain((request for group in groups.values() for request in group), left)
+            yield from self._sample_group(groups.pop(None), left)
+            yield from self._sample_group((request for group in groups.values() for request in group), left)
         finally:
-            self._tidy()
+            self._unload_all()
 
-    def _drain(self, requests: Iterable[Request], left: Counter[Path | None]) -> Iterator[Completion]:
+    def _sample_group(self, requests: Iterable[Request], left: Counter[Path | None]) -> Iterator[Completion]:
         """All completions of these requests. With and without an adapter they never meet on the server.
 
         vLLM 0.32 on a CPU answers plain requests in a batch with others as if they had an adapter.
@@ -91,7 +91,7 @@ class OpenAIEngine:
         self.asked[request.id] = replace(asked, model=model, tries=asked.tries + 1, body=body)
         self.transport.submit(replace(call, body=body))
 
-    def _ask(self, call: Call) -> Reply:
+    def _call(self, call: Call) -> Reply:
         """The reply to one call, waited for; what else comes meanwhile is kept."""
         while not self.transport.room:
             self.stash.extend(self.transport.take(wait=True))
@@ -103,9 +103,9 @@ class OpenAIEngine:
             if mine:
                 return mine
 
-    def _tidy(self) -> None:
+    def _unload_all(self) -> None:
         """Takes our adapters off the server, as far as it answers soon."""
-        until = time.monotonic() + _TIDY_S
+        until = time.monotonic() + _CLEANUP_S
         with suppress(SealError):
             for name in self.loras.names.values():
                 self.transport.submit(make_unload_call(name))
@@ -121,20 +121,20 @@ class OpenAIEngine:
         self.stash.clear()
         for reply in replies:
             asked = self.asked.pop(reply.id)
-            again = self._again(asked, reply.failure)
+            again = self._get_retry(asked, reply.failure)
             if again:
                 self._submit(again)
                 continue
             left[asked.request.adapter] -= 1
             if asked.request.adapter and not left[asked.request.adapter]:
                 self.loras.unload(asked.request.adapter)
-            found = _completion(reply)
+            found = _parse_reply(reply)
             self.failed += found.finish == "failed"
             self.transport.progress.add_written(found.tokens or 0)
             yield found
             self.transport.progress.end_work([reply.id])
 
-    def _again(self, asked: PendingRequest, failure: Failure | None) -> PendingRequest | None:
+    def _get_retry(self, asked: PendingRequest, failure: Failure | None) -> PendingRequest | None:
         """The request as it is to be sent once more, where the server has said what to change."""
         if failure is None or asked.tries >= _TRIES or not self.transport.live:
             return None
@@ -154,52 +154,45 @@ class OpenAIEngine:
 
 def make_call(request: Request, model: str, limit_name: LimitName, limit: int | None = None) -> Call:
     """What is sent for a request. A text goes to completions, messages go to chat."""
-    sampling = request.sampling
+    sampling, prompt = request.sampling, request.prompt
+    given = {"prompt": prompt} if isinstance(prompt, str) else {"messages": [dict(turn) for turn in prompt]}
     body: dict[str, Any] = {
         "model": model,
-        **_asking(request.prompt),
+        **given,
         limit_name: limit or sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": sampling.seed,
     }
     if request.schema:
-        body["response_format"] = _obeying(request.schema)
-    path = "completions" if isinstance(request.prompt, str) else "chat/completions"
+        schema = {"name": "self_edit", "strict": True, "schema": dict(request.schema)}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}  # as OpenAI and vLLM take it
+    path = "completions" if isinstance(prompt, str) else "chat/completions"
     return Call(request.id, path, body, final=(404,) if request.adapter else ())
 
 
-def _obeying(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Structured output, as OpenAI and vLLM take it."""
-    return {"type": "json_schema", "json_schema": {"name": "self_edit", "strict": True, "schema": dict(schema)}}
-
-
-def _asking(prompt: Prompt) -> dict[str, Any]:
-    return {"prompt": prompt} if isinstance(prompt, str) else {"messages": [dict(turn) for turn in prompt]}
-
-
-def _completion(reply: Reply) -> Completion:
+def _parse_reply(reply: Reply) -> Completion:
     """What a reply says. One without a text is a failure of the service, not of the model.
 
     A thought that the server tells apart is put before the text, as other servers leave it there; without a text it has
     no end.
     """
     if reply.body is None:
-        return _lost(reply.id, str(reply.failure or "api_error: no answer"))
+        return _make_failure(reply.id, str(reply.failure or "api_error: no answer"))
     found = first_choice(reply.body)
     finish: Finish = _FINISHES.get(found.finish or "", "unknown")
     if finish == "refused" or found.refusal:
         told = f"refused: {(found.refusal or 'the content filter of the server')[:200]}"
-        return Completion(reply.id, found.text or "", "refused", _tokens(reply.body), error=told)
+        return Completion(reply.id, found.text or "", "refused", _count_tokens(reply.body), error=told)
     if found.finish == "abort":
-        return _lost(reply.id, "api_error: aborted")
-    text = _whole_text(found)
+        return _make_failure(reply.id, "api_error: aborted")
+    text = _join_text(found)
     if text is None or (not text and finish == "length"):
-        return _lost(reply.id, _without_text(found, thought=_thinks(reply.body)))
-    return Completion(reply.id, text, finish, _tokens(reply.body))
+        return _make_failure(reply.id, _explain_no_text(found, thought=_has_hidden_reasoning(reply.body)))
+    return Completion(reply.id, text, finish, _count_tokens(reply.body))
 
 
-def _whole_text(found: ChoiceText) -> str | None:
+def _join_text(found: ChoiceText) -> str | None:
     """The text behind the thought, where that is told apart and not in the text, too (llama.cpp can do both)."""
     if not found.thought or (found.text and remove_thoughts(found.text) != found.text):
         return found.text
@@ -209,25 +202,25 @@ def _whole_text(found: ChoiceText) -> str | None:
     return join_reasoning(found.thought, None if cut_off else found.text)
 
 
-def _without_text(found: ChoiceText, *, thought: bool) -> str:
+def _explain_no_text(found: ChoiceText, *, thought: bool) -> str:
     """Why there is none."""
     if found.finish == "length":
         return explain_no_answer("length") if thought else "truncated: the reply has no text up to --max-tokens"
     return f"unparsable: the reply {'calls a tool and ' if found.calls_tool else ''}has no text"
 
 
-def _thinks(body: Mapping[str, Any]) -> bool:
+def _has_hidden_reasoning(body: Mapping[str, Any]) -> bool:
     """Whether the server counts tokens of a thought that it does not tell, as OpenAI's does."""
     usage = body.get("usage")
     details = usage.get("completion_tokens_details") if isinstance(usage, Mapping) else None
     return bool(isinstance(details, Mapping) and details.get("reasoning_tokens"))
 
 
-def _lost(request_id: str, error: str) -> Completion:
+def _make_failure(request_id: str, error: str) -> Completion:
     return Completion(request_id, "", "failed", None, error=error)
 
 
-def _tokens(body: Mapping[str, Any]) -> int | None:
+def _count_tokens(body: Mapping[str, Any]) -> int | None:
     """Tokens of the completion, if the server says."""
     usage = body.get("usage")
     count = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
