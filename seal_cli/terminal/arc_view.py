@@ -12,8 +12,8 @@ from rich.text import Text
 
 from seal_cli.terminal.console import note, strip_control
 from seal_cli.terminal.passage_view import print_text, view_line
-from stages.domains.arc.plot import MOST, PALETTE, draw_sheets
-from stages.domains.arc.view import Panel, Strip, format_count, sheet
+from stages.domains.arc.plot import MOST, PALETTE, draw_grids
+from stages.domains.arc.view import Panel, Row, format_count, make_view
 from stages.domains.arc.voting import get_tests
 from stages.errors import BadConfig, BadInput, one_line
 from stages.records.arc import ArcTask, Grid, Vote
@@ -87,7 +87,7 @@ class Picks:
                     view_line(console, record, record.task, label)
             self.tell_rest("the view", _VIEWED, ", or with `head -1 FILE | seal report - --view`")
         if self.arc and self.lines:
-            draw_sheets([sheet(record, _arc_task(record), label) for label, record in self.lines], self.arc)
+            draw_grids([make_view(record, _arc_task(record), label) for label, record in self.lines], self.arc)
             note(f"seal report: grids in {self.arc}")
             self.tell_rest(str(self.arc), MOST)
 
@@ -114,7 +114,7 @@ def _arc_task(line: Record) -> ArcTask:
 def _view_grids(console: Console, line: Record, label: str = "") -> None:
     """One line as far as it has come: demonstrations, tests, attempts, solutions, votes."""
     task = _arc_task(line)
-    seen = sheet(line, task, label)
+    seen = make_view(line, task, label)
     print_text(console, seen.title, "bold")
     for fact in seen.facts:
         print_text(console, fact)
@@ -131,7 +131,7 @@ def _view_grids(console: Console, line: Record, label: str = "") -> None:
 # ---- grids
 
 
-def _show_strips(console: Console, strips: Sequence[Strip]) -> None:
+def _show_strips(console: Console, strips: Sequence[Row]) -> None:
     """Grids side by side, each strip on lines of its own where the next does not fit beside it."""
     widest = max(len(panel.grid[0]) for strip in strips for panel in strip.panels if panel.grid)
     cell = 2 if 2 * widest + len(ARROW) <= console.width else 1
@@ -146,7 +146,7 @@ def _show_strips(console: Console, strips: Sequence[Strip]) -> None:
     _show_row(console, row)
 
 
-def _blocks(strip: Strip, cell: int, digits: bool) -> Iterator[Block]:
+def _blocks(strip: Row, cell: int, digits: bool) -> Iterator[Block]:
     """A strip's grids with what stands between them: an arrow behind the input, then gaps."""
     for place, panel in enumerate(strip.panels):
         if place:

@@ -61,7 +61,7 @@ def test_the_picture_is_drawn_beside_the_table_and_shows_every_colour(folder: Pa
     assert "mean %" in run.out
     found = (255 * image.imread(folder / "grids.png")[:, :, :3]).round().astype(int)
     counts = [int((found == colour).all(axis=2).sum()) for colour in COLOURS]
-    assert min(counts) > 4 * 1500  # of each of four sheets a cell of 42 x 42 dots, without its lines
+    assert min(counts) > 4 * 1500  # of each of four views a cell of 42 x 42 dots, without its lines
 
 
 def test_a_picture_of_one_task_is_smaller_than_one_of_all(folder: Path) -> None:

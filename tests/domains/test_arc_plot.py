@@ -1,4 +1,4 @@
-"""ARC lines as pictures: what a sheet says, and that the file shows just that, read back cell by cell."""
+"""ARC lines as pictures: what a view says, and that the file shows just that, read back cell by cell."""
 
 import struct
 import sys
@@ -17,7 +17,7 @@ from stages.domains.arc import plot as pictures
 from stages.domains.arc import voting
 from stages.domains.arc.domain import Arc
 from stages.domains.arc.grid_text import numpy_text
-from stages.domains.arc.view import Panel, Sheet, Strip, sheet
+from stages.domains.arc.view import Panel, Row, View, make_view
 from stages.errors import BadConfig
 from stages.interfaces import Request
 from stages.judges.exact import ExactJudge
@@ -93,9 +93,9 @@ def adapted(task: ArcTask, *votes: Sequence[Vote], before: Grid | str = BEFORE, 
     return line.grow(edit=an_edit(), adapter=an_adapter())
 
 
-def seen(line: Record, label: str = "") -> Sheet:
+def seen(line: Record, label: str = "") -> View:
     assert isinstance(line.task, ArcTask)
-    return sheet(line, line.task, label)
+    return make_view(line, line.task, label)
 
 
 def of_test(line: Record) -> dict[str, Grid | None]:
@@ -110,7 +110,7 @@ MIXED = [a_vote(WRONG), a_vote(TRUTH), a_vote(WRONG), a_vote(None, "row 1 is not
 # ---- what there is to see
 
 
-def test_a_sheet_has_the_demonstrations_the_attempts_the_solution_and_the_model_before() -> None:
+def test_a_view_has_the_demonstrations_the_attempts_the_solution_and_the_model_before() -> None:
     found = seen(adapted(a_puzzle(), MIXED))
     first, second = found.demonstrations
     assert [(panel.title, panel.grid) for panel in (*first.panels, *second.panels)] == [
@@ -120,7 +120,7 @@ def test_a_sheet_has_the_demonstrations_the_attempts_the_solution_and_the_model_
         ("output 2", ((6, 6),)),
     ]
     (asked,) = found.tests
-    assert asked == Strip(
+    assert asked == Row(
         "test: right",
         (
             Panel("input", ((1, 0, 5),)),
@@ -257,11 +257,11 @@ def pixels(path: Path) -> Any:
     return np.rint(255 * image[:, :, :3]).astype(int)
 
 
-def read_back(path: Path, sheets: Sequence[Sheet]) -> list[tuple[str, Grid]]:
+def read_back(path: Path, views: Sequence[View]) -> list[tuple[str, Grid]]:
     """(heading, grid) of each grid of the PNG, its colours taken from the middles of its cells."""
     pytest.importorskip("matplotlib")
-    pictures.draw_sheets(sheets, path)
-    (axes,) = pictures.picture(sheets).axes
+    pictures.draw_grids(views, path)
+    (axes,) = pictures.picture(views).axes
     image, found = pixels(path), []
     for mesh in axes.collections:
         corners = mesh.get_coordinates()
@@ -322,9 +322,9 @@ def test_the_largest_picture_is_no_wall(tmp_path: Path) -> None:
     large: Grid = ((3,) * 30,) * 30
     shown = (Demonstration(input=large, output=large),) * 6
     task = a_puzzle(solutions=[large]).model_copy(update={"train": shown})
-    sheets = [seen(adapted(task, [a_vote(large), a_vote(TRUTH)]))] * pictures.MOST
-    pictures.draw_sheets(sheets[:1], tmp_path / "one.png")
-    pictures.draw_sheets(sheets, tmp_path / "all.png")
+    views = [seen(adapted(task, [a_vote(large), a_vote(TRUTH)]))] * pictures.MOST
+    pictures.draw_grids(views[:1], tmp_path / "one.png")
+    pictures.draw_grids(views, tmp_path / "all.png")
     width, height = size_of(tmp_path / "one.png")
     assert 1000 <= width <= 2400 and 1000 <= height <= 2400
     assert max(size_of(tmp_path / "all.png")) <= pictures.LONGEST
@@ -374,20 +374,20 @@ def test_dollars_and_foreign_scripts_in_a_name_are_no_formula_and_no_warning(tmp
     pytest.importorskip("matplotlib")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pictures.draw_sheets([seen(Record(task=a_puzzle("$x_{1$ 漢字")), label="$\\frac{$")], tmp_path / "one.png")
+        pictures.draw_grids([seen(Record(task=a_puzzle("$x_{1$ 漢字")), label="$\\frac{$")], tmp_path / "one.png")
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF")])
 def test_the_picture_is_written_in_the_format_of_its_name(name: str, start: bytes, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    pictures.draw_sheets([seen(adapted(a_puzzle(), MIXED))], tmp_path / name)
+    pictures.draw_grids([seen(adapted(a_puzzle(), MIXED))], tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(start)
 
 
 def test_without_matplotlib_the_flag_names_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(BadConfig) as caught:
-        pictures.draw_sheets([seen(Record(task=a_puzzle()))], tmp_path / "one.png")
+        pictures.draw_grids([seen(Record(task=a_puzzle()))], tmp_path / "one.png")
     assert str(caught.value) == "--arc needs matplotlib: pip install 'seal-toolkit[plot]'"
 
 

@@ -1,4 +1,4 @@
-"""ARC lines as people know them: coloured grids, each input with what comes of it, on one sheet a line.
+"""ARC lines as people know them: coloured grids, each input with what comes of it, one view a line.
 
 Lengths are in dots, DOTS to the inch, so that cells are whole dots of a PNG, and all cells of a picture are equally
 large.
@@ -11,13 +11,13 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from stages.domains.arc.view import Panel, Sheet, Strip
+from stages.domains.arc.view import Panel, Row, View
 from stages.errors import BadConfig
 from stages.records.arc import Grid
 
 # 0 to 9, as on arcprize.org
 PALETTE = ("#000000", "#0074D9", "#FF4136", "#2ECC40", "#FFDC00", "#AAAAAA", "#F012BE", "#FF851B", "#7FDBFF", "#870C25")
-MOST = 20  # sheets in a picture
+MOST = 20  # views in a picture
 _DOTS = 150
 MARGIN, GAP, ARROW, BETWEEN = 45, 40, 24, 80  # dots: at the edge, between panels, more for an arrow, between strips
 LINE, NO_GRID = 24, (130, 90)  # dots: from a line of text to the next; the place of a grid that there is not
@@ -26,29 +26,29 @@ LARGE, MEDIUM, SMALL = 12, 8.5, 7.5  # points
 INK, PALE, GREEN, RED = "#222222", "#777777", "#1A9850", "#D62728"
 
 
-def draw_sheets(sheets: Sequence[Sheet], path: Path) -> None:
+def draw_grids(views: Sequence[View], path: Path) -> None:
     """The picture as PNG, PDF or SVG by the file's ending."""
-    figure = picture(sheets)
+    figure = picture(views)
     longest = _DOTS * max(figure.get_size_inches())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script that the font lacks
         figure.savefig(path, dpi=min(_DOTS, int(_DOTS * LONGEST / longest)))
 
 
-def picture(sheets: Sequence[Sheet]) -> Any:
-    """The sheets below each other, as a matplotlib Figure. Raises BadConfig where matplotlib is not installed."""
+def picture(views: Sequence[View]) -> Any:
+    """The views below each other, as a matplotlib Figure. Raises BadConfig where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise BadConfig("--arc needs matplotlib: pip install 'seal-toolkit[plot]'") from None
-    cell = _cell_of(sheets)
-    rows = [[*_in_rows(each.demonstrations, cell), *([test] for test in each.tests)] for each in sheets]
+    cell = _cell_of(views)
+    rows = [[*_in_rows(each.demonstrations, cell), *([test] for test in each.tests)] for each in views]
     widest = max(sum(_width_of(strip, cell) for strip in row) for shown in rows for row in shown)
     page = Page(
         Figure(dpi=_DOTS, facecolor="white").add_axes((0, 0, 1, 1)), cell, max(NARROWEST, widest - BETWEEN + 2 * MARGIN)
     )
-    for each, shown in zip(sheets, rows, strict=True):
-        page.add_sheet(each, shown)
+    for each, shown in zip(views, rows, strict=True):
+        page.add_view(each, shown)
     page.axes.set(xlim=(0, page.width), ylim=(page.y, 0))
     page.axes.set_axis_off()
     page.axes.figure.set_size_inches(page.width / _DOTS, page.y / _DOTS)
@@ -64,7 +64,7 @@ class Page:
     width: int
     y: int = MARGIN
 
-    def add_sheet(self, each: Sheet, rows: Sequence[Sequence[Strip]]) -> None:
+    def add_view(self, each: View, rows: Sequence[Sequence[Row]]) -> None:
         if self.y > MARGIN:
             self.axes.axhline(self.y - MARGIN // 2, color="#DDDDDD", linewidth=0.8)
         self.write(each.title, LARGE, INK)
@@ -85,7 +85,7 @@ class Page:
     def text(self, x: float, y: float, text: str, points: float, colour: str, ha: str = "center") -> None:
         self.axes.text(x, y, text, fontsize=points, color=colour, ha=ha, va="center", parse_math=False)
 
-    def add_row(self, strips: Sequence[Strip]) -> None:
+    def add_row(self, strips: Sequence[Row]) -> None:
         """Strips beside each other, their grids in the middle of the row's height."""
         tall = max(_size_of(panel, self.cell)[1] for strip in strips for panel in strip.panels)
         x, middle = MARGIN, self.y + LINE + tall // 2
@@ -124,16 +124,16 @@ class Page:
         mesh.set(edgecolor="#6E6E6E", linewidth=0.3 + self.cell / 120)
 
 
-def _cell_of(sheets: Sequence[Sheet]) -> int:
+def _cell_of(views: Sequence[View]) -> int:
     """The side of a cell: smaller where there are large grids."""
-    strips = [strip for each in sheets for strip in (*each.demonstrations, *each.tests)]
+    strips = [strip for each in views for strip in (*each.demonstrations, *each.tests)]
     grids = [panel.grid for strip in strips for panel in strip.panels if panel.grid]
     return max(12, min(42, 300 // max(max(len(grid), len(grid[0])) for grid in grids)))
 
 
-def _in_rows(strips: Sequence[Strip], cell: int) -> list[list[Strip]]:
+def _in_rows(strips: Sequence[Row], cell: int) -> list[list[Row]]:
     """As many strips to a row as it holds."""
-    rows: list[list[Strip]] = [[]]
+    rows: list[list[Row]] = [[]]
     for strip in strips:
         if rows[-1] and sum(_width_of(each, cell) for each in (*rows[-1], strip)) > FILLED:
             rows.append([])
@@ -151,7 +151,7 @@ def _slot_of(panel: Panel, cell: int) -> int:
     return max(_size_of(panel, cell)[0], _text_width(panel.heading, SMALL), _text_width(panel.caption, SMALL))
 
 
-def _width_of(strip: Strip, cell: int) -> int:
+def _width_of(strip: Row, cell: int) -> int:
     return sum(_slot_of(panel, cell) + GAP for panel in strip.panels) + ARROW + BETWEEN - GAP
 
 

@@ -174,12 +174,12 @@ def _strip_code_fence(text: str) -> str:
     return match[1] if match else text
 
 
-def _only_object(text: str) -> str:
+def _extract_object(text: str) -> str:
     """The one object in the text. Raises BadEdit where there is none, more than one, or one without its end."""
     start = text.find("{")
     if start < 0:
         raise BadEdit("there is no JSON object in the completion")
-    end = _closing(text, start)
+    end = _find_end(text, start)
     if end is None:
         raise BadEdit("the JSON object has no end: is the completion cut off?")
     if "{" in text[end:]:
@@ -188,7 +188,7 @@ def _only_object(text: str) -> str:
     return text[start:end] if around else text
 
 
-def _closing(text: str, start: int) -> int | None:
+def _find_end(text: str, start: int) -> int | None:
     """The place behind the brace that closes the one at `start`; braces in strings are text."""
     depth = 0
     for match in _MARKS.finditer(text, start):
@@ -198,23 +198,23 @@ def _closing(text: str, start: int) -> int | None:
     return None
 
 
-def _double_quoted(text: str) -> str:
+def _use_double_quotes(text: str) -> str:
     """Single quotes made double where the text has no other quote and nothing escaped: they can only be delimiters."""
     return text if '"' in text or "\\" in text else _QUOTED.sub(r'"\1"', text)
 
 
-def _with_json_constants(text: str) -> str:
+def _use_json_constants(text: str) -> str:
     return _CONSTANTS.sub(lambda match: _JSON_CONSTANTS.get(match[0], match[0]), text)
 
 
-def _without_trailing_commas(text: str) -> str:
+def _remove_trailing_commas(text: str) -> str:
     return _TRAILING_COMMA.sub(lambda match: "" if match[0] == "," else match[0], text)
 
 
 REPAIRS: Mapping[str, Callable[[str], str]] = {  # in this order, each at most once
     "code fence": _strip_code_fence,
-    "text around the object": _only_object,
-    "single quotes": _double_quoted,
-    "Python constants": _with_json_constants,
-    "trailing comma": _without_trailing_commas,
+    "text around the object": _extract_object,
+    "single quotes": _use_double_quotes,
+    "Python constants": _use_json_constants,
+    "trailing comma": _remove_trailing_commas,
 }

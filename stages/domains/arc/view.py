@@ -34,7 +34,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Strip:
+class Row:
     """An input, and behind an arrow what comes of it."""
 
     title: str
@@ -42,25 +42,25 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class View:
     """What there is to see of one line. `facts` say how it did and what it chose."""
 
     title: str
     facts: tuple[str, ...]
-    demonstrations: tuple[Strip, ...]
-    tests: tuple[Strip, ...]
+    demonstrations: tuple[Row, ...]
+    tests: tuple[Row, ...]
 
 
-def sheet(line: Record, task: ArcTask, label: str = "") -> Sheet:
+def make_view(line: Record, task: ArcTask, label: str = "") -> View:
     """The line of this task, as far as it has come; with its file's label where there are several."""
     names = [f"{label}: {task.id}" if label else task.id]
     names += [f"self-edit {line.edit.sample}"] if line.edit else []
     names += [f"seed {line.adapter.seed}"] if line.adapter else []
-    return Sheet(
+    return View(
         title=one_line(", ".join(names)),
         facts=tuple(map(one_line, [_score_fact(line), *_edit_facts(line)])),
         demonstrations=tuple(
-            Strip("", (Panel(f"input {place}", pair.input), Panel(f"output {place}", pair.output)))
+            Row("", (Panel(f"input {place}", pair.input), Panel(f"output {place}", pair.output)))
             for place, pair in enumerate(task.train, 1)
         ),
         tests=tuple(_list_tests(line, task)),
@@ -100,7 +100,7 @@ def format_count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _list_tests(line: Record, task: ArcTask) -> Iterator[Strip]:
+def _list_tests(line: Record, task: ArcTask) -> Iterator[Row]:
     """Each test's input, attempts and solution, and what the model said without training."""
     answers = {answer.id: answer for answer in line.score.answers} if line.score else {}
     for place, (test_id, test_input, truth) in enumerate(get_tests(task), 1):
@@ -111,7 +111,7 @@ def _list_tests(line: Record, task: ArcTask) -> Iterator[Strip]:
             title += f": {_VERDICTS[answer.correct]}{reason}"
         attempts = tuple(_list_attempts(answer, truth)) if answer else ()
         solution = Panel("solution", truth, "" if truth else "not known")
-        yield Strip(title, (Panel("input", test_input), *attempts, solution, *_before(answer, truth)))
+        yield Row(title, (Panel("input", test_input), *attempts, solution, *_before(answer, truth)))
 
 
 def _list_attempts(answer: AnyAnswer, truth: Grid | None) -> Iterator[Panel]:
