@@ -27,7 +27,7 @@ from stages.work import PART, Listing, Source, WholeSource, Work, describe_plan
 
 @dataclass(frozen=True)
 class PlannedLine:
-    """One line to be made: by training a job, or, where the self-edit cannot be read, made already."""
+    """A line to write: from a training job, or ready at once if its self-edit cannot be read."""
 
     record: Record
     job: FitJob | None = None
@@ -136,7 +136,7 @@ def plan_lines(
     run_seed: int = 0,
     identity: str | None = None,
 ) -> dict[str, PlannedLine]:
-    """The lines to be made by their adapters' ids. Raises BadLine for a self-edit that comes twice."""
+    """Return the lines to write by their adapters' ids. Raises BadLine for a self-edit that comes twice."""
     mine = LinePlanner(model, domain=domain, out=out, config=config, seeds=seeds, run_seed=run_seed, identity=identity)
     for record in records:
         mine.add(record)
@@ -144,7 +144,7 @@ def plan_lines(
 
 
 class LinePlanner:
-    """The lines to be made by their adapters' ids: `add` takes record after record.
+    """Plans the lines to write, by their adapters' ids; `add` takes one record after another.
 
     `identity` is what tells the model from others in ids, if its name does not.
     """
@@ -167,7 +167,7 @@ class LinePlanner:
         self.distinct, self.names = UniqueLines(), ExampleNames()
 
     def add(self, record: Record) -> None:
-        """Raises BadLine for a self-edit that comes twice, and for one that its line contradicts."""
+        """Add the lines of one record. Raises BadLine for a self-edit that comes twice or contradicts its line."""
         edit, made = _edit_of(record), self._made(record)
         if made.keys() & self.found.keys():
             raise BadLine(f"self-edit {edit.id} of {record.task.name!r} occurs twice; each line must be another")
@@ -189,7 +189,7 @@ class LinePlanner:
 
 
 def plan(todo: Mapping[str, PlannedLine], intact: Callable[[Path], bool]) -> Plan:
-    """The lines of these pieces; a finished one counts as long as its adapter directory is `intact`."""
+    """Plan these lines. A finished one counts only while its adapter directory is `intact`."""
 
     def still_there(line: Record) -> bool:
         return line.adapter is None or line.adapter.path is None or intact(Path(line.adapter.path))
@@ -205,7 +205,7 @@ def run(
     keys: Collection[str] | None = None,
     progress: Progress = NullProgress(),
 ) -> Iterator[Record]:
-    """The lines of these pieces, or of these `keys` of them, as they are made, their PEFT directories complete.
+    """Train and yield these lines, or those of `keys`, as their PEFT directories become complete.
 
     A self-edit that cannot be read gives a line with its error and no adapter; the run goes on.
     """
@@ -223,19 +223,19 @@ def run(
 
 
 def show_data(records: Iterable[Record], *, domain: Domain) -> Iterator[Line]:
-    """The training data of each self-edit, without training."""
+    """Yield the training data of each self-edit, without training."""
     return (domain.show_data(each.task, _edit_of(each)).model_copy(update={"meta": each.meta}) for each in records)
 
 
 class Unwritten(ValueError):
-    """There is no self-edit: whoever was to write it could not be asked, or thought to the end of its tokens.
+    """No self-edit was written: the model could not be asked, or used all its tokens for thinking.
 
     The line stays unscored.
     """
 
 
 def _lesson_of(domain: Domain, record: Record) -> TrainingSet:
-    """The training data of the line's self-edit. Raises BadEdit or Unwritten where there is none."""
+    """Return the training data of the line's self-edit. Raises BadEdit or Unwritten where there is none."""
     edit = _edit_of(record)
     if edit.text is None:
         raise Unwritten(
@@ -247,7 +247,7 @@ def _lesson_of(domain: Domain, record: Record) -> TrainingSet:
 
 
 def _edit_of(record: Record) -> SelfEdit:
-    """The line's self-edit. Raises BadLine where there is none."""
+    """Return the line's self-edit. Raises BadLine where there is none."""
     if record.edit is None:
         raise BadLine(f"task {record.task.id} has no edit (run `seal generate` first)")
     return record.edit

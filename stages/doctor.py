@@ -33,7 +33,7 @@ _JUDGE_TIMEOUT_S, _JUDGE_RETRY_S = 30.0, 2.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be checked beside the machine."""
+    """What to check besides the machine."""
 
     panel: ClassVar[str] = "Options"
     model: Annotated[str | None, Doc("Check this model; a hub name is looked up offline.", "DIR|NAME")] = None

@@ -15,15 +15,15 @@ class BadEdit(ValueError):
 
 
 class Untrainable(ValueError):
-    """A job that cannot be trained as it is. Ours: its line says so and stays unscored; the others go on."""
+    """A job that cannot be trained as it is. Our failure: its line says so and stays unscored; the others go on."""
 
 
 class SealError(Exception):
-    """Ours. The message names the value that was found and the next move."""
+    """Our failure. The message names the value that was found and the next move."""
 
 
 class BadInput(SealError):
-    """A line or file that is there but is not what the stage reads."""
+    """A line or file that exists but is not what the stage reads."""
 
 
 class BadLine(BadInput):
@@ -31,7 +31,7 @@ class BadLine(BadInput):
 
 
 class MissingInput(SealError):
-    """A file or directory that is not there."""
+    """A file or directory that does not exist."""
 
 
 class BadConfig(SealError):
@@ -43,7 +43,7 @@ class Unavailable(SealError):
 
 
 class Denied(SealError):
-    """A service that is there and refuses us: no key, a bad one, or nothing left to pay with."""
+    """A service that answers but refuses us: no key, a bad one, or no credit left."""
 
 
 class OutOfMemory(SealError):
@@ -51,7 +51,7 @@ class OutOfMemory(SealError):
 
 
 class ExistingOutput(SealError):
-    """The output is there already; results are never overwritten unasked."""
+    """The output exists already; results are never overwritten without being asked to."""
 
 
 class NoSpace(SealError):
@@ -63,17 +63,17 @@ class Locked(SealError):
 
 
 class Crashed(SealError):
-    """The process that did the work was killed, and no record can be named that did it."""
+    """The worker process was killed, and no record can be blamed for it."""
 
 
 def refuse_given(flags: Mapping[str, object], why: str) -> None:
-    """Raise BadConfig for the first of these flags that was given: it would do nothing."""
+    """Raise BadConfig for the first of these flags that was given: it would have no effect."""
     for flag, value in flags.items():
         if value is not None:
             raise BadConfig(f"{flag if value is True else f'{flag} {value}'}: {why}")
 
 
 def one_line(text: str) -> str:
-    """Text from a bad file fit to be shown: one line, nothing that does not print, not too long."""
+    """Make text from a bad file fit to be shown: one line, printable, not too long."""
     cut = text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in cut)

@@ -113,7 +113,7 @@ class Eval:
 
 @dataclass(frozen=True)
 class _Asking:
-    """How questions are put: the model's adapters by path, and those that are lost, with the reason."""
+    """How questions are asked: the model, its adapters by path, and the unusable ones with the reason."""
 
     domain: Domain
     sampling: Sampling
@@ -152,13 +152,13 @@ class _Examiner:
 
 
 def plan(records: Iterable[Record]) -> Plan:
-    """A line for each line that is read. One that lacks an answer, which the engine failed to give, is made again."""
+    """Plan a line for each line that was read. A line that lacks an answer because the engine failed is made again."""
     wanted = {get_owner_id(record): record.grow(score=None) for record in records}
     return Plan("score", wanted, get_owner_id, is_answered)
 
 
 def is_answered(line: Record) -> bool:
-    """Whether every question of a finished line has its answers, right, wrong or not yet judged."""
+    """Return whether every question of a finished line has its answers, right, wrong or not yet judged."""
     answers = line.score.answers if line.score else ()
     own, baseline = line.adapter is None or line.adapter.path is not None, line.adapter is not None
     return all(
@@ -181,7 +181,7 @@ def run(
     lost: Mapping[str, str] = {},
     progress: Progress = NullProgress(),
 ) -> Iterator[Record]:
-    """A score for each line, as its answers are there; for these `keys` (see `plan`) only.
+    """Yield the score of each line as soon as its answers are there; of these `keys` (see `plan`) only.
 
     The baseline of a task is answered once, however many adapters it has, and not at all where a `known` score line of
     the same settings has it. Reads all lines first: requests are batched across them, and the stage before has then
@@ -223,26 +223,26 @@ def run(
 
 
 def prompts(lines: Iterable[Record], domain: Domain, *, in_context: bool, chat: bool) -> Iterator[Prompt]:
-    """What would be asked about each task, once, without asking it."""
+    """Yield the prompts of each task, once, without asking them."""
     tasks = {line.task.id: line.task for line in lines}
     return (query.prompt for task in tasks.values() for query in domain.queries(task, in_context=in_context, chat=chat))
 
 
 def _then(completions: Iterable[Completion], work: Callable[[], object]) -> Iterator[Completion]:
-    """The same, and behind the last one some work."""
+    """Yield the items, and call `work` after the last one."""
     yield from completions
     work()
 
 
 def check(lines: Iterable[Record], domain: Domain) -> None:
-    """Raises BadLine for lines that cannot be scored or would be counted twice."""
+    """Check that lines can be scored. Raises BadLine for one that cannot, or would be counted twice."""
     test = Scorable(domain)
     for line in lines:
         test(line)
 
 
 class Scorable:
-    """Called with line after line: raises BadLine for one that cannot be scored, or would be counted twice."""
+    """Checks one line after another: raises BadLine for one that cannot be scored, or would be counted twice."""
 
     def __init__(self, domain: Domain) -> None:
         self.domain, self.distinct = domain, UniqueLines()
@@ -258,7 +258,7 @@ class Scorable:
 
 
 def _without_lost(line: Record, lost: Mapping[str, str]) -> Record:
-    """The line as if its training had failed, where the adapter that it names cannot be used."""
+    """Return the line as if its training had failed, if its adapter cannot be used."""
     path = line.adapter.path if line.adapter else None
     if line.adapter is None or path is None or path not in lost:
         return line
@@ -267,7 +267,7 @@ def _without_lost(line: Record, lost: Mapping[str, str]) -> Record:
 
 
 def list_adapters(lines: Iterable[Record]) -> Iterator[tuple[Path, str]]:
-    """(directory, the model that it was trained on) of each line that has an adapter."""
+    """Yield (directory, name of the model it was trained on) of each line with an adapter."""
     for line in lines:
         if line.adapter and line.adapter.path:
             yield Path(line.adapter.path), line.adapter.model

@@ -1,4 +1,4 @@
-"""What a file looks like that is neither a source nor lines, and the next command to type.
+"""Recognise files that are neither a source nor lines, and name the next command to type.
 
 Told by its first bytes, by the keys of its JSON, by its name; a folder by what lies in it. `seal tasks` and the reader
 of JSON lines ask the same tables, so that a file is called the same wherever it is given.
@@ -25,18 +25,18 @@ _SMALL = 4_000  # bytes: a longer text with {title} and {context} in it speaks a
 
 @dataclass(frozen=True)
 class FileKind:
-    """What something is, and what to do with it: {file} and {folder} stand for its path and the folder it lies in."""
+    """A kind of file, and what to do with it: {file} and {folder} stand for its path and its folder."""
 
     name: str
     way: str
 
     @property
     def short(self) -> str:
-        """What it is counted as: its name without article and explanation."""
+        """The name to count it under, without article and explanation."""
         return re.sub(r"^(an?|the) |,.*", "", self.name)
 
     def tell(self, path: str) -> str:
-        """Both in one line. A stream has no path, so that its way is shown with FILE."""
+        """Describe the kind and the next command in one line. A stream has no path: FILE stands for it."""
         known = path if path != "stdin" else "FILE"
         made = re.sub(r"\.manifest\.json$|\.part\.json$", "", known)
         ways = {"{file}": known, "{folder}": str(Path(known).parent), "{lines}": made}
@@ -47,7 +47,7 @@ class FileKind:
 
 
 class WrongFileKind(BadInput):
-    """A file of another kind than its reader reads."""
+    """A file of another kind than its reader takes."""
 
     def __init__(self, kind: FileKind, path: str) -> None:
         super().__init__(f"{path}: {kind.tell(path)}")
@@ -187,14 +187,14 @@ KEYS: tuple[tuple[frozenset[str], FileKind], ...] = tuple(  # of JSON objects, t
 
 
 def detect_by_name(path: Path) -> FileKind | None:
-    """What a file is by its name; None for one that may be read. FILE.part of a run of ours has FILE.part.json."""
+    """Return the kind that a file's name tells; None if it may be read. Our own FILE.part has FILE.part.json."""
     suffix = path.suffix.lower()
     torn = suffix == ".part" and not path.with_name(f"{path.name}.json").exists()
     return _UNFINISHED if torn or suffix in (".incomplete", ".crdownload", ".download") else None
 
 
 def detect_by_bytes(head: bytes) -> FileKind | None:
-    """What a file is by its first bytes; None for text of any sort."""
+    """Return the kind that a file's first bytes tell; None for text."""
     if head[257:262] == b"ustar":
         return _ARCHIVE
     if head[1:4:2] == b"\0\0" and head[0] and head[2]:  # without a byte-order mark
@@ -212,7 +212,7 @@ def detect_by_bytes(head: bytes) -> FileKind | None:
 
 
 def detect_by_keys(value: Any) -> FileKind | None:
-    """What a JSON value is by its keys; None for one of no kind that is known here."""
+    """Return the kind that a JSON value's keys tell; None if they tell nothing known."""
     if not isinstance(value, Mapping):
         return None
     if _is_solutions(value):
@@ -227,7 +227,7 @@ def detect_by_keys(value: Any) -> FileKind | None:
 
 
 def detect_folder(path: Path) -> FileKind | None:
-    """A PEFT adapter or a model; None for any other folder."""
+    """Return the kind of a folder that is a PEFT adapter or a model; None for any other."""
     if (path / "adapter_config.json").is_file():
         return _PEFT_FOLDER
     tokens = (path / "tokenizer.json", path / "tokenizer_config.json", path / "model.safetensors")
@@ -235,7 +235,7 @@ def detect_folder(path: Path) -> FileKind | None:
 
 
 def _detect_by_lines(head: bytes, name: str) -> FileKind | None:
-    """What the beginning of a file shows that is read for JSON lines; None where it may be lines, good or bad."""
+    """Return the kind that the start of a JSON-lines file tells; None where it may be lines, good or bad."""
     if kind := detect_by_bytes(head):
         return kind
     if any(map(is_object, head.split(b"\n", 3)[:3])):
@@ -252,7 +252,7 @@ def _detect_by_lines(head: bytes, name: str) -> FileKind | None:
 
 
 def check_lines(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
-    """The lines as they are. Raises BadInput where their beginning shows a file of another kind.
+    """Return the lines unchanged. Raises BadInput if their start shows a file of another kind.
 
     No more is read ahead than the first line, if that is a JSON object.
     """
@@ -268,7 +268,7 @@ def check_lines(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
 
 
 def is_object(line: bytes) -> bool:
-    """Whether a line is a JSON object, as far as its size lets it be looked at; a byte-order mark may lie before it."""
+    """Return whether a line is a JSON object, as far as its size lets it be parsed; a byte-order mark may lead."""
     if len(line) > HEAD_BYTES:
         return line.lstrip().startswith(b"{")
     try:
@@ -278,7 +278,7 @@ def is_object(line: bytes) -> bool:
 
 
 def is_spread(head: bytes) -> bool:
-    """Whether the beginning of a file is that of JSON values over several lines: no line ends inside a token."""
+    """Return whether a file starts like JSON values over several lines: no line ends inside a token."""
     text = head.decode("utf-8-sig", "replace").strip()
     first, _, more = text.partition("\n")
     if first[:1] not in ("{", "[") or not more.strip():
@@ -294,13 +294,13 @@ def is_spread(head: bytes) -> bool:
 
 
 def _holds_lines(head: bytes) -> bool:
-    """Whether the objects in the beginning of a file are records or training pairs, which no source of tasks has."""
+    """Return whether the objects at a file's start are records or training pairs, which no source of tasks has."""
     keys = set(_ANY_KEY.findall(head))
     return b"task" in keys or (b"context" not in keys and bool(keys & {b"prompt", b"messages"}))
 
 
 def _is_list(head: bytes) -> bool:
-    """Whether the beginning of a file is that of a list of objects: on one line, or over several."""
+    """Return whether a file starts like a list of objects, on one line or over several."""
     text = head.decode("utf-8-sig", "replace").lstrip()
     if not text.startswith("[") or not text[1:].lstrip().startswith("{"):
         return False
@@ -309,23 +309,23 @@ def _is_list(head: bytes) -> bool:
 
 
 def is_template(head: bytes) -> bool:
-    """Whether a text is one that `seal generate --template` fills in."""
+    """Return whether a text is one that `seal generate --template` fills in."""
     return len(head) <= _SMALL and b"{title}" in head and b"{context}" in head
 
 
 def _is_solutions(value: Mapping[str, Any]) -> bool:
-    """Whether a JSON object is ARC's solutions: lists of grids by the tasks' ids."""
+    """Return whether a JSON object is ARC's solutions: lists of grids by the tasks' ids."""
     return bool(value) and all(_is_grids(item) for item in list(value.values())[:9])
 
 
 def _is_submission(value: Mapping[str, Any]) -> bool:
-    """Whether a JSON object is answers to ARC: lists of attempts by the tasks' ids."""
+    """Return whether a JSON object is answers to ARC: lists of attempts by the tasks' ids."""
     first = next(iter(value.values()), None)
     return isinstance(first, list) and bool(first) and isinstance(first[0], dict) and "attempt_1" in first[0]
 
 
 def _is_grids(value: Any) -> bool:
-    """Lists of lists of lists of whole numbers, as far as their first entries show."""
+    """Return whether a value looks like lists of grids of whole numbers, judged by the first entries."""
     for _ in range(3):
         if not isinstance(value, list) or not value:
             return False

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and on the disk before their name is: written, synced, renamed, the folder synced.
+"""Files that are complete or absent: written, synced, then renamed, and their folder synced.
 
 Everything that must survive a crash goes through here, by the functions of `os` alone, so that a test can make any one
 of them fail.
@@ -24,14 +24,14 @@ PARTIAL_NAME = re.compile(
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Writes every byte, however short the single writes are."""
+    """Write every byte, however short the single writes are."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """A file with this content, on the disk. Its name is not safe before its folder is synced."""
+    """Write a file with this content and sync it. Its name is not safe before its folder is synced."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         write_all(descriptor, data)
@@ -43,20 +43,20 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """The same under a name that may be taken: the old content or the new one, never half of it."""
+    """Replace a file atomically: after a crash it has the old content or the new one, never half of it."""
     part = path.with_name(path.name + PART)
     write_file(part, data)
     rename(part, path)
 
 
 def rename(part: Path, path: Path) -> None:
-    """A finished file or folder under its own name."""
+    """Give a finished file or folder its own name, and sync the folder."""
     part.replace(path)
     _sync(path.parent)
 
 
 def _sync(path: Path) -> None:
-    """What was written to a file is on the disk; of a folder, the names in it."""
+    """Sync a file's content, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -67,14 +67,14 @@ def _sync(path: Path) -> None:
 
 
 def add_filename(error: OSError, path: Path) -> OSError:
-    """The error with the file's name, which a failing write does not tell."""
+    """Return the error with the file's name, which a failing write does not tell."""
     if error.errno and not error.filename:
         error.filename = str(path)
     return error
 
 
 def make_folder(path: Path) -> None:
-    """The folder, and those above it, with names that are on the disk: what lies in it must not vanish with it."""
+    """Make the folder and its parents, and sync their names: what lies in it must not vanish with it."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
@@ -83,7 +83,7 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def atomic_directory(out: Path) -> Iterator[Path]:
-    """A temporary directory to fill, renamed to `out` at the end: it is complete or absent. Raises OSError.
+    """Yield a temporary directory to fill, renamed to `out` at the end: complete or absent. Raises OSError.
 
     It has a name of its own, so that two processes that build the same directory never mix. One of them wins.
     """
@@ -100,7 +100,7 @@ def atomic_directory(out: Path) -> Iterator[Path]:
 
 
 def _publish(partial: Path, out: Path) -> None:
-    """Everything in `partial` is on the disk, then it takes the name; what had it before goes."""
+    """Sync everything in `partial`, then give it the name; what had the name before is removed."""
     for path in [*partial.rglob("*"), partial]:
         _sync(path)
     before = partial.with_name(f"{partial.name.removesuffix(PART)}.old{PART}")
@@ -116,7 +116,7 @@ def _publish(partial: Path, out: Path) -> None:
 
 
 def remove_partials(folder: Path, names: Collection[str]) -> None:
-    """Removes what killed processes left in `folder` of building directories of these names."""
+    """Remove directories of these names that killed processes left half-built in `folder`."""
     for path in folder.glob(f"*{PART}"):
         partial = PARTIAL_NAME.fullmatch(path.name)
         if partial and partial[1] in names:
@@ -125,7 +125,7 @@ def remove_partials(folder: Path, names: Collection[str]) -> None:
 
 @contextmanager
 def hold_folder(path: Path) -> Iterator[None]:
-    """The folder is there, and nobody tidies it up meanwhile. Others may use it, too. One made in vain goes again."""
+    """Make the folder and keep others from tidying it up meanwhile; it may be shared. Removed again if left empty."""
     is_new = not path.exists()
     make_folder(path)
     descriptor = open_locked(path, fcntl.LOCK_SH)
@@ -146,7 +146,7 @@ def open_locked(
     busy: str = "another process is working there; wait for its end",
     without_locks: Callable[[], object] = bool,
 ) -> int:
-    """A descriptor of a file or folder with a lock on it, which ends with the process, however that ends.
+    """Open a file or folder with a lock on it; the lock ends with the process, however that ends.
 
     Raises Locked, at once, where another process has one that does not go with it; `busy` says what that does.
     `without_locks` is called where the file system has none. Not `filelock`: that locks a file beside the one that is
@@ -167,7 +167,7 @@ def open_locked(
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raises NoSpace unless the disk under `folder` has room for so many bytes, OSError where we may not write."""
+    """Raise NoSpace if the disk under `folder` lacks room for so many bytes, OSError if we may not write."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not os.access(there, os.W_OK):
         raise PermissionError(errno.EACCES, "cannot be written to", str(there))

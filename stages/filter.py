@@ -1,4 +1,4 @@
-"""score → sft line: keeps the best self-edits and says how far the reward can be trusted (ReST-EM, SEAL section 3)."""
+"""score → sft line: keep the best self-edits and report how far the reward can be trusted (ReST-EM, SEAL section 3)."""
 
 import json
 import tempfile
@@ -24,7 +24,7 @@ _NOTHING = -1  # the place of a text that says nothing
 
 @dataclass(frozen=True)
 class KeepRule:
-    """Which self-edits of a context stay: the `count` best, all above a threshold, the best if it gains, any one."""
+    """Which self-edits of a context to keep: the `count` best, all above a threshold, the best if it gains, any one."""
 
     rule: Literal["best", "above", "gain", "random"] = "best"
     count: int = 1
@@ -32,7 +32,7 @@ class KeepRule:
 
     @classmethod
     def parse(cls, text: str) -> "KeepRule":
-        """`best`, `best:N`, `above:X`, `gain` or `random`. Raises BadConfig for anything else."""
+        """Parse `best`, `best:N`, `above:X`, `gain` or `random`. Raises BadConfig for anything else."""
         rule, _, argument = text.partition(":")
         try:
             if rule == "best" and int(argument or 1) > 0:
@@ -50,7 +50,7 @@ class KeepRule:
 
 @dataclass(frozen=True)
 class FilterSummary:
-    """What was kept, and what the reward is worth."""
+    """What was kept, and how far the rewards can be trusted."""
 
     contexts: int
     edits: int
@@ -62,7 +62,7 @@ class FilterSummary:
     reliability: float | None  # share of the between-edit variance that is not seed noise, 0..1
 
     def describe(self, keep: str, unscored: UnscoredPolicy) -> str:
-        """All of it in a line, after these rules."""
+        """Describe all of it in a line, for these rules."""
         reliable = "unknown (it takes two seeds)" if self.reliability is None else f"{self.reliability:.2f}"
         return (
             f"{self.contexts} contexts, {self.edits} self-edits, {self.kept} kept ({keep}); "
@@ -75,19 +75,19 @@ class FilterSummary:
 
 @dataclass(frozen=True)
 class FilterResult:
-    """The kept self-edits, in the order of their contexts, and what is to be said about them."""
+    """The kept self-edits, in the order of their contexts, and the summary."""
 
     chosen: tuple[Candidate, ...]
     texts: "EditTexts"
     summary: FilterSummary
 
     def pairs(self) -> Iterator[SftExample]:
-        """Their training pairs, one after the other."""
+        """Yield their training pairs, one after the other."""
         return map(self.texts.example, self.chosen)
 
     @property
     def examples(self) -> tuple[SftExample, ...]:
-        """All of them."""
+        """All kept examples."""
         return tuple(self.pairs())
 
 
@@ -100,7 +100,7 @@ def run(
     seed: int = 0,
     check: Callable[[Record], object] | None = None,
 ) -> FilterResult:
-    """The kept self-edits in the order of their contexts. Reads everything first: a ranking needs all rewards.
+    """Return the kept self-edits in the order of their contexts. Reads everything first: a ranking needs all rewards.
 
     Of what it reads it holds the rewards alone; the texts wait in a temporary file.
 
@@ -130,7 +130,7 @@ def run(
 
 
 def _loses(group: Sequence[Candidate]) -> bool:
-    """Whether the best self-edits of a context all fail to beat a baseline that is known."""
+    """Return whether the best self-edits of a context all fail to beat a baseline that is known."""
     best = pick_best(group)
     return any(c.baseline is not None for c in best) and not any(c.gains for c in best)
 
@@ -148,7 +148,7 @@ def _choose(group: Sequence[Candidate], keep: KeepRule, ties: Ties, seed: int) -
 
 
 def _tie_order(ties: Ties, seed: int) -> Callable[[Candidate], int]:
-    """What decides between equal values: the sample's number, a draw from the seed, or the shorter completion."""
+    """Return the sort key among equal values: the sample's number, a draw from the seed, or the shorter completion."""
     orders: dict[Ties, Callable[[Candidate], int]] = {
         "first": lambda c: c.sample,
         "random": lambda c: derive_seed(seed, c.content),
@@ -158,14 +158,14 @@ def _tie_order(ties: Ties, seed: int) -> Callable[[Candidate], int]:
 
 
 class EditTexts:
-    """What self-edits were asked and what is learned of them, in a temporary file, each by its place there."""
+    """Prompts and completions of self-edits in a temporary file, each found by its place there."""
 
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile()  # noqa: SIM115
         self.end = 0
 
     def add(self, edit: SelfEdit) -> int:
-        """Its place, or NOTHING. Raises OSError where the disk is full."""
+        """Store one and return its place, or NOTHING. Raises OSError if the disk is full."""
         said = get_learnable_text(edit.completion)
         if not said.strip():
             return _NOTHING
@@ -180,7 +180,7 @@ class EditTexts:
         return place
 
     def example(self, candidate: Candidate) -> SftExample:
-        """The training pair of a candidate, with its text."""
+        """Return the training pair of a candidate, with its text."""
         with _named_folder():
             self.file.seek(candidate.kept)
             told = json.loads(self.file.readline())
@@ -196,7 +196,7 @@ class EditTexts:
 
 @contextmanager
 def _named_folder() -> Iterator[None]:
-    """An error of the temporary file names its folder: the file itself has no name."""
+    """Name the folder in an error of the temporary file: the file itself has no name."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""run → what it need not keep: adapter directories that no line names, and what killed runs left of building some."""
+"""run → less disk: remove adapter directories that no line names, and leftovers of killed runs."""
 
 import fcntl
 import fnmatch
@@ -26,7 +26,7 @@ _PACKED = (".jsonl.gz", ".jsonl.zst", ".jsonl.xz", ".jsonl.bz2")
 
 @dataclass(frozen=True)
 class Waste:
-    """A directory that may go, and the bytes of its files. `finished`: an adapter; else one that was being built."""
+    """A directory that may be removed, with its size in bytes. `finished`: an adapter; else an unfinished one."""
 
     path: Path
     size: int
@@ -35,7 +35,7 @@ class Waste:
 
 @dataclass
 class Finds:
-    """What lies in the folder of a run, links aside."""
+    """The contents of a run's folder, without links."""
 
     lines: list[Path] = field(default_factory=list)
     documents: list[Path] = field(default_factory=list)  # other JSON, which may quote lines
@@ -44,7 +44,7 @@ class Finds:
 
 
 def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
-    """The adapters that no line in `folder`, beside it or in the working folder names, and the leftovers.
+    """Yield the adapters that no line in `folder`, beside it or in the working folder names, and the leftovers.
 
     With `remove` each is gone when it is told.
 
@@ -68,7 +68,7 @@ def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
 
 
 def _survey(folder: Path) -> Finds:
-    """Raises MissingInput or BadInput for what is no folder of a run."""
+    """Raise MissingInput or BadInput for what is no folder of a run."""
     if not folder.is_dir():
         raise (BadInput if folder.exists() else MissingInput)(f"{folder}: no folder; give that of a run")
     found = Finds()
@@ -92,14 +92,14 @@ def _survey(folder: Path) -> Finds:
 
 
 def _lines_beside(folder: Path) -> list[Path]:
-    """Lines in the working folder and in that above: `seal adapt --out run/adapters -o here.jsonl` puts them there."""
+    """List line files of the working folder and the one above: `-o here.jsonl` puts them there."""
     inside = folder.resolve()
     places = {place for place in (Path.cwd(), inside.parent) if place != inside and inside not in place.parents}
     return sorted(path for place in places for path in place.iterdir() if path.suffix in _LINES and path.is_file())
 
 
 def _is_adapter(path: Path) -> bool:
-    """Whether `seal adapt` wrote the directory, and nobody has put anything else into it."""
+    """Return whether `seal adapt` wrote the directory, and nobody has put anything else into it."""
     if not _ID.fullmatch(path.name) or _contents(path) != _ADAPTER:
         return False
     try:
@@ -109,7 +109,7 @@ def _is_adapter(path: Path) -> bool:
 
 
 def _is_leftover(path: Path) -> bool:
-    """Whether a killed run was building the directory, an adapter's or a model's."""
+    """Return whether a killed run was building the directory, an adapter's or a model's."""
     partial, files = PARTIAL_NAME.fullmatch(path.name), _contents(path)
     if not partial or files is None:
         return False

@@ -135,7 +135,7 @@ class _Copier:
 
 
 def plan(records: Iterable[Record], *, samples: int, unique: bool = False) -> Plan:
-    """A line for each sample of each task. One whose completion the engine failed to give is asked for again.
+    """Plan a line for each sample of each task. A sample that the engine failed to give is asked for again.
 
     `unique`: samples that repeat another may be left out.
     """
@@ -148,7 +148,7 @@ def line_key(line: Record) -> str:
 
 
 def _task_of(key: str) -> str:
-    """The task of a key."""
+    """Return the task of a key."""
     return key.rpartition("/")[0]
 
 
@@ -161,7 +161,7 @@ def run(
     seen: EditTracker | None = None,
     progress: Progress = NullProgress(),
 ) -> Iterator[Record]:
-    """The self-edits of each task as they come; of these `keys` (see `plan`) only. A task counts once.
+    """Yield the self-edits of each task as they come; of these `keys` (see `plan`) only. Repeated tasks count once.
 
     `seen` knows the choices of finished lines, which others must not repeat where `writing` is unique, and counts.
     """
@@ -187,7 +187,7 @@ def run(
 def _ask(
     waiting: Sequence[EditRequest], engine: Engine, writing: Writing, progress: Progress
 ) -> Iterator[tuple[EditRequest, Record]]:
-    """Each sought self-edit with its line, as they come."""
+    """Yield each requested self-edit with its line, as they come."""
     asked = {sought.request.id: sought for sought in waiting}
     progress.expect(len(asked), "requests")
     completions = engine.sample([sought.request for sought in asked.values()], progress)
@@ -201,7 +201,7 @@ def _ask(
 def _order_by_task(
     found: Iterable[tuple[EditRequest, Record]], waiting: Sequence[EditRequest], unique: bool
 ) -> Iterator[tuple[EditRequest, Record]]:
-    """The same as they come; with `unique` task by task, each task's in the order of their samples.
+    """Yield the same items as they come; with `unique` task by task, each task's in the order of its samples.
 
     Which of two equal ones is the second then depends on nothing but their numbers.
     """
@@ -220,24 +220,24 @@ def _order_by_task(
 
 
 def requests(records: Iterable[Record], writing: Writing) -> Iterator[Request]:
-    """What an engine would be asked at first, without asking it."""
+    """Yield the first requests to the engine, without sending them."""
     return (sought.request for sought in list_requests(records, writing, None))
 
 
 def settings(writing: Writing) -> Mapping[str, Any]:
-    """What a run's settings say of how self-edits are asked for."""
+    """Return the settings that say how self-edits are asked for."""
     ways = {"retries": writing.retries, "unique": writing.unique, "structured": writing.structured}
     given = {name: value for name, value in ways.items() if value}
     return {"k": writing.samples, "chat": writing.chat, "sampling": asdict(writing.sampling), **given}
 
 
 def names_fixed_edit(template: str | None) -> bool:
-    """Whether a template's name says that no model is asked, whatever the domain."""
+    """Return whether the template stands for a fixed self-edit, so that no model is asked, in any domain."""
     return template is not None and template.partition(":")[0] in ("none", "oracle")
 
 
 class Writable:
-    """Called with line after line: raises BadLine for one whose task has the id of another."""
+    """Checks one line after another: raises BadLine for one whose task has the id of another."""
 
     def __init__(self) -> None:
         self.distinct = UniqueLines()
@@ -247,6 +247,6 @@ class Writable:
 
 
 def check_template(records: Iterable[Record], writing: Writing) -> None:
-    """Raises for an unknown template before a model is loaded."""
+    """Raise BadConfig for an unknown template before a model is loaded."""
     for line in islice(unique_tasks(records), 1):
         writing.prompt(line.task)

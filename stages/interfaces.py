@@ -1,4 +1,4 @@
-"""What stages and engines say to each other: requests and completions, jobs and results. Imports nothing heavy.
+"""Protocols and data shared by stages and engines: requests and completions, jobs and results. Imports nothing heavy.
 
 A prompt is written by a domain and rendered here, once, for sampling and for training alike.
 """
@@ -172,7 +172,7 @@ class FitJob:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What came of a job. `error` is a failure of this training alone (it diverged); path is then None."""
+    """The outcome of a job. `error` is a failure of this training alone (it diverged); path is then None."""
 
     id: str
     path: Path | None
@@ -185,7 +185,7 @@ class FitResult:
 
 
 def make_failed_result(job: FitJob, error: object) -> FitResult:
-    """The result of a job that was not begun."""
+    """Make the result of a job that was not started."""
     return FitResult(job.id, None, 0, 0, 0, float("nan"), float("nan"), str(error))
 
 
@@ -249,7 +249,7 @@ class NullProgress:
 
 @dataclass(frozen=True)
 class MappedProgress:
-    """A Progress that passes everything on, and what is in work under other names: requests as their lines."""
+    """A Progress that passes everything on, and translates the names of what is in work: from requests to lines."""
 
     progress: Progress
     names: Mapping[str, str]
@@ -280,17 +280,17 @@ class MappedProgress:
 
 
 class Engine(Protocol):
-    """Who samples. `model` is the name that records carry."""
+    """Generates completions. `model` is the name written into records."""
 
     model: str
 
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
-        """One completion per request, in any order, as they finish."""
+        """Yield one completion per request, in any order, as they finish."""
         ...
 
 
 def note_cut_off(completions: Iterable[Completion], progress: Progress, what: str) -> Iterator[Completion]:
-    """The same; behind the last one, how many were cut off. They count as they are, and may have gone on otherwise."""
+    """Pass completions on, and note behind the last one how many were cut off. They count as they are."""
     asked = cut = 0
     for completion in completions:
         asked, cut = asked + 1, cut + (completion.finish == "length")
@@ -300,12 +300,12 @@ def note_cut_off(completions: Iterable[Completion], progress: Progress, what: st
 
 
 class Trainer(Protocol):
-    """Who trains. Many jobs at once; results leave as jobs finish, in any order."""
+    """Trains adapters, many jobs at once. Results come as jobs finish, in any order."""
 
     model: str
 
     def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
-        """One result per job. A job that cannot be trained gives a result with its error; the others go on."""
+        """Yield one result per job. A job that cannot be trained gives a result with its error; the others go on."""
         ...
 
 

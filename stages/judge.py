@@ -55,12 +55,12 @@ class _Grader:
 
 
 def plan(records: Iterable[Record]) -> Plan:
-    """A line for each line that is read. One that the judge could not wholly grade is graded again."""
+    """Plan a line for each line that was read. A line that the judge could not grade completely is graded again."""
     return Plan("score", {key_of(line): line.grow(score=None) for line in records}, key_of, _is_graded)
 
 
 def key_of(line: Record) -> str:
-    """Whose answers, and which: other answers of the same adapter are another line."""
+    """Return the key of a line: its adapter and its answers. Other answers of the same adapter are another line."""
     answers = _score_of(line).answers
     said = [[answer.id, answer.prediction, answer.baseline_prediction] for answer in answers]
     return f"{_whose(line)}/{content_id(said)}"
@@ -72,7 +72,7 @@ def _whose(line: Record) -> str:
 
 
 def _is_graded(line: Record) -> bool:
-    """Whether every answer that there is has its verdict."""
+    """Return whether every answer that there is has its verdict."""
     return not any(
         (answer.prediction is not None and answer.correct is None)
         or (answer.baseline_prediction is not None and answer.baseline_correct is None)
@@ -81,14 +81,14 @@ def _is_graded(line: Record) -> bool:
 
 
 def check(lines: Iterable[Record]) -> None:
-    """Raises BadLine for lines without answers, with answers to other questions, or that come twice."""
+    """Check that answers can be graded. Raises BadLine for missing answers, other questions, or a repeated line."""
     test = Gradable()
     for line in lines:
         test(line)
 
 
 class Gradable:
-    """Called with line after line: raises BadLine for one whose answers cannot be graded, or that comes twice."""
+    """Checks one line after another: raises BadLine for one whose answers cannot be graded, or that comes twice."""
 
     def __init__(self) -> None:
         self.distinct = UniqueLines()
@@ -114,7 +114,7 @@ class Gradable:
 
 
 def _is_right_unsaid(answer: Answer) -> bool:
-    """Whether a verdict is there, right, for what was not said: it would pass from judge to judge."""
+    """Return whether a verdict is there, right, for what was not said: it would pass from judge to judge."""
     own = answer.prediction is None and answer.correct is True
     return own or (answer.baseline_prediction is None and answer.baseline_correct is True)
 
@@ -122,7 +122,7 @@ def _is_right_unsaid(answer: Answer) -> bool:
 def run(
     records: Iterable[Record], judge: Judge, *, keys: Collection[str] | None = None, progress: Progress = NullProgress()
 ) -> Iterator[Record]:
-    """Each line with its answers, and those of the plain model, graded anew; of these `keys` only.
+    """Yield each line with its answers and its baseline's graded again; of these `keys` only.
 
     An answer that was never given keeps what the line says of it: wrong for a self-edit that could not be used,
     unscored where the engine failed.
@@ -172,7 +172,7 @@ def _before(answer: Answer) -> Verdict:
 
 
 def all_cases(lines: Iterable[Record]) -> Iterator[Case]:
-    """What a judge would be asked about these lines, each case once."""
+    """Yield what a judge would be asked about these lines, each case once."""
     items = (item for line in lines for item in _cases(line))
     return iter(dict.fromkeys(item for item in items if isinstance(item, Case) and not is_empty(item)))
 

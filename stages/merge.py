@@ -1,4 +1,4 @@
-"""shards → the whole: the outputs of `--shard i/n` put together, when every shard is there just once."""
+"""shards → the whole: put the outputs of `--shard i/n` together, if every shard is there exactly once."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Shard:
 
     @property
     def place(self) -> tuple[int, int]:
-        """(i, n) of `--shard i/n`. Raises BadInput for a file that is no shard."""
+        """The shard's (i, n). Raises BadInput for a file that is no shard."""
         part, _, count = str(self.settings.get("shard") or "").partition("/")
         if not (part.isdecimal() and count.isdecimal()):
             raise BadInput(f"{self.name}: was not made with --shard; there is nothing to merge it with")
@@ -36,7 +36,7 @@ class Shard:
 
 
 def run(shards: Sequence[Shard]) -> Iterator[Record | SftExample]:
-    """All lines, shard 1 first. Raises MissingInput for gaps, BadInput for what is there twice or does not belong."""
+    """Yield all lines, shard 1 first. Raises MissingInput for gaps, BadInput for repeated or foreign shards."""
     check(shards)
     absent = list_missing(shards)
     if absent:
@@ -56,7 +56,7 @@ def run(shards: Sequence[Shard]) -> Iterator[Record | SftExample]:
 
 
 def check(shards: Sequence[Shard]) -> None:
-    """Raises BadConfig for shards of different runs, BadInput for one that is there twice.
+    """Raise BadConfig for shards of different runs, BadInput for one that is there twice.
 
     A shard without any lines knows few settings, so that each is compared with what all before it know together.
     """
@@ -76,7 +76,7 @@ def check(shards: Sequence[Shard]) -> None:
 
 
 def merge_settings(shards: Sequence[Shard]) -> dict[str, Any]:
-    """The settings of the run: all that its shards know together, in whatever order they are given."""
+    """Return the settings of the whole run, whatever the order of its shards."""
     found: dict[str, Any] = {}
     for shard in sorted(shards, key=lambda shard: shard.place):
         found = shard.common | found
@@ -84,13 +84,13 @@ def merge_settings(shards: Sequence[Shard]) -> dict[str, Any]:
 
 
 def list_missing(shards: Sequence[Shard]) -> list[int]:
-    """The numbers of the shards that are not there."""
+    """Return the numbers of the missing shards."""
     there = {shard.place[0] for shard in shards}
     return [part for part in range(1, shards[0].place[1] + 1) if part not in there] if shards else []
 
 
 def format_array(numbers: Sequence[int]) -> str:
-    """`3,5-7`, as job arrays are asked for."""
+    """Write numbers as job arrays take them: `3,5-7`."""
     runs = [[number for _, number in group] for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
     return ",".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 

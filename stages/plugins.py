@@ -45,7 +45,7 @@ def load_class(flag: str, name: str, table: Mapping[str, str], *, more: Sequence
 
 
 def check_name(flag: str, name: str, table: Mapping[str, str], *, more: Sequence[str] = ()) -> None:
-    """Raises BadConfig for a name that stands for nothing, with all that there are. Nothing is imported."""
+    """Raise BadConfig for a name that stands for nothing, with all that there are. Nothing is imported."""
     module_name, colon, class_name = table.get(name, name).partition(":")
     if not colon or not class_name or not module_name or module_name.startswith("."):
         like = get_close_matches(name.lower(), [*table, *(each.partition(":")[0] for each in more)], 1)

@@ -67,7 +67,7 @@ def run(
     seed: int = 0,
     allow_empty: bool = False,
 ) -> list[ReportRow]:
-    """A row per label, in order of first appearance; files with the same label are repeated runs of one row.
+    """Return a row per label, in order of first appearance; files with the same label are repeated runs of one row.
 
     Raises BadInput for a file without lines, unless these are allowed: then it is left out.
     """
@@ -181,13 +181,13 @@ def compute_p_value(difference: Floats, seed: int) -> float:
 
 
 def check_plot(path: Path, flag: str = "--plot") -> None:
-    """Raises BadConfig for a file that cannot be drawn, before anything is computed."""
+    """Raise BadConfig for a file that cannot be drawn, before anything is computed."""
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise BadConfig(f"{flag} {path}: the file must end in .png, .pdf or .svg")
 
 
 def draw_plot(rows: Sequence[ReportRow], path: Path) -> None:
-    """A bar per row with its interval, as PNG, PDF or SVG by the file's ending. A row without a mean has no bar."""
+    """Draw a bar per row with its interval, as PNG, PDF or SVG by the file's ending. No mean, no bar."""
     try:
         import matplotlib
     except ModuleNotFoundError:
@@ -203,7 +203,7 @@ def draw_plot(rows: Sequence[ReportRow], path: Path) -> None:
 
 
 def draw_bars(axes: Any, rows: Sequence[ReportRow]) -> None:
-    """The bars with their means above them, inside the axes; the number of tasks under each where it differs."""
+    """Draw the bars with their means above them, and the number of tasks under each where it differs."""
     bars = [(100 * (row.mean or 0.0), 100 * (row.low or 0.0), 100 * (row.high or 0.0)) for row in rows]
     errors = [[max(0.0, mean - low) for mean, low, _ in bars], [max(0.0, high - mean) for mean, _, high in bars]]
     means = [mean for mean, _, _ in bars]

@@ -93,7 +93,7 @@ def run(
     keep_unanswerable: bool = False,
     domain: str | None = None,
 ) -> Iterator[Record]:
-    """Records of files, folders, dataset names and `-` (stdin), in the order of the sources.
+    """Yield the records of files, folders, dataset names and `-` (stdin), in the order of the sources.
 
     A line, passage or text that cannot be used is told to `refuse`; a file of a kind that is not read, and content
     that is there twice, to `leave_out`; what else there is to know to `note`. `ids`: of these tasks only.
@@ -114,7 +114,7 @@ def run(
 
 
 def _read_with_domain(sources: Iterable[str], name: str) -> Iterator[Record]:
-    """The tasks that a domain finds in files; they name it, so that later stages find it again."""
+    """Yield the tasks that a domain finds in files. They name the domain, so that later stages find it again."""
     domain = load_domain(name, "--domain")
     for source in sources:
         if source != "-" and not Path(source).is_file():
@@ -125,13 +125,13 @@ def _read_with_domain(sources: Iterable[str], name: str) -> Iterator[Record]:
 
 
 def _begin(records: Iterator[Record]) -> Iterator[Record]:
-    """The records, the first of which is read at once."""
+    """Return the records after reading the first one, so that its errors come at once."""
     first = next(records, None)
     return chain(() if first is None else [first], records)
 
 
 def _only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
-    """The lines of these tasks. Raises BadConfig at the end for an id that none has; of no lines nothing is asked."""
+    """Yield the lines of these tasks. Raises BadConfig at the end for an id that no task has."""
     missing, record = dict.fromkeys(ids), None
     for record in records:
         if record.task.id in ids:
@@ -142,12 +142,12 @@ def _only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
 
 
 def is_unsolved(record: Record) -> bool:
-    """Whether an answer to its task is not known."""
+    """Return whether an answer to its task is not known."""
     return not record.task.is_solved
 
 
 def pick_sample(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
-    """All lines of the sampled tasks. Reads everything first: a ranking needs all ids.
+    """Yield all lines of the sampled tasks. Reads everything first: a ranking needs all ids.
 
     Skips are disjoint: `Sample(50, seed, 0)` and `Sample(50, seed, 50)` share no task.
     """
@@ -160,7 +160,7 @@ def pick_sample(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
 
 
 def _check_sources(sources: Collection[str], reading: ReadContext) -> None:
-    """Raises MissingInput for the first source that is not there, BadConfig for what does not fit the sources."""
+    """Raise MissingInput for the first source that is not there, BadConfig for what does not fit the sources."""
     streams = [source for source in sources if source == "-" or _is_stream(source)]
     if streams.count("-") > 1:
         raise BadConfig("-: stdin can be read once")
@@ -181,7 +181,7 @@ def _check_sources(sources: Collection[str], reading: ReadContext) -> None:
 
 
 def _explain_missing(source: str) -> str:
-    """Why there is nothing under a source's name, and what may have been meant."""
+    """Explain that a source leads nowhere, and what may have been meant."""
     if "://" in source:
         return f"an address; fetch it first: curl -LO {source}"
     if not source:
@@ -193,19 +193,19 @@ def _explain_missing(source: str) -> str:
 
 
 def _is_stream(source: str) -> bool:
-    """Whether a path is that of a pipe or a terminal's device, which is read from beginning to end, once."""
+    """Return whether a path is that of a pipe or a terminal's device, which is read from beginning to end, once."""
     return S_ISFIFO(get_mode(source)) or S_ISCHR(get_mode(source))
 
 
 def is_hub_name(source: str) -> bool:
-    """Whether a source that is not here may be the name of a dataset: `owner/name`, or a `name` like none here."""
+    """Return whether a source may be the name of a dataset: `owner/name`, or a `name` unlike any file here."""
     owner, slash, _ = source.partition("/")
     local = os.path.lexists(source) or (os.path.lexists(owner) if slash else bool(suggest_paths(Path(source))))
     return bool(_HUB_NAME.fullmatch(source)) and not local and not source.lower().endswith(_FILE_ENDINGS)
 
 
 def _read_sources(sources: Collection[str], reading: ReadContext) -> Iterator[Record]:
-    """The records of all sources, and at the end the tasks of the rows that they have.
+    """Yield the records of all sources, and at the end the tasks of their rows.
 
     What two files have in common is read once; a single file is taken as it is.
     """
@@ -227,7 +227,7 @@ def _read_sources(sources: Collection[str], reading: ReadContext) -> Iterator[Re
 
 
 def _read_source(source: str, reading: ReadContext, repeats: DuplicateFilter | None) -> Iterator[Record]:
-    """The records of one source. Raises BadInput where nothing in it is of use, with what was found."""
+    """Yield the records of one source. Raises BadInput if nothing in it is of use, with what was found."""
     left: Counter[str] = Counter()
     reasons: list[str] = []
     bad: list[str] = []
@@ -257,7 +257,7 @@ def _read_source(source: str, reading: ReadContext, repeats: DuplicateFilter | N
 
 
 def _nothing_in(source: str, left: Counter[str], reasons: list[str]) -> str:
-    """Why a source makes no task, and what may make it one."""
+    """Explain why a source makes no task, and what may make it one."""
     if unanswered := left[UNANSWERED]:
         what = "its one question has no answer" if unanswered == 1 else f"its {unanswered} questions have no answer"
         return f"no task in it: {what}; --unanswerable keep takes them with the answer that there is none"
@@ -272,7 +272,7 @@ def _nothing_in(source: str, left: Counter[str], reasons: list[str]) -> str:
 
 
 def _open_source(source: str, reading: ReadContext, repeats: DuplicateFilter | None) -> Iterator[Record]:
-    """The records of a source; its rows are gathered."""
+    """Yield the records of a source; rows are gathered."""
     path = Path(source)
     if S_ISDIR(get_mode(source)):
         yield from read_folder(path, reading, repeats or DuplicateFilter())
@@ -289,7 +289,7 @@ def _open_source(source: str, reading: ReadContext, repeats: DuplicateFilter | N
 
 
 def _take_rows(name: str, reading: ReadContext, repeats: DuplicateFilter | None, *, alone: bool) -> Iterator[Record]:
-    """The tasks of the rows of all sources, called `name`; those that were in two files are told.
+    """Yield the tasks called `name` of all sources' rows; those found in two files are noted.
 
     Raises BadInput where none of their questions has an answer, and they were `alone`, without anything else.
     """

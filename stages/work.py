@@ -137,12 +137,12 @@ class EngineSource(Protocol):
 
     @property
     def served(self) -> bool:
-        """Whether a server does the work."""
+        """True if a server does the work."""
         ...
 
     @property
     def chats(self) -> bool:
-        """Whether prompts are chats where nothing else says so."""
+        """True if prompts are chats where nothing else says so."""
         ...
 
     def choose(self, named: Collection[str], moved: str | None = None) -> str:
@@ -184,7 +184,7 @@ class JudgeSource(Protocol):
 
     @property
     def offline(self) -> bool:
-        """Whether it answers here and always."""
+        """True if it answers here and always."""
         ...
 
     def settings(self) -> str:

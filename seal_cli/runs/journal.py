@@ -35,7 +35,7 @@ class Journal:
     # ---- at the start
 
     def begin(self, settings: Mapping[str, Any], *, anew: bool, ways: str) -> None:
-        """Sees to it that what is there was made with these settings. Raises ExistingOutput naming those that differ.
+        """See to it that what is there was made with these settings. Raises ExistingOutput naming those that differ.
 
         `anew` throws away what was made with others instead. `ways` are the ways out that the message names.
         """
@@ -49,12 +49,12 @@ class Journal:
         replace_file(self.settings, to_bytes(settings))
 
     def is_cheap(self, stage: str) -> bool:
-        """Whether what is there are lines of this stage that cost nothing: of a run without a plan."""
+        """Return whether what is there are lines of this stage that cost nothing: of a run without a plan."""
         there = self._settings_there()
         return isinstance(there, dict) and there.get("stage") == stage and not there.get("resumes", True)
 
     def is_of(self, settings: Mapping[str, Any]) -> bool:
-        """Whether what is there, if anything, was made with these settings."""
+        """Return whether what is there, if anything, was made with these settings."""
         there = self._settings_there()
         return there is None or are_alike(there, settings)
 
@@ -67,12 +67,12 @@ class Journal:
             return {"settings": "unreadable"}
 
     def clear(self) -> None:
-        """Begins anew."""
+        """Begin anew."""
         os.ftruncate(self.descriptor, 0)
         self.spans, self.end, self.dropped = {}, 0, set()
 
     def load(self, key_of: Key) -> None:
-        """Finds the lines that can be read, and cuts off what a crash tore. Of two with one key the later counts."""
+        """Find the lines that can be read, and cuts off what a crash tore. Of two with one key the later counts."""
         self.spans, self.end = {}, 0
         good = 0
         for line in self._lines():
@@ -158,7 +158,7 @@ class Journal:
         os.close(self.descriptor)
 
     def _is(self, keys: list[str]) -> bool:
-        """Whether the journal holds just these lines, in this order."""
+        """Return whether the journal holds just these lines, in this order."""
         end = 0
         for start, length in (self.spans[key] for key in keys):
             if start != end:
@@ -167,7 +167,7 @@ class Journal:
         return end == self.end
 
     def _write_sorted(self, keys: list[str]) -> None:
-        """Replaces the journal by its lines in this order: one file or the other is there, whole."""
+        """Replace the journal by its lines in this order: one file or the other is there, whole."""
         part = self.path.with_name(f"{self.path.name}.sorted{PART}")
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -186,7 +186,7 @@ class Journal:
         self.descriptor, self.spans, self.end = descriptor, spans, end
 
     def close(self) -> None:
-        """Leaves what is there for the next run of the same command; an empty journal goes."""
+        """Leave what is there for the next run of the same command; an empty journal goes."""
         if not os.fstat(self.descriptor).st_size:
             self.settings.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
@@ -211,7 +211,7 @@ def lock(path: Path) -> int:
 
 
 def _still_named(path: Path, descriptor: int) -> bool:
-    """Whether the name is still that of the file: who had the lock before may have published or removed it."""
+    """Return whether the name is still that of the file: who had the lock before may have published or removed it."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:

@@ -33,7 +33,7 @@ def read_manifest(output: Path) -> dict[str, Any]:
 
 
 def _are_counts(found: object) -> bool:
-    """Whether this is an object of whole numbers. True is none."""
+    """Return whether this is an object of whole numbers. True is none."""
     return isinstance(found, dict) and all(type(value) is int for value in found.values())
 
 
@@ -76,7 +76,7 @@ def commit() -> str | None:
 
 
 def is_whole(output: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether the file still holds what the manifest says."""
+    """Return whether the file still holds what the manifest says."""
     found = hashlib.sha256()
     with output.open("rb") as file:
         while block := file.read(1 << 20):
@@ -94,7 +94,7 @@ def _portable(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def are_alike(there: Any, now: Mapping[str, Any]) -> bool:
-    """Whether two runs make the same lines; the model may have moved."""
+    """Return whether two runs make the same lines; the model may have moved."""
     return isinstance(there, dict) and _portable(there) == _portable(now)
 
 

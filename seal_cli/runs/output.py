@@ -55,7 +55,7 @@ class Output:
     # ---- what is there
 
     def configure(self, settings: Mapping[str, Any], plan: Plan | None, source: str) -> list[Record]:
-        """Fixes how lines are made, and from which input (a digest); the lines that need not be made again.
+        """Fix how lines are made, and from which input (a digest); the lines that need not be made again.
 
         Without a plan the run begins anew. Raises ExistingOutput where another run's results are there.
         """

@@ -20,7 +20,7 @@ class Reasons:
     firsts: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def add(self, line: Record) -> None:
-        """Notes why the line failed, is worth 0, or stayed unscored, if it did."""
+        """Note why the line failed, is worth 0, or stayed unscored, if it did."""
         for kind, reason in _reasons_of(line):
             key = kind, _NUMBER.sub("…", reason)
             self.firsts.setdefault(key, reason)

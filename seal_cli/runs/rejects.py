@@ -150,7 +150,7 @@ def _check_apart(file: Path, others: Iterable[Path]) -> None:
 
 
 def _check_free(file: Path) -> None:
-    """Raises ExistingOutput unless the file is absent or holds the rejects of a run before."""
+    """Raise ExistingOutput unless the file is absent or holds the rejects of a run before."""
     if file.is_dir():
         raise ExistingOutput(f"{file}: a folder; give a file with --rejects")
     if not file.exists():
@@ -162,7 +162,7 @@ def _check_free(file: Path) -> None:
 
 
 def _is_rejects(file: Path) -> bool:
-    """Whether a run could have made the file."""
+    """Return whether a run could have made the file."""
     if not file.is_file():
         return False
     with file.open("rb") as old:

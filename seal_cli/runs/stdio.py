@@ -89,7 +89,7 @@ def encode_line(line: FrozenModel) -> bytes:
 
 
 def write_stdout(descriptor: int, data: bytes) -> None:
-    """Raises ClosedPipe, which is silent, unlike the broken pipe of a server."""
+    """Raise ClosedPipe, which is silent, unlike the broken pipe of a server."""
     try:
         write_all(descriptor, data)
     except BrokenPipeError:

@@ -185,7 +185,7 @@ def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int]) ->
 
 
 def _leave(code: int) -> NoReturn:
-    """Ends what multiprocessing has started; the rest of Python's end belongs to the parent."""
+    """End what multiprocessing has started; the rest of Python's end belongs to the parent."""
     with suppress(Exception):
         sys.stderr.flush()
         if "multiprocessing.util" in sys.modules:
@@ -207,7 +207,7 @@ def _die_with(parent: int) -> None:
 
 
 def _end(child: int) -> None:
-    """Asks the worker to end; kills it if it does not, or at a second Ctrl-C. Its journal is whole either way."""
+    """Ask the worker to end; kills it if it does not, or at a second Ctrl-C. Its journal is whole either way."""
     with suppress(ProcessLookupError):
         os.kill(child, signal.SIGTERM)
         try:

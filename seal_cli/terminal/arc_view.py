@@ -66,7 +66,7 @@ class Picks:
             self.lines.append((label if self.labelled else "", record))
 
     def check(self) -> None:
-        """Raises BadConfig for a task that no line is about."""
+        """Raise BadConfig for a task that no line is about."""
         for task in self.tasks:
             if task not in self.known:
                 named = [*self.known][:_NAMED]

@@ -45,7 +45,7 @@ class Display:
             self.thread.start()
 
     def pause(self) -> None:
-        """Ends the thread. What is noted goes on to be written over the bar, which another process may draw."""
+        """End the thread. What is noted goes on to be written over the bar, which another process may draw."""
         if self.thread:
             self.ended.set()
             self.thread.join(timeout=1.0)  # it may be stuck where nobody reads stderr
@@ -54,7 +54,7 @@ class Display:
             write_stderr(erase_line())
 
     def stop(self) -> None:
-        """Ends it, and the bar is gone."""
+        """End it, and the bar is gone."""
         self.pause()
         Screen.drawn = False
 

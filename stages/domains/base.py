@@ -134,7 +134,7 @@ class Domain(Protocol):
 
     @property
     def measures_rows(self) -> bool:
-        """Whether training data depends on how much the model takes."""
+        """True if training data depends on how much the model takes."""
         ...
 
     def set_up_training(self, setup: TrainingSetup) -> "Domain":
@@ -157,7 +157,7 @@ class Domain(Protocol):
     # ---- answers
 
     def check(self, task: Task) -> None:
-        """Raises BadLine for a task that cannot be scored."""
+        """Raise BadLine for a task that cannot be scored."""
         ...
 
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:

@@ -121,7 +121,7 @@ class QA:
         return TrainingData(task_id=task.id, edit_id=edit.id, sequences=texts)
 
     def check(self, task: Task) -> None:
-        """Raises BadLine for a task without questions, or with two that share an id."""
+        """Raise BadLine for a task without questions, or with two that share an id."""
         questions = require_passage(task).questions
         if not questions:
             raise BadLine(f"task {task.name!r} has no questions; `seal eval` needs at least one")
@@ -169,7 +169,7 @@ def require_passage(task: Task) -> QaTask:
 
 
 def fill(template: str, task: QaTask, question: str = "") -> str:
-    """Puts title, context and question into the template, in one pass: braces in a passage mean nothing."""
+    """Put title, context and question into the template, in one pass: braces in a passage mean nothing."""
     values = {"title": task.title, "context": task.context, "question": question}
     return _FIELD.sub(lambda match: values[match[1]], template)
 
@@ -219,7 +219,7 @@ def _split_lines(completion: str, segments: list[str]) -> list[str]:
 
 
 def _split_pairs(completion: str) -> list[str]:
-    """Splits before every numbered question. The prompt ends in "Question 1: ", so the first piece may lack it."""
+    """Split before every numbered question. The prompt ends in "Question 1: ", so the first piece may lack it."""
     first, *rest = _BEFORE_QUESTION.split(completion.strip())
     if not first.startswith("Question"):
         first = f"Question 1: {first.strip()}"

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def refuse_flags(domain: Domain, stage: str, given: Mapping[str, object]) -> None:
-    """Raises BadConfig for the first given flag that would do nothing for this domain. None, False, 0: not given."""
+    """Raise BadConfig for the first given flag that would do nothing for this domain. None, False, 0: not given."""
     for flag, why in domain.refused_flags.get(stage, {}).items():
         refuse_given({flag: given.get(flag) or None}, why)
 
 
 def answered_chat(given: bool | None, usual: bool, trained: Collection[bool]) -> bool:
-    """Whether questions go through a chat template: as the flag says, or as the adapters' training tasks did.
+    """Return whether questions go through a chat template: as the flag says, or as the adapters' training tasks did.
 
     `trained`: how they did, of adapters that say. Raises BadConfig where these differ from the flag or each other.
     """
@@ -32,13 +32,13 @@ def answered_chat(given: bool | None, usual: bool, trained: Collection[bool]) ->
 
 
 def refuse_asking(template: str, **given: object) -> None:
-    """Raises BadConfig for flags of a model that nobody asks."""
+    """Raise BadConfig for flags of a model that nobody asks."""
     flags = {("-k" if name == "k" else f"--{name.replace('_', '-')}"): value for name, value in given.items()}
     refuse_given(flags, f"--template {template} asks no model; leave it out")
 
 
 def refuse_writing(domain: Domain, engine: str, batched: bool, retries: int, *, unique: bool, structured: bool) -> None:
-    """Raises BadConfig for ways of writing self-edits that this domain or this engine has not."""
+    """Raise BadConfig for ways of writing self-edits that this domain or this engine has not."""
     again, bound = {"--retry-invalid": retries or None}, {"--structured": structured or None}
     refuse_flags(domain, "generate", {**again, "--unique": unique, **bound})
     if batched:
@@ -81,7 +81,7 @@ def set_up_training(domain: Domain, setup: TrainingSetup, model: str) -> Domain:
 def refuse_training_flags(
     domain: Domain, fit: Mapping[str, Any], split_newlines: bool | None, chat: bool | None
 ) -> None:
-    """Raises BadConfig for flags of `seal adapt` that would do nothing for this domain."""
+    """Raise BadConfig for flags of `seal adapt` that would do nothing for this domain."""
     flags: dict[str, object] = {f"--{field.replace('_', '-')}": str(value) for field, value in fit.items()}
     switches = {"split-newlines": split_newlines, "chat": chat}
     flags |= {f"--{'' if value else 'no-'}{flag}": True for flag, value in switches.items() if value is not None}

@@ -34,7 +34,7 @@ class Writing:
     identity: str | None = None  # what tells the model from others in ids, if its name does not
 
     def prompt(self, task: Task) -> Prompt:
-        """Raises BadConfig for an unknown template."""
+        """Raise BadConfig for an unknown template."""
         return self.domain.edit_prompt(task, self.template, chat=self.chat)
 
     def request(self, task: Task, sample: int, attempt: int, prompt: Prompt) -> Request:

@@ -93,7 +93,7 @@ class HFEngine:
     def _read_stackable(
         self, groups: Mapping[Path | None, Sequence[Request]], unstacked: list[Path | None]
     ) -> Iterator[tuple[LoraWeights, Sequence[Request]]]:
-        """Reads one adapter after the other. Those that cannot share a batch are put on the list `unstacked`."""
+        """Read one adapter after the other. Those that cannot share a batch are put on the list `unstacked`."""
         linear = get_stackable_layers(self.network)
         for adapter, group in groups.items():
             lora = None

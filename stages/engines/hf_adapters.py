@@ -127,7 +127,7 @@ class UnequalRows:
 
 
 def assign_rows(stack: LoraStack, count: int, slots: Sequence[int]) -> None:
-    """Tells the stack, laid for `count` slots, which slot each row of the next passes belongs to."""
+    """Tell the stack, laid for `count` slots, which slot each row of the next passes belongs to."""
     equal = [slot for slot in range(count) for _ in range(len(slots) // count)]
     stack.layout = EqualRows(count) if list(slots) == equal else UnequalRows.of(slots, count, stack.device)
 
@@ -176,7 +176,7 @@ class AdapterSlot:
         self.shape = shape
 
     def _load(self, path: Path) -> None:
-        """Copies the adapter's weights into the slot. Raises ValueError where the two do not cover each other."""
+        """Copy the adapter's weights into the slot. Raises ValueError where the two do not cover each other."""
         from peft import set_peft_model_state_dict
         from safetensors.torch import load_file
 

@@ -104,7 +104,7 @@ class OpenAIEngine:
                 return mine
 
     def _unload_all(self) -> None:
-        """Takes our adapters off the server, as far as it answers soon."""
+        """Take our adapters off the server, as far as it answers soon."""
         until = time.monotonic() + _CLEANUP_S
         with suppress(SealError):
             for name in self.loras.names.values():
@@ -210,7 +210,7 @@ def _explain_no_text(found: ChoiceText, *, thought: bool) -> str:
 
 
 def _has_hidden_reasoning(body: Mapping[str, Any]) -> bool:
-    """Whether the server counts tokens of a thought that it does not tell, as OpenAI's does."""
+    """Return whether the server counts tokens of a thought that it does not tell, as OpenAI's does."""
     usage = body.get("usage")
     details = usage.get("completion_tokens_details") if isinstance(usage, Mapping) else None
     return bool(isinstance(details, Mapping) and details.get("reasoning_tokens"))

@@ -97,7 +97,7 @@ class VLLMEngine:
     def _top_up(
         self, waiting: deque[Request], flying: dict[str, Request], loras: dict[Path, Any], progress: Progress
     ) -> None:
-        """Hands requests over until vLLM has a full batch, of as many adapters as it has slots for."""
+        """Hand requests over until vLLM has a full batch, of as many adapters as it has slots for."""
         in_work = {request.adapter for request in flying.values() if request.adapter}
         while waiting and len(flying) < self.sizes.batch_size:
             adapter = waiting[0].adapter
@@ -115,7 +115,7 @@ class VLLMEngine:
         return context_overflow(self.tokenizer, request, self.context, self.model)
 
     def _ask(self, request: Request, lora: Any) -> str:
-        """Hands one request over; the key of its answer."""
+        """Hand one request over; the key of its answer."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -147,7 +147,7 @@ class VLLMEngine:
         return Completion(request.id, "", "failed", None, f"vLLM ended it with {finish}")
 
     def _load(self, adapter: Path) -> Any:
-        """Reads an adapter into vLLM. Raises BadInput or MissingInput naming the directory."""
+        """Read an adapter into vLLM. Raises BadInput or MissingInput naming the directory."""
         from vllm.lora.peft_helper import PEFTHelper
         from vllm.lora.request import LoRARequest
 

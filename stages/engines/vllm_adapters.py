@@ -80,5 +80,5 @@ def check_fit(path: Path, weights: Mapping[str, TensorInfo], model: str, most: i
 
 
 def has_patterns(config: Mapping[str, Any]) -> bool:
-    """Whether some layers have a rank or an alpha of their own."""
+    """Return whether some layers have a rank or an alpha of their own."""
     return bool(config.get("rank_pattern") or config.get("alpha_pattern"))

@@ -49,7 +49,7 @@ class Sizes:
 
 
 def check_vllm() -> None:
-    """Raises BadConfig where vLLM is not installed. It is not imported: that takes many seconds."""
+    """Raise BadConfig where vLLM is not installed. It is not imported: that takes many seconds."""
     found = find_spec("vllm")
     if found is None or found.origin is None:
         raise BadConfig("--engine vllm needs vLLM: pip install 'seal-toolkit[vllm]' (or --engine hf)")

@@ -1,4 +1,4 @@
-"""The protocol of a judge, and the table of those that come with `seal`."""
+"""The protocol of a judge, and the table of the built-in judges."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Case:
-    """An answer to be graded against the gold answers of its question: any one of them counts.
+    """An answer to grade against the gold answers of its question: it is right if any of them accepts it.
 
     `gold` is the first, which is the only one of most questions. The gold answer `unanswerable` is that of a question
     without one: right is who says that there is none (stages/judges/several_golds.py).
@@ -21,13 +21,13 @@ class Case:
 
     @property
     def golds(self) -> tuple[str, ...]:
-        """All gold answers: one at least, the first first."""
+        """All gold answers, at least one, the main one first."""
         return (self.gold, *self.other_golds)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """correct None: unscored, for `reason`. Never the same as wrong."""
+    """The grade of one answer. correct None: unscored, for `reason`. Never the same as wrong."""
 
     correct: bool | None
     reason: str | None = None
@@ -37,35 +37,35 @@ class Judge(Protocol):
     name: str
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
-        """One verdict per case, in order."""
+        """Yield one verdict per case, in order."""
         ...
 
 
 @runtime_checkable
 class UnorderedJudge(Protocol):
-    """A judge that need not keep the order: a slow verdict then holds back no other."""
+    """A judge that may answer in any order, so that a slow verdict holds up no other."""
 
     def grade_unordered(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
-        """The verdict on each case, as they come."""
+        """Yield each case with its verdict, as verdicts come."""
         ...
 
 
 @runtime_checkable
 class _CachingJudge(Protocol):
-    """A judge that keeps its verdicts: one that it has costs no time."""
+    """A judge with a cache of verdicts."""
 
     def get_cached(self, case: Case) -> bool | None:
-        """The verdict that is kept; None where there is none."""
+        """Return the cached verdict; None where there is none."""
         ...
 
 
 def is_cached(judge: Judge, case: Case) -> bool:
-    """Whether a judge has its verdict already."""
+    """Return whether the judge has a cached verdict on the case."""
     return isinstance(judge, _CachingJudge) and judge.get_cached(case) is not None
 
 
 def grade_pairs(judge: Judge, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
-    """Each case with its verdict, as they come. Raises RuntimeError for a verdict on nothing."""
+    """Yield each case with its verdict, as they come. Raises RuntimeError for a verdict on nothing."""
     if isinstance(judge, UnorderedJudge):
         yield from judge.grade_unordered(cases)
         return
@@ -77,7 +77,7 @@ def grade_pairs(judge: Judge, cases: Iterable[Case]) -> Iterator[tuple[Case, Ver
 
 
 def grade_in_order(judge: UnorderedJudge, cases: Iterable[Case]) -> Iterator[Verdict]:
-    """The verdicts of such a judge in the order of the cases."""
+    """Yield an unordered judge's verdicts in the order of the cases."""
     asked: deque[Case] = deque()
     verdicts: dict[Case, Verdict] = {}
     for case, verdict in judge.grade_unordered(_record(cases, asked)):

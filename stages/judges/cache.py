@@ -1,4 +1,4 @@
-"""Verdicts that were paid for, on disk (sqlite3), shared by all runs and by runs at the same time.
+"""A cache of paid verdicts on disk (sqlite3), shared by all runs, also by runs at the same time.
 
 What is kept is the judge's answer as it came; the verdict is parsed from it each time it is read. The file's
 `user_version` is that of its table.
@@ -33,7 +33,7 @@ _WAYS_OUT = "give another file with --cache FILE, or --cache none"
 
 
 class Cache:
-    """The answers of one judge model behind one server to one prompt template, `several` where golds are several.
+    """The answers of one judge model at one server to one prompt template; `several`: for questions with several golds.
 
     Raises BadConfig for a file that cannot be read or written, or that a newer seal made; NoSpace for a full disk.
     """
@@ -44,12 +44,12 @@ class Cache:
         self.database = self._guard(self._open)
 
     def get(self, case: Case) -> str | None:
-        """The judge's answer as it came, if it is known."""
+        """Return the judge's answer verbatim, if it is cached."""
         row = self._guard(lambda: self.database.execute(_READ, (self._get_key(case),)).fetchone())
         return None if row is None else str(row[0])
 
     def put(self, case: Case, raw: str) -> None:
-        """Keeps an answer; it is on the disk when this returns."""
+        """Store an answer; it is on the disk when this returns."""
         self._guard(lambda: self.database.execute(_WRITE, self._make_row(case, raw)))
 
     def _open(self) -> sqlite3.Connection:
@@ -63,7 +63,7 @@ class Cache:
         return database
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        """Whatever could keep a verdict from being written is noticed here, before one is paid for."""
+        """Open and check the file, so that anything in the way of writing is noticed before a verdict is paid for."""
         database.execute("BEGIN IMMEDIATE")
         version = int(database.execute("PRAGMA user_version").fetchone()[0])
         if version > VERSION:
@@ -90,7 +90,7 @@ class Cache:
         return self.templates[bool(case.other_golds)]
 
     def _get_key(self, case: Case) -> str:
-        """Server, judge model, template, question, gold answers and answer: what the verdict depends on.
+        """Hash what a verdict depends on: server, judge model, template, question, gold answers and answer.
 
         Servers call different models by the same name (llama.cpp's takes any name).
         """
@@ -109,21 +109,21 @@ class Cache:
 
 
 def _is_full(error: sqlite3.Error | OSError) -> bool:
-    """Whether the disk is full; sqlite's own errors have a code that tells, and its wrapper's errors have none."""
+    """Return whether the disk is full. sqlite's own errors have a code for it; its wrapper's errors have none."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOSPC
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL  # the low byte of an extended code
 
 
 def check_cache(path: Path, others: Iterable[Path | None]) -> None:
-    """Raises BadConfig where the cache, or sqlite's journal beside it, is one of the run's own files by any name."""
+    """Raise BadConfig if the cache, or sqlite's journal beside it, is one of the run's own files by any name."""
     for other in filter(None, others):
         if any(_is_same(file, other) for file in (path, Path(f"{path}-journal"))):
             raise BadConfig(f"--cache {path}: is {other}, which this run reads or writes; {_WAYS_OUT}")
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    """Whether two names are of one file, through links of either kind, or would be once it is there."""
+    """Return whether two names lead to one file through links, or would once it exists."""
     try:
         return one.samefile(other)
     except OSError:

@@ -25,7 +25,7 @@ _MOST_SHOWN = 200  # characters of what a program wrote
 
 
 class CommandJudge:
-    """The program with its arguments, as in a shell but without one: command:./grade.py --strict"""
+    """Grades with a program and its arguments, written as in a shell, run without one: command:./grade.py --strict"""
 
     def __init__(self, line: str, *, timeout_s: float | None = None) -> None:
         self.name = f"command:{line}"
@@ -40,7 +40,7 @@ class CommandJudge:
             raise BadConfig(f"--judge {self.name}: no program {self.words[0]} that can be run (chmod +x?)")
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
-        """One verdict per case, in order.
+        """Yield one verdict per case, in order.
 
         Raises Unavailable where the program ends before it has given them, is silent for `timeout_s`, or says with its
         exit code that something is wrong; BadConfig where what it writes are no verdicts on these cases.
@@ -58,7 +58,7 @@ class CommandJudge:
 
 
 class _Talk:
-    """One run of the program: cases go in by number, verdicts come out by number."""
+    """One run of the program: numbered cases go in, numbered verdicts come out."""
 
     def __init__(self, judge: CommandJudge) -> None:
         self.name, self.timeout_s = judge.name, judge.timeout_s
@@ -71,7 +71,7 @@ class _Talk:
             raise BadConfig(f"--judge {self.name}: cannot be started: {error.strerror}") from None
 
     def ask(self, case: Case) -> Iterator[Verdict]:
-        """Hands over one more case; the verdicts that are there meanwhile."""
+        """Send one more case; yield the verdicts that have come meanwhile."""
         said = {"id": str(len(self.verdicts)), "question": case.question, "gold": case.gold}
         line = json.dumps({**said, "golds": case.golds, "prediction": case.prediction}, ensure_ascii=False)
         if self._listen(0) is None:
@@ -85,7 +85,7 @@ class _Talk:
             yield from self.take(wait=False)
 
     def take(self, *, wait: bool) -> Iterator[Verdict]:
-        """Those whose turn it is: all that are there, or all that were asked for."""
+        """Yield the verdicts that are next in order: those that are there, or all that were asked for."""
         while self.given < len(self.verdicts):
             if verdict := self.verdicts[self.given]:
                 self.given += 1
@@ -97,7 +97,7 @@ class _Talk:
                 return
 
     def finish(self) -> Iterator[Verdict]:
-        """The verdicts that are left; there are no more cases. Raises Unavailable where the program ends badly."""
+        """Close the input and yield the remaining verdicts. Raises Unavailable if the program ends badly."""
         self.program.input.close()
         self.stirred = time.monotonic()
         yield from self.take(wait=True)
@@ -117,7 +117,7 @@ class _Talk:
         return Unavailable(f"--judge {self.name}: {how} before it had graded all answers; the same command goes on")
 
     def _wait(self) -> None:
-        """Takes the next line, if it comes. Raises Unavailable where none can come any more, or it takes too long."""
+        """Take the next line. Raises Unavailable if none can come any more, or if it takes too long."""
         if self._listen(_POLL_S) is None:
             raise self._gone()
         if time.monotonic() - self.stirred > self.timeout_s:
@@ -125,7 +125,7 @@ class _Talk:
             raise Unavailable(f"--judge {self.name}: {told}; see whether it hangs; the same command goes on")
 
     def _listen(self, wait_s: float) -> bytes | None:
-        """Takes the next line, if one comes in this time. None: none will come any more."""
+        """Take the next line, if one comes in this time. None: none will come any more."""
         line = self.program.read(wait_s)
         if line and not line.isspace():
             self._take(line)
@@ -163,7 +163,7 @@ def _read_verdict(found: dict[str, Any]) -> Verdict:
 
 
 def _describe_exit(code: int) -> str:
-    """How a process has ended, in words."""
+    """Describe in words how a process ended."""
     if code >= 0:
         return f"ended with code {code}"
     named = {number.value: number.name for number in signal.Signals}

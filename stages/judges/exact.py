@@ -33,7 +33,7 @@ _KEPT = CharacterTable(_drop_punctuation, SHOWN)
 
 @lru_cache(maxsize=MOST_TEXTS)
 def normalise(text: str) -> str:
-    """Lower the case, drop punctuation and articles, single the spaces. A text of which nothing is left stays."""
+    """Lower-case, drop punctuation and articles, collapse spaces. A text of which nothing is left stays as it is."""
     folded = unicodedata.normalize("NFC", mark_signs(text).casefold().replace("i\u0307", "i").replace("ı", "i"))
     kept = _ARTICLES.sub(" ", folded)
     if _ALL_ARTICLES.issuperset(kept.translate(_KEPT).split()):
@@ -42,7 +42,7 @@ def normalise(text: str) -> str:
 
 
 def is_equal(case: Case) -> bool:
-    """Whether the answer equals the first gold answer once both are normalised, numbers compared as numbers."""
+    """Return whether the answer equals the first gold answer once both are normalised, numbers compared as numbers."""
     style = detect_style(case.question, case.gold, case.prediction)
     gold, answer = normalise(case.gold), normalise(case.prediction)
     if answer and answer == gold and _numbers(case.gold, style) == _numbers(case.prediction, style):
@@ -52,13 +52,13 @@ def is_equal(case: Case) -> bool:
 
 
 def _numbers(text: str, style: NumberStyle) -> list[str]:
-    """The numbers and units, without currencies, which normalising drops as well."""
+    """Return the numbers and units of a text, without currencies, which normalising drops as well."""
     return [piece for known, piece in split_numbers(text, style) if known and piece not in CURRENCIES]
 
 
 @lru_cache(maxsize=MOST_TEXTS)
 def _with_numbers(text: str, style: NumberStyle) -> tuple[str, ...]:
-    """The normalised words, with each number as it is always written."""
+    """Return the normalised words, with each number in its one canonical form."""
     tokens: dict[str, str] = {}
 
     def stand_in(number: str) -> str:
@@ -77,7 +77,7 @@ def _in_digits(numeral: re.Match[str]) -> str:
 
 
 class ExactJudge:
-    """Right if the answer equals a gold answer once normalised. An empty answer is wrong, also to an empty gold."""
+    """Right if the answer equals a gold answer after normalisation. An empty answer is wrong, even to an empty gold."""
 
     name = "exact"
 

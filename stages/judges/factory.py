@@ -1,4 +1,4 @@
-"""From the text behind --judge to a judge: a name of the table, openai:MODEL[@URL], command:…, or a class of yours."""
+"""Make a judge from the value of --judge: a built-in name, openai:MODEL[@URL], command:…, or package.module:Class."""
 
 import re
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class JudgeServer:
 
 
 def parse_server(text: str) -> JudgeServer | None:
-    """The server of an openai:… judge, None for any other judge.
+    """Parse the server of an openai:… judge; None for any other judge.
 
     Raises BadConfig for one that names no model, or a URL that is none.
     """
@@ -57,7 +57,7 @@ def parse_server(text: str) -> JudgeServer | None:
 
 
 def _has_address(model: str) -> bool:
-    """Whether a model's name holds what was meant as a server: it would be sent to OpenAI's own instead.
+    """Return whether a model's name contains what was meant as a server: it would go to OpenAI's own instead.
 
     org/name@main and llama3:8b are names.
     """
@@ -67,7 +67,7 @@ def _has_address(model: str) -> bool:
 
 
 def _hide_server(text: str) -> str:
-    """What of openai:… can be repeated: nothing behind an @, and no name and password before it."""
+    """Return the part of openai:… that is safe to repeat: nothing after an @, no name and password before it."""
     name, at, _ = text.removeprefix("openai:").rpartition("@")
     if not at:
         return text
@@ -75,7 +75,7 @@ def _hide_server(text: str) -> str:
 
 
 def validate_judge(text: str, key: str | None, *, asks: bool = True) -> None:
-    """Raises BadConfig for a judge that there is not, and if it is asked Denied where there is no key for it."""
+    """Raise BadConfig for an unknown judge, and, if it will be asked, Denied where its key is missing."""
     server = parse_server(text)
     if server is None:
         _find_local_judge(text)
@@ -93,7 +93,7 @@ def make_judge(
     timeout_s: float | None = None,
     max_tokens: int | None = None,
 ) -> Judge:
-    """The judge; `connect` gives the transport to a server's URL, `cache` is where its verdicts are kept.
+    """Make the judge. `connect` returns the transport to a server's URL; `cache` is where its verdicts are kept.
 
     `timeout_s`: how long a command:… may be silent, `max_tokens`: of an answer of openai:…, if not the default.
     """
@@ -110,7 +110,7 @@ def make_judge(
 
 
 def _find_local_judge(text: str, timeout_s: float | None = None) -> Callable[[], Judge]:
-    """What makes a judge that needs no server. Raises BadConfig where there is none."""
+    """Return a constructor of a judge that needs no server. Raises BadConfig where there is none."""
     if text.startswith("command:"):
         command = CommandJudge(text.removeprefix("command:"), timeout_s=timeout_s)
         return lambda: command

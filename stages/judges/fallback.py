@@ -1,4 +1,4 @@
-"""A judge that goes on without its service: what cannot be graded stays unscored, and what was answered is kept."""
+"""A judge that goes on without its service: answers then stay unscored, and earlier verdicts are kept."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,7 @@ from stages.plugins import PluginInput
 
 
 class FallbackJudge:
-    """Grades as `judge` does until its service is gone or refuses us; from there on every answer is unscored.
+    """Grades with `judge` until its service is gone or refuses us; every later answer is unscored.
 
     For a stage whose answers cost more than their verdicts, which can be had later. `say` is called once, then.
     """
@@ -19,11 +19,11 @@ class FallbackJudge:
         self.lost: Verdict | None = None  # the verdict on everything, once the service is gone
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
-        """One verdict per case, in order."""
+        """Yield one verdict per case, in order."""
         return grade_in_order(self, cases)
 
     def grade_unordered(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
-        """The verdict on each case, as they come. An error of whoever makes the cases is raised."""
+        """Yield each case with its verdict, as they come. Errors of the iterator of cases are raised."""
         passed = PluginInput(cases)
         ungraded: Counter[Case] = Counter()  # of those that the judge has taken
 

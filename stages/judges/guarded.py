@@ -1,4 +1,4 @@
-"""A judge of others: what goes wrong in it is told as its own, and what it gives must be verdicts on what was asked."""
+"""A guard around user-supplied judges: reports their errors as theirs, and checks that they return verdicts."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeGuard
@@ -10,7 +10,7 @@ _NEEDS = "a judge has a name and grade(cases), as in stages.judges.base"
 
 
 class GuardedJudge:
-    """Grades as the class does. Raises BadConfig, with its file and line, where it raises or gives anything else."""
+    """Grades with the user's class. Raises BadConfig, with its file and line, if it raises or returns no verdict."""
 
     def __init__(self, text: str, kind: Any) -> None:
         self.theirs = Plugin("--judge", text, kind)
@@ -19,11 +19,11 @@ class GuardedJudge:
         self.method = self.theirs.method("grade_unordered" if self.is_unordered else "grade", _NEEDS)
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
-        """One verdict per case, in order."""
+        """Yield one verdict per case, in order."""
         return grade_in_order(self, cases)
 
     def grade_unordered(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
-        """The verdict on each case, as they come."""
+        """Yield each case with its verdict, as they come."""
         waiting: dict[Case, None] = {}  # in the order in which they were taken
 
         def record() -> Iterator[Case]:
@@ -44,11 +44,11 @@ class GuardedJudge:
             raise self.theirs.wrong("ended before it had taken all answers")
 
     def grade_uncounted(self, cases: Iterable[Case]) -> Iterator[Verdict]:
-        """Verdict after verdict, whether it took an answer for each or not: for those who count them."""
+        """Yield verdicts without checking that there is one per case, for callers that count themselves."""
         return (self._check(self._split(given, None)[1]) for given in self.theirs.each(self.method, cases))
 
     def _split(self, given: Any, first: Case | None) -> tuple[Any, Any]:
-        """The case and its verdict; a judge that keeps the order gives the verdict alone."""
+        """Return a case and its verdict; a judge that keeps the order gives the verdict alone."""
         if not self.is_unordered:
             return first, given
         return given if isinstance(given, tuple) and len(given) == 2 else (None, given)
@@ -61,7 +61,7 @@ class GuardedJudge:
 
 
 def _is_verdict(found: object) -> TypeGuard[Verdict]:
-    """Whether it is right, wrong or unscored, and its reason, if any, is text."""
+    """Return whether this is a verdict: right, wrong or unscored, with a reason that is text, if any."""
     if not isinstance(found, Verdict):
         return False
     return isinstance(found.correct, bool | None) and isinstance(found.reason, str | None)

@@ -1,4 +1,4 @@
-"""The lexical judge: how many of the gold answer's key words the answer has. Offline, and open to inspection.
+"""The lexical judge: which share of the gold answer's key words the answer has. Offline, and open to inspection.
 
 Rules decide what is clear (equal, empty, nothing in common, denied, another letter or numeral, yes or no, a list of
 candidates), a few weighed measures the rest. What repeats the prompt or says that it cannot say counts for nothing. The
@@ -78,7 +78,7 @@ WEIGHTS: Mapping[str, float] = {
 
 
 class LexicalJudge:
-    """Right where a rule says so or, where no rule decides, if the weighted measures come out above 0."""
+    """Right if a rule says so or, where no rule decides, if the weighted measures sum to more than 0."""
 
     name = "lexical"
 
@@ -88,12 +88,12 @@ class LexicalJudge:
 
 
 def is_right(case: Case) -> bool:
-    """Whether the answer says the gold answer, or what it says without brackets; any others are not looked at."""
+    """Return whether the answer states the first gold answer, with or without its brackets."""
     return _is_right(case) or any(_is_right(replace(case, gold=name)) for name in _list_other_names(case))
 
 
 def _list_other_names(case: Case) -> Iterator[str]:
-    """Of carbon dioxide (CO2) both names, for an answer that has no brackets itself."""
+    """Yield both names of a gold answer like carbon dioxide (CO2), if the answer has no brackets itself."""
     aside = _ASIDE.fullmatch(case.gold.strip()) if len(case.gold) <= _LONGEST_NAME else None
     if aside is None or "(" in case.prediction:
         return
@@ -111,7 +111,7 @@ def _is_right(case: Case) -> bool:
 
 
 def measure(words: Comparison) -> dict[str, float]:
-    """What WEIGHTS weighs, by name: shares of 0 to 1, signs of -1 to 1. The gold answer has a word at least."""
+    """Measure what WEIGHTS weighs, by name: shares of 0 to 1, signs of -1 to 1. The gold answer has a word at least."""
     recall = len(words.matches) / len(words.key_words)
     return {
         "constant": 1.0,
@@ -123,12 +123,12 @@ def measure(words: Comparison) -> dict[str, float]:
 
 
 def compute_log_odds(measures: Mapping[str, float]) -> float:
-    """The logarithm of how much likelier right is than wrong."""
+    """Return the log-odds that the answer is right."""
     return sum(WEIGHTS[name] * value for name, value in measures.items())
 
 
 def decide_by_rule(words: Comparison) -> bool | None:
-    """The verdict where nothing is to be weighed; else None."""
+    """Return the verdict of the clear cases; None where the measures must be weighed."""
     if is_equal(words.case):
         return True
     polarity = read_gold_polarity(words.case.gold)
@@ -148,7 +148,7 @@ def decide_by_rule(words: Comparison) -> bool | None:
 
 
 def _lacks_something(words: Comparison) -> bool:
-    """Whether the answer lacks what no other words make up for."""
+    """Return whether the answer lacks a word that no other words make up for."""
     if _is_of_another(words) or not words.matches.issuperset(words.decisive):
         return True
     only_denies = set(words.key_words) == {NOT}
@@ -164,7 +164,7 @@ def _contradicts(words: Comparison) -> bool:
 
 
 def _miscounts(words: Comparison) -> bool:
-    """Whether the answer has other numbers in place of the gold answer's, which are no rough ones, or 2-1 for 1-2."""
+    """Return whether the answer replaces the gold answer's exact numbers by others, or 1-2 by 2-1."""
     rough = {number for word, number in pairwise(words.gold) if word in _ROUGH}
     others = {word for word in words.answer if is_number(word)}.difference(words.gold, words.asked)
     if others and not rough.issuperset(words.missing_numbers):
@@ -174,9 +174,9 @@ def _miscounts(words: Comparison) -> bool:
 
 
 def _quotes(words: Comparison) -> bool:
-    """Whether the words of a name that has no content words, such as The Who, stand in the answer in their order.
+    """Return whether a gold answer without content words, such as The Who, stands in the answer word for word.
 
-    May is none that may be.
+    May is a name, `may` is none.
     """
     _, _, name = words.case.gold.strip().rpartition(" ")
     is_name = name[:1].isupper() and name.lower() not in ARTICLES and words.claim != words.claim.lower()
@@ -186,7 +186,7 @@ def _quotes(words: Comparison) -> bool:
 
 
 def _is_short_form(words: Comparison) -> bool:
-    """Whether the answer is a last name alone, a place without its land, none for 0, or written in one word."""
+    """Return whether the answer is a short form: a last name, a place without country, none for 0, or a joined word."""
     content, gold, question = drop_function_words(words.answer), words.case.gold, words.case.question
     if "".join(words.gold) == "".join(words.answer) and all(map(str.isalpha, words.gold)):
         return len(gold) >= _SHORTEST_JOINED
@@ -206,7 +206,7 @@ def _is_short_form(words: Comparison) -> bool:
 
 
 def _is_of_another(words: Comparison) -> bool:
-    """Whether the answer lacks a formula, an era or an item of a list, or has the initials of somebody else."""
+    """Return whether the answer names another thing: no such formula, era or list item, or other initials."""
     gold, claim = words.case.gold, words.claim
     if "bc" in words.gold and "bc" not in words.answer and "bc" not in words.asked and any(map(is_number, words.gold)):
         return True
@@ -225,7 +225,7 @@ def _is_of_another(words: Comparison) -> bool:
 
 
 def _is_guess(words: Comparison) -> bool:
-    """Whether the answer is a list of candidates, of which only some are the gold answer, and this is no list."""
+    """Return whether the answer lists candidates of which only some are the gold answer, which is no list itself."""
     items = list_candidates(words.claim)
     if len(words.gold) == 1 and is_marked(words.gold[0]):  # which option it is
         said = split_words(_REASON.split(words.claim, maxsplit=1)[0], words.style)
@@ -241,13 +241,13 @@ def _is_guess(words: Comparison) -> bool:
 
 
 def _differ_in_endings(gold: Sequence[str], answer: Sequence[str]) -> bool:
-    """Whether the words differ in their endings at most; articles do not count unless there is nothing else: type A."""
+    """Return whether words differ in their endings at most; articles count only where there is nothing else: type A."""
     one, other = ([word for word in side if word not in ARTICLES] or side for side in (gold, answer))
     return bool(one) and len(one) == len(other) and all(stem(a) == stem(b) for a, b in zip(one, other, strict=True))
 
 
 def _denies(words: Comparison) -> bool:
-    """Whether every match stands shortly after a `not`, and neither question nor gold answer denies anything."""
+    """Return whether every match follows a `not` closely, and neither question nor gold answer denies anything."""
     claim = _INSTEAD.sub(" not ", words.claim)
     if NOT in words.asked or NOT in words.gold or (NOT not in words.answer and claim == words.claim):
         return False
@@ -270,7 +270,7 @@ def _denies(words: Comparison) -> bool:
 
 
 def _flatten_powers(text: str) -> str:
-    """The text with every power written as in n^2, and without the signs of TeX."""
+    """Write every power in a text as n^2, and drop the signs of TeX."""
     return _RAISED.sub(r"^\g<0>", text.replace("**", "^")).translate(_PLAIN)
 
 
@@ -283,6 +283,6 @@ def _list_formulas(flat: str) -> list[str]:
 
 
 def _has_formula(formula: str, flat: str) -> bool:
-    """Whether a text has this formula, with whatever blanks within it."""
+    """Return whether a text contains this formula, whatever the blanks inside it."""
     letters = r"\s*".join(map(re.escape, re.sub(r"\s", "", formula)))
     return re.search(rf"(?<![\w^]){letters}(?![\w^])", flat) is not None

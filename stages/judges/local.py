@@ -12,7 +12,7 @@ from stages.services.base import Call, Transport
 
 @dataclass(frozen=True)
 class LocalJudge:
-    """A judge by the name that --judge takes, but for openai:…, which needs a key and a connection."""
+    """A judge by its --judge name, other than openai:…, which needs a key and a connection."""
 
     text: str = "lexical"
 

@@ -52,7 +52,7 @@ def advise_judge_flags() -> Iterator[None]:
 
 
 def parse_verdict(text: str) -> bool | None:
-    """True for yes, False for no, None for anything else: "yes and no", "not sure", "INCORRECT", an essay.
+    """Return True for yes, False for no, None for anything else: "yes and no", "not sure", "INCORRECT", an essay.
 
     What stands behind the judge's own thoughts is read.
     """
@@ -61,7 +61,7 @@ def parse_verdict(text: str) -> bool | None:
 
 
 def write_prompt(case: Case) -> str:
-    """The question to the judge; several gold answers are listed. Braces in an answer mean nothing."""
+    """Write the question to the judge, with all gold answers. Braces in an answer have no effect."""
     case = put_in_words(case)
     gold = "\n".join(f"- {gold}" for gold in case.golds) if case.other_golds else case.gold
     values = {"question": case.question, "gold": gold, "prediction": case.prediction}
@@ -69,13 +69,13 @@ def write_prompt(case: Case) -> str:
 
 
 def put_in_words(case: Case) -> Case:
-    """The case as the model is told it: in words if there is no answer. Its verdict is kept as one on that."""
+    """Return the case with words for a missing gold answer, as the model is told. Its verdict is cached under these."""
     gold, *others = (_NO_ANSWER if is_unanswerable(gold) else gold for gold in case.golds)
     return replace(case, gold=gold, other_golds=tuple(others))
 
 
 class OpenAIJudge:
-    """Asks through a transport, many cases at once; a `cache` is asked first."""
+    """Grades through a transport, many cases at once; a `cache` is looked into first."""
 
     def __init__(
         self,
@@ -94,11 +94,11 @@ class OpenAIJudge:
         self.unscored: dict[str, int] = dict.fromkeys(_FAILURES, 0)
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
-        """One verdict per case, in order, as they come."""
+        """Yield one verdict per case, in order, as they come."""
         return grade_in_order(self, cases)
 
     def grade_unordered(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
-        """The verdict on each case, as they come. A case that comes again while it is asked is not asked twice."""
+        """Yield each case with its verdict, as they come. A case that repeats while it is being graded is sent once."""
         waiting: dict[str, list[Case]] = {}
         for case in cases:
             known, name = self.get_cached(case), get_case_id(case)
@@ -117,11 +117,11 @@ class OpenAIJudge:
             yield from self._settle(self._take(wait=True), waiting)
 
     def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
-        """What would be sent: a call for each case whose verdict is not in the cache."""
+        """Yield the calls that would be sent: one for each case whose verdict is not in the cache."""
         return (self.call(case) for case in cases if self.get_cached(case) is None)
 
     def get_cached(self, case: Case) -> bool | None:
-        """The cached verdict; None where there is none."""
+        """Return the cached verdict; None where there is none."""
         raw = self.cache.get(put_in_words(case)) if self.cache else None
         return None if raw is None else parse_verdict(raw)
 

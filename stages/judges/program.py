@@ -1,4 +1,4 @@
-"""A program that is written to and read from line by line. Its pipes do not block, so that nothing it does can."""
+"""Run a program that reads and writes line by line. Its pipes do not block, so nothing that it does can hang us."""
 
 import os
 import select
@@ -16,7 +16,7 @@ _CHUNK = 1 << 16  # bytes read at once
 
 
 class Program:
-    """Runs in a session of its own, so that it ends with all its children. Raises OSError if it cannot be started."""
+    """A child process that ends with all its children, by a session of its own. Raises OSError if it cannot start."""
 
     def __init__(self, words: list[str]) -> None:
         self.process = subprocess.Popen(
@@ -33,7 +33,7 @@ class Program:
         self.heard_at: float | None = None  # when something last came after the program's end
 
     def read(self, wait_s: float) -> bytes | None:
-        """The next line; empty where none came in time, None where none will come any more. Also sends `unsent`."""
+        """Return the next line; empty if none came in time, None if none will come any more. Also sends `unsent`."""
         if not self.is_over and (self.unsent or not self.lines):
             self._exchange(0 if self.lines else wait_s)
         if self.lines:
@@ -41,18 +41,18 @@ class Program:
         return None if self.is_over else b""
 
     def wait(self, wait_s: float) -> int | None:
-        """Its exit code; None where it still runs after this time."""
+        """Return the exit code; None if it still runs after this time."""
         with suppress(subprocess.TimeoutExpired):
             return self.process.wait(wait_s)
         return None
 
     def stop(self) -> None:
-        """Asks it and its children to end, and gives them a moment."""
+        """Ask it and its children to end, and give them a moment."""
         self._signal(signal.SIGTERM)
         self.wait(_TERM_S)
 
     def kill(self) -> None:
-        """Ends it and its children at once."""
+        """End it and its children at once."""
         self._signal(signal.SIGKILL)
         self.process.wait()
         self.input.close()
@@ -63,7 +63,7 @@ class Program:
             os.killpg(self.process.pid, number)
 
     def _exchange(self, wait_s: float) -> None:
-        """Sends and receives what can be, once either can be or this time is over."""
+        """Send and receives what can be, once either can be or this time is over."""
         pipes = select.poll()
         if not self.lines:  # else it may write no more for now
             pipes.register(self.output, select.POLLIN)

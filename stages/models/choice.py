@@ -59,7 +59,7 @@ def identity_of(name: str) -> str:
 
 
 def _has_gpu() -> bool:
-    """Whether torch will most likely find one. It is not imported here, in the process that forks."""
+    """Return whether torch will most likely find one. It is not imported here, in the process that forks."""
     return Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
 
 

@@ -88,7 +88,7 @@ def _to_root(folder: Path) -> str:
 
 
 def are_same_line(one: Record, other: Record) -> bool:
-    """Whether two lines say the same of the same adapter, by whatever path they name it."""
+    """Return whether two lines say the same of the same adapter, by whatever path they name it."""
     if one == other:
         return True
     paths = [line.adapter.path if line.adapter else None for line in (one, other)]

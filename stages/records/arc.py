@@ -65,12 +65,12 @@ class ArcTask(FrozenModel):
 
     @property
     def is_named(self) -> bool:
-        """Whether its id is a name that people gave, not a hash of its content."""
+        """True if its id is a name that people gave, not a hash of its content."""
         return True
 
     @property
     def is_solved(self) -> bool:
-        """Whether the outputs of all its tests are known."""
+        """True if the outputs of all its tests are known."""
         return all(pair.output is not None for pair in self.test)
 
 

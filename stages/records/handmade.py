@@ -52,7 +52,7 @@ def complete_line(line: JsonObject, folder: Path = Path()) -> JsonObject:
 
 
 def _says(section: JsonObject, said: Callable[[JsonObject], tuple[Any, ...]], *nullable: str) -> bool:
-    """Whether the section has all of these itself: what is `said` not null, the others in any way."""
+    """Return whether the section has all of these itself: what is `said` not null, the others in any way."""
     try:
         return None not in said(section) and all(key in section for key in nullable)
     except KeyError:
@@ -173,7 +173,7 @@ def _domain(name: str) -> Any:
 
 
 def _is_read(domain: Any) -> bool:
-    """Whether a domain's self-edits choose something that is read of them."""
+    """Return whether a domain's self-edits choose something that is read of them."""
     with suppress(BadConfig):
         return isinstance(domain, str) and _domain(domain).schema() is not None
     return False

@@ -55,7 +55,7 @@ OnReject = Callable[[Reject], None]  # told of each bad line; raises to stop the
 
 
 def raise_on_reject(reject: Reject) -> None:
-    """Raises BadInput: one bad line ends the run."""
+    """Raise BadInput: one bad line ends the run."""
     raise BadInput(f"{reject.where}: {reject.reason}")
 
 

@@ -131,6 +131,6 @@ class Known:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a line can be neither too deep, nor of too many values, nor hold half characters."""
+    """Return whether a line can be neither too deep, nor of too many values, nor hold half characters."""
     short = len(text) <= MAX_VALUES and text.count("{") + text.count("[") <= MAX_DEPTH
     return short and "\\ud" not in text and "\\uD" not in text

@@ -95,12 +95,12 @@ class QaTask(FrozenModel):
 
     @property
     def is_named(self) -> bool:
-        """Whether its id is a name that people gave, not a hash of its content."""
+        """True if its id is a name that people gave, not a hash of its content."""
         return False
 
     @property
     def is_solved(self) -> bool:
-        """Whether all its answers are known."""
+        """True if all its answers are known."""
         return True
 
 
@@ -125,12 +125,12 @@ class DomainTask(FrozenModel):
 
     @property
     def is_named(self) -> bool:
-        """Whether its id is a name that people gave, not a hash of its content."""
+        """True if its id is a name that people gave, not a hash of its content."""
         return True
 
     @property
     def is_solved(self) -> bool:
-        """Whether all its answers are known."""
+        """True if all its answers are known."""
         return True
 
 

@@ -1,4 +1,4 @@
-"""How far two judges agree on the same answers, and what that does to the choice of self-edits."""
+"""Measure how far two judges agree on the same answers, and how that changes the choice of self-edits."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ _Pair = tuple[Candidate, Candidate]  # one self-edit by either judge
 
 @dataclass(frozen=True)
 class Agreement:
-    """Answers by both verdicts, the plain model's once per task, and contexts by what is chosen in them."""
+    """Counts of answers by both verdicts (baselines once per task), and of contexts by which self-edits win."""
 
     both_right: int
     both_wrong: int
@@ -29,7 +29,7 @@ class Agreement:
 
     @property
     def answers(self) -> int:
-        """Scored by both."""
+        """Number of answers that both judges scored."""
         return self.both_right + self.both_wrong + self.only_first + self.only_second
 
     @property
@@ -39,17 +39,17 @@ class Agreement:
 
     @property
     def on_right(self) -> float | None:
-        """Share of what is right for the first judge that is right for the second, too."""
+        """Share of the first judge's right answers that are right for the second, too."""
         return _share(self.both_right, self.both_right + self.only_first)
 
     @property
     def on_wrong(self) -> float | None:
-        """Share of what is wrong for the first judge that is wrong for the second, too."""
+        """Share of the first judge's wrong answers that are wrong for the second, too."""
         return _share(self.both_wrong, self.both_wrong + self.only_second)
 
     @property
     def kappa(self) -> float | None:
-        """Cohen's κ: agreement beyond chance. None where chance alone agrees on all."""
+        """Cohen's κ: agreement beyond chance. None where chance alone would agree on all."""
         if not self.answers:
             return None
         same = Fraction(self.both_right + self.both_wrong, self.answers)
@@ -64,7 +64,7 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def compare_judges(first: Iterable[Record], second: Iterable[Record]) -> Agreement:
-    """The same lines, graded by two judges. Raises BadInput for lines that are not the same."""
+    """Compare two judges on the same lines. Raises BadInput for lines that differ."""
     before, after = ({get_owner_id(line): line for line in lines} for lines in (first, second))
     if before.keys() != after.keys():
         raise BadInput("the two judges have not graded the same lines")

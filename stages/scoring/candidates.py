@@ -1,4 +1,4 @@
-"""Self-edits as candidates: their rewards over the seeds, exact, and what these rewards are worth."""
+"""Candidates: self-edits with their exact rewards over the seeds, and how reliable these rewards are."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Candidate:
     graded: bool = False  # one of them has
 
     def add(self, score: Score, unscored: UnscoredPolicy) -> None:
-        """The score of one more seed."""
+        """Add the score of one more seed."""
         value, baseline = _read_value(score, unscored), _read_baseline(score, unscored)
         self.values += [] if value is None else [_share(value)]
         self.baselines += [] if baseline is None else [_share(baseline)]
@@ -52,7 +52,7 @@ class Candidate:
 
     @property
     def gains(self) -> bool:
-        """Whether it beats the unadapted model. Without a baseline it cannot be said to."""
+        """True if it beats the unadapted model. Without a baseline it cannot be said to."""
         return self.baseline is not None and self.value > self.baseline
 
 
@@ -80,7 +80,7 @@ def _find_contradiction(record: Record) -> str | None:
 
 
 class CandidateCheck:
-    """Called with line after line: raises BadLine for one that is no candidate, or comes twice."""
+    """Checks one line after another: raises BadLine for one that is no candidate, or comes twice."""
 
     def __init__(self) -> None:
         self.distinct = UniqueLines()
@@ -118,7 +118,7 @@ def collect_candidates(
     keep: Callable[[SelfEdit], int] = lambda edit: 0,
     check: Callable[[Record], object] | None = None,
 ) -> list[Candidate]:
-    """One candidate per self-edit, its seeds together. No record is held.
+    """Collect one candidate per self-edit, with all its seeds. No record is held.
 
     `keep` is told each self-edit once, and returns its place. `check` (default: CandidateCheck) raises BadLine for a
     line that is no candidate, or comes twice.
@@ -158,13 +158,13 @@ def _read_baseline(score: Score, unscored: UnscoredPolicy) -> Fraction | None:
 
 
 def pick_best(group: Sequence[Candidate]) -> list[Candidate]:
-    """The self-edits that share the best value."""
+    """Return the self-edits that share the best value."""
     best = max(candidate.value for candidate in group)
     return [candidate for candidate in group if candidate.value == best]
 
 
 def compute_reliability(contexts: Sequence[Sequence[Candidate]]) -> float | None:
-    """Share of the variance between the self-edits of a context that is not seed noise, 0..1.
+    """Return the share of variance between a context's self-edits that is not seed noise, 0..1.
 
     One-way random effects, pooled over contexts: 1 - (noise variance / seeds) / variance of the edits' means. None
     where no self-edit has two seeds, where seeds differ in number, or where the edits do not differ at all.

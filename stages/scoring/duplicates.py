@@ -1,4 +1,4 @@
-"""Which self-edits of a task choose the same, and how many can be read."""
+"""Track which self-edits of a task make the same choice, and how many can be read."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -10,7 +10,7 @@ EditClass = Literal["good", "unreadable", "repeat", "lost"]
 
 
 class EditTracker:
-    """What the self-edits of each task have chosen so far."""
+    """Remembers what the self-edits of each task chose."""
 
     def __init__(self, known: Iterable[Record] = ()) -> None:
         self.by_task: dict[str, set[ArcChoice | None]] = {}
@@ -19,7 +19,7 @@ class EditTracker:
             self.add(line)
 
     def classify(self, line: Record, *, unique: bool) -> EditClass:
-        """Count a self-edit that has just come. Only where they are to be `unique` may one be a repeat."""
+        """Count a self-edit that has just come. It can be a repeat only if self-edits are to be `unique`."""
         if not is_written(line):
             return "lost"
         self.completions += 1
@@ -33,24 +33,24 @@ class EditTracker:
         return "good"
 
     def add(self, line: Record) -> Record:
-        """The line, which others must not repeat from here on."""
+        """Remember a line's choice, which later ones must not repeat. Returns the line."""
         self.by_task.setdefault(line.task.id, set()).add(_get_choice(line))
         return line
 
     @property
     def summary(self) -> str:
-        """`41 of 60 completions can be read (68.3 %), 12 repeat another of their task`"""
+        """Summarise: `41 of 60 completions can be read (68.3 %), 12 repeat another of their task`"""
         share = f" ({100 * self.readable / self.completions:.1f} %)" if self.completions else ""
         repeats = f", {self.repeats} repeat another of their task" if self.repeats else ""
         return f"{self.readable} of {self.completions} completions can be read{share}{repeats}"
 
 
 def is_written(line: Record) -> bool:
-    """Whether the editor has answered, were it with a refusal."""
+    """Return whether the editor has answered, even with a refusal."""
     return line.edit is None or line.edit.finish != "failed"
 
 
 def _get_choice(line: Record) -> ArcChoice | None:
-    """What was chosen, however it was written; None where the self-edit cannot be read."""
+    """Return what was chosen, however it was written; None if the self-edit cannot be read."""
     choice = line.edit.chosen if line.edit else None
     return choice.model_copy(update={"repairs": ()}) if choice else None

@@ -1,4 +1,4 @@
-"""Answers in groups, such as those of one line, to their verdicts: a judge sees one long stream of cases, each once."""
+"""Grade answers in groups, such as those of one line. The judge gets one stream of cases, each of them once."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,14 +14,14 @@ EMPTY_ANSWER = Verdict(False, "empty answer")
 
 
 def get_owner_id(record: Record) -> str:
-    """Whose answers the line's are: its adapter's, or the plain model's for its task."""
+    """Return the id that the line's answers belong to: its adapter's, or its task's for the plain model."""
     return record.adapter.id if record.adapter else record.task.id
 
 
 def grade_groups(
     groups: Iterable[tuple[_K, Sequence[AnswerItem]]], judge: Judge, tell: Callable[[Case], object] = lambda case: None
 ) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
-    """The verdicts of each group as soon as it has them all.
+    """Yield the verdicts of each group as soon as it has them all.
 
     An empty answer is wrong without asking (SEAL App. B), and what was asked before is not asked again. A judge that
     grades many cases at once takes them ahead. Each case that was graded is told to `tell`.
@@ -40,7 +40,7 @@ def grade_groups(
 def grade_without_judge(
     groups: Iterable[tuple[_K, Sequence[AnswerItem]]],
 ) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
-    """The same where no answer needs a judge: each group as it comes. Raises RuntimeError for one that does."""
+    """Yield each group as it comes, if no answer needs a judge. Raises RuntimeError for one that does."""
     for key, items in groups:
         if any(isinstance(item, Case) for item in items):
             raise RuntimeError("an answer needs a judge, but there is none")
@@ -55,7 +55,7 @@ class _Group(Generic[_K]):
 
 
 class _PendingVerdicts(Generic[_K]):
-    """Groups that lack verdicts, and all verdicts so far."""
+    """Groups that still lack verdicts, and all verdicts so far."""
 
     def __init__(self) -> None:
         self.verdicts: dict[Case, Verdict] = {}
@@ -63,7 +63,7 @@ class _PendingVerdicts(Generic[_K]):
         self.ready: deque[_Group[_K]] = deque()
 
     def add(self, key: _K, items: Sequence[AnswerItem]) -> Iterator[Case]:
-        """One group more; the cases of it that are to be asked."""
+        """Add a group; return those of its cases that the judge must be asked."""
         cases = dict.fromkeys(item for item in items if isinstance(item, Case) and not is_empty(item))
         lacking = [case for case in cases if case not in self.verdicts]
         new = [case for case in lacking if case not in self.waiting]
@@ -82,7 +82,7 @@ class _PendingVerdicts(Generic[_K]):
                 self.ready.append(group)
 
     def take_ready(self) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
-        """The groups that have got all their verdicts since it was last asked."""
+        """Take the groups that have all their verdicts since the last call."""
         while self.ready:
             group = self.ready.popleft()
             yield group.key, tuple(self._get_verdict(item) for item in group.items)

@@ -1,4 +1,4 @@
-"""Whose answers a score line waits for: the plain model's for its task, and its adapter's."""
+"""A score line needs two sets of answers: its task's baseline and its adapter's. Tracks which are still missing."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
@@ -19,13 +19,13 @@ def get_adapter_key(line: Record) -> AnswerKey:
 
 
 def list_missing_keys(line: Record, known: Collection[AnswerKey]) -> list[AnswerKey]:
-    """Whose answers a line needs: the plain model's where they are not known, and its adapter's."""
+    """List the answers that a line still needs: the plain model's, if they are not known, and its adapter's."""
     baseline = [] if get_baseline_key(line) in known else [get_baseline_key(line)]
     return baseline + ([get_adapter_key(line)] if line.adapter and line.adapter.path else [])
 
 
 class PendingLines:
-    """The lines whose answers are not all there, by those whose answers they wait for."""
+    """Lines that still lack answers, by the answers they wait for."""
 
     def __init__(self, lines: Sequence[Record], done: Mapping[AnswerKey, object]) -> None:
         self.lacking = {get_owner_id(line): set(list_missing_keys(line, done)) for line in lines}
@@ -35,7 +35,7 @@ class PendingLines:
                 self.waiting.setdefault(owner, []).append(line)
 
     def ready(self, owner: AnswerKey) -> list[Record]:
-        """The lines that have waited for this owner alone."""
+        """Return the lines that waited for these answers alone."""
         touched = self.waiting.pop(owner, [])
         for line in touched:
             self.lacking[get_owner_id(line)].discard(owner)

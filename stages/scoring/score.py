@@ -1,4 +1,4 @@
-"""From verdicts to a score: the share of right answers where all are scored, and its bounds where some are not."""
+"""From verdicts to a score: the share of right answers if all are scored, and its bounds if some are not."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -9,7 +9,7 @@ Verdicts = Sequence[bool | None]
 
 
 def make_score(answers: Sequence[Answer], *, model: str, judge: str) -> Score:
-    """The score of graded answers: value and baseline where every answer is scored, bounds in any case."""
+    """Make the score of graded answers: value and baseline if every answer is scored, bounds in any case."""
     verdicts = [answer.correct for answer in answers]
     return Score(
         value=compute_accuracy(verdicts),
@@ -22,22 +22,22 @@ def make_score(answers: Sequence[Answer], *, model: str, judge: str) -> Score:
 
 
 def compute_accuracy(verdicts: Verdicts) -> float | None:
-    """Share of right answers, or None as soon as one is unscored: nothing unscored becomes a reward."""
+    """Return the share of right answers, or None if any is unscored: nothing unscored becomes a reward."""
     if not verdicts or any(verdict is None for verdict in verdicts):
         return None
     return float(compute_lower_bound(verdicts))
 
 
 def compute_bounds(verdicts: Verdicts) -> tuple[float, float] | None:
-    """(share of right answers if all unscored ones are wrong, if all are right); None for no answers."""
+    """Return the share of right answers if all unscored ones are wrong, and if all are right; None for no answers."""
     return (float(compute_lower_bound(verdicts)), float(compute_upper_bound(verdicts))) if verdicts else None
 
 
 def compute_lower_bound(verdicts: Verdicts) -> Fraction:
-    """Share of right answers, exact, where the unscored ones are wrong."""
+    """Return the exact share of right answers, counting unscored ones as wrong."""
     return Fraction(sum(verdict is True for verdict in verdicts), len(verdicts))
 
 
 def compute_upper_bound(verdicts: Verdicts) -> Fraction:
-    """Share of right answers, exact, where the unscored ones are right."""
+    """Return the exact share of right answers, counting unscored ones as right."""
     return Fraction(sum(verdict is not False for verdict in verdicts), len(verdicts))

@@ -96,7 +96,7 @@ class BatchAnswers:
             self._replies.append(answer.reply_to(call))
 
     def take(self, *, wait: bool) -> list[Reply]:
-        """Calls without an answer are kept back until one has been found. Raises BadInput if none is."""
+        """Call without an answer are kept back until one has been found. Raises BadInput if none is."""
         if self._found or not self._names:
             self._replies, self._missing = self._replies + self._missing, []
         elif wait and self._missing:

@@ -38,7 +38,7 @@ class Server:
         progress: Progress = NullProgress(),
         key_name: str = KEY_NAME,
     ) -> None:
-        """Raises BadConfig for an address or a key that cannot be used. `key_name`: of the environment variable."""
+        """Raise BadConfig for an address or a key that cannot be used. `key_name`: of the environment variable."""
         base = check_url(base_url)
         check_key(key)
         self.usage, self.progress = Usage(), progress

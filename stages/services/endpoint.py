@@ -44,7 +44,7 @@ def check_url(url: str) -> str:
 
 
 def check_key(key: str | None) -> None:
-    """Raises BadConfig for a key that cannot stand in a header: an error of http.client would repeat it."""
+    """Raise BadConfig for a key that cannot stand in a header: an error of http.client would repeat it."""
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         raise BadConfig(f"{KEY_NAME} holds spaces or other letters that no key has; export {KEY_NAME}=… again")
 

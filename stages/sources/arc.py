@@ -30,24 +30,24 @@ _NO_TASK = "not an ARC task: train and test must be lists of pairs"
 
 
 def is_task(document: Any) -> bool:
-    """Whether a document is one task."""
+    """Return whether a document is one task."""
     if not isinstance(document, dict) or not document.keys() >= _PARTS:
         return False
     return isinstance(document["train"], list | JsonFault) or _is_object_of_grids(document["train"])
 
 
 def _is_object_of_grids(value: Any) -> bool:
-    """Whether this is one pair, or pairs as {"input": [grids], "output": [grids]}."""
+    """Return whether this is one pair, or pairs as {"input": [grids], "output": [grids]}."""
     return isinstance(value, dict) and isinstance(value.get("input"), list | str)
 
 
 def is_list_of_tasks(document: Any) -> bool:
-    """Whether a document is a list of tasks with their ids in them: some good ones suffice."""
+    """Return whether a document is a list of tasks with their ids in them: some good ones suffice."""
     return isinstance(document, list) and any(map(is_task, document))
 
 
 def is_challenges(document: Any) -> bool:
-    """Whether a document is tasks by their ids: some good ones suffice, others are rejected one by one."""
+    """Return whether a document is tasks by their ids: some good ones suffice, others are rejected one by one."""
     return isinstance(document, dict) and any(map(is_task, document.values()))
 
 
@@ -160,7 +160,7 @@ def _pairs_of(value: Any, part: str) -> list[dict[str, Any]]:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether this is a grid rather than a row of one."""
+    """Return whether this is a grid rather than a row of one."""
     first = value[0] if isinstance(value, list) and value else None
     return isinstance(first, list) or (isinstance(first, str) and len(first) > 1)
 

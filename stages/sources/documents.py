@@ -126,7 +126,7 @@ def read_head(file: BinaryIO) -> list[bytes]:
 
 
 def is_line(line: bytes) -> bool:
-    """Whether a line is a JSON object that may be a task, a record or a row."""
+    """Return whether a line is a JSON object that may be a task, a record or a row."""
     try:
         value = parse_json(line.decode("utf-8-sig"))
     except (ValueError, RecursionError):
@@ -177,7 +177,7 @@ def _detect_by_first_line(head: list[bytes]) -> FileKind | None:
 
 
 def is_document(start: bytes) -> bool:
-    """Whether what a file of lines begins with is a document all the same: a list, or one over several lines."""
+    """Return whether what a file of lines begins with is a document all the same: a list, or one over several lines."""
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     return is_spread(start) or (text[:1] == b"[" and text[1:].lstrip()[:1] in (b"{", b"]"))
 
@@ -208,7 +208,7 @@ def read_line(value: dict[str, Any], reading: ReadContext, name: str) -> list[Re
 
 
 def _is_record(value: Any) -> bool:
-    """Whether an object is a record, good or bad; other things may have a task that is a name."""
+    """Return whether an object is a record, good or bad; other things may have a task that is a name."""
     if not isinstance(value, dict) or "task" not in value:
         return False
     return isinstance(value["task"], dict) or value.keys().isdisjoint((*_LINE_KEYS - {"task"}, "train", "paragraphs"))

@@ -54,7 +54,7 @@ def read_gold_answers(entry: Mapping[str, Any], *, may_be_blank: bool) -> list[s
 
 
 def _check_right(entry: Mapping[str, Any], golds: list[str]) -> None:
-    """Raises BadLine where the answers are not those that are right: an option's letter, all options, a wrong one."""
+    """Raise BadLine where the answers are not those that are right: an option's letter, all options, a wrong one."""
     told = excerpt(golds[0])
     options = [text for key, value in entry.items() if _OPTIONS.fullmatch(str(key)) for text in _list_texts(value)]
     if len(options) > 1 and not {gold.lower() for gold in golds} <= {text.strip().lower() for text in options}:

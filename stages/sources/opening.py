@@ -86,7 +86,7 @@ def _open_text(path: Path, title: str, reading: ReadContext) -> Iterator[Record]
 
 
 def _is_json(raw: bytes) -> bool:
-    """Whether a text is JSON, by whatever name: a line that is an object, or a document of objects."""
+    """Return whether a text is JSON, by whatever name: a line that is an object, or a document of objects."""
     if not _BEGINNING.match(raw.removeprefix(b"\xef\xbb\xbf")):
         return False
     try:
@@ -181,7 +181,7 @@ def _open_in_folder(path: Path, chosen: Selection, reading: ReadContext) -> Iter
 
 
 def _has_challenges(path: Path) -> bool:
-    """Whether ARC's challenges lie beside their solutions, which are then read with them."""
+    """Return whether ARC's challenges lie beside their solutions, which are then read with them."""
     other = path.with_name(path.name.replace("solutions", "challenges"))
     return other != path and other.is_file()
 

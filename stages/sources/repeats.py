@@ -63,7 +63,7 @@ class UniqueLines:
         self.last: Task | None = None  # lines in a row share their task, which is then the same object
 
     def add_task(self, task: Task) -> None:
-        """Raises BadLine for another task of a known id."""
+        """Raise BadLine for another task of a known id."""
         if task is self.last:
             return
         own = hash(task)
@@ -80,6 +80,6 @@ class UniqueLines:
         self.seen.add(key)
 
     def check(self, key: Hashable, told: str) -> None:
-        """Raises BadLine for a known key."""
+        """Raise BadLine for a known key."""
         if key in self.seen:
             raise BadLine(f"{told}; each line must be another")

@@ -101,7 +101,7 @@ def _unpack_list(value: Any) -> Any:
 
 
 def is_row(value: Any) -> bool:
-    """Whether an entry is a row of a dataset: a passage with one question."""
+    """Return whether an entry is a row of a dataset: a passage with one question."""
     return isinstance(value, dict) and "question" in value and not _list_nested(value)
 
 
@@ -130,7 +130,7 @@ def read_question(entry: Any, *, keep: bool) -> GoldQuestion:
 
 
 def _is_impossible(entry: Mapping[str, Any]) -> bool | None:
-    """Whether a question says that it cannot be answered; None where it does not say. Raises BadLine."""
+    """Return whether a question says that it cannot be answered; None where it does not say. Raises BadLine."""
     for key, denies in (("is_impossible", False), ("answerable", True)):
         value = entry.get(key)
         said = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
@@ -183,7 +183,7 @@ def _task_of(title: str, context: str, asked: Sequence[GoldQuestion]) -> QaTask:
 
 
 def _asks(key: str, value: Any) -> bool:
-    """Whether something of a passage is about questions by its key, or by the keys in it."""
+    """Return whether something of a passage is about questions by its key, or by the keys in it."""
     if not isinstance(value, str | list | dict):
         return False
     first = value[0] if isinstance(value, list) and value else value

@@ -47,7 +47,7 @@ def read_text(title: str, raw: bytes) -> Record:
 
 
 def check_passage(context: object) -> None:
-    """Raises BadLine for a passage in which there is nothing to be learned."""
+    """Raise BadLine for a passage in which there is nothing to be learned."""
     if isinstance(context, str) and is_void(context):
         raise BadLine("context is empty: there is nothing in it to learn")
 

@@ -47,7 +47,7 @@ class TrainingPair(FrozenModel):
 
     @property
     def is_chat(self) -> bool:
-        """Whether it takes a chat template to learn from it."""
+        """True if it takes a chat template to learn from it."""
         return not isinstance(self.prompt, str)
 
     @property

@@ -116,7 +116,7 @@ class ControlTokens:
 
     @cached_property
     def adds_blanks(self) -> bool:
-        """Whether a text that stands alone is made to begin with a blank, as SentencePiece does."""
+        """True if a text that stands alone is made to begin with a blank, as SentencePiece does."""
         end = self.tokenizer.eos_token_id
         alone = self.tokenizer("a", add_special_tokens=False)["input_ids"]
         return self._decode([end, *alone]) != self._decode([end]) + "a"

@@ -33,7 +33,7 @@ class AdapterBase:
         return cls(model, fingerprint(model), make_adapter_check(model))
 
     def accept(self, adapter: Path) -> None:
-        """Raises BadConfig for an adapter that `seal eval`, or this training repeated, would refuse."""
+        """Raise BadConfig for an adapter that `seal eval`, or this training repeated, would refuse."""
         try:
             self.check(adapter, self.name)
         except (BadInput, MissingInput) as error:
@@ -43,7 +43,7 @@ class AdapterBase:
 
 
 def save_adapter(student: Any, out: Path, base: AdapterBase) -> Path:
-    """Writes a trained peft model's LoRA as a PEFT directory: it is complete or absent."""
+    """Write a trained peft model's LoRA as a PEFT directory: it is complete or absent."""
     from peft import get_peft_model_state_dict
 
     settings = student.peft_config["default"]
@@ -54,7 +54,7 @@ def save_adapter(student: Any, out: Path, base: AdapterBase) -> Path:
 def write_adapter(
     out: Path, state: Mapping[str, torch.Tensor], config: FitConfig, targets: Sequence[str], base: AdapterBase
 ) -> Path:
-    """Writes weights under peft's names as a PEFT directory, complete or absent."""
+    """Write weights under peft's names as a PEFT directory, complete or absent."""
     from peft import LoraConfig
 
     given = () if list(config.targets) == [ALL_LINEAR] else config.targets
@@ -93,7 +93,7 @@ def _resolve_name(name: str) -> str:
 
 
 def _sort_sets(path: Path) -> None:
-    """Puts peft's settings that are sets in order: equal adapters are equal bytes."""
+    """Put peft's settings that are sets in order: equal adapters are equal bytes."""
     settings = json.loads(path.read_bytes())
     for key in ("target_modules", "exclude_modules"):
         if isinstance(settings.get(key), list):

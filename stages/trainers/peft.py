@@ -50,7 +50,7 @@ class PeftTrainer:
                 yield self._fit(job, sequences, progress)
 
     def _check_space(self, jobs: Sequence[FitJob]) -> None:
-        """Raises before the first of these is trained where it could not be saved. Its size stands for all."""
+        """Raise before the first of these is trained where it could not be saved. Its size stands for all."""
         for job in jobs[:1]:
             with torch.random.fork_rng():
                 student = add_lora(self.network, job.config)

@@ -68,7 +68,7 @@ class SupervisedTrainer:
     def _train(
         self, network: Any, examples: Sequence[Example], config: SftConfig, progress: Progress
     ) -> tuple[int, list[float]]:
-        """Trains the network in place: all weights, or a LoRA that is merged. Returns steps and logged losses."""
+        """Train the network in place: all weights, or a LoRA that is merged. Returns steps and logged losses."""
         from datasets import Dataset
         from peft import LoraConfig
         from transformers import PrinterCallback, ProgressCallback
@@ -115,7 +115,7 @@ class SupervisedTrainer:
         return trainer.state.global_step, losses
 
     def _note_control_tokens(self, examples: Sequence[Example], progress: Progress) -> None:
-        """Says of how many texts the control tokens, which others may have meant as such, are learned as letters."""
+        """Say of how many texts the control tokens, which others may have meant as such, are learned as letters."""
         texts = [
             f"{each.prompt}{each.completion.removesuffix(self.tokenizer.eos_token)}"
             for each in examples
@@ -128,7 +128,7 @@ class SupervisedTrainer:
 
 
 def _check_mergeable(network: Any, targets: Sequence[str]) -> None:
-    """Raises BadConfig for an output layer that is the embeddings, too: merged, a LoRA of the one changes both."""
+    """Raise BadConfig for an output layer that is the embeddings, too: merged, a LoRA of the one changes both."""
     head, embeddings = network.get_output_embeddings(), network.get_input_embeddings()
     if head is None or embeddings is None or head.weight is not embeddings.weight:
         return
@@ -141,7 +141,7 @@ def _check_mergeable(network: Any, targets: Sequence[str]) -> None:
 
 
 def _check_loss(student: Any, tokens: Tokens) -> None:
-    """Raises BadConfig where trl's loss is not that of the model's own logits.
+    """Raise BadConfig where trl's loss is not that of the model's own logits.
 
     It takes the last hidden states through the output layer itself, and knows of some architectures what comes behind.
     """
@@ -163,7 +163,7 @@ def _check_loss(student: Any, tokens: Tokens) -> None:
 
 
 def _merge_lora(student: Any, tokens: Tokens) -> None:
-    """Merges the LoRA into the model's weights. Raises BadConfig where the model then says something else."""
+    """Merge the LoRA into the model's weights. Raises BadConfig where the model then says something else."""
     import torch
 
     ids = torch.tensor([tokens.ids[:16]], device=student.device)
@@ -253,7 +253,7 @@ def get_shared_weights(network: Any) -> dict[str, Any]:
 
 
 def _repair_generation_config(config: Any, name: str) -> list[str]:
-    """Makes the settings of generation such that transformers saves them; what was changed. Here they are not used.
+    """Make the settings of generation such that transformers saves them; what was changed. Here they are not used.
 
     Raises BadConfig where they cannot be mended without a guess.
     """

@@ -115,7 +115,7 @@ class Arc:
 
     @property
     def training_settings(self) -> Mapping[str, Any]:
-        """Whether rows are chats."""
+        """True if rows are chats."""
         return {"chat": self.chat}
 
     def make_training_set(self, task: Task, edit: SelfEdit) -> TrainingSet:
@@ -155,7 +155,7 @@ class Arc:
     # ---- answers
 
     def check(self, task: Task) -> None:
-        """Raises BadLine for a task without tests, or with a test that comes twice."""
+        """Raise BadLine for a task without tests, or with a test that comes twice."""
         ids = [test_id for test_id, _, _ in get_tests(_grid_task(task))]
         if not ids:
             raise BadLine(f"task {task.id} has no test; `seal eval` needs at least one")
@@ -192,12 +192,12 @@ class Arc:
 
 
 def _is_unsaid(vote: Vote) -> bool:
-    """Whether the prediction ends within a thought: what it would have been nobody knows."""
+    """Return whether the prediction ends within a thought: what it would have been nobody knows."""
     return vote.prediction is not None and vote.error in (CUT_OFF, BROKEN_OFF)
 
 
 def _grade_attempts(found: Voting, solution: Grid | None) -> Verdict:
-    """Whether one of the attempts is the solution; an answer without a grid is the model's failure."""
+    """Return whether one of the attempts is the solution; an answer without a grid is the model's failure."""
     if solution is None:
         return Verdict(None, "no solution is known")
     reason = None if found.attempts else f"no prediction is a grid: {found.votes[0].error}"

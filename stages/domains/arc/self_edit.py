@@ -85,7 +85,7 @@ def count_steps(rows: int, epoch_count: int, rows_a_step: int = BATCH_SIZE) -> i
 
 
 def check_steps(edit: ArcEdit, rows: int, rows_a_step: int = BATCH_SIZE) -> None:
-    """Raises BadEdit where the training would take more than 375 steps."""
+    """Raise BadEdit where the training would take more than 375 steps."""
     needed = count_steps(rows, edit.epochs, rows_a_step)
     if needed > _MAX_STEPS:
         trained = f"{edit.epochs} epochs over {rows} rows"

@@ -1,1 +1,1 @@
-"""Numbers in digits and in words, with their units: however one is written, it becomes the same token."""
+"""Numbers in digits and in words, with their units: every spelling of a number becomes the same token."""

@@ -1,4 +1,4 @@
-"""Exact numbers of any length, and the one way in which each is written."""
+"""Exact numbers of any length, and their one canonical spelling."""
 
 import re
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ _MOST_ZEROS = 40  # that are written out
 
 @dataclass(frozen=True)
 class Amount:
-    """digits × 10^power / over, exact. `over` is other than 1 for few digits only."""
+    """The exact number digits × 10^power / over. `over` is other than 1 only for few digits."""
 
     digits: str
     power: int = 0
@@ -28,7 +28,7 @@ class Amount:
         return cls(str(value.numerator), over=value.denominator)
 
     def write(self) -> str:
-        """In digits: without an exponent, and in decimals where these end, unless that would be long."""
+        """Write the number in digits, without an exponent, and in decimals if these end, unless that is long."""
         if self.over != 1:
             return _write_fraction(Fraction(int(self.digits), self.over), self.power)
         digits = self.digits.lstrip("0")
@@ -36,11 +36,11 @@ class Amount:
         return _write_decimal(kept, self.power + len(digits) - len(kept)) if kept else "0"
 
     def shift(self, power: int) -> "Amount":
-        """Times 10^power."""
+        """Multiply by 10^power."""
         return replace(self, power=self.power + power)
 
     def scale(self, name: str) -> "Amount":
-        """Times what a word says: million, dozen."""
+        """Multiply by what a word says: million, dozen."""
         if name in SCALES:
             return self.shift(SCALES[name])
         is_small = len(self.digits) <= MOST_DIGITS and self.power >= -MOST_DIGITS
@@ -48,7 +48,7 @@ class Amount:
 
 
 def is_fraction(text: str) -> bool:
-    """Whether it is a number such as 2/3; not 4/4."""
+    """Return whether it is a proper fraction such as 2/3; not 4/4."""
     over, _, under = text.lstrip("-±").partition("/")
     return (
         over.isdecimal()

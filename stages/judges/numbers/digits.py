@@ -1,4 +1,4 @@
-"""Numbers in digits with signs between them: 1,854.5 and 1 1/2 and 1914-18, and what stays as it is, such as 3.1.2."""
+"""Read numbers in digits with signs between them: 1,854.5 and 1 1/2 and 1914-18; others, such as 3.1.2, stay text."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ RUN = (  # digits, with what may stand between them
 
 
 def read_digits(run: str, style: NumberStyle) -> list[Amount | str]:
-    """One number, a range with "to" between its ends, or what is no number as it is written."""
+    """Read one number, or a range with "to" between its ends; anything else stays as it is written."""
     ends = re.split(r" ?- ?| to ", run)
     if len(ends) == 2:
         first, last = ends
@@ -36,7 +36,7 @@ def _read_undashed(run: str, style: NumberStyle) -> list[Amount | str]:
 
 
 def _read_fraction(over: str, under: str, *, is_certain: bool) -> Fraction | None:
-    """1/2 and 1 1/2. What could be reduced, such as 4/4 and 9/12, is no number but a time, an odd or a date."""
+    """Read 1/2 and 1 1/2. What could be reduced, such as 4/4 and 9/12, is no number but a time, odds or a date."""
     whole, _, over = over.rpartition(" ")
     if not (all(digits.isdecimal() for digits in (whole or "0", over, under)) and under.strip("0")):
         return None
@@ -49,12 +49,12 @@ def _read_fraction(over: str, under: str, *, is_certain: bool) -> Fraction | Non
 
 
 def _strip_zeros(run: str) -> str:
-    """Without the zeros before a number."""
+    """Strip leading zeros."""
     return re.sub(r"(?<![\d.])0++(?=\d)", "", run)
 
 
 def _read_separated(run: str, style: NumberStyle) -> list[Amount | str]:
-    """Digits, with points, commas, blanks and apostrophes between them."""
+    """Read digits with points, commas, blanks and apostrophes between them."""
     parts, between = re.split(r"[., ']", run), re.sub(r"\d", "", run)
     if len(parts) == 1:
         return [Amount(run)]
@@ -75,7 +75,7 @@ def _read_separated(run: str, style: NumberStyle) -> list[Amount | str]:
 
 
 def _is_grouped(parts: Sequence[str], group: str) -> bool:
-    """Whether digits stand in threes, or as in India: 1,00,000."""
+    """Return whether digits are grouped in threes, or as in India: 1,00,000."""
     first, *middle, last = parts
     threes = 1 <= len(first) <= 3 and all(len(part) == 3 for part in middle)
     indian = group == "," and 1 <= len(first) <= 2 and all(len(part) == 2 for part in middle)
@@ -83,5 +83,5 @@ def _is_grouped(parts: Sequence[str], group: str) -> bool:
 
 
 def _is_decimal(parts: Sequence[str], group: str, style: NumberStyle) -> bool:
-    """Whether three digits behind one point or comma are decimals."""
+    """Return whether three digits after one point or comma are decimals."""
     return group in ".," and (not parts[0].strip("0") or (group == ",") is style.decimal_comma)

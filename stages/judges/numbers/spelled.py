@@ -1,4 +1,4 @@
-"""Numbers in English words: one thousand and fifty-four, two thirds, nineteen eighty-four, the eighties."""
+"""Read numbers in English words: one thousand and fifty-four, two thirds, nineteen eighty-four, the eighties."""
 
 import re
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ _NOT_COUNTED = {  # after these it is no number
 
 
 def is_plain_word(word: str, before: str) -> bool:
-    """Whether a lone number word behind a text says something else: no one, per second, the first half, a billion."""
+    """Return whether a lone number word means something else here: no one, per second, the first half, a billion."""
     if word in _NEVER_ALONE:
         return True
     words = before.replace("-", " ").split()
@@ -49,7 +49,7 @@ def is_plain_word(word: str, before: str) -> bool:
 
 
 def read_words(text: str) -> list[Amount | str]:
-    """What words say, in order: numbers, and those words between them that make no number."""
+    """Read words in order: numbers, and the words between them that make no number."""
     words = [*re.findall(r"[a-z]+", text), "", ""]  # so that the next two are always there
     found: list[Amount | str] = []
     place = 0
@@ -63,7 +63,7 @@ def read_words(text: str) -> list[Amount | str]:
 
 
 def _read_next(words: Sequence[str], place: int) -> tuple[Fraction | None, int, str]:
-    """(value, where it ends, its ending "th" or "s"), or (None, …, the word) for a word that is no number."""
+    """Return (value, where it ends, its ending "th" or "s"), or (None, …, the word) for a word that is no number."""
     word = words[place]
     if word in _DECADES and word != "twenties":
         return Fraction(1900 + _DECADES[word]), place + 1, "s"
@@ -91,7 +91,7 @@ def _read_next(words: Sequence[str], place: int) -> tuple[Fraction | None, int, 
 
 
 def _add_part(words: Sequence[str], place: int, count: int) -> tuple[Fraction, int]:
-    """Two thirds, or two and a half; the count as it is where no part follows."""
+    """Add a fraction, as in two thirds, or two and a half; the count as it is where none follows."""
     if words[place] in PARTS and (words[place] in ("half", "quarter") or words[place].endswith("s") == (count != 1)):
         return Fraction(count, PARTS[words[place]]), place + 1
     if words[place] == "and" and words[place + 1]:
@@ -103,7 +103,7 @@ def _add_part(words: Sequence[str], place: int, count: int) -> tuple[Fraction, i
 
 
 def _scale(words: Sequence[str], place: int, value: Fraction) -> tuple[Fraction, int]:
-    """Half a million, one and a half million, half a dozen."""
+    """Multiply as in half a million, one and a half million, half a dozen."""
     named = place + (words[place] in ("a", "an"))
     if words[named] == "dozen":
         return value * 12, named + 1
@@ -111,7 +111,7 @@ def _scale(words: Sequence[str], place: int, value: Fraction) -> tuple[Fraction,
 
 
 def _read_count(words: Sequence[str], place: int) -> tuple[int | None, int, bool]:
-    """(value, where it ends, whether it is an ordinal) of a whole number that starts here."""
+    """Read a whole number that starts here: (value, where it ends, whether it is an ordinal)."""
     total, limit = 0, 99
     while words[place]:
         start = place + (total > 0 and words[place] == "and")
@@ -132,7 +132,7 @@ def _read_count(words: Sequence[str], place: int) -> tuple[int | None, int, bool
 
 
 def _read_below_thousand(words: Sequence[str], place: int) -> tuple[int | None, int, bool]:
-    """Or a year, such as nineteen eighty-four."""
+    """Read a number below 1000, or a year such as nineteen eighty-four."""
     value, after, is_ordinal = _read_below_hundred(words, place)
     if value is None and words[place] in ("a", "an") and words[place + 1] == "hundred":
         value, after = 1, place + 1

@@ -1,4 +1,4 @@
-"""How texts write numbers: with a decimal comma, or as versions."""
+"""Detect how texts write numbers: with a decimal comma, or as versions."""
 
 import re
 from dataclasses import dataclass
@@ -42,21 +42,21 @@ PLAIN = NumberStyle()
 
 
 def detect_style(*texts: str) -> NumberStyle:
-    """What the texts that belong together tell by their words."""
+    """Detect the number style of texts that belong together, by their words."""
     grouped = any(_GROUPED.search(text) for text in texts)
     return NumberStyle(grouped and sum(map(_count_comma_words, texts)) > 0, any(map(_names_version, texts)))
 
 
 @lru_cache(maxsize=1024)
 def _count_comma_words(text: str) -> int:
-    """How many more words are of languages with a decimal comma than of English."""
+    """Count how many more words are of languages with a decimal comma than of English."""
     words = text[:_MOST_READ].lower().split()
     return sum((word in _WITH_COMMA) - (word in _WITH_POINT) for word in words)
 
 
 @lru_cache(maxsize=1024)
 def _names_version(text: str) -> bool:
-    """Whether there is a version, such as Python 3.10; not: costs 3.10 dollars, about 3.10."""
+    """Return whether there is a version, such as Python 3.10; not: costs 3.10 dollars, about 3.10."""
     return _VERSION.search(text) is not None or any(
         match[1].lower() not in _NO_NAMES and not any(what.match(text, match.end()) for what in (MEASURE, SCALE))
         for match in _NAMED.finditer(text)

@@ -1,4 +1,4 @@
-"""Numbers made comparable: however a number is written it becomes the same token, and another number another token.
+"""Make numbers comparable: every spelling of a number becomes the same token, and another number another token.
 
     1,854   1 854   1'854   ١٨٥٤   one thousand eight hundred and fifty-four         1854
     1.5 million   1,5 Mio   1.5×10^6   1½ million   one and a half million          1500000
@@ -68,7 +68,7 @@ Piece = tuple[bool, str]
 
 @lru_cache(maxsize=1024)
 def split_numbers(text: str, style: NumberStyle = PLAIN) -> Sequence[Piece]:
-    """The text in pieces, in order: (True, token) for a number or its unit, (False, text) for what is between."""
+    """Split a text in order: (True, token) for a number or its unit, (False, text) for what is between."""
     return tuple(_split(_PLUS_OR_MINUS.sub("±", _FRACTION.sub(r"\1/\2", text.translate(_FOLDED))), style))
 
 
@@ -95,7 +95,7 @@ def _split(text: str, style: NumberStyle) -> Iterator[Piece]:
 def _read(
     before: re.Match[str] | None, match: re.Match[str], text: str, small: str, style: NumberStyle
 ) -> tuple[list[str], int]:
-    """The tokens of what was found, and where it ends."""
+    """Return the tokens of a match, and where it ends."""
     money, era, sign, inner, compared = (
         before.group("money", "era", "sign", "inner", "compared") if before else [None] * 5
     )
@@ -112,7 +112,7 @@ def _read(
 
 
 def _write(parts: Sequence[Amount | str], sign: str, unit: str | None) -> list[str]:
-    """The tokens of a number or a range. Both ends of a range have its unit."""
+    """Return the tokens of a number or a range. Both ends of a range get its unit."""
     found: list[str] = []
     for place, part in enumerate(parts):
         text = part if isinstance(part, str) else part.write()
@@ -123,7 +123,7 @@ def _write(parts: Sequence[Amount | str], sign: str, unit: str | None) -> list[s
 
 
 def _take_endings(parts: list[Amount | str], text: str, small: str, end: int, unit: str | None) -> int:
-    """Changes the parts by the exponent, ending or scale that follows them. Where the number ends then."""
+    """Apply the exponent, ending or scale that follows the parts. Returns where the number then ends."""
     last = parts[-1]
     if isinstance(last, Amount) and (power := _POWER.match(small, end)):
         parts[-1] = last = _raise(last, power)
@@ -155,7 +155,7 @@ def _take_endings(parts: list[Amount | str], text: str, small: str, end: int, un
 
 
 def _read_abbreviation(text: str, small: str, end: int, unit: str | None) -> tuple[int, int]:
-    """The power of ten of an abbreviation, and where it ends: 5 bn, 5k, $5 m."""
+    """Return the power of ten of an abbreviation, and where it ends: 5 bn, 5k, $5 m."""
     if short := _ABBREVIATION.match(small, end):
         return _ABBREVIATED[short["scale"]], short.end()
     if (letter := _LETTER.match(text, end)) and (unit in CURRENCIES or letter.start(1) == end):
@@ -165,7 +165,7 @@ def _read_abbreviation(text: str, small: str, end: int, unit: str | None) -> tup
 
 
 def _raise(base: Amount, power: re.Match[str]) -> Amount | str:
-    """10² and 2^10, or 1e3 and 5×10³."""
+    """Read powers: 10² and 2^10, or 1e3 and 5×10³."""
     exponent = power["raised"] or power["e"] or power["superscript"].translate(_SUPERSCRIPTS)
     number = base.write()
     if len(exponent) > _MOST_EXPONENT_DIGITS:
@@ -180,13 +180,13 @@ def _raise(base: Amount, power: re.Match[str]) -> Amount | str:
 
 
 def _write_decade(digits: str, before: str) -> str:
-    """1980s; the 80s are the same."""
+    """Write a decade in full: the 80s are the 1980s."""
     is_short = before.endswith(("the ", "'")) and "30" <= digits <= "90" and digits[1:] == "0"
     return f"19{digits}s" if is_short else f"{digits}s"
 
 
 def _fold(letter: str) -> str:
-    """A digit of any script in ours, one form of each sign and blank, ½ as 1⁄2; others as they are."""
+    """Fold a character: digits of any script to ours, signs and blanks to one form each, ½ to 1⁄2."""
     digit = unicodedata.decimal(letter, None)
     if digit is not None:
         return str(digit)

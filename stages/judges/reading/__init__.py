@@ -1,1 +1,1 @@
-"""What a gold answer and an answer say: signs and letters that tell, names in scripts without spaces, claims."""
+"""Read gold answers and answers: letters and signs that matter, names in scripts without spaces, claims."""

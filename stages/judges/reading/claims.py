@@ -1,4 +1,4 @@
-"""The part of an answer that is a claim: without the repeated prompt, and without refusals; and lists of candidates."""
+"""Find the claim in an answer, without the repeated prompt and without refusals; and lists of candidates."""
 
 import re
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ _LONGEST_ITEM = 4  # words
 
 
 def extract_claim(question: str, gold: str, answer: str) -> str:
-    """The answer without the repeated prompt and without refusals (unless the gold answer is one).
+    """Return the answer without the repeated prompt and without refusals (unless the gold answer is one).
 
     Of a long answer the first and the last sentence.
     """
@@ -87,7 +87,7 @@ def extract_claim(question: str, gold: str, answer: str) -> str:
 
 @lru_cache(maxsize=MOST_TEXTS)
 def _is_refusal(gold: str) -> bool:
-    """Whether a gold answer itself says that something is not known or not so."""
+    """Return whether a gold answer itself says that something is not known or not so."""
     return _REFUSALS.search(f"it is {gold}") is not None
 
 
@@ -126,7 +126,7 @@ def _outer_sentences(answer: str) -> str:
 
 @lru_cache(maxsize=MOST_TEXTS)
 def list_candidates(claim: str) -> Sequence[str]:
-    """The items of a claim that is nothing but a list of candidates (with an `or`, or four and more); else []."""
+    """List the items of a claim that only lists candidates (with an `or`, or four and more); else []."""
     lead = _LEAD.match(claim)
     bare = claim[lead.end() :] if lead else claim
     first, *others = _ITEMS.split(bare)
@@ -149,10 +149,10 @@ def list_candidates(claim: str) -> Sequence[str]:
 
 
 def is_undecided(claim: str) -> bool:
-    """Whether the claim leaves open which of two things it is."""
+    """Return whether the claim leaves open which of two things it is."""
     return len(_PERHAPS.findall(claim)) > 1 or _OR_ELSE.search(claim) is not None
 
 
 def is_list(gold: str) -> bool:
-    """Whether a gold answer has several items itself."""
+    """Return whether a gold answer has several items itself."""
     return len([item for item in _ITEMS.split(gold) if item.strip()]) > 1

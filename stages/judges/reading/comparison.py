@@ -1,4 +1,4 @@
-"""A gold answer and an answer side by side: their words, their numbers, and what the answer has of the gold answer."""
+"""Compare a gold answer and an answer: their words, their numbers, and what they have in common."""
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -48,7 +48,7 @@ class Comparison:
 
     @cached_property
     def decisive(self) -> frozenset[str]:
-        """Of the key words the letters, numerals and formulas: without them it is another vitamin or another war."""
+        """The key words that are letters, numerals and formulas: without them it is another vitamin or another war."""
         found = frozenset(word for word in self.key_words if is_marked(word))
         return found.intersection(split_words(strip_asides(self.case.gold))) if found else found
 
@@ -71,7 +71,7 @@ class Comparison:
         return frozenset(number for number in shared if not self._allows(wanted[number], found[number]))
 
     def _allows(self, wanted: AbstractSet[str], found: AbstractSet[str]) -> bool:
-        """Whether a number with the units of `found` may stand for the same with those of `wanted`."""
+        """Return whether a number with the units of `found` may stand for the same with those of `wanted`."""
         wanted, found = ({"" if unit == "°" else unit for unit in side} for side in (wanted, found))
         if "" in wanted:
             return any(unit not in _TELLING_UNITS or unit in self.asked for unit in found)
@@ -95,7 +95,7 @@ def unique(words: Iterable[str]) -> list[str]:
 
 
 def match(wanted: Iterable[str], among: Iterable[str]) -> frozenset[str]:
-    """The wanted words that are among others, but for their endings."""
+    """Return the wanted words that occur among others, apart from their endings."""
     known = get_all_keys(among)
     return frozenset(word for word in wanted if has_word(word, known))
 

@@ -135,7 +135,7 @@ def read_numeral(numeral: str) -> int | None:
 
 
 def is_marked(word: str) -> bool:
-    """Whether a word from `split_words` is a letter, a numeral, a formula, or a letter with a sign."""
+    """Return whether a word from `split_words` is a letter, a numeral, a formula, or a letter with a sign."""
     return (len(word) == 1 and word.isascii() and word.isalpha()) or word[0].isupper() or word[-1] in _SIGNS + _SMALL
 
 

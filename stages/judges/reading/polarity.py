@@ -1,4 +1,4 @@
-"""Yes or no: what a gold answer asks for, and what an answer says."""
+"""Yes or no: what a gold answer requires, and what an answer says."""
 
 import re
 from dataclasses import dataclass
@@ -33,20 +33,20 @@ _RELEASE = re.compile(r"\bnot (?:only|just|merely)\b")
 
 @dataclass(frozen=True)
 class Polarity:
-    """Of a gold answer. `alone`: it says nothing else."""
+    """What a gold answer says: yes or no. `alone`: it says nothing else."""
 
     yes: bool
     alone: bool
 
 
 def read_gold_polarity(gold: str) -> Polarity | None:
-    """Yes or no as the gold answer begins; None if it begins with neither."""
+    """Return yes or no as the gold answer begins; None if it begins with neither."""
     found = _WANTED.fullmatch(gold.casefold())
     return Polarity(found["yes"] is not None, found["more"] is None) if found else None
 
 
 def read_answer_polarity(answer: str) -> bool | None:
-    """True for yes, False for no, by the first word, else by whether something is denied; None where it is unclear."""
+    """Return True for yes, False for no, by the first word, else by whether something is denied; None if unclear."""
     text = _RELEASE.sub(" ", answer.casefold().replace("’", "'"))
     text = _NOT_TRUE.sub(" false ", _NO_DOUBT.sub(" yes ", text))
     if not text.strip() or _BOTH.search(text):

@@ -1,4 +1,4 @@
-"""Words made comparable: case, accents, punctuation, endings, ways to write a number, and scripts without spaces.
+"""Make words comparable: case, accents, punctuation, endings, spellings of numbers, and scripts without spaces.
 
 Everything takes time linear in the text. Only English endings are known, and Korean particles; other languages are
 compared by the beginnings of their words. What stands without spaces in a script that writes none is one word.
@@ -88,7 +88,7 @@ _FOLDED = CharacterTable(_fold)
 
 @lru_cache(maxsize=MOST_TEXTS)
 def split_words(text: str, style: NumberStyle = PLAIN) -> tuple[str, ...]:
-    """The words of a text in order, ready to be compared: numbers in digits, every denial as `not`."""
+    """Split a text into comparable words, in order: numbers in digits, every denial as `not`."""
     pieces = split_numbers(mark(text), style)
     return tuple(word for known, piece in pieces for word in (_parts(piece) if known else _between(piece)))
 
@@ -110,7 +110,7 @@ def _between(text: str) -> list[str]:
 
 
 def respell(text: str) -> dict[str, str]:
-    """The words that can be written without umlauts: {mueller: muller}."""
+    """Map words' spellings without umlauts to the words: {mueller: muller}."""
     plain = compose(text).lower()
     if _UMLAUT.search(plain) is None:
         return {}
@@ -126,7 +126,7 @@ def is_number(word: str) -> bool:
 
 
 def find_units(found: Sequence[str]) -> Mapping[str, AbstractSet[str]]:
-    """Each number with the units that follow it, "" where none does."""
+    """Return each number with the units that follow it, "" where none does."""
     known: defaultdict[str, set[str]] = defaultdict(set)
     for word, following in pairwise([*found, ""]):
         if is_number(word):
@@ -135,19 +135,19 @@ def find_units(found: Sequence[str]) -> Mapping[str, AbstractSet[str]]:
 
 
 def find_ranges(found: Sequence[str]) -> set[tuple[str, str]]:
-    """The numbers with "to" between them: ranges, scores, ratios, times."""
+    """Return the numbers with "to" between them: ranges, scores, ratios, times."""
     threes = zip(found, found[1:], found[2:], strict=False)
     return {(one, other) for one, to, other in threes if to == _TO and is_number(one) and is_number(other)}
 
 
 def drop_function_words(found: Iterable[str]) -> list[str]:
-    """The content words."""
+    """Return the content words only."""
     return [word for word in found if word not in _FUNCTION_WORDS]
 
 
 @lru_cache(maxsize=_MOST_WORDS)
 def stem(word: str) -> str:
-    """The word without its English ending (Snowball) or its Korean particle."""
+    """Strip a word's English ending (Snowball) or its Korean particle."""
     english = len(word) <= _LONGEST and word.isascii() and word.isalpha() and not word[0].isupper()
     return _english(_BRITISH.sub(_american, word)) if english else _PARTICLE.sub("", word)
 
@@ -164,7 +164,7 @@ def _english(word: str) -> str:
 
 @lru_cache(maxsize=_MOST_WORDS)
 def get_keys(word: str) -> frozenset[str]:
-    """Two words count as one if they share a key: their stems are equal, or begin alike and differ in the ending.
+    """Return a word's keys. Two words are alike if they share one: equal stems, or like beginnings and other endings.
 
     A numeral has that of its number, too. Words with signs that are letters (Indian scripts) are compared whole.
     """
@@ -184,12 +184,12 @@ def get_keys(word: str) -> frozenset[str]:
 
 
 def get_all_keys(found: Iterable[str]) -> frozenset[str]:
-    """The keys of all words, and of the names within what is written without spaces."""
+    """Return the keys of all words, and of the names within text without spaces."""
     return frozenset().union(*(find_names(word) if UNSPACED.match(word) else get_keys(word) for word in set(found)))
 
 
 def has_word(word: str, known: frozenset[str]) -> bool:
-    """Whether a word, or most of a phrase without spaces, has one of these keys."""
+    """Return whether a word, or most of a phrase without spaces, has one of these keys."""
     if is_phrase(word):
         return len(known & list_pairs(word)) >= ALIKE * len(list_pairs(word))
     return not known.isdisjoint(get_keys(word))

@@ -57,25 +57,25 @@ _SIGN = ("Mn", "Mc")
 
 
 def get_forms(name: str) -> frozenset[str]:
-    """The name, also without a verb around it (在北京, 東京です), and without `city` behind it (北京市)."""
+    """Return a name's forms, also without a verb around it (在北京, 東京です), and without `city` after it (北京市)."""
     bare = _AROUND.sub("", name)
     return frozenset({name, bare, bare[:-1] if len(bare) > 2 and bare.endswith(_PLACE) else bare})
 
 
 def is_phrase(word: str) -> bool:
-    """Whether the word is too long for a name."""
+    """Return whether the word is too long for a name."""
     return UNSPACED.match(word) is not None and len(_AROUND.sub("", word)) > _LONGEST.get(
         _kind(word[0]), _LONGEST_SPELT
     )
 
 
 def list_pairs(word: str) -> frozenset[str]:
-    """Every two neighbouring letters, marked so that they are never taken for a name."""
+    """List every two neighbouring letters, marked so that they are never taken for a name."""
     return frozenset(f"{word[at : at + 2]}…" for at in range(len(word) - 1))
 
 
 def find_names(written: str) -> frozenset[str]:
-    """All that may be a name in a text without spaces, and its pairs of letters. Takes linear time."""
+    """Find all possible names in a text without spaces, and its pairs of letters. Takes linear time."""
     kinds = [_kind(letter) for letter in written]
     sentence = "hiragana" not in kinds and any(letter in _JOINING["han"] for letter in written)
     begins = [_begins(written, kinds, at) for at in range(len(written))]
@@ -110,7 +110,7 @@ def _begins(written: str, kinds: list[str], at: int) -> bool:
 
 
 def _ends(written: str, kinds: list[str], at: int, sentence: bool) -> bool:
-    """Whether a name can end there; in a Chinese sentence before any word that makes no other name of it."""
+    """Return whether a name can end there; in a Chinese sentence before any word that makes no other name of it."""
     if at == len(written):
         return True
     here, before, behind = kinds[at], kinds[at - 1], written[at : at + 8]

@@ -39,7 +39,7 @@ class Columns:
         return kept | {ours: row[theirs] for ours, theirs in self.names.items()}
 
     def asks_questions(self, found: Collection[str], place: str) -> bool:
-        """Whether a table with these columns asks questions.
+        """Return whether a table with these columns asks questions.
 
         Raises BadInput where it lacks one of the user's own columns, MissingColumns where no tasks can be made of it.
         """

@@ -145,7 +145,7 @@ def _tell_splits(chosen: Selection, reading: ReadContext) -> None:
 
 
 def _is_of_split(path: Path, split: str) -> bool:
-    """Whether the name of a file, or of a folder that it lies in, says that it is of the split."""
+    """Return whether the name of a file, or of a folder that it lies in, says that it is of the split."""
     found = _words(path.with_suffix("").as_posix())
     names = map(_words, _SPLITS.get(split.lower(), (split,)))
     return any(name == found[at : at + len(name)] for name in names for at in range(len(found)))

@@ -60,7 +60,7 @@ def read_rows(columns: list[str], rows: Rows, name: str, reading: ReadContext) -
 
 
 def is_csv(start: bytes, columns: Columns) -> bool:
-    """Whether a stream begins with the columns of rows, rather than as a text."""
+    """Return whether a stream begins with the columns of rows, rather than as a text."""
     said, first = _first_line(start.decode("utf-8-sig", "replace"))
     try:
         named = next(csv.reader([first.rstrip()], delimiter=said or _delimiter(first, Path())), [])
@@ -148,7 +148,7 @@ def _rows_of(batches: Iterable[Any], path: Path, name: str) -> Rows:
 
 @contextmanager
 def _whole(path: Path, name: str) -> Iterator[None]:
-    """Raises DamagedFile for what pyarrow cannot read."""
+    """Raise DamagedFile for what pyarrow cannot read."""
     from pyarrow import ArrowException
 
     try:

@@ -33,7 +33,7 @@ class _TrialResult:
 
 
 def check_packable(network: Any) -> None:
-    """Raises BadConfig unless each sequence's packed logits and gradients are its own, those that it is trained with.
+    """Raise BadConfig unless each sequence's packed logits and gradients are its own, those that it is trained with.
 
     A model may compute otherwise while it is trained: with dropout or noise, or with gradients that are not those of
     its logits, as where it learns which experts to take. The batched trainer knows nothing of that.
@@ -147,7 +147,7 @@ def _are_close(some: Sequence[Tensor], others: Sequence[Tensor], *, tolerance: f
 
 
 def _ends_in_output_layer(network: Any) -> bool:
-    """Whether the logits are, bit for bit, what the output layer puts out: not capped, not scaled.
+    """Return whether the logits are, bit for bit, what the output layer puts out: not capped, not scaled.
 
     The loss is taken from that. Small logits hardly differ from capped ones, so no tolerance would do.
     """

@@ -103,7 +103,7 @@ class TrainingLoop:
                 yield written.popleft().result()
 
     def _admit(self, new: ActiveJob, weights: Tensor) -> None:
-        """Gives the job the next free slot."""
+        """Give the job the next free slot."""
         slot, config = len(self.active), new.job.config
         self.progress.begin_work([new.job.id])
         self.stack.start_slot(slot, weights, config.alpha / config.rank)
@@ -141,7 +141,7 @@ class TrainingLoop:
         return (row.slot,) if self.kernel == "grouped_mm" else row.shape
 
     def _compute_gradients(self, rows: Sequence[PackedSequence]) -> tuple[Tensor, Sequence[PackedSequence]]:
-        """Leaves each slot's gradient in the stack. Returns each slot's loss (slots,), and the pass that did not fit.
+        """Leave each slot's gradient in the stack. Returns each slot's loss (slots,), and the pass that did not fit.
 
         Where one did not, no gradient is left.
         """
@@ -174,7 +174,7 @@ class TrainingLoop:
         return Packing(rows, self.stack.device, self.kernel, self.varlen)
 
     def _run_pass(self, packing: Packing, losses: Tensor) -> None:
-        """Adds the pass's gradients to the stack's and its losses to `losses`."""
+        """Add the pass's gradients to the stack's and its losses to `losses`."""
         places, counted = packing.targeted
         each = (packing.targets, packing.owners, packing.weights.to(losses.dtype))
         targets, owners, weights = (packing.to_device(values[places]) for values in each)

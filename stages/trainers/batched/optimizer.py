@@ -38,7 +38,7 @@ class StackedAdamW:
             self.optimizer.state[self.leaves[to]] = self.optimizer.state.pop(self.leaves[source])
 
     def step(self, updates: Sequence[Update]) -> None:
-        """Updates the first len(updates) rows from their gradients, and clears the gradients."""
+        """Update the first len(updates) rows from their gradients, and clears the gradients."""
         for slot, (leaf, group) in enumerate(zip(self.leaves, self.optimizer.param_groups, strict=True)):
             leaf.grad = self.grads[slot] if slot < len(updates) else None  # None: the row rests
             if slot < len(updates):

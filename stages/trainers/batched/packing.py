@@ -86,7 +86,7 @@ class Packing:
 
     @property
     def by_slot(self) -> bool:
-        """Whether each slot's positions are one span. Else sequences are ordered by length."""
+        """True if each slot's positions are one span. Else sequences are ordered by length."""
         return self.kernel == "grouped_mm"
 
     @cached_property
