@@ -78,6 +78,8 @@ def _import(flag: str, name: str, module_name: str) -> ModuleType:
             raise BadConfig(f"{flag} {name}: {error}") from None
         raise _blame(f"{flag} {name}", error) from error
     except (Exception, SystemExit) as error:
+        if _interrupts(error):
+            raise
         raise _blame(f"{flag} {name}", error) from error
 
 

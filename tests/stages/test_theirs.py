@@ -157,6 +157,17 @@ def test_a_signal_in_the_middle_of_a_judge_is_not_the_judges(write: Callable[[st
         signal.signal(signal.SIGTERM, before)
 
 
+def test_a_signal_in_the_middle_of_an_import_is_not_the_modules(write: Callable[[str], str]) -> None:
+    name = write("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nclass J: pass\n")
+    before = signal.getsignal(signal.SIGTERM)
+    exit_codes.exit_on_signals()
+    try:
+        with pytest.raises(SystemExit, match="143"):
+            load_class("--judge", f"{name}:J", JUDGES)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_judge_may_say_itself_that_its_service_is_gone(write: Callable[[str], str]) -> None:
     text = "from stages.errors import Unavailable\n" + GOOD + "raise Unavailable('mine is down')"
     with pytest.raises(Unavailable, match=r"^mine is down$"):
