@@ -21,7 +21,7 @@ from stages.records.schema import TrainingData
 
 @dataclass(frozen=True)
 class Query:
-    """One question to put to the student: its id within the task, and the prompt."""
+    """One question for the student: its id within the task, and the prompt."""
 
     id: str
     prompt: Prompt
@@ -37,7 +37,7 @@ class Voting:
 
 @dataclass(frozen=True)
 class GradableAnswer:
-    """What the student's completions come to for one answer of the line, and what a judge is asked about it.
+    """One gradable answer: the prediction, and either a Case for the judge or a ready verdict.
 
     `item` is a case for the judge, or a verdict that needs none. `prediction` None: the engine gave no answer.
     """
@@ -50,7 +50,7 @@ class GradableAnswer:
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What training data may depend on, beside the self-edit. None: as the domain has it.
+    """Settings of training data beside the self-edit. None: the domain's own.
 
     `fits` says whether a row is short enough for the model; None where no model is known.
     """
@@ -63,7 +63,7 @@ class TrainingSetup:
 
 
 class Domain(Protocol):
-    """What is learned, and how it is asked for, trained on and measured.
+    """A domain: how its tasks are read, asked about, trained on and measured.
 
     The class of a domain is made without arguments. It also has `task_type`, the class of its tasks: one derived from
     stages.records.record.DomainTask.
@@ -74,60 +74,60 @@ class Domain(Protocol):
 
     @property
     def defaults(self) -> Defaults:
-        """What stages do where no flag says otherwise."""
+        """The stages' defaults in this domain, where no flag says otherwise."""
         ...
 
     @property
     def judge(self) -> str | None:
-        """What a score names as its judge where none is asked; None: one is."""
+        """The name that a score has as its judge if none is asked; None: one is asked."""
         ...
 
     @property
     def judged_by(self) -> str:
-        """How answers are graded where no judge is asked, as the beginning of a sentence."""
+        """How answers are graded without a judge, as the beginning of a sentence."""
         ...
 
     @property
     def refused_flags(self) -> Mapping[str, Mapping[str, str]]:
-        """By the name of a stage the flags that would do nothing there, each with the reason and what to do."""
+        """By stage, the flags that would have no effect there, each with the reason and what to do."""
         ...
 
     @property
     def chosen_by_edit(self) -> str:
-        """What a self-edit says of its training, as the end of a sentence; "" for nothing."""
+        """What a self-edit chooses about its training, as the end of a sentence; "" for nothing."""
         ...
 
     @property
     def templates(self) -> tuple[str, ...]:
-        """The named templates with which a model is asked."""
+        """The named templates of the editor's prompt."""
         ...
 
     # ---- tasks
 
     def read_tasks(self, text: str, name: str) -> Iterator[Task]:
-        """The tasks of a file's text, for `seal tasks --domain`. Raises BadInput with the file's name."""
+        """Read the tasks in a file's text, for `seal tasks --domain`. Raises BadInput with the file's name."""
         ...
 
     # ---- self-edits
 
     def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
-        """The prompt that asks for a self-edit. Raises BadConfig for an unknown template."""
+        """Write the prompt that asks for a self-edit. Raises BadConfig for an unknown template."""
         ...
 
     def template_text(self, template: str) -> str:
-        """What the template says, whatever the task. Raises BadConfig for an unknown one."""
+        """Return the template's text, whatever the task. Raises BadConfig for an unknown one."""
         ...
 
     def get_fixed_edit(self, template: str) -> str | None:
-        """The self-edit that a template stands for without asking a model; None: a model is asked."""
+        """Return the self-edit of a template that asks no model; None for one that does."""
         ...
 
     def read_choice(self, completion: str) -> ArcChoice | None:
-        """How the self-edit reads, where it is not text to train on. Raises BadEdit where it cannot be read."""
+        """Parse a self-edit that is not text to train on. Raises BadEdit if it cannot be read."""
         ...
 
     def schema(self) -> Mapping[str, Any] | None:
-        """The JSON Schema that a self-edit obeys; None: it is text."""
+        """Return the JSON Schema that a self-edit must follow; None: it is text."""
         ...
 
     # ---- training
@@ -138,20 +138,20 @@ class Domain(Protocol):
         ...
 
     def set_up_training(self, setup: TrainingSetup) -> "Domain":
-        """The domain as `seal adapt` uses it."""
+        """Return the domain as `seal adapt` uses it, with these settings."""
         ...
 
     @property
     def training_settings(self) -> Mapping[str, Any]:
-        """What of this goes into the settings of a run."""
+        """Return what a run's settings record of them."""
         ...
 
     def make_training_set(self, task: Task, edit: SelfEdit) -> TrainingSet:
-        """`edit.text`, which has no thoughts, as training data. Raises BadEdit where it cannot be used."""
+        """Make training data of `edit.text`, which has no thoughts. Raises BadEdit if it cannot be used."""
         ...
 
     def show_data(self, task: Task, edit: SelfEdit) -> TrainingData | ArcTrainingData:
-        """The training data of a self-edit as a line to look at."""
+        """Return the training data of a self-edit as a line to look at."""
         ...
 
     # ---- answers
@@ -161,22 +161,22 @@ class Domain(Protocol):
         ...
 
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
-        """What the student is asked about a task: its questions, without its passage unless `in_context`."""
+        """Yield the task's questions for the student, without its passage unless `in_context`."""
         ...
 
     def make_answers(
         self, task: Task, completions: Sequence[Completion], *, in_context: bool
     ) -> Iterator[GradableAnswer]:
-        """What the completions, in the order of the queries, come to."""
+        """Make gradable answers of the completions, which are in the order of the queries."""
         ...
 
     def get_cases(self, task: Task) -> Iterable[tuple[str, Case]]:
-        """(question's id, what a judge is asked) with the prediction left empty. None where no judge is asked."""
+        """Return (question's id, Case without its prediction) for the judge. None if no judge is asked."""
         ...
 
 
 def find_domain(names: Collection[str]) -> Domain:
-    """The one domain of all lines; `qa` where there are no lines. Raises BadInput for several."""
+    """Return the one domain of all lines; `qa` if there are none. Raises BadInput for several."""
     if len(names) > 1:
         known = sorted(names)
         ways = f"""take them apart: jq -c 'select(.task.domain == "{known[0]}")'"""
@@ -186,7 +186,7 @@ def find_domain(names: Collection[str]) -> Domain:
 
 @cache
 def load_domain(name: str, flag: str = "the domain") -> Domain:
-    """The domain of a name in the table, or of package.module:Class. Raises BadConfig where it is none."""
+    """Load a domain by its name in the table, or as package.module:Class. Raises BadConfig if it is none."""
     kind = load_class(flag, name, DOMAINS)
     needed = [member for member in vars(Domain) if not member.startswith("_")]
     lacking = [member for member in needed if not hasattr(kind, member)] if inspect.isclass(kind) else needed

@@ -73,11 +73,11 @@ class QA:
     }
 
     def read_tasks(self, text: str, name: str) -> Iterator[Task]:
-        """Seal finds passages in files by what these hold."""
+        """Find no tasks here: passages are recognised by the files' content."""
         raise BadConfig("--domain qa: passages are known by what their files hold; leave it out")
 
     def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
-        """The prompt of a named template, or of a file that contains {title} and {context}."""
+        """Fill a named template, or that of a file that contains {title} and {context}."""
         task = require_passage(task)
         if chat and template in _CHAT_TEMPLATES:
             turns = _CHAT_TEMPLATES[template]
@@ -86,36 +86,36 @@ class QA:
         return [{"role": "user", "content": text}] if chat else text
 
     def template_text(self, template: str) -> str:
-        """The template, with its places for title and context."""
+        """Return the template, with its placeholders for title and context."""
         return _template_text(template)
 
     def get_fixed_edit(self, template: str) -> str | None:
-        """The empty self-edit of the passage-only baseline."""
+        """Return the empty self-edit of the passage-only baseline; None for other templates."""
         return "" if template == NO_EDIT else None
 
     def read_choice(self, completion: str) -> None:
-        """Every completion is text to train on."""
+        """Return nothing: every completion is text to train on."""
 
     def schema(self) -> None:
-        """There is none."""
+        """Return None: a self-edit is text."""
 
     def set_up_training(self, setup: TrainingSetup) -> "QA":
-        """Lines of a self-edit are sequences of their own where nobody says otherwise."""
+        """Split self-edits at newlines if no setting says otherwise."""
         return QA(split_newlines=setup.split_newlines is not False)
 
     @property
     def training_settings(self) -> Mapping[str, Any]:
-        """How self-edits are split."""
+        """Return how self-edits are split."""
         return {"split_newlines": self.split_newlines}
 
     def make_training_set(self, task: Task, edit: SelfEdit) -> TrainingSet:
-        """Every sequence of the self-edit under the title, then the passage; loss on all tokens."""
+        """Make each sequence of the self-edit an example under the title, then the passage; loss on all tokens."""
         task, written = require_passage(task), edit.template != NO_EDIT
         sequences = split_into_sequences(task, edit.text or "", self.split_newlines) if written else [_passage(task)]
         return TrainingSet(tuple(Example("", text) for text in sequences))
 
     def show_data(self, task: Task, edit: SelfEdit) -> TrainingData:
-        """The training sequences."""
+        """Return the training sequences as a line."""
         readable = edit.error is None and edit.text is not None
         texts = tuple(each.completion for each in self.make_training_set(task, edit).examples) if readable else ()
         return TrainingData(task_id=task.id, edit_id=edit.id, sequences=texts)
@@ -129,7 +129,7 @@ class QA:
             raise BadLine(f"task {task.name!r} has two questions with one id; give each its own")
 
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
-        """One query per question; the closed-book prompt is the paper's (App. B)."""
+        """Yield one query per question; the closed-book prompt is the paper's (App. B)."""
         task, template = require_passage(task), IN_CONTEXT_PROMPT if in_context else QUESTION_PROMPT
         for question in task.questions:
             text = fill(template, task, question.question)
@@ -138,7 +138,7 @@ class QA:
     def make_answers(
         self, task: Task, completions: Sequence[Completion], *, in_context: bool
     ) -> Iterator[GradableAnswer]:
-        """One per question, for the judge: what was said behind the thoughts.
+        """Make one answer per question, for the judge: the text after the model's thoughts.
 
         An answer that the engine failed to give, or that ends within a thought, is unscored, never wrong.
         """
@@ -152,17 +152,17 @@ class QA:
                 yield GradableAnswer(question.id, each.text, make_case(question, said))
 
     def get_cases(self, task: Task) -> Iterator[tuple[str, Case]]:
-        """Each question with its gold answers."""
+        """Yield each question's Case, with its gold answers."""
         return ((question.id, make_case(question, "")) for question in require_passage(task).questions)
 
 
 def make_case(question: Question, prediction: str) -> Case:
-    """An answer to the question as a judge sees it, with all gold answers."""
+    """Make the Case of an answer, with all gold answers."""
     return Case(question.question, question.answer, prediction, question.other_answers)
 
 
 def require_passage(task: Task) -> QaTask:
-    """The task, if it is one of this domain. Raises BadInput otherwise."""
+    """Return the task if it is of this domain. Raises BadInput otherwise."""
     if not isinstance(task, QaTask):
         raise BadInput(f"task {task.id} is of the domain {task.domain}, not of qa")
     return task
@@ -180,7 +180,7 @@ def _template_text(template: str) -> str:
 
 
 def read_template(template: str) -> str:
-    """The text of a template file. Raises BadConfig for an unknown name or a file without {title} and {context}."""
+    """Read a template. Raises BadConfig for an unknown name or a file without {title} and {context}."""
     path = Path(template)
     if not path.is_file():
         known = ", ".join([*TEMPLATES, NO_EDIT])
@@ -202,7 +202,7 @@ def _passage(task: QaTask) -> str:
 
 
 def split_into_sequences(task: QaTask, completion: str, split_newlines: bool = True) -> list[str]:
-    """The sequences a self-edit is trained as: each piece under the title, the passage last (SEAL App. B)."""
+    """Split a self-edit into its training sequences: each under the title, the passage last (SEAL App. B)."""
     segments = [piece.strip() for piece in completion.split("---") if piece.strip()] or [completion.strip()]
     pieces = _split_lines(completion, segments) if split_newlines else segments
     head = f"{task.title}\n" if task.title else ""

@@ -1,1 +1,1 @@
-"""Who computes: engines sample, trainers fit. `base.py` holds the protocols and imports nothing heavy."""
+"""Engines generate completions: transformers, vLLM, or an OpenAI-compatible server."""

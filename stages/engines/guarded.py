@@ -1,4 +1,4 @@
-"""An engine of someone else: what goes wrong in it is told as its own, and what it gives is looked at."""
+"""A guard around user-supplied engines: reports their errors as theirs, and checks what they return."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
@@ -10,7 +10,7 @@ _ENGINE_NEEDS = "an engine has a model and sample(requests, progress), as in sta
 
 
 class GuardedEngine:
-    """Samples as the class does. Raises BadConfig, with its file and line, where it raises or gives anything else."""
+    """Samples with the user's class. Raises BadConfig, with its file and line, if it raises or returns none."""
 
     def __init__(self, name: str, kind: Any, model: str, **settings: Any) -> None:
         self.theirs = Plugin("--engine", name, kind, model, **settings)
@@ -18,7 +18,7 @@ class GuardedEngine:
         self.method = self.theirs.method("sample", _ENGINE_NEEDS)
 
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
-        """One completion per request."""
+        """Yield one completion per request."""
         asked = list(requests)
         left = {request.id for request in asked}
         for found in self.theirs.each(self.method, asked, progress):

@@ -62,7 +62,7 @@ class HFEngine:
         self.in_work: set[str] = set()  # requests that are in the log of work
 
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
-        """Completions batch by batch: first those without an adapter, then many adapters at a time.
+        """Yield completions batch by batch: first those without an adapter, then many adapters at a time.
 
         A prompt that leaves no room in the model's context fails alone, and so do the requests of an adapter that
         cannot be used.

@@ -38,13 +38,13 @@ class LoraWeights:
 
 
 def get_stackable_layers(network: nn.Module) -> dict[str, nn.Linear]:
-    """The linear layers that can have the adapters of many rows at once, by name, in the order of the model."""
+    """Return the linear layers that can hold many rows' adapters at once, by name, in the model's order."""
     layers = find_linear_layers(network)
     return {name: part for name, part in layers.items() if isinstance(part, nn.Linear) and is_row_wise(network, name)}
 
 
 def read_plain_lora(path: Path, linear: Mapping[str, nn.Linear]) -> LoraWeights | None:
-    """The adapter, or None if it is more than plain LoRA or does not fit the model: then peft has the say."""
+    """Read the adapter; None if it is more than plain LoRA or does not fit the model: peft then loads it."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -84,7 +84,7 @@ AdapterBatch = Sequence[tuple[LoraWeights, Sequence[Request]]]  # adapters of on
 
 
 def make_batches(groups: Iterable[tuple[LoraWeights, Sequence[Request]]], size: int) -> Iterator[AdapterBatch]:
-    """Batches of at most `size` rows (one adapter's requests may be split), each of adapters of one shape, in order."""
+    """Yield batches of at most `size` rows, each of adapters of one shape, in order; an adapter's may be split."""
     batch: list[tuple[LoraWeights, Sequence[Request]]] = []
     for lora, requests in groups:
         for start in range(0, len(requests), size):
@@ -100,14 +100,14 @@ def make_batches(groups: Iterable[tuple[LoraWeights, Sequence[Request]]], size: 
 
 @dataclass(frozen=True)
 class UnequalRows:
-    """A batch in which each slot has rows of its own number, anywhere."""
+    """A batch whose rows belong to the slots in any number and order."""
 
     places: Tensor  # (slots, most rows of a slot): the row at each place; row 0 where a slot has fewer
     rows: Tensor  # (rows,): the place of each row in the flat `places`
 
     @classmethod
     def of(cls, slots: Sequence[int], count: int, device: torch.device) -> "UnequalRows":
-        """For a batch whose rows belong to these of `count` slots."""
+        """Make the layout of a batch whose rows belong to these of `count` slots."""
         owned = [[row for row, slot in enumerate(slots) if slot == own] for own in range(count)]
         most = max(map(len, owned))
         places = [rows + [0] * (most - len(rows)) for rows in owned]
@@ -142,7 +142,7 @@ class AdapterSlot:
         self.biases: dict[str, torch.Tensor] = {}  # the model's own, where an adapter brings others
 
     def use(self, path: Path | None) -> Any:
-        """The model with this adapter, or the bare model for None. Raises MissingInput or BadInput for a bad one."""
+        """Return the model with this adapter, or with none. Raises MissingInput or BadInput for a bad one."""
         if path is None:
             self._clear()
             return self.network

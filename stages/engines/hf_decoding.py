@@ -1,4 +1,4 @@
-"""Completing prompts in batches by transformers' generate(), and which prompts may share a batch at all."""
+"""Complete prompts in batches with transformers' generate(), and find which prompts may share a batch."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ def complete(
     pad: int,
     report: Report = lambda tokens, ended: None,
 ) -> list[list[int]]:
-    """The tokens after each prompt, up to its end token (which is among them) or its limit.
+    """Return the tokens after each prompt, up to and with its end token, or up to its limit.
 
     `sampler` is a logits processor whose largest score is taken. `network` may be wrapped by peft. The request says how
     to sample, not the checkpoint, so the model's own generation settings are set aside meanwhile.
@@ -83,7 +83,7 @@ def _cut(text: list[int], ends: Collection[int]) -> list[int]:
 
 
 def left_pad(texts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(ids, mask), each (texts, longest)."""
+    """Pad texts on the left. Returns (ids, mask), each (texts, longest)."""
     longest = max(map(len, texts))
     ids = [[pad] * (longest - len(text)) + list(text) for text in texts]
     mask = [[0] * (longest - len(text)) + [1] * len(text) for text in texts]
@@ -105,7 +105,7 @@ class Recorder:
 
 
 def find_batching(network: Any, ends: Collection[int], pad: int) -> Batching:
-    """Which prompts get the same logits together as each alone: tried with a few, two tokens each.
+    """Find which prompts get the same logits in a batch as alone: a few are tried, two tokens each.
 
     A model without attention may take pads for text; RWKV, in transformers, mixes the rows of any batch.
     """

@@ -1,4 +1,4 @@
-"""Engines that load a model here: transformers, vLLM, or a class of someone else."""
+"""Engines that load a model in this process: transformers, vLLM, or a user's class."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ MAX_LORAS = 8
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """A model here, and how it is sampled from. Classes of others get (model, device=, batch_size=)."""
+    """A model to load here, and how it is sampled. Users' classes get (model, device=, batch_size=)."""
 
     model: str | None = None  # None: the one that all lines name
     name: str = "hf"

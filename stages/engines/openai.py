@@ -25,7 +25,7 @@ _TRIES = 6  # of one request, where the server says how it wants to be asked
 
 @dataclass(frozen=True)
 class PendingRequest:
-    """A request on its way: how often it was sent, last to which model, and most tokens by what the server said."""
+    """A request in flight: how often it was sent, its model, and the token limit that the server named."""
 
     request: Request
     tries: int = 0
@@ -35,7 +35,7 @@ class PendingRequest:
 
 
 class OpenAIEngine:
-    """Asks through a transport. `max_loras`: adapters that are on the server at once, loaded and unloaded by us."""
+    """Generates through a transport. `max_loras`: adapters on the server at once, loaded and unloaded by us."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class OpenAIEngine:
         self.loras = LoraRegistry(self._call, max_loras)
 
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
-        """Completions as they come: requests without an adapter first, then adapter by adapter."""
+        """Yield completions as they come: requests without an adapter first, then adapter by adapter."""
         self.transport.progress = progress
         groups: dict[Path | None, list[Request]] = {None: []}
         for request in requests:
@@ -153,7 +153,7 @@ class OpenAIEngine:
 
 
 def make_call(request: Request, model: str, limit_name: LimitName, limit: int | None = None) -> Call:
-    """What is sent for a request. A text goes to completions, messages go to chat."""
+    """Make the call of a request. A text goes to completions, messages go to chat."""
     sampling, prompt = request.sampling, request.prompt
     given = {"prompt": prompt} if isinstance(prompt, str) else {"messages": [dict(turn) for turn in prompt]}
     body: dict[str, Any] = {

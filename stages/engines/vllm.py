@@ -75,7 +75,7 @@ class VLLMEngine:
         self._try_out()
 
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
-        """Completions as they finish: first those without an adapter, then adapter after adapter, `slots` at a time."""
+        """Yield completions as they finish: first those without an adapter, then by adapter, `slots` at a time."""
         known = list(requests)
         failed = {each.id: each for request in known if (each := self._without_room(request))}
         yield from failed.values()
@@ -171,7 +171,7 @@ class VLLMEngine:
 
 
 def group_by_adapter(requests: Iterable[Request]) -> Iterator[Request]:
-    """Those without an adapter first, then each adapter's together, in the order in which they come up."""
+    """Group requests: those without an adapter first, then each adapter's, in order of first appearance."""
     groups: dict[Path | None, list[Request]] = {None: []}
     for request in requests:
         groups.setdefault(request.adapter, []).append(request)
@@ -185,7 +185,7 @@ def _held_context(config: Any, llm: Any) -> int:
 
 
 def explain_refusal(adapter: Path, error: Exception) -> SealError:
-    """What vLLM said when it was to read this adapter."""
+    """Return what vLLM said when it failed to read this adapter."""
     if OUT_OF_MEMORY.search(str(error)):
         return OutOfMemory(
             f"adapter {adapter}: no memory left for it ({get_reason(error)}); take a smaller --max-loras"

@@ -1,4 +1,4 @@
-"""What vLLM must know of the adapters before it starts, and which of them it cannot take. Imports nothing heavy."""
+"""Read what vLLM must know of adapters before it starts, and find those it cannot take. Imports nothing heavy."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,14 +24,14 @@ USE_HF = "--engine hf can use it"
 
 
 class LoraNeeds(NamedTuple):
-    """What a run's adapters ask of vLLM: the largest rank, None where there is no adapter, and how many they are."""
+    """What a run's adapters require of vLLM: the largest rank (None without adapters), and their number."""
 
     rank: int | None
     adapters: int
 
 
 def read_lora_needs(adapters: Iterable[Path]) -> LoraNeeds:
-    """From the adapters' settings and headers. Raises MissingInput or BadInput for one that vLLM could not use."""
+    """Read the adapters' settings and headers. Raises MissingInput or BadInput for one that vLLM could not use."""
     ranks = [_rank_of(path, _readable(path)) for path in dict.fromkeys(adapters)]
     return LoraNeeds(max(ranks, default=None), len(ranks))
 
@@ -59,12 +59,12 @@ def _rank_of(path: Path, adapter: AdapterInfo) -> int:
 
 
 def round_up_rank(rank: int) -> int:
-    """The smallest rank that vLLM can make room for that holds this one."""
+    """Return the smallest rank supported by vLLM that holds this one."""
     return next(size for size in RANKS if size >= rank)
 
 
 def check_fit(path: Path, weights: Mapping[str, TensorInfo], model: str, most: int | None) -> AdapterInfo:
-    """The adapter. Raises BadInput where it cannot be used on these weights: vLLM would just skip layers that it lacks.
+    """Return the adapter. Raises BadInput if it does not fit these weights: vLLM would skip layers that it lacks.
 
     `most`: the largest rank that vLLM was started for, None for none.
     """

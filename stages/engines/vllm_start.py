@@ -1,4 +1,4 @@
-"""Starting vLLM inside this process: its environment, its settings, and its failures in our words."""
+"""Start vLLM in this process: its environment, its settings, and its failures in our words."""
 
 import json
 import logging
@@ -39,7 +39,7 @@ OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|ALLOC_FAILED")  
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large vLLM is to make itself. max_rank None: it takes no adapters."""
+    """How large vLLM makes itself. max_rank None: it takes no adapters."""
 
     batch_size: int
     max_rank: int | None
@@ -56,14 +56,14 @@ def check_vllm() -> None:
 
 
 def set_environment() -> None:
-    """What can be said to vLLM and torch in no other way. It must come before they are imported."""
+    """Set the environment variables of vLLM and torch that have no other way in, before they are imported."""
     os.environ.update(_OURS)
     for name, value in _UNLESS_SET.items():
         os.environ.setdefault(name, value)
 
 
 def load_meta_model(model: str) -> Any:
-    """The transformers model without memory for its weights: its settings, its layers, and whether all are there.
+    """Load the transformers model without its weights: its settings, its layers, and whether all are there.
 
     vLLM does not notice a missing half of the layers that it fuses, such as q_proj.
     """
@@ -74,12 +74,12 @@ def load_meta_model(model: str) -> Any:
 
 
 def get_weight_shapes(network: Any) -> Mapping[str, TensorInfo]:
-    """Names and shapes of a model's weights, as the header of a file has them."""
+    """Return names and shapes of a model's weights, as in a file's header."""
     return {name: TensorInfo("F32", tuple(weight.shape)) for name, weight in network.state_dict().items()}
 
 
 def start_vllm(model: str, device: Device, sizes: Sizes) -> Any:
-    """vLLM's engine with the model in it; nothing of it is left running when the process ends."""
+    """Start vLLM with the model in it; nothing of it keeps running when the process ends."""
     place, dtype = resolve_device(device)
     with silence(), translate_errors(model, sizes):
         from vllm.engine.arg_utils import EngineArgs

@@ -1,4 +1,4 @@
-"""Which model a stage uses, and what a run notes of it."""
+"""Choose the model of a stage, and record it in a run's settings."""
 
 import os
 import warnings
@@ -19,7 +19,7 @@ ModelName = Annotated[
 
 
 def choose_model(flag: str | None, named: Iterable[str]) -> str:
-    """--model, or the one model that all lines name, as `plain` has it. Raises BadConfig for none, or more than one."""
+    """Return --model, or the one model that all lines name, as `plain` has it. Raises BadConfig for none or several."""
     if flag is None:
         names = sorted({plain(name) for name in named if name not in ("none", "unknown")})
         if len(names) != 1:
@@ -40,12 +40,12 @@ def _named_model(name: str) -> str:
 
 
 def plain(name: str) -> str:
-    """`m/` as `m`, where it is a directory here: the settings of a run name it one way."""
+    """Write `m/` as `m` if it is a directory here, so that a run's settings name it one way."""
     return name.rstrip("/") or "/" if Path(name).is_dir() else name
 
 
 def weights_of(name: str, device: Device) -> dict[str, str]:
-    """What a run's settings say of its model: name, fingerprint, kind of device, precision. Nothing for no name."""
+    """Return what a run's settings record of its model: name, fingerprint, device, precision. Nothing for no name."""
     if not name:
         return {}
     kind = device.name.partition(":")[0] if device.name != "auto" else "cuda" if _has_gpu() else "cpu"
@@ -54,7 +54,7 @@ def weights_of(name: str, device: Device) -> dict[str, str]:
 
 
 def identity_of(name: str) -> str:
-    """What ids know a model by: a directory by what is in it, so that they do not change when it moves."""
+    """Return the model's part of ids: for a directory its content, so that ids stay when it moves."""
     return fingerprint(name) if Path(name).is_dir() else name
 
 
@@ -64,7 +64,7 @@ def _has_gpu() -> bool:
 
 
 def quiet_libraries() -> None:
-    """No progress bars and no advice from transformers, datasets, the hub and torch on our stderr."""
+    """Silence progress bars and advice of transformers, datasets, the hub and torch on our stderr."""
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 

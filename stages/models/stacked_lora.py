@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 
 class SlotLayout(Protocol):
-    """How the rows of a pass fall to the slots."""
+    """How the rows of a pass are divided among the slots."""
 
     @property
     def count(self) -> int:
-        """Rows of the pass, or parts of it that are as long as each other."""
+        """Number of rows of the pass, or of parts of it that are equally long."""
         ...
 
     def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
-        """y plus each slot's B·A on its own part of x; a (slots, rank, in), b (slots, out, rank).
+        """Add each slot's B·A on its own part of x to y; a (slots, rank, in), b (slots, out, rank).
 
         scale (slots, 1, 1) is the adapters' own; weights from `set_weights` hold it already.
         """

@@ -1,4 +1,4 @@
-"""Where the adapter of a line lies: told in a file from the file's folder, so that both may move.
+"""Paths to adapters: on a file's lines relative to the file's folder, so that both may move together.
 
 On stdout and in the process it is told from the working folder, or absolute where it leads out of that: so a file that
 stdout went to, or an older one, may tell it from there.
@@ -13,13 +13,13 @@ from stages.records.record import Record
 
 
 def get_base_folders(file: Path | None) -> tuple[Path, ...]:
-    """The folders that paths on the lines of a file may be told from; of stdin (None, `-`) the working folder."""
+    """Return the folders that a file's paths may be relative to; for stdin (None, `-`) the working folder."""
     here = Path.cwd()
     return (here,) if file is None or str(file) == "-" else (Path(os.path.realpath(file)).parent, here)
 
 
 def list_adapter_paths(path: str, adapter_id: str, folders: Sequence[Path]) -> Iterator[str]:
-    """Absolute paths at which the adapter may lie, the likeliest first.
+    """List absolute paths at which the adapter may lie, the likeliest first.
 
     Of a run that has moved with its lines the end of the path is still right: a directory that is named by the
     adapter's id, which follows from its content, is looked for beside the lines, too.
@@ -32,7 +32,7 @@ def list_adapter_paths(path: str, adapter_id: str, folders: Sequence[Path]) -> I
 
 
 def locate_adapter(line: Record, folders: Sequence[Path]) -> Record:
-    """The line with the path to its adapter from here: to the first that is there, else to where it should be."""
+    """Return the line with the adapter's path from here: the first that exists, else where it should be."""
     adapter = line.adapter
     if adapter is None or adapter.path is None:
         return line
@@ -42,7 +42,7 @@ def locate_adapter(line: Record, folders: Sequence[Path]) -> Record:
 
 
 def make_missing_adapter_error(path: Path, folders: Sequence[Path]) -> MissingInput:
-    """The error of an adapter of located lines that is nowhere, with the places that were looked at."""
+    """Make the error for an adapter that is nowhere, with the places that were tried."""
     place, told = os.path.abspath(path), os.path.relpath(path, folders[0])  # noqa: PTH100
     others = [] if told.startswith("..") else [os.path.normpath(folder / told) for folder in folders[1:]]
     places = " and ".join(dict.fromkeys([place, *others]))
@@ -53,12 +53,12 @@ def make_missing_adapter_error(path: Path, folders: Sequence[Path]) -> MissingIn
 
 
 def make_path_relative(line: Record, folder: Path) -> Record:
-    """The line as a file in this folder has it: with the path to its adapter from there."""
+    """Return the line as it is written to a file in this folder: the adapter's path relative to it."""
     return _at(line, get_relative_path(folder, line.adapter.path)) if line.adapter and line.adapter.path else line
 
 
 def remove_path(line: Record) -> Record:
-    """The line without the place of its adapter: what it says wherever that lies."""
+    """Return the line without the adapter's path: what it says wherever that lies."""
     return _at(line, None)
 
 
@@ -69,7 +69,7 @@ def _at(line: Record, path: str | None) -> Record:
 
 
 def get_relative_path(folder: Path, path: str) -> str:
-    """A path as it is told from a folder, by its name where that leads there, else behind all links.
+    """Return a path relative to a folder, by its name if that leads there, else with all links resolved.
 
     It stays absolute where the two have nothing but the root in common: they will not move together.
     """
@@ -88,7 +88,7 @@ def _to_root(folder: Path) -> str:
 
 
 def are_same_line(one: Record, other: Record) -> bool:
-    """Return whether two lines say the same of the same adapter, by whatever path they name it."""
+    """Return whether two lines say the same of the same adapter, whatever path they name."""
     if one == other:
         return True
     paths = [line.adapter.path if line.adapter else None for line in (one, other)]

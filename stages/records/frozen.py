@@ -34,12 +34,12 @@ class FrozenModel(BaseModel):
 
 
 def content_id(*parts: Any) -> str:
-    """16 hex digits that depend on the content of `parts` (JSON values) and on nothing else."""
+    """Return 16 hex digits that depend on the content of `parts` (JSON values) and on nothing else."""
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def derive_seed(run_seed: int, record_id: str, replica: int = 0) -> int:
-    """A 32-bit seed from identity, so that order, sharding and resuming never change a result."""
+    """Derive a 32-bit seed from identity, so that order, sharding and resuming never change a result."""
     digest = hashlib.sha256(f"{run_seed}:{record_id}:{replica}".encode()).digest()
     return int.from_bytes(digest[:4], "big")

@@ -1,4 +1,4 @@
-"""Lines made by hand or by another program: what a section leaves out is derived from what it has.
+"""Complete lines made by hand or by another program: derive what a section leaves out from what it has.
 
     {"task": {"context": …, "questions": [{"question", "answer"}]}}      or, of ARC, {"task": {"train", "test"}}
     {"task": …, "edit": {"completion": …}}
@@ -36,7 +36,7 @@ _GRIDS = ("attempts", "votes", "baseline_attempts")
 
 
 def complete_line(line: JsonObject, folder: Path = Path()) -> JsonObject:
-    """The line with all keys of its sections, as far as they can be derived. Keys that are null count as left out.
+    """Return the line with all keys of its sections that can be derived. Keys that are null count as left out.
 
     `folder`: where the line's file lies, from which paths on it may be told.
     """
@@ -154,7 +154,7 @@ def _with_prompt(edit: JsonObject, task: Task) -> JsonObject:
 
 
 def find_template(task: Task, prompt: Any) -> str:
-    """The template of ours that this prompt was made with; `custom` where none was."""
+    """Return our template that this prompt was made with; `custom` if none was."""
     names = _domain(task.domain).templates
     made = ((name, _prompt_of(task, name, chat=not isinstance(prompt, str))) for name in names)
     return next((name for name, text in made if text == prompt), _CUSTOM)

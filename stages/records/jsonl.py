@@ -1,4 +1,4 @@
-"""JSON lines in and out: the rules of reading, and what becomes of a bad line.
+"""JSON lines in and out: the rules of reading, and how bad lines are reported.
 
 Bytes are split on newlines only (U+2028 is legal inside a JSON string); a byte-order mark and CRLF are accepted;
 NaN, Infinity, numbers beyond 64 bits, a key that occurs twice and over-deep nesting are refused; lone surrogates in
@@ -60,7 +60,7 @@ def raise_on_reject(reject: Reject) -> None:
 
 
 def reject_entry(source: str, reason: str, entry: object) -> Reject:
-    """The reject of one entry (JSON values) of a whole document; the reason begins with its place."""
+    """Make the reject of one entry (JSON values) of a whole document; the reason begins with its place."""
     try:
         raw = json.dumps(entry, ensure_ascii=False, default=_found).encode("utf-8", "backslashreplace")
     except RecursionError:
@@ -86,7 +86,7 @@ def _whole_characters(raw: bytes) -> bytes:
 def read_objects(
     lines: Iterable[bytes], name: str, refuse: OnReject = raise_on_reject
 ) -> Iterator[tuple[str, JsonObject]]:
-    """(`name:line`, object) of every line that holds a JSON object."""
+    """Yield (`name:line`, object) of every line that holds a JSON object."""
     found = Lines(lines, name, lambda value: value, refuse)
     return ((f"{name}:{found.number}", value) for value in found)
 
@@ -164,7 +164,7 @@ class _CutLine(bytes):
 
 
 def read_bounded_lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file. A line without end does not fill the memory: what is beyond LONGEST is passed over."""
+    """Yield a file's lines. What is beyond LONGEST is skipped, so that an endless line does not fill the memory."""
     while line := file.readline(LONGEST + 1):
         if line.endswith(b"\n") or len(line) <= LONGEST:
             yield line
@@ -182,7 +182,7 @@ def read_entries(
     make: Callable[[Any], list[Record]],
     refuse: OnReject = raise_on_reject,
 ) -> Iterator[Record]:
-    """The records that `make` makes of each (place, entry) of a whole document: all of an entry's records, or none."""
+    """Yield the records that `make` makes of each (place, entry) of a document: all of an entry's, or none."""
     for place, entry in entries:
         try:
             found = make(sanitize(entry))
@@ -193,7 +193,7 @@ def read_entries(
 
 
 def validate(kind: type[_L], value: Any) -> _L:
-    """The object as a `kind` line. Raises BadLine naming the field, what was found and what is needed."""
+    """Return the object as a `kind` line. Raises BadLine naming the field, what was found and what is needed."""
     try:
         return kind.model_validate(value)
     except ValidationError as error:
@@ -201,7 +201,7 @@ def validate(kind: type[_L], value: Any) -> _L:
 
 
 def explain_invalid(error: ValidationError) -> str:
-    """All that is wrong: the fields, what is needed and which stage makes it, and what was found."""
+    """Explain all that is wrong: the fields, what is needed and which stage makes it, and what was found."""
     groups: dict[tuple[str, str], list[str]] = {}
     found: dict[int, str] = {}  # what several keys are missing in may be long
     for fault in error.errors(include_url=False)[:_MOST_FAULTS]:
@@ -228,13 +228,13 @@ def _field(place: tuple[int | str, ...]) -> str:
 
 
 def excerpt(value: object) -> str:
-    """A value as JSON, or the beginning of it."""
+    """Return a value as JSON, or its beginning."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 52 else f"{text[:51]}…"
 
 
 def get_meta(entry: Mapping[str, Any]) -> Meta | None:
-    """What a source's entry carries for its lines. Raises BadLine where it is no object."""
+    """Return the `meta` of a source's entry for its lines. Raises BadLine if it is no object."""
     found = entry.get("meta")
     if found is None or isinstance(found, dict):
         return found
@@ -242,7 +242,7 @@ def get_meta(entry: Mapping[str, Any]) -> Meta | None:
 
 
 def to_json(line: FrozenModel) -> str:
-    """The line as JSON text without a newline: absent sections are left out, null fields are kept.
+    """Write the line as JSON text without a newline: absent sections are left out, null fields are kept.
 
     Characters that would steer a terminal are escaped. JSON itself sees only to those below the space.
     """

@@ -1,4 +1,4 @@
-"""Records read from their lines: which sections a stage needs, and a quick way that knows what lines share.
+"""Read records from lines: check for the sections a stage needs, and parse what lines share only once.
 
 Lines come with all seeds of a self-edit together, and all self-edits of a task, so that most of a line is known: the
 task and the self-edit that a line shares with the line before are read once. The quick way knows good lines only. It
@@ -30,7 +30,7 @@ _EDITS = TypeAdapter(SelfEdit)
 def read_records(
     lines: Iterable[bytes], name: str, needs: Iterable[Section] = (), refuse: OnReject = raise_on_reject
 ) -> Lines[Record]:
-    """Records that have every section in `needs`. What is missing is told with the stage that makes it."""
+    """Yield records that have every section in `needs`. Missing ones are reported with the stage that makes them."""
     wanted, folder = tuple(needs), Path(name).parent
     return Lines(lines, name, lambda value: _record(value, wanted, folder), refuse, parse=RecordParser().parse)
 
@@ -55,7 +55,7 @@ def _lacks(value: JsonObject | Record, section: Section) -> bool:
 
 
 def parse_record(value: JsonObject, folder: Path = Path()) -> Record:
-    """The object as a record, what it leaves out derived. Raises BadLine naming all that is wrong."""
+    """Return the object as a record, deriving what it leaves out. Raises BadLine naming all that is wrong."""
     return validate(Record, complete_line(value, folder))
 
 
@@ -78,13 +78,13 @@ def _describe(value: JsonObject) -> str:
 
 
 class RecordParser:
-    """Reads line after line. What it returns shares the tasks and self-edits that are the same, text for text."""
+    """Parses line after line. Its records share the tasks and self-edits whose text is the same."""
 
     def __init__(self) -> None:
         self.task, self.edit = Known(_TASK), Known(_EDITS)
 
     def parse(self, text: str | bytes) -> Any:
-        """The Record of a line that is one; else what `parse_json` makes of it. Raises its errors."""
+        """Return the Record of a valid line, else what `parse_json` makes of it. Raises its errors."""
         try:
             record = self._record(text) if isinstance(text, str) else None
         except (ValueError, RecursionError):  # ValidationError is a ValueError
@@ -121,7 +121,7 @@ class Known:
         self.value: Any = None
 
     def read(self, text: str, start: int) -> int:
-        """Where the section that begins here ends. No whole object is the beginning of another one."""
+        """Return where the section that begins here ends. No whole object is the beginning of another one."""
         if self.text and text.startswith(self.text, start):
             return start + len(self.text)
         told, end = STRICT_DECODER.raw_decode(text, start)

@@ -1,4 +1,4 @@
-"""Reads ARC: files of many tasks, with their solutions beside them, and files of one task each.
+"""Read ARC: files of many tasks, with their solutions beside them, and files of one task each.
 
     challenges   {id: {"train": [{"input", "output"}], "test": [{"input"}]}}     (ARC-AGI-1 as on Kaggle)
     solutions    {id: [output of each test]}
@@ -52,7 +52,7 @@ def is_challenges(document: Any) -> bool:
 
 
 class Solutions:
-    """The outputs of tests: of the file that is named, or of the one beside each file of challenges.
+    """The outputs of tests, from a named file or from one beside each challenges file.
 
     That one is called solutions instead of challenges. Raises MissingInput or BadInput for the file that is named.
     """
@@ -64,7 +64,7 @@ class Solutions:
         self.used = False
 
     def of(self, tasks: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-        """What is known for the tasks of a file. Raises BadInput for bad solutions beside it."""
+        """Return the known outputs for a file's tasks. Raises BadInput for bad solutions beside it."""
         if self.file is None:
             near = _beside(path)
             return _read_solutions(near) if near else {}
@@ -75,7 +75,7 @@ class Solutions:
         return self.known
 
     def check(self, source: str) -> None:
-        """To be called when all is read. Raises BadConfig where the named file was of no use."""
+        """Call after reading: raises BadConfig if the named file was of no use."""
         if self.file and not self.used:
             none = f"only for ARC tasks in a .json file or a folder; {source} does not hold ARC tasks"
             raise BadConfig(f"--solutions {self.file}: {self.unsolved or none}")
@@ -84,7 +84,7 @@ class Solutions:
 def read_challenges(
     document: Mapping[str, Any], path: Path, refuse: OnReject, solutions: Solutions
 ) -> Iterator[Record]:
-    """A task for each key of a file, or the file's one task, which is called as the file."""
+    """Yield a task for each key of a file, or the file's one task, named after the file."""
     tasks = {path.stem: document} if is_task(document) else document
     return _records_of(tasks, solutions.of(tasks, path), str(path), refuse)
 
@@ -95,19 +95,19 @@ def _records_of(tasks: Mapping[str, Any], known: Mapping[str, Any], name: str, r
 
 
 def make_named_record(task: Mapping[str, Any], solutions: Solutions, name: str) -> Record:
-    """A task that says itself what it is called. Raises BadLine for a bad one."""
+    """Make a task that contains its own name. Raises BadLine for a bad one."""
     task_id = get_name(task) or content_id("arc", task["train"], task["test"])
     solved = solutions.of({task_id: task}, Path(name)).get(task_id) if solutions.file else None
     return _arc_record(task_id, task, solved)
 
 
 def get_name(task: Mapping[str, Any]) -> str | None:
-    """What a task says that it is called."""
+    """Return the name that a task contains."""
     return next((str(task[key]) for key in _ID_KEYS if isinstance(task.get(key), str | int) and task[key] != ""), None)
 
 
 def unpack_grids(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with the pairs of an ARC task that a column holds in text."""
+    """Return the row with its ARC pairs unpacked from a text column."""
     texts = {part: row[part] for part in _PARTS if isinstance(row.get(part), str) and row[part].lstrip()[:1] in "[{"}
     with suppress(ValueError):
         return row | {part: parse_literal(text) for part, text in texts.items()}
@@ -115,7 +115,7 @@ def unpack_grids(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_tasks(tasks: list[Any], path: Path, refuse: OnReject, solutions: Solutions) -> Iterator[Record]:
-    """A list of tasks that say themselves what they are called."""
+    """Yield the tasks of a list whose items contain their names."""
 
     def make(task: Any) -> list[Record]:
         if not is_task(task):

@@ -1,4 +1,4 @@
-"""JSON as a source: lines of tasks or records, or one document in a layout that is known.
+"""JSON sources: lines of tasks or records, or one document in a known layout.
 
 Lines are read as they come; a document is read whole. Which of the two it is shows in the first lines.
 """
@@ -52,7 +52,7 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class ReadContext:
-    """How sources are read, and who is told of what.
+    """How sources are read, and the callbacks for what is rejected, left out or noted.
 
     `refuse` is told of what is bad, `leave_out` of what is left out, `note` of what else there is to know. `title` is
     that of a text, or the id of an ARC task, that comes on stdin. `mine` are files of this run itself, by device and
@@ -76,7 +76,7 @@ class ReadContext:
 
     @property
     def unanswered(self) -> squad.UnanswerablePolicy:
-        """What becomes of questions without an answer."""
+        """The policy for questions without an answer."""
         return squad.UnanswerablePolicy(self.keep_unanswerable, self.leave_out)
 
 
@@ -88,14 +88,14 @@ class EmptySource(BadInput):
 
 
 class Readable(Protocol):
-    """What is read of a file or a stream."""
+    """A file or stream opened for reading."""
 
     def readline(self, limit: int = -1, /) -> bytes: ...
     def read(self, limit: int = -1, /) -> bytes: ...
 
 
 class Rewound:
-    """A stream whose first lines were looked at, from its beginning."""
+    """A stream, from its beginning again after its first lines were looked at."""
 
     def __init__(self, head: list[bytes], rest: BinaryIO) -> None:
         self.head, self.rest = b"".join(head), rest
@@ -113,7 +113,7 @@ class Rewound:
 
 
 def read_head(file: BinaryIO) -> list[bytes]:
-    """The first lines of a file: up to one that may be a line of a source, and no more than tell what it is."""
+    """Return a file's first lines: up to one that may be a source's line, and no more than needed to tell."""
     head: list[bytes] = []
     told = size = 0
     while told < _FIRST_LINES and size <= HEAD_BYTES and (line := file.readline(LONGEST + 1)):
@@ -135,7 +135,7 @@ def is_line(line: bytes) -> bool:
 
 
 def open_json(path: Path, reading: ReadContext) -> Iterator[Record]:
-    """The records of a file. Raises BadInput, at once, for one that holds no lines and no document that is known."""
+    """Open a JSON file and yield its records. Raises BadInput, at once, if it holds no lines and no known document."""
     file = open_decompressed(path)
     try:
         head = read_head(file)
@@ -149,7 +149,7 @@ def open_json(path: Path, reading: ReadContext) -> Iterator[Record]:
 def read_opened(
     file: Readable, head: list[bytes], path: Path, reading: ReadContext, *, close: Callable[[], None]
 ) -> Iterator[Record]:
-    """The records of a file or stream that begins with `head`; `close` is called when all is read."""
+    """Yield the records of a file or stream that begins with `head`; `close` is called after reading."""
     start = b"".join(head)
     ending = strip_gz(path).suffix.lower()
     lines = ending in _LINE_FILES
@@ -177,7 +177,7 @@ def _detect_by_first_line(head: list[bytes]) -> FileKind | None:
 
 
 def is_document(start: bytes) -> bool:
-    """Return whether what a file of lines begins with is a document all the same: a list, or one over several lines."""
+    """Return whether a file of lines begins with a document after all: a list, or one over several lines."""
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     return is_spread(start) or (text[:1] == b"[" and text[1:].lstrip()[:1] in (b"{", b"]"))
 
@@ -198,7 +198,7 @@ def _load_lines(file: Readable, path: Path, reading: ReadContext) -> Iterator[Re
 
 
 def read_line(value: dict[str, Any], reading: ReadContext, name: str) -> list[Record]:
-    """The records of a line, row or object; none of a row of a passage, which `reading` gathers. Raises BadLine."""
+    """Return the records of a line, row or object; `reading` gathers a passage's rows instead. Raises BadLine."""
     if _is_record(value):
         record = parse_record(value)
         if isinstance(record.task, QaTask):

@@ -1,4 +1,4 @@
-"""The gold answers of a question, in the ways that data sets write them down.
+"""Read the gold answers of a question, in the ways that datasets write them.
 
 One text, a list of texts, SQuAD's {"text": […], "answer_start": […]}, TriviaQA's {"value", "aliases"}; in a table the
 same as JSON, or as Python or numpy print it. Whole numbers are text; fractions are not, since 1.50 would be 1.5.
@@ -30,7 +30,7 @@ _JOINED = re.compile(r"""['"]\s+['"]""")  # two texts, with nothing but blanks b
 
 
 def read_gold_answers(entry: Mapping[str, Any], *, may_be_blank: bool) -> list[str]:
-    """The gold answers beside a question, each once; none where all are null, blank or empty lists.
+    """Return a question's gold answers, each once; none if all are null, blank or empty lists.
 
     Raises BadLine where no key is of answers, for what is no answer, and for a blank text in the place of the one
     answer unless that `may_be_blank`.
@@ -127,7 +127,7 @@ def _keys(item: object) -> Mapping[str, Any]:
 
 
 def parse_literal(text: str) -> Any:
-    """A value that was written as JSON, or as Python or numpy print it. Raises ValueError for anything else."""
+    """Parse a value written as JSON, or as Python or numpy print it. Raises ValueError for anything else."""
     try:
         return parse_json(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where records are read from: a file, a stream, a folder of files."""
+"""Open a source of records: a file, a stream, or a folder of files."""
 
 import json
 import re
@@ -58,7 +58,7 @@ _BEGINNING = re.compile(rb"\s*(\{|\[\s*(\{|\]|\"|$))")  # of JSON, rather than o
 
 
 def open_file(path: Path, title: str, reading: ReadContext) -> Iterator[Record]:
-    """The records of a file. Raises BadInput, at once, where it is of no kind that is read."""
+    """Open a file and yield its records. Raises BadInput, at once, if it is of no kind that is read."""
     suffix = strip_gz(path).suffix.lower()
     if kind := detect_by_name(path):
         raise WrongFileKind(kind, str(path))
@@ -106,7 +106,7 @@ def _text(raw: bytes, title: str, name: str, reading: ReadContext) -> Iterator[R
 
 
 def open_stream(file: BinaryIO, name: str, reading: ReadContext) -> Iterator[Record]:
-    """The records of a stream: JSON, or a text. Raises BadInput for what is neither, BadConfig for a missing title."""
+    """Open a stream of JSON or text and yield its records. Raises BadInput, or BadConfig for a missing title."""
     head = read_head(file)
     start, stream = b"".join(head), Rewound(head, file)
     if kind := detect_by_bytes(start):
@@ -127,7 +127,7 @@ def open_stream(file: BinaryIO, name: str, reading: ReadContext) -> Iterator[Rec
 
 
 def read_folder(root: Path, reading: ReadContext, repeats: DuplicateFilter) -> Iterator[Record]:
-    """The records of all files in a folder and its folders; what is left out, and what is bad, is told.
+    """Yield the records of all files in a folder and its subfolders; report what is left out, and what is bad.
 
     Raises WrongFileKind for the folder of a model or an adapter, BadConfig where no file is of the split.
     """

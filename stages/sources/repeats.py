@@ -1,4 +1,4 @@
-"""Duplicates: the same content in two sources is taken once, and lines of one input must differ."""
+"""Find duplicates: content that two sources share is read once, and lines of one input must differ."""
 
 from collections.abc import Hashable, Iterator
 
@@ -12,7 +12,7 @@ TWICE = "twice"  # the kind of such an omission
 
 
 class DuplicateFilter:
-    """What was read so far, as fingerprints. Lines of one file are never compared with one another."""
+    """Fingerprints of what was read so far. Lines of one file are never compared with one another."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -22,7 +22,7 @@ class DuplicateFilter:
     def leave_out(
         self, records: Iterator[Record], name: str, leave_out: OnOmission, refuse: OnReject
     ) -> Iterator[Record]:
-        """The records of one file that none before it has. Another task under the same name is told to `refuse`."""
+        """Yield a file's records that no earlier file has. Another task under a known name goes to `refuse`."""
         self.names.append(name)
         mine = len(self.names) - 1
         for record in records:
@@ -51,7 +51,7 @@ def _digest_content(record: Record) -> str:
 
 
 class UniqueLines:
-    """Lines that must differ from one another: one task for each id, and no line twice.
+    """Checks that lines differ from one another: one task for each id, and no line twice.
 
     The rule of every stage that reads lines: one that comes again, by the ids of what it is about and whatever else
     stands on it, is rejected with its place, and the first counts; so is one whose task is another under a known id.
@@ -63,7 +63,7 @@ class UniqueLines:
         self.last: Task | None = None  # lines in a row share their task, which is then the same object
 
     def add_task(self, task: Task) -> None:
-        """Raise BadLine for another task of a known id."""
+        """Add a task. Raises BadLine if another one has its id."""
         if task is self.last:
             return
         own = hash(task)
@@ -72,7 +72,7 @@ class UniqueLines:
         self.last = task
 
     def add(self, task: Task, key: Hashable, told: str) -> None:
-        """A line about this task. Raises BadLine for another task of a known id, and for a known key."""
+        """Add a line about this task. Raises BadLine for another task of a known id, and for a known key."""
         if task.id in self.tasks:
             self.add_task(task)
         self.check(key, told)

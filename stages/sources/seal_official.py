@@ -1,4 +1,4 @@
-"""Reads the official SEAL files as they are: passages, passages with self-edits, and the inner loop's rewards.
+"""Read the official SEAL files: passages, passages with self-edits, and the inner loop's rewards.
 
 The layouts are those of the published data and result files of the paper's code (arXiv 2506.10943).
 """
@@ -23,7 +23,7 @@ _REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name thei
 
 
 def add_edits(record: Record, entry: Mapping[str, Any], about: Mapping[str, Any]) -> list[Record]:
-    """A line for each completion of an entry; `about` says how they were written.
+    """Return a line for each completion of an entry; `about` says how they were written.
 
     Raises BadLine where the completions or their prompt are no text.
     """
@@ -41,7 +41,7 @@ def _completions(entry: Mapping[str, Any]) -> list[str]:
 
 
 def read_about(path: Path, note: Callable[[str], object]) -> Mapping[str, Any]:
-    """The `.meta` file that the official generator writes beside its output: the model and how it was sampled.
+    """Read the `.meta` file that the official generator writes beside its output: the model and its sampling.
 
     One that is broken, or somebody else's, is noted and costs nothing: the model is unknown then.
     """
@@ -88,7 +88,7 @@ def _edit(task: QaTask, entry: Mapping[str, Any], text: str, sample: int, about:
 
 
 def read_rewards(document: Mapping[str, Any], path: Path, refuse: OnReject = raise_on_reject) -> Iterator[Record]:
-    """One score line per completion and repetition; one per completion where the file has only means."""
+    """Yield a score line per completion and repetition; one per completion if the file has only means."""
     try:
         about = sanitize({name: value for name, value in document.items() if name != "articles"})
     except JsonFault as error:

@@ -1,4 +1,4 @@
-"""Reads passages with their questions: SQuAD's own JSON, and what data sets and their libraries make of it.
+"""Read passages with their questions: SQuAD's own JSON, and the forms in which datasets and libraries write it.
 
     {data: [{title, paragraphs: [{context, qas: [{question, answers}]}]}]}      a document
     {title, context, questions: [{question, answer}]}                           a passage (also qas, or qa_pairs)
@@ -35,7 +35,7 @@ UNASKED = "passage without any other question"
 
 @dataclass(frozen=True)
 class GoldQuestion:
-    """A question and its gold answers; none: it cannot be answered."""
+    """A question and its gold answers; no gold answer: it cannot be answered."""
 
     question: str
     golds: tuple[str, ...]
@@ -44,13 +44,13 @@ class GoldQuestion:
 
 @dataclass(frozen=True)
 class UnanswerablePolicy:
-    """What becomes of questions without an answer: they are left out, which is told, or the answer is that."""
+    """What to do with unanswerable questions: leave them out, with a note, or make that their gold answer."""
 
     keep: bool = False
     leave_out: OnOmission = ignore
 
     def sort_out(self, asked: Iterable[GoldQuestion], name: str) -> list[GoldQuestion] | None:
-        """The questions with their gold answers; None where there were some and none is left."""
+        """Return the questions with their gold answers; None if there were some and none is left."""
         found = _unite(asked)
         if self.keep:
             return [each if each.golds else replace(each, golds=(UNANSWERABLE,)) for each in found]
@@ -80,7 +80,7 @@ def _unite(asked: Iterable[GoldQuestion]) -> list[GoldQuestion]:
 
 
 def split_entry(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """(place, entry) of all passages and rows of a SQuAD document or article; anything else stands for itself."""
+    """Yield (place, entry) of all passages and rows of a SQuAD document or article; else the entry itself."""
     for key in ("data", "paragraphs"):
         items = _unpack_list(value.get(key)) if isinstance(value, dict) else None
         if isinstance(items, list):
@@ -110,7 +110,7 @@ def _list_nested(entry: Mapping[str, Any]) -> list[str]:
 
 
 def read_question(entry: Any, *, keep: bool) -> GoldQuestion:
-    """A question with its gold answers. Raises BadLine. `keep`: a blank answer is that of one that has none."""
+    """Read a question with its gold answers. Raises BadLine. `keep`: a blank answer means unanswerable."""
     if not isinstance(entry, Mapping) or "question" not in entry:
         told = f"the keys {', '.join(map(str, entry))[:60]}" if isinstance(entry, Mapping) else excerpt(entry)
         raise BadLine(f"a question must be an object of question and answer or answers (found {told})")
@@ -161,7 +161,7 @@ def _heading(entry: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def read_passage(entry: Any, unanswered: UnanswerablePolicy, name: str) -> QaTask | None:
-    """The task of a passage; None where all its questions are left out. Raises BadLine for what is no passage."""
+    """Read the task of a passage; None if all its questions are left out. Raises BadLine for what is no passage."""
     if not isinstance(entry, Mapping):
         raise BadLine(f"{excerpt(entry)} is no passage; {_ENTRIES}")
     title, context = _heading(entry)
@@ -206,7 +206,7 @@ def _as_list(value: Any, key: str) -> list[Any]:
 
 
 class PassageRows:
-    """Rows, gathered into a task for each (title, context), in order of first appearance: those of one may be apart.
+    """Gathers rows into a task for each (title, context), in order of first appearance, even if rows are apart.
 
     A row that another file has as well is taken once; `repeated` has the file's name for each of these, and `added` is
     how many there were in all. `source` tells the sources apart, of which two may be the same file.
@@ -222,7 +222,7 @@ class PassageRows:
         self.added = self.source = 0
 
     def add(self, row: Mapping[str, Any], name: str, unanswered: UnanswerablePolicy = _DROPPED) -> None:
-        """One more, of the file called so. Raises BadLine for a bad one."""
+        """Add a row of the file with this name. Raises BadLine for a bad one."""
         title, context = _heading(row)
         posed, meta = read_question(row, keep=unanswered.keep), get_meta(row)
         self.added += 1
@@ -233,7 +233,7 @@ class PassageRows:
             self.metas.setdefault((title, context), meta)
 
     def take(self, unanswered: UnanswerablePolicy = _DROPPED) -> Iterator[Record]:
-        """The tasks, which are then here no more."""
+        """Yield the tasks, and forget their rows."""
         passages, self.passages, files, self.files = self.passages, {}, self.files, {}
         metas, self.metas = self.metas, {}
         for (title, context), group in passages.items():

@@ -1,4 +1,4 @@
-"""Own texts as tasks without questions: what is one, what it is called, and what is wrong with one that is none."""
+"""Plain texts as tasks without questions: their titles, and what is wrong with files that are no text."""
 
 import re
 from pathlib import Path
@@ -16,13 +16,13 @@ _RULES = ("=", "-", "~", "*", "^", "+")  # with which reStructuredText underline
 
 
 def read_bytes(path: Path) -> bytes:
-    """What a file holds, and no more of it than shows that it is too long."""
+    """Read a file, but no more of it than shows that it is too long."""
     with open_decompressed(path) as file:
         return file.read(LONGEST + 1)
 
 
 def read_flag_file(path: Path, flag: str) -> str:
-    """The text of a file that a flag names: no byte-order mark, and newlines alone. Raises BadConfig for no text."""
+    """Read a text file named by a flag: no byte-order mark, newlines only. Raises BadConfig if it is no text."""
     raw = path.read_bytes()
     if kind := detect_by_bytes(raw[:HEAD_BYTES]):
         raise BadConfig(f"{flag}: {kind.tell(str(path))}")
@@ -34,7 +34,7 @@ def read_flag_file(path: Path, flag: str) -> str:
 
 
 def read_text(title: str, raw: bytes) -> Record:
-    """A text as a task without questions. Raises BadLine for bytes that are not UTF-8, or that say nothing."""
+    """Read a text as a task without questions. Raises BadLine for bytes that are not UTF-8, or for an empty text."""
     if len(raw) > LONGEST:
         raise BadLine(f"more than {LONGEST:,} bytes, too long for one passage; split it into several files")
     try:
@@ -47,7 +47,7 @@ def read_text(title: str, raw: bytes) -> Record:
 
 
 def check_passage(context: object) -> None:
-    """Raise BadLine for a passage in which there is nothing to be learned."""
+    """Raise BadLine for a passage with nothing to learn."""
     if isinstance(context, str) and is_void(context):
         raise BadLine("context is empty: there is nothing in it to learn")
 
@@ -58,7 +58,7 @@ def _clean_title(name: str) -> str:
 
 
 def find_title(text: str) -> str | None:
-    """The first heading of a text: `# so`, underlined with =, or its first line if that is underlined at all.
+    """Return the first heading of a text: `# so`, underlined with =, or its first line if underlined at all.
 
     A line over the first one makes it a heading if it is as long: front matter (---) is none.
     """
@@ -78,5 +78,5 @@ def find_title(text: str) -> str | None:
 
 
 def make_title(path: Path, root: Path) -> str:
-    """A text's title: its file's name, with the folders that lie between it and the source, without the ending."""
+    """Make a text's title of its file's name without the ending, and the folders between it and the source."""
     return strip_gz(path).relative_to(root).with_suffix("").as_posix()

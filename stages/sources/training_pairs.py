@@ -1,4 +1,4 @@
-"""What `seal sft` learns from: any {"prompt", "completion"} line, and any chat that is {"messages"}.
+"""What `seal sft` trains on: any {"prompt", "completion"} line, and any chat that is {"messages"}.
 
     {"prompt": text or messages, "completion": text or messages}      ours, the official SEAL files, trl's
     {"messages": [{"role", "content"}]}                               a whole chat
@@ -38,7 +38,7 @@ Turns = Sequence[Mapping[str, Any]]
 
 
 class TrainingPair(FrozenModel):
-    """A line as it is learned. A completion of messages has an example for each turn of the assistant."""
+    """A line to train on. A completion of messages has an example for each assistant turn."""
 
     prompt: str | Tuple[Message]
     completion: str | Tuple[Message]
@@ -52,7 +52,7 @@ class TrainingPair(FrozenModel):
 
     @property
     def examples(self) -> Iterator[Example]:
-        """What is learned, one turn at a time, each behind all turns before it."""
+        """The examples, one per assistant turn, each after all turns before it."""
         if isinstance(self.completion, str):
             yield Example(_plain(self.prompt), self.completion)
             return
@@ -69,7 +69,7 @@ def _plain(prompt: str | Sequence[Message]) -> Prompt:
 
 
 def read_pair(line: Mapping[str, Any]) -> TrainingPair:
-    """The line as it is learned. Raises BadLine with all that is wrong with it, and what is needed."""
+    """Read a line to train on. Raises BadLine with all that is wrong with it, and what is needed."""
     here = {key: line[key] for key in ("prompt", "completion", "messages") if line.get(key) is not None}
     if "prompt" in here and "completion" in here:
         prompt, completion = here["prompt"], here["completion"]

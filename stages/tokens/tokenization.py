@@ -38,7 +38,7 @@ class Padding:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A training sequence: ids, how many of them at the front are a prompt without loss, and the pads behind them."""
+    """A training sequence: its ids, the number of prompt tokens without loss at the front, and the pads behind."""
 
     ids: tuple[int, ...]
     prompt_tokens: int
@@ -63,7 +63,7 @@ class Tokens:
 
     @cached_property
     def weight(self) -> int:
-        """How many targets the sequence has in its job's mean loss; a pad counts for all it stands for."""
+        """Number of targets in the job's mean loss; a pad counts for all it stands for."""
         return sum(weight for _, _, target, weight in self.cells if target >= 0)
 
 

@@ -1,4 +1,4 @@
-"""Writing adapters as PEFT directories: complete or absent, equal adapters as equal bytes, none that is refused."""
+"""Write adapters as PEFT directories: complete or absent, byte-equal if equal, none that a check would refuse."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most
 
 @dataclass(frozen=True)
 class AdapterBase:
-    """The model that adapters are trained on: its name, the fingerprint of its weights, and what it takes."""
+    """The model that adapters are trained on: its name, its weights' fingerprint, and the adapters it accepts."""
 
     name: str
     weights: str = UNKNOWN_WEIGHTS  # of a model that was in memory already
@@ -29,7 +29,7 @@ class AdapterBase:
 
     @classmethod
     def of(cls, model: str) -> "AdapterBase":
-        """The model as it lies there. Raises as `adapter_check` does."""
+        """Describe the model in this directory. Raises as `adapter_check` does."""
         return cls(model, fingerprint(model), make_adapter_check(model))
 
     def accept(self, adapter: Path) -> None:
@@ -43,7 +43,7 @@ class AdapterBase:
 
 
 def save_adapter(student: Any, out: Path, base: AdapterBase) -> Path:
-    """Write a trained peft model's LoRA as a PEFT directory: it is complete or absent."""
+    """Write a trained peft model's LoRA as a PEFT directory: complete or absent."""
     from peft import get_peft_model_state_dict
 
     settings = student.peft_config["default"]
@@ -54,7 +54,7 @@ def save_adapter(student: Any, out: Path, base: AdapterBase) -> Path:
 def write_adapter(
     out: Path, state: Mapping[str, torch.Tensor], config: FitConfig, targets: Sequence[str], base: AdapterBase
 ) -> Path:
-    """Write weights under peft's names as a PEFT directory, complete or absent."""
+    """Write weights under peft's names as a PEFT directory: complete or absent."""
     from peft import LoraConfig
 
     given = () if list(config.targets) == [ALL_LINEAR] else config.targets

@@ -1,4 +1,4 @@
-"""A trainer of someone else: what goes wrong in it is told as its own, and what it gives is looked at."""
+"""A guard around user-supplied trainers: reports their errors as theirs, and checks what they return."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ _TRAINER_NEEDS = "a trainer has a model and fit(jobs, progress), as in stages.in
 
 
 class GuardedTrainer:
-    """Trains as the class does. Raises BadConfig, with its file and line, where it raises or gives anything else."""
+    """Trains with the user's class. Raises BadConfig, with its file and line, if it raises or returns anything else."""
 
     def __init__(self, name: str, kind: Any, model: str, **settings: Any) -> None:
         self.theirs = Plugin("--trainer", name, kind, model, **settings)
@@ -20,7 +20,7 @@ class GuardedTrainer:
         self.method = self.theirs.method("fit", _TRAINER_NEEDS)
 
     def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
-        """One result per job."""
+        """Yield one result per job."""
         asked = list(jobs)
         left = {job.id for job in asked}
         for found in self.theirs.each(self.method, asked, progress):

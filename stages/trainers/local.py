@@ -1,4 +1,4 @@
-"""The inner trainer that --trainer names, and the model that it is to train."""
+"""The inner trainers by their --trainer names, and the model that they train."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "pe
 
 @dataclass(frozen=True)
 class LocalTrainer:
-    """A model here, and how it is trained. Classes of others get (model, device=), and the limits that are given."""
+    """A model to load here, and how it is trained. Users' classes get (model, device=), and the given limits."""
 
     panel: ClassVar[str] = "Engine and device"
     model: ModelName = None
@@ -63,7 +63,7 @@ class LocalTrainer:
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     def check(self) -> None:
-        """Raise BadConfig for a trainer that there is not, and for limits that it does not have."""
+        """Raise BadConfig for an unknown trainer, and for limits that it does not have."""
         limits = self.limits
         check_name("--trainer", self.name, TRAINERS)
         for name, limit in limits.items() if self.name == "peft" else ():
@@ -79,7 +79,7 @@ class LocalTrainer:
         return weights_of(model, self.device)
 
     def make_check(self, model: str) -> Callable[[Path], bool]:
-        """Return a test whether an adapter directory is still what this trainer has made of the model."""
+        """Return a test whether an adapter directory is still what this trainer made of the model."""
         return make_usability_check(model) if self.name in TRAINERS else is_whole_adapter
 
     def load(self, model: str) -> Trainer:

@@ -34,7 +34,7 @@ class PeftTrainer:
         self.base = AdapterBase.of(model)
 
     def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
-        """One result per job, in order, each after its directory is complete. Reads all jobs first."""
+        """Yield one result per job, in order, each after its directory is complete. Reads all jobs first."""
         fine: list[tuple[FitJob, list[Tokens]]] = []
         for job in jobs:
             try:
@@ -85,7 +85,7 @@ class PeftTrainer:
 
 
 def add_lora(network: Any, config: FitConfig) -> Any:
-    """The network with a fresh LoRA drawn from the global generator. Raises BadConfig for targets it does not have."""
+    """Put a fresh LoRA from the global generator on the network. Raises BadConfig for targets it does not have."""
     from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(
@@ -124,7 +124,7 @@ def _train(
 
 
 def plan_steps(count: int, config: FitConfig, seed: int) -> Iterator[list[int]]:
-    """The sequences of each optimizer step: a shuffle per epoch from the job's own seed; the last may be short."""
+    """Yield the sequences of each optimizer step: a shuffle per epoch from the job's seed; the last may be short."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "order"))
     size = config.batch_size * config.accumulation
     for _ in range(config.epochs):
@@ -133,7 +133,7 @@ def plan_steps(count: int, config: FitConfig, seed: int) -> Iterator[list[int]]:
 
 
 def make_schedule(config: FitConfig, steps: int) -> Callable[[int], float]:
-    """Share of the learning rate at step t: warm-up, then transformers' linear, cosine or constant schedule."""
+    """Return the share of the learning rate at step t: warm-up, then transformers' linear, cosine or constant."""
 
     def factor(step: int) -> float:
         if step < config.warmup_steps:
@@ -169,12 +169,12 @@ def _right_pad(sequence: Tokens, to: int) -> tuple[list[int], list[int], list[in
 
 
 def explain_divergence(losses: Sequence[float]) -> str | None:
-    """What to write on the line of a training that ended in NaN or infinity, else None."""
+    """Return the line's error for a training that ended in NaN or infinity, else None."""
     bad = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), None)
     return None if bad is None else f"training diverged: the loss is {losses[bad]} at step {bad + 1} of {len(losses)}"
 
 
 def explain_overflow(weights: Iterable[torch.Tensor]) -> str | None:
-    """The same for weights that the last step, whose loss nobody saw, turned into NaN or infinity."""
+    """Return the same for weights that became NaN or infinite in the last step, whose loss nobody saw."""
     fine = all(bool(weight.isfinite().all()) for weight in weights)
     return None if fine else "training diverged: a weight is not finite after the last step"

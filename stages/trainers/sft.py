@@ -39,7 +39,7 @@ class SupervisedTrainer:
     def finetune(
         self, examples: Sequence[Example], config: SftConfig, out: Path, progress: Progress = NullProgress()
     ) -> Checkpoint:
-        """The checkpoint that now lies in `out`, whole: it is built under a temporary name and renamed."""
+        """Return the checkpoint that is now complete in `out`: it is built under a temporary name and renamed."""
         from transformers import set_seed
 
         if config.batch_size % config.micro_batch:
@@ -226,7 +226,7 @@ def _make_config(config: SftConfig, network: Any, scratch: str) -> Any:
 
 
 def check_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_bytes: int) -> list[str]:
-    """What is mended so that the model can be saved, as it will be when it is trained. Little is written.
+    """Mend what would keep the model from being saved after training, and return what was mended. Writes little.
 
     Raises BadConfig for a model that cannot be saved, NoSpace or OSError where its directory cannot be.
     """
@@ -243,7 +243,7 @@ def check_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_byte
 
 
 def get_shared_weights(network: Any) -> dict[str, Any]:
-    """The first row of all weights that lie in one place, by which transformers sees whether it can save them."""
+    """Return the first row of all weights that share storage, by which transformers decides whether it can save."""
     places: dict[int, list[str]] = {}
     state = network.state_dict()
     for key, weight in state.items():
@@ -277,7 +277,7 @@ def _repair_generation_config(config: Any, name: str) -> list[str]:
 
 
 def save_model(network: Any, tokenizer: Any, out: Path, about: Mapping[str, Any]) -> None:
-    """Model and tokenizer as safetensors, what made them, and their sizes: the directory is complete or absent."""
+    """Save model and tokenizer as safetensors, with their origin and sizes: the directory is complete or absent."""
     from safetensors import SafetensorError
 
     with atomic_directory(out) as partial:

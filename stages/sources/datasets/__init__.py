@@ -1,1 +1,1 @@
-"""Folders that are data sets: which files belong to them, and their tables as rows."""
+"""Folders that are datasets: which files belong to them, and their tables as rows."""

@@ -1,4 +1,4 @@
-"""The columns of rows: which a task needs, and the user's own names for them."""
+"""Columns of rows: those a task needs, and the user's own names for them."""
 
 from collections.abc import Collection, Mapping
 from itertools import islice
@@ -13,7 +13,7 @@ _SAME = frozenset({"answer", "answers"})  # of which one is read
 
 
 class MissingColumns(BadInput):
-    """A table without the columns of a task."""
+    """A table that lacks the columns of a task."""
 
 
 class Columns:
@@ -31,7 +31,7 @@ class Columns:
                 raise BadConfig(f"--column {ours}={theirs}: the columns of tasks are {', '.join(_COLUMNS)}")
 
     def rename(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row under the layout's names. Raises BadLine where it lacks one of the user's own."""
+        """Return the row under the layout's names. Raises BadLine if it lacks one of the user's own."""
         self.used = True
         if missing := self._missing(row):
             raise BadLine(missing)
@@ -60,7 +60,7 @@ class Columns:
         return asks or "task" in here
 
     def check_use(self, source: str) -> None:
-        """To be called when all is read. Raises BadConfig where nothing had columns."""
+        """Call after reading: raises BadConfig if no source had columns."""
         if self.names and not self.used:
             ours, theirs = next(iter(self.names.items()))
             raise BadConfig(

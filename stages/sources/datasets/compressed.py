@@ -17,7 +17,7 @@ class DamagedFile(BadInput):
 
 
 def strip_gz(path: Path) -> Path:
-    """What a file is called, of a gzip file without .gz."""
+    """Return a file's name without .gz, if it is a gzip file."""
     if path.suffix.lower() != ".gz":
         return path
     try:
@@ -28,7 +28,7 @@ def strip_gz(path: Path) -> Path:
 
 
 def open_decompressed(path: Path) -> BinaryIO:
-    """The file; decompressed if it is called .gz and is one. Reading raises DamagedFile where it is cut off."""
+    """Open a file, decompressed if it is a .gz. Reading raises DamagedFile if it is cut off."""
     return path.open("rb") if strip_gz(path) == path else cast("BinaryIO", _GzipFile(path))
 
 

@@ -1,4 +1,4 @@
-"""A folder as a source: which files lie in it, in which order, and which are left out for which reason.
+"""Folders as sources: which files lie in them, in which order, and which are left out for which reason.
 
 Folders are read to any depth, by name, one listing at a time: however many files there are, none is kept.
 """
@@ -28,7 +28,7 @@ _MOST_NAMES = 10_000  # of a folder that are compared with a name that is not th
 
 @dataclass(frozen=True)
 class Omission:
-    """A file or folder that is left out. `kind` is what it is counted as; `reason` says more, where there is more."""
+    """A file or folder that is left out. `kind` is the name it is counted under; `reason` may say more."""
 
     path: str
     kind: str
@@ -39,7 +39,7 @@ OnOmission = Callable[[Omission], object]
 
 
 def ignore(told: object) -> None:
-    """Nobody is told."""
+    """Do nothing with an omission."""
 
 
 def walk(
@@ -49,7 +49,7 @@ def walk(
     refuse: OnReject = raise_on_reject,
     mine: Collection[tuple[int, int]] = (),
 ) -> Iterator[Path]:
-    """The regular files of a folder and its folders, by name.
+    """Yield the regular files of a folder and its subfolders, by name.
 
     Hidden files, pipes and devices, models and adapters, and links to folders that are read already are left out; files
     that are `mine` (by device and inode) are passed over; a folder that cannot be listed is told to `refuse`. Raises
@@ -82,7 +82,7 @@ def walk(
 
 
 def list_names(folder: Path) -> list[str]:
-    """The names in a folder, in the order of their characters."""
+    """List the names in a folder, sorted by code points."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries)
 
@@ -108,7 +108,7 @@ def _name_omission(path: Path, found: os.stat_result, seen: Collection[tuple[int
 
 
 def report_unreadable(path: Path, error: OSError, leave_out: OnOmission, refuse: OnReject) -> None:
-    """A text or data file, or a folder, that cannot be read is a bad one; any other is left out."""
+    """Reject an unreadable text or data file or folder; leave out any other."""
     if path.name.startswith("."):
         leave_out(Omission(str(path), "hidden"))
     elif path.suffix.lower() in (*TEXT_SUFFIXES, *JSON_SUFFIXES, *TABLE_SUFFIXES) or error.errno in (
@@ -126,7 +126,7 @@ def _of_link(path: Path) -> str:
 
 
 def explain_link(path: Path) -> str:
-    """What a link is that leads to nothing."""
+    """Describe a link that leads nowhere."""
     try:
         annexed = "annex/objects/" in path.readlink().as_posix()
     except OSError:
@@ -135,7 +135,7 @@ def explain_link(path: Path) -> str:
 
 
 def find_placeholder(folder: Path) -> str | None:
-    """The first file of a model or an adapter that stands for another one, and what to do; None where all are files."""
+    """Return a model's first placeholder file, and what to do about it; None if all are real files."""
     for path in sorted(each for each in folder.iterdir() if each.suffix.lower() in _MODEL_ENDINGS):
         if path.is_symlink() and not path.exists():
             return f"{path}: {explain_link(path)}"
@@ -148,7 +148,7 @@ def find_placeholder(folder: Path) -> str | None:
 
 
 def get_mode(source: str | Path) -> int:
-    """What kind of file a path is that of, as `stat` has it; 0 where there is none. Raises OSError where it is shut."""
+    """Return a path's mode as `stat` has it; 0 if it does not exist. Raises OSError if it may not be looked at."""
     try:
         return Path(source).stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -160,7 +160,7 @@ def get_mode(source: str | Path) -> int:
 
 
 def reject_file(path: Path | str, reason: str, raw: bytes = b"") -> Reject:
-    """The reject of a whole file."""
+    """Make the reject of a whole file."""
     return Reject(str(path), 0, 0, reason, raw)
 
 
@@ -180,7 +180,7 @@ def holds_tables(root: Path) -> bool:
 
 
 def suggest_paths(path: Path) -> str:
-    """`; did you mean A, B?` for a path that is not there, from the names where it ought to be; else an empty text."""
+    """Return `; did you mean A, B?` for a missing path, from the names beside it; else an empty text."""
     folder = path.parent
     missing = path.name
     while not folder.is_dir() and folder != folder.parent:

@@ -15,7 +15,7 @@ _HUB_TIMEOUT_S = 10
 
 
 def load_dataset(name: str, reading: ReadContext) -> Iterator[Record]:
-    """The records of a dataset by its name, through `datasets`; its rows are gathered.
+    """Load a dataset by its hub name through `datasets` and yield its records; rows are gathered.
 
     Raises Unavailable where it is neither in the cache nor to be had, which is asked once.
     """

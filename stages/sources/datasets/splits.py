@@ -1,4 +1,4 @@
-"""The files of a folder that is a dataset: which are of which config and split, by its card or by their names."""
+"""Find the files of a dataset folder's configs and splits, by its card or by their names."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ _AS_PATTERN = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]", "[": r"
 
 @dataclass(frozen=True)
 class CardPart:
-    """Files that a card names. `split` None: their own names say it."""
+    """Files that a dataset card names. `split` None: the files' own names say it."""
 
     config: str
     split: str | None
@@ -39,7 +39,7 @@ class CardPart:
 
 @dataclass
 class Selection:
-    """What is read of a folder. `is_dataset`: rather than of texts and whatever else lies in it."""
+    """The files to read of a folder. `is_dataset`: they are a dataset's, not texts and whatever else."""
 
     root: Path
     is_dataset: bool
@@ -49,7 +49,7 @@ class Selection:
     found: set[str] = field(default_factory=set)  # the splits that there are
 
     def leave(self, path: Path) -> str | None:
-        """What a file is counted as that is left out; None for one that is read."""
+        """Return the kind under which a file is left out; None for one that is read."""
         if _CACHE.fullmatch(path.name):
             return "cache of datasets"
         if self.is_dataset and OF_DATASET.match(path.name):
@@ -69,7 +69,7 @@ class Selection:
         return any(_is_of_split(name, each) for each in wanted) or not set(wanted).isdisjoint(self.name_splits(name))
 
     def name_splits(self, name: Path) -> set[str]:
-        """The splits that a file is of: the card says it, the folder that `save_to_disk` made, or its name."""
+        """Return a file's splits: by the card, by the folder of `save_to_disk`, or by its name."""
         told = {part.split for part in self.parts if part.split and part.files.fullmatch(name.as_posix())}
         if told:
             return told
@@ -81,7 +81,7 @@ class Selection:
 
 
 def select_files(root: Path, reading: ReadContext) -> Selection:
-    """What is read of a folder, with a note where that is not all of it. Raises BadInput where it must be said."""
+    """Select what to read of a folder, and note what is not. Raises BadInput if the user must choose."""
     parts = _read_card(root / "README.md", reading)
     is_dataset = parts is not None or holds_tables(root)
     chosen = Selection(root, is_dataset, reading.config, reading.split, parts or ())

@@ -28,7 +28,7 @@ Rows = Iterator[tuple[str, Row]]  # each with its place
 
 
 def open_table(path: Path, reading: ReadContext) -> Iterator[Record]:
-    """The records of a table; its rows are gathered. Raises BadInput, at once, where it is none or lacks columns."""
+    """Yield a table's records; rows are gathered. Raises BadInput, at once, if it is none or lacks columns."""
     with open_decompressed(path) as file:
         head = file.read(HEAD_BYTES)
     if not head.strip(b"\xef\xbb\xbf \t\r\n"):
@@ -45,7 +45,7 @@ def open_table(path: Path, reading: ReadContext) -> Iterator[Record]:
 
 
 def read_rows(columns: list[str], rows: Rows, name: str, reading: ReadContext) -> Iterator[Record]:
-    """The records of rows with these columns. Raises MissingColumns, at once, where no task can be made of them."""
+    """Yield the records of rows with these columns. Raises MissingColumns, at once, if they make no task."""
     if twice := next((column for column in columns if column and columns.count(column) > 1), None):
         raise BadInput(f"{name}: two columns are called {twice}; rename one of them")
     if not reading.columns.asks_questions(columns, name):
@@ -60,7 +60,7 @@ def read_rows(columns: list[str], rows: Rows, name: str, reading: ReadContext) -
 
 
 def is_csv(start: bytes, columns: Columns) -> bool:
-    """Return whether a stream begins with the columns of rows, rather than as a text."""
+    """Return whether a stream begins with a header row, not like a text."""
     said, first = _first_line(start.decode("utf-8-sig", "replace"))
     try:
         named = next(csv.reader([first.rstrip()], delimiter=said or _delimiter(first, Path())), [])
@@ -76,7 +76,7 @@ def _delimiter(first: str, path: Path) -> str:
 
 
 def read_csv(raw: bytes, path: Path) -> tuple[list[str], Rows]:
-    """The columns and rows of text: fields between commas, semicolons, tabs or bars, as the first line has them.
+    """Return the columns and rows of text, separated by commas, semicolons, tabs or bars, as in the first line.
 
     All fields are text as they stand (007, NA); a blank one is no value. Raises BadInput for other text.
     """

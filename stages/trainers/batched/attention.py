@@ -69,7 +69,7 @@ def _attend_varlen(q: Tensor, k: Tensor, v: Tensor, scale: float | None, packing
 
 @contextmanager
 def use_packed_attention(network: Any) -> Iterator[None]:
-    """Within, the model's attention is `attend`; afterwards, also after an error, its own again."""
+    """Replace the model's attention by `attend` within the block, and restore it afterwards, also on errors."""
     own = network.config._attn_implementation
     AttentionInterface.register(_ATTENTION, attend)
     network.set_attn_implementation(_ATTENTION)

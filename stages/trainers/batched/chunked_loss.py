@@ -37,7 +37,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: nn.Linear, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """(weighted sum of the losses, losses). The losses carry no gradient."""
+        """Return (weighted sum of the losses, losses). The losses carry no gradient."""
         gap, mean = _against_others(hidden, head, target)
         losses = (gap.clamp(min=0) + gap.abs().neg_().exp_().log1p_())[:, 0]
         share = gap.neg_().exp_().add_(1).reciprocal_()  # not sigmoid nor logaddexp: see invariance.py
@@ -94,7 +94,7 @@ def _chunk_words(head: nn.Linear, device: torch.device) -> int:
 
 
 def get_loss_bytes(head: nn.Linear) -> int:
-    """Memory that the loss of one hidden state takes at most, beside what is kept of it for the backward pass."""
+    """Return the most memory that one hidden state's loss takes, beside what is kept for the backward pass."""
     words, width = _chunk_words(head, head.weight.device), head.weight.shape[1]
     own = head.weight.dtype.itemsize
     full = _wide(head.weight.dtype).itemsize

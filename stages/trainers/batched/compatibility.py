@@ -1,4 +1,4 @@
-"""Which models and kernels the batched trainer can use: found out by a small trial, there and back."""
+"""Find out by a small trial, forward and backward, which models and kernels the batched trainer can use."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class _TrialResult:
 
 
 def check_packable(network: Any) -> None:
-    """Raise BadConfig unless each sequence's packed logits and gradients are its own, those that it is trained with.
+    """Raise BadConfig unless a packed sequence's logits and gradients are its own, and those of training it alone.
 
     A model may compute otherwise while it is trained: with dropout or noise, or with gradients that are not those of
     its logits, as where it learns which experts to take. The batched trainer knows nothing of that.
@@ -66,7 +66,7 @@ def check_packable(network: Any) -> None:
 
 
 def has_varlen_kernel(network: Any) -> bool:
-    """Whether torch's varlen attention runs here, for this model, there and back, and gives what the blocks give."""
+    """Return whether torch's varlen attention runs for this model, forward and backward, and agrees with the blocks."""
     try:
         blocks, kernel = (
             _run_trial(network, _TRIAL, _pack_trial(network, "grouped_mm", varlen=each)) for each in (False, True)

@@ -1,4 +1,4 @@
-"""The training loop: jobs of one rank and the same targets in the slots of one stack, all a step further at a time."""
+"""The training loop: jobs of one rank and the same targets share a stack, and all advance a step at a time."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ from stages.trainers.peft import explain_divergence, explain_overflow, make_sche
 
 @dataclass
 class ActiveJob:
-    """A job that is being trained: its sequences, the batches of its steps, and its losses so far (on the device)."""
+    """A job in training: its sequences, the batches of its steps, and its losses so far (on the device)."""
 
     job: FitJob
     sequences: Sequence[Tokens]
@@ -36,7 +36,7 @@ class ActiveJob:
         return len(self.losses) == len(self.steps)
 
     def get_next_batch(self, slot: int) -> Iterator[PackedSequence]:
-        """The sequences of its next step. The loss of a step is the mean over all its targets."""
+        """Yield the sequences of the next step. The loss of a step is the mean over all its targets."""
         batch = [self.sequences[place] for place in self.steps[len(self.losses)]]
         share = 1 / max(1, sum(tokens.weight for tokens in batch))
         return (PackedSequence(slot, tokens, share) for tokens in batch)
@@ -48,13 +48,13 @@ class ActiveJob:
 
     @property
     def tokens(self) -> int:
-        """Real tokens of the whole job: its length as a chain of steps, and what it costs."""
+        """Real tokens of the whole job, which measure its cost."""
         return sum(len(self.sequences[place].ids) for step in self.steps for place in step)
 
 
 @dataclass(frozen=True)
 class KernelOptions:
-    """How passes are computed."""
+    """Which kernels compute a pass."""
 
     lora: str  # a key of lora_kernels.KERNELS
     varlen: bool  # attention by torch's varlen kernel
@@ -66,7 +66,7 @@ _MAX_PREFETCHED = 4  # initial weights of jobs that wait for a slot
 
 
 class TrainingLoop:
-    """Trains jobs in the slots of a stack that lies on the network. Call `run` once.
+    """Trains jobs in the slots of a stack on the network. Call `run` once.
 
     The slots in use are always the first ones: `active[slot]` is the job in that slot.
     """
@@ -81,7 +81,7 @@ class TrainingLoop:
         self.budget = PassBudget(tokens, ALIGNMENT if self.kernel == "grouped_mm" else 1)
 
     def run(self, jobs: Sequence[ActiveJob], base: AdapterBase) -> Iterator[FitResult]:
-        """Results as jobs finish, each after its directory is complete. The longest jobs go first.
+        """Yield results as jobs finish, each after its directory is complete. The longest jobs start first.
 
         Initial weights are drawn and adapters are written beside the steps: the device waits for neither.
         """
@@ -203,11 +203,11 @@ class TrainingLoop:
             return 1
 
     def measure_pass(self, length: int) -> int:
-        """Bytes of a pass of one sequence: what autograd keeps, and the loss of its tokens, all of them targets."""
+        """Return the bytes of a one-sequence pass: those autograd keeps, and the loss, if all tokens are targets."""
         return self.measure_saved(length) + length * get_loss_bytes(self.network.get_output_embeddings())
 
     def measure_saved(self, length: int) -> int:
-        """Bytes that autograd keeps of a pass of one sequence."""
+        """Return the bytes that autograd keeps of a one-sequence pass."""
         self.stack.bind_gradients(1)
         packing = self._pack([PackedSequence(0, Tokens((1,) * length, 0))])
         return measure_saved_bytes(lambda: self._get_hidden(packing))

@@ -1,4 +1,4 @@
-"""How much fits into the device's free memory: adapters in work, and tokens of a pass."""
+"""Fit work into the device's free memory: how many adapters at once, and how many tokens a pass."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class PassBudget:
         return -(-row.size // self.multiple) * self.multiple
 
     def split(self, rows: Sequence[PackedSequence]) -> Iterator[list[PackedSequence]]:
-        """Passes of at most so many tokens, in order; a longer sequence makes a pass of its own."""
+        """Split sequences into passes of at most so many tokens, in order; a longer sequence is a pass of its own."""
         found: list[PackedSequence] = []
         used = 0
         for row in rows:
@@ -44,7 +44,7 @@ class PassBudget:
             yield found
 
     def shrink(self, failed: Sequence[PackedSequence]) -> None:
-        """To half of the pass that did not fit. Raises OutOfMemory where that was a single sequence."""
+        """Halve the budget after a pass that did not fit. Raises OutOfMemory if that was a single sequence."""
         if len(failed) == 1:
             raise OutOfMemory(
                 f"a sequence of {failed[0].size} tokens does not fit into the device's memory; take fewer --slots, "
@@ -54,7 +54,7 @@ class PassBudget:
 
 
 def count_fitting_adapters(network: Any, names: Sequence[str], rank: int) -> int:
-    """How many adapters of these layers to work on at once: fp32 masters, gradients, two moments and a working copy.
+    """Return how many adapters fit at once: fp32 masters, gradients, two moments and a working copy each.
 
     They may take half of the free memory.
     """
@@ -67,7 +67,7 @@ def count_fitting_adapters(network: Any, names: Sequence[str], rank: int) -> int
 def count_fitting_tokens(
     saved: Callable[[int], int], reserved: int, device: torch.device, *, longest: int | None = None
 ) -> int:
-    """Tokens of a pass, where `saved(length)` are the bytes kept for the backward pass of a sequence so long.
+    """Return the tokens of a pass that fit; `saved(length)`: bytes kept for the backward pass of one sequence.
 
     The slope between two lengths counts: weights that are kept whatever the length are part of `reserved`. The model
     takes sequences of up to `longest` tokens.
@@ -80,7 +80,7 @@ def count_fitting_tokens(
 
 
 def measure_saved_bytes(forward: Callable[[], Any]) -> int:
-    """Bytes that autograd keeps for the backward pass of `forward`, each storage counted once."""
+    """Measure the bytes that autograd keeps for the backward pass of `forward`, each storage counted once."""
     storages: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:

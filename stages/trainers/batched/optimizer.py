@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Update:
-    """One row's step: its learning rate now, and its trainer settings."""
+    """One row's step: its current learning rate, and its trainer settings."""
 
     learning_rate: float
     max_grad_norm: float
@@ -29,16 +29,16 @@ class StackedAdamW:
         self.optimizer = torch.optim.AdamW([{"params": [leaf]} for leaf in self.leaves], fused=True)
 
     def reset(self, slot: int) -> None:
-        """The row's moments and step count begin anew."""
+        """Reset the row's moments and step count."""
         self.optimizer.state.pop(self.leaves[slot], None)
 
     def move(self, source: int, to: int) -> None:
-        """Row `to` goes on with the moments and step count of `source`, which begins anew."""
+        """Move the moments and step count of row `source` to row `to`, and reset `source`."""
         if source != to:
             self.optimizer.state[self.leaves[to]] = self.optimizer.state.pop(self.leaves[source])
 
     def step(self, updates: Sequence[Update]) -> None:
-        """Update the first len(updates) rows from their gradients, and clears the gradients."""
+        """Update the first len(updates) rows from their gradients, and clear the gradients."""
         for slot, (leaf, group) in enumerate(zip(self.leaves, self.optimizer.param_groups, strict=True)):
             leaf.grad = self.grads[slot] if slot < len(updates) else None  # None: the row rests
             if slot < len(updates):

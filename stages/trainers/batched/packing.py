@@ -26,7 +26,7 @@ ALIGNMENT = 8  # grouped_mm wants spans of a multiple of this; a CPU's products 
 
 @dataclass(frozen=True)
 class PackedSequence:
-    """A sequence in a pass: its adapter's slot, and the share of one target token in the adapter's mean loss."""
+    """A sequence in a pass, its adapter's slot, and the share of one target token in that adapter's mean loss."""
 
     slot: int
     tokens: Tokens
@@ -42,12 +42,12 @@ class PackedSequence:
 
     @property
     def size(self) -> int:
-        """Positions that it takes, filling not counted."""
+        """Positions that the sequence takes, without filling."""
         return self.length + self.pads
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Sequences are grouped in this order."""
+        """The sort key by which sequences are grouped."""
         return self.pads, self.length
 
 
@@ -61,7 +61,7 @@ class PaddedGroup:
     on_cpu: Tensor | None = None  # the same tensor on the CPU
 
     def take(self, x: Tensor) -> Tensor:
-        """(total, ...) → (rows, length, ...)"""
+        """Take the group's rows: (total, ...) → (rows, length, ...)"""
         own = x.index_select(0, self.positions) if isinstance(self.positions, Tensor) else x[self.positions]
         return own.view(len(self.slots), self.length, *x.shape[1:])
 
@@ -86,7 +86,7 @@ class Packing:
 
     @property
     def by_slot(self) -> bool:
-        """True if each slot's positions are one span. Else sequences are ordered by length."""
+        """True if each slot's positions are one span. Otherwise sequences are ordered by length."""
         return self.kernel == "grouped_mm"
 
     @cached_property
@@ -129,7 +129,7 @@ class Packing:
 
     @cached_property
     def spans(self) -> list[int]:
-        """Positions of each of the slots where they lie together, filled up to the kernel's multiple."""
+        """Positions of each slot if they are one span, filled up to the kernel's multiple."""
         sizes = dict.fromkeys(self.slots, 0)
         for each in self.sequences:
             sizes[each.slot] += each.size
@@ -137,7 +137,7 @@ class Packing:
 
     @cached_property
     def used(self) -> int:
-        """Positions of the groups; behind them there is only filling."""
+        """Number of positions in groups; those after them are filling."""
         return (
             sum(self.spans) if self.by_slot else sum(len(group) * sum(self._get_size(group)) for group in self.groups)
         )
@@ -181,18 +181,18 @@ class Packing:
 
     @cached_property
     def owners(self) -> Tensor:
-        """The slot of each position that is no filling."""
+        """The slot of each position that is not filling."""
         return self._spread([[each.slot] * each.size for each in self.ordered], 0)
 
     @cached_property
     def targeted(self) -> tuple[Tensor, int]:
-        """Positions that have a target, the last repeated up to a multiple of ALIGNMENT; how many count."""
+        """Positions with a target, the last repeated up to a multiple of ALIGNMENT, and how many count."""
         found = (self.targets >= 0).nonzero()[:, 0]
         return torch.cat([found, found[-1:].expand(align(len(found)) - len(found))]), len(found)
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What the model is called with, the packing aside. No mask: `attention.attend` knows who sees whom."""
+        """The model's inputs, without the packing. No mask: `attention.attend` keeps sequences apart."""
         return {
             "input_ids": self.to_device(self.input_ids)[None],
             "position_ids": self.to_device(self.position_ids)[None],
@@ -200,14 +200,14 @@ class Packing:
         }
 
     def split(self, values: Tensor) -> list[Tensor]:
-        """The values (total, ...) of each sequence, without its pads, in the order of `ordered`."""
+        """Split values (total, ...) into each sequence's own, without its pads, in the order of `ordered`."""
         pairs = zip(self.ordered, self.starts, strict=True)
         return [values[start : start + each.length] for each, (start, _) in pairs]
 
     # ---- for the kernels, on the device
 
     def to_device(self, values: Tensor) -> Tensor:
-        """Without waiting for it."""
+        """Copy to the device without waiting for it."""
         return values.to(self.device, non_blocking=True)
 
     @cached_property
@@ -216,7 +216,7 @@ class Packing:
 
     @cached_property
     def padded_groups(self) -> list[PaddedGroup]:
-        """The blocks' parts, one after the other."""
+        """The groups of all blocks, one after the other."""
         return [part for block in self.blocks for part in (block.sequences, block.pads) if part]
 
     @cached_property
@@ -264,7 +264,7 @@ class Packing:
 
     @cached_property
     def boundaries(self) -> tuple[Tensor, int]:
-        """Where each sequence begins and the last ends, as varlen_attn wants them (int32), and the longest."""
+        """Start of each sequence and end of the last, as varlen_attn takes them (int32), and the longest length."""
         starts = torch.tensor([start for start, _ in self.starts] + [self.total], dtype=torch.int32)
         return self.to_device(starts), int(starts.diff().max())
 
@@ -275,6 +275,6 @@ def align(count: int) -> int:
 
 
 def get_padded_width(length: int) -> int:
-    """Positions of a sequence so long in its group: the next width of a fixed scale."""
+    """Return the width to which a sequence so long is padded: the next one on a fixed scale."""
     step = 2 ** max(0, (length - 1).bit_length() - 1) // _WIDTHS_PER_OCTAVE or 1
     return -(-length // step) * step

@@ -28,7 +28,7 @@ from stages.trainers.peft import add_lora, plan_steps
 
 
 class BatchedLoraTrainer:
-    """Trains all jobs on one model. `slots` adapters are in work at a time; `kernel`: of lora_kernels.KERNELS.
+    """Trains all jobs on one model, `slots` adapters at a time; `kernel`: one of lora_kernels.KERNELS.
 
     `tokens_per_step` bounds the tokens of one forward and backward pass: a step with more takes several passes. None
     for either takes what the device's memory holds. `loaded` is a (tokenizer, network) that is in memory already; the
@@ -54,7 +54,7 @@ class BatchedLoraTrainer:
         self.options = KernelOptions(kernel or ("grouped_mm" if gpu else "bmm"), varlen, tokens_per_step)
 
     def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
-        """One result per job as it finishes, each after its directory is complete. Reads all jobs first."""
+        """Yield one result per job as it finishes, after its directory is complete. Reads all jobs first."""
         groups: dict[tuple[int, tuple[str, ...]], list[ActiveJob]] = {}
         names = cache(lambda targets: tuple(find_target_layers(self.network, targets)))
         for job in jobs:
@@ -92,7 +92,7 @@ def _count_steps(members: Sequence[ActiveJob], slots: int) -> int:
 
 
 def find_target_layers(network: Any, targets: Sequence[str]) -> list[str]:
-    """Full names of the layers that peft would adapt, in its order. Raises BadConfig as peft's own choice does."""
+    """Return full names of the layers that peft would adapt, in its order. Raises BadConfig as peft's choice does."""
     with torch.random.fork_rng():  # peft draws weights that nobody needs
         wrapped = add_lora(network, FitConfig(rank=1, targets=tuple(targets)))
     try:
