@@ -117,7 +117,7 @@ def _read_files(
     """Yield (label, lines) of each file. Lines without a score will do where they are only shown."""
     only_shown = picks.wanted and not (flags.against or flags.plot or flags.json)
     needs: tuple[Section, ...] = () if only_shown else ("score",)
-    return ((label, picks.passing(label, _good_lines(path, needs, bad))) for label, path in named)
+    return ((label, picks.watch(label, _good_lines(path, needs, bad))) for label, path in named)
 
 
 def _good_lines(path: Path, needs: tuple[Section, ...], bad: Rejects) -> Iterator[Record]:

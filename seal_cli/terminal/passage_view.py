@@ -1,14 +1,12 @@
 """A line in text: what is to be learned, the self-edit, what was trained on, and the answers with verdicts."""
 
-from collections.abc import Iterator
-
 from rich.console import Console
 from rich.text import Text
 
 from seal_cli.terminal.console import strip_control
 from stages.domains.base import Domain, TrainingSetup, load_domain
 from stages.errors import one_line
-from stages.records.record import Answer, DomainTask, QaTask, Record, SelfEdit
+from stages.records.record import DomainTask, QaTask, Record, SelfEdit
 from stages.records.schema import TrainingData
 from stages.records.thoughts import remove_thoughts
 
@@ -29,7 +27,9 @@ def view_line(console: Console, line: Record, task: QaTask | DomainTask, label: 
     print_text(console, one_line(", ".join(filter(None, names))), "bold")
     _print_part(console, "passage", task.text)
     if line.edit:
-        _print_part(console, f"self-edit by {line.edit.model}, {line.edit.template}", _shown(line.edit.completion))
+        _print_part(
+            console, f"self-edit by {line.edit.model}, {line.edit.template}", _shorten_thought(line.edit.completion)
+        )
         _print_part(console, "it cannot be used", line.edit.error)
         _print_sequences(console, line, line.edit, domain)
     if line.adapter:
@@ -37,7 +37,7 @@ def view_line(console: Console, line: Record, task: QaTask | DomainTask, label: 
     _print_answers(console, line, domain)
 
 
-def _shown(text: str) -> str:
+def _shorten_thought(text: str) -> str:
     """What a model said behind its thoughts, of which only the length is told."""
     said = remove_thoughts(text)
     behind = "" if said is None else said.strip()
@@ -69,29 +69,23 @@ def _print_sequences(console: Console, line: Record, edit: SelfEdit, domain: Dom
 
 def _print_answers(console: Console, line: Record, domain: Domain) -> None:
     """Each question with its gold answers, the prediction and its verdict, and the plain model's."""
-    asked = dict(domain.get_cases(line.task))
+    cases = dict(domain.get_cases(line.task))
     if line.score is None:
-        print_text(console, f"not answered yet: {len(asked)} questions\n")
+        print_text(console, f"not answered yet: {len(cases)} questions\n")
         return
     value = "unscored" if line.score.value is None else f"{line.score.value:.2f}"
     before = "" if line.score.baseline is None else f", without the adapter {line.score.baseline:.2f}"
     print_text(console, one_line(f"score {value}{before}, by the judge {line.score.judge}"), "bold")
     for answer in line.score.answers:
-        case = asked.get(answer.id)
+        case = cases.get(answer.id)
         if case:
             print_text(console, one_line(case.question))
             print_text(console, one_line(f"  gold      {' | '.join(case.golds)}"))
-        for text, style in _verdicts_of(answer):
-            print_text(console, text, style)
+        said = "no answer" if answer.prediction is None else _shorten_thought(answer.prediction)
+        why = f" ({answer.reason})" if answer.reason else ""
+        mark, style = _MARKS[answer.correct]
+        print_text(console, one_line(f"  {mark} answer  {said}{why}"), style)
+        if answer.baseline_prediction is not None:
+            mark, style = _MARKS[answer.baseline_correct]
+            print_text(console, one_line(f"  {mark} before  {_shorten_thought(answer.baseline_prediction)}"), style)
     console.print()
-
-
-def _verdicts_of(answer: Answer) -> Iterator[tuple[str, str]]:
-    """(line, style) of the prediction and of the plain model's, where there is one."""
-    mark, style = _MARKS[answer.correct]
-    said = "no answer" if answer.prediction is None else _shown(answer.prediction)
-    why = f" ({answer.reason})" if answer.reason else ""
-    yield one_line(f"  {mark} answer  {said}{why}"), style
-    if answer.baseline_prediction is not None:
-        mark, style = _MARKS[answer.baseline_correct]
-        yield one_line(f"  {mark} before  {_shown(answer.baseline_prediction)}"), style

@@ -17,7 +17,7 @@ from stages.domains.arc import plot as pictures
 from stages.domains.arc import voting
 from stages.domains.arc.domain import Arc
 from stages.domains.arc.grid_text import numpy_text
-from stages.domains.arc.view import Panel, Row, View, make_view
+from stages.domains.arc.view import Panel, View, make_view
 from stages.errors import BadConfig
 from stages.interfaces import Request
 from stages.judges.exact import ExactJudge
@@ -120,15 +120,13 @@ def test_a_view_has_the_demonstrations_the_attempts_the_solution_and_the_model_b
         ("output 2", ((6, 6),)),
     ]
     (asked,) = found.tests
-    assert asked == Row(
-        "test: right",
-        (
-            Panel("input", ((1, 0, 5),)),
-            Panel("attempt 1", WRONG, "2 of 4 votes", False),
-            Panel("attempt 2", TRUTH, "1 of 4 votes", True),
-            Panel("solution", TRUTH),
-            Panel("without training", BEFORE, "", False),
-        ),
+    assert asked.title == "test: right"
+    assert asked.panels == (
+        Panel("input", ((1, 0, 5),)),
+        Panel("attempt 1", WRONG, "2 of 4 votes", False),
+        Panel("attempt 2", TRUTH, "1 of 4 votes", True),
+        Panel("solution", TRUTH),
+        Panel("without training", BEFORE, "", False),
     )
 
 
