@@ -71,6 +71,12 @@ def test_two_groups_share_an_option_and_a_command_may_leave_one_out_or_put_its_o
     assert list(signature(expand(command)).parameters) == ["device", "dtype"]
 
 
+def test_a_parameter_may_be_called_otherwise_than_its_flag() -> None:
+    def command(json_rows: Annotated[bool, Doc("As JSON.", flag="--json")] = False) -> int: ...
+
+    assert called(command, "--json") == {"json_rows": True}
+
+
 def test_help_has_words_bounds_and_defaults_of_the_fields() -> None:
     def command(fit: Given[FitConfig]) -> int: ...
 
