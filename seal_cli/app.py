@@ -4,7 +4,7 @@ import atexit
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, wraps
 from importlib import import_module
 from inspect import Parameter, Signature, signature
@@ -16,10 +16,11 @@ from typer.core import TyperGroup
 
 from seal_cli.exit_codes import UsageError, exit_on_signals, report_error
 from seal_cli.flags.expand import expand
-from seal_cli.flags.options import Quiet
+from seal_cli.flags.options import Domains, Quiet
 from seal_cli.help import TitledCommand
 from seal_cli.runs.manifest import version_of
 from seal_cli.terminal.console import be_quiet, strip_control
+from stages.plugins import allow_domain
 
 HELP = """Self-adapting language models from the shell (SEAL, arXiv 2506.10943).
 
@@ -55,6 +56,7 @@ COMMANDS = {  # name: (where it is, what it does)
     "doctor": ("seal_cli.commands.doctor:doctor", "what is wrong with this machine or model, and what to type"),
     "schema": ("seal_cli.commands.schema:schema", "the JSON Schema of every line"),
 }
+_READS_TASKS = ("generate", "adapt", "eval", "judge", "filter", "report", "merge")  # which may be of any domain
 _NEEDS_ARGUMENTS = ("tasks", "report")  # without any, they show their help
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -98,20 +100,24 @@ def _load_command(name: str) -> Any:
 
 
 def _guard(name: str, command: Callable[..., int]) -> Callable[..., int]:
-    """Add `--quiet`, and turn every way in which the command may end into an exit code and a plain message."""
+    """Add what every command has, and turn every way in which it may end into an exit code and a plain message."""
 
     @wraps(command)
-    def run(*, quiet: bool = False, **options: object) -> int:
+    def run(*, quiet: bool = False, allowed: Sequence[str] = (), **options: object) -> int:
         if quiet:
             be_quiet()
         exit_on_signals()
         try:
+            for domain in allowed:
+                allow_domain(domain)
             _refuse_infinite(name, options)
             return command(**options)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
             return report_error(error)
 
     options = [*signature(command).parameters.values()]
+    if name in _READS_TASKS:
+        options.append(Parameter("allowed", Parameter.KEYWORD_ONLY, default=(), annotation=Domains))
     options.append(Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=Quiet))
     run.__signature__ = Signature(options)  # type: ignore[attr-defined]
     run.__annotations__ = {option.name: option.annotation for option in options}

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from stages.errors import BadConfig, SealError
 
 DOMAINS = {"qa": "stages.domains.qa:QA", "arc": "stages.domains.arc.domain:Arc"}  # a line for each
+_allowed: set[str] = set()  # domains of others whose code may run
 _T = TypeVar("_T")
 _ANY_CLASS = "package.module:Class"
 _OURS = tuple(str(Path(__file__).parents[1] / name) for name in ("stages", "seal_cli"))
@@ -42,6 +43,21 @@ def load_class(flag: str, name: str, table: Mapping[str, str], *, more: Sequence
     if not callable(found):
         raise BadConfig(f"{flag} {name}: is a {type(found).__name__}, not a class")
     return found
+
+
+def allow_domain(name: str) -> None:
+    """Let lines name a domain of others, package.module:Class. Data alone never makes a process run code.
+
+    Raises BadConfig for a name that stands for nothing.
+    """
+    check_name("--domain", name, DOMAINS)
+    _allowed.add(name)
+
+
+def check_allowed(name: str) -> None:
+    """Raises BadConfig for a domain that neither comes with seal nor was allowed."""
+    if name not in DOMAINS and name not in _allowed:
+        raise BadConfig(f"the domain {name} does not come with seal; give --domain {name} to run its code")
 
 
 def check_name(flag: str, name: str, table: Mapping[str, str], *, more: Sequence[str] = ()) -> None:

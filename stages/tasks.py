@@ -16,6 +16,7 @@ from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 from stages.domains.base import load_domain
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.file_kinds import TEXT_SUFFIXES
+from stages.plugins import allow_domain
 from stages.records.frozen import derive_seed
 from stages.records.jsonl import OnReject, Reject, raise_on_reject
 from stages.records.record import Record
@@ -115,6 +116,7 @@ def run(
 
 def _read_with_domain(sources: Iterable[str], name: str) -> Iterator[Record]:
     """Yield the tasks that a domain finds in files. They name the domain, so that later stages find it again."""
+    allow_domain(name)
     domain = load_domain(name, "--domain")
     for source in sources:
         if source != "-" and not Path(source).is_file():

@@ -40,6 +40,15 @@ LINES_PANEL = "Lines in and out"
 
 Seed = Annotated[int, Doc("The run's seed; each record derives its own from it.", "S", panel=LINES_PANEL)]
 AllowEmpty = Annotated[bool, Doc("Take an input without lines: the output then has none either.", panel=LINES_PANEL)]
+Domains = Annotated[
+    list[str],
+    typer.Option(
+        "--domain",
+        metavar="CLASS",
+        help="Let lines name a domain of yours, and run its code: package.module:Class (repeat it).",
+        rich_help_panel=LINES_PANEL,
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option(

@@ -13,7 +13,7 @@ from stages.domains.defaults import Defaults
 from stages.errors import BadConfig, BadInput
 from stages.interfaces import Completion, Example, FitConfig, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
-from stages.plugins import DOMAINS, load_class
+from stages.plugins import DOMAINS, check_allowed, load_class
 from stages.records.arc import ArcChoice, ArcTrainingData, Grid, Vote
 from stages.records.record import SelfEdit, Task, get_task_type
 from stages.records.schema import TrainingData
@@ -187,6 +187,7 @@ def find_domain(names: Collection[str]) -> Domain:
 @cache
 def load_domain(name: str, flag: str = "the domain") -> Domain:
     """Load a domain by its name in the table, or as package.module:Class. Raises BadConfig if it is none."""
+    check_allowed(name)
     kind = load_class(flag, name, DOMAINS)
     needed = [member for member in vars(Domain) if not member.startswith("_")]
     lacking = [member for member in needed if not hasattr(kind, member)] if inspect.isclass(kind) else needed

@@ -205,7 +205,8 @@ def explain_invalid(error: ValidationError) -> str:
     groups: dict[tuple[str, str], list[str]] = {}
     found: dict[int, str] = {}  # what several keys are missing in may be long
     for fault in error.errors(include_url=False)[:_MOST_FAULTS]:
-        needed, place = _NEEDED.get(fault["type"]) or fault["msg"].lower().removeprefix("value error, "), fault["loc"]
+        said = fault["msg"].removeprefix("Value error, ")
+        needed, place = _NEEDED.get(fault["type"]) or said[:1].lower() + said[1:], fault["loc"]
         if fault["type"] == "missing" and place[0] in MAKERS:
             needed += f", made by `{MAKERS[place[0]]}`"
         value = fault["input"]

@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core.core_schema import no_info_wrap_validator_function
 
 from stages.errors import BadConfig
-from stages.plugins import DOMAINS, load_class
+from stages.plugins import DOMAINS, check_allowed, load_class
 from stages.records.arc import ArcChoice, ArcTask, GridRows, Vote
 from stages.records.frozen import Count, Fraction01, FrozenModel, Id, Meta, Tuple, VisibleText, content_id
 from stages.records.thoughts import extract_answer
@@ -142,6 +142,7 @@ def get_task_type(domain: str) -> type[Task]:
     """The class of a domain's tasks. Raises BadConfig for a domain that is not there, or that has none."""
     if domain in _OWN_TASKS:
         return _OWN_TASKS[domain]
+    check_allowed(domain)
     kind = getattr(load_class("the domain", domain, DOMAINS), "task_type", None)
     if not (isinstance(kind, type) and issubclass(kind, DomainTask)):
         raise BadConfig(f"the domain {domain}: its task_type must be a class derived from DomainTask")
@@ -155,6 +156,10 @@ def _read_task(value: Any, read_own: Callable[[Any], Any]) -> Any:
         return value
     if not isinstance(domain, str) or domain in _OWN_TASKS or not (":" in domain or domain in DOMAINS):
         return read_own(value)
+    try:
+        check_allowed(domain)
+    except BadConfig as error:
+        raise ValueError(str(error)) from None
     try:
         return get_task_type(domain).model_validate(value)
     except ValidationError as error:

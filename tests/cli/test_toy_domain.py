@@ -17,11 +17,11 @@ SOURCE = "sevens: 7+1 7+2\neights: 8+1 8+2\n"
 NAME = "drills:Arithmetic"
 STAGES = (
     f"tasks sums.txt --domain {NAME} -o tasks.jsonl",
-    "generate tasks.jsonl --model model -k 2 --temperature 0 --max-tokens 20 -o edits.jsonl",
-    "adapt edits.jsonl --rank 1 --target q_proj --epochs 1 -o adapters.jsonl",
-    "eval adapters.jsonl --judge exact --max-tokens 4 -o scores.jsonl",
-    "judge scores.jsonl -j lexical -o judged.jsonl",
-    "filter judged.jsonl -o sft.jsonl",
+    f"generate tasks.jsonl --domain {NAME} --model model -k 2 --temperature 0 --max-tokens 20 -o edits.jsonl",
+    f"adapt edits.jsonl --domain {NAME} --rank 1 --target q_proj --epochs 1 -o adapters.jsonl",
+    f"eval adapters.jsonl --domain {NAME} --judge exact --max-tokens 4 -o scores.jsonl",
+    f"judge scores.jsonl --domain {NAME} -j lexical -o judged.jsonl",
+    f"filter judged.jsonl --domain {NAME} -o sft.jsonl",
     "sft sft.jsonl --model model --out next --rank 1 --target q_proj --epochs 1 -o checkpoint.jsonl",
 )
 
@@ -43,10 +43,10 @@ def test_a_domain_in_the_working_folder_goes_through_all_stages(folder: Path, mo
     assert [line["task"]["sums"] for line in lines[::2]] == [[[7, 1], [7, 2]], [[8, 1], [8, 2]]]
     assert {answer["correct"] for line in lines for answer in line["score"]["answers"]} <= {True, False}
     assert (folder / "next" / "config.json").is_file()
-    shown = pipe("seal report judged.jsonl --view", cwd=folder)
+    shown = pipe(f"seal report judged.jsonl --view --domain {NAME}", cwd=folder)
     assert (shown.code, "7+1\n  gold      8\n" in shown.out) == (0, True), shown.err
     assert "training sequences\n  1  7+" in shown.out
-    data = pipe("seal adapt edits.jsonl --show-data", cwd=folder)
+    data = pipe(f"seal adapt edits.jsonl --show-data --domain {NAME}", cwd=folder)
     assert data.lines[0]["sequences"][0] in ("7+1=8", "7+2=9")
 
 
@@ -80,18 +80,29 @@ def test_a_later_stage_that_cannot_find_the_domain_says_which(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     lines = seal("tasks", "sums.txt", "--domain", NAME, cwd=folder).out
-    lost = seal("report", "-", "--view", stdin=lines, cwd=tmp_path_factory.mktemp("elsewhere"))
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    lost = seal("report", "-", "--view", "--domain", NAME, stdin=lines, cwd=elsewhere)
     assert (lost.code, lost.out) == (78, "")
-    assert f"the domain {NAME}: No module named 'drills'" in lost.err
+    assert f"--domain {NAME}: No module named 'drills'" in lost.err
+
+
+@pytest.mark.parametrize("stage", ["generate", "adapt", "eval", "judge", "filter", "report"])
+def test_a_line_alone_runs_no_code(stage: str, folder: Path) -> None:
+    (folder / "drills.py").write_text("raise SystemExit('ran')")
+    line = {"v": 1, "task": {"id": "x", "domain": NAME, "sums": [[7, 1]]}, "edit": {"completion": "e"}}
+    done = seal(stage, "-", stdin=json.dumps(line) + "\n", cwd=folder)
+    assert (done.code, done.out) == (65, "")
+    assert f"the domain {NAME} does not come with seal; give --domain {NAME} to run its code" in done.err
+    assert "ran" not in done.err
 
 
 def test_a_bad_task_of_a_domain_is_a_bad_line(folder: Path) -> None:
     bad = json.dumps({"v": 1, "task": {"id": "x", "domain": NAME, "sums": "7+1"}})
-    done = seal("generate", "-", "--model", "model", stdin=f"{bad}\n", cwd=folder)
+    done = seal("generate", "-", "--domain", NAME, "--model", "model", stdin=f"{bad}\n", cwd=folder)
     assert (done.code, "task: sums: input should be" in done.err) == (65, True), done.err
 
 
 def test_its_refused_flags_are_told_with_its_reason(folder: Path) -> None:
     lines = seal("tasks", "sums.txt", "--domain", NAME, cwd=folder).out
-    done = seal("generate", "-", "--model", "model", "--unique", stdin=lines, cwd=folder)
+    done = seal("generate", "-", "--domain", NAME, "--model", "model", "--unique", stdin=lines, cwd=folder)
     assert (done.code, "--unique: any drill may come twice" in done.err) == (78, True), done.err
