@@ -1,4 +1,4 @@
-"""The `seal` command: its subcommands, each imported when it is asked for, and how each of them ends."""
+"""The `seal` command: its subcommands, each imported when first used, and how their errors become exit codes."""
 
 import atexit
 import gc
@@ -90,7 +90,7 @@ class _Group(TyperGroup):
 
 @cache
 def _load_command(name: str) -> Any:
-    """Import a command and reads its options. Raises KeyError for an unknown one."""
+    """Import a command and read its options. Raises KeyError for an unknown one."""
     place, does = COMMANDS[name]
     module, _, function = place.partition(":")
     app = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=_SETTINGS)

@@ -29,7 +29,7 @@ _LONGEST = 200  # characters of an error's text
 
 
 def load_class(flag: str, name: str, table: Mapping[str, str], *, more: Sequence[str] = ()) -> Any:
-    """The class behind a name of the table or a "module:Class" path. Raises BadConfig with the names that exist.
+    """Load the class of a name in the table or of a "module:Class" path. Raises BadConfig with the names that exist.
 
     `more`: what else the flag takes, for the message. Modules in the working folder are found, too.
     """
@@ -61,7 +61,7 @@ def check_allowed(name: str) -> None:
 
 
 def check_name(flag: str, name: str, table: Mapping[str, str], *, more: Sequence[str] = ()) -> None:
-    """Raise BadConfig for a name that stands for nothing, with all that there are. Nothing is imported."""
+    """Raise BadConfig for an unknown name, with all known ones. Nothing is imported."""
     module_name, colon, class_name = table.get(name, name).partition(":")
     if not colon or not class_name or not module_name or module_name.startswith("."):
         like = get_close_matches(name.lower(), [*table, *(each.partition(":")[0] for each in more)], 1)
@@ -80,7 +80,7 @@ def check_name(flag: str, name: str, table: Mapping[str, str], *, more: Sequence
 
 
 def _see_working_folder() -> None:
-    """`python -m` has it on the path; a console script has not."""
+    """Put the working folder on the path: `python -m` does, a console script does not."""
     folder = str(Path.cwd())
     if folder not in sys.path and "" not in sys.path:
         sys.path.append(folder)
@@ -104,7 +104,7 @@ def _is_class_of(module: ModuleType, value: object) -> bool:
 
 
 def _blame(told: str, error: BaseException, code: object = None) -> BadConfig:
-    """An error of somebody else's code in one line, with its file and line; `code` is where it is where no frame is."""
+    """Describe an error of user code in one line, with its file and line; `code` is the place if no frame is theirs."""
     said = error.msg if isinstance(error, SyntaxError) else str(error)
     text = " ".join(said.split())[:_LONGEST]
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -113,7 +113,7 @@ def _blame(told: str, error: BaseException, code: object = None) -> BadConfig:
 
 
 def _place_of(error: BaseException) -> str | None:
-    """`judges.py:12, in grade: return table[case.gold]`: the last frame of a file of theirs."""
+    """Locate an error: `judges.py:12, in grade: return table[case.gold]`, the last frame in a file of theirs."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_shown(error.filename)}:{error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
@@ -143,14 +143,14 @@ def _definition_of(code: Any) -> str | None:
 
 
 def _shown(file: str) -> str:
-    """The path as the user would type it."""
+    """Return the path as the user would type it."""
     with suppress(ValueError):
         return str(Path(file).relative_to(Path.cwd()))
     return file
 
 
 class PluginInput(Generic[_T]):
-    """What is handed to a class of others, item by item. `error`: what went wrong in making one, which is ours."""
+    """Items handed to user code one by one. `error`: our own failure in making one."""
 
     def __init__(self, items: Iterable[_T]) -> None:
         self.items = iter(items)
@@ -170,7 +170,7 @@ class PluginInput(Generic[_T]):
 
 
 class Plugin:
-    """An object of a class that is not ours: made, and called, so that its errors are told as its own."""
+    """An object of a user's class, made and called so that its errors are reported as its own."""
 
     def __init__(self, flag: str, name: str, kind: Any, *arguments: Any, **settings: Any) -> None:
         self.told = f"{flag} {name}"
@@ -180,7 +180,7 @@ class Plugin:
         self.code = type(self.made)
 
     def text(self, field: str, needs: str) -> str:
-        """A text that the object must have. Raises BadConfig where it has none; `needs` says what it is."""
+        """Return a required text attribute. Raises BadConfig if it is missing; `needs` says what it is."""
         with self._guard(None):
             found = getattr(self.made, field, None)
         if not isinstance(found, str) or not found:
@@ -188,14 +188,14 @@ class Plugin:
         return found
 
     def method(self, name: str, needs: str) -> Callable[..., Any]:
-        """A method that the object must have."""
+        """Return a required method."""
         found = getattr(self.made, name, None)
         if not callable(found):
             raise self.wrong(f"has no {name}; {needs}")
         return found  # type: ignore[no-any-return]
 
     def each(self, call: Callable[..., Any], *arguments: Any, passed: PluginInput[Any] | None = None) -> Iterator[Any]:
-        """What the call gives, one after the other. `passed`: what it takes from us meanwhile."""
+        """Yield what the call gives, one by one. `passed`: what it takes from us meanwhile."""
         self.code = inspect.unwrap(call)
         with self._guard(passed):
             items = iter(call(*arguments))
@@ -208,7 +208,7 @@ class Plugin:
             yield item
 
     def wrong(self, what: str) -> BadConfig:
-        """What is wrong with the class or with what it gave, and where it is written."""
+        """Make the error that says what is wrong with the class or its results, and where it is written."""
         place = _definition_of(self.code)
         return BadConfig(f"{self.told}: {what}{f' ({place})' if place else ''}")
 
@@ -225,7 +225,7 @@ class Plugin:
 
 
 def format_value(value: object) -> str:
-    """A value of others in an error: not too long, whatever its repr does."""
+    """Format a user's value for an error: not too long, whatever its repr does."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001

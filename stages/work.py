@@ -40,7 +40,7 @@ class Worker(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage is going to do with its records, known before anything heavy is loaded."""
+    """What a stage will do with its records, known before anything heavy is loaded."""
 
     plan: Plan
     settings: Callable[[], Mapping[str, Any]]  # for the manifest; a run with others cannot be resumed
@@ -56,7 +56,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Listing:
-    """Work that costs little: its lines are made anew each time."""
+    """Cheap work: its lines are made anew each time."""
 
     settings: Mapping[str, Any]
     lines: Iterable[FrozenModel] = ()

@@ -1,4 +1,4 @@
-"""What survives a crash: finished lines, appended whole and synced, with the settings they were made with.
+"""The journal of a run: finished lines, appended whole and synced, with the settings they were made with.
 
 The journal of `-o FILE` is FILE.part, which becomes FILE when the run is complete; that of `--journal DIR` is
 DIR/STAGE.jsonl and stays. One process holds it at a time, by a lock that ends with the process, however it ends.
@@ -35,7 +35,7 @@ class Journal:
     # ---- at the start
 
     def begin(self, settings: Mapping[str, Any], *, anew: bool, ways: str) -> None:
-        """See to it that what is there was made with these settings. Raises ExistingOutput naming those that differ.
+        """Check that the journal's lines were made with these settings. Raises ExistingOutput naming those that differ.
 
         `anew` throws away what was made with others instead. `ways` are the ways out that the message names.
         """
@@ -67,12 +67,12 @@ class Journal:
             return {"settings": "unreadable"}
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Remove all lines."""
         os.ftruncate(self.descriptor, 0)
         self.spans, self.end, self.dropped = {}, 0, set()
 
     def load(self, key_of: Key) -> None:
-        """Find the lines that can be read, and cuts off what a crash tore. Of two with one key the later counts."""
+        """Find the lines that can be read, and cut off what a crash tore. Of two with one key the later counts."""
         self.spans, self.end = {}, 0
         good = 0
         for line in self._lines():
@@ -87,7 +87,7 @@ class Journal:
             self._cut(good)
 
     def keep(self, keys: Collection[str]) -> None:
-        """Of the lines that are there only these count, also when they are loaded once more."""
+        """Count only these lines of the journal, also when it is loaded once more."""
         self.dropped |= {start for key, (start, _) in self.spans.items() if key not in keys}
         self.spans = {key: span for key, span in self.spans.items() if key in keys}
 
@@ -104,7 +104,7 @@ class Journal:
     # ---- lines
 
     def append(self, key: str, line: bytes, *, synced: bool = True) -> None:
-        """One line more, on the disk when this returns."""
+        """Append a line; it is on the disk when this returns."""
         try:
             write_all(self.descriptor, line)
             if synced:
@@ -115,44 +115,44 @@ class Journal:
         self.end += len(line)
 
     def sync(self) -> None:
-        """All lines are on the disk when this returns."""
+        """Sync all lines to the disk."""
         os.fsync(self.descriptor)
 
     def whole_lines(self, start: int) -> bytes:
-        """What has been appended from `start` on, up to the last whole line; also by another process."""
+        """Return what was appended from `start` on, up to the last whole line; also by another process."""
         size = os.fstat(self.descriptor).st_size
         data = os.pread(self.descriptor, max(0, size - start), start)
         return data[: data.rfind(b"\n") + 1]
 
     def count(self, keys: Iterable[str]) -> int:
-        """How many lines of these keys were there when it was loaded, and how many whole ones have come since."""
+        """Count the lines of these keys that were loaded, and the whole lines that have come since."""
         found, start = sum(key in self.spans for key in keys), self.end
         while data := os.pread(self.descriptor, _COUNTED, start):
             found, start = found + data.count(b"\n"), start + len(data)
         return found
 
     def lines(self, keys: Iterable[str]) -> Iterator[bytes]:
-        """The lines of these keys."""
+        """Yield the lines of these keys."""
         for start, length in (self.spans[key] for key in keys):
             yield os.pread(self.descriptor, length, start)
 
     # ---- at the end
 
     def digest(self, keys: Iterable[str]) -> str:
-        """sha256 of the lines in this order."""
+        """Return the sha256 of the lines in this order."""
         found = hashlib.sha256()
         for line in self.lines(keys):
             found.update(line)
         return found.hexdigest()
 
     def arrange(self, keys: list[str]) -> None:
-        """From here on the journal holds the lines of these keys alone, in this order, and all of it is on the disk."""
+        """Rewrite the journal with the lines of these keys alone, in this order, synced to the disk."""
         if not self._is(keys):
             self._write_sorted(keys)
         self.sync()
 
     def publish(self, path: Path) -> None:
-        """The journal becomes a finished file."""
+        """Turn the journal into a finished file."""
         rename(self.path, path)
         self.settings.unlink(missing_ok=True)
         os.close(self.descriptor)
@@ -186,7 +186,7 @@ class Journal:
         self.descriptor, self.spans, self.end = descriptor, spans, end
 
     def close(self) -> None:
-        """Leave what is there for the next run of the same command; an empty journal goes."""
+        """Leave the lines for the next run of the same command; remove an empty journal."""
         if not os.fstat(self.descriptor).st_size:
             self.settings.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
@@ -194,7 +194,7 @@ class Journal:
 
 
 def lock(path: Path) -> int:
-    """A descriptor of the file, made if need be, that no other process has. Raises Locked where one has."""
+    """Open the file, made if need be, with an exclusive lock. Raises Locked if another process has it."""
     while True:
         descriptor = open_locked(
             path,

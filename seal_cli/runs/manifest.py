@@ -24,7 +24,7 @@ def get_manifest_path(output: Path) -> Path:
 
 
 def read_manifest(output: Path) -> dict[str, Any]:
-    """The manifest beside a file; empty where there is none that can be read, or one that `write` did not make."""
+    """Read the manifest beside a file; empty if there is none that can be read, or that `write` made."""
     try:
         found = json.loads(get_manifest_path(output).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -38,7 +38,7 @@ def _are_counts(found: object) -> bool:
 
 
 def write_manifest(output: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Settings and their digest, versions, and the `facts` of this run. Keys are never among them."""
+    """Write settings and their digest, versions, and the `facts` of this run. Keys are never among them."""
     manifest = {
         "stage": settings.get("stage"),
         "command": sys.argv[1:],
@@ -56,7 +56,7 @@ def write_manifest(output: Path, settings: Mapping[str, Any], facts: Mapping[str
 
 
 def version_of(package: str) -> str | None:
-    """The installed version; None where there is none, as for seal run from a checkout that is not installed."""
+    """Return the installed version; None if there is none, as for seal run from a checkout."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -64,7 +64,7 @@ def version_of(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """The commit of seal's own checkout, if it runs from one and there is a git to ask."""
+    """Return the commit of seal's own checkout, if it runs from one and git is there."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
@@ -89,7 +89,7 @@ def to_bytes(settings: Mapping[str, Any]) -> bytes:
 
 
 def _portable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What says how lines are made wherever things lie: a model whose weights are known goes without its name."""
+    """Return the settings that hold wherever files lie: without the model's name if its weights are known."""
     return {key: value for key, value in settings.items() if key != "model" or not settings.get("weights")}
 
 
@@ -99,12 +99,12 @@ def are_alike(there: Any, now: Mapping[str, Any]) -> bool:
 
 
 def compute_digest(settings: Mapping[str, Any]) -> str:
-    """16 hex digits of the settings: settings that are alike, equal digest."""
+    """Return 16 hex digits of the settings, equal for settings that make the same lines."""
     return hashlib.sha256(to_bytes(_portable(settings))).hexdigest()[:16]
 
 
 def describe_differences(there: Any, now: Mapping[str, Any]) -> str:
-    """Which settings differ, each with both values."""
+    """Say which settings differ, each with both values."""
     if not isinstance(there, dict):
         return "it is there, but not the settings it was made with"
     moved = there.get("weights") == now.get("weights")
@@ -115,7 +115,7 @@ def describe_differences(there: Any, now: Mapping[str, Any]) -> str:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `fit.rank`."""
+    """Flatten nested settings: `fit.rank`."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a source holds that is left out: counted by kind, a few files named, the rest in the file of rejects."""
+"""What a source leaves out: counted by kind, a few files named, the rest in the file of rejects."""
 
 import os
 from collections import Counter
@@ -21,7 +21,7 @@ _KNOWN_ENDINGS = f"read are {', '.join((*TEXT_SUFFIXES, *JSON_SUFFIXES, *TABLE_S
 
 
 class Omissions:
-    """Called with each file or folder that is left out. Each is written to the rejects' FILE as well, and is none."""
+    """Called with each omitted file or folder, which also goes to the rejects' FILE, without counting as a reject."""
 
     def __init__(self, rejects: Rejects) -> None:
         self.rejects = rejects
@@ -38,7 +38,7 @@ class Omissions:
         self.rejects.mention(omission.path, f"left out: {omission.reason or omission.kind}")
 
     def tell(self) -> None:
-        """The kinds with their counts, and the first files of each, in one line; the other things in others."""
+        """Report the kinds with their counts and first files in one line, and other things in others."""
         kinds = [kind for kind, _ in self.counts.most_common() if kind not in (TWICE, UNANSWERED, UNASKED)]
         if kinds:
             count = sum(self.counts[kind] for kind in kinds)
@@ -63,7 +63,7 @@ class Omissions:
             )
 
     def facts(self) -> list[dict[str, Any]]:
-        """For the manifest: each kind with its count and its first files."""
+        """Return for the manifest each kind with its count and its first files."""
         return [{"kind": kind, "count": self.counts[kind], "files": files} for kind, files in self.files.items()]
 
 
@@ -74,7 +74,7 @@ def _name_files(files: list[str], count: int) -> str:
 
 
 def find_own_files(stdout: int, *outputs: Path | None) -> set[tuple[int, int]]:
-    """The files that a run writes, by device and inode, as far as they are there: none of them is a source."""
+    """Return the run's own output files, by device and inode, as far as they exist: none of them is a source."""
     found = [os.fstat(stdout)]
     for path in _all_files(path for path in outputs if path):
         if path.exists():

@@ -23,7 +23,7 @@ from stages.records.strict_json import parse_json
 
 
 class Output:
-    """Where a run's lines go. Opened before anything is read, so that a file in the way is told at once."""
+    """The output of a run. Opened before anything is read, so that a file in the way is noticed at once."""
 
     def __init__(self, stage: str, output: Path | None, *, overwrite: bool, journal: Path | None, dry: bool) -> None:
         self.stage, self.overwrite = stage, overwrite
@@ -55,7 +55,7 @@ class Output:
     # ---- what is there
 
     def configure(self, settings: Mapping[str, Any], plan: Plan | None, source: str) -> list[Record]:
-        """Fix how lines are made, and from which input (a digest); the lines that need not be made again.
+        """Freeze settings and input (a digest). Returns the lines that need not be made again.
 
         Without a plan the run begins anew. Raises ExistingOutput where another run's results are there.
         """
@@ -125,7 +125,7 @@ class Output:
             write_stdout(self.stdout, encode_line(line))
 
     def load(self, plan: Plan, journal: Journal) -> list[Record]:
-        """The lines of the journal that are whole; what a crash tore off its end is cut away."""
+        """Load the whole lines of the journal; what a crash tore off its end is cut away."""
         found: dict[str, Record] = {}
 
         def key_of(line: bytes) -> str | None:
@@ -143,7 +143,7 @@ class Output:
     # ---- what comes
 
     def emit(self, key: str, line: FrozenModel, *, synced: bool = True) -> None:
-        """One line more, to the journal, where it survives when this returns, or where there is none to stdout."""
+        """Write a line to the journal, where it is safe when this returns, or without one to stdout."""
         if self.journal:
             self.journal.append(key, self._kept(self.journal, line), synced=synced)
         if not self.output and not (self.journal and synced):
@@ -154,12 +154,12 @@ class Output:
         return encode_line(make_path_relative(line, journal.path.parent) if isinstance(line, Record) else line)
 
     def tell_place(self, path: Path) -> str:
-        """A path as the settings of the run name it: from the folder of what keeps its lines, if there is one."""
+        """Return a path as the run's settings name it: relative to the folder that keeps its lines, if any."""
         whole = str(path.absolute())
         return get_relative_path(self.journal.path.parent, whole) if self.journal else whole
 
     def pass_on(self) -> None:
-        """What a worker has appended to the journal of a pipe goes to stdout, whole lines only, each once.
+        """Pass on to stdout what a worker has appended to a pipe's journal: whole lines only, each once.
 
         The worker itself could be killed between the two.
         """
@@ -173,11 +173,11 @@ class Output:
 
     @property
     def descriptors(self) -> list[int]:
-        """What no process but this one and its worker may hold open: stdout, and the journal with its lock."""
+        """Descriptors that only this process and its worker may hold: stdout, and the journal with its lock."""
         return [self.stdout, *([self.journal.descriptor] if self.journal else [])]
 
     def publish(self, keys: list[str] | None, facts: Mapping[str, Any]) -> None:
-        """FILE, with the lines of these keys in this order (None: as they came), and its manifest. Last of all."""
+        """Publish FILE, with the lines of these keys in this order (None: as they came), then its manifest."""
         journal = self.journal
         if journal is None:
             return
@@ -210,7 +210,7 @@ class Output:
         journal.close()
 
     def describe_kept(self, plan: Plan | None, written: int, *, asked: bool) -> str | None:
-        """What is safe of a run that ends early, as it was `asked` to or by an error, and what to do.
+        """Say what is kept of a run that ends early, because it was `asked` to or by an error, and what to do.
 
         `written` lines have left this process. None where there is nothing to say beside the error.
         """
@@ -227,7 +227,7 @@ class Output:
         return f"{how}: {done} of {whole} lines done and kept in {self.journal.path}; the same command goes on"
 
     def close(self) -> None:
-        """After an error: what is there stays for the next run of the same command."""
+        """Close after an error; the lines stay for the next run of the same command."""
         if self.journal:
             self.journal.close()
 
@@ -247,5 +247,5 @@ def _resolve(output: Path) -> Path:
 
 
 def read_record_line(line: bytes, file: Path) -> Record:
-    """A line of a file."""
+    """Read a line of a file as a record."""
     return locate_adapter(validate(Record, parse_json(line)), get_base_folders(file))

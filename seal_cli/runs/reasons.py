@@ -1,4 +1,4 @@
-"""Why lines failed or are worth nothing: the commonest reasons, told at the end of a run."""
+"""Why lines failed or are worth nothing: the commonest reasons, reported at the end of a run."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*|\bnan\b|\binf\b|'[^']*'")  # in what othe
 
 @dataclass
 class Reasons:
-    """Counts reasons. Those that differ in numbers or quoted text alone are one, shown by the first of them."""
+    """Counts reasons. Those that differ only in numbers or quoted text count as one, shown by the first of them."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     firsts: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Reasons:
             self.counts[key] += 1
 
     def told(self) -> Iterator[str]:
-        """`failed, 30 times: training diverged …`, the commonest first."""
+        """Write `failed, 30 times: training diverged …`, the commonest first."""
         common = self.counts.most_common()
         for key, count in common[:_SHOWN]:
             yield f"{key[0]}, {_times(count)}: {one_line(self.firsts[key])}"

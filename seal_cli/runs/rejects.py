@@ -1,4 +1,4 @@
-"""Input lines that cannot be used: said, kept in a file, and too many of them end the run."""
+"""Input lines that cannot be used: reported, kept in a file; too many of them end the run."""
 
 import base64
 import json
@@ -62,7 +62,7 @@ class Rejects:
         self.close(ended_well=kind is None)
 
     def mention(self, source: str, reason: str) -> None:
-        """Something that was left out and is no bad line: FILE has it too, but it is not counted."""
+        """Note an omission that is no bad line: FILE has it too, but it is not counted."""
         self._keep(Reject(source, 0, 0, reason, b""))
         self.mentioned += 1
 
@@ -92,7 +92,7 @@ class Rejects:
         )
 
     def check(self, good: int) -> None:
-        """To be called when reading is over. Raises BadInput for the first bad line if there was no good one.
+        """Call after reading: raises BadInput for the first bad line if there was no good one.
 
         Where it was the only line, its error is all there is to say.
         """
@@ -103,7 +103,7 @@ class Rejects:
         self._say_held()
 
     def close(self, *, ended_well: bool = True, keep: bool = False) -> None:
-        """FILE, with the rejects of this run, after an error too; says how many there were. Once.
+        """Publish FILE with this run's rejects, after an error too, and say how many there were. Once.
 
         Without any, the FILE of a run before goes if this one `ended_well`. `keep` (the output was complete already)
         leaves FILE as it is, and says nothing.
@@ -138,7 +138,7 @@ class Rejects:
 
 
 def get_part_path(file: Path) -> Path:
-    """What is written to before it becomes the file."""
+    """Return the path that is written to before it becomes the file."""
     return Path(f"{file}{PART}")
 
 
@@ -170,7 +170,7 @@ def _is_rejects(file: Path) -> bool:
 
 
 def encode_reject(reject: Reject) -> bytes:
-    """The reject as one JSON line."""
+    """Encode the reject as one JSON line."""
     try:
         text, coded = reject.raw.decode(), None
     except UnicodeDecodeError:

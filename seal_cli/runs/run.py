@@ -1,4 +1,4 @@
-"""One run of a stage: input read, what is done already left out, the rest made, the closing line, the exit code."""
+"""One run of a stage: read the input, skip what is done, make the rest, say the closing line and the exit code."""
 
 import json
 import time

@@ -21,7 +21,7 @@ from stages.sources.training_pairs import TrainingPair, read_pair
 
 
 def claim_stdout() -> int:
-    """A private copy of stdout for records; fd 1 itself then points at stderr, where libraries may print."""
+    """Return a private copy of stdout for records, and point fd 1 at stderr, where libraries may print."""
     private = os.dup(1)
     os.dup2(2, 1)
     return private
@@ -53,13 +53,13 @@ def _lines_of(path: Path) -> Iterator[bytes]:
 def input_records(
     path: Path | None, needs: tuple[Section, ...] = (), refuse: OnReject = raise_on_reject
 ) -> Lines[Record]:
-    """Records of a file or of stdin that have every section in `needs`. Other lines are told to `refuse`."""
+    """Read records of a file or stdin that have every section in `needs`. Other lines go to `refuse`."""
     lines, name = _open_lines(path)
     return read_records(lines, name, needs, refuse)
 
 
 def input_examples(path: Path, refuse: OnReject = raise_on_reject) -> Lines[SftExample]:
-    """The lines that `seal filter` wrote. Anything else is told to `refuse`."""
+    """Read the lines that `seal filter` wrote. Anything else goes to `refuse`."""
     lines, name = _open_lines(path)
     return Lines(lines, name, lambda value: validate(SftExample, value), refuse)
 
@@ -67,7 +67,7 @@ def input_examples(path: Path, refuse: OnReject = raise_on_reject) -> Lines[SftE
 def input_pairs(
     path: Path | None, refuse: OnReject = raise_on_reject, check: Callable[[TrainingPair], object] = bool
 ) -> Lines[TrainingPair]:
-    """What `seal sft` learns from, whoever wrote it. `check` may raise BadLine for one that a model cannot learn."""
+    """Read what `seal sft` learns from, whoever wrote it. `check` may raise BadLine for one that cannot be learned."""
     lines, name = _open_lines(path)
 
     def read_checked(value: dict[str, Any]) -> TrainingPair:
@@ -79,7 +79,7 @@ def input_pairs(
 
 
 def with_places(records: Iterable[Record], file: Path | None) -> Iterator[Record]:
-    """The lines of a file with the paths to their adapters told from here."""
+    """Yield the lines of a file with the paths to their adapters relative to here."""
     folders = get_base_folders(file)
     return (locate_adapter(record, folders) for record in records)
 
@@ -89,7 +89,7 @@ def encode_line(line: FrozenModel) -> bytes:
 
 
 def write_stdout(descriptor: int, data: bytes) -> None:
-    """Raise ClosedPipe, which is silent, unlike the broken pipe of a server."""
+    """Write to stdout. Raises ClosedPipe, which is silent, unlike the broken pipe of a server."""
     try:
         write_all(descriptor, data)
     except BrokenPipeError:

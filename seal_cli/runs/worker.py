@@ -1,4 +1,4 @@
-"""The work in a process of its own: a record that kills it (a segfault, no memory left) does not end the run.
+"""A worker process for the work: a record that kills it (a segfault, no memory left) does not end the run.
 
 The process that the shell sees reads the input, keeps the lock and publishes. It forks before anything heavy is
 imported; the worker loads the model and appends finished lines to the journal. When it dies, the records that were in
@@ -116,7 +116,7 @@ class CrashTracker:
 
 
 def poison_record(record: Record, signum: int) -> Reject:
-    """A record whose work killed its worker twice."""
+    """Make the record of a line whose work killed its worker twice."""
     reason = f"its worker died twice, the last time of {signal.Signals(signum).name}"
     return Reject(f"task {record.task.id}", 0, 0, reason, encode_line(record).rstrip(b"\n"))
 
@@ -127,7 +127,7 @@ def run_worker(
     private: Sequence[int],
     forked: Callable[[], object] = lambda: None,
 ) -> int:
-    """Forks, does the work in the child and waits for it: 0, or the signal that killed it. Other ends are ours too.
+    """Fork, work in the child and wait for it: 0, or the signal that killed it. Other ends are ours too.
 
     While it waits it attends to something, now and then. `private` descriptors are the worker's, not its children's;
     `forked` is called in the parent, where from then on there may be threads.

@@ -1,4 +1,4 @@
-"""All that is for human eyes, on stderr: progress, the closing line, tables, notes."""
+"""Everything for human eyes, on stderr: progress, the closing line, tables, notes."""
 
 import os
 import re
@@ -18,54 +18,54 @@ _WIDE = 200  # columns where there is no terminal
 
 
 def strip_control(text: str) -> str:
-    """Text written by a model or a file, without control characters."""
+    """Strip control characters from text written by a model or a file."""
     return _CONTROL.sub("", text)
 
 
 class Screen:
-    """Whether a bar may be on the last line of the terminal, drawn by this process or its parent."""
+    """Tracks whether a bar may be on the last line of the terminal, drawn by this process or its parent."""
 
     drawn = False
 
 
 def erase_line() -> str:
-    """What empties the line that the cursor is on; with NO_COLOR without an escape code."""
+    """Return what erases the cursor's line; with NO_COLOR without an escape code."""
     if os.environ.get("NO_COLOR"):
         return f"\r{' ' * (shutil.get_terminal_size().columns - 1)}\r"
     return "\r\x1b[2K"
 
 
 def say(text: str) -> None:
-    """One line on stderr. Work never ends because nobody can be told of it."""
+    """Write a line to stderr. A closed stderr never ends the work."""
     write_stderr(f"{erase_line() if Screen.drawn else ''}{strip_control(text)}\n")
 
 
 def write_stderr(text: str) -> None:
-    """Text on stderr, as it is."""
+    """Write text to stderr, as it is."""
     with suppress(OSError, ValueError):
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
 class QuietMode:
-    """Whether `-q` was given: then only errors, and input lines that are left out, are said."""
+    """Whether `-q` was given: then only errors and rejected input lines are shown."""
 
     on = False
 
 
 def be_quiet() -> None:
-    """From here on notes and progress are not shown. A forked worker inherits it."""
+    """Hide notes and progress from here on. A forked worker inherits it."""
     QuietMode.on = True
 
 
 def note(text: str) -> None:
-    """One line on stderr that can be done without: not said after `-q`."""
+    """Write an optional line to stderr: not shown after `-q`."""
     if not QuietMode.on:
         say(text)
 
 
 def terminal(file: TextIO | None = None) -> "Console":
-    """rich's console for stderr, or another file. With NO_COLOR it writes no escape codes at all, bold included."""
+    """Make rich's console for stderr, or another file. With NO_COLOR it writes no escape codes, bold included."""
     from rich.console import Console
 
     console = Console(file=file, stderr=file is None, color_system=None if os.environ.get("NO_COLOR") else "auto")
@@ -75,7 +75,7 @@ def terminal(file: TextIO | None = None) -> "Console":
 
 
 def width_of(descriptor: int) -> int:
-    """Columns of the terminal behind a descriptor; of a file COLUMNS, or many."""
+    """Return the columns of the terminal behind a descriptor; for a file COLUMNS, or many."""
     given = os.environ.get("COLUMNS", "")
     if given.isdecimal() and int(given):
         return int(given)
@@ -101,7 +101,7 @@ class Counts:
 
 
 def closing_line(stage: str, counts: Counts, seconds: float) -> str:
-    """`seal adapt: 250 in, 500 out, 0 failed, 0 unscored, 61.2 s`"""
+    """Write `seal adapt: 250 in, 500 out, 0 failed, 0 unscored, 61.2 s`"""
     rejected = f", {counts.rejected} rejected" if counts.rejected else ""
     worthless = f", {counts.unreadable} self-edits worth 0" if counts.unreadable else ""
     return (
@@ -111,7 +111,7 @@ def closing_line(stage: str, counts: Counts, seconds: float) -> str:
 
 
 def count_items(items: Iterable[_T], counts: Counts) -> Iterator[_T]:
-    """The items as they are, counted as read."""
+    """Pass items on, and count them as read."""
     for item in items:
         counts.read += 1
         yield item

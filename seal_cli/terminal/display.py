@@ -37,7 +37,7 @@ class Display:
         self.thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins, or goes on; not after `-q`."""
+        """Begin or resume; not after `-q`."""
         if self.thread is None and not QuietMode.on:
             Screen.drawn = self.terminal
             self.ended.clear()
@@ -54,7 +54,7 @@ class Display:
             write_stderr(erase_line())
 
     def stop(self) -> None:
-        """End it, and the bar is gone."""
+        """End it and erase the bar."""
         self.pause()
         Screen.drawn = False
 
@@ -101,7 +101,7 @@ class Display:
                 self.show(time.monotonic())
 
     def show(self, now: float) -> None:
-        """The bar as it is now, or a plain line where one is due."""
+        """Draw the current bar, or write a plain line if one is due."""
         sight = self.progress.look(now)
         reads = sight.phase == "reading"
         if self.terminal and not reads:
@@ -127,7 +127,7 @@ def share(sight: Sight) -> float | None:
 
 
 def close_all(descriptors: Iterable[int]) -> None:
-    """A process that outlives its work must hold neither the reader of our stdout nor the lock."""
+    """Close what a process that outlives its work must not hold: the reader of our stdout, and the lock."""
     for descriptor in descriptors:
         with suppress(OSError):
             os.close(descriptor)

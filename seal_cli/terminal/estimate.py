@@ -1,4 +1,4 @@
-"""How long the work will still take, from what has been done and when. Pure: whoever asks says what time it is.
+"""Estimate the remaining time from what has been done and when. Pure: the caller says what time it is.
 
 Nothing is estimated before there is a basis, and what is estimated is never negative.
 """
@@ -14,7 +14,7 @@ _LATE = 0.25  # of the time since it began: what is left of something that is la
 
 @dataclass
 class Past:
-    """(time in s, amount done, sum of the times that requests took in s) after each event."""
+    """A history of (time in s, amount done, total seconds of requests), a point after each event."""
 
     started: float
     points: list[tuple[float, float, float]] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Past:
         self.points.append((at, done + amount, total + took))
 
     def recent(self) -> tuple[float, float, float]:
-        """(seconds, amount, seconds that requests took) from the last point before the recent time to the last one."""
+        """Return (seconds, amount, seconds of requests) of the recent part of the history."""
         end = self.points[-1]
         since = end[0] - _RECENT * (end[0] - self.started)
         place = max(0, bisect_right(self.points, since, key=lambda point: point[0]) - 1)
@@ -40,7 +40,7 @@ class Past:
 
 
 class Steady:
-    """Work that is told of in parts, such as tokens that are trained."""
+    """Work that is reported in parts, such as tokens that are trained."""
 
     def __init__(self, total: float, started: float) -> None:
         self.total, self.done, self.past = total, 0.0, Past(started)
@@ -52,7 +52,7 @@ class Steady:
             self.past.add(at, amount)
 
     def left_s(self, at: float) -> float | None:
-        """Seconds from `at` to the end; None where nothing is known or nothing is left."""
+        """Return the seconds from `at` to the end; None if nothing is known or nothing is left."""
         if not self.past.points or self.done >= self.total:
             return None
         seconds, amount, _ = self.past.recent()
@@ -99,7 +99,7 @@ class Requests:
         self.past.add(at, count, took)
 
     def left_s(self, at: float) -> float | None:
-        """Seconds from `at` to the end; None where nothing is known or nothing is left."""
+        """Return the seconds from `at` to the end; None if nothing is known or nothing is left."""
         waiting = self.total - self.done - self.flying
         if not self.past.points or self.done >= self.total:
             return None

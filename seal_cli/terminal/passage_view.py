@@ -1,4 +1,4 @@
-"""A line in text: what is to be learned, the self-edit, what was trained on, and the answers with verdicts."""
+"""Show a line as text: the passage, the self-edit, the training data, and the answers with verdicts."""
 
 from rich.console import Console
 from rich.text import Text
@@ -14,12 +14,12 @@ _MARKS = {True: ("✓", "bold green"), False: ("✗", "bold red"), None: ("?", "
 
 
 def print_text(console: Console, text: str, style: str = "") -> None:
-    """Text of a model or a file: without control characters, and without markup."""
+    """Print text of a model or a file, without control characters and markup."""
     console.print(Text(strip_control(text), style))
 
 
 def view_line(console: Console, line: Record, task: QaTask | DomainTask, label: str = "") -> None:
-    """One line of this task as far as it has come."""
+    """Show the sections that a line of this task has."""
     domain = load_domain(task.domain)
     names = [f"{label}: {task.name}" if label else task.name, *([f"task {task.id}"] if task.name != task.id else [])]
     names += [f"self-edit {line.edit.sample}"] if line.edit else []

@@ -57,7 +57,7 @@ class ProgressMeter:
         self.set_phase("reading")
 
     def begin(self, total: int | None) -> None:
-        """So many lines are to come (None: nobody knows), none of which is there."""
+        """Begin with so many lines to come (None: unknown)."""
         self.lines, self.total = 0, total
         self._put(lines=0, total=math.nan if total is None else total)
         self._restart()
@@ -93,7 +93,7 @@ class ProgressMeter:
             self.main, self.worth = main, worth
 
     def step(self) -> None:
-        """One line is done."""
+        """Count a line as done."""
         self._awake()
         self.lines += 1
         self._put(lines=self.lines)
@@ -104,7 +104,7 @@ class ProgressMeter:
                 self._estimate(always=self.lines == self.total or not self.seen % EVERY_LINES)
 
     def read(self) -> None:
-        """One line more was read."""
+        """Count a line as read."""
         self.lines += 1
         self._put(lines=self.lines)
 
@@ -198,7 +198,7 @@ class ProgressMeter:
     # ---- seen from outside
 
     def look(self, now: float) -> Sight:
-        """What there is to see, also in another process."""
+        """Return the current Sight, also in another process."""
         lines, total, tokens, ended, expected, since, until, began, left, at, length = self.numbers
         name = bytes(self.memory[NAME_AT : NAME_AT + int(length)]).decode(errors="replace")
         seconds = until - since
@@ -216,7 +216,7 @@ class ProgressMeter:
 
 
 def format_progress(stage: str, sight: Sight, seconds: float) -> str:
-    """`seal adapt: training, 120/500, 73,204/302,000 tokens, 5,210 tokens/s, 14 s, 44 s left`"""
+    """Write `seal adapt: training, 120/500, 73,204/302,000 tokens, 5,210 tokens/s, 14 s, 44 s left`"""
     parts = [sight.phase]
     if sight.total is not None:
         parts.append(f"{sight.lines}/{sight.total}")

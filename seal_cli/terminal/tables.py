@@ -11,7 +11,7 @@ _GAP = 2  # blanks between two columns
 
 
 def as_text(columns: Sequence[str], rows: Rows, width: int) -> str:
-    """Aligned columns, the first one left and the others right; stacked where they are wider than `width`."""
+    """Align columns, the first to the left and the others to the right; stack rows if wider than `width`."""
     cells = [[strip_control(cell) for cell in row] for row in (columns, *rows)]
     widths = [max(map(_cell_width, column)) for column in zip(*cells, strict=True)]
     if sum(widths) + _GAP * (len(widths) - 1) > width:
@@ -41,14 +41,14 @@ def _as_stack(columns: Sequence[str], rows: Rows) -> str:
 
 
 def as_markdown(columns: Sequence[str], rows: Rows) -> str:
-    """A table of GitHub's Markdown."""
+    """Write a table in GitHub's Markdown."""
     marks = ["---", *["---:"] * (len(columns) - 1)]
     cells = [[strip_control(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in (columns, *rows)]
     return "".join(f"| {' | '.join(row)} |\n" for row in (cells[0], marks, *cells[1:]))
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """RFC 4180 but for plain line ends; an empty cell stands for None."""
+    """Write CSV (RFC 4180, with plain line ends); an empty cell stands for None."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([columns, *rows])
     return out.getvalue()

@@ -1,1 +1,1 @@
-"""What is learned: a domain writes the prompts, turns self-edits into lessons and poses the questions."""
+"""Domains: each writes the prompts, turns self-edits into training data, and asks the questions."""

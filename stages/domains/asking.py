@@ -1,4 +1,4 @@
-"""The requests that a student's answers come from, and the answers put together as their completions come."""
+"""Make the requests for a student's answers, and put the answers together as completions come."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Queries = Mapping[str, Sequence[Query]]  # by the task's id
 
 @dataclass(frozen=True)
 class Answered:
-    """All answers of one owner: an adapter, or the plain model for a task."""
+    """All answers of an adapter to its task, or of the plain model to a task."""
 
     owner: AnswerKey
     task: Task
@@ -24,14 +24,14 @@ class Answered:
 
 
 def _request_id(owner: AnswerKey, query: Query) -> str:
-    """Ids of tasks, adapters and questions hold whatever people like."""
+    """Hash ids into a request's id; ids of tasks, adapters and questions may hold any text."""
     return content_id(*owner, query.id)
 
 
 def list_keyed_requests(
     lines: Sequence[Record], queries: Queries, sampling: Sampling, known: Collection[AnswerKey]
 ) -> Iterator[tuple[str, Request]]:
-    """(key of the line, request): the baseline's questions before the first line of each task, then each adapter's."""
+    """Yield (line's key, request): a task's baseline before its first line, then each adapter's questions."""
     asked = set(known)
     for line in lines:
         for owner in list_missing_keys(line, asked):
@@ -48,7 +48,7 @@ def list_keyed_requests(
 def collect_answers(
     lines: Sequence[Record], queries: Queries, known: Collection[AnswerKey], completions: Iterable[Completion]
 ) -> Iterator[Answered]:
-    """Each owner's answers as soon as the last of them has come."""
+    """Yield each set of answers as soon as its last one has come."""
     tasks = {owner: line.task for line in lines for owner in list_missing_keys(line, known)}
     missing = {owner: len(queries[task.id]) for owner, task in tasks.items()}
     places = {_request_id(owner, query): owner for owner, task in tasks.items() for query in queries[task.id]}

@@ -1,4 +1,4 @@
-"""What a stage does where no flag says otherwise, by domain: the paper's settings. Imports nothing heavy."""
+"""The stages' defaults by domain: the paper's settings. Imports nothing heavy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

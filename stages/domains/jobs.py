@@ -1,4 +1,4 @@
-"""Training jobs of self-edits, and the adapter sections that come of them."""
+"""Make training jobs of self-edits, and adapter sections of their results."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -11,13 +11,13 @@ from stages.records.record import Adapter, SelfEdit, TrainStats
 
 
 class ExampleNames:
-    """What an adapter's id has of its examples, worked out once for lessons that share them."""
+    """Names an adapter's examples in its id, computed once for training sets that share them."""
 
     def __init__(self) -> None:
         self.known: dict[int, tuple[tuple[Example, ...], object]] = {}  # kept, so that no other gets the number
 
     def of(self, lesson: TrainingSet) -> object:
-        """The examples themselves; of one that chooses hyper-parameters, whose rows are many, a digest."""
+        """Return the examples themselves, or a digest if the self-edit chooses hyper-parameters: its rows are many."""
         if id(lesson.examples) not in self.known:
             every = [_identity(example) for example in lesson.examples]
             self.known[id(lesson.examples)] = lesson.examples, content_id(every) if lesson.chosen else every
@@ -38,7 +38,7 @@ def _identity(example: Example) -> Mapping[str, object]:
 
 
 def _fit_of(job: FitJob) -> dict[str, object]:
-    """Every hyper-parameter used; of examples with prompts also whether these were chats."""
+    """Return every hyper-parameter used; for examples with prompts also whether these were chats."""
     prompt = job.lesson.examples[0].prompt if job.lesson.examples else ""  # a lesson's are all of one kind
     return {**asdict(job.config), **({"chat": not isinstance(prompt, str)} if prompt else {})}
 
@@ -67,7 +67,7 @@ def _stats(result: FitResult) -> TrainStats:
 
 
 def make_untrained_adapter(edit: SelfEdit, model: str, base: str, config: FitConfig, error: ValueError) -> Adapter:
-    """Whose fault it is decides the reward: a self-edit that cannot be used is worth 0, one that never came nothing."""
+    """Make the section of a job that was not trained: an unusable self-edit is worth 0, a missing one is unscored."""
     chosen = {"learning_rate": edit.chosen.learning_rate, "epochs": edit.chosen.epochs} if edit.chosen else {}
     return Adapter(
         id=content_id(edit.id, base, "unreadable"),

@@ -175,7 +175,7 @@ def fill(template: str, task: QaTask, question: str = "") -> str:
 
 
 def _template_text(template: str) -> str:
-    """The text of a named template or of a file."""
+    """Return the text of a named template or of a file."""
     return TEMPLATES.get(template) or read_template(template)
 
 
@@ -197,7 +197,7 @@ def read_template(template: str) -> str:
 
 
 def _passage(task: QaTask) -> str:
-    """The passage as a training sequence, always the last one of a lesson."""
+    """Make the passage a training sequence, always the last one of a training set."""
     return f"{task.title}\n{task.context}".strip()
 
 
@@ -210,7 +210,7 @@ def split_into_sequences(task: QaTask, completion: str, split_newlines: bool = T
 
 
 def _split_lines(completion: str, segments: list[str]) -> list[str]:
-    """Question-answer pairs stay together; anything else is one piece per line, without a leading "Sure, here is …"."""
+    """Split text by lines, without a leading "Sure, here is …"; question-answer pairs stay together."""
     if all(mark.search(completion) for mark in _PAIRS):
         return _split_pairs(completion)
     lines = [line.strip() for segment in segments for line in segment.splitlines() if line.strip()]

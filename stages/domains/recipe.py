@@ -1,4 +1,4 @@
-"""What commands do otherwise for tasks of one domain than of another: their defaults, and flags that only one has."""
+"""What commands do differently by domain: their defaults, and flags that only one domain has."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -48,7 +48,7 @@ def refuse_writing(domain: Domain, engine: str, batched: bool, retries: int, *, 
 
 
 class Fitting:
-    """Says which rows a model takes, and remembers how many it does not."""
+    """Tells which rows fit the model, and counts those that do not."""
 
     def __init__(self, lengths: "TokenCounter") -> None:
         self.lengths, self.left_out = lengths, 0
@@ -69,7 +69,7 @@ def describe_left_out(domain: object) -> list[str]:
 
 
 def set_up_training(domain: Domain, setup: TrainingSetup, model: str) -> Domain:
-    """The domain as `seal adapt` needs it, with the rows that the model takes; "" for no model."""
+    """Return the domain as `seal adapt` needs it, with the rows that fit the model; "" for no model."""
     if not model or not domain.measures_rows:
         return domain.set_up_training(setup)
     from stages.tokens.token_counts import TokenCounter

@@ -1,4 +1,4 @@
-"""Score lines made of graded answers: an adapter's beside those of the plain model."""
+"""Make score lines of graded answers: an adapter's beside those of the plain model."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,14 +12,14 @@ from stages.scoring.score import make_score
 
 @dataclass(frozen=True)
 class Graded:
-    """The replies of one owner, and the verdicts on them, in the same order."""
+    """One set of answers (an adapter's or the plain model's) and their verdicts, in the same order."""
 
     replies: tuple[GradableAnswer, ...]
     verdicts: tuple[Verdict, ...]
 
 
 def read_baseline(line: Record) -> Graded | None:
-    """The plain model's answers to the task's questions, if a finished score line holds all of them."""
+    """Return the plain model's answers to the task, if a finished score line holds all of them."""
     answers = line.score.answers if line.score and line.adapter else ()
     if not answers or any(answer.baseline_prediction is None for answer in answers):
         return None
@@ -36,7 +36,7 @@ def _baseline_poll(answer: Answer) -> Voting | None:
 
 
 def make_score_line(line: Record, done: Mapping[AnswerKey, Graded], model: str, judge_name: str) -> Record:
-    """The line with its score. Without an adapter the value is the plain model's accuracy; there is no baseline."""
+    """Return the line with its score. Without an adapter the value is the plain model's accuracy."""
     baseline, adapter = done[get_baseline_key(line)], line.adapter
     if adapter is None:
         answers = [_answer(*own, None) for own in _pairs(baseline)]
@@ -52,7 +52,7 @@ def _pairs(graded: Graded) -> Iterator[tuple[GradableAnswer, Verdict]]:
 
 
 def _lost(baseline: Graded, adapter: Adapter) -> Graded:
-    """What stands for the answers of an adapter that there is not: wrong if that is the self-edit's fault."""
+    """Return the answers of a missing adapter: wrong if that is the self-edit's fault."""
     verdict = Verdict(False if adapter.fault == "edit" else None, adapter.error)
     said = [replace(reply, prediction=None, poll=reply.poll and Voting()) for reply in baseline.replies]
     return Graded(tuple(said), (verdict,) * len(said))

@@ -1,4 +1,4 @@
-"""How self-edits are asked for, and how they are written down."""
+"""Ask for self-edits, and write them down as lines."""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -34,11 +34,11 @@ class Writing:
     identity: str | None = None  # what tells the model from others in ids, if its name does not
 
     def prompt(self, task: Task) -> Prompt:
-        """Raise BadConfig for an unknown template."""
+        """Write the prompt. Raises BadConfig for an unknown template."""
         return self.domain.edit_prompt(task, self.template, chat=self.chat)
 
     def request(self, task: Task, sample: int, attempt: int, prompt: Prompt) -> Request:
-        """The request for a sample of a task; another attempt has another seed."""
+        """Make the request for a sample of a task; another attempt has another seed."""
         seed = derive_seed(self.sampling.seed, task.id, sample)
         own = derive_seed(seed, task.id, attempt) if attempt else seed
         schema = self.domain.schema() if self.structured else None
@@ -51,7 +51,7 @@ def make_edit_key(task: Task, sample: int) -> str:
 
 @dataclass(frozen=True)
 class EditRequest:
-    """A self-edit that is to be written: which sample of which task, and the request for it."""
+    """A requested self-edit: which sample of which task, and the request for it."""
 
     line: Record
     sample: int
@@ -108,7 +108,7 @@ def _sampling(request: Request) -> dict[str, Any]:
 def write_fixed_edits(
     records: Iterable[Record], domain: Domain, template: str, text: str, *, keys: Collection[str] | None = None
 ) -> Iterator[Record]:
-    """The same self-edit for every task, which no model wrote: passage-only is an empty one, the oracle a human's."""
+    """Yield the same self-edit for every task, without a model: empty for passage-only, a person's for the oracle."""
     for line in unique_tasks(records):
         task = line.task
         if keys is not None and make_edit_key(task, 0) not in keys:
@@ -130,7 +130,7 @@ def write_fixed_edits(
 
 
 def unique_tasks(records: Iterable[Record]) -> Iterator[Record]:
-    """A line for each task, with the meta of its first. Raises BadInput for two tasks that share an id."""
+    """Yield a line for each task, with the meta of its first. Raises BadInput for two tasks that share an id."""
     seen: dict[str, Task] = {}
     for record in records:
         task = record.task

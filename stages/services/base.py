@@ -47,7 +47,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Reply:
-    """The JSON object that a server answered, or the failure."""
+    """The JSON object of a server's answer, or the failure."""
 
     id: str
     body: Mapping[str, Any] | None
@@ -119,20 +119,20 @@ def get_limit_name(url: str) -> LimitName:
 
 
 def _format_usage(usage: Usage, more: Iterable[str] = ()) -> str:
-    """`120 calls, 380 cached, 2 failed, 3 tried again, 41200 + 240 tokens, cost 0.03`"""
+    """Write `120 calls, 380 cached, 2 failed, 3 tried again, 41200 + 240 tokens, cost 0.03`"""
     cost = [] if usage.cost is None else [f"cost {usage.cost:.4g}"]
     tokens = [f"{usage.prompt_tokens} + {usage.completion_tokens} tokens"] if usage.prompt_tokens else []
     return ", ".join([f"{usage.calls} calls", *more, f"{usage.retries} tried again", *tokens, *cost])
 
 
 def report_engine(engine: Any) -> Iterator[str]:
-    """Say what an engine behind a server has cost; nothing of any other."""
+    """Report what a served engine has cost; nothing for any other."""
     if hasattr(engine, "transport"):
         yield f"{engine.model}: {_format_usage(engine.transport.usage, [f'{engine.failed} failed'])}"
 
 
 def report_judge(judge: Any) -> Iterator[str]:
-    """Say what a judge behind a server has cost, and why verdicts are lacking; nothing of any other."""
+    """Report what a served judge has cost, and why verdicts are missing; nothing for any other."""
     if not hasattr(judge, "transport"):
         return
     failed = {reason: count for reason, count in judge.unscored.items() if count}

@@ -1,4 +1,4 @@
-"""OpenAI's batch files: calls written as lines to be uploaded, and their answers read back as if they came over HTTP.
+"""OpenAI's batch files: calls are written as lines to upload, and their answers read back as if sent over HTTP.
 
 in    {"custom_id": …, "method": "POST", "url": "/v1/chat/completions", "body": {…}}
 out   {"id": …, "custom_id": …, "response": {"status_code": 200, "request_id": …, "body": {…}}, "error": null}
@@ -31,13 +31,13 @@ _NO_MATCH = (
 
 
 def get_custom_id(call: Call) -> str:
-    """32 hex digits that depend on what is asked and for whom, so that other settings never find these answers."""
+    """Hash what is asked and for whom into 32 hex digits, so that other settings never find these answers."""
     parts = (call.id, call.path, dict(call.body))
     return content_id(*parts) + content_id("second half", *parts)
 
 
 def write_batch(calls: Iterable[Call]) -> Iterator[dict[str, Any]]:
-    """One line per call; a repeated call is left out, since a batch must not name one twice."""
+    """Write one line per call; a repeated call is left out, since a batch must not name one twice."""
     lines = {get_custom_id(call): call for call in calls}
     for name, call in lines.items():
         yield {"custom_id": name, "method": "POST", "url": _VERSION + call.path, "body": sanitize(dict(call.body))}
@@ -45,7 +45,7 @@ def write_batch(calls: Iterable[Call]) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class BatchAnswer:
-    """What a line says. status None: the request was never carried out."""
+    """One line of an output file. status None: the request was never carried out."""
 
     status: int | None
     body: Any
@@ -73,7 +73,7 @@ class BatchAnswers:
     room = True
 
     def __init__(self, paths: Iterable[Path], progress: Progress = NullProgress()) -> None:
-        """Without files nothing is answered. Raises MissingInput, and BadInput for a line that is no answer."""
+        """Read the files; without any nothing is answered. Raises MissingInput, or BadInput for no answer."""
         files = tuple(paths)
         self.usage, self.progress = Usage(), progress
         self._names = " and ".join(str(path) for path in files)
@@ -96,7 +96,7 @@ class BatchAnswers:
             self._replies.append(answer.reply_to(call))
 
     def take(self, *, wait: bool) -> list[Reply]:
-        """Call without an answer are kept back until one has been found. Raises BadInput if none is."""
+        """Take the replies. Calls without an answer wait until one has been found. Raises BadInput if none is."""
         if self._found or not self._names:
             self._replies, self._missing = self._replies + self._missing, []
         elif wait and self._missing:
@@ -110,7 +110,7 @@ class BatchAnswers:
 
 
 def read_answers(paths: Iterable[Path]) -> dict[str, BatchAnswer]:
-    """The answers of all files by their custom_id: a success before any failure, and the last of failures.
+    """Read the answers of all files by custom_id: a success before any failure, else the last failure.
 
     A batch whose failed calls were sent again has both. Raises BadInput for two successes that are not the same.
     """

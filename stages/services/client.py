@@ -72,7 +72,7 @@ class Server:
             self._serving.get_loop().call_soon_threadsafe(self._calls.put_nowait, call)
 
     def take(self, *, wait: bool) -> list[Reply]:
-        """Replies that have come. They are handed out before an error is raised, which is then raised each time."""
+        """Take the replies that have come, before an error is raised, which is then raised each time."""
         if self._closed:
             return []
         replies = self._receive(wait=False)

@@ -118,7 +118,7 @@ def start_daemon(function: Callable[[], _T]) -> "Future[_T]":
 
 
 def explain_unreachable(error: Exception, timeout_s: float) -> tuple[str, str]:
-    """What was found, in words that follow the URL, and the next move. The error's own words may hold a header."""
+    """Explain what was found, in words that follow the URL, and the next move. The error itself may hold a header."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ConnectionRefusedError):
         return "refuses the connection", START

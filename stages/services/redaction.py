@@ -37,7 +37,7 @@ def _base64_forms(key: str) -> tuple[str, ...]:
 
 
 def redact(text: str, key: str | None) -> str:
-    """The text with every form of the key replaced."""
+    """Replace every form of the key in a text."""
     if not key:
         return text
     if key in text or "%" in text or "\\" in text:
@@ -48,7 +48,7 @@ def redact(text: str, key: str | None) -> str:
 
 
 def redact_answer(value: Any, key: str | None) -> Any:
-    """Text or JSON of an answer with the key replaced in every string. A dummy key stays: it may be a word."""
+    """Replace the key in every string of an answer, text or JSON. A dummy key stays: it may be a word."""
     if not key or len(key) < _SHORTEST_SECRET:
         return value
     if isinstance(value, str):
@@ -61,7 +61,7 @@ def redact_answer(value: Any, key: str | None) -> Any:
 
 
 def quote_line(text: str, key: str | None) -> str:
-    """The first line that is not empty, without the key, without control characters, and cut to _MAX_QUOTED."""
+    """Return the first line that is not empty, without key and control characters, cut to _MAX_QUOTED."""
     lines = (line.strip() for line in redact(text, key).splitlines())
     first = one_line(next((line for line in lines if line), ""))
     return first if len(first) <= _MAX_QUOTED else first[: _MAX_QUOTED - 1] + "…"

@@ -40,7 +40,7 @@ from stages.records.thoughts import BROKEN_OFF, CUT_OFF
 
 
 def anything_fits(_: Example) -> bool:
-    """No row is too long."""
+    """Return that no row is too long."""
     return True
 
 
@@ -76,13 +76,13 @@ class Arc:
     }
 
     def read_tasks(self, text: str, name: str) -> Iterator[Task]:
-        """Seal finds grids in files by what these hold."""
+        """Find no tasks here: grids are recognised by the files' content."""
         raise BadConfig("--domain arc: grids are known by what their files hold; leave it out")
 
     # ---- self-edits
 
     def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
-        """The paper's prompt, or a file's with the demonstrations at {demonstrations}."""
+        """Write the paper's prompt, or a file's with the demonstrations at {demonstrations}."""
         shown = get_pairs(_grid_task(task))
         if template == TOOLS_TEMPLATE:
             turns = make_edit_prompt(shown)
@@ -91,35 +91,35 @@ class Arc:
         return turns if chat else f"{join_messages(turns)}\n\n"
 
     def template_text(self, template: str) -> str:
-        """What the template says. Raises BadConfig or MissingInput for one that there is not."""
+        """Return the template's text. Raises BadConfig or MissingInput for an unknown one."""
         return EDIT_CHOICES if template == TOOLS_TEMPLATE else template_text(template)
 
     def get_fixed_edit(self, template: str) -> str | None:
-        """The self-edit of a human: `oracle`, or one of yours, `oracle:FILE`."""
+        """Return a self-edit written by a person: `oracle`, or that of `oracle:FILE`."""
         return get_fixed_edit(template)
 
     def read_choice(self, completion: str) -> ArcChoice:
-        """What the self-edit chose. Raises BadEdit where it cannot be read."""
+        """Parse the self-edit's choice. Raises BadEdit if it cannot be read."""
         return _choice_of(parse_edit(completion))
 
     def schema(self) -> Mapping[str, Any]:
-        """Keys and types; the bounds of numbers are not part of it."""
+        """Return the JSON Schema of keys and types, without the bounds of numbers."""
         return SCHEMA
 
     # ---- training
 
     def set_up_training(self, setup: TrainingSetup) -> "Arc":
-        """With the rows that fit the model."""
+        """Return the domain with a test for rows that fit the model."""
         rows = setup.config.batch_size * setup.config.accumulation
         return Arc(seed=setup.seed, rows_a_step=rows, chat=setup.chat is not False, fits=setup.fits or anything_fits)
 
     @property
     def training_settings(self) -> Mapping[str, Any]:
-        """True if rows are chats."""
+        """Return whether rows are chats."""
         return {"chat": self.chat}
 
     def make_training_set(self, task: Task, edit: SelfEdit) -> TrainingSet:
-        """The training tasks that the self-edit's tools make.
+        """Make the training tasks of the self-edit's tools.
 
         Raises BadEdit for too many steps, too, Untrainable where no row is short enough, and BadLine where the line
         says otherwise than the self-edit does.
@@ -134,13 +134,13 @@ class Arc:
         return TrainingSet(made.on_all if found.strategy == ALL_TOKENS else made.on_answers, found.chosen)
 
     def training(self, task: Task, edit: ArcEdit) -> "Training":
-        """What the self-edit's tools make. Raises BadEdit for more steps than are allowed."""
+        """Make the self-edit's training tasks. Raises BadEdit for more steps than are allowed."""
         made = _training_rows(get_pairs(_grid_task(task)), edit.groups, self.seed, self.fits, self.chat)
         check_steps(edit, len(made.tasks), self.rows_a_step)
         return made
 
     def show_data(self, task: Task, edit: SelfEdit) -> ArcTrainingData:
-        """The training tasks as grids, each with its tool; none, and the reason, for a failed self-edit."""
+        """Return the training tasks as grids, each with its tool; for a failed self-edit none, and the reason."""
         chosen, error = None, edit.error
         rows: tuple[TrainingTask, ...] = ()
         try:
@@ -163,7 +163,7 @@ class Arc:
             raise BadLine(f"task {task.id} has two tests with one input; take one out")
 
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
-        """Every test in every way; with `in_context` once each, after all demonstrations, without a vote."""
+        """Yield every variant of every test; with `in_context` one each, after all demonstrations, without a vote."""
         task = _grid_task(task)
         for test_id, test_input, _ in get_tests(task):
             for way in prompt_variants(task, in_context=in_context):
@@ -173,7 +173,7 @@ class Arc:
     def make_answers(
         self, task: Task, completions: Sequence[Completion], *, in_context: bool
     ) -> Iterator[GradableAnswer]:
-        """Two attempts for each test, and whether one of them is the solution."""
+        """Make two attempts for each test, and grade whether one of them is the solution."""
         task = _grid_task(task)
         asked = prompt_variants(task, in_context=in_context)
         for place, (test_id, _, solution) in enumerate(get_tests(task)):
@@ -187,7 +187,7 @@ class Arc:
             )
 
     def get_cases(self, task: Task) -> Iterator[tuple[str, Case]]:
-        """No judge is asked."""
+        """Yield nothing: no judge is asked."""
         return iter(())
 
 
@@ -230,7 +230,7 @@ def _training_rows(
 
 
 def _grid_task(task: Task) -> ArcTask:
-    """The task, if it is one of this domain. Raises BadInput otherwise."""
+    """Return the task if it is of this domain. Raises BadInput otherwise."""
     if not isinstance(task, ArcTask):
         raise BadInput(f"task {task.id} is of the domain {task.domain}, not of arc")
     return task

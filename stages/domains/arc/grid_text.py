@@ -17,7 +17,7 @@ _BETWEEN_ROWS = re.compile(r"\] *\n *\[")
 
 @dataclass(frozen=True)
 class BadGrid:
-    """What stands where a grid should be: the model's failure, as a value."""
+    """Text that is no grid: the model's failure, as a value."""
 
     reason: str
 
@@ -28,7 +28,7 @@ def numpy_text(grid: Grid) -> str:
 
 
 def digits_text(grid: Grid) -> str:
-    """A line of digits for each row, as in the self-edit prompt."""
+    """Write a grid as a line of digits for each row, as in the self-edit prompt."""
     return "\n".join(_digit_rows(grid))
 
 
@@ -37,7 +37,7 @@ def _digit_rows(grid: Grid) -> list[str]:
 
 
 def read_grid(text: str) -> Grid | BadGrid:
-    """The grid that a model wrote in either form, with or without the end mark, and nothing else with it."""
+    """Read a grid that a model wrote in either form, with or without the end mark, and nothing else beside it."""
     if len(text) > MAX_GRID_CHARACTERS:
         return BadGrid(f"longer than {MAX_GRID_CHARACTERS} characters")
     text = text.strip().removesuffix(END).strip()

@@ -67,30 +67,30 @@ ARROW = " -> "
 
 
 def make_edit_prompt(demonstrations: Sequence[Pair]) -> Messages:
-    """The messages that ask for a self-edit: the demonstrations as rows of digits, then the choices."""
+    """Write the messages that ask for a self-edit: the demonstrations as rows of digits, then the choices."""
     return make_messages(EDIT_SYSTEM, demonstrations_text(demonstrations) + EDIT_RULE + EDIT_CHOICES)
 
 
 def demonstrations_text(demonstrations: Sequence[Pair]) -> str:
-    """Each demonstration as two grids of digits, a blank line behind each."""
+    """Write each demonstration as two grids of digits, a blank line after each."""
     return "".join(
         f"Input:\n{digits_text(pair.input)}\n\nOutput:\n{digits_text(pair.output)}\n\n" for pair in demonstrations
     )
 
 
 def make_task_prompt(demonstrations: Sequence[Pair], test_input: Grid) -> Messages:
-    """The messages that ask for an output grid; the answer begins at once."""
+    """Write the messages that ask for an output grid; the answer begins at once."""
     shown = "".join(f"{numpy_text(pair.input)}{ARROW}{answer_text(pair.output)}\n" for pair in demonstrations)
     return make_messages(TASK_SYSTEM + shown, numpy_text(test_input) + ARROW)
 
 
 def answer_text(output: Grid) -> str:
-    """The assistant's turn: the grid, and the mark behind it."""
+    """Write the assistant's turn: the grid, and the end mark."""
     return numpy_text(output) + END
 
 
 def make_example(puzzle: Puzzle, *, whole: bool, chat: bool = True) -> Example:
-    """A puzzle as a training sequence: the loss on the answer (train_using_output_tokens), or on all tokens."""
+    """Make a training sequence of a puzzle: the loss on the answer (train_using_output_tokens), or on all tokens."""
     turns, said = make_task_prompt(puzzle.shown, puzzle.asked.input), answer_text(puzzle.asked.output)
     return (
         Example(turns, said, loss_on_prompt=whole)

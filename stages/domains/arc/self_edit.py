@@ -47,7 +47,7 @@ _JSON_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 
 @dataclass(frozen=True)
 class ArcEdit:
-    """A self-edit that can be carried out. `repairs` names what was mended in its text; () is the normal case."""
+    """A self-edit that can be applied. `repairs` names what was mended in its text; normally ()."""
 
     groups: tuple[str, ...]  # the groups of tools that are on, in the tables' order
     strategy: str
@@ -62,7 +62,7 @@ class ArcEdit:
 
 
 def parse_edit(completion: str) -> ArcEdit:
-    """The self-edit that a completion holds. Raises BadEdit with the reason where it holds none."""
+    """Parse the self-edit in a completion. Raises BadEdit with the reason if there is none."""
     value, repairs = _read_json(completion)
     sections = _fields(value, "", _SECTIONS)
     switches = _fields(sections["data_generation"], "data_generation", tuple(SWITCHES.values()))
@@ -77,7 +77,7 @@ def parse_edit(completion: str) -> ArcEdit:
 
 
 def count_steps(rows: int, epoch_count: int, rows_a_step: int = BATCH_SIZE) -> int:
-    """Optimizer steps of a training, as HF Trainer counts them: the last batch of an epoch may be short.
+    """Count a training's optimizer steps as HF Trainer does: the last batch of an epoch may be short.
 
     The official code compares rows x epochs // 2 instead, which for an odd number of rows counts too few.
     """
@@ -96,7 +96,7 @@ def check_steps(edit: ArcEdit, rows: int, rows_a_step: int = BATCH_SIZE) -> None
 
 
 def _fields(value: Any, place: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
-    """The object at this place, with these keys and no others."""
+    """Return the object at this place, with these keys and no others."""
     name, inside = (f"{place} is", f" in {place}") if place else ("the self-edit is", "")
     if not isinstance(value, dict):
         raise BadEdit(f"{name} not a JSON object: {_shown(value)}")
@@ -139,7 +139,7 @@ def _epochs(value: Any) -> int:
 
 
 def _shown(value: Any) -> str:
-    """The value as ASCII JSON, cut short: safe in a terminal and on a line."""
+    """Show a value as ASCII JSON, cut short: safe in a terminal and on a line."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:60]}…"
 
@@ -148,7 +148,7 @@ def _shown(value: Any) -> str:
 
 
 def _read_json(completion: str) -> tuple[Any, tuple[str, ...]]:
-    """The JSON value of a completion, behind its thoughts, and the names of the repairs it took. Raises BadEdit."""
+    """Return the JSON value after a completion's thoughts, and the repairs it needed. Raises BadEdit."""
     text = remove_thoughts(completion)
     if text is None:
         raise BadEdit(explain_no_answer("unknown"))

@@ -1,4 +1,4 @@
-"""How a few-shot self-edit is asked for: the paper's prompt, a file of yours, or a human's self-edit in its place."""
+"""Templates of few-shot self-edits: the paper's prompt, the user's file, or a self-edit written by a person."""
 
 import json
 from collections.abc import Mapping
@@ -46,13 +46,13 @@ SCHEMA: Mapping[str, Any] = {
 
 
 def template_text(template: str) -> str:
-    """What the template says. Raises BadConfig or MissingInput for one that there is not."""
+    """Return the template's text. Raises BadConfig or MissingInput for an unknown one."""
     written = get_fixed_edit(template)
     return read_arc_template(template) if written is None else written
 
 
 def get_fixed_edit(template: str) -> str | None:
-    """The self-edit of a human: `oracle`, or one of yours, `oracle:FILE`; None for a template that a model is asked."""
+    """Return a self-edit written by a person: `oracle` or `oracle:FILE`; None for a template that asks a model."""
     name, colon, file = template.partition(":")
     if name != ORACLE:
         return None
@@ -60,7 +60,7 @@ def get_fixed_edit(template: str) -> str | None:
 
 
 def read_arc_template(template: str) -> str:
-    """The text of a template file. Raises BadConfig for an unknown name or a file without {demonstrations}."""
+    """Read a template. Raises BadConfig for an unknown name or a file without {demonstrations}."""
     path = Path(template)
     if not path.is_file():
         known = f"the templates of ARC tasks are {TOOLS_TEMPLATE}, {ORACLE} and {ORACLE}:FILE"
@@ -74,7 +74,7 @@ def read_arc_template(template: str) -> str:
 
 
 def read_oracle(path: Path) -> str:
-    """A self-edit that a human wrote. Raises BadConfig where it cannot be read as it is."""
+    """Read a self-edit written by a person. Raises BadConfig if it is not valid without repairs."""
     flag = f"--template {ORACLE}:{path}"
     if not path.is_file():
         raise MissingInput(f"{flag}: no such file")

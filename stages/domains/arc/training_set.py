@@ -1,4 +1,4 @@
-"""From a task's demonstrations to the training set of a self-edit.
+"""Make the training set of a self-edit from a task's demonstrations.
 
 What is done, and in which order, is SEAL's few-shot code (arXiv 2506.10943, `self-edit.py`: get_test_time_train_data,
 get_formatted_data, process_task), with these differences:
@@ -51,7 +51,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Puzzle:
-    """Demonstrations, and one more pair whose output is to be found from its input."""
+    """Demonstrations, and one more pair whose output must be found from its input."""
 
     shown: tuple[Pair, ...]
     asked: Pair
@@ -63,7 +63,7 @@ class Puzzle:
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A puzzle made from a task's demonstrations. `permuted`: the copy with other colours and another order."""
+    """A puzzle made from a task's demonstrations. `permuted`: a copy with other colours and another order."""
 
     puzzle: Puzzle
     tool: str  # the first of the tools, in the tables' order, that makes it; "none": the demonstrations as they are
@@ -72,7 +72,7 @@ class TrainingTask:
 
 @dataclass(frozen=True)
 class PairTool:
-    """A tool for pairs: the same for both grids, but for the translation."""
+    """A tool for pairs: it changes both grids alike, apart from the translation."""
 
     name: str
     to_input: Tool
@@ -85,7 +85,7 @@ class PairTool:
 def make_training_tasks(
     demonstrations: Sequence[Pair], groups: Collection[str], *, seed: int, is_short: Callable[[Puzzle], bool]
 ) -> tuple[TrainingTask, ...]:
-    """The rows to train on: at most 250, each short enough by the caller's `is_short`.
+    """Return the rows to train on: at most 250, each short enough by the caller's `is_short`.
 
     Where there are more, which ones stay is drawn by each row's content, after the long ones are out (official
     process_task). That draw also orders them. Raises BadConfig for an unknown group.
@@ -102,7 +102,7 @@ def make_training_tasks(
 def make_leave_out_rows(
     demonstrations: Sequence[Pair], count: int, groups: Collection[str], *, seed: int
 ) -> list[TrainingTask]:
-    """Every training task that leaves out `count` demonstrations, before any limit: no puzzle is there twice."""
+    """Return every training task that leaves out `count` demonstrations, before any limit, each puzzle once."""
     tools = _switched_on(demonstrations, groups, seed)
     made = _with_tools(tuple(dict.fromkeys(demonstrations)), count, tools)
     rows = {puzzle: TrainingTask(puzzle, name, permuted=False) for puzzle, name in made.items()}
@@ -113,7 +113,7 @@ def make_leave_out_rows(
 
 
 def _switched_on(demonstrations: Sequence[Pair], groups: Collection[str], seed: int) -> list[PairTool]:
-    """The tools of these groups, always in the tables' order. Raises BadConfig for an unknown group."""
+    """Return the tools of these groups, in the tables' order. Raises BadConfig for an unknown group."""
     unknown = sorted(set(groups) - set(GROUPS))
     if unknown:
         raise BadConfig(f"no group of tools is called {unknown[0]}; take some of {', '.join(GROUPS)}")
@@ -122,7 +122,7 @@ def _switched_on(demonstrations: Sequence[Pair], groups: Collection[str], seed: 
 
 
 def draw_translation(demonstrations: Sequence[Pair], seed: int) -> PairTool:
-    """One shift for the inputs and one for the outputs, each of 0 to 3 rows and columns; all may be 0."""
+    """Draw a shift for the inputs and one for the outputs, each of 0 to 3 rows and columns; all may be 0."""
     names = [content_id(pair.grids) for pair in demonstrations]
     random = Random(derive_seed(seed, content_id(TRANSLATE, names)))
     down, right, output_down, output_right = (random.random() for _ in range(4))
@@ -130,7 +130,7 @@ def draw_translation(demonstrations: Sequence[Pair], seed: int) -> PairTool:
 
 
 def leave_out(demonstrations: Sequence[Pair], count: int) -> Iterator[Puzzle]:
-    """Each demonstration asked, with every choice of `count` - 1 of the others left out (official: n)."""
+    """Ask each demonstration, with every choice of `count` - 1 of the others left out (official: n)."""
     for asked in demonstrations:
         others = [pair for pair in demonstrations if pair != asked]
         if len(others) >= count - 1:
@@ -139,7 +139,7 @@ def leave_out(demonstrations: Sequence[Pair], count: int) -> Iterator[Puzzle]:
 
 
 def _with_tools(demonstrations: Sequence[Pair], count: int, tools: Sequence[PairTool]) -> dict[Puzzle, str]:
-    """The leave-out puzzles, then each changed by each tool, and what made it; none with a side over 30."""
+    """Return the leave-out puzzles, then each changed by each tool, with the tool; none with a side over 30."""
     plain = list(leave_out(demonstrations, count))
     made = dict.fromkeys(plain, _NO_TOOL)
     for tool in tools:
@@ -156,7 +156,7 @@ def has_small_grids(puzzle: Puzzle) -> bool:
 
 
 def _permute(puzzle: Puzzle, seed: int, *, recolour: bool) -> Puzzle:
-    """A copy with its demonstrations in another order and (where a tool is on) other colours, the same in all grids."""
+    """Copy a puzzle with its demonstrations reordered and, where a tool is on, its colours permuted throughout."""
     random = Random(derive_seed(seed, get_row_identity(puzzle)))
     pairs = [*shuffle(puzzle.shown, random), puzzle.asked]
     if recolour:
@@ -166,5 +166,5 @@ def _permute(puzzle: Puzzle, seed: int, *, recolour: bool) -> Puzzle:
 
 
 def get_row_identity(puzzle: Puzzle) -> str:
-    """An id that depends on the grids of the puzzle and their order alone."""
+    """Return an id that depends on the puzzle's grids and their order alone."""
     return content_id("puzzle", [pair.grids for pair in puzzle.pairs])

@@ -27,7 +27,7 @@ def get_longest_side(grid: Grid) -> int:
 
 
 def get_colours(grids: Iterable[Grid]) -> frozenset[int]:
-    """Every colour that occurs in them."""
+    """Return every colour that occurs in the grids."""
     return frozenset(colour for grid in grids for row in grid for colour in row)
 
 
@@ -43,17 +43,17 @@ def transpose(grid: Grid) -> Grid:
 
 
 def flip_0(grid: Grid) -> Grid:
-    """Upside down."""
+    """Flip upside down."""
     return grid[::-1]
 
 
 def flip_1(grid: Grid) -> Grid:
-    """Left to right."""
+    """Flip left to right."""
     return tuple(row[::-1] for row in grid)
 
 
 def _rotate_90(grid: Grid) -> Grid:
-    """A quarter turn counter-clockwise."""
+    """Rotate a quarter turn counter-clockwise."""
     return flip_0(transpose(grid))
 
 
@@ -62,12 +62,12 @@ def rotate_180(grid: Grid) -> Grid:
 
 
 def _rotate_270(grid: Grid) -> Grid:
-    """A quarter turn clockwise."""
+    """Rotate a quarter turn clockwise."""
     return flip_1(transpose(grid))
 
 
 def make_translation(down: float, right: float) -> Tool:
-    """Rolls the grid round its edges, as np.roll, by shares (0 to 1) of the shifts that its sides allow: 0 to 3."""
+    """Return a tool that rolls a grid, as np.roll, by shares (0 to 1) of the shifts its sides allow: 0 to 3."""
 
     def translate(grid: Grid) -> Grid:
         return _roll(tuple(_roll(row, right) for row in grid), down)
@@ -88,57 +88,57 @@ def _put_beside(left: Grid, right: Grid) -> Grid:
 
 
 def _reflect_0(grid: Grid) -> Grid:
-    """The grid, and below it its mirror image."""
+    """Append the mirror image below the grid."""
     return grid + flip_0(grid)
 
 
 def _reflect_0_reversed(grid: Grid) -> Grid:
-    """The mirror image first."""
+    """Append the grid below its mirror image."""
     return flip_0(grid) + grid
 
 
 def _reflect_1(grid: Grid) -> Grid:
-    """The grid, and to its right its mirror image."""
+    """Append the mirror image to the right of the grid."""
     return _put_beside(grid, flip_1(grid))
 
 
 def _reflect_1_reversed(grid: Grid) -> Grid:
-    """The mirror image first."""
+    """Append the grid to the right of its mirror image."""
     return _put_beside(flip_1(grid), grid)
 
 
 def _height_x2(grid: Grid) -> Grid:
-    """Every row twice."""
+    """Double every row."""
     return tuple(row for row in grid for _ in range(_FACTOR))
 
 
 def _width_x2(grid: Grid) -> Grid:
-    """Every column twice."""
+    """Double every column."""
     return tuple(tuple(colour for colour in row for _ in range(_FACTOR)) for row in grid)
 
 
 def _resolution_x2(grid: Grid) -> Grid:
-    """Every cell as a square of four."""
+    """Turn every cell into a square of four."""
     return _height_x2(_width_x2(grid))
 
 
 def _repeat_0(grid: Grid) -> Grid:
-    """The grid twice, one below the other."""
+    """Repeat the grid below itself."""
     return grid * _FACTOR
 
 
 def _repeat_1(grid: Grid) -> Grid:
-    """The grid twice, side by side."""
+    """Repeat the grid to its right."""
     return tuple(row * _FACTOR for row in grid)
 
 
 def _repeat_both(grid: Grid) -> Grid:
-    """The grid four times, two by two."""
+    """Repeat the grid four times, two by two."""
     return _repeat_0(_repeat_1(grid))
 
 
 def _chain(*tools: Tool) -> Tool:
-    """One tool after the other."""
+    """Apply one tool after the other."""
 
     def chain(grid: Grid) -> Grid:
         for tool in tools:
@@ -195,7 +195,7 @@ VARIANTS: Mapping[str, Variant] = {  # official preprocess.py; a quarter turn cl
 
 
 def permute_colours(used: Iterable[int], random: Random) -> Colours:
-    """A permutation of the colours that keeps 0, drawn for a task that has the colours `used`.
+    """Draw a permutation of the colours that keeps 0, for a task that has the colours `used`.
 
     As in the official PermuteColors, used colours become ones that the task does not have, while there are any. Where
     more than half are used, the official code swaps the others in pairs; here they become any of the used ones.

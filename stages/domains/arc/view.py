@@ -1,4 +1,4 @@
-"""What there is to see of an ARC line: its grids with titles and captions, for a picture and for the terminal alike."""
+"""Lay out an ARC line for people: its grids with titles and captions, for a picture and for the terminal alike."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +18,7 @@ _VERDICTS = {True: "right", False: "wrong", None: "unscored"}
 
 @dataclass(frozen=True)
 class Panel:
-    """A grid under its title. `right`: whether it is the solution; None where that is no question, or not known."""
+    """A grid under its title. `right`: whether it is the solution; None if that does not apply or is unknown."""
 
     title: str
     grid: Grid | None  # None: there is none
@@ -31,14 +31,14 @@ class Panel:
 
     @property
     def caption(self) -> str:
-        """Rows × columns, and the note."""
+        """The grid's rows × columns, and the note."""
         size = f"{len(self.grid)}×{len(self.grid[0])}" if self.grid else ""
         return ", ".join(filter(None, (size, self.note)))
 
 
 @dataclass(frozen=True)
 class Row:
-    """An input, and behind an arrow what comes of it; of a test the votes, too."""
+    """An input, and after an arrow the grids that belong to it."""
 
     title: str
     panels: tuple[Panel, ...]
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True)
 class View:
-    """What there is to see of one line. `facts` say how it did and what it chose."""
+    """The layout of one line. `facts` say how it did and what it chose."""
 
     title: str
     facts: tuple[str, ...]
@@ -56,7 +56,7 @@ class View:
 
 
 def make_view(line: Record, task: ArcTask, label: str = "") -> View:
-    """Show the line of this task as far as it has come, with its file's label where there are several."""
+    """Lay out the sections that a line of this task has; with its file's label if there are several."""
     names = [f"{label}: {task.id}" if label else task.id]
     names += [f"self-edit {line.edit.sample}"] if line.edit else []
     names += [f"seed {line.adapter.seed}"] if line.adapter else []

@@ -1,4 +1,4 @@
-"""How a task is put to the student, in many ways, and how its predictions become two attempts.
+"""Ask a test in many variants, and vote the predictions down to two attempts.
 
 As SEAL's few-shot evaluation (arXiv 2506.10943, after ekinakyurek/marc): every choice of all demonstrations but one,
 each in its own order and in two other orders, and one of these turned or mirrored in each of five ways, with the
@@ -28,7 +28,7 @@ _PLAIN = "identity"
 
 @dataclass(frozen=True)
 class PromptVariant:
-    """How a test is put: turned or mirrored, and after which demonstrations, by their places in the task."""
+    """One variant of a test's prompt: turned or mirrored, and after which demonstrations, by place."""
 
     variant: str
     shown: tuple[int, ...]
@@ -54,14 +54,14 @@ def prompt_variants(task: ArcTask, *, in_context: bool) -> list[PromptVariant]:
 
 
 def variant_prompt(task: ArcTask, test_input: Grid, way: PromptVariant) -> Messages:
-    """The messages that put a test in this way."""
+    """Write the messages that ask a test in this variant."""
     turn = VARIANTS[way.variant].apply
     shown = [Pair(turn(task.train[place].input), turn(task.train[place].output)) for place in way.shown]
     return make_task_prompt(shown, turn(test_input))
 
 
 def read_vote(way: PromptVariant, completion: Completion) -> Vote:
-    """What a completion says of the output behind its thoughts, turned back. The answer ends at the end mark."""
+    """Read the grid after a completion's thoughts, and turn it back. The answer ends at the end mark."""
     text, error, grid = completion.text, completion.error, None
     said = extract_answer(text, completion.finish)
     if error is None and said is None:
@@ -79,17 +79,17 @@ def read_vote(way: PromptVariant, completion: Completion) -> Vote:
 
 
 def count_votes(votes: Sequence[Vote]) -> Voting:
-    """The two grids with most votes; of equals the one that was voted for first."""
+    """Return the two grids with most votes; among equals the one that was voted for first."""
     counted = Counter(each.grid for each in votes if each.grid)
     return Voting(tuple(grid for grid, _ in counted.most_common(_ATTEMPTS)), tuple(votes))
 
 
 def get_tests(task: ArcTask) -> Iterator[tuple[str, Grid, Grid | None]]:
-    """(id, input, output or None) of each test. The id depends on the input alone."""
+    """Yield (id, input, output or None) of each test. The id depends on the input alone."""
     for pair in task.test:
         yield content_id("test", pair.input)[:8], pair.input, pair.output
 
 
 def get_first_attempt(found: Voting) -> str:
-    """As text; "" where no prediction is a grid."""
+    """Return the first attempt as text; "" if no prediction is a grid."""
     return numpy_text(found.attempts[0]) if found.attempts else ""

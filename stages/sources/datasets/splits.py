@@ -128,7 +128,7 @@ def _data_files(root: Path) -> Iterator[Path]:
 
 
 def _tell_splits(chosen: Selection, reading: ReadContext) -> None:
-    """Chooses the split of a dataset where none is asked for, and says so. Raises BadInput where it cannot."""
+    """Choose the split of a dataset if none was asked for, and say so. Raises BadInput where it cannot."""
     asked, chosen.split = chosen.split, None
     names = [path.relative_to(chosen.root) for path in _data_files(chosen.root) if chosen.leave(path) is None]
     chosen.found = {split for name in names for split in chosen.name_splits(name)}
