@@ -44,17 +44,19 @@ class HttpClient:
         self._idle: list[openai.AsyncOpenAI] = []  # each with one connection: a shared pool scans all for each request
 
     def _make_client(self) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(
-            api_key=self._key or "",
-            admin_api_key="",
-            base_url=self.base,
-            max_retries=0,
-            http_client=httpx2.AsyncClient(
+        try:
+            http_client = httpx2.AsyncClient(
                 timeout=httpx2.Timeout(None, connect=self._connect_s),
                 verify=_make_ssl_context(),
                 follow_redirects=False,
                 event_hooks={"request": [_limit_headers], "response": [_limit_body]},
-            ),
+            )
+        except ImportError:
+            raise BadConfig("ALL_PROXY (or HTTP_PROXY) names a SOCKS proxy: pip install socksio, or unset it") from None
+        except (ValueError, httpx2.InvalidURL):  # it may hold a password
+            raise BadConfig("ALL_PROXY (or HTTP_PROXY) is not the URL of a proxy: correct or unset it") from None
+        return openai.AsyncOpenAI(
+            api_key=self._key or "", admin_api_key="", base_url=self.base, max_retries=0, http_client=http_client
         )
 
     async def send(self, call: Call) -> Outcome:

@@ -108,6 +108,24 @@ def test_an_unknown_host_is_told() -> None:
     server.close()
 
 
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("socks5://127.0.0.1:1", "names a SOCKS proxy: pip install socksio, or unset it"),
+        ("socks4://user:secret@127.0.0.1:1", "is not the URL of a proxy: correct or unset it"),
+        ("http://user:sec ret@host:port", "is not the URL of a proxy: correct or unset it"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_told(proxy: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    server = Server("http://127.0.0.1:1/v1", key=CANARY)
+    server.submit(call("0"))
+    with pytest.raises(BadConfig) as caught:
+        server.take(wait=True)
+    assert str(caught.value) == f"ALL_PROXY (or HTTP_PROXY) {words}"
+    server.close()
+
+
 # ---- in a process of its own
 
 ASK = """
