@@ -13,7 +13,7 @@ from rich.text import Text
 from seal_cli.terminal.console import note, strip_control
 from seal_cli.terminal.passage_view import print_text, view_line
 from stages.domains.arc.plot import MOST, PALETTE, draw_grids
-from stages.domains.arc.view import Panel, Row, View, fill_rows, format_count, make_view
+from stages.domains.arc.view import Panel, Row, View, format_count, make_view, split_into_rows
 from stages.errors import BadConfig, BadInput, one_line
 from stages.records.arc import ArcTask
 from stages.records.record import Record, Score
@@ -121,8 +121,8 @@ def _print_rows(console: Console, rows: Sequence[Row]) -> None:
         return sum(map(_measure, _join(parts))) <= console.width
 
     drawn = [_draw_row(row, cell, digits) for row in rows]
-    for line in fill_rows(drawn, lambda some: fits([*chain.from_iterable(some)])):
-        for parts in fill_rows(chain.from_iterable(line), fits):
+    for line in split_into_rows(drawn, lambda some: fits([*chain.from_iterable(some)])):
+        for parts in split_into_rows(chain.from_iterable(line), fits):
             _print_beside(console, _join(parts))
 
 

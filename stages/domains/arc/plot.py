@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from stages.domains.arc.view import Panel, Row, View, fill_rows
+from stages.domains.arc.view import Panel, Row, View, split_into_rows
 from stages.errors import BadConfig
 
 # 0 to 9, as on arcprize.org
@@ -56,7 +56,7 @@ class _Page:
     def draw(self, views: Sequence[View]) -> None:
         lines = [
             [
-                *fill_rows(view.demonstrations, lambda rows: self.measure(rows) <= _FULL),
+                *split_into_rows(view.demonstrations, lambda rows: self.measure(rows) <= _FULL),
                 *([test] for test in view.tests),
             ]
             for view in views

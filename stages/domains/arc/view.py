@@ -80,7 +80,7 @@ def make_view(line: Record, task: ArcTask, label: str = "") -> View:
     )
 
 
-def fill_rows(items: Iterable[_T], fits: Callable[[list[_T]], bool]) -> list[list[_T]]:
+def split_into_rows(items: Iterable[_T], fits: Callable[[list[_T]], bool]) -> list[list[_T]]:
     """Put as many items beside each other as fit, at least one, and the next ones below."""
     rows: list[list[_T]] = [[]]
     for item in items:
