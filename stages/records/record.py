@@ -12,19 +12,18 @@ object: stages hand it on and make nothing of it. The text below a field describ
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
-    GetPydanticSchema,
     Strict,
     Tag,
     ValidationError,
+    WrapValidator,
     model_validator,
 )
-from pydantic_core.core_schema import no_info_wrap_validator_function
 
 from stages.errors import BadConfig
 from stages.plugins import DOMAINS, check_allowed, load_class
@@ -167,14 +166,10 @@ def _read_task(value: Any, read_own: Callable[[Any], Any]) -> Any:
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
 
 
-AnyTask = Annotated[
-    Task,
-    GetPydanticSchema(
-        lambda _, handler: no_info_wrap_validator_function(
-            _read_task, handler.generate_schema(Annotated[QaTask | ArcTask, Field(discriminator="domain")])
-        )
-    ),
-]
+if TYPE_CHECKING:
+    AnyTask = Task
+else:  # JSON of others' tasks is read by `_read_task` alone, and the JSON Schema tells of ours
+    AnyTask = Annotated[QaTask | ArcTask, Field(discriminator="domain"), WrapValidator(_read_task)]
 
 
 class SelfEdit(FrozenModel):

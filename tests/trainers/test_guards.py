@@ -123,7 +123,7 @@ def test_attention_over_the_whole_row_would_leak(model_dir: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     ("owner", "method"),
-    [(StackedAdamW, "reset"), (StackedAdamW, "move"), (LoraStack, "move"), (LoraStack, "initialise")],
+    [(StackedAdamW, "reset"), (StackedAdamW, "move"), (LoraStack, "copy_slot"), (LoraStack, "start_slot")],
 )
 def test_a_slot_that_is_not_handed_over_whole_would_spoil_the_next_job(
     model_dir: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
