@@ -14,7 +14,6 @@ from stages.errors import BadConfig, ExistingOutput, refuse_given
 from stages.files import make_folder, replace_file
 from stages.interfaces import Doc
 from stages.services.base import Call, Transport
-from stages.services.batch_files import BatchAnswers, write_batch
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ class BatchFlags:
 
     def write(self, stage: str, calls: Iterable[Call]) -> None:
         """Write the calls to the file of --emit-batch, complete or not at all."""
+        from stages.services.batch_files import write_batch  # late: the help needs none of it
+
         lines = [json.dumps(line, ensure_ascii=False) for line in write_batch(calls)]
         if self.emit:
             make_folder(self.emit.parent)
@@ -55,4 +56,6 @@ class BatchFlags:
 
     def answers(self) -> Transport | None:
         """Return a transport that answers from the files; None where none were given."""
+        from stages.services.batch_files import BatchAnswers
+
         return BatchAnswers(self.files) if self.files else None

@@ -11,15 +11,17 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
 
-import jsonlines
 from pydantic import ValidationError
 
 from stages.errors import BadInput, BadLine, one_line
 from stages.records.frozen import FrozenModel, Meta
 from stages.records.record import TAGS, Record
 from stages.records.strict_json import JsonFault, JsonObject, explain, parse_json, sanitize
+
+if TYPE_CHECKING:
+    import jsonlines
 
 _L = TypeVar("_L", bound=FrozenModel)
 _T = TypeVar("_T")
@@ -106,9 +108,12 @@ class Lines(Generic[_T]):
         *,
         parse: Callable[[str | bytes], Any] = parse_json,
     ) -> None:
+        import jsonlines  # late: the help needs none of it
+
         self.name = name
         self.number = self.offset = 0
         self._line, self._size = b"", 0  # without its newline; of a line that is cut its whole size
+        self._invalid = jsonlines.InvalidLineError
         self._items = self._read(jsonlines.Reader(self._count(lines), loads=parse), make, refuse)
 
     def __iter__(self) -> Iterator[_T]:
@@ -132,7 +137,7 @@ class Lines(Generic[_T]):
                 continue
             yield self._line if self._size <= LONGEST else b"\xff"  # refused unread
 
-    def _read(self, reader: jsonlines.Reader, make: Callable[[Any], _T], refuse: OnReject) -> Iterator[_T]:
+    def _read(self, reader: "jsonlines.Reader", make: Callable[[Any], _T], refuse: OnReject) -> Iterator[_T]:
         while True:
             try:
                 made = make(self._read_object(reader))
@@ -143,11 +148,11 @@ class Lines(Generic[_T]):
             else:
                 yield made
 
-    def _read_object(self, reader: jsonlines.Reader) -> JsonObject | Record:
+    def _read_object(self, reader: "jsonlines.Reader") -> JsonObject | Record:
         """The next object, or the record that the parser made of one. Raises BadLine for none, EOFError at the end."""
         try:
             value = reader.read(allow_none=True, skip_empty=True)
-        except jsonlines.InvalidLineError as error:
+        except self._invalid as error:
             if self._size > LONGEST:
                 raise BadLine(f"{self._size:,} bytes long; {LONGEST:,} are the most") from None
             raise BadLine(explain(error.__cause__ or error)) from None

@@ -10,17 +10,21 @@ from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from jinja2 import TemplateError
-
 from stages.errors import BadConfig, Untrainable
 from stages.tokens.control_tokens import SECRET_PREFIX, ControlTokens
 
 _TODAY = datetime(2024, 7, 26)  # for templates that ask: the day of Llama 3.2's own template where it has no clock
 NO_CHAT_ADVICE = "; use --no-chat, or other turns"  # the next move where a template will not do
 _SAID = f"{SECRET_PREFIX}said"  # stands for what an assistant says
-_FOREIGN = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)  # raised by templates
 _MARK = re.compile(r"[<\[].*[>\]]", re.DOTALL)
 Turns = Sequence[Mapping[str, str]]
+
+
+def _get_template_errors() -> tuple[type[Exception], ...]:
+    """Return what a template may raise. jinja2 is imported late: the help needs none of it."""
+    from jinja2 import TemplateError
+
+    return TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def _small_chat(tokenizer: Any, *more: str) -> str:
     turns.insert(1, {"role": "assistant", "content": _SAID})
     try:
         return render_chat(tokenizer, turns) if tokenizer.chat_template else ""
-    except _FOREIGN:
+    except _get_template_errors():
         return ""
 
 
@@ -138,7 +142,7 @@ def complete_turn(tokenizer: Any, prompt: Turns, completion: str) -> Turn:
     given, before = get_control_tokens(tokenizer).hide(bare), front + blank
     try:
         whole = render_chat(tokenizer, [*turns, {"role": "assistant", "content": given}])
-    except _FOREIGN as error:
+    except _get_template_errors() as error:
         raise Untrainable(f"the chat template of {_name(tokenizer)} refuses the completion: {_told(error)}") from None
     said = whole[len(before) : len(whole) - len(tail)]
     if (given and not said) or whole != before + said + tail or said not in given or said.strip() != given.strip():
@@ -160,7 +164,7 @@ def _frame(tokenizer: Any, turns: Turns) -> tuple[str, str, str]:
     try:
         asked = render_chat(tokenizer, turns, add_generation_prompt=True)
         shown = render_chat(tokenizer, [*turns, {"role": "assistant", "content": _SAID}])
-    except _FOREIGN as error:  # some refuse a system turn
+    except _get_template_errors() as error:  # some refuse a system turn
         raise BadConfig(f"the chat template of {name} refuses the prompt: {_told(error)}{NO_CHAT_ADVICE}") from None
     lost = next((turn["role"] for turn in turns if not _is_written(turn, shown)), None)
     if lost or shown.count(_SAID) != 1:
