@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm test test-fast test-vllm check format lint types demo demo-arc round ladder tiny-model bench torture clean clean-runs
+.PHONY: help setup setup-vllm test test-fast test-vllm check format lint types demo demo-arc round ladder heldout tiny-model bench torture clean clean-runs
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -20,7 +20,7 @@ VLLM      := $(if $(GPU),$(VENV),.venv-vllm)
 help: ## Show the targets and the round's variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "Variables of a round (make round ROUND=2 RUN=runs/mine …), whose defaults are in examples/round.sh:"
-	@echo "  MODEL TASKS HELDOUT RUN ROUND SEED CONTEXTS K SEEDS HELD_K ROUNDS ROWS LAST ORACLE JOBS"
+	@echo "  MODEL TASKS HELDOUT RUN ROUND SEED CONTEXTS K SEEDS HELD_K ROUNDS ROWS LAST ORACLE"
 	@echo "  GENERATE ADAPT EVAL FILTER SFT (flags of these stages)"
 
 setup: $(INSTALLED) ## Make a virtual environment with pinned dependencies (with vLLM on a GPU machine)
@@ -93,8 +93,26 @@ demo-arc: $(INSTALLED) ## One round of few-shot learning on tiny ARC puzzles, wi
 tiny-model: $(INSTALLED) ## Train the tiny model from scratch into runs/tiny-model
 	$(VENV)/bin/python -m examples.tiny.build --out runs/tiny-model
 
-round: $(INSTALLED) ## Build RUN/round-ROUND/{edits,adapters,scores,sft}.jsonl and its model
-	@SEAL="$(SEAL)" examples/round.sh
+# Each part is left alone when it is finished, so a target is its parts; --jobs=2 makes two at a time.
+part  = @SEAL="$(SEAL)" examples/round.sh
+ROWED := $(if $(filter ladder,$(MAKECMDGOALS)),$(shell ROWS="$(ROWS)" ROUNDS="$(ROUNDS)" LAST="$(LAST)" examples/round.sh rows))
+BUILT := $(patsubst round-%,build-%,$(filter round-%,$(ROWED)))
 
-ladder: $(INSTALLED) ## Measure every round on held-out tasks: a table, and RUN/ladder.png
-	@SEAL="$(SEAL)" examples/round.sh ladder
+round: $(INSTALLED) ## Build RUN/round-ROUND/{edits,adapters,scores,sft}.jsonl and its model
+	$(part)
+
+ladder: $(BUILT) $(ROWED:%=measure-%) ## Measure every round on held-out tasks: a table, and RUN/ladder.png
+	$(part) report
+
+heldout: $(INSTALLED)
+	$(part) heldout
+
+build-%: $(INSTALLED)
+	$(part) round $*
+
+measure-%: heldout
+	$(part) row $*
+
+# A round starts from the model of the one before; its row measures its own.
+$(foreach name,$(BUILT),$(eval $(name:build-%=measure-round-%): $(name)))
+$(foreach name,$(filter-out build-1,$(BUILT)),$(eval $(name): build-$(shell echo $$(($(name:build-%=%) - 1)))))

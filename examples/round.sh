@@ -2,6 +2,7 @@
 # SEAL's rounds: a model learns from its own best self-edits, and the next round starts from the model that comes out.
 #   ROUND=2 RUN=runs/mine MODEL=DIR TASKS=FILE examples/round.sh    rounds 1 and 2, in RUN/round-1 and RUN/round-2
 #   ROUNDS=2 RUN=runs/mine HELDOUT=FILE examples/round.sh ladder    each round's model, measured on held-out tasks
+#   examples/round.sh round 2, heldout, row self, report            parts of it; make --jobs=2 ladder runs rows side by side
 # Run it again at any time: what is finished is left alone, what was interrupted goes on, and what was made with other
 # flags or from other input is made anew. A file that you have made or changed, or whose command you typed, is kept.
 set -euo pipefail
@@ -12,7 +13,7 @@ if [ "$model" = examples/tiny/model ]; then # it has a recipe of its own; any ot
   : "${ADAPT=--rank 8 --alpha 16 --target all-linear --learning-rate 6e-3 --schedule constant --epochs 4}"
   : "${SFT=--rank 16 --alpha 32 --learning-rate 2e-3 --epochs 4 --batch-size 8 --micro-batch 8}"
 fi
-contexts=${CONTEXTS:-50} k=${K:-5} seeds=${SEEDS:-2} held_k=${HELD_K:-3} rounds=${ROUNDS:-2} lanes=${JOBS:-1}
+contexts=${CONTEXTS:-50} k=${K:-5} seeds=${SEEDS:-2} held_k=${HELD_K:-3} rounds=${ROUNDS:-2}
 tasks=${TASKS:-examples/tiny/train.jsonl} heldout=${HELDOUT:-examples/tiny/heldout.jsonl}
 
 is_ours() { # whether a stage wrote the file, as it is, and was told to by a line of this script
@@ -42,6 +43,10 @@ round() { # NUMBER
   ensure "$in/model.jsonl" sft "$in/sft.jsonl" --model "$from" --out "$in/model" --seed "$seed" ${SFT:-}
 }
 
+rows() { echo ${ROWS:-none passage self} $(seq -f 'round-%g' "$rounds") ${LAST:-}; }
+
+heldout() { ensure "$run/heldout/tasks.jsonl" tasks "$heldout"; }
+
 row() { # NAME: one row of the ladder: how well the self-edits of a model teach it held-out tasks
   local in=$run/heldout from=$model writes="--seed $seed ${GENERATE:-} -k $held_k"
   case $1 in
@@ -57,17 +62,18 @@ row() { # NAME: one row of the ladder: how well the self-edits of a model teach 
   ensure "$in/$1.jsonl" eval "$in/$1/adapters.jsonl" --model "$from" ${EVAL:-}
 }
 
-ladder() { # the rows, in JOBS lanes side by side, and the report on all of them
-  local names="${ROWS:-none passage self} $(seq -f 'round-%g' "$rounds" | xargs) ${LAST:-}" lane pids=() named=() place=0
-  ensure "$run/heldout/tasks.jsonl" tasks "$heldout"
-  for ((lane = 0; lane < lanes; lane++)); do
-    (set -- $names; for ((place = lane + 1; place <= $#; place += lanes)); do row "${!place}"; done) & pids+=($!)
-  done
-  for lane in "${pids[@]}"; do wait "$lane"; done
-  for name in $names; do named+=("${name//-/ }=$run/heldout/$name.jsonl"); done
+report() {
+  local name named=()
+  for name in $(rows); do named+=("${name//-/ }=$run/heldout/$name.jsonl"); done
   "$seal" report "${named[@]}" --against self --plot "$run/ladder.png" --seed "$seed" || [ $? = 3 ]
 }
 
-last=${ROUND:-1}; [ "${1:-}" != ladder ] || last=$rounds
-for ((number = 1; number <= last; number++)); do round "$number"; done
-[ "${1:-}" != ladder ] || ladder
+case ${1:-rounds} in
+  rounds) for ((number = 1; number <= ${ROUND:-1}; number++)); do round "$number"; done ;;
+  ladder)
+    for ((number = 1; number <= rounds; number++)); do round "$number"; done
+    heldout
+    for name in $(rows); do row "$name"; done
+    report ;;
+  *) "$@" ;;
+esac

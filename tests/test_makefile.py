@@ -41,3 +41,15 @@ def test_an_old_python_is_refused_with_the_way_out(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "Python 3.11 or newer is needed: make PYTHON=python3.11" in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def test_a_round_waits_for_the_one_before_it_and_a_row_for_its_round() -> None:
+    rules = make("-n", "-p", "ladder", "ROUNDS=3", "ROWS=none", "LAST=oracle", "INSTALLED=").stdout.splitlines()
+    needs = {target: set(names.split()) for target, names in (rule.split(": ") for rule in rules if ": " in rule)}
+    rows = {"measure-none", "measure-oracle", *(f"measure-round-{number}" for number in (1, 2, 3))}
+    assert needs["ladder"] == {"build-1", "build-2", "build-3", *rows}
+    assert all("heldout" in needs[row] for row in rows)
+    for number in (1, 2, 3):
+        assert f"build-{number}" in needs[f"measure-round-{number}"]
+    assert ("build-1" in needs["build-2"], "build-2" in needs["build-3"]) == (True, True)
+    assert not needs["measure-none"] & {"build-1", "build-2", "build-3"}

@@ -6,5 +6,5 @@ seed=${SEED:-0} rounds=${ROUNDS:-2}
 run=${RUN:-runs/demo-$seed}
 # One core per process, two processes; on the CPU also where there is a GPU, so that the numbers are the README's.
 export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false CUDA_VISIBLE_DEVICES=
-RUN="$run" ROUNDS="$rounds" SEED="$seed" JOBS=2 examples/round.sh ladder
+make --no-print-directory --jobs=2 ladder RUN="$run" ROUNDS="$rounds" SEED="$seed"
 echo "plot: $run/ladder.png   records: $run/round-*/*.jsonl, $run/heldout/*.jsonl" >&2

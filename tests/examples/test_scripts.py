@@ -24,15 +24,15 @@ def run(command: list[str], **variables: str) -> subprocess.CompletedProcess[str
     return done
 
 
-def make_round(folder: Path, target: str = "round", **variables: str) -> subprocess.CompletedProcess[str]:
-    """`make round`, or the ladder, with a run folder of its own."""
+def make_round(folder: Path, *targets: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`make round`, or what else is named, with a run folder of its own."""
     held_out = folder / "heldout.jsonl"
     if not held_out.exists():
         held_out.write_text("".join(HELD_OUT), encoding="utf-8")
     chosen = {**SMALL, "HELDOUT": str(held_out), "HELD_K": "1", **variables}
     settings = [f"{name}={value}" for name, value in chosen.items()]
     fixed = [f"RUN={folder}", f"SEAL={forked_seal()}", "INSTALLED="]
-    return run(["make", "--no-print-directory", target, *fixed, *settings])
+    return run(["make", "--no-print-directory", *(targets or ["round"]), *fixed, *settings])
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -149,7 +149,7 @@ def test_the_tiny_recipe_is_for_the_tiny_model_alone_and_the_same_everywhere(tmp
 
 
 def test_the_ladder_measures_every_round_on_held_out_tasks(rounds: Path) -> None:
-    make_round(rounds, "ladder", ROUNDS="2", JOBS="2")
+    make_round(rounds, "--jobs=2", "ladder", ROUNDS="2")
     assert (rounds / "ladder.png").read_bytes().startswith(b"\x89PNG")
     for row in ("none", "passage", "self", "round-1", "round-2"):
         assert [line["score"]["judge"] for line in lines(rounds / f"heldout/{row}.jsonl")] == ["exact"] * 2  # type: ignore[index]

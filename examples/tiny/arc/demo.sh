@@ -11,6 +11,6 @@ export CONTEXTS="${CONTEXTS:-24}" K="${K:-8}" SEEDS=1 HELD_K="${HELD_K:-2}"
 export ROWS="in-context none self" LAST=oracle ORACLE=oracle:$world/oracle.json FILTER="--keep above:0.99"
 export GENERATE="--temperature 1 --max-tokens 64" ADAPT="--rank 16 --alpha 32" EVAL="--max-tokens 24"
 export SFT="--rank 16 --alpha 32 --learning-rate 5e-3 --epochs 8 --batch-size 8 --micro-batch 8"
-RUN="$run" ROUNDS="$rounds" SEED="$seed" JOBS=2 examples/round.sh ladder
+make --no-print-directory --jobs=2 ladder RUN="$run" ROUNDS="$rounds" SEED="$seed"
 "${SEAL:-.venv/bin/seal}" report "$run/heldout/round-$rounds.jsonl" --arc "$run/puzzles.png" 2>/dev/null
 echo "plot: $run/ladder.png   puzzles: $run/puzzles.png   records: $run/round-*/*.jsonl, $run/heldout/*.jsonl" >&2
