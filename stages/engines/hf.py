@@ -1,8 +1,10 @@
 """The transformers engine: batched generation in process, the adapters of many requests in one batch."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +14,18 @@ from stages.engines.hf_adapters import (
     AdapterBatch,
     AdapterSlot,
     LoraWeights,
-    UnequalRows,
     assign_rows,
     get_stackable_layers,
     make_batches,
     read_plain_lora,
 )
 from stages.engines.hf_decoding import Batching, PromptRow, complete, find_batching
-from stages.engines.hf_sampling import SeededSampling
 from stages.errors import BadInput, MissingInput, OutOfMemory
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.models.config import get_context_length
 from stages.models.device import Device, is_out_of_memory
 from stages.models.loading import load_model, load_tokenizer
-from stages.models.stacked_lora import LoraStack
+from stages.models.stacked_lora import EqualRows, LoraStack
 from stages.tokens.tokenization import (
     context_overflow,
     decode_completion,
@@ -59,7 +59,6 @@ class HFEngine:
         self.context = get_context_length(self.network.config)
         self.batching: Batching | None = None  # tried when the first batch of several is made
         self.progress: Progress = NullProgress()
-        self.in_work: set[str] = set()  # requests that are in the log of work
 
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """Yield completions batch by batch: first those without an adapter, then many adapters at a time.
@@ -79,7 +78,7 @@ class HFEngine:
             self._try_batching()
         yield from self._sample_one(None, groups.pop(None))
         unstacked: list[Path | None] = []
-        for batch in make_batches(self._read_stackable(groups, unstacked), self.batch_size):
+        for batch in make_batches(self._read_stackable(groups, unstacked), lambda: self.batch_size):
             yield from self._sample_stacked(batch)
         for adapter in unstacked:
             yield from self._sample_one(adapter, groups[adapter])
@@ -109,41 +108,47 @@ class HFEngine:
         try:
             network = self.slot.use(adapter)
         except (BadInput, MissingInput) as error:
-            self._begin(group)
+            self.progress.begin_work(request.id for request in group)
             yield from (Completion(request.id, "", "failed", None, error=str(error)) for request in group)
-            self._settle(group)
+            self.progress.end_work(request.id for request in group)
             return
         try:
-            for start in range(0, len(group), self.batch_size):
-                batch = group[start : start + self.batch_size]
+            waiting = iter(group)
+            while batch := list(islice(waiting, self.batch_size)):  # which may shrink meanwhile
                 yield from self._complete(network, batch, [0] * len(batch), lambda slots: None)
-                self._settle(batch)
+                self.progress.end_work(request.id for request in batch)
         finally:
             self.slot.use(None)
 
     def _sample_stacked(self, batch: AdapterBatch) -> Iterator[Completion]:
-        """One batch of several adapters, stacked on the model."""
+        """One batch of several adapters, stacked on the model; half of them at a time where the stack does not fit."""
+        try:
+            completions = self._complete_stacked(batch)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            completions = None
+        if completions is None:  # here the error is gone, and with it what its frames held
+            half = len(batch) // 2
+            if not half:
+                path = batch[0][1][0].adapter
+                raise OutOfMemory(f"adapter {path}: does not fit into the device's memory; take --dtype bfloat16")
+            self._shrink(sum(len(own) for _, own in batch))
+            yield from self._sample_stacked(batch[:half])
+            yield from self._sample_stacked(batch[half:])
+            return
+        yield from completions
+        self.progress.end_work(request.id for _, own in batch for request in own)
+
+    def _complete_stacked(self, batch: AdapterBatch) -> list[Completion]:
         (first, _), count = batch[0], len(batch)
         requests = [request for _, own in batch for request in own]
         slots = [slot for slot, (_, own) in enumerate(batch) for _ in own]
         with LoraStack(self.network, first.layers, rank=first.rank, slots=count) as stack:
             for slot, (lora, _) in enumerate(batch):
                 stack.load_slot(slot, lora.state, lora.scale)
-            stack.set_weights(count, UnequalRows.of(slots, count, stack.device))
-            completions = list(self._complete(self.network, requests, slots, partial(assign_rows, stack, count)))
-        yield from completions
-        self._settle(requests)
-
-    def _begin(self, batch: Sequence[Request]) -> None:
-        """Logs the work as begun, once: not again of the halves of a batch that did not fit."""
-        begun = [request.id for request in batch if request.id not in self.in_work]
-        self.in_work.update(begun)
-        self.progress.begin_work(begun)
-
-    def _settle(self, batch: Sequence[Request]) -> None:
-        """Logs the work as ended, once the caller has all the completions."""
-        self.in_work.clear()
-        self.progress.end_work(request.id for request in batch)
+            stack.set_weights(count, EqualRows(count))
+            return list(self._complete(self.network, requests, slots, partial(assign_rows, stack, count)))
 
     def _complete(
         self, network: Any, batch: Sequence[Request], slots: Sequence[int], assign: _Assign
@@ -151,76 +156,77 @@ class HFEngine:
         """The requests in one batch, or in parts where memory, the context or the model asks for it."""
         prompts = [encode_prompt(self.tokenizer, request.prompt) for request in batch]
         rows = [
-            PromptRow(prompt, limit_completion(request.sampling, len(prompt), self.context, self.model))
+            PromptRow(
+                prompt, limit_completion(request.sampling, len(prompt), self.context, self.model), request.sampling
+            )
             for request, prompt in zip(batch, prompts, strict=True)
         ]
-        parts, texts = self._split(rows), None
-        if len(parts) == 1:
-            self._begin(batch)
-            assign(slots)
-            texts = self._generate(network, rows, batch)
-            parts = self._split(rows)  # smaller ones if memory ran out
-        if texts is None:
-            for part in parts:
-                yield from self._complete(network, [batch[i] for i in part], [slots[i] for i in part], assign)
-            return
-        for request, prompt, text in zip(batch, prompts, texts, strict=True):
-            if text is None:
-                yield Completion(request.id, "", "failed", None, error=self._explain_not_finite(request.adapter))
+        waiting, begun = deque(self._group(rows)), set[int]()
+        while waiting:
+            part = waiting.popleft()
+            texts = None
+            if self._may_share([rows[place] for place in part]):
+                self.progress.begin_work(batch[place].id for place in part if place not in begun)
+                begun.update(part)
+                assign([slots[place] for place in part])
+                texts = self._generate(network, [rows[place] for place in part])
+            if texts is None:
+                half = -(-len(part) // 2)
+                waiting.extendleft((part[half:], part[:half]))
                 continue
-            chat = not isinstance(request.prompt, str)
-            yield decode_completion(self.tokenizer, self.ends, request.id, text, prompt, chat=chat)
+            for place, text in zip(part, texts, strict=True):
+                request, chat = batch[place], not isinstance(batch[place].prompt, str)
+                if text is None:
+                    error = self._explain_not_finite(request.adapter)
+                    yield Completion(request.id, "", "failed", None, error=error)
+                else:
+                    yield decode_completion(self.tokenizer, self.ends, request.id, text, prompts[place], chat=chat)
 
-    def _split(self, rows: Sequence[PromptRow]) -> list[Sequence[int]]:
-        """Places of the rows that may be completed together; a single part if all may."""
-        if len(rows) > 1 and self.batching == "equal":
-            lengths = sorted({len(row.prompt) for row in rows})
-            if len(lengths) > 1:
-                return [[place for place, row in enumerate(rows) if len(row.prompt) == length] for length in lengths]
-        together = self._fits(max(len(row.prompt) for row in rows) + max(row.limit for row in rows))
-        most = self.batch_size if together and self.batching != "none" else 1
-        if len(rows) <= most:
+    def _group(self, rows: Sequence[PromptRow]) -> list[Sequence[int]]:
+        """The places of all rows, or of those whose prompts are equally long, shortest first."""
+        if self.batching != "equal":
             return [range(len(rows))]
-        half = min(most, -(-len(rows) // 2))
-        return [range(half), range(half, len(rows))]
+        places: dict[int, list[int]] = {}
+        for place in sorted(range(len(rows)), key=lambda place: len(rows[place].prompt)):
+            places.setdefault(len(rows[place].prompt), []).append(place)
+        return list(places.values())
 
-    def _explain_not_finite(self, adapter: Path | None) -> str:
-        what = f"with adapter {adapter}" if adapter else self.model
-        way = "take another copy" if self.network.dtype == torch.float32 else "take another copy, or --dtype float32"
-        return f"the logits of the model {what} are not finite, so that it says nothing: its weights are broken; {way}"
+    def _may_share(self, rows: Sequence[PromptRow]) -> bool:
+        """True if these rows may be one batch."""
+        if len(rows) == 1:
+            return True
+        fits = self._fits(max(len(row.prompt) for row in rows) + max(row.limit for row in rows))
+        return fits and len(rows) <= self.batch_size and self.batching != "none"
 
-    def _generate(
-        self, network: Any, rows: Sequence[PromptRow], batch: Sequence[Request]
-    ) -> list[list[int] | None] | None:
-        """The tokens after each prompt, None for those of broken logits.
+    def _fits(self, length: int | None) -> bool:
+        """True if a batch may grow so long. Rotary positions never end: rows past their own limit are just cut."""
+        rotary = hasattr(self.network.config.get_text_config(), "rope_parameters")
+        return rotary or self.context is None or (length is not None and length <= self.context)
 
-        None for all where memory ran out: then smaller batches from here on.
-        """
-        sampler = SeededSampling([request.sampling for request in batch], self.network.device)
+    def _generate(self, network: Any, rows: Sequence[PromptRow]) -> list[list[int] | None] | None:
+        """The tokens after each prompt, None for broken logits; None for all where memory ran out."""
         pad = self.tokenizer.pad_token_id
         try:
-            texts = complete(network, rows, sampler, ends=self.ends, pad=pad, report=self.progress.add_written)
-            return [
-                None if sampler.broken.get(place, len(text)) < len(text) else text for place, text in enumerate(texts)
-            ]
+            return complete(network, rows, ends=self.ends, pad=pad, report=self.progress.add_written)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-        self._shrink(rows)  # here the error is gone, and with it what its frames held
-        return None
-
-    def _shrink(self, rows: Sequence[PromptRow]) -> None:
-        if self.network.device.type == "cuda":
-            torch.cuda.empty_cache()
         if len(rows) == 1:
             raise OutOfMemory(
                 f"a prompt of {len(rows[0].prompt)} tokens and up to {rows[0].limit} after it do not fit into the "
                 "device's memory; take a smaller --max-tokens, or --dtype bfloat16"
             )
-        self.batch_size = -(-len(rows) // 2)
+        self._shrink(len(rows))  # here the error is gone, and with it what its frames held
+        return None
+
+    def _shrink(self, rows: int) -> None:
+        """Take half of so many rows at a time from here on."""
+        if self.network.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.batch_size = -(-rows // 2)
         self.progress.note(f"memory ran out: from here on {self.batch_size} completions at a time (see --batch)")
 
-    def _fits(self, length: int | None) -> bool:
-        """Whether a batch may grow this long. Rotary positions never end: rows past their own limit are just cut."""
-        rotary = hasattr(self.network.config.get_text_config(), "rope_parameters")
-        return rotary or self.context is None or (length is not None and length <= self.context)
+    def _explain_not_finite(self, adapter: Path | None) -> str:
+        what = f"with adapter {adapter}" if adapter else self.model
+        way = "take another copy" if self.network.dtype == torch.float32 else "take another copy, or --dtype float32"
+        return f"the logits of the model {what} are not finite, so that it says nothing: its weights are broken; {way}"

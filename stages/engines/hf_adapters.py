@@ -5,17 +5,19 @@ An adapter with more than that (DoRA, biases, ranks of its own per layer) is lef
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stages.errors import BadInput, SealError
+from stages.errors import BadInput, OutOfMemory, SealError
 from stages.interfaces import Request
 from stages.models.adapter_checks import read_adapter_config
+from stages.models.device import is_out_of_memory
 from stages.models.lora_targets import find_linear_layers, is_row_wise
 from stages.models.stacked_lora import EqualRows, LoraStack
 
@@ -83,14 +85,19 @@ def _fits(state: Mapping[str, Tensor], name: str, layer: nn.Linear, rank: int) -
 AdapterBatch = Sequence[tuple[LoraWeights, Sequence[Request]]]  # adapters of one shape, each with its requests
 
 
-def make_batches(groups: Iterable[tuple[LoraWeights, Sequence[Request]]], size: int) -> Iterator[AdapterBatch]:
-    """Yield batches of at most `size` rows, each of adapters of one shape, in order; an adapter's may be split."""
+def make_batches(
+    groups: Iterable[tuple[LoraWeights, Sequence[Request]]], get_size: Callable[[], int]
+) -> Iterator[AdapterBatch]:
+    """Yield batches of at most `get_size()` rows, each of adapters of one shape, in order; an adapter's may be split.
+
+    The size is asked for anew for each piece, since it shrinks where memory runs out.
+    """
     batch: list[tuple[LoraWeights, Sequence[Request]]] = []
     for lora, requests in groups:
-        for start in range(0, len(requests), size):
-            piece = requests[start : start + size]
+        waiting = iter(requests)
+        while piece := list(islice(waiting, get_size())):
             other = bool(batch) and (lora.rank, lora.layers) != (batch[0][0].rank, batch[0][0].layers)
-            if other or sum(len(rows) for _, rows in batch) + len(piece) > size:
+            if other or sum(len(rows) for _, rows in batch) + len(piece) > get_size():
                 yield batch
                 batch = []
             batch.append((lora, piece))
@@ -153,8 +160,12 @@ class AdapterSlot:
             self._load(path)
         except Exception as error:  # peft has many classes for what it cannot read
             self._clear()
-            if isinstance(error, SealError | MemoryError | torch.OutOfMemoryError):
+            if isinstance(error, SealError | MemoryError):
                 raise
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                raise OutOfMemory(
+                    f"adapter {path}: does not fit into the device's memory; take --dtype bfloat16"
+                ) from error
             kind = "" if isinstance(error, RuntimeError | ValueError | OSError) else f"{type(error).__name__}: "
             first = " ".join(str(error).split())[:200]
             raise BadInput(f"adapter {path}: does not fit this model: {kind}{first}") from None

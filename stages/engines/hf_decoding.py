@@ -1,13 +1,24 @@
-"""Complete prompts in batches with transformers' generate(), and find which prompts may share a batch."""
+"""Complete prompts in batches with transformers' generate(). What a row draws depends on its own request alone."""
 
+import struct
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from stages.interfaces import Sampling
+
+SHORTLIST = 64  # of the likeliest tokens: most often they hold the mass of top_p
+MAX_REJECTIONS = 8  # draws that are looked at one by one, before a whole row is sorted
+_NEVER = float("-inf")
+_MOST_CHANCE = 1 - 2.0**-24  # the largest float32 below 1
+_WORD = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15  # splitmix64 (Steele, Lea and Flood 2014): the step of its counter, and its two factors
+_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_ROUNDS = ((16, 0x21F0AAAD), (15, 0x735A2D97))  # lowbias32 (C. Wellons, hash-prospector): shifts and factors
 _BEGINNING = (2, 3, 4, 5, 6, 7, 8, 9)
 _UNEQUAL_PROMPTS = ((*_BEGINNING, 3), (6, 7, 8), (*_BEGINNING, 4, 5))
 _EQUAL_PROMPTS = ((2, 3, 4), (6, 7, 8))
@@ -21,87 +32,75 @@ class PromptRow:
 
     prompt: Sequence[int]
     limit: int
+    sampling: Sampling
 
 
-class _StopAtLimits(StoppingCriteria):  # type: ignore[misc]
-    """Ends each row at its own limit or end token, and reports progress."""
+def complete(
+    network: Any,
+    rows: Sequence[PromptRow],
+    *,
+    ends: Collection[int],
+    pad: int,
+    report: Report = lambda tokens, ended: None,
+) -> list[list[int] | None]:
+    """Return the tokens after each prompt, up to and with its end token, or up to its limit.
 
-    def __init__(self, rows: Sequence[PromptRow], ends: Collection[int], device: torch.device, report: Report) -> None:
+    None for a row whose logits were not finite before its end. `network` may be wrapped by peft.
+    """
+    sampler = SeededSampling([row.sampling for row in rows], network.device)
+    stop = _StopRows(rows, ends, sampler, report)
+    prompts, longest = [row.prompt for row in rows], max(row.limit for row in rows)
+    processors, criteria = LogitsProcessorList([sampler]), StoppingCriteriaList([stop])
+    grown = _generate(network, prompts, longest, pad, logits_processor=processors, stopping_criteria=criteria)
+    texts = [_cut(text[: row.limit], ends) for text, row in zip(grown.tolist(), rows, strict=True)]
+    return [None if sampler.broken.get(place, len(text)) < len(text) else text for place, text in enumerate(texts)]
+
+
+@torch.inference_mode()
+def _generate(network: Any, prompts: Sequence[Sequence[int]], most: int, pad: int, **how: Any) -> Any:
+    """The tokens (rows, most or fewer) after the prompts, or what else `how` asks transformers for.
+
+    The request says how to sample, not the checkpoint, so the model's own generation settings are set aside meanwhile.
+    """
+    base = network.get_base_model() if hasattr(network, "get_base_model") else network
+    longest = max(map(len, prompts))
+    padded = [[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+    seen = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    ids, mask = (torch.tensor(rows, device=base.device) for rows in (padded, seen))  # (rows, longest)
+    settings = GenerationConfig(max_new_tokens=most, do_sample=False, pad_token_id=pad)
+    own, base.generation_config = base.generation_config, GenerationConfig()
+    try:
+        made = network.generate(input_ids=ids, attention_mask=mask, generation_config=settings, **how)
+    finally:
+        base.generation_config = own
+    return made[:, longest:] if isinstance(made, Tensor) else made
+
+
+class _StopRows(StoppingCriteria):  # type: ignore[misc]
+    """Ends each row at its own limit, at an end token, or where its logits break; reports progress."""
+
+    def __init__(
+        self, rows: Sequence[PromptRow], ends: Collection[int], sampler: "SeededSampling", report: Report
+    ) -> None:
+        device = sampler.device
         self.limits = torch.tensor([row.limit for row in rows], device=device)
         self.ends = torch.tensor(sorted(ends), dtype=torch.long, device=device)
         self.done = torch.zeros(len(rows), dtype=torch.bool, device=device)
-        self.report, self.written, self.writing = report, 0, len(rows)
+        self.sampler, self.report, self.written, self.writing = sampler, report, 0, len(rows)
 
     def __call__(self, input_ids: Tensor, scores: Any, **more: Any) -> Tensor:
         self.written += 1
         self.done |= torch.isin(input_ids[:, -1], self.ends) | (self.written >= self.limits)
+        if self.sampler.broken:
+            self.done[list(self.sampler.broken)] = True
         before, self.writing = self.writing, int((~self.done).sum())
         self.report(before, before - self.writing)
         return self.done
 
 
-@torch.inference_mode()
-def complete(
-    network: Any,
-    rows: Sequence[PromptRow],
-    sampler: Any,
-    *,
-    ends: Collection[int],
-    pad: int,
-    report: Report = lambda tokens, ended: None,
-) -> list[list[int]]:
-    """Return the tokens after each prompt, up to and with its end token, or up to its limit.
-
-    `sampler` is a logits processor whose largest score is taken. `network` may be wrapped by peft. The request says how
-    to sample, not the checkpoint, so the model's own generation settings are set aside meanwhile.
-    """
-    base = network.get_base_model() if hasattr(network, "get_base_model") else network
-    ids, mask = left_pad([row.prompt for row in rows], pad, base.device)  # (rows, longest prompt)
-    settings = GenerationConfig(
-        max_new_tokens=max(row.limit for row in rows),
-        do_sample=False,
-        eos_token_id=sorted(ends) or None,
-        pad_token_id=pad,
-    )
-    own, base.generation_config = base.generation_config, GenerationConfig()
-    try:
-        grown = network.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=settings,
-            logits_processor=LogitsProcessorList([sampler]),
-            stopping_criteria=StoppingCriteriaList([_StopAtLimits(rows, ends, base.device, report)]),
-        )
-    finally:
-        base.generation_config = own
-    return [_cut(text[: row.limit], ends) for text, row in zip(grown[:, ids.shape[1] :].tolist(), rows, strict=True)]
-
-
 def _cut(text: list[int], ends: Collection[int]) -> list[int]:
     stop = next((place + 1 for place, token in enumerate(text) if token in ends), len(text))
     return text[:stop]
-
-
-def left_pad(texts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pad texts on the left. Returns (ids, mask), each (texts, longest)."""
-    longest = max(map(len, texts))
-    ids = [[pad] * (longest - len(text)) + list(text) for text in texts]
-    mask = [[0] * (longest - len(text)) + [1] * len(text) for text in texts]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-
-@dataclass
-class Recorder:
-    """A sampler that keeps the logits of every step and always takes the same token."""
-
-    token: int
-    seen: list[Tensor] = field(default_factory=list)  # (rows, vocabulary) each
-
-    def __call__(self, input_ids: Any, logits: Tensor) -> Tensor:
-        self.seen.append(logits.detach().double().cpu())
-        forced = torch.zeros_like(logits)
-        forced[:, self.token] = 1
-        return forced
 
 
 def find_batching(network: Any, ends: Collection[int], pad: int) -> Batching:
@@ -111,12 +110,11 @@ def find_batching(network: Any, ends: Collection[int], pad: int) -> Batching:
     """
     token = next(each for each in range(3 + len(ends)) if each not in ends)
     tolerance = 1e-3 if network.dtype in (torch.float32, torch.float64) else 0.05
+    how = {"output_logits": True, "return_dict_in_generate": True, "prefix_allowed_tokens_fn": lambda *_: [token]}
 
     def get_logits(prompts: Sequence[Sequence[int]]) -> Tensor:
         """(steps, rows, vocabulary)"""
-        recorder = Recorder(token)
-        complete(network, [PromptRow(prompt, 2) for prompt in prompts], recorder, ends=(), pad=pad)
-        return torch.stack(recorder.seen)
+        return torch.stack(_generate(network, prompts, 2, pad, **how).logits).double()
 
     def are_alike(prompts: Sequence[Sequence[int]]) -> bool:
         together = get_logits(prompts)
@@ -125,3 +123,115 @@ def find_batching(network: Any, ends: Collection[int], pad: int) -> Batching:
         return bool((gap.norm(dim=-1) <= tolerance * spread.norm(dim=-1)).all())
 
     return "any" if are_alike(_UNEQUAL_PROMPTS) else "equal" if are_alike(_EQUAL_PROMPTS) else "none"
+
+
+class SeededSampling:
+    """A logits processor: the argmax of its scores is a draw from softmax(logits / temperature) cut to top_p.
+
+    The noise of a word (Gumbel's) follows from the row's seed, the number of the token and the word, so neighbours,
+    order and batch size change nothing but rounding, and only words that can be drawn need any. Rows of temperature 0
+    stay greedy.
+    """
+
+    def __init__(self, rows: Sequence[Sampling], device: torch.device) -> None:
+        self.rows, self.device, self.step = rows, device, 0
+        self.drawn = [row for row, sampling in enumerate(rows) if sampling.temperature > 0]
+        settings = [(rows[row].temperature, rows[row].top_p) for row in self.drawn]
+        columns = torch.tensor(settings, device=device).view(-1, 2)
+        self.temperature, self.top_p = columns[:, :1], columns[:, 1:]  # (drawn rows, 1) each
+        self.broken: dict[int, int] = {}  # row → the first step whose logits were not finite: nothing can be drawn
+
+    def __call__(self, input_ids: Any, scores: Tensor) -> Tensor:
+        """scores (rows, vocabulary) → the same with noise on the rows that are drawn, and -inf on words that are cut.
+
+        One call a token.
+        """
+        step, self.step = self.step, self.step + 1
+        finite = scores.amax(-1).isfinite()  # NaN and infinity are the largest
+        if not bool(finite.all()):
+            self.broken = dict.fromkeys((~finite).nonzero().flatten().tolist(), step) | self.broken
+        if not self.drawn:
+            return scores
+        logits = scores[self.drawn].float()
+        logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature  # else a small one overflows
+        keys = [derive_key(self.rows[row].seed, step) for row in self.drawn]
+        noisy = scores.float().clone()
+        noisy[self.drawn] = draw(logits, self.top_p, torch.tensor(keys, dtype=torch.int32, device=self.device))
+        return noisy
+
+
+def draw(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
+    """Return noisy logits (rows, vocabulary) whose argmax is a draw; top_p (rows, 1), keys (rows, 2).
+
+    It comes from the smallest set of likeliest words with mass top_p; words exactly as likely as the set's last belong
+    to it, too. Where the SHORTLIST of the likeliest words holds that set, only they get noise.
+    """
+    likeliest, words = logits.topk(min(SHORTLIST, logits.shape[-1]))
+    least, within = _least_kept(likeliest, logits, top_p)
+    few = add_noise(likeliest.masked_fill(likeliest < least, _NEVER), words, keys)
+    noisy = torch.full_like(logits, _NEVER).scatter_(1, words, few)
+    beyond = (~within).nonzero()[:, 0]
+    at_once = 1 if beyond.device.type == "cpu" else max(1, len(beyond))  # a cache holds one row
+    for start in range(0, len(beyond), at_once):
+        rows = beyond[start : start + at_once]
+        noisy[rows] = _draw_among_many(logits[rows], top_p[rows], keys[rows])
+    return noisy
+
+
+def _draw_among_many(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
+    """As `draw`, without sorting: the word drawn is looked at, and if it is cut, the next one.
+
+    After MAX_REJECTIONS words the rows that still have none are sorted.
+    """
+    noisy = add_noise(logits, torch.arange(logits.shape[-1], device=logits.device), keys)
+    open_rows = (top_p < 1).nonzero()[:, 0]
+    chances = logits.softmax(-1) if len(open_rows) else logits
+    for _ in range(MAX_REJECTIONS):
+        if not len(open_rows):
+            return noisy
+        own, word = logits[open_rows], noisy[open_rows].argmax(-1, keepdim=True)
+        likelier = chances[open_rows].masked_fill_(own <= own.gather(1, word), 0).sum(-1, keepdim=True)
+        cut = (likelier >= top_p[open_rows])[:, 0]
+        open_rows = open_rows[cut]
+        noisy[open_rows, word[cut, 0]] = _NEVER
+    if len(open_rows):
+        own = logits[open_rows]
+        least, _ = _least_kept(own.sort(-1, descending=True)[0], own, top_p[open_rows])
+        noisy[open_rows] = noisy[open_rows].masked_fill(own < least, _NEVER)
+    return noisy
+
+
+def _least_kept(likeliest: Tensor, logits: Tensor, top_p: Tensor) -> tuple[Tensor, Tensor]:
+    """(least logit of the set that is kept (rows, 1), True if the set ends within the likeliest, in order (rows,))."""
+    share = (likeliest - logits.logsumexp(-1, keepdim=True)).exp()
+    kept = share.cumsum(-1) - share < top_p  # by the mass of the tokens likelier than this one
+    last = kept.sum(-1, keepdim=True).clamp(min=1) - 1  # the likeliest always stays
+    return likeliest.gather(-1, last), ~kept[:, -1]
+
+
+def add_noise(logits: Tensor, words: Tensor, keys: Tensor) -> Tensor:
+    """Return logits (rows, n) of these words, ids (n,) or (rows, n), each with the Gumbel noise of its row's keys."""
+    mixed = words.to(torch.int32)
+    for number in range(2):
+        mixed = mixed ^ keys[:, number : number + 1]
+        for shift, factor in _ROUNDS:
+            mixed.bitwise_xor_(_shift_right(mixed, shift)).mul_(factor)
+        mixed.bitwise_xor_(_shift_right(mixed, 16))
+    chance = _shift_right(mixed, 1).float().add_(0.5).mul_(2.0**-31)  # small ones keep all their digits
+    chance.clamp_(max=_MOST_CHANCE)  # 1 would never be drawn, not even where no other word can be
+    return logits - chance.neg_().log1p_().neg_().log_()
+
+
+def derive_key(seed: int, step: int) -> tuple[int, int]:
+    """Return where the words' noise begins for this token of this request: 64 bits of splitmix64, as two int32."""
+    mixed = (seed + _GOLDEN * (step + 1)) & _WORD
+    for shift, factor in ((30, _FIRST), (27, _SECOND)):
+        mixed = (mixed ^ mixed >> shift) * factor & _WORD
+    mixed ^= mixed >> 31
+    high, low = struct.unpack(">ii", mixed.to_bytes(8, "big"))
+    return high, low
+
+
+def _shift_right(words: Tensor, by: int) -> Tensor:
+    """Shift to the right, filling with zeros."""
+    return (words >> by).bitwise_and_((1 << (32 - by)) - 1)

@@ -304,7 +304,7 @@ def lora(rank: int = 2, layers: tuple[str, ...] = ("q",)) -> LoraWeights:
 def sizes(groups: Sequence[tuple[LoraWeights, int]], size: int) -> list[list[int]]:
     """How many requests of each adapter are in each batch."""
     some = ((each, [Request(str(n), "a", GREEDY) for n in range(count)]) for each, count in groups)
-    return [[len(requests) for _, requests in batch] for batch in make_batches(some, size)]
+    return [[len(requests) for _, requests in batch] for batch in make_batches(some, lambda: size)]
 
 
 def test_a_batch_is_never_larger_than_asked() -> None:
@@ -329,7 +329,7 @@ def test_no_more_adapters_are_drawn_than_a_batch_needs() -> None:
             drawn.append(number)
             yield lora(), [Request("a", "a", GREEDY)]
 
-    batches = make_batches(groups(), 3)
+    batches = make_batches(groups(), lambda: 3)
     next(batches)
     assert drawn == [0, 1, 2, 3]
 
