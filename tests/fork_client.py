@@ -1,5 +1,7 @@
 """Stands for a `seal` process: hands its streams, folder and environment to the fork server and ends as the child ends.
 
+Signals that it gets meanwhile go to the child.
+
 python -IS tests/fork_client.py SOCKET ARGUMENT …
 """
 
@@ -11,8 +13,11 @@ import struct
 import sys
 from contextlib import suppress
 
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def main() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is somebody to pass them on to
     streams = [number for number in range(3) if is_open(number)]
     while os.open(os.devnull, os.O_RDWR) < 3:  # nothing of ours gets the number of a stream that is closed
         pass
@@ -22,6 +27,9 @@ def main() -> None:
     request = json.dumps(about).encode()
     socket.send_fds(server, [struct.pack("!I", len(request))], streams or [server.fileno()])
     server.sendall(request)
+    for number in PASSED_ON:
+        signal.signal(number, lambda number, _: server.send(bytes([number])))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     for stream in range(3):
         os.close(stream)
     (code,) = struct.unpack("!i", server.recv(4, socket.MSG_WAITALL))

@@ -67,9 +67,8 @@ class Server:
                     self._begin(self.listener.accept()[0])
                 elif key.fileobj is self.ended:
                     self._reap()
-                elif key.data in self.clients:  # it has left: a request is all that a client sends
-                    kill_group(key.data, signal.SIGTERM)
-                    self.look.unregister(key.fileobj)
+                elif key.data in self.clients:
+                    self._hear(key.data, self.clients[key.data])
 
     def _begin(self, client: socket.socket) -> None:
         data, streams, _, _ = socket.recv_fds(client, REQUEST, 3)
@@ -88,6 +87,14 @@ class Server:
         self.look.register(client, selectors.EVENT_READ, pid)
         for stream in streams:
             os.close(stream)
+
+    def _hear(self, pid: int, client: socket.socket) -> None:
+        """A signal for the command, a byte; or the client has left."""
+        if signum := client.recv(1):
+            os.kill(pid, signum[0])
+        else:
+            kill_group(pid, signal.SIGTERM)
+            self.look.unregister(client)
 
     def _let_go(self, client: socket.socket) -> None:
         self.look.close()

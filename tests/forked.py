@@ -12,7 +12,18 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 CALM = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "NO_COLOR": "1"}
-READ_ON_IMPORT = ("CUDA", "HF_", "MKL_", "OMP_", "OPENAI_LOG", "PYTHON", "TORCH", "TRANSFORMERS")  # read already
+READ_ON_IMPORT = (
+    "CUDA",
+    "HF_ENDPOINT",
+    "HF_HOME",
+    "HF_HUB",
+    "MKL_",
+    "OMP_",
+    "OPENAI_LOG",
+    "PYTHON",
+    "TORCH",
+    "TRANSFORMERS",
+)  # read already
 
 
 @cache

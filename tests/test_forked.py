@@ -54,6 +54,17 @@ def test_a_command_ends_with_who_stands_for_it() -> None:
     assert client.wait() == -signal.SIGKILL
 
 
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_command_gets_the_signals_of_who_stands_for_it(tmp_path: Path, signum: int, code: int) -> None:
+    os.mkfifo(tmp_path / "lines")
+    command = [forked_seal(), "filter", tmp_path / "lines"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as client, (tmp_path / "lines").open("w"):
+        client.send_signal(signum)  # it has opened its input, and waits for a line
+        assert client.stderr
+        assert b"Traceback" not in client.stderr.read()
+    assert client.returncode == code
+
+
 def test_what_is_read_on_import_makes_a_process_of_its_own() -> None:
     assert not any(name.startswith(READ_ON_IMPORT) for name in ("OPENAI_API_KEY", "NO_COLOR", "TERM"))
     assert all(name.startswith(READ_ON_IMPORT) for name in ("HF_HUB_OFFLINE", "PYTHONHASHSEED", "OMP_NUM_THREADS"))

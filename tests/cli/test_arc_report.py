@@ -14,7 +14,7 @@ from rich.text import Text
 
 from stages.records.arc import ArcTask, Grid
 from stages.records.record import Record
-from tests.cli.conftest import SEAL, jsonl, seal, surroundings
+from tests.cli.conftest import jsonl, seal, surroundings
 from tests.domains.test_arc_plot import (
     COLOURS,
     MIXED,
@@ -28,6 +28,7 @@ from tests.domains.test_arc_plot import (
     an_edit,
     plain,
 )
+from tests.forked import forked_seal
 from tests.invented import a_line, a_task
 
 DIGITS = {TRUTH: ["1 2", "3 4", "5 6"], WRONG: ["1 2", "3 4", "5 7"]}
@@ -186,7 +187,7 @@ def on_a_terminal(*arguments: str, width: int, cwd: Path, **env: str) -> str:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     around = {**surroundings(TERM="xterm-256color", COLORTERM="truecolor"), **env}
     around = {name: value for name, value in around.items() if value and name not in ("COLUMNS", "LINES")}
-    command = [*SEAL, "report", *arguments]
+    command = [forked_seal(), "report", *arguments]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, cwd=cwd, env=around) as running:
         os.close(theirs)
         found = b""

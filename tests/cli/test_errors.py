@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from stages.records.record import Record
-from tests.cli.conftest import SEAL, jsonl, passages, seal, surroundings
+from tests.cli.conftest import jsonl, passages, pipe, seal, surroundings
+from tests.conftest import ROOT
+from tests.forked import forked_seal
 from tests.invented import a_line, a_task, an_adapter, an_edit
 
 TASK = a_task()
@@ -120,7 +122,7 @@ def test_a_terminal_as_stdin_gives_one_line_of_help_and_does_not_hang(command: s
     ours, theirs = pty.openpty()
     try:
         run = subprocess.run(
-            [*SEAL, command], stdin=theirs, capture_output=True, text=True, env=surroundings(), timeout=30
+            [forked_seal(), command], stdin=theirs, capture_output=True, text=True, env=surroundings(), timeout=30
         )
     finally:
         os.close(ours)
@@ -130,11 +132,9 @@ def test_a_terminal_as_stdin_gives_one_line_of_help_and_does_not_hang(command: s
 
 
 def test_a_closed_stdin_is_said() -> None:
-    run = subprocess.run(
-        ["bash", "-c", f"{' '.join(SEAL)} filter <&-"], capture_output=True, text=True, env=surroundings()
-    )
-    assert run.returncode == 2
-    assert run.stderr.startswith("seal: reads JSON lines: give a file")
+    closed = pipe("seal filter <&-", cwd=ROOT)
+    assert closed.code == 2
+    assert closed.err.startswith("seal: reads JSON lines: give a file")
 
 
 # ---- signals
@@ -157,9 +157,8 @@ class Engine:
 
 
 def started(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
-    command = [*SEAL, *map(str, arguments)]
     return subprocess.Popen(
-        command,
+        [forked_seal(), *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

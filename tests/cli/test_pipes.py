@@ -9,7 +9,8 @@ import pytest
 
 from stages.records.frozen import content_id
 from stages.records.record import Record
-from tests.cli.conftest import SEAL, jsonl, passages, pipe, seal, surroundings
+from tests.cli.conftest import jsonl, passages, pipe, seal, surroundings
+from tests.forked import forked_seal
 from tests.invented import a_line, a_task, an_adapter, an_edit, numbered
 
 SCORES = jsonl(a_line(a_task(f"Town {n}"), [True, n % 2 == 0]) for n in range(3))
@@ -71,7 +72,9 @@ def test_a_full_disk_behind_stdout_is_74(arguments: list[str], source: Path, tmp
     (tmp_path / "scores.jsonl").write_text(SCORES)
     named = [text.format(source=source, scores=tmp_path / "scores.jsonl") for text in arguments]
     with Path("/dev/full").open("wb") as full:
-        run = subprocess.run([*SEAL, *named], stdout=full, stderr=subprocess.PIPE, env=surroundings(), text=True)
+        run = subprocess.run(
+            [forked_seal(), *named], stdout=full, stderr=subprocess.PIPE, env=surroundings(), text=True
+        )
     assert run.returncode == 74
     assert run.stderr.endswith(
         "seal: no space left on the device (standard output); free some and run the same again\n"

@@ -57,8 +57,9 @@ def test_a_key_is_in_no_output_log_cache_or_manifest(behaviour: Behaviour, tmp_p
             ("judge", "scores.jsonl", "-j", f"openai:m@{server.url}", "--cache", "v.sqlite"),
         )
         for number, way in enumerate(ways):
-            logs = {"OPENAI_LOG": "debug"} if behaviour is ECHOES[1] else {}
-            for end in ((), ("-o", f"out-{number}.jsonl"), ("--journal", f"journal-{number}")):
+            journal = ("--journal", f"journal-{number}")
+            for end in ((), ("-o", f"out-{number}.jsonl"), journal) if behaviour in ECHOES[:2] else (journal,):
+                logs = {"OPENAI_LOG": "debug"} if behaviour is ECHOES[1] and not end else {}
                 told = seal(*way, *calls, *end, cwd=tmp_path, **keys, **logs)
                 assert told.code in (0, 3, 69, 77, 78)
                 assert CANARY not in told.out + told.err

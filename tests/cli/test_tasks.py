@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import SEAL, passages, pipe, seal, surroundings
+from tests.cli.conftest import passages, pipe, seal, surroundings
 from tests.cli.inside import run_inside
+from tests.forked import forked_seal
 
 NOTHING = "seal: -: nothing to read on stdin; give a file, or pipe lines in\n"
 
@@ -27,7 +28,7 @@ def test_a_terminal_as_stdin_is_said_and_does_not_hang() -> None:
     ours, theirs = pty.openpty()
     try:
         run = subprocess.run(
-            [*SEAL, "tasks", "-"], stdin=theirs, capture_output=True, text=True, env=surroundings(), timeout=30
+            [forked_seal(), "tasks", "-"], stdin=theirs, capture_output=True, text=True, env=surroundings(), timeout=30
         )
     finally:
         os.close(ours)

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.records.jsonl import to_json
 from stages.records.record import Record
-from tests.cli.conftest import SEAL, surroundings
+from tests.cli.conftest import surroundings
 from tests.forked import forked_seal
 from tests.invented import a_line, a_task
 from tests.services import behaviours as does
@@ -205,7 +205,7 @@ def run(failing: Failing, folder: Path) -> Row:
     prepare(folder)
     started = time.monotonic()
     with scripted(failing.script(HEALTHY[failing.stage])) as server:
-        process = start(failing.stage, server.url, folder, begin=SEAL if failing.interrupt else None)
+        process = start(failing.stage, server.url, folder)
         if failing.interrupt:
             wait_for(folder, failing.lines)
             process.send_signal(signal.SIGINT)
@@ -221,9 +221,8 @@ def run(failing: Failing, folder: Path) -> Row:
     return Row(process.returncode, err.decode(), len(there), lost(there), calls, seconds, second.returncode, same)
 
 
-def start(stage: str, url: str, folder: Path, begin: Sequence[str] | None = None) -> "subprocess.Popen[bytes]":
-    """`begin`: the command, if not by way of the fork server, which passes on no SIGINT."""
-    words = [*(begin or [str(forked_seal())]), *WORK[stage][1].format(url=url).split(), *PATIENCE, "-o", "out.jsonl"]
+def start(stage: str, url: str, folder: Path) -> "subprocess.Popen[bytes]":
+    words = [str(forked_seal()), *WORK[stage][1].format(url=url).split(), *PATIENCE, "-o", "out.jsonl"]
     env = surroundings(OPENAI_API_KEY=CANARY, SEAL_JUDGE_API_KEY=CANARY)
     return subprocess.Popen(words, cwd=folder, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
