@@ -207,6 +207,29 @@ class Plugin:
                     return
             yield item
 
+    def each_once(
+        self,
+        call: Callable[..., Any],
+        asked: Sequence[Any],
+        progress: object,
+        words: tuple[str, str],
+        explain_fault: Callable[[object], str | None],
+    ) -> Iterator[Any]:
+        """Yield what the call gives for what is asked: for each the one with its id, in any order.
+
+        `words`: what is given, and what is asked. `explain_fault` says what is wrong with one of them.
+        """
+        (given, wanted), left = words, {each.id for each in asked}
+        for found in self.each(call, asked, progress):
+            if fault := explain_fault(found):
+                raise self.wrong(f"gave {format_value(found)}, which {fault}")
+            if not isinstance(found.id, str) or found.id not in left:
+                raise self.wrong(f"gave a {given} for {format_value(found.id)}, which no {wanted} waits for")
+            left.remove(found.id)
+            yield found
+        if left:
+            raise self.wrong(f"gave no {given} for {len(left)} of {len(asked)} {wanted}s")
+
     def wrong(self, what: str) -> BadConfig:
         """Make the error that says what is wrong with the class or its results, and where it is written."""
         place = _definition_of(self.code)

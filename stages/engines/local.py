@@ -3,15 +3,14 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from stages.engines.guarded import GuardedEngine
 from stages.errors import BadConfig, BadInput, MissingInput
-from stages.interfaces import Engine, Request
+from stages.interfaces import Completion, Engine, Finish, NullProgress, Progress, Request
 from stages.models.adapter_checks import find_foreign_models, find_moved_model, make_adapter_check
 from stages.models.choice import choose_model, quiet_libraries, weights_of
 from stages.models.device import Device
-from stages.plugins import load_class
+from stages.plugins import Plugin, load_class
 from stages.records.adapter_paths import make_missing_adapter_error
 from stages.services.base import Call
 
@@ -20,7 +19,6 @@ ENGINES = {
     "vllm": "stages.engines.vllm:VLLMEngine",
     "openai": "stages.engines.openai:OpenAIEngine",
 }
-BATCHES = {"vllm": 256}  # most completions at once; else 64
 MAX_LORAS = 8
 
 
@@ -46,7 +44,7 @@ class LocalEngine:
 
     def load(self, model: str, adapters: Sequence[Path] = ()) -> Engine:
         kind = load_class("--engine", self.name, ENGINES)
-        batch = self.batch or BATCHES.get(self.name, 64)
+        batch = self.batch or (256 if self.name == "vllm" else 64)  # most completions at once
         if self.name not in ENGINES:
             return GuardedEngine(self.name, kind, model, device=self.device, batch_size=batch)
         quiet_libraries()
@@ -74,12 +72,40 @@ class LocalEngine:
 
     def _size_vllm(self, adapters: Sequence[Path]) -> dict[str, Any]:
         """Settings of vLLM that hold these adapters. Raises for one that it cannot use."""
-        from stages.engines.vllm_adapters import read_lora_needs
+        from stages.engines.vllm_start import read_lora_needs
 
         rank, count = read_lora_needs(adapters)
-        slots = min(count, self.max_loras or MAX_LORAS) or None
+        slots = max(1, min(count, self.max_loras or MAX_LORAS))
         more = {"memory_fraction": self.memory_fraction, "structured": self.structured}
         return {"max_rank": rank, "slots": slots, **more}
+
+
+class GuardedEngine:
+    """Samples with a user's class. Raises BadConfig, with its file and line, if it raises or returns anything else."""
+
+    def __init__(self, name: str, kind: Any, model: str, **settings: Any) -> None:
+        needs = "an engine has a model and sample(requests, progress), as in stages.interfaces"
+        self.theirs = Plugin("--engine", name, kind, model, **settings)
+        self.model = self.theirs.text("model", needs)
+        self.method = self.theirs.method("sample", needs)
+
+    def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
+        """Yield one completion per request."""
+        words = "completion", "request"
+        return self.theirs.each_once(self.method, list(requests), progress, words, _explain_no_completion)
+
+
+def _explain_no_completion(found: object) -> str | None:
+    """Say why this is no completion; None where it is one. A failed one without its error would be a wrong answer."""
+    if not isinstance(found, Completion):
+        return "is no Completion(id, text, finish, tokens, error)"
+    if not isinstance(found.text, str) or not (found.error is None or isinstance(found.error, str)):
+        return "has a text or an error that is none"
+    if found.finish not in get_args(Finish):
+        return f"ends with none of {', '.join(get_args(Finish))}"
+    if found.tokens is not None and (type(found.tokens) is not int or found.tokens < 0):
+        return "has tokens that are no number"
+    return 'is "failed" without an error' if found.finish == "failed" and not found.error else None
 
 
 def find_unusable(

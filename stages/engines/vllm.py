@@ -10,10 +10,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from stages.engines.vllm_adapters import DEFAULT_SLOTS, USE_HF, check_fit, has_patterns
 from stages.engines.vllm_start import (
     OUT_OF_MEMORY,
+    USE_HF,
     Sizes,
+    check_fit,
     check_vllm,
     get_reason,
     get_weight_shapes,
@@ -44,8 +45,9 @@ class VLLMEngine:
     """Samples with vLLM, whose state is the process's: one engine at a time. `batch_size`: most completions in work.
 
     `max_rank` is the largest rank among the adapters (None: there will be none), `slots` how many of them may be in
-    one batch, `memory_fraction` the share of the device's memory that vLLM takes for itself; requests may have a
-    schema where it is `structured`. Draws are vLLM's own: the same for the same seed, but not those of other engines.
+    one batch (their memory is reserved, and each costs a little in every step), `memory_fraction` the share of the
+    device's memory that vLLM takes for itself; requests may have a schema where it is `structured`. Draws are vLLM's
+    own: the same for the same seed, but not those of other engines.
     """
 
     def __init__(
@@ -55,29 +57,31 @@ class VLLMEngine:
         device: Device = Device(),
         batch_size: int = 256,
         max_rank: int | None = None,
-        slots: int | None = None,
+        slots: int = 8,
         memory_fraction: float | None = None,
         structured: bool = False,
     ) -> None:
         check_vllm()
         set_environment()
         self.model = model
-        self.sizes = Sizes(batch_size, max_rank, slots or DEFAULT_SLOTS, memory_fraction, structured)
+        self.sizes = Sizes(batch_size, max_rank, slots, memory_fraction, structured)
         self.tokenizer = load_tokenizer(model)
         skeleton = load_meta_model(model)
         self.ends = get_stop_ids(self.tokenizer, skeleton)
         self.weights = get_weight_shapes(skeleton)
         self.llm = start_vllm(model, device, self.sizes)
-        self.context = _held_context(skeleton.config, self.llm)
+        most: int = self.llm.model_config.max_model_len
+        self.context = min(most, get_context_length(skeleton.config) or most)
         self.numbers = count(1)  # of requests and adapters: none is used twice
         needs_blank = max_rank is not None and device.resolve()[0].type == "cpu"
         self.blank = load_null_adapter(self.llm, next(self.numbers), skeleton) if needs_blank else None
-        self._try_out()
+        self._warm_up()
 
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """Yield completions as they finish: first those without an adapter, then by adapter, `slots` at a time."""
         known = list(requests)
-        failed = {each.id: each for request in known if (each := self._without_room(request))}
+        overflows = (context_overflow(self.tokenizer, request, self.context, self.model) for request in known)
+        failed = {each.id: each for each in overflows if each}
         yield from failed.values()
         waiting = deque(group_by_adapter(request for request in known if request.id not in failed))
         flying: dict[str, Request] = {}
@@ -111,11 +115,8 @@ class VLLMEngine:
             progress.begin_work([request.id])
             flying[self._ask(request, loras[adapter] if adapter else self.blank)] = request
 
-    def _without_room(self, request: Request) -> Completion | None:
-        return context_overflow(self.tokenizer, request, self.context, self.model)
-
     def _ask(self, request: Request, lora: Any) -> str:
-        """Hand one request over; the key of its answer."""
+        """Hand one request over. Returns the key of its answer."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -152,7 +153,8 @@ class VLLMEngine:
         from vllm.lora.request import LoRARequest
 
         settings = check_fit(adapter, self.weights, self.model, self.sizes.max_rank).config
-        if has_patterns(settings) and "rank_pattern" not in PEFTHelper.__dataclass_fields__:
+        patterns = settings.get("rank_pattern") or settings.get("alpha_pattern")
+        if patterns and "rank_pattern" not in PEFTHelper.__dataclass_fields__:
             raise BadInput(f"adapter {adapter}: layers of different ranks, which this vLLM mistakes; take a newer one")
         number = next(self.numbers)
         lora = LoRARequest(str(number), number, str(adapter.absolute()))
@@ -162,8 +164,8 @@ class VLLMEngine:
             raise explain_refusal(adapter, error) from error
         return lora
 
-    def _try_out(self) -> None:
-        """One token, so that what vLLM cannot run here is said now, not in the middle of the work."""
+    def _warm_up(self) -> None:
+        """Make one token, so that what vLLM cannot run here is said now, not in the middle of the work."""
         with silence():
             self._ask(Request("", "a", Sampling(0.0, 1.0, 1)), self.blank)
             while self.llm.has_unfinished_requests():
@@ -176,12 +178,6 @@ def group_by_adapter(requests: Iterable[Request]) -> Iterator[Request]:
     for request in requests:
         groups.setdefault(request.adapter, []).append(request)
     return (request for group in groups.values() for request in group)
-
-
-def _held_context(config: Any, llm: Any) -> int:
-    """Most tokens of a prompt and its completion: what the model says, as for the other engines, and vLLM holds."""
-    most: int = llm.model_config.max_model_len
-    return min(most, get_context_length(config) or most)
 
 
 def explain_refusal(adapter: Path, error: Exception) -> SealError:

@@ -1,4 +1,7 @@
-"""Start vLLM in this process: its environment, its settings, and its failures in our words."""
+"""Start vLLM in this process: what adapters it can take, its environment and settings, its failures in our words.
+
+Imports nothing heavy: vLLM itself takes many seconds.
+"""
 
 import json
 import logging
@@ -6,7 +9,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,12 +17,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from stages.engines.vllm_adapters import round_up_rank
 from stages.errors import BadConfig, BadInput, OutOfMemory, SealError
+from stages.models.adapter_checks import AdapterInfo, read_adapter, read_lora_ranks, shape_mismatches
 from stages.models.device import Device
 from stages.models.network import load_network
 from stages.models.safetensors_header import TensorInfo
 
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes for max_lora_rank (its config/lora.py)
+_FEATURES = {  # settings of PEFT that vLLM has nothing for; some of them it would not even notice
+    "use_dora": "DoRA",
+    "lora_bias": "a bias in lora_B",
+    "modules_to_save": "whole layers beside the LoRA (modules_to_save)",
+    "trainable_token_indices": "single tokens of the embedding",
+    "alora_invocation_tokens": "activated LoRA",
+    "layer_replication": "replicated layers",
+    "use_qalora": "QALoRA",
+    "use_bdlora": "block-diagonal LoRA",
+}
+USE_HF = "--engine hf can use it"
 _OURS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # no second process: ours is the worker already, and SIGTERM must end it
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # stdout is data
@@ -48,8 +63,61 @@ class Sizes:
     structured: bool = False
 
 
+# ---- adapters
+
+
+def read_lora_needs(adapters: Iterable[Path]) -> tuple[int | None, int]:
+    """Return (the adapters' largest rank, None without any; their number), from their settings and headers.
+
+    Raises MissingInput or BadInput for one that vLLM could not use.
+    """
+    ranks = [_rank_of(path, _readable(path)) for path in dict.fromkeys(adapters)]
+    return max(ranks, default=None), len(ranks)
+
+
+def _readable(path: Path) -> AdapterInfo:
+    """The adapter. Raises BadInput for one that is no LoRA of a kind that vLLM knows."""
+    adapter = read_adapter(path)
+    kind = adapter.config.get("peft_type")
+    if kind != "LORA":
+        raise BadInput(f"adapter {path}: is {kind}, and vLLM takes LoRA alone; {USE_HF}")
+    unknown = [words for key, words in _FEATURES.items() if adapter.config.get(key)]
+    if adapter.config.get("bias", "none") != "none":
+        unknown.append("biases of the model (bias)")
+    if unknown:
+        raise BadInput(f"adapter {path}: has {unknown[0]}, which vLLM cannot use; {USE_HF}")
+    return adapter
+
+
+def _rank_of(path: Path, adapter: AdapterInfo) -> int:
+    """The largest rank that its settings name: what vLLM goes by."""
+    rank = max(read_lora_ranks(path, adapter.config))
+    if rank > RANKS[-1]:
+        raise BadInput(f"adapter {path}: rank {rank}, and vLLM takes {RANKS[-1]} at most; {USE_HF}")
+    return rank
+
+
+def check_fit(path: Path, weights: Mapping[str, TensorInfo], model: str, most: int | None) -> AdapterInfo:
+    """Return the adapter. Raises BadInput if it does not fit these weights: vLLM would skip layers that it lacks.
+
+    `most`: the largest rank that vLLM was started for, None for none.
+    """
+    adapter = _readable(path)
+    rank = _rank_of(path, adapter)
+    if most is None or rank > most:
+        room = "no adapter" if most is None else f"rank {most}"
+        raise BadInput(f"adapter {path}: rank {rank}, but vLLM was started for {room}; give max_rank={rank}")
+    bad, _ = shape_mismatches(adapter, weights)
+    if bad:
+        raise BadInput(f"adapter {path}: does not fit {model}: {bad[0]}")
+    return adapter
+
+
+# ---- start
+
+
 def check_vllm() -> None:
-    """Raise BadConfig where vLLM is not installed. It is not imported: that takes many seconds."""
+    """Raise BadConfig where vLLM is not installed."""
     found = find_spec("vllm")
     if found is None or found.origin is None:
         raise BadConfig("--engine vllm needs vLLM: pip install 'seal-toolkit[vllm]' (or --engine hf)")
@@ -122,8 +190,8 @@ def _arguments(sizes: Sizes, on_cpu: bool) -> dict[str, Any]:
     elif on_cpu:
         found["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
     if sizes.max_rank is not None:
-        slots = sizes.slots + on_cpu  # one is for the blank
-        found |= {"enable_lora": True, "max_lora_rank": round_up_rank(sizes.max_rank), "max_loras": slots}
+        rank = next(size for size in RANKS if size >= sizes.max_rank)
+        found |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": sizes.slots + on_cpu}  # one is for the blank
     return found
 
 
@@ -148,6 +216,9 @@ def load_null_adapter(llm: Any, number: int, network: Any) -> Any:
         llm.add_lora(blank)
         llm.pin_lora(number)
     return blank
+
+
+# ---- what it says
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The inner trainers by their --trainer names, and the model that they train."""
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -8,12 +9,11 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge
 
 from stages.errors import BadConfig
-from stages.interfaces import Doc, Trainer
+from stages.interfaces import Doc, FitJob, FitResult, NullProgress, Progress, Trainer
 from stages.models.adapter_checks import is_whole_adapter, make_usability_check
 from stages.models.choice import ModelName, choose_model, quiet_libraries, weights_of
 from stages.models.device import Device
-from stages.plugins import check_name, load_class
-from stages.trainers.guarded import GuardedTrainer
+from stages.plugins import Plugin, check_name, load_class
 
 TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
 
@@ -90,3 +90,32 @@ class LocalTrainer:
         quiet_libraries()
         trainer: Trainer = kind(model, device=self.device, **self.limits)
         return trainer
+
+
+class GuardedTrainer:
+    """Trains with a user's class. Raises BadConfig, with its file and line, if it raises or returns anything else."""
+
+    def __init__(self, name: str, kind: Any, model: str, **settings: Any) -> None:
+        needs = "a trainer has a model and fit(jobs, progress), as in stages.interfaces"
+        self.theirs = Plugin("--trainer", name, kind, model, **settings)
+        self.model = self.theirs.text("model", needs)
+        self.method = self.theirs.method("fit", needs)
+
+    def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
+        """Yield one result per job."""
+        return self.theirs.each_once(self.method, list(jobs), progress, ("result", "job"), _explain_no_result)
+
+
+def _explain_no_result(found: object) -> str | None:
+    """Say why this is no result of a training; None where it is one."""
+    if not isinstance(found, FitResult):
+        return "is no FitResult(id, path, sequences, tokens, steps, loss_first, loss_last, error)"
+    if found.error is not None:
+        return None if isinstance(found.error, str) else "has an error that is no text"
+    if not isinstance(found.path, Path | str):
+        return "has neither a path nor an error"
+    if any(type(count) is not int or count < 0 for count in (found.sequences, found.tokens, found.steps)):
+        return "has sequences, tokens or steps that are no number"
+    losses = found.loss_first, found.loss_last
+    finite = all(isinstance(loss, int | float) and math.isfinite(loss) for loss in losses)
+    return None if finite else "has a loss that is no finite number"

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from stages.engines.vllm import explain_refusal, group_by_adapter
-from stages.engines.vllm_adapters import RANKS, read_lora_needs, round_up_rank
-from stages.engines.vllm_start import Sizes, check_vllm, resolve_device, translate
+from stages.engines.vllm_start import RANKS, Sizes, _arguments, check_vllm, read_lora_needs, resolve_device, translate
 from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
 from stages.interfaces import Request, Sampling
 from stages.models.device import Device
@@ -31,7 +30,7 @@ def test_vllm_that_is_not_installed_is_said_with_the_way_to_get_it(monkeypatch: 
 def test_looking_for_vllm_and_at_adapters_loads_nothing_heavy() -> None:
     code = (
         "import sys; from contextlib import suppress; import stages.engines.vllm\n"
-        "from stages.engines.vllm_adapters import read_lora_needs; from stages.engines.vllm_start import check_vllm\n"
+        "from stages.engines.vllm_start import check_vllm, read_lora_needs\n"
         "with suppress(Exception): check_vllm()\n"
         "assert read_lora_needs([]) == (None, 0)\n"
         "print(*(name for name in ('torch', 'transformers', 'vllm') if name in sys.modules))"
@@ -54,7 +53,7 @@ def test_the_largest_rank_counts_and_each_adapter_once(model_dir: Path, tmp_path
 
 @pytest.mark.parametrize(("rank", "size"), [(1, 1), (2, 8), (8, 8), (9, 16), (257, 320), (512, 512)])
 def test_vllm_makes_room_for_certain_ranks_only(rank: int, size: int) -> None:
-    assert round_up_rank(rank) == size
+    assert _arguments(Sizes(64, rank, 8, None), on_cpu=False)["max_lora_rank"] == size
     assert size in RANKS
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from seal_cli import exit_codes
-from stages.engines.guarded import GuardedEngine
+from stages.engines.local import GuardedEngine
 from stages.errors import BadConfig, OutOfMemory, Unavailable
 from stages.interfaces import Completion, FitConfig, FitJob, FitResult, Request, Sampling, TrainingSet
 from stages.judges.base import JUDGES, Case, Judge
 from stages.judges.factory import make_judge, validate_judge
 from stages.plugins import check_name, load_class
 from stages.services.batch_files import BatchAnswers
-from stages.trainers.guarded import GuardedTrainer
+from stages.trainers.local import GuardedTrainer
 
 CASES = [Case("q", "gold", f"answer {n}") for n in range(3)]
 IMPORTS = "from stages.judges.base import Verdict\n"
@@ -234,6 +234,7 @@ SAMPLING: list[tuple[Callable[[list[Any]], Iterable[Any]], str]] = [
     (lambda asked: [completion(asked[0])], "gave no completion for 1 of 2 requests"),
     (lambda asked: [completion(asked[0]), completion(asked[0])], "gave a completion for 'r0', which no request waits"),
     (lambda asked: [completion(asked[0], id="x")], "gave a completion for 'x', which no request waits for"),
+    (lambda asked: [completion(asked[0], id=["r0"])], "gave a completion for ['r0'], which no request waits for"),
     (lambda asked: ["text"], "gave 'text', which is no Completion(id, text, finish, tokens, error)"),
     (lambda asked: [completion(asked[0], text=None)], "which has a text or an error that is none"),
     (lambda asked: [completion(asked[0], finish="done")], "which ends with none of stop, length, refused, failed"),
@@ -244,7 +245,7 @@ SAMPLING: list[tuple[Callable[[list[Any]], Iterable[Any]], str]] = [
 ]
 TRAINING: list[tuple[Callable[[list[Any]], Iterable[Any]], str]] = [
     (lambda jobs: [result(jobs[0])], "gave no result for 1 of 2 jobs"),
-    (lambda jobs: [result(jobs[0], id="x")], "gave a result for 'x', which is no job that waits"),
+    (lambda jobs: [result(jobs[0], id="x")], "gave a result for 'x', which no job waits for"),
     (lambda jobs: [{"id": "j0"}], "which is no FitResult(id, path, sequences, tokens, steps, loss_first, loss_last, e"),
     (lambda jobs: [result(jobs[0], path=None)], "which has neither a path nor an error"),
     (lambda jobs: [result(jobs[0], steps=1.5)], "which has sequences, tokens or steps that are no number"),

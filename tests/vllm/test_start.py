@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoConfig, GPTNeoForCau
 
 from stages.engines.hf import HFEngine
 from stages.engines.vllm import VLLMEngine
-from stages.engines.vllm_adapters import RANKS
+from stages.engines.vllm_start import RANKS
 from stages.errors import BadConfig, BadInput, OutOfMemory
 from stages.models.device import Device
 from tests.conftest import ROOT, make_tokenizer
