@@ -1,7 +1,7 @@
 """edit → adapter: the student is fine-tuned on each self-edit, once per seed (SEAL section 3, inner loop)."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -125,46 +125,21 @@ class _Trainer:
         return ()
 
 
-def plan_lines(
-    records: Iterable[Record],
-    model: str,
-    *,
-    domain: Domain,
-    out: Path,
-    config: FitConfig = FitConfig(),
-    seeds: int = 1,
-    run_seed: int = 0,
-    identity: str | None = None,
-) -> dict[str, PlannedLine]:
-    """Return the lines to write by their adapters' ids. Raises BadLine for a self-edit that comes twice."""
-    mine = LinePlanner(model, domain=domain, out=out, config=config, seeds=seeds, run_seed=run_seed, identity=identity)
-    for record in records:
-        mine.add(record)
-    return mine.found
-
-
+@dataclass
 class LinePlanner:
-    """Plans the lines to write, by their adapters' ids; `add` takes one record after another.
+    """Plans the lines to write, by their adapters' ids; `add` takes one record after another."""
 
-    `identity` is what tells the model from others in ids, if its name does not.
-    """
-
-    def __init__(
-        self,
-        model: str,
-        *,
-        domain: Domain,
-        out: Path,
-        config: FitConfig = FitConfig(),
-        seeds: int = 1,
-        run_seed: int = 0,
-        identity: str | None = None,
-    ) -> None:
-        self.model, self.identity = model, identity or model
-        self.domain, self.out, self.config = domain, out, config
-        self.seeds, self.run_seed = seeds, run_seed
-        self.found: dict[str, PlannedLine] = {}
-        self.distinct, self.names = UniqueLines(), ExampleNames()
+    model: str
+    _: KW_ONLY
+    domain: Domain
+    out: Path
+    config: FitConfig = FitConfig()
+    seeds: int = 1
+    run_seed: int = 0
+    identity: str | None = None  # what tells the model from others in ids, if its name does not
+    found: dict[str, PlannedLine] = field(default_factory=dict, init=False)
+    distinct: UniqueLines = field(default_factory=UniqueLines, init=False)
+    names: ExampleNames = field(default_factory=ExampleNames, init=False)
 
     def add(self, record: Record) -> None:
         """Add the lines of one record. Raises BadLine for a self-edit that comes twice or contradicts its line."""
@@ -175,16 +150,16 @@ class LinePlanner:
         self.found |= made
 
     def _made(self, record: Record) -> dict[str, PlannedLine]:
-        edit, bare = _edit_of(record), record.grow(adapter=None, score=None)
+        edit, bare, base = _edit_of(record), record.grow(adapter=None, score=None), self.identity or self.model
         try:
             lesson = _lesson_of(self.domain, record)
-        except (BadEdit, Unwritten, Untrainable) as error:
-            adapter = make_untrained_adapter(edit, self.model, self.identity, self.config, error)
+        except (BadEdit, Untrainable) as error:
+            adapter = make_untrained_adapter(edit, self.model, base, self.config, error)
             return {adapter.id: PlannedLine(bare, line=bare.grow(adapter=adapter))}
         own = [
             derive_seed(self.run_seed, edit.get_content_id(record.task.id), replica) for replica in range(self.seeds)
         ]
-        jobs = (make_job(edit, lesson, self.identity, self.config, seed, self.out, self.names) for seed in own)
+        jobs = (make_job(edit, lesson, base, self.config, seed, self.out, self.names) for seed in own)
         return {job.id: PlannedLine(bare, job) for job in jobs}
 
 
@@ -227,18 +202,14 @@ def show_data(records: Iterable[Record], *, domain: Domain) -> Iterator[Line]:
     return (domain.show_data(each.task, _edit_of(each)).model_copy(update={"meta": each.meta}) for each in records)
 
 
-class Unwritten(ValueError):
-    """No self-edit was written: the model could not be asked, or used all its tokens for thinking.
-
-    The line stays unscored.
-    """
-
-
 def _lesson_of(domain: Domain, record: Record) -> TrainingSet:
-    """Return the training data of the line's self-edit. Raises BadEdit or Unwritten where there is none."""
+    """Return the training data of the line's self-edit. Raises BadEdit where it cannot be read.
+
+    Raises Untrainable where none was written: the model could not be asked, or used all its tokens for thinking.
+    """
     edit = _edit_of(record)
     if edit.text is None:
-        raise Unwritten(
+        raise Untrainable(
             f"there is no self-edit ({edit.error or explain_no_answer(edit.finish)}); run `seal generate` again"
         )
     if edit.error is not None:

@@ -29,12 +29,7 @@ from stages.judges.fallback import FallbackJudge
 from stages.records.plan import Plan
 from stages.records.record import Record, Section
 from stages.scoring.grading import get_owner_id, grade_groups, grade_without_judge
-from stages.scoring.pending import (
-    NO_ANSWERS,
-    AnswerKey,
-    PendingLines,
-    get_baseline_key,
-)
+from stages.scoring.pending import NO_ANSWERS, AnswerKey, PendingLines, get_baseline_key
 from stages.services.base import report_engine, report_judge
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded
@@ -62,7 +57,7 @@ class Eval:
         defaults = domain.defaults
         refuse_flags(domain, "eval", {"--judge": self.judge_given})
         lines = source.sift(records, Scorable(domain))
-        found = dict(list_adapters(lines))
+        found = _list_adapters(lines)
         model = self.engine.choose(source.facts.students, self.engine.find_moved(found, source.folders))
         lost = self._find_lost(lines, model, source)
         usable = {path: base for path, base in found.items() if str(path) not in lost}
@@ -76,7 +71,7 @@ class Eval:
 
     def _find_lost(self, lines: Sequence[Record], model: str, source: Source) -> Mapping[str, str]:
         """Return the adapters that cannot be used, and why. Raises where no line has another."""
-        unusable = self.engine.find_unusable(dict(list_adapters(lines)), model, source.folders)
+        unusable = self.engine.find_unusable(_list_adapters(lines), model, source.folders)
         named = [line.adapter.path if line.adapter and line.adapter.path else "" for line in lines]
         lost = {path: str(unusable[Path(path)]) for path in named if path and Path(path) in unusable}
         if lines and all(path in lost for path in named):  # more than one line's trouble
@@ -158,7 +153,7 @@ def plan(records: Iterable[Record]) -> Plan:
 
 
 def is_answered(line: Record) -> bool:
-    """Return whether every question of a finished line has its answers, right, wrong or not yet judged."""
+    """Return True if every question of a finished line has its answers, right, wrong or not yet judged."""
     answers = line.score.answers if line.score else ()
     own, baseline = line.adapter is None or line.adapter.path is not None, line.adapter is not None
     return all(
@@ -189,7 +184,9 @@ def run(
     Raises BadInput for lines that cannot be scored or would be counted twice.
     """
     there = list(records)
-    check(there, domain)
+    check = Scorable(domain)
+    for line in there:
+        check(line)
     there = [line for line in there if keys is None or get_owner_id(line) in keys]
     lines, named = [_without_lost(line, lost) for line in there], {get_owner_id(line): line.adapter for line in there}
     queries = {line.task.id: list(domain.queries(line.task, in_context=in_context, chat=chat)) for line in lines}
@@ -234,13 +231,6 @@ def _then(completions: Iterable[Completion], work: Callable[[], object]) -> Iter
     work()
 
 
-def check(lines: Iterable[Record], domain: Domain) -> None:
-    """Check that lines can be scored. Raises BadLine for one that cannot, or would be counted twice."""
-    test = Scorable(domain)
-    for line in lines:
-        test(line)
-
-
 class Scorable:
     """Checks one line after another: raises BadLine for one that cannot be scored, or would be counted twice."""
 
@@ -266,8 +256,7 @@ def _without_lost(line: Record, lost: Mapping[str, str]) -> Record:
     return line.grow(adapter=line.adapter.model_copy(update=update))
 
 
-def list_adapters(lines: Iterable[Record]) -> Iterator[tuple[Path, str]]:
-    """Yield (directory, name of the model it was trained on) of each line with an adapter."""
-    for line in lines:
-        if line.adapter and line.adapter.path:
-            yield Path(line.adapter.path), line.adapter.model
+def _list_adapters(lines: Iterable[Record]) -> dict[Path, str]:
+    """Return the adapters' directories, each with the name of the model it was trained on."""
+    found = (line.adapter for line in lines)
+    return {Path(adapter.path): adapter.model for adapter in found if adapter and adapter.path}

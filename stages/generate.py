@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
 from typing import Any
 
 from stages.domains.base import Domain, find_domain
@@ -70,10 +69,16 @@ class Generate:
         return self._prepare_asking(lines, writing, source.facts.editors)
 
     def _prepare_asking(self, lines: Sequence[Record], writing: Writing, editors: Collection[str]) -> Work:
-        text = writing.domain.template_text(writing.template)
-        check_template(lines, writing)
+        text, chat = writing.domain.template_text(writing.template), writing.chat
+        ways = {"retries": writing.retries, "unique": writing.unique, "structured": writing.structured}
+        changed = {name: value for name, value in ways.items() if value}
+        for line in lines[:1]:
+            writing.prompt(line.task)  # raises for an unknown template before a model is loaded
         todo = plan(lines, samples=writing.samples, unique=self.unique)
         model = self.engine.choose(editors)
+
+        def requests() -> Iterator[Request]:
+            return (sought.request for sought in list_requests(lines, writing, None))
 
         def open_engine(finished: Sequence[Record]) -> "_Writer":
             own = replace(writing, identity=model if self.engine.served else identity_of(model))
@@ -83,13 +88,13 @@ class Generate:
             plan=todo,
             settings=lambda: {
                 **{"template": writing.template, **PART, "text": text},
-                **settings(writing),
+                **{"k": writing.samples, "chat": chat, "sampling": asdict(writing.sampling), **changed},
                 **self.engine.settings(model),
             },
             summary=describe_plan(f"ask {model} for {len(todo.wanted)} self-edits", writing.sampling),
             open=open_engine,
-            count_misfits=lambda: count_crowded(model, (request.prompt for request in requests(lines, writing))),
-            calls=lambda: self.engine.calls(model, requests(lines, writing)),
+            count_misfits=lambda: count_crowded(model, (request.prompt for request in requests())),
+            calls=lambda: self.engine.calls(model, requests()),
         )
 
     def _prepare_fixed(self, lines: Sequence[Record], domain: Domain, template: str, text: str) -> Work:
@@ -140,16 +145,12 @@ def plan(records: Iterable[Record], *, samples: int, unique: bool = False) -> Pl
     `unique`: samples that repeat another may be left out.
     """
     tasks = {make_edit_key(line.task, sample): line for line in unique_tasks(records) for sample in range(samples)}
-    return Plan("edit", tasks, line_key, is_written, optional=unique, unit_of=_task_of if unique else None)
+    task_of = (lambda key: key.rpartition("/")[0]) if unique else None
+    return Plan("edit", tasks, line_key, is_written, optional=unique, unit_of=task_of)
 
 
 def line_key(line: Record) -> str:
     return make_edit_key(line.task, line.edit.sample if line.edit else 0)
-
-
-def _task_of(key: str) -> str:
-    """Return the task of a key."""
-    return key.rpartition("/")[0]
 
 
 def run(
@@ -219,20 +220,8 @@ def _order_by_task(
             yield from sorted(there.pop(sought.task.id), key=lambda pair: pair[0].sample)
 
 
-def requests(records: Iterable[Record], writing: Writing) -> Iterator[Request]:
-    """Yield the first requests to the engine, without sending them."""
-    return (sought.request for sought in list_requests(records, writing, None))
-
-
-def settings(writing: Writing) -> Mapping[str, Any]:
-    """Return the settings that say how self-edits are asked for."""
-    ways = {"retries": writing.retries, "unique": writing.unique, "structured": writing.structured}
-    given = {name: value for name, value in ways.items() if value}
-    return {"k": writing.samples, "chat": writing.chat, "sampling": asdict(writing.sampling), **given}
-
-
 def names_fixed_edit(template: str | None) -> bool:
-    """Return whether the template stands for a fixed self-edit, so that no model is asked, in any domain."""
+    """Return True if the template stands for a fixed self-edit, so that no model is asked, in any domain."""
     return template is not None and template.partition(":")[0] in ("none", "oracle")
 
 
@@ -244,9 +233,3 @@ class Writable:
 
     def __call__(self, line: Record) -> None:
         self.distinct.add_task(line.task)
-
-
-def check_template(records: Iterable[Record], writing: Writing) -> None:
-    """Raise BadConfig for an unknown template before a model is loaded."""
-    for line in islice(unique_tasks(records), 1):
-        writing.prompt(line.task)

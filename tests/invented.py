@@ -1,7 +1,9 @@
 """Invented tasks, lines and an engine that the tests of the stages share."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
+from stages.adapt import LinePlanner, PlannedLine
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.records.frozen import content_id
 from stages.records.record import Adapter, Answer, Record, Score, SelfEdit, Task, make_task
@@ -99,3 +101,11 @@ class Backwards:
                 yield Completion(request.id, self.answer(request), "stop", 3)
             except Lost as error:
                 yield Completion(request.id, "", "failed", None, error=str(error))
+
+
+def plan_lines(records: Iterable[Record], model: str, **settings: Any) -> dict[str, PlannedLine]:
+    """The lines that `seal adapt` is to write, by their adapters' ids."""
+    planner = LinePlanner(model, **settings)
+    for record in records:
+        planner.add(record)
+    return planner.found

@@ -164,7 +164,10 @@ def main() -> None:
 
 
 def pieces(lines: Sequence[Record], trainer: Any, out: Path, config: FitConfig) -> Mapping[str, adapt.PlannedLine]:
-    return adapt.plan_lines(lines, trainer.model, domain=QA(), out=out, config=config, seeds=SEEDS)
+    planner = adapt.LinePlanner(trainer.model, domain=QA(), out=out, config=config, seeds=SEEDS)
+    for line in lines:
+        planner.add(line)
+    return planner.found
 
 
 def measure_adapt(

@@ -65,8 +65,10 @@ def main() -> None:
     write = lambda: list(generate.run(tasks, engine, writing))  # noqa: E731
     say("generate, 2 a task", median_seconds(write), len(edits), "self_edits")
     with tempfile.TemporaryDirectory() as out:
-        pieces = adapt.plan_lines(edits, trainer.model, domain=QA(), out=Path(out), config=RECIPE)
-        train = lambda: list(adapt.run(pieces, trainer))  # noqa: E731
+        planner = adapt.LinePlanner(trainer.model, domain=QA(), out=Path(out), config=RECIPE)
+        for edit in edits:
+            planner.add(edit)
+        train = lambda: list(adapt.run(planner.found, trainer))  # noqa: E731
         adapters = train()
         say("adapt", median_seconds(train), len(adapters), "adapters")
         answer = lambda: list(evaluate.run(adapters, engine, domain=QA(), judge=ExactJudge()))  # noqa: E731

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import adapt, filter
+from stages import filter
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA, TEMPLATES
 from stages.errors import BadInput, BadLine
@@ -17,7 +17,7 @@ from stages.records.jsonl import to_json
 from stages.records.parser import parse_record, read_records
 from stages.records.record import Record, SelfEdit, make_task
 from stages.records.schema import LINES
-from tests.invented import a_line, a_task, an_edit
+from tests.invented import a_line, a_task, an_edit, plan_lines
 from tests.invented_grids import MIRRORED, a_choice
 
 QUESTIONS = [
@@ -137,7 +137,7 @@ def test_an_arc_edit_is_read_as_seal_generate_reads_it() -> None:
 
 def test_edits_by_hand_go_through_adapt_and_come_to_a_training_pair(tmp_path: Path) -> None:
     lines = [read({"task": TASK, "edit": {"completion": text}}, "edit") for text in ("It is red.", "It is old.")]
-    todo = adapt.plan_lines(lines, "student", domain=QA(), out=tmp_path)
+    todo = plan_lines(lines, "student", domain=QA(), out=tmp_path)
     assert len(todo) == len({piece.job.seed for piece in todo.values() if piece.job}) == 2
     scores = [{"value": 0.5}, {"value": 1, "baseline": 0.25}]
     scored = [read(json.loads(to_json(line)) | {"score": score}) for line, score in zip(lines, scores, strict=True)]

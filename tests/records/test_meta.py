@@ -23,7 +23,7 @@ from stages.records.jsonl import to_json
 from stages.records.parser import parse_record, read_records
 from stages.records.record import Record
 from stages.records.schema import SftExample
-from tests.invented import Backwards, a_line, a_task
+from tests.invented import Backwards, a_line, a_task, plan_lines
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 
 META = {"source": "wiki", "tags": ["a", {"b": None}], "n": 1.5, "": {}}
@@ -115,7 +115,7 @@ def test_each_sample_of_a_task_carries_that_of_its_first_line() -> None:
 
 def test_every_stage_from_adapt_to_filter_hands_it_on(tmp_path: Path) -> None:
     lines = [having(a_line(a_task(), [True, False], seed=seed), META) for seed in (0, 1)]
-    (piece,) = adapt.plan_lines(lines[:1], "student", domain=QA(), out=tmp_path).values()
+    (piece,) = plan_lines(lines[:1], "student", domain=QA(), out=tmp_path).values()
     assert carried([piece.record]) == [META]
     assert carried(list(adapt.show_data(lines[:1], domain=QA()))) == [META]
     grids = an_arc_task()
@@ -142,7 +142,7 @@ def test_ids_and_seeds_do_not_depend_on_it(tmp_path: Path) -> None:
     def ids(meta: dict[str, Any]) -> tuple[Any, ...]:
         line = {"task": {"context": "C"}, "edit": {"completion": "x"}, "adapter": {"path": "p"}, "meta": meta}
         record = parse_record(line)
-        jobs = adapt.plan_lines([record], "student", domain=QA(), out=tmp_path)
+        jobs = plan_lines([record], "student", domain=QA(), out=tmp_path)
         (made,) = generate.run([record], Backwards(lambda _: "x"), generate.Writing(QA(), samples=1))
         assert record.edit and record.adapter and made.edit
         seeds = [piece.job.seed for piece in jobs.values() if piece.job]

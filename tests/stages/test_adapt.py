@@ -13,7 +13,7 @@ from stages.errors import BadEdit, BadInput
 from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, SelfEdit, Task
-from tests.invented import a_line, a_task, an_edit
+from tests.invented import a_line, a_task, an_edit, plan_lines
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 
 OUT = Path("adapters")
@@ -50,7 +50,7 @@ def edited(*completions: str) -> list[Record]:
 
 
 def adapted(records: Iterable[Record], trainer: Trainer, **settings: Any) -> Iterator[Record]:
-    return adapt.run(adapt.plan_lines(records, trainer.model, **settings), trainer)
+    return adapt.run(plan_lines(records, trainer.model, **settings), trainer)
 
 
 def test_each_edit_gets_an_adapter_per_seed_that_belongs_to_it() -> None:

@@ -228,9 +228,15 @@ def test_a_baseline_that_the_engine_failed_to_give_is_asked_again() -> None:
     assert sum(request.adapter is None for request in engine.asked) == 2
 
 
+def check(*lines: Record) -> None:
+    scorable = stage.Scorable(QA())
+    for line in lines:
+        scorable(line)
+
+
 def refusal(*lines: Record) -> str:
     with pytest.raises(BadInput) as caught:
-        stage.check(lines, QA())
+        check(*lines)
     return str(caught.value)
 
 
@@ -249,7 +255,7 @@ def test_lines_that_would_count_twice_are_refused() -> None:
     assert line.adapter is not None
     assert refusal(bare, bare) == f"task {bare.task.id} occurs twice; each line must be another"
     assert refusal(line, line) == f"adapter {line.adapter.id} occurs twice; each line must be another"
-    stage.check([bare, line, adapted(seed=1)], QA())
+    check(bare, line, adapted(seed=1))
 
 
 def test_two_questions_with_one_id_are_refused() -> None:
@@ -262,7 +268,7 @@ def test_two_different_tasks_of_one_id_are_refused() -> None:
     first = a_task()
     other = first.model_copy(update={"title": "Somebody else"})
     with pytest.raises(BadInput, match=f"two different tasks have the id {first.id}; give each its own"):
-        stage.check([Record(task=first), Record(task=other)], QA())
+        check(Record(task=first), Record(task=other))
 
 
 # ---- thoughts

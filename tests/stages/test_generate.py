@@ -10,6 +10,7 @@ from stages import generate
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import NO_EDIT, QA
 from stages.domains.writing import Writing, write_fixed_edits
+from stages.engines.local import LocalEngine
 from stages.errors import BadConfig, BadInput
 from stages.interfaces import Completion, NullProgress, Progress, Request, Sampling
 from stages.records.frozen import derive_seed
@@ -113,9 +114,7 @@ def test_the_passage_only_baseline_is_one_empty_edit_per_task() -> None:
 
 def test_an_unknown_template_is_refused_before_anything_is_asked() -> None:
     with pytest.raises(BadConfig, match="--template implied: unknown; take one of implications"):
-        generate.check_template([ADA], Writing(QA(), "implied"))
-    generate.check_template([ADA], Writing(QA(), "rewrite"))
-    generate.check_template([], Writing(QA(), "anything"))
+        generate.Generate(LocalEngine("absent"), template="implied").prepare([ADA])
 
 
 # ---- self-edits that can be wrong, and the same twice
