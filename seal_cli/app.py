@@ -163,7 +163,7 @@ def _start(
 
 def main() -> None:
     """The console script. A command's return value is the exit code."""
-    _ensure_stderr()
+    _open_closed_streams()
     _reduce_gc()
     _use_reproducible_matmul()
     try:
@@ -175,11 +175,18 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-def _ensure_stderr() -> None:
-    """If stderr is closed (`2>&-`), send it to /dev/null. stdout's own descriptor is kept for records."""
+def _open_closed_streams() -> None:
+    """Put /dev/null where a stream is closed (`2>&-`), or the next file that is opened would take its place.
+
+    stdout can then not be written, so that lines are never lost in silence.
+    """
+    for descriptor, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, mode), True)  # it has the lowest number that is free
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
-        os.dup2(sys.stderr.fileno(), 2)
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _reduce_gc() -> None:

@@ -77,7 +77,10 @@ def make_folder(path: Path) -> None:
     """Make the folder and its parents, and sync their names: what lies in it must not vanish with it."""
     if not path.is_dir():
         make_folder(path.parent)
-        path.mkdir(exist_ok=True)
+        try:
+            path.mkdir(exist_ok=True)
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, "a file, where a folder is needed", str(path)) from None
         _sync(path.parent)
 
 

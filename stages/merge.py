@@ -1,5 +1,6 @@
 """shards → the whole: put the outputs of `--shard i/n` together, if every shard is there exactly once."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,16 +24,23 @@ class Shard:
     @property
     def place(self) -> tuple[int, int]:
         """The shard's (i, n). Raises BadInput for a file that is no shard."""
-        part, _, count = str(self.settings.get("shard") or "").partition("/")
-        if not (part.isdecimal() and count.isdecimal()):
+        place = parse_shard(str(self.settings.get("shard")))
+        if place is None:
             raise BadInput(f"{self.name}: was not made with --shard; there is nothing to merge it with")
-        return int(part), int(count)
+        return place
 
     @property
     def common(self) -> dict[str, Any]:
         """The settings that all shards of a run share."""
         known = _IGNORED if not self.settings.get("weights") else (*_IGNORED, "model")  # it may lie elsewhere
         return {key: value for key, value in self.settings.items() if key not in known}
+
+
+def parse_shard(text: str) -> tuple[int, int] | None:
+    """Read `I/N` with 1 ≤ I ≤ N < 1,000,000; None for anything else."""
+    found = re.fullmatch("([0-9]{1,6})/([0-9]{1,6})", text)
+    place = (int(found[1]), int(found[2])) if found else (0, 0)
+    return place if 1 <= place[0] <= place[1] else None
 
 
 def run(shards: Sequence[Shard]) -> Iterator[Record | SftExample]:

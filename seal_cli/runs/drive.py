@@ -14,7 +14,8 @@ from stages.work import Listing, Stage, Work
 
 def drive(stage: Stage, lines: InputFlags, flags: RunFlags, batches: BatchFlags | None = None) -> int:
     """Run a stage and return the exit code. With --emit-batch, write the calls to a server instead of sending them."""
-    bad = lines.open_rejects(flags.output)
+    kept = [flags.journal / f"{stage.name}{end}" for end in (".jsonl", ".json")] if flags.journal else []
+    bad = lines.open_rejects(flags.output, *kept)
     with Run(
         stage.name,
         output=flags.output,

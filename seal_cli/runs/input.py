@@ -11,6 +11,7 @@ from seal_cli.runs.stdio import encode_line
 from seal_cli.terminal.console import Counts, count_items, note
 from seal_cli.terminal.progress import ProgressMeter
 from stages.errors import BadConfig, BadInput, BadLine, one_line
+from stages.merge import parse_shard
 from stages.records.adapter_paths import remove_path
 from stages.records.frozen import content_id
 from stages.records.jsonl import Lines, Reject
@@ -74,15 +75,10 @@ class Input:
         """Yield what `read` and `sift` return, as it comes, for a stage that need not hold it."""
         good = 0
         for item, place in self._locate(items, limit, shard, allow_empty=allow_empty):
-            data = encode_line(item)
-            try:
-                check(item)
-            except BadLine as error:
-                self.refuse(Reject(*place, one_line(str(error)), data.rstrip(b"\n")))
-                continue
-            good += 1
-            self.digest.update(data)
-            yield item
+            if self._accepts(item, place, check):
+                good += 1
+                self.digest.update(encode_line(item))
+                yield item
         self.refuse.check(good if self.counts.read else self.facts.lines)
         self.counts.read = good
 
@@ -115,19 +111,23 @@ class Input:
         """
         places, self.places, good = self.places, [], []
         for item, place in zip(records, places, strict=True):
-            try:
-                check(item)
-            except BadLine as error:
-                self.refuse(Reject(*place, one_line(str(error)), encode_line(item).rstrip(b"\n")))
-                continue
-            good.append(item)
-            self.places.append(place)
+            if self._accepts(item, place, check):
+                good.append(item)
+                self.places.append(place)
         self.counts.read = len(good)
         if records:
             self.refuse.check(len(good))
         if len(good) < len(records):  # else what `read` has noted of them holds
             self.digest = hashlib.sha256(b"".join(map(_portable_bytes, good)))
         return good
+
+    def _accepts(self, item: Item, place: tuple[str, int, int], check: Callable[[Item], object]) -> bool:
+        try:
+            check(item)
+        except BadLine as error:
+            self.refuse(Reject(*place, one_line(str(error)), encode_line(item).rstrip(b"\n")))
+            return False
+        return True
 
     def tell_unscored(self, reasons: Sequence[str | None]) -> None:
         """Say of which lines the work cannot be done, and why, line by line."""
@@ -145,11 +145,11 @@ def _portable_bytes(item: Item) -> bytes:
 
 def in_shard(items: Iterable[Item], shard: str) -> Iterator[Item]:
     """Return the lines whose task falls to shard i of n by its id. All lines of a task stay together."""
-    part, _, whole = shard.partition("/")
-    if not (part.isdecimal() and whole.isdecimal() and 1 <= int(part) <= int(whole)):
+    place = parse_shard(shard)
+    if place is None:
         raise BadConfig(f"--shard {shard}: take i/n with 1 ≤ i ≤ n, for example 1/4")
-    wanted, count = int(part) - 1, int(whole)
-    return (item for item in items if int(content_id("shard", _task_id(item)), 16) % count == wanted)
+    part, count = place
+    return (item for item in items if int(content_id("shard", _task_id(item)), 16) % count == part - 1)
 
 
 def _task_id(item: Record | SftExample | TrainingPair) -> str:

@@ -9,16 +9,28 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from seal_cli.runs.manifest import are_alike, describe_differences, to_bytes
+from seal_cli.runs.manifest import are_alike, describe_differences, get_manifest_path, to_bytes
 from seal_cli.terminal.console import note
 from stages.errors import ExistingOutput
 from stages.files import PART, add_filename, make_folder, open_locked, rename, replace_file, write_all
 
-_COUNTED = 2**20  # bytes that are read at once to count lines
-Key = Callable[[bytes], str | None]  # the identity of a line; None for one that cannot be read
+_BLOCK = 2**20  # bytes that are read at once to count lines
+
+
+def get_part_path(file: Path) -> Path:
+    """Return the path that is written to before it becomes the file."""
+    return Path(f"{file}{PART}")
+
+
+def list_own_files(file: Path) -> list[Path]:
+    """Return an output and what lies beside it, while it is written and after."""
+    part = get_part_path(file)
+    return [file, part, Path(f"{part}.json"), get_manifest_path(file)]
 
 
 class Journal:
@@ -37,28 +49,21 @@ class Journal:
     def begin(self, settings: Mapping[str, Any], *, anew: bool, ways: str) -> None:
         """Check that the journal's lines were made with these settings. Raises ExistingOutput naming those that differ.
 
-        `anew` throws away what was made with others instead. `ways` are the ways out that the message names.
+        `anew` throws away what was made with others instead, and so does a stage without a plan, whose lines cost
+        nothing. `ways` are the ways out that the message names.
         """
-        there = self._settings_there()
+        there = self.read_settings()
         if are_alike(there, settings):
             return
         if os.fstat(self.descriptor).st_size:
-            if not anew:
+            cheap = isinstance(there, dict) and not there.get("resumes", True) and not settings.get("resumes", True)
+            if not anew and not (cheap and there.get("stage") == settings.get("stage")):
                 raise ExistingOutput(f"{self.path}: {describe_differences(there, settings)}; {ways}")
             self.clear()
         replace_file(self.settings, to_bytes(settings))
 
-    def is_cheap(self, stage: str) -> bool:
-        """Return whether what is there are lines of this stage that cost nothing: of a run without a plan."""
-        there = self._settings_there()
-        return isinstance(there, dict) and there.get("stage") == stage and not there.get("resumes", True)
-
-    def is_of(self, settings: Mapping[str, Any]) -> bool:
-        """Return whether what is there, if anything, was made with these settings."""
-        there = self._settings_there()
-        return there is None or are_alike(there, settings)
-
-    def _settings_there(self) -> Any:
+    def read_settings(self) -> Any:
+        """Return the settings of what is there; None if there are none."""
         try:
             return json.loads(self.settings.read_bytes())
         except FileNotFoundError:
@@ -71,18 +76,18 @@ class Journal:
         os.ftruncate(self.descriptor, 0)
         self.spans, self.end, self.dropped = {}, 0, set()
 
-    def load(self, key_of: Key) -> None:
-        """Find the lines that can be read, and cut off what a crash tore. Of two with one key the later counts."""
+    def load(self, key_of: Callable[[bytes], str | None]) -> None:
+        """Find the lines that have a key, and cut off what a crash tore. Of two with one key the later counts."""
         self.spans, self.end = {}, 0
         good = 0
-        for line in self._lines():
-            key = key_of(line)
-            if key is not None and self.end in self.dropped:
-                good = self.end + len(line)
-            elif key is not None:
-                self.spans[key] = self.end, len(line)
-                good = self.end + len(line)
-            self.end += len(line)
+        with self.path.open("rb") as file:
+            for line in file:
+                key = key_of(line)
+                if key is not None:
+                    good = self.end + len(line)
+                    if self.end not in self.dropped:
+                        self.spans[key] = self.end, len(line)
+                self.end += len(line)
         if good < self.end:
             self._cut(good)
 
@@ -91,12 +96,8 @@ class Journal:
         self.dropped |= {start for key, (start, _) in self.spans.items() if key not in keys}
         self.spans = {key: span for key, span in self.spans.items() if key in keys}
 
-    def _lines(self) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
-            yield from file
-
     def _cut(self, end: int) -> None:
-        """What lies behind the last whole line goes: a crash tore it, or a disk lost it."""
+        """Remove what lies behind the last whole line: a crash tore it, or a disk lost it."""
         os.ftruncate(self.descriptor, end)
         os.fsync(self.descriptor)
         self.end = end
@@ -104,19 +105,24 @@ class Journal:
     # ---- lines
 
     def append(self, key: str, line: bytes, *, synced: bool = True) -> None:
-        """Append a line; it is on the disk when this returns."""
+        """Append a line; it is on the disk when this returns, or not there at all."""
         try:
             write_all(self.descriptor, line)
             if synced:
-                os.fsync(self.descriptor)
+                self.sync()
         except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self.descriptor, self.end)
             raise add_filename(error, self.path) from None
         self.spans[key] = self.end, len(line)
         self.end += len(line)
 
     def sync(self) -> None:
         """Sync all lines to the disk."""
-        os.fsync(self.descriptor)
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            raise add_filename(error, self.path) from None
 
     def whole_lines(self, start: int) -> bytes:
         """Return what was appended from `start` on, up to the last whole line; also by another process."""
@@ -127,53 +133,38 @@ class Journal:
     def count(self, keys: Iterable[str]) -> int:
         """Count the lines of these keys that were loaded, and the whole lines that have come since."""
         found, start = sum(key in self.spans for key in keys), self.end
-        while data := os.pread(self.descriptor, _COUNTED, start):
+        while data := os.pread(self.descriptor, _BLOCK, start):
             found, start = found + data.count(b"\n"), start + len(data)
         return found
 
-    def lines(self, keys: Iterable[str]) -> Iterator[bytes]:
-        """Yield the lines of these keys."""
+    def _lines(self, keys: Iterable[str]) -> Iterator[bytes]:
         for start, length in (self.spans[key] for key in keys):
             yield os.pread(self.descriptor, length, start)
 
     # ---- at the end
 
-    def digest(self, keys: Iterable[str]) -> str:
-        """Return the sha256 of the lines in this order."""
+    def arrange(self, keys: Collection[str]) -> str:
+        """Leave the lines of these keys alone, in this order, synced to the disk. Returns their sha256."""
         found = hashlib.sha256()
-        for line in self.lines(keys):
+        for line in self._lines(keys):
             found.update(line)
-        return found.hexdigest()
-
-    def arrange(self, keys: list[str]) -> None:
-        """Rewrite the journal with the lines of these keys alone, in this order, synced to the disk."""
-        if not self._is(keys):
+        if not self._is_arranged(keys):
             self._write_sorted(keys)
         self.sync()
+        return found.hexdigest()
 
-    def publish(self, path: Path) -> None:
-        """Turn the journal into a finished file."""
-        rename(self.path, path)
-        self.settings.unlink(missing_ok=True)
-        os.close(self.descriptor)
+    def _is_arranged(self, keys: Iterable[str]) -> bool:
+        """Return True if the journal holds just these lines, in this order."""
+        spans = [self.spans[key] for key in keys]
+        return [*(start for start, _ in spans), self.end] == list(accumulate((n for _, n in spans), initial=0))
 
-    def _is(self, keys: list[str]) -> bool:
-        """Return whether the journal holds just these lines, in this order."""
-        end = 0
-        for start, length in (self.spans[key] for key in keys):
-            if start != end:
-                return False
-            end += length
-        return end == self.end
-
-    def _write_sorted(self, keys: list[str]) -> None:
+    def _write_sorted(self, keys: Collection[str]) -> None:
         """Replace the journal by its lines in this order: one file or the other is there, whole."""
         part = self.path.with_name(f"{self.path.name}.sorted{PART}")
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = open_locked(part, fcntl.LOCK_EX, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         spans, end = {}, 0
         try:
-            for key, line in zip(keys, self.lines(keys), strict=True):
+            for key, line in zip(keys, self._lines(keys), strict=True):
                 write_all(descriptor, line)
                 spans[key] = end, len(line)
                 end += len(line)
@@ -184,6 +175,12 @@ class Journal:
             raise add_filename(error, part) from None
         os.close(self.descriptor)
         self.descriptor, self.spans, self.end = descriptor, spans, end
+
+    def publish(self, path: Path) -> None:
+        """Turn the journal into a finished file."""
+        rename(self.path, path)
+        self.settings.unlink(missing_ok=True)
+        os.close(self.descriptor)
 
     def close(self) -> None:
         """Leave the lines for the next run of the same command; remove an empty journal."""
@@ -205,14 +202,7 @@ def lock(path: Path) -> int:
                 f"seal: note: {path} is on a file system without locks; see that no other process writes it"
             ),
         )
-        if _still_named(path, descriptor):
-            return descriptor
+        with suppress(FileNotFoundError):  # who had the lock before may have published or removed it
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                return descriptor
         os.close(descriptor)
-
-
-def _still_named(path: Path, descriptor: int) -> bool:
-    """Return whether the name is still that of the file: who had the lock before may have published or removed it."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

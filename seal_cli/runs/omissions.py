@@ -2,14 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from seal_cli.runs.manifest import get_manifest_path
-from seal_cli.runs.rejects import Rejects, get_part_path
+from seal_cli.runs.journal import list_own_files
+from seal_cli.runs.rejects import Rejects
 from seal_cli.terminal.console import note
 from stages.file_kinds import TEXT_SUFFIXES
+from stages.records.jsonl import Reject
 from stages.sources.datasets.folders import JSON_SUFFIXES, TABLE_SUFFIXES, Omission
 from stages.sources.repeats import TWICE
 from stages.sources.squad import UNANSWERED, UNASKED
@@ -35,7 +35,7 @@ class Omissions:
         if len(files) < _KEPT:
             files.append(omission.path)
         self.reasons.setdefault(omission.kind, omission.reason)
-        self.rejects.mention(omission.path, f"left out: {omission.reason or omission.kind}")
+        self.rejects.write(Reject(omission.path, 0, 0, f"left out: {omission.reason or omission.kind}", b""))
 
     def tell(self) -> None:
         """Report the kinds with their counts and first files in one line, and other things in others."""
@@ -76,14 +76,7 @@ def _name_files(files: list[str], count: int) -> str:
 def find_own_files(stdout: int, *outputs: Path | None) -> set[tuple[int, int]]:
     """Return the run's own output files, by device and inode, as far as they exist: none of them is a source."""
     found = [os.fstat(stdout)]
-    for path in _all_files(path for path in outputs if path):
+    for path in (path for output in outputs if output for path in list_own_files(output)):
         if path.exists():
             found.append(path.stat())
     return {(each.st_dev, each.st_ino) for each in found}
-
-
-def _all_files(outputs: Iterable[Path]) -> Iterable[Path]:
-    """The outputs, and what lies beside them while and after they are written."""
-    for path in outputs:
-        part = get_part_path(path)
-        yield from (path, part, part.with_name(f"{part.name}.json"), get_manifest_path(path))

@@ -9,7 +9,7 @@ from typing import Any
 
 from seal_cli.exit_codes import UsageError
 from seal_cli.runs import manifest
-from seal_cli.runs.journal import Journal
+from seal_cli.runs.journal import Journal, get_part_path
 from seal_cli.runs.manifest import are_alike, describe_differences
 from seal_cli.runs.stdio import claim_stdout, encode_line, write_stdout
 from seal_cli.terminal.console import note
@@ -43,14 +43,11 @@ class Output:
             return Journal(folder / f"{self.stage}.jsonl", folder / f"{self.stage}.json")
         if not self.output:
             return None
-        if (
-            self.output.exists()
-            and not self.overwrite
-            and manifest.read_manifest(self.output).get("stage") != self.stage
-        ):
+        made = manifest.read_manifest(self.output)
+        if self.output.exists() and not self.overwrite and made.get("stage") != self.stage:
             raise ExistingOutput(f"{self.output}: exists already; give --overwrite, or another file with -o")
-        part = f"{self.output.name}.part"
-        return Journal(self.output.with_name(part), self.output.with_name(f"{part}.json"))
+        part = get_part_path(self.output)
+        return Journal(part, Path(f"{part}.json"))
 
     # ---- what is there
 
@@ -60,30 +57,28 @@ class Output:
         Without a plan the run begins anew. Raises ExistingOutput where another run's results are there.
         """
         self.settings = settings
-        old: list[Record] = []
-        if self.output and self.output.exists():
-            old = self._compare(self.output, manifest.read_manifest(self.output), plan, source)
+        old = self._read_finished(self.output, plan, source) if self.output and self.output.exists() else []
         if self.journal is None or self.complete:
             return []
-        cheap = plan is None and self.journal.is_cheap(self.stage)
-        self.journal.begin(settings, anew=self.overwrite or cheap, ways=self._ways())
+        self.journal.begin(settings, anew=self.overwrite, ways=self._ways())
         if plan:
             return self._resume(plan, self.journal, old)
         self.journal.clear()
         return []
 
-    def _compare(self, output: Path, made: dict[str, Any], plan: Plan | None, source: str) -> list[Record]:
-        """Lines of the file that is there which this run would make, too: if it made it, or one of less input."""
+    def _read_finished(self, output: Path, plan: Plan | None, source: str) -> list[Record]:
+        """Return the lines of FILE that this run would make, too: if it made it, or one of less input."""
+        made = manifest.read_manifest(output)
         same = are_alike(made.get("settings"), self.settings)
-        if not same and _is_blank(output, made):
-            return []
-        if not same and not self.overwrite:
-            raise ExistingOutput(
-                f"{output}: {describe_differences(made.get('settings'), self.settings)}; {self._ways()}"
-            )
         whole = same and manifest.is_whole(output, made)
+        if not whole and _is_blank(output, made):
+            return []
+        if same and not whole and self.journal and manifest.is_whole(self.journal.path, made):
+            return []  # a run was killed between the manifest and the file's name: all lines are in the journal
         if not whole and not self.overwrite:
-            raise ExistingOutput(f"{output}: was changed since it was written; {self._ways()}")
+            fault = "was changed since it was written"
+            fault = fault if same else describe_differences(made.get("settings"), self.settings)
+            raise ExistingOutput(f"{output}: {fault}; {self._ways()}")
         if plan is None or not whole:
             return []  # a cheap stage is run once more, and its lines compared
         lines = [read_record_line(line, output) for line in output.read_bytes().split(b"\n")[:-1]]
@@ -100,6 +95,7 @@ class Output:
         return f"give the same settings and input to go on, --overwrite to begin anew, or another {other} with {what}"
 
     def _resume(self, plan: Plan, journal: Journal, old: list[Record]) -> list[Record]:
+        """Return the lines that are there already, of the journal and of the `old` FILE; in a pipe pass them on."""
         lines = self.load(plan, journal)
         mine = [line for line in lines if plan.contains(line)]
         if len(mine) < len(lines) and not self.overwrite:
@@ -114,15 +110,12 @@ class Output:
             if known.setdefault(plan.key_of(line), line) is line:
                 journal.append(plan.key_of(line), self._kept(journal, line), synced=False)
         journal.sync()
-        self._replay(plan, journal, known)
-        return list(known.values())
-
-    def _replay(self, plan: Plan, journal: Journal, known: Mapping[str, Record]) -> None:
         self.passed = journal.end
         if known:
             note(f"seal {self.stage}: goes on: {len(known)} of {len(plan.wanted)} lines are in {journal.path}")
         for line in known.values() if not self.output else ():
             write_stdout(self.stdout, encode_line(line))
+        return list(known.values())
 
     def load(self, plan: Plan, journal: Journal) -> list[Record]:
         """Load the whole lines of the journal; what a crash tore off its end is cut away."""
@@ -184,22 +177,21 @@ class Output:
         if self.output is None:
             journal.close()
         elif self.complete:
-            self._is_there(journal, ours=journal.is_of(self.settings))
+            there = journal.read_settings()
+            self._is_there(journal, ours=there is None or are_alike(there, self.settings))
         else:
             self._publish(self.output, journal, keys, facts)
 
     def _publish(self, output: Path, journal: Journal, planned: list[str] | None, facts: Mapping[str, Any]) -> None:
-        keys = list(journal.spans) if planned is None else planned
-        journal.arrange(keys)
-        digest = journal.digest(keys)
+        digest = journal.arrange(list(journal.spans) if planned is None else planned)
         if planned is None and output.exists() and not self.overwrite:
             made = manifest.read_manifest(output)
-            if made.get("sha256") != digest and not _is_blank(output, made):
-                journal.clear()
-                raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
-            if made.get("sha256") == digest:
+            if made.get("sha256") == digest and manifest.is_whole(output, made):
                 self._is_there(journal, ours=True)
                 return
+            if not _is_blank(output, made):
+                journal.clear()
+                raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
         manifest.write_manifest(output, self.settings, {**facts, "sha256": digest})
         journal.publish(output)
 
@@ -233,7 +225,7 @@ class Output:
 
 
 def _is_blank(output: Path, made: Mapping[str, Any]) -> bool:
-    """Whether a run has made the file, and without a line: there is nothing in it that another run could lose."""
+    """Return True for the file of a run that made no line: there is nothing in it that another run could lose."""
     return bool(made) and output.stat().st_size == 0
 
 

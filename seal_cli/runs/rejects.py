@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from seal_cli.runs.journal import lock
+from seal_cli.runs.journal import Journal, get_part_path, list_own_files
 from seal_cli.terminal.console import say
 from stages.errors import BadInput, ExistingOutput
-from stages.files import PART, add_filename, make_folder, rename, write_all
 from stages.records.jsonl import Reject, raise_on_reject
 
 SAID = 5  # rejects that are shown; the others are only counted
@@ -21,7 +20,7 @@ class Rejects:
 
     With a `file` each is written to FILE.part as it comes: {"source", "line", "offset", "reason", "text", "base64"},
     where text is null unless the line is UTF-8, and base64 is null if it is. `close` makes it FILE. Raises
-    ExistingOutput for a `file` that is one of `others`, the input and the output, or that holds anything else.
+    ExistingOutput for a `file` that belongs to one of `others`, the input and the output, or that holds anything else.
     """
 
     def __init__(
@@ -29,31 +28,57 @@ class Rejects:
     ) -> None:
         self.file, self.strict, self.most = file, strict, most
         self.count = 0
-        self.mentioned = 0  # lines in FILE that are no rejects
-        self.closed = False
-        self.quiet = False  # where an error says it all
-        self.held: str | None = None  # what is said of the first: not before it is clear that the run goes on
         self.first: str | None = None
-        self.descriptor: int | None = None
+        self.unsaid: str | None = None  # what is said of the first: not before it is clear that the run goes on
+        self.quiet = False  # where an error says it all
+        self.journal: Journal | None = None  # FILE.part: made for the first line
         if file:
-            _check_apart(file, [other for other in others if other])
-            _check_free(file)
+            _check_file(file, [other for other in others if other])
 
     def __call__(self, reject: Reject) -> None:
         if self.strict:
             raise_on_reject(reject)
-        self._keep(reject)
+        self.write(reject)
         self.count += 1
-        self.first = self.first or f"{reject.where}: {reject.reason}"
+        text = f"{reject.where}: {reject.reason}"
+        self.first = self.first or text
         if self.most is not None and self.count > self.most:
-            raise BadInput(self._too_many(reject))
-        said = f"seal: {reject.where}: {reject.reason} ({'line' if reject.line else 'entry'} rejected)"
+            kept = f"see them in {self.file}" if self.file else "keep them with --rejects FILE"
+            raise BadInput(
+                f"{text}; with this line more than --max-rejects {self.most} are rejected: {kept}, or raise "
+                "--max-rejects"
+            )
+        said = f"seal: {text} ({'line' if reject.line else 'entry'} rejected)"
         if self.count == 1:
-            self.held = said
+            self.unsaid = said
             return
-        self._say_held()
+        self._say_first()
         if self.count <= SAID:
             say(said)
+
+    def write(self, reject: Reject) -> None:
+        """Write to FILE, without saying or counting it: as such, for what is left out and is no bad line."""
+        if self.file:
+            if self.journal is None:
+                part = get_part_path(self.file)
+                self.journal = Journal(part, Path(f"{part}.json"))
+                self.journal.clear()  # what a killed run left
+            self.journal.append(str(len(self.journal.spans)), encode_reject(reject), synced=False)
+
+    def check(self, good: int) -> None:
+        """Call after reading. Raises BadInput for the first bad line if there was no good one.
+
+        Where it was the only line, its error is all there is to say.
+        """
+        if self.first and not good:
+            self.unsaid, self.quiet = None, self.count == 1
+            raise BadInput(self.first)
+        self._say_first()
+
+    def _say_first(self) -> None:
+        if self.unsaid:
+            say(self.unsaid)
+        self.unsaid = None
 
     def __enter__(self) -> "Rejects":
         return self
@@ -61,112 +86,49 @@ class Rejects:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self.close(ended_well=kind is None)
 
-    def mention(self, source: str, reason: str) -> None:
-        """Note an omission that is no bad line: FILE has it too, but it is not counted."""
-        self._keep(Reject(source, 0, 0, reason, b""))
-        self.mentioned += 1
-
-    def _say_held(self) -> None:
-        if self.held:
-            say(self.held)
-        self.held = None
-
-    def _keep(self, reject: Reject) -> None:
-        if not self.file:
-            return
-        part = get_part_path(self.file)
-        try:
-            if self.descriptor is None:
-                make_folder(part.parent)
-                self.descriptor = lock(part)
-                os.ftruncate(self.descriptor, 0)  # what a killed run left
-            write_all(self.descriptor, encode_reject(reject))
-        except OSError as error:
-            raise add_filename(error, part) from None
-
-    def _too_many(self, reject: Reject) -> str:
-        kept = f"see them in {self.file}" if self.file else "keep them with --rejects FILE"
-        return (
-            f"{reject.where}: {reject.reason}; with this line more than --max-rejects {self.most} are rejected: "
-            f"{kept}, or raise --max-rejects"
-        )
-
-    def check(self, good: int) -> None:
-        """Call after reading: raises BadInput for the first bad line if there was no good one.
-
-        Where it was the only line, its error is all there is to say.
-        """
-        if self.first and not good:
-            self.quiet = self.count == 1
-            self.held = None
-            raise BadInput(self.first)
-        self._say_held()
-
     def close(self, *, ended_well: bool = True, keep: bool = False) -> None:
-        """Publish FILE with this run's rejects, after an error too, and say how many there were. Once.
+        """Publish FILE with this run's rejects, after an error too, and say how many there were.
 
         Without any, the FILE of a run before goes if this one `ended_well`. `keep` (the output was complete already)
         leaves FILE as it is, and says nothing.
         """
-        if self.closed:
-            return
-        self.closed, self.quiet = True, self.quiet or keep
-        if not self.quiet:
-            self._say_held()
-        if self.file and self.descriptor is not None:
-            self._finish(self.file, self.descriptor, keep=keep)
-        elif self.file and ended_well and not keep and _is_rejects(self.file):
+        if not keep:
+            self._say_first()
+        if self.file and self.journal:
+            if keep or not self.journal.end:
+                self.journal.clear()
+                self.journal.close()
+            else:
+                self.journal.sync()
+                self.journal.publish(self.file)
+        elif self.file and ended_well and not keep and _read_begin(self.file) in (b"", _BEGIN):
             self.file.unlink()
-        if self.count and not self.quiet:
+        if self.count and not self.quiet and not keep:
             lines = "1 line" if self.count == 1 else f"{self.count} lines"
             say(f"seal: {lines} rejected, {f'see {self.file}' if self.file else 'give --rejects FILE to keep them'}")
 
-    def _finish(self, file: Path, descriptor: int, *, keep: bool) -> None:
-        """FILE.part becomes FILE, or goes; the lock ends last."""
-        part = get_part_path(file)
-        try:
-            if keep or not (self.count or self.mentioned):
-                part.unlink(missing_ok=True)
-                return
-            os.fsync(descriptor)
-            rename(part, file)
-        except OSError as error:
-            raise add_filename(error, part) from None
-        finally:
-            os.close(descriptor)
-            self.descriptor = None
 
-
-def get_part_path(file: Path) -> Path:
-    """Return the path that is written to before it becomes the file."""
-    return Path(f"{file}{PART}")
-
-
-def _check_apart(file: Path, others: Iterable[Path]) -> None:
-    """Neither FILE nor FILE.part may be a file that the run reads or writes, by whatever name."""
-    mine = {os.path.realpath(path) for path in (file, get_part_path(file))}
-    if any(os.path.realpath(path) in mine for other in others for path in (other, get_part_path(other))):
+def _check_file(file: Path, others: Iterable[Path]) -> None:
+    """Raise ExistingOutput unless FILE and FILE.part are no files of the run, and absent or of a run before."""
+    part = get_part_path(file)
+    mine = {os.path.realpath(path) for path in (file, part)}
+    if any(os.path.realpath(path) in mine for other in others for path in list_own_files(other)):
         raise ExistingOutput(f"--rejects {file}: is the input or the output; give a file of its own")
-
-
-def _check_free(file: Path) -> None:
-    """Raise ExistingOutput unless the file is absent or holds the rejects of a run before."""
-    if file.is_dir():
-        raise ExistingOutput(f"{file}: a folder; give a file with --rejects")
-    if not file.exists():
-        return
-    if not file.is_file():
-        raise ExistingOutput(f"{file}: a device or a pipe; give a file with --rejects")
-    if not _is_rejects(file):
+    if file.exists() and not file.is_file():
+        kind = "a folder" if file.is_dir() else "a device or a pipe"
+        raise ExistingOutput(f"{file}: {kind}; give a file with --rejects")
+    if _read_begin(file) not in (None, b"", _BEGIN):
         raise ExistingOutput(f"{file}: exists and is no file of rejected lines; give another file with --rejects")
+    if not _BEGIN.startswith(_read_begin(part) or b""):  # of a run that was killed it may be cut
+        raise ExistingOutput(f"{part}: exists and is no file of rejected lines; give another file with --rejects")
 
 
-def _is_rejects(file: Path) -> bool:
-    """Return whether a run could have made the file."""
+def _read_begin(file: Path) -> bytes | None:
+    """Return what tells a file of rejects from others; None if there is no file."""
     if not file.is_file():
-        return False
+        return None
     with file.open("rb") as old:
-        return old.read(len(_BEGIN)) in (b"", _BEGIN)
+        return old.read(len(_BEGIN))
 
 
 def encode_reject(reject: Reject) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from seal_cli.exit_codes import ClosedPipe, UsageError
 from stages.errors import BadInput, MissingInput
 from stages.file_kinds import check_lines, detect_folder
-from stages.files import write_all
+from stages.files import add_filename, write_all
 from stages.records.adapter_paths import get_base_folders, locate_adapter
 from stages.records.frozen import FrozenModel
 from stages.records.jsonl import Lines, OnReject, raise_on_reject, read_bounded_lines, to_json, validate
@@ -94,3 +94,5 @@ def write_stdout(descriptor: int, data: bytes) -> None:
         write_all(descriptor, data)
     except BrokenPipeError:
         raise ClosedPipe from None
+    except OSError as error:
+        raise add_filename(error, Path("standard output")) from None

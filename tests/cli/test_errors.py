@@ -81,6 +81,7 @@ FAILURES = [
         "--judge kind: unknown; take one of exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Cl",
     ),
     (78, ["generate", "--shard", "3/2"], TASKS, "--shard 3/2: take i/n with 1 ≤ i ≤ n, for example 1/4"),
+    (78, ["generate", "--shard", "1/" + "9" * 5000], TASKS, "take i/n with 1 ≤ i ≤ n, for example 1/4"),
     (78, ["generate", "--shard", "²/3"], TASKS, "--shard ²/3: take i/n with 1 ≤ i ≤ n, for example 1/4"),
     (78, ["schema", "poem"], "", "schema poem: unknown; take one of record, sft, checkpoint, training_data"),
     (78, ["report", "-", "--against", "b"], SCORES, "--against b: no such row; there are "),

@@ -33,7 +33,7 @@ def opened(folder: Path) -> Journal:
 def loaded(folder: Path) -> list[bytes]:
     journal = opened(folder)
     journal.load(key)
-    found = list(journal.lines(journal.spans))
+    found = [journal.whole_lines(start)[:length] for start, length in journal.spans.values()]
     journal.close()
     return found
 
@@ -64,8 +64,7 @@ def test_a_published_file_has_the_lines_in_the_order_asked_for_and_the_journal_i
     journal.begin(SETTINGS, anew=False, ways="")
     for name in "bca":
         journal.append(name, f"{name}.\n".encode())
-    journal.arrange(["a", "b"])
-    digest = journal.digest(["a", "b"])
+    digest = journal.arrange(["a", "b"])
     journal.publish(tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == b"a.\nb.\n"
     assert digest == hashlib.sha256(b"a.\nb.\n").hexdigest()
@@ -313,6 +312,32 @@ def test_input_that_has_grown_costs_only_what_is_new_and_a_finished_file_is_gone
     assert grown.code == 0, grown.err
     assert len(asked(place)) == 6
     assert (place / "edits.jsonl").read_text() == whole
+
+
+@pytest.mark.parametrize("before", [2, 0])
+def test_a_run_that_is_killed_between_the_manifest_and_the_name_of_a_file_that_is_there_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """The manifest is then the new one, and FILE the old one, of less input or of none."""
+    way, tasks = (
+        ("generate", "-t", "none", "-o", "edits.jsonl", "--allow-empty"),
+        [Record(task=a_task(name)) for name in ("Ada", "Bo", "Cy")],
+    )
+    whole = run_inside(*way[:3], stdin=jsonl(tasks), cwd=tmp_path).out
+    assert run_inside(*way, stdin=jsonl(tasks[:before]), cwd=tmp_path).code == 0
+
+    def die(journal: Journal, path: Path) -> None:
+        fcntl.flock(journal.descriptor, fcntl.LOCK_UN)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "publish", die)
+        assert run_inside(*way, stdin=jsonl(tasks), cwd=tmp_path).code == 130
+    assert (tmp_path / "edits.jsonl").read_text() != whole
+    again = run_inside(*way, stdin=jsonl(tasks), cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert (tmp_path / "edits.jsonl").read_text() == whole
+    assert not list(tmp_path.glob("*.part*"))
 
 
 def test_overwrite_keeps_what_is_of_the_same_settings_and_input_and_makes_the_file_new(place: Path) -> None:

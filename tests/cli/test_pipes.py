@@ -2,8 +2,10 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +82,20 @@ def test_a_full_disk_behind_stdout_is_74(arguments: list[str], source: Path, tmp
         "seal: no space left on the device (standard output); free some and run the same again\n"
     )
     assert "Traceback" not in run.stderr
+
+
+def test_a_closed_stream_is_not_taken_by_the_next_file(source: Path, tmp_path: Path) -> None:
+    """Neither is the output then lost in silence, nor are lines written to what is no stream."""
+    (tmp_path / "tasks").symlink_to(source)
+    shut = subprocess.run(["bash", "-c", f"{sys.executable} -m seal_cli tasks tasks >&-"], **closing(tmp_path))
+    assert (shut.returncode, shut.stderr) == (74, "seal: [Errno 9] Bad file descriptor: 'standard output'\n")
+    everything = f"{sys.executable} -m seal_cli tasks tasks -o out.jsonl <&- >&- 2>&-"
+    assert subprocess.run(["bash", "-c", everything], **closing(tmp_path)).returncode == 0
+    assert (tmp_path / "out.jsonl").read_text() == seal("tasks", source).out
+
+
+def closing(folder: Path) -> dict[str, Any]:
+    return {"cwd": folder, "env": surroundings(), "stderr": subprocess.PIPE, "text": True}
 
 
 def test_stdout_carries_records_alone_whoever_prints(tmp_path: Path) -> None:

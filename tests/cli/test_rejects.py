@@ -17,6 +17,7 @@ from seal_cli.runs.journal import lock
 from seal_cli.runs.rejects import Rejects, encode_reject, get_part_path
 from stages.errors import BadInput, ExistingOutput, Locked
 from stages.records.jsonl import Reject
+from tests.cli.inside import run_inside
 
 
 def bad(line: int = 12, raw: bytes = b'{"a"', source: str = "in.jsonl") -> Reject:
@@ -83,7 +84,6 @@ def test_the_first_five_are_said_and_at_the_end_how_many_there_were(
     for line in range(1, 8):
         rejects(bad(line))
     rejects.close()
-    rejects.close()
     assert capsys.readouterr().err.splitlines() == [
         *(f"seal: in.jsonl:{line}: not JSON: it ends early (line rejected)" for line in range(1, 6)),
         f"seal: 7 lines rejected, see {file}",
@@ -136,9 +136,6 @@ def test_a_run_that_ends_well_without_bad_lines_removes_those_of_a_run_before(tm
     rejects = Rejects(file, strict=False, most=InputFlags.max_rejects)
     rejects.close()
     assert not file.exists()
-    old(file)
-    rejects.close()
-    assert file.exists()
 
 
 def test_after_an_error_without_bad_lines_those_of_a_run_before_stay(tmp_path: Path) -> None:
@@ -181,7 +178,6 @@ def test_where_the_output_was_complete_already_the_file_stays_and_nothing_is_sai
         rejects(bad(line))
     capsys.readouterr()
     rejects.close(ended_well=ended_well, keep=True)
-    rejects.close()
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
     assert capsys.readouterr().err == ""
@@ -235,7 +231,18 @@ def test_the_lock_ends_with_the_run(tmp_path: Path, keep: bool) -> None:
     os.close(lock(get_part_path(file)))
 
 
-@pytest.mark.parametrize("name", ["in.jsonl", "out.jsonl", "out.jsonl.part", "new/../in.jsonl", "link.jsonl"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "in.jsonl",
+        "out.jsonl",
+        "out.jsonl.part",
+        "out.jsonl.part.json",
+        "out.jsonl.manifest.json",
+        "new/../in.jsonl",
+        "link.jsonl",
+    ],
+)
 def test_the_input_and_the_output_are_no_file_of_rejects(tmp_path: Path, name: str) -> None:
     (tmp_path / "new").mkdir()
     (tmp_path / "in.jsonl").touch()
@@ -251,6 +258,41 @@ def test_the_input_and_the_output_are_no_file_of_rejects(tmp_path: Path, name: s
 def test_an_input_that_has_the_name_of_the_partial_file_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ExistingOutput, match="is the input or the output"):
         Rejects(tmp_path / "bad.jsonl", strict=False, most=InputFlags.max_rejects, others=[tmp_path / "bad.jsonl.part"])
+
+
+def test_the_journal_of_a_pipe_is_no_file_of_rejects(tmp_path: Path) -> None:
+    for name in ("kept/generate.jsonl", "kept/generate.json"):
+        way = ("generate", "-t", "none", "--journal", "kept", "--rejects", name)
+        refused = run_inside(*way, stdin="{}\n", cwd=tmp_path)
+        assert (refused.code, "is the input or the output; give a file of its own" in refused.err) == (73, True)
+
+
+def test_what_an_interrupted_run_keeps_is_not_taken_for_rejects(tmp_path: Path) -> None:
+    part = get_part_path(tmp_path / "edits.jsonl")
+    part.write_bytes(b'{"v": 1, "task": {}}\n')
+    with pytest.raises(ExistingOutput, match=r"edits\.jsonl\.part: exists and is no file of rejected lines"):
+        Rejects(tmp_path / "edits.jsonl", strict=False, most=None)
+    part.write_bytes(b'{"sou')  # a killed run's first line
+    Rejects(tmp_path / "edits.jsonl", strict=False, most=None)
+
+
+def test_half_a_line_that_a_full_disk_took_is_not_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "bad.jsonl"
+    rejects = Rejects(file, strict=False, most=None)
+    rejects(bad(1))
+    write = os.write
+
+    def half(descriptor: int, data: bytes) -> int:
+        if len(data) > 40:
+            return write(descriptor, data[:40])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", half)
+        with pytest.raises(OSError, match="No space left"):
+            rejects(bad(2, b"x" * 10))
+    rejects.close(ended_well=False)
+    assert [found["line"] for found in kept(file)] == [1]
 
 
 def test_without_a_file_the_others_do_not_matter(tmp_path: Path) -> None:
@@ -376,6 +418,4 @@ def test_lines_that_cannot_be_synced_do_not_become_the_file(tmp_path: Path, monk
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match=r"Input/output error: '.*bad\.jsonl\.part'"):
         rejects.close()
-    rejects.close()
     assert file.read_bytes() == before
-    os.close(lock(get_part_path(file)))

@@ -51,7 +51,7 @@ def written_instead(rename: Callable[..., None]) -> Callable[..., None]:
 def leave_torn_lines() -> None:
     """What a killed process left half written stays, and the next line is glued to it."""
     journal = importlib.import_module("seal_cli.runs.journal").Journal
-    journal._cut = journal._is = lambda *given: True
+    journal._cut = journal._is_arranged = lambda *given: True
 
 
 def has_journal() -> bool:
@@ -59,7 +59,7 @@ def has_journal() -> bool:
         journal = importlib.import_module("seal_cli.runs.journal").Journal
     except ImportError:
         return False
-    return hasattr(journal, "_cut") and hasattr(journal, "_is")
+    return hasattr(journal, "_cut") and hasattr(journal, "_is_arranged")
 
 
 TABLE = (

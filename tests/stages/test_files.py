@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import NoSpace
-from stages.files import atomic_directory, check_space, remove_partials, replace_file
+from stages.files import atomic_directory, check_space, make_folder, remove_partials, replace_file
 
 
 def names(folder: Path) -> list[str]:
@@ -105,3 +105,9 @@ def test_what_does_not_fit_on_the_disk_is_refused_before_it_is_written(tmp_path:
         NoSpace, match=r"adapters: 3 adapters need 1,000,000,000,000.0 MB and [\d,.]+ MB are free; free"
     ):
         check_space(tmp_path / "new" / "adapters", 10**18, "3 adapters")
+
+
+def test_a_file_where_a_folder_is_needed_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "notes").touch()
+    with pytest.raises(NotADirectoryError, match=r"a file, where a folder is needed: .*notes'"):
+        make_folder(tmp_path / "notes" / "run")

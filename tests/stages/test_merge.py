@@ -54,8 +54,9 @@ def test_shards_of_different_runs_are_refused() -> None:
         list(merge.run([shard(1), shard(2, seed=5), shard(3)]))
     with pytest.raises(BadConfig, match="file-2: is of 4 shards, but file-1 of 3"):
         list(merge.run([shard(1), shard(2, 4), shard(3)]))
-    with pytest.raises(BadInput, match="whole: was not made with --shard"):
-        list(merge.run([Shard("whole", {"stage": "tasks", "shard": None}, [])]))
+    for odd in (None, "0/3", "4/3", "1/" + "9" * 30, "9" * 5000, ["1/3"], "²/3"):
+        with pytest.raises(BadInput, match="whole: was not made with --shard"):
+            list(merge.run([Shard("whole", {"stage": "tasks", "shard": odd}, [])]))
 
 
 def test_directories_of_adapters_may_differ_and_an_empty_shard_knows_few_settings() -> None:
