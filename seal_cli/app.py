@@ -48,6 +48,7 @@ COMMANDS = {  # name: (where it is, what it does)
     "adapt": ("seal_cli.commands.adapt:adapt", "edit → adapter lines, and PEFT directories"),
     "eval": ("seal_cli.commands.eval:evaluate", "adapter → score lines: answers without the passage"),
     "judge": ("seal_cli.commands.judge:judge", "score → score lines: stored answers graded by another judge"),
+    "rate": ("seal_cli.commands.rate:rate", "edit → score lines: rated by a rubric, without training"),
     "filter": ("seal_cli.commands.filter:filter_scores", "score → sft lines: the best self-edits"),
     "sft": ("seal_cli.commands.sft:sft", "sft lines → a model directory, the next round's --model"),
     "report": ("seal_cli.commands.report:report", "score lines → a table and a plot"),
@@ -56,7 +57,7 @@ COMMANDS = {  # name: (where it is, what it does)
     "doctor": ("seal_cli.commands.doctor:doctor", "what is wrong with this machine or model, and what to type"),
     "schema": ("seal_cli.commands.schema:schema", "the JSON Schema of every line"),
 }
-_READS_TASKS = ("generate", "adapt", "eval", "judge", "filter", "report", "merge")  # which may be of any domain
+_READS_TASKS = ("generate", "adapt", "eval", "judge", "rate", "filter", "report", "merge")  # which may be of any domain
 _NEEDS_ARGUMENTS = ("tasks", "report")  # without any, they show their help
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 

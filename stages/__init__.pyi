@@ -36,6 +36,7 @@ from stages.judges.base import Case as Case
 from stages.judges.base import Judge as Judge
 from stages.judges.base import Verdict as Verdict
 from stages.judges.local import LocalJudge as LocalJudge
+from stages.rate import Rate as Rate
 from stages.records.arc import ArcTask as ArcTask
 from stages.records.frozen import content_id as content_id
 from stages.records.frozen import derive_seed as derive_seed
@@ -51,6 +52,7 @@ from stages.records.record import GridAnswer as GridAnswer
 from stages.records.record import Message as Message
 from stages.records.record import QaTask as QaTask
 from stages.records.record import Question as Question
+from stages.records.record import Rating as Rating
 from stages.records.record import Record as Record
 from stages.records.record import Score as Score
 from stages.records.record import SelfEdit as SelfEdit

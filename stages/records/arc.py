@@ -64,6 +64,11 @@ class ArcTask(FrozenModel):
         return self.id
 
     @property
+    def text(self) -> str:
+        """What is to be learned, for people to read: nothing, since grids are drawn."""
+        return ""
+
+    @property
     def is_named(self) -> bool:
         """True if its id is a name that people gave, not a hash of its content."""
         return True

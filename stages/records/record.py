@@ -302,6 +302,19 @@ AnyAnswer = Annotated[Annotated[GridAnswer, Tag("grids")] | Annotated[Answer, Ta
 TAGS = ("qa", "arc", "grids", "text")  # of the unions: they stand in the places that pydantic names
 
 
+class Rating(FrozenModel):
+    """How a self-edit was rated by a rubric, without training. Made by `seal rate`."""
+
+    text: str | None
+    """What the rater wrote, verbatim; null: nothing."""
+    points: float | None
+    """The points that it gave; null: none that can be read."""
+    value: Fraction01 | None
+    """The points between the scale's lowest, 0, and highest, 1; null: unscored, for `error`."""
+    error: str | None
+    """Why it is unscored, or worth 0 without asking; null: neither."""
+
+
 class Score(FrozenModel):
     """Accuracy of the adapted model (`value`) and of the unadapted one (`baseline`), passage out of sight.
 
@@ -321,10 +334,14 @@ class Score(FrozenModel):
     """Who graded the answers."""
     answers: Tuple[AnyAnswer]
     """Every answer; empty where only a mean is known."""
+    rating: Rating | None = Field(None, exclude_if=operator.not_)
+    """The rating that the value is, of a self-edit that was rated and not trained on; left out for any other."""
 
     @model_validator(mode="after")
     def _value_is_the_share_of_right_answers(self) -> "Score":
         verdicts = [answer.correct for answer in self.answers]
+        if self.rating and (self.answers or self.rating.value != self.value):
+            raise ValueError("value must be that of the rating, without answers")
         if verdicts and (self.value is None) != (None in verdicts):
             raise ValueError("value must be null exactly when an answer is unscored")
         if verdicts and self.value is not None and abs(self.value - sum(map(bool, verdicts)) / len(verdicts)) > 1e-9:

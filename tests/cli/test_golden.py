@@ -79,6 +79,7 @@ QA = (
         "eval tasks.jsonl --model model --device cpu --in-context --judge exact --max-tokens 8",
         "tasks.jsonl",
     ),
+    ("rate", "rate edits.jsonl --model model --device cpu --max-tokens 8 -o rated.jsonl", "edits.jsonl", "rated.jsonl"),
     ("judge", "judge scores.jsonl -j exact -o exact.jsonl", "scores.jsonl", "exact.jsonl"),
     ("shard-1", "judge scores.jsonl -j exact --shard 1/2 -o exact-1.jsonl", "scores.jsonl", "exact-1.jsonl"),
     ("shard-2", "judge scores.jsonl -j exact --shard 2/2 -o exact-2.jsonl", "scores.jsonl", "exact-2.jsonl"),

@@ -144,3 +144,19 @@ def test_another_servers_judge_of_the_same_name_is_another_judge(tmp_path: Path)
         assert (other.code, len(second.asked)) == (0, len(first.asked))
     values = [json.loads(line)["score"]["value"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert values == [0.0] * 8
+
+
+def test_self_edits_are_rated_by_a_server_and_what_it_does_not_rate_is_asked_again(tmp_path: Path) -> None:
+    (tmp_path / "edits.jsonl").write_text(jsonl([line.grow(adapter=None, score=None) for line in scores()]))
+    way = ("rate", "edits.jsonl", "--engine", "openai", "--model", "m", "--concurrency", 1, "-o", "rated.jsonl")
+    with scripted(in_turn(ok("Final Score: 20"), ok("Quite good."))) as server:
+        first = seal(*way, "--base-url", server.url, cwd=tmp_path)
+    assert first.code == 3, first.err
+    lines = [json.loads(line)["score"] for line in (tmp_path / "rated.jsonl").read_text().splitlines()]
+    assert [line["value"] for line in lines] == [1.0, *[None] * (len(lines) - 1)]
+    assert lines[1]["rating"]["error"] == "unparsable: no `Final Score: N` in 'Quite good.'"
+    with scripted(always(ok("Final Score: 4"))) as server:
+        again = seal(*way, "--base-url", server.url, "--overwrite", cwd=tmp_path)
+    assert again.code == 0, again.err
+    kept = seal("filter", "rated.jsonl", cwd=tmp_path)
+    assert (kept.code, {line["value"] for line in kept.lines}) == (0, {0.0, 1.0}), kept.err

@@ -1,0 +1,238 @@
+"""edit → score: self-edits rated by a model with a rubric, without training (the proxy reward of SEAL's appendix).
+
+A reply that gives no points leaves the self-edit unscored: a rater that writes prose has not said that it is bad.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
+
+from stages.domains.base import Domain, find_domain
+from stages.errors import BadConfig, BadLine
+from stages.interfaces import Completion, Doc, Engine, NullProgress, Progress, Request, Sampling
+from stages.records.frozen import content_id
+from stages.records.plan import Plan
+from stages.records.record import Rating, Record, Score, Section, SelfEdit
+from stages.records.thoughts import explain_no_answer, extract_answer, get_learnable_text
+from stages.services.base import report_engine
+from stages.sources.repeats import UniqueLines
+from stages.sources.texts import read_flag_file
+from stages.tokens.token_counts import count_crowded
+from stages.work import PART, EngineSource, Listing, Source, WholeSource, Work, describe_plan
+
+RUBRIC = (  # official code, the reward mode "proxy": four criteria from 1 to 5, and their sum
+    "You are to evaluate a list of implications that are derived (directly or indirectly) from the provided document. "
+    "Be critical and fair.\nFor each of the four criteria below, rate on a 1-5 integer scale (higher is better). We "
+    "want to reward implication lists that are longer (relative to the size of the original document), more diverse "
+    "(statements should be less repetitive), higher in quality, and more correct (supported by the document).\n"
+    "For each criterion, think briefly and then output exactly this format:\n"
+    "Length: <1-5> - <one sentence rationale>\nDiversity: <1-5> - <one sentence rationale>\n"
+    "Quality: <1-5> - <one sentence rationale>\nCorrectness: <1-5> - <one sentence rationale>\n"
+    "After that, output the sum of the 4 scores as: Final Score: <integer>\n\n"
+    "Title: {title}\nDocument:\n{context}\n\nImplications:\n{completion}\n"
+)
+_FIELD = re.compile(r"\{(title|context|completion)\}")
+_POINTS = re.compile(r"^\W*final\s+score\W*?(-?\d+(?:\.\d+)?)(?![\d.]*\d)", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class RatingScale:
+    """The rubric, and the points that it gives at least and at most."""
+
+    panel: ClassVar[str] = "Options"
+    rubric: Annotated[
+        Path | None,
+        Doc(
+            "A file with {title}, {context} and {completion} that asks for `Final Score: N`.", "FILE", default="SEAL's"
+        ),
+    ] = None
+    lowest: Annotated[float, Doc("Points of the worst self-edit: the reward 0.", "X")] = 4  # four criteria, 1 to 5
+    highest: Annotated[float, Doc("Points of the best one: the reward 1.", "X")] = 20
+    max_tokens: Annotated[int, Ge(1), Doc("Most tokens of a reply.", "N", panel=Sampling.panel)] = 512
+
+    def read(self) -> str:
+        """Return the rubric's text. Raises BadConfig for one that lacks a field, or a scale without a width."""
+        if not self.lowest < self.highest:
+            raise BadConfig(
+                f"--lowest {self.lowest:g}, --highest {self.highest:g}: the highest must be above the lowest"
+            )
+        text = RUBRIC if self.rubric is None else read_flag_file(self.rubric, f"--rubric {self.rubric}")
+        if "{completion}" not in text:
+            raise BadConfig(f"--rubric {self.rubric}: the file does not contain {{completion}}: what is to be rated")
+        return text
+
+    def read_points(self, reply: str) -> tuple[float | None, str | None]:
+        """Return the points of a reply, or None and the reason."""
+        found = {float(points) for points in _POINTS.findall(reply)}
+        if len(found) != 1:
+            what = "several" if found else "no"
+            return None, f"unparsable: {what} `Final Score: N` in {reply[-60:]!r}"
+        points = found.pop()
+        if not self.lowest <= points <= self.highest:
+            return None, f"unparsable: {points:g} points on a scale from {self.lowest:g} to {self.highest:g}"
+        return points, None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Lets a model rate self-edits by a rubric, without training."""
+
+    engine: EngineSource
+    scale: RatingScale = RatingScale()
+    chat: bool | None = None
+    name: str = "rate"
+    needs: tuple[Section, ...] = ("edit",)
+
+    def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
+        source = source or WholeSource(records)
+        if not source.facts.lines:
+            return Listing(PART)
+        rubric, domain = self.scale.read(), find_domain(source.facts.domains)
+        _refuse_choices(domain)
+        lines = source.sift(records, RateableCheck())
+        model = self.engine.choose(source.facts.editors)
+        sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=self.scale.max_tokens)
+        chat = self.engine.chats if self.chat is None else self.chat
+
+        def ask(lines: Iterable[Record]) -> Iterator[Request]:
+            return (make_request(line, rubric, sampling, chat=chat) for line in lines if says_something(line))
+
+        return Work(
+            plan=plan(lines),
+            settings=lambda: {
+                **{"rubric": content_id(rubric), "lowest": self.scale.lowest, "highest": self.scale.highest},
+                **{"chat": chat, "sampling": asdict(sampling), **self.engine.settings(model), **PART},
+            },
+            summary=describe_plan(f"let {model} rate {len(lines)} self-edits", sampling),
+            open=lambda finished: _Rater(lines, self.engine.load(model), ask, self.scale),
+            count_misfits=lambda: count_crowded(model, (request.prompt for request in ask(lines))),
+            calls=lambda: self.engine.calls(model, ask(lines)),
+        )
+
+
+@dataclass(frozen=True)
+class _Rater:
+    lines: Sequence[Record]
+    engine: Engine
+    ask: Callable[[Iterable[Record]], Iterator[Request]]
+    scale: RatingScale
+
+    def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
+        wanted = {key: line for line in self.lines if (key := make_key(line)) in keys}
+        return run(wanted, list(self.ask(wanted.values())), self.engine, self.scale, progress=progress)
+
+    def report(self) -> Iterator[str]:
+        return report_engine(self.engine)
+
+
+def _refuse_choices(domain: Domain) -> None:
+    """Raise BadConfig where a self-edit is no text that can be rated by reading it."""
+    if domain.schema() is not None:
+        raise BadConfig(f"self-edits of the domain {domain.name} are choices, no texts; a rubric has nothing to rate")
+
+
+class RateableCheck:
+    """Checks one line after another: raises BadLine for a self-edit that comes twice."""
+
+    def __init__(self) -> None:
+        self.distinct = UniqueLines()
+
+    def __call__(self, line: Record) -> None:
+        key = make_key(line)
+        self.distinct.add(
+            line.task, key, f"self-edit {_edit_of(line).id} occurs twice; give the lines of `seal generate`"
+        )
+
+
+def _edit_of(line: Record) -> SelfEdit:
+    """Return the line's self-edit. Raises BadLine where there is none."""
+    if line.edit is None:
+        raise BadLine(f"task {line.task.id} has no edit (run `seal generate` first)")
+    return line.edit
+
+
+def make_key(line: Record) -> str:
+    return f"{line.task.id}/{_edit_of(line).id}"
+
+
+def plan(lines: Iterable[Record]) -> Plan:
+    """Plan a line for each self-edit. One that the rater failed to rate is rated again."""
+    return Plan("score", {make_key(line): line.grow(adapter=None, score=None) for line in lines}, make_key, _is_rated)
+
+
+def _is_rated(line: Record) -> bool:
+    return line.score is not None and line.score.value is not None
+
+
+def says_something(line: Record) -> bool:
+    """Tell whether there is a text to rate."""
+    edit = _edit_of(line)
+    return edit.error is None and edit.text is not None and bool(get_learnable_text(edit.completion).strip())
+
+
+def make_request(line: Record, rubric: str, sampling: Sampling, *, chat: bool) -> Request:
+    """Ask for the rating of the line's self-edit, without its thoughts. Braces in a text have no effect."""
+    task, said = line.task, get_learnable_text(_edit_of(line).completion).strip()
+    values = {"title": task.name, "context": task.text, "completion": said}
+    text = _FIELD.sub(lambda match: values[match[1]], rubric)
+    return Request(make_key(line), [{"role": "user", "content": text}] if chat else text, sampling)
+
+
+def run(
+    lines: Mapping[str, Record],
+    requests: Sequence[Request],
+    engine: Engine,
+    scale: RatingScale = RatingScale(),
+    *,
+    progress: Progress = NullProgress(),
+) -> Iterator[Record]:
+    """Yield the lines, each with its rating as its score, as they come; `requests` are those of `make_request`.
+
+    A self-edit that says nothing, or cannot be read, is worth 0 without asking: the editor's failure. One that was
+    never written stays unscored.
+    """
+    asked = {request.id for request in requests}
+    yield from (_score(line, engine.model, _rate_unasked(line)) for key, line in lines.items() if key not in asked)
+    progress.expect(len(requests), "requests")
+    for completion in engine.sample(requests, progress):
+        asked.remove(completion.id)
+        yield _score(lines[completion.id], engine.model, _read_rating(completion, scale))
+    if asked:
+        raise RuntimeError(f"the engine gave no completion for {len(asked)} requests, the first is {min(asked)}")
+
+
+def _rate_unasked(line: Record) -> Rating:
+    edit = _edit_of(line)
+    if edit.text is None:
+        why = f"it was never written ({edit.error or explain_no_answer(edit.finish)}); run `seal generate` again"
+        return Rating(text=None, points=None, value=None, error=why)
+    return Rating(text=None, points=None, value=0.0, error=edit.error or "it says nothing")
+
+
+def _read_rating(completion: Completion, scale: RatingScale) -> Rating:
+    said = extract_answer(completion.text, completion.finish)
+    if completion.error or said is None:
+        why = completion.error or explain_no_answer(completion.finish)
+        return Rating(text=None if completion.error else completion.text, points=None, value=None, error=why)
+    points, error = scale.read_points(said)
+    value = None if points is None else (points - scale.lowest) / (scale.highest - scale.lowest)
+    return Rating(text=completion.text, points=points, value=value, error=error)
+
+
+def _score(line: Record, model: str, rating: Rating) -> Record:
+    """The line with its rating."""
+    bounds = (0.0, 1.0) if rating.value is None else (rating.value, rating.value)
+    score = Score(
+        value=rating.value,
+        bounds=bounds,
+        baseline=None,
+        model=_edit_of(line).model,
+        judge=f"rubric:{model}",
+        answers=(),
+        rating=rating,
+    )
+    return line.grow(adapter=None, score=score)

@@ -1,0 +1,163 @@
+"""edit → score: what a rater's reply is worth, and what it leaves unscored."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages import rate
+from stages.errors import BadConfig, BadLine
+from stages.filter import run as keep_best
+from stages.interfaces import Request, Sampling
+from stages.rate import RUBRIC, Rate, RatingScale
+from stages.records.record import Rating, Record
+from stages.work import WholeSource
+from tests.invented import Backwards, Lost, a_task, an_edit
+from tests.invented_grids import an_arc_task
+
+GREEDY = Sampling(temperature=0, max_tokens=99)
+ADA = a_task("Ada")
+SEALS = RatingScale()
+
+
+def edits(*completions: str) -> list[Record]:
+    return [Record(task=ADA, edit=an_edit(ADA, sample, text)) for sample, text in enumerate(completions)]
+
+
+def rated(lines: list[Record], answer: Callable[[Request], str], scale: RatingScale = SEALS) -> list[Rating]:
+    wanted = {rate.make_key(line): line for line in lines}
+    asked = [rate.make_request(line, scale.read(), GREEDY, chat=False) for line in lines if rate.says_something(line)]
+    made = {rate.make_key(line): line for line in rate.run(wanted, asked, Backwards(answer, "rater"), scale)}
+    assert made.keys() == wanted.keys()
+    found = [made[rate.make_key(line)].score for line in lines]
+    assert all(score and score.judge == "rubric:rater" and score.rating for score in found)
+    return [score.rating for score in found if score and score.rating]
+
+
+@pytest.mark.parametrize(
+    ("reply", "points"),
+    [
+        ("Length: 3 - short\nDiversity: 4 - fine\nQuality: 4 - fine\nCorrectness: 5 - yes\nFinal Score: 16", 16),
+        ("**Final Score:** 16", 16),
+        ("final score: **16**/20", 16),
+        ("Final Score: <16>", 16),
+        ("I think the Final Score: 16 is fair\nFinal Score: 12", 12),
+        ("Final Score: 4.5", 4.5),
+        ("Final Score: 16\nFinal Score: 16", 16),
+    ],
+)
+def test_points_are_read_from_the_line_of_the_final_score(reply: str, points: float) -> None:
+    assert RatingScale().read_points(reply) == (points, None)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "A fine list, well done.",
+        "Length: 3\nDiversity: 4",
+        "Final Score: high",
+        "Final Score: 16\nFinal Score: 12",
+        "Final Score: 25",
+        "Final Score: -16",
+        "Final Score: 3",
+        "Final Score: 1e9",
+        "Final Score: 12.5.1",
+    ],
+)
+def test_prose_two_minds_and_points_beyond_the_scale_are_no_rating(reply: str) -> None:
+    points, error = RatingScale().read_points(reply)
+    assert points is None
+    assert str(error).startswith("unparsable: ")
+
+
+@given(st.text())
+def test_any_reply_is_points_on_the_scale_or_a_reason(reply: str) -> None:
+    points, error = RatingScale(lowest=0, highest=1).read_points(reply)
+    assert (points is None) != (error is None)
+    assert points is None or 0 <= points <= 1
+
+
+def test_a_value_lies_between_the_ends_of_the_scale() -> None:
+    lines = edits("alpha", "beta", "gamma")
+    replies = {"alpha": "4", "beta": "12", "gamma": "20"}
+    found = rated(lines, lambda asked: f"Final Score: {next(n for t, n in replies.items() if t in str(asked.prompt))}")
+    assert [(rating.points, rating.value) for rating in found] == [(4, 0.0), (12, 0.5), (20, 1.0)]
+
+
+def test_the_rubric_shows_the_passage_and_the_self_edit_without_thoughts() -> None:
+    (line,) = edits("<think>Hm.</think>She was born in {context}.")
+    prompt = rate.make_request(line, RUBRIC, GREEDY, chat=False).prompt
+    assert "Title: Ada\nDocument:\nAda was born in Velm." in str(prompt)
+    assert str(prompt).endswith("Implications:\nShe was born in {context}.\n")
+
+
+def test_a_self_edit_that_says_nothing_is_worth_nothing_and_nobody_is_asked() -> None:
+    engine = Backwards(lambda _: "Final Score: 20")
+    lines = edits("  ", "A line.")
+    unread = Record(task=ADA, edit=an_edit(ADA, 2).model_copy(update={"error": "no JSON"}))
+    found = rated([*lines, unread], engine.answer)
+    assert [(rating.value, rating.error) for rating in found] == [
+        (0.0, "it says nothing"),
+        (1.0, None),
+        (0.0, "no JSON"),
+    ]
+
+
+def test_what_never_came_is_unscored_and_made_again() -> None:
+    def lost(request: Request) -> str:
+        if "beta" in str(request.prompt):
+            raise Lost("timeout: no answer within 5 s")
+        return "Rather good, I would say." if "gamma" in str(request.prompt) else "Final Score: 8"
+
+    lines = [*edits("alpha", "beta", "gamma"), *edits("x")]
+    never = lines.pop().edit
+    assert never is not None
+    update = {"finish": "failed", "error": "the server was gone", "completion": "", "id": "never"}
+    lines.append(Record(task=ADA, edit=never.model_copy(update=update)))
+    found = rated(lines, lost)
+    assert [rating.value for rating in found] == [0.25, None, None, None]
+    assert [str(rating.error).partition(":")[0] for rating in found] == [
+        "None",
+        "timeout",
+        "unparsable",
+        "it was never written (the server was gone); run `seal generate` again",
+    ]
+    scored = list(rate.run({rate.make_key(each): each for each in lines}, [], Backwards(lost)))
+    assert not any(rate.plan(lines).still_valid(line) for line in scored[3:])
+
+
+def test_the_filter_keeps_the_best_rated_self_edit() -> None:
+    lines = edits("alpha", "delta")
+    wanted = {rate.make_key(line): line for line in lines}
+    asked = [rate.make_request(line, RUBRIC, GREEDY, chat=False) for line in lines]
+    engine = Backwards(lambda request: f"Final Score: {12 if 'delta' in str(request.prompt) else 8}")
+    kept = keep_best(rate.run(wanted, asked, engine)).examples
+    assert [(each.completion, each.value, each.baseline) for each in kept] == [("delta", 0.5, None)]
+
+
+class Unasked:
+    """An engine that must not be loaded."""
+
+    name, served, chats = "hf", False, False
+
+    def __getattr__(self, name: str) -> object:
+        raise AssertionError(name)
+
+
+def test_what_cannot_be_rated_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    engine = Unasked()
+    arc = [Record(task=an_arc_task(), edit=an_edit(ADA))]
+    with pytest.raises(BadConfig, match="are choices, no texts; a rubric has nothing to rate"):
+        Rate(engine).prepare(arc, WholeSource(arc))  # type: ignore[arg-type]
+    with pytest.raises(BadConfig, match="--lowest 5, --highest 5: the highest must be above"):
+        Rate(engine, RatingScale(lowest=5, highest=5)).prepare(edits("x"))  # type: ignore[arg-type]
+    (tmp_path / "rubric.txt").write_text("How good is {title}?")
+    with pytest.raises(BadConfig, match=r"does not contain \{completion\}"):
+        Rate(engine, RatingScale(tmp_path / "rubric.txt")).prepare(edits("x"))  # type: ignore[arg-type]
+    with pytest.raises(BadLine, match="occurs twice; give the lines of `seal generate`"):
+        Rate(engine).prepare(edits("x") * 2)  # type: ignore[arg-type]
+    with pytest.raises(BadLine, match=r"has no edit \(run `seal generate` first\)"):
+        Rate(engine).prepare([Record(task=ADA)])  # type: ignore[arg-type]
