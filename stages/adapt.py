@@ -15,14 +15,13 @@ from stages.files import hold_folder, remove_partials
 from stages.interfaces import Doc, FitConfig, FitJob, NullProgress, Progress, Trainer, TrainingSet
 from stages.models.choice import identity_of
 from stages.records.frozen import derive_seed
-from stages.records.plan import Plan
 from stages.records.record import Record, Section, SelfEdit
 from stages.records.schema import Line
 from stages.records.thoughts import explain_no_answer
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_untrainable
 from stages.trainers.local import LocalTrainer
-from stages.work import PART, Listing, Source, WholeSource, Work, describe_plan
+from stages.work import PART, Listing, Plan, Source, WholeSource, Work, describe_plan
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,13 @@ from stages.interfaces import (
 )
 from stages.judges.base import Judge
 from stages.judges.fallback import FallbackJudge
-from stages.records.plan import Plan
 from stages.records.record import Record, Section
 from stages.scoring.grading import get_owner_id, grade_groups, grade_without_judge
 from stages.scoring.pending import NO_ANSWERS, AnswerKey, PendingLines, get_baseline_key
 from stages.services.base import report_engine, report_judge
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded
-from stages.work import PART, EngineSource, JudgeSource, Listing, Source, WholeSource, Work, describe_plan
+from stages.work import PART, EngineSource, JudgeSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 
 
 @dataclass(frozen=True)

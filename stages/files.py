@@ -6,6 +6,7 @@ of them fail.
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -17,6 +18,22 @@ from pathlib import Path
 from stages.errors import Locked, NoSpace
 
 PART = ".part"
+MODEL_FILES = (  # whatever changes what a model says
+    "config.json",
+    "adapter_config.json",  # transformers takes an adapter that lies in the model's folder
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "tokenizer*",
+    "vocab.*",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template*",
+    "*.jinja",
+    "*.model",
+    "*.safetensors",
+)
+_SAMPLE_BYTES, _SAMPLES = 4096, 512  # of one sample, of one file
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # some network file systems
 PARTIAL_NAME = re.compile(
     r"(.+)\.[a-z0-9_]{8}(\.old)?\.part"
@@ -116,6 +133,22 @@ def _publish(partial: Path, out: Path) -> None:
             before.rename(out)
         raise
     shutil.rmtree(before, ignore_errors=True)
+
+
+def fingerprint_folder(folder: Path) -> str:
+    """Return a digest of the files in a model's or an adapter's folder. Raises OSError for one that cannot be read.
+
+    Of each file, samples from all over it are read, so that a large model takes no longer.
+    """
+    found = hashlib.sha256()
+    for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file()}):
+        size = path.stat().st_size
+        found.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            for start in range(0, size, max(_SAMPLE_BYTES, size // _SAMPLES)):
+                file.seek(start)
+                found.update(file.read(_SAMPLE_BYTES))
+    return found.hexdigest()[:16]
 
 
 def remove_partials(folder: Path, names: Collection[str]) -> None:

@@ -18,13 +18,12 @@ from stages.domains.writing import (
 )
 from stages.interfaces import Engine, NullProgress, Progress, Request, Sampling, note_cut_off
 from stages.models.choice import identity_of
-from stages.records.plan import Plan
 from stages.records.record import Record, Section
 from stages.scoring.duplicates import EditTracker, is_written
 from stages.services.base import report_engine
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded
-from stages.work import PART, EngineSource, Listing, Source, WholeSource, Work, describe_plan
+from stages.work import PART, EngineSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 
 
 @dataclass(frozen=True)

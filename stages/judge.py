@@ -9,15 +9,14 @@ from stages.errors import BadInput, BadLine
 from stages.interfaces import NullProgress, Progress
 from stages.judges.base import Case, Judge, Verdict, is_cached
 from stages.records.frozen import content_id
-from stages.records.plan import Plan
-from stages.records.record import Answer, Record, Score, Section
+from stages.records.record import Record, Section
+from stages.records.score import Answer, Score, make_score
 from stages.records.thoughts import BROKEN_OFF, CUT_OFF, extract_answer, remove_thoughts
 from stages.scoring.agreement import Agreement, compare_judges
 from stages.scoring.grading import AnswerItem, get_owner_id, grade_groups, is_empty
-from stages.scoring.score import make_score
 from stages.services.base import report_judge
 from stages.sources.repeats import UniqueLines
-from stages.work import PART, JudgeSource, Source, WholeSource, Work
+from stages.work import PART, JudgeSource, Plan, Source, WholeSource, Work
 
 _UNSAID = "the model thought until --max-tokens (of `seal eval`)"
 

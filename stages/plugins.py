@@ -11,13 +11,14 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from stages.errors import BadConfig, SealError
+from stages.errors import BadConfig, BadEdit, SealError, Untrainable
 
 DOMAINS = {"qa": "stages.domains.qa:QA", "arc": "stages.domains.arc.domain:Arc"}  # a line for each
 _allowed: set[str] = set()  # domains of others whose code may run
@@ -169,19 +170,38 @@ class PluginInput(Generic[_T]):
             raise
 
 
+@contextmanager
+def blame_plugin(
+    told: str, code: object, *, data: tuple[type[Exception], ...] = (), passed: PluginInput[Any] | None = None
+) -> Iterator[None]:
+    """Turn an error of user code into BadConfig with its file and line.
+
+    `told` names the plugin, `code` the place to name where no frame is theirs. Errors of ours, those of the kinds
+    `data`, and that of what was `passed` stay as they are.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, (SealError, MemoryError, *data)) or type(error).__name__ == "OutOfMemoryError":
+            raise
+        if (passed and error is passed.error) or _interrupts(error):
+            raise
+        raise _blame(told, error, code) from error
+
+
 class Plugin:
     """An object of a user's class, made and called so that its errors are reported as its own."""
 
     def __init__(self, flag: str, name: str, kind: Any, *arguments: Any, **settings: Any) -> None:
         self.told = f"{flag} {name}"
         self.code: Any = kind
-        with self._guard(None):
+        with blame_plugin(self.told, kind):
             self.made = kind(*arguments, **settings)
         self.code = type(self.made)
 
     def text(self, field: str, needs: str) -> str:
         """Return a required text attribute. Raises BadConfig if it is missing; `needs` says what it is."""
-        with self._guard(None):
+        with blame_plugin(self.told, self.code):
             found = getattr(self.made, field, None)
         if not isinstance(found, str) or not found:
             raise self.wrong(f"has no text as its {field}; {needs}")
@@ -197,15 +217,7 @@ class Plugin:
     def each(self, call: Callable[..., Any], *arguments: Any, passed: PluginInput[Any] | None = None) -> Iterator[Any]:
         """Yield what the call gives, one by one. `passed`: what it takes from us meanwhile."""
         self.code = inspect.unwrap(call)
-        with self._guard(passed):
-            items = iter(call(*arguments))
-        while True:
-            with self._guard(passed):
-                try:
-                    item = next(items)
-                except StopIteration:
-                    return
-            yield item
+        yield from _iterate(lambda: call(*arguments), self.told, self.code, passed=passed)
 
     def each_once(
         self,
@@ -235,16 +247,50 @@ class Plugin:
         place = _definition_of(self.code)
         return BadConfig(f"{self.told}: {what}{f' ({place})' if place else ''}")
 
-    @contextmanager
-    def _guard(self, passed: PluginInput[Any] | None) -> Iterator[None]:
-        try:
-            yield
-        except (SealError, MemoryError):
-            raise
-        except BaseException as error:
-            if (passed and error is passed.error) or type(error).__name__ == "OutOfMemoryError" or _interrupts(error):
-                raise
-            raise _blame(self.told, error, self.code) from error
+
+def _iterate(call: Callable[[], Any], told: str, code: object, **passing: Any) -> Iterator[Any]:
+    """Yield what user code gives, one by one."""
+    with blame_plugin(told, code, **passing):
+        items = iter(call())
+    while True:
+        with blame_plugin(told, code, **passing):
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
+@cache
+def make_domain(name: str) -> Any:
+    """Make the domain of a name. One of others reports its errors as its own. Raises BadConfig if it is not allowed."""
+    check_allowed(name)
+    told = f"the domain {name}"
+    kind = load_class("the domain", name, DOMAINS)
+    with blame_plugin(told, kind):
+        made = kind()
+    return made if name in DOMAINS else _GuardedDomain(told, made)
+
+
+class _GuardedDomain:
+    """A domain of others: each of its attributes, and what its methods give, with errors reported as its own."""
+
+    def __init__(self, told: str, made: Any) -> None:
+        self._told, self._made = told, made
+
+    def __getattr__(self, name: str) -> Any:
+        inspect.getattr_static(self._made, name)  # raises AttributeError for one that is not there
+        with blame_plugin(self._told, type(self._made)):
+            found = getattr(self._made, name)
+        return partial(self._call, name, found) if inspect.isroutine(found) else found
+
+    def _call(self, name: str, method: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        data = (BadEdit, Untrainable)
+        with blame_plugin(self._told, method, data=data):
+            found = method(*arguments, **named)
+        if name == "set_up_training":
+            return _GuardedDomain(self._told, found)
+        return _iterate(lambda: found, self._told, method, data=data) if isinstance(found, Iterator) else found
 
 
 def format_value(value: object) -> str:

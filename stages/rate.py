@@ -15,14 +15,14 @@ from stages.domains.base import Domain, find_domain
 from stages.errors import BadConfig, BadLine
 from stages.interfaces import Completion, Doc, Engine, NullProgress, Progress, Request, Sampling
 from stages.records.frozen import content_id
-from stages.records.plan import Plan
-from stages.records.record import Rating, Record, Score, Section, SelfEdit
+from stages.records.record import Record, Section, SelfEdit
+from stages.records.score import Rating, Score
 from stages.records.thoughts import explain_no_answer, extract_answer, get_learnable_text
 from stages.services.base import report_engine
 from stages.sources.repeats import UniqueLines
 from stages.sources.texts import read_flag_file
 from stages.tokens.token_counts import count_crowded
-from stages.work import PART, EngineSource, Listing, Source, WholeSource, Work, describe_plan
+from stages.work import PART, EngineSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 
 RUBRIC = (  # official code, the reward mode "proxy": four criteria from 1 to 5, and their sum
     "You are to evaluate a list of implications that are derived (directly or indirectly) from the provided document. "

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.errors import BadConfig, BadInput
-from stages.records.record import Record, Score
-from stages.scoring.score import compute_bounds
+from stages.records.record import Record
+from stages.records.score import Score, compute_bounds
 
 Floats = NDArray[np.float64]
 LABEL_WIDTH, LABEL_LINES = 12, 4  # letters and lines of a label under its bar

@@ -6,16 +6,16 @@ examples/loop.py shows it: resume(Generate(LocalEngine("DIR"), samples=2), recor
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.files import make_folder, replace_file
 from stages.interfaces import Engine, NullProgress, Progress, Request
 from stages.judges.base import Case, Judge
+from stages.records.adapter_paths import are_same_line
 from stages.records.frozen import FrozenModel
 from stages.records.jsonl import to_json, validate
-from stages.records.plan import Plan
 from stages.records.record import Record, Section
 from stages.records.strict_json import parse_json
 from stages.services.base import Call
@@ -24,6 +24,33 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 PART = {"limit": None, "shard": None}  # settings of a run over the whole input; the shell puts in --limit and --shard
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The lines a stage will write, computed up front so that an interrupted run can resume.
+
+    A line's key comes from its content: another order or a shard changes none. `wanted` has each key's line without
+    the section that the stage adds. `still_valid` says whether a finished line need not be made again: what it names
+    is there, and nothing on it is lacking. `optional`: some lines may be left out. `unit_of`: keys of one unit are
+    worked on together; None: each may be alone.
+    """
+
+    section: Section
+    wanted: Mapping[str, Record]
+    key_of: Callable[[Record], str]
+    still_valid: Callable[[Record], bool] = lambda line: True
+    optional: bool = False
+    unit_of: Callable[[str], str] | None = None
+
+    def contains(self, line: Record) -> bool:
+        """True if a finished line is one of these, made from the same input."""
+        wanted = self.wanted.get(self.key_of(line))
+        return wanted is not None and are_same_line(wanted, line.grow(**{self.section: None}))
+
+    def without(self, keys: Collection[str]) -> "Plan":
+        """Return the plan without these lines."""
+        return replace(self, wanted={key: line for key, line in self.wanted.items() if key not in keys})
 
 
 class Worker(Protocol):

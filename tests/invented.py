@@ -6,7 +6,9 @@ from typing import Any
 from stages.adapt import LinePlanner, PlannedLine
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.records.frozen import content_id
-from stages.records.record import Adapter, Answer, Record, Score, SelfEdit, Task, make_task
+from stages.records.record import Adapter, Record, SelfEdit
+from stages.records.score import Answer, Score
+from stages.records.task import Task, make_task
 
 PAIRS = [("Where was Ada born?", "Velm"), ("What did Ada build?", "a bridge")]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from examples.tiny.world import Entity, make_entity, make_passage, make_questions
 from stages.records.jsonl import to_json
-from stages.records.record import Record, make_task
+from stages.records.record import Record
+from stages.records.task import make_task
 
 SIZES = {"train": 400, "heldout": 48}
 SEED = 50_000

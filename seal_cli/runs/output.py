@@ -17,9 +17,9 @@ from stages.errors import BadInput, ExistingOutput
 from stages.records.adapter_paths import get_base_folders, get_relative_path, locate_adapter, make_path_relative
 from stages.records.frozen import FrozenModel
 from stages.records.jsonl import validate
-from stages.records.plan import Plan
 from stages.records.record import Record
 from stages.records.strict_json import parse_json
+from stages.work import Plan
 
 
 class Output:

@@ -20,9 +20,8 @@ from seal_cli.terminal.console import Counts, closing_line, note, say
 from seal_cli.terminal.display import Display
 from seal_cli.terminal.progress import ProgressMeter
 from stages.records.frozen import FrozenModel
-from stages.records.plan import Plan
 from stages.records.record import Record
-from stages.work import Work
+from stages.work import Plan, Work
 
 
 class Run:

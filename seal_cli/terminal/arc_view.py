@@ -16,7 +16,8 @@ from stages.domains.arc.plot import MOST, PALETTE, draw_grids
 from stages.domains.arc.view import Panel, Row, View, format_count, make_view, split_into_rows
 from stages.errors import BadConfig, BadInput, one_line
 from stages.records.arc import ArcTask
-from stages.records.record import Record, Score
+from stages.records.record import Record
+from stages.records.score import Score
 
 _VIEWED = 3  # lines on the terminal
 _NAMED = 10  # tasks in a message

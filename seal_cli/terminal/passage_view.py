@@ -6,8 +6,9 @@ from rich.text import Text
 from seal_cli.terminal.console import strip_control
 from stages.domains.base import Domain, TrainingSetup, load_domain
 from stages.errors import one_line
-from stages.records.record import DomainTask, QaTask, Record, SelfEdit
+from stages.records.record import Record, SelfEdit
 from stages.records.schema import TrainingData
+from stages.records.task import QaTask, Task
 from stages.records.thoughts import remove_thoughts
 
 _MARKS = {True: ("✓", "bold green"), False: ("✗", "bold red"), None: ("?", "bold yellow")}  # by verdict
@@ -18,7 +19,7 @@ def print_text(console: Console, text: str, style: str = "") -> None:
     console.print(Text(strip_control(text), style))
 
 
-def view_line(console: Console, line: Record, task: QaTask | DomainTask, label: str = "") -> None:
+def view_line(console: Console, line: Record, task: QaTask | Task, label: str = "") -> None:
     """Show the sections that a line of this task has."""
     domain = load_domain(task.domain)
     names = [f"{label}: {task.name}" if label else task.name, *([f"task {task.id}"] if task.name != task.id else [])]

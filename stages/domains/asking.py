@@ -7,7 +7,8 @@ from pathlib import Path
 from stages.domains.base import Query
 from stages.interfaces import Completion, Request, Sampling
 from stages.records.frozen import content_id
-from stages.records.record import Record, Task
+from stages.records.record import Record
+from stages.records.task import Task
 from stages.scoring.grading import get_owner_id
 from stages.scoring.pending import AnswerKey, get_adapter_key, get_baseline_key, list_missing_keys
 

@@ -6,17 +6,17 @@ Those that come with seal stand in the table `DOMAINS`; others are named as pack
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Protocol
 
 from stages.domains.defaults import Defaults
 from stages.errors import BadConfig, BadInput
 from stages.interfaces import Completion, Example, FitConfig, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
-from stages.plugins import DOMAINS, check_allowed, load_class
+from stages.plugins import DOMAINS, check_allowed, load_class, make_domain
 from stages.records.arc import ArcChoice, ArcTrainingData, Grid, Vote
-from stages.records.record import SelfEdit, Task, get_task_type
+from stages.records.record import SelfEdit, get_task_type
 from stages.records.schema import TrainingData
+from stages.records.task import Task
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Domain(Protocol):
     """A domain: how its tasks are read, asked about, trained on and measured.
 
     The class of a domain is made without arguments. It also has `task_type`, the class of its tasks: one derived from
-    stages.records.record.DomainTask.
+    stages.records.task.Task.
     """
 
     @property
@@ -184,7 +184,6 @@ def find_domain(names: Collection[str]) -> Domain:
     return load_domain(next(iter(names), "qa"))
 
 
-@cache
 def load_domain(name: str, flag: str = "the domain") -> Domain:
     """Load a domain by its name in the table, or as package.module:Class. Raises BadConfig if it is none."""
     check_allowed(name)
@@ -194,4 +193,4 @@ def load_domain(name: str, flag: str = "the domain") -> Domain:
     if lacking:
         raise BadConfig(f"{flag} {name}: is no domain, it has no {lacking[0]}; see Domain in stages/domains/base.py")
     get_task_type(name)
-    return kind()  # type: ignore[no-any-return]
+    return make_domain(name)  # type: ignore[no-any-return]

@@ -15,8 +15,9 @@ from stages.domains.defaults import DEFAULTS, Defaults
 from stages.errors import BadConfig, BadInput, BadLine, MissingInput
 from stages.interfaces import Completion, Example, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
-from stages.records.record import QaTask, Question, SelfEdit, Task
+from stages.records.record import SelfEdit
 from stages.records.schema import TrainingData
+from stages.records.task import QaTask, Question, Task
 from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.sources.texts import read_flag_file
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from stages.domains.base import GradableAnswer, Voting
 from stages.judges.base import Verdict
-from stages.records.record import Adapter, Answer, GridAnswer, Record
+from stages.records.record import Adapter, Record
+from stages.records.score import Answer, GridAnswer, make_score
 from stages.scoring.pending import AnswerKey, get_adapter_key, get_baseline_key
-from stages.scoring.score import make_score
 
 
 @dataclass(frozen=True)

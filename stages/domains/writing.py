@@ -8,7 +8,8 @@ from stages.domains.base import Domain
 from stages.errors import BadEdit, BadInput
 from stages.interfaces import Completion, Prompt, Request, Sampling
 from stages.records.frozen import content_id, derive_seed
-from stages.records.record import Record, SelfEdit, Task
+from stages.records.record import Record, SelfEdit
+from stages.records.task import Task
 from stages.records.thoughts import explain_no_answer, extract_answer
 
 _BY_HAND = "none"  # stands for the model of a self-edit that no model wrote

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from stages.judges.base import Case
-from stages.records.record import UNANSWERABLE
+from stages.records.task import UNANSWERABLE
 
 _SOURCE = "(?:passage|text|context|article|document|paragraph|question|information|source|author)"
 _MISSING = (

@@ -1,51 +1,21 @@
 """Tell models apart: a fingerprint of the weights behind a name, and the run that made a checkpoint."""
 
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from stages.errors import BadInput
+from stages.files import fingerprint_folder
 from stages.models.library_errors import unavailable_model
 from stages.models.safetensors_header import read_header
 from stages.records.schema import Checkpoint
 
 CHECKPOINT_FILE = "seal.json"  # in a directory that `seal sft` wrote: its run, its line, and the sizes of its files
-MODEL_FILES = (  # whatever changes what a model says
-    "config.json",
-    "adapter_config.json",  # transformers takes an adapter that lies in the model's folder
-    "generation_config.json",
-    "model.safetensors.index.json",
-    "tokenizer*",
-    "vocab.*",
-    "merges.txt",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "chat_template*",
-    "*.jinja",
-    "*.model",
-    "*.safetensors",
-)
-_SAMPLE_BYTES, _SAMPLES = 4096, 512  # of one sample, of one file
 
 
 def fingerprint(name: str) -> str:
-    """Return what tells a model's weights from others under the same name: a digest of its files, or a hub revision.
-
-    Of each file, samples from all over it are read, so that a large model takes no longer.
-    """
-    folder = Path(name)
-    if not folder.is_dir():
-        return _get_revision(name)
-    found = hashlib.sha256()
-    for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file()}):
-        size = path.stat().st_size
-        found.update(f"{path.name} {size}\n".encode())
-        with path.open("rb") as file:
-            for start in range(0, size, max(_SAMPLE_BYTES, size // _SAMPLES)):
-                file.seek(start)
-                found.update(file.read(_SAMPLE_BYTES))
-    return found.hexdigest()[:16]
+    """Return what tells a model's weights from others under the same name: a digest of its files, or a hub revision."""
+    return fingerprint_folder(Path(name)) if Path(name).is_dir() else _get_revision(name)
 
 
 def _get_revision(name: str) -> str:

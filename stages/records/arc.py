@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stages.records.frozen import Count, FrozenModel, Id, Meta, Tuple
+from stages.records.frozen import Count, FrozenModel, Meta, Tuple
+from stages.records.task import Task
 
 Grid = tuple[tuple[int, ...], ...]  # rows of colours
 MAX_SIDE = 30  # ARC-AGI-1; official: a task with a longer side is dropped
@@ -46,11 +47,9 @@ class Demonstration(FrozenModel):
     """The grid after."""
 
 
-class ArcTask(FrozenModel):
+class ArcTask(Task):
     """Demonstrations of one transformation, and test inputs to which it is to be applied."""
 
-    id: Id
-    """Identifies it; a hash of its content where nobody gave another."""
     domain: Literal["arc"]
     """arc: demonstrations of a transformation of grids, and tests to apply it to."""
     train: Annotated[Tuple[Demonstration], Field(min_length=1)]
@@ -59,23 +58,7 @@ class ArcTask(FrozenModel):
     """The tests."""
 
     @property
-    def name(self) -> str:
-        """What people call it."""
-        return self.id
-
-    @property
-    def text(self) -> str:
-        """What is to be learned, for people to read: nothing, since grids are drawn."""
-        return ""
-
-    @property
-    def is_named(self) -> bool:
-        """True if its id is a name that people gave, not a hash of its content."""
-        return True
-
-    @property
     def is_solved(self) -> bool:
-        """True if the outputs of all its tests are known."""
         return all(pair.output is not None for pair in self.test)
 
 

@@ -30,7 +30,11 @@ VisibleText = Annotated[str, AfterValidator(_check_seen), Field(json_schema_extr
 
 
 class FrozenModel(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    """A part of a line. The text below a field describes it in the JSON Schema."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def content_id(*parts: Any) -> str:

@@ -16,13 +16,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from stages.errors import BadConfig, BadEdit
+from stages.errors import BadEdit
+from stages.files import fingerprint_folder
+from stages.plugins import make_domain
 from stages.records.frozen import content_id
-from stages.records.record import Task, get_task_type, make_task
+from stages.records.record import AnyTask
+from stages.records.score import compute_accuracy, compute_bounds
 from stages.records.strict_json import JsonObject, parse_json
-from stages.scoring.score import compute_accuracy, compute_bounds
+from stages.records.task import Task, make_task
 
 UNKNOWN = "unknown"  # the model, judge or way of ending that a line does not name
 _CUSTOM = "custom"  # the template of a prompt that is none of ours
@@ -33,6 +36,7 @@ _ADAPTER = itemgetter("id", "seed", "model", "fit")
 _SCORE = itemgetter("model", "judge", "answers")
 _ANSWER = ("prediction", "correct", "reason", "baseline_prediction", "baseline_correct")
 _GRIDS = ("attempts", "votes", "baseline_attempts")
+_ANY_TASK: TypeAdapter[Task] = TypeAdapter(AnyTask)
 
 
 def complete_line(line: JsonObject, folder: Path = Path()) -> JsonObject:
@@ -128,63 +132,55 @@ def _items(value: Any) -> list[Any]:
 
 
 def _with_edit(edit: JsonObject, line: JsonObject, folder: Path) -> JsonObject:
-    domain = line["task"].get("domain")
-    reads = "chosen" not in edit and edit.get("error") is None and _is_read(domain)
-    if _says(edit, _EDIT, "tokens", "error") and not reads:
+    is_read = "chosen" in edit or edit.get("error") is not None
+    if is_read and _says(edit, _EDIT, "tokens", "error"):
         return edit
     found = _derive(edit, model=UNKNOWN, sample=0, finish=UNKNOWN, sampling={})
     found = _extend(found, tokens=None, error=None, chosen=None)
-    try:
-        task = get_task_type(domain).model_validate(line["task"])
-        found = _with_prompt(found, task)
-        said = [found[key] for key in ("model", "template", "prompt", "sample", "completion")]
-        found = _derive(found, id=content_id(task.id, *said))
-        return found | _reading(found, task) if reads else found
-    except (ValidationError, LookupError, TypeError, AttributeError, BadConfig):
+    task = _read_task(line["task"])
+    if task is None or not isinstance(found.get("completion"), str):  # the line is refused for that
         return _derive(found, id=_GAP, template=_GAP, prompt=_GAP)
+    found = _with_prompt(found, task)
+    said = [found[key] for key in ("model", "template", "prompt", "sample", "completion")]
+    found = _derive(found, id=content_id(task.id, *said))
+    return found if is_read else found | _read_choice(found, task)
+
+
+def _read_task(task: JsonObject) -> Task | None:
+    with suppress(ValidationError):
+        return _ANY_TASK.validate_python(task)
+    return None
 
 
 def _with_prompt(edit: JsonObject, task: Task) -> JsonObject:
     """Where no prompt is given, the template's is taken, were it the domain's own: that is what `seal sft` teaches."""
-    prompt, template, usual = edit.get("prompt"), edit.get("template"), _domain(task.domain).defaults
+    prompt, template, usual = edit.get("prompt"), edit.get("template"), make_domain(task.domain).defaults
     if prompt is not None:
         return _derive(edit, template=find_template(task, prompt))
     known = usual.template if template is None else template
-    return {**edit, "template": known, "prompt": _prompt_of(task, known, chat=usual.chat)}
+    return {**edit, "template": known, "prompt": _write_prompt(task, known, chat=usual.chat)}
 
 
 def find_template(task: Task, prompt: Any) -> str:
     """Return our template that this prompt was made with; `custom` if none was."""
-    names = _domain(task.domain).templates
-    made = ((name, _prompt_of(task, name, chat=not isinstance(prompt, str))) for name in names)
+    names = make_domain(task.domain).templates
+    made = ((name, _write_prompt(task, name, chat=not isinstance(prompt, str))) for name in names)
     return next((name for name, text in made if text == prompt), _CUSTOM)
 
 
-def _prompt_of(task: Task, template: str, *, chat: bool) -> Any:
+def _write_prompt(task: Task, template: str, *, chat: bool) -> Any:
     """What one of our templates asks about the task; "" for any other, since no file is read for a line."""
-    domain = _domain(task.domain)
+    domain = make_domain(task.domain)
     return domain.edit_prompt(task, template, chat=chat) if template in domain.templates else ""
 
 
-def _domain(name: str) -> Any:
-    from stages.domains.base import load_domain
-
-    return load_domain(name)
-
-
-def _is_read(domain: Any) -> bool:
-    """Return whether a domain's self-edits choose something that is read of them."""
-    with suppress(BadConfig):
-        return isinstance(domain, str) and _domain(domain).schema() is not None
-    return False
-
-
-def _reading(edit: JsonObject, task: Task) -> JsonObject:
-    """How a self-edit reads, or why it cannot be read, as `seal generate` says it."""
-    if edit["finish"] == "failed":
+def _read_choice(edit: JsonObject, task: Task) -> JsonObject:
+    """What a self-edit chooses, or why it cannot be read, as `seal generate` says it; nothing of one that is text."""
+    domain = make_domain(task.domain)
+    if domain.schema() is None or edit["finish"] == "failed":
         return {}
     try:
-        choice = _domain(task.domain).read_choice(edit["completion"])
+        choice = domain.read_choice(edit["completion"])
         return {"chosen": choice and choice.model_dump(mode="json")}
     except BadEdit as error:
         return {"error": str(error)}
@@ -206,7 +202,10 @@ def _with_adapter(adapter: JsonObject, line: JsonObject, folder: Path) -> JsonOb
         return found
     edit = line["edit"].get("id") if isinstance(line.get("edit"), dict) else None
     made = [line["task"].get("id"), edit, found["model"], found.get("path"), found["seed"], error]
-    return {**found, "id": content_id("adapter", *made, *_digest_weights(place))}
+    weights = (
+        [fingerprint_folder(place)] if place else []
+    )  # another training into the same directory is another adapter
+    return {**found, "id": content_id("adapter", *made, *weights)}
 
 
 def _find_adapter(path: Any, folder: Path) -> Path | None:
@@ -225,15 +224,6 @@ def _base_of(place: Path | None) -> str:
         found = about.get("base_model_name_or_path")
         return found if isinstance(found, str) and found else UNKNOWN
     return UNKNOWN
-
-
-def _digest_weights(place: Path | None) -> list[str]:
-    """What tells an adapter from one that is trained anew into the same directory. Nothing where it is not there."""
-    from stages.models.checkpoints import fingerprint
-
-    with suppress(OSError):
-        return [fingerprint(str(place))] if place else []
-    return []
 
 
 def _with_score(score: JsonObject, line: JsonObject, folder: Path) -> JsonObject:

@@ -17,8 +17,9 @@ from stages.errors import BadLine
 from stages.file_kinds import detect_by_keys
 from stages.records.handmade import complete_line
 from stages.records.jsonl import MAKERS, Lines, OnReject, raise_on_reject, validate
-from stages.records.record import AnyTask, Record, Section, SelfEdit, Task
+from stages.records.record import AnyTask, Record, Section, SelfEdit
 from stages.records.strict_json import MAX_DEPTH, MAX_VALUES, STRICT_DECODER, JsonObject, parse_json
+from stages.records.task import Task
 
 _FIRST = re.compile(r'\{[ \t\r]*"v"[ \t\r]*:[ \t\r]*1[ \t\r]*,[ \t\r]*"task"[ \t\r]*:[ \t\r]*(?=\{)')
 _EDIT = re.compile(r'[ \t\r]*,[ \t\r]*"edit"[ \t\r]*:[ \t\r]*(?=\{)')

@@ -1,17 +1,11 @@
 """The lines that are no records, and the JSON Schema of every line, for `seal schema`.
 
-A field is described by the text that stands below it in its class. What a line by hand may leave out is not required.
+What a line by hand may leave out is not required.
 """
 
-import ast
-import inspect
-import sys
 from collections.abc import Mapping
-from functools import cache
-from itertools import pairwise
 from typing import Any
 
-from stages.records import arc, record
 from stages.records.arc import ArcTrainingData
 from stages.records.frozen import Fraction01, FrozenModel, Meta, Tuple
 from stages.records.record import Message, Record
@@ -107,27 +101,12 @@ def _describe_line(schema: Schema) -> Schema:
 
 
 def _describe(schema: Schema) -> Schema:
-    """The schema of one class, with the text of every field; required is what no reader derives."""
-    texts, derived = _read_texts()[schema["title"]], DERIVED.get(schema["title"], "").split()
-    fields = {key: {**field, "description": texts[key]} for key, field in schema["properties"].items()}
+    """The schema of one class; required is what no reader derives."""
+    derived = DERIVED.get(schema["title"], "").split()
+    fields = {key: {**field} for key, field in schema["properties"].items()}
     for field in fields.values():
         field.pop("discriminator", None)  # OpenAPI's, and the key that it names may be left out
+        if "description" in field:
+            field["description"] = " ".join(field.pop("description").split())
     required = [key for key in schema.get("required", ()) if key not in derived]
     return {**schema, "properties": fields, "required": required}
-
-
-@cache
-def _read_texts() -> Mapping[str, Mapping[str, str]]:
-    """What stands below each field of each class."""
-    modules = [ast.parse(inspect.getsource(module)) for module in (arc, record, sys.modules[__name__])]
-    return {
-        model.name: {
-            field.target.id: " ".join(text.value.value.split())
-            for field, text in pairwise(model.body)
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-            if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
-        }
-        for module in modules
-        for model in module.body
-        if isinstance(model, ast.ClassDef)
-    }

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from stages.errors import BadInput
-from stages.records.record import Answer, Record
+from stages.records.record import Record
+from stages.records.score import Answer
 from stages.scoring.candidates import Candidate, collect_candidates
 from stages.scoring.grading import get_owner_id
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 from stages.errors import BadLine
 from stages.records.frozen import Meta
-from stages.records.record import Record, Score, SelfEdit
+from stages.records.record import Record, SelfEdit
+from stages.records.score import Score, compute_lower_bound, compute_upper_bound
 from stages.records.thoughts import explain_no_answer
-from stages.scoring.score import compute_lower_bound, compute_upper_bound
 from stages.sources.repeats import UniqueLines
 
 UnscoredPolicy = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right

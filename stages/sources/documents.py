@@ -32,8 +32,9 @@ from stages.records.jsonl import (
     read_entries,
 )
 from stages.records.parser import parse_record
-from stages.records.record import QaTask, Record
+from stages.records.record import Record
 from stages.records.strict_json import JsonFault, explain, parse_json, parse_loosely
+from stages.records.task import QaTask
 from stages.sources import arc, seal_official, squad
 from stages.sources.arc import Solutions
 from stages.sources.datasets.columns import Columns

@@ -5,7 +5,8 @@ from collections.abc import Hashable, Iterator
 from stages.errors import BadLine
 from stages.records.frozen import content_id
 from stages.records.jsonl import OnReject, to_json
-from stages.records.record import QaTask, Record, Task
+from stages.records.record import Record
+from stages.records.task import QaTask, Task
 from stages.sources.datasets.folders import Omission, OnOmission, reject_file
 
 TWICE = "twice"  # the kind of such an omission

@@ -15,8 +15,10 @@ from stages.errors import BadInput, BadLine
 from stages.records.frozen import content_id
 from stages.records.handmade import UNKNOWN, find_template
 from stages.records.jsonl import OnReject, explain_invalid, get_meta, raise_on_reject, read_entries
-from stages.records.record import Adapter, Answer, QaTask, Record, Score, SelfEdit, make_task
+from stages.records.record import Adapter, Record, SelfEdit
+from stages.records.score import Answer, Score
 from stages.records.strict_json import JsonFault, explain, parse_json, sanitize
+from stages.records.task import QaTask, make_task
 
 _SAMPLED = ("temperature", "top_p", "max_tokens")  # of what a `.meta` file says
 _REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge

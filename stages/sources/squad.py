@@ -16,7 +16,8 @@ from typing import Any
 from stages.errors import BadLine
 from stages.records.frozen import Meta, is_void
 from stages.records.jsonl import excerpt, get_meta
-from stages.records.record import UNANSWERABLE, QaTask, Record, make_task
+from stages.records.record import Record
+from stages.records.task import UNANSWERABLE, QaTask, make_task
 from stages.sources.datasets.folders import Omission, OnOmission, ignore
 from stages.sources.golds import GOLDS, parse_literal, read_gold_answers
 from stages.sources.texts import check_passage

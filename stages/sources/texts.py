@@ -7,8 +7,9 @@ from stages.errors import BadConfig, BadLine
 from stages.file_kinds import HEAD_BYTES, detect_by_bytes
 from stages.records.frozen import is_void
 from stages.records.jsonl import LONGEST
-from stages.records.record import Record, make_task
+from stages.records.record import Record
 from stages.records.strict_json import explain_bytes, sanitize
+from stages.records.task import make_task
 from stages.sources.datasets.compressed import open_decompressed, strip_gz
 
 _MARKED = re.compile(r"#{1,6}[ \t]+(\S.*)")

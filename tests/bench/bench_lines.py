@@ -15,8 +15,9 @@ from pathlib import Path
 
 from stages.records.frozen import content_id
 from stages.records.jsonl import to_json
-from stages.records.record import Adapter, Answer, Record, SelfEdit, TrainStats, make_task
-from stages.scoring.score import make_score
+from stages.records.record import Adapter, Record, SelfEdit, TrainStats
+from stages.records.score import Answer, make_score
+from stages.records.task import make_task
 
 ROOT = Path(__file__).parents[2]
 LINES = int(os.environ.get("LINES", "20000"))

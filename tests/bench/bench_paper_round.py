@@ -34,7 +34,8 @@ from stages.engines.hf import HFEngine
 from stages.interfaces import FitConfig, NullProgress
 from stages.judges.lexical import LexicalJudge
 from stages.records.frozen import content_id
-from stages.records.record import Record, SelfEdit, make_task
+from stages.records.record import Record, SelfEdit
+from stages.records.task import make_task
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 
 ROOT = Path(__file__).parents[2]

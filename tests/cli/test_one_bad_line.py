@@ -9,7 +9,8 @@ import pytest
 
 from stages.records.frozen import FrozenModel
 from stages.records.jsonl import to_json
-from stages.records.record import QaTask, Record
+from stages.records.record import Record
+from stages.records.task import QaTask
 from tests.cli.inside import run_inside
 from tests.invented import a_line, a_score, a_task, an_adapter, an_edit
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task

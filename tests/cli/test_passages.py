@@ -5,8 +5,9 @@ import io
 from rich.console import Console
 
 from seal_cli.terminal.passage_view import view_line
-from stages.records.record import QaTask, Record
-from stages.scoring.score import make_score
+from stages.records.record import Record
+from stages.records.score import make_score
+from stages.records.task import QaTask
 from tests.invented import a_line, a_task, an_edit
 
 THOUGHT = "<think>\n" + "Ada? " * 200 + "\n</think>\n\n"

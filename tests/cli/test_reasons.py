@@ -1,7 +1,9 @@
 """The commonest reasons for failed, worthless and unscored lines are said at the end of a run."""
 
 from seal_cli.runs.reasons import Reasons
-from stages.records.record import Adapter, Answer, Record, Score, SelfEdit, make_task
+from stages.records.record import Adapter, Record, SelfEdit
+from stages.records.score import Answer, Score
+from stages.records.task import make_task
 
 TASK = make_task("Inn", "The inn is red.", [("What colour?", "red"), ("What is red?", "the inn")])
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from stages import plugins, tasks
-from stages.domains import base
 from stages.records.jsonl import to_json
 from stages.records.parser import RecordParser
 from tests.cli.conftest import pipe, seal
@@ -52,11 +51,11 @@ def test_a_domain_in_the_working_folder_goes_through_all_stages(folder: Path, mo
 
 def test_a_line_in_the_table_gives_it_a_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(plugins.DOMAINS, "sums", f"{arithmetic.__name__}:Arithmetic")
-    base.load_domain.cache_clear()
+    plugins.make_domain.cache_clear()
     (line, _) = tasks.run(str(folder / "sums.txt"), domain="sums")
     assert (line.task.domain, line.task.name) == ("sums", "sevens")
     assert RecordParser().parse(to_json(line)) == line
-    base.load_domain.cache_clear()
+    plugins.make_domain.cache_clear()
 
 
 REFUSED = {

@@ -10,11 +10,12 @@ from stages.errors import BadEdit, BadInput, BadLine
 from stages.interfaces import Completion, Example, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
 from stages.records.frozen import Tuple
-from stages.records.record import DomainTask, SelfEdit, Task
+from stages.records.record import SelfEdit
 from stages.records.schema import TrainingData
+from stages.records.task import Task
 
 
-class Sums(DomainTask):
+class Sums(Task):
     sums: Tuple[Tuple[int]]
 
 

@@ -22,8 +22,8 @@ from stages.errors import BadConfig
 from stages.interfaces import Request
 from stages.judges.exact import ExactJudge
 from stages.records.arc import ArcChoice, ArcTask, Demonstration, Grid, GridPair, Vote
-from stages.records.record import Adapter, GridAnswer, Record, SelfEdit
-from stages.scoring.score import make_score
+from stages.records.record import Adapter, Record, SelfEdit
+from stages.records.score import GridAnswer, make_score
 from tests.domains.test_arc_transforms import arc_file
 from tests.invented import Backwards
 

@@ -13,7 +13,7 @@ from stages.domains.qa import NO_EDIT, QA, TEMPLATES, fill, split_into_sequences
 from stages.errors import BadConfig, MissingInput
 from stages.interfaces import Completion
 from stages.judges.base import Case, Verdict
-from stages.records.record import Task, make_task
+from stages.records.task import Task, make_task
 from tests.conftest import paper_file
 from tests.invented import a_task, an_edit
 

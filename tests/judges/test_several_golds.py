@@ -9,7 +9,7 @@ from stages.judges.exact import ExactJudge
 from stages.judges.lexical import LexicalJudge
 from stages.judges.openai import get_case_id, put_in_words, write_prompt
 from stages.judges.several_golds import is_declined
-from stages.records.record import UNANSWERABLE
+from stages.records.task import UNANSWERABLE
 
 DECLINED = """
 unanswerable|Unanswerable.|The question is unanswerable.|UNANSWERABLE

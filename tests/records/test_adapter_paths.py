@@ -13,7 +13,8 @@ from stages.records.adapter_paths import (
     make_missing_adapter_error,
     make_path_relative,
 )
-from stages.records.record import Adapter, Record, make_task
+from stages.records.record import Adapter, Record
+from stages.records.task import make_task
 
 ID = "0123456789abcdef"
 BARE = {"seed": 0, "model": "m", "fit": {}, "train": None, "fault": None, "error": None}

@@ -15,8 +15,9 @@ from stages.errors import BadInput, BadLine
 from stages.records.handmade import complete_line
 from stages.records.jsonl import to_json
 from stages.records.parser import parse_record, read_records
-from stages.records.record import Record, SelfEdit, make_task
+from stages.records.record import Record, SelfEdit
 from stages.records.schema import LINES
+from stages.records.task import make_task
 from tests.invented import a_line, a_task, an_edit, plan_lines
 from tests.invented_grids import MIRRORED, a_choice
 

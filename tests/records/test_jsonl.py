@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from stages.errors import BadInput, BadLine
 from stages.records.jsonl import read_objects, to_json, validate
 from stages.records.parser import read_records
-from stages.records.record import Record, Section, SelfEdit, make_task
+from stages.records.record import Record, Section, SelfEdit
 from stages.records.schema import SftExample
+from stages.records.task import make_task
 from tests.invented import a_line, a_task, an_adapter, an_edit
 
 LINE = to_json(a_line(a_task(), [True, None])).encode()

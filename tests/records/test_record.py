@@ -13,8 +13,10 @@ from pydantic import ValidationError
 
 from stages.records.frozen import content_id, derive_seed
 from stages.records.jsonl import to_json
-from stages.records.record import QaTask, Question, Record, Score, make_task
+from stages.records.record import Record
 from stages.records.schema import DERIVED, LINES, get_schemas
+from stages.records.score import Score
+from stages.records.task import QaTask, Question, make_task
 from tests.invented import a_line, a_score, a_task, an_edit
 
 PAIR = st.tuples(st.text(max_size=3), st.text(max_size=3).map("a".__add__))

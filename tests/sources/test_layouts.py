@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from stages import tasks
 from stages.records.jsonl import to_json
-from stages.records.record import Record, make_task
+from stages.records.record import Record
+from stages.records.task import make_task
 from stages.sources.golds import parse_literal, read_gold_answers
 
 Entry = dict[str, Any]

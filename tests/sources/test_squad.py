@@ -10,7 +10,8 @@ import pytest
 from stages import tasks
 from stages.errors import BadInput, BadLine
 from stages.records.jsonl import Reject
-from stages.records.record import QaTask, Question, Record
+from stages.records.record import Record
+from stages.records.task import QaTask, Question
 from stages.sources.datasets.folders import Omission
 from stages.sources.squad import UNANSWERABLE, UNANSWERED, UNASKED, PassageRows, read_question
 from tests.sources.bad_input import row, squad_entry

@@ -12,7 +12,8 @@ from stages.domains.qa import QA
 from stages.errors import BadEdit, BadInput
 from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
 from stages.records.frozen import derive_seed
-from stages.records.record import Record, SelfEdit, Task
+from stages.records.record import Record, SelfEdit
+from stages.records.task import Task
 from tests.invented import a_line, a_task, an_edit, plan_lines
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 

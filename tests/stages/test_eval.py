@@ -12,7 +12,8 @@ from stages.errors import BadInput
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import ExactJudge
-from stages.records.record import Record, make_task
+from stages.records.record import Record
+from stages.records.task import make_task
 from stages.scoring.grading import get_owner_id
 from tests.invented import Backwards, Lost, a_task, an_adapter, an_edit, numbered
 

@@ -7,7 +7,8 @@ from stages.domains.arc.domain import Arc
 from stages.domains.arc.voting import prompt_variants
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.judges.exact import ExactJudge
-from stages.records.record import GridAnswer, Record
+from stages.records.record import Record
+from stages.records.score import GridAnswer
 from tests.invented import Backwards, Lost, an_adapter
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 

@@ -7,9 +7,9 @@ from stages.errors import BadInput
 from stages.interfaces import NullProgress, Unit
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import ExactJudge
-from stages.records.record import Answer, Record, Score
+from stages.records.record import Record
+from stages.records.score import Answer, Score, make_score
 from stages.records.thoughts import CUT_OFF
-from stages.scoring.score import make_score
 from tests.invented import a_line, a_task, an_adapter, an_edit
 from tests.stages.test_eval import Unsure
 

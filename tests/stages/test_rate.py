@@ -12,7 +12,8 @@ from stages.errors import BadConfig, BadLine
 from stages.filter import run as keep_best
 from stages.interfaces import Request, Sampling
 from stages.rate import RUBRIC, Rate, RatingScale
-from stages.records.record import Rating, Record
+from stages.records.record import Record
+from stages.records.score import Rating
 from stages.work import WholeSource
 from tests.invented import Backwards, Lost, a_task, an_edit
 from tests.invented_grids import an_arc_task

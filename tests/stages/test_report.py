@@ -10,7 +10,8 @@ import pytest
 
 from stages import report, tasks
 from stages.errors import BadConfig, BadInput
-from stages.records.record import Record, Score
+from stages.records.record import Record
+from stages.records.score import Score
 from tests.conftest import paper_file
 from tests.invented import a_line, a_task, numbered
 

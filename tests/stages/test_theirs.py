@@ -1,4 +1,4 @@
-"""A judge, an engine or a trainer of others that fails: the error is theirs, with their file and line; never ours."""
+"""A judge, engine, trainer or domain of others that fails: the error is theirs, with their file and line."""
 
 import signal
 import sys
@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from seal_cli import exit_codes
+from stages import plugins
+from stages.domains.base import TrainingSetup, load_domain
 from stages.engines.local import GuardedEngine
-from stages.errors import BadConfig, OutOfMemory, Unavailable
+from stages.errors import BadConfig, BadEdit, BadLine, OutOfMemory, Unavailable
 from stages.interfaces import Completion, FitConfig, FitJob, FitResult, Request, Sampling, TrainingSet
 from stages.judges.base import JUDGES, Case, Judge
 from stages.judges.factory import make_judge, validate_judge
-from stages.plugins import check_name, load_class
+from stages.plugins import allow_domain, check_name, load_class
+from stages.records.parser import parse_record
 from stages.services.batch_files import BatchAnswers
 from stages.trainers.local import GuardedTrainer
 
@@ -39,6 +42,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     yield module
     for name in made:
         sys.modules.pop(name, None)
+    plugins.make_domain.cache_clear()
 
 
 def judge_of(name: str) -> Judge:
@@ -301,3 +305,65 @@ def test_good_ones_of_others_are_passed_on() -> None:
     assert [each.id for each in engine.sample(REQUESTS)] == ["r1", "r0"]
     trainer = GuardedTrainer("my:Trainer", Puppet, "m", does=lambda jobs: map(result, jobs))
     assert (trainer.model, [each.id for each in trainer.fit(JOBS)]) == ("m", ["j0", "j1"])
+
+
+DOMAIN = """from pydantic import model_validator
+from tests.domains.arithmetic import Arithmetic, Sums
+class D(Arithmetic):
+    """
+TASK_TYPE = """class task_type(Sums):
+        @model_validator(mode="before")
+        def look(cls, given): return given["name"]
+"""
+DOING = [
+    ("def edit_prompt(self, task, template, *, chat): return {}['x']", "edit", "in edit_prompt: "),
+    ("defaults = property(lambda self: {}['x'])", "edit", "in <lambda>: "),
+    ("def schema(self): return {}['x']", "edit", "in schema: "),
+    ("def schema(self): return {'a': 1}\n    def read_choice(self, text): return {}['x']", "edit", "in read_choice: "),
+    (TASK_TYPE, "edit", "in look: "),
+    (
+        "def queries(self, task, **how):\n        yield from super().queries(task, **how)\n        {}['x']",
+        "ask",
+        "in queri",
+    ),
+    ("def make_training_set(self, task, edit): return {}['x']", "train", "in make_training_set: "),
+]
+
+
+@pytest.mark.parametrize(("code", "what", "words"), DOING)
+def test_what_fails_in_a_domain_is_told_as_its_own(
+    write: Callable[[str], str], code: str, what: str, words: str
+) -> None:
+    name = f"{write(DOMAIN + code)}:D"
+    allow_domain(name)
+    line = {"task": {"id": "t", "domain": name, "sums": [[1, 2]]}}
+    with pytest.raises(BadConfig) as caught:
+        if what == "edit":
+            parse_record({**line, "edit": {"completion": "e"}})
+        task, domain = parse_record(line).task, load_domain(name)
+        list(domain.queries(task, in_context=False, chat=False))
+        edit = parse_record({**line, "edit": {"completion": "e"}}).edit
+        assert edit and what == "train"
+        domain.set_up_training(TrainingSetup(FitConfig())).make_training_set(task, edit)
+    assert str(caught.value).startswith(f"the domain {name}: KeyError: ")
+    assert f"({name[:-2]}.py:" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_self_edit_that_a_domain_cannot_use_is_the_models_failure(write: Callable[[str], str]) -> None:
+    name = f"{write(DOMAIN + 'pass')}:D"
+    allow_domain(name)
+    line = parse_record({"task": {"id": "t", "domain": name, "sums": [[1, 2]]}, "edit": {"completion": "-"}})
+    assert line.edit
+    assert line.edit.prompt == "e) 1+2\nDrill: "
+    with pytest.raises(BadEdit, match="no drill is picked"):
+        load_domain(name).make_training_set(line.task, line.edit)
+
+
+@pytest.mark.parametrize("name", ["os:system", "tests.domains.arithmetic:Arithmetic", "absent:D", "qa:x", ":", "x:"])
+def test_no_domain_that_a_line_names_is_imported(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "import_module", lambda name: pytest.fail(f"{name} is imported"))
+    line = {"v": 1, "task": {"id": "t", "domain": name, "sums": [], "context": "c"}, "meta": {"domain": name}}
+    for edit in ({"completion": "e"}, {"completion": "e", "template": name, "chosen": {"domain": name}}):
+        with pytest.raises(BadLine, match=f"the domain {name} does not come with seal; give --domain {name} to run"):
+            parse_record({**line, "edit": edit, "score": {"value": 1, "judge": name}})

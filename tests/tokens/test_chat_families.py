@@ -14,7 +14,7 @@ from stages.domains.arc.prompts import make_edit_prompt, make_example, make_task
 from stages.domains.arc.training_set import Pair, Puzzle
 from stages.domains.qa import QA
 from stages.interfaces import Completion, Example
-from stages.records.record import QaTask
+from stages.records.task import QaTask
 from stages.records.thoughts import HARMONY, remove_thoughts
 from stages.tokens.chat_templates import get_turn_end
 from stages.tokens.tokenization import Tokens, decode_completion, encode_example, encode_prompt, get_stop_ids

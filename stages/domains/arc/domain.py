@@ -35,7 +35,8 @@ from stages.errors import BadConfig, BadEdit, BadInput, BadLine, Untrainable
 from stages.interfaces import Completion, Example, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
 from stages.records.arc import ArcChoice, ArcTask, ArcTrainingData, Demonstration, Grid, TrainingGrids, Vote
-from stages.records.record import SelfEdit, Task
+from stages.records.record import SelfEdit
+from stages.records.task import Task
 from stages.records.thoughts import BROKEN_OFF, CUT_OFF
 
 

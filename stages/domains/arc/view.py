@@ -9,7 +9,8 @@ from stages.domains.arc.grid_text import BadGrid, read_grid
 from stages.domains.arc.voting import get_tests
 from stages.errors import one_line
 from stages.records.arc import ArcTask, Grid, Vote
-from stages.records.record import AnyAnswer, GridAnswer, Record
+from stages.records.record import Record
+from stages.records.score import AnyAnswer, GridAnswer
 from stages.records.thoughts import remove_thoughts
 
 _T = TypeVar("_T")

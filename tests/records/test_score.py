@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from stages import filter as keeping
 from stages import report
-from stages.records.record import Answer, Record
+from stages.records.record import Record
+from stages.records.score import Answer, compute_accuracy, compute_bounds, make_score
 from stages.scoring.candidates import collect_candidates
-from stages.scoring.score import compute_accuracy, compute_bounds, make_score
 from tests.invented import a_line, numbered
 
 VERDICTS = st.lists(st.sampled_from([True, False, None]), max_size=8)

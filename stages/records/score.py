@@ -1,0 +1,143 @@
+"""Scores: graded answers, the share of right ones, and its bounds where some are unscored."""
+
+import operator
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, Strict, Tag, model_validator
+
+from stages.records.arc import GridRows, Vote
+from stages.records.frozen import Fraction01, FrozenModel, Tuple
+
+Verdicts = Sequence[bool | None]
+_ROUNDING = 1e-9  # what a share by hand may be off
+
+
+class Answer(FrozenModel):
+    """One graded answer. `correct` None means unscored, with the reason; it is never the same as wrong."""
+
+    id: str
+    """The id of the question; of a test of ARC its place in the task, from 0, as text."""
+    prediction: str | None
+    """What the adapted model answered, verbatim, thoughts and all; of grids the first attempt as text, empty where
+    there is none; null: it gave no answer."""
+    correct: bool | None
+    """Whether the answer, or one of the attempts, is right; null: unscored, for `reason`, which is never the same as
+    wrong."""
+    reason: str | None
+    """What the judge said, why there is no attempt, or why the answer is unscored; null: nothing."""
+    baseline_prediction: str | None
+    """What the model answered without the adapter; null: it was not asked."""
+    baseline_correct: bool | None
+    """Whether that is right; null: unscored or not asked."""
+
+
+class GridAnswer(Answer):
+    """The answer to one test input of an ARC task: right if one of two attempts is the solution, cell by cell.
+
+    `votes` has every prediction of the adapted model; those of the plain one are on the line of its own row.
+    """
+
+    attempts: Tuple[GridRows]
+    """The two grids with the most votes, or fewer."""
+    votes: Tuple[Vote]
+    """Every prediction of the adapted model."""
+    baseline_attempts: Tuple[GridRows]
+    """The same of the model without the adapter."""
+
+
+def _kind(answer: Any) -> str:
+    """Which of the two an answer is: only one about grids has votes."""
+    return "grids" if (isinstance(answer, dict) and "votes" in answer) or isinstance(answer, GridAnswer) else "text"
+
+
+AnyAnswer = Annotated[Annotated[GridAnswer, Tag("grids")] | Annotated[Answer, Tag("text")], Discriminator(_kind)]
+
+
+class Rating(FrozenModel):
+    """How a self-edit was rated by a rubric, without training. Made by `seal rate`."""
+
+    text: str | None
+    """What the rater wrote, verbatim; null: nothing."""
+    points: float | None
+    """The points that it gave; null: none that can be read."""
+    value: Fraction01 | None
+    """The points between the scale's lowest, 0, and highest, 1; null: unscored, for `error`."""
+    error: str | None
+    """Why it is unscored, or worth 0 without asking; null: neither."""
+
+
+class Score(FrozenModel):
+    """Accuracy of the adapted model (`value`) and of the unadapted one (`baseline`), passage out of sight.
+
+    `value` is None as soon as one answer is unscored; `bounds` say what it could be, with those answers wrong and with
+    them right. `answers` is empty where only a mean was imported.
+    """
+
+    value: Fraction01 | None
+    """Share of right answers of the adapted model, 0 to 1; null: an answer is unscored."""
+    bounds: Annotated[tuple[Fraction01, Fraction01], Strict(False)] | None = None
+    """What the value could be: unscored answers all wrong, all right; null: the line does not say."""
+    baseline: Fraction01 | None
+    """Share of right answers of the model without the adapter, 0 to 1; null: unscored or not measured."""
+    model: str
+    """Who answered."""
+    judge: str
+    """Who graded the answers."""
+    answers: Tuple[AnyAnswer]
+    """Every answer; empty where only a mean is known."""
+    rating: Rating | None = Field(None, exclude_if=operator.not_)
+    """The rating that the value is, of a self-edit that was rated and not trained on; left out for any other."""
+
+    @model_validator(mode="after")
+    def _shares_are_those_of_the_answers(self) -> "Score":
+        verdicts = [answer.correct for answer in self.answers]
+        share, bounds = compute_accuracy(verdicts), compute_bounds(verdicts)
+        if self.rating and (self.answers or self.rating.value != self.value):
+            raise ValueError("value must be that of the rating, without answers")
+        if verdicts and (self.value is None) != (share is None):
+            raise ValueError("value must be null exactly when an answer is unscored")
+        if self.value is not None and share is not None and abs(self.value - share) > _ROUNDING:
+            raise ValueError("value must be the share of right answers")
+        if self.bounds and bounds and any(abs(a - b) > _ROUNDING for a, b in zip(self.bounds, bounds, strict=True)):
+            raise ValueError("bounds must be the shares of right answers with the unscored ones wrong, and right")
+        before = [answer.baseline_correct for answer in self.answers]
+        if self.baseline is not None and before.count(None) < len(before):  # else it is a mean without verdicts
+            plain = compute_accuracy(before)
+            if plain is None or abs(self.baseline - plain) > _ROUNDING:
+                raise ValueError("baseline must be the share of right baseline answers, null where one is unscored")
+        return self
+
+
+def make_score(answers: Sequence[Answer], *, model: str, judge: str) -> Score:
+    """Make the score of graded answers: value and baseline if every answer is scored, bounds in any case."""
+    verdicts = [answer.correct for answer in answers]
+    return Score(
+        value=compute_accuracy(verdicts),
+        bounds=compute_bounds(verdicts),
+        baseline=compute_accuracy([answer.baseline_correct for answer in answers]),
+        model=model,
+        judge=judge,
+        answers=tuple(answers),
+    )
+
+
+def compute_accuracy(verdicts: Verdicts) -> float | None:
+    """Return the share of right answers, or None if any is unscored: nothing unscored becomes a reward."""
+    return None if not verdicts or None in verdicts else float(compute_lower_bound(verdicts))
+
+
+def compute_bounds(verdicts: Verdicts) -> tuple[float, float] | None:
+    """Return the share of right answers if all unscored ones are wrong, and if all are right; None for no answers."""
+    return (float(compute_lower_bound(verdicts)), float(compute_upper_bound(verdicts))) if verdicts else None
+
+
+def compute_lower_bound(verdicts: Verdicts) -> Fraction:
+    """Return the exact share of right answers, counting unscored ones as wrong."""
+    return Fraction(verdicts.count(True), len(verdicts))
+
+
+def compute_upper_bound(verdicts: Verdicts) -> Fraction:
+    """Return the exact share of right answers, counting unscored ones as right."""
+    return Fraction(len(verdicts) - verdicts.count(False), len(verdicts))
