@@ -1,7 +1,7 @@
 """Complete prompts in batches with transformers' generate(). What a row draws depends on its own request alone."""
 
 import struct
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,26 +51,27 @@ def complete(
     stop = _StopRows(rows, ends, sampler, report)
     prompts, longest = [row.prompt for row in rows], max(row.limit for row in rows)
     processors, criteria = LogitsProcessorList([sampler]), StoppingCriteriaList([stop])
-    grown = _generate(network, prompts, longest, pad, logits_processor=processors, stopping_criteria=criteria)
+    settings = {"max_new_tokens": longest, "pad_token_id": pad}
+    grown = _generate(network, prompts, settings, logits_processor=processors, stopping_criteria=criteria)
     texts = [_cut(text[: row.limit], ends) for text, row in zip(grown.tolist(), rows, strict=True)]
     return [None if sampler.broken.get(place, len(text)) < len(text) else text for place, text in enumerate(texts)]
 
 
 @torch.inference_mode()
-def _generate(network: Any, prompts: Sequence[Sequence[int]], most: int, pad: int, **how: Any) -> Any:
-    """The tokens (rows, most or fewer) after the prompts, or what else `how` asks transformers for.
+def _generate(network: Any, prompts: Sequence[Sequence[int]], settings: Mapping[str, Any], **more: Any) -> Any:
+    """The tokens (rows, as many as the longest has) after the prompts, or what else the settings ask for.
 
     The request says how to sample, not the checkpoint, so the model's own generation settings are set aside meanwhile.
     """
     base = network.get_base_model() if hasattr(network, "get_base_model") else network
     longest = max(map(len, prompts))
-    padded = [[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+    padded = [[settings["pad_token_id"]] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
     seen = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     ids, mask = (torch.tensor(rows, device=base.device) for rows in (padded, seen))  # (rows, longest)
-    settings = GenerationConfig(max_new_tokens=most, do_sample=False, pad_token_id=pad)
+    asked = GenerationConfig(do_sample=False, **settings)
     own, base.generation_config = base.generation_config, GenerationConfig()
     try:
-        made = network.generate(input_ids=ids, attention_mask=mask, generation_config=settings, **how)
+        made = network.generate(input_ids=ids, attention_mask=mask, generation_config=asked, **more)
     finally:
         base.generation_config = own
     return made[:, longest:] if isinstance(made, Tensor) else made
@@ -110,11 +111,12 @@ def find_batching(network: Any, ends: Collection[int], pad: int) -> Batching:
     """
     token = next(each for each in range(3 + len(ends)) if each not in ends)
     tolerance = 1e-3 if network.dtype in (torch.float32, torch.float64) else 0.05
-    how = {"output_logits": True, "return_dict_in_generate": True, "prefix_allowed_tokens_fn": lambda *_: [token]}
+    settings = {"max_new_tokens": 2, "pad_token_id": pad, "output_logits": True, "return_dict_in_generate": True}
 
     def get_logits(prompts: Sequence[Sequence[int]]) -> Tensor:
         """(steps, rows, vocabulary)"""
-        return torch.stack(_generate(network, prompts, 2, pad, **how).logits).double()
+        made = _generate(network, prompts, settings, prefix_allowed_tokens_fn=lambda *_: [token])
+        return torch.stack(made.logits).double()
 
     def are_alike(prompts: Sequence[Sequence[int]]) -> bool:
         together = get_logits(prompts)

@@ -10,7 +10,16 @@ import transformers
 from transformers import AutoModelForCausalLM, set_seed
 
 from stages.engines import hf_decoding
-from stages.engines.hf_decoding import SHORTLIST, PromptRow, SeededSampling, add_noise, complete, derive_key, draw
+from stages.engines.hf_decoding import (
+    SHORTLIST,
+    PromptRow,
+    SeededSampling,
+    add_noise,
+    complete,
+    derive_key,
+    draw,
+    find_batching,
+)
 from stages.interfaces import Sampling
 
 USUAL = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "eos_token_id": 0}
@@ -94,6 +103,14 @@ def test_each_row_ends_at_its_own_limit_or_end_token_and_nothing_is_computed_aft
     assert len(seen) == len(told) == max(map(len, expected))
     assert sum(tokens for tokens, _ in told) == sum(map(len, expected))
     assert sum(ended for _, ended in told) == len(rows)
+
+
+def test_transformers_has_nothing_to_say_of_how_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("warning", "warning_once"):
+        monkeypatch.setattr(f"transformers.generation.utils.logger.{name}", lambda text, *more: pytest.fail(text))
+    network = make("rotary")
+    assert find_batching(network, {0}, 0) == "any"
+    complete(network, [PromptRow(ids, LIMIT, GREEDY) for ids in PROMPTS], ends={0}, pad=0)
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(1.0, 0.9, LIMIT, 3)], ids=["greedy", "drawn"])
