@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from stages.engines.hf_adapters import (
     AdapterBatch,
     AdapterSlot,
     LoraWeights,
-    assign_rows,
     get_stackable_layers,
     make_batches,
     read_plain_lora,
@@ -25,7 +23,7 @@ from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.models.config import get_context_length
 from stages.models.device import Device, is_out_of_memory
 from stages.models.loading import load_model, load_tokenizer
-from stages.models.stacked_lora import EqualRows, LoraStack
+from stages.models.stacked_lora import LoraStack, SlotRows
 from stages.tokens.tokenization import (
     context_overflow,
     decode_completion,
@@ -147,8 +145,12 @@ class HFEngine:
         with LoraStack(self.network, first.layers, rank=first.rank, slots=count) as stack:
             for slot, (lora, _) in enumerate(batch):
                 stack.load_slot(slot, lora.state, lora.scale)
-            stack.set_weights(count, EqualRows(count))
-            return list(self._complete(self.network, requests, slots, partial(assign_rows, stack, count)))
+
+            def assign(own: Sequence[int]) -> None:
+                stack.layout = SlotRows.of(own, count, stack.device)
+
+            stack.set_weights(count, SlotRows.of(slots, count, stack.device))
+            return list(self._complete(self.network, requests, slots, assign))
 
     def _complete(
         self, network: Any, batch: Sequence[Request], slots: Sequence[int], assign: _Assign

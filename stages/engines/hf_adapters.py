@@ -19,7 +19,6 @@ from stages.interfaces import Request
 from stages.models.adapter_checks import read_adapter_config
 from stages.models.device import is_out_of_memory
 from stages.models.lora_targets import find_linear_layers, is_row_wise
-from stages.models.stacked_lora import EqualRows, LoraStack
 
 _WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 _PLAIN = {  # settings with which an adapter is still two matrices a layer; any other, of whatever peft, is for peft
@@ -103,40 +102,6 @@ def make_batches(
             batch.append((lora, piece))
     if batch:
         yield batch
-
-
-@dataclass(frozen=True)
-class UnequalRows:
-    """A batch whose rows belong to the slots in any number and order."""
-
-    places: Tensor  # (slots, most rows of a slot): the row at each place; row 0 where a slot has fewer
-    rows: Tensor  # (rows,): the place of each row in the flat `places`
-
-    @classmethod
-    def of(cls, slots: Sequence[int], count: int, device: torch.device) -> "UnequalRows":
-        """Make the layout of a batch whose rows belong to these of `count` slots."""
-        owned = [[row for row, slot in enumerate(slots) if slot == own] for own in range(count)]
-        most = max(map(len, owned))
-        places = [rows + [0] * (most - len(rows)) for rows in owned]
-        place_of = {row: slot * most + place for slot, rows in enumerate(owned) for place, row in enumerate(rows)}
-        order = [place_of[row] for row in range(len(slots))]
-        return cls(torch.tensor(places, device=device), torch.tensor(order, device=device))
-
-    @property
-    def count(self) -> int:
-        return len(self.rows)
-
-    def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
-        """x (rows, length, in), y (rows, length, out); a (slots, rank, in), b (slots, out, rank)."""
-        spread = x[self.places].flatten(1, 2)  # (slots, places · length, in)
-        grown = torch.bmm(torch.bmm(spread, a.transpose(1, 2)), b.transpose(1, 2))
-        return y + grown.view(-1, *y.shape[1:])[self.rows]
-
-
-def assign_rows(stack: LoraStack, count: int, slots: Sequence[int]) -> None:
-    """Tell the stack, laid for `count` slots, which slot each row of the next passes belongs to."""
-    equal = [slot for slot in range(count) for _ in range(len(slots) // count)]
-    stack.layout = EqualRows(count) if list(slots) == equal else UnequalRows.of(slots, count, stack.device)
 
 
 class AdapterSlot:

@@ -32,19 +32,31 @@ class SlotLayout(Protocol):
 
 
 @dataclass(frozen=True)
-class EqualRows:
-    """A batch in which each slot has the same number of rows, one slot after the other."""
+class SlotRows:
+    """A batch whose rows belong to the slots in any number and order: the layout for answering."""
 
-    slots: int
+    places: Tensor  # (slots, most rows of a slot): the row at each place; row 0 where a slot has fewer
+    rows: Tensor  # (rows,): the place of each row in the flat `places`
+
+    @classmethod
+    def of(cls, slots: Sequence[int], count: int, device: torch.device) -> "SlotRows":
+        """Make the layout of a batch whose rows belong to these of `count` slots."""
+        owned = [[row for row, slot in enumerate(slots) if slot == own] for own in range(count)]
+        most = max(map(len, owned))
+        places = [rows + [0] * (most - len(rows)) for rows in owned]
+        place_of = {row: slot * most + place for slot, rows in enumerate(owned) for place, row in enumerate(rows)}
+        order = [place_of[row] for row in range(len(slots))]
+        return cls(torch.tensor(places, device=device), torch.tensor(order, device=device))
 
     @property
     def count(self) -> int:
-        return self.slots
+        return len(self.rows)
 
     def add(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
-        """x (slots · rows, length, in), y (slots · rows, length, out); a and b from `set_weights`."""
-        inner = torch.bmm(x.reshape(self.slots, -1, x.shape[-1]), a.transpose(1, 2))
-        return y + torch.bmm(inner, b.transpose(1, 2)).view(y.shape)
+        """x (rows, length, in), y (rows, length, out); a and b from `set_weights`."""
+        spread = x[self.places].flatten(1, 2)  # (slots, places · length, in)
+        grown = torch.bmm(torch.bmm(spread, a.transpose(1, 2)), b.transpose(1, 2))
+        return y + grown.view(-1, *y.shape[1:])[self.rows]
 
 
 class StackedLinear(nn.Module):

@@ -15,14 +15,12 @@ from transformers import AutoModelForCausalLM, set_seed
 from stages.engines.hf import HFEngine
 from stages.engines.hf_adapters import (
     LoraWeights,
-    UnequalRows,
-    assign_rows,
     get_stackable_layers,
     make_batches,
     read_plain_lora,
 )
 from stages.interfaces import Completion, Request, Sampling
-from stages.models.stacked_lora import EqualRows, LoraStack
+from stages.models.stacked_lora import LoraStack, SlotRows
 from tests.conftest import make_tokenizer
 from tests.tiny_models import make_llama
 from tests.trainers.exact import FLOAT32, snapshot
@@ -258,19 +256,11 @@ def test_each_row_gets_the_adapter_of_its_slot(model_dir: Path, adapters: dict[s
         for slot, lora in enumerate(loras):
             assert lora
             stack.load_slot(slot, lora.state, 1.0 + slot)
-        stack.set_weights(3, UnequalRows.of(slots, 3, stack.device))
-        assign_rows(stack, 3, slots)
+        stack.set_weights(3, SlotRows.of(slots, 3, stack.device))
         found = network.get_submodule(name)(x)
     for row, slot in enumerate(slots):
         a, b = (loras[slot].state[f"base_model.model.{name}.lora_{side}.weight"].double() for side in "AB")  # type: ignore[union-attr]
         assert torch.allclose(found[row], base(x[row]) + (1.0 + slot) * x[row] @ a.T @ b.T, rtol=1e-12, atol=1e-12)
-
-
-def test_rows_that_lie_in_equal_numbers_are_not_gathered(model_dir: Path) -> None:
-    stack = LoraStack(AutoModelForCausalLM.from_pretrained(model_dir), [], rank=2, slots=2)
-    for slots, kind in (([0, 0, 1, 1], EqualRows), ([0, 1, 0, 1], UnequalRows), ([0, 1, 1], UnequalRows)):
-        assign_rows(stack, 2, slots)
-        assert type(stack.layout) is kind
 
 
 # ---- one after the other

@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM
 
-from stages.models.stacked_lora import EqualRows, LoraStack
+from stages.models.stacked_lora import LoraStack, SlotRows
 from stages.trainers.batched.attention import use_packed_attention
 from stages.trainers.batched.lora_kernels import PackedLayout
 from stages.trainers.batched.packing import Packing
@@ -115,7 +115,7 @@ def test_a_batch_of_adapters_gives_each_ones_own_logits(model_dir: Path, targets
     stack, states = filled(network, targets, 3)
     rows = torch.stack([torch.tensor(sequence(9, seed).ids) for seed in range(6)])  # two rows a slot
     with stack, torch.no_grad():
-        stack.set_weights(3, EqualRows(3))
+        stack.set_weights(3, SlotRows.of([0, 0, 1, 1, 2, 2], 3, stack.device))
         found = network(input_ids=rows).logits
     plain = exact_model(model_dir)(input_ids=rows).logits
     for slot, state in enumerate(states):
@@ -202,7 +202,7 @@ def test_the_model_is_itself_before_and_after_and_within_until_something_is_laid
     with stack:
         ids = torch.tensor([[5, 6, 7, 8, 9]])
         assert network(input_ids=ids).logits.tolist() == before[4]
-        stack.set_weights(1, EqualRows(1))
+        stack.set_weights(1, SlotRows.of([0], 1, stack.device))
         assert network(input_ids=ids).logits.tolist() != before[4]
     assert snapshot(network) == before
 
@@ -222,7 +222,7 @@ def test_a_stack_that_is_left_is_gone_at_once(model_dir: Path) -> None:
     try:
         stack, _ = filled(network, ("all-linear",), 2)
         with stack:
-            stack.set_weights(2, EqualRows(2))
+            stack.set_weights(2, SlotRows.of([0, 1], 2, stack.device))
             network(input_ids=torch.tensor([[5, 6], [7, 8]]))
             weights = weakref.ref(stack.weights)
         del stack

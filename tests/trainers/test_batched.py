@@ -16,7 +16,7 @@ from transformers import (
 from stages.interfaces import Example, FitConfig, FitJob, FitResult, TrainingSet
 from stages.models import device as device_module
 from stages.models.device import Device
-from stages.models.stacked_lora import EqualRows, LoraStack
+from stages.models.stacked_lora import LoraStack, SlotRows
 from stages.trainers.batched.loop import MAX_UNWRITTEN
 from stages.trainers.batched.trainer import BatchedLoraTrainer, find_target_layers
 from stages.trainers.peft import PeftTrainer
@@ -292,7 +292,7 @@ def test_peft_loads_an_adapter_and_gives_the_logits_of_the_stack(model_dir: Path
     for slot, job in enumerate(jobs):
         stack.load_slot(slot, weights_of(job.out), config.alpha / config.rank)
     with stack, torch.no_grad():
-        stack.set_weights(2, EqualRows(2))
+        stack.set_weights(2, SlotRows.of([0, 1], 2, stack.device))
         found = network(input_ids=ids.expand(2, -1)).logits
     for slot, job in enumerate(jobs):
         base = exact_norms(AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float64))
