@@ -204,6 +204,36 @@ def test_a_model_that_cannot_be_packed_is_refused_with_the_way_out(kind: str, dt
     assert network.config._attn_implementation == own
 
 
+@pytest.mark.parametrize(
+    ("error", "raised", "words"),
+    [
+        (
+            TypeError("unexpected keyword 'packing'"),
+            BadConfig,
+            r"packed \(TypeError: unexpected .*; use --trainer peft",
+        ),
+        (RuntimeError("shapes do not match"), BadConfig, r"packed \(RuntimeError: shapes .*; use --trainer peft"),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError, "CUDA out of memory"),
+    ],
+)
+def test_what_fails_packed_alone_is_the_architectures_and_what_fails_always_is_itself(
+    model_dir: Path, error: Exception, raised: type[Exception], words: str
+) -> None:
+    network = AutoModelForCausalLM.from_pretrained(model_dir).eval()
+    always = False
+
+    def fail(module: Any, given: Any, options: Any) -> None:
+        if always or "packing" in options:
+            raise error
+
+    network.base_model.register_forward_pre_hook(fail, with_kwargs=True)
+    with pytest.raises(raised, match=words):
+        check_packable(network)
+    always = True
+    with pytest.raises(type(error), match=str(error)):
+        check_packable(network)
+
+
 @pytest.mark.parametrize("kind", FIT)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_model_that_is_trained_as_it_answers_passes(kind: str, dtype: torch.dtype) -> None:
