@@ -24,8 +24,8 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def make_model(vocabulary_tokens: int) -> PreTrainedModel:
-    """A freshly initialised fp32 model in training mode."""
-    model = Qwen3ForCausalLM(Qwen3Config(vocab_size=vocabulary_tokens, dtype="float32", **SHAPE))
+def make_model(vocabulary_tokens: int, **changes: Any) -> PreTrainedModel:
+    """A freshly initialised fp32 model in training mode, of this shape but for the changes."""
+    model = Qwen3ForCausalLM(Qwen3Config(vocab_size=vocabulary_tokens, dtype="float32", **{**SHAPE, **changes}))
     model.generation_config = GenerationConfig(eos_token_id=0, pad_token_id=0)
     return model.train()

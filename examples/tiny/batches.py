@@ -1,6 +1,6 @@
 """Token batches: documents encoded, grouped by length, padded; and the loss on them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from examples.tiny.documents import Document
 
 IGNORED = -100
+Encoded = tuple[list[int], list[int]]  # ids, and targets of the same length, IGNORED where no loss counts
 GROUPED_BATCHES = 8  # drawn together and sorted by length: little padding
 
 
@@ -26,22 +27,21 @@ class Batch:
         return self.inputs.numel()
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, documents: list[Document]) -> list[tuple[list[int], list[int]]]:
-    """(prompt ids, completion ids) of each document."""
+def encode(tokenizer: PreTrainedTokenizerFast, documents: list[Document]) -> list[Encoded]:
+    """Prompts carry no loss, completions do."""
     prompts = tokenizer([document.prompt for document in documents], add_special_tokens=False)["input_ids"]
-    completions = tokenizer([document.completion for document in documents], add_special_tokens=False)
-    return list(zip(prompts, completions["input_ids"], strict=True))
+    completions = tokenizer([document.completion for document in documents], add_special_tokens=False)["input_ids"]
+    return [(one + other, [IGNORED] * len(one) + other) for one, other in zip(prompts, completions, strict=True)]
 
 
-def pad(encoded: list[tuple[list[int], list[int]]]) -> Batch:
+def pad(encoded: Sequence[Encoded]) -> Batch:
     """Pad with id 0 (end of text) on the right; no attention mask is needed under a causal mask."""
-    longest = max(len(prompt) + len(completion) for prompt, completion in encoded)
+    longest = max(len(ids) for ids, _ in encoded)
     inputs = torch.zeros(len(encoded), longest, dtype=torch.long)
     targets = torch.full((len(encoded), longest), IGNORED)
-    for row, (prompt, completion) in enumerate(encoded):
-        end = len(prompt) + len(completion)
-        inputs[row, :end] = torch.tensor(prompt + completion)
-        targets[row, len(prompt) : end] = torch.tensor(completion)
+    for row, (ids, wanted) in enumerate(encoded):
+        inputs[row, : len(ids)] = torch.tensor(ids)
+        targets[row, : len(ids)] = torch.tensor(wanted)
     return Batch(inputs, targets)
 
 
@@ -49,7 +49,7 @@ def stream(draw: Callable[[], Document], size: int, tokenizer: PreTrainedTokeniz
     """Endless batches of `size` drawn documents, alike in length within a batch, in random order."""
     while True:
         encoded = encode(tokenizer, [draw() for _ in range(size * GROUPED_BATCHES)])
-        encoded.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
+        encoded.sort(key=lambda pair: len(pair[0]))
         groups = [encoded[start : start + size] for start in range(0, len(encoded), size)]
         rng.shuffle(groups)
         yield from (pad(group) for group in groups)

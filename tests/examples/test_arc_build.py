@@ -12,14 +12,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from examples.tiny.arc.batches import encode, pad, stream
+from examples.tiny.arc.batches import encode, stream
 from examples.tiny.arc.build import SMOKE, Feed, Recipe, build, main
 from examples.tiny.arc.documents import EVERYTHING, Library, Part, task_document
 from examples.tiny.arc.edits import EPOCHS, make_edit
 from examples.tiny.arc.probes import EXAMS
 from examples.tiny.arc.tasks import make_tasks
 from examples.tiny.arc.tokenizer import ASSISTANT, END, build_tokenizer
-from examples.tiny.batches import IGNORED
+from examples.tiny.batches import IGNORED, pad
 from stages.domains.arc.prompts import answer_text, make_edit_prompt, make_example, make_task_prompt
 from stages.domains.arc.self_edit import MAX_LEARNING_RATE, MIN_LEARNING_RATE, parse_edit
 from stages.domains.arc.training_set import Puzzle

@@ -1,15 +1,12 @@
 """Documents as token batches: some parts of a document carry the loss, others do not."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from random import Random
 
-import torch
 from transformers import PreTrainedTokenizerFast
 
 from examples.tiny.arc.documents import Document
-from examples.tiny.batches import GROUPED_BATCHES, IGNORED, Batch
-
-Encoded = tuple[list[int], list[int]]  # ids, and targets of the same length
+from examples.tiny.batches import GROUPED_BATCHES, IGNORED, Batch, Encoded, pad
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> Encoded:
@@ -19,17 +16,6 @@ def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> Encoded:
         token if part.counted else IGNORED for piece, part in zip(pieces, document, strict=True) for token in piece
     ]
     return [token for piece in pieces for token in piece], targets
-
-
-def pad(encoded: Sequence[Encoded]) -> Batch:
-    """Pad with id 0 on the right; no attention mask is needed under a causal mask."""
-    longest = max(len(ids) for ids, _ in encoded)
-    inputs = torch.zeros(len(encoded), longest, dtype=torch.long)
-    targets = torch.full((len(encoded), longest), IGNORED)
-    for row, (ids, wanted) in enumerate(encoded):
-        inputs[row, : len(ids)] = torch.tensor(ids)
-        targets[row, : len(ids)] = torch.tensor(wanted)
-    return Batch(inputs, targets)
 
 
 def stream(

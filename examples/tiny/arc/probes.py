@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from examples.tiny.arc.batches import encode, pad
+from examples.tiny.arc.batches import encode
 from examples.tiny.arc.documents import Document, Part, task_document
 from examples.tiny.arc.world import CHANGES, KEEP, MOVES, STAY, make_palette, make_rule, make_task
-from examples.tiny.batches import Batch, exact_share
+from examples.tiny.batches import Batch, exact_share, pad
 
 PUZZLES = 40
 SIZES = [(3, 3)] * 4
