@@ -1,6 +1,7 @@
 """Shared fixtures: random small models made on the spot, and the paper's files where present."""
 
 import ast
+import gc
 import os
 import signal
 import sys
@@ -141,9 +142,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("fast")
 
 
+def pytest_sessionstart() -> None:
+    gc.disable()  # until all is collected: imports then take half the time
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # modules stay: no collection has to look through them again
+    gc.enable()
+
+
 @cache
 def is_slow(file: Path) -> bool:
-    """Whether a file of tests imports, at any place, what takes seconds or starts processes."""
+    """True if a file of tests imports, at any place, what takes seconds or starts processes."""
     names = []
     for node in ast.walk(ast.parse(file.read_bytes())):
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

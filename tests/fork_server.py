@@ -129,6 +129,7 @@ def kill_group(leader: int, signum: int) -> None:
 def live(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
     """Runs the command as the main program of a fresh interpreter would, and ends as that would."""
     code = 1
+    gc.enable()
     try:
         settle(request, streams)
         code = code_of()
@@ -177,6 +178,7 @@ def code_of() -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # imports are all that it does
     warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")
     server = Server(sys.argv[1])
     sys.stdout.write("ready\n")
