@@ -16,7 +16,7 @@ from stages.engines.local import LocalEngine
 from stages.eval import Eval
 from stages.generate import Generate
 from stages.interfaces import SftConfig
-from stages.judges.local import LocalJudge
+from stages.judges.factory import LocalJudge
 from stages.records.record import Record
 from stages.sources.training_pairs import read_pair
 from stages.trainers.local import LocalTrainer

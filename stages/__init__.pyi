@@ -35,7 +35,7 @@ from stages.judge import Regrade as Regrade
 from stages.judges.base import Case as Case
 from stages.judges.base import Judge as Judge
 from stages.judges.base import Verdict as Verdict
-from stages.judges.local import LocalJudge as LocalJudge
+from stages.judges.factory import LocalJudge as LocalJudge
 from stages.rate import Rate as Rate
 from stages.records.arc import ArcTask as ArcTask
 from stages.records.frozen import content_id as content_id

@@ -19,7 +19,7 @@ from stages.errors import Denied, Unavailable
 from stages.interfaces import Doc
 from stages.judges import factory
 from stages.judges.base import EXAMPLES, JUDGES, Case
-from stages.judges.guarded import GuardedJudge
+from stages.judges.factory import GuardedJudge
 from stages.models.device import Device
 from stages.services.base import Transport
 

@@ -24,11 +24,17 @@ from stages.interfaces import (
     Sampling,
     note_cut_off,
 )
-from stages.judges.base import Judge
-from stages.judges.fallback import FallbackJudge
+from stages.judges.base import FallbackJudge, Judge
 from stages.records.record import Record, Section
-from stages.scoring.grading import get_owner_id, grade_groups, grade_without_judge
-from stages.scoring.pending import NO_ANSWERS, AnswerKey, PendingLines, get_baseline_key
+from stages.scoring.grading import (
+    NO_ANSWERS,
+    AnswerKey,
+    PendingLines,
+    get_baseline_key,
+    get_owner_id,
+    grade_groups,
+    grade_without_judge,
+)
 from stages.services.base import report_engine, report_judge
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded

@@ -19,7 +19,7 @@ from stages.domains.writing import (
 from stages.interfaces import Engine, NullProgress, Progress, Request, Sampling, note_cut_off
 from stages.models.choice import identity_of
 from stages.records.record import Record, Section
-from stages.scoring.duplicates import EditTracker, is_written
+from stages.scoring.candidates import EditTracker, is_written
 from stages.services.base import report_engine
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded

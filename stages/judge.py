@@ -71,7 +71,7 @@ def _whose(line: Record) -> str:
 
 
 def _is_graded(line: Record) -> bool:
-    """Return whether every answer that there is has its verdict."""
+    """True if every answer that there is has its verdict."""
     return not any(
         (answer.prediction is not None and answer.correct is None)
         or (answer.baseline_prediction is not None and answer.baseline_correct is None)
@@ -113,7 +113,7 @@ class Gradable:
 
 
 def _is_right_unsaid(answer: Answer) -> bool:
-    """Return whether a verdict is there, right, for what was not said: it would pass from judge to judge."""
+    """True if a verdict is there, right, for what was not said: it would pass from judge to judge."""
     own = answer.prediction is None and answer.correct is True
     return own or (answer.baseline_prediction is None and answer.baseline_correct is True)
 

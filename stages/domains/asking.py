@@ -9,8 +9,7 @@ from stages.interfaces import Completion, Request, Sampling
 from stages.records.frozen import content_id
 from stages.records.record import Record
 from stages.records.task import Task
-from stages.scoring.grading import get_owner_id
-from stages.scoring.pending import AnswerKey, get_adapter_key, get_baseline_key, list_missing_keys
+from stages.scoring.grading import AnswerKey, get_adapter_key, get_baseline_key, get_owner_id, list_missing_keys
 
 Queries = Mapping[str, Sequence[Query]]  # by the task's id
 

@@ -7,7 +7,7 @@ from stages.domains.base import GradableAnswer, Voting
 from stages.judges.base import Verdict
 from stages.records.record import Adapter, Record
 from stages.records.score import Answer, GridAnswer, make_score
-from stages.scoring.pending import AnswerKey, get_adapter_key, get_baseline_key
+from stages.scoring.grading import AnswerKey, get_adapter_key, get_baseline_key
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
-"""The protocol of a judge, and the table of the built-in judges."""
+"""The protocol of a judge, the table of the built-in judges, and a judge that outlives its service."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from stages.errors import Denied, Unavailable
+from stages.plugins import PluginInput
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class _CachingJudge(Protocol):
 
 
 def is_cached(judge: Judge, case: Case) -> bool:
-    """Return whether the judge has a cached verdict on the case."""
+    """True if the judge has a cached verdict on the case."""
     return isinstance(judge, _CachingJudge) and judge.get_cached(case) is not None
 
 
@@ -95,3 +98,41 @@ def _record(cases: Iterable[Case], asked: deque[Case]) -> Iterator[Case]:
 RULES_VERSION = 2  # of the judges below; another number where they come to judge otherwise, so that no run mixes both
 JUDGES = {"exact": "stages.judges.exact:ExactJudge", "lexical": "stages.judges.lexical:LexicalJudge"}
 EXAMPLES = (*JUDGES, "openai:gpt-4.1", "command:")  # of what --judge takes, for a shell to complete
+
+
+class FallbackJudge:
+    """Grades with `judge` until its service is gone or refuses us; every later answer is unscored.
+
+    For a stage whose answers cost more than their verdicts, which can be had later. `say` is called once, then.
+    """
+
+    def __init__(self, judge: Judge, say: Callable[[str], None]) -> None:
+        self.name, self.judge, self.say = judge.name, judge, say
+        self.lost: Verdict | None = None  # the verdict on everything, once the service is gone
+
+    def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
+        """Yield one verdict per case, in order."""
+        return grade_in_order(self, cases)
+
+    def grade_unordered(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+        """Yield each case with its verdict, as they come. Errors of the iterator of cases are raised."""
+        passed = PluginInput(cases)
+        ungraded: Counter[Case] = Counter()  # of those that the judge has taken
+
+        def count() -> Iterator[Case]:
+            for case in passed:
+                ungraded[case] += 1
+                yield case
+
+        try:
+            for case, verdict in () if self.lost else grade_pairs(self.judge, count()):
+                ungraded[case] -= 1
+                yield case, verdict
+        except (Unavailable, Denied) as error:
+            if passed.error is not None:
+                raise
+            self.lost = Verdict(None, f"api_error: {str(error)[:200]}")
+            self.say(f"the judge {self.name} is out of reach, and answers stay unscored from here on: {error}")
+        if self.lost:
+            yield from [(case, self.lost) for case in ungraded.elements()]
+            yield from ((case, self.lost) for case in passed)

@@ -109,7 +109,7 @@ class Cache:
 
 
 def _is_full(error: sqlite3.Error | OSError) -> bool:
-    """Return whether the disk is full. sqlite's own errors have a code for it; its wrapper's errors have none."""
+    """True if the disk is full. sqlite's own errors have a code for it; its wrapper's errors have none."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOSPC
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL  # the low byte of an extended code
@@ -123,7 +123,7 @@ def check_cache(path: Path, others: Iterable[Path | None]) -> None:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    """Return whether two names lead to one file through links, or would once it exists."""
+    """True if two names lead to one file through links, or would once it exists."""
     try:
         return one.samefile(other)
     except OSError:

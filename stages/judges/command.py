@@ -6,22 +6,30 @@ unscored. It is started once, may answer line by line or all at the end, and end
 """
 
 import json
+import os
+import select
 import shlex
 import signal
+import subprocess
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from shutil import which
-from typing import Any
+from typing import IO, Any, cast
 
 from stages.errors import BadConfig, Unavailable
 from stages.judges.base import Case, Verdict
-from stages.judges.program import Program
 from stages.records.strict_json import parse_json
 
 TIMEOUT_S = 600.0  # without any verdict while answers wait; a program may load a model first
 GRACE_S = 5.0  # to end by itself after its last verdict: it may write a summary
 _POLL_S = 0.05  # between two looks at whether the program still runs
 _MOST_SHOWN = 200  # characters of what a program wrote
+_LINGER_S = 1.0  # after the program's end and its last line: a child of it may hold its output open for ever
+_TERM_S = 1.0  # between being asked to end and being killed
+_MOST_BYTES = 10_000_000  # of a line
+_CHUNK = 1 << 16  # bytes read at once
 
 
 class CommandJudge:
@@ -42,7 +50,7 @@ class CommandJudge:
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         """Yield one verdict per case, in order.
 
-        Raises Unavailable where the program ends before it has given them, is silent for `timeout_s`, or says with its
+        Raises Unavailable where the program ends before it has given them, gives none for `timeout_s`, or says with its
         exit code that something is wrong; BadConfig where what it writes are no verdicts on these cases.
         """
         talk = None
@@ -66,7 +74,7 @@ class _Talk:
         self.given = 0
         self.stirred = time.monotonic()  # when the program last gave a verdict, or we began to wait
         try:
-            self.program = Program(judge.words)
+            self.program = _Program(judge.words)
         except OSError as error:
             raise BadConfig(f"--judge {self.name}: cannot be started: {error.strerror}") from None
 
@@ -74,11 +82,11 @@ class _Talk:
         """Send one more case; yield the verdicts that have come meanwhile."""
         said = {"id": str(len(self.verdicts)), "question": case.question, "gold": case.gold}
         line = json.dumps({**said, "golds": case.golds, "prediction": case.prediction}, ensure_ascii=False)
+        self.stirred = time.monotonic()
         if self._listen(0) is None:
             raise self._gone()
         self.verdicts.append(None)
         self.program.unsent = line.encode("utf-8", "replace") + b"\n"
-        self.stirred = time.monotonic()
         yield from self.take(wait=False)
         while self.program.unsent:
             self._wait()
@@ -117,25 +125,29 @@ class _Talk:
         return Unavailable(f"--judge {self.name}: {how} before it had graded all answers; the same command goes on")
 
     def _wait(self) -> None:
-        """Take the next line. Raises Unavailable if none can come any more, or if it takes too long."""
+        """Take the next line. Raises Unavailable if none can come any more."""
         if self._listen(_POLL_S) is None:
             raise self._gone()
-        if time.monotonic() - self.stirred > self.timeout_s:
-            told = f"gave no verdict for {self.timeout_s:g} s while answers waited"
-            raise Unavailable(f"--judge {self.name}: {told}; see whether it hangs; the same command goes on")
 
     def _listen(self, wait_s: float) -> bytes | None:
-        """Take the next line, if one comes in this time. None: none will come any more."""
+        """Take the next line, if one comes in this time. None: none will come any more.
+
+        Raises Unavailable if answers have waited too long for a new verdict, whatever else is written.
+        """
         line = self.program.read(wait_s)
         if line and not line.isspace():
             self._take(line)
-            self.stirred = time.monotonic()
+        if self.given < len(self.verdicts) and time.monotonic() - self.stirred > self.timeout_s:
+            told = f"gave no verdict for {self.timeout_s:g} s while answers waited"
+            raise Unavailable(f"--judge {self.name}: {told}; see whether it hangs; the same command goes on")
         return line
 
     def _take(self, line: bytes) -> None:
         number, verdict = self._parse(line)
-        known = self.verdicts[number] = self.verdicts[number] or verdict
-        if known.correct is not verdict.correct:
+        known = self.verdicts[number]
+        if known is None:
+            self.verdicts[number], self.stirred = verdict, time.monotonic()
+        elif known.correct is not verdict.correct:
             raise BadConfig(f'--judge {self.name}: gave two verdicts for the id "{number}" that contradict each other')
 
     def _parse(self, line: bytes) -> tuple[int, Verdict]:
@@ -168,3 +180,85 @@ def _describe_exit(code: int) -> str:
         return f"ended with code {code}"
     named = {number.value: number.name for number in signal.Signals}
     return f"was killed by {named.get(-code, f'signal {-code}')}"
+
+
+class _Program:
+    """A child process, read and written line by line, that ends with all its children: it has a session of its own.
+
+    Its pipes do not block, so nothing that it does can hang us. Raises OSError if it cannot start.
+    """
+
+    def __init__(self, words: list[str]) -> None:
+        self.process = subprocess.Popen(
+            words, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        self.input, self.output = (cast("IO[bytes]", pipe) for pipe in (self.process.stdin, self.process.stdout))
+        os.set_blocking(self.input.fileno(), False)
+        os.set_blocking(self.output.fileno(), False)
+        self.unsent = b""  # what the program has yet to take
+        self.begun = b""  # of a line that is not whole yet
+        self.lines: deque[bytes] = deque()
+        self.is_listening = True  # it has not closed its input
+        self.is_over = False  # no line will come any more
+        self.heard_at: float | None = None  # when something last came after the program's end
+
+    def read(self, wait_s: float) -> bytes | None:
+        """Return the next line; empty if none came in time, None if none will come any more. Also sends `unsent`."""
+        if not self.is_over and (self.unsent or not self.lines):
+            self._exchange(0 if self.lines else wait_s)
+        if self.lines:
+            return self.lines.popleft()
+        return None if self.is_over else b""
+
+    def wait(self, wait_s: float) -> int | None:
+        """Return the exit code; None if it still runs after this time."""
+        with suppress(subprocess.TimeoutExpired):
+            return self.process.wait(wait_s)
+        return None
+
+    def stop(self) -> None:
+        """Ask it and its children to end, and give them a moment."""
+        self._signal(signal.SIGTERM)
+        self.wait(_TERM_S)
+
+    def kill(self) -> None:
+        """End it and its children at once."""
+        self._signal(signal.SIGKILL)
+        self.process.wait()
+        self.input.close()
+        self.output.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # macOS: of a group in which all have ended
+            os.killpg(self.process.pid, number)
+
+    def _exchange(self, wait_s: float) -> None:
+        """Send and receive what can be, once either can be or this time is over."""
+        pipes = select.poll()
+        if not self.lines:  # else it may write no more for now
+            pipes.register(self.output, select.POLLIN)
+        if self.unsent and self.is_listening:
+            pipes.register(self.input, select.POLLOUT)
+        ready = [number for number, _ in pipes.poll(1000 * wait_s)]
+        if self.unsent and self.input.fileno() in ready:
+            self._send()
+        if self.output.fileno() in ready:
+            self._receive()
+        elif not self.lines and self.process.poll() is not None:
+            self.heard_at = self.heard_at or time.monotonic()
+            self.is_over = time.monotonic() - self.heard_at > _LINGER_S
+
+    def _send(self) -> None:
+        try:
+            self.unsent = self.unsent[self.input.write(self.unsent) or 0 :]
+        except BrokenPipeError:
+            self.is_listening = False
+
+    def _receive(self) -> None:
+        self.heard_at = None
+        chunk = self.output.read(_CHUNK)
+        *lines, self.begun = (self.begun + chunk).split(b"\n")
+        self.is_over = not chunk
+        if self.begun and (self.is_over or len(self.begun) > _MOST_BYTES):
+            lines, self.begun = [*lines, self.begun], b""
+        self.lines.extend(lines)

@@ -9,13 +9,11 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 from stages.judges.base import Case, Verdict
-from stages.judges.numbers.style import NumberStyle, detect_style
-from stages.judges.numbers.tables import CURRENCIES, CharacterTable
+from stages.judges.numbers.tables import CURRENCIES, CharacterTable, NumberStyle, cache_texts, detect_style
 from stages.judges.numbers.tokens import split_numbers
-from stages.judges.reading.letters import MOST_TEXTS, NUMERAL, SHOWN, compose, mark_signs, read_numeral, spell_out
+from stages.judges.reading.letters import NUMERAL, SHOWN, compose, mark_signs, read_numeral, spell_out
 from stages.judges.several_golds import grade_any_gold
 
 _ARTICLES = re.compile(r"(?<![\w.'’-])(?:an|the|a(?=\s+[\"'“‘(\[«]*[^\W_]))(?![\w'’-])")
@@ -31,7 +29,7 @@ def _drop_punctuation(letter: str) -> str:
 _KEPT = CharacterTable(_drop_punctuation, SHOWN)
 
 
-@lru_cache(maxsize=MOST_TEXTS)
+@cache_texts()
 def normalise(text: str) -> str:
     """Lower-case, drop punctuation and articles, collapse spaces. A text of which nothing is left stays as it is."""
     folded = unicodedata.normalize("NFC", mark_signs(text).casefold().replace("i\u0307", "i").replace("ı", "i"))
@@ -42,7 +40,7 @@ def normalise(text: str) -> str:
 
 
 def is_equal(case: Case) -> bool:
-    """Return whether the answer equals the first gold answer once both are normalised, numbers compared as numbers."""
+    """True if the answer equals the first gold answer once both are normalised, numbers compared as numbers."""
     style = detect_style(case.question, case.gold, case.prediction)
     gold, answer = normalise(case.gold), normalise(case.prediction)
     if answer and answer == gold and _numbers(case.gold, style) == _numbers(case.prediction, style):
@@ -56,7 +54,7 @@ def _numbers(text: str, style: NumberStyle) -> list[str]:
     return [piece for known, piece in split_numbers(text, style) if known and piece not in CURRENCIES]
 
 
-@lru_cache(maxsize=MOST_TEXTS)
+@cache_texts()
 def _with_numbers(text: str, style: NumberStyle) -> tuple[str, ...]:
     """Return the normalised words, with each number in its one canonical form."""
     tokens: dict[str, str] = {}

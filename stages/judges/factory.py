@@ -1,19 +1,18 @@
 """Make a judge from the value of --judge: a built-in name, openai:MODEL[@URL], command:…, or package.module:Class."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from stages.errors import BadConfig, Denied
-from stages.judges.base import JUDGES, Judge
+from stages.judges.base import JUDGES, RULES_VERSION, Case, Judge, UnorderedJudge, Verdict, grade_in_order
 from stages.judges.cache import Cache
 from stages.judges.command import CommandJudge
-from stages.judges.guarded import GuardedJudge
 from stages.judges.openai import MAX_TOKENS, PROMPT, SEVERAL_GOLDS_PROMPT, OpenAIJudge
-from stages.plugins import load_class
-from stages.services.base import HOSTED, Transport, get_limit_name
+from stages.plugins import Plugin, PluginInput, format_value, load_class
+from stages.services.base import HOSTED, Call, Transport, get_limit_name
 from stages.services.endpoint import check_key, check_url
 
 _SERVED = re.compile(r"openai:(?P<model>[^@].*?)(?:@(?P<url>[a-z][a-z0-9+.-]*://.*))?", re.IGNORECASE)
@@ -57,7 +56,7 @@ def parse_server(text: str) -> JudgeServer | None:
 
 
 def _has_address(model: str) -> bool:
-    """Return whether a model's name contains what was meant as a server: it would go to OpenAI's own instead.
+    """True if a model's name contains what was meant as a server: it would go to OpenAI's own instead.
 
     org/name@main and llama3:8b are names.
     """
@@ -118,3 +117,93 @@ def _find_local_judge(text: str, timeout_s: float | None = None) -> Callable[[],
         raise BadConfig(f"--judge {re.split('[:@]', text)[0]}…: no judge's name has an @; {_WRITE}")
     kind: Any = load_class("--judge", text, JUDGES, more=_FORMS)
     return kind if text in JUDGES else lambda: GuardedJudge(text, kind)
+
+
+@dataclass(frozen=True)
+class LocalJudge:
+    """A judge by its --judge name, other than openai:…, which needs a key and a connection."""
+
+    text: str = "lexical"
+
+    @property
+    def offline(self) -> bool:
+        return self.text in JUDGES
+
+    def settings(self) -> str:
+        return f"{self.text}, rules {RULES_VERSION}" if self.offline else self.text
+
+    def limits(self) -> Mapping[str, Any]:
+        return {}
+
+    def probe(self) -> None: ...
+
+    def load(self) -> Judge:
+        return make_judge(self.text, _refuse, None)
+
+    def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
+        raise BadConfig(f"the judge {self.text} asks no server")
+
+
+def _refuse(url: str) -> Transport:
+    raise BadConfig(f"{url}: a judge behind a server needs a connection; take `seal judge`")
+
+
+_NEEDS = "a judge has a name and grade(cases), as in stages.judges.base"
+
+
+class GuardedJudge:
+    """Grades with the user's class. Raises BadConfig, with its file and line, if it raises or returns no verdict."""
+
+    def __init__(self, text: str, kind: Any) -> None:
+        self.theirs = Plugin("--judge", text, kind)
+        self.name = self.theirs.text("name", _NEEDS)
+        self.is_unordered = isinstance(self.theirs.made, UnorderedJudge)
+        self.method = self.theirs.method("grade_unordered" if self.is_unordered else "grade", _NEEDS)
+
+    def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
+        """Yield one verdict per case, in order."""
+        return grade_in_order(self, cases)
+
+    def grade_unordered(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+        """Yield each case with its verdict, as they come."""
+        waiting: dict[Case, None] = {}  # in the order in which they were taken
+
+        def record() -> Iterator[Case]:
+            for case in cases:
+                waiting[case] = None
+                yield case
+
+        passed = PluginInput(record())
+        for given in self.theirs.each(self.method, passed, passed=passed):
+            case, verdict = self._split(given, next(iter(waiting), None))
+            if case not in waiting:
+                raise self.theirs.wrong(f"gave {format_value(given)}, and no case was waiting for that")
+            del waiting[case]
+            yield case, self._check(verdict)
+        if waiting:
+            raise self.theirs.wrong(f"gave no verdict on {len(waiting)} of the answers that it took")
+        if next(passed, None) is not None:
+            raise self.theirs.wrong("ended before it had taken all answers")
+
+    def grade_uncounted(self, cases: Iterable[Case]) -> Iterator[Verdict]:
+        """Yield verdicts without checking that there is one per case, for callers that count themselves."""
+        return (self._check(self._split(given, None)[1]) for given in self.theirs.each(self.method, cases))
+
+    def _split(self, given: Any, first: Case | None) -> tuple[Any, Any]:
+        """Return a case and its verdict; a judge that keeps the order gives the verdict alone."""
+        if not self.is_unordered:
+            return first, given
+        return given if isinstance(given, tuple) and len(given) == 2 else (None, given)
+
+    def _check(self, verdict: object) -> Verdict:
+        if not _is_verdict(verdict):
+            needs = "Verdict(correct, reason) with correct True, False or None (stages.judges.base)"
+            raise self.theirs.wrong(f"gave {format_value(verdict)}, which is no {needs}")
+        return verdict
+
+
+def _is_verdict(found: object) -> TypeGuard[Verdict]:
+    """True if this is a verdict: right, wrong or unscored, with a reason that is text, if any."""
+    if not isinstance(found, Verdict):
+        return False
+    return isinstance(found.correct, bool | None) and isinstance(found.reason, str | None)

@@ -18,10 +18,15 @@ from itertools import pairwise
 
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import is_equal, normalise
-from stages.judges.reading.claims import is_list, is_undecided, list_candidates
+from stages.judges.reading.claims import (
+    is_list,
+    is_undecided,
+    list_candidates,
+    read_answer_polarity,
+    read_gold_polarity,
+)
 from stages.judges.reading.comparison import Comparison, compare_words, match, unique
 from stages.judges.reading.letters import is_marked
-from stages.judges.reading.polarity import read_answer_polarity, read_gold_polarity
 from stages.judges.reading.text_normalization import (
     ARTICLES,
     CHOICE,
@@ -88,7 +93,7 @@ class LexicalJudge:
 
 
 def is_right(case: Case) -> bool:
-    """Return whether the answer states the first gold answer, with or without its brackets."""
+    """True if the answer states the first gold answer, with or without its brackets."""
     return _is_right(case) or any(_is_right(replace(case, gold=name)) for name in _list_other_names(case))
 
 
@@ -148,7 +153,7 @@ def decide_by_rule(words: Comparison) -> bool | None:
 
 
 def _lacks_something(words: Comparison) -> bool:
-    """Return whether the answer lacks a word that no other words make up for."""
+    """True if the answer lacks a word that no other words make up for."""
     if _is_of_another(words) or not words.matches.issuperset(words.decisive):
         return True
     only_denies = set(words.key_words) == {NOT}
@@ -164,7 +169,7 @@ def _contradicts(words: Comparison) -> bool:
 
 
 def _miscounts(words: Comparison) -> bool:
-    """Return whether the answer replaces the gold answer's exact numbers by others, or 1-2 by 2-1."""
+    """True if the answer replaces the gold answer's exact numbers by others, or 1-2 by 2-1."""
     rough = {number for word, number in pairwise(words.gold) if word in _ROUGH}
     others = {word for word in words.answer if is_number(word)}.difference(words.gold, words.asked)
     if others and not rough.issuperset(words.missing_numbers):
@@ -174,7 +179,7 @@ def _miscounts(words: Comparison) -> bool:
 
 
 def _quotes(words: Comparison) -> bool:
-    """Return whether a gold answer without content words, such as The Who, stands in the answer word for word.
+    """True if a gold answer without content words, such as The Who, stands in the answer word for word.
 
     May is a name, `may` is none.
     """
@@ -186,7 +191,7 @@ def _quotes(words: Comparison) -> bool:
 
 
 def _is_short_form(words: Comparison) -> bool:
-    """Return whether the answer is a short form: a last name, a place without country, none for 0, or a joined word."""
+    """True if the answer is a short form: a last name, a place without country, none for 0, or a joined word."""
     content, gold, question = drop_function_words(words.answer), words.case.gold, words.case.question
     if "".join(words.gold) == "".join(words.answer) and all(map(str.isalpha, words.gold)):
         return len(gold) >= _SHORTEST_JOINED
@@ -206,7 +211,7 @@ def _is_short_form(words: Comparison) -> bool:
 
 
 def _is_of_another(words: Comparison) -> bool:
-    """Return whether the answer names another thing: no such formula, era or list item, or other initials."""
+    """True if the answer names another thing: no such formula, era or list item, or other initials."""
     gold, claim = words.case.gold, words.claim
     if "bc" in words.gold and "bc" not in words.answer and "bc" not in words.asked and any(map(is_number, words.gold)):
         return True
@@ -225,7 +230,7 @@ def _is_of_another(words: Comparison) -> bool:
 
 
 def _is_guess(words: Comparison) -> bool:
-    """Return whether the answer lists candidates of which only some are the gold answer, which is no list itself."""
+    """True if the answer lists candidates of which only some are the gold answer, which is no list itself."""
     items = list_candidates(words.claim)
     if len(words.gold) == 1 and is_marked(words.gold[0]):  # which option it is
         said = split_words(_REASON.split(words.claim, maxsplit=1)[0], words.style)
@@ -241,13 +246,13 @@ def _is_guess(words: Comparison) -> bool:
 
 
 def _differ_in_endings(gold: Sequence[str], answer: Sequence[str]) -> bool:
-    """Return whether words differ in their endings at most; articles count only where there is nothing else: type A."""
+    """True if words differ in their endings at most; articles count only where there is nothing else: type A."""
     one, other = ([word for word in side if word not in ARTICLES] or side for side in (gold, answer))
     return bool(one) and len(one) == len(other) and all(stem(a) == stem(b) for a, b in zip(one, other, strict=True))
 
 
 def _denies(words: Comparison) -> bool:
-    """Return whether every match follows a `not` closely, and neither question nor gold answer denies anything."""
+    """True if every match follows a `not` closely, and neither question nor gold answer denies anything."""
     claim = _INSTEAD.sub(" not ", words.claim)
     if NOT in words.asked or NOT in words.gold or (NOT not in words.answer and claim == words.claim):
         return False
@@ -283,6 +288,6 @@ def _list_formulas(flat: str) -> list[str]:
 
 
 def _has_formula(formula: str, flat: str) -> bool:
-    """Return whether a text contains this formula, whatever the blanks inside it."""
+    """True if a text contains this formula, whatever the blanks inside it."""
     letters = r"\s*".join(map(re.escape, re.sub(r"\s", "", formula)))
     return re.search(rf"(?<![\w^]){letters}(?![\w^])", flat) is not None

@@ -48,7 +48,7 @@ _REASONS = re.compile(rf"\b{_SOURCE}\b.*\b(?:no|not|only|nothing|never|nor|witho
 
 
 def grade_any_gold(case: Case, is_right: Callable[[Case], bool]) -> bool:
-    """Return whether any gold answer accepts the answer. `is_right` sees each as if it were the only one."""
+    """True if any gold answer accepts the answer. `is_right` sees each as if it were the only one."""
     return any(
         is_declined(case.prediction)
         if is_unanswerable(gold)
@@ -58,12 +58,12 @@ def grade_any_gold(case: Case, is_right: Callable[[Case], bool]) -> bool:
 
 
 def is_unanswerable(gold: str) -> bool:
-    """Return whether a gold answer says that there is no answer."""
+    """True if a gold answer says that there is no answer."""
     return gold.strip().rstrip(".").lower() in (UNANSWERABLE, "cannotanswer", "no answer")  # QuAC's word, and others'
 
 
 def is_declined(prediction: str) -> bool:
-    """Return whether a prediction says that there is no answer, or that it is unknown, and gives none all the same."""
+    """True if a prediction says that there is no answer, or that it is unknown, and gives none all the same."""
     text = re.sub(r"['’ʼ`]", "", prediction.lower())
     sentences = [" ".join(re.findall(r"\w+", each)) for each in re.split(r"[.!?;:\n]+(?=\s|$)", text)]
     first, *rest = [each for each in sentences if each] or [""]

@@ -1,12 +1,13 @@
-"""Candidates: self-edits with their exact rewards over the seeds, and how reliable these rewards are."""
+"""Self-edits as candidates: which are repeats, their exact rewards over the seeds, and how reliable these are."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 from typing import Literal
 
 from stages.errors import BadLine
+from stages.records.arc import ArcChoice
 from stages.records.frozen import Meta
 from stages.records.record import Record, SelfEdit
 from stages.records.score import Score, compute_lower_bound, compute_upper_bound
@@ -60,14 +61,14 @@ def _compute_mean(values: Sequence[Fraction]) -> Fraction:
     return _share(values[0] if len(values) == 1 else sum(values, Fraction(0)) / len(values))
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _share(value: Fraction) -> Fraction:
     """The same number, and the same object for equal ones: there are few different shares."""
     return value
 
 
 def _find_contradiction(record: Record) -> str | None:
-    """What contradicts the line's value: of what failed for us there is none, and of the model's failures it is 0."""
+    """A contradiction to the line's value, which is None for our failures and 0 for the model's; else None."""
     edit, adapter, value = record.edit, record.adapter, record.score.value if record.score else None
     graded = record.score is not None and any(answer.correct is not None for answer in record.score.answers)
     if (value is not None or graded) and edit and edit.text is None:
@@ -187,3 +188,53 @@ def _pool_variance(samples: Sequence[Sequence[Fraction]]) -> Fraction:
         squares += sum(((value - mean) ** 2 for value in sample), Fraction(0))
         freedom += len(sample) - 1
     return squares / freedom
+
+
+EditClass = Literal["good", "unreadable", "repeat", "lost"]
+
+
+class EditTracker:
+    """Remembers what the self-edits of each task chose."""
+
+    def __init__(self, known: Iterable[Record] = ()) -> None:
+        self.by_task: dict[str, set[ArcChoice | None]] = {}
+        self.completions = self.readable = self.repeats = 0  # that came, can be read, and repeat another of their task
+        for line in known:
+            self.add(line)
+
+    def classify(self, line: Record, *, unique: bool) -> EditClass:
+        """Count a self-edit that has just come. It can be a repeat only if self-edits are to be `unique`."""
+        if not is_written(line):
+            return "lost"
+        self.completions += 1
+        if line.edit is not None and line.edit.error is not None:
+            return "unreadable"  # the model's failure
+        self.readable += 1
+        choice = _get_choice(line)
+        if unique and choice is not None and choice in self.by_task.get(line.task.id, ()):
+            self.repeats += 1
+            return "repeat"
+        return "good"
+
+    def add(self, line: Record) -> Record:
+        """Remember a line's choice, which later ones must not repeat. Returns the line."""
+        self.by_task.setdefault(line.task.id, set()).add(_get_choice(line))
+        return line
+
+    @property
+    def summary(self) -> str:
+        """Summarise: `41 of 60 completions can be read (68.3 %), 12 repeat another of their task`"""
+        share = f" ({100 * self.readable / self.completions:.1f} %)" if self.completions else ""
+        repeats = f", {self.repeats} repeat another of their task" if self.repeats else ""
+        return f"{self.readable} of {self.completions} completions can be read{share}{repeats}"
+
+
+def is_written(line: Record) -> bool:
+    """True if the editor has answered, even with a refusal."""
+    return line.edit is None or line.edit.finish != "failed"
+
+
+def _get_choice(line: Record) -> ArcChoice | None:
+    """Return what was chosen, however it was written; None if the self-edit cannot be read."""
+    choice = line.edit.chosen if line.edit else None
+    return choice.model_copy(update={"repairs": ()}) if choice else None

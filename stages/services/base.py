@@ -35,7 +35,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no answer, after all retries. Never the same as a wrong answer."""
+    """The reason for no answer, after all retries. Never the same as a wrong answer."""
 
     reason: Reason
     detail: str  # one line, without keys
@@ -56,7 +56,7 @@ class Reply:
 
 @dataclass
 class Usage:
-    """What was sent so far. Tokens and cost are the server's own numbers; cost None: it never gave one."""
+    """Counts of what was sent so far. Tokens and cost are the server's own numbers; cost None: it never gave one."""
 
     calls: int = 0  # with an answer or given up, retries not counted
     retries: int = 0

@@ -94,7 +94,7 @@ class Server:
                 self._serving.get_loop().call_soon_threadsafe(self._serving.cancel)
 
     def _receive(self, *, wait: bool) -> list[Reply]:
-        """What has arrived. Exhausted calls come with the next answer: if the service is gone, they stay open."""
+        """Take what has arrived. Exhausted calls come with the next answer: if the service is gone, they stay open."""
         replies, self._held_back = self._held_back, []
         with suppress(queue.Empty):
             arrived = self._arrived.get(wait, timeout=0.5)  # some platforms hear no signal until it ends

@@ -60,7 +60,7 @@ class HttpClient:
         )
 
     async def send(self, call: Call) -> Outcome:
-        """What the server answers, or why there is no complete answer."""
+        """Send a request. Returns the classified answer, or the reason for no complete one."""
         authorization = f"Bearer {self._key}" if self._key else openai.omit
         _response.set(None)
         client = self._idle.pop() if self._idle else self._make_client()

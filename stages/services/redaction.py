@@ -28,7 +28,7 @@ def _spellings(key: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=8)
 def _base64_forms(key: str) -> tuple[str, ...]:
-    """What base64 shows of a key, wherever in the encoded bytes it begins. The longest first."""
+    """The part of a key that base64 shows, wherever in the encoded bytes it begins. The longest first."""
     found = set()
     for before in range(3 if len(key) >= _SHORTEST_IN_WORDS else 0):  # bytes that share the key's first group of three
         encoded = b64encode(bytes(before) + key.encode()).decode().rstrip("=")

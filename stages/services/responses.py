@@ -1,4 +1,4 @@
-"""What a server's response means: an answer, the failure of one call, an error that may pass, or the end of the run."""
+"""A server's response is an answer, the failure of one call, an error that may pass, or the end of the run."""
 
 import math
 import re
@@ -36,7 +36,7 @@ class HttpResponse:
 
 @dataclass(frozen=True)
 class TransientError:
-    """Why there is no answer yet. The same request may succeed later."""
+    """The reason for no answer yet. The same request may succeed later."""
 
     reason: Reason
     found: str  # what was seen, in words that follow the URL
@@ -58,7 +58,7 @@ Outcome = Mapping[str, Any] | Failure | TransientError | SealError
 
 
 def classify_response(base: str, key: str | None, call: Call, response: HttpResponse) -> Outcome:
-    """What to do about a response to `call`."""
+    """Classify a response to `call`."""
     if not 200 <= response.status < 300:
         return _classify_error(base, key, call, response)
     if call.plain:

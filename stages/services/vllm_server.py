@@ -1,4 +1,4 @@
-"""What a server says of itself, the adapters that a vLLM server holds, and the room in its model's context."""
+"""A server's account of itself, the adapters that a vLLM server holds, and the room in its model's context."""
 
 import json
 import re
@@ -28,7 +28,7 @@ _ALLOW = "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora 
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """What a server says of itself; None: it does not say. context: tokens of its longest model, if it is vLLM."""
+    """A server's account of itself; None: it does not say. context: tokens of its longest model, if it is vLLM."""
 
     models: tuple[str, ...] | None = None
     vllm: bool = False
@@ -111,7 +111,7 @@ def make_unload_call(name: str) -> Call:
 
 
 def _explain_load_failure(path: Path, failure: Failure) -> SealError:
-    """Why an adapter cannot be loaded on the server, and what to do."""
+    """The error of an adapter that cannot be loaded on the server, with the next move."""
     detail = failure.detail
     if "max_lora_rank" in detail:
         return BadConfig(f"adapter {path}: {detail}; start the server with a larger --max-lora-rank")

@@ -6,8 +6,7 @@ from itertools import islice
 import pytest
 
 from stages.errors import Denied, SealError, Unavailable
-from stages.judges.base import Case, Verdict
-from stages.judges.fallback import FallbackJudge
+from stages.judges.base import Case, FallbackJudge, Verdict
 
 
 class Failing:

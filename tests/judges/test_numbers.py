@@ -12,7 +12,7 @@ from stages.judges.base import Case, Judge
 from stages.judges.exact import ExactJudge
 from stages.judges.lexical import LexicalJudge
 from stages.judges.numbers.spelled import TENS, UNITS
-from stages.judges.numbers.style import detect_style
+from stages.judges.numbers.tables import cache_texts, detect_style
 from stages.judges.numbers.tokens import split_numbers
 from stages.judges.reading.text_normalization import split_words
 
@@ -251,3 +251,11 @@ def test_many_digits_and_huge_exponents_are_only_compared() -> None:
         assert verdict(judge, "1e5000 dozen", "1e5000") is False
         assert verdict(judge, f"1e{digits}", f"1e{digits[:-1]}") is False
         assert verdict(judge, f"1/{digits}", f"1/{digits[:-1]}") is False
+
+
+def test_texts_that_recur_are_read_once_and_of_long_ones_only_the_latest_are_kept() -> None:
+    read: list[str] = []
+    cached = cache_texts()(lambda text: read.append(text))
+    for text in ("short", "short", *(str(number) * 5000 for number in range(9)), "short", "8" * 5000, "0" * 5000):
+        cached(text)
+    assert [text[:5] for text in read] == ["short", *(str(number) * 5 for number in range(9)), "00000"]

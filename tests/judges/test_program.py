@@ -175,6 +175,13 @@ def test_a_program_that_reads_all_and_says_nothing_is_given_up_in_time(program: 
         list(judge.grade([RIGHT] * 3))
 
 
+@pytest.mark.parametrize("more", ["", "c = next(cases)\n"], ids=["while it is written to", "at the end"])
+def test_a_program_that_says_the_same_for_ever_is_given_up_in_time(program: Program, more: str) -> None:
+    judge = program(f"c = next(cases)\n{more}while True:\n    say(id='0', correct=True)\n", timeout_s=1)
+    with within(20), pytest.raises(Unavailable, match="gave no verdict for 1 s while answers waited"):
+        list(judge.grade([LONG] * 3000 if not more else [RIGHT] * 2))
+
+
 def test_a_program_that_ends_while_it_is_written_to_is_noticed(program: Program) -> None:
     with within(20), pytest.raises(Unavailable, match="ended with code 3 before it had graded all answers"):
         list(program("import time\ntime.sleep(0.5)\nsys.exit(3)\n").grade([LONG] * 3000))

@@ -934,6 +934,12 @@ def test_capitals_change_no_verdict(judge: Judge, gold: str, change: Callable[[s
 
 
 @BOTH
+@pytest.mark.parametrize("text", ["; ", ". ", "( ) ", "; \n ; ", "? "])
+def test_a_long_answer_without_a_word_is_wrong(judge: Judge, text: str) -> None:
+    assert verdict(judge, "Ada", text * 100) is False
+
+
+@BOTH
 @pytest.mark.parametrize(
     "text",
     [
@@ -951,6 +957,7 @@ def test_capitals_change_no_verdict(judge: Judge, gold: str, change: Callable[[s
         "A1",
         "(",
         "ü ",
+        "%\n",
     ],
 )
 def test_verdicts_take_time_linear_in_the_texts(judge: Judge, text: str) -> None:

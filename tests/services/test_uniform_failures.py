@@ -7,7 +7,7 @@ import pytest
 
 from stages.errors import BadConfig
 from stages.services.base import Call
-from stages.services.uniform_failures import ENOUGH_AT_END, ENOUGH_CALLS
+from stages.services.retry import ENOUGH_AT_END, ENOUGH_CALLS
 from tests.services.asking import SLACK_S, Outcome, asked, call, calls, serving
 from tests.services.behaviours import Behaviour, ok, status
 from tests.services.scripts import Script, always, in_turn, prompt_of

@@ -15,7 +15,7 @@ from stages.errors import BadConfig, BadInput
 from stages.interfaces import Completion, NullProgress, Progress, Request, Sampling
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, SelfEdit
-from stages.scoring.duplicates import EditTracker
+from stages.scoring.candidates import EditTracker
 from tests.invented import Backwards, Lost, a_task
 from tests.invented_grids import a_choice, an_arc_task
 

@@ -1,12 +1,80 @@
-"""Read numbers in digits with signs between them: 1,854.5 and 1 1/2 and 1914-18; others, such as 3.1.2, stay text."""
+"""Exact numbers with one spelling, and how they are read: 1,854.5 and 1 1/2 and 1914-18; others (3.1.2) stay text."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd
 
-from stages.judges.numbers.amounts import MOST_DIGITS, Amount
-from stages.judges.numbers.style import NumberStyle
+from stages.judges.numbers.tables import SCALES, NumberStyle
+
+MOST_DIGITS = 9  # of what is calculated with
+_MOST_ZEROS = 40  # that are written out
+
+
+@dataclass(frozen=True)
+class Amount:
+    """The exact number digits × 10^power / over. `over` is other than 1 only for few digits."""
+
+    digits: str
+    power: int = 0
+    over: int = 1
+    keeps_zeros: bool = False  # those at its end count: versions
+
+    @classmethod
+    def of(cls, value: Fraction | int) -> "Amount":
+        return cls(str(value.numerator), over=value.denominator)
+
+    def write(self) -> str:
+        """Write the number in digits, without an exponent, and in decimals if these end, unless that is long."""
+        if self.over != 1:
+            return _write_fraction(Fraction(int(self.digits), self.over), self.power)
+        digits = self.digits.lstrip("0")
+        kept = digits if self.keeps_zeros and self.power < 0 else digits.rstrip("0")
+        return _write_decimal(kept, self.power + len(digits) - len(kept)) if kept else "0"
+
+    def shift(self, power: int) -> "Amount":
+        """Multiply by 10^power."""
+        return replace(self, power=self.power + power)
+
+    def scale(self, name: str) -> "Amount":
+        """Multiply by what a word says: million, dozen."""
+        if name in SCALES:
+            return self.shift(SCALES[name])
+        is_small = len(self.digits) <= MOST_DIGITS and self.power >= -MOST_DIGITS
+        return Amount(str(int(self.digits) * 12), self.power, self.over) if is_small else self
+
+
+def is_fraction(text: str) -> bool:
+    """True if it is a proper fraction such as 2/3; not 4/4."""
+    over, _, under = text.lstrip("-±").partition("/")
+    return (
+        over.isdecimal()
+        and under.isdecimal()
+        and max(len(over), len(under)) <= 2 * MOST_DIGITS
+        and gcd(int(over), int(under)) == 1
+    )
+
+
+def _write_decimal(digits: str, power: int) -> str:
+    if not -_MOST_ZEROS <= power <= _MOST_ZEROS and not -len(digits) < power < 0:
+        return f"{digits}e{power}"
+    if power >= 0:
+        return digits + "0" * power
+    padded = digits.rjust(1 - power, "0")
+    return f"{padded[:power]}.{padded[power:]}"
+
+
+def _write_fraction(value: Fraction, power: int) -> str:
+    rest, places = value.denominator, 0
+    while gcd(rest, 10) > 1:
+        rest, places = rest // gcd(rest, 10), places + 1
+    if rest == 1:
+        return Amount(str(int(value * 10**places)), power - places).write()
+    if abs(power) > _MOST_ZEROS:
+        return f"{value}e{power}"
+    return str(value * Fraction(10) ** power)
+
 
 RUN = (  # digits, with what may stand between them
     r"(?:\d++|(?<![\w.])\.(?=\d)\d++)"
@@ -75,7 +143,7 @@ def _read_separated(run: str, style: NumberStyle) -> list[Amount | str]:
 
 
 def _is_grouped(parts: Sequence[str], group: str) -> bool:
-    """Return whether digits are grouped in threes, or as in India: 1,00,000."""
+    """True if digits are grouped in threes, or as in India: 1,00,000."""
     first, *middle, last = parts
     threes = 1 <= len(first) <= 3 and all(len(part) == 3 for part in middle)
     indian = group == "," and 1 <= len(first) <= 2 and all(len(part) == 2 for part in middle)
@@ -83,5 +151,5 @@ def _is_grouped(parts: Sequence[str], group: str) -> bool:
 
 
 def _is_decimal(parts: Sequence[str], group: str, style: NumberStyle) -> bool:
-    """Return whether three digits after one point or comma are decimals."""
+    """True if three digits after one point or comma are decimals."""
     return group in ".," and (not parts[0].strip("0") or (group == ",") is style.decimal_comma)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from stages.judges.numbers.amounts import SCALES, Amount
-from stages.judges.numbers.tables import list_words
+from stages.judges.numbers.digits import Amount
+from stages.judges.numbers.tables import SCALES, list_words
 
 UNITS = list_words(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -41,7 +41,7 @@ _NOT_COUNTED = {  # after these it is no number
 
 
 def is_plain_word(word: str, before: str) -> bool:
-    """Return whether a lone number word means something else here: no one, per second, the first half, a billion."""
+    """True if a lone number word means something else here: no one, per second, the first half, a billion."""
     if word in _NEVER_ALONE:
         return True
     words = before.replace("-", " ").split()

@@ -1,8 +1,32 @@
-"""Word tables: how they are written in the source, those of units and currencies, and patterns made of them."""
+"""Tables of units, currencies and scales, and how texts write numbers: with a decimal comma, or as versions."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, wraps
 from types import MappingProxyType
+from typing import ParamSpec, TypeVar, cast
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_MOST_LETTERS = 4000  # of a text that is kept for long
+_LONG_TEXTS = 4  # that are kept: those of the case that is being graded
+
+
+def cache_texts(entries: int = 1024) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """Keep a function's latest results by its arguments: questions and gold answers recur, long answers do not."""
+
+    def decorate(read: Callable[_P, _T]) -> Callable[_P, _T]:
+        of_short, of_long = (cast("Callable[_P, _T]", lru_cache(size)(read)) for size in (entries, _LONG_TEXTS))
+
+        @wraps(read)
+        def look_up(*arguments: _P.args, **named: _P.kwargs) -> _T:
+            is_long = len(str(arguments[0])) > _MOST_LETTERS
+            return (of_long if is_long else of_short)(*arguments, **named)
+
+        return look_up
+
+    return decorate
 
 
 class CharacterTable(dict[int, str]):
@@ -36,6 +60,11 @@ def one_of(names: Iterable[str]) -> str:
     return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
 
 
+SCALES = {
+    **{"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12, "quadrillion": 15},
+    **{"lakh": 5, "crore": 7},
+}  # powers of ten
+SCALE = re.compile(rf"[ -]?(?P<scale>{'|'.join([*SCALES, 'dozen'])})s?\b")
 MONEY = read_table("""
 $: $ | us$ | usd | dollar(s) | us dollar(s); €: € | eur | euro(s); £: £ | gbp | pound(s) | pounds sterling
 ¥: ¥ | jpy | yen; ₹: ₹ | inr | rupee(s); ₽: ₽ | rub | rouble(s) | ruble(s); A$: a$ | aud | australian dollars
@@ -66,3 +95,59 @@ UNIT_NAMES = MEASURES | MONEY
 CURRENCIES = frozenset(MONEY.values())
 ALL_UNITS = frozenset(UNIT_NAMES.values())
 MEASURE = re.compile(rf"[ -]?(?P<unit>{one_of(UNIT_NAMES)})(?![\w²³/])")
+
+
+_GROUPED = re.compile(r"\d{1,3}[.,]\d{3}(?!\d)")
+_WITH_COMMA = frozenset(
+    list_words(
+        "der das und ist wie viele wann wo wer ein eine einen im von den dem nicht auf für le les des est sont combien "
+        "quel quelle dans et un une du aux au el los las qué cuántos cuántas cuándo es son del una por il gli quanti "
+        "quante che nel della os são quantos quantas em do da de la het een hoeveel zijn och är hur många er hvor "
+        "mange"
+    )
+)
+_WITH_POINT = frozenset(
+    list_words("the of is were how many much what which when who where and at to by for with did does")
+)
+_MOST_READ = 10_000  # characters that tell the language
+_NAMED = re.compile(r"\b([^\W\d_]++) \d++\.\d*0(?![\d.])")
+_NO_NAMES = frozenset(
+    list_words(
+        "a about all an and approximately are around as at be between by costs down equals exactly for from had has is "
+        "least most nearly of on only or over paid than the to under up was were with"
+    )
+)
+_VERSION = re.compile(r"\b(?:versions?|releases?)\b|\bv\.? ?\d", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class NumberStyle:
+    """The way in which a case writes numbers. `keeps_zeros`: 3.10 is not 3.1."""
+
+    decimal_comma: bool = False
+    keeps_zeros: bool = False
+
+
+PLAIN = NumberStyle()
+
+
+def detect_style(*texts: str) -> NumberStyle:
+    """Detect the number style of texts that belong together, by their words."""
+    grouped = any(_GROUPED.search(text) for text in texts)
+    return NumberStyle(grouped and sum(map(_count_comma_words, texts)) > 0, any(map(_names_version, texts)))
+
+
+@cache_texts()
+def _count_comma_words(text: str) -> int:
+    """Count how many more words are of languages with a decimal comma than of English."""
+    words = text[:_MOST_READ].lower().split()
+    return sum((word in _WITH_COMMA) - (word in _WITH_POINT) for word in words)
+
+
+@cache_texts()
+def _names_version(text: str) -> bool:
+    """True if there is a version, such as Python 3.10; not: costs 3.10 dollars, about 3.10."""
+    return _VERSION.search(text) is not None or any(
+        match[1].lower() not in _NO_NAMES and not any(what.match(text, match.end()) for what in (MEASURE, SCALE))
+        for match in _NAMED.finditer(text)
+    )

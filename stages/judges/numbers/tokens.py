@@ -13,13 +13,22 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import lru_cache
 
-from stages.judges.numbers.amounts import SCALE, Amount
-from stages.judges.numbers.digits import RUN, read_digits
+from stages.judges.numbers.digits import RUN, Amount, read_digits
 from stages.judges.numbers.spelled import CARDINAL, NUMBER_WORDS, PARTS, is_plain_word, read_words
-from stages.judges.numbers.style import PLAIN, NumberStyle
-from stages.judges.numbers.tables import CURRENCIES, MEASURE, MONEY, UNIT_NAMES, CharacterTable, list_words, one_of
+from stages.judges.numbers.tables import (
+    CURRENCIES,
+    MEASURE,
+    MONEY,
+    PLAIN,
+    SCALE,
+    UNIT_NAMES,
+    CharacterTable,
+    NumberStyle,
+    cache_texts,
+    list_words,
+    one_of,
+)
 
 _MOST_EXPONENT_DIGITS = 15
 _OF_NUMBERS = {"k": 3, "K": 3, "M": 6}  # 5k, 5M
@@ -66,7 +75,7 @@ _PLUS_OR_MINUS = re.compile(r"\+ ?/ ?-")
 Piece = tuple[bool, str]
 
 
-@lru_cache(maxsize=1024)
+@cache_texts()
 def split_numbers(text: str, style: NumberStyle = PLAIN) -> Sequence[Piece]:
     """Split a text in order: (True, token) for a number or its unit, (False, text) for what is between."""
     return tuple(_split(_PLUS_OR_MINUS.sub("±", _FRACTION.sub(r"\1/\2", text.translate(_FOLDED))), style))

@@ -1,10 +1,10 @@
-"""Find the claim in an answer, without the repeated prompt and without refusals; and lists of candidates."""
+"""Find the claim in an answer, without repeated prompt and refusals; lists of candidates; and yes or no."""
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 
-from stages.judges.reading.letters import MOST_TEXTS
+from stages.judges.numbers.tables import cache_texts
 
 _LONGEST_QUESTION = 200  # words of it that are looked for
 _SHORTEST_ECHO = 4  # words: a shorter question may be asked again in passing
@@ -18,7 +18,7 @@ _CLAUSES = re.compile(
     r"(?<=\w\w)(?<!\bDr)(?<!\bMr)(?<!\bSt)(?<!\bMrs)\.+(?=\s|$)|(?<=[!?。！？])|[;()\n]+|,?\s(?:but|however|although)\b"
 )
 _ASIDE = re.compile(
-    r"(?:^|(?<=\n))\W*(?:although|though|while|even though)\b[^,.\n]*\b(?:not|never)\b[^,.\n]*,", re.IGNORECASE
+    r"(?:^|(?<=\n))[^\w\n]*(?:although|though|while|even though)\b[^,.\n]*\b(?:not|never)\b[^,.\n]*,", re.IGNORECASE
 )
 _EXCEPT = re.compile(
     r"(?<!none )(?<!no one )(?<!nobody )\b(?:except(?: for)?|other than|apart from|(?<=one )but|(?<=body )but)\b",
@@ -85,9 +85,9 @@ def extract_claim(question: str, gold: str, answer: str) -> str:
     return _outer_sentences(text if _is_refusal(gold) else _without_refusals(text))
 
 
-@lru_cache(maxsize=MOST_TEXTS)
+@cache_texts()
 def _is_refusal(gold: str) -> bool:
-    """Return whether a gold answer itself says that something is not known or not so."""
+    """True if a gold answer itself says that something is not known or not so."""
     return _REFUSALS.search(f"it is {gold}") is not None
 
 
@@ -120,11 +120,11 @@ def _without_refusals(answer: str) -> str:
 def _outer_sentences(answer: str) -> str:
     if answer.count(" ") < _LONG or len(answer.split()) <= _LONG:
         return answer
-    sentences = [sentence.split() for sentence in _CLAUSES.split(answer) if sentence and sentence.strip()]
+    sentences = [sentence.split() for sentence in _CLAUSES.split(answer) if sentence and sentence.strip()] or [[]]
     return " ".join([*sentences[0][:_SENTENCE], ".", *sentences[-1][-_SENTENCE:]])
 
 
-@lru_cache(maxsize=MOST_TEXTS)
+@cache_texts()
 def list_candidates(claim: str) -> Sequence[str]:
     """List the items of a claim that only lists candidates (with an `or`, or four and more); else []."""
     lead = _LEAD.match(claim)
@@ -149,10 +149,69 @@ def list_candidates(claim: str) -> Sequence[str]:
 
 
 def is_undecided(claim: str) -> bool:
-    """Return whether the claim leaves open which of two things it is."""
+    """True if the claim leaves open which of two things it is."""
     return len(_PERHAPS.findall(claim)) > 1 or _OR_ELSE.search(claim) is not None
 
 
 def is_list(gold: str) -> bool:
-    """Return whether a gold answer has several items itself."""
+    """True if a gold answer has several items itself."""
     return len([item for item in _ITEMS.split(gold) if item.strip()]) > 1
+
+
+# ---- yes or no
+
+_YES = "yes|yeah|yep|yup|true|correct|right|indeed|certainly|definitely|absolutely|affirmative|of course|sure|surely"
+_NO = "no|hardly|nope|nay|false|incorrect|wrong|untrue|never|negative|not|neither"
+_NO_DOUBT = re.compile(  # is a yes
+    r"\b(?:no|without(?: a| any)?|beyond(?: a| any)?) (?:doubt|question)\b|\bundoubtedly\b|\bdoubtless\b|"
+    r"\b(?:not|isn't|no) (?:false|wrong|incorrect|untrue)\b"
+)
+_NOT_TRUE = re.compile(
+    r"\b(?:not|isn't|wasn't|hardly) (?:really |quite |exactly |necessarily )?(?:true|correct|right|so|sure)\b"
+)
+_SURELY = re.compile(
+    r"\b(?:definitely|certainly|absolutely|of course|indeed|surely|sure|probably|obviously|clearly) (?=not?\b)"
+)
+_WANTED = re.compile(r"\W*(?:(?P<yes>yes|true)|(?P<no>no|false))(?:\W*|(?P<more>[,;:.–—-]+\s.*))", re.DOTALL)
+_FIRST = re.compile(
+    r"\W*(?:(?:well|oh|hmm|so|the (?:correct |right |short )?answer(?: here| to (?:this|that|the) question)?"
+    r"(?: is|:)|answer:|(?:that|this|it)(?:'s| is| was)|the (?:statement|claim|sentence) (?:is|was)|i think|"
+    r"i would say|i'd say)\W+)*"
+    rf"(?:(?P<yes>{_YES})|(?P<no>{_NO}))\b"
+)
+_BOTH = re.compile(
+    r"\b(?:yes (?:and|or) no|no (?:and|or) yes|yes/no|true or false|true/false|maybe|perhaps|possibly|it depends)\b"
+)
+_DENIAL = re.compile(
+    r"\b(?:no|not|never|none|nobody|nothing|neither|nor|cannot|without|\w+n't|false|incorrect|untrue|wrong)\b"
+)
+_RELEASE = re.compile(r"\bnot (?:only|just|merely)\b")
+
+
+@dataclass(frozen=True)
+class Polarity:
+    """Yes or no, as a gold answer says. `alone`: it says nothing else."""
+
+    yes: bool
+    alone: bool
+
+
+def read_gold_polarity(gold: str) -> Polarity | None:
+    """Return yes or no as the gold answer begins; None if it begins with neither."""
+    found = _WANTED.fullmatch(gold.casefold())
+    return Polarity(found["yes"] is not None, found["more"] is None) if found else None
+
+
+def read_answer_polarity(answer: str) -> bool | None:
+    """Return True for yes, False for no, by the first word, else by whether something is denied; None if unclear."""
+    text = _RELEASE.sub(" ", answer.casefold().replace("’", "'"))
+    text = _NOT_TRUE.sub(" false ", _NO_DOUBT.sub(" yes ", text))
+    if not text.strip() or _BOTH.search(text):
+        return None
+    first = _FIRST.match(_SURELY.sub("", text))
+    if first:
+        return first["yes"] is not None
+    said = re.findall(r"\b(?:(yes|true)|(no|false))\b(?=\W*(?:$|[.,;:!]))", text)
+    if said:
+        return bool(said[-1][0])
+    return None if text.rstrip().endswith("?") else _DENIAL.search(text) is None

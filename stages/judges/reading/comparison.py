@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from stages.judges.base import Case
-from stages.judges.numbers.style import NumberStyle, detect_style
+from stages.judges.numbers.tables import NumberStyle, cache_texts, detect_style
 from stages.judges.reading.claims import extract_claim
-from stages.judges.reading.letters import MOST_TEXTS, is_marked, strip_asides
+from stages.judges.reading.letters import is_marked, strip_asides
 from stages.judges.reading.text_normalization import (
     NOT,
     drop_function_words,
@@ -71,7 +71,7 @@ class Comparison:
         return frozenset(number for number in shared if not self._allows(wanted[number], found[number]))
 
     def _allows(self, wanted: AbstractSet[str], found: AbstractSet[str]) -> bool:
-        """Return whether a number with the units of `found` may stand for the same with those of `wanted`."""
+        """True if a number with the units of `found` may stand for the same with those of `wanted`."""
         wanted, found = ({"" if unit == "°" else unit for unit in side} for side in (wanted, found))
         if "" in wanted:
             return any(unit not in _TELLING_UNITS or unit in self.asked for unit in found)
@@ -100,6 +100,6 @@ def match(wanted: Iterable[str], among: Iterable[str]) -> frozenset[str]:
     return frozenset(word for word in wanted if has_word(word, known))
 
 
-@lru_cache(maxsize=MOST_TEXTS)
+@cache_texts()
 def _list_stems(text: str, style: NumberStyle) -> frozenset[str]:
     return frozenset(map(stem, split_words(text, style)))

@@ -9,15 +9,32 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import lru_cache
 from itertools import pairwise
 
-from stages.judges.numbers.amounts import is_fraction
-from stages.judges.numbers.style import PLAIN, NumberStyle
-from stages.judges.numbers.tables import ALL_UNITS, CURRENCIES, CharacterTable, list_words
+from stages.judges.numbers.digits import is_fraction
+from stages.judges.numbers.tables import (
+    ALL_UNITS,
+    CURRENCIES,
+    PLAIN,
+    CharacterTable,
+    NumberStyle,
+    cache_texts,
+    list_words,
+)
 from stages.judges.numbers.tokens import split_numbers
-from stages.judges.reading.letters import MOST_TEXTS, SHOWN, compose, is_marked, mark, read_numeral
-from stages.judges.reading.unspaced import ALIKE, UNSPACED, find_names, get_forms, is_phrase, list_pairs
+from stages.judges.reading.letters import (
+    ALIKE,
+    SHOWN,
+    UNSPACED,
+    compose,
+    find_names,
+    get_forms,
+    is_marked,
+    is_phrase,
+    list_pairs,
+    mark,
+    read_numeral,
+)
 
 _MOST_WORDS = 1 << 14  # that are remembered
 _LONGEST = 40  # letters: what is longer is no English word
@@ -86,7 +103,7 @@ def _fold(letter: str) -> str:
 _FOLDED = CharacterTable(_fold)
 
 
-@lru_cache(maxsize=MOST_TEXTS)
+@cache_texts()
 def split_words(text: str, style: NumberStyle = PLAIN) -> tuple[str, ...]:
     """Split a text into comparable words, in order: numbers in digits, every denial as `not`."""
     pieces = split_numbers(mark(text), style)
@@ -145,7 +162,7 @@ def drop_function_words(found: Iterable[str]) -> list[str]:
     return [word for word in found if word not in _FUNCTION_WORDS]
 
 
-@lru_cache(maxsize=_MOST_WORDS)
+@cache_texts(_MOST_WORDS)
 def stem(word: str) -> str:
     """Strip a word's English ending (Snowball) or its Korean particle."""
     english = len(word) <= _LONGEST and word.isascii() and word.isalpha() and not word[0].isupper()
@@ -162,7 +179,7 @@ def _english(word: str) -> str:
     return str(EnglishStemmer().stemWord(word))  # a new one each time: it works on a state of its own
 
 
-@lru_cache(maxsize=_MOST_WORDS)
+@cache_texts(_MOST_WORDS)
 def get_keys(word: str) -> frozenset[str]:
     """Return a word's keys. Two words are alike if they share one: equal stems, or like beginnings and other endings.
 
@@ -189,7 +206,7 @@ def get_all_keys(found: Iterable[str]) -> frozenset[str]:
 
 
 def has_word(word: str, known: frozenset[str]) -> bool:
-    """Return whether a word, or most of a phrase without spaces, has one of these keys."""
+    """True if a word, or most of a phrase without spaces, has one of these keys."""
     if is_phrase(word):
         return len(known & list_pairs(word)) >= ALIKE * len(list_pairs(word))
     return not known.isdisjoint(get_keys(word))
