@@ -13,7 +13,7 @@ from stages.domains.recipe import describe_left_out, refuse_training_flags, set_
 from stages.errors import BadEdit, BadLine, Untrainable
 from stages.files import hold_folder, remove_partials
 from stages.interfaces import Doc, FitConfig, FitJob, NullProgress, Progress, Trainer, TrainingSet
-from stages.models.choice import identity_of
+from stages.models.checkpoints import identity_of
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, Section, SelfEdit
 from stages.records.schema import Line

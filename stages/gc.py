@@ -15,7 +15,7 @@ from stages.errors import BadInput, MissingInput
 from stages.files import MODEL_FILES, PARTIAL_NAME, open_locked
 from stages.models.adapter_checks import BASE_KEY
 from stages.models.checkpoints import CHECKPOINT_FILE
-from stages.models.safetensors_header import read_metadata
+from stages.models.directories import read_metadata
 from stages.records.adapter_paths import get_base_folders, list_adapter_paths
 
 _ID = re.compile("[0-9a-f]{16}")

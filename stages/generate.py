@@ -17,7 +17,7 @@ from stages.domains.writing import (
     write_fixed_edits,
 )
 from stages.interfaces import Engine, NullProgress, Progress, Request, Sampling, note_cut_off
-from stages.models.choice import identity_of
+from stages.models.checkpoints import identity_of
 from stages.records.record import Record, Section
 from stages.scoring.candidates import EditTracker, is_written
 from stages.services.base import report_engine

@@ -15,7 +15,7 @@ from stages.checks.finding import Finding
 from stages.errors import BadConfig, Unavailable
 from stages.interfaces import Doc
 from stages.judges.factory import JUDGE_KEYS
-from stages.models.choice import quiet_libraries
+from stages.models.libraries import quiet_libraries
 
 _WORDS = {True: "ok", False: "wrong", None: "unknown"}
 

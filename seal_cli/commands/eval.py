@@ -13,7 +13,7 @@ from seal_cli.runs.drive import drive
 from stages.eval import Eval
 from stages.interfaces import Doc, Sampling
 from stages.judges.base import EXAMPLES
-from stages.models.choice import ModelName
+from stages.models.checkpoints import ModelName
 
 
 @dataclass(frozen=True)

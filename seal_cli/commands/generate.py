@@ -13,7 +13,7 @@ from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.runs.drive import drive
 from stages.generate import Generate, names_fixed_edit
 from stages.interfaces import Doc, Sampling
-from stages.models.choice import ModelName
+from stages.models.checkpoints import ModelName
 
 TEMPLATES = (  # what a shell completes; the domains know them
     *("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "none"),

@@ -5,7 +5,7 @@ from seal_cli.flags.batch import BatchFlags
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.runs.drive import drive
-from stages.models.choice import ModelName
+from stages.models.checkpoints import ModelName
 from stages.rate import Rate, RatingScale
 
 

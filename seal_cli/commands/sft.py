@@ -14,9 +14,9 @@ from seal_cli.terminal.console import note
 from stages import sft as stage
 from stages.errors import BadInput
 from stages.interfaces import Doc, SftConfig
-from stages.models.checkpoints import fingerprint
-from stages.models.choice import choose_model, quiet_libraries
+from stages.models.checkpoints import choose_model, fingerprint
 from stages.models.device import Device
+from stages.models.libraries import quiet_libraries
 from stages.records.schema import Checkpoint
 from stages.sources.training_pairs import TrainingPair
 from stages.work import describe_plan

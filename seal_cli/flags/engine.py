@@ -12,7 +12,7 @@ from stages.engines.local import ENGINES, MAX_LORAS, LocalEngine, find_unusable
 from stages.errors import BadConfig, Denied, refuse_given
 from stages.interfaces import Doc, Engine, Request
 from stages.models.adapter_checks import read_adapter
-from stages.models.choice import plain
+from stages.models.checkpoints import plain
 from stages.models.device import Device
 from stages.plugins import check_name
 from stages.services.base import HOSTED, Call, Transport, get_limit_name

@@ -19,6 +19,7 @@ from seal_cli.runs.worker import CrashTracker, InFlightLog, poison_record, run_w
 from seal_cli.terminal.console import Counts, closing_line, note, say
 from seal_cli.terminal.display import Display
 from seal_cli.terminal.progress import ProgressMeter
+from stages.models.checkpoints import check_unchanged
 from stages.records.frozen import FrozenModel
 from stages.records.record import Record
 from stages.work import Plan, Work
@@ -122,6 +123,7 @@ class Run:
         self.progress.begin(sum(map(len, groups)))
         self.progress.set_phase("loading")
         worker = work.open(self.known)
+        check_unchanged(self.settings)
         try:
             for keys in groups:
                 self.progress.prepare()

@@ -10,7 +10,7 @@ from stages.checks.machine import format_bytes
 from stages.errors import SealError
 from stages.models.config import get_text_config
 from stages.models.device import Device
-from stages.models.inspection import read_object
+from stages.models.directories import read_object
 
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _SIDE = 64  # of the trial's matrices: every device multiplies them at once, and the sum is exact in bfloat16

@@ -13,11 +13,9 @@ from stages.errors import BadInput, MissingInput, SealError
 from stages.models.adapter_checks import AdapterInfo, read_adapter, shape_mismatches
 from stages.models.config import load_config
 from stages.models.device import Device
-from stages.models.inspection import check_model, read_model_tensors, read_object
-from stages.models.library_errors import find_model_folder, summarize_error
-from stages.models.loading import load_model, load_tokenizer
-from stages.models.network import load_network
-from stages.models.safetensors_header import TensorInfo, quote_name
+from stages.models.directories import TensorInfo, check_model, quote_name, read_model_tensors, read_object
+from stages.models.libraries import find_model_folder, summarize_error
+from stages.models.loading import load_model, load_network, load_tokenizer
 
 _TAKE_ANOTHER = "give another --model, or copy or download it again"
 

@@ -8,8 +8,9 @@ from typing import Any, get_args
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.interfaces import Completion, Engine, Finish, NullProgress, Progress, Request
 from stages.models.adapter_checks import find_foreign_models, find_moved_model, make_adapter_check
-from stages.models.choice import choose_model, quiet_libraries, weights_of
+from stages.models.checkpoints import choose_model, weights_of
 from stages.models.device import Device
+from stages.models.libraries import quiet_libraries
 from stages.plugins import Plugin, load_class
 from stages.records.adapter_paths import make_missing_adapter_error
 from stages.services.base import Call

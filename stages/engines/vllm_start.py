@@ -20,8 +20,8 @@ from typing import Any
 from stages.errors import BadConfig, BadInput, OutOfMemory, SealError
 from stages.models.adapter_checks import AdapterInfo, read_adapter, read_lora_ranks, shape_mismatches
 from stages.models.device import Device
-from stages.models.network import load_network
-from stages.models.safetensors_header import TensorInfo
+from stages.models.directories import TensorInfo
+from stages.models.loading import load_network
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes for max_lora_rank (its config/lora.py)
 _FEATURES = {  # settings of PEFT that vLLM has nothing for; some of them it would not even notice

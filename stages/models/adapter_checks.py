@@ -3,7 +3,6 @@
 Only settings and safetensors headers are read, no weights.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +12,14 @@ from typing import Any
 
 from stages.errors import BadInput, MissingInput
 from stages.models.checkpoints import fingerprint
-from stages.models.inspection import read_model_tensors, read_object
-from stages.models.safetensors_header import TensorInfo, quote_name, read_header, read_metadata
+from stages.models.directories import (
+    TensorInfo,
+    quote_name,
+    read_header,
+    read_metadata,
+    read_model_tensors,
+    read_object,
+)
 from stages.sources.datasets.folders import find_placeholder
 
 UNKNOWN_WEIGHTS = "unknown"  # the fingerprint of a model that was in memory already
@@ -59,42 +64,35 @@ class AdapterInfo:
 
 def read_adapter_config(path: Path) -> dict[str, Any]:
     """Read the PEFT settings of an adapter's folder. Raise MissingInput or BadInput if the adapter cannot be used."""
-    settings, weights = path / "adapter_config.json", path / "adapter_model.safetensors"
+    weights = path / "adapter_model.safetensors"
     if not path.is_dir():
         raise MissingInput(f"adapter {path}: no such directory (run `seal adapt` again, or copy it there)")
     if pointer := find_placeholder(path):
         raise BadInput(f"adapter {path}: {pointer}")
     if not weights.is_file():
-        kind = "only a .bin, which is not read" if (path / "adapter_model.bin").is_file() else "no weights"
-        raise BadInput(f"adapter {path}: {kind}; it needs adapter_model.safetensors")
-    try:
-        found = json.loads(settings.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"adapter {path}: adapter_config.json cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise BadInput(f"adapter {path}: adapter_config.json is not an object")
-    method = found.get("peft_type")
-    if not isinstance(method, str) or method in _PROMPT_METHODS:
-        told = f"peft_type {method} puts tokens before the prompt" if method else "its settings have no peft_type"
-        raise BadInput(f"adapter {path}: {told}; take an adapter of layers, as LoRA is")
-    if found.get("layer_replication"):
+        kind = "only a .bin, which is not read" if weights.with_suffix(".bin").is_file() else "no weights"
+        raise BadInput(f"adapter {path}: {kind}; it needs {weights.name}")
+    found = read_object(path / "adapter_config.json")
+    method, start = found.get("peft_type"), found.get("init_lora_weights", True)
+    if not isinstance(method, str) or not method:
+        fault = "its settings have no peft_type; take an adapter of layers, as LoRA is"
+    elif method in _PROMPT_METHODS:
+        fault = f"peft_type {method} puts tokens before the prompt; take an adapter of layers, as LoRA is"
+    elif found.get("layer_replication"):
         way = "make that model, and train an adapter of it"
-        raise BadInput(f"adapter {path}: its layer_replication makes another model with more layers; {way}")
-    start = found.get("init_lora_weights", True)
-    if start not in _PLAIN_STARTS:
-        raise BadInput(
-            f"adapter {path}: begun with {start}, which changes the base model; convert it to plain LoRA first"
-        )
-    return found
+        fault = f"its layer_replication makes another model with more layers; {way}"
+    elif start not in _PLAIN_STARTS:
+        fault = f"begun with {start}, which changes the base model; convert it to plain LoRA first"
+    else:
+        return found
+    raise BadInput(f"adapter {path}: {fault}")
 
 
 def read_adapter(path: Path) -> AdapterInfo:
     """Read an adapter whose weights are whole and of the rank that its settings say. Raise MissingInput or BadInput."""
-    if path.is_dir():
-        read_object(path / "adapter_config.json")
     config = read_adapter_config(path)
     header = read_header(path / "adapter_model.safetensors")
-    targets = tuple(_find_targets(path, header)) if config.get("peft_type") == "LORA" else ()
+    targets = tuple(_find_targets(path, header)) if config["peft_type"] == "LORA" else ()
     ranks = read_lora_ranks(path, config) if targets else set()
     stacked = bool(config.get("target_parameters"))  # of experts that are one tensor: their ranks are put together
     for target in targets:
@@ -111,7 +109,7 @@ def read_lora_ranks(path: Path, config: Mapping[str, Any]) -> set[int]:
     ranks = [config.get("r"), *(pattern.values() if isinstance(pattern, dict) else [pattern])]
     if not all(type(rank) is int and rank > 0 for rank in ranks):
         raise BadInput(f"adapter {path}: r and rank_pattern are not all whole numbers ≥ 1; {_MAKE_AGAIN}")
-    return {int(rank) for rank in ranks if rank}
+    return set(ranks)
 
 
 def _find_targets(path: Path, tensors: Mapping[str, TensorInfo]) -> Iterator[LoraTarget]:
@@ -139,45 +137,35 @@ def shape_mismatches(adapter: AdapterInfo, tensors: Mapping[str, TensorInfo]) ->
     parts = {part for name in tensors for part in name.split(".")}
     for target in adapter.targets:
         layer = target.layer.replace(".base_layer", "")  # peft's word for a layer with two adapters on it
-        weight, (rows, columns) = _find_weight(layer, tensors), (target.up[0], target.down[1])
+        own, wanted = layer.split("."), (target.up[0], target.down[1])
+        names = (f"{layer}.weight", ".".join((*own[1:], "weight")))  # the latter in a checkpoint of the bare model
+        weight = next((tensors[name].shape for name in names if name in tensors), None)
+        turned = target.embedding or bool(adapter.config.get("fan_in_fan_out"))  # (in, out), as GPT-2's Conv1D
         if weight is None:
             named = any(name == layer or name.startswith(f"{layer}.") for name in tensors)
-            own = layer.split(".")
             renamed = any(map(str.isdecimal, own)) and {own[-1], *filter(str.isdecimal, own)} <= parts
             known = named or own[-1] == "lm_head" or renamed
             (unclear if known else bad).append(f"no layer {quote_name(target.layer)}")
         elif len(target.down) > 2 or len(weight) != 2:
             unclear.append(f"{quote_name(target.layer)} is no matrix")
-        elif (rows, columns) != (weight[::-1] if _is_transposed(adapter, target) else weight):
-            sizes = f"{weight[0]}×{weight[1]}, the adapter for {rows}×{columns}"
+        elif wanted != (weight[::-1] if turned else weight):
+            sizes = f"{weight[0]}×{weight[1]}, the adapter for {wanted[0]}×{wanted[1]}"
             bad.append(f"{quote_name(target.layer)} is {sizes}")
     return bad, unclear
-
-
-def _is_transposed(adapter: AdapterInfo, target: LoraTarget) -> bool:
-    """Tell whether the layer keeps its weight as (in, out): embeddings, and GPT-2's Conv1D."""
-    return target.embedding or bool(adapter.config.get("fan_in_fan_out"))
-
-
-def _find_weight(layer: str, tensors: Mapping[str, TensorInfo]) -> tuple[int, ...] | None:
-    """Return the shape of a layer's weight. A checkpoint of the bare model lacks the first part of the names."""
-    parts = layer.split(".")
-    names = (".".join((*parts[start:], "weight")) for start in range(min(2, len(parts))))
-    return next((tensors[name].shape for name in names if name in tensors), None)
 
 
 # ---- before they are used
 
 
 def is_whole_adapter(path: Path) -> bool:
-    """Tell whether the folder holds all that its files say. No weight is read."""
+    """True if the folder holds all that its files say. No weight is read."""
     return _passes(lambda: read_adapter(path))
 
 
 def make_usability_check(model: str) -> Callable[[Path], bool]:
-    """Return a function that tells whether an adapter trained on this model passes the check of `make_adapter_check`.
+    """Return a function: True for an adapter trained on this model that `make_adapter_check` accepts.
 
-    That check is made when the first adapter is asked about.
+    The model is looked at when the first adapter is asked about.
     """
     check = cache(lambda: make_adapter_check(model))
     return lambda path: _passes(lambda: check()(path, model))

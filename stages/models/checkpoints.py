@@ -1,16 +1,56 @@
-"""Tell models apart: a fingerprint of the weights behind a name, and the run that made a checkpoint."""
+"""Which model a stage uses, what tells its weights from others of that name, and which run made a checkpoint."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
-from stages.errors import BadInput
+from stages.errors import BadConfig, BadInput, MissingInput
 from stages.files import fingerprint_folder
-from stages.models.library_errors import unavailable_model
-from stages.models.safetensors_header import read_header
+from stages.interfaces import Doc
+from stages.models.device import Device
+from stages.models.directories import check_model, read_header, read_object
+from stages.models.libraries import explain_library_errors
 from stages.records.schema import Checkpoint
 
+ModelName = Annotated[
+    str | None,
+    Doc("A model directory or hub name.", "DIR|NAME", default="the one that the lines name", panel="Options"),
+]
 CHECKPOINT_FILE = "seal.json"  # in a directory that `seal sft` wrote: its run, its line, and the sizes of its files
+
+
+def choose_model(flag: str | None, named: Iterable[str]) -> str:
+    """Return --model, or the one model that all lines name, as `plain` has it.
+
+    Raise BadConfig if the lines name none or several, else as `check_model` does.
+    """
+    if flag is not None:
+        check_model(flag)
+        return plain(flag)
+    names = sorted({plain(name) for name in named if name not in ("none", "unknown")})
+    if len(names) != 1:
+        found = f"the lines name {', '.join(names)}" if names else "the lines name none"
+        raise BadConfig(f"which model? {found}: give --model DIR")
+    try:
+        check_model(names[0])
+    except MissingInput:
+        raise MissingInput(f"the lines name {names[0]}, which is no model here: give --model DIR") from None
+    return names[0]
+
+
+def plain(name: str) -> str:
+    """Write `m/` as `m` if it is a directory here, so that a run's settings name it one way."""
+    return name.rstrip("/") or "/" if Path(name).is_dir() else name
+
+
+def weights_of(name: str, device: Device) -> dict[str, str]:
+    """Return what a run's settings record of its model: name, fingerprint, device, precision. Nothing for no name."""
+    return {"model": name, "weights": fingerprint(name), **device.foresee()} if name else {}
+
+
+def identity_of(name: str) -> str:
+    """Return the model's part of ids: for a directory its content, so that ids stay when it moves."""
+    return fingerprint(name) if Path(name).is_dir() else name
 
 
 def fingerprint(name: str) -> str:
@@ -21,25 +61,32 @@ def fingerprint(name: str) -> str:
 def _get_revision(name: str) -> str:
     """Return the commit of a hub model, whose settings are downloaded. Raise Unavailable if they cannot be had."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
 
-    try:
+    with explain_library_errors(name):
         return Path(hf_hub_download(name, "config.json")).parent.name
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        raise unavailable_model(name, error) from None
+
+
+def check_unchanged(settings: Mapping[str, Any]) -> None:
+    """Raise BadInput if the model that a run's settings record (see `weights_of`) has other files now."""
+    name, before = settings.get("model"), settings.get("weights")
+    if before and fingerprint(str(name)) != before:
+        raise BadInput(
+            f"--model {name}: its files have changed since the run began; put them back, or make all lines anew with "
+            "--overwrite"
+        )
+
+
+# ---- what `seal sft` made
 
 
 def read_checkpoint(out: Path, run: str) -> Checkpoint | None:
     """Return the line of the model in `out` if this very run made it and every file is whole, else None."""
     try:
-        about = json.loads((out / CHECKPOINT_FILE).read_bytes())
-        files = list(out.glob("*.safetensors"))
-        if about["run"] != run or about["files"] != measure_files(out, about["files"]):
-            return None
-        if not all(read_header(path) for path in files) or not files:
-            return None
-        return Checkpoint.model_validate(about["checkpoint"])
-    except (OSError, ValueError, KeyError, TypeError, BadInput):
+        about = read_object(out / CHECKPOINT_FILE)
+        weights = list(out.glob("*.safetensors"))
+        whole = about["files"] == measure_files(out, about["files"]) and all(map(read_header, weights))
+        return Checkpoint.model_validate(about["checkpoint"]) if about["run"] == run and weights and whole else None
+    except (OSError, ValueError, KeyError, TypeError, BadInput, MissingInput):
         return None
 
 

@@ -1,5 +1,6 @@
 """A model's config.json: the sizes of its text part, and what transformers cannot load here, with the next move."""
 
+import math
 import re
 from collections.abc import Mapping
 from importlib import metadata
@@ -7,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BadConfig, BadInput
-from stages.models.inspection import check_folder, read_object
-from stages.models.library_errors import (
+from stages.models.directories import DOWNLOAD_AGAIN, check_folder, quote_name, read_object
+from stages.models.libraries import (
     NEWER_MODEL,
     describe_transformers,
     explain_library_errors,
     find_model_folder,
     is_installed,
 )
-from stages.models.safetensors_header import DOWNLOAD_AGAIN, quote_name
 
 _UNREADABLE = "its settings cannot be read"
 _TEXT_PARTS = ("text_config", "llm_config", "language_config")
@@ -101,7 +101,7 @@ def _scale_context(config: Any, context: int) -> int:
     if not isinstance(scaling, Mapping) or "gemma3" in str(_get(config, "model_type")):  # states the one after it
         return context
     kind, factor = scaling.get("rope_type") or scaling.get("type"), scaling.get("factor")
-    if kind is None or kind in _STATED_AFTER_SCALING or not isinstance(factor, int | float):
+    if not isinstance(factor, int | float) or not math.isfinite(factor) or kind in (None, *_STATED_AFTER_SCALING):
         return context
     original = scaling.get("original_max_position_embeddings")
     return int((original if type(original) is int else context) * factor)
@@ -146,10 +146,8 @@ def _check_end_tokens(name: str, found: object) -> None:
     """Raise BadInput for end tokens that are no ids: the model would never stop, or transformers fail later."""
     ids = found if isinstance(found, list) else [] if found is None else [found]
     if not all(type(each) is int for each in ids):
-        told = f"generation_config.json says eos_token_id {quote_name(str(found))}"
-        raise BadInput(
-            f"--model {name}: {told}, which is no id of a token, nor a list of such; take it out, or mend it"
-        )
+        told = f"generation_config.json says eos_token_id {quote_name(str(found))}, which is no id of a token"
+        raise BadInput(f"--model {name}: {told}, nor a list of such; take it out, or mend it")
 
 
 def _find_unknown_type(config: Mapping[str, Any]) -> str | None:

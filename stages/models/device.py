@@ -1,14 +1,17 @@
 """Where and in what precision a model computes, and how much memory is free there."""
 
+import os
 import platform
+import re
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from stages.errors import BadConfig
 from stages.interfaces import Doc
 
-SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # a CPU's allocator, CUDA, cuBLAS
+_SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # a CPU's allocator, CUDA, cuBLAS
 _BFLOAT16_SETS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # instruction sets, the last two those of arm64
 
 
@@ -32,27 +35,39 @@ class Device:
         """
         import torch
 
-        gpu = torch.cuda.is_available()
-        name = ("cuda" if gpu else "cpu") if self.name == "auto" else self.name
-        if name.startswith("cuda") and not gpu:
-            raise BadConfig(f"--device {self.name}: no GPU that this torch can use; take --device cpu")
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        name = ("cuda" if gpus else "cpu") if self.name == "auto" else self.name
         known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
         dtype = ("bfloat16" if name.startswith("cuda") else "float32") if self.dtype == "auto" else self.dtype
-        try:
-            found = torch.device(name), known[dtype]
-        except KeyError:
-            raise BadConfig(f"--dtype {self.dtype}: take one of auto, {', '.join(known)}") from None
-        except RuntimeError:
-            raise BadConfig(f"--device {self.name}: take auto, cpu, cuda or cuda:N") from None
+        if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
+            raise BadConfig(f"--device {self.name}: take auto, cpu, cuda or cuda:N")
+        if name.startswith("cuda") and not gpus:
+            raise BadConfig(f"--device {self.name}: no GPU that this torch can use; take --device cpu")
+        if int(name.partition(":")[2] or 0) >= max(gpus, 1):
+            raise BadConfig(f"--device {self.name}: the GPUs here are cuda:0 to cuda:{gpus - 1}")
+        if dtype not in known:
+            raise BadConfig(f"--dtype {self.dtype}: take one of auto, {', '.join(known)}")
         if name == "cpu" and dtype == "bfloat16" and not has_fast_bfloat16():
             slow = "this CPU has no bfloat16 products and only emulates them, several times slower than float32"
             raise BadConfig(f"--dtype bfloat16: {slow}; take --dtype float32 or auto")
-        return found
+        return torch.device(name), known[dtype]
+
+    def foresee(self) -> dict[str, str]:
+        """Return the kind of device and the precision for a run's settings, without torch."""
+        kind = self.name.partition(":")[0] if self.name != "auto" else "cuda" if _expect_gpu() else "cpu"
+        precision = self.dtype if self.dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
+        return {"device": kind, "dtype": precision}
+
+
+def _expect_gpu() -> bool:
+    """True if torch will most likely find a GPU. It is not imported here, in the process that forks."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")  # "" and -1 hide all
+    return Path("/dev/nvidiactl").exists() and shown != "" and not (shown or "").startswith("-")
 
 
 @cache
 def has_fast_bfloat16() -> bool:
-    """Tell whether the CPU has bfloat16 products and torch's kernels (oneDNN) use them here.
+    """True if the CPU has bfloat16 products and torch's kernels (oneDNN) use them here.
 
     Instruction sets decide, not a trial: the times of short products vary by more than the two differ.
     """
@@ -72,10 +87,10 @@ def has_fast_bfloat16() -> bool:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether the device's memory ran out. Not every allocator raises torch's own class for it."""
+    """True if the device's memory ran out. Not every allocator raises torch's own class for it."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in SHORT_OF_MEMORY)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _SHORT_OF_MEMORY)
 
 
 def get_free_bytes(device: Any) -> int:

@@ -1,16 +1,29 @@
-"""Load a tokenizer and a model, of a directory or a hub name, with errors that name the fix."""
+"""Load a tokenizer and a model, of a directory or a hub name, or say what is wrong with them.
 
+transformers fills missing weights at random and leaves out weights that its class has no place for. Both are in its
+report of a load, and both are refused here.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from stages.errors import BadConfig, BadInput
+from stages.errors import BadConfig, BadInput, MissingInput
 from stages.models.config import count_embedding_rows, load_config
 from stages.models.device import Device
-from stages.models.inspection import check_model, read_object
-from stages.models.library_errors import explain_library_errors, is_installed
-from stages.models.network import load_network
+from stages.models.directories import (
+    DOWNLOAD_AGAIN,
+    MERGE_ADVICE,
+    TensorInfo,
+    check_model,
+    quote_name,
+    read_model_tensors,
+    read_object,
+)
+from stages.models.libraries import explain_library_errors, is_installed
 
 _TOKENIZERS = {  # files that hold one, and the packages that read them
     "tokenizer.json": (),
@@ -20,6 +33,19 @@ _TOKENIZERS = {  # files that hold one, and the packages that read them
     "*.model": ("sentencepiece", "protobuf"),
 }
 _RARE_LETTERS = "a \U0002a6a5\ue000"  # a letter that hardly a vocabulary has, and one that is nobody's
+_NOT_FOR_TEXT = re.compile(  # parts that no text goes through, and numbers that the class computes itself
+    r"(^|\.)(vision\w*|visual|vit|image\w*|audio\w*|speech\w*|multi_modal_projector|mm_projector|embed_vision|embed_audio"
+    r"|talker|token2wav|code2wav|mtp\w*|nextn\w*|v_head|pooler|seq_relationship|rotary_emb)\."
+    r"|(inv_freq|masked_bias|causal_mask|position_ids|attn\.bias|attention\.bias)$"
+)
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d+)\.")
+_QUANTIZATION_SCALE = re.compile(
+    r"(qweight|qzeros|g_idx|scales?|scale_inv|absmax|quant_map|quant_state\..*|weight_packed|_blocks)$"
+)
+_SAVED_WITH = "take the config.json that it was saved with"
+
+
+# ---- the tokenizer
 
 
 def load_tokenizer(name: str) -> Any:
@@ -50,7 +76,7 @@ def _find_tokenizer_fault(name: str, folder: Path, error: Exception) -> str | No
     Raise as `load_config` does where it is the model's settings.
     """
     load_config(name)
-    there = {kind: next(iter(sorted(folder.glob(kind))), None) for kind in _TOKENIZERS}
+    there = {kind: min(folder.glob(kind), default=None) for kind in _TOKENIZERS}
     if not any(there.values()):
         return "it has no tokenizer.json; copy the tokenizer's files of the model that it was made from"
     if there["tokenizer.json"] is not None:
@@ -89,6 +115,9 @@ def _check_ids(name: str, tokenizer: Any, rows: int) -> None:
             )
 
 
+# ---- the model
+
+
 def load_model(name: str, device: Device) -> Any:
     """Load a causal language model, frozen and in eval mode, and let it read two tokens.
 
@@ -108,3 +137,109 @@ def load_model(name: str, device: Device) -> Any:
     with explain_library_errors(name, failure), torch.no_grad():
         network(input_ids=torch.zeros(1, 2, dtype=torch.long, device=network.device))
     return network
+
+
+def load_network(name: str, **settings: Any) -> tuple[Any, Sequence[str]]:
+    """Return the causal language model and the names of weights not for text. device_map="meta" reads headers only.
+
+    Raise BadInput for files that are not whole, BadConfig where weights and class are not one model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = load_config(name)
+    stored: Mapping[str, TensorInfo] = {}
+    if Path(name).is_dir():
+        try:
+            stored = read_model_tensors(Path(name))
+        except (BadInput, MissingInput) as error:
+            raise BadInput(f"--model {name}: cannot be loaded: {error}") from None
+    reading = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
+    text = config.get_text_config()
+    pad, rows = getattr(text, "pad_token_id", None), getattr(text, "vocab_size", None)
+    if type(pad) is int and type(rows) is int and pad >= rows:  # torch would not make the embedding
+        text.pad_token_id, reading["config"] = None, config
+    with explain_library_errors(name):
+        network, report = AutoModelForCausalLM.from_pretrained(
+            name, **reading, ignore_mismatched_sizes=True, **settings
+        )
+    if getattr(network, "_hf_peft_config_loaded", False):  # of a hub name; a directory's is seen before
+        raise BadConfig(f"--model {name}: an adapter lies beside the model, and was loaded with it; {MERGE_ADVICE}")
+    text = network.config.get_text_config()
+    text.return_dict = network.config.return_dict = True  # old settings may say that tuples come back
+    if getattr(text, "output_router_logits", None):  # for a training loss, which single tokens do not have
+        text.output_router_logits = False
+    left_out = check_report(name, type(network).__name__, config, report)
+    if getattr(network, "hf_quantizer", None) is None:
+        _check_numbers(name, network, stored)
+    return network, left_out
+
+
+def _check_numbers(name: str, network: Any, stored: Mapping[str, TensorInfo]) -> None:
+    """Raise BadConfig for whole numbers where the model computes with fractions: their scales are missing."""
+    whole = {key for key, info in stored.items() if info.dtype[0] in "IU"}
+    fractions = {key for key, weight in network.state_dict().items() if weight.is_floating_point()} if whole else set()
+    if wrong := sorted(whole & fractions):
+        told = f"{_list_keys(wrong)} of whole numbers, as of quantized weights, and no scales for them"
+        raise BadConfig(f"--model {name}: {told}; take the model that is not quantized")
+
+
+def check_report(name: str, kind: str, config: Any, report: Mapping[str, Any]) -> list[str]:
+    """Return the weights that the class rightly leaves out, such as a vision tower.
+
+    Raise BadConfig for others that it leaves out, for weights of another size, and for missing ones, which
+    transformers has drawn at random.
+    """
+    unused, left_out = list[str](), list[str]()
+    for key in sorted(report["unexpected_keys"]):
+        (left_out if _is_not_for_text(key, config) else unused).append(key)
+    if report["mismatched_keys"]:
+        key, there, wanted = min(report["mismatched_keys"])
+        there, wanted = ("×".join(map(str, shape)) or "a number" for shape in (there, wanted))
+        fault = f"{quote_name(key)} is {there}, by config.json {wanted}; {_SAVED_WITH}"
+    elif merged := [key for key in unused if "lora_" in key or ".base_layer." in key]:
+        fault = f"{_list_keys(merged)} of an adapter, which {kind} leaves out; {MERGE_ADVICE}"
+    elif report["missing_keys"]:
+        fault = _describe_missing(report["missing_keys"], unused)
+    elif unused:
+        fault = _describe_unused(unused, kind, config)
+    else:
+        return left_out
+    raise BadConfig(f"--model {name}: {fault}")
+
+
+def _is_not_for_text(key: str, config: Any) -> bool:
+    """True for a weight that changes nothing in what a model writes: of another sense, a training head, or a buffer."""
+    layer, text = _LAYER.search(key), config.get_text_config()
+    last = getattr(text, "num_hidden_layers", None)
+    ahead = getattr(text, "num_nextn_predict_layers", None)  # they follow the others (DeepSeek, GLM)
+    extra = bool(layer and last and ahead and last <= int(layer[1]) < last + ahead)
+    return extra or _NOT_FOR_TEXT.search(key) is not None
+
+
+def _describe_missing(missing: Collection[str], unused: Sequence[str]) -> str:
+    """Say which weights are missing, and under which names they are there instead."""
+    told = f"no weights for {min(missing)}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+    for other in unused:
+        if absent := max((key for key in missing if other.endswith(f".{key}")), key=len, default=""):
+            prefix = other.removesuffix(absent)
+            return f"{told}, but for {quote_name(other)}; save it again without {prefix} before the names"
+    instead = f", but {_list_keys(unused)} that it has no place for" if unused else ""
+    whole = "the checkpoint is not whole, or of another class"
+    return f"{told}{instead}; {whole}: {DOWNLOAD_AGAIN}, with its config.json"
+
+
+def _describe_unused(unused: Sequence[str], kind: str, config: Any) -> str:
+    """Say which weights have no place, and the likely reason."""
+    told = f"{_list_keys(unused)} that {kind} has no place for"
+    last = getattr(config.get_text_config(), "num_hidden_layers", None)
+    layers = [int(found[1]) for found in map(_LAYER.search, unused) if found]
+    if layers and last is not None and max(layers) >= last:
+        return f"{told}: config.json says num_hidden_layers {last}; {_SAVED_WITH}"
+    if any(map(_QUANTIZATION_SCALE.search, unused)):
+        return f"{told}, as of quantized weights; config.json lacks their quantization_config: {DOWNLOAD_AGAIN}"
+    return f"{told}, so that it would not be the model that was saved; {_SAVED_WITH}"
+
+
+def _list_keys(keys: Sequence[str]) -> str:
+    first = quote_name(keys[0])
+    return f"it holds {len(keys)} weights (as {first})" if len(keys) > 1 else f"it holds {first}"

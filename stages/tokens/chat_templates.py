@@ -24,7 +24,7 @@ def _get_template_errors() -> tuple[type[Exception], ...]:
     """Return what a template may raise. jinja2 is imported late: the help needs none of it."""
     from jinja2 import TemplateError
 
-    return TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError
+    return TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 from stages.errors import Untrainable
 from stages.interfaces import MAX_ROW_TOKENS, Example, FitJob, PadMode, Prompt
 from stages.models.config import get_context_length, read_config
-from stages.models.inspection import check_model, read_object
+from stages.models.directories import check_model, read_object
 from stages.models.loading import load_tokenizer
 from stages.tokens.tokenization import describe_overlong, encode_example, encode_prompt, token_upper_bound
 

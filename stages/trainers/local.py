@@ -11,8 +11,9 @@ from annotated_types import Ge
 from stages.errors import BadConfig
 from stages.interfaces import Doc, FitJob, FitResult, NullProgress, Progress, Trainer
 from stages.models.adapter_checks import is_whole_adapter, make_usability_check
-from stages.models.choice import ModelName, choose_model, quiet_libraries, weights_of
+from stages.models.checkpoints import ModelName, choose_model, weights_of
 from stages.models.device import Device
+from stages.models.libraries import quiet_libraries
 from stages.plugins import Plugin, check_name, load_class
 
 TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}

@@ -15,10 +15,9 @@ from stages.files import PART, atomic_directory, check_space, make_folder, write
 from stages.interfaces import Example, NullProgress, Progress, SftConfig
 from stages.models.checkpoints import CHECKPOINT_FILE, measure_files
 from stages.models.device import Device
-from stages.models.library_errors import explain_library_errors, summarize_error
-from stages.models.loading import load_model, load_tokenizer
+from stages.models.libraries import explain_library_errors, summarize_error
+from stages.models.loading import load_model, load_network, load_tokenizer
 from stages.models.lora_targets import resolve_targets
-from stages.models.network import load_network
 from stages.records.schema import Checkpoint
 from stages.tokens.chat_templates import get_control_tokens
 from stages.tokens.tokenization import Tokens, encode_example

@@ -89,3 +89,17 @@ def test_a_model_that_the_lines_name_is_looked_at_as_well(model_dir: Path, tmp_p
     done = run_inside("eval", "--judge", "exact", stdin=jsonl([line]), cwd=tmp_path)
     assert done.code == 78
     assert "--model model: an adapter lies in it" in done.err
+
+
+@pytest.mark.parametrize("out", [(), ("-o", "out.jsonl")], ids=["stdout", "file"])
+def test_a_model_that_is_replaced_between_the_plan_and_its_loading_answers_nothing(
+    tmp_path: Path, out: tuple[str, ...]
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    done = seal(
+        *("generate", "--model", ".", "--engine", "tests.cli.workers:Replaced", *out),
+        stdin=LINES["generate"],
+        cwd=tmp_path,
+    )
+    assert (done.code, done.out) == (65, "")
+    assert "--model .: its files have changed since the run began; put them back, or" in done.err

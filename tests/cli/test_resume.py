@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.models.safetensors_header import read_header
+from stages.models.directories import read_header
 from tests.bits import assert_same
 from tests.cli.conftest import SMALL_LORA, Finished, passages, seal
 from tests.cli.inside import run_inside

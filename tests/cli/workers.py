@@ -26,3 +26,11 @@ class Pretend:
     def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         for job in jobs:
             yield FitResult(job.id, Path(job.out), 1, 10, 1, 2.0, 1.0)
+
+
+class Replaced(Echo):
+    """An engine whose model is replaced by another while it loads it."""
+
+    def __init__(self, model: str, *, device: object, batch_size: int) -> None:
+        super().__init__(model, device=device, batch_size=batch_size)
+        Path(model, "config.json").write_text('{"another": true}')

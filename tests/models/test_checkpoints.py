@@ -1,101 +1,141 @@
-"""What a model's settings say of its text: under other keys in every family, deeper where it also sees."""
+"""Which model a stage uses, which weights a name stands for, and which run made them."""
 
+import json
+import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from transformers import (
-    BloomConfig,
-    FalconConfig,
-    Gemma3Config,
-    GPT2Config,
-    Llama4Config,
-    LlamaConfig,
-    MambaConfig,
-    Mistral3Config,
-    MptConfig,
-    PreTrainedConfig,
-    Qwen2_5_VLConfig,
-    Qwen2Config,
+
+from stages.models.checkpoints import (
+    CHECKPOINT_FILE,
+    choose_model,
+    fingerprint,
+    plain,
+    read_checkpoint,
 )
-
-from stages.models.config import get_context_length, get_sliding_window, get_text_config
-from stages.tokens.token_counts import TokenCounter
-from stages.tokens.tokenization import get_max_length
-from tests.models.broken import SETTINGS, edit
-
-YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6, "original_max_position_embeddings": 100}
-LOADED: list[tuple[PreTrainedConfig, int | None, int | None]] = [
-    # settings, context, window
-    (LlamaConfig(max_position_embeddings=700), 700, None),
-    (GPT2Config(n_positions=600), 600, None),
-    (MptConfig(max_seq_len=500), 500, None),  # ALiBi, but transformers lays out its distances up to there
-    (FalconConfig(max_position_embeddings=400), 400, None),
-    (FalconConfig(max_position_embeddings=400, alibi=True), None, None),
-    (BloomConfig(), None, None),
-    (MambaConfig(), None, None),
-    (Gemma3Config(text_config={"max_position_embeddings": 300, "sliding_window": 32}), 300, 32),
-    (Llama4Config(text_config={"max_position_embeddings": 200, "attention_chunk_size": 64}), 200, 64),
-    (Qwen2_5_VLConfig(text_config={"max_position_embeddings": 128}), 128, None),
-    (Mistral3Config(text_config={"model_type": "mistral", "max_position_embeddings": 900}), 900, 4096),
-    (Qwen2Config(max_position_embeddings=99, sliding_window=9, use_sliding_window=False), 99, None),
-    (Qwen2Config(max_position_embeddings=100, rope_parameters=YARN), 400, None),
-    (Qwen2Config(max_position_embeddings=400, rope_parameters=YARN), 400, None),
-    (LlamaConfig(max_position_embeddings=50, rope_scaling={"rope_type": "linear", "factor": 2.5}), 125, None),
-]
+from stages.models.device import Device
+from stages.models.loading import load_model, load_tokenizer
+from stages.records.schema import Checkpoint
+from stages.trainers.sft import save_model
 
 
-@pytest.mark.parametrize(("config", "context", "window"), LOADED, ids=[config.model_type for config, _, _ in LOADED])
-def test_context_and_window_are_read_where_each_family_has_them(
-    config: PreTrainedConfig, context: int | None, window: int | None
-) -> None:
-    assert get_context_length(config) == context
-    assert get_sliding_window(config) == window
-    assert get_max_length(config) == min(filter(None, (context, window)), default=None)
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a model in it."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-WRITTEN: list[tuple[dict[str, Any], int | None]] = [
-    ({"max_position_embeddings": 7}, 7),
-    ({"n_ctx": 6, "n_positions": 5}, 5),
-    ({"model_type": "mpt", "max_seq_len": 4}, 4),
-    ({"max_sequence_length": 3}, 3),
-    ({"seq_length": 2}, 2),
-    ({"model_type": "bloom", "seq_length": 2048}, None),
-    ({"model_type": "rwkv", "context_length": 1024}, None),
-    ({"text_config": {"max_position_embeddings": 8}, "max_position_embeddings": 9}, 8),
-    ({"llm_config": {"max_position_embeddings": 8}}, 8),
-    ({"text_config": {"model_type": "gemma3_text", "max_position_embeddings": 8, "rope_scaling": {"factor": 8}}}, 8),
-    ({"max_position_embeddings": 8, "rope_scaling": {"type": "dynamic", "factor": 2.0}}, 16),
-    ({"max_position_embeddings": 8, "rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, 8),
-    ({"max_position_embeddings": 8, "rope_scaling": {"type": "linear", "factor": "wide"}}, 8),
-    ({"max_position_embeddings": 8, "rope_parameters": {"full_attention": {"factor": 2.0}}}, 8),
-    ({"max_position_embeddings": True}, None),
-    ({"max_position_embeddings": -1, "n_ctx": 4}, 4),
-    ({"max_position_embeddings": "8"}, None),
-    ({}, None),
-]
+def test_a_slash_at_the_end_of_a_directory_changes_nothing(place: Path) -> None:
+    assert [choose_model(name, ()) for name in ("m", "m/", "m//", "./m/", f"{place}/m/")] == [
+        "m",
+        "m",
+        "m",
+        "./m",
+        f"{place}/m",
+    ]
+    assert choose_model(None, ["m/", "m", "none"]) == "m"
 
 
-@pytest.mark.parametrize(("written", "context"), WRITTEN)
-def test_the_context_of_written_settings_is_read_under_any_key(written: dict[str, Any], context: int | None) -> None:
-    assert get_context_length(written) == context
+def test_the_root_and_names_that_are_no_directory_stay_as_they_are(place: Path) -> None:
+    assert [plain(name) for name in ("/", "//", "owner/name", "absent/")] == ["/", "/", "owner/name", "absent/"]
 
 
-def test_settings_without_a_part_for_text_are_the_texts_own() -> None:
-    assert get_text_config({"vocab_size": 3}) == {"vocab_size": 3}
-    assert get_text_config({"text_config": 3, "vocab_size": 4})["vocab_size"] == 4
+# ---- which weights a name stands for
+
+
+@pytest.fixture
+def model(model_dir: Path, tmp_path: Path) -> Path:
+    """A model of our own to change, with every file that some models have."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_dir, folder)
+    for name in ("chat_template.jinja", "vocab.json", "merges.txt", "spiece.model"):
+        (folder / name).write_text("one")
+    return folder
+
+
+def flip(path: Path, place: int) -> None:
+    """Another byte in this place of a file."""
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
 
 
 @pytest.mark.parametrize(
-    ("settings", "context"),
+    "name",
     [
-        ({"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", "hidden_size": 32}}, 131_072),
-        ({"model_type": "mpt"}, 2048),
-        ({"model_type": "bloom", "seq_length": 2048}, None),
+        "config.json",
+        "generation_config.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "vocab.json",
+        "merges.txt",
+        "spiece.model",
     ],
 )
-def test_what_only_the_class_knows_is_asked_of_it(
-    tmp_path: Path, settings: dict[str, Any], context: int | None
-) -> None:
-    edit(tmp_path / SETTINGS, **settings)
-    assert TokenCounter(str(tmp_path)).context == context
+def test_another_model_file_is_another_model(model: Path, name: str) -> None:
+    before = fingerprint(str(model))
+    flip(model / name, 0)
+    edited = fingerprint(str(model))
+    (model / name).unlink()
+    assert len({before, edited, fingerprint(str(model))}) == 3
+
+
+@pytest.mark.parametrize("place", [5_000, -1])
+def test_another_byte_of_the_weights_is_another_model(model: Path, place: int) -> None:
+    before = fingerprint(str(model))
+    flip(model / "model.safetensors", place)
+    assert fingerprint(str(model)) != before
+
+
+def test_what_lies_beside_a_model_does_not_change_it(model: Path) -> None:
+    before = fingerprint(str(model))
+    for name in ("README.md", CHECKPOINT_FILE, "x.manifest.json"):
+        (model / name).write_text("{}")
+    (model / "tokenizer-backup").mkdir()
+    assert fingerprint(str(model)) == before
+
+
+# ---- a model that a run made
+
+
+LINE = Checkpoint(model="tuned", base="m", examples=1, steps=1, loss_first=2.0, loss_last=1.0, fit={})
+
+
+@pytest.fixture
+def tuned(chat_dir: Path, tmp_path: Path) -> Path:
+    """What a finished training leaves."""
+    network, tokenizer = load_model(str(chat_dir), Device("cpu")), load_tokenizer(str(chat_dir))
+    about = {"run": "r", "checkpoint": LINE.model_dump(mode="json")}
+    save_model(network, tokenizer, tmp_path / "tuned", about)
+    return tmp_path / "tuned"
+
+
+def test_a_whole_model_is_known_by_the_run_that_made_it_whatever_lies_beside_it(tuned: Path) -> None:
+    files = {path.name: path.stat().st_size for path in tuned.iterdir() if path.name != CHECKPOINT_FILE}
+    assert json.loads((tuned / CHECKPOINT_FILE).read_text())["files"] == files
+    (tuned / "README.md").write_text("mine")
+    assert read_checkpoint(tuned, "r") == LINE
+    assert read_checkpoint(tuned, "another") is None
+
+
+def test_a_model_that_lost_a_file_or_a_part_of_one_is_not_whole(tuned: Path) -> None:
+    for path in [path for path in tuned.iterdir() if path.name != CHECKPOINT_FILE]:
+        data = path.read_bytes()
+        path.unlink()
+        assert read_checkpoint(tuned, "r") is None
+        path.write_bytes(data[:-1])
+        assert read_checkpoint(tuned, "r") is None
+        path.write_bytes(data)
+    assert read_checkpoint(tuned, "r") == LINE
+
+
+@pytest.mark.parametrize("files", [None, [], ["config.json"], "config.json", {"config.json": "long"}, {"a": 1}])
+def test_a_model_whose_sizes_cannot_be_told_is_not_whole(tuned: Path, files: object) -> None:
+    about = json.loads((tuned / CHECKPOINT_FILE).read_text())
+    (tuned / CHECKPOINT_FILE).write_text(json.dumps({**about, "files": files}))
+    assert read_checkpoint(tuned, "r") is None
+    (tuned / CHECKPOINT_FILE).write_text(json.dumps({key: about[key] for key in ("run", "checkpoint")}))
+    assert read_checkpoint(tuned, "r") is None

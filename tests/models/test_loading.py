@@ -10,12 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from stages.errors import BadConfig, BadInput, MissingInput, SealError
 from stages.models import device as device_module
-from stages.models.checkpoints import CHECKPOINT_FILE, fingerprint, read_checkpoint
 from stages.models.device import Device, has_fast_bfloat16
-from stages.models.inspection import check_model
+from stages.models.directories import check_model
 from stages.models.loading import load_model, load_tokenizer
-from stages.records.schema import Checkpoint
-from stages.trainers.sft import save_model
 from tests.tiny_models import make_llama
 
 
@@ -101,7 +98,7 @@ def test_a_model_that_loads_and_cannot_run_is_told_at_once(tmp_path: Path) -> No
     ("device", "words"),
     [
         (Device("cpu", "float16"), "--dtype float16: take one of auto, float32, bfloat16, float64"),
-        (Device("tpot"), "--device tpot: take auto, cpu, cuda or cuda:N"),
+        *((Device(name), f"--device {name}: take auto, cpu, cuda or cuda:N") for name in ("tpot", "meta", "cpu:1")),
     ],
 )
 def test_an_unknown_device_or_precision_names_those_that_exist(device: Device, words: str) -> None:
@@ -132,11 +129,23 @@ def test_bfloat16_on_a_cpu_that_only_emulates_it_is_refused_and_nothing_else_is(
         assert Device(name, dtype).resolve()[1] != torch.bfloat16
 
 
+@pytest.mark.parametrize(("shown", "kind"), [(None, "cuda"), ("1,0", "cuda"), ("", "cpu"), ("-1", "cpu")])
+def test_a_gpu_that_is_hidden_is_not_foreseen(monkeypatch: pytest.MonkeyPatch, shown: str | None, kind: str) -> None:
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/dev/nvidiactl")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if shown is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert Device().foresee() == {"device": kind, "dtype": "bfloat16" if kind == "cuda" else "float32"}
+
+
 def test_a_gpus_bfloat16_is_not_the_cpus_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(device_module, "has_fast_bfloat16", lambda: False)
     for device in (Device(), Device("cuda:1", "bfloat16")):
         assert device.resolve()[1] == torch.bfloat16
+    with pytest.raises(BadConfig, match="--device cuda:2: the GPUs here are cuda:0 to cuda:1"):
+        Device("cuda:2").resolve()
 
 
 @pytest.mark.parametrize(
@@ -156,101 +165,3 @@ def test_the_machine_says_whether_it_multiplies_in_bfloat16(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: sets, raising=False)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn, raising=False)
     assert has_fast_bfloat16.__wrapped__() == native
-
-
-# ---- which weights a name stands for
-
-
-@pytest.fixture
-def model(model_dir: Path, tmp_path: Path) -> Path:
-    """A model of our own to change, with every file that some models have."""
-    folder = tmp_path / "model"
-    shutil.copytree(model_dir, folder)
-    for name in ("chat_template.jinja", "vocab.json", "merges.txt", "spiece.model"):
-        (folder / name).write_text("one")
-    return folder
-
-
-def flip(path: Path, place: int) -> None:
-    """Another byte in this place of a file."""
-    data = bytearray(path.read_bytes())
-    data[place] ^= 1
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "config.json",
-        "generation_config.json",
-        "tokenizer_config.json",
-        "chat_template.jinja",
-        "vocab.json",
-        "merges.txt",
-        "spiece.model",
-    ],
-)
-def test_another_model_file_is_another_model(model: Path, name: str) -> None:
-    before = fingerprint(str(model))
-    flip(model / name, 0)
-    edited = fingerprint(str(model))
-    (model / name).unlink()
-    assert len({before, edited, fingerprint(str(model))}) == 3
-
-
-@pytest.mark.parametrize("place", [5_000, -1])
-def test_another_byte_of_the_weights_is_another_model(model: Path, place: int) -> None:
-    before = fingerprint(str(model))
-    flip(model / "model.safetensors", place)
-    assert fingerprint(str(model)) != before
-
-
-def test_what_lies_beside_a_model_does_not_change_it(model: Path) -> None:
-    before = fingerprint(str(model))
-    for name in ("README.md", CHECKPOINT_FILE, "x.manifest.json"):
-        (model / name).write_text("{}")
-    (model / "tokenizer-backup").mkdir()
-    assert fingerprint(str(model)) == before
-
-
-# ---- a model that a run made
-
-
-LINE = Checkpoint(model="tuned", base="m", examples=1, steps=1, loss_first=2.0, loss_last=1.0, fit={})
-
-
-@pytest.fixture
-def tuned(chat_dir: Path, tmp_path: Path) -> Path:
-    """What a finished training leaves."""
-    network, tokenizer = load_model(str(chat_dir), Device("cpu")), load_tokenizer(str(chat_dir))
-    about = {"run": "r", "checkpoint": LINE.model_dump(mode="json")}
-    save_model(network, tokenizer, tmp_path / "tuned", about)
-    return tmp_path / "tuned"
-
-
-def test_a_whole_model_is_known_by_the_run_that_made_it_whatever_lies_beside_it(tuned: Path) -> None:
-    files = {path.name: path.stat().st_size for path in tuned.iterdir() if path.name != CHECKPOINT_FILE}
-    assert json.loads((tuned / CHECKPOINT_FILE).read_text())["files"] == files
-    (tuned / "README.md").write_text("mine")
-    assert read_checkpoint(tuned, "r") == LINE
-    assert read_checkpoint(tuned, "another") is None
-
-
-def test_a_model_that_lost_a_file_or_a_part_of_one_is_not_whole(tuned: Path) -> None:
-    for path in [path for path in tuned.iterdir() if path.name != CHECKPOINT_FILE]:
-        data = path.read_bytes()
-        path.unlink()
-        assert read_checkpoint(tuned, "r") is None
-        path.write_bytes(data[:-1])
-        assert read_checkpoint(tuned, "r") is None
-        path.write_bytes(data)
-    assert read_checkpoint(tuned, "r") == LINE
-
-
-@pytest.mark.parametrize("files", [None, [], ["config.json"], "config.json", {"config.json": "long"}, {"a": 1}])
-def test_a_model_whose_sizes_cannot_be_told_is_not_whole(tuned: Path, files: object) -> None:
-    about = json.loads((tuned / CHECKPOINT_FILE).read_text())
-    (tuned / CHECKPOINT_FILE).write_text(json.dumps({**about, "files": files}))
-    assert read_checkpoint(tuned, "r") is None
-    (tuned / CHECKPOINT_FILE).write_text(json.dumps({key: about[key] for key in ("run", "checkpoint")}))
-    assert read_checkpoint(tuned, "r") is None

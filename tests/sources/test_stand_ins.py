@@ -14,7 +14,7 @@ from stages.domains.arc.templates import read_oracle
 from stages.domains.qa import read_template
 from stages.errors import BadConfig, BadInput, MissingInput, SealError
 from stages.models.adapter_checks import read_adapter_config
-from stages.models.inspection import check_model
+from stages.models.directories import check_model
 from stages.services.batch_files import read_answers
 from tests.sources.test_folders import fill, kinds, read, titles
 

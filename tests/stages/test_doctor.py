@@ -19,7 +19,7 @@ from stages.doctor import SERVICES, Wanted, examine_judge, run
 from stages.errors import BadInput, Unavailable
 from stages.judges.base import Case, Verdict
 from stages.models.device import Device
-from stages.models.inspection import read_model_tensors
+from stages.models.directories import read_model_tensors
 from tests.tiny_models import make_adapter, make_llama
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -89,11 +89,26 @@ def test_a_model_stops_at_its_tokenizers_end_token_and_at_its_own(
     assert get_stop_ids(make_tokenizer(), network) == ends
 
 
-def test_a_chat_template_that_refuses_a_turn_is_said_plainly(chat_dir: Path) -> None:
-    tokenizer = load_tokenizer(str(chat_dir))
-    tokenizer.chat_template = "{{ raise_exception('no system turns') }}"
-    with pytest.raises(BadConfig, match="refuses the prompt: no system turns"):
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ raise_exception('no system turns') }}", "no system turns"),
+        ("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "maximum recursion depth exceeded"),
+        ({"rag": "a", "tools": "b"}, "This model has multiple chat templates with no default"),
+        ("{% if %}", "Expected an expression"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ messages[0].content + 1 }}", "can only concatenate str"),
+        ("{{ ''.__class__.__mro__ }}", "access to attribute '__class__' of 'str' object is unsafe"),
+    ],
+)
+def test_a_chat_template_that_fails_is_said_plainly_and_costs_a_plain_text_nothing(
+    template: object, words: str
+) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(BadConfig, match=f"refuses the prompt: {words}.*; use --no-chat, or other turns"):
         encode_prompt(tokenizer, [{"role": "system", "content": "x"}])
+    assert encode_prompt(tokenizer, "x") == encode_prompt(make_tokenizer(), "x")
 
 
 def test_a_sequence_longer_than_the_models_context_is_refused(model_dir: Path) -> None:

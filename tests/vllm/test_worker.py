@@ -17,7 +17,7 @@ from seal_cli.runs.worker import run_worker
 
 def work():
     sys.stdin.close()
-    from stages.models.choice import quiet_libraries
+    from stages.models.libraries import quiet_libraries
     from stages.interfaces import Request, Sampling
     from stages.models.loading import Device
     from stages.engines.vllm import VLLMEngine

@@ -1,6 +1,8 @@
-"""Errors of transformers, tokenizers and torch, told as the model's fault in one sentence with the next move."""
+"""What transformers, tokenizers and torch say: their errors as one sentence with the next move, the rest silenced."""
 
 import errno
+import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -9,12 +11,10 @@ from typing import Any
 
 from stages.errors import BadConfig, OutOfMemory, SealError, Unavailable
 from stages.models.device import is_out_of_memory
-from stages.models.inspection import read_object
-from stages.models.safetensors_header import DOWNLOAD_AGAIN, quote_name
+from stages.models.directories import DOWNLOAD_AGAIN, quote_name, read_object
 
 NEWER_MODEL = "take a model of a known architecture, or pip install -U transformers"
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-_FaultFinder = Callable[[Path, Exception], str | None]
 
 
 @contextmanager
@@ -22,12 +22,12 @@ def explain_library_errors(
     name: str,
     failure: str = "cannot be loaded",
     kind: type[SealError] = BadConfig,
-    find_fault: _FaultFinder = lambda folder, error: None,
+    find_fault: Callable[[Path, Exception], str | None] = lambda folder, error: None,
 ) -> Iterator[None]:
     """Raise whatever a library raises within as an error of the model `name` that says `failure` and why.
 
     `find_fault` may know better than the error what is wrong with the model's folder. Only calls of libraries belong
-    in the block: a bug of our own is to stay one.
+    in the block: a bug of our own is to stay one. A full disk stays an OSError.
     """
     try:
         yield
@@ -40,7 +40,9 @@ def explain_library_errors(
             raise OutOfMemory(f"--model {name}: does not fit into the memory; take --dtype bfloat16") from error
         folder = find_model_folder(name)
         if not Path(name).is_dir() and (folder is None or isinstance(error, OSError)):
-            raise unavailable_model(name, error, "" if failure == "cannot be loaded" else f"{failure}: ") from error
+            place = "not a directory here and not to be had from the hub"
+            before = "" if failure == "cannot be loaded" else f"{failure}: "
+            raise Unavailable(f"--model {name}: {before}{place}: {summarize_error(error)}") from error
         why = find_fault(folder or Path(name), error)
         why = why or _explain(error, read_object(folder / "config.json") if folder else {})
         raise kind(f"--model {name}: {failure}: {why}") from error
@@ -57,12 +59,6 @@ def find_model_folder(name: str) -> Path | None:
     except ValueError:  # no hub name
         return None
     return Path(found).parent if isinstance(found, str) else None
-
-
-def unavailable_model(name: str, error: Exception, failure: str = "") -> Unavailable:
-    """Build the error for a hub name that leads nowhere."""
-    why = summarize_error(error)
-    return Unavailable(f"--model {name}: {failure}not a directory here and not to be had from the hub: {why}")
 
 
 def summarize_error(error: Exception) -> str:
@@ -106,9 +102,22 @@ def describe_transformers() -> str:
 
 
 def is_installed(package: str) -> bool:
-    """Tell whether a distribution of this name is installed."""
+    """True if a distribution of this name is installed."""
     try:
         metadata.version(package)
     except metadata.PackageNotFoundError:
         return False
     return True
+
+
+def quiet_libraries() -> None:
+    """Silence progress bars and advice of transformers, datasets, the hub and torch on our stderr."""
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
+    warnings.filterwarnings("ignore", module=r"peft\.")
+    warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # read when datasets is imported, which few stages need
+    hub_logging.set_verbosity_error()

@@ -13,12 +13,10 @@ from stages.checks.model import examine_model
 from stages.engines.hf import HFEngine
 from stages.errors import BadConfig, BadInput, OutOfMemory, SealError
 from stages.interfaces import Example, Request, Sampling
-from stages.models import network
 from stages.models.config import count_embedding_rows
 from stages.models.device import Device
-from stages.models.library_errors import explain_library_errors, summarize_error
-from stages.models.loading import load_model, load_tokenizer
-from stages.models.network import load_network
+from stages.models.libraries import explain_library_errors, summarize_error
+from stages.models.loading import load_model, load_network, load_tokenizer
 from stages.tokens.tokenization import encode_example, encode_prompt
 from tests.conftest import make_tokenizer
 from tests.models.broken import BROKEN, INDEX, SETTINGS, WEIGHTS, break_model, edit, more
@@ -298,7 +296,7 @@ def test_any_error_of_a_library_is_the_models_and_one_of_ours_stays_a_bug(
     with pytest.raises(BadConfig, match="cannot be loaded: LookupError: no such thing; copy or download it"):
         load_model(str(model_dir), CPU)
     monkeypatch.undo()
-    monkeypatch.setattr(network, "check_report", fail)
+    monkeypatch.setattr("stages.models.loading.check_report", fail)
     with pytest.raises(LookupError):
         load_model(str(model_dir), CPU)
 

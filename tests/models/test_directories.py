@@ -1,4 +1,4 @@
-"""A safetensors header is read without its tensors, and a file that is not whole is named with what is wrong."""
+"""A directory is judged by settings and headers, without its tensors; a file that is not whole is named."""
 
 import json
 import os
@@ -11,10 +11,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
-from stages.errors import BadInput, MissingInput
-from stages.models.safetensors_header import TensorInfo, read_header, read_metadata
+from stages.errors import BadInput, MissingInput, SealError
+from stages.models.directories import TensorInfo, read_header, read_metadata, read_model_tensors, read_object
 
+FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WHOLE = {
     "__metadata__": {"format": "pt"},
     "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
@@ -82,7 +84,7 @@ def test_only_the_header_is_read_however_large_the_tensors_are(tmp_path: Path) -
 
 
 def test_torch_is_not_imported(model_dir: Path) -> None:
-    code = f"""import sys; from pathlib import Path; from stages.models.safetensors_header import read_header
+    code = f"""import sys; from pathlib import Path; from stages.models.directories import read_header
 assert read_header(Path({str(model_dir / "model.safetensors")!r})) and "torch" not in sys.modules"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -127,7 +129,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, length: int) -> None
     assert refusal(written(tmp_path, CONTENT[:length])).startswith("cut off")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@FUZZ
 @given(st.integers(0, len(CONTENT) - 1), st.integers(0, 255))
 def test_what_is_read_can_be_loaded_whatever_byte_is_changed(tmp_path: Path, at: int, byte: int) -> None:
     path = written(tmp_path, CONTENT[:at] + bytes([byte]) + CONTENT[at + 1 :])
@@ -139,3 +141,71 @@ def test_what_is_read_can_be_loaded_whatever_byte_is_changed(tmp_path: Path, at:
         assert {name: tuple(tensor.shape) for name, tensor in load_file(path).items()} == {
             name: info.shape for name, info in header.items()
         }
+
+
+# ---- a model's directory
+
+
+def test_the_tensors_of_a_model_are_those_it_loads_with(model_dir: Path) -> None:
+    network = AutoModelForCausalLM.from_pretrained(model_dir)
+    assert read_model_tensors(model_dir) == {
+        name: TensorInfo("F32", tuple(weight.shape)) for name, weight in network.state_dict().items()
+    }
+
+
+def test_shards_are_read_together(model_dir: Path, tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(model_dir).save_pretrained(tmp_path, max_shard_size="20KB")
+    shards = sorted(tmp_path.glob("*.safetensors"))
+    assert len(shards) > 2
+    assert read_model_tensors(tmp_path) == read_model_tensors(model_dir)
+    shards[1].write_bytes(shards[1].read_bytes()[:-1])
+    with pytest.raises(BadInput, match=f"{shards[1].name}: cut off"):
+        read_model_tensors(tmp_path)
+    shards[1].unlink()
+    with pytest.raises(SealError, match=f"{shards[1].name}: no such file"):
+        read_model_tensors(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        ({"a": "../model.safetensors"}, "its weight_map does not name files"),
+        ({"a": 3}, "its weight_map does not name files"),
+        ({}, "its weight_map does not name files"),
+        ([], "its weight_map does not name files"),
+        ({"b": "x.safetensors"}, "has no 'b', which the index places there"),
+    ],
+)
+def test_an_index_that_leads_nowhere_is_refused(tmp_path: Path, places: object, words: str) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(BadInput, match=words):
+        read_model_tensors(tmp_path)
+
+
+def test_a_bin_alone_is_refused_and_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    with pytest.raises(BadInput, match=r"only a \.bin, which is not read; take a revision with safetensors"):
+        read_model_tensors(tmp_path)
+    (tmp_path / "pytorch_model.bin").unlink()
+    with pytest.raises(SealError, match="no weights"):
+        read_model_tensors(tmp_path)
+
+
+@FUZZ
+@given(content=st.binary(max_size=50) | st.just(b"[" * 99_999) | st.just(b'{"a":' * 99_999) | st.just(b"1" * 9999))
+def test_settings_of_any_bytes_are_an_object_or_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    try:
+        assert isinstance(read_object(path), dict)
+    except BadInput as error:
+        assert str(error).startswith(f"{path}: ")
+
+
+def test_settings_that_may_not_be_read_are_not_called_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    denied = PermissionError(13, "Permission denied")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(denied))
+    with pytest.raises(BadInput, match=r"config\.json: cannot be read: Permission denied"):
+        read_object(tmp_path / "config.json")
