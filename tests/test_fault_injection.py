@@ -5,7 +5,7 @@ import sys
 
 from tests.conftest import ROOT
 from tests.fault_injection import tables
-from tests.fault_injection.cases import CASES
+from tests.fault_injection.cases import CASES, FEEDING, with_makers
 from tests.fault_injection.faults import FAULTS
 from tests.fault_injection.points import Point, Verdict, choose
 
@@ -18,6 +18,12 @@ def test_points_are_those_that_the_fault_can_come_to() -> None:
     assert every == [2, 4]
     assert len(some) == 3
     assert some == choose(case, FAULTS["kill"], operations, every=1, most=3, seed=0)
+
+
+def test_a_case_comes_behind_those_that_make_what_it_reads() -> None:
+    assert [case.name for case in with_makers(["eval in a pipe"])] == ["tasks", "generate", "adapt", "eval in a pipe"]
+    assert [case.name for case in with_makers(["merge"])] == ["piece 1", "piece 2", "merge"]
+    assert with_makers(list(CASES)) == [*FEEDING, *CASES.values()]
 
 
 def test_a_failure_is_printed_with_the_command_that_shows_it_again() -> None:

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from tests.fault_injection import tables
-from tests.fault_injection.cases import CASES, FEEDING, TABLE
+from tests.fault_injection.cases import CASES, with_makers
 from tests.fault_injection.controls import CONTROLS, Control
 from tests.fault_injection.faults import FAULTS
 from tests.fault_injection.parts import PARTS
@@ -74,11 +74,10 @@ def say(text: str) -> None:
 
 
 def refer(world: World, given: Namespace) -> int:
-    """Runs the cases without a fault, up to the last that is needed. Returns how many do not even do that."""
-    needed = [*(given.stage or ()), *(CONTROLS[name].case for name in given.control or ())] or list(CASES)
-    last = max(list(CASES).index(name) for name in needed)
+    """Runs the cases that are needed without a fault. Returns how many do not even do that."""
+    named = [*(given.stage or ()), *(CONTROLS[name].case for name in given.control or ())]
     broken = 0
-    for case in (*FEEDING, *TABLE[: last + 1]):
+    for case in with_makers(list(CASES) if given.part or not named else named):
         if not world.has_inputs(case):
             say(f"FAILED {case.name}: the stages before it made no input for it")
             broken += 1

@@ -1,5 +1,6 @@
 """The stages that are tortured: a table of command lines, each with the files it starts from."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 SMALL_LORA = ("--rank", "2", "--alpha", "4", "--epochs", "2", "--learning-rate", "1e-2")
@@ -29,6 +30,14 @@ class Case:
         if self.arguments[0] not in RESUMING:
             return None
         return f"{self.output}.part" if self.output else f"{self.journal}/{self.arguments[0]}.jsonl"
+
+    @property
+    def makes(self) -> set[str]:
+        """The names in the store that later cases read."""
+        if self.output is None or self.old:
+            return set()
+        folder = self.arguments[self.arguments.index("--out") + 1 :][:1] if "--out" in self.arguments else ()
+        return {self.output, f"{self.output}.manifest.json", *folder}
 
     @property
     def journal(self) -> str | None:
@@ -82,3 +91,14 @@ TABLE = (  # in the order in which they feed each other
 )
 FEEDING = (piece(1), piece(2))  # run once, for those that read what they make
 CASES = {case.name: case for case in TABLE}
+
+
+def with_makers(names: Collection[str]) -> list[Case]:
+    """The cases of these names, each behind those that make what it reads."""
+    found: list[Case] = []
+    read: set[str | None] = set()
+    for case in reversed((*FEEDING, *TABLE)):
+        if case.name in names or case.makes & read:
+            found.insert(0, case)
+            read |= {*case.inputs, case.stdin}
+    return found

@@ -31,6 +31,7 @@ def warm() -> None:
     """Raises ImportError where a module is gone."""
     os.environ.update(CALM)
     warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")
+    gc.disable()  # meanwhile: imports make no garbage
     for name in MODULES:
         importlib.import_module(name)
     import torch
@@ -38,3 +39,4 @@ def warm() -> None:
 
     torch.set_num_threads(1)
     gc.freeze()
+    gc.enable()
