@@ -108,15 +108,8 @@ def chat_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # ---- the fast tier: `make test-fast`
 
-FAST = {
-    "stages",
-    "records",
-    "sources",
-    "domains",
-    "scoring",
-    "judges",
-    "checks",
-}  # folders of tests that can belong to it
+FAST = ("stages", "records", "sources", "domains", "scoring", "judges", "checks")  # folders of which tests can be
+LONGEST = ("test_fault_injection.py", "test_bench.py", "test_scripts.py", "test_build.py", "test_arc_build.py")
 SLOW_IMPORTS = ("torch", "transformers", "peft", "trl", "datasets", "matplotlib", "subprocess", "multiprocessing")
 SLOW_MODULES = (
     "stages.engines.hf",
@@ -135,7 +128,11 @@ _running: list[str] = []  # the test of the fast tier that runs now
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what belongs to the fast tier: no model, no process, by what a test's file imports and it asks for."""
+    """Marks what belongs to the fast tier: no model, no process, by what a test's file imports and it asks for.
+
+    The longest tests come first: at the end no worker waits for one of them.
+    """
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if item.path.parent.name in FAST and not fixtures & MODELS and not is_slow(item.path):
