@@ -21,7 +21,7 @@ from stages.records.thoughts import explain_no_answer
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_untrainable
 from stages.trainers.local import LocalTrainer
-from stages.work import PART, Listing, Plan, Source, WholeSource, Work, describe_plan
+from stages.work import WHOLE_INPUT, Listing, Plan, Source, WholeSource, Work, describe_plan
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Adapt:
     def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
         source = source or WholeSource(records)
         if not source.facts.lines:
-            return Listing(PART)
+            return Listing(WHOLE_INPUT)
         domain = find_domain(source.facts.domains)
         refuse_training_flags(domain, self.fit, self.split_newlines, self.chat)
         config = replace(domain.defaults.fit, **self.fit)
@@ -75,7 +75,7 @@ class Adapt:
         domain = set_up_training(domain, TrainingSetup(config, self.seed, self.split_newlines, self.chat), model)
         way = domain.training_settings
         if self.show_data:
-            return Listing({**way, **PART, "show_data": True}, show_data(records, domain=domain), len(records))
+            return Listing({**way, **WHOLE_INPUT, "show_data": True}, show_data(records, domain=domain), len(records))
         pieces = LinePlanner(
             model,
             domain=domain,
@@ -86,7 +86,7 @@ class Adapt:
             identity=identity_of(model),
         )
         source.sift(records, pieces.add)
-        return self._prepare_training(model, pieces.found, config, domain, {**way, **PART})
+        return self._prepare_training(model, pieces.found, config, domain, {**way, **WHOLE_INPUT})
 
     def _prepare_training(
         self,

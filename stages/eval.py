@@ -38,7 +38,7 @@ from stages.scoring.grading import (
 from stages.services.base import report_engine, report_judge
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded
-from stages.work import PART, EngineSource, JudgeSource, Listing, Plan, Source, WholeSource, Work, describe_plan
+from stages.work import WHOLE_INPUT, EngineSource, JudgeSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Eval:
     def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
         source = source or WholeSource(records)
         if not source.facts.lines:
-            return Listing(PART)
+            return Listing(WHOLE_INPUT)
         domain = find_domain(source.facts.domains)
         defaults = domain.defaults
         refuse_flags(domain, "eval", {"--judge": self.judge_given})
@@ -99,7 +99,7 @@ class Eval:
             plan=plan(lines),
             settings=lambda: {
                 **{"judge": domain.judge or self.judge.settings(), "in_context": self.in_context, "chat": asking.chat},
-                **{"sampling": asdict(asking.sampling), **self.engine.settings(model), **PART},
+                **{"sampling": asdict(asking.sampling), **self.engine.settings(model), **WHOLE_INPUT},
             },
             summary=describe_plan(f"score {len(lines)} lines with {model} and the judge {judge_name}", asking.sampling),
             open=open_both,

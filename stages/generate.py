@@ -23,7 +23,7 @@ from stages.scoring.candidates import EditTracker, is_written
 from stages.services.base import report_engine
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded
-from stages.work import PART, EngineSource, Listing, Plan, Source, WholeSource, Work, describe_plan
+from stages.work import WHOLE_INPUT, EngineSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Generate:
     def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
         source = source or WholeSource(records)
         if not source.facts.lines:
-            return Listing(PART)
+            return Listing(WHOLE_INPUT)
         lines = source.sift(records, Writable())
         domain = find_domain(source.facts.domains)
         defaults = domain.defaults
@@ -86,7 +86,7 @@ class Generate:
         return Work(
             plan=todo,
             settings=lambda: {
-                **{"template": writing.template, **PART, "text": text},
+                **{"template": writing.template, **WHOLE_INPUT, "text": text},
                 **{"k": writing.samples, "chat": chat, "sampling": asdict(writing.sampling), **changed},
                 **self.engine.settings(model),
             },
@@ -102,7 +102,7 @@ class Generate:
         todo = plan(lines, samples=1)
         return Work(
             plan=todo,
-            settings=lambda: {"template": template, **PART, **({"text": text} if text else {})},
+            settings=lambda: {"template": template, **WHOLE_INPUT, **({"text": text} if text else {})},
             summary=describe_plan(f"write {len(todo.wanted)} self-edits without asking a model", Sampling()),
             open=lambda finished: _Copier(lines, domain, template, text),
         )

@@ -16,7 +16,7 @@ from stages.scoring.agreement import Agreement, compare_judges
 from stages.scoring.grading import AnswerItem, get_owner_id, grade_groups, is_empty
 from stages.services.base import report_judge
 from stages.sources.repeats import UniqueLines
-from stages.work import PART, JudgeSource, Plan, Source, WholeSource, Work
+from stages.work import WHOLE_INPUT, JudgeSource, Plan, Source, WholeSource, Work
 
 _UNSAID = "the model thought until --max-tokens (of `seal eval`)"
 
@@ -33,7 +33,7 @@ class Regrade:
         lines = (source or WholeSource(records)).sift(records, Gradable())
         return Work(
             plan=plan(lines),
-            settings=lambda: {"judge": self.judge.settings(), **PART},
+            settings=lambda: {"judge": self.judge.settings(), **WHOLE_INPUT},
             summary=f"grade {len(lines)} lines with {self.judge.text}; {json.dumps(self.judge.limits())}",
             open=lambda finished: _Grader(lines, self.judge.load()),
             calls=lambda: self.judge.calls(all_cases(lines)),

@@ -15,7 +15,7 @@ from stages.interfaces import Engine, NullProgress, Progress, Request
 from stages.judges.base import Case, Judge
 from stages.records.adapter_paths import are_same_line
 from stages.records.frozen import FrozenModel
-from stages.records.jsonl import to_json, validate
+from stages.records.jsonl import encode_line, validate
 from stages.records.record import Record, Section
 from stages.records.strict_json import parse_json
 from stages.services.base import Call
@@ -23,7 +23,7 @@ from stages.services.base import Call
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-PART = {"limit": None, "shard": None}  # settings of a run over the whole input; the shell puts in --limit and --shard
+WHOLE_INPUT = {"limit": None, "shard": None}  # settings of a run; the shell puts in --limit and --shard
 
 
 @dataclass(frozen=True)
@@ -252,13 +252,13 @@ def resume(stage: Stage, records: Sequence[Record], file: Path, progress: Progre
         plan.key_of(line): line for line in _read_whole_lines(file) if plan.contains(line) and plan.still_valid(line)
     }
     make_folder(file.parent)
-    replace_file(file, b"".join(_encode(line) for line in made.values()))
+    replace_file(file, b"".join(encode_line(line) for line in made.values()))
     missing = [key for key in plan.wanted if key not in made]
     if missing:
         worker = work.open(list(made.values()))
         with file.open("ab", buffering=0) as out:
             for line in worker.make(missing, progress):
-                data = _encode(line)
+                data = encode_line(line)
                 out.write(data)
                 made[plan.key_of(line)] = _decode(data)  # as the next run will read it
     return [made[key] for key in plan.wanted if key in made]
@@ -272,7 +272,3 @@ def _read_whole_lines(file: Path) -> Iterator[Record]:
 
 def _decode(line: bytes) -> Record:
     return validate(Record, parse_json(line))
-
-
-def _encode(line: FrozenModel) -> bytes:
-    return to_json(line).encode("utf-8", "replace") + b"\n"

@@ -13,13 +13,13 @@ from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags
 from seal_cli.runs.rejects import Rejects
-from seal_cli.runs.stdio import claim_stdout, encode_line, input_records, write_stdout
+from seal_cli.runs.stdio import claim_stdout, input_records, write_stdout
 from seal_cli.terminal.arc_view import Picks
 from seal_cli.terminal.console import note, say, terminal, width_of
-from seal_cli.terminal.report_table import Format, format_rows
+from seal_cli.terminal.tables import Format, format_rows
 from stages.errors import BadConfig, BadLine
 from stages.interfaces import Doc
-from stages.records.jsonl import Reject
+from stages.records.jsonl import Reject, encode_line
 from stages.records.record import Record, Section
 from stages.sources.repeats import UniqueLines
 

@@ -9,7 +9,7 @@ from seal_cli.runs.stdio import input_records, with_places
 from seal_cli.terminal.console import note
 from seal_cli.terminal.display import show_progress
 from stages.records.adapter_paths import get_base_folders
-from stages.work import Listing, Stage, Work
+from stages.work import Listing, Stage
 
 
 def drive(stage: Stage, lines: InputFlags, flags: RunFlags, batches: BatchFlags | None = None) -> int:
@@ -46,14 +46,9 @@ def drive(stage: Stage, lines: InputFlags, flags: RunFlags, batches: BatchFlags 
             run.produce(work)
         if run.counts.unscored and work.unscored_hint:
             note(f"seal {stage.name}: {work.unscored_hint}")
-    _conclude(stage.name, work, run)
-    return run.code
-
-
-def _conclude(name: str, work: Work, run: Run) -> None:
-    """Say what there is to say of all lines."""
     if work.conclude:
-        with show_progress(name, "comparing"):
+        with show_progress(stage.name, "comparing"):
             told = list(work.conclude(run.known))
         for text in told:
-            note(f"seal {name}: {text}")
+            note(f"seal {stage.name}: {text}")
+    return run.code

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from seal_cli.runs.rejects import SAID, Rejects
-from seal_cli.runs.stdio import encode_line
-from seal_cli.terminal.console import Counts, count_items, note
+from seal_cli.runs.summary import Counts
+from seal_cli.terminal.console import note
 from seal_cli.terminal.progress import ProgressMeter
 from stages.errors import BadConfig, BadInput, BadLine, one_line
 from stages.merge import parse_shard
 from stages.records.adapter_paths import remove_path
 from stages.records.frozen import content_id
-from stages.records.jsonl import Lines, Reject
+from stages.records.jsonl import Lines, Reject, encode_line
 from stages.records.record import Record
 from stages.records.schema import SftExample
 from stages.sources.training_pairs import TrainingPair
@@ -88,7 +88,8 @@ class Input:
         """Yield the lines of this run, each with its file, line and offset there."""
         seen = self._count(items)
         chosen = in_shard(seen, shard) if shard else seen
-        for item in count_items(islice(chosen, limit), self.counts):
+        for item in islice(chosen, limit):
+            self.counts.read += 1
             yield item, (items.name, *items.place) if isinstance(items, Lines) else (name, 0, 0)
         if not self.facts.lines:
             self.refuse.check(0)

@@ -11,12 +11,12 @@ from seal_cli.exit_codes import UsageError
 from seal_cli.runs import manifest
 from seal_cli.runs.journal import Journal, get_part_path
 from seal_cli.runs.manifest import are_alike, describe_differences
-from seal_cli.runs.stdio import claim_stdout, encode_line, write_stdout
+from seal_cli.runs.stdio import claim_stdout, write_stdout
 from seal_cli.terminal.console import note
 from stages.errors import BadInput, ExistingOutput
 from stages.records.adapter_paths import get_base_folders, get_relative_path, locate_adapter, make_path_relative
 from stages.records.frozen import FrozenModel
-from stages.records.jsonl import validate
+from stages.records.jsonl import encode_line, validate
 from stages.records.record import Record
 from stages.records.strict_json import parse_json
 from stages.work import Plan
@@ -170,7 +170,7 @@ class Output:
         return [self.stdout, *([self.journal.descriptor] if self.journal else [])]
 
     def publish(self, keys: list[str] | None, facts: Mapping[str, Any]) -> None:
-        """Publish FILE, with the lines of these keys in this order (None: as they came), then its manifest."""
+        """Publish FILE, with the lines of these keys in this order (None: as they came), behind its manifest."""
         journal = self.journal
         if journal is None:
             return
@@ -178,24 +178,22 @@ class Output:
             journal.close()
         elif self.complete:
             there = journal.read_settings()
-            self._is_there(journal, ours=there is None or are_alike(there, self.settings))
+            self._leave(journal, ours=there is None or are_alike(there, self.settings))
         else:
-            self._publish(self.output, journal, keys, facts)
+            digest = journal.arrange(list(journal.spans) if keys is None else keys)
+            if keys is None and self.output.exists() and not self.overwrite:
+                made = manifest.read_manifest(self.output)
+                if made.get("sha256") == digest and manifest.is_whole(self.output, made):
+                    self._leave(journal, ours=True)
+                    return
+                if not _is_blank(self.output, made):
+                    journal.clear()
+                    raise ExistingOutput(f"{self.output}: was made from other input; {self._ways()}")
+            manifest.write_manifest(self.output, self.settings, {**facts, "sha256": digest})
+            journal.publish(self.output)
 
-    def _publish(self, output: Path, journal: Journal, planned: list[str] | None, facts: Mapping[str, Any]) -> None:
-        digest = journal.arrange(list(journal.spans) if planned is None else planned)
-        if planned is None and output.exists() and not self.overwrite:
-            made = manifest.read_manifest(output)
-            if made.get("sha256") == digest and manifest.is_whole(output, made):
-                self._is_there(journal, ours=True)
-                return
-            if not _is_blank(output, made):
-                journal.clear()
-                raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
-        manifest.write_manifest(output, self.settings, {**facts, "sha256": digest})
-        journal.publish(output)
-
-    def _is_there(self, journal: Journal, *, ours: bool) -> None:
+    def _leave(self, journal: Journal, *, ours: bool) -> None:
+        """Leave FILE as it is, and a journal that is not `ours`."""
         note(f"seal {self.stage}: {self.output} is complete already; nothing to do")
         if ours:
             journal.clear()

@@ -13,10 +13,10 @@ from seal_cli.exit_codes import ClosedPipe
 from seal_cli.runs.input import Input
 from seal_cli.runs.journal import Journal
 from seal_cli.runs.output import Output
-from seal_cli.runs.reasons import Reasons
 from seal_cli.runs.rejects import Rejects
+from seal_cli.runs.summary import Counts, Reasons
 from seal_cli.runs.worker import CrashTracker, InFlightLog, poison_record, run_worker
-from seal_cli.terminal.console import Counts, closing_line, note, say
+from seal_cli.terminal.console import note, say
 from seal_cli.terminal.display import Display
 from seal_cli.terminal.progress import ProgressMeter
 from stages.models.checkpoints import check_unchanged
@@ -102,10 +102,9 @@ class Run:
             undone = dict.fromkeys(key for key in left if key not in journal.spans)
             if undone and not signum and plan.optional:
                 rejected.update(undone)
-                break
-            if undone and not signum:
+            elif undone and not signum:
                 raise RuntimeError(f"the stage made no line for {next(iter(undone))}")
-            if undone:
+            elif undone:
                 in_work = [key for key in log.in_work() if key in undone]
                 for key in tracker.record_crash(in_work, signum, progress=len(undone) < len(left)):
                     rejected.add(key)
@@ -148,28 +147,16 @@ class Run:
         return self.code
 
     def _count(self, line: FrozenModel) -> None:
-        self.counts.written += 1
-        if isinstance(line, Record):
-            self.reasons.add(line)
-            fault = line.adapter.fault if line.adapter else None
-            edit = line.edit if line.adapter is None else None
-            lost = edit is not None and edit.text is None
-            self.counts.failed += fault == "training" or lost
-            self.counts.unreadable += fault == "edit" or bool(edit and edit.error and not lost)
-            self.counts.unscored += bool(line.score and line.score.value is None)
+        self.counts.add(line)
+        self.reasons.add(line)
 
     # ---- the end
 
     @property
     def code(self) -> int:
         """0, or 3 when a training failed, a line stayed unscored or was rejected. Unreadable self-edits are data."""
-        self._count_rejects()
-        left = self.counts.unscored or self.counts.failed or self.counts.rejected
+        left = self.counts.unscored or self.counts.failed or self.counts.rejected or self.refuse.count
         return exit_codes.INCOMPLETE if left else exit_codes.DONE
-
-    def _count_rejects(self) -> None:
-        """Rejects: of this run, or of the one that made what is there."""
-        self.counts.rejected = max(self.counts.rejected, self.refuse.count)
 
     def __enter__(self) -> "Run":
         self.display.start()
@@ -179,32 +166,33 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.refuse.close(ended_well=kind is None, keep=self.output.complete is not None)
-            if kind is None:
+            self.refuse.close(ended_well=error is None, keep=self.output.complete is not None)
+            if error is None:
                 self._publish()
         except BaseException as failed:
-            self._end(failed)
+            error = failed
             raise
-        self._end(error)
-        if error is not None:
-            self.output.close()
-            return
-        for told in self.reasons.told():
-            say(f"seal {self.stage}: {told}")
-        note(closing_line(self.stage, self.counts, self.seconds))
+        finally:
+            self.display.stop()
+            if error is not None:
+                self._give_up(error)
+        if error is None:
+            for told in self.reasons.describe():
+                say(f"seal {self.stage}: {told}")
+            note(self.counts.describe(self.stage, self.seconds))
 
     def _publish(self) -> None:
         self.progress.set_phase("writing")
         self.seconds = time.monotonic() - self.started
-        self._count_rejects()
+        self.counts.rejected = max(self.counts.rejected, self.refuse.count)  # or the run's that made what is there
         times = {"began": self.began.isoformat(), "seconds": round(self.seconds, 3)}
         facts = {"counts": vars(self.counts), **times, "input": self.input.digest.hexdigest()}
         self.output.publish(list(self.plan.wanted) if self.plan else None, {**self.about, **facts})
 
-    def _end(self, error: BaseException | None) -> None:
-        """End the progress; of work that has ended early, say what is safe."""
-        self.display.stop()
-        if self.costly and error is not None and not isinstance(error, ClosedPipe):
+    def _give_up(self, error: BaseException) -> None:
+        """Of costly work that has ended early, say what is safe; leave it for the next run of the same command."""
+        if self.costly and not isinstance(error, ClosedPipe):
             told = self.output.describe_kept(self.plan, self.counts.written, asked=exit_codes.is_signal(error))
             if told:
                 say(f"seal {self.stage}: {told}")
+        self.output.close()

@@ -11,8 +11,7 @@ from stages.errors import BadInput, MissingInput
 from stages.file_kinds import check_lines, detect_folder
 from stages.files import add_filename, write_all
 from stages.records.adapter_paths import get_base_folders, locate_adapter
-from stages.records.frozen import FrozenModel
-from stages.records.jsonl import Lines, OnReject, raise_on_reject, read_bounded_lines, to_json, validate
+from stages.records.jsonl import Lines, OnReject, raise_on_reject, read_bounded_lines, validate
 from stages.records.parser import read_records
 from stages.records.record import Record, Section
 from stages.records.schema import SftExample
@@ -82,10 +81,6 @@ def with_places(records: Iterable[Record], file: Path | None) -> Iterator[Record
     """Yield the lines of a file with the paths to their adapters relative to here."""
     folders = get_base_folders(file)
     return (locate_adapter(record, folders) for record in records)
-
-
-def encode_line(line: FrozenModel) -> bytes:
-    return to_json(line).encode("utf-8", "replace") + b"\n"
 
 
 def write_stdout(descriptor: int, data: bytes) -> None:

@@ -21,11 +21,10 @@ from types import FrameType
 from typing import BinaryIO, NoReturn
 
 from seal_cli import exit_codes
-from seal_cli.runs.stdio import encode_line
 from seal_cli.terminal.console import say
 from seal_cli.terminal.display import close_all
 from stages.errors import Crashed, OutOfMemory
-from stages.records.jsonl import Reject
+from stages.records.jsonl import Reject, encode_line
 from stages.records.record import Record
 
 _GRACE_S = 5.0  # from asking a worker to end until it is killed

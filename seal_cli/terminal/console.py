@@ -1,18 +1,15 @@
-"""Everything for human eyes, on stderr: progress, the closing line, tables, notes."""
+"""What is written for human eyes: lines on stderr, over a bar that may be there, and rich's console."""
 
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_T = TypeVar("_T")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _WIDE = 200  # columns where there is no terminal
 
@@ -23,7 +20,7 @@ def strip_control(text: str) -> str:
 
 
 class Screen:
-    """Tracks whether a bar may be on the last line of the terminal, drawn by this process or its parent."""
+    """`drawn` while a bar may be on the last line of the terminal, of this process or another."""
 
     drawn = False
 
@@ -48,7 +45,7 @@ def write_stderr(text: str) -> None:
 
 
 class QuietMode:
-    """Whether `-q` was given: then only errors and rejected input lines are shown."""
+    """`on` after `-q`: only errors and rejected input lines are shown."""
 
     on = False
 
@@ -83,35 +80,3 @@ def width_of(descriptor: int) -> int:
         return os.get_terminal_size(descriptor).columns or _WIDE
     except OSError:
         return _WIDE
-
-
-@dataclass
-class Counts:
-    """What went through a stage. failed and unscored are ours.
-
-    unreadable: self-edits worth 0, the model's failures: they cannot be read, or ask for more steps than are allowed.
-    """
-
-    read: int = 0
-    written: int = 0
-    failed: int = 0
-    unscored: int = 0
-    unreadable: int = 0
-    rejected: int = 0
-
-
-def closing_line(stage: str, counts: Counts, seconds: float) -> str:
-    """Write `seal adapt: 250 in, 500 out, 0 failed, 0 unscored, 61.2 s`"""
-    rejected = f", {counts.rejected} rejected" if counts.rejected else ""
-    worthless = f", {counts.unreadable} self-edits worth 0" if counts.unreadable else ""
-    return (
-        f"seal {stage}: {counts.read} in, {counts.written} out, {counts.failed} failed, "
-        f"{counts.unscored} unscored{rejected}{worthless}, {seconds:.1f} s"
-    )
-
-
-def count_items(items: Iterable[_T], counts: Counts) -> Iterator[_T]:
-    """Pass items on, and count them as read."""
-    for item in items:
-        counts.read += 1
-        yield item

@@ -105,21 +105,21 @@ class Display:
         sight = self.progress.look(now)
         reads = sight.phase == "reading"
         if self.terminal and not reads:
-            write_stderr(erase_line() + drawn(self.progress.stage, sight, now - self.started))
+            write_stderr(erase_line() + format_bar(self.progress.stage, sight, now - self.started))
         elif now >= self.due:
             self.due = now + (_RARELY_S if self.terminal else _EVERY_S)
             note(format_progress(self.progress.stage, sight, now - self.started))
 
 
-def drawn(stage: str, sight: Sight, seconds: float) -> str:
+def format_bar(stage: str, sight: Sight, seconds: float) -> str:
     """`seal adapt: [#####.....] training, 34/150, 14 s, 44 s left`, not wider than the terminal."""
-    done = share(sight)
+    done = get_share(sight)
     bar = "" if done is None else f"[{'#' * round(_WIDTH * done):.<{_WIDTH}}] "
     text = format_progress(stage, sight, seconds).replace(": ", f": {bar}", 1)
     return text[: shutil.get_terminal_size().columns - 1]
 
 
-def share(sight: Sight) -> float | None:
+def get_share(sight: Sight) -> float | None:
     """The part that is done, of the time where it is known how much is left, else of the lines."""
     if sight.left_s is not None:
         return sight.phase_s / max(1e-9, sight.phase_s + sight.left_s)

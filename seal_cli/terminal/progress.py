@@ -3,21 +3,21 @@
 Whoever works tells it (it is a Progress of stages.interfaces); whoever shows it, looks: nobody who works is asked.
 """
 
+import ctypes
 import math
 import mmap
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from seal_cli.terminal.console import note
 from seal_cli.terminal.estimate import Requests, Steady, at_least_some
 from stages.interfaces import Unit, WorkLog
 
-_SIZE = 4096  # bytes of the memory: numbers in front, the name of the phase behind
-NAME_AT, LONGEST_NAME = 2048, 200
-_FIELDS = ("lines", "total", "tokens", "ended", "expected", "since", "until", "began", "left", "at", "length")
-EVERY_LINES, EVERY_S = 8, 0.05  # lines or seconds after which the time left is worked out anew
+_EVERY_LINES, _EVERY_S = 8, 0.05  # lines or seconds after which the time left is worked out anew
 _LEAST_S = 0.1  # of work before its speed is told
+_LONGEST_PHASE = 200  # bytes
 _WORK = {
     "adapt": "training",
     "sft": "training",
@@ -25,6 +25,24 @@ _WORK = {
     "eval": "answering",
     "judge": "judging",
 }
+
+
+class _Shared(ctypes.Structure):
+    """What whoever shows it sees. Times in s; nan: unknown."""
+
+    _fields_ = [
+        ("phase", ctypes.c_char * _LONGEST_PHASE),
+        ("began", ctypes.c_double),  # when the phase did
+        ("lines", ctypes.c_double),
+        ("total", ctypes.c_double),
+        ("tokens", ctypes.c_double),
+        ("expected", ctypes.c_double),  # tokens; 0: unknown
+        ("ended", ctypes.c_double),
+        ("since", ctypes.c_double),  # when tokens began to count; 0: not yet
+        ("until", ctypes.c_double),  # when the last came
+        ("left", ctypes.c_double),
+        ("at", ctypes.c_double),  # when `left` was worked out
+    ]
 
 
 @dataclass(frozen=True)
@@ -49,89 +67,82 @@ class ProgressMeter:
     """
 
     def __init__(self, stage: str) -> None:
-        self.stage, self.work = stage, _WORK.get(stage, "working")
-        self.memory = mmap.mmap(-1, _SIZE)  # anonymous, and shared with children
-        self.numbers = memoryview(self.memory)[: 8 * len(_FIELDS)].cast("d")
+        self.stage = stage
+        self.shared: Any = _Shared.from_buffer(mmap.mmap(-1, ctypes.sizeof(_Shared)))  # anonymous: children have it too
         self.log: WorkLog | None = None
         self.begin(None)
         self.set_phase("reading")
 
     def begin(self, total: int | None) -> None:
         """Begin with so many lines to come (None: unknown)."""
-        self.lines, self.total = 0, total
-        self._put(lines=0, total=math.nan if total is None else total)
+        self.shared.lines, self.shared.total = 0, math.nan if total is None else total
         self._restart()
 
     def _restart(self) -> None:
         """What was done before says nothing about the speed of what comes."""
-        now = time.monotonic()
-        left = None if self.total is None else self.total - self.lines
-        self.plain = Steady(left, now) if left and left > 0 else None
-        self.main: Steady | Requests | None = None
+        now, shared = time.monotonic(), self.shared
+        left = shared.total - shared.lines
+        self.plain = Steady(left, now) if left > 0 else None  # goes by lines
+        self.main: Steady | Requests | None = None  # goes by what the work expects
         self.worth = 1.0  # of a verdict, or of a step beside its tokens
-        self.asleep, self.seen, self.looked = True, 0, 0.0
-        self.tokens, self.ended, self.since = 0, 0, 0.0
-        self._put(tokens=0, ended=0, expected=0, since=0, until=0, began=now, left=math.nan, at=now)
+        self.main_moved, self.worked_out = False, 0.0
+        shared.tokens = shared.ended = shared.expected = shared.since = shared.until = 0
+        shared.began, shared.at, shared.left = now, now, math.nan
 
     # ---- told by the work
 
     def set_phase(self, name: str) -> None:
-        data = name.encode()[:LONGEST_NAME]
-        self.name = name
-        self.memory[NAME_AT : NAME_AT + len(data)] = data
-        self._put(length=len(data))
+        self.shared.phase = name.encode()[:_LONGEST_PHASE]
         self._restart()
 
     def prepare(self) -> None:
         """What is loaded gets ready; as soon as it begins, the phase is that of the stage's work."""
         self.set_phase("preparing")
 
-    def _awake(self) -> None:
-        if self.name in ("preparing", "loading"):
+    def _leave_loading(self) -> None:
+        if self.shared.phase in (b"preparing", b"loading"):
             main, worth = self.main, self.worth
-            self.set_phase(self.work)
+            self.set_phase(_WORK.get(self.stage, "working"))
             self.main, self.worth = main, worth
 
     def step(self) -> None:
         """Count a line as done."""
-        self._awake()
-        self.lines += 1
-        self._put(lines=self.lines)
+        self._leave_loading()
+        self.read()
         if self.plain:
             self.plain.add(time.monotonic(), 1)
-            self.seen += 1
-            if self.asleep:
-                self._estimate(always=self.lines == self.total or not self.seen % EVERY_LINES)
+            if not self.main_moved:
+                lines = self.plain.done
+                self._estimate(always=lines == self.plain.total or not lines % _EVERY_LINES)
 
     def read(self) -> None:
         """Count a line as read."""
-        self.lines += 1
-        self._put(lines=self.lines)
+        self.shared.lines += 1
 
     def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
         """A step costs as much as its tokens and, whatever they are, as the tokens of a mean step."""
         now = time.monotonic()
-        self.main, self.asleep = Requests(amount, now) if unit == "requests" else Steady(amount, now), True
-        self.worth = 1.0
+        self.main, self.main_moved, self.worth = Steady(amount, now), False, 1.0
+        if unit == "requests":
+            self.main = Requests(amount, now)
         if unit == "tokens":
             self.worth = amount / steps if steps else 0.0
             self.main = Steady(amount + self.worth * steps, now)
-        if unit == "tokens":
-            self._awake()
-            self._clock(now)
-            self._put(expected=amount)
+            self._leave_loading()
+            self._count_from(now)
+            self.shared.expected = amount
 
     def begin_work(self, names: Iterable[str]) -> None:
         known = list(names)
         if self.log:
             self.log.begin_work(known)
-        self._awake()
+        self._leave_loading()
         now = time.monotonic()
-        self._clock(now)
+        self._count_from(now)
         if isinstance(self.main, Requests):
-            self.asleep = False
+            self.main_moved = True
             self.main.begin(now, len(known))
-            self._whole(0)
+            self.shared.ended = 0
             self._estimate()
 
     def end_work(self, names: Iterable[str]) -> None:
@@ -140,78 +151,64 @@ class ProgressMeter:
             self.log.end_work(known)
         if isinstance(self.main, Requests):
             self.main.settle(time.monotonic(), len(known))
-            self._whole(0)
+            self.shared.ended = 0
             self._estimate()
 
     def add_trained(self, tokens: int) -> None:
-        self._awake()
-        self._count(tokens)
+        self._leave_loading()
+        self.add_written(tokens)
         self._add(tokens)
 
     def add_written(self, tokens: int, ended: int = 0) -> None:
-        self._count(tokens)
-        if ended:
-            self._whole(self.ended + ended)
+        now = time.monotonic()
+        self._count_from(now)
+        self.shared.tokens += max(0, tokens)
+        self.shared.until = now
+        self.shared.ended += ended
 
     def advance(self, amount: int) -> None:
-        self._awake()
+        self._leave_loading()
         self._add(self.worth * amount)
 
     def _add(self, amount: float) -> None:
         if isinstance(self.main, Steady) and amount > 0:
-            self.asleep = False
+            self.main_moved = True
             self.main.add(time.monotonic(), amount)
             self._estimate()
-
-    def _whole(self, ended: int) -> None:
-        """So many completions of the batch in work are whole."""
-        self.ended = ended
-        self._put(ended=ended)
 
     def note(self, text: str) -> None:
         note(f"seal {self.stage}: {text}")
 
-    def _clock(self, now: float) -> None:
+    def _count_from(self, now: float) -> None:
         """Tokens a second count from here."""
-        if not self.since:
-            self.since = now
-            self._put(since=now)
-
-    def _count(self, tokens: int) -> None:
-        now = time.monotonic()
-        self._clock(now)
-        self.tokens += max(0, tokens)
-        self._put(tokens=self.tokens, until=now)
+        self.shared.since = self.shared.since or now
 
     def _estimate(self, *, always: bool = True) -> None:
         now = time.monotonic()
-        if always or now - self.looked > EVERY_S:
-            self.looked = now
-            found = self.plain if self.asleep else self.main
+        if always or now - self.worked_out > _EVERY_S:
+            self.worked_out = now
+            found = self.main if self.main_moved else self.plain
             left = found.left_s(now) if found else None
-            self._put(left=math.nan if left is None else left, at=now)
-
-    def _put(self, **values: float) -> None:
-        for name, value in values.items():
-            self.numbers[_FIELDS.index(name)] = value
+            self.shared.left, self.shared.at = math.nan if left is None else left, now
 
     # ---- seen from outside
 
     def look(self, now: float) -> Sight:
         """Return the current Sight, also in another process."""
-        lines, total, tokens, ended, expected, since, until, began, left, at, length = self.numbers
-        name = bytes(self.memory[NAME_AT : NAME_AT + int(length)]).decode(errors="replace")
-        seconds = until - since
+        seen: Any = _Shared.from_buffer_copy(self.shared)
+        total = None if math.isnan(seen.total) else int(seen.total)
+        expected = int(seen.expected) or None
+        seconds = seen.until - seen.since
         return Sight(
-            phase=name,
-            phase_s=max(0.0, now - began),
-            lines=int(lines) if math.isnan(total) else int(min(lines, total)),
-            total=None if math.isnan(total) else int(total),
-            tokens=int(min(tokens, expected)) if expected else int(tokens),
-            expected=int(expected) or None,
-            ended=int(ended),
-            per_second=tokens / seconds if tokens and seconds >= _LEAST_S else None,
-            left_s=None if math.isnan(left) else at_least_some(left, max(0.0, now - at)),
+            phase=seen.phase.decode(errors="replace"),
+            phase_s=max(0.0, now - seen.began),
+            lines=int(seen.lines) if total is None else min(int(seen.lines), total),
+            total=total,
+            tokens=int(seen.tokens) if expected is None else min(int(seen.tokens), expected),
+            expected=expected,
+            ended=int(seen.ended),
+            per_second=seen.tokens / seconds if seen.tokens and seconds >= _LEAST_S else None,
+            left_s=None if math.isnan(seen.left) else at_least_some(seen.left, max(0.0, now - seen.at)),
         )
 
 

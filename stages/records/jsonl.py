@@ -260,6 +260,11 @@ def to_json(line: FrozenModel) -> str:
     return f"{{{', '.join(told)}}}"
 
 
+def encode_line(line: FrozenModel) -> bytes:
+    """Return the line as it stands in a file."""
+    return to_json(line).encode("utf-8", "replace") + b"\n"
+
+
 _written: dict[str, tuple[FrozenModel, str]] = {}  # per section the last one, and its text: lines in a row share tasks
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from seal_cli.terminal.console import Counts, Screen, closing_line, note, terminal
+from seal_cli.terminal.console import Screen, note, terminal
 
 
 def test_a_note_is_a_line_of_its_own_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,13 +18,6 @@ def test_a_note_takes_the_place_of_the_bar(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.delenv("NO_COLOR", raising=False)
     note("memory ran out")
     assert capsys.readouterr().err == "\r\x1b[2Kmemory ran out\n"
-
-
-def test_the_closing_line_has_all_counts() -> None:
-    counts = Counts(read=250, written=500, rejected=2)
-    assert closing_line("adapt", counts, 61.23) == (
-        "seal adapt: 250 in, 500 out, 0 failed, 0 unscored, 2 rejected, 61.2 s"
-    )
 
 
 class Terminal(io.StringIO):

@@ -16,7 +16,7 @@ import pytest
 
 from seal_cli.terminal import display, progress
 from seal_cli.terminal.console import QuietMode, Screen
-from seal_cli.terminal.display import Display, drawn, share, show_progress
+from seal_cli.terminal.display import Display, format_bar, get_share, show_progress
 from seal_cli.terminal.progress import ProgressMeter, Sight
 from tests.conftest import ROOT
 
@@ -158,13 +158,13 @@ def seen(**more: Any) -> Sight:
 def test_a_bar_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     sight = seen(expected=1000, per_second=5.0, left_s=9.0)
-    assert len(drawn("adapt", sight, 3.0)) == 39
+    assert len(format_bar("adapt", sight, 3.0)) == 39
 
 
 def test_what_is_done_goes_by_the_time_or_else_by_the_lines() -> None:
-    assert share(seen()) == 0.25
-    assert share(seen(left_s=1.0)) == 0.75
-    assert share(seen(total=None)) is None
+    assert get_share(seen()) == 0.25
+    assert get_share(seen(left_s=1.0)) == 0.75
+    assert get_share(seen(total=None)) is None
 
 
 def test_the_thread_shows_by_itself_and_is_gone_after_a_pause(

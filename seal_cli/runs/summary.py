@@ -1,4 +1,4 @@
-"""Why lines failed or are worth nothing: the commonest reasons, reported at the end of a run."""
+"""What a run comes to: counts for the closing line and the manifest, and why lines failed or are worth nothing."""
 
 import re
 from collections import Counter
@@ -6,10 +6,46 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stages.errors import one_line
+from stages.records.frozen import FrozenModel
 from stages.records.record import Record
 
-_SHOWN = 3  # reasons a run tells
+_SHOWN = 3  # reasons that a run tells
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*|\bnan\b|\binf\b|'[^']*'")  # in what otherwise equal reasons differ
+
+
+@dataclass
+class Counts:
+    """What went through a stage. failed and unscored are ours.
+
+    unreadable: self-edits worth 0, the model's failures: they cannot be read, or ask for more steps than are allowed.
+    """
+
+    read: int = 0
+    written: int = 0
+    failed: int = 0
+    unscored: int = 0
+    unreadable: int = 0
+    rejected: int = 0
+
+    def add(self, line: FrozenModel) -> None:
+        """Count a line that is written."""
+        self.written += 1
+        if isinstance(line, Record):
+            fault = line.adapter.fault if line.adapter else None
+            edit = line.edit if line.adapter is None else None
+            lost = edit is not None and edit.text is None
+            self.failed += fault == "training" or lost
+            self.unreadable += fault == "edit" or bool(edit and edit.error and not lost)
+            self.unscored += bool(line.score and line.score.value is None)
+
+    def describe(self, stage: str, seconds: float) -> str:
+        """Write `seal adapt: 250 in, 500 out, 0 failed, 0 unscored, 61.2 s`"""
+        rejected = f", {self.rejected} rejected" if self.rejected else ""
+        worthless = f", {self.unreadable} self-edits worth 0" if self.unreadable else ""
+        return (
+            f"seal {stage}: {self.read} in, {self.written} out, {self.failed} failed, "
+            f"{self.unscored} unscored{rejected}{worthless}, {seconds:.1f} s"
+        )
 
 
 @dataclass
@@ -19,14 +55,14 @@ class Reasons:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     firsts: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def add(self, line: Record) -> None:
+    def add(self, line: FrozenModel) -> None:
         """Note why the line failed, is worth 0, or stayed unscored, if it did."""
-        for kind, reason in _reasons_of(line):
+        for kind, reason in _reasons_of(line) if isinstance(line, Record) else ():
             key = kind, _NUMBER.sub("…", reason)
             self.firsts.setdefault(key, reason)
             self.counts[key] += 1
 
-    def told(self) -> Iterator[str]:
+    def describe(self) -> Iterator[str]:
         """Write `failed, 30 times: training diverged …`, the commonest first."""
         common = self.counts.most_common()
         for key, count in common[:_SHOWN]:

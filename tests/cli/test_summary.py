@@ -1,6 +1,6 @@
 """The commonest reasons for failed, worthless and unscored lines are said at the end of a run."""
 
-from seal_cli.runs.reasons import Reasons
+from seal_cli.runs.summary import Counts, Reasons
 from stages.records.record import Adapter, Record, SelfEdit
 from stages.records.score import Answer, Score
 from stages.records.task import make_task
@@ -55,7 +55,7 @@ def told(*lines: Record) -> list[str]:
     reasons = Reasons()
     for line in lines:
         reasons.add(line)
-    return [*reasons.told()]
+    return [*reasons.describe()]
 
 
 def test_lines_that_went_well_give_no_reason() -> None:
@@ -88,3 +88,8 @@ def test_three_reasons_are_told_and_the_others_counted() -> None:
         "failed, 2 times: b",
         "and one more reason, once",
     ]
+
+
+def test_the_closing_line_has_all_counts() -> None:
+    counts = Counts(read=250, written=500, rejected=2)
+    assert counts.describe("adapt", 61.23) == "seal adapt: 250 in, 500 out, 0 failed, 0 unscored, 2 rejected, 61.2 s"
