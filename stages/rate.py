@@ -22,7 +22,7 @@ from stages.services.base import report_engine
 from stages.sources.repeats import UniqueLines
 from stages.sources.texts import read_flag_file
 from stages.tokens.token_counts import count_crowded
-from stages.work import PART, EngineSource, Listing, Plan, Source, WholeSource, Work, describe_plan
+from stages.work import WHOLE_INPUT, EngineSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 
 RUBRIC = (  # official code, the reward mode "proxy": four criteria from 1 to 5, and their sum
     "You are to evaluate a list of implications that are derived (directly or indirectly) from the provided document. "
@@ -90,7 +90,7 @@ class Rate:
     def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
         source = source or WholeSource(records)
         if not source.facts.lines:
-            return Listing(PART)
+            return Listing(WHOLE_INPUT)
         rubric, domain = self.scale.read(), find_domain(source.facts.domains)
         _refuse_choices(domain)
         lines = source.sift(records, RateableCheck())
@@ -105,7 +105,7 @@ class Rate:
             plan=plan(lines),
             settings=lambda: {
                 **{"rubric": content_id(rubric), "lowest": self.scale.lowest, "highest": self.scale.highest},
-                **{"chat": chat, "sampling": asdict(sampling), **self.engine.settings(model), **PART},
+                **{"chat": chat, "sampling": asdict(sampling), **self.engine.settings(model), **WHOLE_INPUT},
             },
             summary=describe_plan(f"let {model} rate {len(lines)} self-edits", sampling),
             open=lambda finished: _Rater(lines, self.engine.load(model), ask, self.scale),
