@@ -16,7 +16,7 @@ from stages.interfaces import Doc, FitConfig, FitJob, NullProgress, Progress, Tr
 from stages.models.checkpoints import identity_of
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, Section, SelfEdit
-from stages.records.schema import Line
+from stages.records.schema import Line, TrainingData
 from stages.records.thoughts import explain_no_answer
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_untrainable
@@ -197,8 +197,14 @@ def run(
 
 
 def show_data(records: Iterable[Record], *, domain: Domain) -> Iterator[Line]:
-    """Yield the training data of each self-edit, without training."""
-    return (domain.show_data(each.task, _edit_of(each)).model_copy(update={"meta": each.meta}) for each in records)
+    """Yield the training data of each self-edit, without training; none of one that its domain cannot use."""
+    for each in records:
+        edit = _edit_of(each)
+        try:
+            found: Line = domain.show_data(each.task, edit)
+        except BadEdit:
+            found = TrainingData(task_id=each.task.id, edit_id=edit.id, sequences=())
+        yield found.model_copy(update={"meta": each.meta})
 
 
 def _lesson_of(domain: Domain, record: Record) -> TrainingSet:

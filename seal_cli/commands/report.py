@@ -14,8 +14,8 @@ from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags
 from seal_cli.runs.rejects import Rejects
 from seal_cli.runs.stdio import claim_stdout, input_records, write_stdout
-from seal_cli.terminal.arc_view import Picks
 from seal_cli.terminal.console import note, say, terminal, width_of
+from seal_cli.terminal.line_view import Picks
 from seal_cli.terminal.tables import Format, format_rows
 from stages.errors import BadConfig, BadLine
 from stages.interfaces import Doc

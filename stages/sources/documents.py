@@ -230,12 +230,11 @@ def _from_entry(entry: Any, reading: ReadContext, name: str) -> list[Record]:
     task = squad.read_passage(entry, reading.unanswered, name)
     if task is None:
         return []
-    record = Record(task=task, meta=get_meta(entry))
     if "completions" not in entry:
-        return [record]
+        return [Record(task=task, meta=get_meta(entry))]
     if name not in reading.about:
         reading.about[name] = seal_official.read_about(Path(name), reading.note)
-    return seal_official.add_edits(record, entry, reading.about[name])
+    return seal_official.make_edit_lines(task, entry, reading.about[name])
 
 
 def _from_whole(raw: bytes, path: Path, reading: ReadContext) -> Iterator[Record]:

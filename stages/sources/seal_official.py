@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stages.domains.qa import require_passage
 from stages.errors import BadInput, BadLine
 from stages.records.frozen import content_id
 from stages.records.handmade import UNKNOWN, find_template
@@ -24,22 +23,17 @@ _SAMPLED = ("temperature", "top_p", "max_tokens")  # of what a `.meta` file says
 _REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
 
 
-def add_edits(record: Record, entry: Mapping[str, Any], about: Mapping[str, Any]) -> list[Record]:
+def make_edit_lines(task: QaTask, entry: Mapping[str, Any], about: Mapping[str, Any]) -> list[Record]:
     """Return a line for each completion of an entry; `about` says how they were written.
 
     Raises BadLine where the completions or their prompt are no text.
     """
-    task, texts = require_passage(record.task), enumerate(_completions(entry))
-    return [record.grow(edit=_edit(task, entry, text, sample, about)) for sample, text in texts]
-
-
-def _completions(entry: Mapping[str, Any]) -> list[str]:
-    """The entry's self-edits. Raises BadLine where they or their prompt are not text."""
-    found = entry["completions"]
-    texts = isinstance(found, list) and all(isinstance(text, str) for text in found)
-    if not texts or not isinstance(entry.get("prompt", ""), str):
+    texts = entry["completions"]
+    listed = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+    if not listed or not isinstance(entry.get("prompt", ""), str):
         raise BadLine("prompt must be text, completions a list of texts")
-    return list(found)
+    record = Record(task=task, meta=get_meta(entry))
+    return [record.grow(edit=_edit(task, entry, text, sample, about)) for sample, text in enumerate(texts)]
 
 
 def read_about(path: Path, note: Callable[[str], object]) -> Mapping[str, Any]:
@@ -126,13 +120,13 @@ def _completion_scores(
         stats = completion["stats"]
         yield record.grow(score=_score(about, stats["adapter_mean"], stats["baseline_mean"], ()))
     for repetition, answers in groupby(graded, key=lambda question: question["rep"]):
-        yield _repetition(record, edit.id, document, repetition, list(answers))
+        yield record.grow(**_repetition(task, edit.id, document, repetition, list(answers)))
 
 
 def _repetition(
-    record: Record, edit_id: str, document: Mapping[str, Any], repetition: int, graded: list[Any]
-) -> Record:
-    """The score line of one seed: the file keeps no adapter, so its section has no path and no training figures."""
+    task: QaTask, edit_id: str, document: Mapping[str, Any], repetition: int, graded: list[Any]
+) -> dict[str, Adapter | Score]:
+    """The sections of one seed: the file keeps no adapter, so that it has no path and no training figures."""
     fit = document.get("lora_params", {})
     adapter = Adapter(
         id=content_id(edit_id, repetition, fit),
@@ -153,11 +147,11 @@ def _repetition(
             baseline_prediction=row["baseline_answer"],
             baseline_correct=row["baseline_correct"],
         )
-        for question, row in zip(require_passage(record.task).questions, graded, strict=True)
+        for question, row in zip(task.questions, graded, strict=True)
     )
     value = sum(row["adapter_correct"] for row in graded) / len(graded)
     baseline = sum(row["baseline_correct"] for row in graded) / len(graded)
-    return record.grow(adapter=adapter, score=_score(document, value, baseline, answers))
+    return {"adapter": adapter, "score": _score(document, value, baseline, answers)}
 
 
 def _score(about: Mapping[str, Any], value: float, baseline: float, answers: tuple[Answer, ...]) -> Score:

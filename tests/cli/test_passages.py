@@ -4,10 +4,10 @@ import io
 
 from rich.console import Console
 
-from seal_cli.terminal.passage_view import view_line
+from seal_cli.terminal.line_view import print_view
+from stages.domains.views import make_view
 from stages.records.record import Record
 from stages.records.score import make_score
-from stages.records.task import QaTask
 from tests.invented import a_line, a_task, an_edit
 
 THOUGHT = "<think>\n" + "Ada? " * 200 + "\n</think>\n\n"
@@ -16,8 +16,7 @@ LENGTH = len(THOUGHT.rstrip())
 
 def seen(line: Record) -> str:
     file = io.StringIO()
-    assert isinstance(line.task, QaTask)
-    view_line(Console(file=file, width=200), line, line.task)
+    print_view(Console(file=file, width=200), make_view(line))
     return file.getvalue()
 
 

@@ -105,3 +105,49 @@ def test_its_refused_flags_are_told_with_its_reason(folder: Path) -> None:
     lines = seal("tasks", "sums.txt", "--domain", NAME, cwd=folder).out
     done = seal("generate", "-", "--domain", NAME, "--model", "model", "--unique", stdin=lines, cwd=folder)
     assert (done.code, "--unique: any drill may come twice" in done.err) == (78, True), done.err
+
+
+OF_ITS_OWN = """
+from collections.abc import Iterator
+from dataclasses import replace
+
+from drills import Arithmetic
+from stages.domains.views import Panel, Row
+from stages.records.record import Record
+
+
+class Shown(Arithmetic):
+    defaults = replace(Arithmetic.defaults, samples=3, fit=replace(Arithmetic.defaults.fit, rank=5))
+    refused_flags = {"adapt": {"--rank": "five is enough"}}
+
+    def make_view(self, line: Record) -> Iterator[Row]:
+        yield Row("its sums", "heading")
+        yield Row(panels=(Panel("carried", ((7, 1),)), Panel("sum", ((8,),), right=True)))
+"""
+
+
+def test_a_domain_has_its_own_defaults_refused_flags_and_view(folder: Path, model_dir: Path) -> None:
+    (folder / "own.py").write_text(OF_ITS_OWN)
+    (folder / "model").symlink_to(model_dir)
+    name = ("--domain", "own:Shown")
+    tasks = seal("tasks", "sums.txt", *name, cwd=folder).out
+    asked = seal("generate", "-", *name, "--model", "model", "--dry-run", stdin=tasks, cwd=folder)
+    assert (asked.code, "for 6 self-edits" in asked.err + asked.out) == (0, True), asked.err
+    edits = [json.dumps({**json.loads(line), "edit": {"completion": "e"}}) for line in tasks.splitlines()]
+    refused = seal("adapt", "-", *name, "--rank", "2", "--model", "model", stdin="\n".join(edits), cwd=folder)
+    assert (refused.code, "--rank 2: five is enough" in refused.err) == (78, True), refused.err
+    trained = seal("adapt", "-", *name, "--model", "model", "--dry-run", stdin="\n".join(edits), cwd=folder)
+    assert (trained.code, '"rank": 5' in trained.err + trained.out) == (0, True), trained.err + trained.out
+    shown = seal("report", "-", *name, "--view", stdin=tasks, cwd=folder)
+    assert shown.out.startswith("sevens\nits sums\ncarried   sum ✓\n7 1"), shown.out + shown.err
+    drawn = seal("report", "-", *name, "--arc", "sums.svg", stdin=tasks, cwd=folder)
+    assert (drawn.code, "<!-- sevens -->" in (folder / "sums.svg").read_text()) == (0, True), drawn.err
+
+
+def test_a_self_edit_that_it_cannot_use_has_no_training_data_and_is_seen_with_the_reason(folder: Path) -> None:
+    lines = seal("tasks", "sums.txt", "--domain", NAME, cwd=folder).out
+    unused = [json.dumps({**json.loads(line), "edit": {"completion": "x"}}) for line in lines.splitlines()]
+    shown = seal("report", "-", "--view", "--domain", NAME, stdin="\n".join(unused), cwd=folder)
+    assert (shown.code, "it cannot be used\nno drill is picked\n" in shown.out) == (0, True), shown.err
+    data = seal("adapt", "-", "--show-data", "--domain", NAME, stdin="\n".join(unused), cwd=folder)
+    assert (data.code, [line["sequences"] for line in data.lines]) == (0, [[], []]), data.err

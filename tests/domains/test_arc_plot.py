@@ -4,6 +4,7 @@ import struct
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ import pytest
 
 from stages import eval as evaluation
 from stages import tasks
-from stages.domains.arc import plot as pictures
+from stages.domains import plot as pictures
 from stages.domains.arc import voting
 from stages.domains.arc.domain import Arc
 from stages.domains.arc.grid_text import numpy_text
-from stages.domains.arc.view import Panel, View, make_view
+from stages.domains.views import Panel, Row, make_view
 from stages.errors import BadConfig
 from stages.interfaces import Request
 from stages.judges.exact import ExactJudge
@@ -93,9 +94,34 @@ def adapted(task: ArcTask, *votes: Sequence[Vote], before: Grid | str = BEFORE, 
     return line.grow(edit=an_edit(), adapter=an_adapter())
 
 
+@dataclass(frozen=True)
+class Asked:
+    title: str
+    panels: tuple[Panel, ...]
+
+
+class View(list[Row]):
+    """The rows of a line, by what they are."""
+
+    @property
+    def title(self) -> str:
+        return self[0].text
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        return tuple(row.text for row in self if row.style == "text" and not row.panels)
+
+    @property
+    def demonstrations(self) -> list[Row]:
+        return [row for row in self if row.panels and row.panels[0].title != "input"]
+
+    @property
+    def tests(self) -> list[Asked]:
+        return [Asked(one.text, other.panels) for one, other in pairwise(self) if one.style == "heading"]
+
+
 def seen(line: Record, label: str = "") -> View:
-    assert isinstance(line.task, ArcTask)
-    return make_view(line, line.task, label)
+    return View(make_view(line, label))
 
 
 def of_test(line: Record) -> dict[str, Grid | None]:

@@ -21,6 +21,7 @@ from stages.domains.arc.prompts import (
 from stages.domains.arc.self_edit import ALL_TOKENS, BATCH_SIZE, ArcEdit, check_steps, parse_edit
 from stages.domains.arc.templates import PLACE, SCHEMA, TOOLS_TEMPLATE, get_fixed_edit, template_text
 from stages.domains.arc.training_set import Pair, Puzzle, TrainingTask, make_training_tasks
+from stages.domains.arc.view import view_grids
 from stages.domains.arc.voting import (
     count_votes,
     get_first_attempt,
@@ -31,11 +32,12 @@ from stages.domains.arc.voting import (
 )
 from stages.domains.base import GradableAnswer, Query, TrainingSetup, Voting
 from stages.domains.defaults import DEFAULTS, Defaults
+from stages.domains.views import Row
 from stages.errors import BadConfig, BadEdit, BadInput, BadLine, Untrainable
 from stages.interfaces import Completion, Example, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
 from stages.records.arc import ArcChoice, ArcTask, ArcTrainingData, Demonstration, Grid, TrainingGrids, Vote
-from stages.records.record import SelfEdit
+from stages.records.record import Record, SelfEdit
 from stages.records.task import Task
 from stages.records.thoughts import BROKEN_OFF, CUT_OFF
 
@@ -152,6 +154,10 @@ class Arc:
             error = error or str(bad)
         made = tuple(_grids_of(row) for row in rows)
         return ArcTrainingData(task_id=task.id, edit_id=edit.id, chosen=chosen, error=error, tasks=made)
+
+    def make_view(self, line: Record) -> Iterator[Row]:
+        """Show a line as grids."""
+        return view_grids(line, _grid_task(line.task))
 
     # ---- answers
 

@@ -1,4 +1,4 @@
-"""ARC lines as people know them: coloured grids, each input with what comes of it, one view a line.
+"""Lines as pictures: coloured grids, each input with what comes of it, one view below the other.
 
 Lengths are in dots, _DOTS to the inch, so that cells are whole dots of a PNG, and all cells of a picture are equally
 large.
@@ -10,11 +10,9 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from stages.domains.arc.view import Panel, Row, View, split_into_rows
+from stages.domains.views import PALETTE, Panel, Row, put_beside
 from stages.errors import BadConfig
 
-# 0 to 9, as on arcprize.org
-PALETTE = ("#000000", "#0074D9", "#FF4136", "#2ECC40", "#FFDC00", "#AAAAAA", "#F012BE", "#FF851B", "#7FDBFF", "#870C25")
 MOST = 20  # views in a picture
 LONGEST = 24_000  # dots: the longest side of a PNG
 _DOTS, _FULL, _NARROWEST = 150, 1900, 1000  # dots: of an inch, of a full row, of the narrowest picture
@@ -22,10 +20,11 @@ _MARGIN, _GAP, _ARROW, _BETWEEN = 45, 40, 24, 80  # dots: at the edge, between p
 _LINE, _NO_GRID = 24, (130, 90)  # dots: from a line of text to the next; the place of a grid that there is not
 _LARGE, _MEDIUM, _SMALL = 12, 8.5, 7.5  # points
 _INK, _PALE = "#222222", "#777777"
+_TEXTS = {"title": (_LARGE, _INK), "heading": (_MEDIUM, _INK)}  # points and colour; of other texts medium and pale
 _FRAMES = {None: (_PALE, 0, 1.0), True: ("#1A9850", 4, 2.6), False: ("#D62728", 4, 2.6)}  # colour, distance, width
 
 
-def draw_grids(views: Sequence[View], path: Path) -> None:
+def draw_grids(views: Sequence[Sequence[Row]], path: Path) -> None:
     """Write the picture as PNG, PDF or SVG by the file's ending."""
     figure = picture(views)
     longest = _DOTS * max(figure.get_size_inches())
@@ -34,14 +33,14 @@ def draw_grids(views: Sequence[View], path: Path) -> None:
         figure.savefig(path, dpi=min(_DOTS, int(_DOTS * LONGEST / longest)))
 
 
-def picture(views: Sequence[View]) -> Any:
+def picture(views: Sequence[Sequence[Row]]) -> Any:
     """The views below each other, as a matplotlib Figure. Raises BadConfig where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise BadConfig("--arc needs matplotlib: pip install 'seal-toolkit[plot]'") from None
-    rows = [row for view in views for row in (*view.demonstrations, *view.tests)]
-    longest = max(max(len(panel.grid), len(panel.grid[0])) for row in rows for panel in row.panels if panel.grid)
+    grids = [panel.grid for view in views for row in view for panel in row.panels if panel.grid]
+    longest = max((max(len(grid), len(grid[0])) for grid in grids), default=1)
     page = _Page(Figure(dpi=_DOTS, facecolor="white").add_axes((0, 0, 1, 1)), max(12, min(42, 300 // longest)))
     page.draw(views)
     return page.axes.figure
@@ -53,41 +52,33 @@ class _Page:
     def __init__(self, axes: Any, cell: int) -> None:
         self.axes, self.cell, self.width, self.y = axes, cell, _NARROWEST, _MARGIN
 
-    def draw(self, views: Sequence[View]) -> None:
-        lines = [
-            [
-                *split_into_rows(view.demonstrations, lambda rows: self.measure(rows) <= _FULL),
-                *([test] for test in view.tests),
-            ]
-            for view in views
-        ]
+    def draw(self, views: Sequence[Sequence[Row]]) -> None:
+        shown = [[row for row in view if row.style != "detail"] for view in views]
+        lines = [put_beside(rows, lambda some: self.measure(some) <= _FULL) for rows in shown]
         self.width = max(_NARROWEST, *(self.measure(rows) - _BETWEEN + 2 * _MARGIN for each in lines for rows in each))
-        for view, own in zip(views, lines, strict=True):
+        for own in lines:
             if self.y > _MARGIN:
                 self.axes.axhline(self.y - _MARGIN // 2, color="#DDDDDD", linewidth=0.8)
-            self.write(view.title, _LARGE, _INK)
-            for fact in view.facts:
-                self.write(fact, _MEDIUM, _PALE)
             for rows in own:
-                self.y += _LINE // 2
-                self.write(rows[0].title, _MEDIUM, _INK)
-                self.draw_rows(rows)
+                self.draw_grids(rows) if rows[0].panels else self.write(rows[0])
             self.y += _MARGIN
         self.axes.set(xlim=(0, self.width), ylim=(self.y, 0))
         self.axes.set_axis_off()
         self.axes.figure.set_size_inches(self.width / _DOTS, self.y / _DOTS)
 
-    def write(self, text: str, points: float, colour: str) -> None:
+    def write(self, row: Row) -> None:
         """Text over the whole width, in as many lines as it needs."""
-        for part in wrap(text, (self.width - 2 * _MARGIN) // _text_width("x", points)):
+        points, colour = _TEXTS.get(row.style, (_MEDIUM, _PALE))
+        for part in wrap(row.text, (self.width - 2 * _MARGIN) // _text_width("x", points)):
             self.put(part, _MARGIN, self.y + _LINE / 2, points, colour, ha="left")
             self.y += round(_LINE * points / _SMALL)
 
     def put(self, text: str, x: float, y: float, points: float, colour: str, ha: str = "center") -> None:
         self.axes.text(x, y, text, fontsize=points, color=colour, ha=ha, va="center", parse_math=False)
 
-    def draw_rows(self, rows: Sequence[Row]) -> None:
+    def draw_grids(self, rows: Sequence[Row]) -> None:
         """Rows beside each other, their grids in the middle of the height."""
+        self.y += _LINE // 2
         tall = max(self.size(panel)[1] for row in rows for panel in row.panels)
         x, middle = _MARGIN, self.y + _LINE + tall // 2
         for row in rows:
