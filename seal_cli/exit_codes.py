@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from seal_cli.terminal.console import say
 from stages import errors
+from stages.models.device import is_out_of_memory
 
 
 class UsageError(Exception):
@@ -49,7 +50,7 @@ def code_of(error: BaseException) -> int:
         return CLOSED_PIPE if isinstance(error, ClosedPipe) else USAGE
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported here
+    if isinstance(error, MemoryError) or is_out_of_memory(error):
         return TRY_AGAIN
     return IO_ERROR if isinstance(error, OSError) else BUG
 

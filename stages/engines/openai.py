@@ -177,18 +177,22 @@ def _parse_reply(reply: Reply) -> Completion:
     A thought that the server tells apart is put before the text, as other servers leave it there; without a text it has
     no end.
     """
+
+    def fail(error: str) -> Completion:
+        return Completion(reply.id, "", "failed", None, error=error)
+
     if reply.body is None:
-        return _make_failure(reply.id, str(reply.failure or "api_error: no answer"))
+        return fail(str(reply.failure or "api_error: no answer"))
     found = first_choice(reply.body)
     finish: Finish = _FINISHES.get(found.finish or "", "unknown")
     if finish == "refused" or found.refusal:
         told = f"refused: {(found.refusal or 'the content filter of the server')[:200]}"
         return Completion(reply.id, found.text or "", "refused", _count_tokens(reply.body), error=told)
     if found.finish == "abort":
-        return _make_failure(reply.id, "api_error: aborted")
+        return fail("api_error: aborted")
     text = _join_text(found)
     if text is None or (not text and finish == "length"):
-        return _make_failure(reply.id, _explain_no_text(found, thought=_has_hidden_reasoning(reply.body)))
+        return fail(_explain_no_text(found, thought=_has_hidden_reasoning(reply.body)))
     return Completion(reply.id, text, finish, _count_tokens(reply.body))
 
 
@@ -210,14 +214,10 @@ def _explain_no_text(found: ChoiceText, *, thought: bool) -> str:
 
 
 def _has_hidden_reasoning(body: Mapping[str, Any]) -> bool:
-    """Return whether the server counts tokens of a thought that it does not tell, as OpenAI's does."""
+    """Return True if the server counts tokens of a thought that it does not tell, as OpenAI's does."""
     usage = body.get("usage")
     details = usage.get("completion_tokens_details") if isinstance(usage, Mapping) else None
     return bool(isinstance(details, Mapping) and details.get("reasoning_tokens"))
-
-
-def _make_failure(request_id: str, error: str) -> Completion:
-    return Completion(request_id, "", "failed", None, error=error)
 
 
 def _count_tokens(body: Mapping[str, Any]) -> int | None:

@@ -86,11 +86,10 @@ def has_fast_bfloat16() -> bool:
     return used and (has or arm)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """True if the device's memory ran out. Not every allocator raises torch's own class for it."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _SHORT_OF_MEMORY)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True if the device's memory ran out. Not every allocator raises torch's own class for it."""
+    by_words = isinstance(error, RuntimeError) and any(words in str(error) for words in _SHORT_OF_MEMORY)
+    return by_words or type(error).__name__ == "OutOfMemoryError"  # torch's, which need not be imported
 
 
 def get_free_bytes(device: Any) -> int:

@@ -6,6 +6,7 @@ them, without its padding to 2048 tokens. Seeds are the job's own: the initial w
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -68,20 +69,10 @@ class PeftTrainer:
         student = add_lora(self.network, job.config)
         try:
             losses = _train(student, sequences, job.config, job.seed, progress)
-            error = explain_divergence(losses) or explain_overflow(student.parameters())
-            path = None if error else save_adapter(student, job.out, self.base)
+            save = partial(save_adapter, student, job.out, self.base)
+            return finish_training(job, sequences, losses, student.parameters(), save)
         finally:
             student.unload()
-        return FitResult(
-            id=job.id,
-            path=path,
-            sequences=len(sequences),
-            tokens=sum(len(sequence.ids) for sequence in sequences),
-            steps=len(losses),
-            loss_first=losses[0],
-            loss_last=losses[-1],
-            error=error,
-        )
 
 
 def add_lora(network: Any, config: FitConfig) -> Any:
@@ -168,13 +159,34 @@ def _right_pad(sequence: Tokens, to: int) -> tuple[list[int], list[int], list[in
     return ids, positions, targets, weights, [1] * len(sequence.ids) + [0] * (to - len(sequence.ids))
 
 
-def explain_divergence(losses: Sequence[float]) -> str | None:
-    """Return the line's error for a training that ended in NaN or infinity, else None."""
+def finish_training(
+    job: FitJob,
+    sequences: Sequence[Tokens],
+    losses: Sequence[float],
+    weights: Iterable[torch.Tensor],
+    save: Callable[[], Path],
+) -> FitResult:
+    """Return what came of a job: its adapter, which `save` writes, or why there is none."""
+    error = explain_divergence(losses, weights)
+    return FitResult(
+        id=job.id,
+        path=None if error else save(),
+        sequences=len(sequences),
+        tokens=sum(len(sequence.ids) for sequence in sequences),
+        steps=len(losses),
+        loss_first=losses[0],
+        loss_last=losses[-1],
+        error=error,
+    )
+
+
+def explain_divergence(losses: Sequence[float], weights: Iterable[torch.Tensor]) -> str | None:
+    """Return the line's error for a training that ended in NaN or infinity, else None.
+
+    Weights may have done so in the last step, whose loss nobody saw.
+    """
     bad = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), None)
-    return None if bad is None else f"training diverged: the loss is {losses[bad]} at step {bad + 1} of {len(losses)}"
-
-
-def explain_overflow(weights: Iterable[torch.Tensor]) -> str | None:
-    """Return the same for weights that became NaN or infinite in the last step, whose loss nobody saw."""
+    if bad is not None:
+        return f"training diverged: the loss is {losses[bad]} at step {bad + 1} of {len(losses)}"
     fine = all(bool(weight.isfinite().all()) for weight in weights)
     return None if fine else "training diverged: a weight is not finite after the last step"

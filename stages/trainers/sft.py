@@ -21,7 +21,7 @@ from stages.models.lora_targets import resolve_targets
 from stages.records.schema import Checkpoint
 from stages.tokens.chat_templates import get_control_tokens
 from stages.tokens.tokenization import Tokens, encode_example
-from stages.trainers.peft import explain_overflow
+from stages.trainers.peft import explain_divergence
 
 
 class SupervisedTrainer:
@@ -104,7 +104,7 @@ class SupervisedTrainer:
             trainer.remove_callback(ProgressCallback)
             trainer.add_callback(_make_callback(progress, sum(len(t.ids) for t in tokens), len(tokens), config))
             trainer.train()
-        if explain_overflow(trainer.model.parameters()):
+        if explain_divergence([], trainer.model.parameters()):
             raise BadConfig(f"--learning-rate {config.learning_rate}: the training diverged; take a smaller one")
         if not config.full:
             _merge_lora(trainer.model, tokens[0])

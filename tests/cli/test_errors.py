@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from seal_cli import exit_codes
 from stages.records.record import Record
 from tests.cli.conftest import jsonl, passages, pipe, seal, surroundings
 from tests.conftest import ROOT
@@ -113,6 +114,21 @@ def test_a_file_that_was_cut_off_is_named_with_its_line(tmp_path: Path) -> None:
     failed = seal("adapt", "edits.jsonl", "--model", "x/y", "--strict", cwd=tmp_path)
     assert failed.code == 65
     assert failed.err.startswith("seal: edits.jsonl:2: not JSON: ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        type("OutOfMemoryError", (RuntimeError,), {})("as torch calls it"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+    ],
+)
+def test_memory_that_runs_out_wherever_is_no_bug(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_codes.report_error(error) == exit_codes.TRY_AGAIN
+    assert capsys.readouterr().err.startswith("seal: out of memory: lower --slots or --tokens-per-step (adapt), ")
+    assert exit_codes.code_of(RuntimeError("shapes do not match")) == exit_codes.BUG
 
 
 # ---- stdin

@@ -272,6 +272,15 @@ def test_two_different_tasks_of_one_id_are_refused() -> None:
         check(Record(task=first), Record(task=other))
 
 
+def test_an_engine_that_leaves_a_question_out_ends_the_run() -> None:
+    class Forgetful(Backwards):
+        def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
+            yield from list(super().sample(requests, progress))[1:]
+
+    with pytest.raises(RuntimeError, match="the engine gave no completion for 1 requests, the first is "):
+        list(stage.run([adapted()], Forgetful(student), domain=QA(), judge=ExactJudge()))
+
+
 # ---- thoughts
 
 

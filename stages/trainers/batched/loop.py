@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from stages.trainers.batched.lora_kernels import PackedLayout
 from stages.trainers.batched.memory import PassBudget, count_fitting_tokens, measure_saved_bytes
 from stages.trainers.batched.optimizer import StackedAdamW, Update
 from stages.trainers.batched.packing import ALIGNMENT, PackedSequence, Packing
-from stages.trainers.peft import explain_divergence, explain_overflow, make_schedule
+from stages.trainers.peft import finish_training, make_schedule
 
 
 @dataclass
@@ -227,19 +228,10 @@ def _prefetch(
 
 
 def _finish(ended: ActiveJob, row: Tensor, stack: LoraStack, base: AdapterBase) -> FitResult:
-    """What came of a job whose weights are now `row`: its directory, complete, or why there is none."""
-    job, losses = ended.job, torch.stack(ended.losses).tolist()
-    error = explain_divergence(losses) or explain_overflow([row])
-    return FitResult(
-        id=job.id,
-        path=None if error else write_adapter(job.out, stack.get_peft_state(row), job.config, stack.targets, base),
-        sequences=len(ended.sequences),
-        tokens=sum(len(sequence.ids) for sequence in ended.sequences),
-        steps=len(losses),
-        loss_first=losses[0],
-        loss_last=losses[-1],
-        error=error,
-    )
+    """What came of a job whose weights are now `row`."""
+    job = ended.job
+    save = partial(write_adapter, job.out, stack.get_peft_state(row), job.config, stack.targets, base)
+    return finish_training(job, ended.sequences, torch.stack(ended.losses).tolist(), [row], save)
 
 
 def _choose_kernel(stack: LoraStack, kernel: str) -> str:
