@@ -75,6 +75,7 @@ percent: % | percent | per cent | pct | percentage; permille: ‰ | per mille | 
 celsius: °c | degree(s) celsius | degrees c | celsius; fahrenheit: °f | degree(s) fahrenheit | degrees f | fahrenheit
 mm: mm | millimetre(s) | millimeter(s); cm: cm | centimetre(s) | centimeter(s); metre: m | metre(s) | meter(s)
 km: km | kilometre(s) | kilometer(s); inch: inch | inches; foot: ft | foot | feet; yard: yd | yard(s)
+nm: nm | nanometre(s) | nanometer(s); mg: mg | milligram(s)
 mile: mi | mile(s); gram: g | gram(s) | gramme(s); kg: kg | kilo(s) | kilogram(s) | kilogramme(s); lb: lb(s)
 ton: ton(s); tonne: tonne(s); second: sec(s) | second(s); minute: min(s) | minute(s); hour: h | hr(s) | hour(s)
 day: day(s); week: week(s); month: month(s); year: yr(s) | year(s)
@@ -84,17 +85,21 @@ m/s: m/s | m per second | metres per second | meters per second
 km/s: km/s | km per second | kilometres per second | kilometers per second
 km²: km² | km2 | km^2 | sq km | square km | square kilometre(s) | square kilometers
 m²: m² | m2 | m^2 | sq m | square metre(s) | square meter(s)
+m³: m³ | m3 | m^3 | cubic metre(s) | cubic meter(s)
 square mile: sq mi | square mi | square mile(s); square foot: sq ft | square feet | square foot
 litre: l | litre(s) | liter(s); ml: ml | millilitre(s) | milliliter(s)
 kb: kb | kilobyte(s); mb: mb | megabyte(s); gb: gb | gigabyte(s); tb: tb | terabyte(s)
 watt: w | watt(s); kw: kw | kilowatt(s); hertz: hz | hertz; khz: khz | kilohertz; mhz: mhz | megahertz
-ghz: ghz | gigahertz; °: ° | degree(s); cent: ¢ | cent(s); am: am | a.m.; pm: pm | p.m.
+ghz: ghz | gigahertz; kwh: kwh | kilowatt hour(s); volt: v | volt(s)
+°: ° | degree(s); cent: ¢ | cent(s); am: am | a.m.; pm: pm | p.m.
 bc: bc | bce | b.c. | b.c.e.; ad: ad | ce | a.d. | c.e.
 """)
 UNIT_NAMES = MEASURES | MONEY
 CURRENCIES = frozenset(MONEY.values())
 ALL_UNITS = frozenset(UNIT_NAMES.values())
-MEASURE = re.compile(rf"[ -]?(?P<unit>{one_of(UNIT_NAMES)})(?![\w²³/])")
+MEASURE = re.compile(
+    rf"[ -]?(?P<unit>{one_of(UNIT_NAMES)})(?![\w²³/\ue000-\uf8ff])"
+)  # private: marks of reading.letters
 
 
 _GROUPED = re.compile(r"\d{1,3}[.,]\d{3}(?!\d)")

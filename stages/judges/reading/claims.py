@@ -68,6 +68,9 @@ _ITEMS = re.compile(
     rf"{_OR}|\band\b|&|(?<!\S)(?:\d+[.)]|[a-h]\)|[-*])\s)\s?",
     re.IGNORECASE,
 )
+_RATE = re.compile(  # 5 km/h is no choice
+    r"(?<=\d)( ?[^\W\d_]{1,4})/(?=(?:h|hr|s|sec|min|day|yr|year|kg|g|ml|dl|l|mol|m|cm|km|ha|K)[²³23]?(?!\w))"
+)
 _ARTICLE = re.compile(r"(?:an?|the)\s")
 _CLAUSE = re.compile(
     r"\b(?:in|on|at|for|with|by|to|such|which|who|where|while|when|that|is|was|were|are|as|from)\b", re.IGNORECASE
@@ -127,6 +130,7 @@ def _outer_sentences(answer: str) -> str:
 @cache_texts()
 def list_candidates(claim: str) -> Sequence[str]:
     """List the items of a claim that only lists candidates (with an `or`, or four and more); else []."""
+    claim = _RATE.sub(r"\1 per ", claim)
     lead = _LEAD.match(claim)
     bare = claim[lead.end() :] if lead else claim
     first, *others = _ITEMS.split(bare)

@@ -12,7 +12,7 @@ import re
 import string
 import unicodedata
 
-from stages.judges.numbers.tables import cache_texts, list_words
+from stages.judges.numbers.tables import UNIT_NAMES, cache_texts, list_words
 
 _MOST_ACCENTS = 30  # on one letter, as in Unicode's stream-safe texts: to sort more of them takes quadratic time
 _SMALL = "₀₁₂₃₄₅₆₇₈₉"
@@ -119,11 +119,18 @@ def mark(text: str) -> str:
     text = _HYPHEN.sub(r"\1", mark_signs(text))
     for name, short in _NAMES:
         text = name.sub(short, text)
-    text = _FORMULA.sub(lambda found: re.sub(r"\d", lambda digit: _PRIVATE[_SMALL[int(digit[0])]], found[0]), text)
+    text = _FORMULA.sub(_mark_formula, text)
     text = NUMERAL.sub(lambda found: _private(found[0]) if read_numeral(found[0].upper()) else found[0], text)
     text = _LABELLED.sub(lambda found: found[0][:-1] + _private(found[0][-1]), text)
     text = _RULER.sub(lambda found: found[0][:-1] + _private("I"), text)
     return _NAMED.sub(lambda found: _private(found[0]), text)
+
+
+def _mark_formula(found: re.Match[str]) -> str:
+    """Mark the digits of a formula; km2 is none."""
+    if found[0] in UNIT_NAMES:
+        return found[0]
+    return re.sub(r"\d", lambda digit: _PRIVATE[_SMALL[int(digit[0])]], found[0])
 
 
 def _private(letters: str) -> str:
