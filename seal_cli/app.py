@@ -107,12 +107,12 @@ def _guard(name: str, command: Callable[..., int]) -> Callable[..., int]:
     def run(*, quiet: bool = False, allowed: Sequence[str] = (), **options: object) -> int:
         if quiet:
             be_quiet()
-        exit_on_signals()
         try:
-            for domain in allowed:
-                allow_domain(domain)
-            _refuse_infinite(name, options)
-            return command(**options)
+            with exit_on_signals():
+                for domain in allowed:
+                    allow_domain(domain)
+                _refuse_infinite(name, options)
+                return command(**options)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
             return report_error(error)
 

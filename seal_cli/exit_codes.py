@@ -2,7 +2,10 @@
 
 import errno
 import signal
+import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -28,6 +31,7 @@ TRY_AGAIN = 75
 INTERRUPTED = 128 + signal.SIGINT
 CLOSED_PIPE = 128 + signal.SIGPIPE
 TERMINATED = 128 + signal.SIGTERM
+_AGAIN_S = 0.3  # after which a signal that something has swallowed ends the command all the same
 CODES: dict[type[errors.SealError], int] = {
     errors.BadInput: 65,
     errors.MissingInput: 66,
@@ -55,7 +59,7 @@ def code_of(error: BaseException) -> int:
     return IO_ERROR if isinstance(error, OSError) else BUG
 
 
-def is_signal(error: BaseException) -> bool:
+def is_signal(error: BaseException | None) -> bool:
     """True for the ways in which Ctrl-C, SIGTERM and the terminal's end reach us."""
     code = getattr(error, "code", None)
     return isinstance(error, KeyboardInterrupt) or code in (INTERRUPTED, TERMINATED, 128 + signal.SIGHUP)
@@ -87,12 +91,39 @@ def _io_message(error: BaseException) -> str:
     return str(error)
 
 
-def exit_on_signals() -> None:
-    """Let SIGTERM, and the terminal's end, unwind like an error, so that files are closed and temporary names go."""
+@contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """Let SIGTERM, and the terminal's end, unwind like an error, so that files are closed and temporary names go.
+
+    Python drops an error that is raised in a destructor or in a callback: this one is raised again until it ends the
+    command.
+    """
 
     def leave(signum: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + signum)
+        end = SystemExit(128 + signum)
+
+        def insist(signum: int, frame: FrameType | None) -> None:
+            if not _is_handled(end):
+                raise end
+
+        signal.signal(signal.SIGALRM, insist)
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S, _AGAIN_S)
+        raise end
 
     for signum in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup
             signal.signal(signum, leave)
+    show, sys.unraisablehook = sys.unraisablehook, lambda lost: None if is_signal(lost.exc_value) else show(lost)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = show
+
+
+def _is_handled(error: BaseException) -> bool:
+    """True if what runs now cleans up behind the error: it is being handled, or one that it led to."""
+    current = sys.exception()
+    while current and current is not error:
+        current = current.__context__
+    return current is error

@@ -151,11 +151,10 @@ def test_what_goes_wrong_in_making_the_answers_is_not_the_judges(write: Callable
 def test_a_signal_in_the_middle_of_a_judge_is_not_the_judges(write: Callable[[str], str], kind: type) -> None:
     text = "import os, signal\n" + GOOD + "os.kill(os.getpid(), signal.SIGTERM); yield Verdict(True)"
     before = signal.getsignal(signal.SIGTERM)
-    exit_codes.exit_on_signals()
-    if kind is KeyboardInterrupt:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with pytest.raises(kind):
+        with exit_codes.exit_on_signals(), pytest.raises(kind):
+            if kind is KeyboardInterrupt:
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
             graded(write(text))
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -164,9 +163,8 @@ def test_a_signal_in_the_middle_of_a_judge_is_not_the_judges(write: Callable[[st
 def test_a_signal_in_the_middle_of_an_import_is_not_the_modules(write: Callable[[str], str]) -> None:
     name = write("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nclass J: pass\n")
     before = signal.getsignal(signal.SIGTERM)
-    exit_codes.exit_on_signals()
     try:
-        with pytest.raises(SystemExit, match="143"):
+        with exit_codes.exit_on_signals(), pytest.raises(SystemExit, match="143"):
             load_class("--judge", f"{name}:J", JUDGES)
     finally:
         signal.signal(signal.SIGTERM, before)
