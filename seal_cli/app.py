@@ -12,14 +12,12 @@ from math import isfinite
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from seal_cli.exit_codes import UsageError, exit_on_signals, report_error
+from seal_cli.exit_codes import CLOSED_PIPE, INTERRUPTED, USAGE, UsageError, exit_on_signals, report_error
 from seal_cli.flags.expand import expand
-from seal_cli.flags.options import Domains, Quiet
-from seal_cli.help import TitledCommand
-from seal_cli.runs.manifest import version_of
-from seal_cli.terminal.console import be_quiet, strip_control
+from seal_cli.flags.options import LINES_PANEL, OWN_PANEL, Domains, Quiet
+from seal_cli.terminal.console import be_quiet, strip_control, write_stderr
 from stages.plugins import allow_domain
 
 HELP = """Self-adapting language models from the shell (SEAL, arXiv 2506.10943).
@@ -60,6 +58,8 @@ COMMANDS = {  # name: (where it is, what it does)
 _READS_TASKS = ("generate", "adapt", "eval", "judge", "rate", "filter", "report", "merge")  # which may be of any domain
 _NEEDS_ARGUMENTS = ("tasks", "report")  # without any, they show their help
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
+_ARGUMENTS = "Arguments"
+PANELS = (_ARGUMENTS, OWN_PANEL, "Training", "Sampling", "Judge", "Engine and device", "Servers", LINES_PANEL)
 
 
 class _Commands(Mapping[str, Any]):
@@ -81,6 +81,11 @@ class _Group(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**settings, "commands": _Commands()})
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for option in self.get_params(ctx):
+            option.process_value = _skip_absent(option.process_value)  # type: ignore[method-assign]
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: Any) -> list[str]:
         return [*COMMANDS]
 
@@ -89,13 +94,38 @@ class _Group(TyperGroup):
             formatter.write_dl([(name, does) for name, (_, does) in COMMANDS.items()])
 
 
+def _skip_absent(process: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave an option that is not given as it is: typer would load pydantic to check nothing."""
+    return lambda ctx, value: None if value is None else process(ctx, value)
+
+
+class _TitledCommand(TyperCommand):
+    """A command whose help sorts its options under titles, and cuts no line off."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments first, then the stage's own options, then those that it shares with others."""
+        params = self.get_params(ctx)
+        for panel in PANELS:
+            rows = [param.get_help_record(ctx) for param in params if _panel_of(param) == panel]
+            if any(rows):
+                with formatter.section(panel):
+                    formatter.write_dl([row for row in rows if row])
+
+
+def _panel_of(param: Any) -> str:
+    """Return the title that a parameter stands under."""
+    if param.param_type_name == "argument":
+        return _ARGUMENTS
+    return LINES_PANEL if param.name == "help" else param.rich_help_panel or OWN_PANEL
+
+
 @cache
 def _load_command(name: str) -> Any:
     """Import a command and read its options. Raises KeyError for an unknown one."""
     place, does = COMMANDS[name]
     module, _, function = place.partition(":")
     app = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=_SETTINGS)
-    declare = app.command(name, cls=TitledCommand, short_help=does, no_args_is_help=name in _NEEDS_ARGUMENTS)
+    declare = app.command(name, cls=_TitledCommand, short_help=does, no_args_is_help=name in _NEEDS_ARGUMENTS)
     declare(_guard(name, expand(getattr(import_module(module), function))))
     return typer.main.get_command(app)
 
@@ -150,7 +180,9 @@ def make_app() -> typer.Typer:
 def _show_version(wanted: bool) -> None:
     """Print the version of the installed package and end."""
     if wanted:
-        sys.stdout.write(f"seal {version_of('seal-toolkit') or 'from a checkout that is not installed'}\n")
+        from seal_cli.runs.manifest import version_of  # importlib.metadata, which help does without
+
+        typer.echo(f"seal {version_of('seal-toolkit') or 'from a checkout that is not installed'}")
         raise typer.Exit
 
 
@@ -167,13 +199,21 @@ def main() -> None:
     _open_closed_streams()
     _reduce_gc()
     _use_reproducible_matmul()
+    sys.exit(run_app())
+
+
+def run_app(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, or the process's own, and return its exit code."""
     try:
-        code = make_app()(prog_name="seal", standalone_mode=False)
+        return make_app()(arguments, prog_name="seal", standalone_mode=False) or 0
     except typer.Abort:
-        code = 130
+        return INTERRUPTED
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer's way of saying so
+            return CLOSED_PIPE
+        raise
     except Exception as error:  # noqa: BLE001
-        code = report_usage(error)
-    sys.exit(code or 0)
+        return _report_usage(error) if hasattr(error, "format_message") else report_error(error)
 
 
 def _open_closed_streams() -> None:
@@ -205,17 +245,13 @@ def _use_reproducible_matmul() -> None:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
-def report_usage(error: Exception) -> int:
+def _report_usage(error: Any) -> int:
     """Say in one line what is wrong with a command line, with the way to the help. Return the exit code."""
-    show = getattr(error, "format_message", None)
-    if show is None:
-        raise error
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context else "seal"
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "seal"
     bare = type(error).__name__ == "NoArgsIsHelpError"  # its message is the whole help
-    message = _explain_value(error) or show()
-    sys.stderr.write(f"{message}\n" if bare else strip_control(f"seal: {message} (see `{path} --help`)\n"))
-    return getattr(error, "exit_code", 2)
+    message = _explain_value(error) or error.format_message()
+    write_stderr(f"{message}\n" if bare else strip_control(f"seal: {message} (see `{path} --help`)\n"))
+    return getattr(error, "exit_code", USAGE)
 
 
 def _explain_value(error: Exception) -> str | None:

@@ -3,16 +3,14 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
-
-from annotated_types import Ge
+from typing import Any
 
 from stages.domains.base import Domain, TrainingSetup, find_domain
 from stages.domains.jobs import ExampleNames, make_adapter, make_job, make_untrained_adapter
 from stages.domains.recipe import describe_left_out, refuse_training_flags, set_up_training
 from stages.errors import BadEdit, BadLine, Untrainable
 from stages.files import hold_folder, remove_partials
-from stages.interfaces import Doc, FitConfig, FitJob, NullProgress, Progress, Trainer, TrainingSet
+from stages.interfaces import FitConfig, FitJob, NullProgress, Progress, Trainer, TrainingSet
 from stages.models.checkpoints import identity_of
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, Section, SelfEdit
@@ -40,22 +38,11 @@ class Adapt:
     `fit`: fields of FitConfig that are not to be the domain's defaults. `show_data`: list the training data instead.
     """
 
-    panel: ClassVar[str] = "Options"
-    out: Annotated[Path, Doc("Where the adapter directories go.", "DIR")] = Path("adapters")
-    seeds: Annotated[int, Ge(1), Doc("Adapters per self-edit.", "N")] = 1
-    show_data: Annotated[bool, Doc("Print the training sequences, or grids; train nothing.")] = False
-    split_newlines: Annotated[
-        bool | None,
-        Doc(
-            "Every line of a self-edit is a sequence of its own.",
-            flag="--split-newlines/--no-split-newlines",
-            default="yes",
-        ),
-    ] = None
-    chat: Annotated[
-        bool | None,
-        Doc("Put ARC tasks through the student's chat template.", flag="--chat/--no-chat", default="yes"),
-    ] = None
+    out: Path = Path("adapters")  # where the adapter directories go
+    seeds: int = 1  # adapters per self-edit
+    show_data: bool = False
+    split_newlines: bool | None = None  # None: the domain's default
+    chat: bool | None = None
     trainer: LocalTrainer = LocalTrainer()
     fit: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0

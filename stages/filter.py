@@ -11,14 +11,14 @@ from typing import Literal
 
 from stages.errors import BadConfig
 from stages.files import add_filename
+from stages.interfaces import Ties, UnscoredPolicy
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, SelfEdit
 from stages.records.schema import SftExample
 from stages.records.thoughts import get_learnable_text
-from stages.scoring.candidates import Candidate, UnscoredPolicy, collect_candidates, compute_reliability, pick_best
+from stages.scoring.candidates import Candidate, collect_candidates, compute_reliability, pick_best
 from stages.sources.training_pairs import LEARNED
 
-Ties = Literal["first", "random", "shortest"]
 _NOTHING = -1  # the place of a text that says nothing
 
 

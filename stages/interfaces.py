@@ -14,6 +14,8 @@ from stages.errors import BadConfig
 
 MAX_ROW_TOKENS = 8192  # official self-edit.py, max_tokens: a row of few-shot training has fewer
 Finish = Literal["stop", "length", "refused", "failed", "unknown"]
+Ties = Literal["first", "random", "shortest"]  # which of several equally good self-edits is kept
+UnscoredPolicy = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
 Unit = Literal["tokens", "requests", "verdicts"]  # what work is counted in
 Prompt = str | Sequence[Mapping[str, str]]  # text, or the messages of a chat
 
@@ -31,6 +33,12 @@ class Doc:
     default: str = ""
     values: tuple[str, ...] = ()
     panel: str = ""
+
+
+ModelName = Annotated[
+    str | None,
+    Doc("A model directory or hub name.", "DIR|NAME", default="the one that the lines name", panel="Options"),
+]
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,10 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
-
-from annotated_types import Ge
 
 from stages.domains.base import Domain, find_domain
 from stages.errors import BadConfig, BadLine
-from stages.interfaces import Completion, Doc, Engine, NullProgress, Progress, Request, Sampling
+from stages.interfaces import Completion, Engine, NullProgress, Progress, Request, Sampling
 from stages.records.frozen import content_id
 from stages.records.record import Record, Section, SelfEdit
 from stages.records.score import Rating, Score
@@ -43,16 +40,10 @@ _POINTS = re.compile(r"^\W*final\s+score\W*?(-?\d+(?:\.\d+)?)(?![\d.]*\d)", re.I
 class RatingScale:
     """The rubric, and the points that it gives at least and at most."""
 
-    panel: ClassVar[str] = "Options"
-    rubric: Annotated[
-        Path | None,
-        Doc(
-            "A file with {title}, {context} and {completion} that asks for `Final Score: N`.", "FILE", default="SEAL's"
-        ),
-    ] = None
-    lowest: Annotated[float, Doc("Points of the worst self-edit: the reward 0.", "X")] = 4  # four criteria, 1 to 5
-    highest: Annotated[float, Doc("Points of the best one: the reward 1.", "X")] = 20
-    max_tokens: Annotated[int, Ge(1), Doc("Most tokens of a reply.", "N", panel=Sampling.panel)] = 512
+    rubric: Path | None = None  # None: SEAL's
+    lowest: float = 4  # points of the worst self-edit: the reward 0; four criteria, 1 to 5
+    highest: float = 20
+    max_tokens: int = 512  # of a reply
 
     def read(self) -> str:
         """Return the rubric's text. Raises BadConfig for one that lacks a field, or a scale without a width."""

@@ -24,8 +24,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-COMMANDS = ("tasks", "generate", "adapt", "eval", "judge", "filter", "sft", "report", "merge", "gc", "doctor", "schema")
-LIGHT = ("seal_cli.app", *(f"seal_cli.commands.{name}" for name in COMMANDS), "stages.report")
+STAGES = ("tasks", "generate", "adapt", "eval", "judge", "filter", "sft", "report", "merge", "gc", "doctor", "rate")
+LIGHT = (
+    *("seal_cli.app", "seal_cli.runs.drive", "seal_cli.runs.engines", "seal_cli.runs.omissions", "typer._adapters"),
+    *("seal_cli.terminal.line_view", "stages.checks.machine", "stages.checks.model", "stages.checks.server"),
+    *(f"{where}.{name}" for name in STAGES for where in ("seal_cli.commands", "stages")),
+)
 MODEL = ("transformers.models.llama.modeling_llama", "transformers.generation.utils", "stages.engines.hf")
 TRAINER = ("peft", "peft.tuners.lora", "stages.trainers.batched.trainer", "stages.trainers.peft", "torch.optim.adamw")
 SERVICE = ("stages.services.client",)

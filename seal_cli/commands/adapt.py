@@ -1,16 +1,48 @@
 """`seal adapt`"""
 
-from dataclasses import replace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Given
 from seal_cli.flags.run import InputFlags, RunFlags
-from seal_cli.runs.drive import drive
-from stages.adapt import Adapt
-from stages.interfaces import FitConfig, PadMode
+from stages.interfaces import Doc, FitConfig, PadMode
+from stages.trainers.local import LocalTrainer
 
 
-def adapt(run: RunFlags, lines: InputFlags, stage: Adapt, fit: Given[FitConfig], seed: opt.Seed = 0) -> int:
+@dataclass(frozen=True)
+class AdaptFlags:
+    """What is trained, and where it goes: fields of stages.adapt.Adapt."""
+
+    panel: ClassVar[str] = opt.OWN_PANEL
+    out: Annotated[Path, Doc("Where the adapter directories go.", "DIR")] = Path("adapters")
+    seeds: Annotated[int, Ge(1), Doc("Adapters per self-edit.", "N")] = 1
+    show_data: Annotated[bool, Doc("Print the training sequences, or grids; train nothing.")] = False
+    split_newlines: Annotated[
+        bool | None,
+        Doc(
+            "Every line of a self-edit is a sequence of its own.",
+            flag="--split-newlines/--no-split-newlines",
+            default="yes",
+        ),
+    ] = None
+    chat: Annotated[
+        bool | None,
+        Doc("Put ARC tasks through the student's chat template.", flag="--chat/--no-chat", default="yes"),
+    ] = None
+
+
+def adapt(
+    run: RunFlags,
+    lines: InputFlags,
+    flags: AdaptFlags,
+    trainer: LocalTrainer,
+    fit: Given[FitConfig],
+    seed: opt.Seed = 0,
+) -> int:
     """Fine-tune the student on each self-edit, once per seed. edit → adapter lines, and PEFT directories under --out.
 
     The defaults are the paper's (SEAL App. B). The training sequences are the self-edit's pieces, each under the
@@ -25,6 +57,9 @@ def adapt(run: RunFlags, lines: InputFlags, stage: Adapt, fit: Given[FitConfig],
       seal adapt edits.jsonl --show-data | jq -r '.sequences[]'
       seal adapt arc-edits.jsonl --show-data | jq -r '.tasks[].tool' | sort | uniq -c
     """
+    from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without
+    from stages.adapt import Adapt
+
     PadMode.parse(fit.values.get("pad_mode", "none"))
-    stage.trainer.check()
-    return drive(replace(stage, fit=fit.values, seed=seed), lines, run)
+    trainer.check()
+    return drive(Adapt(**vars(flags), trainer=trainer, fit=fit.values, seed=seed), lines, run)

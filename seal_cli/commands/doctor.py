@@ -8,14 +8,11 @@ from typing import Annotated
 
 from seal_cli import exit_codes
 from seal_cli.flags.service import ENGINE_KEYS, key_from
-from seal_cli.runs.stdio import claim_stdout, write_stdout
 from seal_cli.terminal.console import note, say, strip_control
 from stages import doctor as stage
 from stages.checks.finding import Finding
 from stages.errors import BadConfig, Unavailable
 from stages.interfaces import Doc
-from stages.judges.factory import JUDGE_KEYS
-from stages.models.libraries import quiet_libraries
 
 _WORDS = {True: "ok", False: "wrong", None: "unknown"}
 
@@ -37,13 +34,21 @@ def doctor(
       seal doctor --model DIR --adapter run/adapters/a --adapter run/adapters/b
       seal doctor --base-url http://localhost:8000/v1 --json
     """
+    from seal_cli.runs.stdio import claim_stdout, write_stdout  # late: help does without
+    from stages.judges.factory import JUDGE_KEYS
+
     stdout, started = claim_stdout(), time.monotonic()
     if wanted.model is not None:
         with suppress(Exception):  # libraries that cannot even be imported are for the checks to tell
+            from stages.models.libraries import quiet_libraries
+
             quiet_libraries()
     findings = []
     for finding in stage.run(wanted, key=key_from(ENGINE_KEYS), judge_key=key_from(JUDGE_KEYS)):
-        findings.append(_print_finding(finding, stdout if json_lines else None))
+        findings.append(_print_finding(finding))
+        if json_lines:
+            row = json.dumps(asdict(findings[-1]), ensure_ascii=False)
+            write_stdout(stdout, f"{row}\n".encode("utf-8", "replace"))
     counts = [sum(finding.ok is state for finding in findings) for state in _WORDS]
     told = ", ".join(f"{count} {word}" for count, word in zip(counts, _WORDS.values(), strict=True))
     note(f"seal doctor: {told}, {time.monotonic() - started:.1f} s")
@@ -53,17 +58,12 @@ def doctor(
     return exit_codes.CODES[Unavailable if bad <= set(stage.SERVICES) else BadConfig]
 
 
-def _print_finding(finding: Finding, stdout: int | None) -> Finding:
-    """Write a line on stderr, and one of JSON where there is a descriptor for it.
-
-    Texts, some of them from files and servers, are put on one line each and without control characters.
-    """
+def _print_finding(finding: Finding) -> Finding:
+    """Write it as a line on stderr. Texts, some of them from files and servers, are put on one line each."""
     advice = None if finding.advice is None else _join_lines(finding.advice)
     finding = replace(finding, found=_join_lines(finding.found), advice=advice)
     write = say if finding.ok is False else note
     write(f"{_WORDS[finding.ok]:<8}{finding.check}: {finding.found}{f' → {advice}' if advice else ''}")
-    if stdout is not None:
-        write_stdout(stdout, (json.dumps(asdict(finding), ensure_ascii=False) + "\n").encode("utf-8", "replace"))
     return finding
 
 

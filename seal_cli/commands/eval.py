@@ -9,11 +9,8 @@ from seal_cli.flags import options as opt
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.judge import JudgeFlags
 from seal_cli.flags.run import InputFlags, RunFlags
-from seal_cli.runs.drive import drive
-from stages.eval import Eval
-from stages.interfaces import Doc, Sampling
+from stages.interfaces import Doc, ModelName, Sampling
 from stages.judges.base import EXAMPLES
-from stages.models.checkpoints import ModelName
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,10 @@ def evaluate(
       seal eval adapters.jsonl --judge openai:gpt-4.1 -o scores.jsonl
       seal eval arc-adapters.jsonl | jq -c '.score.answers[].attempts[0]'
     """
+    from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without
+    from seal_cli.runs.engines import FlaggedJudge, select_engine
+    from stages.eval import Eval
+
     grader.check(others=(lines.file, run.output))
     student.check(unused=grader.get_unused_flags())
-    return drive(Eval(student.source(model), grader.source(), **vars(flags)), lines, run)
+    return drive(Eval(select_engine(student, model), FlaggedJudge(grader), **vars(flags)), lines, run)

@@ -1,18 +1,16 @@
 """`seal filter`"""
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
-from seal_cli.runs.run import Run
-from seal_cli.runs.stdio import input_records
 from seal_cli.terminal.console import note
-from stages import filter as stage
-from stages.interfaces import Doc
-from stages.records.record import Record
-from stages.scoring.candidates import CandidateCheck, UnscoredPolicy
+from stages.interfaces import Doc, Ties, UnscoredPolicy
+
+if TYPE_CHECKING:
+    from stages.records.record import Record
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class FilterFlags:
             values=("best", "best:2", "above:0.5", "gain", "random"),
         ),
     ] = "best"
-    ties: Annotated[stage.Ties, Doc("What decides between equal values.")] = "first"
+    ties: Annotated[Ties, Doc("What decides between equal values.")] = "first"
     unscored: Annotated[
         UnscoredPolicy, Doc("Self-edits with unscored answers: left out, or worth what they are worth at least.")
     ] = "leave-out"
@@ -51,12 +49,18 @@ def filter_scores(
       seal filter scores.jsonl --keep gain --ties shortest -o sft.jsonl
       seal tasks rank_iter0.json | seal filter | jq -r .completion
     """
+    from seal_cli.runs.rejects import open_rejects  # late, as all that a run needs: help does without
+    from seal_cli.runs.run import Run
+    from seal_cli.runs.stdio import input_records
+    from stages import filter as stage
+    from stages.scoring.candidates import CandidateCheck
+
     rule = stage.KeepRule.parse(flags.keep)
-    bad = lines.open_rejects(run.output)
+    bad = open_rejects(lines, run.output)
     with Run("filter", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
         comparable, judges = CandidateCheck(), set[str]()
 
-        def check(record: Record) -> None:
+        def check(record: "Record") -> None:
             comparable(record)
             judges.update([record.score.judge] if record.score else [])
 

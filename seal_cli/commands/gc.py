@@ -6,10 +6,7 @@ from typing import Annotated
 
 import typer
 
-from seal_cli.runs.stdio import claim_stdout, write_stdout
 from seal_cli.terminal.console import note
-from stages import gc as stage
-from stages.files import format_megabytes
 from stages.interfaces import Doc
 
 
@@ -29,6 +26,10 @@ def collect_waste(
       seal gc runs/mine --remove
       seal gc runs/mine | xargs du -sh
     """
+    from seal_cli.runs.stdio import claim_stdout, write_stdout  # late: help does without
+    from stages import gc as stage
+    from stages.files import format_megabytes
+
     stdout, started, waste = claim_stdout(), time.monotonic(), []
     for each in stage.run(run, remove=remove):
         waste.append(each)

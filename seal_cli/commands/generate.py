@@ -1,19 +1,16 @@
 """`seal generate`"""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
 from seal_cli.flags import options as opt
-from seal_cli.flags.batch import BatchFlags
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.expand import Given, Without
 from seal_cli.flags.run import InputFlags, RunFlags
-from seal_cli.runs.drive import drive
-from stages.generate import Generate, names_fixed_edit
-from stages.interfaces import Doc, Sampling
-from stages.models.checkpoints import ModelName
+from seal_cli.flags.service import BatchFlags
+from stages.interfaces import Doc, ModelName, Sampling
 
 TEMPLATES = (  # what a shell completes; the domains know them
     *("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "none"),
@@ -78,9 +75,13 @@ def generate(
       seal generate tasks.jsonl --engine openai --model gpt-4.1 -o edits.jsonl
       seal generate tasks.jsonl --engine openai --base-url http://localhost:8000/v1 --model NAME
     """
+    from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without
+    from seal_cli.runs.engines import select_engine
+    from stages.generate import Generate, names_fixed_edit
+
     asks_server = editor.served and not names_fixed_edit(flags.template)
     batches.check(run, served=asks_server, needs="--engine openai", unused=editor.service.given())
     editor.check(asks=not batches)
-    engine = replace(editor, structured=flags.structured).source(model, batches.answers)
+    engine = select_engine(editor, model, structured=flags.structured, answers=batches.answers)
     more: dict[str, Any] = {"sampling": sampling.values, "chat": chat, "seed": seed, "batched": bool(batches)}
     return drive(Generate(engine, **vars(flags), **more), lines, run, batches)

@@ -1,11 +1,9 @@
 """`seal judge`"""
 
-from seal_cli.flags.batch import BatchFlags
 from seal_cli.flags.judge import JudgeFlags
 from seal_cli.flags.run import InputFlags, RunFlags
-from seal_cli.runs.drive import drive
+from seal_cli.flags.service import BatchFlags
 from stages.errors import refuse_given
-from stages.judge import Regrade
 
 
 def judge(run: RunFlags, lines: InputFlags, grader: JudgeFlags, batches: BatchFlags) -> int:
@@ -23,7 +21,11 @@ def judge(run: RunFlags, lines: InputFlags, grader: JudgeFlags, batches: BatchFl
       seal judge scores.jsonl -j openai:gpt-4.1 --from-batch answers.jsonl -o regraded.jsonl
       seal judge scores.jsonl -j "command:./grade.py --strict"
     """
+    from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without
+    from seal_cli.runs.engines import FlaggedJudge
+    from stages.judge import Regrade
+
     batches.check(run, served=grader.served, needs="an openai:… judge", unused=grader.service.given())
     grader.check(asks=not batches, others=(lines.file, run.output))
     refuse_given(grader.get_unused_flags(), f"the judge {grader.text} asks no server")
-    return drive(Regrade(grader.source(batches.answers)), lines, run, batches)
+    return drive(Regrade(FlaggedJudge(grader, batches.answers)), lines, run, batches)

@@ -1,19 +1,18 @@
 """`seal merge`"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Without
 from seal_cli.flags.run import RunFlags
-from seal_cli.runs import manifest
-from seal_cli.runs.run import Run
-from seal_cli.runs.stdio import claim_stdout, input_examples, input_records, with_places, write_stdout
-from stages import merge as stage
 from stages.errors import BadInput, MissingInput
 from stages.interfaces import Doc
+
+if TYPE_CHECKING:
+    from stages.merge import Shard
 
 
 def merge(
@@ -37,6 +36,10 @@ def merge(
       seal merge adapters-*.jsonl -o adapters.jsonl
       sbatch --array=$(seal merge adapters-*.jsonl --missing) job.sh
     """
+    from seal_cli.runs.run import Run  # late, as all that a run needs: help does without
+    from seal_cli.runs.stdio import claim_stdout, write_stdout
+    from stages import merge as stage
+
     shards = [_read_shard(path) for path in files]
     if missing:
         stage.check(shards)
@@ -52,24 +55,30 @@ def merge(
     return current.code
 
 
-def _read_shard(path: Path) -> stage.Shard:
+def _read_shard(path: Path) -> "Shard":
     """Read a shard and its manifest. Raises BadInput for a file that is not finished, or not as it was written."""
+    from seal_cli.runs.manifest import is_whole, read_manifest
+    from seal_cli.runs.stdio import input_examples, input_records, with_places
+    from stages.merge import Shard
+
     if not path.is_file():
         part = path.with_name(f"{path.name}.part")
         left = f"it is not finished ({part} is there: run its command again)" if part.exists() else "no such file"
         raise MissingInput(f"{path}: {left}")
-    made = manifest.read_manifest(path)
+    made = read_manifest(path)
     settings = made.get("settings")
     if not isinstance(settings, dict):
         raise BadInput(f"{path}: has no manifest beside it, which tells its shard (write shards with -o)")
-    if not manifest.is_whole(path, made):
+    if not is_whole(path, made):
         raise BadInput(f"{path}: was changed since it was written; run its command again")
     examples = settings.get("stage") == "filter"
     lines = input_examples(path) if examples else with_places(input_records(path), path)
-    return stage.Shard(str(path), settings, lines)
+    return Shard(str(path), settings, lines)
 
 
 def _count_in(path: Path, what: str) -> int:
     """Return how many input lines the shard's run has read, or rejected, as its manifest says."""
-    found = manifest.read_manifest(path).get("counts", {}).get(what, 0)
+    from seal_cli.runs.manifest import read_manifest
+
+    found = read_manifest(path).get("counts", {}).get(what, 0)
     return found if isinstance(found, int) else 0

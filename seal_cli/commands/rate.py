@@ -1,18 +1,38 @@
 """`seal rate`"""
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
+
 from seal_cli.flags import options as opt
-from seal_cli.flags.batch import BatchFlags
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.run import InputFlags, RunFlags
-from seal_cli.runs.drive import drive
-from stages.models.checkpoints import ModelName
-from stages.rate import Rate, RatingScale
+from seal_cli.flags.service import BatchFlags
+from stages.interfaces import Doc, ModelName, Sampling
+
+
+@dataclass(frozen=True)
+class RateFlags:
+    """The rubric, and the points that it gives: fields of stages.rate.RatingScale."""
+
+    panel: ClassVar[str] = opt.OWN_PANEL
+    rubric: Annotated[
+        Path | None,
+        Doc(
+            "A file with {title}, {context} and {completion} that asks for `Final Score: N`.", "FILE", default="SEAL's"
+        ),
+    ] = None
+    lowest: Annotated[float, Doc("Points of the worst self-edit: the reward 0.", "X")] = 4  # four criteria, 1 to 5
+    highest: Annotated[float, Doc("Points of the best one: the reward 1.", "X")] = 20
+    max_tokens: Annotated[int, Ge(1), Doc("Most tokens of a reply.", "N", panel=Sampling.panel)] = 512
 
 
 def rate(
     run: RunFlags,
     lines: InputFlags,
-    scale: RatingScale,
+    flags: RateFlags,
     rater: EngineFlags,
     batches: BatchFlags,
     model: ModelName = None,
@@ -31,6 +51,11 @@ def rate(
       seal rate edits.jsonl --model DIR --rubric mine.txt --lowest 0 --highest 10
       seal rate edits.jsonl --engine openai --model gpt-4.1 --emit-batch calls.jsonl
     """
+    from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without
+    from seal_cli.runs.engines import select_engine
+    from stages.rate import Rate, RatingScale
+
     batches.check(run, served=rater.served, needs="--engine openai", unused=rater.service.given())
     rater.check(asks=not batches)
-    return drive(Rate(rater.source(model, batches.answers), scale, chat), lines, run, batches)
+    engine = select_engine(rater, model, answers=batches.answers)
+    return drive(Rate(engine, RatingScale(**vars(flags)), chat), lines, run, batches)

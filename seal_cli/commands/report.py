@@ -12,19 +12,15 @@ from seal_cli.exit_codes import DONE, INCOMPLETE
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags
-from seal_cli.runs.rejects import Rejects
-from seal_cli.runs.stdio import claim_stdout, input_records, write_stdout
 from seal_cli.terminal.console import note, say, terminal, width_of
-from seal_cli.terminal.line_view import Picks
 from seal_cli.terminal.tables import Format, format_rows
 from stages.errors import BadConfig, BadLine
 from stages.interfaces import Doc
-from stages.records.jsonl import Reject, encode_line
-from stages.records.record import Record, Section
-from stages.sources.repeats import UniqueLines
 
 if TYPE_CHECKING:
-    from stages.report import ReportRow
+    from seal_cli.runs.rejects import Rejects
+    from seal_cli.terminal.line_view import Picks
+    from stages.records.record import Record
 
 _KINDS = ("adapter", "edit", "task")  # what a line is about: the last section that it has
 
@@ -56,17 +52,9 @@ class ReportFlags:
         return "jsonl" if self.json else self.form
 
     @property
-    def plots(self) -> dict[str, Path]:
-        """The pictures to draw, by flag."""
-        return {flag: path for flag, path in (("--plot", self.plot), ("--arc", self.arc)) if path}
-
-    def pick_lines(self) -> Picks:
-        """Choose the lines to show. Raises BadConfig where they would come between rows for programs on stdout."""
-        picks = Picks(self.arc, self.view, self.tasks, labelled=len(self.files) > 1)
-        if self.view and self.format in ("csv", "jsonl"):
-            way = f"--format {self.format} is for programs; leave one of them out"
-            raise BadConfig(f"--view shows lines to people, {way}")
-        return picks
+    def for_programs(self) -> bool:
+        """True if stdout is for a program, which expects rows alone."""
+        return self.format in ("csv", "jsonl")
 
 
 def report(
@@ -89,21 +77,34 @@ def report(
       head -1 scores.jsonl | seal report - --view
       seal report arc-scores.jsonl --arc grids.png --task 0a1d4ef5 --task 00576224
     """
-    from stages import report as stage  # numpy, which help does without
+    from seal_cli.runs.rejects import open_rejects  # late, as all that a run needs: help does without
+    from seal_cli.runs.stdio import claim_stdout, write_stdout
+    from seal_cli.terminal.line_view import Picks
+    from stages import report as stage
 
-    stdout, picks = claim_stdout(), flags.pick_lines()
-    for flag, path in flags.plots.items():
-        stage.check_plot(path, flag)
-    named = _split_labels(flags.files)
+    stdout, named = claim_stdout(), _split_labels(flags.files)
+    picks = Picks(flags.arc, flags.view, flags.tasks, labelled=len(named) > 1)
+    if flags.view and flags.for_programs:
+        raise BadConfig(f"--view shows lines to people, --format {flags.format} is for programs; leave one of them out")
+    for flag, path in (("--plot", flags.plot), ("--arc", flags.arc)):
+        if path:
+            stage.check_plot(path, flag)
     _note_repeated(named)
-    with lines.open_rejects(*(path for _, path in named)) as bad:
-        found = _read_files(named, flags, picks, bad)
+    with open_rejects(lines, *(path for _, path in named)) as bad:
+        needs_score = bool(not picks.wanted or flags.against or flags.plot or flags.for_programs)
+        found = ((label, picks.watch(label, _good_lines(path, bad, needs_score))) for label, path in named)
         rows = stage.run(found, against=flags.against, seed=seed, allow_empty=lines.allow_empty)
-    _note_empty(named, rows)
+    for label in dict.fromkeys(label for label, _ in named if label not in {row.label for row in rows}):
+        note(f"seal report: {label}: no lines in it; left out")
     picks.check()
     table = [] if picks.unscored else rows
     if table:
-        _print_table(table, flags, stdout)
+        write_stdout(
+            stdout, format_rows(table, flags.format, flags.against, width_of(stdout)).encode("utf-8", "replace")
+        )
+    for row in table:
+        if row.mean is None:
+            note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
     _show(picks, stdout)
     if flags.plot and rows:
         stage.draw_plot(rows, flags.plot)
@@ -111,19 +112,17 @@ def report(
     return INCOMPLETE if bad.count or any(row.unscored for row in table) else DONE
 
 
-def _read_files(
-    named: Sequence[tuple[str, Path]], flags: ReportFlags, picks: Picks, bad: Rejects
-) -> Iterator[tuple[str, Iterator[Record]]]:
-    """Yield (label, lines) of each file. Lines without a score will do where they are only shown."""
-    only_shown = picks.wanted and not (flags.against or flags.plot or flags.json)
-    needs: tuple[Section, ...] = () if only_shown else ("score",)
-    return ((label, picks.watch(label, _good_lines(path, needs, bad))) for label, path in named)
+def _good_lines(path: Path, bad: "Rejects", needs_score: bool) -> Iterator["Record"]:
+    """Yield the usable lines of a file, each once. Raises BadInput for the first bad one where none is good.
 
+    Lines without a score will do where they are only shown.
+    """
+    from seal_cli.runs.stdio import input_records
+    from stages.records.jsonl import Reject, encode_line
+    from stages.sources.repeats import UniqueLines
 
-def _good_lines(path: Path, needs: tuple[Section, ...], bad: Rejects) -> Iterator[Record]:
-    """Yield the usable lines of a file, each once. Raises BadInput for the first bad one where none is good."""
     before, good, distinct = bad.count, 0, UniqueLines()
-    records = input_records(path, needs, bad)
+    records = input_records(path, ("score",) if needs_score else (), bad)
     for record in records:
         kind, known = next((name, part.id) for name in _KINDS if (part := getattr(record, name)))
         try:
@@ -149,24 +148,10 @@ def _note_repeated(named: Sequence[tuple[str, Path]]) -> None:
             say(f"seal report: note: {' and '.join(own)} are the same file, {path.name}")
 
 
-def _note_empty(named: Sequence[tuple[str, Path]], rows: "Sequence[ReportRow]") -> None:
-    """Say which rows have no lines."""
-    there = {row.label for row in rows}
-    for label in dict.fromkeys(label for label, _ in named if label not in there):
-        note(f"seal report: {label}: no lines in it; left out")
-
-
-def _print_table(rows: "Sequence[ReportRow]", flags: ReportFlags, stdout: int) -> None:
-    """Print the rows on stdout, and on stderr how those without a mean get one."""
-    table = format_rows(rows, flags.format, flags.against, width_of(stdout))
-    write_stdout(stdout, table.encode("utf-8", "replace"))
-    for row in rows:
-        if row.mean is None:
-            note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
-
-
-def _show(picks: Picks, stdout: int) -> None:
+def _show(picks: "Picks", stdout: int) -> None:
     """Print the chosen lines on stdout, in the colours of its terminal, and draw the picture."""
+    from seal_cli.runs.stdio import write_stdout
+
     with os.fdopen(os.dup(stdout), "w") as out:
         console = terminal(out)
         with console.capture() as shown:  # rich itself would end the process at a closed pipe
@@ -177,8 +162,8 @@ def _show(picks: Picks, stdout: int) -> None:
 def _split_labels(texts: Sequence[str]) -> list[tuple[str, Path]]:
     """Return (label, path) of `LABEL=FILE`, or of `FILE`: its name without the ending, or its path if not unique."""
     named = [("", "", text) if Path(text).is_file() else text.rpartition("=") for text in texts]
-    stems = [Path(path).stem for _, equals, path in named if not equals]
+    stems = [Path(path).stem for label, _, path in named if not label]
     return [
-        (label if equals else Path(path).stem if stems.count(Path(path).stem) == 1 else path, Path(path))
-        for label, equals, path in named
+        (label or (Path(path).stem if stems.count(Path(path).stem) == 1 else path), Path(path))
+        for label, _, path in named
     ]

@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from seal_cli.runs.stdio import claim_stdout, write_stdout
 from stages.errors import BadConfig
-from stages.records.schema import get_schemas
 
 
 def schema(
@@ -22,6 +20,9 @@ def schema(
       seal schema record > record.schema.json
       seal schema | jq 'keys'
     """
+    from seal_cli.runs.stdio import claim_stdout, write_stdout  # late: help does without
+    from stages.records.schema import get_schemas
+
     known = get_schemas()
     if line is not None and line not in known:
         raise BadConfig(f"schema {line}: unknown; take one of {', '.join(known)}")

@@ -2,24 +2,21 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
-from seal_cli.runs.manifest import compute_digest
-from seal_cli.runs.run import Run
-from seal_cli.runs.stdio import input_pairs
 from seal_cli.terminal.console import note
-from stages import sft as stage
 from stages.errors import BadInput
 from stages.interfaces import Doc, SftConfig
-from stages.models.checkpoints import choose_model, fingerprint
 from stages.models.device import Device
-from stages.models.libraries import quiet_libraries
-from stages.records.schema import Checkpoint
-from stages.sources.training_pairs import TrainingPair
-from stages.work import describe_plan
+
+if TYPE_CHECKING:
+    from seal_cli.runs.run import Run
+    from stages.records.schema import Checkpoint
+    from stages.sft import PairCheck
+    from stages.sources.training_pairs import TrainingPair
 
 Overwrite = Annotated[bool, Doc("Replace --out and the output if they exist.", panel=opt.LINES_PANEL)]
 
@@ -46,9 +43,16 @@ def sft(
       seal sft sft.jsonl --model examples/tiny/model --out round-1/model
       seal filter scores.jsonl | seal sft --model DIR --out next --full --learning-rate 1e-5
     """
+    from seal_cli.runs.rejects import open_rejects  # late, as all that a run needs: help does without
+    from seal_cli.runs.run import Run
+    from stages import sft as stage
+    from stages.models.checkpoints import choose_model, fingerprint
+    from stages.models.libraries import quiet_libraries
+    from stages.work import describe_plan
+
     config = replace(fit, seed=seed)
     stage.check_out(out, model, overwrite=overwrite)
-    bad = lines.open_rejects(run.output)
+    bad = open_rejects(lines, run.output)
     with Run("sft", output=run.output, overwrite=overwrite, rejects=bad, dry=run.dry_run) as current:
         pairs = _read_pairs(current, lines, stage.PairCheck(model, counts=not run.dry_run, prepare=quiet_libraries))
         if not current.input.facts.lines:
@@ -66,8 +70,10 @@ def sft(
     return current.code
 
 
-def _read_pairs(current: Run, lines: InputFlags, check: stage.PairCheck) -> list[TrainingPair]:
+def _read_pairs(current: "Run", lines: InputFlags, check: "PairCheck") -> list["TrainingPair"]:
     """Read what is learned. Raises BadConfig where it is the model that no line fits."""
+    from seal_cli.runs.stdio import input_pairs
+
     read = input_pairs(lines.file, current.refuse, check)
     try:
         return current.input.read(read, **lines.selection, allow_empty=lines.allow_empty)
@@ -77,16 +83,20 @@ def _read_pairs(current: Run, lines: InputFlags, check: stage.PairCheck) -> list
 
 
 def _find_or_train(
-    current: Run,
-    pairs: list[TrainingPair],
+    current: "Run",
+    pairs: list["TrainingPair"],
     model: str,
     device: Device,
     config: SftConfig,
     out: Path,
     *,
     overwrite: bool,
-) -> Checkpoint:
+) -> "Checkpoint":
     """Return the checkpoint of this very run: of one before, or trained now."""
+    from seal_cli.runs.manifest import compute_digest
+    from stages import sft as stage
+    from stages.models.libraries import quiet_libraries
+
     settings = {**current.settings, "out": None, "input": current.input.digest.hexdigest()}  # wherever the run lies
     digest = compute_digest(settings)
     made = stage.find_made(out, digest, overwrite=overwrite)

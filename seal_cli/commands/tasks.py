@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 from annotated_types import Ge
@@ -12,16 +12,13 @@ from annotated_types import Ge
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
-from seal_cli.runs.omissions import Omissions, find_own_files
-from seal_cli.runs.run import Run
-from seal_cli.runs.stdio import with_places
 from seal_cli.terminal.console import note
-from stages import tasks as stage
 from stages.errors import BadConfig
 from stages.interfaces import Doc
-from stages.records.record import Record
-from stages.sources.datasets.folders import get_mode
-from stages.sources.texts import read_flag_file
+
+if TYPE_CHECKING:
+    from seal_cli.runs.run import Run
+    from stages.records.record import Record
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,10 @@ class SourceFlags:
 
     def read(self, seed: int) -> dict[str, Any]:
         """Return what the stage is called with. Raises BadConfig for flags that say nothing, or too much."""
+        from stages.tasks import Sample
+
         return {
-            "sample": stage.Sample(self.sample, seed, self.skip) if self.sample else None,
+            "sample": Sample(self.sample, seed, self.skip) if self.sample else None,
             "ids": read_ids(self.ids),
             "split": self.split,
             "config": self.config,
@@ -85,6 +84,8 @@ class SourceFlags:
 
     def settings(self, wanted: dict[str, Any], selected: dict[str, Any]) -> dict[str, Any]:
         """Return what the run's settings say of the sources and of what is read of them."""
+        from stages.sources.datasets.folders import get_mode
+
         default = None if any(S_ISDIR(get_mode(source)) for source in self.sources) else "train"
         unusual = {name: wanted[name] for name in ("title", "config", "columns", "domain") if wanted[name]}
         return {
@@ -124,9 +125,13 @@ def tasks(
       seal tasks notes.md | seal generate --model DIR
       seal tasks arc-agi_training_challenges.json --ids 007bbfb7 --ids 00d62c1b
     """
+    from seal_cli.runs.rejects import open_rejects  # late, as all that a run needs: help does without
+    from seal_cli.runs.run import Run
+    from stages.tasks import is_unsolved
+
     if flags.skip and not flags.sample:
         raise BadConfig(f"--skip {flags.skip}: leaves out the first picks of a sample; give --sample N with it")
-    bad = lines.open_rejects(run.output, *map(Path, flags.sources))
+    bad = open_rejects(lines, run.output, *map(Path, flags.sources))
     with Run("tasks", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
         wanted = flags.read(seed)
         records = _read_tasks(current, flags.sources, wanted, lines)
@@ -137,13 +142,17 @@ def tasks(
             picked = f"{len(ids)} tasks of {' '.join(flags.sources)} (seed {seed}, skip {flags.skip})"
             note(f"seal tasks: sampled {picked}")
         current.write(records, total=len(records))
-    if unsolved := sum(map(stage.is_unsolved, records)):
+    if unsolved := sum(map(is_unsolved, records)):
         note(f"seal tasks: note: {unsolved} of {len(records)} tasks lack a solution; `seal eval` leaves those unscored")
     return current.code
 
 
-def _read_tasks(current: Run, sources: Sequence[str], wanted: dict[str, Any], lines: InputFlags) -> list[Record]:
-    """Read the records of all sources, and says what was left out."""
+def _read_tasks(current: "Run", sources: Sequence[str], wanted: dict[str, Any], lines: InputFlags) -> list["Record"]:
+    """Read the records of all sources, and say what was left out."""
+    from seal_cli.runs.omissions import Omissions, find_own_files
+    from seal_cli.runs.stdio import with_places
+    from stages import tasks as stage
+
     omissions = Omissions(current.refuse)
     found = stage.run(
         *sources,
@@ -164,6 +173,8 @@ def _read_tasks(current: Run, sources: Sequence[str], wanted: dict[str, Any], li
 
 def read_ids(texts: Sequence[str]) -> list[str]:
     """Read the ids that are given, those in files too, each once."""
+    from stages.sources.texts import read_flag_file
+
     found: list[str] = []
     for text in texts:
         path = Path(text)

@@ -1,25 +1,19 @@
-"""From --engine and its flags to an engine: hf and vllm load a model here, openai asks a server."""
+"""The flags of --engine: hf and vllm load a model here, openai asks a server."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le
 
-from seal_cli.flags.service import ENGINE_KEYS, ServiceFlags, connect, key_from
-from stages.engines.local import ENGINES, MAX_LORAS, LocalEngine, find_unusable
-from stages.errors import BadConfig, Denied, refuse_given
-from stages.interfaces import Doc, Engine, Request
-from stages.models.adapter_checks import read_adapter
-from stages.models.checkpoints import plain
+from seal_cli.flags.service import ENGINE_KEYS, ServiceFlags, key_from
+from stages.errors import Denied, refuse_given
+from stages.interfaces import Doc
 from stages.models.device import Device
 from stages.plugins import check_name
-from stages.services.base import HOSTED, Call, Transport, get_limit_name
-from stages.work import EngineSource
+from stages.services.base import HOSTED
 
 _SERVER_S = "a server does the work with --engine openai, on its own device"
-_TIMEOUT_S = 600.0  # for a completion; a self-edit may have 8192 tokens
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,6 @@ class EngineFlags:
         Doc("The server of --engine openai; key: OPENAI_API_KEY.", "URL", default="OpenAI's", panel=ServiceFlags.panel),
     ] = None
     service: ServiceFlags = ServiceFlags()
-    structured: bool = False
 
     @property
     def served(self) -> bool:
@@ -65,6 +58,8 @@ class EngineFlags:
 
         `unused`: those of a server that the judge beside it has no use for either; without a judge all of them.
         """
+        from stages.engines.local import ENGINES
+
         check_name("--engine", self.name, ENGINES)
         if self.served:
             here = {"--device": self.device.name, "--dtype": self.device.dtype}
@@ -84,66 +79,3 @@ class EngineFlags:
             from stages.engines.vllm_start import check_vllm
 
             check_vllm()
-
-    def source(self, model: str | None, answers: Callable[[], Transport | None] = lambda: None) -> EngineSource:
-        """Return the engine with its model, not loaded yet. `answers`: of a server's, where they come from instead."""
-        if self.served:
-            return ServedEngine(model, self.url, self.service, self.max_loras or MAX_LORAS, answers)
-        return LocalEngine(
-            model, self.name, self.device, self.batch, self.max_loras, self.memory_fraction, self.structured
-        )
-
-
-@dataclass(frozen=True)
-class ServedEngine:
-    """A model behind a server, which goes by its name alone. `answers`: where they come from, if it is not asked."""
-
-    model: str | None
-    url: str
-    service: ServiceFlags
-    max_loras: int
-    answers: Callable[[], Transport | None]
-    name: str = "openai"
-    served: bool = True
-
-    @property
-    def chats(self) -> bool:
-        """True if prompts are chats unless a flag says otherwise: OpenAI's own models take nothing else."""
-        return self.url == HOSTED
-
-    def choose(self, named: Collection[str], moved: str | None = None) -> str:
-        """Return the model: --model, or the one that all lines name."""
-        names = sorted({plain(name) for name in named if name not in ("none", "unknown")})
-        if self.model is None and len(names) != 1:
-            found = f"the lines name {', '.join(names)}" if names else "the lines name none"
-            raise BadConfig(f"which model? {found}: give --model NAME, as the server calls it")
-        return self.model or names[0]
-
-    def settings(self, model: str) -> Mapping[str, Any]:
-        """Return what a run's settings say of it. A server may move; what its model holds it does not say."""
-        return {"engine": self.name, "model": model}
-
-    def load(self, model: str, adapters: Sequence[Path] = ()) -> Engine:
-        from stages.engines.openai import OpenAIEngine
-        from stages.services.vllm_server import ServerInfo, probe_server
-
-        elsewhere = self.answers()
-        server = ServerInfo() if elsewhere else probe_server(self.url, key_from(ENGINE_KEYS))
-        reached = elsewhere or connect(self.url, ENGINE_KEYS, self.service, timeout_s=_TIMEOUT_S)
-        limit_name = get_limit_name(self.url)
-        return OpenAIEngine(model, reached, server=server, max_loras=self.max_loras, limit_name=limit_name)
-
-    def calls(self, model: str, requests: Iterable[Request]) -> Iterator[Call]:
-        from stages.engines.openai import make_call
-
-        return (make_call(request, model, get_limit_name(self.url)) for request in requests)
-
-    def find_unusable(self, adapters: Mapping[Path, str], model: str, folders: Sequence[Path]) -> dict[Path, Exception]:
-        """A server may see files that we do not."""
-        return find_unusable(adapters, lambda path, _: read_adapter(path) if path.exists() else None, folders)
-
-    def find_moved(self, adapters: Mapping[Path, str], folders: Sequence[Path]) -> str | None:
-        return None
-
-    def find_foreign(self, adapters: Mapping[Path, str], model: str) -> set[str]:
-        return set(adapters.values()) - {model}

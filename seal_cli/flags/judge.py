@@ -1,27 +1,17 @@
-"""From --judge and its flags to a judge, and what a run says of it."""
+"""The flags of --judge."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 
-from seal_cli.flags.service import ServiceFlags, connect, key_from
+from seal_cli.flags.service import ServiceFlags, key_from
 from stages.errors import refuse_given
-from stages.files import PART
 from stages.interfaces import Doc
-from stages.judges.base import EXAMPLES, JUDGES, RULES_VERSION, Case, Judge
-from stages.judges.cache import check_cache
-from stages.judges.factory import JUDGE_KEYS, make_judge, parse_server, validate_judge
-from stages.judges.openai import advise_judge_flags
-from stages.services.base import Call, Transport
-from stages.services.batch_files import BatchAnswers
-from stages.services.vllm_server import probe_server
-from stages.work import JudgeSource
-
-_TIMEOUT_S = 60.0  # for a verdict of one word
+from stages.judges.base import EXAMPLES
 
 
 @dataclass(frozen=True)
@@ -59,6 +49,10 @@ class JudgeFlags:
 
         `others`: the run's own files, none of which may be the cache.
         """
+        from stages.files import PART
+        from stages.judges.cache import check_cache
+        from stages.judges.factory import JUDGE_KEYS, validate_judge
+
         validate_judge(self.text, key_from(JUDGE_KEYS), asks=asks)
         if self.served and self.cache_file:
             given = [path for path in others if path and path.name]
@@ -69,7 +63,8 @@ class JudgeFlags:
 
     @property
     def served(self) -> bool:
-        return parse_server(self.text) is not None
+        """True for openai:…, a model behind a server."""
+        return self.text.partition(":")[0] == "openai"
 
     @property
     def cache_file(self) -> Path | None:
@@ -85,56 +80,3 @@ class JudgeFlags:
         if self.text.startswith("command:"):
             del given["--timeout"]
         return {} if self.served else given
-
-    def source(self, answers: Callable[[], Transport | None] = lambda: None) -> JudgeSource:
-        """Return the judge, not loaded yet. `answers`: of a server's, where they come from instead."""
-        return _FlaggedJudge(self, answers)
-
-    def settings(self) -> str:
-        """Return what a run's settings say of the judge: its rules, or its server, too."""
-        if self.text in JUDGES:
-            return f"{self.text}, rules {RULES_VERSION}"
-        found = parse_server(self.text)
-        return f"openai:{found.model}@{found.url}" if found else self.text
-
-
-@dataclass(frozen=True)
-class _FlaggedJudge:
-    flags: JudgeFlags
-    answers: Callable[[], Transport | None]
-
-    @property
-    def text(self) -> str:
-        return self.flags.text
-
-    @property
-    def offline(self) -> bool:
-        return self.text in JUDGES
-
-    def settings(self) -> str:
-        return self.flags.settings()
-
-    def limits(self) -> Mapping[str, Any]:
-        return asdict(self.flags.service)
-
-    def probe(self) -> None:
-        """Raise where its server does not answer or refuses the key: later it would cost a model's work."""
-        found = parse_server(self.text)
-        if found:
-            with advise_judge_flags():
-                probe_server(found.url, key_from(JUDGE_KEYS))
-
-    def load(self) -> Judge:
-        flags = self.flags
-
-        def reach(url: str) -> Transport:
-            return self.answers() or connect(url, JUDGE_KEYS, flags.service, timeout_s=_TIMEOUT_S)
-
-        limits: dict[str, Any] = {"timeout_s": flags.service.timeout_s, "max_tokens": flags.max_tokens}
-        return make_judge(self.text, reach, flags.cache_file, **limits)
-
-    def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
-        """Yield what it would be asked: the cases whose verdicts are not in the cache."""
-        judge: Any = replace(self, answers=lambda: BatchAnswers(())).load()
-        found: Iterator[Call] = judge.calls(cases)
-        return found

@@ -8,7 +8,6 @@ import typer
 from annotated_types import Ge
 
 from seal_cli.flags.options import LINES_PANEL, AllowEmpty
-from seal_cli.runs.rejects import Rejects
 from stages.interfaces import Doc
 
 
@@ -31,10 +30,6 @@ class InputFlags:
     def selection(self) -> dict[str, Any]:
         """Which lines of all are read, as a run's settings say it."""
         return {"limit": self.limit, "shard": self.shard}
-
-    def open_rejects(self, *others: Path | None) -> Rejects:
-        """Open what takes bad lines. `others`: the files that the run reads and writes, none of which may be theirs."""
-        return Rejects(self.rejects, strict=self.strict, most=self.max_rejects, others=(self.file, *others))
 
 
 @dataclass(frozen=True)

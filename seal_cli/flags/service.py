@@ -1,24 +1,22 @@
-"""Servers from the shell: their flags, and keys from the environment."""
+"""Servers from the shell: their flags, their keys from the environment, and the files of a batch service."""
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 
+from seal_cli.exit_codes import UsageError
+from seal_cli.flags.run import RunFlags
 from seal_cli.terminal.console import note
-from stages.interfaces import Doc, NullProgress
-from stages.services.base import Transport
+from stages.errors import BadConfig, ExistingOutput, refuse_given
+from stages.interfaces import Doc
+from stages.services.base import Call, Transport
 
 ENGINE_KEYS = ("OPENAI_API_KEY",)
-
-
-class NoteProgress(NullProgress):
-    """A Progress that passes on notes alone."""
-
-    def note(self, text: str) -> None:
-        note(f"seal: {text}")
 
 
 @dataclass(frozen=True)
@@ -52,16 +50,47 @@ def key_from(names: Sequence[str]) -> str | None:
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
-def connect(url: str, keys: Sequence[str], flags: ServiceFlags, *, timeout_s: float) -> Transport:
-    """Return a transport to a server, with the key that the environment holds for it."""
-    from stages.services.client import Server
+@dataclass(frozen=True)
+class BatchFlags:
+    """The files of a batch service; true where one was given."""
 
-    return Server(
-        url,
-        key=key_from(keys),
-        key_name=next((name for name in keys if os.environ.get(name)), keys[-1]),
-        concurrency=flags.concurrency or 16,
-        timeout_s=flags.timeout_s or timeout_s,
-        retry_for_s=300.0 if flags.retry_for_s is None else flags.retry_for_s,
-        progress=NoteProgress(),
-    )
+    panel: ClassVar[str] = ServiceFlags.panel
+    emit: Annotated[
+        Path | None, Doc("Write the calls here for a batch service; send none.", "FILE", "--emit-batch")
+    ] = None
+    files: Annotated[
+        tuple[Path, ...], Doc("Take the answers from what the batch service gave; repeat.", "FILE", "--from-batch")
+    ] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.emit or self.files)
+
+    def check(self, run: RunFlags, *, served: bool, needs: str, unused: Mapping[str, object]) -> None:
+        """Raise for files without a server that could have answered, for what is there already, for unused flags."""
+        if self and not served:
+            raise BadConfig(f"{'--emit-batch' if self.emit else '--from-batch'}: only with {needs}")
+        if self.emit and self.files:
+            raise UsageError("--emit-batch writes calls and --from-batch reads their answers: one after the other")
+        if self.emit and run.output:
+            raise UsageError("--emit-batch writes calls, not lines: leave out -o, and give it with --from-batch")
+        if self.emit and self.emit.exists() and not run.overwrite:
+            raise ExistingOutput(f"--emit-batch {self.emit}: is there already; give --overwrite, or another file")
+        if self:
+            refuse_given(unused, "no server is asked")
+
+    def write(self, stage: str, calls: Iterable[Call]) -> None:
+        """Write the calls to the file of --emit-batch, complete or not at all."""
+        from stages.files import make_folder, replace_file
+        from stages.services.batch_files import write_batch
+
+        lines = [json.dumps(line, ensure_ascii=False) for line in write_batch(calls)]
+        if self.emit:
+            make_folder(self.emit.parent)
+            replace_file(self.emit, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
+        note(f"seal {stage}: {len(lines)} calls in {self.emit}; give the answers with --from-batch")
+
+    def answers(self) -> Transport | None:
+        """Return a transport that answers from the files; None where none were given."""
+        from stages.services.batch_files import BatchAnswers
+
+        return BatchAnswers(self.files) if self.files else None

@@ -2,8 +2,9 @@
 
 from contextlib import nullcontext
 
-from seal_cli.flags.batch import BatchFlags
 from seal_cli.flags.run import InputFlags, RunFlags
+from seal_cli.flags.service import BatchFlags
+from seal_cli.runs.rejects import open_rejects
 from seal_cli.runs.run import Run
 from seal_cli.runs.stdio import input_records, with_places
 from seal_cli.terminal.console import note
@@ -15,7 +16,7 @@ from stages.work import Listing, Stage
 def drive(stage: Stage, lines: InputFlags, flags: RunFlags, batches: BatchFlags | None = None) -> int:
     """Run a stage and return the exit code. With --emit-batch, write the calls to a server instead of sending them."""
     kept = [flags.journal / f"{stage.name}{end}" for end in (".jsonl", ".json")] if flags.journal else []
-    bad = lines.open_rejects(flags.output, *kept)
+    bad = open_rejects(lines, flags.output, *kept)
     with Run(
         stage.name,
         output=flags.output,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from seal_cli.flags.run import InputFlags
 from seal_cli.runs.journal import Journal, get_part_path, list_own_files
 from seal_cli.terminal.console import say
 from stages.errors import BadInput, ExistingOutput
@@ -140,3 +141,8 @@ def encode_reject(reject: Reject) -> bytes:
     about = {"source": reject.source, "line": reject.line, "offset": reject.offset, "reason": reject.reason}
     line = json.dumps({**about, "text": text, "base64": coded}, ensure_ascii=False)
     return line.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def open_rejects(lines: InputFlags, *others: Path | None) -> Rejects:
+    """Open what takes bad lines. `others`: the files that the run reads and writes, none of which may be theirs."""
+    return Rejects(lines.rejects, strict=lines.strict, most=lines.max_rejects, others=(lines.file, *others))

@@ -61,7 +61,7 @@ def _span(low: float | None, high: float | None, sign: str = "") -> str:
 
 def as_text(columns: Sequence[str], rows: Rows, width: int) -> str:
     """Align columns, the first to the left and the others to the right; stack rows if wider than `width`."""
-    cells = [[strip_control(cell) for cell in row] for row in (columns, *rows)]
+    cells = [[strip_control(cell).replace("\n", " ") for cell in row] for row in (columns, *rows)]
     widths = [max(map(_cell_width, column)) for column in zip(*cells, strict=True)]
     if sum(widths) + _GAP * (len(widths) - 1) > width:
         return _as_stack(cells[0], cells[1:])

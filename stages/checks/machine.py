@@ -1,4 +1,4 @@
-"""Check the machine: memory that is free, and a disk that keeps what seal promises about files."""
+"""Check the machine: packages, a device that computes, free memory, a disk that keeps what seal promises of files."""
 
 import errno
 import fcntl
@@ -8,11 +8,27 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion
 
 from stages.checks.finding import Finding
+from stages.errors import SealError
 from stages.files import rename, write_file
+from stages.models.config import get_text_config
+from stages.models.device import Device
+from stages.models.directories import read_object
 
+_OURS = "seal-toolkit"
+_CHECKED = ("torch", "transformers", "peft", "trl", "safetensors", "vllm", "matplotlib")
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+_SIDE = 64  # of the trial's matrices: every device multiplies them at once, and the sum is exact in bfloat16
 _MIN_MEMORY = 1 << 30  # torch and transformers alone take a third of this
 _MIN_DISK = 1 << 30
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -30,13 +46,108 @@ _TAKE_LOCK = (
 _REFUSED = 3
 
 
-def format_bytes(count: int) -> str:
-    """Write bytes as people say them: 512 MiB, 1.5 GiB."""
-    for unit, power in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if count >= 1 << power:
-            number = count / (1 << power)
-            return f"{number:.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
-    return f"{count} bytes"
+def check_packages(python: str) -> Iterator[Finding]:
+    """Compare Python's version (`python`) and the packages with what the installed seal asks for."""
+    wanted: dict[str, Requirement] = {}
+    pythons = None
+    try:
+        for text in metadata.requires(_OURS) or []:
+            with suppress(InvalidRequirement):
+                requirement = Requirement(text)
+                wanted[requirement.name.lower()] = requirement
+        pythons = metadata.metadata(_OURS).json.get("requires_python")
+    except metadata.PackageNotFoundError:
+        yield Finding("seal", None, f"{_OURS} is not installed as a package: which versions it needs is not known")
+    advice = f'make an environment of such a Python: uv venv -p "{pythons}"'
+    yield _compare("python", python, None if pythons is None else str(pythons), advice)
+    yield from (_check_package(name, wanted.get(name)) for name in _CHECKED)
+
+
+def _check_package(name: str, wanted: Requirement | None) -> Finding:
+    """Check one package; one that seal can do without may be absent."""
+    install = f'pip install "{name}{wanted.specifier}"' if wanted else f"pip install {name}"
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        if find_spec(name) is not None:
+            return Finding(name, None, "is there, but its version is not recorded")
+        if wanted is None or wanted.marker is not None:
+            return Finding(name, None, "not installed; seal works without it", install)
+        return Finding(name, False, "not installed", install)
+    return _compare(name, version, str(wanted.specifier) if wanted else None, install)
+
+
+def _compare(name: str, version: str, ranges: str | None, advice: str) -> Finding:
+    """Compare a version with ranges; a pre-release counts by its number. Unknown for what cannot be read."""
+    found = f"{version} (needs {ranges})" if ranges else version
+    try:
+        inside = None if ranges is None else SpecifierSet(ranges).contains(version, prereleases=True)
+    except (InvalidVersion, InvalidSpecifier):
+        inside = None
+    return Finding(name, inside, found, advice if inside is False else None)
+
+
+def check_device(device: Device) -> Iterator[Finding]:
+    """Count cores and threads, and multiply two matrices on the device."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("cpu", True, f"{cores} cores, {torch.get_num_threads()} torch threads")
+    place, dtype = device.resolve()
+    ones = torch.ones(_SIDE, _SIDE, device=place, dtype=dtype)
+    total = float((ones @ ones).float().sum())
+    found = f"{_describe(place)}: a product of matrices in {str(dtype).removeprefix('torch.')} is"
+    if total != _SIDE**3:
+        wrong = f"{found} wrong ({total} instead of {_SIDE**3})"
+        yield Finding("device", False, wrong, "use another --device: this one errs")
+    elif device.name == "auto" and place.type == "cpu" and _NVIDIA_DRIVER.exists():
+        advice = "install a torch build for this GPU and its driver (pytorch.org/get-started)"
+        unused = f"{found} right; there is an NVIDIA driver, but torch {torch.__version__}"
+        yield Finding("device", None, unused, advice)
+    else:
+        yield Finding("device", True, f"{found} right")
+
+
+def _describe(place: Any) -> str:
+    """Return `cpu`, or a GPU with its name and memory."""
+    import torch
+
+    if place.type != "cuda":
+        return str(place)
+    free, total = torch.cuda.mem_get_info(place)
+    return f"{place} ({torch.cuda.get_device_name(place)}, {format_bytes(free)} of {format_bytes(total)} free)"
+
+
+def check_bits(device: Device, folder: Path) -> Iterator[Finding]:
+    """Check whether adapters of this model, else of a small one, have the same bits whatever is trained beside them."""
+    import torch
+
+    from stages.checks.invariance import ModelSizes, find_variant_operations
+
+    place, dtype = device.resolve()
+    kind, among = str(dtype).removeprefix("torch."), "--slots, order, shards and resumed runs"
+    if place.type != "cpu":
+        yield Finding("same bits", None, f"{kind} on {place}: an adapter's last digits may change with {among}")
+        return
+    try:
+        sizes = ModelSizes.of(get_text_config(read_object(folder / "config.json")))
+    except (SealError, OSError):  # for other checks to tell
+        sizes = ModelSizes()
+    threads = torch.get_num_threads()
+    names, alone = find_variant_operations(sizes, dtype), []
+    if names and threads > 1:
+        torch.set_num_threads(1)
+        try:
+            alone = find_variant_operations(sizes, dtype)
+        finally:
+            torch.set_num_threads(threads)
+    found = f"{kind} on {threads} thread{'s' * (threads > 1)}"
+    if not names:
+        yield Finding("same bits", True, f"{found}: an adapter is the same to the last bit, whatever {among} are")
+        return
+    advice = "OMP_NUM_THREADS=1 makes it the same to the last bit" if threads > 1 and not alone else None
+    found = f"{found}: {' and '.join(names)} depend on what is computed beside them"
+    yield Finding("same bits", None, f"{found}; an adapter's last digits may change with {among}", advice)
 
 
 def check_memory() -> Iterator[Finding]:
@@ -135,3 +246,12 @@ def check_lock(path: Path) -> Finding:
     if code == _REFUSED:
         return Finding("locks", True, "a lock keeps a second process out")
     return Finding("locks", None, "a second process could not try the lock")
+
+
+def format_bytes(count: int) -> str:
+    """Write bytes as people say them: 512 MiB, 1.5 GiB."""
+    for unit, power in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if count >= 1 << power:
+            number = count / (1 << power)
+            return f"{number:.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
+    return f"{count} bytes"

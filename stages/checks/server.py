@@ -1,10 +1,15 @@
-"""Check that an OpenAI-compatible server answers and lists its models. No text that is shown holds the key."""
+"""Check a server, and a judge. No text that is shown holds a key."""
 
 import json
 from collections.abc import Iterator
 
-from stages.checks.finding import Finding
-from stages.errors import BadConfig
+from stages.checks.finding import Finding, from_error
+from stages.errors import BadConfig, Denied, Unavailable
+from stages.judges import factory
+from stages.judges.base import JUDGES, Case
+from stages.judges.factory import GuardedJudge
+from stages.services.base import Transport
+from stages.services.client import Server
 from stages.services.endpoint import (
     KEY_NAME,
     PROBE_TIMEOUT_S,
@@ -17,6 +22,9 @@ from stages.services.endpoint import (
 )
 from stages.services.redaction import redact
 
+_RIGHT = Case("What colour is the inn?", gold="red", prediction="red")
+_WRONG = Case("What colour is the inn?", gold="red", prediction="blue")
+_JUDGE_TIMEOUT_S, _JUDGE_RETRY_S = 30.0, 2.0
 _MAX_SHOWN, _MAX_LETTERS = 3, 80  # model names, and letters of one
 
 
@@ -80,3 +88,31 @@ def _check_models(answer: ModelList, key: str | None) -> Finding:
     names = [redact(row["id"], key)[:_MAX_LETTERS] for row in rows]
     more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
     return Finding(check, True, f"serves {', '.join(names[:_MAX_SHOWN])}{more}" if names else "serves no model")
+
+
+def examine_judge(name: str, key: str | None = None) -> Finding:
+    """Let a judge grade a right and a wrong answer. One behind a server is asked twice, without a cache."""
+    advice = f"take one of {', '.join(JUDGES)}, or mend the class"
+    try:
+        factory.validate_judge(name, key)
+        judge = factory.make_judge(name, lambda url: _connect(url, key), None)
+        grade = judge.grade_uncounted if isinstance(judge, GuardedJudge) else judge.grade
+        verdicts = [verdict for verdict, _ in zip(grade([_RIGHT, _WRONG]), range(3), strict=False)]
+    except (Unavailable, Denied) as error:
+        return from_error("judge server", error, "start the server that it asks")
+    except Exception as error:  # noqa: BLE001
+        return from_error("judge", error, advice)
+    if len(verdicts) != 2:
+        return Finding("judge", False, f"{name}: gives {len(verdicts)} verdicts on 2 answers", advice)
+    right, wrong = (verdict.correct for verdict in verdicts)
+    if right and wrong is False:
+        return Finding("judge", True, f"{name}: takes a right answer as right and a wrong one as wrong")
+    if right is not False and wrong is not True:
+        reason = next((verdict.reason for verdict in verdicts if verdict.reason), "no reason given")
+        return Finding("judge", None, f"{name}: left an answer unscored ({reason})")
+    return Finding("judge", False, f"{name}: graded a right answer as {right} and a wrong one as {wrong}", advice)
+
+
+def _connect(url: str, key: str | None) -> Transport:
+    """Connect to a judge's server without trying for long."""
+    return Server(url, key=key, concurrency=2, timeout_s=_JUDGE_TIMEOUT_S, retry_for_s=_JUDGE_RETRY_S)

@@ -2,20 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.files import fingerprint_folder
-from stages.interfaces import Doc
 from stages.models.device import Device
 from stages.models.directories import check_model, read_header, read_object
 from stages.models.libraries import explain_library_errors
 from stages.records.schema import Checkpoint
 
-ModelName = Annotated[
-    str | None,
-    Doc("A model directory or hub name.", "DIR|NAME", default="the one that the lines name", panel="Options"),
-]
 CHECKPOINT_FILE = "seal.json"  # in a directory that `seal sft` wrote: its run, its line, and the sizes of its files
 
 

@@ -9,11 +9,8 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge
 
 from stages.errors import BadConfig
-from stages.interfaces import Doc, FitJob, FitResult, NullProgress, Progress, Trainer
-from stages.models.adapter_checks import is_whole_adapter, make_usability_check
-from stages.models.checkpoints import ModelName, choose_model, weights_of
+from stages.interfaces import Doc, FitJob, FitResult, ModelName, NullProgress, Progress, Trainer
 from stages.models.device import Device
-from stages.models.libraries import quiet_libraries
 from stages.plugins import Plugin, check_name, load_class
 
 TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
@@ -73,18 +70,26 @@ class LocalTrainer:
 
     def choose(self, named: Collection[str]) -> str:
         """Return the model: the given one, or the one that all lines name."""
+        from stages.models.checkpoints import choose_model  # late, as what imports the records: help does without
+
         return choose_model(self.model, named)
 
     def settings(self, model: str) -> Mapping[str, Any]:
         """Return what a run's settings say of the model."""
+        from stages.models.checkpoints import weights_of
+
         return weights_of(model, self.device)
 
     def make_check(self, model: str) -> Callable[[Path], bool]:
         """Return a test whether an adapter directory is still what this trainer made of the model."""
+        from stages.models.adapter_checks import is_whole_adapter, make_usability_check
+
         return make_usability_check(model) if self.name in TRAINERS else is_whole_adapter
 
     def load(self, model: str) -> Trainer:
         """Load the model."""
+        from stages.models.libraries import quiet_libraries
+
         kind = load_class("--trainer", self.name, TRAINERS)
         if self.name not in TRAINERS:
             return GuardedTrainer(self.name, kind, model, device=self.device, **self.limits)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.checks import device as checks
 from stages.checks import invariance
-from stages.checks.device import check_bits, check_device
+from stages.checks import machine as checks
 from stages.checks.finding import guard
+from stages.checks.machine import check_bits, check_device
 from stages.models.device import Device
 
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.checks import packages
+from stages.checks import machine as packages
 from stages.checks.finding import Finding
-from stages.checks.packages import check_packages
+from stages.checks.machine import check_packages
 
 NEEDS = ["torch<2.14,>=2.11", "peft>=0.20", "gone>=1", "split ==", 'vllm>=0.27; extra == "vllm"']
 INSTALLED = {"torch": "2.13.0+cpu", "peft": "0.19.1", "transformers": "5.0", "trl": "one", "vllm": "0.1rc1"}

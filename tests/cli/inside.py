@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from seal_cli.app import make_app, report_usage
+from seal_cli.app import run_app
 from tests.cli.conftest import Finished
 
 
@@ -30,13 +28,9 @@ def run_inside(*arguments: object, stdin: str | bytes = "", cwd: Path) -> Finish
 
 def _code(arguments: list[str]) -> int:
     try:
-        return make_app()(arguments, prog_name="seal", standalone_mode=False) or 0
-    except typer.Abort:
-        return 130
+        return run_app(arguments)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except Exception as error:  # noqa: BLE001
-        return report_usage(error)
 
 
 @contextmanager

@@ -195,6 +195,19 @@ def test_a_file_is_not_two_runs_of_one_row(score_files: Path) -> None:
     assert told.err == "seal report: note: a and b are the same file, none.jsonl\n"
 
 
+def test_a_row_has_a_label_on_one_line_or_the_name_of_its_file(score_files: Path) -> None:
+    run = reported("=none.jsonl", "a\n\x1b[1mb=self.jsonl", cwd=score_files)
+    assert [line.split("  ")[0] for line in run.out.splitlines()[2:]] == ["none", "a [1mb"]
+
+
+def test_rows_for_a_program_need_scores_even_where_lines_are_drawn(tmp_path: Path) -> None:
+    (tmp_path / "tasks.jsonl").write_text(jsonl([Record(task=a_task())]))
+    for form in ("csv", "jsonl"):
+        refused = seal("report", "tasks.jsonl", "--arc", "grids.png", "--format", form, cwd=tmp_path)
+        assert (refused.code, refused.out) == (65, "")
+        assert "tasks.jsonl:1: has a task but no score" in refused.err
+
+
 def test_a_line_about_a_passage_is_viewed_with_all_that_is_known_of_it(score_files: Path) -> None:
     first = (score_files / "none.jsonl").read_text().splitlines(keepends=True)[0]
     seen = seal("report", "-", "--view", stdin=first)

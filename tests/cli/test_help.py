@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 import typer.main
 
-from seal_cli.app import COMMANDS, make_app
-from seal_cli.help import PANELS
+from seal_cli.app import COMMANDS, PANELS, make_app
+from seal_cli.commands.adapt import AdaptFlags
+from seal_cli.commands.rate import RateFlags
+from stages.adapt import Adapt
+from stages.rate import RatingScale
 from tests.cli.conftest import seal, surroundings
 from tests.cli.test_golden import GOLDEN
+from tests.test_architecture import HEAVY
 
-HEAVY = ("torch", "transformers", "datasets", "peft", "trl", "numpy", "matplotlib")  # typer has pydantic
 LOADED = """
 import json, sys
 from seal_cli.app import main
@@ -37,7 +40,12 @@ def test_no_help_loads_a_heavy_library() -> None:
     run = subprocess.run(command, capture_output=True, text=True, env=surroundings(), check=True)
     loaded = set(json.loads(run.stdout.splitlines()[-1]))
     assert "typer" in loaded
-    assert not loaded & set(HEAVY)
+    assert not loaded & {*HEAVY, "numpy", "rich", "ssl", "stages.records.record"}
+
+
+def test_flags_have_the_defaults_of_the_stage_that_they_are_for() -> None:
+    for flags, stage in ((AdaptFlags(), Adapt()), (RateFlags(), RatingScale())):
+        assert vars(flags) == {name: getattr(stage, name) for name in vars(flags)}
 
 
 def test_the_help_of_seal_imports_no_command() -> None:
@@ -108,6 +116,17 @@ def test_h_is_help_everywhere(helps: dict[str, str]) -> None:
 def test_the_version_is_that_of_the_package() -> None:
     asked = seal("--version")
     assert (asked.code, asked.out) == (0, f"seal {version('seal-toolkit')}\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["adapt", "--help"]])
+def test_a_reader_that_is_gone_and_a_full_disk_end_help_without_a_traceback(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "seal_cli", *arguments]
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with Path("/dev/full").open("wb") as full, os.fdopen(theirs, "wb") as gone:
+        for out, code, told in ((gone, 141, ""), (full, 74, "seal: no space left on the device (standard output)")):
+            run = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, env=surroundings())
+            assert (run.returncode, run.stderr.partition(";")[0]) == (code, told)
 
 
 def test_bash_completes_commands_options_and_values(tmp_path: Path) -> None:

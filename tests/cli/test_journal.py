@@ -295,7 +295,7 @@ def test_a_judge_with_other_rules_does_not_go_on_with_verdicts_of_the_old_ones(
     (tmp_path / "scores.jsonl").write_text(jsonl([a_line(numbered("Ada", 2), [True, False])]))
     way = ("judge", "scores.jsonl", "-j", "lexical", "-o", "out.jsonl")
     assert seal(*way, cwd=tmp_path).code == 0
-    monkeypatch.setattr("seal_cli.flags.judge.RULES_VERSION", RULES_VERSION + 1)
+    monkeypatch.setattr("seal_cli.runs.engines.RULES_VERSION", RULES_VERSION + 1)
     refused = run_inside(*way, cwd=tmp_path)
     assert refused.code == 73
     assert f"lexical, rules {RULES_VERSION + 1}" in refused.err

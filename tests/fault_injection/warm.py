@@ -8,7 +8,7 @@ import warnings
 MODULES = """
 torch transformers peft peft.tuners.lora trl accelerate datasets safetensors.torch pydantic rich.table jsonlines
 transformers.models.llama.modeling_llama transformers.generation.utils torch.optim.adamw
-seal_cli.app seal_cli.runs.run stages.models.checkpoints seal_cli.runs.stdio seal_cli.terminal.console
+seal_cli.app seal_cli.runs.drive seal_cli.runs.engines seal_cli.runs.omissions stages.models.checkpoints typer._adapters
 stages.adapt stages.eval stages.filter stages.generate stages.judge stages.sft stages.tasks stages.report
 stages.sources.seal_official stages.engines.hf stages.trainers.batched.trainer stages.trainers.peft stages.trainers.sft
 stages.judges.exact stages.judges.lexical stages.domains.qa tests.conftest

@@ -11,11 +11,12 @@ from huggingface_hub import constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages import doctor
+from stages.checks import machine
 from stages.checks import model as checks
 from stages.checks.finding import MAX_LETTERS, Finding, from_error, guard
 from stages.checks.model import examine_adapter, examine_model
-from stages.doctor import SERVICES, Wanted, examine_judge, run
+from stages.checks.server import examine_judge
+from stages.doctor import SERVICES, Wanted, run
 from stages.errors import BadInput, Unavailable
 from stages.judges.base import Case, Verdict
 from stages.models.device import Device
@@ -204,8 +205,9 @@ def test_checks_that_break_end_as_findings(monkeypatch: pytest.MonkeyPatch, tmp_
     def broken(*arguments: object, **named: object) -> None:
         raise RuntimeError("no kernel image is available")
 
-    for owner, name in ((torch, "ones"), (doctor, "check_memory"), (doctor, "check_disk"), (doctor, "check_packages")):
-        monkeypatch.setattr(owner, name, broken)
+    monkeypatch.setattr(torch, "ones", broken)
+    for name in ("check_memory", "check_disk", "check_packages"):
+        monkeypatch.setattr(machine, name, broken)
     for name in ("check_config", "check_tokenizer", "get_room"):
         monkeypatch.setattr(checks, name, broken)
     found = told(run(Wanted(model=str(model_dir), device=CPU, out=tmp_path)))

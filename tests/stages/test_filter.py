@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from stages import filter as stage
 from stages import tasks
 from stages.errors import BadConfig, BadInput
-from stages.filter import FilterResult, KeepRule, Ties
-from stages.interfaces import Example
+from stages.filter import FilterResult, KeepRule
+from stages.interfaces import Example, Ties
 from stages.records.jsonl import to_json
 from stages.records.record import Message, Record
 from stages.records.schema import SftExample
