@@ -21,7 +21,7 @@ Turns = Sequence[Mapping[str, str]]
 
 
 def _get_template_errors() -> tuple[type[Exception], ...]:
-    """Return what a template may raise. jinja2 is imported late: the help needs none of it."""
+    """Return what a template may raise. jinja2 is imported late: help needs none of it."""
     from jinja2 import TemplateError
 
     return TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError
@@ -44,8 +44,8 @@ class Turn:
 def render_chat(tokenizer: Any, messages: Turns, **settings: bool) -> str:
     """Render messages with the chat template, the same on every day, and without thoughts before the answer.
 
-    Its clock stands still (Llama 3.2's writes the date into the system turn); a template that can think (Qwen3's) is
-    told not to, since a self-edit or an answer begins at once. A server renders chats itself.
+    Its clock stands still (Llama 3.2's writes the date into the system turn). A template that can think (Qwen3's) is
+    told not to: a self-edit or an answer begins at once.
     """
     turns, still = [dict(message) for message in messages], _TODAY.strftime
     return str(
@@ -55,7 +55,7 @@ def render_chat(tokenizer: Any, messages: Turns, **settings: bool) -> str:
 
 @dataclass
 class _Known:
-    """What is known of a tokenizer, while it is in this `state`."""
+    """A tokenizer's control tokens and leading blank, while it is in this `state`."""
 
     state: object
     controls: ControlTokens
@@ -67,24 +67,24 @@ _known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
 
 def get_control_tokens(tokenizer: Any) -> ControlTokens:
     """Return the control tokens of a tokenizer, computed once."""
-    return _of(tokenizer).controls
+    return _look_up(tokenizer).controls
 
 
-def _of(tokenizer: Any) -> _Known:
+def _look_up(tokenizer: Any) -> _Known:
     state, known = (str(tokenizer.chat_template), len(tokenizer)), _known.get(tokenizer)
     if known is None or known.state != state:
-        known = _known[tokenizer] = _Known(state, ControlTokens(tokenizer, _marks(tokenizer)))
+        known = _known[tokenizer] = _Known(state, ControlTokens(tokenizer, _find_marks(tokenizer)))
     return known
 
 
-def _marks(tokenizer: Any) -> frozenset[str]:
+def _find_marks(tokenizer: Any) -> frozenset[str]:
     """Find added tokens that are not special, but mark the turns of the chat template (DeepSeek's); not thoughts."""
-    written = _small_chat(tokenizer) + _small_chat(tokenizer, _SAID[::-1])
+    written = _render_small_chat(tokenizer) + _render_small_chat(tokenizer, _SAID[::-1])
     plain = (str(token) for token in tokenizer.added_tokens_decoder.values() if not token.special)
     return frozenset(text for text in plain if _MARK.fullmatch(text) and "think" not in text and text in written)
 
 
-def _small_chat(tokenizer: Any, *more: str) -> str:
+def _render_small_chat(tokenizer: Any, *more: str) -> str:
     """Render a question, its answer SAID, and more questions; "" if the template refuses them."""
     turns = [{"role": "user", "content": each} for each in ("Say it.", *more)]
     turns.insert(1, {"role": "assistant", "content": _SAID})
@@ -101,10 +101,10 @@ def get_turn_end(tokenizer: Any, tail: str | None = None) -> tuple[str, tuple[in
     ends with the one that begins the next turn; where there is none either, with the tokenizer's end token.
     """
     controls = get_control_tokens(tokenizer)
-    tail = _small_chat(tokenizer).partition(_SAID)[2] if tail is None else tail
+    tail = _render_small_chat(tokenizer).partition(_SAID)[2] if tail is None else tail
     if found := re.match(f"(.*?)((?:{controls.pattern.pattern})+)", tail, re.DOTALL):
         return found[1], tuple(controls.ids[each] for each in controls.pattern.findall(found[2]))
-    following = _small_chat(tokenizer, _SAID[::-1]).partition(_SAID)[2]
+    following = _render_small_chat(tokenizer, _SAID[::-1]).partition(_SAID)[2]
     first = controls.pattern.match(following.lstrip())
     return "", (controls.ids[first[0]] if first else int(tokenizer.eos_token_id),)
 
@@ -112,15 +112,15 @@ def get_turn_end(tokenizer: Any, tail: str | None = None) -> tuple[str, tuple[in
 def open_turn(tokenizer: Any, prompt: Turns) -> Turn:
     """Render the chat up to the assistant's turn; `said` is only the blank that the template puts before the answer.
 
-    Raises BadConfig where the model has no chat template, and where that refuses the turns or does not write them.
+    Raise BadConfig where the model has no chat template, and where that refuses the turns or does not write them.
     """
-    front, blank, tail = _frame(tokenizer, _hidden(tokenizer, prompt))
+    front, blank, tail = _frame(tokenizer, _hide(tokenizer, prompt))
     return Turn(front, blank, *get_turn_end(tokenizer, tail))
 
 
 def get_leading_blank(tokenizer: Any) -> str:
     """Return the blank that the chat template puts before an answer, mostly "": the model writes it itself."""
-    known = _of(tokenizer)
+    known = _look_up(tokenizer)
     if known.blank is None:
         try:
             known.blank = open_turn(tokenizer, [{"role": "user", "content": "Say it."}]).said
@@ -132,10 +132,10 @@ def get_leading_blank(tokenizer: Any) -> str:
 def complete_turn(tokenizer: Any, prompt: Turns, completion: str) -> Turn:
     """Render the turn that says the completion, as the template writes it: some take blanks from its ends.
 
-    A completion that ends with the text of the turn's end has no other. Raises Untrainable where the template writes
-    something else, and BadConfig as `opened` does.
+    A completion that ends with the text of the turn's end has no other. Raise Untrainable where the template writes
+    something else, and BadConfig as `open_turn` does.
     """
-    turns = _hidden(tokenizer, prompt)
+    turns = _hide(tokenizer, prompt)
     front, blank, tail = _frame(tokenizer, turns)
     behind, ends = get_turn_end(tokenizer, tail)
     bare = completion.removesuffix("".join(tokenizer.convert_ids_to_tokens(list(ends))))
@@ -143,7 +143,7 @@ def complete_turn(tokenizer: Any, prompt: Turns, completion: str) -> Turn:
     try:
         whole = render_chat(tokenizer, [*turns, {"role": "assistant", "content": given}])
     except _get_template_errors() as error:
-        raise Untrainable(f"the chat template of {_name(tokenizer)} refuses the completion: {_told(error)}") from None
+        raise Untrainable(f"the chat template of {_name(tokenizer)} refuses the completion: {_tell(error)}") from None
     said = whole[len(before) : len(whole) - len(tail)]
     if (given and not said) or whole != before + said + tail or said not in given or said.strip() != given.strip():
         start = f"the chat template of {_name(tokenizer)} does not write the completion {completion[:50]!r} as it is"
@@ -151,7 +151,7 @@ def complete_turn(tokenizer: Any, prompt: Turns, completion: str) -> Turn:
     return Turn(front, blank + said, behind, ends)
 
 
-def _hidden(tokenizer: Any, turns: Turns) -> list[dict[str, str]]:
+def _hide(tokenizer: Any, turns: Turns) -> list[dict[str, str]]:
     hide = get_control_tokens(tokenizer).hide
     return [{**turn, "content": hide(turn["content"])} for turn in turns]
 
@@ -165,8 +165,9 @@ def _frame(tokenizer: Any, turns: Turns) -> tuple[str, str, str]:
         asked = render_chat(tokenizer, turns, add_generation_prompt=True)
         shown = render_chat(tokenizer, [*turns, {"role": "assistant", "content": _SAID}])
     except _get_template_errors() as error:  # some refuse a system turn
-        raise BadConfig(f"the chat template of {name} refuses the prompt: {_told(error)}{NO_CHAT_ADVICE}") from None
-    lost = next((turn["role"] for turn in turns if not _is_written(turn, shown)), None)
+        raise BadConfig(f"the chat template of {name} refuses the prompt: {_tell(error)}{NO_CHAT_ADVICE}") from None
+    asking = (turn for turn in turns if turn["role"] != "assistant")  # an earlier answer may lose its thought
+    lost = next((turn["role"] for turn in asking if turn["content"].strip() not in shown), None)
     if lost or shown.count(_SAID) != 1:
         what = f"what its {lost} says" if lost else "what an assistant says"
         raise BadConfig(f"the chat template of {name} does not write {what} as it is{NO_CHAT_ADVICE}")
@@ -176,14 +177,9 @@ def _frame(tokenizer: Any, turns: Turns) -> tuple[str, str, str]:
     return front[: len(front) - len(blank)], blank, tail
 
 
-def _is_written(turn: Mapping[str, str], shown: str) -> bool:
-    """Tell whether the template has written the turn; an earlier answer may lose its thought."""
-    return turn["role"] == "assistant" or turn["content"].strip() in shown
-
-
 def _name(tokenizer: Any) -> str:
     return str(tokenizer.name_or_path or "the model")
 
 
-def _told(error: Exception) -> str:
+def _tell(error: Exception) -> str:
     return " ".join(str(error).split())[:200]

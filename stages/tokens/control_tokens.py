@@ -1,9 +1,7 @@
 """Encode texts so that control tokens, such as the end of a turn, are only letters in them.
 
-Only a template or a tokenizer may write control tokens.
-
-`hide` puts a name that no text can hold in the place of each in a text. `encode` makes it letters again, and what is
-then left of control tokens is a template's own.
+`hide` puts a name that no text can hold in the place of each in a text. `encode` makes it letters again; the control
+tokens that are then left are the template's own.
 """
 
 import json
@@ -13,7 +11,7 @@ from functools import cached_property
 from secrets import token_hex
 from typing import Any
 
-SECRET_PREFIX = f"x{token_hex(8)}"  # another in every process: whoever writes a text cannot know it
+SECRET_PREFIX = f"x{token_hex(8)}"  # another in every process: a text cannot hold it
 _HIDDEN = re.compile(f"{SECRET_PREFIX}t([0-9]+);")
 _BEHINDS = ("\n", ":", "x", " ")  # what a text may be put behind, to see how it goes on
 

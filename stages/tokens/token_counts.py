@@ -1,7 +1,4 @@
-"""Count tokens in a process that plans the work and loads no model.
-
-If a bound tells whether an example fits, neither transformers nor the tokenizer is loaded.
-"""
+"""Count tokens in a process that plans the work and loads no model; not even the tokenizer where a bound is enough."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,7 +30,7 @@ class TokenCounter:
         check_model(self.model)
 
     def fits(self, example: Example) -> bool:
-        """Tell whether the example is a row to train on: below 8192 tokens, and no longer than the model's context."""
+        """True for a row to train on: below 8192 tokens, and no longer than the model's context."""
         return self._is_within(self.tokens(example))
 
     def tokens(self, example: Example) -> int:
@@ -48,20 +45,18 @@ class TokenCounter:
         return len(encode_example(self.tokenizer, example, end=end).ids)
 
     def leaves_room(self, prompt: Prompt) -> bool:
-        """Tell whether the model's context holds at least one token more than the prompt."""
-        if self.context is None:
-            return True
+        """True if the model's context holds at least one token more than the prompt."""
         bound = token_upper_bound(Example(prompt, ""))
-        if bound is not None and bound < self.context:
+        if self.context is None or (bound is not None and bound < self.context):
             return True
         return len(encode_prompt(self.tokenizer, prompt)) < self.context
 
     def holds(self, example: Example, *, end: bool) -> bool:
-        """Tell whether the example, `end`: with the end token behind it, is no longer than the model's context."""
+        """True if the example, `end`: with the end token behind it, is no longer than the model's context."""
         return self.surely_holds(example) or self._count(example, end=end) <= (self.context or 0)
 
     def surely_holds(self, example: Example) -> bool:
-        """Tell whether a bound says that the model's context holds the example. Nothing is loaded for it."""
+        """True if a bound says that the model's context holds the example. Nothing is loaded for it."""
         bound = token_upper_bound(example)
         return self.context is None or (bound is not None and bound <= self.context)
 
@@ -99,7 +94,7 @@ class TokenCounter:
 
 
 def count_crowded(model: str, prompts: Iterable[Prompt]) -> tuple[int, str]:
-    """Count the prompts that leave no room for a completion, with a sentence for the user. None of a server's model."""
+    """Count the prompts that leave no room for a completion, with a sentence for the user; 0 for a model elsewhere."""
     if not Path(model).is_dir():
         return 0, ""
     counter, asked = TokenCounter(model), list(prompts)
@@ -115,8 +110,8 @@ def count_untrainable(model: str, jobs: Iterable[FitJob]) -> tuple[int, str]:
     """Count the trainings with a sequence that is longer than the context, with a sentence for the user."""
     if not Path(model).is_dir():
         return 0, ""
-    counter, known, failed = TokenCounter(model), dict[int, bool](), 0
-    for job in jobs:
+    counter, known, failed, held = TokenCounter(model), dict[int, bool](), 0, list(jobs)
+    for job in held:  # while they are held, an id is one object's
         end, examples = PadMode.parse(job.config.pad_mode).end, job.lesson.examples
         if id(examples) not in known:  # the seeds of a self-edit share their examples
             known[id(examples)] = all(counter.holds(example, end=end) for example in examples)

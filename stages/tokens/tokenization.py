@@ -82,7 +82,7 @@ def encode_example(tokenizer: Any, example: Example, *, end: bool) -> Tokens:
     """Encode an example with the loss on its completion; on all tokens without a prompt, or if `loss_on_prompt`.
 
     `end` adds a last target, so that the model learns where to stop: the end token, behind a chat what its template
-    puts there. A completion that ends with the text of it gets no other. Raises Untrainable for a completion that the
+    puts there. A completion that ends with the text of it gets no other. Raise Untrainable for a completion that the
     template does not write as it is.
     """
     controls = get_control_tokens(tokenizer)
@@ -106,7 +106,7 @@ def encode_training_set(
 ) -> list[Tokens]:
     """Encode and pad a training set's sequences as configured. `packed`: none may exceed a sliding window.
 
-    Raises Untrainable for one that is too long, and where there is nothing to learn; BadConfig where --pad-to is more
+    Raise Untrainable for one that is too long, and where there is nothing to learn; BadConfig where --pad-to is more
     than the model holds.
     """
     mode = PadMode.parse(config.pad_mode)
@@ -123,7 +123,9 @@ def encode_training_set(
         if limit is not None and len(sequence.ids) > limit:
             raise Untrainable(f"{describe_overlong(example, len(sequence.ids), f'{name} {limit}')}; {way_out}")
     if mode.padded:
-        return [pad_sequence(sequence, mode.samples, config.pad_to, tokenizer.eos_token_id) for sequence in sequences]
+        sequences = [pad_sequence(each, mode.samples, config.pad_to, tokenizer.eos_token_id) for each in sequences]
+    if not any(sequence.weight for sequence in sequences):  # a single token predicts nothing
+        raise Untrainable("there are no tokens to train on")
     return sequences
 
 

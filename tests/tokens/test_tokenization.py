@@ -116,3 +116,14 @@ def test_a_sequence_longer_than_the_models_context_is_refused(model_dir: Path) -
     long = TrainingSet((Example("", "short"), Example("", "passage " * 600)))
     with pytest.raises(Untrainable, match=r"longer than the model's context of 512; split the passage"):
         encode_training_set(tokenizer, network, long, FitConfig())
+
+
+@pytest.mark.parametrize("example", [Example("", ""), Example("", "a"), Example("a b", "")])
+def test_a_set_in_which_no_token_is_learned_is_refused_and_not_called_trained(
+    model_dir: Path, example: Example
+) -> None:
+    tokenizer, network = load_tokenizer(str(model_dir)), load_model(str(model_dir), Device("cpu"))
+    with pytest.raises(Untrainable, match="there are no tokens to train on"):
+        encode_training_set(tokenizer, network, TrainingSet((example,)), FitConfig(pad_mode="none"))
+    other = TrainingSet((example, Example("a b", "c d")) if example.completion else (Example("a", "c d"),))
+    assert encode_training_set(tokenizer, network, other, FitConfig(pad_mode="none"))
