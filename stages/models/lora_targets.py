@@ -50,9 +50,9 @@ def _record_call(sizes: list[tuple[int, ...] | None], layer: Any, given: Any, ou
 
 
 def is_row_wise(network: Any, name: str) -> bool:
-    """Tell whether the layer sees every token of every row, in order, so that many adapters can share a pass of it.
+    """True if the layer sees every token of every row, in order, so that many adapters can share a pass of it.
 
-    So does one of a part that a text does not reach at all, such as a tower for pictures.
+    Also true in a part that a text does not reach at all, such as a tower for pictures.
     """
     used, rows, length = _trace_calls(network), len(_TRIAL), len(_TRIAL[0])
     part = ".".join(name.split(".")[:2]) + "."
@@ -95,7 +95,7 @@ def resolve_targets(network: Any, targets: Sequence[str]) -> list[str] | str | N
 
 
 def _check_targets(network: Any, targets: Sequence[str]) -> list[str] | None:
-    names, given = _find_faults(network), f"--target {', '.join(targets)}"
+    names = _find_faults(network)
     absent = [target for target in targets if target.rpartition(".")[2] not in names]
     if absent:
         raise BadConfig(
@@ -106,12 +106,10 @@ def _check_targets(network: Any, targets: Sequence[str]) -> list[str] | None:
         if reason := names[target.rpartition(".")[2]]:
             raise BadConfig(f"--target {target}: {reason}; take of {_list_target_names(network)}")
     if error := _find_peft_refusal(network, list(targets) or None):
-        if not targets:
-            given, error = "no --target given", "peft has no default for this architecture"
-            raise BadConfig(
-                f"{given}, and {error}: give --target {ALL_LINEAR}, or take of {_list_target_names(network)}"
-            )
-        raise BadConfig(f"{given}: {error}; take of {_list_target_names(network)}")
+        if targets:
+            raise BadConfig(f"--target {', '.join(targets)}: {error}; take of {_list_target_names(network)}")
+        told = "no --target given, and peft has no default for this architecture"
+        raise BadConfig(f"{told}: give --target {ALL_LINEAR}, or take of {_list_target_names(network)}")
     return list(targets) or None
 
 

@@ -93,8 +93,10 @@ class LoraStack:
     def __init__(self, network: nn.Module, targets: Sequence[str], *, rank: int, slots: int) -> None:
         self.network, self.targets, self.rank = network, list(targets), rank
         self.layout: SlotLayout | None = None
-        self.layers = list(self._layers(targets))
-        width = sum(self._size_of(layer) for layer in self.layers)
+        wanted, parts = set(targets), network.named_modules()
+        linear = [(part, name) for name, part in parts if name in wanted and isinstance(part, nn.Linear)]
+        self.layers = [StackedLinear(part, name, self) for part, name in linear]
+        width = sum(rank * (part.in_features + part.out_features) for part, _ in linear)
         first = next(network.parameters())
         self.device = first.device
         dtype = first.dtype if first.dtype in (torch.float32, torch.float64) else torch.float32
@@ -106,34 +108,21 @@ class LoraStack:
         """The gradients (slots, n), allocated on first use: answering needs none."""
         return torch.zeros_like(self.weights)
 
-    def _layers(self, targets: Sequence[str]) -> Iterator[StackedLinear]:
-        wanted = set(targets)
-        for name, part in self.network.named_modules():
-            if name in wanted and isinstance(part, nn.Linear):
-                yield StackedLinear(part, name, self)
-
-    def _put(self, name: str, part: nn.Module) -> None:
-        parent, _, own = name.rpartition(".")
-        setattr(self.network.get_submodule(parent), own, part)
-
     def __enter__(self) -> "LoraStack":
         for layer in self.layers:
-            self._put(layer.name, layer)
+            self.network.set_submodule(layer.name, layer)
         return self
 
     def __exit__(self, *error: object) -> None:
         for layer in self.layers:
-            self._put(layer.name, layer.base)
-
-    def _size_of(self, layer: StackedLinear) -> int:
-        return self.rank * (layer.base.in_features + layer.base.out_features)
+            self.network.set_submodule(layer.name, layer.base)
 
     def views(self, rows: Tensor) -> Iterator[tuple[StackedLinear, Tensor, Tensor]]:
         """Yield (layer, A (k, rank, in), B (k, out, rank)) as views of flat rows (k, n)."""
         start = 0
         for layer in self.layers:
             middle = start + self.rank * layer.base.in_features
-            end = start + self._size_of(layer)
+            end = middle + self.rank * layer.base.out_features
             down, up = rows[:, start:middle], rows[:, middle:end]
             yield layer, down.view(len(rows), self.rank, -1), up.view(len(rows), -1, self.rank)
             start = end
