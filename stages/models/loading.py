@@ -6,6 +6,7 @@ report of a load, and both are refused here.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +24,7 @@ from stages.models.directories import (
     read_model_tensors,
     read_object,
 )
-from stages.models.libraries import explain_library_errors, is_installed
+from stages.models.libraries import explain_library_errors, find_model_folder, is_installed
 
 _TOKENIZERS = {  # files that hold one, and the packages that read them
     "tokenizer.json": (),
@@ -147,10 +148,9 @@ def load_network(name: str, **settings: Any) -> tuple[Any, Sequence[str]]:
     from transformers import AutoModelForCausalLM
 
     config = load_config(name)
-    stored: Mapping[str, TensorInfo] = {}
     if Path(name).is_dir():
         try:
-            stored = read_model_tensors(Path(name))
+            read_model_tensors(Path(name))
         except (BadInput, MissingInput) as error:
             raise BadInput(f"--model {name}: cannot be loaded: {error}") from None
     reading = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
@@ -170,12 +170,15 @@ def load_network(name: str, **settings: Any) -> tuple[Any, Sequence[str]]:
         text.output_router_logits = False
     left_out = check_report(name, type(network).__name__, config, report)
     if getattr(network, "hf_quantizer", None) is None:
-        _check_numbers(name, network, stored)
+        _check_numbers(name, network)
     return network, left_out
 
 
-def _check_numbers(name: str, network: Any, stored: Mapping[str, TensorInfo]) -> None:
+def _check_numbers(name: str, network: Any) -> None:
     """Raise BadConfig for whole numbers where the model computes with fractions: their scales are missing."""
+    stored = dict[str, TensorInfo]()
+    with suppress(BadInput, MissingInput):  # the hub may have converted them, and cached them elsewhere
+        stored = read_model_tensors(find_model_folder(name) or Path(name))
     whole = {key for key, info in stored.items() if info.dtype[0] in "IU"}
     fractions = {key for key, weight in network.state_dict().items() if weight.is_floating_point()} if whole else set()
     if wrong := sorted(whole & fractions):

@@ -229,6 +229,22 @@ def test_words_beyond_the_embedding_are_counted_up_to_the_pad_token() -> None:
         load_tokenizer(str(cases))
 
 
+def test_a_model_of_the_hub_is_looked_at_as_well(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    repo = tmp_path / "models--owner--name"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text("abc")
+    (repo / "snapshots").mkdir()
+    break_model(model_dir, repo / "snapshots" / "abc", "no scales")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(BadConfig, match=r"--model owner/name: it holds 2 weights .* of whole numbers"):
+        load_network("owner/name", dtype=torch.float32)
+
+
 # ---- weights that the class rightly leaves out, or has under other names
 
 
