@@ -79,13 +79,6 @@ def _is_graded(line: Record) -> bool:
     )
 
 
-def check(lines: Iterable[Record]) -> None:
-    """Check that answers can be graded. Raises BadLine for missing answers, other questions, or a repeated line."""
-    test = Gradable()
-    for line in lines:
-        test(line)
-
-
 class Gradable:
     """Checks one line after another: raises BadLine for one whose answers cannot be graded, or that comes twice."""
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from stages.errors import BadConfig, Denied
 from stages.judges.base import JUDGES, RULES_VERSION, Case, Judge, UnorderedJudge, Verdict, grade_in_order
@@ -196,14 +196,9 @@ class GuardedJudge:
         return given if isinstance(given, tuple) and len(given) == 2 else (None, given)
 
     def _check(self, verdict: object) -> Verdict:
-        if not _is_verdict(verdict):
+        """Return a verdict: right, wrong or unscored, with a reason that is text, if any."""
+        kinds = (bool | None, str | None)
+        if not isinstance(verdict, Verdict) or not all(map(isinstance, (verdict.correct, verdict.reason), kinds)):
             needs = "Verdict(correct, reason) with correct True, False or None (stages.judges.base)"
             raise self.theirs.wrong(f"gave {format_value(verdict)}, which is no {needs}")
         return verdict
-
-
-def _is_verdict(found: object) -> TypeGuard[Verdict]:
-    """True if this is a verdict: right, wrong or unscored, with a reason that is text, if any."""
-    if not isinstance(found, Verdict):
-        return False
-    return isinstance(found.correct, bool | None) and isinstance(found.reason, str | None)

@@ -9,8 +9,8 @@ from stages.errors import BadInput
 from stages.records.record import Record
 from stages.records.score import Answer
 from stages.scoring.candidates import Candidate, collect_candidates
-from stages.scoring.grading import get_owner_id
 
+_Name = tuple[str, str | None, str | None]
 _Pair = tuple[Candidate, Candidate]  # one self-edit by either judge
 
 
@@ -66,13 +66,13 @@ def _share(part: int, whole: int) -> float | None:
 
 def compare_judges(first: Iterable[Record], second: Iterable[Record]) -> Agreement:
     """Compare two judges on the same lines. Raises BadInput for lines that differ."""
-    before, after = ({get_owner_id(line): line for line in lines} for lines in (first, second))
+    before, after = ({_name(line): line for line in lines} for lines in (first, second))
     if before.keys() != after.keys():
         raise BadInput("the two judges have not graded the same lines")
     answers: list[tuple[Answer, Answer]] = []
     plain: dict[str, list[tuple[Answer, Answer]]] = {}  # the plain model's, which every line of a task repeats
-    for owner, line in before.items():
-        pairs = _pair_answers(line, after[owner])
+    for name, line in before.items():
+        pairs = _pair_answers(line, after[name])
         answers += [(old, new) for old, new in pairs if old.prediction is not None]
         plain.setdefault(line.task.id, [(old, new) for old, new in pairs if old.baseline_prediction is not None])
     counts = Counter((old.correct, new.correct) for old, new in answers)
@@ -92,17 +92,22 @@ def compare_judges(first: Iterable[Record], second: Iterable[Record]) -> Agreeme
     )
 
 
+def _name(line: Record) -> _Name:
+    """The ids of a line; by hand it need have no adapter."""
+    return line.task.id, line.edit.id if line.edit else None, line.adapter.id if line.adapter else None
+
+
 def _pair_answers(old: Record, new: Record) -> list[tuple[Answer, Answer]]:
     if old.score is None or new.score is None:
         return []
     return list(zip(old.score.answers, new.score.answers, strict=True))
 
 
-def _pair_candidates(before: Mapping[str, Record], after: Mapping[str, Record]) -> list[list[_Pair]]:
+def _pair_candidates(before: Mapping[_Name, Record], after: Mapping[_Name, Record]) -> list[list[_Pair]]:
     """Per context its self-edits by either judge: those that both have wholly scored, at least two of them."""
     old, new = (
         {(found.task_id, found.edit_id): found for found in collect_candidates(line for line in lines if line.edit)}
-        for lines in (before.values(), [after[owner] for owner in before])
+        for lines in (before.values(), [after[name] for name in before])
     )
     groups: dict[str, list[_Pair]] = {}
     for name, candidate in old.items():

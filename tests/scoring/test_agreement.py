@@ -120,3 +120,11 @@ def test_self_edits_of_different_tasks_with_one_id_are_not_one() -> None:
     lines = context("Ada", [[True], [False]]) + context("Bo", [[False], [True]])
     twins = [line.grow(edit=line.edit.model_copy(update={"id": f"e{line.edit.sample}"})) for line in lines if line.edit]
     assert (compare_judges(twins, twins).contexts, compare_judges(twins, twins).changed) == (2, 0)
+
+
+def test_self_edits_by_hand_without_adapters_are_compared_each() -> None:
+    first, second = (
+        [line.grow(adapter=None) for line in context("Ada", each)] for each in ([[True], [False]], [[True], [True]])
+    )
+    found = compare_judges(first, second)
+    assert (found.answers, found.both_right, found.only_second, found.contexts) == (3, 1, 1, 1)  # and the plain model's

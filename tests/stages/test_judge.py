@@ -1,5 +1,7 @@
 """score → score: stored answers graded again."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from stages import judge as stage
@@ -100,9 +102,15 @@ def test_the_verdicts_of_old_do_not_make_another_line() -> None:
     assert stage.plan([line]).contains(a_line(a_task(), [False, None]))
 
 
+def check(lines: Iterable[Record]) -> None:
+    gradable = stage.Gradable()
+    for line in lines:
+        gradable(line)
+
+
 def refusal(*lines: Record) -> str:
     with pytest.raises(BadInput) as caught:
-        stage.check(lines)
+        check(lines)
     return str(caught.value)
 
 
@@ -178,7 +186,7 @@ def test_the_work_is_counted_in_verdicts_that_are_not_known_already(judge: Exact
 
 def test_self_edits_by_hand_without_an_adapter_are_lines_of_their_own() -> None:
     lines = [a_line(a_task(), [True, False], sample=sample).grow(adapter=None) for sample in (0, 1)]
-    stage.check(lines)
+    check(lines)
     assert len({stage.key_of(line) for line in lines}) == 2
 
 
