@@ -8,10 +8,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from stages.domains.asking import Answered, collect_answers, list_keyed_requests
+from stages.domains.answers import (
+    Answered,
+    Graded,
+    collect_answers,
+    list_keyed_requests,
+    make_score_line,
+    read_baseline,
+)
 from stages.domains.base import Domain, GradableAnswer, find_domain
 from stages.domains.recipe import answered_chat, refuse_flags
-from stages.domains.score_lines import Graded, make_score_line, read_baseline
 from stages.errors import BadLine
 from stages.interfaces import (
     ANSWERING,

@@ -50,25 +50,15 @@ def make_adapter(job: FitJob, model: str, result: FitResult) -> Adapter:
         model=model,
         path=None if result.path is None else str(result.path),
         fit=_fit_of(job),
-        train=None if result.error else _stats(result),
+        train=None if result.error else TrainStats.model_validate(result, from_attributes=True),
         fault="training" if result.error else None,
         error=result.error,
     )
 
 
-def _stats(result: FitResult) -> TrainStats:
-    return TrainStats(
-        sequences=result.sequences,
-        tokens=result.tokens,
-        steps=result.steps,
-        loss_first=result.loss_first,
-        loss_last=result.loss_last,
-    )
-
-
 def make_untrained_adapter(edit: SelfEdit, model: str, base: str, config: FitConfig, error: ValueError) -> Adapter:
     """Make the section of a job that was not trained: an unusable self-edit is worth 0, a missing one is unscored."""
-    chosen = {"learning_rate": edit.chosen.learning_rate, "epochs": edit.chosen.epochs} if edit.chosen else {}
+    chosen = edit.chosen.fit if edit.chosen else {}
     return Adapter(
         id=content_id(edit.id, base, "unreadable"),
         seed=0,

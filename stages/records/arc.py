@@ -79,6 +79,11 @@ class ArcChoice(FrozenModel):
     repairs: Tuple[str]
     """What was mended in the text before it could be read; mostly nothing."""
 
+    @property
+    def fit(self) -> dict[str, float | int]:
+        """The fields of FitConfig that the self-edit sets."""
+        return {"learning_rate": self.learning_rate, "epochs": self.epochs}
+
 
 class Vote(FrozenModel):
     """One prediction of a test's output: how the task was put, what came back, and the grid that this stands for.

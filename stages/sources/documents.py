@@ -43,6 +43,7 @@ from stages.sources.datasets.folders import JSON_SUFFIXES, OnOmission, ignore
 from stages.sources.texts import check_passage
 
 _LINE_FILES = (".jsonl", ".ndjson")
+_LARGEST = 2**31  # bytes of a document, which is read whole
 _FIRST_LINES = 3  # lines from which it is told whether a file holds lines
 _LINE_KEYS = frozenset({"task", "title", "context", "question"})
 KNOWN = (
@@ -160,8 +161,10 @@ def read_opened(
         raise WrongFileKind(kind, str(path))
     if (lines or any(map(is_line, head))) and not is_document(start):
         return _close_after(_load_lines(file, path, reading), close)
-    raw = file.read()
+    raw = file.read(_LARGEST + 1)
     close()
+    if len(raw) > _LARGEST:
+        raise BadInput(f"{path}: more than {_LARGEST:,} bytes, too much for one document; give an object on each line")
     return _from_whole(raw, path, reading)
 
 
@@ -247,7 +250,7 @@ def _from_whole(raw: bytes, path: Path, reading: ReadContext) -> Iterator[Record
         way, is_stream = "", str(path) == "stdin"
         if is_spread(raw[:HEAD_BYTES]) and "Extra data" in str(error):
             way = f"; several documents become lines with: jq -c . {'FILE' if is_stream else path}"
-        elif path.suffix.lower() not in JSON_SUFFIXES and not is_stream:
+        elif not is_stream and strip_gz(path) == path and path.suffix.lower() not in JSON_SUFFIXES:
             way = f"; a text under such a name is read with: seal tasks - --title TITLE < {path}"
         raise BadInput(f"{path}: {explain(error)}{way}") from None
     keys = _LINE_KEYS.union(reading.columns.names.values())

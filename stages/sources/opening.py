@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -119,7 +120,7 @@ def open_stream(file: BinaryIO, name: str, reading: ReadContext) -> Iterator[Rec
     if not raw.strip(b"\xef\xbb\xbf \t\r\n\0"):
         raise EmptySource(name)
     if is_csv(raw[:HEAD_BYTES], reading.columns):
-        return read_rows(*read_csv(raw, Path(name)), name, reading)
+        return read_rows(*read_csv(BytesIO(raw), Path(name)), name, reading)
     title = reading.title or find_title(raw.decode("utf-8-sig", "replace"))
     if not title:
         raise BadConfig(f"{name}: a text without a heading (# …): give --title TITLE; JSON would begin with {{ or [")

@@ -1,5 +1,6 @@
 """Plain texts as tasks without questions: their titles, and what is wrong with files that are no text."""
 
+import json
 import re
 from pathlib import Path
 
@@ -44,13 +45,21 @@ def read_text(title: str, raw: bytes) -> Record:
         raise BadLine(explain_bytes(error)) from None
     if is_void(text):
         raise BadLine("empty: there is nothing in it to learn")
+    check_passage(text)
     return Record(task=make_task(_clean_title(title), text.replace("\r\n", "\n").replace("\r", "\n").strip(), []))
 
 
 def check_passage(context: object) -> None:
-    """Raise BadLine for a passage with nothing to learn."""
-    if isinstance(context, str) and is_void(context):
+    """Raise BadLine for a passage with nothing to learn, or for which a line, as stages read it, has no room."""
+    if not isinstance(context, str):
+        return
+    if is_void(context):
         raise BadLine("context is empty: there is nothing in it to learn")
+    if (
+        6 * len(context) > LONGEST
+        and (size := len(json.dumps(context, ensure_ascii=False).encode("utf-8", "replace"))) > LONGEST
+    ):
+        raise BadLine(f"context has {size:,} bytes, too long for one passage; {LONGEST:,} are the most: split it")
 
 
 def _clean_title(name: str) -> str:

@@ -20,11 +20,10 @@ from stages.domains.arc.self_edit import (
     REPAIRS,
     STRATEGIES,
     SWITCHES,
-    ArcEdit,
     parse_edit,
 )
 from stages.errors import BadEdit
-from stages.records.arc import make_grid
+from stages.records.arc import ArcChoice, make_grid
 
 JUNK = (
     *("{", "}", "[", "]", '"', "'", ",", ":", "\\", "\n", " ", "`", "```", "```json\n", "true", "True", "None", "NaN"),
@@ -129,11 +128,11 @@ def outcome(completion: str) -> str:
     return "; ".join(edit.repairs) or "as it is"
 
 
-def check(edit: ArcEdit) -> None:
+def check(edit: ArcChoice) -> None:
     assert MIN_LEARNING_RATE <= edit.learning_rate <= MAX_LEARNING_RATE
     assert MIN_EPOCHS <= edit.epochs <= MAX_EPOCHS
     assert edit.strategy in STRATEGIES
-    assert set(edit.groups) <= set(SWITCHES)
+    assert set(edit.tools) <= set(SWITCHES)
     assert set(edit.repairs) <= set(REPAIRS)
 
 

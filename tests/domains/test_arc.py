@@ -7,9 +7,8 @@ import pytest
 
 from stages.domains.arc.domain import Arc, get_pairs
 from stages.domains.arc.grid_text import numpy_text
-from stages.domains.arc.prompts import EDIT_CHOICES, EDIT_SYSTEM
+from stages.domains.arc.prompts import EDIT_CHOICES, EDIT_SYSTEM, ORACLE_EDIT, SCHEMA
 from stages.domains.arc.self_edit import parse_edit
-from stages.domains.arc.templates import ORACLE_EDIT, SCHEMA
 from stages.domains.arc.training_set import make_training_tasks
 from stages.domains.arc.voting import prompt_variants
 from stages.errors import BadConfig, BadEdit, BadInput, MissingInput, Untrainable
@@ -71,7 +70,7 @@ def test_a_template_file_must_have_a_place_for_the_demonstrations(tmp_path: Path
 def test_the_oracle_is_the_papers_or_your_own(tmp_path: Path) -> None:
     assert Arc().get_fixed_edit("oracle") == ORACLE_EDIT
     found = parse_edit(ORACLE_EDIT)
-    assert (found.groups, found.learning_rate, found.epochs, found.repairs) == (
+    assert (found.tools, found.learning_rate, found.epochs, found.repairs) == (
         ("basic", "size", "chain", "repeat"),
         1e-4,
         2,

@@ -10,14 +10,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from stages.domains.arc.self_edit import MAX_EDIT_CHARACTERS, REPAIRS, ArcEdit, check_steps, count_steps, parse_edit
+from stages.domains.arc.self_edit import MAX_EDIT_CHARACTERS, REPAIRS, check_steps, count_steps, parse_edit
 from stages.errors import BadEdit
 from stages.interfaces import FitConfig
+from stages.records.arc import ArcChoice
 from tests.domains.arc_fuzz import fuzz
 
 DATA = {"basic": True, "size": False, "chain": True, "repeat": False}
 TRAINING = {"strategy": "train_using_output_tokens", "learning_rate": 1e-4, "num_train_epochs": 2}
-EDIT = ArcEdit(("basic", "chain"), "train_using_output_tokens", 1e-4, 2)
+
+
+def a_choice(tools: tuple[str, ...], strategy: str, learning_rate: float, epochs: int) -> ArcChoice:
+    return ArcChoice(tools=tools, strategy=strategy, learning_rate=learning_rate, epochs=epochs, repairs=())
+
+
+EDIT = a_choice(("basic", "chain"), "train_using_output_tokens", 1e-4, 2)
 
 
 def text(data: Mapping[str, Any] | None = None, training: Mapping[str, Any] | None = None) -> str:
@@ -48,12 +55,12 @@ def test_what_a_self_edit_says_is_what_is_read(on: tuple[bool, ...], rate: float
     data = {f"use_{name}_augmentations": switch for name, switch in zip(DATA, on, strict=True)}
     edit = parse_edit(text(data, {"strategy": strategy, "learning_rate": rate, "num_train_epochs": epochs}))
     groups = tuple(name for name, switch in zip(DATA, on, strict=True) if switch)
-    assert edit == ArcEdit(groups, strategy, rate, epochs)
+    assert edit == a_choice(groups, strategy, rate, epochs)
 
 
 def test_what_it_chooses_are_fields_of_the_fit_configuration() -> None:
-    assert EDIT.chosen == {"learning_rate": 1e-4, "epochs": 2}
-    assert set(EDIT.chosen) <= {field.name for field in fields(FitConfig)}
+    assert EDIT.fit == {"learning_rate": 1e-4, "epochs": 2}
+    assert set(EDIT.fit) <= {field.name for field in fields(FitConfig)}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +84,7 @@ def test_what_it_chooses_are_fields_of_the_fit_configuration() -> None:
 def test_a_repair_is_made_and_named(completion: str, repairs: list[str]) -> None:
     edit = parse_edit(completion)
     assert list(edit.repairs) == repairs
-    assert ArcEdit(edit.groups, edit.strategy, edit.learning_rate, edit.epochs) == EDIT
+    assert a_choice(edit.tools, edit.strategy, edit.learning_rate, edit.epochs) == EDIT
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_self_edits_vary_and_most_can_be_read() -> None:
     assert {edit.epochs for edit in chosen} == set(EPOCHS)
     assert all(MIN_LEARNING_RATE < edit.learning_rate < MAX_LEARNING_RATE for edit in chosen)
     assert len({edit.learning_rate for edit in chosen}) == 16
-    assert len({edit.groups for edit in chosen}) == 16
+    assert len({edit.tools for edit in chosen}) == 16
     assert Counter(edit.strategy for edit in chosen).most_common()[-1][1] > 400
     assert any(edit.repairs for edit in chosen)
 
@@ -219,7 +219,7 @@ def test_the_shipped_model_writes_self_edits_that_can_mostly_be_read_and_vary() 
             continue
     assert len(read) > 0.8 * len(tasks)
     assert len({edit.learning_rate for edit in read}) > 8
-    assert len({edit.groups for edit in read}) > 4
+    assert len({edit.tools for edit in read}) > 4
 
 
 def test_the_human_designed_self_edit_is_one() -> None:

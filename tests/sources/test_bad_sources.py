@@ -1,6 +1,8 @@
 """Sources with something bad in them: it is told, and the rest is read."""
 
+import gzip
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +76,47 @@ def test_one_line_of_a_jsonl_file_is_a_line_also_if_it_is_no_object(tmp_path: Pa
     for content in (b"3", b'{"a": 1, "a": 2}', b"null"):
         titles, (reject,) = split(tmp_path, content, "one.jsonl")
         assert (titles, reject.line) == ([], 1)
+
+
+def test_a_passage_for_which_a_line_has_no_room_is_told_whatever_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.sources.texts.LONGEST", 1000)
+    long = {**OWN, "title": "long", "context": "\\" * 501}  # each is two bytes of a line
+    titles, (reject,) = split(tmp_path, [OWN, long])
+    assert (titles, "1,004 bytes, too long for one passage; 1,000 are the most: split it" in reject.reason) == (
+        ["Ada"],
+        True,
+    )
+    _, (reject,) = split(tmp_path, long["context"].encode(), "long.txt")
+    assert "too long for one passage" in reject.reason
+
+
+def test_a_table_is_read_line_by_line_and_told_where_it_is_no_text_or_a_line_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = b'\n \nsep=;\nquestion;answer;context;title\nWho?;Ada;"one\r\ntwo";T\n'
+    good = b"".join(b"Who %d?;Ada;C;T\n" % number for number in range(2000))
+    titles, _ = split(tmp_path, start + good, "good.csv")
+    assert titles == ["T", "T"]
+    with pytest.raises(BadInput, match=rf"late.csv: not UTF-8 \(byte {len(start + good) + 5}\)"):
+        split(tmp_path, start + good + b"Who x\xff?;Ada;C;T\n", "late.csv")
+    with pytest.raises(BadInput, match=r"cut.csv.gz: a gzip file that is cut off"):
+        split(tmp_path, gzip.compress(start + random.Random(0).randbytes(9).hex().encode() * 9999)[:-20], "cut.csv.gz")
+    monkeypatch.setattr("stages.sources.datasets.tables.LONGEST", 1000)
+    with pytest.raises(BadInput, match=r"long.csv: a line of more than 1,000 letters, too long for a row"):
+        split(tmp_path, start + b"Who?;Ada;T;" + b"x" * 999 + b"\n", "long.csv")
+    with pytest.raises(BadInput, match=r"line 507: no CSV \(field larger .*\): a quotation mark"):
+        split(tmp_path, start + b'Who?;Ada;T;"' + b"x\n" * 999, "field.csv")
+
+
+def test_a_document_that_is_too_large_to_be_read_whole_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.sources.documents._LARGEST", 99)
+    with pytest.raises(BadInput, match=r"more than 99 bytes, too much for one document; give an object on each line"):
+        split(tmp_path, gzip.compress(b"[" * 100), "bomb.json.gz")
+
+
+def test_a_compressed_document_that_is_no_json_gets_no_advice_for_texts(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        split(tmp_path, gzip.compress(b'["'), "cut.json.gz")
+    assert "seal tasks -" not in str(caught.value)

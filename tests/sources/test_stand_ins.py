@@ -9,8 +9,8 @@ import pytest
 from seal_cli.commands.tasks import read_ids
 from seal_cli.runs.stdio import input_pairs, input_records
 from stages import tasks
-from stages.domains.arc.templates import read_arc_template as read_arc_template
-from stages.domains.arc.templates import read_oracle
+from stages.domains.arc.prompts import read_arc_template as read_arc_template
+from stages.domains.arc.prompts import read_oracle
 from stages.domains.qa import read_template
 from stages.errors import BadConfig, BadInput, MissingInput, SealError
 from stages.models.adapter_checks import read_adapter_config

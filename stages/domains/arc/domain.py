@@ -12,14 +12,18 @@ from typing import Any, ClassVar
 from stages.domains.arc.prompts import (
     EDIT_CHOICES,
     EDIT_SYSTEM,
+    PLACE,
+    SCHEMA,
+    TOOLS_TEMPLATE,
     demonstrations_text,
+    get_fixed_edit,
     join_messages,
     make_edit_prompt,
     make_example,
     make_messages,
+    template_text,
 )
-from stages.domains.arc.self_edit import ALL_TOKENS, BATCH_SIZE, ArcEdit, check_steps, parse_edit
-from stages.domains.arc.templates import PLACE, SCHEMA, TOOLS_TEMPLATE, get_fixed_edit, template_text
+from stages.domains.arc.self_edit import ALL_TOKENS, BATCH_SIZE, check_steps, parse_edit
 from stages.domains.arc.training_set import Pair, Puzzle, TrainingTask, make_training_tasks
 from stages.domains.arc.view import view_grids
 from stages.domains.arc.voting import (
@@ -103,7 +107,7 @@ class Arc:
 
     def read_choice(self, completion: str) -> ArcChoice:
         """Parse the self-edit's choice. Raises BadEdit if it cannot be read."""
-        return _choice_of(parse_edit(completion))
+        return parse_edit(completion)
 
     def schema(self) -> Mapping[str, Any]:
         """Return the JSON Schema of keys and types, without the bounds of numbers."""
@@ -128,17 +132,17 @@ class Arc:
         says otherwise than the self-edit does.
         """
         found = parse_edit(edit.completion)
-        if edit.chosen not in (None, _choice_of(found)):
+        if edit.chosen not in (None, found):
             ways = "change the completion, and leave chosen out: jq 'del(.edit.chosen)'"
             raise BadLine(f"self-edit {edit.id} of {task.name!r}: chosen is not what its completion says; {ways}")
         made = self.training(task, found)
         if not made.tasks:
             raise Untrainable(f"no training task of {task.name!r} is short enough for the model")
-        return TrainingSet(made.on_all if found.strategy == ALL_TOKENS else made.on_answers, found.chosen)
+        return TrainingSet(made.on_all if found.strategy == ALL_TOKENS else made.on_answers, found.fit)
 
-    def training(self, task: Task, edit: ArcEdit) -> "Training":
+    def training(self, task: Task, edit: ArcChoice) -> "Training":
         """Make the self-edit's training tasks. Raises BadEdit for more steps than are allowed."""
-        made = _training_rows(get_pairs(_grid_task(task)), edit.groups, self.seed, self.fits, self.chat)
+        made = _training_rows(get_pairs(_grid_task(task)), edit.tools, self.seed, self.fits, self.chat)
         check_steps(edit, len(made.tasks), self.rows_a_step)
         return made
 
@@ -147,9 +151,8 @@ class Arc:
         chosen, error = None, edit.error
         rows: tuple[TrainingTask, ...] = ()
         try:
-            found = parse_edit(edit.completion)
-            chosen = _choice_of(found)
-            rows = self.training(task, found).tasks if error is None else ()
+            chosen = parse_edit(edit.completion)
+            rows = self.training(task, chosen).tasks if error is None else ()
         except BadEdit as bad:
             error = error or str(bad)
         made = tuple(_grids_of(row) for row in rows)
@@ -245,16 +248,6 @@ def _grid_task(task: Task) -> ArcTask:
 
 def get_pairs(task: ArcTask) -> tuple[Pair, ...]:
     return tuple(Pair(pair.input, pair.output) for pair in task.train)
-
-
-def _choice_of(edit: ArcEdit) -> ArcChoice:
-    return ArcChoice(
-        tools=edit.groups,
-        strategy=edit.strategy,
-        learning_rate=edit.learning_rate,
-        epochs=edit.epochs,
-        repairs=edit.repairs,
-    )
 
 
 def _grids_of(row: TrainingTask) -> TrainingGrids:

@@ -13,11 +13,11 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from stages.domains.arc.transforms import GROUPS
 from stages.errors import BadEdit
+from stages.records.arc import ArcChoice
 from stages.records.strict_json import explain, parse_json
 from stages.records.thoughts import explain_no_answer, remove_thoughts
 
@@ -45,30 +45,14 @@ _QUOTED = re.compile(r"'([^'\n]*)'")
 _JSON_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 
 
-@dataclass(frozen=True)
-class ArcEdit:
-    """A self-edit that can be applied. `repairs` names what was mended in its text; normally ()."""
-
-    groups: tuple[str, ...]  # the groups of tools that are on, in the tables' order
-    strategy: str
-    learning_rate: float
-    epochs: int
-    repairs: tuple[str, ...] = ()
-
-    @property
-    def chosen(self) -> dict[str, float | int]:
-        """The fields of FitConfig that the self-edit sets."""
-        return {"learning_rate": self.learning_rate, "epochs": self.epochs}
-
-
-def parse_edit(completion: str) -> ArcEdit:
+def parse_edit(completion: str) -> ArcChoice:
     """Parse the self-edit in a completion. Raises BadEdit with the reason if there is none."""
     value, repairs = _read_json(completion)
     sections = _fields(value, "", _SECTIONS)
     switches = _fields(sections["data_generation"], "data_generation", tuple(SWITCHES.values()))
     training = _fields(sections["training"], "training", _TRAINING)
-    return ArcEdit(
-        groups=tuple(group for group, key in SWITCHES.items() if _switch(switches[key], f"data_generation.{key}")),
+    return ArcChoice(
+        tools=tuple(group for group, key in SWITCHES.items() if _switch(switches[key], f"data_generation.{key}")),
         strategy=_strategy(training["strategy"]),
         learning_rate=_learning_rate(training["learning_rate"]),
         epochs=_epochs(training["num_train_epochs"]),
@@ -84,7 +68,7 @@ def count_steps(rows: int, epoch_count: int, rows_a_step: int = BATCH_SIZE) -> i
     return -(-rows // rows_a_step) * epoch_count
 
 
-def check_steps(edit: ArcEdit, rows: int, rows_a_step: int = BATCH_SIZE) -> None:
+def check_steps(edit: ArcChoice, rows: int, rows_a_step: int = BATCH_SIZE) -> None:
     """Raise BadEdit where the training would take more than 375 steps."""
     needed = count_steps(rows, edit.epochs, rows_a_step)
     if needed > _MAX_STEPS:

@@ -39,6 +39,10 @@ class _GzipFile(gzip.GzipFile):
         with self._name_damage():
             return super().read(size)
 
+    def read1(self, size: int = -1) -> bytes:
+        with self._name_damage():
+            return super().read1(size)
+
     def readline(self, size: int | None = -1) -> bytes:
         with self._name_damage():
             return super().readline(size)

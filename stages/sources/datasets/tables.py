@@ -8,8 +8,9 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from stages.errors import BadInput, BadLine, one_line
 from stages.file_kinds import ARROW, GZIP, HEAD_BYTES, PARQUET, FileKind, WrongFileKind, detect_by_bytes
@@ -40,8 +41,7 @@ def open_table(path: Path, reading: ReadContext) -> Iterator[Record]:
         if strip_gz(path) != path:
             raise BadInput(f"{path}: {GZIP.tell(str(path))}")
         return read_rows(*_read_arrow(path, kind), str(path), reading)
-    with open_decompressed(path) as file:
-        return read_rows(*read_csv(file.read(), path), str(path), reading)
+    return read_rows(*read_csv(open_decompressed(path), path), str(path), reading)
 
 
 def read_rows(columns: list[str], rows: Rows, name: str, reading: ReadContext) -> Iterator[Record]:
@@ -61,7 +61,7 @@ def read_rows(columns: list[str], rows: Rows, name: str, reading: ReadContext) -
 
 def is_csv(start: bytes, columns: Columns) -> bool:
     """Return whether a stream begins with a header row, not like a text."""
-    said, first = _first_line(start.decode("utf-8-sig", "replace"))
+    said, first, _ = _find_header(io.StringIO(start.decode("utf-8-sig", "replace"), newline=""))
     try:
         named = next(csv.reader([first.rstrip()], delimiter=said or _delimiter(first, Path())), [])
     except csv.Error:
@@ -75,37 +75,57 @@ def _delimiter(first: str, path: Path) -> str:
     return max("\t,;|" if strip_gz(path).suffix.lower() == ".tsv" else ",;\t|", key=first.count)
 
 
-def read_csv(raw: bytes, path: Path) -> tuple[list[str], Rows]:
+def read_csv(file: BinaryIO, path: Path) -> tuple[list[str], Rows]:
     """Return the columns and rows of text, separated by commas, semicolons, tabs or bars, as in the first line.
 
-    All fields are text as they stand (007, NA); a blank one is no value. Raises BadInput for other text.
+    All fields are text as they stand (007, NA); a blank one is no value. Raises DamagedFile for other text, where it
+    is reached: rows are read as they are asked for.
     """
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: {explain_bytes(error)}") from None
-    said, first = _first_line(text)
+    text = _read_lines(file, path)
+    said, first, above = _find_header(text)
     csv.field_size_limit(LONGEST)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=said or _delimiter(first, path), strict=True)
-    if said:
-        next(lines)
-    columns = next((line for line in _read_on(lines, path) if line), [])
-    filled = (fields for fields in _read_on(lines, path) if any(map(str.strip, fields)))
-    return columns, ((f"line {lines.line_num}", _row(columns, fields)) for fields in filled)
+    lines = csv.reader(chain([first], text), delimiter=said or _delimiter(first, path), strict=True)
+    rows = _read_rows(lines, path, above)
+    _, columns = next(rows, ("", []))
+    return columns, ((place, _row(columns, fields)) for place, fields in rows)
 
 
-def _first_line(text: str) -> tuple[str, str]:
-    """What the first line says divides fields (Excel's sep=;), if it does, and the line of the columns' names."""
-    first, second, *_ = [*re.split(r"[\r\n]+", text.lstrip(" \r\n"), maxsplit=2), ""]
-    said = _SEPARATOR.fullmatch(first)
-    return (said[1], second) if said else ("", first)
-
-
-def _read_on(lines: Iterable[list[str]], path: Path) -> Iterator[list[str]]:
+def _read_lines(file: BinaryIO, path: Path) -> Iterator[str]:
+    """The lines of a text with their ends, whichever these are. Raises DamagedFile for a line that is no text."""
+    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
     try:
-        yield from lines
+        while line := text.readline(LONGEST + 1):
+            if len(line) > LONGEST:
+                raise DamagedFile(f"{path}: a line of more than {LONGEST:,} letters, too long for a row")
+            yield line
+    except UnicodeDecodeError as error:
+        place = file.tell() - len(error.object) + error.start  # in the file, not in the part that was read last
+        told = explain_bytes(error).replace(f"byte {error.start}", f"byte {place}")
+        raise DamagedFile(f"{path}: {told}") from None
+    finally:
+        text.close()
+
+
+def _find_header(lines: Iterator[str]) -> tuple[str, str, int]:
+    """What is said to divide fields (Excel's sep=;) or "", the line of the columns' names, and the lines above it."""
+    above, said = 0, ""
+    for line in lines:
+        if found := _SEPARATOR.fullmatch(line.strip()):
+            said = found[1]
+        elif line.strip():
+            return said, line, above
+        above += 1
+    return said, "", above
+
+
+def _read_rows(lines: Any, path: Path, above: int) -> Iterator[tuple[str, list[str]]]:
+    """The fields of each line that is not blank, with its place. `above`: lines of the file before the reader's."""
+    try:
+        for fields in lines:
+            if any(map(str.strip, fields)):
+                yield f"line {above + lines.line_num}", fields
     except csv.Error as error:
-        place = f"line {getattr(lines, 'line_num', 0)}"
+        place = f"line {above + lines.line_num}"
         raise DamagedFile(f"{path}: {place}: no CSV ({error}): a quotation mark in a field is written twice") from None
 
 
