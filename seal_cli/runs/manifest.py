@@ -33,7 +33,7 @@ def read_manifest(output: Path) -> dict[str, Any]:
 
 
 def _are_counts(found: object) -> bool:
-    """Return whether this is an object of whole numbers. True is none."""
+    """Return True for an object of whole numbers, as which True does not count."""
     return isinstance(found, dict) and all(type(value) is int for value in found.values())
 
 
@@ -76,12 +76,9 @@ def commit() -> str | None:
 
 
 def is_whole(output: Path, manifest: Mapping[str, Any]) -> bool:
-    """Return whether the file still holds what the manifest says."""
-    found = hashlib.sha256()
+    """Return True if the file still holds what the manifest says."""
     with output.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return bool(manifest.get("sha256") == found.hexdigest())
+        return bool(manifest.get("sha256") == hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def to_bytes(settings: Mapping[str, Any]) -> bytes:
@@ -94,7 +91,7 @@ def _portable(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def are_alike(there: Any, now: Mapping[str, Any]) -> bool:
-    """Return whether two runs make the same lines; the model may have moved."""
+    """Return True if two runs make the same lines; the model may have moved."""
     return isinstance(there, dict) and _portable(there) == _portable(now)
 
 

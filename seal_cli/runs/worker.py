@@ -18,11 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from seal_cli import exit_codes
 from seal_cli.terminal.console import say
-from seal_cli.terminal.display import close_all
+from seal_cli.terminal.display import END_SIGNALS, close_all
 from stages.errors import Crashed, OutOfMemory
 from stages.records.jsonl import Reject, encode_line
 from stages.records.record import Record
@@ -35,10 +35,13 @@ _DEATH_SIGNAL = 1  # Linux: prctl(PR_SET_PDEATHSIG)
 
 
 class InFlightLog:
-    """A WorkLog in memory that outlives its writer: the parent reads which records were in work when a worker died."""
+    """A WorkLog that outlives its writer: the parent reads which records were in work when a worker died."""
 
     def __init__(self) -> None:
-        self.file = _shared_file()
+        if sys.platform == "linux":  # in memory: no full disk can touch it
+            self.file = os.fdopen(os.memfd_create("seal"), "w+b")
+        else:
+            self.file = tempfile.TemporaryFile()  # type: ignore[assignment]  # noqa: SIM115
 
     def clear(self) -> None:
         """Forget everything."""
@@ -60,18 +63,10 @@ class InFlightLog:
         found: dict[str, None] = {}
         for line in lines:
             name = json.loads(line[1:])
+            found.pop(name, None)
             if line[0] == "+":
                 found[name] = None
-            else:
-                found.pop(name, None)
         return list(found)
-
-
-def _shared_file() -> BinaryIO:
-    """Open a file that two processes share and no full disk can touch; elsewhere than on Linux, one on the disk."""
-    if sys.platform == "linux":
-        return os.fdopen(os.memfd_create("seal"), "w+b")
-    return tempfile.TemporaryFile()
 
 
 @dataclass
@@ -126,18 +121,19 @@ def run_worker(
     private: Sequence[int],
     forked: Callable[[], object] = lambda: None,
 ) -> int:
-    """Fork, work in the child and wait for it: 0, or the signal that killed it. Other ends are ours too.
+    """Fork, work in the child, and wait for it. Returns 0, or the signal that killed it; any other end ends us too.
 
-    While it waits it attends to something, now and then. `private` descriptors are the worker's, not its children's;
-    `forked` is called in the parent, where from then on there may be threads.
+    Meanwhile it calls `attend`, now and then. The worker's own children do not get the `private` descriptors. `forked`
+    is called in the parent, which may have threads from then on.
     """
     sys.stderr.flush()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have it ignored
-    parent = os.getpid()
+    parent, mask = os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
     child = os.fork()
     if child == 0:
-        _be_worker(work, parent, private)
+        _be_worker(work, parent, private, mask)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # who is asked to end has a child to tell
         forked()
         status = os.waitstatus_to_exitcode(_wait(child, attend))
     except BaseException:  # Ctrl-C, SIGTERM, a closed pipe
@@ -145,29 +141,31 @@ def run_worker(
         raise
     if status > 0:  # it has said why
         raise SystemExit(status)
-    if -status in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    if -status in END_SIGNALS:
         raise SystemExit(128 - status)
     return -status
 
 
 def _wait(child: int, attend: Callable[[], None] | None) -> int:
+    """Return the child's status. `attend` is called once more after its end."""
     if attend is None:
         return os.waitpid(child, 0)[1]
-    while True:
+    ended = status = 0
+    while not ended:
         ended, status = os.waitpid(child, os.WNOHANG)
         attend()
-        if ended:
-            return status
-        time.sleep(_ATTEND_S)
+        time.sleep(0 if ended else _ATTEND_S)
+    return status
 
 
-def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int]) -> NoReturn:
+def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int], mask: Iterable[int]) -> NoReturn:
     """Never returns: the stack above belongs to the parent. Ctrl-C comes by way of the parent."""
     code = exit_codes.BUG
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _leave_once)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # until here a signal would unwind the parent's stack
         _die_with(parent)
         os.register_at_fork(after_in_child=partial(close_all, private))
         work()

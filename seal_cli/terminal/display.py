@@ -22,6 +22,7 @@ _EVERY_S = 10.0  # between two plain lines
 _RARELY_S = 60.0  # between two plain lines of a stage that reads, on a terminal where the stage before it draws a bar
 LOOK_S = 0.2  # between two looks
 _WIDTH = 24  # of a bar, in characters
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _WRITING = threading.Lock()  # whoever forks while a line is written takes no half of it along
 os.register_at_fork(before=_WRITING.acquire, after_in_parent=_WRITING.release, after_in_child=_WRITING.release)
 
@@ -70,9 +71,11 @@ class Display:
             return
         sys.stderr.flush()
         parent, Screen.drawn = os.getpid(), self.terminal
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
         child = os.fork()
         if child == 0:
             self._show_for(parent, private)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             yield
         finally:
@@ -83,11 +86,8 @@ class Display:
             self.start()
 
     def _show_for(self, parent: int, private: Iterable[int]) -> NoReturn:
-        """Never returns: the stack above belongs to the parent, which kills it."""
+        """Never returns: the stack above belongs to the parent, which kills it. No other signal does."""
         try:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            for signum in (signal.SIGTERM, signal.SIGHUP):
-                signal.signal(signum, signal.SIG_DFL)
             close_all([0, 1, *private])
             while os.getppid() == parent:
                 time.sleep(LOOK_S)

@@ -133,6 +133,13 @@ def test_filter_may_keep_nothing_of_lines_and_says_what_follows(tmp_path: Path) 
 # ---- shards
 
 
+def test_a_task_falls_to_the_same_shard_for_ever() -> None:
+    """A shard that was made yesterday is merged with one that is made tomorrow."""
+    tasks = [Record(task=a_task(name)) for name in ("Ada", "Bo", "Cy", "Di", "Ed", "Flo")]
+    found = [[line.task.name for line in in_shard(tasks, f"{n}/3")] for n in (1, 2, 3)]
+    assert found == [["Cy", "Ed", "Flo"], [], ["Ada", "Bo", "Di"]]
+
+
 def other_shard() -> str:
     """A shard that none of these tasks falls to."""
     tasks = [Record.model_validate_json(line) for line in TASKS.splitlines()]

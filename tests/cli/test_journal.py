@@ -5,7 +5,10 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from stages.judges.base import RULES_VERSION
 from stages.records.record import Record
 from tests.cli.conftest import Finished, jsonl, pipe, seal
 from tests.cli.inside import run_inside
+from tests.conftest import ROOT
 from tests.invented import a_line, a_task, an_edit, numbered
 
 SETTINGS = {"stage": "test", "rank": 4, "fit": {"rate": 0.1, "epochs": 3}}
@@ -404,6 +408,7 @@ def test_a_record_that_kills_its_worker_twice_is_rejected_and_the_run_goes_on(pl
     assert [json.loads(reject["text"])["task"]["title"] for reject in rejects] == ["POISON"] * 3
     assert {reject["reason"] for reject in rejects} == {"its worker died twice, the last time of SIGSEGV"}
     assert "the worker died of SIGSEGV with 4 records in work; tried once more, each alone" in done.err
+    assert Counter(asked(place))[f"{json.loads(rejects[0]['text'])['task']['id']}/0"] == 2
     assert "15 out, 0 failed, 0 unscored, 3 rejected" in done.err
     again = generate(place, "-o", "edits.jsonl", "--rejects", "bad.jsonl", batch=4)
     assert (again.code, "complete already" in again.err) == (3, True)
@@ -429,6 +434,29 @@ def test_a_worker_does_not_outlive_the_process_that_the_shell_sees(place: Path) 
     time.sleep(0.2)
     status = Path("/proc") / (place / "pid").read_text() / "status"
     assert not status.exists() or "State:\tZ" in status.read_text()  # at most its parent has yet to hear of it
+
+
+UNRULY = """if True:
+    import os, signal, sys
+    from seal_cli.runs.worker import run_worker
+
+    fork = os.fork
+
+    def interrupted_fork():
+        child = fork()
+        if child == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return child
+
+    os.fork = interrupted_fork
+    code = run_worker(lambda: print("works", flush=True), None, [])
+    print("parent", code, flush=True)
+"""
+
+
+def test_a_worker_that_is_interrupted_as_it_begins_does_not_go_on_as_its_parent() -> None:
+    told = subprocess.run([sys.executable, "-c", UNRULY], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (told.returncode, told.stdout, told.stderr) == (0, "works\nparent 0\n", "")
 
 
 def test_a_task_that_kills_every_worker_costs_its_own_samples_alone(place: Path) -> None:

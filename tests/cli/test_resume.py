@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from stages.models.directories import read_header
+from stages.records.record import Record
 from tests.bits import assert_same
-from tests.cli.conftest import SMALL_LORA, Finished, passages, seal
+from tests.cli.conftest import SMALL_LORA, Finished, jsonl, passages, seal
 from tests.cli.inside import run_inside
+from tests.invented import a_task, an_edit
 
 ADAPT = ("adapt", "edits.jsonl", "--out", "ad", *SMALL_LORA, "--seeds", "2", "-o", "adapters.jsonl")
 EVAL = ("eval", "adapters.jsonl", "--max-tokens", "6", "-o", "scores.jsonl")
@@ -294,6 +296,17 @@ def test_the_lines_of_shards_in_several_folders_still_find_their_adapters(place:
     assert done.code == 0, done.err
     for line in (tmp_path / "all.jsonl").read_text().splitlines():
         assert (tmp_path / adapter_of(line) / "adapter_config.json").is_file()
+
+
+def test_lines_name_their_adapters_from_the_folder_that_keeps_them(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    edits = jsonl([Record(task=a_task(), edit=an_edit(a_task()))])
+    way = ("adapt", "--model", ".", "--trainer", "tests.cli.workers:Pretend", "--out", "run/ad")
+    assert seal(*way, "-o", "run/lines/adapters.jsonl", stdin=edits, cwd=tmp_path).code == 0
+    (piped,) = seal(*way, "--journal", "run/journal", stdin=edits, cwd=tmp_path).lines
+    assert Path(piped["adapter"]["path"]).parent == Path("run/ad")
+    for name in ("run/lines/adapters.jsonl", "run/journal/adapt.jsonl"):
+        assert adapter_of((tmp_path / name).read_text()).parent == Path("../ad")
 
 
 def test_a_journal_tells_from_its_folder_and_stdout_from_here_and_the_adapter_names_its_model_absolutely(
