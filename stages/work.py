@@ -1,4 +1,4 @@
-"""How a stage is run, from the shell or a notebook: a Stage prepares Work, whose Worker makes the lines.
+"""Running a stage, from the shell or a notebook: a Stage prepares Work, whose Worker makes the lines.
 
 examples/loop.py shows it: resume(Generate(LocalEngine("DIR"), samples=2), records, Path("edits.jsonl"))
 """
@@ -67,7 +67,7 @@ class Worker(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage will do with its records, known before anything heavy is loaded."""
+    """The work of a stage on its records, planned before anything heavy is loaded."""
 
     plan: Plan
     settings: Callable[[], Mapping[str, Any]]  # for the manifest; a run with others cannot be resumed
@@ -92,7 +92,7 @@ class Listing:
 
 @dataclass
 class Facts:
-    """What all lines of an input say; the records that a stage gets may be a shard of them."""
+    """Facts of all lines of an input; the records that a stage gets may be a shard of them."""
 
     lines: int = 0
     domains: set[str] = field(default_factory=set)

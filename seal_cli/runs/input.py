@@ -131,7 +131,7 @@ class Input:
         return True
 
     def tell_unscored(self, reasons: Sequence[str | None]) -> None:
-        """Say of which lines the work cannot be done, and why, line by line."""
+        """Name the lines that cannot be worked on, each with the reason."""
         found = [(place, why) for why, place in zip(reasons, self.places, strict=True) if why]
         for (name, line, _), why in found[:SAID]:
             note(f"seal {self.stage}: {name}:{line}: {why} (it stays unscored)")

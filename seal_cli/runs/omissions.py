@@ -1,4 +1,4 @@
-"""What a source leaves out: counted by kind, a few files named, the rest in the file of rejects."""
+"""The files that a source leaves out: counted by kind, a few files named, the rest in the file of rejects."""
 
 import os
 from collections import Counter

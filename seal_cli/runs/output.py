@@ -1,6 +1,6 @@
-"""Where the lines of a run go: to stdout, to a FILE that appears when it is complete, or to a journal and stdout.
+"""The output of a run: stdout, a FILE that appears when it is complete, or a journal and stdout.
 
-Also what is there already: the finished lines of a run that ended early, and the file of one that did not.
+Also the lines that are there already: of a run that ended early, or in the file of one that did not.
 """
 
 from collections.abc import Mapping

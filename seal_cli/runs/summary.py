@@ -1,4 +1,4 @@
-"""What a run comes to: counts for the closing line and the manifest, and why lines failed or are worth nothing."""
+"""Counts for a run's closing line and manifest, and the reasons why lines failed or are worth nothing."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*|\bnan\b|\binf\b|'[^']*'")  # in what othe
 
 @dataclass
 class Counts:
-    """What went through a stage. failed and unscored are ours.
+    """The lines that went through a stage. failed and unscored are our failures.
 
     unreadable: self-edits worth 0, the model's failures: they cannot be read, or ask for more steps than are allowed.
     """

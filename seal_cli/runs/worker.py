@@ -71,7 +71,7 @@ class InFlightLog:
 
 @dataclass
 class CrashTracker:
-    """Which records were in work when a worker died, and how often."""
+    """Counts for each record how often a worker died with it in work."""
 
     crashes: Counter[str] = field(default_factory=Counter)
     fruitless: int = 0

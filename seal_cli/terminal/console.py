@@ -1,4 +1,4 @@
-"""What is written for human eyes: lines on stderr, over a bar that may be there, and rich's console."""
+"""Lines on stderr for human eyes, over a bar that may be there, and rich's console."""
 
 import os
 import re

@@ -1,7 +1,7 @@
 """Progress on stderr: a bar on a terminal, elsewhere a plain line now and then, whatever the work is busy with.
 
-A thread looks at what there is to see. It lives in the process that the shell has started, and ends before that one
-forks a worker: the worker has no thread of ours.
+A thread of the process that the shell has started looks at the ProgressMeter. It ends before that process forks a
+worker, and begins again behind the fork: the worker takes no thread along.
 """
 
 import os
@@ -28,7 +28,7 @@ os.register_at_fork(before=_WRITING.acquire, after_in_parent=_WRITING.release, a
 
 
 class Display:
-    """Shows what a Progress knows, from `start` to `stop`."""
+    """Shows a ProgressMeter, from `start` to `stop`."""
 
     def __init__(self, progress: ProgressMeter) -> None:
         self.progress, self.started = progress, time.monotonic()
@@ -61,7 +61,7 @@ class Display:
 
     @contextmanager
     def apart(self, private: Iterable[int]) -> Iterator[None]:
-        """Shown by a process of its own meanwhile: work in C may hold Python's lock, and our thread with it.
+        """Show progress from another process while work is done in this one, where C code may hold Python's lock.
 
         `private` descriptors are not for it: whoever reads our stdout waits for its end.
         """

@@ -115,5 +115,5 @@ class Requests:
 
 
 def at_least_some(seconds: float, passed: float) -> float:
-    """What is left of so many seconds after some have passed; what is late takes a part of those longer."""
+    """Return the seconds that are left after some have passed; work that is late takes a part of those longer."""
     return max(seconds - passed, _LATE * passed, 0.0)

@@ -1,6 +1,6 @@
-"""Where the work is: phase, lines, tokens and the time left, in memory that the process at work shares with its parent.
+"""The progress of work: phase, lines, tokens and the time left, in memory that a worker shares with its parent.
 
-Whoever works tells it (it is a Progress of stages.interfaces); whoever shows it, looks: nobody who works is asked.
+The work reports to a ProgressMeter (a Progress of stages.interfaces); a display looks at it and never asks the work.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ _WORK = {
 
 
 class _Shared(ctypes.Structure):
-    """What whoever shows it sees. Times in s; nan: unknown."""
+    """The numbers that a display needs. Times in s; nan: unknown."""
 
     _fields_ = [
         ("phase", ctypes.c_char * _LONGEST_PHASE),
@@ -47,7 +47,7 @@ class _Shared(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Sight:
-    """What is seen at one moment. Lines and tokens are this worker's own; `left_s` None: nobody knows."""
+    """The progress at one moment. Lines and tokens are this worker's own; `left_s` None: unknown."""
 
     phase: str
     phase_s: float  # since it began
@@ -79,7 +79,7 @@ class ProgressMeter:
         self._restart()
 
     def _restart(self) -> None:
-        """What was done before says nothing about the speed of what comes."""
+        """Forget the speed so far: it says nothing about the work that comes."""
         now, shared = time.monotonic(), self.shared
         left = shared.total - shared.lines
         self.plain = Steady(left, now) if left > 0 else None  # goes by lines
@@ -96,7 +96,7 @@ class ProgressMeter:
         self._restart()
 
     def prepare(self) -> None:
-        """What is loaded gets ready; as soon as it begins, the phase is that of the stage's work."""
+        """Begin to get ready what is loaded; the phase of the stage's work begins with its first event."""
         self.set_phase("preparing")
 
     def _leave_loading(self) -> None:
