@@ -159,21 +159,21 @@ def shape_mismatches(adapter: AdapterInfo, tensors: Mapping[str, TensorInfo]) ->
 
 def is_whole_adapter(path: Path) -> bool:
     """True if the folder holds all that its files say. No weight is read."""
-    return _passes(lambda: read_adapter(path))
+    return _passes(read_adapter, path)
 
 
 def make_usability_check(model: str) -> Callable[[Path], bool]:
     """Return a function: True for an adapter trained on this model that `make_adapter_check` accepts.
 
-    The model is looked at when the first adapter is asked about.
+    The model is looked at when the first adapter is asked about; one that is not whole raises, and condemns no adapter.
     """
     check = cache(lambda: make_adapter_check(model))
-    return lambda path: _passes(lambda: check()(path, model))
+    return lambda path: _passes(check(), path, model)
 
 
-def _passes(check: Callable[[], object]) -> bool:
+def _passes(check: Callable[..., object], *of: object) -> bool:
     try:
-        check()
+        check(*of)
     except (BadInput, MissingInput):
         return False
     return True

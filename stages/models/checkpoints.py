@@ -1,4 +1,4 @@
-"""Which model a stage uses, what tells its weights from others of that name, and which run made a checkpoint."""
+"""Choose a stage's model, tell its weights from others of that name, and find the run that made a checkpoint."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

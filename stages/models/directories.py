@@ -1,4 +1,4 @@
-"""What lies in a model's or an adapter's directory: settings and safetensors headers. No weight is read, no torch."""
+"""Read a model's or an adapter's directory: its settings and safetensors headers. No weight is read, no torch."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What transformers, tokenizers and torch say: their errors as one sentence with the next move, the rest silenced."""
+"""Errors of transformers, tokenizers and torch, told in one sentence with the next move; their chatter is silenced."""
 
 import errno
 import os

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class SlotLayout(Protocol):
-    """How the rows of a pass are divided among the slots."""
+    """A division of the rows of a pass among the slots."""
 
     @property
     def count(self) -> int:

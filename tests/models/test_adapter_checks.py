@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from stages.errors import BadInput, MissingInput, SealError
-from stages.models.adapter_checks import read_adapter, read_adapter_config, shape_mismatches
+from stages.models.adapter_checks import make_usability_check, read_adapter, read_adapter_config, shape_mismatches
 from stages.models.directories import TensorInfo, read_model_tensors
 from tests.tiny_models import make_adapter
 
@@ -200,3 +200,13 @@ def test_an_adapter_without_its_method_is_refused(adapter: Path) -> None:
     setting(adapter, peft_type=None)
     with pytest.raises(BadInput, match="its settings have no peft_type"):
         read_adapter(adapter)
+
+
+def test_a_model_that_is_torn_condemns_none_of_its_adapters(
+    whole_adapter: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    assert make_usability_check(str(model_dir))(whole_adapter)
+    model = Path(shutil.copytree(model_dir, tmp_path / "model"))
+    (model / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(BadInput, match=r"model\.safetensors: cut off"):
+        make_usability_check(str(model))(whole_adapter)
