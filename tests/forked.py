@@ -6,10 +6,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.fork_client import ask, hear
 
 CALM = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "NO_COLOR": "1"}
 READ_ON_IMPORT = (
@@ -45,6 +49,28 @@ def forked_seal() -> Path:
     atexit.register(remove, folder, os.getpid())
     atexit.register(server.stdin.close)
     return path
+
+
+def run_forked(
+    arguments: Sequence[str], data: bytes, folder: Path, environment: Mapping[str, str]
+) -> tuple[int, bytes, bytes]:
+    """(code, stdout, stderr) of a command that reads the data from a pipe; without a client in between."""
+    pipes = [os.pipe() for _ in range(3)]
+    theirs = {0: pipes[0][0], 1: pipes[1][1], 2: pipes[2][1]}
+    socket = str(forked_seal().with_name("socket"))
+    with ThreadPoolExecutor(2) as pool, ask(socket, arguments, str(folder), environment, theirs) as server:
+        server.settimeout(240)
+        for end in theirs.values():
+            os.close(end)
+        out, err = (pool.submit(read_all, end) for end in (pipes[1][0], pipes[2][0]))
+        with suppress(BrokenPipeError), os.fdopen(pipes[0][1], "wb") as stdin:
+            stdin.write(data)
+        return hear(server), out.result(), err.result()
+
+
+def read_all(descriptor: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
 
 
 def remove(folder: Path, owner: int) -> None:

@@ -17,7 +17,7 @@ import pytest
 from stages.records.frozen import FrozenModel
 from stages.records.jsonl import to_json
 from tests.conftest import ROOT
-from tests.forked import CALM, READ_ON_IMPORT, forked_seal
+from tests.forked import CALM, READ_ON_IMPORT, forked_seal, run_forked
 
 SEAL = (sys.executable, "-m", "seal_cli")
 SMALL_LORA = ("--rank", "2", "--alpha", "4", "--epochs", "2", "--learning-rate", "1e-2")
@@ -44,10 +44,12 @@ def surroundings(**more: str) -> dict[str, str]:
 def seal(*arguments: object, stdin: str | bytes | None = None, cwd: Path | None = None, **env: str) -> Finished:
     """Runs the command to its end. Without stdin it reads an empty one."""
     data = stdin.encode() if isinstance(stdin, str) else stdin or b""
-    begin = SEAL if any(name.startswith(READ_ON_IMPORT) for name in env) else (forked_seal(),)
-    command = [*begin, *map(str, arguments)]
-    run = subprocess.run(command, input=data, capture_output=True, cwd=cwd, env=surroundings(**env), timeout=240)
-    return Finished(run.returncode, run.stdout.decode(), run.stderr.decode())
+    words, around = list(map(str, arguments)), surroundings(**env)
+    if any(name.startswith(READ_ON_IMPORT) for name in env):
+        run = subprocess.run([*SEAL, *words], input=data, capture_output=True, cwd=cwd, env=around, timeout=240)
+        return Finished(run.returncode, run.stdout.decode(), run.stderr.decode())
+    code, out, err = run_forked(words, data, (cwd or Path()).absolute(), around)
+    return Finished(code, out.decode(), err.decode())
 
 
 def pipe(line: str, *, cwd: Path) -> Finished:
