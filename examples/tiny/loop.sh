@@ -2,7 +2,7 @@
 # One round as a pipe, on the tiny model. RUN, CONTEXTS and K may be set from outside.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-PATH="$PWD/.venv/bin:$PATH"
+seal() { "${SEAL:-.venv/bin/seal}" "$@"; }
 run=${RUN:-runs/loop} model=${MODEL:-examples/tiny/model}
 mkdir -p "$run"
 

@@ -156,7 +156,7 @@ def test_the_ladder_measures_every_round_on_held_out_tasks(rounds: Path) -> None
 
 
 def test_the_loop_as_a_pipe_gives_the_next_model(tmp_path: Path) -> None:
-    done = run(["examples/tiny/loop.sh"], RUN=str(tmp_path), CONTEXTS="2", K="2")
+    done = run(["examples/tiny/loop.sh"], RUN=str(tmp_path), CONTEXTS="2", K="2", SEAL=str(forked_seal()))
     assert json.loads(done.stdout)["model"] == str(tmp_path / "model")
     assert (tmp_path / "model" / "config.json").is_file()
     assert len(lines(tmp_path / "sft.jsonl")) == 2
