@@ -26,541 +26,506 @@ LONG = (
     "to be made anew. It carries a road and a tramway. "
 )
 
-SIGNS = [  # gold, answer, exact, lexical
-    ("A", "A", True, True),
-    ("A", "a", True, True),
-    ("A", "(A)", True, True),
-    ("A", "The answer is A.", False, True),
-    ("A", "Option A", False, True),
-    ("A", "**A**", True, True),
-    ("A", "He got an A in maths.", False, True),
-    ("A", "B", False, False),
-    ("A", "It is a dog", False, False),
-    ("A", "A dog barked.", False, False),
-    ("A", "The answer is B, a town", False, False),
-    ("A", "A+", False, False),
-    ("A", "A or B", False, False),
-    ("(B)", "B", True, True),
-    ("B", "(B) Paris", False, True),
-    ("B", "C", False, False),
-    ("D", "I'd say so", False, False),
-    ("S", "it's so", False, False),
-    ("A+", "A", False, False),
-    ("A+", "A-", False, False),
-    ("A-", "A−", True, True),
-    ("A*", "A", False, False),
-    ("A*", "A*", True, True),
-    ("vitamin A", "vitamin B", False, False),
-    ("vitamin A", "vitamin", False, False),
-    ("vitamin A", "It is Vitamin A.", False, True),
-    ("vitamin A deficiency", "vitamin B deficiency", False, False),
-    ("vitamin B12", "vitamin B6", False, False),
-    ("vitamin B12", "Vitamin B₁₂", True, True),
-    ("vitamin B12", "vitamin B-12", True, True),
-    ("hepatitis A", "hepatitis", False, False),
-    ("hepatitis B", "hepatitis C", False, False),
-    ("blood group O-", "blood group O+", False, False),
-    ("O-", "O", False, False),
-    ("O-", "O negative", True, True),
-    ("AB+", "B+", False, False),
-    ("C++", "C", False, False),
-    ("C", "C++", False, False),
-    ("C#", "C", False, False),
-    ("C#", "C++", False, False),
-    ("C++", "It was written in C++.", False, True),
-    (".NET", "net", False, False),
-    (".NET", "the .NET framework", False, True),
-    ("F#", "F", False, False),
-    ("Na+", "Na", False, False),
-    ("Na+", "Na⁺", True, True),
-    ("Ca2+", "Ca²⁺", True, True),
-    ("CO", "CO2", False, False),
-    ("CO2", "CO", False, False),
-    ("CO2", "CO₂", True, True),
-    ("H2O", "H₂O", True, True),
-    ("H2O", "H2O2", False, False),
-    ("O2", "O3", False, False),
-    ("F-16", "F16", True, True),
-    ("F-16", "F-15", False, False),
-    ("+", "+", True, True),
-    ("+", "-", False, False),
-    ("+", "It is +.", False, True),
-    (">", ">=", False, False),
-    ("∞", "∞", True, True),
-    ("...", "…", True, True),
-    ("?", "!", False, False),
-    ("The The", "The", False, False),
-    ("The The", "the the", True, True),
-    ("a band", "the band", True, True),
-    ("John F. Kennedy", "John Kennedy", False, True),
-    ("George W. Bush", "President George Bush", False, True),
-    ("J. S. Bach", "J.S. Bach", False, True),
-    ("A, B and C", "B and C", False, False),
-    ("a-moll", "A-Moll", True, True),
-    ("C", "vitamin C", False, True),
-    ("vitamin C", "vitamin D", False, False),
-    ("B", "B)", True, True),
-    ("B", "b", True, True),
-    ("B", "The correct option is (B).", False, True),
-    ("C", "(A) (B) (C) (D)", False, False),
-    ("A", "A, B, C, D", False, False),
-    ("NaCl", "NaOH", False, False),
-    ("H2SO4", "H2SO3", False, False),
-    ("Fe2O3", "Fe3O4", False, False),
-    ("Fe2+", "Fe3+", False, False),
-    ("Cl-", "Cl", False, False),
-    ("OH-", "OH", False, False),
-    ("π", "π", True, True),
-    ("x", "y", False, False),
-    ("°", "°", True, True),
-    ("€", "$", False, False),
-    ("$", "$", True, True),
-    ("$", "€", False, False),
-    ("%", "%", True, True),
-    ("%", "It is %", False, True),
-    ("&", "&", True, True),
-    ("#", "#", True, True),
-    ("*", "**", False, False),
-    ("->", "<-", False, False),
-    ("😀", "😀", True, True),
-    ("😀", "😁", False, False),
-    ("♂", "♀", False, False),
-    ("R", "R", True, True),
-    ("R", "The language R.", False, True),
-    ("Go", "go", True, True),
-    ("I", "I", True, True),
-    ("I", "II", False, False),
-    ("I", "I think so", False, False),
-    ("it", "it", True, True),
-    ("The Who", "The Who, a band", False, True),
-    ("An", "An", True, True),
-    ("US", "us", True, True),
-    ("AT&T", "AT&T", True, True),
-    ("R&B", "R&B", True, True),
-    ("B-52", "B-2", False, False),
-    ("Boeing 747", "Boeing 737", False, False),
-    ("G7", "G8", False, False),
-    ("MP3", "MP4", False, False),
-    ("COVID-19", "COVID-19", True, True),
-    ("T-34", "T34", True, True),
-    ("Apollo 11", "Apollo 13", False, False),
-    ("Type O negative", "Type O positive", False, False),
-    ("B flat", "B♭", True, True),
-    ("B flat", "B", False, False),
-    ("C sharp minor", "C♯ minor", True, True),
-    ("C major", "C minor", False, False),
-    ("A minor", "A major", False, False),
-    ("A minor", "a minor", True, True),
-]
-NUMERALS = [
-    ("World War I", "World War II", False, False),
-    ("World War II", "World War I", False, False),
-    ("World War II", "World War", False, False),
-    ("World War II", "It was World War II.", False, True),
-    ("World War II", "world war ii", True, True),
-    ("World War II", "the Second World War", False, True),
-    ("World War I", "the First World War", False, True),
-    ("World War I", "In World War I, it was lost.", False, True),
-    ("Louis XIV", "Louis XVI", False, False),
-    ("Louis XIV of France", "Louis XV of France", False, False),
-    ("Elizabeth I", "Elizabeth II", False, False),
-    ("Elizabeth I", "Elizabeth I was queen then.", False, True),
-    ("Henry VIII", "King Henry VIII", False, True),
-    ("Henry VIII", "King Henry VII", False, False),
-    ("Pope Benedict XVI", "Pope Benedict XV", False, False),
-    ("Super Bowl XLIX", "Super Bowl XLVIII", False, False),
-    ("type I", "type II", False, False),
-    ("Ⅳ", "IV", True, True),
-    ("Malcolm X", "Malcolm", False, False),
-]
-YES_AND_NO = [
-    ("no", "Yes, there is no doubt", False, False),
-    ("no", "No.", True, True),
-    ("no", "No, it was not", False, True),
-    ("no", "Not at all", False, True),
-    ("no", "Never", False, True),
-    ("no", "It isn't safe.", False, True),
-    ("no", "The answer is no.", False, True),
-    ("no", "That is false.", False, True),
-    ("no", "It's not true.", False, True),
-    ("no", "I don't know", False, False),
-    ("no", "I do not know.", False, False),
-    ("no", "No idea.", False, False),
-    ("no", "It is safe.", False, False),
-    ("no", "No doubt about it", False, False),
-    ("no", "Without a doubt", False, False),
-    ("no", "Yes and no", False, False),
-    ("no", "Yes, it is not only safe but new", False, False),
-    ("No, it was not", "No", False, True),
-    ("yes", "Yes!", True, True),
-    ("yes", "Yes, it is.", False, True),
-    ("yes", "No", False, False),
-    ("yes", "It is safe.", False, True),
-    ("yes", "It is not safe.", False, False),
-    ("yes", "There is no doubt.", False, True),
-    ("yes", "Of course", False, True),
-    ("yes", "Maybe", False, False),
-    ("yes", "I don't know", False, False),
-    ("yes", "The passage does not say.", False, False),
-    ("yes", "Not true", False, False),
-    ("true", "True.", True, True),
-    ("true", "False", False, False),
-    ("True", "The statement is true.", False, True),
-    ("False", "The statement is true.", False, False),
-    ("False", "The statement is not true.", False, True),
-    ("No Country for Old Men", "No", False, False),
-    ("No Country for Old Men", "It is No Country for Old Men", False, True),
-    ("Yes Minister", "Yes", False, False),
-    ("nobody", "Nobody", True, True),
-    ("no", "Nope", False, True),
-    ("no", "No way", False, True),
-    ("no", "Definitely not", False, True),
-    ("no", "Certainly not.", False, True),
-    ("no", "Absolutely not!", False, True),
-    ("yes", "Definitely not", False, False),
-    ("yes", "Certainly not", False, False),
-    ("yes", "Indeed not", False, False),
-    ("no", "Of course not", False, True),
-    ("yes", "Of course not", False, False),
-    ("no", "Hardly.", False, True),
-    ("no", "I am not sure", False, False),
-    ("no", "Not sure", False, False),
-    ("yes", "Sure, no problem", False, True),
-    ("no", "Negative", False, True),
-    ("yes", "Affirmative", False, True),
-    ("yes", "Yes, although not in winter", False, True),
-    ("no", "no no no", False, True),
-    ("yes", "NO", False, False),
-    ("yes", "That's right", False, True),
-    ("yes", "That is not right", False, False),
-    ("no", "The passage does not say", False, False),
-    ("no", "It's impossible to tell", False, False),
-    ("no", "It is not clear", False, False),
-    ("no", "", False, False),
-    ("yes", "Is the bridge safe?", False, False),
-    ("no", "Is the bridge not safe?", False, False),
-    ("yes", "yes or no", False, False),
-    ("False", "No", False, True),
-    ("true", "Yes", False, True),
-    ("yes", "I cannot say yes", False, False),
-]
+Row = tuple[str, str, str, bool, bool]  # question, gold, answer, and whether the exact and the lexical judge take it
+
+
+def table(text: str, question: str = WHICH) -> list[Row]:
+    """A line is `gold => answers`: = is right to both judges, ~ to the lexical one alone, - to none; ? asks."""
+    found = []
+    for line in text.strip().splitlines():
+        gold, _, answers = line.partition(" => ")
+        if not answers:
+            question = line[2:]
+            continue
+        for answer in answers.replace("\\n", "\n").split(" | "):
+            found.append((question, gold, answer[2:], answer[0] == "=", answer[0] != "-"))
+    return found
+
+
+SIGNS = table(
+    r"""
+A => = A | = a | = (A) | ~ The answer is A. | ~ Option A | = **A** | ~ He got an A in maths. | - B | - It is a dog
+A => - A dog barked. | - The answer is B, a town | - A+ | - A or B | - A, B, C, D
+(B) => = B
+B => ~ (B) Paris | - C | = B) | = b | ~ The correct option is (B).
+D => - I'd say so
+S => - it's so
+A+ => - A | - A-
+A- => = A−
+A* => - A | = A*
+vitamin A => - vitamin B | - vitamin | ~ It is Vitamin A.
+vitamin A deficiency => - vitamin B deficiency
+vitamin B12 => - vitamin B6 | = Vitamin B₁₂ | = vitamin B-12
+hepatitis A => - hepatitis
+hepatitis B => - hepatitis C
+blood group O- => - blood group O+
+O- => - O | = O negative
+AB+ => - B+
+C++ => - C | ~ It was written in C++.
+C => - C++ | ~ vitamin C | - (A) (B) (C) (D)
+C# => - C | - C++
+.NET => - net | ~ the .NET framework
+F# => - F
+Na+ => - Na | = Na⁺
+Ca2+ => = Ca²⁺
+CO => - CO2
+CO2 => - CO | = CO₂
+H2O => = H₂O | - H2O2
+O2 => - O3
+F-16 => = F16 | - F-15
++ => = + | - - | ~ It is +.
+> => - >=
+∞ => = ∞
+... => = …
+? => - !
+The The => - The | = the the
+a band => = the band
+John F. Kennedy => ~ John Kennedy
+George W. Bush => ~ President George Bush
+J. S. Bach => ~ J.S. Bach
+A, B and C => - B and C
+a-moll => = A-Moll
+vitamin C => - vitamin D
+NaCl => - NaOH
+H2SO4 => - H2SO3
+Fe2O3 => - Fe3O4
+Fe2+ => - Fe3+
+Cl- => - Cl
+OH- => - OH
+π => = π
+x => - y
+° => = °
+€ => - $
+$ => = $ | - €
+% => = % | ~ It is %
+& => = &
+# => = #
+* => - **
+-> => - <-
+😀 => = 😀 | - 😁
+♂ => - ♀
+R => = R | ~ The language R.
+Go => = go
+I => = I | - II | - I think so
+it => = it
+The Who => ~ The Who, a band
+An => = An
+US => = us
+AT&T => = AT&T
+R&B => = R&B
+B-52 => - B-2
+Boeing 747 => - Boeing 737
+G7 => - G8
+MP3 => - MP4
+COVID-19 => = COVID-19
+T-34 => = T34
+Apollo 11 => - Apollo 13
+Type O negative => - Type O positive
+B flat => = B♭ | - B
+C sharp minor => = C♯ minor
+C major => - C minor
+A minor => - A major | = a minor
+"""
+)
+NUMERALS = table(
+    r"""
+World War I => - World War II | ~ the First World War | ~ In World War I, it was lost.
+World War II => - World War I | - World War | ~ It was World War II. | = world war ii | ~ the Second World War
+Louis XIV => - Louis XVI
+Louis XIV of France => - Louis XV of France
+Elizabeth I => - Elizabeth II | ~ Elizabeth I was queen then.
+Henry VIII => ~ King Henry VIII | - King Henry VII
+Pope Benedict XVI => - Pope Benedict XV
+Super Bowl XLIX => - Super Bowl XLVIII
+type I => - type II
+Ⅳ => = IV
+Malcolm X => - Malcolm
+"""
+)
 SCRIPTS = [
-    ("Müller", "Mueller", False, True),
-    ("Müller", "Muller", False, True),
-    ("Müller", "Miller", False, False),
-    ("Straße", "STRASSE", True, True),
-    ("Göteborg", "Goeteborg", False, True),
-    ("Søren", "Soren", False, True),
-    ("İstanbul", "istanbul", True, True),
-    ("Diyarbakır", "DIYARBAKIR", True, True),
-    ("Łódź", "Lodz", False, True),
-    ("Đà Nẵng", "Da Nang", False, True),
-    ("Αθήνα", "ΑΘΗΝΑ", False, True),
-    ("Οδυσσεύς", "ΟΔΥΣΣΕΎΣ", True, True),
-    ("café", "cafe\u0301", True, True),
-    ("Ａｄａ", "Ada", True, True),
-    ("ﬁsh", "fish", True, True),
-    ("مُحَمَّد", "محمد", False, True),
-    ("محمد", "محمود", False, False),
-    ("مـــحمد", "محمد", False, True),
-    ("שָׁלוֹם", "שלום", False, True),
-    ("हिन्दी", "हिन्दी", True, True),
-    ("हिन्दी", "यह हिन्दी है", False, True),
-    ("कि", "की", False, False),
-    ("हिन्दी", "हिन्दु", False, False),
-    ("दिल्ली", "दिल्ल", False, False),
-    ("தமிழ்", "தமிழ", False, False),
-    ("می‌خواهم", "میخواهم", True, True),
-    ("Москва", "в Москве", False, True),
-    ("북한", "북한산", False, False),
-    ("서울", "서울입니다.", False, True),
-    ("서울", "서울에서 태어났다", False, True),
-    ("서울", "서울대학교", False, False),
-    ("서울대학교", "서울", False, False),
-    ("세종대왕", "세종대왕이 만들었다", False, True),
-    ("北京", "北京", True, True),
-    ("北京", "北京。", True, True),
-    ("北京", "「北京」", True, True),
-    ("北京", "那是北京。", False, True),
-    ("北京", "北京是中国的首都。", False, True),
-    ("北京", "北京市", False, True),
-    ("北京", "北京大学", False, False),
-    ("北京", "他在北京大学学习。", False, False),
-    ("北京大学", "北京", False, False),
-    ("北京大学", "清华大学", False, False),
-    ("北京", "不是北京", False, False),
-    ("上海", "海上", False, False),
-    ("李白", "李白写了这首诗。", False, True),
-    ("東京", "東京です。", False, True),
-    ("東京", "首都は東京である", False, True),
-    ("東京", "東京大学です", False, False),
-    ("東京大学", "東北大学", False, False),
-    ("京都", "東京都", False, False),
-    ("京都", "東京都です。", False, False),
-    ("京都", "京都にあります。", False, True),
-    ("東京", "東京ではない", False, False),
-    ("アメリカ", "ラテンアメリカ", False, False),
-    ("バラク・オバマ", "バラクオバマ", True, True),
-    ("กรุงเทพ", "เมืองหลวงคือกรุงเทพ", False, True),
-    ("เชียงใหม่", "มหาวิทยาลัยเชียงใหม่", False, False),
-    ("เชียงใหม่", "เชียงราย", False, False),
-]
-PARROTS = [
-    ("complexity resource", PROMPT, False, False),
-    ("complexity resource", PROMPT + "\nAnswer:", False, False),
-    ("complexity resource", PROMPT + "\nAnswer:\na complexity resource", False, True),
-    ("complexity resource", "They are both examples of a complexity resource.", False, True),
-    ("complexity resource", COMPLEXITY, False, False),
-    ("complexity resource", f"Topic: Computational complexity theory\n{COMPLEXITY.upper()}", False, False),
-]
-REFUSALS = [
-    ("Ada Lovelace", "I cannot say whether it was Ada Lovelace", False, False),
-    ("Ada Lovelace", "I can't say whether it was Ada Lovelace.", False, False),
-    ("Ada Lovelace", "I don’t know if Ada Lovelace built it.", False, False),
-    ("Ada Lovelace", "I'm not sure that it was Ada Lovelace", False, False),
-    ("Ada Lovelace", "I don't think it was Ada Lovelace.", False, False),
-    ("Ada Lovelace", "I am unable to confirm that Ada Lovelace built it.", False, False),
-    ("Ada Lovelace", "The passage does not mention Ada Lovelace", False, False),
-    ("Ada Lovelace", "The passage does not mention any person who is called Ada Lovelace.", False, False),
-    ("Ada Lovelace", "Ada Lovelace is not mentioned in the passage.", False, False),
-    ("Ada Lovelace", "The text never says that Ada Lovelace built it.", False, False),
-    ("Ada Lovelace", "There is no information about Ada Lovelace.", False, False),
-    ("Ada Lovelace", "It is unclear whether Ada Lovelace built it.", False, False),
-    ("Ada Lovelace", "It cannot be determined whether Ada Lovelace built it.", False, False),
-    ("Ada Lovelace", "As an AI language model, I cannot tell you about Ada Lovelace.", False, False),
-    ("Ada Lovelace", "I'm sorry, but I can't answer questions about Ada Lovelace.", False, False),
-    ("Ada Lovelace", "Was it Ada Lovelace? I do not know.", False, False),
-    ("Ada Lovelace", "It was not Ada Lovelace.", False, False),
-    ("Ada Lovelace", "I'm not sure, but it was Ada Lovelace.", False, True),
-    ("Ada Lovelace", "As an AI, I have no opinion. The builder was Ada Lovelace.", False, True),
-    ("Ada Lovelace", "Ada Lovelace, who was not known for bridges", False, True),
-    ("unknown", "It is unknown.", False, True),
-    ("not known", "This is not known.", False, True),
-    ("Ada Lovelace", "Answer: Ada Lovelace", False, True),
-    ("Ada Lovelace", "Lovelace, Ada", False, True),
-    ("Ada Lovelace", "Ada", False, False),
-    ("Ada Lovelace", "ada lovelace.", True, True),
-    ("Ada Lovelace", "The old bridge was built by Ada Lovelace in 1854, when the town had grown rich.", False, True),
-    ("Ada Lovelace", "Bo Orsk, and certainly not Ada Lovelace", False, False),
-    ("Ada Lovelace", "It wasn't built by Ada Lovelace", False, False),
-    ("Ada Lovelace", "Neither Ada Lovelace nor Bo", False, False),
-    ("Ada Lovelace", "Ada Lovelace did not build it", False, False),
-    ("Ada Lovelace", "Either Ada Lovelace or Charles Babbage built it", False, False),
-    ("Ada Lovelace", "It was built by either Ada Lovelace or Charles Babbage.", False, False),
-    ("Ada Lovelace", "It was built by Ada Lovelace or Charles Babbage.", False, False),
-    ("Ada Lovelace", "Ada Lovelace or Charles Babbage built it", False, False),
-    ("Ada Lovelace", "Ada Lovelace, Charles Babbage, Alan Turing, Grace Hopper", False, False),
-    ("Ada and Bo", "Ada and Bo", True, True),
-    ("Ada, Bo and Cy", "Ada, Bo and Cy built it", False, True),
-    ("Ada, Bo and Cy", "Cy, Bo, Ada", False, True),
-    ("Robert", "Robertson", False, False),
-    ("Johnson", "Johnston", False, False),
-    ("Alexander", "Alexandra", False, False),
-    ("Christian", "Christina", False, False),
-]
-LISTS = [
-    ("Paris", "Paris, London, Rome, Berlin or Madrid", False, False),
-    ("Paris", "Paris, London, Rome, Berlin, Madrid", False, False),
-    ("Paris", "1. Paris\n2. London\n3. Rome", False, False),
-    ("Paris", "- Paris\n- London\n- Rome\n", False, False),
-    ("Paris", "The possible answers are Paris, London, Rome and Berlin.", False, False),
-    ("Paris", "Paris / London / Rome", False, False),
-    ("Paris", "Paris or London", False, False),
-    ("Paris", "either Paris or London", False, False),
-    ("Paris", "It is either London or Paris.", False, False),
-    ("Paris", "It could be Paris or London.", False, False),
-    ("1854", "1854 or 1855", False, False),
-    ("Ada Lovelace", "Ada Lovelace, Charles Babbage and Alan Turing", False, False),
-    ("Paris", "Paris, France", False, True),
-    ("Paris", "Paris, Île-de-France, France", False, True),
-    ("Paris", "Paris.", True, True),
-    ("Ada Lovelace", "Ada Lovelace, mathematician and writer", False, True),
-    ("red, green and blue", "Blue, red, and green", False, True),
-    ("red, green and blue", "red, green, blue", False, True),
-    ("red or green", "green", False, True),
-    ("granite", "It was built of granite, sand and lime by Ada and her men.", False, True),
-    ("Lord Orsk", "Many spoke for them, such as Edwin Velm and Lord Orsk.", False, True),
-]
-CAPITALS = [
-    ("Paris", "The capital of France is Paris.", False, True),
-    ("Paris", "Paris, the capital", False, True),
-    ("Paris", "Paris? London? Rome?", False, False),
-    ("Paris", "It might be Paris, but it might also be London.", False, False),
-    ("Paris", "London, not Paris", False, False),
-    ("Paris", "Not London, Paris", False, True),
-    ("Paris", "I believe it's Paris.", False, True),
-    ("Paris", "Paris\nLondon\nRome\nBerlin\nMadrid", False, False),
-    ("Paris", "Paris; London; Rome; Berlin", False, False),
-    ("Paris", "Paris|London|Rome", False, False),
-    ("Paris", "One of these: Paris, London, Rome, Berlin, Madrid.", False, False),
-    ("Paris", "The capital of France is Paris, London, Rome, Berlin or Madrid.", False, False),
-    ("Paris", "The capital of France is either Paris or London.", False, False),
-    ("Paris", "It is Paris or maybe London", False, False),
-    ("Paris", "Possibly Paris, possibly London, possibly Rome", False, False),
-    ("Paris", "I refuse to answer whether it is Paris", False, False),
-    ("Paris", "I have no idea whether Paris is the capital.", False, False),
-    ("Paris", "Unable to determine if Paris is the capital.", False, False),
-    ("Paris", "There is not enough information to say that Paris is the capital.", False, False),
-    ("Paris", "As a language model, I can't know about Paris", False, False),
-    ("Paris", "Nobody knows whether it is Paris.", False, False),
-    ("Paris", "It's unknown if it's Paris", False, False),
-    ("Paris", "The author doesn't specify that Paris is the capital.", False, False),
-    ("Paris", "N/A", False, False),
-    ("Paris", "What is the capital of France? Paris.", False, True),
-    ("Paris", "Q: What is the capital of France?\nA: Paris", False, True),
-]
-LONG_ANSWERS = [
-    ("Ada Lovelace", LONG, False, False),
-    ("Ada Lovelace", f"Passage:\n{LONG}", False, False),
-    ("Ada Lovelace", f"Passage:\n{LONG}\n\nQuestion: {WHO}\nAnswer: Ada Lovelace", False, True),
-    ("Ada Lovelace", f"It was built by Ada Lovelace. {LONG}", False, True),
-    ("Ada Lovelace", f"{LONG} In short, Ada Lovelace built the bridge.", False, True),
-    ("Ada Lovelace", "The bridge, which is old and has been mended twice, was built by Ada Lovelace.", False, True),
-    ("Ada Lovelace", f"{WHO} Ada Lovelace", False, True),
-    ("Ada Lovelace", WHO, False, False),
-    ("Ada Lovelace", f"{WHO} {WHO} {WHO}", False, False),
-]
-QUESTIONS = [  # question, gold, answer, exact, lexical
-    ("Who built the old bridge?", "Ada Lovelace", "The old bridge was built", False, False),
-    ("Who built the old bridge?", "the old bridge company", "the old bridge", False, False),
-    ("Who built the old bridge?", "Ada Lovelace", "who built the old bridge", False, False),
-    ("Who built the old bridge?", "Ada Lovelace", "The builder of the old bridge", False, False),
-    ("Was it Ada or Bo?", "Ada", "Ada", True, True),
-    ("Was it Ada or Bo?", "Ada", "Bo", False, False),
-    ("Was it Ada or Bo?", "Ada", "It was Ada or Bo.", False, False),
-    ("Was it Ada or Bo?", "Ada", "Ada, not Bo.", False, True),
-    ("Was it Ada or Bo?", "Ada", "Was it Ada or was it Bo?", False, False),
-    ("Was it Ada or Bo?", "Ada", "Bo, not Ada", False, False),
-    ("Is it red or green?", "red", "Red.", True, True),
-    ("Which is older, the bridge or the plant?", "the bridge", "the bridge or the plant", False, False),
-    ("Which is older, the bridge or the plant?", "the bridge", "The bridge is older than the plant.", False, True),
-    ("What did Newton discover?", "gravity", "Newton discovered gravity.", False, True),
-    ("What is the boiling point?", "100 °C", "100 °C or 212 °F", False, True),
-    (
-        "What is the boiling point?",
-        "100 degrees Celsius",
-        "It boils at 100 degrees Celsius (212 degrees Fahrenheit).",
-        False,
-        True,
+    *table(
+        r"""
+Müller => ~ Mueller | ~ Muller | - Miller
+Straße => = STRASSE
+Göteborg => ~ Goeteborg
+Søren => ~ Soren
+İstanbul => = istanbul
+Diyarbakır => = DIYARBAKIR
+Łódź => ~ Lodz
+Đà Nẵng => ~ Da Nang
+Αθήνα => ~ ΑΘΗΝΑ
+Οδυσσεύς => = ΟΔΥΣΣΕΎΣ
+Ａｄａ => = Ada
+ﬁsh => = fish
+हिन्दी => = हिन्दी | ~ यह हिन्दी है | - हिन्दु
+कि => - की
+दिल्ली => - दिल्ल
+தமிழ் => - தமிழ
+Москва => ~ в Москве
+북한 => - 북한산
+서울 => ~ 서울입니다. | ~ 서울에서 태어났다 | - 서울대학교
+서울대학교 => - 서울
+세종대왕 => ~ 세종대왕이 만들었다
+北京 => = 北京 | = 北京。 | = 「北京」 | ~ 那是北京。
+北京 => ~ 北京是中国的首都。 | ~ 北京市 | - 北京大学 | - 他在北京大学学习。 | - 不是北京
+北京大学 => - 北京 | - 清华大学
+上海 => - 海上
+李白 => ~ 李白写了这首诗。
+東京 => ~ 東京です。 | ~ 首都は東京である | - 東京大学です | - 東京ではない
+東京大学 => - 東北大学
+京都 => - 東京都 | - 東京都です。 | ~ 京都にあります。
+アメリカ => - ラテンアメリカ
+バラク・オバマ => = バラクオバマ
+กรุงเทพ => ~ เมืองหลวงคือกรุงเทพ
+เชียงใหม่ => - มหาวิทยาลัยเชียงใหม่ | - เชียงราย
+"""
     ),
-    ("When?", "1854", "In the year 1854, not 1855", False, True),
-    ("When?", "1854", "1854/1855", False, False),
-    ("When?", "1854-1855", "1854-1855", True, True),
-    ("When?", "March 5, 1854", "5 March 1854", False, True),
-    ("When?", "March 5, 1854", "March 5, 1854.", True, True),
-    ("Where?", "New York", "New York, New York", False, True),
-    ("Where?", "New York City, New York", "New York City", False, True),
-    ("Where?", "Washington, D.C.", "Washington DC", True, True),
-    ("Where?", "Washington, D.C.", "Washington, DC, USA", False, True),
-    ("Where?", "and/or", "and/or", True, True),
-    ("Where?", "Orsk", "In Orsk, on the Velm, near the sea, under the hills", False, True),
-    ("What?", "rock and roll", "rock 'n' roll", False, True),
-    ("What?", "rock and roll", "Rock & Roll", False, True),
-    ("What?", "Crime and Punishment", "Crime and Punishment", True, True),
-    ("What?", "The Lion, the Witch and the Wardrobe", "the lion, the witch and the wardrobe", True, True),
-    ("What?", "Black or White", "Black or White", True, True),
-    ("What?", "not proven", "Not proven", True, True),
-    ("What?", "not guilty", "guilty", False, False),
-    ("What?", "guilty", "not guilty", False, False),
-    ("What?", "guilty", "He was found not guilty", False, False),
-    ("What?", "legal", "illegal", False, False),
-    ("What?", "possible", "impossible", False, False),
-    ("What?", "happy", "unhappy", False, False),
-    ("What?", "increase", "decrease", False, False),
-    ("What?", "before the war", "after the war", False, False),
-    ("What?", "before", "after", False, False),
-    ("What?", "up", "down", False, False),
-    ("What?", "more than 5", "less than 5", False, False),
-    ("What?", "to the left", "to the right", False, False),
-    ("What?", "under the bridge", "over the bridge", False, False),
-    ("What?", "with sugar", "without sugar", False, False),
-    ("What?", "I don't know", "I don't know", True, True),
-    ("What?", "none", "None", True, True),
-    ("What?", "None", "none of them", False, True),
-    ("What?", "nothing", "Nothing at all", False, True),
-    ("What?", "nobody", "It was not Ada but Bo", False, False),
-    ("What?", "never", "It never happened", False, True),
-    ("What?", "no one", "Nobody", True, True),
-    ("What?", "nobody", "Ada", False, False),
-    ("What?", "Ada", "Ada Ada Ada", False, True),
-    ("What?", "Ada", "ADA!!!", True, True),
-    ("What?", "Ada", "<answer>Ada</answer>", False, True),
-    ("What?", "Ada", "\\boxed{Ada}", False, True),
-    ("What?", "Ada", '{"answer": "Ada"}', False, True),
-    ("What?", "Ada", "Adam", False, False),
-    ("What?", "Ada", "Canada", False, False),
+    (WHICH, "café", "café", True, True),
+    (WHICH, "مُحَمَّد", "محمد", False, True),
+    (WHICH, "محمد", "محمود", False, False),
+    (WHICH, "مـــحمد", "محمد", False, True),
+    (WHICH, "שָׁלוֹם", "שלום", False, True),
+    (WHICH, "می\u200cخواهم", "میخواهم", True, True),
+]
+REFUSALS = table(
+    r"""
+Ada Lovelace => - I cannot say whether it was Ada Lovelace | - I can't say whether it was Ada Lovelace.
+Ada Lovelace => - I don’t know if Ada Lovelace built it. | - I'm not sure that it was Ada Lovelace
+Ada Lovelace => - I don't think it was Ada Lovelace. | - I am unable to confirm that Ada Lovelace built it.
+Ada Lovelace => - The passage does not mention Ada Lovelace
+Ada Lovelace => - The passage does not mention any person who is called Ada Lovelace.
+Ada Lovelace => - Ada Lovelace is not mentioned in the passage. | - The text never says that Ada Lovelace built it.
+Ada Lovelace => - There is no information about Ada Lovelace. | - It is unclear whether Ada Lovelace built it.
+Ada Lovelace => - It cannot be determined whether Ada Lovelace built it.
+Ada Lovelace => - As an AI language model, I cannot tell you about Ada Lovelace.
+Ada Lovelace => - I'm sorry, but I can't answer questions about Ada Lovelace. | - Was it Ada Lovelace? I do not know.
+Ada Lovelace => - It was not Ada Lovelace. | ~ I'm not sure, but it was Ada Lovelace.
+Ada Lovelace => ~ As an AI, I have no opinion. The builder was Ada Lovelace.
+Ada Lovelace => ~ Ada Lovelace, who was not known for bridges | ~ Answer: Ada Lovelace | ~ Lovelace, Ada | - Ada
+Ada Lovelace => = ada lovelace. | ~ The old bridge was built by Ada Lovelace in 1854, when the town had grown rich.
+Ada Lovelace => - Bo Orsk, and certainly not Ada Lovelace | - It wasn't built by Ada Lovelace
+Ada Lovelace => - Neither Ada Lovelace nor Bo | - Ada Lovelace did not build it
+Ada Lovelace => - Either Ada Lovelace or Charles Babbage built it
+Ada Lovelace => - It was built by either Ada Lovelace or Charles Babbage.
+Ada Lovelace => - It was built by Ada Lovelace or Charles Babbage. | - Ada Lovelace or Charles Babbage built it
+Ada Lovelace => - Ada Lovelace, Charles Babbage, Alan Turing, Grace Hopper
+unknown => ~ It is unknown.
+not known => ~ This is not known.
+Ada and Bo => = Ada and Bo
+Ada, Bo and Cy => ~ Ada, Bo and Cy built it | ~ Cy, Bo, Ada
+Robert => - Robertson
+Johnson => - Johnston
+Alexander => - Alexandra
+Christian => - Christina
+""",
+    WHO,
+)
+LISTS = [
+    *table(
+        r"""
+Paris => - Paris, London, Rome, Berlin or Madrid | - Paris, London, Rome, Berlin, Madrid
+Paris => - 1. Paris\n2. London\n3. Rome | - The possible answers are Paris, London, Rome and Berlin.
+Paris => - Paris / London / Rome | - Paris or London | - either Paris or London | - It is either London or Paris.
+Paris => - It could be Paris or London. | ~ Paris, France | ~ Paris, Île-de-France, France | = Paris.
+1854 => - 1854 or 1855
+Ada Lovelace => - Ada Lovelace, Charles Babbage and Alan Turing | ~ Ada Lovelace, mathematician and writer
+red, green and blue => ~ Blue, red, and green | ~ red, green, blue
+red or green => ~ green
+granite => ~ It was built of granite, sand and lime by Ada and her men.
+Lord Orsk => ~ Many spoke for them, such as Edwin Velm and Lord Orsk.
+"""
+    ),
+    (WHICH, "Paris", "- Paris\n- London\n- Rome\n", False, False),
+]
+OTHERS = [
+    *table(
+        r"""
+? Is the old bridge safe?
+no => - Yes, there is no doubt | = No. | ~ No, it was not | ~ Not at all | ~ Never | ~ It isn't safe.
+no => ~ The answer is no. | ~ That is false. | ~ It's not true. | - I don't know | - I do not know. | - No idea.
+no => - It is safe. | - No doubt about it | - Without a doubt | - Yes and no | - Yes, it is not only safe but new
+no => ~ Nope | ~ No way | ~ Definitely not | ~ Certainly not. | ~ Absolutely not! | ~ Of course not | ~ Hardly.
+no => - I am not sure | - Not sure | ~ Negative | ~ no no no | - The passage does not say | - It's impossible to tell
+no => - It is not clear | - Is the bridge not safe?
+No, it was not => ~ No
+yes => = Yes! | ~ Yes, it is. | - No | ~ It is safe. | - It is not safe. | ~ There is no doubt. | ~ Of course
+yes => - Maybe | - I don't know | - The passage does not say. | - Not true | - Definitely not | - Certainly not
+yes => - Indeed not | - Of course not | ~ Sure, no problem | ~ Affirmative | ~ Yes, although not in winter | - NO
+yes => ~ That's right | - That is not right | - Is the bridge safe? | - yes or no | - I cannot say yes
+true => = True. | - False | ~ Yes
+True => ~ The statement is true.
+False => - The statement is true. | ~ The statement is not true. | ~ No
+No Country for Old Men => - No | ~ It is No Country for Old Men
+Yes Minister => - Yes
+nobody => = Nobody
+? What is the capital of France?
+Paris => ~ The capital of France is Paris. | ~ Paris, the capital | - Paris? London? Rome?
+Paris => - It might be Paris, but it might also be London. | - London, not Paris | ~ Not London, Paris
+Paris => ~ I believe it's Paris. | - Paris\nLondon\nRome\nBerlin\nMadrid | - Paris; London; Rome; Berlin
+Paris => - Paris|London|Rome | - One of these: Paris, London, Rome, Berlin, Madrid.
+Paris => - The capital of France is Paris, London, Rome, Berlin or Madrid.
+Paris => - The capital of France is either Paris or London. | - It is Paris or maybe London
+Paris => - Possibly Paris, possibly London, possibly Rome | - I refuse to answer whether it is Paris
+Paris => - I have no idea whether Paris is the capital. | - Unable to determine if Paris is the capital.
+Paris => - There is not enough information to say that Paris is the capital.
+Paris => - As a language model, I can't know about Paris | - Nobody knows whether it is Paris.
+Paris => - It's unknown if it's Paris | - The author doesn't specify that Paris is the capital. | - N/A
+Paris => ~ What is the capital of France? Paris. | ~ Q: What is the capital of France?\nA: Paris
+? Time and space are both examples of what type of resource?
+complexity resource => ~ They are both examples of a complexity resource.
+? Who built the old bridge?
+Ada Lovelace => ~ The bridge, which is old and has been mended twice, was built by Ada Lovelace.
+? Who built the old bridge?
+Ada Lovelace => - The old bridge was built | - who built the old bridge | - The builder of the old bridge
+Ada Lovelace => - To answer this question, we need to know who built the old bridge.
+Ada Lovelace => ~ Let me think. The old bridge was built by Ada Lovelace. | ~ Ada Lovelace. I do not know when.
+Ada Lovelace => ~ Ada Lovelace (the passage does not say when)
+Ada Lovelace => ~ Although the passage does not say when, Ada Lovelace built it.
+Ada Lovelace => ~ The passage does not say so explicitly, but Ada Lovelace built it.
+Ada Lovelace => ~ While it is not stated, Ada Lovelace is the most likely builder.
+Ada Lovelace => ~ It is not known when, but Ada Lovelace built it. | - Not Ada Lovelace | - Anyone but Ada Lovelace
+Ada Lovelace => - Everyone except Ada Lovelace | - Someone other than Ada Lovelace
+Ada Lovelace => - It is false that Ada Lovelace built it. | - It is not true that it was Ada Lovelace
+Ada Lovelace => - The text mentions Ada Lovelace, Charles Babbage, Alan Turing and Grace Hopper.
+Ada Lovelace => - Ada Lovelace & Charles Babbage & Alan Turing | - a) Ada Lovelace b) Charles Babbage c) Alan Turing
+Ada Lovelace => - A. Ada Lovelace\nB. Charles Babbage\nC. Alan Turing
+Ada Lovelace => - 1) Ada Lovelace 2) Charles Babbage 3) Alan Turing 4) Bo
+Ada Lovelace => - ['Ada Lovelace', 'Charles Babbage', 'Alan Turing']
+Ada Lovelace => - Ada Lovelace or Charles Babbage or Alan Turing or Grace Hopper.
+Ada Lovelace => - Perhaps Ada Lovelace, perhaps Charles Babbage | - Ada Lovelace? Or Charles Babbage?
+Ada Lovelace => - Ada Lovelace. Or maybe Charles Babbage.
+Ada Lovelace => - The builder was Ada Lovelace or possibly Charles Babbage, the inventor of the difference engine.
+Ada Lovelace => - ADA LOVELACE OR CHARLES BABBAGE
+Ada Lovelace => - It is either Ada Lovelace, who was an engineer, or Charles Babbage, who was an inventor.
+the old bridge company => - the old bridge
+? Was it Ada or Bo?
+Ada => = Ada | - Bo | - It was Ada or Bo. | ~ Ada, not Bo. | - Was it Ada or was it Bo? | - Bo, not Ada
+? Is it red or green?
+red => = Red.
+? Which is older, the bridge or the plant?
+the bridge => - the bridge or the plant | ~ The bridge is older than the plant.
+? What did Newton discover?
+gravity => ~ Newton discovered gravity.
+? What is the boiling point?
+100 °C => ~ 100 °C or 212 °F
+100 degrees Celsius => ~ It boils at 100 degrees Celsius (212 degrees Fahrenheit).
+? When?
+1854 => ~ In the year 1854, not 1855 | - 1854/1855
+1854-1855 => = 1854-1855
+March 5, 1854 => ~ 5 March 1854 | = March 5, 1854.
+? Where?
+New York => ~ New York, New York
+New York City, New York => ~ New York City
+Washington, D.C. => = Washington DC | ~ Washington, DC, USA
+and/or => = and/or
+Orsk => ~ In Orsk, on the Velm, near the sea, under the hills
+? What?
+rock and roll => ~ rock 'n' roll | ~ Rock & Roll
+Crime and Punishment => = Crime and Punishment
+The Lion, the Witch and the Wardrobe => = the lion, the witch and the wardrobe
+Black or White => = Black or White
+not proven => = Not proven
+not guilty => - guilty
+guilty => - not guilty | - He was found not guilty
+legal => - illegal
+possible => - impossible
+happy => - unhappy
+increase => - decrease
+before the war => - after the war
+before => - after
+up => - down
+more than 5 => - less than 5
+to the left => - to the right
+under the bridge => - over the bridge
+with sugar => - without sugar
+I don't know => = I don't know
+none => = None
+None => ~ none of them
+nothing => ~ Nothing at all
+nobody => - It was not Ada but Bo | - Ada
+never => ~ It never happened
+no one => = Nobody
+Ada => ~ Ada Ada Ada | = ADA!!! | ~ <answer>Ada</answer> | ~ \boxed{Ada} | ~ {"answer": "Ada"} | - Adam | - Canada
+Ada => - ...
+Beyoncé => ~ Beyonce
+naïve => ~ naive
+Dvořák => ~ Dvorak
+São Paulo => ~ Sao Paulo
+Zürich => ~ Zuerich | ~ Zurich
+Fußball => = Fussball
+Ærø => ~ Aero
+Åland => ~ Aaland
+Gödel => ~ Godel
+Ελλάδα => ~ Ελλαδα
+Россия => ~ России
+Пётр => ~ Петр
+काल => - कल
+राम => - रामा
+ทะเล => - ทะเลสาบ
+平和 => - 和平
+日本 => - 日本人
+中国 => - 中国银行
+中国银行 => - 中国
+毛泽东 => ~ 毛泽东是主席
+東京 => - 東京タワー
+富士山 => ~ 富士山です | ~ 答えは富士山です。
+한국 => - 한국은행 | - 한국어 | ~ 한국은 아름답다
+이순신 => ~ 이순신 장군
+김 => - 김치
+上海 => - 上海、北京、广州或天津 | - 上海或北京
+三 => = 三
+A => = Ａ
+C++ => = Ｃ＋＋
+北京 => ~ 答案是北京 | - 我不知道 | - 文章没有提到北京
+a => = a
+the => = the
+to be or not to be => = To be, or not to be
+The => = the
+an apple => = apple
+apple => = an apple
+Not => = Not
+? Which queen?
+Elizabeth II => - Elizabeth
+? Which king?
+Charles III => ~ King Charles III | ~ Charles the Third | - Charles the Second
+George V => - George VI
+George VI => - George V
+? Which?
+Rocky IV => = Rocky 4
+Final Fantasy VII => - Final Fantasy VIII
+Part I => - Part II
+Part One => ~ Part I
+IX => = 9
+Xi Jinping => ~ Jinping Xi | = xi jinping
+MIX => = mix
+chapter IV => = Chapter 4
+Type II diabetes => = type 2 diabetes | - Type I diabetes
+Plan B => - Plan A | = plan b
+Vitamin K => - potassium
+Vitamin D3 => - Vitamin D2
+group O => - group A
+AB negative => = AB-
+grade A => - A grade of B
+an A => ~ A
+A => ~ an A
+? Time and space are both examples of what type of resource?
+complexity resource => - time and space are both examples of what type of resource
+complexity resource => - What type of resource are time and space both examples of?
+complexity resource => - Time and space are both examples of a type of resource.
+complexity resource => ~ Q: Time and space are both examples of what type of resource?\nA: complexity resources
+complexity resource => ~ Complexity resources.\n\nQuestion: Topic: Foo\nWhat is bar?\nAnswer: baz
+complexity resource => - You asked: "Time and space are both examples of what type of resource?"
+? What was it built of?
+granite => - granite, sandstone, marble, limestone, or brick | ~ It was built of granite, a hard and grey stone.
+granite and sand => ~ It was built of granite, sand, and other things
+? Which months?
+May, June => ~ May and June
+? When?
+c. 1874 => ~ 1874 | = circa 1874
+around 1874 => ~ 1874
+3rd century BC => - 3rd century AD | - 3rd century | ~ third century BCE
+early 19th century => - late 19th century | ~ early in the nineteenth century
+May => - It may have happened in June. | ~ It happened in May. | ~ in may
+May 12 => - June 12
+World War II => = WWII | = WW2 | - WWI
+WWI => ~ the First World War
+1066 => ~ He became king in 1066, at the age of 38
+? How many?
+0 => ~ None
+none => ~ There are 0. | - 10
+? Who wrote it?
+William Shakespeare => ~ Shakespeare | ~ It was written by Shakespeare. | - William | - Anne Shakespeare
+Ludwig van Beethoven => ~ Beethoven
+J. R. R. Tolkien => ~ Tolkien
+Shakespeare => - Marlowe wrote it, rather than Shakespeare. | - Marlowe instead of Shakespeare
+Shakespeare => ~ Shakespeare, rather than Marlowe
+? Who owns it?
+Bank of England => - England
+? Who was it?
+George W. Bush => - George H. W. Bush
+George H. W. Bush => - George W. Bush | ~ George H.W. Bush
+Barack Obama => ~ Barack H. Obama
+? Wer war es?
+Konrad Adenauer => - nicht Konrad Adenauer
+? Où est-ce?
+Paris => - Ce n'est pas Paris
+l'eau => ~ eau
+? Wie viele?
+etwa 500 => ~ 500
+? Когда?
+1812 год => ~ в 1812 году
+? 언제?
+1919년 => ~ 1919년입니다
+? Where is it?
+Paris, France => ~ Paris | - France
+St. Louis => ~ Saint Louis
+Mt. Everest => ~ Mount Everest
+United States => ~ the US | ~ U.S. | - He told us. | - United Kingdom
+European Union => ~ EU
+? Which band?
+Yes (band) => ~ Yes | - Genesis
+? Which gas?
+carbon dioxide (CO2) => ~ CO2 | ~ carbon dioxide | - carbon monoxide
+? Which land?
+Georgia (country) => - Georgia (state)
+? How long?
+5 kilometers (3.1 mi) => ~ 3.1 miles
+5 m => - 5 m²
+? What?
+No. 5 => = Number five | = #5 | - No. 6
+5 US dollars => - 5 Canadian dollars
+100 degrees => ~ 100 degrees Celsius
+the colour of the theatre => ~ color of a theater
+grey => ~ gray
+ice cream => ~ icecream
+red, white and blue => - red, white and green | - red and white | ~ 1. Red\n2. White\n3. Blue
+methane => - methanol
+neutron => - neutrino
+bacterium => ~ bacteria
+O(n) => - O(n^2)
+O(n^2) => ~ It takes O(n²) time.
+O(n log n) => ~ It is $O(n \log n)$.
+2^n => - n^2
+? How large?
+5 km² => ~ an area of 5 square km
+5 km => - It covers 5 km2 of land.
+5 m³ => = 5 cubic metres | - 5 m²
+? How fast?
+5 km/h => ~ It is 5 km/h.
+5 m/s => ~ about 5 m/s in all
+? How strong?
+5 V => - 5 km | ~ It was 5 volts.
+? Where?
+Niger => - Nigeria
+? Who?
+Martin => - Martinez
+? Which one is it?
+B => - A and B | - Both B and C | ~ (B) Paris, because A and C are wrong
+A and C => ~ C and A
+"""
+    ),
+    (IS_IT, "no", "", False, False),
+    (COMPLEXITY, "complexity resource", PROMPT, False, False),
+    (COMPLEXITY, "complexity resource", PROMPT + "\nAnswer:", False, False),
+    (COMPLEXITY, "complexity resource", PROMPT + "\nAnswer:\na complexity resource", False, True),
+    (COMPLEXITY, "complexity resource", COMPLEXITY, False, False),
+    (COMPLEXITY, "complexity resource", f"Topic: Computational complexity theory\n{COMPLEXITY.upper()}", False, False),
+    (WHO, "Ada Lovelace", LONG, False, False),
+    (WHO, "Ada Lovelace", f"Passage:\n{LONG}", False, False),
+    (WHO, "Ada Lovelace", f"Passage:\n{LONG}\n\nQuestion: {WHO}\nAnswer: Ada Lovelace", False, True),
+    (WHO, "Ada Lovelace", f"It was built by Ada Lovelace. {LONG}", False, True),
+    (WHO, "Ada Lovelace", f"{LONG} In short, Ada Lovelace built the bridge.", False, True),
+    (WHO, "Ada Lovelace", f"{WHO} Ada Lovelace", False, True),
+    (WHO, "Ada Lovelace", WHO, False, False),
+    (WHO, "Ada Lovelace", f"{WHO} {WHO} {WHO}", False, False),
     ("What?", "Ada", "", False, False),
     ("What?", "Ada", "   ", False, False),
-    ("What?", "Ada", "...", False, False),
-    ("What?", "Beyoncé", "Beyonce", False, True),
-    ("What?", "naïve", "naive", False, True),
-    ("What?", "Dvořák", "Dvorak", False, True),
-    ("What?", "São Paulo", "Sao Paulo", False, True),
-    ("What?", "Zürich", "Zuerich", False, True),
-    ("What?", "Zürich", "Zurich", False, True),
-    ("What?", "Fußball", "Fussball", True, True),
-    ("What?", "Ærø", "Aero", False, True),
-    ("What?", "Åland", "Aaland", False, True),
-    ("What?", "Gödel", "Godel", False, True),
-    ("What?", "Ελλάδα", "Ελλαδα", False, True),
-    ("What?", "Россия", "России", False, True),
-    ("What?", "Пётр", "Петр", False, True),
     ("What?", "القاهرة", "القَاهِرَة", False, True),
     ("What?", "القاهرة", "القدس", False, False),
     ("What?", "أحمد", "احمد", False, True),
     ("What?", "ירושלים", "יְרוּשָׁלַיִם", False, True),
-    ("What?", "काल", "कल", False, False),
-    ("What?", "राम", "रामा", False, False),
-    ("What?", "ทะเล", "ทะเลสาบ", False, False),
-    ("What?", "平和", "和平", False, False),
-    ("What?", "日本", "日本人", False, False),
-    ("What?", "中国", "中国银行", False, False),
-    ("What?", "中国银行", "中国", False, False),
-    ("What?", "毛泽东", "毛泽东是主席", False, True),
-    ("What?", "東京", "東京タワー", False, False),
-    ("What?", "富士山", "富士山です", False, True),
-    ("What?", "富士山", "答えは富士山です。", False, True),
-    ("What?", "한국", "한국은행", False, False),
-    ("What?", "한국", "한국어", False, False),
-    ("What?", "한국", "한국은 아름답다", False, True),
-    ("What?", "이순신", "이순신 장군", False, True),
-    ("What?", "김", "김치", False, False),
-    ("What?", "上海", "上海、北京、广州或天津", False, False),
-    ("What?", "上海", "上海或北京", False, False),
-    ("What?", "三", "三", True, True),
-    ("What?", "A", "Ａ", True, True),
-    ("What?", "C++", "Ｃ＋＋", True, True),
-    ("What?", "北京", "答案是北京", False, True),
-    ("What?", "北京", "我不知道", False, False),
-    ("What?", "北京", "文章没有提到北京", False, False),
-    ("Which queen?", "Elizabeth II", "Elizabeth", False, False),
-    ("Which king?", "Charles III", "King Charles III", False, True),
-    ("Which king?", "Charles III", "Charles the Third", False, True),
-    ("Which king?", "Charles III", "Charles the Second", False, False),
-    ("Which king?", "George V", "George VI", False, False),
-    ("Which king?", "George VI", "George V", False, False),
-    ("Which?", "Rocky IV", "Rocky 4", True, True),
-    ("Which?", "Final Fantasy VII", "Final Fantasy VIII", False, False),
-    ("Which?", "Part I", "Part II", False, False),
-    ("Which?", "Part One", "Part I", False, True),
-    ("Which?", "IX", "9", True, True),
-    ("Which?", "Xi Jinping", "Jinping Xi", False, True),
-    ("Which?", "Xi Jinping", "xi jinping", True, True),
-    ("Which?", "MIX", "mix", True, True),
-    ("Which?", "chapter IV", "Chapter 4", True, True),
-    ("Which?", "Type II diabetes", "type 2 diabetes", True, True),
-    ("Which?", "Type II diabetes", "Type I diabetes", False, False),
-    ("Which?", "Plan B", "Plan A", False, False),
-    ("Which?", "Plan B", "plan b", True, True),
-    ("Which?", "Vitamin K", "potassium", False, False),
-    ("Which?", "Vitamin D3", "Vitamin D2", False, False),
-    ("Which?", "group O", "group A", False, False),
-    ("Which?", "AB negative", "AB-", True, True),
-    ("Which?", "grade A", "A grade of B", False, False),
-    ("Which?", "an A", "A", False, True),
-    ("Which?", "A", "an A", False, True),
     (
-        "Time and space are both examples of what type of resource?",
+        COMPLEXITY,
         "complexity resource",
         "Let's answer a question directly and concisely.\nQuestion: Topic: Computational complexity "
         "theory\nTime and space are both examples of what type of resource?\nAnswer:\n",
@@ -568,7 +533,7 @@ QUESTIONS = [  # question, gold, answer, exact, lexical
         False,
     ),
     (
-        "Time and space are both examples of what type of resource?",
+        COMPLEXITY,
         "complexity resource",
         "Let's answer a question directly and concisely.\nQuestion: Topic: Computational complexity "
         "theory\nTime and space are both examples of what type of resource?\nAnswer:\ncomplexity resource",
@@ -576,42 +541,21 @@ QUESTIONS = [  # question, gold, answer, exact, lexical
         True,
     ),
     (
-        "Time and space are both examples of what type of resource?",
+        COMPLEXITY,
         "complexity resource",
         "Topic: Computational complexity theory\nTime and space are both examples of what type of resource",
         False,
         False,
     ),
     (
-        "Time and space are both examples of what type of resource?",
+        COMPLEXITY,
         "complexity resource",
         "Computational complexity theory\nTime and space are both examples of what type of resource?\n",
         False,
         False,
     ),
     (
-        "Time and space are both examples of what type of resource?",
-        "complexity resource",
-        "time and space are both examples of what type of resource",
-        False,
-        False,
-    ),
-    (
-        "Time and space are both examples of what type of resource?",
-        "complexity resource",
-        "What type of resource are time and space both examples of?",
-        False,
-        False,
-    ),
-    (
-        "Time and space are both examples of what type of resource?",
-        "complexity resource",
-        "Time and space are both examples of a type of resource.",
-        False,
-        False,
-    ),
-    (
-        "Time and space are both examples of what type of resource?",
+        COMPLEXITY,
         "complexity resource",
         "<|user|>\nQuestion: Topic: Computational complexity theory\nTime and space are both "
         "examples of what type of resource?",
@@ -619,7 +563,7 @@ QUESTIONS = [  # question, gold, answer, exact, lexical
         False,
     ),
     (
-        "Time and space are both examples of what type of resource?",
+        COMPLEXITY,
         "complexity resource",
         "user: Question: Topic: Computational complexity theory\nTime and space are both examples "
         "of what type of resource?",
@@ -627,239 +571,15 @@ QUESTIONS = [  # question, gold, answer, exact, lexical
         False,
     ),
     (
-        "Time and space are both examples of what type of resource?",
-        "complexity resource",
-        "Q: Time and space are both examples of what type of resource?\nA: complexity resources",
-        False,
-        True,
-    ),
-    (
-        "Time and space are both examples of what type of resource?",
-        "complexity resource",
-        "Complexity resources.\n\nQuestion: Topic: Foo\nWhat is bar?\nAnswer: baz",
-        False,
-        True,
-    ),
-    (
-        "Time and space are both examples of what type of resource?",
-        "complexity resource",
-        'You asked: "Time and space are both examples of what type of resource?"',
-        False,
-        False,
-    ),
-    (
-        "Who built the old bridge?",
-        "Ada Lovelace",
-        "To answer this question, we need to know who built the old bridge.",
-        False,
-        False,
-    ),
-    (
-        "Who built the old bridge?",
-        "Ada Lovelace",
-        "Let me think. The old bridge was built by Ada Lovelace.",
-        False,
-        True,
-    ),
-    (
-        "Who built the old bridge?",
+        WHO,
         "Ada Lovelace",
         "The answer is: Ada Lovelace. Explanation: She is named in the passage as its engineer, "
         "although it does not say when.",
         False,
         True,
     ),
-    ("Who built the old bridge?", "Ada Lovelace", "Ada Lovelace. I do not know when.", False, True),
-    ("Who built the old bridge?", "Ada Lovelace", "Ada Lovelace (the passage does not say when)", False, True),
-    (
-        "Who built the old bridge?",
-        "Ada Lovelace",
-        "Although the passage does not say when, Ada Lovelace built it.",
-        False,
-        True,
-    ),
-    (
-        "Who built the old bridge?",
-        "Ada Lovelace",
-        "The passage does not say so explicitly, but Ada Lovelace built it.",
-        False,
-        True,
-    ),
-    (
-        "Who built the old bridge?",
-        "Ada Lovelace",
-        "While it is not stated, Ada Lovelace is the most likely builder.",
-        False,
-        True,
-    ),
-    ("Who built the old bridge?", "Ada Lovelace", "It is not known when, but Ada Lovelace built it.", False, True),
-    ("Who built the old bridge?", "Ada Lovelace", "Not Ada Lovelace", False, False),
-    ("Who built the old bridge?", "Ada Lovelace", "Anyone but Ada Lovelace", False, False),
-    ("Who built the old bridge?", "Ada Lovelace", "Everyone except Ada Lovelace", False, False),
-    ("Who built the old bridge?", "Ada Lovelace", "Someone other than Ada Lovelace", False, False),
-    ("Who built the old bridge?", "Ada Lovelace", "It is false that Ada Lovelace built it.", False, False),
-    ("Who built the old bridge?", "Ada Lovelace", "It is not true that it was Ada Lovelace", False, False),
-    (
-        "Who built the old bridge?",
-        "Ada Lovelace",
-        "The text mentions Ada Lovelace, Charles Babbage, Alan Turing and Grace Hopper.",
-        False,
-        False,
-    ),
-    ("Who built the old bridge?", "Ada Lovelace", "Ada Lovelace & Charles Babbage & Alan Turing", False, False),
-    ("Who built the old bridge?", "Ada Lovelace", "a) Ada Lovelace b) Charles Babbage c) Alan Turing", False, False),
-    ("Who built the old bridge?", "Ada Lovelace", "A. Ada Lovelace\nB. Charles Babbage\nC. Alan Turing", False, False),
-    (
-        "Who built the old bridge?",
-        "Ada Lovelace",
-        "1) Ada Lovelace 2) Charles Babbage 3) Alan Turing 4) Bo",
-        False,
-        False,
-    ),
-    ("Who built the old bridge?", "Ada Lovelace", "['Ada Lovelace', 'Charles Babbage', 'Alan Turing']", False, False),
-    (
-        "Who built the old bridge?",
-        "Ada Lovelace",
-        "Ada Lovelace or Charles Babbage or Alan Turing or Grace Hopper.",
-        False,
-        False,
-    ),
-    ("Who built the old bridge?", "Ada Lovelace", "Perhaps Ada Lovelace, perhaps Charles Babbage", False, False),
-    ("Who built the old bridge?", "Ada Lovelace", "Ada Lovelace? Or Charles Babbage?", False, False),
-    ("Who built the old bridge?", "Ada Lovelace", "Ada Lovelace. Or maybe Charles Babbage.", False, False),
-    (
-        "Who built the old bridge?",
-        "Ada Lovelace",
-        "The builder was Ada Lovelace or possibly Charles Babbage, the inventor of the difference engine.",
-        False,
-        False,
-    ),
-    ("Who built the old bridge?", "Ada Lovelace", "ADA LOVELACE OR CHARLES BABBAGE", False, False),
-    (
-        "Who built the old bridge?",
-        "Ada Lovelace",
-        "It is either Ada Lovelace, who was an engineer, or Charles Babbage, who was an inventor.",
-        False,
-        False,
-    ),
-    ("What was it built of?", "granite", "granite, sandstone, marble, limestone, or brick", False, False),
-    ("What was it built of?", "granite", "It was built of granite, a hard and grey stone.", False, True),
-    ("What was it built of?", "granite and sand", "It was built of granite, sand, and other things", False, True),
-    ("Which months?", "May, June", "May and June", False, True),
-    ("What?", "a", "a", True, True),
-    ("What?", "the", "the", True, True),
-    ("What?", "to be or not to be", "To be, or not to be", True, True),
-    ("What?", "The", "the", True, True),
-    ("What?", "an apple", "apple", True, True),
-    ("What?", "apple", "an apple", True, True),
-    ("What?", "Not", "Not", True, True),
 ]
-WILD = [  # question, gold, answer, exact, lexical: what data sets of questions hold, and what models say to them
-    ("When?", "c. 1874", "1874", False, True),
-    ("When?", "around 1874", "1874", False, True),
-    ("When?", "c. 1874", "circa 1874", True, True),
-    ("When?", "3rd century BC", "3rd century AD", False, False),
-    ("When?", "3rd century BC", "3rd century", False, False),
-    ("When?", "3rd century BC", "third century BCE", False, True),
-    ("When?", "early 19th century", "late 19th century", False, False),
-    ("When?", "early 19th century", "early in the nineteenth century", False, True),
-    ("When?", "May", "It may have happened in June.", False, False),
-    ("When?", "May", "It happened in May.", False, True),
-    ("When?", "May", "in may", False, True),
-    ("When?", "May 12", "June 12", False, False),
-    ("When?", "World War II", "WWII", True, True),
-    ("When?", "World War II", "WW2", True, True),
-    ("When?", "World War II", "WWI", False, False),
-    ("When?", "WWI", "the First World War", False, True),
-    ("When?", "1066", "He became king in 1066, at the age of 38", False, True),
-    ("How many?", "0", "None", False, True),
-    ("How many?", "none", "There are 0.", False, True),
-    ("How many?", "none", "10", False, False),
-    ("Who wrote it?", "William Shakespeare", "Shakespeare", False, True),
-    ("Who wrote it?", "William Shakespeare", "It was written by Shakespeare.", False, True),
-    ("Who wrote it?", "Ludwig van Beethoven", "Beethoven", False, True),
-    ("Who wrote it?", "J. R. R. Tolkien", "Tolkien", False, True),
-    ("Who wrote it?", "William Shakespeare", "William", False, False),
-    ("Who wrote it?", "William Shakespeare", "Anne Shakespeare", False, False),
-    ("Who owns it?", "Bank of England", "England", False, False),
-    ("Who was it?", "George W. Bush", "George H. W. Bush", False, False),
-    ("Who was it?", "George H. W. Bush", "George W. Bush", False, False),
-    ("Who was it?", "George H. W. Bush", "George H.W. Bush", False, True),
-    ("Who was it?", "Barack Obama", "Barack H. Obama", False, True),
-    ("Who wrote it?", "Shakespeare", "Marlowe wrote it, rather than Shakespeare.", False, False),
-    ("Who wrote it?", "Shakespeare", "Marlowe instead of Shakespeare", False, False),
-    ("Who wrote it?", "Shakespeare", "Shakespeare, rather than Marlowe", False, True),
-    ("Wer war es?", "Konrad Adenauer", "nicht Konrad Adenauer", False, False),
-    ("Où est-ce?", "Paris", "Ce n'est pas Paris", False, False),
-    ("Où est-ce?", "l'eau", "eau", False, True),
-    ("Wie viele?", "etwa 500", "500", False, True),
-    ("Когда?", "1812 год", "в 1812 году", False, True),
-    ("언제?", "1919년", "1919년입니다", False, True),
-    ("Where is it?", "Paris, France", "Paris", False, True),
-    ("Where is it?", "Paris, France", "France", False, False),
-    ("Where is it?", "St. Louis", "Saint Louis", False, True),
-    ("Where is it?", "Mt. Everest", "Mount Everest", False, True),
-    ("Where is it?", "United States", "the US", False, True),
-    ("Where is it?", "United States", "U.S.", False, True),
-    ("Where is it?", "United States", "He told us.", False, False),
-    ("Where is it?", "United States", "United Kingdom", False, False),
-    ("Where is it?", "European Union", "EU", False, True),
-    ("Which band?", "Yes (band)", "Yes", False, True),
-    ("Which band?", "Yes (band)", "Genesis", False, False),
-    ("Which gas?", "carbon dioxide (CO2)", "CO2", False, True),
-    ("Which gas?", "carbon dioxide (CO2)", "carbon dioxide", False, True),
-    ("Which gas?", "carbon dioxide (CO2)", "carbon monoxide", False, False),
-    ("Which land?", "Georgia (country)", "Georgia (state)", False, False),
-    ("How long?", "5 kilometers (3.1 mi)", "3.1 miles", False, True),
-    ("What?", "No. 5", "Number five", True, True),
-    ("What?", "No. 5", "#5", True, True),
-    ("What?", "5 US dollars", "5 Canadian dollars", False, False),
-    ("How large?", "5 km²", "an area of 5 square km", False, True),
-    ("How large?", "5 km", "It covers 5 km2 of land.", False, False),
-    ("How long?", "5 m", "5 m²", False, False),
-    ("How large?", "5 m³", "5 cubic metres", True, True),
-    ("How large?", "5 m³", "5 m²", False, False),
-    ("How fast?", "5 km/h", "It is 5 km/h.", False, True),
-    ("How fast?", "5 m/s", "about 5 m/s in all", False, True),
-    ("How strong?", "5 V", "5 km", False, False),
-    ("How strong?", "5 V", "It was 5 volts.", False, True),
-    ("What?", "100 degrees", "100 degrees Celsius", False, True),
-    ("What?", "No. 5", "No. 6", False, False),
-    ("What?", "the colour of the theatre", "color of a theater", False, True),
-    ("What?", "grey", "gray", False, True),
-    ("What?", "ice cream", "icecream", False, True),
-    ("What?", "red, white and blue", "red, white and green", False, False),
-    ("What?", "red, white and blue", "red and white", False, False),
-    ("What?", "red, white and blue", "1. Red\n2. White\n3. Blue", False, True),
-    ("What?", "methane", "methanol", False, False),
-    ("What?", "neutron", "neutrino", False, False),
-    ("Where?", "Niger", "Nigeria", False, False),
-    ("Who?", "Martin", "Martinez", False, False),
-    ("What?", "bacterium", "bacteria", False, True),
-    ("What?", "O(n)", "O(n^2)", False, False),
-    ("What?", "O(n^2)", "It takes O(n²) time.", False, True),
-    ("What?", "O(n log n)", "It is $O(n \\log n)$.", False, True),
-    ("What?", "2^n", "n^2", False, False),
-    (WHICH, "B", "A and B", False, False),
-    (WHICH, "B", "Both B and C", False, False),
-    (WHICH, "B", "(B) Paris, because A and C are wrong", False, True),
-    (WHICH, "A and C", "C and A", False, True),
-]
-TABLE = [*QUESTIONS, *WILD] + [
-    (question, *row)
-    for question, rows in (
-        (WHICH, SIGNS),
-        (WHICH, NUMERALS),
-        (IS_IT, YES_AND_NO),
-        (WHICH, SCRIPTS),
-        (COMPLEXITY, PARROTS),
-        (WHO, REFUSALS),
-        (WHICH, LISTS),
-        (CAPITAL, CAPITALS),
-        (WHO, LONG_ANSWERS),
-    )
-    for row in rows
-]
+TABLE = [*SIGNS, *NUMERALS, *SCRIPTS, *REFUSALS, *LISTS, *OTHERS]
 
 
 def verdict(judge: Judge, gold: str, answer: str, question: str = WHICH) -> bool | None:
@@ -875,7 +595,7 @@ def test_both_judges_tell_right_from_wrong(question: str, gold: str, answer: str
 
 BOTH = pytest.mark.parametrize("judge", [ExactJudge(), LexicalJudge()])
 LETTERS = st.characters(categories=["L", "M", "N", "P", "S", "Z"])
-NAMES = st.sampled_from([row[0] for row in SIGNS + NUMERALS + SCRIPTS])
+NAMES = st.sampled_from([row[1] for row in SIGNS + NUMERALS + SCRIPTS])
 FRAMES = st.sampled_from(["{}", "World War {}", "Louis {}", "type {}", "vitamin {}", "He is King Henry {}."])
 
 
@@ -896,7 +616,7 @@ def test_any_text_is_a_right_answer_to_itself(judge: Judge, text: str) -> None:
 @BOTH
 @given(st.sampled_from(TABLE))
 @settings(deadline=None)
-def test_composed_and_decomposed_letters_are_the_same(judge: Judge, row: tuple[str, str, str, bool, bool]) -> None:
+def test_composed_and_decomposed_letters_are_the_same(judge: Judge, row: Row) -> None:
     found = {
         verdict(judge, unicodedata.normalize(one, row[1]), unicodedata.normalize(other, row[2]), row[0])
         for one in ("NFC", "NFD")
@@ -928,7 +648,7 @@ def test_two_letters_are_never_the_same(judge: Judge, frame: str, letters: list[
     assert verdict(judge, frame.format(letters[0]), frame.format(letters[1])) is False
 
 
-@given(st.sampled_from([row[0] for row in NUMERALS + REFUSALS]), st.sampled_from([WHO, IS_IT, COMPLEXITY, PROMPT]))
+@given(st.sampled_from([row[1] for row in NUMERALS + REFUSALS]), st.sampled_from([WHO, IS_IT, COMPLEXITY, PROMPT]))
 @settings(deadline=None)
 def test_the_question_said_again_is_never_right(gold: str, question: str) -> None:
     for said in (question, question.upper(), f"{question} {question}", f"Question: {question}\nAnswer:"):
@@ -936,7 +656,7 @@ def test_the_question_said_again_is_never_right(gold: str, question: str) -> Non
 
 
 @BOTH
-@given(st.sampled_from([row[0] for row in SCRIPTS + LISTS]), st.sampled_from([str.upper, str.lower, str.casefold]))
+@given(st.sampled_from([row[1] for row in SCRIPTS + LISTS]), st.sampled_from([str.upper, str.lower, str.casefold]))
 @settings(deadline=None)
 def test_capitals_change_no_verdict(judge: Judge, gold: str, change: Callable[[str], str]) -> None:
     assert verdict(judge, gold, change(gold)) is True
