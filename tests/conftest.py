@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -58,24 +58,24 @@ def make_tokenizer() -> "PreTrainedTokenizerFast":
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
 
 
+SIZES: dict[str, Any] = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 48,
+    "eos_token_id": 0,
+    "bos_token_id": None,
+}  # of the random models: some 20,000 weights
+
+
 def make_model(folder: Path, kind: str = "llama", seed: int = 0) -> Path:
     """A random causal language model directory of about 20,000 weights."""
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM, set_seed
 
     set_seed(seed)
-    sizes = {
-        "vocab_size": 300,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "intermediate_size": 48,
-        "max_position_embeddings": 512,
-        "eos_token_id": 0,
-        "pad_token_id": 0,
-        "bos_token_id": None,
-        "initializer_range": 0.2,
-    }
+    sizes = {**SIZES, "max_position_embeddings": 512, "pad_token_id": 0, "initializer_range": 0.2}
     model = (
         LlamaForCausalLM(LlamaConfig(**sizes))
         if kind.startswith("llama")

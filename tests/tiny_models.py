@@ -1,9 +1,10 @@
 """What the tests of the engines share: tokenizers of other habits, and adapters made without our own trainer."""
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 from transformers.utils import logging
 
-from tests.conftest import END, make_tokenizer
+from stages.interfaces import Completion, Engine, Request
+from tests.conftest import END, SIZES, make_tokenizer
 
 logging.disable_progress_bar()
 START = "<|im_start|>"
@@ -57,19 +59,30 @@ def make_adapter(
 def make_llama(folder: Path, **sizes: int) -> Path:
     """A random Llama that differs from `model_dir` in these sizes."""
     set_seed(1)
-    usual = {
-        "vocab_size": 300,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "intermediate_size": 48,
-        "eos_token_id": 0,
-        "bos_token_id": None,
-    }
-    LlamaForCausalLM(LlamaConfig(**{**usual, **sizes})).save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(**{**SIZES, **sizes})).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
+
+
+def answers(engine: Engine, requests: Sequence[Request]) -> list[Completion]:
+    """In the order of the requests, each exactly once."""
+    found = list(engine.sample(requests))
+    assert sorted(each.id for each in found) == sorted(each.id for each in requests)
+    by_id = {each.id: each for each in found}
+    return [by_id[each.id] for each in requests]
+
+
+def naive(network: Any, prompt: str, count: int) -> list[int]:
+    """The likeliest next token, `count` times or up to the end token, without a cache."""
+    ids = list(make_tokenizer()(prompt)["input_ids"])
+    start = len(ids)
+    while len(ids) - start < count:
+        with torch.inference_mode():
+            following = int(network(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
+        if following == 0:
+            break
+        ids.append(following)
+    return ids[start:]
 
 
 @contextmanager

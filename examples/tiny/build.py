@@ -40,7 +40,7 @@ class Recipe(Schedule):
 
 # Seconds, not half an hour: proves that the builder works, and makes a model that knows nothing.
 SMOKE = Recipe(
-    steps=24,
+    steps=12,
     warm_up_steps=5,
     gate=-1.0,
     first_batch=8,
@@ -48,7 +48,7 @@ SMOKE = Recipe(
     mini_batch=2,
     short_batch=4,
     pool=8,
-    probe_every=12,
+    probe_every=6,
     tokenizer_documents=300,
     compile=False,
 )

@@ -19,7 +19,7 @@ from stages.interfaces import Completion, Request, Sampling
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
 from tests.conftest import make_tokenizer
-from tests.tiny_models import make_adapter, make_llama
+from tests.tiny_models import answers, make_adapter, make_llama, naive
 
 FLOAT32 = Device("cpu", "float32")
 GREEDY = Sampling(0.0, 1.0, 12)
@@ -37,25 +37,6 @@ def ask(
 ) -> list[str]:
     """The texts in the order of the prompts."""
     return [completion.text for completion in answers(engine, [Request(p, p, sampling, adapter) for p in prompts])]
-
-
-def answers(engine: HFEngine, requests: Sequence[Request]) -> list[Completion]:
-    found = {completion.id: completion for completion in engine.sample(requests)}
-    assert len(found) == len(requests)
-    return [found[request.id] for request in requests]
-
-
-def naive(network: Any, prompt: str, count: int) -> list[int]:
-    """The likeliest next token, `count` times or up to the end token, without a cache."""
-    ids = list(make_tokenizer()(prompt)["input_ids"])
-    start = len(ids)
-    while len(ids) - start < count:
-        with torch.inference_mode():
-            following = int(network(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
-        if following == 0:
-            break
-        ids.append(following)
-    return ids[start:]
 
 
 def naive_text(folder: Path, prompt: str, count: int = 12, adapter: Path | None = None) -> str:

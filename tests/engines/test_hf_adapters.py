@@ -22,7 +22,7 @@ from stages.engines.hf_adapters import (
 from stages.interfaces import Completion, Request, Sampling
 from stages.models.stacked_lora import LoraStack, SlotRows
 from tests.conftest import make_tokenizer
-from tests.tiny_models import make_llama
+from tests.tiny_models import make_llama, naive
 from tests.trainers.exact import FLOAT32, snapshot
 
 GREEDY = Sampling(0.0, 1.0, 10)
@@ -84,20 +84,8 @@ def expected(model_dir: Path, adapters: dict[str, Path]) -> dict[tuple[str, str]
         network = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
         network = (PeftModel.from_pretrained(network, str(adapters[name])) if name else network).eval()
         for question in QUESTIONS:
-            found[name, question] = naive(network, question)
+            found[name, question] = naive(network, question, GREEDY.max_tokens)
     return found
-
-
-def naive(network: Any, question: str) -> list[int]:
-    ids = list(make_tokenizer()(question)["input_ids"])
-    start = len(ids)
-    while len(ids) - start < GREEDY.max_tokens:
-        with torch.inference_mode():
-            following = int(network(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
-        if following == 0:
-            break
-        ids.append(following)
-    return ids[start:]
 
 
 def ask(name: str, adapters: dict[str, Path], questions: Sequence[str]) -> list[Request]:
@@ -211,7 +199,7 @@ def test_an_adapter_with_biases_of_the_model_leaves_the_models_own(tmp_path: Pat
     before = snapshot(engine.network)
     (answer,) = engine.sample([Request("a", QUESTIONS[1], GREEDY, folder)])
     network = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folder)
-    assert answer.text == make_tokenizer().decode(naive(network.eval(), QUESTIONS[1]))
+    assert answer.text == make_tokenizer().decode(naive(network.eval(), QUESTIONS[1], GREEDY.max_tokens))
     assert snapshot(engine.network) == before
 
 
@@ -235,7 +223,7 @@ def test_adapters_in_bfloat16_on_disk_are_answered_as_peft_answers_them(
     network = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32), tmp_path / "A"
     )
-    tokens = [naive(network.eval(), question) for question in QUESTIONS]
+    tokens = [naive(network.eval(), question, GREEDY.max_tokens) for question in QUESTIONS]
     requests = [Request(str(n), question, GREEDY, tmp_path / "A") for n, question in enumerate(QUESTIONS)]
     for answer in HFEngine(str(model_dir), device=FLOAT32).sample(requests):
         assert answer.text == make_tokenizer().decode(tokens[int(answer.id)])

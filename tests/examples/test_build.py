@@ -116,7 +116,7 @@ def test_a_smoke_build_learns_and_reports(smoke_model: Path) -> None:
 def test_a_seed_reproduces(tokenizer: PreTrainedTokenizerFast) -> None:
     def losses() -> list[dict[str, float]]:
         torch.manual_seed(0)
-        recipe = replace(SMOKE, steps=3)
+        recipe = replace(SMOKE, steps=2)
         return [one.losses for one in train(recipe, make_model(len(tokenizer)), tokenizer)]
 
     assert losses() == losses()

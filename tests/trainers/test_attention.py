@@ -40,7 +40,7 @@ from stages.trainers.batched.attention import use_packed_attention
 from stages.trainers.batched.compatibility import check_packable, has_varlen_kernel
 from stages.trainers.batched.lora_kernels import KERNELS
 from stages.trainers.batched.packing import Packing
-from tests.conftest import make_model
+from tests.conftest import SIZES, make_model
 from tests.trainers.exact import BEYOND_ROUNDING, exact_model, packed, packed_hidden, pieces, sequence
 
 CPU = torch.device("cpu")
@@ -127,19 +127,10 @@ def test_the_models_attention_is_its_own_again_also_after_an_error(model_dir: Pa
     assert network(input_ids=torch.tensor([[5, 6]])).logits.isfinite().all()
 
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 300,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "intermediate_size": 48,
-    "initializer_range": 0.2,
-    "pad_token_id": 0,
-}
+SMALL = {**SIZES, "initializer_range": 0.2, "pad_token_id": 0}
 GPT2 = {"n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 300}
-EXPERTS = {**SIZES, "num_local_experts": 4}
-OPT = {**SIZES, "dropout": 0.0, "ffn_dim": 48, "word_embed_proj_dim": 32}
+EXPERTS = {**SMALL, "num_local_experts": 4}
+OPT = {**SMALL, "dropout": 0.0, "ffn_dim": 48, "word_embed_proj_dim": 32}
 
 
 class OwnGradient(torch.nn.SiLU):
@@ -156,16 +147,16 @@ def with_own_gradient(network: Any) -> Any:
 
 
 UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
-    "softcap": (lambda: Gemma2ForCausalLM(Gemma2Config(head_dim=16, **SIZES)), "attention cannot be packed"),
-    "scaled logits": (lambda: GraniteForCausalLM(GraniteConfig(logits_scaling=8.0, **SIZES)), "its logits differ"),
+    "softcap": (lambda: Gemma2ForCausalLM(Gemma2Config(head_dim=16, **SMALL)), "attention cannot be packed"),
+    "scaled logits": (lambda: GraniteForCausalLM(GraniteConfig(logits_scaling=8.0, **SMALL)), "its logits differ"),
     "capped logits": (
         lambda: Gemma2ForCausalLM(
-            Gemma2Config(head_dim=16, attn_logit_softcapping=None, **{**SIZES, "initializer_range": 0.02})
+            Gemma2Config(head_dim=16, attn_logit_softcapping=None, **{**SMALL, "initializer_range": 0.02})
         ),
         "changes logits behind its output layer",
     ),
     "convolution": (
-        lambda: Lfm2ForCausalLM(Lfm2Config(layer_types=["conv", "full_attention"], **SIZES)),
+        lambda: Lfm2ForCausalLM(Lfm2Config(layer_types=["conv", "full_attention"], **SMALL)),
         "its logits differ",
     ),
     "own attention": (
@@ -174,10 +165,10 @@ UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         "its logits differ",
     ),
-    "attention dropout": (lambda: LlamaForCausalLM(LlamaConfig(attention_dropout=0.2, **SIZES)), "while it is trained"),
+    "attention dropout": (lambda: LlamaForCausalLM(LlamaConfig(attention_dropout=0.2, **SMALL)), "while it is trained"),
     "dropout": (lambda: GPT2LMHeadModel(GPT2Config(**GPT2)), "while it is trained"),
     "noise": (lambda: MixtralForCausalLM(MixtralConfig(router_jitter_noise=0.1, **EXPERTS)), "while it is trained"),
-    "gradients of its own": (lambda: with_own_gradient(LlamaForCausalLM(LlamaConfig(**SIZES))), "llama computes other"),
+    "gradients of its own": (lambda: with_own_gradient(LlamaForCausalLM(LlamaConfig(**SMALL))), "llama computes other"),
     "choice of experts": (lambda: PhimoeForCausalLM(PhimoeConfig(**EXPERTS)), "phimoe computes otherwise"),
     "layers left out": (
         lambda: OPTForCausalLM(OPTConfig(layerdrop=0.9, **OPT)),
@@ -185,7 +176,7 @@ UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
     ),
 }
 FIT: dict[str, Callable[[], Any]] = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SMALL)),
     "experts": lambda: MixtralForCausalLM(MixtralConfig(**EXPERTS)),
     "chance that does nothing": lambda: OPTForCausalLM(OPTConfig(**OPT)),
 }
@@ -250,7 +241,7 @@ def test_the_check_draws_nothing_from_the_global_generator(model_dir: Path) -> N
 
 def test_sequences_up_to_a_sliding_window_are_packed_and_longer_ones_refused() -> None:
     set_seed(0)
-    network = MistralForCausalLM(MistralConfig(sliding_window=8, **SIZES)).double().eval()
+    network = MistralForCausalLM(MistralConfig(sliding_window=8, **SMALL)).double().eval()
     check_packable(network)
 
     def gap(rows: Sequence[Sequence[Tokens]]) -> float:

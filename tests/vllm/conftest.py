@@ -13,7 +13,7 @@ import torch
 
 from stages.engines.hf import HFEngine
 from stages.engines.vllm import VLLMEngine
-from stages.interfaces import Completion, Request, Sampling
+from stages.interfaces import Request, Sampling
 from stages.models.device import Device
 from tests.conftest import ROOT
 from tests.engines.test_hf_adapters import KINDS, make_adapter
@@ -88,14 +88,6 @@ def server(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     """The address of a server that calls the Llama `base` and has 32 slots for adapters of rank 16, no more."""
     with serving(llama, tmp_path_factory.mktemp("server") / "log", slots=32) as url:
         yield url
-
-
-def answers(engine: HFEngine | VLLMEngine, requests: Sequence[Request]) -> list[Completion]:
-    """In the order of the requests, each exactly once."""
-    found = list(engine.sample(requests))
-    assert sorted(each.id for each in found) == sorted(each.id for each in requests)
-    by_id = {each.id: each for each in found}
-    return [by_id[each.id] for each in requests]
 
 
 def ask(name: str, adapters: Mapping[str, Path], questions: Sequence[str] = QUESTIONS) -> list[Request]:

@@ -14,8 +14,8 @@ from stages.engines.vllm import VLLMEngine
 from stages.errors import BadInput, MissingInput
 from stages.interfaces import NullProgress, Request, Sampling
 from tests.engines.test_hf_adapters import make_adapter
-from tests.tiny_models import make_llama
-from tests.vllm.conftest import GREEDY, NEEDS_VLLM, QUESTIONS, SIZES, answers, ask
+from tests.tiny_models import answers, make_llama
+from tests.vllm.conftest import GREEDY, NEEDS_VLLM, QUESTIONS, SIZES, ask
 
 pytestmark = NEEDS_VLLM
 WARM = Sampling(1.0, 0.95, 24, 7)

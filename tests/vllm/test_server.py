@@ -11,7 +11,8 @@ import pytest
 from stages.engines.hf import HFEngine
 from stages.interfaces import Request
 from tests.engines.test_hf_adapters import make_adapter
-from tests.vllm.conftest import GREEDY, NEEDS_VLLM, QUESTIONS, answers
+from tests.tiny_models import answers
+from tests.vllm.conftest import GREEDY, NEEDS_VLLM, QUESTIONS
 from tests.vllm.server import call
 
 pytestmark = NEEDS_VLLM

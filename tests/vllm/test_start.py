@@ -16,8 +16,8 @@ from stages.errors import BadConfig, BadInput, OutOfMemory
 from stages.models.device import Device
 from tests.conftest import ROOT, make_tokenizer
 from tests.engines.test_hf_adapters import make_adapter
-from tests.tiny_models import make_llama
-from tests.vllm.conftest import FLOAT32, NEEDS_VLLM, SIZES, TINY, answers, ask, running
+from tests.tiny_models import answers, make_llama
+from tests.vllm.conftest import FLOAT32, NEEDS_VLLM, SIZES, TINY, ask, running
 
 pytestmark = NEEDS_VLLM
 

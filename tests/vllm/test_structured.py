@@ -9,7 +9,8 @@ from stages.engines.openai import OpenAIEngine
 from stages.interfaces import Completion, Request, Sampling
 from stages.services.client import Server
 from stages.services.vllm_server import probe_server
-from tests.vllm.conftest import NEEDS_VLLM, QUESTIONS, answers, running
+from tests.tiny_models import answers
+from tests.vllm.conftest import NEEDS_VLLM, QUESTIONS, running
 
 pytestmark = NEEDS_VLLM
 WARM = Sampling(1.0, 1.0, 200)

@@ -40,11 +40,11 @@ class Recipe(Schedule):
 
 # Seconds, not a quarter of an hour: proves that the builder works, and makes a model that knows nothing.
 SMOKE = Recipe(
-    steps=24,
+    steps=12,
     warm_up_steps=5,
     tokens=800,
     gates=(("stay", -1.0), ("moves", -1.0)),
-    probe_every=6,
+    probe_every=4,
     compile=False,
     bfloat16=False,
 )
