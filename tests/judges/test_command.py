@@ -108,7 +108,8 @@ def test_the_same_verdict_may_come_twice(program: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [3.9, 0, 0.0, True, None, "00", "-0", " 0", "0\n", "+0", "٠", "²", "", "2", "9" * 5000, ["0"], {"0": 0}]
+    "name",
+    [3.9, 0, 0.0, True, None, "00", "-0", " 0", "0\n", "+0", "٠", "²", "", "1", "2", "9" * 5000, ["0"], {"0": 0}],
 )
 def test_a_verdict_needs_exactly_an_id_that_was_sent(program: Program, name: object) -> None:
     judge = program(f"next(cases)\nsay(id={name!r}, correct=True)\n" + EQUAL)

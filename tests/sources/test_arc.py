@@ -180,8 +180,10 @@ def test_named_solutions_are_those_of_lines_too(tmp_path: Path) -> None:
     ],
 )
 def test_a_grid_is_the_same_however_it_is_written(tmp_path: Path, grid: Any, rows: Any) -> None:
-    task = read(written(tmp_path, "a.json", {"train": [PAIR], "test": [{"input": grid, "output": grid}]}))["a"]
-    assert (task.test[0].input, task.test[0].output) == (rows, rows)
+    pair = {"input": grid, "output": grid}
+    for test in ([pair], pair):
+        (found,) = read(written(tmp_path, "a.json", {"train": [PAIR], "test": test}))["a"].test
+        assert (found.input, found.output) == (rows, rows)
 
 
 @pytest.mark.parametrize(
