@@ -1,13 +1,14 @@
 """Files are whole or absent, and folders too."""
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
 from stages.errors import NoSpace
-from stages.files import atomic_directory, check_space, make_folder, remove_partials, replace_file
+from stages.files import atomic_directory, check_space, make_folder, open_locked, remove_partials, replace_file
 
 
 def names(folder: Path) -> list[str]:
@@ -32,6 +33,23 @@ def test_a_file_that_cannot_be_written_keeps_what_it_held(tmp_path: Path, monkey
         replace_file(tmp_path / "file", b"new")
     assert caught.value.filename == str(tmp_path / "file.part")
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_file_system_without_locks_is_told_of_and_any_other_trouble_with_them_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = []
+    for number in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EIO):
+
+        def refuse(*arguments: object, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+        try:
+            os.close(open_locked(tmp_path, fcntl.LOCK_EX, without_locks=lambda number=number: without.append(number)))
+        except OSError as error:
+            assert (error.errno, error.filename) == (errno.EIO, str(tmp_path))
+    assert without == [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK]
 
 
 def test_a_directory_is_complete_when_its_name_is_there(tmp_path: Path) -> None:
