@@ -53,18 +53,10 @@ class UnorderedJudge(Protocol):
         ...
 
 
-@runtime_checkable
-class _CachingJudge(Protocol):
-    """A judge with a cache of verdicts."""
-
-    def get_cached(self, case: Case) -> bool | None:
-        """Return the cached verdict; None where there is none."""
-        ...
-
-
 def is_cached(judge: Judge, case: Case) -> bool:
     """True if the judge has a cached verdict on the case."""
-    return isinstance(judge, _CachingJudge) and judge.get_cached(case) is not None
+    get_cached = getattr(judge, "get_cached", None)
+    return get_cached is not None and get_cached(case) is not None
 
 
 def grade_pairs(judge: Judge, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:

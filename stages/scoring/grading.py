@@ -21,6 +21,13 @@ def get_owner_id(record: Record) -> str:
     return record.adapter.id if record.adapter else record.task.id
 
 
+@dataclass(frozen=True)
+class _Group(Generic[_K]):
+    key: _K
+    items: Sequence[AnswerItem]
+    lacking: set[Case]
+
+
 def grade_groups(
     groups: Iterable[tuple[_K, Sequence[AnswerItem]]], judge: Judge, tell: Callable[[Case], object] = lambda case: None
 ) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
@@ -29,14 +36,43 @@ def grade_groups(
     An empty answer is wrong without asking (SEAL App. B), and what was asked before is not asked again. A judge that
     grades many cases at once takes them ahead. Each case that was graded is told to `tell`.
     """
-    pending: _PendingVerdicts[_K] = _PendingVerdicts()
-    cases = (case for key, items in groups for case in pending.add(key, items))
-    for case, verdict in grade_pairs(judge, cases):
-        pending.settle(case, verdict)
+    verdicts: dict[Case, Verdict] = {}
+    waiting: dict[Case, list[_Group[_K]]] = {}  # by each case that they lack, which is asked once
+    ready: deque[_Group[_K]] = deque()
+
+    def list_cases() -> Iterator[Case]:
+        for key, items in groups:
+            cases = dict.fromkeys(item for item in items if isinstance(item, Case) and not is_empty(item))
+            lacking = [case for case in cases if case not in verdicts]
+            new = [case for case in lacking if case not in waiting]
+            group = _Group(key, items, set(lacking))
+            if not lacking:
+                ready.append(group)
+            for case in lacking:  # before any is asked: verdicts may come while it is
+                waiting.setdefault(case, []).append(group)
+            yield from new
+
+    def take_ready() -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
+        while ready:
+            group = ready.popleft()
+            yield (
+                group.key,
+                tuple(
+                    item if isinstance(item, Verdict) else EMPTY_ANSWER if is_empty(item) else verdicts[item]
+                    for item in group.items
+                ),
+            )
+
+    for case, verdict in grade_pairs(judge, list_cases()):
+        verdicts[case] = verdict
+        for group in waiting.pop(case, ()):
+            group.lacking.discard(case)
+            if not group.lacking:
+                ready.append(group)
         tell(case)
-        yield from pending.take_ready()
-    yield from pending.take_ready()
-    if pending.waiting:
+        yield from take_ready()
+    yield from take_ready()
+    if waiting:
         raise RuntimeError(f"the judge {judge.name} gave too few verdicts")
 
 
@@ -48,52 +84,6 @@ def grade_without_judge(
         if any(isinstance(item, Case) for item in items):
             raise RuntimeError("an answer needs a judge, but there is none")
         yield key, tuple(item for item in items if isinstance(item, Verdict))
-
-
-@dataclass(frozen=True)
-class _Group(Generic[_K]):
-    key: _K
-    items: Sequence[AnswerItem]
-    lacking: set[Case]
-
-
-class _PendingVerdicts(Generic[_K]):
-    """Groups that still lack verdicts, and all verdicts so far."""
-
-    def __init__(self) -> None:
-        self.verdicts: dict[Case, Verdict] = {}
-        self.waiting: dict[Case, list[_Group[_K]]] = {}  # by each case that they lack, which is asked once
-        self.ready: deque[_Group[_K]] = deque()
-
-    def add(self, key: _K, items: Sequence[AnswerItem]) -> Iterator[Case]:
-        """Add a group; return those of its cases that the judge must be asked."""
-        cases = dict.fromkeys(item for item in items if isinstance(item, Case) and not is_empty(item))
-        lacking = [case for case in cases if case not in self.verdicts]
-        new = [case for case in lacking if case not in self.waiting]
-        group = _Group(key, items, set(lacking))
-        if not lacking:
-            self.ready.append(group)
-        for case in lacking:  # before any is asked: verdicts may come while it is
-            self.waiting.setdefault(case, []).append(group)
-        yield from new
-
-    def settle(self, case: Case, verdict: Verdict) -> None:
-        self.verdicts[case] = verdict
-        for group in self.waiting.pop(case, ()):
-            group.lacking.discard(case)
-            if not group.lacking:
-                self.ready.append(group)
-
-    def take_ready(self) -> Iterator[tuple[_K, tuple[Verdict, ...]]]:
-        """Take the groups that have all their verdicts since the last call."""
-        while self.ready:
-            group = self.ready.popleft()
-            yield group.key, tuple(self._get_verdict(item) for item in group.items)
-
-    def _get_verdict(self, item: AnswerItem) -> Verdict:
-        if isinstance(item, Verdict):
-            return item
-        return EMPTY_ANSWER if is_empty(item) else self.verdicts[item]
 
 
 def is_empty(case: Case) -> bool:
