@@ -192,7 +192,7 @@ def test_one_more_word_of_the_gold_answer_never_makes_a_right_answer_wrong(gold:
 
 @pytest.mark.parametrize("text", ["twenty a.b. 1,234 w{} ", "x", "e\u0301", "界", "not so much as "])
 def test_a_huge_answer_is_read_in_linear_time(text: str) -> None:
-    assert verdict("Ada Velm", text * 10_000 + " Ada Velm") is True
+    assert verdict("Ada Velm", text * 5_000 + " Ada Velm") is True
 
 
 def test_normalised_words_and_the_judges_own_are_independent_of_each_other() -> None:
