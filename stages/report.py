@@ -5,7 +5,7 @@ The task is the unit of sampling: a task's answers share a passage, so intervals
 
 import textwrap
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,14 +124,14 @@ def _make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, fl
     values = _pool_runs(runs)
     low, high = bootstrap_interval(np.array(list(values.values())), seed) if values else (None, None)
     scored = sum(scores.scored for scores in runs)
-    means = [mean for scores in runs if (mean := _compute_mean(scores.by_task)) is not None]
+    means = [mean for scores in runs if (mean := _compute_mean(scores.by_task.values())) is not None]
     gain, gain_low, gain_high, p_value = _compare_rows(values, reference, seed)
     return ReportRow(
         label=label,
-        mean=_compute_mean(values),
+        mean=_compute_mean(values.values()),
         low=low,
         high=high,
-        by_question=sum(scores.right for scores in runs) / scored if scored else _compute_mean(dict(enumerate(means))),
+        by_question=sum(scores.right for scores in runs) / scored if scored else _compute_mean(means),
         tasks=len(values),
         answers=scored,
         unscored=sum(scores.unscored for scores in runs),
@@ -146,8 +146,8 @@ def _make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, fl
     )
 
 
-def _compute_mean(values: Mapping[Any, float]) -> float | None:
-    return float(np.mean(list(values.values()))) if values else None
+def _compute_mean(values: Collection[float]) -> float | None:
+    return float(np.mean(list(values))) if values else None
 
 
 def bootstrap_interval(values: Floats, seed: int) -> tuple[float, float]:

@@ -6,11 +6,11 @@ with neither is no flag. A parameter of the command itself with the name of a gr
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from operator import itemgetter, methodcaller
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 from annotated_types import Ge, Le
@@ -19,10 +19,7 @@ from typer.models import ParameterInfo
 from seal_cli.flags.options import OWN_PANEL, describe_field, offer
 from stages.interfaces import Doc
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Config = TypeVar("Config", bound="DataclassInstance")
+Config = TypeVar("Config")
 _Options = dict[str, Parameter]
 _Make = Callable[[Mapping[str, Any]], Any]  # from the values of all options to that of one parameter or field
 
@@ -32,10 +29,6 @@ class Given(Generic[Config]):
     """The fields of a dataclass that were given as flags. The others have the defaults of the lines' domain."""
 
     values: Mapping[str, Any]
-
-    def over(self, defaults: Config, **more: Any) -> Config:
-        """Put what was given, and `more`, over the defaults."""
-        return replace(defaults, **self.values, **more)
 
 
 class Without:
@@ -77,9 +70,9 @@ def _read_group(kind: Any) -> tuple[_Options, _Make]:
         if is_dataclass(inner):
             found, makers[field.name] = _read_group(inner)
             options |= found
-        elif option := _make_option(
-            field.name, hint, default, kind.panel, describe_field(kind, field) if given else ""
-        ):
+            continue
+        told = describe_field(kind, field) if given else ""
+        if option := _make_option(field.name, hint, default, kind.panel, told):
             options[option.name], makers[field.name] = option, methodcaller("get", option.name)
 
     def make(values: Mapping[str, Any]) -> Any:

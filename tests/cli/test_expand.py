@@ -8,7 +8,6 @@ import typer
 from typer.testing import CliRunner
 
 from seal_cli.flags.expand import Given, Without, expand
-from stages.domains.defaults import DEFAULTS
 from stages.interfaces import Doc, FitConfig, SftConfig
 from stages.models.device import Device
 
@@ -53,7 +52,6 @@ def test_what_was_given_goes_over_the_defaults_of_a_domain() -> None:
 
     fit = called(command, "--rank", "4", "--schedule", "constant")["fit"]
     assert fit.values == {"rank": 4, "schedule": "constant"}
-    assert fit.over(DEFAULTS["arc"].fit, epochs=1).batch_size == DEFAULTS["arc"].fit.batch_size
     assert called(command)["fit"].values == {}
 
 
