@@ -191,7 +191,7 @@ def _start(
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print seal's version and end.")
     ] = False,
 ) -> None:
-    """What comes before a command."""
+    """Take the flags that stand before a command."""
 
 
 def main() -> None:

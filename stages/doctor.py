@@ -19,7 +19,7 @@ SERVICES = ("server", "judge server")  # checks that fail only because somebody 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to check besides the machine."""
+    """The things to check besides the machine."""
 
     panel: ClassVar[str] = "Options"
     model: Annotated[str | None, Doc("Check this model; a hub name is looked up offline.", "DIR|NAME")] = None

@@ -15,7 +15,7 @@ from stages.trainers.local import LocalTrainer
 
 @dataclass(frozen=True)
 class AdaptFlags:
-    """What is trained, and where it goes: fields of stages.adapt.Adapt."""
+    """The fields of stages.adapt.Adapt that are its own."""
 
     panel: ClassVar[str] = opt.OWN_PANEL
     out: Annotated[Path, Doc("Where the adapter directories go.", "DIR")] = Path("adapters")

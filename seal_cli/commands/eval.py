@@ -15,7 +15,7 @@ from stages.judges.base import EXAMPLES
 
 @dataclass(frozen=True)
 class EvalFlags:
-    """How questions are asked, and who grades."""
+    """The fields of stages.eval.Eval that are its own."""
 
     panel: ClassVar[str] = opt.OWN_PANEL
     judge_given: Annotated[

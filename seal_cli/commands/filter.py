@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FilterFlags:
-    """Which self-edits are kept."""
+    """The rule by which self-edits are kept."""
 
     panel: ClassVar[str] = opt.OWN_PANEL
     keep: Annotated[

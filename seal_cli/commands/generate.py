@@ -20,7 +20,7 @@ TEMPLATES = (  # what a shell completes; the domains know them
 
 @dataclass(frozen=True)
 class WritingFlags:
-    """How self-edits are asked for."""
+    """The fields of stages.generate.Generate that are its own."""
 
     panel: ClassVar[str] = opt.OWN_PANEL
     template: Annotated[

@@ -27,7 +27,7 @@ _KINDS = ("adapter", "edit", "task")  # what a line is about: the last section t
 
 @dataclass(frozen=True)
 class ReportFlags:
-    """What is shown of the lines."""
+    """The files to compare, and the ways to show them."""
 
     panel: ClassVar[str] = opt.OWN_PANEL
     files: Annotated[

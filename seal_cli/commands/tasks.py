@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourceFlags:
-    """What is read of the sources, and how."""
+    """The sources, and what is read of them."""
 
     panel: ClassVar[str] = opt.OWN_PANEL
     sources: Annotated[

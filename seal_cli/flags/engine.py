@@ -18,7 +18,7 @@ _SERVER_S = "a server does the work with --engine openai, on its own device"
 
 @dataclass(frozen=True)
 class EngineFlags:
-    """Who samples, on which device or server."""
+    """The engine that samples, with its device or server."""
 
     panel: ClassVar[str] = "Engine and device"
     name: Annotated[

@@ -16,7 +16,7 @@ from stages.judges.base import EXAMPLES
 
 @dataclass(frozen=True)
 class JudgeFlags:
-    """Who grades answers."""
+    """The judge that grades answers."""
 
     panel: ClassVar[str] = "Judge"
     text: Annotated[

@@ -13,7 +13,7 @@ from stages.interfaces import Doc
 
 @dataclass(frozen=True)
 class InputFlags:
-    """Which lines are read, and what becomes of those that cannot be used."""
+    """The lines to read, and the place of those that cannot be used."""
 
     panel: ClassVar[str] = LINES_PANEL
     file: Annotated[
@@ -28,13 +28,13 @@ class InputFlags:
 
     @property
     def selection(self) -> dict[str, Any]:
-        """Which lines of all are read, as a run's settings say it."""
+        """The part of all lines that is read, as a run's settings say it."""
         return {"limit": self.limit, "shard": self.shard}
 
 
 @dataclass(frozen=True)
 class RunFlags:
-    """Where a run's lines go, and how it goes on where it was interrupted."""
+    """The places of a run's lines: its output, and the journal from which it goes on."""
 
     panel: ClassVar[str] = LINES_PANEL
     output: Annotated[

@@ -21,7 +21,7 @@ ENGINE_KEYS = ("OPENAI_API_KEY",)
 
 @dataclass(frozen=True)
 class ServiceFlags:
-    """How servers are called."""
+    """Limits for calls to servers."""
 
     panel: ClassVar[str] = "Servers"
     concurrency: Annotated[int | None, Ge(1), Doc("Most calls to a server at once.", "N", default="16")] = None

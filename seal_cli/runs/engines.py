@@ -29,16 +29,12 @@ _ENGINE_TIMEOUT_S = 600.0  # for a completion; a self-edit may have 8192 tokens
 _JUDGE_TIMEOUT_S = 60.0  # for a verdict of one word
 
 
-def _reach_none() -> None:
-    """Answers from nowhere else than the server."""
-
-
 def select_engine(
     flags: EngineFlags,
     model: str | None,
     *,
     structured: bool = False,
-    answers: Callable[[], Transport | None] = _reach_none,
+    answers: Callable[[], Transport | None] = lambda: None,
 ) -> EngineSource:
     """Return the engine with its model, not loaded yet. `answers`: of a server's, where they come from instead."""
     if flags.served:
@@ -102,7 +98,7 @@ class FlaggedJudge:
     """The judge of --judge, not loaded yet. `answers`: of a server's, where they come from instead."""
 
     flags: JudgeFlags
-    answers: Callable[[], Transport | None] = _reach_none
+    answers: Callable[[], Transport | None] = lambda: None
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""What a check finds: all is well, a fault with the next move, or nothing certain. A check that breaks is a finding."""
+"""Findings: all is well, a fault with the next move, or nothing certain. A check that breaks is a finding, too."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -151,7 +151,7 @@ def find_variant_operations(
 
 
 def is_invariant(operation: Operation, count: int) -> bool:
-    """Tell whether each of `count` sequences has the same bits in every company."""
+    """True if each of `count` sequences has the same bits in every company."""
     together = operation(slice(0, count))
     return all(
         torch.equal(alone, whole[some])
