@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 
@@ -109,7 +109,8 @@ def run(
     reading = ReadContext(refuse, leave_out, note, split, title, frozenset(mine), solved, allow_empty=allow_empty)
     reading = replace(reading, config=config, columns=Columns(columns), keep_unanswerable=keep_unanswerable)
     _check_sources(sources, reading)
-    found = _begin(_read_with_domain(sources, domain) if domain else _read_sources(sources, reading))
+    found = _read_with_domain(sources, domain) if domain else _read_sources(sources, reading)
+    found = chain([*islice(found, 1)], found)  # so that the errors of the first record come at once
     records = _only(found, ids) if ids else found
     return pick_sample(records, sample) if sample else records
 
@@ -126,12 +127,6 @@ def _read_with_domain(sources: Iterable[str], name: str) -> Iterator[Record]:
         yield from (Record(task=task.model_copy(update={"domain": name})) for task in tasks)
 
 
-def _begin(records: Iterator[Record]) -> Iterator[Record]:
-    """Return the records after reading the first one, so that its errors come at once."""
-    first = next(records, None)
-    return chain(() if first is None else [first], records)
-
-
 def _only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
     """Yield the lines of these tasks. Raises BadConfig at the end for an id that no task has."""
     missing, record = dict.fromkeys(ids), None
@@ -141,11 +136,6 @@ def _only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
             yield record
     if missing and record:
         raise BadConfig(f"--ids {next(iter(missing))}: no task has this id (seal tasks SOURCE | jq -r .task.id)")
-
-
-def is_unsolved(record: Record) -> bool:
-    """Return whether an answer to its task is not known."""
-    return not record.task.is_solved
 
 
 def pick_sample(records: Iterable[Record], sample: Sample) -> Iterator[Record]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
@@ -127,7 +127,6 @@ def tasks(
     """
     from seal_cli.runs.rejects import open_rejects  # late, as all that a run needs: help does without
     from seal_cli.runs.run import Run
-    from stages.tasks import is_unsolved
 
     if flags.skip and not flags.sample:
         raise BadConfig(f"--skip {flags.skip}: leaves out the first picks of a sample; give --sample N with it")
@@ -142,7 +141,7 @@ def tasks(
             picked = f"{len(ids)} tasks of {' '.join(flags.sources)} (seed {seed}, skip {flags.skip})"
             note(f"seal tasks: sampled {picked}")
         current.write(records, total=len(records))
-    if unsolved := sum(map(is_unsolved, records)):
+    if unsolved := sum(not record.task.is_solved for record in records):
         note(f"seal tasks: note: {unsolved} of {len(records)} tasks lack a solution; `seal eval` leaves those unscored")
     return current.code
 
@@ -173,12 +172,13 @@ def _read_tasks(current: "Run", sources: Sequence[str], wanted: dict[str, Any], 
 
 def read_ids(texts: Sequence[str]) -> list[str]:
     """Read the ids that are given, those in files too, each once."""
+    from stages.sources.datasets.folders import get_mode
     from stages.sources.texts import read_flag_file
 
     found: list[str] = []
     for text in texts:
         path = Path(text)
-        listed = read_flag_file(path, f"--ids {text}").split("\n") if _is_file(path) else [text]
+        listed = read_flag_file(path, f"--ids {text}").split("\n") if S_ISREG(get_mode(text)) else [text]
         named = [line.strip() for line in listed if line.strip()]
         if not named:
             raise BadConfig(f"--ids {text}: there is no id in it")
@@ -196,11 +196,3 @@ def _read_columns(texts: Sequence[str]) -> dict[str, str]:
         if found.setdefault(name, own) != own:
             raise BadConfig(f"--column {text}: {name} is {found[name]} already")
     return found
-
-
-def _is_file(path: Path) -> bool:
-    """True if there is such a file; no name that is too long for one is."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False

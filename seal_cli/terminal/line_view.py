@@ -142,7 +142,7 @@ def _print_grids(console: Console, grids: Sequence[tuple[str, Text]]) -> None:
 
 
 def _print_beside(console: Console, parts: Sequence[Text]) -> None:
-    """What is shorter than the rest is in the middle of the height."""
+    """Print texts beside each other, shorter ones in the middle of the height."""
     blocks = [part.split(allow_blank=True) for part in parts]
     tall = max(map(len, blocks))
     columns = [[Text()] * ((tall - len(block)) // 2) + [*block] for block in blocks]

@@ -1,4 +1,4 @@
-"""What commands do differently by domain: their defaults, and flags that only one domain has."""
+"""Flags and settings of stages that depend on the domain."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace

@@ -94,7 +94,7 @@ def _view_text(line: Record, domain: Domain) -> Iterator[Row]:
 
 
 def _shorten_thought(text: str) -> str:
-    """What a model said behind its thoughts, of which only the length is told."""
+    """The text behind a model's thoughts, of which only the length is told."""
     said = remove_thoughts(text)
     behind = "" if said is None else said.strip()
     left_out = len(text) - len(said or "")

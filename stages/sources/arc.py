@@ -30,24 +30,19 @@ _NO_TASK = "not an ARC task: train and test must be lists of pairs"
 
 
 def is_task(document: Any) -> bool:
-    """Return whether a document is one task."""
+    """True if a document is one task."""
     if not isinstance(document, dict) or not document.keys() >= _PARTS:
         return False
     return isinstance(document["train"], list | JsonFault) or _is_object_of_grids(document["train"])
 
 
 def _is_object_of_grids(value: Any) -> bool:
-    """Return whether this is one pair, or pairs as {"input": [grids], "output": [grids]}."""
+    """True for one pair, and for pairs as {"input": [grids], "output": [grids]}."""
     return isinstance(value, dict) and isinstance(value.get("input"), list | str)
 
 
-def is_list_of_tasks(document: Any) -> bool:
-    """Return whether a document is a list of tasks with their ids in them: some good ones suffice."""
-    return isinstance(document, list) and any(map(is_task, document))
-
-
 def is_challenges(document: Any) -> bool:
-    """Return whether a document is tasks by their ids: some good ones suffice, others are rejected one by one."""
+    """True if a document is tasks by their ids: some good ones suffice, others are rejected one by one."""
     return isinstance(document, dict) and any(map(is_task, document.values()))
 
 
@@ -86,12 +81,9 @@ def read_challenges(
 ) -> Iterator[Record]:
     """Yield a task for each key of a file, or the file's one task, named after the file."""
     tasks = {path.stem: document} if is_task(document) else document
-    return _records_of(tasks, solutions.of(tasks, path), str(path), refuse)
-
-
-def _records_of(tasks: Mapping[str, Any], known: Mapping[str, Any], name: str, refuse: OnReject) -> Iterator[Record]:
+    known = solutions.of(tasks, path)
     places = ((key, [key, task, known.get(key)]) for key, task in tasks.items())
-    return read_entries(places, name, lambda entry: [_arc_record(*entry)], refuse)
+    return read_entries(places, str(path), lambda entry: [_arc_record(*entry)], refuse)
 
 
 def make_named_record(task: Mapping[str, Any], solutions: Solutions, name: str) -> Record:
@@ -160,7 +152,7 @@ def _pairs_of(value: Any, part: str) -> list[dict[str, Any]]:
 
 
 def _is_deep(value: Any) -> bool:
-    """Return whether this is a grid rather than a row of one."""
+    """True for a grid, not for a row of one."""
     first = value[0] if isinstance(value, list) and value else None
     return isinstance(first, list) or (isinstance(first, str) and len(first) > 1)
 

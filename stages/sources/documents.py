@@ -128,7 +128,7 @@ def read_head(file: BinaryIO) -> list[bytes]:
 
 
 def is_line(line: bytes) -> bool:
-    """Return whether a line is a JSON object that may be a task, a record or a row."""
+    """True for a JSON object that may be a task, a record or a row."""
     try:
         value = parse_json(line.decode("utf-8-sig"))
     except (ValueError, RecursionError):
@@ -169,7 +169,7 @@ def read_opened(
 
 
 def _detect_by_first_line(head: list[bytes]) -> FileKind | None:
-    """What a file of lines is by its first one; None where that may be a task, or is bad."""
+    """The kind of a file of lines by its first one; None where that may be a task, or is bad."""
     try:
         first = parse_json(next(filter(bytes.strip, head)).decode("utf-8-sig"))
     except (ValueError, RecursionError, StopIteration):
@@ -181,7 +181,7 @@ def _detect_by_first_line(head: list[bytes]) -> FileKind | None:
 
 
 def is_document(start: bytes) -> bool:
-    """Return whether a file of lines begins with a document after all: a list, or one over several lines."""
+    """True if a file of lines begins with a document after all: a list, or one over several lines."""
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     return is_spread(start) or (text[:1] == b"[" and text[1:].lstrip()[:1] in (b"{", b"]"))
 
@@ -212,7 +212,7 @@ def read_line(value: dict[str, Any], reading: ReadContext, name: str) -> list[Re
 
 
 def _is_record(value: Any) -> bool:
-    """Return whether an object is a record, good or bad; other things may have a task that is a name."""
+    """True for a record, good or bad; other things may have a task that is a name."""
     if not isinstance(value, dict) or "task" not in value:
         return False
     return isinstance(value["task"], dict) or value.keys().isdisjoint((*_LINE_KEYS - {"task"}, "train", "paragraphs"))
@@ -275,27 +275,19 @@ def _from_document(document: Any, path: Path, reading: ReadContext) -> Iterator[
         return arc.read_challenges(document, path, reading.refuse, reading.solutions)
     if isinstance(document, list) and document and detect_by_keys(document[0]) is GRID_PAIRS:
         raise WrongFileKind(GRID_PAIRS, str(path))
-    for fits, read in _LAYOUTS:
-        if fits(document):
-            return read(document, path, reading)
+    if isinstance(document, dict) and any(isinstance(document.get(key), list) for key in ("data", "paragraphs")):
+        return _from_entries(document, path, reading)
+    if isinstance(document, dict) and isinstance(document.get("articles"), list):
+        return seal_official.read_rewards(document, path, reading.refuse)
+    if isinstance(document, list) and any(map(arc.is_task, document)):
+        return arc.read_tasks(document, path, reading.refuse, reading.solutions)
+    if document == [] or (isinstance(document, list) and any(isinstance(each, dict | JsonFault) for each in document)):
+        return _from_entries(document, path, reading)
     if kind := detect_by_keys(document):
         raise WrongFileKind(kind, str(path))
     keys = ", ".join(key[:40] for key in list(document)[:5]) if isinstance(document, dict) else ""
     found = f"an object with {keys or 'nothing'}" if isinstance(document, dict) else type(document).__name__
     raise BadInput(one_line(f"{path}: {found}") + f"; {KNOWN}")
-
-
-def _is_squad(document: Any) -> bool:
-    return isinstance(document, dict) and any(isinstance(document.get(key), list) for key in ("data", "paragraphs"))
-
-
-def _is_rewards(document: Any) -> bool:
-    return isinstance(document, dict) and isinstance(document.get("articles"), list)
-
-
-def _is_list(document: Any) -> bool:
-    """A list that may be one of tasks: something in it is an object, good or bad."""
-    return isinstance(document, list) and (not document or any(isinstance(e, dict | JsonFault) for e in document))
 
 
 def _from_entries(document: Any, path: Path, reading: ReadContext) -> Iterator[Record]:
@@ -304,15 +296,3 @@ def _from_entries(document: Any, path: Path, reading: ReadContext) -> Iterator[R
     places = chain.from_iterable(squad.split_entry(item, f"[{number}]") for number, item in items)
     found = places if isinstance(document, list) else squad.split_entry(document)
     return read_entries(found, str(path), lambda entry: _from_entry(entry, reading, str(path)), reading.refuse)
-
-
-Read = Callable[[Any, Path, ReadContext], Iterator[Record]]
-_LAYOUTS: tuple[tuple[Callable[[Any], bool], Read], ...] = (
-    (_is_squad, _from_entries),
-    (_is_rewards, lambda document, path, reading: seal_official.read_rewards(document, path, reading.refuse)),
-    (
-        arc.is_list_of_tasks,
-        lambda document, path, reading: arc.read_tasks(document, path, reading.refuse, reading.solutions),
-    ),
-    (_is_list, _from_entries),
-)

@@ -105,7 +105,7 @@ def _text(key: str, value: Any) -> str:
 
 
 def _unpack_answers(key: str, text: str) -> Any:
-    """What a text holds that was printed from a list or an object; any other text as it is. Raises BadLine.
+    """The list or object that a text was printed from; any other text as it is. Raises BadLine.
 
     The text of one answer may begin with a bracket: it is taken apart only if it is wholly a list of texts, or objects.
     """

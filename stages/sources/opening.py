@@ -30,7 +30,7 @@ from stages.file_kinds import (
 from stages.records.jsonl import LONGEST, LONGEST_ENTRY
 from stages.records.record import Record
 from stages.sources.datasets.columns import MissingColumns
-from stages.sources.datasets.compressed import DamagedFile, strip_gz
+from stages.sources.datasets.compressed import DamagedFile, open_decompressed, strip_gz
 from stages.sources.datasets.folders import (
     JSON_SUFFIXES,
     TABLE_SUFFIXES,
@@ -52,7 +52,7 @@ from stages.sources.documents import (
     read_opened,
 )
 from stages.sources.repeats import DuplicateFilter
-from stages.sources.texts import find_title, make_title, read_bytes, read_text
+from stages.sources.texts import find_title, make_title, read_text
 
 _ROWS = re.compile(rb"\s*(\d[ \t,]*)+\r?\n[\d\s,]*\d\s*")  # of numbers, two at least
 _BEGINNING = re.compile(rb"\s*(\{|\[\s*(\{|\]|\"|$))")  # of JSON, rather than of a text
@@ -77,7 +77,8 @@ def open_file(path: Path, title: str, reading: ReadContext) -> Iterator[Record]:
 
 def _open_text(path: Path, title: str, reading: ReadContext) -> Iterator[Record]:
     """An own text as a task. Raises WrongFileKind for a prompt template, and for what is no text whatever its name."""
-    raw = read_bytes(path)
+    with open_decompressed(path) as file:
+        raw = file.read(LONGEST + 1)  # no more than shows that it is too long
     kind = detect_by_bytes(raw) or (TEMPLATE if is_template(raw) else NUMBERS if _ROWS.fullmatch(raw) else None)
     if kind:
         raise WrongFileKind(kind, str(path))
@@ -87,7 +88,7 @@ def _open_text(path: Path, title: str, reading: ReadContext) -> Iterator[Record]
 
 
 def _is_json(raw: bytes) -> bool:
-    """Return whether a text is JSON, by whatever name: a line that is an object, or a document of objects."""
+    """True for JSON, by whatever name: a line that is an object, or a document of objects."""
     if not _BEGINNING.match(raw.removeprefix(b"\xef\xbb\xbf")):
         return False
     try:
@@ -182,7 +183,7 @@ def _open_in_folder(path: Path, chosen: Selection, reading: ReadContext) -> Iter
 
 
 def _has_challenges(path: Path) -> bool:
-    """Return whether ARC's challenges lie beside their solutions, which are then read with them."""
+    """True if ARC's challenges lie beside their solutions, which are then read with them."""
     other = path.with_name(path.name.replace("solutions", "challenges"))
     return other != path and other.is_file()
 

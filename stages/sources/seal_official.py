@@ -58,7 +58,7 @@ def read_about(path: Path, note: Callable[[str], object]) -> Mapping[str, Any]:
 
 
 def _what_is_wrong(about: Any) -> str | None:
-    """Why a `.meta` file does not say how self-edits were written; None where it may."""
+    """The reason why a `.meta` file does not say how self-edits were written; None where it may."""
     if not isinstance(about, dict) or not isinstance(about.get("model", UNKNOWN), str):
         return "not an object whose model is text"
     bad = [name for name in _SAMPLED if not isinstance(about.get(name, 0), int | float)]

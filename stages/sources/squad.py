@@ -45,7 +45,7 @@ class GoldQuestion:
 
 @dataclass(frozen=True)
 class UnanswerablePolicy:
-    """What to do with unanswerable questions: leave them out, with a note, or make that their gold answer."""
+    """Leaves unanswerable questions out, with a note, or makes that their gold answer."""
 
     keep: bool = False
     leave_out: OnOmission = ignore

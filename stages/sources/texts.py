@@ -11,16 +11,10 @@ from stages.records.jsonl import LONGEST
 from stages.records.record import Record
 from stages.records.strict_json import explain_bytes, sanitize
 from stages.records.task import make_task
-from stages.sources.datasets.compressed import open_decompressed, strip_gz
+from stages.sources.datasets.compressed import strip_gz
 
 _MARKED = re.compile(r"#{1,6}[ \t]+(\S.*)")
 _RULES = ("=", "-", "~", "*", "^", "+")  # with which reStructuredText underlines a heading
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a file, but no more of it than shows that it is too long."""
-    with open_decompressed(path) as file:
-        return file.read(LONGEST + 1)
 
 
 def read_flag_file(path: Path, flag: str) -> str:

@@ -1,4 +1,4 @@
-"""What `seal sft` trains on: any {"prompt", "completion"} line, and any chat that is {"messages"}.
+"""Training pairs, which `seal sft` reads: any {"prompt", "completion"} line, and any chat that is {"messages"}.
 
     {"prompt": text or messages, "completion": text or messages}      ours, the official SEAL files, trl's
     {"messages": [{"role", "content"}]}                               a whole chat
@@ -114,7 +114,7 @@ def _messages(value: str | Turns, *, learned: bool = False) -> str | tuple[Messa
 
 
 def _faults(name: str, value: Any, *, text: bool = True, empty: bool = False) -> list[str]:
-    """What is wrong with a prompt, a completion or messages. `text`: it may be a text; `empty`: one of no letters."""
+    """The faults of a prompt, a completion or messages. `text`: it may be a text; `empty`: one of no letters."""
     if isinstance(value, str) and text:
         return [] if empty or (name == "prompt" and value) else [*_unlearnable(name, value)]
     if not isinstance(value, list) or not value:
@@ -123,7 +123,7 @@ def _faults(name: str, value: Any, *, text: bool = True, empty: bool = False) ->
 
 
 def _unlearnable(place: str, text: str) -> Iterator[str]:
-    """Why nothing can be learned of what a model says, if so."""
+    """The reason why nothing can be learned of what a model says, if so."""
     if not get_learnable_text(text).strip():
         yield f"{place}: is {'a thought alone' if text.strip() else 'empty'}; there is nothing to learn"
 

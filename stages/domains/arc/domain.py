@@ -227,7 +227,7 @@ class Training:
 def _training_rows(
     shown: tuple[Pair, ...], groups: tuple[str, ...], seed: int, fits: Callable[[Example], bool], chat: bool
 ) -> Training:
-    """What a setting of the switches makes."""
+    """The training tasks that a setting of the switches makes."""
     made: dict[Puzzle, Example] = {}
 
     def is_short(puzzle: Puzzle) -> bool:

@@ -38,7 +38,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _list_facts(line: Record) -> Iterator[str]:
-    """How many tests are right, and were before; what the self-edit chose, or why it or its adapter failed."""
+    """The numbers of tests right now and before, and the self-edit's choice, or why it or its adapter failed."""
     edit, adapter, score = line.edit, line.adapter, line.score
     verdicts = [answer.correct for answer in score.answers] if score else []
     if score is None:

@@ -33,7 +33,7 @@ def open_decompressed(path: Path) -> BinaryIO:
 
 
 class _GzipFile(gzip.GzipFile):
-    """What a gzip file holds, with an error that names it."""
+    """The content of a gzip file, with errors that name it."""
 
     def read(self, size: int | None = -1) -> bytes:
         with self._name_damage():

@@ -92,7 +92,7 @@ def _identify(found: os.stat_result) -> tuple[int, int]:
 
 
 def _name_omission(path: Path, found: os.stat_result, seen: Collection[tuple[int, int]]) -> str | None:
-    """What a file or folder is counted as that is left out whatever it holds; None for one that may be read."""
+    """The kind under which a file or folder is left out, whatever it holds; None for one that may be read."""
     if path.name.startswith("."):
         return "hidden"
     if _OWN.fullmatch(path.name):
@@ -165,7 +165,7 @@ def reject_file(path: Path | str, reason: str, raw: bytes = b"") -> Reject:
 
 
 def holds_tables(root: Path) -> bool:
-    """Whether a folder is a stored dataset: tables, and beside them nothing that is read, but for what tells of it."""
+    """True for a stored dataset: tables, and beside them nothing that is read, but for what tells of it."""
     found: set[str] = set()
     about = False
     for path in walk(root, refuse=lambda reject: None):

@@ -54,7 +54,7 @@ def _fetch_rows(name: str, config: str | None, split: str) -> Any:
 
 
 def _reach_hub(name: str) -> bool:
-    """Whether the hub answers, which is asked once; where it does not, only the cache is looked into from here on.
+    """True if the hub answers, which is asked once; where it does not, only the cache is looked into from here on.
 
     `datasets` itself would ask again and again, for half a minute.
     """

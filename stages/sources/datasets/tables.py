@@ -71,7 +71,7 @@ def is_csv(start: bytes, columns: Columns) -> bool:
 
 
 def _delimiter(first: str, path: Path) -> str:
-    """What divides the fields of the first line."""
+    """The character that divides the fields of the first line."""
     return max("\t,;|" if strip_gz(path).suffix.lower() == ".tsv" else ",;\t|", key=first.count)
 
 
@@ -107,7 +107,7 @@ def _read_lines(file: BinaryIO, path: Path) -> Iterator[str]:
 
 
 def _find_header(lines: Iterator[str]) -> tuple[str, str, int]:
-    """What is said to divide fields (Excel's sep=;) or "", the line of the columns' names, and the lines above it."""
+    """Return the divider that Excel's sep=; names or "", the line of the columns' names, and how many are above it."""
     above, said = 0, ""
     for line in lines:
         if found := _SEPARATOR.fullmatch(line.strip()):
