@@ -42,6 +42,7 @@ by a service (no key, or a bad one), 78 bad configuration, 130 interrupted, 141 
 
 COMMANDS = {  # name: (where it is, what it does)
     "tasks": ("seal_cli.commands.tasks:tasks", "source → task lines"),
+    "quiz": ("seal_cli.commands.quiz:quiz", "task → task lines: the model writes the questions"),
     "generate": ("seal_cli.commands.generate:generate", "task → edit lines: the model writes its own training data"),
     "adapt": ("seal_cli.commands.adapt:adapt", "edit → adapter lines, and PEFT directories"),
     "eval": ("seal_cli.commands.eval:evaluate", "adapter → score lines: answers without the passage"),
@@ -55,7 +56,8 @@ COMMANDS = {  # name: (where it is, what it does)
     "doctor": ("seal_cli.commands.doctor:doctor", "what is wrong with this machine or model, and what to type"),
     "schema": ("seal_cli.commands.schema:schema", "the JSON Schema of every line"),
 }
-_READS_TASKS = ("generate", "adapt", "eval", "judge", "rate", "filter", "report", "merge")  # which may be of any domain
+# which read tasks, of any domain
+_READS_TASKS = ("quiz", "generate", "adapt", "eval", "judge", "rate", "filter", "report", "merge")
 _NEEDS_ARGUMENTS = ("tasks", "report")  # without any, they show their help
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _ARGUMENTS = "Arguments"

@@ -36,6 +36,7 @@ from stages.judges.base import Case as Case
 from stages.judges.base import Judge as Judge
 from stages.judges.base import Verdict as Verdict
 from stages.judges.factory import LocalJudge as LocalJudge
+from stages.quiz import MakeQuiz as MakeQuiz
 from stages.rate import Rate as Rate
 from stages.records.arc import ArcTask as ArcTask
 from stages.records.frozen import content_id as content_id

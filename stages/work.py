@@ -33,7 +33,8 @@ class Plan:
     A line's key comes from its content: another order or a shard changes none. `wanted` has each key's line without
     the section that the stage adds. `still_valid` says whether a finished line need not be made again: what it names
     is there, and nothing on it is lacking. `optional`: some lines may be left out. `unit_of`: keys of one unit are
-    worked on together; None: each may be alone.
+    worked on together; None: each may be alone. `restore` gives the line that was read from a finished one, where the
+    stage does more than to add its section.
     """
 
     section: Section
@@ -42,11 +43,14 @@ class Plan:
     still_valid: Callable[[Record], bool] = lambda line: True
     optional: bool = False
     unit_of: Callable[[str], str] | None = None
+    restore: Callable[[Record], Record] | None = None
 
     def contains(self, line: Record) -> bool:
         """True if a finished line is one of these, made from the same input."""
         wanted = self.wanted.get(self.key_of(line))
-        return wanted is not None and are_same_line(wanted, line.grow(**{self.section: None}))
+        if wanted is None:
+            return False
+        return are_same_line(wanted, self.restore(line) if self.restore else line.grow(**{self.section: None}))
 
     def without(self, keys: Collection[str]) -> "Plan":
         """Return the plan without these lines."""

@@ -11,7 +11,10 @@ import pytest
 
 from tests.conftest import ROOT
 
-STAGES = ("tasks", "generate", "adapt", "eval", "judge", "rate", "filter", "sft", "report", "doctor", "merge", "gc")
+STAGES = (
+    *("tasks", "quiz", "generate", "adapt", "eval", "judge", "rate", "filter"),
+    *("sft", "report", "doctor", "merge", "gc"),
+)
 LIBRARY = sorted((ROOT / "stages").rglob("*.py"))
 LAYERS = (  # from the ground up: a room imports what lies below it
     "errors file_kinds",

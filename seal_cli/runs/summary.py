@@ -34,7 +34,8 @@ class Counts:
             fault = line.adapter.fault if line.adapter else None
             edit = line.edit if line.adapter is None else None
             lost = edit is not None and edit.text is None
-            self.failed += fault == "training" or lost
+            untried = line.quiz if not (line.edit or line.adapter or line.score) else None
+            self.failed += fault == "training" or lost or bool(untried and untried.failure)
             self.unreadable += fault == "edit" or bool(edit and edit.error and not lost)
             self.unscored += bool(line.score and line.score.value is None)
 
@@ -81,8 +82,12 @@ def _reasons_of(line: Record) -> Iterator[tuple[str, str]]:
     if line.score:
         unscored = {answer.reason or "no reason given" for answer in line.score.answers if answer.correct is None}
         yield from (("unscored", reason) for reason in sorted(unscored))
+        if line.score.rating and line.score.rating.error:
+            yield "unscored" if line.score.value is None else "worth 0", line.score.rating.error
     elif line.adapter:
         if line.adapter.error:
             yield "worth 0" if line.adapter.fault == "edit" else "failed", line.adapter.error
     elif line.edit and line.edit.error:
         yield "failed" if line.edit.text is None else "worth 0", line.edit.error
+    elif line.quiz and not line.edit and line.quiz.failure:
+        yield "failed", line.quiz.failure

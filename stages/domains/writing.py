@@ -137,6 +137,6 @@ def unique_tasks(records: Iterable[Record]) -> Iterator[Record]:
         task = record.task
         if task.id not in seen:
             seen[task.id] = task
-            yield Record(task=task, meta=record.meta)
+            yield record.grow(edit=None, adapter=None, score=None)
         elif seen[task.id] != task:
             raise BadInput(f"two different tasks have the id {task.id}; give each its own")

@@ -10,6 +10,7 @@ answer `other_answers` is left out. Ids come from content, never from position. 
 object: stages hand it on and make nothing of it. The text below a field describes it, in its JSON Schema too.
 """
 
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,12 +21,12 @@ from stages.plugins import DOMAINS, blame_plugin, check_allowed, load_class
 from stages.records.arc import ArcChoice, ArcTask
 from stages.records.frozen import Count, FrozenModel, Id, Meta, Tuple, content_id
 from stages.records.score import Score
-from stages.records.task import QaTask, Task
+from stages.records.task import QaTask, Quiz, Task
 from stages.records.thoughts import extract_answer
 
 # refused: it would not say more; failed: there is no completion, for `error`; unknown: its source does not say
 Finish = Literal["stop", "length", "refused", "failed", "unknown"]
-Section = Literal["edit", "adapter", "score"]
+Section = Literal["edit", "adapter", "score", "quiz"]
 
 
 class Message(FrozenModel):
@@ -160,6 +161,8 @@ class Record(FrozenModel):
     """Version of the format."""
     task: AnyTask
     """What is to be learned, and how it is measured. Made by `seal tasks`."""
+    quiz: Quiz | None = Field(None, exclude_if=operator.not_)
+    """How the task's questions were written and tried; left out where nobody did. Made by `seal quiz`."""
     edit: SelfEdit | None = None
     """A self-edit: what the editor model wrote to learn from. Made by `seal generate`."""
     adapter: Adapter | None = None

@@ -88,6 +88,46 @@ class QaTask(Task):
         return False
 
 
+UNCHECKED = "unchecked: "  # the reason begins so where a question could not be tried, which is ours
+
+
+class DroppedQuestion(FrozenModel):
+    """A question of a quiz that measures nothing, and why."""
+
+    question: str
+    """What was asked."""
+    answer: str
+    """The answer that was written with it."""
+    reason: str
+    """Why it was dropped; `unchecked: …` where it could not be tried."""
+
+
+class Quiz(FrozenModel):
+    """How the task's questions came about: a model wrote them, and they were tried. Made by `seal quiz`.
+
+    The task itself has those that reward; the others are here.
+    """
+
+    model: str
+    """Who wrote them, or tried them where they were given."""
+    checked: bool
+    """Whether they were tried: right with the passage in sight, wrong without it, the same twice."""
+    exam: Tuple[Question]
+    """The half that is kept back, by fact: `seal quiz --exam` makes it the task's questions."""
+    dropped: Tuple[DroppedQuestion]
+    """Those that measure nothing."""
+    error: str | None
+    """Why some were never written; null: all that were asked for were."""
+    given: Tuple[Question]
+    """The questions that the task had before."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why some questions were never written or tried, for a reason of ours; None where all were."""
+        unchecked = (each.reason for each in self.dropped if each.reason.startswith(UNCHECKED))
+        return self.error or next(unchecked, None)
+
+
 def make_task(
     title: str,
     context: str,

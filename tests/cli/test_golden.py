@@ -61,6 +61,8 @@ QA = (
         "edits.jsonl",
     ),
     ("none", "generate tasks.jsonl -t none", "tasks.jsonl"),
+    ("quiz", "quiz tasks.jsonl --given --model model --device cpu -j exact -o quiz.jsonl", "tasks.jsonl", "quiz.jsonl"),
+    ("exam", "quiz quiz.jsonl --exam", "quiz.jsonl"),
     ("data", "adapt edits.jsonl --show-data", "edits.jsonl"),
     (
         "adapt",

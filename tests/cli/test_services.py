@@ -8,7 +8,7 @@ import pytest
 from stages.records.record import Record
 from tests.cli.conftest import jsonl, seal
 from tests.services.asking import CANARY
-from tests.services.behaviours import Behaviour, die, echo, echo_escaped, ok
+from tests.services.behaviours import Behaviour, die, echo, echo_escaped, ok, status
 from tests.services.scripted import scripted
 from tests.services.scripts import always, in_turn
 from tests.services.table import FAILURES, Failing, run, scores, tasks
@@ -160,3 +160,16 @@ def test_self_edits_are_rated_by_a_server_and_what_it_does_not_rate_is_asked_aga
     assert again.code == 0, again.err
     kept = seal("filter", "rated.jsonl", cwd=tmp_path)
     assert (kept.code, {line["value"] for line in kept.lines}) == (0, {0.0, 1.0}), kept.err
+
+
+def test_questions_that_a_server_did_not_try_make_the_run_incomplete_and_are_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "tasks.jsonl").write_text(jsonl(tasks()[:1]))
+    way = ("quiz", "tasks.jsonl", "--given", "--engine", "openai", "--model", "m", "-j", "exact", "--retry-for", "0.2")
+    with scripted(in_turn(ok("one"), status(400, "not this one"))) as server:
+        first = seal(*way, "--base-url", server.url, "--concurrency", 1, "-o", "quiz.jsonl", cwd=tmp_path)
+    assert (first.code, "failed, once: unchecked: " in first.err) == (3, True), first.err
+    with scripted(always(ok("one"))) as server:
+        again = seal(*way, "--base-url", server.url, "-o", "quiz.jsonl", "--overwrite", cwd=tmp_path)
+    assert again.code == 0, again.err
+    (line,) = [json.loads(text) for text in (tmp_path / "quiz.jsonl").read_text().splitlines()]
+    assert {each["reason"] for each in line["quiz"]["dropped"]} == {"not answered with the passage in sight"}

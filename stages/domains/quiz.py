@@ -1,0 +1,107 @@
+"""Questions that a model wrote about a passage: read them, drop what cannot measure, split them by fact.
+
+A question measures learning if its answer follows from the passage, and from nothing else that the student sees.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from stages.records.frozen import content_id, derive_seed
+from stages.records.task import QaTask, Question
+
+TEMPLATE = (
+    "Let's read the following passage and write questions about its facts, each with a short answer. A question must "
+    "make sense without the passage and must not contain its answer.\n\nPassage:\n{title}\n{context}\n\nQuestion 1: "
+)
+_LISTED = r"[\s>#*_•–-]*(?:\d+[.)])?[\s*_]*"  # what stands before a line of a list
+_ASKED = re.compile(rf"{_LISTED}(?:question\s*\d*[\s*_]*[:.)]|q\s*\d*[\s*_]*:)[\s*_]*(?P<text>.+)", re.IGNORECASE)
+_SAID = re.compile(rf"{_LISTED}(?:answer|a)\s*\d*[\s*_]*:[\s*_]*(?P<text>.+)", re.IGNORECASE)
+_INLINE = re.compile(r"[\s*_]+(?:answer|a)\s*\d*[\s*_]*:[\s*_]*", re.IGNORECASE)
+_SENTENCE = re.compile(rf"{_LISTED}(?P<question>[^?]*\w[^?]*\?)[\s*_]*(?P<answer>\S.*)?")
+_WORD = re.compile(r"\w+")
+_MOST_ANSWER = 200  # characters: a longer answer is a paragraph
+
+
+def read_pairs(completion: str, *, opened: bool = False) -> list[tuple[str, str]]:
+    """Read (question, answer) pairs from a completion, in whatever layout; lines that are neither are passed over.
+
+    `opened`: the prompt ends in "Question 1: ", so the completion begins with the question's text.
+    """
+    found: list[tuple[str, str]] = []
+    asked: str | None = None
+    text = f"Question 1: {completion.strip()}" if opened and completion.strip() else completion
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if match := _ASKED.fullmatch(line):
+            asked, *said = _INLINE.split(match["text"], maxsplit=1)
+            whole = _SENTENCE.fullmatch(asked)
+            said = said or ([whole["answer"]] if whole and whole["answer"] else [])
+            asked = whole["question"] if whole else asked
+        elif asked is not None and (match := _SAID.fullmatch(line)):
+            said = [match["text"]]
+        elif (match := _SENTENCE.fullmatch(line)) and match["answer"]:
+            asked, said = match["question"], [_SAID.sub(r"\g<text>", match["answer"])]
+        else:
+            continue
+        if said:
+            found.append((_clean(asked), _clean(said[0])))
+            asked = None
+    return [(question, answer) for question, answer in found if question and 0 < len(answer) <= _MOST_ANSWER]
+
+
+def _clean(text: str) -> str:
+    return text.strip().strip('*_`"“”').strip()
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The words of a text, without case and punctuation."""
+    return tuple(word.casefold() for word in _WORD.findall(text))
+
+
+def _says(words: Sequence[str], answer: Sequence[str]) -> bool:
+    """Tell whether the answer's words stand in a text, one after the other."""
+    return bool(answer) and any(
+        tuple(words[place : place + len(answer)]) == tuple(answer) for place in range(len(words) - len(answer) + 1)
+    )
+
+
+def find_flaws(task: QaTask, questions: Sequence[Question]) -> list[str | None]:
+    """Return for each question why words alone spoil it, None where they do not; no model is asked.
+
+    It repeats one before it; its title, its own text or another question says its answer; the answer has no words.
+    """
+    asked = [_words(question.question) for question in questions]
+    title, seen = _words(task.title), dict[tuple[str, ...], int]()
+    first = [seen.setdefault(words, place) for place, words in enumerate(asked)]
+
+    def find(place: int, answer: tuple[str, ...]) -> str | None:
+        if first[place] != place:
+            return "repeats another question"
+        if not answer:
+            return "its answer has no words"
+        if _says(asked[place], answer):
+            return "its own text says the answer"
+        if _says(title, answer):
+            return "the title says the answer"
+        others = (number for number in range(len(asked)) if first[number] == number != place)
+        spoiler = next((number for number in others if _says(asked[number], answer)), None)
+        return None if spoiler is None else f"another question says the answer: {questions[spoiler].question}"
+
+    return [find(place, _words(question.answer)) for place, question in enumerate(questions)]
+
+
+def split_by_fact(
+    task_id: str, questions: Iterable[Question], seed: int
+) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+    """Split questions into a half that rewards and a half that examines; those with one answer stay together.
+
+    An answer that was learned for the reward would otherwise be known in the exam. Which half a fact falls to follows
+    from the seed and its words; the first half has the odd one.
+    """
+    facts: dict[tuple[str, ...], list[Question]] = {}
+    for question in questions:
+        facts.setdefault(_words(question.answer), []).append(question)
+    order = sorted(facts, key=lambda words: derive_seed(seed, content_id(task_id, *words)))
+    halves: tuple[list[Question], list[Question]] = [], []
+    for words in order:
+        halves[len(halves[0]) > len(halves[1])].extend(facts[words])
+    return tuple(halves[0]), tuple(halves[1])

@@ -1,0 +1,349 @@
+"""task → task: a model writes the questions that measure learning, and those that measure nothing are dropped.
+
+A question stays if the student answers it right with the passage in sight, twice the same under sampling, and wrong
+without the passage, and if no other text gives its answer away. What stays is split by fact: one half rewards, the
+other is kept back as an exam. So the loop needs no questions by people (SEAL section 6 leaves it open).
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+from stages.domains.base import Query, find_domain
+from stages.domains.qa import QA, fill, make_case, require_passage
+from stages.domains.quiz import TEMPLATE, find_flaws, read_pairs, split_by_fact
+from stages.domains.writing import unique_tasks
+from stages.errors import BadConfig, BadLine
+from stages.interfaces import (
+    ANSWERING,
+    Completion,
+    Engine,
+    MappedProgress,
+    NullProgress,
+    Progress,
+    Prompt,
+    Request,
+    Sampling,
+)
+from stages.judges.base import Case, FallbackJudge, Judge, Verdict
+from stages.records.frozen import content_id, derive_seed
+from stages.records.record import Record, Section
+from stages.records.task import UNCHECKED, DroppedQuestion, QaTask, Question, Quiz, make_task
+from stages.records.thoughts import explain_no_answer, extract_answer
+from stages.scoring.grading import grade_groups
+from stages.services.base import report_engine, report_judge
+from stages.tokens.token_counts import count_crowded
+from stages.work import WHOLE_INPUT, EngineSource, JudgeSource, Listing, Plan, Source, WholeSource, Work, describe_plan
+
+_AT_ONCE = 64  # tasks whose questions are written and tried together; what a crash costs at most
+_TWICE = 0.7  # the temperature at which an answer must come twice
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One way in which a question is asked, what must come of it, and why it is dropped otherwise."""
+
+    name: str
+    in_context: bool
+    temperature: float
+    right: bool
+    flaw: str
+
+    def find_flaw(self, verdict: Verdict) -> str | None:
+        if verdict.correct is None:
+            return f"{UNCHECKED}{verdict.reason}"
+        return None if verdict.correct == self.right else self.flaw
+
+
+_TRIALS = (
+    _Trial("with", True, 0.0, True, "not answered with the passage in sight"),
+    _Trial("once", True, _TWICE, True, "not answered the same twice"),
+    _Trial("twice", True, _TWICE, True, "not answered the same twice"),
+    _Trial("without", False, 0.0, False, "known without the passage"),
+)
+
+
+@dataclass(frozen=True)
+class QuizRules:
+    """How questions are written and tried.
+
+    `template` None: ours. `given`: none are written, those of the lines are tried. `unchecked`: none are tried. `exam`:
+    lines of this stage are turned to the half that was kept back.
+    """
+
+    template: str | None = None
+    samples: int = 2  # times that questions are asked for
+    given: bool = False
+    unchecked: bool = False
+    exam: bool = False
+
+
+@dataclass(frozen=True)
+class MakeQuiz:
+    """Lets a model write questions about each passage, tries them, and keeps those that measure learning."""
+
+    engine: EngineSource
+    judge: JudgeSource
+    rules: QuizRules = QuizRules()
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    chat: bool | None = None
+    seed: int = 0
+    name: str = "quiz"
+    needs: tuple[Section, ...] = ()
+
+    def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
+        source, rules = source or WholeSource(records), self.rules
+        if rules.given and rules.unchecked:
+            raise BadConfig("--given --unchecked: the questions are neither written nor tried; leave one of them out")
+        if not source.facts.lines:
+            return Listing(WHOLE_INPUT)
+        domain = find_domain(source.facts.domains)
+        if domain.name != "qa":
+            raise BadConfig(f"tasks of the domain {domain.name} are not measured by questions about a passage")
+        lines = list(unique_tasks(source.sift(records, self._check)))
+        if rules.exam:
+            return Listing({"exam": True, **WHOLE_INPUT}, map(take_exam, lines), len(lines))
+        template = TEMPLATE if rules.template is None else domain.template_text(rules.template)
+        model = self.engine.choose(source.facts.editors | source.facts.students)
+        drawn = replace(Sampling(max_tokens=1024), **self.sampling, seed=self.seed)
+        chat = self.engine.chats if self.chat is None else self.chat
+        asking = Asking(template, rules, drawn, chat)
+        return Work(
+            plan=plan(lines),
+            settings=lambda: {
+                **{"template": template, "k": rules.samples, "given": rules.given, "unchecked": rules.unchecked},
+                **{"sampling": asdict(drawn), "chat": chat, "judge": self.judge.settings()},
+                **{**self.engine.settings(model), **WHOLE_INPUT},
+            },
+            summary=describe_plan(f"let {model} write and try questions about {len(lines)} passages", drawn),
+            open=lambda finished: self._open(lines, model, asking),
+            count_misfits=lambda: count_crowded(model, (asking.ask(require_passage(each.task)) for each in lines)),
+            conclude=describe_quiz,
+        )
+
+    def _check(self, line: Record) -> None:
+        """Raise BadLine for a line without what is to be worked on."""
+        if self.rules.given and not require_passage(line.task).questions:
+            raise BadLine(f"task {line.task.name!r} has no questions to try; leave --given out to have some written")
+        if self.rules.exam and line.quiz is None:
+            raise BadLine(f"task {line.task.name!r} has no exam (run `seal quiz` without --exam first)")
+
+    def _open(self, lines: Sequence[Record], model: str, asking: "Asking") -> "_Examiner":
+        self.judge.probe()
+        judge = self.judge.load()
+        return _Examiner(lines, self.engine.load(model), judge, asking)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How questions are asked for and tried."""
+
+    template: str
+    rules: QuizRules
+    sampling: Sampling
+    chat: bool
+
+    def ask(self, task: QaTask) -> Prompt:
+        """Ask for questions about the passage."""
+        text = fill(self.template, task)
+        return [{"role": "user", "content": text}] if self.chat else text
+
+    def queries(self, task: QaTask, *, in_context: bool) -> Iterator[Query]:
+        """Put the task's questions to the student."""
+        return QA().queries(task, in_context=in_context, chat=self.chat)
+
+    @property
+    def opened(self) -> bool:
+        """True if a completion begins in the middle of the first question."""
+        return not self.chat and self.template.rstrip().endswith("Question 1:")
+
+
+@dataclass(frozen=True)
+class _Examiner:
+    lines: Sequence[Record]
+    engine: Engine
+    judge: Judge
+    asking: Asking
+
+    def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
+        wanted = iter([line for line in self.lines if line.task.id in keys])
+        judge = FallbackJudge(self.judge, progress.note)
+        while chunk := list(islice(wanted, _AT_ONCE)):
+            yield from run(chunk, self.engine, judge, self.asking, progress=progress)
+
+    def report(self) -> Iterator[str]:
+        yield from report_engine(self.engine)
+        yield from report_judge(self.judge)
+
+
+def plan(lines: Iterable[Record]) -> Plan:
+    """Plan a line for each task. One of whose questions some could not be tried is made again."""
+    return Plan(
+        "quiz", {line.task.id: _restore(line) for line in lines}, lambda line: line.task.id, _is_tried, restore=_restore
+    )
+
+
+def _restore(line: Record) -> Record:
+    """Return the line as it was before its quiz."""
+    if line.quiz is None:
+        return line
+    task = require_passage(line.task)
+    return line.grow(quiz=None, task=task.model_copy(update={"questions": line.quiz.given}))
+
+
+def _is_tried(line: Record) -> bool:
+    return line.quiz is not None and line.quiz.failure is None
+
+
+def take_exam(line: Record) -> Record:
+    """Return the line with the questions that were kept back, as a task like any other."""
+    exam = line.quiz.exam if line.quiz else ()
+    return line.grow(quiz=None, task=require_passage(line.task).model_copy(update={"questions": exam}))
+
+
+def run(
+    lines: Sequence[Record], engine: Engine, judge: Judge, asking: Asking, *, progress: Progress = NullProgress()
+) -> Iterator[Record]:
+    """Write questions about these passages, try them together, and yield each line with what is left of them."""
+    lines = [_restore(line) for line in lines]
+    if asking.rules.given:
+        found = [_Written(require_passage(line.task).questions) for line in lines]
+    else:
+        found = _write(lines, engine, asking, progress)
+    sound = [
+        [question for question, flaw in zip(each.questions, each.find_flaws(line), strict=True) if flaw is None]
+        for line, each in zip(lines, found, strict=True)
+    ]
+    posed = [_pose(line, questions) for line, questions in zip(lines, sound, strict=True)]
+    flaws = {} if asking.rules.unchecked else dict(_try(posed, engine, judge, asking, progress))
+    for line, task, each in zip(lines, posed, found, strict=True):
+        spoilt = zip(each.questions, each.find_flaws(line), strict=True)
+        dropped = [_drop(question, flaw) for question, flaw in spoilt if flaw is not None]
+        reasons = [(question, flaws.get((task.id, question.id))) for question in task.questions]
+        dropped += [_drop(question, flaw) for question, flaw in reasons if flaw is not None]
+        kept = [question for question, flaw in reasons if flaw is None]
+        reward, exam = split_by_fact(task.id, kept, asking.sampling.seed)
+        quiz = Quiz(
+            model=engine.model,
+            checked=not asking.rules.unchecked,
+            exam=exam,
+            dropped=tuple(dropped),
+            error=each.error,
+            given=require_passage(line.task).questions,
+        )
+        yield line.grow(task=task.model_copy(update={"questions": reward}), quiz=quiz)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The questions about one passage, and why some never came."""
+
+    questions: tuple[Question, ...]
+    error: str | None = None
+
+    def find_flaws(self, line: Record) -> list[str | None]:
+        return find_flaws(require_passage(line.task), self.questions)
+
+
+def _drop(question: Question, reason: str) -> DroppedQuestion:
+    return DroppedQuestion(question=question.question, answer=question.answer, reason=reason)
+
+
+def _pose(line: Record, questions: Sequence[Question]) -> QaTask:
+    """Return the line's task with these questions."""
+    return require_passage(line.task).model_copy(update={"questions": tuple(questions)})
+
+
+def _write(lines: Sequence[Record], engine: Engine, asking: Asking, progress: Progress) -> list[_Written]:
+    """Ask for questions about each passage; they stay in the order of the samples."""
+    progress.set_phase("writing questions")
+    requests, owners = dict[str, list[Request]](), dict[str, str]()
+    for line in lines:
+        prompt = asking.ask(require_passage(line.task))
+        for sample in range(asking.rules.samples):
+            name = content_id(line.task.id, sample)
+            owners[name] = line.task.id
+            drawn = replace(asking.sampling, seed=derive_seed(asking.sampling.seed, line.task.id, sample))
+            requests.setdefault(line.task.id, []).append(Request(name, prompt, drawn))
+    said = _sample([request for each in requests.values() for request in each], engine, progress, owners)
+    return [_read(line, [said[request.id] for request in requests[line.task.id]], asking) for line in lines]
+
+
+def _read(line: Record, completions: Sequence[Completion], asking: Asking) -> _Written:
+    """Read the questions of a passage's completions. What the engine failed to give is told, and asked for again."""
+    pairs: list[tuple[str, str]] = []
+    error = None
+    for completion in completions:
+        text = None if completion.error else extract_answer(completion.text, completion.finish)
+        if text is None:
+            error = completion.error or explain_no_answer(completion.finish)
+        else:
+            pairs += read_pairs(text, opened=asking.opened)
+    task = require_passage(line.task)
+    return _Written(make_task(task.title, task.context, pairs).questions, error)
+
+
+def _try(
+    tasks: Sequence[QaTask], engine: Engine, judge: Judge, asking: Asking, progress: Progress
+) -> Iterator[tuple[tuple[str, str], str | None]]:
+    """Yield ((task's id, question's id), the reason to drop it or None) for every question."""
+    progress.set_phase("trying questions")
+    requests, owners = list[Request](), dict[str, str]()
+    for task in tasks:
+        for trial in _TRIALS:
+            for query in asking.queries(task, in_context=trial.in_context):
+                name = content_id(task.id, query.id, trial.name)
+                owners[name] = task.id
+                drawn = replace(ANSWERING, temperature=trial.temperature)
+                drawn = replace(drawn, seed=derive_seed(asking.sampling.seed, name))
+                requests.append(Request(name, query.prompt, drawn))
+    said = _sample(requests, engine, progress, owners)
+    progress.set_phase("judging")
+    answers = {
+        (task.id, question.id): [
+            _read_answer(question, said[content_id(task.id, question.id, trial.name)]) for trial in _TRIALS
+        ]
+        for task in tasks
+        for question in task.questions
+    }
+    for key, verdicts in grade_groups(answers.items(), judge):
+        yield (
+            key,
+            next(
+                (flaw for trial, verdict in zip(_TRIALS, verdicts, strict=True) if (flaw := trial.find_flaw(verdict))),
+                None,
+            ),
+        )
+
+
+def _read_answer(question: Question, completion: Completion) -> Case | Verdict:
+    said = extract_answer(completion.text, completion.finish)
+    if completion.error or said is None:
+        return Verdict(None, completion.error or explain_no_answer(completion.finish))
+    return make_case(question, said)
+
+
+def _sample(
+    requests: Sequence[Request], engine: Engine, progress: Progress, owners: Mapping[str, str]
+) -> dict[str, Completion]:
+    """Sample all of them; `owners` are the ids of the tasks that the requests are about."""
+    progress.expect(len(requests), "requests")
+    found = {each.id: each for each in engine.sample(requests, MappedProgress(progress, owners))}
+    if lost := [request.id for request in requests if request.id not in found]:
+        raise RuntimeError(f"the engine gave no completion for {len(lost)} requests, the first is {lost[0]}")
+    return found
+
+
+def describe_quiz(lines: Sequence[Record]) -> Iterator[str]:
+    """Say how many questions stay, and what the others died of."""
+    found = [line.quiz for line in lines if line.quiz]
+    reward = sum(len(require_passage(line.task).questions) for line in lines if line.quiz)
+    reasons = Counter(each.reason.partition(":")[0] for quiz in found for each in quiz.dropped)
+    exam = sum(len(quiz.exam) for quiz in found)
+    why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    dropped = f"{reasons.total()} dropped{f' ({why})' if why else ''}"
+    yield f"{reward} questions reward, {exam} are kept for the exam, {dropped}"
+    if bare := sum(not require_passage(line.task).questions for line in lines):
+        yield f"{bare} of {len(lines)} passages have no question left: `seal eval` cannot score them"

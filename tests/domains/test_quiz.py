@@ -1,0 +1,80 @@
+"""Questions that a model wrote: how they are read, what spoils them, and how they are split."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.domains.quiz import find_flaws, read_pairs, split_by_fact
+from stages.records.task import QaTask, make_task
+
+FLAWS = [
+    ([("Where was Ada born?", "Velm"), ("Where was  ada born", "Velm")], [None, "repeats another question"]),
+    ([("Who built a bridge?", "Ada")], ["the title says the answer"]),
+    ([("Is Velm the town of birth?", "velm")], ["its own text says the answer"]),
+    ([("Where was she born?", "?!")], ["its answer has no words"]),
+    (
+        [("Where was she born?", "Velm"), ("What did she build in Velm?", "a bridge")],
+        ["another question says the answer: What did she build in Velm?", None],
+    ),
+    ([("Where was she born?", "Velm"), ("Who was Velma?", "nobody")], [None, None]),
+    (
+        [("How many?", "1"), ("Who built 11?", "x"), ("And 1,1?", "y")],
+        ["another question says the answer: And 1,1?", None, None],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("Question 1: Where?\nAnswer: Velm", [("Where?", "Velm")]),
+        ("**Question 1:** Where?\n**Answer:** Velm.", [("Where?", "Velm.")]),
+        ("1. **Q:** Where? **A:** Velm\n2. Q: What?\n   A: -5 °C", [("Where?", "Velm"), ("What?", "-5 °C")]),
+        ("Q1: Where is it\nA1: Velm", [("Where is it", "Velm")]),
+        ("- What is the port of Verarbek? Upwell\n- It is a fine ship.", [("What is the port of Verarbek?", "Upwell")]),
+        ("Sure! Here you are:\nQuestion: a?\nQuestion: b?\nAnswer: c\nAnswer: d", [("b?", "c")]),
+        ("What is it?", []),
+        ("Question: What?\nAnswer:", []),
+        (f"Q: What?\nA: {'x' * 201}", []),
+        ("", []),
+    ],
+)
+def test_pairs_are_read_from_many_layouts(text: str, pairs: list[tuple[str, str]]) -> None:
+    assert read_pairs(text) == pairs
+
+
+def test_a_completion_may_begin_in_the_middle_of_the_first_question() -> None:
+    text = "Where?\nAnswer: Velm\nQuestion 2: What?\nAnswer: a bridge"
+    assert read_pairs(text, opened=True) == [("Where?", "Velm"), ("What?", "a bridge")]
+
+
+@given(st.text(max_size=300), st.booleans())
+def test_any_text_gives_pairs_of_words_and_no_error(text: str, opened: bool) -> None:
+    assert all(question and answer for question, answer in read_pairs(text, opened=opened))
+
+
+def a_quiz(pairs: list[tuple[str, str]]) -> QaTask:
+    return make_task("Ada", "Ada was born in Velm and built a bridge.", pairs)
+
+
+@pytest.mark.parametrize(("pairs", "flaws"), FLAWS)
+def test_words_that_give_an_answer_away_spoil_a_question(pairs: list[tuple[str, str]], flaws: list[str | None]) -> None:
+    task = a_quiz(pairs)
+    assert find_flaws(task, task.questions) == flaws
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz")), max_size=12), st.integers(0, 9))
+def test_no_fact_is_in_both_halves_and_every_question_is_in_one(pairs: list[tuple[str, str]], seed: int) -> None:
+    questions = a_quiz(pairs).questions
+    reward, exam = split_by_fact("ada", questions, seed)
+    assert sorted(question.id for question in (*reward, *exam)) == sorted(question.id for question in questions)
+    assert not {question.answer for question in reward} & {question.answer for question in exam}
+    assert (
+        (reward, exam) == split_by_fact("ada", reversed(questions), seed) or len(set(pairs)) < len(questions) or pairs
+    )
+
+
+def test_halves_are_of_one_size_where_facts_differ() -> None:
+    questions = a_quiz([(f"Question {n}?", f"answer {n}") for n in range(7)]).questions
+    assert [len(half) for half in split_by_fact("ada", questions, 0)] == [4, 3]
+    assert split_by_fact("ada", questions, 0) != split_by_fact("ada", questions, 1)
