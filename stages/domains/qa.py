@@ -83,12 +83,12 @@ class QA:
         if chat and template in _CHAT_TEMPLATES:
             turns = _CHAT_TEMPLATES[template]
             return [{"role": role, "content": fill(text, task)} for role, text in turns]
-        text = fill(_template_text(template), task)
+        text = fill(self.template_text(template), task)
         return [{"role": "user", "content": text}] if chat else text
 
     def template_text(self, template: str) -> str:
         """Return the template, with its placeholders for title and context."""
-        return _template_text(template)
+        return TEMPLATES.get(template) or read_template(template)
 
     def get_fixed_edit(self, template: str) -> str | None:
         """Return the empty self-edit of the passage-only baseline; None for other templates."""
@@ -173,11 +173,6 @@ def fill(template: str, task: QaTask, question: str = "") -> str:
     """Put title, context and question into the template, in one pass: braces in a passage mean nothing."""
     values = {"title": task.title, "context": task.context, "question": question}
     return _FIELD.sub(lambda match: values[match[1]], template)
-
-
-def _template_text(template: str) -> str:
-    """Return the text of a named template or of a file."""
-    return TEMPLATES.get(template) or read_template(template)
 
 
 def read_template(template: str) -> str:

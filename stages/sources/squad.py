@@ -146,7 +146,7 @@ def _id(entry: Mapping[str, Any]) -> str | None:
     found = entry.get("id") if entry.get("id") is not None else entry.get("qid")
     if found is None or isinstance(found, str | int):
         return None if found is None else str(found).strip() or None
-    raise BadLine(f"id must be text or a number (found {excerpt(found)})")
+    raise BadLine(f"id must be text or a whole number (found {excerpt(found)})")
 
 
 def _heading(entry: Mapping[str, Any]) -> tuple[str, str]:

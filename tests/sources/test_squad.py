@@ -88,7 +88,7 @@ def test_rows_of_a_passage_become_one_task_also_when_they_lie_apart() -> None:
         ({"context": " \n"}, "context is empty"),
         ({"question": 3}, "question must be text (found 3)"),
         ({"question": " "}, "question must be text"),
-        ({"id": [1]}, "id must be text or a number"),
+        ({"id": [1]}, "id must be text or a whole number"),
         ({"answers": {"text": [["Ada"]]}}, "answers: ['Ada'] is no text"),
         ({"answers": {"text": [1.5]}}, "answers: 1.5 is no text"),
         ({"answers": True}, "answers: true is no text"),

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from stages import tasks
 from stages.errors import BadConfig, BadInput, MissingInput, SealError
-from stages.records.jsonl import Reject
+from stages.records.jsonl import Reject, to_json
 from stages.records.record import Record
 from stages.sources.documents import ReadContext
 from stages.sources.opening import open_stream
@@ -250,3 +252,15 @@ def test_any_text_is_rows_rejects_or_one_sentence(tmp_path_factory: pytest.TempP
     except BadInput as error:
         assert str(error).startswith(f"{path}: ")
     assert all(reject.reason.isprintable() for reject in rejects)
+
+
+def test_meta_of_a_table_is_json_whatever_its_values_are(tmp_path: Path) -> None:
+    meta = {"at": datetime(2026, 1, 2), "none": math.nan, "much": math.inf, "raw": b"x", "deep": [{"n": 1}]}
+    (record,), _, _ = read(fill(tmp_path, {"a.parquet": stored([{**FLAT, "meta": meta}])}) / "a.parquet")
+    assert json.loads(to_json(record))["meta"] == {
+        "at": "2026-01-02 00:00:00",
+        "none": None,
+        "much": "inf",
+        "raw": "b'x'",
+        "deep": [{"n": 1}],
+    }

@@ -5,6 +5,7 @@ A file is read for what it is, by its path: no builder of `datasets`, no cache a
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -54,9 +55,22 @@ def read_rows(columns: list[str], rows: Rows, name: str, reading: ReadContext) -
     def make(row: Row) -> list[Record]:
         if isinstance(row, list):
             raise BadLine(f"{len(row)} fields, but there are {len(columns)} columns")
-        return read_line(dict(row), reading, name)
+        found = {**row, "meta": _make_json(row["meta"])} if "meta" in row else dict(row)
+        return read_line(found, reading, name)
 
     return read_entries(rows, name, make, reading.refuse)
+
+
+def _make_json(value: Any) -> Any:
+    """A value of a table as JSON has it: NaN as null, dates and whatever else JSON does not have as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _make_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_make_json(each) for each in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    own = isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value))
+    return value if own else str(value)
 
 
 def is_csv(start: bytes, columns: Columns) -> bool:
