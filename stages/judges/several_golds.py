@@ -44,7 +44,8 @@ _ANSWERS = re.compile(  # what follows names an answer after all
     r"\b(?:but|however|maybe|perhaps|probably|possibly|likely|presumably|guess|think|believe|although|though|might|"
     r"could be|may be|would say|instead|rather)\b"
 )
-_REASONS = re.compile(rf"\b{_SOURCE}\b.*\b(?:no|not|only|nothing|never|nor|without|\w+nt|cannot)\b")
+_NAMES_SOURCE = re.compile(rf"\b{_SOURCE}\b")
+_DENIES = re.compile(r"\b(?:no|not|only|nothing|never|nor|without|\w+nt|cannot)\b")
 
 
 def grade_any_gold(case: Case, is_right: Callable[[Case], bool]) -> bool:
@@ -65,7 +66,7 @@ def is_unanswerable(gold: str) -> bool:
 def is_declined(prediction: str) -> bool:
     """True if a prediction says that there is no answer, or that it is unknown, and gives none all the same."""
     text = re.sub(r"['’ʼ`]", "", prediction.lower())
-    sentences = [" ".join(re.findall(r"\w+", each)) for each in re.split(r"[.!?;:\n]+(?=\s|$)", text)]
+    sentences = [" ".join(re.findall(r"\w+", each)) for each in re.split(r"[.!?;:\n](?=\s|$)", text)]
     first, *rest = [each for each in sentences if each] or [""]
     first = _OPENINGS.sub("", first, count=1) if not _DECLINES.fullmatch(first) else first
     while not first and rest:  # Sorry! I do not know
@@ -73,5 +74,11 @@ def is_declined(prediction: str) -> bool:
     return (
         bool(_DECLINES.fullmatch(first))
         and not any(map(_ANSWERS.search, (first, *rest)))
-        and all(_DECLINES.fullmatch(each) or _REASONS.search(each) for each in rest)
+        and all(_DECLINES.fullmatch(each) or _gives_reason(each) for each in rest)
     )
+
+
+def _gives_reason(sentence: str) -> bool:
+    """True if a sentence names the source and denies something of it."""
+    source = _NAMES_SOURCE.search(sentence)  # any but the first would take quadratic time
+    return source is not None and _DENIES.search(sentence, source.end()) is not None

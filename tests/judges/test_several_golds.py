@@ -1,5 +1,7 @@
 """Several gold answers, and the one that there is none: what every judge of ours makes of them."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,3 +75,13 @@ def test_a_served_judge_is_told_in_words_that_there_is_no_answer() -> None:
     assert put_in_words(case).gold != case.gold  # so that the cache has it apart from the bare word
     assert put_in_words(Case("Who?", "Ada", "Bo", ("she",))) == Case("Who?", "Ada", "Bo", ("she",))
     assert get_case_id(case) != get_case_id(Case("Who?", "Ada", "I don't know"))
+
+
+@pytest.mark.parametrize("text", ["text ", ".", "\n", "I do not know. ", "the ", "no "])
+def test_a_huge_answer_to_a_question_without_one_is_read_in_linear_time(text: str) -> None:
+    def seconds(times: int) -> float:
+        start = time.process_time()
+        is_declined("I do not know. " + text * times + "x")
+        return time.process_time() - start
+
+    assert seconds(40_000) < 25 * max(seconds(4_000), 0.01)

@@ -687,6 +687,7 @@ def test_a_long_answer_without_a_word_is_wrong(judge: Judge, text: str) -> None:
         "(",
         "ü ",
         "%\n",
+        "as an AI ",
     ],
 )
 def test_verdicts_take_time_linear_in_the_texts(judge: Judge, text: str) -> None:

@@ -46,10 +46,11 @@ _REFUSALS = re.compile(
     r"|\b(?:insufficient|not enough) (?:information|context|data|evidence)\b"
     r"|不知道|不清楚|(?:没有|沒有|没|未)(?:提|说|說)|无法|無法|わかりません|分かりません|不明|知りません"
     r"|모르|알 수 없|ไม่ทราบ|ไม่รู้"
-    r"|\b(?:weiß nicht|nicht bekannt|ne sai[st] pas|no (?:lo )?sé|non (?:lo )?so|não sei|не знаю|неизвестно)\b"
-    r"|\bas an? (?:ai|artificial|large language|language)\b.*(?:not|n't|unable|cannot)\b",
-    re.IGNORECASE | re.DOTALL,
+    r"|\b(?:weiß nicht|nicht bekannt|ne sai[st] pas|no (?:lo )?sé|non (?:lo )?so|não sei|не знаю|неизвестно)\b",
+    re.IGNORECASE,
 )
+_AS_MODEL = re.compile(r"\bas an? (?:ai|artificial|large language|language)\b", re.IGNORECASE)
+_UNABLE = re.compile(r"(?:not|n't|unable|cannot)\b", re.IGNORECASE)
 
 _LEAD = re.compile(
     r"(?:.*\beither\b|\W*(?:(?:the )?(?:correct |possible )?(?:answers?|options?|candidates?)(?: is| are| include| "
@@ -91,7 +92,14 @@ def extract_claim(question: str, gold: str, answer: str) -> str:
 @cache_texts()
 def _is_refusal(gold: str) -> bool:
     """True if a gold answer itself says that something is not known or not so."""
-    return _REFUSALS.search(f"it is {gold}") is not None
+    return _refuses(f"it is {gold}")
+
+
+def _refuses(clause: str) -> bool:
+    if _REFUSALS.search(clause):
+        return True
+    as_model = _AS_MODEL.search(clause)  # any but the first would take quadratic time
+    return as_model is not None and _UNABLE.search(clause, as_model.end()) is not None
 
 
 def _without_prompt(question: str, answer: str) -> str:
@@ -112,7 +120,7 @@ def _without_prompt(question: str, answer: str) -> str:
 def _without_refusals(answer: str) -> str:
     answer = _ASIDE.sub("", answer)
     clauses = [clause for clause in _CLAUSES.split(answer) if clause and clause.strip()]
-    refused = [_REFUSALS.search(clause) is not None for clause in clauses]
+    refused = [_refuses(clause) for clause in clauses]
     if not any(refused):
         return _EXCEPT.sub("not", answer)
     kept = zip(clauses, refused, strict=True)
