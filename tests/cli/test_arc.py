@@ -143,55 +143,37 @@ def strange(folder: Path, source: Path, scored: Finished) -> Path:
     return folder
 
 
+REFUSED = """
+78 | adapt oracle.jsonl --model model --learning-rate 1e-3 | --learning-rate 0.001: an ARC self-edit chooses it
+78 | adapt oracle.jsonl --model model --epochs 3 | --epochs 3: an ARC self-edit chooses it; write one yourself
+78 | adapt oracle.jsonl --model model --no-split-newlines | an ARC self-edit has no sequences to split
+78 | adapt oracle.jsonl | which model? the lines name none: give --model DIR
+78 | eval adapters.jsonl --judge exact | --judge exact: ARC's grids are compared cell by cell; leave it out
+78 | generate tasks.jsonl --model model -t implications | --template implications: unknown; the templates of ARC
+78 | generate tasks.jsonl --model model --structured | --engine hf cannot; give vllm or openai
+65 | judge scores.jsonl | task mirror: grids are compared cell by cell; there is nothing to judge
+78 | generate inns.jsonl --model model --unique | a self-edit about a passage is text
+78 | generate inns.jsonl --model model --retry-invalid 2 | --retry-invalid 2: a self-edit about a passage is text
+78 | adapt inn-edits.jsonl --model model --chat | --chat: passages are trained on as text
+65 | generate both.jsonl --model model | the lines are of more than one domain, arc and qa; take them apart
+78 | tasks my_challenges.json --ids nope | --ids nope: no task has this id
+78 | tasks my_challenges.json --ids empty.txt | --ids empty.txt: there is no id in it
+78 | tasks my_challenges.json --solutions mine.json | has no solution of mirror or any other task of my_chall
+65 | tasks my_solutions.json | ARC's solutions; give the challenges: `seal tasks CHALLENGES.json --solution
+78 | generate tasks.jsonl -t oracle -k 3 | -k 3: --template oracle asks no model; leave it out
+78 | generate tasks.jsonl -t oracle --unique | --unique: --template oracle asks no model; leave it out
+66 | generate tasks.jsonl -t oracle: | --template oracle:.: no such file
+78 | eval adapters.jsonl --no-chat | --no-chat: the adapters were trained on chats; leave it out
+"""
+
+
 @pytest.mark.parametrize(
-    ("command", "code", "words"),
-    [
-        (
-            "adapt oracle.jsonl --model model --learning-rate 1e-3",
-            78,
-            "--learning-rate 0.001: an ARC self-edit chooses it",
-        ),
-        (
-            "adapt oracle.jsonl --model model --epochs 3",
-            78,
-            "--epochs 3: an ARC self-edit chooses it; write one yourself",
-        ),
-        ("adapt oracle.jsonl --model model --no-split-newlines", 78, "an ARC self-edit has no sequences to split"),
-        ("adapt oracle.jsonl", 78, "which model? the lines name none: give --model DIR"),
-        ("eval adapters.jsonl --judge exact", 78, "--judge exact: ARC's grids are compared cell by cell; leave it out"),
-        (
-            "generate tasks.jsonl --model model -t implications",
-            78,
-            "--template implications: unknown; the templates of ARC",
-        ),
-        ("generate tasks.jsonl --model model --structured", 78, "--engine hf cannot; give vllm or openai"),
-        ("judge scores.jsonl", 65, "task mirror: grids are compared cell by cell; there is nothing to judge"),
-        ("generate inns.jsonl --model model --unique", 78, "a self-edit about a passage is text"),
-        (
-            "generate inns.jsonl --model model --retry-invalid 2",
-            78,
-            "--retry-invalid 2: a self-edit about a passage is text",
-        ),
-        ("adapt inn-edits.jsonl --model model --chat", 78, "--chat: passages are trained on as text"),
-        ("generate both.jsonl --model model", 65, "the lines are of more than one domain, arc and qa; take them apart"),
-        ("tasks my_challenges.json --ids nope", 78, "--ids nope: no task has this id"),
-        ("tasks my_challenges.json --ids empty.txt", 78, "--ids empty.txt: there is no id in it"),
-        ("tasks my_challenges.json --ids " + "x" * 5000, 78, ": no task has this id"),
-        (
-            "tasks my_challenges.json --solutions mine.json",
-            78,
-            "has no solution of mirror or any other task of my_chall",
-        ),
-        ("tasks my_solutions.json", 65, "ARC's solutions; give the challenges: `seal tasks CHALLENGES.json --solution"),
-        ("generate tasks.jsonl -t oracle -k 3", 78, "-k 3: --template oracle asks no model; leave it out"),
-        ("generate tasks.jsonl -t oracle --unique", 78, "--unique: --template oracle asks no model; leave it out"),
-        ("generate tasks.jsonl -t oracle:", 66, "--template oracle:.: no such file"),
-        ("eval adapters.jsonl --no-chat", 78, "--no-chat: the adapters were trained on chats; leave it out"),
-    ],
+    "row", [*REFUSED.strip().splitlines(), f"78 | tasks my_challenges.json --ids {'x' * 5000} | : no task has this id"]
 )
-def test_what_makes_no_sense_is_refused(strange: Path, command: str, code: int, words: str) -> None:
+def test_what_makes_no_sense_is_refused(strange: Path, row: str) -> None:
+    code, command, words = row.split(" | ")
     run = pipe(f"seal {command}", cwd=strange)
-    assert (run.code, words in run.err) == (code, True), run.err
+    assert (run.code, words in run.err) == (int(code), True), run.err
 
 
 def test_ids_may_stand_in_a_file(folder: Path) -> None:

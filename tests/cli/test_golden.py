@@ -44,100 +44,57 @@ class Step:
 
     domain: str
     name: str
-    command: str
     takes: str
-    makes: str = ""
+    makes: str
+    command: str
 
     def __str__(self) -> str:
         return f"{self.domain}-{self.name}"
 
 
-QA = (
-    ("tasks", "tasks source.json --sample 2 -o tasks.jsonl", "source.json", "tasks.jsonl"),
-    (
-        "generate",
-        "generate tasks.jsonl --model model --device cpu -k 2 --temperature 0 --max-tokens 40 -o edits.jsonl",
-        "tasks.jsonl",
-        "edits.jsonl",
-    ),
-    ("none", "generate tasks.jsonl -t none", "tasks.jsonl"),
-    ("quiz", "quiz tasks.jsonl --given --model model --device cpu -j exact -o quiz.jsonl", "tasks.jsonl", "quiz.jsonl"),
-    ("exam", "quiz quiz.jsonl --exam", "quiz.jsonl"),
-    ("data", "adapt edits.jsonl --show-data", "edits.jsonl"),
-    (
-        "adapt",
-        f"adapt edits.jsonl --out adapters --device cpu --seeds 2 --epochs 1 {SMALL} -o adapters.jsonl",
-        "edits.jsonl",
-        "adapters.jsonl adapters/",
-    ),
-    (
-        "eval",
-        "eval adapters.jsonl --device cpu --judge lexical --max-tokens 8 -o scores.jsonl",
-        "adapters.jsonl adapters/",
-        "scores.jsonl",
-    ),
-    (
-        "in-context",
-        "eval tasks.jsonl --model model --device cpu --in-context --judge exact --max-tokens 8",
-        "tasks.jsonl",
-    ),
-    ("rate", "rate edits.jsonl --model model --device cpu --max-tokens 8 -o rated.jsonl", "edits.jsonl", "rated.jsonl"),
-    ("judge", "judge scores.jsonl -j exact -o exact.jsonl", "scores.jsonl", "exact.jsonl"),
-    ("shard-1", "judge scores.jsonl -j exact --shard 1/2 -o exact-1.jsonl", "scores.jsonl", "exact-1.jsonl"),
-    ("shard-2", "judge scores.jsonl -j exact --shard 2/2 -o exact-2.jsonl", "scores.jsonl", "exact-2.jsonl"),
-    ("merge", "merge exact-2.jsonl exact-1.jsonl -o merged.jsonl", "exact-1.jsonl exact-2.jsonl", "merged.jsonl"),
-    ("filter", "filter scores.jsonl -o sft.jsonl", "scores.jsonl", "sft.jsonl"),
-    (
-        "sft",
-        f"sft sft.jsonl --model model --out next --device cpu --epochs 1 {SMALL} -o checkpoint.jsonl",
-        "sft.jsonl",
-        "checkpoint.jsonl next/",
-    ),
-    ("report", "report scores.jsonl exact=exact.jsonl --against exact", "scores.jsonl exact.jsonl"),
-    ("report-json", "report scores.jsonl exact=exact.jsonl --json", "scores.jsonl exact.jsonl"),
-    ("report-view", "report scores.jsonl --view", "scores.jsonl"),
-    ("gc", "gc .", "exact-1.jsonl adapters/"),
-)
-ARC = (
-    (
-        "tasks",
-        "tasks my_challenges.json -o tasks.jsonl",
-        "my_challenges.json my_solutions.json",
-        "tasks.jsonl",
-    ),
-    (
-        "generate",
-        "generate tasks.jsonl --model model --device cpu -k 1 --temperature 0 --max-tokens 64 -o edits.jsonl",
-        "tasks.jsonl",
-        "edits.jsonl",
-    ),
-    ("oracle", "generate tasks.jsonl -t oracle:all.json -o oracle.jsonl", "tasks.jsonl all.json", "oracle.jsonl"),
-    ("data", "adapt edits.jsonl --model model --show-data", "edits.jsonl"),
-    ("data-all", "adapt oracle.jsonl --model model --show-data", "oracle.jsonl"),
-    (
-        "adapt",
-        f"adapt edits.jsonl --out adapters --device cpu {SMALL} -o adapters.jsonl",
-        "edits.jsonl",
-        "adapters.jsonl adapters/",
-    ),
-    (
-        "eval",
-        "eval adapters.jsonl --device cpu --max-tokens 24 -o scores.jsonl",
-        "adapters.jsonl adapters/",
-        "scores.jsonl",
-    ),
-    ("in-context", "eval tasks.jsonl --model model --device cpu --in-context --max-tokens 24", "tasks.jsonl"),
-    ("filter", "filter scores.jsonl --keep best -o sft.jsonl", "scores.jsonl", "sft.jsonl"),
-    (
-        "sft",
-        f"sft sft.jsonl --model model --out next --device cpu --epochs 1 {SMALL} -o checkpoint.jsonl",
-        "sft.jsonl",
-        "checkpoint.jsonl next/",
-    ),
-    ("report", "report scores.jsonl", "scores.jsonl"),
-    ("report-view", "report scores.jsonl --view", "scores.jsonl"),
-)
-STEPS = [Step("qa", *row) for row in QA] + [Step("arc", *row) for row in ARC]
+LOAD, OUT = "--model model --device cpu", "--out adapters --device cpu"
+# Step | files that it is given | files that it makes, the first of them by -o | command
+QA = f"""
+tasks | source.json | tasks.jsonl | tasks source.json --sample 2
+generate | tasks.jsonl | edits.jsonl | generate tasks.jsonl {LOAD} -k 2 --temperature 0 --max-tokens 40
+none | tasks.jsonl | | generate tasks.jsonl -t none
+quiz | tasks.jsonl | quiz.jsonl | quiz tasks.jsonl --given {LOAD} -j exact
+exam | quiz.jsonl | | quiz quiz.jsonl --exam
+data | edits.jsonl | | adapt edits.jsonl --show-data
+adapt | edits.jsonl | adapters.jsonl adapters/ | adapt edits.jsonl {OUT} --seeds 2 --epochs 1 {SMALL}
+eval | adapters.jsonl adapters/ | scores.jsonl | eval adapters.jsonl --device cpu --judge lexical --max-tokens 8
+in-context | tasks.jsonl | | eval tasks.jsonl {LOAD} --in-context --judge exact --max-tokens 8
+rate | edits.jsonl | rated.jsonl | rate edits.jsonl {LOAD} --max-tokens 8
+judge | scores.jsonl | exact.jsonl | judge scores.jsonl -j exact
+shard-1 | scores.jsonl | exact-1.jsonl | judge scores.jsonl -j exact --shard 1/2
+shard-2 | scores.jsonl | exact-2.jsonl | judge scores.jsonl -j exact --shard 2/2
+merge | exact-1.jsonl exact-2.jsonl | merged.jsonl | merge exact-2.jsonl exact-1.jsonl
+filter | scores.jsonl | sft.jsonl | filter scores.jsonl
+sft | sft.jsonl | checkpoint.jsonl next/ | sft sft.jsonl --model model --out next --device cpu --epochs 1 {SMALL}
+report | scores.jsonl exact.jsonl | | report scores.jsonl exact=exact.jsonl --against exact
+report-json | scores.jsonl exact.jsonl | | report scores.jsonl exact=exact.jsonl --json
+report-view | scores.jsonl | | report scores.jsonl --view
+gc | exact-1.jsonl adapters/ | | gc .
+"""
+ARC = f"""
+tasks | my_challenges.json my_solutions.json | tasks.jsonl | tasks my_challenges.json
+generate | tasks.jsonl | edits.jsonl | generate tasks.jsonl {LOAD} -k 1 --temperature 0 --max-tokens 64
+oracle | tasks.jsonl all.json | oracle.jsonl | generate tasks.jsonl -t oracle:all.json
+data | edits.jsonl | | adapt edits.jsonl --model model --show-data
+data-all | oracle.jsonl | | adapt oracle.jsonl --model model --show-data
+adapt | edits.jsonl | adapters.jsonl adapters/ | adapt edits.jsonl {OUT} {SMALL}
+eval | adapters.jsonl adapters/ | scores.jsonl | eval adapters.jsonl --device cpu --max-tokens 24
+in-context | tasks.jsonl | | eval tasks.jsonl {LOAD} --in-context --max-tokens 24
+filter | scores.jsonl | sft.jsonl | filter scores.jsonl --keep best
+sft | sft.jsonl | checkpoint.jsonl next/ | sft sft.jsonl --model model --out next --device cpu --epochs 1 {SMALL}
+report | scores.jsonl | | report scores.jsonl
+report-view | scores.jsonl | | report scores.jsonl --view
+"""
+STEPS = [
+    Step(domain, *map(str.strip, row.split("|")))
+    for domain, rows in (("qa", QA), ("arc", ARC))
+    for row in rows.strip().splitlines()
+]
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)
@@ -179,7 +136,8 @@ def run(step: Step, folder: Path) -> dict[str, str]:
     (folder / "model").symlink_to(MODELS[step.domain])
     for name in step.takes.split():
         give(GOLDEN / step.domain, name, folder)
-    done = seal(*step.command.split(), cwd=folder, COLUMNS="100")
+    file = ["-o", step.makes.split()[0]] if step.makes else []
+    done = seal(*step.command.split(), *file, cwd=folder, COLUMNS="100")
     said = METER.sub("", SECONDS.sub("N s", done.err))
     out = done.out if len(done.out) < LONG else f"{sha256(done.out.encode()).hexdigest()}\n"
     made = {f"{step.name}.txt": f"exit code {done.code}\n---- stderr\n{said}---- stdout\n{out}"}
