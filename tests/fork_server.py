@@ -24,7 +24,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-STAGES = ("tasks", "generate", "adapt", "eval", "judge", "filter", "sft", "report", "merge", "gc", "doctor", "rate")
+STAGES = (
+    *("tasks", "generate", "adapt", "eval", "judge", "filter", "sft", "report", "merge", "gc", "doctor"),
+    *("quiz", "rate"),
+)
 LIGHT = (
     *("seal_cli.app", "seal_cli.runs.drive", "seal_cli.runs.engines", "seal_cli.runs.omissions", "typer._adapters"),
     *("seal_cli.terminal.line_view", "stages.checks.machine", "stages.checks.model", "stages.checks.server"),
@@ -35,6 +38,8 @@ TRAINER = ("peft", "peft.tuners.lora", "stages.trainers.batched.trainer", "stage
 SERVICE = ("stages.services.client",)
 HEAVY: dict[str, Sequence[str]] = {
     "generate": MODEL + SERVICE,
+    "quiz": MODEL + SERVICE,
+    "rate": MODEL + SERVICE,
     "judge": SERVICE,
     "adapt": MODEL + TRAINER,
     "eval": MODEL + TRAINER,
