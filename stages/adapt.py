@@ -9,7 +9,7 @@ from stages.domains.base import Domain, TrainingSetup, find_domain
 from stages.domains.jobs import ExampleNames, make_adapter, make_job, make_untrained_adapter
 from stages.domains.recipe import describe_left_out, refuse_training_flags, set_up_training
 from stages.errors import BadEdit, BadLine, Untrainable
-from stages.files import hold_folder, remove_partials
+from stages.files import hold_folders, remove_partials
 from stages.interfaces import FitConfig, FitJob, NullProgress, Progress, Trainer, TrainingSet
 from stages.models.checkpoints import identity_of
 from stages.records.frozen import derive_seed
@@ -95,7 +95,7 @@ class Adapt:
             open=lambda finished: _Trainer(todo, self.trainer.load(model)),
             notes=describe_left_out(domain),
             count_misfits=lambda: count_untrainable(model, (piece.job for piece in todo.values() if piece.job)),
-            claim=lambda: hold_folder(self.out),
+            claim=lambda: hold_folders([self.out]),
         )
 
 

@@ -19,6 +19,7 @@ from stages.domains.answers import (
 from stages.domains.base import Domain, GradableAnswer, find_domain
 from stages.domains.recipe import answered_chat, refuse_flags
 from stages.errors import BadLine
+from stages.files import hold_folders
 from stages.interfaces import (
     ANSWERING,
     Completion,
@@ -114,6 +115,7 @@ class Eval:
             count_misfits=lambda: count_crowded(
                 model, prompts(lines, domain, in_context=self.in_context, chat=asking.chat)
             ),
+            claim=lambda: hold_folders(path.parent for path in asking.usable),  # of a pipe no line on disk names them
         )
 
 

@@ -11,8 +11,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from stages.errors import Locked, NoSpace
@@ -160,18 +160,20 @@ def remove_partials(folder: Path, names: Collection[str]) -> None:
 
 
 @contextmanager
-def hold_folder(path: Path) -> Iterator[None]:
-    """Make the folder and keep others from tidying it up meanwhile; it may be shared. Removed again if left empty."""
-    is_new = not path.exists()
-    make_folder(path)
-    descriptor = open_locked(path, fcntl.LOCK_SH)
-    try:
+def hold_folders(paths: Iterable[Path]) -> Iterator[None]:
+    """Make the folders and keep others from tidying them up meanwhile; they may be shared. Empty new ones go again."""
+    with ExitStack() as held:
+        for path in sorted(set(paths)):
+            if not path.exists():
+                held.callback(_remove_if_empty, path)
+            make_folder(path)
+            held.callback(os.close, open_locked(path, fcntl.LOCK_SH))
         yield
-    finally:
-        os.close(descriptor)
-        if is_new:
-            with suppress(OSError):  # there is something in it
-                path.rmdir()
+
+
+def _remove_if_empty(path: Path) -> None:
+    with suppress(OSError):  # there is something in it
+        path.rmdir()
 
 
 def open_locked(

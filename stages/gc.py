@@ -35,7 +35,7 @@ class Waste:
 
 @dataclass
 class Finds:
-    """The contents of a run's folder, without links."""
+    """What a run's folder holds: lines also behind links, directories without."""
 
     lines: list[Path] = field(default_factory=list)
     documents: list[Path] = field(default_factory=list)  # other JSON, which may quote lines
@@ -52,7 +52,6 @@ def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
     there, BadInput where there are no lines at all: then every adapter would go.
     """
     found = _survey(folder)
-    found.lines += _lines_beside(folder)
     with ExitStack() as held:
         for path in found.lines:
             held.callback(os.close, open_locked(path, fcntl.LOCK_SH))
@@ -68,26 +67,33 @@ def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
 
 
 def _survey(folder: Path) -> Finds:
-    """Raise MissingInput or BadInput for what is no folder of a run."""
+    """Find adapters without following links, and lines behind links, too. Raises MissingInput or BadInput."""
     if not folder.is_dir():
         raise (BadInput if folder.exists() else MissingInput)(f"{folder}: no folder; give that of a run")
-    found = Finds()
-    for place, folders, files in os.walk(folder):
-        for name in sorted(folders):
-            path = Path(place, name)
-            kind = found.adapters if _is_adapter(path) else found.leftovers if _is_leftover(path) else None
-            if kind is not None:
-                kind.append(path)
-                folders.remove(name)
-        for path in (Path(place, name) for name in sorted(files)):
-            if path.name.endswith(_PACKED):
-                raise BadInput(f"{path}: its lines may name adapters and are not read; unpack it, or move it away")
-            if path.suffix in _LINES or path.with_name(f"{path.name}.manifest.json").exists():
-                found.lines.append(path)
-            elif path.suffix == ".json":
-                found.documents.append(path)
+    found, linked, seen = Finds(), [folder], set[str]()
+    for top in linked:
+        for place, folders, files in os.walk(top):
+            if os.path.realpath(place) in seen:
+                folders.clear()
+                continue
+            seen.add(os.path.realpath(place))
+            for path in [Path(place, name) for name in sorted(folders)]:
+                kind = found.adapters if _is_adapter(path) else found.leftovers if _is_leftover(path) else None
+                if path.is_symlink():
+                    linked.append(path)
+                elif kind is not None:
+                    folders.remove(path.name)
+                    kind += [path] if top == folder else []
+            for path in (Path(place, name) for name in sorted(files)):
+                if path.name.endswith(_PACKED) and top == folder:
+                    raise BadInput(f"{path}: its lines may name adapters and are not read; unpack it, or move it away")
+                if path.suffix in _LINES or path.with_name(f"{path.name}.manifest.json").exists():
+                    found.lines.append(path)
+                elif path.suffix == ".json":
+                    found.documents.append(path)
     if not found.lines:
         raise BadInput(f"{folder}: holds no JSON lines, so that no adapter is named; give the folder with lines in it")
+    found.lines += _lines_beside(folder)
     return found
 
 
@@ -133,7 +139,7 @@ def _find_named(found: Finds) -> tuple[set[str], set[str]]:
         folders = get_base_folders(file)
         with file.open("rb") as lines:
             for line in lines:
-                told = _adapter_path(line) if b'"adapter"' in line else ""
+                told = _adapter_path(line) if b"adapter" in line else ""
                 if told is None:
                     ids |= set(_ID.findall(line.decode("utf-8", "replace")))
                 elif told:
@@ -145,11 +151,10 @@ def _find_named(found: Finds) -> tuple[set[str], set[str]]:
 
 
 def _adapter_path(line: bytes) -> str | None:
-    """The path to the adapter of a line; "" where it names none, None where it cannot be read."""
+    """The path to the adapter of a line; "" where that has none, None for what is no such line: a reject quotes one."""
     try:
-        adapter = json.loads(line).get("adapter") or {}
-        return str(adapter.get("path") or "")
-    except (ValueError, RecursionError, AttributeError):
+        return str(json.loads(line)["adapter"].get("path") or "")
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
         return None
 
 

@@ -61,6 +61,8 @@ def _read_shard(path: Path) -> "Shard":
     from seal_cli.runs.stdio import input_examples, input_records, with_places
     from stages.merge import Shard
 
+    if path.is_dir():
+        raise BadInput(f"{path}: a folder; give the files that the shards wrote")
     if not path.is_file():
         part = path.with_name(f"{path.name}.part")
         left = f"it is not finished ({part} is there: run its command again)" if part.exists() else "no such file"

@@ -3,12 +3,17 @@
 What a line by hand may leave out is not required.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Union
 
-from stages.records.arc import ArcTrainingData
+from pydantic import Field, create_model
+
+from stages.plugins import DOMAINS
+from stages.records.arc import ArcTask, ArcTrainingData
 from stages.records.frozen import Fraction01, FrozenModel, Meta, Tuple
-from stages.records.record import Message, Record
+from stages.records.record import Message, Record, get_task_type
+from stages.records.task import QaTask
 
 Schema = dict[str, Any]
 DERIVED: Mapping[str, str] = {  # what stages/records/handmade.py fills in
@@ -89,20 +94,46 @@ LINES: dict[str, type[FrozenModel]] = {
 }
 
 
-def get_schemas() -> Mapping[str, Schema]:
-    """JSON Schema of every line that a stage reads or writes, by the name of the line."""
-    return {name: _describe_line(model.model_json_schema()) for name, model in LINES.items()}
+def get_schemas(domains: Iterable[str] = ()) -> Mapping[str, Schema]:
+    """Return the JSON Schema of every line that a stage reads or writes, by the name of the line.
+
+    `domains`: those of others whose tasks a record may have, too. Raises BadConfig for a domain without such tasks.
+    """
+    kinds = {**LINES, "record": _record_of(dict.fromkeys([*DOMAINS, *domains]))}
+    return {name: _describe_line(kind.model_json_schema()) for name, kind in kinds.items()}
+
+
+def _record_of(domains: Iterable[str]) -> type[Record]:
+    """The class of records whose tasks may be of these domains; a task of others names its own."""
+    theirs: list[Any] = []
+    for name in domains:
+        kind = get_task_type(name)
+        if kind not in (QaTask, ArcTask):
+            own: Any = (Literal[name], _copy(kind, "domain"))
+            home: dict[str, Any] = {"__base__": kind, "__doc__": kind.__doc__, "__module__": kind.__module__}
+            theirs.append(create_model(kind.__name__, **home, domain=own))
+    if not theirs:
+        return Record
+    task: Any = Union[QaTask, ArcTask, *theirs]
+    about = _copy(Record, "task", discriminator="domain")
+    return create_model("Record", __base__=Record, __doc__=Record.__doc__, task=(task, about))
+
+
+def _copy(kind: type[FrozenModel], name: str, **more: Any) -> Any:
+    return Field(description=kind.model_fields[name].description, **more)
 
 
 def _describe_line(schema: Schema) -> Schema:
-    inner = {name: _describe(each) for name, each in schema.get("$defs", {}).items()}
+    inner = {name: _describe(each, name) for name, each in schema.get("$defs", {}).items()}
     dialect = "https://json-schema.org/draft/2020-12/schema"
-    return {"$schema": dialect, **_describe(schema), **({"$defs": inner} if inner else {})}
+    return {"$schema": dialect, **_describe(schema, schema["title"]), **({"$defs": inner} if inner else {})}
 
 
-def _describe(schema: Schema) -> Schema:
-    """The schema of one class; required is what no reader derives."""
-    derived = DERIVED.get(schema["title"], "").split()
+def _describe(schema: Schema, name: str) -> Schema:
+    """The schema of one class; required is what no reader derives. What is no class of fields stays as it is."""
+    if "properties" not in schema:
+        return schema
+    derived = DERIVED.get(re.sub("^stages__.*__", "", name), "").split()  # pydantic's name where theirs has the same
     fields = {key: {**field} for key, field in schema["properties"].items()}
     for field in fields.values():
         field.pop("discriminator", None)  # OpenAPI's, and the key that it names may be left out

@@ -4,10 +4,15 @@ import fcntl
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from stages.files import hold_folder
+from stages.eval import Eval
+from stages.files import hold_folders
+from stages.work import Work
+from tests import invented
 from tests.cli.conftest import Finished
 from tests.cli.inside import run_inside
 
@@ -71,13 +76,27 @@ def test_what_no_line_names_is_listed_and_removed_only_when_asked(run: Path) -> 
         ("elsewhere.jsonl", a_line(f"some/folder/that/is/gone/{LOST}")),
         ("round-1/torn.jsonl.part", a_line(f"adapters/{LOST}")[:-5]),
         ("all.json", f"[{a_line(f'round-1/adapters/{LOST}')}]"),
+        ("bad.jsonl", json.dumps({"source": "x", "reason": "y", "text": a_line(f"round-1/adapters/{LOST}")})),
+        ("round-1/up.jsonl", a_line(f"../round-1/../round-1/adapters/./{LOST}")),
     ],
-    ids=["unfinished", "a journal", "moved", "lost", "torn", "a document"],
+    ids=["unfinished", "a journal", "moved", "lost", "torn", "a document", "a reject", "roundabout"],
 )
 def test_whoever_names_an_adapter_keeps_it(run: Path, file: str, text: str) -> None:
     (run / file).parent.mkdir(exist_ok=True)
     (run / file).write_text(text)
     assert listed(run) == []
+
+
+def test_lines_behind_links_keep_what_they_name(run: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "disk/scores"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "scores.jsonl").write_text(a_line(f"../../run/round-1/adapters/{LOST}"))
+    (elsewhere / "round").symlink_to(run)  # a circle
+    (run / "scores").symlink_to(tmp_path / "disk")
+    (run / "latest").symlink_to(run / "round-1")
+    assert listed(run) == []
+    (run / "scores").unlink()
+    assert listed(run) == [f"run/round-1/adapters/{LOST}"]
 
 
 def test_of_two_adapters_with_one_id_the_one_that_is_named_stays(run: Path) -> None:
@@ -121,13 +140,28 @@ def test_a_run_that_is_at_work_is_left_alone(run: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         refused = gc(run, "--remove")
     assert (refused.code, "run/scores.jsonl.part: another process is working there" in refused.err) == (75, True)
-    with hold_folder(run / "round-1/adapters"), hold_folder(run / "round-1/adapters"):
+    with hold_folders([run / "round-1/adapters"]), hold_folders([run / "round-1/adapters"]):
         refused = gc(run, "--remove")
     assert (refused.code, "run/round-1/adapters: another process is working there" in refused.err) == (75, True)
     assert (run / "round-1/adapters" / LOST).is_dir()
     descriptor = os.open(run / "round-1/adapters", os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nothing holds it any more
     os.close(descriptor)
+
+
+def test_adapters_that_questions_are_put_to_stay_though_their_lines_are_in_a_pipe(run: Path) -> None:
+    line = invented.a_line(invented.a_task(), [True, True])
+    assert line.adapter
+    adapter = line.adapter.model_copy(update={"path": str(run / "round-1/adapters" / LOST)})
+    unloaded = {"find_moved": lambda *_: None, "find_unusable": lambda *_: {}, "find_foreign": lambda *_: set()}
+    engine: Any = SimpleNamespace(**unloaded, choose=lambda *_: "model", chats=False)
+    judge: Any = SimpleNamespace(text="exact", offline=True)
+    work = Eval(engine, judge).prepare([line.grow(adapter=adapter, score=None)])
+    assert isinstance(work, Work)
+    with work.claim():
+        assert gc(run, "--remove").code == 75
+    assert (run / "round-1/adapters" / LOST).is_dir()
+    assert gc(run, "--remove").code == 0
 
 
 def test_a_folder_in_which_lines_cannot_name_anything_is_refused(run: Path) -> None:

@@ -90,3 +90,9 @@ def test_lines_that_the_shards_rejected_are_counted_in_the_whole(shards: Path) -
 def test_nothing_is_printed_when_no_shard_is_missing(shards: Path) -> None:
     asked = seal("merge", *(f"tasks-{part}.jsonl" for part in (1, 2, 3)), "--missing", cwd=shards)
     assert (asked.code, asked.out, asked.err) == (0, "", "")
+
+
+def test_a_folder_is_no_shard(shards: Path) -> None:
+    for name in (".", "/"):
+        done = seal("merge", "tasks-1.jsonl", name, cwd=shards)
+        assert (done.code, f"seal: {name}: a folder; give the files that the shards wrote" in done.err) == (65, True)

@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stages.records.frozen import content_id, derive_seed
+from stages import plugins
+from stages.errors import BadConfig
+from stages.records.frozen import Tuple, content_id, derive_seed
 from stages.records.jsonl import to_json
 from stages.records.record import Record
 from stages.records.schema import DERIVED, LINES, get_schemas
 from stages.records.score import Score
-from stages.records.task import QaTask, Question, make_task
+from stages.records.task import QaTask, Question, Task, make_task
 from tests.invented import a_line, a_score, a_task, an_edit
 
 PAIR = st.tuples(st.text(max_size=3), st.text(max_size=3).map("a".__add__))
@@ -161,6 +163,34 @@ def test_a_schema_requires_what_no_reader_derives() -> None:
     assert record["required"] == ["task"]
     needs = {title: part["required"] for title, part in objects(record)}
     assert (needs["QaTask"], needs["SelfEdit"], needs["Adapter"]) == (["context"], ["completion"], ["path"])
+
+
+class Sums:
+    class Question(Task):  # as one of ours is called
+        """A task of others."""
+
+        sums: Tuple[int]
+        """What to add."""
+
+    task_type = Question
+
+
+def test_a_schema_tells_of_the_tasks_of_a_domain_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"{__name__}:Sums"
+    with pytest.raises(BadConfig, match=f"the domain {name} does not come with seal; give --domain {name}"):
+        get_schemas([name])
+    monkeypatch.setattr(plugins, "_allowed", {name})
+    found = get_schemas([name])["record"]
+    assert len(found["properties"]["task"]["oneOf"]) == 3
+    (theirs,) = (part for part in found["$defs"].values() if "sums" in part.get("properties", {}))
+    assert (theirs["required"], theirs["description"]) == (["id", "domain", "sums"], "A task of others.")
+    assert theirs["properties"]["domain"]["const"] == name
+    assert theirs["properties"]["sums"]["description"] == "What to add."
+    (ours,) = (part for part in found["$defs"].values() if "answer" in part.get("properties", {}))
+    assert ours["required"] == ["question", "answer"]
+    assert found["$defs"]["QaTask"]["required"] == ["context"]
+    others = {name: schema for name, schema in get_schemas([name]).items() if name != "record"}
+    assert others == {name: schema for name, schema in get_schemas().items() if name != "record"}
 
 
 def test_a_title_that_json_cannot_carry_is_still_identified() -> None:
