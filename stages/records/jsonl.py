@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -20,12 +20,10 @@ from stages.records.frozen import FrozenModel, Meta
 from stages.records.record import TAGS, Record
 from stages.records.strict_json import JsonFault, JsonObject, explain, parse_json, sanitize
 
-if TYPE_CHECKING:
-    import jsonlines
-
 _L = TypeVar("_L", bound=FrozenModel)
 _T = TypeVar("_T")
 _CONTROL = re.compile("[\x7f-\x9f]")
+_MARKS = ("\ufeff", "\x1e")  # that may lead a line: a byte-order mark, the separator of a JSON text sequence (RFC 7464)
 LONGEST = 32 * 2**20  # bytes of a line; a passage with its self-edit has some 20,000
 _NEEDED = {  # where pydantic's own words do not say it
     "union_tag_not_found": "needs context and questions, or train and test (ARC)",
@@ -106,15 +104,11 @@ class Lines(Generic[_T]):
         make: Callable[[Any], _T],
         refuse: OnReject = raise_on_reject,
         *,
-        parse: Callable[[str | bytes], Any] = parse_json,
+        parse: Callable[[str], Any] = parse_json,
     ) -> None:
-        import jsonlines  # late: the help needs none of it
-
         self.name = name
         self.number = self.offset = 0
-        self._line, self._size = b"", 0  # without its newline; of a line that is cut its whole size
-        self._invalid = jsonlines.InvalidLineError
-        self._items = self._read(jsonlines.Reader(self._count(lines), loads=parse), make, refuse)
+        self._items = self._read(lines, make, refuse, parse)
 
     def __iter__(self) -> Iterator[_T]:
         return self
@@ -127,39 +121,38 @@ class Lines(Generic[_T]):
         """(number, offset)."""
         return self.number, self.offset
 
-    def _count(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+    def _read(
+        self, lines: Iterable[bytes], make: Callable[[Any], _T], refuse: OnReject, parse: Callable[[str], Any]
+    ) -> Iterator[_T]:
         end = 0
         for line in lines:
-            self.number, self.offset, self._line = self.number + 1, end, line.removesuffix(b"\n")
-            self._size = len(self._line) + (line.left_out if isinstance(line, _CutLine) else 0)
-            end += self._size + 1
-            if self.number == 1 and self._line.strip() == b"\xef\xbb\xbf":  # an empty stream of a Windows program
+            raw = line.removesuffix(b"\n")
+            size = len(raw) + (line.left_out if isinstance(line, _CutLine) else 0)
+            self.number, self.offset, end = self.number + 1, end, end + size + 1
+            blank = raw.strip() == b"" or (self.number == 1 and raw.strip() == b"\xef\xbb\xbf")
+            if blank and size <= LONGEST:  # a mark alone: an empty stream of a Windows program
                 continue
-            yield self._line if self._size <= LONGEST else b"\xff"  # refused unread
-
-    def _read(self, reader: "jsonlines.Reader", make: Callable[[Any], _T], refuse: OnReject) -> Iterator[_T]:
-        while True:
             try:
-                made = make(self._read_object(reader))
-            except EOFError:
-                return
+                made = make(_parse_object(raw, size, parse))
             except BadLine as error:
-                refuse(Reject(self.name, *self.place, one_line(str(error)), self._line))
+                refuse(Reject(self.name, *self.place, one_line(str(error)), raw))
             else:
                 yield made
 
-    def _read_object(self, reader: "jsonlines.Reader") -> JsonObject | Record:
-        """The next object, or the record that the parser made of one. Raises BadLine for none, EOFError at the end."""
-        try:
-            value = reader.read(allow_none=True, skip_empty=True)
-        except self._invalid as error:
-            if self._size > LONGEST:
-                raise BadLine(f"{self._size:,} bytes long; {LONGEST:,} are the most") from None
-            raise BadLine(explain(error.__cause__ or error)) from None
-        if not isinstance(value, dict | Record):
-            kind = "null" if value is None else type(value).__name__
-            raise BadLine(f"a JSON {kind}, but each line must be a JSON object")
-        return value
+
+def _parse_object(raw: bytes, size: int, parse: Callable[[str], Any]) -> JsonObject | Record:
+    """The object of a line, or the record that the parser makes of it. Raises BadLine for none."""
+    if size > LONGEST:
+        raise BadLine(f"{size:,} bytes long; {LONGEST:,} are the most")
+    try:
+        text = raw.decode()
+        value = parse(text[1:] if text.startswith(_MARKS) else text)
+    except ValueError as error:
+        raise BadLine(explain(error)) from None
+    if not isinstance(value, dict | Record):
+        kind = "null" if value is None else type(value).__name__
+        raise BadLine(f"a JSON {kind}, but each line must be a JSON object")
+    return value
 
 
 class _CutLine(bytes):

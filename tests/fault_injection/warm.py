@@ -6,7 +6,7 @@ import os
 import warnings
 
 MODULES = """
-torch transformers peft peft.tuners.lora trl accelerate datasets safetensors.torch pydantic rich.table jsonlines
+torch transformers peft peft.tuners.lora trl accelerate datasets safetensors.torch pydantic rich.table
 transformers.models.llama.modeling_llama transformers.generation.utils torch.optim.adamw
 seal_cli.app seal_cli.runs.drive seal_cli.runs.engines seal_cli.runs.omissions stages.models.checkpoints typer._adapters
 stages.adapt stages.eval stages.filter stages.generate stages.judge stages.sft stages.tasks stages.report
