@@ -18,6 +18,15 @@ Ties = Literal["first", "random", "shortest"]  # which of several equally good s
 UnscoredPolicy = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
 Unit = Literal["tokens", "requests", "verdicts"]  # what work is counted in
 Prompt = str | Sequence[Mapping[str, str]]  # text, or the messages of a chat
+Schedule = Literal["linear", "cosine", "constant"]
+Targets = tuple[str, ...]  # names of layers
+_TARGETS = "A layer to adapt (repeat it), or all-linear."
+_USUAL = "peft's choice: q_proj, v_proj; ARC: q, v, gate, up, down"
+_CHOSEN = "ARC: what the self-edit says"
+_PADS = (
+    "What is learned behind a sequence: none, eos (one end token), full (end tokens up to --pad-to: the official "
+    "recipe), sampled:M (M of those, weighted)."
+)
 
 
 @dataclass(frozen=True)
@@ -134,36 +143,18 @@ class FitConfig:
     rank: Annotated[int, Ge(1), Doc("LoRA rank.", "R")] = 32  # SEAL App. B
     alpha: Annotated[float, Doc("LoRA alpha; the update is scaled by alpha/rank.", "A")] = 64.0  # SEAL App. B
     dropout: Annotated[float, Ge(0), Le(1), Doc("LoRA dropout.", "P")] = 0.0  # official TTT server
-    targets: Annotated[
-        tuple[str, ...],
-        Doc(
-            "A layer to adapt (repeat it), or all-linear.",
-            "NAME",
-            "--target",
-            default="peft's choice: q_proj, v_proj; ARC: q, v, gate, up, down",
-        ),
-    ] = ()  # peft's default for the architecture, as the official code
-    learning_rate: Annotated[float, Ge(0), Doc("", "LR", default="0.001; ARC: what the self-edit says")] = (
-        1e-3  # App. B
-    )
-    epochs: Annotated[int, Ge(1), Doc("", "N", default="10; ARC: what the self-edit says")] = 10  # SEAL App. B
+    targets: Annotated[Targets, Doc(_TARGETS, "NAME", "--target", default=_USUAL)] = ()  # as the official code
+    learning_rate: Annotated[float, Ge(0), Doc("", "LR", default=f"0.001; {_CHOSEN}")] = 1e-3  # SEAL App. B
+    epochs: Annotated[int, Ge(1), Doc("", "N", default=f"10; {_CHOSEN}")] = 10  # SEAL App. B
     batch_size: Annotated[int, Ge(1), Doc("Sequences per batch.", "N")] = 1  # SEAL App. B
     accumulation: Annotated[int, Ge(1), Doc("Batches per step.", "N")] = 1  # official TTT server
-    schedule: Annotated[Literal["linear", "cosine", "constant"], Doc("Learning rate over the steps.")] = (
-        "linear"  # HF Trainer's default, which the official code keeps
-    )
+    schedule: Annotated[Schedule, Doc("Learning rate over the steps.")] = "linear"  # HF Trainer's, as the official code
     warmup_steps: Annotated[int, Ge(0), Doc("", "N")] = 0  # HF Trainer's default
     max_grad_norm: Annotated[float, Ge(0), Doc("", "X")] = 1.0  # HF Trainer's default; 0 does not clip
     weight_decay: Annotated[float, Ge(0), Doc("", "X")] = 0.0  # HF Trainer's default
-    pad_mode: Annotated[
-        str,
-        Doc(
-            "What is learned behind a sequence: none, eos (one end token), full (end tokens up to --pad-to: the "
-            "official recipe), sampled:M (M of those, weighted).",
-            "MODE",
-            values=("none", "eos", "full", "sampled:32"),
-        ),
-    ] = "eos"  # see PadMode; the official code is "full", another recipe (it learns the pads too)
+    pad_mode: Annotated[str, Doc(_PADS, "MODE", values=("none", "eos", "full", "sampled:32"))] = (
+        "eos"  # see PadMode; the official code is "full", another recipe (it learns the pads too)
+    )
     pad_to: Annotated[int, Ge(2), Doc("Tokens up to which full and sampled pad.", "N")] = 2048  # official TTT server
 
 
@@ -255,38 +246,6 @@ class NullProgress:
     def note(self, text: str) -> None: ...
 
 
-@dataclass(frozen=True)
-class MappedProgress:
-    """A Progress that passes everything on, and translates the names of what is in work: from requests to lines."""
-
-    progress: Progress
-    names: Mapping[str, str]
-
-    def begin_work(self, names: Iterable[str]) -> None:
-        self.progress.begin_work(self.names[name] for name in names)
-
-    def end_work(self, names: Iterable[str]) -> None:
-        self.progress.end_work(self.names[name] for name in names)
-
-    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
-        self.progress.expect(amount, unit, steps=steps)
-
-    def add_trained(self, tokens: int) -> None:
-        self.progress.add_trained(tokens)
-
-    def advance(self, amount: int) -> None:
-        self.progress.advance(amount)
-
-    def add_written(self, tokens: int, ended: int = 0) -> None:
-        self.progress.add_written(tokens, ended)
-
-    def set_phase(self, name: str) -> None:
-        self.progress.set_phase(name)
-
-    def note(self, text: str) -> None:
-        self.progress.note(text)
-
-
 class Engine(Protocol):
     """Generates completions. `model` is the name written into records."""
 
@@ -325,15 +284,9 @@ class SftConfig:
     full: Annotated[bool, Doc("Tune every weight, or a LoRA that is merged.", flag="--full/--lora")] = False
     rank: Annotated[int, Ge(1), Doc("LoRA rank.", "R")] = 64  # SEAL App. B
     alpha: Annotated[float, Doc("LoRA alpha.", "A")] = 128.0  # SEAL App. B
-    targets: Annotated[
-        tuple[str, ...],
-        Doc(
-            "A layer to adapt (repeat it), or all-linear.",
-            "NAME",
-            "--target",
-            default="the seven of a Llama block",
-        ),
-    ] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # SEAL App. B
+    targets: Annotated[Targets, Doc(_TARGETS, "NAME", "--target", default="the seven of a Llama block")] = (
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),  # SEAL App. B
+    )
     learning_rate: Annotated[float, Ge(0), Doc("", "LR")] = 3e-4  # SEAL App. B
     epochs: Annotated[int, Ge(1), Doc("", "N")] = 2  # SEAL App. B
     batch_size: Annotated[int, Ge(1), Doc("Examples per step.", "N")] = 10  # SEAL App. B: of the optimizer

@@ -36,7 +36,7 @@ def load_class(flag: str, name: str, table: Mapping[str, str], *, more: Sequence
     """
     check_name(flag, name, table, more=more)
     module_name, _, class_name = table.get(name, name).partition(":")
-    module = _import(flag, name, module_name)
+    module = _import(f"{flag} {name}", module_name)
     found = getattr(module, class_name, None)
     if found is None:
         own = [each for each, value in vars(module).items() if _is_class_of(module, value)]
@@ -87,17 +87,14 @@ def _see_working_folder() -> None:
         sys.path.append(folder)
 
 
-def _import(flag: str, name: str, module_name: str) -> ModuleType:
-    try:
-        return import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and f"{module_name}.".startswith(f"{error.name}."):
-            raise BadConfig(f"{flag} {name}: {error}") from None
-        raise _blame(f"{flag} {name}", error) from error
-    except (Exception, SystemExit) as error:
-        if _interrupts(error):
+def _import(told: str, module_name: str) -> ModuleType:
+    with blame_plugin(told, None):
+        try:
+            return import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name and f"{module_name}.".startswith(f"{error.name}."):
+                raise BadConfig(f"{told}: {error}") from None
             raise
-        raise _blame(f"{flag} {name}", error) from error
 
 
 def _is_class_of(module: ModuleType, value: object) -> bool:

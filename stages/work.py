@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stages.files import make_folder, replace_file
+from stages.errors import ExistingOutput
+from stages.files import make_folder, replace_file, write_all
 from stages.interfaces import Engine, NullProgress, Progress, Request
 from stages.judges.base import Case, Judge
 from stages.records.adapter_paths import are_same_line
 from stages.records.frozen import FrozenModel
-from stages.records.jsonl import encode_line, validate
+from stages.records.jsonl import encode_line
+from stages.records.parser import parse_record, read_records
 from stages.records.record import Record, Section
 from stages.records.strict_json import parse_json
 from stages.services.base import Call
@@ -246,33 +248,27 @@ def resume(stage: Stage, records: Sequence[Record], file: Path, progress: Progre
     """Make the lines that the file lacks, add each to it as it comes, and return all in the plan's order.
 
     Run again after whatever has ended it, it goes on. Settings are not compared: other ones need another file. The
-    shell's runs do that, and keep locks, rejects and crashed workers besides.
+    shell's runs do that, and keep locks, rejects and crashed workers besides. Raises ExistingOutput, and leaves the
+    file as it is, where it has lines that are none of these.
     """
     work = stage.prepare(records)
     if isinstance(work, Listing):
         return []
-    plan = work.plan
-    made = {
-        plan.key_of(line): line for line in _read_whole_lines(file) if plan.contains(line) and plan.still_valid(line)
-    }
+    plan, whole = work.plan, file.read_bytes().split(b"\n")[:-1] if file.exists() else []  # the last may be cut off
+    found = list(read_records(whole, str(file)))
+    for line in found:
+        if not plan.contains(line):
+            raise ExistingOutput(
+                f"{file}: has a line of task {line.task.id} that is not of this run; give another file"
+            )
+    made = {plan.key_of(line): line for line in found if plan.still_valid(line)}
     make_folder(file.parent)
-    replace_file(file, b"".join(encode_line(line) for line in made.values()))
+    replace_file(file, b"".join(map(encode_line, made.values())))
     missing = [key for key in plan.wanted if key not in made]
     if missing:
-        worker = work.open(list(made.values()))
-        with file.open("ab", buffering=0) as out:
-            for line in worker.make(missing, progress):
+        with work.claim(), file.open("ab", buffering=0) as out:
+            for line in work.open(list(made.values())).make(missing, progress):
                 data = encode_line(line)
-                out.write(data)
-                made[plan.key_of(line)] = _decode(data)  # as the next run will read it
+                write_all(out.fileno(), data)
+                made[plan.key_of(line)] = parse_record(parse_json(data))  # as the next run will read it
     return [made[key] for key in plan.wanted if key in made]
-
-
-def _read_whole_lines(file: Path) -> Iterator[Record]:
-    """Yield the file's lines but for one that was cut off."""
-    for line in file.read_bytes().split(b"\n")[:-1] if file.exists() else ():
-        yield _decode(line)
-
-
-def _decode(line: bytes) -> Record:
-    return validate(Record, parse_json(line))

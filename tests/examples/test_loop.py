@@ -7,6 +7,7 @@ import pytest
 from examples.loop import run_round
 from stages import tasks
 from stages.engines.local import LocalEngine
+from stages.errors import ExistingOutput
 from stages.generate import Generate
 from stages.work import resume
 from tests.conftest import ROOT
@@ -32,3 +33,6 @@ def test_lines_that_are_there_are_not_made_again_and_no_model_is_loaded_in_vain(
     assert resume(Generate(engine=nowhere, template="none"), records, file) == edits
     assert (len(edits), file.read_bytes()) == (2, written)
     assert resume(Generate(engine=nowhere), [], tmp_path / "none.jsonl") == []
+    with pytest.raises(ExistingOutput, match=f"{file}: has a line of task {records[1].task.id} that is none of these"):
+        resume(Generate(engine=nowhere, template="none"), records[:1], file)
+    assert file.read_bytes() == written
