@@ -39,11 +39,9 @@ class FileKind:
         """Describe the kind and the next command in one line. A stream has no path: FILE stands for it."""
         known = path if path != "stdin" else "FILE"
         made = re.sub(r"\.manifest\.json$|\.part\.json$", "", known)
-        ways = {"{file}": known, "{folder}": str(Path(known).parent), "{lines}": made}
-        text = self.way
-        for place, value in ways.items():
-            text = text.replace(place, shlex.quote(value))
-        return f"{self.name}; {text}"
+        ways = {"file": known, "folder": str(Path(known).parent), "lines": made}
+        way = re.sub(r"\{(file|folder|lines)\}", lambda place: shlex.quote(ways[place[1]]), self.way)
+        return f"{self.name}; {way}"
 
 
 class WrongFileKind(BadInput):
@@ -95,8 +93,8 @@ _REPLY = FileKind("what a server said, not the file", "see what it says: cat {fi
 _UNFINISHED = FileKind("a download that did not finish", "fetch it again")
 STAND_INS = (_LFS, ANNEXED, _PAGE, _REPLY, _UNFINISHED)  # what lies where a file ought to
 SFT_PAIRS = FileKind("training pairs", "train on them: seal sft {file} --model DIR --out NEW")
-PARQUET = FileKind("a parquet file", "make tasks of it: seal tasks {file}")
-ARROW = FileKind("an Arrow file", "make tasks of it: seal tasks {file}")
+PARQUET = FileKind("a parquet file", _TABLE_FILE.way)
+ARROW = FileKind("an Arrow file", _TABLE_FILE.way)
 _PICTURE = FileKind("a picture", "give the text that it shows")
 _PEFT_FOLDER = FileKind(
     "a PEFT adapter", "`seal eval LINES` takes adapters from the lines that `seal adapt` wrote; give those"
@@ -105,23 +103,19 @@ _MODEL_FOLDER = FileKind("a model", "a model is given with --model {file}")
 
 GZIP = FileKind("a gzip file", "unpack it first: gunzip -k {file}")
 
+_ZIP = FileKind("a zip archive, as .xlsx, .docx and .pt are", "unpack it (unzip {file}) or save it as text")
+_SQLITE = FileKind(
+    "a sqlite file, as the judge's cache is", "a cache is given with --cache {file}; here give JSON lines"
+)
 BYTES: tuple[tuple[bytes, FileKind], ...] = (
     (b"\x1f\x8b", GZIP),
     (b"BZh", FileKind("a bzip2 file", "unpack it first: bunzip2 -k {file}")),
     (b"\xfd7zXZ\x00", FileKind("an xz file", "unpack it first: unxz -k {file}")),
     (b"\x28\xb5\x2f\xfd", FileKind("a zstd file", "unpack it first: unzstd {file}")),
-    (
-        b"PK\x03\x04",
-        FileKind("a zip archive, as .xlsx, .docx and .pt are", "unpack it (unzip {file}) or save it as text"),
-    ),
+    (b"PK\x03\x04", _ZIP),
     (b"PAR1", PARQUET),
     (b"ARROW1", ARROW),
-    (
-        b"SQLite format 3\x00",
-        FileKind(
-            "a sqlite file, as the judge's cache is", "a cache is given with --cache {file}; here give JSON lines"
-        ),
-    ),
+    (b"SQLite format 3\x00", _SQLITE),
     (b"%PDF", FileKind("a PDF", "take its text: pdftotext {file} - | seal tasks - --title TITLE")),
     (b"\x89PNG", _PICTURE),
     (b"\xff\xd8\xff", _PICTURE),
@@ -144,19 +138,15 @@ _REPLIES = (  # of GitHub, Hugging Face and plain web servers: the whole of a sm
     b"|invalid username or password.|invalid credentials in authorization header"
 ).split(b"|")
 _REPLY_KEYS = frozenset({"error", "errors", "message", "status", "detail", "documentation_url", "code", "statusCode"})
-_SAFETENSORS = FileKind("weights (safetensors)", "a model is given by its folder: --model {folder}")
-_ARCHIVE = FileKind("a tar archive", "unpack it first: tar -xf {file}")
-
 _MODEL_WAY = "a model is given by its folder: --model {folder}"
 _EDITS_WAY = "give the edit lines that it was made from"
+_RUN_WAY = "give the output that it lies beside: {lines}"
+_BATCH_WAY = "answers are given with --from-batch {file}, beside the lines"
+_CHECKPOINT_WAY = "the model that it names is given with --model: jq -r .model {file}"
 KEYS: tuple[tuple[frozenset[str], FileKind], ...] = tuple(  # of JSON objects, the first that fits
     (frozenset(keys.split()), FileKind(name, way))
     for keys, name, way in (
-        (
-            "stage command settings digest",
-            "a manifest, which says how an output was made",
-            "give the output that it lies beside: {lines}",
-        ),
+        ("stage command settings digest", "a manifest, which says how an output was made", _RUN_WAY),
         ("stage resumes", "the settings of a run", "give the lines that it wrote, which lie beside it: {lines}"),
         ("source line offset reason text", "rejected lines", "mend them: jq -r .text {file}, and give those"),
         ("peft_type", "the configuration of a PEFT adapter", _PEFT_FOLDER.way),
@@ -167,18 +157,10 @@ KEYS: tuple[tuple[frozenset[str], FileKind], ...] = tuple(  # of JSON objects, t
         ("eos_token", "the configuration of a tokenizer", _MODEL_WAY),
         ("added_tokens normalizer", "a tokenizer", _MODEL_WAY),
         ("weight_map", "the index of a model's weights", _MODEL_WAY),
-        (
-            "custom_id",
-            "calls or answers of a batch service",
-            "answers are given with --from-batch {file}, beside the lines",
-        ),
+        ("custom_id", "calls or answers of a batch service", _BATCH_WAY),
         ("task_id edit_id sequences", "training data as `seal adapt --show-data` prints it", _EDITS_WAY),
         ("task_id edit_id tasks", "training data as `seal adapt --show-data` prints it", _EDITS_WAY),
-        (
-            "model base examples steps",
-            "the line of a checkpoint",
-            "the model that it names is given with --model: jq -r .model {file}",
-        ),
+        ("model base examples steps", "the line of a checkpoint", _CHECKPOINT_WAY),
         ("_data_files", "the description of a dataset", "give its folder: seal tasks {folder}"),
         ("citation features", "the description of a dataset", "give its folder: seal tasks {folder}"),
         ("$defs", "a JSON Schema", "give lines that fit it"),
@@ -196,13 +178,13 @@ def detect_by_name(path: Path) -> FileKind | None:
 def detect_by_bytes(head: bytes) -> FileKind | None:
     """Return the kind that a file's first bytes tell; None for text."""
     if head[257:262] == b"ustar":
-        return _ARCHIVE
+        return FileKind("a tar archive", "unpack it first: tar -xf {file}")
     if head[1:4:2] == b"\0\0" and head[0] and head[2]:  # without a byte-order mark
         return UTF16
     if head[:4:2] == b"\0\0" and head[1:2].isascii() and head[1:4:2].strip(b"\0"):
         return UTF16BE
     if head[8:10] == b'{"' and 2 <= int.from_bytes(head[:8], "little") < 2**27:
-        return _SAFETENSORS
+        return FileKind("weights (safetensors)", _MODEL_WAY)
     if kind := next((kind for start, kind in BYTES if head.startswith(start)), None):
         return kind
     text = head[:99].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -215,9 +197,10 @@ def detect_by_keys(value: Any) -> FileKind | None:
     """Return the kind that a JSON value's keys tell; None if they tell nothing known."""
     if not isinstance(value, Mapping):
         return None
-    if _is_solutions(value):
+    some = list(value.values())[:9]
+    if some and all(map(_is_grids, some)):
         return SOLUTIONS
-    if _is_submission(value):
+    if some and isinstance(some[0], list) and some[0] and isinstance(some[0][0], dict) and "attempt_1" in some[0][0]:
         return _SUBMISSION
     if isinstance(value.get("input"), list) and isinstance(value.get("output"), list):
         return GRID_PAIRS
@@ -240,7 +223,8 @@ def _detect_by_lines(head: bytes, name: str) -> FileKind | None:
         return kind
     if any(map(is_object, head.split(b"\n", 3)[:3])):
         return None
-    if _is_list(head):
+    listed = re.match(r"\s*\[\s*\{[^\n]*", head.decode("utf-8-sig", "replace"))  # objects, on one line or over several
+    if listed and (is_spread(head) or len(head) > HEAD_BYTES or listed[0].rstrip().endswith("]")):
         return _LINES_LISTED if _holds_lines(head) else _LIST
     if is_spread(head):
         keys = {key.decode("utf-8", "replace"): None for key in _KEY.findall(head)}
@@ -268,7 +252,7 @@ def check_lines(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
 
 
 def is_object(line: bytes) -> bool:
-    """Return whether a line is a JSON object, as far as its size lets it be parsed; a byte-order mark may lead."""
+    """True if a line is a JSON object, as far as its size lets it be parsed; a byte-order mark may lead."""
     if len(line) > HEAD_BYTES:
         return line.lstrip().startswith(b"{")
     try:
@@ -278,7 +262,7 @@ def is_object(line: bytes) -> bool:
 
 
 def is_spread(head: bytes) -> bool:
-    """Return whether a file starts like JSON values over several lines: no line ends inside a token."""
+    """True if a file starts like JSON values over several lines: no line ends inside a token."""
     text = head.decode("utf-8-sig", "replace").strip()
     first, _, more = text.partition("\n")
     if first[:1] not in ("{", "[") or not more.strip():
@@ -294,38 +278,18 @@ def is_spread(head: bytes) -> bool:
 
 
 def _holds_lines(head: bytes) -> bool:
-    """Return whether the objects at a file's start are records or training pairs, which no source of tasks has."""
+    """True if the objects at a file's start are records or training pairs, which no source of tasks has."""
     keys = set(_ANY_KEY.findall(head))
     return b"task" in keys or (b"context" not in keys and bool(keys & {b"prompt", b"messages"}))
 
 
-def _is_list(head: bytes) -> bool:
-    """Return whether a file starts like a list of objects, on one line or over several."""
-    text = head.decode("utf-8-sig", "replace").lstrip()
-    if not text.startswith("[") or not text[1:].lstrip().startswith("{"):
-        return False
-    first = text.partition("\n")[0]
-    return is_spread(head) or len(head) > HEAD_BYTES or first.rstrip().endswith("]")
-
-
 def is_template(head: bytes) -> bool:
-    """Return whether a text is one that `seal generate --template` fills in."""
+    """True if a text is one that `seal generate --template` fills in."""
     return len(head) <= _SMALL and b"{title}" in head and b"{context}" in head
 
 
-def _is_solutions(value: Mapping[str, Any]) -> bool:
-    """Return whether a JSON object is ARC's solutions: lists of grids by the tasks' ids."""
-    return bool(value) and all(_is_grids(item) for item in list(value.values())[:9])
-
-
-def _is_submission(value: Mapping[str, Any]) -> bool:
-    """Return whether a JSON object is answers to ARC: lists of attempts by the tasks' ids."""
-    first = next(iter(value.values()), None)
-    return isinstance(first, list) and bool(first) and isinstance(first[0], dict) and "attempt_1" in first[0]
-
-
 def _is_grids(value: Any) -> bool:
-    """Return whether a value looks like lists of grids of whole numbers, judged by the first entries."""
+    """True if a value looks like lists of grids of whole numbers, judged by the first entries."""
     for _ in range(3):
         if not isinstance(value, list) or not value:
             return False

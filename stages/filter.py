@@ -130,7 +130,7 @@ def run(
 
 
 def _loses(group: Sequence[Candidate]) -> bool:
-    """Return whether the best self-edits of a context all fail to beat a baseline that is known."""
+    """True if the best self-edits of a context all fail to beat a baseline that is known."""
     best = pick_best(group)
     return any(c.baseline is not None for c in best) and not any(c.gains for c in best)
 

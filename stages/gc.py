@@ -105,7 +105,7 @@ def _lines_beside(folder: Path) -> list[Path]:
 
 
 def _is_adapter(path: Path) -> bool:
-    """Return whether `seal adapt` wrote the directory, and nobody has put anything else into it."""
+    """True if `seal adapt` wrote the directory, and nobody has put anything else into it."""
     if not _ID.fullmatch(path.name) or _contents(path) != _ADAPTER:
         return False
     try:
@@ -115,7 +115,7 @@ def _is_adapter(path: Path) -> bool:
 
 
 def _is_leftover(path: Path) -> bool:
-    """Return whether a killed run was building the directory, an adapter's or a model's."""
+    """True if a killed run was building the directory, an adapter's or a model's."""
     partial, files = PARTIAL_NAME.fullmatch(path.name), _contents(path)
     if not partial or files is None:
         return False

@@ -124,7 +124,7 @@ def _place_of(error: BaseException) -> str | None:
 
 
 def _interrupts(error: BaseException) -> bool:
-    """Return whether it is Ctrl-C, or a signal that ends the process, raised by our handler within their code."""
+    """True if it is Ctrl-C, or a signal that ends the process, raised by our handler within their code."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = bool(frames) and _within(frames[-1].filename, _OURS)
     return isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and ours)

@@ -88,7 +88,7 @@ def _to_root(folder: Path) -> str:
 
 
 def are_same_line(one: Record, other: Record) -> bool:
-    """Return whether two lines say the same of the same adapter, whatever path they name."""
+    """True if two lines say the same of the same adapter, whatever path they name."""
     if one == other:
         return True
     paths = [line.adapter.path if line.adapter else None for line in (one, other)]

@@ -15,7 +15,7 @@ Meta = dict[str, Any]  # what whoever made a line wants to find on those that ar
 
 
 def is_void(text: str) -> bool:
-    """Return whether there is nothing to be seen in a text: only blanks, byte-order marks, control characters."""
+    """True if there is nothing to be seen in a text: only blanks, byte-order marks, control characters."""
     return not any(letter.isprintable() and not letter.isspace() for letter in text)
 
 

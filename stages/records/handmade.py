@@ -56,7 +56,7 @@ def complete_line(line: JsonObject, folder: Path = Path()) -> JsonObject:
 
 
 def _says(section: JsonObject, said: Callable[[JsonObject], tuple[Any, ...]], *nullable: str) -> bool:
-    """Return whether the section has all of these itself: what is `said` not null, the others in any way."""
+    """True if the section has all of these itself: what is `said` not null, the others in any way."""
     try:
         return None not in said(section) and all(key in section for key in nullable)
     except KeyError:

@@ -132,6 +132,6 @@ class Known:
 
 
 def _is_plain(text: str) -> bool:
-    """Return whether a line can be neither too deep, nor of too many values, nor hold half characters."""
+    """True if a line can be neither too deep, nor of too many values, nor hold half characters."""
     short = len(text) <= MAX_VALUES and text.count("{") + text.count("[") <= MAX_DEPTH
     return short and "\\ud" not in text and "\\uD" not in text

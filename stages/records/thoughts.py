@@ -145,7 +145,7 @@ def _lone(text: str, start: int, end: int) -> Span:
 
 
 def _is_mentioned(text: str, start: int, mark: int, behind: int, end: int) -> bool:
-    """Return whether the mark is a word of a sentence, or quoted: `the </think> tag`."""
+    """True if the mark is a word of a sentence, or quoted: `the </think> tag`."""
     before = text[max(start, mark - 2) : mark]
     word = before[-1:] in (" ", "\t") and (before[:1].isalnum() or before[:1] in ",;")
     return (not before or word or before[-1] in _QUOTES) and _MENTIONED.match(text, behind, end) is not None

@@ -73,6 +73,10 @@ def test_the_way_names_the_file_as_a_shell_takes_it(tmp_path: Path) -> None:
         list(check_lines([b"\x1f\x8b"], path))
 
 
+def test_a_name_with_a_place_of_the_way_in_it_stays(tmp_path: Path) -> None:
+    assert refusal(tmp_path, b"\x1f\x8b", "{folder}.gz").endswith("gunzip -k '{folder}.gz'")
+
+
 @pytest.mark.parametrize("suffix", TEXT_SUFFIXES)
 def test_a_text_is_told_to_become_a_task(tmp_path: Path, suffix: str) -> None:
     words = f"notes{suffix}: a text, not JSON lines; make a task of it: `seal tasks notes{suffix} | seal generate"
