@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -34,13 +34,11 @@ class KeepRule:
     def parse(cls, text: str) -> "KeepRule":
         """Parse `best`, `best:N`, `above:X`, `gain` or `random`. Raises BadConfig for anything else."""
         rule, _, argument = text.partition(":")
-        try:
+        with suppress(ValueError, ZeroDivisionError):
             if rule == "best" and int(argument or 1) > 0:
                 return cls("best", count=int(argument or 1))
             if rule == "above" and 0 <= Fraction(argument) < 1:
                 return cls("above", threshold=Fraction(argument))
-        except (ValueError, ZeroDivisionError):
-            pass
         if text == "gain":
             return cls("gain")
         if text == "random":
@@ -140,21 +138,15 @@ def _choose(group: Sequence[Candidate], keep: KeepRule, ties: Ties, seed: int) -
         return [min(group, key=lambda c: derive_seed(seed, c.content))]
     if keep.rule == "above":
         return [candidate for candidate in group if candidate.value > keep.threshold]
-    order = _tie_order(ties, seed)
+    order: Callable[[Candidate], int] = {
+        "first": lambda c: c.sample,
+        "random": lambda c: derive_seed(seed, c.content),
+        "shortest": lambda c: c.length,
+    }[ties]
     ranked = sorted(group, key=lambda c: (-c.value, order(c), c.sample, c.edit_id))
     if keep.rule == "gain":
         return [best for best in ranked[:1] if best.gains]
     return ranked[: keep.count]
-
-
-def _tie_order(ties: Ties, seed: int) -> Callable[[Candidate], int]:
-    """Return the sort key among equal values: the sample's number, a draw from the seed, or the shorter completion."""
-    orders: dict[Ties, Callable[[Candidate], int]] = {
-        "first": lambda c: c.sample,
-        "random": lambda c: derive_seed(seed, c.content),
-        "shortest": lambda c: c.length,
-    }
-    return orders[ties]
 
 
 class EditTexts:

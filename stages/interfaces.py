@@ -193,11 +193,9 @@ class WorkLog(Protocol):
 
     def begin_work(self, names: Iterable[str]) -> None:
         """Note that work on these begins: if the process dies now, one of them may have killed it."""
-        ...
 
     def end_work(self, names: Iterable[str]) -> None:
         """Note that work on these is over, whatever came of it."""
-        ...
 
 
 class Progress(WorkLog, Protocol):
@@ -210,27 +208,21 @@ class Progress(WorkLog, Protocol):
         steps, since a step of few tokens is not as quick as they are few. requests: each begins and ends in the work
         log. verdicts: to be given.
         """
-        ...
 
     def add_trained(self, tokens: int) -> None:
         """Count more tokens as trained."""
-        ...
 
     def advance(self, amount: int) -> None:
         """Count more verdicts or optimizer steps as done."""
-        ...
 
     def add_written(self, tokens: int, ended: int = 0) -> None:
         """Count more sampled tokens, and how many completions of the current batch ended with them."""
-        ...
 
     def set_phase(self, name: str) -> None:
         """Name what is done from here on, as a participle: training, judging."""
-        ...
 
     def note(self, text: str) -> None:
         """Tell the user something."""
-        ...
 
 
 class NullProgress:
@@ -253,7 +245,6 @@ class Engine(Protocol):
 
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """Yield one completion per request, in any order, as they finish."""
-        ...
 
 
 def note_cut_off(completions: Iterable[Completion], progress: Progress, what: str) -> Iterator[Completion]:
@@ -273,7 +264,6 @@ class Trainer(Protocol):
 
     def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         """Yield one result per job. A job that cannot be trained gives a result with its error; the others go on."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -64,11 +64,9 @@ class Worker(Protocol):
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
         """Yield the lines of these keys of the plan, in any order, as they are done."""
-        ...
 
     def report(self) -> Iterable[str]:
         """Say what became of the work so far: calls, cost, what could not be read."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -120,11 +118,9 @@ class Source(Protocol):
 
     def sift(self, records: Sequence[Record], check: Callable[[Record], object]) -> list[Record]:
         """Return the records for which `check` raises no BadLine; the others are rejected."""
-        ...
 
     def tell_unscored(self, reasons: Sequence[str | None]) -> None:
         """Say of which of the records the work cannot be done, and why: they stay unscored."""
-        ...
 
 
 class Stage(Protocol):
@@ -136,11 +132,9 @@ class Stage(Protocol):
     @property
     def needs(self) -> tuple[Section, ...]:
         """The sections that its input lines must have."""
-        ...
 
     def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
         """Check and plan everything that can be, before a model is loaded. Raises for what cannot be done."""
-        ...
 
 
 class WholeSource:
@@ -166,45 +160,35 @@ class EngineSource(Protocol):
     @property
     def name(self) -> str:
         """hf, vllm, openai or pkg.mod:Class."""
-        ...
 
     @property
     def served(self) -> bool:
         """True if a server does the work."""
-        ...
 
     @property
     def chats(self) -> bool:
         """True if prompts are chats where nothing else says so."""
-        ...
 
     def choose(self, named: Collection[str], moved: str | None = None) -> str:
         """Return the model: the given one, the one that has `moved`, or the one that all lines name."""
-        ...
 
     def settings(self, model: str) -> Mapping[str, Any]:
         """Return what a run's settings say of the engine and its model."""
-        ...
 
     def load(self, model: str, adapters: Sequence[Path] = ()) -> Engine:
         """Load the model, for requests with these adapters."""
-        ...
 
     def calls(self, model: str, requests: Iterable[Request]) -> Iterator[Call]:
         """Yield what a server would be sent for these requests."""
-        ...
 
     def find_unusable(self, adapters: Mapping[Path, str], model: str, folders: Sequence[Path]) -> dict[Path, Exception]:
         """Return the adapters that cannot be used on the model, and why."""
-        ...
 
     def find_moved(self, adapters: Mapping[Path, str], folders: Sequence[Path]) -> str | None:
         """Return where the model that all adapters were trained on lies now, if its name leads nowhere."""
-        ...
 
     def find_foreign(self, adapters: Mapping[Path, str], model: str) -> set[str]:
         """Return the models other than this one that the adapters were trained on."""
-        ...
 
 
 class JudgeSource(Protocol):
@@ -213,30 +197,24 @@ class JudgeSource(Protocol):
     @property
     def text(self) -> str:
         """What --judge says."""
-        ...
 
     @property
     def offline(self) -> bool:
         """True if it answers here and always."""
-        ...
 
     def settings(self) -> str:
         """Return what a run's settings say of the judge."""
-        ...
 
     def limits(self) -> Mapping[str, Any]:
         """Return how its server is called, for a dry run."""
-        ...
 
     def probe(self) -> None:
         """Raise if its server does not answer or refuses the key."""
-        ...
 
     def load(self) -> Judge: ...
 
     def calls(self, cases: Iterable[Case]) -> Iterator[Call]:
         """Yield what a server would be asked."""
-        ...
 
 
 def describe_plan(text: str, settings: "DataclassInstance") -> str:

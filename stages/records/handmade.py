@@ -202,9 +202,7 @@ def _with_adapter(adapter: JsonObject, line: JsonObject, folder: Path) -> JsonOb
         return found
     edit = line["edit"].get("id") if isinstance(line.get("edit"), dict) else None
     made = [line["task"].get("id"), edit, found["model"], found.get("path"), found["seed"], error]
-    weights = (
-        [fingerprint_folder(place)] if place else []
-    )  # another training into the same directory is another adapter
+    weights = [fingerprint_folder(place)] if place else []  # trained anew into its directory it is another
     return {**found, "id": content_id("adapter", *made, *weights)}
 
 

@@ -65,22 +65,12 @@ def reject_entry(source: str, reason: str, entry: object) -> Reject:
         raw = json.dumps(entry, ensure_ascii=False, default=_found).encode("utf-8", "backslashreplace")
     except RecursionError:
         raw = b""
-    return Reject(source, 0, 0, one_line(reason), _whole_characters(raw[:LONGEST_ENTRY]))
+    whole = raw[:LONGEST_ENTRY].decode("utf-8", "ignore")  # without the half character at its end
+    return Reject(source, 0, 0, one_line(reason), whole.encode())
 
 
 def _found(value: object) -> object:
     return value.found if isinstance(value, JsonFault) else str(value)
-
-
-def _whole_characters(raw: bytes) -> bytes:
-    """UTF-8 text that was cut anywhere, without the half character at its end. Other bytes as they are."""
-    for cut in range(min(4, len(raw))):
-        try:
-            raw[: len(raw) - cut].decode()
-        except UnicodeDecodeError:
-            continue
-        return raw[: len(raw) - cut]
-    return raw
 
 
 def read_objects(

@@ -68,19 +68,10 @@ def _make_float(digits: str) -> float | JsonFault:
 
 def _make_object(pairs: list[tuple[str, Any]]) -> JsonObject | JsonFault:
     found = dict(pairs)
-    return found if len(found) == len(pairs) else _find_repeated_key(pairs)
-
-
-def _make_strict_object(pairs: list[tuple[str, Any]]) -> JsonObject:
-    found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    raise _find_repeated_key(pairs)
-
-
-def _find_repeated_key(pairs: list[tuple[str, Any]]) -> JsonFault:
     ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
-    return JsonFault(f"the key {key[:40]!r} occurs twice", dict(pairs))
+    return JsonFault(f"the key {key[:40]!r} occurs twice", found)
 
 
 def _raise_fault(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -96,7 +87,7 @@ def _raise_fault(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 STRICT_DECODER = json.JSONDecoder(  # raises the first JsonFault as it comes
-    object_pairs_hook=_make_strict_object,
+    object_pairs_hook=_raise_fault(_make_object),
     parse_int=_raise_fault(_make_integer),
     parse_float=_raise_fault(_make_float),
     parse_constant=_raise_fault(_refuse_constant),
