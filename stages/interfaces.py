@@ -13,6 +13,7 @@ from annotated_types import Ge, Le
 from stages.errors import BadConfig
 
 MAX_ROW_TOKENS = 8192  # official self-edit.py, max_tokens: a row of few-shot training has fewer
+# refused: it would not say more; failed: there is no completion, for `error`; unknown: its source does not say
 Finish = Literal["stop", "length", "refused", "failed", "unknown"]
 Ties = Literal["first", "random", "shortest"]  # which of several equally good self-edits is kept
 UnscoredPolicy = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right

@@ -18,9 +18,8 @@ STAGES = (
 LIBRARY = sorted((ROOT / "stages").rglob("*.py"))
 LAYERS = (  # from the ground up: a room imports what lies below it
     "errors file_kinds",
-    "files plugins",
+    "files plugins interfaces",
     "records",
-    "interfaces",
     "sources",
     "models",
     "tokens",

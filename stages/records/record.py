@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, ValidationError, WrapValidator
 
 from stages.errors import BadConfig
+from stages.interfaces import Finish
 from stages.plugins import DOMAINS, blame_plugin, check_allowed, load_class
 from stages.records.arc import ArcChoice, ArcTask
 from stages.records.frozen import Count, FrozenModel, Id, Meta, Tuple, content_id
@@ -24,8 +25,6 @@ from stages.records.score import Score
 from stages.records.task import QaTask, Quiz, Task
 from stages.records.thoughts import extract_answer
 
-# refused: it would not say more; failed: there is no completion, for `error`; unknown: its source does not say
-Finish = Literal["stop", "length", "refused", "failed", "unknown"]
 Section = Literal["edit", "adapter", "score", "quiz"]
 
 
