@@ -45,6 +45,7 @@ _OPENED = {
 _CLOSING = re.compile("|".join(map(re.escape, _OPENED)))
 _CLOSING_SIGNS = ("/", "|>")  # each closing mark has one: quicker to look for
 _MENTIONED = re.compile(r"""\s*+\Z|[.,;:!?)\]}"'`”’»]|[ \t]+[a-z]""")  # behind a closing mark within a sentence
+_BLANK = re.compile(r"\s*+\Z")
 _QUOTES = "\"'`(“‘«"
 _WRAPPED = re.compile(rf"\s*+({'|'.join(map(re.escape, WRAPPERS))})")
 _CHANNEL = re.compile(r"\s*+(?:<\|start\|>assistant\s*+)?<\|channel\|>")
@@ -62,10 +63,11 @@ def remove_thoughts(text: str) -> str | None:
     None: the text ends within a thought.
     """
     found: Span | None = (0, len(text))
+    closes = any(sign in text for sign in _CLOSING_SIGNS)
     while found is not None:
         start, end = found
         found = _skip_thought(text, start, end)
-        if found == (start, end):
+        if found == (start, end) and closes:
             found = _lone(text, start, end)
         if found == (start, end):
             return text[start:end]
@@ -132,13 +134,11 @@ def _lone(text: str, start: int, end: int) -> Span:
 
     A mark behind its opening one, or within a sentence, is text about such marks.
     """
-    if not any(sign in text for sign in _CLOSING_SIGNS):
-        return start, end
     for closing in _CLOSING.finditer(text, start, end):
         if not _is_mentioned(text, start, closing.start(), closing.end(), end):
             if text.find(_OPENED[closing[0]], start, closing.start()) >= 0:
                 return start, end
-            if start and not text[closing.end() : end].strip():  # it comes twice, before the answer and behind it
+            if start and _BLANK.match(text, closing.end(), end):  # it comes twice, before the answer and behind it
                 return start, closing.start()
             return _unwrap(text, closing.end(), end)
     return start, end
