@@ -16,10 +16,10 @@ from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 from stages.domains.base import load_domain
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.file_kinds import TEXT_SUFFIXES
-from stages.plugins import allow_domain
+from stages.plugins import allow_domain, format_value
 from stages.records.frozen import derive_seed
 from stages.records.jsonl import OnReject, Reject, raise_on_reject
-from stages.records.record import Record
+from stages.records.record import Record, get_task_type
 from stages.sources import arc
 from stages.sources.datasets.columns import Columns
 from stages.sources.datasets.compressed import strip_gz
@@ -123,8 +123,12 @@ def _read_with_domain(sources: Iterable[str], name: str) -> Iterator[Record]:
         if source != "-" and not Path(source).is_file():
             raise BadInput(f"{source}: not a file; --domain {name} reads files, and - for stdin")
         text = read_flag_file(Path("/dev/stdin" if source == "-" else source), source)
-        tasks = domain.read_tasks(text, source)
-        yield from (Record(task=task.model_copy(update={"domain": name})) for task in tasks)
+        for task in domain.read_tasks(text, source):
+            if not isinstance(task, get_task_type(name)):
+                raise BadConfig(
+                    f"--domain {name}: read_tasks gave {format_value(task)}, which is no task of its task_type"
+                )
+            yield Record(task=task.model_copy(update={"domain": name}))
 
 
 def _only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:

@@ -1,6 +1,7 @@
 """`seal merge` on the files that --shard and -o wrote."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,17 @@ import pytest
 from tests.cli.conftest import seal
 
 
-@pytest.fixture
-def shards(source: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
     for part in (1, 2, 3):
-        assert seal("tasks", source, "--shard", f"{part}/3", "-o", tmp_path / f"tasks-{part}.jsonl").code == 0
-    return tmp_path
+        assert seal("tasks", source, "--shard", f"{part}/3", "-o", folder / f"tasks-{part}.jsonl").code == 0
+    return folder
+
+
+@pytest.fixture
+def shards(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "shards"))
 
 
 def test_the_shards_of_a_run_are_the_whole_run(source: Path, shards: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from seal_cli import exit_codes
-from stages import plugins
+from stages import plugins, tasks
 from stages.domains.base import TrainingSetup, load_domain
 from stages.engines.local import GuardedEngine
 from stages.errors import BadConfig, BadEdit, BadLine, OutOfMemory, Unavailable
@@ -365,3 +365,12 @@ def test_no_domain_that_a_line_names_is_imported(name: str, monkeypatch: pytest.
     for edit in ({"completion": "e"}, {"completion": "e", "template": name, "chosen": {"domain": name}}):
         with pytest.raises(BadLine, match=f"the domain {name} does not come with seal; give --domain {name} to run"):
             parse_record({**line, "edit": edit, "score": {"value": 1, "judge": name}})
+
+
+@pytest.mark.parametrize("given", ["{'id': 't'}", "Sums.model_construct(id='t', domain='x')"])
+def test_what_a_domain_reads_has_to_be_its_tasks(write: Callable[[str], str], given: str, tmp_path: Path) -> None:
+    own = "class task_type(Sums): pass\n    def read_tasks(self, text, name): yield "
+    name = f"{write(DOMAIN + own + given)}:D"
+    (tmp_path / "sums.txt").write_text("a: 1+2")
+    with pytest.raises(BadConfig, match=f"--domain {name}: read_tasks gave .*, which is no task of its task_type"):
+        list(tasks.run(str(tmp_path / "sums.txt"), domain=name))
