@@ -72,7 +72,7 @@ def _survey(folder: Path) -> Finds:
         raise (BadInput if folder.exists() else MissingInput)(f"{folder}: no folder; give that of a run")
     found, linked, seen = Finds(), [folder], set[str]()
     for top in linked:
-        for place, folders, files in os.walk(top):
+        for place, folders, files in os.walk(top, onerror=_raise):
             if os.path.realpath(place) in seen:
                 folders.clear()
                 continue
@@ -95,6 +95,11 @@ def _survey(folder: Path) -> Finds:
         raise BadInput(f"{folder}: holds no JSON lines, so that no adapter is named; give the folder with lines in it")
     found.lines += _lines_beside(folder)
     return found
+
+
+def _raise(error: OSError) -> None:
+    """End the search: a folder that cannot be read may hold lines."""
+    raise error
 
 
 def _lines_beside(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import pytest
 
 from stages.eval import Eval
 from stages.files import hold_folders
+from stages.gc import run as collect
 from stages.work import Work
 from tests import invented
 from tests.cli.conftest import Finished
@@ -97,6 +98,21 @@ def test_lines_behind_links_keep_what_they_name(run: Path, tmp_path: Path) -> No
     assert listed(run) == []
     (run / "scores").unlink()
     assert listed(run) == [f"run/round-1/adapters/{LOST}"]
+
+
+def test_a_folder_that_cannot_be_read_ends_it(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scandir(path: Any) -> Any:
+        if str(path).endswith("behind"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path)
+
+    whole = os.scandir
+    (tmp_path / "disk").mkdir()
+    (run / "behind").symlink_to(tmp_path / "disk")
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="behind"):
+        list(collect(run, remove=True))
+    assert (run / "round-1/adapters" / LOST).is_dir()
 
 
 def test_of_two_adapters_with_one_id_the_one_that_is_named_stays(run: Path) -> None:
