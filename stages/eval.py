@@ -7,7 +7,6 @@ is: the baseline row, or with `in_context` the oracle row.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 from stages.domains.answers import (
     Answered,
@@ -25,6 +24,7 @@ from stages.interfaces import (
     ANSWERING,
     Completion,
     Engine,
+    MappedProgress,
     NullProgress,
     Progress,
     Prompt,
@@ -209,9 +209,7 @@ def run(
     requests = list(list_keyed_requests(lines, queries, sampling, done))
     keys_of = {request.id: key for key, request in requests}
     progress.expect(len(requests), "requests")
-    completions = engine.sample(
-        [request for _, request in requests], cast("Progress", _LineProgress(progress, keys_of))
-    )
+    completions = engine.sample([request for _, request in requests], MappedProgress(progress, keys_of))
     completions = note_cut_off(completions, progress, "answers")
 
     def replies(each: Answered) -> tuple[GradableAnswer, ...]:
@@ -275,20 +273,3 @@ def _list_adapters(lines: Iterable[Record]) -> dict[Path, str]:
     """Return the adapters' directories, each with the name of the model it was trained on."""
     found = (line.adapter for line in lines)
     return {Path(adapter.path): adapter.model for adapter in found if adapter and adapter.path}
-
-
-@dataclass(frozen=True)
-class _LineProgress:
-    """A Progress that passes everything on; what is in work has the names of its lines, not those of its requests."""
-
-    progress: Progress
-    lines: Mapping[str, str]
-
-    def begin_work(self, names: Iterable[str]) -> None:
-        self.progress.begin_work(self.lines[name] for name in names)
-
-    def end_work(self, names: Iterable[str]) -> None:
-        self.progress.end_work(self.lines[name] for name in names)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.progress, name)

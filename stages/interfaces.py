@@ -13,7 +13,6 @@ from annotated_types import Ge, Le
 from stages.errors import BadConfig
 
 MAX_ROW_TOKENS = 8192  # official self-edit.py, max_tokens: a row of few-shot training has fewer
-# refused: it would not say more; failed: there is no completion, for `error`; unknown: its source does not say
 Finish = Literal["stop", "length", "refused", "failed", "unknown"]
 Ties = Literal["first", "random", "shortest"]  # which of several equally good self-edits is kept
 UnscoredPolicy = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
@@ -203,11 +202,9 @@ class Progress(WorkLog, Protocol):
     """Shows a person how far the work has come. Stages, engines and trainers report to it."""
 
     def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
-        """Announce how much there is to do in all.
+        """Announce how much there is to do: tokens to train on (once per epoch, unpadded), requests, or verdicts.
 
-        tokens: to be trained, once per epoch, without padding; `steps`, where it is known, is the number of optimizer
-        steps, since a step of few tokens is not as quick as they are few. requests: each begins and ends in the work
-        log. verdicts: to be given.
+        `steps`: optimizer steps, where their number is known; one of few tokens is not as quick as they are few.
         """
 
     def add_trained(self, tokens: int) -> None:
@@ -237,6 +234,21 @@ class NullProgress:
     def add_written(self, tokens: int, ended: int = 0) -> None: ...
     def set_phase(self, name: str) -> None: ...
     def note(self, text: str) -> None: ...
+
+
+class MappedProgress(NullProgress):
+    """A Progress that passes everything on, and translates the names of what is in work: from requests to lines."""
+
+    def __init__(self, progress: Progress, names: Mapping[str, str]) -> None:
+        self.progress, self.names = progress, names
+        for name in ("expect", "add_trained", "advance", "add_written", "set_phase", "note"):
+            setattr(self, name, getattr(progress, name))
+
+    def begin_work(self, names: Iterable[str]) -> None:
+        self.progress.begin_work(self.names[name] for name in names)
+
+    def end_work(self, names: Iterable[str]) -> None:
+        self.progress.end_work(self.names[name] for name in names)
 
 
 class Engine(Protocol):
