@@ -121,7 +121,7 @@ class Eval:
 
 @dataclass(frozen=True)
 class _Asking:
-    """How questions are asked: the model, its adapters by path, and the unusable ones with the reason."""
+    """Settings of the questions; the adapters that can be used, by path, and those that cannot, with the reason."""
 
     domain: Domain
     sampling: Sampling

@@ -69,7 +69,9 @@ class HFEngine:
         for request in requests:
             failed = context_overflow(self.tokenizer, request, self.context, self.model)
             if failed:
+                progress.begin_work([request.id])
                 yield failed
+                progress.end_work([request.id])
             else:
                 groups.setdefault(request.adapter, []).append(request)
         if self.batching is None and min(self.batch_size, sum(map(len, groups.values()))) > 1:

@@ -172,7 +172,7 @@ def make_call(request: Request, model: str, limit_name: LimitName, limit: int | 
 
 
 def _parse_reply(reply: Reply) -> Completion:
-    """What a reply says. One without a text is a failure of the service, not of the model.
+    """The completion in a reply. One without a text is a failure of the service, not of the model.
 
     A thought that the server tells apart is put before the text, as other servers leave it there; without a text it has
     no end.

@@ -82,7 +82,9 @@ class VLLMEngine:
         known = list(requests)
         overflows = (context_overflow(self.tokenizer, request, self.context, self.model) for request in known)
         failed = {each.id: each for each in overflows if each}
+        progress.begin_work(failed)
         yield from failed.values()
+        progress.end_work(failed)
         waiting = deque(group_by_adapter(request for request in known if request.id not in failed))
         flying: dict[str, Request] = {}
         loras: dict[Path, Any] = {}  # an adapter is read anew by each call

@@ -54,7 +54,7 @@ OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|ALLOC_FAILED")  
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large vLLM makes itself. max_rank None: it takes no adapters."""
+    """Sizes that vLLM is started with. max_rank None: it takes no adapters."""
 
     batch_size: int
     max_rank: int | None

@@ -88,7 +88,7 @@ def _write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor]
 
 
 def _resolve_name(name: str) -> str:
-    """What others find the model by, from whatever folder: a directory's real path; a hub's name as it is."""
+    """The name by which others find the model, from any folder: a directory's real path; a hub's name as it is."""
     return str(Path(name).resolve()) if name and Path(name).is_dir() else name
 
 

@@ -20,6 +20,7 @@ from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
 from tests.conftest import make_tokenizer
 from tests.tiny_models import answers, make_adapter, make_llama, naive
+from tests.trainers.jobs import Notes
 
 FLOAT32 = Device("cpu", "float32")
 GREEDY = Sampling(0.0, 1.0, 12)
@@ -162,7 +163,9 @@ def test_learned_positions_are_never_overrun(tmp_path: Path) -> None:
 
 def test_a_prompt_that_fills_the_context_fails_alone(engine: HFEngine) -> None:
     requests = [Request("a", "x" * 512, GREEDY), Request("b", PROMPTS[0], GREEDY)]
-    found = {completion.id: completion for completion in engine.sample(requests)}
+    progress = Notes()
+    found = {completion.id: completion for completion in engine.sample(requests, progress)}
+    assert sorted(progress.started) == ["a", "b"]  # else the count of requests never gets full
     assert (found["a"].finish, found["a"].text, found["a"].tokens) == ("failed", "", None)
     error = f"a prompt of 512 tokens leaves no room in {engine.model}'s context of 512"
     assert found["a"].error == error

@@ -168,7 +168,7 @@ def chi_square(tokens: list[int], chances: torch.Tensor) -> float:
     return float(((counts[chances > 0] - expected) ** 2 / expected).sum())
 
 
-@pytest.mark.parametrize("temperature", [0.7, 1.0, 1.5])
+@pytest.mark.parametrize("temperature", [0.7, 1.5])
 def test_draws_of_many_seeds_follow_softmax(temperature: float) -> None:
     rows = [Sampling(temperature, 1.0, 1, seed) for seed in range(DRAWS)]
     chances = (LOGITS / temperature).softmax(-1)

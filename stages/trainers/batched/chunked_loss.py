@@ -52,7 +52,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def _against_others(hidden: Tensor, head: nn.Linear, target: Tensor) -> tuple[Tensor, Tensor]:
-    """What the words that are not the target say, for each state.
+    """Compare each state's target with all other words.
 
     (log of their summed exponentials minus the target's logit (n, 1), mean of their rows by their chances (n, hidden)).
     """

@@ -21,7 +21,7 @@ _DRAWS, _MANY_TOKENS = 4, 256  # passes, and their tokens, where a model draws n
 
 @dataclass(frozen=True)
 class _TrialResult:
-    """What training sees: logits, and the gradients of the loss at the embeddings and behind layers."""
+    """Logits, and the gradients of the loss at the embeddings and behind layers: all that training sees."""
 
     logits: Tensor  # (tokens, vocabulary)
     embedded: Tensor  # (tokens, hidden)

@@ -193,7 +193,7 @@ class TrainingLoop:
         return hidden
 
     def _count_fitting_tokens(self) -> int:
-        """By a trial of two short sequences."""
+        """Count them by a trial of two short sequences."""
         stacked = self.stack.weights.numel() * self.stack.weights.element_size()
         longest = get_max_length(self.network.config)
         try:
@@ -228,7 +228,7 @@ def _prefetch(
 
 
 def _finish(ended: ActiveJob, row: Tensor, stack: LoraStack, base: AdapterBase) -> FitResult:
-    """What came of a job whose weights are now `row`."""
+    """Write the adapter of a job whose weights are now `row`, unless it diverged."""
     job = ended.job
     save = partial(write_adapter, job.out, stack.get_peft_state(row), job.config, stack.targets, base)
     return finish_training(job, ended.sequences, torch.stack(ended.losses).tolist(), [row], save)
