@@ -121,6 +121,8 @@ def find_batching(network: Any, ends: Collection[int], pad: int) -> Batching:
     def are_alike(prompts: Sequence[Sequence[int]]) -> bool:
         together = get_logits(prompts)
         alone = torch.cat([get_logits([prompt]) for prompt in prompts[:2]], dim=1)
+        if not bool(alone.isfinite().all()):
+            return True  # a broken model says nothing, whatever its neighbours
         gap, spread = together[:, :2] - alone, alone - alone.mean(-1, keepdim=True)
         return bool((gap.norm(dim=-1) <= tolerance * spread.norm(dim=-1)).all())
 
