@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from stages.engines.vllm import explain_refusal, group_by_adapter
 from stages.engines.vllm_start import RANKS, Sizes, _arguments, check_vllm, read_lora_needs, resolve_device, translate
@@ -91,16 +92,13 @@ def test_requests_of_one_adapter_lie_together_behind_those_without() -> None:
 # ---- what it is asked for, and its errors
 
 
-@pytest.mark.parametrize(
-    ("device", "words"),
-    [
-        (Device("cpu", "float64"), "--dtype float64: vLLM takes float32 or bfloat16; use --engine hf"),
-        (Device("cpu:1"), "--device cpu:1: vLLM takes the first GPU it sees; set CUDA_VISIBLE_DEVICES instead"),
-    ],
-)
-def test_devices_that_vllm_does_not_have_are_refused(device: Device, words: str) -> None:
+def test_devices_that_vllm_does_not_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadConfig, match="--dtype float64: vLLM takes float32 or bfloat16; use --engine hf"):
+        resolve_device(Device("cpu", "float64"))
+    monkeypatch.setattr(Device, "resolve", lambda self: (torch.device("cuda:1"), torch.bfloat16))
+    words = "--device cuda:1: vLLM takes the first GPU it sees; set CUDA_VISIBLE_DEVICES instead"
     with pytest.raises(BadConfig, match=words):
-        resolve_device(device)
+        resolve_device(Device("cuda:1"))
 
 
 FREE = "Free memory on device cuda:0 (3.1/79.2 GiB) on startup is less than desired GPU memory utilization (0.92)."
