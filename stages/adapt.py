@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from stages.domains.base import Domain, TrainingSetup, find_domain
-from stages.domains.jobs import ExampleNames, make_adapter, make_job, make_untrained_adapter
-from stages.domains.recipe import describe_left_out, refuse_training_flags, set_up_training
+from stages.domains.jobs import (
+    ExampleNames,
+    describe_left_out,
+    make_adapter,
+    make_job,
+    make_untrained_adapter,
+    refuse_training_flags,
+    set_up_training,
+)
 from stages.errors import BadEdit, BadLine, Untrainable
 from stages.files import hold_folders, remove_partials
 from stages.interfaces import FitConfig, FitJob, NullProgress, Progress, Trainer, TrainingSet

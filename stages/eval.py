@@ -11,13 +11,13 @@ from pathlib import Path
 from stages.domains.answers import (
     Answered,
     Graded,
+    answered_chat,
     collect_answers,
     list_keyed_requests,
     make_score_line,
     read_baseline,
 )
-from stages.domains.base import Domain, GradableAnswer, find_domain
-from stages.domains.recipe import answered_chat, refuse_flags
+from stages.domains.base import Domain, GradableAnswer, find_domain, refuse_flags
 from stages.errors import BadLine
 from stages.files import hold_folders
 from stages.interfaces import (

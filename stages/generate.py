@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from stages.domains.base import Domain, find_domain
-from stages.domains.recipe import refuse_asking, refuse_writing
 from stages.domains.writing import (
     EditRequest,
     Writing,
@@ -13,6 +12,8 @@ from stages.domains.writing import (
     make_edit,
     make_edit_key,
     make_next_request,
+    refuse_asking,
+    refuse_writing,
     unique_tasks,
     write_fixed_edits,
 )

@@ -42,20 +42,8 @@ from stages.sources.squad import UNANSWERED
 from stages.sources.texts import read_flag_file
 
 _HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
-_FILE_ENDINGS = (
-    *TEXT_SUFFIXES,
-    *JSON_SUFFIXES,
-    *TABLE_SUFFIXES,
-    ".gz",
-    ".zip",
-    ".pdf",
-    ".html",
-    ".docx",
-    ".xlsx",
-    ".tex",
-    ".log",
-    ".xml",
-)
+_READ = (*TEXT_SUFFIXES, *JSON_SUFFIXES, *TABLE_SUFFIXES)
+_FILE_ENDINGS = (*_READ, ".gz", ".zip", ".pdf", ".html", ".docx", ".xlsx", ".tex", ".log", ".xml")
 
 _WAYS = (  # by the endings of what a folder holds that makes no task
     (frozenset({".zip", ".gz", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z"}), "unpack it first, into the same folder"),
@@ -189,12 +177,12 @@ def _explain_missing(source: str) -> str:
 
 
 def _is_stream(source: str) -> bool:
-    """Return whether a path is that of a pipe or a terminal's device, which is read from beginning to end, once."""
+    """True for a pipe or a terminal's device, which is read from beginning to end, once."""
     return S_ISFIFO(get_mode(source)) or S_ISCHR(get_mode(source))
 
 
 def is_hub_name(source: str) -> bool:
-    """Return whether a source may be the name of a dataset: `owner/name`, or a `name` unlike any file here."""
+    """True if a source may be the name of a dataset: `owner/name`, or a `name` unlike any file here."""
     owner, slash, _ = source.partition("/")
     local = os.path.lexists(source) or (os.path.lexists(owner) if slash else bool(suggest_paths(Path(source))))
     return bool(_HUB_NAME.fullmatch(source)) and not local and not source.lower().endswith(_FILE_ENDINGS)

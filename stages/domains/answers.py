@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stages.domains.base import GradableAnswer, Query, Voting
+from stages.errors import BadConfig
 from stages.interfaces import Completion, Request, Sampling
 from stages.judges.base import Verdict
 from stages.records.frozen import content_id
@@ -130,3 +131,16 @@ def _answer(reply: GradableAnswer, verdict: Verdict, before: tuple[GradableAnswe
     tried = before[0].poll.attempts if before and before[0].poll else ()
     poll = {"attempts": reply.poll.attempts, "votes": reply.poll.votes, "baseline_attempts": tried}
     return GridAnswer.model_validate({**found, **poll})
+
+
+def answered_chat(given: bool | None, usual: bool, trained: Collection[bool]) -> bool:
+    """Return whether questions go through a chat template: as the flag says, or as the adapters' training tasks did.
+
+    `trained`: how they did, of adapters that say. Raises BadConfig where these differ from the flag or each other.
+    """
+    if len(trained) > 1:
+        raise BadConfig("some adapters were trained on chats, others on text; take them apart by .adapter.fit.chat")
+    if given is not None and trained and given not in trained:
+        flag, way = ("--chat", "text") if given else ("--no-chat", "chats")
+        raise BadConfig(f"{flag}: the adapters were trained on {way}; leave it out")
+    return next(iter(trained), usual) if given is None else given

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stages.domains.defaults import Defaults
-from stages.errors import BadConfig, BadInput
+from stages.errors import BadConfig, BadInput, refuse_given
 from stages.interfaces import Completion, Example, FitConfig, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
 from stages.plugins import DOMAINS, check_allowed, load_class, make_domain
@@ -194,3 +194,9 @@ def load_domain(name: str, flag: str = "the domain") -> Domain:
         raise BadConfig(f"{flag} {name}: is no domain, it has no {lacking[0]}; see Domain in stages/domains/base.py")
     get_task_type(name)
     return make_domain(name)  # type: ignore[no-any-return]
+
+
+def refuse_flags(domain: Domain, stage: str, given: Mapping[str, object]) -> None:
+    """Raise BadConfig for the first given flag that would do nothing for this domain. None, False, 0: not given."""
+    for flag, why in domain.refused_flags.get(stage, {}).items():
+        refuse_given({flag: given.get(flag) or None}, why)

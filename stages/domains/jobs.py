@@ -1,13 +1,18 @@
-"""Make training jobs of self-edits, and adapter sections of their results."""
+"""Set a domain up for training, make jobs of self-edits, and adapter sections of their results."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from stages.domains.base import Domain, TrainingSetup, refuse_flags
 from stages.errors import BadEdit
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, TrainingSet
+from stages.interfaces import Example, FitConfig, FitJob, FitResult, PadMode, TrainingSet
 from stages.records.frozen import content_id
 from stages.records.record import Adapter, SelfEdit, TrainStats
+
+if TYPE_CHECKING:
+    from stages.tokens.token_counts import TokenCounter
 
 
 class ExampleNames:
@@ -69,3 +74,44 @@ def make_untrained_adapter(edit: SelfEdit, model: str, base: str, config: FitCon
         fault="edit" if isinstance(error, BadEdit) else "training",
         error=str(error),
     )
+
+
+class Fitting:
+    """Tells which rows fit the model, and counts those that do not."""
+
+    def __init__(self, lengths: "TokenCounter") -> None:
+        self.lengths, self.left_out = lengths, 0
+
+    def __call__(self, example: Example) -> bool:
+        fits = self.lengths.fits(example)
+        self.left_out += not fits
+        return fits
+
+
+def describe_left_out(domain: object) -> list[str]:
+    """Say how many training tasks were too long, if any."""
+    fits = getattr(domain, "fits", None)
+    if not isinstance(fits, Fitting) or not fits.left_out:
+        return []
+    model, most = fits.lengths.model, fits.lengths.limit
+    return [f"note: {fits.left_out} training tasks are longer than {model}'s {most} tokens, and left out"]
+
+
+def set_up_training(domain: Domain, setup: TrainingSetup, model: str) -> Domain:
+    """Return the domain as `seal adapt` needs it, with the rows that fit the model; "" for no model."""
+    if not model or not domain.measures_rows:
+        return domain.set_up_training(setup)
+    from stages.tokens.token_counts import TokenCounter
+
+    padded = setup.config.pad_to if PadMode.parse(setup.config.pad_mode).padded else None
+    return domain.set_up_training(replace(setup, fits=Fitting(TokenCounter(model, padded))))
+
+
+def refuse_training_flags(
+    domain: Domain, fit: Mapping[str, Any], split_newlines: bool | None, chat: bool | None
+) -> None:
+    """Raise BadConfig for flags of `seal adapt` that would do nothing for this domain."""
+    flags: dict[str, object] = {f"--{field.replace('_', '-')}": str(value) for field, value in fit.items()}
+    switches = {"split-newlines": split_newlines, "chat": chat}
+    flags |= {f"--{'' if value else 'no-'}{flag}": True for flag, value in switches.items() if value is not None}
+    refuse_flags(domain, "adapt", flags)

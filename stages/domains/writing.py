@@ -1,11 +1,11 @@
-"""Ask for self-edits, and write them down as lines."""
+"""Ask for self-edits, in ways that their domain and engine have, and write them down as lines."""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from stages.domains.base import Domain
-from stages.errors import BadEdit, BadInput
+from stages.domains.base import Domain, refuse_flags
+from stages.errors import BadEdit, BadInput, refuse_given
 from stages.interfaces import Completion, Prompt, Request, Sampling
 from stages.records.frozen import content_id, derive_seed
 from stages.records.record import Record, SelfEdit
@@ -140,3 +140,19 @@ def unique_tasks(records: Iterable[Record]) -> Iterator[Record]:
             yield record.grow(edit=None, adapter=None, score=None)
         elif seen[task.id] != task:
             raise BadInput(f"two different tasks have the id {task.id}; give each its own")
+
+
+def refuse_asking(template: str, **given: object) -> None:
+    """Raise BadConfig for flags of a model that nobody asks."""
+    flags = {("-k" if name == "k" else f"--{name.replace('_', '-')}"): value for name, value in given.items()}
+    refuse_given(flags, f"--template {template} asks no model; leave it out")
+
+
+def refuse_writing(domain: Domain, engine: str, batched: bool, retries: int, *, unique: bool, structured: bool) -> None:
+    """Raise BadConfig for ways of writing self-edits that this domain or this engine has not."""
+    again, bound = {"--retry-invalid": retries or None}, {"--structured": structured or None}
+    refuse_flags(domain, "generate", {**again, "--unique": unique, **bound})
+    if batched:
+        refuse_given(again, "a batch answers once")
+    if engine not in ("vllm", "openai"):
+        refuse_given(bound, f"--engine {engine} cannot; give vllm or openai")
