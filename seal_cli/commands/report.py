@@ -41,6 +41,9 @@ class ReportFlags:
     ] = "table"
     json: Annotated[bool, Doc("The same as --format jsonl.")] = False
     plot: Annotated[Path | None, Doc("Draw the rows (PNG, PDF or SVG).", "FILE.png")] = None
+    html: Annotated[
+        Path | None, Doc("Write one page to look at: rows, cost, every task down to its answers.", "FILE.html")
+    ] = None
     arc: Annotated[Path | None, Doc("Draw the grids of ARC lines (PNG, PDF or SVG).", "FILE.png")] = None
     view: Annotated[bool, Doc("Also show lines: passage, self-edit, training data, answers; of ARC the grids.")] = False
     tasks: Annotated[
@@ -67,12 +70,14 @@ def report(
     runs, with the standard error of their mean. A table that is too wide for the terminal is stacked.
 
     --view shows what is on a line, --arc draws ARC lines as grids: demonstrations, tests, attempts and solutions. Both
-    take lines of any stage; there is a table where all lines have a score.
+    take lines of any stage; there is a table where all lines have a score. --html writes all of it into one page, which
+    loads nothing from elsewhere.
 
     \b
     Examples:
       seal report scores.jsonl
       seal report none=none.jsonl self=edits.jsonl "round 1"=r1.jsonl --against self --plot ladder.png
+      seal report self=edits.jsonl "round 1"=r1.jsonl --html report.html
       seal report scores.jsonl --format csv > rows.csv
       head -1 scores.jsonl | seal report - --view
       seal report arc-scores.jsonl --arc grids.png --task 0a1d4ef5 --task 00576224
@@ -81,6 +86,8 @@ def report(
     from seal_cli.runs.stdio import claim_stdout, write_stdout
     from seal_cli.terminal.line_view import Picks
     from stages import report as stage
+    from stages.reporting.page import PageLines, check_page, write_page
+    from stages.reporting.plot import check_plot, draw_plot
 
     stdout, named = claim_stdout(), _split_labels(flags.files)
     picks = Picks(flags.arc, flags.view, flags.tasks, labelled=len(named) > 1)
@@ -88,11 +95,16 @@ def report(
         raise BadConfig(f"--view shows lines to people, --format {flags.format} is for programs; leave one of them out")
     for flag, path in (("--plot", flags.plot), ("--arc", flags.arc)):
         if path:
-            stage.check_plot(path, flag)
+            check_plot(path, flag)
+    if flags.html:
+        check_page(flags.html)
+    page = PageLines()
     _note_repeated(named)
     with open_rejects(lines, *(path for _, path in named)) as bad:
-        needs_score = bool(not picks.wanted or flags.against or flags.plot or flags.for_programs)
-        found = ((label, picks.watch(label, _good_lines(path, bad, needs_score))) for label, path in named)
+        needs_score = bool(not picks.wanted or flags.against or flags.plot or flags.html or flags.for_programs)
+        good = ((label, _good_lines(path, bad, needs_score)) for label, path in named)
+        seen = ((label, page.watch(label, lines) if flags.html else lines) for label, lines in good)
+        found = ((label, picks.watch(label, lines)) for label, lines in seen)
         rows = stage.run(found, against=flags.against, seed=seed, allow_empty=lines.allow_empty)
     for label in dict.fromkeys(label for label, _ in named if label not in {row.label for row in rows}):
         note(f"seal report: {label}: no lines in it; left out")
@@ -107,8 +119,11 @@ def report(
             note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
     _show(picks, stdout)
     if flags.plot and rows:
-        stage.draw_plot(rows, flags.plot)
+        draw_plot(rows, flags.plot)
         note(f"seal report: plot in {flags.plot}")
+    if flags.html and rows:
+        left_out = write_page(flags.html, rows, page, flags.against)
+        note(f"seal report: page in {flags.html}{left_out and f'; {left_out}'}")
     return INCOMPLETE if bad.count or any(row.unscored for row in table) else DONE
 
 

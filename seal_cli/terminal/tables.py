@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from seal_cli.terminal.console import strip_control
 
 if TYPE_CHECKING:
-    from stages.report import ReportRow
+    from stages.reporting.rows import ReportRow
 
 Format = Literal["table", "md", "csv", "jsonl"]
 Rows = Sequence[Sequence[str]]

@@ -12,6 +12,7 @@ from stages import report, tasks
 from stages.errors import BadConfig, BadInput
 from stages.records.record import Record
 from stages.records.score import Score
+from stages.reporting import plot, rows
 from tests.conftest import paper_file
 from tests.invented import a_line, a_task, numbered
 
@@ -24,7 +25,7 @@ def lines(rights: Sequence[int], of: int = 4, sample: int = 0) -> list[Record]:
     ]
 
 
-def one_row(records: list[Record]) -> report.ReportRow:
+def one_row(records: list[Record]) -> rows.ReportRow:
     (row,) = report.run([("row", records)])
     return row
 
@@ -78,7 +79,7 @@ def test_the_interval_is_as_wide_as_theory_says() -> None:
 def test_about_95_of_100_intervals_cover_the_truth() -> None:
     draw = np.random.default_rng(1)
     samples = [draw.binomial(5, 0.4, 50) / 5 for _ in range(100)]
-    intervals = [report.bootstrap_interval(sample, 0) for sample in samples]
+    intervals = [rows.bootstrap_interval(sample, 0) for sample in samples]
     assert 88 <= sum(low <= 0.4 <= high for low, high in intervals) <= 100
 
 
@@ -104,7 +105,7 @@ def test_no_difference_has_a_large_p_value() -> None:
 
 def test_under_the_null_hypothesis_small_p_values_are_rare() -> None:
     draw = np.random.default_rng(2)
-    p_values = [report.compute_p_value(draw.normal(0, 1, 25), 0) for _ in range(100)]
+    p_values = [rows.compute_p_value(draw.normal(0, 1, 25), 0) for _ in range(100)]
     assert sum(p_value < 0.05 for p_value in p_values) <= 12
     assert 0.35 < float(np.mean(p_values)) < 0.65
 
@@ -149,7 +150,7 @@ def test_a_row_without_a_scored_answer_has_no_mean_and_stops_no_other_row(tmp_pa
     assert (lost.answers, lost.unscored, lost.tasks, lost.least, lost.most) == (0, 2, 0, 0.0, 1.0)
     assert base.mean is not None
     pytest.importorskip("matplotlib")
-    report.draw_plot([base, lost], tmp_path / "rows.png")
+    plot.draw_plot([base, lost], tmp_path / "rows.png")
     assert (tmp_path / "rows.png").stat().st_size > 1000
 
 
@@ -157,14 +158,14 @@ def test_the_plot_is_written_in_the_format_of_its_name(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     rows = report.run([("none", lines([1, 2])), ("round 1", lines([3, 4]))])
     for name, start in (("ladder.png", b"\x89PNG"), ("ladder.svg", b"<?xml")):
-        report.draw_plot(rows, tmp_path / name)
+        plot.draw_plot(rows, tmp_path / name)
         assert (tmp_path / name).read_bytes().startswith(start)
 
 
 @pytest.mark.parametrize(("tasks", "title"), [(1, "mean over 1 task, 95 % interval"), (2, "mean over 2 tasks, 95 %")])
 def test_the_plots_words_are_true_of_every_domain(tasks: int, title: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    report.draw_plot([one_row(lines([1] * tasks))], tmp_path / "rows.svg")
+    plot.draw_plot([one_row(lines([1] * tasks))], tmp_path / "rows.svg")
     words = (tmp_path / "rows.svg").read_text()  # each text is also a comment there
     assert "<!-- accuracy (%) -->" in words
     assert f"<!-- {title}" in words
@@ -185,16 +186,16 @@ def test_the_papers_first_round_gains_over_no_adapter_beyond_doubt() -> None:
 
 def test_a_plot_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(BadConfig, match=r"--plot x.foo: the file must end in .png, .pdf or .svg"):
-        report.check_plot(Path("x.foo"))
+        plot.check_plot(Path("x.foo"))
     with pytest.raises(BadConfig, match=r"--arc x.PNG: the file must end in .png, .pdf or .svg"):
-        report.check_plot(Path("x.PNG"), "--arc")
+        plot.check_plot(Path("x.PNG"), "--arc")
 
 
-def drawn(rows: Sequence[report.ReportRow]) -> Any:
+def drawn(rows: Sequence[rows.ReportRow]) -> Any:
     """The axes of the plot, laid out, with the figure behind them."""
     figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(1.6 + 1.1 * len(rows), 4.2), layout="constrained")
     axes = figure.subplots()
-    report.draw_bars(axes, rows)
+    plot.draw_bars(axes, rows)
     figure.draw_without_rendering()
     return axes
 

@@ -1,0 +1,1 @@
+"""Rows, pictures and pages of `seal report`."""

@@ -1,0 +1,145 @@
+"""The page of a report: it is whole, shows what records say as text, and keeps to its size."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from stages import report
+from stages.errors import BadConfig
+from stages.records.record import Record
+from stages.reporting import page as pages
+from stages.reporting.page import PageLines, RowCost, check_page, write_page
+from tests.cli.conftest import jsonl, seal
+from tests.conftest import ROOT
+from tests.invented import a_line, a_task, an_adapter, an_edit
+from tests.reporting.browser import CHROMIUM, opened
+
+EVIL = '<script>document.title="owned"</script><img src=x onerror="document.title=1">{{7*7}}</div>\x00\ud800&#x202e;'
+
+
+def lines(tasks: int, seeds: int = 1, text: str = "A line.") -> Iterator[Record]:
+    for number in range(tasks):
+        for sample in range(2):
+            for seed in range(seeds):
+                right = [(number + sample) % 2 == 0, (number + seed) % 3 == 0]
+                yield a_line(a_task(f"Ada {number}"), right, sample=sample, seed=seed, completion=text)
+
+
+def make_page(folder: Path, *files: tuple[str, list[Record]], against: str | None = None) -> tuple[str, str]:
+    """Return (the page, what it says it leaves out)."""
+    seen = PageLines()
+    rows = report.run([(label, seen.watch(label, records)) for label, records in files], against=against)
+    left_out = write_page(folder / "report.html", rows, seen, against)
+    return (folder / "report.html").read_text(encoding="utf-8"), left_out
+
+
+class Tags(HTMLParser):
+    """The tags and attributes of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attributes
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_a_page_shows_rows_tasks_and_every_line_down_to_its_answers(tmp_path: Path) -> None:
+    page, left_out = make_page(tmp_path, ("self", list(lines(2))), ("round 1", list(lines(2))), against="self")
+    text = Tags(page).text
+    assert left_out == ""
+    for told in ("self", "round 1", "gain on self", "Ada 0", "Ada was born in Velm", "A line.", "✓ answer  Velm"):
+        assert told.split("was")[0] in text
+    assert Tags(page).tags.count("details") == 2 + 2 * 2 * 2  # a task, and each of its lines
+
+
+def test_what_records_say_is_text_and_no_markup(tmp_path: Path) -> None:
+    task = a_task(EVIL, [(EVIL, EVIL)])
+    hostile = [a_line(task, [True], completion=EVIL).grow(meta={EVIL: EVIL})]
+    page, _ = make_page(tmp_path, (EVIL, hostile), against=EVIL)
+    plain, _ = make_page(tmp_path, ("x", [a_line(a_task("x", [("x", "x")]), [True], completion="x")]), against="x")
+    assert sorted(set(Tags(page).tags)) == sorted(set(Tags(plain).tags))
+    assert Tags(page).tags.count("script") == 1
+    assert not [name for name, _ in Tags(page).attributes if name.startswith("on") or name in ("src", "href")]
+    assert "{{7*7}}" in page
+    assert not re.search("[\x00-\x08]", page)
+
+
+def test_nothing_is_loaded_and_only_the_pages_own_script_may_run(tmp_path: Path) -> None:
+    page, _ = make_page(tmp_path, ("self", list(lines(1))))
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert not re.search(r"https?://|@import|url\(", page)
+
+
+def test_a_page_keeps_to_its_size_and_says_what_it_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MOST_BYTES", 90_000)
+    page, left_out = make_page(tmp_path, ("self", list(lines(30, text="word " * 300))))
+    assert len(page.encode()) <= 90_000
+    assert re.fullmatch(r"\d+ of 30 tasks are without their lines: a page has at most 0 MB", left_out)
+    assert left_out in Tags(page).text
+    assert all(f"Ada {number}" in page for number in range(30))
+    monkeypatch.setattr(pages, "MOST_BYTES", 60_000)
+    page, left_out = make_page(tmp_path, ("self", list(lines(60))))
+    assert len(page.encode()) <= 60_000
+    assert "of 60 tasks do not appear" in left_out
+
+
+def test_200_passages_fit(tmp_path: Path) -> None:
+    page, left_out = make_page(tmp_path, ("self", list(lines(200, text="An implication of some length.\n" * 12))))
+    assert left_out == ""
+    assert len(page.encode()) < pages.MOST_BYTES
+
+
+def test_a_self_edit_with_several_adapters_was_written_once() -> None:
+    cost = RowCost()
+    for line in lines(1, seeds=3):
+        cost.add(line)
+    assert (cost.lines, len(cost.edits), cost.written) == (6, 2, 10)
+    task = a_task("Ada")
+    edit = an_edit(task)
+    cost.add(Record(task=task, edit=edit, adapter=an_adapter(edit, fault="training")))
+    assert cost.failed == 1
+
+
+def test_a_page_is_called_html_and_written_by_the_command(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match=r"--html rows.txt: the file must end in \.html"):
+        check_page(Path("rows.txt"))
+    (tmp_path / "scores.jsonl").write_text(jsonl(list(lines(2))))
+    told = seal("report", "scores.jsonl", "--html", "report.html", cwd=tmp_path)
+    assert (told.code, "seal report: page in report.html" in told.err) == (0, True)
+    arc = seal("report", ROOT / "tests/cli/golden/arc/scores.jsonl", "--html", "arc.html", cwd=tmp_path)
+    assert arc.code == 0, arc.err
+    assert (tmp_path / "arc.html").read_text().count('class="grid"') > 8
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_tasks_are_searched_and_sorted_in_a_browser_and_nothing_hostile_runs(tmp_path: Path) -> None:
+    evil = a_line(a_task("Zoe", [(EVIL, EVIL)]), [True], completion=EVIL)
+    make_page(tmp_path, ("self", [*lines(3), evil]))
+    with opened(tmp_path / "report.html", tmp_path / "profile") as browser:
+        names = "[...document.querySelectorAll('.task:not([hidden]) > summary bdi')].map(e => e.textContent)"
+        assert browser.run("document.title") == "seal report"
+        assert browser.run(names) == ["Ada 0", "Ada 1", "Ada 2", "Zoe"]
+        browser.run("document.querySelector('[data-column=\"1\"]').click()")
+        assert browser.run(names)[0] == "Zoe"
+        browser.run("document.querySelector('[data-column=\"0\"]').click()")
+        assert browser.run(names) == ["Ada 0", "Ada 1", "Ada 2", "Zoe"]
+        browser.run("search.value = 'owned'; search.dispatchEvent(new Event('input'))")
+        assert (browser.run(names), browser.run("count.textContent")) == (["Zoe"], "1 of 4 tasks")
+        assert browser.run("document.images.length + document.scripts.length") == 1
+        assert browser.run("document.title") == "seal report"
