@@ -8,7 +8,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
@@ -17,7 +17,6 @@ from stages.domains.base import load_domain
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.file_kinds import TEXT_SUFFIXES
 from stages.plugins import allow_domain, format_value
-from stages.records.frozen import derive_seed
 from stages.records.jsonl import OnReject, Reject, raise_on_reject
 from stages.records.record import Record, get_task_type
 from stages.sources import arc
@@ -37,7 +36,11 @@ from stages.sources.datasets.folders import (
 from stages.sources.datasets.hub import load_dataset
 from stages.sources.documents import EmptySource, ReadContext
 from stages.sources.opening import open_file, open_stream, read_folder
+from stages.sources.pooled_results import PassageFile
 from stages.sources.repeats import TWICE, DuplicateFilter
+from stages.sources.selection import Sample as Sample
+from stages.sources.selection import name_editor, pick_ids
+from stages.sources.selection import pick_sample as pick_sample
 from stages.sources.squad import UNANSWERED
 from stages.sources.texts import read_flag_file
 
@@ -56,15 +59,6 @@ _WAYS = (  # by the endings of what a folder holds that makes no task
 )
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A subset picked by identity: the `size` tasks that rank first under the seed, after the first `skip`."""
-
-    size: int
-    seed: int = 0
-    skip: int = 0
-
-
 def run(
     *sources: str,
     sample: Sample | None = None,
@@ -81,6 +75,8 @@ def run(
     allow_empty: bool = False,
     keep_unanswerable: bool = False,
     domain: str | None = None,
+    passages: Path | None = None,
+    editor: str | None = None,
 ) -> Iterator[Record]:
     """Yield the records of files, folders, dataset names and `-` (stdin), in the order of the sources.
 
@@ -90,16 +86,24 @@ def run(
     `solutions`: the file of ARC's solutions, where it does not lie beside the tasks. `title`: of a text on stdin.
     `mine`: files of this run, by device and inode. `allow_empty`: a source may be without a task.
     `keep_unanswerable`: the answer to a question without one is that there is none. `domain`: the one
-    that reads the sources, by its name, instead of what their content says. Raises MissingInput,
-    BadInput or Unavailable with what to do, for the first record at once.
+    that reads the sources, by its name, instead of what their content says. `passages`: the file that results
+    without passages are about. `editor`: who wrote the self-edits, whatever the source says. Raises
+    MissingInput, BadInput or Unavailable with what to do, for the first record at once.
     """
     solved = arc.Solutions(solutions)
     reading = ReadContext(refuse, leave_out, note, split, title, frozenset(mine), solved, allow_empty=allow_empty)
-    reading = replace(reading, config=config, columns=Columns(columns), keep_unanswerable=keep_unanswerable)
+    reading = replace(
+        reading,
+        passages=PassageFile(passages),
+        config=config,
+        columns=Columns(columns),
+        keep_unanswerable=keep_unanswerable,
+    )
     _check_sources(sources, reading)
     found = _read_with_domain(sources, domain) if domain else _read_sources(sources, reading)
     found = chain([*islice(found, 1)], found)  # so that the errors of the first record come at once
-    records = _only(found, ids) if ids else found
+    found = name_editor(found, editor) if editor else found
+    records = pick_ids(found, ids) if ids else found
     return pick_sample(records, sample) if sample else records
 
 
@@ -117,30 +121,6 @@ def _read_with_domain(sources: Iterable[str], name: str) -> Iterator[Record]:
                     f"--domain {name}: read_tasks gave {format_value(task)}, which is no task of its task_type"
                 )
             yield Record(task=task.model_copy(update={"domain": name}))
-
-
-def _only(records: Iterable[Record], ids: Collection[str]) -> Iterator[Record]:
-    """Yield the lines of these tasks. Raises BadConfig at the end for an id that no task has."""
-    missing, record = dict.fromkeys(ids), None
-    for record in records:
-        if record.task.id in ids:
-            missing.pop(record.task.id, None)
-            yield record
-    if missing and record:
-        raise BadConfig(f"--ids {next(iter(missing))}: no task has this id (seal tasks SOURCE | jq -r .task.id)")
-
-
-def pick_sample(records: Iterable[Record], sample: Sample) -> Iterator[Record]:
-    """Yield all lines of the sampled tasks. Reads everything first: a ranking needs all ids.
-
-    Skips are disjoint: `Sample(50, seed, 0)` and `Sample(50, seed, 50)` share no task.
-    """
-    lines = list(records)
-    ids = sorted({line.task.id for line in lines}, key=lambda task_id: (derive_seed(sample.seed, task_id), task_id))
-    if lines and len(ids) < sample.skip + sample.size:
-        raise BadConfig(f"--sample {sample.size} --skip {sample.skip}: the source has only {len(ids)} tasks")
-    chosen = set(ids[sample.skip : sample.skip + sample.size])
-    return (line for line in lines if line.task.id in chosen)
 
 
 def _check_sources(sources: Collection[str], reading: ReadContext) -> None:
@@ -207,6 +187,7 @@ def _read_sources(sources: Collection[str], reading: ReadContext) -> Iterator[Re
             yield record
     yield from _take_rows("stdin" if name == "-" else name, reading, repeats, alone=not found)
     reading.solutions.check(name)
+    reading.passages.check(name)
     reading.columns.check_use(name)
 
 

@@ -36,6 +36,13 @@ class SourceFlags:
     solutions: Annotated[
         Path | None, Doc("ARC's solutions.", "FILE", default="the file beside …challenges….json, if it is there")
     ] = None
+    passages: Annotated[
+        Path | None,
+        Doc("What official results of many passages are about.", "FILE", default="the file beside them that they name"),
+    ] = None
+    editor: Annotated[
+        str | None, Doc("Who wrote the self-edits.", "NAME", default="what the source or its .meta file says")
+    ] = None
     sample: Annotated[int | None, Ge(1), Doc("Pick N tasks by the seed.", "N")] = None
     skip: Annotated[int, Ge(0), Doc("Leave out the first M picks: disjoint samples.", "M")] = 0
     split: Annotated[
@@ -75,6 +82,8 @@ class SourceFlags:
             "title": self.title,
             "keep_unanswerable": self.unanswerable == "keep",
             "domain": self.domain,
+            "passages": self.passages,
+            "editor": self.editor,
         }
 
     @property
@@ -87,7 +96,8 @@ class SourceFlags:
         from stages.sources.datasets.folders import get_mode
 
         default = None if any(S_ISDIR(get_mode(source)) for source in self.sources) else "train"
-        unusual = {name: wanted[name] for name in ("title", "config", "columns", "domain") if wanted[name]}
+        unusual = {name: wanted[name] for name in ("title", "config", "columns", "domain", "editor") if wanted[name]}
+        unusual |= {"passages": str(self.passages)} if self.passages else {}
         return {
             "source": self.source,
             "split": self.split or default,
@@ -122,6 +132,8 @@ def tasks(
       seal tasks examples/tiny/train.jsonl --sample 50 --seed 1 --skip 50
       seal tasks rajpurkar/squad --split validation --sample 200
       seal tasks nq.parquet --column question=query --column title=id
+      seal tasks cpt_base.json --passages base_val.json | seal report -
+      seal tasks gpt4_1_val.json --editor gpt-4.1 -o edits.jsonl
       seal tasks notes.md | seal generate --model DIR
       seal tasks arc-agi_training_challenges.json --ids 007bbfb7 --ids 00d62c1b
     """

@@ -35,7 +35,7 @@ from stages.records.parser import parse_record
 from stages.records.record import Record
 from stages.records.strict_json import JsonFault, explain, parse_json, parse_loosely
 from stages.records.task import QaTask
-from stages.sources import arc, seal_official, squad
+from stages.sources import arc, pooled_results, seal_official, squad
 from stages.sources.arc import Solutions
 from stages.sources.datasets.columns import Columns
 from stages.sources.datasets.compressed import open_decompressed, strip_gz
@@ -48,7 +48,7 @@ _FIRST_LINES = 3  # lines from which it is told whether a file holds lines
 _LINE_KEYS = frozenset({"task", "title", "context", "question"})
 KNOWN = (
     "known are SQuAD, ARC tasks, a list of {title, context, questions} (with completions or not), official "
-    "reward files (articles), and record lines"
+    "result files, and record lines"
 )
 
 
@@ -69,6 +69,7 @@ class ReadContext:
     title: str | None = None
     mine: frozenset[tuple[int, int]] = frozenset()
     solutions: Solutions = field(default_factory=Solutions)
+    passages: pooled_results.PassageFile = field(default_factory=pooled_results.PassageFile)
     rows: squad.PassageRows = field(default_factory=squad.PassageRows)
     config: str | None = None
     columns: Columns = field(default_factory=Columns)
@@ -279,6 +280,8 @@ def _from_document(document: Any, path: Path, reading: ReadContext) -> Iterator[
         return _from_entries(document, path, reading)
     if isinstance(document, dict) and isinstance(document.get("articles"), list):
         return seal_official.read_rewards(document, path, reading.refuse)
+    if pooled_results.is_pooled(document):
+        return pooled_results.read_pooled(document, path, reading.passages)
     if isinstance(document, list) and any(map(arc.is_task, document)):
         return arc.read_tasks(document, path, reading.refuse, reading.solutions)
     if document == [] or (isinstance(document, list) and any(isinstance(each, dict | JsonFault) for each in document)):

@@ -20,7 +20,7 @@ from stages.records.strict_json import JsonFault, explain, parse_json, sanitize
 from stages.records.task import QaTask, make_task
 
 _SAMPLED = ("temperature", "top_p", "max_tokens")  # of what a `.meta` file says
-_REWARD_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
+RESULTS_JUDGE = "gpt-4.1"  # SEAL section 4.1; the result files do not name their judge
 
 
 def make_edit_lines(task: QaTask, entry: Mapping[str, Any], about: Mapping[str, Any]) -> list[Record]:
@@ -39,10 +39,12 @@ def make_edit_lines(task: QaTask, entry: Mapping[str, Any], about: Mapping[str, 
 def read_about(path: Path, note: Callable[[str], object]) -> Mapping[str, Any]:
     """Read the `.meta` file that the official generator writes beside its output: the model and its sampling.
 
-    One that is broken, or somebody else's, is noted and costs nothing: the model is unknown then.
+    It is called as the output with .meta behind it, or in the place of its ending. One that is broken, or somebody
+    else's, is noted and costs nothing: the model is unknown then.
     """
-    meta = path.with_name(path.name + ".meta")
-    if not meta.is_file():
+    beside = (path.with_name(f"{path.name}.meta"), path.with_suffix(".meta"))
+    meta = next((file for file in beside if file != path and file.is_file()), None)
+    if meta is None:
         return {}
     try:
         found = parse_json(meta.read_text(encoding="utf-8-sig"))
@@ -156,5 +158,5 @@ def _repetition(
 
 def _score(about: Mapping[str, Any], value: float, baseline: float, answers: tuple[Answer, ...]) -> Score:
     model = str(about.get("model", UNKNOWN))
-    score = Score(value=value, baseline=baseline, model=model, judge=_REWARD_JUDGE, answers=answers)
+    score = Score(value=value, baseline=baseline, model=model, judge=RESULTS_JUDGE, answers=answers)
     return score.model_copy(update={"bounds": (value, value)})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stages import tasks
-from stages.errors import BadInput
+from stages.errors import BadConfig, BadInput
 from stages.records.jsonl import Reject
 from stages.records.record import Record
 from tests.conftest import paper_file
@@ -68,12 +68,24 @@ def test_every_completion_is_an_edit_line_verbatim(tmp_path: Path) -> None:
     assert {(edit.model, edit.finish, edit.tokens) for edit in edits if edit} == {("unknown", "unknown", None)}
 
 
-def test_the_meta_file_names_the_model_and_its_sampling(tmp_path: Path) -> None:
-    meta = tmp_path / "official.json.meta"
+@pytest.mark.parametrize("name", ["official.json.meta", "official.meta"])  # GPT-4.1's has the other name
+def test_the_meta_file_names_the_model_and_its_sampling(name: str, tmp_path: Path) -> None:
+    meta = tmp_path / name
     meta.write_text('{"model": "Qwen2.5", "temperature": 1.0, "k": 5}', encoding="utf-8")
     edit = load(tmp_path, [ENTRY])[0].edit
     assert edit is not None
     assert (edit.model, edit.sampling) == ("Qwen2.5", {"temperature": 1.0})
+
+
+def test_an_editor_that_is_named_wrote_them_whatever_the_meta_file_says(tmp_path: Path) -> None:
+    (tmp_path / "official.meta").write_text('{"model": "Qwen2.5"}')
+    plain = load(tmp_path, [ENTRY])
+    named = list(tasks.run(str(tmp_path / "official.json"), editor="gpt-4.1"))
+    assert [line.edit.model for line in named if line.edit] == ["gpt-4.1"] * 2
+    assert [line.edit.id for line in named if line.edit] == [line.edit.id for line in plain if line.edit]
+    (tmp_path / "own.json").write_text(json.dumps([{"title": "T", "context": "C", "questions": []}]))
+    with pytest.raises(BadConfig, match=r"--editor gpt-4.1: the source has no self-edits, only tasks"):
+        list(tasks.run(str(tmp_path / "own.json"), editor="gpt-4.1"))
 
 
 @pytest.mark.parametrize("change", [{"completions": None}, {"completions": [3]}, {"completions": "x"}, {"prompt": 3}])
