@@ -35,7 +35,13 @@ def test_a_name_that_is_not_there_is_an_error_of_pythons_own() -> None:
 def test_the_types_are_part_of_the_package() -> None:
     found = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["stages"]
     assert all((ROOT / "stages" / name).is_file() for name in found)
-    assert {"py.typed", "__init__.pyi"} == set(found)
+    assert {"py.typed", "__init__.pyi"} <= set(found)
+
+
+def test_what_is_no_module_and_read_at_run_time_is_part_of_the_package() -> None:
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["stages"]
+    read = [path for path in (ROOT / "stages").rglob("*.*") if path.suffix in (".html", ".css", ".js")]
+    assert {path.relative_to(ROOT / "stages").as_posix() for path in read} <= set(found)
 
 
 def test_a_line_is_read_and_written_with_what_the_library_exports() -> None:
