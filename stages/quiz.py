@@ -11,58 +11,31 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from stages.domains.base import Query, find_domain
-from stages.domains.qa import QA, fill, make_case, require_passage
+from stages.domains.base import find_domain
+from stages.domains.qa import fill, require_passage
 from stages.domains.quiz import TEMPLATE, find_flaws, read_pairs, split_by_fact
+from stages.domains.trials import sample_all, try_questions
 from stages.domains.writing import unique_tasks
 from stages.errors import BadConfig, BadLine
 from stages.interfaces import (
-    ANSWERING,
     Completion,
     Engine,
-    MappedProgress,
     NullProgress,
     Progress,
     Prompt,
     Request,
     Sampling,
 )
-from stages.judges.base import Case, FallbackJudge, Judge, Verdict
+from stages.judges.base import FallbackJudge, Judge
 from stages.records.frozen import content_id, derive_seed
 from stages.records.record import Record, Section
-from stages.records.task import UNCHECKED, DroppedQuestion, QaTask, Question, Quiz, make_task
+from stages.records.task import DroppedQuestion, QaTask, Question, Quiz, make_task
 from stages.records.thoughts import explain_no_answer, extract_answer
-from stages.scoring.grading import grade_groups
 from stages.services.base import report_engine, report_judge
 from stages.tokens.token_counts import count_crowded
 from stages.work import WHOLE_INPUT, EngineSource, JudgeSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 
 _AT_ONCE = 64  # tasks whose questions are written and tried together; what a crash costs at most
-_TWICE = 0.7  # the temperature at which an answer must come twice
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """One way in which a question is asked, what must come of it, and why it is dropped otherwise."""
-
-    name: str
-    in_context: bool
-    temperature: float
-    right: bool
-    flaw: str
-
-    def find_flaw(self, verdict: Verdict) -> str | None:
-        if verdict.correct is None:
-            return f"{UNCHECKED}{verdict.reason}"
-        return None if verdict.correct == self.right else self.flaw
-
-
-_TRIALS = (
-    _Trial("with", True, 0.0, True, "not answered with the passage in sight"),
-    _Trial("once", True, _TWICE, True, "not answered the same twice"),
-    _Trial("twice", True, _TWICE, True, "not answered the same twice"),
-    _Trial("without", False, 0.0, False, "known without the passage"),
-)
 
 
 @dataclass(frozen=True)
@@ -150,10 +123,6 @@ class Asking:
         text = fill(self.template, task)
         return [{"role": "user", "content": text}] if self.chat else text
 
-    def queries(self, task: QaTask, *, in_context: bool) -> Iterator[Query]:
-        """Put the task's questions to the student."""
-        return QA().queries(task, in_context=in_context, chat=self.chat)
-
     @property
     def opened(self) -> bool:
         """True if a completion begins in the middle of the first question."""
@@ -217,7 +186,10 @@ def run(
         for line, each in zip(lines, found, strict=True)
     ]
     posed = [_pose(line, questions) for line, questions in zip(lines, sound, strict=True)]
-    flaws = {} if asking.rules.unchecked else dict(_try(posed, engine, judge, asking, progress))
+    flaws: dict[tuple[str, str], str | None] = {}
+    if not asking.rules.unchecked:
+        seed = asking.sampling.seed
+        flaws = dict(try_questions(posed, engine, judge, chat=asking.chat, seed=seed, progress=progress))
     for line, task, each in zip(lines, posed, found, strict=True):
         spoilt = zip(each.questions, each.find_flaws(line), strict=True)
         dropped = [_drop(question, flaw) for question, flaw in spoilt if flaw is not None]
@@ -267,7 +239,7 @@ def _write(lines: Sequence[Record], engine: Engine, asking: Asking, progress: Pr
             owners[name] = line.task.id
             drawn = replace(asking.sampling, seed=derive_seed(asking.sampling.seed, line.task.id, sample))
             requests.setdefault(line.task.id, []).append(Request(name, prompt, drawn))
-    said = _sample([request for each in requests.values() for request in each], engine, progress, owners)
+    said = sample_all([request for each in requests.values() for request in each], engine, progress, owners)
     return [_read(line, [said[request.id] for request in requests[line.task.id]], asking) for line in lines]
 
 
@@ -283,57 +255,6 @@ def _read(line: Record, completions: Sequence[Completion], asking: Asking) -> _W
             pairs += read_pairs(text, opened=asking.opened)
     task = require_passage(line.task)
     return _Written(make_task(task.title, task.context, pairs).questions, error)
-
-
-def _try(
-    tasks: Sequence[QaTask], engine: Engine, judge: Judge, asking: Asking, progress: Progress
-) -> Iterator[tuple[tuple[str, str], str | None]]:
-    """Yield ((task's id, question's id), the reason to drop it or None) for every question."""
-    progress.set_phase("trying questions")
-    requests, owners = list[Request](), dict[str, str]()
-    for task in tasks:
-        for trial in _TRIALS:
-            for query in asking.queries(task, in_context=trial.in_context):
-                name = content_id(task.id, query.id, trial.name)
-                owners[name] = task.id
-                drawn = replace(ANSWERING, temperature=trial.temperature)
-                drawn = replace(drawn, seed=derive_seed(asking.sampling.seed, name))
-                requests.append(Request(name, query.prompt, drawn))
-    said = _sample(requests, engine, progress, owners)
-    progress.set_phase("judging")
-    answers = {
-        (task.id, question.id): [
-            _read_answer(question, said[content_id(task.id, question.id, trial.name)]) for trial in _TRIALS
-        ]
-        for task in tasks
-        for question in task.questions
-    }
-    for key, verdicts in grade_groups(answers.items(), judge):
-        yield (
-            key,
-            next(
-                (flaw for trial, verdict in zip(_TRIALS, verdicts, strict=True) if (flaw := trial.find_flaw(verdict))),
-                None,
-            ),
-        )
-
-
-def _read_answer(question: Question, completion: Completion) -> Case | Verdict:
-    said = extract_answer(completion.text, completion.finish)
-    if completion.error or said is None:
-        return Verdict(None, completion.error or explain_no_answer(completion.finish))
-    return make_case(question, said)
-
-
-def _sample(
-    requests: Sequence[Request], engine: Engine, progress: Progress, owners: Mapping[str, str]
-) -> dict[str, Completion]:
-    """Sample all of them; `owners` are the ids of the tasks that the requests are about."""
-    progress.expect(len(requests), "requests")
-    found = {each.id: each for each in engine.sample(requests, MappedProgress(progress, owners))}
-    if lost := [request.id for request in requests if request.id not in found]:
-        raise RuntimeError(f"the engine gave no completion for {len(lost)} requests, the first is {lost[0]}")
-    return found
 
 
 def describe_quiz(lines: Sequence[Record]) -> Iterator[str]:

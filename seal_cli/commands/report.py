@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from seal_cli.runs.rejects import Rejects
     from seal_cli.terminal.line_view import Picks
     from stages.records.record import Record
+    from stages.reporting.page import PageLines
+    from stages.reporting.rows import ReportRow
 
 _KINDS = ("adapter", "edit", "task")  # what a line is about: the last section that it has
 
@@ -59,6 +61,12 @@ class ReportFlags:
         """True if stdout is for a program, which expects rows alone."""
         return self.format in ("csv", "jsonl")
 
+    @property
+    def needs_score(self) -> bool:
+        """True if lines without a score will not do: those that are only shown need none."""
+        only_shown = self.view or self.arc is not None
+        return bool(not only_shown or self.against or self.plot or self.html or self.for_programs)
+
 
 def report(
     lines: Annotated[InputFlags, Without("file", "limit", "shard")], flags: ReportFlags, seed: opt.Seed = 0
@@ -86,23 +94,15 @@ def report(
     from seal_cli.runs.stdio import claim_stdout, write_stdout
     from seal_cli.terminal.line_view import Picks
     from stages import report as stage
-    from stages.reporting.page import PageLines, check_page, write_page
-    from stages.reporting.plot import check_plot, draw_plot
+    from stages.reporting.page import PageLines
 
     stdout, named = claim_stdout(), _split_labels(flags.files)
     picks = Picks(flags.arc, flags.view, flags.tasks, labelled=len(named) > 1)
-    if flags.view and flags.for_programs:
-        raise BadConfig(f"--view shows lines to people, --format {flags.format} is for programs; leave one of them out")
-    for flag, path in (("--plot", flags.plot), ("--arc", flags.arc)):
-        if path:
-            check_plot(path, flag)
-    if flags.html:
-        check_page(flags.html)
     page = PageLines()
+    _check_files(flags)
     _note_repeated(named)
     with open_rejects(lines, *(path for _, path in named)) as bad:
-        needs_score = bool(not picks.wanted or flags.against or flags.plot or flags.html or flags.for_programs)
-        good = ((label, _good_lines(path, bad, needs_score)) for label, path in named)
+        good = ((label, _good_lines(path, bad, flags.needs_score)) for label, path in named)
         seen = ((label, page.watch(label, lines) if flags.html else lines) for label, lines in good)
         found = ((label, picks.watch(label, lines)) for label, lines in seen)
         rows = stage.run(found, against=flags.against, seed=seed, allow_empty=lines.allow_empty)
@@ -111,20 +111,42 @@ def report(
     picks.check()
     table = [] if picks.unscored else rows
     if table:
-        write_stdout(
-            stdout, format_rows(table, flags.format, flags.against, width_of(stdout)).encode("utf-8", "replace")
-        )
+        text = format_rows(table, flags.format, flags.against, width_of(stdout))
+        write_stdout(stdout, text.encode("utf-8", "replace"))
     for row in table:
         if row.mean is None:
             note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
     _show(picks, stdout)
-    if flags.plot and rows:
+    if rows:
+        _write_files(flags, rows, page)
+    return INCOMPLETE if bad.count or any(row.unscored for row in table) else DONE
+
+
+def _check_files(flags: ReportFlags) -> None:
+    """Raise BadConfig for files that cannot be written by their names, and for what contradicts a program's format."""
+    from stages.reporting.page import check_page
+    from stages.reporting.plot import check_plot
+
+    if flags.view and flags.for_programs:
+        raise BadConfig(f"--view shows lines to people, --format {flags.format} is for programs; leave one of them out")
+    for flag, path in (("--plot", flags.plot), ("--arc", flags.arc)):
+        if path:
+            check_plot(path, flag)
+    if flags.html:
+        check_page(flags.html)
+
+
+def _write_files(flags: ReportFlags, rows: "Sequence[ReportRow]", page: "PageLines") -> None:
+    """Draw the plot and write the page, and say where they are."""
+    from stages.reporting.page import write_page
+    from stages.reporting.plot import draw_plot
+
+    if flags.plot:
         draw_plot(rows, flags.plot)
         note(f"seal report: plot in {flags.plot}")
-    if flags.html and rows:
+    if flags.html:
         left_out = write_page(flags.html, rows, page, flags.against)
         note(f"seal report: page in {flags.html}{left_out and f'; {left_out}'}")
-    return INCOMPLETE if bad.count or any(row.unscored for row in table) else DONE
 
 
 def _good_lines(path: Path, bad: "Rejects", needs_score: bool) -> Iterator["Record"]:

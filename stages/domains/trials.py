@@ -1,0 +1,84 @@
+"""Try questions on the student: with the passage in sight, twice under sampling, and without it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from stages.domains.qa import QA, make_case
+from stages.interfaces import ANSWERING, Completion, Engine, MappedProgress, Progress, Request
+from stages.judges.base import Case, Judge, Verdict
+from stages.records.frozen import content_id, derive_seed
+from stages.records.task import UNCHECKED, QaTask, Question
+from stages.records.thoughts import explain_no_answer, extract_answer
+from stages.scoring.grading import grade_groups
+
+_TWICE = 0.7  # the temperature at which an answer must come twice
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One way in which a question is asked, what must come of it, and why it is dropped otherwise."""
+
+    name: str
+    in_context: bool
+    temperature: float
+    right: bool
+    flaw: str
+
+    def find_flaw(self, verdict: Verdict) -> str | None:
+        if verdict.correct is None:
+            return f"{UNCHECKED}{verdict.reason}"
+        return None if verdict.correct == self.right else self.flaw
+
+
+_TRIALS = (
+    _Trial("with", True, 0.0, True, "not answered with the passage in sight"),
+    _Trial("once", True, _TWICE, True, "not answered the same twice"),
+    _Trial("twice", True, _TWICE, True, "not answered the same twice"),
+    _Trial("without", False, 0.0, False, "known without the passage"),
+)
+
+
+def try_questions(
+    tasks: Sequence[QaTask], engine: Engine, judge: Judge, *, chat: bool, seed: int, progress: Progress
+) -> Iterator[tuple[tuple[str, str], str | None]]:
+    """Yield ((task's id, question's id), the reason to drop it or None) for every question, as verdicts come."""
+    progress.set_phase("trying questions")
+    requests, owners = list[Request](), dict[str, str]()
+    for task in tasks:
+        for trial in _TRIALS:
+            for query in QA().queries(task, in_context=trial.in_context, chat=chat):
+                name = content_id(task.id, query.id, trial.name)
+                owners[name] = task.id
+                drawn = replace(ANSWERING, temperature=trial.temperature, seed=derive_seed(seed, name))
+                requests.append(Request(name, query.prompt, drawn))
+    said = sample_all(requests, engine, progress, owners)
+    progress.set_phase("judging")
+    groups = (
+        (
+            (task.id, question.id),
+            [_read_answer(question, said[content_id(task.id, question.id, trial.name)]) for trial in _TRIALS],
+        )
+        for task in tasks
+        for question in task.questions
+    )
+    for key, verdicts in grade_groups(groups, judge):
+        flaws = (trial.find_flaw(verdict) for trial, verdict in zip(_TRIALS, verdicts, strict=True))
+        yield key, next(filter(None, flaws), None)
+
+
+def _read_answer(question: Question, completion: Completion) -> Case | Verdict:
+    said = extract_answer(completion.text, completion.finish)
+    if completion.error or said is None:
+        return Verdict(None, completion.error or explain_no_answer(completion.finish))
+    return make_case(question, said)
+
+
+def sample_all(
+    requests: Sequence[Request], engine: Engine, progress: Progress, owners: Mapping[str, str]
+) -> dict[str, Completion]:
+    """Sample all requests and return the completions by id; `owners` are the ids of the tasks that they are about."""
+    progress.expect(len(requests), "requests")
+    found = {each.id: each for each in engine.sample(requests, MappedProgress(progress, owners))}
+    if lost := [request.id for request in requests if request.id not in found]:
+        raise RuntimeError(f"the engine gave no completion for {len(lost)} requests, the first is {lost[0]}")
+    return found
