@@ -14,14 +14,16 @@ from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags
 from seal_cli.terminal.console import note, say, terminal, width_of
 from seal_cli.terminal.tables import Format, format_rows
-from stages.errors import BadConfig, BadLine
+from stages.errors import BadConfig, BadInput, BadLine
 from stages.interfaces import Doc
 
 if TYPE_CHECKING:
     from seal_cli.runs.rejects import Rejects
     from seal_cli.terminal.line_view import Picks
     from stages.records.record import Record
+    from stages.reporting.matrix import Matrix
     from stages.reporting.page import PageLines
+    from stages.reporting.published import QuestionCounts
     from stages.reporting.rows import ReportRow
 
 _KINDS = ("adapter", "edit", "task")  # what a line is about: the last section that it has
@@ -43,6 +45,13 @@ class ReportFlags:
     ] = "table"
     json: Annotated[bool, Doc("The same as --format jsonl.")] = False
     plot: Annotated[Path | None, Doc("Draw the rows (PNG, PDF or SVG).", "FILE.png")] = None
+    matrix: Annotated[
+        Path | None, Doc("Draw a continual run: accuracy by step and passage (PNG, PDF or SVG).", "FILE.png")
+    ] = None
+    before: Annotated[
+        str | None, Doc("Also a row of this name: the first file's answers without the adapter.", "LABEL")
+    ] = None
+    expect: Annotated[str | None, Doc("Compare with this table of the paper: labels name its rows.", "NAME")] = None
     html: Annotated[
         Path | None, Doc("Write one page to look at: rows, cost, every task down to its answers.", "FILE.html")
     ] = None
@@ -65,7 +74,30 @@ class ReportFlags:
     def needs_score(self) -> bool:
         """True if lines without a score will not do: those that are only shown need none."""
         only_shown = self.view or self.arc is not None
-        return bool(not only_shown or self.against or self.plot or self.html or self.for_programs)
+        more = (self.against, self.before, self.plot, self.html, self.expect, self.for_programs)
+        return not only_shown or any(more)
+
+    def check(self, labels: Sequence[str]) -> None:
+        """Raise BadConfig for what cannot be done, before anything is read."""
+        from stages.reporting.page import check_page
+        from stages.reporting.plot import check_plot
+        from stages.reporting.published import find_published
+
+        if self.view and self.for_programs:
+            raise BadConfig(
+                f"--view shows lines to people, --format {self.format} is for programs; leave one of them out"
+            )
+        if self.expect and self.against:
+            raise BadConfig("--expect compares with the paper, --against with a row of yours; leave one of them out")
+        for flag, path in (("--plot", self.plot), ("--arc", self.arc), ("--matrix", self.matrix)):
+            if path:
+                check_plot(path, flag)
+        if self.html:
+            check_page(self.html)
+        if self.expect:
+            find_published(self.expect)
+        if self.before in labels:
+            raise BadConfig(f"--before {self.before}: a file has this label; give the row another name")
 
 
 def report(
@@ -81,11 +113,16 @@ def report(
     take lines of any stage; there is a table where all lines have a score. --html writes all of it into one page, which
     loads nothing from elsewhere.
 
+    --expect prints the paper's numbers beside yours. Official summaries of continual runs are told by their content:
+    they are averaged, and the table is their matrix, with what is forgotten.
+
     \b
     Examples:
       seal report scores.jsonl
       seal report none=none.jsonl self=edits.jsonl "round 1"=r1.jsonl --against self --plot ladder.png
       seal report self=edits.jsonl "round 1"=r1.jsonl --html report.html
+      seal report none=none.jsonl self=edits.jsonl round-2=r2.jsonl --expect table-2
+      seal report run*/summary_*.json --matrix matrix.png
       seal report scores.jsonl --format csv > rows.csv
       head -1 scores.jsonl | seal report - --view
       seal report arc-scores.jsonl --arc grids.png --task 0a1d4ef5 --task 00576224
@@ -95,24 +132,30 @@ def report(
     from seal_cli.terminal.line_view import Picks
     from stages import report as stage
     from stages.reporting.page import PageLines
+    from stages.reporting.published import QuestionCounts, check_labels
+    from stages.reporting.rows import add_baseline
 
     stdout, named = claim_stdout(), _split_labels(flags.files)
     picks = Picks(flags.arc, flags.view, flags.tasks, labelled=len(named) > 1)
-    page = PageLines()
-    _check_files(flags)
+    flags.check([label for label, _ in named])
     _note_repeated(named)
+    if runs := _read_summaries(named, flags):
+        return _report_matrix(runs, flags, stdout)
+    if flags.expect:
+        check_labels(flags.expect, [*filter(None, [flags.before]), *(label for label, _ in named)])
+    page, counts = PageLines(), QuestionCounts()
     with open_rejects(lines, *(path for _, path in named)) as bad:
         good = ((label, _good_lines(path, bad, flags.needs_score)) for label, path in named)
         seen = ((label, page.watch(label, lines) if flags.html else lines) for label, lines in good)
-        found = ((label, picks.watch(label, lines)) for label, lines in seen)
-        rows = stage.run(found, against=flags.against, seed=seed, allow_empty=lines.allow_empty)
+        found = add_baseline(flags.before, ((label, picks.watch(label, lines)) for label, lines in seen))
+        counted = ((label, counts.watch(label, lines) if flags.expect else lines) for label, lines in found)
+        rows = stage.run(counted, against=flags.against, seed=seed, allow_empty=lines.allow_empty)
     for label in dict.fromkeys(label for label, _ in named if label not in {row.label for row in rows}):
         note(f"seal report: {label}: no lines in it; left out")
     picks.check()
     table = [] if picks.unscored else rows
     if table:
-        text = format_rows(table, flags.format, flags.against, width_of(stdout))
-        write_stdout(stdout, text.encode("utf-8", "replace"))
+        write_stdout(stdout, _format_table(table, flags, counts, seed, width_of(stdout)).encode("utf-8", "replace"))
     for row in table:
         if row.mean is None:
             note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
@@ -120,20 +163,6 @@ def report(
     if rows:
         _write_files(flags, rows, page)
     return INCOMPLETE if bad.count or any(row.unscored for row in table) else DONE
-
-
-def _check_files(flags: ReportFlags) -> None:
-    """Raise BadConfig for files that cannot be written by their names, and for what contradicts a program's format."""
-    from stages.reporting.page import check_page
-    from stages.reporting.plot import check_plot
-
-    if flags.view and flags.for_programs:
-        raise BadConfig(f"--view shows lines to people, --format {flags.format} is for programs; leave one of them out")
-    for flag, path in (("--plot", flags.plot), ("--arc", flags.arc)):
-        if path:
-            check_plot(path, flag)
-    if flags.html:
-        check_page(flags.html)
 
 
 def _write_files(flags: ReportFlags, rows: "Sequence[ReportRow]", page: "PageLines") -> None:
@@ -147,6 +176,62 @@ def _write_files(flags: ReportFlags, rows: "Sequence[ReportRow]", page: "PageLin
     if flags.html:
         left_out = write_page(flags.html, rows, page, flags.against)
         note(f"seal report: page in {flags.html}{left_out and f'; {left_out}'}")
+
+
+def _format_table(
+    rows: "Sequence[ReportRow]", flags: ReportFlags, counts: "QuestionCounts", seed: int, width: int
+) -> str:
+    """The table of the rows, or of the published ones beside them."""
+    from seal_cli.terminal.paper_tables import format_comparisons
+    from stages.reporting.published import compare_rows
+
+    if flags.expect is None:
+        return format_rows(rows, flags.format, flags.against, width)
+    return format_comparisons(compare_rows(flags.expect, rows, counts, seed), flags.format, width)
+
+
+def _read_summaries(named: Sequence[tuple[str, Path]], flags: ReportFlags) -> "list[tuple[str, Matrix]]":
+    """Read the official summaries of continual runs; empty if all files are others. Raises BadInput for a mixture."""
+    from stages.reporting.matrix import read_summary
+
+    found = [(str(path), read_summary(path)) for _, path in named]
+    runs = [(name, run) for name, run in found if run]
+    if flags.matrix and not runs:
+        raise BadInput(f"--matrix {flags.matrix}: {found[0][0]} is no summary of a continual run (mean_over_sequences)")
+    if runs and len(runs) < len(found):
+        other = next(name for name, run in found if run is None)
+        raise BadInput(
+            f"{runs[0][0]} is a summary of a continual run, {other} is none; give them to commands of their own"
+        )
+    return runs
+
+
+def _report_matrix(runs: "Sequence[tuple[str, Matrix]]", flags: ReportFlags, stdout: int) -> int:
+    """Print and draw the mean of continual runs."""
+    from seal_cli.runs.stdio import write_stdout
+    from seal_cli.terminal.paper_tables import format_comparisons, format_matrix
+    from stages.reporting.matrix import average_runs, draw_matrix
+    from stages.reporting.published import compare_matrix
+
+    given: dict[str, object] = {
+        "--against": flags.against,
+        "--plot": flags.plot,
+        "--html": flags.html,
+        "--arc": flags.arc,
+    }
+    given |= {"--before": flags.before, "--view": flags.view, "--task": flags.tasks}
+    if idle := next((flag for flag, value in given.items() if value), None):
+        raise BadConfig(f"{idle}: a summary of a continual run has no lines to show; --matrix FILE.png draws it")
+    matrix, width = average_runs(runs), width_of(stdout)
+    if flags.expect:
+        text = format_comparisons(compare_matrix(flags.expect, matrix), flags.format, width)
+    else:
+        text = format_matrix(matrix, flags.format, width)
+    write_stdout(stdout, text.encode())
+    if flags.matrix:
+        draw_matrix(matrix, flags.matrix)
+        note(f"seal report: matrix in {flags.matrix}")
+    return DONE
 
 
 def _good_lines(path: Path, bad: "Rejects", needs_score: bool) -> Iterator["Record"]:

@@ -2,7 +2,8 @@
 
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,22 @@ def check_plot(path: Path, flag: str = "--plot") -> None:
 
 def draw_plot(rows: Sequence[ReportRow], path: Path) -> None:
     """Draw a bar per row with its interval, as PNG, PDF or SVG by the file's ending. No mean, no bar."""
+    with open_figure(path, (1.6 + 1.1 * len(rows), 4.2), "--plot") as figure:
+        draw_bars(figure.subplots(), rows)
+
+
+@contextmanager
+def open_figure(path: Path, size: tuple[float, float], flag: str) -> Iterator[Any]:
+    """Yield a figure of so many inches that is written to the file at the end. Raises BadConfig without matplotlib."""
     try:
         import matplotlib
     except ModuleNotFoundError:
-        raise BadConfig("--plot needs matplotlib: pip install 'seal-toolkit[plot]'") from None
+        raise BadConfig(f"{flag} needs matplotlib: pip install 'seal-toolkit[plot]'") from None
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    figure: Any = Figure(figsize=(1.6 + 1.1 * len(rows), 4.2), layout="constrained")
-    draw_bars(figure.subplots(), rows)
+    figure: Any = Figure(figsize=size, layout="constrained")
+    yield figure
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of a label in a script that the font lacks
         figure.savefig(path, dpi=150)

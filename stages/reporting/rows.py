@@ -3,7 +3,7 @@
 The task is the unit of sampling: a task's answers share a passage, so intervals resample tasks, not questions.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stages.errors import BadInput
 from stages.records.record import Record
-from stages.records.score import Score, compute_bounds
+from stages.records.score import Score, compute_accuracy, compute_bounds
 
 Floats = NDArray[np.float64]
 AT_ONCE, ROUNDS = 500, 20  # 10,000 resamples, a few at a time: memory stays small for many tasks
@@ -78,6 +78,40 @@ def read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
     return TaskScores(means, right, scored, unscored, float(low), float(high))
 
 
+def add_baseline(
+    name: str | None, files: Iterable[tuple[str, Iterable[Record]]]
+) -> Iterator[tuple[str, Iterable[Record]]]:
+    """Yield the files, and before the first one a row `name` of its answers without the adapter, each task once.
+
+    None: only the files. Raises BadInput where the model without the adapter was not measured.
+    """
+    for number, (label, records) in enumerate(files):
+        if name is not None and number == 0:
+            kept = list(records)
+            firsts = {record.task.id: record for record in reversed(kept)}
+            plain = [_drop_adapter(record) for record in kept if firsts[record.task.id] is record]
+            if kept and all(record.score is None or record.score.value is None for record in plain):
+                raise BadInput(f"{label}: --before {name}: its lines do not say how the model does without the adapter")
+            yield name, plain
+            yield label, kept
+        else:
+            yield label, records
+
+
+def _drop_adapter(record: Record) -> Record:
+    """The line of the model without the adapter."""
+    if record.score is None:
+        return record
+    answers = tuple(
+        answer.model_copy(update={"prediction": answer.baseline_prediction, "correct": answer.baseline_correct})
+        for answer in record.score.answers
+    )
+    verdicts = [answer.correct for answer in answers]
+    value = compute_accuracy(verdicts) if answers else record.score.baseline
+    update = {"answers": answers, "value": value, "bounds": compute_bounds(verdicts)}
+    return record.grow(score=record.score.model_copy(update=update))
+
+
 def _get_bounds(score: Score) -> tuple[float, float]:
     """The bounds of a score's value."""
     if score.value is not None:
@@ -126,7 +160,12 @@ def bootstrap_interval(values: Floats, seed: int) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean over tasks."""
     generator = np.random.default_rng(seed)
     means = [values[generator.integers(0, len(values), (AT_ONCE, len(values)))].mean(1) for _ in range(ROUNDS)]
-    low, high = np.quantile(np.concatenate(means), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return make_interval(np.concatenate(means))
+
+
+def make_interval(means: Floats) -> tuple[float, float]:
+    """Return the bounds between which 95 % of the resampled means lie."""
+    low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 
 

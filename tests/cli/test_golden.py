@@ -74,6 +74,7 @@ sft | sft.jsonl | checkpoint.jsonl next/ | sft sft.jsonl --model model --out nex
 report | scores.jsonl exact.jsonl | | report scores.jsonl exact=exact.jsonl --against exact
 report-json | scores.jsonl exact.jsonl | | report scores.jsonl exact=exact.jsonl --json
 report-view | scores.jsonl | | report scores.jsonl --view
+report-expect | scores.jsonl | | report self=scores.jsonl --before none --expect 3b
 gc | exact-1.jsonl adapters/ | | gc .
 """
 ARC = f"""

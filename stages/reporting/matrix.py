@@ -1,0 +1,136 @@
+"""The matrix of a continual run: accuracy on every passage after every step, what is forgotten, and its picture.
+
+Row 0 is the model before the first self-edit, measured on all passages. Row r follows the self-edit on passage r, and
+has the passages up to that one (SEAL section 5; summaries of its official code). Forgetting is that of Chaudhry et al.
+(arXiv 1801.10112), backward transfer that of Lopez-Paz and Ranzato (arXiv 1706.08840).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from stages.errors import BadInput
+from stages.records.strict_json import JsonFault, parse_loosely, sanitize
+from stages.reporting.plot import open_figure
+
+Cells = Sequence[Sequence[float | None]]  # (steps + 1, passages), 0..1; None: not measured
+_MEANS, _STDS, _COUNT = "mean_over_sequences", "std_over_sequences", "n_sequences"
+_LARGEST = 2**20  # bytes of a summary, which has some three thousand
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Mean accuracy after each step (row) on each passage (column); `stds` are over the sequences of passages."""
+
+    means: Cells
+    stds: Cells | None = None
+    sequences: int = 1
+    about: Mapping[str, Any] = field(default_factory=dict)  # what the runs that are averaged must share
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Mean accuracy after each step, over the passages that it is measured on."""
+        return [fmean(value for value in row if value is not None) for row in self.means]
+
+    @property
+    def forgetting(self) -> float | None:
+        """Mean drop from the best value of a passage, since it was learned, to its last one; None for one passage."""
+        drops = [max(values[:-1]) - values[-1] for values in self._since_learned() if len(values) > 1]
+        return fmean(drops) if drops else None
+
+    @property
+    def backward_transfer(self) -> float | None:
+        """Mean change of a passage from just after it was learned to the end; None for one passage."""
+        changes = [values[-1] - values[0] for values in self._since_learned() if len(values) > 1]
+        return fmean(changes) if changes else None
+
+    def _since_learned(self) -> Iterable[list[float]]:
+        """Each passage's values from the step that learned it to the last one."""
+        for passage in range(len(self.means[0])):
+            values = [row[passage] for row in self.means[passage + 1 :]]
+            yield [value for value in values if value is not None]
+
+
+def read_summary(path: Path) -> Matrix | None:
+    """Read an official summary of a run, or of runs; None for any other file. Raises BadInput for a bad one."""
+    if not path.is_file() or path.stat().st_size > _LARGEST:
+        return None
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    if f'"{_MEANS}"' not in text or not text.lstrip().startswith("{"):
+        return None
+    try:
+        document = sanitize(parse_loosely(text))
+    except (ValueError, JsonFault) as error:
+        raise BadInput(f"{path}: {error}") from None
+    means, count = document.get(_MEANS), document.get(_COUNT, 1)
+    if not isinstance(count, int) or count < 1:
+        raise BadInput(f"{path}: {_COUNT} must be a number of 1 or more")
+    about = {name: value for name, value in document.items() if name not in (_MEANS, _STDS)}
+    stds = _read_cells(document[_STDS], _STDS, path) if _STDS in document else None
+    found = Matrix(_read_cells(means, _MEANS, path), stds, count, about)
+    if stds and len(stds) != len(found.means):
+        raise BadInput(f"{path}: {_STDS} has {len(stds)} rows, {_MEANS} {len(found.means)}")
+    return found
+
+
+def _read_cells(rows: Any, name: str, path: Path) -> Cells:
+    """The measured cells of a matrix that has zeros in the place of the others."""
+    width = len(rows[0]) if isinstance(rows, list) and rows and isinstance(rows[0], list) else 0
+    whole = width and len(rows) == width + 1 and all(isinstance(row, list) and len(row) == width for row in rows)
+    if not whole or not all(type(value) in (int, float) and 0 <= value <= 1 for row in rows for value in row):
+        raise BadInput(
+            f"{path}: {name} must be a row of shares more than it has columns: before, and after each passage"
+        )
+    return [
+        [value if step == 0 or passage < step else None for passage, value in enumerate(row)]
+        for step, row in enumerate(rows)
+    ]
+
+
+def average_runs(runs: Sequence[tuple[str, Matrix]]) -> Matrix:
+    """Average runs as the official script does: the mean of their means, the mean of their stds, to four digits.
+
+    The mean of the stds is not the std over all sequences. Raises BadInput for runs that do not belong together.
+    """
+    name, first = runs[0]
+    for other, run in runs[1:]:
+        unlike = [key for key in {**first.about, **run.about} if first.about.get(key) != run.about.get(key)]
+        if unlike or len(run.means) != len(first.means) or (run.stds is None) != (first.stds is None):
+            what = (
+                f"{unlike[0]} is {run.about.get(unlike[0])!r} and {first.about.get(unlike[0])!r}" if unlike else "sizes"
+            )
+            raise BadInput(f"{other} and {name} are not runs of one experiment: {what}")
+    stds = [run.stds for _, run in runs if run.stds is not None]
+    means = _average([run.means for _, run in runs])
+    return Matrix(means, _average(stds) if stds else None, sum(run.sequences for _, run in runs), first.about)
+
+
+def _average(cells: Sequence[Cells]) -> Cells:
+    """The mean of each cell over the runs; missing in all or in none."""
+    stacked: list[list[float]] = np.round(np.array(cells, dtype=np.float64).mean(0), 4).tolist()  # None becomes NaN
+    return [[None if np.isnan(value) else value for value in row] for row in stacked]
+
+
+def draw_matrix(matrix: Matrix, path: Path) -> None:
+    """Draw the matrix, rows as steps and columns as passages, as PNG, PDF or SVG by the file's ending."""
+    wide, high = len(matrix.means[0]), len(matrix.means)
+    with open_figure(path, (1.6 + 0.75 * wide, 1.4 + 0.5 * high), "--matrix") as figure:
+        axes = figure.subplots()
+        values = 100 * np.array(matrix.means, dtype=np.float64)  # NaN, which is left white, for None
+        image = axes.imshow(values, cmap="viridis", vmin=0, aspect="auto")
+        top = float(np.nanmax(values))
+        for step, row in enumerate(matrix.means):
+            for passage, value in enumerate(row):
+                if value is not None:
+                    colour = "white" if 100 * value < 0.6 * top else "black"
+                    axes.text(passage, step, f"{100 * value:.1f}", ha="center", va="center", color=colour, fontsize=9)
+        axes.set_xticks(range(wide), [str(passage + 1) for passage in range(wide)])
+        axes.set_yticks(range(high), ["before", *(str(step) for step in range(1, high))])
+        axes.set_xlabel("passage")
+        axes.set_ylabel("after self-edit")
+        axes.set_title(f"accuracy (%), {matrix.sequences} sequence{'' if matrix.sequences == 1 else 's'}", fontsize=10)
+        figure.colorbar(image, ax=axes)
