@@ -15,7 +15,7 @@ from stages.domains.answers import (
     collect_answers,
     list_keyed_requests,
     make_score_line,
-    read_baseline,
+    read_baselines,
 )
 from stages.domains.base import Domain, GradableAnswer, find_domain, refuse_flags
 from stages.errors import BadLine
@@ -32,15 +32,19 @@ from stages.interfaces import (
     note_cut_off,
 )
 from stages.judges.base import FallbackJudge, Judge
+from stages.records.frozen import content_id
 from stages.records.record import Record, Section
+from stages.records.task import Task
+from stages.scoring.exams import list_exam_lines, read_exam, refuse_other_tasks
 from stages.scoring.grading import (
     NO_ANSWERS,
     AnswerKey,
     PendingLines,
-    get_baseline_key,
     get_owner_id,
     grade_groups,
     grade_without_judge,
+    is_answered,
+    list_parts,
 )
 from stages.services.base import report_engine, report_judge
 from stages.sources.repeats import UniqueLines
@@ -58,6 +62,8 @@ class Eval:
     max_tokens: int | None = None
     chat: bool | None = None
     judge_given: str | None = None  # a judge that somebody chose: ARC has no use for one
+    on: Path | None = None  # the tasks that every adapter answers, instead of its own
+    retain: Path | None = None  # the anchors: tasks that every adapter answers beside its own
     name: str = "eval"
     needs: tuple[Section, ...] = ()
 
@@ -68,17 +74,21 @@ class Eval:
         domain = find_domain(source.facts.domains)
         defaults = domain.defaults
         refuse_flags(domain, "eval", {"--judge": self.judge_given})
-        lines = source.sift(records, Scorable(domain))
+        exam = read_exam(self.on, "--on", domain.name, domain.check) if self.on else ()
+        anchors = read_exam(self.retain, "--retain", domain.name, domain.check) if self.retain else ()
+        lines = source.sift(records, Scorable(domain, on_others=bool(exam)))
         found = _list_adapters(lines)
         model = self.engine.choose(source.facts.students, self.engine.find_moved(found, source.folders))
         lost = self._find_lost(lines, model, source)
+        lines = list_exam_lines(lines, exam) if exam else lines
+        refuse_other_tasks(lines, anchors)
         usable = {path: base for path, base in found.items() if str(path) not in lost}
         fits = [line.adapter.fit for line in lines if line.adapter and line.adapter.path]
         chat = answered_chat(
             self.chat, defaults.chat or self.engine.chats, {fit["chat"] for fit in fits if "chat" in fit}
         )
         answering = replace(defaults.answering, **({"max_tokens": self.max_tokens} if self.max_tokens else {}))
-        asking = _Asking(domain, answering, self.in_context, chat, usable, lost)
+        asking = _Asking(domain, answering, self.in_context, chat, usable, lost, exam, anchors)
         return self._prepare_answers(lines, model, asking)
 
     def _find_lost(self, lines: Sequence[Record], model: str, source: Source) -> Mapping[str, str]:
@@ -107,13 +117,20 @@ class Eval:
             settings=lambda: {
                 **{"judge": domain.judge or self.judge.settings(), "in_context": self.in_context, "chat": asking.chat},
                 **{"sampling": asdict(asking.sampling), **self.engine.settings(model), **WHOLE_INPUT},
+                **asking.name_tasks(),
             },
             summary=describe_plan(f"score {len(lines)} lines with {model} and the judge {judge_name}", asking.sampling),
             open=open_both,
             notes=[note + ", ".join(sorted(others))] if others else [],
             unscored_hint="" if self.judge.offline else hint,
             count_misfits=lambda: count_crowded(
-                model, prompts(lines, domain, in_context=self.in_context, chat=asking.chat)
+                model,
+                prompts(
+                    [*lines, *(Record(task=task) for task in asking.anchors)],
+                    domain,
+                    in_context=self.in_context,
+                    chat=asking.chat,
+                ),
             ),
             claim=lambda: hold_folders(path.parent for path in asking.usable),  # of a pipe no line on disk names them
         )
@@ -121,7 +138,10 @@ class Eval:
 
 @dataclass(frozen=True)
 class _Asking:
-    """Settings of the questions; the adapters that can be used, by path, and those that cannot, with the reason."""
+    """Settings of the questions; the adapters that can be used, by path, and those that cannot, with the reason.
+
+    `exam`, `anchors`: the tasks of other files that adapters answer instead of their own, and beside them.
+    """
 
     domain: Domain
     sampling: Sampling
@@ -129,6 +149,15 @@ class _Asking:
     chat: bool
     usable: Mapping[Path, str]
     lost: Mapping[str, str]
+    exam: Sequence[Task] = ()
+    anchors: Sequence[Task] = ()
+
+    def name_tasks(self) -> Mapping[str, str]:
+        """Return what a run's settings say of the tasks of other files: nothing where there are none."""
+        found = {"on": self.exam, "retain": self.anchors}
+        return {
+            flag: content_id([task.model_dump(mode="json") for task in tasks]) for flag, tasks in found.items() if tasks
+        }
 
 
 @dataclass(frozen=True)
@@ -151,6 +180,7 @@ class _Examiner:
             keys=set(keys),
             known=self.finished,
             lost=self.asking.lost,
+            anchors=self.asking.anchors,
             progress=progress,
         )
 
@@ -165,16 +195,6 @@ def plan(records: Iterable[Record]) -> Plan:
     return Plan("score", wanted, get_owner_id, is_answered)
 
 
-def is_answered(line: Record) -> bool:
-    """Return True if every question of a finished line has its answers, right, wrong or not yet judged."""
-    answers = line.score.answers if line.score else ()
-    own, baseline = line.adapter is None or line.adapter.path is not None, line.adapter is not None
-    return all(
-        not (own and answer.prediction is None) and not (baseline and answer.baseline_prediction is None)
-        for answer in answers
-    )
-
-
 def run(
     records: Iterable[Record],
     engine: Engine,
@@ -187,6 +207,7 @@ def run(
     keys: Collection[str] | None = None,
     known: Iterable[Record] = (),
     lost: Mapping[str, str] = {},
+    anchors: Sequence[Task] = (),
     progress: Progress = NullProgress(),
 ) -> Iterator[Record]:
     """Yield the score of each line as soon as its answers are there; of these `keys` (see `plan`) only.
@@ -194,6 +215,7 @@ def run(
     The baseline of a task is answered once, however many adapters it has, and not at all where a `known` score line of
     the same settings has it. Reads all lines first: requests are batched across them, and the stage before has then
     left the device. Of an adapter whose path is `lost`, the answers stay unscored for the reason that stands there.
+    Every adapter answers the `anchors`, too, which are no line's own: the score's retention.
     Raises BadInput for lines that cannot be scored or would be counted twice.
     """
     there = list(records)
@@ -202,11 +224,10 @@ def run(
         check(line)
     there = [line for line in there if keys is None or get_owner_id(line) in keys]
     lines, named = [_without_lost(line, lost) for line in there], {get_owner_id(line): line.adapter for line in there}
-    queries = {line.task.id: list(domain.queries(line.task, in_context=in_context, chat=chat)) for line in lines}
-    done: dict[AnswerKey, Graded] = {
-        get_baseline_key(line): graded for line in known if (graded := read_baseline(line)) is not None
-    }
-    requests = list(list_keyed_requests(lines, queries, sampling, done))
+    tasks = {task.id: task for task in (*anchors, *(line.task for line in lines))}
+    queries = {name: list(domain.queries(task, in_context=in_context, chat=chat)) for name, task in tasks.items()}
+    done: dict[AnswerKey, Graded] = {key: graded for line in known for key, graded in read_baselines(line)}
+    requests = list(list_keyed_requests(lines, queries, sampling, done, anchors))
     keys_of = {request.id: key for key, request in requests}
     progress.expect(len(requests), "requests")
     completions = engine.sample([request for _, request in requests], MappedProgress(progress, keys_of))
@@ -217,13 +238,14 @@ def run(
 
     if not domain.judge:
         completions = _then(completions, lambda: progress.set_phase("judging"))
-    found = ((each.owner, replies(each)) for each in collect_answers(lines, queries, done, completions))
+    parts = [part for line in lines for part in list_parts(line, anchors)]
+    found = ((each.owner, replies(each)) for each in collect_answers(parts, queries, done, completions))
     groups = (((owner, said), [reply.item for reply in said]) for owner, said in found)
-    waiting, judge_name = PendingLines(lines, done), domain.judge or judge.name
+    waiting, judge_name = PendingLines(lines, done, anchors), domain.judge or judge.name
 
     def score_ready(owner: AnswerKey) -> Iterator[Record]:
         for line in waiting.ready(owner):
-            made = make_score_line(line, done, engine.model, judge_name)
+            made = make_score_line(line, done, engine.model, judge_name, anchors)
             yield made.grow(adapter=named[get_owner_id(line)])
 
     yield from score_ready(NO_ANSWERS)
@@ -245,13 +267,19 @@ def _then(completions: Iterable[Completion], work: Callable[[], object]) -> Iter
 
 
 class Scorable:
-    """Checks one line after another: raises BadLine for one that cannot be scored, or would be counted twice."""
+    """Checks one line after another: raises BadLine for one that cannot be scored, or would be counted twice.
 
-    def __init__(self, domain: Domain) -> None:
-        self.domain, self.distinct = domain, UniqueLines()
+    `on_others`: the line's adapter is to answer other tasks, and its own need no questions.
+    """
+
+    def __init__(self, domain: Domain, *, on_others: bool = False) -> None:
+        self.domain, self.distinct, self.on_others = domain, UniqueLines(), on_others
 
     def __call__(self, line: Record) -> None:
-        self.domain.check(line.task)
+        if not self.on_others:
+            self.domain.check(line.task)
+        elif not line.adapter and not line.edit:
+            raise BadLine(f"task {line.task.name!r} has no adapter for --on to ask; the plain model is: seal eval FILE")
         if line.edit and not line.adapter:
             raise BadLine(f"task {line.task.name!r} has an edit but no adapter (run `seal adapt` first)")
         if line.adapter and not line.adapter.path and not line.adapter.error:

@@ -17,6 +17,7 @@ from stages.records.record import Record, SelfEdit
 from stages.records.schema import SftExample
 from stages.records.thoughts import get_learnable_text
 from stages.scoring.candidates import Candidate, collect_candidates, compute_reliability, pick_best
+from stages.scoring.rewards import PLAIN_REWARD, RewardRule
 from stages.sources.training_pairs import LEARNED
 
 _NOTHING = -1  # the place of a text that says nothing
@@ -58,6 +59,7 @@ class FilterSummary:
     ties: int  # contexts in which several self-edits share the best value
     below_baseline: int  # contexts whose best self-edit does not beat the unadapted model
     reliability: float | None  # share of the between-edit variance that is not seed noise, 0..1
+    forgetful: int | None = None  # self-edits that were rejected for what they let the model forget; None: none can be
 
     def describe(self, keep: str, unscored: UnscoredPolicy) -> str:
         """Describe all of it in a line, for these rules."""
@@ -65,6 +67,7 @@ class FilterSummary:
         return (
             f"{self.contexts} contexts, {self.edits} self-edits, {self.kept} kept ({keep}); "
             f"{f'{self.empty} say nothing to learn; ' if self.empty else ''}"
+            f"{f'{self.forgetful} forget too much; ' if self.forgetful is not None else ''}"
             f"{f'{self.unscored} with unscored answers ({unscored}); ' if self.unscored else ''}"
             f"{self.ties} contexts tie for the best, in {self.below_baseline} the best does not beat the baseline; "
             f"reliability of the reward {reliable}"
@@ -78,10 +81,15 @@ class FilterResult:
     chosen: tuple[Candidate, ...]
     texts: "EditTexts"
     summary: FilterSummary
+    reward: RewardRule = PLAIN_REWARD
 
     def pairs(self) -> Iterator[SftExample]:
         """Yield their training pairs, one after the other."""
-        return map(self.texts.example, self.chosen)
+        told = (self.texts.example(candidate) for candidate in self.chosen)
+        if not self.reward.forgetting:
+            return told
+        rewards = (float(candidate.value) for candidate in self.chosen)
+        return (pair.model_copy(update={"reward": reward}) for pair, reward in zip(told, rewards, strict=True))
 
     @property
     def examples(self) -> tuple[SftExample, ...]:
@@ -97,22 +105,24 @@ def run(
     unscored: UnscoredPolicy = "leave-out",
     seed: int = 0,
     check: Callable[[Record], object] | None = None,
+    reward: RewardRule = PLAIN_REWARD,
 ) -> FilterResult:
     """Return the kept self-edits in the order of their contexts. Reads everything first: a ranking needs all rewards.
 
     Of what it reads it holds the rewards alone; the texts wait in a temporary file.
 
     A self-edit with an unscored answer is left out, or with "pessimistic" worth what it is worth at least; one without
-    any verdict is left out either way. One that says nothing is never kept. `check` is called with each line; by
-    default it raises BadLine for one that is no candidate, or comes twice.
+    any verdict is left out either way. One that says nothing is never kept, nor one that the `reward` rejects.
+    `check` is called with each line; by default it raises BadLine for one that is no candidate, or comes twice.
     """
     texts = EditTexts()
-    candidates = collect_candidates(records, unscored, keep=texts.add, check=check)
+    candidates = collect_candidates(records, unscored, keep=texts.add, check=check, rule=reward)
     contexts: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         if not candidate.unscored or (unscored == "pessimistic" and candidate.graded):
             contexts.setdefault(candidate.task_id, []).append(candidate)
-    taught = [[each for each in group if each.kept != _NOTHING] for group in contexts.values()]
+    sound = [[each for each in group if reward.accepts(each.retained)] for group in contexts.values()]
+    taught = [[each for each in group if each.kept != _NOTHING] for group in sound]
     chosen = [kept for group in taught if group for kept in _choose(group, keep, ties, seed)]
     summary = FilterSummary(
         contexts=len({candidate.task_id for candidate in candidates}),
@@ -123,8 +133,9 @@ def run(
         ties=sum(len(pick_best(group)) > 1 for group in contexts.values()),
         below_baseline=sum(_loses(group) for group in contexts.values()),
         reliability=compute_reliability(list(contexts.values())),
+        forgetful=None if reward.retain_above is None else sum(map(len, contexts.values())) - sum(map(len, sound)),
     )
-    return FilterResult(tuple(chosen), texts, summary)
+    return FilterResult(tuple(chosen), texts, summary, reward)
 
 
 def _loses(group: Sequence[Candidate]) -> bool:
@@ -180,7 +191,7 @@ class EditTexts:
             **told,
             task_id=candidate.task_id,
             edit_id=candidate.edit_id,
-            value=float(candidate.value),
+            value=float(candidate.accuracy),
             baseline=None if candidate.baseline is None else float(candidate.baseline),
             meta=candidate.meta,
         )

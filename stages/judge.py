@@ -135,7 +135,8 @@ def run(
         score, half = _score_of(line), len(verdicts) // 2
         pairs = zip(score.answers, verdicts[:half], verdicts[half:], strict=True)
         answers = [_regrade(answer, own, plain) for answer, own, plain in pairs]
-        yield line.grow(score=make_score(answers, model=score.model, judge=judge.name))
+        made = make_score(answers, model=score.model, judge=judge.name)
+        yield line.grow(score=made.model_copy(update={"retention": score.retention}))  # the anchors' golds are not here
         progress.end_work([key])
 
 

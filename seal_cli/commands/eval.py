@@ -1,6 +1,7 @@
 """`seal eval`"""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge
@@ -43,6 +44,12 @@ class EvalFlags:
         ),
     ] = None
     chat: opt.Chat = None
+    on: Annotated[
+        Path | None, Doc("Every adapter answers the tasks of this file instead of its own: a line for each.", "FILE")
+    ] = None
+    retain: Annotated[
+        Path | None, Doc("Anchors: every adapter also answers the tasks of this file: score.retention.", "FILE")
+    ] = None
 
 
 def evaluate(
@@ -61,6 +68,9 @@ def evaluate(
     same command asks the engine again, `seal judge` the judge. Graded is what stands behind a thought (<think> …); the
     whole text is the line's prediction. An answer that ends within its thought is unscored: give more --max-tokens.
 
+    --on asks every adapter about the tasks of another file: what else changed, or what a sequence of updates has kept.
+    --retain asks it about anchors, tasks that were known before, beside its own: `seal filter --retain-above`.
+
     An ARC test is put in many ways, with one demonstration left out, in other orders, turned and mirrored; the
     predictions are turned back and vote for two attempts, and every vote is on the line.
 
@@ -71,6 +81,8 @@ def evaluate(
       seal eval tasks.jsonl --model DIR --in-context     (passage in sight)
       seal eval adapters.jsonl --engine openai --base-url http://localhost:8000/v1 --model NAME
       seal eval adapters.jsonl --judge openai:gpt-4.1 -o scores.jsonl
+      seal eval adapters.jsonl --on tasks.jsonl -o matrix.jsonl
+      seal eval adapters.jsonl --retain anchors.jsonl -o scores.jsonl
       seal eval arc-adapters.jsonl | jq -c '.score.answers[].attempts[0]'
     """
     from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from annotated_types import Ge
+
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
@@ -31,6 +33,19 @@ class FilterFlags:
     unscored: Annotated[
         UnscoredPolicy, Doc("Self-edits with unscored answers: left out, or worth what they are worth at least.")
     ] = "leave-out"
+    reward: Annotated[
+        str,
+        Doc(
+            "value, or gain-forgetting:L: less L points for each point of accuracy that the anchors lose.",
+            "REWARD",
+            values=("value", "gain-forgetting:1"),
+        ),
+    ] = "value"
+    retain_above: Annotated[
+        float | None,
+        Ge(0),
+        Doc("Reject self-edits that leave less than this share of the anchors' accuracy (0.9: nine tenths).", "X"),
+    ] = None
 
 
 def filter_scores(
@@ -43,10 +58,14 @@ def filter_scores(
     right. Counts, ties and the reliability of the reward go to stderr. A pair's completion is the self-edit without its
     thoughts (<think> …), which is what was rewarded; the score lines keep them.
 
+    --reward and --retain-above look at what was known before and may be forgotten: at the anchors that `seal eval
+    --retain FILE` has asked every adapter about.
+
     \b
     Examples:
       seal filter scores.jsonl > sft.jsonl
       seal filter scores.jsonl --keep gain --ties shortest -o sft.jsonl
+      seal filter scores.jsonl --retain-above 0.9 --reward gain-forgetting:1 > sft.jsonl
       seal tasks rank_iter0.json | seal filter | jq -r .completion
     """
     from seal_cli.runs.rejects import open_rejects  # late, as all that a run needs: help does without
@@ -54,21 +73,24 @@ def filter_scores(
     from seal_cli.runs.stdio import input_records
     from stages import filter as stage
     from stages.scoring.candidates import CandidateCheck
+    from stages.scoring.rewards import RewardRule
 
-    rule = stage.KeepRule.parse(flags.keep)
+    rule, reward = stage.KeepRule.parse(flags.keep), RewardRule.parse(flags.reward, flags.retain_above)
     bad = open_rejects(lines, run.output)
     with Run("filter", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
         comparable, judges = CandidateCheck(), set[str]()
 
         def check(record: "Record") -> None:
             comparable(record)
+            reward.check(record)  # here, so that the line is rejected
             judges.update([record.score.judge] if record.score else [])
 
         read = input_records(lines.file, ("edit", "score"), bad)
         records = current.input.stream(read, check, **lines.selection, allow_empty=lines.allow_empty)
         chosen: dict[str, Any] = {"ties": flags.ties, "unscored": flags.unscored, "seed": seed}
-        filtered = stage.run(records, keep=rule, **chosen, check=lambda line: None)
-        current.configure({"keep": flags.keep, **chosen, **lines.selection})
+        filtered = stage.run(records, keep=rule, **chosen, check=lambda line: None, reward=reward)
+        anchors = {"reward": flags.reward, "retain_above": flags.retain_above} if reward.asks_anchors else {}
+        current.configure({"keep": flags.keep, **chosen, **anchors, **lines.selection})
         current.write(filtered.pairs())
         if len(judges) > 1:
             note(f"seal filter: note: the lines were graded by different judges: {', '.join(sorted(judges))}")
@@ -76,6 +98,7 @@ def filter_scores(
         if found.edits and not found.kept:
             note("seal filter: note: nothing is kept, and `seal sft` has nothing to train on; loosen --keep")
         current.counts.unscored = found.unscored if flags.unscored == "leave-out" else 0
-        current.about["summary"] = asdict(found)
+        current.about["summary"] = {key: value for key, value in asdict(found).items() if key != "forgetful"}
+        current.about["summary"] |= {} if found.forgetful is None else {"forgetful": found.forgetful}
         note(f"seal filter: {found.describe(flags.keep, flags.unscored)}")
     return current.code

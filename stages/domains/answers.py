@@ -10,9 +10,16 @@ from stages.interfaces import Completion, Request, Sampling
 from stages.judges.base import Verdict
 from stages.records.frozen import content_id
 from stages.records.record import Adapter, Record
-from stages.records.score import Answer, GridAnswer, make_score
+from stages.records.score import AnchorAnswers, Answer, GridAnswer, make_retention, make_score
 from stages.records.task import Task
-from stages.scoring.grading import AnswerKey, get_adapter_key, get_baseline_key, get_owner_id, list_missing_keys
+from stages.scoring.grading import (
+    AnswerKey,
+    get_adapter_key,
+    get_baseline_key,
+    get_owner_id,
+    list_missing_keys,
+    list_parts,
+)
 
 Queries = Mapping[str, Sequence[Query]]  # by the task's id
 
@@ -32,20 +39,25 @@ def _request_id(owner: AnswerKey, query: Query) -> str:
 
 
 def list_keyed_requests(
-    lines: Sequence[Record], queries: Queries, sampling: Sampling, known: Collection[AnswerKey]
+    lines: Sequence[Record],
+    queries: Queries,
+    sampling: Sampling,
+    known: Collection[AnswerKey],
+    anchors: Sequence[Task] = (),
 ) -> Iterator[tuple[str, Request]]:
-    """Yield (line's key, request): a task's baseline before its first line, then each adapter's questions."""
+    """Yield (line's key, request): a task's baseline before its first line, then each adapter's questions, once."""
     asked = set(known)
-    for line in lines:
-        for owner in list_missing_keys(line, asked):
+    for line, part in ((each, part) for each in lines for part in list_parts(each, anchors)):
+        lacking = list_missing_keys(part, asked)
+        for owner in lacking:
             path = (
-                Path(line.adapter.path)
-                if owner == get_adapter_key(line) and line.adapter and line.adapter.path
+                Path(part.adapter.path)
+                if owner == get_adapter_key(part) and part.adapter and part.adapter.path
                 else None
             )
-            for query in queries[line.task.id]:
+            for query in queries[part.task.id]:
                 yield get_owner_id(line), Request(_request_id(owner, query), query.prompt, sampling, path)
-        asked.add(get_baseline_key(line))
+        asked.update(lacking)
 
 
 def collect_answers(
@@ -77,11 +89,21 @@ class Graded:
     verdicts: tuple[Verdict, ...]
 
 
-def read_baseline(line: Record) -> Graded | None:
-    """Return the plain model's answers to the task, if a finished score line holds all of them."""
-    answers = line.score.answers if line.score and line.adapter else ()
-    if not answers or any(answer.baseline_prediction is None for answer in answers):
-        return None
+def read_baselines(line: Record) -> Iterator[tuple[AnswerKey, Graded]]:
+    """Yield the plain model's answers to the task, and to anchors, where a finished score line holds all of them."""
+    if line.score is None or line.adapter is None:
+        return
+    anchors = line.score.retention.anchors if line.score.retention else ()
+    found: list[tuple[AnswerKey, Sequence[Answer]]] = [(get_baseline_key(line), line.score.answers)]
+    for anchor in anchors:
+        if all(answer.baseline_correct is not None for answer in anchor.answers):  # else it is judged again
+            found.append((("task", anchor.task_id), anchor.answers))
+    for key, answers in found:
+        if answers and all(answer.baseline_prediction is not None for answer in answers):
+            yield key, _read_baseline(answers)
+
+
+def _read_baseline(answers: Sequence[Answer]) -> Graded:
     verdicts = [Verdict(answer.baseline_correct, None) for answer in answers]
     replies = [
         GradableAnswer(answer.id, answer.baseline_prediction, verdict, _baseline_poll(answer))
@@ -94,27 +116,42 @@ def _baseline_poll(answer: Answer) -> Voting | None:
     return Voting(answer.baseline_attempts) if isinstance(answer, GridAnswer) else None
 
 
-def make_score_line(line: Record, done: Mapping[AnswerKey, Graded], model: str, judge_name: str) -> Record:
+def make_score_line(
+    line: Record, done: Mapping[AnswerKey, Graded], model: str, judge_name: str, anchors: Sequence[Task] = ()
+) -> Record:
     """Return the line with its score. Without an adapter the value is the plain model's accuracy."""
-    baseline, adapter = done[get_baseline_key(line)], line.adapter
-    if adapter is None:
-        answers = [_answer(*own, None) for own in _pairs(baseline)]
+    if line.adapter is None:
+        answers = [_answer(*own, None) for own in _pairs(done[get_baseline_key(line)])]
     else:
-        own = _lost(baseline, adapter) if adapter.path is None else done[get_adapter_key(line)]
-        both = zip(_pairs(own), _pairs(baseline), strict=True)
-        answers = [_answer(*now, before) for now, before in both]
-    return line.grow(score=make_score(answers, model=model, judge=judge_name))
+        answers = _make_answers(line, done)
+    score, kept = make_score(answers, model=model, judge=judge_name), []
+    for part in list_parts(line, anchors)[1:]:
+        kept.append(AnchorAnswers(task_id=part.task.id, answers=tuple(_make_answers(part, done, known=True))))
+    retention = make_retention(kept, judge_name) if kept else None
+    return line.grow(score=score.model_copy(update={"retention": retention}) if retention else score)
+
+
+def _make_answers(line: Record, done: Mapping[AnswerKey, Graded], *, known: bool = False) -> list[Answer]:
+    """Make the answers of a line's adapter, beside those of the plain model. `known`: to an anchor."""
+    baseline, adapter = done[get_baseline_key(line)], line.adapter
+    own = done[get_adapter_key(line)] if adapter and adapter.path else _lost(baseline, adapter, known=known)
+    return [_answer(*now, before) for now, before in zip(_pairs(own), _pairs(baseline), strict=True)]
 
 
 def _pairs(graded: Graded) -> Iterator[tuple[GradableAnswer, Verdict]]:
     return zip(graded.replies, graded.verdicts, strict=True)
 
 
-def _lost(baseline: Graded, adapter: Adapter) -> Graded:
-    """Return the answers of a missing adapter: wrong if that is the self-edit's fault."""
-    verdict = Verdict(False if adapter.fault == "edit" else None, adapter.error)
+def _lost(baseline: Graded, adapter: Adapter | None, *, known: bool) -> Graded:
+    """Return the answers of a missing adapter: wrong if that is the self-edit's fault.
+
+    What was `known` is known as before where a self-edit gave no adapter: the model has not changed.
+    """
+    unread, error = adapter is not None and adapter.fault == "edit", adapter.error if adapter else None
     said = [replace(reply, prediction=None, poll=reply.poll and Voting()) for reply in baseline.replies]
-    return Graded(tuple(said), (verdict,) * len(said))
+    if known and unread:
+        return Graded(tuple(said), tuple(Verdict(each.correct, error) for each in baseline.verdicts))
+    return Graded(tuple(said), (Verdict(False if unread else None, error),) * len(said))
 
 
 def _answer(reply: GradableAnswer, verdict: Verdict, before: tuple[GradableAnswer, Verdict] | None) -> Answer:

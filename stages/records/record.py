@@ -132,6 +132,15 @@ class TrainStats(FrozenModel):
     """Mean loss per learned token, in nats, in the last step."""
 
 
+class Origin(FrozenModel):
+    """What an adapter was trained on, on a line about another task. Made by `seal eval --on`."""
+
+    task_id: str | None
+    """The id of the task; null: it was trained on several."""
+    edit_id: str | None
+    """The id of the self-edit; null: of several, or the line does not say."""
+
+
 class Adapter(FrozenModel):
     """The student's update. `fault` says whose an `error` is: the edit's (value 0) or the training's (unscored)."""
 
@@ -151,6 +160,8 @@ class Adapter(FrozenModel):
     """Whose an error is: edit (worth 0) or training (ours, unscored); null: no error."""
     error: str | None
     """Why it failed; null where it did not."""
+    origin: Origin | None = Field(None, exclude_if=operator.not_)
+    """What it was trained on, where the line's task is another; left out where it is the line's own."""
 
 
 class Record(FrozenModel):

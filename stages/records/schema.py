@@ -30,6 +30,10 @@ DERIVED: Mapping[str, str] = {  # what stages/records/handmade.py fills in
 }
 
 
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
 class SftExample(FrozenModel):
     """A kept self-edit in the prompt-completion form that trainers read: texts, or messages both.
 
@@ -48,6 +52,8 @@ class SftExample(FrozenModel):
     """Accuracy after the self-edit, mean over seeds, 0 to 1."""
     baseline: Fraction01 | None
     """Accuracy without it, mean over seeds, 0 to 1; null: not measured."""
+    reward: float | None = Field(None, exclude_if=_is_absent)
+    """The value less what was forgotten (`seal filter --reward gain-forgetting:L`); left out where it is the value."""
     meta: Meta | None = None
     """Any JSON object of yours. Stages hand it on; ids, seeds and results do not depend on it."""
 

@@ -68,6 +68,47 @@ class Rating(FrozenModel):
     """Why it is unscored, or worth 0 without asking; null: neither."""
 
 
+class AnchorAnswers(FrozenModel):
+    """The answers to one anchor: a task that was known before, and has nothing to do with the self-edit."""
+
+    task_id: str
+    """The id of the anchor's task."""
+    answers: Tuple[AnyAnswer]
+    """Every answer to it."""
+
+
+class Retention(FrozenModel):
+    """Accuracy on the anchors, adapted (`value`) and before (`baseline`). Made by `seal eval --retain`.
+
+    An adapter that does not exist, since its self-edit cannot be read, leaves the model as it was.
+    """
+
+    value: Fraction01 | None
+    """Share of right answers of the adapted model to all anchors' questions, 0 to 1; null: an answer is unscored."""
+    baseline: Fraction01 | None
+    """The same of the model without the adapter; null: an answer is unscored."""
+    judge: str
+    """Who graded the answers."""
+    anchors: Tuple[AnchorAnswers]
+    """The answers to each anchor."""
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The answers to all anchors, one after the other."""
+        return [answer for anchor in self.anchors for answer in anchor.answers]
+
+    @model_validator(mode="after")
+    def _shares_are_those_of_the_answers(self) -> "Retention":
+        own = compute_accuracy([answer.correct for answer in self.answers])
+        plain = compute_accuracy([answer.baseline_correct for answer in self.answers])
+        for name, said, found in (("value", self.value, own), ("baseline", self.baseline, plain)):
+            if (said is None) != (found is None) or abs((said or 0) - (found or 0)) > _ROUNDING:
+                raise ValueError(
+                    f"{name} must be the share of right answers to the anchors, null where one is unscored"
+                )
+        return self
+
+
 class Score(FrozenModel):
     """Accuracy of the adapted model (`value`) and of the unadapted one (`baseline`), passage out of sight.
 
@@ -89,6 +130,8 @@ class Score(FrozenModel):
     """Every answer; empty where only a mean is known."""
     rating: Rating | None = Field(None, exclude_if=operator.not_)
     """The rating that the value is, of a self-edit that was rated and not trained on; left out for any other."""
+    retention: Retention | None = Field(None, exclude_if=operator.not_)
+    """How well what was known before is still known; left out where no anchors were asked."""
 
     @model_validator(mode="after")
     def _shares_are_those_of_the_answers(self) -> "Score":
@@ -120,6 +163,17 @@ def make_score(answers: Sequence[Answer], *, model: str, judge: str) -> Score:
         model=model,
         judge=judge,
         answers=tuple(answers),
+    )
+
+
+def make_retention(anchors: Sequence[AnchorAnswers], judge: str) -> Retention:
+    """Make the retention of graded answers: the shares over all anchors' questions."""
+    answers = [answer for anchor in anchors for answer in anchor.answers]
+    return Retention(
+        value=compute_accuracy([answer.correct for answer in answers]),
+        baseline=compute_accuracy([answer.baseline_correct for answer in answers]),
+        judge=judge,
+        anchors=tuple(anchors),
     )
 
 

@@ -13,6 +13,7 @@ from stages.records.frozen import Meta
 from stages.records.record import Record, SelfEdit
 from stages.records.score import Score, compute_lower_bound, compute_upper_bound
 from stages.records.thoughts import explain_no_answer
+from stages.scoring.rewards import PLAIN_REWARD, Retained, RewardRule
 from stages.sources.repeats import UniqueLines
 
 
@@ -31,19 +32,32 @@ class Candidate:
     baselines: list[Fraction] = field(default_factory=list)
     unscored: bool = False  # one of its answers has no verdict
     graded: bool = False  # one of them has
+    accuracies: list[Fraction] = field(default_factory=list)  # the values before forgetting is discounted
+    retained: list[Retained] = field(default_factory=list)  # of the seeds whose anchors count
 
-    def add(self, score: Score, unscored: UnscoredPolicy) -> None:
+    def add(self, score: Score, unscored: UnscoredPolicy, rule: RewardRule = PLAIN_REWARD) -> None:
         """Add the score of one more seed."""
         value, baseline = _read_value(score, unscored), _read_baseline(score, unscored)
-        self.values += [] if value is None else [_share(value)]
+        kept = rule.read_retained(score, unscored)
+        if rule.asks_anchors and kept is None:
+            self.unscored, value = True, None
+        elif kept:
+            self.retained.append(kept)
+        self.accuracies += [] if value is None else [_share(value)]
+        self.values += [] if value is None else [_share(rule.discount(value, kept))]
         self.baselines += [] if baseline is None else [_share(baseline)]
-        self.unscored = self.unscored or score.value is None
+        self.unscored = self.unscored or score.value is None or rule.leaves_open(score)
         self.graded = self.graded or score.value is not None or any(a.correct is not None for a in score.answers)
 
     @property
     def value(self) -> Fraction:
-        """Mean over seeds, exact: equal rewards are equal."""
+        """The reward: the accuracy, less what is forgotten. Mean over seeds, exact: equal rewards are equal."""
         return _compute_mean(self.values)
+
+    @property
+    def accuracy(self) -> Fraction:
+        """Mean accuracy over seeds, exact."""
+        return _compute_mean(self.accuracies)
 
     @property
     def baseline(self) -> Fraction | None:
@@ -117,6 +131,7 @@ def collect_candidates(
     *,
     keep: Callable[[SelfEdit], int] = lambda edit: 0,
     check: Callable[[Record], object] | None = None,
+    rule: RewardRule = PLAIN_REWARD,
 ) -> list[Candidate]:
     """Collect one candidate per self-edit, with all its seeds. No record is held.
 
@@ -126,6 +141,7 @@ def collect_candidates(
     found: dict[tuple[str, str], Candidate] = {}  # ids of edits need not differ from task to task
     check = check or CandidateCheck()
     for record in records:
+        rule.check(record)
         check(record)
         edit = _require_edit(record)
         name = (record.task.id, edit.id)
@@ -133,7 +149,7 @@ def collect_candidates(
             content = edit.get_content_id(record.task.id)
             found[name] = Candidate(*name, edit.sample, content, len(edit.text or ""), keep(edit), record.meta)
         if record.score:
-            found[name].add(record.score, unscored)
+            found[name].add(record.score, unscored, rule)
     return list(found.values())
 
 

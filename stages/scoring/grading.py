@@ -8,8 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+from stages.errors import BadLine
 from stages.judges.base import Case, Judge, Verdict, grade_pairs
-from stages.records.record import Record
+from stages.records.frozen import content_id
+from stages.records.record import Origin, Record
+from stages.records.task import Task
+from stages.records.thoughts import extract_answer
 
 _K = TypeVar("_K")
 AnswerItem = Case | Verdict  # an answer to be graded, or one that needs no judge
@@ -17,8 +21,14 @@ EMPTY_ANSWER = Verdict(False, "empty answer")
 
 
 def get_owner_id(record: Record) -> str:
-    """Return the id that the line's answers belong to: its adapter's, or its task's for the plain model."""
-    return record.adapter.id if record.adapter else record.task.id
+    """Return the id that the line's answers belong to: its adapter's, or its task's for the plain model.
+
+    About a task that the adapter was not trained on, the id names that, too.
+    """
+    adapter = record.adapter
+    if adapter and adapter.origin:
+        return f"{adapter.id}/{content_id(record.task.id)}"
+    return adapter.id if adapter else record.task.id
 
 
 @dataclass(frozen=True)
@@ -101,20 +111,37 @@ def get_baseline_key(line: Record) -> AnswerKey:
 
 
 def get_adapter_key(line: Record) -> AnswerKey:
-    return "adapter", line.adapter.id if line.adapter else ""
+    """Return the key of the adapter's answers to the line's task."""
+    return "adapter", get_owner_id(line) if line.adapter else ""
 
 
 def list_missing_keys(line: Record, known: Collection[AnswerKey]) -> list[AnswerKey]:
-    """List the answers that a line still needs: the plain model's, if they are not known, and its adapter's."""
-    baseline = [] if get_baseline_key(line) in known else [get_baseline_key(line)]
-    return baseline + ([get_adapter_key(line)] if line.adapter and line.adapter.path else [])
+    """List the answers that a line still needs: of the plain model's and its adapter's those that are not known."""
+    own = [get_adapter_key(line)] if line.adapter and line.adapter.path else []
+    return [key for key in (get_baseline_key(line), *own) if key not in known]
+
+
+def ask_other_task(line: Record, task: Task) -> Record:
+    """Return a line about this task and the line's adapter, which says what it was trained on."""
+    if line.adapter is None:
+        raise BadLine(f"task {line.task.name!r} has no adapter to ask about other tasks (run `seal adapt` first)")
+    origin = line.adapter.origin or Origin(task_id=line.task.id, edit_id=line.edit.id if line.edit else None)
+    return Record(task=task, adapter=line.adapter.model_copy(update={"origin": origin}), meta=line.meta)
+
+
+def list_parts(line: Record, anchors: Sequence[Task]) -> list[Record]:
+    """List what is asked for a line: its own task, and with its adapter each anchor."""
+    return [line, *(ask_other_task(line, task) for task in anchors if line.adapter)]
 
 
 class PendingLines:
-    """Lines that still lack answers, by the answers they wait for."""
+    """Lines that still lack answers, to their own tasks and to the anchors, by the answers they wait for."""
 
-    def __init__(self, lines: Sequence[Record], done: Mapping[AnswerKey, object]) -> None:
-        self.lacking = {get_owner_id(line): set(list_missing_keys(line, done)) for line in lines}
+    def __init__(self, lines: Sequence[Record], done: Mapping[AnswerKey, object], anchors: Sequence[Task] = ()) -> None:
+        self.lacking = {
+            get_owner_id(line): {key for part in list_parts(line, anchors) for key in list_missing_keys(part, done)}
+            for line in lines
+        }
         self.waiting: dict[AnswerKey, list[Record]] = {}
         for line in lines:
             for owner in self.lacking[get_owner_id(line)] or {NO_ANSWERS}:
@@ -126,3 +153,23 @@ class PendingLines:
         for line in touched:
             self.lacking[get_owner_id(line)].discard(owner)
         return [line for line in touched if not self.lacking[get_owner_id(line)]]
+
+
+def is_answered(line: Record) -> bool:
+    """Return True if every question of a finished line has its answers, right, wrong or not yet judged."""
+    kept = line.score.retention.answers if line.score and line.score.retention else []
+    answers = [*(line.score.answers if line.score else ()), *kept]
+    said = [(each.prediction, each.correct) for each in kept]
+    said += [(each.baseline_prediction, each.baseline_correct) for each in kept]
+    if any(text is not None and correct is None and _ends_behind_thought(text) for text, correct in said):
+        return False  # not judged, and `seal judge` does not know the anchors' gold answers
+    own, baseline = line.adapter is None or line.adapter.path is not None, line.adapter is not None
+    return all(
+        not (own and answer.prediction is None) and not (baseline and answer.baseline_prediction is None)
+        for answer in answers
+    )
+
+
+def _ends_behind_thought(said: str) -> bool:
+    """True if a judge would be asked about the answer: it does not end within its thought."""
+    return extract_answer(said, "length") is not None

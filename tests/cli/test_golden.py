@@ -53,6 +53,7 @@ class Step:
 
 
 LOAD, OUT = "--model model --device cpu", "--out adapters --device cpu"
+ANCHORS = "--retain tasks.jsonl --device cpu"
 # Step | files that it is given | files that it makes, the first of them by -o | command
 QA = f"""
 tasks | source.json | tasks.jsonl | tasks source.json --sample 2
@@ -64,12 +65,15 @@ data | edits.jsonl | | adapt edits.jsonl --show-data
 adapt | edits.jsonl | adapters.jsonl adapters/ | adapt edits.jsonl {OUT} --seeds 2 --epochs 1 {SMALL}
 eval | adapters.jsonl adapters/ | scores.jsonl | eval adapters.jsonl --device cpu --judge lexical --max-tokens 8
 in-context | tasks.jsonl | | eval tasks.jsonl {LOAD} --in-context --judge exact --max-tokens 8
+on | adapters.jsonl adapters/ tasks.jsonl | | eval adapters.jsonl --on tasks.jsonl --device cpu -j exact --max-tokens 8
+retain | adapters.jsonl adapters/ tasks.jsonl | kept.jsonl | eval adapters.jsonl {ANCHORS} -j exact
 rate | edits.jsonl | rated.jsonl | rate edits.jsonl {LOAD} --max-tokens 8
 judge | scores.jsonl | exact.jsonl | judge scores.jsonl -j exact
 shard-1 | scores.jsonl | exact-1.jsonl | judge scores.jsonl -j exact --shard 1/2
 shard-2 | scores.jsonl | exact-2.jsonl | judge scores.jsonl -j exact --shard 2/2
 merge | exact-1.jsonl exact-2.jsonl | merged.jsonl | merge exact-2.jsonl exact-1.jsonl
 filter | scores.jsonl | sft.jsonl | filter scores.jsonl
+forgetting | kept.jsonl | | filter kept.jsonl --retain-above 0.5 --reward gain-forgetting:1
 sft | sft.jsonl | checkpoint.jsonl next/ | sft sft.jsonl --model model --out next --device cpu --epochs 1 {SMALL}
 report | scores.jsonl exact.jsonl | | report scores.jsonl exact=exact.jsonl --against exact
 report-json | scores.jsonl exact.jsonl | | report scores.jsonl exact=exact.jsonl --json
