@@ -5,6 +5,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from stages.domains.base import Domain, find_domain
+from stages.domains.templates.budget import MOST_SAMPLES, TokenBudget
+from stages.domains.templates.entigraph import ENTIGRAPH, EntityGraph
+from stages.domains.templates.mix import MIX, read_mix
+from stages.domains.templates.relations import ask_relations
 from stages.domains.writing import (
     EditRequest,
     Writing,
@@ -17,6 +21,7 @@ from stages.domains.writing import (
     unique_tasks,
     write_fixed_edits,
 )
+from stages.errors import BadConfig, refuse_given
 from stages.interfaces import Engine, NullProgress, Progress, Request, Sampling, note_cut_off
 from stages.models.checkpoints import identity_of
 from stages.records.record import Record, Section
@@ -31,8 +36,9 @@ from stages.work import WHOLE_INPUT, EngineSource, Listing, Plan, Source, WholeS
 class Generate:
     """Lets a model write self-edits for each task. None: the domain's default.
 
-    `sampling`: fields of Sampling that are not to be the domain's. `batched`: another process asks the calls, once. For
-    the others see Writing.
+    `sampling`: fields of Sampling that are not to be the domain's. `batched`: another process asks the calls, once.
+    `budget_tokens`: samples of a task are asked for until they have so many, `samples` at most. `pairs`, `triples`: of
+    EntityGraph. For the others see Writing.
     """
 
     engine: EngineSource
@@ -43,6 +49,9 @@ class Generate:
     retries: int = 0
     unique: bool = False
     structured: bool = False
+    pairs: int | None = None
+    triples: int | None = None
+    budget_tokens: int | None = None
     seed: int = 0
     batched: bool = False
     name: str = "generate"
@@ -64,17 +73,46 @@ class Generate:
             return self._prepare_fixed(lines, domain, template, fixed)
         drawn = replace(defaults.writing, **self.sampling, seed=self.seed)
         chat = (defaults.chat or self.engine.chats) if self.chat is None else self.chat
-        samples = self.samples or defaults.samples
+        samples = self.samples or (MOST_SAMPLES if self.budget_tokens else defaults.samples)
         writing = Writing(domain, template, samples, drawn, chat, self.retries, self.unique, self.structured)
-        return self._prepare_asking(lines, writing, source.facts.editors)
+        graph = self._make_graph(domain, template)
+        mix = read_mix(template, domain) if template.startswith(MIX) else None
+        return self._prepare_asking(lines, replace(writing, graph=graph, mix=mix), source.facts.editors)
+
+    def _make_graph(self, domain: Domain, template: str) -> EntityGraph | None:
+        """Return how a template asks about entities, if it does. Raises BadConfig for flags that contradict it."""
+        counts = {name: value for name in ("pairs", "triples") if (value := getattr(self, name)) is not None}
+        budget = {"--budget-tokens": self.budget_tokens}
+        if self.batched:
+            refuse_given(budget, "a batch answers once, and what is asked for depends on what came; leave it out")
+        if self.unique:
+            refuse_given(budget, "self-edits that --unique leaves out would not count; leave one of them out")
+        if template != ENTIGRAPH:
+            refuse_given({f"--{name}": value for name, value in counts.items()}, f"is for --template {ENTIGRAPH}")
+            return None
+        if domain.name != "qa":
+            raise BadConfig(f"--template {ENTIGRAPH}: asks about a passage; tasks of {domain.name} have none")
+        if self.batched:
+            raise BadConfig(
+                f"--template {ENTIGRAPH}: asks about the answers to its own first calls; a batch answers once"
+            )
+        graph = EntityGraph(**counts)
+        graph.check()
+        return graph
 
     def _prepare_asking(self, lines: Sequence[Record], writing: Writing, editors: Collection[str]) -> Work:
-        text, chat = writing.domain.template_text(writing.template), writing.chat
-        ways = {"retries": writing.retries, "unique": writing.unique, "structured": writing.structured}
+        text, chat = writing.text, writing.chat
+        ways: dict[str, object] = {
+            "retries": writing.retries,
+            "unique": writing.unique,
+            "structured": writing.structured,
+        }
+        ways |= {"budget_tokens": self.budget_tokens, "graph": writing.graph and asdict(writing.graph)}
         changed = {name: value for name, value in ways.items() if value}
+        budget = TokenBudget(self.budget_tokens, writing.sampling.max_tokens) if self.budget_tokens else None
         for line in lines[:1]:
             writing.prompt(line.task)  # raises for an unknown template before a model is loaded
-        todo = plan(lines, samples=writing.samples, unique=self.unique)
+        todo = plan(lines, samples=writing.samples, optional=self.unique or budget is not None)
         model = self.engine.choose(editors)
 
         def requests() -> Iterator[Request]:
@@ -82,7 +120,7 @@ class Generate:
 
         def open_engine(finished: Sequence[Record]) -> "_Writer":
             own = replace(writing, identity=model if self.engine.served else identity_of(model))
-            return _Writer(lines, self.engine.load(model), own, EditTracker(finished))
+            return _Writer(lines, self.engine.load(model), own, EditTracker(finished), budget, finished)
 
         return Work(
             plan=todo,
@@ -91,15 +129,20 @@ class Generate:
                 **{"k": writing.samples, "chat": chat, "sampling": asdict(writing.sampling), **changed},
                 **self.engine.settings(model),
             },
-            summary=describe_plan(f"ask {model} for {len(todo.wanted)} self-edits", writing.sampling),
+            summary=describe_plan(
+                f"ask {model} for {len(todo.wanted)} self-edits{budget.limit if budget else ''}", writing.sampling
+            ),
             open=open_engine,
             count_misfits=lambda: count_crowded(model, (request.prompt for request in requests())),
             calls=lambda: self.engine.calls(model, requests()),
+            conclude=budget.describe if budget else None,
         )
 
     def _prepare_fixed(self, lines: Sequence[Record], domain: Domain, template: str, text: str) -> Work:
         given = {"k": self.samples, **self.sampling}
-        refuse_asking(template, **given, retry_invalid=self.retries or None, unique=self.unique or None)
+        ways = {"retry_invalid": self.retries or None, "unique": self.unique or None}
+        more = {"pairs": self.pairs, "triples": self.triples, "budget_tokens": self.budget_tokens}
+        refuse_asking(template, **given, **ways, **more)
         todo = plan(lines, samples=1)
         return Work(
             plan=todo,
@@ -115,9 +158,14 @@ class _Writer:
     engine: Engine
     writing: Writing
     choices: EditTracker
+    budget: TokenBudget | None = None
+    finished: Sequence[Record] = ()
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        return run(self.lines, self.engine, self.writing, keys=set(keys), seen=self.choices, progress=progress)
+        def ask(some: Collection[str]) -> Iterator[Record]:
+            return run(self.lines, self.engine, self.writing, keys=set(some), seen=self.choices, progress=progress)
+
+        return self.budget.fill(keys, self.finished, ask) if self.budget else ask(keys)
 
     def report(self) -> Iterator[str]:
         yield from report_engine(self.engine)
@@ -139,14 +187,14 @@ class _Copier:
         return ()
 
 
-def plan(records: Iterable[Record], *, samples: int, unique: bool = False) -> Plan:
+def plan(records: Iterable[Record], *, samples: int, optional: bool = False) -> Plan:
     """Plan a line for each sample of each task. A sample that the engine failed to give is asked for again.
 
-    `unique`: samples that repeat another may be left out.
+    `optional`: samples that repeat another, or that a budget does not take, may be left out.
     """
     tasks = {make_edit_key(line.task, sample): line for line in unique_tasks(records) for sample in range(samples)}
-    task_of = (lambda key: key.rpartition("/")[0]) if unique else None
-    return Plan("edit", tasks, line_key, is_written, optional=unique, unit_of=task_of)
+    task_of = (lambda key: key.rpartition("/")[0]) if optional else None
+    return Plan("edit", tasks, line_key, is_written, optional=optional, unit_of=task_of)
 
 
 def line_key(line: Record) -> str:
@@ -189,6 +237,9 @@ def _ask(
     waiting: Sequence[EditRequest], engine: Engine, writing: Writing, progress: Progress
 ) -> Iterator[tuple[EditRequest, Record]]:
     """Yield each requested self-edit with its line, as they come."""
+    if writing.graph:
+        yield from ask_relations(waiting, engine, writing, progress)
+        return
     asked = {sought.request.id: sought for sought in waiting}
     progress.expect(len(asked), "requests")
     completions = engine.sample([sought.request for sought in asked.values()], progress)

@@ -14,6 +14,7 @@ from stages.interfaces import Doc, ModelName, Sampling
 
 TEMPLATES = (  # what a shell completes; the domains know them
     *("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "none"),
+    *("entigraph", "mix:"),
     *("tools", "oracle", "oracle:"),
 )
 
@@ -27,8 +28,9 @@ class WritingFlags:
         str | None,
         Doc(
             "implications, implications-long, implications-very-long, rewrite, self-qa, none (passage only), "
-            "or a file with {title} and {context}. For ARC: tools, oracle or oracle:FILE (a self-edit by hand), or a "
-            "file with {demonstrations}.",
+            "entigraph (relations of entities, in several calls), or a file with {title} and {context}. mix:FILE takes "
+            "one after the other of the templates that FILE names. For ARC: tools, oracle or oracle:FILE (a self-edit "
+            "by hand), or a file with {demonstrations}.",
             "NAME|FILE",
             "--template -t",
             default=opt.describe_default("template"),
@@ -38,6 +40,13 @@ class WritingFlags:
     samples: Annotated[
         int | None, Ge(1), Doc("Self-edits per task.", "N", "-k", default=opt.describe_default("samples"))
     ] = None
+    budget_tokens: Annotated[
+        int | None,
+        Ge(1),
+        Doc("Ask for self-edits until those of a task have N tokens, for -k (default 64) at most.", "N"),
+    ] = None
+    pairs: Annotated[int | None, Ge(0), Doc("entigraph: relations of two entities.", "N", default="5")] = None
+    triples: Annotated[int | None, Ge(0), Doc("entigraph: relations of three entities.", "N", default="5")] = None
     retries: Annotated[
         int, Ge(0), Doc("Ask again up to N times where a self-edit cannot be read.", "N", "--retry-invalid")
     ] = 0
@@ -62,6 +71,9 @@ def generate(
     ARC self-edit that cannot be read is kept, with the reason as its error, and is worth 0. Thoughts (<think> …) stay
     in edit.completion and are trained on by no stage; a self-edit that ends within its thought is unscored.
 
+    entigraph asks for a passage's entities, then for a text about each of some pairs and triples of them; all of it is
+    one self-edit. With --budget-tokens the last self-edit of a task is kept whole.
+
     With --engine openai, --emit-batch writes the calls to a file instead, for OpenAI's batch service, and the same
     command with --from-batch reads the answers.
 
@@ -69,6 +81,8 @@ def generate(
     Examples:
       seal generate tasks.jsonl --model examples/tiny/model -k 5 -o edits.jsonl
       seal tasks squad.json --limit 3 | seal generate --model DIR -t self-qa | jq -r .edit.completion
+      seal generate tasks.jsonl -t mix:examples/templates/mix.txt --budget-tokens 4000 -o edits.jsonl
+      seal generate tasks.jsonl -t entigraph --pairs 10 --triples 0 -k 1 -o edits.jsonl
       seal generate tasks.jsonl -t none            (the passage-only baseline; asks no model)
       seal tasks arc_challenges.json | seal generate --model DIR --retry-invalid 2 --unique -o edits.jsonl
       seal generate arc-tasks.jsonl -t oracle      (test-time training by hand; asks no model)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from stages.domains.base import GradableAnswer, Query, TrainingSetup
 from stages.domains.defaults import DEFAULTS, Defaults
+from stages.domains.templates.entigraph import ENTIGRAPH
 from stages.errors import BadConfig, BadInput, BadLine, MissingInput
 from stages.interfaces import Completion, Example, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
@@ -179,7 +180,7 @@ def read_template(template: str) -> str:
     """Read a template. Raises BadConfig for an unknown name or a file without {title} and {context}."""
     path = Path(template)
     if not path.is_file():
-        known = ", ".join([*TEMPLATES, NO_EDIT])
+        known = ", ".join([*TEMPLATES, ENTIGRAPH, "mix:FILE", NO_EDIT])
         if path.suffix or "/" in template:
             raise MissingInput(f"--template {template}: no such file (the named templates are {known})")
         raise BadConfig(

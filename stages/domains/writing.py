@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stages.domains.base import Domain, refuse_flags
+from stages.domains.qa import require_passage
+from stages.domains.templates.entigraph import EntityGraph
+from stages.domains.templates.mix import TemplateMix
 from stages.errors import BadEdit, BadInput, refuse_given
 from stages.interfaces import Completion, Prompt, Request, Sampling
 from stages.records.frozen import content_id, derive_seed
@@ -21,7 +24,8 @@ class Writing:
 
     `retries`: how often a self-edit that cannot be read is asked for again; the last one counts. `unique`: so is one
     that chooses what an earlier sample of its task chose, and in the end it is left out. `structured`: the engine may
-    write nothing but what the domain's schema allows.
+    write nothing but what the domain's schema allows. `graph`: a self-edit takes several calls, the first asks for
+    entities. `mix`: each sample of a task takes a template of its own.
     """
 
     domain: Domain
@@ -33,10 +37,25 @@ class Writing:
     unique: bool = False
     structured: bool = False
     identity: str | None = None  # what tells the model from others in ids, if its name does not
+    graph: EntityGraph | None = None
+    mix: TemplateMix | None = None
 
-    def prompt(self, task: Task) -> Prompt:
-        """Write the prompt. Raises BadConfig for an unknown template."""
-        return self.domain.edit_prompt(task, self.template, chat=self.chat)
+    def prompt(self, task: Task, sample: int = 0) -> Prompt:
+        """Write the prompt of a sample, or of its first call. Raises BadConfig for an unknown template."""
+        if self.graph:
+            return self.graph.ask_entities(require_passage(task), chat=self.chat)
+        template = self.mix.pick(self.sampling.seed, task.id, sample).template if self.mix else self.template
+        return self.domain.edit_prompt(task, template, chat=self.chat)
+
+    def name_template(self, task: Task, sample: int) -> str:
+        """Return the template of a sample, as its line calls it."""
+        return self.mix.pick(self.sampling.seed, task.id, sample).name if self.mix else self.template
+
+    @property
+    def text(self) -> object:
+        """The text of the template or of all of them, for a run's settings."""
+        several = self.graph or self.mix
+        return several.texts if several else self.domain.template_text(self.template)
 
     def request(self, task: Task, sample: int, attempt: int, prompt: Prompt) -> Request:
         """Make the request for a sample of a task; another attempt has another seed."""
@@ -65,10 +84,11 @@ class EditRequest:
 
 def list_requests(records: Iterable[Record], writing: Writing, keys: Collection[str] | None) -> Iterator[EditRequest]:
     for line in unique_tasks(records):
-        prompt = writing.prompt(line.task)
+        prompt = None if writing.mix else writing.prompt(line.task)
         for sample in range(writing.samples):
             if keys is None or make_edit_key(line.task, sample) in keys:
-                yield EditRequest(line, sample, writing.request(line.task, sample, 0, prompt))
+                own = writing.prompt(line.task, sample) if prompt is None else prompt
+                yield EditRequest(line, sample, writing.request(line.task, sample, 0, own))
 
 
 def make_next_request(sought: EditRequest, writing: Writing, attempt: int) -> EditRequest:
@@ -78,6 +98,7 @@ def make_next_request(sought: EditRequest, writing: Writing, attempt: int) -> Ed
 
 def make_edit(sought: EditRequest, completion: Completion, model: str, writing: Writing) -> SelfEdit:
     prompt, chosen, error = sought.request.prompt, None, completion.error
+    template = writing.name_template(sought.task, sought.sample)
     said = extract_answer(completion.text, completion.finish)
     if error is None and said is None:
         error = explain_no_answer(completion.finish)
@@ -87,10 +108,10 @@ def make_edit(sought: EditRequest, completion: Completion, model: str, writing: 
         except BadEdit as bad:
             error = str(bad)
     return SelfEdit(
-        id=content_id(sought.task.id, writing.identity or model, writing.template, sought.sample, completion.text),
+        id=content_id(sought.task.id, writing.identity or model, template, sought.sample, completion.text),
         sample=sought.sample,
         model=model,
-        template=writing.template,
+        template=template,
         prompt=prompt if isinstance(prompt, str) else tuple(prompt),  # type: ignore[arg-type]
         completion=completion.text,
         finish=completion.finish,

@@ -76,6 +76,25 @@ else:  # JSON of others' tasks is read by `_read_task` alone, and the JSON Schem
     AnyTask = Annotated[QaTask | ArcTask, Field(discriminator="domain"), WrapValidator(_read_task)]
 
 
+class EditCall(FrozenModel):
+    """One of the calls of a self-edit that took several."""
+
+    about: Tuple[str]
+    """The entities whose relation was asked about; none in the call that asks for the entities."""
+    prompt: str | Tuple[Message]
+    """What was asked."""
+    completion: str
+    """What came back, verbatim."""
+    finish: Finish
+    """How it ended, as that of a self-edit."""
+    tokens: Count | None
+    """Length of the completion in tokens; null: not known."""
+    seed: Count
+    """What the completion was drawn from."""
+    error: str | None
+    """Why it never came; null: it did."""
+
+
 class SelfEdit(FrozenModel):
     """What the editor model wrote about the task, verbatim, and how it was asked.
 
@@ -106,6 +125,11 @@ class SelfEdit(FrozenModel):
     """Why it cannot be read (worth 0), or never came or ends within a thought (unscored); null: neither."""
     chosen: ArcChoice | None = None
     """What an ARC self-edit chose; null for text, and where it cannot be read."""
+    entities: Tuple[str] = Field((), exclude_if=operator.not_)
+    """What a passage is about, by the editor's own list; left out where it was not asked for one."""
+    calls: Tuple[EditCall] = Field((), exclude_if=operator.not_)
+    """The calls of a self-edit that took several, whose texts the completion joins; left out where it took one. Its
+    prompt is then empty: no prompt alone has this completion."""
 
     @property
     def text(self) -> str | None:

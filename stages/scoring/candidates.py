@@ -106,6 +106,11 @@ class CandidateCheck:
             raise BadLine(f"task {record.task.id} has no score (run `seal eval` first)")
         if contradiction := _find_contradiction(record):
             raise BadLine(f"self-edit {edit.id}: {contradiction}; score it again with `seal eval`, or leave it out")
+        if edit.calls:
+            raise BadLine(
+                f"self-edit {edit.id} took {len(edit.calls)} calls ({edit.template}): no prompt alone has its text, "
+                "so `seal sft` has nothing to learn from it; `seal report` and `seal eval` take it"
+            )
         if not edit.prompt:
             raise BadLine(
                 f"self-edit {edit.id} has no prompt to learn from ({edit.template}); give it one: edit.prompt"

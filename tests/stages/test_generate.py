@@ -249,7 +249,7 @@ def test_a_completion_that_never_came_holds_back_the_later_samples_of_its_task()
     writing = Writing(Arc(), "tools", samples=3, chat=True, unique=True)
     lines = list(generate.run([MIRROR, OTHER], Backwards(failing), writing))
     assert sorted(map(generate.line_key, lines)) == ["mirror/0", "mirror/1", "other/0", "other/1", "other/2"]
-    assert generate.plan([MIRROR], samples=3, unique=True).unit_of is not None
+    assert generate.plan([MIRROR], samples=3, optional=True).unit_of is not None
 
 
 def test_an_engine_that_loses_a_request_is_a_bug_also_where_lines_may_be_left_out() -> None:
@@ -270,7 +270,7 @@ def test_a_killed_run_by_hand_goes_on_with_what_is_missing() -> None:
 
 def test_lines_are_wanted_one_and_all_unless_they_are_to_be_distinct() -> None:
     assert not generate.plan([MIRROR], samples=3).optional
-    assert generate.plan([MIRROR], samples=3, unique=True).optional
+    assert generate.plan([MIRROR], samples=3, optional=True).optional
 
 
 # ---- thoughts

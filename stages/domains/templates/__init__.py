@@ -1,0 +1,1 @@
+"""Templates that are more than one prompt: those that ask several times, and mixes of others."""
