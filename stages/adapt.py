@@ -8,34 +8,37 @@ from typing import Any
 from stages.domains.base import Domain, TrainingSetup, find_domain
 from stages.domains.jobs import (
     ExampleNames,
+    PlannedLine,
     describe_left_out,
     make_adapter,
     make_job,
+    make_lesson,
     make_untrained_adapter,
     refuse_training_flags,
+    require_edit,
     set_up_training,
 )
+from stages.domains.pools import PoolPlanner, refuse_pool
 from stages.errors import BadEdit, BadLine, Untrainable
 from stages.files import hold_folders, remove_partials
-from stages.interfaces import FitConfig, FitJob, NullProgress, Progress, Trainer, TrainingSet
+from stages.interfaces import (
+    ALONE,
+    FitConfig,
+    MappedProgress,
+    NullProgress,
+    Pooling,
+    Progress,
+    Trainer,
+)
 from stages.models.checkpoints import identity_of
 from stages.records.frozen import derive_seed
-from stages.records.record import Record, Section, SelfEdit
+from stages.records.record import Record, Section
 from stages.records.schema import Line, TrainingData
-from stages.records.thoughts import explain_no_answer
+from stages.scoring.grading import get_owner_id
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_untrainable
-from stages.trainers.local import LocalTrainer
+from stages.trainers.local import TRAINERS, LocalTrainer
 from stages.work import WHOLE_INPUT, Listing, Plan, Source, WholeSource, Work, describe_plan
-
-
-@dataclass(frozen=True)
-class PlannedLine:
-    """A line to write: from a training job, or ready at once if its self-edit cannot be read."""
-
-    record: Record
-    job: FitJob | None = None
-    line: Record | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Adapt:
     split_newlines: bool | None = None  # None: the domain's default
     chat: bool | None = None
     trainer: LocalTrainer = LocalTrainer()
+    pooling: Pooling = ALONE
     fit: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     name: str = "adapt"
@@ -62,35 +66,45 @@ class Adapt:
             return Listing(WHOLE_INPUT)
         domain = find_domain(source.facts.domains)
         refuse_training_flags(domain, self.fit, self.split_newlines, self.chat)
+        refuse_pool(domain, self.pooling)
         config = replace(domain.defaults.fit, **self.fit)
         unnamed = self.show_data and self.trainer.model is None
-        unnamed = unnamed and (not domain.measures_rows or source.facts.editors <= {"none", "unknown"})
+        measured = domain.measures_rows or self.pooling.max_tokens_budget is not None
+        unnamed = unnamed and (not measured or source.facts.editors <= {"none", "unknown"})
         model = "" if unnamed else self.trainer.choose(source.facts.editors)
         domain = set_up_training(domain, TrainingSetup(config, self.seed, self.split_newlines, self.chat), model)
-        way = domain.training_settings
+        way = {**domain.training_settings, **WHOLE_INPUT}
+        way |= {"pool": self.pooling.settings} if self.pooling.is_on else {}
+        pieces = self._make_planner(model, domain, config)
         if self.show_data:
-            return Listing({**way, **WHOLE_INPUT, "show_data": True}, show_data(records, domain=domain), len(records))
-        pieces = LinePlanner(
-            model,
-            domain=domain,
-            out=self.out,
-            config=config,
-            seeds=self.seeds,
-            run_seed=self.seed,
-            identity=identity_of(model),
-        )
+            shown: Iterable[Line] = show_data(records, domain=domain)
+            if isinstance(pieces, PoolPlanner):
+                source.sift(records, pieces.add)
+                shown = pieces.show()
+            return Listing({**way, "show_data": True}, shown, len(records))
         source.sift(records, pieces.add)
-        return self._prepare_training(model, pieces.found, config, domain, {**way, **WHOLE_INPUT})
+        return self._prepare_training(model, pieces, config, domain, way)
+
+    def _make_planner(self, model: str, domain: Domain, config: FitConfig) -> "LinePlanner | PoolPlanner":
+        settings: dict[str, Any] = {"domain": domain, "out": self.out, "config": config, "seeds": self.seeds}
+        settings |= {"run_seed": self.seed, "identity": identity_of(model) if model else None}
+        if not self.pooling.is_on:
+            return LinePlanner(model, **settings)
+        is_ours = self.trainer.name in TRAINERS and Path(model).is_dir()  # others read their models themselves
+        return PoolPlanner(model, pooling=self.pooling, checks_length=bool(model) and is_ours, **settings)
 
     def _prepare_training(
         self,
         model: str,
-        todo: Mapping[str, PlannedLine],
+        pieces: "LinePlanner | PoolPlanner",
         config: FitConfig,
         domain: Domain,
         settings: Mapping[str, Any],
     ) -> Work:
-        chosen = domain.chosen_by_edit and f", {domain.chosen_by_edit}"
+        todo, chosen = pieces.found, domain.chosen_by_edit and f", {domain.chosen_by_edit}"
+        jobs = {piece.job.id: piece.job for piece in todo.values() if piece.job}
+        count = len(jobs) if self.pooling.is_on else len(todo)
+        what = f"train {count} adapters of {model}{chosen}{pieces.describe()}"
         return Work(
             plan=plan(todo, self.trainer.make_check(model)),
             settings=lambda: {
@@ -98,10 +112,10 @@ class Adapt:
                 **{"trainer": self.trainer.name, "out": self.out, "seeds": self.seeds, "seed": self.seed},
                 **{"fit": asdict(config), **self.trainer.settings(model)},
             },
-            summary=describe_plan(f"train {len(todo)} adapters of {model}{chosen}", config),
-            open=lambda finished: _Trainer(todo, self.trainer.load(model)),
-            notes=describe_left_out(domain),
-            count_misfits=lambda: count_untrainable(model, (piece.job for piece in todo.values() if piece.job)),
+            summary=describe_plan(what, config),
+            open=lambda finished: _Trainer(todo, self.trainer.load(model), finished),
+            notes=[*describe_left_out(domain), *pieces.list_notes()],
+            count_misfits=lambda: count_untrainable(model, jobs.values()),
             claim=lambda: hold_folders([self.out]),
         )
 
@@ -110,9 +124,10 @@ class Adapt:
 class _Trainer:
     todo: Mapping[str, PlannedLine]
     trainer: Trainer
+    finished: Sequence[Record]
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        return run(self.todo, self.trainer, keys=set(keys), progress=progress)
+        return run(self.todo, self.trainer, keys=set(keys), known=self.finished, progress=progress)
 
     def report(self) -> Iterable[str]:
         return ()
@@ -136,16 +151,16 @@ class LinePlanner:
 
     def add(self, record: Record) -> None:
         """Add the lines of one record. Raises BadLine for a self-edit that comes twice or contradicts its line."""
-        edit, made = _edit_of(record), self._made(record)
+        edit, made = require_edit(record), self._made(record)
         if made.keys() & self.found.keys():
             raise BadLine(f"self-edit {edit.id} of {record.task.name!r} occurs twice; each line must be another")
         self.distinct.add_task(record.task)
         self.found |= made
 
     def _made(self, record: Record) -> dict[str, PlannedLine]:
-        edit, bare, base = _edit_of(record), record.grow(adapter=None, score=None), self.identity or self.model
+        edit, bare, base = require_edit(record), record.grow(adapter=None, score=None), self.identity or self.model
         try:
-            lesson = _lesson_of(self.domain, record)
+            lesson = make_lesson(self.domain, record)
         except (BadEdit, Untrainable) as error:
             adapter = make_untrained_adapter(edit, self.model, base, self.config, error)
             return {adapter.id: PlannedLine(bare, line=bare.grow(adapter=adapter))}
@@ -155,6 +170,14 @@ class LinePlanner:
         jobs = (make_job(edit, lesson, base, self.config, seed, self.out, self.names) for seed in own)
         return {job.id: PlannedLine(bare, job) for job in jobs}
 
+    def describe(self) -> str:
+        """Add nothing to what a dry run says."""
+        return ""
+
+    def list_notes(self) -> Sequence[str]:
+        """Tell nothing."""
+        return ()
+
 
 def plan(todo: Mapping[str, PlannedLine], intact: Callable[[Path], bool]) -> Plan:
     """Plan these lines. A finished one counts only while its adapter directory is `intact`."""
@@ -162,8 +185,12 @@ def plan(todo: Mapping[str, PlannedLine], intact: Callable[[Path], bool]) -> Pla
     def still_there(line: Record) -> bool:
         return line.adapter is None or line.adapter.path is None or intact(Path(line.adapter.path))
 
+    def job_of(key: str) -> str:
+        job = todo[key].job
+        return job.id if job else key
+
     wanted = {key: piece.record for key, piece in todo.items()}
-    return Plan("adapter", wanted, lambda line: line.adapter.id if line.adapter else "", still_there)
+    return Plan("adapter", wanted, get_owner_id, still_there, unit_of=job_of)
 
 
 def run(
@@ -171,21 +198,30 @@ def run(
     trainer: Trainer,
     *,
     keys: Collection[str] | None = None,
+    known: Iterable[Record] = (),
     progress: Progress = NullProgress(),
 ) -> Iterator[Record]:
     """Train and yield these lines, or those of `keys`, as their PEFT directories become complete.
 
-    A self-edit that cannot be read gives a line with its error and no adapter; the run goes on.
+    A self-edit that cannot be read gives a line with its error and no adapter; the run goes on. The adapter of a pool
+    is not trained again where a `known` line has it.
     """
     chosen = {key: piece for key, piece in todo.items() if keys is None or key in keys}
     yield from (piece.line for piece in chosen.values() if piece.line)
     progress.set_phase("preparing")
-    jobs = {key: piece.job for key, piece in chosen.items() if piece.job}
+    jobs = {piece.job.id: piece.job for piece in chosen.values() if piece.job}
+    lines: dict[str, list[str]] = {}
+    for key, piece in chosen.items():
+        if piece.job:
+            lines.setdefault(piece.job.id, []).append(key)
+    for adapter in {line.adapter.id: line.adapter for line in known if line.adapter}.values():
+        if jobs.pop(adapter.id, None):
+            yield from (chosen[key].record.grow(adapter=adapter) for key in lines[adapter.id])
     for folder in {job.out.parent for job in jobs.values()}:
         remove_partials(folder, jobs.keys())
-    for result in trainer.fit(list(jobs.values()), progress):
-        job = jobs.pop(result.id)
-        yield chosen[result.id].record.grow(adapter=make_adapter(job, trainer.model, result))
+    for result in trainer.fit(list(jobs.values()), MappedProgress(progress, lines)) if jobs else ():
+        adapter = make_adapter(jobs.pop(result.id), trainer.model, result)
+        yield from (chosen[key].record.grow(adapter=adapter) for key in lines[result.id])
     if jobs:
         raise RuntimeError(f"the trainer gave no result for {len(jobs)} jobs, the first is {next(iter(jobs))}")
 
@@ -193,31 +229,9 @@ def run(
 def show_data(records: Iterable[Record], *, domain: Domain) -> Iterator[Line]:
     """Yield the training data of each self-edit, without training; none of one that its domain cannot use."""
     for each in records:
-        edit = _edit_of(each)
+        edit = require_edit(each)
         try:
             found: Line = domain.show_data(each.task, edit)
         except BadEdit:
             found = TrainingData(task_id=each.task.id, edit_id=edit.id, sequences=())
         yield found.model_copy(update={"meta": each.meta})
-
-
-def _lesson_of(domain: Domain, record: Record) -> TrainingSet:
-    """Return the training data of the line's self-edit. Raises BadEdit where it cannot be read.
-
-    Raises Untrainable where none was written: the model could not be asked, or used all its tokens for thinking.
-    """
-    edit = _edit_of(record)
-    if edit.text is None:
-        raise Untrainable(
-            f"there is no self-edit ({edit.error or explain_no_answer(edit.finish)}); run `seal generate` again"
-        )
-    if edit.error is not None:
-        raise BadEdit(edit.error)
-    return domain.make_training_set(record.task, edit)
-
-
-def _edit_of(record: Record) -> SelfEdit:
-    """Return the line's self-edit. Raises BadLine where there is none."""
-    if record.edit is None:
-        raise BadLine(f"task {record.task.id} has no edit (run `seal generate` first)")
-    return record.edit

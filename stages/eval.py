@@ -228,7 +228,7 @@ def run(
     queries = {name: list(domain.queries(task, in_context=in_context, chat=chat)) for name, task in tasks.items()}
     done: dict[AnswerKey, Graded] = {key: graded for line in known for key, graded in read_baselines(line)}
     requests = list(list_keyed_requests(lines, queries, sampling, done, anchors))
-    keys_of = {request.id: key for key, request in requests}
+    keys_of = {request.id: (key,) for key, request in requests}
     progress.expect(len(requests), "requests")
     completions = engine.sample([request for _, request in requests], MappedProgress(progress, keys_of))
     completions = note_cut_off(completions, progress, "answers")

@@ -159,14 +159,55 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class Pooling:
+    """Whether self-edits are trained on together: one adapter for all, or for each value of `by` (None: each alone).
+
+    The defaults are those of the paper's continued pretraining with LoRA (SEAL v1, section 4.2, and the official CPT).
+    """
+
+    panel: ClassVar[str] = "Pools"
+    pool: Annotated[bool, Doc("Train one adapter on the self-edits of all lines.")] = False
+    pool_by: Annotated[
+        str | None, Doc("One adapter for each value of a key of the lines: task.title, meta.topic.", "KEY")
+    ] = None
+    pool_passages: Annotated[
+        Literal["each", "once"] | None,
+        Doc("The passage is learned with each of its self-edits, or once.", default="each"),
+    ] = None  # each: official CPT.py (v1); once: CPT_fullFT.py (v2)
+    max_tokens_budget: Annotated[
+        int | None,
+        Ge(1),
+        Doc("Most tokens of an epoch of a pool; sequences beyond are left out.", "N", default="all"),
+    ] = None
+
+    @property
+    def is_on(self) -> bool:
+        """True if there are pools."""
+        return self.pool or self.pool_by is not None
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What a run's settings and an adapter's record say of it."""
+        found = {"by": self.pool_by, "passages": self.pool_passages or "each", "max_tokens": self.max_tokens_budget}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+ALONE = Pooling()  # each self-edit is trained alone
+
+
+@dataclass(frozen=True)
 class FitJob:
-    """One adapter to train: what, how, from which seed, and the directory it is written to."""
+    """One adapter to train: what, how, from which seed, and the directory it is written to.
+
+    `about`: what else its record says of how it was trained.
+    """
 
     id: str
     lesson: TrainingSet
     config: FitConfig
     seed: int
     out: Path
+    about: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -237,18 +278,21 @@ class NullProgress:
 
 
 class MappedProgress(NullProgress):
-    """A Progress that passes everything on, and translates the names of what is in work: from requests to lines."""
+    """A Progress that passes everything on, and translates the names of what is in work: from requests to lines.
 
-    def __init__(self, progress: Progress, names: Mapping[str, str]) -> None:
-        self.progress, self.names = progress, names
+    `lines`: by the name of a request or a job, the lines that come of it.
+    """
+
+    def __init__(self, progress: Progress, lines: Mapping[str, Sequence[str]]) -> None:
+        self.progress, self.lines = progress, lines
         for name in ("expect", "add_trained", "advance", "add_written", "set_phase", "note"):
             setattr(self, name, getattr(progress, name))
 
     def begin_work(self, names: Iterable[str]) -> None:
-        self.progress.begin_work(self.names[name] for name in names)
+        self.progress.begin_work(line for name in names for line in self.lines[name])
 
     def end_work(self, names: Iterable[str]) -> None:
-        self.progress.end_work(self.names[name] for name in names)
+        self.progress.end_work(line for name in names for line in self.lines[name])
 
 
 class Engine(Protocol):

@@ -9,7 +9,8 @@ from annotated_types import Ge
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Given
 from seal_cli.flags.run import InputFlags, RunFlags
-from stages.interfaces import Doc, FitConfig, PadMode
+from stages.errors import BadConfig
+from stages.interfaces import Doc, FitConfig, PadMode, Pooling
 from stages.trainers.local import LocalTrainer
 
 
@@ -39,6 +40,7 @@ def adapt(
     run: RunFlags,
     lines: InputFlags,
     flags: AdaptFlags,
+    pooling: Pooling,
     trainer: LocalTrainer,
     fit: Given[FitConfig],
     seed: opt.Seed = 0,
@@ -55,6 +57,7 @@ def adapt(
       seal adapt edits.jsonl --out adapters --seeds 3 -o adapters.jsonl
       seal adapt edits.jsonl --rank 8 --alpha 16 --target q_proj --target v_proj --epochs 4
       seal adapt edits.jsonl --show-data | jq -r '.sequences[]'
+      seal adapt edits.jsonl --pool --no-split-newlines --epochs 3 --batch-size 4 --accumulation 2
       seal adapt arc-edits.jsonl --show-data | jq -r '.tasks[].tool' | sort | uniq -c
     """
     from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without
@@ -62,4 +65,6 @@ def adapt(
 
     PadMode.parse(fit.values.get("pad_mode", "none"))
     trainer.check()
-    return drive(Adapt(**vars(flags), trainer=trainer, fit=fit.values, seed=seed), lines, run)
+    if pooling.is_on and lines.shard:
+        raise BadConfig(f"--shard {lines.shard}: a pool is trained on all of its lines; leave it out")
+    return drive(Adapt(**vars(flags), pooling=pooling, trainer=trainer, fit=fit.values, seed=seed), lines, run)

@@ -241,6 +241,7 @@ def _good_lines(path: Path, bad: "Rejects", needs_score: bool) -> Iterator["Reco
     """
     from seal_cli.runs.stdio import input_records
     from stages.records.jsonl import Reject, encode_line
+    from stages.scoring.grading import get_owner_id
     from stages.sources.repeats import UniqueLines
 
     before, good, distinct = bad.count, 0, UniqueLines()
@@ -248,7 +249,8 @@ def _good_lines(path: Path, bad: "Rejects", needs_score: bool) -> Iterator["Reco
     for record in records:
         kind, known = next((name, part.id) for name in _KINDS if (part := getattr(record, name)))
         try:
-            distinct.add(record.task, (record.task.id, known), f"{kind} {known} occurs twice")
+            owner = get_owner_id(record) if record.adapter else known  # the lines of a pool share their adapter
+            distinct.add(record.task, (record.task.id, owner), f"{kind} {known} occurs twice")
         except BadLine as error:
             bad(Reject(records.name, *records.place, str(error), encode_line(record).rstrip(b"\n")))
             continue

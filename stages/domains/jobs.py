@@ -1,18 +1,50 @@
 """Set a domain up for training, make jobs of self-edits, and adapter sections of their results."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.domains.base import Domain, TrainingSetup, refuse_flags
-from stages.errors import BadEdit
+from stages.errors import BadEdit, BadLine, Untrainable
 from stages.interfaces import Example, FitConfig, FitJob, FitResult, PadMode, TrainingSet
 from stages.records.frozen import content_id
-from stages.records.record import Adapter, SelfEdit, TrainStats
+from stages.records.record import Adapter, Record, SelfEdit, TrainStats
+from stages.records.thoughts import explain_no_answer
 
 if TYPE_CHECKING:
     from stages.tokens.token_counts import TokenCounter
+
+
+@dataclass(frozen=True)
+class PlannedLine:
+    """A line to write: from a training job, or ready at once if its self-edit cannot be read."""
+
+    record: Record
+    job: FitJob | None = None
+    line: Record | None = None
+
+
+def make_lesson(domain: Domain, record: Record) -> TrainingSet:
+    """Return the training data of the line's self-edit. Raises BadEdit where it cannot be read.
+
+    Raises Untrainable where none was written: the model could not be asked, or used all its tokens for thinking.
+    """
+    edit = require_edit(record)
+    if edit.text is None:
+        raise Untrainable(
+            f"there is no self-edit ({edit.error or explain_no_answer(edit.finish)}); run `seal generate` again"
+        )
+    if edit.error is not None:
+        raise BadEdit(edit.error)
+    return domain.make_training_set(record.task, edit)
+
+
+def require_edit(record: Record) -> SelfEdit:
+    """Return the line's self-edit. Raises BadLine where there is none."""
+    if record.edit is None:
+        raise BadLine(f"task {record.task.id} has no edit (run `seal generate` first)")
+    return record.edit
 
 
 class ExampleNames:
@@ -24,7 +56,7 @@ class ExampleNames:
     def of(self, lesson: TrainingSet) -> object:
         """Return the examples themselves, or a digest if the self-edit chooses hyper-parameters: its rows are many."""
         if id(lesson.examples) not in self.known:
-            every = [_identity(example) for example in lesson.examples]
+            every = [identify_example(example) for example in lesson.examples]
             self.known[id(lesson.examples)] = lesson.examples, content_id(every) if lesson.chosen else every
         return self.known[id(lesson.examples)][1]
 
@@ -37,15 +69,16 @@ def make_job(
     return FitJob(job_id, lesson, own, seed, out / job_id)
 
 
-def _identity(example: Example) -> Mapping[str, object]:
+def identify_example(example: Example) -> Mapping[str, object]:
+    """Return what an adapter's id takes of an example."""
     text = {"prompt": example.prompt, "completion": example.completion}
     return {**text, "whole": True} if example.loss_on_prompt else text
 
 
 def _fit_of(job: FitJob) -> dict[str, object]:
-    """Return every hyper-parameter used; for examples with prompts also whether these were chats."""
+    """Return every hyper-parameter used; for examples with prompts also whether these were chats, and of its pool."""
     prompt = job.lesson.examples[0].prompt if job.lesson.examples else ""  # a lesson's are all of one kind
-    return {**asdict(job.config), **({"chat": not isinstance(prompt, str)} if prompt else {})}
+    return {**asdict(job.config), **({"chat": not isinstance(prompt, str)} if prompt else {}), **job.about}
 
 
 def make_adapter(job: FitJob, model: str, result: FitResult) -> Adapter:

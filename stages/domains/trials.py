@@ -78,7 +78,8 @@ def sample_all(
 ) -> dict[str, Completion]:
     """Sample all requests and return the completions by id; `owners` are the ids of the tasks that they are about."""
     progress.expect(len(requests), "requests")
-    found = {each.id: each for each in engine.sample(requests, MappedProgress(progress, owners))}
+    lines = {name: (owner,) for name, owner in owners.items()}
+    found = {each.id: each for each in engine.sample(requests, MappedProgress(progress, lines))}
     if lost := [request.id for request in requests if request.id not in found]:
         raise RuntimeError(f"the engine gave no completion for {len(lost)} requests, the first is {lost[0]}")
     return found

@@ -187,6 +187,11 @@ class Adapter(FrozenModel):
     origin: Origin | None = Field(None, exclude_if=operator.not_)
     """What it was trained on, where the line's task is another; left out where it is the line's own."""
 
+    @property
+    def is_pooled(self) -> bool:
+        """True if it was trained on the self-edits of many lines, which then share it."""
+        return "pool" in self.fit
+
 
 class Record(FrozenModel):
     """One line of the pipe."""

@@ -23,12 +23,20 @@ EMPTY_ANSWER = Verdict(False, "empty answer")
 def get_owner_id(record: Record) -> str:
     """Return the id that the line's answers belong to: its adapter's, or its task's for the plain model.
 
-    About a task that the adapter was not trained on, the id names that, too.
+    About a task that the adapter was not trained on, the id names that, too. A pool's adapter is on the lines of many
+    self-edits; there the id names the self-edit, too.
     """
     adapter = record.adapter
     if adapter and adapter.origin:
         return f"{adapter.id}/{content_id(record.task.id)}"
+    if adapter and adapter.is_pooled:
+        return get_pooled_id(adapter.id, record)
     return adapter.id if adapter else record.task.id
+
+
+def get_pooled_id(adapter_id: str, record: Record) -> str:
+    """Return the id that the answers of a line belong to whose adapter is a pool's."""
+    return f"{adapter_id}/{content_id(record.task.id, record.edit.id if record.edit else None)}"
 
 
 @dataclass(frozen=True)
@@ -111,8 +119,11 @@ def get_baseline_key(line: Record) -> AnswerKey:
 
 
 def get_adapter_key(line: Record) -> AnswerKey:
-    """Return the key of the adapter's answers to the line's task."""
-    return "adapter", get_owner_id(line) if line.adapter else ""
+    """Return the key of the adapter's answers to the line's task. The lines of a pool about one task share them."""
+    adapter = line.adapter
+    if adapter and (adapter.origin or adapter.is_pooled):
+        return "adapter", f"{adapter.id}/{content_id(line.task.id)}"
+    return "adapter", adapter.id if adapter else ""
 
 
 def list_missing_keys(line: Record, known: Collection[AnswerKey]) -> list[AnswerKey]:

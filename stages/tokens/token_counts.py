@@ -39,9 +39,10 @@ class TokenCounter:
         Raise BadConfig for a chat if the model has no chat template and the tokens must be counted.
         """
         bound = token_upper_bound(example)
-        return bound if bound is not None and self._is_within(bound) else self._count(example, end=True)
+        return bound if bound is not None and self._is_within(bound) else self.count(example, end=True)
 
-    def _count(self, example: Example, *, end: bool) -> int:
+    def count(self, example: Example, *, end: bool) -> int:
+        """Count the tokens, `end`: with the end token behind."""
         return len(encode_example(self.tokenizer, example, end=end).ids)
 
     def leaves_room(self, prompt: Prompt) -> bool:
@@ -53,7 +54,7 @@ class TokenCounter:
 
     def holds(self, example: Example, *, end: bool) -> bool:
         """True if the example, `end`: with the end token behind it, is no longer than the model's context."""
-        return self.surely_holds(example) or self._count(example, end=end) <= (self.context or 0)
+        return self.surely_holds(example) or self.count(example, end=end) <= (self.context or 0)
 
     def surely_holds(self, example: Example) -> bool:
         """True if a bound says that the model's context holds the example. Nothing is loaded for it."""
@@ -65,7 +66,7 @@ class TokenCounter:
 
         Also for a chat that the model's template does not write; BadConfig if that writes no such chat at all.
         """
-        count = self._count(example, end=True)
+        count = self.count(example, end=True)
         if self.context is not None and count > self.context:
             start = describe_overlong(example, count, f"the model's context of {self.context}")
             raise Untrainable(f"{start}; shorten it, or take a model with a longer context")

@@ -63,6 +63,8 @@ quiz | tasks.jsonl | quiz.jsonl | quiz tasks.jsonl --given {LOAD} -j exact
 exam | quiz.jsonl | | quiz quiz.jsonl --exam
 data | edits.jsonl | | adapt edits.jsonl --show-data
 adapt | edits.jsonl | adapters.jsonl adapters/ | adapt edits.jsonl {OUT} --seeds 2 --epochs 1 {SMALL}
+pool | edits.jsonl | pooled.jsonl pooled/ | adapt edits.jsonl --pool --out pooled --device cpu --epochs 1 {SMALL}
+pool-data | edits.jsonl | | adapt edits.jsonl --pool --pool-passages once --show-data
 eval | adapters.jsonl adapters/ | scores.jsonl | eval adapters.jsonl --device cpu --judge lexical --max-tokens 8
 in-context | tasks.jsonl | | eval tasks.jsonl {LOAD} --in-context --judge exact --max-tokens 8
 on | adapters.jsonl adapters/ tasks.jsonl | | eval adapters.jsonl --on tasks.jsonl --device cpu -j exact --max-tokens 8

@@ -96,7 +96,7 @@ def test_without_arguments_the_help_is_the_answer(arguments: tuple[str, ...]) ->
 def test_options_stand_under_titles_the_stages_own_first(helps: dict[str, str]) -> None:
     told = helps["adapt"]
     titles = [line for line in told.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert titles == ["Arguments:", "Options:", "Training:", "Engine and device:", "Lines in and out:"]
+    assert titles == ["Arguments:", "Options:", "Pools:", "Training:", "Engine and device:", "Lines in and out:"]
     own, training = told.partition("Options:\n")[2].split("Training:\n")
     assert "--seeds" in own
     assert "--rank" in training.partition("Engine and device:")[0]
