@@ -1,4 +1,7 @@
-"""score → sft line: keep the best self-edits and report how far the reward can be trusted (ReST-EM, SEAL section 3)."""
+"""score → sft line: keep the best self-edits and report how far the reward can be trusted (ReST-EM, SEAL section 3).
+
+Or a line for other outer losses: the best against the worst of a context (DPO), or each with its advantage (GRPO).
+"""
 
 import json
 import tempfile
@@ -6,20 +9,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from math import sqrt
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from stages.errors import BadConfig
 from stages.files import add_filename
 from stages.interfaces import Ties, UnscoredPolicy
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, SelfEdit
-from stages.records.schema import SftExample
+from stages.records.schema import FilterLine, PreferencePair, SftExample
 from stages.records.thoughts import get_learnable_text
 from stages.scoring.candidates import Candidate, collect_candidates, compute_reliability, pick_best
 from stages.scoring.rewards import PLAIN_REWARD, RewardRule
 from stages.sources.training_pairs import LEARNED
 
+LineForm = Literal["sft", "pairs", "weights"]  # kept ones; best against worst; each with its advantage
 _NOTHING = -1  # the place of a text that says nothing
 
 
@@ -45,6 +50,27 @@ class KeepRule:
         if text == "random":
             return cls("random")
         raise BadConfig(f"--keep {text}: take best, best:N (N ≥ 1), above:X (0 ≤ X < 1), gain or random")
+
+
+def check_form(form: LineForm, keep: KeepRule, ties: Ties, unscored: UnscoredPolicy) -> None:
+    """Raise BadConfig for rules that say nothing of lines of this form, or would punish an answer without a verdict."""
+    if form == "sft":
+        return
+    if keep != KeepRule():
+        raise BadConfig(f"--keep: --{form} takes the self-edits of each context by a rule of its own; leave --keep out")
+    if unscored == "pessimistic":
+        raise BadConfig(f"--unscored pessimistic: with --{form} it would punish what has no verdict; leave it out")
+    if form == "weights" and ties != "first":
+        raise BadConfig(f"--ties {ties}: --weights takes every self-edit, so that nothing ties; leave it out")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is learned of a context: a self-edit by itself, against another, or by a weight."""
+
+    edit: Candidate
+    rejected: Candidate | None = None
+    advantage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,29 +104,31 @@ class FilterSummary:
 class FilterResult:
     """The kept self-edits, in the order of their contexts, and the summary."""
 
-    chosen: tuple[Candidate, ...]
+    chosen: tuple[Choice, ...]
     texts: "EditTexts"
     summary: FilterSummary
     reward: RewardRule = PLAIN_REWARD
+    level: int = 0  # contexts (of several prompts: each) of which no self-edit is better than another
 
-    def pairs(self) -> Iterator[SftExample]:
-        """Yield their training pairs, one after the other."""
-        told = (self.texts.example(candidate) for candidate in self.chosen)
-        if not self.reward.forgetting:
-            return told
-        rewards = (float(candidate.value) for candidate in self.chosen)
-        return (pair.model_copy(update={"reward": reward}) for pair, reward in zip(told, rewards, strict=True))
+    def lines(self) -> Iterator[FilterLine]:
+        """Yield the line of each, one after the other."""
+        for choice in self.chosen:
+            line = self.texts.line(choice)
+            if self.reward.forgetting and isinstance(line, SftExample):
+                line = line.model_copy(update={"reward": float(choice.edit.value)})
+            yield line
 
     @property
     def examples(self) -> tuple[SftExample, ...]:
-        """All kept examples."""
-        return tuple(self.pairs())
+        """All kept examples that are no pairs."""
+        return tuple(line for line in self.lines() if isinstance(line, SftExample))
 
 
 def run(
     records: Iterable[Record],
     *,
     keep: KeepRule = KeepRule(),
+    form: LineForm = "sft",
     ties: Ties = "first",
     unscored: UnscoredPolicy = "leave-out",
     seed: int = 0,
@@ -114,7 +142,11 @@ def run(
     A self-edit with an unscored answer is left out, or with "pessimistic" worth what it is worth at least; one without
     any verdict is left out either way. One that says nothing is never kept, nor one that the `reward` rejects.
     `check` is called with each line; by default it raises BadLine for one that is no candidate, or comes twice.
+
+    Of the other forms `keep` is not asked. There self-edits are compared with those of their context and prompt: a pair
+    for each prompt that a context's were asked with, or a line for each of them; none where all are worth the same.
     """
+    check_form(form, keep, ties, unscored)
     texts = EditTexts()
     candidates = collect_candidates(records, unscored, keep=texts.add, check=check, rule=reward)
     contexts: dict[str, list[Candidate]] = {}
@@ -123,7 +155,12 @@ def run(
             contexts.setdefault(candidate.task_id, []).append(candidate)
     sound = [[each for each in group if reward.accepts(each.retained)] for group in contexts.values()]
     taught = [[each for each in group if each.kept != _NOTHING] for group in sound]
-    chosen = [kept for group in taught if group for kept in _choose(group, keep, ties, seed)]
+    if form == "sft":
+        level, chosen = 0, [Choice(kept) for group in taught if group for kept in _choose(group, keep, ties, seed)]
+    else:
+        groups = [same for group in taught for same in _split_by_prompt(group)]
+        found = [_oppose(group, ties, seed) if form == "pairs" else _weigh(group) for group in groups]
+        level, chosen = found.count([]), [choice for choices in found for choice in choices]
     summary = FilterSummary(
         contexts=len({candidate.task_id for candidate in candidates}),
         edits=len(candidates),
@@ -135,7 +172,7 @@ def run(
         reliability=compute_reliability(list(contexts.values())),
         forgetful=None if reward.retain_above is None else sum(map(len, contexts.values())) - sum(map(len, sound)),
     )
-    return FilterResult(tuple(chosen), texts, summary, reward)
+    return FilterResult(tuple(chosen), texts, summary, reward, level)
 
 
 def _loses(group: Sequence[Candidate]) -> bool:
@@ -149,15 +186,47 @@ def _choose(group: Sequence[Candidate], keep: KeepRule, ties: Ties, seed: int) -
         return [min(group, key=lambda c: derive_seed(seed, c.content))]
     if keep.rule == "above":
         return [candidate for candidate in group if candidate.value > keep.threshold]
+    ranked = _rank(group, ties, seed)
+    if keep.rule == "gain":
+        return [best for best in ranked[:1] if best.gains]
+    return ranked[: keep.count]
+
+
+def _rank(group: Sequence[Candidate], ties: Ties, seed: int, *, worst_first: bool = False) -> list[Candidate]:
     order: Callable[[Candidate], int] = {
         "first": lambda c: c.sample,
         "random": lambda c: derive_seed(seed, c.content),
         "shortest": lambda c: c.length,
     }[ties]
-    ranked = sorted(group, key=lambda c: (-c.value, order(c), c.sample, c.edit_id))
-    if keep.rule == "gain":
-        return [best for best in ranked[:1] if best.gains]
-    return ranked[: keep.count]
+    sign = 1 if worst_first else -1
+    return sorted(group, key=lambda c: (sign * c.value, order(c), c.sample, c.edit_id))
+
+
+def _split_by_prompt(group: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Split a context's self-edits by what they were asked with."""
+    found: dict[int, list[Candidate]] = {}
+    for candidate in group:
+        found.setdefault(candidate.asked, []).append(candidate)
+    return list(found.values())
+
+
+def _oppose(group: Sequence[Candidate], ties: Ties, seed: int) -> list[Choice]:
+    """The best of a group against the worst; nothing where they are worth the same, or say the same."""
+    best, worst = _rank(group, ties, seed)[0], _rank(group, ties, seed, worst_first=True)[0]
+    return [Choice(best, rejected=worst)] if best.value > worst.value and best.said != worst.said else []
+
+
+def _weigh(group: Sequence[Candidate]) -> list[Choice]:
+    """Each of a group with its advantage, (value - mean) / standard deviation; nothing where that is 0.
+
+    arXiv 2402.03300 section 4.1.2; the deviation over n - 1, as in trl's GRPOTrainer.
+    """
+    mean = sum((c.value for c in group), Fraction(0)) / len(group)
+    squares = sum(((c.value - mean) ** 2 for c in group), Fraction(0))
+    if not squares:
+        return []
+    deviation = sqrt(squares / (len(group) - 1))
+    return [Choice(c, advantage=float(c.value - mean) / deviation) for c in group]
 
 
 class EditTexts:
@@ -182,19 +251,23 @@ class EditTexts:
             self.file.write(line)
         return place
 
-    def example(self, candidate: Candidate) -> SftExample:
-        """Return the training pair of a candidate, with its text."""
+    def line(self, choice: Choice) -> FilterLine:
+        """Return the line of a choice, with its texts."""
+        kept, other = choice.edit, choice.rejected
+        told: dict[str, Any] = {**self._read(kept), "task_id": kept.task_id, "meta": kept.meta}
+        if other is not None:
+            told |= {"chosen": told.pop("completion"), "rejected": self._read(other)["completion"]}
+            told |= {"chosen_id": kept.edit_id, "rejected_id": other.edit_id}
+            return PreferencePair(**told, values=(float(kept.accuracy), float(other.accuracy)))
+        told |= {"edit_id": kept.edit_id, "value": float(kept.accuracy), "advantage": choice.advantage}
+        return SftExample(**told, baseline=None if kept.baseline is None else float(kept.baseline))
+
+    def _read(self, candidate: Candidate) -> dict[str, Any]:
+        """Return prompt and completion of a candidate."""
         with _named_folder():
             self.file.seek(candidate.kept)
-            told = json.loads(self.file.readline())
-        return SftExample(
-            **told,
-            task_id=candidate.task_id,
-            edit_id=candidate.edit_id,
-            value=float(candidate.accuracy),
-            baseline=None if candidate.baseline is None else float(candidate.baseline),
-            meta=candidate.meta,
-        )
+            pair: dict[str, Any] = json.loads(self.file.readline())
+        return pair
 
 
 @contextmanager

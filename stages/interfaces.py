@@ -15,6 +15,7 @@ from stages.errors import BadConfig
 MAX_ROW_TOKENS = 8192  # official self-edit.py, max_tokens: a row of few-shot training has fewer
 Finish = Literal["stop", "length", "refused", "failed", "unknown"]
 Ties = Literal["first", "random", "shortest"]  # which of several equally good self-edits is kept
+OuterLoss = Literal["sft", "dpo", "weighted"]  # cross-entropy, of preferences (DPO), weighted by advantages (GRPO)
 UnscoredPolicy = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
 Unit = Literal["tokens", "requests", "verdicts"]  # what work is counted in
 Prompt = str | Sequence[Mapping[str, str]]  # text, or the messages of a chat
@@ -100,6 +101,8 @@ class Example:
     prompt: Prompt
     completion: str
     loss_on_prompt: bool = False
+    weight: float = 1.0  # of its loss; below 0 the completion is unlearned
+    rejected: str | None = None  # the completion that the model is to like less than this one
 
 
 @dataclass(frozen=True)
@@ -341,4 +344,28 @@ class SftConfig:
         1  # any trains the same
     )
     max_grad_norm: Annotated[float, Ge(0), Doc("", "X")] = 1.0  # HF Trainer's default; 0 does not clip
+    loss: Annotated[
+        OuterLoss,
+        Doc(
+            "sft: cross-entropy; dpo: chosen against rejected (`seal filter --pairs`); weighted: cross-entropy times "
+            "the advantage (`seal filter --weights`)."
+        ),
+    ] = "sft"  # SEAL section 3: ReST-EM
+    beta: Annotated[float, Ge(0), Doc("Of --loss dpo: a larger one keeps nearer to the model before.", "B")] = (
+        0.1  # trl's DPOConfig; arXiv 2305.18290 App. B
+    )
     seed: int = 0
+
+    def check(self) -> None:
+        """Raise BadConfig for settings that contradict each other."""
+        if self.batch_size % self.micro_batch:
+            raise BadConfig(f"--micro-batch {self.micro_batch}: does not divide --batch-size {self.batch_size}")
+        if self.loss != "dpo" and self.beta != SftConfig.beta:
+            raise BadConfig(f"--beta {self.beta:g}: is of --loss dpo; leave it out, or give that")
+        if not self.beta > 0:
+            raise BadConfig(f"--beta {self.beta:g}: with 0 no pair teaches anything; give more")
+
+    def get_used_settings(self) -> dict[str, Any]:
+        """Return every setting that counts, by name: those of another loss than sft only where it is another."""
+        unused = {"sft": {"loss", "beta"}, "weighted": {"beta"}, "dpo": set[str]()}[self.loss]
+        return {key: value for key, value in vars(self).items() if key not in unused}

@@ -8,7 +8,7 @@ from typing import Any
 
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.records.record import Record
-from stages.records.schema import SftExample
+from stages.records.schema import FilterLine, PreferencePair, SftExample
 
 _IGNORED = ("shard", "out")  # settings in which the shards of one run differ
 
@@ -19,7 +19,7 @@ class Shard:
 
     name: str
     settings: Mapping[str, Any]
-    lines: Iterable[Record | SftExample]
+    lines: Iterable[Record | FilterLine]
 
     @property
     def place(self) -> tuple[int, int]:
@@ -43,7 +43,7 @@ def parse_shard(text: str) -> tuple[int, int] | None:
     return place if 1 <= place[0] <= place[1] else None
 
 
-def run(shards: Sequence[Shard]) -> Iterator[Record | SftExample]:
+def run(shards: Sequence[Shard]) -> Iterator[Record | FilterLine]:
     """Yield all lines, shard 1 first. Raises MissingInput for gaps, BadInput for repeated or foreign shards."""
     check(shards)
     absent = list_missing(shards)
@@ -103,12 +103,14 @@ def format_array(numbers: Sequence[int]) -> str:
     return ",".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def _identity(line: Record | SftExample) -> tuple[str, ...]:
+def _identity(line: Record | FilterLine) -> tuple[str, ...]:
     """What no other line of a run has."""
     if isinstance(line, SftExample):
         return line.task_id, line.edit_id
+    if isinstance(line, PreferencePair):
+        return line.task_id, line.chosen_id, line.rejected_id
     return line.task.id, line.edit.id if line.edit else "", line.adapter.id if line.adapter else ""
 
 
-def _task_of(line: Record | SftExample) -> str:
-    return line.task_id if isinstance(line, SftExample) else line.task.id
+def _task_of(line: Record | FilterLine) -> str:
+    return line.task.id if isinstance(line, Record) else line.task_id

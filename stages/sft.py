@@ -61,7 +61,7 @@ class PairCheck:
     def __call__(self, pair: TrainingPair) -> None:
         key = (pair.task_id, pair.edit_id)
         self.distinct.check(key, f"self-edit {pair.edit_id} of task {pair.task_id} occurs twice")
-        for example in pair.examples:
+        for example in pair.sequences:
             if pair.is_chat or (self.counts and not self.lengths.surely_holds(example)):
                 self._check_fit(example, is_chat=pair.is_chat)
         if pair.edit_id is not None:

@@ -217,9 +217,9 @@ class JudgeSource(Protocol):
         """Yield what a server would be asked."""
 
 
-def describe_plan(text: str, settings: "DataclassInstance") -> str:
+def describe_plan(text: str, settings: "DataclassInstance | Mapping[str, Any]") -> str:
     """Say what would be done, and how."""
-    return f"{text}; {json.dumps(asdict(settings))}"
+    return f"{text}; {json.dumps(settings if isinstance(settings, Mapping) else asdict(settings))}"
 
 
 def resume(stage: Stage, records: Sequence[Record], file: Path, progress: Progress = NullProgress()) -> list[Record]:

@@ -9,9 +9,11 @@ from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.terminal.console import note
+from stages.errors import BadConfig
 from stages.interfaces import Doc, Ties, UnscoredPolicy
 
 if TYPE_CHECKING:
+    from stages.filter import FilterResult, LineForm
     from stages.records.record import Record
 
 
@@ -46,6 +48,21 @@ class FilterFlags:
         Ge(0),
         Doc("Reject self-edits that leave less than this share of the anchors' accuracy (0.9: nine tenths).", "X"),
     ] = None
+    pairs: Annotated[bool, Doc("Write the best against the worst of each context, for `seal sft --loss dpo`.")] = False
+    weights: Annotated[
+        bool,
+        Doc(
+            "Write every scored self-edit with its advantage, (value - mean) / deviation of its context, for `seal sft "
+            "--loss weighted`."
+        ),
+    ] = False
+
+    @property
+    def form(self) -> "LineForm":
+        """The form of the lines. Raises BadConfig where two are asked for."""
+        if self.pairs and self.weights:
+            raise BadConfig("--pairs --weights: each wants all lines in a form of its own; give one of them")
+        return "pairs" if self.pairs else "weights" if self.weights else "sft"
 
 
 def filter_scores(
@@ -66,6 +83,7 @@ def filter_scores(
       seal filter scores.jsonl > sft.jsonl
       seal filter scores.jsonl --keep gain --ties shortest -o sft.jsonl
       seal filter scores.jsonl --retain-above 0.9 --reward gain-forgetting:1 > sft.jsonl
+      seal filter scores.jsonl --pairs -o pairs.jsonl
       seal tasks rank_iter0.json | seal filter | jq -r .completion
     """
     from seal_cli.runs.rejects import open_rejects  # late, as all that a run needs: help does without
@@ -75,7 +93,9 @@ def filter_scores(
     from stages.scoring.candidates import CandidateCheck
     from stages.scoring.rewards import RewardRule
 
-    rule, reward = stage.KeepRule.parse(flags.keep), RewardRule.parse(flags.reward, flags.retain_above)
+    form, rule = flags.form, stage.KeepRule.parse(flags.keep)
+    stage.check_form(form, rule, flags.ties, flags.unscored)
+    reward = RewardRule.parse(flags.reward, flags.retain_above)
     bad = open_rejects(lines, run.output)
     with Run("filter", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
         comparable, judges = CandidateCheck(), set[str]()
@@ -88,17 +108,27 @@ def filter_scores(
         read = input_records(lines.file, ("edit", "score"), bad)
         records = current.input.stream(read, check, **lines.selection, allow_empty=lines.allow_empty)
         chosen: dict[str, Any] = {"ties": flags.ties, "unscored": flags.unscored, "seed": seed}
-        filtered = stage.run(records, keep=rule, **chosen, check=lambda line: None, reward=reward)
+        filtered = stage.run(records, keep=rule, form=form, **chosen, check=lambda line: None, reward=reward)
+        given = {} if form == "sft" else {"form": form}
         anchors = {"reward": flags.reward, "retain_above": flags.retain_above} if reward.asks_anchors else {}
-        current.configure({"keep": flags.keep, **chosen, **anchors, **lines.selection})
-        current.write(filtered.pairs())
+        current.configure({"keep": flags.keep, **given, **chosen, **anchors, **lines.selection})
+        current.write(filtered.lines())
         if len(judges) > 1:
             note(f"seal filter: note: the lines were graded by different judges: {', '.join(sorted(judges))}")
         found = filtered.summary
-        if found.edits and not found.kept:
-            note("seal filter: note: nothing is kept, and `seal sft` has nothing to train on; loosen --keep")
+        _note_omissions(filtered, form)
         current.counts.unscored = found.unscored if flags.unscored == "leave-out" else 0
         current.about["summary"] = {key: value for key, value in asdict(found).items() if key != "forgetful"}
         current.about["summary"] |= {} if found.forgetful is None else {"forgetful": found.forgetful}
-        note(f"seal filter: {found.describe(flags.keep, flags.unscored)}")
+        current.about["summary"] |= {} if form == "sft" else {"level": filtered.level}
+        note(f"seal filter: {found.describe(flags.keep if form == 'sft' else form, flags.unscored)}")
     return current.code
+
+
+def _note_omissions(filtered: "FilterResult", form: "LineForm") -> None:
+    """Say of which contexts nothing is learned, and where nothing is kept at all."""
+    if filtered.level:
+        note(f"seal filter: {filtered.level} contexts give no line: none of their self-edits is better than another")
+    if filtered.summary.edits and not filtered.summary.kept:
+        way = "loosen --keep" if form == "sft" else "take more self-edits of a context (-k), or seeds of each"
+        note(f"seal filter: note: nothing is kept, and `seal sft` has nothing to train on; {way}")

@@ -1,6 +1,6 @@
 """`seal sft`"""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +9,7 @@ from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.terminal.console import note
 from stages.errors import BadInput
-from stages.interfaces import Doc, SftConfig
+from stages.interfaces import Doc, OuterLoss, SftConfig
 from stages.models.device import Device
 
 if TYPE_CHECKING:
@@ -35,13 +35,15 @@ def sft(
 
     Any line will do that has prompt and completion, each as text or as messages, or messages (a chat): every turn of
     the assistant in the completion, or in messages, is learned behind the turns before it, without the thoughts
-    (<think> …) that it begins with. Other keys are left alone.
+    (<think> …) that it begins with. Other keys are left alone. --loss dpo learns from prompt, chosen and rejected,
+    and --loss weighted from completions with an advantage.
     The defaults are the paper's (SEAL App. B). One line on stdout names the checkpoint.
 
     \b
     Examples:
       seal sft sft.jsonl --model examples/tiny/model --out round-1/model
       seal filter scores.jsonl | seal sft --model DIR --out next --full --learning-rate 1e-5
+      seal filter scores.jsonl --pairs | seal sft --model DIR --out next --loss dpo
     """
     from seal_cli.runs.rejects import open_rejects  # late, as all that a run needs: help does without
     from seal_cli.runs.run import Run
@@ -51,10 +53,12 @@ def sft(
     from stages.work import describe_plan
 
     config = replace(fit, seed=seed)
+    config.check()
     stage.check_out(out, model, overwrite=overwrite)
     bad = open_rejects(lines, run.output)
     with Run("sft", output=run.output, overwrite=overwrite, rejects=bad, dry=run.dry_run) as current:
-        pairs = _read_pairs(current, lines, stage.PairCheck(model, counts=not run.dry_run, prepare=quiet_libraries))
+        check = stage.PairCheck(model, counts=not run.dry_run, prepare=quiet_libraries)
+        pairs = _read_pairs(current, lines, check, config.loss)
         if not current.input.facts.lines:
             note("seal sft: no examples, no model: nothing is trained")
             current.configure(lines.selection)
@@ -63,18 +67,19 @@ def sft(
         name = choose_model(model, ())
         if run.dry_run:
             count = sum(1 for pair in pairs for _ in pair.examples)
-            return current.describe(describe_plan(f"train {name} on {count} examples and write {out}", config))
+            what = f"train {name} on {count} examples and write {out}"
+            return current.describe(describe_plan(what, config.get_used_settings()))
         about = {"model": name, "weights": fingerprint(name), "dtype": device.dtype}
-        current.configure({**about, "out": out, "fit": asdict(config), **lines.selection})
+        current.configure({**about, "out": out, "fit": config.get_used_settings(), **lines.selection})
         current.write([_find_or_train(current, pairs, name, device, config, out, overwrite=overwrite)])
     return current.code
 
 
-def _read_pairs(current: "Run", lines: InputFlags, check: "PairCheck") -> list["TrainingPair"]:
+def _read_pairs(current: "Run", lines: InputFlags, check: "PairCheck", loss: OuterLoss) -> list["TrainingPair"]:
     """Read what is learned. Raises BadConfig where it is the model that no line fits."""
     from seal_cli.runs.stdio import input_pairs
 
-    read = input_pairs(lines.file, current.refuse, check)
+    read = input_pairs(lines.file, current.refuse, check, loss)
     try:
         return current.input.read(read, **lines.selection, allow_empty=lines.allow_empty)
     except BadInput as error:

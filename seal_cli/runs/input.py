@@ -16,11 +16,11 @@ from stages.records.adapter_paths import remove_path
 from stages.records.frozen import content_id
 from stages.records.jsonl import Lines, Reject, encode_line
 from stages.records.record import Record
-from stages.records.schema import SftExample
+from stages.records.schema import FilterLine
 from stages.sources.training_pairs import TrainingPair
 from stages.work import Facts
 
-Item = TypeVar("Item", bound=Record | SftExample | TrainingPair)
+Item = TypeVar("Item", bound=Record | FilterLine | TrainingPair)
 _BEFORE = {
     "generate": "the stage before (`seal tasks`)",
     "adapt": "the stage before (`seal generate`)",
@@ -153,7 +153,7 @@ def in_shard(items: Iterable[Item], shard: str) -> Iterator[Item]:
     return (item for item in items if int(content_id("shard", _task_id(item)), 16) % count == part - 1)
 
 
-def _task_id(item: Record | SftExample | TrainingPair) -> str:
+def _task_id(item: Record | FilterLine | TrainingPair) -> str:
     return item.task.id if isinstance(item, Record) else item.task_id
 
 

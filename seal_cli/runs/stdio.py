@@ -10,11 +10,12 @@ from seal_cli.exit_codes import ClosedPipe, UsageError
 from stages.errors import BadInput, MissingInput
 from stages.file_kinds import check_lines, detect_folder
 from stages.files import add_filename, write_all
+from stages.interfaces import OuterLoss
 from stages.records.adapter_paths import get_base_folders, locate_adapter
 from stages.records.jsonl import Lines, OnReject, raise_on_reject, read_bounded_lines, validate
 from stages.records.parser import read_records
 from stages.records.record import Record, Section
-from stages.records.schema import SftExample
+from stages.records.schema import FilterLine, PreferencePair, SftExample
 from stages.sources.datasets.folders import suggest_paths
 from stages.sources.training_pairs import TrainingPair, read_pair
 
@@ -57,20 +58,27 @@ def input_records(
     return read_records(lines, name, needs, refuse)
 
 
-def input_examples(path: Path, refuse: OnReject = raise_on_reject) -> Lines[SftExample]:
+def input_examples(path: Path, refuse: OnReject = raise_on_reject) -> Lines[FilterLine]:
     """Read the lines that `seal filter` wrote. Anything else goes to `refuse`."""
     lines, name = _open_lines(path)
-    return Lines(lines, name, lambda value: validate(SftExample, value), refuse)
+
+    def read(value: dict[str, Any]) -> FilterLine:
+        return validate(PreferencePair, value) if "chosen" in value else validate(SftExample, value)
+
+    return Lines(lines, name, read, refuse)
 
 
 def input_pairs(
-    path: Path | None, refuse: OnReject = raise_on_reject, check: Callable[[TrainingPair], object] = bool
+    path: Path | None,
+    refuse: OnReject = raise_on_reject,
+    check: Callable[[TrainingPair], object] = bool,
+    loss: OuterLoss = "sft",
 ) -> Lines[TrainingPair]:
-    """Read what `seal sft` learns from, whoever wrote it. `check` may raise BadLine for one that cannot be learned."""
+    """Read what `seal sft` learns from, for a loss. `check` may raise BadLine for a pair that cannot be learned."""
     lines, name = _open_lines(path)
 
     def read_checked(value: dict[str, Any]) -> TrainingPair:
-        pair = read_pair(value)
+        pair = read_pair(value, loss)
         check(pair)
         return pair
 

@@ -5,7 +5,7 @@ What a line by hand may leave out is not required.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, create_model
 
@@ -27,6 +27,7 @@ DERIVED: Mapping[str, str] = {  # what stages/records/handmade.py fills in
     "Answer": "prediction correct reason baseline_prediction baseline_correct",
     "GridAnswer": "prediction correct reason baseline_prediction baseline_correct",
     "SftExample": "task_id edit_id value baseline",
+    "PreferencePair": "task_id chosen_id rejected_id values",
 }
 
 
@@ -54,6 +55,29 @@ class SftExample(FrozenModel):
     """Accuracy without it, mean over seeds, 0 to 1; null: not measured."""
     reward: float | None = Field(None, exclude_if=_is_absent)
     """The value less what was forgotten (`seal filter --reward gain-forgetting:L`); left out where it is the value."""
+    advantage: float | None = Field(None, exclude_if=_is_absent)
+    """How much better it is than the others of its context, in their standard deviations: its weight in the loss."""
+    meta: Meta | None = None
+    """Any JSON object of yours. Stages hand it on; ids, seeds and results do not depend on it."""
+
+
+class PreferencePair(FrozenModel):
+    """The best self-edit of a context against the worst, as trl's trainers of preferences read them."""
+
+    prompt: str | Tuple[Message]
+    """How both self-edits were asked for: text, or for a chat model the turns of a chat."""
+    chosen: str | Tuple[Message]
+    """The best self-edit, without its thoughts; a message where the prompt is of messages."""
+    rejected: str | Tuple[Message]
+    """The worst one."""
+    task_id: str
+    """The id of the task."""
+    chosen_id: str
+    """The id of the best self-edit."""
+    rejected_id: str
+    """The id of the worst one."""
+    values: Annotated[Tuple[Fraction01], Field(min_length=2, max_length=2)]
+    """Accuracy after the chosen and after the rejected self-edit, means over seeds, 0 to 1."""
     meta: Meta | None = None
     """Any JSON object of yours. Stages hand it on; ids, seeds and results do not depend on it."""
 
@@ -90,10 +114,12 @@ class TrainingData(FrozenModel):
     """Any JSON object of yours. Stages hand it on; ids, seeds and results do not depend on it."""
 
 
-Line = Record | SftExample | Checkpoint | TrainingData | ArcTrainingData
+FilterLine = SftExample | PreferencePair  # what `seal filter` writes
+Line = Record | FilterLine | Checkpoint | TrainingData | ArcTrainingData
 LINES: dict[str, type[FrozenModel]] = {
     "record": Record,
     "sft": SftExample,
+    "preference": PreferencePair,
     "checkpoint": Checkpoint,
     "training_data": TrainingData,
     "arc_training_data": ArcTrainingData,

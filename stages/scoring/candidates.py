@@ -28,6 +28,8 @@ class Candidate:
     length: int  # characters, without thoughts
     kept: int  # what `keep` returned for it
     meta: Meta | None
+    asked: int = 0  # a hash of its prompt
+    said: int = 0  # a hash of its text, without thoughts
     values: list[Fraction] = field(default_factory=list)  # of the seeds that are scored, or their lower bounds
     baselines: list[Fraction] = field(default_factory=list)
     unscored: bool = False  # one of its answers has no verdict
@@ -152,7 +154,9 @@ def collect_candidates(
         name = (record.task.id, edit.id)
         if name not in found:
             content = edit.get_content_id(record.task.id)
-            found[name] = Candidate(*name, edit.sample, content, len(edit.text or ""), keep(edit), record.meta)
+            text, asked = edit.text or "", hash(edit.prompt)
+            place = keep(edit)
+            found[name] = Candidate(*name, edit.sample, content, len(text), place, record.meta, asked, hash(text))
         if record.score:
             found[name].add(record.score, unscored, rule)
     return list(found.values())

@@ -176,7 +176,9 @@ def _detect_by_first_line(head: list[bytes]) -> FileKind | None:
     except (ValueError, RecursionError, StopIteration):
         return None
     pair = isinstance(first, dict) and (
-        first.keys() >= {"prompt", "completion"} or isinstance(first.get("messages"), list)
+        first.keys() >= {"prompt", "completion"}
+        or first.keys() >= {"prompt", "chosen", "rejected"}
+        or isinstance(first.get("messages"), list)
     )
     return SFT_PAIRS if pair and _LINE_KEYS.isdisjoint(first) else detect_by_keys(first)
 

@@ -2,6 +2,8 @@
 
     {"prompt": text or messages, "completion": text or messages}      ours, the official SEAL files, trl's
     {"messages": [{"role", "content"}]}                               a whole chat
+    {"prompt", "chosen", "rejected"}, each text or messages           a preference, for the loss dpo
+    any of the first two with "advantage", a number                   for the loss weighted
 
 Every turn of an assistant in the completion, or in `messages`, is learned behind the turns before it (in trl's words:
 the completion alone, assistant turns only), without the thoughts that it begins with. Keys that are not named here may
@@ -9,11 +11,15 @@ hold anything and are left alone, `reasoning_content` among them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
+from math import isfinite
 from typing import Any
 
+from pydantic import Field
+
 from stages.errors import BadLine
-from stages.interfaces import Example, Prompt
+from stages.interfaces import Example, OuterLoss, Prompt
 from stages.records.frozen import FrozenModel, Tuple, content_id
 from stages.records.jsonl import excerpt
 from stages.records.record import Message
@@ -34,7 +40,16 @@ _ALIASES = {  # what others call them, and as what they can be read
         '{messages: [.conversations[] | {role: ({human: "user", gpt: "assistant"}[.from] // .from), content: .value}]}'
     ),
 }
+_WAYS: Mapping[OuterLoss, str] = {
+    "sft": "seal filter",
+    "dpo": "seal filter --pairs",
+    "weighted": "seal filter --weights",
+}
 Turns = Sequence[Mapping[str, Any]]
+
+
+def _is_absent(value: object) -> bool:
+    return value is None
 
 
 class TrainingPair(FrozenModel):
@@ -44,6 +59,10 @@ class TrainingPair(FrozenModel):
     completion: str | Tuple[Message]
     task_id: str  # lines of one task stay in one shard; of the prompt where the line names none
     edit_id: str | None = None  # of a line that `seal filter` wrote: such a line counts once
+    rejected: str | None = Field(
+        None, exclude_if=_is_absent
+    )  # what the completion, a text or one turn, is preferred to
+    advantage: float | None = Field(None, exclude_if=_is_absent)  # the weight of its loss
 
     @property
     def is_chat(self) -> bool:
@@ -53,13 +72,22 @@ class TrainingPair(FrozenModel):
     @property
     def examples(self) -> Iterator[Example]:
         """The examples, one per assistant turn, each after all turns before it."""
+        weight = 1.0 if self.advantage is None else self.advantage
         if isinstance(self.completion, str):
-            yield Example(_plain(self.prompt), self.completion)
+            yield Example(_plain(self.prompt), self.completion, weight=weight, rejected=self.rejected)
             return
         turns = [*(() if isinstance(self.prompt, str) else self.prompt), *self.completion]
         for place in range(len(self.prompt), len(turns)):
             if turns[place].role == LEARNED and place > 0:
-                yield Example(_plain(turns[:place]), turns[place].content)
+                yield Example(_plain(turns[:place]), turns[place].content, weight=weight, rejected=self.rejected)
+
+    @property
+    def sequences(self) -> Iterator[Example]:
+        """The examples, and what is rejected for each as one of its own: all that goes through the model."""
+        for example in self.examples:
+            yield example
+            if example.rejected is not None:
+                yield replace(example, completion=example.rejected)
 
 
 def _plain(prompt: str | Sequence[Message]) -> Prompt:
@@ -68,8 +96,58 @@ def _plain(prompt: str | Sequence[Message]) -> Prompt:
     return [{"role": turn.role, "content": turn.content} for turn in prompt]
 
 
-def read_pair(line: Mapping[str, Any]) -> TrainingPair:
-    """Read a line to train on. Raises BadLine with all that is wrong with it, and what is needed."""
+def read_pair(line: Mapping[str, Any], loss: OuterLoss = "sft") -> TrainingPair:
+    """Read a line to train on. Raises BadLine with all that is wrong with it, or where it is for another loss."""
+    if "task" not in line and (other := _find_other_loss(line, loss)):
+        raise BadLine(other)
+    if loss == "dpo" and "task" not in line:
+        return _read_preference(line)
+    pair = _read_completion(line, loss)
+    return pair if loss == "sft" else pair.model_copy(update={"advantage": float(line["advantage"])})
+
+
+def _find_other_loss(line: Mapping[str, Any], loss: OuterLoss) -> str | None:
+    """Return what is wrong with a line that is for another loss, and what to do."""
+    prefers, weighs, learns = "chosen" in line and "rejected" in line, "advantage" in line, "completion" in line
+    if loss != "dpo" and prefers and not learns and "messages" not in line:
+        alone = f" (or learn the chosen alone: jq -c '{_ALIASES['prompt', 'chosen']}')" if "prompt" in line else ""
+        return f"chosen against rejected, which --loss dpo learns from; give that, or run `{_WAYS[loss]}`{alone}"
+    if loss == "sft" and weighs and _is_number(line["advantage"]):
+        given = excerpt(line["advantage"])
+        return f"advantage: is {given}, so that it is for --loss weighted; give that, or run `{_WAYS[loss]}`"
+    if loss == "dpo" and not prefers:
+        return f"--loss dpo learns from prompt, chosen and rejected, which `{_WAYS[loss]}` writes"
+    if loss == "weighted" and not _is_number(line.get("advantage")):
+        found = f"advantage: must be a number (found {excerpt(line['advantage'])}); " if weighs else ""
+        return f"{found}--loss weighted learns from completions with an advantage, which `{_WAYS[loss]}` writes"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _read_preference(line: Mapping[str, Any]) -> TrainingPair:
+    """Read a prompt with what is chosen and what is rejected: texts, or one turn of an assistant each."""
+    if line.get("prompt") is None:
+        raise BadLine("no prompt; --loss dpo learns from prompt, chosen and rejected")
+    prompt, names = line["prompt"], ("chosen", "rejected")
+    wrong = [*_faults("prompt", prompt, empty=prompt == ""), *(f for name in names for f in _faults(name, line[name]))]
+    said = {name: line[name] for name in names if not wrong}
+    for name, value in said.items():
+        if not isinstance(value, str) and (len(value) != 1 or value[0]["role"] != LEARNED):
+            wrong.append(f"{name}: must be one turn of an {LEARNED} (found {len(value)} turns)")
+        elif isinstance(prompt, str) and not isinstance(value, str):
+            wrong.append(f"prompt is text, but {name} a message; make both the one or the other")
+    if wrong:
+        raise BadLine("; ".join(wrong))
+    texts = [get_learnable_text(each if isinstance(each, str) else each[0]["content"]) for each in said.values()]
+    ids = {"task_id": line.get("task_id"), "edit_id": line.get("chosen_id")}
+    return _pair(ids, prompt, texts[0]).model_copy(update={"rejected": texts[1]})
+
+
+def _read_completion(line: Mapping[str, Any], loss: OuterLoss) -> TrainingPair:
+    """Read a line with a completion, or a chat."""
     here = {key: line[key] for key in ("prompt", "completion", "messages") if line.get(key) is not None}
     if "prompt" in here and "completion" in here:
         prompt, completion = here["prompt"], here["completion"]
@@ -80,7 +158,7 @@ def read_pair(line: Mapping[str, Any]) -> TrainingPair:
         prompt, completion = [], here["messages"]
         wrong = _faults("messages", completion, text=False)
     else:
-        raise BadLine(_without_pair(line, here))
+        raise BadLine(_without_pair(line, here, _WAYS[loss]))
     if line.get("label") is False:  # KTO's sign for a completion that is not wanted
         wrong.append("label: is false, as of a completion not to be learned; leave the line out, or the label")
     if wrong:
@@ -145,9 +223,9 @@ def _turn_faults(place: str, turn: Any) -> Iterator[str]:
         yield f"{place}.tool_calls: calls of tools are not learned; write them into content"
 
 
-def _without_pair(line: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+def _without_pair(line: Mapping[str, Any], here: Mapping[str, Any], before: str) -> str:
     if "task" in line:
-        return "a record, but `seal sft` reads training pairs (run `seal filter` first)"
+        return f"a record, but `seal sft` reads training pairs (run `{before}` first)"
     missing = " and no ".join(key for key in ("prompt", "completion") if key not in here)
     names = next((names for names in _ALIASES if all(name in line for name in names)), None)
     way = f" (jq -c '{_ALIASES[names]}')" if names else ""

@@ -1,4 +1,4 @@
-"""The outer update through trl: supervised fine-tuning on kept self-edits, loss on the completion only (SEAL App. B).
+"""The outer update through trl: fine-tuning on self-edits, loss on the completion only (SEAL App. B).
 
 Examples are tokenised here with their loss mask, as everywhere in `stages`; trl gets ids and labels.
 """
@@ -20,12 +20,13 @@ from stages.models.loading import load_model, load_network, load_tokenizer
 from stages.models.lora_targets import resolve_targets
 from stages.records.schema import Checkpoint
 from stages.tokens.chat_templates import get_control_tokens
-from stages.tokens.tokenization import Tokens, encode_example
+from stages.tokens.tokenization import Tokens
+from stages.trainers.outer_losses import encode_rows, make_outer_trainer
 from stages.trainers.peft import explain_divergence
 
 
 class SupervisedTrainer:
-    """Fine-tunes one model on prompt-completion examples and writes it as an ordinary model directory.
+    """Fine-tunes one model on examples, by the loss of the settings, and writes an ordinary model directory.
 
     `run` is a name for model, examples and settings together, which the directory then carries.
     """
@@ -41,8 +42,7 @@ class SupervisedTrainer:
         """Return the checkpoint that is now complete in `out`: it is built under a temporary name and renamed."""
         from transformers import set_seed
 
-        if config.batch_size % config.micro_batch:
-            raise BadConfig(f"--micro-batch {config.micro_batch}: does not divide --batch-size {config.batch_size}")
+        config.check()
         set_seed(config.seed)
         wide = config.full and self.device.dtype == "auto"  # bfloat16 weights would round small updates away
         network = load_model(self.model, replace(self.device, dtype="float32") if wide else self.device)
@@ -59,7 +59,10 @@ class SupervisedTrainer:
             steps=steps,
             loss_first=losses[0],
             loss_last=losses[-1],
-            fit={key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()},
+            fit={
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in config.get_used_settings().items()
+            },
         )
         save_model(network, self.tokenizer, out, {"run": self.run, "checkpoint": checkpoint.model_dump(mode="json")})
         return checkpoint
@@ -68,14 +71,12 @@ class SupervisedTrainer:
         self, network: Any, examples: Sequence[Example], config: SftConfig, progress: Progress
     ) -> tuple[int, list[float]]:
         """Train the network in place: all weights, or a LoRA that is merged. Returns steps and logged losses."""
-        from datasets import Dataset
         from peft import LoraConfig
         from transformers import PrinterCallback, ProgressCallback
-        from trl import SFTTrainer
 
-        tokens = [encode_example(self.tokenizer, example, end=True) for example in examples]
+        rows = encode_rows(self.tokenizer, examples)
+        first = rows[0].tokens
         self._note_control_tokens(examples, progress)
-        rows = Dataset.from_list([{"input_ids": list(t.ids), "labels": t.labels} for t in tokens])
         network.requires_grad_(config.full)
         text = network.config.get_text_config()
         of_experts = {
@@ -92,22 +93,16 @@ class SupervisedTrainer:
                 task_type="CAUSAL_LM",
             )
         with TemporaryDirectory() as scratch:
-            trainer = SFTTrainer(
-                model=network,
-                args=_make_config(config, network, scratch),
-                train_dataset=rows,
-                processing_class=self.tokenizer,
-                peft_config=lora,
-            )
-            _check_loss(trainer.model, tokens[0])
+            trainer = make_outer_trainer(network, self.tokenizer, rows, config, lora, scratch)
+            _check_loss(trainer.model, first)
             trainer.remove_callback(PrinterCallback)
             trainer.remove_callback(ProgressCallback)
-            trainer.add_callback(_make_callback(progress, sum(len(t.ids) for t in tokens), len(tokens), config))
+            trainer.add_callback(_make_callback(progress, sum(row.length for row in rows), len(rows), config))
             trainer.train()
         if explain_divergence([], trainer.model.parameters()):
             raise BadConfig(f"--learning-rate {config.learning_rate}: the training diverged; take a smaller one")
         if not config.full:
-            _merge_lora(trainer.model, tokens[0])
+            _merge_lora(trainer.model, first)
         for key, value in of_experts.items():  # trl writes its own into the model's settings
             setattr(text, key, value)
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -192,36 +187,6 @@ def _make_callback(progress: Progress, tokens: int, examples: int, config: SftCo
 
     progress.expect(total)
     return Reporter()
-
-
-def _make_config(config: SftConfig, network: Any, scratch: str) -> Any:
-    """trl's settings, with its defaults that depend on the device set from the model itself."""
-    import torch
-    from trl import SFTConfig
-
-    on_gpu = network.device.type == "cuda"
-    experts = {"router_aux_loss_coef": 0.0} if hasattr(SFTConfig, "router_aux_loss_coef") else {}  # trl 1.16
-    return SFTConfig(
-        output_dir=scratch,
-        num_train_epochs=config.epochs,
-        learning_rate=config.learning_rate,
-        per_device_train_batch_size=config.micro_batch,
-        gradient_accumulation_steps=config.batch_size // config.micro_batch,
-        max_grad_norm=config.max_grad_norm,
-        lr_scheduler_type="linear",
-        seed=config.seed,
-        bf16=on_gpu and (config.full or network.dtype == torch.bfloat16),
-        gradient_checkpointing=on_gpu,
-        use_cpu=not on_gpu,
-        max_length=None,
-        packing=False,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=[],
-        save_strategy="no",
-        **experts,  # the loss is on the completion only
-    )
 
 
 def check_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_bytes: int) -> list[str]:

@@ -76,6 +76,8 @@ shard-2 | scores.jsonl | exact-2.jsonl | judge scores.jsonl -j exact --shard 2/2
 merge | exact-1.jsonl exact-2.jsonl | merged.jsonl | merge exact-2.jsonl exact-1.jsonl
 filter | scores.jsonl | sft.jsonl | filter scores.jsonl
 forgetting | kept.jsonl | | filter kept.jsonl --retain-above 0.5 --reward gain-forgetting:1
+pairs | judged.jsonl | pairs.jsonl | filter judged.jsonl --pairs
+weights | judged.jsonl | weights.jsonl | filter judged.jsonl --weights
 sft | sft.jsonl | checkpoint.jsonl next/ | sft sft.jsonl --model model --out next --device cpu --epochs 1 {SMALL}
 report | scores.jsonl exact.jsonl | | report scores.jsonl exact=exact.jsonl --against exact
 report-json | scores.jsonl exact.jsonl | | report scores.jsonl exact=exact.jsonl --json

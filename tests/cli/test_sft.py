@@ -65,6 +65,37 @@ def test_a_whole_model_is_not_trained_again_and_one_that_lost_a_file_is(place: P
     assert (place / "next" / "tokenizer.json").is_file()
 
 
+# ---- other losses
+
+
+@pytest.mark.parametrize(
+    ("loss", "lines"),
+    [
+        ("dpo", [{"prompt": "Read.", "chosen": f"Inn {n}.", "rejected": "No.", "chosen_id": f"e{n}"} for n in (1, 2)]),
+        ("weighted", [{"prompt": "Read.", "completion": f"Inn {n}.", "advantage": n} for n in (1, -1)]),
+    ],
+)
+def test_a_model_of_another_loss_is_trained_once_and_is_another_run(
+    place: Path, loss: str, lines: list[dict[str, object]]
+) -> None:
+    command = ["sft", "--model", "model", "--out", "next", *SMALL_LORA, "--loss", loss]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    first = seal(*command, stdin=text, cwd=place)
+    assert first.code == 0, first.err
+    assert (first.lines[0]["examples"], first.lines[0]["fit"]["loss"]) == (2, loss)
+    again = seal(*command, stdin=text, cwd=place)
+    assert (again.code, again.out, "nothing to train" in again.err) == (0, first.out, True)
+    refused = seal(*command[:-2], stdin=text, cwd=place)
+    assert (refused.code, f"for --loss {loss}" in refused.err or f"which --loss {loss}" in refused.err) == (65, True)
+    other = sft(place, "next")
+    assert (other.code, "--out next: exists already; give --overwrite" in other.err) == (73, True)
+
+
+def test_a_flag_of_another_loss_is_refused_and_nothing_is_read(place: Path) -> None:
+    refused = sft(place, "next", "--beta", "0.5")
+    assert (refused.code, refused.err) == (78, "seal: --beta 0.5: is of --loss dpo; leave it out, or give that\n")
+
+
 # ---- lines of others
 
 CHAT = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ada."}]}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.errors import BadLine
-from stages.interfaces import Example
+from stages.interfaces import Example, OuterLoss
 from stages.records.jsonl import Lines, to_json
 from stages.records.record import Message
 from stages.records.schema import SftExample
@@ -163,3 +163,71 @@ def test_a_thought_alone_is_nothing_to_learn(text: str) -> None:
     assert refusal({"prompt": "", "completion": text}) == "completion: is a thought alone; there is nothing to learn"
     turn = {"role": "assistant", "content": text}
     assert refusal({"messages": [USER, turn]}) == "messages.1.content: is a thought alone; there is nothing to learn"
+
+
+# ---- the lines of other losses
+
+PAIR = {"prompt": "p", "chosen": "c", "rejected": "r"}
+WEIGHED = {"prompt": "p", "completion": "c", "advantage": -0.5}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (PAIR, Example("p", "c", rejected="r")),
+        ({**PAIR, "prompt": "", "chosen": "<think>x</think>c"}, Example("", "c", rejected="r")),
+        ({"prompt": [USER], "chosen": [ADA], "rejected": [VELM]}, Example([USER], "Ada.", rejected="In Velm.")),
+        ({"prompt": [USER], "chosen": "c", "rejected": [VELM]}, Example([USER], "c", rejected="In Velm.")),
+    ],
+)
+def test_a_preference_is_what_is_chosen_against_what_is_rejected(line: dict[str, Any], expected: Example) -> None:
+    pair = read_pair(line, "dpo")
+    assert list(pair.examples) == [expected]
+    assert [each.completion for each in pair.sequences] == [expected.completion, expected.rejected]
+
+
+@pytest.mark.parametrize("advantage", [-0.5, 2, 0])
+def test_an_advantage_is_the_weight_of_every_turn(advantage: float) -> None:
+    line = {"messages": [SYSTEM, USER, ADA, WHERE, VELM], "advantage": advantage}
+    assert [each.weight for each in read_pair(line, "weighted").examples] == [advantage] * 2
+    assert list(read_pair(WEIGHED, "weighted").examples) == [Example("p", "c", weight=-0.5)]
+
+
+@pytest.mark.parametrize(
+    ("loss", "line", "words"),
+    [
+        (
+            "sft",
+            PAIR,
+            "chosen against rejected, which --loss dpo learns from; give that, or run `seal filter` (or learn",
+        ),
+        ("sft", PAIR, "jq -c '{prompt, completion: .chosen}'"),
+        ("sft", WEIGHED, "advantage: is -0.5, so that it is for --loss weighted; give that, or run `seal filter`"),
+        ("weighted", PAIR, "which --loss dpo learns from; give that, or run `seal filter --weights`"),
+        ("weighted", {"prompt": "p", "completion": "c"}, "--loss weighted learns from completions with an advantage"),
+        ("weighted", {**WEIGHED, "advantage": "x"}, 'advantage: must be a number (found "x"); --loss weighted learns'),
+        ("weighted", {**WEIGHED, "advantage": True}, "advantage: must be a number (found true)"),
+        ("dpo", WEIGHED, "--loss dpo learns from prompt, chosen and rejected, which `seal filter --pairs` writes"),
+        ("dpo", {"chosen": "c", "rejected": "r"}, "no prompt; --loss dpo learns from prompt, chosen and rejected"),
+        ("dpo", {**PAIR, "rejected": ""}, "rejected: is empty; there is nothing to learn"),
+        ("dpo", {**PAIR, "chosen": 3}, "chosen: must be text or a list of messages (found 3)"),
+        ("dpo", {**PAIR, "chosen": [ADA]}, "prompt is text, but chosen a message; make both the one or the other"),
+        (
+            "dpo",
+            {"prompt": [USER], "chosen": [ADA, WHERE, VELM], "rejected": "r"},
+            "chosen: must be one turn of an assistant (found 3 turns)",
+        ),
+        ("dpo", {"task": {"id": "t"}}, "reads training pairs (run `seal filter --pairs` first)"),
+        ("weighted", {"task": {"id": "t"}}, "reads training pairs (run `seal filter --weights` first)"),
+    ],
+)
+def test_a_line_of_another_loss_is_refused_with_the_next_command(
+    loss: OuterLoss, line: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(BadLine) as caught:
+        read_pair(line, loss)
+    assert words in str(caught.value)
+
+
+def test_a_line_with_chosen_and_a_completion_is_learned_as_others_mean_it() -> None:
+    assert examples({**PAIR, "completion": "d"}) == [Example("p", "d")]

@@ -396,9 +396,11 @@ def test_what_is_learned_is_what_was_rewarded_without_the_thought() -> None:
         a_line(task, [True, True], sample=1, completion="so.</think>Short.\n"),
         a_line(task, [True, True], sample=2, completion="Without one."),
     ]
-    found = {example.edit_id: example.completion for example in stage.run(lines, keep=KeepRule.parse("best:3")).pairs()}
+    found = {
+        example.edit_id: example.completion for example in stage.run(lines, keep=KeepRule.parse("best:3")).examples
+    }
     assert list(found.values()) == [said, "Short.\n", "Without one."]
-    (shortest,) = stage.run(lines, ties="shortest").pairs()
+    (shortest,) = stage.run(lines, ties="shortest").examples
     assert shortest.completion == "Short.\n"
 
 

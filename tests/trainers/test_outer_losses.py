@@ -1,0 +1,180 @@
+"""Weighted cross-entropy and preferences: against plain torch in double precision, and against trl's own tokens."""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+from trl import DPOConfig, DPOTrainer
+
+from stages import filter as filter_stage
+from stages.errors import BadConfig
+from stages.interfaces import Example, SftConfig
+from stages.models.device import Device
+from stages.models.loading import load_tokenizer
+from stages.records.jsonl import to_json
+from stages.records.record import Message
+from stages.sources.training_pairs import read_pair
+from stages.tokens.tokenization import Tokens
+from stages.trainers.outer_losses import EncodedRow, encode_rows
+from stages.trainers.sft import SupervisedTrainer
+from tests.conftest import END, make_tokenizer
+from tests.invented import a_line, numbered
+from tests.trainers.test_sft import Weights, distance, merged, weights_of
+
+DOUBLE = Device("cpu", "float64")
+BATCH = 4  # all examples at once: whatever their order, a step is the same
+FULL = SftConfig(full=True, learning_rate=1e-3, epochs=3, batch_size=BATCH)
+LORA = SftConfig(
+    rank=2, alpha=8.0, targets=("q_proj", "down_proj"), learning_rate=1e-2, epochs=3, batch_size=BATCH, micro_batch=2
+)
+EXAMPLES = [
+    Example("Passage: The inn is red.\nImplications:\n", "The inn has a colour.", weight=1.25, rejected="It is."),
+    Example("Passage:\n", "It is old, and nobody has painted it for years.", weight=-0.5, rejected="It is new."),
+    Example("Passage: Who painted it? It was Ada, in spring.\n", "Ada paints.", weight=0.0, rejected="No, nobody did."),
+    Example("P", "a", weight=-0.75, rejected="b"),
+]
+Loss = Callable[[Any, Any], torch.Tensor]
+
+
+def tune(model: Path, out: Path, config: SftConfig, examples: list[Example] = EXAMPLES) -> tuple[Weights, list[float]]:
+    made = SupervisedTrainer(str(model), device=DOUBLE).finetune(examples, config, out)
+    return weights_of(out), [made.loss_first, made.loss_last]
+
+
+def plain_loop(folder: Path, config: SftConfig, compute_loss: Loss) -> tuple[Weights, list[float]]:
+    """All examples in each step; a LoRA is merged by hand. The loss is told the network that was there before."""
+    torch.manual_seed(config.seed)
+    network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+    before, student = deepcopy(network), network
+    if not config.full:
+        settings = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets))
+        student = get_peft_model(network, settings)
+    trained = [weight for weight in student.parameters() if weight.requires_grad]
+    optimizer, losses = torch.optim.AdamW(trained, weight_decay=0.0), []
+    for step in range(config.epochs):
+        loss = compute_loss(student, before)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
+        optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / config.epochs)
+        optimizer.step()
+        losses.append(loss.item())
+    return merged(student, config) if not config.full else dict(network.state_dict()), losses
+
+
+def log_chances(network: Any, prompt: str, completion: str) -> torch.Tensor:
+    """The log-probability of each token of the completion and of its end."""
+    tokenizer = make_tokenizer()
+    front, text = (tokenizer(part)["input_ids"] for part in (prompt, completion + END))
+    chances = network(input_ids=torch.tensor([front + text])).logits[0].log_softmax(-1)
+    picked: torch.Tensor = chances[range(len(front) - 1, len(front) + len(text) - 1), text]
+    return picked
+
+
+def weighted_loss(student: Any, _before: Any) -> torch.Tensor:
+    rows = [log_chances(student, str(each.prompt), each.completion) for each in EXAMPLES]
+    weighed = [-each.weight * row.sum() for each, row in zip(EXAMPLES, rows, strict=True)]
+    return torch.stack(weighed).sum() / sum(len(row) for row in rows)
+
+
+def preference_loss(beta: float) -> Loss:
+    def gain(student: Any, before: Any, prompt: str, completion: str) -> torch.Tensor:
+        with torch.no_grad():
+            known = log_chances(before, prompt, completion).sum()
+        return log_chances(student, prompt, completion).sum() - known
+
+    def compute(student: Any, before: Any) -> torch.Tensor:
+        margins = [
+            gain(student, before, str(each.prompt), each.completion)
+            - gain(student, before, str(each.prompt), str(each.rejected))
+            for each in EXAMPLES
+        ]
+        return -torch.nn.functional.logsigmoid(beta * torch.stack(margins)).mean()
+
+    return compute
+
+
+@pytest.mark.parametrize("config", [FULL, LORA], ids=["full", "lora"])
+def test_a_weighted_training_is_that_of_plain_torch(model_dir: Path, tmp_path: Path, config: SftConfig) -> None:
+    made, told = tune(model_dir, tmp_path / "tuned", replace(config, loss="weighted"))
+    expected, losses = plain_loop(model_dir, config, weighted_loss)
+    assert distance(made, expected) < 1e-9
+    assert told == pytest.approx([losses[0], losses[-1]], abs=1e-6)
+
+
+@pytest.mark.parametrize("config", [FULL, LORA], ids=["full", "lora"])
+def test_a_training_on_preferences_is_that_of_plain_torch(model_dir: Path, tmp_path: Path, config: SftConfig) -> None:
+    made, told = tune(model_dir, tmp_path / "tuned", replace(config, loss="dpo", beta=0.3))
+    expected, losses = plain_loop(model_dir, config, preference_loss(0.3))
+    assert distance(made, expected) < 1e-5  # trl's log-probabilities are in single precision
+    assert told == pytest.approx([losses[0], losses[-1]], abs=1e-5)
+    assert told[0] == pytest.approx(0.693147, abs=1e-5)  # nothing is preferred yet
+
+
+def test_with_all_weights_1_it_is_the_default_loss(model_dir: Path, tmp_path: Path) -> None:
+    even = [replace(each, weight=1.0) for each in EXAMPLES]
+    config = replace(LORA, batch_size=2, micro_batch=1)
+    plain, losses = tune(model_dir, tmp_path / "plain", config, even)
+    made, told = tune(model_dir, tmp_path / "weighted", replace(config, loss="weighted"), even)
+    assert distance(made, plain) < 1e-6
+    assert told == pytest.approx(losses, abs=1e-5)
+
+
+def test_the_settings_of_another_loss_are_not_those_of_the_default(model_dir: Path) -> None:
+    assert {"loss", "beta"}.isdisjoint(LORA.get_used_settings())
+    assert replace(LORA, loss="dpo").get_used_settings() == {**LORA.get_used_settings(), "loss": "dpo", "beta": 0.1}
+    assert replace(LORA, loss="weighted").get_used_settings() == {**LORA.get_used_settings(), "loss": "weighted"}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (replace(LORA, beta=0.5), "--beta 0.5: is of --loss dpo; leave it out, or give that"),
+        (replace(LORA, loss="dpo", beta=0.0), "--beta 0: with 0 no pair teaches anything"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(config: SftConfig, words: str) -> None:
+    with pytest.raises(BadConfig) as caught:
+        config.check()
+    assert str(caught.value).startswith(words)
+
+
+@pytest.mark.parametrize("prompt", ["Read about Ødegård.\n", (Message(role="user", content="Read about Ødegård."),)])
+def test_trl_itself_takes_the_pairs_of_filter_and_learns_the_same(
+    chat_dir: Path, tmp_path: Path, prompt: str | tuple[Message, ...]
+) -> None:
+    task = numbered("Ada", 2)
+    lines = [
+        a_line(task, [True, sample == 1], sample=sample, completion=f"An inn.\nIt is {sample}.") for sample in (0, 1)
+    ]
+    asked = [line.grow(edit=line.edit.model_copy(update={"prompt": prompt})) for line in lines if line.edit]
+    (pair,) = (json.loads(to_json(line)) for line in filter_stage.run(asked, form="pairs").lines())
+    tokenizer = load_tokenizer(str(chat_dir))
+    (ours,) = encode_rows(tokenizer, list(read_pair(pair, "dpo").examples))
+    trainer = DPOTrainer(
+        model=str(chat_dir),
+        args=DPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to=[]),
+        train_dataset=Dataset.from_list([{key: pair[key] for key in ("prompt", "chosen", "rejected")}]),
+        processing_class=tokenizer,
+    )
+    (theirs,) = trainer.train_dataset
+    for key, ids in ours.preference.items():
+        assert theirs[key][: len(ids)] == ids
+        blank = "" if isinstance(prompt, str) or key == "prompt_ids" else "\n"  # behind the end of a turn
+        assert tokenizer.decode(theirs[key][len(ids) :]) == blank
+
+
+def test_a_preference_without_its_other_half_or_with_two_prompts_is_refused() -> None:
+    row = EncodedRow(Tokens((1, 2, 3), 2), 1.0, None)
+    with pytest.raises(BadConfig, match="an example without a rejected completion; run `seal filter --pairs`"):
+        _ = row.preference
+    with pytest.raises(BadConfig, match="writes another prompt before chosen than before rejected"):
+        _ = replace(row, rejected=Tokens((1, 7, 3), 2)).preference
