@@ -57,6 +57,7 @@ from stages.records.schema import SftExample as SftExample
 from stages.records.schema import get_schemas as get_schemas
 from stages.records.score import Answer as Answer
 from stages.records.score import GridAnswer as GridAnswer
+from stages.records.score import Likelihood as Likelihood
 from stages.records.score import Rating as Rating
 from stages.records.score import Score as Score
 from stages.records.task import QaTask as QaTask

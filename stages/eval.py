@@ -11,14 +11,16 @@ from pathlib import Path
 from stages.domains.answers import (
     Answered,
     Graded,
+    Scorable,
     answered_chat,
     collect_answers,
     list_keyed_requests,
     make_score_line,
     read_baselines,
+    without_lost_adapter,
 )
 from stages.domains.base import Domain, GradableAnswer, find_domain, refuse_flags
-from stages.errors import BadLine
+from stages.domains.likelihood import LikelihoodMeter, LikelihoodOf, LikelihoodWorker, is_measured
 from stages.files import hold_folders
 from stages.interfaces import (
     ANSWERING,
@@ -47,8 +49,7 @@ from stages.scoring.grading import (
     list_parts,
 )
 from stages.services.base import report_engine, report_judge
-from stages.sources.repeats import UniqueLines
-from stages.tokens.token_counts import count_crowded
+from stages.tokens.token_counts import count_crowded, count_overlong
 from stages.work import WHOLE_INPUT, EngineSource, JudgeSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 
 
@@ -64,6 +65,7 @@ class Eval:
     judge_given: str | None = None  # a judge that somebody chose: ARC has no use for one
     on: Path | None = None  # the tasks that every adapter answers, instead of its own
     retain: Path | None = None  # the anchors: tasks that every adapter answers beside its own
+    likelihood: LikelihoodOf | None = None  # how likely these texts are is measured, and nothing is answered
     name: str = "eval"
     needs: tuple[Section, ...] = ()
 
@@ -76,7 +78,11 @@ class Eval:
         refuse_flags(domain, "eval", {"--judge": self.judge_given})
         exam = read_exam(self.on, "--on", domain.name, domain.check) if self.on else ()
         anchors = read_exam(self.retain, "--retain", domain.name, domain.check) if self.retain else ()
-        lines = source.sift(records, Scorable(domain, on_others=bool(exam)))
+        meter = LikelihoodMeter(domain, self.likelihood, self.in_context, bool(self.chat)) if self.likelihood else None
+        if meter:
+            ways = {"--judge": self.judge_given, "--on": self.on, "--retain": self.retain}
+            meter.refuse_flags(self.engine.name, {**ways, "--max-tokens": self.max_tokens})
+        lines = source.sift(records, Scorable(meter or domain, on_others=bool(exam)))
         found = _list_adapters(lines)
         model = self.engine.choose(source.facts.students, self.engine.find_moved(found, source.folders))
         lost = self._find_lost(lines, model, source)
@@ -89,6 +95,8 @@ class Eval:
         )
         answering = replace(defaults.answering, **({"max_tokens": self.max_tokens} if self.max_tokens else {}))
         asking = _Asking(domain, answering, self.in_context, chat, usable, lost, exam, anchors)
+        if meter:
+            return self._prepare_likelihoods(lines, model, asking, replace(meter, chat=chat))
         return self._prepare_answers(lines, model, asking)
 
     def _find_lost(self, lines: Sequence[Record], model: str, source: Source) -> Mapping[str, str]:
@@ -109,8 +117,7 @@ class Eval:
             judge = self.judge.load()
             return _Examiner(lines, self.engine.load(model, list(asking.usable)), judge, asking, finished)
 
-        note = f"note: answering with {model}, but adapters were trained on "
-        others = self.engine.find_foreign(asking.usable, model)
+        asked = [*lines, *(Record(task=task) for task in asking.anchors)]
         hint = f"what the judge left unscored it is asked again by: seal judge FILE -j {self.judge.text}"
         return Work(
             plan=plan(lines),
@@ -121,18 +128,34 @@ class Eval:
             },
             summary=describe_plan(f"score {len(lines)} lines with {model} and the judge {judge_name}", asking.sampling),
             open=open_both,
-            notes=[note + ", ".join(sorted(others))] if others else [],
+            notes=self._note_foreign(model, asking),
             unscored_hint="" if self.judge.offline else hint,
             count_misfits=lambda: count_crowded(
-                model,
-                prompts(
-                    [*lines, *(Record(task=task) for task in asking.anchors)],
-                    domain,
-                    in_context=self.in_context,
-                    chat=asking.chat,
-                ),
+                model, prompts(asked, domain, in_context=self.in_context, chat=asking.chat)
             ),
             claim=lambda: hold_folders(path.parent for path in asking.usable),  # of a pipe no line on disk names them
+        )
+
+    def _note_foreign(self, model: str, asking: "_Asking") -> list[str]:
+        others = self.engine.find_foreign(asking.usable, model)
+        note = f"note: answering with {model}, but adapters were trained on "
+        return [note + ", ".join(sorted(others))] if others else []
+
+    def _prepare_likelihoods(
+        self, lines: Sequence[Record], model: str, asking: "_Asking", meter: LikelihoodMeter
+    ) -> Work:
+        found = list(asking.usable)
+        return Work(
+            plan=replace(plan(lines), still_valid=is_measured),
+            settings=lambda: {
+                **{"likelihood": meter.of, "in_context": meter.in_context, "chat": meter.chat},
+                **{**self.engine.settings(model), **WHOLE_INPUT},
+            },
+            summary=f"measure on {len(lines)} lines how likely the {meter.of} are to {model}",
+            open=lambda done: LikelihoodWorker(meter, lines, self.engine.load(model, found), asking.lost, done),
+            notes=self._note_foreign(model, asking),
+            count_misfits=lambda: count_overlong(model, meter.list_examples(lines)),
+            claim=lambda: hold_folders(path.parent for path in asking.usable),
         )
 
 
@@ -223,7 +246,10 @@ def run(
     for line in there:
         check(line)
     there = [line for line in there if keys is None or get_owner_id(line) in keys]
-    lines, named = [_without_lost(line, lost) for line in there], {get_owner_id(line): line.adapter for line in there}
+    lines, named = (
+        [without_lost_adapter(line, lost) for line in there],
+        {get_owner_id(line): line.adapter for line in there},
+    )
     tasks = {task.id: task for task in (*anchors, *(line.task for line in lines))}
     queries = {name: list(domain.queries(task, in_context=in_context, chat=chat)) for name, task in tasks.items()}
     done: dict[AnswerKey, Graded] = {key: graded for line in known for key, graded in read_baselines(line)}
@@ -264,37 +290,6 @@ def _then(completions: Iterable[Completion], work: Callable[[], object]) -> Iter
     """Yield the items, and call `work` after the last one."""
     yield from completions
     work()
-
-
-class Scorable:
-    """Checks one line after another: raises BadLine for one that cannot be scored, or would be counted twice.
-
-    `on_others`: the line's adapter is to answer other tasks, and its own need no questions.
-    """
-
-    def __init__(self, domain: Domain, *, on_others: bool = False) -> None:
-        self.domain, self.distinct, self.on_others = domain, UniqueLines(), on_others
-
-    def __call__(self, line: Record) -> None:
-        if not self.on_others:
-            self.domain.check(line.task)
-        elif not line.adapter and not line.edit:
-            raise BadLine(f"task {line.task.name!r} has no adapter for --on to ask; the plain model is: seal eval FILE")
-        if line.edit and not line.adapter:
-            raise BadLine(f"task {line.task.name!r} has an edit but no adapter (run `seal adapt` first)")
-        if line.adapter and not line.adapter.path and not line.adapter.error:
-            raise BadLine(f"adapter {line.adapter.id} was imported without its weights (run `seal adapt` first)")
-        owner = get_owner_id(line)
-        self.distinct.add(line.task, owner, f"{'adapter' if line.adapter else 'task'} {owner} occurs twice")
-
-
-def _without_lost(line: Record, lost: Mapping[str, str]) -> Record:
-    """Return the line as if its training had failed, if its adapter cannot be used."""
-    path = line.adapter.path if line.adapter else None
-    if line.adapter is None or path is None or path not in lost:
-        return line
-    update = {"path": None, "fault": "training", "error": lost[path]}
-    return line.grow(adapter=line.adapter.model_copy(update=update))
 
 
 def _list_adapters(lines: Iterable[Record]) -> dict[Path, str]:

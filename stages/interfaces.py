@@ -69,7 +69,8 @@ ANSWERING = Sampling(temperature=0.0, top_p=1.0, max_tokens=64)  # official quer
 class Request:
     """One completion asked for. Requests with different adapters, samplings and lengths mix freely in one call.
 
-    `schema`: a JSON Schema that the completion must obey, for engines that can see to it.
+    `schema`: a JSON Schema that the completion must obey, for engines that can see to it. `continuation`: nothing is
+    written; asked for is how likely this text is behind the prompt, which only some engines tell.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Request:
     sampling: Sampling
     adapter: Path | None = None
     schema: Mapping[str, Any] | None = None
+    continuation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Completion:
     """The text that came back, thoughts and all, without the end token. finish "length": it was cut at max_tokens.
 
     "refused": the model would not say more. "failed": there is no text, for `error`; ours, never a wrong answer.
-    "unknown", and None for `tokens`: the server does not say.
+    "unknown", and None for `tokens`: the server does not say. `log_probability`: of a continuation, mean per token.
     """
 
     id: str
@@ -92,6 +94,7 @@ class Completion:
     finish: Finish
     tokens: int | None
     error: str | None = None
+    log_probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -155,9 +158,7 @@ class FitConfig:
     warmup_steps: Annotated[int, Ge(0), Doc("", "N")] = 0  # HF Trainer's default
     max_grad_norm: Annotated[float, Ge(0), Doc("", "X")] = 1.0  # HF Trainer's default; 0 does not clip
     weight_decay: Annotated[float, Ge(0), Doc("", "X")] = 0.0  # HF Trainer's default
-    pad_mode: Annotated[str, Doc(_PADS, "MODE", values=("none", "eos", "full", "sampled:32"))] = (
-        "eos"  # see PadMode; the official code is "full", another recipe (it learns the pads too)
-    )
+    pad_mode: Annotated[str, Doc(_PADS, "MODE", values=("none", "eos", "full", "sampled:32"))] = "eos"  # official: full
     pad_to: Annotated[int, Ge(2), Doc("Tokens up to which full and sampled pad.", "N")] = 2048  # official TTT server
 
 
@@ -341,7 +342,7 @@ class SftConfig:
     epochs: Annotated[int, Ge(1), Doc("", "N")] = 2  # SEAL App. B
     batch_size: Annotated[int, Ge(1), Doc("Examples per step.", "N")] = 10  # SEAL App. B: of the optimizer
     micro_batch: Annotated[int, Ge(1), Doc("Examples per forward pass; divides the batch size.", "N")] = (
-        1  # any trains the same
+        1  # same for any
     )
     max_grad_norm: Annotated[float, Ge(0), Doc("", "X")] = 1.0  # HF Trainer's default; 0 does not clip
     loss: Annotated[

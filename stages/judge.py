@@ -91,6 +91,8 @@ class Gradable:
         asked = [question_id for question_id, _ in domain.get_cases(task)]
         if domain.judge:
             raise BadLine(f"task {task.id}: {domain.judged_by}; there is nothing to judge")
+        if score.kind != "accuracy":
+            raise BadLine(f"task {task.id}: its score is a {score.kind}; nothing was answered that a judge could grade")
         if not score.answers:
             raise BadLine(f"task {task.id}: its score is a mean without answers; there is nothing to grade")
         if len(set(asked)) < len(asked):

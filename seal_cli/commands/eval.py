@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
@@ -33,6 +33,10 @@ class EvalFlags:
     in_context: Annotated[
         bool, Doc("Show the passage: the oracle row. ARC: ask once, after all demonstrations, no vote.")
     ] = False
+    likelihood: Annotated[
+        Literal["answers", "passage"] | None,
+        Doc("Answer nothing; measure how likely the gold answers, or the passage, are with and without the adapter."),
+    ] = None
     max_tokens: Annotated[
         int | None,
         Ge(1),
@@ -71,6 +75,10 @@ def evaluate(
     --on asks every adapter about the tasks of another file: what else changed, or what a sequence of updates has kept.
     --retain asks it about anchors, tasks that were known before, beside its own: `seal filter --retain-above`.
 
+    --likelihood is a reward without answers, for one pass over each question and its gold answer: the value is the
+    geometric mean of the probabilities of the answer's tokens, of several gold answers that of the likeliest, mean over
+    questions. It is no accuracy: such lines go to `seal filter` and `seal report` by themselves. --engine hf only.
+
     An ARC test is put in many ways, with one demonstration left out, in other orders, turned and mirrored; the
     predictions are turned back and vote for two attempts, and every vote is on the line.
 
@@ -83,6 +91,7 @@ def evaluate(
       seal eval adapters.jsonl --judge openai:gpt-4.1 -o scores.jsonl
       seal eval adapters.jsonl --on tasks.jsonl -o matrix.jsonl
       seal eval adapters.jsonl --retain anchors.jsonl -o scores.jsonl
+      seal eval adapters.jsonl --likelihood answers | seal filter -o sft.jsonl
       seal eval arc-adapters.jsonl | jq -c '.score.answers[].attempts[0]'
     """
     from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without

@@ -82,8 +82,10 @@ def _reasons_of(line: Record) -> Iterator[tuple[str, str]]:
     if line.score:
         unscored = {answer.reason or "no reason given" for answer in line.score.answers if answer.correct is None}
         yield from (("unscored", reason) for reason in sorted(unscored))
+        kind = "unscored" if line.score.value is None else "worth 0"
+        yield from ((kind, reason) for reason in sorted({each.error for each in line.score.likelihoods if each.error}))
         if line.score.rating and line.score.rating.error:
-            yield "unscored" if line.score.value is None else "worth 0", line.score.rating.error
+            yield kind, line.score.rating.error
     elif line.adapter:
         if line.adapter.error:
             yield "worth 0" if line.adapter.fault == "edit" else "failed", line.adapter.error

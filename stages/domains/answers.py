@@ -3,9 +3,10 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from stages.domains.base import GradableAnswer, Query, Voting
-from stages.errors import BadConfig
+from stages.errors import BadConfig, BadLine
 from stages.interfaces import Completion, Request, Sampling
 from stages.judges.base import Verdict
 from stages.records.frozen import content_id
@@ -20,6 +21,7 @@ from stages.scoring.grading import (
     list_missing_keys,
     list_parts,
 )
+from stages.sources.repeats import UniqueLines
 
 Queries = Mapping[str, Sequence[Query]]  # by the task's id
 
@@ -56,7 +58,8 @@ def list_keyed_requests(
                 else None
             )
             for query in queries[part.task.id]:
-                yield get_owner_id(line), Request(_request_id(owner, query), query.prompt, sampling, path)
+                name, text = _request_id(owner, query), query.continuation
+                yield get_owner_id(line), Request(name, query.prompt, sampling, path, continuation=text)
         asked.update(lacking)
 
 
@@ -168,6 +171,42 @@ def _answer(reply: GradableAnswer, verdict: Verdict, before: tuple[GradableAnswe
     tried = before[0].poll.attempts if before and before[0].poll else ()
     poll = {"attempts": reply.poll.attempts, "votes": reply.poll.votes, "baseline_attempts": tried}
     return GridAnswer.model_validate({**found, **poll})
+
+
+def without_lost_adapter(line: Record, lost: Mapping[str, str]) -> Record:
+    """Return the line as if its training had failed, if its adapter cannot be used."""
+    path = line.adapter.path if line.adapter else None
+    if line.adapter is None or path is None or path not in lost:
+        return line
+    update = {"path": None, "fault": "training", "error": lost[path]}
+    return line.grow(adapter=line.adapter.model_copy(update=update))
+
+
+class _Checker(Protocol):
+    def check(self, task: Task) -> None:
+        """Raise BadLine for a task that cannot be scored."""
+
+
+class Scorable:
+    """Checks one line after another: raises BadLine for one that cannot be scored, or would be counted twice.
+
+    `on_others`: the line's adapter is to answer other tasks, and its own need no questions.
+    """
+
+    def __init__(self, domain: _Checker, *, on_others: bool = False) -> None:
+        self.domain, self.distinct, self.on_others = domain, UniqueLines(), on_others
+
+    def __call__(self, line: Record) -> None:
+        if not self.on_others:
+            self.domain.check(line.task)
+        elif not line.adapter and not line.edit:
+            raise BadLine(f"task {line.task.name!r} has no adapter for --on to ask; the plain model is: seal eval FILE")
+        if line.edit and not line.adapter:
+            raise BadLine(f"task {line.task.name!r} has an edit but no adapter (run `seal adapt` first)")
+        if line.adapter and not line.adapter.path and not line.adapter.error:
+            raise BadLine(f"adapter {line.adapter.id} was imported without its weights (run `seal adapt` first)")
+        owner = get_owner_id(line)
+        self.distinct.add(line.task, owner, f"{'adapter' if line.adapter else 'task'} {owner} occurs twice")
 
 
 def answered_chat(given: bool | None, usual: bool, trained: Collection[bool]) -> bool:

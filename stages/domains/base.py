@@ -21,10 +21,14 @@ from stages.records.task import Task
 
 @dataclass(frozen=True)
 class Query:
-    """One question for the student: its id within the task, and the prompt."""
+    """One question for the student: its id within the task, and the prompt.
+
+    `continuation`: the text behind it whose likelihood is asked for, instead of an answer.
+    """
 
     id: str
     prompt: Prompt
+    continuation: str | None = None
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,20 @@ def _view_answers(line: Record, domain: Domain) -> Iterator[Row]:
         return
     value = "unscored" if line.score.value is None else f"{line.score.value:.2f}"
     before = "" if line.score.baseline is None else f", without the adapter {line.score.baseline:.2f}"
-    yield Row(one_line(f"score {value}{before}, by the judge {line.score.judge}"), "heading")
+    yield Row(
+        one_line(
+            f"score {value}{before}, by {line.score.judge}"
+            if line.score.likelihoods
+            else f"score {value}{before}, by the judge {line.score.judge}"
+        ),
+        "heading",
+    )
+    for each in line.score.likelihoods:
+        case = cases.get(each.id)
+        numbers = ["unscored" if number is None else f"{number:.4f}" for number in (each.value, each.baseline)]
+        behind = f" ({each.error})" if each.error else "" if each.baseline is None else f", before {numbers[1]}"
+        yield Row(one_line(case.question if case else each.id))
+        yield Row(one_line(f"  likelihood {numbers[0]}{behind}{f' of {each.gold}' if each.gold else ''}"))
     for answer in line.score.answers:
         if case := cases.get(answer.id):
             yield Row(one_line(case.question))

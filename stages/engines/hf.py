@@ -18,6 +18,7 @@ from stages.engines.hf_adapters import (
     read_plain_lora,
 )
 from stages.engines.hf_decoding import Batching, PromptRow, complete, find_batching
+from stages.engines.hf_likelihood import MeasuredRow, find_unmeasurable, make_measured_row, measure_rows
 from stages.errors import BadInput, MissingInput, OutOfMemory
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.models.config import get_context_length
@@ -33,6 +34,7 @@ from stages.tokens.tokenization import (
 )
 
 _Assign = Callable[[Sequence[int]], object]  # told the adapter slot of each row before a batch is computed
+_Row = PromptRow | MeasuredRow
 
 
 class HFEngine:
@@ -62,12 +64,13 @@ class HFEngine:
         """Yield completions batch by batch: first those without an adapter, then many adapters at a time.
 
         A prompt that leaves no room in the model's context fails alone, and so do the requests of an adapter that
-        cannot be used.
+        cannot be used. The likelihood of a continuation is told, too; no call mixes both.
         """
         self.progress = progress
         groups: dict[Path | None, list[Request]] = {None: []}
         for request in requests:
-            failed = context_overflow(self.tokenizer, request, self.context, self.model)
+            find = context_overflow if request.continuation is None else find_unmeasurable
+            failed = find(self.tokenizer, request, self.context, self.model)
             if failed:
                 progress.begin_work([request.id])
                 yield failed
@@ -158,13 +161,7 @@ class HFEngine:
         self, network: Any, batch: Sequence[Request], slots: Sequence[int], assign: _Assign
     ) -> Iterator[Completion]:
         """The requests in one batch, or in parts where memory, the context or the model asks for it."""
-        prompts = [encode_prompt(self.tokenizer, request.prompt) for request in batch]
-        rows = [
-            PromptRow(
-                prompt, limit_completion(request.sampling, len(prompt), self.context, self.model), request.sampling
-            )
-            for request, prompt in zip(batch, prompts, strict=True)
-        ]
+        rows = [self._encode(request) for request in batch]
         waiting, begun = deque(self._group(rows)), set[int]()
         while waiting:
             part = waiting.popleft()
@@ -173,20 +170,31 @@ class HFEngine:
                 self.progress.begin_work(batch[place].id for place in part if place not in begun)
                 begun.update(part)
                 assign([slots[place] for place in part])
-                texts = self._generate(network, [rows[place] for place in part])
+                texts = self._compute(network, [rows[place] for place in part])
             if texts is None:
                 half = -(-len(part) // 2)
                 waiting.extendleft((part[half:], part[:half]))
                 continue
             for place, text in zip(part, texts, strict=True):
-                request, chat = batch[place], not isinstance(batch[place].prompt, str)
-                if text is None:
-                    error = self._explain_not_finite(request.adapter)
-                    yield Completion(request.id, "", "failed", None, error=error)
-                else:
-                    yield decode_completion(self.tokenizer, self.ends, request.id, text, prompts[place], chat=chat)
+                yield self._tell(batch[place], rows[place], text)
 
-    def _group(self, rows: Sequence[PromptRow]) -> list[Sequence[int]]:
+    def _encode(self, request: Request) -> _Row:
+        if request.continuation is not None:
+            return make_measured_row(self.tokenizer, request)
+        prompt = encode_prompt(self.tokenizer, request.prompt)
+        room = limit_completion(request.sampling, len(prompt), self.context, self.model)
+        return PromptRow(prompt, room, request.sampling)
+
+    def _tell(self, request: Request, row: _Row, found: Sequence[int] | float | None) -> Completion:
+        """The completion of what was computed: tokens, or a log-probability; None: of broken logits."""
+        if found is None:
+            return Completion(request.id, "", "failed", None, error=self._explain_not_finite(request.adapter))
+        if isinstance(found, float):
+            return Completion(request.id, request.continuation or "", "stop", None, log_probability=found)
+        chat = not isinstance(request.prompt, str)
+        return decode_completion(self.tokenizer, self.ends, request.id, found, row.prompt, chat=chat)
+
+    def _group(self, rows: Sequence[_Row]) -> list[Sequence[int]]:
         """The places of all rows, or of those whose prompts are equally long, shortest first."""
         if self.batching != "equal":
             return [range(len(rows))]
@@ -195,7 +203,7 @@ class HFEngine:
             places.setdefault(len(rows[place].prompt), []).append(place)
         return list(places.values())
 
-    def _may_share(self, rows: Sequence[PromptRow]) -> bool:
+    def _may_share(self, rows: Sequence[_Row]) -> bool:
         """True if these rows may be one batch."""
         if len(rows) == 1:
             return True
@@ -207,11 +215,19 @@ class HFEngine:
         rotary = hasattr(self.network.config.get_text_config(), "rope_parameters")
         return rotary or self.context is None or (length is not None and length <= self.context)
 
-    def _generate(self, network: Any, rows: Sequence[PromptRow]) -> list[list[int] | None] | None:
-        """The tokens after each prompt, None for broken logits; None for all where memory ran out."""
+    def _compute(self, network: Any, rows: Sequence[_Row]) -> Sequence[Sequence[int] | float | None] | None:
+        """The tokens after each prompt, or how likely its continuation is; None for broken logits.
+
+        None for all where memory ran out.
+        """
         pad = self.tokenizer.pad_token_id
         try:
-            return complete(network, rows, ends=self.ends, pad=pad, report=self.progress.add_written)
+            if measured := [row for row in rows if isinstance(row, MeasuredRow)]:
+                told = measure_rows(network, measured, pad)
+                self.progress.add_written(sum(row.tokens for row in measured), len(measured))
+                return told
+            asked = [row for row in rows if isinstance(row, PromptRow)]
+            return complete(network, asked, ends=self.ends, pad=pad, report=self.progress.add_written)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -1,5 +1,6 @@
 """Scores: graded answers, the share of right ones, and its bounds where some are unscored."""
 
+import math
 import operator
 from collections.abc import Sequence
 from fractions import Fraction
@@ -109,11 +110,29 @@ class Retention(FrozenModel):
         return self
 
 
+class Likelihood(FrozenModel):
+    """How likely a text is that the model did not write: a gold answer, or the passage. Made by `seal eval`.
+
+    Each value is the geometric mean of the probabilities of its tokens, 0 to 1.
+    """
+
+    id: str
+    """The id of the question; `passage` of the passage."""
+    gold: str | None
+    """The gold answer, of several the one that is likeliest with the adapter; null: of the passage, or unknown."""
+    value: Fraction01 | None
+    """How likely it is with the adapter; null: unscored, for `error`."""
+    baseline: Fraction01 | None
+    """How likely the likeliest one is without the adapter; null: unscored or not measured."""
+    error: str | None
+    """Why something is unscored, or worth 0 without measuring; null: neither."""
+
+
 class Score(FrozenModel):
     """Accuracy of the adapted model (`value`) and of the unadapted one (`baseline`), passage out of sight.
 
     `value` is None as soon as one answer is unscored; `bounds` say what it could be, with those answers wrong and with
-    them right. `answers` is empty where only a mean was imported.
+    them right. `answers` is empty where only a mean was imported, and where the value is no accuracy: see `kind`.
     """
 
     value: Fraction01 | None
@@ -132,6 +151,13 @@ class Score(FrozenModel):
     """The rating that the value is, of a self-edit that was rated and not trained on; left out for any other."""
     retention: Retention | None = Field(None, exclude_if=operator.not_)
     """How well what was known before is still known; left out where no anchors were asked."""
+    likelihoods: Tuple[Likelihood] = Field((), exclude_if=operator.not_)
+    """What the value and the baseline are means of, where nothing was answered; left out for any other."""
+
+    @property
+    def kind(self) -> str:
+        """What the value is: accuracy, rating or likelihood. They are not to be compared."""
+        return "rating" if self.rating else "likelihood" if self.likelihoods else "accuracy"
 
     @model_validator(mode="after")
     def _shares_are_those_of_the_answers(self) -> "Score":
@@ -139,6 +165,8 @@ class Score(FrozenModel):
         share, bounds = compute_accuracy(verdicts), compute_bounds(verdicts)
         if self.rating and (self.answers or self.rating.value != self.value):
             raise ValueError("value must be that of the rating, without answers")
+        if self.likelihoods:
+            _check_likelihoods(self)
         if verdicts and (self.value is None) != (share is None):
             raise ValueError("value must be null exactly when an answer is unscored")
         if self.value is not None and share is not None and abs(self.value - share) > _ROUNDING:
@@ -151,6 +179,16 @@ class Score(FrozenModel):
             if plain is None or abs(self.baseline - plain) > _ROUNDING:
                 raise ValueError("baseline must be the share of right baseline answers, null where one is unscored")
         return self
+
+
+def _check_likelihoods(score: Score) -> None:
+    """Raise ValueError where value or baseline is not the mean of the likelihoods, null where one of them is."""
+    if score.answers or score.rating:
+        raise ValueError("a score of likelihoods has no answers and no rating")
+    for name in ("value", "baseline"):
+        told, mean = getattr(score, name), compute_mean([getattr(each, name) for each in score.likelihoods])
+        if (told is None) != (mean is None) or (told is not None and abs(told - (mean or 0.0)) > _ROUNDING):
+            raise ValueError(f"{name} must be the mean of the likelihoods, null where one is")
 
 
 def make_score(answers: Sequence[Answer], *, model: str, judge: str) -> Score:
@@ -175,6 +213,27 @@ def make_retention(anchors: Sequence[AnchorAnswers], judge: str) -> Retention:
         judge=judge,
         anchors=tuple(anchors),
     )
+
+
+def make_likelihood_score(likelihoods: Sequence[Likelihood], *, model: str, measure: str) -> Score:
+    """Make the score of likelihoods: means if each is known, bounds with the unknown ones 0 and 1."""
+    values = [each.value for each in likelihoods]
+    ends = [compute_mean([end if value is None else value for value in values]) or 0.0 for end in (0.0, 1.0)]
+    return Score(
+        value=compute_mean(values),
+        bounds=(ends[0], ends[1]),
+        baseline=compute_mean([each.baseline for each in likelihoods]),
+        model=model,
+        judge=measure,
+        answers=(),
+        likelihoods=tuple(likelihoods),
+    )
+
+
+def compute_mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean, or None if a value is unknown or there is none."""
+    known = [value for value in values if value is not None]
+    return min(1.0, math.fsum(known) / len(known)) if known and len(known) == len(values) else None
 
 
 def compute_accuracy(verdicts: Verdicts) -> float | None:

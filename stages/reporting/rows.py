@@ -31,6 +31,7 @@ class TaskScores:
     unscored: int  # answers; a line that names none counts as one
     least: float
     most: float
+    kind: str = "accuracy"  # of its values
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,12 @@ def read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
     values: dict[str, list[float]] = {}
     ends: dict[str, list[tuple[float, float]]] = {}
     right = scored = unscored = 0
+    kinds: dict[str, None] = {}
     for record in records:
         score = record.score
         if score is None:
             raise BadInput(f"{label}: task {record.task.id} has no score (run `seal eval` first)")
+        kinds[score.kind] = None
         given = [answer.correct for answer in score.answers if answer.correct is not None]
         value = sum(given) / len(given) if given and score.value is None else score.value
         if value is not None:
@@ -73,9 +76,16 @@ def read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
         unscored += len(score.answers) - len(given) if score.answers else score.value is None
     if not ends:
         return None
+    check_kinds(kinds)
     means = {task: float(np.mean(shares)) for task, shares in values.items()}
     low, high = np.mean([np.mean(pairs, axis=0) for pairs in ends.values()], axis=0)
-    return TaskScores(means, right, scored, unscored, float(low), float(high))
+    return TaskScores(means, right, scored, unscored, float(low), float(high), *kinds)
+
+
+def check_kinds(kinds: Collection[str]) -> None:
+    """Raise BadInput where values are of more than one kind: a likelihood is no accuracy."""
+    if len(kinds) > 1:
+        raise BadInput(f"values of different kinds ({' and '.join(kinds)}) are not to be compared; report them apart")
 
 
 def add_baseline(

@@ -101,11 +101,16 @@ class CandidateCheck:
     def __init__(self) -> None:
         self.distinct = UniqueLines()
         self.edits: dict[tuple[str, str], int] = {}  # a hash of what each self-edit says by its names
+        self.kind: str | None = None  # what all values are
 
     def __call__(self, record: Record) -> None:
         edit, adapter = _require_edit(record), record.adapter.id if record.adapter else ""
         if record.score is None:
             raise BadLine(f"task {record.task.id} has no score (run `seal eval` first)")
+        self.kind = self.kind or record.score.kind
+        if record.score.kind != self.kind:
+            told = f"its value is of another kind ({record.score.kind}) than those before ({self.kind})"
+            raise BadLine(f"self-edit {edit.id}: {told}; filter the two apart")
         if contradiction := _find_contradiction(record):
             raise BadLine(f"self-edit {edit.id}: {contradiction}; score it again with `seal eval`, or leave it out")
         if edit.calls:

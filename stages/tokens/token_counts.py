@@ -107,6 +107,15 @@ def count_crowded(model: str, prompts: Iterable[Prompt]) -> tuple[int, str]:
     )
 
 
+def count_overlong(model: str, examples: Iterable[Example]) -> tuple[int, str]:
+    """Count the texts that are longer than the context, with a sentence for the user; 0 for a model elsewhere."""
+    if not Path(model).is_dir():
+        return 0, ""
+    counter = TokenCounter(model)
+    long = sum(not counter.holds(example, end=False) for example in examples)
+    return long, f"{long} texts are longer than {model}'s context of {counter.context} tokens: they stay unscored"
+
+
 def count_untrainable(model: str, jobs: Iterable[FitJob]) -> tuple[int, str]:
     """Count the trainings with a sequence that is longer than the context, with a sentence for the user."""
     if not Path(model).is_dir():
