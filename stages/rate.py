@@ -1,4 +1,4 @@
-"""edit → score: self-edits rated by a model with a rubric, without training (the proxy reward of SEAL's appendix).
+"""edit → score: self-edits rated without training, by a model with a rubric (SEAL's proxy reward) or by a program.
 
 A reply that gives no points leaves the self-edit unscored: a rater that writes prose has not said that it is bad.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from stages.domains.base import Domain, find_domain
 from stages.errors import BadConfig, BadLine
 from stages.interfaces import Completion, Engine, NullProgress, Progress, Request, Sampling
+from stages.judges.command import CommandRater
 from stages.records.frozen import content_id
 from stages.records.record import Record, Section, SelfEdit
 from stages.records.score import Rating, Score
@@ -120,10 +121,45 @@ class _Rater:
         return report_engine(self.engine)
 
 
-def _refuse_choices(domain: Domain) -> None:
+@dataclass(frozen=True)
+class RateByProgram:
+    """Lets a program rate self-edits, without a model. `timeout_s`: how long it may be silent, if not the default."""
+
+    command: str
+    timeout_s: float | None = None
+    name: str = "rate"
+    needs: tuple[Section, ...] = ("edit",)
+
+    def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
+        source, rater = source or WholeSource(records), CommandRater(self.command, timeout_s=self.timeout_s)
+        if not source.facts.lines:
+            return Listing(WHOLE_INPUT)
+        _refuse_choices(find_domain(source.facts.domains), "a program")
+        lines = source.sift(records, RateableCheck())
+        return Work(
+            plan=plan(lines),
+            settings=lambda: {"program": self.command, **WHOLE_INPUT},
+            summary=f"let {self.command} rate {len(lines)} self-edits",
+            open=lambda finished: _ProgramWorker(lines, rater),
+        )
+
+
+@dataclass(frozen=True)
+class _ProgramWorker:
+    lines: Sequence[Record]
+    rater: CommandRater
+
+    def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
+        return rate_by_program([line for line in self.lines if make_key(line) in keys], self.rater, progress)
+
+    def report(self) -> Iterator[str]:
+        return iter(())
+
+
+def _refuse_choices(domain: Domain, who: str = "a rubric") -> None:
     """Raise BadConfig where a self-edit is no text that can be rated by reading it."""
     if domain.schema() is not None:
-        raise BadConfig(f"self-edits of the domain {domain.name} are choices, no texts; a rubric has nothing to rate")
+        raise BadConfig(f"self-edits of the domain {domain.name} are choices, no texts; {who} has nothing to rate")
 
 
 class RateableCheck:
@@ -167,8 +203,7 @@ def says_something(line: Record) -> bool:
 
 def make_request(line: Record, rubric: str, sampling: Sampling, *, chat: bool) -> Request:
     """Ask for the rating of the line's self-edit, without its thoughts. Braces in a text have no effect."""
-    task, said = line.task, get_learnable_text(_edit_of(line).completion).strip()
-    values = {"title": task.name, "context": task.text, "completion": said}
+    values = _describe(line)
     text = _FIELD.sub(lambda match: values[match[1]], rubric)
     return Request(make_key(line), [{"role": "user", "content": text}] if chat else text, sampling)
 
@@ -186,14 +221,48 @@ def run(
     A self-edit that says nothing, or cannot be read, is worth 0 without asking: the editor's failure. One that was
     never written stays unscored.
     """
-    asked = {request.id for request in requests}
-    yield from (_score(line, engine.model, _rate_unasked(line)) for key, line in lines.items() if key not in asked)
+    asked, judge = {request.id for request in requests}, f"rubric:{engine.model}"
+    yield from (_score(line, judge, _rate_unasked(line)) for key, line in lines.items() if key not in asked)
     progress.expect(len(requests), "requests")
     for completion in engine.sample(requests, progress):
         asked.remove(completion.id)
-        yield _score(lines[completion.id], engine.model, _read_rating(completion, scale))
+        yield _score(lines[completion.id], judge, _read_rating(completion, scale))
     if asked:
         raise RuntimeError(f"the engine gave no completion for {len(asked)} requests, the first is {min(asked)}")
+
+
+def rate_by_program(
+    lines: Iterable[Record], rater: CommandRater, progress: Progress = NullProgress()
+) -> Iterator[Record]:
+    """Yield each line with its rating by the program; what says nothing, or was never written, it is not asked about.
+
+    A value that is none leaves the self-edit unscored. Raises as `ask_program` does.
+    """
+    asked = []
+    for line in lines:
+        if says_something(line):
+            asked.append(line)
+        else:
+            yield _score(line, rater.name, _rate_unasked(line))
+    progress.expect(len(asked), "verdicts")
+
+    def tell() -> Iterator[Mapping[str, str]]:
+        for line in asked:
+            progress.begin_work([make_key(line)])
+            yield _describe(line)
+
+    for line, found in zip(asked, rater.rate(tell()), strict=True):
+        progress.advance(1)
+        error = found.reason if found.value is None else None
+        said = None if found.value is None else found.reason
+        yield _score(line, rater.name, Rating(text=said, points=found.value, value=found.value, error=error))
+        progress.end_work([make_key(line)])
+
+
+def _describe(line: Record) -> Mapping[str, str]:
+    """The passage and the self-edit, without its thoughts."""
+    said = get_learnable_text(_edit_of(line).completion).strip()
+    return {"title": line.task.name, "context": line.task.text, "completion": said}
 
 
 def _rate_unasked(line: Record) -> Rating:
@@ -214,7 +283,7 @@ def _read_rating(completion: Completion, scale: RatingScale) -> Rating:
     return Rating(text=completion.text, points=points, value=value, error=error)
 
 
-def _score(line: Record, model: str, rating: Rating) -> Record:
+def _score(line: Record, judge: str, rating: Rating) -> Record:
     """The line with its rating."""
     bounds = (0.0, 1.0) if rating.value is None else (rating.value, rating.value)
     score = Score(
@@ -222,7 +291,7 @@ def _score(line: Record, model: str, rating: Rating) -> Record:
         bounds=bounds,
         baseline=None,
         model=_edit_of(line).model,
-        judge=f"rubric:{model}",
+        judge=judge,
         answers=(),
         rating=rating,
     )

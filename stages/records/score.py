@@ -57,14 +57,15 @@ AnyAnswer = Annotated[Annotated[GridAnswer, Tag("grids")] | Annotated[Answer, Ta
 
 
 class Rating(FrozenModel):
-    """How a self-edit was rated by a rubric, without training. Made by `seal rate`."""
+    """How a self-edit was rated by a rubric or a program, without training. Made by `seal rate`."""
 
     text: str | None
-    """What the rater wrote, verbatim; null: nothing."""
+    """What the rater wrote, verbatim, or the program's reason; null: nothing."""
     points: float | None
     """The points that it gave; null: none that can be read."""
     value: Fraction01 | None
-    """The points between the scale's lowest, 0, and highest, 1; null: unscored, for `error`."""
+    """The points between the scale's lowest, 0, and highest, 1, or what the program said; null: unscored, for
+    `error`."""
     error: str | None
     """Why it is unscored, or worth 0 without asking; null: neither."""
 

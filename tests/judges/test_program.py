@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import Unavailable
-from stages.judges import command
+from stages.judges import program as talking
 from stages.judges.base import Case, Verdict
 from stages.judges.command import CommandJudge
 from tests.judges.programs import EQUAL, RIGHT, WRONG, Program, is_gone, judges_in, pid_in, within
@@ -75,7 +75,7 @@ def test_a_signal_after_the_last_verdict_does_not_go_unnoticed(program: Program)
 def test_a_program_that_does_not_end_is_asked_to_and_then_made_to(
     program: Program, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "GRACE_S", 0.5)
+    monkeypatch.setattr(talking, "GRACE_S", 0.5)
     asked = "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: open('asked', 'w').close())\n"
     me = "import os\nopen('me', 'w').write(f'{os.getpid()}\\n')\n"
     stays = "while True:\n    time.sleep(1)\n"
@@ -131,7 +131,7 @@ def test_ctrl_c_ends_both_at_once(program: Program, place: Path) -> None:
         except KeyboardInterrupt:
             raise SystemExit(130)
     """
-    here = {**os.environ, "PYTHONPATH": str(Path(command.__file__).parents[2])}
+    here = {**os.environ, "PYTHONPATH": str(Path(talking.__file__).parents[2])}
     asker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env=here, process_group=0)
     child = pid_in(place / "child")
     with within(20):
@@ -190,7 +190,7 @@ def test_a_program_that_ends_while_it_is_written_to_is_noticed(program: Program)
 def test_a_program_that_closes_its_output_is_noticed_though_it_stays(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "GRACE_S", 0.5)
+    monkeypatch.setattr(talking, "GRACE_S", 0.5)
     with within(20), pytest.raises(Unavailable, match="closed its output before it had graded all answers"):
         list(program("import os, time\nos.close(1)\ntime.sleep(60)\n").grade([RIGHT]))
 
