@@ -19,7 +19,7 @@ from stages.domains.jobs import (
     set_up_training,
 )
 from stages.domains.pools import PoolPlanner, refuse_pool
-from stages.errors import BadEdit, BadLine, Untrainable
+from stages.errors import BadConfig, BadEdit, BadLine, Untrainable
 from stages.files import hold_folders, remove_partials
 from stages.interfaces import (
     ALONE,
@@ -35,6 +35,7 @@ from stages.records.frozen import derive_seed
 from stages.records.record import Record, Section
 from stages.records.schema import Line, TrainingData
 from stages.scoring.grading import get_owner_id
+from stages.sequence import SequencePlanner, SequenceWorker
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_untrainable
 from stages.trainers.local import TRAINERS, LocalTrainer
@@ -51,6 +52,7 @@ class Adapt:
     out: Path = Path("adapters")  # where the adapter directories go
     seeds: int = 1  # adapters per self-edit
     show_data: bool = False
+    sequential: bool = False  # each self-edit is trained onto the model so far
     split_newlines: bool | None = None  # None: the domain's default
     chat: bool | None = None
     trainer: LocalTrainer = LocalTrainer()
@@ -82,6 +84,10 @@ class Adapt:
                 source.sift(records, pieces.add)
                 shown = pieces.show()
             return Listing({**way, "show_data": True}, shown, len(records))
+        if self.sequential:
+            steps = self._plan_sequence(model, domain, config)
+            source.sift(records, steps.add)
+            return self._prepare_sequence(model, steps, way)
         source.sift(records, pieces.add)
         return self._prepare_training(model, pieces, config, domain, way)
 
@@ -92,6 +98,39 @@ class Adapt:
             return LinePlanner(model, **settings)
         is_ours = self.trainer.name in TRAINERS and Path(model).is_dir()  # others read their models themselves
         return PoolPlanner(model, pooling=self.pooling, checks_length=bool(model) and is_ours, **settings)
+
+    def _plan_sequence(self, model: str, domain: Domain, config: FitConfig) -> SequencePlanner:
+        if self.trainer.name not in TRAINERS:
+            raise BadConfig(f"--trainer {self.trainer.name}: only the trainers of seal build a sequence; leave it out")
+        return SequencePlanner(
+            identity_of(model) or model,
+            model=model,
+            make_lesson=lambda record: make_lesson(domain, record),
+            out=self.out,
+            config=config,
+            seeds=self.seeds,
+            run_seed=self.seed,
+        )
+
+    def _prepare_sequence(self, model: str, steps: SequencePlanner, settings: Mapping[str, Any]) -> Work:
+        def open_worker(finished: Sequence[Record]) -> SequenceWorker:
+            from stages.trainers.stacking import StackingTrainer  # late: it loads torch
+
+            return SequenceWorker(steps.found, StackingTrainer(self.trainer.load(model)), finished)
+
+        jobs = [planned.job for planned in steps.found.values() if planned.job]
+        return Work(
+            plan=steps.make_plan(self.trainer.make_check(model)),
+            settings=lambda: {
+                **settings,
+                **{"sequential": "stack", "trainer": self.trainer.name, "out": self.out, "seeds": self.seeds},
+                **{"seed": self.seed, "fit": asdict(steps.config), **self.trainer.settings(model)},
+            },
+            summary=describe_plan(f"train {len(steps.found)} self-edits onto {model}, each on the last", steps.config),
+            open=open_worker,
+            count_misfits=lambda: count_untrainable(model, jobs),
+            claim=lambda: hold_folders([self.out]),
+        )
 
     def _prepare_training(
         self,

@@ -22,6 +22,9 @@ class AdaptFlags:
     out: Annotated[Path, Doc("Where the adapter directories go.", "DIR")] = Path("adapters")
     seeds: Annotated[int, Ge(1), Doc("Adapters per self-edit.", "N")] = 1
     show_data: Annotated[bool, Doc("Print the training sequences, or grids; train nothing.")] = False
+    sequential: Annotated[
+        bool, Doc("Train each self-edit onto the model so far, in the order of the lines: continual self-edits.")
+    ] = False
     split_newlines: Annotated[
         bool | None,
         Doc(
@@ -52,12 +55,17 @@ def adapt(
     demonstrations. An adapter does not depend on what is trained beside it: to the last bit where `seal doctor` says
     so (same bits), else to the last digits.
 
+    --sequential builds one model of all self-edits, step by step: the LoRA of each is trained with those before it
+    merged in, and its directory holds them all, so that `seal eval --on` can ask the model after every step. The same
+    command goes on at the step where it was stopped. --seeds N trains N such sequences.
+
     \b
     Examples:
       seal adapt edits.jsonl --out adapters --seeds 3 -o adapters.jsonl
       seal adapt edits.jsonl --rank 8 --alpha 16 --target q_proj --target v_proj --epochs 4
       seal adapt edits.jsonl --show-data | jq -r '.sequences[]'
       seal adapt edits.jsonl --pool --no-split-newlines --epochs 3 --batch-size 4 --accumulation 2
+      seal adapt edits.jsonl --sequential --out steps -o steps.jsonl
       seal adapt arc-edits.jsonl --show-data | jq -r '.tasks[].tool' | sort | uniq -c
     """
     from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without
@@ -65,6 +73,10 @@ def adapt(
 
     PadMode.parse(fit.values.get("pad_mode", "none"))
     trainer.check()
+    if flags.sequential and lines.shard:
+        raise BadConfig(f"--shard {lines.shard}: the self-edits of a sequence follow each other; leave it out")
+    if flags.sequential and pooling.is_on:
+        raise BadConfig("--sequential trains self-edits one after the other, --pool together; leave one of them out")
     if pooling.is_on and lines.shard:
         raise BadConfig(f"--shard {lines.shard}: a pool is trained on all of its lines; leave it out")
     return drive(Adapt(**vars(flags), pooling=pooling, trainer=trainer, fit=fit.values, seed=seed), lines, run)

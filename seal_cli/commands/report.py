@@ -122,6 +122,7 @@ def report(
       seal report none=none.jsonl self=edits.jsonl "round 1"=r1.jsonl --against self --plot ladder.png
       seal report self=edits.jsonl "round 1"=r1.jsonl --html report.html
       seal report none=none.jsonl self=edits.jsonl round-2=r2.jsonl --expect table-2
+      seal report matrix.jsonl --matrix matrix.png
       seal report run*/summary_*.json --matrix matrix.png
       seal report scores.jsonl --format csv > rows.csv
       head -1 scores.jsonl | seal report - --view
@@ -191,13 +192,17 @@ def _format_table(
 
 
 def _read_summaries(named: Sequence[tuple[str, Path]], flags: ReportFlags) -> "list[tuple[str, Matrix]]":
-    """Read the official summaries of continual runs; empty if all files are others. Raises BadInput for a mixture."""
-    from stages.reporting.matrix import read_summary
+    """Read the official summaries of continual runs, or for --matrix our own; empty if all files are others.
+
+    Raises BadInput for a mixture.
+    """
+    from seal_cli.runs.stdio import input_records
+    from stages.reporting.matrix import read_steps, read_summary
 
     found = [(str(path), read_summary(path)) for _, path in named]
     runs = [(name, run) for name, run in found if run]
     if flags.matrix and not runs:
-        raise BadInput(f"--matrix {flags.matrix}: {found[0][0]} is no summary of a continual run (mean_over_sequences)")
+        return [run for _, path in named for run in read_steps(input_records(path, ("score",)), str(path))]
     if runs and len(runs) < len(found):
         other = next(name for name, run in found if run is None)
         raise BadInput(

@@ -165,6 +165,17 @@ class Origin(FrozenModel):
     """The id of the self-edit; null: of several, or the line does not say."""
 
 
+class Step(FrozenModel):
+    """The place of an adapter in a sequence of self-edits. Made by `seal adapt --sequential`."""
+
+    sequence: Count
+    """Which of the sequences, from 0: `--seeds` are trained beside each other."""
+    number: Count
+    """How many self-edits of the sequence came before it."""
+    before: Id | None
+    """The adapter that holds the model before it; null: the model as it was."""
+
+
 class Adapter(FrozenModel):
     """The student's update. `fault` says whose an `error` is: the edit's (value 0) or the training's (unscored)."""
 
@@ -184,6 +195,8 @@ class Adapter(FrozenModel):
     """Whose an error is: edit (worth 0) or training (ours, unscored); null: no error."""
     error: str | None
     """Why it failed; null where it did not."""
+    step: Step | None = Field(None, exclude_if=operator.not_)
+    """Its place in a sequence, where it holds all self-edits up to its own; left out where it is alone."""
     origin: Origin | None = Field(None, exclude_if=operator.not_)
     """What it was trained on, where the line's task is another; left out where it is the line's own."""
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from stages.errors import BadInput
+from stages.records.record import Record
+from stages.records.score import Score
 from stages.records.strict_json import JsonFault, parse_loosely, sanitize
 from stages.reporting.plot import open_figure
 
@@ -75,6 +77,46 @@ def read_summary(path: Path) -> Matrix | None:
     if stds and len(stds) != len(found.means):
         raise BadInput(f"{path}: {_STDS} has {len(stds)} rows, {_MEANS} {len(found.means)}")
     return found
+
+
+def read_steps(lines: Iterable[Record], name: str) -> list[tuple[str, Matrix]]:
+    """Make the matrix of every sequence, with its name, of the lines of `seal eval --on` about its steps.
+
+    Columns are in the order in which the sequence learned them. What it did not learn is left out, and so is a passage
+    before it was learned, as in the paper. Raises BadInput for lines of anything else, and where a cell is missing.
+    """
+    found: dict[int, dict[int, tuple[str, dict[str, Score]]]] = {}  # by sequence and step: its task, and the scores
+    for line in lines:
+        step, origin = (line.adapter.step, line.adapter.origin) if line.adapter else (None, None)
+        if step is None or origin is None or origin.task_id is None or line.score is None:
+            way = "`seal adapt --sequential`, asked about all passages by `seal eval --on`"
+            raise BadInput(f"{name}: a line of task {line.task.id} is of no step of a sequence ({way})")
+        cells = found.setdefault(step.sequence, {}).setdefault(step.number, (origin.task_id, {}))[1]
+        cells[line.task.id] = line.score
+    if not found:
+        raise BadInput(f"{name}: no lines in it; give those of `seal eval --on`, or an official summary")
+    return [(f"{name}, sequence {number}", _order_steps(steps, name)) for number, steps in sorted(found.items())]
+
+
+def _order_steps(steps: Mapping[int, tuple[str, Mapping[str, Score]]], name: str) -> Matrix:
+    """The matrix of one sequence."""
+    order = [steps[number][0] for number in sorted(steps)]
+    if sorted(steps) != list(range(len(steps))) or len(set(order)) < len(order):
+        raise BadInput(f"{name}: the steps must be all of a sequence, each of another passage (found {sorted(steps)})")
+    rows = [[_read_share(steps[0][1], task, name, before=True) for task in order]]
+    for number in range(len(order)):
+        learned = [_read_share(steps[number][1], task, name) for task in order[: number + 1]]
+        rows.append([*learned, *[None] * (len(order) - number - 1)])
+    return Matrix(rows)
+
+
+def _read_share(scores: Mapping[str, Score], task: str, name: str, *, before: bool = False) -> float | None:
+    if task not in scores:
+        raise BadInput(f"{name}: a step was not asked about task {task}; give `seal eval --on` all tasks")
+    value = scores[task].baseline if before else scores[task].value
+    if value is None:
+        raise BadInput(f"{name}: an answer to task {task} is unscored; grade it with `seal judge`, or ask again")
+    return value
 
 
 def _read_cells(rows: Any, name: str, path: Path) -> Cells:

@@ -136,7 +136,8 @@ def ask_other_task(line: Record, task: Task) -> Record:
     """Return a line about this task and the line's adapter, which says what it was trained on."""
     if line.adapter is None:
         raise BadLine(f"task {line.task.name!r} has no adapter to ask about other tasks (run `seal adapt` first)")
-    origin = line.adapter.origin or Origin(task_id=line.task.id, edit_id=line.edit.id if line.edit else None)
+    own = Origin(task_id=line.task.id, edit_id=line.edit.id if line.edit else None)
+    origin = line.adapter.origin or (Origin(task_id=None, edit_id=None) if line.adapter.is_pooled else own)
     return Record(task=task, adapter=line.adapter.model_copy(update={"origin": origin}), meta=line.meta)
 
 

@@ -67,6 +67,7 @@ pool | edits.jsonl | pooled.jsonl pooled/ | adapt edits.jsonl --pool --out poole
 pool-data | edits.jsonl | | adapt edits.jsonl --pool --pool-passages once --show-data
 eval | adapters.jsonl adapters/ | scores.jsonl | eval adapters.jsonl --device cpu --judge lexical --max-tokens 8
 in-context | tasks.jsonl | | eval tasks.jsonl {LOAD} --in-context --judge exact --max-tokens 8
+steps | edits.jsonl | steps.jsonl grown/ | adapt edits.jsonl --sequential --out grown --device cpu --epochs 1 {SMALL}
 on | adapters.jsonl adapters/ tasks.jsonl | | eval adapters.jsonl --on tasks.jsonl --device cpu -j exact --max-tokens 8
 retain | adapters.jsonl adapters/ tasks.jsonl | kept.jsonl | eval adapters.jsonl {ANCHORS} -j exact
 rate | edits.jsonl | rated.jsonl | rate edits.jsonl {LOAD} --max-tokens 8

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from stages.errors import BadInput
-from stages.reporting.matrix import Matrix, average_runs, draw_matrix, read_summary
+from stages.records.jsonl import encode_line
+from stages.records.record import Origin, Record, Step
+from stages.reporting.matrix import Matrix, average_runs, draw_matrix, read_steps, read_summary
 from tests.cli.inside import run_inside
 from tests.conftest import paper_file
+from tests.invented import a_score, a_task, an_adapter, an_edit, numbered
 
 MEANS = [[0.2, 0.3, 0.4], [0.5, 0, 0], [0.7, 0.6, 0], [0.4, 0.1, 0.9]]
 STDS = [[0.1] * 3, [0.1, 0, 0], [0.1, 0.2, 0], [0.1, 0.2, 0.3]]
@@ -120,11 +123,60 @@ def test_the_command_prints_the_matrix_and_what_follows_from_it(tmp_path: Path) 
     assert "| 1 | 50.00 |" in run_inside("report", "a.json", "--format", "md", cwd=tmp_path).out
 
 
+def asked(step: int, learned: str, about: str, value: float | None, sequence: int = 0) -> Record:
+    """A line of `seal eval --on` about a passage, by a step that learned another, or the same."""
+    task, edit = numbered(about, 10), an_edit(a_task(learned))
+    own = numbered(learned, 10).id
+    adapter = an_adapter(edit, 10 * sequence + step).model_copy(
+        update={
+            "step": Step(sequence=sequence, number=step, before=None),
+            "origin": Origin(task_id=own, edit_id=edit.id),
+        }
+    )
+    right = [None] * 10 if value is None else [n < 10 * value for n in range(10)]
+    return Record(task=task, adapter=adapter, score=a_score(task, right, [n < 1 for n in range(10)]))
+
+
+def run_of(values: dict[tuple[int, str], float | None], sequence: int = 0) -> list[Record]:
+    return [asked(step, "ABC"[step], about, value, sequence) for (step, about), value in values.items()]
+
+
+GRID: dict[tuple[int, str], float | None] = {
+    (step, about): value
+    for step, row in enumerate([[0.5, 0.2, 0.1], [0.7, 0.6, 0.1], [0.4, 0.1, 0.9]])
+    for about, value in zip("ABC", row, strict=True)
+}
+
+
+def test_the_lines_of_a_sequence_are_its_matrix_whatever_their_order(tmp_path: Path) -> None:
+    lines = [*run_of(GRID)[::-1], *run_of(GRID, sequence=1)]
+    ((name, first), (_, second)) = read_steps(lines, "m.jsonl")
+    assert name == "m.jsonl, sequence 0"
+    assert first.means == second.means == [[0.1] * 3, [0.5, None, None], [0.7, 0.6, None], [0.4, 0.1, 0.9]]
+    assert first.forgetting == pytest.approx(0.4)
+    (tmp_path / "m.jsonl").write_bytes(b"".join(map(encode_line, lines)))
+    table = run_inside("report", "m.jsonl", "--matrix", "m.png", cwd=tmp_path)
+    assert (table.code, "sequences" in table.out, "forgetting          40.00 %" in table.out) == (0, True, True)
+
+
+def test_lines_that_are_no_whole_matrix_are_refused() -> None:
+    lines = run_of(GRID)
+    for wrong, words in (
+        ([Record(task=a_task(), score=a_score(a_task(), [True, True]))], "is of no step of a sequence"),
+        ([line for line in lines if line.task.title != "A"], "a step was not asked about task"),
+        ([line for line in lines if line.adapter and line.adapter.step and line.adapter.step.number], "must be all of"),
+        (run_of({**GRID, (2, "A"): None}), "an answer to task .* is unscored"),
+        ([], "no lines in it"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            read_steps(wrong, "m.jsonl")
+
+
 def test_summaries_and_lines_are_not_mixed_and_other_flags_have_nothing_to_show(tmp_path: Path) -> None:
     write(tmp_path / "a.json")
     (tmp_path / "lines.jsonl").write_text("")
     for arguments, words in (
-        (["lines.jsonl", "--matrix", "m.png"], "lines.jsonl is no summary of a continual run"),
+        (["lines.jsonl", "--matrix", "m.png"], "lines.jsonl: no lines in it; give those of `seal eval --on`"),
         (["a.json", "lines.jsonl"], "a.json is a summary of a continual run, lines.jsonl is none"),
         (["a.json", "--plot", "m.png"], "--plot: a summary of a continual run has no lines to show"),
         (["a.json", "--matrix", "m.gif"], "--matrix m.gif: the file must end in .png, .pdf or .svg"),

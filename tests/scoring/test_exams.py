@@ -12,7 +12,7 @@ from stages.judge import Gradable
 from stages.judges.exact import ExactJudge
 from stages.records.jsonl import encode_line
 from stages.records.parser import parse_record
-from stages.records.record import Record
+from stages.records.record import Origin, Record
 from stages.records.strict_json import parse_json
 from stages.records.task import Task
 from stages.scoring.exams import list_exam_lines, read_exam, refuse_other_tasks
@@ -68,6 +68,11 @@ def test_every_adapter_has_a_line_for_every_task_and_the_baseline_of_a_task_is_a
 def test_an_adapter_that_several_lines_share_is_asked_once() -> None:
     line = adapted()
     assert len(list_exam_lines([line, line.grow(task=a_task("Di"), edit=None)], ANCHORS)) == 2
+    assert line.adapter is not None
+    pooled = line.grow(adapter=line.adapter.model_copy(update={"fit": {"rank": 4, "pool": {}}}))
+    asked = list_exam_lines([pooled, pooled.grow(task=a_task("Di"), edit=None)], ANCHORS)
+    assert [each.adapter and each.adapter.origin for each in asked] == [Origin(task_id=None, edit_id=None)] * 2
+    assert len(score(asked, Backwards(student))) == 2
 
 
 def test_such_a_line_reads_back_and_can_be_judged_and_scored_again() -> None:

@@ -1,0 +1,136 @@
+"""One LoRA on top of others: the model so far is the base plus all of them, which is one LoRA of their ranks together.
+
+B₁A₁ + B₂A₂ = [B₁ B₂]·[A₁; A₂]. So a directory after each step holds the whole model so far, on the base alone.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.errors import BadConfig
+from stages.files import PART, make_folder
+from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer
+from stages.trainers.adapter_files import write_adapter
+from stages.trainers.peft import add_lora
+
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True)
+class LoraSum:
+    """A LoRA as it lies in a PEFT directory: A (rank, in) and B (out, rank) of each layer; alpha / rank scales B·A."""
+
+    down: Mapping[str, Tensor]
+    up: Mapping[str, Tensor]
+    rank: int
+    alpha: float
+
+    @classmethod
+    def read(cls, path: Path) -> "LoraSum":
+        """Read a directory that `write_adapter` made."""
+        from safetensors.torch import load_file
+
+        settings = json.loads((path / "adapter_config.json").read_bytes())
+        weights = load_file(path / "adapter_model.safetensors")
+        return cls(*_take_sides(weights), settings["r"], settings["lora_alpha"])
+
+    def add(self, other: "LoraSum") -> "LoraSum":
+        """Return the sum of both. Their layers and alpha / rank are the same: one run trains all of them."""
+        down = {layer: torch.cat([self.down[layer], other.down[layer]]) for layer in self.down}
+        up = {layer: torch.cat([self.up[layer], other.up[layer]], dim=1) for layer in self.up}
+        return LoraSum(down, up, self.rank + other.rank, self.alpha + other.alpha)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The weights under peft's names."""
+        down = {f"{_PREFIX}{layer}.lora_A.weight": weight for layer, weight in self.down.items()}
+        return down | {f"{_PREFIX}{layer}.lora_B.weight": weight for layer, weight in self.up.items()}
+
+
+def _take_sides(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return A and B of each layer, from weights under peft's names."""
+    down, up = dict[str, Tensor](), dict[str, Tensor]()
+    for side, end in ((down, ".lora_A.weight"), (up, ".lora_B.weight")):
+        found = {name: weight for name, weight in weights.items() if name.endswith(end)}
+        side.update({name.removeprefix(_PREFIX).removesuffix(end): weight for name, weight in found.items()})
+    return down, up
+
+
+@dataclass
+class StackingTrainer:
+    """Trains one job on the base with an earlier stack merged in, and writes the stack that has both.
+
+    The stack is merged in the weights' own precision, from the base's weights each time: a step does not depend on
+    whether the steps before it ran in the same process.
+    """
+
+    trainer: Any  # a Trainer of ours, which has its network and the base that its adapters name
+    plain: dict[str, Tensor] = field(default_factory=dict, init=False)  # weights of the base that a stack has changed
+
+    @property
+    def model(self) -> str:
+        """The base."""
+        return str(self.trainer.model)
+
+    def fit_on(self, before: Path | None, job: FitJob, progress: Progress = NullProgress()) -> FitResult:
+        """Train the job on the model so far; None: on the base. A training that fails leaves the model as it was."""
+        stack, trainer = LoraSum.read(before) if before else None, self.trainer
+        make_folder(job.out.parent)
+        self._merge(stack)
+        try:
+            with TemporaryDirectory(prefix=f"{job.out.name}.", suffix=PART, dir=job.out.parent) as folder:
+                fitting: Trainer = trainer
+                (result,) = fitting.fit([replace(job, out=Path(folder) / "own")], progress)
+                own = LoraSum.read(result.path) if result.path else None
+        finally:
+            self._merge(None)
+        if own is None:
+            return replace(result, path=self.keep(before, job.config, job.out))
+        return replace(result, path=self._write(stack.add(own) if stack else own, job.config, job.out))
+
+    def keep(self, before: Path | None, config: FitConfig, out: Path) -> Path:
+        """Write the model so far once more; of the base a LoRA that adds nothing."""
+        return self._write(LoraSum.read(before) if before else self._make_null(config), config, out)
+
+    def _make_null(self, config: FitConfig) -> LoraSum:
+        from peft import get_peft_model_state_dict
+
+        with torch.random.fork_rng():
+            student = add_lora(self.trainer.network, config)
+            try:
+                state = {name: torch.zeros_like(weight) for name, weight in get_peft_model_state_dict(student).items()}
+            finally:
+                student.unload()
+        return LoraSum(*_take_sides(state), config.rank, config.alpha)
+
+    def _write(self, stack: LoraSum, config: FitConfig, out: Path) -> Path:
+        whole = replace(config, rank=stack.rank, alpha=stack.alpha)
+        return write_adapter(out, stack.state, whole, list(stack.down), self.trainer.base)
+
+    def _merge(self, stack: LoraSum | None) -> None:
+        """Give the network's layers the base's weights plus the stack's product; None: the base's weights."""
+        for layer, weight in self.plain.items():
+            self._weight_of(layer).data.copy_(weight)
+        if stack is None:
+            return
+        for layer in stack.down:
+            weight = self._weight_of(layer)
+            self.plain.setdefault(layer, weight.detach().clone())
+            wide = torch.promote_types(weight.dtype, torch.float32)
+            up, down = (side[layer].to(weight.device, wide) for side in (stack.up, stack.down))
+            change = (stack.alpha / stack.rank) * (up @ down)
+            transposed = type(self.trainer.network.get_submodule(layer)).__name__ == "Conv1D"
+            weight.data.copy_((weight.to(wide) + (change.T if transposed else change)).to(weight.dtype))
+
+    def _weight_of(self, layer: str) -> Tensor:
+        module = self.trainer.network.get_submodule(layer)
+        if type(module).__name__ not in ("Linear", "Conv1D"):
+            raise BadConfig(f"layer {layer}: {type(module).__name__} cannot hold a stack of LoRAs; take other --target")
+        weight: Tensor = module.weight
+        return weight

@@ -1,0 +1,83 @@
+"""Self-edits onto the model so far: held against a model into which the LoRA before was merged on disk."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from stages.errors import BadConfig
+from stages.trainers.batched.trainer import BatchedLoraTrainer
+from stages.trainers.peft import PeftTrainer
+from stages.trainers.stacking import LoraSum, StackingTrainer
+from tests.trainers.exact import FLOAT32
+from tests.trainers.jobs import SMALL, make_job
+
+Weights = dict[str, torch.Tensor]
+
+
+def weights_of(path: Path | None) -> Weights:
+    assert path is not None
+    return load_file(path / "adapter_model.safetensors")
+
+
+@pytest.fixture(params=[PeftTrainer, BatchedLoraTrainer], ids=["peft", "batched"])
+def trainer(request: pytest.FixtureRequest, model_dir: Path) -> StackingTrainer:
+    return StackingTrainer(request.param(str(model_dir), device=FLOAT32))
+
+
+def merge_to_disk(model_dir: Path, adapter: Path | None, folder: Path) -> Path:
+    """The base with an adapter merged by peft, as a model directory."""
+    network = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    PeftModel.from_pretrained(network, str(adapter)).merge_and_unload().save_pretrained(folder)
+    for file in model_dir.glob("tokenizer*"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def test_a_step_is_trained_on_the_model_so_far(trainer: StackingTrainer, model_dir: Path, tmp_path: Path) -> None:
+    before = {name: weight.clone() for name, weight in trainer.trainer.network.state_dict().items()}
+    first = trainer.fit_on(None, make_job(tmp_path, 1))
+    second = trainer.fit_on(first.path, make_job(tmp_path, 2))
+    third = trainer.fit_on(second.path, make_job(tmp_path, 3))
+    assert all(torch.equal(weight, before[name]) for name, weight in trainer.trainer.network.state_dict().items())
+    merged = PeftTrainer(str(merge_to_disk(model_dir, second.path, tmp_path / "merged")), device=FLOAT32)
+    (oracle,) = merged.fit([make_job(tmp_path / "oracle", 3)])
+    assert third.loss_first == pytest.approx(oracle.loss_first, rel=1e-5)
+    assert third.loss_last == pytest.approx(oracle.loss_last, rel=1e-4)
+    own, stack = weights_of(oracle.path), weights_of(third.path)
+    for name, weight in own.items():
+        mine = stack[name][6:] if "lora_A" in name else stack[name][:, 6:]
+        torch.testing.assert_close(mine, weight, rtol=1e-3, atol=1e-5)
+    for name, weight in weights_of(second.path).items():  # what was there is there, bit by bit
+        mine = stack[name][:6] if "lora_A" in name else stack[name][:, :6]
+        assert torch.equal(mine, weight)
+    found = LoraSum.read(third.path or Path())
+    assert (found.rank, found.alpha) == (9, 18.0)
+
+
+def test_a_training_that_diverges_leaves_the_model_as_it_was(trainer: StackingTrainer, tmp_path: Path) -> None:
+    wild = replace(SMALL, learning_rate=1e39, epochs=1, batch_size=5)
+    first = trainer.fit_on(None, make_job(tmp_path, 1, wild))
+    assert str(first.error).startswith("training diverged")
+    nothing = LoraSum.read(first.path or Path())
+    assert nothing.rank == 3
+    assert all(not weight.any() for side in (nothing.down, nothing.up) for weight in side.values())
+    second = trainer.fit_on(None, make_job(tmp_path, 2))
+    third = trainer.fit_on(second.path, make_job(tmp_path, 3, wild))
+    assert third.error is not None
+    after, before = weights_of(third.path), weights_of(second.path)
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+
+
+def test_a_layer_that_cannot_hold_a_stack_is_named(model_dir: Path, tmp_path: Path) -> None:
+    trainer = StackingTrainer(PeftTrainer(str(model_dir), device=FLOAT32))
+    first = trainer.fit_on(None, make_job(tmp_path, 1))
+    layer = next(iter(LoraSum.read(first.path or Path()).down))
+    parent, _, name = layer.rpartition(".")
+    setattr(trainer.trainer.network.get_submodule(parent), name, torch.nn.Identity())
+    with pytest.raises(BadConfig, match="Identity cannot hold a stack of LoRAs"):
+        trainer.fit_on(first.path, make_job(tmp_path, 2))
