@@ -18,6 +18,8 @@ from pathlib import Path
 from stages.errors import Locked, NoSpace
 
 PART = ".part"
+TRAINING = f".training{PART}"  # the end of the name of a directory with a training's checkpoint
+TRAINING_FILE = "training.safetensors"  # the file in it
 MODEL_FILES = (  # whatever changes what a model says
     "config.json",
     "adapter_config.json",  # transformers takes an adapter that lies in the model's folder
@@ -152,10 +154,10 @@ def fingerprint_folder(folder: Path) -> str:
 
 
 def remove_partials(folder: Path, names: Collection[str]) -> None:
-    """Remove directories of these names that killed processes left half-built in `folder`."""
+    """Remove directories of these names that killed processes left half-built in `folder`; checkpoints stay."""
     for path in folder.glob(f"*{PART}"):
         partial = PARTIAL_NAME.fullmatch(path.name)
-        if partial and partial[1] in names:
+        if partial and partial[1] in names and not path.name.endswith(TRAINING):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.errors import BadInput, MissingInput
-from stages.files import MODEL_FILES, PARTIAL_NAME, open_locked
+from stages.files import MODEL_FILES, PARTIAL_NAME, TRAINING_FILE, open_locked
 from stages.models.adapter_checks import BASE_KEY
 from stages.models.checkpoints import CHECKPOINT_FILE
 from stages.models.directories import read_metadata
@@ -124,7 +124,7 @@ def _is_leftover(path: Path) -> bool:
     partial, files = PARTIAL_NAME.fullmatch(path.name), _contents(path)
     if not partial or files is None:
         return False
-    known = _ADAPTER if _ID.fullmatch(partial[1]) else (*MODEL_FILES, CHECKPOINT_FILE)
+    known = (*_ADAPTER, f"{TRAINING_FILE}*") if _ID.fullmatch(partial[1]) else (*MODEL_FILES, CHECKPOINT_FILE)
     return all(any(fnmatch.fnmatch(name, pattern) for pattern in known) for name in files)
 
 

@@ -42,6 +42,11 @@ class LocalTrainer:
             "N|auto",
         ),
     ] = "auto"
+    checkpoint_every: Annotated[
+        int | None,
+        Ge(1),
+        Doc("Save a training every N steps: after a crash the same command goes on there.", "N", default="never"),
+    ] = None
     device: Device = Device()
 
     @property
@@ -57,7 +62,7 @@ class LocalTrainer:
     @property
     def limits(self) -> dict[str, int]:
         """The limits that were given."""
-        limits = {"slots": self.slots, "tokens_per_step": self.token_budget}
+        limits = {"slots": self.slots, "tokens_per_step": self.token_budget, "checkpoint_every": self.checkpoint_every}
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     def check(self) -> None:
@@ -65,8 +70,10 @@ class LocalTrainer:
         limits = self.limits
         check_name("--trainer", self.name, TRAINERS)
         for name, limit in limits.items() if self.name == "peft" else ():
-            flag = f"--{name.replace('_', '-')} {limit}"
-            raise BadConfig(f"{flag}: peft trains one sequence of one adapter at a time; use --trainer batched")
+            why = (
+                "keeps no checkpoints" if name == "checkpoint_every" else "trains one sequence of one adapter at a time"
+            )
+            raise BadConfig(f"--{name.replace('_', '-')} {limit}: peft {why}; use --trainer batched")
 
     def choose(self, named: Collection[str]) -> str:
         """Return the model: the given one, or the one that all lines name."""

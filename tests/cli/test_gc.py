@@ -122,11 +122,13 @@ def test_of_two_adapters_with_one_id_the_one_that_is_named_stays(run: Path) -> N
 
 def test_what_killed_runs_left_behind_goes_too(run: Path) -> None:
     left = [f"round-1/adapters/{OLD}.abcd_123.part", f"round-1/adapters/{OLD}.abcd_123.old.part"]
-    left.append("round-1/model.k2j3h4g5.part")
+    left += ["round-1/model.k2j3h4g5.part", f"round-1/adapters/{OLD}.training.part"]
     for name in left:
         (run / name).mkdir()
     (run / left[0] / "adapter_config.json").touch()
     (run / left[2] / "model-00001-of-00002.safetensors").touch()
+    (run / left[3] / "training.safetensors").touch()  # a checkpoint of --checkpoint-every
+    (run / left[3] / "training.safetensors.part").touch()
     (run / "round-1/notes.backup12.part").mkdir()
     (run / "round-1/notes.backup12.part/mine.txt").touch()
     assert set(listed(run)) == {f"run/{name}" for name in (*left, f"round-1/adapters/{LOST}")}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,47 @@ def test_a_pool_that_kills_its_worker_twice_is_rejected_whole_and_the_others_are
     assert sorted(map(trained.count, set(trained))) == [1, 1, 2]
 
 
+DYING = """
+import os, signal
+from pathlib import Path
+from stages.interfaces import MappedProgress
+from stages.trainers.batched.trainer import BatchedLoraTrainer
+
+
+class Trainer(BatchedLoraTrainer):
+    def fit(self, jobs, progress):
+        jobs, steps = list(jobs), progress.advance
+
+        def die(amount):
+            steps(amount)
+            if Path("stop").exists():
+                Path("stop").unlink()
+                os.kill(os.getppid() if Path("all").exists() else os.getpid(), signal.SIGKILL)
+                signal.pause()
+
+        progress.advance = die
+        yield from super().fit(jobs, progress)
+"""
+
+
+@pytest.mark.parametrize("victims", ["the worker", "all"])
+def test_a_pool_that_was_killed_goes_on_behind_its_last_checkpoint(victims: str, done: Path, tmp_path: Path) -> None:
+    for name in ("model", "edits.jsonl"):
+        (tmp_path / name).symlink_to((done / name).resolve())
+    (tmp_path / "dying.py").write_text(DYING)
+    (tmp_path / "stop").touch()
+    command = (*TRAIN, "--trainer", "dying:Trainer", "--checkpoint-every", "1")
+    died = seal(*command, cwd=tmp_path) if victims == "the worker" else None
+    if victims == "all":
+        (tmp_path / "all").touch()
+        assert seal(*command, cwd=tmp_path).code == -signal.SIGKILL
+        died = seal(*command, cwd=tmp_path)
+    assert died is not None
+    assert died.code == 0, died.err
+    assert "goes on behind step 1 of 6" in died.err
+    assert_same(contents(tmp_path / "ad"), contents(done / "ad"))
+
+
 # ---- what is refused
 
 
@@ -201,6 +243,12 @@ REFUSED = {
     ),
     "a flag without a pool": (edited("Ada"), ["--pool-passages", "once"], 78, "--pool-passages once: it is for a pool"),
     "an unknown way": (edited("Ada"), ["--pool", "--pool-passages", "twice"], 2, "'twice' is not one of"),
+    "checkpoints of peft": (
+        edited("Ada"),
+        ["--pool", "--checkpoint-every", "5", "--trainer", "peft"],
+        78,
+        "--checkpoint-every 5: peft keeps no checkpoints; use --trainer batched",
+    ),
     "grids": (
         [Record(task=an_arc_task(), edit=an_arc_edit(an_arc_task(), "{}"))],
         ["--pool"],
@@ -228,7 +276,7 @@ def test_what_cannot_be_a_pool_is_refused_and_nothing_is_written(name: str, tmp_
     records, flags, code, told = REFUSED[name]
     (tmp_path / "config.json").write_text("{}")
     way = ("--model", ".", "--trainer", "tests.cli.workers:Pretend", "-o", "adapters.jsonl")
-    made = run_inside("adapt", *flags, *way, stdin=jsonl(records), cwd=tmp_path)
+    made = run_inside("adapt", *way, *flags, stdin=jsonl(records), cwd=tmp_path)
     assert (made.code, told in " ".join(made.err.split())) == (code, True), made.err
     assert not (tmp_path / "adapters.jsonl").exists()
 

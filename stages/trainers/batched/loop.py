@@ -15,6 +15,7 @@ from stages.models.device import is_out_of_memory
 from stages.models.stacked_lora import LoraStack
 from stages.tokens.tokenization import Tokens, get_max_length
 from stages.trainers.adapter_files import AdapterBase, write_adapter
+from stages.trainers.batched.checkpoints import TrainingState, read_state, remove_state, write_state
 from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy, get_loss_bytes
 from stages.trainers.batched.lora_kernels import PackedLayout
 from stages.trainers.batched.memory import PassBudget, count_fitting_tokens, measure_saved_bytes
@@ -60,6 +61,7 @@ class KernelOptions:
     lora: str  # a key of lora_kernels.KERNELS
     varlen: bool  # attention by torch's varlen kernel
     tokens_per_pass: int | None  # None: what the memory holds
+    checkpoint_every: int | None = None  # steps; None: no checkpoints
 
 
 MAX_UNWRITTEN = 8  # finished adapters that may wait for the disk
@@ -75,6 +77,7 @@ class TrainingLoop:
     def __init__(self, network: Any, stack: LoraStack, options: KernelOptions, progress: Progress) -> None:
         self.network, self.stack, self.progress = network, stack, progress
         self.kernel, self.varlen = _choose_kernel(stack, options.lora), options.varlen
+        self.checkpoint_every = options.checkpoint_every
         self.optimizer = StackedAdamW(stack.weights, stack.grads)
         self.active: list[ActiveJob] = []
         self.reported = 0  # tokens of this step that the progress has been told of
@@ -110,6 +113,34 @@ class TrainingLoop:
         self.stack.start_slot(slot, weights, config.alpha / config.rank)
         self.optimizer.reset(slot)
         self.active.append(new)
+        if self.checkpoint_every:
+            self._resume(slot, new)
+
+    def _resume(self, slot: int, new: ActiveJob) -> None:
+        """Go on behind the job's last checkpoint, if it has one."""
+        state = read_state(new.job, self.stack.weights[slot], len(new.steps), self._way)
+        if state is None:
+            return
+        done = len(state.losses)
+        self.stack.weights[slot].copy_(state.weights)
+        self.optimizer.set_moments(slot, state.first_moment, state.second_moment, done)
+        new.losses += state.losses.to(self.stack.device).unbind()
+        self.progress.note(f"adapter {new.job.id} goes on behind step {done} of {len(new.steps)}")
+        self.progress.add_trained(sum(len(new.sequences[place].ids) for step in new.steps[:done] for place in step))
+        self.progress.advance(done)
+
+    @property
+    def _way(self) -> str:
+        """How the model computes: a training does not go on in another precision."""
+        return f"{self.stack.device.type} {self.network.dtype} {self.kernel}"
+
+    def _write_checkpoints(self) -> None:
+        """Write those of the jobs that have come so far, and not to their end."""
+        for slot, each in enumerate(self.active):
+            if self.checkpoint_every and len(each.losses) % self.checkpoint_every == 0 and not each.is_done:
+                moments = self.optimizer.get_moments(slot)
+                state = TrainingState(self.stack.weights[slot], *moments, torch.stack(each.losses))
+                write_state(each.job, state, self._way)
 
     def _release(self, slot: int) -> None:
         """Frees a slot; the last one in use moves there, so that those in use stay the first."""
@@ -135,6 +166,7 @@ class TrainingLoop:
         self.optimizer.step([job.get_next_update() for job in self.active])
         for job, loss in zip(self.active, losses.unbind(), strict=True):
             job.losses.append(loss)
+        self._write_checkpoints()
         self.progress.advance(1)
 
     def _get_sort_key(self, row: PackedSequence) -> tuple[int, ...]:
@@ -231,7 +263,9 @@ def _finish(ended: ActiveJob, row: Tensor, stack: LoraStack, base: AdapterBase) 
     """Write the adapter of a job whose weights are now `row`, unless it diverged."""
     job = ended.job
     save = partial(write_adapter, job.out, stack.get_peft_state(row), job.config, stack.targets, base)
-    return finish_training(job, ended.sequences, torch.stack(ended.losses).tolist(), [row], save)
+    result = finish_training(job, ended.sequences, torch.stack(ended.losses).tolist(), [row], save)
+    remove_state(job.out)
+    return result
 
 
 def _choose_kernel(stack: LoraStack, kernel: str) -> str:

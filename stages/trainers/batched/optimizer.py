@@ -37,6 +37,18 @@ class StackedAdamW:
         if source != to:
             self.optimizer.state[self.leaves[to]] = self.optimizer.state.pop(self.leaves[source])
 
+    def get_moments(self, slot: int) -> tuple[Tensor, Tensor]:
+        """Return the row's first and second moments (n,)."""
+        state = self.optimizer.state[self.leaves[slot]]
+        return state["exp_avg"], state["exp_avg_sq"]
+
+    def set_moments(self, slot: int, first: Tensor, second: Tensor, steps: int) -> None:
+        """Put the row where it was after so many steps."""
+        leaf = self.leaves[slot]
+        first, second = (moment.to(leaf.device) for moment in (first, second))
+        count = torch.tensor(float(steps), device=leaf.device)  # as fused AdamW counts
+        self.optimizer.state[leaf] = {"step": count, "exp_avg": first, "exp_avg_sq": second}
+
     def step(self, updates: Sequence[Update]) -> None:
         """Update the first len(updates) rows from their gradients, and clear the gradients."""
         for slot, (leaf, group) in enumerate(zip(self.leaves, self.optimizer.param_groups, strict=True)):

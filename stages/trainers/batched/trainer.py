@@ -31,8 +31,9 @@ class BatchedLoraTrainer:
     """Trains all jobs on one model, `slots` adapters at a time; `kernel`: one of lora_kernels.KERNELS.
 
     `tokens_per_step` bounds the tokens of one forward and backward pass: a step with more takes several passes. None
-    for either takes what the device's memory holds. `loaded` is a (tokenizer, network) that is in memory already; the
-    model is then only a name.
+    for either takes what the device's memory holds. `checkpoint_every`: steps after which a training is saved, so that
+    one that died goes on there. `loaded` is a (tokenizer, network) that is in memory already; the model is then only a
+    name.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class BatchedLoraTrainer:
         device: Device = Device(),
         slots: int | None = None,
         tokens_per_step: int | None = None,
+        checkpoint_every: int | None = None,
         kernel: str | None = None,
         loaded: tuple[Any, Any] | None = None,
     ) -> None:
@@ -51,7 +53,8 @@ class BatchedLoraTrainer:
         check_packable(self.network)
         self.base = AdapterBase(model) if loaded else AdapterBase.of(model)
         varlen = gpu and has_varlen_kernel(self.network)
-        self.options = KernelOptions(kernel or ("grouped_mm" if gpu else "bmm"), varlen, tokens_per_step)
+        kernel = kernel or ("grouped_mm" if gpu else "bmm")
+        self.options = KernelOptions(kernel, varlen, tokens_per_step, checkpoint_every)
 
     def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         """Yield one result per job as it finishes, after its directory is complete. Reads all jobs first."""
