@@ -119,10 +119,10 @@ Line = Record | FilterLine | Checkpoint | TrainingData | ArcTrainingData
 LINES: dict[str, type[FrozenModel]] = {
     "record": Record,
     "sft": SftExample,
-    "preference": PreferencePair,
     "checkpoint": Checkpoint,
     "training_data": TrainingData,
     "arc_training_data": ArcTrainingData,
+    "preference": PreferencePair,
 }
 
 

@@ -129,7 +129,7 @@ def test_show_data_prints_the_training_sequences_and_trains_nothing(round_one: P
 
 def test_the_schema_describes_the_lines_that_stages_write(round_one: Path) -> None:
     schemas = json.loads(seal("schema").out)
-    assert schemas.keys() == {"record", "sft", "checkpoint", "training_data", "arc_training_data"}
+    assert schemas.keys() == {"record", "sft", "checkpoint", "training_data", "arc_training_data", "preference"}
     assert json.loads(seal("schema", "record").out) == schemas["record"]
     for kind, name in (("record", "scores"), ("sft", "sft"), ("checkpoint", "checkpoint")):
         for line in rows(round_one / f"{name}.jsonl"):

@@ -8,6 +8,7 @@ import pytest
 from stages import filter as stage
 from stages.errors import BadConfig, BadLine
 from stages.records.record import Record
+from stages.records.schema import PreferencePair
 from stages.records.score import AnchorAnswers, make_retention
 from stages.scoring.rewards import RewardRule
 from tests.invented import a_line, a_score, a_task, numbered
@@ -58,6 +59,15 @@ def test_what_is_forgotten_is_taken_off_the_reward() -> None:
 def test_a_reward_may_fall_below_zero_and_the_accuracy_stays_beside_it() -> None:
     (kept,) = stage.run(LINES[:1], reward=RewardRule.parse("gain-forgetting:2")).examples
     assert (kept.value, kept.reward) == (1.0, -0.5)
+
+
+def test_pairs_and_advantages_go_by_the_reward_and_name_the_accuracies() -> None:
+    rule = RewardRule.parse("gain-forgetting:1")  # 1/4, 3/4, 1/2
+    (pair,) = stage.run(LINES, form="pairs", reward=rule).lines()
+    assert isinstance(pair, PreferencePair)
+    assert (pair.chosen, pair.rejected, pair.values) == ("x1", "x0", (0.75, 1.0))
+    weighed = stage.run(LINES, form="weights", reward=rule).examples
+    assert [(each.advantage, each.reward) for each in weighed] == [(-1.0, 0.25), (1.0, 0.75), (0.0, 0.5)]
 
 
 def test_nothing_is_gained_by_knowing_more_of_the_anchors() -> None:
