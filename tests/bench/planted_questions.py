@@ -34,11 +34,11 @@ class Planted(NamedTuple):
     answer: str
 
 
-def plant(entity: Entity, rng: random.Random) -> Iterator[Planted]:
-    """One bad question of each kind about the entity."""
+def plant(entity: Entity, rng: random.Random, wording: int = -1) -> Iterator[Planted]:
+    """One bad question of each kind about the entity; `wording`: of the one with a wrong answer."""
     fact = rng.choice([fact for fact in entity.facts if len(fact.attribute.values) > 1])
     wrong = rng.choice([value for value in fact.attribute.values if value != fact.value])
-    yield Planted("wrong answer", fact.attribute.questions[-1].format(name=entity.name), wrong)
+    yield Planted("wrong answer", fact.attribute.questions[wording].format(name=entity.name), wrong)
     stated = {fact.attribute.key for fact in entity.facts}
     lacking = [each for each in KINDS[entity.kind].attributes if each.key not in stated and each.values]
     if lacking:
