@@ -3,6 +3,7 @@
 #   ROUND=2 RUN=runs/mine MODEL=DIR TASKS=FILE examples/round.sh    rounds 1 and 2, in RUN/round-1 and RUN/round-2
 #   ROUNDS=2 RUN=runs/mine HELDOUT=FILE examples/round.sh ladder    each round's model, measured on held-out tasks
 #   examples/round.sh round 2, heldout, row self, report            parts of it; make --jobs=2 ladder runs rows side by side
+#   rows: none, in-context, passage, oracle, self, round-N; file (EDITS=FILE, NAME of their editor); server (SERVER=flags)
 # Run it again at any time: what is finished is left alone, what was interrupted goes on, and what was made with other
 # flags or from other input is made anew. A file that you have made or changed, or whose command you typed, is kept.
 set -euo pipefail
@@ -33,14 +34,29 @@ ensure() { # FILE STAGE FLAGS…: the stage's lines in the file
 
 model_of() { [ "$1" = 0 ] && echo "$model" || echo "$run/round-$1/model"; }
 
-round() { # NUMBER
+edits() { # NUMBER: the tasks of a round, and what its model writes about them
   local in=$run/round-$1 from; from=$(model_of $(($1 - 1)))
   ensure "$in/tasks.jsonl" tasks "$tasks" --sample "$contexts" --skip $((contexts * ($1 - 1))) --seed "$seed"
   ensure "$in/edits.jsonl" generate "$in/tasks.jsonl" --model "$from" -k "$k" --seed "$seed" ${GENERATE:-}
+}
+
+learn() { # FOLDER MODEL: what the model becomes by the best of the scored self-edits
+  ensure "$1/sft.jsonl" filter "$1/scores.jsonl" --seed "$seed" ${FILTER:-}
+  ensure "$1/model.jsonl" sft "$1/sft.jsonl" --model "$2" --out "$1/model" --seed "$seed" ${SFT:-}
+}
+
+round() { # NUMBER
+  local in=$run/round-$1 from; from=$(model_of $(($1 - 1)))
+  edits "$1"
   ensure "$in/adapters.jsonl" adapt "$in/edits.jsonl" --model "$from" --out "$in/adapters" --seeds "$seeds" --seed "$seed" ${ADAPT:-}
   ensure "$in/scores.jsonl" eval "$in/adapters.jsonl" --model "$from" ${EVAL:-}
-  ensure "$in/sft.jsonl" filter "$in/scores.jsonl" --seed "$seed" ${FILTER:-}
-  ensure "$in/model.jsonl" sft "$in/sft.jsonl" --model "$from" --out "$in/model" --seed "$seed" ${SFT:-}
+  learn "$in" "$from"
+}
+
+proxy() { # a first round in which a rubric scores the self-edits, without training: its row is round-proxy
+  edits 1
+  ensure "$run/round-proxy/scores.jsonl" rate "$run/round-1/edits.jsonl" ${RATE:-}
+  learn "$run/round-proxy" "$model"
 }
 
 rows() { echo ${ROWS:-none passage self} $(seq -f 'round-%g' "$rounds") ${LAST:-}; }
@@ -48,16 +64,18 @@ rows() { echo ${ROWS:-none passage self} $(seq -f 'round-%g' "$rounds") ${LAST:-
 heldout() { ensure "$run/heldout/tasks.jsonl" tasks "$heldout"; }
 
 row() { # NAME: one row of the ladder: how well the self-edits of a model teach it held-out tasks
-  local in=$run/heldout from=$model writes="--seed $seed ${GENERATE:-} -k $held_k"
+  local in=$run/heldout from=$model writes=(generate "$run/heldout/tasks.jsonl") flags="--seed $seed ${GENERATE:-} -k $held_k"
   case $1 in
     none) ensure "$in/none.jsonl" eval "$in/tasks.jsonl" --model "$model" ${EVAL:-}; return ;;
     in-context) ensure "$in/$1.jsonl" eval "$in/tasks.jsonl" --model "$model" --in-context ${EVAL:-}; return ;;
-    passage) writes="--template none" ;;
-    oracle) writes="--template ${ORACLE:-oracle}" ;;
-    round-*) from=$(model_of "${1#round-}"); writes="--model $from $writes" ;;
-    self) writes="--model $from $writes" ;;
+    passage) flags="--template none" ;;
+    oracle) flags="--template ${ORACLE:-oracle}" ;;
+    round-*) from=$(model_of "${1#round-}"); writes+=(--model "$from") ;;
+    self) writes+=(--model "$from") ;;
+    file) writes=(tasks "$EDITS") flags=${NAME:+--editor $NAME} ;; # self-edits that are there
+    server) flags+=" $SERVER" ;;
   esac
-  ensure "$in/$1/edits.jsonl" generate "$in/tasks.jsonl" $writes
+  ensure "$in/$1/edits.jsonl" "${writes[@]}" $flags
   ensure "$in/$1/adapters.jsonl" adapt "$in/$1/edits.jsonl" --model "$from" --out "$in/adapters" --seed "$seed" ${ADAPT:-}
   ensure "$in/$1.jsonl" eval "$in/$1/adapters.jsonl" --model "$from" ${EVAL:-}
 }

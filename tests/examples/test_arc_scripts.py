@@ -1,5 +1,6 @@
 """The few-shot loop by the scripts and the Makefile, on the tiny ARC model at a small size."""
 
+import json
 from pathlib import Path
 
 from tests.conftest import ROOT
@@ -15,10 +16,23 @@ FLAGS = {
 }
 
 
-def test_a_few_shot_round_makes_the_next_model(tmp_path: Path) -> None:
+def a_puzzle(folder: Path) -> str:
+    """A file of one held-out puzzle, its solution beside it."""
+    for kind in ("challenges", "solutions"):
+        puzzles = json.loads((WORLD / f"heldout_{kind}.json").read_bytes())
+        (folder / f"held_{kind}.json").write_text(json.dumps(dict(list(puzzles.items())[:1])))
+    return str(folder / "held_challenges.json")
+
+
+def test_a_few_shot_round_makes_the_next_model_and_table_1_of_the_paper(tmp_path: Path) -> None:
     puzzles = str(WORLD / "train_challenges.json")
     small = {"CONTEXTS": "1", "K": "2", "SEEDS": "1", "SEED": "3", "FILTER": "--keep best"}
-    run(["examples/arc/round.sh"], **FLAGS, **small, RUN=str(tmp_path), TASKS=puzzles, SEAL=str(forked_seal()))
+    more = {"HELDOUT": a_puzzle(tmp_path), "HELD_K": "1", "ORACLE": f"oracle:{WORLD}/oracle.json"}
+    where = {"RUN": str(tmp_path), "TASKS": puzzles, "SEAL": str(forked_seal())}
+    table = run(["examples/paper/table-1.sh"], **FLAGS, **small, **more, **where).stdout
+    rows = {cells[0]: cells[1:3] for line in table.splitlines() if (cells := line.split())}
+    assert [rows[name][0] for name in ("in-context", "self", "round-1", "oracle")] == ["0.0", "20.0", "72.5", "100.0"]
+    assert {rows[name][1] for name in ("in-context", "self", "round-1", "oracle")} <= {"0.0", "100.0"}
     folder = tmp_path / "round-1"
     sizes = {name: len(lines(folder / f"{name}.jsonl")) for name in ("tasks", "edits", "adapters", "scores", "sft")}
     assert sizes == {"tasks": 1, "edits": 2, "adapters": 2, "scores": 2, "sft": 1}

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, paper_file
+from tests.conftest import PAPER, ROOT
 from tests.forked import forked_seal
+from tests.services.behaviours import ok
+from tests.services.scripted import scripted
+from tests.services.scripts import in_turn
 
 SMALL = {"CONTEXTS": "2", "K": "2", "SEEDS": "1", "SEED": "3"}
 HELD_OUT = (ROOT / "examples/tiny/heldout.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:2]
@@ -155,6 +158,66 @@ def test_the_ladder_measures_every_round_on_held_out_tasks(rounds: Path) -> None
         assert [line["score"]["judge"] for line in lines(rounds / f"heldout/{row}.jsonl")] == ["exact"] * 2  # type: ignore[index]
 
 
+def paper(name: str, folder: Path, **variables: str) -> dict[str, list[str]]:
+    """What a script of the paper's prints: the published number, ours and more, by row."""
+    where = {"RUN": str(folder), "HELDOUT": str(folder / "heldout.jsonl"), "TASKS": "examples/tiny/train.jsonl"}
+    tiny = {**SMALL, "HELD_K": "1", "MODEL": "examples/tiny/model", "SEAL": str(forked_seal())}
+    printed = run([f"examples/paper/{name}.sh"], **{**tiny, **where, **variables}).stdout
+    return {cells[0]: cells[1:] for line in printed.splitlines() if (cells := line.split())}
+
+
+def test_table_2_is_made_of_a_run_and_printed_beside_the_papers(rounds: Path) -> None:
+    rows = paper("table-2", rounds)
+    assert [rows[name][0] for name in ("none", "passage", "self", "round-2")] == ["32.7", "33.5", "39.7", "47.0"]
+    for name, file in (("none", "none"), ("self", "self"), ("round-2", "round-2")):
+        values = [line["score"]["value"] for line in lines(rounds / f"heldout/{file}.jsonl")]  # type: ignore[index]
+        assert float(rows[name][1]) == pytest.approx(50 * sum(values), abs=0.06)  # per cent, of two passages
+    assert rows["gpt-4.1"][:2] == ["46.3", "tasks"]  # which this run has not made
+    assert (rounds / "heldout/passage.jsonl").is_file()
+
+
+def test_figure_4_and_a_template_of_the_prompts_share_that_run(rounds: Path, tmp_path: Path) -> None:
+    figure = paper("rounds", rounds)
+    before = times(rounds)
+    (tmp_path / "implications").symlink_to(rounds)
+    flags = {"TEMPLATES": "implications", "GENERATE": "--max-tokens 170 --top-p 1"}
+    table = paper("prompts", tmp_path, **flags, HELDOUT=str(rounds / "heldout.jsonl"))
+    assert times(rounds) == before
+    ours = [figure[name][:2] for name in ("self", "round-1", "round-2")]
+    assert [row[0] for row in ours] == ["39.7", "43.7", "47.0"]
+    assert [table[f"implications-{number}"][:2] for number in range(3)] == ours
+    assert table["self-qa-2"][:2] == ["48.7", "tasks"]
+
+
+def test_the_proxy_reward_trains_a_model_on_what_a_rater_liked(rounds: Path) -> None:
+    with scripted(in_turn(*[ok(f"Final Score: {points}") for points in (20, 4, 8, 16)])) as server:
+        rows = paper("proxy", rounds, RATE=f"--engine openai --model m --base-url {server.url}")
+    assert len(server.asked) == 4
+    assert [line["value"] for line in lines(rounds / "round-proxy/sft.jsonl")] != [0.0, 0.0]
+    assert (rows["proxy"][0], 0 <= float(rows["proxy"][1]) <= 100) == ("45.6", True)
+
+
+def test_the_papers_texts_of_gpt_4_1_teach_the_student(rounds: Path, tmp_path: Path) -> None:
+    entries = []
+    for task in (json.loads(line)["task"] for line in HELD_OUT):
+        asked = [{"question": each["question"], "answer": each["answer"]} for each in task["questions"]]
+        text = {"title": task["title"], "context": task["context"], "completions": [task["context"]]}
+        entries.append({**text, "questions": asked, "prompt": "Write."})
+    (tmp_path / "gpt4_1_val.json").write_text(json.dumps(entries))
+    (tmp_path / "gpt4_1_val.meta").write_text('{"model": "Qwen/Qwen2.5-7B"}')
+    rows = paper("gpt-4.1", rounds, EDITS=str(tmp_path / "gpt4_1_val.json"))
+    assert (rows["gpt-4.1"][0], 0 <= float(rows["gpt-4.1"][1]) <= 100) == ("46.3", True)
+    assert {line["edit"]["model"] for line in lines(rounds / "heldout/file.jsonl")} == {"gpt-4.1"}  # type: ignore[index]
+
+
+def test_a_script_of_the_papers_says_what_it_lacks() -> None:
+    for name, words in (("table-2", "HELDOUT: give the validation passages"), ("table-1", "HELDOUT: give the file")):
+        inherited = {key: value for key, value in os.environ.items() if key not in ("HELDOUT", "TASKS")}
+        script = [f"examples/paper/{name}.sh"]
+        done = subprocess.run(script, cwd=ROOT, env=inherited, capture_output=True, text=True, check=False)
+        assert (done.returncode != 0, words in done.stderr) == (True, True)
+
+
 def test_the_loop_as_a_pipe_gives_the_next_model(tmp_path: Path) -> None:
     done = run(["examples/tiny/loop.sh"], RUN=str(tmp_path), CONTEXTS="2", K="2", SEAL=str(forked_seal()))
     assert json.loads(done.stdout)["model"] == str(tmp_path / "model")
@@ -162,9 +225,9 @@ def test_the_loop_as_a_pipe_gives_the_next_model(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "sft.jsonl")) == 2
 
 
-@pytest.mark.parametrize("real", [True, False], ids=["real passages", "an invented file"])
-def test_a_squad_round_runs(tmp_path: Path, real: bool) -> None:
-    source = paper_file("squad_val.json") if real else invented_squad(tmp_path / "squad.json")
+def test_a_squad_round_runs(tmp_path: Path) -> None:
+    real = PAPER / "squad_val.json"
+    source = real if real.is_file() else invented_squad(tmp_path / "squad.json")
     run(
         ["examples/squad/round.sh"],
         **SMALL,
