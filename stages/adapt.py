@@ -19,6 +19,7 @@ from stages.domains.jobs import (
     set_up_training,
 )
 from stages.domains.pools import PoolPlanner, refuse_pool
+from stages.domains.training.replay import add_replay, describe_replay
 from stages.errors import BadConfig, BadEdit, BadLine, Untrainable
 from stages.files import hold_folders, remove_partials
 from stages.interfaces import (
@@ -57,6 +58,7 @@ class Adapt:
     chat: bool | None = None
     trainer: LocalTrainer = LocalTrainer()
     pooling: Pooling = ALONE
+    replay: tuple[str, ...] = ()  # FILE:SHARE or self:SHARE
     fit: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     name: str = "adapt"
@@ -75,8 +77,10 @@ class Adapt:
         unnamed = unnamed and (not measured or source.facts.editors <= {"none", "unknown"})
         model = "" if unnamed else self.trainer.choose(source.facts.editors)
         domain = set_up_training(domain, TrainingSetup(config, self.seed, self.split_newlines, self.chat), model)
+        pooled = self.pooling.is_on
+        domain = add_replay(domain, self.replay, records, self.seed, source.facts.lines, pooled=pooled)
         way = {**domain.training_settings, **WHOLE_INPUT}
-        way |= {"pool": self.pooling.settings} if self.pooling.is_on else {}
+        way |= {"pool": self.pooling.settings} if pooled else {}
         pieces = self._make_planner(model, domain, config)
         if self.show_data:
             shown: Iterable[Line] = show_data(records, domain=domain)
@@ -153,7 +157,7 @@ class Adapt:
             },
             summary=describe_plan(what, config),
             open=lambda finished: _Trainer(todo, self.trainer.load(model), finished),
-            notes=[*describe_left_out(domain), *pieces.list_notes()],
+            notes=[*describe_left_out(domain), *describe_replay(domain), *pieces.list_notes()],
             count_misfits=lambda: count_untrainable(model, jobs.values()),
             claim=lambda: hold_folders([self.out]),
         )

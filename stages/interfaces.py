@@ -114,6 +114,7 @@ class TrainingSet:
 
     examples: tuple[Example, ...]
     chosen: Mapping[str, Any] = field(default_factory=dict)
+    replayed: int = 0  # how many of the examples, the first ones, are not of the self-edit
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,15 @@ class AdaptFlags:
     sequential: Annotated[
         bool, Doc("Train each self-edit onto the model so far, in the order of the lines: continual self-edits.")
     ] = False
+    replay: Annotated[
+        tuple[str, ...],
+        Doc(
+            "Mix texts into every training set, as this share of its sequences: those of FILE (lines of seal, or a "
+            "text with blank lines between), or of the other tasks of the run (repeat it).",
+            "FILE:X|self:X",
+            "--replay",
+        ),
+    ] = ()
     split_newlines: Annotated[
         bool | None,
         Doc(
@@ -63,6 +72,7 @@ def adapt(
     Examples:
       seal adapt edits.jsonl --out adapters --seeds 3 -o adapters.jsonl
       seal adapt edits.jsonl --rank 8 --alpha 16 --target q_proj --target v_proj --epochs 4
+      seal adapt edits.jsonl --replay self:0.25 --replay anchors.jsonl:0.1 -o adapters.jsonl
       seal adapt edits.jsonl --show-data | jq -r '.sequences[]'
       seal adapt edits.jsonl --pool --no-split-newlines --epochs 3 --batch-size 4 --accumulation 2
       seal adapt edits.jsonl --sequential --out steps -o steps.jsonl

@@ -78,7 +78,8 @@ def identify_example(example: Example) -> Mapping[str, object]:
 def _fit_of(job: FitJob) -> dict[str, object]:
     """Return every hyper-parameter used; for examples with prompts also whether these were chats, and of its pool."""
     prompt = job.lesson.examples[0].prompt if job.lesson.examples else ""  # a lesson's are all of one kind
-    return {**asdict(job.config), **({"chat": not isinstance(prompt, str)} if prompt else {}), **job.about}
+    told = {"replayed": job.lesson.replayed} if job.lesson.replayed else {}
+    return {**asdict(job.config), **({"chat": not isinstance(prompt, str)} if prompt else {}), **told, **job.about}
 
 
 def make_adapter(job: FitJob, model: str, result: FitResult) -> Adapter:

@@ -1,0 +1,1 @@
+"""Training data beside what a self-edit says."""
