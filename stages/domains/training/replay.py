@@ -125,8 +125,8 @@ def add_replay(
         )
     if pooled:
         raise BadConfig(
-            f"--replay {flags[0]}: a pool is trained on all of its lines; put those to replay among them (`seal generate "
-            "-t none` makes lines of passages), or leave --pool out"
+            f"--replay {flags[0]}: a pool is trained on all of its lines; put those to replay among them ("
+            "`seal generate -t none` makes lines of passages), or leave --pool out"
         )
     sources = [_read_source(flag, domain, records, lines) for flag in flags]
     if sum(each.share for each in sources) >= 1:
