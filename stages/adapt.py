@@ -77,8 +77,9 @@ class Adapt:
         unnamed = unnamed and (not measured or source.facts.editors <= {"none", "unknown"})
         model = "" if unnamed else self.trainer.choose(source.facts.editors)
         domain = set_up_training(domain, TrainingSetup(config, self.seed, self.split_newlines, self.chat), model)
-        pooled = self.pooling.is_on
-        domain = add_replay(domain, self.replay, records, self.seed, source.facts.lines, pooled=pooled)
+        pooled, lines = self.pooling.is_on, source.facts.lines
+        ways = {"pooled": pooled, "sequential": self.sequential}
+        domain = add_replay(domain, self.replay, records, self.seed, lines, **ways)
         way = {**domain.training_settings, **WHOLE_INPUT}
         way |= {"pool": self.pooling.settings} if pooled else {}
         pieces = self._make_planner(model, domain, config)
@@ -89,9 +90,9 @@ class Adapt:
                 shown = pieces.show()
             return Listing({**way, "show_data": True}, shown, len(records))
         if self.sequential:
-            steps = self._plan_sequence(model, domain, config)
-            source.sift(records, steps.add)
-            return self._prepare_sequence(model, steps, way)
+            sequence = self._plan_sequence(model, domain, config)
+            source.sift(records, sequence.add)
+            return self._prepare_sequence(model, sequence, way)
         source.sift(records, pieces.add)
         return self._prepare_training(model, pieces, config, domain, way)
 

@@ -111,7 +111,14 @@ def _shuffle(texts: Sequence[_Text], random: Random) -> Iterator[_Text]:
 
 
 def add_replay(
-    domain: Domain, flags: Sequence[str], records: Sequence[Record], seed: int, lines: int, *, pooled: bool = False
+    domain: Domain,
+    flags: Sequence[str],
+    records: Sequence[Record],
+    seed: int,
+    lines: int,
+    *,
+    pooled: bool = False,
+    sequential: bool = False,
 ) -> Domain:
     """Return the domain with what `--replay` names, or as it is. `lines`: how many the whole input has.
 
@@ -128,6 +135,8 @@ def add_replay(
             f"--replay {flags[0]}: a pool is trained on all of its lines; put those to replay among them ("
             "`seal generate -t none` makes lines of passages), or leave --pool out"
         )
+    if sequential and (own := next((flag for flag in flags if flag.rpartition(":")[0] == _SELF), None)):
+        raise BadConfig(f"--replay {own}: a step would learn passages of later steps; give a file: --replay FILE:SHARE")
     sources = [_read_source(flag, domain, records, lines) for flag in flags]
     if sum(each.share for each in sources) >= 1:
         raise BadConfig(f"--replay {' --replay '.join(flags)}: the shares leave nothing to the self-edits")

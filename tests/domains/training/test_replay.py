@@ -136,6 +136,8 @@ def test_what_cannot_be_replayed_is_refused(tmp_path: Path) -> None:
         add_replay(Arc(), ("self:0.2",), LINES, 0, len(LINES))
     with pytest.raises(BadConfig, match="a pool is trained on all of its lines; put those to replay among them"):
         Adapt(show_data=True, replay=("self:0.2",), pooling=Pooling(pool=True)).prepare(LINES)
+    with pytest.raises(BadConfig, match=r"--replay self:0.2: a step would learn passages of later steps; give a file"):
+        Adapt(show_data=True, replay=("self:0.2",), sequential=True).prepare(LINES)
 
 
 def test_a_part_of_the_lines_cannot_replay_the_others() -> None:
