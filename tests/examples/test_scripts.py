@@ -21,7 +21,7 @@ HELD_OUT = (ROOT / "examples/tiny/heldout.jsonl").read_text(encoding="utf-8").sp
 def run(command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
     """The command in the project's folder, one thread, no hub. Fails with its stderr."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    environment = {**inherited, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **variables}
+    environment = {**inherited, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200", **variables}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done
