@@ -1,10 +1,11 @@
 """Pools: one adapter is trained on the self-edits of many tasks (SEAL section 4.2, continued pretraining).
 
 A pool's sequences are those of its self-edits, in the order of the tasks' ids and the samples, so that the order of
-lines changes nothing.
+lines changes nothing. A budget of tokens is shared in turns: the first self-edit of every task, then the second.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -65,7 +66,12 @@ class Pool:
 
     def describe(self, pooling: Pooling) -> Mapping[str, object]:
         """Say on each line what it was trained with."""
-        return {**pooling.settings, "edits": len(self.edits)}
+        return {**pooling.settings, "edits": sum(bool(each.examples) for each in self.edits)}
+
+    @property
+    def untaught(self) -> int:
+        """Tasks of which nothing is learned."""
+        return len({each.task.id for each in self.edits}) - len({each.task.id for each in self.edits if each.examples})
 
 
 def refuse_pool(domain: Domain, pooling: Pooling) -> None:
@@ -106,23 +112,34 @@ def make_pool(edits: Sequence[PooledEdit], pooling: Pooling, count: Callable[[Ex
         ordered = list(_drop_repeated_passages(ordered))
     if pooling.max_tokens_budget is None or count is None:
         return Pool(tuple(ordered))
-    kept, tokens, is_full, total = list[PooledEdit](), 0, False, sum(len(each.examples) for each in ordered)
-    for each in ordered:
-        own = list[Example]()
-        for example in () if is_full else each.examples:
+    return _fill_budget(ordered, pooling.max_tokens_budget, count)
+
+
+def _fill_budget(edits: Sequence[PooledEdit], budget: int, count: Callable[[Example], int]) -> Pool:
+    """Keep whole sequences, self-edit after self-edit in turns of the tasks, until the next one does not fit."""
+    kept, tokens, is_full = [list[Example]() for _ in edits], 0, False
+    for place in _take_turns(edits):
+        for example in () if is_full else edits[place].examples:
             size = count(example)
-            if tokens + size > pooling.max_tokens_budget:
-                is_full = True
+            if is_full := tokens + size > budget:
                 break
-            own.append(example)
+            kept[place].append(example)
             tokens += size
-        kept.append(replace(each, examples=tuple(own)))
     if not tokens:
-        first = count(ordered[0].examples[0])
         raise BadConfig(
-            f"--max-tokens-budget {pooling.max_tokens_budget}: the first sequence has {first} tokens; give more"
+            f"--max-tokens-budget {budget}: the first sequence has {count(edits[0].examples[0])} tokens; give more"
         )
-    return Pool(tuple(kept), total - sum(len(each.examples) for each in kept), tokens)
+    pool = Pool(tuple(replace(each, examples=tuple(own)) for each, own in zip(edits, kept, strict=True)), tokens=tokens)
+    return replace(pool, left_out=sum(len(each.examples) for each in edits) - len(pool.lesson.examples))
+
+
+def _take_turns(edits: Sequence[PooledEdit]) -> list[int]:
+    """Return the places of the first self-edit of every task, then those of every second one, and so on."""
+    turns, seen = list[tuple[int, int]](), Counter[str]()
+    for place, each in enumerate(edits):
+        turns.append((seen[each.task.id], place))
+        seen[each.task.id] += 1
+    return [place for _, place in sorted(turns)]
 
 
 def _drop_repeated_passages(edits: Sequence[PooledEdit]) -> Iterator[PooledEdit]:
@@ -247,7 +264,11 @@ class PoolPlanner:
         every = lost + len(self.records)
         notes = [f"note: {lost} of {every} self-edits cannot be trained on, and are in no pool"] if lost else []
         if over := [pool for pool in pools if pool.left_out]:
-            rows, tokens = sum(pool.left_out for pool in over), sum(pool.tokens or 0 for pool in over)
-            most = f"--max-tokens-budget {self.pooling.max_tokens_budget}"
-            notes.append(f"note: {most}: {rows} sequences of {len(over)} pools are left out; {tokens} tokens are kept")
+            most, rows = f"--max-tokens-budget {self.pooling.max_tokens_budget}", sum(pool.left_out for pool in over)
+            kept, tokens = sum(len(pool.lesson.examples) for pool in pools), sum(pool.tokens or 0 for pool in pools)
+            untaught = sum(pool.untaught for pool in over)
+            none = f"; tasks of which nothing is learned: {untaught}" if untaught else ""
+            notes.append(
+                f"note: {most}: {rows} of {rows + kept} sequences are left out, {tokens} tokens are kept{none}"
+            )
         return notes

@@ -155,6 +155,18 @@ def test_a_pool_whose_adapter_is_gone_or_torn_is_made_again_to_the_same_bytes(pl
     assert "goes on" not in train_again(place, done).err
 
 
+def test_a_pool_with_a_budget_goes_on_with_the_same_sequences(place: Path) -> None:
+    command = (*TRAIN, "--max-tokens-budget", "150", "--overwrite")
+    made = seal(*command, cwd=place)
+    assert made.code == 0, made.err
+    whole = contents(place / "ad"), (place / "adapters.jsonl").read_bytes()
+    assert 0 < lines_of(place, "adapters.jsonl")[0]["adapter"]["train"]["sequences"] < 12
+    interrupt(place, 2)
+    again = run_inside(*command[:-1], cwd=place)  # without a worker: nothing is left to be trained
+    assert "goes on: 2 of 6 lines" in again.err
+    assert (contents(place / "ad"), (place / "adapters.jsonl").read_bytes()) == whole
+
+
 DEADLY = """
 import os, signal
 from pathlib import Path
@@ -287,4 +299,5 @@ def test_what_a_pool_trains_on_is_shown_and_foretold(place: Path) -> None:
     dry = run_inside(*ADAPT, "--dry-run", cwd=place)
     assert "would train 1 adapters of model, on 12 sequences of 6 self-edits in one pool;" in dry.err
     small = run_inside(*ADAPT, "--dry-run", "--max-tokens-budget", "60", cwd=place)
-    assert "note: --max-tokens-budget 60: 10 sequences of 1 pools are left out; " in small.err
+    assert "note: --max-tokens-budget 60: 10 of 12 sequences are left out, " in small.err
+    assert "tasks of which nothing is learned: 2" in small.err

@@ -174,28 +174,74 @@ def test_a_sequence_beyond_the_context_is_left_out_alone(model_dir: Path) -> Non
 # ---- a budget
 
 
-def counted(model_dir: Path, budget: int | None, pad_mode: str = "eos") -> PoolPlanner:
-    pooling = Pooling(pool=True, max_tokens_budget=budget)
-    config = FitConfig(pad_mode=pad_mode)
-    planner = PoolPlanner(str(model_dir), domain=QA(), out=Path("ad"), pooling=pooling, config=config)
+def counted(model_dir: Path, budget: int | None, pad_mode: str = "eos", **pooling: Any) -> PoolPlanner:
+    planner = PoolPlanner(
+        str(model_dir),
+        domain=QA(),
+        out=Path("ad"),
+        pooling=Pooling(**{"pool": True, **pooling}, max_tokens_budget=budget),
+        config=FitConfig(pad_mode=pad_mode),
+    )
     for line in edited(*TITLES):
         planner.add(line)
     return planner
 
 
-def test_a_budget_takes_whole_sequences_in_order_and_tells_the_rest(model_dir: Path) -> None:
+def sizes_of(texts: list[str]) -> list[int]:
+    """The tokens of each, with the end token."""
+    return [len(ids) + 1 for ids in make_tokenizer()(texts)["input_ids"]]
+
+
+# Of eighteen sequences, three a self-edit and six a task: those of the first self-edits, then those of the second.
+TURNS = [6 * task + 3 * turn + n for turn in (0, 1) for task in range(3) for n in range(3)]
+
+
+def sizes_in_turns(model_dir: Path) -> list[int]:
+    sizes = sizes_of(texts_of(counted(model_dir, None)))
+    return [sizes[place] for place in TURNS]
+
+
+def test_a_budget_takes_whole_sequences_of_one_self_edit_a_task_in_turn(model_dir: Path) -> None:
     every = texts_of(counted(model_dir, None))
-    tokenizer = make_tokenizer()
-    sizes = [len(tokenizer(text)["input_ids"]) + 1 for text in every]  # with the end token
-    planner = counted(model_dir, sum(sizes[:7]) + sizes[7] - 1)
-    assert texts_of(planner) == every[:7]
-    assert planner.list_notes() == [
-        f"note: --max-tokens-budget {sum(sizes[:8]) - 1}: 11 sequences of 1 pools are left out; "
-        f"{sum(sizes[:7])} tokens are kept"
-    ]
+    sizes = sizes_in_turns(model_dir)
+    for count, learned in ((4, 2), (9, 3), (10, 4), (15, 5)):
+        planner = counted(model_dir, sum(sizes[: count + 1]) - 1)
+        (job,) = jobs_of(planner)
+        assert texts_of(planner) == [every[place] for place in sorted(TURNS[:count])]
+        assert job.about == {"pool": {"passages": "each", "max_tokens": sum(sizes[: count + 1]) - 1, "edits": learned}}
     assert texts_of(counted(model_dir, sum(sizes))) == every
     assert counted(model_dir, sum(sizes)).list_notes() == []
-    assert len(texts_of(counted(model_dir, sum(sizes[:8]) - 8, "none"))) == 8
+
+
+def test_a_budget_counts_an_end_token_only_where_it_is_learned(model_dir: Path) -> None:
+    sizes = sizes_in_turns(model_dir)
+    assert [len(texts_of(counted(model_dir, sum(sizes[:8]) - 8, mode))) for mode in ("none", "eos")] == [8, 7]
+
+
+def test_what_a_budget_leaves_out_is_told(model_dir: Path) -> None:
+    sizes = sizes_in_turns(model_dir)
+    for count, none in ((4, "; tasks of which nothing is learned: 1"), (9, "")):
+        budget = sum(sizes[:count])
+        assert counted(model_dir, budget).list_notes() == [
+            f"note: --max-tokens-budget {budget}: {18 - count} of 18 sequences are left out, {budget} tokens are kept{none}"
+        ]
+
+
+def test_each_pool_has_the_whole_budget(model_dir: Path) -> None:
+    sizes = sizes_of(texts_of(counted(model_dir, None)))
+    planner = counted(model_dir, sum(sizes[:4]), pool=False, pool_by="task.title")
+    assert [len(job.lesson.examples) for job in jobs_of(planner)] == [4, 4, 4]
+    (note,) = planner.list_notes()
+    assert ": 6 of 18 sequences are left out, " in note
+
+
+def test_the_order_of_lines_does_not_change_what_a_budget_takes(model_dir: Path) -> None:
+    planner, turned = (counted(model_dir, None) for _ in range(2))
+    turned.edits = {name: edits[::-1] for name, edits in planner.edits.items()}
+    budget = Pooling(pool=True, max_tokens_budget=150)
+    planner.pooling = turned.pooling = budget
+    assert jobs_of(planner) == jobs_of(turned)
+    assert 0 < len(texts_of(planner)) < 18
 
 
 def test_a_budget_below_the_first_sequence_is_refused(model_dir: Path) -> None:
