@@ -1,8 +1,8 @@
 """task → task: a model writes the questions that measure learning, and those that measure nothing are dropped.
 
 A question stays if the student answers it right with the passage in sight, twice the same under sampling, and wrong
-without the passage, and if no other text gives its answer away. What stays is split by fact: one half rewards, the
-other is kept back as an exam. So the loop needs no questions by people (SEAL section 6 leaves it open).
+without the passage, and if no other question that stays gives its answer away. What stays is split by fact: one half
+rewards, the other is kept back as an exam. So the loop needs no questions by people (SEAL section 6 leaves it open).
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from typing import Any
 
 from stages.domains.base import find_domain
 from stages.domains.qa import fill, require_passage
-from stages.domains.quiz import TEMPLATE, find_flaws, read_pairs, split_by_fact
+from stages.domains.quiz import TEMPLATE, find_flaws, find_leaks, read_pairs, split_by_fact
 from stages.domains.trials import sample_all, try_questions
 from stages.domains.writing import unique_tasks
 from stages.errors import BadConfig, BadLine
@@ -76,6 +76,7 @@ class MakeQuiz:
         if domain.name != "qa":
             raise BadConfig(f"tasks of the domain {domain.name} are not measured by questions about a passage")
         lines = list(unique_tasks(source.sift(records, self._check)))
+        lines = [_gather(line) for line in lines] if rules.given else lines
         if rules.exam:
             return Listing({"exam": True, **WHOLE_INPUT}, map(take_exam, lines), len(lines))
         template = TEMPLATE if rules.template is None else domain.template_text(rules.template)
@@ -158,8 +159,14 @@ def _restore(line: Record) -> Record:
     """Return the line as it was before its quiz."""
     if line.quiz is None:
         return line
-    task = require_passage(line.task)
-    return line.grow(quiz=None, task=task.model_copy(update={"questions": line.quiz.given}))
+    return line.grow(quiz=None, task=_pose(line, line.quiz.given))
+
+
+def _gather(line: Record) -> Record:
+    """Return a line of this stage as one with all questions that are left on it; other lines as they are."""
+    if line.quiz is None:
+        return line
+    return line.grow(quiz=None, task=_pose(line, (*require_passage(line.task).questions, *line.quiz.exam)))
 
 
 def _is_tried(line: Record) -> bool:
@@ -168,8 +175,7 @@ def _is_tried(line: Record) -> bool:
 
 def take_exam(line: Record) -> Record:
     """Return the line with the questions that were kept back, as a task like any other."""
-    exam = line.quiz.exam if line.quiz else ()
-    return line.grow(quiz=None, task=require_passage(line.task).model_copy(update={"questions": exam}))
+    return line.grow(quiz=None, task=_pose(line, line.quiz.exam if line.quiz else ()))
 
 
 def run(
@@ -178,49 +184,49 @@ def run(
     """Write questions about these passages, try them together, and yield each line with what is left of them."""
     lines = [_restore(line) for line in lines]
     if asking.rules.given:
-        found = [_Written(require_passage(line.task).questions) for line in lines]
+        found = [_Found(require_passage(line.task).questions) for line in lines]
     else:
         found = _write(lines, engine, asking, progress)
-    sound = [
-        [question for question, flaw in zip(each.questions, each.find_flaws(line), strict=True) if flaw is None]
-        for line, each in zip(lines, found, strict=True)
-    ]
-    posed = [_pose(line, questions) for line, questions in zip(lines, sound, strict=True)]
-    flaws: dict[tuple[str, str], str | None] = {}
+    tasks = [require_passage(line.task) for line in lines]
+    found = [each.drop(find_flaws(task, each.kept)) for task, each in zip(tasks, found, strict=True)]
     if not asking.rules.unchecked:
+        posed = [_pose(line, each.kept) for line, each in zip(lines, found, strict=True)]
         seed = asking.sampling.seed
-        flaws = dict(try_questions(posed, engine, judge, chat=asking.chat, seed=seed, progress=progress))
-    for line, task, each in zip(lines, posed, found, strict=True):
-        spoilt = zip(each.questions, each.find_flaws(line), strict=True)
-        dropped = [_drop(question, flaw) for question, flaw in spoilt if flaw is not None]
-        reasons = [(question, flaws.get((task.id, question.id))) for question in task.questions]
-        dropped += [_drop(question, flaw) for question, flaw in reasons if flaw is not None]
-        kept = [question for question, flaw in reasons if flaw is None]
-        reward, exam = split_by_fact(task.id, kept, asking.sampling.seed)
+        tried = dict(try_questions(posed, engine, judge, chat=asking.chat, seed=seed, progress=progress))
+        reasons = [[tried[task.id, question.id] for question in task.questions] for task in posed]
+        found = [each.drop(flaws) for each, flaws in zip(found, reasons, strict=True)]
+        found = [each.drop(find_leaks(each.kept)) for each in found]
+    for line, task, each in zip(lines, tasks, found, strict=True):
+        reward, exam = split_by_fact(task.id, each.kept, asking.sampling.seed)
         quiz = Quiz(
             model=engine.model,
             checked=not asking.rules.unchecked,
             exam=exam,
-            dropped=tuple(dropped),
+            dropped=each.dropped,
             error=each.error,
-            given=require_passage(line.task).questions,
+            given=task.questions,
         )
-        yield line.grow(task=task.model_copy(update={"questions": reward}), quiz=quiz)
+        yield line.grow(task=_pose(line, reward), quiz=quiz)
 
 
 @dataclass(frozen=True)
-class _Written:
-    """The questions about one passage, and why some never came."""
+class _Found:
+    """The questions about one passage that stay so far, those that were dropped, and why some never came."""
 
-    questions: tuple[Question, ...]
+    kept: tuple[Question, ...]
+    dropped: tuple[DroppedQuestion, ...] = ()
     error: str | None = None
 
-    def find_flaws(self, line: Record) -> list[str | None]:
-        return find_flaws(require_passage(line.task), self.questions)
-
-
-def _drop(question: Question, reason: str) -> DroppedQuestion:
-    return DroppedQuestion(question=question.question, answer=question.answer, reason=reason)
+    def drop(self, reasons: Sequence[str | None]) -> "_Found":
+        """Drop those for which there is a reason."""
+        judged = list(zip(self.kept, reasons, strict=True))
+        dropped = tuple(
+            DroppedQuestion(question=question.question, answer=question.answer, reason=reason)
+            for question, reason in judged
+            if reason is not None
+        )
+        kept = tuple(question for question, reason in judged if reason is None)
+        return replace(self, kept=kept, dropped=self.dropped + dropped)
 
 
 def _pose(line: Record, questions: Sequence[Question]) -> QaTask:
@@ -228,7 +234,7 @@ def _pose(line: Record, questions: Sequence[Question]) -> QaTask:
     return require_passage(line.task).model_copy(update={"questions": tuple(questions)})
 
 
-def _write(lines: Sequence[Record], engine: Engine, asking: Asking, progress: Progress) -> list[_Written]:
+def _write(lines: Sequence[Record], engine: Engine, asking: Asking, progress: Progress) -> list[_Found]:
     """Ask for questions about each passage; they stay in the order of the samples."""
     progress.set_phase("writing questions")
     requests, owners = dict[str, list[Request]](), dict[str, str]()
@@ -243,7 +249,7 @@ def _write(lines: Sequence[Record], engine: Engine, asking: Asking, progress: Pr
     return [_read(line, [said[request.id] for request in requests[line.task.id]], asking) for line in lines]
 
 
-def _read(line: Record, completions: Sequence[Completion], asking: Asking) -> _Written:
+def _read(line: Record, completions: Sequence[Completion], asking: Asking) -> _Found:
     """Read the questions of a passage's completions. What the engine failed to give is told, and asked for again."""
     pairs: list[tuple[str, str]] = []
     error = None
@@ -254,7 +260,7 @@ def _read(line: Record, completions: Sequence[Completion], asking: Asking) -> _W
         else:
             pairs += read_pairs(text, opened=asking.opened)
     task = require_passage(line.task)
-    return _Written(make_task(task.title, task.context, pairs).questions, error)
+    return _Found(make_task(task.title, task.context, pairs).questions, error=error)
 
 
 def describe_quiz(lines: Sequence[Record]) -> Iterator[str]:

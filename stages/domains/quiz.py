@@ -19,6 +19,7 @@ _SAID = re.compile(rf"{_LISTED}(?:answer|a)\s*\d*[\s*_]*:[\s*_]*(?P<text>.+)", r
 _INLINE = re.compile(r"[\s*_]+(?:answer|a)\s*\d*[\s*_]*:[\s*_]*", re.IGNORECASE)
 _SENTENCE = re.compile(rf"{_LISTED}(?P<question>[^?]*\w[^?]*\?)[\s*_]*(?P<answer>\S.*)?")
 _WORD = re.compile(r"\w+")
+_REPEATS = "repeats another question"
 _MOST_ANSWER = 200  # characters: a longer answer is a paragraph
 
 
@@ -65,28 +66,53 @@ def _says(words: Sequence[str], answer: Sequence[str]) -> bool:
 
 
 def find_flaws(task: QaTask, questions: Sequence[Question]) -> list[str | None]:
-    """Return for each question why words alone spoil it, None where they do not; no model is asked.
+    """Return for each question why its words alone spoil it, None where they do not; no model is asked.
 
-    It repeats one before it; its title, its own text or another question says its answer; the answer has no words.
+    It repeats one before it, with the same answer; its title or its own text says its answer; the answer has no words.
     """
-    asked = [_words(question.question) for question in questions]
-    title, seen = _words(task.title), dict[tuple[str, ...], int]()
-    first = [seen.setdefault(words, place) for place, words in enumerate(asked)]
+    title, seen = _words(task.title), set[tuple[tuple[str, ...], ...]]()
 
-    def find(place: int, answer: tuple[str, ...]) -> str | None:
-        if first[place] != place:
-            return "repeats another question"
+    def find(asked: tuple[str, ...], answer: tuple[str, ...]) -> str | None:
+        if (asked, answer) in seen:
+            return _REPEATS
+        seen.add((asked, answer))
         if not answer:
             return "its answer has no words"
-        if _says(asked[place], answer):
+        if _says(asked, answer):
             return "its own text says the answer"
-        if _says(title, answer):
-            return "the title says the answer"
-        others = (number for number in range(len(asked)) if first[number] == number != place)
-        spoiler = next((number for number in others if _says(asked[number], answer)), None)
-        return None if spoiler is None else f"another question says the answer: {questions[spoiler].question}"
+        return "the title says the answer" if _says(title, answer) else None
 
-    return [find(place, _words(question.answer)) for place, question in enumerate(questions)]
+    return [find(_words(question.question), _words(question.answer)) for question in questions]
+
+
+def find_leaks(questions: Sequence[Question]) -> list[str | None]:
+    """Return for each question which one that stays gives its answer away, or asks the same; None for those that stay.
+
+    One whose answer no other says stays, and what it gives away goes; then the same among the others. Where all that
+    are left are given away, as two by each other, the first of them stays, and those that say its answer go.
+    """
+    asked = [_words(question.question) for question in questions]
+    answers = [_words(question.answer) for question in questions]
+    flaws: list[str | None] = [None] * len(questions)
+    left = list(range(len(questions)))
+
+    def gives_away(giver: int, place: int) -> bool:
+        return giver != place and _says(asked[giver], answers[place])
+
+    while left:
+        free = (place for place in left if not any(gives_away(giver, place) for giver in left))
+        stays = next(free, left[0])
+        left.remove(stays)
+        text = questions[stays].question
+        for place in left:
+            if asked[place] == asked[stays]:
+                flaws[place] = _REPEATS
+            elif gives_away(stays, place):
+                flaws[place] = f"another question says the answer: {text}"
+            elif gives_away(place, stays):
+                flaws[place] = f"it says the answer of another question: {text}"
+        left = [place for place in left if flaws[place] is None]
+    return flaws
 
 
 def split_by_fact(

@@ -1,10 +1,12 @@
 """Questions that a model wrote: how they are read, what spoils them, and how they are split."""
 
+from itertools import permutations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.domains.quiz import find_flaws, read_pairs, split_by_fact
+from stages.domains.quiz import find_flaws, find_leaks, read_pairs, split_by_fact
 from stages.records.task import QaTask, make_task
 
 FLAWS = [
@@ -12,15 +14,38 @@ FLAWS = [
     ([("Who built a bridge?", "Ada")], ["the title says the answer"]),
     ([("Is Velm the town of birth?", "velm")], ["its own text says the answer"]),
     ([("Where was she born?", "?!")], ["its answer has no words"]),
-    (
-        [("Where was she born?", "Velm"), ("What did she build in Velm?", "a bridge")],
-        ["another question says the answer: What did she build in Velm?", None],
-    ),
-    ([("Where was she born?", "Velm"), ("Who was Velma?", "nobody")], [None, None]),
+    ([("Where was she born?", "Velm"), ("Where was she born?", "Oslo")], [None, None]),
+    ([("Where was she born?", "Velm"), ("What did she build in Velm?", "a bridge")], [None, None]),
+]
+BORN, BUILT, IN_VELM = (
+    ("Where was she born?", "Velm"),
+    ("What did she build?", "a bridge"),
+    ("Who lives in Velm?", "Bo"),
+)
+LEAKS = [
+    ([BORN, BUILT], [None, None]),
+    ([BORN, IN_VELM], ["another question says the answer: Who lives in Velm?", None]),
+    ([BORN, ("Who was Velma?", "nobody")], [None, None]),
     (
         [("How many?", "1"), ("Who built 11?", "x"), ("And 1,1?", "y")],
         ["another question says the answer: And 1,1?", None, None],
     ),
+    # a question that is given away itself gives nothing away
+    ([BORN, IN_VELM, ("Is it Bo or Al?", "Al")], [None, "another question says the answer: Is it Bo or Al?", None]),
+    # of two that give each other away the first stays, and of three in a circle
+    (
+        [("What is in Velm?", "a bridge"), ("Where is a bridge?", "Velm")],
+        [None, "another question says the answer: What is in Velm?"],
+    ),
+    (
+        [("Where is a bridge?", "Velm"), ("What is in Velm?", "a bridge")],
+        [None, "another question says the answer: Where is a bridge?"],
+    ),
+    (
+        [("Is it a?", "b"), ("Is it b?", "c"), ("Is it c?", "a")],
+        [None, "it says the answer of another question: Is it a?", "another question says the answer: Is it a?"],
+    ),
+    ([BORN, ("Where was SHE born", "Oslo")], [None, "repeats another question"]),
 ]
 
 
@@ -58,9 +83,27 @@ def a_quiz(pairs: list[tuple[str, str]]) -> QaTask:
 
 
 @pytest.mark.parametrize(("pairs", "flaws"), FLAWS)
-def test_words_that_give_an_answer_away_spoil_a_question(pairs: list[tuple[str, str]], flaws: list[str | None]) -> None:
+def test_a_questions_own_words_may_spoil_it(pairs: list[tuple[str, str]], flaws: list[str | None]) -> None:
     task = a_quiz(pairs)
     assert find_flaws(task, task.questions) == flaws
+
+
+@pytest.mark.parametrize(("pairs", "leaks"), LEAKS)
+def test_another_question_that_stays_may_give_an_answer_away(
+    pairs: list[tuple[str, str]], leaks: list[str | None]
+) -> None:
+    assert find_leaks(a_quiz(pairs).questions) == leaks
+
+
+@given(st.lists(st.tuples(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3), st.sampled_from("abcdef"))))
+def test_no_question_that_stays_says_the_answer_of_another(pairs: list[tuple[list[str], str]]) -> None:
+    questions = a_quiz([(" ".join(words), answer) for words, answer in pairs if answer not in words]).questions
+    stay = [question for question, leak in zip(questions, find_leaks(questions), strict=True) if leak is None]
+    assert bool(stay) == bool(questions)
+    assert find_leaks(stay) == [None] * len(stay)
+    for one, other in permutations(stay, 2):
+        assert one.answer not in other.question.split()
+        assert one.question != other.question
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz")), max_size=12), st.integers(0, 9))

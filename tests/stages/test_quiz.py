@@ -107,6 +107,30 @@ def test_a_question_falls_by_the_first_trial_that_goes_wrong(inside: str, outsid
     assert ("Where was she born?" in reward + exam) == (reason is None)
 
 
+@pytest.mark.parametrize(
+    ("inside", "dropped"),
+    [
+        ("Bo", {"Where was she born?": "another question says the answer: Who lives in Velm?"}),
+        ("Al", {"Who lives in Velm?": "not answered with the passage in sight"}),
+    ],
+)
+def test_only_a_question_that_stays_gives_another_ones_answer_away(inside: str, dropped: dict[str, str]) -> None:
+    written = WRITTEN + "Question 3: Who lives in Velm?\nAnswer: Bo"
+    (line,) = make(Student({**GOOD, "Who lives in Velm?": (inside, "Ed")}, written))
+    reward, exam, found = quiz_of(line)
+    assert found == dropped
+    assert sorted(reward + exam) == sorted({*GOOD, "Who lives in Velm?"} - set(dropped))
+
+
+def test_a_question_whose_first_answer_is_wrong_stays_with_the_right_one() -> None:
+    written = "Where was she born?\nAnswer: Oslo\nQuestion 2: Where was she born?\nAnswer: Velm"
+    (line,) = make(Student({"Where was she born?": ("Velm", "Rome")}, written))
+    assert [each.answer for each in (*line.task.questions, *line.quiz.exam)] == ["Velm"]  # type: ignore[union-attr]
+    assert [(each.answer, each.reason) for each in line.quiz.dropped] == [  # type: ignore[union-attr]
+        ("Oslo", "not answered with the passage in sight")
+    ]
+
+
 def test_what_an_engine_fails_to_say_is_no_verdict_and_the_line_is_made_again() -> None:
     def lost_answer(request: Request) -> str:
         if "What did she build?\nAnswer" in str(request.prompt):
@@ -145,6 +169,18 @@ def test_unchecked_questions_are_asked_of_nobody() -> None:
     assert (sorted(reward + exam), dropped) == (sorted(GOOD), {"Where was she born?": "repeats another question"})
     assert line.quiz is not None
     assert line.quiz.checked is False
+
+
+def test_written_questions_that_nobody_tried_are_tried_by_another_model(tmp_path: Path) -> None:
+    written = WRITTEN + "Question 3: Who lives in Velm?\nAnswer: Bo"
+    (line,) = make(Student({}, written), unchecked=True)
+    student = Student({**GOOD, "Who lives in Velm?": ("Al", "Al"), "Where was Ada born?": ("", "")})
+    (tried,) = make(student, [line], given=True)
+    reward, exam, dropped = quiz_of(tried)
+    assert sorted(reward + exam) == sorted(GOOD)
+    assert dropped == {"Who lives in Velm?": "not answered with the passage in sight"}
+    stage = MakeQuiz(Source(student), LocalJudge("exact"), QuizRules(given=True))  # type: ignore[arg-type]
+    assert resume(stage, [line], tmp_path / "quiz.jsonl") == resume(stage, [line], tmp_path / "quiz.jsonl") == [tried]
 
 
 def test_the_exam_is_a_task_like_any_other() -> None:
