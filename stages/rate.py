@@ -6,7 +6,6 @@ A reply that gives no points leaves the self-edit unscored: a rater that writes 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from stages.domains.base import Domain, find_domain
 from stages.errors import BadConfig, BadLine
@@ -16,57 +15,13 @@ from stages.records.frozen import content_id
 from stages.records.record import Record, Section, SelfEdit
 from stages.records.score import Rating, Score
 from stages.records.thoughts import explain_no_answer, extract_answer, get_learnable_text
+from stages.scoring.rubric import SEAL_SCALE, RatingScale
 from stages.services.base import report_engine
 from stages.sources.repeats import UniqueLines
-from stages.sources.texts import read_flag_file
 from stages.tokens.token_counts import count_crowded
 from stages.work import WHOLE_INPUT, EngineSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 
-RUBRIC = (  # official code, the reward mode "proxy": four criteria from 1 to 5, and their sum
-    "You are to evaluate a list of implications that are derived (directly or indirectly) from the provided document. "
-    "Be critical and fair.\nFor each of the four criteria below, rate on a 1-5 integer scale (higher is better). We "
-    "want to reward implication lists that are longer (relative to the size of the original document), more diverse "
-    "(statements should be less repetitive), higher in quality, and more correct (supported by the document).\n"
-    "For each criterion, think briefly and then output exactly this format:\n"
-    "Length: <1-5> - <one sentence rationale>\nDiversity: <1-5> - <one sentence rationale>\n"
-    "Quality: <1-5> - <one sentence rationale>\nCorrectness: <1-5> - <one sentence rationale>\n"
-    "After that, output the sum of the 4 scores as: Final Score: <integer>\n\n"
-    "Title: {title}\nDocument:\n{context}\n\nImplications:\n{completion}\n"
-)
 _FIELD = re.compile(r"\{(title|context|completion)\}")
-_POINTS = re.compile(r"^\W*final\s+score\W*?(-?\d+(?:\.\d+)?)(?![\d.]*\d)", re.IGNORECASE | re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class RatingScale:
-    """The rubric, and the points that it gives at least and at most."""
-
-    rubric: Path | None = None  # None: SEAL's
-    lowest: float = 4  # points of the worst self-edit: the reward 0; four criteria, 1 to 5
-    highest: float = 20
-    max_tokens: int = 512  # of a reply
-
-    def read(self) -> str:
-        """Return the rubric's text. Raises BadConfig for one that lacks a field, or a scale without a width."""
-        if not self.lowest < self.highest:
-            raise BadConfig(
-                f"--lowest {self.lowest:g}, --highest {self.highest:g}: the highest must be above the lowest"
-            )
-        text = RUBRIC if self.rubric is None else read_flag_file(self.rubric, f"--rubric {self.rubric}")
-        if "{completion}" not in text:
-            raise BadConfig(f"--rubric {self.rubric}: the file does not contain {{completion}}: what is to be rated")
-        return text
-
-    def read_points(self, reply: str) -> tuple[float | None, str | None]:
-        """Return the points of a reply, or None and the reason."""
-        found = {float(points) for points in _POINTS.findall(reply)}
-        if len(found) != 1:
-            what = "several" if found else "no"
-            return None, f"unparsable: {what} `Final Score: N` in {reply[-60:]!r}"
-        points = found.pop()
-        if not self.lowest <= points <= self.highest:
-            return None, f"unparsable: {points:g} points on a scale from {self.lowest:g} to {self.highest:g}"
-        return points, None
 
 
 @dataclass(frozen=True)
@@ -74,7 +29,7 @@ class Rate:
     """Lets a model rate self-edits by a rubric, without training."""
 
     engine: EngineSource
-    scale: RatingScale = RatingScale()
+    scale: RatingScale = SEAL_SCALE
     chat: bool | None = None
     name: str = "rate"
     needs: tuple[Section, ...] = ("edit",)
@@ -212,7 +167,7 @@ def run(
     lines: Mapping[str, Record],
     requests: Sequence[Request],
     engine: Engine,
-    scale: RatingScale = RatingScale(),
+    scale: RatingScale = SEAL_SCALE,
     *,
     progress: Progress = NullProgress(),
 ) -> Iterator[Record]:

@@ -16,7 +16,7 @@ from stages.interfaces import Doc, ModelName, Sampling
 
 @dataclass(frozen=True)
 class RateFlags:
-    """The rubric, and the points that it gives: fields of stages.rate.RatingScale."""
+    """The rubric, and the points that it gives: fields of stages.scoring.rubric.RatingScale."""
 
     panel: ClassVar[str] = opt.OWN_PANEL
     rubric: Annotated[
@@ -69,7 +69,8 @@ def rate(
     """
     from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without
     from seal_cli.runs.engines import select_engine
-    from stages.rate import Rate, RateByProgram, RatingScale
+    from stages.rate import Rate, RateByProgram
+    from stages.scoring.rubric import RatingScale
 
     if program is not None:
         _refuse_model({"--model": model, "--chat": chat, **flags.get_given()}, rater, batches)

@@ -17,7 +17,7 @@ from seal_cli.app import COMMANDS, PANELS, make_app
 from seal_cli.commands.adapt import AdaptFlags
 from seal_cli.commands.rate import RateFlags
 from stages.adapt import Adapt
-from stages.rate import RatingScale
+from stages.scoring.rubric import RatingScale
 from tests.cli.conftest import seal, surroundings
 from tests.cli.test_golden import GOLDEN
 from tests.test_architecture import HEAVY

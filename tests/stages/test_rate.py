@@ -4,16 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stages import rate
 from stages.errors import BadConfig, BadLine
 from stages.filter import run as keep_best
 from stages.interfaces import Request, Sampling
-from stages.rate import RUBRIC, Rate, RatingScale
+from stages.rate import Rate
 from stages.records.record import Record
 from stages.records.score import Rating
+from stages.scoring.rubric import RUBRIC, RatingScale
 from stages.work import WholeSource
 from tests.invented import Backwards, Lost, a_task, an_edit
 from tests.invented_grids import an_arc_task
@@ -35,50 +34,6 @@ def rated(lines: list[Record], answer: Callable[[Request], str], scale: RatingSc
     found = [made[rate.make_key(line)].score for line in lines]
     assert all(score and score.judge == "rubric:rater" and score.rating for score in found)
     return [score.rating for score in found if score and score.rating]
-
-
-@pytest.mark.parametrize(
-    ("reply", "points"),
-    [
-        ("Length: 3 - short\nDiversity: 4 - fine\nQuality: 4 - fine\nCorrectness: 5 - yes\nFinal Score: 16", 16),
-        ("**Final Score:** 16", 16),
-        ("final score: **16**/20", 16),
-        ("Final Score: <16>", 16),
-        ("I think the Final Score: 16 is fair\nFinal Score: 12", 12),
-        ("Final Score: 4.5", 4.5),
-        ("Final Score: 16\nFinal Score: 16", 16),
-    ],
-)
-def test_points_are_read_from_the_line_of_the_final_score(reply: str, points: float) -> None:
-    assert RatingScale().read_points(reply) == (points, None)
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "",
-        "A fine list, well done.",
-        "Length: 3\nDiversity: 4",
-        "Final Score: high",
-        "Final Score: 16\nFinal Score: 12",
-        "Final Score: 25",
-        "Final Score: -16",
-        "Final Score: 3",
-        "Final Score: 1e9",
-        "Final Score: 12.5.1",
-    ],
-)
-def test_prose_two_minds_and_points_beyond_the_scale_are_no_rating(reply: str) -> None:
-    points, error = RatingScale().read_points(reply)
-    assert points is None
-    assert str(error).startswith("unparsable: ")
-
-
-@given(st.text())
-def test_any_reply_is_points_on_the_scale_or_a_reason(reply: str) -> None:
-    points, error = RatingScale(lowest=0, highest=1).read_points(reply)
-    assert (points is None) != (error is None)
-    assert points is None or 0 <= points <= 1
 
 
 def test_a_value_lies_between_the_ends_of_the_scale() -> None:
