@@ -62,10 +62,22 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file atomically: after a crash it has the old content or the new one, never half of it."""
+    """Replace a file atomically: after a crash it has the old content or the new one, never half of it.
+
+    A failure leaves nothing beside it. A link stays one, and what it points to is replaced.
+    """
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not path.is_file():  # a device or a pipe, which no file may take the place of
+        path.write_bytes(data)
+        return
     part = path.with_name(path.name + PART)
-    write_file(part, data)
-    rename(part, path)
+    try:
+        write_file(part, data)
+        rename(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def rename(part: Path, path: Path) -> None:

@@ -3,9 +3,11 @@
 import ast
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +40,17 @@ def paper_file(name: str) -> Path:
     if not path.is_file():
         pytest.skip(f"the paper's {name} is not beside the project")
     return path
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As if the disk were full: the kernel refuses to let a file grow beyond `size` bytes."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
 def make_tokenizer() -> "PreTrainedTokenizerFast":

@@ -1,8 +1,6 @@
 """What the tests of the engines share: tokenizers of other habits, and adapters made without our own trainer."""
 
-import resource
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +81,3 @@ def naive(network: Any, prompt: str, count: int) -> list[int]:
             break
         ids.append(following)
     return ids[start:]
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """As if the disk were full: the kernel refuses to let a file grow beyond `size` bytes."""
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, usual)

@@ -25,7 +25,7 @@ choose_flags() { # LOOP: FILTER and SFT of examples/round.sh; dpo-low is dpo wit
 }
 
 mkdir -p "$run"
-[ -e "$HELDOUT" ] || head -n "${HELD:-16}" examples/tiny/heldout.jsonl > "$HELDOUT"
+[ -e "$HELDOUT" ] || { head -n "${HELD:-16}" examples/tiny/heldout.jsonl > "$HELDOUT.part" && mv "$HELDOUT.part" "$HELDOUT"; }
 for seed in $seeds; do
   first=$run/$seed/best # is made before any other
   for loop in $loops; do

@@ -6,12 +6,14 @@ large.
 
 import warnings
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 from stages.domains.views import PALETTE, Panel, Row, put_beside
 from stages.errors import BadConfig
+from stages.files import replace_file
 
 MOST = 20  # views in a picture
 LONGEST = 24_000  # dots: the longest side of a PNG
@@ -28,9 +30,16 @@ def draw_grids(views: Sequence[Sequence[Row]], path: Path) -> None:
     """Write the picture as PNG, PDF or SVG by the file's ending."""
     figure = picture(views)
     longest = _DOTS * max(figure.get_size_inches())
+    save_figure(figure, path, min(_DOTS, int(_DOTS * LONGEST / longest)))
+
+
+def save_figure(figure: Any, path: Path, dots: int = _DOTS) -> None:
+    """Write a matplotlib Figure, with so many dots an inch: the file is whole, or as it was. Raises OSError."""
+    data = BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script that the font lacks
-        figure.savefig(path, dpi=min(_DOTS, int(_DOTS * LONGEST / longest)))
+        figure.savefig(data, format=path.suffix[1:], dpi=dots)
+    replace_file(path, data.getvalue())
 
 
 def picture(views: Sequence[Sequence[Row]]) -> Any:

@@ -1,12 +1,12 @@
 """A bar for each row of a report, with its interval."""
 
 import textwrap
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stages.domains.plot import save_figure
 from stages.errors import BadConfig
 from stages.reporting.rows import ReportRow
 
@@ -37,9 +37,7 @@ def open_figure(path: Path, size: tuple[float, float], flag: str) -> Iterator[An
 
     figure: Any = Figure(figsize=size, layout="constrained")
     yield figure
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a label in a script that the font lacks
-        figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def draw_bars(axes: Any, rows: Sequence[ReportRow]) -> None:

@@ -33,6 +33,18 @@ def test_a_file_that_cannot_be_written_keeps_what_it_held(tmp_path: Path, monkey
         replace_file(tmp_path / "file", b"new")
     assert caught.value.filename == str(tmp_path / "file.part")
     assert (tmp_path / "file").read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    replace_file(tmp_path / "link", b"new")
+    assert ((tmp_path / "link").is_symlink(), (tmp_path / "file").read_bytes()) == (True, b"new")
+    os.mkfifo(tmp_path / "pipe")
+    end = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    replace_file(tmp_path / "pipe", b"new")
+    assert (os.read(end, 9), (tmp_path / "pipe").is_fifo()) == (b"new", True)
+    os.close(end)
 
 
 def test_a_file_system_without_locks_is_told_of_and_any_other_trouble_with_them_is_raised(

@@ -24,8 +24,7 @@ from stages.interfaces import Example, FitConfig, FitJob, TrainingSet
 from stages.models.device import Device
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from stages.trainers.peft import PeftTrainer, make_schedule
-from tests.conftest import make_tokenizer
-from tests.tiny_models import files_of_at_most
+from tests.conftest import files_of_at_most, make_tokenizer
 from tests.trainers.exact import BEYOND_ROUNDING
 from tests.trainers.jobs import Notes
 from tests.trainers.plain import encoded, hf_trainer, plain_loop

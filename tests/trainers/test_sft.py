@@ -26,11 +26,11 @@ from stages.records.schema import Checkpoint
 from stages.sources.training_pairs import read_pair
 from stages.tokens.tokenization import encode_example
 from stages.trainers.sft import SupervisedTrainer, check_saving, get_shared_weights
-from tests.conftest import END, make_tokenizer
+from tests.conftest import END, files_of_at_most, make_tokenizer
 from tests.invented import a_line, numbered
 from tests.models.architectures import make_architecture
 from tests.models.broken import edit
-from tests.tiny_models import files_of_at_most, make_llama
+from tests.tiny_models import make_llama
 
 FLOAT32 = Device("cpu", "float32")
 LORA = SftConfig(rank=2, alpha=8.0, targets=("q_proj", "down_proj"), learning_rate=1e-2, epochs=3, batch_size=2)
