@@ -1,7 +1,7 @@
 """edit → adapter: the student is fine-tuned on each self-edit, once per seed (SEAL section 3, inner loop)."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class Adapt:
         domain = find_domain(source.facts.domains)
         refuse_training_flags(domain, self.fit, self.split_newlines, self.chat)
         refuse_pool(domain, self.pooling)
-        config = replace(domain.defaults.fit, **self.fit)
+        config = domain.defaults.fit.change(self.fit)
         unnamed = self.show_data and self.trainer.model is None
         measured = domain.measures_rows or self.pooling.max_tokens_budget is not None
         unnamed = unnamed and (not measured or source.facts.editors <= {"none", "unknown"})
@@ -129,9 +129,11 @@ class Adapt:
             settings=lambda: {
                 **settings,
                 **{"sequential": "stack", "trainer": self.trainer.name, "out": self.out, "seeds": self.seeds},
-                **{"seed": self.seed, "fit": asdict(steps.config), **self.trainer.settings(model)},
+                **{"seed": self.seed, "fit": steps.config.settings, **self.trainer.settings(model)},
             },
-            summary=describe_plan(f"train {len(steps.found)} self-edits onto {model}, each on the last", steps.config),
+            summary=describe_plan(
+                f"train {len(steps.found)} self-edits onto {model}, each on the last", steps.config.settings
+            ),
             open=open_worker,
             count_misfits=lambda: count_untrainable(model, jobs),
             claim=lambda: hold_folders([self.out]),
@@ -154,9 +156,9 @@ class Adapt:
             settings=lambda: {
                 **settings,
                 **{"trainer": self.trainer.name, "out": self.out, "seeds": self.seeds, "seed": self.seed},
-                **{"fit": asdict(config), **self.trainer.settings(model)},
+                **{"fit": config.settings, **self.trainer.settings(model)},
             },
-            summary=describe_plan(what, config),
+            summary=describe_plan(what, config.settings),
             open=lambda finished: _Trainer(todo, self.trainer.load(model), finished),
             notes=[*describe_left_out(domain), *describe_replay(domain), *pieces.list_notes()],
             count_misfits=lambda: count_untrainable(model, jobs.values()),

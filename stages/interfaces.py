@@ -3,8 +3,9 @@
 A prompt is written by a domain and rendered here, once, for sampling and for training alike.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -157,10 +158,32 @@ class FitConfig:
     accumulation: Annotated[int, Ge(1), Doc("Batches per step.", "N")] = 1  # official TTT server
     schedule: Annotated[Schedule, Doc("Learning rate over the steps.")] = "linear"  # HF Trainer's, as the official code
     warmup_steps: Annotated[int, Ge(0), Doc("", "N")] = 0  # HF Trainer's default
+    warmup_ratio: Annotated[float, Ge(0), Le(1), Doc("Warm-up as a share of the steps instead.", "X")] = 0.0
     max_grad_norm: Annotated[float, Ge(0), Doc("", "X")] = 1.0  # HF Trainer's default; 0 does not clip
     weight_decay: Annotated[float, Ge(0), Doc("", "X")] = 0.0  # HF Trainer's default
     pad_mode: Annotated[str, Doc(_PADS, "MODE", values=("none", "eos", "full", "sampled:32"))] = "eos"  # official: full
     pad_to: Annotated[int, Ge(2), Doc("Tokens up to which full and sampled pad.", "N")] = 2048  # official TTT server
+
+    def change(self, given: Mapping[str, Any]) -> "FitConfig":
+        """Return it with the given fields. Raises BadConfig where they contradict each other.
+
+        A given --warmup-ratio stands instead of these settings' own warm-up steps.
+        """
+        if given.get("warmup_ratio") and given.get("warmup_steps"):
+            steps, ratio = given["warmup_steps"], given["warmup_ratio"]
+            raise BadConfig(f"--warmup-ratio {ratio:g} and --warmup-steps {steps}: both are the warm-up; give one")
+        instead = {"warmup_steps": 0} if given.get("warmup_ratio") else {}
+        return replace(self, **{**given, **instead})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every hyper-parameter that counts, by name: what ids, settings and records say of the training."""
+        unused = set() if self.warmup_ratio else {"warmup_ratio"}
+        return {name: value for name, value in vars(self).items() if name not in unused}
+
+    def count_warmup_steps(self, steps: int) -> int:
+        """Return the steps of the warm-up, of so many in all: of a ratio rounded up, as HF Trainer does."""
+        return self.warmup_steps or math.ceil(steps * self.warmup_ratio)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Set a domain up for training, make jobs of self-edits, and adapter sections of their results."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,7 @@ def make_job(
     edit: SelfEdit, lesson: TrainingSet, base: str, config: FitConfig, seed: int, out: Path, names: ExampleNames
 ) -> FitJob:
     own = replace(config, **lesson.chosen)
-    job_id = content_id(edit.id, base, seed, asdict(own), names.of(lesson))
+    job_id = content_id(edit.id, base, seed, own.settings, names.of(lesson))
     return FitJob(job_id, lesson, own, seed, out / job_id)
 
 
@@ -79,7 +79,7 @@ def _fit_of(job: FitJob) -> dict[str, object]:
     """Return every hyper-parameter used; for examples with prompts also whether these were chats, and of its pool."""
     prompt = job.lesson.examples[0].prompt if job.lesson.examples else ""  # a lesson's are all of one kind
     told = {"replayed": job.lesson.replayed} if job.lesson.replayed else {}
-    return {**asdict(job.config), **({"chat": not isinstance(prompt, str)} if prompt else {}), **told, **job.about}
+    return {**job.config.settings, **({"chat": not isinstance(prompt, str)} if prompt else {}), **told, **job.about}
 
 
 def make_adapter(job: FitJob, model: str, result: FitResult) -> Adapter:
@@ -103,7 +103,7 @@ def make_untrained_adapter(edit: SelfEdit, model: str, base: str, config: FitCon
         seed=0,
         model=model,
         path=None,
-        fit={**asdict(config), **chosen},
+        fit={**config.settings, **chosen},
         train=None,
         fault="edit" if isinstance(error, BadEdit) else "training",
         error=str(error),

@@ -7,7 +7,7 @@ lines changes nothing. A budget of tokens is shared in turns: the first self-edi
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -61,7 +61,7 @@ class Pool:
         rows = content_id([identify_example(example) for example in lesson.examples])
         for replica in range(seeds):
             seed = derive_seed(run_seed, content, replica)
-            job_id = content_id(content, base, seed, asdict(config), rows)
+            job_id = content_id(content, base, seed, config.settings, rows)
             yield FitJob(job_id, lesson, config, seed, out / job_id, {"pool": self.describe(pooling)})
 
     def describe(self, pooling: Pooling) -> Mapping[str, object]:

@@ -126,10 +126,12 @@ def plan_steps(count: int, config: FitConfig, seed: int) -> Iterator[list[int]]:
 def make_schedule(config: FitConfig, steps: int) -> Callable[[int], float]:
     """Return the share of the learning rate at step t: warm-up, then transformers' linear, cosine or constant."""
 
+    warmup = config.count_warmup_steps(steps)
+
     def factor(step: int) -> float:
-        if step < config.warmup_steps:
-            return step / config.warmup_steps
-        left = (steps - step) / max(1, steps - config.warmup_steps)
+        if step < warmup:
+            return step / warmup
+        left = (steps - step) / max(1, steps - warmup)
         if config.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * (1 - left)))
         return left if config.schedule == "linear" else 1.0

@@ -87,6 +87,7 @@ def test_neither_the_order_of_lines_nor_the_editors_name_changes_a_pool() -> Non
     "change",
     [
         {"config": FitConfig(rank=4)},
+        {"config": FitConfig(warmup_ratio=0.03)},
         {"run_seed": 1},
         {"identity": "other weights"},
         {"domain": QA(split_newlines=False)},

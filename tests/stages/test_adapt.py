@@ -9,7 +9,7 @@ import pytest
 from stages import adapt
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA
-from stages.errors import BadEdit, BadInput
+from stages.errors import BadConfig, BadEdit, BadInput
 from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, SelfEdit
@@ -210,3 +210,13 @@ def test_grids_are_made_by_what_stands_behind_the_thought() -> None:
     assert trainer.jobs[0].lesson == trainer.jobs[1].lesson
     assert lost.adapter is not None
     assert lost.adapter.fault == "training"
+
+
+def test_a_warm_up_by_ratio_stands_instead_of_the_domains_steps_and_is_told_only_where_it_is() -> None:
+    plain, arc = FitConfig(), FitConfig(warmup_steps=11)
+    assert "warmup_ratio" not in plain.settings
+    assert arc.change({"warmup_ratio": 0.0}).settings == arc.settings
+    assert arc.change({"warmup_ratio": 0.03}).count_warmup_steps(200) == 6
+    assert plain.change({"warmup_ratio": 0.03}).settings == {**plain.settings, "warmup_ratio": 0.03}
+    with pytest.raises(BadConfig, match=r"--warmup-ratio 0.1 and --warmup-steps 5: both are the warm-up; give one"):
+        plain.change({"warmup_ratio": 0.1, "warmup_steps": 5})

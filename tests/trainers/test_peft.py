@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
+    TrainingArguments,
     get_scheduler,
     set_seed,
 )
@@ -94,14 +95,17 @@ def test_a_training_in_float32_is_close_to_hf_trainers(model_dir: Path, trainer:
     assert max(float((found[name] - expected[name]).abs().max()) for name in found) < 1e-5
 
 
-@pytest.mark.parametrize("warmup_steps", [0, 3, 20])
+@pytest.mark.parametrize(("warmup_steps", "ratio"), [(0, 0.0), (3, 0.0), (20, 0.0), (0, 0.03), (0, 0.3), (0, 0.9)])
 @pytest.mark.parametrize(
     ("schedule", "theirs"), [("linear", "linear"), ("cosine", "cosine"), ("constant", "constant_with_warmup")]
 )
-def test_schedules_are_those_of_transformers(schedule: Any, theirs: str, warmup_steps: int) -> None:
-    config, steps = FitConfig(schedule=schedule, warmup_steps=warmup_steps), 12
+def test_schedules_are_those_of_transformers(
+    schedule: Any, theirs: str, warmup_steps: int, ratio: float, tmp_path: Path
+) -> None:
+    config, steps = FitConfig(schedule=schedule, warmup_steps=warmup_steps, warmup_ratio=ratio), 12
     factor = make_schedule(config, steps)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    warmup_steps = TrainingArguments(str(tmp_path), warmup_steps=warmup_steps or ratio).get_warmup_steps(steps)
     scheduler = get_scheduler(theirs, optimizer, num_warmup_steps=warmup_steps, num_training_steps=steps)
     for step in range(steps):
         assert factor(step) == pytest.approx(scheduler.get_last_lr()[0], abs=1e-15)
