@@ -31,7 +31,6 @@ from stages.interfaces import (
     Progress,
     Trainer,
 )
-from stages.models.checkpoints import identity_of
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, Section
 from stages.records.schema import Line, TrainingData
@@ -98,7 +97,7 @@ class Adapt:
 
     def _make_planner(self, model: str, domain: Domain, config: FitConfig) -> "LinePlanner | PoolPlanner":
         settings: dict[str, Any] = {"domain": domain, "out": self.out, "config": config, "seeds": self.seeds}
-        settings |= {"run_seed": self.seed, "identity": identity_of(model) if model else None}
+        settings |= {"run_seed": self.seed, "identity": self.trainer.identify(model) if model else None}
         if not self.pooling.is_on:
             return LinePlanner(model, **settings)
         is_ours = self.trainer.name in TRAINERS and Path(model).is_dir()  # others read their models themselves
@@ -108,7 +107,7 @@ class Adapt:
         if self.trainer.name not in TRAINERS:
             raise BadConfig(f"--trainer {self.trainer.name}: only the trainers of seal build a sequence; leave it out")
         return SequencePlanner(
-            identity_of(model) or model,
+            self.trainer.identify(model),
             model=model,
             make_lesson=lambda record: make_lesson(domain, record),
             out=self.out,

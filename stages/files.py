@@ -36,6 +36,7 @@ MODEL_FILES = (  # whatever changes what a model says
     "*.safetensors",
 )
 _SAMPLE_BYTES, _SAMPLES = 4096, 512  # of one sample, of one file
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)  # by a directory that another process has published
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # some network file systems
 PARTIAL_NAME = re.compile(
     r"(.+)\.[a-z0-9_]{8}(\.old)?\.part"
@@ -121,16 +122,36 @@ def atomic_directory(out: Path) -> Iterator[Path]:
 
     It has a name of its own, so that two processes that build the same directory never mix. One of them wins.
     """
+    with partial_directory(out) as partial:
+        try:
+            yield partial
+            partial.chmod(0o755)  # mkdtemp makes it private
+            _publish(partial, out)
+        except OSError as error:
+            raise add_filename(error, partial) from None
+
+
+@contextmanager
+def partial_directory(out: Path) -> Iterator[Path]:
+    """Yield a directory beside `out` that goes at the end, and that nobody removes for a leftover meanwhile."""
     make_folder(out.parent)
-    partial = Path(tempfile.mkdtemp(prefix=f"{out.name}.", suffix=PART, dir=out.parent))
+    partial, descriptor = _make_locked(out)
     try:
         yield partial
-        partial.chmod(0o755)  # mkdtemp makes it private
-        _publish(partial, out)
-    except OSError as error:
-        raise add_filename(error, partial) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _make_locked(out: Path) -> tuple[Path, int]:
+    """Make a temporary directory with a lock on it, which says that its process lives."""
+    while True:
+        partial = Path(tempfile.mkdtemp(prefix=f"{out.name}.", suffix=PART, dir=out.parent))
+        with suppress(FileNotFoundError, Locked):  # one who tidied up just then has taken it for a leftover
+            descriptor = open_locked(partial, fcntl.LOCK_SH)
+            if partial.is_dir():
+                return partial, descriptor
+            os.close(descriptor)
 
 
 def _publish(partial: Path, out: Path) -> None:
@@ -138,15 +159,18 @@ def _publish(partial: Path, out: Path) -> None:
     for path in [*partial.rglob("*"), partial]:
         _sync(path)
     before = partial.with_name(f"{partial.name.removesuffix(PART)}.old{PART}")
-    if out.exists():
-        out.rename(before)
-    try:
-        rename(partial, out)
-    except OSError:
-        if before.exists() and not out.exists():
-            before.rename(out)
-        raise
-    shutil.rmtree(before, ignore_errors=True)
+    while partial.exists():
+        with suppress(FileNotFoundError):  # another process is at the same
+            if out.exists():
+                out.rename(before)
+        try:
+            rename(partial, out)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                if before.exists() and not out.exists():
+                    before.rename(out)
+                raise
+        shutil.rmtree(before, ignore_errors=True)
 
 
 def fingerprint_folder(folder: Path) -> str:
@@ -170,7 +194,14 @@ def remove_partials(folder: Path, names: Collection[str]) -> None:
     for path in folder.glob(f"*{PART}"):
         partial = PARTIAL_NAME.fullmatch(path.name)
         if partial and partial[1] in names and not path.name.endswith(TRAINING):
-            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError, Locked):  # its process is at work, or has just removed it
+                check_left(path)
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def check_left(path: Path) -> None:
+    """Raise Locked for a half-built directory whose process lives."""
+    os.close(open_locked(path, fcntl.LOCK_EX, os.O_RDONLY | os.O_DIRECTORY))
 
 
 @contextmanager
@@ -183,6 +214,22 @@ def hold_folders(paths: Iterable[Path]) -> Iterator[None]:
             make_folder(path)
             held.callback(os.close, open_locked(path, fcntl.LOCK_SH))
         yield
+
+
+@contextmanager
+def hold_name(path: Path) -> Iterator[int]:
+    """Keep others from making a directory of this name meanwhile, and from tidying up beside it. Raises Locked.
+
+    Yields the descriptor of the lock, which a process that outlives this one must not hold.
+    """
+    mark = path.with_name(f"{path.name}{PART}")
+    with hold_folders([path.parent]):
+        descriptor = open_own(mark, busy="another process is making this directory; wait for its end, or give another")
+        try:
+            yield descriptor
+        finally:
+            mark.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 def _remove_if_empty(path: Path) -> None:
@@ -216,6 +263,17 @@ def open_locked(
             raise add_filename(error, path) from None
         without_locks()
     return descriptor
+
+
+def open_own(path: Path, *, busy: str, without_locks: Callable[[], object] = bool) -> int:
+    """Open a file to append to, made if need be, with an exclusive lock. Raises Locked as `open_locked` does."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        descriptor = open_locked(path, fcntl.LOCK_EX, flags, busy=busy, without_locks=without_locks)
+        with suppress(FileNotFoundError):  # who had the lock before may have published or removed it
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                return descriptor
+        os.close(descriptor)
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:

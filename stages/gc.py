@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.errors import BadInput, MissingInput
-from stages.files import MODEL_FILES, PARTIAL_NAME, TRAINING_FILE, open_locked
+from stages.files import MODEL_FILES, PARTIAL_NAME, TRAINING_FILE, check_left, open_locked
 from stages.models.adapter_checks import BASE_KEY
 from stages.models.checkpoints import CHECKPOINT_FILE
 from stages.models.directories import read_metadata
@@ -52,15 +52,15 @@ def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
     there, BadInput where there are no lines at all: then every adapter would go.
     """
     found = _survey(folder)
-    with ExitStack() as held:
-        for path in found.lines:
-            held.callback(os.close, open_locked(path, fcntl.LOCK_SH))
+    with ExitStack() as held:  # from here on no run begins that writes adapters there, or reads them
         for path in sorted({each.parent for each in (*found.adapters, *found.leftovers)}):
             held.callback(os.close, open_locked(path, fcntl.LOCK_EX))
+        for path in found.leftovers:
+            check_left(path)
         paths, ids = _find_named(found)
         lost = [path for path in found.adapters if os.path.realpath(path) not in paths and path.name not in ids]
-        for path in (*lost, *found.leftovers):
-            waste = Waste(path, _size_of(path), path in lost)
+        for path, finished in (*((each, True) for each in lost), *((each, False) for each in found.leftovers)):
+            waste = Waste(path, _size_of(path), finished)
             if remove:
                 shutil.rmtree(path)
             yield waste
@@ -137,12 +137,15 @@ def _contents(path: Path) -> set[str] | None:
 
 
 def _find_named(found: Finds) -> tuple[set[str], set[str]]:
-    """(real paths, ids) of the adapters that lines name; ids where a path leads nowhere or a line cannot be read."""
+    """(real paths, ids) of the adapters that lines name; ids where a path leads nowhere or a line cannot be read.
+
+    One file is open at a time: there may be more than a process can hold. Raises Locked for one that a run writes.
+    """
     paths: set[str] = set()
     ids = {match[0] for path in found.documents for match in _ID.finditer(path.read_text("utf-8", "replace"))}
     for file in found.lines:
         folders = get_base_folders(file)
-        with file.open("rb") as lines:
+        with os.fdopen(open_locked(file, fcntl.LOCK_SH), "rb") as lines:
             for line in lines:
                 told = _adapter_path(line) if b"adapter" in line else ""
                 if told is None:

@@ -1,6 +1,7 @@
 """`seal sft`"""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,19 +101,23 @@ def _find_or_train(
     """Return the checkpoint of this very run: of one before, or trained now."""
     from seal_cli.runs.manifest import compute_digest
     from stages import sft as stage
+    from stages.files import hold_name
+    from stages.models.checkpoints import check_unchanged
     from stages.models.libraries import quiet_libraries
 
     settings = {**current.settings, "out": None, "input": current.input.digest.hexdigest()}  # wherever the run lies
     digest = compute_digest(settings)
-    made = stage.find_made(out, digest, overwrite=overwrite)
-    if made:
-        note(f"seal sft: {out} was made from the same examples with the same settings; nothing to train")
-        return made
-    current.costly = True
-    current.progress.set_phase("loading")
-    with current.display.apart(current.output.descriptors):
-        quiet_libraries()
-        from stages.trainers.sft import SupervisedTrainer  # torch, which nothing before has loaded
+    with hold_name(out) as held:
+        made = stage.find_made(out, digest, overwrite=overwrite)
+        if made:
+            note(f"seal sft: {out} was made from the same examples with the same settings; nothing to train")
+            return made
+        current.costly = True
+        current.progress.set_phase("loading")
+        with current.display.apart([*current.output.descriptors, held]):
+            quiet_libraries()
+            from stages.trainers.sft import SupervisedTrainer  # torch, which nothing before has loaded
 
-        trainer = SupervisedTrainer(model, device=device, run=digest)
-        return stage.run(pairs, trainer, out=out, config=config, progress=current.progress)
+            is_same = partial(check_unchanged, current.settings)
+            trainer = SupervisedTrainer(model, device=device, run=digest, check=is_same)
+            return stage.run(pairs, trainer, out=out, config=config, progress=current.progress)

@@ -17,7 +17,7 @@ from typing import Any
 from seal_cli.runs.manifest import are_alike, describe_differences, get_manifest_path, to_bytes
 from seal_cli.terminal.console import note
 from stages.errors import ExistingOutput
-from stages.files import PART, add_filename, make_folder, open_locked, rename, replace_file, write_all
+from stages.files import PART, add_filename, make_folder, open_locked, open_own, rename, replace_file, write_all
 
 _BLOCK = 2**20  # bytes that are read at once to count lines
 
@@ -192,17 +192,6 @@ class Journal:
 
 def lock(path: Path) -> int:
     """Open the file, made if need be, with an exclusive lock. Raises Locked if another process has it."""
-    while True:
-        descriptor = open_locked(
-            path,
-            fcntl.LOCK_EX,
-            os.O_RDWR | os.O_CREAT | os.O_APPEND,
-            busy="another process is writing it; wait for its end, or give another file",
-            without_locks=lambda: note(
-                f"seal: note: {path} is on a file system without locks; see that no other process writes it"
-            ),
-        )
-        with suppress(FileNotFoundError):  # who had the lock before may have published or removed it
-            if os.path.samestat(path.stat(), os.fstat(descriptor)):
-                return descriptor
-        os.close(descriptor)
+    told = f"seal: note: {path} is on a file system without locks; see that no other process writes it"
+    busy = "another process is writing it; wait for its end, or give another file"
+    return open_own(path, busy=busy, without_locks=lambda: note(told))

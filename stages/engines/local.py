@@ -51,6 +51,7 @@ class LocalEngine:
         quiet_libraries()
         more = self._size_vllm(adapters) if self.name == "vllm" else {}
         engine: Engine = kind(model, device=self.device, batch_size=batch, **more)
+        self.device.check_foreseen()  # not before: vLLM sets an environment for torch
         return engine
 
     def calls(self, model: str, requests: Iterable[Request]) -> Iterator[Call]:

@@ -5,6 +5,7 @@ import platform
 import re
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -12,6 +13,7 @@ from stages.errors import BadConfig
 from stages.interfaces import Doc
 
 _SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # a CPU's allocator, CUDA, cuBLAS
+_GPU_FILES = {"cuda": "/dev/nvidiactl", "hip": "/dev/kfd"}  # by what torch/version.py says of its build
 _BFLOAT16_SETS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # instruction sets, the last two those of arm64
 
 
@@ -52,6 +54,17 @@ class Device:
             raise BadConfig(f"--dtype bfloat16: {slow}; take --dtype float32 or auto")
         return torch.device(name), known[dtype]
 
+    def check_foreseen(self) -> None:
+        """Raise BadConfig where the device or the precision is another than a run's settings have it by `foresee`."""
+        place, dtype = self.resolve()
+        found = {"device": place.type, "dtype": str(dtype).removeprefix("torch.")}
+        if found != (told := self.foresee()):
+            words = [f"{each['device']} in {each['dtype']}" for each in (told, found)]
+            raise BadConfig(
+                f"--device {self.name}: by the drivers here torch should take {words[0]}, and it takes {words[1]}; "
+                f"give --device {found['device']}, or see `seal doctor`"
+            )
+
     def foresee(self) -> dict[str, str]:
         """Return the kind of device and the precision for a run's settings, without torch."""
         kind = self.name.partition(":")[0] if self.name != "auto" else "cuda" if _expect_gpu() else "cpu"
@@ -62,7 +75,17 @@ class Device:
 def _expect_gpu() -> bool:
     """True if torch will most likely find a GPU. It is not imported here, in the process that forks."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")  # "" and -1 hide all
-    return Path("/dev/nvidiactl").exists() and shown != "" and not (shown or "").startswith("-")
+    here = any(Path(file).exists() for file in _find_gpu_files())
+    return here and shown != "" and not (shown or "").startswith("-")
+
+
+@cache
+def _find_gpu_files() -> list[str]:
+    """Find the files that a driver makes for the GPUs that the installed torch was built for."""
+    found = find_spec("torch")
+    version = Path(found.origin).with_name("version.py") if found and found.origin else Path()
+    text = version.read_text(encoding="utf-8") if version.is_file() else ""
+    return [file for build, file in _GPU_FILES.items() if re.search(rf"^{build}\b[^=]*= *'", text, re.MULTILINE)]
 
 
 @cache

@@ -87,6 +87,14 @@ class LocalTrainer:
 
         return weights_of(model, self.device)
 
+    def identify(self, model: str) -> str:
+        """Return what adapters' ids take of the model and of how it is trained: what makes others goes elsewhere."""
+        from stages.models.checkpoints import identity_of
+
+        dtype = self.device.foresee()["dtype"]
+        unusual = [name for name, usual in ((dtype, ("float32",)), (self.name, TRAINERS)) if name not in usual]
+        return " ".join([identity_of(model), *unusual])
+
     def make_check(self, model: str) -> Callable[[Path], bool]:
         """Return a test whether an adapter directory is still what this trainer made of the model."""
         from stages.models.adapter_checks import is_whole_adapter, make_usability_check
@@ -101,6 +109,7 @@ class LocalTrainer:
         if self.name not in TRAINERS:
             return GuardedTrainer(self.name, kind, model, device=self.device, **self.limits)
         quiet_libraries()
+        self.device.check_foreseen()
         trainer: Trainer = kind(model, device=self.device, **self.limits)
         return trainer
 

@@ -8,14 +8,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from stages.errors import Untrainable
-from stages.files import PART, check_space, make_folder
+from stages.files import check_space, partial_directory
 from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, make_failed_result
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
@@ -58,9 +57,8 @@ class PeftTrainer:
             try:
                 size = sum(weight.nbytes for weight in student.parameters() if weight.requires_grad)
                 check_space(job.out.parent, len(jobs) * (size + SETTINGS_BYTES), f"{len(jobs)} adapters")
-                make_folder(job.out.parent)
-                with TemporaryDirectory(prefix=f"{job.out.name}.", suffix=PART, dir=job.out.parent) as folder:
-                    save_adapter(student, Path(folder) / "untrained", self.base)
+                with partial_directory(job.out) as folder:
+                    save_adapter(student, folder / "untrained", self.base)
             finally:
                 student.unload()
 

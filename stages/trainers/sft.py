@@ -4,14 +4,14 @@ Examples are tokenised here with their loss mask, as everywhere in `stages`; trl
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from stages.errors import BadConfig, BadInput, MissingInput
-from stages.files import PART, atomic_directory, check_space, make_folder, write_file
+from stages.files import atomic_directory, check_space, partial_directory, write_file
 from stages.interfaces import Example, NullProgress, Progress, SftConfig
 from stages.models.checkpoints import CHECKPOINT_FILE, measure_files
 from stages.models.device import Device
@@ -28,11 +28,14 @@ from stages.trainers.peft import explain_divergence
 class SupervisedTrainer:
     """Fine-tunes one model on examples, by the loss of the settings, and writes an ordinary model directory.
 
-    `run` is a name for model, examples and settings together, which the directory then carries.
+    `run` is a name for model, examples and settings together, which the directory then carries. `check` is called when
+    the model is loaded, and raises where that is not the one that `run` stands for.
     """
 
-    def __init__(self, model: str, *, device: Device = Device(), run: str = "") -> None:
-        self.model, self.run = model, run
+    def __init__(
+        self, model: str, *, device: Device = Device(), run: str = "", check: Callable[[], object] = bool
+    ) -> None:
+        self.model, self.run, self.check = model, run, check
         self.device = device
         self.tokenizer = load_tokenizer(model)
 
@@ -46,6 +49,7 @@ class SupervisedTrainer:
         set_seed(config.seed)
         wide = config.full and self.device.dtype == "auto"  # bfloat16 weights would round small updates away
         network = load_model(self.model, replace(self.device, dtype="float32") if wide else self.device)
+        self.check()
         dtype = self.device.resolve()[1] if wide and network.device.type == "cuda" else network.dtype
         for told in check_saving(network, self.tokenizer, out, self.model, dtype.itemsize):
             progress.note(told)
@@ -197,12 +201,10 @@ def check_saving(network: Any, tokenizer: Any, out: Path, name: str, weight_byte
     if getattr(network, "hf_quantizer", None) is not None:
         raise BadConfig(f"--model {name}: its weights are quantized, and sft writes whole ones; take one that is not")
     mended = _repair_generation_config(network.generation_config, name)
-    make_folder(out.parent)
     check_space(out.parent, weight_bytes * network.num_parameters(), "the model's weights")
-    trial = TemporaryDirectory(prefix=f"{out.name}.", suffix=PART, dir=out.parent)
-    with trial as folder, explain_library_errors(name, "cannot be saved, and so is not trained"):
-        network.save_pretrained(folder, state_dict=get_shared_weights(network))
-        tokenizer.save_pretrained(folder)
+    with partial_directory(out) as folder, explain_library_errors(name, "cannot be saved, and so is not trained"):
+        network.save_pretrained(str(folder), state_dict=get_shared_weights(network))
+        tokenizer.save_pretrained(str(folder))
     return mended
 
 

@@ -7,14 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from stages.errors import BadConfig
-from stages.files import PART, make_folder
+from stages.files import partial_directory
 from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer
 from stages.trainers.adapter_files import write_adapter
 from stages.trainers.peft import add_lora
@@ -81,12 +80,11 @@ class StackingTrainer:
     def fit_on(self, before: Path | None, job: FitJob, progress: Progress = NullProgress()) -> FitResult:
         """Train the job on the model so far; None: on the base. A training that fails leaves the model as it was."""
         stack, trainer = LoraSum.read(before) if before else None, self.trainer
-        make_folder(job.out.parent)
         self._merge(stack)
         try:
-            with TemporaryDirectory(prefix=f"{job.out.name}.", suffix=PART, dir=job.out.parent) as folder:
+            with partial_directory(job.out) as folder:
                 fitting: Trainer = trainer
-                (result,) = fitting.fit([replace(job, out=Path(folder) / "own")], progress)
+                (result,) = fitting.fit([replace(job, out=folder / "own")], progress)
                 own = LoraSum.read(result.path) if result.path else None
         finally:
             self._merge(None)

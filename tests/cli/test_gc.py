@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from stages.eval import Eval
-from stages.files import hold_folders
+from stages.files import atomic_directory, hold_folders
 from stages.gc import run as collect
 from stages.work import Work
 from tests import invented
@@ -165,6 +166,25 @@ def test_a_run_that_is_at_work_is_left_alone(run: Path) -> None:
     descriptor = os.open(run / "round-1/adapters", os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nothing holds it any more
     os.close(descriptor)
+
+
+def test_a_model_that_a_living_process_builds_is_no_leftover(run: Path) -> None:
+    with atomic_directory(run / "round-1/model"):
+        refused = gc(run, "--remove")
+    assert (refused.code, "another process is working there" in refused.err) == (75, True)
+    assert (run / "round-1/model").is_dir()
+
+
+def test_more_files_of_lines_than_a_process_may_open_are_read_one_by_one(run: Path) -> None:
+    for number in range(40):
+        (run / f"scores-{number}.jsonl").write_text(a_line(f"round-1/adapters/{LOST}") if number == 39 else "")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 20, hard))  # noqa: PTH208
+    try:
+        done = gc(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (done.code, done.out) == (0, ""), done.err
 
 
 def test_adapters_that_questions_are_put_to_stay_though_their_lines_are_in_a_pipe(run: Path) -> None:

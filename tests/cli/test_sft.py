@@ -3,14 +3,19 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from seal_cli.terminal.console import QuietMode
 from stages.errors import BadLine
+from stages.files import hold_name
+from stages.models.device import Device
 from stages.records.schema import SftExample
 from stages.sft import PairCheck
 from stages.sources.training_pairs import TrainingPair, read_pair
 from tests.cli.conftest import SMALL_LORA, Finished, jsonl, seal
+from tests.cli.inside import run_inside
 from tests.conftest import make_tokenizer, paper_file
 
 PAIRS = jsonl(
@@ -63,6 +68,33 @@ def test_a_whole_model_is_not_trained_again_and_one_that_lost_a_file_is(place: P
     mended = sft(place, "next", "--overwrite")
     assert (mended.code, mended.out, "nothing to train" in mended.err) == (0, first.out, False)
     assert (place / "next" / "tokenizer.json").is_file()
+
+
+def test_a_model_that_is_replaced_before_it_is_loaded_is_not_trained(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.trainers import sft as trainers
+
+    def load_another(model: str, device: Device) -> Any:
+        (Path(model) / "chat_template.jinja").write_text("another")
+        return load(model, device)
+
+    load = trainers.load_model
+    monkeypatch.setattr(trainers, "load_model", load_another)
+    monkeypatch.setattr(QuietMode, "on", True)  # no process shows what goes on
+    done = run_inside("sft", "--model", "model", "--out", "next", *SMALL_LORA, stdin=PAIRS, cwd=place)
+    assert (done.code, "seal: --model model: its files have changed since the run began" in done.err) == (65, True)
+    assert sorted(path.name for path in place.iterdir()) == ["model"]
+
+
+def test_two_runs_do_not_make_one_model_at_a_time_and_nothing_is_tidied_up_beside_them(place: Path) -> None:
+    with hold_name(place / "next"):
+        second = sft(place, "next", "--overwrite")
+        assert (second.code, "next.part: another process is making this directory; wait" in second.err) == (75, True)
+        (place / "lines.jsonl").touch()
+        tidied = run_inside("gc", ".", "--remove", cwd=place)
+        assert (tidied.code, "another process is working there; wait for its end" in tidied.err) == (75, True)
+    assert sorted(path.name for path in place.iterdir()) == ["lines.jsonl", "model"]
 
 
 # ---- other losses

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -99,11 +100,37 @@ def test_bfloat16_on_a_cpu_that_only_emulates_it_is_refused_and_nothing_else_is(
 
 @pytest.mark.parametrize(("shown", "kind"), [(None, "cuda"), ("1,0", "cuda"), ("", "cpu"), ("-1", "cpu")])
 def test_a_gpu_that_is_hidden_is_not_foreseen(monkeypatch: pytest.MonkeyPatch, shown: str | None, kind: str) -> None:
+    monkeypatch.setattr(device_module, "_find_gpu_files", lambda: ["/dev/nvidiactl"])
     monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/dev/nvidiactl")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if shown is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     assert Device().foresee() == {"device": kind, "dtype": "bfloat16" if kind == "cuda" else "float32"}
+
+
+@pytest.mark.parametrize(("build", "file"), [("cuda", "/dev/nvidiactl"), ("hip", "/dev/kfd")])
+def test_a_gpu_that_torch_was_not_built_for_is_not_foreseen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, build: str, file: str
+) -> None:
+    monkeypatch.setattr(device_module, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+    for version, files in (("None", []), ("'13.0'", [file])):
+        (tmp_path / "version.py").write_text(f"__version__ = '2.13'\n{build}: Optional[str] = {version}\n")
+        device_module._find_gpu_files.cache_clear()
+        assert device_module._find_gpu_files() == files
+    device_module._find_gpu_files.cache_clear()
+
+
+def test_a_device_that_was_not_foreseen_is_refused_and_the_one_that_is_there_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    Device().check_foreseen()
+    monkeypatch.setattr(device_module, "_expect_gpu", lambda: True)  # a driver that this torch is too new for
+    with pytest.raises(
+        BadConfig, match=r"should take cuda in bfloat16, and it takes cpu in float32; give --device cpu"
+    ):
+        Device().check_foreseen()
+    Device("cpu").check_foreseen()
 
 
 def test_a_gpus_bfloat16_is_not_the_cpus_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:

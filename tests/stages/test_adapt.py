@@ -11,9 +11,12 @@ from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA
 from stages.errors import BadConfig, BadEdit, BadInput
 from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
+from stages.models.device import Device
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, SelfEdit
 from stages.records.task import Task
+from stages.trainers.local import TRAINERS, LocalTrainer
+from stages.work import Work
 from tests.invented import a_line, a_task, an_edit, plan_lines
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 
@@ -64,6 +67,21 @@ def test_each_edit_gets_an_adapter_per_seed_that_belongs_to_it() -> None:
         said = record.edit.get_content_id(record.task.id)
         assert record.adapter.seed in {derive_seed(0, said, replica) for replica in range(3)}
     assert len({record.adapter.id for record in records if record.adapter}) == 6
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_adapters_of_another_precision_and_of_the_trainers_of_others_do_not_replace_each_other(
+    sequential: bool,
+) -> None:
+    def ids(dtype: str, trainer: str = "batched") -> list[str]:
+        local = LocalTrainer("owner/student", trainer, device=Device("cpu", dtype))
+        stage = adapt.Adapt(trainer=local, sequential=sequential and trainer in TRAINERS)
+        work = stage.prepare(edited("one", "two"))
+        assert isinstance(work, Work)
+        return list(work.plan.wanted)
+
+    assert ids("auto") == ids("float32") == ids("float32", "peft")
+    assert len({*ids("float32"), *ids("bfloat16"), *ids("float32", "mine:Trainer"), *ids("bfloat16", "peft")}) == 6
 
 
 def test_an_adapter_says_how_it_was_trained() -> None:

@@ -3,12 +3,22 @@
 import errno
 import fcntl
 import os
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stages.errors import NoSpace
-from stages.files import atomic_directory, check_space, make_folder, open_locked, remove_partials, replace_file
+from stages.errors import Locked, NoSpace
+from stages.files import (
+    atomic_directory,
+    check_space,
+    hold_name,
+    make_folder,
+    open_locked,
+    remove_partials,
+    replace_file,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -122,11 +132,66 @@ def test_what_a_killed_process_left_of_a_directory_is_removed_and_nothing_else(t
         (tmp_path / name / "file").write_text("")
     remove_partials(tmp_path, {"one", "three"})
     assert names(tmp_path) == kept
-    with atomic_directory(tmp_path / "one.v2") as partial:
+    remove_partials(tmp_path, {"one.v2"})
+    assert names(tmp_path) == [name for name in kept if name != "one.v2.abcd_234.part"]
+
+
+def test_a_directory_that_a_living_process_builds_is_no_leftover(tmp_path: Path) -> None:
+    with atomic_directory(tmp_path / "one") as partial:
+        (partial / "file").write_text("")
         remove_partials(tmp_path, {"one"})
-        assert partial.exists()
-        remove_partials(tmp_path, {"one.v2"})
-        partial.mkdir()
+        assert names(partial) == ["file"]
+    assert names(tmp_path) == ["one"]
+
+
+def test_a_directory_that_was_taken_for_a_leftover_at_its_birth_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, taken = tempfile.mkdtemp, list[str]()
+
+    def mkdtemp(**about: Any) -> str:
+        path = made(**about)
+        if not taken:
+            taken.append(path)
+            remove_partials(tmp_path, {"one"})
+        return path
+
+    monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
+    with atomic_directory(tmp_path / "one") as partial:
+        assert [str(partial)] != taken
+    assert names(tmp_path) == ["one"]
+
+
+def test_a_directory_that_another_process_publishes_in_the_same_moment_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, others = os.replace, list[Path]()
+
+    def publish_before(source: Path, target: Path) -> None:
+        if not others:
+            others.append(target)
+            target.mkdir()
+            (target / "other").touch()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", publish_before)
+    with atomic_directory(tmp_path / "one") as partial:
+        (partial / "mine").touch()
+    assert (names(tmp_path), names(tmp_path / "one"), len(others)) == (["one"], ["mine"], 1)
+
+
+def test_one_process_at_a_time_makes_a_directory_of_a_name(tmp_path: Path) -> None:
+    with hold_name(tmp_path / "new" / "model"):
+        with (
+            pytest.raises(Locked, match=r"model.part: another process is making this directory; wait for its end"),
+            hold_name(tmp_path / "new" / "model"),
+        ):
+            pass
+        with hold_name(tmp_path / "new" / "other"):
+            pass
+        with pytest.raises(Locked):
+            os.close(open_locked(tmp_path / "new", fcntl.LOCK_EX))
+    assert names(tmp_path) == []
 
 
 def test_what_does_not_fit_on_the_disk_is_refused_before_it_is_written(tmp_path: Path) -> None:
