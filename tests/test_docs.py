@@ -11,6 +11,7 @@ import typer.main
 
 from seal_cli.app import COMMANDS, HELP, make_app
 from seal_cli.exit_codes import CODES
+from stages.records.schema import get_schemas
 from tests.cli.conftest import pipe
 from tests.conftest import ROOT
 
@@ -95,6 +96,17 @@ def test_the_walk_through_the_code_follows_its_imports() -> None:
     for number, module in enumerate(modules[1:], 1):
         leads = re.compile(rf"from {re.escape(module)} import|[\"']{re.escape(module)}:")
         assert any(map(leads.search, texts[:number])), module
+
+
+def test_the_page_of_records_says_of_every_field_what_the_schema_says() -> None:
+    schema = get_schemas()["record"]
+    wanted = {
+        name: {field: " ".join(each["description"].split()) for field, each in part["properties"].items()}
+        for name, part in {"Record": schema, **schema["$defs"]}.items()
+    }
+    parts = re.split(r"^### .+ \(`(\w+)`\)$", PAGES["records.md"], flags=re.MULTILINE)[1:]
+    tables = [dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE)) for text in parts[1::2]]
+    assert dict(zip(parts[::2], tables, strict=True)) == wanted
 
 
 def test_the_glossary_has_forty_terms_in_order() -> None:

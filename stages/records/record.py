@@ -220,7 +220,7 @@ class Record(FrozenModel):
     adapter: Adapter | None = None
     """The student's update on the self-edit. Made by `seal adapt`."""
     score: Score | None = None
-    """How well the student then does. Made by `seal eval` and `seal judge`."""
+    """How well the student then does. Made by `seal eval`, `seal judge` and `seal rate`."""
     meta: Meta | None = None
     """Any JSON object of yours. Stages hand it on; ids, seeds and results do not depend on it."""
 
