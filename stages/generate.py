@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from stages.domains.base import Domain, find_domain
-from stages.domains.templates.budget import MOST_SAMPLES, TokenBudget
+from stages.domains.templates.budget import MOST_SAMPLES, PartialProgress, TokenBudget
 from stages.domains.templates.entigraph import ENTIGRAPH, EntityGraph
 from stages.domains.templates.mix import MIX, read_mix
 from stages.domains.templates.relations import ask_relations
@@ -136,6 +136,7 @@ class Generate:
             count_misfits=lambda: count_crowded(model, (request.prompt for request in requests())),
             calls=lambda: self.engine.calls(model, requests()),
             conclude=budget.describe if budget else None,
+            countable=budget is None,
         )
 
     def _prepare_fixed(self, lines: Sequence[Record], domain: Domain, template: str, text: str) -> Work:
@@ -162,10 +163,12 @@ class _Writer:
     finished: Sequence[Record] = ()
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        def ask(some: Collection[str]) -> Iterator[Record]:
-            return run(self.lines, self.engine, self.writing, keys=set(some), seen=self.choices, progress=progress)
+        told = PartialProgress(progress) if self.budget else progress
 
-        return self.budget.fill(keys, self.finished, ask) if self.budget else ask(keys)
+        def ask(some: Collection[str]) -> Iterator[Record]:
+            return run(self.lines, self.engine, self.writing, keys=set(some), seen=self.choices, progress=told)
+
+        return self.budget.fill(keys, self.finished, ask, progress) if self.budget else ask(keys)
 
     def report(self) -> Iterator[str]:
         yield from report_engine(self.engine)

@@ -277,7 +277,7 @@ class Progress(WorkLog, Protocol):
         """
 
     def add_trained(self, tokens: int) -> None:
-        """Count more tokens as trained."""
+        """Count more of the expected tokens as done: trained, or written towards a budget."""
 
     def advance(self, amount: int) -> None:
         """Count more verdicts or optimizer steps as done."""

@@ -83,6 +83,7 @@ class Work:
     calls: Callable[[], Iterable[Call]] = tuple  # what a server would be asked
     claim: Callable[[], AbstractContextManager[object]] = nullcontext  # held while the work is done
     conclude: Callable[[Sequence[Record]], Iterable[str]] | None = None  # said of all lines when they are there
+    countable: bool = True  # False: of the planned lines nobody knows beforehand how many there will be
 
 
 @dataclass(frozen=True)

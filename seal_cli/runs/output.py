@@ -207,7 +207,8 @@ class Output:
         how = "interrupted" if asked else "ended early"
         if plan is None:
             return f"{how}: nothing is kept; the same command begins anew" if asked else None
-        done, whole = self.journal.count(plan.wanted) if self.journal else written, len(plan.wanted)
+        done = self.journal.count(plan.wanted) if self.journal else written
+        whole = f"{'at most ' if plan.optional else ''}{len(plan.wanted)}"
         if not done:
             return f"{how}: 0 of {whole} lines done; the same command begins anew" if asked else None
         if self.journal is None:

@@ -119,7 +119,7 @@ class Run:
     def _work(self, work: Work, groups: Sequence[Sequence[str]], log: InFlightLog | None) -> None:
         """Make one group of keys after the other; with a `log`, in a worker."""
         self.progress.log = log
-        self.progress.begin(sum(map(len, groups)))
+        self.progress.begin(sum(map(len, groups)) if work.countable else None)
         self.progress.set_phase("loading")
         worker = work.open(self.known)
         check_unchanged(self.settings)

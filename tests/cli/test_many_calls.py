@@ -1,6 +1,7 @@
 """Self-edits of several calls, mixes and budgets from end to end, with a scripted server as the editor."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,13 @@ def test_a_budget_of_tokens_is_filled_and_the_overshoot_told(folder: Path) -> No
     )
     assert told in err
     assert again[0] == 0 and again[2] == lines and len(server.asked) == asked
+
+
+def test_a_budget_that_is_not_reached_says_that_nobody_knows_how_many_lines_there_would_be(folder: Path) -> None:
+    with scripted(lambda n, body: ok("a line of text") if n < 3 else status(401)) as server:
+        code, err, _ = write(folder, server, "--budget-tokens", "4000", "--max-tokens", "4000")
+    assert code == 77
+    assert re.search(r"ended early: [23] of at most 128 lines done and kept in edits.jsonl.part", err), err
 
 
 @pytest.mark.parametrize(

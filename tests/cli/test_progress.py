@@ -116,6 +116,20 @@ def test_what_was_done_before_a_worker_died_counts_for_nothing(clock: Clock) -> 
     assert work.look(clock.now).left_s == pytest.approx(20, rel=0.01)
 
 
+def test_work_of_unknown_lines_is_judged_by_the_tokens_that_it_expects(clock: Clock) -> None:
+    work = ProgressMeter("generate")
+    work.begin(None)
+    work.set_phase("loading")
+    work.prepare()
+    work.expect(800)
+    for _ in range(4):
+        clock.now += 1
+        work.add_trained(50)
+        work.step()
+    seen = format_progress("generate", work.look(clock.now), 4)
+    assert seen == "seal generate: writing self-edits, 4 lines, 200/800 tokens, 50 tokens/s, 4 s, 12 s left"
+
+
 def test_an_engine_that_says_nothing_is_judged_by_its_lines(clock: Clock) -> None:
     work = ProgressMeter("generate")
     work.begin(100)

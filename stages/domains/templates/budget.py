@@ -4,10 +4,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from stages.errors import BadConfig
+from stages.interfaces import NullProgress, Progress
 from stages.records.record import Record
 from stages.scoring.candidates import is_written
 
 MOST_SAMPLES = 64  # of a task, where -k does not say it: an editor that writes nothing ends, too
+
+
+class PartialProgress(NullProgress):
+    """The Progress of a part of the work: says what is in work, and leaves to others how far all of it is."""
+
+    def __init__(self, progress: Progress) -> None:
+        for name in ("begin_work", "end_work", "note"):
+            setattr(self, name, getattr(progress, name))
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,12 @@ class TokenBudget:
         keys: Collection[str],
         finished: Iterable[Record],
         ask: Callable[[Collection[str]], Iterator[Record]],
+        progress: Progress = NullProgress(),
     ) -> Iterator[Record]:
         """Yield the lines of those of these keys (`task/sample`) that the budget takes. `finished` ones count.
 
-        A task of which a completion never came waits for it: it is for the same command to ask again.
+        A task of which a completion never came waits for it: it is for the same command to ask again. The progress is
+        of tokens, and those over a task's budget are none: how many samples it takes, nobody knows before.
         """
         have, left = self.count(finished), dict[str, list[int]]()
         for key in keys:
@@ -37,13 +48,16 @@ class TokenBudget:
             left.setdefault(task, []).append(int(sample))
         for samples in left.values():
             samples.sort(reverse=True)
+        progress.expect(sum(self._count_missing(have.get(task, 0)) for task in left))
         while wanted := {
             f"{task}/{samples.pop()}"
             for task, samples in left.items()
-            for _ in range(min(len(samples), self._count_missing(have.get(task, 0))))
+            for _ in range(min(len(samples), -(-self._count_missing(have.get(task, 0)) // self.longest)))
         }:
             for line in ask(wanted):
+                missing = self._count_missing(have.get(line.task.id, 0))
                 have[line.task.id] = have.get(line.task.id, 0) + self._length(line)
+                progress.add_trained(missing - self._count_missing(have[line.task.id]))
                 if not is_written(line):
                     left[line.task.id].clear()
                 yield line
@@ -54,7 +68,7 @@ class TokenBudget:
         return f" at most, until each task has {self.tokens:,} tokens"
 
     def _count_missing(self, have: int) -> int:
-        return max(0, -(-(self.tokens - have) // self.longest))
+        return max(0, self.tokens - have)
 
     def _length(self, line: Record) -> int:
         if line.edit is None or not is_written(line):

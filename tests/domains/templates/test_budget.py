@@ -6,6 +6,7 @@ import pytest
 
 from stages.domains.templates.budget import TokenBudget
 from stages.errors import BadConfig
+from stages.interfaces import NullProgress
 from stages.records.record import Record
 from tests.invented import a_task, an_edit
 
@@ -51,6 +52,29 @@ def test_the_same_samples_are_asked_for_however_many_at_once(longest: int) -> No
     assert list(budget.describe(lines)) == [
         "9 self-edits of 2 tasks have 225 tokens; 25 are over the budget of 100 a task, since the last one stays whole"
     ]
+
+
+class Meter(NullProgress):
+    """Counts what is told."""
+
+    def __init__(self) -> None:
+        self.expected = self.done = 0
+
+    def expect(self, amount: int, unit: str = "tokens", *, steps: int = 0) -> None:
+        assert unit == "tokens"
+        self.expected += amount
+
+    def add_trained(self, tokens: int) -> None:
+        self.done += tokens
+
+
+def test_progress_is_of_the_budgets_tokens_and_complete_when_every_task_has_them() -> None:
+    budget, meter = TokenBudget(100, 8192), Meter()
+    lines = list(budget.fill(KEYS, (), writer(varied, []), meter))
+    assert (meter.expected, meter.done) == (200, 200)  # of 225
+    rest = Meter()
+    list(budget.fill([key for key in KEYS if ADA.id in key], lines[:0], writer(lambda line: 3, []), rest))
+    assert (rest.expected, rest.done) == (100, 27)  # nine samples are all there are
 
 
 def test_a_run_that_goes_on_asks_for_the_rest_alone() -> None:
