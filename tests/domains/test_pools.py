@@ -224,7 +224,8 @@ def test_what_a_budget_leaves_out_is_told(model_dir: Path) -> None:
     for count, none in ((4, "; tasks of which nothing is learned: 1"), (9, "")):
         budget = sum(sizes[:count])
         assert counted(model_dir, budget).list_notes() == [
-            f"note: --max-tokens-budget {budget}: {18 - count} of 18 sequences are left out, {budget} tokens are kept{none}"
+            f"note: --max-tokens-budget {budget}: {18 - count} of 18 sequences are left out, "
+            f"{budget} tokens are kept{none}"
         ]
 
 
