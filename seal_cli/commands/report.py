@@ -144,7 +144,7 @@ def report(
         return _report_matrix(runs, flags, stdout)
     if flags.expect:
         check_labels(flags.expect, [*filter(None, [flags.before]), *(label for label, _ in named)])
-    page, counts = PageLines(), QuestionCounts()
+    page, counts = PageLines(), QuestionCounts(flags.expect or "")
     with open_rejects(lines, *(path for _, path in named)) as bad:
         good = ((label, _good_lines(path, bad, flags.needs_score)) for label, path in named)
         seen = ((label, page.watch(label, lines) if flags.html else lines) for label, lines in good)

@@ -48,3 +48,7 @@ class RunFlags:
         Doc("In a pipe: keep finished lines here too. The same command again passes them on and goes on.", "DIR"),
     ] = None
     dry_run: Annotated[bool, Doc("Check the input and the model, say what would be done, stop.")] = False
+
+    def __post_init__(self) -> None:
+        if str(self.output) == "-":  # stdout, as it is stdin of an input
+            object.__setattr__(self, "output", None)

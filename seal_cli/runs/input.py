@@ -22,9 +22,11 @@ from stages.work import Facts
 
 Item = TypeVar("Item", bound=Record | FilterLine | TrainingPair)
 _BEFORE = {
+    "quiz": "the stage before (`seal tasks`)",
     "generate": "the stage before (`seal tasks`)",
     "adapt": "the stage before (`seal generate`)",
     "eval": "the stage before (`seal adapt`, or `seal tasks`)",
+    "rate": "the stage before (`seal generate`)",
     "judge": "the stage before (`seal eval`)",
     "filter": "the stage before (`seal eval`)",
     "sft": "the stage before (`seal filter`; if it kept nothing, loosen --keep)",

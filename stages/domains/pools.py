@@ -5,6 +5,7 @@ lines changes nothing. A budget of tokens is shared in turns: the first self-edi
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -24,6 +25,8 @@ from stages.scoring.grading import get_owner_id, get_pooled_id
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import TokenCounter
 from stages.tokens.tokenization import describe_overlong, token_upper_bound
+
+_KEY = re.compile(r"(task|edit|meta)(\.[^.]+)+", re.DOTALL)  # of --pool-by
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def refuse_pool(domain: Domain, pooling: Pooling) -> None:
             f"{flag}: {domain.name} self-edits are trained {domain.chosen_by_edit}, so that no two can share an "
             "adapter; leave it out"
         )
-    elif pooling.pool_by and pooling.pool_by.partition(".")[0] not in ("task", "edit", "meta"):
+    elif pooling.pool_by is not None and not _KEY.fullmatch(pooling.pool_by):
         raise BadConfig(f"--pool-by {pooling.pool_by}: take a path into the task, the edit or meta, such as task.title")
 
 

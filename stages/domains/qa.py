@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 from stages.domains.base import GradableAnswer, Query, TrainingSetup
 from stages.domains.defaults import DEFAULTS, Defaults
 from stages.domains.templates.entigraph import ENTIGRAPH
-from stages.errors import BadConfig, BadInput, BadLine, MissingInput
+from stages.errors import BadConfig, BadInput, BadLine
 from stages.interfaces import Completion, Example, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
 from stages.records.record import SelfEdit
 from stages.records.schema import TrainingData
 from stages.records.task import QaTask, Question, Task
 from stages.records.thoughts import explain_no_answer, extract_answer
-from stages.sources.texts import read_flag_file
+from stages.sources.texts import read_flag_file, require_flag_file
 
 NO_EDIT = "none"  # the passage-only baseline: nothing is written, the student is trained on the passage alone
 _LIST_PROMPT = (
@@ -181,8 +181,8 @@ def read_template(template: str) -> str:
     path = Path(template)
     if not path.is_file():
         known = ", ".join([*TEMPLATES, ENTIGRAPH, "mix:FILE", NO_EDIT])
-        if path.suffix or "/" in template:
-            raise MissingInput(f"--template {template}: no such file (the named templates are {known})")
+        if path.suffix or "/" in template or path.is_dir():
+            require_flag_file(path, f"--template {template}", f" (the named templates are {known})")
         raise BadConfig(
             f"--template {template}: unknown; take one of {known}, or a file with {{title}} and {{context}}"
         )

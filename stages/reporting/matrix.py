@@ -16,7 +16,7 @@ import numpy as np
 from stages.errors import BadInput
 from stages.records.record import Record
 from stages.records.score import Score
-from stages.records.strict_json import JsonFault, parse_loosely, sanitize
+from stages.records.strict_json import JsonFault, explain, parse_loosely, sanitize
 from stages.reporting.plot import open_figure
 
 Cells = Sequence[Sequence[float | None]]  # (steps + 1, passages), 0..1; None: not measured
@@ -67,7 +67,7 @@ def read_summary(path: Path) -> Matrix | None:
     try:
         document = sanitize(parse_loosely(text))
     except (ValueError, JsonFault) as error:
-        raise BadInput(f"{path}: {error}") from None
+        raise BadInput(f"{path}: {explain(error) if isinstance(error, ValueError) else error}") from None
     means, count = document.get(_MEANS), document.get(_COUNT, 1)
     if not isinstance(count, int) or count < 1:
         raise BadInput(f"{path}: {_COUNT} must be a number of 1 or more")

@@ -10,13 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-from stages.errors import BadConfig
+from stages.errors import BadConfig, BadInput
 from stages.records.record import Record
 from stages.reporting.matrix import Matrix
 from stages.reporting.rows import AT_ONCE, ROUNDS, ReportRow, make_interval
 
 MeanOver = Literal["tasks", "questions"]
 _NOT_RUN = "not run here, as published"
+_FEW_SHOT = "table-1"  # of puzzles; all others are of passages
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _prompt_rows() -> Iterator[PublishedRow]:
 
 
 PUBLISHED: Mapping[str, Sequence[PublishedRow]] = {
-    "table-1": _rows("v1, table 1", "in-context 0, self 20, round-1 72.5, oracle 100"),
+    _FEW_SHOT: _rows("v1, table 1", "in-context 0, self 20, round-1 72.5, oracle 100"),
     "table-2": (
         *_rows("v1, table 2, n = 1", "none 32.7, passage 33.5, self 39.7, gpt-4.1 46.3, round-2 47.0"),
         PublishedRow("in-context", 89.8, "third party", remark="not the paper's"),
@@ -105,9 +106,12 @@ def find_published(name: str) -> Sequence[PublishedRow]:
 
 
 def check_labels(table: str, labels: Iterable[str]) -> None:
-    """Raise BadConfig for a label that no published row has."""
-    names = [row.name for row in find_published(table)]
-    for label in labels:
+    """Raise BadConfig for a label that no published row has, and for two that have the same."""
+    names, known = [row.name for row in find_published(table)], dict[str, str]()
+    for label in dict.fromkeys(labels):
+        other = known.setdefault(_normalize(label), label)
+        if other != label:
+            raise BadConfig(f"--expect {table}: {other!r} and {label!r} are the same row; give them the same label")
         if _normalize(label) not in names:
             raise BadConfig(
                 f"--expect {table}: no row is called {label!r}; there are {', '.join(names)}. Name the file: ROW=FILE"
@@ -120,19 +124,34 @@ def _normalize(label: str) -> str:
 
 @dataclass
 class QuestionCounts:
-    """Right and scored answers by row and task: what a mean over questions and its interval are made of."""
+    """Right and scored answers by row and task: what a mean over questions and its interval are made of.
 
+    `table`: the published one that they are compared with, if any.
+    """
+
+    table: str = ""
     right: dict[str, Counter[str]] = field(default_factory=dict)
     scored: dict[str, Counter[str]] = field(default_factory=dict)
 
     def watch(self, label: str, records: Iterable[Record]) -> Iterator[Record]:
-        """Yield the records, and count their answers."""
+        """Yield the records, and count their answers. Raises BadInput for what cannot be compared with the table."""
         right, scored = self.right.setdefault(label, Counter()), self.scored.setdefault(label, Counter())
         for record in records:
+            self._check(label, record)
             for answer in record.score.answers if record.score else ():
                 scored[record.task.id] += answer.correct is not None
                 right[record.task.id] += answer.correct is True
             yield record
+
+    def _check(self, label: str, record: Record) -> None:
+        domain, kind = "arc" if self.table == _FEW_SHOT else "qa", record.score.kind if record.score else "accuracy"
+        if self.table and record.task.domain != domain:
+            raise BadInput(
+                f"{label}: task {record.task.name!r} is of the domain {record.task.domain}; --expect {self.table} is "
+                f"published for {domain}"
+            )
+        if self.table and kind != "accuracy":
+            raise BadInput(f"{label}: its values are no accuracies ({kind}), as those of --expect {self.table} are")
 
     def bootstrap(self, label: str, seed: int) -> tuple[float, float] | None:
         """Return the 95 % interval of the mean over questions, from resampled tasks; None without answers."""

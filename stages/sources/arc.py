@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from stages.errors import BadConfig, BadInput, BadLine, MissingInput
+from stages.errors import BadConfig, BadInput, BadLine
 from stages.file_kinds import HEAD_BYTES, detect_by_bytes
 from stages.records.arc import COLOUR_COUNT, MAX_SIDE, ArcTask
 from stages.records.frozen import content_id
@@ -23,6 +23,7 @@ from stages.records.jsonl import OnReject, excerpt, get_meta, read_entries, vali
 from stages.records.record import Record
 from stages.records.strict_json import JsonFault, explain, parse_json, parse_loosely
 from stages.sources.golds import parse_literal
+from stages.sources.texts import require_flag_file
 
 _PARTS = {"train", "test"}
 _ID_KEYS = ("id", "task_id", "task", "name", "task_name", "puzzle_id")  # of a task in a line or a list
@@ -220,8 +221,7 @@ def _beside(path: Path) -> Path | None:
 
 def _read_solutions(path: Path) -> Mapping[str, Any]:
     """Outputs by task. Raises MissingInput or BadInput."""
-    if not path.is_file():
-        raise MissingInput(f"--solutions {path}: no such file")
+    require_flag_file(path, f"--solutions {path}")
     raw = path.read_bytes()
     if kind := detect_by_bytes(raw[:HEAD_BYTES]):
         raise BadInput(f"{path}: {kind.tell(str(path))}")

@@ -19,6 +19,7 @@ from stages.records.strict_json import JsonFault, explain, parse_loosely, saniti
 from stages.records.task import QaTask
 from stages.sources.seal_official import RESULTS_JUDGE
 from stages.sources.squad import UnanswerablePolicy, read_passage, split_entry
+from stages.sources.texts import require_flag_file
 
 _BY_POSITION = ("baseline_texts", "adapter_texts", "baseline_correct", "adapter_correct")
 
@@ -27,8 +28,8 @@ class PassageFile:
     """The file of passages that results are about: the one that --passages names, or the one beside them."""
 
     def __init__(self, file: Path | None = None) -> None:
-        if file and not file.is_file():
-            raise MissingInput(f"--passages {file}: no such file")
+        if file:
+            require_flag_file(file, f"--passages {file}")
         self.file, self.used = file, False
 
     def find(self, results: Path, named: object) -> Path:

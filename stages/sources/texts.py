@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from stages.errors import BadConfig, BadLine
+from stages.errors import BadConfig, BadInput, BadLine, MissingInput
 from stages.file_kinds import HEAD_BYTES, detect_by_bytes
 from stages.records.frozen import is_void
 from stages.records.jsonl import LONGEST
@@ -17,8 +17,19 @@ _MARKED = re.compile(r"#{1,6}[ \t]+(\S.*)")
 _RULES = ("=", "-", "~", "*", "^", "+")  # with which reStructuredText underlines a heading
 
 
+def require_flag_file(path: Path, flag: str, needed: str = "") -> None:
+    """Raise MissingInput for a file named by a flag that is not there, BadInput for a folder in its place."""
+    if not path.is_file():
+        kind, found = (BadInput, "a folder, not a file") if path.is_dir() else (MissingInput, "no such file")
+        raise kind(f"{flag}: {found}{needed}")
+
+
 def read_flag_file(path: Path, flag: str) -> str:
-    """Read a text file named by a flag: no byte-order mark, newlines only. Raises BadConfig if it is no text."""
+    """Read a text file named by a flag: no byte-order mark, newlines only. Raises BadConfig if it is no text.
+
+    Raises as `require_flag_file` does, too.
+    """
+    require_flag_file(path, flag)
     raw = path.read_bytes()
     if kind := detect_by_bytes(raw[:HEAD_BYTES]):
         raise BadConfig(f"{flag}: {kind.tell(str(path))}")

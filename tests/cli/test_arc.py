@@ -162,7 +162,7 @@ REFUSED = """
 65 | tasks my_solutions.json | ARC's solutions; give the challenges: `seal tasks CHALLENGES.json --solution
 78 | generate tasks.jsonl -t oracle -k 3 | -k 3: --template oracle asks no model; leave it out
 78 | generate tasks.jsonl -t oracle --unique | --unique: --template oracle asks no model; leave it out
-66 | generate tasks.jsonl -t oracle: | --template oracle:.: no such file
+65 | generate tasks.jsonl -t oracle: | --template oracle:.: a folder, not a file
 78 | eval adapters.jsonl --no-chat | --no-chat: the adapters were trained on chats; leave it out
 """
 

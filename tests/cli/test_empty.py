@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from seal_cli.app import COMMANDS
 from seal_cli.runs.input import in_shard
 from stages.records.record import Record
 from tests.cli.conftest import jsonl, passages
@@ -17,6 +18,10 @@ STAGES = {  # with a model that there is not: nothing may be said of it
     "tasks": ["tasks", "-"],
     "tasks-ids": ["tasks", "-", "--ids", "a"],
     "tasks-sample": ["tasks", "-", "--sample", "3"],
+    "quiz": ["quiz", "--model", "absent"],
+    "quiz-exam": ["quiz", "--exam"],
+    "rate": ["rate", "--model", "absent"],
+    "rate-program": ["rate", "--program", "cat"],
     "generate": ["generate", "--model", "absent"],
     "generate-unnamed": ["generate"],
     "generate-dry": ["generate", "--model", "absent", "--dry-run"],
@@ -24,6 +29,8 @@ STAGES = {  # with a model that there is not: nothing may be said of it
     "generate-none": ["generate", "-t", "none"],
     "adapt": ["adapt", "--model", "absent"],
     "adapt-unnamed": ["adapt", "--shard", "1/3"],
+    "adapt-pool": ["adapt", "--model", "absent", "--pool"],
+    "adapt-sequential": ["adapt", "--model", "absent", "--sequential"],
     "adapt-shown": ["adapt", "--show-data"],
     "eval": ["eval", "--model", "absent"],
     "eval-dry": ["eval", "--dry-run"],
@@ -31,6 +38,11 @@ STAGES = {  # with a model that there is not: nothing may be said of it
     "filter": ["filter"],
     "sft": ["sft", "--model", "absent", "--out", "next"],
 }
+
+
+def test_every_stage_that_reads_lines_is_among_these() -> None:
+    no_lines = {"report", "merge", "gc", "doctor", "schema"}  # the first two have tests of their own
+    assert {stage.partition("-")[0] for stage in STAGES} == COMMANDS.keys() - no_lines
 
 
 @pytest.mark.parametrize("stage", STAGES)

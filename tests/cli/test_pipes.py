@@ -12,6 +12,7 @@ import pytest
 from stages.records.frozen import content_id
 from stages.records.record import Record
 from tests.cli.conftest import jsonl, passages, pipe, seal, surroundings
+from tests.cli.inside import run_inside
 from tests.forked import forked_seal
 from tests.invented import a_line, a_task, an_adapter, an_edit, numbered
 
@@ -47,6 +48,14 @@ class Doubtful:
             shout()
             yield Verdict(None, "timeout")
 """
+
+
+def test_a_dash_is_stdout_as_it_is_stdin(tmp_path: Path) -> None:
+    (tmp_path / "many.jsonl").write_text(passages(2))
+    for _ in range(2):  # not a file that stands in the way of the next
+        assert len(run_inside("tasks", "many.jsonl", "-o", "-", cwd=tmp_path).lines) == 2
+    assert len(run_inside("filter", "-", "-o", "-", stdin=SCORES, cwd=tmp_path).lines) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["many.jsonl"]
 
 
 def test_head_ends_a_pipe_silently_with_141(tmp_path: Path) -> None:

@@ -261,7 +261,10 @@ def test_a_budget_below_the_first_sequence_is_refused(model_dir: Path) -> None:
         (Pooling(max_tokens_budget=9), QA, "--max-tokens-budget 9: it is for a pool; give --pool or --pool-by, too"),
         (ALL, Arc, "--pool: arc self-edits are trained each at the learning rate and for the epochs"),
         (Pooling(pool_by="task.id"), Arc, "--pool-by task.id: arc self-edits are trained each at"),
-        (Pooling(pool_by="topic"), QA, "--pool-by topic: take a path into the task, the edit or meta, such as"),
+        *(
+            (Pooling(pool_by=key), QA, f"--pool-by {key}: take a path into the task, the edit or meta, such as")
+            for key in ("topic", "", ".", "meta", "task.", "meta..x", "task.id.")
+        ),
     ],
 )
 def test_flags_that_can_do_nothing_are_refused(pooling: Pooling, domain: Callable[[], Any], told: str) -> None:

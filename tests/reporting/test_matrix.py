@@ -187,6 +187,13 @@ def test_summaries_and_lines_are_not_mixed_and_other_flags_have_nothing_to_show(
         assert words in failed.err
 
 
+def test_a_summary_that_was_cut_off_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(BadInput, match=r"a\.json: not JSON: .* the line ends early, is the file cut off"):
+        read_summary(path)
+
+
 @pytest.mark.paper_data
 def test_the_papers_matrix_comes_in_to_the_digit() -> None:
     path = paper_file("continual_overall_results.json")

@@ -8,7 +8,7 @@ from stages import report, tasks
 from stages.errors import BadConfig, BadInput
 from stages.records.jsonl import encode_line
 from stages.records.record import Record
-from stages.records.score import Score
+from stages.records.score import Rating, Score
 from stages.reporting.matrix import average_runs, read_summary
 from stages.reporting.published import (
     PUBLISHED,
@@ -23,6 +23,7 @@ from stages.reporting.rows import add_baseline
 from tests.cli.inside import run_inside
 from tests.conftest import paper_file
 from tests.invented import a_line, numbered
+from tests.invented_grids import an_arc_task
 
 
 def lines(*rights: int, of: int = 10, before: int = 2) -> list[Record]:
@@ -34,7 +35,7 @@ def lines(*rights: int, of: int = 10, before: int = 2) -> list[Record]:
 
 
 def compare(table: str, **files: list[Record]) -> dict[str, ComparedRow]:
-    counts = QuestionCounts()
+    counts = QuestionCounts(table)
     rows = report.run([(label, counts.watch(label, found)) for label, found in files.items()])
     return {each.row: each for each in compare_rows(table, rows, counts)}
 
@@ -74,6 +75,36 @@ def test_names_that_are_not_there_are_refused_with_those_that_are() -> None:
         check_labels("rounds", ["self", "scores"])
     told = "no row is called 'scores'; there are self, round-1, round-2. Name the file: ROW=FILE"
     assert str(caught.value) == f"--expect rounds: {told}"
+
+
+def test_two_labels_of_one_row_are_refused() -> None:
+    for labels in (["self", "Self"], ["round 2", "none", "Round_2"]):
+        with pytest.raises(
+            BadConfig, match=f"'{labels[0]}' and '{labels[-1]}' are the same row; give them the same label"
+        ):
+            check_labels("table-2", labels)
+    check_labels("table-2", ["self", "self"])  # two runs of one row
+
+
+def test_lines_of_another_domain_are_not_compared() -> None:
+    with pytest.raises(
+        BadInput, match="self: task 'Task 0' is of the domain qa; --expect table-1 is published for arc"
+    ):
+        compare("table-1", self=lines(3))
+    puzzle = an_arc_task()
+    solved = Record(task=puzzle, score=Score(value=1.0, baseline=None, model="m", judge="grids", answers=()))
+    with pytest.raises(BadInput, match=r"is of the domain arc; --expect table-2 is published for qa"):
+        compare("table-2", self=[solved])
+    assert compare("table-1", self=[solved])["self"].ours == 1.0
+
+
+def test_what_is_no_accuracy_is_not_compared() -> None:
+    rating = Rating(text="Final Score: 12", points=12, value=0.5, error=None)
+    score = Score(value=0.5, baseline=None, model="m", judge="rubric:m", answers=(), rating=rating)
+    with pytest.raises(
+        BadInput, match=r"self: its values are no accuracies \(rating\), as those of --expect proxy are"
+    ):
+        compare("proxy", self=[line.grow(score=score) for line in lines(3)])
 
 
 def test_the_row_before_is_the_first_files_baseline_each_task_once() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages import rate
-from stages.errors import BadConfig, BadLine
+from stages.errors import BadConfig, BadInput, BadLine, MissingInput
 from stages.filter import run as keep_best
 from stages.interfaces import Request, Sampling
 from stages.rate import Rate
@@ -110,6 +110,9 @@ def test_what_cannot_be_rated_is_refused_before_a_model_is_loaded(tmp_path: Path
         Rate(engine).prepare(arc, WholeSource(arc))  # type: ignore[arg-type]
     with pytest.raises(BadConfig, match="--lowest 5, --highest 5: the highest must be above"):
         Rate(engine, RatingScale(lowest=5, highest=5)).prepare(edits("x"))  # type: ignore[arg-type]
+    for name, kind, words in (("none.txt", MissingInput, "no such file"), (".", BadInput, "a folder, not a file")):
+        with pytest.raises(kind, match=f"--rubric {name}: {words}"):
+            Rate(engine, RatingScale(Path(name))).prepare(edits("x"))  # type: ignore[arg-type]
     (tmp_path / "rubric.txt").write_text("How good is {title}?")
     with pytest.raises(BadConfig, match=r"does not contain \{completion\}"):
         Rate(engine, RatingScale(tmp_path / "rubric.txt")).prepare(edits("x"))  # type: ignore[arg-type]

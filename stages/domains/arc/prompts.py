@@ -15,10 +15,10 @@ from typing import Any
 from stages.domains.arc.grid_text import END, digits_text, numpy_text
 from stages.domains.arc.self_edit import OUTPUT_TOKENS, STRATEGIES, SWITCHES, parse_edit
 from stages.domains.arc.training_set import Pair, Puzzle
-from stages.errors import BadConfig, BadEdit, MissingInput
+from stages.errors import BadConfig, BadEdit
 from stages.interfaces import Example
 from stages.records.arc import Grid
-from stages.sources.texts import read_flag_file
+from stages.sources.texts import read_flag_file, require_flag_file
 
 Messages = list[dict[str, str]]
 
@@ -173,8 +173,8 @@ def read_arc_template(template: str) -> str:
     path = Path(template)
     if not path.is_file():
         known = f"the templates of ARC tasks are {TOOLS_TEMPLATE}, {ORACLE} and {ORACLE}:FILE"
-        if path.suffix or "/" in template:
-            raise MissingInput(f"--template {template}: no such file ({known})")
+        if path.suffix or "/" in template or path.is_dir():
+            require_flag_file(path, f"--template {template}", f" ({known})")
         raise BadConfig(f"--template {template}: unknown; {known}, or a file with {PLACE}")
     text = read_flag_file(path, f"--template {template}")
     if PLACE not in text:
@@ -185,8 +185,6 @@ def read_arc_template(template: str) -> str:
 def read_oracle(path: Path) -> str:
     """Read a self-edit written by a person. Raises BadConfig if it is not valid without repairs."""
     flag = f"--template {ORACLE}:{path}"
-    if not path.is_file():
-        raise MissingInput(f"{flag}: no such file")
     text = read_flag_file(path, flag)
     try:
         found = parse_edit(text)

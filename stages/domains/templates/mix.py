@@ -6,9 +6,9 @@ from pathlib import Path
 
 from stages.domains.base import Domain
 from stages.domains.templates.entigraph import ENTIGRAPH
-from stages.errors import BadConfig, MissingInput
+from stages.errors import BadConfig, BadInput, MissingInput
 from stages.records.frozen import derive_seed
-from stages.sources.texts import read_flag_file
+from stages.sources.texts import read_flag_file, require_flag_file
 
 MIX = "mix:"
 _MOST = 1000  # the sum of all weights
@@ -51,8 +51,7 @@ def read_mix(template: str, domain: Domain) -> TemplateMix:
     Raises BadConfig with the line's place for what cannot be mixed.
     """
     path = Path(template.removeprefix(MIX))
-    if not path.is_file():
-        raise MissingInput(f"--template {template}: no such file; a line of it names a template: 2 rewrite")
+    require_flag_file(path, f"--template {template}", "; a line of it names a template: 2 rewrite")
     parts: list[MixedTemplate] = []
     for number, line in enumerate(read_flag_file(path, f"--template {template}").split("\n"), 1):
         said = line.strip()
@@ -78,5 +77,5 @@ def _read_part(name: str, folder: Path, domain: Domain, where: str) -> MixedTemp
     template = str(beside) if beside.is_file() else name
     try:
         return MixedTemplate(name, template, domain.template_text(template))
-    except (BadConfig, MissingInput) as error:
+    except (BadConfig, BadInput, MissingInput) as error:
         raise type(error)(f"{where}: {error}") from None

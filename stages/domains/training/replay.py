@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from stages.domains.base import Domain
 from stages.domains.writing import write_fixed_edits
-from stages.errors import BadConfig, BadEdit, MissingInput
+from stages.errors import BadConfig, BadEdit
 from stages.interfaces import Example, TrainingSet
 from stages.records.arc import ArcTrainingData
 from stages.records.frozen import content_id, derive_seed
@@ -23,7 +23,7 @@ from stages.records.parser import read_records
 from stages.records.record import Record, SelfEdit
 from stages.records.schema import TrainingData
 from stages.records.task import Task
-from stages.sources.texts import read_flag_file
+from stages.sources.texts import read_flag_file, require_flag_file
 
 _SELF = "self"
 _PASSAGE = "none"  # the template of a self-edit that says nothing beside the passage
@@ -169,8 +169,7 @@ def _read_source(flag: str, domain: Domain, records: Sequence[Record], lines: in
 
 def _read_texts(path: Path, flag: str, domain: Domain) -> Iterable[_Text]:
     """Read task or edit lines, or a text whose blank lines lie between sequences."""
-    if not path.is_file():
-        raise MissingInput(f"--replay {flag}: no such file; give lines of `seal tasks` or `seal generate`, or a text")
+    require_flag_file(path, f"--replay {flag}", "; give lines of `seal tasks` or `seal generate`, or a text")
     text = read_flag_file(path, f"--replay {flag}").strip()
     if text.startswith("{"):
         return _list_texts(read_records(text.encode().split(b"\n"), str(path)), domain)

@@ -8,7 +8,7 @@ import pytest
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA, TEMPLATES
 from stages.domains.templates.mix import read_mix
-from stages.errors import BadConfig, MissingInput
+from stages.errors import BadConfig, BadInput, MissingInput
 from tests.conftest import ROOT
 
 
@@ -53,6 +53,9 @@ def test_what_cannot_be_mixed_is_refused_with_its_line(tmp_path: Path, text: str
 
 
 def test_a_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(BadInput, match=f"--template mix:{tmp_path}/folder: a folder, not a file; a line of it names"):
+        read_mix(f"mix:{tmp_path}/folder", QA())
     with pytest.raises(MissingInput, match="--template mix:nowhere: no such file"):
         read_mix("mix:nowhere", QA())
     with pytest.raises(MissingInput, match=r":1: --template lost.txt: no such file"):

@@ -124,6 +124,8 @@ def test_shares_that_cannot_be_are_refused(flags: tuple[str, ...], words: str) -
 def test_what_cannot_be_replayed_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n\n")
     (tmp_path / "bad.jsonl").write_text('{"v": 1, "task": 3}\n')
+    with pytest.raises(BadInput, match=r"--replay .:0.2: a folder, not a file; give lines of `seal tasks`"):
+        replaying(".:0.2")
     with pytest.raises(MissingInput, match=r"--replay nowhere.txt:0.2: no such file"):
         replaying("nowhere.txt:0.2")
     with pytest.raises(BadConfig, match="no text in it"):
