@@ -15,9 +15,9 @@ from stages.adapt import Adapt
 from stages.engines.local import LocalEngine
 from stages.eval import Eval
 from stages.generate import Generate
-from stages.interfaces import SftConfig
 from stages.judges.factory import LocalJudge
 from stages.records.record import Record
+from stages.settings import SftConfig
 from stages.sources.training_pairs import read_pair
 from stages.trainers.local import LocalTrainer
 from stages.trainers.sft import SupervisedTrainer

@@ -21,14 +21,11 @@ from stages.generate import Generate as Generate
 from stages.interfaces import Completion as Completion
 from stages.interfaces import Engine as Engine
 from stages.interfaces import Example as Example
-from stages.interfaces import FitConfig as FitConfig
 from stages.interfaces import FitJob as FitJob
 from stages.interfaces import FitResult as FitResult
 from stages.interfaces import NullProgress as NullProgress
 from stages.interfaces import Progress as Progress
 from stages.interfaces import Request as Request
-from stages.interfaces import Sampling as Sampling
-from stages.interfaces import SftConfig as SftConfig
 from stages.interfaces import Trainer as Trainer
 from stages.interfaces import TrainingSet as TrainingSet
 from stages.judge import Regrade as Regrade
@@ -63,6 +60,9 @@ from stages.records.score import Score as Score
 from stages.records.task import QaTask as QaTask
 from stages.records.task import Question as Question
 from stages.records.task import make_task as make_task
+from stages.settings import FitConfig as FitConfig
+from stages.settings import Sampling as Sampling
+from stages.settings import SftConfig as SftConfig
 from stages.sources.training_pairs import TrainingPair as TrainingPair
 from stages.sources.training_pairs import read_pair as read_pair
 from stages.tasks import Sample as Sample

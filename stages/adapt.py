@@ -22,20 +22,13 @@ from stages.domains.pools import PoolPlanner, refuse_pool
 from stages.domains.training.replay import add_replay, describe_replay
 from stages.errors import BadConfig, BadEdit, BadLine, Untrainable
 from stages.files import hold_folders, remove_partials
-from stages.interfaces import (
-    ALONE,
-    FitConfig,
-    MappedProgress,
-    NullProgress,
-    Pooling,
-    Progress,
-    Trainer,
-)
+from stages.interfaces import MappedProgress, NullProgress, Progress, Trainer
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, Section
 from stages.records.schema import Line, TrainingData
 from stages.scoring.grading import get_owner_id
 from stages.sequence import SequencePlanner, SequenceWorker
+from stages.settings import ALONE, FitConfig, Pooling
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_untrainable
 from stages.trainers.local import TRAINERS, LocalTrainer

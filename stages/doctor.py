@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from stages.checks.finding import Finding, guard
-from stages.interfaces import Doc
 from stages.judges.base import EXAMPLES
 from stages.models.device import Device
+from stages.settings import Doc
 
 SERVICES = ("server", "judge server")  # checks that fail only because somebody else's machine does
 

@@ -22,17 +22,7 @@ from stages.domains.answers import (
 from stages.domains.base import Domain, GradableAnswer, find_domain, refuse_flags
 from stages.domains.likelihood import LikelihoodMeter, LikelihoodOf, LikelihoodWorker, is_measured
 from stages.files import hold_folders
-from stages.interfaces import (
-    ANSWERING,
-    Completion,
-    Engine,
-    MappedProgress,
-    NullProgress,
-    Progress,
-    Prompt,
-    Sampling,
-    note_cut_off,
-)
+from stages.interfaces import Completion, Engine, MappedProgress, NullProgress, Progress, Prompt, note_cut_off
 from stages.judges.base import FallbackJudge, Judge
 from stages.records.frozen import content_id
 from stages.records.record import Record, Section
@@ -49,6 +39,7 @@ from stages.scoring.grading import (
     list_parts,
 )
 from stages.services.base import report_engine, report_judge
+from stages.settings import ANSWERING, Sampling
 from stages.tokens.token_counts import count_crowded, count_overlong
 from stages.work import WHOLE_INPUT, EngineSource, JudgeSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 

@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 from stages.errors import BadConfig
 from stages.files import add_filename
-from stages.interfaces import Ties, UnscoredPolicy
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, SelfEdit
 from stages.records.schema import FilterLine, PreferencePair, SftExample
 from stages.records.thoughts import get_learnable_text
 from stages.scoring.candidates import Candidate, collect_candidates, compute_reliability, pick_best
 from stages.scoring.rewards import PLAIN_REWARD, RewardRule
+from stages.settings import Ties, UnscoredPolicy
 from stages.sources.training_pairs import LEARNED
 
 LineForm = Literal["sft", "pairs", "weights"]  # kept ones; best against worst; each with its advantage

@@ -22,11 +22,12 @@ from stages.domains.writing import (
     write_fixed_edits,
 )
 from stages.errors import BadConfig, refuse_given
-from stages.interfaces import Engine, NullProgress, Progress, Request, Sampling, note_cut_off
+from stages.interfaces import Engine, NullProgress, Progress, Request, note_cut_off
 from stages.models.checkpoints import identity_of
 from stages.records.record import Record, Section
 from stages.scoring.candidates import EditTracker, is_written
 from stages.services.base import report_engine
+from stages.settings import Sampling
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded
 from stages.work import WHOLE_INPUT, EngineSource, Listing, Plan, Source, WholeSource, Work, describe_plan

@@ -17,21 +17,14 @@ from stages.domains.quiz import TEMPLATE, find_flaws, find_leaks, read_pairs, sp
 from stages.domains.trials import sample_all, try_questions
 from stages.domains.writing import unique_tasks
 from stages.errors import BadConfig, BadLine
-from stages.interfaces import (
-    Completion,
-    Engine,
-    NullProgress,
-    Progress,
-    Prompt,
-    Request,
-    Sampling,
-)
+from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, Request
 from stages.judges.base import FallbackJudge, Judge
 from stages.records.frozen import content_id, derive_seed
 from stages.records.record import Record, Section
 from stages.records.task import DroppedQuestion, QaTask, Question, Quiz, make_task
 from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.services.base import report_engine, report_judge
+from stages.settings import Sampling
 from stages.tokens.token_counts import count_crowded
 from stages.work import WHOLE_INPUT, EngineSource, JudgeSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from stages.domains.base import Domain, find_domain
 from stages.errors import BadConfig, BadLine
-from stages.interfaces import Completion, Engine, NullProgress, Progress, Request, Sampling
+from stages.interfaces import Completion, Engine, NullProgress, Progress, Request
 from stages.judges.command import CommandRater
 from stages.records.frozen import content_id
 from stages.records.record import Record, Section, SelfEdit
@@ -17,6 +17,7 @@ from stages.records.score import Rating, Score
 from stages.records.thoughts import explain_no_answer, extract_answer, get_learnable_text
 from stages.scoring.rubric import SEAL_SCALE, RatingScale
 from stages.services.base import report_engine
+from stages.settings import Sampling
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_crowded
 from stages.work import WHOLE_INPUT, EngineSource, Listing, Plan, Source, WholeSource, Work, describe_plan

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from stages.domains.jobs import ExampleNames, make_adapter, make_job, make_untrained_adapter
 from stages.errors import BadEdit, BadLine, Untrainable
 from stages.files import remove_partials
-from stages.interfaces import FitConfig, FitJob, NullProgress, Progress, TrainingSet
+from stages.interfaces import FitJob, NullProgress, Progress, TrainingSet
 from stages.records.frozen import content_id, derive_seed
 from stages.records.record import Adapter, Record, SelfEdit, Step
 from stages.scoring.grading import get_owner_id
+from stages.settings import FitConfig
 from stages.sources.repeats import UniqueLines
 from stages.work import Plan
 

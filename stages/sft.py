@@ -7,9 +7,10 @@ from typing import Protocol
 
 from stages.errors import BadConfig, BadInput, BadLine, ExistingOutput, Untrainable
 from stages.files import remove_partials
-from stages.interfaces import Example, NullProgress, Progress, SftConfig
+from stages.interfaces import Example, NullProgress, Progress
 from stages.models.checkpoints import CHECKPOINT_FILE, read_checkpoint
 from stages.records.schema import Checkpoint
+from stages.settings import SftConfig
 from stages.sources.repeats import UniqueLines
 from stages.sources.training_pairs import TrainingPair
 from stages.tokens.chat_templates import NO_CHAT_ADVICE

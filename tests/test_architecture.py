@@ -18,7 +18,7 @@ STAGES = (
 LIBRARY = sorted((ROOT / "stages").rglob("*.py"))
 LAYERS = (  # from the ground up: a room imports what lies below it
     "errors file_kinds",
-    "files plugins interfaces",
+    "files plugins settings interfaces",
     "records",
     "sources",
     "models",

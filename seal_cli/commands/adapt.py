@@ -10,7 +10,7 @@ from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Given
 from seal_cli.flags.run import InputFlags, RunFlags
 from stages.errors import BadConfig
-from stages.interfaces import Doc, FitConfig, PadMode, Pooling
+from stages.settings import Doc, FitConfig, PadMode, Pooling
 from stages.trainers.local import LocalTrainer
 
 

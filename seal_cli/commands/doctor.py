@@ -12,7 +12,7 @@ from seal_cli.terminal.console import note, say, strip_control
 from stages import doctor as stage
 from stages.checks.finding import Finding
 from stages.errors import BadConfig, Unavailable
-from stages.interfaces import Doc
+from stages.settings import Doc
 
 _WORDS = {True: "ok", False: "wrong", None: "unknown"}
 

@@ -10,8 +10,8 @@ from seal_cli.flags import options as opt
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.judge import JudgeFlags
 from seal_cli.flags.run import InputFlags, RunFlags
-from stages.interfaces import Doc, ModelName, Sampling
 from stages.judges.base import EXAMPLES
+from stages.settings import Doc, ModelName, Sampling
 
 
 @dataclass(frozen=True)

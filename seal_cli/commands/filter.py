@@ -10,7 +10,7 @@ from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.terminal.console import note
 from stages.errors import BadConfig
-from stages.interfaces import Doc, Ties, UnscoredPolicy
+from stages.settings import Doc, Ties, UnscoredPolicy
 
 if TYPE_CHECKING:
     from stages.filter import FilterResult, LineForm

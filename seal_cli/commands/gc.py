@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from seal_cli.terminal.console import note
-from stages.interfaces import Doc
+from stages.settings import Doc
 
 
 def collect_waste(

@@ -10,7 +10,7 @@ from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.expand import Given, Without
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.flags.service import BatchFlags
-from stages.interfaces import Doc, ModelName, Sampling
+from stages.settings import Doc, ModelName, Sampling
 
 TEMPLATES = (  # what a shell completes; the domains know them
     *("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "none"),

@@ -9,7 +9,7 @@ from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Without
 from seal_cli.flags.run import RunFlags
 from stages.errors import BadInput, MissingInput
-from stages.interfaces import Doc
+from stages.settings import Doc
 
 if TYPE_CHECKING:
     from stages.merge import Shard

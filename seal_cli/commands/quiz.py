@@ -10,7 +10,7 @@ from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.expand import Given
 from seal_cli.flags.judge import JudgeFlags
 from seal_cli.flags.run import InputFlags, RunFlags
-from stages.interfaces import Doc, ModelName, Sampling
+from stages.settings import Doc, ModelName, Sampling
 
 
 @dataclass(frozen=True)

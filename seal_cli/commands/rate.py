@@ -11,7 +11,7 @@ from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.flags.service import BatchFlags
 from stages.errors import refuse_given
-from stages.interfaces import Doc, ModelName, Sampling
+from stages.settings import Doc, ModelName, Sampling
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from seal_cli.flags.run import InputFlags
 from seal_cli.terminal.console import note, say, terminal, width_of
 from seal_cli.terminal.tables import Format, format_rows
 from stages.errors import BadConfig, BadInput, BadLine
-from stages.interfaces import Doc
+from stages.settings import Doc
 
 if TYPE_CHECKING:
     from seal_cli.runs.rejects import Rejects

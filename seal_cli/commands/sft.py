@@ -10,8 +10,8 @@ from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.terminal.console import note
 from stages.errors import BadInput
-from stages.interfaces import Doc, OuterLoss, SftConfig
 from stages.models.device import Device
+from stages.settings import Doc, OuterLoss, SftConfig
 
 if TYPE_CHECKING:
     from seal_cli.runs.run import Run

@@ -14,7 +14,7 @@ from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.terminal.console import note
 from stages.errors import BadConfig
-from stages.interfaces import Doc
+from stages.settings import Doc
 
 if TYPE_CHECKING:
     from seal_cli.runs.run import Run

@@ -8,10 +8,10 @@ from annotated_types import Ge, Le
 
 from seal_cli.flags.service import ENGINE_KEYS, ServiceFlags, key_from
 from stages.errors import Denied, refuse_given
-from stages.interfaces import Doc
 from stages.models.device import Device
 from stages.plugins import check_name
 from stages.services.base import HOSTED
+from stages.settings import Doc
 
 _SERVER_S = "a server does the work with --engine openai, on its own device"
 

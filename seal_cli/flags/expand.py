@@ -17,7 +17,7 @@ from annotated_types import Ge, Le
 from typer.models import ParameterInfo
 
 from seal_cli.flags.options import OWN_PANEL, describe_field, offer
-from stages.interfaces import Doc
+from stages.settings import Doc
 
 Config = TypeVar("Config")
 _Options = dict[str, Parameter]

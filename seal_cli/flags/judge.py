@@ -10,8 +10,8 @@ from annotated_types import Ge
 
 from seal_cli.flags.service import ServiceFlags, key_from
 from stages.errors import refuse_given
-from stages.interfaces import Doc
 from stages.judges.base import EXAMPLES
+from stages.settings import Doc
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from stages.domains.defaults import DEFAULTS
-from stages.interfaces import Doc
+from stages.settings import Doc
 
 
 def offer(*values: str) -> Callable[[str], list[str]]:

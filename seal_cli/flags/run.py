@@ -8,7 +8,7 @@ import typer
 from annotated_types import Ge
 
 from seal_cli.flags.options import LINES_PANEL, AllowEmpty
-from stages.interfaces import Doc
+from stages.settings import Doc
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from seal_cli.exit_codes import UsageError
 from seal_cli.flags.run import RunFlags
 from seal_cli.terminal.console import note
 from stages.errors import BadConfig, ExistingOutput, refuse_given
-from stages.interfaces import Doc
 from stages.services.base import Call, Transport
+from stages.settings import Doc
 
 ENGINE_KEYS = ("OPENAI_API_KEY",)
 

@@ -10,12 +10,12 @@ from seal_cli.exit_codes import ClosedPipe, UsageError
 from stages.errors import BadInput, MissingInput
 from stages.file_kinds import check_lines, detect_folder
 from stages.files import add_filename, write_all
-from stages.interfaces import OuterLoss
 from stages.records.adapter_paths import get_base_folders, locate_adapter
 from stages.records.jsonl import Lines, OnReject, raise_on_reject, read_bounded_lines, validate
 from stages.records.parser import read_records
 from stages.records.record import Record, Section
 from stages.records.schema import FilterLine, PreferencePair, SftExample
+from stages.settings import OuterLoss
 from stages.sources.datasets.folders import suggest_paths
 from stages.sources.training_pairs import TrainingPair, read_pair
 

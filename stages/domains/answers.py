@@ -7,7 +7,7 @@ from typing import Protocol
 
 from stages.domains.base import GradableAnswer, Query, Voting
 from stages.errors import BadConfig, BadLine
-from stages.interfaces import Completion, Request, Sampling
+from stages.interfaces import Completion, Request
 from stages.judges.base import Verdict
 from stages.records.frozen import content_id
 from stages.records.record import Adapter, Record
@@ -21,6 +21,7 @@ from stages.scoring.grading import (
     list_missing_keys,
     list_parts,
 )
+from stages.settings import Sampling
 from stages.sources.repeats import UniqueLines
 
 Queries = Mapping[str, Sequence[Query]]  # by the task's id

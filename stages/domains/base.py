@@ -10,13 +10,14 @@ from typing import Any, Protocol
 
 from stages.domains.defaults import Defaults
 from stages.errors import BadConfig, BadInput, refuse_given
-from stages.interfaces import Completion, Example, FitConfig, Prompt, TrainingSet
+from stages.interfaces import Completion, Example, Prompt, TrainingSet
 from stages.judges.base import Case, Verdict
 from stages.plugins import DOMAINS, check_allowed, load_class, make_domain
 from stages.records.arc import ArcChoice, ArcTrainingData, Grid, Vote
 from stages.records.record import SelfEdit, get_task_type
 from stages.records.schema import TrainingData
 from stages.records.task import Task
+from stages.settings import FitConfig
 
 
 @dataclass(frozen=True)

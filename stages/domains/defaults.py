@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.interfaces import ANSWERING, FitConfig, Sampling
+from stages.settings import ANSWERING, FitConfig, Sampling
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from stages.domains.base import Domain, TrainingSetup, refuse_flags
 from stages.errors import BadEdit, BadLine, Untrainable
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, PadMode, TrainingSet
+from stages.interfaces import Example, FitJob, FitResult, TrainingSet
 from stages.records.frozen import content_id
 from stages.records.record import Adapter, Record, SelfEdit, TrainStats
 from stages.records.thoughts import explain_no_answer
+from stages.settings import FitConfig, PadMode
 
 if TYPE_CHECKING:
     from stages.tokens.token_counts import TokenCounter

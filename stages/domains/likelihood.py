@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from stages.domains.answers import Answered, collect_answers, list_keyed_requests, without_lost_adapter
 from stages.domains.base import Domain, Query
 from stages.errors import BadConfig, BadLine, refuse_given
-from stages.interfaces import ANSWERING, Completion, Engine, Example, MappedProgress, NullProgress, Progress
+from stages.interfaces import Completion, Engine, Example, MappedProgress, NullProgress, Progress
 from stages.records.frozen import content_id
 from stages.records.record import Record
 from stages.records.score import Likelihood, make_likelihood_score
@@ -26,6 +26,7 @@ from stages.scoring.grading import (
     get_owner_id,
 )
 from stages.services.base import report_engine
+from stages.settings import ANSWERING
 
 LikelihoodOf = Literal["answers", "passage"]
 _PASSAGE = "passage"

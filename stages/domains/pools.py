@@ -16,12 +16,13 @@ from pathlib import Path
 from stages.domains.base import Domain
 from stages.domains.jobs import PlannedLine, identify_example, make_lesson, make_untrained_adapter, require_edit
 from stages.errors import BadConfig, BadEdit, BadInput, BadLine, Untrainable, refuse_given
-from stages.interfaces import Example, FitConfig, FitJob, PadMode, Pooling, TrainingSet
+from stages.interfaces import Example, FitJob, TrainingSet
 from stages.records.frozen import FrozenModel, content_id, derive_seed
 from stages.records.record import Record, SelfEdit
 from stages.records.schema import TrainingData
 from stages.records.task import Task
 from stages.scoring.grading import get_owner_id, get_pooled_id
+from stages.settings import FitConfig, PadMode, Pooling
 from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import TokenCounter
 from stages.tokens.tokenization import describe_overlong, token_upper_bound

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stages.domains.qa import QA, make_case
-from stages.interfaces import ANSWERING, Completion, Engine, MappedProgress, Progress, Request
+from stages.interfaces import Completion, Engine, MappedProgress, Progress, Request
 from stages.judges.base import Case, Judge, Verdict
 from stages.records.frozen import content_id, derive_seed
 from stages.records.task import UNCHECKED, QaTask, Question
 from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.scoring.grading import grade_groups
+from stages.settings import ANSWERING
 
 _TWICE = 0.7  # the temperature at which an answer must come twice
 

@@ -9,11 +9,12 @@ from stages.domains.qa import require_passage
 from stages.domains.templates.entigraph import EntityGraph
 from stages.domains.templates.mix import TemplateMix
 from stages.errors import BadEdit, BadInput, refuse_given
-from stages.interfaces import Completion, Prompt, Request, Sampling
+from stages.interfaces import Completion, Prompt, Request
 from stages.records.frozen import content_id, derive_seed
 from stages.records.record import Record, SelfEdit
 from stages.records.task import Task
 from stages.records.thoughts import explain_no_answer, extract_answer
+from stages.settings import Sampling
 
 _BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
 

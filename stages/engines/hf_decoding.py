@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from stages.interfaces import Sampling
+from stages.settings import Sampling
 
 SHORTLIST = 64  # of the likeliest tokens: most often they hold the mass of top_p
 MAX_REJECTIONS = 8  # draws that are looked at one by one, before a whole row is sorted

@@ -26,10 +26,11 @@ from stages.engines.vllm_start import (
     translate_errors,
 )
 from stages.errors import BadInput, OutOfMemory, SealError
-from stages.interfaces import Completion, NullProgress, Progress, Request, Sampling
+from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.models.config import get_context_length
 from stages.models.device import Device
 from stages.models.loading import load_tokenizer
+from stages.settings import Sampling
 from stages.tokens.tokenization import (
     context_overflow,
     decode_completion,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from stages.errors import BadConfig
-from stages.interfaces import Doc
+from stages.settings import Doc
 
 _SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # a CPU's allocator, CUDA, cuBLAS
 _GPU_FILES = {"cuda": "/dev/nvidiactl", "hip": "/dev/kfd"}  # by what torch/version.py says of its build

@@ -7,13 +7,13 @@ from functools import lru_cache
 from typing import Literal
 
 from stages.errors import BadLine
-from stages.interfaces import UnscoredPolicy
 from stages.records.arc import ArcChoice
 from stages.records.frozen import Meta
 from stages.records.record import Record, SelfEdit
 from stages.records.score import Score, compute_lower_bound, compute_upper_bound
 from stages.records.thoughts import explain_no_answer
 from stages.scoring.rewards import PLAIN_REWARD, Retained, RewardRule
+from stages.settings import UnscoredPolicy
 from stages.sources.repeats import UniqueLines
 
 

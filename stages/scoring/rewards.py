@@ -7,9 +7,9 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from stages.errors import BadConfig, BadLine
-from stages.interfaces import UnscoredPolicy
 from stages.records.record import Record
 from stages.records.score import Score, compute_lower_bound, compute_upper_bound
+from stages.settings import UnscoredPolicy
 
 
 class Retained(NamedTuple):

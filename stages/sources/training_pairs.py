@@ -19,11 +19,12 @@ from typing import Any
 from pydantic import Field
 
 from stages.errors import BadLine
-from stages.interfaces import Example, OuterLoss, Prompt
+from stages.interfaces import Example, Prompt
 from stages.records.frozen import FrozenModel, Tuple, content_id
 from stages.records.jsonl import excerpt
 from stages.records.record import Message
 from stages.records.thoughts import get_learnable_text
+from stages.settings import OuterLoss
 
 LEARNED = "assistant"  # the role of the turns that carry the loss
 _NEEDS = "`seal sft` learns from prompt and completion, each text or messages, or from messages"

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import Untrainable
-from stages.interfaces import MAX_ROW_TOKENS, Example, FitJob, PadMode, Prompt
+from stages.interfaces import MAX_ROW_TOKENS, Example, FitJob, Prompt
 from stages.models.config import get_context_length, read_config
 from stages.models.directories import check_model, read_object
 from stages.models.loading import load_tokenizer
+from stages.settings import PadMode
 from stages.tokens.tokenization import describe_overlong, encode_example, encode_prompt, token_upper_bound
 
 COMMON_CONTEXT = 2048  # tokens for which no hub model's settings are read: but for GPT-2's like, all hold so many

@@ -7,9 +7,10 @@ from itertools import pairwise
 from typing import Any
 
 from stages.errors import BadConfig, BadInput, Untrainable
-from stages.interfaces import Completion, Example, FitConfig, PadMode, Prompt, Request, Sampling, TrainingSet
+from stages.interfaces import Completion, Example, Prompt, Request, TrainingSet
 from stages.models.config import get_context_length, get_sliding_window
 from stages.records.thoughts import TOKENS, find_opened_thought, remove_thoughts
+from stages.settings import FitConfig, PadMode, Sampling
 from stages.tokens.chat_templates import (
     Turn,
     complete_turn,

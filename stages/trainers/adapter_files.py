@@ -10,10 +10,10 @@ import torch
 
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.files import atomic_directory, write_file
-from stages.interfaces import FitConfig
 from stages.models.adapter_checks import BASE_KEY, UNKNOWN_WEIGHTS, make_adapter_check
 from stages.models.checkpoints import fingerprint
 from stages.models.lora_targets import ALL_LINEAR
+from stages.settings import FitConfig
 
 _WEIGHTS = "adapter_model.safetensors"
 SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most

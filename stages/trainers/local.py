@@ -9,9 +9,10 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge
 
 from stages.errors import BadConfig
-from stages.interfaces import Doc, FitJob, FitResult, ModelName, NullProgress, Progress, Trainer
+from stages.interfaces import FitJob, FitResult, NullProgress, Progress, Trainer
 from stages.models.device import Device
 from stages.plugins import Plugin, check_name, load_class
+from stages.settings import Doc, ModelName
 
 TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
 

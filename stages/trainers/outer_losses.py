@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stages.errors import BadConfig
-from stages.interfaces import Example, SftConfig
+from stages.interfaces import Example
+from stages.settings import SftConfig
 from stages.tokens.tokenization import Tokens, encode_example
 
 

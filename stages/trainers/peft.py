@@ -15,11 +15,12 @@ from torch.nn.functional import cross_entropy
 
 from stages.errors import Untrainable
 from stages.files import check_space, partial_directory
-from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, make_failed_result
+from stages.interfaces import FitJob, FitResult, NullProgress, Progress, make_failed_result
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.lora_targets import resolve_targets
 from stages.records.frozen import derive_seed
+from stages.settings import FitConfig
 from stages.tokens.tokenization import Tokens, encode_training_set
 from stages.trainers.adapter_files import SETTINGS_BYTES, AdapterBase, save_adapter
 

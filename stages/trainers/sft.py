@@ -12,13 +12,14 @@ from typing import Any
 
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.files import atomic_directory, check_space, partial_directory, write_file
-from stages.interfaces import Example, NullProgress, Progress, SftConfig
+from stages.interfaces import Example, NullProgress, Progress
 from stages.models.checkpoints import CHECKPOINT_FILE, measure_files
 from stages.models.device import Device
 from stages.models.libraries import explain_library_errors, summarize_error
 from stages.models.loading import load_model, load_network, load_tokenizer
 from stages.models.lora_targets import resolve_targets
 from stages.records.schema import Checkpoint
+from stages.settings import SftConfig
 from stages.tokens.chat_templates import get_control_tokens
 from stages.tokens.tokenization import Tokens
 from stages.trainers.outer_losses import encode_rows, make_outer_trainer

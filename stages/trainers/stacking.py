@@ -14,7 +14,8 @@ from torch import Tensor
 
 from stages.errors import BadConfig
 from stages.files import partial_directory
-from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer
+from stages.interfaces import FitJob, FitResult, NullProgress, Progress, Trainer
+from stages.settings import FitConfig
 from stages.trainers.adapter_files import write_adapter
 from stages.trainers.peft import add_lora
 

@@ -28,8 +28,9 @@ from transformers.utils import logging
 
 from stages.domains.qa import QA
 from stages.engines.hf import HFEngine
-from stages.interfaces import FitConfig, Request, Sampling
+from stages.interfaces import Request
 from stages.records.record import Record
+from stages.settings import FitConfig, Sampling
 from stages.tokens.tokenization import encode_prompt, get_stop_ids
 
 USUAL = {

@@ -31,9 +31,10 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.utils import logging
 
 from stages.domains.qa import QA
-from stages.interfaces import FitConfig, FitJob, TrainingSet
+from stages.interfaces import FitJob, TrainingSet
 from stages.models.device import Device, has_fast_bfloat16
 from stages.records.record import Record
+from stages.settings import FitConfig
 from stages.tokens.tokenization import encode_example
 from stages.trainers.batched.chunked_loss import get_loss_bytes
 from stages.trainers.batched.loop import TrainingLoop

@@ -31,11 +31,12 @@ from stages import adapt, tasks
 from stages import eval as evaluate
 from stages.domains.qa import QA
 from stages.engines.hf import HFEngine
-from stages.interfaces import FitConfig, NullProgress
+from stages.interfaces import NullProgress
 from stages.judges.lexical import LexicalJudge
 from stages.records.frozen import content_id
 from stages.records.record import Record, SelfEdit
 from stages.records.task import make_task
+from stages.settings import FitConfig
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 
 ROOT = Path(__file__).parents[2]

@@ -21,9 +21,9 @@ from stages import adapt, generate
 from stages import eval as evaluate
 from stages.domains.qa import QA
 from stages.engines.hf import HFEngine
-from stages.interfaces import FitConfig, Sampling
 from stages.judges.exact import ExactJudge
 from stages.records.parser import read_records
+from stages.settings import FitConfig, Sampling
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 
 ROOT = Path(__file__).parents[2]

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from stages.engines.hf import HFEngine
-from stages.interfaces import Request, Sampling
+from stages.interfaces import Request
 from stages.records.record import Record
 from stages.records.schema import Checkpoint, SftExample
+from stages.settings import Sampling
 from tests.bits import assert_same
 from tests.cli.conftest import SMALL_LORA, Finished, jsonl, pipe, seal
 from tests.conftest import PAPER

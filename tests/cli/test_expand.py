@@ -8,8 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from seal_cli.flags.expand import Given, Without, expand
-from stages.interfaces import Doc, FitConfig, SftConfig
 from stages.models.device import Device
+from stages.settings import Doc, FitConfig, SftConfig
 
 
 @dataclass(frozen=True)

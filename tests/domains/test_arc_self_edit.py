@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 
 from stages.domains.arc.self_edit import MAX_EDIT_CHARACTERS, REPAIRS, check_steps, count_steps, parse_edit
 from stages.errors import BadEdit
-from stages.interfaces import FitConfig
 from stages.records.arc import ArcChoice
+from stages.settings import FitConfig
 from tests.domains.arc_fuzz import fuzz
 
 DATA = {"basic": True, "size": False, "chain": True, "repeat": False}

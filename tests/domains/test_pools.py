@@ -10,9 +10,10 @@ from stages.domains.arc.domain import Arc
 from stages.domains.pools import PoolPlanner, refuse_pool
 from stages.domains.qa import QA
 from stages.errors import BadConfig, BadEdit, BadInput, BadLine
-from stages.interfaces import Example, FitConfig, FitJob, Pooling, TrainingSet
+from stages.interfaces import Example, FitJob, TrainingSet
 from stages.records.record import Record, SelfEdit
 from stages.records.task import Task
+from stages.settings import FitConfig, Pooling
 from tests.conftest import make_tokenizer
 from tests.invented import a_task, an_edit
 

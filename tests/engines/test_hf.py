@@ -15,9 +15,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 
 from stages.engines.hf import HFEngine
 from stages.errors import BadConfig
-from stages.interfaces import Completion, Request, Sampling
+from stages.interfaces import Completion, Request
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
+from stages.settings import Sampling
 from tests.conftest import make_tokenizer
 from tests.tiny_models import answers, make_adapter, make_llama, naive
 from tests.trainers.jobs import Notes

@@ -19,8 +19,9 @@ from stages.engines.hf_adapters import (
     make_batches,
     read_plain_lora,
 )
-from stages.interfaces import Completion, Request, Sampling
+from stages.interfaces import Completion, Request
 from stages.models.stacked_lora import LoraStack, SlotRows
+from stages.settings import Sampling
 from tests.conftest import make_tokenizer
 from tests.tiny_models import make_llama, naive
 from tests.trainers.exact import FLOAT32, snapshot

@@ -20,7 +20,7 @@ from stages.engines.hf_decoding import (
     draw,
     find_batching,
 )
-from stages.interfaces import Sampling
+from stages.settings import Sampling
 
 USUAL = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "eos_token_id": 0}
 WIDE = {**USUAL, "intermediate_size": 48, "num_key_value_heads": 1, "head_dim": 16, "bos_token_id": None}

@@ -8,7 +8,8 @@ import torch
 from peft import PeftModel
 
 from stages.engines.hf import HFEngine
-from stages.interfaces import ANSWERING, Completion, Request
+from stages.interfaces import Completion, Request
+from stages.settings import ANSWERING
 from tests.conftest import make_tokenizer
 from tests.tiny_models import make_adapter, make_llama
 from tests.trainers.exact import FLOAT64, exact_model, exact_norms, snapshot

@@ -10,9 +10,10 @@ import pytest
 
 from stages.engines.openai import OpenAIEngine
 from stages.errors import BadConfig, BadInput, Denied, Unavailable
-from stages.interfaces import ANSWERING, Completion, Request, Sampling
+from stages.interfaces import Completion, Request
 from stages.records.thoughts import remove_thoughts
 from stages.services.vllm_server import ServerInfo, get_room_for_completion, probe_server
+from stages.settings import ANSWERING, Sampling
 from tests.services import behaviours as does
 from tests.services.adapters import Adapters
 from tests.services.asking import serving

@@ -11,9 +11,10 @@ from stages.engines import hf
 from stages.engines.hf import HFEngine
 from stages.engines.hf_adapters import AdapterSlot
 from stages.errors import OutOfMemory
-from stages.interfaces import Request, Sampling
+from stages.interfaces import Request
 from stages.models.device import Device
 from stages.models.stacked_lora import LoraStack
+from stages.settings import Sampling
 from tests.tiny_models import make_adapter
 from tests.trainers.jobs import Notes
 

@@ -13,8 +13,9 @@ import torch
 from stages.engines.vllm import explain_refusal, group_by_adapter
 from stages.engines.vllm_start import RANKS, Sizes, _arguments, check_vllm, read_lora_needs, resolve_device, translate
 from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
-from stages.interfaces import Request, Sampling
+from stages.interfaces import Request
 from stages.models.device import Device
+from stages.settings import Sampling
 from tests.conftest import ROOT
 from tests.engines.test_hf_adapters import make_adapter
 

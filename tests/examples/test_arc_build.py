@@ -25,8 +25,9 @@ from stages.domains.arc.self_edit import MAX_LEARNING_RATE, MIN_LEARNING_RATE, p
 from stages.domains.arc.training_set import Puzzle
 from stages.engines.hf import HFEngine
 from stages.errors import BadEdit
-from stages.interfaces import Request, Sampling
+from stages.interfaces import Request
 from stages.models.device import Device
+from stages.settings import Sampling
 from stages.tokens.tokenization import encode_example, encode_prompt
 
 ARC = Path(__file__).parents[2] / "examples" / "tiny" / "arc"

@@ -10,9 +10,10 @@ from transformers import AutoModelForCausalLM
 
 from stages.engines.hf import HFEngine
 from stages.errors import BadConfig, BadInput
-from stages.interfaces import Request, Sampling
+from stages.interfaces import Request
 from stages.models.adapter_checks import make_adapter_check, make_usability_check
 from stages.models.lora_targets import NEVER_CALLED
+from stages.settings import Sampling
 from stages.trainers.peft import PeftTrainer
 from tests.conftest import make_tokenizer
 from tests.models.architectures import make_architecture

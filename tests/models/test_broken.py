@@ -12,11 +12,12 @@ from transformers import GPT2Config, GPT2Model
 from stages.checks.model import examine_model
 from stages.engines.hf import HFEngine
 from stages.errors import BadConfig, BadInput, OutOfMemory, SealError
-from stages.interfaces import Example, Request, Sampling
+from stages.interfaces import Example, Request
 from stages.models.config import count_embedding_rows
 from stages.models.device import Device
 from stages.models.libraries import explain_library_errors, summarize_error
 from stages.models.loading import load_model, load_network, load_tokenizer
+from stages.settings import Sampling
 from stages.tokens.tokenization import encode_example, encode_prompt
 from tests.conftest import make_tokenizer
 from tests.models.broken import BROKEN, INDEX, SETTINGS, WEIGHTS, break_model, edit, more

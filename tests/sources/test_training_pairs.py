@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.errors import BadLine
-from stages.interfaces import Example, OuterLoss
+from stages.interfaces import Example
 from stages.records.jsonl import Lines, to_json
 from stages.records.record import Message
 from stages.records.schema import SftExample
+from stages.settings import OuterLoss
 from stages.sources.training_pairs import TrainingPair, read_pair
 from tests.conftest import paper_file
 

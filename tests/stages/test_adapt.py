@@ -10,11 +10,12 @@ from stages import adapt
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import QA
 from stages.errors import BadConfig, BadEdit, BadInput
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
+from stages.interfaces import Example, FitJob, FitResult, NullProgress, Progress, Trainer, TrainingSet
 from stages.models.device import Device
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, SelfEdit
 from stages.records.task import Task
+from stages.settings import FitConfig
 from stages.trainers.local import TRAINERS, LocalTrainer
 from stages.work import Work
 from tests.invented import a_line, a_task, an_edit, plan_lines

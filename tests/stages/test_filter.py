@@ -16,10 +16,11 @@ from stages import filter as stage
 from stages import tasks
 from stages.errors import BadConfig, BadInput
 from stages.filter import FilterResult, KeepRule
-from stages.interfaces import Example, Ties
+from stages.interfaces import Example
 from stages.records.jsonl import to_json
 from stages.records.record import Message, Record
 from stages.records.schema import SftExample
+from stages.settings import Ties
 from stages.sources.training_pairs import read_pair
 from tests.conftest import paper_file
 from tests.invented import a_line, a_task, an_edit, numbered

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from stages import filter as stage
 from stages.errors import BadConfig
 from stages.filter import KeepRule
-from stages.interfaces import Example, Ties
+from stages.interfaces import Example
 from stages.records.jsonl import to_json
 from stages.records.record import Message, Record
 from stages.records.schema import PreferencePair, SftExample
+from stages.settings import Ties
 from stages.sources.training_pairs import read_pair
 from tests.invented import a_line, numbered
 

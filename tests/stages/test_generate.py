@@ -12,10 +12,11 @@ from stages.domains.qa import NO_EDIT, QA
 from stages.domains.writing import Writing, write_fixed_edits
 from stages.engines.local import LocalEngine
 from stages.errors import BadConfig, BadInput
-from stages.interfaces import Completion, NullProgress, Progress, Request, Sampling
+from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.records.frozen import derive_seed
 from stages.records.record import Record, SelfEdit
 from stages.scoring.candidates import EditTracker
+from stages.settings import Sampling
 from tests.invented import Backwards, Lost, a_task
 from tests.invented_grids import a_choice, an_arc_task
 

@@ -8,11 +8,12 @@ import pytest
 from stages import rate
 from stages.errors import BadConfig, BadInput, BadLine, MissingInput
 from stages.filter import run as keep_best
-from stages.interfaces import Request, Sampling
+from stages.interfaces import Request
 from stages.rate import Rate
 from stages.records.record import Record
 from stages.records.score import Rating
 from stages.scoring.rubric import RUBRIC, RatingScale
+from stages.settings import Sampling
 from stages.work import WholeSource
 from tests.invented import Backwards, Lost, a_task, an_edit
 from tests.invented_grids import an_arc_task

@@ -13,12 +13,13 @@ from stages import plugins, tasks
 from stages.domains.base import TrainingSetup, load_domain
 from stages.engines.local import GuardedEngine
 from stages.errors import BadConfig, BadEdit, BadLine, OutOfMemory, Unavailable
-from stages.interfaces import Completion, FitConfig, FitJob, FitResult, Request, Sampling, TrainingSet
+from stages.interfaces import Completion, FitJob, FitResult, Request, TrainingSet
 from stages.judges.base import JUDGES, Case, Judge
 from stages.judges.factory import make_judge, validate_judge
 from stages.plugins import allow_domain, check_name, load_class
 from stages.records.parser import parse_record
 from stages.services.batch_files import BatchAnswers
+from stages.settings import FitConfig, Sampling
 from stages.trainers.local import GuardedTrainer
 
 CASES = [Case("q", "gold", f"answer {n}") for n in range(3)]

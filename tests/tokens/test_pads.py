@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.errors import BadConfig
-from stages.interfaces import Example, FitConfig, FitJob, PadMode, TrainingSet
+from stages.interfaces import Example, FitJob, TrainingSet
 from stages.models.stacked_lora import LoraStack
+from stages.settings import FitConfig, PadMode
 from stages.tokens.tokenization import encode_training_set, pad_sequence
 from stages.trainers.batched.attention import use_packed_attention
 from stages.trainers.batched.lora_kernels import KERNELS, PackedLayout

@@ -6,9 +6,10 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from stages.errors import BadConfig, Untrainable
-from stages.interfaces import Example, FitConfig, TrainingSet
+from stages.interfaces import Example, TrainingSet
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
+from stages.settings import FitConfig
 from stages.tokens.tokenization import Tokens, encode_example, encode_prompt, encode_training_set, get_stop_ids
 from tests.conftest import END, make_tokenizer
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, NullProgress, TrainingSet, Unit
+from stages.interfaces import Example, FitJob, FitResult, NullProgress, TrainingSet, Unit
+from stages.settings import FitConfig
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from tests.trainers.exact import FLOAT64, exact_norms
 

@@ -8,8 +8,9 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
-from stages.interfaces import FitConfig, FitJob
+from stages.interfaces import FitJob
 from stages.records.frozen import derive_seed
+from stages.settings import FitConfig
 from tests.conftest import END, make_tokenizer
 from tests.trainers.exact import exact_norms
 

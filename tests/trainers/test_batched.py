@@ -13,10 +13,11 @@ from transformers import (
     AutoModelForCausalLM,
 )
 
-from stages.interfaces import Example, FitConfig, FitJob, FitResult, TrainingSet
+from stages.interfaces import Example, FitJob, FitResult, TrainingSet
 from stages.models import device as device_module
 from stages.models.device import Device
 from stages.models.stacked_lora import LoraStack, SlotRows
+from stages.settings import FitConfig
 from stages.trainers.batched.loop import MAX_UNWRITTEN
 from stages.trainers.batched.trainer import BatchedLoraTrainer, find_target_layers
 from stages.trainers.peft import PeftTrainer

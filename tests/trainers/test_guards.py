@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from stages.interfaces import Example, FitConfig, FitJob, TrainingSet
+from stages.interfaces import Example, FitJob, TrainingSet
 from stages.models.stacked_lora import LoraStack
+from stages.settings import FitConfig
 from stages.trainers.batched import attention, lora_kernels
 from stages.trainers.batched.loop import TrainingLoop
 from stages.trainers.batched.optimizer import StackedAdamW, Update

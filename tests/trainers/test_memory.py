@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.errors import OutOfMemory
-from stages.interfaces import Example, FitConfig, FitJob, TrainingSet
+from stages.interfaces import Example, FitJob, TrainingSet
 from stages.models.device import is_out_of_memory
+from stages.settings import FitConfig
 from stages.trainers.batched import chunked_loss, memory
 from stages.trainers.batched.chunked_loss import get_loss_bytes
 from stages.trainers.batched.loop import TrainingLoop

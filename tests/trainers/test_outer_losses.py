@@ -16,11 +16,12 @@ from trl import DPOConfig, DPOTrainer
 
 from stages import filter as filter_stage
 from stages.errors import BadConfig
-from stages.interfaces import Example, SftConfig
+from stages.interfaces import Example
 from stages.models.device import Device
 from stages.models.loading import load_tokenizer
 from stages.records.jsonl import to_json
 from stages.records.record import Message
+from stages.settings import SftConfig
 from stages.sources.training_pairs import read_pair
 from stages.tokens.tokenization import Tokens
 from stages.trainers.outer_losses import EncodedRow, encode_rows

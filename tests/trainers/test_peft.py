@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from stages.errors import BadConfig, NoSpace
-from stages.interfaces import Example, FitConfig, FitJob, TrainingSet
+from stages.interfaces import Example, FitJob, TrainingSet
 from stages.models.device import Device
+from stages.settings import FitConfig
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from stages.trainers.peft import PeftTrainer, make_schedule
 from tests.conftest import files_of_at_most, make_tokenizer

@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM
 
 from stages.domains.pools import PoolPlanner
 from stages.domains.qa import QA
-from stages.interfaces import Example, FitConfig, FitJob, Pooling, TrainingSet
+from stages.interfaces import Example, FitJob, TrainingSet
 from stages.records.record import Record
+from stages.settings import FitConfig, Pooling
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from stages.trainers.peft import PeftTrainer
 from tests.invented import a_task, an_edit

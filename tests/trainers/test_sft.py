@@ -17,12 +17,13 @@ from trl import SFTConfig, SFTTrainer
 
 from stages import filter as filter_stage
 from stages.errors import BadConfig, NoSpace
-from stages.interfaces import Example, NullProgress, SftConfig
+from stages.interfaces import Example, NullProgress
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
 from stages.records.jsonl import to_json
 from stages.records.record import Message
 from stages.records.schema import Checkpoint
+from stages.settings import SftConfig
 from stages.sources.training_pairs import read_pair
 from stages.tokens.tokenization import encode_example
 from stages.trainers.sft import SupervisedTrainer, check_saving, get_shared_weights

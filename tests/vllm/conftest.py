@@ -13,8 +13,9 @@ import torch
 
 from stages.engines.hf import HFEngine
 from stages.engines.vllm import VLLMEngine
-from stages.interfaces import Request, Sampling
+from stages.interfaces import Request
 from stages.models.device import Device
+from stages.settings import Sampling
 from tests.conftest import ROOT
 from tests.engines.test_hf_adapters import KINDS, make_adapter
 from tests.tiny_models import make_llama

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from stages.engines.hf import HFEngine
 from stages.engines.vllm import VLLMEngine
 from stages.errors import BadInput, MissingInput
-from stages.interfaces import NullProgress, Request, Sampling
+from stages.interfaces import NullProgress, Request
+from stages.settings import Sampling
 from tests.engines.test_hf_adapters import make_adapter
 from tests.tiny_models import answers, make_llama
 from tests.vllm.conftest import GREEDY, NEEDS_VLLM, QUESTIONS, SIZES, ask

@@ -8,9 +8,10 @@ import pytest
 from stages.engines.hf import HFEngine
 from stages.engines.openai import OpenAIEngine
 from stages.errors import BadConfig, BadInput
-from stages.interfaces import Request, Sampling
+from stages.interfaces import Request
 from stages.services.client import Server
 from stages.services.vllm_server import ServerInfo, probe_server
+from stages.settings import Sampling
 from tests.engines.test_hf_adapters import make_adapter
 from tests.vllm.conftest import GREEDY, NEEDS_VLLM, QUESTIONS
 from tests.vllm.server import call

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.engines.openai import OpenAIEngine
-from stages.interfaces import Completion, Request, Sampling
+from stages.interfaces import Completion, Request
 from stages.services.client import Server
 from stages.services.vllm_server import probe_server
+from stages.settings import Sampling
 from tests.tiny_models import answers
 from tests.vllm.conftest import NEEDS_VLLM, QUESTIONS, running
 

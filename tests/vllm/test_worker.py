@@ -18,7 +18,8 @@ from seal_cli.runs.worker import run_worker
 def work():
     sys.stdin.close()
     from stages.models.libraries import quiet_libraries
-    from stages.interfaces import Request, Sampling
+    from stages.interfaces import Request
+    from stages.settings import Sampling
     from stages.models.loading import Device
     from stages.engines.vllm import VLLMEngine
     import psutil

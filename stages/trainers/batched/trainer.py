@@ -13,11 +13,12 @@ import torch
 
 from stages.errors import BadConfig, Untrainable
 from stages.files import check_space
-from stages.interfaces import FitConfig, FitJob, FitResult, NullProgress, Progress, make_failed_result
+from stages.interfaces import FitJob, FitResult, NullProgress, Progress, make_failed_result
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.lora_targets import is_row_wise
 from stages.models.stacked_lora import LoraStack
+from stages.settings import FitConfig
 from stages.tokens.tokenization import encode_training_set
 from stages.trainers.adapter_files import SETTINGS_BYTES, AdapterBase
 from stages.trainers.batched.attention import use_packed_attention

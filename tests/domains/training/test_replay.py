@@ -10,9 +10,9 @@ from stages.domains.base import Domain
 from stages.domains.qa import QA
 from stages.domains.training.replay import add_replay, describe_replay
 from stages.errors import BadConfig, BadInput, MissingInput
-from stages.interfaces import Pooling
 from stages.records.record import Record
 from stages.records.schema import TrainingData
+from stages.settings import Pooling
 from stages.work import Facts, Listing, WholeSource
 from tests.cli.conftest import jsonl
 from tests.invented import a_task, an_edit, plan_lines
