@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, cast
 
 from stages.errors import BadConfig, BadInput, BadLine, one_line
 from stages.file_kinds import (
     GRID_PAIRS,
     HEAD_BYTES,
-    SFT_PAIRS,
-    FileKind,
     WrongFileKind,
     detect_by_bytes,
     detect_by_keys,
@@ -23,7 +21,6 @@ from stages.file_kinds import (
     is_spread,
 )
 from stages.records.jsonl import (
-    LONGEST,
     Lines,
     OnReject,
     get_meta,
@@ -33,19 +30,18 @@ from stages.records.jsonl import (
 )
 from stages.records.parser import parse_record
 from stages.records.record import Record
-from stages.records.strict_json import JsonFault, explain, parse_json, parse_loosely
+from stages.records.strict_json import JsonFault, explain, parse_loosely
 from stages.records.task import QaTask
 from stages.sources import arc, pooled_results, seal_official, squad
 from stages.sources.arc import Solutions
 from stages.sources.datasets.columns import Columns
 from stages.sources.datasets.compressed import open_decompressed, strip_gz
 from stages.sources.datasets.folders import JSON_SUFFIXES, OnOmission, ignore
+from stages.sources.heads import FIRST_LINES, LINE_KEYS, Readable, detect_by_first_line, is_document, is_line, read_head
 from stages.sources.texts import check_passage
 
 _LINE_FILES = (".jsonl", ".ndjson")
 _LARGEST = 2**31  # bytes of a document, which is read whole
-_FIRST_LINES = 3  # lines from which it is told whether a file holds lines
-_LINE_KEYS = frozenset({"task", "title", "context", "question"})
 KNOWN = (
     "known are SQuAD, ARC tasks, a list of {title, context, questions} (with completions or not), official "
     "result files, and record lines"
@@ -90,53 +86,6 @@ class EmptySource(BadInput):
         super().__init__(f"{name}: empty")
 
 
-class Readable(Protocol):
-    """A file or stream opened for reading."""
-
-    def readline(self, limit: int = -1, /) -> bytes: ...
-    def read(self, limit: int = -1, /) -> bytes: ...
-
-
-class Rewound:
-    """A stream, from its beginning again after its first lines were looked at."""
-
-    def __init__(self, head: list[bytes], rest: BinaryIO) -> None:
-        self.head, self.rest = b"".join(head), rest
-
-    def readline(self, limit: int = -1, /) -> bytes:
-        limit = limit if limit >= 0 else LONGEST
-        line, newline, _ = self.head[:limit].partition(b"\n")
-        found = line + newline
-        self.head = self.head[len(found) :]
-        return found if newline or len(found) == limit else found + self.rest.readline(limit - len(found))
-
-    def read(self, limit: int = -1, /) -> bytes:
-        found, self.head = self.head, b""
-        return found + self.rest.read(max(0, limit - len(found)) if limit >= 0 else -1)
-
-
-def read_head(file: BinaryIO) -> list[bytes]:
-    """Return a file's first lines: up to one that may be a source's line, and no more than needed to tell."""
-    head: list[bytes] = []
-    told = size = 0
-    while told < _FIRST_LINES and size <= HEAD_BYTES and (line := file.readline(LONGEST + 1)):
-        head.append(line)
-        size += len(line)
-        told += bool(line.strip(b"\xef\xbb\xbf \t\r\n"))
-        if is_line(line):
-            break
-    return head
-
-
-def is_line(line: bytes) -> bool:
-    """True for a JSON object that may be a task, a record or a row."""
-    try:
-        value = parse_json(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and not _LINE_KEYS.isdisjoint(value) and not arc.is_challenges(value)
-
-
 def open_json(path: Path, reading: ReadContext) -> Iterator[Record]:
     """Open a JSON file and yield its records. Raises BadInput, at once, if it holds no lines and no known document."""
     file = open_decompressed(path)
@@ -158,7 +107,7 @@ def read_opened(
     lines = ending in _LINE_FILES
     if not start.strip(b"\xef\xbb\xbf \t\r\n\0") and ending != ".json":
         raise EmptySource(str(path))
-    if kind := detect_by_bytes(start) or (_detect_by_first_line(head) if lines and not reading.columns.names else None):
+    if kind := detect_by_bytes(start) or (detect_by_first_line(head) if lines and not reading.columns.names else None):
         raise WrongFileKind(kind, str(path))
     if (lines or any(map(is_line, head))) and not is_document(start):
         return _close_after(_load_lines(file, path, reading), close)
@@ -167,26 +116,6 @@ def read_opened(
     if len(raw) > _LARGEST:
         raise BadInput(f"{path}: more than {_LARGEST:,} bytes, too much for one document; give an object on each line")
     return _from_whole(raw, path, reading)
-
-
-def _detect_by_first_line(head: list[bytes]) -> FileKind | None:
-    """The kind of a file of lines by its first one; None where that may be a task, or is bad."""
-    try:
-        first = parse_json(next(filter(bytes.strip, head)).decode("utf-8-sig"))
-    except (ValueError, RecursionError, StopIteration):
-        return None
-    pair = isinstance(first, dict) and (
-        first.keys() >= {"prompt", "completion"}
-        or first.keys() >= {"prompt", "chosen", "rejected"}
-        or isinstance(first.get("messages"), list)
-    )
-    return SFT_PAIRS if pair and _LINE_KEYS.isdisjoint(first) else detect_by_keys(first)
-
-
-def is_document(start: bytes) -> bool:
-    """True if a file of lines begins with a document after all: a list, or one over several lines."""
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return is_spread(start) or (text[:1] == b"[" and text[1:].lstrip()[:1] in (b"{", b"]"))
 
 
 def _close_after(records: Iterator[Record], close: Callable[[], None]) -> Iterator[Record]:
@@ -218,7 +147,7 @@ def _is_record(value: Any) -> bool:
     """True for a record, good or bad; other things may have a task that is a name."""
     if not isinstance(value, dict) or "task" not in value:
         return False
-    return isinstance(value["task"], dict) or value.keys().isdisjoint((*_LINE_KEYS - {"task"}, "train", "paragraphs"))
+    return isinstance(value["task"], dict) or value.keys().isdisjoint((*LINE_KEYS - {"task"}, "train", "paragraphs"))
 
 
 def _from_entry(entry: Any, reading: ReadContext, name: str) -> list[Record]:
@@ -228,7 +157,7 @@ def _from_entry(entry: Any, reading: ReadContext, name: str) -> list[Record]:
     entry = arc.unpack_grids(reading.columns.rename(entry)) if isinstance(entry, dict) else entry
     if arc.is_task(entry):
         return [arc.make_named_record(entry, reading.solutions, name)]
-    if isinstance(entry, dict) and _LINE_KEYS.isdisjoint(entry) and (kind := detect_by_keys(entry)):
+    if isinstance(entry, dict) and LINE_KEYS.isdisjoint(entry) and (kind := detect_by_keys(entry)):
         raise BadLine(kind.tell("stdin"))
     if squad.is_row(entry):
         reading.rows.add(entry, name, reading.unanswered)
@@ -248,7 +177,7 @@ def _from_whole(raw: bytes, path: Path, reading: ReadContext) -> Iterator[Record
     try:
         document = parse_loosely(raw.decode("utf-8-sig"))
     except ValueError as error:
-        if any(map(is_object, raw.split(b"\n", _FIRST_LINES)[:_FIRST_LINES])):
+        if any(map(is_object, raw.split(b"\n", FIRST_LINES)[:FIRST_LINES])):
             return _load_lines(BytesIO(raw), path, reading)
         way, is_stream = "", str(path) == "stdin"
         if is_spread(raw[:HEAD_BYTES]) and "Extra data" in str(error):
@@ -256,7 +185,7 @@ def _from_whole(raw: bytes, path: Path, reading: ReadContext) -> Iterator[Record
         elif not is_stream and strip_gz(path) == path and path.suffix.lower() not in JSON_SUFFIXES:
             way = f"; a text under such a name is read with: seal tasks - --title TITLE < {path}"
         raise BadInput(f"{path}: {explain(error)}{way}") from None
-    keys = _LINE_KEYS.union(reading.columns.names.values())
+    keys = LINE_KEYS.union(reading.columns.names.values())
     is_arc = arc.is_task(document) or arc.is_challenges(document)
     if isinstance(document, dict) and not keys.isdisjoint(document) and not is_arc:
         return read_entries(

@@ -41,16 +41,8 @@ from stages.sources.datasets.folders import (
 )
 from stages.sources.datasets.splits import Selection, select_files
 from stages.sources.datasets.tables import is_csv, open_table, read_csv, read_rows
-from stages.sources.documents import (
-    EmptySource,
-    ReadContext,
-    Rewound,
-    is_document,
-    is_line,
-    open_json,
-    read_head,
-    read_opened,
-)
+from stages.sources.documents import EmptySource, ReadContext, open_json, read_opened
+from stages.sources.heads import Rewound, is_document, is_line, read_head
 from stages.sources.repeats import DuplicateFilter
 from stages.sources.texts import find_title, make_title, read_text
 
