@@ -131,4 +131,6 @@ def _note_omissions(filtered: "FilterResult", form: "LineForm") -> None:
         note(f"seal filter: {filtered.level} contexts give no line: none of their self-edits is better than another")
     if filtered.summary.edits and not filtered.summary.kept:
         way = "loosen --keep" if form == "sft" else "take more self-edits of a context (-k), or seeds of each"
+        if filtered.summary.unscored == filtered.summary.edits:
+            way = "no self-edit has a score; run the stage before again, or `seal judge` with another judge"
         note(f"seal filter: note: nothing is kept, and `seal sft` has nothing to train on; {way}")

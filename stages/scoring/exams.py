@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from stages.errors import BadInput, BadLine, MissingInput
+from stages.errors import BadConfig, BadInput, BadLine, MissingInput
 from stages.file_kinds import check_lines
 from stages.records.jsonl import read_bounded_lines
 from stages.records.parser import read_records
@@ -26,7 +26,7 @@ def read_exam(path: Path, flag: str, domain: str, check: Callable[[Task], object
         raise BadInput(f"{flag} {path}: a folder; give a file of lines (seal tasks {path} -o FILE)")
     found, distinct = dict[str, Task](), UniqueLines()
     with path.open("rb") as file:
-        lines = read_records(check_lines(read_bounded_lines(file), f"{flag} {path}"), f"{flag} {path}")
+        lines = read_records(check_lines(read_bounded_lines(file), str(path)), f"{flag} {path}")
         for record in lines:
             task = record.task
             try:
@@ -54,8 +54,10 @@ def list_exam_lines(lines: Iterable[Record], tasks: Sequence[Task]) -> list[Reco
     return [line for about in found.values() for line in about]
 
 
-def refuse_other_tasks(lines: Iterable[Record], anchors: Iterable[Task]) -> None:
-    """Raise BadLine where an anchor has the id of a line's task, but is another."""
+def refuse_other_tasks(lines: Sequence[Record], anchors: Sequence[Task]) -> None:
+    """Raise BadLine where an anchor has the id of a line's task, but is another, BadConfig where no adapter answers."""
+    if anchors and lines and not any(line.adapter for line in lines):
+        raise BadConfig("--retain: it asks adapters, and no line has one (run `seal adapt` first); leave it out")
     distinct = UniqueLines()
     for task in (*(line.task for line in lines), *anchors):
         distinct.add_task(task)

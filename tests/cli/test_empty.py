@@ -142,6 +142,13 @@ def test_filter_may_keep_nothing_of_lines_and_says_what_follows(tmp_path: Path) 
     assert "note: nothing is kept, and `seal sft` has nothing to train on; loosen --keep\n" in kept.err
 
 
+def test_nothing_kept_for_want_of_scores_is_not_a_matter_of_the_rule(tmp_path: Path) -> None:
+    unscored = jsonl(a_line(a_task(f"Town {n}"), [None, True]) for n in range(2))
+    kept = run_inside("filter", stdin=unscored, cwd=tmp_path)
+    assert (kept.code, kept.out) == (3, "")
+    assert "has nothing to train on; no self-edit has a score; run the stage before again" in kept.err
+
+
 # ---- shards
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from stages import eval as stage
 from stages.domains.qa import QA
-from stages.errors import BadInput, BadLine, MissingInput
+from stages.errors import BadConfig, BadInput, BadLine, MissingInput
 from stages.interfaces import Request
 from stages.judge import Gradable
 from stages.judges.exact import ExactJudge
@@ -176,3 +176,16 @@ def test_an_anchor_with_the_id_of_another_task_is_refused() -> None:
     twin = a_task("Bo").model_copy(update={"id": a_task().id})
     with pytest.raises(BadLine, match="two different tasks have the id"):
         refuse_other_tasks([adapted()], [twin])
+
+
+def test_anchors_that_no_adapter_would_answer_are_refused() -> None:
+    with pytest.raises(BadConfig, match="--retain: it asks adapters, and no line has one"):
+        refuse_other_tasks([Record(task=a_task("Ada"))], ANCHORS)
+    refuse_other_tasks([Record(task=a_task("Ada")), adapted()], ANCHORS)
+
+
+def test_what_to_type_for_a_file_that_is_no_lines_names_the_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "all.json"
+    path.write_text('[{"title": "A"}]')
+    with pytest.raises(BadInput, match=rf"make tasks of it with `seal tasks {path}`"):
+        read(path)
