@@ -140,6 +140,19 @@ def test_an_advantage_is_the_distance_from_the_mean_in_standard_deviations() -> 
     assert weights(context("Ada", [1, 3, 5])) == {"Line 0.": -1.0, "Line 1.": 0.0, "Line 2.": 1.0}
 
 
+@given(st.lists(st.integers(0, OF), min_size=2, max_size=9))
+@settings(max_examples=30)
+def test_no_advantage_is_larger_than_its_context_allows_however_near_the_values_are(rights: list[int]) -> None:
+    for advantage in weights(context("Ada", rights)).values():
+        assert advantage is not None
+        assert abs(advantage) <= (len(rights) - 1) / len(rights) ** 0.5 + 1e-12
+
+
+def test_one_self_edit_that_stands_out_has_the_largest_advantage() -> None:
+    assert weights(context("Ada", [5, 5, 5, 6]))["Line 3."] == pytest.approx(1.5)
+    assert weights(context("Ada", [0, 0, 0, 6]))["Line 3."] == pytest.approx(1.5)
+
+
 def test_a_line_without_advantage_is_written_as_it_was() -> None:
     (kept,) = stage.run(context("Ada", [2])).lines()
     keys = ["prompt", "completion", "task_id", "edit_id", "value", "baseline"]
