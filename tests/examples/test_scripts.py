@@ -225,6 +225,17 @@ def test_the_loop_as_a_pipe_gives_the_next_model(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "sft.jsonl")) == 2
 
 
+def test_templates_are_compared_at_equal_tokens(tmp_path: Path) -> None:
+    small = {"HELD": "1", "TOKENS": "30", "SEEDS": "1", "EPOCHS": "1"}
+    done = run(["examples/tiny/templates.sh", "rewrite", "mix"], RUN=str(tmp_path), SEAL=str(forked_seal()), **small)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows if row and row[0] in ("rewrite", "mix")] == ["rewrite", "mix"]
+    for name in ("rewrite", "mix"):
+        edits = lines(tmp_path / f"{name}-edits.jsonl")
+        assert sum(line["edit"]["tokens"] for line in edits) >= 30  # type: ignore[index]
+        assert len({line["adapter"]["path"] for line in lines(tmp_path / f"{name}-adapters.jsonl")}) == 1  # type: ignore[index]
+
+
 def test_a_squad_round_runs(tmp_path: Path) -> None:
     real = PAPER / "squad_val.json"
     source = real if real.is_file() else invented_squad(tmp_path / "squad.json")
