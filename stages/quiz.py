@@ -36,11 +36,12 @@ class QuizRules:
     """How questions are written and tried.
 
     `template` None: ours. `given`: none are written, those of the lines are tried. `unchecked`: none are tried. `exam`:
-    lines of this stage are turned to the half that was kept back.
+    lines of this stage are turned to what was kept back, which is `exam_share` of what stayed.
     """
 
     template: str | None = None
     samples: int = 2  # times that questions are asked for
+    exam_share: float = 0.5
     given: bool = False
     unchecked: bool = False
     exam: bool = False
@@ -81,6 +82,7 @@ class MakeQuiz:
             plan=plan(lines),
             settings=lambda: {
                 **{"template": template, "k": rules.samples, "given": rules.given, "unchecked": rules.unchecked},
+                **({} if rules.exam_share == QuizRules.exam_share else {"exam_share": rules.exam_share}),
                 **{"sampling": asdict(drawn), "chat": chat, "judge": self.judge.settings()},
                 **{**self.engine.settings(model), **WHOLE_INPUT},
             },
@@ -190,7 +192,7 @@ def run(
         found = [each.drop(flaws) for each, flaws in zip(found, reasons, strict=True)]
         found = [each.drop(find_leaks(each.kept)) for each in found]
     for line, task, each in zip(lines, tasks, found, strict=True):
-        reward, exam = split_by_fact(task.id, each.kept, asking.sampling.seed)
+        reward, exam = split_by_fact(task.id, each.kept, asking.sampling.seed, asking.rules.exam_share)
         quiz = Quiz(
             model=engine.model,
             checked=not asking.rules.unchecked,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.engine import EngineFlags
@@ -28,9 +28,14 @@ class QuizFlags:
         ),
     ] = None
     samples: Annotated[int, Ge(1), Doc("Times that questions are asked for.", "N", "-k")] = 2
+    exam_share: Annotated[
+        float, Ge(0), Le(0.9), Doc("Share of the questions that stay that is kept for the exam, whole facts.", "S")
+    ] = 0.5
     given: Annotated[bool, Doc("Write none: try the questions that the lines have.")] = False
     unchecked: Annotated[bool, Doc("Try none: keep all questions whose words do not spoil them.")] = False
-    exam: Annotated[bool, Doc("Only turn lines of this stage to the half that was kept back; no model runs.")] = False
+    exam: Annotated[bool, Doc("Only turn lines of this stage to the questions that were kept back; no model runs.")] = (
+        False
+    )
 
 
 def quiz(

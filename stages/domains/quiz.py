@@ -116,18 +116,19 @@ def find_leaks(questions: Sequence[Question]) -> list[str | None]:
 
 
 def split_by_fact(
-    task_id: str, questions: Iterable[Question], seed: int
+    task_id: str, questions: Iterable[Question], seed: int, exam_share: float = 0.5
 ) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
-    """Split questions into a half that rewards and a half that examines; those with one answer stay together.
+    """Split questions into those that reward and those that examine; those with one answer stay together.
 
-    An answer that was learned for the reward would otherwise be known in the exam. Which half a fact falls to follows
-    from the seed and its words; the first half has the odd one.
+    An answer that was learned for the reward would otherwise be known in the exam. Where a fact falls to follows from
+    the seed and its words. Of a half each the reward has the odd one.
     """
     facts: dict[tuple[str, ...], list[Question]] = {}
     for question in questions:
         facts.setdefault(_words(question.answer), []).append(question)
     order = sorted(facts, key=lambda words: derive_seed(seed, content_id(task_id, *words)))
-    halves: tuple[list[Question], list[Question]] = [], []
+    reward, exam = list[Question](), list[Question]()
     for words in order:
-        halves[len(halves[0]) > len(halves[1])].extend(facts[words])
-    return tuple(halves[0]), tuple(halves[1])
+        examines = (1 - exam_share) * len(exam) < exam_share * len(reward)
+        (exam if examines else reward).extend(facts[words])
+    return tuple(reward), tuple(exam)

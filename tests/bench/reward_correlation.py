@@ -1,21 +1,23 @@
 """How well cheaper rewards rank self-edits: rank correlation with the accuracy on the gold questions, tiny world.
 
     OMP_NUM_THREADS=1 python -m tests.bench.reward_correlation
-    TASKS=48 EDITS=8 BAD=2 RUN=runs/correlation python -m …      more of them; what is finished in RUN is kept
+    SEEDS=3 EDITS=8 BAD=3 RUN=runs/correlation python -m …       more of them; what is finished in RUN is kept
 
-TASKS training passages, EDITS self-edits each, one adapter each. The rewards:
+TASKS training passages for each of SEEDS seeds, others for each, EDITS self-edits of a passage, one adapter of a
+self-edit. The rewards:
 
 - likelihood of the gold answers, or of the passage (`seal eval --likelihood`), of which nothing is written;
 - questions of a quiz, none of them a gold one: the passage's facts asked for in other words, and BAD of each kind of
   bad ones (tests/bench/planted_questions.py) planted among them. `raw`: all as they are. `checked`: what `seal quiz
   --given` leaves, the half that rewards, or both halves. `raw, as many`: as many of the raw ones, drawn at random, as
-  there are checked ones, mean of 50 draws.
+  there are checked ones, mean of 50 draws. `good`: those that are not planted, what a perfect check would leave.
 
-One JSON line a reward. `seconds` of CPU: what `seal eval` takes for it with all adapters, without loading the model;
-those of the gold answers are for generating. `spearman`: the correlation of ranks within tasks, pooled: each task's
-ranks without their mean, so that easy and hard passages do not pass for good and bad self-edits. `low` and `high`: the
-95 % interval over tasks. `best`: the gold accuracy, mean over tasks, of the self-edit that the reward ranks first (of
-equals their mean).
+One JSON line a reward. `bare`: passages without a question, whose self-edits are all worth 0. `against_raw`: its
+`spearman` minus that of all raw ones. `seconds` of CPU: what `seal eval` takes for it with all adapters, without
+loading the model; those of the gold answers are for generating. `spearman`: the correlation of ranks within tasks,
+pooled: each task's ranks without their mean, so that easy and hard passages do not pass for good and bad self-edits.
+`_low` and `_high`: the 95 % interval over tasks. `best`: the gold accuracy, mean over tasks, of the self-edit that the
+reward ranks first (of equals their mean).
 """
 
 import json
@@ -50,10 +52,10 @@ Rewards = Mapping[str, Floats]  # by task: the reward of each of its self-edits
 
 
 def make_tasks(count: int, bad: int, seed: int = 0) -> tuple[list[Record], list[Record]]:
-    """The passages with their gold questions, and the same passages with those of the quiz, good and bad."""
+    """The seed's passages with their gold questions, and the same passages with those of the quiz, good and bad."""
     rng = random.Random(seed)
     gold, raw = [], []
-    for entity in make_entities()["train"][:count]:
+    for entity in make_entities()["train"][seed * count : (seed + 1) * count]:
         record = make_record(entity)
         good = [(fact.attribute.questions[-1].format(name=entity.name), fact.value) for fact in entity.facts]
         planted = [(each.question, each.answer) for _ in range(bad) for each in plant(entity, rng, wording=0)]
@@ -72,13 +74,12 @@ def _questions_of(line: Record) -> tuple[Question, ...]:
     return line.task.questions
 
 
-def train(tasks: Sequence[Record], edits: int, folder: Path) -> list[Record]:
+def train(tasks: Sequence[Record], edits: int, folder: Path, seed: int = 0) -> list[Record]:
     """An adapter of each of the model's self-edits."""
-    writer = Generate(LocalEngine(MODEL), samples=edits, sampling={"max_tokens": 170, "top_p": 1.0})
+    writer = Generate(LocalEngine(MODEL), samples=edits, sampling={"max_tokens": 170, "top_p": 1.0}, seed=seed)
     written = resume(writer, tasks, folder / "edits.jsonl")
-    return resume(
-        Adapt(trainer=LocalTrainer(MODEL), out=folder / "adapters", fit=FIT), written, folder / "adapters.jsonl"
-    )
+    trainer = Adapt(trainer=LocalTrainer(MODEL), out=folder / "adapters", fit=FIT, seed=seed)
+    return resume(trainer, written, folder / "adapters.jsonl")
 
 
 def ask(adapters: Sequence[Record], tasks: Sequence[Record], file: Path) -> list[Record]:
@@ -98,14 +99,23 @@ def reward_by(answers: Sequence[Record], questions: Mapping[str, Sequence[str]])
     return {task: np.array(values) for task, values in found.items()}
 
 
-def choose_questions(raw: Sequence[Record], folder: Path) -> dict[str, dict[str, list[str]]]:
+def choose_questions(raw: Sequence[Record], file: Path, seed: int = 0) -> dict[str, dict[str, list[str]]]:
     """Per reward and task the ids of the quiz's questions that count."""
-    checker = MakeQuiz(LocalEngine(MODEL), LocalJudge("exact"), QuizRules(given=True))
-    checked = resume(checker, raw, folder / "quiz.jsonl")
+    checker = MakeQuiz(LocalEngine(MODEL), LocalJudge("exact"), QuizRules(given=True), seed=seed)
+    checked = resume(checker, raw, file)
     half = {line.task.id: [each.id for each in _questions_of(line)] for line in checked}
     exam = {line.task.id: [each.id for each in line.quiz.exam] for line in checked if line.quiz}
+    good = {
+        (entity.name, fact.attribute.questions[-1].format(name=entity.name), fact.value)
+        for entity in make_entities()["train"]
+        for fact in entity.facts
+    }
     return {
         "raw": {line.task.id: [each.id for each in _questions_of(line)] for line in raw},
+        "good": {
+            line.task.id: [q.id for q in _questions_of(line) if (line.task.name, q.question, q.answer) in good]
+            for line in raw
+        },
         "checked, rewarding half": half,
         "checked, both halves": {task: half[task] + exam[task] for task in half},
     }
@@ -131,28 +141,49 @@ def pick(reward: Rewards, gold: Rewards) -> float:
     return float(np.mean([gold[task][values == values.max()].mean() for task, values in reward.items()]))
 
 
-def say(name: str, drawn: Sequence[Rewards], gold: Rewards, **more: object) -> None:
+def say(name: str, drawn: Sequence[Rewards], gold: Rewards, raw: Rewards | None = None, **more: object) -> None:
     """Print the figures of a reward, means over several ways to draw it."""
     generator, tasks = np.random.default_rng(0), list(gold)
     samples = [[tasks[i] for i in generator.integers(0, len(tasks), len(tasks))] for _ in range(2000 // len(drawn))]
-    low, high = np.quantile([correlate(each, gold, tasks) for tasks in samples for each in drawn], [0.025, 0.975])
-    means = [
-        float(np.mean([f(each) for each in drawn]))
-        for f in (lambda r: correlate(r, gold, tasks), lambda r: pick(r, gold))
-    ]
-    figures = {"spearman": means[0], "low": low, "high": high, "best": means[1]}
-    print(json.dumps({"reward": name, **{key: round(float(value), 3) for key, value in figures.items()}, **more}))
+    figures = _with_interval(
+        "spearman",
+        [correlate(each, gold, tasks) for each in drawn],
+        [correlate(each, gold, sample) for sample in samples for each in drawn],
+    )
+    if raw is not None:
+        known = [correlate(raw, gold, sample) for sample in samples]
+        figures |= _with_interval(
+            "against_raw",
+            [correlate(each, gold, tasks) - correlate(raw, gold, tasks) for each in drawn],
+            [
+                correlate(each, gold, sample) - other
+                for sample, other in zip(samples, known, strict=True)
+                for each in drawn
+            ],
+        )
+    figures["best"] = float(np.mean([pick(each, gold) for each in drawn]))
+    print(json.dumps({"reward": name, **{key: round(value, 3) for key, value in figures.items()}, **more}), flush=True)
+
+
+def _with_interval(name: str, found: Sequence[float], resampled: Sequence[float]) -> dict[str, float]:
+    """The mean, and 95 % of what it is over resampled tasks."""
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return {name: float(np.mean(found)), f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
 def say_quiz(gold: Rewards, answers: Sequence[Record], questions: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
     """Print the rewards of the quiz, and beside each checked one as many raw questions."""
     rng, raw = random.Random(0), questions["raw"]
+    whole = reward_by(answers, raw)
     for name, ids in questions.items():
-        asked = round(sum(map(len, ids.values())) / len(ids), 1)
-        say(f"quiz, {name}", [reward_by(answers, ids)], gold, questions=asked)
-        if name != "raw":
+        asked = {
+            "questions": round(sum(map(len, ids.values())) / len(ids), 1),
+            "bare": sum(not each for each in ids.values()),
+        }
+        say(f"quiz, {name}", [reward_by(answers, ids)], gold, None if name == "raw" else whole, **asked)
+        if name.startswith("checked"):
             draws = [{task: rng.sample(raw[task], len(ids[task])) for task in ids} for _ in range(50)]
-            say("quiz, raw, as many", [reward_by(answers, each) for each in draws], gold, questions=asked)
+            say("quiz, raw, as many", [reward_by(answers, each) for each in draws], gold, whole, **asked)
 
 
 def measure(adapters: Sequence[Record], of: LikelihoodOf) -> tuple[Rewards, float]:
@@ -179,12 +210,27 @@ def _time(stage: Eval, lines: Sequence[Record]) -> tuple[list[Record], float]:
 
 
 def main(folder: Path) -> None:
-    count, edits, bad = (int(os.environ.get(key, usual)) for key, usual in (("TASKS", 24), ("EDITS", 4), ("BAD", 1)))
-    gold_tasks, raw = make_tasks(count, bad)
-    adapters = train(gold_tasks, edits, folder)
-    scored = ask(adapters, gold_tasks, folder / "gold.jsonl")
-    gold = reward_by(scored, {line.task.id: [each.id for each in _questions_of(line)] for line in gold_tasks})
-    say_quiz(gold, ask(adapters, raw, folder / "raw.jsonl"), choose_questions(raw, folder))
+    count, edits, bad, seeds = (
+        int(os.environ.get(key, usual)) for key, usual in (("TASKS", 24), ("EDITS", 4), ("BAD", 1), ("SEEDS", 1))
+    )
+    adapters, gold, answers, questions = (
+        list[Record](),
+        dict[str, Floats](),
+        list[Record](),
+        dict[str, dict[str, list[str]]](),
+    )
+    for seed in range(seeds):
+        own = folder / str(seed)
+        own.mkdir(parents=True, exist_ok=True)
+        gold_tasks, raw = make_tasks(count, bad, seed)
+        trained = train(gold_tasks, edits, own, seed)
+        scored = ask(trained, gold_tasks, own / "gold.jsonl")
+        gold |= reward_by(scored, {line.task.id: [each.id for each in _questions_of(line)] for line in gold_tasks})
+        adapters += trained
+        answers += ask(trained, raw, own / f"raw-{bad}.jsonl")
+        for name, ids in choose_questions(raw, own / f"quiz-{bad}.jsonl", seed).items():
+            questions.setdefault(name, {}).update(ids)
+    say_quiz(gold, answers, questions)
     _, seconds = _time(Eval(LocalEngine(MODEL), LocalJudge("exact")), adapters)
     say("gold answers, generated", [gold], gold, seconds=round(seconds, 2))
     for of in get_args(LikelihoodOf):

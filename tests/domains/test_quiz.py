@@ -121,3 +121,10 @@ def test_halves_are_of_one_size_where_facts_differ() -> None:
     questions = a_quiz([(f"Question {n}?", f"answer {n}") for n in range(7)]).questions
     assert [len(half) for half in split_by_fact("ada", questions, 0)] == [4, 3]
     assert split_by_fact("ada", questions, 0) != split_by_fact("ada", questions, 1)
+
+
+@pytest.mark.parametrize(("share", "sizes"), [(0.0, (10, 0)), (0.2, (8, 2)), (0.5, (5, 5)), (0.75, (3, 7))])
+def test_the_exam_has_its_share(share: float, sizes: tuple[int, int]) -> None:
+    questions = a_quiz([(f"Question {n}?", f"answer {n}") for n in range(10)]).questions
+    reward, exam = split_by_fact("ada", questions, 0, share)
+    assert (len(reward), len(exam)) == sizes

@@ -52,12 +52,11 @@ class Student:
             return self.written
         asked = re.findall(r"Topic: Ada\n(.*)\nAnswer:", prompt)[-1]
         inside, outside = self.answers[asked]
-        if "Passage:" not in prompt:
-            return outside
-        if request.sampling.temperature and "|" in inside:  # another answer each time
+        answers = (inside if "Passage:" in prompt else outside).split("|")
+        if request.sampling.temperature:  # another answer each time
             self.sampled[asked] = self.sampled.get(asked, 0) + 1
-            return inside.split("|")[self.sampled[asked] % 2]
-        return inside.split("|")[0]
+            return answers[self.sampled[asked] % len(answers)]
+        return answers[0]
 
 
 GOOD = {"Where was she born?": ("Velm", "Oslo"), "What did she build?": ("a bridge", "a ship")}
@@ -181,6 +180,11 @@ def test_written_questions_that_nobody_tried_are_tried_by_another_model(tmp_path
     assert dropped == {"Who lives in Velm?": "not answered with the passage in sight"}
     stage = MakeQuiz(Source(student), LocalJudge("exact"), QuizRules(given=True))  # type: ignore[arg-type]
     assert resume(stage, [line], tmp_path / "quiz.jsonl") == resume(stage, [line], tmp_path / "quiz.jsonl") == [tried]
+
+
+def test_without_an_exam_all_that_stays_rewards() -> None:
+    (line,) = make(Student(GOOD), exam_share=0.0)
+    assert [sorted(part) for part in quiz_of(line)[:2]] == [sorted(GOOD), []]
 
 
 def test_the_exam_is_a_task_like_any_other() -> None:
