@@ -22,7 +22,7 @@ from stages.domains.answers import (
 from stages.domains.base import Domain, GradableAnswer, find_domain, refuse_flags
 from stages.domains.likelihood import LikelihoodMeter, LikelihoodOf, LikelihoodWorker, is_measured
 from stages.files import hold_folders
-from stages.interfaces import Completion, Engine, MappedProgress, NullProgress, Progress, Prompt, note_cut_off
+from stages.interfaces import Completion, Engine, MappedProgress, NullProgress, Progress, Prompt, Request, note_cut_off
 from stages.judges.base import FallbackJudge, Judge
 from stages.records.frozen import content_id
 from stages.records.record import Record, Section
@@ -244,11 +244,7 @@ def run(
     tasks = {task.id: task for task in (*anchors, *(line.task for line in lines))}
     queries = {name: list(domain.queries(task, in_context=in_context, chat=chat)) for name, task in tasks.items()}
     done: dict[AnswerKey, Graded] = {key: graded for line in known for key, graded in read_baselines(line)}
-    requests = list(list_keyed_requests(lines, queries, sampling, done, anchors))
-    keys_of = {request.id: (key,) for key, request in requests}
-    progress.expect(len(requests), "requests")
-    completions = engine.sample([request for _, request in requests], MappedProgress(progress, keys_of))
-    completions = note_cut_off(completions, progress, "answers")
+    completions = _ask(engine, list(list_keyed_requests(lines, queries, sampling, done, anchors)), progress)
 
     def replies(each: Answered) -> tuple[GradableAnswer, ...]:
         return tuple(domain.make_answers(each.task, each.completions, in_context=in_context))
@@ -269,6 +265,14 @@ def run(
     for (owner, said), verdicts in grade_without_judge(groups) if domain.judge else grade_groups(groups, judge):
         done[owner] = Graded(said, verdicts)
         yield from score_ready(owner)
+
+
+def _ask(engine: Engine, requests: Sequence[tuple[str, Request]], progress: Progress) -> Iterator[Completion]:
+    """Yield the answers to requests, each of which comes with the key of the line that it is of."""
+    progress.expect(len(requests), "requests")
+    keys_of = {request.id: (key,) for key, request in requests}
+    completions = engine.sample([request for _, request in requests], MappedProgress(progress, keys_of))
+    return note_cut_off(completions, progress, "answers")
 
 
 def prompts(lines: Iterable[Record], domain: Domain, *, in_context: bool, chat: bool) -> Iterator[Prompt]:

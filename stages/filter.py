@@ -19,7 +19,7 @@ from stages.records.frozen import derive_seed
 from stages.records.record import Record, SelfEdit
 from stages.records.schema import FilterLine, PreferencePair, SftExample
 from stages.records.thoughts import get_learnable_text
-from stages.scoring.candidates import Candidate, collect_candidates, compute_reliability, pick_best
+from stages.scoring.candidates import Candidate, CandidateCheck, collect_candidates, compute_reliability, pick_best
 from stages.scoring.rewards import PLAIN_REWARD, RewardRule
 from stages.settings import Ties, UnscoredPolicy
 from stages.sources.training_pairs import LEARNED
@@ -62,6 +62,19 @@ def check_form(form: LineForm, keep: KeepRule, ties: Ties, unscored: UnscoredPol
         raise BadConfig(f"--unscored pessimistic: with --{form} it would punish what has no verdict; leave it out")
     if form == "weights" and ties != "first":
         raise BadConfig(f"--ties {ties}: --weights takes every self-edit, so that nothing ties; leave it out")
+
+
+class LineCheck:
+    """Check that a line can be compared with those before it, and has what the reward asks for. Raises BadLine."""
+
+    def __init__(self, reward: RewardRule) -> None:
+        self.comparable, self.reward = CandidateCheck(), reward
+        self.judges: set[str] = set()  # who graded the lines
+
+    def __call__(self, line: Record) -> None:
+        self.comparable(line)
+        self.reward.check(line)
+        self.judges.update([line.score.judge] if line.score else [])
 
 
 @dataclass(frozen=True)

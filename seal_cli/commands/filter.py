@@ -13,8 +13,8 @@ from stages.errors import BadConfig
 from stages.settings import Doc, Ties, UnscoredPolicy
 
 if TYPE_CHECKING:
+    from seal_cli.runs.run import Run
     from stages.filter import FilterResult, LineForm
-    from stages.records.record import Record
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,6 @@ def filter_scores(
     from seal_cli.runs.run import Run
     from seal_cli.runs.stdio import input_records
     from stages import filter as stage
-    from stages.scoring.candidates import CandidateCheck
     from stages.scoring.rewards import RewardRule
 
     form, rule = flags.form, stage.KeepRule.parse(flags.keep)
@@ -98,13 +97,7 @@ def filter_scores(
     reward = RewardRule.parse(flags.reward, flags.retain_above)
     bad = open_rejects(lines, run.output)
     with Run("filter", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
-        comparable, judges = CandidateCheck(), set[str]()
-
-        def check(record: "Record") -> None:
-            comparable(record)
-            reward.check(record)  # here, so that the line is rejected
-            judges.update([record.score.judge] if record.score else [])
-
+        check = stage.LineCheck(reward)
         read = input_records(lines.file, ("edit", "score"), bad)
         records = current.input.stream(read, check, **lines.selection, allow_empty=lines.allow_empty)
         chosen: dict[str, Any] = {"ties": flags.ties, "unscored": flags.unscored, "seed": seed}
@@ -113,16 +106,21 @@ def filter_scores(
         anchors = {"reward": flags.reward, "retain_above": flags.retain_above} if reward.asks_anchors else {}
         current.configure({"keep": flags.keep, **given, **chosen, **anchors, **lines.selection})
         current.write(filtered.lines())
-        if len(judges) > 1:
-            note(f"seal filter: note: the lines were graded by different judges: {', '.join(sorted(judges))}")
-        found = filtered.summary
+        if len(check.judges) > 1:
+            note(f"seal filter: note: the lines were graded by different judges: {', '.join(sorted(check.judges))}")
         _note_omissions(filtered, form)
-        current.counts.unscored = found.unscored if flags.unscored == "leave-out" else 0
-        current.about["summary"] = {key: value for key, value in asdict(found).items() if key != "forgetful"}
-        current.about["summary"] |= {} if found.forgetful is None else {"forgetful": found.forgetful}
-        current.about["summary"] |= {} if form == "sft" else {"level": filtered.level}
-        note(f"seal filter: {found.describe(flags.keep if form == 'sft' else form, flags.unscored)}")
+        _summarize(current, filtered, flags)
     return current.code
+
+
+def _summarize(current: "Run", filtered: "FilterResult", flags: FilterFlags) -> None:
+    """Say what was kept and dropped, and write it into the manifest."""
+    found, form = filtered.summary, flags.form
+    current.counts.unscored = found.unscored if flags.unscored == "leave-out" else 0
+    current.about["summary"] = {key: value for key, value in asdict(found).items() if key != "forgetful"}
+    current.about["summary"] |= {} if found.forgetful is None else {"forgetful": found.forgetful}
+    current.about["summary"] |= {} if form == "sft" else {"level": filtered.level}
+    note(f"seal filter: {found.describe(flags.keep if form == 'sft' else form, flags.unscored)}")
 
 
 def _note_omissions(filtered: "FilterResult", form: "LineForm") -> None:

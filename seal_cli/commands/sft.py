@@ -1,5 +1,6 @@
 """`seal sft`"""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,7 +52,6 @@ def sft(
     from stages import sft as stage
     from stages.models.checkpoints import choose_model, fingerprint
     from stages.models.libraries import quiet_libraries
-    from stages.work import describe_plan
 
     config = replace(fit, seed=seed)
     config.check()
@@ -67,13 +67,19 @@ def sft(
             return current.code
         name = choose_model(model, ())
         if run.dry_run:
-            count = sum(1 for pair in pairs for _ in pair.examples)
-            what = f"train {name} on {count} examples and write {out}"
-            return current.describe(describe_plan(what, config.get_used_settings()))
+            return current.describe(_describe(pairs, name, out, config))
         about = {"model": name, "weights": fingerprint(name), "dtype": device.dtype}
         current.configure({**about, "out": out, "fit": config.get_used_settings(), **lines.selection})
         current.write([_find_or_train(current, pairs, name, device, config, out, overwrite=overwrite)])
     return current.code
+
+
+def _describe(pairs: Iterable["TrainingPair"], model: str, out: Path, config: SftConfig) -> str:
+    """What --dry-run says."""
+    from stages.work import describe_plan
+
+    count = sum(1 for pair in pairs for _ in pair.examples)
+    return describe_plan(f"train {model} on {count} examples and write {out}", config.get_used_settings())
 
 
 def _read_pairs(current: "Run", lines: InputFlags, check: "PairCheck", loss: OuterLoss) -> list["TrainingPair"]:
