@@ -16,6 +16,7 @@ STAGES = (
     *("sft", "report", "doctor", "merge", "gc"),
 )
 LIBRARY = sorted((ROOT / "stages").rglob("*.py"))
+PRODUCT = [*LIBRARY, *sorted((ROOT / "seal_cli").rglob("*.py"))]
 LAYERS = (  # from the ground up: a room imports what lies below it
     "errors file_kinds",
     "files plugins settings interfaces",
@@ -127,6 +128,27 @@ def test_no_room_is_crowded() -> None:
         folder: len(list(folder.glob("[a-z]*.py"))) for folder in (ROOT / "stages").glob("[a-z]*") if folder.is_dir()
     }
     assert {folder.name for folder, count in sizes.items() if count > 12} == CROWDED
+
+
+def list_sizes() -> Iterator[tuple[str, int, int]]:
+    """Every function of the product: where it is, its lines, and how many of them are its docstring."""
+    for file in PRODUCT:
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first, end = node.body[0], node.end_lineno or 0
+                told = (first.end_lineno or 0) - first.lineno + 1 if ast.get_docstring(node) else 0
+                yield f"{file.relative_to(ROOT)}:{node.name}", end - node.lineno + 1, told
+
+
+def test_no_file_and_no_function_is_long() -> None:
+    assert {str(file.relative_to(ROOT)) for file in PRODUCT if file.read_text().count("\n") > 300} == set()
+    assert {where for where, lines, _ in list_sizes() if lines > 60} == set()
+
+
+def test_no_command_is_long_besides_its_help() -> None:
+    commands = {where: lines - told for where, lines, told in list_sizes() if where.startswith("seal_cli/commands/")}
+    assert {where for where, lines in commands.items() if lines > 40} == set()
+    assert commands["seal_cli/commands/report.py:report"] > 20  # they are looked at
 
 
 def test_an_import_inside_a_function_is_seen() -> None:

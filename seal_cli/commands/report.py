@@ -1,7 +1,7 @@
 """`seal report`"""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -12,21 +12,17 @@ from seal_cli.exit_codes import DONE, INCOMPLETE
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags
-from seal_cli.terminal.console import note, say, terminal, width_of
+from seal_cli.terminal.console import note, terminal, width_of
 from seal_cli.terminal.tables import Format, format_rows
-from stages.errors import BadConfig, BadInput, BadLine
+from stages.errors import BadConfig
 from stages.settings import Doc
 
 if TYPE_CHECKING:
     from seal_cli.runs.rejects import Rejects
     from seal_cli.terminal.line_view import Picks
-    from stages.records.record import Record
-    from stages.reporting.matrix import Matrix
-    from stages.reporting.page import PageLines
+    from stages.reporting.page_lines import PageLines
     from stages.reporting.published import QuestionCounts
     from stages.reporting.rows import ReportRow
-
-_KINDS = ("adapter", "edit", "task")  # what a line is about: the last section that it has
 
 
 @dataclass(frozen=True)
@@ -99,6 +95,18 @@ class ReportFlags:
         if self.before in labels:
             raise BadConfig(f"--before {self.before}: a file has this label; give the row another name")
 
+    def check_matrix(self) -> None:
+        """Raise BadConfig for what shows lines and rows, where there is only a matrix."""
+        given: dict[str, object] = {
+            "--against": self.against,
+            "--plot": self.plot,
+            "--html": self.html,
+            "--arc": self.arc,
+        }
+        given |= {"--before": self.before, "--view": self.view, "--task": self.tasks}
+        if idle := next((flag for flag, value in given.items() if value), None):
+            raise BadConfig(f"{idle}: with a matrix there are no rows and lines to show; --matrix FILE.png draws it")
+
 
 def report(
     lines: Annotated[InputFlags, Without("file", "limit", "shard")], flags: ReportFlags, seed: opt.Seed = 0
@@ -111,7 +119,8 @@ def report(
 
     --view shows what is on a line, --arc draws ARC lines as grids: demonstrations, tests, attempts and solutions. Both
     take lines of any stage; there is a table where all lines have a score. --html writes all of it into one page, which
-    loads nothing from elsewhere.
+    loads nothing from elsewhere: also rounds, told by their labels ("round 1"), as a curve, and the matrix of a
+    sequence of self-edits that `seal eval --on` has asked about all tasks.
 
     --expect prints the paper's numbers beside yours. Official summaries of continual runs are told by their content:
     they are averaged, and the table is their matrix, with what is forgotten.
@@ -128,42 +137,80 @@ def report(
       head -1 scores.jsonl | seal report - --view
       seal report arc-scores.jsonl --arc grids.png --task 0a1d4ef5 --task 00576224
     """
-    from seal_cli.runs.rejects import open_rejects  # late, as all that a run needs: help does without
+    from seal_cli.reports.continual import read_runs, report_matrix  # late, as all that a run needs: help does without
+    from seal_cli.reports.score_files import note_empty, note_repeated, split_labels
+    from seal_cli.runs.rejects import open_rejects
     from seal_cli.runs.stdio import claim_stdout, write_stdout
-    from seal_cli.terminal.line_view import Picks
-    from stages import report as stage
-    from stages.reporting.page import PageLines
-    from stages.reporting.published import QuestionCounts, check_labels
-    from stages.reporting.rows import add_baseline
 
-    stdout, named = claim_stdout(), _split_labels(flags.files)
-    picks = Picks(flags.arc, flags.view, flags.tasks, labelled=len(named) > 1)
+    stdout, named = claim_stdout(), split_labels(flags.files)
+    watchers = _Watchers.choose(flags, labelled=len(named) > 1)
     flags.check([label for label, _ in named])
-    _note_repeated(named)
-    if runs := _read_summaries(named, flags):
-        return _report_matrix(runs, flags, stdout)
-    if flags.expect:
-        check_labels(flags.expect, [*filter(None, [flags.before]), *(label for label, _ in named)])
-    page, counts = PageLines(), QuestionCounts(flags.expect or "")
+    note_repeated(named)
+    if runs := read_runs(named, any_lines=flags.matrix is not None):
+        flags.check_matrix()
+        return report_matrix(runs, stdout, form=flags.format, expect=flags.expect, picture=flags.matrix)
     with open_rejects(lines, *(path for _, path in named)) as bad:
-        good = ((label, _good_lines(path, bad, flags.needs_score)) for label, path in named)
-        seen = ((label, page.watch(label, lines) if flags.html else lines) for label, lines in good)
-        found = add_baseline(flags.before, ((label, picks.watch(label, lines)) for label, lines in seen))
-        counted = ((label, counts.watch(label, lines) if flags.expect else lines) for label, lines in found)
-        rows = stage.run(counted, against=flags.against, seed=seed, allow_empty=lines.allow_empty)
-    for label in dict.fromkeys(label for label, _ in named if label not in {row.label for row in rows}):
-        note(f"seal report: {label}: no lines in it; left out")
-    picks.check()
-    table = [] if picks.unscored else rows
+        rows = watchers.make_rows(named, flags, bad, seed, allow_empty=lines.allow_empty)
+    note_empty(named, {row.label for row in rows})
+    watchers.picks.check()
+    table = [] if watchers.picks.unscored else rows
     if table:
-        write_stdout(stdout, _format_table(table, flags, counts, seed, width_of(stdout)).encode("utf-8", "replace"))
-    for row in table:
+        text = _format_table(table, flags, watchers.counts, seed, width_of(stdout))
+        write_stdout(stdout, text.encode("utf-8", "replace"))
+    _note_unscored(table)
+    _show(watchers.picks, stdout)
+    if rows:
+        _write_files(flags, rows, watchers.page)
+    return INCOMPLETE if bad.count or any(row.unscored for row in table) else DONE
+
+
+@dataclass(frozen=True)
+class _Watchers:
+    """Who looks at the lines while rows are made of them: --arc and --view, the page, and the paper's counts."""
+
+    picks: "Picks"
+    page: "PageLines"
+    counts: "QuestionCounts"
+
+    @classmethod
+    def choose(cls, flags: ReportFlags, *, labelled: bool) -> "_Watchers":
+        from seal_cli.terminal.line_view import Picks
+        from stages.reporting.page import MOST_BYTES
+        from stages.reporting.page_lines import PageLines
+        from stages.reporting.published import QuestionCounts
+
+        picks = Picks(flags.arc, flags.view, flags.tasks, labelled=labelled)
+        return cls(picks, PageLines(MOST_BYTES, flags.before), QuestionCounts(flags.expect or ""))
+
+    def make_rows(
+        self,
+        named: Sequence[tuple[str, Path]],
+        flags: ReportFlags,
+        bad: "Rejects",
+        seed: int,
+        *,
+        allow_empty: bool,
+    ) -> "list[ReportRow]":
+        """Read the files, each line once, and make a row of each label."""
+        from seal_cli.reports.score_files import read_good_lines
+        from stages import report as stage
+        from stages.reporting.published import check_labels
+        from stages.reporting.rows import add_baseline
+
+        if flags.expect:
+            check_labels(flags.expect, [*filter(None, [flags.before]), *(label for label, _ in named)])
+        good = ((label, read_good_lines(path, bad, flags.needs_score)) for label, path in named)
+        seen = ((label, self.page.watch(label, lines) if flags.html else lines) for label, lines in good)
+        found = add_baseline(flags.before, ((label, self.picks.watch(label, lines)) for label, lines in seen))
+        counted = ((label, self.counts.watch(label, lines) if flags.expect else lines) for label, lines in found)
+        return stage.run(counted, against=flags.against, seed=seed, allow_empty=allow_empty)
+
+
+def _note_unscored(rows: "Sequence[ReportRow]") -> None:
+    """Say how the rows without a mean get one."""
+    for row in rows:
         if row.mean is None:
             note(f"seal report: {row.label}: no answer is scored; grade them with `seal judge FILE -j NAME`")
-    _show(picks, stdout)
-    if rows:
-        _write_files(flags, rows, page)
-    return INCOMPLETE if bad.count or any(row.unscored for row in table) else DONE
 
 
 def _write_files(flags: ReportFlags, rows: "Sequence[ReportRow]", page: "PageLines") -> None:
@@ -191,92 +238,6 @@ def _format_table(
     return format_comparisons(compare_rows(flags.expect, rows, counts, seed), flags.format, width)
 
 
-def _read_summaries(named: Sequence[tuple[str, Path]], flags: ReportFlags) -> "list[tuple[str, Matrix]]":
-    """Read the official summaries of continual runs, or for --matrix our own; empty if all files are others.
-
-    Raises BadInput for a mixture.
-    """
-    from seal_cli.runs.stdio import input_records
-    from stages.reporting.matrix import read_steps, read_summary
-
-    found = [(str(path), read_summary(path)) for _, path in named]
-    runs = [(name, run) for name, run in found if run]
-    if flags.matrix and not runs:
-        return [run for _, path in named for run in read_steps(input_records(path, ("score",)), str(path))]
-    if runs and len(runs) < len(found):
-        other = next(name for name, run in found if run is None)
-        raise BadInput(
-            f"{runs[0][0]} is a summary of a continual run, {other} is none; give them to commands of their own"
-        )
-    return runs
-
-
-def _report_matrix(runs: "Sequence[tuple[str, Matrix]]", flags: ReportFlags, stdout: int) -> int:
-    """Print and draw the mean of continual runs."""
-    from seal_cli.runs.stdio import write_stdout
-    from seal_cli.terminal.paper_tables import format_comparisons, format_matrix
-    from stages.reporting.matrix import average_runs, draw_matrix
-    from stages.reporting.published import compare_matrix
-
-    given: dict[str, object] = {
-        "--against": flags.against,
-        "--plot": flags.plot,
-        "--html": flags.html,
-        "--arc": flags.arc,
-    }
-    given |= {"--before": flags.before, "--view": flags.view, "--task": flags.tasks}
-    if idle := next((flag for flag, value in given.items() if value), None):
-        raise BadConfig(f"{idle}: a summary of a continual run has no lines to show; --matrix FILE.png draws it")
-    matrix, width = average_runs(runs), width_of(stdout)
-    if flags.expect:
-        text = format_comparisons(compare_matrix(flags.expect, matrix), flags.format, width)
-    else:
-        text = format_matrix(matrix, flags.format, width)
-    write_stdout(stdout, text.encode())
-    if flags.matrix:
-        draw_matrix(matrix, flags.matrix)
-        note(f"seal report: matrix in {flags.matrix}")
-    return DONE
-
-
-def _good_lines(path: Path, bad: "Rejects", needs_score: bool) -> Iterator["Record"]:
-    """Yield the usable lines of a file, each once. Raises BadInput for the first bad one where none is good.
-
-    Lines without a score will do where they are only shown.
-    """
-    from seal_cli.runs.stdio import input_records
-    from stages.records.jsonl import Reject, encode_line
-    from stages.scoring.grading import get_owner_id
-    from stages.sources.repeats import UniqueLines
-
-    before, good, distinct = bad.count, 0, UniqueLines()
-    records = input_records(path, ("score",) if needs_score else (), bad)
-    for record in records:
-        kind, known = next((name, part.id) for name in _KINDS if (part := getattr(record, name)))
-        try:
-            owner = get_owner_id(record) if record.adapter else known  # the lines of a pool share their adapter
-            distinct.add(record.task, (record.task.id, owner), f"{kind} {known} occurs twice")
-        except BadLine as error:
-            bad(Reject(records.name, *records.place, str(error), encode_line(record).rstrip(b"\n")))
-            continue
-        good += 1
-        yield record
-    if bad.count > before:
-        bad.check(good)
-
-
-def _note_repeated(named: Sequence[tuple[str, Path]]) -> None:
-    """Say which file is given twice. Raises BadConfig for one that would count as two runs of one row."""
-    labels: dict[Path, list[str]] = {}
-    for label, path in named:
-        labels.setdefault(path.resolve(), []).append(label)
-    for path, own in labels.items():
-        if len(set(own)) < len(own):
-            raise BadConfig(f"{path.name}: given twice as {own[0]!r}: a file is not two runs; leave one out")
-        if len(own) > 1:
-            say(f"seal report: note: {' and '.join(own)} are the same file, {path.name}")
-
-
 def _show(picks: "Picks", stdout: int) -> None:
     """Print the chosen lines on stdout, in the colours of its terminal, and draw the picture."""
     from seal_cli.runs.stdio import write_stdout
@@ -286,13 +247,3 @@ def _show(picks: "Picks", stdout: int) -> None:
         with console.capture() as shown:  # rich itself would end the process at a closed pipe
             picks.show(console)
     write_stdout(stdout, shown.get().encode("utf-8", "replace"))
-
-
-def _split_labels(texts: Sequence[str]) -> list[tuple[str, Path]]:
-    """Return (label, path) of `LABEL=FILE`, or of `FILE`: its name without the ending, or its path if not unique."""
-    named = [("", "", text) if Path(text).is_file() else text.rpartition("=") for text in texts]
-    stems = [Path(path).stem for label, _, path in named if not label]
-    return [
-        (label or (Path(path).stem if stems.count(Path(path).stem) == 1 else path), Path(path))
-        for label, _, path in named
-    ]

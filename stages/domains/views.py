@@ -61,11 +61,19 @@ def make_view(line: Record, label: str = "") -> list[Row]:
     """
     task, domain = line.task, load_domain(line.task.domain)
     names = [f"{label}: {task.name}" if label else task.name, *([f"task {task.id}"] if task.name != task.id else [])]
-    names += [f"self-edit {line.edit.sample}"] if line.edit else []
-    names += [f"seed {line.adapter.seed}"] if line.adapter else []
+    names += [sample] if (sample := name_sample(line)) else []
     own = find_own_view(domain)
     rows = own(line) if own else _view_text(line, domain)
     return [Row(one_line(", ".join(filter(None, names))), "title"), *rows]
+
+
+def name_sample(line: Record) -> str:
+    """Say which of a task's lines it is: self-edit, step and seed; "" where it has none of them."""
+    names = [f"self-edit {line.edit.sample}"] if line.edit else []
+    if line.adapter:
+        names += [f"step {line.adapter.step.number}"] if line.adapter.step else []
+        names += [f"seed {line.adapter.seed}"]
+    return ", ".join(names)
 
 
 def put_beside(rows: Iterable[Row], fits: Callable[[list[Row]], bool]) -> list[list[Row]]:

@@ -178,7 +178,7 @@ def test_summaries_and_lines_are_not_mixed_and_other_flags_have_nothing_to_show(
     for arguments, words in (
         (["lines.jsonl", "--matrix", "m.png"], "lines.jsonl: no lines in it; give those of `seal eval --on`"),
         (["a.json", "lines.jsonl"], "a.json is a summary of a continual run, lines.jsonl is none"),
-        (["a.json", "--plot", "m.png"], "--plot: a summary of a continual run has no lines to show"),
+        (["a.json", "--plot", "m.png"], "--plot: with a matrix there are no rows and lines to show"),
         (["a.json", "--matrix", "m.gif"], "--matrix m.gif: the file must end in .png, .pdf or .svg"),
         (["a.json", "--expect", "table-2"], "--expect table-2: not a table of a continual run; --expect continual is"),
     ):

@@ -10,7 +10,8 @@ from stages.domains.plot import draw_grids
 from stages.domains.views import make_view
 from stages.records.record import Record
 from stages.reporting.matrix import Matrix, draw_matrix
-from stages.reporting.page import PageLines, write_page
+from stages.reporting.page import MOST_BYTES, write_page
+from stages.reporting.page_lines import PageLines
 from stages.reporting.plot import draw_plot
 from tests.conftest import files_of_at_most
 from tests.invented import a_line, a_task
@@ -22,7 +23,7 @@ DRAWERS: dict[str, Callable[[Path], object]] = {
     "rows.svg": lambda path: draw_plot(ROWS, path),
     "matrix.pdf": lambda path: draw_matrix(Matrix([[0.5], [1.0]]), path),
     "grids.png": lambda path: draw_grids([make_view(Record(task=an_arc_task()), None)], path),
-    "page.html": lambda path: write_page(path, ROWS, PageLines()),
+    "page.html": lambda path: write_page(path, ROWS, PageLines(MOST_BYTES)),
 }
 
 

@@ -1,0 +1,1 @@
+"""What `seal report` reads and shows beyond its table."""
