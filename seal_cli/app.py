@@ -145,7 +145,7 @@ def _guard(name: str, command: Callable[..., int]) -> Callable[..., int]:
                     allow_domain(domain)
                 _refuse_infinite(name, options)
                 return command(**options)
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 — every way to end has an exit code, bugs too
             return report_error(error)
 
     options = [*signature(command).parameters.values()]
@@ -214,7 +214,7 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
         if isinstance(end.__context__, BrokenPipeError):  # typer's way of saying so
             return CLOSED_PIPE
         raise
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 — of typer's own classes, and of a command that cannot be imported
         return _report_usage(error) if hasattr(error, "format_message") else report_error(error)
 
 

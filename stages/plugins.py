@@ -294,6 +294,6 @@ def format_value(value: object) -> str:
     """Format a user's value for an error: not too long, whatever its repr does."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001 — the class is the user's, and so is what its repr raises
         text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:79]}…"

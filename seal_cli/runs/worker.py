@@ -175,7 +175,7 @@ def _be_worker(work: Callable[[], None], parent: int, private: Sequence[int], ma
             code = end.code
         else:
             say(f"seal: the engine ended the process ({end.code!r}); it should raise an error instead")
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001 — nothing may unwind into what the parent has on its stack
         code = exit_codes.report_error(error)
     finally:
         _leave(code)

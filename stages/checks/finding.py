@@ -22,7 +22,7 @@ def guard(check: str, advice: str, make: Callable[[], Iterable[Finding]]) -> Ite
     """Yield the findings of `make`. If it raises, the last one is the error, with its own advice or else this one."""
     try:
         yield from make()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 — the doctor looks at what is broken in ways that nobody has listed
         yield from_error(check, error, advice)
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from stages.checks.finding import Finding, from_error
+from stages.checks.finding import Finding, from_error, guard
 from stages.errors import BadConfig, Denied, Unavailable
 from stages.judges import factory
 from stages.judges.base import JUDGES, Case
@@ -13,6 +13,7 @@ from stages.services.client import Server
 from stages.services.endpoint import (
     KEY_NAME,
     PROBE_TIMEOUT_S,
+    UNREACHABLE,
     ModelList,
     check_key,
     check_url,
@@ -39,7 +40,7 @@ def check_server(url: str, key: str | None, timeout_s: float = PROBE_TIMEOUT_S) 
         return
     try:
         answer = fetch_models(base, key, timeout_s)
-    except Exception as error:  # noqa: BLE001
+    except UNREACHABLE as error:
         found, advice = explain_unreachable(error, timeout_s)
         yield Finding("server", False, f"{base}: {found}", advice)
         return
@@ -93,6 +94,11 @@ def _check_models(answer: ModelList, key: str | None) -> Finding:
 def examine_judge(name: str, key: str | None = None) -> Finding:
     """Let a judge grade a right and a wrong answer. One behind a server is asked twice, without a cache."""
     advice = f"take one of {', '.join(JUDGES)}, or mend the class"
+    (finding,) = guard("judge", advice, lambda: [_try_judge(name, key, advice)])
+    return finding
+
+
+def _try_judge(name: str, key: str | None, advice: str) -> Finding:
     try:
         factory.validate_judge(name, key)
         judge = factory.make_judge(name, lambda url: _connect(url, key), None)
@@ -100,8 +106,6 @@ def examine_judge(name: str, key: str | None = None) -> Finding:
         verdicts = [verdict for verdict, _ in zip(grade([_RIGHT, _WRONG]), range(3), strict=False)]
     except (Unavailable, Denied) as error:
         return from_error("judge server", error, "start the server that it asks")
-    except Exception as error:  # noqa: BLE001
-        return from_error("judge", error, advice)
     if len(verdicts) != 2:
         return Finding("judge", False, f"{name}: gives {len(verdicts)} verdicts on 2 answers", advice)
     right, wrong = (verdict.correct for verdict in verdicts)

@@ -79,7 +79,7 @@ class HttpClient:
             if begun is not None and not begun.is_success:
                 return self._classify(call, begun, b"")  # its status counts, though its body does not end
             return TransientError("timeout", f"no answer within {self._timeout_s:g} s", LATER)
-        except Exception as error:  # noqa: BLE001
+        except (openai.OpenAIError, httpx2.HTTPError, OSError) as error:
             return self._explain(error)
         finally:
             self._idle.append(client)

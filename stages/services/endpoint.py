@@ -61,6 +61,10 @@ def get_corrected_base(base: str) -> str | None:
     return None if has_version else f"{base}/v1"
 
 
+# what a server that cannot be asked raises; a name that cannot be looked up is a UnicodeError where a part is too long
+UNREACHABLE = (OSError, http.client.HTTPException, UnicodeError)
+
+
 @dataclass(frozen=True)
 class ModelList:
     """The response to a question for the models. `body` is empty if the status is no success."""
@@ -110,7 +114,7 @@ def start_daemon(function: Callable[[], _T]) -> "Future[_T]":
             return
         try:
             future.set_result(function())
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 — it is raised where the result is asked for
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()

@@ -5,7 +5,6 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
 from stages.errors import BadConfig, BadInput, Denied, SealError, Unavailable
@@ -14,6 +13,7 @@ from stages.services.endpoint import (
     KEY_NAME,
     PROBE_TIMEOUT_S,
     START,
+    UNREACHABLE,
     check_key,
     check_url,
     explain_unreachable,
@@ -41,7 +41,7 @@ def probe_server(url: str, key: str | None, timeout_s: float = PROBE_TIMEOUT_S) 
     check_key(key)
     try:
         answer = fetch_models(base, key, timeout_s)
-    except (OSError, HTTPException) as error:
+    except UNREACHABLE as error:
         raise Unavailable(f"{base}: {'; '.join(explain_unreachable(error, timeout_s))}") from None
     if answer.status == 401:  # 403 may forbid the list alone
         told = f"refuses the key in {KEY_NAME}" if key else f"asks for a key, and {KEY_NAME} is not set"

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from stages.checks.finding import Finding
 from stages.checks.server import check_server
+from stages.errors import Unavailable
 from stages.services.endpoint import get_corrected_base
+from stages.services.vllm_server import probe_server
 from tests.services.serving import JSON, Reply, echo, served
 
 CANARY = "sk-canary-51a7f0e2"
@@ -177,6 +179,14 @@ def test_a_closed_port_refuses_the_connection() -> None:
     assert finding.check == "server"
     assert finding.found == f"http://127.0.0.1:{port}/v1: refuses the connection"
     assert "vllm serve" in str(finding.advice)
+
+
+def test_a_name_that_no_server_can_have_is_a_finding_and_no_bug() -> None:
+    for name in ("a" * 70, "a..b"):  # the look-up of names has its own error for both
+        (finding,) = checked(f"http://{name}/v1")
+        assert (finding.check, finding.ok) == ("server", False)
+        with pytest.raises(Unavailable, match=r"cannot be reached \(UnicodeError\)"):
+            probe_server(f"http://{name}/v1", None)
 
 
 def test_a_silent_server_is_given_up_in_time() -> None:
