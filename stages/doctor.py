@@ -49,7 +49,7 @@ def run(wanted: Wanted, *, key: str | None = None, judge_key: str | None = None)
     yield from guard("memory", "see /proc/meminfo", machine.check_memory)
     yield from guard("disk", "give another directory with --out", lambda: machine.check_disk(wanted.out))
     if wanted.model is not None:
-        yield from model.examine_model(wanted.model, device, wanted.deep)
+        yield from model.examine_model(wanted.model, device, wanted.deep, wanted.out)
     for path in wanted.adapters:
         yield from model.examine_adapter(path, wanted.model)
     if wanted.base_url is not None:

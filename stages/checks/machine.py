@@ -26,7 +26,7 @@ from stages.models.device import Device
 from stages.models.directories import read_object
 
 _OURS = "seal-toolkit"
-_CHECKED = ("torch", "transformers", "peft", "trl", "safetensors", "vllm", "matplotlib")
+_CHECKED = ("torch", "transformers", "peft", "trl", "safetensors", "jinja2", "vllm", "matplotlib")
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _SIDE = 64  # of the trial's matrices: every device multiplies them at once, and the sum is exact in bfloat16
 _MIN_MEMORY = 1 << 30  # torch and transformers alone take a third of this

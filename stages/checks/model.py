@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from stages.checks.finding import Finding, from_error, guard
+from stages.checks.finding import Finding, guard
 from stages.checks.machine import format_bytes, get_free_memory
+from stages.checks.training import check_full_training
 from stages.errors import BadInput, MissingInput, SealError
 from stages.models.adapter_checks import AdapterInfo, read_adapter, shape_mismatches
 from stages.models.config import load_config
@@ -20,20 +21,23 @@ from stages.models.loading import load_model, load_network, load_tokenizer
 _TAKE_ANOTHER = "give another --model, or copy or download it again"
 
 
-def examine_model(name: str, device: Device, deep: bool) -> Iterator[Finding]:
-    """Check a model's place, settings, tokenizer and weights; with `deep`, and if all is well, let it say a token."""
-    try:
-        finding, folder = locate_model(name)
-    except Exception as error:  # noqa: BLE001
-        yield from_error("model", error, _TAKE_ANOTHER)
-        return
+def examine_model(name: str, device: Device, deep: bool, out: Path = Path()) -> Iterator[Finding]:
+    """Check a model's place, settings, tokenizer and weights; with `deep`, and if all is well, let it say a token.
+
+    `out`: where what is trained would lie.
+    """
+    yield from guard("model", _TAKE_ANOTHER, lambda: _check_model(name, device, deep, out))
+
+
+def _check_model(name: str, device: Device, deep: bool, out: Path) -> Iterator[Finding]:
+    finding, folder = locate_model(name)
     yield finding
     if folder is None:
         return
     config = list(guard("model config", _TAKE_ANOTHER, lambda: check_config(folder)))
     known = all(finding.ok is not False for finding in config)
     tokenizer = guard("model tokenizer", _TAKE_ANOTHER, lambda: check_tokenizer(folder))
-    weights = guard("model weights", _TAKE_ANOTHER, lambda: _check_weights(folder, device, known))
+    weights = guard("model weights", _TAKE_ANOTHER, lambda: _check_weights(folder, device, known, out))
     well = True
     for findings in (config, tokenizer, weights):
         for finding in findings:
@@ -89,7 +93,7 @@ def check_tokenizer(folder: Path) -> Iterator[Finding]:
     yield Finding("model tokenizer", True, found)
 
 
-def _check_weights(folder: Path, device: Device, known: bool) -> Iterator[Finding]:
+def _check_weights(folder: Path, device: Device, known: bool, out: Path) -> Iterator[Finding]:
     """Check that files are whole, hold the weights of the class if it is known, and fit into the memory."""
     from transformers.utils import logging
 
@@ -99,16 +103,18 @@ def _check_weights(folder: Path, device: Device, known: bool) -> Iterator[Findin
     other = load_network(str(folder), device_map="meta")[1] if known else ()  # only headers are read
     more = f", {len(other)} of them not for text (as {quote_name(other[0])})" if other else ""
     yield Finding("model weights", True, f"{len(tensors)} tensors, {stored}, every file whole{more}")
-    yield from guard("model memory", "--device cpu, or see nvidia-smi", lambda: _check_room(tensors, device))
+    yield from guard("model memory", "--device cpu, or see nvidia-smi", lambda: _check_room(tensors, device, out))
 
 
-def _check_room(tensors: Mapping[str, TensorInfo], device: Device) -> Iterator[Finding]:
-    """Check that there is memory for the weights alone; training and long prompts need more."""
+def _check_room(tensors: Mapping[str, TensorInfo], device: Device, out: Path) -> Iterator[Finding]:
+    """Check that there is memory for the weights alone, as long prompts need more, and what a full training needs."""
     free, width, where = get_room(device)
-    need = sum(tensor.elements for tensor in tensors.values()) * width
+    weights = sum(tensor.elements for tensor in tensors.values())
+    need = weights * width
     advice = None if need < free else "take a smaller model or a larger machine, or end what else runs here"
     found = f"{format_bytes(need)} {where}, {format_bytes(free)} free"
     yield Finding("model memory", need < free, found, advice)
+    yield from check_full_training(weights, free, width, out)
 
 
 def get_room(device: Device) -> tuple[int, int, str]:
@@ -141,11 +147,12 @@ def check_forward(folder: Path, device: Device) -> Iterator[Finding]:
 
 def examine_adapter(path: Path, model: str | None) -> Iterator[Finding]:
     """Check an adapter's settings and weights, its base model, and with a model whether it fits that."""
-    try:
-        adapter = read_adapter(path)
-    except Exception as error:  # noqa: BLE001
-        yield from_error("adapter", error, "make it again with `seal adapt`, or copy it again")
-        return
+    again = "make it again with `seal adapt`, or copy it again"
+    yield from guard("adapter", again, lambda: _check_adapter(path, model))
+
+
+def _check_adapter(path: Path, model: str | None) -> Iterator[Finding]:
+    adapter = read_adapter(path)
     count, kind = len(adapter.targets), adapter.config.get("peft_type")
     about = f"{count} layers of the rank it says" if count else f"peft_type {kind}: no LoRA"
     yield Finding("adapter", True if count else None, f"{path}: {adapter.tensors} tensors, {about}")

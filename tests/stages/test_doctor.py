@@ -63,6 +63,7 @@ def test_the_machine_is_checked_always_and_nothing_else_unasked(tmp_path: Path) 
 
 def test_a_whole_model_is_fine_and_with_deep_says_a_token(model_dir: Path) -> None:
     parts = {"model": True, "config": True, "tokenizer": True, "weights": True, "memory": True}
+    parts |= {"full training": True, "disk": True}
     assert states(model_told(model_dir)) == parts
     assert states(model_told(model_dir, deep=True)) == {**parts, "forward": True}
 
