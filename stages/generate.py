@@ -110,7 +110,7 @@ class Generate:
         }
         ways |= {"budget_tokens": self.budget_tokens, "graph": writing.graph and asdict(writing.graph)}
         changed = {name: value for name, value in ways.items() if value}
-        budget = TokenBudget(self.budget_tokens, writing.sampling.max_tokens) if self.budget_tokens else None
+        budget = TokenBudget(self.budget_tokens, writing.most_tokens) if self.budget_tokens else None
         for line in lines[:1]:
             writing.prompt(line.task)  # raises for an unknown template before a model is loaded
         todo = plan(lines, samples=writing.samples, optional=self.unique or budget is not None)

@@ -59,10 +59,10 @@ def plan(records: Iterable[Record]) -> Plan:
 
 
 def key_of(line: Record) -> str:
-    """Return the key of a line: its adapter and its answers. Other answers of the same adapter are another line."""
+    """Return the key of a line: whose answers to which task, and these. Others of the adapter are another line."""
     answers = _score_of(line).answers
     said = [[answer.id, answer.prediction, answer.baseline_prediction] for answer in answers]
-    return f"{_whose(line)}/{content_id(said)}"
+    return f"{_whose(line)}/{content_id(line.task.id, said)}"
 
 
 def _whose(line: Record) -> str:
@@ -102,9 +102,8 @@ class Gradable:
             raise BadLine(f"task {task.id}: an answer to {strange}, which is none of its questions")
         if any(_is_right_unsaid(answer) for answer in score.answers):
             raise BadLine(f"task {task.id}: an answer that was never given is graded as right")
-        self.distinct.add(
-            task, owner, f"{'adapter' if line.adapter else 'self-edit' if line.edit else 'task'} {owner} occurs twice"
-        )
+        kind = "adapter" if line.adapter else "self-edit" if line.edit else "task"
+        self.distinct.add(task, (owner, task.id), f"{kind} {owner} occurs twice")  # one adapter may answer many tasks
 
 
 def _is_right_unsaid(answer: Answer) -> bool:

@@ -13,10 +13,11 @@ from stages.domains.answers import Answered, collect_answers, list_keyed_request
 from stages.domains.base import Domain, Query
 from stages.errors import BadConfig, BadLine, refuse_given
 from stages.interfaces import Completion, Engine, Example, MappedProgress, NullProgress, Progress
+from stages.judges.several_golds import is_unanswerable
 from stages.records.frozen import content_id
 from stages.records.record import Record
 from stages.records.score import Likelihood, make_likelihood_score
-from stages.records.task import UNANSWERABLE, Task
+from stages.records.task import Task
 from stages.scoring.grading import (
     NO_ANSWERS,
     AnswerKey,
@@ -67,7 +68,7 @@ class LikelihoodMeter:
                 raise BadLine(f"task {task.name!r} has no passage to measure")
             return
         self.domain.check(task)
-        if any(UNANSWERABLE in case.golds for _, case in self.domain.get_cases(task)):
+        if any(is_unanswerable(gold) for _, case in self.domain.get_cases(task) for gold in case.golds):
             raise BadLine(f"task {task.name!r} has a question without an answer, whose likelihood says nothing")
 
     def list_texts(self, task: Task) -> Iterator[tuple[str, Query]]:

@@ -58,6 +58,11 @@ class Writing:
         several = self.graph or self.mix
         return several.texts if several else self.domain.template_text(self.template)
 
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that a self-edit has at most: of all calls whose texts it joins."""
+        return self.sampling.max_tokens * (self.graph.calls if self.graph else 1)
+
     def request(self, task: Task, sample: int, attempt: int, prompt: Prompt) -> Request:
         """Make the request for a sample of a task; another attempt has another seed."""
         seed = derive_seed(self.sampling.seed, task.id, sample)

@@ -103,6 +103,8 @@ class Retention(FrozenModel):
     def _shares_are_those_of_the_answers(self) -> "Retention":
         own = compute_accuracy([answer.correct for answer in self.answers])
         plain = compute_accuracy([answer.baseline_correct for answer in self.answers])
+        if not self.answers:
+            raise ValueError("a retention has answers to anchors; leave it out where none were asked")
         for name, said, found in (("value", self.value, own), ("baseline", self.baseline, plain)):
             if (said is None) != (found is None) or abs((said or 0) - (found or 0)) > _ROUNDING:
                 raise ValueError(
@@ -159,6 +161,11 @@ class Score(FrozenModel):
     def kind(self) -> str:
         """What the value is: accuracy, rating or likelihood. They are not to be compared."""
         return "rating" if self.rating else "likelihood" if self.likelihoods else "accuracy"
+
+    @property
+    def measure(self) -> str:
+        """The kind; of a rating who gave it, of a likelihood of which texts. Different ones are not to be compared."""
+        return self.kind if self.kind == "accuracy" else self.judge
 
     @model_validator(mode="after")
     def _shares_are_those_of_the_answers(self) -> "Score":

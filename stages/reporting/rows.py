@@ -31,7 +31,7 @@ class TaskScores:
     unscored: int  # answers; a line that names none counts as one
     least: float
     most: float
-    kind: str = "accuracy"  # of its values
+    kind: str = "accuracy"  # of its values: what they measure
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
         score = record.score
         if score is None:
             raise BadInput(f"{label}: task {record.task.id} has no score (run `seal eval` first)")
-        kinds[score.kind] = None
+        kinds[score.measure] = None
         given = [answer.correct for answer in score.answers if answer.correct is not None]
         value = sum(given) / len(given) if given and score.value is None else score.value
         if value is not None:
@@ -126,7 +126,7 @@ def _get_bounds(score: Score) -> tuple[float, float]:
     """The bounds of a score's value."""
     if score.value is not None:
         return score.value, score.value
-    return compute_bounds([answer.correct for answer in score.answers]) or (0.0, 1.0)
+    return compute_bounds([answer.correct for answer in score.answers]) or score.bounds or (0.0, 1.0)
 
 
 def pool_runs(runs: Sequence[TaskScores]) -> dict[str, float]:

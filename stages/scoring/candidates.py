@@ -10,11 +10,14 @@ from stages.errors import BadLine
 from stages.records.arc import ArcChoice
 from stages.records.frozen import Meta
 from stages.records.record import Record, SelfEdit
-from stages.records.score import Score, compute_lower_bound, compute_upper_bound
+from stages.records.score import Score, compute_lower_bound, compute_mean, compute_upper_bound
 from stages.records.thoughts import explain_no_answer
 from stages.scoring.rewards import PLAIN_REWARD, Retained, RewardRule
 from stages.settings import UnscoredPolicy
 from stages.sources.repeats import UniqueLines
+
+_MOST_VERDICTS = 10_000  # that a mean without its answers is taken for a share of
+_ROUNDING = Fraction(1, 10**12)  # by which such a mean may be off
 
 
 @dataclass(slots=True)
@@ -49,7 +52,7 @@ class Candidate:
         self.values += [] if value is None else [_share(rule.discount(value, kept))]
         self.baselines += [] if baseline is None else [_share(baseline)]
         self.unscored = self.unscored or score.value is None or rule.leaves_open(score)
-        self.graded = self.graded or score.value is not None or any(a.correct is not None for a in score.answers)
+        self.graded = self.graded or score.value is not None or _is_partly_known(score)
 
     @property
     def value(self) -> Fraction:
@@ -101,15 +104,15 @@ class CandidateCheck:
     def __init__(self) -> None:
         self.distinct = UniqueLines()
         self.edits: dict[tuple[str, str], int] = {}  # a hash of what each self-edit says by its names
-        self.kind: str | None = None  # what all values are
+        self.measure: str | None = None  # what all values are
 
     def __call__(self, record: Record) -> None:
         edit, adapter = _require_edit(record), record.adapter.id if record.adapter else ""
         if record.score is None:
             raise BadLine(f"task {record.task.id} has no score (run `seal eval` first)")
-        self.kind = self.kind or record.score.kind
-        if record.score.kind != self.kind:
-            told = f"its value is of another kind ({record.score.kind}) than those before ({self.kind})"
+        self.measure = self.measure or record.score.measure
+        if record.score.measure != self.measure:
+            told = f"its value is of another kind ({record.score.measure}) than those before ({self.measure})"
             raise BadLine(f"self-edit {edit.id}: {told}; filter the two apart")
         if contradiction := _find_contradiction(record):
             raise BadLine(f"self-edit {edit.id}: {contradiction}; score it again with `seal eval`, or leave it out")
@@ -167,24 +170,48 @@ def collect_candidates(
     return list(found.values())
 
 
+def _is_partly_known(score: Score) -> bool:
+    """True if one of the things that the value is a mean of is known."""
+    return any(a.correct is not None for a in score.answers) or any(
+        each.value is not None for each in score.likelihoods
+    )
+
+
 def _read_value(score: Score, unscored: UnscoredPolicy) -> Fraction | None:
-    """The accuracy as a fraction of the answers; the imported mean, as written, where there are no answers."""
+    """The accuracy as a fraction of the answers; the mean, or its lower bound, where there are no answers."""
     if score.value is None and unscored == "leave-out":
         return None
-    if not score.answers:
-        return None if score.value is None else Fraction(str(score.value))
-    return compute_lower_bound([answer.correct for answer in score.answers])
+    if score.answers:
+        return compute_lower_bound([answer.correct for answer in score.answers])
+    known = score.value if score.value is not None or score.bounds is None else score.bounds[0]
+    return None if known is None else _read_mean(known, score)
 
 
 def _read_baseline(score: Score, unscored: UnscoredPolicy) -> Fraction | None:
     """The plain model's accuracy, or its upper bound; as written where no answer has a verdict. None: not measured."""
-    asked = any(answer.baseline_prediction is not None for answer in score.answers)
+    before = [each.baseline for each in score.likelihoods]
+    asked = any(answer.baseline_prediction is not None for answer in score.answers) or before.count(None) < len(before)
     if score.baseline is None and (unscored == "leave-out" or not asked):
         return None
+    if before and score.baseline is None:
+        return _read_mean(compute_mean([1.0 if each is None else each for each in before]) or 0.0, score)
     verdicts = [answer.baseline_correct for answer in score.answers]
     if score.baseline is not None and verdicts.count(None) == len(verdicts):
-        return Fraction(str(score.baseline))
+        return _read_mean(score.baseline, score)
     return compute_upper_bound(verdicts)
+
+
+@lru_cache(maxsize=4096)
+def _find_share(mean: float) -> Fraction:
+    """The share that a mean of verdicts is: of means that differ in a float's last digit the same one."""
+    exact = Fraction(str(mean))
+    share = exact.limit_denominator(_MOST_VERDICTS)
+    return share if abs(share - exact) < _ROUNDING else exact
+
+
+def _read_mean(mean: float, score: Score) -> Fraction:
+    """A mean without its answers, exact."""
+    return _find_share(mean) if score.kind == "accuracy" else Fraction(str(mean))
 
 
 def pick_best(group: Sequence[Candidate]) -> list[Candidate]:

@@ -122,7 +122,10 @@ def _completion_scores(
         stats = completion["stats"]
         yield record.grow(score=_score(about, stats["adapter_mean"], stats["baseline_mean"], ()))
     for repetition, answers in groupby(graded, key=lambda question: question["rep"]):
-        yield record.grow(**_repetition(task, edit.id, document, repetition, list(answers)))
+        rows = list(answers)
+        if [(row["question"], row["answer"]) for row in rows] != pairs:
+            raise BadLine(f"completion {sample}: repetition {repetition} has other questions, or in another order")
+        yield record.grow(**_repetition(task, edit.id, document, repetition, rows))
 
 
 def _repetition(

@@ -160,3 +160,14 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
     editor = ("--engine", "openai", "--model", "m", "--base-url", "http://127.0.0.1:9/v1")
     done = seal("generate", "tasks.jsonl", *editor, *flags, cwd=folder)
     assert (done.code, words in done.err) == (code, True), done.err
+
+
+def test_a_self_edit_of_several_calls_fills_a_budget_that_takes_more_than_one_call(folder: Path) -> None:
+    (folder / "tasks.jsonl").write_text(jsonl([Record(task=a_task())]))
+    with scripted(graph) as server:
+        flags = ("-t", "entigraph", "--triples", "0")
+        _, _, (ada,) = write(folder, server, *flags, "-k", "1", out="probe.jsonl")
+        each = [call["tokens"] for call in ada["calls"][1:]]
+        budget = ("--budget-tokens", sum(each), "--max-tokens", max(each))
+        _, err, lines = write(folder, server, *flags, *budget)
+    assert len(lines) == 1 and "0 are over the budget" in err  # were two asked at once, one would be too many

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from stages import filter as keeping
+from stages import report
 from stages.domains.likelihood import LikelihoodMeter, LikelihoodOf, is_measured
 from stages.domains.qa import QA
 from stages.engines.local import LocalEngine
-from stages.errors import BadConfig, BadLine
+from stages.errors import BadConfig, BadInput, BadLine
 from stages.eval import Eval
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.judge import Gradable
@@ -140,8 +141,31 @@ def test_the_filter_takes_likelihoods_and_no_other_kind_beside_them() -> None:
     scored = [line.grow(score=score) for line, score in zip(lines, measured(lines, better_when_adapted), strict=True)]
     (kept,) = keeping.run(scored).examples
     assert (kept.value, kept.baseline) == (pytest.approx(0.8), pytest.approx(0.5))
-    with pytest.raises(BadLine, match=r"of another kind \(accuracy\) than those before \(likelihood\)"):
+    with pytest.raises(BadLine, match=r"of another kind \(accuracy\) than those before \(likelihood:answers\)"):
         keeping.run([*scored, a_line(a_task("Bob"), [True, True])])
+    (passage,) = measured(lines[1:], better_when_adapted, "passage")
+    mixed = [scored[0], lines[1].grow(score=passage)]
+    with pytest.raises(BadLine, match=r"of another kind \(likelihood:passage\) than those before \(likelihood:answers"):
+        keeping.run(mixed)
+    with pytest.raises(BadInput, match=r"different kinds \(likelihood:answers and likelihood:passage\)"):
+        report.run([("both", mixed)])
+
+
+def test_a_pessimistic_likelihood_is_the_least_that_it_can_be_and_its_baseline_the_most() -> None:
+    def lost(request: Request) -> float:
+        if "bridge" in str(request.continuation):
+            raise Lost("too long")
+        return 0.6 if request.adapter else 0.5
+
+    whole, partly = measured([adapted(0), adapted(1)], lambda _: 0.75)[0], measured([adapted(1)], lost)[0]
+    lines = [adapted(0).grow(score=whole), adapted(1).grow(score=partly)]
+    assert keeping.run(lines).examples == ()
+    (kept,) = keeping.run(lines, unscored="pessimistic").examples  # 0.6 / 2 at least, against (0.5 + 1) / 2 at most
+    assert (kept.value, kept.baseline) == (pytest.approx((0.75 + 0.3) / 2), pytest.approx(0.75))
+    (alone,) = keeping.run(lines[1:], unscored="pessimistic").examples
+    assert alone.value == pytest.approx(0.3)
+    row = report.run([("one", lines[1:])])[0]
+    assert (row.mean, row.least, row.most) == (None, pytest.approx(0.3), pytest.approx(0.8))
 
 
 def test_a_judge_has_nothing_to_grade_in_a_likelihood() -> None:
@@ -183,9 +207,10 @@ def test_what_cannot_be_measured_is_refused_before_a_model_is_loaded() -> None:
         prepare("words")
     with pytest.raises(BadConfig, match="tasks of the domain arc have no gold answers or passages that are texts"):
         prepare("answers", lines=[Record(task=an_arc_task())])
-    odd = a_task(pairs=[("Who is Bob?", UNANSWERABLE)])
-    with pytest.raises(BadLine, match="has a question without an answer, whose likelihood says nothing"):
-        prepare("answers", lines=[Record(task=odd)])
+    for gold in (UNANSWERABLE, "Unanswerable.", "CANNOTANSWER"):
+        odd = a_task(pairs=[("Who is Bob?", gold)])
+        with pytest.raises(BadLine, match="has a question without an answer, whose likelihood says nothing"):
+            prepare("answers", lines=[Record(task=odd)])
     with pytest.raises(BadLine, match="has no questions"):
         prepare("answers", lines=[Record(task=a_task(pairs=[]))])
     with pytest.raises(BadLine, match="has no passage to measure"):

@@ -96,6 +96,11 @@ def test_a_line_whose_anchors_were_not_asked_is_named() -> None:
     assert stage.run([line]).summary.kept == 1
 
 
+def test_a_retention_without_an_answer_is_none() -> None:
+    with pytest.raises(ValueError, match="a retention has answers to anchors; leave it out where none were asked"):
+        make_retention([AnchorAnswers(task_id=ANCHORS.id, answers=())], "exact")
+
+
 @pytest.mark.parametrize("text", ["gain", "gain-forgetting", "gain-forgetting:0", "gain-forgetting:-1", "value:2"])
 def test_other_rewards_are_refused_with_the_ones_there_are(text: str) -> None:
     with pytest.raises(BadConfig, match="take value, or gain-forgetting:L"):

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from stages import report, tasks
-from stages.errors import BadConfig, BadInput, MissingInput
+from stages.errors import BadConfig, BadInput, BadLine, MissingInput
+from stages.judge import Gradable
+from stages.judge import run as regrade
+from stages.judges.lexical import LexicalJudge
 from stages.records.record import Record
 from tests.conftest import paper_file
 
@@ -47,6 +50,16 @@ def test_every_passage_is_a_score_line_of_one_adapter_without_weights(tmp_path: 
     answers = [(answer.prediction, answer.baseline_prediction) for score in scores for answer in score.answers]
     assert answers == [("yes", "no"), ("no", "no"), ("yes", "no")]
     assert [answer.id for answer in scores[0].answers] == [each.id for each in lines[0].task.questions]  # type: ignore[attr-defined]
+
+
+def test_a_judge_grades_every_passage_of_the_one_adapter(tmp_path: Path) -> None:
+    lines = load(tmp_path, results())
+    check = Gradable()
+    for line in lines:
+        check(line)
+    assert [line.task.id for line in regrade(lines, LexicalJudge())] == [line.task.id for line in lines]
+    with pytest.raises(BadLine, match="occurs twice; each line must be another"):
+        check(lines[0])
 
 
 def test_other_answers_are_another_adapter(tmp_path: Path) -> None:

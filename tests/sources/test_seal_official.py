@@ -124,7 +124,19 @@ def test_a_file_with_means_only_gives_one_line_per_completion(tmp_path: Path) ->
         ),
         (
             {"completions": [{"text": "x", "questions": [graded(rep, "q", True, True) for rep in (0, 1, 1)]}]},
-            "articles[0]: not an official reward file (ValueError(",
+            "articles[0]: completion 0: repetition 1 has other questions, or in another order",
+        ),
+        (
+            {
+                "completions": [
+                    {
+                        "text": "x",
+                        "questions": [graded(0, q, True, True) for q in "ab"]
+                        + [graded(1, q, True, True) for q in "ba"],
+                    }
+                ]
+            },
+            "articles[0]: completion 0: repetition 1 has other questions, or in another order",
         ),
     ],
 )

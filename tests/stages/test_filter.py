@@ -20,6 +20,7 @@ from stages.interfaces import Example
 from stages.records.jsonl import to_json
 from stages.records.record import Message, Record
 from stages.records.schema import SftExample
+from stages.records.score import Score
 from stages.settings import Ties
 from stages.sources.training_pairs import read_pair
 from tests.conftest import paper_file
@@ -144,6 +145,22 @@ def test_equal_sums_of_different_seeds_tie_exactly() -> None:
     assert 0.1 + 0.2 + 0.3 != 0.3 + 0.2 + 0.1
     assert stage.run(lines).summary.ties == 1
     assert kept(lines[3:] + lines[:3]) == [0]
+
+
+def test_equal_means_without_their_answers_tie_whatever_their_last_digit() -> None:
+    means = [mean_line(sample, mean) for sample, mean in enumerate([0.3, 0.1 + 0.2, 0.29999999])]
+    found = stage.run(means)
+    assert ([example.completion for example in found.examples], found.summary.ties) == (["x0"], 1)
+    assert stage.run(means, keep=KeepRule.parse("above:0.3")).examples == ()
+    beaten = mean_line(0, 0.3, baseline=0.1 + 0.2)
+    assert stage.run([beaten], keep=KeepRule.parse("gain")).examples == ()
+
+
+def mean_line(sample: int, value: float, baseline: float | None = None) -> Record:
+    """A line of which only the mean is known."""
+    task = a_task()
+    score = Score(value=value, baseline=baseline, model="student", judge="gpt-4.1", answers=())
+    return Record(task=task, edit=an_edit(task, sample, f"x{sample}"), score=score)
 
 
 def test_ties_go_to_the_first_to_the_shortest_or_by_the_seed() -> None:

@@ -23,7 +23,7 @@ class PartialProgress(NullProgress):
 class TokenBudget:
     """Asks for the samples of each task, by their numbers, until they have so many tokens; the last one is kept whole.
 
-    `longest`: tokens of a completion at most. As many samples are asked at once as the budget takes in any case, so
+    `longest`: tokens of a self-edit at most. As many samples are asked at once as the budget takes in any case, so
     which are asked depends on nothing but the samples before them.
     """
 

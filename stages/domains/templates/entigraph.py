@@ -71,6 +71,11 @@ class EntityGraph:
         if not self.pairs and not self.triples:
             raise BadConfig("--pairs 0 --triples 0: no relation would be asked for; take at least one")
 
+    @property
+    def calls(self) -> int:
+        """How many texts a self-edit joins at most."""
+        return self.pairs + self.triples
+
     def draw(self, entities: Sequence[str], seed: int) -> list[tuple[str, ...]]:
         """Draw pairs, then triples: all of them where there are fewer."""
         return [
