@@ -22,6 +22,8 @@ TRAINING = f".training{PART}"  # the end of the name of a directory with a train
 TRAINING_FILE = "training.safetensors"  # the file in it
 MODEL_FILES = (  # whatever changes what a model says
     "config.json",
+    "*quant_config.json",  # vLLM reads these where config.json does not say how the weights are quantized
+    "quantize_config.json",
     "adapter_config.json",  # transformers takes an adapter that lies in the model's folder
     "generation_config.json",
     "model.safetensors.index.json",

@@ -83,6 +83,19 @@ def test_another_model_file_is_another_model(model: Path, name: str) -> None:
     assert len({before, edited, fingerprint(str(model))}) == 3
 
 
+@pytest.mark.parametrize("name", ["hf_quant_config.json", "quantize_config.json"])
+def test_other_settings_of_quantized_weights_are_another_model(model: Path, name: str) -> None:
+    before = fingerprint(str(model))
+    (model / name).write_text('{"bits": 4}')
+    assert fingerprint(str(model)) != before
+
+
+def test_a_model_without_the_files_that_count_since_later_is_the_one_that_it_was(tmp_path: Path) -> None:
+    for name in ("config.json", "merges.txt", "model.safetensors", "spiece.model", "tokenizer.json", "vocab.json"):
+        (tmp_path / name).write_text(name)
+    assert fingerprint(str(tmp_path)) == "3ad50ee1a6f7a9ce"
+
+
 @pytest.mark.parametrize("place", [5_000, -1])
 def test_another_byte_of_the_weights_is_another_model(model: Path, place: int) -> None:
     before = fingerprint(str(model))
