@@ -86,12 +86,19 @@ def read_steps(lines: Iterable[Record], name: str) -> list[tuple[str, Matrix]]:
     before it was learned, as in the paper. Raises BadInput for lines of anything else, and where a cell is missing.
     """
     found: dict[int, dict[int, tuple[str, dict[str, Score]]]] = {}  # by sequence and step: its task, and the scores
+    adapters: dict[tuple[int, int], str] = {}  # of each step
     for line in lines:
-        step, origin = (line.adapter.step, line.adapter.origin) if line.adapter else (None, None)
-        if step is None or origin is None or origin.task_id is None or line.score is None:
+        adapter = line.adapter
+        step, origin = (adapter.step, adapter.origin) if adapter else (None, None)
+        if adapter is None or step is None or origin is None or origin.task_id is None or line.score is None:
             way = "`seal adapt --sequential`, asked about all passages by `seal eval --on`"
             raise BadInput(f"{name}: a line of task {line.task.id} is of no step of a sequence ({way})")
         cells = found.setdefault(step.sequence, {}).setdefault(step.number, (origin.task_id, {}))[1]
+        is_of_other_run = adapters.setdefault((step.sequence, step.number), adapter.id) != adapter.id
+        if is_of_other_run or line.task.id in cells:
+            what = "is of two runs" if is_of_other_run else f"has answered task {line.task.id} twice"
+            told = f"step {step.number} of sequence {step.sequence} {what}"
+            raise BadInput(f"{name}: {told}; give the lines of each run in a file of their own, each line once")
         cells[line.task.id] = line.score
     if not found:
         raise BadInput(f"{name}: no lines in it; give those of `seal eval --on`, or an official summary")

@@ -161,11 +161,14 @@ def test_the_lines_of_a_sequence_are_its_matrix_whatever_their_order(tmp_path: P
 
 def test_lines_that_are_no_whole_matrix_are_refused() -> None:
     lines = run_of(GRID)
+    other = [line.grow(adapter=line.adapter and line.adapter.model_copy(update={"id": "other"})) for line in lines[:1]]
     for wrong, words in (
         ([Record(task=a_task(), score=a_score(a_task(), [True, True]))], "is of no step of a sequence"),
         ([line for line in lines if line.task.title != "A"], "a step was not asked about task"),
         ([line for line in lines if line.adapter and line.adapter.step and line.adapter.step.number], "must be all of"),
         (run_of({**GRID, (2, "A"): None}), "an answer to task .* is unscored"),
+        ([*lines, asked(1, "B", "A", 0.3)], "step 1 of sequence 0 has answered task .* twice; give the lines of each"),
+        ([*lines[1:], *other], "step 0 of sequence 0 is of two runs; give the lines of each run in a file of their"),
         ([], "no lines in it"),
     ):
         with pytest.raises(BadInput, match=words):
