@@ -26,6 +26,7 @@ from stages.judges.reading.claims import (
     read_gold_polarity,
 )
 from stages.judges.reading.comparison import Comparison, compare_words, match, unique
+from stages.judges.reading.dates import names_other_date
 from stages.judges.reading.letters import is_marked
 from stages.judges.reading.text_normalization import (
     ARTICLES,
@@ -165,7 +166,7 @@ def _lacks_something(words: Comparison) -> bool:
 def _contradicts(words: Comparison) -> bool:
     opposites = (word for word in words.gold if word in _OPPOSITES)
     is_opposed = any(word not in words.answer and _OPPOSITES[word] in words.answer for word in opposites)
-    return is_opposed or _denies(words) or _miscounts(words)
+    return is_opposed or _denies(words) or _miscounts(words) or names_other_date(words.case.gold, words.claim)
 
 
 def _miscounts(words: Comparison) -> bool:

@@ -33,7 +33,8 @@ World War II = World War Two | Louis XIV = Louis 14 | the XIX century = the 19th
 १२ = 12 | １２ = 12 | ٣٫١٤ = 3.14
 60 mph = 60 miles per hour | 100 km/h = 100 kilometres per hour | 10 km² = 10 square kilometers
 5 GB = 5 gigabytes | 3 sq mi = 3 square miles | 1 L = 1 litre
-500 ml = 500 milliliters | 50 Hz = 50 hertz | 90° = 90 degrees
+5 Gb = 5 gigabits | 5 Mbit = 5 Mb | 5 gb = 5 GB | 5 mW = 5 milliwatts | 5 MW = 5 megawatts | 5 Mbps = 5 Mb/s
+5 MBps = 5 MB/s | 500 ml = 500 milliliters | 50 Hz = 50 hertz | 90° = 90 degrees
 20¢ = 20 cents | 1,5 Millionen = 1.5 million | 2 Mrd. = 2 billion | 3 млн = 3 million
 XIV = 14 | \\frac{1}{2} = 0.5 | $5 = 5 | F-16 = F16
 """
@@ -47,6 +48,7 @@ $1.5 million = $15 million | 7.4 = 74 | -5 = 5 | +5 = -5 | ±5 = 5 | 1/2 = 12 | 
 Elizabeth I = Elizabeth II | Louis XIV = Louis XVI | 4/4 = 44 | 9/11 = 911 | 2001-09-11 = 20010911
 twenty-one = 201 | 1854 = 1845 | 10³ = 10² | 12 of 15 = 1215 | 0.5 = 05 | 1,2 = 12 | 5-3 = 53
 60 mph = 60 km/h | 10 km² = 10 km | 5 GB = 5 MB | 500 ml = 500 l | $20 = 20 cents | 5 m/s = 5 m
+5 Gb = 5 GB | 5 MB = 5 Mb | 5 mW = 5 MW | 5 MHz = 5 mHz | 5 Mbps = 5 MBps | 5 Mb/s = 5 MB/s
 192.168.0.1 = 192.16.80.1 | 100,000 = 1,00,00,000 | ١٨٥٤ = 1845
 """
 

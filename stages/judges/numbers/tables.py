@@ -89,12 +89,20 @@ m³: m³ | m3 | m^3 | cubic metre(s) | cubic meter(s)
 square mile: sq mi | square mi | square mile(s); square foot: sq ft | square feet | square foot
 litre: l | litre(s) | liter(s); ml: ml | millilitre(s) | milliliter(s)
 kb: kb | kilobyte(s); mb: mb | megabyte(s); gb: gb | gigabyte(s); tb: tb | terabyte(s)
+kbit: kbit(s) | kilobit(s); mbit: mbit(s) | megabit(s); gbit: gbit(s) | gigabit(s); tbit: tbit(s) | terabit(s)
+kbit/s: kbps | kbit/s | kilobits per second; mbit/s: mbps | mbit/s | megabits per second
+gbit/s: gbps | gbit/s | gigabits per second; mb/s: mb/s | megabytes per second; gb/s: gb/s | gigabytes per second
 watt: w | watt(s); kw: kw | kilowatt(s); hertz: hz | hertz; khz: khz | kilohertz; mhz: mhz | megahertz
+milliwatt: milliwatt(s); megawatt: mw | megawatt(s); millihertz: millihertz
 ghz: ghz | gigahertz; kwh: kwh | kilowatt hour(s); volt: v | volt(s)
 °: ° | degree(s); cent: ¢ | cent(s); am: am | a.m.; pm: pm | p.m.
 bc: bc | bce | b.c. | b.c.e.; ad: ad | ce | a.d. | c.e.
 """)
 UNIT_NAMES = MEASURES | MONEY
+BY_CASE = {  # names whose capitals make them another unit
+    **{"Kb": "kbit", "Mb": "mbit", "Gb": "gbit", "Tb": "tbit"},
+    **{"Mb/s": "mbit/s", "Gb/s": "gbit/s", "MBps": "mb/s", "GBps": "gb/s", "mW": "milliwatt", "mHz": "millihertz"},
+}
 CURRENCIES = frozenset(MONEY.values())
 ALL_UNITS = frozenset(UNIT_NAMES.values())
 MEASURE = re.compile(

@@ -17,6 +17,7 @@ from fractions import Fraction
 from stages.judges.numbers.digits import RUN, Amount, read_digits
 from stages.judges.numbers.spelled import CARDINAL, NUMBER_WORDS, PARTS, is_plain_word, read_words
 from stages.judges.numbers.tables import (
+    BY_CASE,
     CURRENCIES,
     MEASURE,
     MONEY,
@@ -112,8 +113,9 @@ def _read(
     parts = read_words(match["words"]) if match["words"] else read_digits(match["run"], style)
     end = _take_endings(parts, text, small, match.end(), unit)
     measure = None if unit else MEASURE.match(small, end)
-    if measure and text[measure.start("unit") : measure.end()] not in _NOT_UNITS:
-        unit, end = UNIT_NAMES[measure["unit"]], measure.end()
+    written = text[measure.start("unit") : measure.end()] if measure else ""
+    if measure and written not in _NOT_UNITS:
+        unit, end = BY_CASE.get(written) or UNIT_NAMES[measure["unit"]], measure.end()
     tokens = _write(parts, {"": "", "+": "", "±": "±"}.get((sign or inner or "").strip(), "-"), unit)
     if compared:
         tokens = ["less" if compared == "<" else "more", "than", *tokens]

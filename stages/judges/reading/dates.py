@@ -1,0 +1,56 @@
+"""Find whole dates, however they are written: May 5, 1990; the 5th of May 1990; 1990-05-05; 5/5/1990.
+
+A date in digits alone may be read in two ways, the month or the day first. Two dates are the same if one way agrees.
+"""
+
+import re
+from collections.abc import Iterator
+
+from stages.judges.numbers.tables import cache_texts, list_words
+
+_MONTHS = list_words("jan feb mar apr may jun jul aug sep oct nov dec")
+_MONTH = (
+    r"\b(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
+    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b\.?"
+)
+_DAY = r"(?<![\w.,/-])(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_YEAR = r"(?P<year>\d{4})(?![\w/-])"
+_NAMED = (
+    re.compile(rf"{_MONTH} (?:the )?{_DAY},? (?:in )?{_YEAR}", re.IGNORECASE),
+    re.compile(rf"{_DAY} (?:day )?(?:of )?{_MONTH},? (?:of |in )?{_YEAR}", re.IGNORECASE),
+)
+_YEAR_FIRST = re.compile(r"(?<![\w/.-])(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?!\d|[-/.]\d)")
+_YEAR_LAST = re.compile(r"(?<![\w/.-])(\d{1,2})([-/.])(\d{1,2})\2(\d{4})(?!\d|[-/.]\d)")
+
+_Date = tuple[int, int, int]  # year, month, day
+_Readings = frozenset[_Date]
+
+
+@cache_texts()
+def find_dates(text: str) -> tuple[_Readings, ...]:
+    """Return every whole date of a text, each in all ways in which it can be read."""
+    plain = " ".join(text.split())
+    return tuple(readings for readings in _read_dates(plain) if readings)
+
+
+def _read_dates(text: str) -> Iterator[_Readings]:
+    for named in _NAMED:
+        for found in named.finditer(text):
+            month = 1 + _MONTHS.index(found["month"][:3].lower())
+            yield _keep_real((int(found["year"]), month, int(found["day"])))
+    for found in _YEAR_FIRST.finditer(text):
+        year, first, second = int(found[1]), int(found[3]), int(found[4])
+        yield _keep_real((year, first, second))
+    for found in _YEAR_LAST.finditer(text):
+        first, second, year = int(found[1]), int(found[3]), int(found[4])
+        yield _keep_real((year, first, second), (year, second, first))
+
+
+def _keep_real(*readings: _Date) -> _Readings:
+    return frozenset(each for each in readings if 1 <= each[1] <= 12 and 1 <= each[2] <= 31)
+
+
+def names_other_date(gold: str, claim: str) -> bool:
+    """True if a text names whole dates, and a date of the gold answer is none of them."""
+    said = find_dates(claim)
+    return bool(said) and not all(any(date & other for other in said) for date in find_dates(gold))
