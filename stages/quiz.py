@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from stages.domains.base import find_domain
-from stages.domains.qa import fill, require_passage
+from stages.domains.qa import QA, fill, require_passage
 from stages.domains.quiz import TEMPLATE, find_flaws, find_leaks, read_pairs, split_by_fact
 from stages.domains.trials import sample_all, try_questions
 from stages.domains.writing import unique_tasks
@@ -96,6 +96,8 @@ class MakeQuiz:
         """Raise BadLine for a line without what is to be worked on."""
         if self.rules.given and not require_passage(line.task).questions:
             raise BadLine(f"task {line.task.name!r} has no questions to try; leave --given out to have some written")
+        if self.rules.given:
+            QA().check(line.task)
         if self.rules.exam and line.quiz is None:
             raise BadLine(f"task {line.task.name!r} has no exam (run `seal quiz` without --exam first)")
 
@@ -253,7 +255,8 @@ def _read(line: Record, completions: Sequence[Completion], asking: Asking) -> _F
         if text is None:
             error = completion.error or explain_no_answer(completion.finish)
         else:
-            pairs += read_pairs(text, opened=asking.opened)
+            whole = text.rpartition("\n")[0] if completion.finish == "length" else text  # half an answer is another one
+            pairs += read_pairs(whole, opened=asking.opened)
     task = require_passage(line.task)
     return _Found(make_task(task.title, task.context, pairs).questions, error=error)
 

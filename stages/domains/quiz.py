@@ -4,8 +4,10 @@ A question measures learning if its answer follows from the passage, and from no
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
+from stages.judges.reading.letters import UNSPACED
 from stages.records.frozen import content_id, derive_seed
 from stages.records.task import QaTask, Question
 
@@ -18,7 +20,6 @@ _ASKED = re.compile(rf"{_LISTED}(?:question\s*\d*[\s*_]*[:.)]|q\s*\d*[\s*_]*:)[\
 _SAID = re.compile(rf"{_LISTED}(?:answer|a)\s*\d*[\s*_]*:[\s*_]*(?P<text>.+)", re.IGNORECASE)
 _INLINE = re.compile(r"[\s*_]+(?:answer|a)\s*\d*[\s*_]*:[\s*_]*", re.IGNORECASE)
 _SENTENCE = re.compile(rf"{_LISTED}(?P<question>[^?]*\w[^?]*\?)[\s*_]*(?P<answer>\S.*)?")
-_WORD = re.compile(r"\w+")
 _REPEATS = "repeats another question"
 _MOST_ANSWER = 200  # characters: a longer answer is a paragraph
 
@@ -54,8 +55,13 @@ def _clean(text: str) -> str:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    """The words of a text, without case and punctuation."""
-    return tuple(word.casefold() for word in _WORD.findall(text))
+    """The words of a text, without case and punctuation; each letter of a script that writes no spaces.
+
+    Signs are part of a letter: vowels of Indian scripts, and accents, however these are encoded.
+    """
+    plain = UNSPACED.sub(r" \g<0> ", unicodedata.normalize("NFC", text).casefold())
+    kept = (each if each.isalnum() or unicodedata.category(each)[0] == "M" else " " for each in plain)
+    return tuple("".join(kept).split())
 
 
 def _says(words: Sequence[str], answer: Sequence[str]) -> bool:
@@ -118,14 +124,20 @@ def find_leaks(questions: Sequence[Question]) -> list[str | None]:
 def split_by_fact(
     task_id: str, questions: Iterable[Question], seed: int, exam_share: float = 0.5
 ) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
-    """Split questions into those that reward and those that examine; those with one answer stay together.
+    """Split questions into those that reward and those that examine; those with an answer in common stay together.
 
     An answer that was learned for the reward would otherwise be known in the exam. Where a fact falls to follows from
     the seed and its words. Of a half each the reward has the odd one.
     """
     facts: dict[tuple[str, ...], list[Question]] = {}
+    named: dict[tuple[str, ...], tuple[str, ...]] = {}  # by the words of any answer those of the fact's first one
     for question in questions:
-        facts.setdefault(_words(question.answer), []).append(question)
+        golds = [words for words in map(_words, question.golds) if words]
+        same = list(dict.fromkeys(named[words] for words in golds if words in named))
+        fact = same[0] if same else _words(question.answer)
+        own = [each for other in same for each in facts.pop(other)]
+        facts[fact] = [*own, question]
+        named |= {words: fact for words, first in named.items() if first in same} | dict.fromkeys(golds, fact)
     order = sorted(facts, key=lambda words: derive_seed(seed, content_id(task_id, *words)))
     reward, exam = list[Question](), list[Question]()
     for words in order:

@@ -15,6 +15,9 @@ FLAWS = [
     ([("Is Velm the town of birth?", "velm")], ["its own text says the answer"]),
     ([("Where was she born?", "?!")], ["its answer has no words"]),
     ([("Where was she born?", "Velm"), ("Where was she born?", "Oslo")], [None, None]),
+    ([("Is it a cafe\u0301?", "CAF\u00c9"), ("Is it a cafe?", "caf\u00e9")], ["its own text says the answer", None]),
+    ([("यह की है?", "का"), ("यह का है?", "का")], [None, "its own text says the answer"]),
+    ([("北京是什么国家的首都?", "北京"), ("北京是什么国家的首都?", "中国")], ["its own text says the answer", None]),
     ([("Where was she born?", "Velm"), ("What did she build in Velm?", "a bridge")], [None, None]),
 ]
 BORN, BUILT, IN_VELM = (
@@ -128,3 +131,14 @@ def test_the_exam_has_its_share(share: float, sizes: tuple[int, int]) -> None:
     questions = a_quiz([(f"Question {n}?", f"answer {n}") for n in range(10)]).questions
     reward, exam = split_by_fact("ada", questions, 0, share)
     assert (len(reward), len(exam)) == sizes
+
+
+def test_questions_with_any_gold_answer_in_common_are_of_one_fact() -> None:
+    pairs = [("Where?", ["Velm", "Old Velm"]), ("Who?", ["Bo"]), ("In which town?", ["old velm", "Velm Town"])]
+    pairs += [("Since when?", ["1854"]), ("From where?", ["velm town"]), ("How long?", ["a year"])]
+    task = make_task("Ada", "Ada was there.", pairs)  # type: ignore[arg-type]
+    for seed in range(9):
+        first, second = split_by_fact(task.id, task.questions, seed)
+        halves = [{each.question for each in half} for half in (first, second)]
+        assert any({"Where?", "In which town?", "From where?"} <= half for half in halves)
+        assert sum(map(len, halves)) == 6

@@ -1,13 +1,14 @@
 """task → task: which questions a model's answers let stand, and what comes of those that could not be tried."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stages.errors import BadConfig, BadInput, BadLine
-from stages.interfaces import Request
+from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.judges.factory import LocalJudge
 from stages.quiz import MakeQuiz, QuizRules, describe_quiz, plan, take_exam
 from stages.records.record import Record
@@ -161,6 +162,20 @@ def test_given_questions_are_tried_and_keep_their_ids_and_all_their_answers() ->
     assert quiz_of(line)[2] == {"What did Ada build?": "known without the passage"}
 
 
+def test_the_last_line_of_a_cut_off_completion_is_no_question() -> None:
+    class CutOff(Backwards):
+        def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
+            for each in super().sample(requests, progress):
+                yield replace(each, finish="length") if "Answer: Velm" in each.text else each
+
+    source, cut = Source(Student(GOOD)), WRITTEN.removesuffix("idge\n")
+    source.engine = CutOff(lambda request: cut)
+    work = MakeQuiz(source, LocalJudge("exact"), QuizRules(samples=1, unchecked=True)).prepare([ADA])
+    assert isinstance(work, Work)
+    (line,) = work.open([]).make(list(work.plan.wanted))
+    assert quiz_of(line) == (["Where was she born?"], [], {})
+
+
 def test_unchecked_questions_are_asked_of_nobody() -> None:
     student = Student({}, WRITTEN + "Question 3: Where was she born?\nAnswer: Velm")
     (line,) = make(student, unchecked=True)
@@ -226,6 +241,10 @@ def test_what_cannot_be_asked_is_refused_before_a_model_is_loaded() -> None:
         prepare(ADA, given=True, unchecked=True)
     with pytest.raises(BadLine, match="has no questions to try; leave --given out"):
         prepare(Record(task=a_task("Ada", [])), given=True)
+    (first, _) = ADA.task.questions  # type: ignore[attr-defined]
+    twice = a_task("Ada").model_copy(update={"questions": (first, first)})
+    with pytest.raises(BadLine, match="has two questions with one id; give each its own"):
+        prepare(Record(task=twice), given=True)
     with pytest.raises(BadLine, match=r"has no exam \(run `seal quiz` without --exam first\)"):
         prepare(ADA, exam=True)
     with pytest.raises((BadConfig, BadInput), match="no-such"):
