@@ -143,7 +143,9 @@ def _read_preference(line: Mapping[str, Any]) -> TrainingPair:
     if wrong:
         raise BadLine("; ".join(wrong))
     texts = [get_learnable_text(each if isinstance(each, str) else each[0]["content"]) for each in said.values()]
-    ids = {"task_id": line.get("task_id"), "edit_id": line.get("chosen_id")}
+    best, worst = line.get("chosen_id"), line.get("rejected_id")  # one may be preferred to several
+    edit = f"{best}/{worst}" if isinstance(best, str) and isinstance(worst, str) else best
+    ids = {"task_id": line.get("task_id"), "edit_id": edit}
     return _pair(ids, prompt, texts[0]).model_copy(update={"rejected": texts[1]})
 
 

@@ -66,6 +66,15 @@ def test_the_stages_that_load_models_refuse_it_alike(tmp_path: Path) -> None:
             refuse()
 
 
+def test_one_self_edit_may_be_preferred_to_several_but_to_each_once() -> None:
+    line = {"prompt": "p", "chosen": "c", "rejected": "r", "task_id": "t", "chosen_id": "best"}
+    check = PairCheck("examples/tiny/model", counts=False)
+    for worse in ("one", "two"):
+        check(read_pair({**line, "rejected_id": worse}, "dpo"))
+    with pytest.raises(BadLine, match="self-edit best/one of task t occurs twice"):
+        check(read_pair({**line, "rejected_id": "one"}, "dpo"))
+
+
 def test_pairs_of_others_may_be_repeated() -> None:
     pair, check = read_pair({"prompt": "Velm", "completion": "a town"}), PairCheck("examples/tiny/model", counts=False)
     check(pair)

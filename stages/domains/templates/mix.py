@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from stages.domains.base import Domain
@@ -33,16 +34,18 @@ class TemplateMix:
     def pick(self, seed: int, task_id: str, sample: int) -> MixedTemplate:
         """Return the template of a sample: as many samples as there are parts take each part once, in a drawn order."""
         turn, place = divmod(sample, len(self.parts))
-        order = sorted(
-            range(len(self.parts)),
-            key=lambda part: derive_seed(seed, f"{task_id}/{turn}/{self.parts[part].name}", part),
-        )
-        return self.parts[order[place]]
+        return self.parts[_draw_order(tuple(part.name for part in self.parts), seed, f"{task_id}/{turn}")[place]]
 
     @property
     def texts(self) -> list[tuple[str, str]]:
         """The names and texts, for a run's settings."""
         return [(part.name, part.text) for part in self.parts]
+
+
+@lru_cache(maxsize=64)  # the samples of a turn are asked for together
+def _draw_order(names: tuple[str, ...], seed: int, turn: str) -> tuple[int, ...]:
+    """Draw the order in which the parts of these names are taken."""
+    return tuple(sorted(range(len(names)), key=lambda part: derive_seed(seed, f"{turn}/{names[part]}", part)))
 
 
 def read_mix(template: str, domain: Domain) -> TemplateMix:
