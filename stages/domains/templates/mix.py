@@ -77,7 +77,7 @@ def _read_part(name: str, folder: Path, domain: Domain, where: str) -> MixedTemp
     if domain.get_fixed_edit(name) is not None:
         raise BadConfig(f"{where}: {name} asks no model; a mix has templates that do")
     beside = folder / name
-    template = str(beside) if beside.is_file() else name
+    template = str(beside) if name not in domain.templates and beside.is_file() else name
     try:
         return MixedTemplate(name, template, domain.template_text(template))
     except (BadConfig, BadInput, MissingInput) as error:

@@ -140,8 +140,9 @@ def add_replay(
     sources = [_read_source(flag, domain, records, lines) for flag in flags]
     if sum(each.share for each in sources) >= 1:
         raise BadConfig(f"--replay {' --replay '.join(flags)}: the shares leave nothing to the self-edits")
-    if len({each.name for each in sources}) < len(sources):
-        raise BadConfig(f"--replay {flags[0]}: twice; give one share for it")
+    names = [flag.rpartition(":")[0] for flag in flags]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BadConfig(f"--replay {twice}: twice; give one share for it")
     return cast(Domain, ReplayingDomain(domain, sources=sources, seed=seed))
 
 

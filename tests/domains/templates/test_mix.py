@@ -52,6 +52,11 @@ def test_what_cannot_be_mixed_is_refused_with_its_line(tmp_path: Path, text: str
     assert words in str(error.value)
 
 
+def test_a_named_template_is_that_whatever_file_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "rewrite").write_text("Of {title}: {context}")
+    assert read_mix(mix_of(tmp_path, "rewrite\nown.txt"), QA()).parts[0].text == TEMPLATES["rewrite"]
+
+
 def test_a_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(BadInput, match=f"--template mix:{tmp_path}/folder: a folder, not a file; a line of it names"):

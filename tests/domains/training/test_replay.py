@@ -112,7 +112,8 @@ def test_too_few_texts_are_all_taken_and_that_is_told(tmp_path: Path) -> None:
         (("self:nan",), "a share above 0 and below 1"),
         (("self:0.5", "self:0.6"), "the shares leave nothing to the self-edits"),
         (("self:0.5", "self:0.5"), "the shares leave nothing"),
-        (("self:0.2", "self:0.2"), "--replay self:0.2: twice"),
+        (("self:0.2", "self:0.2"), "--replay self: twice; give one share for it"),
+        (("self:0.2", "self:0.3"), "--replay self: twice"),
     ],
 )
 def test_shares_that_cannot_be_are_refused(flags: tuple[str, ...], words: str) -> None:
