@@ -133,6 +133,10 @@ def test_what_cannot_be_replayed_is_refused(tmp_path: Path) -> None:
         replaying(f"{tmp_path / 'empty.txt'}:0.2")
     with pytest.raises(BadInput, match=r"bad.jsonl:1"):
         replaying(f"{tmp_path / 'bad.jsonl'}:0.2")
+    for name in "abc":
+        (tmp_path / name).write_text("One.\n\nTwo.")
+    with pytest.raises(BadConfig, match="the shares leave nothing to the self-edits"):
+        replaying(*(f"{tmp_path / name}:{share}" for name, share in (("a", 0.7), ("b", 0.2), ("c", 0.1))))
     with pytest.raises(BadConfig, match="the lines are of one task"):
         replaying("self:0.2", lines=LINES[:1])
     with pytest.raises(BadConfig, match="arc self-edits are not texts"):
