@@ -113,6 +113,18 @@ def test_the_baseline_is_measured_once_and_not_at_all_where_a_finished_line_has_
     assert line == second
 
 
+def test_a_baseline_that_is_known_in_part_is_measured_again() -> None:
+    def lost(request: Request) -> float:
+        if "bridge" in str(request.continuation) and not request.adapter:
+            raise Lost("too long")
+        return 0.5
+
+    first = adapted(0).grow(score=measured([adapted(0)], lost)[0])
+    assert first.score is not None and first.score.baseline is None
+    again = measured([adapted(1)], better_when_adapted, known=[first])[0]
+    assert again.baseline == pytest.approx(0.5)
+
+
 def test_what_the_engine_fails_to_tell_is_unscored_with_its_reason_and_made_again() -> None:
     def lost(request: Request) -> float:
         if "bridge" in str(request.continuation) and request.adapter:

@@ -64,6 +64,7 @@ LEAKS = [
         ("What is it?", []),
         ("Question: What?\nAnswer:", []),
         (f"Q: What?\nA: {'x' * 201}", []),
+        (f"Q: What?\nA: {'x' * 200}", [("What?", "x" * 200)]),
         ("", []),
     ],
 )

@@ -67,7 +67,9 @@ def test_every_adapter_has_a_line_for_every_task_and_the_baseline_of_a_task_is_a
 
 def test_an_adapter_that_several_lines_share_is_asked_once() -> None:
     line = adapted()
-    assert len(list_exam_lines([line, line.grow(task=a_task("Di"), edit=None)], ANCHORS)) == 2
+    made = list_exam_lines([line, line.grow(task=a_task("Di"), edit=None, meta={"second": 2})], ANCHORS)
+    assert len(made) == 2
+    assert [each.adapter and each.adapter.origin and each.adapter.origin.task_id for each in made] == [line.task.id] * 2
     assert line.adapter is not None
     pooled = line.grow(adapter=line.adapter.model_copy(update={"fit": {"rank": 4, "pool": {}}}))
     asked = list_exam_lines([pooled, pooled.grow(task=a_task("Di"), edit=None)], ANCHORS)

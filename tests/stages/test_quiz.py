@@ -131,6 +131,19 @@ def test_a_question_whose_first_answer_is_wrong_stays_with_the_right_one() -> No
     ]
 
 
+def test_no_two_samples_are_drawn_from_one_seed_and_another_run_has_others() -> None:
+    seeds = []
+    for run_seed in (0, 1):
+        source = Source(Student(GOOD))
+        work = MakeQuiz(source, LocalJudge("exact"), QuizRules(samples=3), seed=run_seed).prepare([ADA])
+        assert isinstance(work, Work)
+        assert len(list(work.open([]).make(list(work.plan.wanted)))) == 1
+        drawn = [each.sampling.seed for each in source.engine.asked if each.sampling.temperature]
+        assert len(set(drawn)) == len(drawn) == 3 + 2 * 2  # questions three times; each of two is answered twice
+        seeds += drawn
+    assert len(set(seeds)) == 14
+
+
 def test_what_an_engine_fails_to_say_is_no_verdict_and_the_line_is_made_again() -> None:
     def lost_answer(request: Request) -> str:
         if "What did she build?\nAnswer" in str(request.prompt):
