@@ -93,6 +93,10 @@ def test_an_answer_counts_with_a_blank_before_it_too_and_of_several_the_likelies
     assert (score.value, score.baseline) == (pytest.approx(0.5), None)
 
 
+def test_a_text_is_no_likelier_than_certain_whatever_a_float_says() -> None:
+    assert measured([adapted()], lambda _: 1 + 1e-12)[0].value == 1.0
+
+
 def test_a_passage_is_measured_under_its_title_and_needs_no_questions() -> None:
     engine = Oracle(lambda each: 0.7 if each.adapter else 0.4)
     bare = a_task(pairs=[])
@@ -120,7 +124,8 @@ def test_a_baseline_that_is_known_in_part_is_measured_again() -> None:
         return 0.5
 
     first = adapted(0).grow(score=measured([adapted(0)], lost)[0])
-    assert first.score is not None and first.score.baseline is None
+    assert first.score is not None and (first.score.value, first.score.baseline) == (0.5, None)
+    assert not is_measured(first)
     again = measured([adapted(1)], better_when_adapted, known=[first])[0]
     assert again.baseline == pytest.approx(0.5)
 

@@ -1,15 +1,17 @@
 """Pools: which sequences share an adapter, in which order, and what is left out."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stages.domains.arc.domain import Arc
-from stages.domains.pools import PoolPlanner, refuse_pool
+from stages.domains.pools import PoolPlanner, check_length, refuse_pool
 from stages.domains.qa import QA
-from stages.errors import BadConfig, BadEdit, BadInput, BadLine
+from stages.errors import BadConfig, BadEdit, BadInput, BadLine, Untrainable
 from stages.interfaces import Example, FitJob, TrainingSet
 from stages.records.record import Record, SelfEdit
 from stages.records.task import Task
@@ -74,6 +76,13 @@ def test_a_passage_may_come_once_with_its_first_self_edit() -> None:
     assert len(texts) == 3 * (2 * 2 + 1)
     assert [texts.count(f"{title}\n{a_task(title).context}") for title in TITLES] == [1, 1, 1]
     assert texts.index(f"Ada\n{a_task().context}") == texts.index("Ada\nAda 0 two") + 1
+
+
+def test_two_tasks_of_one_passage_learn_it_each() -> None:
+    tasks = [a_task("Ada"), a_task("Ada", [("Who?", "Ada")])]
+    lines = [Record(task=task, edit=an_edit(task, 0, "A line.")) for task in tasks]
+    passage = f"Ada\n{tasks[0].text}"
+    assert texts_of(planned(lines, Pooling(pool=True, pool_passages="once"))).count(passage) == 2
 
 
 def test_neither_the_order_of_lines_nor_the_editors_name_changes_a_pool() -> None:
@@ -174,6 +183,16 @@ def test_a_sequence_beyond_the_context_is_left_out_alone(model_dir: Path) -> Non
 
 
 # ---- a budget
+
+
+def test_a_sequence_as_long_as_the_context_is_learned() -> None:
+    lesson = TrainingSet((Example("", "x" * 99),))
+    for tokens, fits in ((7, True), (8, False)):
+        counter: Any = SimpleNamespace(context=7, count=lambda example, end, tokens=tokens: tokens)
+        with (
+            nullcontext() if fits else pytest.raises(Untrainable, match="is longer than the model.s context of 7")
+        ):
+            check_length(lesson, FitConfig(), counter)
 
 
 def counted(model_dir: Path, budget: int | None, pad_mode: str = "eos", **pooling: Any) -> PoolPlanner:

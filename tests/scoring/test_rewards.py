@@ -88,6 +88,19 @@ def test_an_unscored_anchor_leaves_the_self_edit_out_or_counts_as_forgotten() ->
     assert best(lines) == ["x0"]
 
 
+def test_an_anchor_that_is_unscored_without_the_adapter_leaves_the_self_edit_out_too() -> None:
+    line = forgets(0, 4, [True] * 4)
+    assert line.score is not None
+    answers = a_score(ANCHORS, [True] * 4, [True, True, True, None]).answers
+    retention = make_retention([AnchorAnswers(task_id=ANCHORS.id, answers=answers)], "exact")
+    line = line.grow(score=line.score.model_copy(update={"retention": retention}))
+    for rule in (RewardRule.parse("value", 0.1), RewardRule.parse("gain-forgetting:1")):
+        found = stage.run([line], reward=rule)
+        assert (found.examples, found.summary.unscored) == ((), 1)
+        assert stage.run([line], reward=rule, unscored="pessimistic").summary.unscored == 1
+    assert best([line]) == ["x0"]
+
+
 def test_a_line_whose_anchors_were_not_asked_is_named() -> None:
     line = a_line(a_task(), [True, True])
     assert line.edit is not None

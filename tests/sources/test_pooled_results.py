@@ -89,6 +89,7 @@ def test_passages_for_anything_else_are_refused(tmp_path: Path) -> None:
         ({"n_articles": 3}, "the first 3 passages of "),
         ({"per_article": {"Cy": {}}}, "have 3, none called 'Cy'; give the file that the results were made from"),
         ({"reply": {"baseline_texts": ["no"]}}, "answers to 1 questions"),
+        ({"reply": {"adapter_texts": ["yes"]}}, "answers to 3 questions; the first 2 passages of "),
         ({"reply": {"adapter_texts": None}}, "(server_reply.adapter_texts must be a list of texts)"),
         ({"reply": {"adapter_correct": [1, 0, 1]}}, "(server_reply.adapter_correct must be a list of true and false)"),
         ({"lora_params": 3}, "(lora_params must be an object)"),

@@ -77,6 +77,14 @@ def test_progress_is_of_the_budgets_tokens_and_complete_when_every_task_has_them
     assert (rest.expected, rest.done) == (100, 27)  # nine samples are all there are
 
 
+def test_a_task_with_just_as_many_tokens_is_neither_over_nor_short() -> None:
+    budget = TokenBudget(80, 8192)
+    lines = list(budget.fill([key for key in KEYS if key.startswith(BO.id)], (), writer(varied, [])))
+    assert list(budget.describe(lines)) == [
+        "2 self-edits of 1 tasks have 80 tokens; 0 are over the budget of 80 a task, since the last one stays whole"
+    ]
+
+
 def test_a_run_that_goes_on_asks_for_the_rest_alone() -> None:
     budget = TokenBudget(100, 8192)
     whole = list(budget.fill(KEYS, (), writer(varied, [])))

@@ -28,6 +28,7 @@ def test_templates_are_taken_in_the_shares_of_their_weights(tmp_path: Path) -> N
     names = [mix.pick(0, "task", sample).name for sample in range(40)]
     assert Counter(names) == {"rewrite": 20, "implications": 10, "own.txt": 10}
     assert all(Counter(names[n : n + 4])["rewrite"] == 2 for n in range(0, 40, 4))
+    assert len({tuple(names[n : n + 4]) for n in range(0, 40, 4)}) > 1  # each turn has an order of its own
     assert names == [mix.pick(0, "task", sample).name for sample in range(40)]
     others = ([mix.pick(seed, task, sample).name for sample in range(40)] for seed, task in ((1, "task"), (0, "other")))
     assert all(names != other for other in others)
