@@ -18,12 +18,19 @@ RUBRIC = (  # official code, the reward mode "proxy": four criteria from 1 to 5,
     "After that, output the sum of the 4 scores as: Final Score: <integer>\n\n"
     "Title: {title}\nDocument:\n{context}\n\nImplications:\n{completion}\n"
 )
-_POINTS = re.compile(  # behind a sum its result: 4 + 3 + 5 + 4 = 16
-    r"^\W*final\s+score\W*?(?:[\d.+() \t]+=[\s*_]*)?(?P<points>-?\d+(?:\.\d+)?)(?P<rest>.*)",
-    re.IGNORECASE | re.MULTILINE,
-)
+_SAID = re.compile(r"^[^\w\n]*final\s+score\W*?(-?\d.*)", re.IGNORECASE | re.MULTILINE)
+_N = r"(?P<points>-?\d+(?:\.\d+)?)"
+_FIRST = re.compile(rf"{_N}(?=[\s*_]*(?:=[^=]*\+|\([^()]*\+))")  # 16 = 4 + 4 + 4 + 4, and 16 (4+4+4+4)
+_LAST = re.compile(rf".*=[\s*_]*{_N}")  # 4 (Length) + 4 + 4 + 4 = 16
+_ALONE = re.compile(_N)
 _OF = re.compile(r"[\s*_]*(?:/|(?:out )?of\b)[\s*_]*(\d+(?:\.\d+)?)", re.IGNORECASE)  # 16/20
-_GOES_ON = re.compile(r"[.,]?\w|[\s*_]*[-–—+=]\s*\d")  # 1,600 and 1e9; a range, a sum
+_GOES_ON = re.compile(r"[.,]?\w|[\s*_]*[-–—+]\s*\d")  # 1,600 and 1e9; a range, a sum
+
+
+def _find_total(said: str) -> re.Match[str] | None:
+    """Find the number that a line of the final score says: of a sum that is written out its result, wherever it is."""
+    found = _FIRST.match(said) or (_LAST if "+" in said else _ALONE).match(said)
+    return None if found is None or _GOES_ON.match(said, found.end()) else found
 
 
 @dataclass(frozen=True)
@@ -48,13 +55,14 @@ class RatingScale:
 
     def read_points(self, reply: str) -> tuple[float | None, str | None]:
         """Return the points of a reply, or None and the reason."""
-        found = list(_POINTS.finditer(reply))
-        values = {float(each["points"]) for each in found}
-        if len(values) != 1 or any(_GOES_ON.match(each["rest"]) for each in found):
+        found = [_find_total(said) for said in _SAID.findall(reply)]
+        values = {float(total["points"]) for total in found if total}
+        if len(values) != 1 or None in found:
             what = "several" if len(values) > 1 else "no"
             return None, f"unparsable: {what} `Final Score: N` in {reply[-60:]!r}"
         points = values.pop()
-        most = next((float(of[1]) for each in found if (of := _OF.match(each["rest"]))), self.highest)
+        ends = (_OF.match(total.string, total.end()) for total in found if total)
+        most = next((float(end[1]) for end in ends if end), self.highest)
         if most != self.highest:
             return None, f"unparsable: {points:g} points of {most:g} on a scale to {self.highest:g}"
         if not self.lowest <= points <= self.highest:

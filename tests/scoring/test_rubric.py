@@ -20,6 +20,9 @@ from stages.scoring.rubric import RatingScale
         ("Final Score: 4 + 3 + 5 + 4 = 16", 16),
         ("**Final Score:** (4+3+5+4) = **16** out of 20", 16),
         ("Final Score: 16 (4+4+4+4)", 16),
+        ("Final Score: **16** = 4 + 3 + 5 + 4", 16),
+        ("Final Score: 4 (Length) + 3 (Diversity) + 5 (Quality) + 4 (Correctness) = 16", 16),
+        ("Final Score: 16 (a B+)", 16),
         ("Final Score: 5 - rather poor, as 3 of 4 say", 5),
     ],
 )
@@ -41,6 +44,8 @@ def test_points_are_read_from_the_line_of_the_final_score(reply: str, points: fl
         "Final Score: 1e9",
         "Final Score: 12.5.1",
         "Final Score: 4 + 4 + 4 + 4",
+        "Final Score: 4 (Length) + 4 (Diversity)",
+        "Final Score: 4 + 4 = 8 + 8",
         "Final Score: 15-16",
         "Final Score: 12,000",
         "Final Score: 4e1",
