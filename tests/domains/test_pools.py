@@ -189,7 +189,7 @@ def test_a_sequence_as_long_as_the_context_is_learned() -> None:
     lesson = TrainingSet((Example("", "x" * 99),))
     for tokens, fits in ((7, True), (8, False)):
         counter: Any = SimpleNamespace(context=7, count=lambda example, end, tokens=tokens: tokens)
-        with nullcontext() if fits else pytest.raises(Untrainable, match="is longer than the model.s context of 7"):
+        with nullcontext() if fits else pytest.raises(Untrainable, match="is longer than the model's context of 7"):
             check_length(lesson, FitConfig(), counter)
 
 
