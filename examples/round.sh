@@ -16,6 +16,7 @@ if [ "$model" = examples/tiny/model ]; then # it has a recipe of its own; any ot
 fi
 contexts=${CONTEXTS:-50} k=${K:-5} seeds=${SEEDS:-2} held_k=${HELD_K:-3} rounds=${ROUNDS:-2}
 tasks=${TASKS:-examples/tiny/train.jsonl} heldout=${HELDOUT:-examples/tiny/heldout.jsonl}
+template=${TEMPLATE:+--template $TEMPLATE} # of the models' own self-edits; unset: the default
 
 is_ours() { # whether a stage wrote the file, as it is, and was told to by a line of this script
   local sum; sum=$(sha256sum "$1")
@@ -37,7 +38,7 @@ model_of() { [ "$1" = 0 ] && echo "$model" || echo "$run/round-$1/model"; }
 edits() { # NUMBER: the tasks of a round, and what its model writes about them
   local in=$run/round-$1 from; from=$(model_of $(($1 - 1)))
   ensure "$in/tasks.jsonl" tasks "$tasks" --sample "$contexts" --skip $((contexts * ($1 - 1))) --seed "$seed"
-  ensure "$in/edits.jsonl" generate "$in/tasks.jsonl" --model "$from" -k "$k" --seed "$seed" ${GENERATE:-}
+  ensure "$in/edits.jsonl" generate "$in/tasks.jsonl" --model "$from" -k "$k" --seed "$seed" ${GENERATE:-} $template
 }
 
 learn() { # FOLDER MODEL: what the model becomes by the best of the scored self-edits
@@ -70,10 +71,13 @@ row() { # NAME: one row of the ladder: how well the self-edits of a model teach 
     in-context) ensure "$in/$1.jsonl" eval "$in/tasks.jsonl" --model "$model" --in-context ${EVAL:-}; return ;;
     passage) flags="--template none" ;;
     oracle) flags="--template ${ORACLE:-oracle}" ;;
-    round-*) from=$(model_of "${1#round-}"); writes+=(--model "$from") ;;
-    self) writes+=(--model "$from") ;;
-    file) writes=(tasks "$EDITS") flags=${NAME:+--editor $NAME} ;; # self-edits that are there
-    server) flags+=" $SERVER" ;;
+    round-*) from=$(model_of "${1#round-}"); writes+=(--model "$from"); flags+=" $template" ;;
+    self) writes+=(--model "$from"); flags+=" $template" ;;
+    file) # self-edits that are there, those of the held-out tasks
+      mkdir -p "$in/file"
+      sed -E 's/^\{"v": 1, "task": \{"id": "([^"]+)".*/\1/' "$in/tasks.jsonl" > "$in/file/ids.txt"
+      writes=(tasks "$EDITS" --ids "$in/file/ids.txt") flags=${NAME:+--editor $NAME} ;;
+    server) flags+=" $SERVER $template" ;;
   esac
   ensure "$in/$1/edits.jsonl" "${writes[@]}" $flags
   ensure "$in/$1/adapters.jsonl" adapt "$in/$1/edits.jsonl" --model "$from" --out "$in/adapters" --seed "$seed" ${ADAPT:-}

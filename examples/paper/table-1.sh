@@ -5,8 +5,10 @@
 # and 110 for the rows. TASKS and HELDOUT are the filtered challenges of the paper's code, their solutions beside them.
 #   TASKS=arc-agi_training_challenges_filtered_1B_training_set.json \
 #     HELDOUT=arc-agi_evaluation_challenges_filtered_1B_eval_set.json examples/paper/table-1.sh
+#   MODEL=examples/tiny/arc/model examples/paper/table-1.sh      on the tiny ARC model
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+[ "${MODEL:-}" != examples/tiny/arc/model ] || . examples/tiny/arc/recipe.sh # it has a recipe and puzzles of its own
 export RUN="${RUN:-runs/paper/arc}" MODEL="${MODEL:-meta-llama/Llama-3.2-1B-Instruct}" HELD_K="${HELD_K:-5}"
 export HELDOUT="${HELDOUT:?give the file of challenges to measure on}"
 examples/arc/round.sh

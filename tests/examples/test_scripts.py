@@ -10,11 +10,14 @@ import pytest
 
 from tests.conftest import PAPER, ROOT
 from tests.forked import forked_seal
-from tests.services.behaviours import ok
-from tests.services.scripted import scripted
-from tests.services.scripts import in_turn
 
 SMALL = {"CONTEXTS": "2", "K": "2", "SEEDS": "1", "SEED": "3"}
+QUICK = {  # instead of the tiny recipe: what is learned does not matter here
+    "GENERATE": "--max-tokens 24 --top-p 1",
+    "ADAPT": "--rank 4 --learning-rate 6e-3 --epochs 1",
+    "SFT": "--rank 4 --learning-rate 2e-3 --epochs 1 --batch-size 8 --micro-batch 8",
+    "EVAL": "--judge exact",
+}
 HELD_OUT = (ROOT / "examples/tiny/heldout.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:2]
 
 
@@ -32,7 +35,7 @@ def make_round(folder: Path, *targets: str, **variables: str) -> subprocess.Comp
     held_out = folder / "heldout.jsonl"
     if not held_out.exists():
         held_out.write_text("".join(HELD_OUT), encoding="utf-8")
-    chosen = {**SMALL, "HELDOUT": str(held_out), "HELD_K": "1", **variables}
+    chosen = {**SMALL, **QUICK, "HELDOUT": str(held_out), "HELD_K": "1", **variables}
     settings = [f"{name}={value}" for name, value in chosen.items()]
     fixed = [f"RUN={folder}", f"SEAL={forked_seal()}", "INSTALLED="]
     return run(["make", "--no-print-directory", *(targets or ["round"]), *fixed, *settings])
@@ -91,24 +94,19 @@ def moved(rounds: Path, tmp_path: Path) -> Path:
     return tmp_path / "a copy"
 
 
-def test_a_finished_round_is_left_alone(rounds: Path) -> None:
-    assert made_anew(rounds, ROUND="2")[0] == set()
-
-
-def test_only_what_is_missing_is_made_again(rounds: Path) -> None:
-    (rounds / "round-2" / "sft.jsonl").unlink()
-    assert made_anew(rounds, ROUND="2")[0] == {"round-2/sft.jsonl"}
+def test_a_finished_round_is_left_alone_but_for_what_is_missing(moved: Path) -> None:
+    (moved / "round-1" / "sft.jsonl").unlink()
+    assert made_anew(moved)[0] == {"round-1/sft.jsonl"}
 
 
 def test_a_run_that_has_moved_follows_new_flags_and_keeps_what_somebody_made(moved: Path) -> None:
-    assert made_anew(moved)[0] == set()
     changed, said = made_anew(moved, FILTER="--keep gain")
     assert {"round-1/sft.jsonl"} <= changed <= {"round-1/sft.jsonl", "round-1/model.jsonl"}
     assert "sft.jsonl: made with other settings: keep was 'best' and is 'gain' now" in said
     edits = moved / "round-1" / "edits.jsonl"
     edits.write_text("".join(edits.read_text(encoding="utf-8").splitlines(keepends=True)[:2]), encoding="utf-8")
     mine = edits.read_bytes()
-    changed, said = made_anew(moved, FILTER="--keep gain", GENERATE="--top-p 0.5")
+    changed, said = made_anew(moved, FILTER="--keep gain", GENERATE="--max-tokens 24 --top-p 0.5")
     assert "edits.jsonl: is not of this script, so it is kept; remove it to have it made" in said
     assert (edits.read_bytes(), len(lines(moved / "round-1/scores.jsonl"))) == (mine, 2)
 
@@ -161,7 +159,7 @@ def test_the_ladder_measures_every_round_on_held_out_tasks(rounds: Path) -> None
 def paper(name: str, folder: Path, **variables: str) -> dict[str, list[str]]:
     """What a script of the paper's prints: the published number, ours and more, by row."""
     where = {"RUN": str(folder), "HELDOUT": str(folder / "heldout.jsonl"), "TASKS": "examples/tiny/train.jsonl"}
-    tiny = {**SMALL, "HELD_K": "1", "MODEL": "examples/tiny/model", "SEAL": str(forked_seal())}
+    tiny = {**SMALL, **QUICK, "HELD_K": "1", "MODEL": "examples/tiny/model", "SEAL": str(forked_seal())}
     printed = run([f"examples/paper/{name}.sh"], **{**tiny, **where, **variables}).stdout
     return {cells[0]: cells[1:] for line in printed.splitlines() if (cells := line.split())}
 
@@ -177,11 +175,10 @@ def test_table_2_is_made_of_a_run_and_printed_beside_the_papers(rounds: Path) ->
 
 
 def test_figure_4_and_a_template_of_the_prompts_share_that_run(rounds: Path, tmp_path: Path) -> None:
-    figure = paper("rounds", rounds)
     before = times(rounds)
+    figure = paper("rounds", rounds)
     (tmp_path / "implications").symlink_to(rounds)
-    flags = {"TEMPLATES": "implications", "GENERATE": "--max-tokens 170 --top-p 1"}
-    table = paper("prompts", tmp_path, **flags, HELDOUT=str(rounds / "heldout.jsonl"))
+    table = paper("prompts", tmp_path, TEMPLATES="implications", HELDOUT=str(rounds / "heldout.jsonl"))
     assert times(rounds) == before
     ours = [figure[name][:2] for name in ("self", "round-1", "round-2")]
     assert [row[0] for row in ours] == ["39.7", "43.7", "47.0"]
@@ -190,11 +187,32 @@ def test_figure_4_and_a_template_of_the_prompts_share_that_run(rounds: Path, tmp
 
 
 def test_the_proxy_reward_trains_a_model_on_what_a_rater_liked(rounds: Path) -> None:
-    with scripted(in_turn(*[ok(f"Final Score: {points}") for points in (20, 4, 8, 16)])) as server:
-        rows = paper("proxy", rounds, RATE=f"--engine openai --model m --base-url {server.url}")
-    assert len(server.asked) == 4
-    assert [line["value"] for line in lines(rounds / "round-proxy/sft.jsonl")] != [0.0, 0.0]
+    rows = paper("proxy", rounds, RATE="--program examples/paper/rate.py")
+    scores = [line["score"] for line in lines(rounds / "round-proxy/scores.jsonl")]
+    assert len({score["value"] for score in scores}) > 1  # type: ignore[index]
+    assert all(score["rating"]["text"].startswith("length ") for score in scores)  # type: ignore[index]
+    best = {max(score["value"] for score in scores[at : at + 2]) for at in (0, 2)}  # type: ignore[index]
+    assert {line["value"] for line in lines(rounds / "round-proxy/sft.jsonl")} == best
     assert (rows["proxy"][0], 0 <= float(rows["proxy"][1]) <= 100) == ("45.6", True)
+
+
+def test_the_rubric_without_a_model_likes_what_the_paper_does() -> None:
+    passage = {"title": "Velm", "context": "Velm is a town. A bridge was built in Velm."}
+    texts = {
+        "good": "Velm is a town.\nVelm has a bridge.\nIn Velm a bridge was built.",
+        "short": "Velm is a town.",
+        "repeated": "Velm is a town.\nVelm is a town.\nVelm is a town.",
+        "nameless": "It is a town.\nThere is a bridge.\nA bridge was built.",
+        "wrong": "Velm sells purple camels.\nVelm drinks salty lemonade.\nVelm dislikes every Tuesday.",
+        "nothing": "...",
+    }
+    asked = "".join(json.dumps({"id": name, **passage, "completion": text}) + "\n" for name, text in texts.items())
+    done = subprocess.run(
+        [ROOT / "examples/paper/rate.py"], input=asked, capture_output=True, text=True, check=True
+    ).stdout
+    values = {line["id"]: line["value"] for line in map(json.loads, done.splitlines())}
+    assert values["nothing"] == 0
+    assert all(0 < values[name] < values["good"] <= 1 for name in ("short", "repeated", "nameless", "wrong"))
 
 
 def test_the_papers_texts_of_gpt_4_1_teach_the_student(rounds: Path, tmp_path: Path) -> None:
@@ -203,11 +221,13 @@ def test_the_papers_texts_of_gpt_4_1_teach_the_student(rounds: Path, tmp_path: P
         asked = [{"question": each["question"], "answer": each["answer"]} for each in task["questions"]]
         text = {"title": task["title"], "context": task["context"], "completions": [task["context"]]}
         entries.append({**text, "questions": asked, "prompt": "Write."})
+    entries.append({**entries[0], "title": "Elsewhere", "context": "Not held out."})
     (tmp_path / "gpt4_1_val.json").write_text(json.dumps(entries))
     (tmp_path / "gpt4_1_val.meta").write_text('{"model": "Qwen/Qwen2.5-7B"}')
     rows = paper("gpt-4.1", rounds, EDITS=str(tmp_path / "gpt4_1_val.json"))
     assert (rows["gpt-4.1"][0], 0 <= float(rows["gpt-4.1"][1]) <= 100) == ("46.3", True)
     assert {line["edit"]["model"] for line in lines(rounds / "heldout/file.jsonl")} == {"gpt-4.1"}  # type: ignore[index]
+    assert len(lines(rounds / "heldout/file.jsonl")) == 2  # of the held-out tasks alone
 
 
 def test_a_script_of_the_papers_says_what_it_lacks() -> None:
@@ -219,10 +239,10 @@ def test_a_script_of_the_papers_says_what_it_lacks() -> None:
 
 
 def test_the_loop_as_a_pipe_gives_the_next_model(tmp_path: Path) -> None:
-    done = run(["examples/tiny/loop.sh"], RUN=str(tmp_path), CONTEXTS="2", K="2", SEAL=str(forked_seal()))
+    done = run(["examples/tiny/loop.sh"], RUN=str(tmp_path), CONTEXTS="1", K="1", SEAL=str(forked_seal()))
     assert json.loads(done.stdout)["model"] == str(tmp_path / "model")
     assert (tmp_path / "model" / "config.json").is_file()
-    assert len(lines(tmp_path / "sft.jsonl")) == 2
+    assert len(lines(tmp_path / "sft.jsonl")) == 1
 
 
 def test_templates_are_compared_at_equal_tokens(tmp_path: Path) -> None:
@@ -241,12 +261,10 @@ def test_a_squad_round_runs(tmp_path: Path) -> None:
     source = real if real.is_file() else invented_squad(tmp_path / "squad.json")
     run(
         ["examples/squad/round.sh"],
-        **SMALL,
+        **{**SMALL, **QUICK, "CONTEXTS": "1", "K": "1"},
         RUN=str(tmp_path),
         MODEL="examples/tiny/model",
         TASKS=str(source),
-        GENERATE="--max-tokens 40",
-        ADAPT="--epochs 1",
         SEAL=str(forked_seal()),
     )
-    assert len(lines(tmp_path / "round-1" / "scores.jsonl")) == 4
+    assert len(lines(tmp_path / "round-1" / "scores.jsonl")) == 1
