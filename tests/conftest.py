@@ -34,6 +34,21 @@ CHAT_TEMPLATE = (
 )
 
 
+INTERRUPTED_FORK = """
+import os, signal
+
+fork = os.fork
+
+def interrupted_fork():
+    child = fork()
+    if child == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+    return child
+
+os.fork = interrupted_fork
+"""  # a program's first lines: each child has Ctrl-C as it begins
+
+
 def paper_file(name: str) -> Path:
     """A file of the paper's own data; skips the test where it is absent."""
     path = PAPER / name

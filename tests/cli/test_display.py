@@ -18,7 +18,7 @@ from seal_cli.terminal import display, progress
 from seal_cli.terminal.console import QuietMode, Screen
 from seal_cli.terminal.display import Display, format_bar, get_share, show_progress
 from seal_cli.terminal.progress import ProgressMeter, Sight
-from tests.conftest import ROOT
+from tests.conftest import INTERRUPTED_FORK, ROOT
 
 
 class Clock:
@@ -204,23 +204,13 @@ def test_work_that_holds_pythons_lock_is_shown_all_the_same(capfd: pytest.Captur
 
 
 def test_a_process_that_is_interrupted_as_it_begins_to_show_does_not_work_too() -> None:
-    code = """if True:
-        import os, signal
-        from seal_cli.terminal.display import Display
-        from seal_cli.terminal.progress import ProgressMeter
+    code = f"""{INTERRUPTED_FORK}
+from seal_cli.terminal.display import Display
+from seal_cli.terminal.progress import ProgressMeter
 
-        fork = os.fork
-
-        def interrupted_fork():
-            child = fork()
-            if child == 0:
-                os.kill(os.getpid(), signal.SIGINT)
-            return child
-
-        os.fork = interrupted_fork
-        with Display(ProgressMeter("generate")).apart([]):
-            print("works", flush=True)
-    """
+with Display(ProgressMeter("generate")).apart([]):
+    print("works", flush=True)
+"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, timeout=60)
     assert (run.returncode, run.stdout, run.stderr) == (0, b"works\n", b"")
 

@@ -20,7 +20,7 @@ from stages.judges.base import RULES_VERSION
 from stages.records.record import Record
 from tests.cli.conftest import Finished, jsonl, pipe, seal
 from tests.cli.inside import run_inside
-from tests.conftest import ROOT
+from tests.conftest import INTERRUPTED_FORK, ROOT
 from tests.invented import a_line, a_task, an_edit, numbered
 from tests.judges.programs import is_gone
 
@@ -435,21 +435,11 @@ def test_a_worker_does_not_outlive_the_process_that_the_shell_sees(place: Path) 
     assert is_gone(int((place / "pid").read_text()))
 
 
-UNRULY = """if True:
-    import os, signal, sys
-    from seal_cli.runs.worker import run_worker
+UNRULY = f"""{INTERRUPTED_FORK}
+from seal_cli.runs.worker import run_worker
 
-    fork = os.fork
-
-    def interrupted_fork():
-        child = fork()
-        if child == 0:
-            os.kill(os.getpid(), signal.SIGINT)
-        return child
-
-    os.fork = interrupted_fork
-    code = run_worker(lambda: print("works", flush=True), None, [])
-    print("parent", code, flush=True)
+code = run_worker(lambda: print("works", flush=True), None, [])
+print("parent", code, flush=True)
 """
 
 

@@ -1,8 +1,6 @@
 """Weighted cross-entropy and preferences: against plain torch in double precision, and against trl's own tokens."""
 
 import json
-from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +8,6 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
 from stages import filter as filter_stage
@@ -28,7 +24,7 @@ from stages.trainers.outer_losses import EncodedRow, encode_rows
 from stages.trainers.sft import SupervisedTrainer
 from tests.conftest import END, make_tokenizer
 from tests.invented import a_line, numbered
-from tests.trainers.test_sft import Weights, distance, merged, weights_of
+from tests.trainers.test_sft import Loss, Weights, distance, plain_loop, weights_of
 
 DOUBLE = Device("cpu", "float64")
 BATCH = 4  # all examples at once: whatever their order, a step is the same
@@ -42,33 +38,11 @@ EXAMPLES = [
     Example("Passage: Who painted it? It was Ada, in spring.\n", "Ada paints.", weight=0.0, rejected="No, nobody did."),
     Example("P", "a", weight=-0.75, rejected="b"),
 ]
-Loss = Callable[[Any, Any], torch.Tensor]
 
 
 def tune(model: Path, out: Path, config: SftConfig, examples: list[Example] = EXAMPLES) -> tuple[Weights, list[float]]:
     made = SupervisedTrainer(str(model), device=DOUBLE).finetune(examples, config, out)
     return weights_of(out), [made.loss_first, made.loss_last]
-
-
-def plain_loop(folder: Path, config: SftConfig, compute_loss: Loss) -> tuple[Weights, list[float]]:
-    """All examples in each step; a LoRA is merged by hand. The loss is told the network that was there before."""
-    torch.manual_seed(config.seed)
-    network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
-    before, student = deepcopy(network), network
-    if not config.full:
-        settings = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets))
-        student = get_peft_model(network, settings)
-    trained = [weight for weight in student.parameters() if weight.requires_grad]
-    optimizer, losses = torch.optim.AdamW(trained, weight_decay=0.0), []
-    for step in range(config.epochs):
-        loss = compute_loss(student, before)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
-        optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / config.epochs)
-        optimizer.step()
-        losses.append(loss.item())
-    return merged(student, config) if not config.full else dict(network.state_dict()), losses
 
 
 def log_chances(network: Any, prompt: str, completion: str) -> torch.Tensor:
@@ -106,7 +80,7 @@ def preference_loss(beta: float) -> Loss:
 @pytest.mark.parametrize("config", [FULL, LORA], ids=["full", "lora"])
 def test_a_weighted_training_is_that_of_plain_torch(model_dir: Path, tmp_path: Path, config: SftConfig) -> None:
     made, told = tune(model_dir, tmp_path / "tuned", replace(config, loss="weighted"))
-    expected, losses = plain_loop(model_dir, config, weighted_loss)
+    expected, losses = plain_loop(model_dir, config, weighted_loss, torch.float64)
     assert distance(made, expected) < 1e-9
     assert told == pytest.approx([losses[0], losses[-1]], abs=1e-6)
 
@@ -114,7 +88,7 @@ def test_a_weighted_training_is_that_of_plain_torch(model_dir: Path, tmp_path: P
 @pytest.mark.parametrize("config", [FULL, LORA], ids=["full", "lora"])
 def test_a_training_on_preferences_is_that_of_plain_torch(model_dir: Path, tmp_path: Path, config: SftConfig) -> None:
     made, told = tune(model_dir, tmp_path / "tuned", replace(config, loss="dpo", beta=0.3))
-    expected, losses = plain_loop(model_dir, config, preference_loss(0.3))
+    expected, losses = plain_loop(model_dir, config, preference_loss(0.3), torch.float64)
     assert distance(made, expected) < 1e-5  # trl's log-probabilities are in single precision
     assert told == pytest.approx([losses[0], losses[-1]], abs=1e-5)
     assert told[0] == pytest.approx(0.693147, abs=1e-5)  # nothing is preferred yet

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,7 @@ EXAMPLES = [
     Example("P", "a"),
 ]
 Weights = dict[str, torch.Tensor]
+Loss = Callable[[Any, Any], torch.Tensor]
 
 
 def tune(model: Path, out: Path, config: SftConfig, examples: list[Example] = EXAMPLES) -> Checkpoint:
@@ -62,18 +65,20 @@ def distance(first: Weights, second: Weights) -> float:
 # ---- the same training written down a second time
 
 
-def plain_loop(folder: Path, example: Example, config: SftConfig) -> tuple[Weights, list[float]]:
-    """One example, one step an epoch, loss on its completion and end token; a LoRA is merged by hand."""
+def plain_loop(
+    folder: Path, config: SftConfig, compute_loss: Loss, dtype: torch.dtype = torch.float32
+) -> tuple[Weights, list[float]]:
+    """One step an epoch; a LoRA is merged by hand. The loss is told the network that was there before."""
     torch.manual_seed(config.seed)
-    network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    student: Any = network
+    network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    before, student = deepcopy(network), network
     if not config.full:
         settings = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets))
         student = get_peft_model(network, settings)
     trained = [weight for weight in student.parameters() if weight.requires_grad]
     optimizer, losses = torch.optim.AdamW(trained, weight_decay=0.0), []
     for step in range(config.epochs):
-        loss = completion_loss(student, example)
+        loss = compute_loss(student, before)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
@@ -105,7 +110,7 @@ def merged(student: Any, config: SftConfig) -> Weights:
 @pytest.mark.parametrize("config", [LORA, FULL], ids=["lora", "full"])
 def test_training_on_one_example_equals_an_independent_loop(model_dir: Path, tmp_path: Path, config: SftConfig) -> None:
     checkpoint = tune(model_dir, tmp_path / "tuned", replace(config, batch_size=1), EXAMPLES[:1])
-    expected, losses = plain_loop(model_dir, EXAMPLES[0], config)
+    expected, losses = plain_loop(model_dir, config, lambda student, before: completion_loss(student, EXAMPLES[0]))
     assert distance(weights_of(tmp_path / "tuned"), expected) < 2e-6
     assert (checkpoint.loss_first, checkpoint.loss_last) == pytest.approx((losses[0], losses[-1]), abs=1e-3)
     assert checkpoint.steps == len(losses)
