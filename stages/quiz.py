@@ -1,7 +1,7 @@
 """task → task: a model writes the questions that measure learning, and those that measure nothing are dropped.
 
-A question stays if the student answers it right with the passage in sight, twice the same under sampling, and wrong
-without the passage, and if no other question that stays gives its answer away. What stays is split by fact: one half
+A question stays if the student answers it right with the passage in sight, twice the same under sampling, and not each
+time without the passage, and if no other question that stays gives its answer away. What stays is split by fact: a part
 rewards, the other is kept back as an exam. So the loop needs no questions by people (SEAL section 6 leaves it open).
 """
 

@@ -51,9 +51,9 @@ def quiz(
 ) -> int:
     """Let the model write the questions that measure learning, and drop those that measure nothing. task → task lines.
 
-    A question stays if it is answered right with the passage in sight, also twice at temperature 0.7, and wrong
-    without it, and if neither its title nor another question that stays gives the answer away. Half of what stays
-    rewards; the other half, of other facts, is kept for an exam. What was dropped is on the line with its reason
+    A question stays if it is answered right with the passage in sight, also twice at temperature 0.7, and not each
+    time without it, and if neither its title nor another question that stays gives the answer away. Half of what
+    stays rewards; the other half, of other facts, is kept for an exam. What was dropped is on the line with its reason
     (quiz.dropped).
 
     \b

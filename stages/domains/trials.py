@@ -1,4 +1,4 @@
-"""Try questions on the student: with the passage in sight, twice under sampling, and without it."""
+"""Try questions on the student: with the passage in sight and without it, and twice more each under sampling."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,31 +12,45 @@ from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.scoring.grading import grade_groups
 from stages.settings import ANSWERING
 
-_TWICE = 0.7  # the temperature at which an answer must come twice
+_TWICE = 0.7  # the temperature at which a question is asked twice more
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """One way in which a question is asked, what must come of it, and why it is dropped otherwise."""
+    """One way in which a question is asked."""
 
     name: str
     in_context: bool
     temperature: float
-    right: bool
-    flaw: str
-
-    def find_flaw(self, verdict: Verdict) -> str | None:
-        if verdict.correct is None:
-            return f"{UNCHECKED}{verdict.reason}"
-        return None if verdict.correct == self.right else self.flaw
 
 
 _TRIALS = (
-    _Trial("with", True, 0.0, True, "not answered with the passage in sight"),
-    _Trial("once", True, _TWICE, True, "not answered the same twice"),
-    _Trial("twice", True, _TWICE, True, "not answered the same twice"),
-    _Trial("without", False, 0.0, False, "known without the passage"),
+    _Trial("with", True, 0.0),
+    _Trial("once", True, _TWICE),
+    _Trial("twice", True, _TWICE),
+    _Trial("without", False, 0.0),
+    _Trial("without once", False, _TWICE),
+    _Trial("without twice", False, _TWICE),
 )
+_WITH = (
+    "not answered with the passage in sight",
+    *["not answered the same twice"] * 2,
+)  # what is wrong with a wrong one
+
+
+def _find_flaw(verdicts: Sequence[Verdict]) -> str | None:
+    """Return why a question is dropped, by the verdicts of its trials: with the passage each must be right.
+
+    Without it one that is wrong is enough: who is right by luck alone does not know it. What is unscored is no verdict.
+    """
+    inside, outside = verdicts[: len(_WITH)], verdicts[len(_WITH) :]
+    for verdict, flaw in zip(inside, _WITH, strict=True):
+        if not verdict.correct:
+            return flaw if verdict.correct is False else f"{UNCHECKED}{verdict.reason}"
+    if any(verdict.correct is False for verdict in outside):
+        return None
+    unscored = next((verdict.reason for verdict in outside if verdict.correct is None), None)
+    return "known without the passage" if unscored is None else f"{UNCHECKED}{unscored}"
 
 
 def try_questions(
@@ -63,8 +77,7 @@ def try_questions(
         for question in task.questions
     )
     for key, verdicts in grade_groups(groups, judge):
-        flaws = (trial.find_flaw(verdict) for trial, verdict in zip(_TRIALS, verdicts, strict=True))
-        yield key, next(filter(None, flaws), None)
+        yield key, _find_flaw(verdicts)
 
 
 def _read_answer(question: Question, completion: Completion) -> Case | Verdict:

@@ -111,7 +111,7 @@ class Quiz(FrozenModel):
     model: str
     """Who wrote them, or tried them where they were given."""
     checked: bool
-    """Whether they were tried: right with the passage in sight, wrong without it, the same twice."""
+    """Whether they were tried: right each time with the passage in sight, and not each time without it."""
     exam: Tuple[Question]
     """The half that is kept back, by fact: `seal quiz --exam` makes it the task's questions."""
     dropped: Tuple[DroppedQuestion]
