@@ -198,7 +198,7 @@ def _start(
 
 def main() -> None:
     """The console script. A command's return value is the exit code."""
-    _open_closed_streams()
+    _repair_streams()
     _reduce_gc()
     _use_reproducible_matmul()
     sys.exit(run_app())
@@ -218,14 +218,15 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
         return _report_usage(error) if hasattr(error, "format_message") else report_error(error)
 
 
-def _open_closed_streams() -> None:
+def _repair_streams() -> None:
     """Put /dev/null where a stream is closed (`2>&-`), or the next file that is opened would take its place.
 
-    stdout can then not be written, so that lines are never lost in silence.
+    stdout can then not be written, so that lines are never lost in silence. A pipe that another program has left
+    non-blocking blocks again: there Python takes the lines that have not come yet for the end.
     """
     for descriptor, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
-            os.fstat(descriptor)
+            os.set_blocking(descriptor, True)
         except OSError:
             os.set_inheritable(os.open(os.devnull, mode), True)  # it has the lowest number that is free
     if sys.stderr is None:

@@ -35,6 +35,8 @@ MODEL_FILES = (  # whatever changes what a model says
     "chat_template*",
     "*.jinja",
     "*.model",
+    "*.tiktoken",
+    "tekken.json",
     "*.safetensors",
 )
 _SAMPLE_BYTES, _SAMPLES = 4096, 512  # of one sample, of one file

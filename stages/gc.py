@@ -51,15 +51,19 @@ def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
     Only what `seal adapt` and `seal sft` write is taken, and nothing behind a link. Raises Locked while a run writes
     there, BadInput where there are no lines at all: then every adapter would go.
     """
-    found = _survey(folder)
-    with ExitStack() as held:  # from here on no run begins that writes adapters there, or reads them
-        for path in sorted({each.parent for each in (*found.adapters, *found.leftovers)}):
+    first = _survey(folder)
+    places = {each.parent for each in (*first.adapters, *first.leftovers)}
+    with ExitStack() as held:
+        for path in sorted(places):  # from here on no run begins that writes adapters there, or reads them
             held.callback(os.close, open_locked(path, fcntl.LOCK_EX))
-        for path in found.leftovers:
+        found = _survey(folder)  # once more: a run may have ended meanwhile, with lines of its own
+        left = [path for path in found.leftovers if path.parent in places]
+        for path in left:
             check_left(path)
         paths, ids = _find_named(found)
-        lost = [path for path in found.adapters if os.path.realpath(path) not in paths and path.name not in ids]
-        for path, finished in (*((each, True) for each in lost), *((each, False) for each in found.leftovers)):
+        known = [path for path in found.adapters if path.parent in places]
+        lost = [path for path in known if os.path.realpath(path) not in paths and path.name not in ids]
+        for path, finished in (*((each, True) for each in lost), *((each, False) for each in left)):
             waste = Waste(path, _size_of(path), finished)
             if remove:
                 shutil.rmtree(path)

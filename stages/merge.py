@@ -15,11 +15,15 @@ _IGNORED = ("shard", "out")  # settings in which the shards of one run differ
 
 @dataclass(frozen=True)
 class Shard:
-    """One finished output: its name for messages, the settings that made it (as its manifest says), and its lines."""
+    """One finished output: its name for messages, the settings that made it (as its manifest says), and its lines.
+
+    `whole`: a digest of all lines that the shards of its run share out; None: its manifest does not say.
+    """
 
     name: str
     settings: Mapping[str, Any]
     lines: Iterable[Record | FilterLine]
+    whole: str | None = None
 
     @property
     def place(self) -> tuple[int, int]:
@@ -70,6 +74,7 @@ def check(shards: Sequence[Shard]) -> None:
     """
     found: dict[int, Shard] = {}
     known: dict[str, Shard] = {}  # the first that has this setting
+    first = next((shard for shard in shards if shard.whole), None)
     for shard in shards:
         part, count = shard.place
         if count != shards[0].place[1]:
@@ -78,6 +83,8 @@ def check(shards: Sequence[Shard]) -> None:
             other = known.setdefault(key, shard)
             if other.common[key] != value:
                 raise BadConfig(f"{shard.name}: was made with another {key} than {other.name}")
+        if first and shard.whole not in (None, first.whole):
+            raise BadInput(f"{shard.name}: was made of other input than {first.name}; run both commands again")
         if part in found:
             raise BadInput(f"{shard.name}: is shard {part}, and so is {found[part].name}; give each once")
         found[part] = shard

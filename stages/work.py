@@ -63,7 +63,10 @@ class Worker(Protocol):
     """Makes the lines of a Work. It holds the loaded model."""
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        """Yield the lines of these keys of the plan, in any order, as they are done."""
+        """Yield the lines of these keys of the plan, in any order, as they are done.
+
+        The shell and `resume` give them as a mapping, in which a key is found at once.
+        """
 
     def report(self) -> Iterable[str]:
         """Say what became of the work so far: calls, cost, what could not be read."""
@@ -243,7 +246,7 @@ def resume(stage: Stage, records: Sequence[Record], file: Path, progress: Progre
     made = {plan.key_of(line): line for line in found if plan.still_valid(line)}
     make_folder(file.parent)
     replace_file(file, b"".join(map(encode_line, made.values())))
-    missing = [key for key in plan.wanted if key not in made]
+    missing = {key: None for key in plan.wanted if key not in made}
     if missing:
         with work.claim(), file.open("ab", buffering=0) as out:
             for line in work.open(list(made.values())).make(missing, progress):

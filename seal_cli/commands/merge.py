@@ -1,7 +1,9 @@
 """`seal merge`"""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +15,8 @@ from stages.settings import Doc
 
 if TYPE_CHECKING:
     from stages.merge import Shard
+    from stages.records.record import Record
+    from stages.records.schema import FilterLine
 
 
 def merge(
@@ -36,7 +40,8 @@ def merge(
       seal merge adapters-*.jsonl -o adapters.jsonl
       sbatch --array=$(seal merge adapters-*.jsonl --missing) job.sh
     """
-    from seal_cli.runs.run import Run  # late, as all that a run needs: help does without
+    from seal_cli.runs.input import encode_portably  # late, as all that a run needs: help does without
+    from seal_cli.runs.run import Run
     from seal_cli.runs.stdio import claim_stdout, write_stdout
     from stages import merge as stage
 
@@ -48,17 +53,18 @@ def merge(
         return 0
     with Run("merge", output=run.output, overwrite=run.overwrite) as current:
         allowed = allow_empty or any(_count_in(path, "read") for path in files)  # filter may have kept nothing of them
-        lines = current.input.read(stage.run(shards), allow_empty=allowed, name=f"{len(shards)} shards")
+        total = sum(1 for _ in stage.run(shards))  # what is wrong is said before a line is out
+        how: dict[str, Any] = {"allow_empty": allowed, "name": f"{len(shards)} shards", "encode": encode_portably}
+        lines = current.input.stream(stage.run(shards), bool, **how)
         current.configure({"of": stage.merge_settings(shards), "shards": len(shards)})
+        current.write(lines, total=total)
         current.counts.rejected += sum(_count_in(path, "rejected") for path in files)
-        current.write(lines, total=len(lines))
     return current.code
 
 
 def _read_shard(path: Path) -> "Shard":
     """Read a shard and its manifest. Raises BadInput for a file that is not finished, or not as it was written."""
     from seal_cli.runs.manifest import is_whole, read_manifest
-    from seal_cli.runs.stdio import input_examples, input_records, with_places
     from stages.merge import Shard
 
     if path.is_dir():
@@ -73,9 +79,22 @@ def _read_shard(path: Path) -> "Shard":
         raise BadInput(f"{path}: has no manifest beside it, which tells its shard (write shards with -o)")
     if not is_whole(path, made):
         raise BadInput(f"{path}: was changed since it was written; run its command again")
-    examples = settings.get("stage") == "filter"
-    lines = input_examples(path) if examples else with_places(input_records(path), path)
-    return Shard(str(path), settings, lines)
+    return Shard(str(path), settings, _ShardLines(path, settings.get("stage") == "filter"), made.get("whole"))
+
+
+@dataclass(frozen=True)
+class _ShardLines:
+    """The lines of a shard, or of one of `seal filter`. Each who goes through them reads the file anew."""
+
+    path: Path
+    filtered: bool
+
+    def __iter__(self) -> "Iterator[Record | FilterLine]":
+        from seal_cli.runs.stdio import input_examples, input_records, with_places
+
+        if self.filtered:
+            return iter(input_examples(self.path))
+        return with_places(input_records(self.path), self.path)
 
 
 def _count_in(path: Path, what: str) -> int:

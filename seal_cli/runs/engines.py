@@ -17,7 +17,6 @@ from stages.interfaces import Engine, NullProgress, Request
 from stages.judges.base import JUDGES, RULES_VERSION, Case, Judge
 from stages.judges.factory import JUDGE_KEYS, make_judge, parse_server
 from stages.judges.openai import advise_judge_flags
-from stages.models.adapter_checks import read_adapter
 from stages.models.checkpoints import plain
 from stages.services.base import HOSTED, Call, Transport, get_limit_name
 from stages.services.batch_files import BatchAnswers
@@ -83,8 +82,10 @@ class ServedEngine:
         return (make_call(request, model, get_limit_name(self.url)) for request in requests)
 
     def find_unusable(self, adapters: Mapping[Path, str], model: str, folders: Sequence[Path]) -> dict[Path, Exception]:
-        """A server may see files that we do not."""
-        return find_unusable(adapters, lambda path, _: read_adapter(path) if path.exists() else None, folders)
+        """A server may see files that we do not. Of those that we see it is vLLM's that takes adapters."""
+        from stages.engines.vllm_start import read_servable_adapter
+
+        return find_unusable(adapters, lambda path, _: path.exists() and read_servable_adapter(path), folders)
 
     def find_moved(self, adapters: Mapping[Path, str], folders: Sequence[Path]) -> str | None:
         return None

@@ -28,7 +28,7 @@ _BEFORE = {
     "eval": "the stage before (`seal adapt`, or `seal tasks`)",
     "rate": "the stage before (`seal generate`)",
     "judge": "the stage before (`seal eval`)",
-    "filter": "the stage before (`seal eval`)",
+    "filter": "the stage before (`seal eval`, or `seal rate`)",
     "sft": "the stage before (`seal filter`; if it kept nothing, loosen --keep)",
     "merge": "the stage that made the shards",
 }
@@ -43,6 +43,8 @@ class Input:
         self.facts = Facts()  # of all lines that came in, whatever their shard
         self.folders: tuple[Path, ...] = ()
         self.digest = hashlib.sha256()
+        self.whole = hashlib.sha256()  # of all lines, which shards share out
+        self.is_shard = False  # of the whole
 
     def read(
         self,
@@ -61,7 +63,7 @@ class Input:
         for item, place in self._locate(items, limit, shard, allow_empty=allow_empty, name=name):
             found.append(item)
             self.places.append(place)
-            self.digest.update(_portable_bytes(item))
+            self.digest.update(encode_portably(item))
         self.refuse.check(self.facts.lines)
         return found
 
@@ -73,13 +75,15 @@ class Input:
         limit: int | None = None,
         shard: str | None = None,
         allow_empty: bool = False,
+        name: str = "",
+        encode: Callable[[Item], bytes] = encode_line,
     ) -> Iterator[Item]:
-        """Yield what `read` and `sift` return, as it comes, for a stage that need not hold it."""
+        """Yield what `read` and `sift` return, as it comes, for a stage that need not hold it; `encode` to digest."""
         good = 0
-        for item, place in self._locate(items, limit, shard, allow_empty=allow_empty):
+        for item, place in self._locate(items, limit, shard, allow_empty=allow_empty, name=name):
             if self._accepts(item, place, check):
                 good += 1
-                self.digest.update(encode_line(item))
+                self.digest.update(encode(item))
                 yield item
         self.refuse.check(good if self.counts.read else self.facts.lines)
         self.counts.read = good
@@ -89,7 +93,8 @@ class Input:
     ) -> Iterator[tuple[Item, tuple[str, int, int]]]:
         """Yield the lines of this run, each with its file, line and offset there."""
         seen = self._count(items)
-        chosen = in_shard(seen, shard) if shard else seen
+        self.is_shard = shard is not None and limit is None
+        chosen = in_shard(self._digest(seen), shard) if shard else seen
         for item in islice(chosen, limit):
             self.counts.read += 1
             yield item, (items.name, *items.place) if isinstance(items, Lines) else (name, 0, 0)
@@ -107,6 +112,17 @@ class Input:
                 self.facts.add(item)
             yield item
 
+    def _digest(self, items: Iterable[Item]) -> Iterator[Item]:
+        for item in items:
+            self.whole.update(encode_portably(item))
+            yield item
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What tells the lines that were read from others, and of a shard those of all shards together."""
+        found = {"input": self.digest.hexdigest()}
+        return {**found, "whole": self.whole.hexdigest()} if self.is_shard else found
+
     def sift(self, records: Sequence[Item], check: Callable[[Item], object]) -> list[Item]:
         """Return those of the read items for which `check` raises no BadLine; the others are rejected.
 
@@ -121,7 +137,7 @@ class Input:
         if records:
             self.refuse.check(len(good))
         if len(good) < len(records):  # else what `read` has noted of them holds
-            self.digest = hashlib.sha256(b"".join(map(_portable_bytes, good)))
+            self.digest = hashlib.sha256(b"".join(map(encode_portably, good)))
         return good
 
     def _accepts(self, item: Item, place: tuple[str, int, int], check: Callable[[Item], object]) -> bool:
@@ -141,7 +157,7 @@ class Input:
             note(f"seal {self.stage}: {len(found) - SAID} more lines stay unscored; their answers say why")
 
 
-def _portable_bytes(item: Item) -> bytes:
+def encode_portably(item: Item) -> bytes:
     """Encode what an input line says, wherever its adapter lies."""
     return encode_line(remove_path(item) if isinstance(item, Record) else item)
 

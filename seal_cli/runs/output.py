@@ -51,8 +51,8 @@ class Output:
 
     # ---- what is there
 
-    def configure(self, settings: Mapping[str, Any], plan: Plan | None, source: str) -> list[Record]:
-        """Freeze settings and input (a digest). Returns the lines that need not be made again.
+    def configure(self, settings: Mapping[str, Any], plan: Plan | None, source: Mapping[str, str]) -> list[Record]:
+        """Freeze settings and input (its digests). Returns the lines that need not be made again.
 
         Without a plan the run begins anew. Raises ExistingOutput where another run's results are there.
         """
@@ -66,7 +66,7 @@ class Output:
         self.journal.clear()
         return []
 
-    def _read_finished(self, output: Path, plan: Plan | None, source: str) -> list[Record]:
+    def _read_finished(self, output: Path, plan: Plan | None, source: Mapping[str, str]) -> list[Record]:
         """Return the lines of FILE that this run would make, too: if it made it, or one of less input."""
         made = manifest.read_manifest(output)
         same = are_alike(made.get("settings"), self.settings)
@@ -86,7 +86,8 @@ class Output:
         if len(mine) < len(lines) and not self.overwrite:
             raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
         intact = [line for line in mine if plan.still_valid(line)]
-        if made.get("input") == source and len(intact) == len(lines) and not self.overwrite:
+        same_input = all(made.get(key) == digest for key, digest in source.items())
+        if same_input and len(intact) == len(lines) and not self.overwrite:
             self.complete = made
         return intact
 
@@ -184,6 +185,8 @@ class Output:
             if keys is None and self.output.exists() and not self.overwrite:
                 made = manifest.read_manifest(self.output)
                 if made.get("sha256") == digest and manifest.is_whole(self.output, made):
+                    if made.get("whole") != facts.get("whole"):  # other shards have other lines now
+                        manifest.write_manifest(self.output, self.settings, {**facts, "sha256": digest})
                     self._leave(journal, ours=True)
                     return
                 if not _is_blank(self.output, made):

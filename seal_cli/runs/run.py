@@ -61,7 +61,7 @@ class Run:
         """
         plain: dict[str, Any] = json.loads(json.dumps(settings, default=self.output.tell_place))
         self.settings, self.plan = {"stage": self.stage, "resumes": plan is not None, **plain}, plan
-        self.known = self.output.configure(self.settings, plan, self.input.digest.hexdigest())
+        self.known = self.output.configure(self.settings, plan, self.input.digests)
         if self.output.complete:
             made = self.output.complete.get("counts", {})
             for key in vars(self.counts):
@@ -128,7 +128,7 @@ class Run:
                 self.progress.prepare()
                 if log:
                     log.clear()
-                for line in worker.make(keys, self.progress):
+                for line in worker.make(dict.fromkeys(keys), self.progress):
                     self.output.emit(self.plan.key_of(line) if self.plan else "", line)
                     self._count(line)
                     if work.conclude and log is None:
@@ -186,7 +186,7 @@ class Run:
         self.seconds = time.monotonic() - self.started
         self.counts.rejected = max(self.counts.rejected, self.refuse.count)  # or the run's that made what is there
         times = {"began": self.began.isoformat(), "seconds": round(self.seconds, 3)}
-        facts = {"counts": vars(self.counts), **times, "input": self.input.digest.hexdigest()}
+        facts = {"counts": vars(self.counts), **times, **self.input.digests}
         self.output.publish(list(self.plan.wanted) if self.plan else None, {**self.about, **facts})
 
     def _give_up(self, error: BaseException) -> None:

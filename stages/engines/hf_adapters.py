@@ -16,16 +16,11 @@ from torch import Tensor, nn
 
 from stages.errors import BadInput, OutOfMemory, SealError
 from stages.interfaces import Request
-from stages.models.adapter_checks import read_adapter_config
+from stages.models.adapter_checks import list_unusual_settings, read_adapter_config
 from stages.models.device import is_out_of_memory
 from stages.models.lora_targets import find_linear_layers, is_row_wise
 
 _WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
-_PLAIN = {  # settings with which an adapter is still two matrices a layer; any other, of whatever peft, is for peft
-    *("peft_type", "task_type", "peft_version", "base_model_name_or_path", "revision", "auto_mapping"),
-    *("inference_mode", "r", "lora_alpha", "use_rslora", "lora_dropout", "target_modules", "bias", "layers_pattern"),
-    *("init_lora_weights", "loftq_config", "eva_config", "lora_ga_config", "megatron_core", "qalora_group_size"),
-}
 
 
 @dataclass(frozen=True)
@@ -50,9 +45,7 @@ def read_plain_lora(path: Path, linear: Mapping[str, nn.Linear]) -> LoraWeights 
     from safetensors.torch import load_file
 
     config = read_adapter_config(path)
-    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
-        return None
-    if any(value for key, value in config.items() if key not in _PLAIN):
+    if config.get("peft_type") != "LORA" or list_unusual_settings(config):
         return None
     try:
         state = load_file(path / "adapter_model.safetensors")
@@ -60,8 +53,8 @@ def read_plain_lora(path: Path, linear: Mapping[str, nn.Linear]) -> LoraWeights 
         return None
     names = {match[1] for match in map(_WEIGHT.fullmatch, state) if match}
     layers = tuple(name for name in linear if name in names)
-    rank, alpha = config["r"], config.get("lora_alpha")
-    if not isinstance(alpha, int | float):
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if type(rank) is not int or not isinstance(alpha, int | float):
         return None
     whole = len(state) == 2 * len(layers) and layers == _get_targeted(linear, config.get("target_modules"))
     if not whole or not all(_fits(state, name, linear[name], rank) for name in layers):

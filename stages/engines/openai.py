@@ -120,7 +120,9 @@ class OpenAIEngine:
         replies = list(self.stash) or self.transport.take(wait=wait)
         self.stash.clear()
         for reply in replies:
-            asked = self.asked.pop(reply.id)
+            asked = self.asked.pop(reply.id, None)
+            if asked is None:  # of an adapter that was taken off the server when the work before was over
+                continue
             again = self._get_retry(asked, reply.failure)
             if again:
                 self._submit(again)

@@ -18,13 +18,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from stages.errors import BadConfig, BadInput, OutOfMemory, SealError
-from stages.models.adapter_checks import AdapterInfo, read_adapter, read_lora_ranks, shape_mismatches
+from stages.models.adapter_checks import (
+    AdapterInfo,
+    list_unusual_settings,
+    read_adapter,
+    read_lora_ranks,
+    shape_mismatches,
+)
 from stages.models.device import Device
 from stages.models.directories import TensorInfo
 from stages.models.loading import load_network
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes for max_lora_rank (its config/lora.py)
-_FEATURES = {  # settings of PEFT that vLLM has nothing for; some of them it would not even notice
+_PER_LAYER = ("rank_pattern", "alpha_pattern", "layers_to_transform", "exclude_modules")  # what vLLM knows beyond plain
+_FEATURES = {  # what some of the others are; most of them vLLM would not even notice
     "use_dora": "DoRA",
     "lora_bias": "a bias in lora_B",
     "modules_to_save": "whole layers beside the LoRA (modules_to_save)",
@@ -33,6 +40,7 @@ _FEATURES = {  # settings of PEFT that vLLM has nothing for; some of them it wou
     "layer_replication": "replicated layers",
     "use_qalora": "QALoRA",
     "use_bdlora": "block-diagonal LoRA",
+    "bias": "biases of the model (bias)",
 }
 USE_HF = "--engine hf can use it"
 _OURS = {
@@ -71,21 +79,20 @@ def read_lora_needs(adapters: Iterable[Path]) -> tuple[int | None, int]:
 
     Raises MissingInput or BadInput for one that vLLM could not use.
     """
-    ranks = [_rank_of(path, _readable(path)) for path in dict.fromkeys(adapters)]
+    ranks = [_rank_of(path, read_servable_adapter(path)) for path in dict.fromkeys(adapters)]
     return max(ranks, default=None), len(ranks)
 
 
-def _readable(path: Path) -> AdapterInfo:
-    """The adapter. Raises BadInput for one that is no LoRA of a kind that vLLM knows."""
+def read_servable_adapter(path: Path) -> AdapterInfo:
+    """Read an adapter. Raises BadInput for one that is no LoRA of a kind that vLLM knows, here or on a server."""
     adapter = read_adapter(path)
     kind = adapter.config.get("peft_type")
     if kind != "LORA":
         raise BadInput(f"adapter {path}: is {kind}, and vLLM takes LoRA alone; {USE_HF}")
-    unknown = [words for key, words in _FEATURES.items() if adapter.config.get(key)]
-    if adapter.config.get("bias", "none") != "none":
-        unknown.append("biases of the model (bias)")
+    unknown = [key for key in list_unusual_settings(adapter.config) if key not in _PER_LAYER]
     if unknown:
-        raise BadInput(f"adapter {path}: has {unknown[0]}, which vLLM cannot use; {USE_HF}")
+        what = _FEATURES.get(unknown[0], f"a setting {unknown[0]}")
+        raise BadInput(f"adapter {path}: has {what}, which vLLM cannot use; {USE_HF}")
     return adapter
 
 
@@ -102,7 +109,7 @@ def check_fit(path: Path, weights: Mapping[str, TensorInfo], model: str, most: i
 
     `most`: the largest rank that vLLM was started for, None for none.
     """
-    adapter = _readable(path)
+    adapter = read_servable_adapter(path)
     rank = _rank_of(path, adapter)
     if most is None or rank > most:
         room = "no adapter" if most is None else f"rank {most}"

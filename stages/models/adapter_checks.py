@@ -27,6 +27,11 @@ BASE_KEY = "base"  # in the metadata of the weights: the fingerprint of the mode
 _LORA = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(embedding_)?([AB])(?:\.weight)?")
 _MAKE_AGAIN = "make it again with `seal adapt`, or copy it again"
 _PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
+_PLAIN_SETTINGS = {  # with which an adapter is two matrices a layer
+    *("peft_type", "task_type", "peft_version", "base_model_name_or_path", "revision", "auto_mapping"),
+    *("inference_mode", "r", "lora_alpha", "use_rslora", "lora_dropout", "target_modules", "bias", "layers_pattern"),
+    *("init_lora_weights", "loftq_config", "eva_config", "lora_ga_config", "megatron_core", "qalora_group_size"),
+}
 _PROMPT_METHODS = (
     "PROMPT_TUNING",
     "MULTITASK_PROMPT_TUNING",
@@ -86,6 +91,12 @@ def read_adapter_config(path: Path) -> dict[str, Any]:
     else:
         return found
     raise BadInput(f"adapter {path}: {fault}")
+
+
+def list_unusual_settings(config: Mapping[str, Any]) -> list[str]:
+    """List the settings of an adapter, of whatever version of peft, by which it may be more than plain LoRA."""
+    found = [key for key, value in config.items() if value and key not in _PLAIN_SETTINGS]
+    return [*found, "bias"] if config.get("bias", "none") != "none" else found
 
 
 def read_adapter(path: Path) -> AdapterInfo:
@@ -212,6 +223,12 @@ def find_moved_model(adapters: Mapping[Path, str], folders: Iterable[Path]) -> s
     return next((place for place in there if bases == {fingerprint(place)}), None)
 
 
+def _are_same(one: str, other: str) -> bool:
+    """True if two names are one, or lead to one directory."""
+    both = Path(one).is_dir() and Path(other).is_dir()
+    return one == other or (both and Path(one).samefile(other))
+
+
 def make_adapter_check(model: str) -> Callable[[Path, str], None]:
     """Return the one check of an adapter: before its line is written, when it is used, and when it is trained again.
 
@@ -226,7 +243,7 @@ def make_adapter_check(model: str) -> Callable[[Path, str], None]:
         bad, _ = shape_mismatches(adapter, tensors) if tensors is not None else ([], [])
         if bad:
             raise BadInput(f"adapter {path}: does not fit {model}: {bad[0]}")
-        if trained_on == model and read_base_weights(path) not in (None, weights):
+        if _are_same(trained_on, model) and read_base_weights(path) not in (None, weights):
             raise BadInput(
                 f"adapter {path}: was trained on other weights than {model} has now; run `seal adapt` again, or give "
                 "the model that it was trained on with --model"

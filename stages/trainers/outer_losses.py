@@ -120,7 +120,10 @@ def _make_weighted(
 def _make_preferring(
     network: Any, tokenizer: Any, config: SftConfig, settings: dict[str, Any], common: dict[str, Any]
 ) -> Any:
-    """DPOTrainer, which is given token ids: its own tokenizing would take control tokens in a text for such."""
+    """DPOTrainer, which is given token ids: its own tokenizing would take control tokens in a text for such.
+
+    A step's loss is the mean over its pairs. trl takes the mean over the passes, of which the last may be short.
+    """
     from copy import deepcopy
 
     from trl import DPOConfig, DPOTrainer
@@ -128,6 +131,14 @@ def _make_preferring(
     class PreferenceTrainer(DPOTrainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
+
+        def get_batch_samples(self, *given: Any, **named: Any) -> Any:
+            found = super().get_batch_samples(*given, **named)
+            self.mean_rows = sum(len(each["input_ids"]) for each in found[0]) / max(1, len(found[0]))
+            return found
+
+        def compute_loss(self, model: Any, inputs: dict[str, Any], *given: Any, **named: Any) -> Any:
+            return super().compute_loss(model, inputs, *given, **named) * (len(inputs["input_ids"]) / self.mean_rows)
 
     before = deepcopy(network).requires_grad_(False) if config.full else None  # of a LoRA it is without it
     return PreferenceTrainer(model=network, ref_model=before, args=DPOConfig(beta=config.beta, **settings), **common)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stages import gc as collecting
 from stages.eval import Eval
 from stages.files import atomic_directory, hold_folders
 from stages.gc import run as collect
@@ -173,6 +174,18 @@ def test_a_model_that_a_living_process_builds_is_no_leftover(run: Path) -> None:
         refused = gc(run, "--remove")
     assert (refused.code, "another process is working there" in refused.err) == (75, True)
     assert (run / "round-1/model").is_dir()
+
+
+def test_the_lines_of_a_run_that_ends_before_the_folders_are_held_count(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end_a_run(path: Path, kind: int, *more: int) -> int:
+        (run / "late.jsonl").write_text(a_line(f"round-1/adapters/{LOST}"))
+        return hold(path, kind, *more)
+
+    hold = collecting.open_locked
+    monkeypatch.setattr(collecting, "open_locked", end_a_run)
+    assert list(collect(run, remove=True)) == []
 
 
 def test_more_files_of_lines_than_a_process_may_open_are_read_one_by_one(run: Path) -> None:

@@ -1,5 +1,6 @@
 """`seal merge` on the files that --shard and -o wrote."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -8,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import seal
+from stages.records.frozen import content_id
+from tests.cli.conftest import Finished, seal
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,36 @@ def test_lines_that_the_shards_rejected_are_counted_in_the_whole(shards: Path) -
     done = seal("merge", *names, "-o", "tasks.jsonl", cwd=shards)
     assert (done.code, ", 3 rejected, " in done.err) == (3, True)
     assert json.loads((shards / "tasks.jsonl.manifest.json").read_text())["counts"]["rejected"] == 3
+
+
+def test_a_shard_of_other_input_is_refused_until_its_command_has_run_again(source: Path, tmp_path: Path) -> None:
+    def run(part: int) -> Finished:
+        return seal(
+            "generate", "tasks.jsonl", "-t", "none", "--shard", f"{part}/2", "-o", f"{part}.jsonl", cwd=tmp_path
+        )
+
+    lines = seal("tasks", source).out.splitlines(keepends=True)
+    last = json.loads(lines[-1])["task"]["id"]
+    grown = 1 if int(content_id("shard", last), 16) % 2 == 0 else 2
+    (tmp_path / "tasks.jsonl").write_text("".join(lines[:-1]))
+    assert [run(part).code for part in (1, 2)] == [0, 0]
+    (tmp_path / "tasks.jsonl").write_text("".join(lines))
+    assert run(grown).code == 0
+    stale = seal("merge", "1.jsonl", "2.jsonl", cwd=tmp_path)
+    assert (stale.code, stale.out) == (65, "")
+    assert "seal: 2.jsonl: was made of other input than 1.jsonl; run both commands again\n" in stale.err
+    assert run(3 - grown).code == 0  # its own lines are the same
+    merged = seal("merge", "1.jsonl", "2.jsonl", cwd=tmp_path)
+    assert (merged.code, len(merged.lines)) == (0, 12), merged.err
+
+
+def test_nothing_is_out_before_all_shards_are_seen_to_be_good(shards: Path) -> None:
+    (first,) = (shards / "tasks-1.jsonl").read_text().splitlines(keepends=True)[:1]
+    text = (shards / "tasks-3.jsonl").read_text() + first
+    (shards / "tasks-3.jsonl").write_text(text)
+    rewrite(shards / "tasks-3.jsonl", lambda made: made.update(sha256=hashlib.sha256(text.encode()).hexdigest()))
+    done = seal("merge", *(f"tasks-{part}.jsonl" for part in (1, 2, 3)), cwd=shards)
+    assert (done.code, done.out, "that is in tasks-1.jsonl too" in done.err) == (65, "", True)
 
 
 def test_nothing_is_printed_when_no_shard_is_missing(shards: Path) -> None:

@@ -1,8 +1,13 @@
 """stdin and stdout: what is read, what is written, and who may print where."""
 
+import fcntl
 import json
+import os
+import struct
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +16,7 @@ import pytest
 
 from stages.records.frozen import content_id
 from stages.records.record import Record
-from tests.cli.conftest import jsonl, passages, pipe, seal, surroundings
+from tests.cli.conftest import SEAL, jsonl, passages, pipe, seal, surroundings
 from tests.cli.inside import run_inside
 from tests.forked import forked_seal
 from tests.invented import a_line, a_task, an_adapter, an_edit, numbered
@@ -56,6 +61,25 @@ def test_a_dash_is_stdout_as_it_is_stdin(tmp_path: Path) -> None:
         assert len(run_inside("tasks", "many.jsonl", "-o", "-", cwd=tmp_path).lines) == 2
     assert len(run_inside("filter", "-", "-o", "-", stdin=SCORES, cwd=tmp_path).lines) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["many.jsonl"]
+
+
+def test_lines_that_come_late_are_read_though_the_pipe_was_left_non_blocking(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    first, rest = SCORES.split("\n", 1)
+    with subprocess.Popen(
+        [*SEAL, "filter", "-"], stdin=reading, stdout=subprocess.PIPE, cwd=tmp_path, env=surroundings(), text=True
+    ) as command:
+        os.close(reading)
+        with os.fdopen(writing, "w") as feed:
+            feed.write(f"{first}\n")
+            feed.flush()
+            while struct.unpack("i", fcntl.ioctl(feed, termios.FIONREAD, bytes(4))) != (0,):
+                time.sleep(0.01)
+            time.sleep(0.3)
+            feed.write(rest)
+        out, _ = command.communicate()
+    assert (command.returncode, out.count("\n")) == (0, 3)
 
 
 def test_head_ends_a_pipe_silently_with_141(tmp_path: Path) -> None:

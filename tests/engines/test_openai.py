@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stages.engines import openai
 from stages.engines.openai import OpenAIEngine
 from stages.errors import BadConfig, BadInput, Denied, Unavailable
 from stages.interfaces import Completion, Request
@@ -67,6 +68,16 @@ def test_vllm_is_told_to_leave_the_checkpoints_own_sampling_aside() -> None:
     found = said(echoes, [request("0")], server=ServerInfo(("m",), vllm=True))
     body = found["asked"][0].body
     assert (body["top_k"], body["min_p"], body["repetition_penalty"]) == (-1, 0.0, 1.0)
+
+
+def test_what_comes_of_an_adapter_behind_its_work_is_no_answer_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai, "_CLEANUP_S", 0.0)  # as of a server that is slow to take it off
+    with serving(Adapters(), concurrency=1) as (_, transport):
+        engine = OpenAIEngine("m", transport)
+        broken_off = engine.sample([request("0", "a"), request("1", "a")])
+        assert next(broken_off).text == "a: say 0"
+        broken_off.close()  # type: ignore[attr-defined]
+        assert [each.text for each in engine.sample([request("2")])] == ["no adapter: say 2"]
 
 
 def test_answers_leave_as_they_come() -> None:

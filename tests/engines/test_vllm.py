@@ -1,5 +1,6 @@
 """What can be said of vLLM without it: whether it is there, what adapters need, and its errors in our words."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,12 +11,16 @@ from typing import Any
 import pytest
 import torch
 
+from seal_cli.flags.engine import EngineFlags
+from seal_cli.runs.engines import select_engine
+from stages.engines.local import LocalEngine
 from stages.engines.vllm import explain_refusal, group_by_adapter
 from stages.engines.vllm_start import RANKS, Sizes, _arguments, check_vllm, read_lora_needs, resolve_device, translate
 from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
 from stages.interfaces import Request
 from stages.models.device import Device
 from stages.settings import Sampling
+from stages.work import EngineSource
 from tests.conftest import ROOT
 from tests.engines.test_hf_adapters import make_adapter
 
@@ -77,6 +82,22 @@ def test_an_adapter_that_vllm_cannot_use_is_named(
     folder = make_adapter(model_dir, tmp_path / "adapter", 1, settings)
     with pytest.raises(BadInput, match=rf"adapter .*/adapter: {words}"):
         read_lora_needs([folder])
+
+
+@pytest.mark.parametrize(
+    "engine", [LocalEngine(name="vllm"), select_engine(EngineFlags("openai", base_url="http://x"), "m")]
+)
+def test_a_setting_that_nobody_knows_yet_is_not_passed_over_here_or_on_a_server(
+    model_dir: Path, tmp_path: Path, engine: EngineSource
+) -> None:
+    folder = make_adapter(model_dir, tmp_path / "adapter", 1, {"exclude_modules": ["k_proj"]})
+    adapters = {folder: str(model_dir)}
+    assert engine.find_unusable(adapters, str(model_dir), ()) == {}
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    for key in ("kasa_config", "of_a_peft_to_come"):
+        (folder / "adapter_config.json").write_text(json.dumps({**settings, key: {"x": 1}}))
+        found = engine.find_unusable(adapters, str(model_dir), ())
+        assert f"has a setting {key}, which vLLM cannot use; --engine hf can use it" in str(found[folder])
 
 
 def test_an_adapter_that_is_not_there_is_named(tmp_path: Path) -> None:

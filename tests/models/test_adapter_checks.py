@@ -14,7 +14,14 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from stages.errors import BadInput, MissingInput, SealError
-from stages.models.adapter_checks import make_usability_check, read_adapter, read_adapter_config, shape_mismatches
+from stages.models.adapter_checks import (
+    BASE_KEY,
+    make_adapter_check,
+    make_usability_check,
+    read_adapter,
+    read_adapter_config,
+    shape_mismatches,
+)
 from stages.models.directories import TensorInfo, read_model_tensors
 from tests.tiny_models import make_adapter
 
@@ -210,3 +217,18 @@ def test_a_model_that_is_torn_condemns_none_of_its_adapters(
     (model / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(BadInput, match=r"model\.safetensors: cut off"):
         make_usability_check(str(model))(whole_adapter)
+
+
+def test_a_model_that_has_changed_is_known_under_every_name_that_leads_to_it(
+    adapter: Path, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Path(shutil.copytree(model_dir, tmp_path / "model"))
+    metadata = {"format": "pt", BASE_KEY: "the weights before"}
+    save_file(load_file(adapter / WEIGHTS), adapter / WEIGHTS, metadata)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(model)
+    check = make_adapter_check("model")
+    for name in ("model", "./model", "model/", str(model), "link"):
+        with pytest.raises(BadInput, match="was trained on other weights than model has now"):
+            check(adapter, name)
+    check(adapter, str(model_dir))  # another one, which `seal eval` tells of

@@ -51,7 +51,7 @@ def model(model_dir: Path, tmp_path: Path) -> Path:
     """A model of our own to change, with every file that some models have."""
     folder = tmp_path / "model"
     shutil.copytree(model_dir, folder)
-    for name in ("chat_template.jinja", "vocab.json", "merges.txt", "spiece.model"):
+    for name in ("chat_template.jinja", "vocab.json", "merges.txt", "spiece.model", "qwen.tiktoken", "tekken.json"):
         (folder / name).write_text("one")
     return folder
 
@@ -73,6 +73,8 @@ def flip(path: Path, place: int) -> None:
         "vocab.json",
         "merges.txt",
         "spiece.model",
+        "qwen.tiktoken",
+        "tekken.json",
     ],
 )
 def test_another_model_file_is_another_model(model: Path, name: str) -> None:

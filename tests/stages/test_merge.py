@@ -1,5 +1,6 @@
 """Shards become the whole, or the reason why not."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -77,3 +78,10 @@ def test_an_empty_shard_never_hides_that_two_others_differ(order: tuple[Shard, .
 def test_the_settings_of_a_run_are_all_that_its_shards_know_in_any_order(order: tuple[Shard, ...]) -> None:
     merge.check(order)
     assert merge.merge_settings(order) == {"stage": "tasks", "limit": None, "seed": 0, "fit": "a", "model": "m"}
+
+
+def test_shards_of_an_input_that_has_changed_between_them_are_refused() -> None:
+    one, two, three = (replace(shard(part), whole=whole) for part, whole in ((1, "a"), (2, None), (3, "b")))
+    merge.check([one, two])
+    with pytest.raises(BadInput, match="file-3: was made of other input than file-1; run both commands again"):
+        merge.check([two, one, three])

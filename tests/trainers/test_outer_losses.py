@@ -94,6 +94,15 @@ def test_a_training_on_preferences_is_that_of_plain_torch(model_dir: Path, tmp_p
     assert told[0] == pytest.approx(0.693147, abs=1e-5)  # nothing is preferred yet
 
 
+@pytest.mark.parametrize("loss", ["dpo", "weighted"])
+def test_a_last_pass_that_is_short_changes_no_loss(model_dir: Path, tmp_path: Path, loss: Any) -> None:
+    config = replace(LORA, loss=loss, epochs=2)
+    one, two = (
+        tune(model_dir, tmp_path / f"{size}", replace(config, micro_batch=size), EXAMPLES[:3])[0] for size in (1, 2)
+    )
+    assert distance(one, two) < 1e-5
+
+
 def test_with_all_weights_1_it_is_the_default_loss(model_dir: Path, tmp_path: Path) -> None:
     even = [replace(each, weight=1.0) for each in EXAMPLES]
     config = replace(LORA, batch_size=2, micro_batch=1)
