@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm test test-fast test-vllm check format lint types demo demo-arc round ladder heldout tiny-model bench torture clean clean-runs
+.PHONY: help setup setup-vllm test test-fast test-vllm test-ray check format lint types demo demo-arc round ladder heldout tiny-model bench torture clean clean-runs
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -45,17 +45,18 @@ setup-vllm: $(VLLM)/.installed ## Install vLLM, for a CPU where there is no GPU 
 test-vllm: $(VLLM)/.installed ## Run the tests of vLLM, on a CPU where there is no GPU (installs it: 1.3 GB)
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m vllm tests/vllm
 
-ifneq ($(VLLM),$(VENV))
-$(VLLM)/.installed: tests/vllm/requirements.txt | $(INSTALLED)
-	@echo "installing vLLM for a CPU into $(VLLM), on top of $(VENV) (once; one minute)" >&2
-	rm -rf $(VLLM)
-	$(VENV)/bin/python -m venv --without-pip $(VLLM)
+test-ray: .venv-ray/.installed ## Run the tests of Ray on a small cluster here (installs it: 80 MB)
+	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -m ray tests/ray
+
+.venv-%/.installed: tests/%/requirements.txt | $(INSTALLED)
+	@echo "installing $* for tests into .venv-$*, on top of $(VENV) (once; one minute)" >&2
+	rm -rf .venv-$*
+	$(VENV)/bin/python -m venv --without-pip .venv-$*
 	packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
-	  base=$$($(VENV)/bin/python -c "$$packages"); own=$$($(VLLM)/bin/python -c "$$packages"); \
+	  base=$$($(VENV)/bin/python -c "$$packages"); own=$$(.venv-$*/bin/python -c "$$packages"); \
 	  echo "import site; site.addsitedir('$$base')" > "$$own/base.pth"
-	$(VENV)/bin/pip --python $(VLLM)/bin/python install --quiet --disable-pip-version-check --no-compile --no-deps -r $<
+	$(VENV)/bin/pip --python .venv-$*/bin/python install --quiet --disable-pip-version-check --no-compile --no-deps -r $<
 	touch $@
-endif
 
 check: lint types test ## Format, lint, types and tests
 
@@ -80,7 +81,7 @@ clean-runs: ## Remove all runs
 	rm -rf runs
 
 clean: ## Remove the virtual environments and caches, not the runs
-	rm -rf $(VENV) .venv-vllm .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-vllm .venv-ray .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 # ---- the main job
 

@@ -61,7 +61,18 @@ _READS_TASKS = ("quiz", "generate", "adapt", "eval", "judge", "rate", "filter", 
 _NEEDS_ARGUMENTS = ("tasks", "report")  # without any, they show their help
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _ARGUMENTS = "Arguments"
-PANELS = (_ARGUMENTS, OWN_PANEL, "Pools", "Training", "Sampling", "Judge", "Engine and device", "Servers", LINES_PANEL)
+PANELS = (
+    _ARGUMENTS,
+    OWN_PANEL,
+    "Pools",
+    "Training",
+    "Sampling",
+    "Judge",
+    "Engine and device",
+    "Cluster",
+    "Servers",
+    LINES_PANEL,
+)
 
 
 class _Commands(Mapping[str, Any]):

@@ -128,6 +128,7 @@ class Adapt:
             ),
             open=open_worker,
             count_misfits=lambda: count_untrainable(model, jobs),
+            folders=[self.out],
             claim=lambda: hold_folders([self.out]),
         )
 
@@ -154,8 +155,20 @@ class Adapt:
             open=lambda finished: _Trainer(todo, self.trainer.load(model), finished),
             notes=[*describe_left_out(domain), *describe_replay(domain), *pieces.list_notes()],
             count_misfits=lambda: count_untrainable(model, jobs.values()),
+            cost_of=lambda key: _measure(todo[key]),
+            folders=[self.out],
             claim=lambda: hold_folders([self.out]),
         )
+
+
+def _measure(planned: PlannedLine) -> float:
+    """Return how long a training takes beside others: the characters it is trained on."""
+    job = planned.job
+    return (
+        sum(len(str(row.prompt)) + len(row.completion) for row in job.lesson.examples) * job.config.epochs
+        if job
+        else 0.0
+    )
 
 
 @dataclass(frozen=True)

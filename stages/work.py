@@ -84,6 +84,8 @@ class Work:
     unscored_hint: str = ""  # what to do about unscored lines
     count_misfits: Callable[[], tuple[int, str]] = lambda: (0, "")  # lines that the context has no room for; a note
     calls: Callable[[], Iterable[Call]] = tuple  # what a server would be asked
+    cost_of: Callable[[str], float] = lambda key: 1.0  # of a line, beside the others: long ones are begun first
+    folders: Sequence[Path] = ()  # where the work leaves files that its lines name
     claim: Callable[[], AbstractContextManager[object]] = nullcontext  # held while the work is done
     conclude: Callable[[Sequence[Record]], Iterable[str]] | None = None  # said of all lines when they are there
     countable: bool = True  # False: of the planned lines nobody knows beforehand how many there will be

@@ -30,7 +30,7 @@ LAYERS = (  # from the ground up: a room imports what lies below it
     "domains",
     "trainers",
     "engines",
-    "checks reporting",
+    "checks reporting cluster",
     "stages",
 )
 NOT_YET: set[tuple[str, str]] = set()  # arrows that still point upwards
@@ -41,7 +41,8 @@ PERMISSIONS = [
         {"torch", "transformers", "peft", "trl", "accelerate"},
         {"engines", "trainers", "models", "tokens", "checks"},
     ),
-    ("sockets", {"socket", "ssl", "http", "urllib.request", "openai"}, {"services"}),
+    ("sockets", {"socket", "ssl", "http", "urllib.request", "openai"}, {"services", "cluster"}),
+    ("Ray", {"ray"}, {"cluster"}),
     ("processes", {"subprocess", "multiprocessing"}, {"judges", "checks"}),
 ]
 HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "pydantic", "matplotlib")

@@ -63,12 +63,12 @@ def differences(imported: set[str], declared: set[str], excused: Collection[str]
 
 
 def test_what_the_program_imports_is_declared_and_the_reverse() -> None:
-    declared = names([*PROJECT["dependencies"], *EXTRAS["plot"], *EXTRAS["vllm"]])
+    declared = names([*PROJECT["dependencies"], *EXTRAS["plot"], *EXTRAS["vllm"], *EXTRAS["ray"]])
     assert differences(packages("seal_cli", "stages"), declared, UNSEEN) == set()
 
 
 def test_what_only_tests_and_examples_import_is_declared_for_development() -> None:
-    product = names([*PROJECT["dependencies"], *EXTRAS["plot"], *EXTRAS["vllm"]])
+    product = names([*PROJECT["dependencies"], *EXTRAS["plot"], *EXTRAS["vllm"], *EXTRAS["ray"]])
     imported = packages("tests", "examples")
     assert differences(imported - product, names(EXTRAS["dev"]) - product, UNSEEN) == set()
 

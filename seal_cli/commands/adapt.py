@@ -9,6 +9,7 @@ from annotated_types import Ge
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Given
 from seal_cli.flags.run import InputFlags, RunFlags
+from stages.cluster.settings import Cluster
 from stages.errors import BadConfig
 from stages.settings import Doc, FitConfig, PadMode, Pooling
 from stages.trainers.local import LocalTrainer
@@ -55,6 +56,7 @@ def adapt(
     pooling: Pooling,
     trainer: LocalTrainer,
     fit: Given[FitConfig],
+    cluster: Cluster,
     seed: opt.Seed = 0,
 ) -> int:
     """Fine-tune the student on each self-edit, once per seed. edit → adapter lines, and PEFT directories under --out.
@@ -76,6 +78,7 @@ def adapt(
       seal adapt edits.jsonl --show-data | jq -r '.sequences[]'
       seal adapt edits.jsonl --pool --no-split-newlines --epochs 3 --batch-size 4 --accumulation 2
       seal adapt edits.jsonl --sequential --out steps -o steps.jsonl
+      seal adapt edits.jsonl --ray auto --gpus-per-worker 1 --out /shared/adapters -o /shared/adapters.jsonl
       seal adapt arc-edits.jsonl --show-data | jq -r '.tasks[].tool' | sort | uniq -c
     """
     from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without
@@ -89,4 +92,7 @@ def adapt(
         raise BadConfig("--sequential trains self-edits one after the other, --pool together; leave one of them out")
     if pooling.is_on and lines.shard:
         raise BadConfig(f"--shard {lines.shard}: a pool is trained on all of its lines; leave it out")
-    return drive(Adapt(**vars(flags), pooling=pooling, trainer=trainer, fit=fit.values, seed=seed), lines, run)
+    if flags.sequential and cluster.address:
+        raise BadConfig(f"--ray {cluster.address}: each step of a sequence needs the last one; leave it out")
+    stage = Adapt(**vars(flags), pooling=pooling, trainer=trainer, fit=fit.values, seed=seed)
+    return drive(stage, lines, run, cluster=cluster)

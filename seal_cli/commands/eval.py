@@ -10,6 +10,7 @@ from seal_cli.flags import options as opt
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.judge import JudgeFlags
 from seal_cli.flags.run import InputFlags, RunFlags
+from stages.cluster.settings import Cluster
 from stages.judges.base import EXAMPLES
 from stages.settings import Doc, ModelName, Sampling
 
@@ -64,6 +65,7 @@ def evaluate(
     flags: EvalFlags,
     student: EngineFlags,
     grader: JudgeFlags,
+    cluster: Cluster,
 ) -> int:
     """Answer each task's questions without its passage, with and without the adapter. adapter → score lines.
 
@@ -100,4 +102,5 @@ def evaluate(
 
     grader.check(others=(lines.file, run.output))
     student.check(unused=grader.get_unused_flags())
-    return drive(Eval(select_engine(student, model), FlaggedJudge(grader), **vars(flags)), lines, run)
+    stage = Eval(select_engine(student, model), FlaggedJudge(grader), **vars(flags))
+    return drive(stage, lines, run, cluster=cluster)

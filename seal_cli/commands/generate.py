@@ -10,6 +10,7 @@ from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.expand import Given, Without
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.flags.service import BatchFlags
+from stages.cluster.settings import Cluster
 from stages.settings import Doc, ModelName, Sampling
 
 TEMPLATES = (  # what a shell completes; the domains know them
@@ -61,6 +62,7 @@ def generate(
     flags: WritingFlags,
     editor: Annotated[EngineFlags, Without("max_loras")],
     batches: BatchFlags,
+    cluster: Cluster,
     model: ModelName = None,
     chat: opt.Chat = None,
     seed: opt.Seed = 0,
@@ -98,4 +100,4 @@ def generate(
     editor.check(asks=not batches)
     engine = select_engine(editor, model, structured=flags.structured, answers=batches.answers)
     more: dict[str, Any] = {"sampling": sampling.values, "chat": chat, "seed": seed, "batched": bool(batches)}
-    return drive(Generate(engine, **vars(flags), **more), lines, run, batches)
+    return drive(Generate(engine, **vars(flags), **more), lines, run, batches, cluster)

@@ -3,10 +3,11 @@
 from seal_cli.flags.judge import JudgeFlags
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.flags.service import BatchFlags
+from stages.cluster.settings import Cluster
 from stages.errors import refuse_given
 
 
-def judge(run: RunFlags, lines: InputFlags, grader: JudgeFlags, batches: BatchFlags) -> int:
+def judge(run: RunFlags, lines: InputFlags, grader: JudgeFlags, batches: BatchFlags, cluster: Cluster) -> int:
     """Grade stored answers with another judge; no model runs. score → score lines.
 
     On stderr: how far the two judges agree (overall, by verdict, Cohen's κ), and in how many contexts another self-edit
@@ -28,4 +29,4 @@ def judge(run: RunFlags, lines: InputFlags, grader: JudgeFlags, batches: BatchFl
     batches.check(run, served=grader.served, needs="an openai:… judge", unused=grader.service.given())
     grader.check(asks=not batches, others=(lines.file, run.output))
     refuse_given(grader.get_unused_flags(), f"the judge {grader.text} asks no server")
-    return drive(Regrade(FlaggedJudge(grader, batches.answers)), lines, run, batches)
+    return drive(Regrade(FlaggedJudge(grader, batches.answers)), lines, run, batches, cluster)

@@ -10,6 +10,7 @@ from seal_cli.flags import options as opt
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.flags.service import BatchFlags
+from stages.cluster.settings import Cluster
 from stages.errors import refuse_given
 from stages.settings import Doc, ModelName, Sampling
 
@@ -49,6 +50,7 @@ def rate(
     model: ModelName = None,
     chat: opt.Chat = None,
     program: ProgramName = None,
+    cluster: Cluster = Cluster(),
 ) -> int:
     """Let a model rate self-edits by a rubric, without training: a proxy reward. edit → score lines.
 
@@ -74,11 +76,11 @@ def rate(
 
     if program is not None:
         _refuse_model({"--model": model, "--chat": chat, **flags.get_given()}, rater, batches)
-        return drive(RateByProgram(program, rater.service.timeout_s), lines, run)
+        return drive(RateByProgram(program, rater.service.timeout_s), lines, run, cluster=cluster)
     batches.check(run, served=rater.served, needs="--engine openai", unused=rater.service.given())
     rater.check(asks=not batches)
     engine = select_engine(rater, model, answers=batches.answers)
-    return drive(Rate(engine, RatingScale(**vars(flags)), chat), lines, run, batches)
+    return drive(Rate(engine, RatingScale(**vars(flags)), chat), lines, run, batches, cluster)
 
 
 def _refuse_model(given: dict[str, object], rater: EngineFlags, batches: BatchFlags) -> None:

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 
+from seal_cli.exit_codes import UsageError
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.flags.service import BatchFlags
 from seal_cli.runs.rejects import open_rejects
@@ -9,12 +10,24 @@ from seal_cli.runs.run import Run
 from seal_cli.runs.stdio import input_records, with_places
 from seal_cli.terminal.console import note
 from seal_cli.terminal.display import show_progress
+from stages.cluster.settings import Cluster
 from stages.records.adapter_paths import get_base_folders
+from stages.spread import spread
 from stages.work import Listing, Stage
 
 
-def drive(stage: Stage, lines: InputFlags, flags: RunFlags, batches: BatchFlags | None = None) -> int:
-    """Run a stage and return the exit code. With --emit-batch, write the calls to a server instead of sending them."""
+def drive(
+    stage: Stage,
+    lines: InputFlags,
+    flags: RunFlags,
+    batches: BatchFlags | None = None,
+    cluster: Cluster = Cluster(),
+) -> int:
+    """Run a stage and return the exit code. With --emit-batch, write the calls to a server instead of sending them.
+
+    With the address of a `cluster` its workers make the lines.
+    """
+    check_cluster(cluster, flags, batches)
     kept = [flags.journal / f"{stage.name}{end}" for end in (".jsonl", ".json")] if flags.journal else []
     bad = open_rejects(lines, flags.output, *kept)
     with Run(
@@ -44,7 +57,8 @@ def drive(stage: Stage, lines: InputFlags, flags: RunFlags, batches: BatchFlags 
             return run.code
         run.configure({**work.settings(), **lines.selection}, work.plan)
         with nullcontext() if run.output.complete else work.claim():
-            run.produce(work)
+            folders = [*work.folders, *([run.output.journal.path.parent] if run.output.journal else [])]
+            run.produce(spread(work, cluster, folders) if cluster.address else work)
         if run.counts.unscored and work.unscored_hint:
             note(f"seal {stage.name}: {work.unscored_hint}")
     if work.conclude:
@@ -53,3 +67,12 @@ def drive(stage: Stage, lines: InputFlags, flags: RunFlags, batches: BatchFlags 
         for text in told:
             note(f"seal {stage.name}: {text}")
     return run.code
+
+
+def check_cluster(cluster: Cluster, flags: RunFlags, batches: BatchFlags | None) -> None:
+    """Raise for a cluster without work, or without a place for its lines."""
+    cluster.check()
+    if cluster.address and batches:
+        raise UsageError("--ray: a batch of calls is one piece of work; leave one of the two out")
+    if cluster.address and not (flags.output or flags.journal or flags.dry_run):
+        raise UsageError(f"--ray {cluster.address}: needs a place for finished lines; give -o FILE or --journal DIR")

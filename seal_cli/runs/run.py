@@ -99,7 +99,11 @@ class Run:
             signum = self._run_worker(work, groups, log)
             self.known = self.output.load(plan, journal)
             self.output.pass_on()
-            undone = dict.fromkeys(key for key in left if key not in journal.spans)
+            for key in log.given_up():
+                if key not in rejected:
+                    rejected.add(key)
+                    self.refuse(poison_record(plan.wanted[key]))
+            undone = dict.fromkeys(key for key in left if key not in journal.spans and key not in rejected)
             if undone and not signum and plan.optional:
                 rejected.update(undone)
             elif undone and not signum:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,8 +44,8 @@ class InFlightLog:
             self.file = tempfile.TemporaryFile()  # type: ignore[assignment]  # noqa: SIM115
 
     def clear(self) -> None:
-        """Forget everything."""
-        os.ftruncate(self.file.fileno(), 0)
+        """Forget what is in work."""
+        self._write("=", [""])
 
     def begin_work(self, names: Iterable[str]) -> None:
         self._write("+", names)
@@ -53,20 +53,32 @@ class InFlightLog:
     def end_work(self, names: Iterable[str]) -> None:
         self._write("-", names)
 
+    def give_up(self, names: Sequence[str]) -> None:
+        self._write("!", names)
+
     def _write(self, sign: str, names: Iterable[str]) -> None:
         text = "".join(f"{sign}{json.dumps(name)}\n" for name in names).encode()
         os.pwrite(self.file.fileno(), text, os.fstat(self.file.fileno()).st_size)
 
     def in_work(self) -> list[str]:
         """Return the names that have begun and not ended since, oldest first."""
-        lines = os.pread(self.file.fileno(), os.fstat(self.file.fileno()).st_size, 0).decode().split("\n")[:-1]
         found: dict[str, None] = {}
-        for line in lines:
-            name = json.loads(line[1:])
+        for sign, name in self._read():
             found.pop(name, None)
-            if line[0] == "+":
+            if sign == "=":
+                found.clear()
+            elif sign == "+":
                 found[name] = None
         return list(found)
+
+    def given_up(self) -> list[str]:
+        """Return the names that will not be made."""
+        return [name for sign, name in self._read() if sign == "!"]
+
+    def _read(self) -> Iterator[tuple[str, str]]:
+        data = os.pread(self.file.fileno(), os.fstat(self.file.fileno()).st_size, 0)
+        for line in data.decode().split("\n")[:-1]:
+            yield line[0], json.loads(line[1:])
 
 
 @dataclass
@@ -109,9 +121,9 @@ class CrashTracker:
         return guilty
 
 
-def poison_record(record: Record, signum: int) -> Reject:
-    """Make the record of a line whose work killed its worker twice."""
-    reason = f"its worker died twice, the last time of {signal.Signals(signum).name}"
+def poison_record(record: Record, signum: int = 0) -> Reject:
+    """Make the record of a line whose work killed its worker twice, the last time by this signal (0: unknown)."""
+    reason = "its worker died twice" + (f", the last time of {signal.Signals(signum).name}" if signum else "")
     return Reject(f"task {record.task.id}", 0, 0, reason, encode_line(record).rstrip(b"\n"))
 
 

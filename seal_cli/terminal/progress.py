@@ -7,7 +7,7 @@ import ctypes
 import math
 import mmap
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,6 +153,10 @@ class ProgressMeter:
             self.main.settle(time.monotonic(), len(known))
             self.shared.ended = 0
             self._estimate()
+
+    def give_up(self, names: Sequence[str]) -> None:
+        if self.log:
+            self.log.give_up(names)
 
     def add_trained(self, tokens: int) -> None:
         self._leave_loading()

@@ -96,7 +96,15 @@ def test_without_arguments_the_help_is_the_answer(arguments: tuple[str, ...]) ->
 def test_options_stand_under_titles_the_stages_own_first(helps: dict[str, str]) -> None:
     told = helps["adapt"]
     titles = [line for line in told.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert titles == ["Arguments:", "Options:", "Pools:", "Training:", "Engine and device:", "Lines in and out:"]
+    assert titles == [
+        "Arguments:",
+        "Options:",
+        "Pools:",
+        "Training:",
+        "Engine and device:",
+        "Cluster:",
+        "Lines in and out:",
+    ]
     own, training = told.partition("Options:\n")[2].split("Training:\n")
     assert "--seeds" in own
     assert "--rank" in training.partition("Engine and device:")[0]
@@ -156,7 +164,7 @@ def test_a_wrong_value_is_named_with_its_option() -> None:
     assert seal("filter", "--limit", "0").err.startswith("seal: --limit 0: should be greater than or equal to 1 (see")
 
 
-FOREIGN = {"--array", "--fit", "--enable-lora", "--max-lora-rank"}  # of sbatch, of our own benchmark, of vllm serve
+FOREIGN = {"--array", "--fit", "--enable-lora", "--max-lora-rank", "--head"}  # sbatch, our benchmark, vllm serve, ray
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 
 

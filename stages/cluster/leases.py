@@ -1,0 +1,85 @@
+"""Which lines are made by whom: leases of a few units of work, the longest first, smaller ones towards the end.
+
+A unit is what is worked on together: the keys of one line, or of all lines that share an adapter. Nothing here knows
+who the workers are: whoever is free takes a lease, finishes its keys one by one, and settles it or loses it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+_MOST_DEATHS = 2  # of workers that had a unit alone; after them it is given up
+
+
+@dataclass(eq=False)
+class Lease:
+    """Units that one worker has; those with keys in `undone` are not finished."""
+
+    units: Sequence[Sequence[str]]
+    undone: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.undone = {key for unit in self.units for key in unit}
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all units, in their order."""
+        return [key for unit in self.units for key in unit]
+
+    def left(self) -> list[Sequence[str]]:
+        """Return the units that are not finished."""
+        return [unit for unit in self.units if not self.undone.isdisjoint(unit)]
+
+
+class Leases:
+    """All units of a run, and which of them nobody has yet.
+
+    `most`: units of a lease at the beginning. When fewer than twice that many are left for each worker, leases shrink
+    to half of what each would get, so that no worker has much to do when the others have nothing.
+    """
+
+    def __init__(
+        self,
+        units: Iterable[Sequence[str]],
+        *,
+        most: int,
+        workers: int,
+        cost_of: Callable[[str], float] = lambda key: 1.0,
+    ) -> None:
+        self.most, self.workers = most, workers
+        # The longest is taken from the end, equals in the order in which they came.
+        self.waiting = sorted(units, key=lambda unit: sum(map(cost_of, unit)), reverse=True)[::-1]
+        self.again: list[Lease] = []  # of workers that died
+        self.deaths: dict[str, int] = {}  # by a unit's first key
+
+    def take(self) -> Lease | None:
+        """Return the next lease; None if nobody needs to take one now."""
+        if self.again:
+            return self.again.pop(0)
+        if not self.waiting:
+            return None
+        count = max(1, min(self.most, -(-len(self.waiting) // (2 * self.workers))))
+        taken = self.waiting[: -count - 1 : -1]
+        del self.waiting[-count:]
+        return Lease(taken)
+
+    def give_back(self, lease: Lease) -> None:
+        """Take back what is not finished of a lease whose worker is gone for a reason of its own."""
+        if left := lease.left():
+            self.again.insert(0, Lease(left))
+
+    def lose(self, lease: Lease) -> list[str]:
+        """Take back a lease whose worker has died over it, as two halves. Returns the keys that are given up.
+
+        A unit that had a worker for itself is tried once more; at its worker's second death it is given up.
+        """
+        left = lease.left()
+        if len(left) != 1 or len(lease.units) != 1:
+            half = (len(left) + 1) // 2
+            self.again[:0] = [Lease(part) for part in (left[:half], left[half:]) if part]
+            return []
+        (unit,) = left
+        self.deaths[unit[0]] = self.deaths.get(unit[0], 0) + 1
+        if self.deaths[unit[0]] >= _MOST_DEATHS:
+            return [key for key in unit if key in lease.undone]
+        self.again.insert(0, Lease([unit]))
+        return []

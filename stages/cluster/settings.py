@@ -1,0 +1,42 @@
+"""Where the work of a run goes, and what each of its workers gets."""
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
+
+from stages.errors import BadConfig, refuse_given
+from stages.settings import Doc
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the work goes, and what each worker gets."""
+
+    panel: ClassVar[str] = "Cluster"
+    address: Annotated[
+        str | None,
+        Doc(
+            "Spread the work over Ray: local (this machine), auto (the cluster it belongs to), or an address.",
+            "WHERE",
+            "--ray",
+            values=("local", "auto"),
+        ),
+    ] = None
+    workers: Annotated[int | None, Ge(1), Doc("Workers, each with a model.", "N", default="as many as fit")] = None
+    gpus_per_worker: Annotated[float, Ge(0), Doc("GPUs of each worker; 0.5 shares one.", "X")] = 0.0
+    cpus_per_worker: Annotated[float, Ge(0), Doc("CPU cores of each worker.", "X")] = 1.0
+    lease: Annotated[int, Ge(1), Doc("Most lines that a worker takes at a time; fewer towards the end.", "N")] = 64
+
+    def check(self) -> None:
+        """Raise BadConfig for flags that would do nothing, and where Ray is missing."""
+        if self.address is None:
+            given = {
+                f"--{name.replace('_', '-')}": value
+                for name, value in vars(self).items()
+                if name != "address" and value != getattr(Cluster, name)
+            }
+            refuse_given(given, "only --ray has workers; give --ray local, or leave it out")
+        elif importlib.util.find_spec("ray") is None:
+            raise BadConfig(f"--ray {self.address}: needs the package ray; pip install 'seal-toolkit[ray]'")
