@@ -18,7 +18,7 @@ from stages.domains.jobs import (
     require_edit,
     set_up_training,
 )
-from stages.domains.pools import PoolPlanner, refuse_pool
+from stages.domains.pools import PoolPlanner, refuse_full, refuse_pool
 from stages.domains.training.replay import add_replay, describe_replay
 from stages.errors import BadConfig, BadEdit, BadLine, Untrainable
 from stages.files import hold_folders, remove_partials
@@ -64,6 +64,8 @@ class Adapt:
         refuse_training_flags(domain, self.fit, self.split_newlines, self.chat)
         refuse_pool(domain, self.pooling)
         config = domain.defaults.fit.change(self.fit)
+        if config.method == "full":
+            refuse_full(self.pooling, self.sequential)
         unnamed = self.show_data and self.trainer.model is None
         measured = domain.measures_rows or self.pooling.max_tokens_budget is not None
         unnamed = unnamed and (not measured or source.facts.editors <= {"none", "unknown"})
@@ -143,16 +145,18 @@ class Adapt:
         todo, chosen = pieces.found, domain.chosen_by_edit and f", {domain.chosen_by_edit}"
         jobs = {piece.job.id: piece.job for piece in todo.values() if piece.job}
         count = len(jobs) if self.pooling.is_on else len(todo)
-        what = f"train {count} adapters of {model}{chosen}{pieces.describe()}"
+        trainer = self.trainer.for_method(config.method)
+        made = "adapters of" if config.method == "lora" else "models in full from"
+        what = f"train {count} {made} {model}{chosen}{pieces.describe()}"
         return Work(
-            plan=plan(todo, self.trainer.make_check(model)),
+            plan=plan(todo, trainer.make_check(model)),
             settings=lambda: {
                 **settings,
-                **{"trainer": self.trainer.name, "out": self.out, "seeds": self.seeds, "seed": self.seed},
-                **{"fit": config.settings, **self.trainer.settings(model)},
+                **{"trainer": trainer.name, "out": self.out, "seeds": self.seeds, "seed": self.seed},
+                **{"fit": config.settings, **trainer.settings(model)},
             },
             summary=describe_plan(what, config.settings),
-            open=lambda finished: _Trainer(todo, self.trainer.load(model), finished),
+            open=lambda finished: _Trainer(todo, trainer.load(model), finished),
             notes=[*describe_left_out(domain), *describe_replay(domain), *pieces.list_notes()],
             count_misfits=lambda: count_untrainable(model, jobs.values()),
             cost_of=lambda key: _measure(todo[key]),

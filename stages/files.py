@@ -47,7 +47,7 @@ PARTIAL_NAME = re.compile(
 )  # what mkdtemp makes of a directory's name, and `_publish`
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write every byte, however short the single writes are."""
     view = memoryview(data)
     while view:
@@ -56,9 +56,14 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file with this content and sync it. Its name is not safe before its folder is synced."""
+    _write_parts(path, (data,))
+
+
+def _write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
-        write_all(descriptor, data)
+        for data in parts:
+            write_all(descriptor, data)
         os.fsync(descriptor)
     except OSError as error:
         raise add_filename(error, path) from None
@@ -66,18 +71,20 @@ def write_file(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
     """Replace a file atomically: after a crash it has the old content or the new one, never half of it.
 
-    A failure leaves nothing beside it. A link stays one, and what it points to is replaced.
+    Parts of it may come one after the other, so that it is never in memory as a whole. A failure leaves nothing beside
+    it. A link stays one, and what it points to is replaced.
     """
     path = path.resolve() if path.is_symlink() else path
+    parts = (data,) if isinstance(data, bytes) else data
     if path.exists() and not path.is_file():  # a device or a pipe, which no file may take the place of
-        path.write_bytes(data)
+        path.write_bytes(b"".join(parts))
         return
     part = path.with_name(path.name + PART)
     try:
-        write_file(part, data)
+        _write_parts(part, parts)
         rename(part, path)
     except BaseException:
         with suppress(OSError):
@@ -191,6 +198,13 @@ def fingerprint_folder(folder: Path) -> str:
                 file.seek(start)
                 found.update(file.read(_SAMPLE_BYTES))
     return found.hexdigest()[:16]
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder for good, if it is there: a power loss does not bring it back."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        _sync(path.parent)
 
 
 def remove_partials(folder: Path, names: Collection[str]) -> None:

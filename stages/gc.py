@@ -6,20 +6,21 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.errors import BadInput, MissingInput
 from stages.files import MODEL_FILES, PARTIAL_NAME, TRAINING_FILE, check_left, open_locked
-from stages.models.adapter_checks import BASE_KEY
-from stages.models.checkpoints import CHECKPOINT_FILE
-from stages.models.directories import read_metadata
+from stages.models.checkpoints import BASE_KEY, CHECKPOINT_FILE
+from stages.models.directories import read_metadata, read_object
+from stages.models.tuned_models import ADAPTER_KEY
 from stages.records.adapter_paths import get_base_folders, list_adapter_paths
 
 _ID = re.compile("[0-9a-f]{16}")
 _ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
+_MODEL = (*MODEL_FILES, CHECKPOINT_FILE)
 _LINES = (".jsonl", ".ndjson", ".part")
 _PACKED = (".jsonl.gz", ".jsonl.zst", ".jsonl.xz", ".jsonl.bz2")
 
@@ -115,10 +116,11 @@ def _lines_beside(folder: Path) -> list[Path]:
 
 def _is_adapter(path: Path) -> bool:
     """True if `seal adapt` wrote the directory, and nobody has put anything else into it."""
-    if not _ID.fullmatch(path.name) or _contents(path) != _ADAPTER:
-        return False
+    files = _contents(path) if _ID.fullmatch(path.name) else None
     try:
-        return BASE_KEY in read_metadata(path / "adapter_model.safetensors")
+        if files and CHECKPOINT_FILE in files:  # a model, trained in full
+            return _are_all(files, _MODEL) and read_object(path / CHECKPOINT_FILE).get(ADAPTER_KEY) == path.name
+        return files == _ADAPTER and BASE_KEY in read_metadata(path / "adapter_model.safetensors")
     except (BadInput, MissingInput, OSError):
         return False
 
@@ -128,8 +130,13 @@ def _is_leftover(path: Path) -> bool:
     partial, files = PARTIAL_NAME.fullmatch(path.name), _contents(path)
     if not partial or files is None:
         return False
-    known = (*_ADAPTER, f"{TRAINING_FILE}*") if _ID.fullmatch(partial[1]) else (*MODEL_FILES, CHECKPOINT_FILE)
-    return all(any(fnmatch.fnmatch(name, pattern) for pattern in known) for name in files)
+    known = (*_ADAPTER, *_MODEL, f"{TRAINING_FILE}*") if _ID.fullmatch(partial[1]) else _MODEL
+    return _are_all(files, known)
+
+
+def _are_all(files: Iterable[str], patterns: Iterable[str]) -> bool:
+    """True if each of these names is of one of the patterns."""
+    return all(any(fnmatch.fnmatch(name, pattern) for pattern in patterns) for name in files)
 
 
 def _contents(path: Path) -> set[str] | None:

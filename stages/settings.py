@@ -16,10 +16,14 @@ Ties = Literal["first", "random", "shortest"]  # which of several equally good s
 OuterLoss = Literal["sft", "dpo", "weighted"]  # cross-entropy, of preferences (DPO), weighted by advantages (GRPO)
 UnscoredPolicy = Literal["leave-out", "pessimistic"]  # pessimistic: its unscored answers wrong, the baseline's right
 Schedule = Literal["linear", "cosine", "constant"]
+Method = Literal["lora", "full"]  # what is trained: a LoRA on the frozen model, or all of its weights
 Targets = tuple[str, ...]  # names of layers
 _TARGETS = "A layer to adapt (repeat it), or all-linear."
 _USUAL = "peft's choice: q_proj, v_proj; ARC: q, v, gate, up, down"
 _CHOSEN = "ARC: what the self-edit says"
+_RATE = f"0.001; full: 7e-05; {_CHOSEN}"
+_LORA_ALONE = ("rank", "alpha", "dropout", "targets")  # settings that mean nothing where all weights are trained
+FULL_LEARNING_RATE = 7e-5  # SEAL v2, continued pretraining; a LoRA's would destroy the model
 _PADS = (
     "What is learned behind a sequence: none, eos (one end token), full (end tokens up to --pad-to: the official "
     "recipe), sampled:M (M of those, weighted)."
@@ -91,11 +95,14 @@ class FitConfig:
     """The inner update. Defaults: SEAL App. B and the official TTT server, single-passage knowledge incorporation."""
 
     panel: ClassVar[str] = "Training"
+    method: Annotated[
+        Method, Doc("Train a LoRA, or all weights (full): of a pool, whose lines then name a model directory.")
+    ] = "lora"
     rank: Annotated[int, Ge(1), Doc("LoRA rank.", "R")] = 32  # SEAL App. B
     alpha: Annotated[float, Doc("LoRA alpha; the update is scaled by alpha/rank.", "A")] = 64.0  # SEAL App. B
     dropout: Annotated[float, Ge(0), Le(1), Doc("LoRA dropout.", "P")] = 0.0  # official TTT server
     targets: Annotated[Targets, Doc(_TARGETS, "NAME", "--target", default=_USUAL)] = ()  # as the official code
-    learning_rate: Annotated[float, Ge(0), Doc("", "LR", default=f"0.001; {_CHOSEN}")] = 1e-3  # SEAL App. B
+    learning_rate: Annotated[float, Ge(0), Doc("", "LR", default=_RATE)] = 1e-3  # SEAL App. B
     epochs: Annotated[int, Ge(1), Doc("", "N", default=f"10; {_CHOSEN}")] = 10  # SEAL App. B
     batch_size: Annotated[int, Ge(1), Doc("Sequences per batch.", "N")] = 1  # SEAL App. B
     accumulation: Annotated[int, Ge(1), Doc("Batches per step.", "N")] = 1  # official TTT server
@@ -115,13 +122,20 @@ class FitConfig:
         if given.get("warmup_ratio") and given.get("warmup_steps"):
             steps, ratio = given["warmup_steps"], given["warmup_ratio"]
             raise BadConfig(f"--warmup-ratio {ratio:g} and --warmup-steps {steps}: both are the warm-up; give one")
-        instead = {"warmup_steps": 0} if given.get("warmup_ratio") else {}
-        return replace(self, **{**given, **instead})
+        own: dict[str, Any] = {"warmup_steps": 0} if given.get("warmup_ratio") else {}
+        if given.get("method") == "full":
+            own |= {"learning_rate": FULL_LEARNING_RATE}
+            for name in _LORA_ALONE:
+                if name in given:
+                    flag, value = ("target", given[name][0]) if name == "targets" else (name, given[name])
+                    raise BadConfig(f"--{flag} {value}: is a LoRA's, and --method full trains all weights")
+        return replace(self, **{**own, **given})
 
     @property
     def settings(self) -> dict[str, Any]:
         """Every hyper-parameter that counts, by name: what ids, settings and records say of the training."""
-        unused = set() if self.warmup_ratio else {"warmup_ratio"}
+        unused = {"method"} if self.method == "lora" else set(_LORA_ALONE)
+        unused |= set() if self.warmup_ratio else {"warmup_ratio"}
         return {name: value for name, value in vars(self).items() if name not in unused}
 
     def count_warmup_steps(self, steps: int) -> int:

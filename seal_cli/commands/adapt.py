@@ -77,6 +77,7 @@ def adapt(
       seal adapt edits.jsonl --replay self:0.25 --replay anchors.jsonl:0.1 -o adapters.jsonl
       seal adapt edits.jsonl --show-data | jq -r '.sequences[]'
       seal adapt edits.jsonl --pool --no-split-newlines --epochs 3 --batch-size 4 --accumulation 2
+      seal adapt edits.jsonl --pool --method full --epochs 1 --batch-size 8 --warmup-ratio 0.03
       seal adapt edits.jsonl --sequential --out steps -o steps.jsonl
       seal adapt edits.jsonl --ray auto --gpus-per-worker 1 --out /shared/adapters -o /shared/adapters.jsonl
       seal adapt arc-edits.jsonl --show-data | jq -r '.tasks[].tool' | sort | uniq -c

@@ -17,6 +17,7 @@ from stages.models.device import Device
 from stages.models.directories import TensorInfo, check_model, quote_name, read_model_tensors, read_object
 from stages.models.libraries import find_model_folder, summarize_error
 from stages.models.loading import load_model, load_network, load_tokenizer
+from stages.models.tuned_models import is_tuned_model, read_tuned_model
 
 _TAKE_ANOTHER = "give another --model, or copy or download it again"
 
@@ -152,6 +153,10 @@ def examine_adapter(path: Path, model: str | None) -> Iterator[Finding]:
 
 
 def _check_adapter(path: Path, model: str | None) -> Iterator[Finding]:
+    if is_tuned_model(path):
+        told = f"{path}: a whole model, trained in full on {read_tuned_model(path).get('model')}"
+        yield Finding("adapter", True, told)
+        return
     adapter = read_adapter(path)
     count, kind = len(adapter.targets), adapter.config.get("peft_type")
     about = f"{count} layers of the rank it says" if count else f"peft_type {kind}: no LoRA"

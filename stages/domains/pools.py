@@ -93,6 +93,17 @@ def refuse_pool(domain: Domain, pooling: Pooling) -> None:
         raise BadConfig(f"--pool-by {pooling.pool_by}: take a path into the task, the edit or meta, such as task.title")
 
 
+def refuse_full(pooling: Pooling, sequential: bool) -> None:
+    """Raise BadConfig where a training of all weights would not be that of a pool."""
+    if sequential:
+        raise BadConfig("--method full: a sequence stacks LoRAs, and a model trained in full is none; leave it out")
+    if not pooling.is_on:
+        raise BadConfig(
+            "--method full: every self-edit would have a model directory of its own, as large as the model; give "
+            "--pool or --pool-by KEY, or leave it out for a LoRA each"
+        )
+
+
 def get_pool_name(record: Record, pooling: Pooling) -> str:
     """Return what tells the record's pool from others. Raises BadLine for a line without the key of --pool-by."""
     if pooling.pool_by is None:

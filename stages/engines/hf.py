@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from stages.engines.hf_adapters import (
 )
 from stages.engines.hf_decoding import Batching, PromptRow, complete, find_batching
 from stages.engines.hf_likelihood import MeasuredRow, find_unmeasurable, make_measured_row, measure_rows
-from stages.errors import BadInput, MissingInput, OutOfMemory
+from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.models.config import get_context_length
 from stages.models.device import Device, is_out_of_memory
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.stacked_lora import LoraStack, SlotRows
+from stages.models.tuned_models import is_tuned_model, read_tuned_model
 from stages.tokens.tokenization import (
     context_overflow,
     decode_completion,
@@ -54,6 +56,8 @@ class HFEngine:
         self.model = model
         self.batch_size = batch_size
         self.tokenizer, self.network = loaded or (load_tokenizer(model), load_model(model, device))
+        dtype = str(self.network.dtype).removeprefix("torch.")
+        self.device = Device(str(self.network.device), dtype) if loaded else device
         self.ends = get_stop_ids(self.tokenizer, self.network)
         self.slot = AdapterSlot(self.network)
         self.context = get_context_length(self.network.config)
@@ -63,12 +67,17 @@ class HFEngine:
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """Yield completions batch by batch: first those without an adapter, then many adapters at a time.
 
-        A prompt that leaves no room in the model's context fails alone, and so do the requests of an adapter that
-        cannot be used. The likelihood of a continuation is told, too; no call mixes both.
+        What names a whole model instead of an adapter is asked of that, one model after the other. A prompt that
+        leaves no room in the model's context fails alone, and so do the requests of an adapter that cannot be used.
+        The likelihood of a continuation is told, too; no call mixes both.
         """
         self.progress = progress
         groups: dict[Path | None, list[Request]] = {None: []}
+        tuned: dict[Path, list[Request]] = {}
         for request in requests:
+            if request.adapter and (request.adapter in tuned or is_tuned_model(request.adapter)):
+                tuned.setdefault(request.adapter, []).append(request)
+                continue
             find = context_overflow if request.continuation is None else find_unmeasurable
             failed = find(self.tokenizer, request, self.context, self.model)
             if failed:
@@ -85,6 +94,26 @@ class HFEngine:
             yield from self._sample_stacked(batch)
         for adapter in unstacked:
             yield from self._sample_one(adapter, groups[adapter])
+        for path, group in tuned.items():
+            yield from self._sample_tuned(path, group)
+
+    def _sample_tuned(self, path: Path, group: Sequence[Request]) -> Iterator[Completion]:
+        """The requests of a model in an adapter's place, which lies beside ours in memory for so long."""
+        try:
+            read_tuned_model(path)
+            engine = HFEngine(str(path), device=self.device, batch_size=self.batch_size)
+        except OutOfMemory:
+            told = f"does not fit into the memory beside {self.model}; take --dtype bfloat16"
+            raise OutOfMemory(f"adapter {path}: a whole model, and {told}") from None
+        except (BadConfig, BadInput, MissingInput) as error:
+            yield from self._fail(group, error)
+            return
+        yield from engine.sample([replace(request, adapter=None) for request in group], self.progress)
+
+    def _fail(self, group: Sequence[Request], error: Exception) -> Iterator[Completion]:
+        self.progress.begin_work(request.id for request in group)
+        yield from (Completion(request.id, "", "failed", None, error=str(error)) for request in group)
+        self.progress.end_work(request.id for request in group)
 
     def _try_batching(self) -> None:
         self.batching = find_batching(self.network, self.ends, self.tokenizer.pad_token_id)
@@ -111,9 +140,7 @@ class HFEngine:
         try:
             network = self.slot.use(adapter)
         except (BadInput, MissingInput) as error:
-            self.progress.begin_work(request.id for request in group)
-            yield from (Completion(request.id, "", "failed", None, error=str(error)) for request in group)
-            self.progress.end_work(request.id for request in group)
+            yield from self._fail(group, error)
             return
         try:
             waiting = iter(group)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BadInput, MissingInput
-from stages.models.checkpoints import fingerprint
+from stages.models.checkpoints import BASE_KEY, fingerprint
 from stages.models.directories import (
     TensorInfo,
     quote_name,
@@ -20,10 +20,10 @@ from stages.models.directories import (
     read_model_tensors,
     read_object,
 )
+from stages.models.tuned_models import is_tuned_model, read_tuned_model
 from stages.sources.datasets.folders import find_placeholder
 
 UNKNOWN_WEIGHTS = "unknown"  # the fingerprint of a model that was in memory already
-BASE_KEY = "base"  # in the metadata of the weights: the fingerprint of the model that they were trained on
 _LORA = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(embedding_)?([AB])(?:\.weight)?")
 _MAKE_AGAIN = "make it again with `seal adapt`, or copy it again"
 _PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
@@ -74,6 +74,8 @@ def read_adapter_config(path: Path) -> dict[str, Any]:
         raise MissingInput(f"adapter {path}: no such directory (run `seal adapt` again, or copy it there)")
     if pointer := find_placeholder(path):
         raise BadInput(f"adapter {path}: {pointer}")
+    if is_tuned_model(path):
+        raise BadInput(f"adapter {path}: a whole model (--method full), no adapter; --engine hf can use it")
     if not weights.is_file():
         kind = "only a .bin, which is not read" if weights.with_suffix(".bin").is_file() else "no weights"
         raise BadInput(f"adapter {path}: {kind}; it needs {weights.name}")
@@ -170,7 +172,7 @@ def shape_mismatches(adapter: AdapterInfo, tensors: Mapping[str, TensorInfo]) ->
 
 def is_whole_adapter(path: Path) -> bool:
     """True if the folder holds all that its files say. No weight is read."""
-    return _passes(read_adapter, path)
+    return _passes(read_tuned_model if is_tuned_model(path) else read_adapter, path)
 
 
 def make_usability_check(model: str) -> Callable[[Path], bool]:
@@ -193,6 +195,8 @@ def _passes(check: Callable[..., object], *of: object) -> bool:
 def read_base_weights(path: Path) -> str | None:
     """Return the fingerprint of the model that the adapter was trained on; None if nothing says it."""
     try:
+        if is_tuned_model(path):
+            return str(read_tuned_model(path)[BASE_KEY])
         found = read_metadata(path / "adapter_model.safetensors").get(BASE_KEY)
     except (BadInput, MissingInput, OSError):
         return None
@@ -239,10 +243,13 @@ def make_adapter_check(model: str) -> Callable[[Path, str], None]:
     tensors = read_model_tensors(Path(model)) if Path(model).is_dir() else None
 
     def check(path: Path, trained_on: str) -> None:
-        adapter = read_adapter(path)
-        bad, _ = shape_mismatches(adapter, tensors) if tensors is not None else ([], [])
-        if bad:
-            raise BadInput(f"adapter {path}: does not fit {model}: {bad[0]}")
+        if is_tuned_model(path):
+            read_tuned_model(path)
+        else:
+            adapter = read_adapter(path)
+            bad, _ = shape_mismatches(adapter, tensors) if tensors is not None else ([], [])
+            if bad:
+                raise BadInput(f"adapter {path}: does not fit {model}: {bad[0]}")
         if _are_same(trained_on, model) and read_base_weights(path) not in (None, weights):
             raise BadInput(
                 f"adapter {path}: was trained on other weights than {model} has now; run `seal adapt` again, or give "

@@ -11,7 +11,8 @@ from stages.models.directories import check_model, read_header, read_object
 from stages.models.libraries import explain_library_errors
 from stages.records.schema import Checkpoint
 
-CHECKPOINT_FILE = "seal.json"  # in a directory that `seal sft` wrote: its run, its line, and the sizes of its files
+CHECKPOINT_FILE = "seal.json"  # in a model directory that we wrote: what made it, and the sizes of its files
+BASE_KEY = "base"  # beside the weights of an adapter: the fingerprint of the model that they were trained on
 
 
 def choose_model(flag: str | None, named: Iterable[str]) -> str:
@@ -51,6 +52,11 @@ def identity_of(name: str) -> str:
 def fingerprint(name: str) -> str:
     """Return what tells a model's weights from others under the same name: a digest of its files, or a hub revision."""
     return fingerprint_folder(Path(name)) if Path(name).is_dir() else _get_revision(name)
+
+
+def resolve_model_name(name: str) -> str:
+    """Return the name by which others find the model, from any folder: of a directory its real path."""
+    return str(Path(name).resolve()) if name and Path(name).is_dir() else name
 
 
 def _get_revision(name: str) -> str:

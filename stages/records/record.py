@@ -186,9 +186,11 @@ class Adapter(FrozenModel):
     model: str
     """The student: the base model of the adapter."""
     path: str | None
-    """The PEFT directory; null: there is none, for `error`, or it was imported without its weights."""
+    """The PEFT directory, or the model's where `fit.method` is full; null: there is none, for `error`, or it was
+    imported without its weights."""
     fit: dict[str, Any]
-    """Every hyper-parameter used, by name; rates per step, lengths in tokens."""
+    """Every hyper-parameter used, by name; rates per step, lengths in tokens. `method` full: all weights were trained;
+    left out of a LoRA's."""
     train: TrainStats | None
     """What the training did; null: it was not done here, or failed."""
     fault: Literal["edit", "training"] | None

@@ -10,8 +10,8 @@ import torch
 
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.files import atomic_directory, write_file
-from stages.models.adapter_checks import BASE_KEY, UNKNOWN_WEIGHTS, make_adapter_check
-from stages.models.checkpoints import fingerprint
+from stages.models.adapter_checks import UNKNOWN_WEIGHTS, make_adapter_check
+from stages.models.checkpoints import BASE_KEY, fingerprint, resolve_model_name
 from stages.models.lora_targets import ALL_LINEAR
 from stages.settings import FitConfig
 
@@ -77,7 +77,7 @@ def _write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor]
     """
     from safetensors.torch import save
 
-    settings.base_model_name_or_path = _resolve_name(settings.base_model_name_or_path)
+    settings.base_model_name_or_path = resolve_model_name(settings.base_model_name_or_path)
     data = save({name: weight.contiguous() for name, weight in state.items()}, {"format": "pt", BASE_KEY: base.weights})
     with atomic_directory(out) as partial:
         settings.save_pretrained(str(partial))
@@ -85,11 +85,6 @@ def _write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor]
         write_file(partial / _WEIGHTS, _sort_metadata(data))
         base.accept(partial)
     return out
-
-
-def _resolve_name(name: str) -> str:
-    """The name by which others find the model, from any folder: a directory's real path; a hub's name as it is."""
-    return str(Path(name).resolve()) if name and Path(name).is_dir() else name
 
 
 def _sort_sets(path: Path) -> None:

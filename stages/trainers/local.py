@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -12,9 +12,10 @@ from stages.errors import BadConfig
 from stages.interfaces import FitJob, FitResult, NullProgress, Progress, Trainer
 from stages.models.device import Device
 from stages.plugins import Plugin, check_name, load_class
-from stages.settings import Doc, ModelName
+from stages.settings import Doc, Method, ModelName
 
 TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
+_OURS = {**TRAINERS, "full": "stages.trainers.full:FullTrainer"}  # which --method chooses
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,16 @@ class LocalTrainer:
             )
             raise BadConfig(f"--{name.replace('_', '-')} {limit}: peft {why}; use --trainer batched")
 
+    def for_method(self, method: Method) -> "LocalTrainer":
+        """Return what trains by this method. Raises BadConfig for flags that are not for it."""
+        if method == "lora":
+            return self
+        if self.name != "batched":
+            raise BadConfig(f"--trainer {self.name}: --method full has a trainer of its own; leave it out")
+        if self.slots is not None:
+            raise BadConfig(f"--slots {self.slots}: --method full trains one model at a time; leave it out")
+        return replace(self, name=method)
+
     def choose(self, named: Collection[str]) -> str:
         """Return the model: the given one, or the one that all lines name."""
         from stages.models.checkpoints import choose_model  # late, as what imports the records: help does without
@@ -100,14 +111,14 @@ class LocalTrainer:
         """Return a test whether an adapter directory is still what this trainer made of the model."""
         from stages.models.adapter_checks import is_whole_adapter, make_usability_check
 
-        return make_usability_check(model) if self.name in TRAINERS else is_whole_adapter
+        return make_usability_check(model) if self.name in _OURS else is_whole_adapter
 
     def load(self, model: str) -> Trainer:
         """Load the model."""
         from stages.models.libraries import quiet_libraries
 
-        kind = load_class("--trainer", self.name, TRAINERS)
-        if self.name not in TRAINERS:
+        kind = load_class("--trainer", self.name, _OURS)
+        if self.name not in _OURS:
             return GuardedTrainer(self.name, kind, model, device=self.device, **self.limits)
         quiet_libraries()
         self.device.check_foreseen()

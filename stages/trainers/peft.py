@@ -139,7 +139,16 @@ def make_schedule(config: FitConfig, steps: int) -> Callable[[int], float]:
 
 
 def _compute_loss(student: Any, batch: Sequence[Tokens]) -> torch.Tensor:
-    """Cross-entropy per target of the whole batch, pads weighted. Causal: right pads never reach real tokens."""
+    """Cross-entropy per target of the whole batch, pads weighted."""
+    total, weight = sum_losses(student, batch)
+    return total / weight.clamp(min=1)  # 0 where all is silent
+
+
+def sum_losses(student: Any, batch: Sequence[Tokens]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (sum of all targets' cross-entropies, pads weighted, sum of the weights).
+
+    Shorter sequences are padded on the right, which no real token sees: attention is causal.
+    """
     longest = max(len(sequence.cells) for sequence in batch)
     columns = zip(*(_right_pad(sequence, longest) for sequence in batch), strict=True)
     ids, positions, targets, weights, mask = (torch.tensor(column, device=student.device) for column in columns)
@@ -149,7 +158,7 @@ def _compute_loss(student: Any, batch: Sequence[Tokens]) -> torch.Tensor:
     wide = logits.flatten(0, 1)
     wide = wide if wide.dtype == torch.float64 else wide.float()
     losses = cross_entropy(wide, targets.flatten(), reduction="none")  # 0 where there is no target
-    return (losses * weights.flatten()).sum() / weights.sum().clamp(min=1)  # 0 where all is silent
+    return (losses * weights.flatten()).sum(), weights.sum()
 
 
 def _right_pad(sequence: Tokens, to: int) -> tuple[list[int], list[int], list[int], list[int], list[int]]:

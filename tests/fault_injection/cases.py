@@ -6,6 +6,8 @@ from dataclasses import dataclass
 SMALL_LORA = ("--rank", "2", "--alpha", "4", "--epochs", "2", "--learning-rate", "1e-2")
 GENERATE = ("generate", "--model", "{model}", "-k", "2", "--max-tokens", "12", "--batch", "2")
 ADAPT = ("adapt", "--model", "{model}", "--out", "adapters", *SMALL_LORA)
+POOL = ("adapt", "edits.jsonl", "--model", "{model}", "--pool", "--batch-size", "8", "--checkpoint-every", "1")
+FULL = (*POOL, "--out", "models", "--method", "full", "--epochs", "2")
 EVAL = ("eval", "--judge", "exact", "--max-tokens", "6", "--batch", "2")
 TRAIN: tuple[str, ...] = ("sft", "sft.jsonl", "--model", "{model}", "--out", "model", *SMALL_LORA, "--batch-size", "2")
 TRAIN += ("--micro-batch", "1")
@@ -76,6 +78,8 @@ TABLE = (  # in the order in which they feed each other
     TASKS,
     to_file("generate", (*GENERATE, "tasks.jsonl"), "edits.jsonl", "tasks.jsonl"),
     to_file("adapt", (*ADAPT, "edits.jsonl"), "adapters.jsonl", "edits.jsonl"),
+    to_file("pool", (*POOL, "--out", "pooled", *SMALL_LORA), "pool.jsonl", "edits.jsonl"),
+    to_file("full", FULL, "full.jsonl", "edits.jsonl"),
     to_file("eval", (*EVAL, "adapters.jsonl"), "scores.jsonl", "adapters.jsonl", "adapters"),
     to_file("judge", (*JUDGE, "scores.jsonl"), "regraded.jsonl", "scores.jsonl"),
     FILTER,

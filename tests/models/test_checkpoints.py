@@ -16,7 +16,7 @@ from stages.models.checkpoints import (
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
 from stages.records.schema import Checkpoint
-from stages.trainers.sft import save_model
+from stages.trainers.model_files import save_model
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def tuned(chat_dir: Path, tmp_path: Path) -> Path:
     """What a finished training leaves."""
     network, tokenizer = load_model(str(chat_dir), Device("cpu")), load_tokenizer(str(chat_dir))
     about = {"run": "r", "checkpoint": LINE.model_dump(mode="json")}
-    save_model(network, tokenizer, tmp_path / "tuned", about)
+    save_model(network, tokenizer, tmp_path / "tuned", lambda folder: about)
     return tmp_path / "tuned"
 
 

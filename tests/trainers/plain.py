@@ -66,6 +66,29 @@ def plain_loop(
     return get_peft_model_state_dict(student), losses
 
 
+def plain_full_loop(folder: Path, job: FitJob) -> tuple[Weights, list[float]]:
+    """The same of all weights, norms in float64 too; matrices alone decay."""
+    config = job.config
+    network = exact_norms(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64))
+    trained = list(network.parameters())
+    groups = [
+        {"params": [weight], "weight_decay": config.weight_decay if weight.dim() > 1 else 0} for weight in trained
+    ]
+    optimizer = torch.optim.AdamW(groups, foreach=False)
+    rows = encoded(job)
+    steps, losses = step_orders(job, len(rows)), []
+    for number, step in enumerate(steps):
+        loss = step_loss(network, [rows[place] for place in step])
+        optimizer.zero_grad()
+        loss.backward()
+        clip(trained, config.max_grad_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * by_hand(config, number, len(steps))
+        optimizer.step()
+        losses.append(loss.item())
+    return {name: weight.detach() for name, weight in network.state_dict().items()}, losses
+
+
 def step_loss(student: Any, rows: list[Encoded]) -> torch.Tensor:
     """Minus the mean log-probability of every target token of the step."""
     total, count = torch.zeros((), dtype=torch.float64), 0

@@ -28,7 +28,8 @@ from stages.records.schema import Checkpoint
 from stages.settings import SftConfig
 from stages.sources.training_pairs import read_pair
 from stages.tokens.tokenization import encode_example
-from stages.trainers.sft import SupervisedTrainer, check_saving, get_shared_weights
+from stages.trainers.model_files import check_saving, get_shared_weights
+from stages.trainers.sft import SupervisedTrainer
 from tests.conftest import END, files_of_at_most, make_tokenizer
 from tests.invented import a_line, numbered
 from tests.models.architectures import make_architecture

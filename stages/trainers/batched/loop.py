@@ -15,12 +15,13 @@ from stages.models.device import is_out_of_memory
 from stages.models.stacked_lora import LoraStack
 from stages.tokens.tokenization import Tokens, get_max_length
 from stages.trainers.adapter_files import AdapterBase, write_adapter
-from stages.trainers.batched.checkpoints import TrainingState, read_state, remove_state, write_state
+from stages.trainers.batched.checkpoints import TrainingState, read_state, write_state
 from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy, get_loss_bytes
 from stages.trainers.batched.lora_kernels import PackedLayout
 from stages.trainers.batched.memory import PassBudget, count_fitting_tokens, measure_saved_bytes
 from stages.trainers.batched.optimizer import StackedAdamW, Update
 from stages.trainers.batched.packing import ALIGNMENT, PackedSequence, Packing
+from stages.trainers.checkpoints import remove_state
 from stages.trainers.peft import finish_training, make_schedule
 
 

@@ -26,6 +26,7 @@ class PassBudget:
 
     tokens: int
     multiple: int = 1
+    way_out: str = "take fewer --slots, --dtype bfloat16, or --pad-mode sampled:32 instead of full"
 
     def get_cost(self, row: PackedSequence) -> int:
         return -(-row.size // self.multiple) * self.multiple
@@ -46,10 +47,8 @@ class PassBudget:
     def shrink(self, failed: Sequence[PackedSequence]) -> None:
         """Halve the budget after a pass that did not fit. Raises OutOfMemory if that was a single sequence."""
         if len(failed) == 1:
-            raise OutOfMemory(
-                f"a sequence of {failed[0].size} tokens does not fit into the device's memory; take fewer --slots, "
-                "--dtype bfloat16, or --pad-mode sampled:32 instead of full"
-            )
+            size = failed[0].size
+            raise OutOfMemory(f"a sequence of {size} tokens does not fit into the device's memory; {self.way_out}")
         self.tokens = max(1, sum(self.get_cost(row) for row in failed) // 2)
 
 

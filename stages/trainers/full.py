@@ -1,0 +1,221 @@
+"""The trainer of `--method full`: all weights of the model are trained, and the result is a model directory.
+
+One job after the other, each from the weights of the model's own directory; a step's sequences go through in passes of
+similar lengths. As everywhere here: AdamW, a schedule, a clip at 1.0, loss per target token (HF Trainer's defaults).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.errors import OutOfMemory, Untrainable
+from stages.files import check_space, fingerprint_folder
+from stages.interfaces import FitJob, FitResult, NullProgress, Progress, make_failed_result
+from stages.models.checkpoints import BASE_KEY, check_unchanged, fingerprint, resolve_model_name
+from stages.models.device import Device, get_free_bytes, is_out_of_memory
+from stages.models.loading import load_model, load_network, load_tokenizer
+from stages.models.tuned_models import ADAPTER_KEY, DIGEST_KEY
+from stages.records.frozen import derive_seed
+from stages.tokens.tokenization import Tokens, encode_training_set, get_max_length
+from stages.trainers.batched.memory import PassBudget, count_fitting_tokens, measure_saved_bytes
+from stages.trainers.batched.packing import PackedSequence
+from stages.trainers.checkpoints import open_tensors, remove_state, write_tensors
+from stages.trainers.master_weights import BYTES_PER_WEIGHT, MasterWeights
+from stages.trainers.model_files import check_saving, save_model
+from stages.trainers.peft import finish_training, make_schedule, plan_steps, sum_losses
+
+_WAY_OUT = "take --dtype bfloat16, or --pad-mode sampled:32 instead of full"
+
+
+class FullTrainer:
+    """Trains each job's model alone. `tokens_per_step` bounds the tokens of one forward and backward pass.
+
+    `checkpoint_every`: steps after which a training is saved, so that one that died goes on there.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: Device = Device(),
+        tokens_per_step: int | None = None,
+        checkpoint_every: int | None = None,
+    ) -> None:
+        self.model, self.device, self.dtype = model, device, device.resolve()[1]
+        self.tokens_per_step, self.checkpoint_every = tokens_per_step, checkpoint_every
+        self.tokenizer = load_tokenizer(model)
+        self.base = fingerprint(model)
+        _check_memory(model, device)
+        self.network: Any = self._load()
+        self.is_fresh = True  # the network is the model as it was
+
+    def _load(self) -> Any:
+        """Load the model in the masters' precision: bfloat16 weights would round small updates away."""
+        wide = self.dtype == torch.bfloat16
+        return load_model(self.model, replace(self.device, dtype="float32") if wide else self.device)
+
+    def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
+        """Yield one result per job, in order, each after its directory is complete. Reads all jobs first."""
+        fine: list[tuple[FitJob, list[Tokens], list[list[int]]]] = []
+        for job in jobs:
+            try:
+                sequences = encode_training_set(self.tokenizer, self.network, job.lesson, job.config)
+                fine.append((job, sequences, list(plan_steps(len(sequences), job.config, job.seed))))
+            except Untrainable as error:
+                yield make_failed_result(job, error)
+        tokens = sum(len(rows[place].ids) for _, rows, steps in fine for step in steps for place in step)
+        progress.expect(tokens, steps=sum(len(steps) for _, _, steps in fine))
+        self._check_space([job for job, _, _ in fine])
+        for job, sequences, steps in fine:
+            progress.set_phase("preparing")  # behind the writing of the one before
+            progress.begin_work([job.id])
+            if not self.is_fresh:
+                self.network = None  # the memory of one model is free before the next is loaded
+                check_unchanged({"model": self.model, "weights": self.base})
+                self.network = self._load()
+            self.is_fresh = False
+            with torch.random.fork_rng():
+                for told in check_saving(self.network, self.tokenizer, job.out, self.model, self.dtype.itemsize):
+                    progress.note(told)
+                training = _Training(self.network, self.dtype, job, sequences, steps, progress)
+                losses = training.run(self.tokens_per_step, self.checkpoint_every)
+                progress.set_phase("writing")
+                save = partial(self._save, job)
+                result = finish_training(job, sequences, losses, training.weights.masters.values(), save)
+            remove_state(job.out)
+            del training  # it holds the weights
+            yield result
+
+    def _check_space(self, jobs: Sequence[FitJob]) -> None:
+        """Raise NoSpace where the models, and the old and the new checkpoint of one of them, do not fit on the disk."""
+        kept = BYTES_PER_WEIGHT[self.dtype] // 4 * 3 * 2 if self.checkpoint_every else 0
+        needed = self.network.num_parameters() * (len(jobs) * self.dtype.itemsize + kept)
+        for job in jobs[:1]:
+            check_space(job.out.parent, needed, f"{len(jobs)} models" + (" and their checkpoints" if kept else ""))
+
+    def _save(self, job: FitJob) -> Path:
+        about = {ADAPTER_KEY: job.id, "model": resolve_model_name(self.model), BASE_KEY: self.base}
+        save_model(
+            self.network, self.tokenizer, job.out, lambda folder: {**about, DIGEST_KEY: fingerprint_folder(folder)}
+        )
+        return job.out
+
+
+class _Training:
+    """One job in training."""
+
+    def __init__(
+        self,
+        network: Any,
+        dtype: torch.dtype,
+        job: FitJob,
+        sequences: Sequence[Tokens],
+        steps: Sequence[Sequence[int]],
+        progress: Progress,
+    ) -> None:
+        self.network, self.job, self.sequences, self.steps = network, job, sequences, steps
+        self.progress = progress
+        self.way = f"{network.device.type} {dtype} full"  # how the model computes
+        self.weights = MasterWeights(network, dtype, job.config.weight_decay)
+        self.losses: list[float] = []
+
+    def run(self, tokens_per_pass: int | None, checkpoint_every: int | None) -> list[float]:
+        """Train to the end, or on behind the last checkpoint. Returns the loss of every step."""
+        config, schedule = self.job.config, make_schedule(self.job.config, len(self.steps))
+        self.network.train()
+        if checkpoint_every:
+            self._resume()
+        budget = PassBudget(tokens_per_pass or self._count_fitting_tokens(), way_out=_WAY_OUT)
+        while (done := len(self.losses)) < len(self.steps):
+            torch.manual_seed(derive_seed(self.job.seed, "step", done))  # for a model that draws numbers in training
+            self.losses.append(self._compute_gradients(budget))
+            self.weights.step(config.learning_rate * schedule(done), config.max_grad_norm)
+            if checkpoint_every and (done + 1) % checkpoint_every == 0 and done + 1 < len(self.steps):
+                losses = torch.tensor(self.losses, dtype=torch.float64)
+                write_tensors(self.job, {**self.weights.get_state(), ":losses": losses}, self.way)
+            self.progress.advance(1)
+        self.network.eval()
+        return self.losses
+
+    def _resume(self) -> None:
+        with open_tensors(self.job, self.way) as file:
+            if file is None:
+                return
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            done = shapes[":losses"][0] if self.weights.fits(shapes) else 0
+            if not 0 < done < len(self.steps):
+                return
+            self.losses = file.get_tensor(":losses").tolist()
+            self.weights.set_state(file, done)
+        self.progress.note(f"model {self.job.id} goes on behind step {done} of {len(self.steps)}")
+        self.progress.add_trained(sum(len(self.sequences[place].ids) for step in self.steps[:done] for place in step))
+        self.progress.advance(done)
+
+    def _compute_gradients(self, budget: PassBudget) -> float:
+        """Leave the gradients of the next step's loss, the mean over its targets, and return the loss."""
+        batch = [self.sequences[place] for place in self.steps[len(self.losses)]]
+        share = 1 / max(1, sum(tokens.weight for tokens in batch))
+        rows = sorted((PackedSequence(0, tokens) for tokens in batch), key=lambda row: row.size)
+        reported = 0
+        while True:
+            loss, done, failed = 0.0, 0, list[PackedSequence]()
+            for part in budget.split(rows):
+                try:
+                    loss += self._run_pass([row.tokens for row in part], share)
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    failed = part
+                if failed:  # here the error is gone, and with it what its frames held
+                    break
+                done += sum(row.length for row in part)
+                self.progress.add_trained(max(0, done - reported))
+                reported = max(reported, done)
+            if not failed:
+                return loss
+            self.weights.clear_gradients()
+            if self.network.device.type == "cuda":
+                torch.cuda.empty_cache()
+            budget.shrink(failed)
+            self.progress.note(f"memory ran out: from here on about {budget.tokens} tokens in one pass")
+
+    def _run_pass(self, batch: Sequence[Tokens], share: float) -> float:
+        loss = sum_losses(self.network, batch)[0] * share
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def _count_fitting_tokens(self) -> int:
+        """Count them by a trial of two short sequences; gradients and moments are still to come."""
+        dtypes = {master.dtype for master in self.weights.masters.values()}
+        reserved = 3 * self.weights.count * max(dtype.itemsize for dtype in dtypes)
+        longest = get_max_length(self.network.config, packed=False)
+        words: int = self.network.get_output_embeddings().weight.shape[0]
+
+        def measure(length: int) -> int:
+            """Bytes that autograd keeps, and those of logits and their gradients on the way."""
+            tokens = Tokens((1,) * length, 0)
+            return measure_saved_bytes(lambda: sum_losses(self.network, [tokens])) + length * words * 8
+
+        try:
+            return count_fitting_tokens(measure, reserved, self.network.device, longest=longest)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return 1
+
+
+def _check_memory(model: str, device: Device) -> None:
+    """Raise OutOfMemory where the device cannot hold a training of all weights. Only headers are read."""
+    place, dtype = device.resolve()
+    count = sum(weight.numel() for weight in load_network(model, device_map="meta")[0].parameters())
+    needed, free = count * BYTES_PER_WEIGHT[dtype], get_free_bytes(place)
+    if needed > free:
+        what = f"{count:,} weights with masters, gradients and AdamW's moments"
+        raise OutOfMemory(
+            f"--method full: {what} need {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free on {place}; take a "
+            "smaller model, a larger device, or leave it out for a LoRA"
+        )
