@@ -17,6 +17,7 @@ fi
 contexts=${CONTEXTS:-50} k=${K:-5} seeds=${SEEDS:-2} held_k=${HELD_K:-3} rounds=${ROUNDS:-2}
 tasks=${TASKS:-examples/tiny/train.jsonl} heldout=${HELDOUT:-examples/tiny/heldout.jsonl}
 template=${TEMPLATE:+--template $TEMPLATE} # of the models' own self-edits; unset: the default
+held=$run/${HELD_IN:-heldout} # the rows, and what they are made of
 
 is_ours() { # whether a stage wrote the file, as it is, and was told to by a line of this script
   local sum; sum=$(sha256sum "$1")
@@ -62,10 +63,10 @@ proxy() { # a first round in which a rubric scores the self-edits, without train
 
 rows() { echo ${ROWS:-none passage self} $(seq -f 'round-%g' "$rounds") ${LAST:-}; }
 
-heldout() { ensure "$run/heldout/tasks.jsonl" tasks "$heldout"; }
+heldout() { ensure "$held/tasks.jsonl" tasks "$heldout"; }
 
 row() { # NAME: one row of the ladder: how well the self-edits of a model teach it held-out tasks
-  local in=$run/heldout from=$model writes=(generate "$run/heldout/tasks.jsonl") flags="--seed $seed ${GENERATE:-} -k $held_k"
+  local in=$held from=$model writes=(generate "$held/tasks.jsonl") flags="--seed $seed ${GENERATE:-} -k $held_k"
   case $1 in
     none) ensure "$in/none.jsonl" eval "$in/tasks.jsonl" --model "$model" ${EVAL:-}; return ;;
     in-context) ensure "$in/$1.jsonl" eval "$in/tasks.jsonl" --model "$model" --in-context ${EVAL:-}; return ;;
@@ -86,7 +87,7 @@ row() { # NAME: one row of the ladder: how well the self-edits of a model teach 
 
 report() {
   local name named=()
-  for name in $(rows); do named+=("${name//-/ }=$run/heldout/$name.jsonl"); done
+  for name in $(rows); do named+=("${name//-/ }=$held/$name.jsonl"); done
   "$seal" report "${named[@]}" --against self --plot "$run/ladder.png" --seed "$seed" || [ $? = 3 ]
 }
 

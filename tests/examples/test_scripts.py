@@ -186,6 +186,22 @@ def test_figure_4_and_a_template_of_the_prompts_share_that_run(rounds: Path, tmp
     assert table["self-qa-2"][:2] == ["48.7", "tasks"]
 
 
+@pytest.mark.parametrize(("name", "published"), [("cpt-lora", "43.8"), ("cpt-full", "58.2")])
+def test_one_training_for_all_passages_is_printed_beside_the_papers(rounds: Path, name: str, published: str) -> None:
+    rate = "--learning-rate 1e-3" if name == "cpt-full" else "--rank 8 --alpha 16"
+    table = paper(name, rounds, POOL=rate)
+    assert [table[row][0] for row in ("none", "round-2")] == ["32.7", published]
+    adapters = {row: lines(rounds / name / row / "adapters.jsonl") for row in ("passage", "self", "round-2")}
+    for row, made in adapters.items():
+        assert len(made) == len({line["task"]["id"] for line in made}) == 2  # type: ignore[index]
+        assert len({line["adapter"]["id"] for line in made}) == 1  # type: ignore[index]
+        assert 0 <= float(table[row][1]) <= 100
+    fit = adapters["self"][0]["adapter"]["fit"]  # type: ignore[index]
+    pool = {"passages": "each" if name == "cpt-lora" else "once", "edits": 2}
+    assert (fit.get("method", "lora"), fit["pool"]) == (name.removeprefix("cpt-"), pool)
+    assert table["gpt-4.1"][1] == "questions"  # which this run has not made
+
+
 def test_the_proxy_reward_trains_a_model_on_what_a_rater_liked(rounds: Path) -> None:
     rows = paper("proxy", rounds, RATE="--program examples/paper/rate.py")
     scores = [line["score"] for line in lines(rounds / "round-proxy/scores.jsonl")]
