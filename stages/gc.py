@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.errors import BadInput, MissingInput
-from stages.files import MODEL_FILES, PARTIAL_NAME, TRAINING_FILE, check_left, open_locked
+from stages.files import PARTIAL_NAME, TRAINING_FILE, check_left, open_locked
+from stages.fingerprints import MODEL_FILES
 from stages.models.checkpoints import BASE_KEY, CHECKPOINT_FILE
 from stages.models.directories import read_metadata, read_object
 from stages.models.tuned_models import ADAPTER_KEY

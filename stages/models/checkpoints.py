@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BadConfig, BadInput, MissingInput
-from stages.files import fingerprint_folder
+from stages.fingerprints import fingerprint_folder
 from stages.models.device import Device
 from stages.models.directories import check_model, read_header, read_object
 from stages.models.libraries import explain_library_errors

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BadInput
-from stages.files import fingerprint_folder
+from stages.fingerprints import fingerprint_folder
 from stages.models.checkpoints import BASE_KEY, CHECKPOINT_FILE
 from stages.models.directories import read_model_tensors, read_object
 from stages.sources.datasets.folders import find_placeholder

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from stages.errors import BadEdit
-from stages.files import fingerprint_folder
+from stages.fingerprints import fingerprint_folder
 from stages.plugins import make_domain
 from stages.records.frozen import content_id
 from stages.records.record import AnyTask

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from stages.errors import OutOfMemory, Untrainable
-from stages.files import check_space, fingerprint_folder
+from stages.files import check_space
+from stages.fingerprints import fingerprint_folder
 from stages.interfaces import FitJob, FitResult, NullProgress, Progress, make_failed_result
 from stages.models.checkpoints import BASE_KEY, check_unchanged, fingerprint, resolve_model_name
 from stages.models.device import Device, get_free_bytes, is_out_of_memory

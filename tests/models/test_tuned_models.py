@@ -10,7 +10,7 @@ import pytest
 from stages.engines.local import LocalEngine
 from stages.engines.vllm_start import read_lora_needs
 from stages.errors import BadInput
-from stages.files import fingerprint_folder
+from stages.fingerprints import fingerprint_folder
 from stages.models.adapter_checks import (
     find_foreign_models,
     is_whole_adapter,
