@@ -3,6 +3,7 @@
 #   ROUND=2 RUN=runs/mine MODEL=DIR TASKS=FILE examples/round.sh    rounds 1 and 2, in RUN/round-1 and RUN/round-2
 #   ROUNDS=2 RUN=runs/mine HELDOUT=FILE examples/round.sh ladder    each round's model, measured on held-out tasks
 #   examples/round.sh round 2, heldout, row self, report            parts of it; make --jobs=2 ladder runs rows side by side
+#   examples/round.sh sequence 0    a continual run: STEPS passages, from the model of round FROM (0: MODEL itself)
 #   rows: none, in-context, passage, oracle, self, round-N; file (EDITS=FILE, NAME of their editor); server (SERVER=flags)
 # Run it again at any time: what is finished is left alone, what was interrupted goes on, and what was made with other
 # flags or from other input is made anew. A file that you have made or changed, or whose command you typed, is kept.
@@ -83,6 +84,14 @@ row() { # NAME: one row of the ladder: how well the self-edits of a model teach 
   ensure "$in/$1/edits.jsonl" "${writes[@]}" $flags
   ensure "$in/$1/adapters.jsonl" adapt "$in/$1/edits.jsonl" --model "$from" --out "$in/adapters" --seed "$seed" ${ADAPT:-}
   ensure "$in/$1.jsonl" eval "$in/$1/adapters.jsonl" --model "$from" ${EVAL:-}
+}
+
+sequence() { # NUMBER: self-edits of held-out passages one after the other onto one model, asked about all after each
+  local in=$run/sequence-$1 from; from=$(model_of "${FROM:-0}")
+  ensure "$in/tasks.jsonl" tasks "$heldout" --sample "${STEPS:-8}" --seed $((seed + $1))
+  ensure "$in/edits.jsonl" generate "$in/tasks.jsonl" --model "$from" --seed "$seed" ${GENERATE:-} -k 1
+  ensure "$in/steps.jsonl" adapt "$in/edits.jsonl" --model "$from" --sequential --out "$in/steps" --seed "$seed" ${ADAPT:-}
+  ensure "$in/matrix.jsonl" eval "$in/steps.jsonl" --model "$from" --on "$in/tasks.jsonl" ${EVAL:-}
 }
 
 report() {

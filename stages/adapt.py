@@ -1,38 +1,37 @@
 """edit → adapter: the student is fine-tuned on each self-edit, once per seed (SEAL section 3, inner loop)."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.domains.base import Domain, TrainingSetup, find_domain
+from stages.domains.base import Domain, TrainingSetup, find_domain, refuse_flags
 from stages.domains.jobs import (
-    ExampleNames,
+    LinePlanner,
     PlannedLine,
     describe_left_out,
     make_adapter,
-    make_job,
     make_lesson,
-    make_untrained_adapter,
     refuse_training_flags,
     require_edit,
     set_up_training,
 )
 from stages.domains.pools import PoolPlanner, refuse_full, refuse_pool
 from stages.domains.training.replay import add_replay, describe_replay
-from stages.errors import BadConfig, BadEdit, BadLine, Untrainable
+from stages.errors import BadConfig, BadEdit, refuse_given
 from stages.files import hold_folders, remove_partials
+from stages.gate import GateRule, UpdateGate, read_gate
 from stages.interfaces import MappedProgress, NullProgress, Progress, Trainer
-from stages.records.frozen import derive_seed
+from stages.judges.factory import LocalJudge
+from stages.records.frozen import content_id
 from stages.records.record import Record, Section
 from stages.records.schema import Line, TrainingData
 from stages.scoring.grading import get_owner_id
 from stages.sequence import SequencePlanner, SequenceWorker
 from stages.settings import ALONE, FitConfig, Pooling
-from stages.sources.repeats import UniqueLines
 from stages.tokens.token_counts import count_untrainable
 from stages.trainers.local import TRAINERS, LocalTrainer
-from stages.work import WHOLE_INPUT, Listing, Plan, Source, WholeSource, Work, describe_plan
+from stages.work import WHOLE_INPUT, JudgeSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,10 @@ class Adapt:
     seeds: int = 1  # adapters per self-edit
     show_data: bool = False
     sequential: bool = False  # each self-edit is trained onto the model so far
+    gate: float | None = None  # how far accuracy on the anchors may fall; an update that costs more is refused
+    retain: Path | None = None  # the anchors
+    judge: JudgeSource = field(default_factory=LocalJudge)  # grades the answers to them
+    judge_given: str | None = None  # a judge that somebody chose: without a gate it would do nothing
     split_newlines: bool | None = None  # None: the domain's default
     chat: bool | None = None
     trainer: LocalTrainer = LocalTrainer()
@@ -63,6 +66,7 @@ class Adapt:
         domain = find_domain(source.facts.domains)
         refuse_training_flags(domain, self.fit, self.split_newlines, self.chat)
         refuse_pool(domain, self.pooling)
+        gate = self._read_gate(domain)
         config = domain.defaults.fit.change(self.fit)
         if config.method == "full":
             refuse_full(self.pooling, self.sequential)
@@ -84,9 +88,11 @@ class Adapt:
                 shown = pieces.show()
             return Listing({**way, "show_data": True}, shown, len(records))
         if self.sequential:
-            sequence = self._plan_sequence(model, domain, config)
+            sequence = self._plan_sequence(model, domain, config, gate)
             source.sift(records, sequence.add)
-            return self._prepare_sequence(model, sequence, way)
+            if gate:
+                gate.check_tasks(records)
+            return self._prepare_sequence(model, sequence, way, gate)
         source.sift(records, pieces.add)
         return self._prepare_training(model, pieces, config, domain, way)
 
@@ -98,11 +104,23 @@ class Adapt:
         is_ours = self.trainer.name in TRAINERS and Path(model).is_dir()  # others read their models themselves
         return PoolPlanner(model, pooling=self.pooling, checks_length=bool(model) and is_ours, **settings)
 
-    def _plan_sequence(self, model: str, domain: Domain, config: FitConfig) -> SequencePlanner:
+    def _read_gate(self, domain: Domain) -> GateRule | None:
+        if self.gate is None:
+            refuse_given({"--judge": self.judge_given}, "it grades the anchors of a gate; give --gate X --retain FILE")
+        refuse_flags(domain, "eval", {"--judge": self.judge_given})
+        chat = domain.defaults.chat if self.chat is None else self.chat
+        return read_gate(self.gate, self.retain, self.judge, domain, chat=chat, sequential=self.sequential)
+
+    def _plan_sequence(self, model: str, domain: Domain, config: FitConfig, gate: GateRule | None) -> SequencePlanner:
         if self.trainer.name not in TRAINERS:
             raise BadConfig(f"--trainer {self.trainer.name}: only the trainers of seal build a sequence; leave it out")
+        if every := self.trainer.checkpoint_every:
+            raise BadConfig(
+                f"--checkpoint-every {every}: a sequence goes on at the step that was stopped; leave it out"
+            )
+        base = self.trainer.identify(model)
         return SequencePlanner(
-            self.trainer.identify(model),
+            content_id(base, gate.settings) if gate else base,  # another gate may leave another model
             model=model,
             make_lesson=lambda record: make_lesson(domain, record),
             out=self.out,
@@ -111,24 +129,32 @@ class Adapt:
             run_seed=self.seed,
         )
 
-    def _prepare_sequence(self, model: str, steps: SequencePlanner, settings: Mapping[str, Any]) -> Work:
+    def _prepare_sequence(
+        self, model: str, steps: SequencePlanner, settings: Mapping[str, Any], gate: GateRule | None
+    ) -> Work:
         def open_worker(finished: Sequence[Record]) -> SequenceWorker:
-            from stages.trainers.stacking import StackingTrainer  # late: it loads torch
+            from stages.engines.hf import HFEngine  # late: they load torch
+            from stages.trainers.stacking import StackingTrainer
 
-            return SequenceWorker(steps.found, StackingTrainer(self.trainer.load(model)), finished)
+            judge = gate.load_judge() if gate else None
+            trainer = StackingTrainer(self.trainer.load(model))
+            loaded = trainer.trainer.tokenizer, trainer.trainer.network  # plain between two trainings
+            opened = UpdateGate(gate, HFEngine(model, loaded=loaded), judge) if gate and judge else None
+            return SequenceWorker(steps.found, trainer, finished, opened)
 
         jobs = [planned.job for planned in steps.found.values() if planned.job]
+        what = f"train {len(steps.found)} self-edits onto {model}, each on the last"
         return Work(
             plan=steps.make_plan(self.trainer.make_check(model)),
             settings=lambda: {
                 **settings,
                 **{"sequential": "stack", "trainer": self.trainer.name, "out": self.out, "seeds": self.seeds},
+                **({"gate": gate.settings} if gate else {}),
                 **{"seed": self.seed, "fit": steps.config.settings, **self.trainer.settings(model)},
             },
-            summary=describe_plan(
-                f"train {len(steps.found)} self-edits onto {model}, each on the last", steps.config.settings
-            ),
+            summary=describe_plan(f"{what}{gate.describe() if gate else ''}", steps.config.settings),
             open=open_worker,
+            notes=gate.note_learned(planned.record for planned in steps.found.values()) if gate else (),
             count_misfits=lambda: count_untrainable(model, jobs),
             folders=[self.out],
             claim=lambda: hold_folders([self.out]),
@@ -185,52 +211,6 @@ class _Trainer:
         return run(self.todo, self.trainer, keys=set(keys), known=self.finished, progress=progress)
 
     def report(self) -> Iterable[str]:
-        return ()
-
-
-@dataclass
-class LinePlanner:
-    """Plans the lines to write, by their adapters' ids; `add` takes one record after another."""
-
-    model: str
-    _: KW_ONLY
-    domain: Domain
-    out: Path
-    config: FitConfig = FitConfig()
-    seeds: int = 1
-    run_seed: int = 0
-    identity: str | None = None  # what tells the model from others in ids, if its name does not
-    found: dict[str, PlannedLine] = field(default_factory=dict, init=False)
-    distinct: UniqueLines = field(default_factory=UniqueLines, init=False)
-    names: ExampleNames = field(default_factory=ExampleNames, init=False)
-
-    def add(self, record: Record) -> None:
-        """Add the lines of one record. Raises BadLine for a self-edit that comes twice or contradicts its line."""
-        edit, made = require_edit(record), self._made(record)
-        if made.keys() & self.found.keys():
-            raise BadLine(f"self-edit {edit.id} of {record.task.name!r} occurs twice; each line must be another")
-        self.distinct.add_task(record.task)
-        self.found |= made
-
-    def _made(self, record: Record) -> dict[str, PlannedLine]:
-        edit, bare, base = require_edit(record), record.grow(adapter=None, score=None), self.identity or self.model
-        try:
-            lesson = make_lesson(self.domain, record)
-        except (BadEdit, Untrainable) as error:
-            adapter = make_untrained_adapter(edit, self.model, base, self.config, error)
-            return {adapter.id: PlannedLine(bare, line=bare.grow(adapter=adapter))}
-        own = [
-            derive_seed(self.run_seed, edit.get_content_id(record.task.id), replica) for replica in range(self.seeds)
-        ]
-        jobs = (make_job(edit, lesson, base, self.config, seed, self.out, self.names) for seed in own)
-        return {job.id: PlannedLine(bare, job) for job in jobs}
-
-    def describe(self) -> str:
-        """Add nothing to what a dry run says."""
-        return ""
-
-    def list_notes(self) -> Sequence[str]:
-        """Tell nothing."""
         return ()
 
 

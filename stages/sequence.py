@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from stages.domains.jobs import ExampleNames, make_adapter, make_job, make_untrained_adapter
 from stages.errors import BadEdit, BadLine, Untrainable
 from stages.files import remove_partials
+from stages.gate import UpdateGate
 from stages.interfaces import FitJob, NullProgress, Progress, TrainingSet
 from stages.records.frozen import content_id, derive_seed
-from stages.records.record import Adapter, Record, SelfEdit, Step
+from stages.records.record import Adapter, Gate, Record, SelfEdit, Step
 from stages.scoring.grading import get_owner_id
+from stages.services.base import report_judge
 from stages.settings import FitConfig
 from stages.sources.repeats import UniqueLines
 from stages.work import Plan
@@ -102,12 +104,15 @@ class SequenceWorker:
     steps: Mapping[str, PlannedStep]
     trainer: "StackingTrainer"
     finished: Sequence[Record]
+    gate: UpdateGate | None = None
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
         for folder in {planned.out.parent for planned in self.steps.values()}:
             remove_partials(folder, self.steps.keys())
         paths = {line.adapter.id: line.adapter.path for line in self.finished if line.adapter}
         before: dict[int, Path] = {}
+        if self.gate and not self.gate.baseline:
+            self.gate.open(self.finished, progress)
         for key, planned in self.steps.items():
             sequence = planned.step.sequence
             if (path := paths.get(key)) is not None:
@@ -118,17 +123,27 @@ class SequenceWorker:
                 yield planned.record.grow(adapter=adapter)
 
     def _make_step(self, planned: PlannedStep, before: Path | None, progress: Progress) -> Adapter:
-        """Train a step; one that fails leaves the model as it was, and its directory has that."""
+        """Train a step; one that fails or is refused leaves the model as it was, and its directory has that."""
+        step, found = planned.step, list[Gate]()
+
+        def accept(path: Path) -> bool:
+            assert self.gate is not None  # noqa: S101
+            found.append(self.gate.try_update(path, progress))
+            return not found[-1].refused
+
         if planned.job:
-            result = self.trainer.fit_on(before, planned.job, progress)
+            if self.gate:
+                progress.set_phase("training")
+            result = self.trainer.fit_on(before, planned.job, progress, accept if self.gate else None)
             adapter = make_adapter(planned.job, self.trainer.model, result)
         else:
             assert planned.untrained is not None  # noqa: S101
             path = self.trainer.keep(before, planned.config, planned.out)
             adapter = planned.untrained.model_copy(update={"path": str(path)})
         error = f"{adapter.error}; {_UNCHANGED}" if adapter.error else None
-        return adapter.model_copy(update={"step": planned.step, "error": error})
+        step = step.model_copy(update={"gate": found[0]}) if found else step
+        return adapter.model_copy(update={"step": step, "error": error})
 
     def report(self) -> Iterable[str]:
-        """Say nothing: each line has said it."""
-        return ()
+        """Say what a gate's judge has cost; each line has said the rest."""
+        return report_judge(self.gate.judge) if self.gate else ()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from stages.adapt import LinePlanner, PlannedLine
+from stages.domains.jobs import LinePlanner, PlannedLine
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.records.frozen import content_id
 from stages.records.record import Adapter, Record, SelfEdit

@@ -8,9 +8,11 @@ from annotated_types import Ge
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Given
+from seal_cli.flags.judge import JudgeFlags
 from seal_cli.flags.run import InputFlags, RunFlags
 from stages.cluster.settings import Cluster
-from stages.errors import BadConfig
+from stages.errors import BadConfig, refuse_given
+from stages.judges.base import EXAMPLES
 from stages.settings import Doc, FitConfig, PadMode, Pooling
 from stages.trainers.local import LocalTrainer
 
@@ -26,6 +28,29 @@ class AdaptFlags:
     sequential: Annotated[
         bool, Doc("Train each self-edit onto the model so far, in the order of the lines: continual self-edits.")
     ] = False
+    gate: Annotated[
+        float | None,
+        Doc(
+            "With --sequential: refuse an update with which accuracy on the anchors (--retain) is lower by more than X "
+            "than before the first one.",
+            "X",
+        ),
+    ] = None
+    retain: Annotated[
+        Path | None, Doc("The anchors of --gate: tasks whose answers the model knows, as for `seal eval`.", "FILE")
+    ] = None
+    judge_given: Annotated[
+        str | None,
+        Doc(
+            "Who grades the anchors of --gate: exact, lexical, openai:MODEL[@URL], command:PROGRAM, or "
+            "package.module:Class.",
+            "NAME",
+            "--judge -j",
+            default=JudgeFlags.text,
+            values=EXAMPLES,
+            panel=JudgeFlags.panel,
+        ),
+    ] = None
     replay: Annotated[
         tuple[str, ...],
         Doc(
@@ -55,6 +80,7 @@ def adapt(
     flags: AdaptFlags,
     pooling: Pooling,
     trainer: LocalTrainer,
+    grader: JudgeFlags,
     fit: Given[FitConfig],
     cluster: Cluster,
     seed: opt.Seed = 0,
@@ -68,7 +94,9 @@ def adapt(
 
     --sequential builds one model of all self-edits, step by step: the LoRA of each is trained with those before it
     merged in, and its directory holds them all, so that `seal eval --on` can ask the model after every step. The same
-    command goes on at the step where it was stopped. --seeds N trains N such sequences.
+    command goes on at the step where it was stopped. --seeds N trains N such sequences. --gate X --retain FILE asks the
+    model after every training about anchors, and refuses an update that costs too much of what was known before: the
+    model stays as it was, and the line says so.
 
     \b
     Examples:
@@ -79,14 +107,31 @@ def adapt(
       seal adapt edits.jsonl --pool --no-split-newlines --epochs 3 --batch-size 4 --accumulation 2
       seal adapt edits.jsonl --pool --method full --epochs 1 --batch-size 8 --warmup-ratio 0.03
       seal adapt edits.jsonl --sequential --out steps -o steps.jsonl
+      seal adapt edits.jsonl --sequential --gate 0.02 --retain anchors.jsonl --judge exact -o steps.jsonl
       seal adapt edits.jsonl --ray auto --gpus-per-worker 1 --out /shared/adapters -o /shared/adapters.jsonl
       seal adapt arc-edits.jsonl --show-data | jq -r '.tasks[].tool' | sort | uniq -c
     """
     from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without
+    from seal_cli.runs.engines import FlaggedJudge
     from stages.adapt import Adapt
 
     PadMode.parse(fit.values.get("pad_mode", "none"))
     trainer.check()
+    _check_order(flags, pooling, lines, cluster)
+    if flags.gate is None:
+        unused = {**grader.service.given(), "--cache": grader.cache, "--judge-max-tokens": grader.max_tokens}
+        refuse_given(unused, "it is for the judge of a gate; give --gate X --retain FILE")
+    else:
+        grader.check(others=(lines.file, flags.retain, run.output))
+        refuse_given(grader.get_unused_flags(), f"the judge {grader.text} asks no server")
+    adapting = Adapt(
+        **vars(flags), judge=FlaggedJudge(grader), pooling=pooling, trainer=trainer, fit=fit.values, seed=seed
+    )
+    return drive(adapting, lines, run, cluster=cluster)
+
+
+def _check_order(flags: AdaptFlags, pooling: Pooling, lines: InputFlags, cluster: Cluster) -> None:
+    """Raise BadConfig for ways to train that exclude each other."""
     if flags.sequential and lines.shard:
         raise BadConfig(f"--shard {lines.shard}: the self-edits of a sequence follow each other; leave it out")
     if flags.sequential and pooling.is_on:
@@ -95,5 +140,3 @@ def adapt(
         raise BadConfig(f"--shard {lines.shard}: a pool is trained on all of its lines; leave it out")
     if flags.sequential and cluster.address:
         raise BadConfig(f"--ray {cluster.address}: each step of a sequence needs the last one; leave it out")
-    stage = Adapt(**vars(flags), pooling=pooling, trainer=trainer, fit=fit.values, seed=seed)
-    return drive(stage, lines, run, cluster=cluster)

@@ -190,7 +190,7 @@ class Run:
         self.seconds = time.monotonic() - self.started
         self.counts.rejected = max(self.counts.rejected, self.refuse.count)  # or the run's that made what is there
         times = {"began": self.began.isoformat(), "seconds": round(self.seconds, 3)}
-        facts = {"counts": vars(self.counts), **times, **self.input.digests}
+        facts = {"counts": self.counts.list_facts(), **times, **self.input.digests}
         self.output.publish(list(self.plan.wanted) if self.plan else None, {**self.about, **facts})
 
     def _give_up(self, error: BaseException) -> None:

@@ -18,6 +18,7 @@ class Counts:
     """The lines that went through a stage. failed and unscored are our failures.
 
     unreadable: self-edits worth 0, the model's failures: they cannot be read, or ask for more steps than are allowed.
+    refused: updates of a sequence that its gate did not let through.
     """
 
     read: int = 0
@@ -26,6 +27,7 @@ class Counts:
     unscored: int = 0
     unreadable: int = 0
     rejected: int = 0
+    refused: int = 0
 
     def add(self, line: FrozenModel) -> None:
         """Count a line that is written."""
@@ -38,11 +40,17 @@ class Counts:
             self.failed += fault == "training" or lost or bool(untried and untried.failure)
             self.unreadable += fault == "edit" or bool(edit and edit.error and not lost)
             self.unscored += bool(line.score and line.score.value is None)
+            self.refused += line.score is None and _find_refusal(line) is not None
+
+    def list_facts(self) -> dict[str, int]:
+        """Return the counts of a manifest: refused updates only where there are some."""
+        return {name: count for name, count in vars(self).items() if count or name != "refused"}
 
     def describe(self, stage: str, seconds: float) -> str:
         """Write `seal adapt: 250 in, 500 out, 0 failed, 0 unscored, 61.2 s`"""
         rejected = f", {self.rejected} rejected" if self.rejected else ""
         worthless = f", {self.unreadable} self-edits worth 0" if self.unreadable else ""
+        worthless += f", {self.refused} update{'s' * (self.refused > 1)} refused" if self.refused else ""
         return (
             f"seal {stage}: {self.read} in, {self.written} out, {self.failed} failed, "
             f"{self.unscored} unscored{rejected}{worthless}, {seconds:.1f} s"
@@ -89,7 +97,15 @@ def _reasons_of(line: Record) -> Iterator[tuple[str, str]]:
     elif line.adapter:
         if line.adapter.error:
             yield "worth 0" if line.adapter.fault == "edit" else "failed", line.adapter.error
+        if refusal := _find_refusal(line):
+            yield "refused", refusal
     elif line.edit and line.edit.error:
         yield "failed" if line.edit.text is None else "worth 0", line.edit.error
     elif line.quiz and not line.edit and line.quiz.failure:
         yield "failed", line.quiz.failure
+
+
+def _find_refusal(line: Record) -> str | None:
+    """Return why the line's update was refused; None where it was not."""
+    gate = line.adapter.step.gate if line.adapter and line.adapter.step else None
+    return gate.refusal if gate else None

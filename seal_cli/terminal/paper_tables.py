@@ -29,18 +29,29 @@ def format_matrix(matrix: "Matrix", form: Format, width: int) -> str:
         ]
         return as_csv(["step", "passage", "mean", "std"], cells)
     if form == "jsonl":
+        lines: list[dict[str, object]]
         lines = [{"step": step, "mean": row, "std": stds[step]} for step, row in enumerate(matrix.means)]
+        for step, count in matrix.refused.items():
+            lines[step]["refused"] = count
         return "".join(json.dumps(line) + "\n" for line in (*lines, {"sequences": matrix.sequences, **facts}))
     columns = ["after step", *(f"passage {passage + 1}" for passage in range(len(matrix.means[0]))), "mean"]
+    columns += ["refused"] if matrix.refused else []
     table = [
-        [str(step), *map(_percent, row), _percent(mean)]
+        [str(step), *map(_percent, row), _percent(mean), *_count_refused(matrix, step)]
         for step, (row, mean) in enumerate(zip(matrix.means, matrix.accuracies, strict=True))
     ]
     told = [[name.replace("_", " "), f"{_percent(value)} %"] for name, value in facts.items() if value is not None]
     told.append(["sequences", str(matrix.sequences)])
+    if matrix.refused:
+        told.append(["updates refused", f"{sum(matrix.refused.values())} of {(len(table) - 1) * matrix.sequences}"])
     if form == "md":
         return as_markdown(columns, table) + "\n" + as_markdown(["in the end", ""], told)
     return as_text(columns, table, width) + "\n" + as_text(["in the end", ""], told, width)
+
+
+def _count_refused(matrix: "Matrix", step: int) -> list[str]:
+    """The cell that says how many sequences refused a step, where some refused any."""
+    return [str(matrix.refused.get(step, ""))] if matrix.refused else []
 
 
 def format_comparisons(rows: "Sequence[ComparedRow]", form: Format, width: int) -> str:

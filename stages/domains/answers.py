@@ -104,10 +104,11 @@ def read_baselines(line: Record) -> Iterator[tuple[AnswerKey, Graded]]:
             found.append((("task", anchor.task_id), anchor.answers))
     for key, answers in found:
         if answers and all(answer.baseline_prediction is not None for answer in answers):
-            yield key, _read_baseline(answers)
+            yield key, read_baseline(answers)
 
 
-def _read_baseline(answers: Sequence[Answer]) -> Graded:
+def read_baseline(answers: Sequence[Answer]) -> Graded:
+    """Return the plain model's part of answers that were graded."""
     verdicts = [Verdict(answer.baseline_correct, None) for answer in answers]
     replies = [
         GradableAnswer(answer.id, answer.baseline_prediction, verdict, _baseline_poll(answer))
@@ -139,6 +140,11 @@ def _make_answers(line: Record, done: Mapping[AnswerKey, Graded], *, known: bool
     """Make the answers of a line's adapter, beside those of the plain model. `known`: to an anchor."""
     baseline, adapter = done[get_baseline_key(line)], line.adapter
     own = done[get_adapter_key(line)] if adapter and adapter.path else _lost(baseline, adapter, known=known)
+    return make_paired_answers(own, baseline)
+
+
+def make_paired_answers(own: Graded, baseline: Graded) -> list[Answer]:
+    """Return the answers with an adapter beside those of the plain model."""
     return [_answer(*now, before) for now, before in zip(_pairs(own), _pairs(baseline), strict=True)]
 
 

@@ -1,17 +1,18 @@
 """Set a domain up for training, make jobs of self-edits, and adapter sections of their results."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.domains.base import Domain, TrainingSetup, refuse_flags
 from stages.errors import BadEdit, BadLine, Untrainable
 from stages.interfaces import Example, FitJob, FitResult, TrainingSet
-from stages.records.frozen import content_id
+from stages.records.frozen import content_id, derive_seed
 from stages.records.record import Adapter, Record, SelfEdit, TrainStats
 from stages.records.thoughts import explain_no_answer
 from stages.settings import FitConfig, PadMode
+from stages.sources.repeats import UniqueLines
 
 if TYPE_CHECKING:
     from stages.tokens.token_counts import TokenCounter
@@ -109,6 +110,52 @@ def make_untrained_adapter(edit: SelfEdit, model: str, base: str, config: FitCon
         fault="edit" if isinstance(error, BadEdit) else "training",
         error=str(error),
     )
+
+
+@dataclass
+class LinePlanner:
+    """Plans the lines to write, by their adapters' ids; `add` takes one record after another."""
+
+    model: str
+    _: KW_ONLY
+    domain: Domain
+    out: Path
+    config: FitConfig = FitConfig()
+    seeds: int = 1
+    run_seed: int = 0
+    identity: str | None = None  # what tells the model from others in ids, if its name does not
+    found: dict[str, PlannedLine] = field(default_factory=dict, init=False)
+    distinct: UniqueLines = field(default_factory=UniqueLines, init=False)
+    names: ExampleNames = field(default_factory=ExampleNames, init=False)
+
+    def add(self, record: Record) -> None:
+        """Add the lines of one record. Raises BadLine for a self-edit that comes twice or contradicts its line."""
+        edit, made = require_edit(record), self._made(record)
+        if made.keys() & self.found.keys():
+            raise BadLine(f"self-edit {edit.id} of {record.task.name!r} occurs twice; each line must be another")
+        self.distinct.add_task(record.task)
+        self.found |= made
+
+    def _made(self, record: Record) -> dict[str, PlannedLine]:
+        edit, bare, base = require_edit(record), record.grow(adapter=None, score=None), self.identity or self.model
+        try:
+            lesson = make_lesson(self.domain, record)
+        except (BadEdit, Untrainable) as error:
+            adapter = make_untrained_adapter(edit, self.model, base, self.config, error)
+            return {adapter.id: PlannedLine(bare, line=bare.grow(adapter=adapter))}
+        own = [
+            derive_seed(self.run_seed, edit.get_content_id(record.task.id), replica) for replica in range(self.seeds)
+        ]
+        jobs = (make_job(edit, lesson, base, self.config, seed, self.out, self.names) for seed in own)
+        return {job.id: PlannedLine(bare, job) for job in jobs}
+
+    def describe(self) -> str:
+        """Add nothing to what a dry run says."""
+        return ""
+
+    def list_notes(self) -> Sequence[str]:
+        """Tell nothing."""
+        return ()
 
 
 class Fitting:

@@ -96,7 +96,9 @@ def _view_text(line: Record, domain: Domain) -> Iterator[Row]:
         yield from _view_part("it cannot be used", line.edit.error)
         yield from _view_sequences(line, line.edit, domain)
     if line.adapter:
-        yield from _view_part("adapter", line.adapter.error or line.adapter.path)
+        gate = line.adapter.step.gate if line.adapter.step else None
+        refusal = f"refused: {gate.refusal}" if gate and gate.refusal else None
+        yield from _view_part("adapter", line.adapter.error or refusal or line.adapter.path)
     yield from _view_answers(line, domain)
     yield Row()
 

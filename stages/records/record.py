@@ -12,16 +12,17 @@ object: stages hand it on and make nothing of it. The text below a field describ
 
 import operator
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, WrapValidator
+from pydantic import Field, ValidationError, WrapValidator, model_validator
 
 from stages.errors import BadConfig
 from stages.interfaces import Finish
 from stages.plugins import DOMAINS, blame_plugin, check_allowed, load_class
 from stages.records.arc import ArcChoice, ArcTask
-from stages.records.frozen import Count, FrozenModel, Id, Meta, Tuple, content_id
-from stages.records.score import Score
+from stages.records.frozen import Count, Fraction01, FrozenModel, Id, Meta, Tuple, content_id
+from stages.records.score import Retention, Score, compute_lower_bound
 from stages.records.task import QaTask, Quiz, Task
 from stages.records.thoughts import extract_answer
 
@@ -165,6 +166,46 @@ class Origin(FrozenModel):
     """The id of the self-edit; null: of several, or the line does not say."""
 
 
+class Gate(FrozenModel):
+    """Whether an update was let through, by what was known before. Made by `seal adapt --sequential --gate`."""
+
+    limit: Fraction01
+    """How far accuracy on the anchors may fall."""
+    fall: float
+    """How far it fell, from the model before the first step to the one with the update; below 0: it rose."""
+    refused: bool
+    """Whether it fell too far, so that the adapter holds the model before the step."""
+    retention: Retention
+    """The answers to the anchors of the model with the update, which a refused one leaves nowhere else."""
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the update was refused, in words; None where it was not."""
+        before, after = (f"{100 * (share or 0.0):.1f} %" for share in (self.retention.baseline, self.retention.value))
+        said = f"accuracy on the anchors falls from {before} to {after}, by more than {self.limit:g}"
+        return said if self.refused else None
+
+    @model_validator(mode="after")
+    def _answers_say_whether_it_is_refused(self) -> "Gate":
+        if None in (self.retention.value, self.retention.baseline):
+            raise ValueError("an answer to an anchor is unscored, so that nothing can be decided")
+        fall = compute_fall(self.retention)
+        if abs(self.fall - fall) > 1e-9 or self.refused != is_too_far(self.retention, self.limit):
+            raise ValueError("fall and refused must be what the answers to the anchors come to")
+        return self
+
+
+def compute_fall(kept: Retention) -> Fraction:
+    """Return how far the accuracy on the anchors has fallen, exactly."""
+    after = [answer.correct for answer in kept.answers]
+    return compute_lower_bound([answer.baseline_correct for answer in kept.answers]) - compute_lower_bound(after)
+
+
+def is_too_far(kept: Retention, limit: float) -> bool:
+    """True if it has fallen by more than the limit; decimals count as they are written."""
+    return compute_fall(kept) > Fraction(str(limit))
+
+
 class Step(FrozenModel):
     """The place of an adapter in a sequence of self-edits. Made by `seal adapt --sequential`."""
 
@@ -174,6 +215,8 @@ class Step(FrozenModel):
     """How many self-edits of the sequence came before it."""
     before: Id | None
     """The adapter that holds the model before it; null: the model as it was."""
+    gate: Gate | None = Field(None, exclude_if=operator.not_)
+    """Whether the update was let through; left out where there was no gate, or no update to ask about."""
 
 
 class Adapter(FrozenModel):

@@ -5,8 +5,9 @@ has the passages up to that one (SEAL section 5; summaries of its official code)
 (arXiv 1801.10112), backward transfer that of Lopez-Paz and Ranzato (arXiv 1706.08840).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from stages.errors import BadInput
-from stages.records.record import Record
+from stages.records.record import Gate, Record
 from stages.records.score import Score
 from stages.records.strict_json import JsonFault, explain, parse_loosely, sanitize
 from stages.reporting.plot import open_figure
@@ -31,6 +32,7 @@ class Matrix:
     means: Cells
     stds: Cells | None = None
     sequences: int = 1
+    refused: Mapping[int, int] = field(default_factory=dict)  # by the step, from 1: how many sequences refused it
     about: Mapping[str, Any] = field(default_factory=dict)  # what the runs that are averaged must share
 
     @property
@@ -73,7 +75,7 @@ def read_summary(path: Path) -> Matrix | None:
         raise BadInput(f"{path}: {_COUNT} must be a number of 1 or more")
     about = {name: value for name, value in document.items() if name not in (_MEANS, _STDS)}
     stds = _read_cells(document[_STDS], _STDS, path) if _STDS in document else None
-    found = Matrix(_read_cells(means, _MEANS, path), stds, count, about)
+    found = Matrix(_read_cells(means, _MEANS, path), stds, count, about=about)
     if stds and len(stds) != len(found.means):
         raise BadInput(f"{path}: {_STDS} has {len(stds)} rows, {_MEANS} {len(found.means)}")
     return found
@@ -87,6 +89,7 @@ def read_steps(lines: Iterable[Record], name: str) -> list[tuple[str, Matrix]]:
     """
     found: dict[int, dict[int, tuple[str, dict[str, Score]]]] = {}  # by sequence and step: its task, and the scores
     adapters: dict[tuple[int, int], str] = {}  # of each step
+    gates: dict[int, dict[int, Gate]] = {}
     for line in lines:
         adapter = line.adapter
         step, origin = (adapter.step, adapter.origin) if adapter else (None, None)
@@ -100,9 +103,21 @@ def read_steps(lines: Iterable[Record], name: str) -> list[tuple[str, Matrix]]:
             told = f"step {step.number} of sequence {step.sequence} {what}"
             raise BadInput(f"{name}: {told}; give the lines of each run in a file of their own, each line once")
         cells[line.task.id] = line.score
+        if step.gate:
+            gates.setdefault(step.sequence, {})[step.number] = step.gate
     if not found:
         raise BadInput(f"{name}: no lines in it; give those of `seal eval --on`, or an official summary")
-    return [(f"{name}, sequence {number}", _order_steps(steps, name)) for number, steps in sorted(found.items())]
+    return [
+        (f"{name}, sequence {number}", _add_gates(_order_steps(steps, name), gates.get(number, {})))
+        for number, steps in sorted(found.items())
+    ]
+
+
+def _add_gates(matrix: Matrix, gates: Mapping[int, Gate]) -> Matrix:
+    """Say which steps were refused: their rows are the kept model's. Runs with other gates have no average."""
+    refused = {number + 1: 1 for number, gate in sorted(gates.items()) if gate.refused}
+    about = {"--gate": next(iter(gates.values())).limit} if gates else {}
+    return replace(matrix, refused=refused, about=about)
 
 
 def _order_steps(steps: Mapping[int, tuple[str, Mapping[str, Score]]], name: str) -> Matrix:
@@ -155,7 +170,9 @@ def average_runs(runs: Sequence[tuple[str, Matrix]]) -> Matrix:
             raise BadInput(f"{other} and {name} are not runs of one experiment: {what}")
     stds = [run.stds for _, run in runs if run.stds is not None]
     means = _average([run.means for _, run in runs])
-    return Matrix(means, _average(stds) if stds else None, sum(run.sequences for _, run in runs), first.about)
+    refused = sum((Counter(run.refused) for _, run in runs), Counter[int]())
+    count = sum(run.sequences for _, run in runs)
+    return Matrix(means, _average(stds) if stds else None, count, refused, first.about)
 
 
 def _average(cells: Sequence[Cells]) -> Cells:
@@ -178,8 +195,16 @@ def draw_matrix(matrix: Matrix, path: Path) -> None:
                     colour = "white" if 100 * value < 0.6 * top else "black"
                     axes.text(passage, step, f"{100 * value:.1f}", ha="center", va="center", color=colour, fontsize=9)
         axes.set_xticks(range(wide), [str(passage + 1) for passage in range(wide)])
-        axes.set_yticks(range(high), ["before", *(str(step) for step in range(1, high))])
+        axes.set_yticks(range(high), ["before", *(_name_step(matrix, step) for step in range(1, high))])
         axes.set_xlabel("passage")
         axes.set_ylabel("after self-edit")
         axes.set_title(f"accuracy (%), {matrix.sequences} sequence{'' if matrix.sequences == 1 else 's'}", fontsize=10)
         figure.colorbar(image, ax=axes)
+
+
+def _name_step(matrix: Matrix, step: int) -> str:
+    """Name a row of the picture: its number, and whether its update was refused."""
+    refused = matrix.refused.get(step)
+    if not refused:
+        return str(step)
+    return f"{step} (refused)" if matrix.sequences == 1 else f"{step} (refused in {refused})"

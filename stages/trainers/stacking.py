@@ -4,7 +4,7 @@ B₁A₁ + B₂A₂ = [B₁ B₂]·[A₁; A₂]. So a directory after each step 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -78,20 +78,33 @@ class StackingTrainer:
         """The base."""
         return str(self.trainer.model)
 
-    def fit_on(self, before: Path | None, job: FitJob, progress: Progress = NullProgress()) -> FitResult:
-        """Train the job on the model so far; None: on the base. A training that fails leaves the model as it was."""
+    def fit_on(
+        self,
+        before: Path | None,
+        job: FitJob,
+        progress: Progress = NullProgress(),
+        accept: Callable[[Path], bool] | None = None,
+    ) -> FitResult:
+        """Train the job on the model so far; None: on the base. A training that fails leaves the model as it was.
+
+        `accept` is shown the directory of the model with the update, on the base's own weights; False: it is refused,
+        and the model stays as it was, too.
+        """
         stack, trainer = LoraSum.read(before) if before else None, self.trainer
-        self._merge(stack)
-        try:
-            with partial_directory(job.out) as folder:
+        with partial_directory(job.out) as folder:
+            self._merge(stack)
+            try:
                 fitting: Trainer = trainer
                 (result,) = fitting.fit([replace(job, out=folder / "own")], progress)
-                own = LoraSum.read(result.path) if result.path else None
-        finally:
-            self._merge(None)
-        if own is None:
+            finally:
+                self._merge(None)
+            own = LoraSum.read(result.path) if result.path else None
+            whole = stack.add(own) if stack and own else own
+            if whole and accept and not accept(self._write(whole, job.config, folder / "whole")):
+                whole = None
+        if whole is None:
             return replace(result, path=self.keep(before, job.config, job.out))
-        return replace(result, path=self._write(stack.add(own) if stack else own, job.config, job.out))
+        return replace(result, path=self._write(whole, job.config, job.out))
 
     def keep(self, before: Path | None, config: FitConfig, out: Path) -> Path:
         """Write the model so far once more; of the base a LoRA that adds nothing."""

@@ -29,6 +29,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from stages import adapt, tasks
 from stages import eval as evaluate
+from stages.domains.jobs import LinePlanner, PlannedLine
 from stages.domains.qa import QA
 from stages.engines.hf import HFEngine
 from stages.interfaces import NullProgress
@@ -165,8 +166,8 @@ def main() -> None:
         measure_eval(done, engine, len(lines) / len(chosen))
 
 
-def pieces(lines: Sequence[Record], trainer: Any, out: Path, config: FitConfig) -> Mapping[str, adapt.PlannedLine]:
-    planner = adapt.LinePlanner(trainer.model, domain=QA(), out=out, config=config, seeds=SEEDS)
+def pieces(lines: Sequence[Record], trainer: Any, out: Path, config: FitConfig) -> Mapping[str, PlannedLine]:
+    planner = LinePlanner(trainer.model, domain=QA(), out=out, config=config, seeds=SEEDS)
     for line in lines:
         planner.add(line)
     return planner.found

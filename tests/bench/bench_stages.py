@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from stages import adapt, generate
 from stages import eval as evaluate
+from stages.domains.jobs import LinePlanner
 from stages.domains.qa import QA
 from stages.engines.hf import HFEngine
 from stages.judges.exact import ExactJudge
@@ -65,7 +66,7 @@ def main() -> None:
     write = lambda: list(generate.run(tasks, engine, writing))  # noqa: E731
     say("generate, 2 a task", median_seconds(write), len(edits), "self_edits")
     with tempfile.TemporaryDirectory() as out:
-        planner = adapt.LinePlanner(trainer.model, domain=QA(), out=Path(out), config=RECIPE)
+        planner = LinePlanner(trainer.model, domain=QA(), out=Path(out), config=RECIPE)
         for edit in edits:
             planner.add(edit)
         train = lambda: list(adapt.run(planner.found, trainer))  # noqa: E731

@@ -1,8 +1,8 @@
 """The commonest reasons for failed, worthless and unscored lines are said at the end of a run."""
 
 from seal_cli.runs.summary import Counts, Reasons
-from stages.records.record import Adapter, Record, SelfEdit
-from stages.records.score import Answer, Score
+from stages.records.record import Adapter, Gate, Record, SelfEdit, Step
+from stages.records.score import AnchorAnswers, Answer, Score, make_retention
 from stages.records.task import make_task
 
 TASK = make_task("Inn", "The inn is red.", [("What colour?", "red"), ("What is red?", "the inn")])
@@ -93,3 +93,24 @@ def test_three_reasons_are_told_and_the_others_counted() -> None:
 def test_the_closing_line_has_all_counts() -> None:
     counts = Counts(read=250, written=500, rejected=2)
     assert counts.describe("adapt", 61.23) == "seal adapt: 250 in, 500 out, 0 failed, 0 unscored, 2 rejected, 61.2 s"
+
+
+def test_refused_updates_are_counted_and_their_falls_said() -> None:
+    answers = [
+        Answer(id=str(n), prediction="", correct=n < 3, reason=None, baseline_prediction="", baseline_correct=True)
+        for n in range(4)
+    ]
+    kept = make_retention([AnchorAnswers(task_id="t", answers=tuple(answers))], "exact")
+    lines = []
+    for limit in (0.1, 0.2, 0.3):
+        gate = Gate(limit=limit, fall=0.25, refused=limit < 0.25, retention=kept)
+        step, line = Step(sequence=0, number=0, before=None, gate=gate), adapter(None, None)
+        assert line.adapter is not None
+        lines.append(line.grow(adapter=line.adapter.model_copy(update={"step": step})))
+    counts = Counts()
+    for line in (*lines, lines[0].grow(score=scored("timeout").score)):
+        counts.add(line)
+    assert ", 2 updates refused, " in counts.describe("adapt", 1.0)
+    assert (counts.list_facts()["refused"], counts.failed) == (2, 0)
+    assert "refused" not in Counts().list_facts() and "refused" not in Counts().describe("adapt", 1.0)
+    assert told(*lines) == ["refused, 2 times: accuracy on the anchors falls from 100.0 % to 75.0 %, by more than 0.1"]

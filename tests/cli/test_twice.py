@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stages import adapt, eval, filter, merge
+from stages import eval, filter, merge
+from stages.domains.jobs import LinePlanner
 from stages.domains.qa import QA
 from stages.errors import BadInput, BadLine
 from stages.merge import Shard
@@ -52,7 +53,7 @@ def test_the_second_is_rejected_and_the_first_counts(command: tuple[str, ...], a
 def test_the_stages_that_load_models_refuse_it_alike(tmp_path: Path) -> None:
     scorable = eval.Scorable(QA())
     scorable(LINE)
-    pieces = adapt.LinePlanner("student", domain=QA(), out=tmp_path)
+    pieces = LinePlanner("student", domain=QA(), out=tmp_path)
     pieces.add(Record(task=LINE.task, edit=LINE.edit))
     (kept,) = filter.run([LINE]).examples
     pair, check = read_pair(json.loads(to_json(kept))), PairCheck("examples/tiny/model", counts=False)

@@ -231,6 +231,17 @@ def test_the_rubric_without_a_model_likes_what_the_paper_does() -> None:
     assert all(0 < values[name] < values["good"] <= 1 for name in ("short", "repeated", "nameless", "wrong"))
 
 
+def test_a_continual_run_starts_from_the_second_round_and_is_printed_beside_the_papers(rounds: Path) -> None:
+    rows = paper("continual", rounds, SEQUENCES="1", STEPS="2")
+    assert [rows[f"step-{step}"][0] for step in (0, 1, 2, 8)] == ["30.8", "38.2", "43.1", "24.7"]
+    steps, matrix = (lines(rounds / f"sequence-0/{name}.jsonl") for name in ("steps", "matrix"))
+    assert {line["adapter"]["model"] for line in steps} == {str(rounds / "round-2/model")}  # type: ignore[index]
+    last = [line["score"]["value"] for line in matrix if line["adapter"]["step"]["number"] == 1]  # type: ignore[index]
+    assert float(rows["step-2"][1]) == pytest.approx(50 * sum(last), abs=0.06)  # per cent, of two passages
+    assert (rows["forgetting"][0], rows["step-8"][1:2]) == ("19.1", ["tasks"])
+    assert (rounds / "continual.png").is_file()
+
+
 def test_the_papers_texts_of_gpt_4_1_teach_the_student(rounds: Path, tmp_path: Path) -> None:
     entries = []
     for task in (json.loads(line)["task"] for line in HELD_OUT):

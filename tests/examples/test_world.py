@@ -3,11 +3,13 @@
 import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples.tiny.continual import main as write_continual
 from examples.tiny.documents import Library, make_pool
 from examples.tiny.lexicon import CLASS_MAPS, closed_values
 from examples.tiny.tasks import make_entities, make_record, task_lines
@@ -27,6 +29,7 @@ from examples.tiny.world import (
     make_self_edit,
 )
 from stages.domains import qa
+from stages.records.parser import parse_record
 from stages.records.record import Record
 
 seeds = st.integers(0, 2**32)
@@ -177,3 +180,19 @@ def test_the_prompts_are_the_products_own() -> None:
     assert qa.TEMPLATES["implications"] == SELF_EDIT_PROMPT
     assert qa.QUESTION_PROMPT == QUESTION_PROMPT
     assert qa.IN_CONTEXT_PROMPT == IN_CONTEXT_PROMPT
+
+
+def test_the_oracle_of_continual_runs_states_every_fact_and_its_anchors_are_known_entities(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["continual", "--out", str(tmp_path)])
+    write_continual()
+    edits = (tmp_path / "oracle.jsonl").read_text().splitlines()
+    for entity, line in zip(make_entities()["heldout"], edits, strict=True):
+        record = parse_record(json.loads(line))
+        assert record.edit and record.task.title == entity.name
+        told = [classify_line(entity, each) for each in record.edit.completion.splitlines()]
+        derived = [fact for fact in entity.facts if fact.attribute.derived]
+        assert Counter(told) == {"D": len(entity.facts), **({"I": len(derived)} if derived else {})}
+    titles = [json.loads(line)["task"]["title"] for line in (tmp_path / "anchors.jsonl").read_text().splitlines()]
+    assert titles == [entity.name for entity in make_pool(60)][:12]

@@ -8,6 +8,8 @@ GENERATE = ("generate", "--model", "{model}", "-k", "2", "--max-tokens", "12", "
 ADAPT = ("adapt", "--model", "{model}", "--out", "adapters", *SMALL_LORA)
 POOL = ("adapt", "edits.jsonl", "--model", "{model}", "--pool", "--batch-size", "8", "--checkpoint-every", "1")
 FULL = (*POOL, "--out", "models", "--method", "full", "--epochs", "2")
+SEQUENCE: tuple[str, ...] = ("adapt", "edits.jsonl", "--model", "{model}", "--out", "grown", *SMALL_LORA)
+SEQUENCE += ("--sequential", "--gate", "0.5", "--retain", "tasks.jsonl", "--judge", "exact")
 EVAL = ("eval", "--judge", "exact", "--max-tokens", "6", "--batch", "2")
 TRAIN: tuple[str, ...] = ("sft", "sft.jsonl", "--model", "{model}", "--out", "model", *SMALL_LORA, "--batch-size", "2")
 TRAIN += ("--micro-batch", "1")
@@ -80,6 +82,7 @@ TABLE = (  # in the order in which they feed each other
     to_file("adapt", (*ADAPT, "edits.jsonl"), "adapters.jsonl", "edits.jsonl"),
     to_file("pool", (*POOL, "--out", "pooled", *SMALL_LORA), "pool.jsonl", "edits.jsonl"),
     to_file("full", FULL, "full.jsonl", "edits.jsonl"),
+    to_file("sequence", SEQUENCE, "steps.jsonl", "edits.jsonl", "tasks.jsonl"),
     to_file("eval", (*EVAL, "adapters.jsonl"), "scores.jsonl", "adapters.jsonl", "adapters"),
     to_file("judge", (*JUDGE, "scores.jsonl"), "regraded.jsonl", "scores.jsonl"),
     FILTER,

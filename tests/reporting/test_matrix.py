@@ -8,7 +8,8 @@ import pytest
 
 from stages.errors import BadInput
 from stages.records.jsonl import encode_line
-from stages.records.record import Origin, Record, Step
+from stages.records.record import Gate, Origin, Record, Step
+from stages.records.score import AnchorAnswers, Answer, make_retention
 from stages.reporting.matrix import Matrix, average_runs, draw_matrix, read_steps, read_summary
 from tests.cli.inside import run_inside
 from tests.conftest import paper_file
@@ -157,6 +158,44 @@ def test_the_lines_of_a_sequence_are_its_matrix_whatever_their_order(tmp_path: P
     (tmp_path / "m.jsonl").write_bytes(b"".join(map(encode_line, lines)))
     table = run_inside("report", "m.jsonl", "--matrix", "m.png", cwd=tmp_path)
     assert (table.code, "sequences" in table.out, "forgetting          40.00 %" in table.out) == (0, True, True)
+
+
+def gated(line: Record, right: int, limit: float = 0.3) -> Record:
+    """The line with a gate's word on its step: so many of four anchors are known yet, of three."""
+    answers = [
+        Answer(id=str(n), prediction="", correct=n < right, reason=None, baseline_prediction="", baseline_correct=n < 3)
+        for n in range(4)
+    ]
+    kept = make_retention([AnchorAnswers(task_id="t", answers=tuple(answers))], "exact")
+    fall = (3 - right) / 4
+    gate = Gate(limit=limit, fall=fall, refused=fall > limit, retention=kept)
+    assert line.adapter and line.adapter.step
+    step = line.adapter.step.model_copy(update={"gate": gate})
+    return line.grow(adapter=line.adapter.model_copy(update={"step": step}))
+
+
+def test_refused_steps_are_marked_and_their_rows_are_those_of_the_kept_model(tmp_path: Path) -> None:
+    right = {0: {0: 3, 1: 1, 2: 2}, 1: {0: 0, 1: 1, 2: 3}}  # by sequence and step
+    steps = [(line, line.adapter.step) for n in (0, 1) for line in run_of(GRID, n) if line.adapter]
+    lines = [gated(line, right[step.sequence][step.number]) for line, step in steps if step]
+    first, second = (run for _, run in read_steps(lines, "m.jsonl"))
+    assert (dict(first.refused), dict(second.refused)) == ({2: 1}, {1: 1, 2: 1})
+    assert first.means == read_steps(run_of(GRID), "m.jsonl")[0][1].means
+    assert average_runs([("a", first), ("b", second)]).refused == {1: 1, 2: 2}
+    (tmp_path / "m.jsonl").write_bytes(b"".join(map(encode_line, lines)))
+    table = run_inside("report", "m.jsonl", "--matrix", "m.svg", cwd=tmp_path)
+    rows = [line.split() for line in table.out.splitlines()]
+    assert [row[-1] for row in rows if row and row[0] in "123"] == ["1", "2", "46.67"]
+    assert ["updates", "refused", "3", "of", "6"] in rows
+    assert "<!-- 2 (refused in 2) -->" in (tmp_path / "m.svg").read_text()
+    *found, _ = run_inside("report", "m.jsonl", "--matrix", "m.svg", "--json", cwd=tmp_path).lines
+    assert [line.get("refused") for line in found] == [None, 1, 2, None]
+
+
+def test_runs_with_other_gates_have_no_average() -> None:
+    one, other = (read_steps([gated(line, 3, limit) for line in run_of(GRID)], "m")[0] for limit in (0.1, 0.2))
+    with pytest.raises(BadInput, match=r"one experiment: --gate is 0.2 and 0.1"):
+        average_runs([one, other])
 
 
 def test_lines_that_are_no_whole_matrix_are_refused() -> None:

@@ -95,6 +95,10 @@ def test_a_step_that_cannot_be_read_leaves_the_model_as_it_was_and_says_so(model
 def test_a_self_edit_that_comes_twice_and_a_trainer_of_ones_own_are_refused(model_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(BadLine, match="occurs twice"):
         planned(model_dir, tmp_path, [*edits(), edits()[0]])
-    own = Adapt(tmp_path, sequential=True, trainer=LocalTrainer(str(model_dir), name="my.module:Trainer"))
-    with pytest.raises(BadConfig, match="only the trainers of seal build a sequence"):
-        own.prepare(edits())
+    for trainer, words in (
+        ({"name": "my.module:Trainer"}, "only the trainers of seal build a sequence"),
+        ({"checkpoint_every": 5}, "--checkpoint-every 5: a sequence goes on at the step that was stopped"),
+    ):
+        own = Adapt(tmp_path, sequential=True, trainer=LocalTrainer(str(model_dir), **trainer))
+        with pytest.raises(BadConfig, match=words):
+            own.prepare(edits())

@@ -13,7 +13,7 @@ from stages.errors import BadConfig
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from stages.trainers.peft import PeftTrainer
 from stages.trainers.stacking import LoraSum, StackingTrainer
-from tests.trainers.exact import FLOAT32
+from tests.trainers.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, exact_model, exact_norms
 from tests.trainers.jobs import SMALL, make_job
 
 Weights = dict[str, torch.Tensor]
@@ -57,6 +57,48 @@ def test_a_step_is_trained_on_the_model_so_far(trainer: StackingTrainer, model_d
         assert torch.equal(mine, weight)
     found = LoraSum.read(third.path or Path())
     assert (found.rank, found.alpha) == (9, 18.0)
+
+
+def test_the_stack_is_the_function_that_merging_each_lora_into_the_weights_gives(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    """The paper's way, by peft itself in float64: train, merge, train the next on the merged weights."""
+    stacking, merging = (PeftTrainer(str(model_dir), device=FLOAT64) for _ in range(2))
+    exact_norms(stacking.network)
+    exact_norms(merging.network)
+    before: Path | None = None
+    for number in range(3):
+        before = StackingTrainer(stacking).fit_on(before, make_job(tmp_path / "stack", number)).path
+        (own,) = merging.fit([make_job(tmp_path / "own", number)])
+        merging.network = PeftModel.from_pretrained(merging.network, str(own.path)).merge_and_unload()
+        merging.network.requires_grad_(False)
+    ids = torch.arange(5, 45)[None]
+    stacked = PeftModel.from_pretrained(exact_model(model_dir), str(before))
+    merged, plain = merging.network(ids).logits, exact_model(model_dir)(ids).logits
+    assert (stacked(ids).logits - merged).abs().max() < BEYOND_ROUNDING
+    assert (plain - merged).abs().max() > 1e6 * BEYOND_ROUNDING
+
+
+def test_an_update_that_is_not_accepted_is_seen_whole_and_leaves_nothing(
+    trainer: StackingTrainer, tmp_path: Path
+) -> None:
+    first = trainer.fit_on(None, make_job(tmp_path, 1))
+    plain = {name: weight.clone() for name, weight in trainer.trainer.network.state_dict().items()}
+    shown: list[Weights] = []
+
+    def accept(path: Path, verdict: bool) -> bool:
+        assert all(torch.equal(weight, plain[name]) for name, weight in trainer.trainer.network.state_dict().items())
+        shown.append(weights_of(path))
+        return verdict
+
+    refused = trainer.fit_on(first.path, make_job(tmp_path, 2), accept=lambda path: accept(path, False))
+    grown = trainer.fit_on(first.path, make_job(tmp_path, 3), accept=lambda path: accept(path, True))
+    for found, wanted in ((refused.path, weights_of(first.path)), (grown.path, shown[1])):
+        own = weights_of(found)
+        assert own.keys() == wanted.keys() and all(torch.equal(own[name], weight) for name, weight in wanted.items())
+    assert {weight.shape[0] for name, weight in shown[0].items() if "lora_A" in name} == {6}
+    assert refused.error is None and refused.steps
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_training_that_diverges_leaves_the_model_as_it_was(trainer: StackingTrainer, tmp_path: Path) -> None:
