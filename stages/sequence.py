@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.domains.jobs import ExampleNames, make_adapter, make_job, make_untrained_adapter
-from stages.errors import BadEdit, BadLine, Untrainable
+from stages.errors import BadEdit, BadLine, Crashed, Untrainable
 from stages.files import remove_partials
 from stages.gate import UpdateGate
 from stages.interfaces import FitJob, NullProgress, Progress, TrainingSet
@@ -110,14 +110,18 @@ class SequenceWorker:
         for folder in {planned.out.parent for planned in self.steps.values()}:
             remove_partials(folder, self.steps.keys())
         paths = {line.adapter.id: line.adapter.path for line in self.finished if line.adapter}
-        before: dict[int, Path] = {}
+        before, lost = dict[int, Path](), dict[int, PlannedStep]()
         if self.gate and not self.gate.baseline:
             self.gate.open(self.finished, progress)
         for key, planned in self.steps.items():
             sequence = planned.step.sequence
             if (path := paths.get(key)) is not None:
                 before[sequence] = Path(path)
-            elif key in keys:
+            elif key not in keys:
+                lost[sequence] = planned
+            elif sequence in lost:
+                raise Crashed(_explain_lost(lost[sequence]))
+            else:
                 adapter = self._make_step(planned, before.get(sequence), progress)
                 before[sequence] = planned.out
                 yield planned.record.grow(adapter=adapter)
@@ -147,3 +151,11 @@ class SequenceWorker:
     def report(self) -> Iterable[str]:
         """Say what a gate's judge has cost; each line has said the rest."""
         return report_judge(self.gate.judge) if self.gate else ()
+
+
+def _explain_lost(planned: PlannedStep) -> str:
+    name, number = planned.record.task.name, planned.step.number
+    return (
+        f"step {number} of the sequence, the self-edit of {name!r}, kills its worker, and those behind it would be "
+        "trained on another model than they name: take its line out of the input, and the same command goes on"
+    )

@@ -101,8 +101,10 @@ def test_options_stand_under_titles_the_stages_own_first(helps: dict[str, str]) 
         "Options:",
         "Pools:",
         "Training:",
+        "Judge:",
         "Engine and device:",
         "Cluster:",
+        "Servers:",
         "Lines in and out:",
     ]
     own, training = told.partition("Options:\n")[2].split("Training:\n")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stages.adapt import Adapt
-from stages.errors import BadConfig, BadLine
+from stages.errors import BadConfig, BadLine, Crashed
 from stages.interfaces import NullProgress
 from stages.records.record import Record
 from stages.trainers.local import LocalTrainer
@@ -90,6 +90,16 @@ def test_a_step_that_cannot_be_read_leaves_the_model_as_it_was_and_says_so(model
     assert third.adapter.step.before == second.adapter.id
     same, changed = weights([first])[0] == weights([second])[0], weights([second])[0] != weights([third])[0]
     assert same and changed
+
+
+def test_no_step_is_trained_on_another_model_than_it_names(model_dir: Path, tmp_path: Path) -> None:
+    work = stage(model_dir, tmp_path).prepare(edits())
+    assert isinstance(work, Work)
+    first, _, third = work.plan.wanted
+    found = work.open([]).make([first, third])
+    assert next(found).adapter
+    with pytest.raises(Crashed, match="step 1 of the sequence, the self-edit of 'Bo', kills its worker"):
+        next(found)
 
 
 def test_a_self_edit_that_comes_twice_and_a_trainer_of_ones_own_are_refused(model_dir: Path, tmp_path: Path) -> None:
