@@ -96,7 +96,7 @@ def torture(world: World, pool: ProcessPoolExecutor, given: Namespace, broken: i
     parts: list[PartVerdict] = []
     if given.part or all_of_it:
         parts = list(try_all(pool, try_part, [(name, given.seed, given.most) for name in given.part or PARTS]))
-    for line in tables.failures(verdicts, parts):
+    for line in tables.failures((), parts):
         say(line)
     if verdicts:
         say(f"\n{tables.points_table(verdicts)}\n\n{tables.complaints(verdicts)}")
@@ -110,12 +110,16 @@ def torture(world: World, pool: ProcessPoolExecutor, given: Namespace, broken: i
 
 
 def try_points(world: World, pool: ProcessPoolExecutor, given: Namespace) -> list[Verdict]:
-    """A verdict for each point, in the order of the tables."""
+    """A verdict for each point, in the order of the tables. Failures are told as they are found."""
     names = [name for name in given.stage or CASES if name in world.references]
     points = [
         point for name in names for fault in given.fault or FAULTS for point in points_of(world, name, fault, given)
     ]
-    verdicts = list(try_all(pool, try_point, jobs(points, given)))
+    verdicts: list[Verdict] = []
+    for verdict in try_all(pool, try_point, jobs(points, given)):
+        verdicts.append(verdict)
+        for line in tables.failures([verdict], ()):
+            say(line)
     order = {point: place for place, point in enumerate(points)}
     return sorted(verdicts, key=lambda verdict: order[verdict.point])
 
