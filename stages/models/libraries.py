@@ -14,7 +14,7 @@ from stages.models.device import is_out_of_memory
 from stages.models.directories import DOWNLOAD_AGAIN, quote_name, read_object
 
 NEWER_MODEL = "take a model of a known architecture, or pip install -U transformers"
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_DISK_ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def explain_library_errors(
     """Raise whatever a library raises within as an error of the model `name` that says `failure` and why.
 
     `find_fault` may know better than the error what is wrong with the model's folder. Only calls of libraries belong
-    in the block: a bug of our own is to stay one. A full disk stays an OSError.
+    in the block: a bug of our own is to stay one. A full or broken disk stays an OSError.
     """
     try:
         yield
