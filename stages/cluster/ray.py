@@ -76,7 +76,6 @@ class RayWorkers:
         environment = {name: os.environ[name] for name in _KEYS if name in os.environ}
         whole = tuple(dict.fromkeys(folder.absolute() for folder in folders))
         self.place = Place(Path.cwd(), whole, f".seal-{secrets.token_hex(8)}", environment)
-        self.place.prepare()
         self.opener = self.ray.put(open_worker)
         self.crew: list[_Member] = []
         self.idle: list[_Member] = []
@@ -89,8 +88,25 @@ class RayWorkers:
         units: dict[str, list[str]] = {}
         for key in keys:
             units.setdefault(self.unit_of(key) if self.unit_of else key, []).append(key)
+        self.place.prepare()
+        try:
+            yield from self._share_out(list(units.values()), progress)
+        finally:
+            self.place.clear()
+
+    def report(self) -> Iterable[str]:
+        """Return what the workers that are still there say of their work, each once, and leave the cluster."""
+        told: dict[str, None] = {}
+        with suppress(self.ray.exceptions.RayError):
+            asked = [member.actor.report.remote() for member in self.idle]
+            for found in self.ray.get(asked, timeout=_POLL_S * 10):
+                told.update(dict.fromkeys(found))
+        self.ray.shutdown()
+        return list(told)
+
+    def _share_out(self, units: Sequence[Sequence[str]], progress: Progress) -> Iterator[Any]:
         self._hire(len(units))
-        leases = Leases(units.values(), most=self.cluster.lease, workers=len(self.crew), cost_of=self.cost_of)
+        leases = Leases(units, most=self.cluster.lease, workers=len(self.crew), cost_of=self.cost_of)
         progress.set_phase(f"working on {len(self.crew)} workers")
         began = time.monotonic()
         while True:
@@ -104,17 +120,6 @@ class RayWorkers:
             if not any(member.node for member in self.crew) and time.monotonic() - began > _SILENCE_S:
                 progress.note(f"no worker has come yet: {self._describe_room()}")
                 began = float("inf")
-
-    def report(self) -> Iterable[str]:
-        """Return what the workers that are still there say of their work, each once, and leave the cluster."""
-        told: dict[str, None] = {}
-        with suppress(self.ray.exceptions.RayError):
-            asked = [member.actor.report.remote() for member in self.idle]
-            for found in self.ray.get(asked, timeout=_POLL_S * 10):
-                told.update(dict.fromkeys(found))
-        self.place.clear()
-        self.ray.shutdown()
-        return list(told)
 
     # ---- the crew
 
