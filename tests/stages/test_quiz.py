@@ -141,9 +141,10 @@ def test_no_two_samples_are_drawn_from_one_seed_and_another_run_has_others() -> 
         assert isinstance(work, Work)
         assert len(list(work.open([]).make(list(work.plan.wanted)))) == 1
         drawn = [each.sampling.seed for each in source.engine.asked if each.sampling.temperature]
-        assert len(set(drawn)) == len(drawn) == 3 + 2 * 2  # questions three times; each of two is answered twice
+        # Of three samples come two questions; each is asked twice with the passage and twice without.
+        assert len(set(drawn)) == len(drawn) == 3 + 2 * 4
         seeds += drawn
-    assert len(set(seeds)) == 14
+    assert len(set(seeds)) == 22
 
 
 def test_what_an_engine_fails_to_say_is_no_verdict_and_the_line_is_made_again() -> None:
