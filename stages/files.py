@@ -175,14 +175,18 @@ def remove_partials(folder: Path, names: Collection[str]) -> None:
     for path in folder.glob(f"*{PART}"):
         partial = PARTIAL_NAME.fullmatch(path.name)
         if partial and partial[1] in names and not path.name.endswith(TRAINING):
-            with suppress(OSError, Locked):  # its process is at work, or has just removed it
-                check_left(path)
-                shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError, Locked), hold_leftover(path):  # its process is at work, or has just removed it
+                shutil.rmtree(path)
 
 
-def check_left(path: Path) -> None:
-    """Raise Locked for a half-built directory whose process lives."""
-    os.close(open_locked(path, fcntl.LOCK_EX, os.O_RDONLY | os.O_DIRECTORY))
+@contextmanager
+def hold_leftover(path: Path) -> Iterator[None]:
+    """Keep a process whose half-built directory this has just become from filling it. Raises Locked if one does."""
+    descriptor = open_locked(path, fcntl.LOCK_EX, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.errors import BadInput, MissingInput
-from stages.files import PARTIAL_NAME, TRAINING_FILE, check_left, open_locked
+from stages.files import PARTIAL_NAME, TRAINING_FILE, hold_leftover, open_locked
 from stages.fingerprints import MODEL_FILES
 from stages.models.checkpoints import BASE_KEY, CHECKPOINT_FILE
 from stages.models.directories import read_metadata, read_object
@@ -61,14 +61,16 @@ def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
         found = _survey(folder)  # once more: a run may have ended meanwhile, with lines of its own
         left = [path for path in found.leftovers if path.parent in places]
         for path in left:
-            check_left(path)
+            with hold_leftover(path):
+                pass  # before anything goes: who builds one of them raises Locked
         paths, ids = _find_named(found)
         known = [path for path in found.adapters if path.parent in places]
         lost = [path for path in known if os.path.realpath(path) not in paths and path.name not in ids]
         for path, finished in (*((each, True) for each in lost), *((each, False) for each in left)):
             waste = Waste(path, _size_of(path), finished)
             if remove:
-                shutil.rmtree(path)
+                with hold_leftover(path):
+                    shutil.rmtree(path)
             yield waste
 
 

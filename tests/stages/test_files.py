@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,21 @@ def test_a_directory_that_was_taken_for_a_leftover_at_its_birth_is_made_anew(
     with atomic_directory(tmp_path / "one") as partial:
         assert [str(partial)] != taken
     assert names(tmp_path) == ["one"]
+
+
+def test_a_leftover_is_held_until_the_last_of_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one.abcd_234.part").mkdir()
+    rmtree, removed = shutil.rmtree, list[Path]()
+
+    def remove(path: Path, **how: Any) -> None:
+        with pytest.raises(Locked):  # so that a run whose folder this has just become makes another
+            os.close(open_locked(path, fcntl.LOCK_SH))
+        rmtree(path, **how)
+        removed.append(path)
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    remove_partials(tmp_path, {"one"})
+    assert (removed, names(tmp_path)) == ([tmp_path / "one.abcd_234.part"], [])
 
 
 def test_a_directory_that_another_process_publishes_in_the_same_moment_gives_way(
