@@ -128,9 +128,9 @@ class _Training:
         """Train to the end, or on behind the last checkpoint. Returns the loss of every step."""
         config, schedule = self.job.config, make_schedule(self.job.config, len(self.steps))
         self.network.train()
-        if checkpoint_every:
-            self._resume()
         budget = PassBudget(tokens_per_pass or self._count_fitting_tokens(), way_out=_WAY_OUT)
+        if checkpoint_every:
+            self._resume()  # behind the count, which keeps room for the moments that this brings
         while (done := len(self.losses)) < len(self.steps):
             torch.manual_seed(derive_seed(self.job.seed, "step", done))  # for a model that draws numbers in training
             self.losses.append(self._compute_gradients(budget))

@@ -20,6 +20,7 @@ from stages.models.device import Device
 from stages.models.tuned_models import read_tuned_model
 from stages.settings import FitConfig
 from stages.trainers import full
+from stages.trainers.batched import memory
 from stages.trainers.full import FullTrainer
 from tests.bits import LARGEST, promised
 from tests.models.architectures import make_architecture
@@ -196,6 +197,17 @@ def test_a_training_that_died_goes_on_behind_its_last_checkpoint_to_the_same_bit
     assert (notes.stepped, sum(notes.tokens)) == (9, notes.expected)
     assert distance(weights_of(job.out), weights_of(whole.out)) <= (0.0 if promised() else LARGEST)
     assert [path.name for path in job.out.parent.iterdir()] == ["1"]
+
+
+def test_the_memory_that_a_pass_may_take_is_counted_before_the_moments_of_a_checkpoint_take_theirs(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, notes, told = make_job(tmp_path, 1, LONG, texts=5), Notes(), list[list[str]]()
+    with pytest.raises(KeyboardInterrupt):
+        train(model_dir, job, Dying(4))
+    monkeypatch.setattr(memory, "get_free_bytes", lambda device: told.append(list(notes.notes)) or 10**9)
+    list(FullTrainer(str(model_dir), device=FLOAT32, checkpoint_every=4).fit([job], notes))
+    assert (told, notes.notes) == ([[]], ["model 1 goes on behind step 4 of 9"])
 
 
 @pytest.mark.parametrize("damage", ["torn", "another job", "another precision", "another trainer's"])
