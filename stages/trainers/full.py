@@ -151,7 +151,7 @@ class _Training:
             if not 0 < done < len(self.steps):
                 return
             self.losses = file.get_tensor(":losses").tolist()
-            self.weights.set_state(file, done)
+            self.weights.set_state(file)
         self.progress.note(f"model {self.job.id} goes on behind step {done} of {len(self.steps)}")
         self.progress.add_trained(sum(len(self.sequences[place].ids) for step in self.steps[:done] for place in step))
         self.progress.advance(done)

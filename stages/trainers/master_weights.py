@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_OPTIMIZER = ("exp_avg", "exp_avg_sq")  # torch's names of AdamW's moments
+_OPTIMIZER = ("exp_avg", "exp_avg_sq", "step")  # torch's names of AdamW's moments and of how often they were updated
 # Bytes of one weight: the master, its gradient and two moments; in bfloat16 also what the model computes with.
 BYTES_PER_WEIGHT = {torch.float32: 16, torch.bfloat16: 18, torch.float64: 32}
 
@@ -74,7 +74,7 @@ class MasterWeights:
     # ---- between processes
 
     def get_state(self) -> dict[str, Tensor]:
-        """Return the masters by name, and of those that were ever updated AdamW's moments."""
+        """Return the masters by name, and of those that were ever updated AdamW's state."""
         found = dict(self.masters)
         for name, master in self.masters.items():
             of_master = self.optimizer.state.get(master, {})
@@ -82,18 +82,17 @@ class MasterWeights:
         return found
 
     @torch.no_grad()
-    def set_state(self, file: Any, steps: int) -> None:
-        """Put everything where it was after so many steps: from an open safetensors file, tensor by tensor."""
+    def set_state(self, file: Any) -> None:
+        """Put everything where it was: from an open safetensors file, tensor by tensor."""
         names = set(file.keys())
         for name, master in self.masters.items():
             master.copy_(file.get_tensor(name))
             if f"{name}:{_OPTIMIZER[0]}" in names:
-                moments = {key: file.get_tensor(f"{name}:{key}").to(master.device) for key in _OPTIMIZER}
-                count = torch.tensor(float(steps), device=master.device)  # as fused AdamW counts
-                self.optimizer.state[master] = {"step": count, **moments}
+                of_master = {key: file.get_tensor(f"{name}:{key}").to(master.device) for key in _OPTIMIZER}
+                self.optimizer.state[master] = of_master
         self._hand_on()
 
     def fits(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """True if a state with tensors of these shapes is one of these weights."""
-        own = {name: tuple(master.shape) for name, master in self.masters.items()}
-        return all(shapes.get(name) == shape for name, shape in own.items())
+        fits = all(shapes.get(name) == tuple(master.shape) for name, master in self.masters.items())
+        return fits and any(name.endswith(":step") for name in shapes)  # which were not written once

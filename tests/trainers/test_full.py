@@ -2,13 +2,15 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
@@ -22,6 +24,7 @@ from stages.settings import FitConfig
 from stages.trainers import full
 from stages.trainers.batched import memory
 from stages.trainers.full import FullTrainer
+from stages.trainers.master_weights import MasterWeights
 from tests.bits import LARGEST, promised
 from tests.models.architectures import make_architecture
 from tests.trainers.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, distance, exact_norms
@@ -197,6 +200,26 @@ def test_a_training_that_died_goes_on_behind_its_last_checkpoint_to_the_same_bit
     assert (notes.stepped, sum(notes.tokens)) == (9, notes.expected)
     assert distance(weights_of(job.out), weights_of(whole.out)) <= (0.0 if promised() else LARGEST)
     assert [path.name for path in job.out.parent.iterdir()] == ["1"]
+
+
+def test_a_weight_without_a_gradient_at_some_steps_goes_on_with_its_own_count_of_updates(tmp_path: Path) -> None:
+    def update(weights: MasterWeights, names: Sequence[str]) -> None:
+        for name in names:
+            weights.weights[name].square().sum().backward()  # type: ignore[no-untyped-call]
+        weights.step(1e-2, 1.0)
+
+    torch.manual_seed(0)
+    network = torch.nn.Linear(3, 2)
+    whole = MasterWeights(network, torch.float32, 0.1)
+    update(whole, ["weight", "bias"])
+    update(whole, ["weight"])  # as of an expert that no token of the step was sent to
+    save_file(whole.get_state(), tmp_path / "state")
+    resumed = MasterWeights(torch.nn.Linear(3, 2), torch.float32, 0.1)
+    with safe_open(tmp_path / "state", "pt") as file:
+        resumed.set_state(file)
+    for each in (whole, resumed):
+        update(each, ["weight", "bias"])
+    assert all(torch.equal(resumed.masters[name], master) for name, master in whole.masters.items())
 
 
 def test_the_memory_that_a_pass_may_take_is_counted_before_the_moments_of_a_checkpoint_take_theirs(
