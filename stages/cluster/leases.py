@@ -1,13 +1,15 @@
-"""Which lines are made by whom: leases of a few units of work, the longest first, smaller ones towards the end.
+"""Which lines are made by whom: leases of a few units of work, the longest first, less work towards the end.
 
 A unit is what is worked on together: the keys of one line, or of all lines that share an adapter. Nothing here knows
 who the workers are: whoever is free takes a lease, finishes its keys one by one, and settles it or loses it.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 _MOST_DEATHS = 2  # of workers that had a unit alone; after them it is given up
+_SHARE = 0.8  # of what each worker would get of the rest; with more, one whose lines are slower ends last
 
 
 @dataclass(eq=False)
@@ -33,8 +35,8 @@ class Lease:
 class Leases:
     """All units of a run, and which of them nobody has yet.
 
-    `most`: units of a lease at the beginning. When fewer than twice that many are left for each worker, leases shrink
-    to half of what each would get, so that no worker has much to do when the others have nothing.
+    A lease is worth, by its units' costs, a share of what each worker would get of the rest, so that none has much to
+    do when the others have nothing; it has `most` units at most.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Leases:
         self.most, self.workers = most, workers
         # The longest is taken from the end, equals in the order in which they came.
         self.waiting = sorted(units, key=lambda unit: sum(map(cost_of, unit)), reverse=True)[::-1]
+        self.costs = array("d", (sum(map(cost_of, unit)) for unit in self.waiting))
+        self.cost_left = sum(self.costs)
         self.again: list[Lease] = []  # of workers that died
         self.deaths: dict[str, int] = {}  # by a unit's first key
 
@@ -57,9 +61,12 @@ class Leases:
             return self.again.pop(0)
         if not self.waiting:
             return None
-        count = max(1, min(self.most, -(-len(self.waiting) // (2 * self.workers))))
-        taken = self.waiting[: -count - 1 : -1]
-        del self.waiting[-count:]
+        left = max(0.0, _SHARE * self.cost_left / self.workers)  # sums of floats drift
+        taken: list[Sequence[str]] = []
+        while self.waiting and len(taken) < self.most and (not taken or self.costs[-1] <= left):
+            left -= self.costs[-1]
+            self.cost_left -= self.costs.pop()
+            taken.append(self.waiting.pop())
         return Lease(taken)
 
     def give_back(self, lease: Lease) -> None:

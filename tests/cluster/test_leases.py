@@ -20,7 +20,18 @@ def sizes(leases: Leases) -> list[int]:
 
 
 def test_leases_are_long_at_first_and_single_lines_at_the_end() -> None:
-    assert sizes(Leases(keys(40), most=8, workers=2)) == [8, 8, 6, 5, 4, 3, 2, 1, 1, 1, 1]
+    assert sizes(Leases(keys(40), most=8, workers=2)) == [8, 8, 8, 6, 4, 2, 1, 1, 1, 1]
+
+
+def test_a_lease_is_bounded_by_its_work_not_by_its_lines() -> None:
+    leases = Leases([[f"{cost} a"] for cost in (8, 8, 1, 1, 1, 1)], most=64, workers=2, cost_of=lambda key: int(key[0]))
+    assert sizes(leases) == [1, 1, 1, 1, 1, 1]
+    even = Leases([[f"{cost} a"] for cost in (8, *[1] * 32)], most=64, workers=2, cost_of=lambda key: int(key[0]))
+    assert sizes(even)[:2] == [9, 9]
+
+
+def test_lines_that_cost_nothing_are_taken_together() -> None:
+    assert sizes(Leases(keys(100), most=64, workers=2, cost_of=lambda key: 0.0)) == [64, 36]
 
 
 def test_few_lines_are_shared_by_all_workers() -> None:
