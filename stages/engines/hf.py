@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,9 @@ class HFEngine:
         self.progress = progress
         groups: dict[Path | None, list[Request]] = {None: []}
         tuned: dict[Path, list[Request]] = {}
+        is_tuned = cache(is_tuned_model)
         for request in requests:
-            if request.adapter and (request.adapter in tuned or is_tuned_model(request.adapter)):
+            if request.adapter and is_tuned(request.adapter):
                 tuned.setdefault(request.adapter, []).append(request)
                 continue
             find = context_overflow if request.continuation is None else find_unmeasurable

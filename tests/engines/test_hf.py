@@ -13,6 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, set_seed
 
+from stages.engines import hf
 from stages.engines.hf import HFEngine
 from stages.errors import BadConfig
 from stages.interfaces import Completion, Request
@@ -237,10 +238,15 @@ def test_adapters_take_turns_without_leaving_a_trace(model_dir: Path, adapters: 
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-def test_requests_of_several_adapters_mix_in_one_call(engine: HFEngine, adapters: dict[str, Path]) -> None:
+def test_requests_of_several_adapters_mix_in_one_call(
+    engine: HFEngine, adapters: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examined = list[Path]()
+    monkeypatch.setattr(hf, "is_tuned_model", examined.append)  # on a network's disk that takes its time
     choices = [None, *(adapters[name] for name in "ACDBEDA"), None]
     requests = [Request(str(i), PROMPTS[i % 4], GREEDY, adapter) for i, adapter in enumerate(choices)]
     found = answers(engine, requests)
+    assert sorted(examined) == sorted(adapters[name] for name in "ABCDE")
     assert found == [completion for request in requests for completion in engine.sample([request])]
 
 
