@@ -195,11 +195,16 @@ def _passes(check: Callable[..., object], *of: object) -> bool:
 def read_base_weights(path: Path) -> str | None:
     """Return the fingerprint of the model that the adapter was trained on; None if nothing says it."""
     try:
-        if is_tuned_model(path):
-            return str(read_tuned_model(path)[BASE_KEY])
-        found = read_metadata(path / "adapter_model.safetensors").get(BASE_KEY)
+        return _read_base(path)
     except (BadInput, MissingInput, OSError):
         return None
+
+
+def _read_base(path: Path) -> str | None:
+    """The same, but raise for an adapter that cannot be read, or a model that is not as it was written."""
+    if is_tuned_model(path):
+        return str(read_tuned_model(path)[BASE_KEY])
+    found = read_metadata(path / "adapter_model.safetensors").get(BASE_KEY)
     return None if found == UNKNOWN_WEIGHTS else found
 
 
@@ -243,14 +248,13 @@ def make_adapter_check(model: str) -> Callable[[Path, str], None]:
     tensors = read_model_tensors(Path(model)) if Path(model).is_dir() else None
 
     def check(path: Path, trained_on: str) -> None:
-        if is_tuned_model(path):
-            read_tuned_model(path)
-        else:
+        if not is_tuned_model(path):
             adapter = read_adapter(path)
             bad, _ = shape_mismatches(adapter, tensors) if tensors is not None else ([], [])
             if bad:
                 raise BadInput(f"adapter {path}: does not fit {model}: {bad[0]}")
-        if _are_same(trained_on, model) and read_base_weights(path) not in (None, weights):
+        base = _read_base(path)
+        if _are_same(trained_on, model) and base not in (None, weights):
             raise BadInput(
                 f"adapter {path}: was trained on other weights than {model} has now; run `seal adapt` again, or give "
                 "the model that it was trained on with --model"

@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from stages.engines.local import LocalEngine
 from stages.engines.vllm_start import read_lora_needs
 from stages.errors import BadInput
 from stages.fingerprints import fingerprint_folder
+from stages.models import adapter_checks
 from stages.models.adapter_checks import (
     find_foreign_models,
     is_whole_adapter,
@@ -49,6 +51,24 @@ def test_a_model_in_an_adapters_place_passes_where_its_base_is_as_it_was(
         make_adapter_check(str(qwen_dir))(tuned, str(qwen_dir))
     assert find_foreign_models([(tuned, "elsewhere")], str(model_dir)) == set()
     assert find_foreign_models([(tuned, "elsewhere")], str(qwen_dir)) == {"elsewhere"}
+
+
+def test_it_is_read_once_for_a_check_and_an_error_of_that_reading_is_raised(
+    tuned: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check, readings = make_adapter_check(str(model_dir)), list[Path]()
+
+    def read(path: Path) -> Mapping[str, Any]:
+        readings.append(path)
+        if len(readings) == 2:
+            raise OSError("Input/output error")
+        return read_tuned_model(path)
+
+    monkeypatch.setattr(adapter_checks, "read_tuned_model", read)
+    check(tuned, str(model_dir))
+    assert readings == [tuned]
+    with pytest.raises(OSError, match="Input/output"):
+        check(tuned, str(model_dir))
 
 
 def flip(path: Path) -> None:
