@@ -201,12 +201,7 @@ class _Training:
             tokens = Tokens((1,) * length, 0)
             return measure_saved_bytes(lambda: sum_losses(self.network, [tokens])) + length * words * 8
 
-        try:
-            return count_fitting_tokens(measure, reserved, self.network.device, longest=longest)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return 1
+        return count_fitting_tokens(measure, reserved, self.network.device, longest=longest)
 
 
 def _check_memory(model: str, device: Device) -> None:

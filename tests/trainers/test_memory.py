@@ -231,6 +231,15 @@ def test_the_plan_follows_the_free_memory_and_stops_where_more_gains_nothing(mon
     assert planned(10**12) == memory.MAX_TOKENS["cpu"]
     assert planned(0) == 1
 
+    def fail(length: int) -> int:
+        raise error
+
+    error = RuntimeError("out of memory")
+    assert count_fitting_tokens(fail, 0, CPU) == 1
+    error = RuntimeError("shapes do not match")
+    with pytest.raises(RuntimeError, match="shapes"):
+        count_fitting_tokens(fail, 0, CPU)
+
 
 def test_the_loss_of_a_token_is_planned_for_and_does_not_grow_with_the_vocabulary(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -229,12 +229,7 @@ class TrainingLoop:
         """Count them by a trial of two short sequences."""
         stacked = self.stack.weights.numel() * self.stack.weights.element_size()
         longest = get_max_length(self.network.config)
-        try:
-            return count_fitting_tokens(self.measure_pass, 3 * stacked, self.stack.device, longest=longest)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return 1
+        return count_fitting_tokens(self.measure_pass, 3 * stacked, self.stack.device, longest=longest)
 
     def measure_pass(self, length: int) -> int:
         """Return the bytes of a one-sequence pass: those autograd keeps, and the loss, if all tokens are targets."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import OutOfMemory
-from stages.models.device import get_free_bytes
+from stages.models.device import get_free_bytes, is_out_of_memory
 from stages.trainers.batched.packing import PackedSequence
 
 # More gains nothing: a GPU is saturated, a CPU's cache is full (tests/bench/bench_inner_loop.py).
@@ -69,11 +69,16 @@ def count_fitting_tokens(
     """Return the tokens of a pass that fit; `saved(length)`: bytes kept for the backward pass of one sequence.
 
     The slope between two lengths counts: weights that are kept whatever the length are part of `reserved`. The model
-    takes sequences of up to `longest` tokens.
+    takes sequences of up to `longest` tokens. Where not even those fit, it is 1.
     """
     long = min(48, longest or 48)
     short = long // 3
-    each = max(1, (saved(long) - saved(short)) // (long - short))
+    try:
+        each = max(1, (saved(long) - saved(short)) // (long - short))
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return 1
     room = int(MEMORY_SHARE * (get_free_bytes(device) - reserved))
     return max(1, min(room // each, MAX_TOKENS.get(device.type, 512)))
 
