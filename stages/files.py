@@ -23,7 +23,7 @@ _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)  # by a directory that another process 
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # some network file systems
 PARTIAL_NAME = re.compile(
     r"(.+)\.[a-z0-9_]{8}(\.old)?\.part"
-)  # what mkdtemp makes of a directory's name, and `_publish`
+)  # what mkdtemp makes of a directory's name, and `publish`
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
@@ -116,7 +116,7 @@ def atomic_directory(out: Path) -> Iterator[Path]:
         try:
             yield partial
             partial.chmod(0o755)  # mkdtemp makes it private
-            _publish(partial, out)
+            publish(partial, out)
         except OSError as error:
             raise add_filename(error, partial) from None
 
@@ -144,7 +144,7 @@ def _make_locked(out: Path) -> tuple[Path, int]:
             os.close(descriptor)
 
 
-def _publish(partial: Path, out: Path) -> None:
+def publish(partial: Path, out: Path) -> None:
     """Sync everything in `partial`, then give it the name; what had the name before is removed."""
     for path in [*partial.rglob("*"), partial]:
         _sync(path)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import BadConfig
-from stages.files import partial_directory
+from stages.files import partial_directory, publish
 from stages.interfaces import FitJob, FitResult, NullProgress, Progress, Trainer
 from stages.settings import FitConfig
 from stages.trainers.adapter_files import write_adapter
@@ -100,11 +100,12 @@ class StackingTrainer:
                 self._merge(None)
             own = LoraSum.read(result.path) if result.path else None
             whole = stack.add(own) if stack and own else own
-            if whole and accept and not accept(self._write(whole, job.config, folder / "whole")):
-                whole = None
-        if whole is None:
-            return replace(result, path=self.keep(before, job.config, job.out))
-        return replace(result, path=self._write(whole, job.config, job.out))
+            made = self._write(whole, job.config, folder / "whole") if whole else None
+            if made is None or (accept and not accept(made)):
+                self.keep(before, job.config, job.out)
+            else:
+                publish(made, job.out)
+        return replace(result, path=job.out)
 
     def keep(self, before: Path | None, config: FitConfig, out: Path) -> Path:
         """Write the model so far once more; of the base a LoRA that adds nothing."""

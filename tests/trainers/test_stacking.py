@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from stages.errors import BadConfig
+from stages.trainers import stacking
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from stages.trainers.peft import PeftTrainer
 from stages.trainers.stacking import LoraSum, StackingTrainer
@@ -80,7 +81,7 @@ def test_the_stack_is_the_function_that_merging_each_lora_into_the_weights_gives
 
 
 def test_an_update_that_is_not_accepted_is_seen_whole_and_leaves_nothing(
-    trainer: StackingTrainer, tmp_path: Path
+    trainer: StackingTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = trainer.fit_on(None, make_job(tmp_path, 1))
     plain = {name: weight.clone() for name, weight in trainer.trainer.network.state_dict().items()}
@@ -92,7 +93,10 @@ def test_an_update_that_is_not_accepted_is_seen_whole_and_leaves_nothing(
         return verdict
 
     refused = trainer.fit_on(first.path, make_job(tmp_path, 2), accept=lambda path: accept(path, False))
+    written, write = list[Path](), stacking.write_adapter
+    monkeypatch.setattr(stacking, "write_adapter", lambda out, *of: written.append(out) or write(out, *of))
     grown = trainer.fit_on(first.path, make_job(tmp_path, 3), accept=lambda path: accept(path, True))
+    assert len(written) == 1  # what was accepted is what is kept
     for found, wanted in ((refused.path, weights_of(first.path)), (grown.path, shown[1])):
         own = weights_of(found)
         assert own.keys() == wanted.keys() and all(torch.equal(own[name], weight) for name, weight in wanted.items())
