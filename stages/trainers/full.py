@@ -25,7 +25,7 @@ from stages.tokens.tokenization import Tokens, encode_training_set, get_max_leng
 from stages.trainers.batched.memory import PassBudget, count_fitting_tokens, measure_saved_bytes
 from stages.trainers.batched.packing import PackedSequence
 from stages.trainers.checkpoints import open_tensors, remove_state, write_tensors
-from stages.trainers.master_weights import BYTES_PER_WEIGHT, MasterWeights
+from stages.trainers.master_weights import BYTES_PER_WEIGHT, CHECKPOINT_BYTES, MasterWeights
 from stages.trainers.model_files import check_saving, save_model
 from stages.trainers.peft import finish_training, make_schedule, plan_steps, sum_losses
 
@@ -93,7 +93,7 @@ class FullTrainer:
 
     def _check_space(self, jobs: Sequence[FitJob]) -> None:
         """Raise NoSpace where the models, and the old and the new checkpoint of one of them, do not fit on the disk."""
-        kept = BYTES_PER_WEIGHT[self.dtype] // 4 * 3 * 2 if self.checkpoint_every else 0
+        kept = 2 * CHECKPOINT_BYTES[self.dtype] if self.checkpoint_every else 0
         needed = self.network.num_parameters() * (len(jobs) * self.dtype.itemsize + kept)
         for job in jobs[:1]:
             check_space(job.out.parent, needed, f"{len(jobs)} models" + (" and their checkpoints" if kept else ""))

@@ -14,6 +14,7 @@ from torch import Tensor
 _OPTIMIZER = ("exp_avg", "exp_avg_sq", "step")  # torch's names of AdamW's moments and of how often they were updated
 # Bytes of one weight: the master, its gradient and two moments; in bfloat16 also what the model computes with.
 BYTES_PER_WEIGHT = {torch.float32: 16, torch.bfloat16: 18, torch.float64: 32}
+CHECKPOINT_BYTES = {torch.float32: 12, torch.bfloat16: 12, torch.float64: 24}  # of these the master and the moments
 
 
 class MasterWeights:

@@ -24,7 +24,7 @@ from stages.settings import FitConfig
 from stages.trainers import full
 from stages.trainers.batched import memory
 from stages.trainers.full import FullTrainer
-from stages.trainers.master_weights import MasterWeights
+from stages.trainers.master_weights import CHECKPOINT_BYTES, MasterWeights
 from tests.bits import LARGEST, promised
 from tests.models.architectures import make_architecture
 from tests.trainers.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, distance, exact_norms
@@ -179,6 +179,10 @@ def drawing(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def count_weights(folder: Path) -> int:
+    return sum(weight.numel() for weight in weights_of(folder).values())
+
+
 def train(model: Path, job: FitJob, notes: Notes, *, every: int | None = 4, device: Device = FLOAT32) -> Notes:
     list(FullTrainer(str(model), device=device, tokens_per_step=60, checkpoint_every=every).fit([job], notes))
     return notes
@@ -194,7 +198,8 @@ def test_a_training_that_died_goes_on_behind_its_last_checkpoint_to_the_same_bit
     with pytest.raises(KeyboardInterrupt):
         train(model, job, Dying(7), device=device)
     remove_partials(job.out.parent, ["1"])  # as a run does that goes on
-    assert (job.out.parent / f"1{TRAINING}" / TRAINING_FILE).is_file()
+    size = (job.out.parent / f"1{TRAINING}" / TRAINING_FILE).stat().st_size
+    assert size // count_weights(whole.out) == CHECKPOINT_BYTES[device.resolve()[1]]
     notes = train(model, job, Notes(), device=device)
     assert notes.notes == ["model 1 goes on behind step 4 of 9"]
     assert (notes.stepped, sum(notes.tokens)) == (9, notes.expected)
