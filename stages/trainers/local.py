@@ -100,12 +100,18 @@ class LocalTrainer:
         return weights_of(model, self.device)
 
     def identify(self, model: str) -> str:
-        """Return what adapters' ids take of the model and of how it is trained: what makes others goes elsewhere."""
+        """Return what ids of adapters take of the model, of a precision but float32, and of a trainer not in TRAINERS.
+
+        The trainers in it make the same adapter, up to rounding.
+        """
         from stages.models.checkpoints import identity_of
 
-        dtype = self.device.foresee()["dtype"]
-        unusual = [name for name, usual in ((dtype, ("float32",)), (self.name, TRAINERS)) if name not in usual]
-        return " ".join([identity_of(model), *unusual])
+        found = [identity_of(model)]
+        if (dtype := self.device.foresee()["dtype"]) != "float32":
+            found.append(dtype)
+        if self.name not in TRAINERS:
+            found.append(self.name)
+        return " ".join(found)
 
     def make_check(self, model: str) -> Callable[[Path], bool]:
         """Return a test whether an adapter directory is still what this trainer made of the model."""
