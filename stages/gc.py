@@ -4,7 +4,6 @@ import fcntl
 import fnmatch
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -18,8 +17,8 @@ from stages.models.checkpoints import BASE_KEY, CHECKPOINT_FILE
 from stages.models.directories import read_metadata, read_object
 from stages.models.tuned_models import ADAPTER_KEY
 from stages.records.adapter_paths import get_base_folders, list_adapter_paths
+from stages.records.frozen import CONTENT_ID
 
-_ID = re.compile("[0-9a-f]{16}")
 _ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
 _MODEL = (*MODEL_FILES, CHECKPOINT_FILE)
 _LINES = (".jsonl", ".ndjson", ".part")
@@ -59,12 +58,11 @@ def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
         for path in sorted(places):  # from here on no run begins that writes adapters there, or reads them
             held.callback(os.close, open_locked(path, fcntl.LOCK_EX))
         found = _survey(folder)  # once more: a run may have ended meanwhile, with lines of its own
-        left = [path for path in found.leftovers if path.parent in places]
+        known, left = ([path for path in paths if path.parent in places] for paths in (found.adapters, found.leftovers))
         for path in left:
             with hold_leftover(path):
                 pass  # before anything goes: who builds one of them raises Locked
         paths, ids = _find_named(found)
-        known = [path for path in found.adapters if path.parent in places]
         lost = [path for path in known if os.path.realpath(path) not in paths and path.name not in ids]
         for path, finished in (*((each, True) for each in lost), *((each, False) for each in left)):
             waste = Waste(path, _size_of(path), finished)
@@ -119,7 +117,7 @@ def _lines_beside(folder: Path) -> list[Path]:
 
 def _is_adapter(path: Path) -> bool:
     """True if `seal adapt` wrote the directory, and nobody has put anything else into it."""
-    files = _contents(path) if _ID.fullmatch(path.name) else None
+    files = _contents(path) if CONTENT_ID.fullmatch(path.name) else None
     try:
         if files and CHECKPOINT_FILE in files:  # a model, trained in full
             return _are_all(files, _MODEL) and read_object(path / CHECKPOINT_FILE).get(ADAPTER_KEY) == path.name
@@ -133,7 +131,7 @@ def _is_leftover(path: Path) -> bool:
     partial, files = PARTIAL_NAME.fullmatch(path.name), _contents(path)
     if not partial or files is None:
         return False
-    known = (*_ADAPTER, *_MODEL, f"{TRAINING_FILE}*") if _ID.fullmatch(partial[1]) else _MODEL
+    known = (*_ADAPTER, *_MODEL, f"{TRAINING_FILE}*") if CONTENT_ID.fullmatch(partial[1]) else _MODEL
     return _are_all(files, known)
 
 
@@ -156,14 +154,14 @@ def _find_named(found: Finds) -> tuple[set[str], set[str]]:
     One file is open at a time: there may be more than a process can hold. Raises Locked for one that a run writes.
     """
     paths: set[str] = set()
-    ids = {match[0] for path in found.documents for match in _ID.finditer(path.read_text("utf-8", "replace"))}
+    ids = {match[0] for path in found.documents for match in CONTENT_ID.finditer(path.read_text("utf-8", "replace"))}
     for file in found.lines:
         folders = get_base_folders(file)
         with os.fdopen(open_locked(file, fcntl.LOCK_SH), "rb") as lines:
             for line in lines:
                 told = _adapter_path(line) if b"adapter" in line else ""
                 if told is None:
-                    ids |= set(_ID.findall(line.decode("utf-8", "replace")))
+                    ids |= set(CONTENT_ID.findall(line.decode("utf-8", "replace")))
                 elif told:
                     places = list_adapter_paths(told, Path(told).name, folders)
                     there = [place for place in places if os.path.isdir(place)]  # noqa: PTH112

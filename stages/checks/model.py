@@ -17,7 +17,7 @@ from stages.models.device import Device
 from stages.models.directories import TensorInfo, check_model, quote_name, read_model_tensors, read_object
 from stages.models.libraries import find_model_folder, summarize_error
 from stages.models.loading import load_model, load_network, load_tokenizer
-from stages.models.tuned_models import is_tuned_model, read_tuned_model
+from stages.models.tuned_models import MAKE_AGAIN, is_tuned_model, read_tuned_model
 
 _TAKE_ANOTHER = "give another --model, or copy or download it again"
 
@@ -148,8 +148,7 @@ def check_forward(folder: Path, device: Device) -> Iterator[Finding]:
 
 def examine_adapter(path: Path, model: str | None) -> Iterator[Finding]:
     """Check an adapter's settings and weights, its base model, and with a model whether it fits that."""
-    again = "make it again with `seal adapt`, or copy it again"
-    yield from guard("adapter", again, lambda: _check_adapter(path, model))
+    yield from guard("adapter", MAKE_AGAIN, lambda: _check_adapter(path, model))
 
 
 def _check_adapter(path: Path, model: str | None) -> Iterator[Finding]:

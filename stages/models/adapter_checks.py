@@ -20,12 +20,11 @@ from stages.models.directories import (
     read_model_tensors,
     read_object,
 )
-from stages.models.tuned_models import is_tuned_model, read_tuned_model
+from stages.models.tuned_models import MAKE_AGAIN, is_tuned_model, read_tuned_model
 from stages.sources.datasets.folders import find_placeholder
 
 UNKNOWN_WEIGHTS = "unknown"  # the fingerprint of a model that was in memory already
 _LORA = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(embedding_)?([AB])(?:\.weight)?")
-_MAKE_AGAIN = "make it again with `seal adapt`, or copy it again"
 _PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
 _PLAIN_SETTINGS = {  # with which an adapter is two matrices a layer
     *("peft_type", "task_type", "peft_version", "base_model_name_or_path", "revision", "auto_mapping"),
@@ -112,7 +111,7 @@ def read_adapter(path: Path) -> AdapterInfo:
         for side, rank in (("lora_A", target.down[0]), ("lora_B", target.up[1])):
             if rank not in ranks and not (stacked and any(rank % own == 0 for own in ranks)):
                 layer, named = quote_name(target.layer), " or ".join(map(str, sorted(ranks)))
-                raise BadInput(f"adapter {path}: {side} of {layer} has rank {rank}, not {named}; {_MAKE_AGAIN}")
+                raise BadInput(f"adapter {path}: {side} of {layer} has rank {rank}, not {named}; {MAKE_AGAIN}")
     return AdapterInfo(config, len(header), targets)
 
 
@@ -121,7 +120,7 @@ def read_lora_ranks(path: Path, config: Mapping[str, Any]) -> set[int]:
     pattern = config.get("rank_pattern") or {}
     ranks = [config.get("r"), *(pattern.values() if isinstance(pattern, dict) else [pattern])]
     if not all(type(rank) is int and rank > 0 for rank in ranks):
-        raise BadInput(f"adapter {path}: r and rank_pattern are not all whole numbers ≥ 1; {_MAKE_AGAIN}")
+        raise BadInput(f"adapter {path}: r and rank_pattern are not all whole numbers ≥ 1; {MAKE_AGAIN}")
     return set(ranks)
 
 
@@ -132,11 +131,11 @@ def _find_targets(path: Path, tensors: Mapping[str, TensorInfo]) -> Iterator[Lor
         if match := _LORA.fullmatch(name):
             parts.setdefault((match[1], bool(match[2])), {})[match[3]] = info.shape
     if not parts:
-        raise BadInput(f"adapter {path}: a LoRA without lora_A and lora_B; {_MAKE_AGAIN}")
+        raise BadInput(f"adapter {path}: a LoRA without lora_A and lora_B; {MAKE_AGAIN}")
     for (layer, embedding), sides in parts.items():
         if set(sides) != {"A", "B"} or min(map(len, sides.values())) < 2:
             told = f"{quote_name(layer)} has no lora_A and lora_B of two dimensions"
-            raise BadInput(f"adapter {path}: {told}; {_MAKE_AGAIN}")
+            raise BadInput(f"adapter {path}: {told}; {MAKE_AGAIN}")
         yield LoraTarget(layer, sides["A"], sides["B"], embedding)
 
 

@@ -1,6 +1,5 @@
 """Models in the place of adapters: what `seal adapt --method full` writes. No weight is read."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,12 @@ from stages.errors import BadInput
 from stages.fingerprints import fingerprint_folder
 from stages.models.checkpoints import BASE_KEY, CHECKPOINT_FILE
 from stages.models.directories import read_model_tensors, read_object
+from stages.records.frozen import CONTENT_ID
 from stages.sources.datasets.folders import find_placeholder
 
 ADAPTER_KEY = "adapter"  # in seal.json: the id of the adapter that the model stands for
 DIGEST_KEY = "fingerprint"  # of the model's own files
-_ID = re.compile("[0-9a-f]{16}")
-_AGAIN = "make it again with `seal adapt`, or copy it again"
+MAKE_AGAIN = "make it again with `seal adapt`, or copy it again"
 
 
 def is_tuned_model(path: Path) -> bool:
@@ -39,7 +38,7 @@ def read_tuned_model(path: Path) -> Mapping[str, Any]:
     except BadInput as error:
         raise BadInput(f"adapter {path}: a model that is not whole: {error}") from None
     if about.get(DIGEST_KEY) != fingerprint_folder(path):
-        raise BadInput(f"adapter {path}: its files are not those that were written; {_AGAIN}")
-    if _ID.fullmatch(path.name) and path.name != name:
-        raise BadInput(f"adapter {path}: holds the model of adapter {name}; {_AGAIN}")
+        raise BadInput(f"adapter {path}: its files are not those that were written; {MAKE_AGAIN}")
+    if CONTENT_ID.fullmatch(path.name) and path.name != name:
+        raise BadInput(f"adapter {path}: holds the model of adapter {name}; {MAKE_AGAIN}")
     return about

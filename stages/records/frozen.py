@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
@@ -11,6 +12,7 @@ Tuple = Annotated[tuple[_T, ...], Strict(False)]  # a JSON list, kept frozen; it
 Fraction01 = Annotated[float, Field(ge=0.0, le=1.0)]
 Id = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
+CONTENT_ID = re.compile("[0-9a-f]{16}")  # what `content_id` returns
 Meta = dict[str, Any]  # what whoever made a line wants to find on those that are made of it
 
 
