@@ -16,7 +16,7 @@ from stages.domains.qa import QA, fill, require_passage
 from stages.domains.quiz import TEMPLATE, find_flaws, find_leaks, read_pairs, split_by_fact
 from stages.domains.trials import sample_all, try_questions
 from stages.domains.writing import unique_tasks
-from stages.errors import BadConfig, BadLine
+from stages.errors import BadConfig, BadLine, refuse_given
 from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, Request
 from stages.judges.base import FallbackJudge, Judge
 from stages.records.frozen import content_id, derive_seed
@@ -46,6 +46,21 @@ class QuizRules:
     unchecked: bool = False
     exam: bool = False
 
+    def refuse_unused(self) -> None:
+        """Raise BadConfig for rules that would have no effect beside others."""
+        writing: dict[str, object] = {
+            "--template": self.template,
+            "-k": None if self.samples == QuizRules.samples else self.samples,
+        }
+        if self.exam:
+            share = None if self.exam_share == QuizRules.exam_share else self.exam_share
+            writing |= {"--given": self.given or None, "--unchecked": self.unchecked or None, "--exam-share": share}
+            refuse_given(writing, "--exam only takes out what was kept back before; leave one of them out")
+        if self.given:
+            idle = {"--given --unchecked": self.unchecked or None}
+            refuse_given(idle, "the questions are neither written nor tried; leave one of them out")
+            refuse_given(writing, "--given writes no questions; leave one of them out")
+
 
 @dataclass(frozen=True)
 class MakeQuiz:
@@ -62,8 +77,7 @@ class MakeQuiz:
 
     def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
         source, rules = source or WholeSource(records), self.rules
-        if rules.given and rules.unchecked:
-            raise BadConfig("--given --unchecked: the questions are neither written nor tried; leave one of them out")
+        rules.refuse_unused()
         if not source.facts.lines:
             return Listing(WHOLE_INPUT)
         domain = find_domain(source.facts.domains)

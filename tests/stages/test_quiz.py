@@ -20,6 +20,16 @@ from tests.invented_grids import an_arc_task
 
 ADA = Record(task=a_task("Ada"), meta={"mine": 1})
 WRITTEN = "Where was she born?\nAnswer: Velm\nQuestion 2: What did she build?\nAnswer: a bridge\n"
+IDLE = (
+    ({"given": True, "unchecked": True}, "--given --unchecked: the questions are neither written nor tried"),
+    ({"given": True, "template": "no-qa"}, "--template no-qa: --given writes no questions"),
+    ({"given": True, "samples": 3}, "-k 3: --given writes no questions"),
+    ({"exam": True, "given": True}, "--given: --exam only takes out what was kept back before"),
+    ({"exam": True, "unchecked": True}, "--unchecked: --exam only takes out"),
+    ({"exam": True, "template": "no-qa"}, "--template no-qa: --exam only takes out"),
+    ({"exam": True, "samples": 3}, "-k 3: --exam only takes out"),
+    ({"exam": True, "exam_share": 0.2}, "--exam-share 0.2: --exam only takes out"),
+)
 
 
 class Source:
@@ -64,7 +74,8 @@ GOOD = {"Where was she born?": ("Velm", "Oslo"), "What did she build?": ("a brid
 
 
 def make(answer: Callable[[Request], str], lines: Sequence[Record] = (ADA,), **rules: object) -> list[Record]:
-    stage = MakeQuiz(Source(answer), LocalJudge("exact"), QuizRules(samples=1, **rules))  # type: ignore[arg-type]
+    rules = rules if rules.get("given") else {"samples": 1, **rules}
+    stage = MakeQuiz(Source(answer), LocalJudge("exact"), QuizRules(**rules))  # type: ignore[arg-type]
     work = stage.prepare(lines)
     assert isinstance(work, Work)
     made = list(work.open([]).make(list(work.plan.wanted)))
@@ -253,8 +264,10 @@ def test_what_cannot_be_asked_is_refused_before_a_model_is_loaded() -> None:
 
     with pytest.raises(BadConfig, match="of the domain arc are not measured by questions"):
         prepare(Record(task=an_arc_task()))
-    with pytest.raises(BadConfig, match="--given --unchecked: the questions are neither written nor tried"):
-        prepare(ADA, given=True, unchecked=True)
+    (line,) = make(Student(GOOD))
+    for rules, why in IDLE:
+        with pytest.raises(BadConfig, match=why):
+            prepare(line, **rules)
     with pytest.raises(BadLine, match="has no questions to try; leave --given out"):
         prepare(Record(task=a_task("Ada", [])), given=True)
     (first, _) = ADA.task.questions  # type: ignore[attr-defined]
