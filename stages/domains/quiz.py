@@ -5,7 +5,9 @@ A question measures learning if its answer follows from the passage, and from no
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
 
 from stages.judges.reading.letters import UNSPACED
 from stages.records.frozen import content_id, derive_seed
@@ -22,6 +24,7 @@ _INLINE = re.compile(r"[\s*_]+(?:answer|a)\s*\d*[\s*_]*:[\s*_]*", re.IGNORECASE)
 _SENTENCE = re.compile(rf"{_LISTED}(?P<question>[^?]*\w[^?]*\?)[\s*_]*(?P<answer>\S.*)?")
 _REPEATS = "repeats another question"
 _MOST_ANSWER = 200  # characters: a longer answer is a paragraph
+_Words = tuple[str, ...]
 
 
 def read_pairs(completion: str, *, opened: bool = False) -> list[tuple[str, str]]:
@@ -54,7 +57,7 @@ def _clean(text: str) -> str:
     return text.strip().strip('*_`"“”').strip()
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _words(text: str) -> _Words:
     """The words of a text, without case and punctuation; each letter of a script that writes no spaces.
 
     Signs are part of a letter: vowels of Indian scripts, and accents, however these are encoded.
@@ -64,31 +67,45 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple("".join(kept).split())
 
 
-def _says(words: Sequence[str], answer: Sequence[str]) -> bool:
-    """Tell whether the answer's words stand in a text, one after the other."""
-    return bool(answer) and any(
-        tuple(words[place : place + len(answer)]) == tuple(answer) for place in range(len(words) - len(answer) + 1)
-    )
+def _list_golds(question: Question) -> set[_Words]:
+    """The words of each answer that counts as right, if it has any."""
+    return {words for words in map(_words, question.golds) if words}
+
+
+def _list_runs(words: _Words, lengths: Iterable[int]) -> set[_Words]:
+    """All runs of so many words that stand one after the other."""
+    return {words[place : place + length] for length in lengths for place in range(len(words) - length + 1)}
+
+
+def _index(groups: Iterable[Iterable[_Words]]) -> defaultdict[_Words, set[int]]:
+    """The places of the groups that have the words."""
+    found = defaultdict[_Words, set[int]](set)
+    for place, group in enumerate(groups):
+        for words in group:
+            found[words].add(place)
+    return found
 
 
 def find_flaws(task: QaTask, questions: Sequence[Question]) -> list[str | None]:
     """Return for each question why its words alone spoil it, None where they do not; no model is asked.
 
-    It repeats one before it, with the same answer; its title or its own text says its answer; the answer has no words.
+    It repeats one before it, with the same answer; its title or its own text says an answer of it; no answer has words.
     """
-    title, seen = _words(task.title), set[tuple[tuple[str, ...], ...]]()
+    title, seen = _words(task.title), set[tuple[_Words, _Words]]()
 
-    def find(asked: tuple[str, ...], answer: tuple[str, ...]) -> str | None:
-        if (asked, answer) in seen:
+    def find(question: Question) -> str | None:
+        asked, golds = _words(question.question), _list_golds(question)
+        if (same := (asked, _words(question.answer))) in seen:
             return _REPEATS
-        seen.add((asked, answer))
-        if not answer:
+        seen.add(same)
+        if not golds:
             return "its answer has no words"
-        if _says(asked, answer):
+        lengths = set(map(len, golds))
+        if golds & _list_runs(asked, lengths):
             return "its own text says the answer"
-        return "the title says the answer" if _says(title, answer) else None
+        return "the title says the answer" if golds & _list_runs(title, lengths) else None
 
-    return [find(_words(question.question), _words(question.answer)) for question in questions]
+    return list(map(find, questions))
 
 
 def find_leaks(questions: Sequence[Question]) -> list[str | None]:
@@ -98,26 +115,46 @@ def find_leaks(questions: Sequence[Question]) -> list[str | None]:
     are left are given away, as two by each other, the first of them stays, and those that say its answer go.
     """
     asked = [_words(question.question) for question in questions]
-    answers = [_words(question.answer) for question in questions]
+    golds = [_list_golds(question) for question in questions]
+    answered = _index(golds)
+    lengths = set(map(len, answered))
+    said = [_list_runs(words, lengths) & answered.keys() for words in asked]
+    saying, asking = _index(said), _index({words} for words in asked)
     flaws: list[str | None] = [None] * len(questions)
-    left = list(range(len(questions)))
+    order, left = iter(range(len(questions))), set(range(len(questions)))
+    may_be_free = list(left)  # a heap: looked at again when one that said an answer of theirs has left
 
-    def gives_away(giver: int, place: int) -> bool:
-        return giver != place and _says(asked[giver], answers[place])
+    def leave(place: int) -> None:
+        left.discard(place)
+        asking[asked[place]].discard(place)
+        for gold in golds[place]:
+            answered[gold].discard(place)
+        for gold in said[place]:
+            saying[gold].discard(place)
+            if len(saying[gold]) <= 1:
+                for each in answered[gold]:
+                    heappush(may_be_free, each)
+
+    def find_free() -> int | None:
+        while may_be_free:
+            place = heappop(may_be_free)
+            if place in left and all(saying[gold] <= {place} for gold in golds[place]):
+                return place
+        return None
 
     while left:
-        free = (place for place in left if not any(gives_away(giver, place) for giver in left))
-        stays = next(free, left[0])
-        left.remove(stays)
+        free = find_free()
+        stays = next(place for place in order if place in left) if free is None else free
+        leave(stays)
         text = questions[stays].question
-        for place in left:
-            if asked[place] == asked[stays]:
-                flaws[place] = _REPEATS
-            elif gives_away(stays, place):
-                flaws[place] = f"another question says the answer: {text}"
-            elif gives_away(place, stays):
-                flaws[place] = f"it says the answer of another question: {text}"
-        left = [place for place in left if flaws[place] is None]
+        for flaw, index, keys in (
+            (_REPEATS, asking, {asked[stays]}),
+            (f"another question says the answer: {text}", answered, said[stays]),
+            (f"it says the answer of another question: {text}", saying, golds[stays]),
+        ):
+            for place in {place for key in keys for place in index[key]}:
+                flaws[place] = flaw
+                leave(place)
     return flaws
 
 

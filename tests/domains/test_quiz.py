@@ -1,5 +1,6 @@
 """Questions that a model wrote: how they are read, what spoils them, and how they are split."""
 
+from collections.abc import Sequence
 from itertools import permutations
 
 import pytest
@@ -9,11 +10,13 @@ from hypothesis import strategies as st
 from stages.domains.quiz import find_flaws, find_leaks, read_pairs, split_by_fact
 from stages.records.task import QaTask, make_task
 
+THREE = ["its own text says the answer", "the title says the answer", None]
 FLAWS = [
     ([("Where was Ada born?", "Velm"), ("Where was  ada born", "Velm")], [None, "repeats another question"]),
     ([("Who built a bridge?", "Ada")], ["the title says the answer"]),
     ([("Is Velm the town of birth?", "velm")], ["its own text says the answer"]),
     ([("Where was she born?", "?!")], ["its answer has no words"]),
+    ([("Is Velm the town?", ["Old Velm", "velm"]), ("Who?", ["Bo", "Ada"]), ("Why?", ["?!", "so"])], THREE),
     ([("Where was she born?", "Velm"), ("Where was she born?", "Oslo")], [None, None]),
     ([("Is it a cafe\u0301?", "CAF\u00c9"), ("Is it a cafe?", "caf\u00e9")], ["its own text says the answer", None]),
     ([("यह की है?", "का"), ("यह का है?", "का")], [None, "its own text says the answer"]),
@@ -49,6 +52,11 @@ LEAKS = [
         [None, "it says the answer of another question: Is it a?", "another question says the answer: Is it a?"],
     ),
     ([BORN, ("Where was SHE born", "Oslo")], [None, "repeats another question"]),
+    # any answer that counts as right may be the one that is told
+    (
+        [("Where was she born?", ["Velm", "Old Velm"]), ("Who was in Old Velm?", ["Bo", "Al"]), ("Al or Ed?", ["Ed"])],
+        [None, "another question says the answer: Al or Ed?", None],
+    ),
 ]
 
 
@@ -82,7 +90,7 @@ def test_any_text_gives_pairs_of_words_and_no_error(text: str, opened: bool) -> 
     assert all(question and answer for question, answer in read_pairs(text, opened=opened))
 
 
-def a_quiz(pairs: list[tuple[str, str]]) -> QaTask:
+def a_quiz(pairs: Sequence[tuple[str, str | Sequence[str]]]) -> QaTask:
     return make_task("Ada", "Ada was born in Velm and built a bridge.", pairs)
 
 
@@ -110,6 +118,13 @@ def test_no_question_that_stays_says_the_answer_of_another(pairs: list[tuple[lis
         assert one.question != other.question
 
 
+def test_thousands_of_questions_are_compared_with_each_other() -> None:
+    chain = a_quiz([(f"Is it {n}?", str(n + 1)) for n in range(4000)]).questions
+    assert [leak is None for leak in find_leaks(chain)] == [False, True] * 2000
+    hub = a_quiz([(f"What is {n} of Velm?", "Velm" if n % 2 else "x") for n in range(4000)]).questions
+    assert [leak is None for leak in find_leaks(hub)] == [True, False] * 2000
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz")), max_size=12), st.integers(0, 9))
 def test_no_fact_is_in_both_halves_and_every_question_is_in_one(pairs: list[tuple[str, str]], seed: int) -> None:
     questions = a_quiz(pairs).questions
@@ -135,9 +150,10 @@ def test_the_exam_has_its_share(share: float, sizes: tuple[int, int]) -> None:
 
 
 def test_questions_with_any_gold_answer_in_common_are_of_one_fact() -> None:
+    pairs: list[tuple[str, Sequence[str]]]
     pairs = [("Where?", ["Velm", "Old Velm"]), ("Who?", ["Bo"]), ("In which town?", ["old velm", "Velm Town"])]
     pairs += [("Since when?", ["1854"]), ("From where?", ["velm town"]), ("How long?", ["a year"])]
-    task = make_task("Ada", "Ada was there.", pairs)  # type: ignore[arg-type]
+    task = a_quiz(pairs)
     for seed in range(9):
         first, second = split_by_fact(task.id, task.questions, seed)
         halves = [{each.question for each in half} for half in (first, second)]
