@@ -54,6 +54,33 @@ def test_another_date_of_the_same_numbers_is_wrong(gold: str, prediction: str, r
     assert verdict.correct is right
 
 
-@pytest.mark.parametrize("text", ["may 5 ", "1990-05-", "5 of ", "12/"])
+JOINED = {  # what is said → the gold dates that it names, and those that it does not
+    "5–7 May 1990": (["5 May 1990", "7 May 1990", "1990-05-05"], ["6 May 1990", "8 May 1990"]),
+    "5-7 May 1990": (["5 May 1990", "7 May 1990"], ["6 May 1990"]),
+    "May 5-7, 1990": (["5 May 1990", "May 7, 1990"], ["6 May 1990"]),
+    "the 5th to the 7th of May 1990": (["5 May 1990", "7 May 1990"], ["6 May 1990"]),
+    "5 and 7 May 1990": (["5 May 1990", "7 May 1990"], ["6 May 1990"]),
+    "May 5 and 7, 1990": (["5 May 1990", "7 May 1990"], ["6 May 1990"]),
+    "on 5 May, 7 June 1990": (["5 May 1990", "7 June 1990"], ["7 May 1990", "5 June 1990"]),
+    "between 2 May and 9 June 1990": (["2 May 1990", "9 June 1990"], ["9 May 1990", "2 June 1990", "5 May 1990"]),
+    "from May 5 to June 7, 1990": (["May 5, 1990", "June 7, 1990"], ["May 7, 1990", "June 5, 1990"]),
+    "30 December 1989 – 2 January 1990": (["30 December 1989", "2 January 1990"], ["30 December 1990"]),
+    "from 5 May 1990 to 7 May 1990": (["5–7 May 1990", "May 5-7, 1990", "5 to 7 May 1990"], ["5–8 May 1990"]),
+    "7 May 1990": (["7 May 1990"], ["5–7 May 1990", "5 and 7 May 1990", "between 2 April and 7 May 1990"]),
+    "5 May 1990": (["5 May 1990"], ["5–7 May 1990", "May 5-7, 1990"]),
+    "in game 3, on 5 May 1990": (["game 3, 5 May 1990"], []),
+}
+
+
+@pytest.mark.parametrize(
+    ("gold", "prediction", "right"),
+    [(gold, text, right) for text, golds in JOINED.items() for right in (0, 1) for gold in golds[1 - right]],
+)
+def test_of_joined_dates_each_end_is_named_and_nothing_between(gold: str, prediction: str, right: int) -> None:
+    (verdict,) = LexicalJudge().grade([Case("When was it?", gold, prediction)])
+    assert verdict.correct is bool(right)
+
+
+@pytest.mark.parametrize("text", ["may 5 ", "1990-05-", "5 of ", "12/", "may 5 and ", "5 and ", "5 may, ", "5–"])
 def test_a_huge_text_is_searched_in_linear_time(text: str) -> None:
     assert find_dates(text * 20_000 + "x 1990-05-05")[-1] == {(1990, 5, 5)}

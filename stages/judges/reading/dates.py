@@ -1,6 +1,7 @@
 """Find whole dates, however they are written: May 5, 1990; the 5th of May 1990; 1990-05-05; 5/5/1990.
 
 A date in digits alone may be read in two ways, the month or the day first. Two dates are the same if one way agrees.
+Of 5–7 May 1990, or of 2 May and 9 June 1990, each end is a whole date, and no day between them is.
 """
 
 import re
@@ -10,15 +11,24 @@ from stages.judges.numbers.tables import cache_texts, list_words
 
 _MONTHS = list_words("jan feb mar apr may jun jul aug sep oct nov dec")
 _MONTH = (
-    r"\b(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
+    r"\b(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
     r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b\.?"
 )
-_DAY = r"(?<![\w.,/-])(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_NUMBER = r"\d{1,2}(?:st|nd|rd|th)?\b"
+_DAY = rf"(?<![\w.,/-]){_NUMBER}"
 _YEAR = r"(?P<year>\d{4})(?![\w/-])"
-_NAMED = (
-    re.compile(rf"{_MONTH} (?:the )?{_DAY},? (?:in )?{_YEAR}", re.IGNORECASE),
-    re.compile(rf"{_DAY} (?:day )?(?:of )?{_MONTH},? (?:of |in )?{_YEAR}", re.IGNORECASE),
+_TO = r"(?: ?[-–—] ?| (?:to|until|till|through|and|&) )(?:the )?"
+_NAMED = (  # up to five days, of which the text says the year once, and perhaps the month: 5–7 May 1990
+    re.compile(
+        rf"(?P<days>{_MONTH} (?:the )?{_DAY}(?:{_TO}(?:{_MONTH} )?{_NUMBER}){{0,4}}),? (?:in )?{_YEAR}", re.IGNORECASE
+    ),
+    re.compile(
+        rf"(?P<days>{_DAY}(?:(?:{_TO}| (?:of )?{_MONTH}(?:{_TO}|, )){_NUMBER}){{0,4}} (?:day )?(?:of )?{_MONTH}),? "
+        rf"(?:of |in )?{_YEAR}",
+        re.IGNORECASE,
+    ),
 )
+_DAY_OR_MONTH = re.compile(rf"\d+|{_MONTH}", re.IGNORECASE)
 _YEAR_FIRST = re.compile(r"(?<![\w/.-])(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?!\d|[-/.]\d)")
 _YEAR_LAST = re.compile(r"(?<![\w/.-])(\d{1,2})([-/.])(\d{1,2})\2(\d{4})(?!\d|[-/.]\d)")
 
@@ -36,8 +46,13 @@ def find_dates(text: str) -> tuple[_Readings, ...]:
 def _read_dates(text: str) -> Iterator[_Readings]:
     for named in _NAMED:
         for found in named.finditer(text):
-            month = 1 + _MONTHS.index(found["month"][:3].lower())
-            yield _keep_real((int(found["year"]), month, int(found["day"])))
+            words = _DAY_OR_MONTH.findall(found["days"])
+            month = 0
+            for word in words if words[-1].isdigit() else reversed(words):  # a month is said beside the day, or once
+                if word.isdigit():
+                    yield _keep_real((int(found["year"]), month, int(word)))
+                else:
+                    month = 1 + _MONTHS.index(word[:3].lower())
     for found in _YEAR_FIRST.finditer(text):
         year, first, second = int(found[1]), int(found[3]), int(found[4])
         yield _keep_real((year, first, second))
