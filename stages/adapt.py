@@ -1,5 +1,6 @@
 """edit → adapter: the student is fine-tuned on each self-edit, once per seed (SEAL section 3, inner loop)."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,20 +186,27 @@ class Adapt:
             open=lambda finished: _Trainer(todo, trainer.load(model), finished),
             notes=[*describe_left_out(domain), *describe_replay(domain), *pieces.list_notes()],
             count_misfits=lambda: count_untrainable(model, jobs.values()),
-            cost_of=lambda key: _measure(todo[key]),
+            cost_of=_make_cost(todo),
             folders=[self.out],
             claim=lambda: hold_folders([self.out]),
         )
 
 
-def _measure(planned: PlannedLine) -> float:
-    """Return how long a training takes beside others: the characters it is trained on."""
-    job = planned.job
-    return (
-        sum(len(str(row.prompt)) + len(row.completion) for row in job.lesson.examples) * job.config.epochs
-        if job
-        else 0.0
-    )
+def _make_cost(todo: Mapping[str, PlannedLine]) -> Callable[[str], float]:
+    """Return what gives a line's cost beside others: the characters it is trained on, of a pool its share of them."""
+    lines = Counter(piece.job.id for piece in todo.values() if piece.job)
+    known: dict[str, float] = {}
+
+    def cost_of(key: str) -> float:
+        job = todo[key].job
+        if job is None:
+            return 0.0
+        if job.id not in known:
+            rows = sum(len(str(row.prompt)) + len(row.completion) for row in job.lesson.examples)
+            known[job.id] = rows * job.config.epochs / lines[job.id]
+        return known[job.id]
+
+    return cost_of
 
 
 @dataclass(frozen=True)
@@ -208,7 +216,7 @@ class _Trainer:
     finished: Sequence[Record]
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        return run(self.todo, self.trainer, keys=set(keys), known=self.finished, progress=progress)
+        return run({key: self.todo[key] for key in keys}, self.trainer, known=self.finished, progress=progress)
 
     def report(self) -> Iterable[str]:
         return ()
@@ -232,31 +240,29 @@ def run(
     todo: Mapping[str, PlannedLine],
     trainer: Trainer,
     *,
-    keys: Collection[str] | None = None,
     known: Iterable[Record] = (),
     progress: Progress = NullProgress(),
 ) -> Iterator[Record]:
-    """Train and yield these lines, or those of `keys`, as their PEFT directories become complete.
+    """Train and yield these lines as their PEFT directories become complete.
 
     A self-edit that cannot be read gives a line with its error and no adapter; the run goes on. The adapter of a pool
     is not trained again where a `known` line has it.
     """
-    chosen = {key: piece for key, piece in todo.items() if keys is None or key in keys}
-    yield from (piece.line for piece in chosen.values() if piece.line)
+    yield from (piece.line for piece in todo.values() if piece.line)
     progress.set_phase("preparing")
-    jobs = {piece.job.id: piece.job for piece in chosen.values() if piece.job}
+    jobs = {piece.job.id: piece.job for piece in todo.values() if piece.job}
     lines: dict[str, list[str]] = {}
-    for key, piece in chosen.items():
+    for key, piece in todo.items():
         if piece.job:
             lines.setdefault(piece.job.id, []).append(key)
     for adapter in {line.adapter.id: line.adapter for line in known if line.adapter}.values():
         if jobs.pop(adapter.id, None):
-            yield from (chosen[key].record.grow(adapter=adapter) for key in lines[adapter.id])
+            yield from (todo[key].record.grow(adapter=adapter) for key in lines[adapter.id])
     for folder in {job.out.parent for job in jobs.values()}:
         remove_partials(folder, jobs.keys())
     for result in trainer.fit(list(jobs.values()), MappedProgress(progress, lines)) if jobs else ():
         adapter = make_adapter(jobs.pop(result.id), trainer.model, result)
-        yield from (chosen[key].record.grow(adapter=adapter) for key in lines[result.id])
+        yield from (todo[key].record.grow(adapter=adapter) for key in lines[result.id])
     if jobs:
         raise RuntimeError(f"the trainer gave no result for {len(jobs)} jobs, the first is {next(iter(jobs))}")
 

@@ -103,15 +103,17 @@ class Eval:
     def _prepare_answers(self, lines: Sequence[Record], model: str, asking: "_Asking") -> Work:
         domain, judge_name = asking.domain, asking.domain.judge or self.judge.text
 
+        todo = plan(lines)
+
         def open_both(finished: Sequence[Record]) -> "_Examiner":
             self.judge.probe()
             judge = self.judge.load()
-            return _Examiner(lines, self.engine.load(model, list(asking.usable)), judge, asking, finished)
+            return _Examiner(todo.wanted, self.engine.load(model, list(asking.usable)), judge, asking, finished)
 
         asked = [*lines, *(Record(task=task) for task in asking.anchors)]
         hint = f"what the judge left unscored it is asked again by: seal judge FILE -j {self.judge.text}"
         return Work(
-            plan=plan(lines),
+            plan=todo,
             settings=lambda: {
                 **{"judge": domain.judge or self.judge.settings(), "in_context": self.in_context, "chat": asking.chat},
                 **{"sampling": asdict(asking.sampling), **self.engine.settings(model), **WHOLE_INPUT},
@@ -135,15 +137,15 @@ class Eval:
     def _prepare_likelihoods(
         self, lines: Sequence[Record], model: str, asking: "_Asking", meter: LikelihoodMeter
     ) -> Work:
-        found = list(asking.usable)
+        found, todo = list(asking.usable), replace(plan(lines), still_valid=is_measured)
         return Work(
-            plan=replace(plan(lines), still_valid=is_measured),
+            plan=todo,
             settings=lambda: {
                 **{"likelihood": meter.of, "in_context": meter.in_context, "chat": meter.chat},
                 **{**self.engine.settings(model), **WHOLE_INPUT},
             },
             summary=f"measure on {len(lines)} lines how likely the {meter.of} are to {model}",
-            open=lambda done: LikelihoodWorker(meter, lines, self.engine.load(model, found), asking.lost, done),
+            open=lambda done: LikelihoodWorker(meter, todo.wanted, self.engine.load(model, found), asking.lost, done),
             notes=self._note_foreign(model, asking),
             count_misfits=lambda: count_overlong(model, meter.list_examples(lines)),
             claim=lambda: hold_folders(path.parent for path in asking.usable),
@@ -176,7 +178,7 @@ class _Asking:
 
 @dataclass(frozen=True)
 class _Examiner:
-    lines: Sequence[Record]
+    lines: Mapping[str, Record]  # by their keys
     engine: Engine
     judge: Judge
     asking: _Asking
@@ -184,14 +186,13 @@ class _Examiner:
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
         return run(
-            self.lines,
+            [self.lines[key] for key in keys],
             self.engine,
             domain=self.asking.domain,
             judge=FallbackJudge(self.judge, progress.note),
             sampling=self.asking.sampling,
             in_context=self.asking.in_context,
             chat=self.asking.chat,
-            keys=set(keys),
             known=self.finished,
             lost=self.asking.lost,
             anchors=self.asking.anchors,
@@ -218,13 +219,12 @@ def run(
     sampling: Sampling = ANSWERING,
     in_context: bool = False,
     chat: bool = False,
-    keys: Collection[str] | None = None,
     known: Iterable[Record] = (),
     lost: Mapping[str, str] = {},
     anchors: Sequence[Task] = (),
     progress: Progress = NullProgress(),
 ) -> Iterator[Record]:
-    """Yield the score of each line as soon as its answers are there; of these `keys` (see `plan`) only.
+    """Yield the score of each line as soon as its answers are there.
 
     The baseline of a task is answered once, however many adapters it has, and not at all where a `known` score line of
     the same settings has it. Reads all lines first: requests are batched across them, and the stage before has then
@@ -236,7 +236,6 @@ def run(
     check = Scorable(domain)
     for line in there:
         check(line)
-    there = [line for line in there if keys is None or get_owner_id(line) in keys]
     lines, named = (
         [without_lost_adapter(line, lost) for line in there],
         {get_owner_id(line): line.adapter for line in there},

@@ -121,7 +121,7 @@ class Generate:
 
         def open_engine(finished: Sequence[Record]) -> "_Writer":
             own = replace(writing, identity=model if self.engine.served else identity_of(model))
-            return _Writer(lines, self.engine.load(model), own, EditTracker(finished), budget, finished)
+            return _Writer(todo.wanted, self.engine.load(model), own, EditTracker(), budget, finished)
 
         return Work(
             plan=todo,
@@ -150,13 +150,13 @@ class Generate:
             plan=todo,
             settings=lambda: {"template": template, **WHOLE_INPUT, **({"text": text} if text else {})},
             summary=describe_plan(f"write {len(todo.wanted)} self-edits without asking a model", Sampling()),
-            open=lambda finished: _Copier(lines, domain, template, text),
+            open=lambda finished: _Copier(todo.wanted, domain, template, text),
         )
 
 
 @dataclass(frozen=True)
 class _Writer:
-    lines: Sequence[Record]
+    lines: Mapping[str, Record]  # by their keys
     engine: Engine
     writing: Writing
     choices: EditTracker
@@ -165,9 +165,12 @@ class _Writer:
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
         told = PartialProgress(progress) if self.budget else progress
+        for line in self.finished:
+            self.choices.add(line)
 
         def ask(some: Collection[str]) -> Iterator[Record]:
-            return run(self.lines, self.engine, self.writing, keys=set(some), seen=self.choices, progress=told)
+            lines = [self.lines[key] for key in keys if key in some]
+            return run(lines, self.engine, self.writing, keys=some, seen=self.choices, progress=told)
 
         return self.budget.fill(keys, self.finished, ask, progress) if self.budget else ask(keys)
 
@@ -179,13 +182,13 @@ class _Writer:
 
 @dataclass(frozen=True)
 class _Copier:
-    lines: Sequence[Record]
+    lines: Mapping[str, Record]  # by their keys
     domain: Domain
     template: str
     text: str
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        return write_fixed_edits(self.lines, self.domain, self.template, self.text, keys=set(keys))
+        return write_fixed_edits([self.lines[key] for key in keys], self.domain, self.template, self.text)
 
     def report(self) -> Iterable[str]:
         return ()

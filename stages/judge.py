@@ -1,7 +1,7 @@
 """score → score: stored answers graded by another judge. No model runs."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stages.domains.base import load_domain
@@ -35,7 +35,7 @@ class Regrade:
             plan=plan(lines),
             settings=lambda: {"judge": self.judge.settings(), **WHOLE_INPUT},
             summary=f"grade {len(lines)} lines with {self.judge.text}; {json.dumps(self.judge.limits())}",
-            open=lambda finished: _Grader(lines, self.judge.load()),
+            open=lambda finished: _Grader({key_of(line): line for line in lines}, self.judge.load()),
             calls=lambda: self.judge.calls(all_cases(lines)),
             conclude=lambda made: describe_agreement(lines, made),
         )
@@ -43,11 +43,11 @@ class Regrade:
 
 @dataclass(frozen=True)
 class _Grader:
-    lines: Sequence[Record]
+    lines: Mapping[str, Record]  # by their keys
     judge: Judge
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        return run(self.lines, self.judge, keys=set(keys), progress=progress)
+        return run([self.lines[key] for key in keys], self.judge, progress=progress)
 
     def report(self) -> Iterable[str]:
         return report_judge(self.judge)
@@ -112,23 +112,18 @@ def _is_right_unsaid(answer: Answer) -> bool:
     return own or (answer.baseline_prediction is None and answer.baseline_correct is True)
 
 
-def run(
-    records: Iterable[Record], judge: Judge, *, keys: Collection[str] | None = None, progress: Progress = NullProgress()
-) -> Iterator[Record]:
-    """Yield each line with its answers and its baseline's graded again; of these `keys` only.
+def run(lines: Sequence[Record], judge: Judge, *, progress: Progress = NullProgress()) -> Iterator[Record]:
+    """Yield each line with its answers and its baseline's graded again.
 
     An answer that was never given keeps what the line says of it: wrong for a self-edit that could not be used,
     unscored where the engine failed.
     """
-
-    every = ((key_of(line), line) for line in records)
-    keyed = [(key, line) for key, line in every if keys is None or key in keys]
-    lines = [line for _, line in keyed]
     asked = {case for case in all_cases(lines) if not is_cached(judge, case)}
     progress.expect(len(asked), "verdicts")
 
     def begun() -> Iterator[tuple[tuple[str, Record], Sequence[AnswerItem]]]:
-        for key, line in keyed:
+        for line in lines:
+            key = key_of(line)
             progress.begin_work([key])
             yield (key, line), _cases(line)
 

@@ -49,14 +49,15 @@ class Rate:
         def ask(lines: Iterable[Record]) -> Iterator[Request]:
             return (make_request(line, rubric, sampling, chat=chat) for line in lines if says_something(line))
 
+        todo = plan(lines)
         return Work(
-            plan=plan(lines),
+            plan=todo,
             settings=lambda: {
                 **{"rubric": content_id(rubric), "lowest": self.scale.lowest, "highest": self.scale.highest},
                 **{"chat": chat, "sampling": asdict(sampling), **self.engine.settings(model), **WHOLE_INPUT},
             },
             summary=describe_plan(f"let {model} rate {len(lines)} self-edits", sampling),
-            open=lambda finished: _Rater(lines, self.engine.load(model), ask, self.scale),
+            open=lambda finished: _Rater(todo.wanted, self.engine.load(model), ask, self.scale),
             count_misfits=lambda: count_crowded(model, (request.prompt for request in ask(lines))),
             calls=lambda: self.engine.calls(model, ask(lines)),
         )
@@ -64,13 +65,13 @@ class Rate:
 
 @dataclass(frozen=True)
 class _Rater:
-    lines: Sequence[Record]
+    lines: Mapping[str, Record]  # by their keys
     engine: Engine
     ask: Callable[[Iterable[Record]], Iterator[Request]]
     scale: RatingScale
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        wanted = {key: line for line in self.lines if (key := make_key(line)) in keys}
+        wanted = {key: self.lines[key] for key in keys}
         return run(wanted, list(self.ask(wanted.values())), self.engine, self.scale, progress=progress)
 
     def report(self) -> Iterator[str]:
@@ -92,21 +93,22 @@ class RateByProgram:
             return Listing(WHOLE_INPUT)
         _refuse_choices(find_domain(source.facts.domains), "a program")
         lines = source.sift(records, RateableCheck())
+        todo = plan(lines)
         return Work(
-            plan=plan(lines),
+            plan=todo,
             settings=lambda: {"program": self.command, **WHOLE_INPUT},
             summary=f"let {self.command} rate {len(lines)} self-edits",
-            open=lambda finished: _ProgramWorker(lines, rater),
+            open=lambda finished: _ProgramWorker(todo.wanted, rater),
         )
 
 
 @dataclass(frozen=True)
 class _ProgramWorker:
-    lines: Sequence[Record]
+    lines: Mapping[str, Record]  # by their keys
     rater: CommandRater
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        return rate_by_program([line for line in self.lines if make_key(line) in keys], self.rater, progress)
+        return rate_by_program([self.lines[key] for key in keys], self.rater, progress)
 
     def report(self) -> Iterator[str]:
         return iter(())

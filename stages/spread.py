@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from stages.cluster.ray import RayWorkers
@@ -21,8 +20,9 @@ def spread(work: Work, cluster: Cluster, folders: Sequence[Path] = ()) -> Work:
     def open_workers(finished: Sequence[Record]) -> Worker:
         return RayWorkers(
             cluster,
-            partial(work.open, finished),
+            work.open,
             plan.key_of,
+            finished=finished,
             folders=folders,
             unit_of=plan.unit_of,
             cost_of=work.cost_of,

@@ -79,7 +79,7 @@ class Work:
     plan: Plan
     settings: Callable[[], Mapping[str, Any]]  # for the manifest; a run with others cannot be resumed
     summary: str  # what a dry run says
-    open: Callable[[Sequence[Record]], Worker]  # loads the model; takes the lines that are finished already
+    open: Callable[[Sequence[Record]], Worker]  # loads the model; the lines that are finished, as of each `make`
     notes: Sequence[str] = ()  # what the user should know beforehand
     unscored_hint: str = ""  # what to do about unscored lines
     count_misfits: Callable[[], tuple[int, str]] = lambda: (0, "")  # lines that the context has no room for; a note

@@ -100,7 +100,7 @@ class Run:
             self.known = self.output.load(plan, journal)
             self.output.pass_on()
             for key in log.given_up():
-                if key not in rejected:
+                if key not in rejected and key not in journal.spans:
                     rejected.add(key)
                     self.refuse(poison_record(plan.wanted[key]))
             undone = dict.fromkeys(key for key in left if key not in journal.spans and key not in rejected)

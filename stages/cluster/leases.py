@@ -6,30 +6,39 @@ who the workers are: whoever is free takes a lease, finishes its keys one by one
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 _MOST_DEATHS = 2  # of workers that had a unit alone; after them it is given up
 _SHARE = 0.8  # of what each worker would get of the rest; with more, one whose lines are slower ends last
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
+class Unit:
+    """What is worked on together: the keys whose lines are not there yet, and how many workers died of them alone."""
+
+    undone: dict[str, None]
+    deaths: int = 0
+
+
 class Lease:
-    """Units that one worker has; those with keys in `undone` are not finished."""
+    """Units that one worker has. It finishes their keys one by one."""
 
-    units: Sequence[Sequence[str]]
-    undone: set[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.undone = {key for unit in self.units for key in unit}
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self.units = units
+        self._unit_of = {key: unit for unit in units for key in unit.undone}
 
     @property
     def keys(self) -> list[str]:
-        """The keys of all units, in their order."""
-        return [key for unit in self.units for key in unit]
+        """The keys that are not finished, unit by unit."""
+        return [key for unit in self.units for key in unit.undone]
 
-    def left(self) -> list[Sequence[str]]:
+    def finish(self, key: str) -> None:
+        """Note that the line of a key is there."""
+        self._unit_of[key].undone.pop(key, None)
+
+    def list_left(self) -> list[Unit]:
         """Return the units that are not finished."""
-        return [unit for unit in self.units if not self.undone.isdisjoint(unit)]
+        return [unit for unit in self.units if unit.undone]
 
 
 class Leases:
@@ -53,7 +62,6 @@ class Leases:
         self.costs = array("d", (sum(map(cost_of, unit)) for unit in self.waiting))
         self.cost_left = sum(self.costs)
         self.again: list[Lease] = []  # of workers that died
-        self.deaths: dict[str, int] = {}  # by a unit's first key
 
     def take(self) -> Lease | None:
         """Return the next lease; None if nobody needs to take one now."""
@@ -67,26 +75,26 @@ class Leases:
             left -= self.costs[-1]
             self.cost_left -= self.costs.pop()
             taken.append(self.waiting.pop())
-        return Lease(taken)
+        return Lease([Unit(dict.fromkeys(keys)) for keys in taken])
 
     def give_back(self, lease: Lease) -> None:
         """Take back what is not finished of a lease whose worker is gone for a reason of its own."""
-        if left := lease.left():
+        if left := lease.list_left():
             self.again.insert(0, Lease(left))
 
     def lose(self, lease: Lease) -> list[str]:
         """Take back a lease whose worker has died over it, as two halves. Returns the keys that are given up.
 
-        A unit that had a worker for itself is tried once more; at its worker's second death it is given up.
+        A unit that had a worker for itself is tried once more; at its worker's second death what it lacks is given up.
         """
-        left = lease.left()
+        left = lease.list_left()
         if len(left) != 1 or len(lease.units) != 1:
             half = (len(left) + 1) // 2
             self.again[:0] = [Lease(part) for part in (left[:half], left[half:]) if part]
             return []
         (unit,) = left
-        self.deaths[unit[0]] = self.deaths.get(unit[0], 0) + 1
-        if self.deaths[unit[0]] >= _MOST_DEATHS:
-            return [key for key in unit if key in lease.undone]
+        unit.deaths += 1
+        if unit.deaths >= _MOST_DEATHS:
+            return list(unit.undone)
         self.again.insert(0, Lease([unit]))
         return []

@@ -7,27 +7,26 @@ adapters go by way of the disk that all nodes share; through Ray go keys, lines 
 import itertools
 import os
 import secrets
-import signal
-import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.cluster.leases import Lease, Leases
+from stages.cluster.place import Place
 from stages.cluster.settings import Cluster
-from stages.cluster.workers import Delivery, LeaseServer, LineMaker, Place
+from stages.cluster.start import count_room, describe_room, find_reason, import_ray, note_shares, start_ray
+from stages.cluster.workers import Delivery, LeaseServer, LineMaker
 from stages.errors import Crashed, SealError, Unavailable
 from stages.interfaces import NullProgress, Progress
 
-_KNOCK_S = 10.0  # until an address that does not answer is given up
 _POLL_S = 1.0  # the longest wait for a delivery, after which signals and silence are looked at
 _SILENCE_S = 30.0  # without any worker, until it is told
 _MOST_FAILED_LOADS = 3  # in a row
 _MOST_GIVEN_UP = 3  # in a row, without a line between them: it is not the records
-_OBJECT_BYTES = 200 * 2**20  # of the cluster that is started here: lines alone go through its memory
+_REPORT_S = 3.0  # the longest wait for what all workers have to say in the end
 _KEYS = ("OPENAI_API_KEY", "SEAL_JUDGE_API_KEY", "HF_TOKEN")
 
 
@@ -36,12 +35,16 @@ class _Actor:
 
     def meet(self, opener: Sequence[Any], place: Place, name: str) -> tuple[str, str]:
         """Enter the run's place; return the names of the machine and of the node. `opener`: a reference, in a list."""
-        ray = _get_ray()
-        self.server = LeaseServer(lambda: ray.get(opener[0])(), place, name)
-        return self.server.greet(), ray.get_runtime_context().get_node_id()
+        ray = import_ray()
+        host = place.enter(name)
+        self.server = LeaseServer(lambda finished: ray.get(opener[0])(finished))
+        return host, ray.get_runtime_context().get_node_id()
 
-    def serve(self, keys: Sequence[str]) -> Iterator[Delivery]:
-        yield from self.server.serve(keys)
+    def load(self) -> Exception | None:
+        return self.server.load()
+
+    def serve(self, keys: Sequence[str], finished: Sequence[Any]) -> Iterator[Delivery]:
+        yield from self.server.serve(keys, finished)
 
     def report(self) -> list[str]:
         return self.server.report()
@@ -59,24 +62,34 @@ class _Member:
 
 
 class RayWorkers:
-    """A Worker whose lines are made by actors, each with a worker of its own."""
+    """A Worker whose lines are made by actors, each with a worker of its own.
+
+    `finished`: lines that are there already. Whoever makes keys of a unit gets those of the same unit.
+    """
 
     def __init__(
         self,
         cluster: Cluster,
-        open_worker: Callable[[], LineMaker],
+        open_worker: Callable[[Sequence[Any]], LineMaker],
         key_of: Callable[[Any], str],
         *,
+        finished: Sequence[Any] = (),
         folders: Sequence[Path] = (),
         unit_of: Callable[[str], str] | None = None,
         cost_of: Callable[[str], float] = lambda key: 1.0,
     ) -> None:
-        self.cluster, self.key_of, self.unit_of, self.cost_of = cluster, key_of, unit_of, cost_of
-        self.ray = _start(cluster)
+        self.cluster, self.key_of, self.cost_of = cluster, key_of, cost_of
+        self.unit_of = unit_of or (lambda key: key)
+        self.lines: dict[str, list[Any]] = {}  # that are there, by their units, of units with several
+        for line in finished if unit_of else ():
+            self._remember(line)
+        self.ray = start_ray(cluster)
         environment = {name: os.environ[name] for name in _KEYS if name in os.environ}
         whole = tuple(dict.fromkeys(folder.absolute() for folder in folders))
         self.place = Place(Path.cwd(), whole, f".seal-{secrets.token_hex(8)}", environment)
+        self.held = ExitStack()
         self.opener = self.ray.put(open_worker)
+        self.kind = self.ray.remote(num_gpus=cluster.gpus_per_worker, num_cpus=cluster.cpus_per_worker)(_Actor)
         self.crew: list[_Member] = []
         self.idle: list[_Member] = []
         self.busy: dict[Any, _Member] = {}  # by what is awaited of them
@@ -85,28 +98,15 @@ class RayWorkers:
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Any]:
         """Yield the lines of these keys as they come from the workers."""
+        if not self.crew:
+            self.held.enter_context(self.place.hold())
         units: dict[str, list[str]] = {}
         for key in keys:
-            units.setdefault(self.unit_of(key) if self.unit_of else key, []).append(key)
-        self.place.prepare()
-        try:
-            yield from self._share_out(list(units.values()), progress)
-        finally:
-            self.place.clear()
-
-    def report(self) -> Iterable[str]:
-        """Return what the workers that are still there say of their work, each once, and leave the cluster."""
-        told: dict[str, None] = {}
-        with suppress(self.ray.exceptions.RayError):
-            asked = [member.actor.report.remote() for member in self.idle]
-            for found in self.ray.get(asked, timeout=_POLL_S * 10):
-                told.update(dict.fromkeys(found))
-        self.ray.shutdown()
-        return list(told)
-
-    def _share_out(self, units: Sequence[Sequence[str]], progress: Progress) -> Iterator[Any]:
+            units.setdefault(self.unit_of(key), []).append(key)
         self._hire(len(units))
-        leases = Leases(units, most=self.cluster.lease, workers=len(self.crew), cost_of=self.cost_of)
+        leases = Leases(units.values(), most=self.cluster.lease, workers=len(self.crew), cost_of=self.cost_of)
+        for text in note_shares(self.ray, self.cluster):
+            progress.note(text)
         progress.set_phase(f"working on {len(self.crew)} workers")
         began = time.monotonic()
         while True:
@@ -118,49 +118,55 @@ class RayWorkers:
             for reference in ready:
                 yield from self._receive(reference, leases, progress)
             if not any(member.node for member in self.crew) and time.monotonic() - began > _SILENCE_S:
-                progress.note(f"no worker has come yet: {self._describe_room()}")
+                progress.note(f"no worker has come yet: {describe_room(self.ray, self.cluster)}")
                 began = float("inf")
+
+    def report(self) -> Iterable[str]:
+        """Return what the workers that are still there say of their work, each once, and leave the cluster."""
+        self.held.close()
+        told: dict[str, None] = {}
+        with suppress(self.ray.exceptions.RayError):
+            asked = [member.actor.report.remote() for member in self.idle]
+            ready, _ = self.ray.wait(asked, num_returns=len(asked), timeout=_REPORT_S) if asked else ([], [])
+            for answer in ready:
+                with suppress(self.ray.exceptions.RayError):  # it is gone
+                    told.update(dict.fromkeys(self.ray.get(answer)))
+        self.ray.shutdown()
+        return list(told)
 
     # ---- the crew
 
     def _hire(self, most: int) -> None:
         """Ask for workers, as many as are wanted or have room."""
-        for _ in range(len(self.crew), min(most, self.cluster.workers or self._count_room())):
+        for _ in range(len(self.crew), min(most, self.cluster.workers or count_room(self.ray, self.cluster))):
             self._hire_one()
 
     def _hire_one(self) -> None:
-        kind = self.ray.remote(num_gpus=self.cluster.gpus_per_worker, num_cpus=self.cluster.cpus_per_worker)(_Actor)
-        member = _Member(str(next(self.numbers)), kind.remote())
+        member = _Member(str(next(self.numbers)), self.kind.remote())
         self.crew.append(member)
         self.busy[member.actor.meet.remote([self.opener], self.place, member.name)] = member
-
-    def _count_room(self) -> int:
-        """Return how many workers the whole cluster has room for, at least one."""
-        there = self.ray.cluster_resources()
-        asked = {"GPU": self.cluster.gpus_per_worker, "CPU": self.cluster.cpus_per_worker}
-        return max(1, min((int(there.get(kind, 0) / share) for kind, share in asked.items() if share), default=1))
-
-    def _describe_room(self) -> str:
-        free = self.ray.available_resources()
-        return (
-            f"each wants {self.cluster.cpus_per_worker:g} CPUs and {self.cluster.gpus_per_worker:g} GPUs, and the "
-            f"cluster has {free.get('CPU', 0):g} and {free.get('GPU', 0):g} to give"
-        )
 
     # ---- what goes to them and comes from them
 
     def _send(self, member: _Member, lease: Lease) -> None:
         member.lease = lease
-        undone = [key for key in lease.keys if key in lease.undone]
-        self.busy[member.actor.serve.options(num_returns="streaming").remote(undone)] = member
+        names = dict.fromkeys(map(self.unit_of, lease.keys))
+        known = [line for name in names for line in self.lines.get(name, ())]
+        self.busy[member.actor.serve.options(num_returns="streaming").remote(lease.keys, known)] = member
 
     def _receive(self, reference: Any, leases: Leases, progress: Progress) -> Iterator[Any]:
-        """Take what has come of a worker: a greeting, a delivery, the end of its lease, or its own."""
+        """Take what has come of a worker: its name, its model, a delivery, the end of its lease, or its own."""
         member = self.busy.pop(reference)
         try:
-            if member.lease is None:
+            if not member.node:
                 host, member.node = self.ray.get(reference)
                 self.place.check(member.name, host)
+                self.busy[member.actor.load.remote()] = member
+                return
+            if member.lease is None:
+                if error := self.ray.get(reference):
+                    raise error
+                member.loaded, self.failed_loads = True, 0
                 self.idle.append(member)
                 return
             delivery: Delivery = self.ray.get(next(reference))
@@ -168,28 +174,38 @@ class RayWorkers:
             member.lease = None
             self.idle.append(member)
             return
-        except self.ray.exceptions.RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, SealError) else error) from None
-        except self.ray.exceptions.RayError as error:
-            if getattr(error, "actor_init_failed", False):
+        except self.ray.exceptions.RayTaskError as failure:
+            raise (failure.cause if isinstance(failure.cause, SealError) else failure) from None
+        except self.ray.exceptions.RayError as failure:
+            if getattr(failure, "actor_init_failed", False):
                 raise Unavailable(
-                    f"--ray {self.cluster.address}: a node cannot start a worker: {_last_line(error)}"
+                    f"--ray {self.cluster.address}: a node cannot start a worker: {find_reason(failure)}"
                 ) from None
-            self._lose(member, leases, error, progress)
+            self._lose(member, leases, failure, progress)
             return
-        self.busy[reference] = member
+        self.busy[reference], self.failed_loads = member, 0
         yield from self._take(delivery, member.lease, progress)
-        member.loaded, self.failed_loads = True, 0
 
     def _take(self, delivery: Delivery, lease: Lease, progress: Progress) -> Iterator[Any]:
-        for name, values in delivery.calls:
-            getattr(progress, name)(*values)
+        for text in delivery.notes:
+            progress.note(text)
+        if delivery.trained:
+            progress.add_trained(delivery.trained)
+        if delivery.written:
+            progress.add_written(delivery.written)
         for line in delivery.lines:
-            lease.undone.discard(self.key_of(line))
+            lease.finish(self._remember(line))
             self.given_up = 0
             yield line
         if delivery.error:
             raise delivery.error
+
+    def _remember(self, line: Any) -> str:
+        """Keep a line for those who make others of its unit. Returns its key."""
+        key = self.key_of(line)
+        if (name := self.unit_of(key)) != key:
+            self.lines.setdefault(name, []).append(line)
+        return key
 
     # ---- the end of a worker
 
@@ -199,8 +215,6 @@ class RayWorkers:
         self.ray.kill(member.actor)  # one that is only out of reach may still be at work
         self.crew.remove(member)
         self._hire_one()  # Ray itself would restart it, and refuse all calls meanwhile
-        if lease:
-            progress.end_work(lease.undone)
         if node and not self._is_up(node):
             progress.note("a node is gone; what its workers had to do goes to others")
         elif not loaded:
@@ -217,10 +231,10 @@ class RayWorkers:
     def _count_failed_load(self, error: Exception) -> None:
         self.failed_loads += 1
         if self.failed_loads >= _MOST_FAILED_LOADS:
-            raise Crashed(f"workers died {self.failed_loads} times before their model was loaded: {_last_line(error)}")
+            raise Crashed(f"workers died {self.failed_loads} times before their model was loaded: {find_reason(error)}")
 
     def _blame(self, lease: Lease, leases: Leases, progress: Progress) -> None:
-        count, given_up = len(lease.undone), leases.lose(lease)
+        count, given_up = len(lease.keys), leases.lose(lease)
         if not given_up:
             progress.note(f"a worker died with {count} lines to do; they are tried again, fewer at a time")
             return
@@ -230,49 +244,3 @@ class RayWorkers:
                 f"workers died over {self.given_up} records in a row: it is not their doing (see `seal doctor`)"
             )
         progress.give_up(given_up)
-
-
-def _get_ray() -> Any:
-    import ray  # late: it takes a second
-
-    return ray
-
-
-def _start(cluster: Cluster) -> Any:
-    """Start Ray on this machine, or join the cluster at the address. Raises Unavailable where there is none."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    own: dict[str, Any] = {}
-    _knock(cluster)
-    if cluster.address == "local":  # only this machine can reach it, and only who knows the word
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        own = {"object_store_memory": _OBJECT_BYTES, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    ray = _get_ray()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        ray.init(cluster.address, log_to_driver=False, configure_logging=False, **own)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise Unavailable(f"--ray {cluster.address}: {_last_line(error)}") from None
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)  # Ray puts its own there
-    return ray
-
-
-def _knock(cluster: Cluster) -> None:
-    """Raise Unavailable if nobody listens at the address: Ray itself would try for minutes."""
-    host, _, port = (cluster.address or "").rpartition(":")
-    if not host or not port.isdecimal() or "/" in host:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
-    except OSError as error:
-        raise Unavailable(
-            f"--ray {cluster.address}: no cluster there ({error.strerror or error}); "
-            "start one with `ray start --head`, or give --ray local"
-        ) from None
-
-
-def _last_line(error: Exception) -> str:
-    """Return what an error says at its end: of one with a trace, the reason."""
-    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()

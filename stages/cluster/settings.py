@@ -1,6 +1,7 @@
 """Where the work of a run goes, and what each of its workers gets."""
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -8,6 +9,8 @@ from annotated_types import Ge
 
 from stages.errors import BadConfig, refuse_given
 from stages.settings import Doc
+
+_LEAST_SHARE = 0.0001  # of a GPU or CPU: Ray counts in these
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Cluster:
     lease: Annotated[int, Ge(1), Doc("Most lines that a worker takes at a time; fewer towards the end.", "N")] = 64
 
     def check(self) -> None:
-        """Raise BadConfig for flags that would do nothing, and where Ray is missing."""
+        """Raise BadConfig for flags that would do nothing, shares that Ray does not have, and where it is missing."""
         if self.address is None:
             given = {
                 f"--{name.replace('_', '-')}": value
@@ -38,5 +41,16 @@ class Cluster:
                 if name != "address" and value != getattr(Cluster, name)
             }
             refuse_given(given, "only --ray has workers; give --ray local, or leave it out")
-        elif importlib.util.find_spec("ray") is None:
+            return
+        for flag, share in (("--gpus-per-worker", self.gpus_per_worker), ("--cpus-per-worker", self.cpus_per_worker)):
+            if not math.isfinite(share) or 0 < share < _LEAST_SHARE:
+                raise BadConfig(f"{flag} {share:g}: give 0, or a number from {_LEAST_SHARE} on")
+        if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
+            raise BadConfig(f"--gpus-per-worker {self.gpus_per_worker:g}: give a share of one GPU, or whole ones")
+        if importlib.util.find_spec("ray") is None:
             raise BadConfig(f"--ray {self.address}: needs the package ray; pip install 'seal-toolkit[ray]'")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """What a worker gets, by Ray's names."""
+        return {"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker}

@@ -3,23 +3,19 @@
 It knows nothing of Ray, which only carries its deliveries.
 """
 
-import os
 import pickle
 import queue
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from platform import node
 from typing import Any, Protocol
 
-from stages.errors import BadConfig
-from stages.files import write_file
 from stages.interfaces import NullProgress, Progress
 
 _MOST_WAITING = 1024  # deliveries that nobody has fetched yet; more would only fill memory
-_PASSED_ON = ("begin_work", "end_work", "add_trained", "add_written", "note")  # of Progress: what adds up over workers
+_EVERY_S = 1.0  # between two counts of tokens: each costs the driver as much as a line
 
 
 class LineMaker(Protocol):
@@ -29,92 +25,39 @@ class LineMaker(Protocol):
     def report(self) -> Iterable[str]: ...
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a driver works, and what its workers must see: the same folder, by the same name.
-
-    `proof`: a name of no other run's file; in each of `folders` the driver has written its own text under it.
-    `environment`: variables that servers' keys are in.
-    """
-
-    folder: Path
-    folders: tuple[Path, ...]
-    proof: str
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    def enter(self, worker: str) -> str:
-        """Work in this folder from now on, and return the machine's name. Raises BadConfig where it is not shared."""
-        host = node()
-        os.environ.update(self.environment)
-        for folder in (self.folder, *self.folders):
-            try:
-                os.chdir(folder)
-            except OSError as error:
-                raise BadConfig(_explain(host, folder, error.strerror)) from None
-        os.chdir(self.folder)
-        for folder in self.folders:
-            try:
-                found = (folder / self.proof).read_text()
-                write_file(folder / f"{self.proof}-{worker}", self.proof.encode())
-            except FileNotFoundError:
-                raise BadConfig(_explain(host, folder, "it holds other files there")) from None
-            except OSError as error:
-                raise BadConfig(_explain(host, folder, error.strerror)) from None
-            if found != self.proof:
-                raise BadConfig(_explain(host, folder, "it holds other files there"))
-        return host
-
-    def prepare(self) -> None:
-        """Write the driver's proofs."""
-        for folder in self.folders:
-            write_file(folder / self.proof, self.proof.encode())
-
-    def check(self, worker: str, host: str) -> None:
-        """Raise BadConfig if what the worker has written is not here."""
-        for folder in self.folders:
-            with suppress(FileNotFoundError):
-                if (folder / f"{self.proof}-{worker}").read_text() == self.proof:
-                    continue
-            raise BadConfig(_explain(host, folder, "what it writes there is not seen here"))
-
-    def clear(self) -> None:
-        """Remove all proofs."""
-        for folder in self.folders:
-            for file in folder.glob(f"{self.proof}*"):
-                file.unlink(missing_ok=True)
-
-
-def _explain(host: str, folder: Path, why: str | None) -> str:
-    return (
-        f"{folder}: the worker on {host} does not share it ({why}); run from, and write to, a folder that all nodes "
-        "have under one name, such as a network file system"
-    )
-
-
 @dataclass
 class Delivery:
-    """What has happened since the last one."""
+    """What has happened since the last one: lines, and what the driver's Progress is told."""
 
     lines: list[Any] = field(default_factory=list)
-    calls: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)  # of the driver's Progress
+    notes: list[str] = field(default_factory=list)
+    trained: int = 0  # tokens
+    written: int = 0  # tokens
     error: Exception | None = None
 
 
 class LeaseServer:
-    """Makes the lines of one lease after the other. The model is loaded at the first one."""
+    """Loads the model once, then makes the lines of one lease after the other."""
 
-    def __init__(self, open_worker: Callable[[], LineMaker], place: Place, name: str) -> None:
-        self.open_worker, self.place, self.name = open_worker, place, name
+    def __init__(self, open_worker: Callable[[Sequence[Any]], LineMaker]) -> None:
+        self.open_worker = open_worker
+        self.finished: list[Any] = []  # the worker holds the same list
         self.worker: LineMaker | None = None
-        self.host = ""
 
-    def greet(self) -> str:
-        """Enter the run's place and return the machine's name."""
-        self.host = self.host or self.place.enter(self.name)
-        return self.host
+    def load(self) -> Exception | None:
+        """Load the model. Returns what went wrong."""
+        try:
+            self.worker = self.open_worker(self.finished)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the driver tells it
+            return _make_portable(error)
+        return None
 
-    def serve(self, keys: Collection[str]) -> Iterator[Delivery]:
-        """Yield deliveries until the lines of these keys are made. The first comes when the model is there."""
+    def serve(self, keys: Collection[str], finished: Sequence[Any] = ()) -> Iterator[Delivery]:
+        """Yield deliveries until the lines of these keys are made.
+
+        `finished`: lines of their units that others have made.
+        """
+        self.finished[:] = finished
         waiting: queue.Queue[tuple[str, Any]] = queue.Queue(_MOST_WAITING)
         threading.Thread(target=self._work, args=(keys, waiting), daemon=True).start()
         ended = False
@@ -128,19 +71,23 @@ class LeaseServer:
             for kind, value in found:
                 if kind == "line":
                     delivery.lines.append(value)
-                elif kind == "call":
-                    delivery.calls.append(value)
+                elif kind == "note":
+                    delivery.notes.append(value)
                 elif kind == "error":
                     delivery.error = value
+                elif kind == "tokens":
+                    delivery.trained += value[0]
+                    delivery.written += value[1]
             yield delivery
 
     def _work(self, keys: Collection[str], waiting: "queue.Queue[tuple[str, Any]]") -> None:
+        told = _Forwarder(waiting)
         try:
-            self.greet()
-            self.worker = self.worker or self.open_worker()
-            waiting.put(("open", None))
-            for line in self.worker.make(keys, _Forwarder(waiting)):
+            if self.worker is None:
+                raise RuntimeError("the model is not loaded")
+            for line in self.worker.make(dict.fromkeys(keys), told):
                 waiting.put(("line", line))
+            told.tell_tokens()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the driver tells it
             waiting.put(("error", _make_portable(error)))
         waiting.put(("end", None))
@@ -151,21 +98,32 @@ class LeaseServer:
 
 
 class _Forwarder(NullProgress):
-    """A Progress whose calls become deliveries."""
+    """A Progress whose notes and tokens become deliveries; what is in work, leases know."""
 
     def __init__(self, waiting: "queue.Queue[tuple[str, Any]]") -> None:
-        for name in _PASSED_ON:
-            setattr(self, name, _Call(name, waiting))
+        self.waiting, self.told = waiting, time.monotonic()
+        self.trained = self.written = 0
 
+    def note(self, text: str) -> None:
+        self.waiting.put(("note", text))
 
-@dataclass(frozen=True)
-class _Call:
-    name: str
-    waiting: "queue.Queue[tuple[str, Any]]"
+    def add_trained(self, tokens: int) -> None:
+        self.trained += tokens
+        self._tell_sometimes()
 
-    def __call__(self, *values: Any) -> None:
-        plain = tuple(value if isinstance(value, str | int) else list(value) for value in values)
-        self.waiting.put(("call", (self.name, plain)))
+    def add_written(self, tokens: int, ended: int = 0) -> None:
+        self.written += tokens
+        self._tell_sometimes()
+
+    def _tell_sometimes(self) -> None:
+        if time.monotonic() - self.told > _EVERY_S:
+            self.tell_tokens()
+
+    def tell_tokens(self) -> None:
+        """Pass on what has been counted since the last time."""
+        self.waiting.put(("tokens", (self.trained, self.written)))
+        self.trained = self.written = 0
+        self.told = time.monotonic()
 
 
 def _make_portable(error: BaseException) -> Exception:

@@ -141,13 +141,13 @@ class LikelihoodWorker:
     """Measures the lines of a run. It holds the loaded model."""
 
     meter: LikelihoodMeter
-    lines: Sequence[Record]
+    lines: Mapping[str, Record]  # by their keys
     engine: Engine
     lost: Mapping[str, str]
     finished: Sequence[Record]
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        lines = [line for line in self.lines if get_owner_id(line) in keys]
+        lines = [self.lines[key] for key in keys]
         return self.meter.measure(lines, self.engine, known=self.finished, lost=self.lost, progress=progress)
 
     def report(self) -> Iterator[str]:

@@ -12,6 +12,13 @@ def keys(count: int) -> list[list[str]]:
     return [[str(number)] for number in range(count)]
 
 
+def take_units(*units: list[str]) -> Lease:
+    """A lease of all these units."""
+    lease = Leases(units, most=len(units), workers=0.5).take()  # type: ignore[arg-type]
+    assert lease
+    return lease
+
+
 def sizes(leases: Leases) -> list[int]:
     found = []
     while lease := leases.take():
@@ -52,15 +59,15 @@ def test_a_unit_stays_together() -> None:
 
 def test_what_a_dead_worker_had_finished_is_not_done_again() -> None:
     leases = Leases(keys(2), most=4, workers=1)
-    lease = Lease([["a"], ["b"], ["c"]])
-    lease.undone -= {"b"}
+    lease = take_units(["a"], ["b"], ["c"])
+    lease.finish("b")
     assert leases.lose(lease) == []
     assert [leases.take().keys for _ in range(2)] == [["a"], ["c"]]  # type: ignore[union-attr]
 
 
 def test_a_lease_of_a_node_that_is_gone_comes_back_whole() -> None:
     leases = Leases([], most=4, workers=1)
-    leases.give_back(Lease([["a"], ["b"]]))
+    leases.give_back(take_units(["a"], ["b"]))
     assert leases.take().keys == ["a", "b"]  # type: ignore[union-attr]
 
 
@@ -70,6 +77,19 @@ def test_a_line_that_kills_its_worker_alone_is_tried_once_more_and_given_up() ->
     assert first and leases.lose(first) == []
     second = leases.take()
     assert second and leases.lose(second) == ["a"]
+    assert leases.take() is None
+
+
+def test_of_a_unit_that_kills_its_workers_what_is_finished_stays_and_only_the_rest_is_given_up() -> None:
+    leases = Leases([["a", "b", "c"]], most=4, workers=1)
+    first = leases.take()
+    assert first
+    first.finish("a")
+    assert leases.lose(first) == []
+    second = leases.take()
+    assert second and second.keys == ["b", "c"]
+    second.finish("b")
+    assert leases.lose(second) == ["c"]
     assert leases.take() is None
 
 
@@ -90,11 +110,11 @@ def test_whoever_dies_all_lines_but_the_deadly_ones_are_made_once(
             if int(key) in poison:
                 given_up += leases.lose(lease)
                 break
-            if len(lease.undone) > 1 and chance.random() < 0.2:  # type: ignore[attr-defined]
+            if len(lease.keys) > 1 and chance.random() < 0.2:  # type: ignore[attr-defined]
                 leases.give_back(lease)
                 break
             made[key] += 1
-            lease.undone.discard(key)
+            lease.finish(key)
     there = {str(number) for number in range(count)}
     deadly = {str(number) for number in poison} & there
     assert set(made) == there - deadly
