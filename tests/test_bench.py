@@ -24,6 +24,7 @@ SMALL = {
     "TASKS": "1",
     "LINES": "60",
     "TOKENS": "2",
+    "RECORDS": "60",
 }
 
 
@@ -40,6 +41,7 @@ def run_script(script: str, arguments: list[str], out: Path) -> None:
     [
         ("bench_inner_loop.py", [], {"inner training", "growth", "memory"}),
         ("bench_answers.py", [], {"answers"}),
+        ("bench_cluster.py", [], {"cluster, adapt", "cluster, eval", "driver"}),
         ("bench_lines.py", [], {"filter", "tasks", "judge", "merge", "report"}),
         ("bench_paper_round.py", ["--epochs", "1", "--profile"], {"paper round, adapt", "paper round, eval"}),
     ],
