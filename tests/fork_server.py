@@ -33,7 +33,11 @@ LIGHT = (
     *("seal_cli.terminal.line_view", "stages.checks.machine", "stages.checks.model", "stages.checks.server"),
     *(f"{where}.{name}" for name in STAGES for where in ("seal_cli.commands", "stages")),
 )
-MODEL = ("transformers.models.llama.modeling_llama", "transformers.generation.utils", "stages.engines.hf")
+MODEL = (
+    *("transformers.models.llama.modeling_llama", "transformers.models.qwen3.modeling_qwen3"),
+    *("transformers.models.auto.tokenization_auto", "transformers.models.encoder_decoder"),
+    *("transformers.generation.utils", "stages.engines.hf"),
+)
 TRAINER = ("peft", "peft.tuners.lora", "stages.trainers.batched.trainer", "stages.trainers.peft", "torch.optim.adamw")
 SERVICE = ("stages.services.client",)
 HEAVY: dict[str, Sequence[str]] = {
@@ -85,6 +89,8 @@ class Server:
         request = json.loads(client.recv(length, socket.MSG_WAITALL))
         for name in LIGHT + tuple(HEAVY.get(next(iter(request["arguments"]), ""), ())):
             importlib.import_module(name)
+        if "transformers.conversion_mapping" in sys.modules:  # compiles hundreds of patterns at its first model
+            sys.modules["transformers.conversion_mapping"].get_checkpoint_conversion_mapping("llama")
         gc.freeze()
         pid = os.fork()
         if pid == 0:

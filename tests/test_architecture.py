@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -48,14 +49,23 @@ PERMISSIONS = [
 HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "pydantic", "matplotlib")
 
 
-def imports(file: Path) -> Iterator[str]:
+@cache
+def nodes(file: Path) -> list[ast.AST]:
+    """All that a file's tree holds; each file is read once."""
+    return list(ast.walk(ast.parse(file.read_bytes())))
+
+
+@cache
+def imports(file: Path) -> set[str]:
     """Every module that a file imports, also inside functions: `from stages import lines` is stages.records.jsonl."""
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    found: set[str] = set()
+    for node in nodes(file):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: a relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
 
 
 def test_the_stages_are_all_there() -> None:
@@ -134,7 +144,7 @@ def test_no_room_is_crowded() -> None:
 def list_sizes() -> Iterator[tuple[str, int, int]]:
     """Every function of the product: where it is, its lines, and how many of them are its docstring."""
     for file in PRODUCT:
-        for node in ast.walk(ast.parse(file.read_bytes())):
+        for node in nodes(file):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 first, end = node.body[0], node.end_lineno or 0
                 told = (first.end_lineno or 0) - first.lineno + 1 if ast.get_docstring(node) else 0
@@ -160,7 +170,7 @@ def test_the_library_prints_nothing() -> None:
     calls = [
         (file.name, node.lineno)
         for file in LIBRARY
-        for node in ast.walk(ast.parse(file.read_bytes()))
+        for node in nodes(file)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert calls == []

@@ -35,10 +35,11 @@ def names(requirements: Iterable[str]) -> set[str]:
     return {plain(Requirement(text).name) for text in requirements}
 
 
-def modules(*folders: str) -> set[str]:
-    """Top-level modules of others that the files of these folders import, also inside functions."""
+@cache
+def modules(folder: str) -> set[str]:
+    """Top-level modules of others that the files of this folder import, also inside functions."""
     found = set()
-    for file in (file for folder in folders for file in (ROOT / folder).rglob("*.py")):
+    for file in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_bytes())):
             told = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             told += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -48,7 +49,8 @@ def modules(*folders: str) -> set[str]:
 
 def packages(*folders: str) -> set[str]:
     """The distributions of these modules; the module's own name where none is installed."""
-    return {plain(name) for module in modules(*folders) for name in installed_modules().get(module, [module])}
+    found = {module for folder in folders for module in modules(folder)}
+    return {plain(name) for module in found for name in installed_modules().get(module, [module])}
 
 
 @cache

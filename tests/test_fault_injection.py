@@ -46,12 +46,13 @@ def test_a_point_that_the_fault_did_not_come_to_counts_neither_way() -> None:
 def test_stages_survive_and_a_broken_product_does_not() -> None:
     faults = [part for name in ("kill-after", "worker", "torn", "power") for part in ("--fault", name)]
     stages = [part for name in ("generate", "adapt", "eval in a pipe") for part in ("--stage", name)]
-    command = ["-m", "tests.fault_injection", *stages, *faults, "--most", "2", "--control", "no-repair"]
+    few = ("--most", "1", "--every", "2")  # points of the control: each second
+    command = ["-m", "tests.fault_injection", *stages, *faults, *few, "--control", "no-repair"]
     ended = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stdout
     rows = {line.split("  ")[0]: line.split() for line in ended.stdout.splitlines()}
     for name in ("generate", "adapt", "eval in a pipe"):
-        tried = [cell.split("/") for cell in rows[name] if "/" in cell]  # a run may end before a point comes
-        assert len(tried) == 4
+        tried = [cell.split("/") for cell in rows[name] if "/" in cell]
+        assert len(tried) >= 3  # a run may end before its worker comes to a point
         assert all(survived == count for survived, count in tried)
     assert "points show it\n" in ended.stdout

@@ -146,7 +146,7 @@ def seen(world: World, pool: ProcessPoolExecutor, control: Control, given: Names
     operations = world.look(case, control.patch).outcome.operations
     points = []
     for name in control.faults:
-        chosen = given.point or choose(case, FAULTS[name], operations, every=1, most=None, seed=0)
+        chosen = given.point or choose(case, FAULTS[name], operations, every=given.every, most=None, seed=0)
         points += [Point(case.name, name, number, control.name) for number in chosen]
     verdicts = list(try_all(pool, try_point, jobs(points, given)))
     found = sum(control.complaint in "; ".join(verdict.problems) for verdict in verdicts)

@@ -35,8 +35,10 @@ def warm() -> None:
     for name in MODULES:
         importlib.import_module(name)
     import torch
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
     from trl import SFTConfig, SFTTrainer  # noqa: F401
 
+    get_checkpoint_conversion_mapping("llama")  # hundreds of patterns, compiled at the first model that is loaded
     torch.set_num_threads(1)
     gc.freeze()
     gc.enable()
