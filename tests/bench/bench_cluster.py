@@ -142,7 +142,7 @@ def drive_alone(folder: Path) -> None:
     ray.shutdown = shut_down  # type: ignore[method-assign]
     cluster, lines = Cluster("local", workers=WORKERS[0]), InputFlags(Path("adapters.jsonl"))
     with (
-        patch("stages.cluster.ray._start", lambda cluster: ray),
+        patch("stages.cluster.ray.start_ray", lambda cluster: ray),
         patch.object(Cluster, "check", lambda self: None),
         patch("os.fsync", sync_timed),
     ):

@@ -1,8 +1,8 @@
 """Runs on a cluster in virtual seconds: the real driver of stages.cluster, and actors that only say how long they take.
 
-Messages take no time. An actor loads its model with its first lease, and then makes the lines of each lease one after
-the other. With probability `death_rate` it dies within a line, all moments of which are alike; another comes in its
-place at once, and has its model to load.
+Messages take no time. An actor loads its model, and then makes the lines of each lease one after the other. With
+probability `death_rate` it dies within a line, all moments of which are alike; another comes in its place at once, and
+has its model to load.
 """
 
 import itertools
@@ -78,7 +78,7 @@ def simulate(lines: Lines, workers: int, death_rate: float = 0.0) -> dict[str, A
     longest line for the ideal, where that alone is longer.
     """
     ray = VirtualRay(lambda key: lines.seconds[int(key)], load_s=LOAD_S, death_rate=death_rate)
-    with patch("stages.cluster.ray._start", lambda cluster: ray):
+    with patch("stages.cluster.ray.start_ray", lambda cluster: ray):
         found = RayWorkers(
             Cluster("local", workers=workers), lambda _: None, str, cost_of=lambda key: lines.costs[int(key)]
         )
@@ -139,18 +139,22 @@ class VirtualRay:
         return lambda kind: SimpleNamespace(remote=partial(_Actor, self))
 
     def wait(self, references: Sequence[Any], *, num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
-        """Go on to the moment at which the next thing comes."""
-        self.now, _, ready = heappop(self.events)
-        return [ready], []
+        """Go on to the moment at which so many have come."""
+        found: list[Any] = []
+        while len(found) < num_returns:
+            self.now, _, ready = heappop(self.events)
+            if num_returns == 1 or ready in references:  # for one the driver waits for all that can come
+                found.append(ready)
+        return found, []
 
     def get(self, reference: Any, timeout: float = 0.0) -> Any:
-        return ("here", "node") if isinstance(reference, _Greeting) else reference
+        return reference.value if isinstance(reference, _Reply) else reference
 
     def kill(self, actor: "_Actor") -> None:
         self.actors.remove(actor)
 
     def nodes(self) -> list[dict[str, Any]]:
-        return [{"NodeID": "node", "Alive": True}]
+        return [{"NodeID": "node", "Alive": True, "Resources": {"CPU": 1.0}}]
 
     def shutdown(self) -> None: ...
 
@@ -165,32 +169,40 @@ class VirtualRay:
         return self.now - min(actor.busy_until for actor in self.actors)
 
 
-class _Greeting:
-    """An actor is there."""
+@dataclass(eq=False)
+class _Reply:
+    """What an actor answers, once."""
+
+    value: Any
 
 
 class _Actor:
     def __init__(self, ray: VirtualRay) -> None:
-        self.ray, self.loaded, self.busy_until = ray, False, ray.now
+        self.ray, self.busy_until = ray, ray.now
         ray.actors.add(self)
-        self.meet, self.serve, self.report = (SimpleNamespace(remote=call) for call in (self._meet, self._serve, list))
+        calls = (self._meet, self._load, self._serve, lambda: self._reply(0.0, []))
+        self.meet, self.load, self.serve, self.report = (SimpleNamespace(remote=call) for call in calls)
         self.serve.options = lambda num_returns: self.serve
 
-    def _meet(self, opener: object, place: Any, name: str) -> _Greeting:
+    def _meet(self, opener: object, place: Any, name: str) -> _Reply:
         place.enter(name)
-        self.ray.foresee(0.0, greeting := _Greeting())
-        return greeting
+        return self._reply(0.0, ("here", "node"))
 
-    def _serve(self, keys: Sequence[str]) -> "_Stream":
+    def _load(self) -> _Reply:
+        self.busy_until += self.ray.load_s
+        return self._reply(self.ray.load_s, None)
+
+    def _reply(self, seconds: float, value: Any) -> _Reply:
+        self.ray.foresee(seconds, reply := _Reply(value))
+        return reply
+
+    def _serve(self, keys: Sequence[str], finished: Sequence[Any]) -> "_Stream":
         self.ray.leases += 1
         return _Stream(self, self._work(keys))
 
     def _work(self, keys: Sequence[str]) -> Iterator[tuple[float, Delivery | None]]:
         """Yield (seconds from the one before, delivery); one of None is the actor's end."""
         ray, step = self.ray, self.ray.lines_per_delivery
-        if not self.loaded:
-            yield ray.load_s, Delivery()
-            self.loaded = True
         for start in range(0, len(keys), step):
             some = keys[start : start + step]
             seconds = sum(map(ray.seconds_of, some))
