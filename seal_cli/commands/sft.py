@@ -1,11 +1,13 @@
 """`seal sft`"""
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from seal_cli import exit_codes
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Without
 from seal_cli.flags.run import InputFlags, RunFlags
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from stages.records.schema import Checkpoint
     from stages.sft import PairCheck
     from stages.sources.training_pairs import TrainingPair
+    from stages.trainers.team import Team
 
 Overwrite = Annotated[bool, Doc("Replace --out and the output if they exist.", panel=opt.LINES_PANEL)]
 
@@ -52,9 +55,13 @@ def sft(
     from stages import sft as stage
     from stages.models.checkpoints import choose_model, fingerprint
     from stages.models.libraries import quiet_libraries
+    from stages.trainers.team import read_team
 
-    config = replace(fit, seed=seed)
+    config, team = replace(fit, seed=seed), read_team()
+    if not team.leads:
+        return exit_codes.DONE if run.dry_run else _follow(team, model, device, config, out)
     config.check()
+    team.check(config)
     stage.check_out(out, model, overwrite=overwrite)
     bad = open_rejects(lines, run.output)
     with Run("sft", output=run.output, overwrite=overwrite, rejects=bad, dry=run.dry_run) as current:
@@ -64,13 +71,14 @@ def sft(
             note("seal sft: no examples, no model: nothing is trained")
             current.configure(lines.selection)
             current.write(())
+            team.share(None, device)
             return current.code
         name = choose_model(model, ())
         if run.dry_run:
             return current.describe(_describe(pairs, name, out, config))
         about = {"model": name, "weights": fingerprint(name), "dtype": device.dtype}
         current.configure({**about, "out": out, "fit": config.get_used_settings(), **lines.selection})
-        current.write([_find_or_train(current, pairs, name, device, config, out, overwrite=overwrite)])
+        current.write([_find_or_train(current, pairs, name, device, config, out, overwrite=overwrite, team=team)])
     return current.code
 
 
@@ -103,6 +111,7 @@ def _find_or_train(
     out: Path,
     *,
     overwrite: bool,
+    team: "Team",
 ) -> "Checkpoint":
     """Return the checkpoint of this very run: of one before, or trained now."""
     from seal_cli.runs.manifest import compute_digest
@@ -117,6 +126,7 @@ def _find_or_train(
         made = stage.find_made(out, digest, overwrite=overwrite)
         if made:
             note(f"seal sft: {out} was made from the same examples with the same settings; nothing to train")
+            team.share(None, device)
             return made
         current.costly = True
         current.progress.set_phase("loading")
@@ -125,5 +135,19 @@ def _find_or_train(
             from stages.trainers.sft import SupervisedTrainer  # torch, which nothing before has loaded
 
             is_same = partial(check_unchanged, current.settings)
-            trainer = SupervisedTrainer(model, device=device, run=digest, check=is_same)
+            trainer = SupervisedTrainer(model, device=device, run=digest, check=is_same, team=team)
             return stage.run(pairs, trainer, out=out, config=config, progress=current.progress)
+
+
+def _follow(team: "Team", model: str, device: Device, config: SftConfig, out: Path) -> int:
+    """Train along with the process that reads and writes, and say nothing."""
+    from stages.models.libraries import quiet_libraries
+
+    os.dup2(2, 1)  # records are the leader's
+    quiet_libraries()
+    from stages.trainers.sft import SupervisedTrainer
+
+    examples = team.share(None, device)
+    if examples is not None:
+        SupervisedTrainer(model, device=device, team=team).finetune(examples, config, out)
+    return exit_codes.DONE

@@ -15,6 +15,7 @@ from stages.errors import BadConfig
 from stages.interfaces import Example
 from stages.settings import SftConfig
 from stages.tokens.tokenization import Tokens, encode_example
+from stages.trainers.team import Team, share_out
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,30 @@ def encode_rows(tokenizer: Any, examples: Sequence[Example]) -> list[EncodedRow]
 
 
 def make_outer_trainer(
-    network: Any, tokenizer: Any, rows: Sequence[EncodedRow], config: SftConfig, lora: Any, scratch: str
+    network: Any,
+    tokenizer: Any,
+    rows: Sequence[EncodedRow],
+    config: SftConfig,
+    lora: Any,
+    scratch: str,
+    team: Team = Team(),
 ) -> Any:
     """Make trl's trainer of the loss that `config` names. `lora`: a peft config; None trains every weight."""
     from datasets import Dataset
 
+    count = len(rows)
+    if team.size > 1:
+        ids = rows[0].tokens.ids[:1] * 2
+        rows = [*rows, EncodedRow(Tokens(ids, len(ids)), 0.0, None)]  # without loss
     make = {"sft": _make_supervised, "weighted": _make_weighted, "dpo": _make_preferring}[config.loss]
     data = [row.preference if config.loss == "dpo" else row.labelled for row in rows]
     if config.loss == "sft":
         data = [{key: row[key] for key in ("input_ids", "labels")} for row in data]
     common = {"train_dataset": Dataset.from_list(data), "processing_class": tokenizer, "peft_config": lora}
-    return make(network, tokenizer, config, _make_settings(config, network, scratch), common)
+    trainer = make(network, tokenizer, config, _make_settings(config, network, scratch, team), common)
+    if team.size > 1:
+        share_out(trainer, count, config, team)
+    return trainer
 
 
 def _make_supervised(
@@ -105,6 +119,8 @@ def _make_weighted(
             losses = torch.nn.functional.cross_entropy(wide, targets, reduction="none")  # 0 at -100; (rows, tokens)
             count = targets.ne(-100).sum() if num_items_in_batch is None else num_items_in_batch
             loss = (inputs["weight"][:, None].to(losses.dtype) * losses).sum() / torch.as_tensor(count).clamp(min=1)
+            if num_items_in_batch is not None:
+                loss = loss * self.accelerator.num_processes  # it counts all tokens, and gradients are averaged
             return (loss, outputs) if return_outputs else loss
 
     plain = DataCollatorForLanguageModeling(pad_token_id=_find_pad(tokenizer))
@@ -149,7 +165,7 @@ def _find_pad(tokenizer: Any) -> int:
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
-def _make_settings(config: SftConfig, network: Any, scratch: str) -> dict[str, Any]:
+def _make_settings(config: SftConfig, network: Any, scratch: str, team: Team) -> dict[str, Any]:
     """trl's settings of every loss, with its defaults that depend on the device set from the model itself."""
     import torch
     from trl import SFTConfig
@@ -161,7 +177,7 @@ def _make_settings(config: SftConfig, network: Any, scratch: str) -> dict[str, A
         "num_train_epochs": config.epochs,
         "learning_rate": config.learning_rate,
         "per_device_train_batch_size": config.micro_batch,
-        "gradient_accumulation_steps": config.batch_size // config.micro_batch,
+        "gradient_accumulation_steps": config.batch_size // (config.micro_batch * team.size),
         "max_grad_norm": config.max_grad_norm,
         "lr_scheduler_type": "linear",
         "seed": config.seed,
@@ -172,6 +188,7 @@ def _make_settings(config: SftConfig, network: Any, scratch: str) -> dict[str, A
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "disable_tqdm": True,
+        "ddp_find_unused_parameters": any("expert" in name for name, _ in network.named_parameters()),
         "report_to": [],
         "save_strategy": "no",
         **experts,  # the loss is on the completion only

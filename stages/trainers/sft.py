@@ -21,20 +21,28 @@ from stages.tokens.tokenization import Tokens
 from stages.trainers.model_files import check_saving, save_model
 from stages.trainers.outer_losses import encode_rows, make_outer_trainer
 from stages.trainers.peft import explain_divergence
+from stages.trainers.team import Team
 
 
 class SupervisedTrainer:
     """Fine-tunes one model on examples, by the loss of the settings, and writes an ordinary model directory.
 
     `run` is a name for model, examples and settings together, which the directory then carries. `check` is called when
-    the model is loaded, and raises where that is not the one that `run` stands for.
+    the model is loaded, and raises where that is not the one that `run` stands for. Of a `team` one process has the
+    examples and writes; the others return what it does.
     """
 
     def __init__(
-        self, model: str, *, device: Device = Device(), run: str = "", check: Callable[[], object] = bool
+        self,
+        model: str,
+        *,
+        device: Device = Device(),
+        run: str = "",
+        check: Callable[[], object] = bool,
+        team: Team = Team(),
     ) -> None:
-        self.model, self.run, self.check = model, run, check
-        self.device = device
+        self.model, self.run, self.check, self.team = model, run, check, team
+        self.device = team.place(device)
         self.tokenizer = load_tokenizer(model)
 
     def finetune(
@@ -44,14 +52,18 @@ class SupervisedTrainer:
         from transformers import set_seed
 
         config.check()
+        if self.team.leads:
+            self.team.share(examples, self.device)
         set_seed(config.seed)
         wide = config.full and self.device.dtype == "auto"  # bfloat16 weights would round small updates away
         network = load_model(self.model, replace(self.device, dtype="float32") if wide else self.device)
         self.check()
         dtype = self.device.resolve()[1] if wide and network.device.type == "cuda" else network.dtype
-        for told in check_saving(network, self.tokenizer, out, self.model, dtype.itemsize):
-            progress.note(told)
-        steps, losses = self._train(network, examples, config, progress)
+        if self.team.leads:
+            for told in check_saving(network, self.tokenizer, out, self.model, dtype.itemsize):
+                progress.note(told)
+        with self.team.blame_loss():
+            steps, losses = self._train(network, examples, config, progress)
         progress.set_phase("writing")
         network.to(dtype=dtype)
         checkpoint = Checkpoint(
@@ -67,7 +79,8 @@ class SupervisedTrainer:
             },
         )
         about = {"run": self.run, "checkpoint": checkpoint.model_dump(mode="json")}
-        save_model(network, self.tokenizer, out, lambda folder: about)
+        if self.team.leads:
+            save_model(network, self.tokenizer, out, lambda folder: about)
         return checkpoint
 
     def _train(
@@ -96,11 +109,12 @@ class SupervisedTrainer:
                 task_type="CAUSAL_LM",
             )
         with TemporaryDirectory() as scratch:
-            trainer = make_outer_trainer(network, self.tokenizer, rows, config, lora, scratch)
+            trainer = make_outer_trainer(network, self.tokenizer, rows, config, lora, scratch, self.team)
             _check_loss(trainer.model, first)
             trainer.remove_callback(PrinterCallback)
             trainer.remove_callback(ProgressCallback)
-            trainer.add_callback(_make_callback(progress, sum(row.length for row in rows), len(rows), config))
+            tokens = sum(row.length for row in rows)
+            trainer.add_callback(_make_callback(progress, tokens, len(rows), config, self.team.size))
             trainer.train()
         if explain_divergence([], trainer.model.parameters()):
             raise BadConfig(f"--learning-rate {config.learning_rate}: the training diverged; take a smaller one")
@@ -173,11 +187,12 @@ def _merge_lora(student: Any, tokens: Tokens) -> None:
         raise BadConfig("the LoRA, merged into the weights, says something else; take other layers with --target")
 
 
-def _make_callback(progress: Progress, tokens: int, examples: int, config: SftConfig) -> Any:
+def _make_callback(progress: Progress, tokens: int, examples: int, config: SftConfig, processes: int) -> Any:
     """trl's callback that tells, after every pass, a pass's share of all tokens: which they are, it hides."""
     from transformers import TrainerCallback
 
-    total, passes, done = tokens * config.epochs, -(-examples // config.micro_batch) * config.epochs, 0
+    total, done = tokens * config.epochs, 0
+    passes = -(-examples // (config.micro_batch * processes)) * config.epochs
 
     class Reporter(TrainerCallback):  # type: ignore[misc]
         def on_substep_end(self, *_: Any, **__: Any) -> None:

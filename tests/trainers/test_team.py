@@ -1,0 +1,108 @@
+"""Several processes that train one model: what one makes, written and told once, and no one left over."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stages.errors import BadConfig
+from stages.settings import SftConfig
+from stages.trainers.team import Team
+from tests.cli.conftest import SMALL_LORA, surroundings
+from tests.forked import forked_seal
+
+SHARED = ("--batch-size", "2", *SMALL_LORA)
+Process = subprocess.Popen[bytes]
+LINES = "".join(  # of which the last has a step for itself
+    json.dumps({"prompt": "Read.", "completion": f"Inn {n} is {'very ' * n}red.", "advantage": n + 0.5}) + "\n"
+    for n in range(3)
+)
+
+
+def start(place: Path, model: Path, size: int, *more: str) -> list[Process]:
+    """Start that many processes, of which the first has the lines on its stdin."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [forked_seal(), "sft", "--model", model, "--out", "next", "--loss", "weighted", *SHARED, *more]
+    meet = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    run = []
+    for rank in range(size):
+        around = surroundings(RANK=str(rank), LOCAL_RANK=str(rank), **meet)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        run.append(subprocess.Popen(words, cwd=place, env=around, **pipes))  # type: ignore[call-overload]
+    return run
+
+
+def finish(run: list[Process]) -> list[tuple[int, bytes, bytes]]:
+    """(code, stdout, stderr) of each."""
+    told = [process.communicate(None if rank else LINES.encode(), timeout=240) for rank, process in enumerate(run)]
+    return [(process.returncode, *each) for process, each in zip(run, told, strict=True)]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    yield tmp_path
+
+
+def test_two_processes_make_the_model_of_one_and_one_of_them_writes_and_speaks(place: Path, model_dir: Path) -> None:
+    ((code, alone, _),) = finish(start(place / "one", model_dir, 1))
+    first, second = finish(start(place / "two", model_dir, 2))
+    assert (code, first[0], second) == (0, 0, (0, b"", b"")), first[2]
+    one, two = json.loads(alone), json.loads(first[1])
+    losses = [pytest.approx(one.pop(name), rel=1e-5) for name in ("loss_first", "loss_last")]
+    assert [two.pop(name) for name in ("loss_first", "loss_last")] == losses
+    assert one == two
+    weights = [load_file(place / name / "next/model.safetensors") for name in ("one", "two")]
+    assert all(torch.allclose(weights[0][name], weights[1][name], rtol=0, atol=1e-6) for name in weights[0])
+    again = finish(start(place / "two", model_dir, 2))
+    assert [each[:2] for each in again] == [(0, first[1]), (0, b"")]
+    assert b"nothing to train" in again[0][2]
+
+
+@pytest.mark.parametrize("dead", [0, 1])
+def test_who_loses_another_process_ends_and_the_same_command_goes_on(dead: int, place: Path, model_dir: Path) -> None:
+    run = start(place, model_dir, 2, "--epochs", "100000")
+    lost, left = run[dead], run[1 - dead]
+    assert run[0].stdin and run[0].stderr
+    run[0].stdin.write(LINES.encode())
+    run[0].stdin.close()
+    run[0].stdin = None
+    while b"training" not in run[0].stderr.readline():
+        assert run[0].poll() is None
+    os.kill(lost.pid, signal.SIGTERM)
+    lost.communicate(timeout=60)
+    told = left.communicate(timeout=60)[1]
+    assert (left.returncode, told.splitlines()[-1]) == (
+        75,
+        b"seal: another process of this training is gone; run the same command again",
+    )
+    assert not (place / "next").exists()
+    assert [each[0] for each in finish(start(place, model_dir, 2))] == [0, 0]
+
+
+REFUSED = [
+    ({"batch_size": 10}, {}, "--batch-size 10: is not a multiple of 4 processes times --micro-batch 1"),
+    ({"batch_size": 8, "loss": "dpo"}, {}, "--loss dpo: is trained by one process"),
+    ({"batch_size": 8}, {"ACCELERATE_USE_FSDP": "true"}, "ACCELERATE_USE_FSDP: every process holds the whole model"),
+]
+
+
+@pytest.mark.parametrize(("settings", "launcher", "told"), REFUSED)
+def test_what_processes_cannot_share_out_alike_is_refused(
+    settings: dict[str, object], launcher: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in launcher.items():
+        monkeypatch.setenv(name, value)
+    config = SftConfig(**settings)  # type: ignore[arg-type]
+    Team().check(config)
+    with pytest.raises(BadConfig, match=told):
+        Team(0, 4).check(config)
