@@ -11,6 +11,7 @@ SEAL   ?= $(VENV)/bin/seal
 # ---- set-up and tests
 
 INSTALLED := $(VENV)/.installed
+PIP       := $(VENV)/bin/pip
 comma     := ,
 GPU       := $(shell nvidia-smi -L 2>/dev/null | grep -m1 GPU)
 EXTRAS    := plot,dev$(if $(GPU),$(comma)vllm)
@@ -25,12 +26,14 @@ help: ## Show the targets and the round's variables
 
 setup: $(INSTALLED) ## Make a virtual environment with pinned dependencies (with vLLM on a GPU machine)
 
-$(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+$(INSTALLED): pyproject.toml constraints.txt | $(PIP)
 	@echo "installing into $(VENV) (once; two minutes)" >&2
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
+
+$(PIP):
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
 
 test: $(INSTALLED) ## Run the tests
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest --numprocesses 2 --dist worksteal
@@ -40,22 +43,23 @@ FAST := $(addprefix tests/,stages records sources domains scoring judges checks)
 test-fast: $(INSTALLED) ## Run the tests that need neither a model nor a process: 30 seconds
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest --numprocesses 2 --dist worksteal -m fast --hypothesis-profile fast $(FAST)
 
-setup-vllm: $(VLLM)/.installed ## Install vLLM, for a CPU where there is no GPU (1.3 GB)
+setup-vllm: $(INSTALLED) $(VLLM)/.installed ## Install vLLM, for a CPU where there is no GPU (1.3 GB)
 
-test-vllm: $(VLLM)/.installed ## Run the tests of vLLM, on a CPU where there is no GPU (installs it: 1.3 GB)
+test-vllm: $(INSTALLED) $(VLLM)/.installed ## Run the tests of vLLM, on a CPU where there is no GPU (installs it: 1.3 GB)
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m vllm tests/vllm
 
-test-ray: .venv-ray/.installed ## Run the tests of Ray on a small cluster here (installs it: 80 MB)
+test-ray: $(INSTALLED) .venv-ray/.installed ## Run the tests of Ray on a small cluster here (installs it: 80 MB)
 	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -m ray tests/ray
 
-.venv-%/.installed: tests/%/requirements.txt | $(INSTALLED)
+# It needs nothing of $(VENV) before its tests run: --jobs=2 installs both at a time.
+.venv-%/.installed: tests/%/requirements.txt | $(PIP)
 	@echo "installing $* for tests into .venv-$*, on top of $(VENV) (once; one minute)" >&2
 	rm -rf .venv-$*
 	$(VENV)/bin/python -m venv --without-pip .venv-$*
 	packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
 	  base=$$($(VENV)/bin/python -c "$$packages"); own=$$(.venv-$*/bin/python -c "$$packages"); \
+	  $(PIP) --python .venv-$*/bin/python install --quiet --disable-pip-version-check --no-compile --no-deps -r $<; \
 	  echo "import site; site.addsitedir('$$base')" > "$$own/base.pth"
-	$(VENV)/bin/pip --python .venv-$*/bin/python install --quiet --disable-pip-version-check --no-compile --no-deps -r $<
 	touch $@
 
 check: lint types test ## Format, lint, types and tests

@@ -36,3 +36,8 @@ def test_a_gpu_machine_has_vllm_already(tmp_path: Path) -> None:
     without = make("-n", "-B", "test-vllm", path=str(tmp_path)).stdout
     assert ".venv-vllm/bin/python -m pytest -m vllm" in without
     assert "--no-deps -r tests/vllm/requirements.txt" in without
+
+
+def test_it_waits_for_nothing_but_pip_and_can_be_installed_beside_the_rest() -> None:
+    rules = make("-n", "-p", "setup-vllm").stdout.splitlines()
+    assert ".venv-%/.installed: tests/%/requirements.txt | .venv/bin/pip" in rules
