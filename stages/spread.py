@@ -1,26 +1,36 @@
 """A stage's work, done by the workers of a cluster: the same lines, keys and journal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from platform import node
+from typing import Any
 
 from stages.cluster.ray import RayWorkers
 from stages.cluster.settings import Cluster
+from stages.errors import BadConfig, BadInput, MissingInput
+from stages.models.checkpoints import fingerprint
 from stages.records.record import Record
 from stages.work import Work, Worker
 
 
-def spread(work: Work, cluster: Cluster, folders: Sequence[Path] = ()) -> Work:
+def spread(work: Work, cluster: Cluster, folders: Sequence[Path], settings: Mapping[str, Any]) -> Work:
     """Return the work with its lines made by the workers of a cluster.
 
-    `folders`: where the run writes; all workers must see them. Raises BadConfig for work that is one piece.
+    `folders`: where the run writes; all workers must see them. `settings`: the run's, with its model and what tells
+    the weights from others (see `weights_of`), if it loads one. Raises BadConfig for a cache of no model.
     """
+    model, weights = str(settings.get("model")), settings.get("weights")
+    if cluster.model_cache and not weights:
+        raise BadConfig(f"--model-cache {cluster.model_cache}: this run loads no model; leave it out")
     plan = work.plan
+    is_folder = Path(model).is_dir()
 
     def open_workers(finished: Sequence[Record]) -> Worker:
         return RayWorkers(
             cluster,
-            work.open,
+            partial(_open_checked, work.open, model, weights, is_folder),
             plan.key_of,
             finished=finished,
             folders=folders,
@@ -29,3 +39,22 @@ def spread(work: Work, cluster: Cluster, folders: Sequence[Path] = ()) -> Work:
         )
 
     return replace(work, open=open_workers)
+
+
+def _open_checked(
+    open_worker: Callable[[Sequence[Record]], Worker],
+    model: str,
+    weights: str | None,
+    is_folder: bool,
+    finished: Sequence[Record],
+) -> Worker:
+    """Open a worker on its node. Raises MissingInput or BadInput where the model is not there, or another one is."""
+    if is_folder and not Path(model).is_dir():
+        raise MissingInput(
+            f"--model {model}: not on {node()}; put it on a disk that all nodes share, or give a name of the hub"
+        )
+    if weights and fingerprint(model) != weights:
+        raise BadInput(
+            f"--model {model}: another model has this name on {node()}; put it on a disk that all nodes share"
+        )
+    return open_worker(finished)

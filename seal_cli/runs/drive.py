@@ -58,7 +58,7 @@ def drive(
         run.configure({**work.settings(), **lines.selection}, work.plan)
         with nullcontext() if run.output.complete else work.claim():
             folders = [*work.folders, *([run.output.journal.path.parent] if run.output.journal else [])]
-            run.produce(spread(work, cluster, folders) if cluster.address else work)
+            run.produce(spread(work, cluster, folders, run.settings) if cluster.address else work)
         if run.counts.unscored and work.unscored_hint:
             note(f"seal {stage.name}: {work.unscored_hint}")
     if work.conclude:

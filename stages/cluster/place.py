@@ -23,7 +23,7 @@ _PROOF = re.compile(r"(\.seal-[0-9a-f]{16})(-\d+)?")  # a driver's, or a worker'
 class Place:
     """Where a driver works, and what its workers must see: the same folders, by the same names.
 
-    `proof`: the name and the text of the driver's file. `environment`: variables that servers' keys are in.
+    `proof`: the name and the text of the driver's file. `environment`: variables of the workers, such as servers' keys.
     """
 
     folder: Path

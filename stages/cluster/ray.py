@@ -84,7 +84,7 @@ class RayWorkers:
         for line in finished if unit_of else ():
             self._remember(line)
         self.ray = start_ray(cluster)
-        environment = {name: os.environ[name] for name in _KEYS if name in os.environ}
+        environment = {name: os.environ[name] for name in _KEYS if name in os.environ} | cluster.environment
         whole = tuple(dict.fromkeys(folder.absolute() for folder in folders))
         self.place = Place(Path.cwd(), whole, f".seal-{secrets.token_hex(8)}", environment)
         self.held = ExitStack()

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge
@@ -32,6 +33,11 @@ class Cluster:
     cpus_per_worker: Annotated[float, Ge(0), Doc("CPU cores of each worker.", "X")] = 1.0
     lease: Annotated[int, Ge(1), Doc("Most lines that a worker takes at a time; fewer towards the end.", "N")] = 64
 
+    model_cache: Annotated[
+        Path | None,
+        Doc("Folder on each node's own disk: the model is copied there once, for all workers of the node.", "DIR"),
+    ] = None
+
     def check(self) -> None:
         """Raise BadConfig for flags that would do nothing, shares that Ray does not have, and where it is missing."""
         if self.address is None:
@@ -49,6 +55,14 @@ class Cluster:
             raise BadConfig(f"--gpus-per-worker {self.gpus_per_worker:g}: give a share of one GPU, or whole ones")
         if importlib.util.find_spec("ray") is None:
             raise BadConfig(f"--ray {self.address}: needs the package ray; pip install 'seal-toolkit[ray]'")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables by which a worker finds its node's folder of models; a model of the hub is fetched to it, too."""
+        from stages.models.local_copies import MODEL_CACHE  # late, as what imports the records: help does without
+
+        folder = str(self.model_cache.absolute()) if self.model_cache else ""
+        return {MODEL_CACHE: folder, "HF_HUB_CACHE": folder} if folder else {}
 
     @property
     def shares(self) -> dict[str, float]:

@@ -28,6 +28,7 @@ from stages.models.adapter_checks import (
 from stages.models.device import Device
 from stages.models.directories import TensorInfo
 from stages.models.loading import load_network
+from stages.models.local_copies import find_local_copy
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes for max_lora_rank (its config/lora.py)
 _PER_LAYER = ("rank_pattern", "alpha_pattern", "layers_to_transform", "exclude_modules")  # what vLLM knows beyond plain
@@ -164,7 +165,8 @@ def start_vllm(model: str, device: Device, sizes: Sizes) -> Any:
         if current_platform.device_type != place:
             other = current_platform.device_type or "nothing here"
             raise BadConfig(f"--device {device.name}: the vLLM here computes on {other}, not on {place}; {_INSTEAD}")
-        return LLMEngine.from_engine_args(EngineArgs(model=model, dtype=dtype, **_arguments(sizes, place == "cpu")))
+        files = find_local_copy(model)
+        return LLMEngine.from_engine_args(EngineArgs(model=files, dtype=dtype, **_arguments(sizes, place == "cpu")))
 
 
 def resolve_device(device: Device) -> tuple[str, str]:

@@ -25,6 +25,7 @@ from stages.models.directories import (
     read_object,
 )
 from stages.models.libraries import explain_library_errors, find_model_folder, is_installed
+from stages.models.local_copies import find_local_copy
 
 _TOKENIZERS = {  # files that hold one, and the packages that read them
     "tokenizer.json": (),
@@ -158,9 +159,10 @@ def load_network(name: str, **settings: Any) -> tuple[Any, Sequence[str]]:
     pad, rows = getattr(text, "pad_token_id", None), getattr(text, "vocab_size", None)
     if type(pad) is int and type(rows) is int and pad >= rows:  # torch would not make the embedding
         text.pad_token_id, reading["config"] = None, config
+    files = name if settings.get("device_map") == "meta" else find_local_copy(name)
     with explain_library_errors(name):
         network, report = AutoModelForCausalLM.from_pretrained(
-            name, **reading, ignore_mismatched_sizes=True, **settings
+            files, **reading, ignore_mismatched_sizes=True, **settings
         )
     if getattr(network, "_hf_peft_config_loaded", False):  # of a hub name; a directory's is seen before
         raise BadConfig(f"--model {name}: an adapter lies beside the model, and was loaded with it; {MERGE_ADVICE}")

@@ -1,0 +1,34 @@
+"""Work on a cluster: every worker makes sure that it has the driver's model before it makes a line with it."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.cluster.settings import Cluster
+from stages.errors import BadConfig, BadInput, MissingInput
+from stages.fingerprints import fingerprint_folder
+from stages.judge import Regrade
+from stages.judges.factory import LocalJudge
+from stages.spread import _open_checked, spread
+from tests.invented import a_line, a_task
+
+
+def open_with(model: Path, weights: str | None) -> object:
+    return _open_checked(lambda finished: "opened", str(model), weights, True, ())  # type: ignore[arg-type, return-value]
+
+
+def test_a_worker_with_another_model_or_none_makes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    weights = fingerprint_folder(tmp_path)
+    assert open_with(tmp_path, weights) == "opened"
+    (tmp_path / "model.safetensors").write_text("others")
+    with pytest.raises(BadInput, match=r"--model .*: another model has this name on .*; put it on a disk"):
+        open_with(tmp_path, weights)
+    with pytest.raises(MissingInput, match=r"--model .*away: not on .*; put it on a disk that all nodes share"):
+        open_with(tmp_path / "away", weights)
+
+
+def test_a_cache_of_no_model_is_refused() -> None:
+    work = Regrade(LocalJudge("exact")).prepare([a_line(a_task(), (True, False))])
+    with pytest.raises(BadConfig, match=r"--model-cache /disk: this run loads no model; leave it out"):
+        spread(work, Cluster("local", model_cache=Path("/disk")), [], work.settings())
