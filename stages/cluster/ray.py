@@ -26,6 +26,7 @@ _POLL_S = 1.0  # the longest wait for a delivery, after which signals and silenc
 _SILENCE_S = 30.0  # without any worker, until it is told
 _MOST_FAILED_LOADS = 3  # in a row
 _MOST_GIVEN_UP = 3  # in a row, without a line between them: it is not the records
+_NODE_DIED = "its node has died"  # Ray's words; of a worker that has not come yet nothing else tells the node
 _REPORT_S = 3.0  # the longest wait for what all workers have to say in the end
 _KEYS = ("OPENAI_API_KEY", "SEAL_JUDGE_API_KEY", "HF_TOKEN")
 
@@ -215,7 +216,7 @@ class RayWorkers:
         self.ray.kill(member.actor)  # one that is only out of reach may still be at work
         self.crew.remove(member)
         self._hire_one()  # Ray itself would restart it, and refuse all calls meanwhile
-        if node and not self._is_up(node):
+        if (node and not self._is_up(node)) or _NODE_DIED in str(error):
             progress.note("a node is gone; what its workers had to do goes to others")
         elif not loaded:
             self._count_failed_load(error)

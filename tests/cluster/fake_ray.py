@@ -81,12 +81,13 @@ class FakeRay:
     handles: list[Handle] = field(default_factory=list)
     hanging: set[Handle] = field(default_factory=set)
     current: Handle | None = None
+    why: str = "the actor died"
     shut: bool = False
     exceptions: Any = field(default_factory=lambda: SimpleNamespace(RayError=FakeRayError, RayTaskError=FakeTaskError))
 
     def check(self, handle: Handle) -> None:
         if handle.dead or handle.node in self.gone:
-            raise FakeRayError("the actor died")
+            raise FakeRayError(self.why)
 
     def remote(self, **shares: float) -> Callable[[type], Any]:
         return lambda kind: SimpleNamespace(remote=lambda: self._start(kind()))

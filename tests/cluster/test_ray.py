@@ -105,6 +105,20 @@ def test_what_a_node_took_with_it_is_made_by_others_and_blamed_on_nobody(hire: H
     assert told.notes == ["a node is gone; what its workers had to do goes to others"]
 
 
+def test_nodes_that_go_while_their_workers_start_are_no_fault_of_the_model(hire: Hire, ray: FakeRay) -> None:
+    left = [1, 2, 3, 4]
+
+    def die(finished: Sequence[str]) -> Echo:
+        assert ray.current
+        if left and left.pop():
+            ray.why, ray.current.dead = "The actor died because its node has died.", True
+        return Echo(finished)
+
+    told = Told()
+    assert sorted(hire(open_worker=die).make("abc", told)) == ["a", "b", "c"]
+    assert told.notes == ["a node is gone; what its workers had to do goes to others"] * 4
+
+
 def test_a_model_whose_workers_die_before_it_is_loaded_ends_the_run(hire: Hire, ray: FakeRay) -> None:
     def die(finished: Sequence[str]) -> Echo:
         assert ray.current
