@@ -205,9 +205,12 @@ class _Examiner:
 
 
 def plan(records: Iterable[Record]) -> Plan:
-    """Plan a line for each line that was read. A line that lacks an answer because the engine failed is made again."""
+    """Plan a line for each line that was read. A line that lacks an answer because the engine failed is made again.
+
+    Lines of a task are kin: one of them has its baseline.
+    """
     wanted = {get_owner_id(record): record.grow(score=None) for record in records}
-    return Plan("score", wanted, get_owner_id, is_answered)
+    return Plan("score", wanted, get_owner_id, is_answered, kin_of=lambda key: wanted[key].task.id)
 
 
 def run(

@@ -35,6 +35,7 @@ def spread(work: Work, cluster: Cluster, folders: Sequence[Path], settings: Mapp
             finished=finished,
             folders=folders,
             unit_of=plan.unit_of,
+            kin_of=plan.kin_of,
             cost_of=work.cost_of,
         )
 

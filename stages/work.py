@@ -35,8 +35,8 @@ class Plan:
     A line's key comes from its content: another order or a shard changes none. `wanted` has each key's line without
     the section that the stage adds. `still_valid` says whether a finished line need not be made again: what it names
     is there, and nothing on it is lacking. `optional`: some lines may be left out. `unit_of`: keys of one unit are
-    worked on together; None: each may be alone. `restore` gives the line that was read from a finished one, where the
-    stage does more than to add its section.
+    worked on together; None: each may be alone. `kin_of`: a finished line of a kin saves work on its others. `restore`
+    gives the line that was read from a finished one, where the stage does more than to add its section.
     """
 
     section: Section
@@ -45,6 +45,7 @@ class Plan:
     still_valid: Callable[[Record], bool] = lambda line: True
     optional: bool = False
     unit_of: Callable[[str], str] | None = None
+    kin_of: Callable[[str], str] | None = None
     restore: Callable[[Record], Record] | None = None
 
     def contains(self, line: Record) -> bool:

@@ -65,7 +65,7 @@ class _Member:
 class RayWorkers:
     """A Worker whose lines are made by actors, each with a worker of its own.
 
-    `finished`: lines that are there already. Whoever makes keys of a unit gets those of the same unit.
+    `finished`: lines that are there already. Whoever makes keys of a unit gets its lines, and one of the same kin.
     """
 
     def __init__(
@@ -77,12 +77,15 @@ class RayWorkers:
         finished: Sequence[Any] = (),
         folders: Sequence[Path] = (),
         unit_of: Callable[[str], str] | None = None,
+        kin_of: Callable[[str], str] | None = None,
         cost_of: Callable[[str], float] = lambda key: 1.0,
     ) -> None:
         self.cluster, self.key_of, self.cost_of = cluster, key_of, cost_of
         self.unit_of = unit_of or (lambda key: key)
-        self.lines: dict[str, list[Any]] = {}  # that are there, by their units, of units with several
-        for line in finished if unit_of else ():
+        self.kin_of = kin_of or self.unit_of
+        self.one_is_enough = kin_of is not None
+        self.lines: dict[str, list[Any]] = {}  # that others are told of, by their kin
+        for line in finished if unit_of or kin_of else ():
             self._remember(line)
         self.ray = start_ray(cluster)
         environment = {name: os.environ[name] for name in _KEYS if name in os.environ} | cluster.environment
@@ -151,7 +154,7 @@ class RayWorkers:
 
     def _send(self, member: _Member, lease: Lease) -> None:
         member.lease = lease
-        names = dict.fromkeys(map(self.unit_of, lease.keys))
+        names = dict.fromkeys(map(self.kin_of, lease.keys))
         known = [line for name in names for line in self.lines.get(name, ())]
         self.busy[member.actor.serve.options(num_returns="streaming").remote(lease.keys, known)] = member
 
@@ -202,10 +205,12 @@ class RayWorkers:
             raise delivery.error
 
     def _remember(self, line: Any) -> str:
-        """Keep a line for those who make others of its unit. Returns its key."""
+        """Keep a line for those who make others of its unit or kin. Returns its key."""
         key = self.key_of(line)
-        if (name := self.unit_of(key)) != key:
-            self.lines.setdefault(name, []).append(line)
+        if (name := self.kin_of(key)) != key:
+            lines = self.lines.setdefault(name, [])
+            if not (lines and self.one_is_enough):
+                lines.append(line)
         return key
 
     # ---- the end of a worker

@@ -154,6 +154,12 @@ def test_an_answer_that_the_engine_failed_to_give_is_unscored_and_asked_for_agai
     assert [plan.still_valid(line) for line in (first, unreadable, plain)] == [False, True, True]
 
 
+def test_lines_of_a_task_are_kin_and_no_others() -> None:
+    plan = stage.plan([adapted(), adapted(1), Record(task=a_task("Bo"))])
+    assert plan.kin_of
+    assert [plan.kin_of(key) for key in plan.wanted] == [a_task().id, a_task().id, a_task("Bo").id]
+
+
 def test_a_line_whose_plain_answers_failed_is_made_again() -> None:
     def shaky(request: Request) -> str:
         if request.adapter is None:
