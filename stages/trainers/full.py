@@ -12,22 +12,23 @@ from typing import Any
 
 import torch
 
-from stages.errors import OutOfMemory, Untrainable
+from stages.errors import OutOfMemory
 from stages.files import check_space
 from stages.fingerprints import fingerprint_folder
-from stages.interfaces import FitJob, FitResult, NullProgress, Progress, make_failed_result
+from stages.interfaces import FitJob, FitResult, NullProgress, Progress
 from stages.models.checkpoints import BASE_KEY, check_unchanged, fingerprint, resolve_model_name
-from stages.models.device import Device, get_free_bytes, is_out_of_memory
+from stages.models.device import Device, get_free_bytes
 from stages.models.loading import load_model, load_network, load_tokenizer
 from stages.models.tuned_models import ADAPTER_KEY, DIGEST_KEY
 from stages.records.frozen import derive_seed
-from stages.tokens.tokenization import Tokens, encode_training_set, get_max_length
+from stages.tokens.tokenization import Tokens, get_max_length
 from stages.trainers.batched.memory import PassBudget, count_fitting_tokens, measure_saved_bytes
 from stages.trainers.batched.packing import PackedSequence
 from stages.trainers.checkpoints import open_tensors, remove_state, write_tensors
+from stages.trainers.jobs import ActiveJob, encode_jobs
 from stages.trainers.master_weights import BYTES_PER_WEIGHT, CHECKPOINT_BYTES, MasterWeights
 from stages.trainers.model_files import check_saving, save_model
-from stages.trainers.peft import finish_training, make_schedule, plan_steps, sum_losses
+from stages.trainers.peft import sum_losses
 
 _WAY_OUT = "take --dtype bfloat16, or --pad-mode sampled:32 instead of full"
 
@@ -61,17 +62,11 @@ class FullTrainer:
 
     def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         """Yield one result per job, in order, each after its directory is complete. Reads all jobs first."""
-        fine: list[tuple[FitJob, list[Tokens], list[list[int]]]] = []
-        for job in jobs:
-            try:
-                sequences = encode_training_set(self.tokenizer, self.network, job.lesson, job.config)
-                fine.append((job, sequences, list(plan_steps(len(sequences), job.config, job.seed))))
-            except Untrainable as error:
-                yield make_failed_result(job, error)
-        tokens = sum(len(rows[place].ids) for _, rows, steps in fine for step in steps for place in step)
-        progress.expect(tokens, steps=sum(len(steps) for _, _, steps in fine))
-        self._check_space([job for job, _, _ in fine])
-        for job, sequences, steps in fine:
+        active = yield from encode_jobs(self.tokenizer, self.network, jobs)
+        progress.expect(sum(each.tokens for each in active), steps=sum(len(each.steps) for each in active))
+        self._check_space([each.job for each in active])
+        for each in active:
+            job = each.job
             progress.set_phase("preparing")  # behind the writing of the one before
             progress.begin_work([job.id])
             if not self.is_fresh:
@@ -82,11 +77,10 @@ class FullTrainer:
             with torch.random.fork_rng():
                 for told in check_saving(self.network, self.tokenizer, job.out, self.model, self.dtype.itemsize):
                     progress.note(told)
-                training = _Training(self.network, self.dtype, job, sequences, steps, progress)
-                losses = training.run(self.tokens_per_step, self.checkpoint_every)
+                training = _Training(self.network, self.dtype, each, progress)
+                training.run(self.tokens_per_step, self.checkpoint_every)
                 progress.set_phase("writing")
-                save = partial(self._save, job)
-                result = finish_training(job, sequences, losses, training.weights.masters.values(), save)
+                result = each.finish(training.weights.masters.values(), partial(self._save, job))
             remove_state(job.out)
             del training  # it holds the weights
             yield result
@@ -109,85 +103,58 @@ class FullTrainer:
 class _Training:
     """One job in training."""
 
-    def __init__(
-        self,
-        network: Any,
-        dtype: torch.dtype,
-        job: FitJob,
-        sequences: Sequence[Tokens],
-        steps: Sequence[Sequence[int]],
-        progress: Progress,
-    ) -> None:
-        self.network, self.job, self.sequences, self.steps = network, job, sequences, steps
-        self.progress = progress
+    def __init__(self, network: Any, dtype: torch.dtype, active: ActiveJob, progress: Progress) -> None:
+        self.network, self.active, self.progress = network, active, progress
         self.way = f"{network.device.type} {dtype} full"  # how the model computes
-        self.weights = MasterWeights(network, dtype, job.config.weight_decay)
-        self.losses: list[float] = []
+        self.weights = MasterWeights(network, dtype, active.job.config.weight_decay)
 
-    def run(self, tokens_per_pass: int | None, checkpoint_every: int | None) -> list[float]:
-        """Train to the end, or on behind the last checkpoint. Returns the loss of every step."""
-        config, schedule = self.job.config, make_schedule(self.job.config, len(self.steps))
+    def run(self, tokens_per_pass: int | None, checkpoint_every: int | None) -> None:
+        """Train to the end, or on behind the last checkpoint."""
+        active = self.active
         self.network.train()
         budget = PassBudget(tokens_per_pass or self._count_fitting_tokens(), way_out=_WAY_OUT)
         if checkpoint_every:
             self._resume()  # behind the count, which keeps room for the moments that this brings
-        while (done := len(self.losses)) < len(self.steps):
-            torch.manual_seed(derive_seed(self.job.seed, "step", done))  # for a model that draws numbers in training
-            self.losses.append(self._compute_gradients(budget))
-            self.weights.step(config.learning_rate * schedule(done), config.max_grad_norm)
-            if checkpoint_every and (done + 1) % checkpoint_every == 0 and done + 1 < len(self.steps):
-                losses = torch.tensor(self.losses, dtype=torch.float64)
-                write_tensors(self.job, {**self.weights.get_state(), ":losses": losses}, self.way)
+        while not active.is_done:
+            done = len(active.losses)
+            torch.manual_seed(derive_seed(active.job.seed, "step", done))  # for a model that draws numbers in training
+            loss = self._compute_gradients(budget)
+            self.weights.step(active.get_next_rate(), active.job.config.max_grad_norm)
+            active.losses.append(loss)
+            if checkpoint_every and (done + 1) % checkpoint_every == 0 and not active.is_done:
+                state = {**self.weights.get_state(), ":losses": torch.stack(active.losses)}
+                write_tensors(active.job, state, self.way)
             self.progress.advance(1)
         self.network.eval()
-        return self.losses
 
     def _resume(self) -> None:
-        with open_tensors(self.job, self.way) as file:
+        with open_tensors(self.active.job, self.way) as file:
             if file is None:
                 return
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             done = shapes[":losses"][0] if self.weights.fits(shapes) else 0
-            if not 0 < done < len(self.steps):
+            if not 0 < done < len(self.active.steps):
                 return
-            self.losses = file.get_tensor(":losses").tolist()
             self.weights.set_state(file)
-        self.progress.note(f"model {self.job.id} goes on behind step {done} of {len(self.steps)}")
-        self.progress.add_trained(sum(len(self.sequences[place].ids) for step in self.steps[:done] for place in step))
-        self.progress.advance(done)
+            self.active.resume(file.get_tensor(":losses").to(self.network.device), self.progress)
 
-    def _compute_gradients(self, budget: PassBudget) -> float:
+    def _compute_gradients(self, budget: PassBudget) -> torch.Tensor:
         """Leave the gradients of the next step's loss, the mean over its targets, and return the loss."""
-        batch = [self.sequences[place] for place in self.steps[len(self.losses)]]
-        share = 1 / max(1, sum(tokens.weight for tokens in batch))
+        batch, share = self.active.get_next_batch()
         rows = sorted((PackedSequence(0, tokens) for tokens in batch), key=lambda row: row.size)
-        reported = 0
-        while True:
-            loss, done, failed = 0.0, 0, list[PackedSequence]()
-            for part in budget.split(rows):
-                try:
-                    loss += self._run_pass([row.tokens for row in part], share)
-                except RuntimeError as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    failed = part
-                if failed:  # here the error is gone, and with it what its frames held
-                    break
-                done += sum(row.length for row in part)
-                self.progress.add_trained(max(0, done - reported))
-                reported = max(reported, done)
-            if not failed:
-                return loss
-            self.weights.clear_gradients()
-            if self.network.device.type == "cuda":
-                torch.cuda.empty_cache()
-            budget.shrink(failed)
-            self.progress.note(f"memory ran out: from here on about {budget.tokens} tokens in one pass")
+        loss = torch.zeros((), dtype=torch.float64, device=self.network.device)
 
-    def _run_pass(self, batch: Sequence[Tokens], share: float) -> float:
-        loss = sum_losses(self.network, batch)[0] * share
-        loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
+        def compute(part: Sequence[PackedSequence]) -> None:
+            own = sum_losses(self.network, [row.tokens for row in part])[0] * share
+            own.backward()  # type: ignore[no-untyped-call]
+            loss.add_(own.detach())
+
+        def clear() -> None:
+            self.weights.clear_gradients()
+            loss.zero_()
+
+        budget.run(rows, compute, clear, self.progress)
+        return loss
 
     def _count_fitting_tokens(self) -> int:
         """Count them by a trial of two short sequences; gradients and moments are still to come."""

@@ -18,9 +18,9 @@ from stages.records.schema import Checkpoint
 from stages.settings import SftConfig
 from stages.tokens.chat_templates import get_control_tokens
 from stages.tokens.tokenization import Tokens
+from stages.trainers.jobs import explain_divergence
 from stages.trainers.model_files import check_saving, save_model
 from stages.trainers.outer_losses import encode_rows, make_outer_trainer
-from stages.trainers.peft import explain_divergence
 from stages.trainers.team import Team
 
 

@@ -201,7 +201,7 @@ def test_a_training_that_died_goes_on_behind_its_last_checkpoint_to_the_same_bit
     size = (job.out.parent / f"1{TRAINING}" / TRAINING_FILE).stat().st_size
     assert size // count_weights(whole.out) == CHECKPOINT_BYTES[device.resolve()[1]]
     notes = train(model, job, Notes(), device=device)
-    assert notes.notes == ["model 1 goes on behind step 4 of 9"]
+    assert notes.notes == ["adapter 1 goes on behind step 4 of 9"]
     assert (notes.stepped, sum(notes.tokens)) == (9, notes.expected)
     assert distance(weights_of(job.out), weights_of(whole.out)) <= (0.0 if promised() else LARGEST)
     assert [path.name for path in job.out.parent.iterdir()] == ["1"]
@@ -235,7 +235,7 @@ def test_the_memory_that_a_pass_may_take_is_counted_before_the_moments_of_a_chec
         train(model_dir, job, Dying(4))
     monkeypatch.setattr(memory, "get_free_bytes", lambda device: told.append(list(notes.notes)) or 10**9)
     list(FullTrainer(str(model_dir), device=FLOAT32, checkpoint_every=4).fit([job], notes))
-    assert (told, notes.notes) == ([[]], ["model 1 goes on behind step 4 of 9"])
+    assert (told, notes.notes) == ([[]], ["adapter 1 goes on behind step 4 of 9"])
 
 
 @pytest.mark.parametrize("damage", ["torn", "another job", "another precision", "another trainer's"])

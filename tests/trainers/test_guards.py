@@ -148,10 +148,10 @@ def test_gradients_left_over_would_be_learned_twice(
 def test_a_mean_over_the_jobs_instead_of_their_sum_would_change_what_is_clipped(
     model_dir: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = TrainingLoop._compute_gradients
+    own = TrainingLoop._run_pass
 
-    def shared(self: TrainingLoop, rows: Any) -> Any:
-        return own(self, [replace(row, share=row.share / len(self.active)) for row in rows])
+    def shared(self: TrainingLoop, rows: Any, losses: Tensor) -> None:
+        own(self, [replace(row, share=row.share / len(self.active)) for row in rows], losses)
 
-    monkeypatch.setattr(TrainingLoop, "_compute_gradients", shared)
+    monkeypatch.setattr(TrainingLoop, "_run_pass", shared)
     assert farthest(model_dir, tmp_path, alone) > VISIBLE

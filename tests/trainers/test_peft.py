@@ -25,7 +25,8 @@ from stages.interfaces import Example, FitJob, TrainingSet
 from stages.models.device import Device
 from stages.settings import FitConfig
 from stages.trainers.batched.trainer import BatchedLoraTrainer
-from stages.trainers.peft import PeftTrainer, make_schedule
+from stages.trainers.jobs import make_schedule
+from stages.trainers.peft import PeftTrainer
 from tests.conftest import files_of_at_most, make_tokenizer
 from tests.trainers.exact import BEYOND_ROUNDING
 from tests.trainers.jobs import Notes

@@ -3,15 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from stages.interfaces import FitJob, FitResult, Progress
-from stages.models.device import is_out_of_memory
+from stages.interfaces import FitResult, Progress
 from stages.models.stacked_lora import LoraStack
 from stages.tokens.tokenization import Tokens, get_max_length
 from stages.trainers.adapter_files import AdapterBase, write_adapter
@@ -22,37 +21,7 @@ from stages.trainers.batched.memory import PassBudget, count_fitting_tokens, mea
 from stages.trainers.batched.optimizer import StackedAdamW, Update
 from stages.trainers.batched.packing import ALIGNMENT, PackedSequence, Packing
 from stages.trainers.checkpoints import remove_state
-from stages.trainers.peft import finish_training, make_schedule
-
-
-@dataclass
-class ActiveJob:
-    """A job in training: its sequences, the batches of its steps, and its losses so far (on the device)."""
-
-    job: FitJob
-    sequences: Sequence[Tokens]
-    steps: Sequence[Sequence[int]]
-    losses: list[Tensor] = field(default_factory=list)
-
-    @property
-    def is_done(self) -> bool:
-        return len(self.losses) == len(self.steps)
-
-    def get_next_batch(self, slot: int) -> Iterator[PackedSequence]:
-        """Yield the sequences of the next step. The loss of a step is the mean over all its targets."""
-        batch = [self.sequences[place] for place in self.steps[len(self.losses)]]
-        share = 1 / max(1, sum(tokens.weight for tokens in batch))
-        return (PackedSequence(slot, tokens, share) for tokens in batch)
-
-    def get_next_update(self) -> Update:
-        config = self.job.config
-        rate = config.learning_rate * make_schedule(config, len(self.steps))(len(self.losses))
-        return Update(rate, config.max_grad_norm, config.weight_decay)
-
-    @property
-    def tokens(self) -> int:
-        """Real tokens of the whole job, which measure its cost."""
-        return sum(len(self.sequences[place].ids) for step in self.steps for place in step)
+from stages.trainers.jobs import ActiveJob
 
 
 @dataclass(frozen=True)
@@ -81,7 +50,6 @@ class TrainingLoop:
         self.checkpoint_every = options.checkpoint_every
         self.optimizer = StackedAdamW(stack.weights, stack.grads)
         self.active: list[ActiveJob] = []
-        self.reported = 0  # tokens of this step that the progress has been told of
         tokens = options.tokens_per_pass or self._count_fitting_tokens()
         self.budget = PassBudget(tokens, ALIGNMENT if self.kernel == "grouped_mm" else 1)
 
@@ -122,13 +90,9 @@ class TrainingLoop:
         state = read_state(new.job, self.stack.weights[slot], len(new.steps), self._way)
         if state is None:
             return
-        done = len(state.losses)
         self.stack.weights[slot].copy_(state.weights)
-        self.optimizer.set_moments(slot, state.first_moment, state.second_moment, done)
-        new.losses += state.losses.to(self.stack.device).unbind()
-        self.progress.note(f"adapter {new.job.id} goes on behind step {done} of {len(new.steps)}")
-        self.progress.add_trained(sum(len(new.sequences[place].ids) for step in new.steps[:done] for place in step))
-        self.progress.advance(done)
+        self.optimizer.set_moments(slot, state.first_moment, state.second_moment, len(state.losses))
+        new.resume(state.losses.to(self.stack.device), self.progress)
 
     @property
     def _way(self) -> str:
@@ -155,16 +119,19 @@ class TrainingLoop:
 
     def _step(self) -> None:
         """The next optimizer step of every active job: the sum of their losses, each the mean over its own targets."""
-        rows = sorted(
-            (row for slot, each in enumerate(self.active) for row in each.get_next_batch(slot)), key=self._get_sort_key
-        )
-        self.reported = 0
-        losses, failed = self._compute_gradients(rows)
-        while failed:
-            self.budget.shrink(failed)
-            self.progress.note(f"memory ran out: from here on about {self.budget.tokens} tokens in one pass")
-            losses, failed = self._compute_gradients(rows)
-        self.optimizer.step([job.get_next_update() for job in self.active])
+        slots = len(self.active)
+        batches = ((slot, *each.get_next_batch()) for slot, each in enumerate(self.active))
+        rows = [PackedSequence(slot, tokens, share) for slot, batch, share in batches for tokens in batch]
+        losses = torch.zeros(slots, dtype=self.stack.weights.dtype, device=self.stack.device)
+        self.stack.bind_gradients(slots)
+
+        def clear() -> None:
+            self.stack.grads.zero_()
+            losses.zero_()
+
+        compute = partial(self._run_pass, losses=losses)
+        self.budget.run(sorted(rows, key=self._get_sort_key), compute, clear, self.progress)
+        self.optimizer.step([_get_update(each) for each in self.active])
         for job, loss in zip(self.active, losses.unbind(), strict=True):
             job.losses.append(loss)
         self._write_checkpoints()
@@ -174,41 +141,12 @@ class TrainingLoop:
         """Slot by slot where spans must lie together, else rows of similar length into one pass."""
         return (row.slot,) if self.kernel == "grouped_mm" else row.shape
 
-    def _compute_gradients(self, rows: Sequence[PackedSequence]) -> tuple[Tensor, Sequence[PackedSequence]]:
-        """Leave each slot's gradient in the stack. Returns each slot's loss (slots,), and the pass that did not fit.
-
-        Where one did not, no gradient is left.
-        """
-        slots = len(self.active)
-        losses = torch.zeros(slots, dtype=self.stack.weights.dtype, device=self.stack.device)
-        self.stack.bind_gradients(slots)
-        done = 0
-        for part in self.budget.split(rows):
-            try:
-                self._run_pass(self._pack(part), losses)
-                done += sum(row.length for row in part)
-                self._report(done)
-                continue
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-            self.stack.grads.zero_()  # here the error is gone, and with it what its frames held
-            if self.stack.device.type == "cuda":
-                torch.cuda.empty_cache()
-            return losses, part
-        return losses, ()
-
-    def _report(self, done: int) -> None:
-        """So many tokens of the step are done; those that a pass which did not fit has sent back count once."""
-        if done > self.reported:
-            self.progress.add_trained(done - self.reported)
-            self.reported = done
-
     def _pack(self, rows: Sequence[PackedSequence]) -> Packing:
         return Packing(rows, self.stack.device, self.kernel, self.varlen)
 
-    def _run_pass(self, packing: Packing, losses: Tensor) -> None:
-        """Add the pass's gradients to the stack's and its losses to `losses`."""
+    def _run_pass(self, rows: Sequence[PackedSequence], losses: Tensor) -> None:
+        """Add the pass's gradients to the stack's, and its losses to each slot's (slots,)."""
+        packing = self._pack(rows)
         places, counted = packing.targeted
         each = (packing.targets, packing.owners, packing.weights.to(losses.dtype))
         targets, owners, weights = (packing.to_device(values[places]) for values in each)
@@ -259,9 +197,14 @@ def _finish(ended: ActiveJob, row: Tensor, stack: LoraStack, base: AdapterBase) 
     """Write the adapter of a job whose weights are now `row`, unless it diverged."""
     job = ended.job
     save = partial(write_adapter, job.out, stack.get_peft_state(row), job.config, stack.targets, base)
-    result = finish_training(job, ended.sequences, torch.stack(ended.losses).tolist(), [row], save)
+    result = ended.finish([row], save)
     remove_state(job.out)
     return result
+
+
+def _get_update(active: ActiveJob) -> Update:
+    config = active.job.config
+    return Update(active.get_next_rate(), config.max_grad_norm, config.weight_decay)
 
 
 def _choose_kernel(stack: LoraStack, kernel: str) -> str:

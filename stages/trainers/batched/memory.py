@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import OutOfMemory
+from stages.interfaces import Progress
 from stages.models.device import get_free_bytes, is_out_of_memory
 from stages.trainers.batched.packing import PackedSequence
 
@@ -50,6 +51,37 @@ class PassBudget:
             size = failed[0].size
             raise OutOfMemory(f"a sequence of {size} tokens does not fit into the device's memory; {self.way_out}")
         self.tokens = max(1, sum(self.get_cost(row) for row in failed) // 2)
+
+    def run(
+        self,
+        rows: Sequence[PackedSequence],
+        compute: Callable[[Sequence[PackedSequence]], None],
+        clear: Callable[[], None],
+        progress: Progress,
+    ) -> None:
+        """Compute all rows, pass by pass. Where memory runs out, `clear` what has added up, and begin anew.
+
+        The progress hears of each token once. Raises as `shrink` does.
+        """
+        done = reported = 0
+        waiting = list(self.split(rows))
+        while waiting:
+            try:
+                compute(waiting[0])
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                done += sum(row.length for row in waiting.pop(0))
+                if done > reported:
+                    progress.add_trained(done - reported)
+                    reported = done
+                continue
+            clear()  # here the error is gone, and with it what its frames held
+            torch.cuda.empty_cache()
+            self.shrink(waiting[0])
+            progress.note(f"memory ran out: from here on about {self.tokens} tokens in one pass")
+            done, waiting = 0, list(self.split(rows))
 
 
 def count_fitting_adapters(network: Any, names: Sequence[str], rank: int) -> int:

@@ -11,21 +11,21 @@ from typing import Any
 
 import torch
 
-from stages.errors import BadConfig, Untrainable
+from stages.errors import BadConfig
 from stages.files import check_space
-from stages.interfaces import FitJob, FitResult, NullProgress, Progress, make_failed_result
+from stages.interfaces import FitJob, FitResult, NullProgress, Progress
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.lora_targets import is_row_wise
 from stages.models.stacked_lora import LoraStack
 from stages.settings import FitConfig
-from stages.tokens.tokenization import encode_training_set
 from stages.trainers.adapter_files import SETTINGS_BYTES, AdapterBase
 from stages.trainers.batched.attention import use_packed_attention
 from stages.trainers.batched.compatibility import check_packable, has_varlen_kernel
-from stages.trainers.batched.loop import ActiveJob, KernelOptions, TrainingLoop
+from stages.trainers.batched.loop import KernelOptions, TrainingLoop
 from stages.trainers.batched.memory import MAX_ADAPTERS, count_fitting_adapters
-from stages.trainers.peft import add_lora, plan_steps
+from stages.trainers.jobs import ActiveJob, encode_jobs
+from stages.trainers.peft import add_lora
 
 
 class BatchedLoraTrainer:
@@ -59,18 +59,14 @@ class BatchedLoraTrainer:
 
     def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         """Yield one result per job as it finishes, after its directory is complete. Reads all jobs first."""
+        jobs = list(jobs)
+        for dropout in (job.config.dropout for job in jobs if job.config.dropout):
+            raise BadConfig(f"--dropout {dropout}: many adapters at once have none; use --trainer peft")
         groups: dict[tuple[int, tuple[str, ...]], list[ActiveJob]] = {}
         names = cache(lambda targets: tuple(find_target_layers(self.network, targets)))
-        for job in jobs:
-            if job.config.dropout:
-                raise BadConfig(f"--dropout {job.config.dropout}: many adapters at once have none; use --trainer peft")
-            try:
-                sequences = encode_training_set(self.tokenizer, self.network, job.lesson, job.config, packed=True)
-            except Untrainable as error:
-                yield make_failed_result(job, error)
-            else:
-                new = ActiveJob(job, sequences, list(plan_steps(len(sequences), job.config, job.seed)))
-                groups.setdefault((job.config.rank, names(job.config.targets)), []).append(new)
+        for each in (yield from encode_jobs(self.tokenizer, self.network, jobs, packed=True)):
+            config = each.job.config
+            groups.setdefault((config.rank, names(config.targets)), []).append(each)
         tokens = sum(each.tokens for members in groups.values() for each in members)
         steps = sum(_count_steps(members, self.slots or MAX_ADAPTERS) for members in groups.values())
         progress.expect(tokens, steps=steps)
