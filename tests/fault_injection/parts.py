@@ -1,17 +1,19 @@
 """What else must hold, beside the points: each part gives (what was tried, its complaints) one after the other."""
 
 import importlib
+import json
 import os
 import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from tests.fault_injection import checks, places, trial
-from tests.fault_injection.cases import CASES, Case
-from tests.fault_injection.faults import Fault, Strike
+from tests.fault_injection.cases import CASES, TRAIN, Case, to_file
+from tests.fault_injection.faults import KILLED, Fault, Strike, end_at_once
 from tests.fault_injection.operations import Operation
 from tests.fault_injection.processes import Streams, start
 from tests.fault_injection.trial import Blow, Room, finish, launch
@@ -149,12 +151,48 @@ def bad_lines(world: World, seed: int, most: int | None) -> Tried:
         yield f"{name}, {count:,} bad lines", [f"ended with {code}: {said}"] if code else []
 
 
+# ---- killed in the middle of training
+
+LEARNED: dict[str, dict[str, object]] = {
+    "sft": {"completion": "doors"},
+    "weighted": {"completion": "doors", "advantage": -0.5},
+    "dpo": {"chosen": "doors", "rejected": "none"},
+}
+
+
+def killed_in_training(world: World, seed: int, most: int | None) -> Tried:
+    """Between two steps of `seal sft` there is no file operation, so that no point lies there."""
+    for loss, learned in LEARNED.items():
+        rows = (json.dumps({"prompt": f"Inn {n} has ", **learned}) for n in range(4))
+        (world.store / f"learned-{loss}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        arguments = ("sft", f"learned-{loss}.jsonl", *TRAIN[2:], "--loss", loss)
+        case = to_file(f"sft {loss}", arguments, "checkpoint.jsonl", f"learned-{loss}.jsonl")
+        reference, room = world.look(case), world.room("killed in training", case)
+        killed = world.run(room, case, Blow(patch=die_in_third_pass))
+        problems = [] if killed.code == KILLED else [f"it ended with {killed.code}: {checks.last_line(killed.err)}"]
+        problems += checks.half_output(case, room, reference)
+        yield loss, problems + list(checks.after_rerun(case, room, reference, world.run(room, case)))
+
+
+def die_in_third_pass() -> None:
+    """Of eight, in the second of four steps."""
+    from transformers import Trainer
+
+    run_pass, passes = Trainer.training_step, count(1)
+
+    def run_or_die(*given: object, **named: object) -> object:
+        return end_at_once() if next(passes) == 3 else run_pass(*given, **named)
+
+    Trainer.training_step = run_or_die
+
+
 PARTS: dict[str, Callable[[World, int, int | None], Tried]] = {
     "bad-lines": bad_lines,
     "vanishing": places.vanishing,
     "two-writers": two_writers,
     "run-again": run_again,
     "shards": shards,
+    "killed-in-training": killed_in_training,
     "full-stdout": places.full_stdout,
     "unwritable": places.unwritable,
 }
