@@ -164,10 +164,14 @@ def publish(partial: Path, out: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder for good, if it is there: a power loss does not bring it back."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-        _sync(path.parent)
+    """Remove a folder for good, if it is there: a power loss does not bring it back.
+
+    One that stays after a second try hides no result; `seal gc` finds it.
+    """
+    for _ in range(2):  # a disk's error may pass, and nobody comes here again
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+            _sync(path.parent)
 
 
 def remove_partials(folder: Path, names: Collection[str]) -> None:

@@ -17,6 +17,7 @@ from stages.files import (
     hold_name,
     make_folder,
     open_locked,
+    remove_folder,
     remove_partials,
     replace_file,
 )
@@ -222,3 +223,19 @@ def test_a_file_where_a_folder_is_needed_is_called_one(tmp_path: Path) -> None:
     (tmp_path / "notes").touch()
     with pytest.raises(NotADirectoryError, match=r"a file, where a folder is needed: .*notes'"):
         make_folder(tmp_path / "notes" / "run")
+
+
+def test_a_folder_is_removed_though_the_disk_errs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").touch()
+    unlink, errors = os.unlink, iter([OSError(errno.EIO, "Input/output error")])
+
+    def fail_once(*given: Any, **named: Any) -> None:
+        for error in errors:
+            raise error
+        unlink(*given, **named)
+
+    monkeypatch.setattr(os, "unlink", fail_once)
+    remove_folder(folder)
+    assert not folder.exists()
