@@ -69,6 +69,7 @@ class Adapt:
         refuse_pool(domain, self.pooling)
         gate = self._read_gate(domain)
         config = domain.defaults.fit.change(self.fit)
+        self.trainer.check_config(config)
         if config.method == "full":
             refuse_full(self.pooling, self.sequential)
         unnamed = self.show_data and self.trainer.model is None

@@ -1,6 +1,6 @@
 """`seal adapt`"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -14,7 +14,7 @@ from stages.cluster.settings import Cluster
 from stages.errors import BadConfig, refuse_given
 from stages.judges.base import EXAMPLES
 from stages.settings import Doc, FitConfig, PadMode, Pooling
-from stages.trainers.local import LocalTrainer
+from stages.trainers.local import TINKER, LocalTrainer
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def adapt(
       seal adapt edits.jsonl --pool --method full --epochs 1 --batch-size 8 --warmup-ratio 0.03
       seal adapt edits.jsonl --sequential --out steps -o steps.jsonl
       seal adapt edits.jsonl --sequential --gate 0.02 --retain anchors.jsonl --judge exact -o steps.jsonl
+      seal adapt edits.jsonl --trainer tinker --base-url http://localhost:8000 --alpha 32 --target all-linear
       seal adapt edits.jsonl --ray auto --gpus-per-worker 1 --out /shared/adapters -o /shared/adapters.jsonl
       seal adapt arc-edits.jsonl --show-data | jq -r '.tasks[].tool' | sort | uniq -c
     """
@@ -118,8 +119,13 @@ def adapt(
     PadMode.parse(fit.values.get("pad_mode", "none"))
     trainer.check()
     _check_order(flags, pooling, lines, cluster)
+    served = trainer.name == TINKER
+    if served:
+        refuse_given({"--ray": cluster.address}, "the service of --trainer tinker does the work; leave it out")
+        trainer = replace(trainer, access=grader.service.access("TINKER_API_KEY"))
     if flags.gate is None:
-        unused = {**grader.service.given(), "--cache": grader.cache, "--judge-max-tokens": grader.max_tokens}
+        service = {"--concurrency": grader.service.concurrency} if served else grader.service.given()
+        unused = {**service, "--cache": grader.cache, "--judge-max-tokens": grader.max_tokens}
         refuse_given(unused, "it is for the judge of a gate; give --gate X --retain FILE")
     else:
         grader.check(others=(lines.file, flags.retain, run.output))

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -43,6 +43,11 @@ class ServiceFlags:
 
     def given(self) -> Mapping[str, object]:
         return {"--concurrency": self.concurrency, "--timeout": self.timeout_s, "--retry-for": self.retry_for_s}
+
+    def access(self, key_name: str) -> Mapping[str, Any]:
+        """Return the key in this variable of the environment, and the limits of a call that were given."""
+        found = {"key": key_from((key_name,)), "timeout_s": self.timeout_s, "retry_for_s": self.retry_for_s}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def key_from(names: Sequence[str]) -> str | None:

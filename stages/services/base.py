@@ -7,6 +7,7 @@ model (BadConfig).
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from stages.interfaces import Progress
@@ -24,6 +25,7 @@ class Call:
     `final`: statuses that fail this call alone: they neither end the run (404, for an adapter that may have been
     unloaded) nor are tried again (500, with which vLLM answers for an adapter that it cannot load).
     `plain`: the answer is text, not JSON; the reply has it as {"text": …} (vLLM's load_lora_adapter).
+    `get`: nothing is sent. `save_to`: the answer goes into this file, the reply is empty; more than `most_bytes` fail.
     """
 
     id: str
@@ -31,6 +33,9 @@ class Call:
     body: Mapping[str, Any]
     final: tuple[int, ...] = ()
     plain: bool = False
+    get: bool = False
+    save_to: Path | None = None
+    most_bytes: int = 0
 
 
 @dataclass(frozen=True)

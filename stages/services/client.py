@@ -129,7 +129,7 @@ class Server:
 
     def _start(self) -> "asyncio.Task[None]":
         loop = asyncio.new_event_loop()
-        loop.set_default_executor(_DaemonExecutor())
+        loop.set_default_executor(DaemonExecutor())
         serving = loop.create_task(self._serve())
 
         def run() -> None:
@@ -154,7 +154,7 @@ class Server:
         self._arrived.put(await self._client.ask(call))
 
 
-class _DaemonExecutor(ThreadPoolExecutor):
+class DaemonExecutor(ThreadPoolExecutor):
     """Looks up names of hosts in daemon threads, for which a process does not wait at its end."""
 
     def submit(self, function: Callable[..., _T], /, *arguments: Any, **named: Any) -> Future[_T]:

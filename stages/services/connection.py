@@ -9,8 +9,10 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -23,10 +25,11 @@ from stages.services.responses import LATER, HttpResponse, Outcome, TransientErr
 
 MAX_BYTES = 64 * 2**20  # of an answer
 _MAX_ERROR_BYTES = 2**16  # of a response that is no success
+_MAX_HOPS = 4  # of a download from one address to the next
 _CONNECT_S = 10.0
 _HEADERS = (  # that are sent; the SDK has more, which tell of this machine or come from the environment
     *("host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length"),
-    "authorization",
+    *("authorization", "x-api-key"),
 )
 _LOGGERS = ("openai", "httpx2", "httpcore2")
 _response: ContextVar[httpx2.Response | None] = ContextVar("response")  # to this task's request, once it has begun
@@ -34,44 +37,55 @@ _make_ssl_context = cache(httpx2.create_ssl_context)  # one for all servers: it 
 
 
 class HttpClient:
-    """Sends requests to one server and classifies what comes back. Each has `timeout_s` in all."""
+    """Sends requests to one server and classifies what comes back. Each has `timeout_s` in all.
 
-    def __init__(self, base: str, key: str | None, timeout_s: float) -> None:
+    `key_header`: the header that holds the key as it is; None: Authorization, as OpenAI's.
+    """
+
+    def __init__(self, base: str, key: str | None, timeout_s: float, *, key_header: str | None = None) -> None:
         for name in _LOGGERS:  # at level debug they log headers, and so the key
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         self.base, self._key, self._timeout_s = base, key, timeout_s
         self._connect_s = min(timeout_s, _CONNECT_S)
+        header, value = (key_header, key) if key_header else ("Authorization", f"Bearer {key}")
+        self._secret = {header: value} if key and value else {}
         self._idle: list[openai.AsyncOpenAI] = []  # each with one connection: a shared pool scans all for each request
 
     def _make_client(self) -> openai.AsyncOpenAI:
+        http_client = self._make_http_client(_limit_body)
+        return openai.AsyncOpenAI(
+            api_key=self._key or "", admin_api_key="", base_url=self.base, max_retries=0, http_client=http_client
+        )
+
+    def _make_http_client(self, *hooks: Any) -> httpx2.AsyncClient:
         try:
-            http_client = httpx2.AsyncClient(
+            return httpx2.AsyncClient(
                 timeout=httpx2.Timeout(None, connect=self._connect_s),
                 verify=_make_ssl_context(),
                 follow_redirects=False,
-                event_hooks={"request": [_limit_headers], "response": [_limit_body]},
+                event_hooks={"request": [_limit_headers], "response": list(hooks)},
             )
         except ImportError:
             raise BadConfig("ALL_PROXY (or HTTP_PROXY) names a SOCKS proxy: pip install socksio, or unset it") from None
         except (ValueError, httpx2.InvalidURL):  # it may hold a password
             raise BadConfig("ALL_PROXY (or HTTP_PROXY) is not the URL of a proxy: correct or unset it") from None
-        return openai.AsyncOpenAI(
-            api_key=self._key or "", admin_api_key="", base_url=self.base, max_retries=0, http_client=http_client
-        )
 
     async def send(self, call: Call) -> Outcome:
         """Send a request. Returns the classified answer, or the reason for no complete one."""
-        authorization = f"Bearer {self._key}" if self._key else openai.omit
         _response.set(None)
+        if call.save_to:
+            return await self._download(call, call.save_to)
+        options: Any = {"headers": {"Authorization": openai.omit, **self._secret}}
         client = self._idle.pop() if self._idle else self._make_client()
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await client.post(
-                    f"/{call.path}",
-                    cast_to=httpx2.Response,
-                    content=_encode(call.body),
-                    options={"headers": {"Authorization": authorization}},
-                )
+                if call.get:
+                    response = await client.get(f"/{call.path}", cast_to=httpx2.Response, options=options)
+                else:
+                    content = _encode(call.body)
+                    response = await client.post(
+                        f"/{call.path}", cast_to=httpx2.Response, content=content, options=options
+                    )
         except openai.APIStatusError as error:
             response = error.response
         except TimeoutError:
@@ -84,6 +98,30 @@ class HttpClient:
         finally:
             self._idle.append(client)
         return self._classify(call, response, response.content)
+
+    async def _download(self, call: Call, target: Path) -> Outcome:
+        """Write an answer to a file. One that redirects, or is JSON with an `url`, says where it lies.
+
+        The key goes to this server alone. Raise OSError where the file cannot be written.
+        """
+        url, secret = httpx2.URL(f"{self.base}/{call.path}"), self._secret
+        try:
+            async with asyncio.timeout(self._timeout_s), self._make_http_client(_note_response) as client:
+                for _ in range(_MAX_HOPS):
+                    async with client.stream("GET", url, headers=secret) as response:
+                        where = await _find_file(response)
+                        if where is None and response.is_success:
+                            return await _write(response, target, call.most_bytes)
+                        if not where:
+                            return self._classify(call, response, await response.aread())
+                    url, before = response.url.join(where), url
+                    same = (url.scheme, url.host, url.port) == (before.scheme, before.host, before.port)
+                    secret = secret if same else {}
+        except TimeoutError:
+            return TransientError("timeout", f"no whole file within {self._timeout_s:g} s", LATER)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            return self._explain(error)
+        return Failure("unparsable", f"redirects more than {_MAX_HOPS} times")
 
     def _classify(self, call: Call, response: httpx2.Response, body: bytes) -> Outcome:
         found = HttpResponse(response.status_code, dict(response.headers), body)
@@ -114,6 +152,34 @@ class HttpClient:
     async def close(self) -> None:
         for client in self._idle:
             await client.close()
+
+
+async def _note_response(response: httpx2.Response) -> None:
+    _response.set(response)
+    if not response.is_success:
+        response.stream = _LimitedBody(response.stream, False)
+
+
+async def _find_file(response: httpx2.Response) -> str | None:
+    """Return the address that a response names instead of what was asked for; None where it is the file."""
+    if not response.is_success or "json" not in response.headers.get("content-type", ""):
+        return response.headers.get("location", "") if response.is_redirect else None
+    response.stream = _LimitedBody(response.stream, False)
+    with suppress(ValueError):
+        found = json.loads(await response.aread())
+        return str(found.get("url") or "") if isinstance(found, dict) else ""
+    return ""
+
+
+async def _write(response: httpx2.Response, target: Path, most: int) -> Outcome:
+    count = 0
+    with target.open("wb") as file:
+        async for piece in response.aiter_bytes():
+            count += len(piece)
+            if count > most:
+                return Failure("unparsable", f"answers more than {most:,} bytes")
+            file.write(piece)
+    return {}
 
 
 async def _limit_headers(request: httpx2.Request) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -12,29 +12,38 @@ from stages.errors import BadConfig
 from stages.interfaces import FitJob, FitResult, NullProgress, Progress, Trainer
 from stages.models.device import Device
 from stages.plugins import Plugin, check_name, load_class
-from stages.settings import Doc, Method, ModelName
+from stages.settings import Doc, FitConfig, Method, ModelName, PadMode
 
 TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
-_OURS = {**TRAINERS, "full": "stages.trainers.full:FullTrainer"}  # which --method chooses
+TINKER = "tinker"  # the one that asks a service
+_NAMED = {**TRAINERS, TINKER: "stages.trainers.tinker:TinkerTrainer"}
+_OURS = {**_NAMED, "full": "stages.trainers.full:FullTrainer"}  # which --method chooses
+_TINKER_ALPHA = 32.0  # thinkingmachines.ai/blog/lora; the protocol has no alpha, and SkyRL's server takes this, too
 
 
 @dataclass(frozen=True)
 class LocalTrainer:
-    """A model to load here, and how it is trained. Users' classes get (model, device=), and the given limits."""
+    """A model and how it is trained: loaded here, or by the service of `tinker`, which `access` has the key of.
+
+    Users' classes get (model, device=), and the given limits. `access`: key, timeout_s and retry_for_s, as given.
+    """
 
     panel: ClassVar[str] = "Engine and device"
     model: ModelName = None
     name: Annotated[
         str,
         Doc(
-            "batched (many at once), peft (one at a time), or package.module:Class.",
+            "batched (many at once), peft (one at a time), tinker (a service that speaks Tinker's protocol), or "
+            "package.module:Class.",
             "NAME",
             "--trainer",
-            values=("batched", "peft"),
+            values=("batched", "peft", "tinker"),
         ),
     ] = "batched"
     slots: Annotated[
-        int | None, Ge(1), Doc("Adapters in work at a time.", "N", default="64, fewer where memory is short")
+        int | None,
+        Ge(1),
+        Doc("Adapters in work at a time.", "N", default="64, fewer where memory is short; tinker: 16"),
     ] = None
     tokens_per_step: Annotated[
         str,
@@ -49,7 +58,14 @@ class LocalTrainer:
         Ge(1),
         Doc("Save a training every N steps: after a crash the same command goes on there.", "N", default="never"),
     ] = None
+    base_url: Annotated[
+        str | None, Doc("The service of --trainer tinker; key: TINKER_API_KEY.", "URL", panel="Servers")
+    ] = None
+    base_model: Annotated[
+        str | None, Doc("The model's name there.", "NAME", default="that of --model", panel="Servers")
+    ] = None
     device: Device = Device()
+    access: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def token_budget(self) -> int | None:
@@ -70,12 +86,43 @@ class LocalTrainer:
     def check(self) -> None:
         """Raise BadConfig for an unknown trainer, and for limits that it does not have."""
         limits = self.limits
-        check_name("--trainer", self.name, TRAINERS)
+        check_name("--trainer", self.name, _NAMED)
+        if self.name == TINKER:
+            self._check_service()
+            return
+        for flag, value in {"--base-url": self.base_url, "--base-model": self.base_model}.items():
+            if value:
+                raise BadConfig(f"{flag} {value}: --trainer {self.name} asks no service; give --trainer {TINKER}")
         for name, limit in limits.items() if self.name == "peft" else ():
             why = (
                 "keeps no checkpoints" if name == "checkpoint_every" else "trains one sequence of one adapter at a time"
             )
             raise BadConfig(f"--{name.replace('_', '-')} {limit}: peft {why}; use --trainer batched")
+
+    def _check_service(self) -> None:
+        if not self.base_url:
+            raise BadConfig(f"--trainer {TINKER}: which service? give --base-url URL")
+        own = {name: limit for name, limit in self.limits.items() if name != "slots"}
+        flags = {f"--{name.replace('_', '-')}": limit for name, limit in own.items()}
+        here = {"--device": self.device.name, "--dtype": self.device.dtype}
+        for flag, value in {**flags, **{flag: value for flag, value in here.items() if value != "auto"}}.items():
+            raise BadConfig(f"{flag} {value}: --trainer {TINKER} trains at a service, in its own way; leave it out")
+
+    def check_config(self, config: FitConfig) -> None:
+        """Raise BadConfig for settings that a service's protocol has no words for."""
+        if self.name != TINKER or config.method == "full":  # which `for_method` refuses
+            return
+        service = f"a service of --trainer {TINKER}"
+        if config.alpha != _TINKER_ALPHA:
+            way = f"give --alpha {_TINKER_ALPHA:g}"
+            raise BadConfig(f"--alpha {config.alpha:g}: {service} trains with alpha {_TINKER_ALPHA:g}; {way}")
+        if config.dropout:
+            raise BadConfig(f"--dropout {config.dropout:g}: {service} has none; leave it out, or train here")
+        if PadMode.parse(config.pad_mode).padded:
+            raise BadConfig(f"--pad-mode {config.pad_mode}: {service} has no pads; give eos or none")
+        if not config.targets:
+            told = f"no --target: {service} adapts attention, MLP or both, not peft's choice"
+            raise BadConfig(f"{told}; give --target all-linear, or all layers of one of them")
 
     def for_method(self, method: Method) -> "LocalTrainer":
         """Return what trains by this method. Raises BadConfig for flags that are not for it."""
@@ -94,9 +141,11 @@ class LocalTrainer:
         return choose_model(self.model, named)
 
     def settings(self, model: str) -> Mapping[str, Any]:
-        """Return what a run's settings say of the model."""
-        from stages.models.checkpoints import weights_of
+        """Return what a run's settings say of the model. A service may move."""
+        from stages.models.checkpoints import fingerprint, weights_of
 
+        if self.name == TINKER:
+            return {"model": model, "weights": fingerprint(model), "base_model": self.base_model or model}
         return weights_of(model, self.device)
 
     def identify(self, model: str) -> str:
@@ -106,6 +155,8 @@ class LocalTrainer:
         """
         from stages.models.checkpoints import identity_of
 
+        if self.name == TINKER:
+            return " ".join([identity_of(model), TINKER, self.base_model or model])
         found = [identity_of(model)]
         if (dtype := self.device.foresee()["dtype"]) != "float32":
             found.append(dtype)
@@ -127,6 +178,11 @@ class LocalTrainer:
         if self.name not in _OURS:
             return GuardedTrainer(self.name, kind, model, device=self.device, **self.limits)
         quiet_libraries()
+        if self.name == TINKER:
+            service: Trainer = kind(
+                model, base_url=self.base_url, base_model=self.base_model, **self.limits, **self.access
+            )
+            return service
         self.device.check_foreseen()
         trainer: Trainer = kind(model, device=self.device, **self.limits)
         return trainer
