@@ -191,10 +191,15 @@ class RemoteModel:
     def __init__(self, service: TinkerService, name: str) -> None:
         self.service, self.name = service, name
         self._number = 0
+        self._requests = set[str]()
 
     async def _submit(self, path: str, body: Mapping[str, Any]) -> str:
         self._number += 1
-        return await self.service.submit(path, {"model_id": self.name, "seq_id": self._number, **body})
+        request = await self.service.submit(path, {"model_id": self.name, "seq_id": self._number, **body})
+        if request in self._requests:
+            raise Lost(f"takes {path} for a request that it has had before")
+        self._requests.add(request)
+        return request
 
     async def step(self, data: Sequence[Mapping[str, Any]], adam: Mapping[str, float]) -> list[list[float]]:
         """Learn from a batch: gradients, then a step. Returns each target's log probability, sequence by sequence.
@@ -205,7 +210,8 @@ class RemoteModel:
         learned = await self._submit("forward_backward", {"forward_backward_input": given})
         stepped = await self._submit("optim_step", {"adam_params": dict(adam), "type": "optim_step"})
         outputs = (await self.service.get_result(learned)).get("loss_fn_outputs")
-        await self.service.get_result(stepped)
+        if "loss_fn_outputs" in await self.service.get_result(stepped):
+            raise Lost("answers optim_step with the answer to another request")
         found = [_read_numbers(each) for each in outputs] if isinstance(outputs, list) else []
         if [len(each) for each in found] != [len(each["loss_fn_inputs"]["weights"]["data"]) for each in data]:
             raise Lost("answers forward_backward with other numbers of log probabilities than there are targets")

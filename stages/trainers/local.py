@@ -102,6 +102,9 @@ class LocalTrainer:
     def _check_service(self) -> None:
         if not self.base_url:
             raise BadConfig(f"--trainer {TINKER}: which service? give --base-url URL")
+        from stages.services.endpoint import check_url  # late: help does without
+
+        check_url(self.base_url)
         own = {name: limit for name, limit in self.limits.items() if name != "slots"}
         flags = {f"--{name.replace('_', '-')}": limit for name, limit in own.items()}
         here = {"--device": self.device.name, "--dtype": self.device.dtype}

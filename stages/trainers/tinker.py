@@ -57,7 +57,6 @@ class TinkerTrainer:
         self._connect = partial(
             TinkerService, base_url, key=key, concurrency=slots + 1, timeout_s=timeout_s, retry_for_s=retry_for_s
         )
-        self._connect(note=print)  # raises for an address that is none
         self._progress: Progress = NullProgress()
         self._succeeded, self._failures, self._refused = 0, list[Exception](), list[FitResult]()
 
@@ -77,7 +76,7 @@ class TinkerTrainer:
             needed = len(fine) * (count_bytes(find_shapes(self.network, job.config)) + SETTINGS_BYTES)
             check_space(job.out.parent, needed, f"{len(fine)} adapters")
         self._progress, self._succeeded, self._failures, self._refused = progress, 0, [], []
-        for found in run_in_background(partial(self._run, fine)):
+        for found in run_in_background(partial(self._run, fine)) if fine else ():
             if isinstance(found, FitResult):
                 yield found
             else:

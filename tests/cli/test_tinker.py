@@ -64,6 +64,7 @@ TINKER = ("--trainer", "tinker", *URL)
     ("flags", "words"),
     [
         (("--trainer", "tinker"), "--trainer tinker: which service? give --base-url URL"),
+        (("--trainer", "tinker", "--base-url", "localhost:8000"), "--base-url: not an http or https URL"),
         (URL, "--base-url http://127.0.0.1:9: --trainer batched asks no service; give --trainer tinker"),
         (("--trainer", "peft", "--base-model", "m"), "--base-model m: --trainer peft asks no service"),
         ((*TINKER, "--device", "cpu"), "--device cpu: --trainer tinker trains at a service"),

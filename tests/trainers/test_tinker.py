@@ -128,6 +128,7 @@ FAULTS: dict[str, Faults] = {
         else status(408)
         for n in range(1, 9)
     },
+    "takes one request for another": {("optim_step", 1): say({"request_id": "2"}), ("optim_step", 3): say({})},
     "forgets the models": {("optim_step", 3): forget},
     "forgets an answer": {("retrieve_future", 4): status(404, "Future not found")},
     "forgets the weights": {("save_weights_for_sampler", 1): forget},
