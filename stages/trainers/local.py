@@ -16,7 +16,7 @@ from stages.settings import Doc, FitConfig, Method, ModelName, PadMode
 
 TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
 TINKER = "tinker"  # the one that asks a service
-_NAMED = {**TRAINERS, TINKER: "stages.trainers.tinker:TinkerTrainer"}
+_NAMED = {**TRAINERS, TINKER: "stages.trainers.tinker.trainer:TinkerTrainer"}
 _OURS = {**_NAMED, "full": "stages.trainers.full:FullTrainer"}  # which --method chooses
 _TINKER_ALPHA = 32.0  # thinkingmachines.ai/blog/lora; the protocol has no alpha, and SkyRL's server takes this, too
 

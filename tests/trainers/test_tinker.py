@@ -16,7 +16,7 @@ from stages.interfaces import FitJob, FitResult
 from stages.models.adapter_checks import make_adapter_check
 from stages.settings import FitConfig
 from stages.trainers.peft import PeftTrainer
-from stages.trainers.tinker import TinkerTrainer
+from stages.trainers.tinker.trainer import TinkerTrainer
 from tests.trainers.exact import BEYOND_ROUNDING, FLOAT64
 from tests.trainers.jobs import ALL, Notes, by_id, make_job
 from tests.trainers.tinker_server import (

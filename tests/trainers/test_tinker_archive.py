@@ -12,8 +12,8 @@ from safetensors.torch import load, save
 
 from stages.errors import BadConfig, BadInput
 from stages.settings import FitConfig
-from stages.trainers.adapter_archive import read_archive
-from stages.trainers.tinker import find_shapes, make_blank_model
+from stages.trainers.tinker.archive import read_archive
+from stages.trainers.tinker.trainer import find_shapes, make_blank_model
 from tests.trainers.tinker_server import ALPHA, Student, pack, unpack
 
 WEIGHTS = "adapter_model.safetensors"

@@ -24,9 +24,9 @@ from stages.services.background import run_in_background
 from stages.services.tinker import GivenUp, Lost, Refused, RemoteModel, TinkerService, make_datum
 from stages.settings import FitConfig
 from stages.tokens.tokenization import Tokens, encode_training_set
-from stages.trainers.adapter_archive import SLACK_BYTES, Shapes, count_bytes, read_archive
 from stages.trainers.adapter_files import SETTINGS_BYTES, AdapterBase, write_adapter
 from stages.trainers.peft import finish_training, make_schedule, plan_steps
+from stages.trainers.tinker.archive import SLACK_BYTES, Shapes, count_bytes, read_archive
 
 _ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}  # HF Trainer's, as the local trainers; the protocol's are others
 _ATTEMPTS = 3  # at a training that the service loses

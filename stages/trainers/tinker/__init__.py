@@ -1,0 +1,1 @@
+"""LoRAs trained by a service that speaks Tinker's protocol."""
