@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from stages.errors import BadConfig, BadInput, Unavailable, Untrainable
+from stages.errors import BadConfig, BadInput, Unavailable
 from stages.files import check_space, partial_directory
 from stages.interfaces import FitJob, FitResult, NullProgress, Progress, make_failed_result
 from stages.models.adapter_checks import UNKNOWN_WEIGHTS
@@ -23,16 +23,15 @@ from stages.models.lora_targets import ALL_LINEAR
 from stages.services.background import run_in_background
 from stages.services.tinker import GivenUp, Lost, Refused, RemoteModel, TinkerService, make_datum
 from stages.settings import FitConfig
-from stages.tokens.tokenization import Tokens, encode_training_set
+from stages.tokens.tokenization import Tokens
 from stages.trainers.adapter_files import SETTINGS_BYTES, AdapterBase, write_adapter
-from stages.trainers.peft import finish_training, make_schedule, plan_steps
+from stages.trainers.jobs import ActiveJob, encode_jobs
 from stages.trainers.tinker.archive import SLACK_BYTES, Shapes, count_bytes, read_archive
 
 _ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}  # HF Trainer's, as the local trainers; the protocol's are others
 _ATTEMPTS = 3  # at a training that the service loses
 _ENOUGH = 3  # trainings that fail there while none succeeds
 _SEEDS = 2**31  # a service's generator may take no more
-_Encoded = tuple[FitJob, list[Tokens]]
 _Put = Callable[[Callable[[], None] | FitResult], None]
 
 
@@ -65,16 +64,11 @@ class TinkerTrainer:
 
         Raise Unavailable in the end for jobs that the service failed at; the results of the others come before.
         """
-        fine: list[_Encoded] = []
-        for job in jobs:
-            try:
-                fine.append((job, encode_training_set(self.tokenizer, self.network, job.lesson, job.config)))
-            except Untrainable as error:
-                yield make_failed_result(job, error)
-        progress.expect(sum(job.config.epochs * sum(len(each.ids) for each in rows) for job, rows in fine))
-        for job, _ in fine[:1]:  # its size stands for all
-            needed = len(fine) * (count_bytes(find_shapes(self.network, job.config)) + SETTINGS_BYTES)
-            check_space(job.out.parent, needed, f"{len(fine)} adapters")
+        fine = yield from encode_jobs(self.tokenizer, self.network, jobs)
+        progress.expect(sum(each.tokens for each in fine))
+        for each in fine[:1]:  # its size stands for all
+            needed = len(fine) * (count_bytes(find_shapes(self.network, each.job.config)) + SETTINGS_BYTES)
+            check_space(each.job.out.parent, needed, f"{len(fine)} adapters")
         self._progress, self._succeeded, self._failures, self._refused = progress, 0, [], []
         for found in run_in_background(partial(self._run, fine)) if fine else ():
             if isinstance(found, FitResult):
@@ -82,7 +76,7 @@ class TinkerTrainer:
             else:
                 found()
 
-    async def _run(self, jobs: Sequence[_Encoded], put: _Put) -> None:
+    async def _run(self, jobs: Sequence[ActiveJob], put: _Put) -> None:
         service = self._connect(note=lambda text: put(partial(self._progress.note, text)))
         free = asyncio.Semaphore(self.slots)
         alive = asyncio.create_task(service.keep_alive())
@@ -102,14 +96,14 @@ class TinkerTrainer:
         told = f"{service.base}: {len(self._failures)} trainings failed there ({self._failures[0]})"
         return Unavailable(f"{told}; the same command tries them again")
 
-    async def _train(self, service: TinkerService, free: asyncio.Semaphore, job: _Encoded, put: _Put) -> None:
+    async def _train(self, service: TinkerService, free: asyncio.Semaphore, active: ActiveJob, put: _Put) -> None:
         """Train one job; what became of it is given on, or kept for the end."""
         async with free:
-            put(partial(self._progress.begin_work, [job[0].id]))
+            put(partial(self._progress.begin_work, [active.job.id]))
             try:
-                put(await self._try(service, job, put))
+                put(await self._try(service, active, put))
             except Refused as refused:
-                self._refuse(service, job[0], str(refused), put)
+                self._refuse(service, active.job, str(refused), put)
             except (Lost, GivenUp) as error:
                 self._failures.append(error)
                 if len(self._failures) >= _ENOUGH and not self._succeeded:
@@ -118,7 +112,7 @@ class TinkerTrainer:
                 self._succeeded += 1
                 self._release(put)
 
-    async def _try(self, service: TinkerService, job: _Encoded, put: _Put) -> FitResult:
+    async def _try(self, service: TinkerService, active: ActiveJob, put: _Put) -> FitResult:
         """Train one job, again from its start where the service loses it. Raise what the last attempt raises."""
         counted = 0
 
@@ -130,10 +124,10 @@ class TinkerTrainer:
 
         for _ in range(_ATTEMPTS - 1):
             try:
-                return await self._fit(service, job, count)
+                return await self._fit(service, active, count)
             except Lost as lost:
                 put(partial(self._progress.note, f"{service.base}: lost a training ({lost}); it begins anew"))
-        return await self._fit(service, job, count)
+        return await self._fit(service, active, count)
 
     def _refuse(self, service: TinkerService, job: FitJob, told: str, put: _Put) -> None:
         """Give the result of a job that the service will not train, as soon as another one ends in another way.
@@ -152,29 +146,29 @@ class TinkerTrainer:
             put(result)
         self._refused.clear()
 
-    async def _fit(self, service: TinkerService, encoded: _Encoded, count: Callable[[int], None]) -> FitResult:
+    async def _fit(self, service: TinkerService, active: ActiveJob, count: Callable[[int], None]) -> FitResult:
         """Train a job from its start."""
-        (job, rows), config, shapes = encoded, encoded[0].config, find_shapes(self.network, encoded[0].config)
+        job, config, tokens = active.job, active.job.config, 0
+        active.losses.clear()
+        shapes = find_shapes(self.network, config)
         asked = choose_parts(split_layers(self.network), config.targets)
         lora: dict[str, Any] = {"rank": config.rank, "seed": job.seed % _SEEDS, "train_unembed": False}
         lora |= {f"train_{part}": part in asked for part in ("attn", "mlp")}
         model = await service.create_model(self.base_model, lora)
         try:
-            steps, losses, tokens = list(plan_steps(len(rows), config, job.seed)), list[float](), 0
-            rate_at = make_schedule(config, len(steps))
             adam = {**_ADAM, "weight_decay": config.weight_decay, "grad_clip_norm": config.max_grad_norm}
-            for number, step in enumerate(steps):
-                batch = [rows[place] for place in step]
-                rate = {"learning_rate": config.learning_rate * rate_at(number)}
-                losses.append(await _take_step(model, batch, {**adam, **rate}))
+            while not active.is_done:
+                batch, share = active.get_next_batch()
+                loss = await _take_step(model, batch, share, {**adam, "learning_rate": active.get_next_rate()})
+                active.losses.append(torch.tensor(loss, dtype=torch.float64))
                 tokens += sum(len(each.ids) for each in batch)
                 count(tokens)
-                if not math.isfinite(losses[-1]):  # and so are all that follow
-                    losses += losses[-1:] * (len(steps) - len(losses))
-                    return finish_training(job, rows, losses, (), lambda: job.out)
+                if not math.isfinite(loss):  # and so are all that follow
+                    active.losses += active.losses[-1:] * (len(active.steps) - len(active.losses))
+                    return active.finish((), lambda: job.out)
             state = await self._fetch(service, model, job, shapes)
             save = partial(write_adapter, job.out, state, config, list(shapes), self.base)
-            return finish_training(job, rows, losses, state.values(), save)
+            return active.finish(state.values(), save)
         finally:
             await service.leave(model.name)
 
@@ -192,13 +186,12 @@ class TinkerTrainer:
                 raise Lost(str(error)) from None
 
 
-async def _take_step(model: RemoteModel, batch: Sequence[Tokens], adam: dict[str, float]) -> float:
-    """Learn from a batch: the mean cross-entropy over its targets, as the local trainers'. Returns it."""
-    total = max(1, sum(row.weight for row in batch))
+async def _take_step(model: RemoteModel, batch: Sequence[Tokens], share: float, adam: dict[str, float]) -> float:
+    """Learn from a batch, each target with this share in the loss. Returns the loss."""
     data, weights = [], []
     for row in batch:
         ids, labels = row.ids[:-1] or row.ids, row.labels[1:] or [-100]  # a single token predicts nothing
-        weights.append([float(label >= 0) / total for label in labels])
+        weights.append([share if label >= 0 else 0.0 for label in labels])
         data.append(make_datum(ids, [max(label, 0) for label in labels], weights[-1]))
     found = await model.step(data, adam)
     pairs = (pair for row in zip(weights, found, strict=True) for pair in zip(*row, strict=True))
