@@ -27,6 +27,7 @@ from stages.judges.factory import LocalJudge
 from stages.records.frozen import content_id
 from stages.records.record import Record, Section
 from stages.records.schema import Line, TrainingData
+from stages.scoring.exams import refuse_other_tasks
 from stages.scoring.grading import get_owner_id
 from stages.sequence import SequencePlanner, SequenceWorker
 from stages.settings import ALONE, FitConfig, Pooling
@@ -91,9 +92,7 @@ class Adapt:
             return Listing({**way, "show_data": True}, shown, len(records))
         if self.sequential:
             sequence = self._plan_sequence(model, domain, config, gate)
-            source.sift(records, sequence.add)
-            if gate:
-                gate.check_tasks(records)
+            refuse_other_tasks(source.sift(records, sequence.add), gate.anchors if gate else ())
             return self._prepare_sequence(model, sequence, way, gate)
         source.sift(records, pieces.add)
         return self._prepare_training(model, pieces, config, domain, way)

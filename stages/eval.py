@@ -24,10 +24,9 @@ from stages.domains.likelihood import LikelihoodMeter, LikelihoodOf, LikelihoodW
 from stages.files import hold_folders
 from stages.interfaces import Completion, Engine, MappedProgress, NullProgress, Progress, Prompt, Request, note_cut_off
 from stages.judges.base import FallbackJudge, Judge
-from stages.records.frozen import content_id
 from stages.records.record import Record, Section
 from stages.records.task import Task
-from stages.scoring.exams import list_exam_lines, read_exam, refuse_other_tasks
+from stages.scoring.exams import identify_tasks, list_exam_lines, read_exam, refuse_other_tasks, require_adapters
 from stages.scoring.grading import (
     NO_ANSWERS,
     AnswerKey,
@@ -78,7 +77,9 @@ class Eval:
         model = self.engine.choose(source.facts.students, self.engine.find_moved(found, source.folders))
         lost = self._find_lost(lines, model, source)
         lines = list_exam_lines(lines, exam) if exam else lines
-        refuse_other_tasks(lines, anchors)
+        if anchors:
+            require_adapters(lines)
+            refuse_other_tasks(lines, anchors)
         usable = {path: base for path, base in found.items() if str(path) not in lost}
         fits = [line.adapter.fit for line in lines if line.adapter and line.adapter.path]
         chat = answered_chat(
@@ -171,9 +172,7 @@ class _Asking:
     def name_tasks(self) -> Mapping[str, str]:
         """Return what a run's settings say of the tasks of other files: nothing where there are none."""
         found = {"on": self.exam, "retain": self.anchors}
-        return {
-            flag: content_id([task.model_dump(mode="json") for task in tasks]) for flag, tasks in found.items() if tasks
-        }
+        return {flag: identify_tasks(tasks) for flag, tasks in found.items() if tasks}
 
 
 @dataclass(frozen=True)

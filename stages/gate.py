@@ -19,10 +19,9 @@ from stages.records.frozen import content_id
 from stages.records.record import Gate, Record, compute_fall, is_too_far
 from stages.records.score import AnchorAnswers, compute_accuracy, make_retention
 from stages.records.task import Task
-from stages.scoring.exams import read_exam
+from stages.scoring.exams import identify_tasks, read_exam
 from stages.scoring.grading import grade_groups, grade_without_judge
 from stages.settings import Sampling
-from stages.sources.repeats import UniqueLines
 from stages.work import JudgeSource
 
 
@@ -41,7 +40,7 @@ class GateRule:
     def settings(self) -> Mapping[str, Any]:
         """What a run's settings say of it."""
         return {
-            **{"limit": self.limit, "retain": content_id([task.model_dump(mode="json") for task in self.anchors])},
+            **{"limit": self.limit, "retain": identify_tasks(self.anchors)},
             **{"judge": self.domain.judge or self.judge.settings(), "chat": self.chat},
             **{"sampling": asdict(self.sampling)},
         }
@@ -51,12 +50,6 @@ class GateRule:
         if not self.domain.judge:
             self.judge.probe()
         return self.judge.load()
-
-    def check_tasks(self, lines: Iterable[Record]) -> None:
-        """Raise BadLine where an anchor has the id of a task of the sequence, but is another."""
-        distinct = UniqueLines()
-        for task in (*(line.task for line in lines), *self.anchors):
-            distinct.add_task(task)
 
     def note_learned(self, lines: Iterable[Record]) -> list[str]:
         """Say how many anchors the sequence itself is about, if any: what they gain hides what is lost."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from stages.errors import BadConfig, BadInput, BadLine, MissingInput
 from stages.file_kinds import check_lines
+from stages.records.frozen import content_id
 from stages.records.jsonl import read_bounded_lines
 from stages.records.parser import read_records
 from stages.records.record import Record
@@ -54,10 +55,19 @@ def list_exam_lines(lines: Iterable[Record], tasks: Sequence[Task]) -> list[Reco
     return [line for about in found.values() for line in about]
 
 
-def refuse_other_tasks(lines: Sequence[Record], anchors: Sequence[Task]) -> None:
-    """Raise BadLine where an anchor has the id of a line's task, but is another, BadConfig where no adapter answers."""
-    if anchors and lines and not any(line.adapter for line in lines):
+def identify_tasks(tasks: Iterable[Task]) -> str:
+    """Return what tells these tasks from others in a run's settings."""
+    return content_id([task.model_dump(mode="json") for task in tasks])
+
+
+def require_adapters(lines: Sequence[Record]) -> None:
+    """Raise BadConfig where there are lines, and none has an adapter that answers the anchors."""
+    if lines and not any(line.adapter for line in lines):
         raise BadConfig("--retain: it asks adapters, and no line has one (run `seal adapt` first); leave it out")
+
+
+def refuse_other_tasks(lines: Iterable[Record], anchors: Iterable[Task]) -> None:
+    """Raise BadLine where an anchor has the id of a line's task, but is another."""
     distinct = UniqueLines()
     for task in (*(line.task for line in lines), *anchors):
         distinct.add_task(task)

@@ -15,7 +15,7 @@ from stages.records.parser import parse_record
 from stages.records.record import Origin, Record
 from stages.records.strict_json import parse_json
 from stages.records.task import Task
-from stages.scoring.exams import list_exam_lines, read_exam, refuse_other_tasks
+from stages.scoring.exams import list_exam_lines, read_exam, refuse_other_tasks, require_adapters
 from stages.scoring.grading import get_owner_id
 from tests.invented import Backwards, Lost, a_task, an_adapter, an_edit
 
@@ -182,8 +182,8 @@ def test_an_anchor_with_the_id_of_another_task_is_refused() -> None:
 
 def test_anchors_that_no_adapter_would_answer_are_refused() -> None:
     with pytest.raises(BadConfig, match="--retain: it asks adapters, and no line has one"):
-        refuse_other_tasks([Record(task=a_task("Ada"))], ANCHORS)
-    refuse_other_tasks([Record(task=a_task("Ada")), adapted()], ANCHORS)
+        require_adapters([Record(task=a_task("Ada"))])
+    require_adapters([Record(task=a_task("Ada")), adapted()])
 
 
 def test_what_to_type_for_a_file_that_is_no_lines_names_the_file_alone(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The gate of a sequence: an update that costs too much of what was known is refused, and a failure decides nothing."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from stages.records.record import Gate, Record
 from stages.sequence import SequenceWorker
 from stages.settings import ANSWERING
 from stages.trainers.local import LocalTrainer
-from stages.work import Work, resume
+from stages.work import WholeSource, Work, resume
 from tests.invented import Backwards, Lost, a_task, numbered
 from tests.stages.test_sequence import SMALL, Stopped, edits, weights
 from tests.trainers.exact import FLOAT32
@@ -218,6 +218,32 @@ def test_another_gate_makes_other_adapters_and_a_known_anchor_is_told(
     anchors.write_bytes(encode_line(Record(task=edits()[0].task.model_copy(update={"context": "Another."}))))
     with pytest.raises(BadLine):
         prepared(0.1)
+
+
+class Sieve(WholeSource):
+    """A source that leaves out the lines that cannot be used, as the shell's does."""
+
+    def sift(self, records: Sequence[Record], check: Callable[[Record], object]) -> list[Record]:
+        return [record for record in records if is_good(record, check)]
+
+
+def is_good(record: Record, check: Callable[[Record], object]) -> bool:
+    try:
+        check(record)
+    except BadLine:
+        return False
+    return True
+
+
+def test_a_rejected_line_is_no_task_that_an_anchor_could_be_mistaken_for(
+    model_dir: Path, tmp_path: Path, anchors: Path
+) -> None:
+    (line,) = edits(["Velm"])
+    anchors.write_bytes(encode_line(Record(task=line.task)))
+    twin = line.grow(task=line.task.model_copy(update={"context": "Another."}))
+    work = gated(model_dir, tmp_path, anchors, Script([])).prepare([line, twin], Sieve([line, twin]))
+    assert isinstance(work, Work)
+    assert [each.task for each in work.plan.wanted.values()] == [line.task]
 
 
 def test_a_verdict_of_the_gate_that_its_answers_do_not_bear_out_is_no_record() -> None:
