@@ -23,7 +23,7 @@ from stages.reporting.rows import ReportRow
 
 MOST_BYTES = 5_000_000  # of a page: what a mail or a chat still takes
 _FRAME_BYTES = 50_000  # of what is not about tasks: the rows, the script, the style
-_ROUND = re.compile(r"(?:(.*?)[\s_-]*)\bround[\s_-]*(\d+)", re.IGNORECASE)  # a label of the outer loop
+_ROUND = re.compile(r"(.*?)[\s_-]*(?<![^\W_])round[\s_-]*(\d+)", re.IGNORECASE)  # a label of the outer loop
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # what HTML has no place for
 
 
@@ -42,11 +42,11 @@ class RoundSeries:
 
 
 def group_rounds(rows: Sequence[ReportRow]) -> list[RoundSeries]:
-    """Find the rows that are rounds by their labels ("round 1", "dpo round-2"): each loop with two measured ones."""
+    """Find the rows that are rounds by their labels ("round 1", "dpo_round_2"): each loop with two measured ones."""
     loops: dict[str, dict[int, ReportRow]] = {}
     for row in rows:
         if row.mean is not None and (named := _ROUND.fullmatch(row.label.strip())):
-            loops.setdefault(named[1] or "", {})[int(named[2])] = row
+            loops.setdefault(named[1], {})[int(named[2])] = row
     return [RoundSeries(name, sorted(loop.items())) for name, loop in loops.items() if len(loop) > 1]
 
 

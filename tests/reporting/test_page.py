@@ -94,7 +94,7 @@ def test_what_seeds_and_self_edits_share_is_told_once(tmp_path: Path) -> None:
 
 
 def test_rounds_are_a_curve_for_each_loop(tmp_path: Path) -> None:
-    labels = ("self", "round 1", "Round-2", "dpo round 1", "dpo round 2", "random round 1", "background 7")
+    labels = ("self", "round 1", "Round-2", "dpo round 1", "dpo_round_2", "random round 1", "background 7", "ground_8")
     page, _ = make_page(tmp_path, *((label, list(lines(2))) for label in labels))
     loops = group_rounds(report.run([(label, lines(2)) for label in labels]))
     assert [(each.name, [round for round, _ in each.rows]) for each in loops] == [("", [1, 2]), ("dpo", [1, 2])]
