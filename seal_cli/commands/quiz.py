@@ -52,14 +52,14 @@ def quiz(
     """Let the model write the questions that measure learning, and drop those that measure nothing. task → task lines.
 
     A question stays if it is answered right with the passage in sight, also twice at temperature 0.7, and not each
-    time without it, and if neither its title nor another question that stays gives the answer away. Half of what
-    stays rewards; the other half, of other facts, is kept for an exam. What was dropped is on the line with its reason
-    (quiz.dropped).
+    time without it, and if neither its title nor another question that stays gives the answer away. A share of what
+    stays, of other facts than the rest, is kept for an exam; the rest rewards. What was dropped is on the line with its
+    reason (quiz.dropped).
 
     \b
     Examples:
       seal tasks notes/ | seal quiz --model DIR -o tasks.jsonl
-      seal quiz tasks.jsonl --exam > exam.jsonl         (the half that was kept back)
+      seal quiz tasks.jsonl --exam > exam.jsonl         (what was kept back)
       seal quiz tasks.jsonl --given --model DIR         (try the questions that are there)
       seal quiz tasks.jsonl --unchecked --engine openai --model gpt-4.1 | seal quiz --given --model DIR
       jq -r '.quiz.dropped[] | [.reason, .question, .answer] | @tsv' tasks.jsonl

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from heapq import heappop, heappush
 
 from stages.judges.reading.letters import UNSPACED
@@ -164,7 +165,7 @@ def split_by_fact(
     """Split questions into those that reward and those that examine; those with an answer in common stay together.
 
     An answer that was learned for the reward would otherwise be known in the exam. Where a fact falls to follows from
-    the seed and its words. Of a half each the reward has the odd one.
+    the seed and its words; the exam gets the next one while it has less than its share.
     """
     facts: dict[tuple[str, ...], list[Question]] = {}
     named: dict[tuple[str, ...], tuple[str, ...]] = {}  # by the words of any answer those of the fact's first one
@@ -177,7 +178,8 @@ def split_by_fact(
         named |= {words: fact for words, first in named.items() if first in same} | dict.fromkeys(golds, fact)
     order = sorted(facts, key=lambda words: derive_seed(seed, content_id(task_id, *words)))
     reward, exam = list[Question](), list[Question]()
+    share = Fraction(str(exam_share))  # 0.4 of six questions are two; of floats they were three
     for words in order:
-        examines = (1 - exam_share) * len(exam) < exam_share * len(reward)
+        examines = len(exam) < share * (len(reward) + len(exam))
         (exam if examines else reward).extend(facts[words])
     return tuple(reward), tuple(exam)

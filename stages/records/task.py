@@ -113,7 +113,7 @@ class Quiz(FrozenModel):
     checked: bool
     """Whether they were tried: right each time with the passage in sight, and not each time without it."""
     exam: Tuple[Question]
-    """The half that is kept back, by fact: `seal quiz --exam` makes it the task's questions."""
+    """The share that is kept back, by fact: `seal quiz --exam` makes it the task's questions."""
     dropped: Tuple[DroppedQuestion]
     """Those that measure nothing."""
     error: str | None

@@ -126,7 +126,7 @@ def test_thousands_of_questions_are_compared_with_each_other() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz")), max_size=12), st.integers(0, 9))
-def test_no_fact_is_in_both_halves_and_every_question_is_in_one(pairs: list[tuple[str, str]], seed: int) -> None:
+def test_no_fact_is_in_both_parts_and_every_question_is_in_one(pairs: list[tuple[str, str]], seed: int) -> None:
     questions = a_quiz(pairs).questions
     reward, exam = split_by_fact("ada", questions, seed)
     assert sorted(question.id for question in (*reward, *exam)) == sorted(question.id for question in questions)
@@ -136,15 +136,18 @@ def test_no_fact_is_in_both_halves_and_every_question_is_in_one(pairs: list[tupl
     )
 
 
-def test_halves_are_of_one_size_where_facts_differ() -> None:
+def test_parts_are_of_one_size_where_facts_differ() -> None:
     questions = a_quiz([(f"Question {n}?", f"answer {n}") for n in range(7)]).questions
-    assert [len(half) for half in split_by_fact("ada", questions, 0)] == [4, 3]
+    assert [len(part) for part in split_by_fact("ada", questions, 0)] == [4, 3]
     assert split_by_fact("ada", questions, 0) != split_by_fact("ada", questions, 1)
 
 
-@pytest.mark.parametrize(("share", "sizes"), [(0.0, (10, 0)), (0.2, (8, 2)), (0.5, (5, 5)), (0.75, (3, 7))])
+SHARES = {0.0: (10, 0), 0.2: (8, 2), 0.4: (4, 2), 0.5: (5, 5), 0.75: (3, 7), 0.9: (2, 9)}
+
+
+@pytest.mark.parametrize(("share", "sizes"), SHARES.items())
 def test_the_exam_has_its_share(share: float, sizes: tuple[int, int]) -> None:
-    questions = a_quiz([(f"Question {n}?", f"answer {n}") for n in range(10)]).questions
+    questions = a_quiz([(f"Question {n}?", f"answer {n}") for n in range(sum(sizes))]).questions
     reward, exam = split_by_fact("ada", questions, 0, share)
     assert (len(reward), len(exam)) == sizes
 
@@ -156,6 +159,6 @@ def test_questions_with_any_gold_answer_in_common_are_of_one_fact() -> None:
     task = a_quiz(pairs)
     for seed in range(9):
         first, second = split_by_fact(task.id, task.questions, seed)
-        halves = [{each.question for each in half} for half in (first, second)]
-        assert any({"Where?", "In which town?", "From where?"} <= half for half in halves)
-        assert sum(map(len, halves)) == 6
+        parts = [{each.question for each in part} for part in (first, second)]
+        assert any({"Where?", "In which town?", "From where?"} <= part for part in parts)
+        assert sum(map(len, parts)) == 6

@@ -91,7 +91,7 @@ def quiz_of(line: Record) -> tuple[list[str], list[str], dict[str, str]]:
     return [q.question for q in line.task.questions], [q.question for q in line.quiz.exam], dropped
 
 
-def test_written_questions_that_are_learned_from_the_passage_alone_stay_in_two_halves() -> None:
+def test_written_questions_that_are_learned_from_the_passage_alone_reward_or_examine() -> None:
     (line,) = make(Student(GOOD))
     reward, exam, dropped = quiz_of(line)
     assert sorted(reward + exam) == sorted(GOOD)
