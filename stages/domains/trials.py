@@ -17,25 +17,25 @@ _TWICE = 0.7  # the temperature at which a question is asked twice more
 
 @dataclass(frozen=True)
 class _Trial:
-    """One way in which a question is asked."""
+    """One way in which a question is asked. `flaw`: of one that is answered wrong with the passage in sight."""
 
     name: str
-    in_context: bool
     temperature: float
+    flaw: str | None = None  # None: the passage is not in sight
+
+    @property
+    def in_context(self) -> bool:
+        return self.flaw is not None
 
 
 _TRIALS = (
-    _Trial("with", True, 0.0),
-    _Trial("once", True, _TWICE),
-    _Trial("twice", True, _TWICE),
-    _Trial("without", False, 0.0),
-    _Trial("without once", False, _TWICE),
-    _Trial("without twice", False, _TWICE),
+    _Trial("with", 0.0, "not answered with the passage in sight"),
+    _Trial("once", _TWICE, "not answered the same twice"),
+    _Trial("twice", _TWICE, "not answered the same twice"),
+    _Trial("without", 0.0),
+    _Trial("without once", _TWICE),
+    _Trial("without twice", _TWICE),
 )
-_WITH = (
-    "not answered with the passage in sight",
-    *["not answered the same twice"] * 2,
-)  # what is wrong with a wrong one
 
 
 def _find_flaw(verdicts: Sequence[Verdict]) -> str | None:
@@ -43,10 +43,12 @@ def _find_flaw(verdicts: Sequence[Verdict]) -> str | None:
 
     Without it one that is wrong is enough: who is right by luck alone does not know it. What is unscored is no verdict.
     """
-    inside, outside = verdicts[: len(_WITH)], verdicts[len(_WITH) :]
-    for verdict, flaw in zip(inside, _WITH, strict=True):
-        if not verdict.correct:
-            return flaw if verdict.correct is False else f"{UNCHECKED}{verdict.reason}"
+    outside = list[Verdict]()
+    for trial, verdict in zip(_TRIALS, verdicts, strict=True):
+        if not trial.in_context:
+            outside.append(verdict)
+        elif not verdict.correct:
+            return trial.flaw if verdict.correct is False else f"{UNCHECKED}{verdict.reason}"
     if any(verdict.correct is False for verdict in outside):
         return None
     unscored = next((verdict.reason for verdict in outside if verdict.correct is None), None)
