@@ -20,7 +20,7 @@ from stages.records.record import SelfEdit
 from stages.records.schema import TrainingData
 from stages.records.task import QaTask, Question, Task
 from stages.records.thoughts import explain_no_answer, extract_answer
-from stages.sources.texts import read_flag_file, require_flag_file
+from stages.sources.texts import read_flag_file
 
 NO_EDIT = "none"  # the passage-only baseline: nothing is written, the student is trained on the passage alone
 _LIST_PROMPT = (
@@ -178,15 +178,12 @@ def fill(template: str, task: QaTask, question: str = "") -> str:
 
 def read_template(template: str) -> str:
     """Read a template. Raises BadConfig for an unknown name or a file without {title} and {context}."""
-    path = Path(template)
-    if not path.is_file():
-        known = ", ".join([*TEMPLATES, ENTIGRAPH, "mix:FILE", NO_EDIT])
-        if path.suffix or "/" in template or path.is_dir():
-            require_flag_file(path, f"--template {template}", f" (the named templates are {known})")
+    path, known = Path(template), ", ".join([*TEMPLATES, ENTIGRAPH, "mix:FILE", NO_EDIT])
+    if not (path.exists() or path.suffix or "/" in template):
         raise BadConfig(
             f"--template {template}: unknown; take one of {known}, or a file with {{title}} and {{context}}"
         )
-    text = read_flag_file(path, f"--template {template}")
+    text = read_flag_file(path, f"--template {template}", f" (the named templates are {known})")
     missing = [name for name in ("{title}", "{context}") if name not in text]
     if missing:
         raise BadConfig(f"--template {template}: the file does not contain {' and '.join(missing)}")

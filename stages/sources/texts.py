@@ -24,12 +24,12 @@ def require_flag_file(path: Path, flag: str, needed: str = "") -> None:
         raise kind(f"{flag}: {found}{needed}")
 
 
-def read_flag_file(path: Path, flag: str) -> str:
+def read_flag_file(path: Path, flag: str, needed: str = "") -> str:
     """Read a text file named by a flag: no byte-order mark, newlines only. Raises BadConfig if it is no text.
 
     Raises as `require_flag_file` does, too.
     """
-    require_flag_file(path, flag)
+    require_flag_file(path, flag, needed)
     raw = path.read_bytes()
     if kind := detect_by_bytes(raw[:HEAD_BYTES]):
         raise BadConfig(f"{flag}: {kind.tell(str(path))}")

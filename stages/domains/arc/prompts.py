@@ -18,7 +18,7 @@ from stages.domains.arc.training_set import Pair, Puzzle
 from stages.errors import BadConfig, BadEdit
 from stages.interfaces import Example
 from stages.records.arc import Grid
-from stages.sources.texts import read_flag_file, require_flag_file
+from stages.sources.texts import read_flag_file
 
 Messages = list[dict[str, str]]
 
@@ -170,13 +170,10 @@ def get_fixed_edit(template: str) -> str | None:
 
 def read_arc_template(template: str) -> str:
     """Read a template. Raises BadConfig for an unknown name or a file without {demonstrations}."""
-    path = Path(template)
-    if not path.is_file():
-        known = f"the templates of ARC tasks are {TOOLS_TEMPLATE}, {ORACLE} and {ORACLE}:FILE"
-        if path.suffix or "/" in template or path.is_dir():
-            require_flag_file(path, f"--template {template}", f" ({known})")
+    path, known = Path(template), f"the templates of ARC tasks are {TOOLS_TEMPLATE}, {ORACLE} and {ORACLE}:FILE"
+    if not (path.exists() or path.suffix or "/" in template):
         raise BadConfig(f"--template {template}: unknown; {known}, or a file with {PLACE}")
-    text = read_flag_file(path, f"--template {template}")
+    text = read_flag_file(path, f"--template {template}", f" ({known})")
     if PLACE not in text:
         raise BadConfig(f"--template {template}: the file does not contain {PLACE}")
     return text

@@ -9,7 +9,7 @@ from stages.domains.base import Domain
 from stages.domains.templates.entigraph import ENTIGRAPH
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.records.frozen import derive_seed
-from stages.sources.texts import read_flag_file, require_flag_file
+from stages.sources.texts import read_flag_file
 
 MIX = "mix:"
 _MOST = 1000  # the sum of all weights
@@ -54,9 +54,9 @@ def read_mix(template: str, domain: Domain) -> TemplateMix:
     Raises BadConfig with the line's place for what cannot be mixed.
     """
     path = Path(template.removeprefix(MIX))
-    require_flag_file(path, f"--template {template}", "; a line of it names a template: 2 rewrite")
+    text = read_flag_file(path, f"--template {template}", "; a line of it names a template: 2 rewrite")
     parts: list[MixedTemplate] = []
-    for number, line in enumerate(read_flag_file(path, f"--template {template}").split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         said = line.strip()
         if not said or said.startswith("#"):
             continue

@@ -24,7 +24,7 @@ from stages.records.parser import read_records
 from stages.records.record import Record, SelfEdit
 from stages.records.schema import TrainingData
 from stages.records.task import Task
-from stages.sources.texts import read_flag_file, require_flag_file
+from stages.sources.texts import read_flag_file
 
 _SELF = "self"
 _PASSAGE = "none"  # the template of a self-edit that says nothing beside the passage
@@ -176,8 +176,8 @@ def _read_source(flag: str, domain: Domain, records: Sequence[Record], lines: in
 
 def _read_texts(path: Path, flag: str, domain: Domain) -> Iterable[_Text]:
     """Read task or edit lines, or a text whose blank lines lie between sequences."""
-    require_flag_file(path, f"--replay {flag}", "; give lines of `seal tasks` or `seal generate`, or a text")
-    text = read_flag_file(path, f"--replay {flag}").strip()
+    needed = "; give lines of `seal tasks` or `seal generate`, or a text"
+    text = read_flag_file(path, f"--replay {flag}", needed).strip()
     if text.startswith("{"):
         return _list_texts(read_records(text.encode().split(b"\n"), str(path)), domain)
     return (_Text(piece.strip()) for piece in text.split("\n\n") if piece.strip())
