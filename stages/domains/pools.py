@@ -70,12 +70,17 @@ class Pool:
 
     def describe(self, pooling: Pooling) -> Mapping[str, object]:
         """Say on each line what it was trained with."""
-        return {**pooling.settings, "edits": sum(bool(each.examples) for each in self.edits)}
+        return {**pooling.settings, "edits": len(self.taught)}
+
+    @property
+    def taught(self) -> Sequence[PooledEdit]:
+        """The self-edits of which something is learned."""
+        return [each for each in self.edits if each.examples]
 
     @property
     def untaught(self) -> int:
         """Tasks of which nothing is learned."""
-        return len({each.task.id for each in self.edits}) - len({each.task.id for each in self.edits if each.examples})
+        return len({each.task.id for each in self.edits}) - len({each.task.id for each in self.taught})
 
 
 def refuse_pool(domain: Domain, pooling: Pooling) -> None:
@@ -144,8 +149,8 @@ def _fill_budget(edits: Sequence[PooledEdit], budget: int, count: Callable[[Exam
         raise BadConfig(
             f"--max-tokens-budget {budget}: the first sequence has {count(edits[0].examples[0])} tokens; give more"
         )
-    pool = Pool(tuple(replace(each, examples=tuple(own)) for each, own in zip(edits, kept, strict=True)), tokens=tokens)
-    return replace(pool, left_out=sum(len(each.examples) for each in edits) - len(pool.lesson.examples))
+    cut = tuple(replace(each, examples=tuple(own)) for each, own in zip(edits, kept, strict=True))
+    return Pool(cut, sum(len(each.examples) for each in edits) - sum(map(len, kept)), tokens)
 
 
 def _take_turns(edits: Sequence[PooledEdit]) -> list[int]:
@@ -269,7 +274,8 @@ class PoolPlanner:
 
     def describe(self) -> str:
         """Say what the adapters are trained on, as the end of a sentence."""
-        edits, rows = sum(map(len, self.edits.values())), sum(len(p.lesson.examples) for p in self.pools.values())
+        edits = sum(len(pool.taught) for pool in self.pools.values())
+        rows = sum(len(pool.lesson.examples) for pool in self.pools.values())
         pools = "one pool" if len(self.pools) == 1 else f"{len(self.pools)} pools"
         return f", on {rows} sequences of {edits} self-edits in {pools}"
 

@@ -227,6 +227,7 @@ def test_a_budget_takes_whole_sequences_of_one_self_edit_a_task_in_turn(model_di
         planner = counted(model_dir, sum(sizes[: count + 1]) - 1)
         (job,) = jobs_of(planner)
         assert texts_of(planner) == [every[place] for place in sorted(TURNS[:count])]
+        assert planner.describe() == f", on {count} sequences of {learned} self-edits in one pool"
         assert job.about == {"pool": {"passages": "each", "max_tokens": sum(sizes[: count + 1]) - 1, "edits": learned}}
     assert texts_of(counted(model_dir, sum(sizes))) == every
     assert counted(model_dir, sum(sizes)).list_notes() == []
