@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from stages.domains.base import Domain, find_domain
-from stages.domains.templates.budget import MOST_SAMPLES, PartialProgress, TokenBudget
+from stages.domains.templates.budget import MOST_SAMPLES, TokenBudget
 from stages.domains.templates.entigraph import ENTIGRAPH, EntityGraph
 from stages.domains.templates.mix import MIX, read_mix
 from stages.domains.templates.relations import ask_relations
@@ -22,7 +22,7 @@ from stages.domains.writing import (
     write_fixed_edits,
 )
 from stages.errors import BadConfig, refuse_given
-from stages.interfaces import Engine, NullProgress, Progress, Request, note_cut_off
+from stages.interfaces import Engine, NullProgress, PartialProgress, Progress, Request, note_cut_off
 from stages.models.checkpoints import identity_of
 from stages.records.record import Record, Section
 from stages.scoring.candidates import EditTracker, is_written
@@ -164,7 +164,8 @@ class _Writer:
     finished: Sequence[Record] = ()
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        told = PartialProgress(progress) if self.budget else progress
+        part = PartialProgress(progress, "begin_work", "end_work", "note")  # how far all of it is, the budget says
+        told = part if self.budget else progress
         for line in self.finished:
             self.choices.add(line)
 

@@ -154,16 +154,23 @@ class NullProgress:
     def note(self, text: str) -> None: ...
 
 
-class MappedProgress(NullProgress):
+class PartialProgress(NullProgress):
+    """A Progress that passes on what these methods are told, and does nothing of the others."""
+
+    def __init__(self, progress: Progress, *methods: str) -> None:
+        for name in methods:
+            setattr(self, name, getattr(progress, name))
+
+
+class MappedProgress(PartialProgress):
     """A Progress that passes everything on, and translates the names of what is in work: from requests to lines.
 
     `lines`: by the name of a request or a job, the lines that come of it.
     """
 
     def __init__(self, progress: Progress, lines: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(progress, "expect", "add_trained", "advance", "add_written", "set_phase", "note")
         self.progress, self.lines = progress, lines
-        for name in ("expect", "add_trained", "advance", "add_written", "set_phase", "note"):
-            setattr(self, name, getattr(progress, name))
 
     def begin_work(self, names: Iterable[str]) -> None:
         self.progress.begin_work(line for name in names for line in self.lines[name])

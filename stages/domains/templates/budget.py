@@ -1,5 +1,6 @@
 """A budget of tokens for the self-edits of each task, so that ways of writing are compared at equal length."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,14 +10,6 @@ from stages.records.record import Record
 from stages.scoring.candidates import is_written
 
 MOST_SAMPLES = 64  # of a task, where -k does not say it: an editor that writes nothing ends, too
-
-
-class PartialProgress(NullProgress):
-    """The Progress of a part of the work: says what is in work, and leaves to others how far all of it is."""
-
-    def __init__(self, progress: Progress) -> None:
-        for name in ("begin_work", "end_work", "note"):
-            setattr(self, name, getattr(progress, name))
 
 
 @dataclass(frozen=True)
@@ -48,15 +41,15 @@ class TokenBudget:
             left.setdefault(task, []).append(int(sample))
         for samples in left.values():
             samples.sort(reverse=True)
-        progress.expect(sum(self._count_missing(have.get(task, 0)) for task in left))
+        progress.expect(sum(self._count_missing(have[task]) for task in left))
         while wanted := {
             f"{task}/{samples.pop()}"
             for task, samples in left.items()
-            for _ in range(min(len(samples), -(-self._count_missing(have.get(task, 0)) // self.longest)))
+            for _ in range(min(len(samples), -(-self._count_missing(have[task]) // self.longest)))
         }:
             for line in ask(wanted):
-                missing = self._count_missing(have.get(line.task.id, 0))
-                have[line.task.id] = have.get(line.task.id, 0) + self._length(line)
+                missing = self._count_missing(have[line.task.id])
+                have[line.task.id] += self._length(line)
                 progress.add_trained(missing - self._count_missing(have[line.task.id]))
                 if not is_written(line):
                     left[line.task.id].clear()
@@ -80,11 +73,11 @@ class TokenBudget:
             )
         return line.edit.tokens
 
-    def count(self, lines: Iterable[Record]) -> dict[str, int]:
+    def count(self, lines: Iterable[Record]) -> Counter[str]:
         """Count the tokens that each task has."""
-        have: dict[str, int] = {}
+        have = Counter[str]()
         for line in lines:
-            have[line.task.id] = have.get(line.task.id, 0) + self._length(line)
+            have[line.task.id] += self._length(line)
         return have
 
     def describe(self, lines: Sequence[Record]) -> Iterator[str]:
