@@ -260,7 +260,8 @@ def run(
             yield from (todo[key].record.grow(adapter=adapter) for key in lines[adapter.id])
     for folder in {job.out.parent for job in jobs.values()}:
         remove_partials(folder, jobs.keys())
-    for result in trainer.fit(list(jobs.values()), MappedProgress(progress, lines)) if jobs else ():
+    named = MappedProgress(progress, {name: tuple(keys) for name, keys in lines.items()})
+    for result in trainer.fit(list(jobs.values()), named) if jobs else ():
         adapter = make_adapter(jobs.pop(result.id), trainer.model, result)
         yield from (todo[key].record.grow(adapter=adapter) for key in lines[result.id])
     if jobs:

@@ -168,7 +168,7 @@ class MappedProgress(PartialProgress):
     `lines`: by the name of a request or a job, the lines that come of it.
     """
 
-    def __init__(self, progress: Progress, lines: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, progress: Progress, lines: Mapping[str, tuple[str, ...]]) -> None:
         super().__init__(progress, "expect", "add_trained", "advance", "add_written", "set_phase", "note")
         self.progress, self.lines = progress, lines
 

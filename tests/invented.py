@@ -1,10 +1,11 @@
 """Invented tasks, lines and an engine that the tests of the stages share."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from stages.domains.jobs import LinePlanner, PlannedLine
-from stages.interfaces import Completion, NullProgress, Progress, Request
+from stages.interfaces import Completion, NullProgress, Progress, Request, Unit
 from stages.records.frozen import content_id
 from stages.records.record import Adapter, Record, SelfEdit
 from stages.records.score import Answer, Score
@@ -88,6 +89,34 @@ class Lost(Exception):
     """What the answer function of an engine raises for an answer that the engine fails to give."""
 
 
+@dataclass
+class Notes(NullProgress):
+    """A Progress that writes down what it is told."""
+
+    expected: int = 0
+    steps: int = 0
+    stepped: int = 0
+    tokens: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
+
+    def begin_work(self, names: Iterable[str]) -> None:
+        self.started += names
+
+    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
+        self.expected += amount
+        self.steps += steps
+
+    def advance(self, amount: int) -> None:
+        self.stepped += amount
+
+    def add_trained(self, tokens: int) -> None:
+        self.tokens.append(tokens)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 class Backwards:
     """An engine that asks a function for each answer and gives the last answer first."""
 
@@ -99,10 +128,12 @@ class Backwards:
         batch = list(requests)
         self.asked += batch
         for request in reversed(batch):
+            progress.begin_work([request.id])
             try:
                 yield Completion(request.id, self.answer(request), "stop", 3)
             except Lost as error:
                 yield Completion(request.id, "", "failed", None, error=str(error))
+            progress.end_work([request.id])
 
 
 def plan_lines(records: Iterable[Record], model: str, **settings: Any) -> dict[str, PlannedLine]:

@@ -120,7 +120,7 @@ class LikelihoodMeter:
         done = {get_baseline_key(line): found for line in known if (found := _read_baseline(line))}
         requests = list(list_keyed_requests(lines, queries, ANSWERING, done))
         progress.expect(len(requests), "requests")
-        names = MappedProgress(progress, {request.id: key for key, request in requests})
+        names = MappedProgress(progress, {request.id: (key,) for key, request in requests})
         completions = engine.sample([request for _, request in requests], names)
         waiting = PendingLines(lines, done)
 

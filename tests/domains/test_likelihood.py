@@ -22,8 +22,9 @@ from stages.records.parser import parse_record
 from stages.records.record import Record
 from stages.records.score import Likelihood, Score
 from stages.records.task import UNANSWERABLE, make_task
+from stages.scoring.grading import get_owner_id
 from stages.work import WholeSource
-from tests.invented import Lost, a_line, a_task, an_adapter, an_edit
+from tests.invented import Lost, Notes, a_line, a_task, an_adapter, an_edit
 from tests.invented_grids import an_arc_task
 
 Odds = Callable[[Request], float]
@@ -40,6 +41,7 @@ class Oracle:
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         self.asked += (batch := list(requests))
         for each in reversed(batch):
+            progress.begin_work([each.id])
             try:
                 value = self.odds(each)
             except Lost as error:
@@ -105,6 +107,12 @@ def test_a_passage_is_measured_under_its_title_and_needs_no_questions() -> None:
     assert line.score is not None
     assert (line.score.value, line.score.baseline) == (pytest.approx(0.7), pytest.approx(0.4))
     assert line.score.likelihoods[0].gold is None
+
+
+def test_what_is_in_work_is_a_line_which_could_be_blamed_for_a_crash() -> None:
+    lines, notes = [adapted(seed) for seed in range(2)], Notes()
+    measured(lines, better_when_adapted, progress=notes)
+    assert set(notes.started) == set(map(get_owner_id, lines))
 
 
 def test_the_baseline_is_measured_once_and_not_at_all_where_a_finished_line_has_it() -> None:

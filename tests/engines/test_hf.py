@@ -21,8 +21,8 @@ from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
 from stages.settings import Sampling
 from tests.conftest import make_tokenizer
+from tests.invented import Notes
 from tests.tiny_models import answers, make_adapter, make_llama, naive
-from tests.trainers.jobs import Notes
 
 FLOAT32 = Device("cpu", "float32")
 GREEDY = Sampling(0.0, 1.0, 12)

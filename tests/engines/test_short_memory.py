@@ -15,8 +15,8 @@ from stages.interfaces import Request
 from stages.models.device import Device
 from stages.models.stacked_lora import LoraStack
 from stages.settings import Sampling
+from tests.invented import Notes
 from tests.tiny_models import make_adapter
-from tests.trainers.jobs import Notes
 
 FLOAT32 = Device("cpu", "float32")
 WARM = Sampling(1.0, 0.95, 12, 7)

@@ -24,6 +24,7 @@ from stages.judges.openai import (
 )
 from stages.services.base import Call, Failure, Reply, Usage
 from stages.services.vllm_server import probe_server
+from tests.invented import Notes
 from tests.services import behaviours as does
 from tests.services.asking import serving
 from tests.services.behaviours import Behaviour
@@ -311,14 +312,6 @@ class Thinker:
         return does.body({"choices": [{"message": message, "finish_reason": "stop"}]})
 
 
-class Notes(NullProgress):
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.told.append(text)
-
-
 def test_a_judge_that_thinks_is_asked_without_what_it_refuses_which_is_told_once() -> None:
     with serving(Thinker(needs=500)) as (there, transport):
         transport.progress = notes = Notes()
@@ -328,10 +321,10 @@ def test_a_judge_that_thinks_is_asked_without_what_it_refuses_which_is_told_once
         assert there.asked[-1].body["max_completion_tokens"] == 2000
         late = list(judge.grade([Case("another", "gold", "gold")]))
     assert late == [Verdict(True)]
-    assert [note for note in notes.told if "temperature" in note] == [
+    assert [note for note in notes.notes if "temperature" in note] == [
         "the judge openai:o9 does not take temperature 0: it is left out from here on, and the server's own counts"
     ]
-    assert sum("max_completion_tokens" in note for note in notes.told) == 1
+    assert sum("max_completion_tokens" in note for note in notes.notes) == 1
 
 
 def test_a_judge_with_too_few_tokens_to_think_gives_no_verdict_and_names_the_flag() -> None:

@@ -16,9 +16,10 @@ from stages.models.lora_targets import NEVER_CALLED
 from stages.settings import Sampling
 from stages.trainers.peft import PeftTrainer
 from tests.conftest import make_tokenizer
+from tests.invented import Notes
 from tests.models.architectures import make_architecture
 from tests.trainers.exact import FLOAT32, snapshot
-from tests.trainers.jobs import SMALL, Notes, make_job
+from tests.trainers.jobs import SMALL, make_job
 
 TOLD = "other prompts in a batch change what this model says: it completes"
 PROMPTS = ["A house.", "What colour is the inn by the bridge?", "Both houses.", "Who keeps bees?", "Courtyards."]

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from stages.errors import SealError
-from stages.interfaces import NullProgress
 from stages.services.base import Call, Reply, Transport, Usage
 from stages.services.client import Server
+from tests.invented import Notes
 from tests.services.behaviours import Behaviour
 from tests.services.scripted import Scripted, scripted
 from tests.services.scripts import Script, always
@@ -29,14 +29,6 @@ def send(transport: Transport, calls: Iterable[Call]) -> Iterator[Reply]:
         yield from transport.take(wait=False)
     while transport.open:
         yield from transport.take(wait=True)
-
-
-@dataclass
-class Notes(NullProgress):
-    texts: list[str] = field(default_factory=list)
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
 
 
 @dataclass
@@ -102,7 +94,7 @@ def outcome(there: Scripted, server: Server, sent: Iterable[Call]) -> Outcome:
         error = found
         assert found.__cause__ is None and found.__context__ is None
     assert isinstance(server.progress, Notes)
-    out = Outcome(replies, error, server.progress.texts, server.usage, time.monotonic() - started, len(there.asked))
+    out = Outcome(replies, error, server.progress.notes, server.usage, time.monotonic() - started, len(there.asked))
     assert CANARY not in f"{out}{error!r}"
     return out
 

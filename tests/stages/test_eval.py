@@ -15,7 +15,7 @@ from stages.judges.exact import ExactJudge
 from stages.records.record import Record
 from stages.records.task import make_task
 from stages.scoring.grading import get_owner_id
-from tests.invented import Backwards, Lost, a_task, an_adapter, an_edit, numbered
+from tests.invented import Backwards, Lost, Notes, a_task, an_adapter, an_edit, numbered
 
 GOLD = {"Where was Ada born?": "Velm", "What did Ada build?": "a bridge"}
 
@@ -333,25 +333,17 @@ def test_nothing_behind_a_thought_is_an_empty_answer_and_wrong() -> None:
     assert [(answer.correct, answer.reason) for answer in record.score.answers] == [(False, "empty answer")] * 2
 
 
-class Noted(NullProgress):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def test_answers_that_are_cut_off_are_graded_as_they_are_and_counted() -> None:
     class Short(Backwards):
         def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
             for each in super().sample(requests, progress):
                 yield replace(each, finish="length") if each.text == "a bridge" else each
 
-    progress = Noted()
+    progress = Notes()
     (record,) = stage.run([adapted()], Short(student), domain=QA(), judge=ExactJudge(), progress=progress)
     assert record.score is not None
     assert record.score.value == 1.0
     assert progress.notes == ["2 of 4 answers were cut off at --max-tokens"]
-    silent = Noted()
+    silent = Notes()
     list(stage.run([adapted()], Backwards(student), domain=QA(), judge=ExactJudge(), progress=silent))
     assert silent.notes == []

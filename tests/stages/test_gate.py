@@ -1,7 +1,7 @@
 """The gate of a sequence: an update that costs too much of what was known is refused, and a failure decides nothing."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from stages.adapt import Adapt
 from stages.domains.qa import QA
 from stages.errors import BadConfig, BadInput, BadLine, MissingInput, SealError, Unavailable
 from stages.gate import GateRule, UpdateGate, read_gate
-from stages.interfaces import NullProgress
 from stages.judges.base import Case, Verdict
 from stages.judges.factory import LocalJudge
 from stages.records.jsonl import encode_line
@@ -20,7 +19,7 @@ from stages.sequence import SequenceWorker
 from stages.settings import ANSWERING
 from stages.trainers.local import LocalTrainer
 from stages.work import WholeSource, Work, resume
-from tests.invented import Backwards, Lost, a_task, numbered
+from tests.invented import Backwards, Lost, Notes, a_task, numbered
 from tests.stages.test_sequence import SMALL, Stopped, edits, weights
 from tests.trainers.exact import FLOAT32
 
@@ -56,16 +55,6 @@ class Script:
 
     def calls(self, cases: Iterable[Case]) -> Iterator[Any]:
         yield from ()
-
-
-@dataclass
-class Heard(NullProgress):
-    """Keeps what the user is told."""
-
-    notes: list[str] = field(default_factory=list)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture
@@ -124,9 +113,9 @@ def test_a_judge_that_fails_refuses_nothing_and_the_same_command_goes_on(
     assert [gate.refused for gate in gates(lines)] == [False] * 3
 
 
-def opened(judge: Script, engine: Backwards, limit: float = 0.1) -> tuple[UpdateGate, Heard]:
+def opened(judge: Script, engine: Backwards, limit: float = 0.1) -> tuple[UpdateGate, Notes]:
     gate = UpdateGate(GateRule(limit, (ANCHOR,), QA(), judge, ANSWERING, chat=False), engine, judge)
-    heard = Heard()
+    heard = Notes()
     gate.open([], heard)
     return gate, heard
 

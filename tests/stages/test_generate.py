@@ -9,7 +9,8 @@ import pytest
 from stages import generate
 from stages.domains.arc.domain import Arc
 from stages.domains.qa import NO_EDIT, QA
-from stages.domains.writing import Writing, write_fixed_edits
+from stages.domains.templates.entigraph import ENTIGRAPH, EntityGraph
+from stages.domains.writing import Writing, make_edit_key, write_fixed_edits
 from stages.engines.local import LocalEngine
 from stages.errors import BadConfig, BadInput
 from stages.interfaces import Completion, NullProgress, Progress, Request
@@ -17,7 +18,7 @@ from stages.records.frozen import derive_seed
 from stages.records.record import Record, SelfEdit
 from stages.scoring.candidates import EditTracker
 from stages.settings import Sampling
-from tests.invented import Backwards, Lost, a_task
+from tests.invented import Backwards, Lost, Notes, a_task
 from tests.invented_grids import a_choice, an_arc_task
 
 ADA, BO = Record(task=a_task("Ada")), Record(task=a_task("Bo"))
@@ -51,6 +52,14 @@ def test_a_completion_that_never_came_is_told_on_its_line_and_asked_for_again() 
     assert (lost.completion, lost.finish, lost.tokens) == ("", "failed", None)
     assert lost.error == "timeout: no answer within 5 s"
     assert [plan.still_valid(records[sample]) for sample in range(3)] == [True, False, True]
+
+
+def test_what_is_in_work_is_a_self_edit_however_many_calls_it_takes() -> None:
+    engine, notes = Backwards(lambda request: '{"entities": ["Ada", "Velm"]}'), Notes()
+    writing = Writing(QA(), ENTIGRAPH, samples=1, graph=EntityGraph(pairs=1, triples=0))
+    (line,) = generate.run([ADA], engine, writing, progress=notes)
+    assert line.edit is not None
+    assert notes.started == [make_edit_key(ADA.task, 0)] * len(line.edit.calls) == [make_edit_key(ADA.task, 0)] * 2
 
 
 def test_an_edit_says_who_wrote_it_and_how_it_was_asked() -> None:

@@ -1,11 +1,11 @@
 """What the tests of the trainers share: jobs of unlike settings, a float64 trainer, and someone who looks on."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stages.interfaces import Example, FitJob, FitResult, NullProgress, TrainingSet, Unit
+from stages.interfaces import Example, FitJob, FitResult, TrainingSet
 from stages.settings import FitConfig
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from tests.trainers.exact import FLOAT64, exact_norms
@@ -56,31 +56,3 @@ def many(folder: Path, **options: Any) -> BatchedLoraTrainer:
 def by_id(results: Iterator[FitResult]) -> dict[str, FitResult]:
     found = {result.id: result for result in results}
     return dict(sorted(found.items()))
-
-
-@dataclass
-class Notes(NullProgress):
-    """A Progress that writes down what it is told."""
-
-    expected: int = 0
-    steps: int = 0
-    stepped: int = 0
-    tokens: list[int] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    started: list[str] = field(default_factory=list)
-
-    def begin_work(self, names: Iterable[str]) -> None:
-        self.started += names
-
-    def expect(self, amount: int, unit: Unit = "tokens", *, steps: int = 0) -> None:
-        self.expected += amount
-        self.steps += steps
-
-    def advance(self, amount: int) -> None:
-        self.stepped += amount
-
-    def add_trained(self, tokens: int) -> None:
-        self.tokens.append(tokens)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)

@@ -9,8 +9,9 @@ from stages.files import TRAINING, TRAINING_FILE, remove_partials
 from stages.interfaces import FitJob
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from tests.bits import LARGEST, promised
+from tests.invented import Notes
 from tests.trainers.exact import FLOAT32, FLOAT64, distance, weights_of
-from tests.trainers.jobs import SMALL, Notes, by_id, make_job
+from tests.trainers.jobs import SMALL, by_id, make_job
 
 LONG = replace(SMALL, epochs=4, batch_size=2, weight_decay=0.1)  # 12 steps for five texts
 

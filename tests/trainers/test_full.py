@@ -26,9 +26,10 @@ from stages.trainers.batched import memory
 from stages.trainers.full import FullTrainer
 from stages.trainers.master_weights import CHECKPOINT_BYTES, MasterWeights
 from tests.bits import LARGEST, promised
+from tests.invented import Notes
 from tests.models.architectures import make_architecture
 from tests.trainers.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, distance, exact_norms
-from tests.trainers.jobs import Notes, by_id, make_job
+from tests.trainers.jobs import by_id, make_job
 from tests.trainers.plain import encoded, plain_full_loop, step_orders
 
 SMALL = FitConfig(method="full", learning_rate=1e-3, epochs=2)

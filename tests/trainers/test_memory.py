@@ -22,6 +22,7 @@ from stages.trainers.batched.loop import TrainingLoop
 from stages.trainers.batched.memory import PassBudget, count_fitting_adapters, count_fitting_tokens, measure_saved_bytes
 from stages.trainers.batched.packing import PackedSequence
 from stages.trainers.batched.trainer import BatchedLoraTrainer
+from tests.invented import Notes
 from tests.trainers.exact import (
     BEYOND_ROUNDING,
     FLOAT32,
@@ -32,7 +33,6 @@ from tests.trainers.exact import (
     snapshot,
     weights_of,
 )
-from tests.trainers.jobs import Notes
 
 CPU = torch.device("cpu")
 CONFIG = FitConfig(rank=3, alpha=6.0, learning_rate=1e-2, epochs=2)

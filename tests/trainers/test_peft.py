@@ -28,8 +28,8 @@ from stages.trainers.batched.trainer import BatchedLoraTrainer
 from stages.trainers.jobs import make_schedule
 from stages.trainers.peft import PeftTrainer
 from tests.conftest import files_of_at_most, make_tokenizer
+from tests.invented import Notes
 from tests.trainers.exact import BEYOND_ROUNDING
-from tests.trainers.jobs import Notes
 from tests.trainers.plain import encoded, hf_trainer, plain_loop
 
 FLOAT64, FLOAT32 = Device("cpu", "float64"), Device("cpu", "float32")

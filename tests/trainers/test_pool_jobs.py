@@ -14,9 +14,9 @@ from stages.records.record import Record
 from stages.settings import FitConfig, Pooling
 from stages.trainers.batched.trainer import BatchedLoraTrainer
 from stages.trainers.peft import PeftTrainer
-from tests.invented import a_task, an_edit
+from tests.invented import Notes, a_task, an_edit
 from tests.trainers.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, distance, exact_norms, weights_of
-from tests.trainers.jobs import SMALL, Notes, by_id, many
+from tests.trainers.jobs import SMALL, by_id, many
 from tests.trainers.plain import plain_loop
 
 # SEAL v1's continued pretraining: three epochs of four sequences, two of these a step

@@ -19,7 +19,7 @@ from trl import SFTConfig, SFTTrainer
 
 from stages import filter as filter_stage
 from stages.errors import BadConfig, NoSpace
-from stages.interfaces import Example, NullProgress
+from stages.interfaces import Example
 from stages.models.device import Device
 from stages.models.loading import load_model, load_tokenizer
 from stages.records.jsonl import to_json
@@ -31,7 +31,7 @@ from stages.tokens.tokenization import encode_example
 from stages.trainers.model_files import check_saving, get_shared_weights
 from stages.trainers.sft import SupervisedTrainer
 from tests.conftest import END, files_of_at_most, make_tokenizer
-from tests.invented import a_line, numbered
+from tests.invented import Notes, a_line, numbered
 from tests.models.architectures import make_architecture
 from tests.models.broken import edit
 from tests.tiny_models import make_llama
@@ -231,17 +231,11 @@ def test_trl_itself_takes_the_lines_of_filter_and_learns_the_same(
 
 
 def test_control_tokens_in_texts_are_told_and_learned_as_letters(model_dir: Path, tmp_path: Path) -> None:
-    notes: list[str] = []
-
-    class Listening(NullProgress):
-        def note(self, text: str) -> None:
-            notes.append(text)
-
     examples = [Example(f"A{END}.", "b"), Example("a", f"b{END}"), Example("a", "b")]
     trainer, once = SupervisedTrainer(str(model_dir), device=FLOAT32), replace(LORA, epochs=1)
-    trainer.finetune(examples, once, tmp_path / "out", Listening())
+    trainer.finetune(examples, once, tmp_path / "out", notes := Notes())
     told = f"1 of 3 examples have control tokens in their text ({END}), which are learned as letters"
-    assert notes == [f"{told}; give a chat as messages"]
+    assert notes.notes == [f"{told}; give a chat as messages"]
 
 
 # ---- what is written
@@ -301,16 +295,8 @@ def untrainable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SupervisedTrainer, "_train", train)
 
 
-class Noted(NullProgress):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def test_settings_that_sample_without_saying_so_are_mended_and_told(model_dir: Path, tmp_path: Path) -> None:
-    model, progress = Path(shutil.copytree(model_dir, tmp_path / "model")), Noted()
+    model, progress = Path(shutil.copytree(model_dir, tmp_path / "model")), Notes()
     edit(model / "generation_config.json", temperature=0.6, top_p=0.9, pad_token_id=-1)
     config = replace(LORA, epochs=1)
     SupervisedTrainer(str(model), device=FLOAT32).finetune(EXAMPLES[-1:], config, tmp_path / "out", progress)

@@ -93,7 +93,7 @@ def _make_calls(calls: Sequence[tuple[_Graph, _Call]], engine: Engine, progress:
     """Make these calls, and yield for each that has come the self-edit that it is of."""
     asked = {call.request.id: (graph, call) for graph, call in calls}
     progress.expect(len(asked), "requests")
-    named = MappedProgress(progress, {name: graph.sought.request.id for name, (graph, _) in asked.items()})
+    named = MappedProgress(progress, {name: (graph.sought.request.id,) for name, (graph, _) in asked.items()})
     completions = engine.sample([call.request for _, call in asked.values()], named) if asked else ()
     for completion in note_cut_off(completions, progress, "calls"):
         graph, call = asked.pop(completion.id)
