@@ -47,6 +47,7 @@ HEAVY: dict[str, Sequence[str]] = {
     "judge": SERVICE,
     "adapt": MODEL + TRAINER,
     "eval": MODEL + TRAINER,
+    "report": ("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
     "sft": (*MODEL, *TRAINER, "trl", "trl.trainer.sft_trainer", "datasets", "stages.trainers.sft"),
 }
 REQUEST = 4  # bytes of its length
@@ -88,7 +89,8 @@ class Server:
         (length,) = struct.unpack("!I", data)
         request = json.loads(client.recv(length, socket.MSG_WAITALL))
         for name in LIGHT + tuple(HEAVY.get(next(iter(request["arguments"]), ""), ())):
-            importlib.import_module(name)
+            with suppress(ImportError):  # matplotlib is an extra
+                importlib.import_module(name)
         if "transformers.conversion_mapping" in sys.modules:  # compiles hundreds of patterns at its first model
             sys.modules["transformers.conversion_mapping"].get_checkpoint_conversion_mapping("llama")
         gc.freeze()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.forked import forked_seal
 
 BENCH = ROOT / "tests/bench"
 SMALL = {
@@ -28,9 +29,9 @@ SMALL = {
 }
 
 
-def run_script(script: str, arguments: list[str], out: Path) -> None:
+def run_script(script: str, arguments: list[str], out: Path, seal: Path) -> None:
     """In a forked child: torch is imported already, where other tests have needed it."""
-    os.environ.update({**SMALL, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
+    os.environ.update({**SMALL, "SEAL": str(seal), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
     sys.argv, sys.path[:] = [script, *arguments], [str(BENCH), str(ROOT), *sys.path]
     with out.open("w") as file, redirect_stdout(file):
         runpy.run_path(str(BENCH / script), run_name="__main__")
@@ -43,13 +44,17 @@ def run_script(script: str, arguments: list[str], out: Path) -> None:
         ("bench_answers.py", [], {"answers"}),
         ("bench_cluster.py", [], {"cluster, adapt", "cluster, eval", "driver"}),
         ("bench_lines.py", [], {"filter", "tasks", "judge", "merge", "report"}),
-        ("bench_paper_round.py", ["--epochs", "1", "--profile"], {"paper round, adapt", "paper round, eval"}),
+        (
+            "bench_paper_round.py",
+            ["--epochs", "1", "--profile", "--slice", "1/250"],
+            {"paper round, adapt", "paper round, eval"},
+        ),
     ],
 )
 def test_a_benchmark_runs_and_measures_what_it_names(
     script: str, arguments: list[str], kinds: set[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    child = get_context("fork").Process(target=run_script, args=(script, arguments, tmp_path / "out"))
+    child = get_context("fork").Process(target=run_script, args=(script, arguments, tmp_path / "out", forked_seal()))
     child.start()
     child.join(300)
     assert child.exitcode == 0, capfd.readouterr().err

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 LINES = int(os.environ.get("LINES", "20000"))
 EDITS, SEEDS, QUESTIONS = 10, 5, 5  # of a task, of an edit, of a task
 WORDS = "the harbour of Velm was built in the year that its first bridge fell into the river".split()  # noqa: SIM905
-SEAL = [sys.executable, "-m", "seal_cli"]
+SEAL = [os.environ["SEAL"]] if "SEAL" in os.environ else [sys.executable, "-m", "seal_cli"]  # as for the scripts
 
 
 def prose(start: int, words: int) -> str:

@@ -8,12 +8,14 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.bits import assert_same
-from tests.cli.conftest import SEAL, jsonl, seal, surroundings
+from tests.cli.conftest import jsonl, seal, surroundings
 from tests.cli.inside import run_inside
 from tests.cli.test_pools import contents, edited, lines_of
+from tests.forked import forked_seal
 
 TITLES = ("Ada", "Bo")
 FULL = ("adapt", "edits.jsonl", "--model", "model", "--out", "ad", "--pool", "--method", "full", "--epochs", "2")
@@ -111,13 +113,13 @@ def test_a_training_that_was_killed_goes_on_behind_its_last_checkpoint(done: Pat
         (tmp_path / name).symlink_to((done / name).resolve())
     shutil.copytree(tmp_path, tmp_path / "whole", symlinks=True)
     command = [word if word != "2" else "40" for word in TRAIN] + ["--checkpoint-every", "1"]
-    process = subprocess.Popen(
-        [*SEAL, *command], cwd=tmp_path, env=surroundings(), stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    process = subprocess.Popen([forked_seal(), *command], cwd=tmp_path, env=surroundings(), stderr=subprocess.DEVNULL)
     until = time.monotonic() + 200
     while not list(tmp_path.glob("ad/*.training.part/training.safetensors")) and time.monotonic() < until:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
+    there = [each.pid for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(tmp_path)]
+    (leader,) = {os.getpgid(pid) for pid in there} - {os.getpgrp()}
+    os.killpg(leader, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     again = seal(*command, cwd=tmp_path)
     assert again.code == 0, again.err

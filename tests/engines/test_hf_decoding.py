@@ -153,7 +153,7 @@ def test_nothing_is_computed_behind_the_step_in_which_all_logits_broke() -> None
 CPU = torch.device("cpu")
 NOWHERE = torch.zeros(0)  # the ids so far, which play no part
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -0.5, -1.0, -2.0, 3.0])
-DRAWS = 6000
+DRAWS = 3000
 
 
 def drawn(rows: list[Sampling], logits: torch.Tensor) -> list[int]:
@@ -174,7 +174,7 @@ def test_draws_of_many_seeds_follow_softmax(temperature: float) -> None:
     rows = [Sampling(temperature, 1.0, 1, seed) for seed in range(DRAWS)]
     chances = (LOGITS / temperature).softmax(-1)
     assert chi_square(drawn(rows, LOGITS), chances) < 35  # 7 degrees of freedom: one in 100,000
-    assert chi_square(drawn(rows, LOGITS), LOGITS.softmax(-1).flip(0)) > 1000  # the measure can fail
+    assert chi_square(drawn(rows, LOGITS), LOGITS.softmax(-1).flip(0)) > 500  # the measure can fail
 
 
 def test_draws_of_one_row_follow_softmax_step_after_step() -> None:
