@@ -6,6 +6,7 @@ adapters go by way of the disk that all nodes share; through Ray go keys, lines 
 
 import itertools
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -28,6 +29,9 @@ _MOST_FAILED_LOADS = 3  # in a row
 _MOST_GIVEN_UP = 3  # in a row, without a line between them: it is not the records
 _NODE_DIED = "its node has died"  # Ray's words; of a worker that has not come yet nothing else tells the node
 _REPORT_S = 3.0  # the longest wait for what all workers have to say in the end
+_COUNTS = re.compile(
+    r"(\d+)(?: of (\d+))? (.+)", re.DOTALL
+)  # a note of a lease that is one of the whole run's when summed
 _KEYS = ("OPENAI_API_KEY", "SEAL_JUDGE_API_KEY", "HF_TOKEN")
 
 
@@ -99,6 +103,8 @@ class RayWorkers:
         self.busy: dict[Any, _Member] = {}  # by what is awaited of them
         self.numbers = itertools.count()
         self.given_up = self.failed_loads = 0
+        self.told = set[str]()
+        self.counts: dict[str, list[int]] = {}  # what notes have counted, by their words
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Any]:
         """Yield the lines of these keys as they come from the workers."""
@@ -110,13 +116,14 @@ class RayWorkers:
         self._hire(len(units))
         leases = Leases(units.values(), most=self.cluster.lease, workers=len(self.crew), cost_of=self.cost_of)
         for text in note_shares(self.ray, self.cluster):
-            progress.note(text)
+            self._note(text, progress)
         progress.set_phase(f"working on {len(self.crew)} workers")
         began = time.monotonic()
         while True:
             while self.idle and (lease := leases.take()):
                 self._send(self.idle.pop(), lease)
             if not leases.waiting and not leases.again and not any(member.lease for member in self.crew):
+                self._tell_counts(progress)
                 return
             ready, _ = self.ray.wait(list(self.busy), num_returns=1, timeout=_POLL_S)
             for reference in ready:
@@ -192,7 +199,7 @@ class RayWorkers:
 
     def _take(self, delivery: Delivery, lease: Lease, progress: Progress) -> Iterator[Any]:
         for text in delivery.notes:
-            progress.note(text)
+            self._note(text, progress)
         if delivery.trained:
             progress.add_trained(delivery.trained)
         if delivery.written:
@@ -203,6 +210,21 @@ class RayWorkers:
             yield line
         if delivery.error:
             raise delivery.error
+
+    def _note(self, text: str, progress: Progress) -> None:
+        """Tell what a worker says: the same once, and counts of a lease in the end, summed."""
+        if counted := _COUNTS.fullmatch(text):
+            counts = self.counts.setdefault(counted[3], [0, 0])
+            counts[0] += int(counted[1])
+            counts[1] += int(counted[2] or 0)
+        elif text not in self.told:
+            self.told.add(text)
+            progress.note(text)
+
+    def _tell_counts(self, progress: Progress) -> None:
+        for what, (some, every) in self.counts.items():
+            progress.note(f"{some} of {every} {what}" if every else f"{some} {what}")
+        self.counts.clear()
 
     def _remember(self, line: Any) -> str:
         """Keep a line for those who make others of its unit or kin. Returns its key."""

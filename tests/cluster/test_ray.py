@@ -29,6 +29,8 @@ class Echo:
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[str]:
         self.told.append(list(self.finished))
         yield from keys
+        progress.note(f"1 of {len(keys)} lines are short")
+        progress.note("memory ran out: from here on 4 at a time")
 
     def report(self) -> Iterable[str]:
         yield "all well"
@@ -81,6 +83,12 @@ def test_lines_come_once_and_every_worker_reports(hire: Hire, ray: FakeRay) -> N
     assert ray.shut
 
 
+def test_what_all_leases_say_is_said_once_and_what_they_count_is_summed(hire: Hire) -> None:
+    told = Told()
+    list(hire(lease=1).make("abcde", told))
+    assert told.notes == ["memory ran out: from here on 4 at a time", "5 of 5 lines are short"]
+
+
 def test_finished_lines_of_a_deadly_unit_are_kept_and_only_the_others_are_given_up(hire: Hire, ray: FakeRay) -> None:
     ray.strike, told = dies_of("x3"), Told()
     workers = hire(unit_of=lambda key: key[0], finished=["x0"])
@@ -110,7 +118,7 @@ def test_what_a_node_took_with_it_is_made_by_others_and_blamed_on_nobody(hire: H
     made = list(hire(lease=8).make("abcdefgh", told))
     assert sorted(made) == list("abcdefgh")
     assert told.given_up == []
-    assert told.notes == ["a node is gone; what its workers had to do goes to others"]
+    assert told.notes.count("a node is gone; what its workers had to do goes to others") == 1
 
 
 def test_nodes_that_go_while_their_workers_start_are_no_fault_of_the_model(hire: Hire, ray: FakeRay) -> None:
@@ -124,7 +132,7 @@ def test_nodes_that_go_while_their_workers_start_are_no_fault_of_the_model(hire:
 
     told = Told()
     assert sorted(hire(open_worker=die).make("abc", told)) == ["a", "b", "c"]
-    assert told.notes == ["a node is gone; what its workers had to do goes to others"] * 4
+    assert told.notes.count("a node is gone; what its workers had to do goes to others") == 4
 
 
 def test_a_model_whose_workers_die_before_it_is_loaded_ends_the_run(hire: Hire, ray: FakeRay) -> None:
