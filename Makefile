@@ -22,7 +22,8 @@ help: ## Show the targets and the round's variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "Variables of a round (make round ROUND=2 RUN=runs/mine …), whose defaults are in examples/round.sh:"
 	@echo "  MODEL TASKS HELDOUT RUN ROUND SEED CONTEXTS K SEEDS HELD_K HELD_IN ROUNDS ROWS LAST ORACLE"
-	@echo "  GENERATE ADAPT EVAL FILTER SFT (flags of these stages)"
+	@echo "  TEMPLATE EDITS NAME SERVER FROM STEPS RAY"
+	@echo "  GENERATE ADAPT EVAL RATE FILTER SFT (flags of these stages)"
 
 setup: $(INSTALLED) ## Make a virtual environment with pinned dependencies (with vLLM on a GPU machine)
 

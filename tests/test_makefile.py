@@ -1,6 +1,7 @@
 """The Makefile's promises that need no model: its help, its set-up, and what a failing recipe leaves behind."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,13 @@ def test_help_is_the_default_and_names_every_target_of_the_readme() -> None:
     text = make().stdout
     for target in ("demo", "test", "setup", "check", "round", "ladder", "bench", "clean", "tiny-model"):
         assert f"make {target} " in text
+
+
+def test_help_lists_every_variable_of_a_round() -> None:
+    script = (ROOT / "examples/round.sh").read_text(encoding="utf-8")
+    read = {name for line in script.splitlines() for name in re.findall(r"\$\{?([A-Z_]+)", line)}
+    told = make().stdout.partition("Variables of a round")[2].partition("\n")[2]
+    assert set(re.findall(r"\b[A-Z_]+\b", told)) == read - {"SEAL"}
 
 
 def test_vllm_is_installed_only_where_a_gpu_is(tmp_path: Path) -> None:
