@@ -61,7 +61,11 @@ class Plan:
 
 
 class Worker(Protocol):
-    """Makes the lines of a Work. It holds the loaded model."""
+    """Makes the lines of a Work. It holds the loaded model.
+
+    One that gets lines in bursts has an attribute `has_more`: while it is true, the next line is there already, and a
+    journal need not be synced before it.
+    """
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
         """Yield the lines of these keys of the plan, in any order, as they are done.

@@ -40,7 +40,7 @@ class Journal:
         self.path, self.settings = path, settings
         self.spans: dict[str, tuple[int, int]] = {}  # key → (start, length) of its line
         self.dropped: set[int] = set()  # starts of lines that are there and do not count
-        self.end = 0
+        self.end = self.safe = 0  # bytes that are there; that are on the disk
         make_folder(path.parent)
         self.descriptor = lock(path)
 
@@ -74,7 +74,7 @@ class Journal:
     def clear(self) -> None:
         """Remove all lines."""
         os.ftruncate(self.descriptor, 0)
-        self.spans, self.end, self.dropped = {}, 0, set()
+        self.spans, self.end, self.safe, self.dropped = {}, 0, 0, set()
 
     def load(self, key_of: Callable[[bytes], str | None]) -> None:
         """Find the lines that have a key, and cut off what a crash tore. Of two with one key the later counts."""
@@ -90,6 +90,7 @@ class Journal:
                 self.end += len(line)
         if good < self.end:
             self._cut(good)
+        self.safe = self.end
 
     def keep(self, keys: Collection[str]) -> None:
         """Count only these lines of the journal, also when it is loaded once more."""
@@ -105,24 +106,31 @@ class Journal:
     # ---- lines
 
     def append(self, key: str, line: bytes, *, synced: bool = True) -> None:
-        """Append a line; it is on the disk when this returns, or not there at all."""
+        """Append a line; it is on the disk when this returns, or not there at all. One not synced is so at the next."""
         try:
             write_all(self.descriptor, line)
-            if synced:
-                self.sync()
         except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(self.descriptor, self.end)
+            self._take_back(self.end)
             raise add_filename(error, self.path) from None
         self.spans[key] = self.end, len(line)
         self.end += len(line)
+        if synced:
+            self.sync()
 
     def sync(self) -> None:
-        """Sync all lines to the disk."""
+        """Sync all lines to the disk. Those that cannot be are removed: they would look as if they were there."""
         try:
             os.fsync(self.descriptor)
         except OSError as error:
+            self._take_back(self.safe)
             raise add_filename(error, self.path) from None
+        self.safe = self.end
+
+    def _take_back(self, end: int) -> None:
+        self.spans = {key: span for key, span in self.spans.items() if span[0] < end}
+        self.end = end
+        with suppress(OSError):
+            os.ftruncate(self.descriptor, end)
 
     def whole_lines(self, start: int) -> bytes:
         """Return what was appended from `start` on, up to the last whole line; also by another process."""
@@ -174,7 +182,7 @@ class Journal:
             os.close(descriptor)
             raise add_filename(error, part) from None
         os.close(self.descriptor)
-        self.descriptor, self.spans, self.end = descriptor, spans, end
+        self.descriptor, self.spans, self.end, self.safe = descriptor, spans, end, end
 
     def publish(self, path: Path) -> None:
         """Turn the journal into a finished file."""

@@ -136,10 +136,13 @@ class Output:
 
     # ---- what comes
 
-    def emit(self, key: str, line: FrozenModel, *, synced: bool = True) -> None:
-        """Write a line to the journal, where it is safe when this returns, or without one to stdout."""
+    def emit(self, key: str, line: FrozenModel, *, synced: bool = True, more: bool = False) -> None:
+        """Write a line to the journal, where it is safe when this returns, or without one to stdout.
+
+        With `more` lines to follow at once, it is safe with the last of them.
+        """
         if self.journal:
-            self.journal.append(key, self._kept(self.journal, line), synced=synced)
+            self.journal.append(key, self._kept(self.journal, line), synced=synced and not more)
         if not self.output and not (self.journal and synced):
             write_stdout(self.stdout, encode_line(line))
 

@@ -133,7 +133,8 @@ class Run:
                 if log:
                     log.clear()
                 for line in worker.make(dict.fromkeys(keys), self.progress):
-                    self.output.emit(self.plan.key_of(line) if self.plan else "", line)
+                    more = getattr(worker, "has_more", False)
+                    self.output.emit(self.plan.key_of(line) if self.plan else "", line, more=more)
                     self._count(line)
                     if work.conclude and log is None:
                         self.known.append(line)

@@ -28,6 +28,7 @@ _SILENCE_S = 30.0  # without any worker, until it is told
 _MOST_FAILED_LOADS = 3  # in a row
 _MOST_GIVEN_UP = 3  # in a row, without a line between them: it is not the records
 _NODE_DIED = "its node has died"  # Ray's words; of a worker that has not come yet nothing else tells the node
+_AT_ONCE = 64  # deliveries that are taken together; their lines are on the driver's disk before others are asked for
 _REPORT_S = 3.0  # the longest wait for what all workers have to say in the end
 _COUNTS = re.compile(
     r"(\d+)(?: of (\d+))? (.+)", re.DOTALL
@@ -105,6 +106,7 @@ class RayWorkers:
         self.given_up = self.failed_loads = 0
         self.told = set[str]()
         self.counts: dict[str, list[int]] = {}  # what notes have counted, by their words
+        self.has_more = False
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Any]:
         """Yield the lines of these keys as they come from the workers."""
@@ -125,12 +127,24 @@ class RayWorkers:
             if not leases.waiting and not leases.again and not any(member.lease for member in self.crew):
                 self._tell_counts(progress)
                 return
-            ready, _ = self.ray.wait(list(self.busy), num_returns=1, timeout=_POLL_S)
-            for reference in ready:
-                yield from self._receive(reference, leases, progress)
+            lines: list[Any] = []
+            try:
+                for reference in self._wait():
+                    self._receive(reference, leases, progress, lines)
+            finally:
+                for number, line in enumerate(lines, 1):
+                    self.has_more = number < len(lines)
+                    yield line
             if not any(member.node for member in self.crew) and time.monotonic() - began > _SILENCE_S:
                 progress.note(f"no worker has come yet: {describe_room(self.ray, self.cluster)}")
                 began = float("inf")
+
+    def _wait(self) -> list[Any]:
+        """Return what is ready, as soon as there is something: some of it, where there is much."""
+        ready, _ = self.ray.wait(list(self.busy), num_returns=1, timeout=_POLL_S)
+        if ready:
+            ready, _ = self.ray.wait(list(self.busy), num_returns=min(len(self.busy), _AT_ONCE), timeout=0)
+        return list(ready)
 
     def report(self) -> Iterable[str]:
         """Return what the workers that are still there say of their work, each once, and leave the cluster."""
@@ -165,7 +179,7 @@ class RayWorkers:
         known = [line for name in names for line in self.lines.get(name, ())]
         self.busy[member.actor.serve.options(num_returns="streaming").remote(lease.keys, known)] = member
 
-    def _receive(self, reference: Any, leases: Leases, progress: Progress) -> Iterator[Any]:
+    def _receive(self, reference: Any, leases: Leases, progress: Progress, lines: list[Any]) -> None:
         """Take what has come of a worker: its name, its model, a delivery, the end of its lease, or its own."""
         member = self.busy.pop(reference)
         try:
@@ -195,9 +209,9 @@ class RayWorkers:
             self._lose(member, leases, failure, progress)
             return
         self.busy[reference], self.failed_loads = member, 0
-        yield from self._take(delivery, member.lease, progress)
+        self._take(delivery, member.lease, progress, lines)
 
-    def _take(self, delivery: Delivery, lease: Lease, progress: Progress) -> Iterator[Any]:
+    def _take(self, delivery: Delivery, lease: Lease, progress: Progress, lines: list[Any]) -> None:
         for text in delivery.notes:
             self._note(text, progress)
         if delivery.trained:
@@ -207,7 +221,7 @@ class RayWorkers:
         for line in delivery.lines:
             lease.finish(self._remember(line))
             self.given_up = 0
-            yield line
+            lines.append(line)
         if delivery.error:
             raise delivery.error
 

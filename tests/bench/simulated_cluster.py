@@ -139,12 +139,13 @@ class VirtualRay:
         return lambda kind: SimpleNamespace(remote=partial(_Actor, self))
 
     def wait(self, references: Sequence[Any], *, num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
-        """Go on to the moment at which so many have come."""
+        """Go on to the moment at which the next thing comes, or (timeout 0) take what comes in this one."""
+        if timeout:
+            self.now = max(self.now, self.events[0][0])
+            return [self.events[0][-1]] if num_returns == 1 else list(references), []
         found: list[Any] = []
-        while len(found) < num_returns:
-            self.now, _, ready = heappop(self.events)
-            if num_returns == 1 or ready in references:  # for one the driver waits for all that can come
-                found.append(ready)
+        while self.events and self.events[0][0] <= self.now and len(found) < num_returns:
+            found.append(heappop(self.events)[-1])
         return found, []
 
     def get(self, reference: Any, timeout: float = 0.0) -> Any:

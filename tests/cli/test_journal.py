@@ -57,6 +57,25 @@ def test_what_a_crash_tore_off_is_cut_away_and_the_rest_is_kept(tmp_path: Path, 
     assert loaded(tmp_path)[-1] == b"c third.\n"
 
 
+def test_lines_that_cannot_be_synced_are_not_there_and_those_before_them_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = opened(tmp_path)
+    journal.append("a", b"a first.\n")
+    journal.append("b", b"b second.\n", synced=False)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"Input/output error: '.*out\.part'"):
+        patch.setattr(os, "fsync", fail)
+        journal.append("c", b"c third.\n")
+    assert list(journal.spans) == ["a"]
+    journal.append("b", b"b again.\n")
+    journal.close()
+    assert loaded(tmp_path) == [b"a first.\n", b"b again.\n"]
+
+
 def test_of_two_lines_with_one_key_the_later_counts_and_damage_in_the_middle_costs_that_line_alone(
     tmp_path: Path,
 ) -> None:

@@ -1,8 +1,14 @@
 """A cluster's workers are busy: the real driver in virtual seconds, on the lengths of the paper's own self-edits."""
 
+from collections.abc import Sequence
+from typing import Any
+from unittest.mock import patch
+
 import pytest
 
-from tests.bench.simulated_cluster import draw_adapters, draw_scores, simulate
+from stages.cluster.ray import RayWorkers
+from stages.cluster.settings import Cluster
+from tests.bench.simulated_cluster import VirtualRay, draw_adapters, draw_scores, simulate
 
 
 @pytest.mark.parametrize(("records", "workers", "least"), [(750, 8, 0.99), (750, 64, 0.95), (25_000, 512, 0.95)])
@@ -25,3 +31,20 @@ def test_a_worker_that_dies_costs_what_it_had_not_finished() -> None:
     assert found["deaths"] > 90
     assert found["made_twice"] == 0
     assert found["utilisation"] >= 0.94
+
+
+def test_lines_that_come_at_once_are_synced_at_once_and_the_driver_waits_with_none_unsynced() -> None:
+    class Watched(VirtualRay):
+        def wait(self, references: Sequence[Any], **how: Any) -> tuple[list[Any], list[Any]]:
+            assert not unsynced
+            return super().wait(references, **how)
+
+    unsynced, syncs = list[str](), 0
+    with patch("stages.cluster.ray.start_ray", lambda cluster: Watched(lambda key: 1.0)):
+        workers = RayWorkers(Cluster("local", workers=4, lease=1), lambda finished: None, str)
+    for line in workers.make([str(number) for number in range(24)]):
+        unsynced.append(line)
+        if not workers.has_more:
+            unsynced.clear()
+            syncs += 1
+    assert syncs == 24 / 4
