@@ -91,14 +91,13 @@ def _remove_left(folder: Path) -> None:
     """Remove the files of drivers that do not live any more, and of their workers."""
     found = [match for path in folder.glob(".seal-*") if (match := _PROOF.fullmatch(path.name))]
     for match in sorted(found, key=lambda match: match[0]):  # a driver's before those of its workers
-        with suppress(Locked, FileNotFoundError):
-            if match[2]:
-                if not (folder / match[1]).exists():
-                    (folder / match[0]).unlink()
+        file = folder / match[0]
+        with suppress(Locked, OSError), ExitStack() as held:  # it is gone by now, or somebody else's
+            if not match[2]:
+                held.callback(os.close, open_locked(file, fcntl.LOCK_EX, os.O_RDWR, without_locks=_keep))
+            elif (folder / match[1]).exists():
                 continue
-            descriptor = open_locked(folder / match[0], fcntl.LOCK_EX, os.O_RDWR, without_locks=_keep)
-            (folder / match[0]).unlink()
-            os.close(descriptor)
+            file.unlink()
 
 
 def _keep() -> None:
