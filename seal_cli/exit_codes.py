@@ -44,6 +44,7 @@ CODES: dict[type[errors.SealError], int] = {
     errors.Denied: 77,
     errors.BadConfig: 78,
 }
+OURS = {DONE, USAGE, INCOMPLETE, INTERRUPTED, CLOSED_PIPE, TERMINATED, *CODES.values()}
 
 
 def code_of(error: BaseException) -> int:

@@ -136,7 +136,7 @@ def run_worker(
     """Fork, work in the child, and wait for it. Returns 0, or the signal that killed it; any other end ends us too.
 
     Meanwhile it calls `attend`, now and then. The worker's own children do not get the `private` descriptors. `forked`
-    is called in the parent, which may have threads from then on.
+    is called in the parent, which may have threads from then on. Raises Crashed for an exit code that is none of ours.
     """
     sys.stderr.flush()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have it ignored
@@ -151,8 +151,13 @@ def run_worker(
     except BaseException:  # Ctrl-C, SIGTERM, a closed pipe
         _end(child)
         raise
-    if status > 0:  # it has said why
+    if status in exit_codes.OURS - {exit_codes.DONE}:  # it has said why
         raise SystemExit(status)
+    if status > 0:
+        raise Crashed(
+            f"the worker was ended from within (exit code {status}): Ray does so where its head, or the node here, is "
+            "gone; the same command goes on"
+        )
     if -status in END_SIGNALS:
         raise SystemExit(128 - status)
     return -status

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from seal_cli.runs.journal import Journal
-from stages.errors import ExistingOutput, Locked
+from seal_cli.runs.worker import run_worker
+from stages.errors import Crashed, ExistingOutput, Locked
 from stages.judges.base import RULES_VERSION
 from stages.records.record import Record
 from tests.cli.conftest import Finished, jsonl, pipe, seal
@@ -465,6 +466,13 @@ print("parent", code, flush=True)
 def test_a_worker_that_is_interrupted_as_it_begins_does_not_go_on_as_its_parent() -> None:
     told = subprocess.run([sys.executable, "-c", UNRULY], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (told.returncode, told.stdout, told.stderr) == (0, "works\nparent 0\n", "")
+
+
+def test_a_worker_that_a_library_ends_has_a_code_of_ours_and_words() -> None:
+    with pytest.raises(Crashed, match="ended from within"):
+        run_worker(lambda: os._exit(1), None, [])
+    with pytest.raises(SystemExit, match="69"):
+        run_worker(lambda: os._exit(69), None, [])
 
 
 def test_a_task_that_kills_every_worker_costs_its_own_samples_alone(place: Path) -> None:
