@@ -11,6 +11,8 @@ from stages.cluster.settings import Cluster
 from stages.errors import BadConfig, Unavailable
 
 _KNOCK_S = 10.0  # until an address that does not answer is given up
+_BRIEF = {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_py_gcs_connect_timeout_s": "3"}  # else Ray knocks for 14 minutes
+_OWN = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # 0: the loopback is a node's only address
 _OBJECT_BYTES = 200 * 2**20  # of the cluster that is started here: lines alone go through its memory
 
 
@@ -26,13 +28,15 @@ def start_ray(cluster: Cluster) -> Any:
 
     Raises BadConfig where this machine is all there is, and no worker will ever get its shares of it.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own: dict[str, Any] = {}
     _knock(cluster)
+    usual = {"RAY_USAGE_STATS_ENABLED": "0"}
     if cluster.address == "local":  # only this machine can reach it, and only who knows the word
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        own = {"object_store_memory": _OBJECT_BYTES, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        usual |= _OWN | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        own = {"object_store_memory": _OBJECT_BYTES, "include_dashboard": False}
+    else:
+        usual |= _BRIEF
+    os.environ.update({name: value for name, value in usual.items() if name not in os.environ})
     ray = import_ray()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
