@@ -48,8 +48,10 @@ HEAVY: dict[str, Sequence[str]] = {
     "adapt": MODEL + TRAINER,
     "eval": MODEL + TRAINER,
     "report": ("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
+    "ray-worker": (*MODEL, *TRAINER, *SERVICE, "jsonschema", "requests", "psutil"),
     "sft": (*MODEL, *TRAINER, "trl", "trl.trainer.sft_trainer", "datasets", "stages.trainers.sft"),
 }
+MAIN = {"ray-worker": "tests.ray.worker"}  # by the first argument; else it is the command
 REQUEST = 4  # bytes of its length
 
 
@@ -185,10 +187,9 @@ def settle(request: dict[str, Any], streams: Sequence[int]) -> None:
 
 def code_of() -> int:
     """How the interpreter would end the program."""
-    from seal_cli.app import main
-
+    program = importlib.import_module(MAIN.get("".join(sys.argv[1:2]), "seal_cli.app"))
     try:
-        main()
+        program.main()
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     return 0

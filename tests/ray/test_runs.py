@@ -1,115 +1,161 @@
-"""Stages on a cluster: the lines of a run alone, whoever dies, and words for what is not a record's doing."""
+"""What a run on a cluster says where it cannot work, and what it leaves behind."""
 
-import json
-import os
+import shutil
 import signal
+import socket
 import subprocess
+import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stages.records.jsonl import encode_line
-from stages.records.record import Record
-from tests.cli.conftest import SMALL_LORA, seal
-from tests.invented import numbered
-from tests.ray.conftest import NEEDS_RAY, Head
+from tests.cli.conftest import SEAL, Finished, pipe, seal, surroundings
+from tests.invented import a_line, numbered
+from tests.ray.conftest import NEEDS_RAY
+from tests.ray.nodes import start_node
+from tests.ray.worker import STRIKES
 
 pytestmark = NEEDS_RAY
 JUDGE = ("judge", "lines.jsonl", "-o", "out.jsonl", "--judge")
 
 
-def read(folder: Path, name: str = "out.jsonl") -> bytes:
-    return (folder / name).read_bytes()
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A folder with score lines of twelve tasks."""
+    lines = [encode_line(a_line(numbered(f"T{number}", 3), (True, False, None))) for number in range(12)]
+    (tmp_path / "lines.jsonl").write_bytes(b"".join(lines))
+    return tmp_path
 
 
-def expected(work: Path, judge: str) -> bytes:
-    found = seal("judge", "lines.jsonl", "-o", "alone.jsonl", "--judge", judge, cwd=work)
-    assert found.code == 0, found.err
-    return read(work, "alone.jsonl")
+def run_at(address: str, work: Path, judge: str, *more: str) -> Finished:
+    return seal(*JUDGE, judge, "--ray", address, "--workers", "2", *more, cwd=work, RAY_AUTH_MODE="disabled")
 
 
-def test_self_edits_adapters_and_scores_are_those_of_a_run_alone(head: Head, tmp_path: Path, model_dir: Path) -> None:
-    stages = [
-        ("generate", "tasks.jsonl", "-k", "2", "--max-tokens", "8", "-o", "edits.jsonl", "--model", model_dir),
-        ("adapt", "edits.jsonl", *SMALL_LORA, "-o", "adapters.jsonl", "--model", model_dir),
-        ("eval", "adapters.jsonl", "--max-tokens", "4", "-o", "scores.jsonl", "--model", model_dir),
-    ]
-    for name in ("one", "two"):
-        folder = tmp_path / name
-        folder.mkdir()
-        lines = [encode_line(Record(task=numbered(f"T{number}", 2))) for number in range(4)]
-        (folder / "tasks.jsonl").write_bytes(b"".join(lines))
-        for stage in stages:
-            found = seal(*stage, cwd=folder) if name == "one" else head.seal(*stage, "--lease", "2", cwd=folder)
-            assert found.code == 0, found.err
-    for file in ("edits.jsonl", "adapters.jsonl", "scores.jsonl"):
-        assert read(tmp_path / "one", file) == read(tmp_path / "two", file)
-    assert not list((tmp_path / "two").rglob(".seal-*"))
-
-
-def test_records_whose_workers_die_are_made_by_others(head: Head, work: Path) -> None:
-    found = head.seal(*JUDGE, "tests.ray.judges:Mortal", cwd=work)
-    assert found.code == 0, found.err
-    assert "a worker died with" in found.err
-    assert len(list((work / "deaths").iterdir())) == 6
-    wanted = expected(work, "tests.ray.judges:Careful").replace(b'"careful"', b'"mortal"')
-    assert read(work).replace(b'"careful"', b'"mortal"') == wanted
-
-
-def test_a_record_that_kills_every_worker_is_rejected_alone(head: Head, work: Path) -> None:
-    lines = read(work, "lines.jsonl").replace(b"Question 1 about T5", b"poison 1 about T5")
-    (work / "lines.jsonl").write_bytes(lines)
-    found = head.seal(*JUDGE, "tests.ray.judges:Deadly", "--rejects", "rejects.jsonl", cwd=work)
-    assert found.code == 3, found.err
-    titles = [json.loads(line)["task"]["title"] for line in read(work).splitlines()]
-    assert titles == [f"T{number}" for number in range(12) if number != 5]
-    (rejected,) = read(work, "rejects.jsonl").splitlines()
-    assert json.loads(rejected)["reason"] == "its worker died twice"
-
-
-def test_a_model_that_kills_its_worker_is_told_and_no_record_is_blamed(head: Head, work: Path) -> None:
-    found = head.seal(*JUDGE, "tests.ray.judges:Hopeless", cwd=work)
+def test_a_model_that_kills_its_worker_is_told_and_no_record_is_blamed(address: str, work: Path) -> None:
+    (work / STRIKES).mkdir()
+    found = run_at(address, work, "tests.ray.judges:Hopeless")
     assert found.code == 70
     assert "workers died 3 times before their model was loaded" in found.err
     assert not (work / "out.jsonl").exists()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_goes_on_and_makes_nothing_twice(head: Head, work: Path, signum: signal.Signals) -> None:
-    run = head.start(*JUDGE, "tests.ray.judges:Careful", cwd=work)
-    part = work / "out.jsonl.part"
-    until = time.monotonic() + 120
-    while not (part.exists() and read(work, part.name).count(b"\n") >= 3):
-        assert run.poll() is None and time.monotonic() < until, run.communicate()[1].decode()
-        time.sleep(0.005)
-    os.kill(run.pid, signum)
-    run.communicate(timeout=60)
-    assert run.returncode == (-signum if signum == signal.SIGKILL else 130)
-    found = head.seal(*JUDGE, "tests.ray.judges:Careful", cwd=work)
-    assert found.code == 0, found.err
-    assert "goes on:" in found.err
-    assert read(work) == expected(work, "tests.ray.judges:Careful")
-
-
-def test_a_cluster_that_is_not_there_is_told(work: Path) -> None:
-    found = Head("127.0.0.1:6390").seal(*JUDGE, "exact", cwd=work)
-    assert found.code == 69
-    assert "127.0.0.1:6390: no cluster there (Connection refused)" in found.err
-
-
-def test_a_node_that_does_not_share_the_folder_is_told(head: Head, work: Path) -> None:
+def test_a_node_that_does_not_share_the_folder_is_told(address: str, work: Path) -> None:
     hidden = ("unshare", "--mount", "--propagation", "private", "sh", "-c", f"mount -t tmpfs none {work} && exec $0 $@")
     if subprocess.run([*hidden, "true"], capture_output=True).returncode:
         pytest.skip("no folder can be hidden from a process here")
-    with head.add_node(*hidden, cpus=3):
-        found = head.seal(*JUDGE, "exact", "--cpus-per-worker", "3", cwd=work)
+    with start_node(*hidden, cpus=3, address=address):
+        found = run_at(address, work, "exact", "--cpus-per-worker", "3")
     assert found.code == 78, found.err
     assert f"{work}: the worker on" in found.err
     assert "does not share it (it holds other files there)" in found.err
 
 
-def test_a_cluster_of_this_machine_is_started_and_ended(work: Path) -> None:
-    found = Head("local").seal(*JUDGE, "exact", cwd=work)
-    assert found.code == 0, found.err
-    assert read(work) == expected(work, "exact")
+@contextmanager
+def listen(answer: bytes) -> Iterator[int]:
+    """A port where everyone gets this answer, if it is one."""
+    with socket.create_server(("", 0)) as server:
+
+        def serve() -> None:
+            there = []
+            with suppress(OSError):
+                while True:
+                    there.append(server.accept()[0])
+                    there[-1].sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"], ids=["silent", "http"])
+def test_who_listens_and_is_no_ray_is_told_soon(work: Path, answer: bytes) -> None:
+    began = time.monotonic()
+    with listen(answer) as port:
+        found = run_at(f"127.0.0.1:{port}", work, "exact")
+    assert found.code == 69, found.err
+    assert f"--ray 127.0.0.1:{port}: Failed to connect to Ray cluster" in found.err
+    assert time.monotonic() - began < 30  # 13 of them are Ray's
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "told"),
+    [
+        ("127.0.0.1:6390", 69, "no cluster there (Connection refused)"),
+        ("no.such.host:6379", 69, "no cluster there"),
+        ("127.0.0.1", 69, "127.0.0.1"),
+        ("nonsense", 69, "nonsense"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told(work: Path, address: str, code: int, told: str) -> None:
+    found = run_at(address, work, "exact")
+    assert (found.code, told in found.err) == (code, True), found.err
+
+
+def test_a_machine_of_no_cluster_is_told(work: Path) -> None:
+    alone = ("unshare", "--pid", "--fork", "--mount-proc")  # Ray looks for clusters among all processes
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("no process can be alone here")
+    env = surroundings(RAY_TMPDIR=str(work))
+    run = subprocess.run([*alone, *SEAL, *JUDGE, "exact", "--ray", "auto"], cwd=work, env=env, capture_output=True)
+    assert (run.returncode, b"--ray auto: " in run.stderr) == (69, True), run.stderr.decode()
+
+
+def test_a_reader_that_leaves_ends_the_run_silently(address: str, work: Path) -> None:
+    command = f"seal judge lines.jsonl --judge tests.ray.judges:Careful --journal kept --ray {address} --workers 2"
+    found = pipe(f"export RAY_AUTH_MODE=disabled; {command} | head -n 1", cwd=work)
+    assert (found.code, found.out.count("\n")) == (141, 1), found.err
+    assert "Traceback" not in found.err
+
+
+def test_a_cluster_of_this_machine_ends_with_its_run(work: Path) -> None:
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    env = surroundings(RAY_TMPDIR=folder, RAY_worker_niceness="0")
+    command = [*SEAL, *JUDGE, "tests.ray.judges:Careful", "--ray", "local"]
+    run = subprocess.Popen(command, cwd=work, env=env, stderr=subprocess.PIPE)
+    while not read_lines(work / "out.jsonl.part"):
+        assert run.poll() is None, run.communicate()[1].decode()
+        time.sleep(0.01)
+    assert find_listeners(folder) == {"127.0.0.1"}
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=30)
+    assert run.returncode == 143
+    assert wait_for_none(folder) == []
+    found = subprocess.run(command, cwd=work, env=env, capture_output=True)
+    assert (found.returncode, b"goes on:" in found.stderr) == (0, True), found.stderr.decode()
+    assert wait_for_none(folder) == []
+    assert len(read_lines(work / "out.jsonl")) == 12
+    shutil.rmtree(folder)
+
+
+def read_lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines() if path.exists() else []
+
+
+def find_processes(folder: str) -> list[psutil.Process]:
+    """Those of the cluster that has its files there."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("RAY_TMPDIR") == folder and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def find_listeners(folder: str) -> set[str]:
+    """The addresses at which they can be reached."""
+    there = [each for process in find_processes(folder) for each in process.net_connections("tcp")]
+    return {each.laddr.ip.removeprefix("::ffff:") for each in there if each.status == psutil.CONN_LISTEN}
+
+
+def wait_for_none(folder: str) -> list[psutil.Process]:
+    """Those that are there after ten seconds."""
+    until = time.monotonic() + 10
+    while (found := find_processes(folder)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return found
