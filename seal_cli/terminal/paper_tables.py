@@ -43,7 +43,7 @@ def format_matrix(matrix: "Matrix", form: Format, width: int) -> str:
     told = [[name.replace("_", " "), f"{_percent(value)} %"] for name, value in facts.items() if value is not None]
     told.append(["sequences", str(matrix.sequences)])
     if matrix.refused:
-        told.append(["updates refused", f"{sum(matrix.refused.values())} of {(len(table) - 1) * matrix.sequences}"])
+        told.append(["updates refused", f"{sum(matrix.refused.values())} of {matrix.updates}"])
     if form == "md":
         return as_markdown(columns, table) + "\n" + as_markdown(["in the end", ""], told)
     return as_text(columns, table, width) + "\n" + as_text(["in the end", ""], told, width)

@@ -7,16 +7,15 @@ has the passages up to that one (SEAL section 5; summaries of its official code)
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from stages.errors import BadInput
-from stages.records.record import Gate, Record
-from stages.records.score import Score
+from stages.records.record import Record
 from stages.records.strict_json import JsonFault, explain, parse_loosely, sanitize
 from stages.reporting.plot import open_figure
 
@@ -52,6 +51,18 @@ class Matrix:
         changes = [values[-1] - values[0] for values in self._since_learned() if len(values) > 1]
         return fmean(changes) if changes else None
 
+    def name_step(self, step: int) -> str:
+        """Name a row: its number, and whether its update was refused."""
+        refused = self.refused.get(step)
+        if not refused:
+            return str(step or "before")
+        return f"{step} (refused)" if self.sequences == 1 else f"{step} (refused in {refused})"
+
+    @property
+    def updates(self) -> int:
+        """The steps of all sequences."""
+        return (len(self.means) - 1) * self.sequences
+
     def _since_learned(self) -> Iterable[list[float]]:
         """Each passage's values from the step that learned it to the last one."""
         for passage in range(len(self.means[0])):
@@ -81,58 +92,83 @@ def read_summary(path: Path) -> Matrix | None:
     return found
 
 
+class StepScore(NamedTuple):
+    """What a line of `seal eval --on` says: how well a task is known after a step of a sequence, and before the first."""
+
+    sequence: int
+    number: int  # of the step
+    adapter: str  # the step's, by its id
+    learned: str  # the task of its self-edit
+    asked: str  # the task that is asked about
+    value: float | None
+    baseline: float | None
+    limit: float | None  # of a gate
+    refused: bool  # by the gate
+
+
+def read_step(line: Record) -> StepScore | None:
+    """Read a line; None for one that is of no step, or that has no score."""
+    adapter, score = line.adapter, line.score
+    if adapter is None or (step := adapter.step) is None or score is None:
+        return None
+    if adapter.origin is None or (learned := adapter.origin.task_id) is None:
+        return None
+    limit, refused = (step.gate.limit, step.gate.refused) if step.gate else (None, False)
+    own, found = (step.sequence, step.number, adapter.id), (score.value, score.baseline)
+    return StepScore(*own, learned, line.task.id, *found, limit, refused)
+
+
 def read_steps(lines: Iterable[Record], name: str) -> list[tuple[str, Matrix]]:
     """Make the matrix of every sequence, with its name, of the lines of `seal eval --on` about its steps.
 
-    Columns are in the order in which the sequence learned them. What it did not learn is left out, and so is a passage
-    before it was learned, as in the paper. Raises BadInput for lines of anything else, and where a cell is missing.
+    Raises BadInput for lines of anything else, and as `make_matrices` does.
     """
-    found: dict[int, dict[int, tuple[str, dict[str, Score]]]] = {}  # by sequence and step: its task, and the scores
-    adapters: dict[tuple[int, int], str] = {}  # of each step
-    gates: dict[int, dict[int, Gate]] = {}
-    for line in lines:
-        adapter = line.adapter
-        step, origin = (adapter.step, adapter.origin) if adapter else (None, None)
-        if adapter is None or step is None or origin is None or origin.task_id is None or line.score is None:
+
+    def read(line: Record) -> StepScore:
+        if (step := read_step(line)) is None:
             way = "`seal adapt --sequential`, asked about all passages by `seal eval --on`"
             raise BadInput(f"{name}: a line of task {line.task.id} is of no step of a sequence ({way})")
-        cells = found.setdefault(step.sequence, {}).setdefault(step.number, (origin.task_id, {}))[1]
-        is_of_other_run = adapters.setdefault((step.sequence, step.number), adapter.id) != adapter.id
-        if is_of_other_run or line.task.id in cells:
-            what = "is of two runs" if is_of_other_run else f"has answered task {line.task.id} twice"
+        return step
+
+    return make_matrices(map(read, lines), name)
+
+
+def make_matrices(steps: Iterable[StepScore], name: str) -> list[tuple[str, Matrix]]:
+    """Make the matrix of every sequence, with its name.
+
+    Columns are in the order in which the sequence learned them. What it did not learn is left out, and so is a passage
+    before it was learned, as in the paper. Raises BadInput where a cell is missing, or there twice.
+    """
+    found: dict[int, dict[int, dict[str, StepScore]]] = {}  # by sequence, step, and the task that is asked about
+    for step in steps:
+        cells = found.setdefault(step.sequence, {}).setdefault(step.number, {})
+        is_of_other_run = next(iter(cells.values()), step).adapter != step.adapter
+        if is_of_other_run or step.asked in cells:
+            what = "is of two runs" if is_of_other_run else f"has answered task {step.asked} twice"
             told = f"step {step.number} of sequence {step.sequence} {what}"
             raise BadInput(f"{name}: {told}; give the lines of each run in a file of their own, each line once")
-        cells[line.task.id] = line.score
-        if step.gate:
-            gates.setdefault(step.sequence, {})[step.number] = step.gate
+        cells[step.asked] = step
     if not found:
         raise BadInput(f"{name}: no lines in it; give those of `seal eval --on`, or an official summary")
-    return [
-        (f"{name}, sequence {number}", _add_gates(_order_steps(steps, name), gates.get(number, {})))
-        for number, steps in sorted(found.items())
-    ]
+    return [(f"{name}, sequence {number}", _order_steps(own, name)) for number, own in sorted(found.items())]
 
 
-def _add_gates(matrix: Matrix, gates: Mapping[int, Gate]) -> Matrix:
-    """Say which steps were refused: their rows are the kept model's. Runs with other gates have no average."""
-    refused = {number + 1: 1 for number, gate in sorted(gates.items()) if gate.refused}
-    about = {"--gate": next(iter(gates.values())).limit} if gates else {}
-    return replace(matrix, refused=refused, about=about)
-
-
-def _order_steps(steps: Mapping[int, tuple[str, Mapping[str, Score]]], name: str) -> Matrix:
-    """The matrix of one sequence."""
-    order = [steps[number][0] for number in sorted(steps)]
+def _order_steps(steps: Mapping[int, Mapping[str, StepScore]], name: str) -> Matrix:
+    """The matrix of one sequence. The row of a refused step is the kept model's."""
+    firsts = [next(iter(steps[number].values())) for number in sorted(steps)]
+    order = [step.learned for step in firsts]
     if sorted(steps) != list(range(len(steps))) or len(set(order)) < len(order):
         raise BadInput(f"{name}: the steps must be all of a sequence, each of another passage (found {sorted(steps)})")
-    rows = [[_read_share(steps[0][1], task, name, before=True) for task in order]]
+    rows = [[_read_share(steps[0], task, name, before=True) for task in order]]
     for number in range(len(order)):
-        learned = [_read_share(steps[number][1], task, name) for task in order[: number + 1]]
+        learned = [_read_share(steps[number], task, name) for task in order[: number + 1]]
         rows.append([*learned, *[None] * (len(order) - number - 1)])
-    return Matrix(rows)
+    limits = {step.limit for step in firsts if step.limit is not None}
+    refused = {step.number + 1: 1 for step in firsts if step.refused}
+    return Matrix(rows, refused=refused, about={"--gate": limit for limit in limits})  # others have no average
 
 
-def _read_share(scores: Mapping[str, Score], task: str, name: str, *, before: bool = False) -> float | None:
+def _read_share(scores: Mapping[str, StepScore], task: str, name: str, *, before: bool = False) -> float | None:
     if task not in scores:
         raise BadInput(f"{name}: a step was not asked about task {task}; give `seal eval --on` all tasks")
     value = scores[task].baseline if before else scores[task].value
@@ -195,16 +231,8 @@ def draw_matrix(matrix: Matrix, path: Path) -> None:
                     colour = "white" if 100 * value < 0.6 * top else "black"
                     axes.text(passage, step, f"{100 * value:.1f}", ha="center", va="center", color=colour, fontsize=9)
         axes.set_xticks(range(wide), [str(passage + 1) for passage in range(wide)])
-        axes.set_yticks(range(high), ["before", *(_name_step(matrix, step) for step in range(1, high))])
+        axes.set_yticks(range(high), list(map(matrix.name_step, range(high))))
         axes.set_xlabel("passage")
         axes.set_ylabel("after self-edit")
         axes.set_title(f"accuracy (%), {matrix.sequences} sequence{'' if matrix.sequences == 1 else 's'}", fontsize=10)
         figure.colorbar(image, ax=axes)
-
-
-def _name_step(matrix: Matrix, step: int) -> str:
-    """Name a row of the picture: its number, and whether its update was refused."""
-    refused = matrix.refused.get(step)
-    if not refused:
-        return str(step)
-    return f"{step} (refused)" if matrix.sequences == 1 else f"{step} (refused in {refused})"

@@ -12,7 +12,7 @@ from stages.domains.views import Row, make_view, name_sample
 from stages.errors import BadInput
 from stages.records.jsonl import to_json
 from stages.records.record import Record
-from stages.reporting.matrix import Matrix, average_runs, read_steps
+from stages.reporting.matrix import Matrix, StepScore, average_runs, make_matrices, read_step
 from stages.scoring.candidates import Candidate, compute_reliability
 
 
@@ -135,7 +135,7 @@ class PageLines:
     def __init__(self, most: int, before: str | None = None) -> None:
         self.tasks: dict[str, TaskEntry] = {}
         self.costs: dict[str, RowCost] = {}
-        self.steps: dict[str, list[Record]] = {}  # by label, the lines of sequences, without what was generated
+        self.steps: dict[str, list[StepScore]] = {}  # by label, of the lines of sequences
         self.most, self.held = most, 0  # characters of the lines that are kept
         self.before = before
 
@@ -150,8 +150,8 @@ class PageLines:
                 entry.values.setdefault(label, []).append(record.score.value)
             if self.before and first and record.score and record.score.baseline is not None:
                 entry.values.setdefault(self.before, [record.score.baseline])
-            if record.adapter and record.adapter.step and record.adapter.origin:
-                self.steps.setdefault(label, []).append(record)
+            if step := read_step(record):
+                self.steps.setdefault(label, []).append(step)
             if self.held <= self.most:
                 self.held += len(to_json(record))
                 entry.lines.append((label, record))
@@ -159,8 +159,8 @@ class PageLines:
 
     def make_matrices(self) -> Iterator[tuple[str, Matrix | None, str]]:
         """Yield (label, matrix, why there is none) of each file with the steps of a sequence, asked about all tasks."""
-        for label, lines in self.steps.items():
+        for label, steps in self.steps.items():
             try:
-                yield label, average_runs(read_steps(lines, label)), ""
+                yield label, average_runs(make_matrices(steps, label)), ""
             except BadInput as error:
                 yield label, None, str(error)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import pickle
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -113,6 +114,13 @@ def test_the_matrix_of_a_sequence_is_on_the_page_or_why_there_is_none(tmp_path: 
     assert "step 1, seed 0: 0.0 → 50.0 %" in Tags(page).text
     page, left_out = make_page(tmp_path, ("steps", steps[1:]))
     assert (left_out, "No matrix: steps: a step was not asked about task" in Tags(page).text) == ("", True)
+
+
+def test_of_a_sequence_the_page_holds_its_cells_alone() -> None:
+    seen = PageLines(0)
+    for line in seen.watch("steps", (each.grow(meta={"log": "step " * 10_000}) for each in a_sequence())):
+        assert line.meta
+    assert len(pickle.dumps(seen.steps)) < 2_000
 
 
 def test_a_row_of_baselines_has_its_values_at_each_task(tmp_path: Path) -> None:
