@@ -93,7 +93,7 @@ def read_summary(path: Path) -> Matrix | None:
 
 
 class StepScore(NamedTuple):
-    """What a line of `seal eval --on` says: how well a task is known after a step of a sequence, and before the first."""
+    """What a line of `seal eval --on` says: how well a task is known after a step, and before the first one."""
 
     sequence: int
     number: int  # of the step
@@ -163,9 +163,9 @@ def _order_steps(steps: Mapping[int, Mapping[str, StepScore]], name: str) -> Mat
     for number in range(len(order)):
         learned = [_read_share(steps[number], task, name) for task in order[: number + 1]]
         rows.append([*learned, *[None] * (len(order) - number - 1)])
-    limits = {step.limit for step in firsts if step.limit is not None}
     refused = {step.number + 1: 1 for step in firsts if step.refused}
-    return Matrix(rows, refused=refused, about={"--gate": limit for limit in limits})  # others have no average
+    about = {} if firsts[0].limit is None else {"--gate": firsts[0].limit}  # runs with other gates have no average
+    return Matrix(rows, refused=refused, about=about)
 
 
 def _read_share(scores: Mapping[str, StepScore], task: str, name: str, *, before: bool = False) -> float | None:

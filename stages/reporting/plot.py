@@ -52,7 +52,7 @@ def draw_bars(axes: Any, rows: Sequence[ReportRow]) -> None:
     counts = sorted({row.tasks for row in rows})
     labels = [_wrap_label(row.label) + ("" if len(counts) == 1 else f"\nn = {row.tasks}") for row in rows]
     axes.set_xticks(range(len(rows)), labels, parse_math=False)
-    axes.set_ylabel("accuracy (%)")
+    axes.set_ylabel(f"{rows[0].kind} (%)", parse_math=False)
     top = 1.12 * max(max(mean, high) for mean, _, high in bars) + 5  # room for the number above the highest bar
     axes.set_ylim(0, top)
     axes.set_yticks([tick for tick in axes.get_yticks() if tick <= min(100, top)])

@@ -1,4 +1,4 @@
-"""Rows of a report: mean accuracies with intervals, and paired comparisons.
+"""Rows of a report: means with intervals, and paired comparisons.
 
 The task is the unit of sampling: a task's answers share a passage, so intervals resample tasks, not questions.
 """
@@ -36,7 +36,7 @@ class TaskScores:
 
 @dataclass(frozen=True)
 class ReportRow:
-    """A line of the table. Accuracies are 0..1; low and high bound the 95 % interval of `mean`."""
+    """A line of the table. Values are 0..1; low and high bound the 95 % interval of `mean`."""
 
     label: str
     mean: float | None  # over tasks (macro); None where no answer is scored
@@ -54,6 +54,7 @@ class ReportRow:
     gain_low: float | None
     gain_high: float | None
     p_value: float | None  # two-sided sign-flip test of the paired difference
+    kind: str  # what the values are: accuracy, or the likelihood or the rating of whom
 
 
 def read_scores(label: str, records: Iterable[Record]) -> TaskScores | None:
@@ -159,6 +160,7 @@ def make_row(label: str, runs: Sequence[TaskScores], reference: Mapping[str, flo
         gain_low=gain_low,
         gain_high=gain_high,
         p_value=p_value,
+        kind=runs[0].kind,
     )
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from stages import report
 from stages.errors import BadConfig
-from stages.records.record import Origin, Record, Step, TrainStats
+from stages.records.record import Gate, Origin, Record, Step, TrainStats
+from stages.records.score import AnchorAnswers, Answer, Likelihood, make_likelihood_score, make_retention
 from stages.reporting import page as pages
 from stages.reporting.page import check_page, group_rounds, write_page
 from stages.reporting.page_lines import PageLines, RowCost
@@ -114,6 +115,33 @@ def test_the_matrix_of_a_sequence_is_on_the_page_or_why_there_is_none(tmp_path: 
     assert "step 1, seed 0: 0.0 → 50.0 %" in Tags(page).text
     page, left_out = make_page(tmp_path, ("steps", steps[1:]))
     assert (left_out, "No matrix: steps: a step was not asked about task" in Tags(page).text) == ("", True)
+
+
+def test_steps_whose_update_was_refused_are_marked(tmp_path: Path) -> None:
+    def gated(line: Record) -> Record:
+        assert line.adapter and line.adapter.step
+        answers = [
+            Answer(id=str(n), prediction="", correct=n < 1, reason=None, baseline_prediction="", baseline_correct=True)
+            for n in range(2)
+        ]
+        kept = make_retention([AnchorAnswers(task_id="t", answers=tuple(answers))], "exact")
+        gate = Gate(limit=0.3, fall=0.5, refused=True, retention=kept)
+        step = line.adapter.step.model_copy(update={"gate": gate if line.adapter.step.number else None})
+        return line.grow(adapter=line.adapter.model_copy(update={"step": step}))
+
+    page, _ = make_page(tmp_path, ("steps", list(map(gated, a_sequence()))))
+    assert re.findall("<tr><td>(before|[12].*?)<td", page) == ["before", "1", "2 (refused)"]
+    assert "of 1 sequence; updates refused: 1 of 2." in Tags(page).text
+
+
+def test_a_page_and_a_plot_say_what_their_values_are(tmp_path: Path) -> None:
+    known = Likelihood(id="q", gold="Velm", value=0.5, baseline=0.2, error=None)
+    score = make_likelihood_score((known,), model="student", measure="likelihood:answers")
+    page, _ = make_page(tmp_path, ("self", [Record(task=a_task(), score=score)]))
+    assert "Mean likelihood:answers over tasks in per cent" in Tags(page).text
+    assert "ccurac" not in Tags(page).text
+    page, _ = make_page(tmp_path, ("self", list(lines(1))))
+    assert "Mean accuracy over tasks in per cent" in Tags(page).text
 
 
 def test_of_a_sequence_the_page_holds_its_cells_alone() -> None:
