@@ -76,7 +76,7 @@ class Eval:
         found = _list_adapters(lines)
         model = self.engine.choose(source.facts.students, self.engine.find_moved(found, source.folders))
         lost = self._find_lost(lines, model, source)
-        lines = list_exam_lines(lines, exam) if exam else lines
+        lines = list_exam_lines(lines, exam, is_shard=source.is_shard) if exam else lines
         if anchors:
             require_adapters(lines)
             refuse_other_tasks(lines, anchors)

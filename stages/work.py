@@ -122,10 +122,14 @@ class Facts:
 
 
 class Source(Protocol):
-    """The input that a stage's records are from. `folders`: where paths to adapters may lead from."""
+    """The input that a stage's records are from.
+
+    `folders`: where paths to adapters may lead from. `is_shard`: the other lines are worked on elsewhere.
+    """
 
     facts: Facts
     folders: tuple[Path, ...]
+    is_shard: bool
 
     def sift(self, records: Sequence[Record], check: Callable[[Record], object]) -> list[Record]:
         """Return the records for which `check` raises no BadLine; the others are rejected."""
@@ -152,7 +156,7 @@ class WholeSource:
     """A Source whose records are all there is, as in a notebook: a line that cannot be used is an error."""
 
     def __init__(self, records: Sequence[Record]) -> None:
-        self.facts, self.folders = Facts(len(records)), tuple[Path, ...]()
+        self.facts, self.folders, self.is_shard = Facts(len(records)), tuple[Path, ...](), False
         for record in records:
             self.facts.add(record)
 

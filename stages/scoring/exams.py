@@ -45,10 +45,16 @@ def read_exam(path: Path, flag: str, domain: str, check: Callable[[Task], object
     return tuple(found.values())
 
 
-def list_exam_lines(lines: Iterable[Record], tasks: Sequence[Task]) -> list[Record]:
-    """List a line for each task and each adapter, which many lines may share. Raises BadLine for one without."""
+def list_exam_lines(lines: Iterable[Record], tasks: Sequence[Task], *, is_shard: bool = False) -> list[Record]:
+    """List a line for each task and each adapter, which many lines may share. Raises BadLine for one without.
+
+    Raises BadConfig for a shard with an adapter that lines of the others may share: each would ask it everything.
+    """
     found: dict[str, list[Record]] = {}
     for line in lines:
+        if is_shard and line.adapter and (line.adapter.is_pooled or line.adapter.origin):
+            told = f"lines of other shards share the adapter {line.adapter.id}, and each shard would ask it everything"
+            raise BadConfig(f"--on with --shard: {told}; leave --shard out")
         if line.adapter is None or line.adapter.id not in found:
             about = [ask_other_task(line, task) for task in tasks]
             found[line.adapter.id if line.adapter else ""] = about

@@ -294,6 +294,14 @@ def test_what_cannot_be_a_pool_is_refused_and_nothing_is_written(name: str, tmp_
     assert not (tmp_path / "adapters.jsonl").exists()
 
 
+def test_a_pool_that_every_shard_would_ask_the_same_is_not_shared_out(place: Path) -> None:
+    exam = (*EVAL[:-1], "exam.jsonl", "--on", "edits.jsonl", "--dry-run")
+    for part in ("1/3", "3/3"):
+        made = run_inside(*exam, "--shard", part, cwd=place)
+        assert (made.code, "--on with --shard: lines of other shards share the adapter" in made.err) == (78, True)
+    assert run_inside(*exam, "--limit", "1", cwd=place).code == 0
+
+
 def test_what_a_pool_trains_on_is_shown_and_foretold(place: Path) -> None:
     shown = run_inside("adapt", "edits.jsonl", "--pool", "--pool-passages", "once", "--show-data", cwd=place)
     assert [len(line["sequences"]) for line in shown.lines] == [2, 1] * 3
