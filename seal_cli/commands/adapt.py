@@ -8,11 +8,10 @@ from annotated_types import Ge
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Given
-from seal_cli.flags.judge import JudgeFlags
+from seal_cli.flags.judge import JudgeFlags, describe_judge
 from seal_cli.flags.run import InputFlags, RunFlags
 from stages.cluster.settings import Cluster
 from stages.errors import BadConfig, refuse_given
-from stages.judges.base import EXAMPLES
 from stages.settings import Doc, FitConfig, PadMode, Pooling
 from stages.trainers.local import TINKER, LocalTrainer
 
@@ -39,18 +38,7 @@ class AdaptFlags:
     retain: Annotated[
         Path | None, Doc("The anchors of --gate: tasks whose answers the model knows, as for `seal eval`.", "FILE")
     ] = None
-    judge_given: Annotated[
-        str | None,
-        Doc(
-            "Who grades the anchors of --gate: exact, lexical, openai:MODEL[@URL], command:PROGRAM, or "
-            "package.module:Class.",
-            "NAME",
-            "--judge -j",
-            default=JudgeFlags.text,
-            values=EXAMPLES,
-            panel=JudgeFlags.panel,
-        ),
-    ] = None
+    judge_given: Annotated[str | None, describe_judge("Who grades the anchors of --gate: {}.", JudgeFlags.text)] = None
     replay: Annotated[
         tuple[str, ...],
         Doc(

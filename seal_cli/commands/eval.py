@@ -8,10 +8,9 @@ from annotated_types import Ge
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.engine import EngineFlags
-from seal_cli.flags.judge import JudgeFlags
+from seal_cli.flags.judge import JudgeFlags, describe_judge
 from seal_cli.flags.run import InputFlags, RunFlags
 from stages.cluster.settings import Cluster
-from stages.judges.base import EXAMPLES
 from stages.settings import Doc, ModelName, Sampling
 
 
@@ -20,17 +19,7 @@ class EvalFlags:
     """The fields of stages.eval.Eval that are its own."""
 
     panel: ClassVar[str] = opt.OWN_PANEL
-    judge_given: Annotated[
-        str | None,
-        Doc(
-            "exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class; ARC's grids need none.",
-            "NAME",
-            "--judge -j",
-            default=JudgeFlags.text,
-            values=EXAMPLES,
-            panel=JudgeFlags.panel,
-        ),
-    ] = None
+    judge_given: Annotated[str | None, describe_judge("{}; ARC's grids need none.", JudgeFlags.text)] = None
     in_context: Annotated[
         bool, Doc("Show the passage: the oracle row. ARC: ask once, after all demonstrations, no vote.")
     ] = False

@@ -13,21 +13,21 @@ from stages.errors import refuse_given
 from stages.judges.base import EXAMPLES
 from stages.settings import Doc
 
+_PANEL = "Judge"
+
+
+def describe_judge(words: str, default: str = "") -> Doc:
+    """Describe --judge, as every command calls it; `{}` in the words is what it takes."""
+    kinds = "exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class"
+    return Doc(words.format(kinds), "NAME", "--judge -j", default=default, values=EXAMPLES, panel=_PANEL)
+
 
 @dataclass(frozen=True)
 class JudgeFlags:
     """The judge that grades answers."""
 
-    panel: ClassVar[str] = "Judge"
-    text: Annotated[
-        str,
-        Doc(
-            "exact, lexical, openai:MODEL[@URL], command:PROGRAM, or package.module:Class.",
-            "NAME",
-            "--judge -j",
-            values=EXAMPLES,
-        ),
-    ] = "lexical"
+    panel: ClassVar[str] = _PANEL
+    text: Annotated[str, describe_judge("{}.")] = "lexical"
     max_tokens: Annotated[
         int | None,
         Ge(1),

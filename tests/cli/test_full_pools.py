@@ -12,27 +12,20 @@ import psutil
 import pytest
 
 from tests.bits import assert_same
-from tests.cli.conftest import jsonl, seal, surroundings
+from tests.cli.conftest import seal, surroundings
 from tests.cli.inside import run_inside
-from tests.cli.test_pools import contents, edited, lines_of
+from tests.cli.test_pools import EVAL, contents, lines_of, make_scores
 from tests.forked import forked_seal
 
 TITLES = ("Ada", "Bo")
 FULL = ("adapt", "edits.jsonl", "--model", "model", "--out", "ad", "--pool", "--method", "full", "--epochs", "2")
 TRAIN = (*FULL, "--batch-size", "4", "--learning-rate", "1e-3", "--device", "cpu", "-o", "adapters.jsonl")
-EVAL = ("eval", "adapters.jsonl", "--max-tokens", "6", "--device", "cpu", "--judge", "exact", "-o", "scores.jsonl")
 
 
 @pytest.fixture(scope="module")
 def done(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the self-edits of two tasks, the model that they made, and scores."""
-    folder = tmp_path_factory.mktemp("full")
-    (folder / "model").symlink_to(model_dir)
-    (folder / "edits.jsonl").write_text(jsonl(edited(*TITLES)))
-    for command in (TRAIN, EVAL):
-        made = seal(*command, cwd=folder)
-        assert made.code == 0, made.err
-    return folder
+    return make_scores(tmp_path_factory.mktemp("full"), model_dir, TITLES, TRAIN)
 
 
 @pytest.fixture

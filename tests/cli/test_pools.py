@@ -31,16 +31,20 @@ def edited(*titles: str) -> list[Record]:
     return [Record(task=task, edit=an_edit(task, n, f"{task.name} is {n}.")) for task in tasks for n in range(2)]
 
 
-@pytest.fixture(scope="module")
-def done(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the self-edits of three tasks, the adapter of their pool, and scores."""
-    folder = tmp_path_factory.mktemp("pool")
-    (folder / "model").symlink_to(model_dir)
-    (folder / "edits.jsonl").write_text(jsonl(edited(*TITLES)))
-    for command in (TRAIN, EVAL):
+def make_scores(folder: Path, model: Path, titles: Iterable[str], train: Iterable[str]) -> Path:
+    """Train on the self-edits of these tasks, and score them, in the folder."""
+    (folder / "model").symlink_to(model)
+    (folder / "edits.jsonl").write_text(jsonl(edited(*titles)))
+    for command in (train, EVAL):
         made = seal(*command, cwd=folder)
         assert made.code == 0, made.err
     return folder
+
+
+@pytest.fixture(scope="module")
+def done(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the self-edits of three tasks, the adapter of their pool, and scores."""
+    return make_scores(tmp_path_factory.mktemp("pool"), model_dir, TITLES, TRAIN)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 from stages.interfaces import Example, FitJob, FitResult, TrainingSet
 from stages.settings import FitConfig
 from stages.trainers.batched.trainer import BatchedLoraTrainer
+from tests.invented import Notes
 from tests.trainers.exact import FLOAT64, exact_norms
 
 TEXTS = (
@@ -56,3 +57,16 @@ def many(folder: Path, **options: Any) -> BatchedLoraTrainer:
 def by_id(results: Iterator[FitResult]) -> dict[str, FitResult]:
     found = {result.id: result for result in results}
     return dict(sorted(found.items()))
+
+
+class Dying(Notes):
+    """Someone who looks on, and dies behind so many steps."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.last = last
+
+    def advance(self, amount: int) -> None:
+        super().advance(amount)
+        if self.stepped >= self.last:
+            raise KeyboardInterrupt

@@ -11,22 +11,9 @@ from stages.trainers.batched.trainer import BatchedLoraTrainer
 from tests.bits import LARGEST, promised
 from tests.invented import Notes
 from tests.trainers.exact import FLOAT32, FLOAT64, distance, weights_of
-from tests.trainers.jobs import SMALL, by_id, make_job
+from tests.trainers.jobs import SMALL, Dying, by_id, make_job
 
 LONG = replace(SMALL, epochs=4, batch_size=2, weight_decay=0.1)  # 12 steps for five texts
-
-
-class Dying(Notes):
-    """Someone who looks on, and dies behind so many steps."""
-
-    def __init__(self, last: int) -> None:
-        super().__init__()
-        self.last = last
-
-    def advance(self, amount: int) -> None:
-        super().advance(amount)
-        if self.stepped >= self.last:
-            raise KeyboardInterrupt
 
 
 def most() -> float:

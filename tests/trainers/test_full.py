@@ -29,7 +29,7 @@ from tests.bits import LARGEST, promised
 from tests.invented import Notes
 from tests.models.architectures import make_architecture
 from tests.trainers.exact import BEYOND_ROUNDING, FLOAT32, FLOAT64, distance, exact_norms
-from tests.trainers.jobs import by_id, make_job
+from tests.trainers.jobs import Dying, by_id, make_job
 from tests.trainers.plain import encoded, plain_full_loop, step_orders
 
 SMALL = FitConfig(method="full", learning_rate=1e-3, epochs=2)
@@ -155,19 +155,6 @@ def test_bfloat16_computes_beside_float32_masters(model_dir: Path, tmp_path: Pat
 
 
 # ---- a training that died
-
-
-class Dying(Notes):
-    """Someone who looks on, and dies behind so many steps."""
-
-    def __init__(self, last: int) -> None:
-        super().__init__()
-        self.last = last
-
-    def advance(self, amount: int) -> None:
-        super().advance(amount)
-        if self.stepped >= self.last:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
