@@ -22,13 +22,12 @@ from stages.domains.answers import (
 from stages.domains.base import Domain, GradableAnswer, find_domain, refuse_flags
 from stages.domains.likelihood import LikelihoodMeter, LikelihoodOf, LikelihoodWorker, is_measured
 from stages.files import hold_folders
-from stages.interfaces import Completion, Engine, MappedProgress, NullProgress, Progress, Prompt, Request, note_cut_off
+from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, sample_all
 from stages.judges.base import FallbackJudge, Judge
 from stages.records.record import Record, Section
 from stages.records.task import Task
 from stages.scoring.exams import identify_tasks, list_exam_lines, read_exam, refuse_other_tasks, require_adapters
 from stages.scoring.grading import (
-    NO_ANSWERS,
     AnswerKey,
     PendingLines,
     get_owner_id,
@@ -245,7 +244,8 @@ def run(
     tasks = {task.id: task for task in (*anchors, *(line.task for line in lines))}
     queries = {name: list(domain.queries(task, in_context=in_context, chat=chat)) for name, task in tasks.items()}
     done: dict[AnswerKey, Graded] = {key: graded for line in known for key, graded in read_baselines(line)}
-    completions = _ask(engine, list(list_keyed_requests(lines, queries, sampling, done, anchors)), progress)
+    requests = list(list_keyed_requests(lines, queries, sampling, done, anchors))
+    completions = sample_all(requests, engine, progress, "answers")
 
     def replies(each: Answered) -> tuple[GradableAnswer, ...]:
         return tuple(domain.make_answers(each.task, each.completions, in_context=in_context))
@@ -255,25 +255,15 @@ def run(
     parts = [part for line in lines for part in list_parts(line, anchors)]
     found = ((each.owner, replies(each)) for each in collect_answers(parts, queries, done, completions))
     groups = (((owner, said), [reply.item for reply in said]) for owner, said in found)
-    waiting, judge_name = PendingLines(lines, done, anchors), domain.judge or judge.name
 
-    def score_ready(owner: AnswerKey) -> Iterator[Record]:
-        for line in waiting.ready(owner):
-            made = make_score_line(line, done, engine.model, judge_name, anchors)
-            yield made.grow(adapter=named[get_owner_id(line)])
+    def grade() -> Iterator[AnswerKey]:
+        for (owner, said), verdicts in grade_without_judge(groups) if domain.judge else grade_groups(groups, judge):
+            done[owner] = Graded(said, verdicts)
+            yield owner
 
-    yield from score_ready(NO_ANSWERS)
-    for (owner, said), verdicts in grade_without_judge(groups) if domain.judge else grade_groups(groups, judge):
-        done[owner] = Graded(said, verdicts)
-        yield from score_ready(owner)
-
-
-def _ask(engine: Engine, requests: Sequence[tuple[str, Request]], progress: Progress) -> Iterator[Completion]:
-    """Yield the answers to requests, each of which comes with the key of the line that it is of."""
-    progress.expect(len(requests), "requests")
-    keys_of = {request.id: (key,) for key, request in requests}
-    completions = engine.sample([request for _, request in requests], MappedProgress(progress, keys_of))
-    return note_cut_off(completions, progress, "answers")
+    for line in PendingLines(lines, done, anchors).complete(grade()):
+        made = make_score_line(line, done, engine.model, domain.judge or judge.name, anchors)
+        yield made.grow(adapter=named[get_owner_id(line)])
 
 
 def prompts(lines: Iterable[Record], domain: Domain, *, in_context: bool, chat: bool) -> Iterator[Prompt]:

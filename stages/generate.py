@@ -22,7 +22,7 @@ from stages.domains.writing import (
     write_fixed_edits,
 )
 from stages.errors import BadConfig, refuse_given
-from stages.interfaces import Engine, NullProgress, PartialProgress, Progress, Request, note_cut_off
+from stages.interfaces import Engine, NullProgress, PartialProgress, Progress, Request, sample_all
 from stages.models.checkpoints import identity_of
 from stages.records.record import Record, Section
 from stages.scoring.candidates import EditTracker, is_written
@@ -249,13 +249,10 @@ def _ask(
         yield from ask_relations(waiting, engine, writing, progress)
         return
     asked = {sought.request.id: sought for sought in waiting}
-    progress.expect(len(asked), "requests")
-    completions = engine.sample([sought.request for sought in asked.values()], progress)
-    for completion in note_cut_off(completions, progress, "self-edits"):
-        sought = asked.pop(completion.id)
+    requests = [(name, sought.request) for name, sought in asked.items()]
+    for completion in sample_all(requests, engine, progress, "self-edits"):
+        sought = asked[completion.id]
         yield sought, sought.line.grow(edit=make_edit(sought, completion, engine.model, writing))
-    if asked:
-        raise RuntimeError(f"the engine gave no completion for {len(asked)} requests, the first is {next(iter(asked))}")
 
 
 def _order_by_task(

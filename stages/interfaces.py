@@ -188,14 +188,26 @@ class Engine(Protocol):
         """Yield one completion per request, in any order, as they finish."""
 
 
-def note_cut_off(completions: Iterable[Completion], progress: Progress, what: str) -> Iterator[Completion]:
-    """Pass completions on, and note behind the last one how many were cut off. They count as they are."""
-    asked = cut = 0
-    for completion in completions:
-        asked, cut = asked + 1, cut + (completion.finish == "length")
+def sample_all(
+    requests: Sequence[tuple[str, Request]], engine: Engine, progress: Progress, what: str = ""
+) -> Iterator[Completion]:
+    """Yield the completions of requests as they come; each request is given with the key of the line that it is of.
+
+    Notes behind the last one how many of `what` were cut off, where that is something to know. Raises RuntimeError
+    where the engine gives none for some.
+    """
+    progress.expect(len(requests), "requests")
+    named = MappedProgress(progress, {request.id: (key,) for key, request in requests})
+    missing, cut = {request.id: None for _, request in requests}, 0
+    for completion in engine.sample([request for _, request in requests], named) if requests else ():
+        missing.pop(completion.id, None)
+        cut += completion.finish == "length"
         yield completion
-    if cut:
-        progress.note(f"{cut} of {asked} {what} were cut off at --max-tokens")
+    if cut and what:
+        progress.note(f"{cut} of {len(requests)} {what} were cut off at --max-tokens")
+    if missing:
+        told = f"{len(missing)} requests, the first is {next(iter(missing))}"
+        raise RuntimeError(f"the engine gave no completion for {told}")
 
 
 class Trainer(Protocol):

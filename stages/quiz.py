@@ -14,10 +14,10 @@ from typing import Any
 from stages.domains.base import find_domain
 from stages.domains.qa import QA, fill, require_passage
 from stages.domains.quiz import TEMPLATE, find_flaws, find_leaks, read_pairs, split_by_fact
-from stages.domains.trials import sample_all, try_questions
+from stages.domains.trials import try_questions
 from stages.domains.writing import unique_tasks
 from stages.errors import BadConfig, BadLine, refuse_given
-from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, Request
+from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, Request, sample_all
 from stages.judges.base import FallbackJudge, Judge
 from stages.records.frozen import content_id, derive_seed
 from stages.records.record import Record, Section
@@ -248,16 +248,15 @@ def _pose(line: Record, questions: Sequence[Question]) -> QaTask:
 def _write(lines: Sequence[Record], engine: Engine, asking: Asking, progress: Progress) -> list[_Found]:
     """Ask for questions about each passage; they stay in the order of the samples."""
     progress.set_phase("writing questions")
-    requests, owners = dict[str, list[Request]](), dict[str, str]()
+    requests = list[tuple[str, Request]]()
     for line in lines:
         prompt = asking.ask(require_passage(line.task))
         for sample in range(asking.rules.samples):
-            name = content_id(line.task.id, sample)
-            owners[name] = line.task.id
             drawn = replace(asking.sampling, seed=derive_seed(asking.sampling.seed, line.task.id, sample))
-            requests.setdefault(line.task.id, []).append(Request(name, prompt, drawn))
-    said = sample_all([request for each in requests.values() for request in each], engine, progress, owners)
-    return [_read(line, [said[request.id] for request in requests[line.task.id]], asking) for line in lines]
+            requests.append((line.task.id, Request(content_id(line.task.id, sample), prompt, drawn)))
+    said = {each.id: each for each in sample_all(requests, engine, progress)}
+    names = [[content_id(line.task.id, sample) for sample in range(asking.rules.samples)] for line in lines]
+    return [_read(line, [said[name] for name in own], asking) for line, own in zip(lines, names, strict=True)]
 
 
 def _read(line: Record, completions: Sequence[Completion], asking: Asking) -> _Found:

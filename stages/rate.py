@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from stages.domains.base import Domain, find_domain
 from stages.errors import BadConfig, BadLine
-from stages.interfaces import Completion, Engine, NullProgress, Progress, Request
+from stages.interfaces import Completion, Engine, NullProgress, Progress, Request, sample_all
 from stages.judges.command import CommandRater
 from stages.records.frozen import content_id
 from stages.records.record import Record, Section, SelfEdit
@@ -181,12 +181,8 @@ def run(
     """
     asked, judge = {request.id for request in requests}, f"rubric:{engine.model}"
     yield from (_score(line, judge, _rate_unasked(line)) for key, line in lines.items() if key not in asked)
-    progress.expect(len(requests), "requests")
-    for completion in engine.sample(requests, progress):
-        asked.remove(completion.id)
+    for completion in sample_all([(request.id, request) for request in requests], engine, progress):
         yield _score(lines[completion.id], judge, _read_rating(completion, scale))
-    if asked:
-        raise RuntimeError(f"the engine gave no completion for {len(asked)} requests, the first is {min(asked)}")
 
 
 def rate_by_program(

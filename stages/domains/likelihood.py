@@ -12,14 +12,13 @@ from typing import Any, Literal, get_args
 from stages.domains.answers import Answered, collect_answers, list_keyed_requests, without_lost_adapter
 from stages.domains.base import Domain, Query
 from stages.errors import BadConfig, BadLine, refuse_given
-from stages.interfaces import Completion, Engine, Example, MappedProgress, NullProgress, Progress
+from stages.interfaces import Completion, Engine, Example, NullProgress, Progress, sample_all
 from stages.judges.several_golds import is_unanswerable
 from stages.records.frozen import content_id
 from stages.records.record import Record
 from stages.records.score import Likelihood, make_likelihood_score
 from stages.records.task import Task
 from stages.scoring.grading import (
-    NO_ANSWERS,
     AnswerKey,
     PendingLines,
     get_adapter_key,
@@ -118,22 +117,16 @@ class LikelihoodMeter:
         lines = [without_lost_adapter(line, lost) for line in named.values()]
         queries = {line.task.id: [query for _, query in self.list_texts(line.task)] for line in lines}
         done = {get_baseline_key(line): found for line in known if (found := _read_baseline(line))}
-        requests = list(list_keyed_requests(lines, queries, ANSWERING, done))
-        progress.expect(len(requests), "requests")
-        names = MappedProgress(progress, {request.id: (key,) for key, request in requests})
-        completions = engine.sample([request for _, request in requests], names)
-        waiting = PendingLines(lines, done)
+        completions = sample_all(list(list_keyed_requests(lines, queries, ANSWERING, done)), engine, progress)
 
-        def score_ready(owner: AnswerKey) -> Iterator[Record]:
-            for line in waiting.ready(owner):
-                found = _combine(line, done)
-                score = make_likelihood_score(found, model=engine.model, measure=f"likelihood:{self.of}")
-                yield named[get_owner_id(line)].grow(score=score)
+        def read_all() -> Iterator[AnswerKey]:
+            for each in collect_answers(lines, queries, done, completions):
+                done[each.owner] = self.read(each)
+                yield each.owner
 
-        yield from score_ready(NO_ANSWERS)
-        for each in collect_answers(lines, queries, done, completions):
-            done[each.owner] = self.read(each)
-            yield from score_ready(each.owner)
+        for line in PendingLines(lines, done).complete(read_all()):
+            score = make_likelihood_score(_combine(line, done), model=engine.model, measure=f"likelihood:{self.of}")
+            yield named[get_owner_id(line)].grow(score=score)
 
 
 @dataclass(frozen=True)

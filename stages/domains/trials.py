@@ -1,10 +1,10 @@
 """Try questions on the student: with the passage in sight and without it, and twice more each under sampling."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from stages.domains.qa import QA, make_case
-from stages.interfaces import Completion, Engine, MappedProgress, Progress, Request
+from stages.interfaces import Completion, Engine, Progress, Request, sample_all
 from stages.judges.base import Case, Judge, Verdict
 from stages.records.frozen import content_id, derive_seed
 from stages.records.task import UNCHECKED, QaTask, Question
@@ -60,15 +60,14 @@ def try_questions(
 ) -> Iterator[tuple[tuple[str, str], str | None]]:
     """Yield ((task's id, question's id), the reason to drop it or None) for every question, as verdicts come."""
     progress.set_phase("trying questions")
-    requests, owners = list[Request](), dict[str, str]()
+    requests = list[tuple[str, Request]]()
     for task in tasks:
         for trial in _TRIALS:
             for query in QA().queries(task, in_context=trial.in_context, chat=chat):
                 name = content_id(task.id, query.id, trial.name)
-                owners[name] = task.id
                 drawn = replace(ANSWERING, temperature=trial.temperature, seed=derive_seed(seed, name))
-                requests.append(Request(name, query.prompt, drawn))
-    said = sample_all(requests, engine, progress, owners)
+                requests.append((task.id, Request(name, query.prompt, drawn)))
+    said = {each.id: each for each in sample_all(requests, engine, progress)}
     progress.set_phase("judging")
     groups = (
         (
@@ -87,15 +86,3 @@ def _read_answer(question: Question, completion: Completion) -> Case | Verdict:
     if completion.error or said is None:
         return Verdict(None, completion.error or explain_no_answer(completion.finish))
     return make_case(question, said)
-
-
-def sample_all(
-    requests: Sequence[Request], engine: Engine, progress: Progress, owners: Mapping[str, str]
-) -> dict[str, Completion]:
-    """Sample all requests and return the completions by id; `owners` are the ids of the tasks that they are about."""
-    progress.expect(len(requests), "requests")
-    lines = {name: (owner,) for name, owner in owners.items()}
-    found = {each.id: each for each in engine.sample(requests, MappedProgress(progress, lines))}
-    if lost := [request.id for request in requests if request.id not in found]:
-        raise RuntimeError(f"the engine gave no completion for {len(lost)} requests, the first is {lost[0]}")
-    return found

@@ -110,8 +110,7 @@ def is_empty(case: Case) -> bool:
 
 # ---- the answers of a line: its task's baseline and its adapter's
 
-AnswerKey = tuple[Literal["task", "adapter", "nobody"], str]
-NO_ANSWERS: AnswerKey = ("nobody", "")  # for whom a line waits that needs no answers
+AnswerKey = tuple[Literal["task", "adapter"], str]
 
 
 def get_baseline_key(line: Record) -> AnswerKey:
@@ -154,17 +153,20 @@ class PendingLines:
             get_owner_id(line): {key for part in list_parts(line, anchors) for key in list_missing_keys(part, done)}
             for line in lines
         }
+        self.ready = [line for line in lines if not self.lacking[get_owner_id(line)]]
         self.waiting: dict[AnswerKey, list[Record]] = {}
         for line in lines:
-            for owner in self.lacking[get_owner_id(line)] or {NO_ANSWERS}:
+            for owner in self.lacking[get_owner_id(line)]:
                 self.waiting.setdefault(owner, []).append(line)
 
-    def ready(self, owner: AnswerKey) -> list[Record]:
-        """Return the lines that waited for these answers alone."""
-        touched = self.waiting.pop(owner, [])
-        for line in touched:
-            self.lacking[get_owner_id(line)].discard(owner)
-        return [line for line in touched if not self.lacking[get_owner_id(line)]]
+    def complete(self, found: Iterable[AnswerKey]) -> Iterator[Record]:
+        """Yield each line as soon as the last of its answers is found; first those that need none."""
+        yield from self.ready
+        for owner in found:
+            for line in self.waiting.pop(owner, []):
+                self.lacking[get_owner_id(line)].discard(owner)
+                if not self.lacking[get_owner_id(line)]:
+                    yield line
 
 
 def is_answered(line: Record) -> bool:

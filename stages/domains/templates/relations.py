@@ -7,7 +7,7 @@ from itertools import islice
 from stages.domains.qa import require_passage
 from stages.domains.templates.entigraph import SEPARATOR, EntityGraph, read_entities
 from stages.domains.writing import EditRequest, Writing, make_edit
-from stages.interfaces import Completion, Engine, Finish, MappedProgress, Progress, Request, note_cut_off
+from stages.interfaces import Completion, Engine, Finish, Progress, Request, sample_all
 from stages.records.frozen import derive_seed
 from stages.records.record import EditCall, Message, Record
 from stages.records.thoughts import extract_answer
@@ -92,15 +92,11 @@ def ask_relations(
 def _make_calls(calls: Sequence[tuple[_Graph, _Call]], engine: Engine, progress: Progress) -> Iterator[_Graph]:
     """Make these calls, and yield for each that has come the self-edit that it is of."""
     asked = {call.request.id: (graph, call) for graph, call in calls}
-    progress.expect(len(asked), "requests")
-    named = MappedProgress(progress, {name: (graph.sought.request.id,) for name, (graph, _) in asked.items()})
-    completions = engine.sample([call.request for _, call in asked.values()], named) if asked else ()
-    for completion in note_cut_off(completions, progress, "calls"):
-        graph, call = asked.pop(completion.id)
+    requests = [(graph.sought.request.id, call.request) for graph, call in asked.values()]
+    for completion in sample_all(requests, engine, progress, "calls"):
+        graph, call = asked[completion.id]
         call.completion = completion
         yield graph
-    if asked:
-        raise RuntimeError(f"the engine gave no completion for {len(asked)} requests, the first is {next(iter(asked))}")
 
 
 def _finish(graph: _Graph, engine: Engine, writing: Writing) -> Record:
