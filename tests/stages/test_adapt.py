@@ -70,6 +70,16 @@ def test_each_edit_gets_an_adapter_per_seed_that_belongs_to_it() -> None:
     assert len({record.adapter.id for record in records if record.adapter}) == 6
 
 
+def test_a_training_costs_its_characters_however_many_lines_share_its_adapter() -> None:
+    todo = plan_lines(edited("four", "a longer line"), "student", domain=QA(), out=OUT, config=FitConfig(epochs=3))
+    short, long = todo.values()
+    cost_of = adapt._make_cost({"short": short, "long": long})
+    alone = sum(len(str(row.prompt)) + len(row.completion) for row in long.job.lesson.examples) * 3 if long.job else 0
+    assert cost_of("long") == alone > cost_of("short") > 0
+    shared = adapt._make_cost({str(line): long for line in range(4)})
+    assert sum(shared(str(line)) for line in range(4)) == alone
+
+
 @pytest.mark.parametrize("sequential", [False, True])
 def test_adapters_of_another_precision_and_of_the_trainers_of_others_do_not_replace_each_other(
     sequential: bool,
