@@ -24,7 +24,7 @@ from stages.engines.hf_likelihood import MeasuredRow, find_unmeasurable, make_me
 from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.models.config import get_context_length
-from stages.models.device import Device, is_out_of_memory
+from stages.models.device import Device, suppress_out_of_memory
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.stacked_lora import LoraStack, SlotRows
 from stages.models.tuned_models import is_tuned_model, read_tuned_model
@@ -154,13 +154,10 @@ class HFEngine:
 
     def _sample_stacked(self, batch: AdapterBatch) -> Iterator[Completion]:
         """One batch of several adapters, stacked on the model; half of them at a time where the stack does not fit."""
-        try:
+        completions = None
+        with suppress_out_of_memory():
             completions = self._complete_stacked(batch)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            completions = None
-        if completions is None:  # here the error is gone, and with it what its frames held
+        if completions is None:
             half = len(batch) // 2
             if not half:
                 path = batch[0][1][0].adapter
@@ -250,28 +247,24 @@ class HFEngine:
         None for all where memory ran out.
         """
         pad = self.tokenizer.pad_token_id
-        try:
+        with suppress_out_of_memory():
             if measured := [row for row in rows if isinstance(row, MeasuredRow)]:
                 told = measure_rows(network, measured, pad)
                 self.progress.add_written(sum(row.tokens for row in measured), len(measured))
                 return told
             asked = [row for row in rows if isinstance(row, PromptRow)]
             return complete(network, asked, ends=self.ends, pad=pad, report=self.progress.add_written)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
         if len(rows) == 1:
             raise OutOfMemory(
                 f"a prompt of {len(rows[0].prompt)} tokens and up to {rows[0].limit} after it do not fit into the "
                 "device's memory; take a smaller --max-tokens, or --dtype bfloat16"
             )
-        self._shrink(len(rows))  # here the error is gone, and with it what its frames held
+        self._shrink(len(rows))
         return None
 
     def _shrink(self, rows: int) -> None:
         """Take half of so many rows at a time from here on."""
-        if self.network.device.type == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
         self.batch_size = -(-rows // 2)
         self.progress.note(f"memory ran out: from here on {self.batch_size} completions at a time (see --batch)")
 

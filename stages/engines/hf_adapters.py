@@ -120,7 +120,7 @@ class AdapterSlot:
             self._clear()
             if isinstance(error, SealError | MemoryError):
                 raise
-            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise OutOfMemory(
                     f"adapter {path}: does not fit into the device's memory; take --dtype bfloat16"
                 ) from error

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from stages.engines.vllm_start import (
-    OUT_OF_MEMORY,
     USE_HF,
     Sizes,
     check_fit,
@@ -28,7 +27,7 @@ from stages.engines.vllm_start import (
 from stages.errors import BadInput, OutOfMemory, SealError
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.models.config import get_context_length
-from stages.models.device import Device
+from stages.models.device import Device, is_out_of_memory
 from stages.models.loading import load_tokenizer
 from stages.settings import Sampling
 from stages.tokens.tokenization import (
@@ -185,7 +184,7 @@ def group_by_adapter(requests: Iterable[Request]) -> Iterator[Request]:
 
 def explain_refusal(adapter: Path, error: Exception) -> SealError:
     """Return what vLLM said when it failed to read this adapter."""
-    if OUT_OF_MEMORY.search(str(error)):
+    if is_out_of_memory(error):
         return OutOfMemory(
             f"adapter {adapter}: no memory left for it ({get_reason(error)}); take a smaller --max-loras"
         )

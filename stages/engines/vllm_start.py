@@ -25,7 +25,7 @@ from stages.models.adapter_checks import (
     read_lora_ranks,
     shape_mismatches,
 )
-from stages.models.device import Device
+from stages.models.device import Device, is_out_of_memory
 from stages.models.directories import TensorInfo
 from stages.models.loading import load_network
 from stages.models.local_copies import find_local_copy
@@ -58,7 +58,6 @@ _UNLESS_SET = {
 _CPU_CACHE_BYTES = 1 << 30  # for keys and values, where no --memory-fraction is given; VLLM_CPU_KVCACHE_SPACE is obeyed
 _DTYPES = ("float32", "bfloat16")
 _INSTEAD = "use --engine hf"
-OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|ALLOC_FAILED")  # CUDA, a CPU's allocator, cuBLAS
 
 
 @dataclass(frozen=True)
@@ -262,7 +261,7 @@ def translate(model: str, sizes: Sizes, error: Exception) -> SealError:
         return OutOfMemory(
             f"{share}: no room for {model}'s context ({get_reason(error)}); take a larger one, or {_INSTEAD}"
         )
-    if OUT_OF_MEMORY.search(text):
+    if is_out_of_memory(error):
         return OutOfMemory(
             f"{model} does not fit into the device's memory with {share} ({get_reason(error)}); {_INSTEAD}"
         )

@@ -3,6 +3,8 @@
 import os
 import platform
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -111,8 +113,18 @@ def has_fast_bfloat16() -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return True if the device's memory ran out. Not every allocator raises torch's own class for it."""
-    by_words = isinstance(error, RuntimeError) and any(words in str(error) for words in _SHORT_OF_MEMORY)
+    by_words = any(words in str(error) for words in _SHORT_OF_MEMORY)
     return by_words or type(error).__name__ == "OutOfMemoryError"  # torch's, which need not be imported
+
+
+@contextmanager
+def suppress_out_of_memory() -> Iterator[None]:
+    """End the block where the device's memory runs out. Behind it the error is gone, and what its frames held."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
 
 
 def get_free_bytes(device: Any) -> int:

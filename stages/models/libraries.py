@@ -36,7 +36,7 @@ def explain_library_errors(
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_ERRORS:  # not the model's fault
             raise
-        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise OutOfMemory(f"--model {name}: does not fit into the memory; take --dtype bfloat16") from error
         folder = find_model_folder(name)
         if not Path(name).is_dir() and (folder is None or isinstance(error, OSError)):

@@ -43,7 +43,7 @@ def check_packable(network: Any) -> None:
         packed = _run_trial(network, _TRIAL, _pack_trial(network, "bmm"))
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         # no last_hidden_state (Llama 4), tensors of other shapes, no argument for the packing, no attention of others
-        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise BadConfig(f"this architecture cannot be trained packed ({why}); use --trainer peft") from error

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.errors import OutOfMemory
 from stages.interfaces import Progress
-from stages.models.device import get_free_bytes, is_out_of_memory
+from stages.models.device import get_free_bytes, suppress_out_of_memory
 from stages.trainers.batched.packing import PackedSequence
 
 # More gains nothing: a GPU is saturated, a CPU's cache is full (tests/bench/bench_inner_loop.py).
@@ -66,18 +66,14 @@ class PassBudget:
         done = reported = 0
         waiting = list(self.split(rows))
         while waiting:
-            try:
+            with suppress_out_of_memory():
                 compute(waiting[0])
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-            else:
                 done += sum(row.length for row in waiting.pop(0))
                 if done > reported:
                     progress.add_trained(done - reported)
                     reported = done
                 continue
-            clear()  # here the error is gone, and with it what its frames held
+            clear()
             torch.cuda.empty_cache()
             self.shrink(waiting[0])
             progress.note(f"memory ran out: from here on about {self.tokens} tokens in one pass")
@@ -105,14 +101,11 @@ def count_fitting_tokens(
     """
     long = min(48, longest or 48)
     short = long // 3
-    try:
+    with suppress_out_of_memory():
         each = max(1, (saved(long) - saved(short)) // (long - short))
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        return 1
-    room = int(MEMORY_SHARE * (get_free_bytes(device) - reserved))
-    return max(1, min(room // each, MAX_TOKENS.get(device.type, 512)))
+        room = int(MEMORY_SHARE * (get_free_bytes(device) - reserved))
+        return max(1, min(room // each, MAX_TOKENS.get(device.type, 512)))
+    return 1
 
 
 def measure_saved_bytes(forward: Callable[[], Any]) -> int:
