@@ -179,6 +179,14 @@ class MappedProgress(PartialProgress):
         self.progress.end_work(line for name in names for line in self.lines[name])
 
 
+def group_by_adapter(requests: Iterable[Request]) -> dict[Path | None, list[Request]]:
+    """Group requests: those without an adapter first, then each adapter's, in order of first appearance."""
+    groups: dict[Path | None, list[Request]] = {None: []}
+    for request in requests:
+        groups.setdefault(request.adapter, []).append(request)
+    return groups
+
+
 class Engine(Protocol):
     """Generates completions. `model` is the name written into records."""
 

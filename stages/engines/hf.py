@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from stages.engines.hf_adapters import (
 from stages.engines.hf_decoding import Batching, PromptRow, complete, find_batching
 from stages.engines.hf_likelihood import MeasuredRow, find_unmeasurable, make_measured_row, measure_rows
 from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
-from stages.interfaces import Completion, NullProgress, Progress, Request
+from stages.interfaces import Completion, NullProgress, Progress, Request, group_by_adapter
 from stages.models.config import get_context_length
 from stages.models.device import Device, suppress_out_of_memory
 from stages.models.loading import load_model, load_tokenizer
@@ -73,21 +72,14 @@ class HFEngine:
         The likelihood of a continuation is told, too; no call mixes both.
         """
         self.progress = progress
-        groups: dict[Path | None, list[Request]] = {None: []}
-        tuned: dict[Path, list[Request]] = {}
-        is_tuned = cache(is_tuned_model)
-        for request in requests:
-            if request.adapter and is_tuned(request.adapter):
-                tuned.setdefault(request.adapter, []).append(request)
-                continue
-            find = context_overflow if request.continuation is None else find_unmeasurable
-            failed = find(self.tokenizer, request, self.context, self.model)
-            if failed:
-                progress.begin_work([request.id])
-                yield failed
-                progress.end_work([request.id])
-            else:
-                groups.setdefault(request.adapter, []).append(request)
+        groups = group_by_adapter(requests)
+        tuned = {path: groups.pop(path) for path in [*groups] if path and is_tuned_model(path)}
+        for group in groups.values():
+            failed = {each.id: each for each in map(self._find_overflow, group) if each}
+            progress.begin_work(failed)
+            yield from failed.values()
+            progress.end_work(failed)
+            group[:] = [request for request in group if request.id not in failed]
         if self.batching is None and min(self.batch_size, sum(map(len, groups.values()))) > 1:
             self._try_batching()
         yield from self._sample_one(None, groups.pop(None))
@@ -98,6 +90,10 @@ class HFEngine:
             yield from self._sample_one(adapter, groups[adapter])
         for path, group in tuned.items():
             yield from self._sample_tuned(path, group)
+
+    def _find_overflow(self, request: Request) -> Completion | None:
+        find = context_overflow if request.continuation is None else find_unmeasurable
+        return find(self.tokenizer, request, self.context, self.model)
 
     def _sample_tuned(self, path: Path, group: Sequence[Request]) -> Iterator[Completion]:
         """The requests of a model in an adapter's place, which lies beside ours in memory for so long."""

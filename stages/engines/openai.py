@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import SealError
-from stages.interfaces import Completion, Finish, NullProgress, Progress, Request
+from stages.interfaces import Completion, Finish, NullProgress, Progress, Request, group_by_adapter
 from stages.records.thoughts import explain_no_answer, join_reasoning, remove_thoughts
 from stages.services.base import Call, Failure, LimitName, Reply, Transport
 from stages.services.dialect import Dialect
@@ -56,9 +56,7 @@ class OpenAIEngine:
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """Yield completions as they come: requests without an adapter first, then adapter by adapter."""
         self.transport.progress = progress
-        groups: dict[Path | None, list[Request]] = {None: []}
-        for request in requests:
-            groups.setdefault(request.adapter, []).append(request)
+        groups = group_by_adapter(requests)
         left = Counter({path: len(group) for path, group in groups.items()})
         try:
             yield from self._sample_group(groups.pop(None), left)

@@ -25,7 +25,7 @@ from stages.engines.vllm_start import (
     translate_errors,
 )
 from stages.errors import BadInput, OutOfMemory, SealError
-from stages.interfaces import Completion, NullProgress, Progress, Request
+from stages.interfaces import Completion, NullProgress, Progress, Request, group_by_adapter
 from stages.models.config import get_context_length
 from stages.models.device import Device, is_out_of_memory
 from stages.models.loading import load_tokenizer
@@ -85,7 +85,8 @@ class VLLMEngine:
         progress.begin_work(failed)
         yield from failed.values()
         progress.end_work(failed)
-        waiting = deque(group_by_adapter(request for request in known if request.id not in failed))
+        groups = group_by_adapter(request for request in known if request.id not in failed)
+        waiting = deque(request for group in groups.values() for request in group)
         flying: dict[str, Request] = {}
         loras: dict[Path, Any] = {}  # an adapter is read anew by each call
         try:
@@ -172,14 +173,6 @@ class VLLMEngine:
             self._ask(Request("", "a", Sampling(0.0, 1.0, 1)), self.blank)
             while self.llm.has_unfinished_requests():
                 self._step()
-
-
-def group_by_adapter(requests: Iterable[Request]) -> Iterator[Request]:
-    """Group requests: those without an adapter first, then each adapter's, in order of first appearance."""
-    groups: dict[Path | None, list[Request]] = {None: []}
-    for request in requests:
-        groups.setdefault(request.adapter, []).append(request)
-    return (request for group in groups.values() for request in group)
 
 
 def explain_refusal(adapter: Path, error: Exception) -> SealError:

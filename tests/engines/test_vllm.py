@@ -14,10 +14,10 @@ import torch
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.runs.engines import select_engine
 from stages.engines.local import LocalEngine
-from stages.engines.vllm import explain_refusal, group_by_adapter
+from stages.engines.vllm import explain_refusal
 from stages.engines.vllm_start import RANKS, Sizes, _arguments, check_vllm, read_lora_needs, resolve_device, translate
 from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
-from stages.interfaces import Request
+from stages.interfaces import Request, group_by_adapter
 from stages.models.device import Device
 from stages.settings import Sampling
 from stages.work import EngineSource
@@ -108,7 +108,8 @@ def test_an_adapter_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_requests_of_one_adapter_lie_together_behind_those_without() -> None:
     names = ["b", "", "a", "b", "", "a"]
     requests = [Request(f"{name}{n}", "?", Sampling(), Path(name) if name else None) for n, name in enumerate(names)]
-    assert [each.id for each in group_by_adapter(requests)] == ["1", "4", "b0", "b3", "a2", "a5"]
+    groups = group_by_adapter(requests).values()
+    assert [each.id for group in groups for each in group] == ["1", "4", "b0", "b3", "a2", "a5"]
 
 
 # ---- what it is asked for, and its errors
