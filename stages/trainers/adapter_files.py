@@ -14,6 +14,7 @@ from stages.models.adapter_checks import UNKNOWN_WEIGHTS, make_adapter_check
 from stages.models.checkpoints import BASE_KEY, fingerprint, resolve_model_name
 from stages.models.lora_targets import ALL_LINEAR
 from stages.settings import FitConfig
+from stages.trainers.checkpoints import encode_header
 
 _WEIGHTS = "adapter_model.safetensors"
 SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most
@@ -101,6 +102,4 @@ def _sort_metadata(data: bytes) -> bytes:
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
-    return len(text).to_bytes(8, "little") + text + data[end:]
+    return encode_header(header) + data[end:]

@@ -35,12 +35,17 @@ def _encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Itera
     for name, tensor in tensors.items():
         start, end = end, end + tensor.nbytes
         header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
-    yield len(text).to_bytes(8, "little") + text
+    yield encode_header(header)
     for tensor in tensors.values():
         numbers: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         yield memoryview(numbers)
+
+
+def encode_header(header: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a safetensors file before its tensors, which begin at a multiple of 8."""
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 @contextmanager

@@ -14,13 +14,12 @@ from stages.interfaces import FitResult, Progress
 from stages.models.stacked_lora import LoraStack
 from stages.tokens.tokenization import Tokens, get_max_length
 from stages.trainers.adapter_files import AdapterBase, write_adapter
-from stages.trainers.batched.checkpoints import TrainingState, read_state, write_state
 from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy, get_loss_bytes
 from stages.trainers.batched.lora_kernels import PackedLayout
 from stages.trainers.batched.memory import PassBudget, count_fitting_tokens, measure_saved_bytes
 from stages.trainers.batched.optimizer import StackedAdamW, Update
 from stages.trainers.batched.packing import ALIGNMENT, PackedSequence, Packing
-from stages.trainers.checkpoints import remove_state
+from stages.trainers.checkpoints import open_tensors, remove_state, write_tensors
 from stages.trainers.jobs import ActiveJob
 
 
@@ -34,6 +33,7 @@ class KernelOptions:
     checkpoint_every: int | None = None  # steps; None: no checkpoints
 
 
+_STATE = ("weights", "first_moment", "second_moment")  # of an adapter in its checkpoint (n,), beside its losses
 MAX_UNWRITTEN = 8  # finished adapters that may wait for the disk
 _MAX_PREFETCHED = 4  # initial weights of jobs that wait for a slot
 
@@ -87,12 +87,16 @@ class TrainingLoop:
 
     def _resume(self, slot: int, new: ActiveJob) -> None:
         """Go on behind the job's last checkpoint, if it has one."""
-        state = read_state(new.job, self.stack.weights[slot], len(new.steps), self._way)
-        if state is None:
-            return
-        self.stack.weights[slot].copy_(state.weights)
-        self.optimizer.set_moments(slot, state.first_moment, state.second_moment, len(state.losses))
-        new.resume(state.losses.to(self.stack.device), self.progress)
+        with open_tensors(new.job, self._way) as file:
+            if file is None or set(file.keys()) != {*_STATE, "losses"}:
+                return
+            losses, weights, first, second = (file.get_tensor(name) for name in ("losses", *_STATE))
+        own = self.stack.weights[slot]
+        fits = all((row.shape, row.dtype) == (own.shape, own.dtype) for row in (weights, first, second))
+        if fits and 0 < len(losses) < len(new.steps):
+            own.copy_(weights)
+            self.optimizer.set_moments(slot, first, second, len(losses))
+            new.resume(losses.to(self.stack.device), self.progress)
 
     @property
     def _way(self) -> str:
@@ -103,9 +107,9 @@ class TrainingLoop:
         """Write those of the jobs that have come so far, and not to their end."""
         for slot, each in enumerate(self.active):
             if self.checkpoint_every and len(each.losses) % self.checkpoint_every == 0 and not each.is_done:
-                moments = self.optimizer.get_moments(slot)
-                state = TrainingState(self.stack.weights[slot], *moments, torch.stack(each.losses))
-                write_state(each.job, state, self._way)
+                rows = (self.stack.weights[slot], *self.optimizer.get_moments(slot))
+                state = {**dict(zip(_STATE, rows, strict=True)), "losses": torch.stack(each.losses)}
+                write_tensors(each.job, state, self._way)
 
     def _release(self, slot: int) -> None:
         """Frees a slot; the last one in use moves there, so that those in use stay the first."""
