@@ -19,13 +19,13 @@ def spread(work: Work, cluster: Cluster, folders: Sequence[Path], settings: Mapp
     """Return the work with its lines made by the workers of a cluster.
 
     `folders`: where the run writes; all workers must see them. `settings`: the run's, with its model and what tells
-    the weights from others (see `weights_of`), if it loads one. Raises BadConfig for a cache of no model.
+    the weights from others (see `weights_of`), if it loads one. Raises BadConfig for a cache of no model, and for GPUs
+    of workers that are not what the run computes on.
     """
     model, weights = str(settings.get("model")), settings.get("weights")
     if cluster.model_cache and not weights:
         raise BadConfig(f"--model-cache {cluster.model_cache}: this run loads no model; leave it out")
-    plan = work.plan
-    is_folder = Path(model).is_dir()
+    environment, plan, is_folder = _fix_device(cluster, settings.get("device")), work.plan, Path(model).is_dir()
 
     def open_workers(finished: Sequence[Record]) -> Worker:
         return RayWorkers(
@@ -34,12 +34,25 @@ def spread(work: Work, cluster: Cluster, folders: Sequence[Path], settings: Mapp
             plan.key_of,
             finished=finished,
             folders=folders,
+            environment=environment | cluster.environment,
             unit_of=plan.unit_of,
             kin_of=plan.kin_of,
             cost_of=work.cost_of,
         )
 
     return replace(work, open=open_workers)
+
+
+def _fix_device(cluster: Cluster, device: str | None) -> dict[str, str]:
+    """Return variables by which --device auto is on every node what it is here: settings and ids name it."""
+    gpus = f"--gpus-per-worker {cluster.gpus_per_worker:g}"
+    if device == "cuda" and not cluster.gpus_per_worker:
+        raise BadConfig(f"{gpus}: the workers of a node would all compute on one GPU; give 1, or a share of one")
+    if device == "cpu" and cluster.gpus_per_worker:
+        raise BadConfig(
+            f"{gpus}: the run computes on a CPU, as there is no GPU here; give --device cuda, or leave it out"
+        )
+    return {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
 
 
 def _open_checked(

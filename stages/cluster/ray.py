@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +81,7 @@ class RayWorkers:
         *,
         finished: Sequence[Any] = (),
         folders: Sequence[Path] = (),
+        environment: Mapping[str, str] = {},
         unit_of: Callable[[str], str] | None = None,
         kin_of: Callable[[str], str] | None = None,
         cost_of: Callable[[str], float] = lambda key: 1.0,
@@ -93,9 +94,9 @@ class RayWorkers:
         for line in finished if unit_of or kin_of else ():
             self._remember(line)
         self.ray = start_ray(cluster)
-        environment = {name: os.environ[name] for name in _KEYS if name in os.environ} | cluster.environment
+        keys = {name: os.environ[name] for name in _KEYS if name in os.environ}
         whole = tuple(dict.fromkeys(folder.absolute() for folder in folders))
-        self.place = Place(Path.cwd(), whole, f".seal-{secrets.token_hex(8)}", environment)
+        self.place = Place(Path.cwd(), whole, f".seal-{secrets.token_hex(8)}", {**keys, **environment})
         self.held = ExitStack()
         self.opener = self.ray.put(open_worker)
         self.kind = self.ray.remote(num_gpus=cluster.gpus_per_worker, num_cpus=cluster.cpus_per_worker)(_Actor)

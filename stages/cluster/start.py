@@ -109,4 +109,4 @@ def note_shares(ray: Any, cluster: Cluster) -> Iterator[str]:
         yield f"{describe_room(ray, cluster)}; waiting for a node that has them"
     gpus = sum(node.get("GPU", 0) for node in _list_resources(ray))
     if gpus and not cluster.gpus_per_worker:
-        yield f"note: the cluster has {gpus:g} GPUs, and --gpus-per-worker 0 gives no worker one of its own"
+        yield f"note: the cluster has {gpus:g} GPUs, and --gpus-per-worker 0 leaves them alone"

@@ -34,7 +34,7 @@ def test_a_node_of_a_cluster_that_may_still_come_is_waited_for_with_a_word(ray: 
 
 def test_workers_that_leave_gpus_alone_are_told_of(ray: FakeRay) -> None:
     (told,) = note_shares(ray, Cluster("auto"))
-    assert told == "note: the cluster has 2 GPUs, and --gpus-per-worker 0 gives no worker one of its own"
+    assert told == "note: the cluster has 2 GPUs, and --gpus-per-worker 0 leaves them alone"
     assert list(note_shares(ray, Cluster("auto", gpus_per_worker=0.5))) == []
 
 
