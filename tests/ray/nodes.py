@@ -23,7 +23,9 @@ from tests.ray.worker import SERVER
 
 OPEN = {
     **{"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # a minute elsewhere
+    # The end of a node, or of the head, is noticed in seconds, elsewhere in half a minute.
+    **{"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"},
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
 }
 
 

@@ -146,7 +146,7 @@ FAULTS = (
         for stage in STAGES
         if stage != "judge"
     ),
-    Fault("judge: a worker, at every record", strike_all(1)),
+    Fault("judge: a worker, at every record", strike_all(1), tried=9),
     Fault("judge: every worker, at one record", strike(99), 3, places=range(0, RECORDS, 4), rejected=1, tried=9),
     Fault("adapt: every worker, at one record", strike(99), 3, "adapt", range(0, RECORDS, 13), rejected=1, tried=9),
     Fault("judge: every worker, at every record", strike_all(99), 70, tried=9),
@@ -172,6 +172,7 @@ class Row:
     tried: int = 0
     lost: int = 0
     twice: int = 0
+    rejected: int = 0
     again: Counter[int] = field(default_factory=Counter)
     same: int = 0
     said: list[str] = field(default_factory=list)
@@ -183,6 +184,7 @@ class Row:
         lost, twice = trial.compare()
         self.lost += lost
         self.twice += twice
+        self.rejected += trial.rejected
         self.again[again.code] += 1
         self.same += trial.same
         self.said += [found.err, again.err]
@@ -190,24 +192,25 @@ class Row:
     @property
     def wrong(self) -> list[str]:
         """What is not as it should be."""
-        fault, rejected = self.fault, 3 if self.fault.rejected else 0
+        fault, rejected = self.fault, self.fault.rejected * self.runs
         good = {
             f"exit codes {dict(self.codes)}": set(self.codes) == {fault.code},
             f"tried {self.tried} times": self.tried <= fault.tried,
             f"{self.lost} lines lost": not self.lost,
             f"{self.twice} lines twice": not self.twice,
-            f"again {dict(self.again)}": set(self.again) == {rejected},
+            f"{self.rejected} rejected": self.rejected == rejected,
+            f"again {dict(self.again)}": set(self.again) == {3 if rejected else 0},
             f"{self.runs - self.same} with other bytes": self.same == (0 if rejected else self.runs),
         }
         return [words for words, fine in good.items() if not fine]
 
     def __str__(self) -> str:
         def join(codes: Counter[int]) -> str:
-            return ", ".join(map(str, sorted(codes)))
+            return ", ".join(str(code if code >= 0 else 128 - code) for code in sorted(codes))
 
         return (
             f"| {self.fault.name} | {self.runs} | {join(self.codes)} | {self.tried} | {self.lost} | {self.twice} "
-            f"| {join(self.again)} | {self.same} |"
+            f"| {join(self.again)} | {'none' if self.fault.rejected else self.same} |"
         )
 
 

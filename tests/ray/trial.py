@@ -129,9 +129,13 @@ class Trial:
         """How many lines of the run alone are neither in FILE nor rejected, and how many are there twice."""
         wanted = Counter((self.world / OUTPUT).read_bytes().split(b"\n")[:-1])
         there = Counter(self.lines)
-        rejects = self.folder / REJECTS
-        rejected = len(rejects.read_bytes().splitlines()) if rejects.exists() else 0
-        return (wanted - there).total() - rejected, (there - wanted).total()
+        return (wanted - there).total() - self.rejected, (there - wanted).total()
+
+    @property
+    def rejected(self) -> int:
+        """How many lines were given up."""
+        path = self.folder / REJECTS
+        return len(path.read_bytes().splitlines()) if path.exists() else 0
 
 
 class Run:
