@@ -53,14 +53,11 @@ def list_keyed_requests(
     for line, part in ((each, part) for each in lines for part in list_parts(each, anchors)):
         lacking = list_missing_keys(part, asked)
         for owner in lacking:
-            path = (
-                Path(part.adapter.path)
-                if owner == get_adapter_key(part) and part.adapter and part.adapter.path
-                else None
-            )
+            path = part.adapter.path if part.adapter and owner == get_adapter_key(part) else None
             for query in queries[part.task.id]:
                 name, text = _request_id(owner, query), query.continuation
-                yield get_owner_id(line), Request(name, query.prompt, sampling, path, continuation=text)
+                own = Request(name, query.prompt, sampling, Path(path) if path else None, continuation=text)
+                yield get_owner_id(line), own
         asked.update(lacking)
 
 
@@ -107,15 +104,12 @@ def read_baselines(line: Record) -> Iterator[tuple[AnswerKey, Graded]]:
 def read_baseline(answers: Sequence[Answer]) -> Graded:
     """Return the plain model's part of answers that were graded."""
     verdicts = [Verdict(answer.baseline_correct, None) for answer in answers]
+    polls = [Voting(answer.baseline_attempts) if isinstance(answer, GridAnswer) else None for answer in answers]
     replies = [
-        GradableAnswer(answer.id, answer.baseline_prediction, verdict, _baseline_poll(answer))
-        for answer, verdict in zip(answers, verdicts, strict=True)
+        GradableAnswer(answer.id, answer.baseline_prediction, verdict, poll)
+        for answer, verdict, poll in zip(answers, verdicts, polls, strict=True)
     ]
     return Graded(tuple(replies), tuple(verdicts))
-
-
-def _baseline_poll(answer: Answer) -> Voting | None:
-    return Voting(answer.baseline_attempts) if isinstance(answer, GridAnswer) else None
 
 
 def make_score_line(

@@ -143,14 +143,8 @@ def _view_answers(line: Record, domain: Domain) -> Iterator[Row]:
         return
     value = "unscored" if line.score.value is None else f"{line.score.value:.2f}"
     before = "" if line.score.baseline is None else f", without the adapter {line.score.baseline:.2f}"
-    yield Row(
-        one_line(
-            f"score {value}{before}, by {line.score.judge}"
-            if line.score.likelihoods
-            else f"score {value}{before}, by the judge {line.score.judge}"
-        ),
-        "heading",
-    )
+    judge = line.score.judge if line.score.likelihoods else f"the judge {line.score.judge}"
+    yield Row(one_line(f"score {value}{before}, by {judge}"), "heading")
     for each in line.score.likelihoods:
         case = cases.get(each.id)
         numbers = ["unscored" if number is None else f"{number:.4f}" for number in (each.value, each.baseline)]

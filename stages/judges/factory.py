@@ -185,10 +185,6 @@ class GuardedJudge:
         if next(passed, None) is not None:
             raise self.theirs.wrong("ended before it had taken all answers")
 
-    def grade_uncounted(self, cases: Iterable[Case]) -> Iterator[Verdict]:
-        """Yield verdicts without checking that there is one per case, for callers that count themselves."""
-        return (self._check(self._split(given, None)[1]) for given in self.theirs.each(self.method, cases))
-
     def _split(self, given: Any, first: Case | None) -> tuple[Any, Any]:
         """Return a case and its verdict; a judge that keeps the order gives the verdict alone."""
         if not self.is_unordered:
