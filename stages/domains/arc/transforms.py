@@ -19,7 +19,6 @@ Tool = Callable[[Grid], Grid]
 Colours = tuple[int, ...]  # the new colour of each colour 0 … 9
 
 _MAX_SHIFT = 3  # official RandomTranslateXY: randint(0, min(4, side))
-_FACTOR = 2  # official: every size and repeat tool doubles
 
 
 def get_longest_side(grid: Grid) -> int:
@@ -68,11 +67,7 @@ def _rotate_270(grid: Grid) -> Grid:
 
 def make_translation(down: float, right: float) -> Tool:
     """Return a tool that rolls a grid, as np.roll, by shares (0 to 1) of the shifts its sides allow: 0 to 3."""
-
-    def translate(grid: Grid) -> Grid:
-        return _roll(tuple(_roll(row, right) for row in grid), down)
-
-    return translate
+    return lambda grid: _roll(tuple(_roll(row, right) for row in grid), down)
 
 
 def _roll(items: tuple[_T, ...], share: float) -> tuple[_T, ...]:
@@ -80,72 +75,24 @@ def _roll(items: tuple[_T, ...], share: float) -> tuple[_T, ...]:
     return items[cut:] + items[:cut]
 
 
-# ---- made larger
+# ---- made larger: official, every size and repeat tool doubles
 
 
 def _put_beside(left: Grid, right: Grid) -> Grid:
     return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
-def _reflect_0(grid: Grid) -> Grid:
-    """Append the mirror image below the grid."""
-    return grid + flip_0(grid)
+def _double_rows(grid: Grid) -> Grid:
+    return tuple(row for row in grid for _ in range(2))
 
 
-def _reflect_0_reversed(grid: Grid) -> Grid:
-    """Append the grid below its mirror image."""
-    return flip_0(grid) + grid
+def _double_columns(grid: Grid) -> Grid:
+    return transpose(_double_rows(transpose(grid)))
 
 
-def _reflect_1(grid: Grid) -> Grid:
-    """Append the mirror image to the right of the grid."""
-    return _put_beside(grid, flip_1(grid))
-
-
-def _reflect_1_reversed(grid: Grid) -> Grid:
-    """Append the grid to the right of its mirror image."""
-    return _put_beside(flip_1(grid), grid)
-
-
-def _height_x2(grid: Grid) -> Grid:
-    """Double every row."""
-    return tuple(row for row in grid for _ in range(_FACTOR))
-
-
-def _width_x2(grid: Grid) -> Grid:
-    """Double every column."""
-    return tuple(tuple(colour for colour in row for _ in range(_FACTOR)) for row in grid)
-
-
-def _resolution_x2(grid: Grid) -> Grid:
-    """Turn every cell into a square of four."""
-    return _height_x2(_width_x2(grid))
-
-
-def _repeat_0(grid: Grid) -> Grid:
-    """Repeat the grid below itself."""
-    return grid * _FACTOR
-
-
-def _repeat_1(grid: Grid) -> Grid:
-    """Repeat the grid to its right."""
-    return tuple(row * _FACTOR for row in grid)
-
-
-def _repeat_both(grid: Grid) -> Grid:
-    """Repeat the grid four times, two by two."""
-    return _repeat_0(_repeat_1(grid))
-
-
-def _chain(*tools: Tool) -> Tool:
-    """Apply one tool after the other."""
-
-    def chain(grid: Grid) -> Grid:
-        for tool in tools:
-            grid = tool(grid)
-        return grid
-
-    return chain
+def _enlarge_after(tool: Tool) -> Tool:
+    """Apply a tool, then make a square of four of every cell."""
+    return lambda grid: _double_rows(_double_columns(tool(grid)))
 
 
 # ---- the tables
@@ -162,14 +109,18 @@ _TURNS: Mapping[str, Tool] = {
 GROUPS: Mapping[str, Mapping[str, Tool]] = {  # the self-edit's switches, in its order; official get_augmenters
     "basic": {
         **_TURNS,
-        "reflect_0_reversed": _reflect_0_reversed,
-        "reflect_1_reversed": _reflect_1_reversed,
-        "reflect_0": _reflect_0,
-        "reflect_1": _reflect_1,
+        "reflect_0_reversed": lambda grid: flip_0(grid) + grid,
+        "reflect_1_reversed": lambda grid: _put_beside(flip_1(grid), grid),
+        "reflect_0": lambda grid: grid + flip_0(grid),
+        "reflect_1": lambda grid: _put_beside(grid, flip_1(grid)),
     },
-    "size": {"resolution_x2": _resolution_x2, "height_x2": _height_x2, "width_x2": _width_x2},
-    "chain": {f"{name}+resolution_x2": _chain(tool, _resolution_x2) for name, tool in _TURNS.items()},
-    "repeat": {"repeat_0": _repeat_0, "repeat_1": _repeat_1, "repeat_both": _repeat_both},
+    "size": {"resolution_x2": _enlarge_after(_identity), "height_x2": _double_rows, "width_x2": _double_columns},
+    "chain": {f"{name}+resolution_x2": _enlarge_after(tool) for name, tool in _TURNS.items()},
+    "repeat": {
+        "repeat_0": lambda grid: grid + grid,
+        "repeat_1": lambda grid: _put_beside(grid, grid),
+        "repeat_both": lambda grid: _put_beside(grid, grid) * 2,
+    },
 }
 
 
