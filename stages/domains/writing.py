@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from stages.domains.base import Domain, refuse_flags
 from stages.domains.qa import require_passage
@@ -122,15 +121,10 @@ def make_edit(sought: EditRequest, completion: Completion, model: str, writing: 
         completion=completion.text,
         finish=completion.finish,
         tokens=completion.tokens,
-        sampling=_sampling(sought.request),
+        sampling=asdict(sought.request.sampling) | ({"structured": True} if sought.request.schema else {}),
         error=error,
         chosen=chosen,
     )
-
-
-def _sampling(request: Request) -> dict[str, Any]:
-    found = asdict(request.sampling)
-    return {**found, "structured": True} if request.schema else found
 
 
 def write_fixed_edits(

@@ -51,11 +51,15 @@ def parse_edit(completion: str) -> ArcChoice:
     sections = _fields(value, "", _SECTIONS)
     switches = _fields(sections["data_generation"], "data_generation", tuple(SWITCHES.values()))
     training = _fields(sections["training"], "training", _TRAINING)
+    for key in SWITCHES.values():
+        _require(isinstance(switches[key], bool), f"data_generation.{key}", "neither true nor false", switches[key])
+    strategy, limits = training["strategy"], (MIN_LEARNING_RATE, MAX_LEARNING_RATE)
+    _require(strategy in STRATEGIES, "training.strategy", f"neither {' nor '.join(STRATEGIES)}", strategy)
     return ArcChoice(
-        tools=tuple(group for group, key in SWITCHES.items() if _switch(switches[key], f"data_generation.{key}")),
-        strategy=_strategy(training["strategy"]),
-        learning_rate=_learning_rate(training["learning_rate"]),
-        epochs=_epochs(training["num_train_epochs"]),
+        tools=tuple(group for group, key in SWITCHES.items() if switches[key]),
+        strategy=strategy,
+        learning_rate=float(_number(training, "learning_rate", "a number", int | float, *limits)),
+        epochs=_number(training, "num_train_epochs", "a whole number", int, MIN_EPOCHS, MAX_EPOCHS),
         repairs=repairs,
     )
 
@@ -93,32 +97,16 @@ def _fields(value: Any, place: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
     return value
 
 
-def _switch(value: Any, place: str) -> bool:
-    if not isinstance(value, bool):
-        raise BadEdit(f"{place} is neither true nor false: {_shown(value)}")
-    return value
+def _require(good: bool, place: str, fault: str, value: Any) -> None:
+    if not good:
+        raise BadEdit(f"{place} is {fault}: {_shown(value)}")
 
 
-def _strategy(value: Any) -> str:
-    if value not in STRATEGIES:
-        raise BadEdit(f"training.strategy is neither {' nor '.join(STRATEGIES)}: {_shown(value)}")
-    return str(value)
-
-
-def _learning_rate(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadEdit(f"training.learning_rate is not a number: {_shown(value)}")
-    if not MIN_LEARNING_RATE <= value <= MAX_LEARNING_RATE:
-        limits = f"{MIN_LEARNING_RATE:g} to {MAX_LEARNING_RATE:g}"
-        raise BadEdit(f"training.learning_rate is not in {limits}: {_shown(value)}")
-    return float(value)
-
-
-def _epochs(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadEdit(f"training.num_train_epochs is not a whole number: {_shown(value)}")
-    if not MIN_EPOCHS <= value <= MAX_EPOCHS:
-        raise BadEdit(f"training.num_train_epochs is not in {MIN_EPOCHS} to {MAX_EPOCHS}: {_shown(value)}")
+def _number(training: Mapping[str, Any], key: str, what: str, kinds: Any, least: float, most: float) -> Any:
+    """Return the number of this key, of these types and within these bounds."""
+    value, place = training[key], f"training.{key}"
+    _require(isinstance(value, kinds) and not isinstance(value, bool), place, f"not {what}", value)
+    _require(least <= value <= most, place, f"not in {least:g} to {most:g}", value)
     return value
 
 
