@@ -91,13 +91,13 @@ class LikelihoodMeter:
         for task in {line.task.id: line.task for line in lines}.values():
             yield from (Example(each.prompt, each.continuation or "") for _, each in self.list_texts(task))
 
-    def read(self, each: Answered) -> tuple["Measured", ...]:
+    def read(self, each: Answered) -> list[Likelihood]:
         """Read what the engine told of each question: of several gold answers the likeliest."""
         told = zip((name for name, _ in self.list_texts(each.task)), each.completions, strict=True)
-        return tuple(
+        return [
             _choose(name, [completion for _, completion in own], self.of)
             for name, own in groupby(told, key=lambda pair: pair[0])
-        )
+        ]
 
     def measure(
         self,
@@ -147,45 +147,36 @@ class LikelihoodWorker:
         return report_engine(self.engine)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """How likely the likeliest gold answer of a question is, or the passage; None: unknown, for `error`."""
-
-    id: str
-    gold: str | None
-    value: float | None
-    error: str | None = None
-
-
-def _choose(name: str, told: Sequence[Completion], of: LikelihoodOf) -> Measured:
+def _choose(name: str, told: Sequence[Completion], of: LikelihoodOf) -> Likelihood:
     """The likeliest of several texts; unknown if one of them is. Raises RuntimeError where the engine said nothing."""
     error = next((each.error for each in told if each.error is not None), None)
     if error is not None:
-        return Measured(name, None, None, error)
+        return Likelihood(id=name, gold=None, value=None, baseline=None, error=error)
     found = [(each.log_probability, each.text) for each in told if each.log_probability is not None]
     if len(found) < len(told):
         raise RuntimeError(f"the engine gave no likelihood of {told[0].text!r}")
     best, text = max(found, key=lambda pair: pair[0])
-    return Measured(name, text.strip() if of == "answers" else None, min(1.0, math.exp(best)))
+    gold, value = text.strip() if of == "answers" else None, min(1.0, math.exp(best))
+    return Likelihood(id=name, gold=gold, value=value, baseline=None, error=None)
 
 
-def _read_baseline(line: Record) -> tuple[Measured, ...]:
+def _read_baseline(line: Record) -> list[Likelihood]:
     """What a finished line knows of the plain model: everything, or nothing."""
     found = line.score.likelihoods if line.score and line.adapter else ()
     if any(each.baseline is None for each in found):
-        return ()
-    return tuple(Measured(each.id, None, each.baseline) for each in found)
+        return []
+    return [each.model_copy(update={"gold": None, "value": each.baseline, "error": None}) for each in found]
 
 
-def _combine(line: Record, done: Mapping[AnswerKey, Sequence[Measured]]) -> list[Likelihood]:
+def _combine(line: Record, done: Mapping[AnswerKey, Sequence[Likelihood]]) -> Sequence[Likelihood]:
     """The likelihoods of a line. Without an adapter the value is the plain model's."""
     baseline, adapter = done[get_baseline_key(line)], line.adapter
     if adapter is None:
-        return [Likelihood(id=b.id, gold=b.gold, value=b.value, baseline=None, error=b.error) for b in baseline]
-    lost = 0.0 if adapter.fault == "edit" else None  # the self-edit's own fault, or ours
-    own = done[get_adapter_key(line)] if adapter.path else [Measured(b.id, None, lost, adapter.error) for b in baseline]
+        return [each.model_copy(update={"baseline": None}) for each in baseline]
+    lost = {"gold": None, "value": 0.0 if adapter.fault == "edit" else None, "error": adapter.error}  # 0: its own fault
+    own = done[get_adapter_key(line)] if adapter.path else [each.model_copy(update=lost) for each in baseline]
     return [
-        Likelihood(id=now.id, gold=now.gold, value=now.value, baseline=before.value, error=now.error or before.error)
+        now.model_copy(update={"baseline": before.value, "error": now.error or before.error})
         for now, before in zip(own, baseline, strict=True)
     ]
 
