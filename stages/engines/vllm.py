@@ -17,7 +17,6 @@ from stages.engines.vllm_start import (
     check_vllm,
     get_reason,
     get_weight_shapes,
-    load_meta_model,
     load_null_adapter,
     set_environment,
     silence,
@@ -28,7 +27,7 @@ from stages.errors import BadInput, OutOfMemory, SealError
 from stages.interfaces import Completion, NullProgress, Progress, Request, group_by_adapter
 from stages.models.config import get_context_length
 from stages.models.device import Device, is_out_of_memory
-from stages.models.loading import load_tokenizer
+from stages.models.loading import load_network, load_tokenizer
 from stages.settings import Sampling
 from stages.tokens.tokenization import (
     context_overflow,
@@ -66,7 +65,7 @@ class VLLMEngine:
         self.model = model
         self.sizes = Sizes(batch_size, max_rank, slots, memory_fraction, structured)
         self.tokenizer = load_tokenizer(model)
-        skeleton = load_meta_model(model)
+        skeleton, _ = load_network(model, device_map="meta")  # vLLM would not notice a missing half of fused layers
         self.ends = get_stop_ids(self.tokenizer, skeleton)
         self.weights = get_weight_shapes(skeleton)
         self.llm = start_vllm(model, device, self.sizes)

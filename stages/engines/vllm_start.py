@@ -27,7 +27,6 @@ from stages.models.adapter_checks import (
 )
 from stages.models.device import Device, is_out_of_memory
 from stages.models.directories import TensorInfo
-from stages.models.loading import load_network
 from stages.models.local_copies import find_local_copy
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes for max_lora_rank (its config/lora.py)
@@ -135,17 +134,6 @@ def set_environment() -> None:
     os.environ.update(_OURS)
     for name, value in _UNLESS_SET.items():
         os.environ.setdefault(name, value)
-
-
-def load_meta_model(model: str) -> Any:
-    """Load the transformers model without its weights: its settings, its layers, and whether all are there.
-
-    vLLM does not notice a missing half of the layers that it fuses, such as q_proj.
-    """
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    return load_network(model, device_map="meta")[0]
 
 
 def get_weight_shapes(network: Any) -> Mapping[str, TensorInfo]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BadConfig, BadInput
+from stages.models.device import expect_gpu
 from stages.models.directories import DOWNLOAD_AGAIN, check_folder, quote_name, read_object
 from stages.models.libraries import (
     NEWER_MODEL,
@@ -44,7 +45,6 @@ _QUANTIZERS = {  # the packages that transformers needs for weights that are qua
     "mxfp4": ("kernels",),
 }
 _GPU_QUANTIZERS = ("fp8", "mxfp8", "mxfp4", "nvfp4", "fbgemm_fp8")
-_GPU_FILES = (Path("/dev/nvidiactl"), Path("/dev/kfd"))  # asking torch would begin CUDA in a process that forks later
 _DTYPES = re.compile(r"(torch\.)?(auto|half|float|double|b?float16|float32|float64|float8_\w+)")
 _FLASH = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3", "flash_attention_4": "flash-attn-4"}
 
@@ -185,7 +185,7 @@ def _find_missing_quantizer(config: Mapping[str, Any]) -> str | None:
     missing = [package for package in _QUANTIZERS.get(method, ()) if not is_installed(package)]
     if missing:
         return f"{told}, which needs {' and '.join(missing)}; pip install {' '.join(missing)}, or {instead}"
-    if method in _GPU_QUANTIZERS and not any(map(Path.exists, _GPU_FILES)):
+    if method in _GPU_QUANTIZERS and not expect_gpu():
         return f"{told}, which needs a GPU; {instead}"
     return None
 

@@ -69,13 +69,13 @@ class Device:
 
     def foresee(self) -> dict[str, str]:
         """Return the kind of device and the precision for a run's settings, without torch."""
-        kind = self.name.partition(":")[0] if self.name != "auto" else "cuda" if _expect_gpu() else "cpu"
+        kind = self.name.partition(":")[0] if self.name != "auto" else "cuda" if expect_gpu() else "cpu"
         precision = self.dtype if self.dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
         return {"device": kind, "dtype": precision}
 
 
-def _expect_gpu() -> bool:
-    """True if torch will most likely find a GPU. It is not imported here, in the process that forks."""
+def expect_gpu() -> bool:
+    """Return True if torch will most likely find a GPU. It is not imported here, in the process that forks."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")  # "" and -1 hide all
     here = any(Path(file).exists() for file in _find_gpu_files())
     return here and shown != "" and not (shown or "").startswith("-")

@@ -125,7 +125,7 @@ def test_a_device_that_was_not_foreseen_is_refused_and_the_one_that_is_there_nam
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     Device().check_foreseen()
-    monkeypatch.setattr(device_module, "_expect_gpu", lambda: True)  # a driver that this torch is too new for
+    monkeypatch.setattr(device_module, "expect_gpu", lambda: True)  # a driver that this torch is too new for
     with pytest.raises(
         BadConfig, match=r"should take cuda in bfloat16, and it takes cpu in float32; give --device cpu"
     ):
