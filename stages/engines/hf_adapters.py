@@ -4,7 +4,6 @@ An adapter with more than that (DoRA, biases, ranks of its own per layer) is lef
 """
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,11 +15,9 @@ from torch import Tensor, nn
 
 from stages.errors import BadInput, OutOfMemory, SealError
 from stages.interfaces import Request
-from stages.models.adapter_checks import list_unusual_settings, read_adapter_config
+from stages.models.adapter_checks import PLAIN_WEIGHT, get_peft_name, list_unusual_settings, read_adapter_config
 from stages.models.device import is_out_of_memory
 from stages.models.lora_targets import find_linear_layers, is_row_wise
-
-_WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ def read_plain_lora(path: Path, linear: Mapping[str, nn.Linear]) -> LoraWeights 
         state = load_file(path / "adapter_model.safetensors")
     except SafetensorError:
         return None
-    names = {match[1] for match in map(_WEIGHT.fullmatch, state) if match}
+    names = {match[1] for match in map(PLAIN_WEIGHT.fullmatch, state) if match}
     layers = tuple(name for name in linear if name in names)
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or not isinstance(alpha, int | float):
@@ -70,7 +67,7 @@ def _get_targeted(linear: Iterable[str], targets: Any) -> tuple[str, ...]:
 
 
 def _fits(state: Mapping[str, Tensor], name: str, layer: nn.Linear, rank: int) -> bool:
-    shapes = [tuple(state[f"base_model.model.{name}.lora_{side}.weight"].shape) for side in "AB"]
+    shapes = [tuple(state[get_peft_name(name, side)].shape) for side in "AB"]
     return shapes == [(rank, layer.in_features), (layer.out_features, rank)]
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from stages.errors import BadConfig, BadInput, OutOfMemory, SealError
 from stages.models.adapter_checks import (
     AdapterInfo,
+    get_peft_name,
     list_unusual_settings,
     read_adapter,
     read_lora_ranks,
@@ -203,7 +204,7 @@ def load_null_adapter(llm: Any, number: int, network: Any) -> Any:
 
     name, layer = next(found for found in network.named_modules() if isinstance(found[1], torch.nn.Linear))
     shapes = {"A": (1, layer.in_features), "B": (layer.out_features, 1)}
-    zeros = {f"base_model.model.{name}.lora_{side}.weight": torch.zeros(shape) for side, shape in shapes.items()}
+    zeros = {get_peft_name(name, side): torch.zeros(shape) for side, shape in shapes.items()}
     settings = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": [name]}
     with TemporaryDirectory() as folder:
         Path(folder, "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")

@@ -25,6 +25,7 @@ from stages.sources.datasets.folders import find_placeholder
 
 UNKNOWN_WEIGHTS = "unknown"  # the fingerprint of a model that was in memory already
 _LORA = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(embedding_)?([AB])(?:\.weight)?")
+PLAIN_WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")  # as `get_peft_name` writes it
 _PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
 _PLAIN_SETTINGS = {  # with which an adapter is two matrices a layer
     *("peft_type", "task_type", "peft_version", "base_model_name_or_path", "revision", "auto_mapping"),
@@ -64,6 +65,11 @@ class AdapterInfo:
     def base(self) -> str | None:
         name = self.config.get("base_model_name_or_path")
         return name if isinstance(name, str) and name else None
+
+
+def get_peft_name(layer: str, side: str) -> str:
+    """Return peft's name of a layer's part A (rank, in) or B (out, rank) in a file of weights."""
+    return f"base_model.model.{layer}.lora_{side}.weight"
 
 
 def read_adapter_config(path: Path) -> dict[str, Any]:

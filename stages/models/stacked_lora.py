@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from stages.models.adapter_checks import get_peft_name
+
 
 class SlotLayout(Protocol):
     """A division of the rows of a pass among the slots."""
@@ -172,15 +174,15 @@ class LoraStack:
         """Return an adapter (n,) under peft's names, on the CPU."""
         found = {}
         for layer, a, b in self.views(row.cpu()[None]):
-            found[f"base_model.model.{layer.name}.lora_A.weight"] = a[0].clone()
-            found[f"base_model.model.{layer.name}.lora_B.weight"] = b[0].clone()
+            found[get_peft_name(layer.name, "A")] = a[0].clone()
+            found[get_peft_name(layer.name, "B")] = b[0].clone()
         return found
 
     def load_slot(self, slot: int, state: Mapping[str, Tensor], scale: float) -> None:
         """Put an adapter under peft's names into a slot."""
         for layer, a, b in self.views(self.weights[slot : slot + 1]):
-            a[0].copy_(state[f"base_model.model.{layer.name}.lora_A.weight"])
-            b[0].copy_(state[f"base_model.model.{layer.name}.lora_B.weight"])
+            a[0].copy_(state[get_peft_name(layer.name, "A")])
+            b[0].copy_(state[get_peft_name(layer.name, "B")])
         self.scale[slot] = scale
 
     def copy_slot(self, source: int, to: int) -> None:

@@ -15,11 +15,10 @@ from torch import Tensor
 from stages.errors import BadConfig
 from stages.files import partial_directory, publish
 from stages.interfaces import FitJob, FitResult, NullProgress, Progress, Trainer
+from stages.models.adapter_checks import PLAIN_WEIGHT, get_peft_name
 from stages.settings import FitConfig
 from stages.trainers.adapter_files import write_adapter
 from stages.trainers.peft import add_lora
-
-_PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True)
@@ -49,17 +48,17 @@ class LoraSum:
     @property
     def state(self) -> dict[str, Tensor]:
         """The weights under peft's names."""
-        down = {f"{_PREFIX}{layer}.lora_A.weight": weight for layer, weight in self.down.items()}
-        return down | {f"{_PREFIX}{layer}.lora_B.weight": weight for layer, weight in self.up.items()}
+        down = {get_peft_name(layer, "A"): weight for layer, weight in self.down.items()}
+        return down | {get_peft_name(layer, "B"): weight for layer, weight in self.up.items()}
 
 
 def _take_sides(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return A and B of each layer, from weights under peft's names."""
-    down, up = dict[str, Tensor](), dict[str, Tensor]()
-    for side, end in ((down, ".lora_A.weight"), (up, ".lora_B.weight")):
-        found = {name: weight for name, weight in weights.items() if name.endswith(end)}
-        side.update({name.removeprefix(_PREFIX).removesuffix(end): weight for name, weight in found.items()})
-    return down, up
+    sides: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}}
+    for name, weight in weights.items():
+        if match := PLAIN_WEIGHT.fullmatch(name):
+            sides[match[2]][match[1]] = weight
+    return sides["A"], sides["B"]
 
 
 @dataclass
