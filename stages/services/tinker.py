@@ -98,7 +98,8 @@ class TinkerService:
             self._session = None if self._session == session else self._session  # it may be what is lost
             raise
         except Refused as refused:
-            raise BadConfig(f"{self.base}: refuses to train {base_model} ({refused}); change what it names") from None
+            way = "change what it names, or give fewer --slots"  # killed runs hold theirs until their sessions end
+            raise BadConfig(f"{self.base}: refuses to train {base_model} ({refused}); {way}") from None
         if not isinstance(model, str) or not model:
             raise Lost("makes a model without an id")
         return RemoteModel(self, model)
@@ -190,6 +191,7 @@ class RemoteModel:
 
     def __init__(self, service: TinkerService, name: str) -> None:
         self.service, self.name = service, name
+        self.is_skyrl = False  # known from the first step on
         self._number = 0
         self._requests = set[str]()
 
@@ -210,8 +212,10 @@ class RemoteModel:
         learned = await self._submit("forward_backward", {"forward_backward_input": given})
         stepped = await self._submit("optim_step", {"adam_params": dict(adam), "type": "optim_step"})
         outputs = (await self.service.get_result(learned)).get("loss_fn_outputs")
-        if "loss_fn_outputs" in await self.service.get_result(stepped):
+        answer = await self.service.get_result(stepped)
+        if "loss_fn_outputs" in answer:
             raise Lost("answers optim_step with the answer to another request")
+        self.is_skyrl = any(str(name).startswith("skyrl.ai/") for name in answer.get("metrics") or ())
         found = [_read_numbers(each) for each in outputs] if isinstance(outputs, list) else []
         if [len(each) for each in found] != [len(each["loss_fn_inputs"]["weights"]["data"]) for each in data]:
             raise Lost("answers forward_backward with other numbers of log probabilities than there are targets")

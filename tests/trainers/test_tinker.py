@@ -218,6 +218,27 @@ def test_a_service_without_the_model_or_the_protocol_is_told_apart(model_dir: Pa
         train(service.url, model_dir, jobs_in(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "--max-grad-norm 1: SkyRL's server at .* does not clip; give 0"),
+        ({"max_grad_norm": 0.0, "batch_size": 2}, "--batch-size 2: SkyRL's .* by sequences, not by tokens; give 1"),
+        ({"max_grad_norm": 0.0}, None),
+    ],
+)
+def test_what_skyrls_server_would_pass_over_is_refused(
+    change: dict[str, Any], words: str | None, model_dir: Path, tmp_path: Path
+) -> None:
+    jobs = jobs_in(tmp_path, replace(SMALL, **change), count=1)
+    with serving(model_dir, metrics={"skyrl.ai/grad_norm": 1.5}) as service:
+        if words is None:
+            assert train(service.url, model_dir, jobs)["0"].path
+            return
+        with pytest.raises(BadConfig, match=words):
+            train(service.url, model_dir, jobs)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_diverged_training_is_the_models_own(model_dir: Path, tmp_path: Path) -> None:
     def diverge(service: Service, exchange: Exchange) -> None:
         code, answer = exchange.answer()

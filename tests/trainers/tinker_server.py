@@ -71,7 +71,7 @@ class Student:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.steps += 1
-        return {"metrics": None}
+        return {}
 
     def archive(self) -> bytes:
         with TemporaryDirectory() as folder:
@@ -128,6 +128,7 @@ class Service:
     dtype: torch.dtype = torch.float32
     faults: Mapping[tuple[str, int], Fault] = field(default_factory=dict)
     repack: Callable[[bytes], bytes] = lambda archive: archive
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of a step, beside its answer
     students: dict[str, Student] = field(default_factory=dict)
     answers: dict[str, Any] = field(default_factory=dict)
     sessions: set[str] = field(default_factory=set)
@@ -193,7 +194,7 @@ class Service:
         if path == "forward_backward":
             answer = student.forward_backward(body["forward_backward_input"]["data"])
         elif path == "optim_step":
-            answer = student.optim_step(body["adam_params"])
+            answer = {**student.optim_step(body["adam_params"]), "metrics": dict(self.metrics) or None}
         else:
             student.saved[body["path"]] = student.archive()
             answer = {"path": f"tinker://{body['model_id']}/{body['path']}", "type": path}

@@ -160,6 +160,8 @@ class TinkerTrainer:
             while not active.is_done:
                 batch, share = active.get_next_batch()
                 loss = await _take_step(model, batch, share, {**adam, "learning_rate": active.get_next_rate()})
+                if model.is_skyrl:
+                    _check_skyrl(service.base, config)
                 active.losses.append(torch.tensor(loss, dtype=torch.float64))
                 tokens += sum(len(each.ids) for each in batch)
                 count(tokens)
@@ -184,6 +186,15 @@ class TinkerTrainer:
                 return read_archive(folder / "archive", inside, shapes, job.config.alpha, service.base)
             except BadInput as error:
                 raise Lost(str(error)) from None
+
+
+def _check_skyrl(base: str, config: FitConfig) -> None:
+    """Raise BadConfig for what SkyRL's server takes and passes over without a word (its code of August 2026)."""
+    if config.max_grad_norm:
+        raise BadConfig(f"--max-grad-norm {config.max_grad_norm:g}: SkyRL's server at {base} does not clip; give 0")
+    if config.batch_size * config.accumulation > 1:
+        told = f"SkyRL's server at {base} takes the mean by sequences, not by tokens"
+        raise BadConfig(f"--batch-size {config.batch_size * config.accumulation}: {told}; give 1, and --accumulation 1")
 
 
 async def _take_step(model: RemoteModel, batch: Sequence[Tokens], share: float, adam: dict[str, float]) -> float:
