@@ -9,7 +9,6 @@ from seal_cli.runs.rejects import open_rejects
 from seal_cli.runs.run import Run
 from seal_cli.runs.stdio import input_records, with_places
 from seal_cli.terminal.console import note
-from seal_cli.terminal.display import show_progress
 from stages.cluster.settings import Cluster
 from stages.records.adapter_paths import get_base_folders
 from stages.spread import spread
@@ -61,11 +60,12 @@ def drive(
             run.produce(spread(work, cluster, folders, run.settings) if cluster.address else work)
         if run.counts.unscored and work.unscored_hint:
             note(f"seal {stage.name}: {work.unscored_hint}")
-    if work.conclude:
-        with show_progress(stage.name, "comparing"):
-            told = list(work.conclude(run.known))
-        for text in told:
-            note(f"seal {stage.name}: {text}")
+        told: list[str] = []
+        if work.conclude:
+            run.progress.set_phase("comparing")
+            told += work.conclude(run.known)  # before the journal, which they are read from, is published
+    for text in told:
+        note(f"seal {stage.name}: {text}")
     return run.code
 
 

@@ -39,7 +39,6 @@ class Journal:
     def __init__(self, path: Path, settings: Path) -> None:
         self.path, self.settings = path, settings
         self.spans: dict[str, tuple[int, int]] = {}  # key → (start, length) of its line
-        self.dropped: set[int] = set()  # starts of lines that are there and do not count
         self.end = self.safe = 0  # bytes that are there; that are on the disk
         make_folder(path.parent)
         self.descriptor = lock(path)
@@ -74,27 +73,28 @@ class Journal:
     def clear(self) -> None:
         """Remove all lines."""
         os.ftruncate(self.descriptor, 0)
-        self.spans, self.end, self.safe, self.dropped = {}, 0, 0, set()
+        self.spans, self.end, self.safe = {}, 0, 0
 
     def load(self, key_of: Callable[[bytes], str | None]) -> None:
-        """Find the lines that have a key, and cut off what a crash tore. Of two with one key the later counts."""
-        self.spans, self.end = {}, 0
-        good = 0
+        """Find the lines with a key that have come since the last time, and cut off what a crash tore.
+
+        Of two with one key the later counts.
+        """
+        good = self.end
         with self.path.open("rb") as file:
+            file.seek(self.end)
             for line in file:
                 key = key_of(line)
                 if key is not None:
                     good = self.end + len(line)
-                    if self.end not in self.dropped:
-                        self.spans[key] = self.end, len(line)
+                    self.spans[key] = self.end, len(line)
                 self.end += len(line)
         if good < self.end:
             self._cut(good)
         self.safe = self.end
 
     def keep(self, keys: Collection[str]) -> None:
-        """Count only these lines of the journal, also when it is loaded once more."""
-        self.dropped |= {start for key, (start, _) in self.spans.items() if key not in keys}
+        """Count only these lines of the journal."""
         self.spans = {key: span for key, span in self.spans.items() if key in keys}
 
     def _cut(self, end: int) -> None:
@@ -145,7 +145,8 @@ class Journal:
             found, start = found + data.count(b"\n"), start + len(data)
         return found
 
-    def _lines(self, keys: Iterable[str]) -> Iterator[bytes]:
+    def lines(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """Read the lines of these keys."""
         for start, length in (self.spans[key] for key in keys):
             yield os.pread(self.descriptor, length, start)
 
@@ -154,7 +155,7 @@ class Journal:
     def arrange(self, keys: Collection[str]) -> str:
         """Leave the lines of these keys alone, in this order, synced to the disk. Returns their sha256."""
         found = hashlib.sha256()
-        for line in self._lines(keys):
+        for line in self.lines(keys):
             found.update(line)
         if not self._is_arranged(keys):
             self._write_sorted(keys)
@@ -172,7 +173,7 @@ class Journal:
         descriptor = open_locked(part, fcntl.LOCK_EX, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         spans, end = {}, 0
         try:
-            for key, line in zip(keys, self._lines(keys), strict=True):
+            for key, line in zip(keys, self.lines(keys), strict=True):
                 write_all(descriptor, line)
                 spans[key] = end, len(line)
                 end += len(line)

@@ -3,7 +3,7 @@
 Also the lines that are there already: of a run that ended early, or in the file of one that did not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from stages.errors import BadInput, ExistingOutput
 from stages.records.adapter_paths import get_base_folders, get_relative_path, locate_adapter, make_path_relative
 from stages.records.frozen import FrozenModel
 from stages.records.jsonl import encode_line, validate
+from stages.records.parser import RecordParser
 from stages.records.record import Record
-from stages.records.strict_json import parse_json
 from stages.work import Plan
 
 
@@ -51,13 +51,13 @@ class Output:
 
     # ---- what is there
 
-    def configure(self, settings: Mapping[str, Any], plan: Plan | None, source: Mapping[str, str]) -> list[Record]:
+    def configure(self, settings: Mapping[str, Any], plan: Plan | None, source: Mapping[str, str]) -> Sequence[Record]:
         """Freeze settings and input (its digests). Returns the lines that need not be made again.
 
         Without a plan the run begins anew. Raises ExistingOutput where another run's results are there.
         """
         self.settings = settings
-        old = self._read_finished(self.output, plan, source) if self.output and self.output.exists() else []
+        old = self._read_finished(self.output, plan, source) if self.output and self.output.exists() else ()
         if self.journal is None or self.complete:
             return []
         self.journal.begin(settings, anew=self.overwrite, ways=self._ways())
@@ -66,7 +66,7 @@ class Output:
         self.journal.clear()
         return []
 
-    def _read_finished(self, output: Path, plan: Plan | None, source: Mapping[str, str]) -> list[Record]:
+    def _read_finished(self, output: Path, plan: Plan | None, source: Mapping[str, str]) -> Iterable[Record]:
         """Return the lines of FILE that this run would make, too: if it made it, or one of less input."""
         made = manifest.read_manifest(output)
         same = are_alike(made.get("settings"), self.settings)
@@ -81,58 +81,68 @@ class Output:
             raise ExistingOutput(f"{output}: {fault}; {self._ways()}")
         if plan is None or not whole:
             return []  # a cheap stage is run once more, and its lines compared
-        lines = [read_record_line(line, output) for line in output.read_bytes().split(b"\n")[:-1]]
-        mine = [line for line in lines if plan.contains(line)]
-        if len(mine) < len(lines) and not self.overwrite:
+        count = mine = valid = 0
+        for line in _read_file(output):
+            is_mine = plan.contains(line)
+            count, mine, valid = count + 1, mine + is_mine, valid + (is_mine and plan.still_valid(line))
+        if mine < count and not self.overwrite:
             raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
-        intact = [line for line in mine if plan.still_valid(line)]
         same_input = all(made.get(key) == digest for key, digest in source.items())
-        if same_input and len(intact) == len(lines) and not self.overwrite:
+        if same_input and valid == count and not self.overwrite:
             self.complete = made
-        return intact
+        return (line for line in _read_file(output) if plan.contains(line) and plan.still_valid(line))
 
     def _ways(self) -> str:
         what, other = ("-o", "file") if self.output else ("--journal", "directory")
         return f"give the same settings and input to go on, --overwrite to begin anew, or another {other} with {what}"
 
-    def _resume(self, plan: Plan, journal: Journal, old: list[Record]) -> list[Record]:
+    def _resume(self, plan: Plan, journal: Journal, old: Iterable[Record]) -> Sequence[Record]:
         """Return the lines that are there already, of the journal and of the `old` FILE; in a pipe pass them on."""
-        lines = self.load(plan, journal)
-        mine = [line for line in lines if plan.contains(line)]
-        if len(mine) < len(lines) and not self.overwrite:
-            other = next(line for line in lines if not plan.contains(line))
+        valid, others = dict[str, bool](), list[str]()
+
+        def check(line: Record) -> None:
+            if plan.contains(line):
+                valid[plan.key_of(line)] = plan.still_valid(line)
+            else:
+                others.append(line.task.id)
+
+        self.load(plan, journal, check)
+        if others and not self.overwrite:
             raise ExistingOutput(
-                f"{journal.path}: holds {len(lines) - len(mine)} lines that are not of this input, the first of task "
-                f"{other.task.id}; {self._ways()}"
+                f"{journal.path}: holds {len(others)} lines that are not of this input, the first of task "
+                f"{others[0]}; {self._ways()}"
             )
-        known = {plan.key_of(line): line for line in mine if plan.still_valid(line)}
-        journal.keep(known)
+        journal.keep({key for key, is_valid in valid.items() if is_valid})
         for line in old:
-            if known.setdefault(plan.key_of(line), line) is line:
-                journal.append(plan.key_of(line), self._kept(journal, line), synced=False)
+            if (key := plan.key_of(line)) not in journal.spans:
+                journal.append(key, self._kept(journal, line), synced=False)
         journal.sync()
         self.passed = journal.end
+        known = KeptLines(journal)
         if known:
             note(f"seal {self.stage}: goes on: {len(known)} of {len(plan.wanted)} lines are in {journal.path}")
-        for line in known.values() if not self.output else ():
+        for line in known if not self.output else ():
             write_stdout(self.stdout, encode_line(line))
-        return list(known.values())
+        return known
 
-    def load(self, plan: Plan, journal: Journal) -> list[Record]:
-        """Load the whole lines of the journal; what a crash tore off its end is cut away."""
-        found: dict[str, Record] = {}
+    def load(self, plan: Plan, journal: Journal, tell: Callable[[Record], object]) -> Sequence[Record]:
+        """Load the lines that are new in the journal, each told of; what a crash tore off its end is cut away.
+
+        Returns all that count.
+        """
+        read = LineReader(journal.path)
 
         def key_of(line: bytes) -> str | None:
             try:
-                record = read_record_line(line, journal.path) if line.endswith(b"\n") else None
+                record = read(line) if line.endswith(b"\n") else None
             except (ValueError, BadInput):
                 return None
             if record:
-                found[plan.key_of(record)] = record
+                tell(record)
             return plan.key_of(record) if record else None
 
         journal.load(key_of)
-        return [line for key, line in found.items() if key in journal.spans]
+        return KeptLines(journal)
 
     # ---- what comes
 
@@ -163,9 +173,10 @@ class Output:
         if self.journal and not self.output:
             data = self.journal.whole_lines(self.passed)
             self.passed += len(data)
+            read = LineReader(self.journal.path)
             for line in data.split(b"\n")[:-1]:
                 plain = b'"adapter": {' not in line  # no path to be told from here
-                record = None if plain else read_record_line(line, self.journal.path)
+                record = None if plain else read(line)
                 write_stdout(self.stdout, encode_line(record) if record else line + b"\n")
 
     @property
@@ -243,6 +254,35 @@ def _resolve(output: Path) -> Path:
     return real
 
 
-def read_record_line(line: bytes, file: Path) -> Record:
-    """Read a line of a file as a record."""
-    return locate_adapter(validate(Record, parse_json(line)), get_base_folders(file))
+class LineReader:
+    """Reads lines of a file as records. They share the tasks and self-edits that are the same."""
+
+    def __init__(self, file: Path) -> None:
+        self.parse, self.folders = RecordParser().parse, get_base_folders(file)
+
+    def __call__(self, line: bytes) -> Record:
+        found = self.parse(line.decode().removesuffix("\n"))
+        return locate_adapter(found if isinstance(found, Record) else validate(Record, found), self.folders)
+
+
+def _read_file(file: Path) -> Iterator[Record]:
+    with file.open("rb") as lines:
+        yield from map(LineReader(file), lines)
+
+
+class KeptLines(Sequence[Record]):
+    """The lines of a journal, each read when it is asked for: they may be more than memory holds."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal, self.keys, self.read = journal, list(journal.spans), LineReader(journal.path)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, place: Any) -> Any:
+        keys = self.keys[place]
+        found = map(self.read, self.journal.lines(keys if isinstance(place, slice) else [keys]))
+        return list(found) if isinstance(place, slice) else next(found)
+
+    def __iter__(self) -> Iterator[Record]:
+        return map(self.read, self.journal.lines(self.keys))

@@ -48,7 +48,7 @@ class Run:
         self.about: dict[str, Any] = {}  # what else the manifest says
         self.settings: dict[str, Any] = {"stage": stage}
         self.plan: Plan | None = None
-        self.known: list[Record] = []  # lines that are finished, of this run or the one before
+        self.known: Sequence[Record] = ()  # lines that are finished, of this run or the one before
         self.refuse = rejects or Rejects(None, strict=True, most=None)
         self.input = Input(stage, self.refuse, self.counts, self.progress)
         self.output = Output(stage, output, overwrite=overwrite, journal=journal, dry=dry)
@@ -87,9 +87,9 @@ class Run:
             with self.display.apart(self.output.descriptors):
                 self._work(work, [list(self.plan.wanted)], None)
             return
-        self._supervise(work, self.plan, self.output.journal)
         for line in self.known:
             self._count(line)
+        self._supervise(work, self.plan, self.output.journal)
 
     def _supervise(self, work: Work, plan: Plan, journal: Journal) -> None:
         """Run worker after worker, until every line is there or its record is rejected."""
@@ -97,7 +97,7 @@ class Run:
         while left := [key for key in plan.wanted if key not in journal.spans and key not in rejected]:
             groups = tracker.group(left, plan.unit_of)
             signum = self._run_worker(work, groups, log)
-            self.known = self.output.load(plan, journal)
+            self.known = self.output.load(plan, journal, self._count)
             self.output.pass_on()
             for key in log.given_up():
                 if key not in rejected and key not in journal.spans:
@@ -126,6 +126,9 @@ class Run:
         self.progress.begin(sum(map(len, groups)) if work.countable else None)
         self.progress.set_phase("loading")
         worker = work.open(self.known)
+        made: list[Record] = []
+        if work.conclude and log is None:
+            self.known = made
         check_unchanged(self.settings)
         try:
             for keys in groups:
@@ -136,8 +139,8 @@ class Run:
                     more = getattr(worker, "has_more", False)
                     self.output.emit(self.plan.key_of(line) if self.plan else "", line, more=more)
                     self._count(line)
-                    if work.conclude and log is None:
-                        self.known.append(line)
+                    if self.known is made:
+                        made.append(line)
                     self.progress.step()
         finally:
             for told in worker.report():

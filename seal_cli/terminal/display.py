@@ -131,16 +131,3 @@ def close_all(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         with suppress(OSError):
             os.close(descriptor)
-
-
-@contextmanager
-def show_progress(stage: str, phase: str) -> Iterator[ProgressMeter]:
-    """Progress of work that is no run."""
-    progress = ProgressMeter(stage)
-    progress.set_phase(phase)
-    display = Display(progress)
-    display.start()
-    try:
-        yield progress
-    finally:
-        display.stop()

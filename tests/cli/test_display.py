@@ -16,7 +16,7 @@ import pytest
 
 from seal_cli.terminal import display, progress
 from seal_cli.terminal.console import QuietMode, Screen
-from seal_cli.terminal.display import Display, format_bar, get_share, show_progress
+from seal_cli.terminal.display import Display, format_bar, get_share
 from seal_cli.terminal.progress import ProgressMeter, Sight
 from tests.conftest import INTERRUPTED_FORK, ROOT
 
@@ -174,9 +174,11 @@ def test_the_thread_shows_by_itself_and_is_gone_after_a_pause(
     monkeypatch.setattr(display, "LOOK_S", 0.001)
     seen = threading.Event()
     monkeypatch.setattr(display, "note", lambda text: seen.set())
-    with show_progress("judge", "comparing"):
-        assert seen.wait(10)
-        assert any(thread.name == "progress" for thread in threading.enumerate())
+    shown = Display(ProgressMeter("judge"))
+    shown.start()
+    assert seen.wait(10)
+    assert any(thread.name == "progress" for thread in threading.enumerate())
+    shown.stop()
     assert not any(thread.name == "progress" for thread in threading.enumerate())
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from seal_cli.runs.journal import Journal
+from seal_cli.runs.output import KeptLines
 from seal_cli.runs.worker import run_worker
 from stages.errors import Crashed, ExistingOutput, Locked
 from stages.judges.base import RULES_VERSION
+from stages.records.jsonl import encode_line
 from stages.records.record import Record
 from tests.cli.conftest import Finished, jsonl, pipe, seal
 from tests.cli.inside import run_inside
@@ -75,6 +77,18 @@ def test_lines_that_cannot_be_synced_are_not_there_and_those_before_them_are(
     journal.append("b", b"b again.\n")
     journal.close()
     assert loaded(tmp_path) == [b"a first.\n", b"b again.\n"]
+
+
+def test_the_lines_of_a_journal_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    journal, lines = opened(tmp_path), [Record(task=numbered(title, 1)) for title in ("A", "B", "C")]
+    for line in lines:
+        journal.append(line.task.id, encode_line(line))
+    kept = KeptLines(journal)
+    journal.append("later", encode_line(lines[0]))
+    assert len(kept) == 3
+    assert list(kept) == list(kept) == lines
+    assert (kept[1], kept[-2:]) == (lines[1], lines[-2:])
+    assert next(iter(kept)) is not next(iter(kept))
 
 
 def test_of_two_lines_with_one_key_the_later_counts_and_damage_in_the_middle_costs_that_line_alone(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seal_cli.runs.journal import Journal
-from seal_cli.runs.output import read_record_line
+from seal_cli.runs.output import LineReader
 from stages import adapt, filter, generate, merge, tasks
 from stages import eval as evaluate
 from stages import judge as regrade
@@ -134,7 +134,7 @@ def test_shards_put_together_and_finished_lines_read_again_have_it(tmp_path: Pat
         assert carried(list(merge.run([merge.Shard("a", {"shard": "1/1"}, [line])]))) == [META]
     journal = Journal(tmp_path / "a.part", tmp_path / "a.json")
     journal.append("a", to_json(record).encode() + b"\n")
-    assert [remove_path(read_record_line(line, journal.path)) for line in journal.whole_lines(0).splitlines()] == [
+    assert [remove_path(LineReader(journal.path)(line)) for line in journal.whole_lines(0).splitlines()] == [
         remove_path(record)
     ]
     journal.close()
