@@ -80,104 +80,83 @@ class Domain(Protocol):
     @property
     def defaults(self) -> Defaults:
         """The stages' defaults in this domain, where no flag says otherwise."""
-        ...
 
     @property
     def judge(self) -> str | None:
         """The name that a score has as its judge if none is asked; None: one is asked."""
-        ...
 
     @property
     def judged_by(self) -> str:
         """How answers are graded without a judge, as the beginning of a sentence."""
-        ...
 
     @property
     def refused_flags(self) -> Mapping[str, Mapping[str, str]]:
         """By stage, the flags that would have no effect there, each with the reason and what to do."""
-        ...
 
     @property
     def chosen_by_edit(self) -> str:
         """What a self-edit chooses about its training, as the end of a sentence; "" for nothing."""
-        ...
 
     @property
     def templates(self) -> tuple[str, ...]:
         """The named templates of the editor's prompt."""
-        ...
 
     # ---- tasks
 
     def read_tasks(self, text: str, name: str) -> Iterator[Task]:
         """Read the tasks in a file's text, for `seal tasks --domain`. Raises BadInput with the file's name."""
-        ...
 
     # ---- self-edits
 
     def edit_prompt(self, task: Task, template: str, *, chat: bool) -> Prompt:
         """Write the prompt that asks for a self-edit. Raises BadConfig for an unknown template."""
-        ...
 
     def template_text(self, template: str) -> str:
         """Return the template's text, whatever the task. Raises BadConfig for an unknown one."""
-        ...
 
     def get_fixed_edit(self, template: str) -> str | None:
         """Return the self-edit of a template that asks no model; None for one that does."""
-        ...
 
     def read_choice(self, completion: str) -> ArcChoice | None:
         """Parse a self-edit that is not text to train on. Raises BadEdit if it cannot be read."""
-        ...
 
     def schema(self) -> Mapping[str, Any] | None:
         """Return the JSON Schema that a self-edit must follow; None: it is text."""
-        ...
 
     # ---- training
 
     @property
     def measures_rows(self) -> bool:
         """True if training data depends on how much the model takes."""
-        ...
 
     def set_up_training(self, setup: TrainingSetup) -> "Domain":
         """Return the domain as `seal adapt` uses it, with these settings."""
-        ...
 
     @property
     def training_settings(self) -> Mapping[str, Any]:
         """Return what a run's settings record of them."""
-        ...
 
     def make_training_set(self, task: Task, edit: SelfEdit) -> TrainingSet:
         """Make training data of `edit.text`, which has no thoughts. Raises BadEdit if it cannot be used."""
-        ...
 
     def show_data(self, task: Task, edit: SelfEdit) -> TrainingData | ArcTrainingData:
         """Return the training data of a self-edit as a line to look at."""
-        ...
 
     # ---- answers
 
     def check(self, task: Task) -> None:
         """Raise BadLine for a task that cannot be scored."""
-        ...
 
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
         """Yield the task's questions for the student, without its passage unless `in_context`."""
-        ...
 
     def make_answers(
         self, task: Task, completions: Sequence[Completion], *, in_context: bool
     ) -> Iterator[GradableAnswer]:
         """Make gradable answers of the completions, which are in the order of the queries."""
-        ...
 
     def get_cases(self, task: Task) -> Iterable[tuple[str, Case]]:
         """Return (question's id, Case without its prediction) for the judge. None if no judge is asked."""
-        ...
 
 
 def find_domain(names: Collection[str]) -> Domain:

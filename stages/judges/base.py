@@ -41,7 +41,6 @@ class Judge(Protocol):
 
     def grade(self, cases: Iterable[Case]) -> Iterator[Verdict]:
         """Yield one verdict per case, in order."""
-        ...
 
 
 @runtime_checkable
@@ -50,7 +49,6 @@ class UnorderedJudge(Protocol):
 
     def grade_unordered(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
         """Yield each case with its verdict, as verdicts come."""
-        ...
 
 
 def is_cached(judge: Judge, case: Case) -> bool:
