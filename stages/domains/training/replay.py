@@ -43,13 +43,8 @@ class ReplaySource:
     """Texts to replay, and which share of a training set's sequences they are, above 0 and below 1."""
 
     name: str  # as the flag says it
-    share: float
+    share: Fraction  # as it is written: 0.7, 0.2 and 0.1 are 1
     texts: tuple[_Text, ...] = ()
-
-    @property
-    def exact_share(self) -> Fraction:
-        """The share as it is written: 0.7, 0.2 and 0.1 are 1."""
-        return Fraction(str(self.share))
 
     def draw(self, seed: int, own: Task, count: float) -> list[str]:
         """Draw so many of the texts, none of them of the task itself; a fraction is one more as often as it says."""
@@ -94,8 +89,8 @@ class ReplayingDomain:
         return found.model_copy(update={"sequences": (*texts, *found.sequences)})
 
     def _draw(self, task: Task, edit: SelfEdit, own: int) -> list[str]:
-        rest = 1 - sum(each.exact_share for each in self.sources)
-        counts = [float(own * each.exact_share / rest) for each in self.sources]
+        rest = 1 - sum(each.share for each in self.sources)
+        counts = [float(own * each.share / rest) for each in self.sources]
         seeds = [derive_seed(self.seed, edit.get_content_id(task.id), place) for place in range(len(counts))]
         drawn = [each.draw(seed, task, count) for each, seed, count in zip(self.sources, seeds, counts, strict=True)]
         self.short += any(len(texts) < math.floor(count) for texts, count in zip(drawn, counts, strict=True))
@@ -144,7 +139,7 @@ def add_replay(
     if sequential and (own := next((flag for flag in flags if flag.rpartition(":")[0] == _SELF), None)):
         raise BadConfig(f"--replay {own}: a step would learn passages of later steps; give a file: --replay FILE:SHARE")
     sources = [_read_source(flag, domain, records, lines) for flag in flags]
-    if sum(each.exact_share for each in sources) >= 1:
+    if sum(each.share for each in sources) >= 1:
         raise BadConfig(f"--replay {' --replay '.join(flags)}: the shares leave nothing to the self-edits")
     names = [flag.rpartition(":")[0] for flag in flags]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -155,9 +150,9 @@ def add_replay(
 def _read_source(flag: str, domain: Domain, records: Sequence[Record], lines: int) -> ReplaySource:
     name, _, share = flag.rpartition(":")
     try:
-        part = float(share)
-    except ValueError:
-        part = math.nan
+        part = Fraction(share)
+    except (ValueError, ZeroDivisionError):
+        part = Fraction(0)
     if not name or not 0 < part < 1:
         raise BadConfig(f"--replay {flag}: take FILE:SHARE or self:SHARE, a share above 0 and below 1: self:0.25")
     if name == _SELF and len(records) < lines:

@@ -108,6 +108,7 @@ def test_too_few_texts_are_all_taken_and_that_is_told(tmp_path: Path) -> None:
     [
         (("self",), "--replay self: take FILE:SHARE or self:SHARE"),
         (("self:0",), "--replay self:0: take FILE:SHARE"),
+        (("self:1/0",), "--replay self:1/0: take FILE:SHARE"),
         (("self:1",), "a share above 0 and below 1"),
         (("self:nan",), "a share above 0 and below 1"),
         (("self:0.5", "self:0.6"), "the shares leave nothing to the self-edits"),
