@@ -81,7 +81,7 @@ row() { # NAME: one row of the ladder: how well the self-edits of a model teach 
       mkdir -p "$in/file"
       sed -E 's/^\{"v": 1, "task": \{"id": "([^"]+)".*/\1/' "$in/tasks.jsonl" > "$in/file/ids.txt"
       writes=(tasks "$EDITS" --ids "$in/file/ids.txt") flags=${NAME:+--editor $NAME} ;;
-    server) flags+=" $SERVER $template" ;;
+    server) flags="${flags/$workers/} $SERVER $template" ;; # it is the server that works
   esac
   ensure "$in/$1/edits.jsonl" "${writes[@]}" $flags
   ensure "$in/$1/adapters.jsonl" adapt "$in/$1/edits.jsonl" --model "$from" --out "$in/adapters" --seed "$seed" $workers ${ADAPT:-}

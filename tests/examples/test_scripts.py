@@ -75,19 +75,20 @@ def test_rounds_share_no_task(rounds: Path) -> None:
     assert not first & second
 
 
-@pytest.mark.parametrize("row", ["", "none", "passage", "round-1", "file"])
+@pytest.mark.parametrize("row", ["", "none", "passage", "round-1", "file", "server"])
 def test_a_round_on_a_cluster_spreads_the_stages_that_have_workers(row: str, tmp_path: Path) -> None:
     seal, calls = tmp_path / "seal", tmp_path / "calls"
     seal.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
     seal.chmod(0o755)
     (tmp_path / "heldout").mkdir()
     (tmp_path / "heldout/tasks.jsonl").touch()
-    cluster = {"RAY": "auto --gpus-per-worker 1", "EDITS": "edits.jsonl", "SEAL": str(seal), "RUN": str(tmp_path)}
+    given = {"EDITS": "edits.jsonl", "SERVER": "--engine openai"}
+    cluster = {**given, "RAY": "auto --gpus-per-worker 1", "SEAL": str(seal), "RUN": str(tmp_path)}
     run(["examples/round.sh", *(("row", row) if row else ())], **cluster)
     spread = {call.split()[0]: "--ray auto --gpus-per-worker 1" in call for call in calls.read_text().splitlines()}
     assert spread
     assert {stage for stage, is_spread in spread.items() if is_spread} == spread.keys() - {"tasks", "filter", "sft"} - (
-        {"generate"} if row == "passage" else set()
+        {"generate"} if row in ("passage", "server") else set()
     )
 
 
