@@ -42,7 +42,8 @@ def start_ray(cluster: Cluster) -> Any:
     try:
         ray.init(cluster.address, log_to_driver=False, configure_logging=False, **own)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise Unavailable(f"--ray {cluster.address}: {find_reason(error)}") from None
+        told = " ".join(str(error).split())  # other versions of Ray and Python are told in six lines
+        raise Unavailable(f"--ray {cluster.address}: {told}") from None
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)  # Ray puts its own there

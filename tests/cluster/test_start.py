@@ -5,7 +5,7 @@ import pytest
 from stages.cluster import start
 from stages.cluster.settings import Cluster
 from stages.cluster.start import count_room, note_shares, start_ray
-from stages.errors import BadConfig
+from stages.errors import BadConfig, Unavailable
 from tests.cluster.fake_ray import FakeRay
 
 pytestmark = pytest.mark.fast
@@ -23,6 +23,15 @@ def test_more_than_this_machine_has_is_refused(ray: FakeRay) -> None:
         start_ray(Cluster("local", gpus_per_worker=3))
     assert ray.shut
     assert start_ray(Cluster("local", gpus_per_worker=2)) is ray
+
+
+def test_a_cluster_of_another_version_is_told_with_both(ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object, **more: object) -> None:
+        raise RuntimeError("Version mismatch: The cluster:\n    Ray: 2.54.0\nThis process:\n    Ray: 2.60.0\n")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(Unavailable, match=r"^--ray auto: Version mismatch: .* Ray: 2.54.0 This process: Ray: 2.60.0$"):
+        start_ray(Cluster("auto"))
 
 
 def test_a_node_of_a_cluster_that_may_still_come_is_waited_for_with_a_word(ray: FakeRay) -> None:
