@@ -43,6 +43,7 @@ def sft(
     (<think> …) that it begins with. Other keys are left alone. --loss dpo learns from prompt, chosen and rejected,
     and --loss weighted from completions with an advantage.
     The defaults are the paper's (SEAL App. B). One line on stdout names the checkpoint.
+    Processes that torchrun or accelerate launch starts share out each step; the first reads and writes.
 
     \b
     Examples:
