@@ -28,16 +28,11 @@ def _add_naive(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packin
     return out
 
 
-def _add_bmm(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, packing: Packing) -> Tensor:
-    """Rows of similar length at once, as batched products of views: the CPU's kernel."""
-    out: Tensor = _BmmFunction.apply(y, x, a, b, scale, packing)  # type: ignore[no-untyped-call]
-    return out
+class _AddBmm(torch.autograd.Function):
+    """Rows of similar length at once, as batched products of views: the CPU's kernel.
 
-
-class _BmmFunction(torch.autograd.Function):
-    """The products by hand: they add to y in place, and the gradients of a and b straight to their .grad.
-
-    Autograd would fill a zero stack for each layer and pass, however few of its slots had rows.
+    The products add to y in place, and the gradients of a and b straight to their .grad. Autograd
+    would fill a zero stack for each layer and pass, however few of its slots had rows.
     """
 
     @staticmethod
@@ -91,7 +86,7 @@ def _add_grouped_mm(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: Tensor, p
     return y + grouped_mm(inner, up.transpose(1, 2), offs=packing.offsets)[None]
 
 
-KERNELS: dict[str, Kernel] = {"naive": _add_naive, "bmm": _add_bmm, "grouped_mm": _add_grouped_mm}
+KERNELS: dict[str, Kernel] = {"naive": _add_naive, "bmm": _AddBmm.apply, "grouped_mm": _add_grouped_mm}
 
 
 @dataclass(frozen=True)
