@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,24 @@ def test_what_it_leaves_behind_is_an_adapter_like_any_other(model_dir: Path, tmp
     wanted = {"rank": 2, "train_unembed": False, "train_attn": True, "train_mlp": True}
     assert names == {0: wanted, 17: wanted}  # each from the seed of its job
     assert paths["create_session"] == 1 and paths["unload_model"] == 2
+
+
+def test_the_service_hears_while_we_live(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.services.tinker._HEARTBEAT_S", 0.02)
+    with serving(model_dir, faults={("optim_step", 1): delay(0.3)}) as service:
+        train(service.url, model_dir, jobs_in(tmp_path, count=1))
+        assert service.count()["session_heartbeat"] > 1
+
+
+def test_a_run_that_is_broken_off_leaves_no_model_there(model_dir: Path, tmp_path: Path) -> None:
+    with serving(model_dir, faults={("optim_step", 3): delay(1.0)}) as service:
+        results = TinkerTrainer(str(model_dir), base_url=service.url, base_model=NAME, slots=1).fit(jobs_in(tmp_path))
+        assert next(results).path
+        while service.count()["optim_step"] < 3:
+            time.sleep(0.01)
+        results.close()  # type: ignore[attr-defined]
+        assert service.count()["unload_model"] == service.made == 2
+    assert [each.name for each in tmp_path.iterdir()] == ["0"]
 
 
 # ---- a service that fails

@@ -11,7 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +33,11 @@ Answer = tuple[int, Any]  # status, JSON
 Fault = Callable[["Service", "Exchange"], None]
 
 
+@cache
+def load(folder: Path, dtype: torch.dtype) -> Any:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).requires_grad_(False)
+
+
 class Student:
     """One LoRA in training, as the service has it."""
 
@@ -39,8 +46,7 @@ class Student:
             torch.manual_seed(lora["seed"])
             targets = [*(ATTENTION if lora["train_attn"] else ()), *(MLP if lora["train_mlp"] else ())]
             settings = LoraConfig(r=lora["rank"], lora_alpha=ALPHA, target_modules=targets, task_type="CAUSAL_LM")
-            network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).requires_grad_(False)
-            self.network = get_peft_model(network, settings)
+            self.network = get_peft_model(deepcopy(load(folder, dtype)), settings)
         self.weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights)
         self.done: dict[int, tuple[Any, str]] = {}  # by the number of a request: the request, and its answer's name
