@@ -36,7 +36,7 @@ def measure(lines: Path, out: Path, workers: int) -> dict[str, object]:
             processor[process.pid, born] = times.user + times.system
         if first is None and (out.exists() or (part.exists() and part.stat().st_size)):
             first = round(time.monotonic() - began, 1)
-        time.sleep(0.05)
+        time.sleep(0.3)
     assert run.returncode == 0
     count, seconds = len(out.read_bytes().splitlines()), time.monotonic() - began
     total = round(sum(processor.values()), 1)
