@@ -90,7 +90,9 @@ class Gradable:
         domain = load_domain(task.domain)
         asked = [question_id for question_id, _ in domain.get_cases(task)]
         if domain.judge:
-            raise BadLine(f"task {task.id}: {domain.judged_by}; there is nothing to judge")
+            raise BadLine(
+                f"task {task.id}: its domain grades answers itself ({domain.judge}); there is nothing to judge"
+            )
         if score.kind != "accuracy":
             raise BadLine(f"task {task.id}: its score is a {score.kind}; nothing was answered that a judge could grade")
         if not score.answers:

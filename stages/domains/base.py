@@ -86,10 +86,6 @@ class Domain(Protocol):
         """The name that a score has as its judge if none is asked; None: one is asked."""
 
     @property
-    def judged_by(self) -> str:
-        """How answers are graded without a judge, as the beginning of a sentence."""
-
-    @property
     def refused_flags(self) -> Mapping[str, Mapping[str, str]]:
         """By stage, the flags that would have no effect there, each with the reason and what to do."""
 

@@ -58,7 +58,6 @@ class QA:
     split_newlines: bool = True
     name: ClassVar[str] = "qa"
     judge: ClassVar[None] = None
-    judged_by: ClassVar[str] = "a judge is asked"
     task_type: ClassVar[type[QaTask]] = QaTask
     defaults: ClassVar[Defaults] = DEFAULTS["qa"]
     templates: ClassVar[tuple[str, ...]] = tuple(TEMPLATES)

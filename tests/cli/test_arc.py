@@ -151,7 +151,7 @@ REFUSED = """
 78 | eval adapters.jsonl --judge exact | --judge exact: ARC's grids are compared cell by cell; leave it out
 78 | generate tasks.jsonl --model model -t implications | --template implications: unknown; the templates of ARC
 78 | generate tasks.jsonl --model model --structured | --engine hf cannot; give vllm or openai
-65 | judge scores.jsonl | task mirror: grids are compared cell by cell; there is nothing to judge
+65 | judge scores.jsonl | task mirror: its domain grades answers itself (grids); there is nothing to judge
 78 | generate inns.jsonl --model model --unique | a self-edit about a passage is text
 78 | generate inns.jsonl --model model --retry-invalid 2 | --retry-invalid 2: a self-edit about a passage is text
 78 | adapt inn-edits.jsonl --model model --chat | --chat: passages are trained on as text

@@ -109,7 +109,7 @@ CASES = {
     "eval-other-task": Case(EVAL, ADAPTERS, Record(task=changed(title="Other")), "two different tasks have the id"),
     "eval-no-test": Case(["eval", *ENGINE], PUZZLES, puzzle("r", test=()), "task r has no test; `seal eval` needs"),
     "eval-test-twice": Case(["eval", *ENGINE], PUZZLES, puzzle("r", test=TWO_TESTS), "two tests with one input"),
-    "judge-grids": Case(["judge"], SCORES, puzzle("r").grow(score=scored("Cy").score), "compared cell by cell"),
+    "judge-grids": Case(["judge"], SCORES, puzzle("r").grow(score=scored("Cy").score), "answers itself (grids)"),
     "judge-mean": Case(["judge"], SCORES, scored("Cy", answers=()), "a mean without answers; there is nothing to gr"),
     "judge-strange": Case(["judge"], SCORES, scored("Cy").grow(task=changed("Cy", questions=())), "none of its quest"),
     "judge-twins": Case(

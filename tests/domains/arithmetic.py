@@ -22,7 +22,7 @@ class Sums(Task):
 class Arithmetic:
     name, task_type, judge = "arithmetic", Sums, None
     defaults: ClassVar[Defaults] = replace(DEFAULTS["qa"], template="drills")
-    judged_by = chosen_by_edit = ""
+    chosen_by_edit = ""
     refused_flags: ClassVar[Mapping[str, Mapping[str, str]]] = {"generate": {"--unique": "any drill may come twice"}}
     templates, measures_rows = ("drills",), False
     training_settings: ClassVar[Mapping[str, Any]] = {}

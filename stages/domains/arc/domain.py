@@ -65,7 +65,6 @@ class Arc:
     fits: Callable[[Example], bool] = anything_fits
     name: ClassVar[str] = "arc"
     judge: ClassVar[str] = "grids"
-    judged_by: ClassVar[str] = "grids are compared cell by cell"
     task_type: ClassVar[type[ArcTask]] = ArcTask
     defaults: ClassVar[Defaults] = DEFAULTS["arc"]
     templates: ClassVar[tuple[str, ...]] = (TOOLS_TEMPLATE,)
