@@ -48,26 +48,25 @@ def sh(text: str, place: Path, *words: str, **variables: str) -> int:
     return subprocess.run(command, cwd=place, env={**os.environ, **variables, "PATH": path}, check=False).returncode
 
 
-@pytest.mark.parametrize("name", ["shards.sbatch", "indexed-job.yaml"])
-def test_shards_that_are_merged_are_the_run_alone(name: str, place: Path) -> None:
+def test_an_array_of_shards_is_the_run_alone(place: Path) -> None:
+    text = (CLUSTER / "shards.sbatch").read_text(encoding="utf-8")
+    words = ("part", "generate", "edits.jsonl", "-t", "none")
+    for number in ("1", "2"):
+        assert sh(text, place, *words, SLURM_ARRAY_TASK_ID=number, SHARDS="2") == 0
+        if number == "1":
+            assert sh('[ "$(seal merge part-*.jsonl --missing)" = 2 ]', place) == 0
+    assert sh("seal merge part-*.jsonl -o merged.jsonl && cmp <(sort merged.jsonl) <(sort edits.jsonl)", place) == 0
+
+
+def test_the_pods_of_an_indexed_job_are_the_run_alone(place: Path) -> None:
     small = "--rank 2 --epochs 1"
     assert sh(f"seal adapt edits.jsonl --model model --out adapters {small} -o alone.jsonl", place) == 0
-    for number in (1, 2):
-        if name == "shards.sbatch":
-            words = ("adapters", *shlex.split(f"adapt edits.jsonl --model model --out adapters {small}"))
-            variables = {"SLURM_ARRAY_TASK_ID": str(number), "SHARDS": "2"}
-            assert sh((CLUSTER / name).read_text(encoding="utf-8"), place, *words, **variables) == 0
-        else:
-            (container,) = parse(name)["spec"]["template"]["spec"]["containers"]
-            text = container["args"][0].replace("--out", f"{small} --out")
-            assert container["command"] == ["bash", "-c"]
-            assert sh(text, place, JOB_COMPLETION_INDEX=str(number - 1), SHARDS="2") == 0
-        if number == 1:
-            assert sh('[ "$(seal merge adapters-*.jsonl --missing)" = 2 ]', place) == 0
-    assert (
-        sh("seal merge adapters-*.jsonl -o adapters.jsonl && cmp <(sort adapters.jsonl) <(sort alone.jsonl)", place)
-        == 0
-    )
+    (container,) = parse("indexed-job.yaml")["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["bash", "-c"]
+    text = container["args"][0].replace("--out", f"{small} --out")
+    for index in ("0", "1"):
+        assert sh(text, place, JOB_COMPLETION_INDEX=index, SHARDS="2") == 0
+    assert sh("seal merge adapters-*.jsonl -o all.jsonl && cmp <(sort all.jsonl) <(sort alone.jsonl)", place) == 0
 
 
 def test_a_job_with_ray_ends_as_its_command_and_one_whose_ray_does_not_start_fails(place: Path) -> None:
