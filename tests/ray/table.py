@@ -150,9 +150,9 @@ FAULTS = (
     Fault("judge: every worker, at one record", strike(99), 3, places=range(0, RECORDS, 4), rejected=1, tried=9),
     Fault("adapt: every worker, at one record", strike(99), 3, "adapt", range(0, RECORDS, 13), rejected=1, tried=9),
     Fault("judge: every worker, at every record", strike_all(99), 70, tried=9),
-    Fault("judge: the run, by SIGKILL, at each line", stop(signal.SIGKILL), -signal.SIGKILL, places=EACH),
-    Fault("judge: the run, by Ctrl-C", stop(signal.SIGINT), 130, places=(0, 13, 26)),
-    Fault("judge: the run, by SIGTERM", stop(signal.SIGTERM), 143, places=(0, 13, 26)),
+    Fault("judge: the run, by SIGKILL, at each line", stop(signal.SIGKILL), 137, places=EACH),
+    Fault("judge: the run, by Ctrl-C", stop(signal.SIGINT), 130, places=(1, 13, 26)),
+    Fault("judge: the run, by SIGTERM", stop(signal.SIGTERM), 143, places=(1, 13, 26)),
     Fault("judge: the driver, at each line", kill_driver, places=range(1, RECORDS)),
     Fault("judge: a node", kill_node, places=range(5, 6), count=LONG),
     Fault("judge: the head's raylet", kill_head("raylet"), 70, places=range(5, 6), count=LONG),
@@ -179,7 +179,7 @@ class Row:
 
     def add(self, trial: Trial, found: Finished, again: Finished) -> None:
         self.runs += 1
-        self.codes[found.code] += 1
+        self.codes[found.code if found.code >= 0 else 128 - found.code] += 1  # as a shell has it
         self.tried = max([self.tried, *Counter(key for _, key in trial.begun).values()])
         lost, twice = trial.compare()
         self.lost += lost
@@ -206,7 +206,7 @@ class Row:
 
     def __str__(self) -> str:
         def join(codes: Counter[int]) -> str:
-            return ", ".join(str(code if code >= 0 else 128 - code) for code in sorted(codes))
+            return ", ".join(map(str, sorted(codes)))
 
         return (
             f"| {self.fault.name} | {self.runs} | {join(self.codes)} | {self.tried} | {self.lost} | {self.twice} "
