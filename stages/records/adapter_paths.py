@@ -6,6 +6,7 @@ stdout went to, or an older one, may tell it from there.
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from stages.errors import MissingInput
@@ -73,12 +74,29 @@ def get_relative_path(folder: Path, path: str) -> str:
 
     It stays absolute where the two have nothing but the root in common: they will not move together.
     """
+    parent, name = os.path.split(path)
+    if name not in ("", ".", "..") and not os.path.islink(path):  # noqa: PTH114
+        found = _name_parent(os.getcwd(), folder, parent)  # noqa: PTH109
+        if found and not found.endswith(".."):  # which the name could lead back from
+            return name if found == "." else f"{found}/{name}"
     here, there = os.path.realpath(folder), os.path.realpath(path)
-    named = os.path.relpath(path, os.path.abspath(folder))  # noqa: PTH100
-    if os.path.realpath(os.path.join(here, named)) == there and not named.startswith(_to_root(folder)):  # noqa: PTH118
+    if named := _find_name(folder, path):
         return named
     apart = os.path.commonpath((here, there)) == os.sep
     return os.path.abspath(path) if apart else os.path.relpath(there, here)  # noqa: PTH100
+
+
+@lru_cache(maxsize=64)
+def _name_parent(cwd: str, folder: Path, parent: str) -> str | None:
+    """Return `_find_name` for the folder that many adapters are in, each part of whose path it looks at."""
+    return _find_name(folder, parent or cwd)
+
+
+def _find_name(folder: Path, path: str) -> str | None:
+    """Return the path from a folder as both are named, if it leads there."""
+    named = os.path.relpath(path, os.path.abspath(folder))  # noqa: PTH100
+    there = os.path.realpath(os.path.join(os.path.realpath(folder), named))  # noqa: PTH118
+    return named if there == os.path.realpath(path) and not named.startswith(_to_root(folder)) else None
 
 
 def _to_root(folder: Path) -> str:
