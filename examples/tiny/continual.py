@@ -1,8 +1,8 @@
 """Files for continual self-edits on the tiny world: `python -m examples.tiny.continual --out DIR`.
 
-`anchors.jsonl`: passages about entities that the model knows by heart. `oracle.jsonl`: the self-edits that somebody who
-knows the world would write about the held-out passages: of each fact a statement that puts the cue first, and the
-derived one.
+`anchors.jsonl`: passages about entities that the model knows by heart. `known.jsonl`: others like them, to be replayed.
+`oracle.jsonl`: the self-edits that somebody who knows the world would write about the held-out passages: of each fact a
+statement that puts the cue first, and the derived one.
 """
 
 import argparse
@@ -27,11 +27,12 @@ def make_oracle_line(entity: Entity) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write anchors.jsonl and oracle.jsonl of the tiny world.")
+    parser = argparse.ArgumentParser(description="Write anchors.jsonl, known.jsonl and oracle.jsonl of the tiny world.")
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    (out / "anchors.jsonl").write_text(task_lines(make_pool(POOL)[:ANCHORS]), encoding="utf-8")
+    for name, entities in (("anchors", make_pool(POOL)[:ANCHORS]), ("known", make_pool(POOL)[ANCHORS:])):
+        (out / f"{name}.jsonl").write_text(task_lines(entities), encoding="utf-8")
     lines = [make_oracle_line(entity) for entity in make_entities()["heldout"]]
     (out / "oracle.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Continual self-edits on the tiny world: what a gate, and a reward that counts what is forgotten, keep of the rest.
-#   examples/tiny/continual.sh sequences    8 passages one after the other, 3 seeds: own self-edits, an oracle's, with a gate
+#   examples/tiny/continual.sh sequences    8 passages one after the other, 3 seeds: own self-edits, an oracle's, with replay, with a gate
 #   examples/tiny/continual.sh rewards      16 passages, 4 self-edits each, 3 seeds: which of them a reward chooses
-# RUN, SEEDS, STEPS, GATES, PASSAGES, K may be set from outside. Five minutes each on one idle core.
+# RUN, SEEDS, STEPS, REPLAYS, GATES, PASSAGES, K may be set from outside. Five minutes each on one idle core.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 run=${RUN:-runs/continual} seeds=${SEEDS:-3} steps=${STEPS:-8} passages=${PASSAGES:-16} k=${K:-4}
@@ -12,7 +12,7 @@ recipe="--rank 8 --alpha 16 --target all-linear --learning-rate 6e-3 --schedule 
 make_lines() { [ -e "$1" ] || "$seal" "${@:2}" -o "$1" || [ $? = 3 ]; } # FILE STAGE FLAGS…
 
 prepare() { # the anchors, and the oracle's self-edits
-  [ -e "$run/world/anchors.jsonl" ] || "${PYTHON:-.venv/bin/python}" -m examples.tiny.continual --out "$run/world"
+  [ -e "$run/world/known.jsonl" ] || "${PYTHON:-.venv/bin/python}" -m examples.tiny.continual --out "$run/world"
 }
 
 steps_of() { # NAME EDITS FLAGS…: a model of all self-edits, asked about the passages and the anchors after every step
@@ -39,13 +39,17 @@ show_sequences() { # NAME…: accuracy before and after, forgetting, transfer, a
 }
 
 sequences() {
-  local gate names=(own oracle)
+  local share gate names=(own oracle)
   prepare
   make_lines "$run/tasks.jsonl" tasks examples/tiny/heldout.jsonl --limit "$steps"
   make_lines "$run/own-edits.jsonl" generate "$run/tasks.jsonl" --model $model -k 1 --max-tokens 170 --top-p 1
   head -n "$steps" "$run/world/oracle.jsonl" > "$run/oracle-edits.jsonl"
   steps_of own "$run/own-edits.jsonl"
   steps_of oracle "$run/oracle-edits.jsonl"
+  for share in ${REPLAYS:-0.25 0.5}; do # of passages like the anchors, which are not among them
+    steps_of "oracle-replay-$share" "$run/oracle-edits.jsonl" --replay "$run/world/known.jsonl:$share"
+    names+=("oracle-replay-$share")
+  done
   for gate in ${GATES:-0.02 0.05}; do
     steps_of "oracle-$gate" "$run/oracle-edits.jsonl" --gate "$gate" --retain "$run/world/anchors.jsonl" --judge exact
     names+=("oracle-$gate")
