@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Continual self-edits on the tiny world: what a gate, and a reward that counts what is forgotten, keep of the rest.
-#   examples/tiny/continual.sh sequences    8 passages one after the other, 3 seeds: own self-edits, an oracle's, with replay, with a gate
+#   examples/tiny/continual.sh sequences    8 passages in turn, 3 seeds: own self-edits, an oracle's, with replay, with a gate
 #   examples/tiny/continual.sh rewards      16 passages, 4 self-edits each, 3 seeds: which of them a reward chooses
 # RUN, SEEDS, STEPS, REPLAYS, GATES, PASSAGES, K may be set from outside. Five minutes each on one idle core.
 set -euo pipefail
