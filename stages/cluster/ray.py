@@ -220,7 +220,9 @@ class RayWorkers:
         if delivery.written:
             progress.add_written(delivery.written)
         for line in delivery.lines:
-            lease.finish(self._remember(line))
+            key = self._remember(line)
+            if lease.finish(key) and not self.one_is_enough:
+                self.lines.pop(self.kin_of(key), None)  # nobody makes more of its unit
             self.given_up = 0
             lines.append(line)
         if delivery.error:

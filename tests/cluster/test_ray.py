@@ -100,6 +100,13 @@ def test_finished_lines_of_a_deadly_unit_are_kept_and_only_the_others_are_given_
     assert ["x0", "x1", "x2"] in known
 
 
+def test_lines_of_a_unit_that_is_finished_are_held_no_longer(hire: Hire) -> None:
+    workers = hire(unit_of=lambda key: key[0], finished=["x0"])
+    for _ in workers.make(["x1", "x2", "y1", "z1", "z2"]):
+        pass
+    assert workers.lines == {}
+
+
 def test_one_finished_line_of_a_kin_is_told_to_whoever_makes_another(hire: Hire, ray: FakeRay) -> None:
     ray.rooms = {"one": {"CPU": 1.0}}
     workers = hire(lease=1, kin_of=lambda key: key[0], finished=["x0"])
