@@ -25,6 +25,7 @@ class Call:
     `final`: statuses that fail this call alone: they neither end the run (404, for an adapter that may have been
     unloaded) nor are tried again (500, with which vLLM answers for an adapter that it cannot load).
     `plain`: the answer is text, not JSON; the reply has it as {"text": …} (vLLM's load_lora_adapter).
+    `once`: not sent again where the server may have done it already, as it may after a time-out or a 500.
     `get`: nothing is sent. `save_to`: the answer goes into this file, the reply is empty; more than `most_bytes` fail.
     """
 
@@ -33,6 +34,7 @@ class Call:
     body: Mapping[str, Any]
     final: tuple[int, ...] = ()
     plain: bool = False
+    once: bool = False
     get: bool = False
     save_to: Path | None = None
     most_bytes: int = 0

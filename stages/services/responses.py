@@ -50,6 +50,11 @@ class TransientError:
         return self.status in _OVERLOADED
 
     @property
+    def may_be_done(self) -> bool:
+        """True unless it is certain that the server has done nothing."""
+        return not self.unreachable and self.status != 429
+
+    @property
     def failure(self) -> Failure:
         return Failure(self.reason, self.found, self.status)
 

@@ -221,6 +221,8 @@ class RetryingClient:
         budget = RetryBudget(self._health, self._retry_for_s)
         outcome = await self._attempt(call, budget)
         while isinstance(outcome, TransientError):
+            if call.once and outcome.may_be_done:
+                return Reply(call.id, None, outcome.failure)
             wait_s = budget.reserve_wait_s(outcome)
             if wait_s is None:
                 return self._give_up(call, budget, outcome)

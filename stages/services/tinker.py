@@ -1,7 +1,8 @@
 """A service that speaks Tinker's protocol: models in training there, requests in sequence, answers asked for again.
 
 The words are those of the tinker SDK 0.24, the last one whose bodies are all JSON, which SkyRL's server takes as well.
-A request has a number within its model: sent twice after a time-out it counts once.
+A request has a number within its model, by which not every service knows it again: what changes the model is not sent
+again where the service may have done it already.
 """
 
 import asyncio
@@ -126,11 +127,15 @@ class TinkerService:
                 if isinstance(found, Failure) and found.status in _GONE:
                     self._alive.remove(session)
 
-    async def submit(self, path: str, body: Mapping[str, Any]) -> str:
-        """Send a request and return the name under which its answer will lie there."""
-        found = await self.ask(path, body)
+    async def submit(self, path: str, body: Mapping[str, Any], *, once: bool = False) -> str:
+        """Send a request and return the name under which its answer will lie there.
+
+        `once`: raise Lost where the service may have done it, and does not say so.
+        """
+        found = await self.ask(path, body, once=once)
         if isinstance(found, Failure):
-            raise _explain(found)
+            error = _explain(found)
+            raise Lost(found.detail) if once and isinstance(error, GivenUp) and found.status != 429 else error
         if not isinstance(found.get("request_id"), str | int):
             raise Lost(f"answers {path} without a request_id")
         return str(found["request_id"])
@@ -195,9 +200,9 @@ class RemoteModel:
         self._number = 0
         self._requests = set[str]()
 
-    async def _submit(self, path: str, body: Mapping[str, Any]) -> str:
+    async def _submit(self, path: str, body: Mapping[str, Any], *, once: bool = False) -> str:
         self._number += 1
-        request = await self.service.submit(path, {"model_id": self.name, "seq_id": self._number, **body})
+        request = await self.service.submit(path, {"model_id": self.name, "seq_id": self._number, **body}, once=once)
         if request in self._requests:
             raise Lost(f"takes {path} for a request that it has had before")
         self._requests.add(request)
@@ -209,8 +214,8 @@ class RemoteModel:
         `data`: as `make_datum` writes it. The loss is the sum of all targets' cross-entropies, each with its weight.
         """
         given = {"data": list(data), "loss_fn": "cross_entropy"}
-        learned = await self._submit("forward_backward", {"forward_backward_input": given})
-        stepped = await self._submit("optim_step", {"adam_params": dict(adam), "type": "optim_step"})
+        learned = await self._submit("forward_backward", {"forward_backward_input": given}, once=True)
+        stepped = await self._submit("optim_step", {"adam_params": dict(adam), "type": "optim_step"}, once=True)
         outputs = (await self.service.get_result(learned)).get("loss_fn_outputs")
         answer = await self.service.get_result(stepped)
         if "loss_fn_outputs" in answer:
@@ -246,7 +251,7 @@ def _explain(failure: Failure) -> Exception:
     """Make the error of a request that failed for good."""
     if failure.status in (*_GONE, 409) or _LOST.search(failure.detail):
         return Lost(failure.detail)
-    if failure.status is not None and 400 <= failure.status < 500 and failure.status != 429:
+    if failure.status is not None and 400 <= failure.status < 500 and failure.status not in (408, 425, 429):
         return Refused(failure.detail)
     return GivenUp(failure.detail)
 

@@ -31,12 +31,14 @@ from tests.trainers.tinker_server import (
     delay,
     forget,
     lose_the_answer,
+    lose_the_number,
     say,
     serving,
     status,
 )
 
 SMALL = FitConfig(rank=2, alpha=ALPHA, targets=ALL, learning_rate=1e-2, epochs=1)
+UNCLIPPED = replace(SMALL, max_grad_norm=0.0)  # gradients that count twice change it
 WEIGHTS = "adapter_model.safetensors"
 KEY = "tml-canary-0123456789"
 Faults = Mapping[tuple[str, int], Fault]
@@ -59,7 +61,7 @@ def expected(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     """The adapters of a service that does nothing wrong."""
     folder = tmp_path_factory.mktemp("expected")
     with serving(model_dir) as service:
-        found = train(service.url, model_dir, jobs_in(folder))
+        found = train(service.url, model_dir, jobs_in(folder, UNCLIPPED))
     return {name: (result.path / WEIGHTS).read_bytes() for name, result in found.items() if result.path}
 
 
@@ -139,6 +141,8 @@ FAULTS: dict[str, Faults] = {
     "too many requests": {("forward_backward", 1): status(429, Retry_After="0.1"), ("optim_step", 2): status(429)},
     "errors": {(path, 1): status(500) for path in ("create_session", "create_model", "optim_step", "retrieve_future")},
     "a step whose answer is lost": {("optim_step", 1): lose_the_answer, ("forward_backward", 2): lose_the_answer},
+    "gradients whose number is lost": {("forward_backward", 4): lose_the_number},
+    "a step whose number is lost": {("optim_step", 1): lose_the_number},
     "a save whose answer is lost": {("save_weights_for_sampler", 1): lose_the_answer},
     "answers out of order": {("retrieve_future", n): delay(0.1 if n % 2 else 0) for n in range(1, 9)},
     "patience": {
@@ -162,7 +166,7 @@ def test_whatever_fails_the_adapters_are_the_same(
     faults: Faults, model_dir: Path, tmp_path: Path, expected: Mapping[str, bytes]
 ) -> None:
     with serving(model_dir, faults=faults) as service:
-        found = train(service.url, model_dir, jobs_in(tmp_path))
+        found = train(service.url, model_dir, jobs_in(tmp_path, UNCLIPPED))
         asked, steps = service.count(), service.steps
     assert all(asked[path] >= number for path, number in faults)
     assert {name: (result.path / WEIGHTS).read_bytes() for name, result in found.items() if result.path} == expected

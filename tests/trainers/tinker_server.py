@@ -272,6 +272,13 @@ def lose_the_answer(service: Service, exchange: Exchange) -> None:
     exchange.handler.close_connection = True
 
 
+def lose_the_number(service: Service, exchange: Exchange) -> None:
+    """All is done, nobody hears of it, and the same number will count as another request."""
+    lose_the_answer(service, exchange)
+    for student in service.students.values():
+        student.done.clear()
+
+
 def forget(service: Service, exchange: Exchange) -> None:
     """The service is started anew in front of this request."""
     service.forget()
