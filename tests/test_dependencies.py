@@ -19,7 +19,6 @@ EXTRAS = PROJECT["optional-dependencies"]
 TYPES_ONLY = {"_typeshed"}  # no checker, no module
 OURS = {"seal_cli", "stages", "tests", "examples"} | {file.stem for file in (ROOT / "tests/bench").glob("*.py")}
 UNSEEN = {  # declared and imported nowhere: why each is needed
-    "accelerate": "transformers' Trainer, under trl, does not train without it",
     "pytest-xdist": "pytest's --numprocesses",
     "ruff": "make lint",
     "mypy": "make types",
