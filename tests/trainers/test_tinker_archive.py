@@ -72,6 +72,16 @@ def link(archive: bytes) -> bytes:
     return data.getvalue()
 
 
+def leave_holes(archive: bytes) -> bytes:
+    """A file of 32 MiB of which no byte is in the archive."""
+    data, count = io.BytesIO(), str(2**25)
+    with tarfile.open(fileobj=data, mode="w") as members:
+        member = tarfile.TarInfo(WEIGHTS)
+        member.pax_headers = {"GNU.sparse.map": f"{count},0", "GNU.sparse.size": count}
+        members.addfile(member)
+    return data.getvalue()
+
+
 def climb(archive: bytes) -> bytes:
     """The same adapter, under names that lead out of the folder."""
     files = {f"../../{name}": content for name, content in unpack(archive).items()}
@@ -109,6 +119,7 @@ BROKEN: dict[str, tuple[Repack, type[Exception], str]] = {
     ),
     "twice": (lambda archive: pack({**unpack(archive), f"again/{WEIGHTS}": b""}), BadInput, "is there twice"),
     "a bomb": (lambda archive: pack({"zeros": bytes(2**25)}), BadInput, "unpacks to more than"),
+    "holes": (leave_holes, BadInput, "has holes"),
     "no settings": (lambda archive: pack({WEIGHTS: unpack(archive)[WEIGHTS]}), BadInput, "adapter_config.json"),
     "a whole model": (lambda archive: pack({"model.safetensors": b""}), BadConfig, "no adapter_model.safetensors, but"),
     "another alpha": (lambda archive: change(archive, lora_alpha=16), BadConfig, "alpha 16, not 32: give --alpha 16"),

@@ -38,7 +38,7 @@ def read_archive(archive: Path, folder: Path, shapes: Shapes, alpha: float, said
             plain: Any = gzip.GzipFile(fileobj=file) if packed else file
             limited: Any = _Limited(plain, most)
             with tarfile.open(fileobj=limited, mode="r|") as members:
-                found = _unpack(members, folder)
+                found = _unpack(members, folder, most)
     except _DAMAGED as error:
         raise BadInput(f"its archive is cut off or damaged ({type(error).__name__})") from None
     if _WEIGHTS not in found:
@@ -78,7 +78,7 @@ class _Limited:
         return data
 
 
-def _unpack(members: tarfile.TarFile, folder: Path) -> set[str]:
+def _unpack(members: tarfile.TarFile, folder: Path, most: int) -> set[str]:
     """Write the two files of an adapter into the folder. Returns the bare names of all files."""
     found = set[str]()
     for member in members:
@@ -88,6 +88,8 @@ def _unpack(members: tarfile.TarFile, folder: Path) -> set[str]:
             if content is None or name in found:
                 told = "is there twice" if name in found else "is a link or no file"
                 raise BadInput(f"{name} in its archive {told}")
+            if member.issparse() or member.size > most:  # which unpacks to more bytes than are read from the archive
+                raise BadInput(f"{name} in its archive has holes, or more bytes than an adapter has")
             with (folder / name).open("xb") as file:
                 shutil.copyfileobj(content, file)
         if not member.isdir():
