@@ -104,24 +104,30 @@ class HttpClient:
 
         The key goes to this server alone. Raise OSError where the file cannot be written.
         """
-        url, secret = httpx2.URL(f"{self.base}/{call.path}"), self._secret
+        url, ours = httpx2.URL(f"{self.base}/{call.path}"), True
         try:
             async with asyncio.timeout(self._timeout_s), self._make_http_client(_note_response) as client:
                 for _ in range(_MAX_HOPS):
-                    async with client.stream("GET", url, headers=secret) as response:
+                    async with client.stream("GET", url, headers=self._secret if ours else {}) as response:
                         where = await _find_file(response)
                         if where is None and response.is_success:
                             return await _write(response, target, call.most_bytes)
                         if not where:
-                            return self._classify(call, response, await response.aread())
+                            return self._explain_no_file(call, response, await response.aread(), ours)
                     url, before = response.url.join(where), url
-                    same = (url.scheme, url.host, url.port) == (before.scheme, before.host, before.port)
-                    secret = secret if same else {}
+                    ours &= (url.scheme, url.host, url.port) == (before.scheme, before.host, before.port)
         except TimeoutError:
             return TransientError("timeout", f"no whole file within {self._timeout_s:g} s", LATER)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             return self._explain(error)
-        return Failure("unparsable", f"redirects more than {_MAX_HOPS} times")
+        return Failure("unparsable", f"redirects more than {_MAX_HOPS} times", response.status_code)
+
+    def _explain_no_file(self, call: Call, response: httpx2.Response, body: bytes, ours: bool) -> Outcome:
+        """Classify what came instead of a file. Another server may refuse an address that has expired: ask again."""
+        found, status = self._classify(call, response, body), response.status_code
+        if not ours and status not in call.final and not isinstance(found, TransientError):
+            return TransientError("api_error", f"names a place that answers with status {status}", LATER)
+        return Failure("unparsable", "answers JSON that names no file", status) if isinstance(found, dict) else found
 
     def _classify(self, call: Call, response: httpx2.Response, body: bytes) -> Outcome:
         found = HttpResponse(response.status_code, dict(response.headers), body)

@@ -174,6 +174,8 @@ class TinkerService:
             raise Lost(f"says that the weights of {model} lie in {path!r}"[:200])
         place = f"training_runs/{found[1]}/checkpoints/{found[2]}/archive"
         reply = await self.ask(place, {}, get=True, save_to=target, most_bytes=most_bytes)
+        if isinstance(reply, Failure) and reply.reason == "unparsable" and reply.status:
+            raise Lost(reply.detail)
         if isinstance(reply, Failure) and reply.reason == "unparsable":
             told = f"its archive of an adapter {reply.detail}, more than one has"
             raise BadConfig(f"{self.base}: {told}; does it save whole models? take a service that saves adapters")

@@ -298,19 +298,33 @@ def test_an_archive_that_is_no_adapter_makes_no_directory(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_address_that_a_service_names_is_asked_without_the_key(model_dir: Path, tmp_path: Path) -> None:
-    with serving(model_dir) as store, serving(model_dir) as service:
+ARCHIVE = "training_runs/model_1/checkpoints/0-5"
+
+
+def test_an_answer_that_is_no_archive_and_names_none_is_a_lost_training(model_dir: Path, tmp_path: Path) -> None:
+    faults = {(f"{ARCHIVE}/archive", 1): say({"status": "pending"})}
+    with serving(model_dir, faults=faults) as service:
+        assert train(service.url, model_dir, jobs_in(tmp_path, count=1), progress=(progress := Notes()))["0"].path
+        assert service.made == 2
+    assert "lost a training (answers JSON that names no file); it begins anew" in progress.notes[0]
+
+
+def test_an_address_that_a_service_names_is_asked_without_the_key_and_for_a_new_one_where_it_does_not_hold(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    expired = {(f"{ARCHIVE}/download", number): status(code) for number, code in enumerate((403, 400, 401), 1)}
+    with serving(model_dir, faults=expired) as store, serving(model_dir) as service:
 
         def move(service: Service, exchange: Exchange) -> None:
             store.students = service.students
             _, place = exchange.answer()
             exchange.send(200, json.dumps({"url": place.replace(service.url, store.url)}).encode())
 
-        service.faults = {(f"training_runs/model_1/checkpoints/0-{number}/archive", 1): move for number in range(1, 9)}
+        service.faults = {(f"{ARCHIVE}/archive", number): move for number in range(1, 9)}
         found = train(service.url, model_dir, jobs_in(tmp_path, count=1), key=KEY)
-        ((path, _, head),) = store.asked
-    assert found["0"].path is not None and path.endswith("/download")
-    assert KEY not in str(head)
+        assert store.count() == {f"{ARCHIVE}/download": 4} and service.made == 1
+    assert found["0"].path is not None
+    assert KEY not in str(store.asked)
 
 
 # ---- what the protocol has no words for
