@@ -62,8 +62,7 @@ class SupervisedTrainer:
         if self.team.leads:
             for told in check_saving(network, self.tokenizer, out, self.model, dtype.itemsize):
                 progress.note(told)
-        with self.team.blame_loss():
-            steps, losses = self._train(network, examples, config, progress)
+        steps, losses = self._train(network, examples, config, progress)
         progress.set_phase("writing")
         network.to(dtype=dtype)
         checkpoint = Checkpoint(
@@ -109,13 +108,15 @@ class SupervisedTrainer:
                 task_type="CAUSAL_LM",
             )
         with TemporaryDirectory() as scratch:
-            trainer = make_outer_trainer(network, self.tokenizer, rows, config, lora, scratch, self.team)
+            with self.team.blame_others():
+                trainer = make_outer_trainer(network, self.tokenizer, rows, config, lora, scratch, self.team)
             _check_loss(trainer.model, first)
             trainer.remove_callback(PrinterCallback)
             trainer.remove_callback(ProgressCallback)
             tokens = sum(row.length for row in rows)
             trainer.add_callback(_make_callback(progress, tokens, len(rows), config, self.team.size))
-            trainer.train()
+            with self.team.blame_others(lambda: trainer.state.global_step > 0):
+                trainer.train()
         if explain_divergence([], trainer.model.parameters()):
             raise BadConfig(f"--learning-rate {config.learning_rate}: the training diverged; take a smaller one")
         if not config.full:

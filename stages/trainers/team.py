@@ -5,9 +5,10 @@ input, holds the output and writes; the others are given its examples, train alo
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from stages.errors import BadConfig, Locked
@@ -15,6 +16,7 @@ from stages.interfaces import Example
 from stages.models.device import Device
 from stages.settings import SftConfig
 
+_LONGEST_WAIT = timedelta(days=7)  # for a leader that reads from a pipe; torch's own are 10 and 30 minutes
 _SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 
 
@@ -28,7 +30,7 @@ class Team:
     @property
     def leads(self) -> bool:
         """True for the process that reads and writes."""
-        return self.rank == 0
+        return self.size == 1 or self.rank == 0
 
     def check(self, config: SftConfig) -> None:
         """Raise BadConfig for a training that these processes cannot share out with the same result."""
@@ -59,21 +61,29 @@ class Team:
         import torch
         from accelerate import PartialState
 
-        with self.blame_loss():
-            PartialState(cpu=device.resolve()[0].type == "cpu")
+        with self.blame_others():  # accelerate hands the time-out to init_process_group
+            PartialState(cpu=device.resolve()[0].type == "cpu", timeout=_LONGEST_WAIT)
             box = [examples]
             torch.distributed.broadcast_object_list(box, src=0)
         return box[0]
 
     @contextmanager
-    def blame_loss(self) -> Iterator[None]:
-        """Raise Locked, which may be tried again, where another process is gone."""
+    def blame_others(self, has_trained: Callable[[], bool] = bool) -> Iterator[None]:
+        """Raise Locked, which may be tried again, where another process is gone.
+
+        Until all have trained together, raise BadConfig with the library's words: it may be that they never can.
+        """
         try:
             yield
         except RuntimeError as error:
-            if self.size > 1 and _is_of_others(error):
+            if self.size == 1 or not _is_of_others(error):
+                raise
+            if has_trained():
                 raise Locked("another process of this training is gone; run the same command again") from error
-            raise
+            words = " ".join(str(error).partition("Exception raised from")[0].split())
+            raise BadConfig(
+                f"these {self.size} processes cannot train together: {words}; see whether all were started, and how"
+            ) from error
 
 
 def read_team() -> Team:

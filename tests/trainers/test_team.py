@@ -5,16 +5,23 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import PartialState
 from safetensors.torch import load_file
 
 from stages.errors import BadConfig
+from stages.interfaces import Example
+from stages.models.device import Device
 from stages.settings import SftConfig
-from stages.trainers.team import Team
+from stages.trainers.team import Team, read_team
 from tests.cli.conftest import SMALL_LORA, surroundings
 from tests.forked import forked_seal
 
@@ -26,13 +33,15 @@ LINES = "".join(  # of which the last has a step for itself
 )
 
 
+def meeting_place(size: int) -> dict[str, str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+
+
 def start(place: Path, model: Path, size: int, *more: str) -> list[Process]:
     """Start that many processes, of which the first has the lines on its stdin."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     words = [forked_seal(), "sft", "--model", model, "--out", "next", "--loss", "weighted", *SHARED, *more]
-    meet = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    run = []
+    meet, run = meeting_place(size), []
     for rank in range(size):
         around = surroundings(RANK=str(rank), LOCAL_RANK=str(rank), **meet)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -76,7 +85,7 @@ def test_who_loses_another_process_ends_and_the_same_command_goes_on(dead: int, 
     run[0].stdin.write(LINES.encode())
     run[0].stdin.close()
     run[0].stdin = None
-    while b"training" not in run[0].stderr.readline():
+    while b"tokens/s" not in run[0].stderr.readline():  # a step is done
         assert run[0].poll() is None
     os.kill(lost.pid, signal.SIGTERM)
     lost.communicate(timeout=60)
@@ -107,3 +116,42 @@ def test_what_processes_cannot_share_out_alike_is_refused(
     Team().check(config)
     with pytest.raises(BadConfig, match=told):
         Team(0, 4).check(config)
+
+
+def test_a_rank_without_a_number_of_processes_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something else set it, and there is no one whom this process could follow."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert read_team().leads
+    assert [Team(rank, 2).leads for rank in range(2)] == [True, False]
+
+
+def share_late(rank: int, meet: dict[str, str]) -> object:
+    """Share in a process of its own, where torch waits for one second, and the leader reads for two."""
+    os.environ.update(meet, RANK=str(rank), LOCAL_RANK=str(rank))
+    torch.distributed.distributed_c10d.default_pg_timeout = timedelta(seconds=1)
+    PartialState._reset_state()
+    time.sleep(0 if rank else 2)
+    return Team(rank, 2).share(None if rank else [Example("Read.", "Inn.")], Device("cpu"))
+
+
+def test_the_others_wait_for_a_leader_that_reads_for_longer_than_torch_waits() -> None:
+    meet = meeting_place(2)
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+        shared = [pool.submit(share_late, rank, meet) for rank in range(2)]
+        assert [each.result(60) for each in shared] == [[Example("Read.", "Inn.")]] * 2
+
+
+def share_at_a_taken_place() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        os.environ.update(meeting_place(2), RANK="0", LOCAL_RANK="0", MASTER_PORT=str(taken.getsockname()[1]))
+        PartialState._reset_state()
+        Team(0, 2).share([], Device("cpu"))
+
+
+def test_processes_that_cannot_meet_are_told_why_and_not_to_try_again() -> None:
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool,
+        pytest.raises(BadConfig, match=r"these 2 processes cannot train together: .*EADDRINUSE"),
+    ):
+        pool.submit(share_at_a_taken_place).result(60)
