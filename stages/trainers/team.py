@@ -75,7 +75,7 @@ class Team:
         """
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             if self.size == 1 or not _is_of_others(error):
                 raise
             if has_trained():
@@ -91,10 +91,11 @@ def read_team() -> Team:
     return Team(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
 
-def _is_of_others(error: RuntimeError) -> bool:
+def _is_of_others(error: Exception) -> bool:
     import torch
 
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
+    told = str(error).lower()  # master_addr, master_port: where they meet is not given
+    return isinstance(error, torch.distributed.DistError) or "gloo" in told or "master_" in told
 
 
 def share_out(trainer: Any, rows: int, config: SftConfig, team: Team) -> None:

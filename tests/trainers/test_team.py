@@ -142,16 +142,18 @@ def test_the_others_wait_for_a_leader_that_reads_for_longer_than_torch_waits() -
         assert [each.result(60) for each in shared] == [[Example("Read.", "Inn.")]] * 2
 
 
-def share_at_a_taken_place() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        os.environ.update(meeting_place(2), RANK="0", LOCAL_RANK="0", MASTER_PORT=str(taken.getsockname()[1]))
-        PartialState._reset_state()
-        Team(0, 2).share([], Device("cpu"))
+def share_at(place: dict[str, str]) -> None:
+    os.environ.update(place, RANK="0", WORLD_SIZE="2")
+    PartialState._reset_state()
+    Team(0, 2).share([], Device("cpu"))
 
 
-def test_processes_that_cannot_meet_are_told_why_and_not_to_try_again() -> None:
+@pytest.mark.parametrize("why", ["EADDRINUSE", "MASTER_ADDR"])
+def test_processes_that_cannot_meet_are_told_why_and_not_to_try_again(why: str) -> None:
     with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
         ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool,
-        pytest.raises(BadConfig, match=r"these 2 processes cannot train together: .*EADDRINUSE"),
+        pytest.raises(BadConfig, match=f"these 2 processes cannot train together: .*{why}"),
     ):
-        pool.submit(share_at_a_taken_place).result(60)
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
+        pool.submit(share_at, place if why == "EADDRINUSE" else {}).result(60)
