@@ -17,6 +17,7 @@ from stages.interfaces import FitJob, FitResult
 from stages.models.adapter_checks import make_adapter_check
 from stages.settings import FitConfig
 from stages.trainers.peft import PeftTrainer
+from stages.trainers.tinker.archive import read_archive
 from stages.trainers.tinker.trainer import TinkerTrainer
 from tests.trainers.exact import BEYOND_ROUNDING, FLOAT64
 from tests.trainers.jobs import ALL, Notes, by_id, make_job
@@ -40,6 +41,7 @@ from tests.trainers.tinker_server import (
 SMALL = FitConfig(rank=2, alpha=ALPHA, targets=ALL, learning_rate=1e-2, epochs=1)
 UNCLIPPED = replace(SMALL, max_grad_norm=0.0)  # gradients that count twice change it
 WEIGHTS = "adapter_model.safetensors"
+ARCHIVE = "training_runs/model_1/checkpoints/0-5"  # of the first job, behind its two steps
 KEY = "tml-canary-0123456789"
 Faults = Mapping[tuple[str, int], Fault]
 
@@ -117,10 +119,16 @@ def test_what_it_leaves_behind_is_an_adapter_like_any_other(model_dir: Path, tmp
 
 
 def test_the_service_hears_while_we_live(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_slowly(*given: Any) -> dict[str, torch.Tensor]:
+        time.sleep(0.3)
+        return read_archive(*given)
+
     monkeypatch.setattr("stages.services.tinker._HEARTBEAT_S", 0.02)
-    with serving(model_dir, faults={("optim_step", 1): delay(0.3)}) as service:
+    monkeypatch.setattr("stages.trainers.tinker.trainer.read_archive", read_slowly)
+    with serving(model_dir) as service:
         train(service.url, model_dir, jobs_in(tmp_path, count=1))
-        assert service.count()["session_heartbeat"] > 1
+        asked = [path for path, _, _ in service.asked]
+    assert asked[asked.index(f"{ARCHIVE}/download") :].count("session_heartbeat") > 1
 
 
 def test_a_run_that_is_broken_off_leaves_no_model_there(model_dir: Path, tmp_path: Path) -> None:
@@ -296,9 +304,6 @@ def test_an_archive_that_is_no_adapter_makes_no_directory(
     with serving(model_dir, repack=repack) as service, pytest.raises(kind, match=words):
         train(service.url, model_dir, jobs_in(tmp_path, count=1))
     assert list(tmp_path.iterdir()) == []
-
-
-ARCHIVE = "training_runs/model_1/checkpoints/0-5"
 
 
 def test_an_answer_that_is_no_archive_and_names_none_is_a_lost_training(model_dir: Path, tmp_path: Path) -> None:

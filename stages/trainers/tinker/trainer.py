@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -78,6 +79,7 @@ class TinkerTrainer:
 
     async def _run(self, jobs: Sequence[ActiveJob], put: _Put) -> None:
         service = self._connect(note=lambda text: put(partial(self._progress.note, text)))
+        self._memory = asyncio.Lock()  # holds one adapter at a time
         free = asyncio.Semaphore(self.slots)
         alive = asyncio.create_task(service.keep_alive())
         try:
@@ -168,24 +170,32 @@ class TinkerTrainer:
                 if not math.isfinite(loss):  # and so are all that follow
                     active.losses += active.losses[-1:] * (len(active.steps) - len(active.losses))
                     return active.finish((), lambda: job.out)
-            state = await self._fetch(service, model, job, shapes)
-            save = partial(write_adapter, job.out, state, config, list(shapes), self.base)
-            return active.finish(state.values(), save)
+            return await self._fetch(service, model, active, shapes)
         finally:
             await service.leave(model.name)
 
-    async def _fetch(
-        self, service: TinkerService, model: RemoteModel, job: FitJob, shapes: Shapes
-    ) -> dict[str, torch.Tensor]:
-        """Fetch the weights of a model there, and look at them as at any stranger's."""
-        with partial_directory(job.out) as folder:
-            await model.save(job.id, folder / "archive", count_bytes(shapes) + SLACK_BYTES)
-            inside = folder / "unpacked"
-            inside.mkdir()
-            try:
-                return read_archive(folder / "archive", inside, shapes, job.config.alpha, service.base)
-            except BadInput as error:
-                raise Lost(str(error)) from None
+    async def _fetch(self, service: TinkerService, model: RemoteModel, active: ActiveJob, shapes: Shapes) -> FitResult:
+        """Fetch the weights of a model there and write them as an adapter."""
+        with partial_directory(active.job.out) as folder:
+            await model.save(active.job.id, folder / "archive", count_bytes(shapes) + SLACK_BYTES)
+            async with self._memory:
+                work = asyncio.ensure_future(asyncio.to_thread(self._finish, service.base, active, folder, shapes))
+                try:
+                    return await asyncio.shield(work)
+                finally:
+                    await asyncio.wait([work])  # also where it is cancelled: it writes into the folder
+
+    def _finish(self, base: str, active: ActiveJob, folder: Path, shapes: Shapes) -> FitResult:
+        """Look at fetched weights as at any stranger's, and write them as ours."""
+        job, inside = active.job, folder / "unpacked"
+        inside.mkdir()
+        try:
+            state = read_archive(folder / "archive", inside, shapes, job.config.alpha, base)
+        except BadInput as error:
+            raise Lost(str(error)) from None
+        return active.finish(
+            state.values(), partial(write_adapter, job.out, state, job.config, list(shapes), self.base)
+        )
 
 
 def _check_skyrl(base: str, config: FitConfig) -> None:
