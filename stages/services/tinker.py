@@ -72,6 +72,7 @@ class TinkerService:
         self._alive: list[str] = []  # sessions that may have models in training
         self._opening = asyncio.Lock()
         self._models = 0  # of the session
+        self.is_skyrl = False  # known from the first model on, or the first step
 
     async def check_model(self, name: str) -> None:
         """Raise BadConfig where nobody speaks the protocol, and where the service has no model of this name."""
@@ -138,6 +139,7 @@ class TinkerService:
             raise Lost(found.detail) if once and isinstance(error, GivenUp) and found.status != 429 else error
         if not isinstance(found.get("request_id"), str | int):
             raise Lost(f"answers {path} without a request_id")
+        self.is_skyrl |= "future_id" in found  # for which the SDK has no word
         return str(found["request_id"])
 
     async def get_result(self, request: str) -> Mapping[str, Any]:
@@ -198,7 +200,6 @@ class RemoteModel:
 
     def __init__(self, service: TinkerService, name: str) -> None:
         self.service, self.name = service, name
-        self.is_skyrl = False  # known from the first step on
         self._number = 0
         self._requests = set[str]()
 
@@ -222,7 +223,7 @@ class RemoteModel:
         answer = await self.service.get_result(stepped)
         if "loss_fn_outputs" in answer:
             raise Lost("answers optim_step with the answer to another request")
-        self.is_skyrl = any(str(name).startswith("skyrl.ai/") for name in answer.get("metrics") or ())
+        self.service.is_skyrl |= any(str(name).startswith("skyrl.ai/") for name in answer.get("metrics") or ())
         found = [_read_numbers(each) for each in outputs] if isinstance(outputs, list) else []
         if [len(each) for each in found] != [len(each["loss_fn_inputs"]["weights"]["data"]) for each in data]:
             raise Lost("answers forward_backward with other numbers of log probabilities than there are targets")

@@ -250,23 +250,29 @@ def test_a_service_without_the_model_or_the_protocol_is_told_apart(model_dir: Pa
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "sign", "words"),
     [
-        ({}, "--max-grad-norm 1: SkyRL's server at .* does not clip; give 0"),
-        ({"max_grad_norm": 0.0, "batch_size": 2}, "--batch-size 2: SkyRL's .* by sequences, not by tokens; give 1"),
-        ({"max_grad_norm": 0.0}, None),
+        ({}, "beside", "--max-grad-norm 1: SkyRL's server at .* does not clip; give 0"),
+        (
+            {"max_grad_norm": 0.0, "batch_size": 2},
+            "metrics",
+            "--batch-size 2: SkyRL's .* by sequences, not by tokens; give 1",
+        ),
+        ({"max_grad_norm": 0.0}, "beside", None),
     ],
 )
 def test_what_skyrls_server_would_pass_over_is_refused(
-    change: dict[str, Any], words: str | None, model_dir: Path, tmp_path: Path
+    change: dict[str, Any], sign: str, words: str | None, model_dir: Path, tmp_path: Path
 ) -> None:
     jobs = jobs_in(tmp_path, replace(SMALL, **change), count=1)
-    with serving(model_dir, metrics={"skyrl.ai/grad_norm": 1.5}) as service:
+    signs: dict[str, Any] = {"metrics": {"skyrl.ai/grad_norm": 1.5}, "beside": {"future_id": "1", "status": "pending"}}
+    with serving(model_dir, **{sign: signs[sign]}) as service:
         if words is None:
             assert train(service.url, model_dir, jobs)["0"].path
             return
         with pytest.raises(BadConfig, match=words):
             train(service.url, model_dir, jobs)
+        assert service.count()["optim_step"] == (sign == "metrics")  # the other one is seen before
     assert list(tmp_path.iterdir()) == []
 
 

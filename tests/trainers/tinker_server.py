@@ -135,6 +135,7 @@ class Service:
     faults: Mapping[tuple[str, int], Fault] = field(default_factory=dict)
     repack: Callable[[bytes], bytes] = lambda archive: archive
     metrics: Mapping[str, float] = field(default_factory=dict)  # of a step, beside its answer
+    beside: Mapping[str, str] = field(default_factory=dict)  # the name of an answer
     students: dict[str, Student] = field(default_factory=dict)
     answers: dict[str, Any] = field(default_factory=dict)
     sessions: set[str] = field(default_factory=set)
@@ -210,7 +211,7 @@ class Service:
 
     def store(self, answer: Any) -> Answer:
         self.answers[str(len(self.answers))] = answer
-        return 200, {"request_id": str(len(self.answers) - 1)}
+        return 200, {"request_id": str(len(self.answers) - 1), **self.beside}
 
 
 @contextmanager

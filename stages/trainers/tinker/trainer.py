@@ -161,9 +161,9 @@ class TinkerTrainer:
             adam = {**_ADAM, "weight_decay": config.weight_decay, "grad_clip_norm": config.max_grad_norm}
             while not active.is_done:
                 batch, share = active.get_next_batch()
+                _check_skyrl(service, config)
                 loss = await _take_step(model, batch, share, {**adam, "learning_rate": active.get_next_rate()})
-                if model.is_skyrl:
-                    _check_skyrl(service.base, config)
+                _check_skyrl(service, config)
                 active.losses.append(torch.tensor(loss, dtype=torch.float64))
                 tokens += sum(len(each.ids) for each in batch)
                 count(tokens)
@@ -198,8 +198,11 @@ class TinkerTrainer:
         )
 
 
-def _check_skyrl(base: str, config: FitConfig) -> None:
+def _check_skyrl(service: TinkerService, config: FitConfig) -> None:
     """Raise BadConfig for what SkyRL's server takes and passes over without a word (its code of August 2026)."""
+    base = service.base
+    if not service.is_skyrl:
+        return
     if config.max_grad_norm:
         raise BadConfig(f"--max-grad-norm {config.max_grad_norm:g}: SkyRL's server at {base} does not clip; give 0")
     if config.batch_size * config.accumulation > 1:
