@@ -129,7 +129,7 @@ def partial_directory(out: Path) -> Iterator[Path]:
     try:
         yield partial
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _clear_away(partial)
         os.close(descriptor)
 
 
@@ -160,7 +160,7 @@ def publish(partial: Path, out: Path) -> None:
                 if before.exists() and not out.exists():
                     before.rename(out)
                 raise
-        shutil.rmtree(before, ignore_errors=True)
+        _clear_away(before)
 
 
 def remove_folder(path: Path) -> None:
@@ -168,10 +168,15 @@ def remove_folder(path: Path) -> None:
 
     One that stays after a second try hides no result; `seal gc` finds it.
     """
+    if path.is_dir():
+        _clear_away(path)
+        _sync(path.parent)
+
+
+def _clear_away(path: Path) -> None:
     for _ in range(2):  # a disk's error may pass, and nobody comes here again
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-            _sync(path.parent)
 
 
 def remove_partials(folder: Path, names: Collection[str]) -> None:

@@ -17,6 +17,7 @@ from stages.files import (
     hold_name,
     make_folder,
     open_locked,
+    partial_directory,
     remove_folder,
     remove_partials,
     replace_file,
@@ -239,3 +240,17 @@ def test_a_folder_is_removed_though_the_disk_errs_once(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "unlink", fail_once)
     remove_folder(folder)
     assert not folder.exists()
+
+
+def test_a_half_built_directory_goes_though_the_disk_errs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rmdir, errors = os.rmdir, iter([OSError(errno.EIO, "Input/output error")])
+
+    def fail_once(*given: Any, **named: Any) -> None:
+        for error in errors:
+            raise error
+        rmdir(*given, **named)
+
+    monkeypatch.setattr(os, "rmdir", fail_once)
+    with partial_directory(tmp_path / "model") as partial:
+        (partial / "file").touch()
+    assert names(tmp_path) == []
