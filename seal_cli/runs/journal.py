@@ -91,6 +91,8 @@ class Journal:
                 self.end += len(line)
         if good < self.end:
             self._cut(good)
+        elif self.safe < self.end:
+            os.fsync(self.descriptor)  # who wrote them may have died before
         self.safe = self.end
 
     def keep(self, keys: Collection[str]) -> None:
@@ -196,6 +198,9 @@ class Journal:
         if not os.fstat(self.descriptor).st_size:
             self.settings.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
+        elif self.safe < os.fstat(self.descriptor).st_size:
+            with suppress(OSError):  # a worker that was ended may not have synced its last lines
+                os.fsync(self.descriptor)
         os.close(self.descriptor)
 
 

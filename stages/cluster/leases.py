@@ -32,9 +32,11 @@ class Lease:
         """The keys that are not finished, unit by unit."""
         return [key for unit in self.units for key in unit.undone]
 
-    def finish(self, key: str) -> None:
-        """Note that the line of a key is there."""
-        self._unit_of[key].undone.pop(key, None)
+    def finish(self, key: str) -> bool:
+        """Note that the line of a key is there. Returns True if its unit is finished."""
+        unit = self._unit_of[key]
+        unit.undone.pop(key, None)
+        return not unit.undone
 
     def list_left(self) -> list[Unit]:
         """Return the units that are not finished."""

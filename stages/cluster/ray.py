@@ -70,7 +70,7 @@ class _Member:
 class RayWorkers:
     """A Worker whose lines are made by actors, each with a worker of its own.
 
-    `finished`: lines that are there already. Whoever makes keys of a unit gets its lines, and one of the same kin.
+    `finished`: lines that are there already. Whoever makes keys of a unit gets its lines, and the latest of its kin.
     """
 
     def __init__(
@@ -220,7 +220,9 @@ class RayWorkers:
         if delivery.written:
             progress.add_written(delivery.written)
         for line in delivery.lines:
-            lease.finish(self._remember(line))
+            key = self._remember(line)
+            if lease.finish(key) and not self.one_is_enough:
+                self.lines.pop(self.kin_of(key), None)  # nobody makes more of its unit
             self.given_up = 0
             lines.append(line)
         if delivery.error:
@@ -246,8 +248,9 @@ class RayWorkers:
         key = self.key_of(line)
         if (name := self.kin_of(key)) != key:
             lines = self.lines.setdefault(name, [])
-            if not (lines and self.one_is_enough):
-                lines.append(line)
+            if self.one_is_enough:
+                lines.clear()  # the latest may have what the judge left unscored in those before
+            lines.append(line)
         return key
 
     # ---- the end of a worker

@@ -88,16 +88,17 @@ class Graded:
 
 
 def read_baselines(line: Record) -> Iterator[tuple[AnswerKey, Graded]]:
-    """Yield the plain model's answers to the task, and to anchors, where a finished score line holds all of them."""
+    """Yield the plain model's answers to the task, and to anchors, where a finished score line has all of them scored.
+
+    Others are asked and judged again.
+    """
     if line.score is None or line.adapter is None:
         return
-    anchors = line.score.retention.anchors if line.score.retention else ()
     found: list[tuple[AnswerKey, Sequence[Answer]]] = [(get_baseline_key(line), line.score.answers)]
-    for anchor in anchors:
-        if all(answer.baseline_correct is not None for answer in anchor.answers):  # else it is judged again
-            found.append((("task", anchor.task_id), anchor.answers))
+    for anchor in line.score.retention.anchors if line.score.retention else ():
+        found.append((("task", anchor.task_id), anchor.answers))
     for key, answers in found:
-        if answers and all(answer.baseline_prediction is not None for answer in answers):
+        if answers and all(None not in (answer.baseline_prediction, answer.baseline_correct) for answer in answers):
             yield key, read_baseline(answers)
 
 

@@ -85,7 +85,7 @@ def _record(cases: Iterable[Case], asked: deque[Case]) -> Iterator[Case]:
         yield case
 
 
-RULES_VERSION = 5  # of the judges below; another number where they come to judge otherwise, so that no run mixes both
+RULES_VERSION = 6  # of the judges below; another number where they come to judge otherwise, so that no run mixes both
 JUDGES = {"exact": "stages.judges.exact:ExactJudge", "lexical": "stages.judges.lexical:LexicalJudge"}
 EXAMPLES = (*JUDGES, "openai:gpt-4.1", "command:")  # of what --judge takes, for a shell to complete
 

@@ -79,6 +79,22 @@ def test_lines_that_cannot_be_synced_are_not_there_and_those_before_them_are(
     assert loaded(tmp_path) == [b"a first.\n", b"b again.\n"]
 
 
+def test_lines_that_a_dead_worker_left_unsynced_are_synced_before_they_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: (fsync(descriptor), synced.append(os.fstat(descriptor).st_size))
+    )
+    journal = opened(tmp_path)
+    (tmp_path / "out.part").write_bytes(b"a first.\n")
+    journal.load(key)
+    assert synced == [9]
+    journal.append("b", b"b second.\n", synced=False)
+    journal.close()
+    assert synced == [9, 19]
+
+
 def test_the_lines_of_a_journal_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
     journal, lines = opened(tmp_path), [Record(task=numbered(title, 1)) for title in ("A", "B", "C")]
     for line in lines:

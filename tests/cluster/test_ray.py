@@ -100,12 +100,19 @@ def test_finished_lines_of_a_deadly_unit_are_kept_and_only_the_others_are_given_
     assert ["x0", "x1", "x2"] in known
 
 
-def test_one_finished_line_of_a_kin_is_told_to_whoever_makes_another(hire: Hire, ray: FakeRay) -> None:
+def test_lines_of_a_unit_that_is_finished_are_held_no_longer(hire: Hire) -> None:
+    workers = hire(unit_of=lambda key: key[0], finished=["x0"])
+    for _ in workers.make(["x1", "x2", "y1", "z1", "z2"]):
+        pass
+    assert workers.lines == {}
+
+
+def test_the_latest_line_of_a_kin_is_told_to_whoever_makes_another(hire: Hire, ray: FakeRay) -> None:
     ray.rooms = {"one": {"CPU": 1.0}}
     workers = hire(lease=1, kin_of=lambda key: key[0], finished=["x0"])
     assert sorted(workers.make(["x1", "x2", "y1", "y2"])) == ["x1", "x2", "y1", "y2"]
     (worker,) = Echo.opened
-    assert worker.told == [["x0"], ["x0"], [], ["y1"]]
+    assert worker.told == [["x0"], ["x1"], [], ["y1"]]
 
 
 def test_what_a_node_took_with_it_is_made_by_others_and_blamed_on_nobody(hire: Hire, ray: FakeRay) -> None:

@@ -69,6 +69,11 @@ JOINED = {  # what is said → the gold dates that it names, and those that it d
     "7 May 1990": (["7 May 1990"], ["5–7 May 1990", "5 and 7 May 1990", "between 2 April and 7 May 1990"]),
     "5 May 1990": (["5 May 1990"], ["5–7 May 1990", "May 5-7, 1990"]),
     "in game 3, on 5 May 1990": (["game 3, 5 May 1990"], []),
+    "It was Game 7 – 5 June 1990": (["5 June 1990"], ["7 June 1990"]),
+    "Room 12 - 5 May 1990": (["5 May 1990"], ["12 May 1990"]),
+    "Apollo 17, 7 December 1972": (["Apollo 17 – 7 December 1972"], []),
+    "Game 7, on 5 June 1990": (["Game 7 - 5 June 1990", "Game 7 and 5 June 1990"], ["Game 7 - 6 June 1990"]),
+    "game 9 – 5 to 7 May 1990": (["5 May 1990", "7 May 1990"], ["9 May 1990"]),
 }
 
 

@@ -215,18 +215,10 @@ def known_line(before: str | None, correct: bool | None) -> Record:
     return line.grow(score=line.score.model_copy(update={"answers": answers, "baseline": None}))
 
 
-def test_a_baseline_that_is_known_but_unscored_stays_unscored() -> None:
+@pytest.mark.parametrize("before", [None, "in a town"])
+def test_a_baseline_that_the_engine_failed_to_give_or_the_judge_to_score_is_asked_again(before: str | None) -> None:
     engine = Backwards(student)
-    (record,) = stage.run([adapted()], engine, domain=QA(), judge=ExactJudge(), known=[known_line("in a town", None)])
-    assert record.score is not None
-    assert all(request.adapter for request in engine.asked)
-    assert [answer.baseline_correct for answer in record.score.answers] == [None, None]
-    assert record.score.baseline is None
-
-
-def test_a_baseline_that_the_engine_failed_to_give_is_asked_again() -> None:
-    engine = Backwards(student)
-    (record,) = stage.run([adapted()], engine, domain=QA(), judge=ExactJudge(), known=[known_line(None, None)])
+    (record,) = stage.run([adapted()], engine, domain=QA(), judge=ExactJudge(), known=[known_line(before, None)])
     assert record.score is not None
     assert record.score.baseline == 0.5
     assert sum(request.adapter is None for request in engine.asked) == 2

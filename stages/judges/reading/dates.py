@@ -2,6 +2,7 @@
 
 A date in digits alone may be read in two ways, the month or the day first. Two dates are the same if one way agrees.
 Of 5–7 May 1990, or of 2 May and 9 June 1990, each end is a whole date, and no day between them is.
+A number before a day that is not smaller belongs to other words: Game 7 – 5 June 1990.
 """
 
 import re
@@ -28,6 +29,7 @@ _NAMED = (  # up to five days, of which the text says the year once, and perhaps
         re.IGNORECASE,
     ),
 )
+_NO_DAY = 32
 _DAY_OR_MONTH = re.compile(rf"\d+|{_MONTH}", re.IGNORECASE)
 _YEAR_FIRST = re.compile(r"(?<![\w/.-])(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?!\d|[-/.]\d)")
 _YEAR_LAST = re.compile(r"(?<![\w/.-])(\d{1,2})([-/.])(\d{1,2})\2(\d{4})(?!\d|[-/.]\d)")
@@ -47,12 +49,13 @@ def _read_dates(text: str) -> Iterator[_Readings]:
     for named in _NAMED:
         for found in named.finditer(text):
             words = _DAY_OR_MONTH.findall(found["days"])
-            month = 0
-            for word in words if words[-1].isdigit() else reversed(words):  # a month is said beside the day, or once
-                if word.isdigit():
+            month, below, is_first = 0, _NO_DAY, words[-1].isdigit()
+            for word in words if is_first else reversed(words):  # a month is said beside the day, or once
+                if not word.isdigit():
+                    month, below = 1 + _MONTHS.index(word[:3].lower()), _NO_DAY
+                elif is_first or int(word) < below:  # in Game 7 – 5 June 1990, 7 is no day
                     yield _keep_real((int(found["year"]), month, int(word)))
-                else:
-                    month = 1 + _MONTHS.index(word[:3].lower())
+                    below = int(word)
     for found in _YEAR_FIRST.finditer(text):
         year, first, second = int(found[1]), int(found[3]), int(found[4])
         yield _keep_real((year, first, second))
