@@ -226,31 +226,28 @@ def test_a_file_where_a_folder_is_needed_is_called_one(tmp_path: Path) -> None:
         make_folder(tmp_path / "notes" / "run")
 
 
-def test_a_folder_is_removed_though_the_disk_errs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    (folder / "file").touch()
-    unlink, errors = os.unlink, iter([OSError(errno.EIO, "Input/output error")])
+def fail_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Have the first call of this function of os fail as on a broken disk."""
+    work, errors = getattr(os, name), iter([OSError(errno.EIO, "Input/output error")])
 
-    def fail_once(*given: Any, **named: Any) -> None:
+    def fail(*given: Any, **named: Any) -> None:
         for error in errors:
             raise error
-        unlink(*given, **named)
+        work(*given, **named)
 
-    monkeypatch.setattr(os, "unlink", fail_once)
-    remove_folder(folder)
-    assert not folder.exists()
+    monkeypatch.setattr(os, name, fail)
+
+
+def test_a_folder_is_removed_though_the_disk_errs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    fail_once(monkeypatch, "unlink")
+    remove_folder(tmp_path / "folder")
+    assert names(tmp_path) == []
 
 
 def test_a_half_built_directory_goes_though_the_disk_errs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rmdir, errors = os.rmdir, iter([OSError(errno.EIO, "Input/output error")])
-
-    def fail_once(*given: Any, **named: Any) -> None:
-        for error in errors:
-            raise error
-        rmdir(*given, **named)
-
-    monkeypatch.setattr(os, "rmdir", fail_once)
+    fail_once(monkeypatch, "rmdir")
     with partial_directory(tmp_path / "model") as partial:
         (partial / "file").touch()
     assert names(tmp_path) == []
