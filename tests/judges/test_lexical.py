@@ -16,7 +16,9 @@ from tests.bench.judge_fit import Graded, fit, held_out, load, unique
 from tests.conftest import paper_file
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=60)  # lone surrogates too
-SAID = ["Velm", "bridge", "1854", "21st", "théâtre", "Straße", "Ελλάδα", "москва", "an", "The", "or", "not", "only"]
+CONTENT = ["Velm", "bridge", "1854", "21st", "théâtre", "Straße", "Ελλάδα", "москва"]
+FUNCTION = ["an", "The", "or", "not", "only"]
+SAID = [*CONTENT, *FUNCTION]
 WORDS = st.lists(st.sampled_from(SAID), min_size=1, max_size=6)
 DECORATED = st.sampled_from([str.upper, str.lower, str.title, '"{}"'.format, "({})".format, " {} ".format])
 TELLING = ["velm", "bridge", "1854", "harbour", "granite", "3.5"]
@@ -161,6 +163,7 @@ def test_what_is_right_by_exact_match_is_right(gold: str, decorate: Callable[[st
 def test_case_and_punctuation_change_no_verdict(
     question: list[str], gold: list[str], answer: list[str], data: st.DataObject
 ) -> None:
+    assume(not set(gold) <= set(FUNCTION))  # of such a name, as May and may, capitals are all that tells it
     plain = [" ".join(side) for side in (gold, answer, question)]
     assume(plain[2].lower() not in plain[1].lower())  # quotation marks within a question hide that it is repeated
     decorated = [" ".join(data.draw(DECORATED)(word) for word in side) for side in (gold, answer, question)]
