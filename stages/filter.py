@@ -1,31 +1,26 @@
 """score → sft line: keep the best self-edits and report how far the reward can be trusted (ReST-EM, SEAL section 3).
 
-Or a line for other outer losses: the best against the worst of a context (DPO), or each with its advantage (GRPO).
+Or the kept self-edits as edit lines, to be trained on together; or a line for other outer losses: the best against the
+worst of a context (DPO), or each with its advantage (GRPO).
 """
 
-import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import sqrt
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from stages.errors import BadConfig
-from stages.files import add_filename
 from stages.records.frozen import derive_seed
-from stages.records.record import Record, SelfEdit
-from stages.records.schema import FilterLine, PreferencePair, SftExample
-from stages.records.thoughts import get_learnable_text
+from stages.records.record import Record
+from stages.records.schema import FilterLine, SftExample
 from stages.scoring.candidates import Candidate, CandidateCheck, collect_candidates, compute_reliability, pick_best
+from stages.scoring.edit_texts import NOTHING, Choice, EditTexts
 from stages.scoring.rewards import PLAIN_REWARD, RewardRule
 from stages.settings import Ties, UnscoredPolicy
-from stages.sources.training_pairs import LEARNED
 
-LineForm = Literal["sft", "pairs", "weights"]  # kept ones; best against worst; each with its advantage
-_NOTHING = -1  # the place of a text that says nothing
+LineForm = Literal["sft", "edits", "pairs", "weights"]  # kept, for sft or adapt; all others compare
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class KeepRule:
 
 def check_form(form: LineForm, keep: KeepRule, ties: Ties, unscored: UnscoredPolicy) -> None:
     """Raise BadConfig for rules that say nothing of lines of this form, or would punish an answer without a verdict."""
-    if form == "sft":
+    if form in ("sft", "edits"):
         return
     if keep != KeepRule():
         raise BadConfig(f"--keep: --{form} takes the self-edits of each context by a rule of its own; leave --keep out")
@@ -67,23 +62,14 @@ def check_form(form: LineForm, keep: KeepRule, ties: Ties, unscored: UnscoredPol
 class LineCheck:
     """Check that a line can be compared with those before it, and has what the reward asks for. Raises BadLine."""
 
-    def __init__(self, reward: RewardRule) -> None:
-        self.comparable, self.reward = CandidateCheck(), reward
+    def __init__(self, reward: RewardRule, form: LineForm = "sft") -> None:
+        self.comparable, self.reward = CandidateCheck(learns_prompts=form != "edits"), reward
         self.judges: set[str] = set()  # who graded the lines
 
     def __call__(self, line: Record) -> None:
         self.comparable(line)
         self.reward.check(line)
         self.judges.update([line.score.judge] if line.score else [])
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What is learned of a context: a self-edit by itself, against another, or by a weight."""
-
-    edit: Candidate
-    rejected: Candidate | None = None
-    advantage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +104,7 @@ class FilterResult:
     """The kept self-edits, in the order of their contexts, and the summary."""
 
     chosen: tuple[Choice, ...]
-    texts: "EditTexts"
+    texts: EditTexts
     summary: FilterSummary
     reward: RewardRule = PLAIN_REWARD
     level: int = 0  # contexts (of several prompts: each) of which no self-edit is better than another
@@ -133,7 +119,7 @@ class FilterResult:
 
     @property
     def examples(self) -> tuple[SftExample, ...]:
-        """All kept examples that are no pairs."""
+        """All kept examples that are no pairs, and no edit lines."""
         return tuple(line for line in self.lines() if isinstance(line, SftExample))
 
 
@@ -160,15 +146,16 @@ def run(
     for each prompt that a context's were asked with, or a line for each of them; none where all are worth the same.
     """
     check_form(form, keep, ties, unscored)
-    texts = EditTexts()
+    texts = EditTexts(whole=form == "edits")
+    check = check or LineCheck(PLAIN_REWARD, form)
     candidates = collect_candidates(records, unscored, keep=texts.add, check=check, rule=reward)
     contexts: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         if not candidate.unscored or (unscored == "pessimistic" and candidate.graded):
             contexts.setdefault(candidate.task_id, []).append(candidate)
     sound = [[each for each in group if reward.accepts(each.retained)] for group in contexts.values()]
-    taught = [[each for each in group if each.kept != _NOTHING] for group in sound]
-    if form == "sft":
+    taught = [[each for each in group if each.kept != NOTHING] for group in sound]
+    if form in ("sft", "edits"):
         level, chosen = 0, [Choice(kept) for group in taught if group for kept in _choose(group, keep, ties, seed)]
     else:
         groups = [same for group in taught for same in _split_by_prompt(group)]
@@ -179,7 +166,7 @@ def run(
         edits=len(candidates),
         kept=len(chosen),
         unscored=sum(candidate.unscored for candidate in candidates),
-        empty=sum(candidate.kept == _NOTHING for candidate in candidates),
+        empty=sum(candidate.kept == NOTHING for candidate in candidates),
         ties=sum(len(pick_best(group)) > 1 for group in contexts.values()),
         below_baseline=sum(_loses(group) for group in contexts.values()),
         reliability=compute_reliability(list(contexts.values())),
@@ -240,53 +227,3 @@ def _weigh(group: Sequence[Candidate]) -> list[Choice]:
         return []
     deviation = sqrt(squares / (len(group) - 1))
     return [Choice(c, advantage=float(c.value - mean) / deviation) for c in group]
-
-
-class EditTexts:
-    """Prompts and completions of self-edits in a temporary file, each found by its place there."""
-
-    def __init__(self) -> None:
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115
-        self.end = 0
-
-    def add(self, edit: SelfEdit) -> int:
-        """Store one and return its place, or NOTHING. Raises OSError if the disk is full."""
-        said = get_learnable_text(edit.completion)
-        if not said.strip():
-            return _NOTHING
-        pair: dict[str, object] = {"prompt": edit.prompt, "completion": said}
-        if not isinstance(edit.prompt, str):  # trl takes messages behind messages alone
-            turn = {"role": LEARNED, "content": said}
-            pair = {"prompt": [vars(message) for message in edit.prompt], "completion": [turn]}
-        line = json.dumps(pair).encode() + b"\n"
-        place, self.end = self.end, self.end + len(line)
-        with _named_folder():
-            self.file.write(line)
-        return place
-
-    def line(self, choice: Choice) -> FilterLine:
-        """Return the line of a choice, with its texts."""
-        kept, other = choice.edit, choice.rejected
-        told: dict[str, Any] = {**self._read(kept), "task_id": kept.task_id, "meta": kept.meta}
-        if other is not None:
-            told |= {"chosen": told.pop("completion"), "rejected": self._read(other)["completion"]}
-            told |= {"chosen_id": kept.edit_id, "rejected_id": other.edit_id}
-            return PreferencePair(**told, values=(float(kept.accuracy), float(other.accuracy)))
-        told |= {"edit_id": kept.edit_id, "value": float(kept.accuracy), "advantage": choice.advantage}
-        return SftExample(**told, baseline=None if kept.baseline is None else float(kept.baseline))
-
-    def _read(self, candidate: Candidate) -> dict[str, Any]:
-        """Return prompt and completion of a candidate."""
-        with _named_folder():
-            self.file.seek(candidate.kept)
-            pair: dict[str, Any] = json.loads(self.file.readline())
-        return pair
-
-
-@contextmanager
-def _named_folder() -> Iterator[None]:
-    """Name the folder in an error of the temporary file: the file itself has no name."""
-    try:
-        yield
-    except OSError as error:
-        raise add_filename(error, Path(tempfile.gettempdir())) from None

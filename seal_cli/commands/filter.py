@@ -48,6 +48,9 @@ class FilterFlags:
         Ge(0),
         Doc("Reject self-edits that leave less than this share of the anchors' accuracy (0.9: nine tenths).", "X"),
     ] = None
+    edits: Annotated[
+        bool, Doc("Write the kept self-edits as edit lines, for `seal adapt --pool`: one adapter of all of them.")
+    ] = False
     pairs: Annotated[bool, Doc("Write the best against the worst of each context, for `seal sft --loss dpo`.")] = False
     weights: Annotated[
         bool,
@@ -60,9 +63,12 @@ class FilterFlags:
     @property
     def form(self) -> "LineForm":
         """The form of the lines. Raises BadConfig where two are asked for."""
-        if self.pairs and self.weights:
-            raise BadConfig("--pairs --weights: each wants all lines in a form of its own; give one of them")
-        return "pairs" if self.pairs else "weights" if self.weights else "sft"
+        forms: dict[LineForm, bool] = {"edits": self.edits, "pairs": self.pairs, "weights": self.weights}
+        given = [form for form, is_given in forms.items() if is_given]
+        if len(given) > 1:
+            told = " ".join(f"--{form}" for form in given)
+            raise BadConfig(f"{told}: each wants all lines in a form of its own; give one of them")
+        return given[0] if given else "sft"
 
 
 def filter_scores(
@@ -84,6 +90,7 @@ def filter_scores(
       seal filter scores.jsonl --keep gain --ties shortest -o sft.jsonl
       seal filter scores.jsonl --retain-above 0.9 --reward gain-forgetting:1 > sft.jsonl
       seal filter scores.jsonl --pairs -o pairs.jsonl
+      seal filter scores.jsonl --edits | seal adapt --pool --model DIR -o adapters.jsonl
       seal tasks rank_iter0.json | seal filter | jq -r .completion
     """
     from seal_cli.runs.rejects import open_rejects  # late, as all that a run needs: help does without
@@ -97,7 +104,7 @@ def filter_scores(
     reward = RewardRule.parse(flags.reward, flags.retain_above)
     bad = open_rejects(lines, run.output)
     with Run("filter", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
-        check = stage.LineCheck(reward)
+        check = stage.LineCheck(reward, form)
         read = input_records(lines.file, ("edit", "score"), bad)
         records = current.input.stream(read, check, **lines.selection, allow_empty=lines.allow_empty)
         chosen: dict[str, Any] = {"ties": flags.ties, "unscored": flags.unscored, "seed": seed}
@@ -116,11 +123,12 @@ def filter_scores(
 def _summarize(current: "Run", filtered: "FilterResult", flags: FilterFlags) -> None:
     """Say what was kept and dropped, and write it into the manifest."""
     found, form = filtered.summary, flags.form
+    is_kept = form in ("sft", "edits")
     current.counts.unscored = found.unscored if flags.unscored == "leave-out" else 0
     current.about["summary"] = {key: value for key, value in asdict(found).items() if key != "forgetful"}
     current.about["summary"] |= {} if found.forgetful is None else {"forgetful": found.forgetful}
-    current.about["summary"] |= {} if form == "sft" else {"level": filtered.level}
-    note(f"seal filter: {found.describe(flags.keep if form == 'sft' else form, flags.unscored)}")
+    current.about["summary"] |= {} if is_kept else {"level": filtered.level}
+    note(f"seal filter: {found.describe(flags.keep if is_kept else form, flags.unscored)}")
 
 
 def _note_omissions(filtered: "FilterResult", form: "LineForm") -> None:
@@ -128,7 +136,10 @@ def _note_omissions(filtered: "FilterResult", form: "LineForm") -> None:
     if filtered.level:
         note(f"seal filter: {filtered.level} contexts give no line: none of their self-edits is better than another")
     if filtered.summary.edits and not filtered.summary.kept:
-        way = "loosen --keep" if form == "sft" else "take more self-edits of a context (-k), or seeds of each"
+        way = (
+            "loosen --keep" if form in ("sft", "edits") else "take more self-edits of a context (-k), or seeds of each"
+        )
         if filtered.summary.unscored == filtered.summary.edits:
             way = "no self-edit has a score; run the stage before again, or `seal judge` with another judge"
-        note(f"seal filter: note: nothing is kept, and `seal sft` has nothing to train on; {way}")
+        learner = "adapt" if form == "edits" else "sft"
+        note(f"seal filter: note: nothing is kept, and `seal {learner}` has nothing to train on; {way}")

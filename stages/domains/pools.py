@@ -1,26 +1,24 @@
 """Pools: one adapter is trained on the self-edits of many tasks (SEAL section 4.2, continued pretraining).
 
-A pool's sequences are those of its self-edits, in the order of the tasks' ids and the samples, so that the order of
-lines changes nothing. A budget of tokens is shared in turns: the first self-edit of every task, then the second.
+Which self-edits a pool has, which cannot be used, and the lines that share its adapter.
 """
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property, partial
-from itertools import chain
 from pathlib import Path
 
 from stages.domains.base import Domain
-from stages.domains.jobs import PlannedLine, identify_example, make_lesson, make_untrained_adapter, require_edit
+from stages.domains.jobs import PlannedLine, make_lesson, make_untrained_adapter, require_edit
+from stages.domains.training.pool import Pool, PooledEdit, make_pool
+from stages.domains.training.replay import ReplayingDomain
 from stages.errors import BadConfig, BadEdit, BadInput, BadLine, Untrainable, refuse_given
-from stages.interfaces import Example, FitJob, TrainingSet
-from stages.records.frozen import FrozenModel, content_id, derive_seed
-from stages.records.record import Record, SelfEdit
+from stages.interfaces import Example, TrainingSet
+from stages.records.frozen import FrozenModel
+from stages.records.record import Record
 from stages.records.schema import TrainingData
-from stages.records.task import Task
 from stages.scoring.grading import get_owner_id, get_pooled_id
 from stages.settings import FitConfig, PadMode, Pooling
 from stages.sources.repeats import UniqueLines
@@ -28,59 +26,6 @@ from stages.tokens.token_counts import TokenCounter
 from stages.tokens.tokenization import describe_overlong, token_upper_bound
 
 _KEY = re.compile(r"(task|edit|meta)(\.[^.]+)+", re.DOTALL)  # of --pool-by
-
-
-@dataclass(frozen=True)
-class PooledEdit:
-    """A self-edit in a pool, and its sequences."""
-
-    task: Task
-    edit: SelfEdit
-    examples: tuple[Example, ...]
-
-    @property
-    def content(self) -> str:
-        """Identifies what it says, whoever wrote it."""
-        return self.edit.get_content_id(self.task.id)
-
-
-@dataclass(frozen=True)
-class Pool:
-    """The self-edits that are trained on together, each with the sequences that are learned of it, and the rest."""
-
-    edits: tuple[PooledEdit, ...]
-    left_out: int = 0  # sequences beyond the budget
-    tokens: int | None = None  # of an epoch; None: not counted
-
-    @cached_property
-    def lesson(self) -> TrainingSet:
-        """All sequences as one training set."""
-        return TrainingSet(tuple(chain.from_iterable(each.examples for each in self.edits)))
-
-    def make_jobs(
-        self, base: str, config: FitConfig, pooling: Pooling, run_seed: int, seeds: int, out: Path
-    ) -> Iterator[FitJob]:
-        """Make one job per seed; id and seed follow from what all of the pool's self-edits say."""
-        content, lesson = content_id("pool", [each.content for each in self.edits]), self.lesson
-        rows = content_id([identify_example(example) for example in lesson.examples])
-        for replica in range(seeds):
-            seed = derive_seed(run_seed, content, replica)
-            job_id = content_id(content, base, seed, config.settings, rows)
-            yield FitJob(job_id, lesson, config, seed, out / job_id, {"pool": self.describe(pooling)})
-
-    def describe(self, pooling: Pooling) -> Mapping[str, object]:
-        """Say on each line what it was trained with."""
-        return {**pooling.settings, "edits": len(self.taught)}
-
-    @property
-    def taught(self) -> Sequence[PooledEdit]:
-        """The self-edits of which something is learned."""
-        return [each for each in self.edits if each.examples]
-
-    @property
-    def untaught(self) -> int:
-        """Tasks of which nothing is learned."""
-        return len({each.task.id for each in self.edits}) - len({each.task.id for each in self.taught})
 
 
 def refuse_pool(domain: Domain, pooling: Pooling) -> None:
@@ -120,55 +65,6 @@ def get_pool_name(record: Record, pooling: Pooling) -> str:
     if not isinstance(found, str | int | float):
         raise BadLine(f"task {record.task.name!r} has no text or number at {pooling.pool_by}, by which pools are made")
     return json.dumps(found)
-
-
-def make_pool(edits: Sequence[PooledEdit], pooling: Pooling, count: Callable[[Example], int] | None = None) -> Pool:
-    """Make a pool of usable self-edits. `count` gives the tokens of a sequence, where there is a budget.
-
-    Raises BadConfig for a budget that is too small for the first sequence.
-    """
-    ordered = sorted(edits, key=lambda each: (each.task.id, each.edit.sample, each.content))
-    if pooling.pool_passages == "once":
-        ordered = list(_drop_repeated_passages(ordered))
-    if pooling.max_tokens_budget is None or count is None:
-        return Pool(tuple(ordered))
-    return _fill_budget(ordered, pooling.max_tokens_budget, count)
-
-
-def _fill_budget(edits: Sequence[PooledEdit], budget: int, count: Callable[[Example], int]) -> Pool:
-    """Keep whole sequences, self-edit after self-edit in turns of the tasks, until the next one does not fit."""
-    kept, tokens, is_full = [list[Example]() for _ in edits], 0, False
-    for place in _take_turns(edits):
-        for example in () if is_full else edits[place].examples:
-            size = count(example)
-            if is_full := tokens + size > budget:
-                break
-            kept[place].append(example)
-            tokens += size
-    if not tokens:
-        raise BadConfig(
-            f"--max-tokens-budget {budget}: the first sequence has {count(edits[0].examples[0])} tokens; give more"
-        )
-    cut = tuple(replace(each, examples=tuple(own)) for each, own in zip(edits, kept, strict=True))
-    return Pool(cut, sum(len(each.examples) for each in edits) - sum(map(len, kept)), tokens)
-
-
-def _take_turns(edits: Sequence[PooledEdit]) -> list[int]:
-    """Return the places of the first self-edit of every task, then those of every second one, and so on."""
-    turns, seen = list[tuple[int, int]](), Counter[str]()
-    for place, each in enumerate(edits):
-        turns.append((seen[each.task.id], place))
-        seen[each.task.id] += 1
-    return [place for _, place in sorted(turns)]
-
-
-def _drop_repeated_passages(edits: Sequence[PooledEdit]) -> Iterator[PooledEdit]:
-    """Leave the last sequence, the passage, to the first self-edit of each task."""
-    seen = set[tuple[str, Example]]()
-    for each in edits:
-        passage = each.task.id, each.examples[-1]
-        yield replace(each, examples=each.examples[:-1]) if passage in seen else each
-        seen.add(passage)
 
 
 def check_length(lesson: TrainingSet, config: FitConfig, counter: TokenCounter) -> None:
@@ -243,12 +139,27 @@ class PoolPlanner:
         if self.lost and not self.edits:
             first = next(line.adapter.error for line in self.lost.values() if line.adapter)
             raise BadInput(f"a pool of nothing: none of {len(self.lost)} self-edits can be trained on ({first})")
-        if self.pooling.max_tokens_budget is None:
-            return {name: make_pool(edits, self.pooling) for name, edits in self.edits.items()}
-        if not self.model:
-            raise BadConfig("--max-tokens-budget: tokens of which model? give --model DIR")
-        count = partial(self.counter.count, end=PadMode.parse(self.config.pad_mode).end)
-        return {name: make_pool(edits, self.pooling, count) for name, edits in self.edits.items()}
+        count = None
+        if self.pooling.max_tokens_budget is not None:
+            if not self.model:
+                raise BadConfig("--max-tokens-budget: tokens of which model? give --model DIR")
+            count = partial(self.counter.count, end=PadMode.parse(self.config.pad_mode).end)
+        made = {name: make_pool(edits, self.pooling, count) for name, edits in self.edits.items()}
+        return {name: self._add_replay(pool) for name, pool in made.items()}
+
+    def _add_replay(self, pool: Pool) -> Pool:
+        """Return the pool with what `--replay` draws for it. Raises BadConfig for a text that is too long."""
+        if not isinstance(self.domain, ReplayingDomain):
+            return pool
+        tasks = {each.task.id for each in pool.edits}
+        drawn = self.domain.draw(tasks, pool.content, len(pool.lesson.examples))
+        replayed = tuple(Example("", text) for text in drawn)
+        if self.checks_length:
+            try:
+                check_length(TrainingSet(replayed), self.config, self.counter)
+            except Untrainable as error:
+                raise BadConfig(f"--replay: {error}") from None
+        return replace(pool, replayed=replayed)
 
     @cached_property
     def found(self) -> Mapping[str, PlannedLine]:
@@ -265,19 +176,26 @@ class PoolPlanner:
         return lost | trained
 
     def show(self) -> Iterator[TrainingData]:
-        """Yield the sequences of each self-edit that its pool learns, in the order in which they are concatenated."""
+        """Yield the sequences of each self-edit that its pool learns, in the order in which they are concatenated.
+
+        Those that are replayed stand before the first.
+        """
         metas = {(record.task.id, require_edit(record).id): record.meta for _, record in self.records}
-        for each in chain.from_iterable(pool.edits for pool in self.pools.values()):
-            texts = tuple(f"{row.prompt}{row.completion}" for row in each.examples)
-            meta = metas[each.task.id, each.edit.id]
-            yield TrainingData(task_id=each.task.id, edit_id=each.edit.id, sequences=texts, meta=meta)
+        for pool in self.pools.values():
+            replayed = pool.replayed
+            for each in pool.edits:
+                texts = tuple(f"{row.prompt}{row.completion}" for row in (*replayed, *each.examples))
+                meta, replayed = metas[each.task.id, each.edit.id], ()
+                yield TrainingData(task_id=each.task.id, edit_id=each.edit.id, sequences=texts, meta=meta)
 
     def describe(self) -> str:
         """Say what the adapters are trained on, as the end of a sentence."""
         edits = sum(len(pool.taught) for pool in self.pools.values())
         rows = sum(len(pool.lesson.examples) for pool in self.pools.values())
+        replayed = sum(len(pool.replayed) for pool in self.pools.values())
         pools = "one pool" if len(self.pools) == 1 else f"{len(self.pools)} pools"
-        return f", on {rows} sequences of {edits} self-edits in {pools}"
+        told = f" and {replayed} to replay" if replayed else ""
+        return f", on {rows - replayed} sequences of {edits} self-edits{told} in {pools}"
 
     def list_notes(self) -> Sequence[str]:
         """Say what is not trained on: self-edits that cannot be used, and sequences beyond the budget."""
@@ -286,7 +204,8 @@ class PoolPlanner:
         notes = [f"note: {lost} of {every} self-edits cannot be trained on, and are in no pool"] if lost else []
         if over := [pool for pool in pools if pool.left_out]:
             most, rows = f"--max-tokens-budget {self.pooling.max_tokens_budget}", sum(pool.left_out for pool in over)
-            kept, tokens = sum(len(pool.lesson.examples) for pool in pools), sum(pool.tokens or 0 for pool in pools)
+            kept = sum(len(pool.lesson.examples) - len(pool.replayed) for pool in pools)
+            tokens = sum(pool.tokens or 0 for pool in pools)
             untaught = sum(pool.untaught for pool in over)
             none = f"; tasks of which nothing is learned: {untaught}" if untaught else ""
             notes.append(

@@ -114,8 +114,8 @@ class TrainingData(FrozenModel):
     """Any JSON object of yours. Stages hand it on; ids, seeds and results do not depend on it."""
 
 
-FilterLine = SftExample | PreferencePair  # what `seal filter` writes
-Line = Record | FilterLine | Checkpoint | TrainingData | ArcTrainingData
+FilterLine = SftExample | PreferencePair | Record  # what `seal filter` writes
+Line = FilterLine | Checkpoint | TrainingData | ArcTrainingData
 LINES: dict[str, type[FrozenModel]] = {
     "record": Record,
     "sft": SftExample,

@@ -99,9 +99,13 @@ def _find_contradiction(record: Record) -> str | None:
 
 
 class CandidateCheck:
-    """Checks one line after another: raises BadLine for one that is no candidate, or comes twice."""
+    """Checks one line after another: raises BadLine for one that is no candidate, or comes twice.
 
-    def __init__(self) -> None:
+    `learns_prompts`: what is kept is learned behind the prompt that asked for it, so there must be one.
+    """
+
+    def __init__(self, *, learns_prompts: bool = True) -> None:
+        self.learns_prompts = learns_prompts
         self.distinct = UniqueLines()
         self.edits: dict[tuple[str, str], int] = {}  # a hash of what each self-edit says by its names
         self.measure: str | None = None  # what all values are
@@ -116,12 +120,12 @@ class CandidateCheck:
             raise BadLine(f"self-edit {edit.id}: {told}; filter the two apart")
         if contradiction := _find_contradiction(record):
             raise BadLine(f"self-edit {edit.id}: {contradiction}; score it again with `seal eval`, or leave it out")
-        if edit.calls:
+        if edit.calls and self.learns_prompts:
             raise BadLine(
                 f"self-edit {edit.id} took {len(edit.calls)} calls ({edit.template}): no prompt alone has its text, "
                 "so `seal sft` has nothing to learn from it; `seal report` and `seal eval` take it"
             )
-        if not edit.prompt:
+        if not edit.prompt and self.learns_prompts:
             raise BadLine(
                 f"self-edit {edit.id} has no prompt to learn from ({edit.template}); give it one: edit.prompt"
             )
@@ -144,14 +148,14 @@ def collect_candidates(
     records: Iterable[Record],
     unscored: UnscoredPolicy = "leave-out",
     *,
-    keep: Callable[[SelfEdit], int] = lambda edit: 0,
+    keep: Callable[[Record, SelfEdit], int] = lambda record, edit: 0,
     check: Callable[[Record], object] | None = None,
     rule: RewardRule = PLAIN_REWARD,
 ) -> list[Candidate]:
     """Collect one candidate per self-edit, with all its seeds. No record is held.
 
-    `keep` is told each self-edit once, and returns its place. `check` (default: CandidateCheck) raises BadLine for a
-    line that is no candidate, or comes twice.
+    `keep` is told each self-edit once, with its first line, and returns its place. `check` (default: CandidateCheck)
+    raises BadLine for a line that is no candidate, or comes twice.
     """
     found: dict[tuple[str, str], Candidate] = {}  # ids of edits need not differ from task to task
     check = check or CandidateCheck()
@@ -163,7 +167,7 @@ def collect_candidates(
         if name not in found:
             content = edit.get_content_id(record.task.id)
             text, asked = edit.text or "", hash(edit.prompt)
-            place = keep(edit)
+            place = keep(record, edit)
             found[name] = Candidate(*name, edit.sample, content, len(text), place, record.meta, asked, hash(text))
         if record.score:
             found[name].add(record.score, unscored, rule)

@@ -314,3 +314,18 @@ def test_what_a_pool_trains_on_is_shown_and_foretold(place: Path) -> None:
     small = run_inside(*ADAPT, "--dry-run", "--max-tokens-budget", "60", cwd=place)
     assert "note: --max-tokens-budget 60: 10 of 12 sequences are left out, " in small.err
     assert "tasks of which nothing is learned: 2" in small.err
+
+
+def test_the_self_edits_that_a_filter_keeps_are_pooled(done: Path, tmp_path: Path) -> None:
+    kept = seal("filter", str(done / "scores.jsonl"), "--edits", "--keep", "best", "-o", "kept.jsonl", cwd=tmp_path)
+    assert (kept.code, "6 self-edits, 3 kept (best)" in kept.err) == (0, True)
+    written = (done / "edits.jsonl").read_text().splitlines()
+    assert (tmp_path / "kept.jsonl").read_text().splitlines() == [
+        json.dumps(json.loads(line), ensure_ascii=False) for line in written[::2]
+    ]
+    shown = seal("adapt", "kept.jsonl", "--pool", "--show-data", cwd=tmp_path)
+    assert [line["edit_id"] for line in map(json.loads, shown.out.splitlines())]
+    again = seal("filter", str(done / "scores.jsonl"), "--keep", "best", "-o", "kept.jsonl", cwd=tmp_path)
+    assert (again.code, "form was 'edits'" in again.err) == (73, True)
+    both = seal("filter", str(done / "scores.jsonl"), "--edits", "--pairs", cwd=tmp_path)
+    assert (both.code, "--edits --pairs: each wants all lines in a form of its own" in both.err) == (78, True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stages import filter as stage
 from stages import tasks
-from stages.errors import BadConfig, BadInput
+from stages.errors import BadConfig, BadInput, BadLine
 from stages.filter import FilterResult, KeepRule
 from stages.interfaces import Example
 from stages.records.jsonl import to_json
@@ -302,6 +302,28 @@ def test_best_of_five_is_what_the_paper_trained_on_but_for_exact_ties(name: str,
         edits = values[examples[n].task_id]
         (theirs,) = (edit for edit in edits if texts[edit] == official[n]["completion"])
         assert edits[theirs] == edits[examples[n].edit_id] == max(edits.values())
+
+
+def test_kept_self_edits_come_back_as_the_edit_lines_that_they_were() -> None:
+    lines = context("Ada", [[0, 1], [2, 2], [1, 1]], 2) + context("Bo", [[1, 0], [0, 0]], 2)
+    bare = [line.grow(adapter=None, score=None) for line in lines]
+    assert list(stage.run(lines, form="edits").lines()) == [bare[2], bare[6]]
+    top_two = stage.run(lines, form="edits", keep=KeepRule("best", count=2))
+    assert (list(top_two.lines()), top_two.summary.kept) == ([bare[2], bare[4], bare[6], bare[8]], 4)
+    assert top_two.examples == ()
+
+
+def test_an_edit_line_keeps_its_thoughts_and_needs_no_prompt() -> None:
+    (line,) = context("Ada", [[1]], 2)
+    assert line.edit is not None
+    thought = line.edit.model_copy(update={"completion": "<think>Hm.</think>Ada is from Velm.", "prompt": ""})
+    (kept,) = stage.run([line.grow(edit=thought)], form="edits").lines()
+    assert isinstance(kept, Record)
+    assert kept.edit == thought
+    with pytest.raises(BadLine, match="has no prompt to learn from"):
+        stage.run([line.grow(edit=thought)])
+    mute = thought.model_copy(update={"completion": "<think>Hm.</think> "})
+    assert list(stage.run([line.grow(edit=mute)], form="edits").lines()) == []
 
 
 def read_pairs(path: Path) -> list[dict[str, str]]:

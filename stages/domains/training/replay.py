@@ -1,12 +1,12 @@
 """Replay: texts that are mixed into every training set, so that an update does not cost what was known before.
 
-They are those of a file, or of the other lines of the run, in a share of all sequences, drawn for each self-edit from
-the run's seed and what it says. (Own texts as a means against forgetting: arXiv 2603.22213, and the replay of anchors
-in continual learning.)
+They are those of a file, or of the other lines of the run, in a share of all sequences, drawn for each self-edit (or
+pool) from the run's seed and what it says. (Own texts as a means against forgetting:
+arXiv 2603.22213, and the replay of anchors in continual learning.)
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
@@ -46,22 +46,26 @@ class ReplaySource:
     share: Fraction  # as it is written: 0.7, 0.2 and 0.1 are 1
     texts: tuple[_Text, ...] = ()
 
-    def draw(self, seed: int, own: Task, count: float) -> list[str]:
-        """Draw so many of the texts, none of them of the task itself; a fraction is one more as often as it says."""
+    def draw(self, seed: int, own: Collection[str], count: float) -> list[str]:
+        """Draw so many of the texts, none of them of its own tasks; a fraction is one more as often as it says."""
         random = Random(seed)
         whole = math.floor(count) + (random.random() < count % 1)
-        others = (text.sequence for text in _shuffle(self.texts, random) if text.task_id != own.id)
+        others = (text.sequence for text in _shuffle(self.texts, random) if text.task_id not in own)
         return list(islice(others, whole))
 
 
 @dataclass
 class ReplayingDomain:
-    """A domain whose training sets have replayed sequences before their own. All else is as in `domain`."""
+    """A domain whose training sets have replayed sequences before their own. All else is as in `domain`.
+
+    `pooled`: the sets are parts of pools, and are left as they are; the pool asks for its own replayed sequences.
+    """
 
     domain: Domain
     _: KW_ONLY
     sources: Sequence[ReplaySource]
     seed: int
+    pooled: bool = False
     short: int = field(default=0, init=False)  # training sets with fewer than their share
 
     def __getattr__(self, name: str) -> Any:
@@ -77,22 +81,25 @@ class ReplayingDomain:
     def make_training_set(self, task: Task, edit: SelfEdit) -> TrainingSet:
         """Put the replayed sequences before those of the self-edit. Raises BadEdit as the domain does."""
         found = self.domain.make_training_set(task, edit)
-        texts = self._draw(task, edit, len(found.examples))
+        if self.pooled:
+            return found
+        texts = self.draw([task.id], edit.get_content_id(task.id), len(found.examples))
         return replace(found, examples=(*(Example("", text) for text in texts), *found.examples), replayed=len(texts))
 
     def show_data(self, task: Task, edit: SelfEdit) -> TrainingData | ArcTrainingData:
         """Show the replayed sequences before those of the self-edit."""
         found = self.domain.show_data(task, edit)
-        if not isinstance(found, TrainingData) or not found.sequences:
+        if self.pooled or not isinstance(found, TrainingData) or not found.sequences:
             return found
-        texts = self._draw(task, edit, len(found.sequences))
+        texts = self.draw([task.id], edit.get_content_id(task.id), len(found.sequences))
         return found.model_copy(update={"sequences": (*texts, *found.sequences)})
 
-    def _draw(self, task: Task, edit: SelfEdit, own: int) -> list[str]:
+    def draw(self, tasks: Collection[str], content: str, own: int) -> list[str]:
+        """Draw the texts that go with so many sequences of these tasks, by what the `content` of them says."""
         rest = 1 - sum(each.share for each in self.sources)
         counts = [float(own * each.share / rest) for each in self.sources]
-        seeds = [derive_seed(self.seed, edit.get_content_id(task.id), place) for place in range(len(counts))]
-        drawn = [each.draw(seed, task, count) for each, seed, count in zip(self.sources, seeds, counts, strict=True)]
+        seeds = [derive_seed(self.seed, content, place) for place in range(len(counts))]
+        drawn = [each.draw(seed, tasks, count) for each, seed, count in zip(self.sources, seeds, counts, strict=True)]
         self.short += any(len(texts) < math.floor(count) for texts, count in zip(drawn, counts, strict=True))
         return [text for texts in drawn for text in texts]
 
@@ -131,20 +138,17 @@ def add_replay(
         raise BadConfig(
             f"--replay {flags[0]}: {domain.name} self-edits are not texts, and choose their rows; leave it out"
         )
-    if pooled:
-        raise BadConfig(
-            f"--replay {flags[0]}: a pool is trained on all of its lines; put those to replay among them ("
-            "`seal generate -t none` makes lines of passages), or leave --pool out"
-        )
-    if sequential and (own := next((flag for flag in flags if flag.rpartition(":")[0] == _SELF), None)):
-        raise BadConfig(f"--replay {own}: a step would learn passages of later steps; give a file: --replay FILE:SHARE")
+    own = next((flag for flag in flags if flag.rpartition(":")[0] == _SELF), None)
+    if own and (pooled or sequential):
+        why = "a pool is trained on all of its lines" if pooled else "a step would learn passages of later steps"
+        raise BadConfig(f"--replay {own}: {why}; give a file: --replay FILE:SHARE")
     sources = [_read_source(flag, domain, records, lines) for flag in flags]
     if sum(each.share for each in sources) >= 1:
         raise BadConfig(f"--replay {' --replay '.join(flags)}: the shares leave nothing to the self-edits")
     names = [flag.rpartition(":")[0] for flag in flags]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BadConfig(f"--replay {twice}: twice; give one share for it")
-    return cast(Domain, ReplayingDomain(domain, sources=sources, seed=seed))
+    return cast(Domain, ReplayingDomain(domain, sources=sources, seed=seed, pooled=pooled))
 
 
 def _read_source(flag: str, domain: Domain, records: Sequence[Record], lines: int) -> ReplaySource:

@@ -7,6 +7,7 @@ import pytest
 from stages.adapt import Adapt
 from stages.domains.arc.domain import Arc
 from stages.domains.base import Domain
+from stages.domains.pools import PoolPlanner
 from stages.domains.qa import QA
 from stages.domains.training.replay import add_replay, describe_replay
 from stages.errors import BadConfig, BadInput, MissingInput
@@ -142,10 +143,48 @@ def test_what_cannot_be_replayed_is_refused(tmp_path: Path) -> None:
         replaying("self:0.2", lines=LINES[:1])
     with pytest.raises(BadConfig, match="arc self-edits are not texts"):
         add_replay(Arc(), ("self:0.2",), LINES, 0, len(LINES))
-    with pytest.raises(BadConfig, match="a pool is trained on all of its lines; put those to replay among them"):
+    with pytest.raises(BadConfig, match=r"--replay self:0.2: a pool is trained on all of its lines; give a file"):
         Adapt(show_data=True, replay=("self:0.2",), pooling=Pooling(pool=True)).prepare(LINES)
     with pytest.raises(BadConfig, match=r"--replay self:0.2: a step would learn passages of later steps; give a file"):
         Adapt(show_data=True, replay=("self:0.2",), sequential=True).prepare(LINES)
+
+
+def test_a_pool_has_its_share_of_replayed_texts_before_its_own(tmp_path: Path) -> None:
+    (tmp_path / "known.txt").write_text("\n\n".join(f"Known {n}." for n in range(20)))
+    pooling, flag = Pooling(pool=True), f"{tmp_path / 'known.txt'}:0.25"
+
+    def planned(*flags: str) -> PoolPlanner:
+        domain = add_replay(QA(), flags, LINES, 0, len(LINES), pooled=True)
+        planner = PoolPlanner("student", domain=domain, out=tmp_path, pooling=pooling)
+        for line in LINES:
+            planner.add(line)
+        return planner
+
+    (plain,), (mixed,) = (
+        list({piece.job.id: piece.job for piece in planned(*flags).found.values() if piece.job}.values())
+        for flags in ((), (flag,))
+    )
+    own = plain.lesson.examples
+    count = round(len(own) / 3)
+    assert mixed.lesson.replayed == count
+    assert mixed.lesson.examples[count:] == own
+    replayed = [example.completion for example in mixed.lesson.examples[:count]]
+    assert len({text for text in replayed if text.startswith("Known ")}) == count
+    assert mixed.id != plain.id
+    told = f", on {len(own)} sequences of {len(LINES)} self-edits and {count} to replay in one pool"
+    assert planned(flag).describe() == told
+    shown = [text for each in planned(flag).show() for text in each.sequences]
+    assert shown == replayed + [example.completion for example in own]
+
+
+def test_a_pool_replays_no_passage_of_its_own_tasks_and_no_text_beyond_the_context(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text(jsonl(LINES[:2]))
+    domain = add_replay(QA(), (f"{tmp_path / 'own.jsonl'}:0.5",), LINES, 0, len(LINES), pooled=True)
+    planner = PoolPlanner("student", domain=domain, out=tmp_path, pooling=Pooling(pool=True))
+    for line in LINES:
+        planner.add(line)
+    assert {piece.job.lesson.replayed for piece in planner.found.values() if piece.job} == {0}
+    assert "1 training sets have fewer texts than their share" in describe_replay(domain)[0]
 
 
 def test_a_part_of_the_lines_cannot_replay_the_others() -> None:
