@@ -53,6 +53,7 @@ COMMANDS = {  # name: (where it is, what it does)
     "report": ("seal_cli.commands.report:report", "score lines → a table and a plot"),
     "merge": ("seal_cli.commands.merge:merge", "the shards of a run → its lines"),
     "gc": ("seal_cli.commands.gc:collect_waste", "a run → its adapters that no line names, listed or removed"),
+    "rollback": ("seal_cli.commands.rollback:roll_back", "a run → its `current` adapter is the one before"),
     "doctor": ("seal_cli.commands.doctor:doctor", "what is wrong with this machine or model, and what to type"),
     "schema": ("seal_cli.commands.schema:schema", "the JSON Schema of every line"),
 }

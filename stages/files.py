@@ -71,6 +71,14 @@ def replace_file(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None
         raise
 
 
+def replace_link(link: Path, target: str) -> None:
+    """Point a link to `target`, atomically: after a crash it leads to the old place or to the new one."""
+    part = link.with_name(link.name + PART)
+    part.unlink(missing_ok=True)
+    part.symlink_to(target)
+    rename(part, link)
+
+
 def rename(part: Path, path: Path) -> None:
     """Give a finished file or folder its own name, and sync the folder."""
     part.replace(path)
