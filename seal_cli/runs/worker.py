@@ -31,6 +31,7 @@ _GRACE_S = 5.0  # from asking a worker to end until it is killed
 _ATTEND_S = 0.02  # between two looks at what the worker has written
 _MAX_CRASHES = 2  # deaths of its worker after which a record is rejected
 _MAX_FRUITLESS_CRASHES = 5  # deaths in a row without a finished line between them: it is not the records
+_MAX_IDLE_CRASHES = 2  # deaths in a row before any record was in work: loading once more would not help either
 _DEATH_SIGNAL = 1  # Linux: prctl(PR_SET_PDEATHSIG)
 
 
@@ -87,6 +88,7 @@ class CrashTracker:
 
     crashes: Counter[str] = field(default_factory=Counter)
     fruitless: int = 0
+    idle: int = 0  # with no record in work
 
     def group(self, left: Sequence[str], unit_of: Callable[[str], str] | None = None) -> list[list[str]]:
         """Put all that were never in work at a crash together, then each suspect alone, or with its unit."""
@@ -107,14 +109,16 @@ class CrashTracker:
         name = signal.Signals(signum).name
         guilty = [key for key in in_work if self.crashes[key] + 1 >= _MAX_CRASHES]
         self.fruitless = 0 if progress or guilty else self.fruitless + 1
-        if not in_work and progress:
-            say(f"seal: the worker died of {name}; another goes on")
-            return []
-        if not in_work or self.fruitless >= _MAX_FRUITLESS_CRASHES:
-            when = "before any record was in work" if not in_work else f"{_MAX_FRUITLESS_CRASHES} times in a row"
+        self.idle = 0 if progress or in_work else self.idle + 1
+        if self.idle >= _MAX_IDLE_CRASHES or self.fruitless >= _MAX_FRUITLESS_CRASHES:
+            idle = f"{_MAX_IDLE_CRASHES} times before any record was in work"
+            when = f"{_MAX_FRUITLESS_CRASHES} times in a row" if in_work else idle
             if signum == signal.SIGKILL:
                 raise OutOfMemory(f"the worker was killed {when}, most likely by a system that was out of memory")
             raise Crashed(f"the worker died of {name} {when}: it is not a record's doing (see `seal doctor`)")
+        if not in_work:
+            say(f"seal: the worker died of {name} with no record in work; another goes on")
+            return []
         self.crashes.update(in_work)
         alone = "rejected" if guilty else "tried once more, each alone"
         say(f"seal: the worker died of {name} with {len(in_work)} records in work; {alone}")

@@ -216,6 +216,14 @@ class Engine:
 class Unloadable:
     def __init__(self, model, *, device, batch_size):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Shaky(Engine):
+    def __init__(self, model, *, device, batch_size):
+        if not Path("loaded").exists():
+            Path("loaded").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().__init__(model, device=device, batch_size=batch_size)
 """
 OPTIONS = ("--model", ".", "--engine", "fragile:Engine", "-k", "3")
 
@@ -465,13 +473,24 @@ def test_a_record_that_kills_its_worker_twice_is_rejected_and_the_run_goes_on(pl
     assert (again.code, "complete already" in again.err) == (3, True)
 
 
-def test_a_worker_that_dies_before_any_record_is_in_work_ends_the_run(place: Path) -> None:
+def test_workers_that_die_before_any_record_is_in_work_end_the_run(place: Path) -> None:
     more = ("--model", ".", "--engine", "fragile:Unloadable", "-o", "edits.jsonl")
     died = seal("generate", "tasks.jsonl", *more, cwd=place)
     assert died.code == 75
-    assert died.err == (
-        "seal: the worker was killed before any record was in work, most likely by a system that was out of memory\n"
-    )
+    assert died.err.splitlines() == [
+        "seal: the worker died of SIGKILL with no record in work; another goes on",
+        "seal: the worker was killed 2 times before any record was in work, most likely by a system that was out of "
+        "memory",
+    ]
+
+
+def test_a_worker_that_dies_once_before_any_record_is_in_work_is_followed_by_another(place: Path) -> None:
+    assert generate(place, "-o", "whole.jsonl").code == 0
+    more = ("--model", ".", "--engine", "fragile:Shaky", "-k", "3", "-o", "edits.jsonl")
+    done = seal("generate", "tasks.jsonl", *more, cwd=place)
+    assert done.code == 0, done.err
+    assert "seal: the worker died of SIGKILL with no record in work; another goes on" in done.err
+    assert (place / "edits.jsonl").read_bytes() == (place / "whole.jsonl").read_bytes()
 
 
 def test_a_worker_does_not_outlive_the_process_that_the_shell_sees(place: Path) -> None:
