@@ -24,7 +24,7 @@ from stages.models.tuned_models import MAKE_AGAIN, is_tuned_model, read_tuned_mo
 from stages.sources.datasets.folders import find_placeholder
 
 UNKNOWN_WEIGHTS = "unknown"  # the fingerprint of a model that was in memory already
-_LORA = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(embedding_)?([AB])(?:\.weight)?")
+LORA_WEIGHT = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(embedding_)?([AB])(?:\.weight)?")
 PLAIN_WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")  # as `get_peft_name` writes it
 _PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # PiSSA, OLoRA, CorDA and LoftQ change base weights
 _PLAIN_SETTINGS = {  # with which an adapter is two matrices a layer
@@ -134,7 +134,7 @@ def _find_targets(path: Path, tensors: Mapping[str, TensorInfo]) -> Iterator[Lor
     """Yield every layer with both parts. Raise BadInput if one is missing, or if there is none at all."""
     parts: dict[tuple[str, bool], dict[str, tuple[int, ...]]] = {}
     for name, info in tensors.items():
-        if match := _LORA.fullmatch(name):
+        if match := LORA_WEIGHT.fullmatch(name):
             parts.setdefault((match[1], bool(match[2])), {})[match[3]] = info.shape
     if not parts:
         raise BadInput(f"adapter {path}: a LoRA without lora_A and lora_B; {MAKE_AGAIN}")

@@ -49,7 +49,7 @@ def save_adapter(student: Any, out: Path, base: AdapterBase) -> Path:
 
     settings = student.peft_config["default"]
     settings.inference_mode = True
-    return _write_directory(out, settings, get_peft_model_state_dict(student, save_embedding_layers=False), base)
+    return write_peft_directory(out, settings, get_peft_model_state_dict(student, save_embedding_layers=False), base)
 
 
 def write_adapter(
@@ -68,10 +68,10 @@ def write_adapter(
         base_model_name_or_path=base.name,
         inference_mode=True,
     )
-    return _write_directory(out, settings, state, base)
+    return write_peft_directory(out, settings, state, base)
 
 
-def _write_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor], base: AdapterBase) -> Path:
+def write_peft_directory(out: Path, settings: Any, state: Mapping[str, torch.Tensor], base: AdapterBase) -> Path:
     """peft's two files, the weights as safetensors. Their metadata names the base model's weights.
 
     Nothing is published that the base does not accept.

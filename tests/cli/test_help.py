@@ -166,7 +166,14 @@ def test_a_wrong_value_is_named_with_its_option() -> None:
     assert seal("filter", "--limit", "0").err.startswith("seal: --limit 0: should be greater than or equal to 1 (see")
 
 
-FOREIGN = {"--array", "--fit", "--enable-lora", "--max-lora-rank", "--head"}  # sbatch, our benchmark, vllm serve, ray
+FOREIGN = {
+    "--array",
+    "--fit",
+    "--enable-lora",
+    "--max-lora-rank",
+    "--lora-modules",
+    "--head",
+}  # sbatch, vllm serve, ray
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 
 

@@ -1,0 +1,171 @@
+"""adapter → the formats of other programs: a merged model, a PEFT directory, GGUF, Ollama, vLLM."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from stages.errors import BadConfig, BadInput, ExistingOutput, MissingInput
+from stages.files import hold_name, make_folder, remove_partials
+from stages.settings import Doc
+
+if TYPE_CHECKING:
+    from stages.exports.plain_lora import PlainLora
+    from stages.records.record import Record
+
+Format = Literal["merged", "peft", "gguf", "vllm"]
+_OURS = ("seal.json", "adapter_config.json", "Modelfile")  # in directories that --overwrite may replace
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is to be written, and how."""
+
+    panel: ClassVar[str] = "Options"
+    to: Annotated[
+        Format,
+        Doc("merged: a model directory; peft: a PEFT directory with one rank; gguf: llama.cpp's; vllm: its command."),
+    ]
+    out: Annotated[
+        Path | None, Doc("What to write; vllm needs it only for adapters whose layers have different ranks.", "PATH")
+    ] = None
+    model: Annotated[
+        str | None, Doc("The base model.", "DIR|NAME", default="the one that the adapter names, by weights")
+    ] = None
+    numbers: Annotated[Literal["f32", "f16", "bf16", "q8_0"], Doc("How GGUF has its weights.", flag="--numbers")] = (
+        "f32"
+    )
+    name: Annotated[str | None, Doc("What it is called there.", "NAME", default="its directory's name")] = None
+    overwrite: Annotated[bool, Doc("Replace --out if it exists.")] = False
+
+    def run(self, source: Path) -> str:
+        """Write the adapter in this directory. Return what was written: its path, or vLLM's command.
+
+        Raise BadConfig for what the format has no place for, and as everything does that reads an adapter.
+        """
+        self._check(source)
+        if self.out is None:
+            return self._write(source, None)
+        make_folder(self.out.parent)
+        with hold_name(self.out):
+            remove_partials(self.out.parent, {self.out.name})
+            return self._write(source, self.out)
+
+    def _check(self, source: Path) -> None:
+        """Raise before anything is read what the flags alone tell."""
+        if self.out is None and self.to != "vllm":
+            raise BadConfig(f"--to {self.to}: give --out PATH, the place to write it")
+        if self.out is not None:
+            _check_out(self.out, source, self.model, overwrite=self.overwrite)
+
+    def _write(self, source: Path, out: Path | None) -> str:
+        from stages.exports.plain_lora import read_lora
+
+        lora = read_lora(source)
+        model, name = self._find_model(lora), self.name or source.resolve().name
+        if out is None:
+            from stages.exports.peft_form import make_vllm_command
+
+            return make_vllm_command(lora, model, source, name)
+        if self.to in ("peft", "vllm"):
+            from stages.exports.peft_form import make_vllm_command, write_even_adapter
+
+            write_even_adapter(lora, model, out)
+            return str(out) if self.to == "peft" else make_vllm_command(lora.even_out(), model, out, name)
+        from stages.exports.weights import ModelWeights, find_weights_folder
+
+        folder = find_weights_folder(model)
+        if self.to == "gguf":
+            from stages.exports.gguf.lora import write_gguf_lora
+
+            write_gguf_lora(lora, folder, out, name, self.numbers)
+            return str(out)
+        from stages.exports.merged import write_merged_model
+
+        with ModelWeights(folder, lora) as weights:
+            write_merged_model(weights, out, {"export": self.to, **_describe_origin(lora, model)})
+        return str(out)
+
+    def _find_model(self, lora: "PlainLora") -> str:
+        """Return the base model. Raise as `make_adapter_check` does for one that the adapter does not fit."""
+        from stages.models.adapter_checks import make_adapter_check
+        from stages.models.checkpoints import plain
+        from stages.models.directories import check_model
+
+        named = lora.config.get("base_model_name_or_path")
+        trained_on = named if isinstance(named, str) and named else None
+        model = self.model or trained_on
+        if model is None:
+            raise BadConfig(f"adapter {lora.path}: names no base model; give --model DIR")
+        try:
+            check_model(model)
+        except MissingInput:
+            if self.model:
+                raise
+            raise MissingInput(
+                f"adapter {lora.path}: names {model}, which is no model here: give --model DIR"
+            ) from None
+        if Path(model).is_dir():
+            make_adapter_check(model)(lora.path, model)
+        if lora.copies:
+            from stages.exports.weights import ModelWeights, find_weights_folder
+
+            with ModelWeights(find_weights_folder(model)) as weights:
+                weights.check_copies(lora)
+        return plain(model)
+
+
+def _describe_origin(lora: "PlainLora", model: str) -> dict[str, str]:
+    from stages.fingerprints import fingerprint_folder
+    from stages.models.checkpoints import fingerprint, resolve_model_name
+
+    weights = fingerprint_folder(lora.path)
+    return {"model": resolve_model_name(model), "weights": fingerprint(model), "merged_adapter": weights}
+
+
+def _check_out(out: Path, source: Path, model: str | None, *, overwrite: bool) -> None:
+    """Raise ExistingOutput for a place that must not be replaced."""
+    if out.is_symlink():
+        raise ExistingOutput(f"--out {out}: a symlink; give the path itself")
+    taken = [place for place in (source, Path(model or "")) if model is not None or place == source]
+    if any(out.resolve() == place.resolve() or out.resolve() in place.resolve().parents for place in taken):
+        raise ExistingOutput(f"--out {out}: holds what is exported; give another path")
+    if not out.exists():
+        return
+    if not overwrite:
+        raise ExistingOutput(f"--out {out}: exists already; give --overwrite, or another path")
+    ours = out.suffix == ".gguf" if out.is_file() else any((out / name).is_file() for name in _OURS)
+    if not ours:
+        raise ExistingOutput(f"--out {out}: is there and is no export; give another path")
+
+
+def choose_adapter(lines: "Iterable[Record]", wanted: str | None, name: str) -> Path:
+    """Return the directory of the one adapter that the lines name, or of that with the id `wanted`.
+
+    Raise BadConfig where they name several, MissingInput where they name none.
+    """
+    found = dict(_list_adapters(lines))
+    if wanted is not None:
+        found = {key: path for key, path in found.items() if key == wanted}
+    if not found:
+        what = f"no adapter {wanted}" if wanted else "no adapter"
+        raise MissingInput(f"{name}: {what} on its lines; give a file of `seal adapt`")
+    paths = list(dict.fromkeys(found.values()))
+    if len(paths) > 1:
+        ids = ", ".join(list(found)[:3]) + (", …" if len(found) > 3 else "")
+        raise BadConfig(f"{name}: names {len(paths)} adapters ({ids}): give --adapter ID, or the directory of one")
+    return paths[0]
+
+
+def _list_adapters(lines: "Iterable[Record]") -> Iterator[tuple[str, Path]]:
+    for line in lines:
+        if line.adapter is not None and line.adapter.path is not None:
+            yield line.adapter.id, Path(line.adapter.path)
+
+
+def check_source(path: Path) -> None:
+    """Raise MissingInput or BadInput for what is neither an adapter's directory nor a model's."""
+    if not path.exists():
+        raise MissingInput(f"{path}: no such file or directory; give an adapter's directory, or a file of `seal adapt`")
+    if path.is_dir() and not any((path / name).is_file() for name in ("adapter_config.json", "config.json")):
+        raise BadInput(f"{path}: neither an adapter nor a model (it has no adapter_config.json, nor config.json)")
