@@ -66,6 +66,7 @@ _ARGUMENTS = "Arguments"
 PANELS = (
     _ARGUMENTS,
     OWN_PANEL,
+    "Retrieval",
     "Pools",
     "Training",
     "Sampling",

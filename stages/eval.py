@@ -5,8 +5,9 @@ is: the baseline row, or with `in_context` the oracle row.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from stages.domains.answers import (
     Answered,
@@ -21,6 +22,7 @@ from stages.domains.answers import (
 )
 from stages.domains.base import Domain, GradableAnswer, find_domain, refuse_flags
 from stages.domains.likelihood import LikelihoodMeter, LikelihoodOf, LikelihoodWorker, is_measured
+from stages.domains.retrieval.chunks import retrieve_chunks
 from stages.files import hold_folders
 from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, sample_all
 from stages.judges.base import FallbackJudge, Judge
@@ -37,7 +39,7 @@ from stages.scoring.grading import (
     list_parts,
 )
 from stages.services.base import report_engine, report_judge
-from stages.settings import ANSWERING, Sampling
+from stages.settings import ANSWERING, Retrieval, Sampling
 from stages.tokens.token_counts import count_crowded, count_overlong
 from stages.work import WHOLE_INPUT, EngineSource, JudgeSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 
@@ -55,6 +57,7 @@ class Eval:
     on: Path | None = None  # the tasks that every adapter answers, instead of its own
     retain: Path | None = None  # the anchors: tasks that every adapter answers beside its own
     likelihood: LikelihoodOf | None = None  # how likely these texts are is measured, and nothing is answered
+    retrieval: Retrieval = Retrieval()  # passages of others in the prompts
     name: str = "eval"
     needs: tuple[Section, ...] = ()
 
@@ -70,7 +73,7 @@ class Eval:
         meter = LikelihoodMeter(domain, self.likelihood, self.in_context, bool(self.chat)) if self.likelihood else None
         if meter:
             ways = {"--judge": self.judge_given, "--on": self.on, "--retain": self.retain}
-            meter.refuse_flags(self.engine.name, {**ways, "--max-tokens": self.max_tokens})
+            meter.refuse_flags(self.engine.name, {**ways, "--max-tokens": self.max_tokens}, self.retrieval.retrieve)
         lines = source.sift(records, Scorable(meter or domain, on_others=bool(exam)))
         found = _list_adapters(lines)
         model = self.engine.choose(source.facts.students, self.engine.find_moved(found, source.folders))
@@ -85,9 +88,11 @@ class Eval:
             self.chat, defaults.chat or self.engine.chats, {fit["chat"] for fit in fits if "chat" in fit}
         )
         answering = replace(defaults.answering, **({"max_tokens": self.max_tokens} if self.max_tokens else {}))
-        asking = _Asking(domain, answering, self.in_context, chat, usable, lost, exam, anchors)
+        asked = [*(line.task for line in lines), *anchors]
+        domain, found_in = retrieve_chunks(domain, asked, self.retrieval, in_context=self.in_context)
+        asking = _Asking(domain, answering, self.in_context, chat, usable, lost, exam, anchors, found_in)
         if meter:
-            return self._prepare_likelihoods(lines, model, asking, replace(meter, chat=chat))
+            return self._prepare_likelihoods(lines, model, asking, replace(meter, domain=domain, chat=chat))
         return self._prepare_answers(lines, model, asking)
 
     def _find_lost(self, lines: Sequence[Record], model: str, source: Source) -> Mapping[str, str]:
@@ -118,6 +123,7 @@ class Eval:
                 **{"judge": domain.judge or self.judge.settings(), "in_context": self.in_context, "chat": asking.chat},
                 **{"sampling": asdict(asking.sampling), **self.engine.settings(model), **WHOLE_INPUT},
                 **asking.name_tasks(),
+                **asking.library,
             },
             summary=describe_plan(f"score {len(lines)} lines with {model} and the judge {judge_name}", asking.sampling),
             open=open_both,
@@ -142,7 +148,7 @@ class Eval:
             plan=todo,
             settings=lambda: {
                 **{"likelihood": meter.of, "in_context": meter.in_context, "chat": meter.chat},
-                **{**self.engine.settings(model), **WHOLE_INPUT},
+                **{**self.engine.settings(model), **WHOLE_INPUT, **asking.library},
             },
             summary=f"measure on {len(lines)} lines how likely the {meter.of} are to {model}",
             open=lambda done: LikelihoodWorker(meter, todo.wanted, self.engine.load(model, found), asking.lost, done),
@@ -156,7 +162,8 @@ class Eval:
 class _Asking:
     """Settings of the questions; the adapters that can be used, by path, and those that cannot, with the reason.
 
-    `exam`, `anchors`: the tasks of other files that adapters answer instead of their own, and beside them.
+    `exam`, `anchors`: the tasks of other files that adapters answer instead of their own, and beside them. `library`:
+    what a run's settings say of retrieved passages.
     """
 
     domain: Domain
@@ -167,6 +174,7 @@ class _Asking:
     lost: Mapping[str, str]
     exam: Sequence[Task] = ()
     anchors: Sequence[Task] = ()
+    library: Mapping[str, Any] = field(default_factory=dict)
 
     def name_tasks(self) -> Mapping[str, str]:
         """Return what a run's settings say of the tasks of other files: nothing where there are none."""

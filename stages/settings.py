@@ -6,11 +6,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
-from stages.errors import BadConfig
+from stages.errors import BadConfig, refuse_given
 
 Ties = Literal["first", "random", "shortest"]  # which of several equally good self-edits is kept
 OuterLoss = Literal["sft", "dpo", "weighted"]  # cross-entropy, of preferences (DPO), weighted by advantages (GRPO)
@@ -49,6 +50,25 @@ ModelName = Annotated[
     str | None,
     Doc("A model directory or hub name.", "DIR|NAME", default="the one that the lines name", panel="Options"),
 ]
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Passages of other tasks that stand in prompts: retrieval-augmented generation."""
+
+    panel: ClassVar[str] = "Retrieval"
+    retrieve: Annotated[
+        Path | None, Doc("Put the passages of this file's tasks that suit a question best before it (BM25).", "FILE")
+    ] = None
+    chunks: Annotated[int | None, Ge(1), Doc("Passages before a question, at most.", "K", default="3")] = None
+
+    def get_most(self, *, in_context: bool = False) -> int:
+        """Return how many passages a question gets. Raises BadConfig for flags that contradict each other."""
+        if self.retrieve is None:
+            refuse_given({"--chunks": self.chunks}, "passages that are retrieved: give --retrieve FILE, too")
+        elif in_context:
+            raise BadConfig(f"--retrieve {self.retrieve}: --in-context shows the passage itself; leave one of them out")
+        return self.chunks or 3
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.judge import JudgeFlags, describe_judge
 from seal_cli.flags.run import InputFlags, RunFlags
 from stages.cluster.settings import Cluster
-from stages.settings import Doc, ModelName, Sampling
+from stages.settings import Doc, ModelName, Retrieval, Sampling
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ def evaluate(
     *,
     model: ModelName = None,
     flags: EvalFlags,
+    retrieval: Retrieval,
     student: EngineFlags,
     grader: JudgeFlags,
     cluster: Cluster,
@@ -66,6 +67,9 @@ def evaluate(
     --on asks every adapter about the tasks of another file: what else changed, or what a sequence of updates has kept.
     --retain asks it about anchors, tasks that were known before, beside its own: `seal filter --retain-above`.
 
+    --retrieve is the row to compare with: retrieval-augmented generation, with adapters and without. Before a question
+    stand the K passages of a file that share most with its topic and words (BM25); answers name them in `chunks`.
+
     --likelihood is a reward without answers, for one pass over each question and its gold answer: the value is the
     geometric mean of the probabilities of the answer's tokens, of several gold answers that of the likeliest, mean over
     questions. It is no accuracy: such lines go to `seal filter` and `seal report` by themselves. --engine hf only.
@@ -78,6 +82,7 @@ def evaluate(
       seal eval adapters.jsonl -o scores.jsonl
       seal eval tasks.jsonl --model DIR                  (no update)
       seal eval tasks.jsonl --model DIR --in-context     (passage in sight)
+      seal eval exam.jsonl --model DIR --retrieve tasks.jsonl --chunks 3 -o rag.jsonl
       seal eval adapters.jsonl --engine openai --base-url http://localhost:8000/v1 --model NAME
       seal eval adapters.jsonl --judge openai:gpt-4.1 -o scores.jsonl
       seal eval adapters.jsonl --on tasks.jsonl -o matrix.jsonl
@@ -91,5 +96,5 @@ def evaluate(
 
     grader.check(others=(lines.file, run.output))
     student.check(unused=grader.get_unused_flags())
-    stage = Eval(select_engine(student, model), FlaggedJudge(grader), **vars(flags))
+    stage = Eval(select_engine(student, model), FlaggedJudge(grader), **vars(flags), retrieval=retrieval)
     return drive(stage, lines, run, cluster=cluster)

@@ -107,7 +107,7 @@ def read_baseline(answers: Sequence[Answer]) -> Graded:
     verdicts = [Verdict(answer.baseline_correct, None) for answer in answers]
     polls = [Voting(answer.baseline_attempts) if isinstance(answer, GridAnswer) else None for answer in answers]
     replies = [
-        GradableAnswer(answer.id, answer.baseline_prediction, verdict, poll)
+        GradableAnswer(answer.id, answer.baseline_prediction, verdict, poll, answer.chunks)
         for answer, verdict, poll in zip(answers, verdicts, polls, strict=True)
     ]
     return Graded(tuple(replies), tuple(verdicts))
@@ -164,6 +164,7 @@ def _answer(reply: GradableAnswer, verdict: Verdict, before: tuple[GradableAnswe
         "reason": verdict.reason,
         "baseline_prediction": before[0].prediction if before else None,
         "baseline_correct": before[1].correct if before else None,
+        "chunks": reply.chunks,
     }
     if reply.poll is None:
         return Answer.model_validate(found)

@@ -45,12 +45,14 @@ class GradableAnswer:
     """One gradable answer: the prediction, and either a Case for the judge or a ready verdict.
 
     `item` is a case for the judge, or a verdict that needs none. `prediction` None: the engine gave no answer.
+    `chunks`: the ids of retrieved passages that stood in the prompt.
     """
 
     id: str
     prediction: str | None
     item: Case | Verdict
     poll: Voting | None = None  # where answers are grids
+    chunks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from stages.domains.answers import Answered, collect_answers, list_keyed_requests, without_lost_adapter
@@ -41,10 +42,10 @@ class LikelihoodMeter:
     in_context: bool = False
     chat: bool = False
 
-    def refuse_flags(self, engine: str, given: Mapping[str, Any]) -> None:
+    def refuse_flags(self, engine: str, given: Mapping[str, Any], library: Path | None = None) -> None:
         """Raise BadConfig for an engine that tells no likelihoods, and for flags that would do nothing.
 
-        `given`: flags about answers that are written; None for one that was not given.
+        `given`: flags about answers that are written; None for one that was not given. `library`: that of --retrieve.
         """
         if self.of not in get_args(LikelihoodOf):
             raise BadConfig(f"--likelihood {self.of}: take {' or '.join(get_args(LikelihoodOf))}")
@@ -57,7 +58,7 @@ class LikelihoodMeter:
             raise BadConfig(f"{flag}: tasks of the domain {self.domain.name} {told}")
         refuse_given(given, f"{flag} writes no answers; leave one of them out")
         if self.of == "passage":
-            ways = {"--in-context": self.in_context or None, "--chat": self.chat or None}
+            ways = {"--in-context": self.in_context or None, "--chat": self.chat or None, "--retrieve": library}
             refuse_given(ways, f"{flag} asks no questions; leave one of them out")
 
     def check(self, task: Task) -> None:

@@ -6,7 +6,7 @@ in-context prompt is ours: the paper has no oracle row with the passage in sight
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,6 +46,7 @@ IN_CONTEXT_PROMPT = (
     "Let's read the following passage and answer a question about it directly and concisely.\n\nPassage:\n{title}\n"
     "{context}\n\nQuestion: Topic: {title}\n{question}\nAnswer:\n"
 )
+_PASSAGE = "{title}\n{context}"
 _PAIRS = re.compile(r"Question\s+\d+:"), re.compile(r"Answer\s*:")
 _BEFORE_QUESTION = re.compile(r"\n(?=Question\s+\d+:)")
 _FIELD = re.compile(r"\{(title|context|question)\}")
@@ -53,9 +54,13 @@ _FIELD = re.compile(r"\{(title|context|question)\}")
 
 @dataclass(frozen=True)
 class QA:
-    """The `qa` domain. `split_newlines` (the paper's setting): each line of a self-edit is a sequence of its own."""
+    """The `qa` domain. `split_newlines` (the paper's setting): each line of a self-edit is a sequence of its own.
+
+    `shown`: passages that stand in prompts, the best first, by the ids of task and question.
+    """
 
     split_newlines: bool = True
+    shown: Mapping[tuple[str, str], tuple[QaTask, ...]] = field(default_factory=dict, compare=False, repr=False)
     name: ClassVar[str] = "qa"
     judge: ClassVar[None] = None
     task_type: ClassVar[type[QaTask]] = QaTask
@@ -131,9 +136,10 @@ class QA:
 
     def queries(self, task: Task, *, in_context: bool, chat: bool) -> Iterator[Query]:
         """Yield one query per question; the closed-book prompt is the paper's (App. B)."""
-        task, template = require_passage(task), IN_CONTEXT_PROMPT if in_context else QUESTION_PROMPT
+        task = require_passage(task)
         for question in task.questions:
-            text = fill(template, task, question.question)
+            found = (task,) if in_context else self.shown.get((task.id, question.id), ())
+            text = _write_open_book(task, question, found) if found else fill(QUESTION_PROMPT, task, question.question)
             yield Query(question.id, [{"role": "user", "content": text}] if chat else text)
 
     def make_answers(
@@ -144,13 +150,16 @@ class QA:
         An answer that the engine failed to give, or that ends within a thought, is unscored, never wrong.
         """
         for question, each in zip(require_passage(task).questions, completions, strict=True):
-            said = extract_answer(each.text, each.finish)
+            said, chunks = extract_answer(each.text, each.finish), self.shown.get((task.id, question.id), ())
+            item: Case | Verdict
             if each.error is not None:
-                yield GradableAnswer(question.id, None, Verdict(None, each.error))
+                item = Verdict(None, each.error)
             elif said is None:
-                yield GradableAnswer(question.id, each.text, Verdict(None, explain_no_answer(each.finish)))
+                item = Verdict(None, explain_no_answer(each.finish))
             else:
-                yield GradableAnswer(question.id, each.text, make_case(question, said))
+                item = make_case(question, said)
+            text = None if each.error is not None else each.text
+            yield GradableAnswer(question.id, text, item, chunks=tuple(chunk.id for chunk in chunks))
 
     def get_cases(self, task: Task) -> Iterator[tuple[str, Case]]:
         """Yield each question's Case, with its gold answers."""
@@ -187,6 +196,13 @@ def read_template(template: str) -> str:
     if missing:
         raise BadConfig(f"--template {template}: the file does not contain {' and '.join(missing)}")
     return text
+
+
+def _write_open_book(task: QaTask, question: Question, passages: Sequence[QaTask]) -> str:
+    """Write the question behind passages, each under its title; of its own passage alone, the in-context prompt."""
+    head, tail = IN_CONTEXT_PROMPT.split(_PASSAGE)
+    shown = "\n\n".join(fill(_PASSAGE, each) for each in passages)
+    return f"{head}{shown}{fill(tail, task, question.question)}"
 
 
 def _passage(task: QaTask) -> str:

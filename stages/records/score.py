@@ -32,6 +32,8 @@ class Answer(FrozenModel):
     """What the model answered without the adapter; null: it was not asked."""
     baseline_correct: bool | None
     """Whether that is right; null: unscored or not asked."""
+    chunks: Tuple[str] = Field((), exclude_if=operator.not_)
+    """The ids of the tasks whose passages stood in the prompt, the best first; left out where none were retrieved."""
 
 
 class GridAnswer(Answer):

@@ -1,0 +1,1 @@
+"""Passages of a library that stand in prompts, found by their words."""
