@@ -12,7 +12,7 @@ from typing import Any
 from stages.domains.answers import Graded, make_paired_answers, read_baseline
 from stages.domains.base import Domain
 from stages.errors import BadConfig, BadInput, Unavailable, refuse_given
-from stages.interfaces import Engine, NullProgress, Progress, Request, sample_all
+from stages.interfaces import Engine, NullProgress, PartialProgress, Progress, Request, sample_all
 from stages.judges.base import Judge
 from stages.records.frozen import content_id
 from stages.records.record import Gate, Record, compute_fall, is_too_far
@@ -127,7 +127,8 @@ class UpdateGate:
             for task in rule.anchors
         }
         asked = [(name, request) for name, own in requests.items() for request in own]
-        said = {each.id: each for each in sample_all(asked, self.engine, NullProgress())}  # the step stays in work
+        told = PartialProgress(progress, "add_usage")  # the step stays in work
+        said = {each.id: each for each in sample_all(asked, self.engine, told)}
         answers = {
             task.id: tuple(
                 rule.domain.make_answers(task, [said[each.id] for each in requests[task.id]], in_context=False)

@@ -164,8 +164,8 @@ class _Writer:
     finished: Sequence[Record] = ()
 
     def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[Record]:
-        part = PartialProgress(progress, "begin_work", "end_work", "note")  # how far all of it is, the budget says
-        told = part if self.budget else progress
+        part = PartialProgress(progress, "begin_work", "end_work", "add_usage", "note")
+        told = part if self.budget else progress  # how far all of it is, the budget says
         for line in self.finished:
             self.choices.add(line)
 

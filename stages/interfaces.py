@@ -38,6 +38,7 @@ class Completion:
 
     "refused": the model would not say more. "failed": there is no text, for `error`; ours, never a wrong answer.
     "unknown", and None for `tokens`: the server does not say. `log_probability`: of a continuation, mean per token.
+    `prompt_tokens`: what the model read for it, a measured continuation included; None: not known.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Completion:
     tokens: int | None
     error: str | None = None
     log_probability: float | None = None
+    prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,9 @@ class Progress(WorkLog, Protocol):
     def add_written(self, tokens: int, ended: int = 0) -> None:
         """Count more sampled tokens, and how many completions of the current batch ended with them."""
 
+    def add_usage(self, read: int | None, written: int | None) -> None:
+        """Count a completion, with the tokens that were read for it and written, for what the run has cost."""
+
     def set_phase(self, name: str) -> None:
         """Name what is done from here on, as a participle: training, judging."""
 
@@ -150,6 +155,7 @@ class NullProgress:
     def add_trained(self, tokens: int) -> None: ...
     def advance(self, amount: int) -> None: ...
     def add_written(self, tokens: int, ended: int = 0) -> None: ...
+    def add_usage(self, read: int | None, written: int | None) -> None: ...
     def set_phase(self, name: str) -> None: ...
     def note(self, text: str) -> None: ...
 
@@ -169,7 +175,8 @@ class MappedProgress(PartialProgress):
     """
 
     def __init__(self, progress: Progress, lines: Mapping[str, tuple[str, ...]]) -> None:
-        super().__init__(progress, "expect", "add_trained", "advance", "add_written", "set_phase", "note")
+        told = "expect", "add_trained", "advance", "add_written", "add_usage", "set_phase", "note"
+        super().__init__(progress, *told)
         self.progress, self.lines = progress, lines
 
     def begin_work(self, names: Iterable[str]) -> None:
@@ -210,6 +217,7 @@ def sample_all(
     for completion in engine.sample([request for _, request in requests], named) if requests else ():
         missing.pop(completion.id, None)
         cut += completion.finish == "length"
+        progress.add_usage(completion.prompt_tokens, completion.tokens)
         yield completion
     if cut and what:
         progress.note(f"{cut} of {len(requests)} {what} were cut off at --max-tokens")

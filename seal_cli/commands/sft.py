@@ -131,13 +131,16 @@ def _find_or_train(
             return made
         current.costly = True
         current.progress.set_phase("loading")
+        current.account.begin()
         with current.display.apart([*current.output.descriptors, held]):
             quiet_libraries()
             from stages.trainers.sft import SupervisedTrainer  # torch, which nothing before has loaded
 
             is_same = partial(check_unchanged, current.settings)
             trainer = SupervisedTrainer(model, device=device, run=digest, check=is_same, team=team)
-            return stage.run(pairs, trainer, out=out, config=config, progress=current.progress)
+            made = stage.run(pairs, trainer, out=out, config=config, progress=current.progress)
+        current.account.add_checkpoint(made, current.progress)
+    return made
 
 
 def _follow(team: "Team", model: str, device: Device, config: SftConfig, out: Path) -> int:

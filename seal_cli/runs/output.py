@@ -146,15 +146,21 @@ class Output:
 
     # ---- what comes
 
-    def emit(self, key: str, line: FrozenModel, *, synced: bool = True, more: bool = False) -> None:
-        """Write a line to the journal, where it is safe when this returns, or without one to stdout.
+    def emit(self, key: str, line: FrozenModel, *, synced: bool = True, more: bool = False) -> int:
+        """Write a line to the journal, where it is safe when this returns, or without one to stdout; return its bytes.
 
         With `more` lines to follow at once, it is safe with the last of them.
         """
+        size = 0
         if self.journal:
-            self.journal.append(key, self._kept(self.journal, line), synced=synced and not more)
+            data = self._kept(self.journal, line)
+            size = len(data)
+            self.journal.append(key, data, synced=synced and not more)
         if not self.output and not (self.journal and synced):
-            write_stdout(self.stdout, encode_line(line))
+            data = encode_line(line)
+            size = size or len(data)
+            write_stdout(self.stdout, data)
+        return size
 
     def _kept(self, journal: Journal, line: FrozenModel) -> bytes:
         """The line for a file: its adapter's path is told from the file's folder, and both may move."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from seal_cli import exit_codes
 from seal_cli.exit_codes import ClosedPipe
+from seal_cli.runs.account import Account
 from seal_cli.runs.input import Input
 from seal_cli.runs.journal import Journal
 from seal_cli.runs.output import Output
@@ -43,11 +44,13 @@ class Run:
         self.seconds = 0.0  # until the lines were there
         self.progress = ProgressMeter(stage)
         self.display = Display(self.progress)
+        self.account = Account()
         self.costly = False  # work has begun that one would not like to do again
         self.counts, self.reasons = Counts(), Reasons()
         self.about: dict[str, Any] = {}  # what else the manifest says
         self.settings: dict[str, Any] = {"stage": stage}
         self.plan: Plan | None = None
+        self.before = 0  # lines that an earlier try had made
         self.known: Sequence[Record] = ()  # lines that are finished, of this run or the one before
         self.refuse = rejects or Rejects(None, strict=True, most=None)
         self.input = Input(stage, self.refuse, self.counts, self.progress)
@@ -89,6 +92,7 @@ class Run:
             return
         for line in self.known:
             self._count(line)
+        self.before = len(self.known)
         self._supervise(work, self.plan, self.output.journal)
 
     def _supervise(self, work: Work, plan: Plan, journal: Journal) -> None:
@@ -125,7 +129,9 @@ class Run:
         self.progress.log = log
         self.progress.begin(sum(map(len, groups)) if work.countable else None)
         self.progress.set_phase("loading")
+        self.account.begin()
         worker = work.open(self.known)
+        self.account.end_loading()
         made: list[Record] = []
         if work.conclude and log is None:
             self.known = made
@@ -137,12 +143,14 @@ class Run:
                     log.clear()
                 for line in worker.make(dict.fromkeys(keys), self.progress):
                     more = getattr(worker, "has_more", False)
-                    self.output.emit(self.plan.key_of(line) if self.plan else "", line, more=more)
+                    size = self.output.emit(self.plan.key_of(line) if self.plan else "", line, more=more)
+                    self.account.add_line(line, size)
                     self._count(line)
                     if self.known is made:
                         made.append(line)
                     self.progress.step()
         finally:
+            self.account.end(worker)
             for told in worker.report():
                 note(f"seal {self.stage}: {told}")
 
@@ -195,6 +203,9 @@ class Run:
         self.counts.rejected = max(self.counts.rejected, self.refuse.count)  # or the run's that made what is there
         times = {"began": self.began.isoformat(), "seconds": round(self.seconds, 3)}
         facts = {"counts": self.counts.list_facts(), **times, **self.input.digests}
+        if self.costly:
+            made = self.counts.written - self.before
+            facts["actual"] = self.account.describe(self.progress, made, self.before)
         self.output.publish(list(self.plan.wanted) if self.plan else None, {**self.about, **facts})
 
     def _give_up(self, error: BaseException) -> None:

@@ -42,6 +42,12 @@ class _Shared(ctypes.Structure):
         ("until", ctypes.c_double),  # when the last came
         ("left", ctypes.c_double),
         ("at", ctypes.c_double),  # when `left` was worked out
+        ("asked", ctypes.c_double),  # completions of the whole run, whatever the phase, of all its workers
+        ("read", ctypes.c_double),  # tokens of their prompts
+        ("said", ctypes.c_double),  # tokens of these completions
+        ("trained", ctypes.c_double),  # tokens
+        ("working", ctypes.c_double),  # when the work had begun for the first time, behind loading; 0: not yet
+        ("working_cpu", ctypes.c_double),  # the processor time until then
     ]
 
 
@@ -101,6 +107,8 @@ class ProgressMeter:
 
     def _leave_loading(self) -> None:
         if self.shared.phase in (b"preparing", b"loading"):
+            if not self.shared.working:
+                self.shared.working, self.shared.working_cpu = time.monotonic(), time.process_time()
             main, worth = self.main, self.worth
             self.set_phase(_WORK.get(self.stage, "working"))
             self.main, self.worth = main, worth
@@ -161,6 +169,7 @@ class ProgressMeter:
     def add_trained(self, tokens: int) -> None:
         self._leave_loading()
         self.add_written(tokens)
+        self.shared.trained += tokens
         self._add(tokens)
 
     def add_written(self, tokens: int, ended: int = 0) -> None:
@@ -169,6 +178,11 @@ class ProgressMeter:
         self.shared.tokens += max(0, tokens)
         self.shared.until = now
         self.shared.ended += ended
+
+    def add_usage(self, read: int | None, written: int | None) -> None:
+        self.shared.asked += 1
+        self.shared.read += read or 0
+        self.shared.said += written or 0
 
     def advance(self, amount: int) -> None:
         self._leave_loading()

@@ -212,7 +212,10 @@ class HFEngine:
         if found is None:
             return Completion(request.id, "", "failed", None, error=self._explain_not_finite(request.adapter))
         if isinstance(found, float):
-            return Completion(request.id, request.continuation or "", "stop", None, log_probability=found)
+            read = len(row.prompt)
+            return Completion(
+                request.id, request.continuation or "", "stop", None, log_probability=found, prompt_tokens=read
+            )
         chat = not isinstance(request.prompt, str)
         return decode_completion(self.tokenizer, self.ends, request.id, found, row.prompt, chat=chat)
 

@@ -185,15 +185,16 @@ def _parse_reply(reply: Reply) -> Completion:
         return fail(str(reply.failure or "api_error: no answer"))
     found = first_choice(reply.body)
     finish: Finish = _FINISHES.get(found.finish or "", "unknown")
+    read, written = (_get_count(reply.body, name) for name in ("prompt_tokens", "completion_tokens"))
     if finish == "refused" or found.refusal:
         told = f"refused: {(found.refusal or 'the content filter of the server')[:200]}"
-        return Completion(reply.id, found.text or "", "refused", _count_tokens(reply.body), error=told)
+        return Completion(reply.id, found.text or "", "refused", written, error=told, prompt_tokens=read)
     if found.finish == "abort":
         return fail("api_error: aborted")
     text = _join_text(found)
     if text is None or (not text and finish == "length"):
         return fail(_explain_no_text(found, thought=_has_hidden_reasoning(reply.body)))
-    return Completion(reply.id, text, finish, _count_tokens(reply.body))
+    return Completion(reply.id, text, finish, written, prompt_tokens=read)
 
 
 def _join_text(found: ChoiceText) -> str | None:
@@ -220,8 +221,8 @@ def _has_hidden_reasoning(body: Mapping[str, Any]) -> bool:
     return bool(isinstance(details, Mapping) and details.get("reasoning_tokens"))
 
 
-def _count_tokens(body: Mapping[str, Any]) -> int | None:
-    """Tokens of the completion, if the server says."""
+def _get_count(body: Mapping[str, Any], name: str) -> int | None:
+    """Return how many tokens the prompt, or the completion, has, if the server says."""
     usage = body.get("usage")
-    count = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
+    count = usage.get(name) if isinstance(usage, Mapping) else None
     return count if type(count) is int and count >= 0 else None

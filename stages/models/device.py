@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,6 +126,22 @@ def suppress_out_of_memory() -> Iterator[None]:
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
+
+
+def get_peak_bytes() -> int:
+    """Return the most bytes that torch has held at once on a GPU, of all GPUs together; -1 where it used none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return -1
+    return sum(int(torch.cuda.max_memory_allocated(number)) for number in range(torch.cuda.device_count()))
+
+
+def reset_peak_bytes() -> None:
+    """Let `get_peak_bytes` count anew from here."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        for number in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(number)
 
 
 def get_free_bytes(device: Any) -> int:

@@ -132,6 +132,14 @@ def _format_usage(usage: Usage, more: Iterable[str] = ()) -> str:
     return ", ".join([f"{usage.calls} calls", *more, f"{usage.retries} tried again", *tokens, *cost])
 
 
+def list_usages(worker: object) -> Iterator[Usage]:
+    """Yield what the servers of a stage's worker were asked: its engine's, and its judge's."""
+    for part in (getattr(worker, "engine", None), getattr(worker, "judge", None)):
+        usage = getattr(getattr(part, "transport", None), "usage", None)
+        if isinstance(usage, Usage):
+            yield usage
+
+
 def report_engine(engine: Any) -> Iterator[str]:
     """Report what a served engine has cost; nothing for any other."""
     if hasattr(engine, "transport"):

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from stages.errors import BadConfig, BadInput, Untrainable
-from stages.interfaces import Completion, Example, Prompt, Request, TrainingSet
+from stages.interfaces import Completion, Example, Finish, Prompt, Request, TrainingSet
 from stages.models.config import get_context_length, get_sliding_window
 from stages.records.thoughts import TOKENS, find_opened_thought, remove_thoughts
 from stages.settings import FitConfig, PadMode, Sampling
@@ -195,7 +195,8 @@ def decode_completion(
     opening = find_opened_thought(tokenizer.decode(prompt[-_MARK_TOKENS:], skip_special_tokens=False)) if prompt else ""
     text = _decode(get_control_tokens(tokenizer), row[:stop], opening)
     text = text.removeprefix(get_leading_blank(tokenizer)) if chat else text
-    return Completion(request_id, text, "stop" if stop < len(row) else "length", stop)
+    finish: Finish = "stop" if stop < len(row) else "length"
+    return Completion(request_id, text, finish, stop, prompt_tokens=len(prompt) or None)
 
 
 def _decode(controls: ControlTokens, ids: Sequence[int], opening: str) -> str:
