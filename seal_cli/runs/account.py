@@ -67,7 +67,7 @@ class Account:
         self.totals.trainings += 1
         self.totals.steps += steps
         self.totals.trained += tokens
-        self.totals.model_bytes += count_bytes(folder)
+        self.totals.model_bytes += measure_folder(folder)
 
     def add_checkpoint(self, made: Checkpoint, meter: ProgressMeter) -> None:
         """Count the training of a model that is now complete, and the time of this process."""
@@ -110,6 +110,6 @@ class Account:
         }
 
 
-def count_bytes(folder: Path) -> int:
+def measure_folder(folder: Path) -> int:
     """Count the bytes of the files in a folder and below; 0 where there is none."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seal_cli.runs.account import Account, count_bytes
+from seal_cli.runs.account import Account, measure_folder
 from seal_cli.runs.manifest import get_manifest_path
 from seal_cli.terminal.progress import ProgressMeter
 from stages.records.record import Record
@@ -64,7 +64,7 @@ def test_a_run_counts_its_trainings_and_their_bytes(place: Path) -> None:
     assert actual["trainings"] == 3
     assert actual["steps"] == sum(line["train"]["steps"] for line in lines)
     assert actual["tokens_trained"] == 2 * sum(line["train"]["tokens"] for line in lines)  # two epochs
-    assert actual["model_bytes"] == count_bytes(place / "ad")
+    assert actual["model_bytes"] == measure_folder(place / "ad")
 
 
 def test_nothing_is_told_of_gpus_and_of_prices_that_are_not_known() -> None:

@@ -116,7 +116,7 @@ def stopping(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 def test_an_answer_stops_at_an_end_token_and_drops_it(stopping: tuple[Path, list[int]]) -> None:
     folder, kept = stopping
     (completion,) = HFEngine(str(folder), device=FLOAT32).sample([Request("a", "Who?", GREEDY)])
-    assert completion == Completion("a", make_tokenizer().decode(kept), "stop", len(kept))
+    assert completion == Completion("a", make_tokenizer().decode(kept), "stop", len(kept), prompt_tokens=4)
 
 
 def test_each_answer_of_a_batch_is_cut_at_its_own_max_tokens(model_dir: Path, engine: HFEngine) -> None:
@@ -125,7 +125,9 @@ def test_each_answer_of_a_batch_is_cut_at_its_own_max_tokens(model_dir: Path, en
     limits = (1, 5, 12, 3)
     found = answers(engine, [Request(str(n), "Who?", replace(GREEDY, max_tokens=n)) for n in limits])
     for limit, completion in zip(limits, found, strict=True):
-        assert completion == Completion(str(limit), make_tokenizer().decode(free[:limit]), "length", limit)
+        assert completion == Completion(
+            str(limit), make_tokenizer().decode(free[:limit]), "length", limit, prompt_tokens=4
+        )
 
 
 def test_a_neighbour_that_may_go_on_does_not_turn_a_cut_answer_into_a_stopped_one(
