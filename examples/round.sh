@@ -22,20 +22,7 @@ template=${TEMPLATE:+--template $TEMPLATE} # of the models' own self-edits; unse
 workers=${RAY:+--ray $RAY}
 held=$run/${HELD_IN:-heldout} # the rows, and what they are made of
 
-is_ours() { # whether a stage wrote the file, as it is, and was told to by a line of this script
-  local sum; sum=$(sha256sum "$1")
-  grep -q "${sum%% *}" "$1.manifest.json" && grep -q '"--overwrite",' "$1.manifest.json"
-} 2>/dev/null
-
-ensure() { # FILE STAGE FLAGS…: the stage's lines in the file
-  local file=$1 code=0; shift
-  if [ -e "$file" ] && ! is_ours "$file"; then
-    echo "round.sh: $file: is not of this script, so it is kept; remove it to have it made" >&2; return
-  fi
-  [ ! -e "$file" ] || "$seal" "$@" -o "$file" || code=$? # 73: its settings or its input are others now
-  [ -e "$file" ] && [ $code != 73 ] || { code=0; "$seal" "$@" --overwrite -o "$file" || code=$?; }
-  [ $code = 3 ] || return $code # 3: finished, and its lines say which of them failed
-}
+source examples/ensure.sh
 
 model_of() { [ "$1" = 0 ] && echo "$model" || echo "$run/round-$1/model"; }
 

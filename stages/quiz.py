@@ -86,7 +86,8 @@ class MakeQuiz:
         lines = list(unique_tasks(source.sift(records, self._check)))
         lines = [_gather(line) for line in lines] if rules.given else lines
         if rules.exam:
-            return Listing({"exam": True, **WHOLE_INPUT}, map(take_exam, lines), len(lines))
+            examined = [take_exam(line) for line in lines if line.quiz and line.quiz.exam]
+            return Listing({"exam": True, **WHOLE_INPUT}, examined, len(examined))
         template = TEMPLATE if rules.template is None else domain.template_text(rules.template)
         model = self.engine.choose(source.facts.editors | source.facts.students)
         drawn = replace(Sampling(max_tokens=1024), **self.sampling, seed=self.seed)

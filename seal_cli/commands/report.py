@@ -41,6 +41,14 @@ class ReportFlags:
     ] = "table"
     json: Annotated[bool, Doc("The same as --format jsonl.")] = False
     plot: Annotated[Path | None, Doc("Draw the rows (PNG, PDF or SVG).", "FILE.png")] = None
+    over: Annotated[
+        str | None,
+        Doc(
+            "Labels are this word and a number (rank 1, rank 2 …): --plot draws a curve, and the smallest number that "
+            "keeps up with the best is told.",
+            "WORD",
+        ),
+    ] = None
     matrix: Annotated[
         Path | None, Doc("Draw a continual run: accuracy by step and passage (PNG, PDF or SVG).", "FILE.png")
     ] = None
@@ -70,11 +78,12 @@ class ReportFlags:
     def needs_score(self) -> bool:
         """True if lines without a score will not do: those that are only shown need none."""
         only_shown = self.view or self.arc is not None
-        more = (self.against, self.before, self.plot, self.html, self.expect, self.for_programs)
+        more = (self.against, self.before, self.plot, self.over, self.html, self.expect, self.for_programs)
         return not only_shown or any(more)
 
     def check(self, labels: Sequence[str]) -> None:
         """Raise BadConfig for what cannot be done, before anything is read."""
+        from stages.reporting.curve import check_labels_over
         from stages.reporting.page import check_page
         from stages.reporting.plot import check_plot
         from stages.reporting.published import find_published
@@ -92,6 +101,8 @@ class ReportFlags:
             check_page(self.html)
         if self.expect:
             find_published(self.expect)
+        if self.over:
+            check_labels_over(self.over, labels)
         if self.before in labels:
             raise BadConfig(f"--before {self.before}: a file has this label; give the row another name")
 
@@ -100,6 +111,7 @@ class ReportFlags:
         given: dict[str, object] = {
             "--against": self.against,
             "--plot": self.plot,
+            "--over": self.over,
             "--html": self.html,
             "--arc": self.arc,
         }
@@ -131,6 +143,7 @@ def report(
       seal report none=none.jsonl self=edits.jsonl "round 1"=r1.jsonl --against self --plot ladder.png
       seal report self=edits.jsonl "round 1"=r1.jsonl --html report.html
       seal report none=none.jsonl self=edits.jsonl round-2=r2.jsonl --expect table-2
+      seal report "rank 1"=r1.jsonl "rank 8"=r8.jsonl "rank 64"=r64.jsonl --over rank --plot rank.png
       seal report matrix.jsonl --matrix matrix.png
       seal report run*/summary_*.json --matrix matrix.png
       seal report scores.jsonl --format csv > rows.csv
@@ -215,11 +228,15 @@ def _note_unscored(rows: "Sequence[ReportRow]") -> None:
 
 def _write_files(flags: ReportFlags, rows: "Sequence[ReportRow]", page: "PageLines") -> None:
     """Draw the plot and write the page, and say where they are."""
+    from stages.reporting.curve import draw_curve, make_curve
     from stages.reporting.page import write_page
     from stages.reporting.plot import draw_plot
 
+    curve = make_curve(flags.over, rows) if flags.over else None
+    if curve:
+        note(f"seal report: {curve.describe()}")
     if flags.plot:
-        draw_plot(rows, flags.plot)
+        draw_curve(curve, flags.plot) if curve else draw_plot(rows, flags.plot)
         note(f"seal report: plot in {flags.plot}")
     if flags.html:
         left_out = write_page(flags.html, rows, page, flags.against)

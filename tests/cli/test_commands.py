@@ -233,6 +233,16 @@ def test_a_report_gives_its_rows_as_json_lines_and_as_a_picture(score_files: Pat
     assert "seal report: plot in ladder.png" in run.err
 
 
+def test_rows_over_a_number_are_a_curve_and_the_smallest_that_keeps_up_is_told(score_files: Path) -> None:
+    pytest.importorskip("matplotlib")
+    files = ("rank 8=self.jsonl", "rank 4=self.jsonl", "rank 1=none.jsonl")
+    run = reported(*files, "--over", "rank", "--plot", "curve.png", cwd=score_files)
+    assert (score_files / "curve.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert "seal report: rank 4 is the smallest within the 95 % interval of the best: 75.0 % accuracy" in run.err
+    refused = seal("report", *files, "--over", "lr", cwd=score_files)
+    assert (refused.code, "--over lr: two labels at least must be lr and a number" in refused.err) == (78, True)
+
+
 def test_the_unscored_are_told_and_end_with_3(tmp_path: Path) -> None:
     lines = [a_line(a_task("Ada"), [True, False]), a_line(a_task("Bo"), [True, None])]
     (tmp_path / "scores.jsonl").write_text(jsonl(lines))

@@ -241,6 +241,16 @@ def test_the_exam_is_a_task_like_any_other() -> None:
     assert (exam.task.id, exam.quiz, exam.meta) == (ADA.task.id, None, {"mine": 1})
 
 
+def test_a_passage_that_nothing_was_kept_back_of_is_in_no_exam() -> None:
+    (line,) = make(Student(GOOD))
+    assert line.quiz is not None
+    bare = line.grow(task=a_task("Bo"), quiz=line.quiz.model_copy(update={"exam": ()}))
+    stage = MakeQuiz(Source(Student({})), LocalJudge("exact"), QuizRules(exam=True))  # type: ignore[arg-type]
+    listed = stage.prepare([bare, line])
+    assert isinstance(listed, Listing)
+    assert (list(listed.lines), listed.total) == ([take_exam(line)], 1)
+
+
 def test_a_quiz_of_a_quiz_begins_with_the_line_as_it_was() -> None:
     (once,) = make(Student(GOOD))
     (twice,) = make(Student(GOOD), [once])

@@ -1,0 +1,16 @@
+# Sourced by the scripts beside it, once $seal is set: files made by stages, again only where something has changed.
+
+is_ours() { # whether a stage wrote the file, as it is, and was told to by a line of a script
+  local sum; sum=$(sha256sum "$1")
+  grep -q "${sum%% *}" "$1.manifest.json" && grep -q '"--overwrite",' "$1.manifest.json"
+} 2>/dev/null
+
+ensure() { # FILE STAGE FLAGS…: the stage's lines in the file
+  local file=$1 code=0; shift
+  if [ -e "$file" ] && ! is_ours "$file"; then
+    echo "${0##*/}: $file: is not of this script, so it is kept; remove it to have it made" >&2; return
+  fi
+  [ ! -e "$file" ] || "$seal" "$@" -o "$file" || code=$? # 73: its settings or its input are others now
+  [ -e "$file" ] && [ $code != 73 ] || { code=0; "$seal" "$@" --overwrite -o "$file" || code=$?; }
+  [ $code = 3 ] || return $code # 3: finished, and its lines say which of them failed
+}
