@@ -46,6 +46,7 @@ COMMANDS = {  # name: (where it is, what it does)
     "generate": ("seal_cli.commands.generate:generate", "task → edit lines: the model writes its own training data"),
     "adapt": ("seal_cli.commands.adapt:adapt", "edit → adapter lines, and PEFT directories"),
     "eval": ("seal_cli.commands.eval:evaluate", "adapter → score lines: answers without the passage"),
+    "ask": ("seal_cli.commands.ask:ask", "questions of your own → answers, with adapters and without"),
     "judge": ("seal_cli.commands.judge:judge", "score → score lines: stored answers graded by another judge"),
     "rate": ("seal_cli.commands.rate:rate", "edit → score lines: rated by a rubric, without training"),
     "filter": ("seal_cli.commands.filter:filter_scores", "score → sft lines: the best self-edits"),

@@ -3,7 +3,7 @@
 A prompt is written by a domain and rendered here, once, for sampling and for training alike.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -194,8 +194,15 @@ def group_by_adapter(requests: Iterable[Request]) -> dict[Path | None, list[Requ
     return groups
 
 
+Hear = Callable[[str, str], object]  # told of a request's id and the text that it has so far
+
+
 class Engine(Protocol):
-    """Generates completions. `model` is the name written into records."""
+    """Generates completions. `model` is the name written into records.
+
+    One that can tell a text while it is written has an attribute `hear`, None, in which a Hear may be put. The text may
+    begin anew, where a request is asked again; the completion counts.
+    """
 
     model: str
 

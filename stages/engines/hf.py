@@ -21,7 +21,7 @@ from stages.engines.hf_adapters import (
 from stages.engines.hf_decoding import Batching, PromptRow, complete, find_batching
 from stages.engines.hf_likelihood import MeasuredRow, find_unmeasurable, make_measured_row, measure_rows
 from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
-from stages.interfaces import Completion, NullProgress, Progress, Request, group_by_adapter
+from stages.interfaces import Completion, Hear, NullProgress, Progress, Request, group_by_adapter
 from stages.models.config import get_context_length
 from stages.models.device import Device, suppress_out_of_memory
 from stages.models.loading import load_model, load_tokenizer
@@ -63,6 +63,7 @@ class HFEngine:
         self.context = get_context_length(self.network.config)
         self.batching: Batching | None = None  # tried when the first batch of several is made
         self.progress: Progress = NullProgress()
+        self.hear: Hear | None = None
 
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """Yield completions batch by batch: first those without an adapter, then many adapters at a time.
@@ -100,6 +101,7 @@ class HFEngine:
         try:
             read_tuned_model(path)
             engine = HFEngine(str(path), device=self.device, batch_size=self.batch_size)
+            engine.hear = self.hear
         except OutOfMemory:
             told = f"does not fit into the memory beside {self.model}; take --dtype bfloat16"
             raise OutOfMemory(f"adapter {path}: a whole model, and {told}") from None
@@ -192,7 +194,7 @@ class HFEngine:
                 self.progress.begin_work(batch[place].id for place in part if place not in begun)
                 begun.update(part)
                 assign([slots[place] for place in part])
-                texts = self._compute(network, [rows[place] for place in part])
+                texts = self._compute(network, [rows[place] for place in part], [batch[place] for place in part])
             if texts is None:
                 half = -(-len(part) // 2)
                 waiting.extendleft((part[half:], part[:half]))
@@ -240,7 +242,9 @@ class HFEngine:
         rotary = hasattr(self.network.config.get_text_config(), "rope_parameters")
         return rotary or self.context is None or (length is not None and length <= self.context)
 
-    def _compute(self, network: Any, rows: Sequence[_Row]) -> Sequence[Sequence[int] | float | None] | None:
+    def _compute(
+        self, network: Any, rows: Sequence[_Row], requests: Sequence[Request]
+    ) -> Sequence[Sequence[int] | float | None] | None:
         """The tokens after each prompt, or how likely its continuation is; None for broken logits.
 
         None for all where memory ran out.
@@ -252,7 +256,8 @@ class HFEngine:
                 self.progress.add_written(sum(row.tokens for row in measured), len(measured))
                 return told
             asked = [row for row in rows if isinstance(row, PromptRow)]
-            return complete(network, asked, ends=self.ends, pad=pad, report=self.progress.add_written)
+            see = (lambda texts: self._let_hear(requests, rows, texts)) if self.hear else None
+            return complete(network, asked, ends=self.ends, pad=pad, report=self.progress.add_written, see=see)
         if len(rows) == 1:
             raise OutOfMemory(
                 f"a prompt of {len(rows[0].prompt)} tokens and up to {rows[0].limit} after it do not fit into the "
@@ -260,6 +265,12 @@ class HFEngine:
             )
         self._shrink(len(rows))
         return None
+
+    def _let_hear(self, requests: Sequence[Request], rows: Sequence[_Row], texts: Sequence[Sequence[int]]) -> None:
+        """Tell what each request has so far, without the half of a character at its end."""
+        for request, row, text in zip(requests, rows, texts, strict=True):
+            if self.hear:
+                self.hear(request.id, self._tell(request, row, text).text.rstrip("\ufffd"))
 
     def _shrink(self, rows: int) -> None:
         """Take half of so many rows at a time from here on."""

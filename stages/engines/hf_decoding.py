@@ -23,6 +23,7 @@ _BEGINNING = (2, 3, 4, 5, 6, 7, 8, 9)
 _UNEQUAL_PROMPTS = ((*_BEGINNING, 3), (6, 7, 8), (*_BEGINNING, 4, 5))
 _EQUAL_PROMPTS = ((2, 3, 4), (6, 7, 8))
 Batching = Literal["any", "equal", "none"]  # which prompts may share a batch: any, those of one length, or none
+See = Callable[[list[list[int]]], object]  # told after each token: what every row has so far
 Report = Callable[[int, int], object]  # told after each token: how many were written, how many rows have just ended
 
 
@@ -42,18 +43,20 @@ def complete(
     ends: Collection[int],
     pad: int,
     report: Report = lambda tokens, ended: None,
+    see: See | None = None,
 ) -> list[list[int] | None]:
     """Return the tokens after each prompt, up to and with its end token, or up to its limit.
 
-    None for a row whose logits were not finite before its end. `network` may be wrapped by peft.
+    None for a row whose logits were not finite before its end. `network` may be wrapped by peft. `see` is told the
+    tokens after each prompt as they come, cut as those that are returned.
     """
     sampler = SeededSampling([row.sampling for row in rows], network.device)
-    stop = _StopRows(rows, ends, sampler, report)
+    stop = _StopRows(rows, ends, sampler, report, see)
     prompts, longest = [row.prompt for row in rows], max(row.limit for row in rows)
     processors, criteria = LogitsProcessorList([sampler]), StoppingCriteriaList([stop])
     settings = {"max_new_tokens": longest, "pad_token_id": pad}
     grown = _generate(network, prompts, settings, logits_processor=processors, stopping_criteria=criteria)
-    texts = [_cut(text[: row.limit], ends) for text, row in zip(grown.tolist(), rows, strict=True)]
+    texts = _cut_all(grown, rows, ends)
     return [None if sampler.broken.get(place, len(text)) < len(text) else text for place, text in enumerate(texts)]
 
 
@@ -81,13 +84,19 @@ class _StopRows(StoppingCriteria):  # type: ignore[misc]
     """Ends each row at its own limit, at an end token, or where its logits break; reports progress."""
 
     def __init__(
-        self, rows: Sequence[PromptRow], ends: Collection[int], sampler: "SeededSampling", report: Report
+        self,
+        rows: Sequence[PromptRow],
+        ends: Collection[int],
+        sampler: "SeededSampling",
+        report: Report,
+        see: See | None = None,
     ) -> None:
         device = sampler.device
         self.limits = torch.tensor([row.limit for row in rows], device=device)
         self.ends = torch.tensor(sorted(ends), dtype=torch.long, device=device)
         self.done = torch.zeros(len(rows), dtype=torch.bool, device=device)
         self.sampler, self.report, self.written, self.writing = sampler, report, 0, len(rows)
+        self.see, self.rows, self.cut_at = see, rows, ends
 
     def __call__(self, input_ids: Tensor, scores: Any, **more: Any) -> Tensor:
         self.written += 1
@@ -96,7 +105,13 @@ class _StopRows(StoppingCriteria):  # type: ignore[misc]
             self.done[list(self.sampler.broken)] = True
         before, self.writing = self.writing, int((~self.done).sum())
         self.report(before, before - self.writing)
+        if self.see:
+            self.see(_cut_all(input_ids[:, -self.written :], self.rows, self.cut_at))
         return self.done
+
+
+def _cut_all(grown: Tensor, rows: Sequence[PromptRow], ends: Collection[int]) -> list[list[int]]:
+    return [_cut(text[: row.limit], ends) for text, row in zip(grown.tolist(), rows, strict=True)]
 
 
 def _cut(text: list[int], ends: Collection[int]) -> list[int]:

@@ -62,6 +62,7 @@ class OpenAIEngine:
             yield from self._sample_group(groups.pop(None), left)
             yield from self._sample_group((request for group in groups.values() for request in group), left)
         finally:
+            self.asked.clear()  # of work that was broken off, whose replies nobody waits for
             self._unload_all()
 
     def _sample_group(self, requests: Iterable[Request], left: Counter[Path | None]) -> Iterator[Completion]:
