@@ -52,7 +52,7 @@ COMMANDS = {  # name: (where it is, what it does)
     "filter": ("seal_cli.commands.filter:filter_scores", "score → sft lines: the best self-edits"),
     "sft": ("seal_cli.commands.sft:sft", "sft lines → a model directory, the next round's --model"),
     "report": ("seal_cli.commands.report:report", "score lines → a table and a plot"),
-    "export": ("seal_cli.commands.export:export", "an adapter → a merged model, PEFT, GGUF, vLLM's command"),
+    "export": ("seal_cli.commands.export:export", "an adapter → a merged model, PEFT, GGUF, Ollama, vLLM"),
     "merge": ("seal_cli.commands.merge:merge", "the shards of a run → its lines"),
     "gc": ("seal_cli.commands.gc:collect_waste", "a run → its adapters that no line names, listed or removed"),
     "rollback": ("seal_cli.commands.rollback:roll_back", "a run → its `current` adapter is the one before"),

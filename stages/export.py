@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from stages.errors import BadConfig, BadInput, ExistingOutput, MissingInput
+from annotated_types import Ge
+
+from stages.errors import BadConfig, BadInput, ExistingOutput, MissingInput, refuse_given
 from stages.files import hold_name, make_folder, remove_partials
 from stages.settings import Doc
 
 if TYPE_CHECKING:
     from stages.exports.plain_lora import PlainLora
+    from stages.exports.weights import ModelWeights
     from stages.records.record import Record
 
-Format = Literal["merged", "peft", "gguf", "vllm"]
+Format = Literal["merged", "peft", "gguf", "ollama", "vllm"]
 _OURS = ("seal.json", "adapter_config.json", "Modelfile")  # in directories that --overwrite may replace
+_OF_MODELS = ("gguf", "ollama")  # formats in which a model can be written, too
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,10 @@ class Export:
     panel: ClassVar[str] = "Options"
     to: Annotated[
         Format,
-        Doc("merged: a model directory; peft: a PEFT directory with one rank; gguf: llama.cpp's; vllm: its command."),
+        Doc(
+            "merged: a model directory; peft: a PEFT directory with one rank; gguf: llama.cpp's file; ollama: a folder "
+            "for `ollama create`; vllm: its command."
+        ),
     ]
     out: Annotated[
         Path | None, Doc("What to write; vllm needs it only for adapters whose layers have different ranks.", "PATH")
@@ -32,14 +39,19 @@ class Export:
     model: Annotated[
         str | None, Doc("The base model.", "DIR|NAME", default="the one that the adapter names, by weights")
     ] = None
-    numbers: Annotated[Literal["f32", "f16", "bf16", "q8_0"], Doc("How GGUF has its weights.", flag="--numbers")] = (
-        "f32"
-    )
+    merge: Annotated[bool, Doc("For gguf and ollama: write the model with the adapter in it.", flag="--merge")] = False
+    numbers: Annotated[
+        Literal["f32", "f16", "bf16", "q8_0"] | None,
+        Doc("How GGUF has its weights.", flag="--numbers", default="as the base; a LoRA f32"),
+    ] = None
+    context: Annotated[
+        int | None, Ge(1), Doc("For ollama: tokens of the context.", "N", flag="--context", default="Ollama's own")
+    ] = None
     name: Annotated[str | None, Doc("What it is called there.", "NAME", default="its directory's name")] = None
     overwrite: Annotated[bool, Doc("Replace --out if it exists.")] = False
 
     def run(self, source: Path) -> str:
-        """Write the adapter in this directory. Return what was written: its path, or vLLM's command.
+        """Write the adapter, or the model, in this directory. Return what was written: its path, or vLLM's command.
 
         Raise BadConfig for what the format has no place for, and as everything does that reads an adapter.
         """
@@ -53,38 +65,70 @@ class Export:
 
     def _check(self, source: Path) -> None:
         """Raise before anything is read what the flags alone tell."""
+        if self.to not in _OF_MODELS:
+            given = {"--merge": self.merge or None, "--numbers": self.numbers}
+            refuse_given(given, f"is for --to gguf and --to ollama, not for {self.to}")
+        if self.to != "ollama":
+            refuse_given({"--context": self.context}, "is for --to ollama")
         if self.out is None and self.to != "vllm":
             raise BadConfig(f"--to {self.to}: give --out PATH, the place to write it")
         if self.out is not None:
             _check_out(self.out, source, self.model, overwrite=self.overwrite)
 
     def _write(self, source: Path, out: Path | None) -> str:
+        name = self.name or source.resolve().name
+        if _is_model(source):
+            return self._write_model(source, out, name)
         from stages.exports.plain_lora import read_lora
 
         lora = read_lora(source)
-        model, name = self._find_model(lora), self.name or source.resolve().name
-        if out is None:
-            from stages.exports.peft_form import make_vllm_command
-
-            return make_vllm_command(lora, model, source, name)
-        if self.to in ("peft", "vllm"):
+        model = self._find_model(lora)
+        if out is None or self.to in ("peft", "vllm"):
             from stages.exports.peft_form import make_vllm_command, write_even_adapter
 
+            if out is None:
+                return make_vllm_command(lora, model, source, name)
             write_even_adapter(lora, model, out)
             return str(out) if self.to == "peft" else make_vllm_command(lora.even_out(), model, out, name)
         from stages.exports.weights import ModelWeights, find_weights_folder
 
         folder = find_weights_folder(model)
-        if self.to == "gguf":
+        if self.to == "gguf" and not self.merge:
             from stages.exports.gguf.lora import write_gguf_lora
 
-            write_gguf_lora(lora, folder, out, name, self.numbers)
+            write_gguf_lora(lora, folder, out, name, self.numbers or "f32")
             return str(out)
-        from stages.exports.merged import write_merged_model
-
-        with ModelWeights(folder, lora) as weights:
-            write_merged_model(weights, out, {"export": self.to, **_describe_origin(lora, model)})
+        merges = self.merge or self.to == "merged"
+        with ModelWeights(folder, lora if merges else None) as weights:
+            self._write_weights(weights, None if merges else lora, out, name, _describe_origin(lora, model))
         return str(out)
+
+    def _write_model(self, source: Path, out: Path | None, name: str) -> str:
+        if self.to not in _OF_MODELS or out is None:
+            ways = "give --to gguf or --to ollama, or an adapter"
+            raise BadConfig(f"{source}: a whole model, and --to {self.to} writes adapters; {ways}")
+        refuse_given({"--merge": self.merge or None, "--model": self.model}, f"{source} is a whole model")
+        from stages.exports.weights import ModelWeights
+
+        with ModelWeights(source) as weights:
+            self._write_weights(weights, None, out, name, {})
+        return str(out)
+
+    def _write_weights(
+        self, weights: "ModelWeights", lora: "PlainLora | None", out: Path, name: str, origin: dict[str, str]
+    ) -> None:
+        if self.to == "merged":
+            from stages.exports.merged import write_merged_model
+
+            write_merged_model(weights, out, {"export": self.to, **origin})
+        elif self.to == "gguf":
+            from stages.exports.gguf.model import write_gguf_model
+
+            write_gguf_model(weights, out, name, self.numbers)
+        else:
+            from stages.exports.ollama import write_ollama_folder
+
+            write_ollama_folder(weights, lora, out, name, numbers=self.numbers, context=self.context)
 
     def _find_model(self, lora: "PlainLora") -> str:
         """Return the base model. Raise as `make_adapter_check` does for one that the adapter does not fit."""
@@ -121,6 +165,10 @@ def _describe_origin(lora: "PlainLora", model: str) -> dict[str, str]:
 
     weights = fingerprint_folder(lora.path)
     return {"model": resolve_model_name(model), "weights": fingerprint(model), "merged_adapter": weights}
+
+
+def _is_model(path: Path) -> bool:
+    return (path / "config.json").is_file() and not (path / "adapter_config.json").exists()
 
 
 def _check_out(out: Path, source: Path, model: str | None, *, overwrite: bool) -> None:

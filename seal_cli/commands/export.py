@@ -16,23 +16,26 @@ def export(
         Path,
         typer.Argument(
             metavar="ADAPTER",
-            help="An adapter's directory, or a file of `seal adapt` whose lines name one.",
+            help="An adapter's directory, a file of `seal adapt` whose lines name one, or a model's directory.",
             show_default=False,
         ),
     ],
     wanted: Export,
     adapter: Annotated[str | None, Doc("Of a file that names several: the id of one.", "ID")] = None,
 ) -> int:
-    """Write an adapter for other programs. adapter → a merged model, PEFT, GGUF, or vLLM's command.
+    """Write an adapter for other programs. adapter → a merged model, PEFT, GGUF, Ollama's folder, vLLM's command.
 
-    stdout says what was written. A merge is computed in float32 and has the base's precision; its files are written
-    one weight at a time. GGUF needs the package gguf (pip install 'seal-toolkit[gguf]') and a Llama, Qwen2, Qwen3 or
-    Gemma 3. DoRA and other methods that are more than two matrices a layer are refused by name.
+    stdout says what was written. A merge is computed in float32 and has the base's precision; weights are read and
+    written one at a time. GGUF, also of a model without an adapter, needs the package gguf (pip install
+    'seal-toolkit[gguf]') and a Llama, Qwen2, Qwen3 or Gemma 3. DoRA and other methods that are more than two matrices
+    a layer are refused by name.
 
     \b
     Examples:
       seal export run/adapters/0123456789abcdef --to merged --out run/merged
       seal export run/adapters.jsonl --to gguf --out run/adapter.gguf
+      seal export run/adapters.jsonl --to gguf --merge --numbers q8_0 --out run/model.gguf
+      seal export run/model --to ollama --out run/ollama
       seal export run/adapters.jsonl --adapter 0123456789abcdef --to peft --out run/peft
       $(seal export run/adapters.jsonl --to vllm --name seal)
     """

@@ -45,7 +45,7 @@ def make_architecture(folder: Path, kind: str, dtype: torch.dtype = torch.float3
         network = Qwen3ForCausalLM(Qwen3Config(head_dim=16, tie_word_embeddings=False, **sizes))
     else:
         own = {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 8, "num_hidden_layers": 7}
-        network = Gemma3ForCausalLM(Gemma3TextConfig(**{**sizes, **own}))
+        network = Gemma3ForCausalLM(Gemma3TextConfig(**{**sizes, **own, **more}))
     with torch.no_grad():
         for weight in network.parameters():
             if weight.dim() == 1:  # norms and biases, which begin as ones and zeros
@@ -82,3 +82,76 @@ def load(folder: Path, adapter: Path | None = None) -> Any:
 
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     return PeftModel.from_pretrained(network, str(adapter)).eval() if adapter else network
+
+
+# ---- tokenizers
+
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+_MARKS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3_SPLIT, QWEN2_SPLIT = f"{_WORDS}{{1,3}}{_MARKS}", f"{_WORDS}{_MARKS}"  # as their tokenizer.json has them
+SPACE = "\u2581"
+TEXTS = [
+    "the answer to the question is in the passage",
+    "  two spaces, 12345 numbers and 3.14; it's what I'VE said\n\nnew lines\t\ttabs",
+    "Grüße aus Köln: naïve café, 東京 🙂 \u2581 done",
+    "a",
+    " leading and trailing ",
+]
+
+
+def make_byte_level(split: str | None = None, start: str | None = None) -> Any:
+    """GPT-2's kind: bytes are merged, words are cut by `split` (None: GPT-2's), `start` comes before each text."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    bytes_alone = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    cut = [pre_tokenizers.Split(Regex(split), behavior="isolated"), bytes_alone] if split else []
+    whole = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cut) if cut else whole
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|begin|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=296, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS * 4, trainer)
+    tokenizer.add_tokens(["<think>"])
+    if start:
+        number = tokenizer.token_to_id(start)
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{start} $A", special_tokens=[(start, number)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", bos_token=start)  # noqa: S106
+
+
+def make_sentencepiece(kind: str) -> Any:
+    """Sentencepiece's BPE with bytes for what it lacks, as Llama 2 (a space before the text) and Gemma have it."""
+    from tokenizers import processors
+    from transformers import GemmaTokenizer, LlamaTokenizer
+    from transformers.tokenization_utils_base import generate_merges
+
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"] if kind == "gemma" else ["<unk>", "<s>", "</s>"]
+    letters = sorted({letter for text in TEXTS[:2] for letter in text.replace(" ", SPACE) if letter.isprintable()})
+    pieces = [
+        "the",
+        "th",
+        "he",
+        "an",
+        "ans",
+        "wer",
+        "answer",
+        "er",
+        "in",
+        f"{SPACE}the",
+        f"{SPACE}a",
+        f"{SPACE}t",
+        "on",
+    ]
+    tokens = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *pieces, SPACE * 2, *letters]
+    vocab = {token: number for number, token in enumerate(tokens)}
+    merges = generate_merges(vocab, {token: -float(number) for token, number in vocab.items()})
+    tokenizer = (GemmaTokenizer if kind == "gemma" else LlamaTokenizer)(vocab=vocab, merges=merges)
+    start = tokenizer.bos_token
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A", special_tokens=[(start, tokenizer.bos_token_id)]
+    )
+    return tokenizer

@@ -20,7 +20,7 @@ from stages.models.adapter_checks import read_adapter, shape_mismatches
 from stages.models.config import read_config
 from stages.models.directories import TensorInfo, quote_name, read_model_tensors, read_object
 
-_INSTEAD = "give --to merged"
+_INSTEAD = "give --merge"
 
 
 def write_gguf_lora(lora: PlainLora, model: Path, out: Path, name: str, numbers: Numbers = "f32") -> None:

@@ -15,6 +15,7 @@ from stages.exports.gguf.architectures import require_gguf
 from stages.files import add_filename, check_space, partial_directory, rename
 
 Numbers = Literal["f32", "f16", "bf16", "q8_0"]  # how weights that are matrices are written
+_FLOATS = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 _BLOCK = 32  # numbers that q8_0 takes together
 
 
@@ -54,14 +55,23 @@ def write_gguf(out: Path, architecture: str, describe: Callable[[Any], object], 
                 writer.write_kv_data_to_file()
                 writer.write_ti_data_to_file()
                 for each in planned:
-                    numbers: Any = each.make().to(torch.float32).contiguous().numpy()
-                    writer.write_tensor_data(gguf.quants.quantize(numbers, kinds[each.kind]))
+                    writer.write_tensor_data(_encode(each.make(), each.kind))
             finally:
                 writer.close()
             _sync(part)
             rename(part, out)
         except OSError as error:
             raise add_filename(error, out) from None
+
+
+def _encode(weight: Tensor, kind: Numbers) -> Any:
+    """Return the bytes of a weight (rows, columns), as numpy has them."""
+    if kind == "q8_0":
+        import gguf
+
+        return gguf.quants.quantize(weight.to(torch.float32).contiguous().numpy(), gguf.GGMLQuantizationType.Q8_0)
+    numbers: Any = weight.to(_FLOATS[kind]).contiguous().view(torch.uint8).numpy()
+    return numbers
 
 
 def _sync(path: Path) -> None:

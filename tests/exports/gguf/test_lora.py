@@ -78,9 +78,9 @@ def test_half_the_precision_is_half_the_file(loras: dict[str, Path], tmp_path: P
         (
             "qwen2",
             {"target_modules": ["lm_head", "q_proj"]},
-            "is on lm_head, which is the embedding too; give --to merged",
+            "is on lm_head, which is the embedding too; give --merge",
         ),
-        ("llama", {"target_modules": ["embed_tokens"]}, "is on 'model.embed_tokens', an embedding; give --to merged"),
+        ("llama", {"target_modules": ["embed_tokens"]}, "is on 'model.embed_tokens', an embedding; give --merge"),
         ("llama", {"lora_alpha": 0}, "alpha 0 adds nothing"),
     ],
 )
