@@ -35,7 +35,8 @@ def flags_of(command: str) -> set[str]:
 def seal_calls(text: str) -> list[tuple[str, str]]:
     """(command, rest of the call) for each `seal COMMAND …` up to a pipe, a backtick, a comment or the line's end."""
     joined = text.replace("\\\n", " ").replace("|\n", "| ")
-    found = re.findall(r"(?:^|[`|;]|\s{2})\s*seal ([a-z]+)((?: (?:[^|`#>(\n]|\([a-z] )*)?)", joined, re.MULTILINE)
+    call = r"(?:^|[`|;]|\s{2})\s*seal ([a-z]+)((?: (?:'[^'\n]*'|[^|`#>(\n]|\([a-z] )*)?)"
+    found = re.findall(call, joined, re.MULTILINE)
     return [(command, rest) for command, rest in found if command in COMMANDS]
 
 

@@ -1,0 +1,154 @@
+"""`seal card` in the shell: a run's folder or named files in, a card out, and the gate's exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seal_cli.exit_codes import DONE, INCOMPLETE, USAGE
+from stages.records.record import Record
+from stages.records.score import AnchorAnswers, make_retention, make_score
+from stages.versions import read_versions
+from tests.cli.conftest import jsonl, seal
+from tests.invented import an_adapter, an_edit, numbered
+from tests.stages.test_card import FACT, NOTHING, SURE, answers
+from tests.tiny_models import make_adapter
+
+EXAM = [numbered(title, 4) for title in ("Ada", "Bo", "Cy")]
+ANCHOR = numbered("Anchor", 2)
+GATE = ("--gate", "learned>10 & lost<2")
+
+
+def write_rows(run: Path, *, lost: bool = False) -> None:
+    """A run: the adapter has learned half of the exam; `lost`: and forgotten half of the anchors."""
+    adapter = an_adapter(an_edit(EXAM[0])).model_copy(update={"path": "../adapters/one"})
+    kept = answers(ANCHOR, [("x", True), ("z", not lost)], [("x", True), ("y", True)])
+    retention = make_retention([AnchorAnswers(task_id=ANCHOR.id, answers=kept)], "exact")
+    rows = {"none": [False] * 4, "rag": [True, True, True, False], "adapter": [True, True, False, False]}
+    (run / "rows").mkdir(parents=True)
+    for name, verdicts in rows.items():
+        lines = []
+        for task in EXAM:
+            score = make_score(answers(task, [(SURE, each) for each in verdicts]), model="student", judge="exact")
+            if name == "adapter":
+                score = score.model_copy(update={"retention": retention})
+            lines.append(Record(task=task, adapter=adapter if name == "adapter" else None, score=score))
+        (run / f"rows/{name}.jsonl").write_text(jsonl(lines))
+
+
+def write_probes(run: Path) -> None:
+    (run / "probes").mkdir()
+    said = {"none": [("fact", True), ("unanswerable", True)], "adapter": [(SURE, False), ("|<b>Dorn", False)]}
+    for name, own in said.items():
+        lines = [
+            Record(task=task, score=make_score(answers(task, [each] * 3), model="student", judge="exact"))
+            for task, each in zip((FACT, NOTHING), own, strict=True)
+        ]
+        (run / f"probes/{name}.jsonl").write_text(jsonl(lines))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    write_rows(tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def test_a_run_that_passes_its_gate_is_released(model_dir: Path, run: Path) -> None:
+    make_adapter(model_dir, run / "adapters/one", seed=1)
+    done = seal("card", "mine", *GATE, cwd=run.parent)
+    assert done.code == DONE, done.err
+    card = json.loads((run / "card.json").read_text())
+    assert card["gate"] == {"expression": GATE[1], "passed": True, "reasons": []}
+    assert card["adapter"]["path"] == "adapters/one"
+    assert (run / card["adapter"]["path"]).is_dir()
+    assert [row["name"] for row in card["rows"]] == ["none", "rag", "adapter"]
+    assert (run / "current").resolve() == (run / "adapters/one").resolve()
+    (version,) = read_versions(run)
+    assert (version.adapter.id, version.gate) == (card["adapter"]["id"], GATE[1])
+    before = (run / "card.json").read_bytes(), (run / "card.md").read_bytes()
+    assert seal("card", "mine", *GATE, cwd=run.parent).code == DONE
+    assert ((run / "card.json").read_bytes(), (run / "card.md").read_bytes()) == before
+    assert len(read_versions(run)) == 1
+
+
+def test_a_run_that_does_not_pass_exits_with_3_has_its_card_and_is_not_released(tmp_path: Path) -> None:
+    run = tmp_path / "mine"
+    write_rows(run, lost=True)
+    write_probes(run)
+    done = seal("card", "mine", *GATE, cwd=tmp_path)
+    assert done.code == INCOMPLETE
+    assert "seal card: gate: lost<2 does not hold: lost is 50" in done.err
+    assert json.loads((run / "card.json").read_text())["gate"]["passed"] is False
+    page = (run / "card.md").read_text()
+    assert "Gate `learned>10 & lost<2`: failed: lost<2 does not hold: lost is 50" in page
+    assert "| lost | 50.0 % | 1 of 2, 2 asked |" in page
+    assert "| invented | 100.0 % | 6 of 6, 6 asked |" in page
+    assert "\\|&lt;b&gt;Dorn" in page, "what a model wrote is text"
+    assert not (run / "current").is_symlink()
+
+
+def test_what_was_not_measured_fails_the_gate_and_is_told(run: Path) -> None:
+    done = seal("card", "mine", "--gate", "invented<5", cwd=run.parent)
+    assert done.code == INCOMPLETE
+    assert "gate: invented was not measured: no probes were asked" in done.err
+    assert "not measured" in done.out
+
+
+def test_a_rule_that_cannot_be_read_is_bad_configuration_and_writes_nothing(run: Path) -> None:
+    for rule, told in (("lerned>1", "nothing is called 'lerned'; there are learned, kept"), ("lost<", "is wanted at")):
+        done = seal("card", "mine", "--gate", rule, cwd=run.parent)
+        assert done.code == 78
+        assert told in done.err
+    assert not (run / "card.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "command"),
+    [
+        ("none", "seal eval mine/exam.jsonl --model DIR -o mine/rows/none.jsonl"),
+        ("adapter", "seal eval mine/adapters.jsonl --on mine/exam.jsonl --retain ANCHORS -o mine/rows/adapter.jsonl"),
+    ],
+)
+def test_a_row_that_is_missing_is_named_with_the_command_that_makes_it(run: Path, row: str, command: str) -> None:
+    (run / f"rows/{row}.jsonl").unlink()
+    done = seal("card", "mine", cwd=run.parent)
+    assert done.code == 66
+    assert command in done.err
+    write_probes(run)
+    write_rows(run.parent / "other")
+    (run / "probes/none.jsonl").rename(run.parent / "other/probes-none.jsonl")
+    probes = ("--probe", "none=probes-none.jsonl")
+    assert "probes/adapter" in seal("card", ".", *probes, cwd=run.parent / "other").err
+
+
+def test_files_take_the_place_of_a_run_and_stdout_is_for_programs(run: Path) -> None:
+    files = ("none=rows/none.jsonl", "adapter=rows/adapter.jsonl")
+    done = seal("card", *files, "--json", "-o", "out/card.md", cwd=run)
+    assert done.code == DONE, done.err
+    (card,) = done.lines
+    assert card["v"] == 1
+    assert card["learned"]["points"] == 50.0
+    assert (run / "out/card.md").read_text().startswith("# Card of the adapter ")
+    assert not (run / "card.json").exists()
+    assert not (run / "current").is_symlink()
+
+
+def test_files_that_are_no_rows_are_refused(run: Path) -> None:
+    for words, code, told in (
+        (("rows/none.jsonl",), 66, "rows/none.jsonl: no such folder; give NAME=FILE, or the folder of a run"),
+        (("none=rows/none.jsonl", "none=rows/rag.jsonl"), USAGE, "the row none is given twice"),
+        ((".", "rows"), USAGE, "rows: a second run"),
+        ((".", "-o", "card.txt"), 78, "the file must end in .json or .md"),
+        (("none=rows/none.jsonl",), 66, "adapter.jsonl: a card needs this row"),
+    ):
+        done = seal("card", *words, cwd=run)
+        assert (done.code, told in done.err) == (code, True), done.err
+
+
+def test_an_unscored_answer_is_told_by_the_exit_code_where_no_gate_decides(run: Path) -> None:
+    lines = [json.loads(line) for line in (run / "rows/rag.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["score"]["answers"][0]["correct"] = line["score"]["value"] = line["score"]["bounds"] = None
+    (run / "rows/rag.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert seal("card", "mine", cwd=run.parent).code == INCOMPLETE
+    assert seal("card", "mine", "--gate", "rag>=50", cwd=run.parent).err.count("no such directory") == 1

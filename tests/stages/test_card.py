@@ -1,0 +1,285 @@
+"""score → card: what is measured, what is not, and what an unscored answer may come to."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from stages import card as stage
+from stages import report
+from stages.card import Card
+from stages.errors import BadConfig, BadInput
+from stages.records.record import Record
+from stages.records.score import AnchorAnswers, Answer, Score, make_retention, make_score
+from stages.records.task import QaTask, make_task
+from stages.reporting.cards.answers import AnswerSheet, read_claim, read_sheet
+from stages.reporting.cards.measures import make_share
+from tests.invented import an_adapter, an_edit, numbered
+
+EXAM = [numbered(title, 4) for title in ("Ada", "Bo", "Cy", "Dee", "Eve", "Flo")]
+SURE = "a town"  # an answer that claims something
+FACT = make_task("Gil", "Gil lives in Dorn.", [(f"What of Gil {n}?", f"fact {n}") for n in range(3)])
+NOTHING = make_task("Hal", "Hal lives in Dorn.", [(f"Who of Hal {n}?", "unanswerable") for n in range(3)])
+Given = Sequence[tuple[str, bool | None]]  # what was said, and its verdict
+
+
+def answers(task: QaTask, said: Given, before: Given | None = None) -> tuple[Answer, ...]:
+    old: Sequence[tuple[str | None, bool | None]] = before if before is not None else [(None, None)] * len(said)
+    return tuple(
+        Answer(
+            id=question.id,
+            prediction=text,
+            correct=correct,
+            reason=None,
+            baseline_prediction=old_text,
+            baseline_correct=old_correct,
+        )
+        for question, (text, correct), (old_text, old_correct) in zip(task.questions, said, old, strict=True)
+    )
+
+
+def a_sheet(
+    name: str,
+    verdicts: Mapping[str, Sequence[bool | None]] | Sequence[bool | None],
+    *,
+    anchors: Sequence[tuple[bool | None, bool | None]] = (),
+    adapter: str | None = "one",
+    judge: str = "exact",
+) -> AnswerSheet:
+    """A row's answers: the same of each task, or by its title. `anchors`: right before, and now."""
+    lines = []
+    for task in EXAM:
+        own = verdicts[task.title] if isinstance(verdicts, Mapping) else verdicts
+        score = make_score(answers(task, [(SURE, each) for each in own]), model="student", judge=judge)
+        lines.append(a_record(task, with_anchors(score, anchors), adapter))
+    return read_sheet(name, f"{name}.jsonl", lines)
+
+
+def a_record(task: QaTask, score: Score, adapter: str | None) -> Record:
+    made = an_adapter(an_edit(task)).model_copy(update={"id": adapter, "path": f"adapters/{adapter}"})
+    return Record(task=task, adapter=made if adapter else None, score=score)
+
+
+def with_anchors(score: Score, anchors: Sequence[tuple[bool | None, bool | None]]) -> Score:
+    if not anchors:
+        return score
+    known = numbered("Anchor", len(anchors))
+    kept = answers(known, [("x", now) for _, now in anchors], [("y", before) for before, _ in anchors])
+    return score.model_copy(
+        update={"retention": make_retention([AnchorAnswers(task_id=known.id, answers=kept)], "exact")}
+    )
+
+
+def probes(before: Sequence[Given], after: Sequence[Given]) -> dict[str, AnswerSheet]:
+    """Answers to a task with facts and one without answers, before and after."""
+
+    def make(name: str, said: Sequence[Given]) -> AnswerSheet:
+        lines = [
+            a_record(task, make_score(answers(task, own), model="student", judge="exact"), None)
+            for task, own in zip((FACT, NOTHING), said, strict=True)
+        ]
+        return read_sheet(name, f"probes/{name}.jsonl", lines)
+
+    return {"none": make("none", before), "adapter": make("adapter", after)}
+
+
+NONE = [False, False, False, True]
+
+
+def a_card(after: Any = (True, True, False, True), others: Mapping[str, Any] = {}, **settings: Any) -> Card:
+    anchors, probed, gate = settings.get("anchors", ()), settings.get("probes", {}), settings.get("gate")
+    rows = {"none": a_sheet("none", NONE, adapter=None), "adapter": a_sheet("adapter", after, anchors=anchors)}
+    rows |= {name: a_sheet(name, verdicts, adapter=None) for name, verdicts in others.items()}
+    return stage.run(rows, probed, gate=gate)
+
+
+def test_learned_is_the_gain_that_the_report_tells_in_points() -> None:
+    after = {task.title: [True, number > 2, False, True] for number, task in enumerate(EXAM)}
+    lines = {
+        name: [
+            a_record(
+                task,
+                make_score(answers(task, [(SURE, each) for each in own[task.title]]), model="m", judge="exact"),
+                None,
+            )
+            for task in EXAM
+        ]
+        for name, own in (("none", dict.fromkeys(after, NONE)), ("adapter", after))
+    }
+    _, row = report.run(lines.items(), against="none")
+    card = a_card(after)
+    found = card.learned
+    assert (found.points, found.low, found.high) == pytest.approx(
+        (100 * row.gain, 100 * row.gain_low, 100 * row.gain_high)
+    )  # type: ignore[operator]
+    assert found.p_value == row.p_value
+    assert (found.least, found.most) == (found.points, found.points)
+    assert [row.accuracy.percent for row in card.rows] == [25.0, 62.5]
+
+
+def test_an_unscored_answer_is_not_wrong_and_may_be_either() -> None:
+    card = a_card((True, None, False, True))
+    assert card.learned.points == pytest.approx(100 / 3), "of the three that both have scored"
+    assert (card.learned.least, card.learned.most) == (25.0, 50.0)
+    assert card.rows[1].accuracy.percent == pytest.approx(200 / 3)
+    assert card.rows[1].accuracy.unscored == len(EXAM)
+    gated = a_card((True, None, False, True), gate="learned>30")
+    assert gated.gate is not None
+    assert not gated.gate.passed
+    assert "learned is between 25 and 50, as answers are unscored" in gated.gate.reasons[0]
+    sure = a_card((True, None, False, True), gate="learned>20").gate
+    assert sure is not None
+    assert sure.passed
+
+
+def test_kept_and_lost_are_of_the_anchors_that_were_known() -> None:
+    card = a_card(anchors=[(True, True), (True, True), (True, False), (True, True), (False, False), (False, True)])
+    assert card.kept is not None
+    assert card.lost is not None
+    assert (card.kept.percent, card.lost.percent) == (75.0, 25.0)
+    assert (card.lost.count, card.lost.of, card.lost.asked) == (1, 4, 6)
+    assert [each.after for each in card.lost_answers] == ["x"]
+
+
+def test_an_unscored_anchor_may_be_lost_or_kept() -> None:
+    lost = a_card(anchors=[(True, True), (True, None), (None, False), (None, True)]).lost
+    assert lost is not None
+    assert (lost.count, lost.of, lost.open) == (0, 1, 3)
+    assert (lost.least, lost.most) == (0.0, pytest.approx(200 / 3))
+
+
+def test_invented_is_a_wrong_claim_where_there_was_none() -> None:
+    card = a_card(
+        probes=probes(
+            before=[
+                [("fact 0", True), ("I do not know.", False), (SURE, False)],
+                [("unanswerable", True), (SURE, False), ("", False)],
+            ],
+            after=[
+                [(SURE, False), (SURE, False), ("a hill", False)],
+                [("Dorn", False), ("Dorn", False), ("I don't know", True)],
+            ],
+        )
+    )
+    assert card.invented is not None
+    facts, nothing = card.invented.facts, card.invented.unanswerable
+    assert (facts.count, facts.of, facts.asked) == (2, 2, 3), "who was wrong before invents nothing new"
+    assert (nothing.count, nothing.of, nothing.asked) == (1, 2, 3)
+    assert card.invented.all.percent == 75.0
+    assert [(each.before, each.after) for each in card.invented_answers] == [
+        ("fact 0", SURE),
+        ("I do not know.", SURE),
+        ("unanswerable", "Dorn"),
+    ]
+
+
+def test_who_says_nothing_now_has_invented_nothing() -> None:
+    card = a_card(
+        probes=probes(
+            before=[[("fact 0", True)] * 3, [("unanswerable", True)] * 3],
+            after=[[("I do not know", False), (" ", False), (SURE, None)], [("unanswerable", True)] * 3],
+        )
+    )
+    assert card.invented is not None
+    found = card.invented.facts
+    assert (found.count, found.of, found.open, found.least, found.most) == (0, 2, 1, 0.0, pytest.approx(100 / 3))
+
+
+@pytest.mark.parametrize(
+    ("said", "correct", "claim"),
+    [
+        ("Velm", True, "right"),
+        ("Velm", False, "wrong"),
+        ("<think>Velm?</think>I don't know.", False, "silent"),
+        ("<think>Velm</think>", False, "silent"),
+        (None, False, "silent"),
+        ("Velm", None, None),
+    ],
+)
+def test_an_answer_claims_what_stands_behind_its_thought(said: str | None, correct: bool | None, claim: str) -> None:
+    assert read_claim(said, correct) == claim
+
+
+def test_what_was_not_measured_is_never_zero_and_fails_the_gate() -> None:
+    card = a_card(gate="learned>10 & lost<2 & invented<2")
+    assert (card.kept, card.lost, card.invented) == (None, None, None)
+    assert set(card.missing) == {"kept", "lost", "invented"}
+    assert card.gate is not None
+    assert card.gate.reasons == (
+        "lost was not measured: no anchors were asked: seal eval --retain FILE",
+        "invented was not measured: no probes were asked, questions that the documents do not answer",
+    )
+
+
+def test_anchors_that_were_not_known_and_probes_that_were_wrong_measure_nothing() -> None:
+    wrong = [[(SURE, False)] * 3] * 2
+    card = a_card(anchors=[(False, False)], probes=probes(wrong, wrong), gate="lost<2 | invented<2")
+    assert card.missing["lost"] == "the model knew none of the 1 anchors before"
+    assert card.missing["invented"] == "the model claimed a wrong answer to each of the 6 probes before"
+    assert card.gate is not None
+    assert not card.gate.passed
+
+
+def test_a_gate_may_ask_about_rows_and_names_those_that_there_are() -> None:
+    passed = a_card(others={"in-context": [True] * 4}, gate="in-context>adapter & adapter>none").gate
+    assert passed is not None
+    assert passed.passed
+    with pytest.raises(
+        BadConfig, match="nothing is called 'rag'; there are learned, kept, lost, invented, none, adapter"
+    ):
+        a_card(gate="adapter>rag")
+
+
+def test_rows_with_other_questions_are_refused_with_the_difference() -> None:
+    none = a_sheet("none", NONE, adapter=None)
+    less = read_sheet(
+        "adapter",
+        "adapter.jsonl",
+        [a_record(EXAM[0], make_score(answers(EXAM[0], [(SURE, True)] * 4), model="m", judge="exact"), "one")],
+    )
+    with pytest.raises(
+        BadInput,
+        match=r"adapter.jsonl: not the questions of none.jsonl: it lacks 20 of its questions, the first is 'Question 0",
+    ):
+        stage.run({"none": none, "adapter": less}, {})
+    with pytest.raises(BadInput, match="has 20 others, the first is"):
+        stage.run({"none": less, "adapter": none}, {})
+
+
+def test_rows_of_different_judges_are_refused() -> None:
+    rows = {"none": a_sheet("none", NONE, adapter=None), "adapter": a_sheet("adapter", NONE, judge="lexical")}
+    with pytest.raises(
+        BadInput, match=r"different judges \(none.jsonl: exact, adapter.jsonl: lexical\); grade one again: seal judge"
+    ):
+        stage.run(rows, {})
+
+
+def test_a_card_is_about_one_adapter() -> None:
+    none = a_sheet("none", NONE, adapter=None)
+    with pytest.raises(BadInput, match="its lines name no adapter"):
+        stage.run({"none": none, "adapter": a_sheet("adapter", NONE, adapter=None)}, {})
+    score = make_score(answers(EXAM[0], [(SURE, True)] * 4), model="m", judge="exact")
+    with pytest.raises(BadInput, match="is answered by two adapters, one and two"):
+        read_sheet("adapter", "adapter.jsonl", [a_record(EXAM[0], score, name) for name in ("one", "two")])
+
+
+def test_the_lines_of_a_pool_say_the_same_once() -> None:
+    score = make_score(answers(EXAM[0], [(SURE, True)] * 4), model="m", judge="exact")
+    sheet = read_sheet("adapter", "adapter.jsonl", [a_record(EXAM[0], score, "one")] * 3)
+    assert len(sheet.answers) == 4
+
+
+def test_lines_without_answers_are_refused() -> None:
+    empty = Score(value=0.5, baseline=None, model="m", judge="exact", answers=())
+    with pytest.raises(BadInput, match="has no answers"):
+        read_sheet("none", "none.jsonl", [a_record(EXAM[0], empty, None)])
+    with pytest.raises(BadInput, match=r"none.jsonl: no lines in it"):
+        read_sheet("none", "none.jsonl", [])
+
+
+def test_the_ends_of_a_share_are_those_of_every_way_to_fill_in_what_is_open() -> None:
+    share = make_share([{"hit"}, {"miss"}, {"out"}, {"hit", "miss"}, {"out", "hit"}, {"out", "miss"}])
+    assert (share.count, share.of, share.asked, share.open, share.percent) == (1, 2, 6, 3, 50.0)
+    assert (share.least, share.most) == (25.0, 75.0)
+    nothing = make_share([{"out"}])
+    assert (nothing.percent, nothing.least, nothing.most) == (None, 0.0, 100.0)
