@@ -76,6 +76,7 @@ PANELS = (
     "Engine and device",
     "Cluster",
     "Servers",
+    "Forecast (with --dry-run)",
     LINES_PANEL,
 )
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.domains.base import Domain, TrainingSetup, find_domain, refuse_flags
 from stages.domains.jobs import (
@@ -22,7 +22,7 @@ from stages.domains.training.replay import add_replay, describe_replay
 from stages.errors import BadConfig, BadEdit, refuse_given
 from stages.files import hold_folders, remove_partials
 from stages.gate import GateRule, UpdateGate, read_gate
-from stages.interfaces import MappedProgress, NullProgress, Progress, Trainer
+from stages.interfaces import Engine, MappedProgress, NullProgress, Progress, Trainer
 from stages.judges.factory import LocalJudge
 from stages.records.frozen import content_id
 from stages.records.record import Record, Section
@@ -34,6 +34,9 @@ from stages.settings import ALONE, FitConfig, Pooling
 from stages.tokens.token_counts import count_untrainable
 from stages.trainers.local import TRAINERS, LocalTrainer
 from stages.work import WHOLE_INPUT, JudgeSource, Listing, Plan, Source, WholeSource, Work, describe_plan
+
+if TYPE_CHECKING:
+    from stages.trainers.stacking import StackingTrainer
 
 
 @dataclass(frozen=True)
@@ -134,13 +137,9 @@ class Adapt:
         self, model: str, steps: SequencePlanner, settings: Mapping[str, Any], gate: GateRule | None
     ) -> Work:
         def open_worker(finished: Sequence[Record]) -> SequenceWorker:
-            from stages.engines.hf import HFEngine  # late: they load torch
-            from stages.trainers.stacking import StackingTrainer
-
             judge = gate.load_judge() if gate else None
-            trainer = StackingTrainer(self.trainer.load(model))
-            loaded = trainer.trainer.tokenizer, trainer.trainer.network  # plain between two trainings
-            opened = UpdateGate(gate, HFEngine(model, loaded=loaded), judge) if gate and judge else None
+            trainer = self.trainer.load_stack(model)
+            opened = UpdateGate(gate, _make_answering(trainer), judge) if gate and judge else None
             return SequenceWorker(steps.found, trainer, finished, opened)
 
         jobs = [planned.job for planned in steps.found.values() if planned.job]
@@ -190,6 +189,15 @@ class Adapt:
             folders=[self.out],
             claim=lambda: hold_folders([self.out]),
         )
+
+
+def _make_answering(trainer: "StackingTrainer") -> Engine:
+    """Return an engine with the trainer's network, which is plain between two trainings."""
+    if trainer.answering:
+        return trainer.answering
+    from stages.engines.hf import HFEngine  # late: it loads torch
+
+    return HFEngine(trainer.model, loaded=(trainer.trainer.tokenizer, trainer.trainer.network))
 
 
 def _make_cost(todo: Mapping[str, PlannedLine]) -> Callable[[str], float]:

@@ -49,7 +49,7 @@ class PairCheck:
     model, which may have to be downloaded, are counted too, and not chats alone.
     """
 
-    def __init__(self, model: str, *, counts: bool = True, prepare: Callable[[], object] = bool) -> None:
+    def __init__(self, model: str, counts: bool = True, prepare: Callable[[], object] = bool) -> None:
         self.model, self.prepare, self.counts = model, prepare, counts or Path(model).is_dir()
         self.distinct = UniqueLines()
         self.unwritten = 0  # chats of which the template writes none like them

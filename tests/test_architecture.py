@@ -31,6 +31,7 @@ LAYERS = (  # from the ground up: a room imports what lies below it
     "domains",
     "trainers",
     "engines",
+    "planning",
     "checks reporting cluster exports",
     "stages",
 )

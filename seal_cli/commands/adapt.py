@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Given
+from seal_cli.flags.forecast import ForecastFlags
 from seal_cli.flags.judge import JudgeFlags, describe_judge
 from seal_cli.flags.run import InputFlags, RunFlags
 from stages.cluster.settings import Cluster
@@ -71,6 +72,7 @@ def adapt(
     grader: JudgeFlags,
     fit: Given[FitConfig],
     cluster: Cluster,
+    forecast: ForecastFlags,
     seed: opt.Seed = 0,
 ) -> int:
     """Fine-tune the student on each self-edit, once per seed. edit → adapter lines, and PEFT directories under --out.
@@ -112,16 +114,21 @@ def adapt(
         refuse_given({"--ray": cluster.address}, "the service of --trainer tinker does the work; leave it out")
         trainer = replace(trainer, access=grader.service.access("TINKER_API_KEY"))
     if flags.gate is None:
-        service = {"--concurrency": grader.service.concurrency} if served else grader.service.given()
-        unused = {**service, "--cache": grader.cache, "--judge-max-tokens": grader.max_tokens}
-        refuse_given(unused, "it is for the judge of a gate; give --gate X --retain FILE")
+        _refuse_judge(grader, served=served)
     else:
         grader.check(others=(lines.file, flags.retain, run.output))
         refuse_given(grader.get_unused_flags(), f"the judge {grader.text} asks no server")
-    adapting = Adapt(
-        **vars(flags), judge=FlaggedJudge(grader), pooling=pooling, trainer=trainer, fit=fit.values, seed=seed
+    more: dict[str, Any] = {"pooling": pooling, "trainer": trainer, "fit": fit.values, "seed": seed}
+    return drive(
+        Adapt(**vars(flags), **more, judge=FlaggedJudge(grader)), lines, run, cluster=cluster, forecast=forecast
     )
-    return drive(adapting, lines, run, cluster=cluster)
+
+
+def _refuse_judge(grader: JudgeFlags, *, served: bool) -> None:
+    """Raise BadConfig for flags of a judge that nobody asks; `served`: a service that trains is called, too."""
+    service = {"--concurrency": grader.service.concurrency} if served else grader.service.given()
+    unused = {**service, "--cache": grader.cache, "--judge-max-tokens": grader.max_tokens}
+    refuse_given(unused, "it is for the judge of a gate; give --gate X --retain FILE")
 
 
 def _check_order(flags: AdaptFlags, pooling: Pooling, lines: InputFlags, cluster: Cluster) -> None:

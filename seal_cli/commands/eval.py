@@ -8,6 +8,7 @@ from annotated_types import Ge
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.engine import EngineFlags
+from seal_cli.flags.forecast import ForecastFlags
 from seal_cli.flags.judge import JudgeFlags, describe_judge
 from seal_cli.flags.run import InputFlags, RunFlags
 from stages.cluster.settings import Cluster
@@ -56,6 +57,7 @@ def evaluate(
     student: EngineFlags,
     grader: JudgeFlags,
     cluster: Cluster,
+    forecast: ForecastFlags,
 ) -> int:
     """Answer each task's questions without its passage, with and without the adapter. adapter → score lines.
 
@@ -97,4 +99,4 @@ def evaluate(
     grader.check(others=(lines.file, run.output))
     student.check(unused=grader.get_unused_flags())
     stage = Eval(select_engine(student, model), FlaggedJudge(grader), **vars(flags), retrieval=retrieval)
-    return drive(stage, lines, run, cluster=cluster)
+    return drive(stage, lines, run, cluster=cluster, forecast=forecast)

@@ -8,6 +8,7 @@ from annotated_types import Ge
 from seal_cli.flags import options as opt
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.expand import Given, Without
+from seal_cli.flags.forecast import ForecastFlags
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.flags.service import BatchFlags
 from stages.cluster.settings import Cluster
@@ -63,6 +64,7 @@ def generate(
     editor: Annotated[EngineFlags, Without("max_loras")],
     batches: BatchFlags,
     cluster: Cluster,
+    forecast: ForecastFlags,
     model: ModelName = None,
     chat: opt.Chat = None,
     seed: opt.Seed = 0,
@@ -85,6 +87,7 @@ def generate(
       seal tasks squad.json --limit 3 | seal generate --model DIR -t self-qa | jq -r .edit.completion
       seal generate tasks.jsonl -t mix:examples/templates/mix.txt --budget-tokens 4000 -o edits.jsonl
       seal generate tasks.jsonl -t entigraph --pairs 10 --triples 0 -k 1 -o edits.jsonl
+      seal generate tasks.jsonl --model DIR --dry-run --calibrate     (what it would cost)
       seal generate tasks.jsonl -t none            (the passage-only baseline; asks no model)
       seal tasks arc_challenges.json | seal generate --model DIR --retry-invalid 2 --unique -o edits.jsonl
       seal generate arc-tasks.jsonl -t oracle      (test-time training by hand; asks no model)
@@ -100,4 +103,4 @@ def generate(
     editor.check(asks=not batches)
     engine = select_engine(editor, model, structured=flags.structured, answers=batches.answers)
     more: dict[str, Any] = {"sampling": sampling.values, "chat": chat, "seed": seed, "batched": bool(batches)}
-    return drive(Generate(engine, **vars(flags), **more), lines, run, batches, cluster)
+    return drive(Generate(engine, **vars(flags), **more), lines, run, batches, cluster, forecast=forecast)

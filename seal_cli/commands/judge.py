@@ -1,5 +1,6 @@
 """`seal judge`"""
 
+from seal_cli.flags.forecast import ForecastFlags
 from seal_cli.flags.judge import JudgeFlags
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.flags.service import BatchFlags
@@ -7,7 +8,14 @@ from stages.cluster.settings import Cluster
 from stages.errors import refuse_given
 
 
-def judge(run: RunFlags, lines: InputFlags, grader: JudgeFlags, batches: BatchFlags, cluster: Cluster) -> int:
+def judge(
+    run: RunFlags,
+    lines: InputFlags,
+    grader: JudgeFlags,
+    batches: BatchFlags,
+    cluster: Cluster,
+    forecast: ForecastFlags,
+) -> int:
     """Grade stored answers with another judge; no model runs. score → score lines.
 
     On stderr: how far the two judges agree (overall, by verdict, Cohen's κ), and in how many contexts another self-edit
@@ -29,4 +37,4 @@ def judge(run: RunFlags, lines: InputFlags, grader: JudgeFlags, batches: BatchFl
     batches.check(run, served=grader.served, needs="an openai:… judge", unused=grader.service.given())
     grader.check(asks=not batches, others=(lines.file, run.output))
     refuse_given(grader.get_unused_flags(), f"the judge {grader.text} asks no server")
-    return drive(Regrade(FlaggedJudge(grader, batches.answers)), lines, run, batches, cluster)
+    return drive(Regrade(FlaggedJudge(grader, batches.answers)), lines, run, batches, cluster, forecast=forecast)

@@ -8,6 +8,7 @@ from annotated_types import Ge, Le
 from seal_cli.flags import options as opt
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.expand import Given
+from seal_cli.flags.forecast import ForecastFlags
 from seal_cli.flags.judge import JudgeFlags
 from seal_cli.flags.run import InputFlags, RunFlags
 from stages.settings import Doc, ModelName, Sampling
@@ -45,6 +46,7 @@ def quiz(
     sampling: Given[Sampling],
     student: EngineFlags,
     grader: JudgeFlags,
+    forecast: ForecastFlags,
     model: ModelName = None,
     chat: opt.Chat = None,
     seed: opt.Seed = 0,
@@ -72,4 +74,6 @@ def quiz(
     if not flags.exam:
         student.check(unused=grader.get_unused_flags())
     engine, rules = select_engine(student, model), QuizRules(**vars(flags))
-    return drive(MakeQuiz(engine, FlaggedJudge(grader), rules, sampling.values, chat, seed), lines, run)
+    return drive(
+        MakeQuiz(engine, FlaggedJudge(grader), rules, sampling.values, chat, seed), lines, run, forecast=forecast
+    )

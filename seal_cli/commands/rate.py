@@ -8,6 +8,7 @@ from annotated_types import Ge
 
 from seal_cli.flags import options as opt
 from seal_cli.flags.engine import EngineFlags
+from seal_cli.flags.forecast import ForecastFlags
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.flags.service import BatchFlags
 from stages.cluster.settings import Cluster
@@ -47,6 +48,7 @@ def rate(
     flags: RateFlags,
     rater: EngineFlags,
     batches: BatchFlags,
+    forecast: ForecastFlags,
     model: ModelName = None,
     chat: opt.Chat = None,
     program: ProgramName = None,
@@ -76,11 +78,12 @@ def rate(
 
     if program is not None:
         _refuse_model({"--model": model, "--chat": chat, **flags.get_given()}, rater, batches)
+        refuse_given(forecast.given(), "a program rates (--program), and nobody knows how fast; leave it out")
         return drive(RateByProgram(program, rater.service.timeout_s), lines, run, cluster=cluster)
     batches.check(run, served=rater.served, needs="--engine openai", unused=rater.service.given())
     rater.check(asks=not batches)
     engine = select_engine(rater, model, answers=batches.answers)
-    return drive(Rate(engine, RatingScale(**vars(flags)), chat), lines, run, batches, cluster)
+    return drive(Rate(engine, RatingScale(**vars(flags)), chat), lines, run, batches, cluster, forecast)
 
 
 def _refuse_model(given: dict[str, object], rater: EngineFlags, batches: BatchFlags) -> None:

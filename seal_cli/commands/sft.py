@@ -1,15 +1,16 @@
 """`seal sft`"""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from seal_cli import exit_codes
 from seal_cli.flags import options as opt
 from seal_cli.flags.expand import Without
+from seal_cli.flags.forecast import ForecastFlags
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.terminal.console import note
 from stages.errors import BadInput
@@ -33,6 +34,7 @@ def sft(
     device: Device,
     out: Annotated[Path, Doc("The model directory to write.", "DIR")],
     model: Annotated[str, Doc("A model directory or hub name.", "DIR|NAME")],
+    forecast: Annotated[ForecastFlags, Without("suppose", "price_in", "price_out")],
     overwrite: Overwrite = False,
     seed: opt.Seed = 0,
 ) -> int:
@@ -54,19 +56,19 @@ def sft(
     from seal_cli.runs.rejects import open_rejects  # late, as all that a run needs: help does without
     from seal_cli.runs.run import Run
     from stages import sft as stage
-    from stages.models.checkpoints import choose_model, fingerprint
+    from stages.models.checkpoints import choose_model
     from stages.models.libraries import quiet_libraries
     from stages.trainers.team import read_team
 
+    forecast.check(run)
     config, team = replace(fit, seed=seed), read_team()
     if not team.leads:
         return exit_codes.DONE if run.dry_run else _follow(team, model, device, config, out)
     config.check()
     team.check(config)
     stage.check_out(out, model, overwrite=overwrite)
-    bad = open_rejects(lines, run.output)
+    bad, check = open_rejects(lines, run.output), stage.PairCheck(model, not run.dry_run, quiet_libraries)
     with Run("sft", output=run.output, overwrite=overwrite, rejects=bad, dry=run.dry_run) as current:
-        check = stage.PairCheck(model, counts=not run.dry_run, prepare=quiet_libraries)
         pairs = _read_pairs(current, lines, check, config.loss)
         if not current.input.facts.lines:
             note("seal sft: no examples, no model: nothing is trained")
@@ -76,19 +78,40 @@ def sft(
             return current.code
         name = choose_model(model, ())
         if run.dry_run:
-            return current.describe(_describe(pairs, name, out, config))
-        about = {"model": name, "weights": fingerprint(name), "dtype": device.dtype}
-        current.configure({**about, "out": out, "fit": config.get_used_settings(), **lines.selection})
+            return _describe(current, pairs, name, out, config, device, forecast)
+        current.configure({**_tell_settings(name, device, config, out), **lines.selection})
         current.write([_find_or_train(current, pairs, name, device, config, out, overwrite=overwrite, team=team)])
     return current.code
 
 
-def _describe(pairs: Iterable["TrainingPair"], model: str, out: Path, config: SftConfig) -> str:
-    """What --dry-run says."""
+def _tell_settings(model: str, device: Device, config: SftConfig, out: Path) -> dict[str, Any]:
+    """What the run's settings say of how the model is trained."""
+    from stages.models.checkpoints import fingerprint
+
+    fit = config.get_used_settings()
+    return {"model": model, "weights": fingerprint(model), "dtype": device.dtype, "out": out, "fit": fit}
+
+
+def _describe(
+    current: "Run",
+    pairs: Iterable["TrainingPair"],
+    model: str,
+    out: Path,
+    config: SftConfig,
+    device: Device,
+    forecast: ForecastFlags,
+) -> int:
+    """Say what would be done and what it would cost, as --dry-run does; return the exit code."""
+    from seal_cli.runs.outer_forecasts import tell_outer_forecast
     from stages.work import describe_plan
 
-    count = sum(1 for pair in pairs for _ in pair.examples)
-    return describe_plan(f"train {model} on {count} examples and write {out}", config.get_used_settings())
+    examples = [example for pair in pairs for example in pair.examples]
+    told = f"train {model} on {len(examples)} examples and write {out}"
+    code = current.describe(describe_plan(told, config.get_used_settings()))
+    if examples:
+        settings = partial(_tell_settings, model, device, config, out)
+        tell_outer_forecast(examples, model, device, config, settings, current.output.stdout, forecast)
+    return code
 
 
 def _read_pairs(current: "Run", lines: InputFlags, check: "PairCheck", loss: OuterLoss) -> list["TrainingPair"]:
@@ -130,8 +153,10 @@ def _find_or_train(
             team.share(None, device)
             return made
         current.costly = True
-        current.progress.set_phase("loading")
         current.account.begin()
+        if predict := _foresee(current, pairs, model, config):
+            current.account.predict(predict)
+        current.progress.set_phase("loading")
         with current.display.apart([*current.output.descriptors, held]):
             quiet_libraries()
             from stages.trainers.sft import SupervisedTrainer  # torch, which nothing before has loaded
@@ -141,6 +166,18 @@ def _find_or_train(
             made = stage.run(pairs, trainer, out=out, config=config, progress=current.progress)
         current.account.add_checkpoint(made, current.progress)
     return made
+
+
+def _foresee(
+    current: "Run", pairs: Iterable["TrainingPair"], model: str, config: SftConfig
+) -> Callable[[], Mapping[str, Any]] | None:
+    """Return what forecasts the training for its manifest, where there is one and a calibration is in the cache."""
+    from seal_cli.runs.outer_forecasts import predict_outer
+
+    if not current.output.output:
+        return None
+    examples = [example for pair in pairs for example in pair.examples]
+    return predict_outer(examples, model, config, current.settings)
 
 
 def _follow(team: "Team", model: str, device: Device, config: SftConfig, out: Path) -> int:

@@ -5,14 +5,20 @@ same command had made is not in it, but counted.
 """
 
 import ctypes
+import json
 import mmap
+import os
 import resource
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from seal_cli.terminal.console import note
 from seal_cli.terminal.progress import ProgressMeter
+from stages.errors import one_line
 from stages.models.device import get_peak_bytes
 from stages.records.frozen import FrozenModel
 from stages.records.jsonl import encode_line
@@ -39,7 +45,25 @@ class Account:
         self.totals: Any = _Totals.from_buffer(mmap.mmap(-1, ctypes.sizeof(_Totals)))
         self.totals.cost = self.totals.device_peak = -1
         self.known = set[str]()  # ids of adapters that are counted
+        self.forecast = tempfile.TemporaryFile()  # noqa: SIM115 - a worker writes it, its parent reads it
         self.since, self.cpu = time.monotonic(), time.process_time()
+
+    def predict(self, make: Callable[[], Mapping[str, Any]]) -> None:
+        """Keep a forecast for `predicted`, that of the first worker: it is of all lines that the try has to make."""
+        if self.predicted:
+            return
+        try:
+            found = make()
+        except Exception as error:  # noqa: BLE001 - the work does not depend on what is said of it beforehand
+            note(f"seal: no forecast for the manifest ({type(error).__name__}: {one_line(str(error))})")
+            return
+        os.pwrite(self.forecast.fileno(), json.dumps(found).encode(), 0)
+
+    @property
+    def predicted(self) -> dict[str, Any]:
+        """The forecast, under its key in a manifest; nothing where there is none."""
+        data = os.pread(self.forecast.fileno(), os.fstat(self.forecast.fileno()).st_size, 0)
+        return {"predicted": json.loads(data)} if data else {}
 
     def begin(self) -> None:
         """Begin to count the time of this process."""

@@ -3,8 +3,10 @@
 from contextlib import nullcontext
 
 from seal_cli.exit_codes import UsageError
+from seal_cli.flags.forecast import ForecastFlags
 from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.flags.service import BatchFlags
+from seal_cli.runs.forecasting import Rehearsals, predict_lines, tell_forecast
 from seal_cli.runs.rejects import open_rejects
 from seal_cli.runs.run import Run
 from seal_cli.runs.stdio import input_records, with_places
@@ -21,12 +23,14 @@ def drive(
     flags: RunFlags,
     batches: BatchFlags | None = None,
     cluster: Cluster = Cluster(),
+    forecast: ForecastFlags = ForecastFlags(),
 ) -> int:
     """Run a stage and return the exit code. With --emit-batch, write the calls to a server instead of sending them.
 
     With the address of a `cluster` its workers make the lines.
     """
     check_cluster(cluster, flags, batches)
+    forecast.check(flags)
     kept = [flags.journal / f"{stage.name}{end}" for end in (".jsonl", ".json")] if flags.journal else []
     bad = open_rejects(lines, flags.output, *kept)
     with Run(
@@ -40,7 +44,8 @@ def drive(
         run.input.folders = get_base_folders(lines.file)
         read = input_records(lines.file, stage.needs, bad)
         records = run.input.read(read, **lines.selection, allow_empty=lines.allow_empty)
-        work = stage.prepare(list(with_places(records, lines.file)), run.input)
+        placed = list(with_places(records, lines.file))
+        work = stage.prepare(placed, run.input)
         if isinstance(work, Listing):
             if batches and batches.emit:
                 batches.write(stage.name, ())
@@ -50,11 +55,15 @@ def drive(
         for text in work.notes:
             note(f"seal {stage.name}: {text}")
         if flags.dry_run:
-            return run.describe(work.summary, *work.count_misfits())
+            code = run.describe(work.summary, *work.count_misfits())
+            tell_forecast(Rehearsals(stage, placed, work, run.input), run.output.stdout, forecast)
+            return code
         if batches and batches.emit:
             batches.write(stage.name, work.calls())
             return run.code
         run.configure({**work.settings(), **lines.selection}, work.plan)
+        if flags.output and not cluster.address:
+            run.predict = predict_lines(Rehearsals(stage, placed, work, run.input), run.settings)
         with nullcontext() if run.output.complete else work.claim():
             folders = [*work.folders, *([run.output.journal.path.parent] if run.output.journal else [])]
             run.produce(spread(work, cluster, folders, run.settings) if cluster.address else work)

@@ -2,8 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +26,8 @@ from stages.models.checkpoints import check_unchanged
 from stages.records.frozen import FrozenModel
 from stages.records.record import Record
 from stages.work import Plan, Work
+
+Predict = Callable[[Sequence[str], Sequence[Record]], dict[str, Any]]  # lines by their keys, beside finished ones
 
 
 class Run:
@@ -50,6 +54,7 @@ class Run:
         self.about: dict[str, Any] = {}  # what else the manifest says
         self.settings: dict[str, Any] = {"stage": stage}
         self.plan: Plan | None = None
+        self.predict: Predict | None = None
         self.before = 0  # lines that an earlier try had made
         self.known: Sequence[Record] = ()  # lines that are finished, of this run or the one before
         self.refuse = rejects or Rejects(None, strict=True, most=None)
@@ -126,10 +131,12 @@ class Run:
 
     def _work(self, work: Work, groups: Sequence[Sequence[str]], log: InFlightLog | None) -> None:
         """Make one group of keys after the other; with a `log`, in a worker."""
+        self.account.begin()
+        if self.predict:
+            self.account.predict(partial(self.predict, list(chain.from_iterable(groups)), self.known))
         self.progress.log = log
         self.progress.begin(sum(map(len, groups)) if work.countable else None)
         self.progress.set_phase("loading")
-        self.account.begin()
         worker = work.open(self.known)
         self.account.end_loading()
         made: list[Record] = []
@@ -205,6 +212,7 @@ class Run:
         facts = {"counts": self.counts.list_facts(), **times, **self.input.digests}
         if self.costly:
             made = self.counts.written - self.before
+            facts |= self.account.predicted
             facts["actual"] = self.account.describe(self.progress, made, self.before)
         self.output.publish(list(self.plan.wanted) if self.plan else None, {**self.about, **facts})
 

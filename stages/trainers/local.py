@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -13,6 +13,9 @@ from stages.interfaces import FitJob, FitResult, NullProgress, Progress, Trainer
 from stages.models.device import Device
 from stages.plugins import Plugin, check_name, load_class
 from stages.settings import Doc, FitConfig, Method, ModelName, PadMode
+
+if TYPE_CHECKING:
+    from stages.trainers.stacking import StackingTrainer
 
 TRAINERS = {"batched": "stages.trainers.batched.trainer:BatchedLoraTrainer", "peft": "stages.trainers.peft:PeftTrainer"}
 TINKER = "tinker"  # the one that asks a service
@@ -189,6 +192,12 @@ class LocalTrainer:
         self.device.check_foreseen()
         trainer: Trainer = kind(model, device=self.device, **self.limits)
         return trainer
+
+    def load_stack(self, model: str) -> "StackingTrainer":
+        """Load the model for a sequence of trainings, each on the one before."""
+        from stages.trainers.stacking import StackingTrainer  # late: it loads torch
+
+        return StackingTrainer(self.load(model))
 
 
 class GuardedTrainer:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stages.errors import BadConfig
 from stages.files import partial_directory, publish
-from stages.interfaces import FitJob, FitResult, NullProgress, Progress, Trainer
+from stages.interfaces import Engine, FitJob, FitResult, NullProgress, Progress, Trainer
 from stages.models.adapter_checks import PLAIN_WEIGHT, get_peft_name
 from stages.settings import FitConfig
 from stages.trainers.adapter_files import write_adapter
@@ -70,6 +70,7 @@ class StackingTrainer:
     """
 
     trainer: Any  # a Trainer of ours, which has its network and the base that its adapters name
+    answering: Engine | None = None  # that answers with the network; None: one is made of it where there is a gate
     plain: dict[str, Tensor] = field(default_factory=dict, init=False)  # weights of the base that a stack has changed
 
     @property

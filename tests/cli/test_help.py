@@ -105,6 +105,7 @@ def test_options_stand_under_titles_the_stages_own_first(helps: dict[str, str]) 
         "Engine and device:",
         "Cluster:",
         "Servers:",
+        "Forecast (with --dry-run):",
         "Lines in and out:",
     ]
     own, training = told.partition("Options:\n")[2].split("Training:\n")
