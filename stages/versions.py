@@ -120,7 +120,9 @@ def list_active(entries: Sequence[Version]) -> list[Version]:
 def release(run: Path, adapter: Path, *, adapter_id: str, gate: str, card: Path) -> Version:
     """Point RUN/current to an adapter that passed its `gate`, as the file `card` says, and note it in versions.jsonl.
 
-    The same again changes nothing. Raises BadInput or MissingInput for an adapter that is not whole, Locked.
+    Returns the version that is in use then: another one where this very release was given up by a rollback, which a
+    gate that is only asked again does not undo. The same again changes nothing. Raises BadInput or MissingInput for an
+    adapter that is not whole, Locked.
     """
     (read_tuned_model if is_tuned_model(adapter) else read_adapter)(adapter)
     entry = Version(
@@ -131,12 +133,12 @@ def release(run: Path, adapter: Path, *, adapter_id: str, gate: str, card: Path)
         card=hashlib.sha256(card.read_bytes()).hexdigest(),
     )
     with hold_versions(run) as history:
-        last = history.entries[-1].model_copy(update={"when": entry.when}) if history.entries else None
-        if last == entry:  # it is there, or a crash came between the file and the link
+        known = [each for each in history.entries if each.model_copy(update={"when": entry.when}) == entry]
+        if not known or (known[-1] in list_active(history.entries) and known[-1] != history.entries[-1]):
+            history.add(entry)
+        else:  # it is there, or a crash came between the file and the link, or it was given up
             history.point()
-            return history.entries[-1]
-        history.add(entry)
-    return entry
+        return history.entries[-1]
 
 
 def find_current(run: Path) -> Path:

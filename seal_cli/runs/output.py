@@ -3,21 +3,22 @@
 Also the lines that are there already: of a run that ended early, or in the file of one that did not.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from seal_cli.exit_codes import UsageError
 from seal_cli.runs import manifest
 from seal_cli.runs.journal import Journal, get_part_path
+from seal_cli.runs.kept_lines import KeptLines, LineReader, read_file
 from seal_cli.runs.manifest import are_alike, describe_differences
+from seal_cli.runs.replacement import compare_to_file
 from seal_cli.runs.stdio import claim_stdout, write_stdout
 from seal_cli.terminal.console import note
 from stages.errors import BadInput, ExistingOutput
-from stages.records.adapter_paths import get_base_folders, get_relative_path, locate_adapter, make_path_relative
+from stages.records.adapter_paths import get_relative_path, make_path_relative
 from stages.records.frozen import FrozenModel
-from stages.records.jsonl import encode_line, validate
-from stages.records.parser import RecordParser
+from stages.records.jsonl import encode_line
 from stages.records.record import Record
 from stages.work import Plan
 
@@ -28,6 +29,7 @@ class Output:
     def __init__(self, stage: str, output: Path | None, *, overwrite: bool, journal: Path | None, dry: bool) -> None:
         self.stage, self.overwrite = stage, overwrite
         self.output = None if dry or output is None else _resolve(output)
+        self.reused = 0  # lines that are those of FILE as it was before
         self.passed = 0  # bytes of the journal that are on stdout
         self.settings: Mapping[str, Any] = {"stage": stage}
         self.complete: dict[str, Any] | None = None  # the manifest of FILE where this very run made it already
@@ -82,15 +84,15 @@ class Output:
         if plan is None or not whole:
             return []  # a cheap stage is run once more, and its lines compared
         count = mine = valid = 0
-        for line in _read_file(output):
+        for line in read_file(output):
             is_mine = plan.contains(line)
             count, mine, valid = count + 1, mine + is_mine, valid + (is_mine and plan.still_valid(line))
         if mine < count and not self.overwrite:
-            raise ExistingOutput(f"{output}: was made from other input; {self._ways()}")
+            raise ExistingOutput(f"{output}: {_explain_other_input(mine, count)}; {self._ways()}")
         same_input = all(made.get(key) == digest for key, digest in source.items())
         if same_input and valid == count and not self.overwrite:
             self.complete = made
-        return (line for line in _read_file(output) if plan.contains(line) and plan.still_valid(line))
+        return (line for line in read_file(output) if plan.contains(line) and plan.still_valid(line))
 
     def _ways(self) -> str:
         what, other = ("-o", "file") if self.output else ("--journal", "directory")
@@ -114,6 +116,7 @@ class Output:
             )
         journal.keep({key for key, is_valid in valid.items() if is_valid})
         for line in old:
+            self.reused += 1
             if (key := plan.key_of(line)) not in journal.spans:
                 journal.append(key, self._kept(journal, line), synced=False)
         journal.sync()
@@ -201,7 +204,8 @@ class Output:
             there = journal.read_settings()
             self._leave(journal, ours=there is None or are_alike(there, self.settings))
         else:
-            digest = journal.arrange(list(journal.spans) if keys is None else keys)
+            order = list(journal.spans) if keys is None else keys
+            digest = journal.arrange(order)
             if keys is None and self.output.exists() and not self.overwrite:
                 made = manifest.read_manifest(self.output)
                 if made.get("sha256") == digest and manifest.is_whole(self.output, made):
@@ -212,7 +216,11 @@ class Output:
                 if not _is_blank(self.output, made):
                     journal.clear()
                     raise ExistingOutput(f"{self.output}: was made from other input; {self._ways()}")
-            manifest.write_manifest(self.output, self.settings, {**facts, "sha256": digest})
+            before = compare_to_file(self.output, self.stage, digest, journal.lines(order), self.reused)
+            if gone := before.get("withdrawn"):
+                told = f"{len(gone)} tasks of {self.output} as it was before are withdrawn, the first is {gone[0]}"
+                note(f"seal {self.stage}: {told}; {self.reused} lines are taken over")
+            manifest.write_manifest(self.output, self.settings, {**facts, **before, "sha256": digest})
             journal.publish(self.output)
 
     def _leave(self, journal: Journal, *, ours: bool) -> None:
@@ -246,6 +254,12 @@ class Output:
             self.journal.close()
 
 
+def _explain_other_input(mine: int, count: int) -> str:
+    """Say that a file has lines that this run would not make, and what --overwrite would do to the others."""
+    kept = f", of which --overwrite keeps the {mine} lines that are the same" if mine else ""
+    return f"was made from other input ({count} lines{kept})"
+
+
 def _is_blank(output: Path, made: Mapping[str, Any]) -> bool:
     """Return True for the file of a run that made no line: there is nothing in it that another run could lose."""
     return bool(made) and output.stat().st_size == 0
@@ -258,37 +272,3 @@ def _resolve(output: Path) -> Path:
         kind = "a folder" if real.is_dir() else "a device or pipe"
         raise ExistingOutput(f"{output}: {kind}; give a file with -o, or leave -o out for stdout")
     return real
-
-
-class LineReader:
-    """Reads lines of a file as records. They share the tasks and self-edits that are the same."""
-
-    def __init__(self, file: Path) -> None:
-        self.parse, self.folders = RecordParser().parse, get_base_folders(file)
-
-    def __call__(self, line: bytes) -> Record:
-        found = self.parse(line.decode().removesuffix("\n"))
-        return locate_adapter(found if isinstance(found, Record) else validate(Record, found), self.folders)
-
-
-def _read_file(file: Path) -> Iterator[Record]:
-    with file.open("rb") as lines:
-        yield from map(LineReader(file), lines)
-
-
-class KeptLines(Sequence[Record]):
-    """The lines of a journal, each read when it is asked for: they may be more than memory holds."""
-
-    def __init__(self, journal: Journal) -> None:
-        self.journal, self.keys, self.read = journal, list(journal.spans), LineReader(journal.path)
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def __getitem__(self, place: Any) -> Any:
-        keys = self.keys[place]
-        found = map(self.read, self.journal.lines(keys if isinstance(place, slice) else [keys]))
-        return list(found) if isinstance(place, slice) else next(found)
-
-    def __iter__(self) -> Iterator[Record]:
-        return map(self.read, self.journal.lines(self.keys))

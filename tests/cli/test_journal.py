@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from seal_cli.runs.journal import Journal
-from seal_cli.runs.output import KeptLines
+from seal_cli.runs.kept_lines import KeptLines
 from seal_cli.runs.worker import run_worker
 from stages.errors import Crashed, ExistingOutput, Locked
 from stages.judges.base import RULES_VERSION

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seal_cli.runs.journal import Journal
-from seal_cli.runs.output import LineReader
+from seal_cli.runs.kept_lines import LineReader
 from stages import adapt, filter, generate, merge, tasks
 from stages import eval as evaluate
 from stages import judge as regrade

@@ -48,8 +48,10 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def put_out(run: Path, name: str) -> None:
-    release(run, run / "adapters" / name, adapter_id=name, gate="learned>10", card=run / "card.json")
+def put_out(run: Path, name: str) -> str:
+    """Release an adapter; the id of the version that is in use then."""
+    found = release(run, run / "adapters" / name, adapter_id=name, gate="learned>10", card=run / "card.json")
+    return found.adapter.id
 
 
 def current(run: Path) -> str:
@@ -77,6 +79,17 @@ def test_the_same_release_again_is_no_second_one(run: Path) -> None:
     (run / "card.json").write_text('{"learned": 12}')
     put_out(run, A)
     assert len(read_versions(run)) == 2  # another card says so
+
+
+def test_a_gate_that_is_only_asked_again_does_not_undo_a_rollback(run: Path) -> None:
+    for name in (A, B):
+        put_out(run, name)
+    roll_back(run)
+    assert put_out(run, B) == A
+    assert current(run) == A
+    (run / "card.json").write_text('{"learned": 14}')  # it was measured anew
+    assert put_out(run, B) == B
+    assert current(run) == B
 
 
 def test_a_version_that_was_given_up_is_not_gone_back_to_unless_asked_for(run: Path) -> None:
