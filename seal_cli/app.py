@@ -53,6 +53,7 @@ COMMANDS = {  # name: (where it is, what it does)
     "sft": ("seal_cli.commands.sft:sft", "sft lines → a model directory, the next round's --model"),
     "report": ("seal_cli.commands.report:report", "score lines → a table and a plot"),
     "export": ("seal_cli.commands.export:export", "an adapter → a merged model, PEFT, GGUF, Ollama, vLLM"),
+    "import": ("seal_cli.commands.import_gguf:import_gguf", "a GGUF file → a model directory"),
     "card": ("seal_cli.commands.card:make_card", "a run → what its update taught, cost and broke, and a gate"),
     "merge": ("seal_cli.commands.merge:merge", "the shards of a run → its lines"),
     "gc": ("seal_cli.commands.gc:collect_waste", "a run → its adapters that no line names, listed or removed"),

@@ -111,10 +111,17 @@ def check_model(name: str) -> None:
     path = Path(name)
     if path.is_dir():
         check_folder(path, name)
+    elif path.is_file() and _is_gguf(path):
+        raise BadConfig(f"--model {name}: a GGUF file; make a model directory of it: seal import {name} --out DIR")
     elif path.exists():
         raise BadInput(f"--model {name}: a file, but a model is a directory with config.json and safetensors")
     elif path.is_absolute() or name.startswith(".") or name.count("/") != 1:
         raise MissingInput(f"--model {name}: no such directory (hub names look like owner/name)")
+
+
+def _is_gguf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
 
 
 def check_folder(folder: Path, name: str) -> None:
@@ -142,9 +149,9 @@ def _describe_no_model(folder: Path, name: str, packed: Path | None) -> Exceptio
         on = f"the adapter on a line of `seal eval`, or {MERGE_ADVICE}"
         return BadConfig(f"--model {name}: only {of}, not a model; {way}, and {on}")
     if packed is not None:
+        ways = f"make a model directory of it: seal import {packed} --out DIR"
         return BadConfig(
-            f"--model {name}: only GGUF ({quote_name(packed.name)}), which llama.cpp and Ollama read; take the "
-            "safetensors that it was made from, or serve it and give --engine openai --base-url URL"
+            f"--model {name}: only GGUF ({quote_name(packed.name)}), which llama.cpp and Ollama read; {ways}"
         )
     return BadInput(f"--model {name}: not a model directory (it has no config.json)")
 

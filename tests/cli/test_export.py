@@ -66,3 +66,18 @@ def test_a_base_that_is_gone_is_asked_for(run: Path) -> None:
     (run / "adapters/one/adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "/gone"}))
     done = run_inside("export", "adapters/one", "--to", "vllm", cwd=run)
     assert done.code == 66 and "names /gone, which is no model here: give --model DIR" in done.err
+
+
+def test_a_file_of_llama_cpps_becomes_a_model_again(run: Path, model_dir: Path) -> None:
+    done = run_inside("export", str(model_dir), "--to", "gguf", "--out", "model.gguf", cwd=run)
+    assert (done.code, done.out) == (0, "model.gguf\n"), done.err
+    done = run_inside("import", "model.gguf", "--out", "back", cwd=run)
+    assert (done.code, done.out) == (0, "back\n"), done.err
+    assert "seal import: Llama, " in done.err and "weights of F32; no start token; no chat template" in done.err
+    before, after = (load_file(folder / "model.safetensors") for folder in (model_dir, run / "back"))
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    done = run_inside("export", "adapters/one", "--to", "vllm", "--model", "model.gguf", cwd=run)
+    assert done.code == 78 and "make a model directory of it: seal import model.gguf --out DIR" in done.err
+    (run / "model.gguf").write_bytes((run / "model.gguf").read_bytes()[:1000])
+    done = run_inside("import", "model.gguf", "--out", "other", cwd=run)
+    assert done.code == 65 and "its header is cut off or damaged" in done.err and not (run / "other").exists()

@@ -144,7 +144,10 @@ REFUSED: dict[str, tuple[type[SealError], str]] = {
     "no weights": (BadInput, "no weights; copy or download it again"),
     "encoder": (BadConfig, "bert is an encoder, which sees what comes after; take a causal language model"),
     "encoder-decoder": (BadConfig, "t5 is an encoder-decoder model; take a causal language model"),
-    "gguf": (BadConfig, "only GGUF ('model-Q4_K_M.gguf'), which llama.cpp and Ollama read; take the safetensors"),
+    "gguf": (
+        BadConfig,
+        "only GGUF ('model-Q4_K_M.gguf'), which llama.cpp and Ollama read; make a model directory of it: seal import",
+    ),
     "gguf with settings": (BadConfig, "only GGUF ('model-Q4_K_M.gguf'), which llama.cpp and Ollama read"),
     "shard missing": (BadInput, "model-00002-of-00002.safetensors: no such file"),
     "odd sizes": (BadInput, "Field 'hidden_size' expected int, got str (value: 'thirty-two'); take the config.json"),
