@@ -129,9 +129,18 @@ def run(
     task = QaTask(id="asked", domain="qa", title=wording.title, context=wording.passage, questions=asked)
     (query,) = QA().queries(task, in_context=bool(wording.passage), chat=wording.chat)
     requests = [Request(str(place), query.prompt, sampling, path) for place, path in enumerate(adapters)]
-    clock = _Clock()
+    clock, listening = _Clock(), [hear]
     if hasattr(engine, "hear"):
-        engine.hear = hear
+        engine.hear = lambda place, text: [each(place, text) for each in listening]
+    try:
+        yield from _answer(requests, engine, clock, adapters)
+    finally:
+        listening.clear()  # a server may go on to write what nobody waits for any more
+
+
+def _answer(
+    requests: Sequence[Request], engine: Engine, clock: _Clock, adapters: Sequence[Path | None]
+) -> Iterator[tuple[int, SpokenAnswer]]:
     for each in sample_all([(request.id, request) for request in requests], engine, clock):
         began = clock.began.get(each.id, time.monotonic())
         answer = None if each.error is not None else extract_answer(each.text, each.finish)

@@ -6,11 +6,12 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stages.errors import SealError
-from stages.interfaces import Completion, Finish, NullProgress, Progress, Request, group_by_adapter
+from stages.interfaces import Completion, Finish, Hear, NullProgress, Progress, Request, group_by_adapter
 from stages.records.thoughts import explain_no_answer, join_reasoning, remove_thoughts
 from stages.services.base import Call, Failure, LimitName, Reply, Transport
 from stages.services.dialect import Dialect
@@ -19,6 +20,7 @@ from stages.services.vllm_server import LoraRegistry, ServerInfo, get_room_for_c
 
 _FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
 _NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint
+_STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 _CLEANUP_S = 1.0  # for taking adapters off the server where the work was broken off
 _TRIES = 6  # of one request, where the server says how it wants to be asked
 
@@ -52,6 +54,7 @@ class OpenAIEngine:
         self.failed = 0  # requests without an answer, for whatever reason
         self.stash: deque[Reply] = deque()  # came while we waited for another one
         self.loras = LoraRegistry(self._call, max_loras)
+        self.hear: Hear | None = None
 
     def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
         """Yield completions as they come: requests without an adapter first, then adapter by adapter."""
@@ -86,9 +89,11 @@ class OpenAIEngine:
         self.transport.progress.begin_work([request.id])
         limit = min(asked.limit or request.sampling.max_tokens, self.server.context or sys.maxsize)
         call = make_call(request, model, self.dialect.limit_name, limit)
-        body = self.dialect.write({**call.body, **(_NEUTRAL if self.server.vllm else {})})
+        more = {**(_NEUTRAL if self.server.vllm else {}), **(_STREAMED if self.hear else {})}
+        body = self.dialect.write({**call.body, **more})
         self.asked[request.id] = replace(asked, model=model, tries=asked.tries + 1, body=body)
-        self.transport.submit(replace(call, body=body))
+        hear = partial(self.hear, request.id) if self.hear else None
+        self.transport.submit(replace(call, body=body, hear=hear))
 
     def _call(self, call: Call) -> Reply:
         """The reply to one call, waited for; what else comes meanwhile is kept."""

@@ -5,7 +5,7 @@ concerns every call ends the run: a service that is gone (Unavailable), that ref
 model (BadConfig).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -26,6 +26,7 @@ class Call:
     unloaded) nor are tried again (500, with which vLLM answers for an adapter that it cannot load).
     `plain`: the answer is text, not JSON; the reply has it as {"text": …} (vLLM's load_lora_adapter).
     `once`: not sent again where the server may have done it already, as it may after a time-out or a 500.
+    `hear`: is told the text so far while the answer is streamed (the body then asks for that), in another thread.
     `get`: nothing is sent. `save_to`: the answer goes into this file, the reply is empty; more than `most_bytes` fail.
     """
 
@@ -35,6 +36,7 @@ class Call:
     final: tuple[int, ...] = ()
     plain: bool = False
     once: bool = False
+    hear: Callable[[str], object] | None = None
     get: bool = False
     save_to: Path | None = None
     most_bytes: int = 0

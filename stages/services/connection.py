@@ -21,7 +21,7 @@ import openai
 from stages.errors import BadConfig
 from stages.services.base import Call, Failure
 from stages.services.endpoint import explain_unreachable
-from stages.services.responses import LATER, HttpResponse, Outcome, TransientError, classify_response
+from stages.services.responses import LATER, HttpResponse, Outcome, StreamedAnswer, TransientError, classify_response
 
 MAX_BYTES = 64 * 2**20  # of an answer
 _MAX_ERROR_BYTES = 2**16  # of a response that is no success
@@ -33,6 +33,7 @@ _HEADERS = (  # that are sent; the SDK has more, which tell of this machine or c
 )
 _LOGGERS = ("openai", "httpx2", "httpcore2")
 _response: ContextVar[httpx2.Response | None] = ContextVar("response")  # to this task's request, once it has begun
+_streamed: ContextVar[StreamedAnswer | None] = ContextVar("streamed")  # where this task's answer may come in pieces
 _make_ssl_context = cache(httpx2.create_ssl_context)  # one for all servers: it takes 50 ms
 
 
@@ -73,9 +74,11 @@ class HttpClient:
     async def send(self, call: Call) -> Outcome:
         """Send a request. Returns the classified answer, or the reason for no complete one."""
         _response.set(None)
+        _streamed.set(StreamedAnswer(call.hear, self._key) if call.hear else None)
         if call.save_to:
             return await self._download(call, call.save_to)
-        options: Any = {"headers": {"Authorization": openai.omit, **self._secret}}
+        plain = {"Accept-Encoding": "identity"} if call.hear else {}  # events are read before they are unpacked
+        options: Any = {"headers": {"Authorization": openai.omit, **self._secret, **plain}}
         client = self._idle.pop() if self._idle else self._make_client()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -194,7 +197,11 @@ async def _limit_headers(request: httpx2.Request) -> None:
 
 async def _limit_body(response: httpx2.Response) -> None:
     _response.set(response)
-    response.stream = _LimitedBody(response.stream, response.is_success)
+    body: httpx2.AsyncByteStream = _LimitedBody(response.stream, response.is_success)
+    streamed, kind = _streamed.get(), response.headers.get("content-type", "")
+    if streamed and response.is_success and kind.startswith("text/event-stream"):
+        body = _StreamedBody(body, streamed)
+    response.stream = body
 
 
 class _BodyTooLong(httpx2.ReadError):
@@ -218,6 +225,24 @@ class _LimitedBody(httpx2.AsyncByteStream):
         except httpx2.TransportError:
             if self._success:
                 raise
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _StreamedBody(httpx2.AsyncByteStream):
+    """A streamed answer as the one JSON object that it would be otherwise; what has come of its text is heard."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, answer: StreamedAnswer) -> None:
+        self._stream, self._answer = stream, answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._stream:
+            if not self._answer.take(piece):
+                raise httpx2.ReadError("")
+        if (whole := self._answer.get_whole()) is None:
+            raise httpx2.ReadError("")  # it is cut off
+        yield whole
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -10,7 +10,9 @@ from typing import Any
 
 from stages.services.base import Failure, LimitName
 
-_OPTIONAL = ("temperature", "top_p", "seed", "n", "top_k", "min_p", "repetition_penalty")  # what can be left out
+_OPTIONAL = (  # what can be left out
+    *("temperature", "top_p", "seed", "n", "top_k", "min_p", "repetition_penalty", "stream_options"),
+)
 _OTHER_NAME = re.compile(r"\b[Uu]se '?(max_tokens|max_completion_tokens)'? instead")
 _REFUSAL = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|not permitted|not allowed|unexpected|deprecated|only the default"

@@ -1,9 +1,10 @@
 """A server's response is an answer, the failure of one call, an error that may pass, or the end of the run."""
 
+import json
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,7 @@ LATER = "try again later, or see the server's log"
 _FEWER = "try again later, with fewer calls at a time"
 _NOT_AN_API = "correct --base-url if this is not the address of an OpenAI-compatible API, or see the server's log"
 _TITLE = re.compile(r"<title[^>]*>([^<]*)</title>", re.IGNORECASE)
+_LONGEST_EVENT = 2**22  # bytes
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # DeepSeek, SGLang, llama.cpp; vLLM, OpenRouter, Ollama
 
 
@@ -57,6 +59,57 @@ class TransientError:
     @property
     def failure(self) -> Failure:
         return Failure(self.reason, self.found, self.status)
+
+
+class StreamedAnswer:
+    """An answer that comes as server-sent events. `hear` is told its text so far, without the key or a part of it."""
+
+    def __init__(self, hear: Callable[[str], object], key: str | None) -> None:
+        self._hear, self._key, self._rest, self._done = hear, key, b"", False
+        self._said: dict[str, Any] = {}  # the message, or the text of a plain completion
+        self._whole: dict[str, Any] = {"choices": [{"finish_reason": None}]}
+
+    def take(self, piece: bytes) -> bool:
+        """Take what has come. Returns False where it is no stream of answers."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        try:
+            for name, _, data in (line.strip().partition(b":") for line in lines):
+                if name == b"data" and data.strip() == b"[DONE]":
+                    self._done = True
+                elif name == b"data" and data.strip():
+                    self._take_event(parse_json(data.decode()))
+        except (ValueError, TypeError, AttributeError, LookupError):
+            return False
+        return len(self._rest) <= _LONGEST_EVENT
+
+    def get_whole(self) -> bytes | None:
+        """Return the JSON object that would have come at once; None where the end is missing."""
+        if not self.take(b"\n"):  # the last line may have no end
+            return None
+        if "choices" in self._whole:
+            said = {"text": self._said["text"]} if "text" in self._said else {"message": self._said}
+            self._whole["choices"][0].update(said)
+        return json.dumps(self._whole).encode() if self._done else None
+
+    def _take_event(self, event: Any) -> None:
+        if event.get("error") and not event.get("choices"):
+            self._whole, self._done = {"error": event["error"]}, True
+            return
+        self._whole |= {"usage": event["usage"]} if event.get("usage") else {}
+        for choice in (event.get("choices") or ())[:1]:
+            for key, value in (choice.get("delta") or {"text": choice.get("text") or ""}).items():
+                before = self._said.get(key)
+                joins = isinstance(before, str) and isinstance(value, str)
+                self._said[key] = before + value if joins else before if value is None else value
+            if choice.get("finish_reason"):
+                self._whole["choices"][0]["finish_reason"] = choice["finish_reason"]
+                self._done = True
+            self._hear(self._get_shown(self._said.get("text") or self._said.get("content") or ""))
+
+    def _get_shown(self, text: str) -> str:
+        shown, key = str(redact_answer(text, self._key)), self._key or ""
+        begun = next((size for size in range(min(len(key), len(shown)), 0, -1) if shown.endswith(key[:size])), 0)
+        return shown[: len(shown) - begun]
 
 
 Outcome = Mapping[str, Any] | Failure | TransientError | SealError

@@ -1,5 +1,6 @@
 """`seal ask` in the shell: from the command line, from a pipe, and by hand on a terminal."""
 
+import json
 import os
 import pty
 import select
@@ -11,6 +12,9 @@ import pytest
 
 from tests.cli.conftest import SEAL, Finished, surroundings
 from tests.cli.inside import run_inside
+from tests.services import behaviours as does
+from tests.services.scripted import scripted
+from tests.services.scripts import always
 from tests.tiny_models import make_adapter
 
 LONG = ("--max-tokens", "480")  # some seconds
@@ -89,6 +93,19 @@ def test_what_is_wrong_is_said_before_anything_is_loaded(
     assert (done.code, done.out) == (code, "")
     assert told in done.err
     assert "loading" not in done.err
+
+
+def test_a_server_is_asked_too(tmp_path: Path) -> None:
+    said = {"choices": [{"index": 0, "text": " Velm", "finish_reason": "stop"}]}
+    streams = does.raw(f"data: {json.dumps(said)}\n\ndata: [DONE]\n\n".encode(), "text/event-stream")
+    with scripted(always(streams)) as there:
+        done = run_inside("ask", "m", "Who?", "--engine", "openai", "--base-url", there.url, "--json", cwd=tmp_path)
+        assert done.code == 0, done.err
+        assert there.asked[0].body[
+            "prompt"
+        ] == "Let's answer a question directly and concisely.\nQuestion: Topic: \n" + ("Who?\nAnswer:\n")
+    answer = done.lines[0]["answers"][0]
+    assert (answer["text"], answer["finish"], answer["tokens"]) == (" Velm", "stop", None)
 
 
 class Terminal:

@@ -1,5 +1,6 @@
 """The engine behind a server: what is asked, what comes back, and the adapters that are put there and taken off."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -17,7 +18,7 @@ from stages.services.vllm_server import ServerInfo, get_room_for_completion, pro
 from stages.settings import ANSWERING, Sampling
 from tests.services import behaviours as does
 from tests.services.adapters import Adapters
-from tests.services.asking import serving
+from tests.services.asking import CANARY, serving
 from tests.services.behaviours import Behaviour, slow
 from tests.services.scripts import Script, always, echoes, in_turn, prompt_of
 from tests.services.serving import JSON, served
@@ -425,3 +426,78 @@ def test_a_key_that_is_refused_or_missing_is_told_at_once() -> None:
 def test_answering_is_greedy() -> None:
     found = said(echoes, [Request("0", "q", ANSWERING)])
     assert (found["asked"][0].body["temperature"], found["asked"][0].body["top_p"]) == (0.0, 1.0)
+
+
+# ---- streamed answers
+
+
+def events(*data: Any, end: str = "data: [DONE]\n\n") -> Behaviour:
+    """An answer as server-sent events, each text of which is one."""
+    texts = [each if isinstance(each, str) else json.dumps(each) for each in data]
+    return does.raw(("".join(f": ping\r\n\r\ndata: {text}\n\n" for text in texts) + end).encode(), "text/event-stream")
+
+
+def piece(text: str, finish: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "text": text, "finish_reason": finish}]}
+
+
+def chat_piece(finish: str | None = None, **delta: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def listen(script: Script, asked: Request, **named: Any) -> tuple[Completion, list[str], list[Any]]:
+    """The completion, what was heard of it, and the bodies that were sent."""
+    heard = list[str]()
+    with serving(script, **named) as (there, transport):
+        engine = OpenAIEngine("m", transport)
+        engine.hear = lambda name, text: heard.append(text)
+        (found,) = engine.sample([asked])
+        return found, heard, [each.body for each in there.asked]
+
+
+def test_a_streamed_answer_is_heard_as_it_comes_and_is_the_one_that_would_have_come_at_once() -> None:
+    usage = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
+    script = always(events(piece("Ve"), piece("lm\u20ac"), piece("", "length"), usage))
+    found, heard, (body,) = listen(script, request("0"))
+    assert (found.text, found.finish, found.tokens) == ("Velm\u20ac", "length", 3)
+    assert heard == ["Ve", "Velm\u20ac", "Velm\u20ac"]
+    assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
+
+
+def test_a_thought_and_a_chat_that_are_streamed_are_put_together() -> None:
+    turns = [{"role": "user", "content": "hello"}]
+    told = [chat_piece(role="assistant", content=None), chat_piece(reasoning_content="hm"), chat_piece(content="Ve")]
+    found, heard, _ = listen(always(events(*told, chat_piece("stop", content="lm"))), request("0", prompt=turns))
+    assert (remove_thoughts(found.text) or "").strip() == "Velm"
+    assert "hm" in found.text
+    assert (found.finish, heard[-2:]) == ("stop", ["Ve", "Velm"])
+
+
+def test_a_server_that_does_not_stream_answers_all_the_same() -> None:
+    found, heard, _ = listen(always(does.ok("Velm")), request("0"))
+    assert (found.text, heard) == ("Velm", [])
+    refuses = in_turn(does.status(400, "Unrecognized request argument: stream_options"), events(piece("Velm", "stop")))
+    found, _, bodies = listen(refuses, request("0"))
+    assert (found.text, ["stream_options" in body for body in bodies]) == ("Velm", [True, False])
+
+
+@pytest.mark.parametrize(
+    "broken", [events(piece("Ve"), end=""), events(piece("Ve"), "{"), events("[3]"), does.raw(b"", "text/event-stream")]
+)
+def test_a_stream_that_is_cut_off_or_broken_is_asked_for_again(broken: Behaviour) -> None:
+    found, heard, bodies = listen(in_turn(broken, events(piece("Bran", "stop"))), request("0"), retry_for_s=5.0)
+    assert (found.text, heard[-1], len(bodies)) == ("Bran", "Bran", 2)
+
+
+def test_an_error_within_a_stream_is_one() -> None:
+    error = {"error": {"code": 400, "message": "too long"}}
+    found, _, _ = listen(always(events(error)), request("0"))
+    assert (found.finish, "too long" in str(found.error)) == ("failed", True)
+
+
+def test_a_key_is_not_heard_however_it_comes() -> None:
+    pieces = [piece(letter) for letter in f"a {CANARY} b"]
+    found, heard, _ = listen(always(events(*pieces, piece("", "stop"))), request("0"))
+    assert CANARY not in found.text
+    assert not [text for text in heard if CANARY[:4] in text]
+    assert heard[-1] == found.text
