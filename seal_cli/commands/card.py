@@ -85,7 +85,8 @@ def _conclude(made: "Card", run: Path | None) -> int:
     if made.gate.passed and run and made.adapter.path:
         from stages.versions import release
 
-        path = run / made.adapter.path
-        release(run, path, adapter_id=made.adapter.id, gate=made.gate.expression, card=run / "card.json")
-        note(f"seal card: {run / 'current'} is {made.adapter.id}")
+        own, path = made.adapter.id, run / made.adapter.path
+        now = release(run, path, adapter_id=own, gate=made.gate.expression, card=run / "card.json").adapter.id
+        way = f"; {own} was given up by a rollback, take it again with: seal rollback {run} --to {own}"
+        note(f"seal card: {run / 'current'} is {now}{'' if now == own else way}")
     return DONE if made.gate.passed else INCOMPLETE

@@ -8,8 +8,9 @@ import pytest
 from seal_cli.exit_codes import DONE, INCOMPLETE, USAGE
 from stages.records.record import Record
 from stages.records.score import AnchorAnswers, make_retention, make_score
-from stages.versions import read_versions
+from stages.versions import read_versions, release
 from tests.cli.conftest import jsonl, seal
+from tests.cli.inside import run_inside
 from tests.invented import an_adapter, an_edit, numbered
 from tests.stages.test_card import FACT, NOTHING, SURE, answers
 from tests.tiny_models import make_adapter
@@ -69,6 +70,21 @@ def test_a_run_that_passes_its_gate_is_released(model_dir: Path, run: Path) -> N
     assert seal("card", "mine", *GATE, cwd=run.parent).code == DONE
     assert ((run / "card.json").read_bytes(), (run / "card.md").read_bytes()) == before
     assert len(read_versions(run)) == 1
+
+
+def test_a_gate_that_passes_once_more_does_not_undo_a_rollback_and_says_so(model_dir: Path, run: Path) -> None:
+    for name in ("before", "one"):
+        make_adapter(model_dir, run / "adapters" / name, seed=1)
+    (run / "old.json").write_text("{}")
+    release(run, run / "adapters/before", adapter_id="before", gate="learned>1", card=run / "old.json")
+    done = run_inside("card", "mine", *GATE, cwd=run.parent)
+    own = read_versions(run)[-1].adapter.id
+    assert f"seal card: mine/current is {own}\n" in done.err
+    assert run_inside("rollback", "mine", cwd=run.parent).code == DONE
+    again = run_inside("card", "mine", *GATE, cwd=run.parent)
+    told = f"current is before; {own} was given up by a rollback, take it again with: seal rollback mine --to {own}\n"
+    assert (again.code, told in again.err) == (DONE, True), again.err
+    assert (run / "current").resolve() == (run / "adapters/before").resolve()
 
 
 def test_a_run_that_does_not_pass_exits_with_3_has_its_card_and_is_not_released(tmp_path: Path) -> None:
