@@ -5,8 +5,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stages.errors import BadInput
+from pydantic import TypeAdapter
+
+from stages.errors import BadInput, MissingInput
 from stages.records.adapter_paths import get_relative_path
+from stages.records.strict_json import parse_json
 from stages.reporting.cards.answers import AnswerSheet, check_same_questions
 from stages.reporting.cards.cost import Cost, FileCost, sum_costs
 from stages.reporting.cards.expression import Bounds, GateExpression, Measures, read_gate_expression
@@ -31,12 +34,17 @@ _NO_PROBES = "no probes were asked, questions that the documents do not answer"
 
 @dataclass(frozen=True)
 class CardRow:
-    """One way to answer the exam. `difference`: to the model without an update; None for that itself."""
+    """One way to answer the exam. `difference`: to the model without an update; None for that itself.
+
+    `prompt_tokens`, `answer_tokens`: of a question, in the mean; None: no manifest says.
+    """
 
     name: str
     questions: int
     accuracy: Accuracy
     difference: Difference | None
+    prompt_tokens: float | None
+    answer_tokens: float | None
 
 
 @dataclass(frozen=True)
@@ -155,6 +163,17 @@ def dump_card(card: Card) -> dict[str, Any]:
     return {"v": 1, **asdict(card)}
 
 
+def read_card(file: Path) -> Card:
+    """Read a card.json. Raises MissingInput or BadInput for what is none."""
+    if not file.is_file():
+        raise MissingInput(f"--card {file}: no such file; `seal card RUN` writes it")
+    try:
+        found = parse_json(file.read_bytes())
+        return TypeAdapter(Card).validate_python({key: value for key, value in found.items() if key != "v"})
+    except (ValueError, AttributeError):
+        raise BadInput(f"--card {file}: not a card; `seal card RUN` writes RUN/card.json") from None
+
+
 def _decide(card: Card, rule: GateExpression) -> Card:
     reasons = rule.find_failures(card.measures)
     return replace(card, gate=GateResult(rule.text, not reasons, tuple(reasons)))
@@ -162,7 +181,8 @@ def _decide(card: Card, rule: GateExpression) -> Card:
 
 def _make_row(name: str, sheet: AnswerSheet, before: AnswerSheet, seed: int) -> CardRow:
     difference = measure_difference(sheet, before, seed) if sheet is not before else None
-    return CardRow(name, len(sheet.answers), measure_accuracy(sheet, seed), difference)
+    accuracy = measure_accuracy(sheet, seed)
+    return CardRow(name, len(sheet.answers), accuracy, difference, sheet.prompt_tokens, sheet.answer_tokens)
 
 
 def _measure_probes(probes: Mapping[str, AnswerSheet], missing: dict[str, str]) -> Invented | None:

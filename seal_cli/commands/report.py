@@ -20,6 +20,7 @@ from stages.settings import Doc
 if TYPE_CHECKING:
     from seal_cli.runs.rejects import Rejects
     from seal_cli.terminal.line_view import Picks
+    from stages.reporting.page import PageTable
     from stages.reporting.page_lines import PageLines
     from stages.reporting.published import QuestionCounts
     from stages.reporting.rows import ReportRow
@@ -59,6 +60,7 @@ class ReportFlags:
     html: Annotated[
         Path | None, Doc("Write one page to look at: rows, cost, every task down to its answers.", "FILE.html")
     ] = None
+    card: Annotated[Path | None, Doc("With --html: the card of `seal card`, above the rows.", "FILE.json")] = None
     arc: Annotated[Path | None, Doc("Draw the grids of ARC lines (PNG, PDF or SVG).", "FILE.png")] = None
     view: Annotated[bool, Doc("Also show lines: passage, self-edit, training data, answers; of ARC the grids.")] = False
     tasks: Annotated[
@@ -83,6 +85,7 @@ class ReportFlags:
 
     def check(self, labels: Sequence[str]) -> None:
         """Raise BadConfig for what cannot be done, before anything is read."""
+        from stages.card import read_card
         from stages.reporting.curve import check_labels_over
         from stages.reporting.page import check_page
         from stages.reporting.plot import check_plot
@@ -99,6 +102,10 @@ class ReportFlags:
                 check_plot(path, flag)
         if self.html:
             check_page(self.html)
+        elif self.card:
+            raise BadConfig(f"--card {self.card}: it stands in the page; give --html FILE.html, too")
+        if self.card:
+            read_card(self.card)
         if self.expect:
             find_published(self.expect)
         if self.over:
@@ -113,6 +120,7 @@ class ReportFlags:
             "--plot": self.plot,
             "--over": self.over,
             "--html": self.html,
+            "--card": self.card,
             "--arc": self.arc,
         }
         given |= {"--before": self.before, "--view": self.view, "--task": self.tasks}
@@ -142,6 +150,7 @@ def report(
       seal report scores.jsonl
       seal report none=none.jsonl self=edits.jsonl "round 1"=r1.jsonl --against self --plot ladder.png
       seal report self=edits.jsonl "round 1"=r1.jsonl --html report.html
+      seal report runs/mine/rows/*.jsonl --html report.html --card runs/mine/card.json
       seal report none=none.jsonl self=edits.jsonl round-2=r2.jsonl --expect table-2
       seal report "rank 1"=r1.jsonl "rank 8"=r8.jsonl "rank 64"=r64.jsonl --over rank --plot rank.png
       seal report matrix.jsonl --matrix matrix.png
@@ -239,8 +248,15 @@ def _write_files(flags: ReportFlags, rows: "Sequence[ReportRow]", page: "PageLin
         draw_curve(curve, flags.plot) if curve else draw_plot(rows, flags.plot)
         note(f"seal report: plot in {flags.plot}")
     if flags.html:
-        left_out = write_page(flags.html, rows, page, flags.against)
+        left_out = write_page(flags.html, rows, page, flags.against, _list_tables(flags.card))
         note(f"seal report: page in {flags.html}{left_out and f'; {left_out}'}")
+
+
+def _list_tables(card: Path | None) -> "Sequence[PageTable]":
+    from seal_cli.terminal.card_tables import list_card_tables
+    from stages.card import read_card
+
+    return list_card_tables(read_card(card)) if card else ()
 
 
 def _format_table(

@@ -85,9 +85,10 @@ def _find_files(run: Path | None, folder: str, named: Mapping[str, Path]) -> dic
 def _read(files: Mapping[str, Path]) -> "dict[str, AnswerSheet]":
     from seal_cli.runs.stdio import input_records, with_places
     from stages.reporting.cards.answers import read_sheet
+    from stages.reporting.cards.cost import read_usage
 
     return {
-        name: read_sheet(name, str(path), with_places(input_records(path, ("score",)), path))
+        name: read_sheet(name, str(path), with_places(input_records(path, ("score",)), path), read_usage(path))
         for name, path in files.items()
     }
 

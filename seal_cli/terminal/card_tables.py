@@ -10,38 +10,49 @@ if TYPE_CHECKING:
     from stages.card import Card, CardRow
     from stages.reporting.cards.cost import Cost
     from stages.reporting.cards.measures import ChangedAnswer, Difference, Share
+    from stages.reporting.page import PageTable
 
 _NOT_MEASURED = "not measured"
 _LONGEST = 120  # letters of an answer
-_ROWS = ("row", "accuracy %", "95 % interval", "against none", "its 95 % interval", "p", "unscored")
+_ROWS = (
+    *("row", "accuracy %", "95 % interval", "against none", "its 95 % interval", "p", "unscored"),
+    *("prompt tokens", "answer tokens"),
+)
 
 
 def format_card(card: "Card", width: int) -> str:
     """Format a card as tables no wider than `width`, on a terminal."""
-    parts = [as_text(("measure", "value", "of"), _list_measures(card), width)]
-    parts.append(as_text(_ROWS, [_list_cells(row) for row in card.rows], width))
-    parts += [as_text(_COST, cost, width)] if (cost := _list_costs(card)) else []
+    parts = [as_text(table.columns, table.rows, width) for table in list_card_tables(card)[:3]]
     return "\n".join([*parts, *(f"{line}\n" for line in [_describe_gate(card)] if line)])
 
 
 def format_card_page(card: "Card") -> str:
     """Format a card in Markdown, with the answers that were lost and invented."""
-    parts = [f"# Card of the adapter {card.adapter.id}\n"]
-    parts += [f"{gate}\n"] if (gate := _describe_gate(card)) else []
-    parts.append(
-        f"{card.questions} questions about {card.tasks} passages, graded by {card.judge}. Intervals are bootstrapped "
-        "over passages; p is of a paired sign-flip test.\n"
-    )
-    parts.append(as_markdown(("measure", "value", "of"), _list_measures(card)))
-    parts.append(as_markdown(_ROWS, [_list_cells(row) for row in card.rows]))
-    parts += ["## Cost\n", as_markdown(_COST, cost)] if (cost := _list_costs(card)) else []
-    for title, answers in (("Lost", card.lost_answers), ("Invented", card.invented_answers)):
-        parts += (
-            [f"## {title}\n", as_markdown(("task", "question", "before", "now"), _list_answers(answers))]
-            if (answers)
-            else []
-        )
+    first, *others = list_card_tables(card)
+    parts = [f"# {first.title}\n", f"{first.note}\n", as_markdown(first.columns, first.rows)]
+    for table in others:
+        rows = [[html.escape(cell, quote=False) for cell in row] for row in table.rows]
+        parts += [f"## {table.title}\n", *([f"{table.note}\n"] if table.note else []), as_markdown(table.columns, rows)]
     return "\n".join(parts)
+
+
+def list_card_tables(card: "Card") -> "list[PageTable]":
+    """List a card's tables: what it measures, the rows, what was taken, and the answers that were lost and invented."""
+    from stages.reporting.page import PageTable
+
+    about = f"{card.questions} questions about {card.tasks} passages, graded by {card.judge}. "
+    about += "Intervals are bootstrapped over passages; p is of a paired sign-flip test."
+    told = f"{gate}. {about}" if (gate := _describe_gate(card)) else about
+    title = f"Card of the adapter {card.adapter.id}"
+    measures = PageTable(title, told, ("measure", "value", "of"), _list_measures(card))
+    rows = PageTable("Beside other ways", "", _ROWS, [_list_cells(row) for row in card.rows])
+    cost = PageTable("Cost", "", _COST, _list_costs(card))
+    changed = [
+        PageTable(title, "", ("task", "question", "before", "now"), _list_answers(answers))
+        for title, answers in (("Lost", card.lost_answers), ("Invented", card.invented_answers))
+        if answers
+    ]
+    return [measures, rows, cost, *changed]
 
 
 def _describe_gate(card: "Card") -> str:
@@ -93,7 +104,7 @@ def _list_cells(row: "CardRow") -> Sequence[str]:
     else:
         p_value = "" if gain.p_value is None else f"{gain.p_value:.4f}"
         cells += [_number(gain.points, "+"), _span(gain.low, gain.high, "+"), p_value]
-    return [*cells, str(own.unscored or "")]
+    return [*cells, str(own.unscored or ""), _number(row.prompt_tokens), _number(row.answer_tokens)]
 
 
 def _number(value: float | None, sign: str = "") -> str:
@@ -104,11 +115,13 @@ def _span(low: float | None, high: float | None, sign: str = "") -> str:
     return "" if low is None or high is None else f"{low:{sign}.1f} … {high:{sign}.1f}"
 
 
-_COST = ("what", "files", "seconds", "tokens written", "tokens trained", "steps", "joules")
+_COST = ("what", "files", "seconds", "tokens read", "tokens written", "tokens trained", "steps", "joules")
 
 
 def _list_costs(card: "Card") -> Rows:
     made, measured = card.cost.making, card.cost.measuring
+    if made is None and measured is None:
+        return [["not told: no file has a manifest beside it", *[""] * (len(_COST) - 1)]]
     return [
         _list_cost(name, cost) for name, cost in (("the adapter", made), ("this card", measured)) if cost and cost.files
     ]
@@ -118,15 +131,12 @@ def _list_cost(name: str, cost: "Cost") -> Sequence[str]:
     told = "not told" if cost.joules is None else f"{cost.joules:.0f}"
     if cost.joules is not None and cost.joules_of < cost.files:
         told += f" (of {cost.joules_of} files)"
-    counts = (str(each or "") for each in (cost.written, cost.trained, cost.steps))
+    counts = (str(each or "") for each in (cost.read, cost.written, cost.trained, cost.steps))
     return [name, str(cost.files), f"{cost.seconds:.1f}", *counts, told]
 
 
 def _list_answers(answers: "Sequence[ChangedAnswer]") -> Rows:
-    return [
-        [html.escape(_shorten(text), quote=False) for text in (each.task, each.question, each.before, each.after)]
-        for each in answers
-    ]
+    return [[_shorten(text) for text in (each.task, each.question, each.before, each.after)] for each in answers]
 
 
 def _shorten(text: str) -> str:

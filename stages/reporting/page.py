@@ -50,8 +50,27 @@ def group_rounds(rows: Sequence[ReportRow]) -> list[RoundSeries]:
     return [RoundSeries(name, sorted(loop.items())) for name, loop in loops.items() if len(loop) > 1]
 
 
-def write_page(path: Path, rows: Sequence[ReportRow], lines: PageLines, against: str | None = None) -> str:
-    """Write the page and return what it leaves out, "" for nothing. Raises OSError where it cannot be written."""
+@dataclass(frozen=True)
+class PageTable:
+    """A table of texts, with its title and a sentence above it."""
+
+    title: str
+    note: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def write_page(
+    path: Path,
+    rows: Sequence[ReportRow],
+    lines: PageLines,
+    against: str | None = None,
+    tables: Sequence[PageTable] = (),
+) -> str:
+    """Write the page and return what it leaves out, "" for nothing. `tables` stand above all others.
+
+    Raises OSError where it cannot be written.
+    """
     folder = Path(__file__).parent
     jinja = Environment(
         loader=FileSystemLoader(folder),
@@ -63,8 +82,10 @@ def write_page(path: Path, rows: Sequence[ReportRow], lines: PageLines, against:
     )
     jinja.globals["palette"] = PALETTE
     script, style = ((folder / name).read_text("utf-8") for name in ("page.js", "page.css"))
-    parts, left_out = _render_tasks(jinja, [row.label for row in rows], list(lines.tasks.values()))
+    taken = sum(_size(cell) + 40 for table in tables for row in table.rows for cell in row)
+    parts, left_out = _render_tasks(jinja, [row.label for row in rows], list(lines.tasks.values()), taken)
     page = jinja.get_template("page.html").render(
+        tables=tables,
         rows=rows,
         top=max([0.01, *(row.high for row in rows if row.high is not None)]),
         rounds=group_rounds(rows),
@@ -81,13 +102,19 @@ def write_page(path: Path, rows: Sequence[ReportRow], lines: PageLines, against:
     return left_out
 
 
-def _render_tasks(jinja: Environment, labels: Sequence[str], entries: Sequence[TaskEntry]) -> tuple[list[str], str]:
-    """Render as many tasks as the page holds, the first ones with their lines; say what is left out."""
+def _render_tasks(
+    jinja: Environment, labels: Sequence[str], entries: Sequence[TaskEntry], taken: int
+) -> tuple[list[str], str]:
+    """Render as many tasks as the page holds, the first ones with their lines; say what is left out.
+
+    `taken`: bytes of tables that are there already.
+    """
+    most = MOST_BYTES - _FRAME_BYTES - 6 * taken  # a letter may be written as &quot;
     render = jinja.get_template("task.html").module.task  # type: ignore[attr-defined]
     parts: list[str] = [render(entry, labels, None) for entry in entries]
     ends = list(accumulate(map(_size, parts)))
-    parts = parts[: bisect_right(ends, MOST_BYTES - _FRAME_BYTES)]
-    room = MOST_BYTES - _FRAME_BYTES - (ends[len(parts) - 1] if parts else 0)
+    parts = parts[: bisect_right(ends, most)]
+    room = most - (ends[len(parts) - 1] if parts else 0)
     without = 0
     for place, bare in enumerate(parts):
         entry = entries[place]

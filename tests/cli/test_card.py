@@ -168,3 +168,34 @@ def test_an_unscored_answer_is_told_by_the_exit_code_where_no_gate_decides(run: 
     (run / "rows/rag.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert seal("card", "mine", cwd=run.parent).code == INCOMPLETE
     assert seal("card", "mine", "--gate", "rag>=50", cwd=run.parent).err.count("no such directory") == 1
+
+
+def test_a_card_stands_in_the_page_of_the_report_as_text(run: Path) -> None:
+    write_probes(run)
+    assert seal("card", "mine", "--gate", "lost>=0", "-o", "card.json", cwd=run.parent).code == 66, "it has no adapter"
+    page = ("--html", "report.html", "--card")
+    done = seal("report", "mine/rows/none.jsonl", "mine/rows/rag.jsonl", *page, "card.json", cwd=run.parent)
+    assert done.code == DONE, done.err
+    text = (run.parent / "report.html").read_text()
+    assert "Gate `lost&gt;=0`: passed" in text
+    assert "+50.0 points" in text
+    assert "|&lt;b&gt;Dorn" in text
+    assert "<b>Dorn" not in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "told"),
+    [
+        (("--card", "mine/card.json"), 78, "it stands in the page; give --html FILE.html, too"),
+        (("--html", "a.html", "--card", "none.json"), 66, "--card none.json: no such file; `seal card RUN` writes it"),
+        (("--html", "a.html", "--card", "mine/rows/none.jsonl"), 65, "not a card; `seal card RUN` writes"),
+        (("--html", "a.html", "--card", "list.json"), 65, "not a card; `seal card RUN` writes"),
+    ],
+)
+def test_what_is_no_card_is_refused_before_anything_is_written(
+    run: Path, flags: tuple[str, ...], code: int, told: str
+) -> None:
+    (run.parent / "list.json").write_text("[1]")
+    done = seal("report", "mine/rows/none.jsonl", *flags, cwd=run.parent)
+    assert (done.code, done.out, told in done.err) == (code, "", True), done.err
+    assert not (run.parent / "a.html").exists()

@@ -1,6 +1,6 @@
 """Score files as sheets of answers: one for each question, however many lines say it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +28,8 @@ class AnswerSheet:
     judges: dict[str, None] = field(default_factory=dict)
     models: dict[str, None] = field(default_factory=dict)
     owners: dict[QuestionKey, str] = field(default_factory=dict)  # the adapter that answered
+    prompt_tokens: float | None = None  # of a question, in the mean; None: the file's manifest does not say
+    answer_tokens: float | None = None
 
     def get_question(self, key: QuestionKey) -> Question | None:
         """Return a question as its task has it; None where the line's task lacks it."""
@@ -68,9 +70,11 @@ class AnswerSheet:
         found.setdefault(key, answer)
 
 
-def read_sheet(name: str, file: str, records: Iterable[Record]) -> AnswerSheet:
-    """Read the lines of a row. Raises BadInput where there are none."""
-    sheet = AnswerSheet(name, file)
+def read_sheet(
+    name: str, file: str, records: Iterable[Record], usage: tuple[float | None, float | None] = (None, None)
+) -> AnswerSheet:
+    """Read the lines of a row. `usage`: tokens of a prompt and of an answer. Raises BadInput where there are none."""
+    sheet = AnswerSheet(name, file, prompt_tokens=usage[0], answer_tokens=usage[1])
     for record in records:
         sheet.add(record)
     if not sheet.answers:
@@ -110,6 +114,3 @@ def read_claim(said: str | None, correct: bool | None) -> Claim:
 def has_answer(question: Question | None) -> bool:
     """Return False for a question whose gold answer says that there is none."""
     return question is None or not any(map(is_unanswerable, question.golds))
-
-
-Sheets = Mapping[str, AnswerSheet]

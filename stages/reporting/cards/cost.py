@@ -22,7 +22,8 @@ class FileCost:
     measures: bool  # made for the card alone, not for the adapter
     seconds: float | None
     joules: Mapping[str, float] = field(default_factory=dict)  # by device
-    written: int | None = None  # tokens of self-edits
+    read: int | None = None  # tokens of prompts
+    written: int | None = None  # tokens that the model wrote: self-edits, questions, answers
     trained: int | None = None  # tokens, of all epochs
     steps: int | None = None
 
@@ -32,6 +33,7 @@ class Cost:
     """What all files took together. `joules` None: no file says; `joules_of`: how many of the files do."""
 
     files: int
+    read: int
     written: int
     trained: int
     steps: int
@@ -66,6 +68,7 @@ def sum_costs(files: Sequence[FileCost], *, measures: bool) -> Cost:
     told = [each for each in own if each.joules]
     return Cost(
         files=len(own),
+        read=sum(each.read or 0 for each in own),
         written=sum(each.written or 0 for each in own),
         trained=sum(each.trained or 0 for each in own),
         steps=sum(each.steps or 0 for each in own),
@@ -76,12 +79,15 @@ def sum_costs(files: Sequence[FileCost], *, measures: bool) -> Cost:
 
 
 def _read_file(path: Path, name: str, manifest: Mapping[str, Any]) -> FileCost:
-    stage, seconds, joules = str(manifest.get("stage")), manifest.get("seconds"), manifest.get("joules")
-    counted: dict[str, int] = {}
-    if stage == "generate":
-        counted = {"written": sum(_list_written(path))}
+    stage, seconds, actual = str(manifest.get("stage")), manifest.get("seconds"), _get_actual(manifest)
+    joules, counted = actual.get("joules"), dict[str, int]()
+    for key, theirs in (("read", "tokens_in"), ("written", "tokens_out")):
+        if (told := _get_count(actual, theirs)) is not None:
+            counted[key] = told
+    if stage == "generate":  # of all lines, also of those that an earlier try had made
+        counted["written"] = sum(_list_written(path))
     elif stage == "adapt":
-        counted = _count_trained(path)
+        counted |= _count_trained(path)
     return FileCost(
         name,
         stage,
@@ -90,6 +96,26 @@ def _read_file(path: Path, name: str, manifest: Mapping[str, Any]) -> FileCost:
         {str(key): float(each) for key, each in joules.items()} if isinstance(joules, dict) else {},
         **counted,
     )
+
+
+def read_usage(file: Path) -> tuple[float | None, float | None]:
+    """Return the mean tokens of a question's prompt, and of its answer, as the manifest tells; None: it does not.
+
+    They are of every completion of the run, so of anchors and of the plain model's answers, too.
+    """
+    actual = _get_actual(read_manifest_of(file))
+    asked, read, said = (_get_count(actual, name) for name in ("requests", "tokens_in", "tokens_out"))
+    return (read / asked if asked and read else None), (said / asked if asked and said is not None else None)
+
+
+def _get_actual(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    actual = manifest.get("actual")
+    return actual if isinstance(actual, dict) else {}
+
+
+def _get_count(actual: Mapping[str, Any], name: str) -> int | None:
+    count = actual.get(name)
+    return count if type(count) is int and count >= 0 else None
 
 
 def _list_written(path: Path) -> Iterator[int]:
