@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stages.cluster.place import list_left_proofs
 from stages.errors import BadInput, MissingInput
 from stages.files import PARTIAL_NAME, TRAINING_FILE, hold_leftover, open_locked
 from stages.fingerprints import MODEL_FILES
@@ -27,11 +28,15 @@ _PACKED = (".jsonl.gz", ".jsonl.zst", ".jsonl.xz", ".jsonl.bz2")
 
 @dataclass(frozen=True)
 class Waste:
-    """A directory that may be removed, with its size in bytes. `finished`: an adapter; else an unfinished one."""
+    """A directory that may be removed, with its size in bytes. `finished`: an adapter; else an unfinished one.
+
+    Or (`proof`) a file by which the killed driver of a cluster knew that its workers share the folder.
+    """
 
     path: Path
     size: int
     finished: bool
+    proof: bool = False
 
 
 @dataclass
@@ -42,6 +47,7 @@ class Finds:
     documents: list[Path] = field(default_factory=list)  # other JSON, which may quote lines
     adapters: list[Path] = field(default_factory=list)
     leftovers: list[Path] = field(default_factory=list)
+    proofs: list[Path] = field(default_factory=list)  # files of drivers that do not live any more
 
 
 def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
@@ -70,6 +76,11 @@ def run(folder: Path, *, remove: bool = False) -> Iterator[Waste]:
                 with hold_leftover(path):
                     shutil.rmtree(path)
             yield waste
+        for path in found.proofs:
+            waste = Waste(path, path.stat().st_size, finished=False, proof=True)
+            if remove:
+                path.unlink()
+            yield waste
 
 
 def _survey(folder: Path) -> Finds:
@@ -90,6 +101,7 @@ def _survey(folder: Path) -> Finds:
                 elif kind is not None:
                     folders.remove(path.name)
                     kind += [path] if top == folder else []
+            found.proofs += list_left_proofs(Path(place)) if top == folder else []
             for path in (Path(place, name) for name in sorted(files)):
                 if path.name.endswith(_PACKED) and top == folder:
                     raise BadInput(f"{path}: its lines may name adapters and are not read; unpack it, or move it away")

@@ -36,7 +36,9 @@ def collect_waste(
         write_stdout(stdout, f"{each.path}\n".encode("utf-8", "surrogateescape"))
     adapters = sum(each.finished for each in waste)
     done = "removed" if remove else "nothing removed: give --remove" if waste else "nothing to remove"
-    left = f"{adapters} adapters that no line names, {len(waste) - adapters} unfinished directories"
+    proofs = sum(each.proof for each in waste)
+    left = f"{adapters} adapters that no line names, {len(waste) - adapters - proofs} unfinished directories"
+    left += f", {proofs} files of killed cluster runs" if proofs else ""
     size = format_megabytes(sum(each.size for each in waste))
     note(f"seal gc: {left}, {size}; {done}, {time.monotonic() - started:.1f} s")
     return 0

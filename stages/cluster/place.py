@@ -89,15 +89,24 @@ def _open_locked_file(path: Path) -> int:
 
 def _remove_left(folder: Path) -> None:
     """Remove the files of drivers that do not live any more, and of their workers."""
-    found = [match for path in folder.glob(".seal-*") if (match := _PROOF.fullmatch(path.name))]
-    for match in sorted(found, key=lambda match: match[0]):  # a driver's before those of its workers
-        file = folder / match[0]
-        with suppress(Locked, OSError), ExitStack() as held:  # it is gone by now, or somebody else's
-            if not match[2]:
-                held.callback(os.close, open_locked(file, fcntl.LOCK_EX, os.O_RDWR, without_locks=_keep))
-            elif (folder / match[1]).exists():
-                continue
+    for file in list_left_proofs(folder):
+        with suppress(OSError):  # it is gone by now, or somebody else's
             file.unlink()
+
+
+def list_left_proofs(folder: Path) -> list[Path]:
+    """Return the files of drivers that do not live any more, and of their workers, each driver's first."""
+    found = [match for path in folder.glob(".seal-*") if (match := _PROOF.fullmatch(path.name))]
+    left = list[Path]()
+    for match in sorted(found, key=lambda match: match[0]):  # a driver's before those of its workers
+        file, driver = folder / match[0], folder / match[1]
+        if not match[2]:
+            with suppress(Locked, OSError):  # it lives, or it is somebody else's
+                os.close(open_locked(file, fcntl.LOCK_EX, os.O_RDWR, without_locks=_keep))
+                left.append(file)
+        elif driver in left or not driver.exists():
+            left.append(file)
+    return left
 
 
 def _keep() -> None:

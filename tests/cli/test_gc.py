@@ -12,7 +12,7 @@ import pytest
 
 from stages import gc as collecting
 from stages.eval import Eval
-from stages.files import atomic_directory, hold_folders
+from stages.files import atomic_directory, hold_folders, open_locked
 from stages.gc import run as collect
 from stages.work import Work
 from tests import invented
@@ -88,6 +88,20 @@ def test_whoever_names_an_adapter_keeps_it(run: Path, file: str, text: str) -> N
     (run / file).parent.mkdir(exist_ok=True)
     (run / file).write_text(text)
     assert listed(run) == []
+
+
+def test_files_by_which_a_killed_cluster_knew_its_workers_go_and_those_of_a_living_one_stay(run: Path) -> None:
+    folder = run / "round-1/adapters"
+    dead, living = (f".seal-{letter * 16}" for letter in "ab")
+    for name in (dead, f"{dead}-3", living, f"{living}-0", ".seal-mine"):
+        (folder / name).write_text("proof")
+    lock = open_locked(folder / living, fcntl.LOCK_EX, os.O_RDWR)  # its driver lives
+    looked, removed = gc(run), gc(run, "--remove")
+    os.close(lock)
+    paths = [f"run/round-1/adapters/{name}" for name in (LOST, dead, f"{dead}-3")]
+    assert looked.out.splitlines() == removed.out.splitlines() == paths
+    assert "0 unfinished directories, 2 files of killed cluster runs, 0.0 MB; removed" in removed.err
+    assert {path.name for path in folder.iterdir()} == {NAMED, living, f"{living}-0", ".seal-mine"}
 
 
 def test_lines_behind_links_keep_what_they_name(run: Path, tmp_path: Path) -> None:
