@@ -22,6 +22,7 @@ from seal_cli.runs.worker import CrashTracker, InFlightLog, poison_record, run_w
 from seal_cli.terminal.console import note, say
 from seal_cli.terminal.display import Display
 from seal_cli.terminal.progress import ProgressMeter
+from stages.checks.energy import EnergyMeter
 from stages.models.checkpoints import check_unchanged
 from stages.records.frozen import FrozenModel
 from stages.records.record import Record
@@ -48,7 +49,7 @@ class Run:
         self.seconds = 0.0  # until the lines were there
         self.progress = ProgressMeter(stage)
         self.display = Display(self.progress)
-        self.account = Account()
+        self.account, self.energy = Account(), EnergyMeter()
         self.costly = False  # work has begun that one would not like to do again
         self.counts, self.reasons = Counts(), Reasons()
         self.about: dict[str, Any] = {}  # what else the manifest says
@@ -74,6 +75,8 @@ class Run:
             made = self.output.complete.get("counts", {})
             for key in vars(self.counts):
                 setattr(self.counts, key, made.get(key, 0))
+        else:
+            self.energy.begin()
 
     # ---- what comes out
 
@@ -213,7 +216,8 @@ class Run:
         if self.costly:
             made = self.counts.written - self.before
             facts |= self.account.predicted
-            facts["actual"] = self.account.describe(self.progress, made, self.before)
+            told = self.account.describe(self.progress, made, self.before)
+            facts["actual"] = {**told, "joules": self.energy.read()}
         self.output.publish(list(self.plan.wanted) if self.plan else None, {**self.about, **facts})
 
     def _give_up(self, error: BaseException) -> None:

@@ -38,6 +38,7 @@ def test_a_run_counts_what_the_model_read_and_wrote(place: Path) -> None:
     assert actual["tokens_in"] > 6 * 10
     assert actual["line_bytes"] == (place / "edits.jsonl").stat().st_size
     assert actual["peak_bytes"] > 50e6
+    assert actual["joules"] is None or min(actual["joules"].values()) >= 0  # told by the machine, or not
     assert actual["load_s"] > 0 and actual["work_s"] > 0 and actual["work_cpu_s"] > 0
     assert (actual["trainings"], actual["calls"], actual["cost"]) == (0, 0, None)
 
