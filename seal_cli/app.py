@@ -58,6 +58,7 @@ COMMANDS = {  # name: (where it is, what it does)
     "merge": ("seal_cli.commands.merge:merge", "the shards of a run → its lines"),
     "gc": ("seal_cli.commands.gc:collect_waste", "a run → its adapters that no line names, listed or removed"),
     "rollback": ("seal_cli.commands.rollback:roll_back", "a run → its `current` adapter is the one before"),
+    "accept": ("seal_cli.commands.accept:accept", "adapter → whether an engine answers with it, as it was trained"),
     "doctor": ("seal_cli.commands.doctor:doctor", "what is wrong with this machine or model, and what to type"),
     "schema": ("seal_cli.commands.schema:schema", "the JSON Schema of every line"),
 }

@@ -37,8 +37,9 @@ class Completion:
     """The text that came back, thoughts and all, without the end token. finish "length": it was cut at max_tokens.
 
     "refused": the model would not say more. "failed": there is no text, for `error`; ours, never a wrong answer.
-    "unknown", and None for `tokens`: the server does not say. `log_probability`: of a continuation, mean per token.
-    `prompt_tokens`: what the model read for it, a measured continuation included; None: not known.
+    "unknown", and None for `tokens`: the server does not say. `log_probability`: of a continuation, mean per token;
+    `token_log_probabilities`: of each. `prompt_tokens`: what the model read for it, a measured continuation included;
+    None: not known.
     """
 
     id: str
@@ -48,6 +49,20 @@ class Completion:
     error: str | None = None
     log_probability: float | None = None
     prompt_tokens: int | None = None
+    token_log_probabilities: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A text whose tokens are measured, those from `first` (≥ 1) on, by engines that shall agree about them.
+
+    `ids` are the tokens of prompt and text; a server gets these, an engine here encodes the texts itself.
+    """
+
+    prompt: Prompt
+    text: str
+    ids: tuple[int, ...]
+    first: int
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 STAGES = (
     *("tasks", "quiz", "generate", "adapt", "eval", "judge", "rate", "filter"),
-    *("sft", "report", "card", "doctor", "merge", "gc", "rollback", "export", "import_gguf", "ask"),
+    *("sft", "report", "card", "doctor", "merge", "gc", "rollback", "export", "import_gguf", "ask", "accept"),
 )
 LIBRARY = sorted((ROOT / "stages").rglob("*.py"))
 PRODUCT = [*LIBRARY, *sorted((ROOT / "seal_cli").rglob("*.py"))]

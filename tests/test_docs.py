@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 MAKE = r"(?:^|`)make ([a-z-]+)"
-OTHERS = {"--enable-lora", "--max-lora-rank"}  # flags of vllm that pages show
+OTHERS = {"--enable-lora", "--max-lora-rank", "--cache-ram"}  # flags of vllm that pages show
 GROUP = typer.main.get_command(make_app())
 EPILOGUES = [GROUP.commands[name].help or "" for name in COMMANDS]
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}

@@ -19,7 +19,7 @@ from stages.engines.hf_adapters import (
     read_plain_lora,
 )
 from stages.engines.hf_decoding import Batching, PromptRow, complete, find_batching
-from stages.engines.hf_likelihood import MeasuredRow, find_unmeasurable, make_measured_row, measure_rows
+from stages.engines.hf_likelihood import Measured, MeasuredRow, find_unmeasurable, make_measured_row, measure_rows
 from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
 from stages.interfaces import Completion, Hear, NullProgress, Progress, Request, group_by_adapter
 from stages.models.config import get_context_length
@@ -209,15 +209,16 @@ class HFEngine:
         room = limit_completion(request.sampling, len(prompt), self.context, self.model)
         return PromptRow(prompt, room, request.sampling)
 
-    def _tell(self, request: Request, row: _Row, found: Sequence[int] | float | None) -> Completion:
+    def _tell(self, request: Request, row: _Row, found: Sequence[int] | Measured | None) -> Completion:
         """The completion of what was computed: tokens, or a log-probability; None: of broken logits."""
         if found is None:
             return Completion(request.id, "", "failed", None, error=self._explain_not_finite(request.adapter))
-        if isinstance(found, float):
-            read = len(row.prompt)
-            return Completion(
-                request.id, request.continuation or "", "stop", None, log_probability=found, prompt_tokens=read
+        if isinstance(found, Measured):
+            text = request.continuation or ""
+            measured = Completion(
+                request.id, text, "stop", None, log_probability=found.mean, prompt_tokens=len(row.prompt)
             )
+            return replace(measured, token_log_probabilities=found.tokens)
         chat = not isinstance(request.prompt, str)
         return decode_completion(self.tokenizer, self.ends, request.id, found, row.prompt, chat=chat)
 
@@ -244,7 +245,7 @@ class HFEngine:
 
     def _compute(
         self, network: Any, rows: Sequence[_Row], requests: Sequence[Request]
-    ) -> Sequence[Sequence[int] | float | None] | None:
+    ) -> Sequence[Sequence[int] | Measured | None] | None:
         """The tokens after each prompt, or how likely its continuation is; None for broken logits.
 
         None for all where memory ran out.

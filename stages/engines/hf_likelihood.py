@@ -51,9 +51,17 @@ def find_unmeasurable(tokenizer: Any, request: Request, context: int | None, mod
     return Completion(request.id, "", "failed", None, error=told)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """The log-probability of each measured token, and their mean."""
+
+    tokens: tuple[float, ...]
+    mean: float
+
+
 @torch.inference_mode()
-def measure_rows(network: Any, rows: Sequence[MeasuredRow], pad: int) -> list[float | None]:
-    """Return each row's mean log-probability per measured token; None where the logits are not finite.
+def measure_rows(network: Any, rows: Sequence[MeasuredRow], pad: int) -> list[Measured | None]:
+    """Return the log-probabilities of each row's measured tokens; None where the logits are not finite.
 
     Rows are padded behind, where no earlier token sees it. `network` may be wrapped by peft.
     """
@@ -67,15 +75,15 @@ def measure_rows(network: Any, rows: Sequence[MeasuredRow], pad: int) -> list[fl
     more |= {"use_cache": False} if "use_cache" in takes else {}
     logits = network(input_ids=ids, attention_mask=mask, **more).logits[:, -(longest - first) :]
     return [
-        _mean(
+        _pick(
             logits[place, row.first - 1 - first : len(row.prompt) - 1 - first], ids[place, row.first : len(row.prompt)]
         )
         for place, row in enumerate(rows)
     ]
 
 
-def _mean(logits: Tensor, targets: Tensor) -> float | None:
+def _pick(logits: Tensor, targets: Tensor) -> Measured | None:
     """logits (tokens, vocabulary), each of the token before; in float32 at least."""
     exact = logits if logits.dtype == torch.float64 else logits.float()
-    found = float(torch.log_softmax(exact, dim=-1).gather(1, targets[:, None]).double().mean())
-    return found if bool(exact.isfinite().all()) else None
+    found = torch.log_softmax(exact, dim=-1).gather(1, targets[:, None]).double()[:, 0]
+    return Measured(tuple(found.tolist()), float(found.mean())) if bool(exact.isfinite().all()) else None

@@ -47,8 +47,10 @@ class OpenAIEngine:
         server: ServerInfo = ServerInfo(),
         max_loras: int = 8,
         limit_name: LimitName = "max_tokens",
+        more: Mapping[str, Any] = {},
     ) -> None:
-        self.model, self.transport, self.server = model, transport, server
+        """`more`: what the body of every call holds besides, such as the adapters of a llama.cpp server."""
+        self.model, self.transport, self.server, self.more = model, transport, server, more
         self.dialect = Dialect(limit_name)
         self.asked: dict[str, PendingRequest] = {}
         self.failed = 0  # requests without an answer, for whatever reason
@@ -89,7 +91,7 @@ class OpenAIEngine:
         self.transport.progress.begin_work([request.id])
         limit = min(asked.limit or request.sampling.max_tokens, self.server.context or sys.maxsize)
         call = make_call(request, model, self.dialect.limit_name, limit)
-        more = {**(_NEUTRAL if self.server.vllm else {}), **(_STREAMED if self.hear else {})}
+        more = {**(_NEUTRAL if self.server.vllm else {}), **(_STREAMED if self.hear else {}), **self.more}
         body = self.dialect.write({**call.body, **more})
         self.asked[request.id] = replace(asked, model=model, tries=asked.tries + 1, body=body)
         hear = partial(self.hear, request.id) if self.hear else None

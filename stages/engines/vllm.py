@@ -4,7 +4,7 @@ Each of the samples of one prompt is a request with a seed of its own; they shar
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -24,7 +24,7 @@ from stages.engines.vllm_start import (
     translate_errors,
 )
 from stages.errors import BadInput, OutOfMemory, SealError
-from stages.interfaces import Completion, NullProgress, Progress, Request, group_by_adapter
+from stages.interfaces import Completion, NullProgress, Probe, Progress, Request, group_by_adapter
 from stages.models.config import get_context_length
 from stages.models.device import Device, is_out_of_memory
 from stages.models.loading import load_network, load_tokenizer
@@ -99,6 +99,35 @@ class VLLMEngine:
         finally:
             with suppress(Exception):  # a step that failed may have left vLLM unable to
                 self.llm.abort_request(list(flying))
+
+    def measure(self, probes: Sequence[Probe], adapter: Path | None) -> list[tuple[float, ...]]:
+        """Return the log-probabilities of the probes' measured tokens: each is forced, behind those before it.
+
+        vLLM 0.32 tells those of prompts, too, but not with an adapter: on a CPU it breaks.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        lora = self._load(adapter) if adapter else self.blank
+        found, keys = dict[str, float](), list[list[str]]()
+        for probe in probes:
+            keys.append([str(next(self.numbers)) for _ in probe.ids[probe.first :]])
+            for key, place in zip(keys[-1], range(probe.first, len(probe.ids)), strict=True):
+                params = SamplingParams(
+                    temperature=0.0,
+                    max_tokens=1,
+                    logprobs=0,  # of the token that is taken, as it was before others were ruled out
+                    allowed_token_ids=[probe.ids[place]],
+                    detokenize=False,
+                    output_kind=RequestOutputKind.FINAL_ONLY,
+                )
+                self.llm.add_request(key, {"prompt_token_ids": list(probe.ids[:place])}, params, lora_request=lora)
+        with translate_errors(self.model, self.sizes):
+            while self.llm.has_unfinished_requests():
+                for each in self.llm.step():
+                    (told,) = each.outputs[0].logprobs
+                    found[each.request_id] = told[each.outputs[0].token_ids[0]].logprob
+        return [tuple(found[key] for key in row) for row in keys]
 
     def _top_up(
         self, waiting: deque[Request], flying: dict[str, Request], loras: dict[Path, Any], progress: Progress

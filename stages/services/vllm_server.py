@@ -32,6 +32,7 @@ class ServerInfo:
 
     models: tuple[str, ...] | None = None
     vllm: bool = False
+    llama_cpp: bool = False
     context: int | None = None
 
 
@@ -55,7 +56,8 @@ def _parse_models(body: bytes) -> ServerInfo:
         rows = json.loads(body)["data"]
         contexts = [row.get("max_model_len") for row in rows if row.get("owned_by") == "vllm"]
         longest = max((length for length in contexts if type(length) is int and length > 0), default=None)
-        return ServerInfo(tuple(str(row["id"]) for row in rows), bool(contexts), longest)
+        llama_cpp = any(row.get("owned_by") == "llamacpp" for row in rows)
+        return ServerInfo(tuple(str(row["id"]) for row in rows), bool(contexts), llama_cpp, longest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ServerInfo()
 

@@ -1,0 +1,1 @@
+"""Whether an engine answers with the adapter that was trained: `seal accept`."""
