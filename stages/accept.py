@@ -153,6 +153,7 @@ class Accept:
                 reference.encode(probes),
                 reference.score(probes, None),
                 reference.score(probes, subject.path),
+                reference.score(probes, subject.path, scale=0.5),
                 {name: reference.score(probes, each.path) for name, each in rivals.items()},
                 exam.recall(subject.lines) or reference.answer(exam, subject.path) if exam else {},
                 bool(exam and exam.recall(subject.lines)),
@@ -193,6 +194,7 @@ class _Known:
     tokens: Sequence[tuple[str, Sequence[int]]]  # texts, and what the tokenizer makes of them
     plain: Sequence[Sequence[float]]
     adapted: Sequence[Sequence[float]]
+    halved: Sequence[Sequence[float]]
     others: Mapping[str, Sequence[Sequence[float]]]
     verdicts: Mapping[tuple[str, str], bool | None]
     recorded: bool
@@ -227,7 +229,7 @@ def _compare(tested: "TestedEngine", known: _Known) -> tuple["Figures | None", l
         told = "the engine divides the texts into other tokens than the base model's tokenizer"
         failed = Finding("base", False, told, "give the model that the adapter was trained on")
         return None, [*first, failed, *(Finding(name, None, told) for name in CHECKS[1:])]
-    figures = compute_figures(Readings(known.plain, known.adapted, known.others, adapted, plain))
+    figures = compute_figures(Readings(known.plain, known.adapted, known.halved, known.others, adapted, plain))
     return figures, [*first, *judge_figures(figures, tested.no_plain)]
 
 

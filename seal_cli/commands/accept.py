@@ -35,7 +35,7 @@ def accept(
 
     \b
     tokenizer  llama.cpp divides the texts into the same tokens
-    base       the noise is at most a quarter of what the adapter changes
+    base       twice the noise is less than what a halved alpha would change
     applied    with the adapter the engine says something else than without
     right one  it is nearer to this adapter than to --among, or to other lines'
     trained    with the adapter both are at most twice the noise apart

@@ -195,6 +195,10 @@ class VLLMEngine:
             raise explain_refusal(adapter, error) from error
         return lora
 
+    def close(self) -> None:
+        """End vLLM's process, so that another engine may start in this one."""
+        self.llm.engine_core.shutdown()
+
     def _warm_up(self) -> None:
         """Make one token, so that what vLLM cannot run here is said now, not in the middle of the work."""
         with silence():

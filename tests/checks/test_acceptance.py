@@ -19,6 +19,7 @@ from stages.checks.acceptance.figures import (
 
 PLAIN = [[-2.0, -3.0], [-4.0]]
 ADAPTED = [[-1.0, -1.0], [-2.0]]  # moves by 5/3 nats a token
+HALVED = [[-1.5, -2.0], [-3.0]]  # 5/6 nats a token from it
 OTHER = [[-3.0, -2.0], [-1.0]]
 
 
@@ -29,7 +30,7 @@ def shift(rows: Sequence[Sequence[float]], by: float) -> list[list[float]]:
 def verdicts(
     engine_adapted: Sequence[Sequence[float]], engine_plain: Sequence[Sequence[float]] | None = PLAIN
 ) -> dict[str, bool | None]:
-    found = compute_figures(Readings(PLAIN, ADAPTED, {"other": OTHER}, engine_adapted, engine_plain))
+    found = compute_figures(Readings(PLAIN, ADAPTED, HALVED, {"other": OTHER}, engine_adapted, engine_plain))
     return {each.check: each.ok for each in judge_figures(found, "" if engine_plain else "merged")}
 
 
@@ -66,13 +67,13 @@ def test_twice_the_noise_is_allowed_and_no_more() -> None:
 
 
 def test_noise_that_would_hide_a_halved_alpha_is_another_base() -> None:
-    assert verdicts(ADAPTED, shift(PLAIN, 0.4))["base"] is True  # of an effect of 1.67
-    found = verdicts(ADAPTED, shift(PLAIN, 0.43))
+    assert verdicts(ADAPTED, shift(PLAIN, 0.41))["base"] is True  # twice that are 0.82
+    found = verdicts(ADAPTED, shift(PLAIN, 0.42))
     assert (found["base"], found["trained"]) == (False, None)
 
 
 def test_what_was_not_asked_is_not_tried_and_accepts_nothing() -> None:
-    figures = compute_figures(Readings(PLAIN, ADAPTED, {}, ADAPTED, None))
+    figures = compute_figures(Readings(PLAIN, ADAPTED, HALVED, {}, ADAPTED, None))
     found = judge_figures(figures, "it has a merged model alone")
     assert {each.check: each.ok for each in found} == {
         "base": None,
@@ -86,7 +87,7 @@ def test_what_was_not_asked_is_not_tried_and_accepts_nothing() -> None:
 
 def test_every_failure_says_what_to_do() -> None:
     for said, plain in ((PLAIN, PLAIN), (OTHER, PLAIN), (ADAPTED, shift(PLAIN, 9.0))):
-        found = compute_figures(Readings(PLAIN, ADAPTED, {"other": OTHER}, said, plain))
+        found = compute_figures(Readings(PLAIN, ADAPTED, HALVED, {"other": OTHER}, said, plain))
         assert [each for each in judge_figures(found) if each.ok is False and not each.advice] == []
 
 

@@ -68,7 +68,7 @@ class LocalHost:
         """Let the model go, and end vLLM's process."""
         if self.engine is not None and self.source.name == "vllm":
             with suppress(Exception):
-                self.engine.llm.engine_core.shutdown()
+                self.engine.close()
         self.engine = None
         gc.collect()
 

@@ -11,7 +11,6 @@ from stages.checks.finding import Finding
 
 NOISE_FLOOR = 1e-3  # nats a token: what float16 makes of an adapter's weights, in engines that agree otherwise
 _TOLERANCE = 2.0  # of the noise between the engines without adapters
-_LEAST_EFFECT = 4.0  # of the noise: a halved alpha takes half of the effect, which twice the noise must not hide
 _LEAST = -50.0  # nats: below it probabilities are zero in some engines, a very small number in others
 _SIGNIFICANT = 0.05  # two-sided
 _LEAST_QUESTIONS = 6  # all of which must change for an exact test to notice: 2 · 0.5 ** 6 < 0.05
@@ -22,13 +21,14 @@ Rows = Sequence[Sequence[float]]  # of each probe, the log-probabilities of its 
 
 @dataclass(frozen=True)
 class Readings:
-    """The log-probabilities of the probes: the reference's plain, with the adapter and with each other one.
+    """The log-probabilities of the probes: the reference's plain, with the adapter, with half of it, with each other.
 
     `engine_plain`: the tested engine's without the adapter; None where it cannot be asked.
     """
 
     plain: Rows
     adapted: Rows
+    halved: Rows
     others: Mapping[str, Rows]
     engine_adapted: Rows
     engine_plain: Rows | None = None
@@ -36,12 +36,16 @@ class Readings:
 
 @dataclass(frozen=True)
 class Figures:
-    """The distances. `noise`: the engines', without the adapter. `effect`: of the adapter, in the reference and in the
-    engine. `error`: the engines', with it. `others`: the tested engine's to each other adapter in the reference."""
+    """The distances, in nats a token. `noise`: the engines', without the adapter; `error`: with it.
+
+    `effect`: of the adapter in the reference; `engine_effect`: in the engine. `halved`: what a halved alpha changes in
+    the reference. `others`: the tested engine's to each other adapter in the reference.
+    """
 
     tokens: int
     noise: float | None
     effect: float
+    halved: float
     engine_effect: float
     error: float
     others: Mapping[str, float]
@@ -65,6 +69,7 @@ def compute_figures(told: Readings) -> Figures:
         tokens=sum(map(len, told.plain)),
         noise=None if told.engine_plain is None else measure_distance(told.engine_plain, told.plain),
         effect=measure_distance(told.adapted, told.plain),
+        halved=measure_distance(told.halved, told.adapted),
         engine_effect=measure_distance(told.engine_adapted, plain),
         error=measure_distance(told.engine_adapted, told.adapted),
         others={name: measure_distance(told.engine_adapted, rows) for name, rows in told.others.items()},
@@ -82,9 +87,9 @@ def _judge_base(found: Figures, noise: float, no_plain: str) -> Finding:
     if found.noise is None:
         return Finding("base", None, f"the engine was not asked without the adapter: {no_plain}")
     told = f"{found.noise:.2g} nats a token from the reference without adapters"
-    if noise == NOISE_FLOOR or _LEAST_EFFECT * noise <= found.effect:
+    if noise == NOISE_FLOOR or _TOLERANCE * noise < found.halved:
         return Finding("base", True, told)
-    less = f"{told}, of which the adapter's {found.effect:.2g} cannot be told"
+    less = f"{told}; twice that hides a halved alpha, which changes {found.halved:.2g}"
     advice = "serve the model that it was trained on, less coarsely quantised; or compare other texts: --texts FILE"
     return Finding("base", False, less, advice)
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from peft.tuners.lora import LoraLayer
+
 from stages.checks.acceptance.exams import AdaptedEngine, Examination, run_exam
 from stages.engines.hf import HFEngine
 from stages.engines.hf_likelihood import MeasuredRow, measure_rows
@@ -20,11 +22,17 @@ class Reference:
         self.engine = HFEngine(model, device=device)  # answers exams
         self.tokenizer, self.network, self.slot = self.engine.tokenizer, self.engine.network, self.engine.slot
 
-    def score(self, probes: Sequence[Probe], adapter: Path | None) -> Scores:
-        """Return the log-probabilities of the probes' tokens. Raises BadInput for an adapter that peft cannot use."""
+    def score(self, probes: Sequence[Probe], adapter: Path | None, scale: float = 1.0) -> Scores:
+        """Return the log-probabilities of the probes' tokens. Raises BadInput for an adapter that peft cannot use.
+
+        `scale`: of the adapter's alpha.
+        """
         pad, found = self.tokenizer.pad_token_id, []
         network = self.slot.use(adapter)
         try:
+            for layer in network.modules() if scale != 1.0 else ():
+                if isinstance(layer, LoraLayer):
+                    layer.scaling = {name: scale * own for name, own in layer.scaling.items()}
             for probe in probes:
                 (told,) = measure_rows(network, [MeasuredRow(probe.ids, probe.first)], pad)
                 if told is None:
