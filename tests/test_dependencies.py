@@ -70,6 +70,8 @@ def test_what_the_program_imports_is_declared_and_the_reverse() -> None:
 
 def test_what_only_tests_and_examples_import_is_declared_for_development() -> None:
     product = names([*PROJECT["dependencies"], *EXTRAS["plot"], *EXTRAS["gguf"], *EXTRAS["vllm"], *EXTRAS["ray"]])
+    rows = (ROOT / "tests" / "llamacpp" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    product |= names(row for row in rows if not row.startswith("#"))  # the only one that the tests themselves import
     imported = packages("tests", "examples")
     assert differences(imported - product, names(EXTRAS["dev"]) - product, UNSEEN) == set()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +77,46 @@ def tell(found: Outcome) -> str:
 # ---- the engines
 
 
+class Kept:
+    """An engine that stays when it is let go."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class KeepingEngine(LocalEngine):
+    """Loads a model once for many comparisons: vLLM's start takes longer than all of them."""
+
+    adapters: tuple[Path, ...] = ()
+    held: list[Any] = field(default_factory=list)
+
+    def load(self, model: str, adapters: Sequence[Path] = ()) -> Any:
+        if not self.held or self.held[0].model != model:
+            self.close()
+            self.held.append(super().load(model, self.adapters))
+        return Kept(self.held[0])
+
+    def close(self) -> None:
+        """vLLM's state is the process's: one ends before the next begins."""
+        if self.held and self.name == "vllm":
+            self.held[0].close()
+        self.held.clear()
+
+
 @contextmanager
 def open_here(engine: str, world: World, trials: Sequence[Trial], folder: Path) -> Iterator[Test]:
-    """hf or vllm in this process, loaded for each."""
-    source = LocalEngine(None, engine, FLOAT32)
-    yield lambda trial: accept(world, engine=source, model=str(trial.base), served=str(trial.served))
+    """hf or vllm in this process."""
+    source = KeepingEngine(None, engine, FLOAT32, adapters=world.adapters)
+    try:
+        yield lambda trial: accept(world, engine=source, model=str(trial.base), served=str(trial.served))
+    finally:
+        source.close()
 
 
 @contextmanager

@@ -68,6 +68,18 @@ def test_a_merged_model_is_compared_with_its_base_where_that_is_served_beside_it
         assert tell(accept(world, server=reach(halved, base))).startswith("trained")
 
 
+def test_a_cut_file_is_not_served(world: World, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter.gguf"
+    Export(to="gguf", out=tmp_path / "base.gguf").run(MODEL)
+    Export(to="gguf", out=adapter, model=str(MODEL)).run(world.adapters[0])
+    adapter.write_bytes(adapter.read_bytes()[: adapter.stat().st_size // 2])
+    with (
+        pytest.raises(RuntimeError, match="did not start"),
+        serving_llama(tmp_path / "log", tmp_path / "base.gguf", adapter),
+    ):
+        pass
+
+
 def test_the_command_asks_a_server_for_the_adapter_of_the_directory_s_name(world: World, tmp_path: Path) -> None:
     good, other = world.adapters[:2]
     Export(to="gguf", out=tmp_path / "base.gguf").run(MODEL)

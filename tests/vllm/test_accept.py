@@ -1,22 +1,20 @@
 """`seal accept` with vLLM, in this process and as a server: the good adapter passes, damaged copies do not."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stages.accept import Accept, Acceptance, AcceptanceTest
 from stages.checks.acceptance.engines import ServerAccess
 from stages.checks.acceptance.subjects import read_directory
-from stages.engines.local import LocalEngine
 from stages.engines.vllm import VLLMEngine
 from stages.errors import BadInput
 from stages.judges.exact import ExactJudge
 from stages.services.client import Server
 from stages.services.vllm_server import probe_server
 from tests.acceptance.damage import cut_file, drop_last_layer, perturb, set_alpha, zero
+from tests.acceptance.trials import KeepingEngine
 from tests.vllm.conftest import FLOAT32, NEEDS_VLLM
 from tests.vllm.server import call
 
@@ -38,30 +36,9 @@ def failures(found: Acceptance) -> set[str]:
     return {name for name, ok in verdicts(found).items() if ok is False}
 
 
-class Kept:
-    """An engine that is there already, and stays."""
-
-    def __init__(self, engine: VLLMEngine) -> None:
-        self.model, self.measure, self.sample = engine.model, engine.measure, engine.sample
-
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Running(LocalEngine):
-    """A source that gives it."""
-
-    name: str = "vllm"
-    engine: VLLMEngine | None = None
-
-    def load(self, model: str, adapters: Sequence[Path] = ()) -> Any:
-        assert self.engine
-        return Kept(self.engine)
-
-
 def accept_in_process(engine: VLLMEngine, model: Path, good: Path, other: Path, served: Path) -> Acceptance:
-    wanted = AcceptanceTest(base=str(model), served=str(served), among=(other,))
-    source = Running(engine=engine)
+    wanted = AcceptanceTest(base=str(model), model=engine.model, served=str(served), among=(other,))
+    source = KeepingEngine(str(model), "vllm", FLOAT32, held=[engine])
     (found,) = Accept(wanted, ExactJudge, engine=source, device=FLOAT32).run([read_directory(good)])
     return found
 
