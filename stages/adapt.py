@@ -27,6 +27,7 @@ from stages.judges.factory import LocalJudge
 from stages.records.frozen import content_id
 from stages.records.record import Record, Section
 from stages.records.schema import Line, TrainingData
+from stages.records.stored.by_key import ItemsByKey
 from stages.scoring.exams import refuse_other_tasks
 from stages.scoring.grading import get_owner_id
 from stages.sequence import SequencePlanner, SequenceWorker
@@ -168,7 +169,7 @@ class Adapt:
         domain: Domain,
         settings: Mapping[str, Any],
     ) -> Work:
-        todo, chosen = pieces.found, domain.chosen_by_edit and f", {domain.chosen_by_edit}"
+        todo, chosen = ItemsByKey(pieces.found), domain.chosen_by_edit and f", {domain.chosen_by_edit}"
         jobs = {piece.job.id: piece.job for piece in todo.values() if piece.job}
         count = len(jobs) if self.pooling.is_on else len(todo)
         trainer = self.trainer.for_method(config.method)
@@ -186,6 +187,7 @@ class Adapt:
             notes=[*describe_left_out(domain), *describe_replay(domain), *pieces.list_notes()],
             count_misfits=lambda: count_untrainable(model, jobs.values()),
             cost_of=_make_cost(todo),
+            leased=todo,
             folders=[self.out],
             claim=lambda: hold_folders([self.out]),
         )

@@ -6,6 +6,8 @@ is: the baseline row, or with `in_context` the oracle row.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from stages.domains.answers import (
     list_keyed_requests,
     make_score_line,
     read_baselines,
+    survey_adapters,
     without_lost_adapter,
 )
 from stages.domains.base import Domain, GradableAnswer, find_domain, refuse_flags
@@ -27,6 +30,7 @@ from stages.files import hold_folders
 from stages.interfaces import Completion, Engine, NullProgress, Progress, Prompt, sample_all
 from stages.judges.base import FallbackJudge, Judge
 from stages.records.record import Record, Section
+from stages.records.stored.by_key import RecordsByKey
 from stages.records.task import Task
 from stages.scoring.exams import identify_tasks, list_exam_lines, read_exam, refuse_other_tasks, require_adapters
 from stages.scoring.grading import (
@@ -75,32 +79,30 @@ class Eval:
             ways = {"--judge": self.judge_given, "--on": self.on, "--retain": self.retain}
             meter.refuse_flags(self.engine.name, {**ways, "--max-tokens": self.max_tokens}, self.retrieval.retrieve)
         lines = source.sift(records, Scorable(meter or domain, on_others=bool(exam)))
-        found = _list_adapters(lines)
+        found, named, chats = survey_adapters(lines)
         model = self.engine.choose(source.facts.students, self.engine.find_moved(found, source.folders))
-        lost = self._find_lost(lines, model, source)
+        lost = self._find_lost(found, named, model, source)
         lines = list_exam_lines(lines, exam, is_shard=source.is_shard) if exam else lines
         if anchors:
             require_adapters(lines)
             refuse_other_tasks(lines, anchors)
         usable = {path: base for path, base in found.items() if str(path) not in lost}
-        fits = [line.adapter.fit for line in lines if line.adapter and line.adapter.path]
-        chat = answered_chat(
-            self.chat, defaults.chat or self.engine.chats, {fit["chat"] for fit in fits if "chat" in fit}
-        )
+        chat = answered_chat(self.chat, defaults.chat or self.engine.chats, chats)
         answering = replace(defaults.answering, **({"max_tokens": self.max_tokens} if self.max_tokens else {}))
-        asked = [*(line.task for line in lines), *anchors]
+        asked = chain((line.task for line in lines), anchors)
         domain, found_in = retrieve_chunks(domain, asked, self.retrieval, in_context=self.in_context)
         asking = _Asking(domain, answering, self.in_context, chat, usable, lost, exam, anchors, found_in)
         if meter:
             return self._prepare_likelihoods(lines, model, asking, replace(meter, domain=domain, chat=chat))
         return self._prepare_answers(lines, model, asking)
 
-    def _find_lost(self, lines: Sequence[Record], model: str, source: Source) -> Mapping[str, str]:
-        """Return the adapters that cannot be used, and why. Raises where no line has another."""
-        unusable = self.engine.find_unusable(_list_adapters(lines), model, source.folders)
-        named = [line.adapter.path if line.adapter and line.adapter.path else "" for line in lines]
+    def _find_lost(
+        self, adapters: Mapping[Path, str], named: Sequence[str], model: str, source: Source
+    ) -> Mapping[str, str]:
+        """Return the adapters that cannot be used, and why; `named` has each line's. Raises where none has another."""
+        unusable = self.engine.find_unusable(adapters, model, source.folders)
         lost = {path: str(unusable[Path(path)]) for path in named if path and Path(path) in unusable}
-        if lines and all(path in lost for path in named):  # more than one line's trouble
+        if named and all(path in lost for path in named):  # more than one line's trouble
             raise unusable[Path(named[0])]
         source.tell_unscored([lost.get(path) for path in named])
         return lost
@@ -115,7 +117,10 @@ class Eval:
             judge = self.judge.load()
             return _Examiner(todo.wanted, self.engine.load(model, list(asking.usable)), judge, asking, finished)
 
-        asked = [*lines, *(Record(task=task) for task in asking.anchors)]
+        def list_asked() -> Iterator[Record]:
+            yield from lines
+            yield from (Record(task=task) for task in asking.anchors)
+
         hint = f"what the judge left unscored it is asked again by: seal judge FILE -j {self.judge.text}"
         return Work(
             plan=todo,
@@ -127,10 +132,11 @@ class Eval:
             },
             summary=describe_plan(f"score {len(lines)} lines with {model} and the judge {judge_name}", asking.sampling),
             open=open_both,
+            leased=todo.wanted,
             notes=self._note_foreign(model, asking),
             unscored_hint="" if self.judge.offline else hint,
             count_misfits=lambda: count_crowded(
-                model, prompts(asked, domain, in_context=self.in_context, chat=asking.chat)
+                model, prompts(list_asked(), domain, in_context=self.in_context, chat=asking.chat)
             ),
             claim=lambda: hold_folders(path.parent for path in asking.usable),  # of a pipe no line on disk names them
         )
@@ -152,6 +158,7 @@ class Eval:
             },
             summary=f"measure on {len(lines)} lines how likely the {meter.of} are to {model}",
             open=lambda done: LikelihoodWorker(meter, todo.wanted, self.engine.load(model, found), asking.lost, done),
+            leased=todo.wanted,
             notes=self._note_foreign(model, asking),
             count_misfits=lambda: count_overlong(model, meter.list_examples(lines)),
             claim=lambda: hold_folders(path.parent for path in asking.usable),
@@ -215,8 +222,9 @@ def plan(records: Iterable[Record]) -> Plan:
 
     Lines of a task are kin: one of them has its baseline.
     """
-    wanted = {get_owner_id(record): record.grow(score=None) for record in records}
-    return Plan("score", wanted, get_owner_id, is_answered, kin_of=lambda key: wanted[key].task.id)
+    drop = partial(Record.grow, score=None)
+    wanted = RecordsByKey(records, lambda line: (get_owner_id(line),), drop, lambda line: line.task.id)
+    return Plan("score", wanted, get_owner_id, is_answered, kin_of=lambda key: wanted.get_kin(key))
 
 
 def run(
@@ -284,9 +292,3 @@ def _then(completions: Iterable[Completion], work: Callable[[], object]) -> Iter
     """Yield the items, and call `work` after the last one."""
     yield from completions
     work()
-
-
-def _list_adapters(lines: Iterable[Record]) -> dict[Path, str]:
-    """Return the adapters' directories, each with the name of the model it was trained on."""
-    found = (line.adapter for line in lines)
-    return {Path(adapter.path): adapter.model for adapter in found if adapter and adapter.path}

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from stages.domains.base import Domain, find_domain
@@ -11,6 +12,7 @@ from stages.domains.templates.mix import MIX, read_mix
 from stages.domains.templates.relations import ask_relations
 from stages.domains.writing import (
     EditRequest,
+    SampleKeys,
     Writing,
     list_requests,
     make_edit,
@@ -18,13 +20,13 @@ from stages.domains.writing import (
     make_next_request,
     refuse_asking,
     refuse_writing,
-    unique_tasks,
     write_fixed_edits,
 )
 from stages.errors import BadConfig, refuse_given
 from stages.interfaces import Engine, NullProgress, PartialProgress, Progress, Request, sample_all
 from stages.models.checkpoints import identity_of
 from stages.records.record import Record, Section
+from stages.records.stored.by_key import RecordsByKey
 from stages.scoring.candidates import EditTracker, is_written
 from stages.services.base import report_engine
 from stages.settings import Sampling
@@ -134,6 +136,7 @@ class Generate:
                 f"ask {model} for {len(todo.wanted)} self-edits{budget.limit if budget else ''}", writing.sampling
             ),
             open=open_engine,
+            leased=todo.wanted,
             count_misfits=lambda: count_crowded(model, (request.prompt for request in requests())),
             calls=lambda: self.engine.calls(model, requests()),
             conclude=budget.describe if budget else None,
@@ -151,6 +154,7 @@ class Generate:
             settings=lambda: {"template": template, **WHOLE_INPUT, **({"text": text} if text else {})},
             summary=describe_plan(f"write {len(todo.wanted)} self-edits without asking a model", Sampling()),
             open=lambda finished: _Copier(todo.wanted, domain, template, text),
+            leased=todo.wanted,
         )
 
 
@@ -200,7 +204,8 @@ def plan(records: Iterable[Record], *, samples: int, optional: bool = False) -> 
 
     `optional`: samples that repeat another, or that a budget does not take, may be left out.
     """
-    tasks = {make_edit_key(line.task, sample): line for line in unique_tasks(records) for sample in range(samples)}
+    change = partial(Record.grow, edit=None, adapter=None, score=None)
+    tasks = RecordsByKey(records, SampleKeys(samples), change)
     task_of = (lambda key: key.rpartition("/")[0]) if optional else None
     return Plan("edit", tasks, line_key, is_written, optional=optional, unit_of=task_of)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from stages.domains.base import load_domain
 from stages.errors import BadInput, BadLine
@@ -11,6 +12,7 @@ from stages.judges.base import Case, Judge, Verdict, is_cached
 from stages.records.frozen import content_id
 from stages.records.record import Record, Section
 from stages.records.score import Answer, Score, make_score
+from stages.records.stored.by_key import RecordsByKey
 from stages.records.thoughts import BROKEN_OFF, CUT_OFF, extract_answer, remove_thoughts
 from stages.scoring.agreement import Agreement, compare_judges
 from stages.scoring.grading import AnswerItem, get_owner_id, grade_groups, is_empty
@@ -31,13 +33,15 @@ class Regrade:
 
     def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work:
         lines = (source or WholeSource(records)).sift(records, Gradable())
+        by_key = RecordsByKey(lines, lambda line: (key_of(line),))
         return Work(
-            plan=plan(lines),
+            plan=_plan(by_key),
             settings=lambda: {"judge": self.judge.settings(), **WHOLE_INPUT},
             summary=f"grade {len(lines)} lines with {self.judge.text}; {json.dumps(self.judge.limits())}",
-            open=lambda finished: _Grader({key_of(line): line for line in lines}, self.judge.load()),
+            open=lambda finished: _Grader(by_key, self.judge.load()),
             calls=lambda: self.judge.calls(all_cases(lines)),
             conclude=lambda made: describe_agreement(lines, made),
+            leased=by_key,
         )
 
 
@@ -55,7 +59,11 @@ class _Grader:
 
 def plan(records: Iterable[Record]) -> Plan:
     """Plan a line for each line that was read. A line that the judge could not grade completely is graded again."""
-    return Plan("score", {key_of(line): line.grow(score=None) for line in records}, key_of, _is_graded)
+    return _plan(RecordsByKey(records, lambda line: (key_of(line),)))
+
+
+def _plan(lines: RecordsByKey) -> Plan:
+    return Plan("score", lines.change_with(partial(Record.grow, score=None)), key_of, _is_graded)
 
 
 def key_of(line: Record) -> str:

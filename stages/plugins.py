@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from stages.errors import BadConfig, BadEdit, SealError, Untrainable
 
 DOMAINS = {"qa": "stages.domains.qa:QA", "arc": "stages.domains.arc.domain:Arc"}  # a line for each
-_allowed: set[str] = set()  # domains of others whose code may run
+ALLOWED: set[str] = set()  # domains of others whose code may run
 _T = TypeVar("_T")
 _ANY_CLASS = "package.module:Class"
 _OURS = tuple(str(Path(__file__).parents[1] / name) for name in ("stages", "seal_cli"))
@@ -52,12 +52,12 @@ def allow_domain(name: str) -> None:
     Raises BadConfig for a name that stands for nothing.
     """
     check_name("--domain", name, DOMAINS)
-    _allowed.add(name)
+    ALLOWED.add(name)
 
 
 def check_allowed(name: str) -> None:
     """Raises BadConfig for a domain that neither comes with seal nor was allowed."""
-    if name not in DOMAINS and name not in _allowed:
+    if name not in DOMAINS and name not in ALLOWED:
         raise BadConfig(f"the domain {name} does not come with seal; give --domain {name} to run its code")
 
 

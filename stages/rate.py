@@ -6,6 +6,7 @@ A reply that gives no points leaves the self-edit unscored: a rater that writes 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from stages.domains.base import Domain, find_domain
 from stages.errors import BadConfig, BadLine
@@ -14,6 +15,7 @@ from stages.judges.command import CommandRater
 from stages.records.frozen import content_id
 from stages.records.record import Record, Section, SelfEdit
 from stages.records.score import Rating, Score
+from stages.records.stored.by_key import RecordsByKey
 from stages.records.thoughts import explain_no_answer, extract_answer, get_learnable_text
 from stages.scoring.rubric import SEAL_SCALE, RatingScale
 from stages.services.base import report_engine
@@ -58,6 +60,7 @@ class Rate:
             },
             summary=describe_plan(f"let {model} rate {len(lines)} self-edits", sampling),
             open=lambda finished: _Rater(todo.wanted, self.engine.load(model), ask, self.scale),
+            leased=todo.wanted,
             count_misfits=lambda: count_crowded(model, (request.prompt for request in ask(lines))),
             calls=lambda: self.engine.calls(model, ask(lines)),
         )
@@ -99,6 +102,7 @@ class RateByProgram:
             settings=lambda: {"program": self.command, **WHOLE_INPUT},
             summary=f"let {self.command} rate {len(lines)} self-edits",
             open=lambda finished: _ProgramWorker(todo.wanted, rater),
+            leased=todo.wanted,
         )
 
 
@@ -146,7 +150,8 @@ def make_key(line: Record) -> str:
 
 def plan(lines: Iterable[Record]) -> Plan:
     """Plan a line for each self-edit. One that the rater failed to rate is rated again."""
-    return Plan("score", {make_key(line): line.grow(adapter=None, score=None) for line in lines}, make_key, _is_rated)
+    wanted = RecordsByKey(lines, lambda line: (make_key(line),), partial(Record.grow, adapter=None, score=None))
+    return Plan("score", wanted, make_key, _is_rated)
 
 
 def _is_rated(line: Record) -> bool:

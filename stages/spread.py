@@ -11,12 +11,16 @@ from stages.cluster.ray import RayWorkers
 from stages.cluster.settings import Cluster
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.models.checkpoints import fingerprint
+from stages.records.adapter_paths import make_path_relative
+from stages.records.jsonl import EncodedLine, encode_line
 from stages.records.record import Record
+from stages.records.stored.by_key import ItemsByKey, RecordsByKey
+from stages.records.stored.lines import LineReader
 from stages.work import Work, Worker
 
 
-def spread(work: Work, cluster: Cluster, folders: Sequence[Path], settings: Mapping[str, Any]) -> Work:
-    """Return the work with its lines made by the workers of a cluster.
+def spread(work: Work, cluster: Cluster, folders: Sequence[Path], settings: Mapping[str, Any], file: Path) -> Work:
+    """Return the work with its lines made by the workers of a cluster, and encoded as they are to stand in the file.
 
     `folders`: where the run writes; all workers must see them. `settings`: the run's, with its model and what tells
     the weights from others (see `weights_of`), if it loads one. Raises BadConfig for a cache of no model, and for GPUs
@@ -31,16 +35,30 @@ def spread(work: Work, cluster: Cluster, folders: Sequence[Path], settings: Mapp
         return RayWorkers(
             cluster,
             partial(_open_checked, work.open, model, weights, is_folder),
-            plan.key_of,
+            _Codec(file, plan.key_of),
             finished=finished,
             folders=folders,
             environment=environment | cluster.environment,
             unit_of=plan.unit_of,
             kin_of=plan.kin_of,
             cost_of=work.cost_of,
+            leased=work.leased if isinstance(work.leased, ItemsByKey | RecordsByKey) else None,
         )
 
     return replace(work, open=open_workers)
+
+
+class _Codec:
+    """Lines as they stand in the run's file, where paths to adapters are told from its folder."""
+
+    def __init__(self, file: Path, key_of: Callable[[Record], str]) -> None:
+        self.file, self.key_of = file, key_of
+
+    def encode(self, line: Record) -> EncodedLine:
+        return EncodedLine(encode_line(make_path_relative(line, self.file.parent)), line.trained)
+
+    def decode(self, encoded: EncodedLine) -> Record:
+        return LineReader(self.file)(encoded.data)
 
 
 def _fix_device(cluster: Cluster, device: str | None) -> dict[str, str]:

@@ -19,6 +19,7 @@ from stages.records.frozen import FrozenModel
 from stages.records.jsonl import encode_line
 from stages.records.parser import parse_record, read_records
 from stages.records.record import Record, Section
+from stages.records.stored.by_key import RecordsByKey
 from stages.records.strict_json import parse_json
 from stages.services.base import Call
 
@@ -55,9 +56,17 @@ class Plan:
             return False
         return are_same_line(wanted, self.restore(line) if self.restore else line.grow(**{self.section: None}))
 
+    def get_key(self, line: Record) -> str:
+        """Return the key of a line, as the plan holds it."""
+        key = self.key_of(line)
+        return self.wanted.get_held(key) if isinstance(self.wanted, RecordsByKey) else key
+
     def without(self, keys: Collection[str]) -> "Plan":
         """Return the plan without these lines."""
-        return replace(self, wanted={key: line for key, line in self.wanted.items() if key not in keys})
+        wanted = self.wanted
+        if isinstance(wanted, RecordsByKey):
+            return replace(self, wanted=wanted.without(keys))
+        return replace(self, wanted={key: line for key, line in wanted.items() if key not in keys})
 
 
 class Worker(Protocol):
@@ -90,6 +99,7 @@ class Work:
     count_misfits: Callable[[], tuple[int, str]] = lambda: (0, "")  # lines that the context has no room for; a note
     calls: Callable[[], Iterable[Call]] = tuple  # what a server would be asked
     cost_of: Callable[[str], float] = lambda key: 1.0  # of a line, beside the others: long ones are begun first
+    leased: Mapping[str, Any] | None = None  # what the worker makes lines of, where it may come with each lease of keys
     folders: Sequence[Path] = ()  # where the work leaves files that its lines name
     claim: Callable[[], AbstractContextManager[object]] = nullcontext  # held while the work is done
     conclude: Callable[[Sequence[Record]], Iterable[str]] | None = None  # said of all lines when they are there
@@ -131,7 +141,7 @@ class Source(Protocol):
     folders: tuple[Path, ...]
     is_shard: bool
 
-    def sift(self, records: Sequence[Record], check: Callable[[Record], object]) -> list[Record]:
+    def sift(self, records: Sequence[Record], check: Callable[[Record], object]) -> Sequence[Record]:
         """Return the records for which `check` raises no BadLine; the others are rejected."""
 
     def tell_unscored(self, reasons: Sequence[str | None]) -> None:

@@ -21,7 +21,7 @@ from seal_cli.terminal.progress import ProgressMeter
 from stages.errors import one_line
 from stages.models.device import get_peak_bytes
 from stages.records.frozen import FrozenModel
-from stages.records.jsonl import encode_line
+from stages.records.jsonl import EncodedLine, encode_line
 from stages.records.record import Record
 from stages.records.schema import Checkpoint
 from stages.services.base import list_usages
@@ -76,10 +76,10 @@ class Account:
         self.totals.load_cpu_s += cpu - self.cpu
         self.since, self.cpu = now, cpu
 
-    def add_line(self, line: FrozenModel, size: int) -> None:
+    def add_line(self, line: FrozenModel | EncodedLine, size: int) -> None:
         """Count a line of `size` bytes, and the training whose adapter it is the first to name."""
         self.totals.line_bytes += size
-        adapter = line.adapter if isinstance(line, Record) and not line.score else None
+        adapter = line.trained if isinstance(line, EncodedLine | Record) else None
         if adapter and adapter.path and adapter.train and adapter.id not in self.known:
             self.known.add(adapter.id)
             epochs = adapter.fit.get("epochs", 1)

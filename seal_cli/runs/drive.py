@@ -9,7 +9,7 @@ from seal_cli.flags.service import BatchFlags
 from seal_cli.runs.forecasting import Rehearsals, predict_lines, tell_forecast
 from seal_cli.runs.rejects import open_rejects
 from seal_cli.runs.run import Run
-from seal_cli.runs.stdio import input_records, with_places
+from seal_cli.runs.stdio import input_records
 from seal_cli.terminal.console import note
 from stages.cluster.settings import Cluster
 from stages.records.adapter_paths import get_base_folders
@@ -43,9 +43,8 @@ def drive(
     ) as run:
         run.input.folders = get_base_folders(lines.file)
         read = input_records(lines.file, stage.needs, bad)
-        records = run.input.read(read, **lines.selection, allow_empty=lines.allow_empty)
-        placed = list(with_places(records, lines.file))
-        work = stage.prepare(placed, run.input)
+        records = run.input.store(read, lines.file, **lines.selection, allow_empty=lines.allow_empty)
+        work = stage.prepare(records, run.input)
         if isinstance(work, Listing):
             if batches and batches.emit:
                 batches.write(stage.name, ())
@@ -56,17 +55,19 @@ def drive(
             note(f"seal {stage.name}: {text}")
         if flags.dry_run:
             code = run.describe(work.summary, *work.count_misfits())
-            tell_forecast(Rehearsals(stage, placed, work, run.input), run.output.stdout, forecast)
+            tell_forecast(Rehearsals(stage, records, work, run.input), run.output.stdout, forecast)
             return code
         if batches and batches.emit:
             batches.write(stage.name, work.calls())
             return run.code
         run.configure({**work.settings(), **lines.selection}, work.plan)
         if flags.output and not cluster.address:
-            run.predict = predict_lines(Rehearsals(stage, placed, work, run.input), run.settings)
+            run.predict = predict_lines(Rehearsals(stage, records, work, run.input), run.settings)
         with nullcontext() if run.output.complete else work.claim():
-            folders = [*work.folders, *([run.output.journal.path.parent] if run.output.journal else [])]
-            run.produce(spread(work, cluster, folders, run.settings) if cluster.address else work)
+            if cluster.address and run.output.journal:
+                place = run.output.journal.path
+                work = spread(work, cluster, [*work.folders, place.parent], run.settings, place)
+            run.produce(work)
         if run.counts.unscored and work.unscored_hint:
             note(f"seal {stage.name}: {work.unscored_hint}")
         told: list[str] = []

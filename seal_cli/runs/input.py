@@ -1,6 +1,7 @@
 """The input of a run: its lines with their places, the shard that is read, and the lines that are rejected."""
 
 import hashlib
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from stages.records.frozen import content_id
 from stages.records.jsonl import Lines, Reject, encode_line
 from stages.records.record import Record
 from stages.records.schema import FilterLine
+from stages.records.stored.lines import InputReader, StoredRecords
 from stages.sources.training_pairs import TrainingPair
 from stages.work import Facts
 
@@ -39,7 +41,7 @@ class Input:
 
     def __init__(self, stage: str, rejects: Rejects, counts: Counts, progress: ProgressMeter) -> None:
         self.stage, self.refuse, self.counts, self.progress = stage, rejects, counts, progress
-        self.places: list[tuple[str, int, int]] = []  # (name, line, bytes before it) of each item that was read
+        self.places = _Places()  # of the items that were read
         self.facts = Facts()  # of all lines that came in, whatever their shard
         self.folders: tuple[Path, ...] = ()
         self.digest = hashlib.sha256()
@@ -62,7 +64,20 @@ class Input:
         found = []
         for item, place in self._locate(items, limit, shard, allow_empty=allow_empty, name=name):
             found.append(item)
-            self.places.append(place)
+            self.places.add(*place)
+            self.digest.update(encode_portably(item))
+        self.refuse.check(self.facts.lines)
+        return found
+
+    def store(
+        self, lines: Lines[Record], file: Path | None, *, limit: int | None, shard: str | None, allow_empty: bool
+    ) -> StoredRecords:
+        """Return what `read` does of a file, or of stdin (None, `-`), whose records are read again when asked for."""
+        is_pipe = file is None or str(file) == "-"
+        found = StoredRecords(None if is_pipe else file, InputReader(lines.name, self.folders))
+        for item, place in self._locate(lines, limit, shard, allow_empty=allow_empty):
+            found.add(lines.number, lines.offset, lines.raw)
+            self.places.add(*place)
             self.digest.update(encode_portably(item))
         self.refuse.check(self.facts.lines)
         return found
@@ -123,22 +138,26 @@ class Input:
         found = {"input": self.digest.hexdigest()}
         return {**found, "whole": self.whole.hexdigest()} if self.is_shard else found
 
-    def sift(self, records: Sequence[Item], check: Callable[[Item], object]) -> list[Item]:
+    def sift(self, records: Sequence[Record], check: Callable[[Record], object]) -> Sequence[Record]:
         """Return those of the read items for which `check` raises no BadLine; the others are rejected.
 
         Raises BadInput where there are none.
         """
-        places, self.places, good = self.places, [], []
-        for item, place in zip(records, places, strict=True):
+        places, self.places, good = self.places, _Places(), array("I")
+        for number, (item, place) in enumerate(zip(records, places, strict=True)):
             if self._accepts(item, place, check):
-                good.append(item)
-                self.places.append(place)
+                good.append(number)
+                self.places.add(*place)
         self.counts.read = len(good)
         if records:
             self.refuse.check(len(good))
-        if len(good) < len(records):  # else what `read` has noted of them holds
-            self.digest = hashlib.sha256(b"".join(map(encode_portably, good)))
-        return good
+        if len(good) == len(records):  # what `read` has noted of them holds
+            return records
+        left = records.select(good) if isinstance(records, StoredRecords) else [records[number] for number in good]
+        self.digest = hashlib.sha256()
+        for item in left:
+            self.digest.update(encode_portably(item))
+        return left
 
     def _accepts(self, item: Item, place: tuple[str, int, int], check: Callable[[Item], object]) -> bool:
         try:
@@ -155,6 +174,24 @@ class Input:
             note(f"seal {self.stage}: {name}:{line}: {why} (it stays unscored)")
         if len(found) > SAID:
             note(f"seal {self.stage}: {len(found) - SAID} more lines stay unscored; their answers say why")
+
+
+class _Places:
+    """Where the items of an input are: each as (name, line, bytes before it)."""
+
+    def __init__(self) -> None:
+        self.name, self.numbers, self.offsets = "", array("q"), array("q")
+
+    def add(self, name: str, number: int, offset: int) -> None:
+        self.name = name
+        self.numbers.append(number)
+        self.offsets.append(offset)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[tuple[str, int, int]]:
+        return ((self.name, *place) for place in zip(self.numbers, self.offsets, strict=True))
 
 
 def encode_portably(item: Item) -> bytes:

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from stages.errors import ExistingOutput
 from stages.files import PART, add_filename, make_folder, open_locked, open_own, rename, replace_file, write_all
 
 _BLOCK = 2**20  # bytes that are read at once to count lines
+_LENGTH_BITS = 32  # of a line's length, in bytes
 
 
 def get_part_path(file: Path) -> Path:
@@ -38,7 +38,7 @@ class Journal:
 
     def __init__(self, path: Path, settings: Path) -> None:
         self.path, self.settings = path, settings
-        self.spans: dict[str, tuple[int, int]] = {}  # key → (start, length) of its line
+        self.spans = _Spans()  # key → (start, length) of its line
         self.end = self.safe = 0  # bytes that are there; that are on the disk
         make_folder(path.parent)
         self.descriptor = lock(path)
@@ -73,7 +73,7 @@ class Journal:
     def clear(self) -> None:
         """Remove all lines."""
         os.ftruncate(self.descriptor, 0)
-        self.spans, self.end, self.safe = {}, 0, 0
+        self.spans, self.end, self.safe = _Spans(), 0, 0
 
     def load(self, key_of: Callable[[bytes], str | None]) -> None:
         """Find the lines with a key that have come since the last time, and cut off what a crash tore.
@@ -87,7 +87,7 @@ class Journal:
                 key = key_of(line)
                 if key is not None:
                     good = self.end + len(line)
-                    self.spans[key] = self.end, len(line)
+                    self.spans.add(key, self.end, len(line))
                 self.end += len(line)
         if good < self.end:
             self._cut(good)
@@ -97,7 +97,7 @@ class Journal:
 
     def keep(self, keys: Collection[str]) -> None:
         """Count only these lines of the journal."""
-        self.spans = {key: span for key, span in self.spans.items() if key in keys}
+        self.spans = _Spans((key, span) for key, span in self.spans.items() if key in keys)
 
     def _cut(self, end: int) -> None:
         """Remove what lies behind the last whole line: a crash tore it, or a disk lost it."""
@@ -107,14 +107,18 @@ class Journal:
 
     # ---- lines
 
-    def append(self, key: str, line: bytes, *, synced: bool = True) -> None:
-        """Append a line; it is on the disk when this returns, or not there at all. One not synced is so at the next."""
+    def append(self, key: str | None, line: bytes, *, synced: bool = True) -> None:
+        """Append a line; it is on the disk when this returns, or not there at all. One not synced is so at the next.
+
+        One without a key has to be found by `load`.
+        """
         try:
             write_all(self.descriptor, line)
         except OSError as error:
             self._take_back(self.end)
             raise add_filename(error, self.path) from None
-        self.spans[key] = self.end, len(line)
+        if key is not None:
+            self.spans.add(key, self.end, len(line))
         self.end += len(line)
         if synced:
             self.sync()
@@ -129,7 +133,7 @@ class Journal:
         self.safe = self.end
 
     def _take_back(self, end: int) -> None:
-        self.spans = {key: span for key, span in self.spans.items() if span[0] < end}
+        self.spans = _Spans((key, span) for key, span in self.spans.items() if span[0] < end)
         self.end = end
         with suppress(OSError):
             os.ftruncate(self.descriptor, end)
@@ -166,18 +170,23 @@ class Journal:
 
     def _is_arranged(self, keys: Iterable[str]) -> bool:
         """Return True if the journal holds just these lines, in this order."""
-        spans = [self.spans[key] for key in keys]
-        return [*(start for start, _ in spans), self.end] == list(accumulate((n for _, n in spans), initial=0))
+        end = 0
+        for key in keys:
+            start, length = self.spans[key]
+            if start != end:
+                return False
+            end += length
+        return end == self.end
 
     def _write_sorted(self, keys: Collection[str]) -> None:
         """Replace the journal by its lines in this order: one file or the other is there, whole."""
         part = self.path.with_name(f"{self.path.name}.sorted{PART}")
         descriptor = open_locked(part, fcntl.LOCK_EX, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-        spans, end = {}, 0
+        spans, end = _Spans(), 0
         try:
             for key, line in zip(keys, self.lines(keys), strict=True):
                 write_all(descriptor, line)
-                spans[key] = end, len(line)
+                spans.add(key, end, len(line))
                 end += len(line)
             os.fsync(descriptor)
             rename(part, self.path)
@@ -202,6 +211,31 @@ class Journal:
             with suppress(OSError):  # a worker that was ended may not have synced its last lines
                 os.fsync(self.descriptor)
         os.close(self.descriptor)
+
+
+class _Spans(Mapping[str, tuple[int, int]]):
+    """Where lines begin and how long they are, by key. Each pair is one number: a third of the memory."""
+
+    def __init__(self, items: Iterable[tuple[str, tuple[int, int]]] = ()) -> None:
+        self.packed: dict[str, int] = {}
+        for key, (start, length) in items:
+            self.add(key, start, length)
+
+    def add(self, key: str, start: int, length: int) -> None:
+        self.packed[key] = start << _LENGTH_BITS | length
+
+    def __getitem__(self, key: str) -> tuple[int, int]:
+        packed = self.packed[key]
+        return packed >> _LENGTH_BITS, packed & ((1 << _LENGTH_BITS) - 1)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.packed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.packed)
+
+    def __len__(self) -> int:
+        return len(self.packed)
 
 
 def lock(path: Path) -> int:

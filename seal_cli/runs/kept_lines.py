@@ -5,21 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from seal_cli.runs.journal import Journal
-from stages.records.adapter_paths import get_base_folders, locate_adapter
-from stages.records.jsonl import validate
-from stages.records.parser import RecordParser
 from stages.records.record import Record
-
-
-class LineReader:
-    """Reads lines of a file as records. They share the tasks and self-edits that are the same."""
-
-    def __init__(self, file: Path) -> None:
-        self.parse, self.folders = RecordParser().parse, get_base_folders(file)
-
-    def __call__(self, line: bytes) -> Record:
-        found = self.parse(line.decode().removesuffix("\n"))
-        return locate_adapter(found if isinstance(found, Record) else validate(Record, found), self.folders)
+from stages.records.stored.lines import LineReader
 
 
 def read_file(file: Path) -> Iterator[Record]:

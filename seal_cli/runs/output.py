@@ -10,7 +10,7 @@ from typing import Any
 from seal_cli.exit_codes import UsageError
 from seal_cli.runs import manifest
 from seal_cli.runs.journal import Journal, get_part_path
-from seal_cli.runs.kept_lines import KeptLines, LineReader, read_file
+from seal_cli.runs.kept_lines import KeptLines, read_file
 from seal_cli.runs.manifest import are_alike, describe_differences
 from seal_cli.runs.replacement import compare_to_file
 from seal_cli.runs.stdio import claim_stdout, write_stdout
@@ -18,8 +18,9 @@ from seal_cli.terminal.console import note
 from stages.errors import BadInput, ExistingOutput
 from stages.records.adapter_paths import get_relative_path, make_path_relative
 from stages.records.frozen import FrozenModel
-from stages.records.jsonl import encode_line
+from stages.records.jsonl import EncodedLine, encode_line
 from stages.records.record import Record
+from stages.records.stored.lines import LineReader
 from stages.work import Plan
 
 
@@ -142,17 +143,17 @@ class Output:
                 return None
             if record:
                 tell(record)
-            return plan.key_of(record) if record else None
+            return plan.get_key(record) if record else None
 
         journal.load(key_of)
         return KeptLines(journal)
 
     # ---- what comes
 
-    def emit(self, key: str, line: FrozenModel, *, synced: bool = True, more: bool = False) -> int:
+    def emit(self, key: str | None, line: FrozenModel | EncodedLine, *, synced: bool = True, more: bool = False) -> int:
         """Write a line to the journal, where it is safe when this returns, or without one to stdout; return its bytes.
 
-        With `more` lines to follow at once, it is safe with the last of them.
+        With `more` lines to follow at once, it is safe with the last of them. `key` None: another process will load it.
         """
         size = 0
         if self.journal:
@@ -160,13 +161,15 @@ class Output:
             size = len(data)
             self.journal.append(key, data, synced=synced and not more)
         if not self.output and not (self.journal and synced):
-            data = encode_line(line)
+            data = line.data if isinstance(line, EncodedLine) else encode_line(line)
             size = size or len(data)
             write_stdout(self.stdout, data)
         return size
 
-    def _kept(self, journal: Journal, line: FrozenModel) -> bytes:
+    def _kept(self, journal: Journal, line: FrozenModel | EncodedLine) -> bytes:
         """The line for a file: its adapter's path is told from the file's folder, and both may move."""
+        if isinstance(line, EncodedLine):  # whoever has made it knew the folder
+            return line.data
         return encode_line(make_path_relative(line, journal.path.parent) if isinstance(line, Record) else line)
 
     def tell_place(self, path: Path) -> str:

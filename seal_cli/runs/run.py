@@ -25,6 +25,7 @@ from seal_cli.terminal.progress import ProgressMeter
 from stages.checks.energy import EnergyMeter
 from stages.models.checkpoints import check_unchanged
 from stages.records.frozen import FrozenModel
+from stages.records.jsonl import EncodedLine
 from stages.records.record import Record
 from stages.work import Plan, Work
 
@@ -153,7 +154,7 @@ class Run:
                     log.clear()
                 for line in worker.make(dict.fromkeys(keys), self.progress):
                     more = getattr(worker, "has_more", False)
-                    size = self.output.emit(self.plan.key_of(line) if self.plan else "", line, more=more)
+                    size = self.output.emit(None, line, more=more)
                     self.account.add_line(line, size)
                     self._count(line)
                     if self.known is made:
@@ -172,9 +173,10 @@ class Run:
             say(f"seal {self.stage}: {told}")
         return self.code
 
-    def _count(self, line: FrozenModel) -> None:
-        self.counts.add(line)
-        self.reasons.add(line)
+    def _count(self, line: FrozenModel | EncodedLine) -> None:
+        if not isinstance(line, EncodedLine):  # which whoever loads it will count
+            self.counts.add(line)
+            self.reasons.add(line)
 
     # ---- the end
 

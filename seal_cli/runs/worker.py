@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from types import FrameType
 from typing import NoReturn
 
@@ -93,12 +94,14 @@ class CrashTracker:
     def group(self, left: Sequence[str], unit_of: Callable[[str], str] | None = None) -> list[list[str]]:
         """Put all that were never in work at a crash together, then each suspect alone, or with its unit."""
         units: dict[str, list[str]] = {}
-        for key in left:
-            units.setdefault(unit_of(key) if unit_of else key, []).append(key)
+        if unit_of:
+            for key in left:
+                units.setdefault(unit_of(key), []).append(key)
         fresh: list[str] = []
         suspects: list[list[str]] = []
-        for unit in units.values():
-            if any(self.crashes[key] for key in unit):
+        alone = () if unit_of else ([key] for key in left)  # a dictionary of a million lists is large
+        for unit in chain(units.values(), alone):
+            if any(key in self.crashes for key in unit):
                 suspects.append(unit)
             else:
                 fresh += unit

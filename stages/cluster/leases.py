@@ -5,11 +5,25 @@ who the workers are: whoever is free takes a lease, finishes its keys one by one
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 _MOST_DEATHS = 2  # of workers that had a unit alone; after them it is given up
 _SHARE = 0.8  # of what each worker would get of the rest; with more, one whose lines are slower ends last
+
+
+class SingleKeys(Sequence[Sequence[str]]):
+    """Units of a key each, which are made when they are asked for."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.keys = keys
+
+    def __getitem__(self, place: Any) -> Any:
+        return [(key,) for key in self.keys[place]] if isinstance(place, slice) else (self.keys[place],)
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
 
 @dataclass(eq=False, slots=True)
@@ -52,16 +66,16 @@ class Leases:
 
     def __init__(
         self,
-        units: Iterable[Sequence[str]],
+        units: Sequence[Sequence[str]],
         *,
         most: int,
         workers: int,
-        cost_of: Callable[[str], float] = lambda key: 1.0,
+        cost_of: Callable[[str], float] | None = None,
     ) -> None:
-        self.most, self.workers = most, workers
-        # The longest is taken from the end, equals in the order in which they came.
-        self.waiting = sorted(units, key=lambda unit: sum(map(cost_of, unit)), reverse=True)[::-1]
-        self.costs = array("d", (sum(map(cost_of, unit)) for unit in self.waiting))
+        self.units, self.most, self.workers = units, most, workers
+        self.costs = array("d", (sum(map(cost_of, unit)) if cost_of else len(unit) for unit in units))
+        # By their numbers: the longest is taken from the end, equals in the order in which they came.
+        self.waiting = array("I", sorted(range(len(units)), key=self.costs.__getitem__, reverse=True)[::-1])
         self.cost_left = sum(self.costs)
         self.again: list[Lease] = []  # of workers that died
 
@@ -73,10 +87,13 @@ class Leases:
             return None
         left = max(0.0, _SHARE * self.cost_left / self.workers)  # sums of floats drift
         taken: list[Sequence[str]] = []
-        while self.waiting and len(taken) < self.most and (not taken or self.costs[-1] <= left):
-            left -= self.costs[-1]
-            self.cost_left -= self.costs.pop()
-            taken.append(self.waiting.pop())
+        while self.waiting and len(taken) < self.most:
+            cost = self.costs[self.waiting[-1]]
+            if taken and cost > left:
+                break
+            left -= cost
+            self.cost_left -= cost
+            taken.append(self.units[self.waiting.pop()])
         return Lease([Unit(dict.fromkeys(keys)) for keys in taken])
 
     def give_back(self, lease: Lease) -> None:

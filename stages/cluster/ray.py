@@ -12,16 +12,19 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stages.cluster.leases import Lease, Leases
+from stages.cluster.kin import KinLines
+from stages.cluster.leases import Lease, Leases, SingleKeys
 from stages.cluster.place import Place
 from stages.cluster.settings import Cluster
 from stages.cluster.start import count_room, describe_room, find_reason, import_ray, note_shares, start_ray
-from stages.cluster.workers import Delivery, LeaseServer, LineMaker
+from stages.cluster.workers import Delivery, LeaseServer, LineCodec, LineMaker, Opening
 from stages.errors import Crashed, SealError, Unavailable
 from stages.interfaces import NullProgress, Progress
+from stages.records.stored.by_key import ItemsByKey, RecordsByKey
 
 _POLL_S = 1.0  # the longest wait for a delivery, after which signals and silence are looked at
 _SILENCE_S = 30.0  # without any worker, until it is told
@@ -33,6 +36,7 @@ _REPORT_S = 3.0  # the longest wait for what all workers have to say in the end
 _COUNTS = re.compile(
     r"(\d+)(?: of (\d+))? (.+)", re.DOTALL
 )  # a note of a lease that is one of the whole run's when summed
+_Leased = ItemsByKey[Any] | RecordsByKey
 _KEYS = ("OPENAI_API_KEY", "SEAL_JUDGE_API_KEY", "HF_TOKEN")
 
 
@@ -40,17 +44,19 @@ class _Actor:
     """A worker's process. All that it needs comes with the first call."""
 
     def meet(self, opener: Sequence[Any], place: Place, name: str) -> tuple[str, str]:
-        """Enter the run's place; return the names of the machine and of the node. `opener`: a reference, in a list."""
+        """Enter the run's place; return the names of the machine and of the node. `opener`: a reference to the Opening,
+        in a list: so that a model that cannot be read is no fault of the place.
+        """
         ray = import_ray()
         host = place.enter(name)
-        self.server = LeaseServer(lambda finished: ray.get(opener[0])(finished))
+        self.server = LeaseServer(lambda: ray.get(opener[0]))
         return host, ray.get_runtime_context().get_node_id()
 
     def load(self) -> Exception | None:
         return self.server.load()
 
-    def serve(self, keys: Sequence[str], finished: Sequence[Any]) -> Iterator[Delivery]:
-        yield from self.server.serve(keys, finished)
+    def serve(self, keys: Sequence[str], finished: Sequence[Any], packed: Any) -> Iterator[Delivery]:
+        yield from self.server.serve(keys, finished, packed)
 
     def report(self) -> list[str]:
         return self.server.report()
@@ -68,37 +74,35 @@ class _Member:
 
 
 class RayWorkers:
-    """A Worker whose lines are made by actors, each with a worker of its own.
+    """A Worker whose lines are made by actors, each with a worker of its own. They come as the codec encodes them.
 
     `finished`: lines that are there already. Whoever makes keys of a unit gets its lines, and the latest of its kin.
+    `leased`: what the lines are made of, of which each lease brings its part.
     """
 
     def __init__(
         self,
         cluster: Cluster,
         open_worker: Callable[[Sequence[Any]], LineMaker],
-        key_of: Callable[[Any], str],
+        codec: LineCodec,
         *,
         finished: Sequence[Any] = (),
         folders: Sequence[Path] = (),
         environment: Mapping[str, str] = {},
         unit_of: Callable[[str], str] | None = None,
         kin_of: Callable[[str], str] | None = None,
-        cost_of: Callable[[str], float] = lambda key: 1.0,
+        cost_of: Callable[[str], float] | None = None,
+        leased: _Leased | None = None,
     ) -> None:
-        self.cluster, self.key_of, self.cost_of = cluster, key_of, cost_of
-        self.unit_of = unit_of or (lambda key: key)
-        self.kin_of = kin_of or self.unit_of
-        self.one_is_enough = kin_of is not None
-        self.lines: dict[str, list[Any]] = {}  # that others are told of, by their kin
-        for line in finished if unit_of or kin_of else ():
-            self._remember(line)
+        self.cluster, self.codec, self.cost_of, self.leased = cluster, codec, cost_of, leased
+        self.unit_of, self.finished, named = unit_of, finished, kin_of or unit_of
+        self.kin = KinLines(named, one_is_enough=kin_of is not None) if named else None
         self.ray = start_ray(cluster)
         keys = {name: os.environ[name] for name in _KEYS if name in os.environ}
         whole = tuple(dict.fromkeys(folder.absolute() for folder in folders))
         self.place = Place(Path.cwd(), whole, f".seal-{secrets.token_hex(8)}", {**keys, **environment})
         self.held = ExitStack()
-        self.opener = self.ray.put(open_worker)
+        self.opener = self.ray.put(Opening(open_worker, codec, leased))  # type: ignore[arg-type] # becomes its portion
         self.kind = self.ray.remote(num_gpus=cluster.gpus_per_worker, num_cpus=cluster.cpus_per_worker)(_Actor)
         self.crew: list[_Member] = []
         self.idle: list[_Member] = []
@@ -113,11 +117,12 @@ class RayWorkers:
         """Yield the lines of these keys as they come from the workers."""
         if not self.crew:
             self.held.enter_context(self.place.hold())
-        units: dict[str, list[str]] = {}
-        for key in keys:
-            units.setdefault(self.unit_of(key), []).append(key)
+        units = self._group(keys)
+        if self.kin:
+            codec = self.codec
+            self.kin.expect(keys, ((codec.key_of(line), partial(codec.encode, line)) for line in self.finished))
         self._hire(len(units))
-        leases = Leases(units.values(), most=self.cluster.lease, workers=len(self.crew), cost_of=self.cost_of)
+        leases = Leases(units, most=self.cluster.lease, workers=len(self.crew), cost_of=self.cost_of)
         for text in note_shares(self.ray, self.cluster):
             self._note(text, progress)
         progress.set_phase(f"working on {len(self.crew)} workers")
@@ -176,9 +181,10 @@ class RayWorkers:
 
     def _send(self, member: _Member, lease: Lease) -> None:
         member.lease = lease
-        names = dict.fromkeys(map(self.kin_of, lease.keys))
-        known = [line for name in names for line in self.lines.get(name, ())]
-        self.busy[member.actor.serve.options(num_returns="streaming").remote(lease.keys, known)] = member
+        keys = lease.keys
+        known = self.kin.list_for(keys) if self.kin else []
+        packed = None if self.leased is None else self.leased.pack(keys)
+        self.busy[member.actor.serve.options(num_returns="streaming").remote(keys, known, packed)] = member
 
     def _receive(self, reference: Any, leases: Leases, progress: Progress, lines: list[Any]) -> None:
         """Take what has come of a worker: its name, its model, a delivery, the end of its lease, or its own."""
@@ -219,10 +225,10 @@ class RayWorkers:
             progress.add_trained(delivery.trained)
         if delivery.written:
             progress.add_written(delivery.written)
-        for line in delivery.lines:
-            key = self._remember(line)
-            if lease.finish(key) and not self.one_is_enough:
-                self.lines.pop(self.kin_of(key), None)  # nobody makes more of its unit
+        for key, line in delivery.lines:
+            lease.finish(key)
+            if self.kin:
+                self.kin.add(key, line)
             self.given_up = 0
             lines.append(line)
         if delivery.error:
@@ -243,15 +249,14 @@ class RayWorkers:
             progress.note(f"{some} of {every} {what}" if every else f"{some} {what}")
         self.counts.clear()
 
-    def _remember(self, line: Any) -> str:
-        """Keep a line for those who make others of its unit or kin. Returns its key."""
-        key = self.key_of(line)
-        if (name := self.kin_of(key)) != key:
-            lines = self.lines.setdefault(name, [])
-            if self.one_is_enough:
-                lines.clear()  # the latest may have what the judge left unscored in those before
-            lines.append(line)
-        return key
+    def _group(self, keys: Collection[str]) -> Sequence[Sequence[str]]:
+        """Return the units of these keys."""
+        if self.unit_of is None:
+            return SingleKeys(list(keys))
+        units: dict[str, list[str]] = {}
+        for key in keys:
+            units.setdefault(self.unit_of(key), []).append(key)
+        return list(units.values())
 
     # ---- the end of a worker
 

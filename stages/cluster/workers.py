@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stages.interfaces import NullProgress, Progress
+from stages.records.stored.by_key import Portion
 
 _MOST_WAITING = 1024  # deliveries that nobody has fetched yet; more would only fill memory
 _TOGETHER_S = 0.05  # lines that come so soon after another go with it: a delivery costs the driver 1 ms
@@ -26,11 +27,28 @@ class LineMaker(Protocol):
     def report(self) -> Iterable[str]: ...
 
 
+class LineCodec(Protocol):
+    """How lines travel: encoded by whoever has made them, so that the driver need not look into them."""
+
+    def key_of(self, line: Any) -> str: ...
+    def encode(self, line: Any) -> Any: ...
+    def decode(self, encoded: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a worker is opened with. `portion`: what it makes lines of; a lease's part of it comes with the lease."""
+
+    open_worker: Callable[[Sequence[Any]], LineMaker]
+    codec: LineCodec
+    portion: Portion[Any] | None = None
+
+
 @dataclass
 class Delivery:
     """What has happened since the last one: lines, and what the driver's Progress is told."""
 
-    lines: list[Any] = field(default_factory=list)
+    lines: list[tuple[str, Any]] = field(default_factory=list)  # key, encoded
     notes: list[str] = field(default_factory=list)
     trained: int = 0  # tokens
     written: int = 0  # tokens
@@ -40,25 +58,31 @@ class Delivery:
 class LeaseServer:
     """Loads the model once, then makes the lines of one lease after the other."""
 
-    def __init__(self, open_worker: Callable[[Sequence[Any]], LineMaker]) -> None:
-        self.open_worker = open_worker
+    def __init__(self, fetch: Callable[[], Opening]) -> None:
+        self.fetch = fetch
         self.finished: list[Any] = []  # the worker holds the same list
+        self.opening: Opening | None = None
         self.worker: LineMaker | None = None
 
     def load(self) -> Exception | None:
         """Load the model. Returns what went wrong."""
         try:
-            self.worker = self.open_worker(self.finished)
+            self.opening = self.fetch()
+            self.worker = self.opening.open_worker(self.finished)
         except Exception as error:  # noqa: BLE001 - whatever it is, the driver tells it
             return _make_portable(error)
         return None
 
-    def serve(self, keys: Collection[str], finished: Sequence[Any] = ()) -> Iterator[Delivery]:
+    def serve(self, keys: Collection[str], finished: Sequence[Any] = (), packed: Any = None) -> Iterator[Delivery]:
         """Yield deliveries until the lines of these keys are made.
 
-        `finished`: lines of their units that others have made.
+        `finished`: lines of their units that others have made, encoded. `packed`: what they are made of, if it is not
+        here since the worker was opened.
         """
-        self.finished[:] = finished
+        if self.opening:
+            self.finished[:] = map(self.opening.codec.decode, finished)
+            if self.opening.portion is not None:
+                self.opening.portion.unpack(packed)
         waiting: queue.Queue[tuple[str, Any]] = queue.Queue(_MOST_WAITING)
         threading.Thread(target=self._work, args=(keys, waiting), daemon=True).start()
         ended = False
@@ -85,10 +109,11 @@ class LeaseServer:
     def _work(self, keys: Collection[str], waiting: "queue.Queue[tuple[str, Any]]") -> None:
         told = _Forwarder(waiting)
         try:
-            if self.worker is None:
+            if self.worker is None or self.opening is None:
                 raise RuntimeError("the model is not loaded")
+            codec = self.opening.codec
             for line in self.worker.make(dict.fromkeys(keys), told):
-                waiting.put(("line", line))
+                waiting.put(("line", (codec.key_of(line), codec.encode(line))))
             told.tell_tokens()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the driver tells it
             waiting.put(("error", _make_portable(error)))

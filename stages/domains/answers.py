@@ -220,3 +220,16 @@ def answered_chat(given: bool | None, usual: bool, trained: Collection[bool]) ->
         flag, way = ("--chat", "text") if given else ("--no-chat", "chats")
         raise BadConfig(f"{flag}: the adapters were trained on {way}; leave it out")
     return next(iter(trained), usual) if given is None else given
+
+
+def survey_adapters(lines: Iterable[Record]) -> tuple[dict[Path, str], list[str], set[bool]]:
+    """Return the adapters' directories with the models that they were trained on, each line's own or "", and whether
+    they were trained on chats, as far as they say so. The lines are read but once, which may be many.
+    """
+    found, named, chats = dict[Path, str](), list[str](), set[bool]()
+    for adapter in (line.adapter for line in lines):
+        named.append(adapter.path or "" if adapter else "")
+        if adapter and adapter.path:
+            found[Path(adapter.path)] = adapter.model
+            chats |= {adapter.fit["chat"]} if "chat" in adapter.fit else set()
+    return found, named, chats

@@ -14,6 +14,7 @@ from stages.records.record import Record, SelfEdit
 from stages.records.task import Task
 from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.settings import Sampling
+from stages.sources.repeats import UniqueLines
 
 _BY_HAND = "none"  # stands for the model of a self-edit that no model wrote
 
@@ -149,6 +150,18 @@ def write_fixed_edits(
             chosen=domain.read_choice(text),
         )
         yield line.grow(edit=edit)
+
+
+class SampleKeys:
+    """Lists the keys of each line's samples; of a task that comes again none. Raises BadInput for two of one id."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples, self.distinct = samples, UniqueLines()
+
+    def __call__(self, line: Record) -> list[str]:
+        again = line.task.id in self.distinct.tasks
+        self.distinct.add_task(line.task)
+        return [] if again else [make_edit_key(line.task, sample) for sample in range(self.samples)]
 
 
 def unique_tasks(records: Iterable[Record]) -> Iterator[Record]:

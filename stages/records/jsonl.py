@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from stages.errors import BadInput, BadLine, one_line
 from stages.records.frozen import FrozenModel, Meta
-from stages.records.record import TAGS, Record
+from stages.records.record import TAGS, Adapter, Record
 from stages.records.strict_json import JsonFault, JsonObject, explain, parse_json, sanitize
 
 _L = TypeVar("_L", bound=FrozenModel)
@@ -84,7 +84,8 @@ def read_objects(
 class Lines(Generic[_T]):
     """What `make` makes of the object on each line that is not empty; it raises BadLine for a line to be refused.
 
-    `number` (from 1) and `offset` (bytes before it) are the place of the line that came last. `parse` reads one line.
+    `number` (from 1) and `offset` (bytes before it) are the place of the line that came last, `raw` is the line itself.
+    `parse` reads one line.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Lines(Generic[_T]):
     ) -> None:
         self.name = name
         self.number = self.offset = 0
+        self.raw = b""
         self._items = self._read(lines, make, refuse, parse)
 
     def __iter__(self) -> Iterator[_T]:
@@ -119,19 +121,20 @@ class Lines(Generic[_T]):
             raw = line.removesuffix(b"\n")
             size = len(raw) + (line.left_out if isinstance(line, _CutLine) else 0)
             self.number, self.offset, end = self.number + 1, end, end + size + 1
+            self.raw = raw
             blank = raw.strip() == b"" or (self.number == 1 and raw.strip() == b"\xef\xbb\xbf")
             if blank and size <= LONGEST:  # a mark alone: an empty stream of a Windows program
                 continue
             try:
-                made = make(_parse_object(raw, size, parse))
+                made = make(parse_object(raw, size, parse))
             except BadLine as error:
                 refuse(Reject(self.name, *self.place, one_line(str(error)), raw))
             else:
                 yield made
 
 
-def _parse_object(raw: bytes, size: int, parse: Callable[[str], Any]) -> JsonObject | Record:
-    """The object of a line, or the record that the parser makes of it. Raises BadLine for none."""
+def parse_object(raw: bytes, size: int, parse: Callable[[str], Any]) -> JsonObject | Record:
+    """Return the object of a line, or the record that the parser makes of it. Raises BadLine for none."""
     if size > LONGEST:
         raise BadLine(f"{size:,} bytes long; {LONGEST:,} are the most")
     try:
@@ -241,6 +244,14 @@ def to_json(line: FrozenModel) -> str:
     there = [(name, getattr(line, name)) for name in Record.model_fields]
     told = [f'"{name}": {_section(name, value)}' for name, value in there if value is not None]
     return f"{{{', '.join(told)}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedLine:
+    """A line as it is to stand in a file, encoded by whoever has made it."""
+
+    data: bytes
+    trained: Adapter | None = None  # what is new on it, where that is the training of an adapter
 
 
 def encode_line(line: FrozenModel) -> bytes:

@@ -269,6 +269,11 @@ class Record(FrozenModel):
     meta: Meta | None = None
     """Any JSON object of yours. Stages hand it on; ids, seeds and results do not depend on it."""
 
+    @property
+    def trained(self) -> Adapter | None:
+        """The adapter, where it is what is newest on the line."""
+        return None if self.score else self.adapter
+
     def grow(self, **sections: FrozenModel | None) -> "Record":
         """A copy with one section more, replaced, or (None) dropped."""
         return self.model_copy(update=sections)

@@ -87,8 +87,15 @@ class Team:
 
 
 def read_team() -> Team:
-    """Read the place from the launcher's variables."""
-    return Team(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+    """Read the place from the launcher's variables. Raises BadConfig for what no launcher sets."""
+    return Team(_read_count("RANK", 0), _read_count("WORLD_SIZE", 1))
+
+
+def _read_count(name: str, otherwise: int) -> int:
+    text = os.environ.get(name) or str(otherwise)
+    if not (text.isascii() and text.isdecimal()):
+        raise BadConfig(f"{name}={text}: is no number, as torchrun and accelerate launch set it; unset {name}")
+    return int(text)
 
 
 def _is_of_others(error: Exception) -> bool:

@@ -80,7 +80,7 @@ def simulate(lines: Lines, workers: int, death_rate: float = 0.0) -> dict[str, A
     ray = VirtualRay(lambda key: lines.seconds[int(key)], load_s=LOAD_S, death_rate=death_rate)
     with patch("stages.cluster.ray.start_ray", lambda cluster: ray):
         found = RayWorkers(
-            Cluster("local", workers=workers), lambda _: None, str, cost_of=lambda key: lines.costs[int(key)]
+            Cluster("local", workers=workers), lambda _: None, _Keys(), cost_of=lambda key: lines.costs[int(key)]
         )
     came = sum(1 for _ in found.make([str(number) for number in range(len(lines.seconds))]))
     took = ray.now - LOAD_S
@@ -96,6 +96,12 @@ def simulate(lines: Lines, workers: int, death_rate: float = 0.0) -> dict[str, A
         "given_up": len(lines.seconds) - came,
         "made_twice": came - len(ray.made),
     }
+
+
+class _Keys:
+    """Lines that are nothing but their keys."""
+
+    key_of = encode = decode = staticmethod(str)
 
 
 class RayError(Exception):
@@ -197,7 +203,7 @@ class _Actor:
         self.ray.foresee(seconds, reply := _Reply(value))
         return reply
 
-    def _serve(self, keys: Sequence[str], finished: Sequence[Any]) -> "_Stream":
+    def _serve(self, keys: Sequence[str], finished: Sequence[Any], packed: Any) -> "_Stream":
         self.ray.leases += 1
         return _Stream(self, self._work(keys))
 
@@ -212,7 +218,7 @@ class _Actor:
                 ray.lost_s, ray.deaths = ray.lost_s + seconds, ray.deaths + 1
                 yield seconds, None
             ray.made.update(some)
-            yield seconds, Delivery(list(map(ray.line_of, some)))
+            yield seconds, Delivery([(key, ray.line_of(key)) for key in some])
 
 
 class _Stream:

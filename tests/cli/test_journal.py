@@ -225,6 +225,17 @@ class Shaky(Engine):
             os.kill(os.getpid(), signal.SIGKILL)
         super().__init__(model, device=device, batch_size=batch_size)
 """
+MEDDLER = """
+from pathlib import Path
+from fragile import Engine
+
+
+class Meddler(Engine):
+    def __init__(self, model, *, device, batch_size):
+        there = Path("tasks.jsonl")
+        there.write_text(there.read_text().replace("Di", "Do"))
+        super().__init__(model, device=device, batch_size=batch_size)
+"""
 OPTIONS = ("--model", ".", "--engine", "fragile:Engine", "-k", "3")
 
 
@@ -490,6 +501,19 @@ def test_a_worker_that_dies_once_before_any_record_is_in_work_is_followed_by_ano
     done = seal("generate", "tasks.jsonl", *more, cwd=place)
     assert done.code == 0, done.err
     assert "seal: the worker died of SIGKILL with no record in work; another goes on" in done.err
+    assert (place / "edits.jsonl").read_bytes() == (place / "whole.jsonl").read_bytes()
+
+
+def test_an_input_that_is_changed_in_the_middle_ends_the_run_and_as_it_was_the_run_goes_on(place: Path) -> None:
+    whole, there = generate(place, "-o", "whole.jsonl"), (place / "tasks.jsonl").read_text()
+    (place / "meddler.py").write_text(MEDDLER)
+    more = ("--model", ".", "-k", "3", "-o", "edits.jsonl", "--engine")
+    ended = seal("generate", "tasks.jsonl", *more, "meddler:Meddler", cwd=place)
+    assert (whole.code, ended.code) == (0, 65)
+    assert "tasks.jsonl:4: was changed while this run works on it; put it back as it was, and the same" in ended.err
+    (place / "tasks.jsonl").write_text(there)
+    (place / "meddler.py").write_text(MEDDLER.replace('"Do"', '"Di"'))
+    assert seal("generate", "tasks.jsonl", *more, "meddler:Meddler", cwd=place).code == 0
     assert (place / "edits.jsonl").read_bytes() == (place / "whole.jsonl").read_bytes()
 
 

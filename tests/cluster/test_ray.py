@@ -12,7 +12,7 @@ from stages.cluster.settings import Cluster
 from stages.cluster.workers import Delivery
 from stages.errors import Crashed
 from stages.interfaces import NullProgress, Progress
-from tests.cluster.fake_ray import FakeRay, Handle
+from tests.cluster.fake_ray import FakeRay, Handle, Words
 
 pytestmark = pytest.mark.fast
 
@@ -66,13 +66,13 @@ def hire(ray: FakeRay, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hire:
     monkeypatch.chdir(tmp_path)
 
     def open_workers(lease: int = 2, open_worker: Any = Echo, **more: Any) -> RayWorkers:
-        return RayWorkers(Cluster("auto", lease=lease), open_worker, str, folders=[tmp_path], **more)
+        return RayWorkers(Cluster("auto", lease=lease), open_worker, Words(), folders=[tmp_path], **more)
 
     return open_workers
 
 
 def dies_of(*keys: str) -> Callable[[Handle, Delivery], bool]:
-    return lambda handle, delivery: any(line in keys for line in delivery.lines)
+    return lambda handle, delivery: any(line in keys for _, line in delivery.lines)
 
 
 def test_lines_come_once_and_every_worker_reports(hire: Hire, ray: FakeRay) -> None:
@@ -104,7 +104,8 @@ def test_lines_of_a_unit_that_is_finished_are_held_no_longer(hire: Hire) -> None
     workers = hire(unit_of=lambda key: key[0], finished=["x0"])
     for _ in workers.make(["x1", "x2", "y1", "z1", "z2"]):
         pass
-    assert workers.lines == {}
+    assert workers.kin
+    assert workers.kin.lines == {}
 
 
 def test_the_latest_line_of_a_kin_is_told_to_whoever_makes_another(hire: Hire, ray: FakeRay) -> None:

@@ -9,6 +9,7 @@ import pytest
 from stages.cluster.ray import RayWorkers
 from stages.cluster.settings import Cluster
 from tests.bench.simulated_cluster import VirtualRay, draw_adapters, draw_scores, simulate
+from tests.cluster.fake_ray import Words
 
 
 @pytest.mark.parametrize(("records", "workers", "least"), [(750, 8, 0.99), (750, 64, 0.95), (25_000, 512, 0.95)])
@@ -41,7 +42,7 @@ def test_lines_that_come_at_once_are_synced_at_once_and_the_driver_waits_with_no
 
     unsynced, syncs = list[str](), 0
     with patch("stages.cluster.ray.start_ray", lambda cluster: Watched(lambda key: 1.0)):
-        workers = RayWorkers(Cluster("local", workers=4, lease=1), lambda finished: None, str)
+        workers = RayWorkers(Cluster("local", workers=4, lease=1), lambda finished: None, Words())
     for line in workers.make([str(number) for number in range(24)]):
         unsynced.append(line)
         if not workers.has_more:

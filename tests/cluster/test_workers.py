@@ -3,11 +3,13 @@
 import pickle
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from stages.cluster.workers import Delivery, LeaseServer, LineMaker
+from stages.cluster.workers import Delivery, LeaseServer, LineMaker, Opening
 from stages.errors import OutOfMemory
 from stages.interfaces import NullProgress, Progress
+from stages.records.stored.by_key import ItemsByKey
+from tests.cluster.fake_ray import Words
 
 
 class Echo:
@@ -38,25 +40,30 @@ class Local(Exception):
 
 
 def load(open_worker: Callable[[Sequence[str]], LineMaker]) -> LeaseServer:
-    server = LeaseServer(open_worker)
+    server = LeaseServer(lambda: Opening(open_worker, Words()))
     assert server.load() is None
     return server
 
 
-def serve(server: LeaseServer, *keys: str, finished: Sequence[str] = ()) -> Delivery:
+def serve(server: LeaseServer, *keys: str, finished: Sequence[str] = (), packed: object = None) -> Delivery:
     """All deliveries as one."""
     whole = Delivery()
-    for delivery in server.serve(keys, finished):
+    for delivery in server.serve(keys, finished, packed):
         whole.lines += delivery.lines
+        assert all(key == line for key, line in delivery.lines)
         whole.notes += delivery.notes
         whole.written += delivery.written
         whole.error = delivery.error or whole.error
     return whole
 
 
+def words(delivery: Delivery) -> list[str]:
+    return [line for _, line in delivery.lines]
+
+
 def test_lines_notes_and_tokens_come_in_their_order() -> None:
     found = serve(load(Echo), "a", "b")
-    assert found.lines == ["line a", "line b"]
+    assert words(found) == ["line a", "line b"]
     assert found.notes == ["a behind []", "b behind []"]
     assert found.written == 6
     assert found.error is None
@@ -94,10 +101,10 @@ def test_a_line_is_sent_before_the_next_one_is_made() -> None:
     deliveries = load(Slow).serve(["a", "b"])
     lines: list[str] = []
     while not lines:
-        lines += next(deliveries).lines
+        lines += words(next(deliveries))
     assert lines == ["first"]
     go_on.set()
-    assert [line for delivery in deliveries for line in delivery.lines] == ["second"]
+    assert [line for delivery in deliveries for line in words(delivery)] == ["second"]
 
 
 def test_the_model_is_loaded_once_for_all_leases() -> None:
@@ -111,7 +118,7 @@ def test_the_model_is_loaded_once_for_all_leases() -> None:
 
 def test_lines_before_an_error_are_kept_and_the_error_keeps_its_kind() -> None:
     found = serve(load(lambda finished: Echo(error=OutOfMemory("too small"))), "a", "bad", "c")
-    assert found.lines == ["line a"]
+    assert words(found) == ["line a"]
     assert isinstance(found.error, OutOfMemory)
     assert isinstance(pickle.loads(pickle.dumps(found)).error, OutOfMemory)  # noqa: S301
 
@@ -120,7 +127,7 @@ def test_a_model_that_cannot_be_loaded_is_told_with_its_kind() -> None:
     def fail(finished: Sequence[str]) -> LineMaker:
         raise OutOfMemory("too large")
 
-    error = LeaseServer(fail).load()
+    error = LeaseServer(lambda: Opening(fail, Words())).load()
     assert isinstance(error, OutOfMemory)
     assert str(error) == "too large"
 
@@ -129,3 +136,21 @@ def test_an_error_that_cannot_travel_is_told_in_words() -> None:
     found = serve(load(lambda finished: Echo(error=Local("one", "other"))), "bad")
     assert isinstance(found.error, RuntimeError)
     assert "Local: one and other" in str(found.error)
+
+
+def test_what_lines_are_made_of_comes_with_their_lease() -> None:
+    class Reader(Echo):
+        def __init__(self, items: Mapping[str, str]) -> None:
+            super().__init__()
+            self.items = items
+
+        def make(self, keys: Collection[str], progress: Progress = NullProgress()) -> Iterator[str]:
+            assert list(self.items) == list(keys)  # and nothing of other leases
+            yield from map(self.items.__getitem__, keys)
+
+    items = ItemsByKey({key: key.upper() for key in "abc"})
+    portion = pickle.loads(pickle.dumps(items))  # noqa: S301
+    server = LeaseServer(lambda: Opening(lambda finished: Reader(portion), Words(), portion))
+    assert server.load() is None
+    for keys in ("ab", "c"):
+        assert words(serve(server, *keys, packed=items.pack(keys))) == list(keys.upper())

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seal_cli.runs.journal import Journal
-from seal_cli.runs.kept_lines import LineReader
 from stages import adapt, filter, generate, merge, tasks
 from stages import eval as evaluate
 from stages import judge as regrade
@@ -23,6 +22,7 @@ from stages.records.jsonl import to_json
 from stages.records.parser import parse_record, read_records
 from stages.records.record import Record
 from stages.records.schema import SftExample
+from stages.records.stored.lines import LineReader
 from tests.invented import Backwards, a_line, a_task, plan_lines
 from tests.invented_grids import a_choice, an_arc_edit, an_arc_task
 

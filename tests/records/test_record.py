@@ -179,7 +179,7 @@ def test_a_schema_tells_of_the_tasks_of_a_domain_of_others(monkeypatch: pytest.M
     name = f"{__name__}:Sums"
     with pytest.raises(BadConfig, match=f"the domain {name} does not come with seal; give --domain {name}"):
         get_schemas([name])
-    monkeypatch.setattr(plugins, "_allowed", {name})
+    monkeypatch.setattr(plugins, "ALLOWED", {name})
     found = get_schemas([name])["record"]
     assert len(found["properties"]["task"]["oneOf"]) == 3
     (theirs,) = (part for part in found["$defs"].values() if "sums" in part.get("properties", {}))

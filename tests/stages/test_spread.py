@@ -31,7 +31,7 @@ def test_a_worker_with_another_model_or_none_makes_nothing(tmp_path: Path) -> No
 def test_a_cache_of_no_model_is_refused() -> None:
     work = Regrade(LocalJudge("exact")).prepare([a_line(a_task(), (True, False))])
     with pytest.raises(BadConfig, match=r"--model-cache /disk: this run loads no model; leave it out"):
-        spread(work, Cluster("local", model_cache=Path("/disk")), [], work.settings())
+        spread(work, Cluster("local", model_cache=Path("/disk")), [], work.settings(), Path("scores.jsonl"))
 
 
 @pytest.mark.parametrize(

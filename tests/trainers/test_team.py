@@ -123,6 +123,20 @@ def test_a_rank_without_a_number_of_processes_is_nobodys(monkeypatch: pytest.Mon
     monkeypatch.setenv("RANK", "1")
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert read_team().leads
+
+
+@pytest.mark.parametrize(("name", "text"), [("RANK", "x"), ("RANK", "-1"), ("WORLD_SIZE", "two")])
+def test_variables_that_no_launcher_sets_are_told(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(
+        BadConfig, match=f"{name}={text}: is no number, as torchrun and accelerate launch set it; unset"
+    ):
+        read_team()
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "")
+    assert read_team() == Team(0, 1)
     assert [Team(rank, 2).leads for rank in range(2)] == [True, False]
 
 
