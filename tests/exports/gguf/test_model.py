@@ -1,7 +1,4 @@
-"""A model as GGUF: every weight and setting as llama.cpp has them, and read back by transformers' own reader.
-
-tests/llamacpp has llama.cpp itself answer from such files.
-"""
+"""A model as GGUF: every weight and setting as llama.cpp has them, and read back by transformers' own reader."""
 
 from pathlib import Path
 from typing import Any
