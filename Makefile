@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 PIP       := $(VENV)/bin/pip
 comma     := ,
 GPU       := $(shell nvidia-smi -L 2>/dev/null | grep -m1 GPU)
-EXTRAS    := plot,gguf,dev$(if $(GPU),$(comma)vllm)
+EXTRAS    := docs,plot,gguf,dev$(if $(GPU),$(comma)vllm)
 # Where vLLM is: on a GPU machine with all the rest; else on top of it, so that nothing else comes to need it.
 VLLM      := $(if $(GPU),$(VENV),.venv-vllm)
 

@@ -16,6 +16,9 @@ from typing import Any
 from stages.errors import BadInput
 
 TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst")
+_CODE = "py pyi js mjs ts jsx tsx java kt scala c h cc cpp hpp cs go rs rb php swift sh ps1 pl lua r jl sql hs ml ex"
+CODE_SUFFIXES = tuple(f".{name}" for name in _CODE.split())
+DOCUMENT_SUFFIXES = (".pdf", ".html", ".htm", ".xhtml", ".docx", ".epub")  # which a converter reads
 HEAD_BYTES = 64 * 2**10  # bytes from which a file is told
 _HEAD_LINES = 1000
 _KEY = re.compile(rb'^\s{0,4}"([^"\\]{1,40})"\s*:', re.MULTILINE)  # of a JSON document over several lines
@@ -103,7 +106,7 @@ _MODEL_FOLDER = FileKind("a model", "a model is given with --model {file}")
 
 GZIP = FileKind("a gzip file", "unpack it first: gunzip -k {file}")
 
-_ZIP = FileKind("a zip archive, as .xlsx, .docx and .pt are", "unpack it (unzip {file}) or save it as text")
+_ZIP = FileKind("a zip archive, as .xlsx and .pt are", "unpack it (unzip {file}); .docx and .epub: seal tasks {file}")
 _SQLITE = FileKind(
     "a sqlite file, as the judge's cache is", "a cache is given with --cache {file}; here give JSON lines"
 )
@@ -116,7 +119,7 @@ BYTES: tuple[tuple[bytes, FileKind], ...] = (
     (b"PAR1", PARQUET),
     (b"ARROW1", ARROW),
     (b"SQLite format 3\x00", _SQLITE),
-    (b"%PDF", FileKind("a PDF", "take its text: pdftotext {file} - | seal tasks - --title TITLE")),
+    (b"%PDF", FileKind("a PDF", _TABLE_FILE.way)),
     (b"\x89PNG", _PICTURE),
     (b"\xff\xd8\xff", _PICTURE),
     (b"GIF8", _PICTURE),

@@ -15,13 +15,15 @@ from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 
 from stages.domains.base import load_domain
 from stages.errors import BadConfig, BadInput, MissingInput
-from stages.file_kinds import TEXT_SUFFIXES
+from stages.file_kinds import CODE_SUFFIXES, DOCUMENT_SUFFIXES, TEXT_SUFFIXES
 from stages.plugins import allow_domain, format_value
 from stages.records.jsonl import OnReject, Reject, raise_on_reject
 from stages.records.record import Record, get_task_type
 from stages.sources import arc
+from stages.sources.chunks.changes import Since
+from stages.sources.chunks.settings import Chunking
+from stages.sources.chunks.splitter import make_splitter
 from stages.sources.datasets.columns import Columns
-from stages.sources.datasets.compressed import strip_gz
 from stages.sources.datasets.folders import (
     JSON_SUFFIXES,
     TABLE_SUFFIXES,
@@ -42,17 +44,16 @@ from stages.sources.selection import Sample as Sample
 from stages.sources.selection import name_editor, pick_ids
 from stages.sources.selection import pick_sample as pick_sample
 from stages.sources.squad import UNANSWERED
-from stages.sources.texts import read_flag_file
+from stages.sources.texts import make_title, read_flag_file
 
 _HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
-_READ = (*TEXT_SUFFIXES, *JSON_SUFFIXES, *TABLE_SUFFIXES)
-_FILE_ENDINGS = (*_READ, ".gz", ".zip", ".pdf", ".html", ".docx", ".xlsx", ".tex", ".log", ".xml")
+_READ = (*TEXT_SUFFIXES, *CODE_SUFFIXES, *DOCUMENT_SUFFIXES, *JSON_SUFFIXES, *TABLE_SUFFIXES)
+_FILE_ENDINGS = (*_READ, ".gz", ".zip", ".xlsx", ".tex", ".log", ".xml")
 
 _WAYS = (  # by the endings of what a folder holds that makes no task
     (frozenset({".zip", ".gz", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z"}), "unpack it first, into the same folder"),
-    (frozenset({".py"}), "a dataset's script is not run: store its rows (to_parquet, to_json)"),
-    (frozenset({".pdf"}), "take its text: pdftotext FILE NEW.txt"),
-    (frozenset({".html", ".htm", ".docx", ".tex", ".xml", ".epub"}), "take its text: pandoc -t plain FILE -o NEW.txt"),
+    (frozenset({".tex", ".xml", ".odt", ".rtf", ".ipynb"}), "take its text: pandoc -t gfm FILE -o NEW.md"),
+    (frozenset({".doc", ".ppt", ".pptx", ".odp"}), "save it as .docx or .pdf"),
     (frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff"}), "give the text that the pictures show"),
     (frozenset({".wav", ".mp3", ".flac", ".ogg", ".mp4"}), "give the text that is spoken"),
     (frozenset({".incomplete", ".part", ".crdownload", ".download"}), "a download did not finish: fetch it again"),
@@ -77,6 +78,8 @@ def run(
     domain: str | None = None,
     passages: Path | None = None,
     editor: str | None = None,
+    chunking: Chunking | None = None,
+    since: Since | None = None,
 ) -> Iterator[Record]:
     """Yield the records of files, folders, dataset names and `-` (stdin), in the order of the sources.
 
@@ -87,8 +90,9 @@ def run(
     `mine`: files of this run, by device and inode. `allow_empty`: a source may be without a task.
     `keep_unanswerable`: the answer to a question without one is that there is none. `domain`: the one
     that reads the sources, by its name, instead of what their content says. `passages`: the file that results
-    without passages are about. `editor`: who wrote the self-edits, whatever the source says. Raises
-    MissingInput, BadInput or Unavailable with what to do, for the first record at once.
+    without passages are about. `editor`: who wrote the self-edits, whatever the source says. `chunking`: how texts and
+    documents are cut; else each is one task. `since`: yield what an earlier file of tasks does not have, and note the
+    rest there. Raises MissingInput, BadInput or Unavailable with what to do, for the first record at once.
     """
     solved = arc.Solutions(solutions)
     reading = ReadContext(refuse, leave_out, note, split, title, frozenset(mine), solved, allow_empty=allow_empty)
@@ -98,13 +102,23 @@ def run(
         config=config,
         columns=Columns(columns),
         keep_unanswerable=keep_unanswerable,
+        splitter=make_splitter(chunking),
     )
     _check_sources(sources, reading)
-    found = _read_with_domain(sources, domain) if domain else _read_sources(sources, reading)
+    found = _read_with_domain(sources, domain) if domain else _close_after(_read_sources(sources, reading), reading)
     found = chain([*islice(found, 1)], found)  # so that the errors of the first record come at once
     found = name_editor(found, editor) if editor else found
+    found = since.pick(found) if since else found
     records = pick_ids(found, ids) if ids else found
     return pick_sample(records, sample) if sample else records
+
+
+def _close_after(records: Iterator[Record], reading: ReadContext) -> Iterator[Record]:
+    """The records; then the converter of documents ends."""
+    try:
+        yield from records
+    finally:
+        reading.converter.close()
 
 
 def _read_with_domain(sources: Iterable[str], name: str) -> Iterator[Record]:
@@ -229,9 +243,8 @@ def _nothing_in(source: str, left: Counter[str], reasons: list[str]) -> str:
     if not S_ISDIR(get_mode(source)) or (not left and any(walk(Path(source), refuse=ignore))):
         return "no task in it; give another source, or --allow-empty where none is right"
     found = ", ".join(f"{count} {kind}" for kind, count in left.most_common(5))
-    lacks = (
-        f"without texts ({', '.join(TEXT_SUFFIXES)}) and without data ({', '.join((*JSON_SUFFIXES, *TABLE_SUFFIXES))})"
-    )
+    texts, data = ", ".join((*TEXT_SUFFIXES, *DOCUMENT_SUFFIXES)), ", ".join((*JSON_SUFFIXES, *TABLE_SUFFIXES))
+    lacks = f"without texts ({texts}), code and data ({data})"
     way = next((way for kinds, way in _WAYS if not kinds.isdisjoint(left)), "".join(reasons[:1]))
     return f"a folder {lacks}; {f'it holds {found}' if found else 'it is empty'}{way and f'; {way}'}"
 
@@ -247,7 +260,7 @@ def _open_source(source: str, reading: ReadContext, repeats: DuplicateFilter | N
     elif _is_stream(source):
         found = open_stream(path.open("rb"), source, reading)
     elif S_ISREG(get_mode(source)):
-        found = open_file(path, strip_gz(path).stem, reading)
+        found = open_file(path, make_title(path, path.parent), reading)
     else:
         found = load_dataset(source, reading)
     yield from repeats.leave_out(found, source, reading.leave_out, reading.refuse) if repeats else found

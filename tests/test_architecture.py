@@ -22,6 +22,7 @@ LAYERS = (  # from the ground up: a room imports what lies below it
     "errors file_kinds fingerprints",
     "files plugins settings interfaces",
     "records",
+    "conversion",
     "sources",
     "models",
     "tokens",
@@ -45,7 +46,7 @@ PERMISSIONS = [
     ),
     ("sockets", {"socket", "ssl", "http", "urllib.request", "openai"}, {"services", "cluster"}),
     ("Ray", {"ray"}, {"cluster"}),
-    ("processes", {"subprocess", "multiprocessing"}, {"judges", "checks"}),
+    ("processes", {"subprocess", "multiprocessing"}, {"judges", "checks", "conversion"}),
 ]
 HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "pydantic", "matplotlib")
 

@@ -15,10 +15,12 @@ from seal_cli.flags.run import InputFlags, RunFlags
 from seal_cli.terminal.console import note
 from stages.errors import BadConfig
 from stages.settings import Doc
+from stages.sources.chunks.settings import Chunking
 
 if TYPE_CHECKING:
     from seal_cli.runs.run import Run
     from stages.records.record import Record
+    from stages.sources.chunks.changes import Since
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,16 @@ class SourceFlags:
         Doc("Questions without an answer, as of SQuAD 2: left out, or right is who says there is none."),
     ] = "leave-out"
     title: Annotated[str | None, Doc("Of a text on stdin.", "TEXT", default="its first heading")] = None
+    since: Annotated[
+        Path | None, Doc("Write only what these tasks from before do not have: new and changed passages.", "TASKS")
+    ] = None
     domain: Annotated[
         str | None, Doc("Let a domain of yours read the files: package.module:Class.", "CLASS", default="by content")
     ] = None
 
     def read(self, seed: int) -> dict[str, Any]:
         """Return what the stage is called with. Raises BadConfig for flags that say nothing, or too much."""
+        from stages.sources.chunks.changes import Since
         from stages.tasks import Sample
 
         return {
@@ -84,6 +90,7 @@ class SourceFlags:
             "domain": self.domain,
             "passages": self.passages,
             "editor": self.editor,
+            "since": Since(self.since) if self.since else None,
         }
 
     @property
@@ -97,7 +104,7 @@ class SourceFlags:
 
         default = None if any(S_ISDIR(get_mode(source)) for source in self.sources) else "train"
         unusual = {name: wanted[name] for name in ("title", "config", "columns", "domain", "editor") if wanted[name]}
-        unusual |= {"passages": str(self.passages)} if self.passages else {}
+        unusual |= {name: str(path) for name in ("passages", "since") if (path := getattr(self, name))}
         return {
             "source": self.source,
             "split": self.split or default,
@@ -115,20 +122,24 @@ def tasks(
     run: Annotated[RunFlags, Without("journal", "dry_run")],
     lines: Annotated[InputFlags, Without("file")],
     flags: SourceFlags,
+    chunking: Chunking,
     seed: opt.Seed = 0,
 ) -> int:
     """Read sources into task lines. What they already hold is kept: completions as edits, rewards as scores.
 
-    Known are texts (.txt, .md, .markdown, .rst), SQuAD's JSON (1.1 and 2.0), lists and lines of {title, context,
-    questions: [{question, answer}]}, rows of one question and its answers, tables, ARC's challenges and single tasks,
-    record lines, datasets with SQuAD's columns, and the
-    official SEAL files. Folders are read to any depth; what is left out is said. The same content is taken once.
+    Known are texts (.txt, .md, .markdown, .rst), documents (.pdf, .html, .docx, .epub), code, SQuAD's JSON (1.1 and
+    2.0), lists and lines of {title, context, questions: [{question, answer}]}, rows of one question and its answers,
+    tables, ARC's challenges and single tasks, record lines, datasets with SQuAD's columns, and the official SEAL files.
+    Folders are read to any depth; what is left out is said. The same content is taken once.
+    A text or document is one task, or with --chunk-tokens one for each chunk.
 
     \b
     Examples:
       seal tasks squad.json -o tasks.jsonl
       seal tasks notes/ more.md questions.jsonl -o tasks.jsonl
-      pdftotext paper.pdf - | seal tasks - --title "A paper"
+      seal tasks handbook/ --chunk-tokens 512 --model DIR -o tasks.jsonl
+      seal tasks handbook/ --chunk-tokens 512 --model DIR --since tasks.jsonl -o new.jsonl
+      curl -s https://arxiv.org/pdf/2506.10943 | seal tasks - --title "The SEAL paper"
       seal tasks examples/tiny/train.jsonl --sample 50 --seed 1 --skip 50
       seal tasks rajpurkar/squad --split validation --sample 200
       seal tasks nq.parquet --column question=query --column title=id
@@ -144,9 +155,11 @@ def tasks(
         raise BadConfig(f"--skip {flags.skip}: leaves out the first picks of a sample; give --sample N with it")
     bad = open_rejects(lines, run.output, *map(Path, flags.sources))
     with Run("tasks", output=run.output, overwrite=run.overwrite, rejects=bad) as current:
-        wanted = flags.read(seed)
+        wanted = {**flags.read(seed), "chunking": chunking}
         records = _read_tasks(current, flags.sources, wanted, lines)
-        current.configure(flags.settings(wanted, {"seed": seed, **lines.selection}))
+        current.configure({**flags.settings(wanted, {"seed": seed, **lines.selection}), **chunking.describe()})
+        if since := wanted["since"]:
+            _tell_changes(current, since, chunking)
         if sample := wanted["sample"]:
             ids = list(dict.fromkeys(record.task.id for record in records))
             current.about["sample"] = {**vars(sample), "source": flags.source, "tasks": ids}
@@ -175,11 +188,29 @@ def _read_tasks(current: "Run", sources: Sequence[str], wanted: dict[str, Any], 
         allow_empty=lines.allow_empty,
     )
     name = " ".join(sources)
-    read = current.input.read(found, **lines.selection, allow_empty=lines.allow_empty, name=name)
+    allow_empty = lines.allow_empty or wanted["since"] is not None
+    read = current.input.read(found, **lines.selection, allow_empty=allow_empty, name=name)
     records = list(with_places(read, Path(sources[0])))
     omissions.tell()
     current.about |= {"sources": sources, "left_out": omissions.facts()}
     return records
+
+
+def _tell_changes(current: "Run", since: "Since", chunking: Chunking) -> None:
+    """Say what is new, changed and withdrawn, and put the ids into the manifest."""
+    from seal_cli.runs.manifest import read_manifest
+
+    current.about["since"] = since.facts()
+    note(f"seal tasks: {since.describe()}")
+    if gone := since.withdrawn:
+        named = ", ".join(f"{title} ({task_id})" for task_id, title in list(gone.items())[:3])
+        more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
+        note(f"seal tasks: withdrawn, no source has them any more: {named}{more}")
+    there = read_manifest(since.file).get("settings", {})
+    for name, value in chunking.describe().items():
+        if isinstance(there, dict) and there.get(name, value) != value:
+            told = f"{since.file} was made with {name} {there[name]}, and this is {value}: chunks differ for that alone"
+            note(f"seal tasks: note: {told}")
 
 
 def read_ids(texts: Sequence[str]) -> list[str]:

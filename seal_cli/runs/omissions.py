@@ -8,7 +8,7 @@ from typing import Any
 from seal_cli.runs.journal import list_own_files
 from seal_cli.runs.rejects import Rejects
 from seal_cli.terminal.console import note
-from stages.file_kinds import TEXT_SUFFIXES
+from stages.file_kinds import DOCUMENT_SUFFIXES, TEXT_SUFFIXES
 from stages.records.jsonl import Reject
 from stages.sources.datasets.folders import JSON_SUFFIXES, TABLE_SUFFIXES, Omission
 from stages.sources.repeats import TWICE
@@ -17,7 +17,8 @@ from stages.sources.squad import UNANSWERED, UNASKED
 _KINDS = 5  # that are named on stderr, with
 _NAMED_FILES = 3  # files of each, and
 _KEPT = 20  # in the manifest
-_KNOWN_ENDINGS = f"read are {', '.join((*TEXT_SUFFIXES, *JSON_SUFFIXES, *TABLE_SUFFIXES))}"
+_ENDINGS = ", ".join((*TEXT_SUFFIXES, *DOCUMENT_SUFFIXES, *JSON_SUFFIXES, *TABLE_SUFFIXES))
+_KNOWN_ENDINGS = f"read are {_ENDINGS} and code"
 
 
 class Omissions:

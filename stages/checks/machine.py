@@ -26,7 +26,18 @@ from stages.models.device import Device
 from stages.models.directories import read_object
 
 _OURS = "seal-toolkit"
-_CHECKED = ("torch", "transformers", "peft", "trl", "safetensors", "jinja2", "vllm", "matplotlib")
+_CHECKED = (
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "safetensors",
+    "jinja2",
+    "vllm",
+    "matplotlib",
+    "pypdfium2",
+    "pypandoc_binary",
+)
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _SIDE = 64  # of the trial's matrices: every device multiplies them at once, and the sum is exact in bfloat16
 _MIN_MEMORY = 1 << 30  # torch and transformers alone take a third of this
@@ -54,7 +65,7 @@ def check_packages(python: str) -> Iterator[Finding]:
         for text in metadata.requires(_OURS) or []:
             with suppress(InvalidRequirement):
                 requirement = Requirement(text)
-                wanted[requirement.name.lower()] = requirement
+                wanted[requirement.name.lower().replace("-", "_")] = requirement
         pythons = metadata.metadata(_OURS).json.get("requires_python")
     except metadata.PackageNotFoundError:
         yield Finding("seal", None, f"{_OURS} is not installed as a package: which versions it needs is not known")

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from stages.conversion.converter import Converter
 from stages.errors import BadConfig, BadInput, BadLine, one_line
 from stages.file_kinds import (
     GRID_PAIRS,
@@ -34,6 +35,7 @@ from stages.records.strict_json import JsonFault, explain, parse_loosely
 from stages.records.task import QaTask
 from stages.sources import arc, pooled_results, seal_official, squad
 from stages.sources.arc import Solutions
+from stages.sources.chunks.splitter import Splitter
 from stages.sources.datasets.columns import Columns
 from stages.sources.datasets.compressed import open_decompressed, strip_gz
 from stages.sources.datasets.folders import JSON_SUFFIXES, OnOmission, ignore
@@ -71,6 +73,8 @@ class ReadContext:
     columns: Columns = field(default_factory=Columns)
     allow_empty: bool = False  # a source without a task is none to complain of
     keep_unanswerable: bool = False
+    splitter: Splitter | None = None  # None: a text is one passage
+    converter: Converter = field(default_factory=Converter)
     about: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by file, how its self-edits were written
 
     @property

@@ -5,11 +5,15 @@ import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import BinaryIO
 
+from stages.conversion.formats import INSTALL, detect_format
 from stages.errors import BadConfig, BadInput, BadLine
 from stages.file_kinds import (
     ARROW,
+    CODE_SUFFIXES,
+    DOCUMENT_SUFFIXES,
     HEAD_BYTES,
     NUMBERS,
     PARQUET,
@@ -29,6 +33,7 @@ from stages.file_kinds import (
 )
 from stages.records.jsonl import LONGEST, LONGEST_ENTRY
 from stages.records.record import Record
+from stages.sources.chunks.reading import MissingConverter, get_markup, is_generated, open_document, read_passages
 from stages.sources.datasets.columns import MissingColumns
 from stages.sources.datasets.compressed import DamagedFile, open_decompressed, strip_gz
 from stages.sources.datasets.folders import (
@@ -44,9 +49,10 @@ from stages.sources.datasets.tables import is_csv, open_table, read_csv, read_ro
 from stages.sources.documents import EmptySource, ReadContext, open_json, read_opened
 from stages.sources.heads import Rewound, is_document, is_line, read_head
 from stages.sources.repeats import DuplicateFilter
-from stages.sources.texts import find_title, make_title, read_text
+from stages.sources.texts import decode_text, find_title, make_title
 
 _ROWS = re.compile(rb"\s*(\d[ \t,]*)+\r?\n[\d\s,]*\d\s*")  # of numbers, two at least
+_LARGEST_STREAM = 2**29  # bytes of a document on a stream
 _BEGINNING = re.compile(rb"\s*(\{|\[\s*(\{|\]|\"|$))")  # of JSON, rather than of a text
 
 
@@ -55,7 +61,9 @@ def open_file(path: Path, title: str, reading: ReadContext) -> Iterator[Record]:
     suffix = strip_gz(path).suffix.lower()
     if kind := detect_by_name(path):
         raise WrongFileKind(kind, str(path))
-    if suffix in TEXT_SUFFIXES:
+    if path.suffix.lower() in DOCUMENT_SUFFIXES:
+        return open_document(path, title, str(path), reading)
+    if suffix in (*TEXT_SUFFIXES, *CODE_SUFFIXES):
         return _open_text(path, title, reading)
     if suffix in TABLE_SUFFIXES:
         return open_table(path, reading)
@@ -71,12 +79,14 @@ def _open_text(path: Path, title: str, reading: ReadContext) -> Iterator[Record]
     """An own text as a task. Raises WrongFileKind for a prompt template, and for what is no text whatever its name."""
     with open_decompressed(path) as file:
         raw = file.read(LONGEST + 1)  # no more than shows that it is too long
+    if path.suffix.lower() in TEXT_SUFFIXES and raw.startswith(b"%PDF-"):
+        return open_document(path, title, str(path), reading)
     kind = detect_by_bytes(raw) or (TEMPLATE if is_template(raw) else NUMBERS if _ROWS.fullmatch(raw) else None)
     if kind:
         raise WrongFileKind(kind, str(path))
     if _is_json(raw):
         return open_json(path, reading)
-    return _text(raw, title, str(path), reading)
+    return _text(raw, title, str(path), strip_gz(path).suffix.lower(), reading)
 
 
 def _is_json(raw: bytes) -> bool:
@@ -90,19 +100,23 @@ def _is_json(raw: bytes) -> bool:
     return isinstance(found, dict) or any(isinstance(each, dict) for each in found)
 
 
-def _text(raw: bytes, title: str, name: str, reading: ReadContext) -> Iterator[Record]:
+def _text(raw: bytes, title: str, name: str, suffix: str, reading: ReadContext) -> Iterator[Record]:
     try:
-        record = read_text(title, raw)
+        text = decode_text(raw)
+        if is_generated(text, suffix):
+            reading.leave_out(Omission(name, f"{suffix} that is generated", "a line of more than 10,000 characters"))
+        else:
+            yield from read_passages(text, title, name, get_markup(suffix), reading)
     except BadLine as error:
         reading.refuse(reject_file(name, str(error), raw[:LONGEST_ENTRY]))
-    else:
-        yield record
 
 
 def open_stream(file: BinaryIO, name: str, reading: ReadContext) -> Iterator[Record]:
     """Open a stream of JSON or text and yield its records. Raises BadInput, or BadConfig for a missing title."""
     head = read_head(file)
     start, stream = b"".join(head), Rewound(head, file)
+    if detect_format(start):
+        return _open_streamed_document(stream, name, reading)
     if kind := detect_by_bytes(start):
         raise WrongFileKind(kind, name)
     if any(map(is_object, head)) or is_document(start) or _BEGINNING.match(start.removeprefix(b"\xef\xbb\xbf")):
@@ -117,7 +131,18 @@ def open_stream(file: BinaryIO, name: str, reading: ReadContext) -> Iterator[Rec
     title = reading.title or find_title(raw.decode("utf-8-sig", "replace"))
     if not title:
         raise BadConfig(f"{name}: a text without a heading (# …): give --title TITLE; JSON would begin with {{ or [")
-    return _text(raw, title, name, reading)
+    return _text(raw, title, name, ".md", reading)
+
+
+def _open_streamed_document(stream: Rewound, name: str, reading: ReadContext) -> Iterator[Record]:
+    """The records of a document that comes on a stream: it is laid into a file, for its converter."""
+    with NamedTemporaryFile(prefix="seal-", suffix=".document") as file:
+        while piece := stream.read(2**20):
+            file.write(piece)
+            if file.tell() > _LARGEST_STREAM:
+                raise BadInput(f"{name}: more than {_LARGEST_STREAM:,} bytes of a document; give it as a file")
+        file.flush()
+        return open_document(Path(file.name), reading.title, name, reading)
 
 
 def read_folder(root: Path, reading: ReadContext, repeats: DuplicateFilter) -> Iterator[Record]:
@@ -131,7 +156,7 @@ def read_folder(root: Path, reading: ReadContext, repeats: DuplicateFilter) -> I
     splits, folders, grids = set[str](), set[str](), False  # splits that files are of; that their folders are of
     for path in walk(root, leave_out=reading.leave_out, refuse=reading.refuse, mine=reading.mine):
         suffix = strip_gz(path).suffix.lower()
-        if suffix not in (*TEXT_SUFFIXES, *JSON_SUFFIXES, *TABLE_SUFFIXES):
+        if suffix not in (*TEXT_SUFFIXES, *JSON_SUFFIXES, *TABLE_SUFFIXES, *chosen.other_suffixes):
             reading.leave_out(Omission(str(path), path.suffix.lower() or "without an ending"))
         elif reason := chosen.leave(path):
             reading.leave_out(Omission(str(path), reason))
@@ -157,6 +182,8 @@ def _open_in_folder(path: Path, chosen: Selection, reading: ReadContext) -> Iter
     """The records of a file of a folder: another kind of file is left out there, and a bad one costs itself alone."""
     try:
         return open_file(path, make_title(path, chosen.root), reading)
+    except MissingConverter as error:
+        reading.leave_out(Omission(str(path), f"{path.suffix.lower()} ({INSTALL})", str(error)))
     except WrongFileKind as error:
         if error.kind in (UTF16, UTF16BE, UTF32, *STAND_INS):
             reading.refuse(reject_file(path, str(error).removeprefix(f"{path}: ")))

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 from stages.errors import BadConfig, BadInput, BadLine, MissingInput
-from stages.file_kinds import HEAD_BYTES, detect_by_bytes
-from stages.records.frozen import is_void
+from stages.file_kinds import CODE_SUFFIXES, HEAD_BYTES, detect_by_bytes
+from stages.records.frozen import Meta, is_void
 from stages.records.jsonl import LONGEST
 from stages.records.record import Record
 from stages.records.strict_json import explain_bytes, sanitize
@@ -40,18 +40,23 @@ def read_flag_file(path: Path, flag: str, needed: str = "") -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_text(title: str, raw: bytes) -> Record:
-    """Read a text as a task without questions. Raises BadLine for bytes that are not UTF-8, or for an empty text."""
+def decode_text(raw: bytes) -> str:
+    """Decode a text: no byte-order mark, newlines only. Raises BadLine for bytes that are not UTF-8, or for none."""
     if len(raw) > LONGEST:
-        raise BadLine(f"more than {LONGEST:,} bytes, too long for one passage; split it into several files")
+        raise BadLine(f"more than {LONGEST:,} bytes, too long for one text; split it into several files: split -C 30M")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadLine(explain_bytes(error)) from None
     if is_void(text):
         raise BadLine("empty: there is nothing in it to learn")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def make_passage(title: str, text: str, meta: Meta | None = None) -> Record:
+    """Make a task without questions of a text. Raises BadLine for one that no line has room for."""
     check_passage(text)
-    return Record(task=make_task(_clean_title(title), text.replace("\r\n", "\n").replace("\r", "\n").strip(), []))
+    return Record(task=make_task(_clean_title(title), text.strip(), []), meta=meta)
 
 
 def check_passage(context: object) -> None:
@@ -93,5 +98,9 @@ def find_title(text: str) -> str | None:
 
 
 def make_title(path: Path, root: Path) -> str:
-    """Make a text's title of its file's name without the ending, and the folders between it and the source."""
-    return strip_gz(path).relative_to(root).with_suffix("").as_posix()
+    """Make a text's title of its file's name without the ending, and the folders between it and the source.
+
+    Code keeps its ending: a.c and a.h are two.
+    """
+    name = strip_gz(path).relative_to(root)
+    return (name if name.suffix.lower() in CODE_SUFFIXES else name.with_suffix("")).as_posix()

@@ -49,8 +49,8 @@ def test_what_a_folder_holds_besides_is_said_kept_and_no_failure(tmp_path: Path)
     assert done.code == 0
     assert done.err.splitlines()[:2] == [
         "seal tasks: left out 5 files: 4 .csv without the columns of a task (notes/deep/w.csv, notes/x.csv, "
-        "notes/y.csv and 1 more), 1 hidden (notes/.hidden); read are .txt, .md, .markdown, .rst, .json, .jsonl, "
-        ".ndjson, .parquet, .arrow, .csv, .tsv; see notes/rejects.jsonl",
+        "notes/y.csv and 1 more), 1 hidden (notes/.hidden); read are .txt, .md, .markdown, .rst, .pdf, .html, .htm, "
+        ".xhtml, .docx, .epub, .json, .jsonl, .ndjson, .parquet, .arrow, .csv, .tsv and code; see notes/rejects.jsonl",
         "seal tasks: note: 1 task is there more than once and taken once: more.md: more is in notes/a.md already",
     ]
     lines = [json.loads(line) for line in (notes / "tasks.jsonl").read_text().splitlines()]
@@ -96,7 +96,7 @@ def test_an_empty_text_is_rejected_and_a_text_on_stdin_read(tmp_path: Path) -> N
             65,
             "json/train.parquet: a Git LFS pointer",
         ),
-        ({"script.py": "print(1)"}, 65, "json: a folder without texts "),
+        ({"script.bat": "print(1)"}, 65, "json: a folder without texts "),
         ({"train.zip": "PK"}, 65, "json: a folder without texts "),
         ({"a.png": "x"}, 65, "json: a folder without texts "),
         ({"test.csv": "x", "validation.csv": "x"}, 65, "json: has the splits test, validation; --split NAME takes one"),

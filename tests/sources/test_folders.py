@@ -56,7 +56,7 @@ def test_a_folder_is_read_to_any_depth_in_the_order_of_the_names(tmp_path: Path)
 
 
 def test_what_is_not_read_is_left_out_by_kind_and_costs_nothing_else(tmp_path: Path) -> None:
-    fill(tmp_path, {"a.md": "A", "table.csv": "x,y", "deep/more.CSV": "x", "t.npy": "x", "run.sh": "ls"})
+    fill(tmp_path, {"a.md": "A", "table.csv": "x,y", "deep/more.CSV": "x", "t.npy": "x", "run.bat": "ls"})
     fill(
         tmp_path,
         {".git/config": "x", ".hidden.md": "H", "LICENSE": "free", "x.jsonl.manifest.json": {"stage": "tasks"}},
@@ -68,7 +68,7 @@ def test_what_is_not_read_is_left_out_by_kind_and_costs_nothing_else(tmp_path: P
         (".hidden.md", "hidden"),
         ("LICENSE", "without an ending"),
         ("more.CSV", ".csv without the columns of a task"),
-        ("run.sh", ".sh"),
+        ("run.bat", ".bat"),
         ("t.npy", ".npy"),
         ("table.csv", ".csv without the columns of a task"),
         ("x.jsonl.manifest.json", "made by seal"),

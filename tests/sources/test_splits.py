@@ -160,12 +160,12 @@ def test_a_card_beside_lines_is_no_task_and_notes_are(tmp_path: Path) -> None:
     ("files", "words"),
     [
         ({}, "it is empty"),
-        ({"script.py": "import datasets"}, "it holds 1 .py; a dataset's script is not run: store its rows (to_parquet"),
+        ({"notes.doc": b"\xd0\xcf\x11\xe0"}, "it holds 1 .doc; save it as .docx or .pdf"),
         ({"train.zip": b"PK\x03\x04"}, "it holds 1 .zip; unpack it first, into the same folder"),
         ({"train.jsonl.zst": b"(\xb5/\xfd"}, "it holds 1 .zst; unpack it first, into the same folder"),
         ({"a.png": b"\x89PNG", "b.jpg": b"\xff\xd8"}, "it holds 1 .png, 1 .jpg; give the text that the pictures show"),
         ({"a.wav": b"RIFF"}, "it holds 1 .wav; give the text that is spoken"),
-        ({"a.xml": "<a/>"}, "it holds 1 .xml; take its text: pandoc -t plain FILE -o NEW.txt"),
+        ({"a.xml": "<a/>"}, "it holds 1 .xml; take its text: pandoc -t gfm FILE -o NEW.md"),
         ({"t.jsonl.incomplete": "{}"}, "it holds 1 .incomplete; a download did not finish: fetch it again"),
         ({".train.csv": "x"}, "it holds 1 hidden"),
     ],
@@ -174,7 +174,9 @@ def test_a_folder_without_anything_to_read_is_one_sentence(tmp_path: Path, files
     (tmp_path / "data").mkdir()
     with pytest.raises(BadInput) as caught:
         read(fill(tmp_path / "data", files))
-    lacks = "(.txt, .md, .markdown, .rst) and without data (.json, .jsonl, .ndjson, .parquet, .arrow, .csv, .tsv)"
+    documents = ".pdf, .html, .htm, .xhtml, .docx, .epub"
+    data = ".json, .jsonl, .ndjson, .parquet, .arrow, .csv, .tsv"
+    lacks = f"(.txt, .md, .markdown, .rst, {documents}), code and data ({data})"
     assert str(caught.value).startswith(f"{tmp_path}/data: a folder without texts {lacks}; {words}")
 
 

@@ -51,11 +51,12 @@ def walk(
 ) -> Iterator[Path]:
     """Yield the regular files of a folder and its subfolders, by name.
 
-    Hidden files, pipes and devices, models and adapters, and links to folders that are read already are left out; files
+    Hidden files, pipes and devices, models and adapters, links that lead out of the folder (but into the store of a
+    hub's cache or of git-annex), and links to folders that are read already are left out; files
     that are `mine` (by device and inode) are passed over; a folder that cannot be listed is told to `refuse`. Raises
     OSError where `root` is that folder.
     """
-    seen = {_identify(root.stat())}
+    seen, homes = {_identify(root.stat())}, _list_homes(root)
     pending = [iter(list_names(root))]
     folders = [root]
     while pending:
@@ -69,7 +70,7 @@ def walk(
             found = path.stat()
             if _identify(found) in mine:
                 continue
-            if kind := _name_omission(path, found, seen):
+            if kind := _name_omission(path, found, seen, homes):
                 leave_out(Omission(str(path), kind))
             elif stat.S_ISDIR(found.st_mode):
                 pending.append(iter(list_names(path)))
@@ -91,12 +92,24 @@ def _identify(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _name_omission(path: Path, found: os.stat_result, seen: Collection[tuple[int, int]]) -> str | None:
+def _list_homes(root: Path) -> list[Path]:
+    """Where links may lead: into the folder, and to where a hub's cache and git-annex keep the files that they link."""
+    real = root.resolve()
+    above = (real, *real.parents)
+    hub = [folder.with_name("blobs") for folder in above if folder.name == "snapshots"]
+    return [real, *hub, *(folder / ".git" / "annex" for folder in above)]
+
+
+def _name_omission(
+    path: Path, found: os.stat_result, seen: Collection[tuple[int, int]], homes: Collection[Path]
+) -> str | None:
     """The kind under which a file or folder is left out, whatever it holds; None for one that may be read."""
     if path.name.startswith("."):
         return "hidden"
     if _OWN.fullmatch(path.name):
         return "made by seal"
+    if path.is_symlink() and not any(path.resolve().is_relative_to(home) for home in homes):
+        return "link out of the folder"
     if stat.S_ISREG(found.st_mode):
         return None
     if not stat.S_ISDIR(found.st_mode):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BadConfig, BadInput, one_line
+from stages.file_kinds import CODE_SUFFIXES, DOCUMENT_SUFFIXES
 from stages.sources.datasets.compressed import strip_gz
 from stages.sources.datasets.folders import JSON_SUFFIXES, OF_DATASET, TABLE_SUFFIXES, holds_tables, walk
 from stages.sources.documents import ReadContext
@@ -47,6 +48,11 @@ class Selection:
     split: str | None
     parts: Sequence[CardPart] = ()
     found: set[str] = field(default_factory=set)  # the splits that there are
+
+    @property
+    def other_suffixes(self) -> tuple[str, ...]:
+        """The endings of code and documents, which are read beside texts and not beside a dataset's tables."""
+        return () if self.is_dataset else (*CODE_SUFFIXES, *DOCUMENT_SUFFIXES)
 
     def leave(self, path: Path) -> str | None:
         """Return the kind under which a file is left out; None for one that is read."""

@@ -1,0 +1,144 @@
+"""What has changed since texts were cut before: only that is a task again, and what is gone is named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import tasks
+from stages.errors import BadConfig, BadInput, MissingInput
+from stages.records.jsonl import to_json
+from stages.records.record import Record
+from stages.sources.chunks.changes import Since
+from stages.sources.chunks.settings import Chunking
+from tests.cli.inside import run_inside
+from tests.conftest import ROOT
+from tests.conversion.test_chunks import FILLER, MODEL
+from tests.sources.test_folders import GRIDS, fill, titles
+
+PARTS = {
+    "Length": "The bridge is 470 m long and 12 m wide, and stands on nine pillars of stone.",
+    "Opened": "It was opened in 1873 by the mayor of the town, Anna Weiß, before four thousand people.",
+    "Colour": "Its railings are green, and were blue until the war, when no blue paint was to be had.",
+    "Toll": "A toll of two pence is asked of every cart, and none of those who walk.",
+}
+
+
+def page(parts: dict[str, str]) -> str:
+    return "# Bridge\n\n" + "\n\n".join(f"## {name}\n\n{text} {FILLER}" for name, text in parts.items())
+
+
+def compare(folder: Path, before: dict[str, str], after: dict[str, str]) -> tuple[list[Record], Since, list[Record]]:
+    """The new tasks, what was found, and the tasks from before."""
+    chunking = Chunking(96, 0, MODEL)
+    old = list(tasks.run(str(fill(folder, {"a.md": page(before)}) / "a.md"), chunking=chunking))
+    (folder / "old.jsonl").write_text("".join(f"{to_json(record)}\n" for record in old))
+    since = Since(folder / "old.jsonl")
+    fill(folder, {"a.md": page(after)})
+    return list(tasks.run(str(folder / "a.md"), chunking=chunking, since=since)), since, old
+
+
+def test_only_new_and_changed_chunks_are_tasks_and_each_kind_has_its_ids(tmp_path: Path) -> None:
+    after = {**PARTS, "Opened": PARTS["Opened"].replace("1873", "1874"), "Trams": "Trams cross it since 1901."}
+    del after["Toll"]
+    found, since, old = compare(tmp_path, PARTS, after)
+    ids = {record.task.name.rpartition(" › ")[2]: record.task.id for record in old}
+    assert titles(found) == ["a › Bridge › Opened", "a › Bridge › Trams"]
+    changed, added = found
+    assert changed.meta and changed.meta["replaces"] == [ids["Opened"]] and "source" in changed.meta
+    assert added.meta and "replaces" not in added.meta
+    assert since.facts() == {
+        "file": str(tmp_path / "old.jsonl"),
+        "new": [added.task.id],
+        "changed": {changed.task.id: [ids["Opened"]]},
+        "withdrawn": [ids["Toll"]],
+        "unchanged": [ids["Length"], ids["Colour"]],
+    }
+    assert since.describe() == f"since {tmp_path}/old.jsonl: 1 new, 1 changed, 1 withdrawn, 2 unchanged"
+
+
+def test_what_moved_or_stands_under_another_heading_is_unchanged(tmp_path: Path) -> None:
+    chunking = Chunking(96, 0, MODEL)
+    fill(tmp_path, {"old.jsonl": "".join(f"{to_json(r)}\n" for r in compare(tmp_path, PARTS, PARTS)[2])})
+    (tmp_path / "a.md").rename(tmp_path / "moved.md")
+    since = Since(tmp_path / "old.jsonl")
+    assert list(tasks.run(str(tmp_path / "moved.md"), chunking=chunking, since=since)) == []
+    assert (len(since.unchanged), since.withdrawn, since.added) == (4, {}, [])
+
+
+def test_a_chunk_with_new_words_under_a_new_heading_changes_the_one_that_it_is_like(tmp_path: Path) -> None:
+    after = dict(PARTS)
+    after["Width and length"] = after.pop("Length").replace("470", "471")
+    found, since, old = compare(tmp_path, PARTS, after)
+    assert [each.task.id for each in old if "Length" in each.task.name] == (found[0].meta or {})["replaces"]
+    assert (len(since.changed), since.added, since.withdrawn) == (1, [], {})
+
+
+def test_another_text_under_the_same_heading_is_new_and_the_one_before_withdrawn(tmp_path: Path) -> None:
+    other = "Fishing is free on Sundays from either bank; nets need a licence, which costs nothing."
+    parts = {name: text for name, text in PARTS.items() if name != "Toll"}
+    chunking, since = Chunking(96, 0, MODEL), Since(tmp_path / "old.jsonl")
+    old = list(tasks.run(str(fill(tmp_path, {"a.md": f"# T\n\n{PARTS['Toll']}"}) / "a.md"), chunking=chunking))
+    (tmp_path / "old.jsonl").write_text(to_json(old[0]))
+    found = list(tasks.run(str(fill(tmp_path, {"a.md": f"# T\n\n{other}"}) / "a.md"), chunking=chunking, since=since))
+    assert parts and since.added == [found[0].task.id] and list(since.withdrawn) == [old[0].task.id]
+
+
+def test_questions_of_the_tasks_from_before_do_not_matter(tmp_path: Path) -> None:
+    _, _, old = compare(tmp_path, PARTS, PARTS)
+    lines = [json.loads(to_json(record)) for record in old]
+    for line in lines:
+        line["task"]["questions"] = [{"question": "How long?", "answer": "470 m"}]
+    fill(tmp_path, {"quiz.jsonl": "".join(f"{json.dumps(line)}\n" for line in lines)})
+    since = Since(tmp_path / "quiz.jsonl")
+    assert list(tasks.run(str(tmp_path / "a.md"), chunking=Chunking(96, 0, MODEL), since=since)) == []
+    assert since.unchanged == [record.task.id for record in old]
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        (None, MissingInput, r"--since .*old\.jsonl: no such file; give the file of tasks from before"),
+        ("{broken", BadInput, r"old\.jsonl:1: not JSON"),
+        (json.dumps({"task": GRIDS}), BadInput, r"--since .*old\.jsonl: compares passages, which .* has not"),
+        ("# A text", BadInput, r"old\.jsonl:1: not JSON"),
+    ],
+)
+def test_a_file_that_holds_no_tasks_of_passages_is_refused(
+    tmp_path: Path, content: Any, error: type[Exception], words: str
+) -> None:
+    fill(tmp_path, {"a.md": "A"} | ({"old.jsonl": content} if content is not None else {}))
+    with pytest.raises(error, match=words):
+        list(tasks.run(str(tmp_path / "a.md"), since=Since(tmp_path / "old.jsonl")))
+
+
+def test_grids_have_no_passages_to_compare(tmp_path: Path) -> None:
+    fill(tmp_path, {"g.json": GRIDS, "old.jsonl": ""})
+    with pytest.raises(BadConfig, match=r"--since .*: compares passages, which g has not"):
+        list(tasks.run(str(tmp_path / "g.json"), since=Since(tmp_path / "old.jsonl")))
+
+
+def test_the_command_says_what_it_found_and_the_manifest_names_the_ids(tmp_path: Path) -> None:
+    model = ("--model", str(ROOT / "examples/tiny/model"), "--chunk-tokens", "96")
+    fill(tmp_path, {"docs/a.md": page(PARTS)})
+    assert run_inside("tasks", "docs", *model, "-o", "old.jsonl", cwd=tmp_path).code == 0
+    settings = json.loads((tmp_path / "old.jsonl.manifest.json").read_text())["settings"]
+    assert (settings["chunk_tokens"], settings["overlap"], len(settings["tokenizer"])) == (96, 0, 16)
+    same = run_inside("tasks", "docs", *model, "--since", "old.jsonl", "-o", "same.jsonl", cwd=tmp_path)
+    assert (same.code, (tmp_path / "same.jsonl").read_text()) == (0, "")
+    assert "seal tasks: since old.jsonl: 0 new, 0 changed, 0 withdrawn, 4 unchanged" in same.err
+    gone = {name: text for name, text in PARTS.items() if name != "Toll"}
+    fill(tmp_path, {"docs/a.md": page(gone)})
+    done = run_inside("tasks", "docs", *model, "--since", "old.jsonl", "-o", "new.jsonl", cwd=tmp_path)
+    made = json.loads((tmp_path / "new.jsonl.manifest.json").read_text())
+    (withdrawn,) = made["since"]["withdrawn"]
+    assert f"withdrawn, no source has them any more: a › Bridge › Toll ({withdrawn})" in done.err
+    assert made["settings"]["since"] == "old.jsonl"
+    kept = tmp_path / "kept.txt"
+    kept.write_text("\n".join(made["since"]["unchanged"]))
+    again = run_inside("tasks", "old.jsonl", "--ids", "kept.txt", cwd=tmp_path)  # what must not be forgotten
+    assert len(again.lines) == 3
+    other = ("--model", str(ROOT / "examples/tiny/model"), "--chunk-tokens", "97")
+    told = run_inside("tasks", "docs", *other, "--since", "old.jsonl", cwd=tmp_path).err
+    assert "old.jsonl was made with chunk_tokens 96, and this is 97: chunks differ for that alone" in told
