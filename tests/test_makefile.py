@@ -37,9 +37,9 @@ def test_help_lists_every_variable_of_a_round() -> None:
 def test_vllm_is_installed_only_where_a_gpu_is(tmp_path: Path) -> None:
     script(tmp_path, "nvidia-smi", 'echo "GPU 0: some card"')
     with_gpu = make("-n", "-B", "setup", path=str(tmp_path)).stdout
-    assert "'.[plot,gguf,dev,vllm]'" in with_gpu
+    assert "'.[docs,plot,gguf,dev,vllm]'" in with_gpu
     script(tmp_path, "nvidia-smi", "exit 9")
-    assert "'.[plot,gguf,dev]'" in make("-n", "-B", "setup", path=str(tmp_path)).stdout
+    assert "'.[docs,plot,gguf,dev]'" in make("-n", "-B", "setup", path=str(tmp_path)).stdout
 
 
 def test_an_old_python_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -175,6 +175,10 @@ FOREIGN = {
     "--lora-modules",
     "--head",
 }  # sbatch, vllm serve, ray
+FOREIGN |= {
+    f"--{name}"
+    for name in ("from", "to", "wrap", "sandbox", "lua-filter", "metadata", "decrypt", "password", "local-dir")
+}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 
 

@@ -149,7 +149,7 @@ def test_no_letter_of_any_script_is_cut_and_nothing_is_lost(tmp_path: Path, lett
         )
     )
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_chunks_of_any_text_stand_in_order_fit_and_hold_all_of_it(parts: list[str]) -> None:
     text = "".join(parts)
     for overlap in (0, 20):

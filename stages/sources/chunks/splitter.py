@@ -128,12 +128,14 @@ class Splitter:
         for first, last in pairwise([start, *inner, end]):
             for piece in self._cut_block(text, first, last, is_markdown=is_markdown):
                 if sum(each.tokens for each in taken) + piece.tokens > self.most:
-                    yield from self._join(text, taken, path)
-                    taken = self._repeat_tail(text, taken, room=self.most - piece.tokens)
+                    made = list(self._join(text, taken, path))
+                    yield from made
+                    taken = self._repeat_tail(text, taken, made, room=self.most - piece.tokens)
                 taken.append(piece)
             if _draw(text[first:last]) * _STRETCH * self.most < last - first:
-                yield from self._join(text, taken, path)
-                taken = self._repeat_tail(text, taken, room=self.most)
+                made = list(self._join(text, taken, path))
+                yield from made
+                taken = self._repeat_tail(text, taken, made, room=self.most)
         yield from self._join(text, taken, path)
 
     def _cut_block(self, text: str, start: int, end: int, *, is_markdown: bool) -> Iterator["_Piece"]:
@@ -158,17 +160,18 @@ class Splitter:
                 and self.count_tokens(text[pieces[0].start : pieces[count - 1].end].strip()) > self.most
             ):
                 count -= 1
-            yield from _trim(text, pieces[0].start, pieces[count - 1].end, path)
+            if count > 1 or not pieces[0].is_repeated:
+                yield from _trim(text, pieces[0].start, pieces[count - 1].end, path)
             pieces = pieces[count:]
 
-    def _repeat_tail(self, text: str, pieces: Sequence["_Piece"], room: int) -> list["_Piece"]:
+    def _repeat_tail(self, text: str, pieces: Sequence["_Piece"], before: Sequence[Chunk], room: int) -> list["_Piece"]:
         """What of the chunk before stands in the next one, too, if there is room: the last words of its last piece."""
-        if not self.overlap or all(each.is_repeated for each in pieces):
+        if not self.overlap or not before:
             return []
         last = pieces[-1]
         at, tail = self._cut_tail(text[last.start : last.end])[-1]
         piece = _Piece(last.start + at, last.end, self.count_tokens(tail), is_repeated=True)
-        is_part = not is_void(text[pieces[0].start : piece.start])  # what was a chunk is not all there again
+        is_part = not is_void(text[before[-1].start : piece.start])  # what was a chunk is not all there again
         return [piece] if piece.tokens <= room and is_part else []
 
 
