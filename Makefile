@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm test test-fast test-vllm test-ray test-llamacpp check format lint types demo demo-arc round ladder heldout tiny-model bench torture clean clean-runs
+.PHONY: help setup setup-vllm test test-fast test-vllm test-ray test-llamacpp check format lint types demo demo-arc docs capacity round ladder heldout tiny-model bench torture clean clean-runs
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -24,6 +24,9 @@ help: ## Show the targets and the round's variables
 	@echo "  MODEL TASKS HELDOUT RUN ROUND SEED CONTEXTS K SEEDS HELD_K HELD_IN ROUNDS ROWS LAST ORACLE"
 	@echo "  TEMPLATE EDITS NAME SERVER FROM STEPS RAY"
 	@echo "  GENERATE ADAPT EVAL RATE FILTER SFT (flags of these stages)"
+	@echo; echo "Variables of make docs, whose defaults are in examples/documents/run.sh:"
+	@echo "  DOCS MODEL RUN EXAM SEED CHUNK K BUDGET TEMPLATE KEEP RANK REPLAY ANCHORS PROBES GATE ROWS RAG RAY"
+	@echo "  QUIZ GENERATE TRIAL FILTER ADAPT EVAL CARD (flags of these stages); of make capacity also RANKS SEEDS"
 
 setup: $(INSTALLED) ## Make a virtual environment with pinned dependencies (with vLLM on a GPU machine)
 
@@ -98,6 +101,12 @@ demo: $(INSTALLED) ## Two ReST-EM rounds on the tiny world, with a table and a p
 
 demo-arc: $(INSTALLED) ## One round of few-shot learning on tiny ARC puzzles, with a table and pictures
 	@examples/tiny/arc/demo.sh
+
+docs: $(INSTALLED) ## Put a folder of documents into an adapter, with the proof: make docs DOCS=folder MODEL=… RUN=…
+	@SEAL="$(SEAL)" examples/documents/run.sh
+
+capacity: $(INSTALLED) ## Draw facts kept against rank for the self-edits of make docs: RUN/capacity.png
+	@SEAL="$(SEAL)" examples/documents/capacity.sh
 
 tiny-model: $(INSTALLED) ## Train the tiny model from scratch into runs/tiny-model
 	$(VENV)/bin/python -m examples.tiny.build --out runs/tiny-model

@@ -70,8 +70,9 @@ def test_every_make_target_in_a_text_exists() -> None:
 
 def test_every_make_variable_in_a_text_exists() -> None:
     named = set(re.findall(r"\b([A-Z]+)=", "\n".join(re.findall(r"^make .*", DOCS, re.MULTILINE))))
-    script = (ROOT / "examples/round.sh").read_text(encoding="utf-8")
-    assert named <= set(re.findall(r"\$\{([A-Z_]+)[:=]", script)) | {"SHORT"}
+    names = ("round.sh", "documents/run.sh", "documents/capacity.sh")
+    scripts = "".join((ROOT / "examples" / name).read_text(encoding="utf-8") for name in names)
+    assert named <= set(re.findall(r"\$\{([A-Z_]+)[:=]", scripts)) | {"SHORT"}
 
 
 @pytest.mark.parametrize("name", PAGES)

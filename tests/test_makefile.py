@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 
 
@@ -27,11 +29,18 @@ def test_help_is_the_default_and_names_every_target_of_the_readme() -> None:
         assert f"make {target} " in text
 
 
-def test_help_lists_every_variable_of_a_round() -> None:
-    script = (ROOT / "examples/round.sh").read_text(encoding="utf-8")
-    read = {name for line in script.splitlines() for name in re.findall(r"\$\{?([A-Z_]+)", line)}
-    told = make().stdout.partition("Variables of a round")[2].partition("\n")[2]
-    assert set(re.findall(r"\b[A-Z_]+\b", told)) == read - {"SEAL"}
+@pytest.mark.parametrize(
+    ("begins", "scripts"),
+    [
+        ("Variables of a round", ["examples/round.sh"]),
+        ("Variables of make docs", ["examples/documents/run.sh", "examples/documents/capacity.sh"]),
+    ],
+)
+def test_help_lists_every_variable_of_a_script(begins: str, scripts: list[str]) -> None:
+    texts = [(ROOT / script).read_text(encoding="utf-8") for script in scripts]
+    read = {name for text in texts for line in text.splitlines() for name in re.findall(r"\$\{?([A-Z_]+)", line)}
+    told = make().stdout.partition(begins)[2].partition("\n")[2].partition("\n\n")[0]
+    assert set(re.findall(r"\b[A-Z_]+\b", told)) == read - {"SEAL", "PYTHON"}
 
 
 def test_vllm_is_installed_only_where_a_gpu_is(tmp_path: Path) -> None:
