@@ -18,13 +18,13 @@ cd "$(dirname "$0")/../.."
 seal=${SEAL:-.venv/bin/seal} run=${RUN:-runs/documents} model=${MODEL:-examples/tiny/model} seed=${SEED:-0}
 world=examples/documents/tiny
 if [ "$model" = examples/tiny/model ]; then # it has a recipe of its own, found on other documents (docs/documents.md)
-  recipe="--target all-linear --schedule cosine --warmup-ratio 0.1"
-  : "${CHUNK=128}" "${TEMPLATE=rewrite}" "${BUDGET=200}" "${RANK=32}" "${EVAL=--judge exact}"
+  recipe="--target all-linear --schedule cosine --warmup-ratio 0.05"
+  : "${CHUNK=128}" "${TEMPLATE=rewrite}" "${BUDGET=120}" "${RANK=32}" "${EVAL=--judge exact}"
   : "${QUIZ=--template implications -k 12 --max-tokens 170 --top-p 1 --judge exact}" "${GENERATE=--max-tokens 170 --top-p 1}"
   : "${TRIAL=--rank 8 --alpha 16 --target all-linear --learning-rate 6e-3 --schedule constant --epochs 4}"
-  : "${ADAPT=$recipe --learning-rate 5e-3 --epochs 10 --batch-size 16 --pool-passages once}"
+  : "${ADAPT=$recipe --learning-rate 5e-3 --epochs 6 --batch-size 16 --pool-passages once}"
   if [ "${DOCS:-$world/documents}" = $world/documents ]; then # what else is known of these
-    : "${REPLAY=$world/known.jsonl:0.1}" "${ANCHORS=$world/anchors.jsonl}" "${PROBES=$world/probes.jsonl}"
+    : "${REPLAY=$world/known.jsonl:0.2}" "${ANCHORS=$world/anchors.jsonl}" "${PROBES=$world/probes.jsonl}"
   fi
 fi
 : "${ADAPT=--epochs 3 --batch-size 4 --accumulation 2 --no-split-newlines --pool-passages once}" # as the paper's pools

@@ -3,8 +3,9 @@
 `documents/`: twelve Markdown files, two entities each under headings of their own; names that stand nowhere else.
 `anchors.jsonl`: passages about entities that the model knows by heart. `probes.jsonl`: questions that the documents do
 not answer: about other entities that it knows, and what the documents leave out of their own (the answer is that it is
-unanswerable). `known.jsonl`: passages about the other entities that it knows, to be replayed. With another --seed the
-documents are others, with other probes: for trying settings out, which these files are to measure.
+unanswerable). `exam.jsonl`: what a person would ask, a question for each fact of the documents and one for its class,
+under the titles of their chunks. `known.jsonl`: passages about the other entities that it knows, to be replayed. With
+another --seed the documents are others, with other probes: for trying settings out, which these files are to measure.
 """
 
 import argparse
@@ -58,6 +59,14 @@ def make_unanswerable(document: str, entity: Entity) -> Record:
     return Record(task=make_task(f"{document} › {entity.name}", passage, [(each.text, UNANSWERABLE) for each in asked]))
 
 
+def make_exam(document: str, entity: Entity) -> Record:
+    """All questions about an entity of a document, titled as the document's chunk."""
+    pairs = [(each.text, each.answer) for each in make_questions(entity)]
+    return Record(
+        task=make_task(f"{document} › {entity.name}", make_passage(entity, random.Random(entity.name)), pairs)
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write documents/, anchors.jsonl, probes.jsonl and known.jsonl.")
     parser.add_argument("--out", type=Path, required=True)
@@ -73,6 +82,7 @@ def main() -> None:
     lines = {
         "anchors": task_lines(pool[:ANCHORS]),
         "probes": "".join(f"{to_json(record)}\n" for record in records),
+        "exam": "".join(f"{to_json(make_exam(name, each))}\n" for name in documents for each in documents[name]),
         "known": task_lines(known),
     }
     for name, text in lines.items():

@@ -46,7 +46,7 @@ def test_probes_ask_what_no_document_says_and_known_texts_are_none_that_are_aske
     texts = "\n".join(path.read_text(encoding="utf-8") for path in (COMMITTED / "documents").iterdir())
     tasks = {
         name: [line.task for line in read_records((COMMITTED / f"{name}.jsonl").read_bytes().split(b"\n"), name)]
-        for name in ("anchors", "probes", "known")
+        for name in ("anchors", "probes", "known", "exam")
     }
     asked = [task for task in tasks["probes"] if isinstance(task, QaTask)]
     neighbours = [task for task in asked if task.questions[0].answer != UNANSWERABLE]
@@ -57,5 +57,7 @@ def test_probes_ask_what_no_document_says_and_known_texts_are_none_that_are_aske
         else:
             assert {question.answer for question in task.questions} == {UNANSWERABLE}
             assert task.title.partition(" › ")[2] in texts
+    chunks = {f"{name} › {each.name}" for name, entities in make_documents().items() for each in entities}
+    assert {task.name for task in tasks["exam"]} == chunks
     titles = [[task.name for task in found] for found in (tasks["anchors"], neighbours, tasks["known"])]
     assert len({title for each in titles for title in each}) == 60
