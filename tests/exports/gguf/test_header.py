@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.errors import BadConfig, BadInput, SealError
+from stages.exports.gguf import header
 from stages.exports.gguf.header import open_gguf
 
 
@@ -93,6 +94,16 @@ def test_a_list_as_long_as_memory_is_no_list(whole: bytes, tmp_path: Path) -> No
     place = whole.index(name) + len(name) + 8  # behind the types of the setting and of its entries
     path.write_bytes(whole[:place] + struct.pack("<Q", 2**40) + whole[place + 8 :])
     with pytest.raises(BadInput, match="cut off or damaged"), open_gguf(path):
+        pass
+
+
+@pytest.mark.parametrize("bound", ["_ENTRIES", "_PARTS", "_HEADER_BYTES"])
+def test_a_header_has_so_many_parts_at_most(
+    bound: str, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.gguf").write_bytes(whole)
+    monkeypatch.setattr(header, bound, 2)  # the file has three tokens, six settings
+    with pytest.raises(BadInput, match="cut off or damaged"), open_gguf(tmp_path / "x.gguf"):
         pass
 
 
