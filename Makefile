@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm test test-fast test-vllm test-ray test-llamacpp check format lint types demo demo-arc docs capacity round ladder heldout tiny-model bench torture clean clean-runs
+.PHONY: help setup setup-vllm test test-fast test-vllm test-ray test-llamacpp check format lint types demo demo-arc docs capacity round plan ladder heldout tiny-model bench torture clean clean-runs
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -22,7 +22,7 @@ help: ## Show the targets and the round's variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "Variables of a round (make round ROUND=2 RUN=runs/mine …), whose defaults are in examples/round.sh:"
 	@echo "  MODEL TASKS HELDOUT RUN ROUND SEED CONTEXTS K SEEDS HELD_K HELD_IN ROUNDS ROWS LAST ORACLE"
-	@echo "  TEMPLATE EDITS NAME SERVER FROM STEPS RAY"
+	@echo "  TEMPLATE EDITS NAME SERVER FROM STEPS RAY PLAN"
 	@echo "  GENERATE ADAPT EVAL RATE FILTER SFT (flags of these stages)"
 	@echo; echo "Variables of make docs, whose defaults are in examples/documents/run.sh:"
 	@echo "  DOCS MODEL RUN EXAM SEED CHUNK K BUDGET TEMPLATE KEEP RANK REPLAY ANCHORS PROBES GATE ROWS RAG RAY"
@@ -118,6 +118,9 @@ BUILT := $(patsubst round-%,build-%,$(filter round-%,$(ROWED)))
 
 round: $(INSTALLED) ## Build RUN/round-ROUND/{edits,adapters,scores,sft}.jsonl and its model
 	$(part)
+
+plan: $(INSTALLED) ## Say what the rounds up to ROUND would cost on this machine: a table, and RUN/plan/plan.jsonl
+	@PLAN=1 SEAL="$(SEAL)" examples/round.sh
 
 ladder: $(BUILT) $(ROWED:%=measure-%) ## Measure every round on held-out tasks: a table, and RUN/ladder.png
 	$(part) report

@@ -4,6 +4,7 @@
 #   ROUNDS=2 RUN=runs/mine HELDOUT=FILE examples/round.sh ladder    each round's model, measured on held-out tasks
 #   examples/round.sh round 2, heldout, row self, report            parts of it; make --jobs=2 ladder runs rows side by side
 #   examples/round.sh sequence 0    a continual run: STEPS passages, from the model of round FROM (0: MODEL itself)
+#   PLAN=1 …    nothing is made: what it would cost, in a table (docs/planning.md)
 #   RAY="auto --gpus-per-worker 1" …    the lines of each stage spread over a cluster (docs/clusters.md)
 #   rows: none, in-context, passage, oracle, self, round-N; file (EDITS=FILE, NAME of their editor); server (SERVER=flags)
 # Run it again at any time: what is finished is left alone, what was interrupted goes on, and what was made with other
@@ -20,11 +21,10 @@ contexts=${CONTEXTS:-50} k=${K:-5} seeds=${SEEDS:-2} held_k=${HELD_K:-3} rounds=
 tasks=${TASKS:-examples/tiny/train.jsonl} heldout=${HELDOUT:-examples/tiny/heldout.jsonl}
 template=${TEMPLATE:+--template $TEMPLATE} # of the models' own self-edits; unset: the default
 workers=${RAY:+--ray $RAY}
+source examples/ensure.sh
 held=$run/${HELD_IN:-heldout} # the rows, and what they are made of
 
-source examples/ensure.sh
-
-model_of() { [ "$1" = 0 ] && echo "$model" || echo "$run/round-$1/model"; }
+model_of() { [ "$1" = 0 ] || [ -n "${PLAN:-}" ] && echo "$model" || echo "$run/round-$1/model"; }
 
 edits() { # NUMBER: the tasks of a round, and what its model writes about them
   local in=$run/round-$1 from; from=$(model_of $(($1 - 1)))

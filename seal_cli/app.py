@@ -60,6 +60,7 @@ COMMANDS = {  # name: (where it is, what it does)
     "rollback": ("seal_cli.commands.rollback:roll_back", "a run → its `current` adapter is the one before"),
     "accept": ("seal_cli.commands.accept:accept", "adapter → whether an engine answers with it, as it was trained"),
     "doctor": ("seal_cli.commands.doctor:doctor", "what is wrong with this machine or model, and what to type"),
+    "plan": ("seal_cli.commands.plan:plan", "forecasts or manifests → what a chain of stages costs"),
     "schema": ("seal_cli.commands.schema:schema", "the JSON Schema of every line"),
 }
 # which read tasks, of any domain

@@ -72,7 +72,7 @@ def imports(file: Path) -> set[str]:
 
 def test_the_stages_are_all_there() -> None:
     commands = {file.stem for file in (ROOT / "seal_cli" / "commands").glob("[a-z]*.py")}
-    assert commands == {*STAGES, "schema"}
+    assert commands == {*STAGES, "schema", "plan"}
     assert set(STAGES) <= {file.stem for file in (ROOT / "stages").glob("*.py")}
 
 

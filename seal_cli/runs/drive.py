@@ -1,6 +1,7 @@
 """The choreography of every stage that plans its lines: read, prepare, resume, work, report."""
 
 from contextlib import nullcontext
+from functools import partial
 
 from seal_cli.exit_codes import UsageError
 from seal_cli.flags.forecast import ForecastFlags
@@ -14,7 +15,7 @@ from seal_cli.terminal.console import note
 from stages.cluster.settings import Cluster
 from stages.records.adapter_paths import get_base_folders
 from stages.spread import spread
-from stages.work import Listing, Stage
+from stages.work import Listing, Stage, Work
 
 
 def drive(
@@ -54,9 +55,9 @@ def drive(
         for text in work.notes:
             note(f"seal {stage.name}: {text}")
         if flags.dry_run:
-            code = run.describe(work.summary, *work.count_misfits())
-            tell_forecast(Rehearsals(stage, records, work, run.input), run.output.stdout, forecast)
-            return code
+            rehearsals = Rehearsals(stage, records, work, run.input)
+            describe = partial(_describe, run, work)
+            return tell_forecast(rehearsals, describe, run.output.stdout, forecast)
         if batches and batches.emit:
             batches.write(stage.name, work.calls())
             return run.code
@@ -77,6 +78,10 @@ def drive(
     for text in told:
         note(f"seal {stage.name}: {text}")
     return run.code
+
+
+def _describe(run: Run, work: Work) -> int:
+    return run.describe(work.summary, *work.count_misfits())
 
 
 def check_cluster(cluster: Cluster, flags: RunFlags, batches: BatchFlags | None) -> None:

@@ -117,18 +117,23 @@ def find_ways(stage: Stage, flags: ForecastFlags = ForecastFlags()) -> Ways:
     return found
 
 
-def tell_forecast(rehearsals: Rehearsals, stdout: int, flags: ForecastFlags) -> None:
-    """Say what a dry run comes to: what can be counted without a model, and all the rest if it is asked for."""
+def tell_forecast(rehearsals: Rehearsals, describe: Callable[[], int], stdout: int, flags: ForecastFlags) -> int:
+    """Say what a dry run comes to: what can be counted without a model, and all the rest if it is asked for.
+
+    `describe` says what would be done, and returns the exit code. It loads what a calibration is to see loaded.
+    """
     name = rehearsals.stage.name
-    if not flags.is_asked:
+    asked = forecast_run(rehearsals, flags) if flags.is_asked else None
+    code = describe()
+    if asked is None:
         try:
             rehearsals.play()
         except SealError as error:
             note(f"seal {name}: cannot be counted beforehand: {error}")
-            return
-        note(f"seal {name}: {describe_counts(count_demand(rehearsals.demand, len(rehearsals.lines)))}")
-        return
-    found, is_calibrated = forecast_run(rehearsals, flags)
+        else:
+            note(f"seal {name}: {describe_counts(count_demand(rehearsals.demand, len(rehearsals.lines)))}")
+        return code
+    found, is_calibrated = asked
     if flags.as_json:
         told = {"stage": name, "model": rehearsals.demand.model, "calibrated": is_calibrated}
         told |= {**found.values, "assumed": found.assumed}
@@ -138,6 +143,7 @@ def tell_forecast(rehearsals: Rehearsals, stdout: int, flags: ForecastFlags) -> 
         note(f"seal {name}: assumed: {assumed}")
     if not is_calibrated:
         note(f"seal {name}: seconds and memory: give --calibrate once; tokens back are the most that are allowed")
+    return code
 
 
 def forecast_run(rehearsals: Rehearsals, flags: ForecastFlags) -> tuple[Forecast, bool]:

@@ -20,8 +20,9 @@ from stages.planning.rehearsal import Demand, get_kind
 from stages.planning.sizes import TokenSizer, count_letters
 from stages.planning.stopwatch import Stopwatch, read_memory, reset_memory
 from stages.settings import SftConfig
+from stages.trainers.local import TINKER
 
-_SECONDS = 6.0  # for the measurements of a part, beside what loading takes
+_SECONDS = 8.0  # for the measurements of a part, beside what loading takes
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Calibrator:
         new = [kind for kind in _list_kinds(demand) if kind not in found.speeches]
         for kind in new:
             self._measure_engine(kind, [each for each in demand.requests if get_kind(each) == kind], demand, sizer)
-        if demand.jobs and "trainer" not in found.parts:
+        if demand.jobs and "trainer" not in found.parts and self.stage.trainer.name != TINKER:
             self._measure_trainer(demand, sizer)
         return bool(new)
 

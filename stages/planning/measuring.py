@@ -74,7 +74,7 @@ class Trials:
 
 def _weigh(wall_s: float, cpu_s: float) -> float:
     """Return the seconds that count: those of the processor where others use it, too, and not those of all threads."""
-    return min(wall_s, max(cpu_s, wall_s / 4))
+    return min(wall_s, max(cpu_s, wall_s / 8))
 
 
 def choose_evenly(items: Sequence[_T], count: int) -> list[_T]:
@@ -215,12 +215,12 @@ class TrainerTrials(Trials):
         each_s = _weigh(again.wall_s, again.cpu_s) / min(2, max(1, rows))
         few = max(1, min(rows, int(self.left_s / 4 / max(each_s, 1e-6))))
         fit(jobs[:1], 1, few)
-        if self.last_s * 3 < self.left_s / 2:
-            fit(jobs[:1], 3, few)
         for count in list_sizes(min(slots, len(jobs)))[1:]:
-            if self.last_s * 4 > self.left_s:
+            if self.last_s * 3 > self.left_s:
                 break
             fit(choose_evenly(jobs, count), 1)
+        if self.last_s * 3 < self.left_s:
+            fit(jobs[:1], 3, few)
         if slots == 1 and len(jobs) > 1 and self.last_s * 2 < self.left_s:
             fit(choose_evenly(jobs, 2), 1, few)
 
