@@ -22,8 +22,8 @@ def plan(files: Files, as_json: Annotated[bool, Doc("Print a JSON object a row."
     \b
     Examples:
       seal plan plan.jsonl
-      seal plan run/round-1/*.manifest.json        (predicted → actual)
-      make plan ROUND=2 RUN=runs/mine              (the forecasts of a whole chain of stages)
+      seal plan run/round-1/*.manifest.json    (predicted → actual)
+      make plan ROUND=2 RUN=runs/mine          (forecasts of a whole chain)
     """
     from seal_cli.reports.plans import read_costs, show_costs  # late: help does without
 

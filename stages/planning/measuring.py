@@ -218,6 +218,7 @@ class TrainerTrials(Trials):
         for count in list_sizes(min(slots, len(jobs)))[1:]:
             if self.last_s * 3 > self.left_s:
                 break
+            fit(choose_evenly(jobs, count), 1, 1)  # what a training takes, however long it is
             fit(choose_evenly(jobs, count), 1)
         if self.last_s * 3 < self.left_s:
             fit(jobs[:1], 3, few)

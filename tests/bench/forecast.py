@@ -33,7 +33,10 @@ SETTINGS: Mapping[str, tuple[str, Sequence[str]]] = {  # name: (the file that is
     "adapt": ("edits", ("adapt", *LORA, "--epochs", "4")),
     "adapt-slots": ("edits", ("adapt", *LORA, "--epochs", "2", "--slots", "4", "--limit", "24")),
     "adapt-rank": ("edits", ("adapt", "--rank", "32", "--epochs", "3", "--seeds", "2", "--limit", "24")),
-    "adapt-pads": ("edits", ("adapt", *LORA, "--epochs", "1", "--pad-mode", "sampled:32", "--limit", "24")),
+    "adapt-pads": (
+        "edits",
+        ("adapt", *LORA, "--epochs", "1", "--pad-mode", "sampled:32", "--pad-to", "512", "--limit", "24"),
+    ),
     "peft": ("edits", ("adapt", *LORA, "--epochs", "1", "--trainer", "peft", "--limit", "8")),
     "pool": ("edits", ("adapt", *LORA, *POOL)),
     "pool-full": ("edits", ("adapt", *POOL, "--method", "full")),
