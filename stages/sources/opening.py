@@ -14,6 +14,7 @@ from stages.file_kinds import (
     ARROW,
     CODE_SUFFIXES,
     DOCUMENT_SUFFIXES,
+    GZIP,
     HEAD_BYTES,
     NUMBERS,
     PARQUET,
@@ -61,7 +62,9 @@ def open_file(path: Path, title: str, reading: ReadContext) -> Iterator[Record]:
     suffix = strip_gz(path).suffix.lower()
     if kind := detect_by_name(path):
         raise WrongFileKind(kind, str(path))
-    if path.suffix.lower() in DOCUMENT_SUFFIXES:
+    if suffix in DOCUMENT_SUFFIXES and strip_gz(path) != path:
+        raise WrongFileKind(GZIP, str(path))
+    if suffix in DOCUMENT_SUFFIXES:
         return open_document(path, title, str(path), reading)
     if suffix in (*TEXT_SUFFIXES, *CODE_SUFFIXES):
         return _open_text(path, title, reading)

@@ -1,5 +1,6 @@
 """Documents as sources: what they say survives, what is wrong with one is named, and none costs another."""
 
+import gzip
 import os
 import sys
 import zipfile
@@ -11,7 +12,7 @@ import pytest
 
 from stages.conversion import converter
 from stages.conversion.converter import Converter
-from stages.errors import BadConfig
+from stages.errors import BadConfig, BadInput
 from stages.records.record import Record
 from stages.sources.chunks import reading
 from tests.conftest import ROOT
@@ -218,6 +219,14 @@ def test_without_its_converter_a_document_is_left_out_of_a_folder_and_refused_by
     assert kinds(left) == [("b.pdf", ".pdf (pip install 'seal-toolkit[docs]')")]
     with pytest.raises(BadConfig, match=r"b\.pdf: its converter is not installed: pip install 'seal-toolkit\[docs\]'"):
         read(tmp_path / "b.pdf")
+
+
+def test_a_packed_document_is_to_be_unpacked(tmp_path: Path) -> None:
+    path = fill(tmp_path, {"a.md": "A", "b.html.gz": gzip.compress(make_page("x").encode())}) / "b.html.gz"
+    found, rejects, left = read(tmp_path)
+    assert (titles(found), rejects, kinds(left)) == (["a"], [], [("b.html.gz", "gzip file")])
+    with pytest.raises(BadInput, match=r"b\.html\.gz: a gzip file; unpack it first: gunzip -k"):
+        read(path)
 
 
 # ---- the process apart
