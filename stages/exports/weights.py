@@ -72,7 +72,8 @@ class ModelWeights:
     def _plan(self, lora: PlainLora) -> None:
         """Find the weight of each layer of the adapter; untie head and embedding where one of them changes."""
         ends = {layer.rpartition(".")[2] for layer in lora.parts}
-        if ends & {HEAD, EMBEDDING} and read_config(str(self.folder)).get_text_config().tie_word_embeddings:
+        tied = ends & {HEAD, EMBEDDING} and read_config(str(self.folder)).get_text_config().tie_word_embeddings
+        if tied and not self.has_own_head():
             self._untie(lora)
         for layer, part in lora.parts.items():
             name = self._find(layer)
@@ -96,6 +97,17 @@ class ModelWeights:
             if own is None or own.shape != copied.shape or not torch.equal(own.to(copied.dtype), copied):
                 told = f"brings a {quote_name(layer)} that is not the model's"
                 raise BadConfig(f"adapter {lora.path}: {told}; merge it with peft's merge_and_unload")
+
+    def has_own_head(self) -> bool:
+        """True if the files have a head that is not the embedding: transformers takes it, whatever the settings say."""
+        names = {
+            end: next((name for name in self.tensors if name.endswith(f"{end}.weight")), "")
+            for end in (HEAD, EMBEDDING)
+        }
+        if not all(names.values()) or names[HEAD] in self._sources:
+            return False
+        head, embedding = (self._load(name) for name in names.values())
+        return not torch.equal(head, embedding)
 
     def _untie(self, lora: PlainLora) -> None:
         embedding = next((name for name in self.tensors if name.endswith(f"{EMBEDDING}.weight")), None)

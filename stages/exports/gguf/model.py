@@ -58,7 +58,7 @@ def _list_tensors(
 ) -> Iterator[GgufTensor]:
     """Yield every weight of the text part under llama.cpp's name. A head that is the embedding is not written twice."""
     find = make_gguf_names(architecture, config.num_hidden_layers)
-    tied = config.tie_word_embeddings and not weights.is_untied
+    tied = config.tie_word_embeddings and not weights.is_untied and not weights.has_own_head()
     if factors := _compute_rope_factors(config):
         yield GgufTensor("rope_freqs.weight", (len(factors),), partial(torch.tensor, factors))
     for key, info in weights.tensors.items():

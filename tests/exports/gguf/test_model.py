@@ -1,5 +1,6 @@
 """A model as GGUF: every weight and setting as llama.cpp has them, and read back by transformers' own reader."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from stages.errors import BadConfig
@@ -68,6 +70,20 @@ def test_every_weight_and_size_is_there_once(kind: str, bases: dict[str, Path], 
     assert said["attention.key_length"] == said["rope.dimension_count"] == (8 if kind in ("llama", "qwen2") else 16)
     if kind == "gemma3":
         assert (said["attention.sliding_window"], said["rope.freq_base"], said["rope.freq_base_swa"]) == (8, 1e6, 1e4)
+
+
+@pytest.mark.parametrize("off", [0, 1])
+def test_a_head_in_the_files_is_written_where_it_is_another_than_the_embedding(
+    off: int, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    base = shutil.copytree(bases["qwen2"], tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"] + off
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    found = read_tensors(write(base, tmp_path / "model.gguf"))
+    assert ("output.weight" in found) == bool(off)
+    head = found.get("output.weight", found["token_embd.weight"])
+    assert torch.equal(head, load(base).lm_head.weight)  # which transformers takes although its settings tie the two
 
 
 def test_llama_3s_frequencies_are_those_of_transformers(bases: dict[str, Path], tmp_path: Path) -> None:
