@@ -248,7 +248,7 @@ def break_worker(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
         ("import os; os.kill(os.getpid(), 11)", "its converter crashed (SIGSEGV)"),
         ("import os; os._exit(7)", "its converter crashed (code 7)"),
         ("raise KeyError", "its converter crashed (code 1)"),
-        ("import time; time.sleep(60)", "its conversion takes longer than 1 seconds"),
+        ("import time; time.sleep(60)", "its conversion takes longer than 6 seconds"),
         ("bytes(2**30)", "its conversion needs more than 768 MiB of memory"),
     ],
 )
@@ -256,7 +256,9 @@ def test_a_document_that_breaks_its_converter_is_named_and_the_next_one_read(
     tmp_path: Path, code: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_worker(monkeypatch, code)
-    monkeypatch.setattr(Converter, "__init__", lambda self: self.__dict__.update(seconds=1, process=None))
+    monkeypatch.setattr(
+        Converter, "__init__", lambda self: self.__dict__.update(seconds=6 if "sleep" in code else 100, process=None)
+    )
     fill(
         tmp_path,
         {"1.pdf": make_pdf(["The first one."]), "2bad.pdf": make_pdf(["x"]), "3.pdf": make_pdf(["The last one."])},
