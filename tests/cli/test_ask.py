@@ -112,7 +112,7 @@ class Terminal:
     """The command on a terminal of its own, 100 columns wide; `shown` is all that it has written."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
-        self.shown = ""
+        self.shown, self.seen = "", 0  # up to where it was waited for
         self.child, self.side = pty.fork()
         if self.child == 0:
             os.chdir(folder)
@@ -124,8 +124,8 @@ class Terminal:
         os.write(self.side, text.encode())
 
     def wait_for(self, text: str, *, seconds: float = 120) -> str:
-        """What is written from now on, up to this text."""
-        start, until = len(self.shown), time.monotonic() + seconds
+        """What is written behind what was waited for before, up to this text."""
+        start, until = self.seen, time.monotonic() + seconds
         while text not in self.shown[start:]:
             assert time.monotonic() < until, self.shown
             if select.select([self.side], [], [], 0.2)[0]:
@@ -133,7 +133,8 @@ class Terminal:
                     self.shown += os.read(self.side, 65536).decode(errors="replace")
                 except OSError:  # the other side is closed
                     raise AssertionError(self.shown) from None
-        return self.shown[start:]
+        self.seen = self.shown.index(text, start) + len(text)
+        return self.shown[start : self.seen]
 
     def end(self) -> int:
         while True:
@@ -151,20 +152,24 @@ def test_by_hand_the_answers_stand_beside_each_other_and_ctrl_c_ends_one_alone(f
     terminal.wait_for("? ")
     terminal.type("/title Ada\n/nonsense\n")
     terminal.wait_for("/nonsense is no command here; see /help")
+    terminal.wait_for("? ")
     terminal.type("Who?\n")
     terminal.wait_for("as it is")
     time.sleep(0.5)  # amid the answer
     terminal.type("\x03")
     terminal.wait_for("(cancelled)")
+    terminal.wait_for("? ")
     terminal.type("\x03")
     terminal.wait_for("? ")
     terminal.type("/help\n")
     terminal.wait_for("Ctrl-D leaves.")
+    terminal.wait_for("? ")
     terminal.type("\x1b[A\x1b[A\n")  # back in the history, to the question
     both = terminal.wait_for("tokens")
     assert any("as it is" in line and "adapter" in line.partition("as it is")[2] for line in both.split("\n"))
     terminal.type("\x03")
     terminal.wait_for("(cancelled)")
+    terminal.wait_for("? ")
     terminal.type("\x04")
     assert terminal.end() == 0
     assert "Traceback" not in terminal.shown
