@@ -108,6 +108,7 @@ class Output:
                 valid[plan.key_of(line)] = plan.still_valid(line)
             else:
                 others.append(line.task.id)
+                valid[plan.key_of(line)] = False  # the last line of a key is the one that would be kept
 
         self.load(plan, journal, check)
         if others and not self.overwrite:
