@@ -108,8 +108,8 @@ def measure(name: str, file: str, command: Sequence[str], model: Path, folder: P
     out = ["--out", f"out-{name}"] if stage in ("adapt", "sft") else []
     whole = [stage, f"{file}.jsonl", *flags, *given, *out]
     seal(*whole, "--dry-run", "--calibrate", cwd=folder)
-    seal(*whole, "-o", f"{name}.jsonl", cwd=folder)
-    manifest = json.loads((folder / f"{name}.jsonl.manifest.json").read_text())
+    seal(*whole, "-o", f"made-{name}.jsonl", cwd=folder)
+    manifest = json.loads((folder / f"made-{name}.jsonl.manifest.json").read_text())
     predicted, actual = manifest["predicted"], manifest["actual"]
     ratios = {}
     for ratio, keys in RATIOS.items():
