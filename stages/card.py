@@ -11,6 +11,7 @@ from stages.errors import BadInput, MissingInput
 from stages.records.adapter_paths import get_relative_path
 from stages.records.strict_json import parse_json
 from stages.reporting.cards.answers import AnswerSheet, check_same_questions
+from stages.reporting.cards.baselines import AFTER, BEFORE, check_baseline
 from stages.reporting.cards.cost import Cost, FileCost, sum_costs
 from stages.reporting.cards.expression import Bounds, GateExpression, Measures, read_gate_expression
 from stages.reporting.cards.measures import (
@@ -26,7 +27,6 @@ from stages.reporting.cards.measures import (
     measure_invented,
 )
 
-BEFORE, AFTER = "none", "adapter"  # the rows that every card has
 MEASURES = ("learned", "kept", "lost", "invented")
 _NO_ANCHORS = "no anchors were asked: seal eval --retain FILE"
 _NO_PROBES = "no probes were asked, questions that the documents do not answer"
@@ -127,10 +127,12 @@ def run(
     """Make the card of the rows `none` and `adapter`, and of the others beside them.
 
     `base`: the folder that the adapter's path is told from. Raises BadInput for rows that were asked other questions,
-    or hold no adapter, or several; BadConfig for a gate that cannot be read.
+    or another model, or in another way, or hold no adapter, or several; BadConfig for a gate that cannot be read.
     """
     rule = read_gate_expression(gate, (*MEASURES, *rows)) if gate is not None else None
     check_same_questions([rows[BEFORE], *(sheet for name, sheet in rows.items() if name != BEFORE)])
+    for asked in (rows, probes) if probes else (rows,):
+        check_baseline(asked)
     before, after = rows[BEFORE], rows[AFTER]
     learned = measure_difference(after, before, seed)
     made = [_make_row(name, sheet, before, seed) for name, sheet in rows.items()]

@@ -84,13 +84,15 @@ def _find_files(run: Path | None, folder: str, named: Mapping[str, Path]) -> dic
 
 def _read(files: Mapping[str, Path]) -> "dict[str, AnswerSheet]":
     from seal_cli.runs.stdio import input_records, with_places
-    from stages.reporting.cards.answers import read_sheet
-    from stages.reporting.cards.cost import read_usage
+    from stages.reporting.cards.answers import AnswerSheet, read_sheet
+    from stages.reporting.cards.cost import read_manifest_of, read_usage
 
-    return {
-        name: read_sheet(name, str(path), with_places(input_records(path, ("score",)), path), read_usage(path))
-        for name, path in files.items()
-    }
+    found = dict[str, AnswerSheet]()
+    for name, path in files.items():
+        lines, settings = with_places(input_records(path, ("score",)), path), read_manifest_of(path).get("settings")
+        told = settings if isinstance(settings, dict) else {}
+        found[name] = read_sheet(name, str(path), lines, read_usage(path), told)
+    return found
 
 
 def write_card(card: "Card", files: CardFiles, output: Path | None) -> list[Path]:

@@ -103,6 +103,16 @@ def test_a_run_that_does_not_pass_exits_with_3_has_its_card_and_is_not_released(
     assert not (run / "current").is_symlink()
 
 
+def test_a_row_none_that_was_asked_otherwise_releases_nothing(run: Path) -> None:
+    for name, most in (("none", 1), ("adapter", 64)):
+        settings = {"sampling": {"max_tokens": most}}
+        (run / f"rows/{name}.jsonl.manifest.json").write_text(json.dumps({"settings": settings}))
+    done = run_inside("card", "mine", *GATE, cwd=run.parent)
+    assert (done.code, "was asked with max_tokens 64, and mine/rows/none.jsonl with 1" in done.err) == (65, True)
+    assert not (run / "card.json").exists()
+    assert not (run / "current").is_symlink()
+
+
 def test_what_was_not_measured_fails_the_gate_and_is_told(run: Path) -> None:
     done = seal("card", "mine", "--gate", "invented<5", cwd=run.parent)
     assert done.code == INCOMPLETE

@@ -45,14 +45,18 @@ def a_sheet(
     anchors: Sequence[tuple[bool | None, bool | None]] = (),
     adapter: str | None = "one",
     judge: str = "exact",
+    model: str = "student",
+    chunks: tuple[str, ...] = (),
+    told: Mapping[str, Any] = {},
 ) -> AnswerSheet:
-    """A row's answers: the same of each task, or by its title. `anchors`: right before, and now."""
+    """A row's answers: the same of each task, or by its title. `anchors`: right before, and now; `told`: settings."""
     lines = []
     for task in EXAM:
         own = verdicts[task.title] if isinstance(verdicts, Mapping) else verdicts
-        score = make_score(answers(task, [(SURE, each) for each in own]), model="student", judge=judge)
+        said = [each.model_copy(update={"chunks": chunks}) for each in answers(task, [(SURE, each) for each in own])]
+        score = make_score(said, model=model, judge=judge)
         lines.append(a_record(task, with_anchors(score, anchors), adapter))
-    return read_sheet(name, f"{name}.jsonl", lines)
+    return read_sheet(name, f"{name}.jsonl", lines, settings=told)
 
 
 def a_record(task: QaTask, score: Score, adapter: str | None) -> Record:
@@ -254,6 +258,71 @@ def test_rows_of_different_judges_are_refused() -> None:
         stage.run(rows, {})
 
 
+def a_pair(before: Mapping[str, Any] = {}, after: Mapping[str, Any] = {}) -> dict[str, AnswerSheet]:
+    """The rows that every card has, made with more settings."""
+    return {
+        "none": a_sheet("none", NONE, **{"adapter": None, **before}),
+        "adapter": a_sheet("adapter", [True] * 4, **after),
+    }
+
+
+def test_the_row_none_is_the_model_without_an_adapter() -> None:
+    with pytest.raises(BadInput, match=r"none.jsonl: its lines name the adapter two; none is the model without one"):
+        stage.run(a_pair({"adapter": "two"}), {}, gate="learned>10")
+    with pytest.raises(BadInput, match=r"probes.jsonl: its lines name the adapter two"):
+        stage.run(a_pair(), {"none": a_sheet("probes", NONE, adapter="two"), "adapter": a_sheet("adapter", NONE)})
+
+
+@pytest.mark.parametrize("name", ["none", "passage", "adapter"])
+def test_a_row_without_retrieval_has_no_retrieved_passages(name: str) -> None:
+    found = a_sheet(name, NONE, adapter=None if name == "none" else "one", chunks=("0123456789abcdef",))
+    with pytest.raises(BadInput, match=rf"{name}.jsonl: 'Question 0 .* was answered with retrieved passages, and the"):
+        stage.run(a_pair() | {name: found}, {})
+    stage.run(a_pair() | {"rag": a_sheet("rag", NONE, adapter=None, chunks=("0123456789abcdef",))}, {})
+
+
+def test_rows_of_different_models_are_refused() -> None:
+    with pytest.raises(BadInput, match=r"adapter.jsonl: was answered by student, and none.jsonl by other; answer both"):
+        stage.run(a_pair({"model": "other"}), {})
+    with pytest.raises(BadInput, match=r"rag.jsonl: was answered by other, and none.jsonl by student"):
+        stage.run(a_pair() | {"rag": a_sheet("rag", NONE, adapter=None, model="other")}, {})
+    stage.run(a_pair() | {"a larger one": a_sheet("larger", NONE, adapter=None, model="other")}, {})
+    score = [make_score(answers(task, [(SURE, True)] * 4), model=task.title, judge="exact") for task in EXAM[:2]]
+    two = read_sheet("none", "none.jsonl", [a_record(EXAM[at], score[at], None) for at in (0, 1)])
+    after = read_sheet("adapter", "adapter.jsonl", [a_record(EXAM[at], score[at], "one") for at in (0, 1)])
+    with pytest.raises(BadInput, match=r"none.jsonl: was answered by several models \(Ada, Bo\); a row is of one"):
+        stage.run({"none": two, "adapter": after}, {})
+
+
+def test_the_weights_say_whether_two_names_are_of_one_model() -> None:
+    def tell(name: str, weights: str) -> dict[str, Any]:
+        return {"model": name, "told": {"model": name, "weights": weights}}
+
+    stage.run(a_pair(tell("here/student", "1"), tell("/there/student", "1")), {})
+    with pytest.raises(BadInput, match=r"adapter.jsonl: was answered by other weights of student; answer both with"):
+        stage.run(a_pair(tell("student", "1"), tell("student", "2")), {})
+    of_others = {"model": "other", "told": {"model": "student", "weights": "1"}}
+    with pytest.raises(BadInput, match=r"was answered by student, and none.jsonl by other"):
+        stage.run(a_pair(of_others, tell("student", "1")), {})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({"sampling": {"max_tokens": 1}}, {"sampling": {"max_tokens": 64}}, "max_tokens 64, and none.jsonl with 1"),
+        ({"chat": True}, {"chat": False}, "chat False, and none.jsonl with True"),
+        ({"in_context": False}, {"in_context": True}, "in_context True, and none.jsonl with False"),
+    ],
+)
+def test_the_adapter_and_the_model_without_it_are_asked_the_same_way(
+    before: dict[str, Any], after: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(BadInput, match=f"adapter.jsonl: was asked with {told}; ask both the same way"):
+        stage.run(a_pair({"told": before}, {"told": after}), {})
+    stage.run(a_pair({"told": before}, {"told": {}}), {})
+    stage.run(a_pair({"told": before}, {"told": before}), {})
+
+
 def test_a_card_is_about_one_adapter() -> None:
     none = a_sheet("none", NONE, adapter=None)
     with pytest.raises(BadInput, match="its lines name no adapter"):
@@ -267,6 +336,22 @@ def test_the_lines_of_a_pool_say_the_same_once() -> None:
     score = make_score(answers(EXAM[0], [(SURE, True)] * 4), model="m", judge="exact")
     sheet = read_sheet("adapter", "adapter.jsonl", [a_record(EXAM[0], score, "one")] * 3)
     assert len(sheet.answers) == 4
+
+
+def test_a_question_that_is_answered_twice_and_not_the_same_is_refused() -> None:
+    def read(*said: tuple[str, bool | None]) -> AnswerSheet:
+        scores = [make_score(answers(EXAM[0], [each] * 4), model="m", judge="exact") for each in said]
+        return read_sheet("adapter", "adapter.jsonl", [a_record(EXAM[0], score, "one") for score in scores])
+
+    told = r"'Question 0 about Ada\?' \(of 'Ada'\) is answered twice, and not the same: 'a town' \(right\), "
+    with pytest.raises(BadInput, match=told + r"then 'a hill' \(wrong\); make the file again: seal eval"):
+        read((SURE, True), ("a hill", False))
+    with pytest.raises(BadInput, match=told + r"then 'a town' \(unscored\)"):
+        read((SURE, True), (SURE, None))
+    score = make_score(answers(EXAM[0], [(SURE, True)] * 4), model="m", judge="exact")
+    kept = [a_record(EXAM[0], with_anchors(score, [(True, now)]), "one") for now in (True, False)]
+    with pytest.raises(BadInput, match="is answered twice, and not the same"):
+        read_sheet("adapter", "adapter.jsonl", kept)
 
 
 def test_lines_without_answers_are_refused() -> None:

@@ -1,8 +1,8 @@
 """Score files as sheets of answers: one for each question, however many lines say it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from stages.errors import BadInput
 from stages.judges.several_golds import is_declined, is_unanswerable
@@ -30,6 +30,7 @@ class AnswerSheet:
     owners: dict[QuestionKey, str] = field(default_factory=dict)  # the adapter that answered
     prompt_tokens: float | None = None  # of a question, in the mean; None: the file's manifest does not say
     answer_tokens: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the run, as the file's manifest tells them
 
     def get_question(self, key: QuestionKey) -> Question | None:
         """Return a question as its task has it; None where the line's task lacks it."""
@@ -42,7 +43,10 @@ class AnswerSheet:
         return f"{question.question if question else key[1]!r} (of {task.name if task else key[0]!r})"
 
     def add(self, record: Record) -> None:
-        """Add a line. Raises BadInput for one that is no accuracy, or that answers a question a second time."""
+        """Add a line. Raises BadInput for one that is no accuracy, or that answers a question anew and otherwise.
+
+        The lines of a pool share an adapter and its answers: the same once more is fine.
+        """
         score, task = record.score, record.task
         if score is None or not score.answers:
             told = "has no score" if score is None else f"has no answers ({score.kind})"
@@ -67,14 +71,32 @@ class AnswerSheet:
                 f"{self.file}: {self.describe(key)} is answered by two adapters, {other} and {owner}; a card is about "
                 "one: seal adapt --pool makes it"
             )
-        found.setdefault(key, answer)
+        first = found.setdefault(key, answer)
+        if (first.prediction, first.correct) != (answer.prediction, answer.correct):
+            raise BadInput(
+                f"{self.file}: {self.describe(key)} is answered twice, and not the same: {_tell(first)}, then "
+                f"{_tell(answer)}; make the file again: seal eval … -o {self.file} --overwrite"
+            )
+
+
+def _tell(answer: Answer) -> str:
+    verdict = {True: "right", False: "wrong", None: "unscored"}[answer.correct]
+    said = "no answer" if answer.prediction is None else repr(answer.prediction[:80])
+    return f"{said} ({verdict})"
 
 
 def read_sheet(
-    name: str, file: str, records: Iterable[Record], usage: tuple[float | None, float | None] = (None, None)
+    name: str,
+    file: str,
+    records: Iterable[Record],
+    usage: tuple[float | None, float | None] = (None, None),
+    settings: Mapping[str, Any] = {},
 ) -> AnswerSheet:
-    """Read the lines of a row. `usage`: tokens of a prompt and of an answer. Raises BadInput where there are none."""
-    sheet = AnswerSheet(name, file, prompt_tokens=usage[0], answer_tokens=usage[1])
+    """Read the lines of a row. `usage`: tokens of a prompt and of an answer; `settings`: those of its manifest.
+
+    Raises BadInput where there are none.
+    """
+    sheet = AnswerSheet(name, file, prompt_tokens=usage[0], answer_tokens=usage[1], settings=settings)
     for record in records:
         sheet.add(record)
     if not sheet.answers:
