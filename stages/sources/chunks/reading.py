@@ -18,6 +18,7 @@ from stages.sources.documents import ReadContext
 from stages.sources.repeats import TWICE
 from stages.sources.texts import make_passage
 
+BARE = "without a text below its headings"  # the kind of such an omission
 _MOST_IN_LINE = 10_000  # characters of a line that a person wrote
 _MARKUPS: dict[str, Markup] = {".md": "markdown", ".markdown": "markdown", ".rst": "rst"}
 
@@ -110,6 +111,8 @@ def _read_chunks(
         named[whole] += 1
         numbered = whole if named[whole] == 1 else f"{whole} ({named[whole]})"
         yield make_passage(numbered, text, _make_meta(chunk, found, name))
+    if not seen:
+        reading.leave_out(Omission(name, BARE, "headings alone, without a text below them"))
 
 
 def _make_meta(chunk: Chunk, found: ConvertedText, name: str) -> Meta:

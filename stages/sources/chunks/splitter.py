@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,9 @@ class Splitter:
             following = (each for each in sections[number + 1 :] if each.level <= section.level)
             end = next((each.start for each in following), len(text))
             if self._fits(text[section.start : end]):
-                yield from _trim(text, section.start, end, titles)
+                below = takewhile(lambda each, end=end: each.start < end, sections[number + 1 :])  # type: ignore[misc]
+                if not _is_bare(text, [section, *below], end):
+                    yield from _trim(text, section.start, end, titles)
                 done = end
                 continue
             own = sections[number + 1].start if number + 1 < len(sections) else len(text)
@@ -111,13 +113,16 @@ class Splitter:
                 if own < end and self._fits(text[section.start : own]):
                     yield from _trim(text, section.start, own, titles)
                 else:
-                    yield from self._split_section(
-                        text, section.start, own, titles, layout.blocks, is_markdown=is_markdown
-                    )
+                    cut = self._split_section(text, section.start, own, titles, layout.blocks, is_markdown=is_markdown)
+                    yield from (chunk for chunk in cut if chunk.end > section.end)  # what is behind its heading
             done = own
 
     def _fits(self, text: str) -> bool:
-        return len(text) <= _MOST_PER_TOKEN * self.most and self.count_tokens(text) <= self.most
+        return self._measure(text.strip()) <= self.most
+
+    def _measure(self, text: str) -> int:
+        """How many tokens a text has; one more than a chunk has where it is too long to be asked."""
+        return self.count_tokens(text) if len(text) <= _MOST_PER_TOKEN * self.most else self.most + 1
 
     def _split_section(
         self, text: str, start: int, end: int, path: tuple[str, ...], blocks: Sequence[int], *, is_markdown: bool
@@ -140,28 +145,28 @@ class Splitter:
 
     def _cut_block(self, text: str, start: int, end: int, *, is_markdown: bool) -> Iterator["_Piece"]:
         """The block as one piece, or as several where it is too long: rows, lines, sentences, words."""
-        size = self.count_tokens(text[start:end]) if end - start <= _MOST_PER_TOKEN * self.most else self.most + 1
+        size = self._measure(text[start:end])
         if size <= self.most:
             yield _Piece(start, end, size)
             return
         cut = self._cut_markdown if is_markdown else self._cut_plain
-        for first, last in pairwise(_cut_roughly(text, start, end, _LONGEST_BLOCK * self.most)):
-            for at, piece in cut(text[first:last]):
-                yield _Piece(first + at, first + at + len(piece), self.count_tokens(piece))
+        rough = pairwise(_cut_roughly(text, start, end, _LONGEST_BLOCK * self.most))
+        starts = [first + at for first, last in rough for at, _ in cut(text[first:last])]
+        for first, last in pairwise([start, *starts[1:], end]):  # with the blanks between them, which a chunk has, too
+            yield _Piece(first, last, self._measure(text[first:last]))
 
     def _join(self, text: str, pieces: Sequence["_Piece"], path: tuple[str, ...]) -> Iterator[Chunk]:
         """One chunk of the pieces; more in the rare case that they have more tokens together than one by one."""
         while not all(each.is_repeated for each in pieces):
-            count = len(pieces)
-            is_sure = sum(each.tokens for each in pieces) <= 0.9 * self.most  # BPE hardly makes more of texts in a row
-            while (
-                not is_sure
-                and count > 1
-                and self.count_tokens(text[pieces[0].start : pieces[count - 1].end].strip()) > self.most
-            ):
+            count, start = len(pieces), pieces[0].start
+            while count > 1 and not self._fits(text[start : pieces[count - 1].end]):
                 count -= 1
-            if count > 1 or not pieces[0].is_repeated:
-                yield from _trim(text, pieces[0].start, pieces[count - 1].end, path)
+            whole = text[start : pieces[count - 1].end]
+            if count > 1 or (not pieces[0].is_repeated and self._fits(whole)):
+                yield from _trim(text, start, start + len(whole), path)
+            elif not pieces[0].is_repeated:  # without the blanks around it it has more tokens than with them
+                for at, part in self._cut_plain(whole):
+                    yield from _trim(text, start + at, start + at + len(part), path)
             pieces = pieces[count:]
 
     def _repeat_tail(self, text: str, pieces: Sequence["_Piece"], before: Sequence[Chunk], room: int) -> list["_Piece"]:
@@ -169,8 +174,9 @@ class Splitter:
         if not self.overlap or not before:
             return []
         last = pieces[-1]
-        at, tail = self._cut_tail(text[last.start : last.end])[-1]
-        piece = _Piece(last.start + at, last.end, self.count_tokens(tail), is_repeated=True)
+        words = text[last.start : last.end]
+        at = next((at for at, _ in reversed(self._cut_tail(words))), len(words))
+        piece = _Piece(last.start + at, last.end, self._measure(words[at:]), is_repeated=True)
         is_part = not is_void(text[before[-1].start : piece.start])  # what was a chunk is not all there again
         return [piece] if piece.tokens <= room and is_part else []
 
@@ -181,6 +187,12 @@ class _Piece:
     end: int
     tokens: int
     is_repeated: bool = False  # it stands in the chunk before, too
+
+
+def _is_bare(text: str, headings: Sequence[Heading], end: int) -> bool:
+    """True if nothing but these headings stands from the first of them to `end`."""
+    ends = [*(each.start for each in headings[1:]), end]
+    return all(is_void(text[each.end : until]) for each, until in zip(headings, ends, strict=True))
 
 
 def _draw(block: str) -> float:
