@@ -106,22 +106,29 @@ def _read(file: Path) -> tuple[list[Version], int]:
 
 def list_active(entries: Sequence[Version]) -> list[Version]:
     """Return the versions that were not given up, the one in use last: each release on top of those before."""
-    active: list[Version] = []
+    return _follow(entries)[0]
+
+
+def _follow(entries: Sequence[Version]) -> tuple[list[Version], set[tuple[str, str]]]:
+    """The active versions, and those that a rollback gave up and nobody took since: id and fingerprint."""
+    active, given_up = list[Version](), set[tuple[str, str]]()
     for entry in entries:
         if entry.rolled_back is None:
             active = [each for each in active if each.adapter != entry.adapter]
         else:
             place = next((at for at, each in enumerate(active) if each.adapter == entry.adapter), len(active))
+            given_up |= {(each.adapter.id, each.fingerprint) for each in active[place + 1 :]}
             active = active[:place]
+        given_up.discard((entry.adapter.id, entry.fingerprint))
         active.append(entry)
-    return active
+    return active, given_up
 
 
 def release(run: Path, adapter: Path, *, adapter_id: str, gate: str, card: Path) -> Version:
     """Point RUN/current to an adapter that passed its `gate`, as the file `card` says, and note it in versions.jsonl.
 
-    Returns the version that is in use then: another one where this very release was given up by a rollback, which a
-    gate that is only asked again does not undo. The same again changes nothing. Raises BadInput or MissingInput for an
+    Returns the version that is in use then: another one where a rollback gave up this adapter with these files, which
+    no gate undoes, whatever its card says. The same again changes nothing. Raises BadInput or MissingInput for an
     adapter that is not whole, Locked.
     """
     (read_tuned_model if is_tuned_model(adapter) else read_adapter)(adapter)
@@ -133,11 +140,12 @@ def release(run: Path, adapter: Path, *, adapter_id: str, gate: str, card: Path)
         card=hashlib.sha256(card.read_bytes()).hexdigest(),
     )
     with hold_versions(run) as history:
-        known = [each for each in history.entries if each.model_copy(update={"when": entry.when}) == entry]
-        if not known or (known[-1] in list_active(history.entries) and known[-1] != history.entries[-1]):
+        given_up = (adapter_id, entry.fingerprint) in _follow(history.entries)[1]
+        same = {"when": entry.when, "rolled_back": None}
+        if given_up or (history.entries and history.entries[-1].model_copy(update=same) == entry):
+            history.point()  # as it may not have been after a crash
+        else:
             history.add(entry)
-        else:  # it is there, or a crash came between the file and the link, or it was given up
-            history.point()
         return history.entries[-1]
 
 

@@ -87,9 +87,33 @@ def test_a_gate_that_is_only_asked_again_does_not_undo_a_rollback(run: Path) -> 
     roll_back(run)
     assert put_out(run, B) == A
     assert current(run) == A
-    (run / "card.json").write_text('{"learned": 14}')  # it was measured anew
+    (run / "card.json").write_text('{"learned": 14}')
+    assert put_out(run, B) == A, "another card of the same adapter does not, either"
+    assert current(run) == A
+    with (run / "adapters" / B / "adapter_model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"!")
+    assert put_out(run, B) == B, "it was trained anew"
+
+
+def test_a_version_that_was_taken_again_is_released_as_any_other(run: Path) -> None:
+    for name in (A, B):
+        put_out(run, name)
+    roll_back(run)
+    roll_back(run, B)
+    put_out(run, C)
     assert put_out(run, B) == B
     assert current(run) == B
+
+
+def test_a_version_that_a_rollback_went_to_was_not_given_up(run: Path) -> None:
+    for name in (A, B):
+        put_out(run, name)
+    roll_back(run)
+    put_out(run, C)
+    assert put_out(run, A) == A
+    assert current(run) == A
+    assert put_out(run, B) == A, "this one was"
 
 
 def test_a_version_that_was_given_up_is_not_gone_back_to_unless_asked_for(run: Path) -> None:
