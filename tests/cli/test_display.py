@@ -27,7 +27,9 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         for module in (progress, display):
-            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+            monkeypatch.setattr(
+                module, "time", SimpleNamespace(monotonic=lambda: self.now, process_time=lambda: self.now)
+            )
 
 
 @pytest.fixture

@@ -41,8 +41,8 @@ STAGES = {  # with a model that there is not: nothing may be said of it
 
 
 def test_every_stage_that_reads_lines_is_among_these() -> None:
-    own_tests = {"report", "merge"}
-    no_lines = {*own_tests, "gc", "doctor", "schema", "ask", "plan", "rollback", "export"}
+    own_tests = {"report", "merge", "card", "accept"}
+    no_lines = {*own_tests, "gc", "doctor", "schema", "ask", "plan", "rollback", "export", "import"}
     assert {stage.partition("-")[0] for stage in STAGES} == COMMANDS.keys() - no_lines
 
 

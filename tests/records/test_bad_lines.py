@@ -236,5 +236,5 @@ def test_a_text_that_is_too_long_for_one_passage_says_so(tmp_path: Path) -> None
     found: Iterator[object] = tasks.run(str(tmp_path), refuse=rejects.append)
     assert len(list(found)) == 1
     assert [reject.reason for reject in rejects] == [
-        "more than 33,554,432 bytes, too long for one passage; split it into several files"
+        "more than 33,554,432 bytes, too long for one text; split it into several files: split -C 30M"
     ]

@@ -84,7 +84,7 @@ def test_a_single_record_line_is_not_taken_for_a_document(tmp_path: Path) -> Non
 def test_own_texts_are_tasks_without_questions(tmp_path: Path) -> None:
     (tmp_path / "Bo.txt").write_text("\ufeffBo was here.\n", encoding="utf-8")
     (tmp_path / "Ada.md").write_text("Ada\u2028was here.", encoding="utf-8")
-    (tmp_path / "notes.pdf").write_bytes(b"%PDF")
+    (tmp_path / "notes.png").write_bytes(b"PNG")
     found = [record.task for record in tasks.run(str(tmp_path))]
     assert [(task.title, task.context) for task in found] == [("Ada", "Ada\u2028was here."), ("Bo", "Bo was here.")]
     assert [task.questions for task in found] == [(), ()]
@@ -231,12 +231,12 @@ def test_a_paragraph_whose_questions_have_no_answer_is_left_out_and_told(tmp_pat
 
 def test_a_folder_without_texts_or_data_says_what_it_lacks_and_what_it_holds(tmp_path: Path) -> None:
     with pytest.raises(
-        BadInput, match=r"without texts \(.txt, .md, .markdown, .rst\) and without data .*; it is empty$"
+        BadInput, match=r"without texts \(.txt, .md, .markdown, .rst, .pdf, .*\), code and data .*; it is empty$"
     ):
         tasks.run(str(tmp_path))
-    for name in ("a.pdf", "b.pdf", ".hidden.md", "LICENSE"):
-        (tmp_path / name).write_text("%PDF")
+    for name in ("a.png", "b.png", ".hidden.md", "LICENSE"):
+        (tmp_path / name).write_text("x")
     with pytest.raises(
-        BadInput, match=r"; it holds 2 \.pdf, 1 hidden, 1 without an ending; take its text: pdftotext FILE NEW.txt$"
+        BadInput, match=r"; it holds 2 \.png, 1 hidden, 1 without an ending; give the text that the pictures show$"
     ):
         tasks.run(str(tmp_path))
