@@ -21,6 +21,7 @@ from stages.records.jsonl import OnReject, Reject, raise_on_reject
 from stages.records.record import Record, get_task_type
 from stages.sources import arc
 from stages.sources.chunks.changes import Since
+from stages.sources.chunks.reading import BARE
 from stages.sources.chunks.settings import Chunking
 from stages.sources.chunks.splitter import make_splitter
 from stages.sources.datasets.columns import Columns
@@ -43,7 +44,7 @@ from stages.sources.repeats import TWICE, DuplicateFilter
 from stages.sources.selection import Sample as Sample
 from stages.sources.selection import name_editor, pick_ids
 from stages.sources.selection import pick_sample as pick_sample
-from stages.sources.squad import UNANSWERED
+from stages.sources.squad import UNANSWERED, UNASKED
 from stages.sources.texts import make_title, read_flag_file
 
 _HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
@@ -95,6 +96,8 @@ def run(
     rest there. Raises MissingInput, BadInput or Unavailable with what to do, for the first record at once.
     """
     solved = arc.Solutions(solutions)
+    if since:
+        refuse, leave_out = since.watch(sources, refuse, leave_out, read=(TWICE, UNANSWERED, UNASKED, BARE))
     reading = ReadContext(refuse, leave_out, note, split, title, frozenset(mine), solved, allow_empty=allow_empty)
     reading = replace(
         reading,

@@ -202,10 +202,12 @@ def _tell_changes(current: "Run", since: "Since", chunking: Chunking) -> None:
 
     current.about["since"] = since.facts()
     note(f"seal tasks: {since.describe()}")
-    if gone := since.withdrawn:
+    kinds = {"withdrawn, no source has them any more": since.withdrawn, "not read this time": since.not_read}
+    for kind, gone in kinds.items():
         named = ", ".join(f"{title} ({task_id})" for task_id, title in list(gone.items())[:3])
         more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
-        note(f"seal tasks: withdrawn, no source has them any more: {named}{more}")
+        if gone:
+            note(f"seal tasks: {kind}: {named}{more}")
     there = read_manifest(since.file).get("settings", {})
     for name, value in chunking.describe().items():
         if isinstance(there, dict) and there.get(name, value) != value:

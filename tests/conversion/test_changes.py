@@ -96,6 +96,39 @@ def test_questions_of_the_tasks_from_before_do_not_matter(tmp_path: Path) -> Non
     assert since.unchanged == [record.task.id for record in old]
 
 
+def test_other_questions_about_the_same_passage_are_a_changed_task(tmp_path: Path) -> None:
+    first, second = {"question": "Who sat?", "answer": "cat"}, {"question": "Where?", "answer": "mat"}
+    entry = {"title": "T", "context": "The cat sat on the mat.", "questions": [first]}
+    (old,) = tasks.run(str(fill(tmp_path, {"q.json": [entry]}) / "q.json"))
+    fill(tmp_path, {"old.jsonl": to_json(old)})
+    since = Since(tmp_path / "old.jsonl")
+    assert list(tasks.run(str(tmp_path / "q.json"), since=since)) == [] and since.unchanged == [old.task.id]
+    fill(tmp_path, {"q.json": [{**entry, "questions": [first, second]}]})
+    since = Since(tmp_path / "old.jsonl")
+    (new,) = tasks.run(str(tmp_path / "q.json"), since=since)
+    assert since.changed == {new.task.id: [old.task.id]} and not since.unchanged and not since.withdrawn
+
+
+def test_what_was_not_read_this_time_is_not_withdrawn(tmp_path: Path) -> None:
+    chunking = Chunking(96, 0, MODEL)
+    parts = list(PARTS)
+    texts = {f"docs/{name}.md": page({part: PARTS[part]}) for name, part in zip("abcd", parts, strict=True)}
+    fill(tmp_path, texts)
+    old = list(tasks.run(str(tmp_path / "docs"), chunking=chunking))
+    fill(tmp_path, {"old.jsonl": "".join(f"{to_json(record)}\n" for record in old)})
+    (tmp_path / "docs/b.md").write_bytes(b"\xff\xfe\xfa broken \x80")  # rejected
+    (tmp_path / "docs/c.md").rename(tmp_path / "docs/.c.md")  # gone
+    since, rejects = Since(tmp_path / "old.jsonl"), list[Any]()
+    assert not list(tasks.run(str(tmp_path / "docs"), chunking=chunking, since=since, refuse=rejects.append))
+    assert (len(rejects), len(since.unchanged)) == (1, 2)
+    assert list(since.not_read.values()) == ["b"]
+    assert list(since.withdrawn.values()) == ["c"]
+    assert since.facts()["not_read"] == list(since.not_read) and "1 not read this time" in since.describe()
+    part = Since(tmp_path / "old.jsonl")
+    assert not list(tasks.run(str(tmp_path / "docs/a.md"), chunking=chunking, since=part))
+    assert (len(part.unchanged), len(part.not_read), part.withdrawn) == (1, 3, {})
+
+
 @pytest.mark.parametrize(
     ("content", "error", "words"),
     [
