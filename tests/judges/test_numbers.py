@@ -233,10 +233,13 @@ def test_words_that_only_look_like_numbers_stay_words() -> None:
 @pytest.mark.parametrize("judge", [ExactJudge(), LexicalJudge()], ids=lambda judge: judge.name)
 def test_huge_texts_take_linear_time_and_never_raise(judge: Judge, text: str) -> None:
     def seconds(letters: int) -> float:
-        huge = text * (letters // len(text))
-        started = time.process_time()
-        verdict(judge, f"5{huge}", f"{huge}5")
-        return time.process_time() - started
+        """The least of three: a collection of the test process's garbage takes longer than what is measured."""
+        huge, took = text * (letters // len(text)), []
+        for _ in range(3):
+            started = time.process_time()
+            verdict(judge, f"5{huge}", f"{huge}5")
+            took.append(time.process_time() - started)
+        return min(took)
 
     assert seconds(8_000) < 20 * max(seconds(1_000), 0.0125)
 
