@@ -114,7 +114,7 @@ def make_forecast(
         "call_tokens_out": answered + (said if ways.served else 0),
     }
     trainer = calibration.parts.get("trainer")
-    found.values["model_bytes"] = len(demand.jobs) * trainer.written if trainer else 0 if not demand.jobs else None
+    found.values["model_bytes"] = demand.written * trainer.written if trainer else 0 if not demand.jobs else None
     _describe_engine(found, rows, ways)
     _describe_trainer(found, [[job for job, _ in jobs] for jobs in sized], ways)
     if demand.cases:

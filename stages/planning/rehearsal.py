@@ -67,6 +67,7 @@ class Demand:
     asked: list[list[tuple[Request, Completion]]] = field(default_factory=list)
     fitted: list[list[FitJob]] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
+    stacked: dict[Path, int] = field(default_factory=dict)  # how many updates a step of a sequence writes: all so far
     model: str = ""  # that is asked or trained
 
     @property
@@ -76,6 +77,11 @@ class Demand:
     @property
     def jobs(self) -> list[FitJob]:
         return [job for call in self.fitted for job in call]
+
+    @property
+    def written(self) -> int:
+        """Updates that are written: one a training, and each of a sequence again with every step after it."""
+        return sum(self.stacked.values()) + sum(job.out not in self.stacked for job in self.jobs)
 
 
 @dataclass(frozen=True)
@@ -183,13 +189,18 @@ class _Apprentice:
         accept: Callable[[Path], bool] | None = None,
     ) -> FitResult:
         """Write down a step of a sequence, and what its gate asks."""
+        self.demand.stacked[job.out] = 1 + self._count(before)
         (result,) = self.fit([job], progress)
         if accept:
             accept(job.out)
         return result
 
     def keep(self, before: Path | None, config: FitConfig, out: Path) -> Path:
+        self.demand.stacked[out] = self._count(before) or 1
         return out
+
+    def _count(self, before: Path | None) -> int:
+        return self.demand.stacked.get(before, 0) if before else 0
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ def test_a_sequence_is_rehearsed_step_by_step(model_dir: Path, tmp_path: Path) -
     stage = Adapt(out=tmp_path / "ad", sequential=True, trainer=LocalTrainer(str(model_dir)))
     assert len(play(stage, lines, demand, Supposition())) == 2
     assert [len(call) for call in demand.fitted] == [1, 1]
+    assert demand.written == 1 + 2  # a step writes those before it once more
 
 
 def test_eval_asks_each_question_once_without_an_adapter(model_dir: Path) -> None:
