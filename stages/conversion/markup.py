@@ -1,12 +1,13 @@
 """Web pages, Word documents and books as Markdown, by pandoc in its sandbox: it reads nothing but what it is given."""
 
 import re
+import signal
 import subprocess
 from pathlib import Path
 
 from stages.conversion.archives import repack
 from stages.conversion.formats import BadDocument, ConvertedText
-from stages.conversion.limits import MOST_TEXT
+from stages.conversion.limits import MOST_SECONDS, MOST_TEXT, limit_time
 
 _WRITER = "markdown_strict+pipe_tables+backtick_code_blocks+fenced_code_blocks+footnotes+tex_math_dollars+strikeout"
 _FILTER = Path(__file__).with_name("plain.lua")
@@ -66,9 +67,11 @@ def _run_pandoc(content: bytes, reader: str) -> ConvertedText:
     command = [pypandoc.get_pandoc_path(), "+RTS", f"-M{_HEAP}m", "-RTS", "--sandbox", "--quiet", "--wrap=none"]
     command += [f"--from={reader}", f"--to={_WRITER}-raw_html", f"--lua-filter={_FILTER}"]
     command += ["--metadata=titlepage:true"] if reader == "docx" else []
-    done = subprocess.run(command, input=content, capture_output=True, check=False)
+    done = subprocess.run(command, input=content, capture_output=True, check=False, preexec_fn=limit_time)
     if done.returncode == 251 or b"eap exhausted" in done.stderr:
         raise BadDocument(f"its conversion needs more than {_HEAP} MiB of memory")
+    if done.returncode == -signal.SIGXCPU:
+        raise BadDocument(f"its conversion takes longer than {MOST_SECONDS} seconds")
     if done.returncode:
         said = " ".join(done.stderr.decode("utf-8", "replace").split())[-200:]
         raise BadDocument(f"pandoc cannot read it ({said or f'code {done.returncode}'})")

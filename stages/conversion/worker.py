@@ -1,17 +1,19 @@
 """The process that converts: a request on each line of stdin, an answer on each line of stdout.
 
-It ends when stdin does. What a document makes of it, a crash or an endless loop, its parent sees.
+It ends when stdin does, and in the midst of a conversion with its parent. What a document makes of it, a crash or an
+endless loop, its parent sees.
 """
 
 import json
 import os
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from stages.conversion.formats import BadDocument, ConvertedText
-from stages.conversion.limits import MOST_MEMORY, limit_process
+from stages.conversion.limits import MOST_MEMORY, end_with_parent, limit_process, limit_time
 from stages.conversion.markup import convert_archive, convert_page
 from stages.conversion.pdf import convert_pdf
 
@@ -36,8 +38,10 @@ def _answer(request: dict[str, str]) -> dict[str, Any]:
 def main() -> None:
     """Answer until stdin ends."""
     limit_process()
+    end_with_parent()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
     for line in sys.stdin.buffer:
+        limit_time(spent=time.process_time())
         answers.write(json.dumps(_answer(json.loads(line))).encode() + b"\n")
         answers.flush()

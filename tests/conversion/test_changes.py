@@ -1,17 +1,23 @@
 """What has changed since texts were cut before: only that is a task again, and what is gone is named."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stages import tasks
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.records.jsonl import to_json
 from stages.records.record import Record
+from stages.records.task import make_task
+from stages.sources.chunks import similarity
 from stages.sources.chunks.changes import Since
 from stages.sources.chunks.settings import Chunking
+from stages.sources.chunks.similarity import WordIndex
 from tests.cli.inside import run_inside
 from tests.conftest import ROOT
 from tests.conversion.test_chunks import FILLER, MODEL
@@ -127,6 +133,48 @@ def test_what_was_not_read_this_time_is_not_withdrawn(tmp_path: Path) -> None:
     part = Since(tmp_path / "old.jsonl")
     assert not list(tasks.run(str(tmp_path / "docs/a.md"), chunking=chunking, since=part))
     assert (len(part.unchanged), len(part.not_read), part.withdrawn) == (1, 3, {})
+
+
+def compare_with_each(texts: list[Counter[str]], words: Counter[str], least: float) -> list[int]:
+    """The plain way: places of those that are alike enough, the most alike first."""
+    shares = [((text & words).total() / max(1, text.total(), words.total()), -at) for at, text in enumerate(texts)]
+    return [-at for share, at in sorted(shares, reverse=True) if share >= least]
+
+
+BAGS = st.lists(st.sampled_from("aaabbcdefghij"), max_size=12).map(Counter)
+
+
+@given(st.lists(BAGS, max_size=60), BAGS, st.sampled_from([0.3, 0.5, 0.6, 1.0]))
+@settings(deadline=None, max_examples=25)
+def test_alike_texts_are_those_that_a_comparison_with_each_finds(
+    texts: list[Counter[str]], words: Counter[str], least: float
+) -> None:
+    index = WordIndex(list(enumerate(texts)), least)
+    assert index.find_alike(words) == compare_with_each(texts, words, least)
+
+
+def test_a_text_is_compared_with_few_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+
+    class Counted(Counter[str]):
+        def __and__(self, other: Counter[str]) -> Counter[str]:
+            compared.append(1)
+            return super().__and__(other)
+
+    monkeypatch.setattr(similarity, "Counter", Counted)
+    texts = [Counter({"the": 9, **{f"{at % 50} {n}": 1 for n in range(9)}, f"{at}": 3}) for at in range(250)]
+    found = [WordIndex(list(enumerate(texts)), 0.6).find_alike(text) for text in texts[:9]]
+    assert [places[0] for places in found] == list(range(9)) and {len(places) for places in found} == {5}
+    assert len(compared) == 5 * 9
+
+
+def test_a_chunk_replaces_no_more_than_the_few_that_it_is_most_like(tmp_path: Path) -> None:
+    old = [make_task(f"a ({n})", f"The {n}th of the stones of the mill is of the grey kind.", []) for n in range(30)]
+    (tmp_path / "old.jsonl").write_text("".join(f"{to_json(Record(task=task))}\n" for task in old))
+    since = Since(tmp_path / "old.jsonl")
+    list(since.pick([Record(task=make_task("a", "The 7th of the stones of the mill is of the red kind.", []))]))
+    ((replaced,), gone) = since.changed.values(), since.withdrawn
+    assert (len(replaced), replaced[0], len(gone)) == (8, old[7].id, 22)
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,14 @@ def test_a_heading_without_text_of_its_own_is_no_chunk_wherever_it_stands(tmp_pa
     assert found[-1].task.text == "# E\n\nShort."
 
 
+def test_a_heading_as_long_as_a_text_is_cut_in_the_titles_below_it(tmp_path: Path) -> None:
+    heading, parts = "word " * 999, "\n\n".join(f"{FILLER * 3} {n}" for n in range(9))
+    for name, marked in (("a.md", f"# {heading}\n\n"), ("b.rst", f"{heading}\n{'=' * len(heading)}\n\n")):
+        found = cut(fill(tmp_path, {name: marked + parts}) / name)
+        assert len(found) > 5 and max(len(title) for title in titles(found)) < 220
+        assert titles(found)[-1].startswith(f"{name[0]} › word word") and "word… (" in titles(found)[-1]
+
+
 def test_a_file_of_headings_alone_is_left_out_by_name(tmp_path: Path) -> None:
     fill(tmp_path, {"a.md": "# A\n\n## B\n\n# C\n", "b.md": "# B\n\nText.\n"})
     found, _, left = read(tmp_path, chunking=Chunking(64, 0, MODEL))

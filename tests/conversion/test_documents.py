@@ -1,20 +1,29 @@
 """Documents as sources: what they say survives, what is wrong with one is named, and none costs another."""
 
 import gzip
+import json
 import os
+import subprocess
 import sys
+import time
 import zipfile
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from stages.conversion import converter
+from stages.conversion import converter, markup
 from stages.conversion.converter import Converter
+from stages.conversion.formats import BadDocument
+from stages.conversion.limits import MOST_SECONDS
 from stages.errors import BadConfig, BadInput
+from stages.records.jsonl import to_json
 from stages.records.record import Record
 from stages.sources.chunks import reading
+from stages.sources.chunks.settings import Chunking
 from tests.conftest import ROOT
 from tests.conversion.made_documents import make_bomb, make_docx, make_epub, make_page, make_pdf, make_zip
 from tests.sources.test_folders import fill, kinds, read, titles
@@ -234,12 +243,16 @@ def test_a_packed_document_is_to_be_unpacked(tmp_path: Path) -> None:
 
 def break_worker(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Let the worker run this for a document whose name has `bad` in it."""
-    patched = (
-        "import sys; sys.path.insert(0, {folder!r}); from stages.conversion import worker; whole = worker._convert\n"
-        "def convert(path, name):\n    if 'bad' in path.name:\n        {code}\n    return whole(path, name)\n"
+    monkeypatch.setattr(converter, "_run_in", lambda folder: make_broken_worker(code))
+
+
+def make_broken_worker(code: str) -> str:
+    return (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom stages.conversion import worker\n"
+        "whole = worker._convert\n"
+        f"def convert(path, name):\n    if 'bad' in path.name:\n        {code}\n    return whole(path, name)\n"
         "worker._convert = convert; worker.main()"
     )
-    monkeypatch.setattr(converter, "_run_in", lambda folder: patched.format(folder=str(ROOT), code=code))
 
 
 @pytest.mark.parametrize(
@@ -291,3 +304,92 @@ def test_no_module_of_the_working_folder_is_run(tmp_path: Path, monkeypatch: pyt
     )
     monkeypatch.chdir(tmp_path)
     assert texts(read("a.pdf")[0]) == ["A text here."]
+
+
+def test_a_converter_and_what_it_has_started_end_with_a_seal_that_is_killed(tmp_path: Path) -> None:
+    fill(tmp_path, {"bad.pdf": make_pdf(["x"])})
+    worker = make_broken_worker("import subprocess; subprocess.run(['sleep', '99'])")
+    script = (
+        "import sys; from pathlib import Path; from stages.conversion import converter\n"
+        f"converter._run_in = lambda folder: {worker!r}\n"
+        f"converter.Converter().convert(Path({str(tmp_path / 'bad.pdf')!r}), 'pdf')"
+    )
+    seal = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
+    children = psutil.Process(seal.pid).children
+    wait_until(lambda: [each.name() for each in children(recursive=True)][1:] == ["sleep"])
+    pids = [each.pid for each in children(recursive=True)]
+    seal.kill()
+    seal.wait()
+    wait_until(lambda: not any(map(is_running, pids)))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_pandoc_may_take_no_more_processor_time_than_a_document_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pypandoc
+
+    fill(tmp_path, {"pandoc": "#!/bin/sh\nulimit -t\n", "spent": "#!/bin/sh\nkill -XCPU $$\n", "a.html": "<p>x"})
+    for name in ("pandoc", "spent"):
+        (tmp_path / name).chmod(0o755)
+        monkeypatch.setattr(pypandoc, "get_pandoc_path", lambda name=name: str(tmp_path / name))
+        if name == "pandoc":
+            assert MOST_SECONDS < int(markup.convert_page(tmp_path / "a.html").text) <= MOST_SECONDS + 10
+    with pytest.raises(BadDocument, match="its conversion takes longer than 120 seconds"):
+        markup.convert_page(tmp_path / "a.html")
+
+
+# ---- unusual characters
+
+ODD = ("\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\0", "\ufeff", "\ufffe", "\u200b", "\U0001f600")
+
+
+def test_odd_characters_end_no_line_and_move_no_place(tmp_path: Path) -> None:
+    def say(name: str) -> list[tuple[str, str]]:
+        return [
+            (f"H{n}", f"Part {n} of {name} has a wall{odd}and a roof{odd}{odd} of slate.") for n, odd in enumerate(ODD)
+        ]
+
+    page = make_page(*(block for head, text in say("b") for block in ((1, head), text)))
+    letter = make_docx(*(block for head, text in say("d") for block in ((1, head), clean(text))))
+    fill(
+        tmp_path,
+        {
+            "a.md": "\n\n".join(f"# {head}\n\n{text}" for head, text in say("a")),
+            "b.html": page,
+            "c.epub": make_epub(one="".join(f"<h1>{head}</h1><p>{clean(text)}</p>" for head, text in say("c"))),
+            "d.docx": letter,
+            "e.rst": "\n\n".join(f"{head}\n===\n\n{text}" for head, text in say("e")),
+            "f.pdf": make_pdf([text for _, text in say("f")]),
+        },
+    )
+    whole, rejects, _ = read(tmp_path)
+    chunks, others, _ = read(tmp_path, chunking=Chunking(64, 0, ROOT / "examples/tiny/model"))
+    held = {f"{tmp_path}/{path}": (tmp_path / path).read_text("utf-8-sig") for path in ("a.md", "e.rst")}
+    held |= {record.meta["source"]["file"]: record.task.text for record in whole if record.meta}
+    assert (rejects, others) == ([], []) and len(held) == 6 and "\r" not in "".join(texts(whole + chunks))
+    for chunk in chunks:
+        source = (chunk.meta or {})["source"]
+        assert held[source["file"]][source["start"] : source["end"]] == chunk.task.text
+        line = to_json(chunk)
+        assert json.loads(line)["task"]["context"] == chunk.task.text and "\n" not in line
+    for name in "abcde":
+        assert {f"{name} › H{n}" for n in range(len(ODD))} <= set(titles(chunks))
+
+
+def clean(text: str) -> str:
+    """Without what XML has no place for."""
+    return "".join(letter for letter in text if letter >= " " and letter not in "\ufffe")

@@ -19,15 +19,14 @@ from stages.records.jsonl import Lines, OnReject, Reject, read_bounded_lines
 from stages.records.parser import parse_record
 from stages.records.record import Record
 from stages.records.task import QaTask
+from stages.sources.chunks.similarity import WordIndex
 from stages.sources.datasets.folders import Omission, OnOmission
 
 SEPARATOR = " › "  # between a document and the headings of a chunk
 _NUMBER = re.compile(r" \(\d+\)$")
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
-_SHARED_IN_SECTION, _SHARED_IN_DOCUMENT = (
-    0.3,
-    0.6,
-)  # of the words of the longer one, with which a chunk is a changed one
+_SHARED_IN_SECTION, _SHARED_IN_DOCUMENT = 0.3, 0.6  # of the longer one's words, with which a chunk is a changed one
+_MOST_REPLACED = 8  # by one chunk: in a long text without headings nearly all chunks share so many words
 
 
 @dataclass(frozen=True)
@@ -162,22 +161,23 @@ def _pair(fresh: Sequence[QaTask], gone: Sequence[_Old]) -> dict[str, list[_Old]
     for old in gone:
         sections.setdefault(old.section, []).append(old)
         documents.setdefault(old.section.partition(SEPARATOR)[0], []).append(old)
+    own, near = _Groups(sections, _SHARED_IN_SECTION), _Groups(documents, _SHARED_IN_DOCUMENT)
     found: dict[str, list[_Old]] = {}
     for task in fresh:
         words, section = Counter(_WORD.findall(task.context)), _NUMBER.sub("", task.title)
-        own = _find_alike(words, sections.get(section, ()), _SHARED_IN_SECTION)
-        near = documents.get(section.partition(SEPARATOR)[0], ())
-        found[task.id] = own or _find_alike(words, near, _SHARED_IN_DOCUMENT)[:1]
+        alike = own.find_alike(section, words)[:_MOST_REPLACED]
+        found[task.id] = alike or near.find_alike(section.partition(SEPARATOR)[0], words)[:1]
     return found
 
 
-def _find_alike(words: Mapping[str, int], olds: Sequence[_Old], least: float) -> list[_Old]:
-    """Those that share at least so much of the words of the longer one, the most alike first."""
-    shares = [(_share(words, old.words), -place, old) for place, old in enumerate(olds)]
-    return [old for share, _, old in sorted(shares, key=lambda each: each[:2], reverse=True) if share >= least]
+class _Groups:
+    """Tasks from before in groups, by name; the words of a group are looked at when it is asked for."""
 
+    def __init__(self, groups: Mapping[str, Sequence[_Old]], least: float) -> None:
+        self._groups, self._least = groups, least
+        self._indexes: dict[str, WordIndex[_Old]] = {}
 
-def _share(some: Mapping[str, int], others: Mapping[str, int]) -> float:
-    """How many words two texts have in common, of those of the longer one, 0 to 1."""
-    common = sum(min(count, others.get(word, 0)) for word, count in some.items())
-    return common / max(1, sum(some.values()), sum(others.values()))
+    def find_alike(self, name: str, words: Mapping[str, int]) -> list[_Old]:
+        if name not in self._indexes:
+            self._indexes[name] = WordIndex([(old, old.words) for old in self._groups.get(name, ())], self._least)
+        return self._indexes[name].find_alike(words)

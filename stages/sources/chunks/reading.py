@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stages.conversion.formats import INSTALL, BadDocument, ConvertedText, detect_format, get_format, has_converter
@@ -20,6 +21,7 @@ from stages.sources.texts import make_passage
 
 BARE = "without a text below its headings"  # the kind of such an omission
 _MOST_IN_LINE = 10_000  # characters of a line that a person wrote
+_MOST_IN_HEADING = 200  # characters of a heading that stand in titles
 _MARKUPS: dict[str, Markup] = {".md": "markdown", ".markdown": "markdown", ".rst": "rst"}
 
 
@@ -94,7 +96,13 @@ def _find_title(found: ConvertedText) -> str | None:
 def _find_headings(found: ConvertedText, markup: Markup) -> Layout:
     layout = find_layout(found.text, markup)
     outline = [Heading(each.start, each.start, each.level, each.title) for each in found.outline]
-    return Layout(outline or layout.headings, layout.blocks)
+    return Layout([_shorten(each) for each in outline or layout.headings], layout.blocks)
+
+
+def _shorten(heading: Heading) -> Heading:
+    """A heading whose words have room in the title of each chunk below it, though it be a whole text in one line."""
+    fits = len(heading.title) <= _MOST_IN_HEADING
+    return heading if fits else replace(heading, title=f"{heading.title[: _MOST_IN_HEADING - 1].rstrip()}…")
 
 
 def _read_chunks(
