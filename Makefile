@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm test test-fast test-vllm test-ray test-llamacpp check format lint types demo demo-arc docs capacity round plan ladder heldout tiny-model bench torture clean clean-runs
+.PHONY: help setup setup-vllm test test-fast test-vllm test-ray test-llamacpp check format lint types demo demo-arc demo-real docs capacity round plan ladder heldout tiny-model bench torture clean clean-runs
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -27,6 +27,9 @@ help: ## Show the targets and the round's variables
 	@echo; echo "Variables of make docs, whose defaults are in examples/documents/run.sh:"
 	@echo "  DOCS MODEL RUN EXAM SEED CHUNK K BUDGET TEMPLATE KEEP RANK REPLAY ANCHORS PROBES GATE ROWS RAG RAY"
 	@echo "  QUIZ GENERATE TRIAL FILTER ADAPT EVAL CARD (flags of these stages); of make capacity also RANKS SEEDS"
+	@echo; echo "Variables of make demo-real, whose defaults are in examples/gemma/run.sh:"
+	@echo "  MODEL RUN SEAL_DATA HELDOUT TASKS GPT HELD TRAIN K HELD_K SEEDS SEED FULL ROWS BEST TUNE RATES EPOCHS TUNED PLAN"
+	@echo "  GENERATE ADAPT EVAL RAG FILTER SFT (flags of these stages)"
 
 setup: $(INSTALLED) ## Make a virtual environment with pinned dependencies (with vLLM on a GPU machine)
 
@@ -101,6 +104,9 @@ demo: $(INSTALLED) ## Two ReST-EM rounds on the tiny world, with a table and a p
 
 demo-arc: $(INSTALLED) ## One round of few-shot learning on tiny ARC puzzles, with a table and pictures
 	@examples/tiny/arc/demo.sh
+
+demo-real: $(INSTALLED) ## The paper's table with a real model and SQuAD: rows, intervals, tests, costs (MODEL=… RUN=…)
+	@SEAL="$(SEAL)" PYTHON="$(VENV)/bin/python" examples/gemma/run.sh
 
 docs: $(INSTALLED) ## Put a folder of documents into an adapter, with the proof: make docs DOCS=folder MODEL=… RUN=…
 	@SEAL="$(SEAL)" examples/documents/run.sh

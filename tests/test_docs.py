@@ -70,7 +70,7 @@ def test_every_make_target_in_a_text_exists() -> None:
 
 def test_every_make_variable_in_a_text_exists() -> None:
     named = set(re.findall(r"\b([A-Z]+)=", "\n".join(re.findall(r"^make .*", DOCS, re.MULTILINE))))
-    names = ("round.sh", "documents/run.sh", "documents/capacity.sh")
+    names = ("round.sh", "documents/run.sh", "documents/capacity.sh", "gemma/run.sh")
     scripts = "".join((ROOT / "examples" / name).read_text(encoding="utf-8") for name in names)
     assert named <= set(re.findall(r"\$\{([A-Z_]+)[:=]", scripts)) | {"SHORT"}
 

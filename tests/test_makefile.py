@@ -34,6 +34,7 @@ def test_help_is_the_default_and_names_every_target_of_the_readme() -> None:
     [
         ("Variables of a round", ["examples/round.sh"]),
         ("Variables of make docs", ["examples/documents/run.sh", "examples/documents/capacity.sh"]),
+        ("Variables of make demo-real", ["examples/gemma/run.sh"]),
     ],
 )
 def test_help_lists_every_variable_of_a_script(begins: str, scripts: list[str]) -> None:

@@ -1,0 +1,189 @@
+#!/usr/bin/env bash
+# Table 2 of the paper with a real language model on a laptop: a small pretrained one, passages of SQuAD, adapters that
+# are trained on self-edits, and the questions asked without the passages in sight. Each file of RUN is made by one command.
+#   MODEL=DIR RUN=runs/mine examples/gemma/run.sh      all of it; `make demo-real` is the same
+#   examples/gemma/run.sh passages, rows, row NAME, round, report, costs, show      parts of it, in this order
+#   examples/gemma/run.sh tune      learning rates and epochs, tried on passages that are in no row: TUNE RATES EPOCHS TUNED
+#   MODEL=       a model directory, or a GGUF file, which is imported first; without one: what get.sh has made
+#   SEAL_DATA=   the folder with the paper's base_val.json and iter0_train.json (its code: data/synthetic_data, in eval and
+#                in train); without them the passages are those of rajpurkar/squad, and the row of Qwen2.5-7B is left out
+#   HELDOUT= TASKS= GPT=     other files of passages to measure on and to learn writing from; the paper's gpt4_1_val.json
+#   HELD= TRAIN= K= HELD_K= SEEDS= SEED=     held-out passages; those of the round, and self-edits of each; self-edits of a
+#                held-out passage, adapters of a self-edit; the seed. FULL=1: 48 passages, a round of 24 × 4, two seeds
+#   ROWS= BEST=  which rows; the template of the row self-best (seal generate --template)
+#   GENERATE ADAPT EVAL RAG FILTER SFT      flags of these stages
+#   PLAN=1 …     nothing is made: what it would cost, in a table (docs/planning.md)
+# Run it again at any time: what is finished is left alone, what was interrupted goes on, and what was made with other
+# flags or from other input is made anew.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+seal=${SEAL:-.venv/bin/seal} run=${RUN:-runs/gemma/table} model=${MODEL:-runs/gemma/model} seed=${SEED:-0}
+python=${PYTHON:-.venv/bin/python}
+if [ -n "${FULL:-}" ]; then : "${HELD=48}" "${TRAIN=24}" "${K=4}" "${SEEDS=2}"; fi
+: "${GENERATE=--max-tokens 256}" "${ADAPT=}" "${EVAL=--max-tokens 16}" "${SFT=}"
+k=${K:-2} held_k=${HELD_K:-1} seeds=${SEEDS:-1} tune=${TUNE:-6}
+data=${SEAL_DATA:-../shared/data/seal_paper}
+heldout=${HELDOUT:-$data/base_val.json} tasks=${TASKS:-$data/iter0_train.json}
+hub_heldout=() hub_tasks=()
+if [ ! -e "$heldout" ]; then heldout=rajpurkar/squad hub_heldout=(--split validation --sample 200); fi
+if [ ! -e "$tasks" ]; then tasks=rajpurkar/squad hub_tasks=(--sample 100); fi
+all_rows="none passage self ${BEST:+self-best} qwen ${GPT:+gpt-4.1} mix rag in-context round-1 passage-equal"
+source examples/ensure.sh
+
+tell() { echo "${0##*/}: $*" >&2; }
+
+put() { # FILE: what comes on stdin, whole or not at all; a file that has it already stays as it is
+  cat > "$1.new"
+  if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
+}
+
+find_model() {
+  if [ ! -e "$model" ]; then
+    tell "$model: no model; make it: ACCEPT_GEMMA_TERMS=1 examples/gemma/get.sh, or name another one: MODEL=DIR"; exit 2
+  fi
+  case $model in *.gguf)
+    [ -e "$run/model/config.json" ] || "$seal" import "$model" --out "$run/model"
+    model=$run/model ;;
+  esac
+}
+
+drop_edits() { sed -E 's/, "edit": \{.*/}/' "$1" | uniq; } # FILE: its tasks, each once
+
+passages() { # to measure on, to search in (rag), to learn writing from, to tune with: no passage is in two of the first
+  ensure "$run/validation.jsonl" tasks "$heldout" "${hub_heldout[@]}" --seed "$seed"
+  ensure "$run/training.jsonl" tasks "$tasks" "${hub_tasks[@]}" --seed "$seed"
+  drop_edits "$run/validation.jsonl" | put "$run/passages.jsonl"
+  drop_edits "$run/training.jsonl" | put "$run/others.jsonl"
+  ensure "$run/held.jsonl" tasks "$run/passages.jsonl" --sample "${HELD:-8}" --seed "$seed"
+  ensure "$run/train.jsonl" tasks "$run/others.jsonl" --sample "${TRAIN:-4}" --skip "$tune" --seed "$seed"
+}
+
+texts() { # FILE OF…: the first self-edits that somebody else has written of the tasks of a file
+  mkdir -p "${1%/*}"
+  sed -E 's/^\{"v": 1, "task": \{"id": "([^"]+)".*/\1/' "$2" > "$1.ids"
+  "$seal" tasks "${@:3}" --ids "$1.ids" --quiet | grep -E "\"sample\": ($(seq -s'|' 0 $((held_k - 1))))," | put "$1"
+}
+
+tokens() { # FILE: tokens of a task's self-edits, of an adapter's epoch, of all its epochs, on average
+  "$python" -m examples.gemma.tokens "$1"
+}
+
+adapt_and_eval() { # NAME MODEL FLAGS…: adapters of the self-edits in rows/NAME, and their answers
+  local in=$run/rows/$1
+  ensure "$in/adapters.jsonl" adapt "$in/edits.jsonl" --model "$2" --out "$run/adapters" --seeds "$seeds" --seed "$seed" ${ADAPT:-} "${@:3}"
+  ensure "$in.jsonl" eval "$in/adapters.jsonl" --model "$2" ${EVAL:-}
+}
+
+finished=" "
+row() { # NAME: how well the questions of the held-out passages are answered
+  case $finished in *" $1 "*) return ;; *) finished+="$1 " ;; esac
+  find_model
+  local in=$run/rows/$1 from=$model written trained epoch _ flags=()
+  local asks=(eval "$run/held.jsonl" --model "$model") writes=(generate "$run/held.jsonl" --seed "$seed")
+  local own=(-k "$held_k" ${GENERATE:-})
+  case $1 in
+    none) ensure "$in.jsonl" "${asks[@]}" ${EVAL:-}; return ;;
+    in-context) ensure "$in.jsonl" "${asks[@]}" --in-context ${EVAL:-}; return ;;
+    rag) ensure "$in.jsonl" "${asks[@]}" --retrieve "$run/passages.jsonl" ${RAG:-} ${EVAL:-}; return ;;
+    passage) ensure "$in/edits.jsonl" "${writes[@]}" --model "$model" --template none ;;
+    passage-equal) # as many tokens as an adapter of round-1 is trained on
+      row passage; row round-1; in=$run/rows/$1
+      read -r _ epoch _ < <(tokens "$run/rows/passage/adapters.jsonl")
+      read -r _ _ trained < <(tokens "$run/rows/round-1/adapters.jsonl")
+      ensure "$in/edits.jsonl" "${writes[@]}" --model "$model" --template none
+      flags=(--epochs $(((trained + epoch / 2) / epoch))) ;;
+    self) ensure "$in/edits.jsonl" "${writes[@]}" --model "$model" "${own[@]}" ;;
+    self-best) ensure "$in/edits.jsonl" "${writes[@]}" --model "$model" "${own[@]}" --template "$BEST" ;;
+    mix) # ways of writing by turns, until they have as many tokens as the self-edits of the row self; one adapter of all
+      row self; in=$run/rows/$1
+      read -r written _ < <(tokens "$run/rows/self/edits.jsonl")
+      ensure "$in/edits.jsonl" "${writes[@]}" --model "$model" ${GENERATE:-} --template mix:examples/templates/mix.txt --budget-tokens "$written"
+      flags=(--pool-by task.id --pool-passages once) ;;
+    qwen)
+      if ! grep -qF '"edit": {' "$run/validation.jsonl"; then
+        tell "qwen: left out, as the passages have no self-edits of Qwen2.5-7B beside them: SEAL_DATA=FOLDER names the paper's files"; return
+      fi
+      texts "$in/edits.jsonl" "$run/held.jsonl" "$run/validation.jsonl" ;;
+    gpt-4.1)
+      if [ ! -e "${GPT:-}" ]; then tell "gpt-4.1: left out; GPT=FILE names the paper's gpt4_1_val.json"; return; fi
+      texts "$in/edits.jsonl" "$run/held.jsonl" "$GPT" --editor gpt-4.1 ;;
+    round-1)
+      round; in=$run/rows/$1
+      [ -n "${PLAN:-}" ] || from=$run/round-1/model
+      ensure "$in/edits.jsonl" "${writes[@]}" --model "$from" "${own[@]}" ${BEST:+--template "$BEST"} ;;
+    *) tell "$1: no such row; there are $all_rows"; exit 2 ;;
+  esac
+  adapt_and_eval "$1" "$from" "${flags[@]}"
+}
+
+round() { # what the model becomes by the best of its own self-edits of the training passages (ReST-EM)
+  local in=$run/round-1
+  find_model
+  ensure "$in/edits.jsonl" generate "$run/train.jsonl" --model "$model" -k "$k" --seed "$seed" ${GENERATE:-} ${BEST:+--template $BEST}
+  ensure "$in/adapters.jsonl" adapt "$in/edits.jsonl" --model "$model" --out "$in/adapters" --seeds "$seeds" --seed "$seed" ${ADAPT:-}
+  ensure "$in/scores.jsonl" eval "$in/adapters.jsonl" --model "$model" ${EVAL:-}
+  ensure "$in/sft.jsonl" filter "$in/scores.jsonl" --seed "$seed" ${FILTER:-}
+  ensure "$in/model.jsonl" sft "$in/sft.jsonl" --model "$model" --out "$in/model" --seed "$seed" ${SFT:-}
+}
+
+rows() {
+  local name
+  for name in ${ROWS:-$all_rows}; do row "$name"; done
+}
+
+name_rows() { # the rows that are there, as seal report takes them: named
+  local name
+  named=()
+  for name in ${ROWS:-$all_rows}; do
+    [ ! -e "$run/rows/$name.jsonl" ] || named+=("${name/round-/round }=$run/rows/$name.jsonl")
+  done
+}
+
+report() {
+  name_rows
+  "$seal" report "${named[@]}" --against passage --seed "$seed" --plot "$run/table.png" --html "$run/report.html" || [ $? = 3 ]
+  "$seal" report "${named[@]}" --against none --seed "$seed" || [ $? = 3 ]
+}
+
+costs() { # what each row took, and what it gained by that
+  name_rows
+  "$python" -m examples.gemma.costs "$run" "${named[@]}" | tee "$run/costs.md"
+}
+
+show() { # self-edits with their answers, for a reader
+  local name files=()
+  for name in self self-best qwen round-1; do [ ! -e "$run/rows/$name.jsonl" ] || files+=("$run/rows/$name.jsonl"); done
+  "$python" -m examples.gemma.show "${files[@]}" --most 20 > "$run/self-edits.md"
+  tell "self-edits with their answers in $run/self-edits.md"
+}
+
+tune() { # each rate and number of epochs, on the passage alone and with a self-edit of Qwen2.5-7B
+  local name rate epochs file in=$run/tune answered=() likely=()
+  find_model; passages
+  ensure "$in/tasks.jsonl" tasks "$run/others.jsonl" --sample "$tune" --seed "$seed"
+  ensure "$in/passage.jsonl" generate "$in/tasks.jsonl" --model "$model" --template none
+  ! grep -qF '"edit": {' "$run/training.jsonl" || texts "$in/qwen.jsonl" "$in/tasks.jsonl" "$run/training.jsonl"
+  for name in ${TUNED:-passage qwen}; do
+    [ -e "$in/$name.jsonl" ] || continue
+    for epochs in ${EPOCHS:-3 10}; do
+      for rate in ${RATES:-3e-4 1e-3 2e-3 5e-3}; do
+        file=$in/$name-$epochs-$rate
+        ensure "$file-adapters.jsonl" adapt "$in/$name.jsonl" --model "$model" --out "$in/adapters" --seed "$seed" ${ADAPT:-} \
+          --epochs "$epochs" --learning-rate "$rate"
+        ensure "$file.jsonl" eval "$file-adapters.jsonl" --model "$model" ${EVAL:-}
+        ensure "$file-likelihood.jsonl" eval "$file-adapters.jsonl" --model "$model" --likelihood answers
+        answered+=("$name, $epochs epochs at $rate=$file.jsonl") likely+=("$name, $epochs epochs at $rate=$file-likelihood.jsonl")
+      done
+    done
+  done
+  "$seal" report "${answered[@]}" --before none --seed "$seed" || [ $? = 3 ]
+  "$seal" report "${likely[@]}" --before none --seed "$seed" || [ $? = 3 ]
+}
+
+if [ $# = 0 ]; then
+  find_model
+  passages; rows
+  [ -n "${PLAN:-}" ] || for part in report costs show; do "$part"; done
+else
+  "$@"
+fi
