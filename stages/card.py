@@ -1,7 +1,7 @@
 """score → card: what an update taught, kept, broke and cost, beside what else one could have done, and its gate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from stages.errors import BadInput, MissingInput
 from stages.records.adapter_paths import get_relative_path
+from stages.records.record import Adapter
 from stages.records.strict_json import parse_json
 from stages.reporting.cards.answers import AnswerSheet, check_same_questions
 from stages.reporting.cards.baselines import AFTER, BEFORE, check_baseline
@@ -26,6 +27,7 @@ from stages.reporting.cards.measures import (
     measure_difference,
     measure_invented,
 )
+from stages.reporting.cards.proof import Proof, prove_adapter
 
 MEASURES = ("learned", "kept", "lost", "invented")
 _NO_ANCHORS = "no anchors were asked: seal eval --retain FILE"
@@ -100,6 +102,7 @@ class Card:
     missing: Mapping[str, str]
     lost_answers: Sequence[ChangedAnswer] = ()
     invented_answers: Sequence[ChangedAnswer] = ()
+    proof: Proof = field(default_factory=lambda: Proof(None))  # of a card from before there was one
     gate: GateResult | None = None
 
     @property
@@ -122,18 +125,21 @@ def run(
     costs: Sequence[FileCost] = (),
     base: Path = Path(),
     gate: str | None = None,
+    released: bool = False,
     seed: int = 0,
 ) -> Card:
     """Make the card of the rows `none` and `adapter`, and of the others beside them.
 
-    `base`: the folder that the adapter's path is told from. Raises BadInput for rows that were asked other questions,
-    or another model, or in another way, or hold no adapter, or several; BadConfig for a gate that cannot be read.
+    `base`: the folder that the adapter's path is told from. `released`: the adapter will be where the gate holds, so
+    that it only does if the files that answered are known. Raises BadInput for rows that were asked other questions, or
+    another model, or in another way, or hold no adapter, or several; BadConfig for a gate that cannot be read.
     """
     rule = read_gate_expression(gate, (*MEASURES, *rows)) if gate is not None else None
     check_same_questions([rows[BEFORE], *(sheet for name, sheet in rows.items() if name != BEFORE)])
-    for asked in (rows, probes) if probes else (rows,):
-        check_baseline(asked)
     before, after = rows[BEFORE], rows[AFTER]
+    adapter = _find_adapter(after)
+    check_baseline(rows, probes)
+    asked = [sheet for each in (rows, probes) for sheet in each.values() if adapter.id in sheet.adapters]
     learned = measure_difference(after, before, seed)
     made = [_make_row(name, sheet, before, seed) for name, sheet in rows.items()]
     missing = dict[str, str]()
@@ -143,7 +149,7 @@ def run(
         why = f"the model knew none of the {kept.asked} anchors before" if kept else _NO_ANCHORS
         missing |= {"kept": why, "lost": why}
     card = Card(
-        adapter=_find_adapter(after, base),
+        adapter=_describe_adapter(adapter, base),
         tasks=len(after.tasks),
         questions=len(after.answers),
         judge=next(iter(after.judges)),
@@ -156,6 +162,7 @@ def run(
         missing=missing,
         lost_answers=list_lost(after),
         invented_answers=list_invented(probes[AFTER], probes[BEFORE]) if invented else (),
+        proof=prove_adapter(adapter, asked, released=released),
     )
     return _decide(card, rule) if rule else card
 
@@ -177,8 +184,8 @@ def read_card(file: Path) -> Card:
 
 
 def _decide(card: Card, rule: GateExpression) -> Card:
-    reasons = rule.find_failures(card.measures)
-    return replace(card, gate=GateResult(rule.text, not reasons, tuple(reasons)))
+    reasons = (*rule.find_failures(card.measures), *card.proof.faults)
+    return replace(card, gate=GateResult(rule.text, not reasons, reasons))
 
 
 def _make_row(name: str, sheet: AnswerSheet, before: AnswerSheet, seed: int) -> CardRow:
@@ -204,11 +211,14 @@ def _measure_probes(probes: Mapping[str, AnswerSheet], missing: dict[str, str]) 
     return found
 
 
-def _find_adapter(sheet: AnswerSheet, base: Path) -> CardAdapter:
+def _find_adapter(sheet: AnswerSheet) -> Adapter:
     if len(sheet.adapters) != 1:
         told = f"{len(sheet.adapters)} adapters" if sheet.adapters else "no adapter"
         raise BadInput(f"{sheet.file}: its lines name {told}; a card is about one: seal eval ADAPTERS --on EXAM")
-    (adapter,) = sheet.adapters.values()
+    return next(iter(sheet.adapters.values()))
+
+
+def _describe_adapter(adapter: Adapter, base: Path) -> CardAdapter:
     path = get_relative_path(base, adapter.path) if adapter.path else None
     return CardAdapter(adapter.id, path, adapter.model)
 

@@ -15,12 +15,15 @@ from stages.domains.answers import (
     Answered,
     Graded,
     Scorable,
+    UnchangedAdapters,
+    add_fingerprint,
     answered_chat,
     collect_answers,
     list_keyed_requests,
     make_score_line,
     read_baselines,
     survey_adapters,
+    watch_adapters,
     without_lost_adapter,
 )
 from stages.domains.base import Domain, GradableAnswer, find_domain, refuse_flags
@@ -149,7 +152,7 @@ class Eval:
     def _prepare_likelihoods(
         self, lines: Sequence[Record], model: str, asking: "_Asking", meter: LikelihoodMeter
     ) -> Work:
-        found, todo = list(asking.usable), replace(plan(lines), still_valid=is_measured)
+        found, todo = list(asking.usable), plan(lines, is_measured)
         return Work(
             plan=todo,
             settings=lambda: {
@@ -217,14 +220,15 @@ class _Examiner:
         yield from report_judge(self.judge)
 
 
-def plan(records: Iterable[Record]) -> Plan:
-    """Plan a line for each line that was read. A line that lacks an answer because the engine failed is made again.
+def plan(records: Iterable[Record], is_whole: Callable[[Record], bool] = is_answered) -> Plan:
+    """Plan a line for each line that was read.
 
-    Lines of a task are kin: one of them has its baseline.
+    A line that lacks an answer because the engine failed is made again, and one that other files of its adapter
+    answered. Lines of a task are kin: one of them has its baseline.
     """
     drop = partial(Record.grow, score=None)
     wanted = RecordsByKey(records, lambda line: (get_owner_id(line),), drop, lambda line: line.task.id)
-    return Plan("score", wanted, get_owner_id, is_answered, kin_of=lambda key: wanted.get_kin(key))
+    return Plan("score", wanted, get_owner_id, UnchangedAdapters(is_whole), kin_of=lambda key: wanted.get_kin(key))
 
 
 def run(
@@ -261,6 +265,7 @@ def run(
     queries = {name: list(domain.queries(task, in_context=in_context, chat=chat)) for name, task in tasks.items()}
     done: dict[AnswerKey, Graded] = {key: graded for line in known for key, graded in read_baselines(line)}
     requests = list(list_keyed_requests(lines, queries, sampling, done, anchors))
+    watched = watch_adapters(lines)
     completions = sample_all(requests, engine, progress, "answers")
 
     def replies(each: Answered) -> tuple[GradableAnswer, ...]:
@@ -279,7 +284,7 @@ def run(
 
     for line in PendingLines(lines, done, anchors).complete(grade()):
         made = make_score_line(line, done, engine.model, domain.judge or judge.name, anchors)
-        yield made.grow(adapter=named[get_owner_id(line)])
+        yield add_fingerprint(made, watched).grow(adapter=named[get_owner_id(line)])
 
 
 def prompts(lines: Iterable[Record], domain: Domain, *, in_context: bool, chat: bool) -> Iterator[Prompt]:

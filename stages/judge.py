@@ -67,9 +67,13 @@ def _plan(lines: RecordsByKey) -> Plan:
 
 
 def key_of(line: Record) -> str:
-    """Return the key of a line: whose answers to which task, and these. Others of the adapter are another line."""
-    answers = _score_of(line).answers
-    said = [[answer.id, answer.prediction, answer.baseline_prediction] for answer in answers]
+    """Return the key of a line: whose answers to which task, and these. Others of the adapter are another line.
+
+    So are the same answers of other files of it.
+    """
+    score = _score_of(line)
+    said: list[object] = [[answer.id, answer.prediction, answer.baseline_prediction] for answer in score.answers]
+    said += [score.fingerprint] if score.fingerprint else []
     return f"{_whose(line)}/{content_id(line.task.id, said)}"
 
 
@@ -142,7 +146,8 @@ def run(lines: Sequence[Record], judge: Judge, *, progress: Progress = NullProgr
         pairs = zip(score.answers, verdicts[:half], verdicts[half:], strict=True)
         answers = [_regrade(answer, own, plain) for answer, own, plain in pairs]
         made = make_score(answers, model=score.model, judge=judge.name)
-        yield line.grow(score=made.model_copy(update={"retention": score.retention}))  # the anchors' golds are not here
+        kept = {"retention": score.retention, "fingerprint": score.fingerprint}  # the anchors' golds are not here
+        yield line.grow(score=made.model_copy(update=kept))
         progress.end_work([key])
 
 

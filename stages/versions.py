@@ -124,12 +124,14 @@ def _follow(entries: Sequence[Version]) -> tuple[list[Version], set[tuple[str, s
     return active, given_up
 
 
-def release(run: Path, adapter: Path, *, adapter_id: str, gate: str, card: Path) -> Version:
+def release(
+    run: Path, adapter: Path, *, adapter_id: str, gate: str, card: Path, fingerprint: str | None = None
+) -> Version:
     """Point RUN/current to an adapter that passed its `gate`, as the file `card` says, and note it in versions.jsonl.
 
     Returns the version that is in use then: another one where a rollback gave up this adapter with these files, which
     no gate undoes, whatever its card says. The same again changes nothing. Raises BadInput or MissingInput for an
-    adapter that is not whole, Locked.
+    adapter that is not whole, or whose files have not the `fingerprint` that its card proved, Locked.
     """
     (read_tuned_model if is_tuned_model(adapter) else read_adapter)(adapter)
     entry = Version(
@@ -139,6 +141,10 @@ def release(run: Path, adapter: Path, *, adapter_id: str, gate: str, card: Path)
         gate=gate,
         card=hashlib.sha256(card.read_bytes()).hexdigest(),
     )
+    if fingerprint not in (None, entry.fingerprint):
+        raise BadInput(
+            f"adapter {adapter}: was changed since its card was made; ask it again, with the same `seal eval`"
+        )
     with hold_versions(run) as history:
         given_up = (adapter_id, entry.fingerprint) in _follow(history.entries)[1]
         same = {"when": entry.when, "rolled_back": None}

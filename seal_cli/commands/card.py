@@ -49,7 +49,8 @@ def make_card(flags: CardFlags, seed: opt.Seed = 0) -> int:
 
     --gate compares these, and each row's accuracy, with numbers and each other: < <= > >= = !=, & before |, and
     parentheses. It holds if it does so whatever unscored answers come to. The card is written in any case: of a run to
-    RUN/card.json and RUN/card.md. An adapter that passes is released: RUN/current leads to it (`seal rollback`).
+    RUN/card.json and RUN/card.md. An adapter that passes is released: RUN/current leads to it (`seal rollback`). None
+    passes whose files are not those that answered, as the lines of `seal eval` name them.
 
     \b
     Examples:
@@ -65,7 +66,10 @@ def make_card(flags: CardFlags, seed: opt.Seed = 0) -> int:
 
     stdout = claim_stdout()
     files = read_card_files(flags.rows, flags.probes, flags.output)
-    made = stage.run(files.rows, files.probes, costs=files.costs, base=files.base, gate=flags.gate, seed=seed)
+    of_run = files.run is not None
+    made = stage.run(
+        files.rows, files.probes, costs=files.costs, base=files.base, gate=flags.gate, released=of_run, seed=seed
+    )
     for path in write_card(made, files, flags.output):
         note(f"seal card: written to {path}")
     if flags.json or flags.form == "json":
@@ -79,14 +83,17 @@ def make_card(flags: CardFlags, seed: opt.Seed = 0) -> int:
 def _conclude(made: "Card", run: Path | None) -> int:
     """Say what the gate decided, release what it let through, and return the exit code."""
     if made.gate is None:
+        for told in (*made.proof.faults, *made.proof.unknown):
+            say(f"seal card: not proven: {told}")
         return INCOMPLETE if any(row.accuracy.unscored for row in made.rows) else DONE
     for reason in made.gate.reasons:
         say(f"seal card: gate: {reason}")
     if made.gate.passed and run and made.adapter.path:
         from stages.versions import release
 
-        own, path = made.adapter.id, run / made.adapter.path
-        now = release(run, path, adapter_id=own, gate=made.gate.expression, card=run / "card.json").adapter.id
+        own, path, files = made.adapter.id, run / made.adapter.path, made.proof.fingerprint
+        card, rule = run / "card.json", made.gate.expression
+        now = release(run, path, adapter_id=own, gate=rule, card=card, fingerprint=files).adapter.id
         way = f"; {own} was given up by a rollback, take it again with: seal rollback {run} --to {own}"
         note(f"seal card: {run / 'current'} is {now}{'' if now == own else way}")
     return DONE if made.gate.passed else INCOMPLETE

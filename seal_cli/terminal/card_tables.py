@@ -23,7 +23,7 @@ _ROWS = (
 def format_card(card: "Card", width: int) -> str:
     """Format a card as tables no wider than `width`, on a terminal."""
     parts = [as_text(table.columns, table.rows, width) for table in list_card_tables(card)[:3]]
-    return "\n".join([*parts, *(f"{line}\n" for line in [_describe_gate(card)] if line)])
+    return "\n".join([*parts, *(f"{line}\n" for line in [_describe_gate(card), _describe_proof(card)] if line)])
 
 
 def format_card_page(card: "Card") -> str:
@@ -42,7 +42,7 @@ def list_card_tables(card: "Card") -> "list[PageTable]":
 
     about = f"{card.questions} questions about {card.tasks} passages, graded by {card.judge}. "
     about += "Intervals are bootstrapped over passages; p is of a paired sign-flip test."
-    told = f"{gate}. {about}" if (gate := _describe_gate(card)) else about
+    told = " ".join(f"{each}." for each in (_describe_gate(card), _describe_proof(card)) if each) + f" {about}"
     title = f"Card of the adapter {card.adapter.id}"
     measures = PageTable(title, told, ("measure", "value", "of"), _list_measures(card))
     rows = PageTable("Beside other ways", "", _ROWS, [_list_cells(row) for row in card.rows])
@@ -60,6 +60,17 @@ def _describe_gate(card: "Card") -> str:
         return ""
     told = "passed" if card.gate.passed else f"failed: {'; '.join(card.gate.reasons)}"
     return f"Gate `{card.gate.expression}`: {told}"
+
+
+def _describe_proof(card: "Card") -> str:
+    """Say that the files are those that answered, or what speaks against it where the gate does not say that."""
+    told = [
+        each for each in (*card.proof.faults, *card.proof.unknown) if not card.gate or each not in card.gate.reasons
+    ]
+    if told:
+        return f"Not proven: {'; '.join(told)}"
+    found = card.proof.fingerprint if not card.proof.faults else None
+    return "" if found is None else f"The adapter's files are those that answered ({found})"
 
 
 def _list_measures(card: "Card") -> Rows:

@@ -1,12 +1,13 @@
 """Answers: the requests for them, the sets that belong together as completions come, and score lines of them."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from stages.domains.base import GradableAnswer, Query, Voting
 from stages.errors import BadConfig, BadLine
+from stages.fingerprints import WatchedFolders, fingerprint_folder
 from stages.interfaces import Completion, Request
 from stages.judges.base import Verdict
 from stages.records.frozen import content_id
@@ -180,6 +181,40 @@ def without_lost_adapter(line: Record, lost: Mapping[str, str]) -> Record:
         return line
     update = {"path": None, "fault": "training", "error": lost[path]}
     return line.grow(adapter=line.adapter.model_copy(update=update))
+
+
+# ---- the files that answered
+
+
+def watch_adapters(lines: Iterable[Record]) -> WatchedFolders:
+    """Watch the adapters of lines, which are to be asked now."""
+    return WatchedFolders(line.adapter.path for line in lines if line.adapter and line.adapter.path)
+
+
+def add_fingerprint(line: Record, watched: WatchedFolders) -> Record:
+    """Return a score line that names the files of its adapter. Raises BadInput where they were changed meanwhile."""
+    path = line.adapter.path if line.adapter else None
+    found = watched.read(path) if path else None
+    return line.grow(score=line.score.model_copy(update={"fingerprint": found})) if line.score and found else line
+
+
+class UnchangedAdapters:
+    """Says whether a score line is whole, and its adapter's files are those that answered, as far as they are there.
+
+    A line that does not say which files answered is believed.
+    """
+
+    def __init__(self, is_whole: Callable[[Record], bool]) -> None:
+        self.is_whole = is_whole
+        self.found: dict[str, str | None] = {}
+
+    def __call__(self, line: Record) -> bool:
+        path, said = line.adapter.path if line.adapter else None, line.score.fingerprint if line.score else None
+        if path is None or said is None or not self.is_whole(line):
+            return self.is_whole(line)
+        if path not in self.found:
+            self.found[path] = fingerprint_folder(Path(path)) if Path(path).is_dir() else None
+        return self.found[path] in (said, None)
 
 
 class _Checker(Protocol):

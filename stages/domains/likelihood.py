@@ -10,7 +10,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from stages.domains.answers import Answered, collect_answers, list_keyed_requests, without_lost_adapter
+from stages.domains.answers import (
+    Answered,
+    add_fingerprint,
+    collect_answers,
+    list_keyed_requests,
+    watch_adapters,
+    without_lost_adapter,
+)
 from stages.domains.base import Domain, Query
 from stages.errors import BadConfig, BadLine, refuse_given
 from stages.interfaces import Completion, Engine, Example, NullProgress, Progress, sample_all
@@ -118,6 +125,7 @@ class LikelihoodMeter:
         lines = [without_lost_adapter(line, lost) for line in named.values()]
         queries = {line.task.id: [query for _, query in self.list_texts(line.task)] for line in lines}
         done = {get_baseline_key(line): found for line in known if (found := _read_baseline(line))}
+        watched = watch_adapters(lines)
         completions = sample_all(list(list_keyed_requests(lines, queries, ANSWERING, done)), engine, progress)
 
         def read_all() -> Iterator[AnswerKey]:
@@ -127,7 +135,8 @@ class LikelihoodMeter:
 
         for line in PendingLines(lines, done).complete(read_all()):
             score = make_likelihood_score(_combine(line, done), model=engine.model, measure=f"likelihood:{self.of}")
-            yield named[get_owner_id(line)].grow(score=score)
+            made = add_fingerprint(line.grow(score=score), watched)
+            yield named[get_owner_id(line)].grow(score=made.score)
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,8 @@ class Score(FrozenModel):
     """How well what was known before is still known; left out where no anchors were asked."""
     likelihoods: Tuple[Likelihood] = Field((), exclude_if=operator.not_)
     """What the value and the baseline are means of, where nothing was answered; left out for any other."""
+    fingerprint: str | None = Field(None, exclude_if=operator.not_)
+    """Of the files of the adapter that was asked; left out where none was, or where they are not here to be read."""
 
     @property
     def kind(self) -> str:

@@ -1,28 +1,31 @@
 """`seal card` in the shell: a run's folder or named files in, a card out, and the gate's exit code."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from seal_cli.exit_codes import DONE, INCOMPLETE, USAGE
+from stages.fingerprints import fingerprint_folder
 from stages.records.record import Record
 from stages.records.score import AnchorAnswers, make_retention, make_score
 from stages.versions import read_versions, release
 from tests.cli.conftest import jsonl, seal
 from tests.cli.inside import run_inside
 from tests.invented import an_adapter, an_edit, numbered
-from tests.stages.test_card import FACT, NOTHING, SURE, answers
-from tests.tiny_models import make_adapter
+from tests.stages.test_card import CHUNKS, FACT, NOTHING, SURE, answers
+from tests.stages.test_versions import an_adapter as write_adapter
 
 EXAM = [numbered(title, 4) for title in ("Ada", "Bo", "Cy")]
+ADAPTER = an_adapter(an_edit(EXAM[0])).model_copy(update={"path": "../adapters/one"})
 ANCHOR = numbered("Anchor", 2)
 GATE = ("--gate", "learned>10 & lost<2")
 
 
 def write_rows(run: Path, *, lost: bool = False) -> None:
     """A run: the adapter has learned half of the exam; `lost`: and forgotten half of the anchors."""
-    adapter = an_adapter(an_edit(EXAM[0])).model_copy(update={"path": "../adapters/one"})
+    files = fingerprint_folder(write_adapter(run / "adapters/one"))
     kept = answers(ANCHOR, [("x", True), ("z", not lost)], [("x", True), ("y", True)])
     retention = make_retention([AnchorAnswers(task_id=ANCHOR.id, answers=kept)], "exact")
     rows = {"none": [False] * 4, "rag": [True, True, True, False], "adapter": [True, True, False, False]}
@@ -30,21 +33,26 @@ def write_rows(run: Path, *, lost: bool = False) -> None:
     for name, verdicts in rows.items():
         lines = []
         for task in EXAM:
-            score = make_score(answers(task, [(SURE, each) for each in verdicts]), model="student", judge="exact")
+            said = answers(task, [(SURE, each) for each in verdicts])
+            said = tuple(each.model_copy(update={"chunks": CHUNKS if name == "rag" else ()}) for each in said)
+            score = make_score(said, model="student", judge="exact")
             if name == "adapter":
-                score = score.model_copy(update={"retention": retention})
-            lines.append(Record(task=task, adapter=adapter if name == "adapter" else None, score=score))
+                score = score.model_copy(update={"retention": retention, "fingerprint": files})
+            lines.append(Record(task=task, adapter=ADAPTER if name == "adapter" else None, score=score))
         (run / f"rows/{name}.jsonl").write_text(jsonl(lines))
 
 
 def write_probes(run: Path) -> None:
     (run / "probes").mkdir()
+    files = fingerprint_folder(run / "adapters/one")
     said = {"none": [("fact", True), ("unanswerable", True)], "adapter": [(SURE, False), ("|<b>Dorn", False)]}
     for name, own in said.items():
-        lines = [
-            Record(task=task, score=make_score(answers(task, [each] * 3), model="student", judge="exact"))
-            for task, each in zip((FACT, NOTHING), own, strict=True)
-        ]
+        asked = {"adapter": (ADAPTER, files), "none": (None, None)}[name]
+        lines = []
+        for task, each in zip((FACT, NOTHING), own, strict=True):
+            score = make_score(answers(task, [each] * 3), model="student", judge="exact")
+            score = score.model_copy(update={"fingerprint": asked[1]})
+            lines.append(Record(task=task, adapter=asked[0], score=score))
         (run / f"probes/{name}.jsonl").write_text(jsonl(lines))
 
 
@@ -54,8 +62,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
-def test_a_run_that_passes_its_gate_is_released(model_dir: Path, run: Path) -> None:
-    make_adapter(model_dir, run / "adapters/one", seed=1)
+def test_a_run_that_passes_its_gate_is_released(run: Path) -> None:
     done = seal("card", "mine", *GATE, cwd=run.parent)
     assert done.code == DONE, done.err
     card = json.loads((run / "card.json").read_text())
@@ -72,9 +79,8 @@ def test_a_run_that_passes_its_gate_is_released(model_dir: Path, run: Path) -> N
     assert len(read_versions(run)) == 1
 
 
-def test_a_gate_that_passes_once_more_does_not_undo_a_rollback_and_says_so(model_dir: Path, run: Path) -> None:
-    for name in ("before", "one"):
-        make_adapter(model_dir, run / "adapters" / name, seed=1)
+def test_a_gate_that_passes_once_more_does_not_undo_a_rollback_and_says_so(run: Path) -> None:
+    write_adapter(run / "adapters/before")
     (run / "old.json").write_text("{}")
     release(run, run / "adapters/before", adapter_id="before", gate="learned>1", card=run / "old.json")
     done = run_inside("card", "mine", *GATE, cwd=run.parent)
@@ -112,6 +118,40 @@ def test_a_row_none_that_was_asked_otherwise_releases_nothing(run: Path) -> None
     assert (done.code, "was asked with max_tokens 64, and mine/rows/none.jsonl with 1" in done.err) == (65, True)
     assert not (run / "card.json").exists()
     assert not (run / "current").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("changed", "mine/adapters/one has other files ("),
+        ("gone", "mine/adapters/one is not there: no such directory; copy it there, or run `seal adapt` again"),
+        ("silent", "mine/rows/adapter.jsonl does not say which files of the adapter answered; rm mine/rows/adapter"),
+        ("failed", "does not exist: the training failed"),
+    ],
+)
+def test_an_adapter_that_is_not_known_to_be_the_one_that_answered_is_not_released(
+    run: Path, fault: str, told: str
+) -> None:
+    rows = run / "rows/adapter.jsonl"
+    if fault == "changed":
+        with (run / "adapters/one/adapter_model.safetensors").open("r+b") as file:
+            file.seek(-1, 2)
+            file.write(b"!")
+    elif fault == "gone":
+        shutil.rmtree(run / "adapters/one")
+    lines = [json.loads(line) for line in rows.read_text().splitlines()]
+    for line in lines:
+        if fault == "silent":
+            del line["score"]["fingerprint"]
+        if fault == "failed":
+            line["adapter"] |= {"path": None, "fault": "training", "error": "the training failed"}
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = run_inside("card", "mine", *GATE, cwd=run.parent)
+    card = json.loads((run / "card.json").read_text())
+    assert (done.code, told in done.err, card["gate"]["passed"]) == (INCOMPLETE, True, False), done.err
+    assert not (run / "current").is_symlink()
+    plain = run_inside("card", "mine", cwd=run.parent)
+    assert (plain.code, "seal card: not proven: " in plain.err, told in plain.err) == (DONE, True, True)
 
 
 def test_what_was_not_measured_fails_the_gate_and_is_told(run: Path) -> None:
@@ -178,12 +218,14 @@ def test_an_unscored_answer_is_told_by_the_exit_code_where_no_gate_decides(run: 
         line["score"]["answers"][0]["correct"] = line["score"]["value"] = line["score"]["bounds"] = None
     (run / "rows/rag.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert seal("card", "mine", cwd=run.parent).code == INCOMPLETE
-    assert seal("card", "mine", "--gate", "rag>=50", cwd=run.parent).err.count("no such directory") == 1
+    shutil.rmtree(run / "adapters/one")
+    failed = seal("card", "mine", "--gate", "rag>=50", cwd=run.parent)
+    assert (failed.code, failed.err.count("no such directory")) == (INCOMPLETE, 1)
 
 
 def test_a_card_stands_in_the_page_of_the_report_as_text(run: Path) -> None:
     write_probes(run)
-    assert seal("card", "mine", "--gate", "lost>=0", "-o", "card.json", cwd=run.parent).code == 66, "it has no adapter"
+    assert seal("card", "mine", "--gate", "lost>=0", "-o", "card.json", cwd=run.parent).code == DONE
     page = ("--html", "report.html", "--card")
     done = seal("report", "mine/rows/none.jsonl", "mine/rows/rag.jsonl", *page, "card.json", cwd=run.parent)
     assert done.code == DONE, done.err

@@ -1,6 +1,7 @@
 """score → card: what is measured, what is not, and what an unscored answer may come to."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,14 +10,17 @@ from stages import card as stage
 from stages import report
 from stages.card import Card
 from stages.errors import BadConfig, BadInput
+from stages.fingerprints import fingerprint_folder
 from stages.records.record import Record
 from stages.records.score import AnchorAnswers, Answer, Score, make_retention, make_score
 from stages.records.task import QaTask, make_task
 from stages.reporting.cards.answers import AnswerSheet, read_claim, read_sheet
 from stages.reporting.cards.measures import make_share
 from tests.invented import an_adapter, an_edit, numbered
+from tests.stages.test_versions import an_adapter as write_adapter
 
 EXAM = [numbered(title, 4) for title in ("Ada", "Bo", "Cy", "Dee", "Eve", "Flo")]
+CHUNKS = ("0123456789abcdef",)  # passages that were retrieved
 SURE = "a town"  # an answer that claims something
 FACT = make_task("Gil", "Gil lives in Dorn.", [(f"What of Gil {n}?", f"fact {n}") for n in range(3)])
 NOTHING = make_task("Hal", "Hal lives in Dorn.", [(f"Who of Hal {n}?", "unanswerable") for n in range(3)])
@@ -48,13 +52,17 @@ def a_sheet(
     model: str = "student",
     chunks: tuple[str, ...] = (),
     told: Mapping[str, Any] = {},
+    files: str | None = None,
 ) -> AnswerSheet:
-    """A row's answers: the same of each task, or by its title. `anchors`: right before, and now; `told`: settings."""
+    """A row's answers: the same of each task, or by its title. `anchors`: right before, and now; `told`: settings.
+
+    `files`: the fingerprint of the adapter's.
+    """
     lines = []
     for task in EXAM:
         own = verdicts[task.title] if isinstance(verdicts, Mapping) else verdicts
         said = [each.model_copy(update={"chunks": chunks}) for each in answers(task, [(SURE, each) for each in own])]
-        score = make_score(said, model=model, judge=judge)
+        score = make_score(said, model=model, judge=judge).model_copy(update={"fingerprint": files})
         lines.append(a_record(task, with_anchors(score, anchors), adapter))
     return read_sheet(name, f"{name}.jsonl", lines, settings=told)
 
@@ -77,14 +85,14 @@ def with_anchors(score: Score, anchors: Sequence[tuple[bool | None, bool | None]
 def probes(before: Sequence[Given], after: Sequence[Given]) -> dict[str, AnswerSheet]:
     """Answers to a task with facts and one without answers, before and after."""
 
-    def make(name: str, said: Sequence[Given]) -> AnswerSheet:
+    def make(name: str, said: Sequence[Given], adapter: str | None) -> AnswerSheet:
         lines = [
-            a_record(task, make_score(answers(task, own), model="student", judge="exact"), None)
+            a_record(task, make_score(answers(task, own), model="student", judge="exact"), adapter)
             for task, own in zip((FACT, NOTHING), said, strict=True)
         ]
         return read_sheet(name, f"probes/{name}.jsonl", lines)
 
-    return {"none": make("none", before), "adapter": make("adapter", after)}
+    return {"none": make("none", before, None), "adapter": make("adapter", after, "one")}
 
 
 NONE = [False, False, False, True]
@@ -275,17 +283,18 @@ def test_the_row_none_is_the_model_without_an_adapter() -> None:
 
 @pytest.mark.parametrize("name", ["none", "passage", "adapter"])
 def test_a_row_without_retrieval_has_no_retrieved_passages(name: str) -> None:
-    found = a_sheet(name, NONE, adapter=None if name == "none" else "one", chunks=("0123456789abcdef",))
+    adapter = {"none": None, "passage": "two", "adapter": "one"}[name]
+    found = a_sheet(name, NONE, adapter=adapter, chunks=CHUNKS)
     with pytest.raises(BadInput, match=rf"{name}.jsonl: 'Question 0 .* was answered with retrieved passages, and the"):
         stage.run(a_pair() | {name: found}, {})
-    stage.run(a_pair() | {"rag": a_sheet("rag", NONE, adapter=None, chunks=("0123456789abcdef",))}, {})
+    stage.run(a_pair() | {"rag": a_sheet("rag", NONE, adapter=None, chunks=CHUNKS)}, {})
 
 
 def test_rows_of_different_models_are_refused() -> None:
     with pytest.raises(BadInput, match=r"adapter.jsonl: was answered by student, and none.jsonl by other; answer both"):
         stage.run(a_pair({"model": "other"}), {})
     with pytest.raises(BadInput, match=r"rag.jsonl: was answered by other, and none.jsonl by student"):
-        stage.run(a_pair() | {"rag": a_sheet("rag", NONE, adapter=None, model="other")}, {})
+        stage.run(a_pair() | {"rag": a_sheet("rag", NONE, adapter=None, model="other", chunks=CHUNKS)}, {})
     stage.run(a_pair() | {"a larger one": a_sheet("larger", NONE, adapter=None, model="other")}, {})
     score = [make_score(answers(task, [(SURE, True)] * 4), model=task.title, judge="exact") for task in EXAM[:2]]
     two = read_sheet("none", "none.jsonl", [a_record(EXAM[at], score[at], None) for at in (0, 1)])
@@ -311,7 +320,6 @@ def test_the_weights_say_whether_two_names_are_of_one_model() -> None:
     [
         ({"sampling": {"max_tokens": 1}}, {"sampling": {"max_tokens": 64}}, "max_tokens 64, and none.jsonl with 1"),
         ({"chat": True}, {"chat": False}, "chat False, and none.jsonl with True"),
-        ({"in_context": False}, {"in_context": True}, "in_context True, and none.jsonl with False"),
     ],
 )
 def test_the_adapter_and_the_model_without_it_are_asked_the_same_way(
@@ -321,6 +329,103 @@ def test_the_adapter_and_the_model_without_it_are_asked_the_same_way(
         stage.run(a_pair({"told": before}, {"told": after}), {})
     stage.run(a_pair({"told": before}, {"told": {}}), {})
     stage.run(a_pair({"told": before}, {"told": before}), {})
+
+
+@pytest.mark.parametrize(
+    ("row", "other", "told"),
+    [
+        ("in-context", {"adapter": "one"}, "name the adapter one; in-context is the model without one; make it again"),
+        ("rag", {"adapter": "one"}, "rag is the model without one; make it again: seal eval EXAM --model DIR --retrie"),
+        ("adapter-rag", {"adapter": "two"}, "is of the adapter two, and adapter.jsonl of the adapter one"),
+        ("adapter-rag", {"adapter": None}, "is of no adapter, and adapter.jsonl of the adapter one"),
+        ("adapter-rag", {"files": "b"}, r"other files of the adapter one answered than in adapter.jsonl \(a, b\)"),
+        ("passage", {"adapter": "one"}, "names the adapter one of adapter.jsonl; the row passage is of one that"),
+        ("passage", {"adapter": None}, "names no adapter; the row passage is of one that learned the passages alone"),
+        ("in-context", {"told": {"in_context": False}}, "asked without the passage in sight, and the row in-context"),
+        ("none", {"told": {"in_context": True}}, "asked with the passage in sight, and the row none is not"),
+        ("rag", {"chunks": ()}, "no question was answered with a retrieved passage, as the row rag is"),
+        ("adapter-rag", {"told": {"chunks": 5}}, "asked with chunks 5, and rag.jsonl with 3"),
+        ("passage", {"told": {"sampling": {"max_tokens": 1}}}, "asked with max_tokens 1, and none.jsonl with 64"),
+    ],
+)
+def test_a_file_in_the_place_of_another_row_is_refused(row: str, other: dict[str, Any], told: str) -> None:
+    asked = {"sampling": {"max_tokens": 64}, "in_context": False}
+    usual: dict[str, dict[str, Any]] = {
+        "none": {"adapter": None, "told": asked},
+        "in-context": {"adapter": None, "told": {"in_context": True}},
+        "rag": {"adapter": None, "chunks": CHUNKS, "told": {"chunks": 3}},
+        "passage": {"adapter": "two", "told": asked},
+        "adapter": {"files": "a", "told": asked},
+        "adapter-rag": {"files": "a", "chunks": CHUNKS, "told": {"chunks": 3}},
+    }
+    stage.run({name: a_sheet(name, NONE, **way) for name, way in usual.items()}, {})
+    usual[row] |= other
+    with pytest.raises(BadInput, match=rf"{row}.jsonl: .*{told}"):
+        stage.run({name: a_sheet(name, NONE, **way) for name, way in usual.items()}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "told"),
+    [
+        ("adapter", {"adapter": "two"}, "is of the adapter two, and adapter.jsonl of the adapter one"),
+        ("adapter", {"adapter": None}, "is of no adapter, and adapter.jsonl of the adapter one"),
+        ("adapter", {"files": "b"}, "other files of the adapter one answered than in adapter.jsonl"),
+        ("none", {"adapter": "one"}, "none is the model without one"),
+        ("none", {"model": "other"}, "was answered by other, and none.jsonl by student"),
+        ("adapter", {"model": "other"}, "was answered by other, and none.jsonl by student"),
+        ("none", {"judge": "lexical"}, "were graded by lexical, and none.jsonl by exact"),
+    ],
+)
+def test_probes_of_another_adapter_model_or_judge_are_refused(name: str, other: dict[str, Any], told: str) -> None:
+    def ask(**given: Any) -> None:
+        ways: dict[str, dict[str, Any]] = {"none": {"adapter": None}, "adapter": {"files": "a"}}
+        ways[name] |= given
+        if "judge" in given:
+            ways["adapter"] |= given
+        probed = {each: a_sheet(f"probes/{each}", NONE, **way) for each, way in ways.items()}
+        stage.run(a_pair(after={"files": "a"}), probed)
+
+    ask()
+    with pytest.raises(BadInput, match=f"probes/{name}.jsonl.*{told}"):
+        ask(**other)
+
+
+def test_anchors_of_another_judge_and_other_gold_answers_under_the_same_ids_are_refused() -> None:
+    rows = a_pair({"judge": "lexical"}, {"judge": "lexical", "anchors": [(True, True)]})
+    with pytest.raises(BadInput, match=r"the anchors of adapter.jsonl were graded by exact, and none.jsonl by lexical"):
+        stage.run(rows, {})
+    rows = a_pair()
+    task = rows["adapter"].tasks[EXAM[0].id]
+    first = task.questions[0].model_copy(update={"answer": "another"})
+    rows["adapter"].tasks[task.id] = task.model_copy(update={"questions": (first, *task.questions[1:])})
+    with pytest.raises(BadInput, match=r"adapter.jsonl: 'Question 0 .* has other words or gold answers than in none"):
+        stage.run(rows, {})
+
+
+def test_an_adapter_of_another_model_than_the_one_that_answered_holds_no_gate(tmp_path: Path) -> None:
+    place = write_adapter(tmp_path / "adapters/one")  # its base is 1234
+    pair = a_pair(*({"told": {"model": "student", "weights": "5678"}} for _ in range(2)))
+    rows = pair | {"adapter": a_sheet("adapter", [True] * 4, told={"model": "student", "weights": "5678"})}
+    (adapter,) = rows["adapter"].adapters.values()
+    rows["adapter"].adapters["one"] = adapter.model_copy(update={"path": str(place)})
+    rows["adapter"].fingerprints = {fingerprint_folder(place): None}
+    card = stage.run(rows, {}, gate="learned>10")
+    assert card.gate is not None
+    told = "was trained on the weights 1234, and adapter.jsonl was answered with the weights 5678; ask it on its own"
+    assert (card.gate.passed, told in card.gate.reasons[0]) == (False, True)
+    for sheet in rows.values():
+        sheet.settings = {"model": "student", "weights": "1234"}
+    right = stage.run(rows, {}, gate="learned>10", released=True).gate
+    assert right is not None
+    assert right.passed
+
+
+def test_without_a_run_what_nobody_knows_is_told_and_fails_no_gate() -> None:
+    card = a_card(gate="learned>10")
+    assert card.gate is not None
+    assert card.gate.passed
+    assert "the adapter adapters/one is not there" in card.proof.unknown[0]
+    assert "adapter.jsonl does not say which files of the adapter answered" in card.proof.unknown[1]
 
 
 def test_a_card_is_about_one_adapter() -> None:

@@ -1,7 +1,9 @@
 """adapter → score, with an engine that answers the last question first and a judge that leaves some unscored."""
 
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,13 +11,16 @@ from stages import eval as stage
 from stages import filter as keeping
 from stages.domains.qa import QA
 from stages.errors import BadInput
+from stages.fingerprints import fingerprint_folder
 from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.judges.base import Case, Verdict
 from stages.judges.exact import ExactJudge
+from stages.records.jsonl import to_json
 from stages.records.record import Record
 from stages.records.task import make_task
 from stages.scoring.grading import get_owner_id
 from tests.invented import Backwards, Lost, Notes, a_task, an_adapter, an_edit, numbered
+from tests.stages.test_versions import an_adapter as write_adapter
 
 GOLD = {"Where was Ada born?": "Velm", "What did Ada build?": "a bridge"}
 
@@ -170,6 +175,33 @@ def test_a_line_whose_plain_answers_failed_is_made_again() -> None:
     assert record.score is not None
     assert (record.score.value, record.score.baseline) == (1.0, None)
     assert not stage.plan([adapted()]).still_valid(record)
+
+
+def test_a_score_names_the_files_of_its_adapter_and_is_made_again_for_others(tmp_path: Path) -> None:
+    place = write_adapter(tmp_path / "one")
+    line = adapted(path=str(place))
+    elsewhere, plain = adapted(1, path="adapters/on-a-server"), Record(task=a_task("Bo"))
+    made = list(stage.run([line, elsewhere, plain], Backwards(student), domain=QA(), judge=ExactJudge()))
+    first, *others = sorted(made, key=lambda each: [line, elsewhere, plain].index(each.grow(score=None)))
+    assert first.score is not None
+    assert first.score.fingerprint == fingerprint_folder(place)
+    assert ['"fingerprint"' in to_json(each) for each in (first, *others)] == [True, False, False]
+    assert [stage.plan([line]).still_valid(each) for each in made] == [True] * 3
+    (place / "adapter_model.safetensors").write_bytes(b"other")
+    assert [stage.plan([line]).still_valid(each) for each in (first, *others)] == [False, True, True]
+    shutil.rmtree(place)
+    assert stage.plan([line]).still_valid(first), "what is gone is no other adapter"
+
+
+def test_an_adapter_that_is_changed_while_it_is_asked_is_an_error(tmp_path: Path) -> None:
+    place = write_adapter(tmp_path / "one")
+
+    def meddle(request: Request) -> str:
+        (place / "adapter_model.safetensors").write_bytes(b"other")
+        return student(request)
+
+    with pytest.raises(BadInput, match="one: its files were changed while it was asked; run the same command again"):
+        list(stage.run([adapted(path=str(place))], Backwards(meddle), domain=QA(), judge=ExactJudge()))
 
 
 def test_a_line_leaves_as_soon_as_its_own_answers_are_there() -> None:

@@ -97,6 +97,16 @@ def test_other_answers_of_the_same_adapter_are_another_line() -> None:
     assert first.contains(answered("Velm", "x"))
 
 
+def test_the_same_answers_of_other_files_of_the_adapter_are_another_line_and_keep_their_fingerprint() -> None:
+    line = answered("Velm", "x")
+    assert line.score is not None
+    one, other = (line.grow(score=line.score.model_copy(update={"fingerprint": each})) for each in "ab")
+    assert [stage.plan([one]).contains(each) for each in (one, other, line)] == [True, False, False]
+    (made,) = stage.run([one], Unsure())
+    assert made.score is not None
+    assert made.score.fingerprint == "a"
+
+
 def test_the_verdicts_of_old_do_not_make_another_line() -> None:
     line = a_line(a_task(), [True, False])
     assert stage.plan([line]).contains(a_line(a_task(), [False, None]))

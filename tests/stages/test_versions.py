@@ -27,7 +27,7 @@ def an_adapter(folder: Path) -> Path:
     """A small LoRA as `seal adapt` writes it; each has other weights."""
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 1}')
-    tensors, data = dict[str, Any](), folder.name.encode()[:8]
+    tensors, data = dict[str, Any](), folder.name.encode().ljust(8)[:8]
     for at, side in enumerate("AB"):
         name = f"base_model.model.layer.lora_{side}.weight"
         tensors[name] = {"dtype": "F32", "shape": [1, 1], "data_offsets": [4 * at, 4 * at + 4]}

@@ -27,6 +27,8 @@ class AnswerSheet:
     adapters: dict[str, Adapter] = field(default_factory=dict)
     judges: dict[str, None] = field(default_factory=dict)
     models: dict[str, None] = field(default_factory=dict)
+    fingerprints: dict[str | None, None] = field(default_factory=dict)  # of the adapter's files; None: a line is silent
+    anchor_judges: dict[str, None] = field(default_factory=dict)
     owners: dict[QuestionKey, str] = field(default_factory=dict)  # the adapter that answered
     prompt_tokens: float | None = None  # of a question, in the mean; None: the file's manifest does not say
     answer_tokens: float | None = None
@@ -58,8 +60,11 @@ class AnswerSheet:
         self.judges[score.judge] = self.models[score.model] = None
         if record.adapter:
             self.adapters.setdefault(owner, record.adapter)
+            self.fingerprints[score.fingerprint] = None
         for answer in score.answers:
             self._put(self.answers, (task.id, answer.id), answer, owner)
+        if score.retention:
+            self.anchor_judges[score.retention.judge] = None
         for anchor in score.retention.anchors if score.retention else ():
             for answer in anchor.answers:
                 self._put(self.anchors, (anchor.task_id, answer.id), answer, owner)
@@ -105,7 +110,7 @@ def read_sheet(
 
 
 def check_same_questions(sheets: Iterable[AnswerSheet]) -> None:
-    """Raise BadInput for rows that were not asked the same questions, or that other judges graded."""
+    """Raise BadInput for rows whose questions or gold answers are not the same, or that other judges graded."""
     first, *others = sheets
     for other in others:
         missing = [key for key in first.answers if key not in other.answers]
@@ -117,6 +122,10 @@ def check_same_questions(sheets: Iterable[AnswerSheet]) -> None:
                 f"{other.file}: not the questions of {first.file}: it {' and '.join(told)}; ask both the same: "
                 "seal eval FILE --on EXAM"
             )
+        changed = next((key for key in first.answers if first.get_question(key) != other.get_question(key)), None)
+        if changed:
+            which = f"{other.describe(changed)} has other words or gold answers than in {first.file}"
+            raise BadInput(f"{other.file}: {which}; ask both the same: seal eval FILE --on EXAM")
     judges = {judge: sheet for sheet in (first, *others) for judge in sheet.judges}
     if len(judges) > 1:
         told = [f"{sheet.file}: {judge}" for judge, sheet in judges.items()]
