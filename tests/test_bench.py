@@ -22,6 +22,8 @@ SMALL = {
     "PADDED_STEPS": "1",
     "EXAMPLES": "1",
     "ADAPTERS": "2",
+    "PASSAGES": "1",
+    "SAMPLES": "2",
     "TASKS": "1",
     "LINES": "60",
     "TOKENS": "2",
@@ -42,6 +44,7 @@ def run_script(script: str, arguments: list[str], out: Path, seal: Path) -> None
     [
         ("bench_inner_loop.py", [], {"inner training", "growth", "memory"}),
         ("bench_answers.py", [], {"answers"}),
+        ("bench_generate.py", [], {"generate"}),
         ("bench_cluster.py", [], {"cluster, adapt", "cluster, eval", "driver"}),
         ("bench_lines.py", [], {"filter", "tasks", "judge", "merge", "report"}),
         (

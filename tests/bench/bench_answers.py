@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python tests/bench/bench_answers.py
     ADAPTERS=64 TOKENS=64 BATCH=256 REPEATS=5 MODELS=tiny python …      longer answers, larger batches
-    MODELS=qwen2.5-0.5b,gemma3-270m python …      real vocabularies: some minutes
+    MODELS=qwen2.5-0.5b,gemma3-270m python …      real vocabularies: some minutes; or the directory of a model
 
 One JSON line a contender: the median of REPEATS runs, in which the contenders take turns; `times_one_by_one` is the
 median of the ratios within a turn, to peft one prompt at a time. Every way includes reading its adapters from disk.
@@ -123,7 +123,7 @@ class Peft:
 
 
 def bench(name: str, model: Path, lines: Sequence[Record], out: Path) -> None:
-    sizes = {key: int(os.environ.get(key, usual)) for key, usual in USUAL[name].items()}
+    sizes = {key: int(os.environ.get(key, usual)) for key, usual in USUAL.get(name, USUAL[LARGE[-1]]).items()}
     groups = make_requests(lines, make_adapters(model, out, sizes["ADAPTERS"], NOISE.get(name, 0.05)), sizes["TOKENS"])
     requests = [request for group in groups for request in group]
     engine = HFEngine(str(model), **({"batch_size": sizes["BATCH"]} if sizes["BATCH"] else {}))

@@ -2,7 +2,7 @@
 
     python tests/bench/bench_inner_loop.py
     JOBS=64 EPOCHS=10 REPEATS=5 MODELS=tiny python …
-    MODELS=qwen2.5-0.5b,gemma3-270m python …      real vocabularies: some ten minutes on one core, 12 GB
+    MODELS=qwen2.5-0.5b,gemma3-270m python …      real vocabularies: some ten minutes on one core, 12 GB; or a directory
     PARTS=training python …                       or memory, growth
     CLOCK=cpu python …                            seconds of this process alone, on a machine that others use too
 
@@ -127,7 +127,7 @@ def say(**figures: Any) -> None:
 
 
 def slots_of(name: str) -> Sequence[int]:
-    return (1, 8) if name in LARGE else (1, 8, 32)
+    return (1, 8, 32) if name in ("tiny", "40M") else (1, 8)
 
 
 def bench_training(name: str, peft: PeftTrainer, jobs: Sequence[FitJob], out: Path, sizes: Sizes) -> None:
@@ -235,7 +235,7 @@ def main() -> None:
         for name in MODELS:
             out = Path(folder) / name
             peft = PeftTrainer(str(model_of(name, out / "model", texts)))
-            sizes = {key: int(os.environ.get(key, usual)) for key, usual in USUAL[name].items()}
+            sizes = {key: int(os.environ.get(key, usual)) for key, usual in USUAL.get(name, USUAL[LARGE[-1]]).items()}
             jobs = make_jobs(lines, out, sizes)
             if "memory" in PARTS:
                 bench_memory(name, peft, jobs)

@@ -1,6 +1,6 @@
 """Models to measure with, random weights in published shapes: speed does not depend on what they say.
 
-`tiny` is the embedded one; `40M` has few words; the last two have a real model's vocabulary.
+`tiny` is the embedded one; `40M` has few words; the last two have a real model's vocabulary. Or the directory of one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,9 @@ LARGE = ("qwen2.5-0.5b", "gemma3-270m")
 
 
 def model_of(name: str, folder: Path, texts: Sequence[str]) -> Path:
-    """The directory of a model: the embedded one, or a random one with a tokenizer trained on the texts."""
+    """The directory of a model: the embedded one, a random one with a tokenizer of the texts, or the named one."""
+    if Path(name).is_dir():
+        return Path(name)
     if name == "tiny":
         return ROOT / "examples/tiny/model"
     set_seed(0)

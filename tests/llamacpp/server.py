@@ -12,14 +12,19 @@ from tests.vllm.server import die_with_parent, end
 
 
 @contextmanager
-def serving_llama(log: Path, model: Path, *adapters: Path) -> Iterator[str]:
-    """Its address, with /v1. Raises RuntimeError with the end of its log where it does not start."""
-    command = [sys.executable, "-m", "tests.llamacpp.serve", *map(str, (model, *adapters))]
+def serving_llama(
+    log: Path, model: Path, *adapters: Path, python: str = sys.executable, threads: int = 1, parallel: int = 1
+) -> Iterator[str]:
+    """Its address, with /v1. Raises RuntimeError with the end of its log where it does not start.
+
+    `python`: of an environment that has it; `parallel`: prompts at once.
+    """
+    command = [python, "-m", "tests.llamacpp.serve", str(threads), str(parallel), *map(str, (model, *adapters))]
     with log.open("wb") as file:
         server = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=file,
