@@ -89,7 +89,10 @@ row() { # NAME: how well the exam is answered
 }
 
 has_exam() {
-  if [ ! -s "$run/exam.jsonl" ]; then
+  if [ ! -s "$run/exam.jsonl" ] && [ -n "${PLAN:-}" ]; then
+    echo "${0##*/}: which questions will be left for the exam cannot be foreseen, so no row is in this plan; give EXAM=FILE" >&2
+    exit 0
+  elif [ ! -s "$run/exam.jsonl" ]; then
     echo "${0##*/}: no question is left to examine what was learned; write some (EXAM=FILE), have more written" \
       "(QUIZ='-k 8'), or take a larger model" >&2
     exit 3
@@ -109,6 +112,7 @@ probes() { # what the model says where the documents say nothing
 }
 
 card() { # what was learned, kept, lost and invented; an adapter that passes the gate is released: RUN/current
+  [ -z "${PLAN:-}" ] || return 0 # supposed answers say nothing
   "$seal" card "$run" ${GATE:+--gate "$GATE"} --seed "$seed" ${CARD:-}
 }
 
