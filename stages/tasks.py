@@ -13,6 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 
+from stages.conversion.pool import ConverterPool
 from stages.domains.base import load_domain
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.file_kinds import CODE_SUFFIXES, DOCUMENT_SUFFIXES, TEXT_SUFFIXES
@@ -81,6 +82,7 @@ def run(
     editor: str | None = None,
     chunking: Chunking | None = None,
     since: Since | None = None,
+    concurrency: int | None = None,
 ) -> Iterator[Record]:
     """Yield the records of files, folders, dataset names and `-` (stdin), in the order of the sources.
 
@@ -92,8 +94,9 @@ def run(
     `keep_unanswerable`: the answer to a question without one is that there is none. `domain`: the one
     that reads the sources, by its name, instead of what their content says. `passages`: the file that results
     without passages are about. `editor`: who wrote the self-edits, whatever the source says. `chunking`: how texts and
-    documents are cut; else each is one task. `since`: yield what an earlier file of tasks does not have, and note the
-    rest there. Raises MissingInput, BadInput or Unavailable with what to do, for the first record at once.
+    documents are cut; else each is one task. `concurrency`: documents that are converted at once. `since`: yield what
+    an earlier file of tasks does not have, and note the rest there. Raises MissingInput, BadInput or Unavailable with
+    what to do, for the first record at once.
     """
     solved = arc.Solutions(solutions)
     if since:
@@ -106,6 +109,7 @@ def run(
         columns=Columns(columns),
         keep_unanswerable=keep_unanswerable,
         splitter=make_splitter(chunking),
+        converter=ConverterPool(concurrency),
     )
     _check_sources(sources, reading)
     found = _read_with_domain(sources, domain) if domain else _close_after(_read_sources(sources, reading), reading)
@@ -198,6 +202,8 @@ def _read_sources(sources: Collection[str], reading: ReadContext) -> Iterator[Re
         found += 1
         reading.refuse(reject)
 
+    if all(Path(source).suffix.lower() in DOCUMENT_SUFFIXES and S_ISREG(get_mode(source)) for source in sources):
+        reading.converter.expect(map(Path, sources))
     for reading.rows.source, source in enumerate(sources):
         for record in _read_source(source, replace(reading, refuse=refuse), repeats):
             found += 1

@@ -69,6 +69,9 @@ class SourceFlags:
     since: Annotated[
         Path | None, Doc("Write only what these tasks from before do not have: new and changed passages.", "TASKS")
     ] = None
+    concurrency: Annotated[
+        int | None, Ge(1), Doc("Most documents that are converted at once.", "N", default="the cores, at most 4")
+    ] = None
     domain: Annotated[
         str | None, Doc("Let a domain of yours read the files: package.module:Class.", "CLASS", default="by content")
     ] = None
@@ -91,6 +94,7 @@ class SourceFlags:
             "passages": self.passages,
             "editor": self.editor,
             "since": Since(self.since) if self.since else None,
+            "concurrency": self.concurrency,
         }
 
     @property

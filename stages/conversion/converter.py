@@ -63,13 +63,19 @@ class Converter:
             return f"its conversion takes longer than {self.seconds:g} seconds"
         return f"its converter crashed ({signal.Signals(-code).name if code < 0 else f'code {code}'})"
 
+    def kill(self) -> None:
+        """End the process in the midst of a conversion, and whatever it has started; another thread may call this."""
+        process = self.process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """End the process, and whatever it has started."""
+        self.kill()
         process, self.process = self.process, None
         if process is None:
             return
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         for pipe in (process.stdin, process.stdout):
             with suppress(OSError):

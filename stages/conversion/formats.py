@@ -51,6 +51,12 @@ def detect_format(head: bytes) -> str | None:
     return "zip" if head.startswith(_ZIP) else "html" if _PAGE.match(head) else None
 
 
+def tell_format(path: Path) -> str:
+    """Return the format of a document: what its first bytes tell, else its ending, else a web page. Raises OSError."""
+    with path.open("rb") as file:
+        return detect_format(file.read(4096)) or get_format(path) or "html"
+
+
 def has_converter(name: str) -> bool:
     """True if the converter of a format is there."""
     return find_spec("pypdfium2" if name == "pdf" else "pypandoc") is not None

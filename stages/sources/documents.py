@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from stages.conversion.converter import Converter
+from stages.conversion.pool import ConverterPool
 from stages.errors import BadConfig, BadInput, BadLine, one_line
 from stages.file_kinds import (
     GRID_PAIRS,
@@ -74,7 +74,7 @@ class ReadContext:
     allow_empty: bool = False  # a source without a task is none to complain of
     keep_unanswerable: bool = False
     splitter: Splitter | None = None  # None: a text is one passage
-    converter: Converter = field(default_factory=Converter)
+    converter: ConverterPool = field(default_factory=ConverterPool)
     about: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by file, how its self-edits were written
 
     @property

@@ -41,6 +41,7 @@ from stages.sources.datasets.folders import (
     JSON_SUFFIXES,
     TABLE_SUFFIXES,
     Omission,
+    ignore,
     reject_file,
     report_unreadable,
     walk,
@@ -156,6 +157,7 @@ def read_folder(root: Path, reading: ReadContext, repeats: DuplicateFilter) -> I
     if kind := detect_folder(root):
         raise WrongFileKind(kind, str(root))
     chosen, fits = select_files(root, reading), False
+    reading.converter.expect(_list_documents(root, chosen, reading))
     splits, folders, grids = set[str](), set[str](), False  # splits that files are of; that their folders are of
     for path in walk(root, leave_out=reading.leave_out, refuse=reading.refuse, mine=reading.mine):
         suffix = strip_gz(path).suffix.lower()
@@ -179,6 +181,14 @@ def read_folder(root: Path, reading: ReadContext, repeats: DuplicateFilter) -> I
         known = f"it has {', '.join(sorted(chosen.found))}" if chosen.found else "leave it out to read all of them"
         part = "; --sample N takes a part of one" if "[" in chosen.split else ""
         raise BadConfig(f"{root} --split {chosen.split}: no file is called so; {known}{part}")
+
+
+def _list_documents(root: Path, chosen: Selection, reading: ReadContext) -> Iterator[Path]:
+    """The documents of a folder that will be converted, in the order in which they are read."""
+    for path in walk(root, refuse=ignore, mine=reading.mine):
+        suffix = path.suffix.lower()
+        if suffix in DOCUMENT_SUFFIXES and suffix in chosen.other_suffixes and not chosen.leave(path):
+            yield path
 
 
 def _open_in_folder(path: Path, chosen: Selection, reading: ReadContext) -> Iterator[Record]:

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from stages import tasks
 from stages.conversion import converter, markup
 from stages.conversion.converter import Converter
 from stages.conversion.formats import BadDocument
@@ -287,14 +288,44 @@ def test_the_process_has_no_keys_and_ends_with_the_run(tmp_path: Path, monkeypat
     whole = converter._start
     monkeypatch.setattr(converter, "_start", lambda: started.append(whole()) or started[-1])
     assert len(read(fill(tmp_path, {"a.pdf": make_pdf(["The first."]), "b.pdf": make_pdf(["The second."])}))[0]) == 2
-    (process,) = started
-    assert process.returncode == -9
+    assert started and {process.returncode for process in started} == {-9}
     process = whole()
     try:
         assert b"secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
     finally:
         process.kill()
         process.communicate()
+
+
+def test_several_documents_are_converted_at_once_and_come_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_worker(monkeypatch, "raise KeyError")
+    names = [f"{n}bad.pdf" if n == 4 else f"{n}.pdf" for n in range(9)]
+    fill(tmp_path, {name: make_pdf([f"This is the text of {name}."]) for name in names})
+    started: list[Any] = []
+    whole = converter._start
+    monkeypatch.setattr(converter, "_start", lambda: started.append(whole()) or started[-1])
+    for sources, concurrency, most in (
+        ([tmp_path], 1, {2}),  # processes: one more after the crash
+        ([tmp_path], 3, {3, 4}),
+        ([tmp_path / name for name in names], 3, {3, 4}),
+    ):
+        started.clear()
+        found, (reject,), _ = read(*sources, concurrency=concurrency)
+        assert texts(found) == [f"This is the text of {name}." for name in names if "bad" not in name]
+        assert (Path(reject.source).name, reject.reason) == ("4bad.pdf", "its converter crashed (code 1)")
+        assert len(started) in most and {process.returncode for process in started} <= {-9, 1}
+
+
+def test_conversions_that_nobody_waits_for_end_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_worker(monkeypatch, "import time; time.sleep(99)")
+    fill(tmp_path, {"1.pdf": make_pdf(["The first one."]), "2bad.pdf": make_pdf(["x"]), "3bad.pdf": make_pdf(["x"])})
+    began = time.monotonic()
+    found = tasks.run(str(tmp_path), concurrency=2)
+    assert next(found).task.text == "The first one."
+    del found
+    assert time.monotonic() - began < 60
 
 
 def test_no_module_of_the_working_folder_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stages.conversion.formats import INSTALL, BadDocument, ConvertedText, detect_format, get_format, has_converter
+from stages.conversion.formats import INSTALL, BadDocument, ConvertedText, has_converter, tell_format
 from stages.errors import BadConfig, BadLine
 from stages.file_kinds import CODE_SUFFIXES
 from stages.records.frozen import Meta
@@ -54,8 +54,7 @@ def open_document(path: Path, title: str | None, name: str, reading: ReadContext
 
     `title` None: it has none but its first heading. Raises MissingConverter, and BadConfig for a missing title.
     """
-    with path.open("rb") as file:
-        kind = detect_format(file.read(4096)) or get_format(path) or "html"
+    kind = tell_format(path)
     if not has_converter(kind):
         raise MissingConverter(f"{name}: its converter is not installed: {INSTALL}")
     try:
